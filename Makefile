@@ -1,0 +1,97 @@
+# Everything a contributor runs. `make help` lists it.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+ARGS   ?=
+KILLS  ?= 1000
+
+# A stamp per lock file: an unchanged lock file is not installed twice.
+DEV_STAMP   := $(VENV)/.dev-installed
+BENCH_STAMP := $(VENV)/.bench-installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+##@ Use it
+
+.PHONY: install
+install: $(DEV_STAMP) ## Make .venv with the locked packages and Headrace itself (PYTHON=python3.12 picks another Python)
+
+.PHONY: serve
+serve: $(DEV_STAMP) ## Start Headrace on port 8080 (ARGS="--port 9000" passes options on)
+	$(BIN)/headrace serve $(ARGS)
+
+##@ Check it
+
+.PHONY: check
+check: lint types imports ## Lint, types and import contracts
+
+.PHONY: lint
+lint: $(DEV_STAMP) ## Ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: types
+types: $(DEV_STAMP) ## Mypy, strict, over src and tests
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: $(DEV_STAMP) ## Which package may import which
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: $(DEV_STAMP) ## Rewrite the code in the project's format and apply the safe fixes
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+.PHONY: test
+test: $(DEV_STAMP) system-packages ## Run the tests (ARGS="tests/unit -k cursor" picks some)
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: torture
+torture: $(DEV_STAMP) system-packages ## Kill the server under load KILLS times (1000) and look for lost or doubled events
+	$(BIN)/python -m tests.torture --kills $(KILLS) $(ARGS)
+
+.PHONY: bench
+bench: $(BENCH_STAMP) ## Measure against the baselines; writes JSON and a page with plots
+	scripts/system-packages wrk
+	$(BIN)/python -m bench $(ARGS)
+
+##@ Keep it up
+
+.PHONY: system-packages
+system-packages: ## Install the tools that the tests need from outside Python, if absent
+	@scripts/system-packages strace nodejs
+
+.PHONY: lock
+lock: ## Renew the lock files in requirements/ (ARGS=--upgrade takes newer releases)
+	PYTHON=$(PYTHON) scripts/lock $(ARGS)
+
+.PHONY: examples
+examples: $(DEV_STAMP) ## Renew the real webhook payloads in tests/data from their npm package
+	$(BIN)/python tests/data/refresh_examples.py
+
+.PHONY: clean
+clean: ## Remove the environment, caches and build results; never a store
+	rm -rf $(VENV) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## "; print "Usage: make TARGET [NAME=VALUE]" } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(DEV_STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Headrace needs Python 3.11 or newer: make install PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BENCH_STAMP): requirements/bench.txt $(DEV_STAMP)
+	$(PIP) install --quiet --require-hashes -r requirements/bench.txt
+	@touch $@

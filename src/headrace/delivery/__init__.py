@@ -1,0 +1,1 @@
+"""How an event reaches a subscriber."""

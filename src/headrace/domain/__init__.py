@@ -1,0 +1,1 @@
+"""Frozen types, enums and pure rules; imports nothing else of Headrace."""

@@ -1,0 +1,61 @@
+"""E-mail addresses: one normalized form to compare by, the original kept beside it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+import email_validator
+
+#: RFC 5321 4.5.3.1.3 with RFC 3696 erratum 1690.
+EMAIL_CHARACTERS_MAX = 254
+
+# Addresses at reserved domains (`.test`, `.invalid`, `.local`) are syntactically fine, and
+# staging systems send them all day.
+email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+
+# What nearly all addresses look like: ASCII, no quoting, a dotted domain of plain labels. Anything
+# else goes to the library, which knows the rest of RFC 5321, 6531 and IDNA.
+_PLAIN = re.compile(
+    r"[a-z0-9_+-]{1,32}(?:\.[a-z0-9_+-]{1,31}){0,1}"
+    r"@(?:[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?\.){1,4}[a-z]{2,24}"
+)
+
+
+@lru_cache(maxsize=8192)
+def normalize_email(original: str) -> str:
+    """Return the normalized form: trimmed, NFC, lower-cased, domain in IDNA (ASCII) form.
+
+    Dots and plus parts of the local part are kept: only the receiving host knows what they mean.
+
+    Raises:
+        ValueError: with a sentence for the caller.
+    """
+    if len(original) > EMAIL_CHARACTERS_MAX * 2:
+        message = f"must be at most {EMAIL_CHARACTERS_MAX} characters"
+        raise ValueError(message)
+    trimmed = original.strip(" \t")
+    lowered = trimmed.lower()
+    if lowered.isascii() and "--" not in lowered and _PLAIN.fullmatch(lowered):
+        return lowered
+    try:
+        parts = email_validator.validate_email(
+            unicodedata.normalize("NFC", trimmed),
+            check_deliverability=False,
+            allow_smtputf8=True,
+        )
+    except email_validator.EmailNotValidError as error:
+        message = f"is not a valid e-mail address: {_plain_ascii(str(error))}"
+        raise ValueError(message) from None
+    local = unicodedata.normalize("NFC", parts.local_part.lower())
+    normalized = f"{local}@{parts.ascii_domain.lower()}"
+    if len(normalized) > EMAIL_CHARACTERS_MAX:
+        message = f"must be at most {EMAIL_CHARACTERS_MAX} characters"
+        raise ValueError(message)
+    return normalized
+
+
+def _plain_ascii(text: str) -> str:
+    # The library quotes single characters of the input; a bidi control must not come along.
+    return text.encode("ascii", "backslashreplace").decode("ascii")[:160]

@@ -1,0 +1,98 @@
+"""An event as it is sent, stored and shown."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+
+class Source(IntEnum):
+    """Which way an event came in; stored as its number."""
+
+    API = 0
+    BATCH = 1
+    IMPORT = 2
+    SYSTEM = 3
+
+
+class Status(IntEnum):
+    """Where an event is on its way; stored as its number.
+
+    accepted -> processing -> processed, or -> retrying -> ... -> dead_lettered, and by replay
+    dead_lettered -> accepted. Ingest sets `accepted`, the worker the rest.
+    """
+
+    ACCEPTED = 0
+    PROCESSING = 1
+    RETRYING = 2
+    PROCESSED = 3
+    DEAD_LETTERED = 4
+
+
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
+    """A checked event on its way into the store, in the order of the store's columns.
+
+    Built by `headrace.domain.new_event` only, so every field already holds the rules of the
+    contract. `gc=False`: it holds no cycles, and the collector would walk thousands of them.
+    """
+
+    #: 63-bit place in the order of receipt, see `headrace.domain.ids`.
+    sequence: int
+    id: bytes
+    project_id: int
+    lane: int
+    event: str
+    #: As sent, canonical text.
+    contact_id: str | None
+    external_id: str | None
+    #: Normalized.
+    email: str | None
+    #: As sent, when that differs from the normalized form.
+    email_original: str | None
+    idempotency_hash: bytes | None
+    idempotency_key: str | None
+    occurred_us: int
+    received_us: int
+    source: int
+    #: Public id of the API key it came with; None for import and system events.
+    api_key_id: str | None
+    request_id: str | None
+    #: JSON text of the payload object, exactly as sent.
+    payload: str
+
+
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as the store gives it back."""
+
+    sequence: int
+    id: bytes
+    project_id: int
+    event: str
+    #: Identifiers as sent.
+    contact_id: str | None
+    external_id: str | None
+    email: str | None
+    email_original: str | None
+    idempotency_key: str | None
+    occurred_us: int
+    received_us: int
+    source: int
+    api_key_id: str | None
+    request_id: str | None
+    payload: str
+    status: int
+    #: Contact the event was resolved to, set by processing.
+    resolved_contact_id: str | None
+    attempts: int
+    last_error: str | None
+
+
+class FirstCopy(msgspec.Struct, frozen=True, gc=False):
+    """What a repeated idempotency key is answered with: facts of the event stored first."""
+
+    id: bytes
+    event: str
+    occurred_us: int
+    #: Whether the repeat said something else than the first.
+    mismatch: bool

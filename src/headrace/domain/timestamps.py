@@ -1,0 +1,77 @@
+"""Points in time: microseconds since 1970 UTC inside, RFC 3339 with milliseconds outside."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(?:[Zz]|([+-])(\d\d):(\d\d))",
+    re.ASCII,
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_NAIVE = datetime(1970, 1, 1)  # noqa: DTZ001 - arithmetic on calendar fields only
+_MICROSECOND = timedelta(microseconds=1)
+
+#: First and last moment that RFC 3339 can write in UTC (years 0001 to 9999).
+EARLIEST_US = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+LATEST_US = (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+
+
+def now_us() -> int:
+    """The wall clock in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+@lru_cache(maxsize=4096)
+def _second_text(second: int) -> str:
+    # Events of one moment share their second, so the calendar is computed once for many.
+    return (_EPOCH_NAIVE + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
+
+
+def to_text(at_us: int) -> str:
+    """RFC 3339 in UTC with milliseconds and `Z`; microseconds are cut, not rounded."""
+    second, micro = divmod(at_us, 1_000_000)
+    return f"{_second_text(second)}.{micro // 1000:03d}Z"
+
+
+def parse(text: str) -> int:
+    """Read RFC 3339 with an offset.
+
+    Returns:
+        Microseconds since 1970; digits past the sixth decimal are cut.
+
+    Raises:
+        ValueError: with a sentence for the caller.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        message = "must be an RFC 3339 time with an offset, such as 2026-06-08T14:15:00Z"
+        raise ValueError(message)
+    year, month, day, hour, minute, second, fraction, sign, off_hour, off_minute = match.groups()
+    try:
+        naive = datetime(  # noqa: DTZ001 - the offset is applied to the integer below
+            int(year), int(month), int(day), int(hour), int(minute), int(second)
+        )
+    except ValueError as error:
+        message = f"is not a time on the calendar: {error}"
+        raise ValueError(message) from None
+    at_us = (naive - _EPOCH_NAIVE) // _MICROSECOND
+    if fraction:
+        at_us += int(fraction[:6].ljust(6, "0"))
+    if sign:
+        at_us -= _offset_us(sign, int(off_hour), int(off_minute))
+    if not EARLIEST_US <= at_us <= LATEST_US:
+        message = "is outside the years 0001 to 9999 in UTC"
+        raise ValueError(message)
+    return at_us
+
+
+def _offset_us(sign: str, hours: int, minutes: int) -> int:
+    if hours > 23 or minutes > 59:
+        message = "has an offset that does not exist; the largest is 23:59"
+        raise ValueError(message)
+    offset_us = (hours * 60 + minutes) * 60_000_000
+    return offset_us if sign == "+" else -offset_us

@@ -1,0 +1,1 @@
+"""From the accept to the last retry."""

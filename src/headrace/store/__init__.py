@@ -1,0 +1,1 @@
+"""What a store must do, and the stores that do it."""
