@@ -71,7 +71,7 @@ lock: ## Renew the lock files in requirements/ (ARGS=--upgrade takes newer relea
 
 .PHONY: examples
 examples: $(DEV_STAMP) ## Renew the real webhook payloads in tests/data from their npm package
-	$(BIN)/python tests/data/refresh_examples.py
+	$(BIN)/python -m tests.data.refresh_examples
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build results; never a store
