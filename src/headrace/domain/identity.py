@@ -26,10 +26,8 @@ def lane_of(project_id: int, kind: IdentityType, value: str) -> int:
     Args:
         value: canonical contact id, external id as sent, or normalized e-mail.
     """
-    digest = blake2b(
-        _PREFIX[kind] + value.encode(), digest_size=8, key=project_id.to_bytes(8, "big")
-    ).digest()
-    return digest[7]
+    text = project_id.to_bytes(8, "big") + _PREFIX[kind] + value.encode()
+    return blake2b(text, digest_size=8).digest()[7]
 
 
 def idempotency_hash(project_id: int, key: str) -> bytes:
@@ -38,4 +36,4 @@ def idempotency_hash(project_id: int, key: str) -> bytes:
     BLAKE2b, 128 bits: at 10^12 events the chance of any collision is below 10^-14, and the
     index stays small whatever the length of the keys.
     """
-    return blake2b(key.encode(), digest_size=16, key=project_id.to_bytes(8, "big")).digest()
+    return blake2b(project_id.to_bytes(8, "big") + key.encode(), digest_size=16).digest()

@@ -30,10 +30,11 @@ def deeper_than(text: bytes, limit: int) -> bool:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(text.split(b'"')[::2]).translate(_ONE_KIND, _NOT_BRACKETS)
     for _ in range(limit):
-        brackets = brackets.replace(b"()", b"")
-        if not brackets:
-            return False
-    return True
+        shorter = brackets.replace(b"()", b"")
+        if len(shorter) == len(brackets):
+            break
+        brackets = shorter
+    return bool(brackets)
 
 
 def forbidden_escape(text: bytes) -> str | None:

@@ -1,0 +1,332 @@
+"""What the rest of Headrace may ask of a store, in verbs of the domain.
+
+Two stores keep this contract: the embedded one (`headrace.store.sqlite`) and PostgreSQL. Reads are
+coroutines and safe to call from the event loop; each answers within `READ_SECONDS_MAX` or raises
+`StoreBusyError`. Whatever a method is said to write is on stable storage when it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from headrace.domain.api_keys import ApiKey
+from headrace.domain.events import FirstCopy, NewEvent, StoredEvent
+from headrace.domain.policies import Policies
+
+#: Longest a read may hold its snapshot: a longer one would keep the log from being checkpointed.
+READ_SECONDS_MAX = 2.0
+
+
+class StoreError(Exception):
+    """The store cannot do it now; the caller may try again."""
+
+
+class StoreBusyError(StoreError):
+    """Too many reads at once, or one that took too long."""
+
+
+class StoreFullError(StoreError):
+    """No room on the disk; reads go on, and writes work again once there is room."""
+
+
+class StoreFailedError(StoreError):
+    """The disk lied or died (a failed fsync). Nothing may be written any more: stop and restart."""
+
+
+class StoreSetupError(StoreError):
+    """The store cannot be opened as it is; the message says what to do."""
+
+
+class StoreConflictError(Exception):
+    """Something of that name is there already; `args[0]` is the field."""
+
+
+class Pending:
+    """An event on its way into the store, and how to tell who waits for it.
+
+    `outcome` is set by the store, then `settle` is called once on the event loop:
+    None: stored now, on stable storage. `FirstCopy`: the key was there, and that first event is on
+    stable storage. `StoreError`: not stored.
+    """
+
+    __slots__ = ("event", "outcome", "settle")
+
+    def __init__(self, event: NewEvent, settle: Callable[[Pending], None]) -> None:
+        self.event = event
+        self.settle = settle
+        self.outcome: FirstCopy | StoreError | None = None
+
+
+class CommitSource(Protocol):
+    """Where a store's committer takes accepted events from; implemented by the commit queue."""
+
+    def take(self) -> list[Pending]:
+        """Whatever waits, in order of receipt, up to the size of one commit; empty when idle."""
+        ...
+
+    def settle(self, batch: list[Pending]) -> None:
+        """Hand back a batch whose outcomes are set. Safe to call from any thread."""
+        ...
+
+
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events to list; every field that is set must match. Times in microseconds."""
+
+    event: str | None = None
+    contact_id: str | None = None
+    external_id: str | None = None
+    email: str | None = None
+    status: int | None = None
+    source: int | None = None
+    occurred_after_us: int | None = None
+    occurred_before_us: int | None = None
+    received_after_us: int | None = None
+    received_before_us: int | None = None
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Some events, newest first.
+
+    `next_before` is the sequence to go on below, None at the end. A page can hold fewer events
+    than asked for and still go on: a rare value is searched in bounded steps.
+    """
+
+    events: list[StoredEvent]
+    next_before: int | None
+
+
+class KeyRepeat(msgspec.Struct, frozen=True):
+    """One later request with the idempotency key of a stored event."""
+
+    at_us: int
+    api_key_id: str | None
+    request_id: str | None
+    mismatch: bool
+
+
+class EventStore(Protocol):
+    """Events: accepted through the committer, read by everybody."""
+
+    async def last_sequence(self) -> int:
+        """The highest sequence stored, 0 in an empty store."""
+        ...
+
+    async def get(self, project_id: int, event_id: bytes) -> StoredEvent | None:
+        """One event, None when the project has no such event."""
+        ...
+
+    async def get_by_key(self, project_id: int, idempotency_key: str) -> StoredEvent | None:
+        """The event stored under an idempotency key."""
+        ...
+
+    async def list(
+        self, project_id: int, wanted: EventFilter, *, before: int | None, limit: int
+    ) -> EventPage:
+        """Events of a project, newest first, below sequence `before`."""
+        ...
+
+    async def after(self, project_id: int, sequence: int, limit: int) -> Sequence[StoredEvent]:
+        """Events of a project above `sequence`, oldest first: for exports."""
+        ...
+
+    async def repeats(self, event: StoredEvent) -> Sequence[KeyRepeat]:
+        """Later requests with the event's key, oldest first, at most `REPEATS_KEPT`."""
+        ...
+
+
+#: Repeats of one key that are remembered for its trace; later ones only count in the metrics.
+REPEATS_KEPT = 20
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant."""
+
+    #: Number inside the store.
+    id: int
+    #: Public id, 16 bytes.
+    uuid: bytes
+    name: str
+    created_us: int
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """All keys and policies, read together; what authentication holds in memory."""
+
+    #: Changes with every change of a key or policy.
+    version: int
+    keys: dict[str, ApiKey]
+    #: By project id; a project is in here even when it changed no default.
+    policies: dict[int, Policies]
+
+
+class ProjectStore(Protocol):
+    """Projects, their keys and policies."""
+
+    async def create(self, name: str, now_us: int, *, actor: str) -> Project:
+        """Create a project.
+
+        Raises:
+            StoreConflictError: there is one of that name.
+        """
+        ...
+
+    async def list(self) -> Sequence[Project]:
+        """All projects by name."""
+        ...
+
+    async def add_key(self, key: ApiKey, *, actor: str) -> None:
+        """Store a new key."""
+        ...
+
+    async def list_keys(self, project_id: int) -> Sequence[ApiKey]:
+        """Keys of a project, newest first, revoked ones included."""
+        ...
+
+    async def revoke_key(self, public_id: str, now_us: int, *, actor: str) -> bool:
+        """Revoke a key; False when there is none that is not revoked."""
+        ...
+
+    async def set_policy(
+        self, project_id: int, name: str, value: Any, now_us: int, *, actor: str
+    ) -> Any:
+        """Set a policy to a checked value and audit it; returns the value before."""
+        ...
+
+    async def access_version(self) -> int:
+        """Version of `access()`, cheap enough to ask every second."""
+        ...
+
+    async def access(self) -> Access:
+        """Everything authentication needs."""
+        ...
+
+
+class Rejection(msgspec.Struct, frozen=True, kw_only=True):
+    """A refused request or event, without its values."""
+
+    id: int = 0
+    project_id: int
+    at_us: int
+    status: int
+    code: str
+    message: str
+    #: `(field, message)` of each problem.
+    details: list[tuple[str, str]]
+    route: str
+    api_key_id: str | None
+    request_id: str | None
+    #: Shape of what was sent: member name -> type and size, never a value.
+    body_shape: dict[str, str]
+    body_bytes: int
+
+
+class RejectionStore(Protocol):
+    """What was refused lately and why."""
+
+    async def add(self, rejections: Sequence[Rejection]) -> None:
+        """Keep these."""
+        ...
+
+    async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Rejection]:
+        """Rejections of a project, newest first, below id `before`."""
+        ...
+
+    async def prune(self, older_than_us: int, keep_per_project: int, limit: int) -> int:
+        """Remove at most `limit` that are too old or too many; returns how many went."""
+        ...
+
+
+class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """What `doctor`, `/readyz` and `/metrics` tell about a store."""
+
+    kind: str
+    location: str
+    #: Version of the database library or server.
+    version: str
+    schema_version: int
+    #: Setting -> value, as the database itself reports it.
+    durability: dict[str, str]
+    size_bytes: int
+    #: Log not yet moved into the database (write-ahead log).
+    log_bytes: int
+    #: None where the store is on another machine.
+    free_bytes: int | None
+    #: Why nothing can be written now; empty when all is well.
+    problem: str = ""
+
+
+class CommitStats(msgspec.Struct):
+    """Counters of the committer; written by it alone, read by `/metrics`."""
+
+    commits: int = 0
+    events: int = 0
+    failed_commits: int = 0
+    seconds_sum: float = 0.0
+    #: Upper bounds in seconds -> commits that took at most so long.
+    seconds_buckets: dict[float, int] = msgspec.field(
+        default_factory=lambda: dict.fromkeys((0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5), 0)
+    )
+    #: Upper bounds in events -> commits of at most so many.
+    size_buckets: dict[int, int] = msgspec.field(
+        default_factory=lambda: dict.fromkeys((1, 2, 4, 8, 16, 32, 64, 128, 256, 512), 0)
+    )
+
+    def observe(self, events: int, seconds: float) -> None:
+        """Count one commit."""
+        self.commits += 1
+        self.events += events
+        self.seconds_sum += seconds
+        for bound in self.seconds_buckets:
+            if seconds <= bound:
+                self.seconds_buckets[bound] += 1
+        for size in self.size_buckets:
+            if events <= size:
+                self.size_buckets[size] += 1
+
+
+class Store(Protocol):
+    """A whole store."""
+
+    @property
+    def events(self) -> EventStore: ...
+
+    @property
+    def projects(self) -> ProjectStore: ...
+
+    @property
+    def rejections(self) -> RejectionStore: ...
+
+    @property
+    def commit_stats(self) -> CommitStats: ...
+
+    def start_committing(
+        self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]
+    ) -> None:
+        """Begin to commit what `source` gives.
+
+        `on_failed` is called once, from any thread, when the store must not go on.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Tell the committer that its source has something. Cheap; safe from any thread."""
+        ...
+
+    async def health(self) -> StoreHealth:
+        """The store's own report."""
+        ...
+
+    async def secret(self, name: str) -> bytes:
+        """32 random bytes of that name, made at first use and kept."""
+        ...
+
+    async def maintain(self) -> None:
+        """Whatever the store wants done every few seconds."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what was taken, then close cleanly."""
+        ...

@@ -1,0 +1,29 @@
+"""Numbered SQL, the same number and name for both stores, never edited after a release."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import msgspec
+
+_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+
+
+class Migration(msgspec.Struct, frozen=True):
+    """One step of the schema."""
+
+    number: int
+    name: str
+    sql: str
+
+
+def migrations(dialect: str) -> list[Migration]:
+    """All steps of `sqlite` or `postgres`, in order."""
+    folder = resources.files(__name__) / dialect
+    found = []
+    for entry in folder.iterdir():
+        match = _NAME.fullmatch(entry.name)
+        if match:
+            found.append(Migration(int(match[1]), match[2], entry.read_text("utf-8")))
+    return sorted(found, key=lambda step: step.number)

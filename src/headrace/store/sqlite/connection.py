@@ -1,0 +1,103 @@
+"""How a connection to the embedded store is opened, and what its errors mean."""
+
+from __future__ import annotations
+
+import apsw
+
+from headrace.store.contract import (
+    StoreBusyError,
+    StoreError,
+    StoreFailedError,
+    StoreFullError,
+    StoreSetupError,
+)
+
+#: Older libraries can lose committed rows when two connections write or checkpoint at once
+#: in WAL mode (fixed in SQLite 3.51.3).
+VERSION_MIN = (3, 51, 3)
+BUSY_TIMEOUT_MS = 5000
+CACHE_KIB = 32 * 1024
+READER_CACHE_KIB = 4 * 1024
+
+#: After one of these the operating system may have dropped what it was told to keep. SQLite would
+#: carry on as if nothing had happened; we do not.
+_FATAL = frozenset(
+    {
+        apsw.SQLITE_IOERR_FSYNC,
+        apsw.SQLITE_IOERR_DIR_FSYNC,
+        apsw.SQLITE_IOERR_CORRUPTFS,
+        apsw.SQLITE_IOERR_DATA,
+        apsw.SQLITE_CORRUPT,
+        apsw.SQLITE_NOTADB,
+    }
+)
+
+
+def check_version() -> None:
+    """Refuse a library that can lose rows.
+
+    Raises:
+        StoreSetupError: naming the version found and the one needed.
+    """
+    found = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if found < VERSION_MIN:
+        needed = ".".join(map(str, VERSION_MIN))
+        message = (
+            f"SQLite {apsw.sqlite_lib_version()} can lose committed rows in WAL mode; "
+            f"{needed} or newer is needed. Run: pip install --upgrade apsw"
+        )
+        raise StoreSetupError(message)
+
+
+def open_writer(path: str) -> apsw.Connection:
+    """The one connection of a process that writes and checkpoints."""
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(path, flags=flags)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    # Checkpoints are ours: made between commits, never inside one that a caller waits for.
+    connection.wal_autocheckpoint(0)
+    connection.pragma("foreign_keys", True)
+    connection.pragma("cache_size", -CACHE_KIB)
+    connection.pragma("temp_store", "memory")
+    connection.pragma("journal_size_limit", 64 * 1024 * 1024)
+    return connection
+
+
+def open_reader(path: str) -> apsw.Connection:
+    """A connection that can only read."""
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.pragma("query_only", True)
+    connection.pragma("cache_size", -READER_CACHE_KIB)
+    connection.wal_autocheckpoint(0)
+    return connection
+
+
+def store_error(error: BaseException) -> StoreError:
+    """What an error of the library means for the caller."""
+    if isinstance(error, StoreError):
+        return error
+    code = getattr(error, "extendedresult", 0)
+    if code in _FATAL or getattr(error, "result", 0) in _FATAL:
+        return StoreFailedError(f"{type(error).__name__}: {error}")
+    if isinstance(error, apsw.FullError):
+        return StoreFullError("The disk of the store is full.")
+    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
+        return StoreBusyError("Another process holds the store.")
+    if isinstance(error, apsw.InterruptError):
+        return StoreBusyError("The query took too long; narrow it down.")
+    return StoreError(f"{type(error).__name__}: {error}")
+
+
+#: Errors that are about one row and its values, not about the disk.
+ROW_ERRORS = (
+    apsw.ConstraintError,
+    apsw.TooBigError,
+    apsw.MismatchError,
+    apsw.RangeError,
+    OverflowError,
+    TypeError,
+    UnicodeError,
+)

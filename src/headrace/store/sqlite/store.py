@@ -1,0 +1,175 @@
+"""The embedded store: one file, one writing process."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from headrace.store.contract import (
+    CommitSource,
+    CommitStats,
+    StoreError,
+    StoreFailedError,
+    StoreHealth,
+    StoreSetupError,
+)
+from headrace.store.sqlite.connection import check_version, open_writer, store_error
+from headrace.store.sqlite.disk import DiskReserve, free_bytes
+from headrace.store.sqlite.events import SqliteEvents
+from headrace.store.sqlite.lock import InstanceLock
+from headrace.store.sqlite.migrate import migrate, schema_version
+from headrace.store.sqlite.projects import SqliteProjects
+from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.rejections import SqliteRejections
+from headrace.store.sqlite.writer import Writer, checkpoint_fully, database_paths
+
+#: Up to this size a store that was not closed cleanly is checked before it serves.
+CHECKED_BYTES_MAX = 256 * 1024 * 1024
+
+_SYNCHRONOUS = {0: "off", 1: "normal", 2: "full", 3: "extra"}
+
+
+class SqliteStore:
+    """See `headrace.store.contract.Store`. Made by `open_store`."""
+
+    kind = "sqlite"
+
+    def __init__(self, path: Path, connection: apsw.Connection, lock: InstanceLock | None) -> None:
+        self._path = path
+        self._connection = connection
+        self._lock = lock
+        self._reserve = DiskReserve(path) if lock is not None else None
+        # The writer takes the connection over: what is asked of it is asked before.
+        self._durability = _durability(connection)
+        self._schema_version = schema_version(connection)
+        self._writer = Writer(connection, on_full=self._make_room)
+        self._readers = Readers(str(path))
+        self._failure = ""
+        self.events = SqliteEvents(self._readers)
+        self.projects = SqliteProjects(self._writer, self._readers)
+        self.rejections = SqliteRejections(self._writer, self._readers)
+
+    @property
+    def commit_stats(self) -> CommitStats:
+        return self._writer.stats
+
+    def start_committing(
+        self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]
+    ) -> None:
+        def failed(error: StoreFailedError) -> None:
+            self._failure = str(error)
+            on_failed(error)
+
+        self._writer.start_committing(source, failed)
+
+    def wake(self) -> None:
+        self._writer.wake()
+
+    async def health(self) -> StoreHealth:
+        database, log = database_paths(self._path)
+        return StoreHealth(
+            kind=self.kind,
+            location=str(self._path),
+            version=apsw.sqlite_lib_version(),
+            schema_version=self._schema_version,
+            durability=self._durability,
+            size_bytes=database.stat().st_size,
+            log_bytes=log.stat().st_size if log.exists() else 0,
+            free_bytes=free_bytes(self._path),
+            problem=self._failure,
+        )
+
+    async def secret(self, name: str) -> bytes:
+        fresh = secrets.token_bytes(32)
+
+        def work(connection: apsw.Connection) -> bytes:
+            connection.execute(
+                "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (f"secret_{name}", fresh),
+            )
+            row = connection.execute(
+                "SELECT value FROM meta WHERE name = ?", (f"secret_{name}",)
+            ).fetchone()
+            return bytes(row[0])
+
+        return await self._writer.run(work)
+
+    async def maintain(self) -> None:
+        if self._reserve is not None and not self._reserve.held:
+            self._reserve.take()
+
+    def _make_room(self) -> None:
+        if self._reserve is not None:
+            self._reserve.give_back()
+
+    async def close(self) -> None:
+        self._writer.stop()
+        self._readers.close()
+        try:
+            if not self._failure:
+                checkpoint_fully(self._connection)
+        except (apsw.Error, StoreError):
+            # The log stays and is emptied at the next start; nothing is lost by that.
+            pass
+        self._connection.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def open_store(path: Path, *, serve: bool, create: bool = True) -> SqliteStore:
+    """Open a store, bring it to the newest schema and make sure that what is visible is durable.
+
+    1. refuse a library that can lose rows; 2. take the instance lock; 3. open; 4. empty the log
+    into the database and sync; 5. check the file if the last process did not close it; 6. migrate.
+
+    Args:
+        serve: whether this process will accept events: only one may. A command that changes a key
+            or a policy opens the store beside a running server.
+        create: whether to make the file when it is not there.
+
+    Raises:
+        StoreSetupError: with what to do about it.
+    """
+    check_version()
+    existed = path.exists()
+    if not existed and not create:
+        message = f"There is no store at {path}. Start one with: headrace serve"
+        raise StoreSetupError(message)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = InstanceLock(path) if serve else None
+        connection = open_writer(str(path))
+        if serve:
+            unclean = existed and database_paths(path)[1].exists()
+            checkpoint_fully(connection)
+            if unclean:
+                _check_file(connection, path)
+        migrate(connection)
+    except (apsw.Error, OSError) as error:
+        message = f"The store {path} cannot be opened: {store_error(error)}"
+        raise StoreSetupError(message) from error
+    return SqliteStore(path, connection, lock)
+
+
+def _check_file(connection: apsw.Connection, path: Path) -> None:
+    if path.stat().st_size > CHECKED_BYTES_MAX:
+        return
+    found = connection.pragma("quick_check", 1)
+    if found != "ok":
+        message = (
+            f"The store {path} is damaged ({found}). Do not use it further: copy it away and "
+            "restore a backup, or recover what can be read with: sqlite3 FILE .recover"
+        )
+        raise StoreSetupError(message)
+
+
+def _durability(connection: apsw.Connection) -> dict[str, str]:
+    level: Any = connection.pragma("synchronous")
+    return {
+        "journal_mode": str(connection.pragma("journal_mode")),
+        "synchronous": _SYNCHRONOUS[int(level)],
+    }

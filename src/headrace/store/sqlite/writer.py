@@ -1,0 +1,243 @@
+"""The thread that owns the only writing connection: group commit, jobs and checkpoints.
+
+It takes turns: one commit of accepted events, then one job (a change of keys, a batch of processed
+events, a slice of retention). Nobody waits for a timer: whatever has arrived while one commit was
+on its way to the disk makes up the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+
+from headrace.faults import fail_point
+from headrace.store.contract import (
+    CommitSource,
+    CommitStats,
+    Pending,
+    StoreBusyError,
+    StoreError,
+    StoreFailedError,
+    StoreFullError,
+)
+from headrace.store.sqlite.accept import insert_batch
+from headrace.store.sqlite.connection import ROW_ERRORS, store_error
+
+T = TypeVar("T")
+
+#: Jobs that may wait; each caller awaits its own, so this bounds the callers at once.
+JOBS_MAX = 1000
+#: Pages of log after which it is moved into the database (16 MiB of 4 KiB pages).
+CHECKPOINT_PAGES = 4000
+
+
+class _Job:
+    __slots__ = ("future", "loop", "work")
+
+    def __init__(
+        self,
+        work: Callable[[apsw.Connection], Any],
+        loop: asyncio.AbstractEventLoop,
+        future: asyncio.Future[Any],
+    ) -> None:
+        self.work = work
+        self.loop = loop
+        self.future = future
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        self.loop.call_soon_threadsafe(self._set, result, error)
+
+    def _set(self, result: Any, error: BaseException | None) -> None:
+        if self.future.cancelled():
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
+
+
+class Writer:
+    """Runs until `stop`; `connection` must not be used by anybody else meanwhile."""
+
+    def __init__(self, connection: apsw.Connection, on_full: Callable[[], None]) -> None:
+        self._on_full = on_full
+        self.stats = CommitStats()
+        self._connection = connection
+        self._wake = threading.Event()
+        self._jobs: deque[_Job] = deque()
+        self._source: CommitSource | None = None
+        self._on_failed: Callable[[StoreFailedError], None] = lambda _: None
+        self._failure: StoreFailedError | None = None
+        self._stopping = False
+        self._log_pages = 0
+        connection.set_wal_hook(self._count_log_pages)
+        self._thread = threading.Thread(target=self._run, name="headrace-writer", daemon=True)
+        self._thread.start()
+
+    def start_committing(
+        self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]
+    ) -> None:
+        """Take accepted events from `source` from now on."""
+        self._on_failed = on_failed
+        self._source = source
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Say that something waits. The check spares a lock per request under load."""
+        if not self._wake.is_set():
+            self._wake.set()
+
+    async def run(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Run `work` in a transaction of its own; committed when this returns.
+
+        Raises:
+            StoreError: it could not be committed; nothing of it was.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._stopping:
+            message = "The store is closing."
+            raise StoreError(message)
+        if len(self._jobs) >= JOBS_MAX:
+            message = "Too many changes wait for the store."
+            raise StoreBusyError(message)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.append(_Job(work, loop, future))
+        self.wake()
+        return await future
+
+    def stop(self) -> None:
+        """Finish what waits and end the thread."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while self._turn():
+                pass
+            if self._stopping:
+                return
+            if self._log_pages >= CHECKPOINT_PAGES:
+                self._checkpoint()
+
+    def _turn(self) -> bool:
+        """One batch and one job; False when there was neither."""
+        batch = self._source.take() if self._source is not None else []
+        if batch:
+            self._commit(batch)
+        job = self._jobs.popleft() if self._jobs else None
+        if job is not None:
+            self._run_job(job)
+        if self._log_pages >= 2 * CHECKPOINT_PAGES:
+            self._checkpoint()
+        return bool(batch) or job is not None
+
+    def _commit(self, batch: list[Pending]) -> None:
+        started = time.perf_counter()
+        fail_point("before_commit")
+        self._commit_or_isolate(batch)
+        self.stats.observe(len(batch), time.perf_counter() - started)
+        fail_point("after_commit_before_answer")
+        assert self._source is not None
+        self._source.settle(batch)
+
+    def _commit_or_isolate(self, batch: list[Pending]) -> None:
+        """Commit the batch; if a row is guilty, halve until it stands alone and fails alone."""
+        try:
+            if self._failure is not None:
+                raise self._failure
+            self._transact(lambda connection: insert_batch(connection, batch))
+        except ROW_ERRORS as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                self._commit_or_isolate(batch[:middle])
+                self._commit_or_isolate(batch[middle:])
+            else:
+                self._fail(batch, StoreError(f"The store refused the event: {error}"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests are answered
+            self._fail(batch, store_error(error))
+
+    def _fail(self, batch: list[Pending], error: StoreError) -> None:
+        self.stats.failed_commits += 1
+        for pending in batch:
+            pending.outcome = error
+        self._after_failure(error)
+
+    def _run_job(self, job: _Job) -> None:
+        try:
+            if self._failure is not None:
+                raise self._failure
+            result = self._transact(job.work)
+        except (apsw.Error, OSError, MemoryError) as error:
+            failed = store_error(error)
+            job.finish(None, failed)
+            self._after_failure(failed)
+        except Exception as error:  # noqa: BLE001 - a job's own errors belong to its caller
+            job.finish(None, error)
+        else:
+            job.finish(result, None)
+
+    def _transact(self, work: Callable[[apsw.Connection], T]) -> T:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(connection)
+            fail_point("inside_commit")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def _after_failure(self, error: StoreError) -> None:
+        # After a failed fsync the next commit may "succeed" on pages the kernel has dropped, so
+        # nothing is written any more and the process ends.
+        if isinstance(error, StoreFullError):
+            self._on_full()
+        if isinstance(error, StoreFailedError) and self._failure is None:
+            self._failure = error
+            self._on_failed(error)
+
+    def _count_log_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        """Move the log into the database as far as readers allow."""
+        self._log_pages = 0
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            self._after_failure(store_error(error))
+
+
+def checkpoint_fully(connection: apsw.Connection) -> None:
+    """Empty the log into the database and sync it.
+
+    Before the first request is served: a row that was written but whose commit nobody confirmed
+    (killed inside fsync) is visible, and must not be answered as a duplicate before it is durable.
+
+    Raises:
+        StoreBusyError: another process keeps the log in use.
+    """
+    wal_pages, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    if wal_pages > 0 and moved < wal_pages:
+        message = "Another process reads the store; its log cannot be emptied."
+        raise StoreBusyError(message)
+
+
+def database_paths(path: Path) -> tuple[Path, Path]:
+    """The database and its log; for `stat` only, never to be opened by ordinary calls."""
+    return path, path.with_name(path.name + "-wal")
