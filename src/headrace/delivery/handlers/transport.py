@@ -1,0 +1,172 @@
+"""Calls a Python handler for a delivery.
+
+A sync handler runs in a daemon thread made for the call, an async one on the event loop of that
+handler, in a thread of its own. What happens to a handler that is past its deadline:
+
+1. The attempt ends as `deadline_exceeded`, and the delivery is tried again later.
+2. A coroutine is cancelled. A sync function cannot be stopped in Python: its thread is left alone
+   until the function returns, and what it returns or raises then is ignored.
+3. Until then the call counts as overdue. While a handler has `overdue_max` overdue calls, further
+   attempts fail at once as `handler_stuck`, so its threads are bounded by
+   `calls_max + overdue_max`.
+4. Nothing else waits: each handler has its own slots, threads and loop. The process ends without
+   waiting for threads that are left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import cast
+
+from headrace.delivery.contract import (
+    AttemptOutcome,
+    Delivered,
+    Delivery,
+    DeliveryError,
+    Failed,
+    FailureCause,
+    HandlerTarget,
+)
+from headrace.delivery.excerpt import safe_text
+from headrace.delivery.handlers.event import Event, event_of
+from headrace.delivery.handlers.loop import HandlerLoop
+from headrace.delivery.handlers.registry import Handler, HandlerRegistry, Permanent
+from headrace.delivery.threads import Finished, start_in_thread
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HandlerLimits:
+    """Bounds of each handler."""
+
+    deadline_s: float = 30.0
+    #: Calls of one handler at a time; a further one waits, and its deadline has not begun.
+    calls_max: int = 8
+    #: Calls past their deadline that may still run before the handler counts as stuck.
+    overdue_max: int = 8
+    #: Patience with coroutines at shutdown, for all handlers together.
+    close_grace_s: float = 1.0
+
+
+class _Lane:
+    """What belongs to one handler alone."""
+
+    def __init__(self, limits: HandlerLimits) -> None:
+        self.slots = asyncio.Semaphore(limits.calls_max)
+        self.overdue = 0
+        self.loop: HandlerLoop | None = None
+
+    def returned(self, _: asyncio.Future[Finished[None]]) -> None:
+        self.overdue -= 1
+
+
+class HandlerTransport:
+    """Calls handlers by name. Made and closed inside a running event loop."""
+
+    def __init__(self, registry: HandlerRegistry, limits: HandlerLimits | None = None) -> None:
+        self._registry = registry
+        self._limits = limits or HandlerLimits()
+        self._lanes: dict[str, _Lane] = {}
+
+    async def attempt(self, delivery: Delivery) -> AttemptOutcome:
+        """Make one call; see `headrace.delivery.contract.Transport`."""
+        began_ns = time.perf_counter_ns()
+        try:
+            handler = self._find(delivery)
+            lane = self._lanes.setdefault(handler.name, _Lane(self._limits))
+            async with lane.slots:
+                began_ns = time.perf_counter_ns()
+                ended = await self._call(handler, lane, event_of(delivery))
+            failure = None if ended.error is None else _error_of(ended.error)
+        except DeliveryError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - the contract: every end is an outcome
+            failure = DeliveryError(
+                FailureCause.INTERNAL, f"the attempt failed here: {type(error).__name__}"
+            )
+        duration_us = (time.perf_counter_ns() - began_ns) // 1000
+        if failure is None:
+            return Delivered(duration_us=duration_us)
+        return Failed(cause=failure.cause, message=str(failure), duration_us=duration_us)
+
+    async def close(self) -> None:
+        """Cancel coroutines and end their threads; threads of sync handlers are left alone."""
+        loops = [lane.loop for lane in self._lanes.values() if lane.loop is not None]
+        await asyncio.gather(*(loop.close(self._limits.close_grace_s) for loop in loops))
+        self._lanes.clear()
+
+    def _find(self, delivery: Delivery) -> Handler:
+        if not isinstance(delivery.target, HandlerTarget):
+            raise TypeError("a handler transport needs a handler's target")
+        handler = self._registry.get(delivery.target.name)
+        if handler is None:
+            raise DeliveryError(
+                FailureCause.HANDLER_MISSING,
+                f"no handler named {delivery.target.name} is loaded here; see --handlers",
+            )
+        return handler
+
+    async def _call(self, handler: Handler, lane: _Lane, event: Event) -> Finished[None]:
+        limits = self._limits
+        if lane.overdue >= limits.overdue_max:
+            raise DeliveryError(
+                FailureCause.HANDLER_STUCK,
+                f"{lane.overdue} earlier calls are past their deadline and still run",
+            )
+        finished, cancel = self._start(handler, lane, event)
+        try:
+            await asyncio.wait({finished}, timeout=limits.deadline_s)
+        finally:
+            # Also when this attempt is cancelled: the call itself may go on.
+            if not finished.done():
+                lane.overdue += 1
+                finished.add_done_callback(lane.returned)
+                cancel()
+        if not finished.done():
+            raise DeliveryError(
+                FailureCause.DEADLINE_EXCEEDED,
+                f"the handler did not return within {limits.deadline_s:g} seconds",
+            )
+        return finished.result()
+
+    def _start(
+        self, handler: Handler, lane: _Lane, event: Event
+    ) -> tuple[asyncio.Future[Finished[None]], Callable[[], None]]:
+        if not handler.is_async:
+            finished = start_in_thread(
+                lambda: _call_sync(handler, event), f"handler {handler.name}"
+            )
+            return finished, lambda: None
+        if lane.loop is None:
+            lane.loop = HandlerLoop(handler.name)
+        call = cast("Callable[[Event], Awaitable[None]]", handler.function)
+        running = lane.loop.start(lambda: call(event))
+        return running.finished, running.cancel
+
+
+def _call_sync(handler: Handler, event: Event) -> None:
+    result = handler.function(event)
+    if inspect.iscoroutine(result):
+        result.close()
+        message = "returned a coroutine that nothing awaits; declare the handler with async def"
+        raise TypeError(message)
+
+
+def _error_of(error: BaseException) -> DeliveryError:
+    if isinstance(error, Permanent):
+        return DeliveryError(FailureCause.HANDLER_PERMANENT, _text_of(error) or "Permanent")
+    if isinstance(error, asyncio.CancelledError):
+        return DeliveryError(FailureCause.HANDLER_RAISED, "the handler cancelled itself")
+    text = _text_of(error)
+    name = type(error).__name__
+    return DeliveryError(FailureCause.HANDLER_RAISED, f"{name}: {text}" if text else name)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return safe_text(str(error))
+    except Exception:  # noqa: BLE001 - an exception of a stranger may fail even at this
+        return ""

@@ -1,0 +1,65 @@
+"""The body of a webhook: the event as `GET /events/{id}` shows it, under its type and time."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.domain import timestamps
+from headrace.domain.events import Source, Status, StoredEvent
+from headrace.domain.ids import uuid_text
+
+_encode = msgspec.json.Encoder().encode
+
+
+class EventData(msgspec.Struct, frozen=True, kw_only=True):
+    """An event in JSON; the payload is the text that was accepted, byte for byte."""
+
+    id: str
+    event: str
+    source: str
+    status: str
+    #: Resolved, or as sent while the event has not been resolved.
+    contact_id: str | None
+    external_id: str | None
+    email: str | None
+    payload: msgspec.Raw
+    occurred_at: str
+    received_at: str
+    idempotency_key: str | None
+    attempts: int
+    last_error: str | None
+
+
+class WebhookBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent and signed."""
+
+    type: str
+    #: When the event occurred, not when it is delivered.
+    timestamp: str
+    data: EventData
+
+
+def webhook_body(event: StoredEvent) -> bytes:
+    """Encode the body; the same event in the same state gives the same bytes."""
+    occurred_at = timestamps.to_text(event.occurred_us)
+    return _encode(
+        WebhookBody(
+            type=event.event,
+            timestamp=occurred_at,
+            data=EventData(
+                id=uuid_text(event.id),
+                event=event.event,
+                source=Source(event.source).name.lower(),
+                status=Status(event.status).name.lower(),
+                contact_id=event.resolved_contact_id or event.contact_id,
+                external_id=event.external_id,
+                email=event.email_original or event.email,
+                payload=msgspec.Raw(event.payload.encode()),
+                occurred_at=occurred_at,
+                received_at=timestamps.to_text(event.received_us),
+                idempotency_key=event.idempotency_key,
+                attempts=event.attempts,
+                last_error=event.last_error,
+            ),
+        )
+    )
