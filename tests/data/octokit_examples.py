@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import zstandard
+from backports import zstd
 
 DATA = Path(__file__).with_name("octokit-webhooks-examples.jsonl.zst")
 
@@ -39,7 +39,7 @@ class Example:
 
 def read_examples() -> Iterator[Example]:
     """Yields every example, always in the same order."""
-    with zstandard.open(DATA, "rt", encoding="utf-8") as lines:
+    with zstd.open(DATA, "rt", encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
             yield Example(

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-import zstandard
+from backports import zstd
 
 from tests.data.octokit_examples import DATA, read_examples
 
@@ -30,7 +30,7 @@ Row = dict[str, str]
 def main() -> None:
     rows = unique(row for text in index_files(download()) for row in rows_of(text))
     lines = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
-    DATA.write_bytes(zstandard.ZstdCompressor(level=22).compress(lines))
+    DATA.write_bytes(zstd.compress(lines, level=22))
     sizes = [len(example.payload) for example in read_examples()]
     compact = [len(example.payload_on_one_line) for example in read_examples()]
     print(

@@ -11,20 +11,23 @@ import json
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from headrace.domain.event_types import Draft
 from headrace.domain.events import NewEvent
 
 
 def same_content(
-    event: NewEvent, first: tuple[str, str | None, str | None, str | None, int, int, str]
+    event: NewEvent | Draft,
+    received_us: int,
+    first: tuple[str, str | None, str | None, str | None, int, int, str],
 ) -> bool:
     """Compare an event with what is stored of the first copy.
 
     Args:
-        event: the later one.
+        event: the later one, received at `received_us`.
         first: event, contact_id, external_id, email, occurred_us, received_us and payload of the
             first. A time that was left out is the time of receipt, and equals another left out.
     """
-    name, contact_id, external_id, email, occurred_us, received_us, payload = first
+    name, contact_id, external_id, email, occurred_us, first_received_us, payload = first
     if (event.event, event.contact_id, event.external_id, event.email) != (
         name,
         contact_id,
@@ -32,7 +35,7 @@ def same_content(
         email,
     ):
         return False
-    both_left_out = event.occurred_us == event.received_us and occurred_us == received_us
+    both_left_out = event.occurred_us == received_us and occurred_us == first_received_us
     if event.occurred_us != occurred_us and not both_left_out:
         return False
     return event.payload == payload or _canonical(event.payload) == _canonical(payload)

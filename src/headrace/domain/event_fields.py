@@ -26,9 +26,7 @@ MEMBERS = (
 )
 
 _NAME = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
-_UUID = re.compile(
-    r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
-)
+_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _NIL_UUID = "00000000-0000-0000-0000-000000000000"
 #: C0, DEL and C1; the Unicode category Cc.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

@@ -15,7 +15,7 @@ class EventInput(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     external_id: str | None = None
     email: str | None = None
     #: Left as the bytes that were sent; empty when the member is absent.
-    payload: msgspec.Raw = msgspec.Raw(b"")
+    payload: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     occurred_at: str | None = None
     idempotency_key: str | None = None
 

@@ -56,9 +56,6 @@ class HandlerRegistry:
             message = f"on() takes 1 to {PATTERNS_MAX} event names or prefixes"
             raise ValueError(message)
         for pattern in patterns:
-            if not isinstance(pattern, str):
-                message = 'on() takes event names: @on("order.completed")'
-                raise TypeError(message)
             _check(pattern)
 
         def register(function: F) -> F:
@@ -97,7 +94,11 @@ class HandlerRegistry:
         return len(self._handlers)
 
 
-def _check(pattern: str) -> None:
+def _check(pattern: object) -> None:
+    if not isinstance(pattern, str):
+        # `@on` without its parentheses passes the function.
+        message = 'on() takes event names: @on("order.completed")'
+        raise TypeError(message)
     try:
         check_pattern(pattern)
     except ValueError as error:
@@ -106,8 +107,8 @@ def _check(pattern: str) -> None:
 
 
 def _handler(function: Callable[..., Any], patterns: tuple[str, ...], name: str | None) -> Handler:
-    if not callable(function) or inspect.isclass(function):
-        message = "on() registers functions"
+    if inspect.isclass(function):
+        message = "on() registers functions, not classes"
         raise TypeError(message)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         message = f"{function.__qualname__} is a generator: nothing would run it"

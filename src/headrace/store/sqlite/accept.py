@@ -92,12 +92,13 @@ def _settle_repeats(connection: apsw.Connection, batch: Sequence[Pending]) -> It
             pending.outcome = None
             yield event
             continue
-        first = connection.execute(_FIND_FIRST, (event.idempotency_hash,)).fetchone()
+        # The row is there: it is what the insert above met, or the one it made.
+        first: Any = connection.execute(_FIND_FIRST, (event.idempotency_hash,)).fetchone()
         if first[0] == event.sequence:
             pending.outcome = None
             yield event
             continue
-        mismatch = not same_content(event, first[2:])
+        mismatch = not same_content(event, event.received_us, first[2:])
         pending.outcome = FirstCopy(first[1], first[2], first[6], mismatch)
         connection.execute(
             _ADD_REPEAT,

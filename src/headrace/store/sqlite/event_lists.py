@@ -54,7 +54,9 @@ def list_query(project_id: int, wanted: EventFilter, before: int | None) -> List
     if lead is None:
         others.insert(0, leading.pop(0))
     names = frozenset({"project_id", lead} if lead else ())
-    return ListQuery(leading or ["sequence > 0"], others, {"project_id": project_id, **filters}, names)
+    return ListQuery(
+        leading or ["sequence > 0"], others, {"project_id": project_id, **filters}, names
+    )
 
 
 def _indexed(name: str, value: Any) -> bool:

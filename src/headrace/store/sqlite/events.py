@@ -34,6 +34,8 @@ _REPEATS = (
     "SELECT at_us, api_key_id, request_id, mismatch FROM key_repeats "
     f"WHERE sequence = ? ORDER BY number LIMIT {REPEATS_KEPT}"
 )
+
+
 def _event(row: Sequence[Any]) -> StoredEvent:
     return StoredEvent(**dict(zip(_NAMES, row, strict=True)))
 
@@ -65,7 +67,9 @@ class SqliteEvents:
 
     async def after(self, project_id: int, sequence: int, limit: int) -> Sequence[StoredEvent]:
         def read(connection: apsw.Connection) -> list[StoredEvent]:
-            return [_event(row) for row in connection.execute(_AFTER, (project_id, sequence, limit))]
+            return [
+                _event(row) for row in connection.execute(_AFTER, (project_id, sequence, limit))
+            ]
 
         return await self._readers.run(read)
 
@@ -77,7 +81,9 @@ class SqliteEvents:
         return await self._readers.run(read)
 
     async def _one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
-        return await self._readers.run(lambda connection: connection.execute(sql, values).fetchone())
+        return await self._readers.run(
+            lambda connection: connection.execute(sql, values).fetchone()
+        )
 
 
 def _page(connection: apsw.Connection, query: ListQuery, limit: int) -> EventPage:

@@ -63,7 +63,9 @@ class SqliteProjects:
 
     async def list(self) -> Sequence[Project]:
         def read(connection: apsw.Connection) -> Sequence[Project]:
-            rows = connection.execute("SELECT id, uuid, name, created_us FROM projects ORDER BY name")
+            rows = connection.execute(
+                "SELECT id, uuid, name, created_us FROM projects ORDER BY name"
+            )
             return [Project(id=i, uuid=u, name=n, created_us=c) for i, u, n, c in rows]
 
         return await self._readers.run(read)
@@ -135,7 +137,7 @@ class SqliteProjects:
     async def access(self) -> Access:
         def read(connection: apsw.Connection) -> Access:
             keys = [_key(row) for row in connection.execute(f"SELECT {_KEY_COLUMNS} FROM api_keys")]  # noqa: S608
-            projects = connection.execute("SELECT id FROM projects").fetchall()
+            projects: list[Any] = connection.execute("SELECT id FROM projects").fetchall()
             return Access(
                 version=_version(connection),
                 keys={key.public_id: key for key in keys},
@@ -162,7 +164,9 @@ def _version(connection: apsw.Connection) -> int:
 
 
 def _policies(connection: apsw.Connection, project_id: int) -> Policies:
-    rows = connection.execute("SELECT name, value FROM policies WHERE project_id = ?", (project_id,))
+    rows = connection.execute(
+        "SELECT name, value FROM policies WHERE project_id = ?", (project_id,)
+    )
     stored = {name: msgspec.json.decode(value) for name, value in rows}
     return Policies(**{name: check_policy(name, value) for name, value in stored.items()})
 

@@ -91,7 +91,7 @@ class SqliteStore:
                 "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (f"secret_{name}", fresh),
             )
-            row = connection.execute(
+            row: Any = connection.execute(
                 "SELECT value FROM meta WHERE name = ?", (f"secret_{name}",)
             ).fetchone()
             return bytes(row[0])

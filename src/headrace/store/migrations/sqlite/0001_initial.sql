@@ -2,7 +2,7 @@
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
-    value BLOB NOT NULL
+    value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE projects (

@@ -1,0 +1,146 @@
+"""The composition root: the only module that picks concrete stores and puts the parts together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import structlog
+
+from headrace.config import Settings
+from headrace.domain.ids import EventIdGenerator
+from headrace.domain.timestamps import now_us
+from headrace.http.application import build_application
+from headrace.http.asgi import AsgiRunner
+from headrace.http.context import Services
+from headrace.http.cursor import Cursors
+from headrace.http.edge import Edge, Routes
+from headrace.http.refusals import Refusals
+from headrace.http.server import HttpServer
+from headrace.observability.events import (
+    SERVER_STARTED,
+    SERVER_STOPPED,
+    SERVER_STOPPING,
+    STORE_FAILED,
+)
+from headrace.pipeline.accept import Acceptor
+from headrace.pipeline.access import AccessCache
+from headrace.pipeline.commit_queue import CommitQueue
+from headrace.pipeline.disk_guard import DiskGuard
+from headrace.pipeline.live import LiveFeed
+from headrace.pipeline.rejections import RejectionLog
+from headrace.store.contract import Store, StoreFailedError, StoreSetupError
+from headrace.store.sqlite.store import open_store as open_sqlite
+
+#: From SIGTERM to the end of the process.
+STOP_SECONDS_MAX = 10.0
+#: Of those, for connections; the rest is for the store.
+DRAIN_SECONDS_MAX = 7.0
+
+_log = structlog.get_logger()
+
+
+def open_store(url: str, *, serve: bool, create: bool = True) -> Store:
+    """Open the store a URL names.
+
+    Raises:
+        StoreSetupError: with what to do about it.
+    """
+    if url.startswith("sqlite:///"):
+        return open_sqlite(sqlite_path(url), serve=serve, create=create)
+    message = f"{url!r} is no store: use sqlite:///path/to/file.db"
+    raise StoreSetupError(message)
+
+
+def sqlite_path(url: str) -> Path:
+    """File of an embedded store; three slashes before a relative path, four before an absolute."""
+    return Path(unquote(urlsplit(url).path)[1:])
+
+
+class Headrace:
+    """A running server: made by `start`, ended by `stop`."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.settings = settings
+        self.store = store
+        self.port = 0
+        #: Set when the process must end; `failure` says why, None for an orderly stop.
+        self.ended = asyncio.Event()
+        self.failure: StoreFailedError | None = None
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Bring everything up and listen.
+
+        Raises:
+            OSError: the address cannot be had.
+            StoreError: the store cannot be read.
+        """
+        store = self.store
+        self.queue = CommitQueue(self._loop, store.wake)
+        ids = EventIdGenerator(now_us, after=await store.events.last_sequence())
+        acceptor = Acceptor(self.queue, ids)
+        access = AccessCache(store.projects, now_us)
+        await access.refresh()
+        live = LiveFeed()
+        self.queue.on_settled = live.publish
+        rejections = RejectionLog(store.rejections, now_us)
+        self._rejections = rejections
+        refusals = Refusals(rejections, now_us)
+        services = Services(
+            store=store,
+            acceptor=acceptor,
+            live=live,
+            cursors=Cursors(await store.secret("cursors")),
+            clock_us=now_us,
+            stopping=self._stopping,
+        )
+        runner = AsgiRunner(build_application(refusals), {"services": services})
+        routes = Routes(
+            access=access, acceptor=acceptor, refusals=refusals, runner=runner, clock_us=now_us
+        )
+        guard = DiskGuard(store, acceptor, self.settings.disk_free_min_bytes)
+        await guard.check()
+        store.start_committing(self.queue, self._store_failed)
+        self._server = HttpServer(Edge(routes))
+        self.port = await self._server.start(self.settings.host, self.settings.port)
+        self._tasks = [
+            asyncio.create_task(loop.run(), name=type(loop).__name__)
+            for loop in (guard, rejections)
+        ]
+        self._tasks.append(asyncio.create_task(access.keep_fresh(), name="AccessCache"))
+        # What exists now lives as long as the process: the collector need not walk it again.
+        gc.collect()
+        gc.freeze()
+        _log.info(
+            SERVER_STARTED, host=self.settings.host, port=self.port, store=self.settings.store
+        )
+
+    def _store_failed(self, error: StoreFailedError) -> None:
+        def end() -> None:
+            _log.critical(STORE_FAILED, error=str(error))
+            self.failure = error
+            self.ended.set()
+
+        self._loop.call_soon_threadsafe(end)
+
+    async def stop(self) -> None:
+        """Take nothing more, finish what was read, answer it, close the store."""
+        _log.info(SERVER_STOPPING)
+        self._stopping.set()
+        self._server.stop_listening()
+        finished = await self._server.wait_closed(DRAIN_SECONDS_MAX)
+        self.queue.closed = True
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if self.failure is None:
+            await self._rejections.flush()
+        await self.store.close()
+        _log.info(SERVER_STOPPED, every_request_answered=finished)

@@ -1,0 +1,120 @@
+"""Every setting: flag, environment variable, type, unit and default in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+PREFIX = "HEADRACE_"
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; the message names it, what was expected and what was found."""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One setting; `HEADRACE_<NAME>` sets it, `HEADRACE_<NAME>_FILE` names a file that holds it."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    minimum: int | None = None
+    maximum: int | None = None
+
+
+SETTINGS = (
+    Setting("store", str, "sqlite:///headrace.db", "Where events are kept, as a URL."),
+    Setting("host", str, "127.0.0.1", "Address to listen on."),
+    Setting("port", int, 8080, "Port to listen on; 0 lets the system choose.", 0, 65535),
+    Setting(
+        "disk_free_min_bytes",
+        int,
+        256 * 1024 * 1024,
+        "Ingest is refused while the disk of the embedded store has less room, in bytes.",
+        0,
+    ),
+    Setting("log_level", str, "info", "Least severe log lines shown: debug, info, warning, error."),
+    Setting("log_format", str, "auto", "json, console, or auto: console at a terminal."),
+    Setting("url", str, "http://127.0.0.1:8080", "Server that send, import, export and tail use."),
+    Setting("key", str, "", "API key that those commands use."),
+)
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+#: Read elsewhere: armed fail points of tests.
+_OTHER_VARIABLES = frozenset({"HEADRACE_FAIL_POINT"})
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Checked values of all settings."""
+
+    store: str
+    host: str
+    port: int
+    disk_free_min_bytes: int
+    log_level: str
+    log_format: str
+    url: str
+    key: str
+
+
+def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """Combine flags (None: not given), environment and defaults, in that order.
+
+    Raises:
+        SettingError: a value cannot be used, or a `HEADRACE_` variable is unknown.
+    """
+    _refuse_unknown(environ)
+    values = {}
+    for setting in SETTINGS:
+        value = flags.get(setting.name)
+        values[setting.name] = (
+            _from_environment(setting, environ) if value is None else _checked(setting, value)
+        )
+    return Settings(**values)
+
+
+def variable(setting: Setting) -> str:
+    """Name of a setting's environment variable."""
+    return PREFIX + setting.name.upper()
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {variable(setting) for setting in SETTINGS} | _OTHER_VARIABLES
+    for name in environ:
+        if name.startswith(PREFIX) and name.removesuffix("_FILE") not in known:
+            message = f"{name} is not a setting of headrace; known: {', '.join(sorted(known))}"
+            raise SettingError(message)
+
+
+def _from_environment(setting: Setting, environ: Mapping[str, str]) -> Any:
+    name = variable(setting)
+    if name in environ and f"{name}_FILE" in environ:
+        message = f"{name} and {name}_FILE are both set; keep one"
+        raise SettingError(message)
+    if f"{name}_FILE" in environ:
+        path = Path(environ[f"{name}_FILE"])
+        try:
+            return _checked(setting, path.read_text("utf-8").strip())
+        except OSError as error:
+            message = f"{name}_FILE: {path} cannot be read: {error.strerror}"
+            raise SettingError(message) from None
+    return _checked(setting, environ.get(name, setting.default))
+
+
+def _checked(setting: Setting, value: Any) -> Any:
+    if setting.type is not int:
+        return str(value)
+    try:
+        number = int(value)
+    except ValueError:
+        message = f"{variable(setting)} must be a whole number, got {value!r}"
+        raise SettingError(message) from None
+    too_low = setting.minimum is not None and number < setting.minimum
+    if too_low or (setting.maximum is not None and number > setting.maximum):
+        bounds = f"from {setting.minimum}" + (f" to {setting.maximum}" if setting.maximum else "")
+        message = f"{variable(setting)} must be {bounds}, got {number}"
+        raise SettingError(message)
+    return number

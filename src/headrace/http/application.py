@@ -1,0 +1,66 @@
+"""The Starlette application of every route that is not hot, and how its errors are answered."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.http import docs, events, health, rejections
+from headrace.http.refusals import Refusals
+from headrace.http.validate import validate
+from headrace.http.wire import error_body, error_headers
+from headrace.pipeline.accept import storage_unavailable
+from headrace.store.contract import StoreBusyError, StoreError
+
+ROUTES = (
+    Route("/events", events.list_events, methods=["GET"]),
+    Route("/events/stream", events.stream, methods=["GET"]),
+    Route("/events/validate", validate, methods=["POST"]),
+    Route("/events/by-idempotency-key/{key:path}", events.get_by_key, methods=["GET"]),
+    Route("/events/{id}", events.get_event, methods=["GET"]),
+    Route("/rejections", rejections.list_rejections, methods=["GET"]),
+    Route("/healthz", health.healthz, methods=["GET"]),
+    Route("/readyz", health.readyz, methods=["GET"]),
+    Route("/metrics", health.metrics, methods=["GET"]),
+    Route("/openapi.json", docs.openapi, methods=["GET"]),
+    Route("/docs", docs.page, methods=["GET"]),
+    Route("/", lambda _: RedirectResponse("/docs"), methods=["GET"]),
+)
+#: Methods of the hot paths, which the edge answers before the application is asked.
+_HOT = {"/events": "GET, HEAD, POST", "/events/batch": "POST"}
+
+
+def build_application(refusals: Refusals) -> Starlette:
+    """Make the application; its handlers find their services in the request's state."""
+
+    def answer(request: Request, error: Exception) -> Response:
+        failure = as_api_error(request, error)
+        principal = request.scope["state"]["principal"]
+        if principal is not None and failure.status != 404:
+            request_id = request.scope["state"]["request_id"].encode()
+            refusals.note(failure, request.scope["state"]["head"], principal, request_id, b"")
+        headers = dict(error_headers(failure))
+        return Response(error_body(failure), failure.status, headers, "application/json")
+
+    handled = (ApiError, StoreError, HTTPException)
+    return Starlette(routes=list(ROUTES), exception_handlers=dict.fromkeys(handled, answer))
+
+
+def as_api_error(request: Request, error: Exception) -> ApiError:
+    """The one table from exceptions of handlers to answers."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, StoreBusyError):
+        return ApiError(ErrorCode.OVERLOADED, str(error), retry_after_s=1)
+    if isinstance(error, StoreError):
+        return storage_unavailable(error)
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = _HOT.get(request.url.path) or dict(error.headers or {}).get("Allow", "")
+        message = f"This path takes {allowed}."
+        headers = (("Allow", allowed),)
+        return ApiError(ErrorCode.METHOD_NOT_ALLOWED, message, headers=headers)
+    return ApiError(ErrorCode.NOT_FOUND, "There is nothing at this path.")

@@ -1,0 +1,185 @@
+"""Runs an ASGI application behind our connections, for every route that is not hot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import structlog
+
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.http.connection import Exchange
+from headrace.http.head import Head, decode_path
+from headrace.http.wire import CLOCK, status_line
+from headrace.observability.events import REQUEST_FAILED
+
+Message = MutableMapping[str, Any]
+App = Callable[
+    [
+        MutableMapping[str, Any],
+        Callable[[], Awaitable[Message]],
+        Callable[[Message], Awaitable[None]],
+    ],
+    Awaitable[None],
+]
+
+BODY_BYTES_MAX = 1024 * 1024
+#: Tasks of slow routes at once; past it callers are told to come back.
+TASKS_MAX = 500
+
+_log = structlog.get_logger()
+
+
+class AsgiRunner:
+    """Starts a task per request and knows those under way."""
+
+    def __init__(self, app: App, state: dict[str, Any]) -> None:
+        self.app = app
+        self.state = state
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def plan(self, head: Head, principal: Any) -> AsgiPlan:
+        """Plan a request for the application.
+
+        Raises:
+            ApiError: 503 when too many are under way.
+        """
+        if len(self.tasks) >= TASKS_MAX:
+            message = "Too many requests are being answered."
+            raise ApiError(ErrorCode.OVERLOADED, message, retry_after_s=1)
+        return AsgiPlan(self, head, principal)
+
+
+class AsgiPlan:
+    """One request for the application."""
+
+    __slots__ = ("body_bytes_max", "head", "principal", "runner")
+
+    def __init__(self, runner: AsgiRunner, head: Head, principal: Any) -> None:
+        self.body_bytes_max = BODY_BYTES_MAX
+        self.runner = runner
+        self.head = head
+        self.principal = principal
+
+    def run(self, exchange: Exchange, body: bytes) -> None:
+        """Start the application's task."""
+        task = asyncio.get_running_loop().create_task(self._serve(exchange, body))
+        self.runner.tasks.add(task)
+        task.add_done_callback(self.runner.tasks.discard)
+
+    async def _serve(self, exchange: Exchange, body: bytes) -> None:
+        cycle = _Cycle(exchange, body)
+        exchange.connection.on_lost = cycle.lost.set
+        try:
+            await self.runner.app(self._scope(exchange), cycle.receive, cycle.send)
+        except Exception as error:
+            _log.exception(REQUEST_FAILED, error=type(error).__name__)
+            if not cycle.started:
+                message = "Something went wrong on our side; the log knows more by the request id."
+                exchange.fail(ApiError(ErrorCode.INTERNAL, message))
+            else:
+                exchange.connection.transport.abort()
+        finally:
+            exchange.connection.on_lost = None
+
+    def _scope(self, exchange: Exchange) -> dict[str, Any]:
+        head = self.head
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": head.method.decode("ascii"),
+            "scheme": "http",
+            "path": decode_path(head.path),
+            "raw_path": head.path,
+            "query_string": head.query_string,
+            "root_path": "",
+            "headers": list(head.headers.items()),
+            "client": (exchange.connection.peer, 0),
+            "server": None,
+            "state": {
+                **self.runner.state,
+                "principal": self.principal,
+                "request_id": exchange.request_id.decode(),
+                "head": head,
+            },
+        }
+
+
+class _Cycle:
+    """The two channels between the application and one exchange."""
+
+    def __init__(self, exchange: Exchange, body: bytes) -> None:
+        self.lost = asyncio.Event()
+        self.started = False
+        self._exchange = exchange
+        self._body: bytes | None = body
+        self._status = 200
+        self._headers = b""
+        self._streaming = False
+        self._parts: list[bytes] = []
+
+    async def receive(self) -> Message:
+        """The whole body at once, then the news that the client has gone."""
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self.lost.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Write an answer: at once when it is whole, in chunks when it comes in parts."""
+        if message["type"] == "http.response.start":
+            self.started = True
+            self._status = message["status"]
+            self._headers = _header_lines(message.get("headers", ()))
+            return
+        body: bytes = message.get("body", b"")
+        if not self._streaming and not message.get("more_body", False):
+            self._exchange.connection.finish(self._exchange, self._whole(body))
+            return
+        await self._write_part(body, last=not message.get("more_body", False))
+
+    def _whole(self, body: bytes) -> bytes:
+        exchange = self._exchange
+        length = b""
+        if b"content-length" not in self._headers.lower() and self._status not in (204, 304):
+            length = b"content-length: %d\r\n" % len(body)
+        head = self._start(length)
+        return head if exchange.head_only else head + body
+
+    def _start(self, framing: bytes) -> bytes:
+        exchange = self._exchange
+        close = b"connection: close\r\n" if exchange.close else b""
+        return b"".join(
+            (
+                status_line(self._status),
+                self._headers,
+                CLOCK.line,
+                b"x-content-type-options: nosniff\r\n",
+                b"x-request-id: " + exchange.request_id + b"\r\n",
+                framing,
+                close,
+                b"\r\n",
+            )
+        )
+
+    async def _write_part(self, body: bytes, *, last: bool) -> None:
+        connection = self._exchange.connection
+        if not self._streaming:
+            self._streaming = True
+            await connection.wait_turn(self._exchange)
+            if not connection.transport.is_closing():
+                connection.transport.write(self._start(b"transfer-encoding: chunked\r\n"))
+        if connection.transport.is_closing():
+            return
+        if body:
+            connection.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+            await connection.writable()
+        if last:
+            connection.finish(self._exchange, b"0\r\n\r\n")
+
+
+def _header_lines(headers: Any) -> bytes:
+    return b"".join(b"%b: %b\r\n" % (name, value) for name, value in headers)

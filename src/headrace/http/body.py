@@ -1,0 +1,85 @@
+"""Request bodies: collected and unpacked, never past their limits."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Protocol
+
+from backports import zstd
+
+from headrace.domain.errors import ApiError, ErrorCode
+
+ENCODINGS = ("identity", "gzip", "zstd")
+_PIECE_BYTES = 64 * 1024
+#: 8 MiB, the largest window that every implementation must support (RFC 8878, 3.1.1.1.2).
+_WINDOW_LOG_MAX = 23
+
+
+def too_large(bytes_max: int, *, decoded: bool = False) -> ApiError:
+    """413 naming the limit."""
+    unpacked = " unpacked" if decoded else ""
+    message = f"The body is larger than {bytes_max} bytes{unpacked}."
+    return ApiError(ErrorCode.REQUEST_TOO_LARGE, message)
+
+
+def unpack(body: bytes, encoding: str, bytes_max: int) -> bytes:
+    """Undo the content encoding.
+
+    Unpacks piece by piece and stops at the limit, so a bomb costs no more memory than the limit.
+    Several members or frames in a row are allowed, as their formats do.
+
+    Raises:
+        ApiError: 413 past `bytes_max`, 400 when the body is not what its encoding says.
+    """
+    if encoding == "identity":
+        return body
+    result = bytearray()
+    try:
+        while True:
+            body = _unpack_one(body, _gzip if encoding == "gzip" else _zstd, result, bytes_max)
+            if not body:
+                return bytes(result)
+    except (zlib.error, zstd.ZstdError, EOFError):
+        message = f"The body is not valid {encoding}."
+        raise ApiError(ErrorCode.MALFORMED_REQUEST, message) from None
+
+
+def _unpack_one(
+    body: bytes, make: Callable[[], Unpacker], result: bytearray, bytes_max: int
+) -> bytes:
+    """Unpack one member or frame into `result`; returns what follows it."""
+    unpacker = make()
+    rest = body
+    while not unpacker.eof:
+        piece = unpacker.decompress(rest, _PIECE_BYTES)
+        result += piece
+        if len(result) > bytes_max:
+            raise too_large(bytes_max, decoded=True)
+        # zlib hands back what it has not looked at yet, zstd keeps it.
+        rest = getattr(unpacker, "unconsumed_tail", b"")
+        if not piece and not rest and not unpacker.eof:
+            raise EOFError
+    return unpacker.unused_data
+
+
+class Unpacker(Protocol):
+    """What the decompressors of zlib and zstd have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def _gzip() -> Unpacker:
+    return zlib.decompressobj(wbits=31)
+
+
+def _zstd() -> Unpacker:
+    # A frame may ask for a window of gigabytes.
+    options = {int(zstd.DecompressionParameter.window_log_max): _WINDOW_LOG_MAX}
+    return zstd.ZstdDecompressor(options=options)

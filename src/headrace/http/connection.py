@@ -1,0 +1,473 @@
+"""One client connection: framing, limits, deadlines, and answers in the order of the requests.
+
+The parser is llhttp (through httptools). What it leaves open is decided here: how large and how
+slow a request may be, and that nothing of a body is looked at before the head was judged.
+Measured against a framework or another server in front, this is the difference between the disk
+and the interpreter being the limit (docs/decisions/0001-own-http-edge.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import httptools
+
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.http.body import too_large
+from headrace.http.head import Head, malformed
+from headrace.http.wire import error_body, error_headers, json_answer
+
+HEADER_BYTES_MAX = 16 * 1024
+HEADERS_MAX = 100
+TARGET_BYTES_MAX = 8 * 1024
+HEADER_SECONDS_MAX = 5.0
+REQUEST_SECONDS_MAX = 10.0
+#: A connection on which nothing is asked is closed after so long.
+IDLE_SECONDS_MAX = 75.0
+#: How long a refused client may go on sending before the connection is cut.
+LINGER_SECONDS_MAX = 1.0
+#: Requests of one connection that may wait for their answers before no more are read.
+PIPELINE_MAX = 64
+#: A body refused unread is skipped up to this size; past it the connection is closed.
+SKIPPED_BYTES_MAX = 64 * 1024
+
+_IDLE, _HEAD, _BODY, _CLOSING = range(4)
+
+
+class Plan(Protocol):
+    """How one request is dealt with, decided from its head."""
+
+    #: Bytes of body as they come over the wire.
+    body_bytes_max: int
+
+    def run(self, exchange: Exchange, body: bytes) -> None:
+        """Deal with the whole request; the exchange is answered now or later."""
+        ...
+
+
+class Planner(Protocol):
+    """Decides what happens to a request."""
+
+    def plan(self, head: Head, request_id: bytes) -> Plan:
+        """Judge a head.
+
+        Raises:
+            ApiError: the request is refused, its body unread.
+        """
+        ...
+
+    def next_request_id(self) -> bytes:
+        """A fresh id for `X-Request-Id`."""
+        ...
+
+    def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
+        """Told of every refusal made here, for counting."""
+        ...
+
+
+class Exchange:
+    """One request and its answer."""
+
+    __slots__ = ("answer", "close", "connection", "head_only", "request_id", "turn")
+
+    def __init__(self, connection: Connection, request_id: bytes) -> None:
+        self.connection = connection
+        self.request_id = request_id
+        self.close = False
+        self.head_only = False
+        self.answer: bytes | None = None
+        #: Waited for by an answer in parts: set once all earlier answers are written.
+        self.turn: asyncio.Event | None = None
+
+    def respond_json(
+        self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """Answer with JSON."""
+        data = json_answer(status, body, self.request_id, close=self.close, headers=headers)
+        if self.head_only:
+            data = data[: data.index(b"\r\n\r\n") + 4]
+        self.connection.finish(self, data)
+
+    def fail(self, error: ApiError) -> None:
+        """Answer with a failure."""
+        self.respond_json(error.status, error_body(error), error_headers(error))
+
+
+class Connection(asyncio.Protocol):
+    """Protocol of one socket.
+
+    Args:
+        planner: decides about each request.
+        connections: the server's set of open connections, which this one joins.
+    """
+
+    __slots__ = (
+        "_body",
+        "_body_bytes",
+        "_chunk_body_bytes",
+        "_chunked",
+        "_clock",
+        "_completed",
+        "_connections",
+        "_exchange",
+        "_exchanges",
+        "_head",
+        "_head_bytes",
+        "_head_raw_bytes",
+        "_parser",
+        "_paused",
+        "_plan",
+        "_planner",
+        "_stage",
+        "_tail",
+        "_writable",
+        "deadline",
+        "draining",
+        "on_lost",
+        "peer",
+        "transport",
+    )
+
+    def __init__(
+        self, planner: Planner, connections: set[Connection], clock: Callable[[], float]
+    ) -> None:
+        self._planner = planner
+        self._connections = connections
+        self._clock = clock
+        self._parser = httptools.HttpRequestParser(self)
+        self._stage = _IDLE
+        self._head = Head()
+        self._head_bytes = 0
+        #: Bytes received since the head began, as long as it is not complete.
+        self._head_raw_bytes = 0
+        self._chunked = False
+        self._chunk_body_bytes = -1
+        self._tail = b""
+        self._completed = 0
+        self._plan: Plan | None = None
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._exchange: Exchange | None = None
+        self._exchanges: deque[Exchange] = deque()
+        self._paused = False
+        self._writable: asyncio.Event | None = None
+        #: Moment (of `clock`) at which the server calls `on_deadline`.
+        self.deadline = clock() + IDLE_SECONDS_MAX
+        #: Set at shutdown: what is under way is answered, then the connection closes.
+        self.draining = False
+        #: Called once when the peer is gone; set by whoever streams an answer.
+        self.on_lost: Callable[[], None] | None = None
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.peer = ""
+
+    # --- the socket ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        self._connections.add(self)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if peer else ""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._connections.discard(self)
+        self._stage = _CLOSING
+        if self._writable is not None:
+            self._writable.set()
+        for exchange in self._exchanges:
+            if exchange.turn is not None:
+                exchange.turn.set()
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+
+    async def writable(self) -> None:
+        """Wait until the peer has taken enough of what was written to it."""
+        if self._writable is not None:
+            await self._writable.wait()
+
+    def data_received(self, data: bytes) -> None:
+        if self._stage == _CLOSING:
+            return
+        if self._stage == _IDLE:
+            self.deadline = 0.0
+        completed = self._completed
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            refusal = error.__context__
+            if not isinstance(refusal, ApiError):
+                raise
+            self._refuse(refusal)
+        except httptools.HttpParserUpgrade:
+            self._close_after_last()
+        except httptools.HttpParserError:
+            if self._exchanges and self._exchanges[-1].close:
+                # What follows a last request is nobody's.
+                return
+            self._refuse(malformed("The request is not valid HTTP/1.1."))
+        stage = self._stage
+        if stage == _HEAD and completed == self._completed:
+            self._head_grew(len(data))
+        elif stage == _BODY and self._chunked:
+            self._check_chunk(data)
+        if stage in (_HEAD, _BODY) and self.deadline == 0.0:
+            self.deadline = self._clock() + (
+                HEADER_SECONDS_MAX if stage == _HEAD else REQUEST_SECONDS_MAX
+            )
+
+    def on_deadline(self) -> None:
+        """The server's clock passed `deadline`."""
+        if self._stage in (_HEAD, _BODY):
+            what = "headers" if self._stage == _HEAD else "body"
+            self._refuse(
+                ApiError(ErrorCode.REQUEST_TIMEOUT, f"The {what} took too long to arrive.")
+            )
+        elif self._stage == _CLOSING:
+            self.transport.abort()
+        elif not self._exchanges:
+            self.transport.close()
+
+    # --- the parser's callbacks ---
+
+    def on_message_begin(self) -> None:
+        self._stage = _HEAD
+        self._head = Head()
+        self._head_bytes = 0
+        self._head_raw_bytes = 0
+        self._chunked = False
+
+    def on_url(self, url: bytes) -> None:
+        head = self._head
+        head.target += url
+        if len(head.target) > TARGET_BYTES_MAX:
+            raise ApiError(
+                ErrorCode.URI_TOO_LONG, f"The target is longer than {TARGET_BYTES_MAX} bytes."
+            )
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value) + 4
+        head = self._head
+        if self._head_bytes > HEADER_BYTES_MAX or len(head.headers) >= HEADERS_MAX:
+            raise _headers_too_large()
+        head.add(name, value)
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        head = self._head
+        self._stage = _BODY
+        self.deadline = 0.0
+        request_id = self._planner.next_request_id()
+        exchange = self._exchange = Exchange(self, request_id)
+        method = parser.get_method()
+        version = parser.get_http_version()
+        exchange.close = self.draining or version != "1.1" or not parser.should_keep_alive()
+        exchange.head_only = method == b"HEAD"
+        self._exchanges.append(exchange)
+        self._body.clear()
+        self._body_bytes = 0
+        head.complete(method, version)
+        self._chunked = b"transfer-encoding" in head.headers
+        self._tail = b""
+        self._admit(head, exchange)
+
+    def _admit(self, head: Head, exchange: Exchange) -> None:
+        """Have the head judged; a refused request is answered here, its body skipped."""
+        try:
+            plan = self._planner.plan(head, exchange.request_id)
+            length = head.content_length
+            if length is not None and length > plan.body_bytes_max:
+                raise too_large(plan.body_bytes_max)
+        except ApiError as error:
+            self._planner.refused(error, head, exchange.request_id)
+            self._plan = None
+            length = head.content_length
+            if length is None or length > SKIPPED_BYTES_MAX:
+                exchange.close = True
+            exchange.fail(error)
+            return
+        self._plan = plan
+        if b"expect" in head.headers and head.headers[b"expect"].lower() == b"100-continue":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_chunk_header(self) -> None:
+        self._chunk_body_bytes = 0
+
+    def on_chunk_complete(self) -> None:
+        self._chunk_body_bytes = -1
+
+    def on_body(self, body: bytes) -> None:
+        if self._chunked:
+            self._chunk_body_bytes += len(body)
+        plan = self._plan
+        if plan is None:
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes > plan.body_bytes_max:
+            self._plan = None
+            raise too_large(plan.body_bytes_max)
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._stage == _CLOSING:
+            return
+        self._stage = _IDLE
+        self._completed += 1
+        plan, exchange = self._plan, self._exchange
+        self._plan = self._exchange = None
+        if plan is None or exchange is None:
+            return
+        chunks = self._body
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        if len(self._exchanges) >= PIPELINE_MAX and not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+        plan.run(exchange, body)
+
+    # --- answers ---
+
+    def finish(self, exchange: Exchange, data: bytes) -> None:
+        """Write the answer of `exchange`, after those of the requests before it."""
+        exchanges = self._exchanges
+        if self.transport.is_closing():
+            return
+        if exchanges and exchanges[0] is exchange:
+            exchanges.popleft()
+            self.transport.write(data)
+            if exchange.close:
+                self._close_after_answer()
+            elif exchanges:
+                self._write_finished()
+            elif self._stage == _IDLE:
+                self._rest()
+        else:
+            exchange.answer = data
+
+    def _write_finished(self) -> None:
+        while self._exchanges and (answer := self._exchanges[0].answer) is not None:
+            exchange = self._exchanges.popleft()
+            self.transport.write(answer)
+            if exchange.close:
+                self._close_after_answer()
+                return
+        if self._exchanges:
+            turn = self._exchanges[0].turn
+            if turn is not None:
+                turn.set()
+        elif self._stage == _IDLE:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Everything asked is answered."""
+        if self.draining:
+            self.transport.close()
+            return
+        self.deadline = self._clock() + IDLE_SECONDS_MAX
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+
+    async def wait_turn(self, exchange: Exchange) -> None:
+        """Wait until all earlier answers are written, so that this one may be written in parts."""
+        if not (self._exchanges and self._exchanges[0] is exchange):
+            exchange.turn = asyncio.Event()
+            await exchange.turn.wait()
+
+    def drain(self) -> None:
+        """Close as soon as everything read so far is answered."""
+        self.draining = True
+        if not self._exchanges and self._stage in (_IDLE, _HEAD):
+            self.transport.close()
+        for exchange in self._exchanges:
+            exchange.close = exchange is self._exchanges[-1]
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer a request that cannot be read on, and close."""
+        if self._stage == _CLOSING:
+            return
+        exchange = self._exchange
+        if exchange is None or exchange not in self._exchanges:
+            exchange = Exchange(self, self._planner.next_request_id())
+            self._exchanges.append(exchange)
+        self._planner.refused(error, self._head, exchange.request_id)
+        self._plan = None
+        exchange.close = True
+        self._stage = _CLOSING
+        exchange.fail(error)
+
+    def _close_after_answer(self) -> None:
+        """Close so that the answer arrives: a client that still sends would get a reset instead."""
+        done = self._stage == _IDLE
+        self._stage = _CLOSING
+        self._exchanges.clear()
+        if done or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.deadline = self._clock() + LINGER_SECONDS_MAX
+
+    def eof_received(self) -> bool:
+        # A half-closed peer may still read: it gets what it asked for, then we close.
+        if not self._exchanges:
+            return False
+        for exchange in self._exchanges:
+            exchange.close = exchange is self._exchanges[-1]
+        return True
+
+    def _head_grew(self, count: int) -> None:
+        # The parser keeps an unfinished header to itself, so raw bytes are what bounds it.
+        self._head_raw_bytes += count
+        if self._head_raw_bytes > HEADER_BYTES_MAX:
+            self._refuse(
+                _headers_too_large()
+                if self._head.headers or len(self._head.target) < TARGET_BYTES_MAX
+                else ApiError(ErrorCode.URI_TOO_LONG, "The target is too long.")
+            )
+
+    def _check_chunk(self, data: bytes) -> None:
+        """Refuse a chunk that announces more than may come, instead of waiting for it.
+
+        The parser does not tell the announced size, but it does tell how much of the chunk has
+        arrived; counted back from the end of the data, that is where its size line stands.
+        """
+        seen = self._tail + data
+        self._tail = seen[-40:]
+        if self._chunk_body_bytes < 0 or self._chunk_body_bytes > len(seen):
+            return
+        line_end = len(seen) - self._chunk_body_bytes - 2
+        line = seen[seen.rfind(b"\r\n", 0, max(line_end, 0)) + 2 : line_end]
+        digits = line.partition(b";")[0].strip()
+        self._chunk_body_bytes = -1
+        try:
+            size = int(digits, 16)
+        except ValueError:
+            return
+        limit = SKIPPED_BYTES_MAX if self._plan is None else self._plan.body_bytes_max
+        if len(digits) >= 16:
+            self._refuse(malformed("The size of a chunk is beyond all bounds."))
+        elif size > limit:
+            self._refuse(too_large(limit))
+
+    def _close_after_last(self) -> None:
+        # Asked to upgrade, the parser gives up the connection. The request itself is answered as
+        # plain HTTP/1.1, as RFC 9110 7.8 allows.
+        if self._exchanges:
+            self._exchanges[-1].close = True
+        else:
+            self.transport.close()
+
+
+def _headers_too_large() -> ApiError:
+    message = f"The headers are larger than {HEADER_BYTES_MAX} bytes or more than {HEADERS_MAX}."
+    return ApiError(ErrorCode.HEADERS_TOO_LARGE, message)

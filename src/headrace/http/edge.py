@@ -1,0 +1,121 @@
+"""What happens to a request, decided from its head: who asks, what for, and whether there is room."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import msgspec
+
+from headrace.domain.api_keys import Scope
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.http.asgi import AsgiRunner
+from headrace.http.body import ENCODINGS
+from headrace.http.connection import Plan
+from headrace.http.head import Head, media_type
+from headrace.http.ingest import SingleIngest
+from headrace.http.ingest_batch import BatchIngest
+from headrace.http.refusals import Refusals
+from headrace.pipeline.accept import Acceptor, rate_limited
+from headrace.pipeline.access import AccessCache, Principal
+
+#: Answered without a key: they say nothing about any project's events.
+PUBLIC_PATHS = frozenset({b"/", b"/healthz", b"/readyz", b"/metrics", b"/openapi.json", b"/docs"})
+_INGEST_PATHS = frozenset({b"/events", b"/events/batch", b"/events/validate"})
+_JSON = ("application/json",)
+_BATCH = ("application/json", "application/x-ndjson")
+
+
+class Routes(msgspec.Struct, frozen=True):
+    """What the edge needs to serve requests."""
+
+    access: AccessCache
+    acceptor: Acceptor
+    refusals: Refusals
+    runner: AsgiRunner
+    clock_us: Callable[[], int]
+
+
+class Edge:
+    """Implements `headrace.http.connection.Planner`."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._request_prefix = f"{random.SystemRandom().getrandbits(40):010x}".encode()
+        self._requests = 0
+
+    def next_request_id(self) -> bytes:
+        self._requests += 1
+        return b"%b%08x" % (self._request_prefix, self._requests)
+
+    def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
+        del head, request_id
+        self._routes.acceptor.stats.reject(error.code)
+
+    def plan(self, head: Head, request_id: bytes) -> Plan:
+        path = head.path
+        if path in PUBLIC_PATHS:
+            return self._routes.runner.plan(head, None)
+        principal = self._authenticate(head)
+        try:
+            if head.method == b"POST" and path in _INGEST_PATHS:
+                return self._plan_ingest(head, principal, request_id)
+            reads = head.method in (b"GET", b"HEAD")
+            _require(principal, Scope.READ if reads else Scope.MANAGE)
+            return self._routes.runner.plan(head, principal)
+        except ApiError as error:
+            self._routes.refusals.note(error, head, principal, request_id, b"")
+            raise
+
+    def _authenticate(self, head: Head) -> Principal:
+        principal = self._routes.access.authenticate(head.bearer)
+        if principal is None:
+            message = "A valid API key is needed: Authorization: Bearer hr_..."
+            raise ApiError(ErrorCode.UNAUTHORIZED, message)
+        return principal
+
+    def _plan_ingest(self, head: Head, principal: Principal, request_id: bytes) -> Plan:
+        _require(principal, Scope.INGEST)
+        batch = head.path == b"/events/batch"
+        media = _check_media_type(head, _BATCH if batch else _JSON)
+        encoding = _check_encoding(head)
+        routes = self._routes
+        if head.path == b"/events/validate":
+            return routes.runner.plan(head, principal)
+        routes.acceptor.check_open()
+        if batch:
+            lines = media == "application/x-ndjson"
+            return BatchIngest(routes, head, principal, encoding, ndjson=lines)
+        bucket = principal.project.bucket
+        if bucket is not None and (wait_s := bucket.take(routes.clock_us())):
+            raise rate_limited(bucket.rate, wait_s)
+        return SingleIngest(routes, head, principal, encoding)
+
+
+def _require(principal: Principal, scope: Scope) -> None:
+    if not principal.may(scope):
+        message = f"This key does not have the scope {scope.value}."
+        raise ApiError(ErrorCode.FORBIDDEN, message)
+
+
+def _check_media_type(head: Head, allowed: tuple[str, ...]) -> str:
+    value = head.headers.get(b"content-type", b"")
+    if value == b"application/json":
+        return "application/json"
+    media = media_type(value)
+    if media.name not in allowed or media.charset not in ("utf-8", "utf8"):
+        message = f"Send Content-Type: {' or '.join(allowed)} in UTF-8."
+        raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, message)
+    return media.name
+
+
+def _check_encoding(head: Head) -> str:
+    value = head.headers.get(b"content-encoding")
+    if value is None:
+        return "identity"
+    encoding = value.decode("latin-1").strip().lower()
+    if encoding not in ENCODINGS:
+        message = f"Content-Encoding must be one of {', '.join(ENCODINGS)}, once."
+        headers = (("Accept-Encoding", "gzip, zstd"),)
+        raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, message, headers=headers)
+    return encoding

@@ -1,0 +1,117 @@
+"""Reading events: `GET /events`, one by id or key, and the live stream."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import AsyncIterator
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.events import NewEvent, Status, StoredEvent
+from headrace.http.answers import event_shown
+from headrace.http.context import context_of, json_response
+from headrace.http.query import event_filter, list_query, page_limit
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+#: A comment is sent after so long without events, so that proxies keep the connection.
+HEARTBEAT_SECONDS = 15.0
+
+
+def not_found() -> ApiError:
+    """404, the same for what is absent and what belongs to somebody else."""
+    return ApiError(ErrorCode.NOT_FOUND, "There is no such object in this project.")
+
+
+def read_uuid(text: str) -> bytes:
+    """The bytes of an id in a path; whatever is no UUID is not found."""
+    if _UUID.fullmatch(text) is None:
+        raise not_found()
+    return uuid.UUID(text).bytes
+
+
+async def list_events(request: Request) -> Response:
+    """`GET /events`."""
+    context = context_of(request)
+    query = list_query(request.scope["query_string"])
+    limit = page_limit(query)
+    wanted = event_filter(query)
+    project_id = context.principal.project.id
+    scope = f"events {project_id} {msgspec.json.encode(wanted).decode()}"
+    before = context.services.cursors.read(query["cursor"], scope) if "cursor" in query else None
+    page = await context.services.store.events.list(project_id, wanted, before=before, limit=limit)
+    following = (
+        None if page.next_before is None else context.services.cursors.make(page.next_before, scope)
+    )
+    shown = [event_shown(event) for event in page.events]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+async def get_event(request: Request) -> Response:
+    """`GET /events/{id}`."""
+    context = context_of(request)
+    event_id = read_uuid(request.path_params["id"])
+    found = await context.services.store.events.get(context.principal.project.id, event_id)
+    return _shown_or_404(found)
+
+
+async def get_by_key(request: Request) -> Response:
+    """`GET /events/by-idempotency-key/{key}`; the key may hold slashes."""
+    context = context_of(request)
+    key = request.path_params["key"]
+    found = await context.services.store.events.get_by_key(context.principal.project.id, key)
+    return _shown_or_404(found)
+
+
+def _shown_or_404(found: StoredEvent | None) -> Response:
+    if found is None:
+        raise not_found()
+    return json_response({"data": event_shown(found)})
+
+
+async def stream(request: Request) -> Response:
+    """`GET /events/stream`: accepted events of the project as server-sent events."""
+    context = context_of(request)
+    watcher = context.services.live.watch(context.principal.project.id)
+    if watcher is None:
+        message = "Too many clients watch the stream."
+        raise ApiError(ErrorCode.OVERLOADED, message, retry_after_s=30)
+
+    async def messages() -> AsyncIterator[bytes]:
+        try:
+            yield b"retry: 1000\n: connected\n\n"
+            while not context.services.stopping.is_set():
+                events, missed = await watcher.next(HEARTBEAT_SECONDS)
+                if missed:
+                    yield b'event: missed\ndata: {"count":%d}\n\n' % missed
+                if not events:
+                    yield b": still here\n\n"
+                    continue
+                yield b"".join(_message(event) for event in events)
+        finally:
+            context.services.live.leave(watcher)
+
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(messages(), media_type="text/event-stream", headers=headers)
+
+
+def _message(event: NewEvent) -> bytes:
+    shown = event_shown(_as_stored(event))
+    # JSON as sent may hold line ends between its members; in this format each starts a field.
+    data = b"\ndata: ".join(msgspec.json.encode(shown).splitlines())
+    return b"event: event\nid: %b\ndata: %b\n\n" % (shown.id.encode(), data)
+
+
+def _as_stored(event: NewEvent) -> StoredEvent:
+    values = msgspec.structs.asdict(event)
+    del values["lane"], values["idempotency_hash"]
+    return StoredEvent(
+        **values,
+        status=Status.ACCEPTED,
+        resolved_contact_id=None,
+        attempts=0,
+        last_error=None,
+    )

@@ -1,0 +1,163 @@
+"""The head of a request: what is known before its body is read."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
+
+#: Of which a second one would leave open which of the two counts.
+_SINGLE = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"content-encoding",
+        b"host",
+        b"idempotency-key",
+        b"transfer-encoding",
+    }
+)
+QUERY_MEMBERS_MAX = 50
+QUERY_BYTES_MAX = 8192
+
+
+def malformed(message: str) -> ApiError:
+    """400 that is not about JSON."""
+    return ApiError(ErrorCode.MALFORMED_REQUEST, message)
+
+
+class Head:
+    """Method, target and headers of one request; headers by lower-case name."""
+
+    __slots__ = ("duplicate", "headers", "method", "path", "query_string", "target")
+
+    def __init__(self) -> None:
+        self.method = b""
+        self.target = b""
+        self.path = b""
+        self.query_string = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.duplicate: bytes | None = None
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Add a header as it was parsed; repeated ones are joined or refused later."""
+        name = name.lower()
+        headers = self.headers
+        if name not in headers:
+            headers[name] = value
+        elif name in _SINGLE:
+            self.duplicate = name
+        else:
+            headers[name] = headers[name] + b", " + value
+
+    def complete(self, method: bytes, version: str) -> None:
+        """Check what the parser lets pass.
+
+        Raises:
+            ApiError: 400.
+        """
+        self.method = method
+        if version not in ("1.1", "1.0"):
+            message = "This server speaks HTTP/1.1 and 1.0."
+            raise malformed(message)
+        target = self.target
+        if not target.startswith(b"/"):
+            target = _origin_form(target)
+        self.path, _, self.query_string = target.partition(b"?")
+        if self.duplicate is not None:
+            message = f"The header {self.duplicate.decode()} is there twice."
+            raise malformed(message)
+        headers = self.headers
+        if b"host" not in headers and version == "1.1":
+            message = "The header Host is missing."
+            raise malformed(message)
+        if b"transfer-encoding" in headers:
+            if b"content-length" in headers:
+                message = "Content-Length and Transfer-Encoding exclude each other."
+                raise malformed(message)
+            if headers[b"transfer-encoding"].strip().lower() != b"chunked":
+                message = "The only transfer encoding supported is chunked."
+                raise malformed(message)
+
+    @property
+    def content_length(self) -> int | None:
+        """Declared size of the body; 0 without one, None when it is chunked."""
+        if b"transfer-encoding" in self.headers:
+            return None
+        return int(self.headers.get(b"content-length", b"0"))
+
+    @property
+    def bearer(self) -> bytes:
+        """Text of the bearer key, empty when there is none."""
+        value = self.headers.get(b"authorization", b"")
+        scheme, _, key = value.partition(b" ")
+        return key if scheme.lower() == b"bearer" else b""
+
+
+def _origin_form(target: bytes) -> bytes:
+    # `GET http://host/path` is legal towards a server; the host in it says nothing we need.
+    scheme, separator, rest = target.partition(b"://")
+    if separator and scheme.lower() in (b"http", b"https"):
+        slash = rest.find(b"/")
+        return rest[slash:] if slash >= 0 else b"/"
+    message = "The request target must be a path."
+    raise malformed(message)
+
+
+def decode_path(path: bytes) -> str:
+    """The path as text; bytes that are no UTF-8 become replacement characters, and match nothing."""
+    return unquote(path.decode("latin-1"), encoding="utf-8", errors="replace")
+
+
+def parse_query(query_string: bytes, known: tuple[str, ...]) -> dict[str, str]:
+    """Read query parameters.
+
+    Raises:
+        ApiError: 422 for unknown, repeated, unreadable or too many of them.
+    """
+    if len(query_string) > QUERY_BYTES_MAX:
+        raise invalid(FieldProblem("", f"the query is longer than {QUERY_BYTES_MAX} bytes"))
+    try:
+        pairs = parse_qsl(
+            query_string.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=QUERY_MEMBERS_MAX,
+        )
+    except ValueError:
+        raise invalid(FieldProblem("", "the query is not readable")) from None
+    found: dict[str, str] = {}
+    problems = []
+    for name, value in pairs:
+        if name not in known:
+            expected = ", ".join(known) or "none"
+            problems.append(FieldProblem("query", f"has an unknown parameter; known: {expected}"))
+        elif name in found:
+            problems.append(FieldProblem(name, "is there twice"))
+        elif "\x00" in value:
+            problems.append(FieldProblem(name, "must not contain NUL"))
+        found[name] = value
+    if problems:
+        raise invalid(*problems)
+    return found
+
+
+class MediaType(msgspec.Struct, frozen=True):
+    """A parsed Content-Type."""
+
+    name: str
+    charset: str
+
+
+def media_type(value: bytes) -> MediaType:
+    """Parse a Content-Type header; an absent one gives an empty name."""
+    name, *parameters = value.decode("latin-1").split(";")
+    charset = "utf-8"
+    for parameter in parameters:
+        key, _, text = parameter.partition("=")
+        if key.strip().lower() == "charset":
+            charset = text.strip().strip('"').lower()
+    return MediaType(name.strip().lower(), charset)

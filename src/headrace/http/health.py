@@ -1,0 +1,61 @@
+"""`/healthz`, `/readyz` and `/metrics`: for load balancers and for whoever is on call."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.http.context import Services, json_response
+from headrace.observability.metrics import render_metrics
+from headrace.store.contract import StoreError
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.scope["state"]["services"]
+    return services
+
+
+async def healthz(request: Request) -> Response:
+    """200 while the process answers at all."""
+    del request
+    return json_response({"data": {"status": "ok"}})
+
+
+async def readyz(request: Request) -> Response:
+    """200 when events can be accepted now, else 503 with the reason."""
+    services = _services(request)
+    reason = await _not_ready(services)
+    if reason is None:
+        return json_response({"data": {"status": "ready"}})
+    response = json_response({"data": {"status": "not_ready", "reason": reason}}, 503)
+    response.headers["retry-after"] = "1"
+    return response
+
+
+async def _not_ready(services: Services) -> str | None:
+    if services.stopping.is_set():
+        return "stopping"
+    if services.acceptor.blocked is not None:
+        return services.acceptor.blocked.message
+    try:
+        health = await services.store.health()
+    except StoreError as error:
+        return str(error)
+    return health.problem or None
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus text format."""
+    services = _services(request)
+    try:
+        health = await services.store.health()
+    except StoreError:
+        health = None
+    text = render_metrics(
+        services.acceptor.stats,
+        services.store.commit_stats,
+        queue_depth=services.acceptor.queue.depth,
+        health=health,
+        blocked=services.acceptor.blocked is not None,
+    )
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,230 @@
+"""`POST /events/batch`: up to 1,000 events, each answered for itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headrace.domain.errors import ApiError, FieldProblem, echo, invalid
+from headrace.domain.event_draft import decode_draft
+from headrace.domain.event_problems import read_object
+from headrace.domain.event_types import Draft, DraftLimits
+from headrace.domain.events import Source
+from headrace.http.answers import accepted, deduplicated
+from headrace.http.body import unpack
+from headrace.http.connection import Exchange
+from headrace.http.head import Head
+from headrace.http.wire import ErrorText, error_object
+from headrace.pipeline.accept import Origin, rate_limited, storage_unavailable
+from headrace.pipeline.access import Principal
+from headrace.store.contract import Pending, StoreError
+
+if TYPE_CHECKING:
+    from headrace.http.edge import Routes
+
+EVENTS_MAX = 1000
+BODY_BYTES_MAX = 5 * 1024 * 1024
+#: Sent by `headrace import`, so that its events show where they came from.
+IMPORT_HEADER = b"headrace-source"
+
+
+class BatchInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /events/batch`; each event is checked by itself."""
+
+    events: list[msgspec.Raw]
+
+
+class Item(msgspec.Struct, omit_defaults=True):
+    """Answer to one event of a batch: `data` or `error`, as a single request would get it."""
+
+    status: int
+    #: `Accepted` or `Deduplicated`; a union of two would need a tag in the JSON.
+    data: Any = None
+    error: ErrorText | None = None
+    idempotency_mismatch: bool = False
+
+
+class BatchAnswer(msgspec.Struct):
+    """Answer to a batch: one item per event, in the order sent."""
+
+    data: list[Item]
+    accepted: int
+    deduplicated: int
+    rejected: int
+
+
+class BatchIngest:
+    """The plan of one such request; lives until the last of its events is decided."""
+
+    def __init__(
+        self, routes: Routes, head: Head, principal: Principal, encoding: str, *, ndjson: bool
+    ) -> None:
+        self.body_bytes_max = BODY_BYTES_MAX
+        self._routes = routes
+        self._head = head
+        self._principal = principal
+        self._encoding = encoding
+        self._ndjson = ndjson
+        self._exchange: Exchange
+        self._items: list[Item | None] = []
+        self._failures: list[StoreError] = []
+        self._undecided = 0
+
+    def run(self, exchange: Exchange, body: bytes) -> None:
+        """Check every event, queue the good ones, answer when all are decided."""
+        self._exchange = exchange
+        try:
+            texts = self._split(unpack(body, self._encoding, BODY_BYTES_MAX))
+            self._check_room(len(texts))
+        except ApiError as error:
+            self._fail(error, body)
+            return
+        source = (
+            Source.IMPORT if self._head.headers.get(IMPORT_HEADER) == b"import" else Source.BATCH
+        )
+        project = self._principal.project
+        now_us = self._routes.clock_us()
+        limits = DraftLimits(project.policies.event_payload_limit_bytes, now_us)
+        origin = Origin(project, source, self._principal.key_id, exchange.request_id.decode())
+        self._items = [None] * len(texts)
+        # One more than there are, so that an event decided at once does not end the batch early.
+        self._undecided = len(texts) + 1
+        for index, text in enumerate(texts):
+            try:
+                draft = decode_draft(text, limits)
+                self._routes.acceptor.submit(draft, origin, now_us, self._settler(index, draft))
+            except ApiError as error:
+                self._reject(index, error, text)
+        self._decided()
+
+    def _split(self, body: bytes) -> list[bytes]:
+        if b"idempotency-key" in self._head.headers:
+            problem = "names one event; in a batch give each event its idempotency_key"
+            raise invalid(FieldProblem("Idempotency-Key", problem))
+        texts = split_lines(body) if self._ndjson else split_array(body)
+        if not 1 <= len(texts) <= EVENTS_MAX:
+            raise invalid(
+                FieldProblem("events", f"must be 1 to {EVENTS_MAX} events, got {len(texts)}")
+            )
+        return texts
+
+    def _check_room(self, count: int) -> None:
+        self._routes.acceptor.check_open(count)
+        bucket = self._principal.project.bucket
+        if bucket is not None and (wait_s := bucket.take(self._routes.clock_us(), count)):
+            raise rate_limited(bucket.rate, wait_s)
+
+    def _settler(self, index: int, draft: Draft) -> Any:
+        def settle(pending: Pending) -> None:
+            event = pending.event
+            try:
+                first = self._routes.acceptor.result(pending, self._principal.project)
+            except ApiError as error:
+                if isinstance(pending.outcome, StoreError):
+                    self._failures.append(pending.outcome)
+                self._reject(index, error, event.payload.encode())
+                return
+            if first is None:
+                data = accepted(
+                    event.id,
+                    event.event,
+                    draft.identity_type,
+                    draft.identity_value,
+                    event.occurred_us,
+                )
+                self._items[index] = Item(202, data)
+            else:
+                self._items[index] = Item(
+                    200, deduplicated(first), idempotency_mismatch=first.mismatch
+                )
+            self._decided()
+
+        return settle
+
+    def _reject(self, index: int, error: ApiError, text: bytes) -> None:
+        routes, exchange = self._routes, self._exchange
+        routes.acceptor.stats.reject(error.code)
+        routes.refusals.note(error, self._head, self._principal, exchange.request_id, text)
+        self._items[index] = Item(error.status, error=error_object(error).error)
+        self._decided()
+
+    def _decided(self) -> None:
+        self._undecided -= 1
+        if self._undecided:
+            return
+        items = [item for item in self._items if item is not None]
+        counts = {status: sum(item.status == status for item in items) for status in (202, 200)}
+        rejected = len(items) - counts[202] - counts[200]
+        # Nothing stored and the disk to blame: one plain 503, which every client retries.
+        if self._failures and rejected == len(items):
+            self._exchange.fail(storage_unavailable(self._failures[0]))
+            return
+        answer = BatchAnswer(items, counts[202], counts[200], rejected)
+        self._exchange.respond_json(200, msgspec.json.encode(answer))
+
+    def _fail(self, error: ApiError, body: bytes) -> None:
+        routes = self._routes
+        routes.acceptor.stats.reject(error.code)
+        routes.refusals.note(error, self._head, self._principal, self._exchange.request_id, body)
+        self._exchange.fail(error)
+
+
+_decode = msgspec.json.Decoder(BatchInput).decode
+
+
+def split_array(body: bytes) -> list[bytes]:
+    """The texts of `{"events": […]}`.
+
+    Raises:
+        ApiError: 400 or 422 about the body as a whole.
+    """
+    try:
+        texts = [bytes(text) for text in _decode(body).events]
+        # One member and its list: whatever else is said outside the events is a second member.
+        outside = body.count(b'"') - sum(text.count(b'"') for text in texts)
+        if outside == 2:
+            return texts
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        pass
+    members = read_object(body)
+    problems = [
+        FieldProblem(echo(name), "is not a member of a batch; did you mean events?")
+        for name in list(members)[:10]
+        if name != "events"
+    ]
+    if not isinstance(members.get("events"), list):
+        problems.append(FieldProblem("events", "must be an array of events"))
+    if problems:
+        raise invalid(*problems)
+    return _slice_elements(body.decode())
+
+
+_ARRAY_START = re.compile(r'[ \t\r\n]*\{[ \t\r\n]*"(?:[^"\\]|\\.)*"[ \t\r\n]*:[ \t\r\n]*\[')
+_BETWEEN = re.compile(r"[ \t\r\n,]*")
+
+
+def _slice_elements(text: str) -> list[bytes]:
+    """Cut well-formed `{"events": […]}` into its elements with a parser that takes every escape.
+
+    The quick decoder refuses the whole text for half a surrogate pair in one event; that event
+    alone has to fail.
+    """
+    start = _ARRAY_START.match(text)
+    assert start is not None  # the caller has parsed it: one member, a list
+    scanner = json.JSONDecoder()
+    elements = []
+    position = _BETWEEN.match(text, start.end()).end()  # type: ignore[union-attr]
+    while text[position] != "]":
+        _, end = scanner.raw_decode(text, position)
+        elements.append(text[position:end].encode())
+        position = _BETWEEN.match(text, end).end()  # type: ignore[union-attr]
+    return elements
+
+
+def split_lines(body: bytes) -> list[bytes]:
+    """The texts of newline-delimited JSON; blank lines and a missing last newline are fine."""
+    lines = (line.strip(b" \t\r") for line in body.split(b"\n"))
+    return [line for line in lines if line]

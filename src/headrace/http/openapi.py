@@ -1,0 +1,315 @@
+"""The OpenAPI 3.1 document, made from the types that decode requests and encode answers.
+
+What types cannot say (patterns, lengths, the rule that one identifier is needed) stands in
+`_EVENT_RULES`, and a test sends events on both sides of each to the server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace import __version__
+from headrace.domain import event_fields
+from headrace.domain.errors import STATUS_OF, ErrorCode
+from headrace.domain.event_types import EventInput
+from headrace.http.answers import Accepted, Deduplicated, Event, RejectionShown
+from headrace.http.ingest_batch import EVENTS_MAX, BatchAnswer, BatchInput
+from headrace.http.query import EVENT_FILTERS, LIMIT_DEFAULT, LIMIT_MAX, SOURCE_NAMES, STATUS_NAMES
+from headrace.http.wire import ErrorBody
+
+_TYPES = (
+    EventInput,
+    BatchInput,
+    BatchAnswer,
+    Accepted,
+    Deduplicated,
+    Event,
+    RejectionShown,
+    ErrorBody,
+)
+_NULLABLE = ("contact_id", "external_id", "email", "payload", "occurred_at", "idempotency_key")
+
+_EVENT_RULES: dict[str, dict[str, Any]] = {
+    "event": {
+        "pattern": r"^[a-z0-9_]+(\.[a-z0-9_]+)*$",
+        "maxLength": event_fields.EVENT_NAME_CHARACTERS_MAX,
+        "not": {"pattern": r"^sendrealm(\.|$)"},
+        "examples": ["order.completed"],
+    },
+    "contact_id": {"format": "uuid"},
+    "external_id": {"minLength": 1, "maxLength": event_fields.EXTERNAL_ID_CHARACTERS_MAX},
+    "email": {"format": "email", "maxLength": 254},
+    "payload": {"type": ["object", "null"], "description": "Kept byte for byte."},
+    "occurred_at": {"format": "date-time"},
+    "idempotency_key": {
+        "pattern": r"^[\x20-\x7e]+$",
+        "minLength": 1,
+        "maxLength": event_fields.IDEMPOTENCY_KEY_CHARACTERS_MAX,
+    },
+}
+
+
+def openapi_document() -> dict[str, Any]:
+    """The whole document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Headrace",
+            "version": __version__,
+            "description": "Customer events: accepted durably, once, and never lost.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{"key": []}],
+        "paths": _paths(),
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "bearerFormat": "hr_<id>_<secret>"}
+            },
+        },
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    _, schemas = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
+    event = schemas["EventInput"]
+    for name, rules in _EVENT_RULES.items():
+        member = event["properties"][name]
+        kind = {"type": ["string", "null"]} if name in _NULLABLE else {"type": "string"}
+        event["properties"][name] = {**kind, **rules}
+        del member
+    event["anyOf"] = [
+        {"required": [name], "properties": {name: {"type": "string"}}}
+        for name in ("contact_id", "external_id", "email")
+    ]
+    schemas["BatchInput"]["properties"]["events"] = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": EVENTS_MAX,
+        "items": {
+            "description": "An event; a wrong one is answered in its item.",
+            "type": "object",
+        },
+    }
+    one_of = [_ref("Accepted"), _ref("Deduplicated")]
+    schemas["Item"]["properties"]["data"] = {"oneOf": one_of}
+    schemas["Event"]["properties"]["payload"] = {"type": "object"}
+    return schemas
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _data(schema: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["data", *more],
+        "properties": {"data": schema, **more},
+    }
+
+
+def _answer(description: str, schema: dict[str, Any], media: str = "application/json") -> Any:
+    return {"description": description, "content": {media: {"schema": schema}}}
+
+
+def _failures(*codes: ErrorCode) -> dict[str, Any]:
+    """Answers of a route that fail, grouped by status."""
+    always = (ErrorCode.MALFORMED_REQUEST, ErrorCode.REQUEST_TOO_LARGE, ErrorCode.OVERLOADED)
+    by_status: dict[int, list[str]] = {}
+    for code in (*always, *codes):
+        by_status.setdefault(STATUS_OF[code], []).append(code.value)
+    answers = {}
+    for status, names in sorted(by_status.items()):
+        answer = _answer(", ".join(dict.fromkeys(names)), _ref("ErrorBody"))
+        if status in (429, 503):
+            answer["headers"] = {
+                "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+            }
+        answers[str(status)] = answer
+    return answers
+
+
+_KEYED = (ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN)
+_BODY = (
+    ErrorCode.MALFORMED_JSON,
+    ErrorCode.VALIDATION,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+)
+_INGEST = (
+    *_KEYED,
+    *_BODY,
+    ErrorCode.RESERVED_EVENT_NAME,
+    ErrorCode.IDEMPOTENCY_KEY_REUSED,
+    ErrorCode.PAYLOAD_TOO_LARGE,
+    ErrorCode.RATE_LIMITED,
+    ErrorCode.STORAGE_UNAVAILABLE,
+)
+_LIST = (*_KEYED, ErrorCode.VALIDATION)
+
+_KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same as idempotency_key in the body; both and different is refused.",
+    "schema": _EVENT_RULES["idempotency_key"] | {"type": "string"},
+}
+
+
+def _paths() -> dict[str, Any]:
+    return {
+        "/events": {
+            "post": _single("Ingest one event", "ingestEvent"),
+            "get": _listing("List events", "listEvents", "Event", _event_parameters()),
+        },
+        "/events/batch": {"post": _batch()},
+        "/events/validate": {"post": _single("Check an event without storing it", "validateEvent")},
+        "/events/stream": {"get": _stream()},
+        "/events/by-idempotency-key/{key}": {
+            "get": _one("Get an event by its idempotency key", "getEventByKey", "key", {})
+        },
+        "/events/{id}": {"get": _one("Get an event", "getEvent", "id", {"format": "uuid"})},
+        "/rejections": {
+            "get": _listing("List refused requests", "listRejections", "RejectionShown", [])
+        },
+        **_public_paths(),
+    }
+
+
+def _single(summary: str, operation: str) -> dict[str, Any]:
+    repeat = _answer("The key was used before; the first event.", _data(_ref("Deduplicated")))
+    repeat["headers"] = {
+        "Idempotency-Mismatch": {
+            "description": "true when the content differs from the first.",
+            "schema": {"const": "true"},
+        }
+    }
+    return {
+        "summary": summary,
+        "operationId": operation,
+        "parameters": [_KEY_HEADER],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref("EventInput")}},
+        },
+        "responses": {
+            "202": _answer("New, and on stable storage.", _data(_ref("Accepted"))),
+            "200": repeat,
+            **_failures(*_INGEST),
+        },
+    }
+
+
+def _batch() -> dict[str, Any]:
+    return {
+        "summary": f"Ingest up to {EVENTS_MAX} events",
+        "operationId": "ingestBatch",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _ref("BatchInput")},
+                "application/x-ndjson": {"schema": {"type": "string"}},
+            },
+        },
+        "responses": {
+            "200": _answer("One answer per event, in the order sent.", _ref("BatchAnswer")),
+            **_failures(*_INGEST),
+        },
+    }
+
+
+def _listing(summary: str, operation: str, item: str, parameters: list[Any]) -> dict[str, Any]:
+    cursor = {"type": ["string", "null"]}
+    return {
+        "summary": summary,
+        "operationId": operation,
+        "parameters": [*parameters, *_PAGE_PARAMETERS],
+        "responses": {
+            "200": _answer(
+                "Newest first. A page may hold fewer than asked for and still have a next one.",
+                _data({"type": "array", "items": _ref(item)}, next_cursor=cursor),
+            ),
+            **_failures(*_LIST),
+        },
+    }
+
+
+def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema}
+
+
+_PAGE_PARAMETERS = [
+    _parameter(
+        "limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
+    ),
+    _parameter("cursor", {"type": "string"}),
+]
+
+
+def _event_parameters() -> list[dict[str, Any]]:
+    known: dict[str, dict[str, Any]] = {
+        **{name: {"type": "string", **rules} for name, rules in _EVENT_RULES.items()},
+        "status": {"enum": list(STATUS_NAMES)},
+        "source": {"enum": list(SOURCE_NAMES)},
+    }
+    return [
+        _parameter(name, known.get(name, {"type": "string", "format": "date-time"}))
+        for name in EVENT_FILTERS
+    ]
+
+
+def _one(summary: str, operation: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "operationId": operation,
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", **schema}}
+        ],
+        "responses": {
+            "200": _answer("The event.", _data(_ref("Event"))),
+            **_failures(*_KEYED, ErrorCode.NOT_FOUND),
+        },
+    }
+
+
+def _stream() -> dict[str, Any]:
+    return {
+        "summary": "Watch events as they are accepted",
+        "operationId": "streamEvents",
+        "responses": {
+            "200": _answer(
+                "Server-sent events: `event` with an event as data, `missed` with a count when "
+                "the reader was too slow. Endless.",
+                {"type": "string"},
+                "text/event-stream",
+            ),
+            **_failures(*_KEYED),
+        },
+    }
+
+
+def _public_paths() -> dict[str, Any]:
+    def public(summary: str, operation: str, media: str, *, may_fail: bool = False) -> Any:
+        answers = {"200": _answer(summary, {}, media)}
+        if may_fail:
+            answers["503"] = _answer("Not ready; says why.", {})
+        answers |= {k: v for k, v in _failures().items() if k not in answers}
+        return {
+            "get": {
+                "summary": summary,
+                "operationId": operation,
+                "security": [],
+                "responses": answers,
+            }
+        }
+
+    return {
+        "/healthz": public("Whether the process answers", "healthz", "application/json"),
+        "/readyz": public(
+            "Whether events are accepted now", "readyz", "application/json", may_fail=True
+        ),
+        "/metrics": public("Prometheus metrics", "metrics", "text/plain"),
+        "/openapi.json": public("This document", "openapi", "application/json"),
+        "/docs": public("This document as a page", "docs", "text/html"),
+    }

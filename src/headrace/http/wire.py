@@ -1,0 +1,111 @@
+"""Bytes of HTTP/1.1 answers, as far as they can be prepared before they are needed."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from http import HTTPStatus
+
+import msgspec
+
+from headrace.domain.errors import ApiError
+
+JSON_TYPE = "application/json"
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+_encode = msgspec.json.encode
+
+#: Sent with every answer: nothing here is to be sniffed or kept by a cache on the way.
+_FIXED = b"x-content-type-options: nosniff\r\ncache-control: no-store\r\n"
+
+
+class Clock:
+    """The `Date` header, written once a second instead of once an answer."""
+
+    def __init__(self) -> None:
+        self.line = b""
+        self.tick()
+
+    def tick(self) -> None:
+        """Write it anew."""
+        self.line = f"date: {formatdate(usegmt=True)}\r\n".encode()
+
+
+CLOCK = Clock()
+
+
+def status_line(status: int) -> bytes:
+    """First line of an answer."""
+    return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()
+
+
+_JSON_HEADS = {
+    status: status_line(status) + _FIXED + b"content-type: application/json\r\n"
+    for status in _STATUS_LINES
+}
+
+
+def json_answer(
+    status: int,
+    body: bytes,
+    request_id: bytes,
+    *,
+    close: bool = False,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> bytes:
+    """A whole answer with a JSON body."""
+    extra = b""
+    if headers:
+        extra = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
+    if close:
+        extra += b"connection: close\r\n"
+    return b"%b%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b" % (
+        _JSON_HEADS[status],
+        CLOCK.line,
+        len(body),
+        request_id,
+        extra,
+        body,
+    )
+
+
+def error_headers(error: ApiError) -> tuple[tuple[str, str], ...]:
+    """Headers that belong to an error."""
+    headers = error.headers
+    if error.retry_after_s is not None:
+        headers = (*headers, ("Retry-After", str(error.retry_after_s)))
+    if error.status == 401:
+        headers = (*headers, ("WWW-Authenticate", "Bearer"))
+    return headers
+
+
+class ErrorText(msgspec.Struct, omit_defaults=True):
+    """`error` of a failed answer."""
+
+    code: str
+    message: str
+    details: list[dict[str, str]] = []
+
+
+class ErrorBody(msgspec.Struct):
+    """Body of every failed answer."""
+
+    status: int
+    error: ErrorText
+
+
+def error_object(error: ApiError) -> ErrorBody:
+    """The body of a failure as an object, for batches."""
+    details = [{"field": problem.field, "message": problem.message} for problem in error.details]
+    return ErrorBody(error.status, ErrorText(error.code.value, error.message, details))
+
+
+def error_body(error: ApiError) -> bytes:
+    """The body of a failure."""
+    return _encode(error_object(error))
+
+
+def data_body(value: object) -> bytes:
+    """`{"data": value}`."""
+    return b'{"data":%b}' % _encode(value)

@@ -1,0 +1,20 @@
+"""The names of everything that is logged. A log line is one of these plus fields: ids, sizes and
+codes, never a payload, a key or an address.
+"""
+
+from __future__ import annotations
+
+SERVER_STARTED = "server.started"
+SERVER_STOPPING = "server.stopping"
+SERVER_STOPPED = "server.stopped"
+STORE_OPENED = "store.opened"
+STORE_MIGRATED = "store.migrated"
+STORE_FAILED = "store.failed"
+ACCESS_REFRESH_FAILED = "access.refresh_failed"
+DISK_LOW = "disk.low"
+DISK_ENOUGH = "disk.enough"
+REJECTIONS_DROPPED = "rejections.dropped"
+REQUEST_FAILED = "request.failed"
+LOOP_FAILED = "loop.failed"
+
+ALL = tuple(value for name, value in sorted(globals().items()) if name.isupper())

@@ -1,0 +1,137 @@
+"""Who may do what: keys and policies held in memory, never older than a few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from headrace.domain.api_keys import ApiKey, Scope, hash_secret, secret_matches, split_key
+from headrace.domain.policies import DEFAULTS, Policies
+from headrace.observability.events import ACCESS_REFRESH_FAILED
+from headrace.pipeline.rate_limit import TokenBucket
+from headrace.store.contract import Access, ProjectStore, StoreError
+
+#: How often a change of keys or policies is looked for. With the time of the look-up itself this
+#: stays well below the 5 s within which a revocation must work.
+REFRESH_SECONDS = 1.0
+#: Keys whose text has been verified are remembered by a digest of it, up to so many.
+VERIFIED_MAX = 10_000
+
+_log = structlog.get_logger()
+_NOBODY_HASH = hash_secret(b"")
+
+
+class ProjectAccess:
+    """What requests of one project are subject to; shared by all its keys."""
+
+    __slots__ = ("bucket", "id", "policies")
+
+    def __init__(self, project_id: int, policies: Policies) -> None:
+        self.id = project_id
+        self.policies = policies
+        self.bucket: TokenBucket | None = None
+        self.apply(policies)
+
+    def apply(self, policies: Policies) -> None:
+        """Take over changed policies; the bucket is kept as long as its rate is."""
+        rate = policies.event_ingest_limit_per_second
+        if rate is None:
+            self.bucket = None
+        elif self.bucket is None or self.bucket.rate != rate:
+            self.bucket = TokenBucket(rate)
+        self.policies = policies
+
+
+class Principal:
+    """A verified key and its project."""
+
+    __slots__ = ("can_ingest", "can_manage", "can_read", "key", "key_id", "project")
+
+    def __init__(self, key: ApiKey, project: ProjectAccess) -> None:
+        self.key = key
+        self.key_id = key.public_id
+        self.project = project
+        self.can_ingest = Scope.INGEST in key.scopes
+        self.can_read = Scope.READ in key.scopes
+        self.can_manage = Scope.MANAGE in key.scopes
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the key has `scope`."""
+        return scope in self.key.scopes
+
+
+class AccessCache:
+    """Authenticates keys without touching the store.
+
+    Args:
+        clock_us: microseconds since 1970, for expiry.
+    """
+
+    def __init__(self, projects: ProjectStore, clock_us: Callable[[], int]) -> None:
+        self._store = projects
+        self._clock_us = clock_us
+        self._access = Access(version=-1, keys={}, policies={})
+        self._projects: dict[int, ProjectAccess] = {}
+        self._verified: dict[bytes, Principal] = {}
+
+    def authenticate(self, key_text: bytes) -> Principal | None:
+        """The principal of a key, None for whatever is not a usable key.
+
+        An unknown id costs the same comparison as a wrong secret, so timing tells neither.
+        """
+        principal = self._verified.get(key_text)
+        if principal is None:
+            principal = self._verify(key_text)
+            if principal is None:
+                return None
+        if principal.key.expires_us is not None and not principal.key.usable_at(self._clock_us()):
+            return None
+        return principal
+
+    def _verify(self, key_text: bytes) -> Principal | None:
+        parts = split_key(key_text)
+        if parts is None:
+            return None
+        public_id, secret = parts
+        key = self._access.keys.get(public_id)
+        matches = secret_matches(secret, _NOBODY_HASH if key is None else key.secret_hash)
+        if key is None or not matches or not key.usable_at(self._clock_us()):
+            return None
+        principal = Principal(key, self.project(key.project_id))
+        if len(self._verified) < VERIFIED_MAX:
+            self._verified[key_text] = principal
+        return principal
+
+    def project(self, project_id: int) -> ProjectAccess:
+        """Policies and rate of a project."""
+        found = self._projects.get(project_id)
+        if found is None:
+            policies = self._access.policies.get(project_id, DEFAULTS)
+            found = self._projects[project_id] = ProjectAccess(project_id, policies)
+        return found
+
+    async def refresh(self) -> None:
+        """Read keys and policies again if anything changed.
+
+        Raises:
+            StoreError: the store cannot be read; what is held stays in force.
+        """
+        if await self._store.access_version() == self._access.version:
+            return
+        access = await self._store.access()
+        self._access = access
+        self._verified.clear()
+        for project_id, policies in access.policies.items():
+            self.project(project_id).apply(policies)
+
+    async def keep_fresh(self) -> None:
+        """Refresh for ever; the loop's only end is its cancellation."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self.refresh()
+            except (StoreError, msgspec.MsgspecError, ValueError) as error:
+                _log.warning(ACCESS_REFRESH_FAILED, error=str(error))
