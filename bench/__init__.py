@@ -1,0 +1,1 @@
+"""Measures Headrace on this machine, beside baselines measured in the same run."""

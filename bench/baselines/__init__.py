@@ -1,0 +1,1 @@
+"""What Headrace is measured against, each started as its users would start it."""

@@ -1,0 +1,65 @@
+"""Starts the service as its users do, and makes a key for the load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.load.template import KEY, KEY_DIGITS, USER, USER_DIGITS, single
+from bench.processes import HOST, Server, ServerFailedError, free_port, running, status_of
+
+DATABASE = "headrace.db"
+#: Where the server that only answers leaves its key for whoever started it.
+KEY_FILE = "api.key"
+#: Keys made by another process are taken up within 5 s.
+KEY_USABLE_WITHIN_S = 10.0
+POLL_S = 0.05
+
+
+def headrace(*arguments: str) -> list[str]:
+    """Return a command line of the `headrace` installed beside this Python."""
+    return [str(Path(sys.executable).with_name("headrace")), *arguments]
+
+
+def store_url(folder: Path) -> str:
+    """Return the store that every server started on `folder` uses."""
+    return f"sqlite:///{folder.resolve() / DATABASE}"
+
+
+@contextmanager
+def serving(folder: Path, *, command: Sequence[str] = ("serve",)) -> Iterator[Server]:
+    """Run the service on the store in `folder`, which may be empty, until the block ends."""
+    port = free_port()
+    line = headrace(*command, f"--host={HOST}", f"--port={port}", f"--store={store_url(folder)}")
+    log = folder / "server.log"
+    with running(line, port=port, ready_path="/readyz", log=log, env={}) as server:
+        yield server
+
+
+def make_key(folder: Path) -> str:
+    """Make an API key of the default project, which the first start has made."""
+    line = headrace("key", "create", "--project=default", "--scope=ingest", "--scope=read")
+    line += ["--json", f"--store={store_url(folder)}"]
+    done = subprocess.run(line, stdout=subprocess.PIPE, check=True, timeout=30)
+    key: str = json.loads(done.stdout)["key"]
+    return key
+
+
+def wait_until_usable(port: int, api_key: str) -> None:
+    """Return once the server takes the key.
+
+    Raises:
+        ServerFailedError: it never did.
+    """
+    text = single(port, api_key).text.replace("/events ", "/events/validate ")
+    request = text.replace(USER, "0" * USER_DIGITS).replace(KEY, "0" * KEY_DIGITS).encode()
+    give_up = time.perf_counter() + KEY_USABLE_WITHIN_S
+    while (status := status_of(port, request)) not in {200, 202}:
+        if time.perf_counter() > give_up:
+            raise ServerFailedError(f"a new API key is answered {status}")
+        time.sleep(POLL_S)

@@ -1,0 +1,217 @@
+"""Open-loop load: sends at fixed times whatever the server does, and measures from those times.
+
+A request that could not be sent when it was due, because every connection still waited for an
+answer, is measured from the time it was due. So a server that pauses is charged for everybody
+who would have waited (no coordinated omission). Runs in its own process and prints one JSON line:
+
+    python -m bench.load.open_loop --template FILE --port 8080 --rate 1000 --seconds 5
+
+It waits with `select`, whose timeout is in microseconds: timers of the usual event loops are good
+to a millisecond, which is as much as what is measured here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import select
+import socket
+import sys
+import time
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from bench.load.template import KEY, KEY_DIGITS, USER, USER_DIGITS
+from bench.processes import HOST
+
+PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0)
+#: How long answers may take after the last request was due.
+DRAIN_S = 5.0
+RECEIVE_BYTES = 65_536
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run at a fixed rate saw; times in microseconds."""
+
+    rate: int
+    #: Requests that were due in the measured time, the warm-up not counted.
+    due: int
+    unanswered: int
+    #: Status to number of answers, the warm-up's included.
+    statuses: dict[str, int]
+    #: Percentile to latency from the due time, as pairs in rising order.
+    percentiles: tuple[tuple[float, float], ...]
+    #: 99th percentile of how late the generator itself was when a connection was free.
+    send_lag_p99_us: float
+
+
+@dataclass(slots=True)
+class _Connection:
+    socket: socket.socket
+    due: float = 0.0
+    received: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """One run: `rate` requests a second, evenly spaced, for `warmup_s` + `seconds`."""
+
+    port: int
+    rate: int
+    seconds: int
+    warmup_s: int
+    connections: int
+
+
+class Generator:
+    """One run over a fixed set of keep-alive connections with one request each in flight."""
+
+    def __init__(self, plan: Plan, request: Callable[[], bytes]) -> None:
+        self._plan = plan
+        self._request = request
+        self._epoll = select.epoll()
+        self._idle: deque[_Connection] = deque()
+        self._by_fd: dict[int, _Connection] = {}
+        self._latencies = array("d")
+        self._send_lags = array("d")
+        self._statuses: Counter[str] = Counter()
+        self._measured_from = 0.0
+
+    def run(self) -> Latency:
+        """Connect, send everything that is due, wait for the answers."""
+        self._connect()
+        plan = self._plan
+        total = plan.rate * (plan.warmup_s + plan.seconds)
+        begin = time.perf_counter()
+        self._measured_from = begin + plan.warmup_s
+        give_up = self._measured_from + plan.seconds + DRAIN_S
+        sent = 0
+        while sent < total or len(self._idle) < len(self._by_fd):
+            now = time.perf_counter()
+            if now > give_up:
+                break
+            sent = self._send_due(begin, sent, total)
+            wait_until = begin + sent / plan.rate if sent < total and self._idle else give_up
+            self._receive(max(0.0, wait_until - time.perf_counter()))
+        due = plan.rate * plan.seconds
+        return Latency(
+            rate=plan.rate,
+            due=due,
+            unanswered=due - len(self._latencies),
+            statuses=dict(self._statuses),
+            percentiles=tuple((p, _percentile(self._latencies, p)) for p in PERCENTILES),
+            send_lag_p99_us=_percentile(self._send_lags, 99.0),
+        )
+
+    def _connect(self) -> None:
+        for _ in range(self._plan.connections):
+            opened = socket.create_connection((HOST, self._plan.port))
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opened.settimeout(0)
+            connection = _Connection(opened)
+            self._by_fd[opened.fileno()] = connection
+            self._idle.append(connection)
+            self._epoll.register(opened, select.EPOLLIN)
+
+    def _send_due(self, begin: float, sent: int, total: int) -> int:
+        """Send what is due while connections are free; return how many were sent in all."""
+        waited = not self._idle
+        while sent < total and self._idle:
+            due = begin + sent / self._plan.rate
+            now = time.perf_counter()
+            if due > now:
+                break
+            connection = self._idle.popleft()
+            connection.due = due
+            connection.socket.sendall(self._request())
+            sent += 1
+            if not waited and due >= self._measured_from:
+                self._send_lags.append((now - due) * 1e6)
+        return sent
+
+    def _receive(self, timeout_s: float) -> None:
+        """Take the answers that have come, or wait at most `timeout_s` for one."""
+        if not select.select([self._epoll], [], [], timeout_s)[0]:
+            return
+        for fd, _ in self._epoll.poll(0):
+            connection = self._by_fd[fd]
+            part = connection.socket.recv(RECEIVE_BYTES)
+            now = time.perf_counter()
+            if not part:
+                raise ConnectionError("the server closed a connection")
+            connection.received += part
+            if not _complete(connection.received):
+                continue
+            self._statuses[connection.received[9:12].decode("ascii")] += 1
+            connection.received.clear()
+            self._idle.append(connection)
+            if connection.due >= self._measured_from:
+                self._latencies.append((now - connection.due) * 1e6)
+
+
+def _complete(received: bytearray) -> bool:
+    """Whether one whole answer has come; every contender sends `Content-Length`."""
+    head_end = received.find(b"\r\n\r\n")
+    if head_end < 0:
+        return False
+    head = received[:head_end].lower()
+    at = head.find(b"\r\ncontent-length:")
+    if at < 0:
+        raise ConnectionError("an answer without Content-Length")
+    value = head[at + 17 :].split(b"\r\n", 1)[0]
+    return len(received) >= head_end + 4 + int(value)
+
+
+def _percentile(values: Sequence[float], percentile: float) -> float:
+    """Return the smallest value that at least `percentile` per cent do not exceed."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    rank = -(-percentile * len(ordered) // 100)
+    return ordered[max(0, int(rank) - 1)]
+
+
+def requests_from(template: bytes, seed: int) -> Callable[[], bytes]:
+    """Return a function that fills the placeholders of a single event's template anew."""
+    digits = random.Random(seed)
+    start, _, rest = template.partition(USER.encode())
+    before_key, between_keys, after_key = rest.split(KEY.encode())
+
+    def request() -> bytes:
+        user = b"%0*d" % (USER_DIGITS, digits.randrange(10**USER_DIGITS))
+        key = b"%0*x" % (KEY_DIGITS, digits.getrandbits(4 * KEY_DIGITS))
+        return b"".join((start, user, before_key, key, between_keys, key, after_key))
+
+    return request
+
+
+def main() -> None:
+    """Run one plan given on the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--template", type=Path, required=True)
+    for name in ("port", "rate", "seconds", "seed"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--warmup", type=int, default=1, help="seconds")
+    parser.add_argument("--connections", type=int, default=64)
+    given = parser.parse_args()
+    plan = Plan(
+        port=given.port,
+        rate=given.rate,
+        seconds=given.seconds,
+        warmup_s=given.warmup,
+        connections=given.connections,
+    )
+    request = requests_from(given.template.read_bytes(), given.seed)
+    # A collection would pause the clockwork; nothing here makes cycles.
+    gc.disable()
+    sys.stdout.buffer.write(msgspec.json.encode(Generator(plan, request).run()) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The requests that every contender gets: one text for both generators."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+#: Replaced in every event by random hexadecimal digits: keys come from many callers, so they do
+#: not arrive in sorted order, which would flatter every index.
+KEY = "@KEY@"
+KEY_DIGITS = 16
+#: Replaced in every event by random decimal digits. Comes before the first `KEY` of an event.
+USER = "@USER@"
+USER_DIGITS = 6
+
+_EVENT = (
+    '{"event":"order.completed","external_id":"user_@USER@",'
+    '"payload":{"order_id":"ord_@KEY@","total":129.90,"currency":"EUR",'
+    '"items":[{"sku":"A-100","qty":2},{"sku":"B-220","qty":1}],'
+    '"note":"leave at the door, please ring twice","coupon":null},'
+    '"occurred_at":"@NOW@","idempotency_key":"@KEY@"}'
+)
+
+
+class Template(NamedTuple):
+    """A whole HTTP request with the placeholders `KEY` and `USER`, as often as it has events."""
+
+    text: str
+    events: int
+
+    def write(self, path: Path) -> Path:
+        """Keep the text where a generator in another process reads it."""
+        path.write_bytes(self.text.encode("ascii"))
+        return path
+
+
+def single(port: int, api_key: str) -> Template:
+    """Return `POST /events` with one event."""
+    return Template(text=_request("/events", port, api_key, _event()), events=1)
+
+
+def batch(port: int, api_key: str, events: int) -> Template:
+    """Return `POST /events/batch` with `events` events."""
+    body = '{"events":[' + ",".join([_event()] * events) + "]}"
+    return Template(text=_request("/events/batch", port, api_key, body), events=events)
+
+
+def _event() -> str:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _EVENT.replace("@NOW@", now)
+
+
+def _request(path: str, port: int, api_key: str, body: str) -> str:
+    return (
+        f"POST {path} HTTP/1.1\r\n"
+        f"Host: 127.0.0.1:{port}\r\n"
+        f"Authorization: Bearer {api_key}\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {_length(body)}\r\n"
+        "\r\n"
+        f"{body}"
+    )
+
+
+def _length(body: str) -> int:
+    """Length once the placeholders are filled in: both have a fixed number of digits."""
+    keys, users = body.count(KEY), body.count(USER)
+    filled = keys * (KEY_DIGITS - len(KEY)) + users * (USER_DIGITS - len(USER))
+    return len(body) + filled

@@ -1,0 +1,55 @@
+"""What one run measures, and for how long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+#: Size of the large store with `--full`.
+FULL_STORE_EVENTS = 10_000_000
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """Every load is bounded by `rounds`, `seconds` and the events asked for."""
+
+    out: Path
+    quick: bool = False
+    #: Rounds are interleaved over the contenders, so that a disturbance hits all of them.
+    rounds: int = 3
+    #: Length of one measurement.
+    seconds: int = 5
+    #: Load sent before a measurement and not counted.
+    warmup_s: int = 1
+    connections: tuple[int, ...] = (64, 256)
+    #: Requests a second of the open-loop generator.
+    rates: tuple[int, ...] = (500, 1_000, 5_000, 10_000)
+    #: Rates that the hand-written endpoint can be expected to reach.
+    baseline_rates: tuple[int, ...] = (500, 1_000)
+    large_store_events: int = 1_000_000
+
+    @classmethod
+    def quick_look(cls, out: Path) -> Self:
+        """One short round: shows that everything runs; its figures are not for quoting."""
+        return cls(
+            out=out,
+            quick=True,
+            rounds=1,
+            seconds=2,
+            connections=(64,),
+            rates=(500, 1_000, 5_000),
+            baseline_rates=(500,),
+            large_store_events=100_000,
+        )
+
+    @property
+    def stores(self) -> Path:
+        """Folder for the databases of a run: beside the results, so on the same disk."""
+        return self.out / "stores"
+
+    def described(self) -> dict[str, Any]:
+        """What the results say of a run; where they lie is not part of it."""
+        kept = msgspec.structs.asdict(self)
+        del kept["out"]
+        return kept

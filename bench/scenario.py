@@ -1,0 +1,24 @@
+"""The shape that every file in `scenarios/` has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.options import Options
+from bench.results import Outcome
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scenario:
+    """One question about the service and the way to answer it by measuring."""
+
+    #: What `--only` takes.
+    name: str
+    title: str
+    #: How it is measured, for the reader of the page.
+    method: str
+    #: Sets up, runs its interleaved rounds, reports each on `Progress`, cleans up after itself.
+    run: Callable[[Options, Progress], Outcome]

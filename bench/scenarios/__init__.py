@@ -1,0 +1,15 @@
+"""One file for each question; every file offers one `SCENARIO`."""
+
+from __future__ import annotations
+
+from bench.scenario import Scenario
+from bench.scenarios import accept, batch, footprint, large_store, latency
+
+#: In the order in which a whole run takes them.
+SCENARIOS: tuple[Scenario, ...] = (
+    accept.SCENARIO,
+    batch.SCENARIO,
+    latency.SCENARIO,
+    footprint.SCENARIO,
+    large_store.SCENARIO,
+)
