@@ -24,6 +24,7 @@ from bench.scenario import Scenario
 from bench.scenarios import SCENARIOS
 
 DEFAULT_OUT = Path("build") / "bench"
+LOG_COLUMNS = 150
 
 
 def parse(arguments: Sequence[str]) -> tuple[Options, tuple[Scenario, ...]]:
@@ -73,6 +74,9 @@ def main() -> None:
     """Measure, write results.json and index.html, print the tables."""
     options, scenarios = parse(sys.argv[1:])
     console = Console()
+    if not console.is_terminal:
+        # In a log, tables keep their shape.
+        console = Console(width=LOG_COLUMNS)
     options.stores.mkdir(parents=True, exist_ok=True)
     if machine.filesystem(options.stores) in machine.VOLATILE_FILESYSTEMS:
         console.print(

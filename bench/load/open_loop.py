@@ -82,6 +82,8 @@ class Generator:
         self._send_lags = array("d")
         self._statuses: Counter[str] = Counter()
         self._measured_from = 0.0
+        #: When a connection came free after there was none.
+        self._free_since = 0.0
 
     def run(self) -> Latency:
         """Connect, send everything that is due, wait for the answers."""
@@ -121,7 +123,6 @@ class Generator:
 
     def _send_due(self, begin: float, sent: int, total: int) -> int:
         """Send what is due while connections are free; return how many were sent in all."""
-        waited = not self._idle
         while sent < total and self._idle:
             due = begin + sent / self._plan.rate
             now = time.perf_counter()
@@ -131,8 +132,8 @@ class Generator:
             connection.due = due
             connection.socket.sendall(self._request())
             sent += 1
-            if not waited and due >= self._measured_from:
-                self._send_lags.append((now - due) * 1e6)
+            if due >= self._measured_from:
+                self._send_lags.append((now - max(due, self._free_since)) * 1e6)
         return sent
 
     def _receive(self, timeout_s: float) -> None:
@@ -150,6 +151,8 @@ class Generator:
                 continue
             self._statuses[connection.received[9:12].decode("ascii")] += 1
             connection.received.clear()
+            if not self._idle:
+                self._free_since = now
             self._idle.append(connection)
             if connection.due >= self._measured_from:
                 self._latencies.append((now - connection.due) * 1e6)

@@ -15,7 +15,7 @@ from bench.results import Bars, Lines
 #: Told apart by most colour-blind readers (Okabe and Ito).
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-INCHES = (8.0, 3.8)
+INCHES = (8.0, 4.0)
 #: Share of a group's width that its bars fill.
 FILLED = 0.8
 
@@ -35,7 +35,7 @@ def svg(chart: Bars | Lines, salt: str) -> str:
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
         if len(chart.series) > 1:
-            drawing.legend(loc="outside right upper", frameon=False)
+            drawing.legend(loc="outside lower left", ncols=3, frameon=False)
         text = io.StringIO()
         drawing.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     whole = text.getvalue()

@@ -5,29 +5,39 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from bench.report.numbers import limit, spread, with_unit
-from bench.results import Report, Verdict
+from bench.report.numbers import figure, limit, spread, with_unit
+from bench.results import Report, ScenarioResult, Verdict
 
 STYLES = {Verdict.GOAL: "green", Verdict.BAR: "yellow", Verdict.MISSED: "red"}
 
 
 def show(report: Report, console: Console) -> None:
-    """Print every figure, then how they stand against bars and goals."""
+    """Print the medians of every scenario, then how they stand against bars and goals."""
     for scenario in report.scenarios:
-        table = Table(title=scenario.title, title_justify="left")
-        for heading in ("who", "under", "what"):
-            table.add_column(heading)
-        table.add_column("median", justify="right")
-        table.add_column("rounds", justify="right")
-        for row in scenario.outcome.rows:
-            value = with_unit(row.value, row.unit)
-            table.add_row(row.series, row.point, row.metric, value, spread(row.rounds))
-        console.print(table)
+        console.print(_medians(scenario))
         for note in scenario.outcome.notes:
             console.print(note)
     console.print(_standing(report))
     if report.options["quick"]:
         console.print("One short round: these figures show that it runs, no more.")
+
+
+def _medians(scenario: ScenarioResult) -> Table:
+    """One line for each contender and circumstance, one column for each metric."""
+    rows = scenario.outcome.rows
+    metrics = {row.metric: row.unit for row in rows}
+    table = Table(title=f"{scenario.title} (medians)", title_justify="left")
+    table.add_column("who")
+    table.add_column("under")
+    for metric, unit in metrics.items():
+        table.add_column(f"{metric}\n{unit}", justify="right")
+    for series, point in dict.fromkeys((row.series, row.point) for row in rows):
+        values = {
+            row.metric: row.value for row in rows if (row.series, row.point) == (series, point)
+        }
+        cells = (figure(values[metric]) if metric in values else "" for metric in metrics)
+        table.add_row(series, point, *cells)
+    return table
 
 
 def _standing(report: Report) -> Table:

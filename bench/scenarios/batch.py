@@ -16,7 +16,7 @@ from bench.results import Bars, Better, Comparison, Outcome, ratios
 from bench.scenario import Progress, Scenario
 
 EVENTS_A_BATCH = 100
-CONNECTIONS = 16
+CONNECTIONS = 8
 #: Rows copied by the ceiling: a second or more of work, and a file as deep as the service's own.
 RAW_ROWS_MAX = 200_000
 RAW = "SQLite alone, executemany"

@@ -15,7 +15,7 @@ from bench.results import Bars, Better, Comparison, Outcome, ratios
 from bench.scenario import Progress, Scenario
 
 CONNECTIONS = 64
-BATCH_CONNECTIONS = 16
+BATCH_CONNECTIONS = 8
 EVENTS_A_BATCH = 100
 FILL_STEP_S = 10
 #: Filling is given up below this speed.
