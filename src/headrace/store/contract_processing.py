@@ -1,0 +1,202 @@
+"""What the worker asks of a store: claim accepted events, finish them, survive its own death.
+
+A claim has a lease and an attempt number. Every later write names both, so a worker that was
+paused past its lease changes nothing. Lease time is the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from headrace.domain.identity import IdentityType
+
+#: How long a claim holds without renewal.
+LEASE_US = 60_000_000
+#: Deaths of a worker over one event or delivery after which it is dead-lettered as poison.
+CRASHES_MAX = 3
+
+
+class Claimed(msgspec.Struct, frozen=True, gc=False):
+    """An event in the hands of a worker; the payload stays in the store."""
+
+    sequence: int
+    id: bytes
+    project_id: int
+    lane: int
+    event: str
+    contact_id: str | None
+    external_id: str | None
+    email: str | None
+    email_original: str | None
+    occurred_us: int
+    received_us: int
+    source: int
+    #: From 1.
+    attempt: int
+    crashes: int
+
+
+class ContactIds(msgspec.Struct, frozen=True, gc=False):
+    """A contact as far as resolving needs it."""
+
+    id: str
+    external_id: str | None
+    email: str | None
+
+
+#: Looks a contact up by project, identifier and value, as it stands inside the transaction.
+FindContact = Callable[[int, IdentityType, str], ContactIds | None]
+
+
+class ContactCreated(msgspec.Struct, frozen=True, gc=False):
+    """A contact to insert."""
+
+    id: str
+    project_id: int
+    external_id: str | None
+    email: str | None
+    email_original: str | None
+
+
+class ContactFilled(msgspec.Struct, frozen=True, gc=False):
+    """Empty fields of a contact to fill; None leaves a field as it is."""
+
+    id: str
+    project_id: int
+    external_id: str | None
+    email: str | None
+    email_original: str | None
+
+
+class ConflictFound(msgspec.Struct, frozen=True, gc=False):
+    """An identifier of the event that belongs to somebody else."""
+
+    project_id: int
+    sequence: int
+    contact_id: str
+    other_contact_id: str
+    field: str
+
+
+class SystemEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event of the system's own, to be inserted with its work in the same transaction."""
+
+    project_id: int
+    event: str
+    contact_id: str
+    #: JSON text.
+    payload: str
+    #: Lane of the contact's identity, so that it follows what caused it.
+    lane: int
+
+
+class NewDelivery(msgspec.Struct, frozen=True, gc=False):
+    """One event for one subscriber."""
+
+    id: str
+    project_id: int
+    sequence: int
+    subscriber_id: str
+
+
+class Done(msgspec.Struct, frozen=True, gc=False):
+    """The mark of a processed event."""
+
+    sequence: int
+    project_id: int
+    attempt: int
+    contact_id: str | None
+    #: Code of `headrace.domain.resolution.Resolution` and what belongs to it, for the trace.
+    resolution: str
+
+
+class BatchPlan(msgspec.Struct):
+    """All writes of a batch; they commit together with the marks of its events."""
+
+    done: list[Done] = []
+    contacts_created: list[ContactCreated] = []
+    contacts_filled: list[ContactFilled] = []
+    conflicts: list[ConflictFound] = []
+    system_events: list[SystemEvent] = []
+    deliveries: list[NewDelivery] = []
+
+
+#: Decides about a batch; pure but for ids. Raising fails the whole batch, which is then tried one by
+#: one.
+Planner = Callable[[Sequence[Claimed], FindContact], BatchPlan]
+
+
+class ProcessingFailure(msgspec.Struct, frozen=True):
+    """Why one event could not be processed."""
+
+    cause: str
+    error: str
+    duration_us: int
+    #: When to try again; None: dead-letter it now.
+    retry_at_us: int | None
+
+
+class WorkStats(msgspec.Struct, frozen=True):
+    """What waits."""
+
+    ready: int
+    retrying: int
+    #: Time of receipt of the oldest event that waits; None when nothing does.
+    oldest_us: int | None
+
+
+class SubscriberRule(msgspec.Struct, frozen=True):
+    """What fan-out needs of a subscriber; `project_id` 0 means every project."""
+
+    id: str
+    project_id: int
+    events: tuple[str, ...]
+    enabled: bool
+
+
+class ProcessingStore(Protocol):
+    """The queue of accepted events. One worker at a time holds the duty `processing`."""
+
+    async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
+        """Take or renew a duty; its epoch, None while another owner's lease runs."""
+        ...
+
+    async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
+        """Claim due events in order of receipt, due retries among them, projects taking turns."""
+        ...
+
+    async def process(
+        self, owner: str, batch: Sequence[Claimed], plan: Planner, claim_next: int
+    ) -> tuple[int, Sequence[Claimed]]:
+        """Plan and commit a batch in one transaction, and claim the next one in the same.
+
+        Returns:
+            How many of the batch were still ours and are done, and the next batch (at most
+            `claim_next`).
+        """
+        ...
+
+    async def fail(self, owner: str, claimed: Claimed, failure: ProcessingFailure) -> bool:
+        """Record a failed attempt: the event steps out of the line until its retry, or becomes a
+        dead letter. False when it was not ours any more.
+        """
+        ...
+
+    async def release(self, owner: str) -> int:
+        """Give back every claim of `owner`, uncounted; how many."""
+        ...
+
+    async def rescue(self, limit: int) -> int:
+        """Take back claims whose lease ran out, counting a crash each; poison is dead-lettered."""
+        ...
+
+    async def subscriber_rules(self) -> tuple[int, Sequence[SubscriberRule]]:
+        """`(version, rules)` of all projects; the version changes with every subscriber."""
+        ...
+
+    async def stats(self) -> WorkStats:
+        """What waits now. Counting stops at 100,000."""
+        ...
