@@ -1,0 +1,225 @@
+"""Names are resolved by us, and a call goes only to an address that was checked."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from headrace.delivery.contract import Delivered, DeliveryError, Failed, FailureCause
+from headrace.delivery.webhook.guard import AddressRefusedError, check_url
+from headrace.delivery.webhook.resolver import (
+    CheckedResolver,
+    SystemResolve,
+    check_target,
+    checked_addresses,
+    guarded_socket_factory,
+)
+from headrace.delivery.webhook.transport import WebhookLimits, WebhookTransport
+from tests.delivery.receiver import answers, receiver
+from tests.delivery.samples import LOOPBACK, webhook
+
+pytestmark = pytest.mark.anyio
+
+PUBLIC = "93.184.215.14"
+METADATA = "169.254.169.254"
+CERTIFICATE = Path(__file__).parent / "tls" / "receiver.pem"
+KEY = CERTIFICATE.with_suffix(".key")
+
+
+class Names:
+    """A resolver that answers each question with the next answer, the last one for ever."""
+
+    def __init__(self, *answers: Sequence[str] | OSError) -> None:
+        self._answers = list(answers)
+        self.asked: list[tuple[str, int]] = []
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        self.asked.append((host, port))
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+
+async def test_a_name_that_changes_its_mind_after_saving_is_refused_at_the_call() -> None:
+    async with receiver(answers(200)) as endpoint:
+        names = Names([PUBLIC], ["127.0.0.1"], [METADATA], ["::ffff:127.0.0.1"])
+        url = f"http://rebinding.test:{endpoint.port}/hook"
+        await check_target(check_url(url), names, ())
+        for _ in range(3):
+            # A transport each time, so that no look-up is remembered.
+            async with WebhookTransport(resolve=names) as webhooks:
+                outcome = await webhooks.attempt(webhook(url))
+            assert isinstance(outcome, Failed)
+            assert outcome.cause is FailureCause.ADDRESS_REFUSED
+            assert outcome.permanent
+    assert len(names.asked) == 4
+    assert endpoint.requests == []
+
+
+async def test_a_call_resolves_once_and_connects_to_that_answer() -> None:
+    """Were the name resolved again between check and connect, the call would go elsewhere."""
+    async with receiver(answers(200)) as endpoint:
+        names = Names(["127.0.0.1"], [PUBLIC])
+        async with WebhookTransport(allowed=LOOPBACK, resolve=names) as webhooks:
+            outcome = await webhooks.attempt(webhook(f"http://rebinding.test:{endpoint.port}/"))
+    assert isinstance(outcome, Delivered)
+    assert names.asked == [("rebinding.test", endpoint.port)]
+    assert endpoint.requests[0].headers["host"] == f"rebinding.test:{endpoint.port}"
+
+
+async def test_refused_addresses_of_a_name_are_left_out() -> None:
+    async with receiver(answers(200)) as endpoint:
+        names = Names(["::1", METADATA, "127.0.0.1", "10.0.0.1"])
+        async with WebhookTransport(allowed=LOOPBACK, resolve=names) as webhooks:
+            outcome = await webhooks.attempt(webhook(f"http://localhost:{endpoint.port}/"))
+    assert isinstance(outcome, Delivered)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [METADATA],
+        ["127.0.0.1", "::1"],
+        ["64:ff9b::a9fe:a9fe"],
+        ["::ffff:10.0.0.1"],
+        ["2002:7f00:1::"],
+        ["fe80::1%eth0"],
+        ["not an address"],
+    ],
+)
+async def test_a_name_without_a_good_address_is_refused(answer: list[str]) -> None:
+    with pytest.raises(AddressRefusedError):
+        await checked_addresses("inside.test", 443, Names(answer), ())
+    with pytest.raises(AddressRefusedError):
+        await check_target(check_url("https://inside.test/"), Names(answer), ())
+
+
+@pytest.mark.parametrize("answer", [[], socket.gaierror(-2, "Name or service not known")])
+async def test_a_name_that_does_not_resolve_is_tried_again(
+    answer: list[str] | OSError,
+) -> None:
+    async with WebhookTransport(resolve=Names(answer)) as webhooks:
+        outcome = await webhooks.attempt(webhook("https://nowhere.test/"))
+    assert isinstance(outcome, Failed)
+    assert outcome.cause is FailureCause.NAME_NOT_RESOLVED
+    assert not outcome.permanent
+    # It may be made later, so it can be saved already.
+    await check_target(check_url("https://nowhere.test/"), Names(answer), ())
+
+
+async def test_a_name_server_that_hangs_is_bounded_at_save_and_at_call() -> None:
+    async def hang(_host: str, _port: int) -> list[str]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await check_target(check_url("https://slow.test/"), hang, (), timeout_s=0.05)
+    limits = WebhookLimits(deadline_s=0.1)
+    async with WebhookTransport(resolve=hang, limits=limits) as webhooks:
+        outcome = await webhooks.attempt(webhook("https://slow.test/"))
+    assert isinstance(outcome, Failed)
+    assert outcome.cause is FailureCause.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "2130706433", "127.1"]
+)
+async def test_the_system_resolver_reaches_nothing_private(host: str) -> None:
+    async with receiver(answers(200)) as endpoint, WebhookTransport() as webhooks:
+        outcome = await webhooks.attempt(webhook(f"http://{host}:{endpoint.port}/"))
+    assert isinstance(outcome, Failed)
+    assert outcome.permanent
+    assert endpoint.requests == []
+
+
+async def test_hosts_written_as_addresses_pass_the_last_wall_too() -> None:
+    """The client library asks no resolver for these, so the sockets are guarded as well."""
+    make_socket = guarded_socket_factory(LOOPBACK)
+    stream = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+    make_socket((*stream, ("127.0.0.1", 80))).close()
+    make_socket((*stream, (PUBLIC, 80))).close()
+    with pytest.raises(AddressRefusedError):
+        make_socket((*stream, (METADATA, 80)))
+
+
+async def test_the_last_wall_stops_a_call_that_passed_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with receiver(answers(200)) as endpoint, WebhookTransport() as webhooks:
+        url = check_url(endpoint.url, LOOPBACK)
+        monkeypatch.setattr(
+            "headrace.delivery.webhook.transport.check_url", lambda _text, _allowed: url
+        )
+        outcome = await webhooks.attempt(webhook(endpoint.url))
+    assert isinstance(outcome, Failed)
+    assert outcome.cause is FailureCause.ADDRESS_REFUSED
+    assert endpoint.requests == []
+
+
+async def test_the_client_library_is_told_numbers_only() -> None:
+    resolver = CheckedResolver(Names([PUBLIC, "2606:4700:4700::1111"]), ())
+    results = await resolver.resolve("a.test", 443)
+    assert [(result["host"], result["family"]) for result in results] == [
+        (PUBLIC, socket.AF_INET),
+        ("2606:4700:4700::1111", socket.AF_INET6),
+    ]
+    assert all(result["flags"] & socket.AI_NUMERICHOST for result in results)
+    await resolver.close()
+
+
+async def test_the_system_resolver_gives_addresses() -> None:
+    found = await SystemResolve()("localhost", 80)
+    assert any(ip_address(text).is_loopback for text in found)
+    with pytest.raises(DeliveryError) as failed:
+        await checked_addresses("does-not-exist.invalid", 443, SystemResolve(), ())
+    assert failed.value.cause is FailureCause.NAME_NOT_RESOLVED
+
+
+def server_tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE, KEY)
+    return context
+
+
+async def test_tls_is_checked_against_the_name_and_not_the_address() -> None:
+    trusting = ssl.create_default_context(cafile=CERTIFICATE)
+    async with (
+        receiver(answers(200), server_tls()) as endpoint,
+        WebhookTransport(allowed=LOOPBACK, resolve=Names(["127.0.0.1"]), tls=trusting) as webhooks,
+    ):
+        right = await webhooks.attempt(webhook(f"https://receiver.test:{endpoint.port}/"))
+        wrong = await webhooks.attempt(webhook(f"https://other.test:{endpoint.port}/"))
+    assert isinstance(right, Delivered)
+    assert isinstance(wrong, Failed)
+    assert wrong.cause is FailureCause.TLS_FAILED
+
+
+async def test_an_untrusted_certificate_is_refused_and_tried_again() -> None:
+    async with (
+        receiver(answers(200), server_tls()) as endpoint,
+        WebhookTransport(allowed=LOOPBACK, resolve=Names(["127.0.0.1"])) as webhooks,
+    ):
+        outcome = await webhooks.attempt(webhook(f"https://receiver.test:{endpoint.port}/"))
+    assert isinstance(outcome, Failed)
+    assert outcome.cause is FailureCause.TLS_FAILED
+    assert not outcome.permanent
+    assert endpoint.requests == []
+
+
+async def test_a_handshake_that_is_not_answered_meets_the_deadline() -> None:
+    """The receiver waits for a request in clear text, which never comes."""
+    limits = WebhookLimits(deadline_s=0.3)
+    async with (
+        receiver(answers(200)) as endpoint,
+        WebhookTransport(allowed=LOOPBACK, limits=limits) as webhooks,
+    ):
+        outcome = await webhooks.attempt(webhook(f"https://127.0.0.1:{endpoint.port}/"))
+        await asyncio.wait_for(endpoint.hung_up.acquire(), 5)
+    assert isinstance(outcome, Failed)
+    assert outcome.cause is FailureCause.DEADLINE_EXCEEDED
