@@ -34,7 +34,7 @@ def run(options: Options, progress: Progress) -> Outcome:
             _measure_raw(folder, figures, rows_per_commit)
         _measure_answering(figures, options)
         speeds = (
-            f"{row.series} {row.rounds[-1]:,.0f}/s"
+            f"{row.series} ({row.point}) {row.rounds[-1]:,.0f}/s"
             for row in figures.rows()
             if row.metric == STORED
         )

@@ -17,7 +17,9 @@ from bench.scenario import Progress, Scenario
 CONNECTIONS = 64
 BATCH_CONNECTIONS = 8
 EVENTS_A_BATCH = 100
-FILL_STEP_S = 10
+#: The filling goes in steps: a short one shows how fast it goes, longer ones follow.
+FILL_FIRST_STEP_S = 1
+FILL_STEP_S_MAX = 10
 #: Filling is given up below this speed.
 FILL_EVENTS_PER_SECOND_MIN = 5_000
 #: Generous: what an event takes with its indexes, and the log beside it.
@@ -36,7 +38,7 @@ def run(options: Options, progress: Progress) -> Outcome:
     figures = Collector()
     large = f"{options.large_store_events:,} events stored"
     with fresh_folder(options.stores, "large") as large_folder:
-        _fill(large_folder, options, progress)
+        filled = _fill(large_folder, options, progress)
         for number in range(1, options.rounds + 1):
             with fresh_folder(options.stores, "empty") as empty_folder:
                 _measure(EMPTY, empty_folder, figures, options)
@@ -46,11 +48,12 @@ def run(options: Options, progress: Progress) -> Outcome:
         rows=figures.rows(),
         comparisons=(_comparison(figures, large),),
         charts=(_chart(figures, large),),
+        notes=(f"The large store was filled with {filled:,} events before the first round.",),
     )
 
 
-def _fill(folder: Path, options: Options, progress: Progress) -> None:
-    """Send batches until the store holds as many events as asked for.
+def _fill(folder: Path, options: Options, progress: Progress) -> int:
+    """Send batches until the store holds at least as many events as asked for; return how many.
 
     Raises:
         StoreNotFilledError: no room on the disk, or it takes too long.
@@ -58,17 +61,19 @@ def _fill(folder: Path, options: Options, progress: Progress) -> None:
     wanted = options.large_store_events
     if shutil.disk_usage(folder).free < wanted * BYTES_AN_EVENT:
         raise StoreNotFilledError(f"{wanted:,} events want {wanted * BYTES_AN_EVENT / 1e9:.0f} GB")
-    steps_max = 1 + wanted // (FILL_EVENTS_PER_SECOND_MIN * FILL_STEP_S)
-    stored = 0
+    stored, step_s = 0, FILL_FIRST_STEP_S
     with contenders.HEADRACE.start(folder) as up:
-        for _ in range(steps_max):
-            if stored >= wanted:
-                break
-            stored += _press_batches(up, folder, FILL_STEP_S).requests * EVENTS_A_BATCH
+        while stored < wanted:
+            sent = _press_batches(up, folder, step_s).requests * EVENTS_A_BATCH
+            if sent < step_s * FILL_EVENTS_PER_SECOND_MIN:
+                raise StoreNotFilledError(f"only {sent:,} events in {step_s} s")
+            stored += sent
+            step_s = min(FILL_STEP_S_MAX, max(1, (wanted - stored) * step_s // sent))
             progress(f"filling: {stored:,} of {wanted:,} events")
         up.check_stored(wanted)
     # What filling left in the page cache is written now, not while the first round is measured.
     os.sync()
+    return stored
 
 
 def _measure(point: str, folder: Path, figures: Collector, options: Options) -> None:
