@@ -19,6 +19,9 @@ from collections.abc import Callable
 
 _COUNTER_BITS = 21
 _COUNTER_MAX = (1 << _COUNTER_BITS) - 1
+#: Top bit of the counter: set in events of the system's own, which are numbered inside the writing
+#: transaction, clear in all others, which are numbered before. So the two never meet.
+SYSTEM_COUNTER = 1 << (_COUNTER_BITS - 1)
 _MILLISECONDS_MAX = (1 << 42) - 1
 _VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
 
@@ -47,6 +50,8 @@ class EventIdGenerator:
         now_ms = (self._clock_us() if now_us is None else now_us) // 1000
         first = min(now_ms, _MILLISECONDS_MAX) << _COUNTER_BITS
         sequence = first if first > self._last else self._last + 1
+        if sequence & SYSTEM_COUNTER:
+            sequence = ((sequence >> _COUNTER_BITS) + 1) << _COUNTER_BITS
         self._last = sequence
         return sequence, id_of_sequence(sequence, lane, self._getrandbits(45))
 
@@ -71,6 +76,12 @@ def sequence_of_id(event_id: bytes) -> int:
     milliseconds = (number >> 80) & _MILLISECONDS_MAX
     counter = (((number >> 64) & 0xFFF) << 9) | ((number >> 53) & 0x1FF)
     return (milliseconds << _COUNTER_BITS) | counter
+
+
+def system_sequences_of(now_us: int) -> tuple[int, int]:
+    """First sequence of the system's own events at a millisecond, and the first past them."""
+    start = (min(now_us // 1000, _MILLISECONDS_MAX) << _COUNTER_BITS) | SYSTEM_COUNTER
+    return start, start + SYSTEM_COUNTER
 
 
 def lane_of_id(event_id: bytes) -> int:

@@ -1,13 +1,8 @@
-"""Write a batch of accepted events in one transaction.
-
-The statements insert many rows each (`VALUES (…), (…), …`): one call of the library per 64 rows
-instead of one per row. That matters less for SQLite than for Python: the library gives up the
-interpreter lock once per call, and taking it back waits for the thread that serves requests.
-"""
+"""Write a batch of accepted events in one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apsw
@@ -16,6 +11,7 @@ import msgspec
 from headrace.domain.canonical import same_content
 from headrace.domain.events import FirstCopy, NewEvent
 from headrace.store.contract import REPEATS_KEPT, Pending
+from headrace.store.sqlite.bulk import BulkInsert
 
 _EVENT_COLUMNS = (
     "sequence, id, project_id, lane, event, contact_id, external_id, email, email_original, "
@@ -25,18 +21,8 @@ _EVENT_COLUMNS = (
 _EVENT_WIDTH = _EVENT_COLUMNS.count(",") + 1
 # Only the idempotency key may turn a row away silently; anything else is an error.
 _CONFLICT = " ON CONFLICT (idempotency_hash) WHERE idempotency_hash IS NOT NULL DO NOTHING"
-#: A batch is cut into pieces of these sizes, so that few statements stay prepared. 64 rows of 17
-#: values keep the text below the 16 KiB up to which the library caches statements.
-_PIECES = (64, 32, 16, 8, 4, 2, 1)
-
-
-def _values_sql(head: str, width: int, tail: str = "") -> dict[int, str]:
-    row = "(" + ",".join("?" * width) + ")"
-    return {n: f"{head} VALUES {','.join([row] * n)}{tail}" for n in _PIECES}
-
-
-_INSERT_EVENTS = _values_sql(f"INSERT INTO events ({_EVENT_COLUMNS})", _EVENT_WIDTH, _CONFLICT)
-_INSERT_WORK = _values_sql("INSERT INTO work (project_id, sequence, lane, due_us)", 4)
+_INSERT_EVENTS = BulkInsert(f"INSERT INTO events ({_EVENT_COLUMNS})", _EVENT_WIDTH, _CONFLICT)
+_INSERT_WORK = BulkInsert("INSERT INTO work (project_id, sequence, lane, due_us)", 4)
 
 _FIND_FIRST = (
     "SELECT sequence, id, event, contact_id, external_id, email, occurred_us, received_us, payload "
@@ -58,30 +44,14 @@ def insert_batch(connection: apsw.Connection, batch: Sequence[Pending]) -> None:
     """
     events = [pending.event for pending in batch]
     before = connection.total_changes()
-    _insert(connection, _INSERT_EVENTS, map(_as_tuple, events), len(events))
+    _INSERT_EVENTS.run(connection, map(_as_tuple, events), len(events))
     if connection.total_changes() - before == len(events):
         for pending in batch:
             pending.outcome = None
     else:
         events = list(_settle_repeats(connection, batch))
     work = ((e.project_id, e.sequence, e.lane, e.received_us) for e in events)
-    _insert(connection, _INSERT_WORK, work, len(events))
-
-
-def _insert(
-    connection: apsw.Connection,
-    statements: dict[int, str],
-    rows: Iterable[tuple[Any, ...]],
-    count: int,
-) -> None:
-    remaining = iter(rows)
-    for size in _PIECES:
-        while count >= size:
-            values: list[Any] = []
-            for _ in range(size):
-                values += next(remaining)
-            connection.execute(statements[size], values)
-            count -= size
+    _INSERT_WORK.run(connection, work, len(events))
 
 
 def _settle_repeats(connection: apsw.Connection, batch: Sequence[Pending]) -> Iterator[NewEvent]:

@@ -1,0 +1,66 @@
+"""Events of the system's own, written in the transaction of the change that causes them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from headrace.domain.events import Source
+from headrace.domain.ids import id_of_sequence, system_sequences_of
+from headrace.store.contract_processing import SystemEvent
+from headrace.store.sqlite.bulk import BulkInsert
+
+_INSERT = BulkInsert(
+    "INSERT INTO events (sequence, id, project_id, lane, event, contact_id, occurred_us, "
+    "received_us, source, payload)",
+    10,
+)
+_INSERT_WORK = BulkInsert("INSERT INTO work (project_id, sequence, lane, due_us)", 4)
+_tail_bits = random.SystemRandom().getrandbits
+
+
+def insert_system_events(
+    connection: apsw.Connection, events: Sequence[SystemEvent], now_us: int
+) -> None:
+    """Insert the events and their work; runs inside the caller's transaction.
+
+    They are numbered here, under the write lock, above whatever of their kind the millisecond
+    already holds: several processes may do this.
+    """
+    if not events:
+        return
+    first = _first_free(connection, now_us)
+    rows: list[tuple[Any, ...]] = []
+    work = []
+    for offset, event in enumerate(events):
+        sequence = first + offset
+        event_id = id_of_sequence(sequence, event.lane, _tail_bits(45))
+        rows.append(
+            (
+                sequence,
+                event_id,
+                event.project_id,
+                event.lane,
+                event.event,
+                event.contact_id,
+                now_us,
+                now_us,
+                Source.SYSTEM.value,
+                event.payload,
+            )
+        )
+        work.append((event.project_id, sequence, event.lane, now_us))
+    _INSERT.run(connection, rows, len(rows))
+    _INSERT_WORK.run(connection, work, len(work))
+
+
+def _first_free(connection: apsw.Connection, now_us: int) -> int:
+    # A clock that stepped back finds the numbers of that millisecond taken and goes on after them.
+    start, end = system_sequences_of(now_us)
+    row: Any = connection.execute(
+        "SELECT max(sequence) FROM events WHERE sequence >= ? AND sequence < ?", (start, end)
+    ).fetchone()
+    return start if row[0] is None else int(row[0]) + 1
