@@ -20,7 +20,9 @@ CHUNK_ROWS = 20_480
 #: SQLite's own default, which the service replaces by checkpoints between commits.
 AUTOCHECKPOINT_PAGES = 1_000
 #: Filled in after the accept, so they keep their defaults here.
-SET_BY_PROCESSING = frozenset({"status", "attempts", "resolved_contact_id", "last_error"})
+SET_BY_PROCESSING = frozenset(
+    {"status", "attempts", "resolved_contact_id", "last_error", "resolution", "processed_us"}
+)
 INSERT_WORK = "INSERT INTO work (project_id, sequence, lane, due_us) VALUES (?, ?, ?, ?)"
 
 
