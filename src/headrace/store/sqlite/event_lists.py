@@ -39,8 +39,8 @@ def list_query(project_id: int, wanted: EventFilter, before: int | None) -> List
     filters = {name: getattr(wanted, name) for name in _BY_INDEX}
     filters = {name: value for name, value in filters.items() if value is not None}
     lead = next((name for name in filters if _indexed(name, filters[name])), None)
-    # With nothing to lead, the rows are read in their own order: it is the order wanted.
-    leading = ["project_id = :project_id"] if lead else ["+project_id = :project_id"]
+    # With nothing else to lead, the project does: a small one is not hidden behind a large one.
+    leading = ["project_id = :project_id"]
     others = []
     for name in filters:
         if name == lead:
@@ -51,12 +51,8 @@ def list_query(project_id: int, wanted: EventFilter, before: int | None) -> List
     others += _range("+occurred_us", wanted.occurred_after_us, wanted.occurred_before_us)
     others += _range("+received_us", wanted.received_after_us, wanted.received_before_us)
     leading += _sequence_bounds(wanted, before)
-    if lead is None:
-        others.insert(0, leading.pop(0))
-    names = frozenset({"project_id", lead} if lead else ())
-    return ListQuery(
-        leading or ["sequence > 0"], others, {"project_id": project_id, **filters}, names
-    )
+    names = frozenset(("project_id", lead) if lead else ("project_id",))
+    return ListQuery(leading, others, {"project_id": project_id, **filters}, names)
 
 
 def _indexed(name: str, value: Any) -> bool:
