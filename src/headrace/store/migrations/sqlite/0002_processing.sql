@@ -87,15 +87,19 @@ CREATE TABLE subscribers (
     description         TEXT NOT NULL DEFAULT '',
     enabled             INTEGER NOT NULL DEFAULT 1,
     disabled_reason     TEXT,
+    disabled_us         INTEGER,
     secret              TEXT,
     previous_secret     TEXT,
     previous_until_us   INTEGER,
     -- Circuit breaker, shared by all workers: JSON of domain/breaker.py, NULL while closed.
     breaker             TEXT,
+    -- When a worker last said that it has loaded the handler.
+    seen_us             INTEGER,
     created_us          INTEGER NOT NULL,
     updated_us          INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX subscribers_project ON subscribers (project_id);
+-- No two subscribers of a project are of the same microsecond, so lists are paged by it.
+CREATE UNIQUE INDEX subscribers_project ON subscribers (project_id, created_us);
 
 -- One event for one subscriber. state: 0 pending, 1 delivering, 2 retrying, 3 delivered,
 -- 4 dead_lettered. Rows stay for the trace until their event goes.
@@ -107,6 +111,8 @@ CREATE TABLE deliveries (
     subscriber_id  TEXT NOT NULL,
     state          INTEGER NOT NULL DEFAULT 0,
     attempt        INTEGER NOT NULL DEFAULT 0,
+    -- Claims ever made. A replay sets `attempt` back and never this, so it fences every claim.
+    claims         INTEGER NOT NULL DEFAULT 0,
     crashes        INTEGER NOT NULL DEFAULT 0,
     due_us         INTEGER NOT NULL,
     lease_until_us INTEGER NOT NULL DEFAULT 0,
@@ -115,14 +121,16 @@ CREATE TABLE deliveries (
     finished_us    INTEGER,
     last_error     TEXT
 ) STRICT;
-CREATE INDEX deliveries_due ON deliveries (subscriber_id, due_us) WHERE state IN (0, 2);
+-- Lines that take turns: one for each subscriber and project (a handler serves many projects).
+CREATE INDEX deliveries_due ON deliveries (subscriber_id, project_id, due_us)
+    WHERE state IN (0, 2);
 CREATE INDEX deliveries_leased ON deliveries (lease_until_us) WHERE state = 1;
 CREATE INDEX deliveries_event ON deliveries (sequence);
 CREATE INDEX deliveries_subscriber ON deliveries (subscriber_id, number);
 
 CREATE TABLE delivery_attempts (
     delivery_number INTEGER NOT NULL,
-    -- Counts on over replays, unlike deliveries.attempt.
+    -- That of the claim (deliveries.claims), so it counts on over replays.
     number          INTEGER NOT NULL,
     at_us           INTEGER NOT NULL,
     duration_us     INTEGER NOT NULL,
