@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
+import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -32,13 +34,17 @@ from headrace.pipeline.commit_queue import CommitQueue
 from headrace.pipeline.disk_guard import DiskGuard
 from headrace.pipeline.live import LiveFeed
 from headrace.pipeline.rejections import RejectionLog
-from headrace.store.contract import Store, StoreFailedError, StoreSetupError
+from headrace.pipeline.supervisor import WorkerSupervisor
+from headrace.store.contract import Pending, Store, StoreFailedError, StoreSetupError
 from headrace.store.sqlite.store import open_store as open_sqlite
 
 #: From SIGTERM to the end of the process.
 STOP_SECONDS_MAX = 10.0
 #: Of those, for connections; the rest is for the store.
 DRAIN_SECONDS_MAX = 7.0
+
+#: What a supervised worker is told of the server's settings.
+WORKER_SETTINGS = ("store", "log_level", "log_format")
 
 _log = structlog.get_logger()
 
@@ -60,12 +66,30 @@ def sqlite_path(url: str) -> Path:
     return Path(unquote(urlsplit(url).path)[1:])
 
 
-class Headrace:
-    """A running server: made by `start`, ended by `stop`."""
+def worker_supervisor(settings: Settings) -> WorkerSupervisor:
+    """Supervisor of a worker on the same store and with the same settings."""
+    command = (sys.executable, "-m", "headrace", "worker", "--supervised")
+    flags = {name: str(getattr(settings, name)) for name in WORKER_SETTINGS}
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name.removesuffix("_FILE") not in {f"HEADRACE_{key.upper()}" for key in flags}
+    }
+    environ |= {f"HEADRACE_{name.upper()}": value for name, value in flags.items()}
+    return WorkerSupervisor(command, environ)
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+
+class Headrace:
+    """A running server: made by `start`, ended by `stop`.
+
+    Args:
+        with_worker: whether to keep a worker process beside it.
+    """
+
+    def __init__(self, settings: Settings, store: Store, *, with_worker: bool = False) -> None:
         self.settings = settings
         self.store = store
+        self._supervisor = worker_supervisor(settings) if with_worker else None
         self.port = 0
         #: Set when the process must end; `failure` says why, None for an orderly stop.
         self.ended = asyncio.Event()
@@ -85,10 +109,11 @@ class Headrace:
         self.queue = CommitQueue(self._loop, store.wake)
         ids = EventIdGenerator(now_us, after=await store.events.last_sequence())
         acceptor = Acceptor(self.queue, ids)
-        access = AccessCache(store.projects, now_us)
+        self.access = access = AccessCache(store.projects, now_us)
         await access.refresh()
         live = LiveFeed()
-        self.queue.on_settled = live.publish
+        self.queue.on_settled = self._settled
+        self._live = live
         rejections = RejectionLog(store.rejections, now_us)
         self._rejections = rejections
         refusals = Refusals(rejections, now_us)
@@ -114,12 +139,19 @@ class Headrace:
             for loop in (guard, rejections)
         ]
         self._tasks.append(asyncio.create_task(access.keep_fresh(), name="AccessCache"))
+        if self._supervisor is not None:
+            self._tasks.append(asyncio.create_task(self._supervisor.run(), name="WorkerSupervisor"))
         # What exists now lives as long as the process: the collector need not walk it again.
         gc.collect()
         gc.freeze()
         _log.info(
             SERVER_STARTED, host=self.settings.host, port=self.port, store=self.settings.store
         )
+
+    def _settled(self, batch: list[Pending]) -> None:
+        self._live.publish(batch)
+        if self._supervisor is not None:
+            self._supervisor.nudge(batch)
 
     def _store_failed(self, error: StoreFailedError) -> None:
         def end() -> None:
@@ -134,6 +166,8 @@ class Headrace:
         _log.info(SERVER_STOPPING)
         self._stopping.set()
         self._server.stop_listening()
+        if self._supervisor is not None:
+            await self._supervisor.stop()
         finished = await self._server.wait_closed(DRAIN_SECONDS_MAX)
         self.queue.closed = True
         for task in self._tasks:

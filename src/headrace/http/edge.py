@@ -1,4 +1,4 @@
-"""What happens to a request, decided from its head: who asks, what for, and whether there is room."""
+"""What happens to a request, decided from its head: who asks, for what, and is there room."""
 
 from __future__ import annotations
 

@@ -16,5 +16,11 @@ DISK_ENOUGH = "disk.enough"
 REJECTIONS_DROPPED = "rejections.dropped"
 REQUEST_FAILED = "request.failed"
 LOOP_FAILED = "loop.failed"
+RULES_REFRESH_FAILED = "rules.refresh_failed"
+DUTY_TAKEN = "duty.taken"
+EVENT_FAILED = "event.failed"
+WORKER_STARTED = "worker.started"
+WORKER_STOPPED = "worker.stopped"
+WORKER_DIED = "worker.died"
 
 ALL = tuple(value for name, value in sorted(globals().items()) if name.isupper())

@@ -15,6 +15,7 @@ import msgspec
 from headrace.domain.api_keys import ApiKey
 from headrace.domain.events import FirstCopy, NewEvent, StoredEvent
 from headrace.domain.policies import Policies
+from headrace.store.contract_processing import ProcessingStore
 
 #: Longest a read may hold its snapshot: a longer one would keep the log from being checkpointed.
 READ_SECONDS_MAX = 2.0
@@ -26,6 +27,10 @@ class StoreError(Exception):
 
 class StoreBusyError(StoreError):
     """Too many reads at once, or one that took too long."""
+
+
+class StoreRowError(StoreError):
+    """The store refuses a row for what is in it; trying again will not help."""
 
 
 class StoreFullError(StoreError):
@@ -298,6 +303,9 @@ class Store(Protocol):
 
     @property
     def rejections(self) -> RejectionStore: ...
+
+    @property
+    def processing(self) -> ProcessingStore: ...
 
     @property
     def commit_stats(self) -> CommitStats: ...

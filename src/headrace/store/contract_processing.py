@@ -124,8 +124,7 @@ class BatchPlan(msgspec.Struct):
     deliveries: list[NewDelivery] = []
 
 
-#: Decides about a batch; pure but for ids. Raising fails the whole batch, which is then tried one by
-#: one.
+#: Decides about a batch; pure but for ids. If it raises, the events are tried one by one.
 Planner = Callable[[Sequence[Claimed], FindContact], BatchPlan]
 
 
@@ -180,8 +179,9 @@ class ProcessingStore(Protocol):
         ...
 
     async def fail(self, owner: str, claimed: Claimed, failure: ProcessingFailure) -> bool:
-        """Record a failed attempt: the event steps out of the line until its retry, or becomes a
-        dead letter. False when it was not ours any more.
+        """Record a failed attempt; False when the event was not ours any more.
+
+        It steps out of the line until its retry, or becomes a dead letter.
         """
         ...
 

@@ -29,7 +29,7 @@ _FIND_FIRST = (
     "FROM events WHERE idempotency_hash = ?"
 )
 _ADD_REPEAT = (
-    "INSERT INTO key_repeats (sequence, number, at_us, api_key_id, request_id, mismatch) "
+    "INSERT INTO key_repeats (sequence, number, at_us, api_key_id, request_id, mismatch) "  # noqa: S608
     "SELECT ?1, count(*) + 1, ?2, ?3, ?4, ?5 FROM key_repeats WHERE sequence = ?1 "
     f"HAVING count(*) < {REPEATS_KEPT}"
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import apsw
 
 from headrace.store.contract import (
@@ -15,7 +17,10 @@ from headrace.store.contract import (
 #: Older libraries can lose committed rows when two connections write or checkpoint at once
 #: in WAL mode (fixed in SQLite 3.51.3).
 VERSION_MIN = (3, 51, 3)
-BUSY_TIMEOUT_MS = 5000
+BUSY_SECONDS_MAX = 5.0
+#: Between two tries for the write lock. SQLite's own handler sleeps up to 100 ms, which would be
+#: seen by every caller whose commit meets a batch of the worker.
+_BUSY_NAP_SECONDS = 0.0002
 CACHE_KIB = 32 * 1024
 READER_CACHE_KIB = 4 * 1024
 
@@ -49,11 +54,25 @@ def check_version() -> None:
         raise StoreSetupError(message)
 
 
+class _BusyHandler:
+    """Waits for another process's write lock in short naps."""
+
+    def __init__(self) -> None:
+        self._deadline = 0.0
+
+    def __call__(self, calls: int) -> bool:
+        now = time.monotonic()
+        if calls == 0:
+            self._deadline = now + BUSY_SECONDS_MAX
+        time.sleep(_BUSY_NAP_SECONDS)
+        return now < self._deadline
+
+
 def open_writer(path: str) -> apsw.Connection:
     """The one connection of a process that writes and checkpoints."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(path, flags=flags)
-    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.set_busy_handler(_BusyHandler())
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
     # Checkpoints are ours: made between commits, never inside one that a caller waits for.
@@ -68,7 +87,7 @@ def open_writer(path: str) -> apsw.Connection:
 def open_reader(path: str) -> apsw.Connection:
     """A connection that can only read."""
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.set_busy_handler(_BusyHandler())
     connection.pragma("query_only", True)
     connection.pragma("cache_size", -READER_CACHE_KIB)
     connection.wal_autocheckpoint(0)

@@ -9,6 +9,8 @@ from typing import Any
 
 import apsw
 
+from headrace.domain.processes import is_alive
+from headrace.domain.timestamps import now_us
 from headrace.store.contract import (
     CommitSource,
     CommitStats,
@@ -22,6 +24,7 @@ from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.events import SqliteEvents
 from headrace.store.sqlite.lock import InstanceLock
 from headrace.store.sqlite.migrate import migrate, schema_version
+from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.projects import SqliteProjects
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rejections import SqliteRejections
@@ -50,6 +53,7 @@ class SqliteStore:
         self._readers = Readers(str(path))
         self._failure = ""
         self.events = SqliteEvents(self._readers)
+        self.processing = SqliteProcessing(self._writer, self._readers, now_us, is_alive)
         self.projects = SqliteProjects(self._writer, self._readers)
         self.rejections = SqliteRejections(self._writer, self._readers)
 

@@ -26,6 +26,7 @@ from headrace.store.contract import (
     StoreError,
     StoreFailedError,
     StoreFullError,
+    StoreRowError,
 )
 from headrace.store.sqlite.accept import insert_batch
 from headrace.store.sqlite.connection import ROW_ERRORS, store_error
@@ -179,6 +180,8 @@ class Writer:
             if self._failure is not None:
                 raise self._failure
             result = self._transact(job.work)
+        except ROW_ERRORS as error:
+            job.finish(None, StoreRowError(f"{type(error).__name__}: {error}"))
         except (apsw.Error, OSError, MemoryError) as error:
             failed = store_error(error)
             job.finish(None, failed)

@@ -1,0 +1,173 @@
+"""The loop that takes accepted events to `processed`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from headrace.domain.retry import processing_retry, retry_at_us
+from headrace.observability.events import DUTY_TAKEN, EVENT_FAILED, LOOP_FAILED
+from headrace.pipeline.plan import BatchPlanner
+from headrace.pipeline.rules_cache import RulesCache
+from headrace.store.contract import StoreError, StoreRowError
+from headrace.store.contract_processing import (
+    Claimed,
+    ProcessingFailure,
+    ProcessingStore,
+)
+
+#: Events of one transaction: it holds the write lock for some milliseconds, which is what an accept
+#: may have to wait for.
+BATCH_MAX = 256
+#: The duty is renewed after a third of this.
+DUTY_SECONDS = 15.0
+#: How long an idle worker waits for a nudge before it looks by itself.
+POLL_SECONDS = 0.02
+#: The same when another worker processes: it only waits for that one's end.
+STANDBY_SECONDS = 1.0
+ERROR_SECONDS = 0.5
+RESCUED_MAX = 1000
+#: Longest error text kept.
+ERROR_CHARACTERS_MAX = 500
+
+_log = structlog.get_logger()
+
+
+class ProcessorStats(msgspec.Struct):
+    """Counters since start."""
+
+    processed: int = 0
+    failed: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+
+
+class Processor:
+    """Claims, plans, commits, repeats.
+
+    Args:
+        owner: name of this process, see `headrace.domain.processes`.
+        nudged: set by whoever knows that events have arrived.
+        rng: source of jitter.
+    """
+
+    def __init__(
+        self,
+        store: ProcessingStore,
+        rules: RulesCache,
+        *,
+        owner: str,
+        nudged: asyncio.Event,
+        clock_us: Callable[[], int],
+        rng: random.Random,
+    ) -> None:
+        self.stats = ProcessorStats()
+        self._store = store
+        self._rules = rules
+        self._owner = owner
+        self._nudged = nudged
+        self._clock_us = clock_us
+        self._rng = rng
+        self._epoch: int | None = None
+        self._renew_at = 0.0
+        self._batch: Sequence[Claimed] = ()
+
+    async def run(self) -> None:
+        """Process until cancelled; an error is logged and waited out, never the end."""
+        while True:
+            try:
+                if not await self._have_duty():
+                    await self._wait(STANDBY_SECONDS)
+                elif not await self.run_once():
+                    await self._wait(POLL_SECONDS)
+            except StoreError as error:
+                _log.warning(LOOP_FAILED, loop="processor", error=str(error))
+                self._batch = ()
+                self._renew_at = 0.0
+                await asyncio.sleep(ERROR_SECONDS)
+
+    async def stop(self) -> None:
+        """Give the claims back so that another worker goes on at once."""
+        await self._store.release(self._owner)
+
+    async def run_once(self) -> int:
+        """Process one batch, claiming the next with it; how many events were done."""
+        batch = self._batch or await self._store.claim(self._owner, BATCH_MAX)
+        self._batch = ()
+        if not batch:
+            return 0
+        started = time.perf_counter()
+        try:
+            planner = BatchPlanner(self._rules.rules)
+            done, self._batch = await self._store.process(self._owner, batch, planner, BATCH_MAX)
+        except StoreRowError:
+            done = await self._one_by_one(batch)
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001 - a fault of ours must cost its own event only
+            done = await self._one_by_one(batch)
+        self.stats.batches += 1
+        self.stats.processed += done
+        self.stats.seconds += time.perf_counter() - started
+        return len(batch)
+
+    async def _one_by_one(self, batch: Sequence[Claimed]) -> int:
+        """Find the guilty event of a batch: each in a transaction of its own."""
+        done = 0
+        for claimed in batch:
+            started = time.perf_counter()
+            try:
+                planner = BatchPlanner(self._rules.rules)
+                done += (await self._store.process(self._owner, [claimed], planner, 0))[0]
+            except StoreError as error:
+                if not isinstance(error, StoreRowError):
+                    raise
+                await self._fail(claimed, error, time.perf_counter() - started)
+            except Exception as error:  # noqa: BLE001 - recorded with the event
+                await self._fail(claimed, error, time.perf_counter() - started)
+        return done
+
+    async def _fail(self, claimed: Claimed, error: Exception, seconds: float) -> None:
+        policy = processing_retry(self._rules.rules.policies(claimed.project_id))
+        permanent = bool(getattr(error, "permanent", False))
+        now_us, jitter = self._clock_us(), self._rng.random()
+        retry_us = None if permanent else retry_at_us(now_us, claimed.attempt, policy, jitter)
+        cause = type(error).__name__
+        text = f"{cause}: {error}"[:ERROR_CHARACTERS_MAX]
+        failure = ProcessingFailure(cause, text, int(seconds * 1_000_000), retry_us)
+        self.stats.failed += 1
+        _log.warning(EVENT_FAILED, sequence=claimed.sequence, cause=cause, attempt=claimed.attempt)
+        await self._store.fail(self._owner, claimed, failure)
+
+    async def _have_duty(self) -> bool:
+        """Hold or take the duty; its new holder first frees what the last one died with."""
+        now = time.monotonic()
+        if self._epoch is not None and now < self._renew_at:
+            return True
+        epoch = await self._store.take_duty(
+            "processing", self._owner, int(DUTY_SECONDS * 1_000_000)
+        )
+        if epoch is None:
+            self._epoch = None
+            self._batch = ()
+            return False
+        if epoch != self._epoch:
+            _log.info(DUTY_TAKEN, duty="processing", epoch=epoch)
+            self._batch = ()
+            while await self._store.rescue(RESCUED_MAX) == RESCUED_MAX:
+                pass
+        self._epoch = epoch
+        self._renew_at = now + DUTY_SECONDS / 3
+        return True
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._nudged.wait(), seconds)
+        except TimeoutError:
+            return
+        self._nudged.clear()

@@ -1,0 +1,49 @@
+"""Policies and subscribers as processing sees them, never older than a second or two."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from headrace.observability.events import RULES_REFRESH_FAILED
+from headrace.pipeline.plan import Rules
+from headrace.store.contract import ProjectStore, StoreError
+from headrace.store.contract_processing import ProcessingStore
+
+REFRESH_SECONDS = 1.0
+
+_log = structlog.get_logger()
+
+
+class RulesCache:
+    """Holds the current `Rules`."""
+
+    def __init__(self, projects: ProjectStore, processing: ProcessingStore) -> None:
+        self._projects = projects
+        self._processing = processing
+        self._versions = (-1, -1)
+        self.rules = Rules({}, ())
+
+    async def refresh(self) -> None:
+        """Read them again if anything changed.
+
+        Raises:
+            StoreError: the store cannot be read; what is held stays in force.
+        """
+        subscribers_version, subscribers = await self._processing.subscriber_rules()
+        access_version = await self._projects.access_version()
+        if (access_version, subscribers_version) == self._versions:
+            return
+        access = await self._projects.access()
+        self.rules = Rules(access.policies, subscribers)
+        self._versions = (access.version, subscribers_version)
+
+    async def run(self) -> None:
+        """Refresh until cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self.refresh()
+            except (StoreError, ValueError) as error:
+                _log.warning(RULES_REFRESH_FAILED, error=str(error))

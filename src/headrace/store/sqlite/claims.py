@@ -1,0 +1,194 @@
+"""Claiming work: who is next, and whether a claim is still ours. All inside a transaction.
+
+Only the holder of the duty `processing` claims, so events of one identity are worked in order of
+receipt without looking at lanes; the lane is stored for stores where several workers share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from headrace.store.contract_processing import Claimed
+
+#: Due retries that come back into line at a time.
+RETRIES_MAX = 64
+#: Projects that take turns in one claim.
+PROJECTS_MAX = 64
+
+_COLUMNS = (
+    "e.sequence, e.id, e.project_id, e.lane, e.event, e.contact_id, e.external_id, e.email, "
+    "e.email_original, e.occurred_us, e.received_us, e.source, w.attempt, w.crashes"
+)
+_CANDIDATES = (
+    "SELECT sequence, crashes FROM work WHERE project_id = ? AND lease_until_us = 0 "
+    "ORDER BY sequence LIMIT ?"
+)
+_TAKE = (
+    "UPDATE work SET attempt = attempt + 1, lease_until_us = ?, owner = ? "
+    "WHERE project_id = ? AND sequence BETWEEN ? AND ? AND lease_until_us = 0"
+)
+_TAKEN = (
+    f"SELECT {_COLUMNS} FROM work w JOIN events e ON e.sequence = w.sequence "  # noqa: S608
+    "WHERE w.project_id = ? AND w.sequence BETWEEN ? AND ? AND w.owner = ? ORDER BY w.sequence"
+)
+
+
+def anything_due(connection: apsw.Connection, now_us: int) -> bool:
+    """Whether a claim would find something."""
+    for project_id in projects_with_work(connection):
+        if connection.execute(_CANDIDATES, (project_id, 1)).fetchone():
+            return True
+    due = "SELECT 1 FROM work_retries WHERE due_us <= ? LIMIT 1"
+    return connection.execute(due, (now_us,)).fetchone() is not None
+
+
+def projects_with_work(connection: apsw.Connection) -> list[int]:
+    """Projects of which something waits, each found by one step into the primary key."""
+    found: list[int] = []
+    last = 0
+    while len(found) < PROJECTS_MAX:
+        row: Any = connection.execute(
+            "SELECT project_id FROM work WHERE project_id > ? ORDER BY project_id LIMIT 1", (last,)
+        ).fetchone()
+        if row is None:
+            break
+        last = int(row[0])
+        found.append(last)
+    return found
+
+
+def oldest_due(connection: apsw.Connection) -> int | None:
+    """Time of receipt of the oldest event in line."""
+    oldest = None
+    for project_id in projects_with_work(connection):
+        row: Any = connection.execute(
+            "SELECT due_us FROM work WHERE project_id = ? ORDER BY sequence LIMIT 1", (project_id,)
+        ).fetchone()
+        if row is not None:
+            oldest = row[0] if oldest is None else min(oldest, row[0])
+    return oldest
+
+
+def claim(
+    connection: apsw.Connection, owner: str, limit: int, now_us: int, lease_us: int
+) -> list[Claimed]:
+    """Claim up to `limit` events, an equal share of each project that has some."""
+    _bring_back_retries(connection, now_us)
+    projects = projects_with_work(connection)
+    claimed: list[Claimed] = []
+    for index, project_id in enumerate(projects):
+        share = max(1, (limit - len(claimed)) // (len(projects) - index))
+        bounds = _next_of(connection, project_id, share)
+        if bounds is None:
+            continue
+        connection.execute(_TAKE, (now_us + lease_us, owner, project_id, *bounds))
+        rows = connection.execute(_TAKEN, (project_id, *bounds, owner))
+        claimed += [Claimed(*row) for row in rows]
+        if len(claimed) >= limit:
+            break
+    return claimed
+
+
+def _next_of(connection: apsw.Connection, project_id: int, share: int) -> tuple[int, int] | None:
+    """First and last sequence to take. What a worker died over is taken alone, so that a second
+    death tells which event it was.
+    """
+    rows: list[Any] = connection.execute(_CANDIDATES, (project_id, share)).fetchall()
+    if not rows:
+        return None
+    if rows[0][1] > 0:
+        return rows[0][0], rows[0][0]
+    last = rows[0][0]
+    for sequence, crashes in rows:
+        if crashes > 0:
+            break
+        last = sequence
+    return rows[0][0], last
+
+
+def _bring_back_retries(connection: apsw.Connection, now_us: int) -> None:
+    due = connection.execute(
+        "SELECT sequence FROM work_retries WHERE due_us <= ? ORDER BY due_us LIMIT ?",
+        (now_us, RETRIES_MAX),
+    ).fetchall()
+    for row in due:
+        connection.execute(
+            "INSERT INTO work (project_id, sequence, lane, due_us, attempt, crashes) "
+            "SELECT project_id, sequence, lane, due_us, attempt, crashes FROM work_retries "
+            "WHERE sequence = ?",
+            row,
+        )
+        connection.execute("DELETE FROM work_retries WHERE sequence = ?", row)
+
+
+def still_ours(connection: apsw.Connection, owner: str, batch: Sequence[Claimed]) -> list[Claimed]:
+    """Those of the batch whose claim holds: same owner, same attempt."""
+    held: dict[int, int] = {}
+    for project_id, (first, last) in _spans(batch).items():
+        rows: Any = connection.execute(
+            "SELECT sequence, attempt FROM work "
+            "WHERE project_id = ? AND sequence BETWEEN ? AND ? AND owner = ?",
+            (project_id, first, last, owner),
+        )
+        held.update(rows)
+    return [claimed for claimed in batch if held.get(claimed.sequence) == claimed.attempt]
+
+
+def drop(connection: apsw.Connection, owner: str, batch: Sequence[Claimed]) -> None:
+    """Remove the work of events that are done; `batch` is what `still_ours` returned."""
+    for project_id, (first, last) in _spans(batch).items():
+        count = sum(claimed.project_id == project_id for claimed in batch)
+        held: Any = connection.execute(
+            "SELECT count(*) FROM work "
+            "WHERE project_id = ? AND sequence BETWEEN ? AND ? AND owner = ?",
+            (project_id, first, last, owner),
+        ).fetchone()
+        if held[0] == count:
+            connection.execute(
+                "DELETE FROM work WHERE project_id = ? AND sequence BETWEEN ? AND ? AND owner = ?",
+                (project_id, first, last, owner),
+            )
+            continue
+        # Part of the claim is not in the batch: it failed and is looked at by itself.
+        connection.executemany(
+            "DELETE FROM work WHERE project_id = ? AND sequence = ? AND owner = ?",
+            [(project_id, c.sequence, owner) for c in batch if c.project_id == project_id],
+        )
+
+
+def _spans(batch: Sequence[Claimed]) -> dict[int, tuple[int, int]]:
+    """Project -> first and last sequence."""
+    spans: dict[int, tuple[int, int]] = {}
+    for claimed in batch:
+        first, last = spans.get(claimed.project_id, (claimed.sequence, claimed.sequence))
+        spans[claimed.project_id] = min(first, claimed.sequence), max(last, claimed.sequence)
+    return spans
+
+
+def give_back(connection: apsw.Connection, owner: str) -> int:
+    """Free every claim of an owner that stops; the attempt it did not make is uncounted."""
+    connection.execute(
+        "UPDATE work SET attempt = attempt - 1, lease_until_us = 0, owner = NULL WHERE owner = ?",
+        (owner,),
+    )
+    return connection.changes()
+
+
+def take_from_others(connection: apsw.Connection, limit: int) -> list[Claimed]:
+    """Free claims of owners without the duty and count a crash for each; returns them."""
+    rows: list[Any] = connection.execute(
+        f"SELECT {_COLUMNS} FROM work w JOIN events e ON e.sequence = w.sequence "  # noqa: S608
+        "WHERE w.owner IS NOT NULL "
+        "AND w.owner <> (SELECT owner FROM duties WHERE name = 'processing') LIMIT ?",
+        (limit,),
+    ).fetchall()
+    freed = [Claimed(*row[:-1], row[-1] + 1) for row in rows]
+    connection.executemany(
+        "UPDATE work SET crashes = ?, lease_until_us = 0, owner = NULL "
+        "WHERE project_id = ? AND sequence = ?",
+        [(claimed.crashes, claimed.project_id, claimed.sequence) for claimed in freed],
+    )
+    return freed
