@@ -53,7 +53,10 @@ class Readers:
             self._waiting -= 1
 
     def _read(self, read: Callable[[apsw.Connection], T], seconds_max: float) -> T:
-        connection = self._take()
+        try:
+            connection = self._take()
+        except apsw.Error as error:
+            raise store_error(error) from error
         deadline = time.monotonic() + seconds_max
         try:
             connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from headrace.store.contract import (
     StoreSetupError,
 )
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
+from headrace.store.sqlite.contacts import SqliteContacts
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.events import SqliteEvents
 from headrace.store.sqlite.lock import InstanceLock
@@ -30,7 +32,7 @@ from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rejections import SqliteRejections
 from headrace.store.sqlite.writer import Writer, checkpoint_fully, database_paths
 
-#: Up to this size a store that was not closed cleanly is checked before it serves.
+#: Up to this size a store is checked before it serves; that is about a third of a second.
 CHECKED_BYTES_MAX = 256 * 1024 * 1024
 
 _SYNCHRONOUS = {0: "off", 1: "normal", 2: "full", 3: "extra"}
@@ -54,6 +56,7 @@ class SqliteStore:
         self._failure = ""
         self.events = SqliteEvents(self._readers)
         self.processing = SqliteProcessing(self._writer, self._readers, now_us, is_alive)
+        self.contacts = SqliteContacts(self._writer, self._readers)
         self.projects = SqliteProjects(self._writer, self._readers)
         self.rejections = SqliteRejections(self._writer, self._readers)
 
@@ -114,7 +117,11 @@ class SqliteStore:
         self._writer.stop()
         self._readers.close()
         try:
-            if not self._failure:
+            if self._failure:
+                # The library would empty the log on closing; after a failed fsync nothing is
+                # written any more.
+                self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            else:
                 checkpoint_fully(self._connection)
         except (apsw.Error, StoreError):
             # The log stays and is emptied at the next start; nothing is lost by that.
@@ -128,7 +135,7 @@ def open_store(path: Path, *, serve: bool, create: bool = True) -> SqliteStore:
     """Open a store, bring it to the newest schema and make sure that what is visible is durable.
 
     1. refuse a library that can lose rows; 2. take the instance lock; 3. open; 4. empty the log
-    into the database and sync; 5. check the file if the last process did not close it; 6. migrate.
+    into the database and sync; 5. check the file; 6. migrate. A refused store is let go again.
 
     Args:
         serve: whether this process will accept events: only one may. A command that changes a key
@@ -139,36 +146,45 @@ def open_store(path: Path, *, serve: bool, create: bool = True) -> SqliteStore:
         StoreSetupError: with what to do about it.
     """
     check_version()
-    existed = path.exists()
-    if not existed and not create:
+    if not create and not path.exists():
         message = f"There is no store at {path}. Start one with: headrace serve"
         raise StoreSetupError(message)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = InstanceLock(path) if serve else None
-        connection = open_writer(str(path))
-        if serve:
-            unclean = existed and database_paths(path)[1].exists()
-            checkpoint_fully(connection)
-            if unclean:
+    with contextlib.ExitStack() as undo:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = InstanceLock(path) if serve else None
+            if lock is not None:
+                undo.callback(lock.release)
+            connection = open_writer(str(path))
+            undo.callback(connection.close)
+            if serve:
+                checkpoint_fully(connection)
                 _check_file(connection, path)
-        migrate(connection)
-    except (apsw.Error, OSError) as error:
-        message = f"The store {path} cannot be opened: {store_error(error)}"
-        raise StoreSetupError(message) from error
+            migrate(connection)
+        except StoreSetupError:
+            raise
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            raise _damaged(path, str(error)) from error
+        except (apsw.Error, OSError, StoreError) as error:
+            message = f"The store {path} cannot be opened: {store_error(error)}"
+            raise StoreSetupError(message) from error
+        undo.pop_all()
     return SqliteStore(path, connection, lock)
 
 
 def _check_file(connection: apsw.Connection, path: Path) -> None:
     if path.stat().st_size > CHECKED_BYTES_MAX:
         return
-    found = connection.pragma("quick_check", 1)
+    found = str(connection.pragma("quick_check", 1))
     if found != "ok":
-        message = (
-            f"The store {path} is damaged ({found}). Do not use it further: copy it away and "
-            "restore a backup, or recover what can be read with: sqlite3 FILE .recover"
-        )
-        raise StoreSetupError(message)
+        raise _damaged(path, found.splitlines()[-1])
+
+
+def _damaged(path: Path, found: str) -> StoreSetupError:
+    return StoreSetupError(
+        f"The store {path} is damaged ({found}). Do not use it further: copy it away and "
+        "restore a backup, or recover what can be read with: sqlite3 FILE .recover"
+    )
 
 
 def _durability(connection: apsw.Connection) -> dict[str, str]:

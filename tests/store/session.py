@@ -1,0 +1,84 @@
+"""A store in use: opened, committing, and driven from tests that are plain functions."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from headrace.domain.events import FirstCopy, NewEvent
+from headrace.store.contract import Pending, Store, StoreError, StoreFailedError
+from tests.store.places import Place
+
+T = TypeVar("T")
+Outcome = FirstCopy | StoreError | None
+
+ANSWER_SECONDS_MAX = 20.0
+
+
+class Batches:
+    """A commit source whose batches are those of the test, neither cut nor joined."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[list[Pending]] = queue.SimpleQueue()
+        self._settled: queue.SimpleQueue[list[Pending]] = queue.SimpleQueue()
+        #: Called on the store's thread with each batch whose outcomes are set.
+        self.on_settle: Callable[[list[Pending]], None] = lambda _: None
+
+    def give(self, batch: list[Pending]) -> None:
+        self._waiting.put(batch)
+
+    def take(self) -> list[Pending]:
+        try:
+            return self._waiting.get_nowait()
+        except queue.Empty:
+            return []
+
+    def settle(self, batch: list[Pending]) -> None:
+        self.on_settle(batch)
+        self._settled.put(batch)
+
+    def wait_settled(self) -> list[Pending]:
+        return self._settled.get(timeout=ANSWER_SECONDS_MAX)
+
+
+class StoreSession:
+    """An open store of a place."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.failures: list[StoreFailedError] = []
+        self.batches = Batches()
+        self._runner = asyncio.Runner()
+        self.store: Store = place.open()
+        self.store.start_committing(self.batches, self.failures.append)
+        self._open = True
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for one verb of the store."""
+        return self._runner.run(work)
+
+    def accept(self, *events: NewEvent) -> list[Outcome]:
+        """Hand events over as one batch; returns their outcomes in the same order."""
+        batch = [Pending(event, lambda _: None) for event in events]
+        self.batches.give(batch)
+        self.store.wake()
+        settled = self.batches.wait_settled()
+        assert settled == batch
+        return [pending.outcome for pending in settled]
+
+    def stored_ids(self) -> Sequence[bytes]:
+        """Ids of all committed events in order of receipt."""
+        return [row[0] for row in self.place.run_sql("SELECT id FROM events ORDER BY sequence")]
+
+    def close(self) -> None:
+        """Close the store; more than once is fine."""
+        if self._open:
+            self._runner.run(self.store.close())
+            self.left()
+
+    def left(self) -> None:
+        """The test has closed the store itself."""
+        self._open = False
+        self._runner.close()

@@ -1,0 +1,332 @@
+"""In which states an embedded store is opened, and in which it is refused with advice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+import pytest
+
+from headrace.store.contract import StoreError, StoreSetupError
+from headrace.store.migrations import migrations
+from headrace.store.sqlite.migrate import migrate, newest_version, schema_version
+from headrace.store.sqlite.store import open_store
+from tests.store.events import as_stored, new_event
+from tests.store.places import SqlitePlace
+from tests.store.session import StoreSession
+
+PAGE_BYTES = 4096
+
+
+@pytest.fixture
+def sqlite_place(tmp_path: Path) -> SqlitePlace:
+    return SqlitePlace(tmp_path)
+
+
+def fill(place: SqlitePlace, count: int = 300) -> None:
+    session = StoreSession(place)
+    session.accept(
+        *(new_event(key=f"k{n}", payload=f'{{"text":"{"x" * 500}"}}') for n in range(count))
+    )
+    session.close()
+
+
+def killed_copy(session: StoreSession, to: Path) -> SqlitePlace:
+    """What a SIGKILL at this moment would leave behind: the files as they are, log included."""
+    assert isinstance(session.place, SqlitePlace)
+    place = SqlitePlace(to)
+    place.path.parent.mkdir(parents=True)
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{session.place.path}{suffix}", f"{place.path}{suffix}")
+    return place
+
+
+# --- schema ---
+
+
+def test_steps_are_numbered_without_gaps_and_applied_one_by_one() -> None:
+    steps = migrations("sqlite")
+    assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+    connection = apsw.Connection(":memory:")
+    assert schema_version(connection) == 0
+    assert migrate(connection) == [f"{step.number:04d}_{step.name}" for step in steps]
+    assert schema_version(connection) == newest_version() == len(steps)
+    assert migrate(connection) == []
+    connection.close()
+
+
+@pytest.mark.parametrize("done", range(len(migrations("sqlite"))))
+def test_a_store_of_any_earlier_release_is_brought_forward(done: int) -> None:
+    def schema(connection: apsw.Connection) -> Sequence[object]:
+        return connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY 2").fetchall()
+
+    fresh, older = apsw.Connection(":memory:"), apsw.Connection(":memory:")
+    migrate(fresh)
+    for step in migrations("sqlite")[:done]:
+        older.execute(step.sql)
+        older.pragma("user_version", step.number)
+    migrate(older)
+    assert schema(older) == schema(fresh)
+    fresh.close()
+    older.close()
+
+
+def test_a_step_that_fails_leaves_nothing_behind() -> None:
+    connection = apsw.Connection(":memory:")
+    connection.execute("CREATE TABLE rejections (x)")
+    with pytest.raises(apsw.SQLError):
+        migrate(connection)
+    assert schema_version(connection) == 0
+    tables = connection.execute("SELECT name FROM sqlite_schema").fetchall()
+    assert tables == [("rejections",)]
+    connection.close()
+
+
+def test_a_newer_schema_is_refused_and_the_file_is_left_alone(sqlite_place: SqlitePlace) -> None:
+    fill(sqlite_place)
+    newer = newest_version() + 1
+    sqlite_place.run_sql(f"PRAGMA user_version = {newer}")
+    before = sqlite_place.path.read_bytes()
+    with pytest.raises(StoreSetupError, match=f"schema {newer}.*newer release"):
+        sqlite_place.open()
+    assert sqlite_place.path.read_bytes() == before
+    sqlite_place.run_sql(f"PRAGMA user_version = {newest_version()}")
+    StoreSession(sqlite_place).close()
+
+
+# --- who may open it ---
+
+
+def test_a_second_server_is_refused_and_told_who_holds_the_store(
+    session: StoreSession, sqlite_place: SqlitePlace
+) -> None:
+    with pytest.raises(StoreSetupError, match=rf"in use .*pid {os.getpid()}\b.*Stop it first"):
+        sqlite_place.open()
+    session.accept(new_event())
+    session.close()
+    StoreSession(sqlite_place).close()
+
+
+def test_the_lock_of_a_killed_process_is_free(sqlite_place: SqlitePlace) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path;"
+        "from headrace.store.sqlite.store import open_store;"
+        "open_store(Path(sys.argv[1]), serve=True); print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(sqlite_place.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        with pytest.raises(StoreSetupError, match=f"pid {process.pid}"):
+            sqlite_place.open()
+        process.kill()
+    StoreSession(sqlite_place).close()
+
+
+def test_a_command_opens_the_store_beside_the_server(
+    session: StoreSession, sqlite_place: SqlitePlace
+) -> None:
+    beside = open_store(sqlite_place.path, serve=False)
+    session.run(beside.projects.create("shop", 1, actor="cli"))
+    assert [p.name for p in session.run(session.store.projects.list())] == ["shop"]
+    event = new_event(key="k")
+    session.accept(event)
+    assert session.run(beside.events.get(1, event.id)) == as_stored(event)
+    session.run(beside.close())
+    session.accept(new_event())
+    assert len(session.stored_ids()) == 2
+
+
+def test_nothing_is_created_where_nothing_is_wanted(sqlite_place: SqlitePlace) -> None:
+    with pytest.raises(StoreSetupError, match="headrace serve"):
+        open_store(sqlite_place.path, serve=False, create=False)
+    assert not sqlite_place.path.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreSetupError, match="cannot be opened"):
+        open_store(tmp_path / "file" / "headrace.db", serve=True)
+
+
+@pytest.mark.parametrize("version", ["3.51.2", "3.40.1", "3.9.10"])
+def test_a_library_that_can_lose_rows_is_refused(
+    sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: version)
+    with pytest.raises(StoreSetupError, match=f"{version} can lose committed rows.*pip install"):
+        sqlite_place.open()
+    assert not sqlite_place.path.exists()
+
+
+# --- after an unclean stop ---
+
+
+def test_a_log_left_behind_is_moved_into_the_database_before_serving(
+    session: StoreSession, tmp_path: Path
+) -> None:
+    events = [new_event(key=f"k{n}") for n in range(100)]
+    session.accept(*events)
+    place = killed_copy(session, tmp_path / "copy")
+    log = place.path.with_name("headrace.db-wal")
+    assert log.stat().st_size > 0
+    store = open_store(place.path, serve=True)
+    # Nothing has been asked of it yet, and all that is visible is in the database itself.
+    assert log.stat().st_size == 0
+    alone = apsw.Connection(
+        f"file:{place.path}?immutable=1", apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_READONLY
+    )
+    ids = [row[0] for row in alone.execute("SELECT id FROM events ORDER BY sequence")]
+    alone.close()
+    assert ids == [event.id for event in events]
+    session.run(store.close())
+
+
+def _log_frames(path: Path) -> int:
+    return (path.stat().st_size - 32) // (PAGE_BYTES + 24)
+
+
+@pytest.mark.parametrize("missing", [1, 23, 24, 25, 2048, PAGE_BYTES, PAGE_BYTES + 23])
+def test_a_torn_end_of_the_log_costs_only_the_commit_it_tears(
+    session: StoreSession, tmp_path: Path, missing: int
+) -> None:
+    whole, torn = new_event(key="whole"), new_event(key="torn")
+    session.accept(whole)
+    session.accept(torn)
+    place = killed_copy(session, tmp_path / "copy")
+    log = place.path.with_name("headrace.db-wal")
+    os.truncate(log, log.stat().st_size - missing)
+    again = StoreSession(place)
+    try:
+        assert again.stored_ids() == [whole.id]
+        assert again.accept(new_event(key="torn")) == [None]
+        assert again.place.run_sql("PRAGMA integrity_check") == [("ok",)]
+    finally:
+        again.close()
+
+
+def test_garbage_after_the_log_is_not_believed(session: StoreSession, tmp_path: Path) -> None:
+    event = new_event()
+    session.accept(event)
+    place = killed_copy(session, tmp_path / "copy")
+    with place.path.with_name("headrace.db-wal").open("ab") as log:
+        log.write(os.urandom(3 * (PAGE_BYTES + 24) + 17))
+    again = StoreSession(place)
+    try:
+        assert again.stored_ids() == [event.id]
+    finally:
+        again.close()
+
+
+def test_a_flipped_bit_in_the_log_is_not_believed(session: StoreSession, tmp_path: Path) -> None:
+    whole, flipped = new_event(), new_event()
+    session.accept(whole)
+    length = Path(f"{session.place.path}-wal").stat().st_size  # type: ignore[attr-defined]
+    session.accept(flipped)
+    place = killed_copy(session, tmp_path / "copy")
+    with place.path.with_name("headrace.db-wal").open("r+b") as log:
+        log.seek(length + 24 + 100)
+        byte = log.read(1)[0]
+        log.seek(length + 24 + 100)
+        log.write(bytes([byte ^ 0x10]))
+    again = StoreSession(place)
+    try:
+        assert again.stored_ids() == [whole.id]
+    finally:
+        again.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 32768, b"garbage" * 5000])
+def test_a_garbled_shared_memory_file_is_rebuilt(
+    session: StoreSession, tmp_path: Path, content: bytes
+) -> None:
+    event = new_event()
+    session.accept(event)
+    place = killed_copy(session, tmp_path / "copy")
+    place.path.with_name("headrace.db-shm").write_bytes(content)
+    again = StoreSession(place)
+    try:
+        assert again.stored_ids() == [event.id]
+    finally:
+        again.close()
+
+
+# --- damage ---
+
+
+def test_a_file_that_is_no_database_is_refused(sqlite_place: SqlitePlace) -> None:
+    sqlite_place.path.parent.mkdir()
+    sqlite_place.path.write_bytes(b"these are somebody's notes\n" * 1000)
+    before = sqlite_place.path.read_bytes()
+    with pytest.raises(StoreSetupError, match=r"damaged .*backup"):
+        sqlite_place.open()
+    assert sqlite_place.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("offset", [0, 16, 18])
+def test_a_damaged_header_is_refused(sqlite_place: SqlitePlace, offset: int) -> None:
+    fill(sqlite_place)
+    _overwrite(sqlite_place.path, offset, b"\xff\xff")
+    with pytest.raises(StoreSetupError, match=r"damaged .*backup"):
+        sqlite_place.open()
+
+
+def test_damage_is_found_before_serving_and_answered_with_advice(
+    sqlite_place: SqlitePlace,
+) -> None:
+    fill(sqlite_place)
+    pages = sqlite_place.path.stat().st_size // PAGE_BYTES
+    _overwrite(sqlite_place.path, pages // 2 * PAGE_BYTES, b"\xaa" * 64)
+    with pytest.raises(StoreSetupError, match=r"^The store .* damaged .*backup.*\.recover$"):
+        sqlite_place.open()
+
+
+def test_damage_that_appears_while_serving_is_never_answered_with_wrong_data(
+    sqlite_place: SqlitePlace,
+) -> None:
+    fill(sqlite_place)
+    session = StoreSession(sqlite_place)
+    for page in range(3, sqlite_place.path.stat().st_size // PAGE_BYTES):
+        _overwrite(sqlite_place.path, page * PAGE_BYTES, b"\xaa" * 64)
+    try:
+        with pytest.raises(StoreError):
+            session.run(session.store.events.get_by_key(1, "k150"))
+    finally:
+        session.close()
+    # At the next start it is found.
+    with pytest.raises(StoreSetupError, match="damaged"):
+        sqlite_place.open()
+
+
+def _overwrite(path: Path, offset: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+# --- settings ---
+
+
+def test_a_served_store_is_set_to_keep_what_it_confirms(sqlite_place: SqlitePlace) -> None:
+    session = StoreSession(sqlite_place)
+    health = session.run(session.store.health())
+    session.close()
+    assert health.durability == {"journal_mode": "wal", "synchronous": "full"}
+    assert health.kind == "sqlite"
+    assert health.location == str(sqlite_place.path)
+
+
+def test_files_of_a_store_are_closed_and_its_log_is_gone(sqlite_place: SqlitePlace) -> None:
+    fill(sqlite_place)
+    names = {path.name for path in sqlite_place.path.parent.iterdir()}
+    assert not names & {"headrace.db-wal", "headrace.db-shm"}
+    opened = {path.resolve() for path in Path("/proc/self/fd").iterdir()}
+    assert not [path for path in opened if path.is_relative_to(sqlite_place.path.parent)]

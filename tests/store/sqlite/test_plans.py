@@ -1,0 +1,232 @@
+"""No verb of the store walks a table that grows: every statement is explained.
+
+The statements are those that the store really runs, collected while its verbs are called.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from headrace.domain.events import StoredEvent
+from headrace.store.contract import EventFilter, Rejection
+from headrace.store.sqlite import readers
+from headrace.store.sqlite import store as sqlite_store
+from tests.store.events import START_US, as_stored, new_event
+from tests.store.places import SqlitePlace
+from tests.store.session import StoreSession
+
+#: These grow with traffic; a few projects and policies may well be read whole.
+GROWING = ("events", "work", "key_repeats", "rejections")
+#: Text and bound values.
+Statement = tuple[str, Any]
+
+_SCAN = re.compile(r"SCAN (\w+)")
+
+FILTERS = {
+    "event": "order.completed",
+    "contact_id": "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10",
+    "external_id": "customer-1",
+    "email": "a@one.example",
+    "status": 2,
+    "source": 1,
+    "occurred_after_us": START_US,
+    "occurred_before_us": START_US + 9,
+    "received_after_us": START_US,
+    "received_before_us": START_US + 9,
+}
+
+
+class Explained:
+    """A filled store whose statements are collected."""
+
+    def __init__(
+        self, session: StoreSession, statements: list[Statement], event: StoredEvent
+    ) -> None:
+        self.session = session
+        self.event = event
+        self._statements = statements
+        self._connection = apsw.Connection(str(_path(session)))
+
+    def plans(self) -> dict[str, list[str]]:
+        """Plan of each statement run since the last call."""
+        found = {sql: self.plan(sql, values) for sql, values in self._statements if _is_work(sql)}
+        self._statements.clear()
+        assert found
+        return found
+
+    def plan(self, sql: str, values: Any = None) -> list[str]:
+        rows = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
+        return [str(row[3]) for row in rows]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _path(session: StoreSession) -> Path:
+    assert isinstance(session.place, SqlitePlace)
+    return session.place.path
+
+
+def _is_work(sql: str) -> bool:
+    return sql.split(maxsplit=1)[0].upper() not in {"BEGIN", "COMMIT", "ROLLBACK", "PRAGMA"}
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explained]:
+    statements: list[Statement] = []
+
+    def collect(_cursor: apsw.Cursor, sql: str, values: Any) -> bool:
+        statements.append((sql, values))
+        return True
+
+    with pytest.MonkeyPatch.context() as patched:
+        for module, opener in ((readers, "open_reader"), (sqlite_store, "open_writer")):
+            original = getattr(module, opener)
+
+            def traced(path: str, original: object = original) -> apsw.Connection:
+                connection: apsw.Connection = original(path)  # type: ignore[operator]
+                connection.exec_trace = collect
+                return connection
+
+            patched.setattr(module, opener, traced)
+        session = StoreSession(SqlitePlace(tmp_path_factory.mktemp("plans")))
+        session.run(session.store.projects.create("one", START_US, actor="test"))
+        for part in range(10):
+            session.accept(
+                *(
+                    new_event(key=f"k{part}.{n}", email="a@one.example", source=n % 2)
+                    for n in range(500)
+                )
+            )
+        event = new_event(key="one")
+        session.accept(event)
+        session.accept(new_event(key="one"))
+        statements.clear()
+        made = Explained(session, statements, as_stored(event))
+        yield made
+        made.close()
+        session.close()
+
+
+def assert_indexed(plans: dict[str, list[str]]) -> None:
+    for sql, plan in plans.items():
+        for step in plan:
+            scanned = _SCAN.match(step)
+            assert scanned is None or scanned[1] not in GROWING or _bounded(sql), (sql, plan)
+            # Sorting means that everything that matches is read before the first row is shown.
+            assert "TEMP B-TREE" not in step, (sql, plan)
+
+
+def _bounded(sql: str) -> bool:
+    """The oldest so many by row number: a scan that stops by itself."""
+    return "SELECT id FROM rejections ORDER BY id LIMIT" in sql
+
+
+def _combinations() -> Iterator[tuple[str, ...]]:
+    for size in range(len(FILTERS) + 1):
+        yield from itertools.combinations(FILTERS, size)
+
+
+@pytest.mark.parametrize("before", [None, 1 << 60])
+def test_every_combination_of_filters_is_served_by_an_index(
+    explained: Explained, before: int | None
+) -> None:
+    session = explained.session
+    for names in _combinations():
+        wanted = EventFilter(**{name: FILTERS[name] for name in names})  # type: ignore[arg-type]
+        session.run(session.store.events.list(1, wanted, before=before, limit=5))
+    assert_indexed(explained.plans())
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("external_id", "events_external_id"),
+        ("email", "events_email"),
+        ("contact_id", "events_contact_id"),
+        ("status", "events_status"),
+        ("source", "events_source"),
+        ("event", "events_name"),
+    ],
+)
+def test_a_filter_is_served_by_its_own_index(explained: Explained, name: str, index: str) -> None:
+    session = explained.session
+    wanted = EventFilter(**{name: FILTERS[name]})  # type: ignore[arg-type]
+    session.run(session.store.events.list(1, wanted, before=None, limit=5))
+    for plan in explained.plans().values():
+        assert any(f"INDEX {index} " in step for step in plan), plan
+
+
+def test_the_most_selective_filter_leads(explained: Explained) -> None:
+    session = explained.session
+    wanted = EventFilter(event="order.completed", status=0, email="a@one.example")
+    session.run(session.store.events.list(1, wanted, before=None, limit=5))
+    for plan in explained.plans().values():
+        assert any("INDEX events_email " in step for step in plan), plan
+
+
+def test_look_ups_are_served_by_an_index(explained: Explained) -> None:
+    session, event = explained.session, explained.event
+    events = session.store.events
+    session.run(events.get(1, event.id))
+    session.run(events.get_by_key(1, "one"))
+    session.run(events.after(1, event.sequence - 5, 5))
+    session.run(events.repeats(event))
+    session.run(events.last_sequence())
+    plans = explained.plans()
+    plans = {sql: plan for sql, plan in plans.items() if "max(sequence)" not in sql}
+    assert len(plans) == 4
+    assert_indexed(plans)
+
+
+def test_the_last_sequence_is_read_from_the_end(explained: Explained) -> None:
+    """SQLite says SEARCH for a maximum that it takes from the end of the table."""
+    session = explained.session
+    session.run(session.store.events.last_sequence())
+    assert list(explained.plans().values()) == [["SEARCH events"]]
+
+
+def test_accepting_duplicates_is_served_by_an_index(explained: Explained) -> None:
+    session = explained.session
+    session.accept(new_event(key="one"), new_event(key="k0.1"), new_event(key="new"))
+    plans = explained.plans()
+    assert any("events_idempotency" in step for plan in plans.values() for step in plan)
+    assert_indexed(plans)
+
+
+def test_rejections_are_served_by_an_index(explained: Explained) -> None:
+    session = explained.session
+    rejection = Rejection(
+        project_id=1,
+        at_us=START_US,
+        status=422,
+        code="ValidationError",
+        message="m",
+        details=[],
+        route="POST /events",
+        api_key_id=None,
+        request_id=None,
+        body_shape={},
+        body_bytes=0,
+    )
+    rejections = session.store.rejections
+    session.run(rejections.add([rejection] * 50))
+    session.run(rejections.list(1, before=None, limit=5))
+    session.run(rejections.prune(START_US - 1, 10, 5))
+    plans = explained.plans()
+    assert len(plans) >= 4
+    assert_indexed(plans)
+
+
+def test_a_missing_index_would_be_noticed(explained: Explained) -> None:
+    """The guard is not blind."""
+    plan = explained.plan("SELECT * FROM events WHERE payload = '{}' ORDER BY event")
+    with pytest.raises(AssertionError):
+        assert_indexed({"": plan})

@@ -1,0 +1,242 @@
+"""Lists against a plain model: the same events, filtered by Python."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.domain.events import StoredEvent
+from headrace.store.contract import EventFilter
+from tests.store.events import START_US, as_stored, new_event
+from tests.store.places import PLACES
+from tests.store.session import StoreSession
+
+EVENTS = 700
+MINUTE_US = 60_000_000
+
+NAMES = ("order.completed", "order.cancelled", "visit", "rare")
+EXTERNAL_IDS = ("customer-1", "customer-2", "Customer-1", "%")
+EMAILS = ("a@one.example", "b@one.example")
+CONTACTS = ("c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10", "00000000-0000-4000-8000-000000000001")
+
+
+@pytest.fixture(scope="module")
+def filled(
+    store_kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[StoreSession, list[StoredEvent]]]:
+    """A store with events of two projects in every state, and the same events as a list."""
+    place = PLACES[store_kind](Path(tmp_path_factory.mktemp("filled")))
+    rng = random.Random(20260608)
+    session = StoreSession(place)
+    model = []
+    for number in range(EVENTS):
+        # A sequence carries the moment of its receipt, as those of the server do.
+        received_us = START_US + number * MINUTE_US // 4
+        event = new_event(
+            project_id=rng.choice((1, 1, 1, 2)),
+            sequence=((received_us // 1000) << 21) + number,
+            event=rng.choices(NAMES, (40, 30, 29, 1))[0],
+            contact_id=rng.choice((None, None, *CONTACTS)),
+            external_id=rng.choice((None, *EXTERNAL_IDS)),
+            email=rng.choice((None, *EMAILS)),
+            occurred_us=START_US + rng.randrange(-500, 500) * MINUTE_US,
+            received_us=received_us,
+            source=rng.choices((0, 1, 2, 3), (90, 5, 4, 1))[0],
+        )
+        status = rng.choices((0, 1, 2, 3, 4), (10, 3, 3, 80, 4))[0]
+        session.accept(event)
+        place.run_sql("UPDATE events SET status = ? WHERE sequence = ?", status, event.sequence)
+        model.append(as_stored(event, status=status))
+    yield session, model
+    session.close()
+
+
+def sometimes(values: st.SearchStrategy[str] | st.SearchStrategy[int]) -> st.SearchStrategy[object]:
+    return st.none() | values
+
+
+MOMENTS = st.integers(-520, 520).map(lambda minutes: START_US + minutes * MINUTE_US)
+FILTERS = st.builds(
+    EventFilter,
+    event=sometimes(st.sampled_from((*NAMES, "nowhere"))),
+    contact_id=sometimes(st.sampled_from(CONTACTS)),
+    external_id=sometimes(st.sampled_from((*EXTERNAL_IDS, "nobody", "customer-1' OR 1=1 --"))),
+    email=sometimes(st.sampled_from(EMAILS)),
+    status=sometimes(st.integers(0, 4)),
+    source=sometimes(st.integers(0, 3)),
+    occurred_after_us=sometimes(MOMENTS),
+    occurred_before_us=sometimes(MOMENTS),
+    received_after_us=sometimes(MOMENTS),
+    received_before_us=sometimes(MOMENTS),
+)
+
+
+def matches(event: StoredEvent, wanted: EventFilter) -> bool:
+    equal = ("event", "contact_id", "external_id", "email", "status", "source")
+    for name in equal:
+        value = getattr(wanted, name)
+        if value is not None and getattr(event, name) != value:
+            return False
+    for column in ("occurred", "received"):
+        at_us = getattr(event, f"{column}_us")
+        after_us = getattr(wanted, f"{column}_after_us")
+        before_us = getattr(wanted, f"{column}_before_us")
+        if after_us is not None and at_us < after_us:
+            return False
+        if before_us is not None and at_us >= before_us:
+            return False
+    return True
+
+
+def listed(
+    session: StoreSession, project_id: int, wanted: EventFilter, limit: int
+) -> Sequence[StoredEvent]:
+    """All pages of a list, each checked for its size and its place."""
+    events: list[StoredEvent] = []
+    before = None
+    while True:
+        page = session.run(
+            session.store.events.list(project_id, wanted, before=before, limit=limit)
+        )
+        assert len(page.events) <= limit
+        events += page.events
+        if page.next_before is None:
+            return events
+        assert before is None or page.next_before < before
+        before = page.next_before
+
+
+@settings(max_examples=150)
+@given(wanted=FILTERS, project_id=st.integers(1, 3), limit=st.sampled_from((7, 50, 200)))
+def test_a_list_holds_what_matches_newest_first(
+    filled: tuple[StoreSession, list[StoredEvent]],
+    wanted: EventFilter,
+    project_id: int,
+    limit: int,
+) -> None:
+    session, model = filled
+    expected = [
+        event
+        for event in reversed(model)
+        if event.project_id == project_id and matches(event, wanted)
+    ]
+    assert listed(session, project_id, wanted, limit) == expected
+
+
+@settings(max_examples=60)
+@given(wanted=FILTERS, limit=st.sampled_from((3, 50)))
+def test_a_search_in_bounded_steps_finds_the_same(
+    filled: tuple[StoreSession, list[StoredEvent]], wanted: EventFilter, limit: int
+) -> None:
+    session, model = filled
+    expected = [
+        event for event in reversed(model) if event.project_id == 1 and matches(event, wanted)
+    ]
+    with pytest.MonkeyPatch.context() as patched:
+        # Only the embedded store searches in steps; where there are none, nothing is patched.
+        patched.setattr("headrace.store.sqlite.events.ROWS_EXAMINED_MAX", 11)
+        assert listed(session, 1, wanted, limit) == expected
+
+
+def test_each_filter_alone_and_every_pair_finds_something(
+    filled: tuple[StoreSession, list[StoredEvent]],
+) -> None:
+    """The property above is not satisfied by lists that are always empty."""
+    session, model = filled
+    sample = next(
+        event
+        for event in model
+        if event.project_id == 1 and event.contact_id and event.external_id and event.email
+    )
+    wanted = {
+        "event": sample.event,
+        "contact_id": sample.contact_id,
+        "external_id": sample.external_id,
+        "email": sample.email,
+        "status": sample.status,
+        "source": sample.source,
+        "occurred_after_us": sample.occurred_us,
+        "occurred_before_us": sample.occurred_us + 1,
+        "received_after_us": sample.received_us,
+        "received_before_us": sample.received_us + 1,
+    }
+    for one in wanted:
+        for other in wanted:
+            chosen = EventFilter(**{name: wanted[name] for name in (one, other)})  # type: ignore[arg-type]
+            assert sample in listed(session, 1, chosen, 200), (one, other)
+
+
+def test_pages_are_full_and_end_with_the_last_event(
+    filled: tuple[StoreSession, list[StoredEvent]],
+) -> None:
+    session, model = filled
+    mine = [event for event in reversed(model) if event.project_id == 1]
+    list_page = session.store.events.list
+    page = session.run(list_page(1, EventFilter(), before=None, limit=len(mine)))
+    assert page.events == mine
+    assert page.next_before is None
+    page = session.run(list_page(1, EventFilter(), before=None, limit=len(mine) - 1))
+    assert page.events == mine[:-1]
+    assert page.next_before is not None
+    page = session.run(list_page(1, EventFilter(), before=page.next_before, limit=5))
+    assert page.events == mine[-1:]
+
+
+def test_export_order_is_the_order_of_receipt(
+    filled: tuple[StoreSession, list[StoredEvent]],
+) -> None:
+    session, model = filled
+    found: list[StoredEvent] = []
+    sequence = 0
+    while page := session.run(session.store.events.after(1, sequence, 99)):
+        found += page
+        sequence = page[-1].sequence
+    assert found == [event for event in model if event.project_id == 1]
+
+
+def test_another_projects_event_is_absent(
+    filled: tuple[StoreSession, list[StoredEvent]],
+) -> None:
+    session, model = filled
+    theirs = next(event for event in model if event.project_id == 2)
+    assert session.run(session.store.events.get(2, theirs.id)) == theirs
+    assert session.run(session.store.events.get(1, theirs.id)) is None
+
+
+def test_an_id_that_differs_only_in_its_random_bits_is_absent(session: StoreSession) -> None:
+    event = new_event()
+    session.accept(event)
+    forged = event.id[:-1] + bytes([event.id[-1] ^ 1])
+    assert session.run(session.store.events.get(1, forged)) is None
+
+
+def test_a_small_project_is_not_hidden_behind_a_large_one(session: StoreSession) -> None:
+    """Its first page shows its events, however many others there are of other projects."""
+    mine = [new_event(project_id=2) for _ in range(3)]
+    session.accept(*mine)
+    for _ in range(5):
+        session.accept(*(new_event(project_id=1) for _ in range(20)))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("headrace.store.sqlite.events.ROWS_EXAMINED_MAX", 50)
+        page = session.run(session.store.events.list(2, EventFilter(), before=None, limit=50))
+    assert page.events == [as_stored(event) for event in reversed(mine)]
+    assert page.next_before is None
+
+
+def test_reads_after_a_reopening_show_the_same(session: StoreSession) -> None:
+    events = [new_event(key=f"k{n}") for n in range(10)]
+    session.accept(*events)
+    session.close()
+    again = StoreSession(session.place)
+    try:
+        page = again.run(again.store.events.list(1, EventFilter(), before=None, limit=50))
+        assert page.events == [as_stored(event) for event in reversed(events)]
+        assert again.accept(msgspec.structs.replace(new_event(key="k3"))) != [None]
+    finally:
+        again.close()
