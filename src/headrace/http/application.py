@@ -9,8 +9,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from headrace.domain.errors import ApiError, ErrorCode
-from headrace.http import docs, events, health, rejections
+from headrace.http import contacts, docs, events, health, rejections
 from headrace.http.refusals import Refusals
+from headrace.http.resource import resource
 from headrace.http.validate import validate
 from headrace.http.wire import error_body, error_headers
 from headrace.pipeline.accept import storage_unavailable
@@ -23,6 +24,13 @@ ROUTES = (
     Route("/events/by-idempotency-key/{key:path}", events.get_by_key, methods=["GET"]),
     Route("/events/{id}", events.get_event, methods=["GET"]),
     Route("/rejections", rejections.list_rejections, methods=["GET"]),
+    resource("/contacts", get=contacts.list_contacts, post=contacts.create_contact),
+    resource(
+        "/contacts/{id}",
+        get=contacts.get_contact,
+        patch=contacts.patch_contact,
+        delete=contacts.delete_contact,
+    ),
     Route("/healthz", health.healthz, methods=["GET"]),
     Route("/readyz", health.readyz, methods=["GET"]),
     Route("/metrics", health.metrics, methods=["GET"]),

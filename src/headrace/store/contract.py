@@ -15,6 +15,7 @@ import msgspec
 from headrace.domain.api_keys import ApiKey
 from headrace.domain.events import FirstCopy, NewEvent, StoredEvent
 from headrace.domain.policies import Policies
+from headrace.store.contract_contacts import ContactStore
 from headrace.store.contract_processing import ProcessingStore
 
 #: Longest a read may hold its snapshot: a longer one would keep the log from being checkpointed.
@@ -306,6 +307,9 @@ class Store(Protocol):
 
     @property
     def processing(self) -> ProcessingStore: ...
+
+    @property
+    def contacts(self) -> ContactStore: ...
 
     @property
     def commit_stats(self) -> CommitStats: ...

@@ -1,0 +1,197 @@
+"""A contact: who it is, what is known about it, and what a change of it means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from headrace.domain.email import normalize_email
+from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
+from headrace.domain.event_fields import check_external_id
+from headrace.domain.event_problems import read_object
+from headrace.domain.identity import IdentityType, lane_of
+from headrace.domain.json_text import DuplicateMemberError, forbidden_escape, parse_object
+from headrace.domain.members import Members
+from headrace.domain.properties import PropertyValue, check_properties, merge, same_value
+
+CONTACT_CREATED = "sendrealm.contact.created"
+CONTACT_UPDATED = "sendrealm.contact.updated"
+CONTACT_DELETED = "sendrealm.contact.deleted"
+
+MEMBERS = ("external_id", "email", "properties")
+
+
+class Contact(msgspec.Struct, frozen=True, kw_only=True):
+    """A person of one project."""
+
+    id: str
+    project_id: int
+    external_id: str | None = None
+    #: Normalized.
+    email: str | None = None
+    #: As given, where that differs.
+    email_original: str | None = None
+    properties: dict[str, PropertyValue] = {}
+    created_us: int
+    updated_us: int
+
+    @property
+    def lane(self) -> int:
+        """Lane of the identity by which events most likely name the contact."""
+        if self.external_id is not None:
+            return lane_of(self.project_id, IdentityType.EXTERNAL_ID, self.external_id)
+        if self.email is not None:
+            return lane_of(self.project_id, IdentityType.EMAIL, self.email)
+        return lane_of(self.project_id, IdentityType.CONTACT_ID, self.id)
+
+
+class ContactWrite(msgspec.Struct, frozen=True, kw_only=True):
+    """Checked fields to write; UNSET leaves one as it is, None clears it."""
+
+    external_id: str | UnsetType | None = UNSET
+    email: str | UnsetType | None = UNSET
+    #: Only together with `email`.
+    email_original: str | None = None
+    #: By name; None removes the property.
+    properties: dict[str, PropertyValue | None] = {}
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """A contact after a write; `changes` is empty when nothing really changed."""
+
+    contact: Contact
+    #: Field -> `{"from": ..., "to": ...}`; a property's field is `properties.<name>`.
+    changes: dict[str, dict[str, PropertyValue | None]]
+
+
+class _PropertiesOnly(msgspec.Struct):
+    properties: msgspec.Raw = msgspec.Raw(b"")
+
+
+def decode_contact(body: bytes, *, clears: bool) -> ContactWrite:
+    """Decode and check the body of a write.
+
+    Args:
+        body: JSON text of an object.
+        clears: what null means for `external_id` and `email`: to clear it, or that it is absent.
+
+    Raises:
+        ApiError: with every problem listed.
+    """
+    check = Members(read_object(body), MEMBERS, "a contact")
+    external_id = check.text("external_id", check_external_id)
+    email = check.text("email", normalize_email)
+    properties = check_properties(check.members.get("properties"), check)
+    check.raise_if_any()
+    _refuse_twice(body, check)
+    sent = check.members
+    return ContactWrite(
+        external_id=_set_or_not(sent, "external_id", external_id, clears=clears),
+        email=_set_or_not(sent, "email", email, clears=clears),
+        email_original=None if sent.get("email") == email else sent.get("email"),
+        properties=properties,
+    )
+
+
+def _set_or_not(
+    sent: dict[str, Any], field: str, value: str | None, *, clears: bool
+) -> str | UnsetType | None:
+    if value is None and not (clears and field in sent):
+        return UNSET
+    return value
+
+
+def _refuse_twice(body: bytes, check: Members) -> None:
+    """Refuse a property that is there twice: which of the two is meant, nobody can tell."""
+    if not check.members.get("properties"):
+        return
+    # What the strict decoder below cannot read has been refused already, but for text that only
+    # an escape can smuggle in.
+    if forbidden_escape(body) is not None:
+        check.add("properties", "must not contain NUL or a surrogate without its other half")
+    else:
+        text = bytes(msgspec.json.decode(body, type=_PropertiesOnly).properties).decode()
+        try:
+            parse_object(text)
+        except DuplicateMemberError:
+            check.add("properties", "has a member that is there twice")
+    check.raise_if_any()
+
+
+def new_contact(contact_id: str, project_id: int, write: ContactWrite, now_us: int) -> Contact:
+    """The contact that `write` creates.
+
+    Raises:
+        ApiError: 422 when its properties are too much.
+    """
+    empty = Contact(id=contact_id, project_id=project_id, created_us=now_us, updated_us=now_us)
+    return apply(empty, write, now_us).contact
+
+
+def apply(contact: Contact, write: ContactWrite, now_us: int) -> Changed:
+    """Write to a contact, and say what that changed.
+
+    Raises:
+        ApiError: 422 when its properties would be too much.
+    """
+    after = msgspec.structs.replace(contact, properties=merge(contact.properties, write.properties))
+    if write.external_id is not UNSET:
+        after = msgspec.structs.replace(after, external_id=write.external_id)
+    if write.email is not UNSET:
+        after = msgspec.structs.replace(
+            after, email=write.email, email_original=write.email_original
+        )
+    changes = _changes(contact, after)
+    if not changes:
+        return Changed(contact, {})
+    updated_us = max(now_us, contact.updated_us)
+    return Changed(msgspec.structs.replace(after, updated_us=updated_us), changes)
+
+
+def shown_email(contact: Contact) -> str | None:
+    """The address as it was given."""
+    return contact.email_original or contact.email
+
+
+def _changes(before: Contact, after: Contact) -> dict[str, dict[str, PropertyValue | None]]:
+    fields: list[tuple[str, PropertyValue | None, PropertyValue | None]] = [
+        ("external_id", before.external_id, after.external_id),
+        ("email", shown_email(before), shown_email(after)),
+    ]
+    names = dict.fromkeys((*before.properties, *after.properties))
+    fields += [
+        (f"properties.{name}", before.properties.get(name), after.properties.get(name))
+        for name in names
+    ]
+    return {
+        field: {"from": old, "to": new} for field, old, new in fields if not same_value(old, new)
+    }
+
+
+def event_payload(
+    contact: Contact, source: str, changes: dict[str, dict[str, PropertyValue | None]]
+) -> str:
+    """Payload of a `sendrealm.contact.*` event, as JSON text.
+
+    Args:
+        source: what wrote the contact: `api`, `event`, `import` or `handler`.
+        changes: empty for anything but an update.
+    """
+    payload: dict[str, Any] = {"contact_id": contact.id, "source": source}
+    if changes:
+        payload["changes"] = changes
+    return msgspec.json.encode(payload).decode()
+
+
+def clash(fields: tuple[str, ...]) -> ApiError:
+    """409: identifiers that belong to another contact of the project."""
+    problems = tuple(FieldProblem(field, "belongs to another contact") for field in fields)
+    message = f"{' and '.join(fields)}: belongs to another contact of this project"
+    return ApiError(ErrorCode.CONFLICT, message, details=problems)
+
+
+def identifier_needed() -> ApiError:
+    """422: an upsert without anything to find the contact by."""
+    return invalid(FieldProblem("", "one of external_id and email is required with upsert=true"))

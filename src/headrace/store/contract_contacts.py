@@ -1,0 +1,80 @@
+"""What the API asks of a store about contacts.
+
+Every write that really changes a contact inserts its system event in the same transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from headrace.domain.contacts import Contact, ContactWrite
+
+
+class ContactFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which contacts to list; every field that is set must match. Times in microseconds."""
+
+    external_id: str | None = None
+    email: str | None = None
+    created_after_us: int | None = None
+    created_before_us: int | None = None
+    #: `(name, text)`: a string or an item of a list equals the text, a number or a boolean is
+    #: what the text reads as.
+    properties: tuple[tuple[str, str], ...] = ()
+
+
+class ContactPage(msgspec.Struct, frozen=True):
+    """Some contacts, newest first.
+
+    `next_before` is where to go on, None at the end. A page can hold fewer contacts than asked
+    for and still go on: a rare value is searched in bounded steps.
+    """
+
+    contacts: list[Contact]
+    next_before: int | None
+
+
+class ContactStore(Protocol):
+    """Contacts of all projects.
+
+    A write whose `external_id` or `email` belongs to another contact raises `StoreConflictError`
+    with the fields as its arguments; one that would give a contact too many properties raises
+    `ApiError`. Neither changes anything.
+    """
+
+    async def create(
+        self, project_id: int, write: ContactWrite, now_us: int, *, source: str
+    ) -> Contact:
+        """Create a contact."""
+        ...
+
+    async def upsert(
+        self, project_id: int, write: ContactWrite, now_us: int, *, source: str
+    ) -> tuple[Contact, bool]:
+        """Write to the contact with that `external_id`, else (when none is given) `email`.
+
+        Returns:
+            The contact, and whether it was created.
+        """
+        ...
+
+    async def get(self, project_id: int, contact_id: str) -> Contact | None:
+        """One contact, None when the project has no such contact."""
+        ...
+
+    async def update(
+        self, project_id: int, contact_id: str, write: ContactWrite, now_us: int, *, source: str
+    ) -> Contact | None:
+        """Write to a contact; None when there is none."""
+        ...
+
+    async def delete(self, project_id: int, contact_id: str, now_us: int, *, source: str) -> bool:
+        """Delete a contact; its events stay. False when there is none."""
+        ...
+
+    async def list(
+        self, project_id: int, wanted: ContactFilter, *, before: int | None, limit: int
+    ) -> ContactPage:
+        """Contacts of a project, newest first, below the position `before`."""
+        ...
