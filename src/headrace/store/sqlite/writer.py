@@ -122,6 +122,16 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # noqa: BLE001 - a fault of our own, whatever it is
+            # Nobody may wait for ever: from here on all are told that nothing is written any more.
+            text = f"The writing thread met {type(error).__name__}: {error}"
+            self._after_failure(StoreFailedError(text))
+            self._wake.set()
+            self._work()
+
+    def _work(self) -> None:
         while True:
             self._wake.wait()
             self._wake.clear()
@@ -145,20 +155,27 @@ class Writer:
         return bool(batch) or job is not None
 
     def _commit(self, batch: list[Pending]) -> None:
-        started = time.perf_counter()
-        fail_point("before_commit")
-        self._commit_or_isolate(batch)
-        self.stats.observe(len(batch), time.perf_counter() - started)
-        fail_point("after_commit_before_answer")
         assert self._source is not None
-        self._source.settle(batch)
+        started = time.perf_counter()
+        try:
+            self._commit_or_isolate(batch)
+            self.stats.observe(len(batch), time.perf_counter() - started)
+            fail_point("after_commit_before_answer")
+        finally:
+            self._source.settle(batch)
 
     def _commit_or_isolate(self, batch: list[Pending]) -> None:
         """Commit the batch; if a row is guilty, halve until it stands alone and fails alone."""
+
+        def insert(connection: apsw.Connection) -> None:
+            insert_batch(connection, batch)
+            fail_point("inside_commit")
+
         try:
             if self._failure is not None:
                 raise self._failure
-            self._transact(lambda connection: insert_batch(connection, batch))
+            fail_point("before_commit")
+            self._transact(insert)
         except ROW_ERRORS as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -196,7 +213,6 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         try:
             result = work(connection)
-            fail_point("inside_commit")
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
