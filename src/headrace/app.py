@@ -33,6 +33,7 @@ from headrace.pipeline.access import AccessCache
 from headrace.pipeline.commit_queue import CommitQueue
 from headrace.pipeline.disk_guard import DiskGuard
 from headrace.pipeline.live import LiveFeed
+from headrace.pipeline.operators import OperatorCache
 from headrace.pipeline.rejections import RejectionLog
 from headrace.pipeline.supervisor import WorkerSupervisor
 from headrace.store.contract import Pending, Store, StoreFailedError, StoreSetupError
@@ -111,6 +112,8 @@ class Headrace:
         acceptor = Acceptor(self.queue, ids)
         self.access = access = AccessCache(store.projects, now_us)
         await access.refresh()
+        operators = OperatorCache(store.operators)
+        await operators.refresh()
         live = LiveFeed()
         self.queue.on_settled = self._settled
         self._live = live
@@ -127,7 +130,12 @@ class Headrace:
         )
         runner = AsgiRunner(build_application(refusals), {"services": services})
         routes = Routes(
-            access=access, acceptor=acceptor, refusals=refusals, runner=runner, clock_us=now_us
+            access=access,
+            operators=operators,
+            acceptor=acceptor,
+            refusals=refusals,
+            runner=runner,
+            clock_us=now_us,
         )
         guard = DiskGuard(store, acceptor, self.settings.disk_free_min_bytes)
         await guard.check()
@@ -136,7 +144,7 @@ class Headrace:
         self.port = await self._server.start(self.settings.host, self.settings.port)
         self._tasks = [
             asyncio.create_task(loop.run(), name=type(loop).__name__)
-            for loop in (guard, rejections)
+            for loop in (guard, rejections, operators)
         ]
         self._tasks.append(asyncio.create_task(access.keep_fresh(), name="AccessCache"))
         if self._supervisor is not None:

@@ -9,12 +9,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from headrace.domain.errors import ApiError, ErrorCode
-from headrace.http import contacts, docs, events, health, rejections
+from headrace.http import admin_policies, contacts, docs, events, health, rejections
 from headrace.http.refusals import Refusals
 from headrace.http.resource import resource
 from headrace.http.validate import validate
 from headrace.http.wire import error_body, error_headers
 from headrace.pipeline.accept import storage_unavailable
+from headrace.pipeline.access import Principal
 from headrace.store.contract import StoreBusyError, StoreError
 
 ROUTES = (
@@ -31,6 +32,13 @@ ROUTES = (
         patch=contacts.patch_contact,
         delete=contacts.delete_contact,
     ),
+    resource("/admin/projects", get=admin_policies.list_projects),
+    resource(
+        "/admin/projects/{id}/policies",
+        get=admin_policies.get_policies,
+        patch=admin_policies.patch_policies,
+    ),
+    resource("/admin/projects/{id}/audit", get=admin_policies.list_audit),
     Route("/healthz", health.healthz, methods=["GET"]),
     Route("/readyz", health.readyz, methods=["GET"]),
     Route("/metrics", health.metrics, methods=["GET"]),
@@ -48,7 +56,7 @@ def build_application(refusals: Refusals) -> Starlette:
     def answer(request: Request, error: Exception) -> Response:
         failure = as_api_error(request, error)
         principal = request.scope["state"]["principal"]
-        if principal is not None and failure.status != 404:
+        if isinstance(principal, Principal) and failure.status != 404:
             request_id = request.scope["state"]["request_id"].encode()
             refusals.note(failure, request.scope["state"]["head"], principal, request_id, b"")
         headers = dict(error_headers(failure))

@@ -18,9 +18,12 @@ from headrace.http.ingest_batch import BatchIngest
 from headrace.http.refusals import Refusals
 from headrace.pipeline.accept import Acceptor, rate_limited
 from headrace.pipeline.access import AccessCache, Principal
+from headrace.pipeline.operators import OperatorCache
 
 #: Answered without a key: they say nothing about any project's events.
 PUBLIC_PATHS = frozenset({b"/", b"/healthz", b"/readyz", b"/metrics", b"/openapi.json", b"/docs"})
+#: For operators, who belong to no project; an API key opens nothing below it.
+ADMIN_PREFIX = b"/admin/"
 _INGEST_PATHS = frozenset({b"/events", b"/events/batch", b"/events/validate"})
 _JSON = ("application/json",)
 _BATCH = ("application/json", "application/x-ndjson")
@@ -30,6 +33,7 @@ class Routes(msgspec.Struct, frozen=True):
     """What the edge needs to serve requests."""
 
     access: AccessCache
+    operators: OperatorCache
     acceptor: Acceptor
     refusals: Refusals
     runner: AsgiRunner
@@ -56,6 +60,8 @@ class Edge:
         path = head.path
         if path in PUBLIC_PATHS:
             return self._routes.runner.plan(head, None)
+        if path.startswith(ADMIN_PREFIX):
+            return self._plan_admin(head)
         principal = self._authenticate(head)
         try:
             if head.method == b"POST" and path in _INGEST_PATHS:
@@ -66,6 +72,13 @@ class Edge:
         except ApiError as error:
             self._routes.refusals.note(error, head, principal, request_id, b"")
             raise
+
+    def _plan_admin(self, head: Head) -> Plan:
+        operator = self._routes.operators.authenticate(head.bearer)
+        if operator is None:
+            message = "A valid operator token is needed: Authorization: Bearer hro_..."
+            raise ApiError(ErrorCode.UNAUTHORIZED, message)
+        return self._routes.runner.plan(head, operator)
 
     def _authenticate(self, head: Head) -> Principal:
         principal = self._routes.access.authenticate(head.bearer)

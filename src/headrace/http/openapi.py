@@ -12,11 +12,22 @@ import msgspec
 
 from headrace import __version__
 from headrace.domain import event_fields
-from headrace.domain.errors import STATUS_OF, ErrorCode
+from headrace.domain.errors import ErrorCode
 from headrace.domain.event_types import EventInput
+from headrace.http import openapi_admin, openapi_contacts
 from headrace.http.answers import Accepted, Deduplicated, Event, RejectionShown
 from headrace.http.ingest_batch import EVENTS_MAX, BatchAnswer, BatchInput
-from headrace.http.query import EVENT_FILTERS, LIMIT_DEFAULT, LIMIT_MAX, SOURCE_NAMES, STATUS_NAMES
+from headrace.http.openapi_parts import (
+    BODY,
+    KEYED,
+    answer,
+    data,
+    failures,
+    listing,
+    parameter,
+    ref,
+)
+from headrace.http.query import EVENT_FILTERS, SOURCE_NAMES, STATUS_NAMES
 from headrace.http.wire import ErrorBody
 
 _TYPES = (
@@ -28,6 +39,8 @@ _TYPES = (
     Event,
     RejectionShown,
     ErrorBody,
+    *openapi_contacts.TYPES,
+    *openapi_admin.TYPES,
 )
 _NULLABLE = ("contact_id", "external_id", "email", "payload", "occurred_at", "idempotency_key")
 
@@ -66,7 +79,12 @@ def openapi_document() -> dict[str, Any]:
         "components": {
             "schemas": _schemas(),
             "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "bearerFormat": "hr_<id>_<secret>"}
+                "key": {"type": "http", "scheme": "bearer", "bearerFormat": "hr_<id>_<secret>"},
+                "operator": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "hro_<id>_<secret>",
+                },
             },
         },
     }
@@ -93,62 +111,23 @@ def _schemas() -> dict[str, Any]:
             "type": "object",
         },
     }
-    one_of = [_ref("Accepted"), _ref("Deduplicated")]
+    one_of = [ref("Accepted"), ref("Deduplicated")]
     schemas["Item"]["properties"]["data"] = {"oneOf": one_of}
     schemas["Event"]["properties"]["payload"] = {"type": "object"}
+    openapi_contacts.refine(schemas)
+    openapi_admin.refine(schemas)
     return schemas
 
 
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _data(schema: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "required": ["data", *more],
-        "properties": {"data": schema, **more},
-    }
-
-
-def _answer(description: str, schema: dict[str, Any], media: str = "application/json") -> Any:
-    return {"description": description, "content": {media: {"schema": schema}}}
-
-
-def _failures(*codes: ErrorCode) -> dict[str, Any]:
-    """Answers of a route that fail, grouped by status."""
-    always = (ErrorCode.MALFORMED_REQUEST, ErrorCode.REQUEST_TOO_LARGE, ErrorCode.OVERLOADED)
-    by_status: dict[int, list[str]] = {}
-    for code in (*always, *codes):
-        by_status.setdefault(STATUS_OF[code], []).append(code.value)
-    answers = {}
-    for status, names in sorted(by_status.items()):
-        answer = _answer(", ".join(dict.fromkeys(names)), _ref("ErrorBody"))
-        if status in (429, 503):
-            answer["headers"] = {
-                "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
-            }
-        answers[str(status)] = answer
-    return answers
-
-
-_KEYED = (ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN)
-_BODY = (
-    ErrorCode.MALFORMED_JSON,
-    ErrorCode.VALIDATION,
-    ErrorCode.UNSUPPORTED_MEDIA_TYPE,
-)
 _INGEST = (
-    *_KEYED,
-    *_BODY,
+    *KEYED,
+    *BODY,
     ErrorCode.RESERVED_EVENT_NAME,
     ErrorCode.IDEMPOTENCY_KEY_REUSED,
     ErrorCode.PAYLOAD_TOO_LARGE,
     ErrorCode.RATE_LIMITED,
     ErrorCode.STORAGE_UNAVAILABLE,
 )
-_LIST = (*_KEYED, ErrorCode.VALIDATION)
-
 _KEY_HEADER = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -161,7 +140,7 @@ def _paths() -> dict[str, Any]:
     return {
         "/events": {
             "post": _single("Ingest one event", "ingestEvent"),
-            "get": _listing("List events", "listEvents", "Event", _event_parameters()),
+            "get": listing("List events", "listEvents", "Event", _event_parameters()),
         },
         "/events/batch": {"post": _batch()},
         "/events/validate": {"post": _single("Check an event without storing it", "validateEvent")},
@@ -171,14 +150,16 @@ def _paths() -> dict[str, Any]:
         },
         "/events/{id}": {"get": _one("Get an event", "getEvent", "id", {"format": "uuid"})},
         "/rejections": {
-            "get": _listing("List refused requests", "listRejections", "RejectionShown", [])
+            "get": listing("List refused requests", "listRejections", "RejectionShown", [])
         },
+        **openapi_contacts.paths(),
+        **openapi_admin.paths(),
         **_public_paths(),
     }
 
 
 def _single(summary: str, operation: str) -> dict[str, Any]:
-    repeat = _answer("The key was used before; the first event.", _data(_ref("Deduplicated")))
+    repeat = answer("The key was used before; the first event.", data(ref("Deduplicated")))
     repeat["headers"] = {
         "Idempotency-Mismatch": {
             "description": "true when the content differs from the first.",
@@ -191,12 +172,12 @@ def _single(summary: str, operation: str) -> dict[str, Any]:
         "parameters": [_KEY_HEADER],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _ref("EventInput")}},
+            "content": {"application/json": {"schema": ref("EventInput")}},
         },
         "responses": {
-            "202": _answer("New, and on stable storage.", _data(_ref("Accepted"))),
+            "202": answer("New, and on stable storage.", data(ref("Accepted"))),
             "200": repeat,
-            **_failures(*_INGEST),
+            **failures(*_INGEST),
         },
     }
 
@@ -208,43 +189,15 @@ def _batch() -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": _ref("BatchInput")},
+                "application/json": {"schema": ref("BatchInput")},
                 "application/x-ndjson": {"schema": {"type": "string"}},
             },
         },
         "responses": {
-            "200": _answer("One answer per event, in the order sent.", _ref("BatchAnswer")),
-            **_failures(*_INGEST),
+            "200": answer("One answer per event, in the order sent.", ref("BatchAnswer")),
+            **failures(*_INGEST),
         },
     }
-
-
-def _listing(summary: str, operation: str, item: str, parameters: list[Any]) -> dict[str, Any]:
-    cursor = {"type": ["string", "null"]}
-    return {
-        "summary": summary,
-        "operationId": operation,
-        "parameters": [*parameters, *_PAGE_PARAMETERS],
-        "responses": {
-            "200": _answer(
-                "Newest first. A page may hold fewer than asked for and still have a next one.",
-                _data({"type": "array", "items": _ref(item)}, next_cursor=cursor),
-            ),
-            **_failures(*_LIST),
-        },
-    }
-
-
-def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": schema}
-
-
-_PAGE_PARAMETERS = [
-    _parameter(
-        "limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
-    ),
-    _parameter("cursor", {"type": "string"}),
-]
 
 
 def _event_parameters() -> list[dict[str, Any]]:
@@ -254,7 +207,7 @@ def _event_parameters() -> list[dict[str, Any]]:
         "source": {"enum": list(SOURCE_NAMES)},
     }
     return [
-        _parameter(name, known.get(name, {"type": "string", "format": "date-time"}))
+        parameter(name, known.get(name, {"type": "string", "format": "date-time"}))
         for name in EVENT_FILTERS
     ]
 
@@ -267,8 +220,8 @@ def _one(summary: str, operation: str, name: str, schema: dict[str, Any]) -> dic
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", **schema}}
         ],
         "responses": {
-            "200": _answer("The event.", _data(_ref("Event"))),
-            **_failures(*_KEYED, ErrorCode.NOT_FOUND),
+            "200": answer("The event.", data(ref("Event"))),
+            **failures(*KEYED, ErrorCode.NOT_FOUND),
         },
     }
 
@@ -278,23 +231,23 @@ def _stream() -> dict[str, Any]:
         "summary": "Watch events as they are accepted",
         "operationId": "streamEvents",
         "responses": {
-            "200": _answer(
+            "200": answer(
                 "Server-sent events: `event` with an event as data, `missed` with a count when "
                 "the reader was too slow. Endless.",
                 {"type": "string"},
                 "text/event-stream",
             ),
-            **_failures(*_KEYED),
+            **failures(*KEYED),
         },
     }
 
 
 def _public_paths() -> dict[str, Any]:
     def public(summary: str, operation: str, media: str, *, may_fail: bool = False) -> Any:
-        answers = {"200": _answer(summary, {}, media)}
+        answers = {"200": answer(summary, {}, media)}
         if may_fail:
-            answers["503"] = _answer("Not ready; says why.", {})
-        answers |= {k: v for k, v in _failures().items() if k not in answers}
+            answers["503"] = answer("Not ready; says why.", {})
+        answers |= {k: v for k, v in failures().items() if k not in answers}
         return {
             "get": {
                 "summary": summary,

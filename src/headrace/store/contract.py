@@ -16,6 +16,7 @@ from headrace.domain.api_keys import ApiKey
 from headrace.domain.events import FirstCopy, NewEvent, StoredEvent
 from headrace.domain.policies import Policies
 from headrace.store.contract_contacts import ContactStore
+from headrace.store.contract_operators import OperatorStore
 from headrace.store.contract_processing import ProcessingStore
 
 #: Longest a read may hold its snapshot: a longer one would keep the log from being checkpointed.
@@ -310,6 +311,9 @@ class Store(Protocol):
 
     @property
     def contacts(self) -> ContactStore: ...
+
+    @property
+    def operators(self) -> OperatorStore: ...
 
     @property
     def commit_stats(self) -> CommitStats: ...

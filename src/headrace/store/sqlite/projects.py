@@ -119,7 +119,7 @@ class SqliteProjects:
         self, project_id: int, name: str, value: Any, now_us: int, *, actor: str
     ) -> Any:
         def work(connection: apsw.Connection) -> Any:
-            before = getattr(_policies(connection, project_id), name)
+            before = getattr(read_policies(connection, project_id), name)
             connection.execute(
                 "INSERT INTO policies (project_id, name, value) VALUES (?, ?, ?) "
                 "ON CONFLICT (project_id, name) DO UPDATE SET value = excluded.value",
@@ -141,7 +141,7 @@ class SqliteProjects:
             return Access(
                 version=_version(connection),
                 keys={key.public_id: key for key in keys},
-                policies={row[0]: _policies(connection, row[0]) for row in projects},
+                policies={row[0]: read_policies(connection, row[0]) for row in projects},
             )
 
         return await self._readers.run(read)
@@ -149,13 +149,18 @@ class SqliteProjects:
     async def _change(self, work: Callable[[apsw.Connection], T]) -> T:
         def counted(connection: apsw.Connection) -> T:
             result = work(connection)
-            connection.execute(
-                "INSERT INTO meta (name, value) VALUES ('access_version', 1) "
-                "ON CONFLICT (name) DO UPDATE SET value = value + 1"
-            )
+            bump_access_version(connection)
             return result
 
         return await self._writer.run(counted)
+
+
+def bump_access_version(connection: apsw.Connection) -> None:
+    """Tell every process that keys or policies have changed."""
+    connection.execute(
+        "INSERT INTO meta (name, value) VALUES ('access_version', 1) "
+        "ON CONFLICT (name) DO UPDATE SET value = value + 1"
+    )
 
 
 def _version(connection: apsw.Connection) -> int:
@@ -163,7 +168,8 @@ def _version(connection: apsw.Connection) -> int:
     return 0 if row is None else int(row[0])
 
 
-def _policies(connection: apsw.Connection, project_id: int) -> Policies:
+def read_policies(connection: apsw.Connection, project_id: int) -> Policies:
+    """Policies of a project; those it did not change are at their defaults."""
     rows = connection.execute(
         "SELECT name, value FROM policies WHERE project_id = ?", (project_id,)
     )

@@ -26,6 +26,7 @@ from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.events import SqliteEvents
 from headrace.store.sqlite.lock import InstanceLock
 from headrace.store.sqlite.migrate import migrate, schema_version
+from headrace.store.sqlite.operators import SqliteOperators
 from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.projects import SqliteProjects
 from headrace.store.sqlite.readers import Readers
@@ -57,6 +58,7 @@ class SqliteStore:
         self.events = SqliteEvents(self._readers)
         self.processing = SqliteProcessing(self._writer, self._readers, now_us, is_alive)
         self.contacts = SqliteContacts(self._writer, self._readers)
+        self.operators = SqliteOperators(self._writer, self._readers)
         self.projects = SqliteProjects(self._writer, self._readers)
         self.rejections = SqliteRejections(self._writer, self._readers)
 

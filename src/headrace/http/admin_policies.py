@@ -1,0 +1,171 @@
+"""`/admin`: what operators see and change; not for API keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.event_problems import read_object
+from headrace.domain.ids import uuid_text
+from headrace.domain.json_text import Number
+from headrace.domain.members import Members
+from headrace.domain.operators import Operator
+from headrace.domain.policies import BOUNDS, DEFAULTS, NAMES, UNITS, Policies, check_policy
+from headrace.domain.properties import read_number
+from headrace.domain.timestamps import to_text
+from headrace.http.context import Services, json_response
+from headrace.http.events import read_uuid
+from headrace.http.head import parse_query
+from headrace.http.media import read_json_body
+from headrace.http.query import PAGE, page_limit
+
+
+class ProjectShown(msgspec.Struct, kw_only=True):
+    """A project as operators see it."""
+
+    id: str
+    name: str
+    created_at: str
+
+
+class PolicyShown(msgspec.Struct, kw_only=True):
+    """One policy; bounds are inclusive and null where there are none."""
+
+    value: int | float | str | bool | None
+    default: int | float | str | bool | None
+    unit: str
+    minimum: int | float | None
+    maximum: int | float | None
+
+
+class AuditShown(msgspec.Struct, kw_only=True):
+    """Who changed what, and when."""
+
+    id: str
+    at: str
+    actor: str
+    action: str
+    #: What depends on the action; a changed policy has `policy`, `from` and `to`.
+    detail: msgspec.Raw
+
+
+def _services(request: Request) -> tuple[Services, Operator]:
+    state = request.scope["state"]
+    if not isinstance(state["principal"], Operator):
+        # An API key found a spelling of the path that the edge did not take for this part.
+        raise ApiError(ErrorCode.NOT_FOUND, "There is nothing at this path.")
+    return state["services"], state["principal"]
+
+
+async def _project(services: Services, request: Request) -> tuple[int, Policies]:
+    found = await services.store.operators.policies(read_uuid(request.path_params["id"]))
+    if found is None:
+        raise ApiError(ErrorCode.NOT_FOUND, "There is no such project.")
+    return found
+
+
+async def list_projects(request: Request) -> Response:
+    """`GET /admin/projects`: all of them, by name."""
+    services, _ = _services(request)
+    parse_query(request.scope["query_string"], ())
+    projects = await services.store.projects.list()
+    shown = [
+        ProjectShown(id=uuid_text(p.uuid), name=p.name, created_at=to_text(p.created_us))
+        for p in projects
+    ]
+    return json_response({"data": shown, "next_cursor": None})
+
+
+async def get_policies(request: Request) -> Response:
+    """`GET /admin/projects/{id}/policies`."""
+    services, _ = _services(request)
+    parse_query(request.scope["query_string"], ())
+    _, policies = await _project(services, request)
+    return json_response({"data": policies_shown(policies)})
+
+
+async def patch_policies(request: Request) -> Response:
+    """`PATCH /admin/projects/{id}/policies`: all that is sent or nothing; null resets."""
+    services, operator = _services(request)
+    parse_query(request.scope["query_string"], ())
+    project_id, policies = await _project(services, request)
+    values = checked_policies(await read_json_body(request))
+    if values:
+        policies = await services.store.operators.set_policies(
+            project_id, values, services.clock_us(), actor=operator.actor
+        )
+    return json_response({"data": policies_shown(policies)})
+
+
+async def list_audit(request: Request) -> Response:
+    """`GET /admin/projects/{id}/audit`: newest first."""
+    services, _ = _services(request)
+    query = parse_query(request.scope["query_string"], PAGE)
+    limit = page_limit(query)
+    project_id, _ = await _project(services, request)
+    scope = f"audit {project_id}"
+    before = services.cursors.read(query["cursor"], scope) if "cursor" in query else None
+    found = await services.store.operators.audit(project_id, before=before, limit=limit + 1)
+    more = len(found) > limit
+    following = services.cursors.make(found[limit - 1].id, scope) if more else None
+    shown = [
+        AuditShown(
+            id=str(entry.id),
+            at=to_text(entry.at_us),
+            actor=entry.actor,
+            action=entry.action,
+            detail=msgspec.Raw(entry.detail.encode()),
+        )
+        for entry in found[:limit]
+    ]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+def policies_shown(policies: Policies) -> dict[str, PolicyShown]:
+    """All policies by name."""
+    shown = {}
+    for name in NAMES:
+        low, high = BOUNDS.get(name, (None, None))
+        shown[name] = PolicyShown(
+            value=getattr(policies, name),
+            default=getattr(DEFAULTS, name),
+            unit=UNITS[name],
+            minimum=low,
+            maximum=high,
+        )
+    return shown
+
+
+def checked_policies(body: bytes) -> dict[str, Any]:
+    """Values to set by name; None resets.
+
+    Raises:
+        ApiError: with every problem listed.
+    """
+    check = Members(read_object(body), NAMES, "the policies")
+    values: dict[str, Any] = {}
+    for name in NAMES:
+        if name not in check.members:
+            continue
+        sent = check.members[name]
+        try:
+            values[name] = None if sent is None else check_policy(name, _typed(name, sent))
+        except ValueError as error:
+            check.add(name, str(error))
+    check.raise_if_any()
+    return values
+
+
+def _typed(name: str, sent: Any) -> Any:
+    """A parsed value in its own type, so that none passes for another."""
+    if isinstance(sent, Number):
+        try:
+            return read_number(sent)
+        except ValueError:
+            return ()
+    # Text is read leniently there, for the command line; here `"5"` is no number.
+    return () if isinstance(sent, str) and not isinstance(getattr(DEFAULTS, name), str) else sent

@@ -1,0 +1,58 @@
+"""Who may use the operator API: held in memory, never older than a few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from headrace.domain.api_keys import hash_secret, secret_matches
+from headrace.domain.operators import Operator, split_token
+from headrace.observability.events import ACCESS_REFRESH_FAILED
+from headrace.store.contract import StoreError
+from headrace.store.contract_operators import OperatorStore
+
+REFRESH_SECONDS = 1.0
+
+_log = structlog.get_logger()
+_NOBODY_HASH = hash_secret(b"")
+
+
+class OperatorCache:
+    """Authenticates operator tokens without touching the store."""
+
+    def __init__(self, operators: OperatorStore) -> None:
+        self._store = operators
+        self._by_id: dict[str, Operator] = {}
+
+    def authenticate(self, token: bytes) -> Operator | None:
+        """The operator of a token, None for whatever is not a usable one.
+
+        An unknown id costs the same comparison as a wrong secret, so timing tells neither.
+        """
+        parts = split_token(token)
+        if parts is None:
+            return None
+        public_id, secret = parts
+        operator = self._by_id.get(public_id)
+        matches = secret_matches(secret, _NOBODY_HASH if operator is None else operator.token_hash)
+        if operator is None or not matches or operator.revoked_us is not None:
+            return None
+        return operator
+
+    async def refresh(self) -> None:
+        """Read all operators again: they are few.
+
+        Raises:
+            StoreError: the store cannot be read; what is held stays in force.
+        """
+        self._by_id = {operator.id: operator for operator in await self._store.list()}
+
+    async def run(self) -> None:
+        """Refresh for ever; the loop's only end is its cancellation."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self.refresh()
+            except StoreError as error:
+                _log.warning(ACCESS_REFRESH_FAILED, error=str(error))
