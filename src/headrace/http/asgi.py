@@ -46,9 +46,13 @@ class AsgiRunner:
             ApiError: 503 when too many are under way.
         """
         if len(self.tasks) >= TASKS_MAX:
-            message = "Too many requests are being answered."
-            raise ApiError(ErrorCode.OVERLOADED, message, retry_after_s=1)
+            raise _overloaded()
         return AsgiPlan(self, head, principal)
+
+
+def _overloaded() -> ApiError:
+    message = "Too many requests are being answered."
+    return ApiError(ErrorCode.OVERLOADED, message, retry_after_s=1)
 
 
 class AsgiPlan:
@@ -63,25 +67,37 @@ class AsgiPlan:
         self.principal = principal
 
     def run(self, exchange: Exchange, body: bytes) -> None:
-        """Start the application's task."""
+        """Start the application's task when the connection has come to it."""
+        exchange.connection.when_first(exchange, lambda: self._start(exchange, body))
+
+    def _start(self, exchange: Exchange, body: bytes) -> None:
+        if len(self.runner.tasks) >= TASKS_MAX:
+            exchange.fail(_overloaded())
+            return
         task = asyncio.get_running_loop().create_task(self._serve(exchange, body))
         self.runner.tasks.add(task)
         task.add_done_callback(self.runner.tasks.discard)
 
     async def _serve(self, exchange: Exchange, body: bytes) -> None:
         cycle = _Cycle(exchange, body)
-        exchange.connection.on_lost = cycle.lost.set
+        connection = exchange.connection
+        lost = connection.on_lost = cycle.lost.set
+        # A long answer is not made before the one ahead of it has been taken.
+        await connection.writable()
         try:
+            if connection.transport.is_closing():
+                return
             await self.runner.app(self._scope(exchange), cycle.receive, cycle.send)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - logged with its trace; nobody else may suffer
             _log.exception(REQUEST_FAILED, error=type(error).__name__)
             if not cycle.started:
                 message = "Something went wrong on our side; the log knows more by the request id."
                 exchange.fail(ApiError(ErrorCode.INTERNAL, message))
             else:
-                exchange.connection.transport.abort()
+                connection.transport.abort()
         finally:
-            exchange.connection.on_lost = None
+            if connection.on_lost == lost:
+                connection.on_lost = None
 
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         head = self.head
@@ -166,19 +182,24 @@ class _Cycle:
         )
 
     async def _write_part(self, body: bytes, *, last: bool) -> None:
-        connection = self._exchange.connection
+        exchange = self._exchange
+        connection = exchange.connection
         if not self._streaming:
             self._streaming = True
-            await connection.wait_turn(self._exchange)
-            if not connection.transport.is_closing():
-                connection.transport.write(self._start(b"transfer-encoding: chunked\r\n"))
-        if connection.transport.is_closing():
+            start = self._start(b"transfer-encoding: chunked\r\n" if exchange.chunkable else b"")
+            if exchange.head_only:
+                connection.finish(exchange, start)
+                self.lost.set()
+            elif not connection.transport.is_closing():
+                connection.transport.write(start)
+        if connection.transport.is_closing() or exchange.head_only:
             return
         if body:
-            connection.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+            chunk = b"%x\r\n%b\r\n" % (len(body), body) if exchange.chunkable else body
+            connection.transport.write(chunk)
             await connection.writable()
         if last:
-            connection.finish(self._exchange, b"0\r\n\r\n")
+            connection.finish(exchange, b"0\r\n\r\n" if exchange.chunkable else b"")
 
 
 def _header_lines(headers: Any) -> bytes:

@@ -33,6 +33,10 @@ LINGER_SECONDS_MAX = 1.0
 PIPELINE_MAX = 64
 #: A body refused unread is skipped up to this size; past it the connection is closed.
 SKIPPED_BYTES_MAX = 64 * 1024
+#: A peer that takes nothing of its answer for so long is cut off.
+UNREAD_SECONDS_MAX = 30.0
+#: Bytes of a chunked body that may come between two pieces of data: extensions and trailers.
+UNCOUNTED_BYTES_MAX = 16 * 1024
 
 _IDLE, _HEAD, _BODY, _CLOSING = range(4)
 
@@ -68,19 +72,25 @@ class Planner(Protocol):
         ...
 
 
+class _EndedError(Exception):
+    """More was sent behind a request after which the connection closes; it is nobody's."""
+
+
 class Exchange:
     """One request and its answer."""
 
-    __slots__ = ("answer", "close", "connection", "head_only", "request_id", "turn")
+    __slots__ = ("answer", "chunkable", "close", "connection", "head_only", "request_id", "start")
 
     def __init__(self, connection: Connection, request_id: bytes) -> None:
         self.connection = connection
         self.request_id = request_id
         self.close = False
         self.head_only = False
+        #: Whether the client knows chunks (HTTP/1.0 does not).
+        self.chunkable = True
         self.answer: bytes | None = None
-        #: Waited for by an answer in parts: set once all earlier answers are written.
-        self.turn: asyncio.Event | None = None
+        #: Called once all earlier answers are written, see `Connection.when_first`.
+        self.start: Callable[[], None] | None = None
 
     def respond_json(
         self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()
@@ -123,6 +133,8 @@ class Connection(asyncio.Protocol):
         "_planner",
         "_stage",
         "_tail",
+        "_uncounted_bytes",
+        "_unsent_bytes",
         "_writable",
         "deadline",
         "draining",
@@ -146,6 +158,7 @@ class Connection(asyncio.Protocol):
         self._chunked = False
         self._chunk_body_bytes = -1
         self._tail = b""
+        self._uncounted_bytes = 0
         self._completed = 0
         self._plan: Plan | None = None
         self._body: list[bytes] = []
@@ -154,6 +167,8 @@ class Connection(asyncio.Protocol):
         self._exchanges: deque[Exchange] = deque()
         self._paused = False
         self._writable: asyncio.Event | None = None
+        #: What waited to be sent when that was last looked at.
+        self._unsent_bytes = 0
         #: Moment (of `clock`) at which the server calls `on_deadline`.
         self.deadline = clock() + IDLE_SECONDS_MAX
         #: Set at shutdown: what is under way is answered, then the connection closes.
@@ -177,19 +192,45 @@ class Connection(asyncio.Protocol):
         self._stage = _CLOSING
         if self._writable is not None:
             self._writable.set()
-        for exchange in self._exchanges:
-            if exchange.turn is not None:
-                exchange.turn.set()
         if self.on_lost is not None:
             self.on_lost()
 
     def pause_writing(self) -> None:
+        # Whoever does not take answers may not ask for more of them either.
         self._writable = asyncio.Event()
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self.deadline = self._clock() + UNREAD_SECONDS_MAX
+        self._pause_reading()
 
     def resume_writing(self) -> None:
         if self._writable is not None:
             self._writable.set()
             self._writable = None
+        if self._stage != _CLOSING:
+            self._resume_reading()
+
+    def _pause_reading(self) -> None:
+        if not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        """Read on, unless too many requests or bytes still wait."""
+        if self._writable is not None or len(self._exchanges) >= PIPELINE_MAX:
+            return
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            # The time in which nothing was read is not the client's.
+            self._arm()
+            self.transport.resume_reading()
+
+    def _arm(self) -> None:
+        if self._stage == _HEAD:
+            self.deadline = self._clock() + HEADER_SECONDS_MAX
+        elif self._stage == _BODY:
+            self.deadline = self._clock() + REQUEST_SECONDS_MAX
+        else:
+            self.deadline = 0.0 if self._exchanges else self._clock() + IDLE_SECONDS_MAX
 
     async def writable(self) -> None:
         """Wait until the peer has taken enough of what was written to it."""
@@ -199,36 +240,47 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._stage == _CLOSING:
             return
-        if self._stage == _IDLE:
-            self.deadline = 0.0
         completed = self._completed
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:
-            refusal = error.__context__
-            if not isinstance(refusal, ApiError):
-                raise
-            self._refuse(refusal)
-        except httptools.HttpParserUpgrade:
-            self._close_after_last()
-        except httptools.HttpParserError:
-            if self._exchanges and self._exchanges[-1].close:
-                # What follows a last request is nobody's.
-                return
-            self._refuse(malformed("The request is not valid HTTP/1.1."))
+        self._feed(data)
         stage = self._stage
         if stage == _HEAD and completed == self._completed:
             self._head_grew(len(data))
         elif stage == _BODY and self._chunked:
-            self._check_chunk(data)
+            self._uncounted_bytes += len(data)
+            if self._uncounted_bytes > UNCOUNTED_BYTES_MAX and self._chunk_body_bytes < 0:
+                self._refuse(_headers_too_large())
+            else:
+                self._check_chunk(data)
         if stage in (_HEAD, _BODY) and self.deadline == 0.0:
-            self.deadline = self._clock() + (
-                HEADER_SECONDS_MAX if stage == _HEAD else REQUEST_SECONDS_MAX
-            )
+            self._arm()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            refusal = error.__context__
+            if isinstance(refusal, ApiError):
+                self._refuse(refusal)
+            elif not isinstance(refusal, _EndedError):
+                raise
+        except httptools.HttpParserUpgrade:
+            self._close_after_last()
+        except httptools.HttpParserError:
+            # What follows a last request is nobody's.
+            if not (self._exchanges and self._exchanges[-1].close):
+                self._refuse(malformed("The request is not valid HTTP/1.1."))
 
     def on_deadline(self) -> None:
         """The server's clock passed `deadline`."""
-        if self._stage in (_HEAD, _BODY):
+        if self._writable is not None:
+            unsent_bytes = self.transport.get_write_buffer_size()
+            if unsent_bytes >= self._unsent_bytes:
+                self.transport.abort()
+            self._unsent_bytes = unsent_bytes
+            self.deadline = self._clock() + UNREAD_SECONDS_MAX
+        elif self._paused:
+            self.deadline = 0.0
+        elif self._stage in (_HEAD, _BODY):
             what = "headers" if self._stage == _HEAD else "body"
             self._refuse(
                 ApiError(ErrorCode.REQUEST_TIMEOUT, f"The {what} took too long to arrive.")
@@ -236,12 +288,17 @@ class Connection(asyncio.Protocol):
         elif self._stage == _CLOSING:
             self.transport.abort()
         elif not self._exchanges:
+            if self.transport.get_write_buffer_size():
+                self.transport.abort()
             self.transport.close()
 
     # --- the parser's callbacks ---
 
     def on_message_begin(self) -> None:
+        if self._stage == _CLOSING or (self._exchanges and self._exchanges[-1].close):
+            raise _EndedError
         self._stage = _HEAD
+        self.deadline = 0.0
         self._head = Head()
         self._head_bytes = 0
         self._head_raw_bytes = 0
@@ -258,6 +315,11 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value) + 4
         head = self._head
+        if self._stage != _HEAD:
+            # A trailer came after everything was decided from the head; it may change nothing.
+            if self._head_bytes > HEADER_BYTES_MAX:
+                raise _headers_too_large()
+            return
         if self._head_bytes > HEADER_BYTES_MAX or len(head.headers) >= HEADERS_MAX:
             raise _headers_too_large()
         head.add(name, value)
@@ -273,12 +335,15 @@ class Connection(asyncio.Protocol):
         version = parser.get_http_version()
         exchange.close = self.draining or version != "1.1" or not parser.should_keep_alive()
         exchange.head_only = method == b"HEAD"
+        exchange.chunkable = version == "1.1"
         self._exchanges.append(exchange)
         self._body.clear()
         self._body_bytes = 0
         head.complete(method, version)
         self._chunked = b"transfer-encoding" in head.headers
         self._tail = b""
+        self._uncounted_bytes = 0
+        self._chunk_body_bytes = -1
         self._admit(head, exchange)
 
     def _admit(self, head: Head, exchange: Exchange) -> None:
@@ -297,18 +362,24 @@ class Connection(asyncio.Protocol):
             exchange.fail(error)
             return
         self._plan = plan
-        if b"expect" in head.headers and head.headers[b"expect"].lower() == b"100-continue":
+        expects = head.headers.get(b"expect", b"").lower() == b"100-continue"
+        # Behind unanswered requests it would be taken for a part of their answers.
+        if expects and exchange.chunkable and self._exchanges[0] is exchange:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_chunk_header(self) -> None:
         self._chunk_body_bytes = 0
+        self._uncounted_bytes = 0
 
     def on_chunk_complete(self) -> None:
         self._chunk_body_bytes = -1
 
     def on_body(self, body: bytes) -> None:
         if self._chunked:
-            self._chunk_body_bytes += len(body)
+            self._uncounted_bytes = 0
+            # Once looked at it stays below zero until the next chunk begins.
+            if self._chunk_body_bytes >= 0:
+                self._chunk_body_bytes += len(body)
         plan = self._plan
         if plan is None:
             return
@@ -330,9 +401,9 @@ class Connection(asyncio.Protocol):
         chunks = self._body
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
-        if len(self._exchanges) >= PIPELINE_MAX and not self._paused:
-            self._paused = True
-            self.transport.pause_reading()
+        waiting = len(self._exchanges)
+        if waiting >= PIPELINE_MAX or (waiting > 1 and len(body) > SKIPPED_BYTES_MAX):
+            self._pause_reading()
         plan.run(exchange, body)
 
     # --- answers ---
@@ -349,7 +420,7 @@ class Connection(asyncio.Protocol):
                 self._close_after_answer()
             elif exchanges:
                 self._write_finished()
-            elif self._stage == _IDLE:
+            else:
                 self._rest()
         else:
             exchange.answer = data
@@ -362,27 +433,34 @@ class Connection(asyncio.Protocol):
                 self._close_after_answer()
                 return
         if self._exchanges:
-            turn = self._exchanges[0].turn
-            if turn is not None:
-                turn.set()
-        elif self._stage == _IDLE:
+            self._resume_reading()
+            start, self._exchanges[0].start = self._exchanges[0].start, None
+            if start is not None:
+                start()
+        else:
             self._rest()
 
     def _rest(self) -> None:
-        """Everything asked is answered."""
+        """Everything asked is answered; of the next request a part may be here already."""
+        if self._paused:
+            self._resume_reading()
+        if self._stage != _IDLE:
+            return
         if self.draining:
             self.transport.close()
-            return
-        self.deadline = self._clock() + IDLE_SECONDS_MAX
-        if self._paused:
-            self._paused = False
-            self.transport.resume_reading()
+        elif self._writable is None:
+            self.deadline = self._clock() + IDLE_SECONDS_MAX
 
-    async def wait_turn(self, exchange: Exchange) -> None:
-        """Wait until all earlier answers are written, so that this one may be written in parts."""
-        if not (self._exchanges and self._exchanges[0] is exchange):
-            exchange.turn = asyncio.Event()
-            await exchange.turn.wait()
+    def when_first(self, exchange: Exchange, start: Callable[[], None]) -> None:
+        """Call `start` once all earlier answers are written.
+
+        Answers that are long in the making are made one at a time, so that a client which sends
+        hundreds of such requests at once occupies no more than one that sends a single one.
+        """
+        if self._exchanges and self._exchanges[0] is exchange:
+            start()
+        else:
+            exchange.start = start
 
     def drain(self) -> None:
         """Close as soon as everything read so far is answered."""
@@ -397,6 +475,11 @@ class Connection(asyncio.Protocol):
         if self._stage == _CLOSING:
             return
         exchange = self._exchange
+        if self._stage == _BODY and exchange is not None and self._plan is None:
+            answered = exchange.answer is not None or exchange not in self._exchanges
+            if answered:
+                self._stop_reading()
+                return
         if exchange is None or exchange not in self._exchanges:
             exchange = Exchange(self, self._planner.next_request_id())
             self._exchanges.append(exchange)
@@ -404,7 +487,17 @@ class Connection(asyncio.Protocol):
         self._plan = None
         exchange.close = True
         self._stage = _CLOSING
+        self.deadline = self._clock() + REQUEST_SECONDS_MAX
         exchange.fail(error)
+
+    def _stop_reading(self) -> None:
+        """The body of a request that was refused is not as it should be; its answer stands."""
+        self._stage = _CLOSING
+        self.deadline = self._clock() + REQUEST_SECONDS_MAX
+        if self._exchanges:
+            self._exchanges[-1].close = True
+        else:
+            self.transport.close()
 
     def _close_after_answer(self) -> None:
         """Close so that the answer arrives: a client that still sends would get a reset instead."""
@@ -419,6 +512,9 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         # A half-closed peer may still read: it gets what it asked for, then we close.
+        if self._stage in (_HEAD, _BODY):
+            self._refuse(malformed("The request ends in the middle."))
+            return True
         if not self._exchanges:
             return False
         for exchange in self._exchanges:

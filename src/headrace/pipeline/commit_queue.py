@@ -6,6 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+import structlog
+
+from headrace.observability.events import LOOP_FAILED
 from headrace.store.contract import Pending
 
 #: Events that may wait to be committed; at 20,000 a second that is half a second of work.
@@ -17,6 +20,8 @@ COMMIT_EVENTS_MAX = 512
 COMMIT_BYTES_MAX = 8 * 1024 * 1024
 #: Fixed part of an event in memory, counted besides its payload.
 _OVERHEAD_BYTES = 1024
+
+_log = structlog.get_logger()
 
 
 class CommitQueue:
@@ -86,5 +91,9 @@ class CommitQueue:
     def _hand_out(self, batch: list[Pending]) -> None:
         self._settled += len(batch)
         for pending in batch:
-            pending.settle(pending)
+            try:
+                pending.settle(pending)
+            except Exception as error:  # noqa: BLE001 - logged with its trace; nobody else may suffer
+                # Whatever is wrong with one connection, the others get their answers.
+                _log.exception(LOOP_FAILED, error=type(error).__name__)
         self.on_settled(batch)
