@@ -20,7 +20,7 @@ from headrace.http.openapi_parts import (
 
 TYPES = (ProjectShown, PolicyShown, AuditShown)
 
-_SECURITY = [{"operator": []}]
+_SECURITY: list[dict[str, list[str]]] = [{"operator": []}]
 _READ = (ErrorCode.UNAUTHORIZED, ErrorCode.NOT_FOUND, ErrorCode.VALIDATION)
 
 
