@@ -1,0 +1,33 @@
+"""What a new store is given, so that its owner can send the first event at once."""
+
+from __future__ import annotations
+
+from headrace.domain.api_keys import IssuedKey, Scope, issue_key
+from headrace.store.contract import Store
+
+PROJECT = "default"
+KEY_NAME = "first key"
+ACTOR = "first start"
+
+
+async def first_start(store: Store, now_us: int) -> IssuedKey | None:
+    """Make project `default` and a key with all scopes in an empty store.
+
+    A process that was killed between the two leaves the project without any key; the next start
+    makes the key then. A store whose owner made projects or keys is left alone.
+
+    Returns:
+        The new key, None when this was not the first start.
+    """
+    projects = await store.projects.list()
+    if not projects:
+        project = await store.projects.create(PROJECT, now_us, actor=ACTOR)
+    elif [each.name for each in projects] == [PROJECT]:
+        project = projects[0]
+        if await store.projects.list_keys(project.id):
+            return None
+    else:
+        return None
+    issued = issue_key(project.id, frozenset(Scope), name=KEY_NAME, now_us=now_us)
+    await store.projects.add_key(issued.key, actor=ACTOR)
+    return issued

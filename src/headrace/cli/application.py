@@ -1,0 +1,51 @@
+"""All commands under one name. Each module imports what it needs when its command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from headrace.cli import key, policy, project, serve, worker
+from headrace.cli.failure import CommandFailed, ExitCode
+from headrace.config import SettingError
+
+app = typer.Typer(
+    name="headrace",
+    help="Accept customer events durably, once, and see each one through to its end.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("serve")(serve.serve)
+app.command("api")(serve.api)
+app.command("worker")(worker.worker)
+app.add_typer(project.app, name="project")
+app.add_typer(key.app, name="key")
+app.add_typer(policy.app, name="policy")
+
+
+def run() -> None:
+    """Run a command; whatever a user can cause ends in one line and an exit code."""
+    from headrace.store.contract import StoreError, StoreSetupError
+
+    try:
+        app()
+    except CommandFailed as error:
+        _end(str(error), error.code)
+    except (SettingError, StoreSetupError) as error:
+        _end(str(error), ExitCode.USAGE)
+    except StoreError as error:
+        _end(str(error), ExitCode.FAILED)
+    except BrokenPipeError:
+        # The reader of our output has gone; the interpreter must not trip over it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.FAILED)
+
+
+def _end(message: str, code: ExitCode) -> None:
+    if message:
+        typer.echo(f"headrace: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,123 @@
+"""`headrace serve` and `headrace api`: the server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import typer
+
+from headrace.cli.failure import CommandFailed, usage
+from headrace.cli.output import AsJson, print_json
+from headrace.cli.settings import SERVER, with_settings
+from headrace.config import Settings
+
+if TYPE_CHECKING:
+    from headrace.app import Headrace
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: As shells report a process that a signal ended.
+_SIGNALLED = 128
+
+
+@with_settings(*SERVER)
+def serve(settings: Settings, as_json: AsJson = False) -> None:
+    """Run everything: API, and all that happens to events after it.
+
+    The first start on an empty store makes project "default" and an API key, and prints both with
+    a curl line, once.
+
+    Example: headrace serve --port 8080 --store sqlite:///headrace.db
+    """
+    _serve(settings, as_json=as_json, with_worker=True)
+
+
+@with_settings(*SERVER)
+def api(settings: Settings, as_json: AsJson = False) -> None:
+    """Run the API alone.
+
+    Example: headrace api --port 8080 --store sqlite:///headrace.db
+    """
+    _serve(settings, as_json=as_json, with_worker=False)
+
+
+def _serve(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
+    import uvloop
+
+    from headrace.observability.logs import configure_logs
+
+    try:
+        configure_logs(settings.log_level, settings.log_format)
+    except ValueError as error:
+        raise usage(str(error)) from None
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings, as_json=as_json, with_worker=with_worker))
+
+
+async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
+    from headrace.app import Headrace, open_store
+
+    store = open_store(settings.store, serve=True)
+    server = Headrace(settings, store, with_worker=with_worker)
+    _stop_on_signals(server)
+    try:
+        await server.start()
+    except OSError as error:
+        await store.close()
+        raise usage(f"Cannot listen on {settings.host}: {error.strerror or error}") from None
+    except BaseException:
+        await store.close()
+        raise
+    await _announce(server, as_json=as_json)
+    await server.ended.wait()
+    _limit_the_stop()
+    await server.stop()
+    if server.failure is not None:
+        raise CommandFailed(
+            f"The store failed and the server stopped: {server.failure}. "
+            "Look at the disk, then start again."
+        )
+
+
+async def _announce(server: Headrace, *, as_json: bool) -> None:
+    from headrace.bootstrap import first_start
+    from headrace.cli.welcome import curl_line, url_of, welcome
+    from headrace.domain.timestamps import now_us
+
+    # Only now: a start that found its port taken must not have used up the one showing of the key.
+    issued = await first_start(server.store, now_us())
+    if issued is not None:
+        await server.access.refresh()
+    url = url_of(server.settings.host, server.port)
+    key = None if issued is None else issued.text
+    if as_json:
+        curl = None if key is None else curl_line(url, key)
+        print_json({"url": url, "store": server.settings.store, "key": key, "curl": curl})
+    else:
+        typer.echo(welcome(url, key))
+
+
+def _stop_on_signals(server: Headrace) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.ended.set()
+        for number in _SIGNALS:
+            # Not through the loop, which may be what hangs.
+            loop.remove_signal_handler(number)
+            signal.signal(number, lambda caught, _: os._exit(_SIGNALLED + caught))
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop)
+
+
+def _limit_the_stop() -> None:
+    from headrace.app import STOP_SECONDS_MAX
+
+    # A disk that never answers must not keep the process: nothing unanswered was promised.
+    timer = threading.Timer(STOP_SECONDS_MAX, os._exit, (1,))
+    timer.daemon = True
+    timer.start()

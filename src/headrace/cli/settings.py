@@ -1,0 +1,73 @@
+"""Turns rows of the settings table into flags of commands, so that no setting lacks one."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from headrace.config import SETTINGS, Setting, Settings, load_settings, variable
+
+#: Settings by what a command does.
+STORE = ("store",)
+SERVER = ("host", "port", "store", "disk_free_min_bytes", "log_level", "log_format")
+WORKER = ("store", "log_level", "log_format")
+CLIENT = ("url", "key")
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command flags for these settings.
+
+    The command gets the checked `Settings` as its first argument; its other parameters are its
+    own flags and arguments.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+
+        def run(**values: Any) -> None:
+            flags = {name: values.pop(name) for name in names}
+            command(load_settings(flags, os.environ), **values)
+
+        parameters = [
+            *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own),
+            *(_flag(_BY_NAME[name]) for name in names),
+        ]
+        # Typer reads the signature for the order and the annotations for the types.
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        run.__doc__ = command.__doc__
+        run.__name__ = command.__name__
+        run.__module__ = command.__module__
+        return run
+
+    return decorate
+
+
+def given(settings: Settings, name: str) -> bool:
+    """Whether somebody set this, or it has its default."""
+    return bool(getattr(settings, name) != _BY_NAME[name].default)
+
+
+def flag_name(setting: Setting) -> str:
+    """Flag of a setting."""
+    return "--" + setting.name.replace("_", "-")
+
+
+def _flag(setting: Setting) -> inspect.Parameter:
+    default = "" if setting.default == "" else f" [default: {setting.default}]"
+    option = typer.Option(
+        flag_name(setting),
+        help=f"{setting.help} [env: {variable(setting)}]{default}",
+        show_default=False,
+        rich_help_panel="Settings",
+    )
+    annotation = Annotated[setting.type | None, option]  # type: ignore[name-defined]
+    return inspect.Parameter(
+        setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )

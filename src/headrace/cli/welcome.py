@@ -1,0 +1,39 @@
+"""What `headrace serve` prints when it is ready."""
+
+from __future__ import annotations
+
+#: Addresses that mean "every interface" to a listener and nothing to a client.
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - replaced, not bound
+
+_BODY = (
+    '{"event": "order.completed", "external_id": "user_42", '
+    '"payload": {"order_id": "A-1001", "total": 49.9}, "idempotency_key": "order-A-1001"}'
+)
+
+
+def url_of(host: str, port: int) -> str:
+    """Address under which this machine reaches a server that listens on `host`."""
+    reachable = _ANY.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def curl_line(url: str, key: str) -> str:
+    """A first event, ready to be pasted into a shell."""
+    return (
+        f"curl -sS -X POST {url}/events -H 'Authorization: Bearer {key}' "
+        f"-H 'Content-Type: application/json' -d '{_BODY}'"
+    )
+
+
+def welcome(url: str, key: str | None) -> str:
+    """The ready line, and on the first start the key and how to use it."""
+    ready = f"Headrace is ready on {url}"
+    if key is None:
+        return ready
+    return (
+        f"{ready}\n\n"
+        "First start: made project default and an API key with all scopes "
+        "(ingest, read, manage).\n"
+        f"This is the only time the key is shown:\n\n  {key}\n\n"
+        f"Send a first event:\n\n  {curl_line(url, key)}\n"
+    )
