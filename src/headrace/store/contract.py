@@ -16,6 +16,7 @@ from headrace.domain.api_keys import ApiKey
 from headrace.domain.events import FirstCopy, NewEvent, StoredEvent
 from headrace.domain.policies import Policies
 from headrace.store.contract_contacts import ContactStore
+from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
 from headrace.store.contract_operators import OperatorStore
 from headrace.store.contract_processing import ProcessingStore
 
@@ -308,6 +309,12 @@ class Store(Protocol):
 
     @property
     def processing(self) -> ProcessingStore: ...
+
+    @property
+    def subscribers(self) -> SubscriberStore: ...
+
+    @property
+    def deliveries(self) -> DeliveryStore: ...
 
     @property
     def contacts(self) -> ContactStore: ...

@@ -14,29 +14,29 @@ from headrace.store.contract import REPEATS_KEPT, EventFilter, EventPage, KeyRep
 from headrace.store.sqlite.event_lists import ROWS_EXAMINED_MAX, ListQuery, list_query
 from headrace.store.sqlite.readers import Readers
 
-_COLUMNS = (
+COLUMNS = (
     "sequence, id, project_id, event, contact_id, external_id, email, email_original, "
     "idempotency_key, occurred_us, received_us, source, api_key_id, request_id, payload, status, "
     "resolved_contact_id, attempts, last_error"
 )
-_NAMES = tuple(name.strip() for name in _COLUMNS.split(","))
+_NAMES = tuple(name.strip() for name in COLUMNS.split(","))
 
-_GET = f"SELECT {_COLUMNS} FROM events WHERE sequence = ? AND id = ? AND project_id = ?"  # noqa: S608
+_GET = f"SELECT {COLUMNS} FROM events WHERE sequence = ? AND id = ? AND project_id = ?"  # noqa: S608
 _GET_BY_KEY = (
-    f"SELECT {_COLUMNS} FROM events "  # noqa: S608
+    f"SELECT {COLUMNS} FROM events "  # noqa: S608
     "WHERE idempotency_hash = ? AND project_id = ? AND idempotency_key = ?"
 )
 _AFTER = (
-    f"SELECT {_COLUMNS} FROM events "  # noqa: S608
+    f"SELECT {COLUMNS} FROM events "  # noqa: S608
     "WHERE project_id = ? AND sequence > ? ORDER BY sequence LIMIT ?"
 )
 _REPEATS = (
-    "SELECT at_us, api_key_id, request_id, mismatch FROM key_repeats "
+    "SELECT at_us, api_key_id, request_id, mismatch FROM key_repeats "  # noqa: S608
     f"WHERE sequence = ? ORDER BY number LIMIT {REPEATS_KEPT}"
 )
 
 
-def _event(row: Sequence[Any]) -> StoredEvent:
+def stored_event(row: Sequence[Any]) -> StoredEvent:
     return StoredEvent(**dict(zip(_NAMES, row, strict=True)))
 
 
@@ -52,12 +52,12 @@ class SqliteEvents:
 
     async def get(self, project_id: int, event_id: bytes) -> StoredEvent | None:
         row = await self._one(_GET, sequence_of_id(event_id), event_id, project_id)
-        return None if row is None else _event(row)
+        return None if row is None else stored_event(row)
 
     async def get_by_key(self, project_id: int, idempotency_key: str) -> StoredEvent | None:
         found = idempotency_hash(project_id, idempotency_key)
         row = await self._one(_GET_BY_KEY, found, project_id, idempotency_key)
-        return None if row is None else _event(row)
+        return None if row is None else stored_event(row)
 
     async def list(
         self, project_id: int, wanted: EventFilter, *, before: int | None, limit: int
@@ -68,7 +68,8 @@ class SqliteEvents:
     async def after(self, project_id: int, sequence: int, limit: int) -> Sequence[StoredEvent]:
         def read(connection: apsw.Connection) -> list[StoredEvent]:
             return [
-                _event(row) for row in connection.execute(_AFTER, (project_id, sequence, limit))
+                stored_event(row)
+                for row in connection.execute(_AFTER, (project_id, sequence, limit))
             ]
 
         return await self._readers.run(read)
@@ -92,11 +93,11 @@ def _page(connection: apsw.Connection, query: ListQuery, limit: int) -> EventPag
     if floor is not None:
         tests.append(f"sequence >= {floor:d}")
     sql = (
-        f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(tests)} "  # noqa: S608
+        f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(tests)} "  # noqa: S608
         f"ORDER BY sequence DESC LIMIT {limit + 1}"
     )
     rows = connection.execute(sql, query.values).fetchall()
-    events = [_event(row) for row in rows[:limit]]
+    events = [stored_event(row) for row in rows[:limit]]
     return EventPage(events, events[-1].sequence if len(rows) > limit else floor)
 
 

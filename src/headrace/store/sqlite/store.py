@@ -22,6 +22,7 @@ from headrace.store.contract import (
 )
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
 from headrace.store.sqlite.contacts import SqliteContacts
+from headrace.store.sqlite.deliveries import SqliteDeliveries
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.events import SqliteEvents
 from headrace.store.sqlite.lock import InstanceLock
@@ -31,6 +32,7 @@ from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.projects import SqliteProjects
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rejections import SqliteRejections
+from headrace.store.sqlite.subscribers import SqliteSubscribers
 from headrace.store.sqlite.writer import Writer, checkpoint_fully, database_paths
 
 #: Up to this size a store is checked before it serves; that is about a third of a second.
@@ -59,6 +61,8 @@ class SqliteStore:
         self.processing = SqliteProcessing(self._writer, self._readers, now_us, is_alive)
         self.contacts = SqliteContacts(self._writer, self._readers)
         self.operators = SqliteOperators(self._writer, self._readers)
+        self.subscribers = SqliteSubscribers(self._writer, self._readers, now_us)
+        self.deliveries = SqliteDeliveries(self._writer, self._readers, now_us, is_alive)
         self.projects = SqliteProjects(self._writer, self._readers)
         self.rejections = SqliteRejections(self._writer, self._readers)
 

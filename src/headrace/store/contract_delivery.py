@@ -1,0 +1,377 @@
+"""Subscribers and their deliveries, in verbs of the domain.
+
+A claim has a lease and a number that is never used twice. Every later write names both its owner
+and that number, so a worker that was paused past its lease changes nothing. Lease time and due
+time are the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from enum import IntEnum, StrEnum
+from typing import Protocol
+
+import msgspec
+
+from headrace.delivery.contract import HandlerTarget, WebhookTarget
+from headrace.domain.events import StoredEvent
+
+#: Webhooks of one project; every event is compared with each of them.
+WEBHOOKS_MAX = 200
+#: How long the secret before a rotation goes on signing.
+ROTATION_OVERLAP_US = 24 * 3600 * 1_000_000
+#: Attempts of one delivery that are remembered: a whole run under the largest policy.
+ATTEMPTS_KEPT = 30
+#: How long deliveries wait for a disabled subscriber, before they become dead letters.
+DISABLED_WAIT_US = 72 * 3600 * 1_000_000
+#: A handler that no worker has announced for so long is disabled, see `announce_handlers`.
+HANDLER_UNSEEN_US = 10 * 60 * 1_000_000
+
+#: Reason of a handler that was disabled because no worker has it; taken back when one has.
+NOT_LOADED = "no worker has loaded it"
+#: Reason of a subscriber that its owner switched off.
+SWITCHED_OFF = "switched off"
+
+
+class SubscriberKind(StrEnum):
+    """How a subscriber is reached."""
+
+    WEBHOOK = "webhook"
+    HANDLER = "handler"
+
+
+class DeliveryState(IntEnum):
+    """Where a delivery is on its way; stored as its number.
+
+    Fan-out and replay set `pending`; a claim sets `delivering`; recording an attempt, rescue and
+    release set the others.
+    """
+
+    PENDING = 0
+    DELIVERING = 1
+    RETRYING = 2
+    DELIVERED = 3
+    DEAD_LETTERED = 4
+
+
+class StoreCause(StrEnum):
+    """Why a delivery ended without an answer of its subscriber.
+
+    Stored beside the values of `headrace.delivery.contract.FailureCause`.
+    """
+
+    #: The worker that held it went away.
+    WORKER_LOST = "worker_lost"
+    #: That happened too often: the event is suspected to bring workers down.
+    POISON = "poison"
+    SUBSCRIBER_DISABLED = "subscriber_disabled"
+    SUBSCRIBER_DELETED = "subscriber_deleted"
+
+
+class TooManyWebhooksError(Exception):
+    """The project has `WEBHOOKS_MAX` webhooks already."""
+
+
+class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook of a project or a Python handler."""
+
+    #: UUID text.
+    id: str
+    #: 0 for handlers, which get the events of every project.
+    project_id: int
+    kind: SubscriberKind
+    #: URL of a webhook, name of a handler.
+    target: str
+    events: tuple[str, ...]
+    description: str
+    enabled: bool
+    #: Why it is not enabled; None while it is.
+    disabled_reason: str | None
+    #: Secrets that sign now, the newest first; empty for handlers.
+    secrets: tuple[str, ...]
+    #: Until when the second secret signs too; None outside of a rotation.
+    previous_until_us: int | None
+    #: State of the circuit breaker in the form of `headrace.pipeline.breakers`; None: closed.
+    breaker: str | None
+    #: No two subscribers of a project have the same, so it is also their place in lists.
+    created_us: int
+    updated_us: int
+
+
+class NewWebhook(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook to be created, with checked fields."""
+
+    id: str
+    project_id: int
+    url: str
+    events: tuple[str, ...]
+    description: str
+    enabled: bool
+    secret: str
+
+
+class WebhookChange(msgspec.Struct, frozen=True, kw_only=True):
+    """Checked fields to be changed; None leaves one as it is."""
+
+    url: str | None = None
+    events: tuple[str, ...] | None = None
+    description: str | None = None
+    #: True also forgets the breaker: its owner says that it works again.
+    enabled: bool | None = None
+
+
+class LoadedHandler(msgspec.Struct, frozen=True):
+    """A Python handler that a worker has loaded."""
+
+    name: str
+    events: tuple[str, ...]
+
+
+class SubscriberStore(Protocol):
+    """Webhooks and handlers. Every change is audited and changes `version()`."""
+
+    async def create(self, webhook: NewWebhook, *, actor: str) -> Subscriber:
+        """Create a webhook.
+
+        Raises:
+            TooManyWebhooksError: the project has enough of them.
+        """
+        ...
+
+    async def get(self, project_id: int, subscriber_id: str) -> Subscriber | None:
+        """One webhook, None when the project has no such webhook."""
+        ...
+
+    async def list(
+        self, project_id: int, *, before: int | None, limit: int
+    ) -> Sequence[Subscriber]:
+        """Webhooks of a project, newest first, below `created_us` of `before`."""
+        ...
+
+    async def update(
+        self, project_id: int, subscriber_id: str, change: WebhookChange, *, actor: str
+    ) -> Subscriber | None:
+        """Change a webhook; as it is then, None when there is none. No change writes nothing."""
+        ...
+
+    async def rotate_secret(
+        self, project_id: int, subscriber_id: str, secret: str, *, actor: str
+    ) -> Subscriber | None:
+        """Make `secret` the first one; the one before signs for `ROTATION_OVERLAP_US` more."""
+        ...
+
+    async def delete(self, project_id: int, subscriber_id: str, *, actor: str) -> bool:
+        """Delete a webhook. What waits for it becomes dead letters, see `DeliveryStore.shed`."""
+        ...
+
+    async def announce_handlers(
+        self, handlers: Sequence[LoadedHandler], *, running_since_us: int
+    ) -> Sequence[str]:
+        """Say which handlers this worker has loaded; called at start and every half minute.
+
+        Inserts new ones, takes over changed patterns, and enables those again that were disabled
+        as `NOT_LOADED`. Then disables as `NOT_LOADED` every handler that nobody has announced for
+        `HANDLER_UNSEEN_US`, unless this worker itself has run for less: after a downtime the
+        workers that have it get as long to come back.
+
+        Returns:
+            The subscriber ids of `handlers`, in their order.
+        """
+        ...
+
+    async def version(self) -> int:
+        """Changes with every change of a subscriber; cheap enough to ask every second."""
+        ...
+
+
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """Deliveries of one subscriber and project that are due."""
+
+    subscriber_id: str
+    project_id: int
+    kind: SubscriberKind
+    breaker: str | None
+    #: How many, counted up to what was asked.
+    due: int
+
+
+class LinePage(msgspec.Struct, frozen=True):
+    """Some lines, in the order of their subscribers and projects."""
+
+    lines: Sequence[Line]
+    #: Where to go on; None after the last line.
+    next_after: tuple[str, int] | None
+
+
+class BreakerChange(msgspec.Struct, frozen=True):
+    """A breaker to be changed, unless somebody else has changed it meanwhile."""
+
+    subscriber_id: str
+    before: str | None
+    after: str | None
+
+
+class Want(msgspec.Struct, frozen=True):
+    """How many deliveries of a line to claim."""
+
+    subscriber_id: str
+    project_id: int
+    limit: int
+    #: The line is left alone when the breaker is not `before` any more; when something is
+    #: claimed, it becomes `after`.
+    breaker: BreakerChange
+
+
+class ClaimedDelivery(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery in the hands of a worker."""
+
+    number: int
+    id: str
+    project_id: int
+    subscriber_id: str
+    #: From 1; counts anew after a replay.
+    attempt: int
+    #: Fences every later write.
+    claim: int
+    crashes: int
+    event: StoredEvent
+    target: WebhookTarget | HandlerTarget
+
+
+class AttemptFailure(msgspec.Struct, frozen=True):
+    """Why an attempt failed, and what follows."""
+
+    cause: str
+    error: str
+    #: Time until the next attempt; None: dead-letter it now.
+    retry_in_us: int | None
+    #: Set when the subscriber is to get nothing any more: the reason shown to its owner.
+    disable_reason: str | None = None
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How one attempt ended."""
+
+    claimed: ClaimedDelivery
+    began_us: int
+    duration_us: int
+    #: None: delivered.
+    failure: AttemptFailure | None
+    http_status: int | None
+    excerpt: str | None
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What came of a batch of records."""
+
+    #: Numbers of the deliveries that were still ours.
+    numbers: frozenset[int]
+    #: Subscribers whose breaker somebody else had changed, with what it is now.
+    breakers_changed: dict[str, str | None]
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt as it is remembered."""
+
+    number: int
+    at_us: int
+    duration_us: int
+    #: None: delivered.
+    cause: str | None
+    error: str | None
+    http_status: int | None
+    #: First bytes of the answer.
+    excerpt: str | None
+
+
+class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery with its history."""
+
+    number: int
+    id: str
+    subscriber_id: str
+    #: None when the event is gone.
+    event_id: bytes | None
+    event: str | None
+    state: DeliveryState
+    attempt: int
+    due_us: int
+    created_us: int
+    finished_us: int | None
+    last_error: str | None
+    #: Oldest first, at most `ATTEMPTS_KEPT`.
+    attempts: Sequence[Attempt]
+
+
+class DeliveryStore(Protocol):
+    """The queue of deliveries; any number of workers share it."""
+
+    async def lines(
+        self,
+        *,
+        after: tuple[str, int] | None,
+        handlers: Collection[str],
+        limit: int,
+        due_max: int,
+    ) -> LinePage:
+        """Lines with something due, of enabled webhooks and of `handlers` (ids).
+
+        Args:
+            after: end of the page before; None begins anew.
+            limit: how many lines to look at, those with nothing due included.
+            due_max: where counting stops in each line.
+        """
+        ...
+
+    async def claim(
+        self, owner: str, wants: Sequence[Want], limit: int
+    ) -> Sequence[ClaimedDelivery]:
+        """Claim the longest due deliveries of each line, at most `limit` in all."""
+        ...
+
+    async def record(
+        self, owner: str, records: Sequence[AttemptRecord], breakers: Sequence[BreakerChange] = ()
+    ) -> Recorded:
+        """Record attempts and what follows from each, in one transaction.
+
+        A dead letter is inserted with the end of its delivery. What is not `owner`'s claim any more
+        is left alone, without a trace.
+        """
+        ...
+
+    async def renew(self, owner: str, claims: Sequence[ClaimedDelivery]) -> frozenset[int]:
+        """Lengthen leases; the numbers of those that are still ours."""
+        ...
+
+    async def release(self, owner: str, claims: Sequence[ClaimedDelivery] | None = None) -> int:
+        """Give claims back, uncounted and due now; all of `owner` without `claims`. How many."""
+        ...
+
+    async def rescue(self, limit: int, attempts_max: Callable[[int], int]) -> int:
+        """Take back claims whose lease ran out or whose owner is dead, counting a crash each.
+
+        Dead-letters those that crashed `CRASHES_MAX` times as poison, and those whose attempts
+        (`attempts_max` by project) are used up.
+
+        Returns:
+            How many were taken back; `limit` means that there may be more.
+        """
+        ...
+
+    async def shed(self, limit: int) -> int:
+        """Dead-letter what waits for deleted subscribers, and for those disabled too long.
+
+        Returns:
+            How many; `limit` means that there may be more.
+        """
+        ...
+
+    async def list(
+        self, project_id: int, subscriber_id: str, *, before: int | None, limit: int
+    ) -> Sequence[DeliveryRecord]:
+        """Deliveries of a subscriber within a project, newest first, below number `before`."""
+        ...
+
+    async def of_event(self, project_id: int, sequence: int) -> Sequence[DeliveryRecord]:
+        """Deliveries of one event, oldest first: for its trace."""
+        ...

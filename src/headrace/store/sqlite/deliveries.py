@@ -1,0 +1,194 @@
+"""The queue of deliveries in the embedded store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from headrace.domain.events import StoredEvent
+from headrace.store.contract_delivery import (
+    AttemptRecord,
+    BreakerChange,
+    ClaimedDelivery,
+    DeliveryRecord,
+    LinePage,
+    Recorded,
+    Want,
+)
+from headrace.store.sqlite import delivery_claims, delivery_outcomes
+from headrace.store.sqlite.delivery_claims import ClaimedRow
+from headrace.store.sqlite.delivery_lists import deliveries_of_event, deliveries_of_subscriber
+from headrace.store.sqlite.events import COLUMNS, stored_event
+from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.subscriber_rows import disable
+from headrace.store.sqlite.writer import Writer
+
+_EVENT = f"SELECT {COLUMNS} FROM events WHERE sequence = ?"  # noqa: S608
+_BREAKER = "SELECT breaker FROM subscribers WHERE id = ?"
+_ACTOR = "worker"
+
+
+class SqliteDeliveries:
+    """See `headrace.store.contract_delivery.DeliveryStore`.
+
+    Args:
+        clock_us: the store's clock; on one machine that is the machine's.
+        is_alive: whether the process that an owner names still runs. What a dead one held is
+            rescued at once instead of at the end of its lease.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        readers: Readers,
+        clock_us: Callable[[], int],
+        is_alive: Callable[[str], bool],
+    ) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._clock_us = clock_us
+        self._is_alive = is_alive
+
+    async def lines(
+        self,
+        *,
+        after: tuple[str, int] | None,
+        handlers: Collection[str],
+        limit: int,
+        due_max: int,
+    ) -> LinePage:
+        now_us = self._clock_us()
+        return await self._readers.run(
+            lambda connection: delivery_claims.read_lines(
+                connection, after, handlers, (limit, due_max), now_us
+            )
+        )
+
+    async def claim(
+        self, owner: str, wants: Sequence[Want], limit: int
+    ) -> Sequence[ClaimedDelivery]:
+        now_us = self._clock_us()
+        claimed = await self._writer.run(
+            lambda connection: delivery_claims.claim(connection, owner, wants, limit, now_us)
+        )
+        if not claimed:
+            return []
+        # Payloads are read after the commit: the write lock is not held for them.
+        events = await self._readers.run(
+            lambda connection: _events(connection, {row.sequence for row in claimed})
+        )
+        orphans = [row.number for row in claimed if row.sequence not in events]
+        if orphans:
+            await self._writer.run(lambda connection: _drop(connection, orphans))
+        return [_claimed(row, events[row.sequence]) for row in claimed if row.sequence in events]
+
+    async def record(
+        self, owner: str, records: Sequence[AttemptRecord], breakers: Sequence[BreakerChange] = ()
+    ) -> Recorded:
+        now_us = self._clock_us()
+
+        def work(connection: apsw.Connection) -> Recorded:
+            numbers = set()
+            for record in records:
+                if delivery_outcomes.finish(connection, owner, record, now_us):
+                    numbers.add(record.claimed.number)
+                    _disable_if_gone(connection, record, now_us)
+            changed: dict[str, str | None] = {}
+            for change in breakers:
+                if not delivery_claims.set_breaker(connection, change):
+                    row: Any = connection.execute(_BREAKER, (change.subscriber_id,)).fetchone()
+                    # Of a subscriber that is gone there is no breaker to be changed again.
+                    if row is not None:
+                        changed[change.subscriber_id] = row[0]
+            return Recorded(frozenset(numbers), changed)
+
+        return await self._writer.run(work)
+
+    async def renew(self, owner: str, claims: Sequence[ClaimedDelivery]) -> frozenset[int]:
+        now_us = self._clock_us()
+        return await self._writer.run(
+            lambda connection: delivery_claims.renew(connection, owner, claims, now_us)
+        )
+
+    async def release(self, owner: str, claims: Sequence[ClaimedDelivery] | None = None) -> int:
+        now_us = self._clock_us()
+        return await self._writer.run(
+            lambda connection: delivery_claims.give_back(connection, owner, claims, now_us)
+        )
+
+    async def rescue(self, limit: int, attempts_max: Callable[[int], int]) -> int:
+        now_us = self._clock_us()
+        # Nearly always there is nothing: then the write lock is left alone.
+        lost = await self._readers.run(
+            lambda connection: delivery_outcomes.find_lost(
+                connection, limit, self._is_alive, now_us
+            )
+        )
+        if not lost:
+            return 0
+        return await self._writer.run(
+            lambda connection: delivery_outcomes.take_back(connection, lost, attempts_max, now_us)
+        )
+
+    async def shed(self, limit: int) -> int:
+        now_us = self._clock_us()
+        found = await self._readers.run(
+            lambda connection: delivery_outcomes.find_unwanted(connection, now_us)
+        )
+        if not found:
+            return 0
+        return await self._writer.run(
+            lambda connection: delivery_outcomes.shed(connection, limit, now_us)
+        )
+
+    async def list(
+        self, project_id: int, subscriber_id: str, *, before: int | None, limit: int
+    ) -> Sequence[DeliveryRecord]:
+        return await self._readers.run(
+            lambda connection: deliveries_of_subscriber(
+                connection, project_id, subscriber_id, before, limit
+            )
+        )
+
+    async def of_event(self, project_id: int, sequence: int) -> Sequence[DeliveryRecord]:
+        return await self._readers.run(
+            lambda connection: deliveries_of_event(connection, project_id, sequence)
+        )
+
+
+def _events(connection: apsw.Connection, sequences: set[int]) -> dict[int, StoredEvent]:
+    found = {}
+    for sequence in sequences:
+        row = connection.execute(_EVENT, (sequence,)).fetchone()
+        if row is not None:
+            found[sequence] = stored_event(row)
+    return found
+
+
+def _drop(connection: apsw.Connection, numbers: Sequence[int]) -> None:
+    """Forget deliveries whose event is gone: there is nothing to deliver any more."""
+    for number in numbers:
+        connection.execute("DELETE FROM delivery_attempts WHERE delivery_number = ?", (number,))
+        connection.execute("DELETE FROM deliveries WHERE number = ?", (number,))
+
+
+def _claimed(row: ClaimedRow, event: StoredEvent) -> ClaimedDelivery:
+    fields = msgspec.structs.asdict(row)
+    del fields["sequence"]
+    return ClaimedDelivery(**fields, event=event)
+
+
+def _disable_if_gone(connection: apsw.Connection, record: AttemptRecord, now_us: int) -> None:
+    """Disable the subscriber, unless its owner has changed it since the attempt began."""
+    if record.failure is not None and record.failure.disable_reason is not None:
+        disable(
+            connection,
+            record.claimed.subscriber_id,
+            record.failure.disable_reason,
+            now_us,
+            unchanged_since_us=record.began_us,
+            actor=_ACTOR,
+        )

@@ -1,0 +1,222 @@
+"""SQL of what follows from attempts: delivered, retry, dead letter; rescue and shedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from headrace.domain.ids import new_uuid, uuid_text
+from headrace.store.contract_delivery import (
+    ATTEMPTS_KEPT,
+    DISABLED_WAIT_US,
+    AttemptRecord,
+    DeliveryState,
+    StoreCause,
+)
+from headrace.store.contract_processing import CRASHES_MAX
+
+_FINISH = (
+    "UPDATE deliveries SET state = ?, due_us = coalesce(?, due_us), finished_us = ?, "
+    "last_error = ?, owner = NULL, lease_until_us = 0 "
+    "WHERE number = ? AND owner = ? AND claims = ? AND state = 1"
+)
+_ADD_ATTEMPT = (
+    "INSERT INTO delivery_attempts (delivery_number, number, at_us, duration_us, cause, error, "
+    "http_status, excerpt) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_FORGET_ATTEMPTS = "DELETE FROM delivery_attempts WHERE delivery_number = ? AND number <= ?"
+# Of an event that is gone there is nothing to deliver, and nobody to tell.
+_ADD_DEAD_LETTER = (
+    "INSERT INTO dead_letters (id, project_id, sequence, event, kind, subscriber_id, "
+    "delivery_number, cause, error, attempts, first_failed_us, dead_lettered_us) "
+    "SELECT :id, d.project_id, d.sequence, e.event, 'delivery', d.subscriber_id, d.number, "
+    ":cause, :error, d.attempt, coalesce((SELECT min(at_us) FROM delivery_attempts AS a "
+    "WHERE a.delivery_number = d.number AND a.cause IS NOT NULL), :now_us), :now_us "
+    "FROM deliveries AS d JOIN events AS e ON e.sequence = d.sequence WHERE d.number = :number"
+)
+_EXPIRED = (
+    "SELECT number, project_id, attempt, claims, crashes, lease_until_us FROM deliveries "
+    "INDEXED BY deliveries_leased WHERE state = 1 AND lease_until_us {which} LIMIT ?"
+)
+_EXPIRED_BY_TIME = _EXPIRED.format(which="<= ?")
+_EXPIRED_BY_OWNER = _EXPIRED.format(which="> 0 AND owner = ?")
+_OWNERS = (
+    "SELECT DISTINCT owner FROM deliveries INDEXED BY deliveries_leased "
+    "WHERE state = 1 AND lease_until_us > 0"
+)
+_TAKE_BACK = (
+    "UPDATE deliveries SET state = ?, due_us = ?, finished_us = ?, last_error = ?, "
+    "crashes = crashes + 1, owner = NULL, lease_until_us = 0 "
+    "WHERE number = ? AND claims = ? AND lease_until_us = ? AND state = 1"
+)
+_WITHOUT_SUBSCRIBER = """
+WITH RECURSIVE waiting (subscriber_id) AS (
+    SELECT * FROM (
+        SELECT subscriber_id FROM deliveries INDEXED BY deliveries_due
+        WHERE state IN (0, 2) ORDER BY subscriber_id LIMIT 1
+    )
+    UNION ALL
+    SELECT following.subscriber_id FROM waiting JOIN deliveries AS following
+    ON following.number = (
+        SELECT number FROM deliveries INDEXED BY deliveries_due
+        WHERE state IN (0, 2) AND subscriber_id > waiting.subscriber_id
+        ORDER BY subscriber_id LIMIT 1
+    )
+)
+SELECT waiting.subscriber_id, s.id IS NULL
+FROM waiting LEFT JOIN subscribers AS s ON s.id = waiting.subscriber_id
+WHERE s.id IS NULL OR (s.enabled = 0 AND s.disabled_us <= ?)
+"""
+_WAITING_FOR = (
+    "SELECT number FROM deliveries INDEXED BY deliveries_due "
+    "WHERE subscriber_id = ? AND state IN (0, 2) LIMIT ?"
+)
+_SHED = (
+    "UPDATE deliveries SET state = 4, finished_us = ?, last_error = ? "
+    "WHERE number = ? AND state IN (0, 2)"
+)
+
+_SHED_ERRORS = {
+    StoreCause.SUBSCRIBER_DELETED: "the subscriber was deleted",
+    StoreCause.SUBSCRIBER_DISABLED: "the subscriber has been disabled for too long",
+}
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """A claim that its owner will not finish."""
+
+    number: int
+    project_id: int
+    attempt: int
+    claim: int
+    crashes: int
+    lease_until_us: int
+
+
+def finish(connection: apsw.Connection, owner: str, record: AttemptRecord, now_us: int) -> bool:
+    """Record an attempt and what follows; False when the claim is not ours any more."""
+    claimed, failure = record.claimed, record.failure
+    state, due_us = DeliveryState.DELIVERED, None
+    if failure is not None:
+        retries = failure.retry_in_us is not None
+        state = DeliveryState.RETRYING if retries else DeliveryState.DEAD_LETTERED
+        due_us = now_us + failure.retry_in_us if failure.retry_in_us is not None else None
+    finished_us = now_us if due_us is None else None
+    error = failure.error if failure is not None else None
+    connection.execute(
+        _FINISH,
+        (state.value, due_us, finished_us, error, claimed.number, owner, claimed.claim),
+    )
+    if connection.changes() != 1:
+        return False
+    _add_attempt(connection, record)
+    if failure is not None and state is DeliveryState.DEAD_LETTERED:
+        _add_dead_letter(connection, claimed.number, failure.cause, failure.error, now_us)
+    return True
+
+
+def _add_attempt(connection: apsw.Connection, record: AttemptRecord) -> None:
+    claimed, failure = record.claimed, record.failure
+    connection.execute(
+        _ADD_ATTEMPT,
+        (
+            claimed.number,
+            claimed.claim,
+            record.began_us,
+            record.duration_us,
+            failure.cause if failure else None,
+            failure.error if failure else None,
+            record.http_status,
+            record.excerpt,
+        ),
+    )
+    _forget(connection, claimed.number, claimed.claim)
+
+
+def _forget(connection: apsw.Connection, number: int, claim: int) -> None:
+    if claim > ATTEMPTS_KEPT:
+        connection.execute(_FORGET_ATTEMPTS, (number, claim - ATTEMPTS_KEPT))
+
+
+def _add_dead_letter(
+    connection: apsw.Connection, number: int, cause: str, error: str, now_us: int
+) -> None:
+    values = {"id": uuid_text(new_uuid()), "number": number, "cause": cause}
+    connection.execute(_ADD_DEAD_LETTER, values | {"error": error, "now_us": now_us})
+
+
+def find_lost(
+    connection: apsw.Connection, limit: int, is_alive: Callable[[str], bool], now_us: int
+) -> list[Lost]:
+    """Claims whose lease ran out, and those of dead owners."""
+    found: dict[int, Lost] = {}
+
+    def add(statement: str, value: Any) -> None:
+        for row in connection.execute(statement, (value, limit - len(found))):
+            lost = Lost(*row)
+            found[lost.number] = lost
+
+    add(_EXPIRED_BY_TIME, now_us)
+    owners = [str(row[0]) for row in connection.execute(_OWNERS)]
+    for owner in owners:
+        if len(found) < limit and not is_alive(owner):
+            add(_EXPIRED_BY_OWNER, owner)
+    return list(found.values())
+
+
+def take_back(
+    connection: apsw.Connection,
+    found: Sequence[Lost],
+    attempts_max: Callable[[int], int],
+    now_us: int,
+) -> int:
+    """Take back what was found, unless it was finished or renewed meanwhile."""
+    taken = 0
+    for lost in found:
+        taken += _take_back(connection, lost, attempts_max(lost.project_id), now_us)
+    return taken
+
+
+def _take_back(connection: apsw.Connection, lost: Lost, attempts_max: int, now_us: int) -> bool:
+    crashes = lost.crashes + 1
+    poison = crashes >= CRASHES_MAX
+    dead = poison or lost.attempt >= attempts_max
+    cause = StoreCause.POISON if poison else StoreCause.WORKER_LOST
+    error = "the worker went away during the attempt"
+    if poison:
+        error = f"{error}; that happened {crashes} times"
+    state = DeliveryState.DEAD_LETTERED if dead else DeliveryState.RETRYING
+    finished_us = now_us if dead else None
+    fence = (lost.number, lost.claim, lost.lease_until_us)
+    connection.execute(_TAKE_BACK, (state.value, now_us, finished_us, error, *fence))
+    if connection.changes() != 1:
+        return False
+    values = (lost.number, lost.claim, now_us, 0, cause.value, error, None, None)
+    connection.execute(_ADD_ATTEMPT, values)
+    _forget(connection, lost.number, lost.claim)
+    if dead:
+        _add_dead_letter(connection, lost.number, cause.value, error, now_us)
+    return True
+
+
+def find_unwanted(connection: apsw.Connection, now_us: int) -> list[tuple[str, bool]]:
+    """Subscribers for whom deliveries wait in vain, and whether they were deleted."""
+    rows = connection.execute(_WITHOUT_SUBSCRIBER, (now_us - DISABLED_WAIT_US,))
+    return [(str(row[0]), bool(row[1])) for row in rows]
+
+
+def shed(connection: apsw.Connection, limit: int, now_us: int) -> int:
+    """See `DeliveryStore.shed`."""
+    shed_rows = 0
+    for subscriber_id, deleted in find_unwanted(connection, now_us):
+        cause = StoreCause.SUBSCRIBER_DELETED if deleted else StoreCause.SUBSCRIBER_DISABLED
+        left = limit - shed_rows
+        rows: list[Any] = connection.execute(_WAITING_FOR, (subscriber_id, left)).fetchall()
+        for (number,) in rows:
+            connection.execute(_SHED, (now_us, _SHED_ERRORS[cause], number))
+            _add_dead_letter(connection, number, cause.value, _SHED_ERRORS[cause], now_us)
+        shed_rows += len(rows)
+    return shed_rows
