@@ -1,0 +1,63 @@
+"""`headrace worker`: process and deliver what the API has accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from headrace.cli.failure import CommandFailed, usage
+from headrace.cli.settings import WORKER, with_settings
+from headrace.config import Settings
+
+
+@with_settings(*WORKER)
+def worker(
+    settings: Settings,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+) -> None:
+    """Run one more worker. `headrace serve` runs one by itself.
+
+    Example: headrace worker --store sqlite:///headrace.db
+    """
+    import uvloop
+
+    from headrace.observability.logs import configure_logs
+
+    try:
+        configure_logs(settings.log_level, settings.log_format)
+    except ValueError as error:
+        raise usage(str(error)) from None
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings, supervised=supervised))
+
+
+async def _run(settings: Settings, *, supervised: bool) -> None:
+    from headrace.app import open_store
+    from headrace.worker_process import WorkerProcess
+
+    process = WorkerProcess(settings, open_store(settings.store, serve=False, create=False))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # At a terminal both processes get the signal; a supervised worker goes on until its server
+        # says so, or is gone.
+        if supervised and number == signal.SIGINT:
+            signal.signal(number, signal.SIG_IGN)
+        else:
+            loop.add_signal_handler(number, process.ended.set)
+    await process.start()
+    watching = (
+        asyncio.create_task(process.watch_parent(os.dup(sys.stdin.fileno())))
+        if supervised
+        else None
+    )
+    await process.ended.wait()
+    if watching is not None:
+        watching.cancel()
+    await process.stop()
+    if process.failed:
+        raise CommandFailed("The worker stopped by a fault of its own; the log says which.")
