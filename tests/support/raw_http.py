@@ -223,8 +223,12 @@ class Client:
         )
         connection = self._connection or Connection(self.port)
         self._connection = None
-        connection.send_all_accepted(head + (body or b""))
-        answer = connection.answer(head_only=method == "HEAD")
+        try:
+            connection.send_all_accepted(head + (body or b""))
+            answer = connection.answer(head_only=method == "HEAD")
+        except BaseException:
+            connection.close()
+            raise
         assert answer.headers["x-request-id"]
         if answer.headers.get("connection") == "close":
             connection.close()
