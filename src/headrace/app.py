@@ -152,6 +152,8 @@ class Headrace:
         # What exists now lives as long as the process: the collector need not walk it again.
         gc.collect()
         gc.freeze()
+        # Requests leave no cycles behind; the default would look for some every few requests.
+        gc.set_threshold(20_000, 20, 20)
         _log.info(
             SERVER_STARTED, host=self.settings.host, port=self.port, store=self.settings.store
         )

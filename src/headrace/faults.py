@@ -18,6 +18,11 @@ _action, _, _count = _rest.partition(":")
 _left = int(_count or "1")
 
 
+def armed(name: str) -> bool:
+    """Whether anything is to happen at a point; for points that cost something to pass."""
+    return name == _armed
+
+
 def fail_point(name: str) -> None:
     """Do what was armed for `name`, if anything.
 

@@ -58,11 +58,17 @@ class Edge:
 
     def plan(self, head: Head, request_id: bytes) -> Plan:
         path = head.path
+        if path == b"/events" and head.method == b"POST":
+            return self._plan_with_key(head, request_id)
         if path in PUBLIC_PATHS:
             return self._routes.runner.plan(head, None)
         if path.startswith(ADMIN_PREFIX):
             return self._plan_admin(head)
+        return self._plan_with_key(head, request_id)
+
+    def _plan_with_key(self, head: Head, request_id: bytes) -> Plan:
         principal = self._authenticate(head)
+        path = head.path
         try:
             if head.method == b"POST" and path in _INGEST_PATHS:
                 return self._plan_ingest(head, principal, request_id)
@@ -81,7 +87,8 @@ class Edge:
         return self._routes.runner.plan(head, operator)
 
     def _authenticate(self, head: Head) -> Principal:
-        principal = self._routes.access.authenticate(head.bearer)
+        header = head.headers.get(b"authorization", b"")
+        principal = self._routes.access.authenticate_header(header)
         if principal is None:
             message = "A valid API key is needed: Authorization: Bearer hr_..."
             raise ApiError(ErrorCode.UNAUTHORIZED, message)
@@ -91,7 +98,7 @@ class Edge:
         _require(principal, Scope.INGEST)
         batch = head.path == b"/events/batch"
         media = _check_media_type(head, _BATCH if batch else _JSON)
-        encoding = _check_encoding(head)
+        encoding = _check_encoding(head) if b"content-encoding" in head.headers else "identity"
         routes = self._routes
         if head.path == b"/events/validate":
             return routes.runner.plan(head, principal)
@@ -106,7 +113,7 @@ class Edge:
 
 
 def _require(principal: Principal, scope: Scope) -> None:
-    if not principal.may(scope):
+    if scope not in principal.key.scopes:
         message = f"This key does not have the scope {scope.value}."
         raise ApiError(ErrorCode.FORBIDDEN, message)
 
@@ -123,10 +130,7 @@ def _check_media_type(head: Head, allowed: tuple[str, ...]) -> str:
 
 
 def _check_encoding(head: Head) -> str:
-    value = head.headers.get(b"content-encoding")
-    if value is None:
-        return "identity"
-    encoding = value.decode("latin-1").strip().lower()
+    encoding = head.headers[b"content-encoding"].decode("latin-1").strip().lower()
     if encoding not in ENCODINGS:
         message = f"Content-Encoding must be one of {', '.join(ENCODINGS)}, once."
         headers = (("Accept-Encoding", "gzip, zstd"),)

@@ -48,15 +48,12 @@ class ProjectAccess:
 class Principal:
     """A verified key and its project."""
 
-    __slots__ = ("can_ingest", "can_manage", "can_read", "key", "key_id", "project")
+    __slots__ = ("key", "key_id", "project")
 
     def __init__(self, key: ApiKey, project: ProjectAccess) -> None:
         self.key = key
         self.key_id = key.public_id
         self.project = project
-        self.can_ingest = Scope.INGEST in key.scopes
-        self.can_read = Scope.READ in key.scopes
-        self.can_manage = Scope.MANAGE in key.scopes
 
     def may(self, scope: Scope) -> bool:
         """Whether the key has `scope`."""
@@ -77,19 +74,29 @@ class AccessCache:
         self._projects: dict[int, ProjectAccess] = {}
         self._verified: dict[bytes, Principal] = {}
 
-    def authenticate(self, key_text: bytes) -> Principal | None:
-        """The principal of a key, None for whatever is not a usable key.
+    def authenticate_header(self, header: bytes) -> Principal | None:
+        """The principal of an `Authorization` header, None for whatever is no usable key.
 
-        An unknown id costs the same comparison as a wrong secret, so timing tells neither.
+        A header that was right once is found by its whole text. An unknown id costs the same
+        comparison as a wrong secret, so timing tells neither.
         """
-        principal = self._verified.get(key_text)
+        principal = self._verified.get(header)
         if principal is None:
+            scheme, _, key_text = header.partition(b" ")
+            if scheme.lower() != b"bearer":
+                return None
             principal = self._verify(key_text)
             if principal is None:
                 return None
+            if len(self._verified) < VERIFIED_MAX:
+                self._verified[header] = principal
         if principal.key.expires_us is not None and not principal.key.usable_at(self._clock_us()):
             return None
         return principal
+
+    def authenticate(self, key_text: bytes) -> Principal | None:
+        """The principal of a key's text."""
+        return self.authenticate_header(b"Bearer " + key_text)
 
     def _verify(self, key_text: bytes) -> Principal | None:
         parts = split_key(key_text)
@@ -100,10 +107,7 @@ class AccessCache:
         matches = secret_matches(secret, _NOBODY_HASH if key is None else key.secret_hash)
         if key is None or not matches or not key.usable_at(self._clock_us()):
             return None
-        principal = Principal(key, self.project(key.project_id))
-        if len(self._verified) < VERIFIED_MAX:
-            self._verified[key_text] = principal
-        return principal
+        return Principal(key, self.project(key.project_id))
 
     def project(self, project_id: int) -> ProjectAccess:
         """Policies and rate of a project."""

@@ -15,8 +15,9 @@ from headrace.store.contract import Pending
 EVENTS_MAX = 10_000
 #: Bytes of payload that may wait.
 BYTES_MAX = 64 * 1024 * 1024
-#: Size of one commit.
-COMMIT_EVENTS_MAX = 512
+#: Size of one commit. More would gain nothing (the sync is shared by hundreds already), and the
+#: store keeps a prepared statement up to this size.
+COMMIT_EVENTS_MAX = 384
 COMMIT_BYTES_MAX = 8 * 1024 * 1024
 #: Fixed part of an event in memory, counted besides its payload.
 _OVERHEAD_BYTES = 1024

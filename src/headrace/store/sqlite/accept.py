@@ -1,8 +1,8 @@
-"""Write a batch of accepted events in one transaction."""
+"""Write a batch of accepted events: one statement, which is its own transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
@@ -18,12 +18,14 @@ _EVENT_COLUMNS = (
     "idempotency_hash, idempotency_key, occurred_us, received_us, source, api_key_id, request_id, "
     "payload"
 )
-_EVENT_WIDTH = _EVENT_COLUMNS.count(",") + 1
 # Only the idempotency key may turn a row away silently; anything else is an error.
-_CONFLICT = " ON CONFLICT (idempotency_hash) WHERE idempotency_hash IS NOT NULL DO NOTHING"
-_INSERT_EVENTS = BulkInsert(f"INSERT INTO events ({_EVENT_COLUMNS})", _EVENT_WIDTH, _CONFLICT)
-_INSERT_WORK = BulkInsert("INSERT INTO work (project_id, sequence, lane, due_us)", 4)
-
+_INSERT_EVENTS = BulkInsert(
+    f"INSERT INTO events ({_EVENT_COLUMNS})",
+    _EVENT_COLUMNS.count(",") + 1,
+    " ON CONFLICT (idempotency_hash) WHERE idempotency_hash IS NOT NULL DO NOTHING",
+)
+#: Sizes of a batch that one statement can insert; such a batch needs no BEGIN and COMMIT.
+EXACT_SIZES = _INSERT_EVENTS.sizes
 _FIND_FIRST = (
     "SELECT sequence, id, event, contact_id, external_id, email, occurred_us, received_us, payload "
     "FROM events WHERE idempotency_hash = ?"
@@ -37,40 +39,42 @@ _ADD_REPEAT = (
 _as_tuple = msgspec.structs.astuple
 
 
-def insert_batch(connection: apsw.Connection, batch: Sequence[Pending]) -> None:
-    """Insert what is new and set every outcome; runs inside the caller's transaction.
+def insert_batch(connection: apsw.Connection, batch: Sequence[Pending]) -> bool:
+    """Insert what is new; durable when this returns, unless a transaction is open around it.
 
-    The outcomes hold only once that transaction is committed.
+    Returns:
+        Whether every event was new, and so every outcome is set. If not, `settle_repeats` tells
+        which were.
     """
-    events = [pending.event for pending in batch]
-    before = connection.total_changes()
-    _INSERT_EVENTS.run(connection, map(_as_tuple, events), len(events))
-    if connection.total_changes() - before == len(events):
-        for pending in batch:
-            pending.outcome = None
-    else:
-        events = list(_settle_repeats(connection, batch))
-    work = ((e.project_id, e.sequence, e.lane, e.received_us) for e in events)
-    _INSERT_WORK.run(connection, work, len(events))
+    for pending in batch:
+        pending.outcome = None
+    rows = [_as_tuple(pending.event) for pending in batch]
+    _INSERT_EVENTS.run(connection, rows)
+    # Rows of the statement itself; what its trigger inserts is not among them.
+    return connection.changes() == len(rows)
 
 
-def _settle_repeats(connection: apsw.Connection, batch: Sequence[Pending]) -> Iterator[NewEvent]:
-    """Tell new events from repeats; yields the new ones."""
+def settle_repeats(connection: apsw.Connection, batch: Sequence[Pending]) -> list[Pending]:
+    """Set the outcome of every repeat in a batch that has been committed; returns the repeats."""
+    repeats = []
     for pending in batch:
         event = pending.event
         if event.idempotency_hash is None:
-            pending.outcome = None
-            yield event
             continue
-        # The row is there: it is what the insert above met, or the one it made.
+        # The row is there: it is what the insert met, or the one it made.
         first: Any = connection.execute(_FIND_FIRST, (event.idempotency_hash,)).fetchone()
-        if first[0] == event.sequence:
-            pending.outcome = None
-            yield event
-            continue
-        mismatch = not same_content(event, event.received_us, first[2:])
-        pending.outcome = FirstCopy(first[1], first[2], first[6], mismatch)
-        connection.execute(
-            _ADD_REPEAT,
-            (first[0], event.received_us, event.api_key_id, event.request_id, mismatch),
-        )
+        if first[0] != event.sequence:
+            mismatch = not same_content(event, event.received_us, first[2:])
+            pending.outcome = FirstCopy(first[1], first[2], first[6], mismatch)
+            repeats.append((pending, first[0]))
+    for pending, sequence in repeats:
+        _note_repeat(connection, pending.event, sequence, pending.outcome)
+    return [pending for pending, _ in repeats]
+
+
+def _note_repeat(
+    connection: apsw.Connection, event: NewEvent, sequence: int, outcome: object
+) -> None:
+    mismatch = isinstance(outcome, FirstCopy) and outcome.mismatch
+    values = (sequence, event.received_us, event.api_key_id, event.request_id, mismatch)
+    connection.execute(_ADD_REPEAT, values)

@@ -1,24 +1,27 @@
-"""Inserts of many rows by few statements.
+"""Inserts of many rows by one statement.
 
-The statements insert many rows each (`VALUES (…), (…), …`): one call of the library per 64 rows
-instead of one per row. That matters less for SQLite than for Python: the library gives up the
-interpreter lock once per call, and taking it back waits for the thread that serves requests.
+`VALUES (…), (…), …` makes one call of the library of a whole batch. That matters less for SQLite
+than for Python: the library gives up the interpreter lock once per call, and taking it back waits
+for the thread that serves requests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import apsw
 
-#: A batch is cut into pieces of these sizes, so that few statements stay prepared. 64 rows of 17
-#: values keep the text below the 16 KiB up to which the library caches statements.
-_PIECES = (64, 32, 16, 8, 4, 2, 1)
+#: A statement is prepared once for each of these numbers of rows. Small numbers are exact, so that
+#: a batch is one statement; larger ones are cut into few. The text of the largest, with 17 values a
+#: row, stays below the 16 KiB up to which the library keeps statements prepared.
+SIZES = (*range(1, 65), 96, 128, 192, 256, 384)
+_LARGE = tuple(size for size in reversed(SIZES) if size > 64)
 
 
 class BulkInsert:
-    """One prepared form of an insert.
+    """One form of an insert, for any number of rows.
 
     Args:
         head: the statement up to VALUES.
@@ -26,18 +29,27 @@ class BulkInsert:
         tail: what follows the rows, such as a conflict clause.
     """
 
-    def __init__(self, head: str, width: int, tail: str = "") -> None:
-        row = "(" + ",".join("?" * width) + ")"
-        self._statements = {n: f"{head} VALUES {','.join([row] * n)}{tail}" for n in _PIECES}
+    sizes = frozenset(SIZES)
 
-    def run(self, connection: apsw.Connection, rows: Iterable[tuple[Any, ...]], count: int) -> None:
-        """Insert the first `count` of `rows`."""
-        remaining = iter(rows)
-        for size in _PIECES:
-            statement = self._statements[size]
-            while count >= size:
-                values: list[Any] = []
-                for _ in range(size):
-                    values += next(remaining)
-                connection.execute(statement, values)
-                count -= size
+    def __init__(self, head: str, width: int, tail: str = "") -> None:
+        self._head = head
+        self._row = "(" + ",".join("?" * width) + ")"
+        self._tail = tail
+        self._statements: dict[int, str] = {}
+
+    def run(self, connection: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert all rows, in as few statements as there are sizes for."""
+        start, count = 0, len(rows)
+        while count > 64:
+            size = next((size for size in _LARGE if size <= count), 64)
+            self._run_exactly(connection, rows[start : start + size])
+            start, count = start + size, count - size
+        if count:
+            self._run_exactly(connection, rows[start:] if start else rows)
+
+    def _run_exactly(self, connection: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        statement = self._statements.get(len(rows))
+        if statement is None:
+            values = ",".join([self._row] * len(rows))
+            statement = self._statements[len(rows)] = f"{self._head} VALUES {values}{self._tail}"
+        connection.execute(statement, tuple(chain.from_iterable(rows)))

@@ -33,7 +33,7 @@ def write_plan(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> Non
         (c.id, c.project_id, c.external_id, c.email, c.email_original, now_us, now_us)
         for c in plan.contacts_created
     ]
-    _CONTACTS.run(connection, created, len(created))
+    _CONTACTS.run(connection, created)
     connection.executemany(
         _FILL,
         [
@@ -52,7 +52,7 @@ def write_plan(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> Non
     deliveries = [
         (d.id, d.project_id, d.sequence, d.subscriber_id, now_us, now_us) for d in plan.deliveries
     ]
-    _DELIVERIES.run(connection, deliveries, len(deliveries))
+    _DELIVERIES.run(connection, deliveries)
     insert_system_events(connection, plan.system_events, now_us)
     connection.executemany(
         _MARK,

@@ -18,14 +18,13 @@ _INSERT = BulkInsert(
     "received_us, source, payload)",
     10,
 )
-_INSERT_WORK = BulkInsert("INSERT INTO work (project_id, sequence, lane, due_us)", 4)
 _tail_bits = random.SystemRandom().getrandbits
 
 
 def insert_system_events(
     connection: apsw.Connection, events: Sequence[SystemEvent], now_us: int
 ) -> None:
-    """Insert the events and their work; runs inside the caller's transaction.
+    """Insert the events, and by the trigger their work; runs inside the caller's transaction.
 
     They are numbered here, under the write lock, above whatever of their kind the millisecond
     already holds: several processes may do this.
@@ -34,7 +33,6 @@ def insert_system_events(
         return
     first = _first_free(connection, now_us)
     rows: list[tuple[Any, ...]] = []
-    work = []
     for offset, event in enumerate(events):
         sequence = first + offset
         event_id = id_of_sequence(sequence, event.lane, _tail_bits(45))
@@ -52,9 +50,7 @@ def insert_system_events(
                 event.payload,
             )
         )
-        work.append((event.project_id, sequence, event.lane, now_us))
-    _INSERT.run(connection, rows, len(rows))
-    _INSERT_WORK.run(connection, work, len(work))
+    _INSERT.run(connection, rows)
 
 
 def _first_free(connection: apsw.Connection, now_us: int) -> int:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from headrace.faults import fail_point
+from headrace.faults import armed, fail_point
 from headrace.store.contract import (
     CommitSource,
     CommitStats,
@@ -28,7 +28,7 @@ from headrace.store.contract import (
     StoreFullError,
     StoreRowError,
 )
-from headrace.store.sqlite.accept import insert_batch
+from headrace.store.sqlite.accept import EXACT_SIZES, insert_batch, settle_repeats
 from headrace.store.sqlite.connection import ROW_ERRORS, store_error
 
 T = TypeVar("T")
@@ -37,6 +37,9 @@ T = TypeVar("T")
 JOBS_MAX = 1000
 #: Pages of log after which it is moved into the database (16 MiB of 4 KiB pages).
 CHECKPOINT_PAGES = 4000
+_PAGES_PER_COMMIT = 8
+_PAGES_PER_EVENT = 2
+_PAGES_PER_JOB = 50
 
 
 class _Job:
@@ -77,8 +80,11 @@ class Writer:
         self._on_failed: Callable[[StoreFailedError], None] = lambda _: None
         self._failure: StoreFailedError | None = None
         self._stopping = False
+        #: Pages that commits since the last checkpoint have added to the log, estimated: the
+        #: library's own count would call into the interpreter in the middle of every commit.
         self._log_pages = 0
-        connection.set_wal_hook(self._count_log_pages)
+        if armed("inside_commit"):
+            connection.set_commit_hook(_fail_inside_commit)
         self._thread = threading.Thread(target=self._run, name="headrace-writer", daemon=True)
         self._thread.start()
 
@@ -157,6 +163,7 @@ class Writer:
     def _commit(self, batch: list[Pending]) -> None:
         assert self._source is not None
         started = time.perf_counter()
+        self._log_pages += _PAGES_PER_COMMIT + _PAGES_PER_EVENT * len(batch)
         try:
             self._commit_or_isolate(batch)
             self.stats.observe(len(batch), time.perf_counter() - started)
@@ -166,16 +173,11 @@ class Writer:
 
     def _commit_or_isolate(self, batch: list[Pending]) -> None:
         """Commit the batch; if a row is guilty, halve until it stands alone and fails alone."""
-
-        def insert(connection: apsw.Connection) -> None:
-            insert_batch(connection, batch)
-            fail_point("inside_commit")
-
         try:
             if self._failure is not None:
                 raise self._failure
             fail_point("before_commit")
-            self._transact(insert)
+            all_new = self._insert(batch)
         except ROW_ERRORS as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -184,6 +186,24 @@ class Writer:
             else:
                 self._fail(batch, StoreError(f"The store refused the event: {error}"))
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests are answered
+            self._fail(batch, store_error(error))
+        else:
+            if not all_new:
+                self._settle_repeats(batch)
+
+    def _insert(self, batch: list[Pending]) -> bool:
+        """Commit a batch; whether all of it was new."""
+        if len(batch) in EXACT_SIZES:
+            return insert_batch(self._connection, batch)
+        return self._transact(lambda connection: insert_batch(connection, batch))
+
+    def _settle_repeats(self, batch: list[Pending]) -> None:
+        """Answer repeats after the commit: by now every first copy is on stable storage."""
+        try:
+            self._transact(lambda connection: settle_repeats(connection, batch))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests are answered
+            # The new ones of the batch are stored, but which they are is not known: the keys
+            # decide when their callers try again.
             self._fail(batch, store_error(error))
 
     def _fail(self, batch: list[Pending], error: StoreError) -> None:
@@ -196,6 +216,7 @@ class Writer:
         try:
             if self._failure is not None:
                 raise self._failure
+            self._log_pages += _PAGES_PER_JOB
             result = self._transact(job.work)
         except ROW_ERRORS as error:
             job.finish(None, StoreRowError(f"{type(error).__name__}: {error}"))
@@ -229,10 +250,6 @@ class Writer:
             self._failure = error
             self._on_failed(error)
 
-    def _count_log_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
-        self._log_pages = pages
-        return apsw.SQLITE_OK
-
     def _checkpoint(self) -> None:
         """Move the log into the database as far as readers allow."""
         self._log_pages = 0
@@ -240,6 +257,11 @@ class Writer:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.Error as error:
             self._after_failure(store_error(error))
+
+
+def _fail_inside_commit() -> bool:
+    fail_point("inside_commit")
+    return False
 
 
 def checkpoint_fully(connection: apsw.Connection) -> None:
