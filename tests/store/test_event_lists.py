@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.events import StoredEvent
+from headrace.domain.events import Status, StoredEvent
 from headrace.store.contract import EventFilter
 from tests.store.events import START_US, as_stored, new_event
 from tests.store.places import PLACES
@@ -51,7 +51,11 @@ def filled(
         )
         status = rng.choices((0, 1, 2, 3, 4), (10, 3, 3, 80, 4))[0]
         session.accept(event)
-        place.run_sql("UPDATE events SET status = ? WHERE sequence = ?", status, event.sequence)
+        if status == Status.PROCESSING:
+            lease = "UPDATE work SET lease_until_us = 1 WHERE sequence = ?"
+            place.run_sql(lease, event.sequence)
+        else:
+            place.run_sql("UPDATE events SET status = ? WHERE sequence = ?", status, event.sequence)
         model.append(as_stored(event, status=status))
     yield session, model
     session.close()

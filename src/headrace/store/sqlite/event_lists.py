@@ -16,6 +16,11 @@ ROWS_EXAMINED_MAX = 20_000
 #: stepped back.
 _CLOCK_SLACK_US = 60_000_000
 #: Most selective first; the first one that is filtered by leads.
+#: Whether somebody works on an event.
+HELD = (
+    "EXISTS (SELECT 1 FROM work w WHERE w.project_id = events.project_id "
+    "AND w.sequence = events.sequence AND w.lease_until_us > 0)"
+)
 _BY_INDEX = ("external_id", "email", "contact_id", "status", "source", "event")
 
 
@@ -38,10 +43,13 @@ def list_query(project_id: int, wanted: EventFilter, before: int | None) -> List
     """
     filters = {name: getattr(wanted, name) for name in _BY_INDEX}
     filters = {name: value for name, value in filters.items() if value is not None}
+    others = []
+    if wanted.status in (Status.ACCEPTED, Status.PROCESSING):
+        filters["status"] = Status.ACCEPTED.value
+        others.append(HELD if wanted.status == Status.PROCESSING else f"NOT {HELD}")
     lead = next((name for name in filters if _indexed(name, filters[name])), None)
     # With nothing else to lead, the project does: a small one is not hidden behind a large one.
     leading = ["project_id = :project_id"]
-    others = []
     for name in filters:
         if name == lead:
             leading.append(f"{name} = :{name}")

@@ -7,19 +7,25 @@ from typing import Any
 
 import apsw
 
-from headrace.domain.events import StoredEvent
+from headrace.domain.events import Status, StoredEvent
 from headrace.domain.identity import idempotency_hash
 from headrace.domain.ids import sequence_of_id
 from headrace.store.contract import REPEATS_KEPT, EventFilter, EventPage, KeyRepeat
-from headrace.store.sqlite.event_lists import ROWS_EXAMINED_MAX, ListQuery, list_query
+from headrace.store.sqlite.event_lists import HELD, ROWS_EXAMINED_MAX, ListQuery, list_query
 from headrace.store.sqlite.readers import Readers
 
-COLUMNS = (
+_STORED = (
     "sequence, id, project_id, event, contact_id, external_id, email, email_original, "
-    "idempotency_key, occurred_us, received_us, source, api_key_id, request_id, payload, status, "
+    "idempotency_key, occurred_us, received_us, source, api_key_id, request_id, payload, "
     "resolved_contact_id, attempts, last_error"
 )
-_NAMES = tuple(name.strip() for name in COLUMNS.split(","))
+_NAMES = (*(name.strip() for name in _STORED.split(",")), "status")
+#: `processing` is not written into the event, which is marked once: it is an accepted event whose
+#: work somebody holds.
+COLUMNS = (
+    f"{_STORED}, CASE WHEN status = {Status.ACCEPTED:d} AND {HELD} "
+    f"THEN {Status.PROCESSING:d} ELSE status END"
+)
 
 _GET = f"SELECT {COLUMNS} FROM events WHERE sequence = ? AND id = ? AND project_id = ?"  # noqa: S608
 _GET_BY_KEY = (
