@@ -126,9 +126,9 @@ def test_an_unknown_member_names_the_one_that_was_meant(client: Client) -> None:
 def test_the_payload_is_kept_byte_for_byte(client: Client) -> None:
     payload = '{ "b" : 1.0e+2,\n\t"a":"\\u00e9\\/é", "a": 12345678901234567890123, "c": [ ] }'
 
-    event_id = client.post("/events", f'{{"event":"a","external_id":"x","payload":{payload}}}').data[
-        "id"
-    ]
+    event_id = client.post(
+        "/events", f'{{"event":"a","external_id":"x","payload":{payload}}}'
+    ).data["id"]
 
     assert f'"payload":{payload},'.encode() in client.get(f"/events/{event_id}").body
 

@@ -107,7 +107,11 @@ class HttpServer:
         return asyncio.run(run())
 
     def issue_key(
-        self, project: Project, scopes: Iterable[Scope] = ALL_SCOPES, *, expires_us: int | None = None
+        self,
+        project: Project,
+        scopes: Iterable[Scope] = ALL_SCOPES,
+        *,
+        expires_us: int | None = None,
     ) -> str:
         """Make a key; the server knows it within seconds, see `wait_until`."""
         issued = issue_key(

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http import admin_policies, contacts, docs, events, health, rejections
+from headrace.http.asgi import WENT_WRONG
 from headrace.http.refusals import Refusals
 from headrace.http.resource import resource
 from headrace.http.validate import validate
@@ -62,8 +63,11 @@ def build_application(refusals: Refusals) -> Starlette:
         headers = dict(error_headers(failure))
         return Response(error_body(failure), failure.status, headers, "application/json")
 
-    handled = (ApiError, StoreError, HTTPException)
-    return Starlette(routes=list(ROUTES), exception_handlers=dict.fromkeys(handled, answer))
+    handled = (ApiError, StoreError, HTTPException, Exception)
+    application = Starlette(routes=list(ROUTES), exception_handlers=dict.fromkeys(handled, answer))
+    # A redirect would repeat the host that the client claims.
+    application.router.redirect_slashes = False
+    return application
 
 
 def as_api_error(request: Request, error: Exception) -> ApiError:
@@ -79,4 +83,6 @@ def as_api_error(request: Request, error: Exception) -> ApiError:
         message = f"This path takes {allowed}."
         headers = (("Allow", allowed),)
         return ApiError(ErrorCode.METHOD_NOT_ALLOWED, message, headers=headers)
-    return ApiError(ErrorCode.NOT_FOUND, "There is nothing at this path.")
+    if isinstance(error, HTTPException):
+        return ApiError(ErrorCode.NOT_FOUND, "There is nothing at this path.")
+    return ApiError(ErrorCode.INTERNAL, WENT_WRONG)

@@ -27,6 +27,7 @@ App = Callable[
 BODY_BYTES_MAX = 1024 * 1024
 #: Tasks of slow routes at once; past it callers are told to come back.
 TASKS_MAX = 500
+WENT_WRONG = "Something went wrong on our side; the log knows more by the request id."
 
 _log = structlog.get_logger()
 
@@ -89,11 +90,11 @@ class AsgiPlan:
                 return
             await self.runner.app(self._scope(exchange), cycle.receive, cycle.send)
         except Exception as error:  # noqa: BLE001 - logged with its trace; nobody else may suffer
-            _log.exception(REQUEST_FAILED, error=type(error).__name__)
+            request_id = exchange.request_id.decode()
+            _log.exception(REQUEST_FAILED, error=type(error).__name__, request_id=request_id)
             if not cycle.started:
-                message = "Something went wrong on our side; the log knows more by the request id."
-                exchange.fail(ApiError(ErrorCode.INTERNAL, message))
-            else:
+                exchange.fail(ApiError(ErrorCode.INTERNAL, WENT_WRONG))
+            elif not cycle.finished:
                 connection.transport.abort()
         finally:
             if connection.on_lost == lost:
@@ -129,6 +130,7 @@ class _Cycle:
     def __init__(self, exchange: Exchange, body: bytes) -> None:
         self.lost = asyncio.Event()
         self.started = False
+        self.finished = False
         self._exchange = exchange
         self._body: bytes | None = body
         self._status = 200
@@ -152,6 +154,7 @@ class _Cycle:
             self._headers = _header_lines(message.get("headers", ()))
             return
         body: bytes = message.get("body", b"")
+        self.finished = not message.get("more_body", False)
         if not self._streaming and not message.get("more_body", False):
             self._exchange.connection.finish(self._exchange, self._whole(body))
             return

@@ -263,8 +263,8 @@ class Connection(asyncio.Protocol):
                 self._refuse(refusal)
             elif not isinstance(refusal, _EndedError):
                 raise
-        except httptools.HttpParserUpgrade:
-            self._close_after_last()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             # What follows a last request is nobody's.
             if not (self._exchanges and self._exchanges[-1].close):
@@ -327,6 +327,9 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         parser = self._parser
         head = self._head
+        if b"upgrade" in head.headers and parser.should_upgrade():
+            head.complete(parser.get_method(), parser.get_http_version())
+            return
         self._stage = _BODY
         self.deadline = 0.0
         request_id = self._planner.next_request_id()
@@ -390,7 +393,8 @@ class Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        if self._stage == _CLOSING:
+        # Still in the head: an upgrade was asked for, see `_go_on_without_upgrade`.
+        if self._stage in (_CLOSING, _HEAD):
             return
         self._stage = _IDLE
         self._completed += 1
@@ -555,13 +559,15 @@ class Connection(asyncio.Protocol):
         elif size > limit:
             self._refuse(too_large(limit))
 
-    def _close_after_last(self) -> None:
-        # Asked to upgrade, the parser gives up the connection. The request itself is answered as
-        # plain HTTP/1.1, as RFC 9110 7.8 allows.
-        if self._exchanges:
-            self._exchanges[-1].close = True
-        else:
-            self.transport.close()
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """Read the request again as one that did not ask to upgrade, as RFC 9110 7.8 allows.
+
+        The parser has given up the connection and skipped the body.
+        """
+        head, self._head = self._head, Head()
+        self._parser = httptools.HttpRequestParser(self)
+        self._stage = _IDLE
+        self._feed(head.without_upgrade() + rest)
 
 
 def _headers_too_large() -> ApiError:

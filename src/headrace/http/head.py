@@ -82,6 +82,15 @@ class Head:
                 message = "The only transfer encoding supported is chunked."
                 raise malformed(message)
 
+    def without_upgrade(self) -> bytes:
+        """The head in bytes, less the wish for another protocol."""
+        options = self.headers.pop(b"connection", b"").lower().split(b",")
+        del self.headers[b"upgrade"]
+        lines = [b"%b: %b\r\n" % header for header in self.headers.items()]
+        if b"close" in [option.strip() for option in options]:
+            lines.append(b"connection: close\r\n")
+        return b"%b %b HTTP/1.1\r\n%b\r\n" % (self.method, self.target, b"".join(lines))
+
     @property
     def content_length(self) -> int | None:
         """Declared size of the body; 0 without one, None when it is chunked."""
@@ -108,7 +117,7 @@ def _origin_form(target: bytes) -> bytes:
 
 
 def decode_path(path: bytes) -> str:
-    """The path as text; bytes that are no UTF-8 become replacement characters, and match nothing."""
+    """The path as text; bytes that are no UTF-8 become replacement characters, matching nothing."""
     return unquote(path.decode("latin-1"), encoding="utf-8", errors="replace")
 
 

@@ -1,0 +1,138 @@
+"""Connections as such: versions, closing, upgrades, HEAD, Expect, many idle ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.http_server import HttpServer, Project
+from tests.support.raw_http import Connection, head_of
+
+EVENT = b'{"event":"a","external_id":"x"}'
+
+
+def post(project: Project, **headers: str) -> bytes:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return head_of("POST", "/events", key=project.key, headers=named, length=len(EVENT))
+
+
+def test_connection_close_is_obeyed(server: HttpServer, project: Project) -> None:
+    with Connection(server.port) as connection:
+        connection.send(post(project, Connection="close") + EVENT)
+        answer = connection.answer()
+        assert (answer.status, answer.headers["connection"]) == (202, "close")
+        assert connection.closed()
+
+
+def test_a_connection_is_kept_by_default(server: HttpServer, project: Project) -> None:
+    with Connection(server.port) as connection:
+        for _ in range(5):
+            connection.send(post(project) + EVENT)
+            answer = connection.answer()
+            assert answer.status == 202
+            assert "connection" not in answer.headers
+
+
+@pytest.mark.parametrize("keep_alive", [b"", b"Connection: keep-alive\r\n"])
+def test_http_1_0_is_answered_and_closed(
+    server: HttpServer, project: Project, keep_alive: bytes
+) -> None:
+    request = (post(project) + EVENT).replace(b"HTTP/1.1\r\nHost: test\r\n", b"HTTP/1.0\r\n")
+    with Connection(server.port) as connection:
+        connection.send(request.replace(b"\r\n\r\n", b"\r\n" + keep_alive + b"\r\n", 1))
+        assert connection.answer().status == 202
+        assert connection.closed()
+
+
+def test_expect_100_continue_asks_for_the_body(server: HttpServer, project: Project) -> None:
+    with Connection(server.port) as connection:
+        connection.send(post(project, Expect="100-continue"))
+        assert connection.read_until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.send(EVENT)
+        assert connection.answer().status == 202
+
+
+def test_expect_100_continue_is_not_said_to_who_is_refused(
+    server: HttpServer, project: Project
+) -> None:
+    head = head_of("POST", "/events", headers={"Expect": "100-continue"}, length=len(EVENT))
+    with Connection(server.port) as connection:
+        connection.send(head)
+        answer = connection.answer()
+        assert (answer.status, answer.interim) == (401, ())
+
+
+@pytest.mark.parametrize("target", ["/healthz", "/events", "/events/stream", "/nowhere", "/docs"])
+def test_head_is_get_without_its_body(server: HttpServer, project: Project, target: str) -> None:
+    with Connection(server.port) as connection:
+        connection.send(head_of("HEAD", target, key=project.key))
+        head = connection.answer(head_only=True)
+        # A body sent all the same would be taken for the next answer.
+        connection.send(head_of("GET", "/healthz"))
+        assert connection.answer().status == 200
+    if target != "/events/stream":
+        got = project.client().get(target)
+        assert head.status == got.status
+        assert head.headers["content-length"] == got.headers["content-length"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"},
+        {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        },
+    ],
+    ids=["h2c", "websocket"],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_upgrade_is_not_made_and_the_request_answered(
+    server: HttpServer, project: Project, lines: dict[str, str], method: str
+) -> None:
+    body = EVENT if method == "POST" else b""
+    length = len(body) if method == "POST" else None
+    with Connection(server.port) as connection:
+        head = head_of(method, "/events", key=project.key, headers=lines, length=length)
+        connection.send(head + body)
+        answer = connection.answer()
+        assert answer.status == (202 if method == "POST" else 200)
+        # It goes on in HTTP/1.1, in which the other protocol's first words mean nothing.
+        connection.send(head_of("GET", "/healthz") + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert [connection.answer().status for _ in range(2)] == [200, 400]
+        assert connection.closed()
+
+
+def test_the_absolute_form_of_a_target_is_understood(server: HttpServer, project: Project) -> None:
+    with Connection(server.port) as connection:
+        connection.send(head_of("GET", "http://example.org/events?limit=1", key=project.key))
+        assert connection.answer().status == 200
+
+
+def test_no_redirect_repeats_the_host_a_client_claims(server: HttpServer, project: Project) -> None:
+    with Connection(server.port) as connection:
+        for target in ("/events/", "/rejections/", "//evil.example/events", "/healthz/", "/docs/"):
+            head = head_of("GET", target, key=project.key, headers={"Host": "evil.example"})
+            connection.send(head)
+            answer = connection.answer()
+            assert answer.status == 404, target
+            assert "evil" not in str(answer.headers)
+
+
+def test_a_thousand_idle_connections_do_not_keep_others_waiting(
+    server: HttpServer, project: Project
+) -> None:
+    idle = [Connection(server.port) for _ in range(1000)]
+    try:
+        for number, connection in enumerate(idle):
+            # A third silent, a third in the middle of a head, a third in the middle of a body.
+            connection.send((b"", b"GET /heal", post(project) + EVENT[:5])[number % 3])
+        client = project.client()
+        for _ in range(100):
+            assert client.send({"event": "a", "external_id": "x"}).status == 202
+            assert client.get("/events?limit=1").status == 200
+    finally:
+        for connection in idle:
+            connection.close()
