@@ -26,11 +26,16 @@ EMAILS = ("a@one.example", "b@one.example")
 CONTACTS = ("c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10", "00000000-0000-4000-8000-000000000001")
 
 
-@pytest.fixture(scope="module")
-def filled(
-    store_kind: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[StoreSession, list[StoredEvent]]]:
+class Filled:
     """A store with events of two projects in every state, and the same events as a list."""
+
+    def __init__(self, session: StoreSession, model: list[StoredEvent]) -> None:
+        self.session = session
+        self.model = model
+
+
+@pytest.fixture(scope="module")
+def filled(store_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     place = PLACES[store_kind](Path(tmp_path_factory.mktemp("filled")))
     rng = random.Random(20260608)
     session = StoreSession(place)
@@ -57,7 +62,7 @@ def filled(
         else:
             place.run_sql("UPDATE events SET status = ? WHERE sequence = ?", status, event.sequence)
         model.append(as_stored(event, status=status))
-    yield session, model
+    yield Filled(session, model)
     session.close()
 
 
@@ -119,12 +124,12 @@ def listed(
 @settings(max_examples=150)
 @given(wanted=FILTERS, project_id=st.integers(1, 3), limit=st.sampled_from((7, 50, 200)))
 def test_a_list_holds_what_matches_newest_first(
-    filled: tuple[StoreSession, list[StoredEvent]],
+    filled: Filled,
     wanted: EventFilter,
     project_id: int,
     limit: int,
 ) -> None:
-    session, model = filled
+    session, model = filled.session, filled.model
     expected = [
         event
         for event in reversed(model)
@@ -136,9 +141,9 @@ def test_a_list_holds_what_matches_newest_first(
 @settings(max_examples=60)
 @given(wanted=FILTERS, limit=st.sampled_from((3, 50)))
 def test_a_search_in_bounded_steps_finds_the_same(
-    filled: tuple[StoreSession, list[StoredEvent]], wanted: EventFilter, limit: int
+    filled: Filled, wanted: EventFilter, limit: int
 ) -> None:
-    session, model = filled
+    session, model = filled.session, filled.model
     expected = [
         event for event in reversed(model) if event.project_id == 1 and matches(event, wanted)
     ]
@@ -149,10 +154,10 @@ def test_a_search_in_bounded_steps_finds_the_same(
 
 
 def test_each_filter_alone_and_every_pair_finds_something(
-    filled: tuple[StoreSession, list[StoredEvent]],
+    filled: Filled,
 ) -> None:
     """The property above is not satisfied by lists that are always empty."""
-    session, model = filled
+    session, model = filled.session, filled.model
     sample = next(
         event
         for event in model
@@ -177,9 +182,9 @@ def test_each_filter_alone_and_every_pair_finds_something(
 
 
 def test_pages_are_full_and_end_with_the_last_event(
-    filled: tuple[StoreSession, list[StoredEvent]],
+    filled: Filled,
 ) -> None:
-    session, model = filled
+    session, model = filled.session, filled.model
     mine = [event for event in reversed(model) if event.project_id == 1]
     list_page = session.store.events.list
     page = session.run(list_page(1, EventFilter(), before=None, limit=len(mine)))
@@ -193,9 +198,9 @@ def test_pages_are_full_and_end_with_the_last_event(
 
 
 def test_export_order_is_the_order_of_receipt(
-    filled: tuple[StoreSession, list[StoredEvent]],
+    filled: Filled,
 ) -> None:
-    session, model = filled
+    session, model = filled.session, filled.model
     found: list[StoredEvent] = []
     sequence = 0
     while page := session.run(session.store.events.after(1, sequence, 99)):
@@ -205,9 +210,9 @@ def test_export_order_is_the_order_of_receipt(
 
 
 def test_another_projects_event_is_absent(
-    filled: tuple[StoreSession, list[StoredEvent]],
+    filled: Filled,
 ) -> None:
-    session, model = filled
+    session, model = filled.session, filled.model
     theirs = next(event for event in model if event.project_id == 2)
     assert session.run(session.store.events.get(2, theirs.id)) == theirs
     assert session.run(session.store.events.get(1, theirs.id)) is None
