@@ -10,11 +10,15 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import apsw
+import msgspec
 import structlog
 
 from headrace.config import Settings
+from headrace.domain.events import StoredEvent
 from headrace.domain.ids import EventIdGenerator
 from headrace.domain.timestamps import now_us
+from headrace.http.answers import event_shown
 from headrace.http.application import build_application
 from headrace.http.asgi import AsgiRunner
 from headrace.http.context import Services
@@ -37,6 +41,8 @@ from headrace.pipeline.operators import OperatorCache
 from headrace.pipeline.rejections import RejectionLog
 from headrace.pipeline.supervisor import WorkerSupervisor
 from headrace.store.contract import Pending, Store, StoreFailedError, StoreSetupError
+from headrace.store.sqlite.connection import open_reader, store_error
+from headrace.store.sqlite.migrate import newest_version, schema_version
 from headrace.store.sqlite.store import open_store as open_sqlite
 
 #: From SIGTERM to the end of the process.
@@ -56,14 +62,18 @@ def open_store(url: str, *, serve: bool, create: bool = True) -> Store:
     Raises:
         StoreSetupError: with what to do about it.
     """
-    if url.startswith("sqlite:///"):
-        return open_sqlite(sqlite_path(url), serve=serve, create=create)
-    message = f"{url!r} is no store: use sqlite:///path/to/file.db"
-    raise StoreSetupError(message)
+    return open_sqlite(sqlite_path(url), serve=serve, create=create)
 
 
 def sqlite_path(url: str) -> Path:
-    """File of an embedded store; three slashes before a relative path, four before an absolute."""
+    """File of an embedded store; three slashes before a relative path, four before an absolute.
+
+    Raises:
+        StoreSetupError: the URL names no embedded store.
+    """
+    if not url.startswith("sqlite:///") or url.endswith("/"):
+        message = f"{url!r} is no store: use sqlite:///path/to/file.db"
+        raise StoreSetupError(message)
     return Path(unquote(urlsplit(url).path)[1:])
 
 
@@ -78,6 +88,28 @@ def worker_supervisor(settings: Settings) -> WorkerSupervisor:
     }
     environ |= {f"HEADRACE_{name.upper()}": value for name, value in flags.items()}
     return WorkerSupervisor(command, environ)
+
+
+def schema_versions(url: str) -> tuple[int, int]:
+    """`(of the store, of this release)`; 0 for a store that is not there. Changes nothing.
+
+    Raises:
+        StoreSetupError: the store cannot be read.
+    """
+    path = sqlite_path(url)
+    if not path.exists():
+        return 0, newest_version()
+    try:
+        with contextlib.closing(open_reader(str(path))) as connection:
+            return schema_version(connection), newest_version()
+    except apsw.Error as error:
+        message = f"The store {path} cannot be read: {store_error(error)}"
+        raise StoreSetupError(message) from error
+
+
+def event_text(event: StoredEvent) -> bytes:
+    """JSON text of an event as the API shows it."""
+    return msgspec.json.encode(event_shown(event))
 
 
 class Headrace:
