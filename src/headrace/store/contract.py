@@ -16,9 +16,11 @@ from headrace.domain.api_keys import ApiKey
 from headrace.domain.events import FirstCopy, NewEvent, StoredEvent
 from headrace.domain.policies import Policies
 from headrace.store.contract_contacts import ContactStore
+from headrace.store.contract_dead_letters import DeadLetterStore, ReplayStore
 from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
 from headrace.store.contract_operators import OperatorStore
 from headrace.store.contract_processing import ProcessingStore
+from headrace.store.contract_trace import TraceStore
 
 #: Longest a read may hold its snapshot: a longer one would keep the log from being checkpointed.
 READ_SECONDS_MAX = 2.0
@@ -315,6 +317,15 @@ class Store(Protocol):
 
     @property
     def deliveries(self) -> DeliveryStore: ...
+
+    @property
+    def dead_letters(self) -> DeadLetterStore: ...
+
+    @property
+    def replays(self) -> ReplayStore: ...
+
+    @property
+    def trace(self) -> TraceStore: ...
 
     @property
     def contacts(self) -> ContactStore: ...

@@ -22,6 +22,7 @@ from headrace.store.contract import (
 )
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
 from headrace.store.sqlite.contacts import SqliteContacts
+from headrace.store.sqlite.dead_letters import SqliteDeadLetters
 from headrace.store.sqlite.deliveries import SqliteDeliveries
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.events import SqliteEvents
@@ -32,7 +33,9 @@ from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.projects import SqliteProjects
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rejections import SqliteRejections
+from headrace.store.sqlite.replays import SqliteReplays
 from headrace.store.sqlite.subscribers import SqliteSubscribers
+from headrace.store.sqlite.trace import SqliteTrace
 from headrace.store.sqlite.writer import Writer, checkpoint_fully, database_paths
 
 #: Up to this size a store is checked before it serves; that is about a third of a second.
@@ -63,6 +66,9 @@ class SqliteStore:
         self.operators = SqliteOperators(self._writer, self._readers)
         self.subscribers = SqliteSubscribers(self._writer, self._readers, now_us)
         self.deliveries = SqliteDeliveries(self._writer, self._readers, now_us, is_alive)
+        self.dead_letters = SqliteDeadLetters(self._writer, self._readers)
+        self.replays = SqliteReplays(self._writer, self._readers)
+        self.trace = SqliteTrace(self._readers)
         self.projects = SqliteProjects(self._writer, self._readers)
         self.rejections = SqliteRejections(self._writer, self._readers)
 

@@ -183,6 +183,7 @@ CREATE TABLE replays (
     created_us  INTEGER NOT NULL,
     updated_us  INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX replays_project ON replays (project_id, number);
 CREATE INDEX replays_running ON replays (number) WHERE status = 'running';
 
 -- People who may use the operator API; only a hash of the token is kept.

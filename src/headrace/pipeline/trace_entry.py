@@ -1,0 +1,96 @@
+"""What a trace consists of: a closed list of happenings, each with one sentence in plain words."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+StatusName = Literal["accepted", "processing", "retrying", "processed", "dead_lettered"]
+
+
+class EntryType(StrEnum):
+    """Everything that can happen to an event."""
+
+    RECEIVED = "received"
+    KEY_REPEATED = "key_repeated"
+    PROCESSING_STARTED = "processing_started"
+    PROCESSING_FAILED = "processing_failed"
+    #: Which contact the event is about, and why.
+    IDENTITY_RESOLVED = "identity_resolved"
+    CONTACT_CREATED = "contact_created"
+    CONTACT_FILLED = "contact_filled"
+    IDENTITY_CONFLICT = "identity_conflict"
+    #: The subscriber wanted the event, so there is a delivery.
+    SUBSCRIBER_MATCHED = "subscriber_matched"
+    SUBSCRIBER_SKIPPED = "subscriber_skipped"
+    PROCESSED = "processed"
+    DELIVERY_FAILED = "delivery_failed"
+    DELIVERED = "delivered"
+    DEAD_LETTERED = "dead_lettered"
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+    #: Last of a trace that is longer than what is shown.
+    CUT = "cut"
+
+
+class TraceEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One happening. A field is there when it says something about this type of happening."""
+
+    at: str
+    type: EntryType
+    #: One sentence for people.
+    text: str
+    #: Status of the event from here on.
+    status: StatusName | None = None
+    attempt: int | None = None
+    duration_ms: float | None = None
+    cause: str | None = None
+    error: str | None = None
+    next_attempt_at: str | None = None
+    api_key: str | None = None
+    request_id: str | None = None
+    source: str | None = None
+    #: Whether a repeat of the key had another content.
+    mismatch: bool | None = None
+    #: Identifier that decided, or that is in conflict.
+    field: str | None = None
+    contact_id: str | None = None
+    other_contact_id: str | None = None
+    subscriber_id: str | None = None
+    delivery_id: str | None = None
+    delivery_status: str | None = None
+    http_status: int | None = None
+    #: First bytes of the answer of a webhook.
+    excerpt: str | None = None
+    dead_letter_id: str | None = None
+    #: Who replayed or discarded: public id of an API key, or an operator.
+    actor: str | None = None
+    reason: str | None = None
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """An entry with what it is ordered and chosen by."""
+
+    at_us: int
+    entry: TraceEntry
+    #: 0: never left out while others can be; the larger, the sooner left out.
+    detail: int = 0
+
+
+def duration_ms(duration_us: int) -> float:
+    """Milliseconds as they are shown."""
+    return round(duration_us / 1000, 1)
+
+
+def duration_text(duration_us: int) -> str:
+    """`12.3 ms`, or seconds when there are many."""
+    if duration_us >= 10_000_000:
+        return f"{duration_us / 1_000_000:.1f} s"
+    return f"{duration_ms(duration_us):g} ms"
+
+
+def sentence(text: str) -> str:
+    """The text as the end of a sentence, whatever it ended with."""
+    return text.rstrip(". ") + "."
