@@ -7,8 +7,21 @@ import sys
 
 import typer
 
-from headrace.cli import key, policy, project, serve, worker
+from headrace.cli import (
+    events,
+    export,
+    key,
+    migrate,
+    policy,
+    project,
+    send,
+    serve,
+    tail,
+    worker,
+)
+from headrace.cli.doctor import command as doctor
 from headrace.cli.failure import CommandFailed, ExitCode
+from headrace.cli.importing import command as importing
 from headrace.config import SettingError
 
 app = typer.Typer(
@@ -22,9 +35,16 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("api")(serve.api)
 app.command("worker")(worker.worker)
+app.command("migrate")(migrate.migrate)
+app.command("doctor")(doctor.doctor)
 app.add_typer(project.app, name="project")
 app.add_typer(key.app, name="key")
 app.add_typer(policy.app, name="policy")
+app.command("send")(send.send)
+app.command("tail")(tail.tail)
+app.add_typer(events.app, name="events")
+app.command("import")(importing.import_)
+app.command("export")(export.export)
 
 
 def run() -> None:

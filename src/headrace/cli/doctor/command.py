@@ -1,0 +1,43 @@
+"""The command itself."""
+
+from __future__ import annotations
+
+import platform
+
+import typer
+
+from headrace.cli.doctor.finding import Finding, Level, ok
+from headrace.cli.doctor.store import check_store
+from headrace.cli.doctor.surroundings import check_files, check_port
+from headrace.cli.failure import CommandFailed
+from headrace.cli.output import AsJson, print_json, printable
+from headrace.cli.settings import with_settings
+from headrace.config import Settings
+
+
+@with_settings("store", "host", "port", "disk_free_min_bytes")
+def doctor(settings: Settings, as_json: AsJson = False) -> None:
+    """Look at store, disk, clock and port, and say what to do. Works beside a running server.
+
+    Example: headrace doctor --store sqlite:///headrace.db
+    """
+    findings = [_release(), *check_store(settings), check_files(), check_port(settings)]
+    failed = sum(finding.level is Level.FAIL for finding in findings)
+    if as_json:
+        print_json({"ok": not failed, "checks": findings})
+    else:
+        for finding in findings:
+            typer.echo(_line(finding))
+    if failed:
+        raise CommandFailed("" if as_json else f"{failed} of {len(findings)} checks failed")
+
+
+def _release() -> Finding:
+    from headrace import __version__
+
+    return ok("release", f"headrace {__version__}, Python {platform.python_version()}")
+
+
+def _line(finding: Finding) -> str:
+    advice = f" -> {finding.advice}" if finding.advice else ""
+    return printable(f"{finding.level:4}  {finding.check:10}  {finding.found}{advice}")

@@ -1,0 +1,104 @@
+"""Checks of the store: what the database itself reports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from headrace.cli.doctor.finding import Finding, fail, ok, warn
+from headrace.cli.doctor.surroundings import check_clock
+from headrace.cli.stores import in_store
+from headrace.config import Settings
+from headrace.domain.ids import first_sequence_at
+from headrace.domain.timestamps import now_us
+from headrace.store.contract import Store, StoreError, StoreHealth
+
+#: What the promise of a 202 rests on, by kind of store.
+DURABLE = {"sqlite": {"journal_mode": "wal", "synchronous": "full"}}
+#: A log that only grows is one that somebody's open snapshot keeps from being emptied.
+LOG_BYTES_MAX = 256 * 1024 * 1024
+_SEQUENCES_A_MILLISECOND = first_sequence_at(1000)
+_MIB = 1024 * 1024
+
+
+def check_store(settings: Settings) -> list[Finding]:
+    """Everything that can be said about the store without changing it."""
+    from headrace.app import schema_versions, sqlite_path
+
+    at_us = now_us()
+    try:
+        path = sqlite_path(settings.store)
+        if not path.exists():
+            return [_missing(path), check_clock(at_us, 0)]
+        current, newest = schema_versions(settings.store)
+        if current != newest:
+            return [ok("store", settings.store), _schema(current, newest), check_clock(at_us, 0)]
+        health, last = in_store(settings, _look)
+    except StoreError as error:
+        return [fail("store", settings.store, str(error)), check_clock(at_us, 0)]
+    newest_us = last // _SEQUENCES_A_MILLISECOND * 1000
+    return [
+        *_report(health, newest, settings.disk_free_min_bytes),
+        check_clock(at_us, newest_us),
+    ]
+
+
+async def _look(store: Store) -> tuple[StoreHealth, int]:
+    return await store.health(), await store.events.last_sequence()
+
+
+def _missing(path: Path) -> Finding:
+    folder = next(each for each in path.absolute().parents if each.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return fail("store", f"{path} is not there", f"Make {folder} writable for this user.")
+    return warn("store", f"{path} is not there", "The first start makes it: headrace serve")
+
+
+def _schema(current: int, newest: int) -> Finding:
+    found = f"{current}, this release has {newest}"
+    if current > newest:
+        return fail("schema", found, "Run the newer release that made the store.")
+    return fail("schema", found, "Bring it up to date: headrace migrate")
+
+
+def _report(health: StoreHealth, newest: int, free_bytes_min: int) -> Iterator[Finding]:
+    size = f"{health.size_bytes / _MIB:.1f} MiB"
+    if health.problem:
+        yield fail("store", f"{health.location}, {size}", health.problem)
+    else:
+        yield ok("store", f"{health.location}, {size}")
+    # A library too old to be relied on is refused when the store is opened.
+    yield ok("database", f"{health.kind} {health.version}")
+    yield ok("schema", str(newest))
+    yield _durability(health)
+    log = f"{health.log_bytes / _MIB:.1f} MiB"
+    if health.log_bytes > LOG_BYTES_MAX:
+        yield warn("log", log, "End whatever reads the store for a long time, such as a backup.")
+    else:
+        yield ok("log", log)
+    if health.free_bytes is not None:
+        yield _disk(health.free_bytes, free_bytes_min)
+
+
+def _durability(health: StoreHealth) -> Finding:
+    found = ", ".join(f"{name}={value}" for name, value in health.durability.items())
+    wrong = [
+        f"{name} must be {value}"
+        for name, value in DURABLE.get(health.kind, {}).items()
+        if health.durability.get(name) != value
+    ]
+    if wrong:
+        return fail(
+            "durability", found, f"An event answered 202 could be lost: {', '.join(wrong)}."
+        )
+    return ok("durability", found)
+
+
+def _disk(free_bytes: int, free_bytes_min: int) -> Finding:
+    found = f"{free_bytes // _MIB} MiB free, ingest stops below {free_bytes_min // _MIB} MiB"
+    if free_bytes < free_bytes_min:
+        return fail("disk", found, "Make room, shorten event_retention_days, or move the store.")
+    if free_bytes < 4 * free_bytes_min:
+        return warn("disk", found, "Make room soon, or shorten event_retention_days.")
+    return ok("disk", found)

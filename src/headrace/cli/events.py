@@ -1,0 +1,82 @@
+"""`headrace events`: look at what is stored."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Annotated
+from urllib.parse import quote
+
+import msgspec
+import typer
+
+from headrace.cli.failure import CommandFailed, usage
+from headrace.cli.http_client import ask, client_of
+from headrace.cli.key import ProjectName
+from headrace.cli.output import AsJson
+from headrace.cli.settings import CLIENT, STORE, with_settings
+from headrace.cli.shown import print_event
+from headrace.cli.stores import DEFAULT_PROJECT, find_project, in_store
+from headrace.config import Settings
+from headrace.store.contract import Store
+
+app = typer.Typer(help="Look at stored events.", no_args_is_help=True)
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@app.callback()
+def group() -> None:
+    """Look at stored events."""
+
+
+@app.command()
+@with_settings(*STORE, *CLIENT)
+def show(
+    settings: Settings,
+    event_id: Annotated[str, typer.Argument(metavar="[ID]", help="Id of the event.")] = "",
+    idempotency_key: Annotated[str, typer.Option(help="Look it up by this key instead.")] = "",
+    project: ProjectName = DEFAULT_PROJECT,
+    as_json: AsJson = False,
+) -> None:
+    """Show one event: with an API key over HTTP, else from the store itself.
+
+    Example: headrace events show --idempotency-key order-A-1001
+    """
+    if bool(event_id) == bool(idempotency_key):
+        raise usage("Name the event either by its ID or by --idempotency-key.")
+    if event_id and _UUID.fullmatch(event_id) is None:
+        raise usage(f"{event_id!r} is no id of an event.")
+    if settings.key:
+        text = _over_http(settings, event_id, idempotency_key)
+    else:
+        text = _from_store(settings, project, event_id, idempotency_key)
+    if as_json:
+        typer.echo(text.decode())
+        return
+    members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    payload = bytes(members.pop("payload")).decode()
+    print_event({name: msgspec.json.decode(raw) for name, raw in members.items()}, payload)
+
+
+def _over_http(settings: Settings, event_id: str, idempotency_key: str) -> bytes:
+    path = event_id or f"by-idempotency-key/{quote(idempotency_key, safe='')}"
+    answer = ask(client_of(settings), "GET", f"/events/{path}")
+    return bytes(msgspec.json.decode(answer.body, type=dict[str, msgspec.Raw])["data"])
+
+
+def _from_store(settings: Settings, project: str, event_id: str, idempotency_key: str) -> bytes:
+    from headrace.app import event_text
+
+    async def work(store: Store) -> bytes | None:
+        owner = await find_project(store, project)
+        if event_id:
+            found = await store.events.get(owner.id, uuid.UUID(event_id).bytes)
+        else:
+            found = await store.events.get_by_key(owner.id, idempotency_key)
+        return None if found is None else event_text(found)
+
+    text = in_store(settings, work)
+    if text is None:
+        raise CommandFailed(f"There is no such event in project {project}.")
+    return text

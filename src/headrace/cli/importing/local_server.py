@@ -1,0 +1,108 @@
+"""A server for one import, when none runs: the same way in as for everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headrace.cli.failure import CommandFailed
+from headrace.cli.stores import ACTOR, find_project
+from headrace.config import Settings
+from headrace.domain.api_keys import IssuedKey, Scope, issue_key
+from headrace.domain.timestamps import now_us
+
+if TYPE_CHECKING:
+    from headrace.app import Headrace
+
+KEY_NAME = "import from the command line"
+#: A key that a killed import could not revoke ends by itself.
+KEY_LIFE_US = 7 * 86400 * 1_000_000
+
+
+@contextmanager
+def local_server(settings: Settings, project: str) -> Iterator[tuple[str, str]]:
+    """`(address, key)` of a server on the store of the settings, on a free port of this machine.
+
+    Raises:
+        StoreSetupError: the store is not there, or in use by a server.
+    """
+    server = _LocalServer(msgspec.structs.replace(settings, host="127.0.0.1", port=0), project)
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}", server.key
+    finally:
+        server.stop()
+
+
+class _LocalServer:
+    """Runs in a thread, so that the command can ask it like any other server."""
+
+    def __init__(self, settings: Settings, project: str) -> None:
+        self._settings = settings
+        self._project = project
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="headrace-import")
+        self.port = 0
+        self.key = ""
+
+    def start(self) -> None:
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._server.ended.set)
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _main(self) -> None:
+        import uvloop
+
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._run())
+        except BaseException as error:  # noqa: BLE001 - handed over to the thread that waits
+            self._failure = error
+        finally:
+            self._started.set()
+
+    async def _run(self) -> None:
+        from headrace.app import Headrace, open_store
+
+        self._loop = asyncio.get_running_loop()
+        store = open_store(self._settings.store, serve=True, create=False)
+        server: Headrace = Headrace(self._settings, store)
+        self._server = server
+        try:
+            issued = await self._issue_key(server)
+            await server.start()
+        except BaseException:
+            await store.close()
+            raise
+        self.port, self.key = server.port, issued.text
+        self._started.set()
+        await server.ended.wait()
+        if server.failure is None:
+            await store.projects.revoke_key(issued.key.public_id, now_us(), actor=ACTOR)
+        await server.stop()
+        if server.failure is not None:
+            raise CommandFailed(f"The store failed: {server.failure}. Look at the disk.")
+
+    async def _issue_key(self, server: Headrace) -> IssuedKey:
+        project = await find_project(server.store, self._project)
+        at_us = now_us()
+        scopes = frozenset({Scope.INGEST})
+        issued = issue_key(
+            project.id, scopes, name=KEY_NAME, now_us=at_us, expires_us=at_us + KEY_LIFE_US
+        )
+        await server.store.projects.add_key(issued.key, actor=ACTOR)
+        return issued

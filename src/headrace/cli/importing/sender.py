@@ -1,0 +1,103 @@
+"""Sends batches until every line in them is decided."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from headrace.cli.failure import CommandFailed
+from headrace.cli.http_client import Answer, Client, Unreachable, error_text
+
+#: Longest wait without any answer that decides a line.
+PATIENCE_SECONDS = 300.0
+RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.5, 15.0
+_TRY_AGAIN = frozenset({408, 429, 503})
+_HEADERS = {"Content-Type": "application/x-ndjson", "Headrace-Source": "import"}
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What the server decided about one line."""
+
+    status: int
+    code: str = ""
+    reason: str = ""
+    mismatch: bool = False
+
+
+class Sender:
+    """Sends over one client; waits as long as the server says.
+
+    Args:
+        patience_s: after so long without progress the command gives up; a later run goes on.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        patience_s: float = PATIENCE_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._patience_s = patience_s
+        self._sleep = sleep
+        self._clock = clock
+
+    def send(self, texts: list[bytes]) -> list[Decision]:
+        """One decision per text, in their order.
+
+        Raises:
+            CommandFailed: refused as a whole, or no progress for too long.
+        """
+        decisions: list[Decision | None] = [None] * len(texts)
+        give_up = self._clock() + self._patience_s
+        wait_s = RETRY_SECONDS_MIN
+        while open_ones := [i for i, found in enumerate(decisions) if found is None]:
+            told_s, problem = self._try(texts, open_ones, decisions)
+            if not problem:
+                continue
+            if any(decisions[index] is not None for index in open_ones):
+                give_up, wait_s = self._clock() + self._patience_s, RETRY_SECONDS_MIN
+            pause_s = wait_s if told_s is None else max(told_s, RETRY_SECONDS_MIN)
+            if self._clock() + pause_s > give_up:
+                raise CommandFailed(f"{problem}. Gave up; run the same command again to go on.")
+            self._sleep(pause_s)
+            wait_s = min(2 * wait_s, RETRY_SECONDS_MAX)
+        return [decision for decision in decisions if decision is not None]
+
+    def _try(
+        self, texts: list[bytes], indexes: list[int], decisions: list[Decision | None]
+    ) -> tuple[float | None, str]:
+        """Send once and note what was decided; `(wait the server asks for, problem or nothing)`."""
+        body = b"\n".join(texts[index] for index in indexes)
+        try:
+            answer = self._client.ask("POST", "/events/batch", body, headers=_HEADERS)
+        except Unreachable as error:
+            return None, str(error)
+        if answer.status in _TRY_AGAIN:
+            return answer.retry_after_s, f"{answer.status} {error_text(answer.json())}"
+        if answer.status != 200:
+            raise CommandFailed(f"{answer.status} {error_text(answer.json())}")
+        again = 0
+        for index, item in zip(indexes, _items(answer, len(indexes)), strict=True):
+            if item["status"] in _TRY_AGAIN:
+                again += 1
+            else:
+                decisions[index] = _decision(item)
+        return None, f"{again} events were put off by the server" if again else ""
+
+
+def _items(answer: Answer, count: int) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = answer.json()["data"]
+    if len(items) != count:
+        raise CommandFailed(f"The server answered {len(items)} of {count} events.")
+    return items
+
+
+def _decision(item: dict[str, Any]) -> Decision:
+    if "error" in item:
+        return Decision(item["status"], item["error"]["code"], error_text(item))
+    return Decision(item["status"], mismatch=item.get("idempotency_mismatch", False))

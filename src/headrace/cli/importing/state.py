@@ -1,0 +1,84 @@
+"""How far an import has come, kept beside the file so that the next run goes on from there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from headrace.cli.failure import usage
+
+
+class Counts(msgspec.Struct):
+    """What became of the lines so far."""
+
+    accepted: int = 0
+    #: The key was there before, here or from an earlier run.
+    deduplicated: int = 0
+    #: Of those, lines whose content is not that of the stored event.
+    mismatched: int = 0
+    rejected: int = 0
+
+    @property
+    def lines(self) -> int:
+        """Lines that are decided."""
+        return self.accepted + self.deduplicated + self.rejected
+
+
+class State(msgspec.Struct):
+    """Position after the last line that was answered; written by the import after each batch."""
+
+    #: See `lines.fingerprint`.
+    fingerprint: str
+    #: Which server or store the lines went to.
+    target: str
+    offset: int = 0
+    line: int = 0
+    #: Length of the file of rejected lines; what is past it belongs to a batch never finished.
+    rejected_bytes: int = 0
+    counts: Counts = msgspec.field(default_factory=Counts)
+
+
+class StateFile:
+    """`FILE.import-state.json`; gone once an import is through."""
+
+    def __init__(self, source: Path) -> None:
+        self.path = source.with_name(source.name + ".import-state.json")
+
+    def load(self, fresh: State) -> State:
+        """The state of an interrupted import of this very file to this very target, else `fresh`.
+
+        Raises:
+            CommandFailed: it belongs to another.
+        """
+        try:
+            found = msgspec.json.decode(self.path.read_bytes(), type=State)
+        except FileNotFoundError:
+            return fresh
+        except (OSError, msgspec.MsgspecError) as error:
+            raise usage(f"{self.path} cannot be read ({error}); --restart begins anew") from None
+        if found.fingerprint != fresh.fingerprint:
+            raise usage(
+                "The file has changed since its import was interrupted. --restart imports it as a "
+                "new file: lines without an idempotency_key of their own are then stored again."
+            )
+        if found.target != fresh.target:
+            raise usage(
+                f"The interrupted import went to {found.target}, this one goes to {fresh.target}. "
+                "Name the same target, or begin anew with --restart."
+            )
+        return found
+
+    def save(self, state: State) -> None:
+        """Replace the state in one step: a kill leaves the old one or the new one."""
+        partial = self.path.with_name(self.path.name + ".partial")
+        with partial.open("wb") as file:
+            file.write(msgspec.json.encode(state))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.path)
+
+    def remove(self) -> None:
+        """The import is through."""
+        self.path.unlink(missing_ok=True)
