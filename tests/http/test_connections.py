@@ -51,9 +51,7 @@ def test_expect_100_continue_asks_for_the_body(server: HttpServer, project: Proj
         assert connection.answer().status == 202
 
 
-def test_expect_100_continue_is_not_said_to_who_is_refused(
-    server: HttpServer, project: Project
-) -> None:
+def test_expect_100_continue_is_not_said_to_who_is_refused(server: HttpServer) -> None:
     head = head_of("POST", "/events", headers={"Expect": "100-continue"}, length=len(EVENT))
     with Connection(server.port) as connection:
         connection.send(head)

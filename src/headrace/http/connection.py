@@ -39,6 +39,8 @@ UNREAD_SECONDS_MAX = 30.0
 UNCOUNTED_BYTES_MAX = 16 * 1024
 
 _IDLE, _HEAD, _BODY, _CLOSING = range(4)
+#: Stays below zero whatever one segment adds.
+_COUNTED = -(1 << 40)
 
 
 class Plan(Protocol):
@@ -246,8 +248,9 @@ class Connection(asyncio.Protocol):
         if stage == _HEAD and completed == self._completed:
             self._head_grew(len(data))
         elif stage == _BODY and self._chunked:
-            self._uncounted_bytes += len(data)
-            if self._uncounted_bytes > UNCOUNTED_BYTES_MAX and self._chunk_body_bytes < 0:
+            # Below zero: there was a piece of body in it.
+            self._uncounted_bytes = max(0, self._uncounted_bytes + len(data))
+            if self._uncounted_bytes > UNCOUNTED_BYTES_MAX:
                 self._refuse(_headers_too_large())
             else:
                 self._check_chunk(data)
@@ -372,14 +375,14 @@ class Connection(asyncio.Protocol):
 
     def on_chunk_header(self) -> None:
         self._chunk_body_bytes = 0
-        self._uncounted_bytes = 0
+        self._uncounted_bytes = _COUNTED
 
     def on_chunk_complete(self) -> None:
         self._chunk_body_bytes = -1
 
     def on_body(self, body: bytes) -> None:
         if self._chunked:
-            self._uncounted_bytes = 0
+            self._uncounted_bytes = _COUNTED
             # Once looked at it stays below zero until the next chunk begins.
             if self._chunk_body_bytes >= 0:
                 self._chunk_body_bytes += len(body)
