@@ -24,5 +24,7 @@ EVENT_FAILED = "event.failed"
 WORKER_STARTED = "worker.started"
 WORKER_STOPPED = "worker.stopped"
 WORKER_DIED = "worker.died"
+DELIVERIES_RESCUED = "deliveries.rescued"
+DELIVERY_DROPPED = "delivery.dropped"
 
 ALL = tuple(value for name, value in sorted(globals().items()) if name.isupper())

@@ -1,0 +1,171 @@
+"""Which waiting deliveries go next: projects take turns, and in each of them its subscribers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+#: Subscribers without a delivery on its way that are remembered; past it the eldest is forgotten.
+REMEMBERED_MAX = 10_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnLimits:
+    """How many deliveries may be on their way at a time."""
+
+    total: int = 128
+    #: Of those, kept for subscribers that have none on its way: slow ones cannot take them all.
+    reserved: int = 32
+    #: One subscriber's share begins with this many, and grows by one with each success...
+    share_first: int = 2
+    #: ...up to this.
+    share_max: int = 8
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """Due deliveries of one subscriber and project."""
+
+    subscriber_id: str
+    project_id: int
+    due: int
+    #: Whether only one may go, to see whether the subscriber is back.
+    probe: bool
+
+
+class _Share:
+    __slots__ = ("on_way", "served", "width")
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.on_way = 0
+        #: Place in the order of being served; small: long ago.
+        self.served = 0
+
+
+class Turns:
+    """Knows what is on its way, and deals out what is free."""
+
+    def __init__(self, limits: TurnLimits) -> None:
+        self._limits = limits
+        self._shares: dict[str, _Share] = {}
+        self._projects: dict[int, int] = {}
+        self._projects_served: dict[int, int] = {}
+        self._clock = 0
+        self.on_way = 0
+
+    @property
+    def free(self) -> int:
+        """How many more may go now."""
+        return self._limits.total - self.on_way
+
+    def began(self, subscriber_id: str, project_id: int) -> None:
+        """A delivery is on its way."""
+        self._clock += 1
+        share = self._share(subscriber_id)
+        share.on_way += 1
+        share.served = self._clock
+        self._projects[project_id] = self._projects.get(project_id, 0) + 1
+        self._projects_served.pop(project_id, None)
+        self._projects_served[project_id] = self._clock
+        if len(self._projects_served) > REMEMBERED_MAX:
+            del self._projects_served[next(iter(self._projects_served))]
+        self.on_way += 1
+
+    def ended(self, subscriber_id: str, project_id: int) -> None:
+        """Its way has ended, however."""
+        self._share(subscriber_id).on_way -= 1
+        self._projects[project_id] -= 1
+        if not self._projects[project_id]:
+            del self._projects[project_id]
+        self.on_way -= 1
+
+    def succeeded(self, subscriber_id: str) -> None:
+        """The subscriber took one: its share grows."""
+        share = self._share(subscriber_id)
+        share.width = min(share.width + 1, self._limits.share_max)
+
+    def failed(self, subscriber_id: str) -> None:
+        """The subscriber is in trouble: one at a time, until it takes one."""
+        self._share(subscriber_id).width = 1
+
+    def _share(self, subscriber_id: str) -> _Share:
+        share = self._shares.get(subscriber_id)
+        if share is None:
+            if len(self._shares) >= REMEMBERED_MAX:
+                self._forget_one()
+            share = self._shares[subscriber_id] = _Share(self._limits.share_first)
+        return share
+
+    def _forget_one(self) -> None:
+        idle = next((name for name, share in self._shares.items() if not share.on_way), None)
+        if idle is not None:
+            del self._shares[idle]
+
+    def deal(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, int]]:
+        """Deal the free places out, one by one.
+
+        Each goes to the project that has the fewest on their way, and in it to the subscriber that
+        has the fewest; of equals to the one that was served longest ago.
+
+        Returns:
+            Candidates that get any, in the order of their first, with how many.
+        """
+        dealing = _Dealing(self, candidates)
+        for free in range(self.free, 0, -1):
+            if not dealing.one(only_idle=free <= self._limits.reserved):
+                break
+        return dealing.result()
+
+    def on_way_of(self, subscriber_id: str) -> tuple[int, int, int]:
+        """Of a subscriber: how many are on their way, how many may be, and when it was served."""
+        share = self._shares.get(subscriber_id)
+        if share is None:
+            return 0, self._limits.share_first, 0
+        return share.on_way, share.width, share.served
+
+    def on_way_of_project(self, project_id: int) -> tuple[int, int]:
+        """Of a project: how many are on their way, and when it was served."""
+        return self._projects.get(project_id, 0), self._projects_served.get(project_id, 0)
+
+
+class _Dealing:
+    """One deal: what is given out counts as on its way at once."""
+
+    def __init__(self, turns: Turns, candidates: Sequence[Candidate]) -> None:
+        self._given: dict[Candidate, int] = {}
+        self._lines: dict[int, list[Candidate]] = {}
+        for candidate in candidates:
+            self._lines.setdefault(candidate.project_id, []).append(candidate)
+        self._projects = {project: turns.on_way_of_project(project) for project in self._lines}
+        self._shares = {c.subscriber_id: turns.on_way_of(c.subscriber_id) for c in candidates}
+
+    def one(self, *, only_idle: bool) -> bool:
+        """Give one place away; False when nobody can take it."""
+        for project in sorted(self._lines, key=self._projects.__getitem__):
+            lines = [line for line in self._lines[project] if self._may(line, only_idle=only_idle)]
+            if lines:
+                self._give(min(lines, key=self._rank))
+                return True
+        return False
+
+    def _may(self, line: Candidate, *, only_idle: bool) -> bool:
+        on_way, width, _ = self._shares[line.subscriber_id]
+        if line.probe or only_idle:
+            width = 1
+        return on_way < width and self._given.get(line, 0) < line.due
+
+    def _rank(self, line: Candidate) -> tuple[int, int]:
+        on_way, _, served = self._shares[line.subscriber_id]
+        return on_way, served
+
+    def _give(self, line: Candidate) -> None:
+        self._given[line] = self._given.get(line, 0) + 1
+        on_way, width, served = self._shares[line.subscriber_id]
+        self._shares[line.subscriber_id] = (on_way + 1, width, served)
+        on_way, served = self._projects[line.project_id]
+        self._projects[line.project_id] = (on_way + 1, served)
+
+    def result(self) -> list[tuple[Candidate, int]]:
+        return list(self._given.items())
