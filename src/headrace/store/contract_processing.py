@@ -197,6 +197,10 @@ class ProcessingStore(Protocol):
         """`(version, rules)` of all projects; the version changes with every subscriber."""
         ...
 
+    def lock_waits(self) -> int:
+        """How often this process found the store taken by another one: a sign to leave room."""
+        ...
+
     async def stats(self) -> WorkStats:
         """What waits now. Counting stops at 100,000."""
         ...

@@ -54,15 +54,18 @@ def check_version() -> None:
         raise StoreSetupError(message)
 
 
-class _BusyHandler:
+class BusyHandler:
     """Waits for another process's write lock in short naps."""
 
     def __init__(self) -> None:
+        #: How often the lock was found taken.
+        self.waits = 0
         self._deadline = 0.0
 
     def __call__(self, calls: int) -> bool:
         now = time.monotonic()
         if calls == 0:
+            self.waits += 1
             self._deadline = now + BUSY_SECONDS_MAX
         time.sleep(_BUSY_NAP_SECONDS)
         return now < self._deadline
@@ -72,7 +75,7 @@ def open_writer(path: str) -> apsw.Connection:
     """The one connection of a process that writes and checkpoints."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(path, flags=flags)
-    connection.set_busy_handler(_BusyHandler())
+    connection.set_busy_handler(BusyHandler())
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
     # Checkpoints are ours: made between commits, never inside one that a caller waits for.
@@ -87,7 +90,7 @@ def open_writer(path: str) -> apsw.Connection:
 def open_reader(path: str) -> apsw.Connection:
     """A connection that can only read."""
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.set_busy_handler(_BusyHandler())
+    connection.set_busy_handler(BusyHandler())
     connection.pragma("query_only", True)
     connection.pragma("cache_size", -READER_CACHE_KIB)
     connection.wal_autocheckpoint(0)

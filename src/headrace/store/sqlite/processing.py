@@ -151,6 +151,9 @@ class SqliteProcessing:
     async def subscriber_rules(self) -> tuple[int, Sequence[SubscriberRule]]:
         return await self._readers.run(_subscriber_rules)
 
+    def lock_waits(self) -> int:
+        return self._writer.busy.waits
+
     async def stats(self) -> WorkStats:
         def read(connection: apsw.Connection) -> WorkStats:
             def count(table: str) -> int:

@@ -29,7 +29,7 @@ from headrace.store.contract import (
     StoreRowError,
 )
 from headrace.store.sqlite.accept import EXACT_SIZES, insert_batch, settle_repeats
-from headrace.store.sqlite.connection import ROW_ERRORS, store_error
+from headrace.store.sqlite.connection import ROW_ERRORS, BusyHandler, store_error
 
 T = TypeVar("T")
 
@@ -72,6 +72,9 @@ class Writer:
 
     def __init__(self, connection: apsw.Connection, on_full: Callable[[], None]) -> None:
         self._on_full = on_full
+        #: Waits for the write lock while another process has it.
+        self.busy = BusyHandler()
+        connection.set_busy_handler(self.busy)
         self.stats = CommitStats()
         self._connection = connection
         self._wake = threading.Event()
