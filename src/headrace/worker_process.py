@@ -19,6 +19,7 @@ from headrace.domain.processes import own_name
 from headrace.domain.timestamps import now_us
 from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
 from headrace.pipeline.processor import Processor
+from headrace.pipeline.replayer import Replayer
 from headrace.pipeline.rules_cache import RulesCache
 from headrace.store.contract import Store, StoreError
 
@@ -63,7 +64,8 @@ class WorkerProcess:
             clock_us=now_us,
             rng=rng,
         )
-        self._begin(rules, self.processor)
+        replayer = Replayer(store.replays, store.processing, owner=own_name(), clock_us=now_us)
+        self._begin(rules, self.processor, replayer)
         _log.info(WORKER_STARTED, store=self._settings.store)
 
     def _begin(self, *loops: Loop) -> None:

@@ -9,7 +9,17 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from headrace.domain.errors import ApiError, ErrorCode
-from headrace.http import admin_policies, contacts, docs, events, health, rejections
+from headrace.http import (
+    admin_policies,
+    contacts,
+    dead_letters,
+    docs,
+    events,
+    health,
+    rejections,
+    replays,
+    trace,
+)
 from headrace.http.asgi import WENT_WRONG
 from headrace.http.refusals import Refusals
 from headrace.http.resource import resource
@@ -25,6 +35,7 @@ ROUTES = (
     Route("/events/validate", validate, methods=["POST"]),
     Route("/events/by-idempotency-key/{key:path}", events.get_by_key, methods=["GET"]),
     Route("/events/{id}", events.get_event, methods=["GET"]),
+    Route("/events/{id}/trace", trace.get_trace, methods=["GET"]),
     Route("/rejections", rejections.list_rejections, methods=["GET"]),
     resource("/contacts", get=contacts.list_contacts, post=contacts.create_contact),
     resource(
@@ -33,6 +44,14 @@ ROUTES = (
         patch=contacts.patch_contact,
         delete=contacts.delete_contact,
     ),
+    resource("/dead-letters", get=dead_letters.list_dead_letters),
+    resource("/dead-letters/groups", get=dead_letters.list_groups),
+    resource("/dead-letters/replay", post=replays.replay_many),
+    resource("/dead-letters/{id}/replay", post=dead_letters.replay_one),
+    resource("/dead-letters/{id}/discard", post=dead_letters.discard_one),
+    resource("/replays", get=replays.list_replays),
+    resource("/replays/{id}", get=replays.get_replay),
+    resource("/replays/{id}/stop", post=replays.stop_replay),
     resource("/admin/projects", get=admin_policies.list_projects),
     resource(
         "/admin/projects/{id}/policies",

@@ -14,7 +14,7 @@ from headrace import __version__
 from headrace.domain import event_fields
 from headrace.domain.errors import ErrorCode
 from headrace.domain.event_types import EventInput
-from headrace.http import openapi_admin, openapi_contacts
+from headrace.http import openapi_admin, openapi_contacts, openapi_dead_letters
 from headrace.http.answers import Accepted, Deduplicated, Event, RejectionShown
 from headrace.http.ingest_batch import EVENTS_MAX, BatchAnswer, BatchInput
 from headrace.http.openapi_parts import (
@@ -40,6 +40,7 @@ _TYPES = (
     RejectionShown,
     ErrorBody,
     *openapi_contacts.TYPES,
+    *openapi_dead_letters.TYPES,
     *openapi_admin.TYPES,
 )
 _NULLABLE = ("contact_id", "external_id", "email", "payload", "occurred_at", "idempotency_key")
@@ -115,6 +116,7 @@ def _schemas() -> dict[str, Any]:
     schemas["Item"]["properties"]["data"] = {"oneOf": one_of}
     schemas["Event"]["properties"]["payload"] = {"type": "object"}
     openapi_contacts.refine(schemas)
+    openapi_dead_letters.refine(schemas)
     openapi_admin.refine(schemas)
     return schemas
 
@@ -153,6 +155,7 @@ def _paths() -> dict[str, Any]:
             "get": listing("List refused requests", "listRejections", "RejectionShown", [])
         },
         **openapi_contacts.paths(),
+        **openapi_dead_letters.paths(),
         **openapi_admin.paths(),
         **_public_paths(),
     }

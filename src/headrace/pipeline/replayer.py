@@ -8,9 +8,10 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
+from headrace.domain.dead_letters import PER_SECOND_MAX
 from headrace.observability.events import LOOP_FAILED
 from headrace.store.contract import StoreError
-from headrace.store.contract_dead_letters import PER_SECOND_MAX, Replay, ReplayStore
+from headrace.store.contract_dead_letters import Replay, ReplayStore
 from headrace.store.contract_processing import ProcessingStore
 
 #: One worker at a time has it, else each would add its own rate.

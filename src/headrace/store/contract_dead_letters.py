@@ -25,8 +25,6 @@ SAMPLE_MAX = 10
 RUNNING_MAX = 10
 #: Ended replays of one project that are remembered.
 REPLAYS_KEPT = 1000
-PER_SECOND_DEFAULT = 100
-PER_SECOND_MAX = 1000
 
 
 class DeadLetterKind(StrEnum):

@@ -1,0 +1,186 @@
+"""`/dead-letters`: what failed for good, and what is to become of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain.dead_letters import FILTERS, check_filter, read_reason
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.event_problems import read_object
+from headrace.domain.ids import uuid_text
+from headrace.domain.members import Members
+from headrace.domain.timestamps import to_text
+from headrace.http.context import context_of, json_response
+from headrace.http.events import not_found, read_uuid
+from headrace.http.head import parse_query
+from headrace.http.media import read_json_body
+from headrace.http.query import PAGE, page_limit
+from headrace.store.contract_dead_letters import (
+    Closed,
+    Closing,
+    DeadLetter,
+    DeadLetterFilter,
+    DeadLetterGroup,
+)
+
+KindName = Literal["processing", "delivery"]
+
+
+class DeadLetterShown(msgspec.Struct, kw_only=True):
+    """An event or delivery whose attempts are used up or whose error is permanent."""
+
+    id: str
+    event_id: str
+    event: str
+    kind: KindName
+    #: Null when processing failed.
+    subscriber_id: str | None
+    cause: str
+    error: str
+    attempts: int
+    first_failed_at: str
+    dead_lettered_at: str
+
+
+class DeadLetterGroupShown(msgspec.Struct, kw_only=True):
+    """Open dead letters that failed alike."""
+
+    kind: KindName
+    subscriber_id: str | None
+    cause: str
+    event: str
+    count: int
+    first_dead_lettered_at: str
+    last_dead_lettered_at: str
+
+
+class DiscardInput(msgspec.Struct):
+    """Body of a discard."""
+
+    reason: str
+
+
+_REFUSED = {
+    Closing.CLOSED_BEFORE: "This dead letter was replayed or discarded before.",
+    Closing.NOTHING_TO_REPLAY: "What failed does not wait for a replay.",
+    Closing.SUBSCRIBER_DELETED: "The subscriber was deleted; nobody would get the delivery.",
+    Closing.SUBSCRIBER_DISABLED: "The subscriber is disabled; enable it first.",
+}
+
+
+def dead_letter_shown(dead_letter: DeadLetter) -> DeadLetterShown:
+    """A dead letter as the API shows it."""
+    return DeadLetterShown(
+        id=dead_letter.id,
+        event_id=uuid_text(dead_letter.event_id),
+        event=dead_letter.event,
+        kind=dead_letter.kind.value,
+        subscriber_id=dead_letter.subscriber_id,
+        cause=dead_letter.cause,
+        error=dead_letter.error,
+        attempts=dead_letter.attempts,
+        first_failed_at=to_text(dead_letter.first_failed_us),
+        dead_lettered_at=to_text(dead_letter.dead_lettered_us),
+    )
+
+
+def _group_shown(group: DeadLetterGroup) -> DeadLetterGroupShown:
+    return DeadLetterGroupShown(
+        kind=group.kind.value,
+        subscriber_id=group.subscriber_id,
+        cause=group.cause,
+        event=group.event,
+        count=group.count,
+        first_dead_lettered_at=to_text(group.first_us),
+        last_dead_lettered_at=to_text(group.last_us),
+    )
+
+
+def filter_of(values: dict[str, str]) -> DeadLetterFilter:
+    """The filter of checked values."""
+    return msgspec.convert(values, DeadLetterFilter)
+
+
+def _list_query(request: Request) -> tuple[dict[str, str], int, DeadLetterFilter]:
+    query = parse_query(request.scope["query_string"], (*FILTERS, *PAGE))
+    return query, page_limit(query), filter_of(check_filter(query))
+
+
+async def list_dead_letters(request: Request) -> Response:
+    """`GET /dead-letters`: open ones, newest first."""
+    context = context_of(request)
+    query, limit, wanted = _list_query(request)
+    project_id = context.principal.project.id
+    scope = f"dead-letters {project_id} {msgspec.json.encode(wanted).decode()}"
+    cursors = context.services.cursors
+    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
+    page = await context.services.store.dead_letters.list(
+        project_id, wanted, before=before, limit=limit
+    )
+    following = None if page.next_before is None else cursors.make(page.next_before, scope)
+    shown = [dead_letter_shown(dead_letter) for dead_letter in page.dead_letters]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+async def list_groups(request: Request) -> Response:
+    """`GET /dead-letters/groups`: the most frequent first. Counted anew for every page."""
+    context = context_of(request)
+    query, limit, wanted = _list_query(request)
+    project_id = context.principal.project.id
+    scope = f"dead-letter groups {project_id} {msgspec.json.encode(wanted).decode()}"
+    cursors = context.services.cursors
+    start = cursors.read(query["cursor"], scope) if "cursor" in query else 0
+    groups = await context.services.store.dead_letters.groups(project_id, wanted)
+    end = start + limit
+    following = cursors.make(end, scope) if end < len(groups) else None
+    shown = [_group_shown(group) for group in groups[start:end]]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+async def replay_one(request: Request) -> Response:
+    """`POST /dead-letters/{id}/replay`: only what failed is run again."""
+    context, dead_letter_id = context_of(request), _id(request)
+    await refuse_members(request)
+    services, principal = context.services, context.principal
+    closed = await services.store.dead_letters.replay(
+        principal.project.id, dead_letter_id, services.clock_us(), actor=principal.key_id
+    )
+    return _closed(closed)
+
+
+async def discard_one(request: Request) -> Response:
+    """`POST /dead-letters/{id}/discard`: what failed stays as it is."""
+    context, dead_letter_id = context_of(request), _id(request)
+    reason = read_reason(await read_json_body(request))
+    services, principal = context.services, context.principal
+    closed = await services.store.dead_letters.discard(
+        principal.project.id, dead_letter_id, reason, services.clock_us(), actor=principal.key_id
+    )
+    return _closed(closed)
+
+
+async def refuse_members(request: Request) -> None:
+    """Let a body that says nothing pass: none at all, or `{}`.
+
+    Raises:
+        ApiError: it says something, which nobody would act on.
+    """
+    if await request.body():
+        Members(read_object(await read_json_body(request)), (), "this request").raise_if_any()
+
+
+def _id(request: Request) -> str:
+    parse_query(request.scope["query_string"], ())
+    return uuid_text(read_uuid(request.path_params["id"]))
+
+
+def _closed(closed: Closed) -> Response:
+    if closed.closing in _REFUSED:
+        raise ApiError(ErrorCode.CONFLICT, _REFUSED[closed.closing])
+    if closed.dead_letter is None:
+        raise not_found()
+    return json_response({"data": dead_letter_shown(closed.dead_letter)})
