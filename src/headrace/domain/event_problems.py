@@ -32,6 +32,8 @@ from headrace.domain.json_text import (
 
 #: A request with thousands of unknown members is answered with the first of them.
 PROBLEMS_MAX = 50
+#: Of those, how many are compared with all known members to find the one that was meant.
+HINTS_MAX = 3
 
 
 class _PayloadOnly(msgspec.Struct):
@@ -169,11 +171,11 @@ class _Check:
 
 
 def _unknown_members(members: dict[str, Any], check: _Check) -> None:
-    for name in members:
-        if name not in MEMBERS:
-            nearest = nearest_member(name)
-            hint = f"; did you mean {nearest}?" if nearest else ""
-            check.add(echo(name), f"is not a member of an event{hint}")
+    unknown = [name for name in members if name not in MEMBERS]
+    for number, name in enumerate(unknown[:PROBLEMS_MAX]):
+        nearest = nearest_member(name) if number < HINTS_MAX else None
+        hint = f"; did you mean {nearest}?" if nearest else ""
+        check.add(echo(name), f"is not a member of an event{hint}")
 
 
 def _key_of_header(key: str | None, header_key: str | None, check: _Check) -> str | None:

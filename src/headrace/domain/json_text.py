@@ -29,7 +29,11 @@ def deeper_than(text: bytes, limit: int) -> bool:
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(text.split(b'"')[::2]).translate(_ONE_KIND, _NOT_BRACKETS)
+    too_deep = b"(" * (limit + 1)
     for _ in range(limit):
+        # Seen at once, and without all the rounds on a text that never gets much shorter.
+        if too_deep in brackets:
+            return True
         shorter = brackets.replace(b"()", b"")
         if len(shorter) == len(brackets):
             break

@@ -12,6 +12,8 @@ from headrace.domain.errors import ApiError, ErrorCode
 
 ENCODINGS = ("identity", "gzip", "zstd")
 _PIECE_BYTES = 64 * 1024
+#: Members or frames in a row. Each costs a copy of what follows it, so thousands would be slow.
+_MEMBERS_MAX = 128
 #: 8 MiB, the largest window that every implementation must support (RFC 8878, 3.1.1.1.2).
 _WINDOW_LOG_MAX = 23
 
@@ -36,13 +38,15 @@ def unpack(body: bytes, encoding: str, bytes_max: int) -> bytes:
         return body
     result = bytearray()
     try:
-        while True:
+        for _ in range(_MEMBERS_MAX):
             body = _unpack_one(body, _gzip if encoding == "gzip" else _zstd, result, bytes_max)
             if not body:
                 return bytes(result)
     except (zlib.error, zstd.ZstdError, EOFError):
         message = f"The body is not valid {encoding}."
         raise ApiError(ErrorCode.MALFORMED_REQUEST, message) from None
+    message = f"The body has more than {_MEMBERS_MAX} {encoding} members in a row."
+    raise ApiError(ErrorCode.MALFORMED_REQUEST, message)
 
 
 def _unpack_one(

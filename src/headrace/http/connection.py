@@ -14,11 +14,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 import httptools
+import structlog
 
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http.body import too_large
 from headrace.http.head import Head, malformed
 from headrace.http.wire import error_body, error_headers, json_answer
+from headrace.observability.events import REQUEST_FAILED
 
 HEADER_BYTES_MAX = 16 * 1024
 HEADERS_MAX = 100
@@ -41,6 +43,8 @@ UNCOUNTED_BYTES_MAX = 16 * 1024
 _IDLE, _HEAD, _BODY, _CLOSING = range(4)
 #: Stays below zero whatever one segment adds.
 _COUNTED = -(1 << 40)
+
+_log = structlog.get_logger()
 
 
 class Plan(Protocol):
@@ -265,7 +269,8 @@ class Connection(asyncio.Protocol):
             if isinstance(refusal, ApiError):
                 self._refuse(refusal)
             elif not isinstance(refusal, _EndedError):
-                raise
+                _log.error(REQUEST_FAILED, error=type(refusal).__name__, exc_info=refusal)
+                self._refuse(ApiError(ErrorCode.INTERNAL, "Something went wrong on our side."))
         except httptools.HttpParserUpgrade as upgrade:
             self._go_on_without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:

@@ -13,6 +13,7 @@ from headrace.domain.event_draft import decode_draft
 from headrace.domain.event_problems import read_object
 from headrace.domain.event_types import Draft, DraftLimits
 from headrace.domain.events import Source
+from headrace.domain.json_text import Number
 from headrace.http.answers import accepted, deduplicated
 from headrace.http.body import unpack
 from headrace.http.connection import Exchange
@@ -106,9 +107,8 @@ class BatchIngest:
             raise invalid(FieldProblem("Idempotency-Key", problem))
         texts = split_lines(body) if self._ndjson else split_array(body)
         if not 1 <= len(texts) <= EVENTS_MAX:
-            raise invalid(
-                FieldProblem("events", f"must be 1 to {EVENTS_MAX} events, got {len(texts)}")
-            )
+            got = "more" if texts else "none"
+            raise invalid(FieldProblem("events", f"must be 1 to {EVENTS_MAX} events, got {got}"))
         return texts
 
     def _check_room(self, count: int) -> None:
@@ -176,13 +176,16 @@ _decode = msgspec.json.Decoder(BatchInput).decode
 
 
 def split_array(body: bytes) -> list[bytes]:
-    """The texts of `{"events": […]}`.
+    """The texts of `{"events": […]}`; of too many only one more than are allowed.
 
     Raises:
         ApiError: 400 or 422 about the body as a whole.
     """
     try:
-        texts = [bytes(text) for text in _decode(body).events]
+        events = _decode(body).events
+        if len(events) > EVENTS_MAX:
+            return [bytes(text) for text in events[: EVENTS_MAX + 1]]
+        texts = [bytes(text) for text in events]
         # One member and its list: whatever else is said outside the events is a second member.
         outside = body.count(b'"') - sum(text.count(b'"') for text in texts)
         if outside == 2:
@@ -214,10 +217,11 @@ def _slice_elements(text: str) -> list[bytes]:
     """
     start = _ARRAY_START.match(text)
     assert start is not None  # the caller has parsed it: one member, a list
-    scanner = json.JSONDecoder()
-    elements = []
+    # Numbers as text: thousands of digits are nothing to be computed with.
+    scanner = json.JSONDecoder(parse_int=Number, parse_float=Number)
+    elements: list[bytes] = []
     position = _BETWEEN.match(text, start.end()).end()  # type: ignore[union-attr]
-    while text[position] != "]":
+    while text[position] != "]" and len(elements) <= EVENTS_MAX:
         _, end = scanner.raw_decode(text, position)
         elements.append(text[position:end].encode())
         position = _BETWEEN.match(text, end).end()  # type: ignore[union-attr]
