@@ -51,7 +51,7 @@ STOP_SECONDS_MAX = 10.0
 DRAIN_SECONDS_MAX = 7.0
 
 #: What a supervised worker is told of the server's settings.
-WORKER_SETTINGS = ("store", "log_level", "log_format")
+WORKER_SETTINGS = ("store", "handlers", "webhook_allow_networks", "log_level", "log_format")
 
 _log = structlog.get_logger()
 
@@ -127,6 +127,8 @@ class Headrace:
         #: Set when the process must end; `failure` says why, None for an orderly stop.
         self.ended = asyncio.Event()
         self.failure: StoreFailedError | None = None
+        #: Set when the worker ended by a wrong setting, which it has told.
+        self.worker_unusable = False
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -180,6 +182,7 @@ class Headrace:
         ]
         self._tasks.append(asyncio.create_task(access.keep_fresh(), name="AccessCache"))
         if self._supervisor is not None:
+            self._supervisor.on_unusable = self._worker_unusable
             self._tasks.append(asyncio.create_task(self._supervisor.run(), name="WorkerSupervisor"))
         # What exists now lives as long as the process: the collector need not walk it again.
         gc.collect()
@@ -194,6 +197,10 @@ class Headrace:
         self._live.publish(batch)
         if self._supervisor is not None:
             self._supervisor.nudge(batch)
+
+    def _worker_unusable(self) -> None:
+        self.worker_unusable = True
+        self.ended.set()
 
     def _store_failed(self, error: StoreFailedError) -> None:
         def end() -> None:

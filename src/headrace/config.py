@@ -39,6 +39,18 @@ SETTINGS = (
     ),
     Setting("log_level", str, "info", "Least severe log lines shown: debug, info, warning, error."),
     Setting("log_format", str, "auto", "json, console, or auto: console at a terminal."),
+    Setting(
+        "handlers",
+        str,
+        "",
+        "Modules with Python handlers, dotted names separated by commas.",
+    ),
+    Setting(
+        "webhook_allow_networks",
+        str,
+        "",
+        "Private networks that webhooks may call, such as 127.0.0.0/8,10.1.0.0/16.",
+    ),
     Setting("url", str, "http://127.0.0.1:8080", "Server that send, import, export and tail use."),
     Setting("key", str, "", "API key that those commands use."),
 )
@@ -56,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     disk_free_min_bytes: int
     log_level: str
     log_format: str
+    handlers: str
+    webhook_allow_networks: str
     url: str
     key: str
 

@@ -10,22 +10,54 @@ import asyncio
 import contextlib
 import os
 import random
+from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from headrace.config import Settings
+from headrace.delivery.contract import AttemptOutcome, Delivery, Transport
+from headrace.delivery.handlers import registered
+from headrace.delivery.handlers.loading import load_handlers
+from headrace.delivery.handlers.transport import HandlerTransport
+from headrace.delivery.webhook.addresses import Network, parse_networks
 from headrace.domain.processes import own_name
 from headrace.domain.timestamps import now_us
 from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
+from headrace.pipeline.deliverer import Deliverer, Transports
 from headrace.pipeline.processor import Processor
 from headrace.pipeline.replayer import Replayer
 from headrace.pipeline.rules_cache import RulesCache
 from headrace.store.contract import Store, StoreError
+from headrace.store.contract_delivery import LoadedHandler
 
 STOP_SECONDS_MAX = 5.0
 
 _log = structlog.get_logger()
+
+
+class LazyWebhooks:
+    """The webhook transport, made at its first attempt.
+
+    Many stores have no webhooks, and the client's library is a third of an idle worker's memory.
+    """
+
+    def __init__(self, allowed: tuple[Network, ...]) -> None:
+        self._allowed = allowed
+        self._transport: Transport | None = None
+
+    async def attempt(self, delivery: Delivery) -> AttemptOutcome:
+        """See `headrace.delivery.contract.Transport`."""
+        if self._transport is None:
+            from headrace.delivery.webhook.transport import WebhookTransport  # noqa: PLC0415
+
+            self._transport = WebhookTransport(allowed=self._allowed)
+        return await self._transport.attempt(delivery)
+
+    async def close(self) -> None:
+        """See `headrace.delivery.contract.Transport`."""
+        if self._transport is not None:
+            await self._transport.close()
 
 
 class Loop(Protocol):
@@ -46,12 +78,15 @@ class WorkerProcess:
         self._store = store
         self._nudged = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._transports: list[Transport] = []
 
     async def start(self) -> None:
         """Start every loop.
 
         Raises:
             StoreError: the store cannot be read.
+            HandlersNotLoadedError: a module of handlers cannot be used.
+            ValueError: the networks that webhooks may call are not networks.
         """
         store, rng = self._store, random.SystemRandom()
         rules = RulesCache(store.projects, store.processing)
@@ -65,8 +100,32 @@ class WorkerProcess:
             rng=rng,
         )
         replayer = Replayer(store.replays, store.processing, owner=own_name(), clock_us=now_us)
-        self._begin(rules, self.processor, replayer)
+        self.deliverer = await self._make_deliverer(rules, rng)
+        self.processor.on_deliveries = self.deliverer.wake
+        self._begin(rules, self.processor, self.deliverer, replayer)
         _log.info(WORKER_STARTED, store=self._settings.store)
+
+    async def _make_deliverer(self, rules: RulesCache, rng: random.Random) -> Deliverer:
+        settings, store = self._settings, self._store
+        modules = [name.strip() for name in settings.handlers.split(",") if name.strip()]
+        registry = load_handlers(modules, Path.cwd()) if modules else registered
+        loaded = [LoadedHandler(handler.name, handler.patterns) for handler in registry]
+        webhooks = LazyWebhooks(parse_networks(settings.webhook_allow_networks))
+        handlers = HandlerTransport(registry)
+        self._transports = [webhooks, handlers]
+        deliverer = Deliverer(
+            store.deliveries,
+            store.subscribers,
+            Transports(webhooks=webhooks, handlers=handlers, loaded=loaded),
+            owner=own_name(),
+            policies_of=rules.policies_of,
+            clock_us=now_us,
+            rng=rng,
+        )
+        # Before anything is processed, so that no event is fanned out without the handlers.
+        await deliverer.announce()
+        await rules.refresh()
+        return deliverer
 
     def _begin(self, *loops: Loop) -> None:
         for loop in loops:
@@ -77,7 +136,7 @@ class WorkerProcess:
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         # Loops wait errors out, so an end by itself is a fault: better a fresh process than a
         # worker that does half of its duties.
-        if not task.cancelled():
+        if not task.cancelled() and not self.ended.is_set():
             self.failed = True
             _log.error(WORKER_STOPPED, loop=task.get_name(), error=repr(task.exception()))
             self.ended.set()
@@ -94,10 +153,15 @@ class WorkerProcess:
 
     async def stop(self) -> None:
         """End the loops, give back what is claimed, close the store."""
+        with contextlib.suppress(StoreError):
+            if self._tasks:
+                await self.deliverer.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(StoreError):
             await self.processor.stop()
+        for transport in self._transports:
+            await transport.close()
         await self._store.close()
         _log.info(WORKER_STOPPED)

@@ -12,7 +12,7 @@ import typer
 
 from headrace.cli.failure import CommandFailed, usage
 from headrace.cli.output import AsJson, print_json
-from headrace.cli.settings import SERVER, with_settings
+from headrace.cli.settings import SERVE, SERVER, with_settings
 from headrace.config import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SIGNALLED = 128
 
 
-@with_settings(*SERVER)
+@with_settings(*SERVE)
 def serve(settings: Settings, as_json: AsJson = False) -> None:
     """Run everything: API, and all that happens to events after it.
 
@@ -75,6 +75,8 @@ async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
     await server.ended.wait()
     _limit_the_stop()
     await server.stop()
+    if server.worker_unusable:
+        raise usage("The worker cannot start; its message is above.")
     if server.failure is not None:
         raise CommandFailed(
             f"The store failed and the server stopped: {server.failure}. "

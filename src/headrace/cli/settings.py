@@ -13,8 +13,17 @@ from headrace.config import SETTINGS, Setting, Settings, load_settings, variable
 
 #: Settings by what a command does.
 STORE = ("store",)
-SERVER = ("host", "port", "store", "disk_free_min_bytes", "log_level", "log_format")
-WORKER = ("store", "log_level", "log_format")
+SERVER = (
+    "host",
+    "port",
+    "store",
+    "disk_free_min_bytes",
+    "webhook_allow_networks",
+    "log_level",
+    "log_format",
+)
+SERVE = (*SERVER, "handlers")
+WORKER = ("store", "handlers", "webhook_allow_networks", "log_level", "log_format")
 CLIENT = ("url", "key")
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

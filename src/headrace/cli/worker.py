@@ -38,6 +38,7 @@ def worker(
 
 async def _run(settings: Settings, *, supervised: bool) -> None:
     from headrace.app import open_store
+    from headrace.delivery.handlers.loading import HandlersNotLoadedError
     from headrace.worker_process import WorkerProcess
 
     process = WorkerProcess(settings, open_store(settings.store, serve=False, create=False))
@@ -49,7 +50,11 @@ async def _run(settings: Settings, *, supervised: bool) -> None:
             signal.signal(number, signal.SIG_IGN)
         else:
             loop.add_signal_handler(number, process.ended.set)
-    await process.start()
+    try:
+        await process.start()
+    except (HandlersNotLoadedError, ValueError) as error:
+        await process.stop()
+        raise usage(str(error)) from None
     watching = (
         asyncio.create_task(process.watch_parent(os.dup(sys.stdin.fileno())))
         if supervised

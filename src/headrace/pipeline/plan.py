@@ -76,6 +76,8 @@ class BatchPlanner:
     def __init__(self, rules: Rules, new_id: Callable[[], str] = random_uuid) -> None:
         self._rules = rules
         self._new_id = new_id
+        #: Deliveries of the last plan.
+        self.deliveries = 0
 
     def __call__(self, batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
         """Decide about each event in turn; later ones see what earlier ones decided."""
@@ -90,6 +92,7 @@ class BatchPlanner:
             plan.done.append(
                 Done(event.sequence, event.project_id, event.attempt, contact_id, resolution)
             )
+        self.deliveries = len(plan.deliveries)
         return plan
 
     def _resolve(self, event: Claimed, view: _View, plan: BatchPlan) -> tuple[str | None, str]:

@@ -69,6 +69,8 @@ class Processor:
         rng: random.Random,
     ) -> None:
         self.stats = ProcessorStats()
+        #: Called when a batch has made deliveries.
+        self.on_deliveries: Callable[[], None] = lambda: None
         self._store = store
         self._rules = rules
         self._owner = owner
@@ -128,6 +130,8 @@ class Processor:
         try:
             planner = BatchPlanner(self._rules.rules)
             done, self._batch = await self._store.process(self._owner, batch, planner, BATCH_MAX)
+            if planner.deliveries:
+                self.on_deliveries()
         except StoreRowError:
             done = await self._one_by_one(batch)
         except StoreError:

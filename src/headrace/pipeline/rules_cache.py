@@ -6,6 +6,7 @@ import asyncio
 
 import structlog
 
+from headrace.domain.policies import Policies
 from headrace.observability.events import RULES_REFRESH_FAILED
 from headrace.pipeline.plan import Rules
 from headrace.store.contract import ProjectStore, StoreError
@@ -24,6 +25,10 @@ class RulesCache:
         self._processing = processing
         self._versions = (-1, -1)
         self.rules = Rules({}, ())
+
+    def policies_of(self, project_id: int) -> Policies:
+        """Policies of a project, as they are now."""
+        return self.rules.policies(project_id)
 
     async def refresh(self) -> None:
         """Read them again if anything changed.

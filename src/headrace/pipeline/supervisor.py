@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -19,6 +19,8 @@ RESTART_SECONDS_MAX = 10.0
 #: A worker that ran so long did not die at once.
 HEALTHY_SECONDS = 30.0
 STOP_SECONDS_MAX = 6.0
+#: Exit code of a worker that no restart will help, as of every command for a wrong setting.
+UNUSABLE = 2
 #: Nudges are at least so far apart; in between the worker looks by itself.
 NUDGE_SECONDS_MIN = 0.002
 
@@ -33,6 +35,8 @@ class WorkerSupervisor:
     """
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        #: Called when a worker says that its settings cannot be used.
+        self.on_unusable: Callable[[], None] = lambda: None
         self._command = command
         self._environ = environ
         self._process: asyncio.subprocess.Process | None = None
@@ -65,6 +69,9 @@ class WorkerSupervisor:
             started = loop.time()
             code = await self._run_one()
             if self._stopping:
+                return
+            if code == UNUSABLE:
+                self.on_unusable()
                 return
             self.restarts += 1
             _log.error(WORKER_DIED, exit_code=code, restarts=self.restarts)

@@ -185,7 +185,10 @@ def take_from_others(connection: apsw.Connection, limit: int) -> list[Claimed]:
         "AND w.owner <> (SELECT owner FROM duties WHERE name = 'processing') LIMIT ?",
         (limit,),
     ).fetchall()
-    freed = [Claimed(*row[:-1], row[-1] + 1) for row in rows]
+    freed = []
+    for *facts, crashes in rows:
+        claimed: Any = (*facts, crashes + 1)
+        freed.append(Claimed(*claimed))
     connection.executemany(
         "UPDATE work SET crashes = ?, lease_until_us = 0, owner = NULL "
         "WHERE project_id = ? AND sequence = ?",
