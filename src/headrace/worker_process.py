@@ -27,6 +27,7 @@ from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
 from headrace.pipeline.deliverer import Deliverer, Transports
 from headrace.pipeline.processor import Processor
 from headrace.pipeline.replayer import Replayer
+from headrace.pipeline.retention import Retention, RetentionOptions
 from headrace.pipeline.rules_cache import RulesCache
 from headrace.store.contract import Store, StoreError
 from headrace.store.contract_delivery import LoadedHandler
@@ -103,6 +104,10 @@ class WorkerProcess:
         self.deliverer = await self._make_deliverer(rules, rng)
         self.processor.on_deliveries = self.deliverer.wake
         self._begin(rules, self.processor, self.deliverer, replayer)
+        options = RetentionOptions(
+            owner=own_name(), take_duty=store.processing.take_duty, clock_us=now_us
+        )
+        self._begin(Retention(store.retention, store.projects, options))
         _log.info(WORKER_STARTED, store=self._settings.store)
 
     async def _make_deliverer(self, rules: RulesCache, rng: random.Random) -> Deliverer:

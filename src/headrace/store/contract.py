@@ -20,6 +20,7 @@ from headrace.store.contract_dead_letters import DeadLetterStore, ReplayStore
 from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
 from headrace.store.contract_operators import OperatorStore
 from headrace.store.contract_processing import ProcessingStore
+from headrace.store.contract_retention import RetentionStore
 from headrace.store.contract_trace import TraceStore
 
 #: Longest a read may hold its snapshot: a longer one would keep the log from being checkpointed.
@@ -332,6 +333,9 @@ class Store(Protocol):
 
     @property
     def operators(self) -> OperatorStore: ...
+
+    @property
+    def retention(self) -> RetentionStore: ...
 
     @property
     def commit_stats(self) -> CommitStats: ...

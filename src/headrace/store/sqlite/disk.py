@@ -16,7 +16,7 @@ def free_bytes(path: Path) -> int:
 
 
 class DiskReserve:
-    """A file that does nothing but hold room."""
+    """A file that does nothing but hold room; taken by the server, given back by any process."""
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(database.name + ".reserve")

@@ -33,6 +33,7 @@ from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.projects import SqliteProjects
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rejections import SqliteRejections
+from headrace.store.sqlite.retention import SqliteRetention
 from headrace.store.sqlite.replays import SqliteReplays
 from headrace.store.sqlite.subscribers import SqliteSubscribers
 from headrace.store.sqlite.trace import SqliteTrace
@@ -53,7 +54,9 @@ class SqliteStore:
         self._path = path
         self._connection = connection
         self._lock = lock
-        self._reserve = DiskReserve(path) if lock is not None else None
+        self._reserve = DiskReserve(path)
+        if lock is not None:
+            self._reserve.take()
         # The writer takes the connection over: what is asked of it is asked before.
         self._durability = _durability(connection)
         self._schema_version = schema_version(connection)
@@ -71,6 +74,7 @@ class SqliteStore:
         self.trace = SqliteTrace(self._readers)
         self.projects = SqliteProjects(self._writer, self._readers)
         self.rejections = SqliteRejections(self._writer, self._readers)
+        self.retention = SqliteRetention(self._writer, self._readers)
 
     @property
     def commit_stats(self) -> CommitStats:
@@ -118,12 +122,12 @@ class SqliteStore:
         return await self._writer.run(work)
 
     async def maintain(self) -> None:
-        if self._reserve is not None and not self._reserve.held:
+        if self._lock is not None:
             self._reserve.take()
 
     def _make_room(self) -> None:
-        if self._reserve is not None:
-            self._reserve.give_back()
+        # Whoever meets the full disk: the worker's deletions need room as much as the server.
+        self._reserve.give_back()
 
     async def close(self) -> None:
         self._writer.stop()

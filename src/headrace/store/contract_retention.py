@@ -1,0 +1,105 @@
+"""What retention asks of a store: find what is due, remove it in small transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from headrace.domain.retention import GrowthSample
+
+
+class DuePage(msgspec.Struct, frozen=True):
+    """Events of one project that were looked at, in order of receipt."""
+
+    #: Sequences that may go, and the size of each payload in bytes.
+    due: list[tuple[int, int]]
+    #: The last sequence looked at, where the next page begins.
+    position: int
+    #: When that event was received; None when none was looked at.
+    received_us: int | None
+    #: Whether nothing due can follow.
+    end: bool
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """What one transaction removed."""
+
+    events: int = 0
+    dead_letters: int = 0
+    #: All rows, those of events and dead letters included.
+    rows: int = 0
+    #: Whether all that was asked for is gone, or turned out not to be due.
+    complete: bool = True
+
+
+class RetentionState(msgspec.Struct, frozen=True):
+    """What retention remembers over restarts, and shows to whoever asks. Totals since ever."""
+
+    #: See `headrace.domain.retention.trusted_clock`.
+    clock_us: int
+    #: When this was written, by the wall clock.
+    at_us: int = 0
+    events: int = 0
+    dead_letters: int = 0
+    rows: int = 0
+    slices: int = 0
+    #: Spent in transactions, waiting for them included.
+    seconds: float = 0.0
+    #: How long the oldest event that could go has been due.
+    lag_us: int = 0
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """How the store grows."""
+
+    #: Oldest first, an hour apart at least.
+    samples: Sequence[GrowthSample]
+    #: Room inside the store that removed rows have left; it is used before the store grows.
+    reusable_bytes: int
+
+
+class RetentionStore(Protocol):
+    """Removal of what is kept no longer. Each method is one short read or transaction."""
+
+    async def find_due(
+        self, project_id: int, before_us: int, now_us: int, after: int, limit: int
+    ) -> DuePage:
+        """Look at up to `limit` events of a project after sequence `after`.
+
+        Due is what was received before `before_us` and is finished: processed or dead-lettered,
+        waiting for nothing, no delivery under way, no open dead letter.
+        """
+        ...
+
+    async def remove_events(self, project_id: int, sequences: Sequence[int]) -> Removed:
+        """Remove events, and with them all that is kept about them only.
+
+        Looks again whether each is finished. An event with very many deliveries takes several
+        calls; until the last one `complete` is False.
+        """
+        ...
+
+    async def remove_dead_letters(self, project_id: int, before_us: int, limit: int) -> Removed:
+        """Remove up to `limit` dead letters from before `before_us`, the oldest first.
+
+        `complete` is False when there may be more.
+        """
+        ...
+
+    async def newest_received_us(self) -> int | None:
+        """When the newest event was received; None in an empty store."""
+        ...
+
+    async def state(self) -> RetentionState | None:
+        """What was saved last."""
+        ...
+
+    async def save(self, state: RetentionState) -> None:
+        """Save the state, and once an hour how full the store is."""
+        ...
+
+    async def growth(self) -> Growth:
+        """How full the store was hour by hour."""
+        ...
