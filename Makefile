@@ -10,6 +10,9 @@ KILLS  ?= 1000
 # A stamp per lock file: an unchanged lock file is not installed twice.
 DEV_STAMP   := $(VENV)/.dev-installed
 BENCH_STAMP := $(VENV)/.bench-installed
+# Signatures are also verified by the JavaScript library that receivers use.
+NODE_TESTS  := tests/delivery/node
+NODE_STAMP  := $(NODE_TESTS)/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -47,7 +50,7 @@ format: $(DEV_STAMP) ## Rewrite the code in the project's format and apply the s
 	$(BIN)/ruff format
 
 .PHONY: test
-test: $(DEV_STAMP) system-packages ## Run the tests (ARGS="tests/unit -k cursor" picks some)
+test: $(DEV_STAMP) system-packages $(NODE_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
 	$(BIN)/pytest $(ARGS)
 
 .PHONY: torture
@@ -63,7 +66,7 @@ bench: $(BENCH_STAMP) ## Measure against the baselines; writes JSON and a page w
 
 .PHONY: system-packages
 system-packages: ## Install the tools that the tests need from outside Python, if absent
-	@scripts/system-packages strace nodejs
+	@scripts/system-packages strace nodejs npm
 
 .PHONY: lock
 lock: ## Renew the lock files in requirements/ (ARGS=--upgrade takes newer releases)
@@ -90,6 +93,10 @@ $(DEV_STAMP): requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --require-hashes -r requirements/dev.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(NODE_STAMP): $(NODE_TESTS)/package-lock.json | system-packages
+	npm ci --prefix $(NODE_TESTS) --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(BENCH_STAMP): requirements/bench.txt $(DEV_STAMP)
