@@ -12,7 +12,6 @@ from headrace.pipeline.trace_deliveries import delivery_moments, subscriber_mome
 from headrace.pipeline.trace_entry import (
     EntryType,
     Moment,
-    StatusName,
     TraceEntry,
     duration_ms,
     duration_text,
@@ -129,7 +128,8 @@ def _processing(facts: TraceFacts) -> Iterator[Moment]:
     for attempt in facts.attempts:
         yield _started(attempt.at_us - attempt.duration_us, attempt.number)
         retry_us = facts.retry_due_us if attempt is last else None
-        yield _failed(attempt, retry_us, final=attempt.at_us in final_us)
+        gone = attempt is last and facts.event.status == Status.DEAD_LETTERED
+        yield _failed(attempt, retry_us, final=gone or attempt.at_us in final_us)
     following = last.number + 1 if last else 1
     if facts.lease_until_us is not None:
         yield _started(facts.lease_until_us - LEASE_US, max(following, facts.leased_attempt))
@@ -153,13 +153,13 @@ def _failed(attempt: ProcessingAttempt, retry_us: int | None, *, final: bool) ->
     follows = "no further attempt is made by itself" if final else "it is tried again later"
     if retry_us is not None:
         follows = f"it is tried again at {to_text(retry_us)}"
-    status: StatusName = "dead_lettered" if final else "retrying"
     entry = TraceEntry(
         at=to_text(attempt.at_us),
         type=EntryType.PROCESSING_FAILED,
         text=f"Attempt {attempt.number} at processing failed after "
         f"{duration_text(attempt.duration_us)}; {follows}.",
-        status=status,
+        # The status that follows a final one is told with its dead letter.
+        status=None if final else "retrying",
         attempt=attempt.number,
         duration_ms=duration_ms(attempt.duration_us),
         cause=attempt.cause,

@@ -93,7 +93,7 @@ def _why(subscriber: TracedSubscriber, event: str, at_us: int) -> str:
         return (
             "its settings were changed since; by its present ones it would"
             if changed
-            else "it was set so only moments before, and the worker did not know yet"
+            else "it was set up only moments before, or its delivery is no longer kept"
         )
     if changed:
         return f"by its present settings, which were changed since, {reason}"
@@ -104,7 +104,8 @@ def _reason_now(subscriber: TracedSubscriber, event: str, at_us: int) -> str | N
     """What speaks against it as it is now; None when nothing does."""
     if not any(pattern_wants(pattern, event) for pattern in subscriber.events):
         shown = ", ".join(subscriber.events[:_PATTERNS_SHOWN_MAX])
-        more = ", ..." if len(subscriber.events) > _PATTERNS_SHOWN_MAX else ""
+        left = len(subscriber.events) - _PATTERNS_SHOWN_MAX
+        more = f" and {left} more" if left > 0 else ""
         return f"it wants {shown}{more}"
     disabled_after = subscriber.disabled_us is not None and subscriber.disabled_us > at_us
     if not subscriber.enabled and not disabled_after:

@@ -1,0 +1,30 @@
+"""A process that works all replays of a store; it can be told to die, see `headrace.faults`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+
+from headrace.app import open_store
+from headrace.domain.processes import own_name
+from headrace.pipeline.replayer import Replayer
+from tests.store.events import START_US
+
+
+async def work(store_url: str) -> None:
+    """Each round comes a tenth of a second of its clock after the one before."""
+    store = open_store(store_url, serve=False, create=False)
+    times = itertools.count(START_US, 100_000)
+    try:
+        replayer = Replayer(
+            store.replays, store.processing, owner=own_name(), clock_us=lambda: next(times)
+        )
+        while (await replayer.run_once()).running:
+            pass
+    finally:
+        await store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(work(sys.argv[1]))

@@ -1,0 +1,232 @@
+"""The loop that works replays: at their rate, after a crash, one worker at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.domain.processes import own_name
+from headrace.pipeline.replayer import SLICE_MAX, Pace, Replayer, ReplayReport
+from headrace.store.contract import StoreError
+from headrace.store.contract_dead_letters import DeadLetterFilter, NewReplay, Replay, ReplayStatus
+from tests.store.events import START_US, new_event
+from tests.store.places import SqlitePlace
+from tests.store.session import StoreSession
+from tests.support.dead_letters import DeadLetterRows
+
+ACTOR = "0123456789abcdef"
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_us = START_US
+
+    def __call__(self) -> int:
+        return self.now_us
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.now_us += int(seconds * 1_000_000)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> SqlitePlace:
+    return SqlitePlace(tmp_path)
+
+
+@pytest.fixture
+def session(place: SqlitePlace) -> Iterator[StoreSession]:
+    opened = StoreSession(place)
+    yield opened
+    opened.close()
+
+
+def replay_of(session: StoreSession, count: int, per_second: int, project_id: int = 1) -> Replay:
+    """A replay of that many new dead letters."""
+    rows = DeadLetterRows(session.place.run_sql)
+    events = [new_event(project_id=project_id) for _ in range(count)]
+    session.accept(*events)
+    for event in events:
+        rows.processing(event.sequence, attempts=1)
+
+    async def work() -> Replay:
+        total, last = await session.store.dead_letters.count(project_id, DeadLetterFilter())
+        new = NewReplay(
+            id=str(uuid.uuid4()),
+            project_id=project_id,
+            wanted=DeadLetterFilter(),
+            per_second=per_second,
+            total=total,
+            last_number=last,
+            actor=ACTOR,
+        )
+        return await session.store.replays.create(new, START_US)
+
+    return session.run(work())
+
+
+def replayer(session: StoreSession, clock: Clock, owner: str = "") -> Replayer:
+    return Replayer(
+        session.store.replays,
+        session.store.processing,
+        owner=owner or own_name(),
+        clock_us=clock,
+    )
+
+
+def shown(session: StoreSession, replay: Replay) -> tuple[ReplayStatus, int]:
+    found = session.run(session.store.replays.get(replay.project_id, replay.id))
+    assert found is not None
+    return found.status, found.done
+
+
+def test_a_replay_keeps_to_its_rate(session: StoreSession) -> None:
+    clock = Clock()
+    replay = replay_of(session, 12, per_second=5)
+    loop = replayer(session, clock)
+
+    assert session.run(loop.run_once()) == ReplayReport(1, 1)
+    assert session.run(loop.run_once()) == ReplayReport(1, 0)
+    clock.pass_seconds(1)
+    assert session.run(loop.run_once()) == ReplayReport(1, 5)
+    clock.pass_seconds(0.4)
+    assert session.run(loop.run_once()) == ReplayReport(1, 2)
+    clock.pass_seconds(60)
+    assert session.run(loop.run_once()) == ReplayReport(0, 4)
+    assert shown(session, replay) == (ReplayStatus.DONE, 12)
+    assert session.run(loop.run_once()) == ReplayReport(0, 0)
+
+
+def test_replays_run_side_by_side(session: StoreSession) -> None:
+    clock = Clock()
+    first = replay_of(session, 4, per_second=1)
+    second = replay_of(session, 4, per_second=100, project_id=2)
+    loop = replayer(session, clock)
+
+    session.run(loop.run_once())
+    clock.pass_seconds(1)
+    assert session.run(loop.run_once()) == ReplayReport(1, 4)
+
+    assert shown(session, first) == (ReplayStatus.RUNNING, 2)
+    assert shown(session, second) == (ReplayStatus.DONE, 4)
+
+
+def test_a_stopped_replay_is_left_alone(session: StoreSession) -> None:
+    clock = Clock()
+    replay = replay_of(session, 5, per_second=1)
+    loop = replayer(session, clock)
+    session.run(loop.run_once())
+
+    session.run(session.store.replays.stop(1, replay.id, clock(), actor=ACTOR))
+    clock.pass_seconds(60)
+
+    assert session.run(loop.run_once()) == ReplayReport(0, 0)
+    assert shown(session, replay) == (ReplayStatus.STOPPED, 1)
+
+
+def test_one_worker_replays_at_a_time(session: StoreSession) -> None:
+    clock = Clock()
+    replay_of(session, 5, per_second=1000)
+    first, second = replayer(session, clock), replayer(session, clock, owner="another-host:1:1")
+    session.run(first.run_once())
+    clock.pass_seconds(1)
+
+    assert session.run(second.run_once()) == ReplayReport(0, 0)
+    assert session.run(first.run_once()) == ReplayReport(0, 4)
+
+
+class FailingOnce:
+    """The clock of a machine whose store is away for a moment."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.failed = asyncio.Event()
+
+    def __call__(self) -> int:
+        if not self.failed.is_set():
+            self.failed.set()
+            raise StoreError("away")
+        return self._clock()
+
+
+def test_an_error_does_not_end_the_loop(session: StoreSession) -> None:
+    clock = Clock()
+    replay = replay_of(session, 1, per_second=1)
+    failing = FailingOnce(clock)
+    loop = Replayer(
+        session.store.replays, session.store.processing, owner=own_name(), clock_us=failing
+    )
+
+    async def run() -> None:
+        task = asyncio.create_task(loop.run())
+        async with asyncio.timeout(20):
+            await failing.failed.wait()
+            while await session.store.replays.running(1):
+                assert not task.done()
+        task.cancel()
+
+    session.run(run())
+
+    assert shown(session, replay) == (ReplayStatus.DONE, 1)
+
+
+@given(
+    per_second=st.integers(1, 1000),
+    steps=st.lists(st.integers(-5_000_000, 5_000_000), max_size=30),
+)
+def test_a_pace_is_never_exceeded(per_second: int, steps: list[int]) -> None:
+    now_us, forward_us, spent = START_US, 0, 0
+    pace = Pace(per_second, now_us)
+    for step in steps:
+        now_us += step
+        forward_us += max(0, step)
+        allowance = pace.allowance(now_us)
+        assert 0 <= allowance <= SLICE_MAX
+        pace.spend(allowance)
+        spent += allowance
+    assert spent <= 1 + forward_us * per_second / 1_000_000 + 1e-6
+
+
+def worker(place: SqlitePlace, fail_point: str = "") -> int:
+    """Work all replays in a process of its own; returns its exit status."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
+    if fail_point:
+        environment["HEADRACE_FAIL_POINT"] = fail_point
+    command = [sys.executable, "-m", "tests.pipeline.replay_process", f"sqlite:///{place.path}"]
+    return subprocess.run(command, env=environment, check=False, timeout=60).returncode
+
+
+def test_killed_at_every_commit_it_replays_each_once(place: SqlitePlace) -> None:
+    """Each process dies one commit later than the one before, rows written and not committed."""
+    session = StoreSession(place)
+    replay = replay_of(session, 12, per_second=30)
+    kills = 0
+    try:
+        for commits in range(1, 20):
+            before = shown(session, replay)[1]
+            status = worker(place, f"inside_commit:kill:{commits}")
+            if status == 0:
+                break
+            assert status == -signal.SIGKILL
+            kills += 1
+            assert before <= shown(session, replay)[1] < 12
+        assert worker(place) == 0
+        assert kills >= 3
+        assert shown(session, replay) == (ReplayStatus.DONE, 12)
+        assert place.run_sql("SELECT count(*) FROM work WHERE attempt = 0") == [(12,)]
+        assert place.run_sql("SELECT DISTINCT state FROM dead_letters") == [(1,)]
+        ended = "SELECT count(*) FROM audit WHERE action = 'replay.done'"
+        assert place.run_sql(ended) == [(1,)]
+    finally:
+        session.close()

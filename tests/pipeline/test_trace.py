@@ -1,0 +1,434 @@
+"""The life of an event in sentences: what is told, in which order, and what is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from headrace.domain.events import Source, Status, StoredEvent
+from headrace.pipeline.trace import ENTRIES_MAX, trace_of
+from headrace.pipeline.trace_entry import EntryType, TraceEntry
+from headrace.store.contract_dead_letters import DeadLetterKind, DeadLetterState
+from headrace.store.contract_delivery import (
+    Attempt,
+    DeliveryRecord,
+    DeliveryState,
+    SubscriberKind,
+)
+from headrace.store.contract_processing import LEASE_US
+from headrace.store.contract_trace import (
+    KeyUsed,
+    ProcessingAttempt,
+    TracedDeadLetter,
+    TracedSubscriber,
+    TraceFacts,
+)
+from tests.store.events import START_US, as_stored, new_event
+
+SECOND = 1_000_000
+DONE_US = START_US + 20 * SECOND
+
+
+def event(**changes: Any) -> StoredEvent:
+    return as_stored(new_event(), **changes)
+
+
+def facts(**changes: Any) -> TraceFacts:
+    values: dict[str, Any] = {
+        "event": event(),
+        "resolution": None,
+        "processed_us": None,
+        "lease_until_us": None,
+        "leased_attempt": 0,
+        "retry_due_us": None,
+        "repeats": [],
+        "attempts": [],
+        "deliveries": [],
+        "dead_letters": [],
+        "subscribers": [],
+    }
+    return TraceFacts(**(values | changes))
+
+
+def processed(**changes: Any) -> TraceFacts:
+    note = '{"reason":"matched","by":"external_id","contact_id":"c1"}'
+    done = {"processed_us": DONE_US, "resolution": note}
+    values = {"event": event(status=Status.PROCESSED, attempts=1), **done}
+    return facts(**(values | changes))
+
+
+def subscriber(**changes: Any) -> TracedSubscriber:
+    values: dict[str, Any] = {
+        "id": "s1",
+        "kind": SubscriberKind.WEBHOOK,
+        "target": "https://example.org/secret-path",
+        "events": ("*",),
+        "enabled": True,
+        "disabled_reason": None,
+        "disabled_us": None,
+        "created_us": START_US - SECOND,
+        "updated_us": START_US - SECOND,
+    }
+    return TracedSubscriber(**(values | changes))
+
+
+def attempt(number: int, at_us: int, **changes: Any) -> Attempt:
+    values: dict[str, Any] = {
+        "duration_us": 2500,
+        "cause": "server_error",
+        "error": "the receiver answered 500",
+        "http_status": 500,
+        "excerpt": "oh",
+    }
+    return Attempt(number=number, at_us=at_us, **(values | changes))
+
+
+def delivered(number: int, at_us: int) -> Attempt:
+    return attempt(number, at_us, cause=None, error=None, http_status=200)
+
+
+def delivery(*attempts: Attempt, **changes: Any) -> DeliveryRecord:
+    values: dict[str, Any] = {
+        "number": 1,
+        "id": "d1",
+        "subscriber_id": "s1",
+        "event_id": b"",
+        "event": "order.completed",
+        "state": DeliveryState.DELIVERED,
+        "attempt": len(attempts),
+        "due_us": DONE_US,
+        "created_us": DONE_US,
+        "finished_us": None,
+        "last_error": None,
+    }
+    return DeliveryRecord(attempts=attempts, **(values | changes))
+
+
+def dead_letter(**changes: Any) -> TracedDeadLetter:
+    values: dict[str, Any] = {
+        "id": "l1",
+        "kind": DeadLetterKind.PROCESSING,
+        "subscriber_id": None,
+        "cause": "StoreRowError",
+        "error": "it would not go",
+        "attempts": 2,
+        "dead_lettered_us": START_US + 9 * SECOND,
+        "state": DeadLetterState.OPEN,
+        "closed_us": None,
+        "closed_by": None,
+        "reason": None,
+    }
+    return TracedDeadLetter(**(values | changes))
+
+
+def told(of: TraceFacts) -> list[str]:
+    return [entry.type for entry in trace_of(of).entries]
+
+
+def only(of: TraceFacts, kind: EntryType) -> TraceEntry:
+    [entry] = [entry for entry in trace_of(of).entries if entry.type is kind]
+    return entry
+
+
+def statuses(of: TraceFacts) -> list[str]:
+    """Every move of the event's status."""
+    return [entry.status for entry in trace_of(of).entries if entry.status is not None]
+
+
+def test_a_fresh_event_was_received() -> None:
+    [entry] = trace_of(facts()).entries
+    assert msgspec.to_builtins(entry) == {
+        "at": "2026-06-08T14:15:00.000Z",
+        "type": "received",
+        "text": "Received through the API with key 0123456789abcdef.",
+        "status": "accepted",
+        "api_key": "0123456789abcdef",
+        "request_id": "r1",
+        "source": "api",
+    }
+
+
+@pytest.mark.parametrize("source", list(Source))
+def test_every_source_has_its_words(source: Source) -> None:
+    of = facts(event=event(source=source, api_key_id=None, request_id=None))
+    entry = only(of, EntryType.RECEIVED)
+    assert entry.source == source.name.lower()
+    assert entry.text.endswith(".")
+    assert "key" not in entry.text
+
+
+def test_the_happy_path_in_order() -> None:
+    of = processed(
+        subscribers=[subscriber()],
+        deliveries=[delivery(delivered(1, DONE_US + SECOND))],
+    )
+    assert told(of) == [
+        "received",
+        "processing_started",
+        "identity_resolved",
+        "subscriber_matched",
+        "processed",
+        "delivered",
+    ]
+    assert statuses(of) == ["accepted", "processing", "processed"]
+    assert only(of, EntryType.DELIVERED).text == (
+        "Delivered to webhook example.org in 2.5 ms with status 200."
+    )
+
+
+def test_failed_attempts_then_success() -> None:
+    attempts = [
+        ProcessingAttempt(1, START_US + 2 * SECOND, 1500, "StoreRowError", "no"),
+        ProcessingAttempt(2, START_US + 8 * SECOND, 1500, "StoreRowError", "no"),
+    ]
+    of = processed(attempts=attempts, event=event(status=Status.PROCESSED, attempts=3))
+    assert statuses(of) == [
+        "accepted",
+        *["processing", "retrying"] * 2,
+        "processing",
+        "processed",
+    ]
+    assert [entry.attempt for entry in trace_of(of).entries if entry.attempt] == [1, 1, 2, 2, 3]
+
+
+def test_a_retry_tells_when() -> None:
+    due_us = START_US + 30 * SECOND
+    attempts = [ProcessingAttempt(1, START_US + 2 * SECOND, 1500, "StoreRowError", "no")]
+    of = facts(attempts=attempts, retry_due_us=due_us, event=event(status=Status.RETRYING))
+
+    entry = only(of, EntryType.PROCESSING_FAILED)
+
+    assert entry.next_attempt_at == "2026-06-08T14:15:30.000Z"
+    assert "tried again at 2026-06-08T14:15:30.000Z" in entry.text
+    assert (entry.duration_ms, entry.cause, entry.error) == (1.5, "StoreRowError", "no")
+
+
+def test_an_event_in_the_hands_of_a_worker_is_processing() -> None:
+    of = facts(lease_until_us=START_US + SECOND + LEASE_US, leased_attempt=1)
+    assert statuses(of) == ["accepted", "processing"]
+    assert trace_of(of).event.status == Status.PROCESSING
+    assert only(of, EntryType.PROCESSING_STARTED).at == "2026-06-08T14:15:01.000Z"
+
+
+def test_given_up_and_replayed() -> None:
+    dead = dead_letter(
+        state=DeadLetterState.REPLAYED,
+        closed_us=START_US + 12 * SECOND,
+        closed_by="fedcba9876543210",
+        reason="replay 1234",
+    )
+    attempts = [
+        ProcessingAttempt(1, START_US + 2 * SECOND, 1500, "StoreRowError", "no"),
+        ProcessingAttempt(2, START_US + 9 * SECOND, 1500, "StoreRowError", "no"),
+    ]
+    of = processed(
+        attempts=attempts,
+        dead_letters=[dead],
+        event=event(status=Status.PROCESSED, attempts=1),
+    )
+    assert statuses(of) == [
+        "accepted",
+        "processing",
+        "retrying",
+        "processing",
+        "dead_lettered",
+        "accepted",
+        "processing",
+        "processed",
+    ]
+    entry = only(of, EntryType.REPLAYED)
+    assert entry.text == (
+        "Replayed by fedcba9876543210 as part of replay 1234: the event was put back into line."
+    )
+    assert entry.actor == "fedcba9876543210"
+
+
+def test_discarded_with_a_reason() -> None:
+    dead = dead_letter(
+        kind=DeadLetterKind.DELIVERY,
+        subscriber_id="s1",
+        state=DeadLetterState.DISCARDED,
+        closed_us=DONE_US + SECOND,
+        closed_by="cli",
+        reason="the order was a test.",
+    )
+    of = processed(dead_letters=[dead])
+    assert only(of, EntryType.DISCARDED).text == (
+        "The dead letter was discarded by cli: the order was a test."
+    )
+    # A delivery that was given up does not change the status of the event.
+    assert statuses(of)[-1] == "processed"
+
+
+def test_repeats_of_the_key() -> None:
+    repeats = [
+        KeyUsed(START_US + 1, "k1", "r2", mismatch=False),
+        KeyUsed(START_US + 2, "k2", "r3", mismatch=True),
+    ]
+    same, other = trace_of(facts(repeats=repeats)).entries[1:]
+    assert "not stored twice" in same.text
+    assert "another content" in other.text
+    assert (same.mismatch, other.mismatch) == (False, True)
+    assert (other.api_key, other.request_id) == ("k2", "r3")
+
+
+@pytest.mark.parametrize(
+    ("note", "kinds", "text"),
+    [
+        (
+            '{"reason":"matched","by":"email","contact_id":"c1"}',
+            ["identity_resolved"],
+            "The email belongs to contact c1.",
+        ),
+        (
+            '{"reason":"created","by":"external_id","contact_id":"c1"}',
+            ["identity_resolved", "contact_created"],
+            "Nobody had this external_id, so a contact was created.",
+        ),
+        (
+            '{"reason":"contact_not_found","by":"contact_id"}',
+            ["identity_resolved"],
+            "There is no contact with this contact_id; the event was processed without one.",
+        ),
+        (
+            (
+                '{"reason":"matched","by":"external_id","contact_id":"c1","filled":["email"],'
+                '"conflicts":[{"field":"email","other_contact_id":"c2"}]}'
+            ),
+            ["identity_resolved", "contact_filled", "identity_conflict"],
+            "The external_id belongs to contact c1.",
+        ),
+        (
+            '{"reason":"of_tomorrow","by":"email"}',
+            ["identity_resolved"],
+            "The contact was decided by the email.",
+        ),
+        ('{"other":1}', [], ""),
+        ("broken", [], ""),
+    ],
+)
+def test_the_identity_decision(note: str, kinds: list[str], text: str) -> None:
+    entries = trace_of(processed(resolution=note)).entries
+    about = [entry for entry in entries if entry.type.startswith(("identity", "contact"))]
+    assert [entry.type for entry in about] == kinds
+    assert not about or about[0].text == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"events": ("cart.*", "user.left")}, "it wants cart.*, user.left."),
+        (
+            {"events": tuple(f"a.{n}" for n in range(9))},
+            "it wants a.0, a.1, a.2, a.3, a.4 and 4 more.",
+        ),
+        (
+            {"enabled": False, "disabled_reason": "switched off", "disabled_us": START_US},
+            "it was disabled (switched off).",
+        ),
+        ({"created_us": DONE_US + 1, "updated_us": DONE_US + 1}, "it did not exist yet."),
+        (
+            {"events": ("cart.*",), "updated_us": DONE_US + 1},
+            "by its present settings, which were changed since, it wants cart.*.",
+        ),
+        (
+            {"updated_us": DONE_US + 1},
+            "its settings were changed since; by its present ones it would.",
+        ),
+        (
+            {"enabled": False, "disabled_us": DONE_US + 1, "updated_us": DONE_US + 1},
+            "its settings were changed since; by its present ones it would.",
+        ),
+        ({}, "it was set up only moments before, or its delivery is no longer kept."),
+    ],
+)
+def test_why_a_subscriber_did_not_get_it(changes: dict[str, Any], why: str) -> None:
+    entry = only(processed(subscribers=[subscriber(**changes)]), EntryType.SUBSCRIBER_SKIPPED)
+    assert entry.text == f"Webhook example.org did not get it: {why}"
+    assert entry.subscriber_id == "s1"
+
+
+def test_nobody_is_considered_before_the_event_is_processed() -> None:
+    assert told(facts(subscribers=[subscriber()])) == ["received"]
+
+
+def test_a_failed_delivery_tells_its_next_attempt() -> None:
+    of = processed(
+        subscribers=[subscriber(kind=SubscriberKind.HANDLER, target="shop.on_order")],
+        deliveries=[
+            delivery(
+                attempt(1, DONE_US),
+                attempt(2, DONE_US + SECOND, http_status=None, excerpt=None),
+                state=DeliveryState.RETRYING,
+                due_us=DONE_US + 9 * SECOND,
+            )
+        ],
+    )
+    first, second = [e for e in trace_of(of).entries if e.type is EntryType.DELIVERY_FAILED]
+    assert first.next_attempt_at is None
+    assert (
+        first.text
+        == "Attempt 1 to deliver to handler shop.on_order failed after 2.5 ms with status 500."
+    )
+    assert second.text.endswith(
+        "failed after 2.5 ms; it is tried again at 2026-06-08T14:15:29.000Z."
+    )
+    assert (first.http_status, first.excerpt, second.http_status) == (500, "oh", None)
+
+
+def test_a_deleted_subscriber_is_still_told() -> None:
+    of = processed(deliveries=[delivery(delivered(1, DONE_US))])
+    entry = only(of, EntryType.SUBSCRIBER_MATCHED)
+    assert entry.text == (
+        "A subscriber that was deleted since wanted the event, so a delivery was made."
+    )
+    assert entry.delivery_status == "delivered"
+
+
+def test_the_path_of_a_webhook_is_not_told() -> None:
+    of = processed(subscribers=[subscriber()], deliveries=[delivery(delivered(1, DONE_US))])
+    assert b"secret-path" not in msgspec.json.encode(trace_of(of).entries)
+
+
+def test_a_long_trace_is_cut_and_says_so() -> None:
+    attempts = [attempt(number, DONE_US + number * SECOND) for number in range(1, 31)]
+    deliveries = [
+        delivery(*attempts, number=number, id=f"d{number}", subscriber_id=f"s{number}")
+        for number in range(30)
+    ]
+    skipped = [subscriber(id=f"other{number}", events=("a",)) for number in range(30)]
+    of = processed(deliveries=deliveries, subscribers=skipped)
+
+    entries = trace_of(of).entries
+
+    assert len(entries) == ENTRIES_MAX
+    assert entries[-1].type is EntryType.CUT
+    kinds = [entry.type for entry in entries]
+    assert kinds.count(EntryType.SUBSCRIBER_MATCHED) == 30
+    assert EntryType.SUBSCRIBER_SKIPPED not in kinds
+    assert EntryType.PROCESSED in kinds
+    assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
+
+
+def test_every_type_has_one_sentence() -> None:
+    of = processed(
+        repeats=[KeyUsed(START_US, None, None, mismatch=False)],
+        resolution='{"reason":"created","by":"email","contact_id":"c","filled":["email"],'
+        '"conflicts":[{"field":"email","other_contact_id":"c2"}]}',
+        attempts=[ProcessingAttempt(1, START_US, 20_000_000, "a", "b")],
+        subscribers=[subscriber(), subscriber(id="s2", events=("a",))],
+        deliveries=[delivery(attempt(1, DONE_US), delivered(2, DONE_US))],
+        dead_letters=[
+            dead_letter(attempts=1),
+            dead_letter(state=DeadLetterState.REPLAYED, closed_us=1),
+            dead_letter(state=DeadLetterState.DISCARDED, closed_us=1),
+        ],
+    )
+    entries = trace_of(of).entries
+    assert {entry.type for entry in entries} == set(EntryType) - {EntryType.CUT}
+    for entry in entries:
+        assert entry.text[0].isupper()
+        assert entry.text.endswith(".")
+        assert "None" not in entry.text

@@ -1,0 +1,121 @@
+"""Everything a store remembers about one event, as of one moment."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace.domain.ids import uuid_text
+from headrace.store.contract_dead_letters import DeadLetterKind, DeadLetterState
+from headrace.store.contract_delivery import DeliveryState, SubscriberKind
+from headrace.store.contract_trace import KeyUsed, TraceFacts
+from tests.store.events import START_US, as_stored, new_event
+from tests.store.session import StoreSession
+from tests.support.dead_letters import DeadLetterRows
+
+
+@pytest.fixture
+def rows(session: StoreSession) -> DeadLetterRows:
+    return DeadLetterRows(session.place.run_sql)
+
+
+def facts(session: StoreSession, event_id: bytes, project_id: int = 1) -> TraceFacts:
+    found = session.run(session.store.trace.facts(project_id, event_id))
+    assert found is not None
+    return found
+
+
+def test_a_fresh_event_was_only_received(session: StoreSession) -> None:
+    event = new_event()
+    session.accept(event)
+
+    assert facts(session, event.id) == TraceFacts(
+        event=as_stored(event),
+        resolution=None,
+        processed_us=None,
+        lease_until_us=None,
+        leased_attempt=0,
+        retry_due_us=None,
+        repeats=[],
+        attempts=[],
+        deliveries=[],
+        dead_letters=[],
+        subscribers=[],
+    )
+
+
+def test_repeats_of_the_key_belong_to_it(session: StoreSession) -> None:
+    event = new_event(key="k")
+    session.accept(event)
+    session.accept(new_event(key="k", received_us=START_US + 1, request_id="r2"))
+    session.accept(new_event(key="k", received_us=START_US + 2, event="other", api_key_id=None))
+
+    assert facts(session, event.id).repeats == [
+        KeyUsed(START_US + 1, "0123456789abcdef", "r2", mismatch=False),
+        KeyUsed(START_US + 2, None, "r1", mismatch=True),
+    ]
+
+
+def test_a_claim_and_a_retry_are_told(session: StoreSession) -> None:
+    event, other = new_event(), new_event()
+    session.accept(event, other)
+    run_sql = session.place.run_sql
+    run_sql(
+        "UPDATE work SET attempt = 2, owner = 'a', lease_until_us = 77 WHERE sequence = ?",
+        event.sequence,
+    )
+    run_sql("DELETE FROM work WHERE sequence = ?", other.sequence)
+    run_sql("INSERT INTO work_retries VALUES (?, 1, 0, 99, 3, 0)", other.sequence)
+
+    found, waits = facts(session, event.id), facts(session, other.id)
+
+    assert (found.lease_until_us, found.leased_attempt, found.retry_due_us) == (77, 2, None)
+    assert (waits.lease_until_us, waits.leased_attempt, waits.retry_due_us) == (None, 0, 99)
+
+
+def test_what_failed_and_what_became_of_it(session: StoreSession, rows: DeadLetterRows) -> None:
+    event, other = new_event(), new_event()
+    session.accept(event, other)
+    subscriber = rows.subscriber(1)
+    first = rows.processing(event.sequence, attempts=2)
+    session.run(session.store.dead_letters.replay(1, first, START_US, actor="me"))
+    second = rows.delivery(event.sequence, subscriber, attempts=2)
+    rows.delivery(other.sequence, subscriber)
+
+    found = facts(session, event.id)
+
+    assert [attempt.number for attempt in found.attempts] == [1, 2]
+    assert [letter.id for letter in found.dead_letters] == [first, second]
+    closed, still_open = found.dead_letters
+    assert (closed.kind, closed.state) == (DeadLetterKind.PROCESSING, DeadLetterState.REPLAYED)
+    assert (closed.closed_us, closed.closed_by, closed.reason) == (START_US, "me", None)
+    assert (still_open.state, still_open.closed_by) == (DeadLetterState.OPEN, None)
+    [delivery] = found.deliveries
+    assert (delivery.subscriber_id, delivery.state) == (subscriber, DeliveryState.DEAD_LETTERED)
+    assert [attempt.http_status for attempt in delivery.attempts] == [400, 400]
+
+
+def test_subscribers_of_the_project_and_handlers_of_all(
+    session: StoreSession, rows: DeadLetterRows
+) -> None:
+    event = new_event()
+    session.accept(event)
+    own = rows.subscriber(1, events=["order.*"], enabled=False)
+    rows.subscriber(2)
+    handler = rows.subscriber(0, kind="handler", target="shop.on_order")
+
+    subscribers = {each.id: each for each in facts(session, event.id).subscribers}
+
+    assert set(subscribers) == {own, handler}
+    assert subscribers[handler].kind is SubscriberKind.HANDLER
+    assert subscribers[own].events == ("order.*",)
+    assert not subscribers[own].enabled
+    assert subscribers[own].disabled_reason == "switched off"
+
+
+def test_another_project_has_no_such_event(session: StoreSession) -> None:
+    event = new_event()
+    session.accept(event)
+
+    assert session.run(session.store.trace.facts(2, event.id)) is None
+    assert session.run(session.store.trace.facts(1, bytes(16))) is None
+    assert uuid_text(facts(session, event.id).event.id) == uuid_text(event.id)
