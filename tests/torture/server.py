@@ -117,6 +117,10 @@ class ServerProcess:
         """SIGTERM; returns the exit status."""
         if self.process.returncode is None:
             self.process.terminate()
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait until it has ended, whoever told it to; returns the exit status."""
         status = await asyncio.wait_for(self.process.wait(), READY_SECONDS_MAX)
         await self.left()
         return status

@@ -1,0 +1,20 @@
+"""The server without the sync of each commit: the control that shows that a test can see it."""
+
+from __future__ import annotations
+
+import apsw
+
+from headrace.cli import main
+from headrace.store.sqlite import store
+from headrace.store.sqlite.connection import open_writer
+
+
+def open_careless(path: str) -> apsw.Connection:
+    connection = open_writer(path)
+    connection.pragma("synchronous", "normal")
+    return connection
+
+
+if __name__ == "__main__":
+    vars(store)["open_writer"] = open_careless
+    main()
