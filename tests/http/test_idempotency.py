@@ -1,0 +1,197 @@
+"""One key, one event: whoever asks, however often, all at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.domain.api_keys import Scope
+from tests.support.http_server import HttpServer, Project, wait_until
+from tests.support.raw_http import HOST, Answer, Client, head_of
+
+PARALLEL = 200
+
+
+async def post_all(port: int, requests: list[bytes]) -> list[tuple[int, dict[str, object]]]:
+    """Send each over a connection of its own; all are open before the first byte goes out."""
+    streams = await asyncio.gather(*(asyncio.open_connection(HOST, port) for _ in requests))
+    for (_, writer), request in zip(streams, requests, strict=True):
+        writer.write(request)
+    answers = []
+    for reader, writer in streams:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+        answers.append((int(head.split()[1]), json.loads(await reader.readexactly(length))["data"]))
+        writer.close()
+    return answers
+
+
+def post(project: Project, number: int, *, same_body: bool) -> bytes:
+    payload = {} if same_body else {"number": number}
+    body = json.dumps(
+        {"event": "a", "external_id": "x", "idempotency_key": "one", "payload": payload}
+    ).encode()
+    return head_of("POST", "/events", key=project.key, length=len(body)) + body
+
+
+@pytest.mark.parametrize("same_body", [True, False], ids=["same", "different bodies"])
+def test_of_parallel_posts_with_a_new_key_one_is_202(
+    server: HttpServer, project: Project, same_body: bool
+) -> None:
+    requests = [post(project, number, same_body=same_body) for number in range(PARALLEL)]
+
+    answers = asyncio.run(post_all(server.port, requests))
+
+    assert Counter(status for status, _ in answers) == {202: 1, 200: PARALLEL - 1}
+    assert len({data["id"] for _, data in answers}) == 1
+    listed = project.client().get("/events?event=a").data
+    assert len(listed) == 1
+    if not same_body:
+        winner = next(number for number, (status, _) in enumerate(answers) if status == 202)
+        assert listed[0]["payload"] == {"number": winner}
+
+
+def test_a_repeat_shows_the_first(client: Client) -> None:
+    sent = {"event": "a", "external_id": "x", "idempotency_key": "k", "payload": {"b": 1, "a": 2}}
+    first = client.send(sent)
+
+    again = client.send({**sent, "payload": {"a": 2, "b": 1.0}})
+
+    assert again.status == 200
+    assert "idempotency-mismatch" not in again.headers
+    assert again.json() == {
+        "data": {
+            "id": first.data["id"],
+            "event": "a",
+            "deduplicated": True,
+            "occurred_at": first.data["occurred_at"],
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"event": "b"},
+        {"external_id": "y"},
+        {"email": "a@x.org"},
+        {"payload": {"a": 2}},
+        {"payload": {"a": True}},
+        {"payload": {"a": "1"}},
+        {"payload": {"a": 1.0000000000000000001}},
+        {"occurred_at": "2026-01-01T00:00:00Z"},
+    ],
+    ids=str,
+)
+def test_other_content_is_told_by_a_header(client: Client, change: dict[str, object]) -> None:
+    sent = {"event": "a", "external_id": "x", "idempotency_key": "k", "payload": {"a": 1}}
+    first = client.send(sent)
+
+    again = client.send({**sent, **change})
+
+    assert (again.status, again.data["id"]) == (200, first.data["id"])
+    assert again.data["event"] == "a"
+    assert again.headers["idempotency-mismatch"] == "true"
+    assert "payload" not in again.data
+
+
+def test_the_policy_reject_answers_other_content_422(server: HttpServer, project: Project) -> None:
+    client = project.client()
+    sent = {"event": "a", "external_id": "x", "idempotency_key": "k", "payload": {"secret": 1}}
+    client.send(sent)
+    server.set_policy(project, "idempotency_conflict", "reject")
+
+    def refused() -> bool:
+        return client.send({**sent, "payload": {}}).status == 422
+
+    assert wait_until(refused, 5) < 5
+    answer = client.send({**sent, "payload": {}})
+    assert answer.code == "IdempotencyKeyReused"
+    assert b"secret" not in answer.body
+    assert client.send(sent).status == 200
+    validated = client.post("/events/validate", json.dumps({**sent, "payload": {}}))
+    assert validated.code == "IdempotencyKeyReused"
+
+
+def test_the_header_names_the_key_as_well(client: Client) -> None:
+    sent = {"event": "a", "external_id": "x"}
+    first = client.send(sent, Idempotency_Key="k")
+
+    assert client.send({**sent, "idempotency_key": "k"}).data["id"] == first.data["id"]
+    both = client.send({**sent, "idempotency_key": "k"}, Idempotency_Key="k")
+    assert (both.status, both.data["id"]) == (200, first.data["id"])
+    assert client.get("/events/by-idempotency-key/k").data["id"] == first.data["id"]
+
+
+def test_two_keys_that_differ_are_422(client: Client) -> None:
+    answer = client.send(
+        {"event": "a", "external_id": "x", "idempotency_key": "k"}, Idempotency_Key="K"
+    )
+
+    assert (answer.status, answer.fields) == (422, ["idempotency_key"])
+
+
+def test_upper_and_lower_case_are_two_keys(client: Client) -> None:
+    ids = {
+        client.send({"event": "a", "external_id": "x", "idempotency_key": key}).data["id"]
+        for key in ("a", "A", "a ", " a")
+    }
+    assert len(ids) == 4
+
+
+def test_projects_never_share_a_key(server: HttpServer) -> None:
+    projects = [server.project() for _ in range(3)]
+    sent = {"event": "a", "external_id": "x", "idempotency_key": "k"}
+
+    answers = [project.client().send(sent) for project in projects]
+
+    assert [answer.status for answer in answers] == [202] * 3
+    for project in projects:
+        project.close()
+
+
+def test_api_keys_of_a_project_share_its_idempotency_keys(
+    server: HttpServer, project: Project
+) -> None:
+    other = project.client(server.issue_key(project, [Scope.INGEST]))
+    sent = {"event": "a", "external_id": "x", "idempotency_key": "k"}
+    first = project.client().send(sent)
+    wait_until(lambda: other.get("/events").status == 403, 5)
+
+    again = other.send(sent)
+
+    assert (again.status, again.data["id"]) == (200, first.data["id"])
+
+
+def single(client: Client, key: str) -> Answer:
+    return client.send({"event": "a", "external_id": "x", "idempotency_key": key})
+
+
+def by_header(client: Client, key: str) -> Answer:
+    return client.send({"event": "a", "external_id": "x"}, Idempotency_Key=key)
+
+
+WAYS: tuple[Callable[[Client, str], Answer], ...] = (single, by_header)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(WAYS), st.sampled_from("abAB~")), max_size=20))
+def test_any_order_of_ways_gives_one_event_a_key(
+    shared: Project, sends: list[tuple[Callable[[Client, str], Answer], str]]
+) -> None:
+    client = shared.client()
+    # The server outlives the example, which may be run again.
+    run = uuid.uuid4()
+    ids: dict[str, str] = {}
+    for way, letter in sends:
+        answer = way(client, f"{run}{letter}")
+        assert answer.status == (200 if letter in ids else 202)
+        assert ids.setdefault(letter, answer.data["id"]) == answer.data["id"]
+    client.close()
