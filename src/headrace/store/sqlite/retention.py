@@ -149,7 +149,7 @@ class SqliteRetention:
 def _due_page(
     rows: Sequence[tuple[int, int, int, int]], before_us: int, now_us: int, after: int, limit: int
 ) -> DuePage:
-    due = []
+    due: list[tuple[int, int]] = []
     position, seen_us = after, None
     for sequence, received_us, payload_bytes, finished in rows:
         if before_us <= received_us <= now_us + _AHEAD_US:

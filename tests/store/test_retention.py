@@ -1,0 +1,259 @@
+"""What retention finds due, and what goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from headrace.domain.events import NewEvent, Status
+from headrace.domain.retention import DAY_US, HOUR_US
+from headrace.store.contract_retention import Removed, RetentionState
+from headrace.store.sqlite.retention import DELIVERIES_MAX
+from tests.store.events import START_US, new_event
+from tests.store.places import Place
+from tests.store.session import StoreSession
+from tests.support.retained import (
+    SATELLITES,
+    add_dead_letter,
+    add_delivery,
+    add_everything,
+    add_retry,
+    add_work,
+    counts,
+    finished_event,
+)
+
+NOW_US = START_US + 100 * DAY_US
+CUTOFF_US = START_US + 1
+LIMIT = 100
+
+
+def due(session: StoreSession, after: int = 0, project_id: int = 1) -> list[int]:
+    """Sequences that are due, by pages of two."""
+    found = []
+    while True:
+        page = session.run(
+            session.store.retention.find_due(project_id, CUTOFF_US, NOW_US, after, 2)
+        )
+        found += [sequence for sequence, _ in page.due]
+        after = page.position
+        if page.end:
+            return found
+
+
+def remove(session: StoreSession, *events: NewEvent, project_id: int = 1) -> Removed:
+    sequences = [event.sequence for event in events]
+    return session.run(session.store.retention.remove_events(project_id, sequences))
+
+
+def test_finished_events_from_before_the_cutoff_are_due(session: StoreSession) -> None:
+    old = [finished_event(session) for _ in range(5)]
+    old.append(finished_event(session, status=Status.DEAD_LETTERED))
+    finished_event(session, received_us=CUTOFF_US)
+
+    assert due(session) == [event.sequence for event in old]
+
+
+@pytest.mark.parametrize("status", [Status.ACCEPTED, Status.PROCESSING, Status.RETRYING])
+def test_an_event_that_is_not_finished_is_never_due(session: StoreSession, status: Status) -> None:
+    """Not even one whose work has gone missing: that is a fault, and no reason to lose it."""
+    kept = finished_event(session, status=status)
+    assert due(session) == []
+    assert remove(session, kept) == Removed()
+    assert counts(session.place)["events"] == 1
+
+
+KEEPERS: dict[str, Callable[[Place, NewEvent], object]] = {
+    "work": add_work,
+    "retry": add_retry,
+    "pending": lambda place, event: add_delivery(place, event, 0),
+    "delivering": lambda place, event: add_delivery(place, event, 1),
+    "retrying": lambda place, event: add_delivery(place, event, 2),
+    "open": lambda place, event: add_dead_letter(place, event, 0),
+}
+
+
+@pytest.mark.parametrize("keeper", KEEPERS)
+def test_what_waits_for_something_is_kept(session: StoreSession, keeper: str) -> None:
+    kept, gone = finished_event(session), finished_event(session)
+    KEEPERS[keeper](session.place, kept)
+    before = counts(session.place)
+
+    assert due(session) == [gone.sequence]
+    removed = remove(session, kept, gone)
+
+    assert (removed.events, removed.rows, removed.complete) == (1, 1, True)
+    assert counts(session.place) == before | {"events": 1}
+    assert session.stored_ids() == [kept.id]
+
+
+def test_all_that_is_about_an_event_goes_with_it_and_nothing_else(session: StoreSession) -> None:
+    place = session.place
+    kept = finished_event(session, key="kept")
+    add_everything(place, kept)
+    before = counts(place)
+    gone = finished_event(session, key="gone")
+    add_everything(place, gone)
+
+    removed = remove(session, gone)
+
+    assert counts(place) == before
+    assert min(before[table] for table in SATELLITES) > 0
+    assert removed == Removed(events=1, dead_letters=1, rows=10, complete=True)
+    assert session.stored_ids() == [kept.id]
+
+
+def test_the_key_of_a_removed_event_is_free(session: StoreSession) -> None:
+    remove(session, finished_event(session, key="k"))
+    assert session.accept(new_event(key="k")) == [None]
+
+
+def test_an_event_of_another_project_is_left_alone(session: StoreSession) -> None:
+    kept = finished_event(session, project_id=2)
+    assert due(session) == []
+    assert due(session, project_id=2) == [kept.sequence]
+    assert remove(session, kept) == Removed()
+    assert session.stored_ids() == [kept.id]
+
+
+def test_removing_what_is_gone_does_nothing(session: StoreSession) -> None:
+    event = finished_event(session)
+    remove(session, event)
+    assert remove(session, event) == Removed()
+    assert remove(session) == Removed()
+
+
+def test_many_deliveries_take_several_transactions(session: StoreSession) -> None:
+    """Each transaction is bounded; the event itself goes last."""
+    first, second = finished_event(session), finished_event(session)
+    add_delivery(session.place, first, 3)
+    _fill_deliveries(session.place, second, 2 * DELIVERIES_MAX + 10)
+
+    steps = []
+    while not steps or not steps[-1].complete:
+        steps.append(remove(session, first, second))
+
+    assert [step.events for step in steps] == [1, 0, 1]
+    assert max(step.rows for step in steps) <= 2 * DELIVERIES_MAX + 2
+    assert set(counts(session.place).values()) == {0}
+
+
+def _fill_deliveries(place: Place, event: NewEvent, count: int) -> None:
+    place.run_sql(
+        "WITH RECURSIVE n (i) AS (SELECT 1000000 UNION ALL SELECT i + 1 FROM n LIMIT ?3) "
+        "INSERT INTO deliveries (number, id, project_id, sequence, subscriber_id, state, due_us, "
+        "created_us) SELECT i, 'x' || i, ?1, ?2, 's', 3, 0, 0 FROM n",
+        event.project_id,
+        event.sequence,
+        count,
+    )
+    place.run_sql(
+        "INSERT INTO delivery_attempts (delivery_number, number, at_us, duration_us) "
+        "SELECT number, 1, 0, 0 FROM deliveries WHERE number >= 1000000"
+    )
+
+
+def test_an_event_received_by_a_wrong_clock_hides_nothing(session: StoreSession) -> None:
+    finished_event(session, received_us=NOW_US + 3650 * DAY_US)
+    old = finished_event(session)
+    assert due(session) == [old.sequence]
+
+
+def test_looking_stops_at_the_first_event_that_is_not_due(session: StoreSession) -> None:
+    old = finished_event(session)
+    finished_event(session, received_us=CUTOFF_US)
+    finished_event(session)
+
+    page = session.run(session.store.retention.find_due(1, CUTOFF_US, NOW_US, 0, LIMIT))
+
+    assert (page.position, page.received_us, page.end) == (old.sequence, START_US, True)
+
+
+def test_the_size_of_a_payload_is_told_in_bytes(session: StoreSession) -> None:
+    event = finished_event(session, payload='{"a": "é"}')
+    page = session.run(session.store.retention.find_due(1, CUTOFF_US, NOW_US, 0, LIMIT))
+    assert page.due == [(event.sequence, 11)]
+
+
+@pytest.mark.parametrize("state", [0, 1, 2])
+def test_dead_letters_go_by_their_own_clock(session: StoreSession, state: int) -> None:
+    place, retention = session.place, session.store.retention
+    event = finished_event(session, status=Status.DEAD_LETTERED)
+    add_dead_letter(place, event, state, START_US)
+    add_dead_letter(place, event, state, CUTOFF_US)
+    other = finished_event(session, project_id=2)
+    add_dead_letter(place, other, state, START_US)
+
+    removed = session.run(retention.remove_dead_letters(1, CUTOFF_US, LIMIT))
+
+    assert removed == Removed(dead_letters=1, rows=1, complete=True)
+    assert (counts(place)["dead_letters"], counts(place)["events"]) == (2, 2)
+
+
+def test_an_expired_dead_letter_frees_its_event(session: StoreSession) -> None:
+    event = finished_event(session, status=Status.DEAD_LETTERED)
+    add_dead_letter(session.place, event, 0)
+    assert due(session) == []
+
+    session.run(session.store.retention.remove_dead_letters(1, CUTOFF_US, LIMIT))
+
+    assert due(session) == [event.sequence]
+
+
+def test_dead_letters_go_in_bounded_slices(session: StoreSession) -> None:
+    event = finished_event(session)
+    for _ in range(5):
+        add_dead_letter(session.place, event, 0)
+    retention = session.store.retention
+
+    steps = [session.run(retention.remove_dead_letters(1, CUTOFF_US, 2)) for _ in range(4)]
+
+    assert [(step.rows, step.complete) for step in steps] == [
+        (2, False),
+        (2, False),
+        (1, True),
+        (0, True),
+    ]
+
+
+def test_the_state_is_kept(session: StoreSession) -> None:
+    retention = session.store.retention
+    assert session.run(retention.state()) is None
+    state = RetentionState(clock_us=NOW_US, at_us=NOW_US, events=3, seconds=0.5)
+
+    session.run(retention.save(state))
+
+    assert session.run(retention.state()) == state
+
+
+def test_growth_is_sampled_once_an_hour_for_a_month(session: StoreSession) -> None:
+    retention = session.store.retention
+    for minutes in (0, 30, 60, 61, 40 * 24 * 60):
+        at_us = NOW_US + minutes * 60_000_000
+        session.run(retention.save(RetentionState(clock_us=at_us, at_us=at_us)))
+        if minutes == 61:
+            hours = [sample.hour for sample in session.run(retention.growth()).samples]
+            assert hours == [NOW_US // HOUR_US, NOW_US // HOUR_US + 1]
+
+    (last,) = session.run(retention.growth()).samples
+    assert last.hour == NOW_US // HOUR_US + 40 * 24
+    assert last.used_bytes > 0
+
+
+def test_samples_of_a_clock_that_ran_ahead_are_dropped(session: StoreSession) -> None:
+    retention = session.store.retention
+    for at_us in (NOW_US + 3650 * DAY_US, NOW_US):
+        session.run(retention.save(RetentionState(clock_us=at_us, at_us=at_us)))
+    samples = session.run(retention.growth()).samples
+    assert [sample.hour for sample in samples] == [NOW_US // HOUR_US]
+
+
+def test_removed_rows_leave_room_that_is_used_again(session: StoreSession) -> None:
+    event = finished_event(session, payload=f'{{"a": "{"x" * 500_000}"}}')
+    before = session.run(session.store.retention.growth()).reusable_bytes
+
+    remove(session, event)
+
+    after = session.run(session.store.retention.growth()).reusable_bytes
+    assert after - before >= 450_000
