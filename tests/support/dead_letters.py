@@ -6,7 +6,10 @@ import itertools
 import json
 import uuid
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+import apsw
 
 from headrace.domain.events import Status
 from tests.store.events import START_US
@@ -28,6 +31,20 @@ _DELIVERY = (
     "SELECT ?, project_id, sequence, ?, 4, ?, ?, 1, ?, ?, ?, ? FROM events WHERE sequence = ? "
     "RETURNING number"
 )
+
+
+def sql_on(path: Path) -> RunSql:
+    """Runs one statement beside a running server."""
+
+    def run_sql(sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(5000)
+            return connection.execute(sql, values).fetchall()
+        finally:
+            connection.close()
+
+    return run_sql
 
 
 class DeadLetterRows:
