@@ -44,9 +44,8 @@ class EventIdGenerator:
         self._clock_us = clock_us
         self._last = after
         # Seeded by the system once: asking it for every id would cost more than the id itself.
-        self._getrandbits = (
-            rng or random.Random(random.SystemRandom().getrandbits(256))
-        ).getrandbits  # noqa: S311
+        seed = random.SystemRandom().getrandbits(256)
+        self._getrandbits = (rng or random.Random(seed)).getrandbits  # noqa: S311
 
     def next(self, lane: int, now_us: int | None = None) -> tuple[int, bytes]:
         """Return `(sequence, id)` of a new event of `lane` (0-255)."""

@@ -42,7 +42,7 @@ def deeper_than(text: bytes, limit: int) -> bool:
 
 
 def forbidden_escape(text: bytes) -> str | None:
-    """Name what PostgreSQL and UTF-8 cannot hold: `\\u0000` or a surrogate without its other half.
+    r"""Name what PostgreSQL and UTF-8 cannot hold: `\u0000` or a surrogate without its other half.
 
     Returns None when there is none.
     """

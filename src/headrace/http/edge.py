@@ -71,7 +71,7 @@ class Edge:
         path = head.path
         try:
             if head.method == b"POST" and path in _INGEST_PATHS:
-                return self._plan_ingest(head, principal, request_id)
+                return self._plan_ingest(head, principal)
             reads = head.method in (b"GET", b"HEAD")
             _require(principal, Scope.READ if reads else Scope.MANAGE)
             return self._routes.runner.plan(head, principal)
@@ -94,7 +94,7 @@ class Edge:
             raise ApiError(ErrorCode.UNAUTHORIZED, message)
         return principal
 
-    def _plan_ingest(self, head: Head, principal: Principal, request_id: bytes) -> Plan:
+    def _plan_ingest(self, head: Head, principal: Principal) -> Plan:
         _require(principal, Scope.INGEST)
         batch = head.path == b"/events/batch"
         media = _check_media_type(head, _BATCH if batch else _JSON)

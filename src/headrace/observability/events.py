@@ -1,5 +1,6 @@
-"""The names of everything that is logged. A log line is one of these plus fields: ids, sizes and
-codes, never a payload, a key or an address.
+"""The names of everything that is logged.
+
+A log line is one of these plus fields: ids, sizes and codes, never a payload, a key or an address.
 """
 
 from __future__ import annotations

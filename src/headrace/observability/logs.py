@@ -1,4 +1,4 @@
-"""Structured logs: one line per happening, a name from `headrace.observability.events` and fields."""
+"""Structured logs: one line a happening, its name from `observability.events`, and fields."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -127,8 +128,7 @@ def _store_families(health: StoreHealth | None) -> Iterator[Metric]:
 
 def _process_families() -> Iterator[Metric]:
     yield _gauge("process_start_time_seconds", "Start of the process.", _STARTED)
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        pages = int(statm.read().split()[1])
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     resident = pages * os.sysconf("SC_PAGE_SIZE")
     yield _gauge("process_resident_memory_bytes", "Memory in use.", resident)
     yield _gauge("process_cpu_seconds", "CPU time used.", time.process_time())

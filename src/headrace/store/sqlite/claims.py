@@ -93,8 +93,9 @@ def claim(
 
 
 def _next_of(connection: apsw.Connection, project_id: int, share: int) -> tuple[int, int] | None:
-    """First and last sequence to take. What a worker died over is taken alone, so that a second
-    death tells which event it was.
+    """First and last sequence to take.
+
+    What a worker died over is taken alone, so that a second death tells which event it was.
     """
     rows: list[Any] = connection.execute(_CANDIDATES, (project_id, share)).fetchall()
     if not rows:

@@ -80,7 +80,7 @@ def open_writer(path: str) -> apsw.Connection:
     connection.pragma("synchronous", "full")
     # Checkpoints are ours: made between commits, never inside one that a caller waits for.
     connection.wal_autocheckpoint(0)
-    connection.pragma("foreign_keys", True)
+    connection.pragma("foreign_keys", 1)
     connection.pragma("cache_size", -CACHE_KIB)
     connection.pragma("temp_store", "memory")
     connection.pragma("journal_size_limit", 64 * 1024 * 1024)
@@ -91,7 +91,7 @@ def open_reader(path: str) -> apsw.Connection:
     """A connection that can only read."""
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_handler(BusyHandler())
-    connection.pragma("query_only", True)
+    connection.pragma("query_only", 1)
     connection.pragma("cache_size", -READER_CACHE_KIB)
     connection.wal_autocheckpoint(0)
     return connection

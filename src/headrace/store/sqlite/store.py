@@ -33,8 +33,8 @@ from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.projects import SqliteProjects
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rejections import SqliteRejections
-from headrace.store.sqlite.retention import SqliteRetention
 from headrace.store.sqlite.replays import SqliteReplays
+from headrace.store.sqlite.retention import SqliteRetention
 from headrace.store.sqlite.subscribers import SqliteSubscribers
 from headrace.store.sqlite.trace import SqliteTrace
 from headrace.store.sqlite.writer import Writer, checkpoint_fully, database_paths
