@@ -199,7 +199,8 @@ def test_the_audit_shows_no_secret(operator: Client, path: str, project: Project
 def test_projects_are_listed(operator: Client, path: str) -> None:
     listed = operator.get("/admin/projects").data
     assert path.rpartition("/")[2] in {project["id"] for project in listed}
-    assert all(uuid.UUID(project["id"]) and project["name"] for project in listed)
+    assert all(str(uuid.UUID(project["id"])) == project["id"] for project in listed)
+    assert all(project["name"] for project in listed)
 
 
 @pytest.mark.parametrize("project_id", [ABSENT, "1", "default", "..", "%00"])

@@ -20,7 +20,7 @@ NOBODY = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 
 
 def test_a_contact_is_created_and_shown(client: Client) -> None:
-    sent = {
+    sent: dict[str, Any] = {
         "external_id": "user_42",
         "email": " Mike@X.org ",
         "properties": {

@@ -130,7 +130,7 @@ def test_many_deliveries_take_several_transactions(session: StoreSession) -> Non
     add_delivery(session.place, first, 3)
     _fill_deliveries(session.place, second, 2 * DELIVERIES_MAX + 10)
 
-    steps = []
+    steps: list[Removed] = []
     while not steps or not steps[-1].complete:
         steps.append(remove(session, first, second))
 

@@ -12,6 +12,7 @@ from headrace.cli import (
     export,
     key,
     migrate,
+    operator,
     policy,
     project,
     send,
@@ -40,6 +41,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(project.app, name="project")
 app.add_typer(key.app, name="key")
 app.add_typer(policy.app, name="policy")
+app.add_typer(operator.app, name="operator")
 app.command("send")(send.send)
 app.command("tail")(tail.tail)
 app.add_typer(events.app, name="events")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from headrace.cli.doctor.finding import Finding, fail, ok, warn
+from headrace.cli.doctor.retention import Kept, check_retention, look_at_retention
 from headrace.cli.doctor.surroundings import check_clock
 from headrace.cli.stores import in_store
 from headrace.config import Settings
@@ -34,18 +35,20 @@ def check_store(settings: Settings) -> list[Finding]:
         current, newest = schema_versions(settings.store)
         if current != newest:
             return [ok("store", settings.store), _schema(current, newest), check_clock(at_us, 0)]
-        health, last = in_store(settings, _look)
+        health, last, kept = in_store(settings, _look)
     except StoreError as error:
         return [fail("store", settings.store, str(error)), check_clock(at_us, 0)]
     newest_us = last // _SEQUENCES_A_MILLISECOND * 1000
     return [
         *_report(health, newest, settings.disk_free_min_bytes),
+        *check_retention(kept, health, at_us, settings.disk_free_min_bytes),
         check_clock(at_us, newest_us),
     ]
 
 
-async def _look(store: Store) -> tuple[StoreHealth, int]:
-    return await store.health(), await store.events.last_sequence()
+async def _look(store: Store) -> tuple[StoreHealth, int, Kept]:
+    last = await store.events.last_sequence()
+    return await store.health(), last, await look_at_retention(store)
 
 
 def _missing(path: Path) -> Finding:

@@ -1,0 +1,73 @@
+"""Checks of retention: whether it runs and keeps up, and when the disk will be full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from headrace.cli.doctor.finding import Finding, ok, warn
+from headrace.domain.retention import DAY_US, HOUR_US, bytes_per_day, days_to_full
+from headrace.domain.timestamps import to_text
+from headrace.store.contract import Store, StoreHealth
+from headrace.store.contract_retention import Growth, RetentionState
+
+#: Sooner than this the disk is worth a warning.
+DAYS_TO_FULL_MIN = 14
+#: A sweep a minute, so this long without one means that nobody sweeps.
+SILENCE_US = 10 * 60 * 1_000_000
+LAG_US_MAX = DAY_US
+_MIB = 1024 * 1024
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What retention has left behind in the store."""
+
+    state: RetentionState | None
+    growth: Growth
+
+
+async def look_at_retention(store: Store) -> Kept:
+    """Read what the checks need."""
+    return Kept(await store.retention.state(), await store.retention.growth())
+
+
+def check_retention(
+    kept: Kept, health: StoreHealth, at_us: int, free_bytes_min: int
+) -> Iterator[Finding]:
+    """Whether what is due goes, and how long the room lasts."""
+    yield _sweeps(kept.state, at_us)
+    if health.free_bytes is not None:
+        # Pages that removed rows have left are used before the file grows.
+        room = kept.growth.reusable_bytes + max(0, health.free_bytes - free_bytes_min)
+        yield _growth(kept.growth, room)
+
+
+def _sweeps(state: RetentionState | None, at_us: int) -> Finding:
+    if state is None:
+        return ok("retention", "has not swept this store yet")
+    found = f"last swept {to_text(state.at_us)}, {state.events} events removed since ever"
+    if at_us - state.at_us > SILENCE_US:
+        return warn("retention", found, "Start a worker: headrace serve or headrace worker")
+    if state.lag_us > LAG_US_MAX:
+        found += f", {state.lag_us // HOUR_US} h behind"
+        advice = (
+            "After a long stop it catches up by itself, a day an hour. Else look at the clock, "
+            "or take in fewer events than it can remove."
+        )
+        return warn("retention", found, advice)
+    return ok("retention", found)
+
+
+def _growth(growth: Growth, room_bytes: int) -> Finding:
+    daily = bytes_per_day(growth.samples)
+    room = f"room for {room_bytes // _MIB} MiB more"
+    if daily is None:
+        return ok("growth", f"{room}; how fast it fills is known after an hour of work")
+    days = days_to_full(growth.samples, room_bytes)
+    if days is None:
+        return ok("growth", f"{room}; the store does not grow")
+    found = f"{room}, {daily / _MIB:.1f} MiB a day: full in {days:.0f} days"
+    if days < DAYS_TO_FULL_MIN:
+        return warn("growth", found, "Make room, or shorten event_retention_days.")
+    return ok("growth", found)
