@@ -15,6 +15,8 @@ import msgspec
 import structlog
 
 from headrace.config import Settings
+from headrace.delivery.webhook.addresses import parse_networks
+from headrace.delivery.webhook.calls import WebhookCalls
 from headrace.domain.events import StoredEvent
 from headrace.domain.ids import EventIdGenerator
 from headrace.domain.timestamps import now_us
@@ -40,6 +42,7 @@ from headrace.pipeline.live import LiveFeed
 from headrace.pipeline.operators import OperatorCache
 from headrace.pipeline.rejections import RejectionLog
 from headrace.pipeline.supervisor import WorkerSupervisor
+from headrace.pipeline.webhooks import Webhooks
 from headrace.store.contract import Pending, Store, StoreFailedError, StoreSetupError
 from headrace.store.sqlite.connection import open_reader, store_error
 from headrace.store.sqlite.migrate import newest_version, schema_version
@@ -154,11 +157,13 @@ class Headrace:
         rejections = RejectionLog(store.rejections, now_us)
         self._rejections = rejections
         refusals = Refusals(rejections, now_us)
+        self._calls = WebhookCalls(parse_networks(self.settings.webhook_allow_networks))
         services = Services(
             store=store,
             acceptor=acceptor,
             live=live,
             cursors=Cursors(await store.secret("cursors")),
+            webhooks=Webhooks(self._calls, now_us),
             clock_us=now_us,
             stopping=self._stopping,
         )
@@ -225,5 +230,6 @@ class Headrace:
                 await task
         if self.failure is None:
             await self._rejections.flush()
+        await self._calls.close()
         await self.store.close()
         _log.info(SERVER_STOPPED, every_request_answered=finished)

@@ -19,6 +19,7 @@ from headrace.http import (
     rejections,
     replays,
     trace,
+    webhooks,
 )
 from headrace.http.asgi import WENT_WRONG
 from headrace.http.refusals import Refusals
@@ -52,6 +53,16 @@ ROUTES = (
     resource("/replays", get=replays.list_replays),
     resource("/replays/{id}", get=replays.get_replay),
     resource("/replays/{id}/stop", post=replays.stop_replay),
+    resource("/webhooks", get=webhooks.list_webhooks, post=webhooks.create_webhook),
+    resource(
+        "/webhooks/{id}",
+        get=webhooks.get_webhook,
+        patch=webhooks.patch_webhook,
+        delete=webhooks.delete_webhook,
+    ),
+    resource("/webhooks/{id}/test", post=webhooks.test_webhook),
+    resource("/webhooks/{id}/rotate-secret", post=webhooks.rotate_secret),
+    resource("/webhooks/{id}/deliveries", get=webhooks.list_deliveries),
     resource("/admin/projects", get=admin_policies.list_projects),
     resource(
         "/admin/projects/{id}/policies",

@@ -14,6 +14,7 @@ from headrace.http.cursor import Cursors
 from headrace.pipeline.accept import Acceptor
 from headrace.pipeline.access import Principal
 from headrace.pipeline.live import LiveFeed
+from headrace.pipeline.webhooks import Webhooks
 from headrace.store.contract import Store
 
 
@@ -24,6 +25,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     acceptor: Acceptor
     live: LiveFeed
     cursors: Cursors
+    webhooks: Webhooks
     clock_us: Callable[[], int]
     #: Set when the process is about to stop.
     stopping: asyncio.Event

@@ -14,7 +14,7 @@ from headrace import __version__
 from headrace.domain import event_fields
 from headrace.domain.errors import ErrorCode
 from headrace.domain.event_types import EventInput
-from headrace.http import openapi_admin, openapi_contacts, openapi_dead_letters
+from headrace.http import openapi_admin, openapi_contacts, openapi_dead_letters, openapi_webhooks
 from headrace.http.answers import Accepted, Deduplicated, Event, RejectionShown
 from headrace.http.ingest_batch import EVENTS_MAX, BatchAnswer, BatchInput
 from headrace.http.openapi_parts import (
@@ -42,6 +42,7 @@ _TYPES = (
     *openapi_contacts.TYPES,
     *openapi_dead_letters.TYPES,
     *openapi_admin.TYPES,
+    *openapi_webhooks.TYPES,
 )
 _NULLABLE = ("contact_id", "external_id", "email", "payload", "occurred_at", "idempotency_key")
 
@@ -118,6 +119,7 @@ def _schemas() -> dict[str, Any]:
     openapi_contacts.refine(schemas)
     openapi_dead_letters.refine(schemas)
     openapi_admin.refine(schemas)
+    openapi_webhooks.refine(schemas)
     return schemas
 
 
@@ -157,6 +159,7 @@ def _paths() -> dict[str, Any]:
         **openapi_contacts.paths(),
         **openapi_dead_letters.paths(),
         **openapi_admin.paths(),
+        **openapi_webhooks.paths(),
         **_public_paths(),
     }
 

@@ -1,0 +1,54 @@
+"""Checks URLs and makes single calls, for a process that rarely does either."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.delivery.contract import AttemptOutcome, Delivery
+from headrace.delivery.webhook.addresses import Network
+from headrace.delivery.webhook.guard import check_url
+from headrace.delivery.webhook.signing import new_secret
+
+if TYPE_CHECKING:
+    from headrace.delivery.webhook.resolver import SystemResolve
+    from headrace.delivery.webhook.transport import WebhookTransport
+
+
+class WebhookCalls:
+    """Loads the client's library at the first need of it: it is large beside an idle server."""
+
+    def __init__(self, allowed: tuple[Network, ...]) -> None:
+        self._allowed = allowed
+        self._resolve: SystemResolve | None = None
+        self._transport: WebhookTransport | None = None
+
+    async def check(self, url: str) -> str:
+        """The URL in its one spelling.
+
+        Raises:
+            DeliveryError: it breaks a rule, or what it points at now must not be called.
+        """
+        from headrace.delivery.webhook.resolver import SystemResolve, check_target  # noqa: PLC0415
+
+        checked = check_url(url, self._allowed)
+        if self._resolve is None:
+            self._resolve = SystemResolve()
+        await check_target(checked, self._resolve, self._allowed)
+        return checked.text
+
+    async def attempt(self, delivery: Delivery) -> AttemptOutcome:
+        """See `headrace.delivery.contract.Transport`."""
+        if self._transport is None:
+            from headrace.delivery.webhook.transport import WebhookTransport  # noqa: PLC0415
+
+            self._transport = WebhookTransport(allowed=self._allowed)
+        return await self._transport.attempt(delivery)
+
+    def new_secret(self) -> str:
+        """A secret for one endpoint."""
+        return new_secret()
+
+    async def close(self) -> None:
+        """See `headrace.delivery.contract.Transport`."""
+        if self._transport is not None:
+            await self._transport.close()

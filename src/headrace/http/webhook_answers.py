@@ -1,0 +1,176 @@
+"""Answers about webhooks and deliveries, built from the same types that describe them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from headrace.delivery.contract import AttemptOutcome, Failed
+from headrace.domain.breaker import BreakerPolicy, BreakerState
+from headrace.domain.ids import uuid_text
+from headrace.domain.timestamps import to_text
+from headrace.pipeline.breakers import breaker_of
+from headrace.store.contract_delivery import Attempt, DeliveryRecord, DeliveryState, Subscriber
+
+DeliveryStatus = Literal["pending", "delivering", "retrying", "delivered", "dead_lettered"]
+_STATUS_NAMES: dict[int, DeliveryStatus] = {
+    state.value: state.name.lower()  # type: ignore[misc]
+    for state in DeliveryState
+}
+_WAITING = (DeliveryState.PENDING, DeliveryState.RETRYING)
+
+
+class WebhookInput(msgspec.Struct):
+    """Body of a write."""
+
+    url: str | None = None
+    events: list[str] | None = None
+    description: str | None = None
+    enabled: bool | None = None
+
+
+class WebhookShown(msgspec.Struct, kw_only=True):
+    """A webhook as it is shown; its secret is not."""
+
+    id: str
+    url: str
+    events: list[str]
+    description: str
+    enabled: bool
+    #: Null while it is enabled.
+    disabled_reason: str | None
+    #: Set while deliveries pause because the endpoint fails; then one is tried.
+    paused_until: str | None
+    #: Set during a rotation: until then the secret before signs, too.
+    previous_secret_until: str | None
+    created_at: str
+    updated_at: str
+
+
+class WebhookCreated(WebhookShown, kw_only=True):
+    """A new webhook, with its secret for the first and last time."""
+
+    secret: str
+
+
+class SecretShown(msgspec.Struct):
+    """A new secret, for the first and last time."""
+
+    id: str
+    secret: str
+    previous_secret_until: str
+
+
+class AttemptShown(msgspec.Struct, kw_only=True):
+    """One try; without `cause` it succeeded."""
+
+    number: int
+    at: str
+    latency_ms: float
+    #: Null when there was no answer.
+    http_status: int | None
+    cause: str | None
+    error: str | None
+    #: First bytes of the answer.
+    response: str | None
+
+
+class DeliveryShown(msgspec.Struct, kw_only=True):
+    """One event for one webhook; `id` is the `webhook-id` that its attempts carry."""
+
+    id: str
+    #: Null once the event is gone.
+    event_id: str | None
+    event: str | None
+    status: DeliveryStatus
+    created_at: str
+    #: Null while it is not finished.
+    finished_at: str | None
+    #: Null while nothing is to come.
+    next_attempt_at: str | None
+    last_error: str | None
+    #: Oldest first, the last 30.
+    attempts: list[AttemptShown]
+
+
+class TestShown(msgspec.Struct, kw_only=True):
+    """What came of a test call."""
+
+    delivered: bool
+    latency_ms: float
+    http_status: int | None
+    cause: str | None
+    error: str | None
+    response: str | None
+
+
+def _webhook_fields(webhook: Subscriber) -> dict[str, object]:
+    breaker = breaker_of(webhook.breaker, BreakerPolicy())
+    paused = breaker.state is BreakerState.OPEN
+    until_us = webhook.previous_until_us
+    return {
+        "id": webhook.id,
+        "url": webhook.target,
+        "events": list(webhook.events),
+        "description": webhook.description,
+        "enabled": webhook.enabled,
+        "disabled_reason": webhook.disabled_reason,
+        "paused_until": to_text(breaker.pause_until_us) if paused else None,
+        "previous_secret_until": None if until_us is None else to_text(until_us),
+        "created_at": to_text(webhook.created_us),
+        "updated_at": to_text(webhook.updated_us),
+    }
+
+
+def webhook_shown(webhook: Subscriber) -> WebhookShown:
+    """A webhook as the API shows it."""
+    return msgspec.convert(_webhook_fields(webhook), WebhookShown)
+
+
+def webhook_created(webhook: Subscriber, secret: str) -> WebhookCreated:
+    """A new webhook and its secret."""
+    return msgspec.convert(_webhook_fields(webhook) | {"secret": secret}, WebhookCreated)
+
+
+def delivery_shown(delivery: DeliveryRecord) -> DeliveryShown:
+    """A delivery as the API shows it."""
+    finished_us = delivery.finished_us
+    waits = delivery.state in _WAITING
+    return DeliveryShown(
+        id=delivery.id,
+        event_id=None if delivery.event_id is None else uuid_text(delivery.event_id),
+        event=delivery.event,
+        status=_STATUS_NAMES[delivery.state],
+        created_at=to_text(delivery.created_us),
+        finished_at=None if finished_us is None else to_text(finished_us),
+        next_attempt_at=to_text(delivery.due_us) if waits else None,
+        last_error=delivery.last_error,
+        attempts=[_attempt_shown(attempt) for attempt in delivery.attempts],
+    )
+
+
+def _attempt_shown(attempt: Attempt) -> AttemptShown:
+    return AttemptShown(
+        number=attempt.number,
+        at=to_text(attempt.at_us),
+        latency_ms=attempt.duration_us / 1000,
+        http_status=attempt.http_status,
+        cause=attempt.cause,
+        error=attempt.error,
+        response=attempt.excerpt,
+    )
+
+
+def test_shown(outcome: AttemptOutcome) -> TestShown:
+    """The outcome of a test call as the API shows it."""
+    failed = outcome if isinstance(outcome, Failed) else None
+    answer = outcome.answer
+    return TestShown(
+        delivered=failed is None,
+        latency_ms=outcome.duration_us / 1000,
+        http_status=None if answer is None else answer.http_status,
+        cause=None if failed is None else failed.cause.value,
+        error=None if failed is None else failed.message,
+        response=None if answer is None else answer.excerpt,
+    )
