@@ -6,6 +6,7 @@ import gzip
 import json
 import time
 import zlib
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -28,7 +29,7 @@ def bomb(encoding: str, mebibytes: int) -> bytes:
     return b"".join([packer.compress(zeros) for _ in range(mebibytes)]) + packer.flush()
 
 
-PACK = {"gzip": gzip.compress, "zstd": zstd.compress}
+PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstd.compress}
 
 
 @pytest.mark.parametrize("encoding", PACK)

@@ -85,7 +85,6 @@ def test_a_repeat_shows_the_first(client: Client) -> None:
         {"payload": {"a": 2}},
         {"payload": {"a": True}},
         {"payload": {"a": "1"}},
-        {"payload": {"a": 1.0000000000000000001}},
         {"occurred_at": "2026-01-01T00:00:00Z"},
     ],
     ids=str,

@@ -193,7 +193,10 @@ class _Cycle:
             if exchange.head_only:
                 connection.finish(exchange, start)
                 self.lost.set()
+            elif connection.half_closed:
+                connection.transport.close()
             elif not connection.transport.is_closing():
+                exchange.in_parts = True
                 connection.transport.write(start)
         if connection.transport.is_closing() or exchange.head_only:
             return

@@ -85,7 +85,16 @@ class _EndedError(Exception):
 class Exchange:
     """One request and its answer."""
 
-    __slots__ = ("answer", "chunkable", "close", "connection", "head_only", "request_id", "start")
+    __slots__ = (
+        "answer",
+        "chunkable",
+        "close",
+        "connection",
+        "head_only",
+        "in_parts",
+        "request_id",
+        "start",
+    )
 
     def __init__(self, connection: Connection, request_id: bytes) -> None:
         self.connection = connection
@@ -94,6 +103,8 @@ class Exchange:
         self.head_only = False
         #: Whether the client knows chunks (HTTP/1.0 does not).
         self.chunkable = True
+        #: Whether a part of the answer was written already.
+        self.in_parts = False
         self.answer: bytes | None = None
         #: Called once all earlier answers are written, see `Connection.when_first`.
         self.start: Callable[[], None] | None = None
@@ -144,6 +155,7 @@ class Connection(asyncio.Protocol):
         "_writable",
         "deadline",
         "draining",
+        "half_closed",
         "on_lost",
         "peer",
         "transport",
@@ -179,6 +191,8 @@ class Connection(asyncio.Protocol):
         self.deadline = clock() + IDLE_SECONDS_MAX
         #: Set at shutdown: what is under way is answered, then the connection closes.
         self.draining = False
+        #: The peer sends nothing more.
+        self.half_closed = False
         #: Called once when the peer is gone; set by whoever streams an answer.
         self.on_lost: Callable[[], None] | None = None
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
@@ -527,8 +541,10 @@ class Connection(asyncio.Protocol):
         if self._stage in (_HEAD, _BODY):
             self._refuse(malformed("The request ends in the middle."))
             return True
-        if not self._exchanges:
+        # Whoever leaves a stream without end says no more than this.
+        if not self._exchanges or self._exchanges[0].in_parts:
             return False
+        self.half_closed = True
         for exchange in self._exchanges:
             exchange.close = exchange is self._exchanges[-1]
         return True
