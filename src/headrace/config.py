@@ -95,6 +95,15 @@ def variable(setting: Setting) -> str:
     return PREFIX + setting.name.upper()
 
 
+def flag(setting: Setting) -> str:
+    """Name of a setting's flag."""
+    return "--" + setting.name.replace("_", "-")
+
+
+def _named(setting: Setting) -> str:
+    return f"{flag(setting)} ({variable(setting)})"
+
+
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = {variable(setting) for setting in SETTINGS} | _OTHER_VARIABLES
     for name in environ:
@@ -112,8 +121,9 @@ def _from_environment(setting: Setting, environ: Mapping[str, str]) -> Any:
         path = Path(environ[f"{name}_FILE"])
         try:
             return _checked(setting, path.read_text("utf-8").strip())
-        except OSError as error:
-            message = f"{name}_FILE: {path} cannot be read: {error.strerror}"
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+            message = f"{name}_FILE: {path} cannot be read: {reason}"
             raise SettingError(message) from None
     return _checked(setting, environ.get(name, setting.default))
 
@@ -124,11 +134,11 @@ def _checked(setting: Setting, value: Any) -> Any:
     try:
         number = int(value)
     except ValueError:
-        message = f"{variable(setting)} must be a whole number, got {value!r}"
+        message = f"{_named(setting)} must be a whole number, got {value!r}"
         raise SettingError(message) from None
     too_low = setting.minimum is not None and number < setting.minimum
     if too_low or (setting.maximum is not None and number > setting.maximum):
-        bounds = f"from {setting.minimum}" + (f" to {setting.maximum}" if setting.maximum else "")
-        message = f"{variable(setting)} must be {bounds}, got {number}"
+        most = "" if setting.maximum is None else f" and at most {setting.maximum}"
+        message = f"{_named(setting)} must be at least {setting.minimum}{most}, got {number}"
         raise SettingError(message)
     return number

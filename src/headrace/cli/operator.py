@@ -93,7 +93,7 @@ def _show(issued: IssuedToken, *, as_json: bool) -> None:
     if as_json:
         print_json({"token": issued.text, **_shown(issued.operator)})
         return
-    print(issued.text)
+    typer.echo(issued.text)
     typer.echo(
         f"Token of operator {issued.operator.email}. It is not shown again; a running server takes "
         "it within 5 s.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from headrace.cli.failure import CommandFailed, usage
+from headrace.cli.failure import CommandFailed, ExitCode, usage
 from headrace.cli.output import AsJson, print_json
 from headrace.cli.settings import SERVE, SERVER, with_settings
 from headrace.config import Settings
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: As shells report a process that a signal ended.
 _SIGNALLED = 128
+#: What the end of the process itself may take of the time for a stop.
+_EXIT_SECONDS = 0.5
 
 
 @with_settings(*SERVE)
@@ -120,6 +122,6 @@ def _limit_the_stop() -> None:
     from headrace.app import STOP_SECONDS_MAX
 
     # A disk that never answers must not keep the process: nothing unanswered was promised.
-    timer = threading.Timer(STOP_SECONDS_MAX, os._exit, (1,))
+    timer = threading.Timer(STOP_SECONDS_MAX - _EXIT_SECONDS, os._exit, (ExitCode.FAILED,))
     timer.daemon = True
     timer.start()

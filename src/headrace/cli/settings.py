@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.config import SETTINGS, Setting, Settings, load_settings, variable
+from headrace.config import SETTINGS, Setting, Settings, flag, load_settings, variable
 
 #: Settings by what a command does.
 STORE = ("store",)
@@ -63,15 +63,10 @@ def given(settings: Settings, name: str) -> bool:
     return bool(getattr(settings, name) != _BY_NAME[name].default)
 
 
-def flag_name(setting: Setting) -> str:
-    """Flag of a setting."""
-    return "--" + setting.name.replace("_", "-")
-
-
 def _flag(setting: Setting) -> inspect.Parameter:
     default = "" if setting.default == "" else f" [default: {setting.default}]"
     option = typer.Option(
-        flag_name(setting),
+        flag(setting),
         help=f"{setting.help} [env: {variable(setting)}]{default}",
         show_default=False,
         rich_help_panel="Settings",

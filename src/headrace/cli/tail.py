@@ -74,7 +74,7 @@ def _show(data: bytes, prefix: str, *, as_json: bool) -> bool:
 
 def _messages(client: Client) -> Iterator[Message]:
     """Messages of one connection after another; ends never."""
-    connected = False
+    connected = told = False
     while True:
         try:
             response = client.open("GET", "/events/stream")
@@ -84,14 +84,16 @@ def _messages(client: Client) -> Iterator[Message]:
                 reason = error_text(msgspec.json.decode(response.read(65536) or b"null"))
                 raise CommandFailed(f"{response.status} {reason}")
             typer.echo(f"headrace: watching {client.url}", err=True)
-            connected = True
+            connected, told = True, False
             yield from _parse(response)
             raise Unreachable(f"{client.url} has ended the stream")
         except (Unreachable, OSError, http.client.HTTPException) as error:
             client.close()
             if not connected:
                 raise CommandFailed(str(error)) from None
-            typer.echo(f"headrace: {error}; trying again", err=True)
+            if not told:
+                typer.echo(f"headrace: {error}; trying again until it does", err=True)
+            told = True
             time.sleep(RECONNECT_SECONDS)
 
 
