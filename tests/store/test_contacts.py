@@ -1,0 +1,150 @@
+"""Contacts in the store: all or nothing with their system events, also when many write at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from headrace.domain.contacts import Contact, ContactWrite
+from headrace.domain.errors import ApiError
+from headrace.domain.events import Source
+from headrace.domain.identity import IdentityType, lane_of
+from headrace.store.contract import StoreConflictError
+from headrace.store.contract_contacts import ContactFilter
+from headrace.store.sqlite.contact_lists import ROWS_EXAMINED_MAX
+from tests.store.events import START_US
+from tests.store.places import Place
+from tests.store.session import StoreSession
+
+ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
+
+
+def create(session: StoreSession, project_id: int = 1, **fields: Any) -> Contact:
+    write = ContactWrite(**fields)
+    return session.run(session.store.contacts.create(project_id, write, START_US, source="handler"))
+
+
+def system_events(place: Place) -> list[tuple[Any, ...]]:
+    return list(
+        place.run_sql(
+            "SELECT event, contact_id, lane, source, received_us, payload FROM events "
+            "ORDER BY sequence"
+        )
+    )
+
+
+def test_a_write_and_its_event_are_one(session: StoreSession) -> None:
+    contact = create(session, external_id="x", email="a@x.org")
+
+    (event,) = system_events(session.place)
+
+    lane = lane_of(1, IdentityType.EXTERNAL_ID, "x")
+    payload = json.dumps({"contact_id": contact.id, "source": "handler"}, separators=(",", ":"))
+    name = "sendrealm.contact.created"
+    assert event == (name, contact.id, lane, Source.SYSTEM, START_US, payload)
+    assert session.place.run_sql("SELECT count(*) FROM work") == [(1,)]
+
+
+def test_without_room_for_the_event_nothing_is_written(session: StoreSession) -> None:
+    """The event's row is refused; the contact must not stay behind alone."""
+    session.place.run_sql(
+        "CREATE TRIGGER no_events BEFORE INSERT ON events BEGIN SELECT raise(ABORT, 'no'); END"
+    )
+
+    with pytest.raises(Exception, match="no"):
+        create(session, external_id="x")
+
+    assert session.place.run_sql("SELECT count(*) FROM contacts") == [(0,)]
+
+
+def test_a_refused_change_writes_neither(session: StoreSession) -> None:
+    create(session, external_id="x")
+    held = create(session, email="a@x.org", properties={"a": "x" * 16_000})
+    contacts = session.store.contacts
+
+    for write, error in (
+        (ContactWrite(external_id="x", properties={"b": 1}), StoreConflictError),
+        (ContactWrite(external_id="z", properties={"b": "x" * 400}), ApiError),
+    ):
+        with pytest.raises(error):
+            session.run(contacts.update(1, held.id, write, START_US + 1, source="api"))
+
+    assert session.run(contacts.get(1, held.id)) == held
+    assert len(system_events(session.place)) == 2
+
+
+def test_upserts_at_once_make_one_contact(session: StoreSession) -> None:
+    contacts = session.store.contacts
+
+    async def work() -> list[tuple[Contact, bool]]:
+        return await asyncio.gather(
+            *(
+                contacts.upsert(
+                    1,
+                    ContactWrite(external_id="x", properties={f"p{n}": n}),
+                    START_US,
+                    source="api",
+                )
+                for n in range(50)
+            )
+        )
+
+    results = session.run(work())
+
+    assert len({contact.id for contact, _ in results}) == 1
+    assert sum(created for _, created in results) == 1
+    held = session.run(contacts.get(1, results[0][0].id))
+    assert held is not None
+    assert held.properties == {f"p{n}": n for n in range(50)}
+    assert len(system_events(session.place)) == 50
+
+
+def test_projects_do_not_meet(session: StoreSession) -> None:
+    first = create(session, 1, external_id="x", email="a@x.org")
+    second = create(session, 2, external_id="x", email="a@x.org")
+    contacts = session.store.contacts
+    write = ContactWrite(properties={"a": 1})
+
+    assert session.run(contacts.get(2, first.id)) is None
+    assert session.run(contacts.update(2, first.id, write, START_US, source="api")) is None
+    assert not session.run(contacts.delete(2, first.id, START_US, source="api"))
+    page = session.run(contacts.list(2, ContactFilter(), before=None, limit=10))
+    assert page.contacts == [second]
+
+
+def test_nobody_is_found_by_an_absent_id(session: StoreSession) -> None:
+    contacts = session.store.contacts
+    assert session.run(contacts.get(1, ABSENT)) is None
+    assert not session.run(contacts.delete(1, ABSENT, START_US, source="api"))
+    assert system_events(session.place) == []
+
+
+def test_time_never_goes_back(session: StoreSession) -> None:
+    contact = create(session, external_id="x")
+    write = ContactWrite(properties={"a": 1})
+    updated = session.run(
+        session.store.contacts.update(1, contact.id, write, START_US - 5, source="api")
+    )
+    assert updated is not None
+    assert updated.updated_us == START_US
+
+
+def test_a_rare_property_is_searched_in_bounded_steps(session: StoreSession) -> None:
+    contacts = session.store.contacts
+    rare = create(session, properties={"plan": "rare"})
+    session.place.run_sql(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?) "
+        "INSERT INTO contacts (id, project_id, properties, created_us, updated_us) "
+        'SELECT i, 1, \'{"plan":"free"}\', 0, 0 FROM n',
+        ROWS_EXAMINED_MAX + 10,
+    )
+    wanted = ContactFilter(properties=(("plan", "rare"),))
+
+    first = session.run(contacts.list(1, wanted, before=None, limit=10))
+    second = session.run(contacts.list(1, wanted, before=first.next_before, limit=10))
+
+    assert first.contacts == []
+    assert (second.contacts, second.next_before) == ([rare], None)
