@@ -49,13 +49,15 @@ async def metrics(request: Request) -> Response:
     services = _services(request)
     try:
         health = await services.store.health()
+        retention = await services.store.retention.state()
     except StoreError:
-        health = None
+        health = retention = None
     text = render_metrics(
         services.acceptor.stats,
         services.store.commit_stats,
         queue_depth=services.acceptor.queue.depth,
         health=health,
+        retention=retention,
         blocked=services.acceptor.blocked is not None,
     )
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -20,8 +20,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from headrace.observability.retention_metrics import retention_families
 from headrace.observability.stats import AcceptStats
 from headrace.store.contract import CommitStats, StoreHealth
+from headrace.store.contract_retention import RetentionState
 
 _STARTED = time.time()
 
@@ -32,6 +34,7 @@ def render_metrics(
     *,
     queue_depth: int,
     health: StoreHealth | None,
+    retention: RetentionState | None = None,
     blocked: bool,
 ) -> bytes:
     """The text of a scrape; without `health` the store's own numbers are left out."""
@@ -42,6 +45,7 @@ def render_metrics(
                 *_accept_families(accept, queue_depth, blocked=blocked),
                 *_commit_families(commits),
                 *_store_families(health),
+                *retention_families(retention),
                 *_process_families(),
             )
         )
