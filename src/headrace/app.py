@@ -219,6 +219,7 @@ class Headrace:
         """Take nothing more, finish what was read, answer it, close the store."""
         _log.info(SERVER_STOPPING)
         self._stopping.set()
+        self._live.wake()
         self._server.stop_listening()
         if self._supervisor is not None:
             await self._supervisor.stop()

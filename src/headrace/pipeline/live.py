@@ -31,6 +31,10 @@ class Watcher:
         self._events.append(event)
         self._arrived.set()
 
+    def wake(self) -> None:
+        """End a wait before its time."""
+        self._arrived.set()
+
     async def next(self, timeout_s: float) -> tuple[list[NewEvent], int]:
         """Wait for events; `(events, missed before them)`, both empty when none came in time."""
         try:
@@ -61,6 +65,11 @@ class LiveFeed:
     def leave(self, watcher: Watcher) -> None:
         """Stop to watch."""
         self._watchers.discard(watcher)
+
+    def wake(self) -> None:
+        """End all waits, so that the watchers see that the process stops."""
+        for watcher in self._watchers:
+            watcher.wake()
 
     def publish(self, batch: list[Pending]) -> None:
         """Offer what a commit stored; nearly free while nobody watches."""
