@@ -14,7 +14,7 @@ from headrace.domain.retry import processing_retry, retry_at_us
 from headrace.observability.events import DUTY_TAKEN, EVENT_FAILED, LOOP_FAILED
 from headrace.pipeline.plan import BatchPlanner
 from headrace.pipeline.rules_cache import RulesCache
-from headrace.store.contract import StoreError, StoreRowError
+from headrace.store.contract import StoreError, StoreRowError, SubscribersChangedError
 from headrace.store.contract_processing import (
     Claimed,
     ProcessingFailure,
@@ -36,6 +36,8 @@ STANDBY_SECONDS = 1.0
 OLD_BACKLOG_US = 30_000_000
 ERROR_SECONDS = 0.5
 RESCUED_MAX = 1000
+#: Tries of one batch while subscribers change under it.
+RULES_READ_MAX = 5
 #: Longest error text kept.
 ERROR_CHARACTERS_MAX = 500
 
@@ -58,6 +60,7 @@ class Processor:
         owner: name of this process, see `headrace.domain.processes`.
         nudged: set by whoever knows that events have arrived.
         rng: source of jitter.
+        monotonic_s: measures how long the duty is held.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Processor:
         nudged: asyncio.Event,
         clock_us: Callable[[], int],
         rng: random.Random,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stats = ProcessorStats()
         #: Called when a batch has made deliveries.
@@ -79,9 +83,12 @@ class Processor:
         self._nudged = nudged
         self._clock_us = clock_us
         self._rng = rng
+        self._monotonic_s = monotonic_s
         self._epoch: int | None = None
         self._renew_at = 0.0
         self._batch: Sequence[Claimed] = ()
+        #: Claims may be ours of which we know nothing.
+        self._astray = False
         self._waits = 0
         #: When the oldest event of the last batch was received.
         self._received_us = 0
@@ -95,8 +102,9 @@ class Processor:
                 else:
                     await self._pace(await self._timed_run())
             except StoreError as error:
-                _log.warning(LOOP_FAILED, loop="processor", error=str(error))
+                _log.warning(LOOP_FAILED, loop="processor", error=_text(error))
                 self._batch = ()
+                self._astray = True
                 self._renew_at = 0.0
                 await asyncio.sleep(ERROR_SECONDS)
 
@@ -135,10 +143,7 @@ class Processor:
         self._received_us = batch[0].received_us
         started = time.perf_counter()
         try:
-            planner = BatchPlanner(self._rules.rules)
-            done, self._batch = await self._store.process(self._owner, batch, planner, BATCH_MAX)
-            if planner.deliveries:
-                self.on_deliveries()
+            done, self._batch = await self._process(batch, BATCH_MAX)
         except StoreRowError:
             done = await self._one_by_one(batch)
         except StoreError:
@@ -150,14 +155,31 @@ class Processor:
         self.stats.seconds += time.perf_counter() - started
         return len(batch)
 
+    async def _process(
+        self, batch: Sequence[Claimed], claim_next: int
+    ) -> tuple[int, Sequence[Claimed]]:
+        """Commit a batch with the newest rules; when they changed since, read them again."""
+        for _ in range(RULES_READ_MAX):
+            planner, version = BatchPlanner(self._rules.rules), self._rules.subscribers_version
+            try:
+                result = await self._store.process(
+                    self._owner, batch, planner, claim_next, subscribers_version=version
+                )
+            except SubscribersChangedError:
+                await self._rules.refresh()
+                continue
+            if planner.deliveries:
+                self.on_deliveries()
+            return result
+        raise SubscribersChangedError
+
     async def _one_by_one(self, batch: Sequence[Claimed]) -> int:
         """Find the guilty event of a batch: each in a transaction of its own."""
         done = 0
         for claimed in batch:
             started = time.perf_counter()
             try:
-                planner = BatchPlanner(self._rules.rules)
-                done += (await self._store.process(self._owner, [claimed], planner, 0))[0]
+                done += (await self._process([claimed], 0))[0]
             except StoreError as error:
                 if not isinstance(error, StoreRowError):
                     raise
@@ -172,15 +194,14 @@ class Processor:
         now_us, jitter = self._clock_us(), self._rng.random()
         retry_us = None if permanent else retry_at_us(now_us, claimed.attempt, policy, jitter)
         cause = type(error).__name__
-        text = f"{cause}: {error}"[:ERROR_CHARACTERS_MAX]
-        failure = ProcessingFailure(cause, text, int(seconds * 1_000_000), retry_us)
+        failure = ProcessingFailure(cause, _text(error), int(seconds * 1_000_000), retry_us)
         self.stats.failed += 1
         _log.warning(EVENT_FAILED, sequence=claimed.sequence, cause=cause, attempt=claimed.attempt)
         await self._store.fail(self._owner, claimed, failure)
 
     async def _have_duty(self) -> bool:
         """Hold or take the duty; its new holder first frees what the last one died with."""
-        now = time.monotonic()
+        now = self._monotonic_s()
         if self._epoch is not None and now < self._renew_at:
             return True
         epoch = await self._store.take_duty(
@@ -190,12 +211,13 @@ class Processor:
             self._epoch = None
             self._batch = ()
             return False
-        if epoch != self._epoch:
-            _log.info(DUTY_TAKEN, duty="processing", epoch=epoch)
+        if epoch != self._epoch or self._astray:
+            if epoch != self._epoch:
+                _log.info(DUTY_TAKEN, duty="processing", epoch=epoch)
             self._batch = ()
-            while await self._store.rescue(RESCUED_MAX) == RESCUED_MAX:
+            while await self._store.rescue(self._owner, RESCUED_MAX) == RESCUED_MAX:
                 pass
-        self._epoch = epoch
+        self._epoch, self._astray = epoch, False
         self._renew_at = now + DUTY_SECONDS / 3
         return True
 
@@ -205,3 +227,10 @@ class Processor:
         except TimeoutError:
             return
         self._nudged.clear()
+
+
+def _text(error: Exception) -> str:
+    """Kind and message; what no store can keep (half a surrogate pair) is written as an escape."""
+    name = type(error).__name__
+    text = f"{name}: {error}" if str(error) else name
+    return text.encode(errors="backslashreplace").decode()[:ERROR_CHARACTERS_MAX]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import structlog
 
 from headrace.domain.policies import Policies
@@ -30,6 +31,11 @@ class RulesCache:
         """Policies of a project, as they are now."""
         return self.rules.policies(project_id)
 
+    @property
+    def subscribers_version(self) -> int:
+        """Version of the subscribers in `rules`."""
+        return self._versions[1]
+
     async def refresh(self) -> None:
         """Read them again if anything changed.
 
@@ -50,5 +56,5 @@ class RulesCache:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
                 await self.refresh()
-            except (StoreError, ValueError) as error:
+            except (StoreError, msgspec.MsgspecError, ValueError) as error:
                 _log.warning(RULES_REFRESH_FAILED, error=str(error))

@@ -51,6 +51,14 @@ class StoreSetupError(StoreError):
     """The store cannot be opened as it is; the message says what to do."""
 
 
+class DutyLostError(StoreError):
+    """Another worker processes now; nothing was written."""
+
+
+class SubscribersChangedError(StoreError):
+    """The batch was planned for subscribers as they are no more; nothing was written."""
+
+
 class StoreConflictError(Exception):
     """Something of that name is there already; `args[0]` is the field."""
 

@@ -164,13 +164,31 @@ class ProcessingStore(Protocol):
         ...
 
     async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
-        """Claim due events in order of receipt, due retries among them, projects taking turns."""
+        """Claim due events in order of receipt, due retries among them, projects taking turns.
+
+        Raises:
+            DutyLostError: the owner has not the duty `processing`.
+        """
         ...
 
     async def process(
-        self, owner: str, batch: Sequence[Claimed], plan: Planner, claim_next: int
+        self,
+        owner: str,
+        batch: Sequence[Claimed],
+        plan: Planner,
+        claim_next: int,
+        *,
+        subscribers_version: int,
     ) -> tuple[int, Sequence[Claimed]]:
         """Plan and commit a batch in one transaction, and claim the next one in the same.
+
+        Args:
+            subscribers_version: version of the subscribers that `plan` knows. An event that was
+                accepted after a subscriber was created must not miss it.
+
+        Raises:
+            DutyLostError: the owner has not the duty `processing`.
+            SubscribersChangedError: read them again, then try again.
 
         Returns:
             How many of the batch were still ours and are done, and the next batch (at most
@@ -179,7 +197,7 @@ class ProcessingStore(Protocol):
         ...
 
     async def fail(self, owner: str, claimed: Claimed, failure: ProcessingFailure) -> bool:
-        """Record a failed attempt; False when the event was not ours any more.
+        """Record a failed attempt; False when the event or the duty was not ours any more.
 
         It steps out of the line until its retry, or becomes a dead letter.
         """
@@ -189,8 +207,16 @@ class ProcessingStore(Protocol):
         """Give back every claim of `owner`, uncounted; how many."""
         ...
 
-    async def rescue(self, limit: int) -> int:
-        """Take back claims whose lease ran out, counting a crash each; poison is dead-lettered."""
+    async def rescue(self, owner: str, limit: int) -> int:
+        """Take back up to `limit` claims, whoever has them; how many.
+
+        For the holder of the duty with nothing in its hands: right after it took the duty, or lost
+        track of its claims by an error. Claims of others are what they died with, so a crash is
+        counted for each, and poison is dead-lettered. The owner's own are uncounted.
+
+        Raises:
+            DutyLostError: the owner has not the duty `processing`.
+        """
         ...
 
     async def subscriber_rules(self) -> tuple[int, Sequence[SubscriberRule]]:

@@ -7,6 +7,7 @@ receipt without looking at lanes; the lane is stored for stores where several wo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import apsw
@@ -26,6 +27,7 @@ _CANDIDATES = (
     "SELECT sequence, crashes FROM work WHERE project_id = ? AND lease_until_us = 0 "
     "ORDER BY sequence LIMIT ?"
 )
+_NEXT_PROJECT = "SELECT project_id FROM work WHERE project_id > ? ORDER BY project_id LIMIT 1"
 _TAKE = (
     "UPDATE work SET attempt = attempt + 1, lease_until_us = ?, owner = ? "
     "WHERE project_id = ? AND sequence BETWEEN ? AND ? AND lease_until_us = 0"
@@ -36,24 +38,28 @@ _TAKEN = (
 )
 
 
-def anything_due(connection: apsw.Connection, now_us: int) -> bool:
-    """Whether a claim would find something."""
-    for project_id in projects_with_work(connection):
+def anything_due(connection: apsw.Connection, now_us: int, after: int = 0) -> bool:
+    """Whether a claim would find something; `after` as for `claim`."""
+    for project_id in projects_with_work(connection, after):
         if connection.execute(_CANDIDATES, (project_id, 1)).fetchone():
             return True
     due = "SELECT 1 FROM work_retries WHERE due_us <= ? LIMIT 1"
     return connection.execute(due, (now_us,)).fetchone() is not None
 
 
-def projects_with_work(connection: apsw.Connection) -> list[int]:
-    """Projects of which something waits, each found by one step into the primary key."""
+def projects_with_work(connection: apsw.Connection, after: int = 0) -> list[int]:
+    """Projects of which something waits, each found by one step into the primary key.
+
+    They are listed from the one behind `after` on, and from the first when the end is reached.
+    """
     found: list[int] = []
-    last = 0
+    last, turned = after, False
     while len(found) < PROJECTS_MAX:
-        row: Any = connection.execute(
-            "SELECT project_id FROM work WHERE project_id > ? ORDER BY project_id LIMIT 1", (last,)
-        ).fetchone()
-        if row is None:
+        row: Any = connection.execute(_NEXT_PROJECT, (last,)).fetchone()
+        if row is None and not turned:
+            last, turned = 0, True
+            continue
+        if row is None or (turned and row[0] > after):
             break
         last = int(row[0])
         found.append(last)
@@ -73,41 +79,59 @@ def oldest_due(connection: apsw.Connection) -> int | None:
 
 
 def claim(
-    connection: apsw.Connection, owner: str, limit: int, now_us: int, lease_us: int
+    connection: apsw.Connection,
+    owner: str,
+    limit: int,
+    *,
+    now_us: int,
+    lease_us: int,
+    after: int = 0,
 ) -> list[Claimed]:
-    """Claim up to `limit` events, an equal share of each project that has some."""
+    """Claim up to `limit` events, an equal share of each project that has some.
+
+    What a worker died over is taken alone, so that a second death tells which event it was. A batch
+    ends before such an event, which then begins the next one.
+
+    Args:
+        after: the project that was served last; the turn is at those behind it.
+    """
     _bring_back_retries(connection, now_us)
-    projects = projects_with_work(connection)
+    projects = projects_with_work(connection, after)
     claimed: list[Claimed] = []
     for index, project_id in enumerate(projects):
         share = max(1, (limit - len(claimed)) // (len(projects) - index))
-        bounds = _next_of(connection, project_id, share)
-        if bounds is None:
+        rows: list[Any] = connection.execute(_CANDIDATES, (project_id, share)).fetchall()
+        if not rows:
             continue
-        connection.execute(_TAKE, (now_us + lease_us, owner, project_id, *bounds))
-        rows = connection.execute(_TAKEN, (project_id, *bounds, owner))
-        claimed += [Claimed(*row) for row in rows]
-        if len(claimed) >= limit:
+        suspect = rows[0][1] > 0
+        if suspect and claimed:
+            break
+        wanted = [rows[0][0]] if suspect else _before_suspects(rows)
+        claimed += _take(connection, owner, project_id, wanted, now_us + lease_us)
+        if suspect or len(claimed) >= limit:
             break
     return claimed
 
 
-def _next_of(connection: apsw.Connection, project_id: int, share: int) -> tuple[int, int] | None:
-    """First and last sequence to take.
+def _before_suspects(rows: Sequence[tuple[int, int]]) -> list[int]:
+    return [sequence for sequence, _ in takewhile(lambda row: row[1] == 0, rows)]
 
-    What a worker died over is taken alone, so that a second death tells which event it was.
-    """
-    rows: list[Any] = connection.execute(_CANDIDATES, (project_id, share)).fetchall()
-    if not rows:
-        return None
-    if rows[0][1] > 0:
-        return rows[0][0], rows[0][0]
-    last = rows[0][0]
-    for sequence, crashes in rows:
-        if crashes > 0:
-            break
-        last = sequence
-    return rows[0][0], last
+
+def _take(
+    connection: apsw.Connection,
+    owner: str,
+    project_id: int,
+    wanted: list[int],
+    lease_until_us: int,
+) -> list[Claimed]:
+    first, last = wanted[0], wanted[-1]
+    connection.execute(_TAKE, (lease_until_us, owner, project_id, first, last))
+    rows: list[Any] = connection.execute(_TAKEN, (project_id, first, last, owner)).fetchall()
+    if len(rows) > len(wanted):
+        # Among them are some that the owner has held before.
+        fresh = set(wanted)
+        rows = [row for row in rows if row[0] in fresh]
+    return [Claimed(*row) for row in rows]
 
 
 def _bring_back_retries(connection: apsw.Connection, now_us: int) -> None:
@@ -178,21 +202,25 @@ def give_back(connection: apsw.Connection, owner: str) -> int:
     return connection.changes()
 
 
-def take_from_others(connection: apsw.Connection, limit: int) -> list[Claimed]:
-    """Free claims of owners without the duty and count a crash for each; returns them."""
+def take_back(
+    connection: apsw.Connection, owner: str, limit: int
+) -> tuple[list[Claimed], list[Claimed]]:
+    """Free all claims: those of others, each with a crash counted, and the owner's own, uncounted.
+
+    Returns:
+        `(others, own)`, together at most `limit`.
+    """
+    # The hint keeps the scan on the small table.
     rows: list[Any] = connection.execute(
-        f"SELECT {_COLUMNS} FROM work w JOIN events e ON e.sequence = w.sequence "  # noqa: S608
-        "WHERE w.owner IS NOT NULL "
-        "AND w.owner <> (SELECT owner FROM duties WHERE name = 'processing') LIMIT ?",
+        f"SELECT {_COLUMNS}, w.owner FROM work w CROSS JOIN events e ON e.sequence = w.sequence "  # noqa: S608
+        "WHERE w.owner IS NOT NULL LIMIT ?",
         (limit,),
     ).fetchall()
-    freed = []
-    for *facts, crashes in rows:
-        claimed: Any = (*facts, crashes + 1)
-        freed.append(Claimed(*claimed))
+    others = [Claimed(*(*row[:-2], row[-2] + 1)) for row in rows if row[-1] != owner]
+    own = [Claimed(*(*row[:-3], row[-3] - 1, row[-2])) for row in rows if row[-1] == owner]
     connection.executemany(
-        "UPDATE work SET crashes = ?, lease_until_us = 0, owner = NULL "
+        "UPDATE work SET attempt = ?, crashes = ?, lease_until_us = 0, owner = NULL "
         "WHERE project_id = ? AND sequence = ?",
-        [(claimed.crashes, claimed.project_id, claimed.sequence) for claimed in freed],
+        [(c.attempt, c.crashes, c.project_id, c.sequence) for c in (*others, *own)],
     )
-    return freed
+    return others, own

@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.domain.events import Status
 from headrace.domain.ids import new_uuid, uuid_text
+from headrace.store.contract import DutyLostError, SubscribersChangedError
 from headrace.store.contract_processing import (
     CRASHES_MAX,
     LEASE_US,
@@ -26,10 +27,6 @@ from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.writer import Writer
 
 STATS_COUNTED_MAX = 100_000
-
-
-class DutyLostError(Exception):
-    """Another worker processes now; nothing of the batch was written."""
 
 
 class SqliteProcessing:
@@ -52,6 +49,8 @@ class SqliteProcessing:
         self._readers = readers
         self._clock_us = clock_us
         self._is_alive = is_alive
+        #: The project that was served last.
+        self._turn = 0
 
     async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
         now_us = self._clock_us()
@@ -77,40 +76,57 @@ class SqliteProcessing:
     async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
         # Asked many times a second while nothing waits: then only a reader looks, and the write
         # lock is left alone.
-        now_us = self._clock_us()
-        if not await self._readers.run(lambda connection: claims.anything_due(connection, now_us)):
+        now_us, turn = self._clock_us(), self._turn
+        if not await self._readers.run(
+            lambda connection: claims.anything_due(connection, now_us, turn)
+        ):
             return []
-        return await self._writer.run(
-            lambda connection: claims.claim(connection, owner, limit, now_us, LEASE_US)
+
+        def work(connection: apsw.Connection) -> Sequence[Claimed]:
+            _check_duty(connection, owner)
+            return self._claim(connection, owner, limit, now_us)
+
+        return await self._writer.run(work)
+
+    def _claim(
+        self, connection: apsw.Connection, owner: str, limit: int, now_us: int
+    ) -> Sequence[Claimed]:
+        claimed = claims.claim(
+            connection, owner, limit, now_us=now_us, lease_us=LEASE_US, after=self._turn
         )
+        if claimed:
+            self._turn = claimed[-1].project_id
+        return claimed
 
     async def process(
-        self, owner: str, batch: Sequence[Claimed], plan: Planner, claim_next: int
+        self,
+        owner: str,
+        batch: Sequence[Claimed],
+        plan: Planner,
+        claim_next: int,
+        *,
+        subscribers_version: int,
     ) -> tuple[int, Sequence[Claimed]]:
         def work(connection: apsw.Connection) -> tuple[int, Sequence[Claimed]]:
-            self._check_duty(connection, owner)
+            _check_duty(connection, owner)
+            if _subscribers_version(connection) != subscribers_version:
+                raise SubscribersChangedError
             now_us = self._clock_us()
             mine = claims.still_ours(connection, owner, batch)
             write_plan(connection, plan(mine, ContactLookup(connection, mine).find), now_us)
             claims.drop(connection, owner, mine)
             if not claim_next:
                 return len(mine), []
-            return len(mine), claims.claim(connection, owner, claim_next, now_us, LEASE_US)
+            return len(mine), self._claim(connection, owner, claim_next, now_us)
 
         return await self._writer.run(work)
-
-    def _check_duty(self, connection: apsw.Connection, owner: str) -> None:
-        row = connection.execute(
-            "SELECT 1 FROM duties WHERE name = 'processing' AND owner = ?", (owner,)
-        ).fetchone()
-        if row is None:
-            raise DutyLostError
 
     async def fail(self, owner: str, claimed: Claimed, failure: ProcessingFailure) -> bool:
         now_us = self._clock_us()
 
         def work(connection: apsw.Connection) -> bool:
-            if not claims.still_ours(connection, owner, [claimed]):
+            ours = _has_duty(connection, owner)
+            if not ours or not claims.still_ours(connection, owner, [claimed]):
                 return False
             claims.drop(connection, owner, [claimed])
             _record_failure(connection, claimed, failure, now_us)
@@ -120,31 +136,26 @@ class SqliteProcessing:
 
     async def release(self, owner: str) -> int:
         def work(connection: apsw.Connection) -> int:
-            connection.execute("DELETE FROM duties WHERE owner = ?", (owner,))
+            # The row stays: its epoch must not begin again.
+            connection.execute(
+                "UPDATE duties SET owner = '', lease_until_us = 0 WHERE owner = ?", (owner,)
+            )
             return claims.give_back(connection, owner)
 
         return await self._writer.run(work)
 
-    async def rescue(self, limit: int) -> int:
-        """Take back every claim of an owner that has not the duty `processing`.
-
-        Only the holder of the duty claims, so what others still hold is what they died with. Called
-        after the duty has changed hands; then no claim is held up by its lease.
-        """
+    async def rescue(self, owner: str, limit: int) -> int:
+        # Only the holder of the duty claims, so leases need not be looked at, nor waited for.
         now_us = self._clock_us()
 
         def work(connection: apsw.Connection) -> int:
-            rescued = claims.take_from_others(connection, limit)
-            for claimed in rescued:
+            _check_duty(connection, owner)
+            others, own = claims.take_back(connection, owner, limit)
+            _record_crashes(connection, [c for c in others if c.crashes < CRASHES_MAX], now_us)
+            for claimed in others:
                 if claimed.crashes >= CRASHES_MAX:
-                    connection.execute(
-                        "DELETE FROM work WHERE project_id = ? AND sequence = ?",
-                        (claimed.project_id, claimed.sequence),
-                    )
-                    error = f"The worker died {claimed.crashes} times over this event."
-                    poison = ProcessingFailure("poison", error, 0, None)
-                    _record_failure(connection, claimed, poison, now_us)
-            return len(rescued)
+                    _record_poison(connection, claimed, now_us)
+            return len(others) + len(own)
 
         return await self._writer.run(work)
 
@@ -167,16 +178,55 @@ class SqliteProcessing:
         return await self._readers.run(read)
 
 
-def _subscriber_rules(connection: apsw.Connection) -> tuple[int, Sequence[SubscriberRule]]:
-    version = connection.execute(
+def _has_duty(connection: apsw.Connection, owner: str) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM duties WHERE name = 'processing' AND owner = ?", (owner,)
+    ).fetchone()
+    return row is not None
+
+
+def _check_duty(connection: apsw.Connection, owner: str) -> None:
+    if not _has_duty(connection, owner):
+        raise DutyLostError
+
+
+def _subscribers_version(connection: apsw.Connection) -> int:
+    row: Any = connection.execute(
         "SELECT value FROM meta WHERE name = 'subscribers_version'"
     ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _subscriber_rules(connection: apsw.Connection) -> tuple[int, Sequence[SubscriberRule]]:
     rows = connection.execute("SELECT id, project_id, events, enabled FROM subscribers")
     rules = [
         SubscriberRule(i, p, tuple(msgspec.json.decode(events)), bool(enabled))
         for i, p, events, enabled in rows
     ]
-    return (0 if version is None else int(version[0])), rules
+    return _subscribers_version(connection), rules
+
+
+_ADD_ATTEMPT = (
+    "INSERT INTO processing_attempts (sequence, number, at_us, duration_us, cause, error) "
+    "SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5 FROM processing_attempts "
+    "WHERE sequence = ?1"
+)
+
+
+def _record_crashes(connection: apsw.Connection, crashed: Sequence[Claimed], now_us: int) -> None:
+    """An attempt that ended with its worker; the event stands in line again."""
+    error = "The worker that had the event died."
+    rows = [(claimed.sequence, now_us, 0, "worker_died", error) for claimed in crashed]
+    connection.executemany(_ADD_ATTEMPT, rows)
+
+
+def _record_poison(connection: apsw.Connection, claimed: Claimed, now_us: int) -> None:
+    connection.execute(
+        "DELETE FROM work WHERE project_id = ? AND sequence = ?",
+        (claimed.project_id, claimed.sequence),
+    )
+    error = f"The worker died {claimed.crashes} times over this event."
+    _record_failure(connection, claimed, ProcessingFailure("poison", error, 0, None), now_us)
 
 
 def _record_failure(
@@ -184,9 +234,7 @@ def _record_failure(
 ) -> None:
     """Attempt, status and what follows: a place among the retries, or a dead letter."""
     connection.execute(
-        "INSERT INTO processing_attempts (sequence, number, at_us, duration_us, cause, error) "
-        "SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5 FROM processing_attempts "
-        "WHERE sequence = ?1",
+        _ADD_ATTEMPT,
         (claimed.sequence, now_us, failure.duration_us, failure.cause, failure.error),
     )
     retries = failure.retry_at_us is not None
