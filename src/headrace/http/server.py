@@ -72,7 +72,7 @@ class HttpServer:
     async def wait_closed(self, timeout_s: float) -> bool:
         """Wait until every connection has closed; False when some had to be cut."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while self._connections and asyncio.get_running_loop().time() < deadline:
+        while self._connections and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         finished = not self._connections
         for connection in list(self._connections):
