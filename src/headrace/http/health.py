@@ -51,7 +51,8 @@ async def metrics(request: Request) -> Response:
         health = await services.store.health()
         retention = await services.store.retention.state()
     except StoreError:
-        health = retention = None
+        health = None
+        retention = None
     text = render_metrics(
         services.acceptor.stats,
         services.store.commit_stats,
