@@ -30,10 +30,19 @@ from headrace.pipeline.accept import storage_unavailable
 from headrace.pipeline.access import Principal
 from headrace.store.contract import StoreBusyError, StoreError
 
+
+async def _post_only(request: Request) -> Response:
+    """Keep a path that only takes POST from being read as the id of an event."""
+    del request
+    raise HTTPException(405)
+
+
 ROUTES = (
     Route("/events", events.list_events, methods=["GET"]),
     Route("/events/stream", events.stream, methods=["GET"]),
     Route("/events/validate", validate, methods=["POST"]),
+    Route("/events/batch", _post_only, methods=["GET"]),
+    Route("/events/validate", _post_only, methods=["GET"]),
     Route("/events/by-idempotency-key/{key:path}", events.get_by_key, methods=["GET"]),
     Route("/events/{id}", events.get_event, methods=["GET"]),
     Route("/events/{id}/trace", trace.get_trace, methods=["GET"]),
@@ -78,7 +87,7 @@ ROUTES = (
     Route("/", lambda _: RedirectResponse("/docs"), methods=["GET"]),
 )
 #: Methods of the hot paths, which the edge answers before the application is asked.
-_HOT = {"/events": "GET, HEAD, POST", "/events/batch": "POST"}
+_HOT = {"/events": "GET, HEAD, POST", "/events/batch": "POST", "/events/validate": "POST"}
 
 
 def build_application(refusals: Refusals) -> Starlette:

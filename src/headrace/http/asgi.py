@@ -152,6 +152,8 @@ class _Cycle:
             self.started = True
             self._status = message["status"]
             self._headers = _header_lines(message.get("headers", ()))
+            if b"cache-control:" not in self._headers.lower():
+                self._headers += b"cache-control: no-store\r\n"
             return
         body: bytes = message.get("body", b"")
         self.finished = not message.get("more_body", False)
