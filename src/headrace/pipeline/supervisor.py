@@ -42,7 +42,7 @@ class WorkerSupervisor:
         self._process: asyncio.subprocess.Process | None = None
         self._pipe = -1
         self._nudged_at = 0.0
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self.restarts = 0
 
     @property
@@ -62,13 +62,13 @@ class WorkerSupervisor:
             os.write(self._pipe, b".")
 
     async def run(self) -> None:
-        """Run workers until cancelled."""
+        """Run workers until cancelled or stopped."""
         loop = asyncio.get_running_loop()
         pause = RESTART_SECONDS_MIN
-        while True:
+        while not self._stopping.is_set():
             started = loop.time()
             code = await self._run_one()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if code == UNUSABLE:
                 self.on_unusable()
@@ -77,28 +77,41 @@ class WorkerSupervisor:
             _log.error(WORKER_DIED, exit_code=code, restarts=self.restarts)
             healthy = loop.time() - started > HEALTHY_SECONDS
             pause = RESTART_SECONDS_MIN if healthy else min(pause * 2, RESTART_SECONDS_MAX)
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
 
-    async def _run_one(self) -> int:
+    async def _run_one(self) -> int | None:
+        """Exit status of one worker; None when the system could not start it."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=reading, env=dict(self._environ)
-            )
-        finally:
-            os.close(reading)
-        self._pipe = writing
-        try:
-            return await self._process.wait()
+            process = await self._spawn(reading)
+            if process is None:
+                return None
+            self._process, self._pipe = process, writing
+            if self._stopping.is_set():
+                # Asked to stop while it was being started.
+                process.terminate()
+            return await process.wait()
         finally:
             # Closing the pipe is what tells a worker that its server is gone.
             self._pipe = -1
             os.close(writing)
 
+    async def _spawn(self, reading: int) -> asyncio.subprocess.Process | None:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *self._command, stdin=reading, env=dict(self._environ)
+            )
+        except OSError as error:
+            _log.error(WORKER_DIED, error=str(error))
+            return None
+        finally:
+            os.close(reading)
+
     async def stop(self) -> None:
         """Ask the worker to end; kill it if it does not."""
-        self._stopping = True
+        self._stopping.set()
         process = self._process
         if process is None or process.returncode is not None:
             return
