@@ -50,15 +50,19 @@ async def metrics(request: Request) -> Response:
     try:
         health = await services.store.health()
         retention = await services.store.retention.state()
+        work = await services.store.processing.stats()
     except StoreError:
         health = None
         retention = None
+        work = None
     text = render_metrics(
         services.acceptor.stats,
         services.store.commit_stats,
         queue_depth=services.acceptor.queue.depth,
         health=health,
         retention=retention,
+        work=work,
+        now_us=services.clock_us(),
         blocked=services.acceptor.blocked is not None,
     )
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 from headrace.observability.retention_metrics import retention_families
 from headrace.observability.stats import AcceptStats
 from headrace.store.contract import CommitStats, StoreHealth
+from headrace.store.contract_processing import WorkStats
 from headrace.store.contract_retention import RetentionState
 
 _STARTED = time.time()
@@ -35,6 +36,8 @@ def render_metrics(
     queue_depth: int,
     health: StoreHealth | None,
     retention: RetentionState | None = None,
+    work: WorkStats | None = None,
+    now_us: int = 0,
     blocked: bool,
 ) -> bytes:
     """The text of a scrape; without `health` the store's own numbers are left out."""
@@ -46,6 +49,7 @@ def render_metrics(
                 *_commit_families(commits),
                 *_store_families(health),
                 *retention_families(retention),
+                *_work_families(work, now_us),
                 *_process_families(),
             )
         )
@@ -128,6 +132,18 @@ def _store_families(health: StoreHealth | None) -> Iterator[Metric]:
     yield _gauge("headrace_store_log_bytes", "Size of the write-ahead log.", health.log_bytes)
     if health.free_bytes is not None:
         yield _gauge("headrace_disk_free_bytes", "Room left for the store.", health.free_bytes)
+
+
+def _work_families(work: WorkStats | None, now_us: int) -> Iterator[Metric]:
+    """What waits behind the accept; counts stop at 100,000."""
+    if work is None:
+        return
+    yield _gauge("headrace_work_ready", "Accepted events that wait for the worker.", work.ready)
+    yield _gauge("headrace_work_retrying", "Events that wait for a retry.", work.retrying)
+    age_us = 0 if work.oldest_us is None else max(0, now_us - work.oldest_us)
+    yield _gauge("headrace_work_oldest_seconds", "Age of the oldest in line.", age_us / 1_000_000)
+    yield _gauge("headrace_deliveries_waiting", "Deliveries not made yet.", work.deliveries)
+    yield _gauge("headrace_dead_letters_open", "Dead letters to be dealt with.", work.dead_letters)
 
 
 def _process_families() -> Iterator[Metric]:

@@ -141,8 +141,12 @@ class ProcessingFailure(msgspec.Struct, frozen=True):
 class WorkStats(msgspec.Struct, frozen=True):
     """What waits."""
 
+    #: Events in line, and events that wait for a retry.
     ready: int
     retrying: int
+    #: Deliveries that are pending or wait for a retry, and dead letters nobody has dealt with.
+    deliveries: int
+    dead_letters: int
     #: Time of receipt of the oldest event that waits; None when nothing does.
     oldest_us: int | None
 

@@ -167,13 +167,18 @@ class SqliteProcessing:
 
     async def stats(self) -> WorkStats:
         def read(connection: apsw.Connection) -> WorkStats:
-            def count(table: str) -> int:
-                sql = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {STATS_COUNTED_MAX})"  # noqa: S608
+            def count(rows: str) -> int:
+                sql = f"SELECT count(*) FROM (SELECT 1 FROM {rows} LIMIT {STATS_COUNTED_MAX})"  # noqa: S608
                 row: Any = connection.execute(sql).fetchone()
                 return int(row[0])
 
-            oldest = claims.oldest_due(connection)
-            return WorkStats(count("work"), count("work_retries"), oldest)
+            return WorkStats(
+                ready=count("work"),
+                retrying=count("work_retries"),
+                deliveries=count("deliveries INDEXED BY deliveries_due WHERE state IN (0, 2)"),
+                dead_letters=count("dead_letters WHERE state = 0"),
+                oldest_us=claims.oldest_due(connection),
+            )
 
         return await self._readers.run(read)
 
