@@ -8,6 +8,7 @@ import sys
 import typer
 
 from headrace.cli import (
+    dead_letters,
     events,
     export,
     key,
@@ -45,6 +46,7 @@ app.add_typer(operator.app, name="operator")
 app.command("send")(send.send)
 app.command("tail")(tail.tail)
 app.add_typer(events.app, name="events")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.command("import")(importing.import_)
 app.command("export")(export.export)
 

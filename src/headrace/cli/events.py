@@ -15,10 +15,11 @@ from headrace.cli.http_client import ask, client_of
 from headrace.cli.key import ProjectName
 from headrace.cli.output import AsJson
 from headrace.cli.settings import CLIENT, STORE, with_settings
-from headrace.cli.shown import print_event
+from headrace.cli.shown import print_event, print_trace
 from headrace.cli.stores import DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
 from headrace.store.contract import Store
+from headrace.store.contract_trace import TraceFacts
 
 app = typer.Typer(help="Look at stored events.", no_args_is_help=True)
 
@@ -39,7 +40,7 @@ def show(
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
-    """Show one event: with an API key over HTTP, else from the store itself.
+    """Show one event and its life so far: with an API key over HTTP, else from the store itself.
 
     Example: headrace events show --idempotency-key order-A-1001
     """
@@ -48,35 +49,46 @@ def show(
     if event_id and _UUID.fullmatch(event_id) is None:
         raise usage(f"{event_id!r} is no id of an event.")
     if settings.key:
-        text = _over_http(settings, event_id, idempotency_key)
+        event, entries = _over_http(settings, event_id, idempotency_key)
     else:
-        text = _from_store(settings, project, event_id, idempotency_key)
+        event, entries = _from_store(settings, project, event_id, idempotency_key)
     if as_json:
-        typer.echo(text.decode())
+        # Joined as text: the payload stays byte for byte as it was sent.
+        typer.echo(f'{event.decode().removesuffix("}")},"trace":{entries.decode()}}}')
         return
-    members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    members = msgspec.json.decode(event, type=dict[str, msgspec.Raw])
     payload = bytes(members.pop("payload")).decode()
     print_event({name: msgspec.json.decode(raw) for name, raw in members.items()}, payload)
+    typer.echo("")
+    print_trace(msgspec.json.decode(entries))
 
 
-def _over_http(settings: Settings, event_id: str, idempotency_key: str) -> bytes:
-    path = event_id or f"by-idempotency-key/{quote(idempotency_key, safe='')}"
-    answer = ask(client_of(settings), "GET", f"/events/{path}")
-    return bytes(msgspec.json.decode(answer.body, type=dict[str, msgspec.Raw])["data"])
+def _over_http(settings: Settings, event_id: str, idempotency_key: str) -> tuple[bytes, bytes]:
+    client = client_of(settings)
+    if idempotency_key:
+        path = f"/events/by-idempotency-key/{quote(idempotency_key, safe='')}"
+        event_id = ask(client, "GET", path).json()["data"]["id"]
+    answer = ask(client, "GET", f"/events/{event_id}/trace")
+    shown = msgspec.json.decode(answer.body, type=dict[str, dict[str, msgspec.Raw]])["data"]
+    return bytes(shown["event"]), bytes(shown["entries"])
 
 
-def _from_store(settings: Settings, project: str, event_id: str, idempotency_key: str) -> bytes:
+def _from_store(
+    settings: Settings, project: str, event_id: str, idempotency_key: str
+) -> tuple[bytes, bytes]:
     from headrace.app import event_text
+    from headrace.pipeline.trace import trace_of
 
-    async def work(store: Store) -> bytes | None:
+    async def work(store: Store) -> TraceFacts | None:
         owner = await find_project(store, project)
-        if event_id:
-            found = await store.events.get(owner.id, uuid.UUID(event_id).bytes)
-        else:
+        wanted = uuid.UUID(event_id).bytes if event_id else b""
+        if idempotency_key:
             found = await store.events.get_by_key(owner.id, idempotency_key)
-        return None if found is None else event_text(found)
+            wanted = found.id if found is not None else b""
+        return await store.trace.facts(owner.id, wanted) if wanted else None
 
-    text = in_store(settings, work)
-    if text is None:
+    facts = in_store(settings, work)
+    if facts is None:
         raise CommandFailed(f"There is no such event in project {project}.")
-    return text
+    trace = trace_of(facts)
+    return event_text(trace.event), msgspec.json.encode(trace.entries)

@@ -32,3 +32,13 @@ def print_event(event: dict[str, Any], payload: str) -> None:
         if name != "payload":
             typer.echo(f"{name:16} {'-' if value is None else printable(str(value))}")
     typer.echo(f"{'payload':16} {printable(payload)}")
+
+
+def print_trace(entries: list[dict[str, Any]]) -> None:
+    """A line for each happening; what went wrong stands below it."""
+    for entry in entries:
+        typer.echo(f"{entry['at']}  {printable(entry['text'])}")
+        if "error" in entry:
+            cause, error = printable(entry.get("cause", "")), printable(entry["error"])
+            # Errors of processing begin with their cause.
+            typer.echo(f"{'':26}{error if error.startswith(cause) else f'{cause}: {error}'}")
