@@ -1,0 +1,227 @@
+"""Identifiers, points in time and cursors."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.domain import timestamps
+from headrace.domain.errors import ApiError
+from headrace.domain.ids import (
+    SYSTEM_COUNTER,
+    EventIdGenerator,
+    first_sequence_at,
+    id_of_sequence,
+    lane_of_id,
+    new_uuid,
+    sequence_of_id,
+    uuid_text,
+)
+from headrace.http.cursor import Cursors
+
+SEQUENCES = st.integers(0, (1 << 63) - 1)
+LANES = st.integers(0, 255)
+TAILS = st.integers(0, (1 << 45) - 1)
+#: 2026-06-08T14:15:00Z
+NOW_US = 1_780_928_100_000_000
+
+
+# --- ids ---
+
+
+@given(SEQUENCES, LANES, TAILS)
+def test_an_id_carries_its_sequence_and_lane(sequence: int, lane: int, tail: int) -> None:
+    made = id_of_sequence(sequence, lane, tail)
+    assert sequence_of_id(made) == sequence
+    assert lane_of_id(made) == lane
+    known = uuid.UUID(bytes=made)
+    assert known.version == 7
+    assert known.variant == uuid.RFC_4122
+    assert uuid_text(made) == str(known)
+
+
+@given(SEQUENCES, SEQUENCES, LANES, LANES, TAILS, TAILS)
+def test_ids_are_ordered_as_their_sequences(
+    one: int, other: int, lane: int, other_lane: int, tail: int, other_tail: int
+) -> None:
+    first, second = id_of_sequence(one, lane, tail), id_of_sequence(other, other_lane, other_tail)
+    if one != other:
+        assert (first < second) == (one < other)
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_any_sixteen_bytes_give_some_sequence(value: bytes) -> None:
+    assert 0 <= sequence_of_id(value) < 1 << 63
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.integers(-10_000_000, 10_000_000), min_size=1, max_size=60),
+    st.integers(0, 1 << 62),
+)
+def test_ids_increase_whatever_the_clock_does(steps: list[int], after: int) -> None:
+    now_us = NOW_US
+    generator = EventIdGenerator(lambda: now_us, after=after, rng=random.Random(1))
+    last, last_id = after, b""
+    for step in steps:
+        now_us = max(0, now_us + step)
+        sequence, made = generator.next(step % 256)
+        assert last < sequence < 1 << 63
+        assert made > last_id
+        assert sequence_of_id(made) == sequence
+        last, last_id = sequence, made
+
+
+def test_an_id_shows_the_moment_of_receipt() -> None:
+    generator = EventIdGenerator(lambda: NOW_US, rng=random.Random(1))
+    sequence, made = generator.next(7)
+    assert int.from_bytes(made[:6], "big") == NOW_US // 1000
+    assert sequence >= first_sequence_at(NOW_US)
+    assert sequence < first_sequence_at(NOW_US + 1000)
+
+
+def test_more_ids_than_one_millisecond_holds() -> None:
+    """Then the next millisecond is begun early; the numbers of system events are left alone."""
+    first = NOW_US // 1000 << 21
+    generator = EventIdGenerator(lambda: NOW_US, after=first + SYSTEM_COUNTER - 3)
+    found = [generator.next(0)[0] for _ in range(4)]
+    second = first + (1 << 21)
+    assert found == [first + SYSTEM_COUNTER - 2, first + SYSTEM_COUNTER - 1, second, second + 1]
+
+
+@given(st.integers(0, 1 << 62))
+def test_no_id_takes_the_number_of_a_system_event(after: int) -> None:
+    generator = EventIdGenerator(lambda: NOW_US, after=after)
+    assert not generator.next(0)[0] & SYSTEM_COUNTER
+
+
+@given(st.integers(-(1 << 62), 1 << 62))
+def test_bounds_by_time_stay_inside_63_bits(at_us: int) -> None:
+    assert 0 <= first_sequence_at(at_us) < 1 << 63
+
+
+def test_a_random_uuid_is_version_4() -> None:
+    assert uuid.UUID(bytes=new_uuid()).version == 4
+
+
+# --- times ---
+
+MOMENTS = st.integers(timestamps.EARLIEST_US, timestamps.LATEST_US)
+
+
+@given(MOMENTS)
+def test_a_moment_is_written_to_the_millisecond_and_read_back(at_us: int) -> None:
+    text = timestamps.to_text(at_us)
+    assert len(text) == 24
+    assert timestamps.parse(text) == at_us // 1000 * 1000
+
+
+@given(
+    st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)),  # noqa: DTZ001 - the zone comes next
+    st.integers(-23 * 60 - 59, 23 * 60 + 59),
+)
+def test_any_offset_is_read_as_by_the_library(naive: datetime, offset_minutes: int) -> None:
+    zone = timezone(timedelta(minutes=offset_minutes))
+    moment = naive.replace(tzinfo=zone)
+    expected = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    assert timestamps.parse(moment.isoformat()) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2026-06-08",
+        "2026-06-08T14:15:00",
+        "2026-06-08 14:15:00Z",
+        "2026-06-08T24:00:00Z",
+        "2026-06-08T23:59:60Z",
+        "2026-06-08T14:60:00Z",
+        "2026-02-30T00:00:00Z",
+        "2025-02-29T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-00-01T00:00:00Z",
+        "2026-06-08T14:15:00+24:00",
+        "2026-06-08T14:15:00+02:60",
+        "2026-06-08T14:15:00+0200",
+        "2026-06-08T14:15:00+02",
+        "0000-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "2026-06-08T14:15:00.Z",
+        "2026-06-08T14:15:00,5Z",
+        "2026-06-08T14:15Z",
+        "1780928100",
+        "٢٠٢٦-06-08T14:15:00Z",
+        "2026-06-08T14:15:00Z\n",
+        " 2026-06-08T14:15:00Z",
+        "+2026-06-08T14:15:00Z",
+        "2026-06-08T14:15:00Z; DROP TABLE events",
+        "2026-W23-1T00:00:00Z",
+    ],
+)
+def test_what_is_no_rfc_3339_is_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^(must|is|has) "):
+        timestamps.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2026-06-08t14:15:00z", "2026-06-08T14:15:00.000Z"),
+        ("2026-06-08T14:15:00.123456789Z", "2026-06-08T14:15:00.123Z"),
+        ("2026-06-08T14:15:00.9999999999999Z", "2026-06-08T14:15:00.999Z"),
+        ("2026-06-08T14:15:00-00:00", "2026-06-08T14:15:00.000Z"),
+        ("2024-02-29T23:30:00-01:00", "2024-03-01T00:30:00.000Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999Z"),
+        ("1969-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999Z"),
+    ],
+)
+def test_moments_are_shown_in_one_form(text: str, shown: str) -> None:
+    assert timestamps.to_text(timestamps.parse(text)) == shown
+
+
+# --- cursors ---
+
+POSITIONS = st.integers(0, (1 << 64) - 1)
+CURSORS = Cursors(b"s" * 32)
+
+
+@given(POSITIONS, st.text(max_size=20))
+def test_a_cursor_gives_its_position_back(position: int, scope: str) -> None:
+    assert CURSORS.read(CURSORS.make(position, scope), scope) == position
+
+
+@given(POSITIONS, st.text(max_size=20), st.text(max_size=20))
+def test_a_cursor_is_useless_elsewhere(position: int, scope: str, other: str) -> None:
+    text = CURSORS.make(position, scope)
+    if scope != other:
+        with pytest.raises(ApiError):
+            CURSORS.read(text, other)
+    with pytest.raises(ApiError):
+        Cursors(b"t" * 32).read(text, scope)
+
+
+@settings(max_examples=300)
+@given(POSITIONS, st.data())
+def test_a_changed_cursor_is_refused(position: int, data: st.DataObject) -> None:
+    text = CURSORS.make(position, "events 1")
+    at = data.draw(st.integers(0, len(text) - 1))
+    put = data.draw(st.sampled_from(["", "A", "a", "-", "_", "=", "é", "\0", "AA", " "]))
+    changed = text[:at] + put + text[at + 1 :]
+    if changed != text:
+        with pytest.raises(ApiError) as raised:
+            CURSORS.read(changed, "events 1")
+        assert raised.value.status == 422
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_at_most_refused(text: str) -> None:
+    with pytest.raises(ApiError):
+        CURSORS.read(text, "events 1")

@@ -1,0 +1,63 @@
+"""The rate limit of a project."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.pipeline.rate_limit import BURST_SECONDS, TokenBucket
+
+START_US = 1_780_928_100_000_000
+STEPS = st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(1, 50)), min_size=1, max_size=60)
+
+
+@settings(max_examples=300)
+@given(st.integers(1, 100), STEPS)
+def test_never_more_than_rate_and_burst_allow(rate: int, steps: list[tuple[int, int]]) -> None:
+    bucket = TokenBucket(rate)
+    now_us, taken, largest = START_US, 0, 0
+    for step_us, count in steps:
+        now_us += step_us
+        if bucket.take(now_us, count) == 0:
+            taken += count
+            largest = max(largest, count)
+    allowed = rate * BURST_SECONDS + (now_us - START_US) * rate / 1_000_000
+    # One request beyond a full bucket may borrow, and pays back before the next.
+    assert taken <= allowed + largest
+
+
+@settings(max_examples=300)
+@given(st.integers(1, 1000), st.integers(1, 3000), STEPS)
+def test_after_the_time_told_it_is_granted(
+    rate: int, count: int, steps: list[tuple[int, int]]
+) -> None:
+    bucket = TokenBucket(rate)
+    now_us = START_US
+    for step_us, taken in steps:
+        now_us += step_us
+        bucket.take(now_us, taken)
+    wait_s = bucket.take(now_us, count)
+    assert isinstance(wait_s, int)
+    if wait_s:
+        assert bucket.take(now_us + wait_s * 1_000_000, count) == 0
+
+
+@settings(max_examples=300)
+@given(st.integers(1, 100), st.lists(st.integers(-5_000_000, 2_000_000), max_size=60))
+def test_a_clock_that_steps_back_gives_nothing_away(rate: int, steps: list[int]) -> None:
+    bucket = TokenBucket(rate)
+    bucket.take(START_US)
+    now_us = latest_us = START_US
+    taken = 1
+    for step_us in steps:
+        now_us += step_us
+        latest_us = max(latest_us, now_us)
+        taken += bucket.take(now_us) == 0
+    assert taken <= rate * BURST_SECONDS + (latest_us - START_US) * rate / 1_000_000 + 1
+
+
+def test_a_burst_of_two_seconds_then_the_rate() -> None:
+    bucket = TokenBucket(5)
+    assert [bucket.take(START_US) for _ in range(11)] == [0] * 10 + [1]
+    assert bucket.take(START_US + 200_000) == 0
+    assert bucket.take(START_US + 200_000) == 1
