@@ -16,7 +16,7 @@ import msgspec
 from rich.console import Console
 
 from bench import machine, results
-from bench.options import FULL_STORE_EVENTS, Options
+from bench.options import FULL_BACKLOG_EVENTS, FULL_STORE_EVENTS, Options
 from bench.report.page import page
 from bench.report.terminal import show
 from bench.results import Report, ScenarioResult
@@ -32,10 +32,13 @@ def parse(arguments: Sequence[str]) -> tuple[Options, tuple[Scenario, ...]]:
     known = {scenario.name: scenario for scenario in SCENARIOS}
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Headrace.")
     parser.add_argument("--quick", action="store_true", help="one round of 2 s; not for quoting")
-    parser.add_argument("--full", action="store_true", help="with a store of 10 million events")
+    parser.add_argument(
+        "--full", action="store_true", help="10 million events stored, a backlog of 1 million"
+    )
     parser.add_argument("--rounds", type=int, help="interleaved rounds (3)")
     parser.add_argument("--seconds", type=int, help="length of one measurement (5)")
     parser.add_argument("--large-store", type=int, metavar="EVENTS", help="size (1 million)")
+    parser.add_argument("--backlog", type=int, metavar="EVENTS", help="size (200,000)")
     parser.add_argument("--only", default=",".join(known), help=f"some of: {','.join(known)}")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="folder for the results")
     given = parser.parse_args(arguments)
@@ -47,6 +50,7 @@ def parse(arguments: Sequence[str]) -> tuple[Options, tuple[Scenario, ...]]:
     options = Options.quick_look(given.out) if given.quick else Options(out=given.out)
     changes: dict[str, Any] = {"rounds": given.rounds, "seconds": given.seconds}
     changes["large_store_events"] = given.large_store or (FULL_STORE_EVENTS if given.full else None)
+    changes["backlog_events"] = given.backlog or (FULL_BACKLOG_EVENTS if given.full else None)
     chosen = {name: value for name, value in changes.items() if value is not None}
     if any(value < 1 for value in chosen.values()):
         parser.error("numbers start at 1")

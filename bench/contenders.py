@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,12 +69,22 @@ def fresh_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def headrace_serve(folder: Path) -> Iterator[Running]:
-    """The service as its users start it: HTTP, worker and backoffice in one command."""
-    with serving(folder) as server:
+def headrace(folder: Path, command: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """The service, on the store in `folder`, which may be empty."""
+    with serving(folder, command, env) as server:
         api_key = make_key(folder)
         wait_until_usable(server.port, api_key)
         yield Running(server=server, api_key=api_key, database=folder / DATABASE)
+
+
+def headrace_api(folder: Path) -> AbstractContextManager[Running]:
+    """Ingest alone: nothing processes what it accepts."""
+    return headrace(folder, "api")
+
+
+def headrace_serve(folder: Path) -> AbstractContextManager[Running]:
+    """The service as its users start it: HTTP and a worker in one command."""
+    return headrace(folder, "serve")
 
 
 @contextmanager
@@ -123,7 +133,8 @@ def uvicorn_asgi(folder: Path) -> Iterator[Running]:
         yield Running(server=server, api_key="none")
 
 
-HEADRACE = Contender(name="Headrace", start=headrace_serve)
+API = Contender(name="headrace api", start=headrace_api)
+SERVE = Contender(name="headrace serve", start=headrace_serve)
 ANSWER_ONLY = Contender(name="Headrace, only answering", start=answer_only)
 FASTAPI_SQLITE = Contender(name="FastAPI + SQLite, by hand", start=fastapi_sqlite)
 GRANIAN_RSGI = Contender(name="granian RSGI, nothing stored", start=granian_rsgi)

@@ -6,12 +6,20 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.load.template import KEY, KEY_DIGITS, USER, USER_DIGITS, single
-from bench.processes import HOST, Server, ServerFailedError, free_port, running, status_of
+from bench.processes import (
+    HOST,
+    Server,
+    ServerFailedError,
+    background,
+    free_port,
+    running,
+    status_of,
+)
 
 DATABASE = "headrace.db"
 #: Where the server that only answers leaves its key for whoever started it.
@@ -32,18 +40,36 @@ def store_url(folder: Path) -> str:
 
 
 @contextmanager
-def serving(folder: Path, *, command: Sequence[str] = ("serve",)) -> Iterator[Server]:
-    """Run the service on the store in `folder`, which may be empty, until the block ends."""
+def serving(
+    folder: Path, command: str = "serve", env: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Run `headrace serve`, or `api` alone, on the store in `folder` until the block ends."""
     port = free_port()
-    line = headrace(*command, f"--host={HOST}", f"--port={port}", f"--store={store_url(folder)}")
+    line = headrace(command, f"--host={HOST}", f"--port={port}", f"--store={store_url(folder)}")
     log = folder / "server.log"
-    with running(line, port=port, ready_path="/readyz", log=log, env={}) as server:
+    with running(line, port=port, ready_path="/readyz", log=log, env=env or {}) as server:
         yield server
+
+
+@contextmanager
+def working(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Run one `headrace worker` on the store in `folder` until the block ends."""
+    line = headrace("worker", f"--store={store_url(folder)}")
+    with background(line, log=folder / "worker.log", env=env):
+        yield
+
+
+def set_policy(folder: Path, name: str, value: str) -> None:
+    """Change a policy of the default project."""
+    line = headrace("policy", "set", name, value, "--project=default")
+    line += ["--json", f"--store={store_url(folder)}"]
+    subprocess.run(line, stdout=subprocess.DEVNULL, check=True, timeout=30)
 
 
 def make_key(folder: Path) -> str:
     """Make an API key of the default project, which the first start has made."""
-    line = headrace("key", "create", "--project=default", "--scope=ingest", "--scope=read")
+    line = headrace("key", "create", "--project=default")
+    line += [f"--scope={scope}" for scope in ("ingest", "read", "manage")]
     line += ["--json", f"--store={store_url(folder)}"]
     done = subprocess.run(line, stdout=subprocess.PIPE, check=True, timeout=30)
     key: str = json.loads(done.stdout)["key"]

@@ -9,6 +9,8 @@ import msgspec
 
 #: Size of the large store with `--full`.
 FULL_STORE_EVENTS = 10_000_000
+#: Events of the backlog with `--full`.
+FULL_BACKLOG_EVENTS = 1_000_000
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +30,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     #: Rates that the hand-written endpoint can be expected to reach.
     baseline_rates: tuple[int, ...] = (500, 1_000)
     large_store_events: int = 1_000_000
+    #: Events that wait when a worker is started.
+    backlog_events: int = 200_000
+    #: Events a second, of which the time until they are processed is measured.
+    processed_rates: tuple[int, ...] = (500, 1_000, 2_000)
+    #: Deliveries of which the throughput is measured.
+    deliveries: int = 20_000
 
     @classmethod
     def quick_look(cls, out: Path) -> Self:
@@ -41,6 +49,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             rates=(500, 1_000, 5_000),
             baseline_rates=(500,),
             large_store_events=100_000,
+            backlog_events=20_000,
+            processed_rates=(500, 1_000),
+            deliveries=2_000,
         )
 
     @property

@@ -66,16 +66,8 @@ def running(
     Raises:
         ServerFailedError: it did not answer `ready_path` with 200 in time.
     """
-    with log.open("ab") as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **env},
-            start_new_session=True,
-        )
+    started = time.perf_counter()
+    process = _spawn(command, log, env)
     try:
         _wait_until_ready(process, port, ready_path, log)
         yield Server(pid=process.pid, port=port, ready_after_s=time.perf_counter() - started)
@@ -83,6 +75,36 @@ def running(
             raise ServerFailedError(f"stopped while measured: {_tail(log)}")
     finally:
         _stop(process)
+
+
+@contextmanager
+def background(
+    command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """Run `command`, which listens nowhere, until the block ends; gives its process id.
+
+    Raises:
+        ServerFailedError: it ended by itself.
+    """
+    process = _spawn(command, log, env or {})
+    try:
+        yield process.pid
+        if process.poll() is not None:
+            raise ServerFailedError(f"stopped while measured: {_tail(log)}")
+    finally:
+        _stop(process)
+
+
+def _spawn(command: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **env},
+            start_new_session=True,
+        )
 
 
 def free_port() -> int:

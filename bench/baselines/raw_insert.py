@@ -28,7 +28,7 @@ SET_BY_PROCESSING = frozenset(
 def events_per_second(stored: Path, target: Path, *, rows_per_commit: int, rows_max: int) -> float:
     """Copy at most `rows_max` events of the database `stored` into the new file `target`.
 
-    Every event is written as at the accept: its row and, by the trigger of the schema, its work, synced at each commit.
+    Every event is written as at the accept, its row and by the trigger its work, and synced.
     """
     source = apsw.Connection(str(stored), flags=apsw.SQLITE_OPEN_READONLY)
     writer = open_writer(str(target))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.load.open_loop import DRAIN_S, Latency
+from bench.load.open_loop import DRAIN_S, Latency, People
 from bench.load.template import Template
 from bench.load.wrk import LoadFailedError
 
@@ -19,14 +19,27 @@ EXTRA_S = 20
 
 
 def at_rate(
-    template: Template, *, port: int, rate: int, seconds: int, warmup_s: int, work: Path
+    template: Template,
+    *,
+    port: int,
+    rate: int,
+    seconds: int,
+    warmup_s: int,
+    work: Path,
+    people: People | None = None,
+    sent: Path | None = None,
 ) -> Latency:
     """Send `rate` single events a second, evenly spaced, and return the latencies.
+
+    Args:
+        work: folder for the template's file.
+        sent: file for the idempotency key and the due time of every measured request, the time
+            in microseconds since 1970.
 
     Raises:
         LoadFailedError: an answer was not 202.
     """
-    options = {
+    options: dict[str, object] = {
         "template": template.write(work / "request.template"),
         "port": port,
         "rate": rate,
@@ -35,6 +48,12 @@ def at_rate(
         "connections": CONNECTIONS,
         "seed": secrets.randbits(31),
     }
+    if people is not None:
+        options["known"] = people.known
+        options["new-percent"] = people.new_percent
+        options["new-from"] = people.new_from
+    if sent is not None:
+        options["sent"] = sent
     command = [sys.executable, "-m", "bench.load.open_loop"]
     command += [f"--{name}={value}" for name, value in options.items()]
     done = subprocess.run(

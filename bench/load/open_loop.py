@@ -21,7 +21,7 @@ import sys
 import time
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,12 +69,53 @@ class Plan:
     connections: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class People:
+    """Who the events are about."""
+
+    #: Events are of one of so many, drawn at random...
+    known: int = 10**USER_DIGITS
+    #: ...but for this share, of which each is of somebody new.
+    new_percent: int = 0
+    #: Number of the first new person.
+    new_from: int = 0
+
+
+class Requests:
+    """Fills the placeholders of a single event's template anew for every request."""
+
+    def __init__(self, template: bytes, seed: int, people: People) -> None:
+        self._digits = random.Random(seed)
+        self._people = people
+        self._next_new = people.new_from
+        self._start, _, rest = template.partition(USER.encode())
+        self._before_key, self._between_keys, self._after_key = rest.split(KEY.encode())
+        #: Of the last request.
+        self.key = b""
+
+    def next(self) -> bytes:
+        """One more request."""
+        user = b"%0*d" % (USER_DIGITS, self._user())
+        self.key = key = b"%0*x" % (KEY_DIGITS, self._digits.getrandbits(4 * KEY_DIGITS))
+        parts = (self._start, user, self._before_key, key, self._between_keys, key, self._after_key)
+        return b"".join(parts)
+
+    def _user(self) -> int:
+        people = self._people
+        if people.new_percent and self._digits.randrange(100) < people.new_percent:
+            self._next_new += 1
+            return self._next_new - 1
+        return self._digits.randrange(people.known)
+
+
 class Generator:
     """One run over a fixed set of keep-alive connections with one request each in flight."""
 
-    def __init__(self, plan: Plan, request: Callable[[], bytes]) -> None:
+    def __init__(self, plan: Plan, requests: Requests) -> None:
         self._plan = plan
-        self._request = request
+        self._requests = requests
+        #: Key and due time of every measured request.
+        self.sent: list[tuple[bytes, float]] = []
         self._epoll = select.epoll()
         self._idle: deque[_Connection] = deque()
         self._by_fd: dict[int, _Connection] = {}
@@ -107,8 +148,8 @@ class Generator:
             due=due,
             unanswered=due - len(self._latencies),
             statuses=dict(self._statuses),
-            percentiles=tuple((p, _percentile(self._latencies, p)) for p in PERCENTILES),
-            send_lag_p99_us=_percentile(self._send_lags, 99.0),
+            percentiles=tuple((p, percentile_of(self._latencies, p)) for p in PERCENTILES),
+            send_lag_p99_us=percentile_of(self._send_lags, 99.0),
         )
 
     def _connect(self) -> None:
@@ -130,9 +171,10 @@ class Generator:
                 break
             connection = self._idle.popleft()
             connection.due = due
-            connection.socket.sendall(self._request())
+            connection.socket.sendall(self._requests.next())
             sent += 1
             if due >= self._measured_from:
+                self.sent.append((self._requests.key, due))
                 self._send_lags.append((now - max(due, self._free_since)) * 1e6)
         return sent
 
@@ -171,27 +213,13 @@ def _complete(received: bytearray) -> bool:
     return len(received) >= head_end + 4 + int(value)
 
 
-def _percentile(values: Sequence[float], percentile: float) -> float:
+def percentile_of(values: Sequence[float], percentile: float) -> float:
     """Return the smallest value that at least `percentile` per cent do not exceed."""
     if not values:
         return 0.0
     ordered = sorted(values)
     rank = -(-percentile * len(ordered) // 100)
     return ordered[max(0, int(rank) - 1)]
-
-
-def requests_from(template: bytes, seed: int) -> Callable[[], bytes]:
-    """Return a function that fills the placeholders of a single event's template anew."""
-    digits = random.Random(seed)
-    start, _, rest = template.partition(USER.encode())
-    before_key, between_keys, after_key = rest.split(KEY.encode())
-
-    def request() -> bytes:
-        user = b"%0*d" % (USER_DIGITS, digits.randrange(10**USER_DIGITS))
-        key = b"%0*x" % (KEY_DIGITS, digits.getrandbits(4 * KEY_DIGITS))
-        return b"".join((start, user, before_key, key, between_keys, key, after_key))
-
-    return request
 
 
 def main() -> None:
@@ -202,6 +230,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--warmup", type=int, default=1, help="seconds")
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--known", type=int, default=People.known, help="people drawn from")
+    parser.add_argument("--new-percent", type=int, default=0, help="events of new people")
+    parser.add_argument("--new-from", type=int, default=0, help="number of the first new one")
+    parser.add_argument("--sent", type=Path, help="file for key and due time of each request")
     given = parser.parse_args()
     plan = Plan(
         port=given.port,
@@ -210,10 +242,16 @@ def main() -> None:
         warmup_s=given.warmup,
         connections=given.connections,
     )
-    request = requests_from(given.template.read_bytes(), given.seed)
+    people = People(known=given.known, new_percent=given.new_percent, new_from=given.new_from)
+    generator = Generator(plan, Requests(given.template.read_bytes(), given.seed, people))
     # A collection would pause the clockwork; nothing here makes cycles.
     gc.disable()
-    sys.stdout.buffer.write(msgspec.json.encode(Generator(plan, request).run()) + b"\n")
+    wall_s = time.time() - time.perf_counter()
+    latency = generator.run()
+    if given.sent is not None:
+        lines = (b"%s %d\n" % (key, (due + wall_s) * 1e6) for key, due in generator.sent)
+        given.sent.write_bytes(b"".join(lines))
+    sys.stdout.buffer.write(msgspec.json.encode(latency) + b"\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ KEY_DIGITS = 16
 #: Replaced in every event by random decimal digits. Comes before the first `KEY` of an event.
 USER = "@USER@"
 USER_DIGITS = 6
+#: `accept.lua` draws from so many.
+WRK_PEOPLE = 100_000
 
 _EVENT = (
     '{"event":"order.completed","external_id":"user_@USER@",'
@@ -35,20 +37,21 @@ class Template(NamedTuple):
         return path
 
 
+def event_template() -> str:
+    """Return the JSON text of one event, with the placeholders."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _EVENT.replace("@NOW@", now)
+
+
 def single(port: int, api_key: str) -> Template:
     """Return `POST /events` with one event."""
-    return Template(text=_request("/events", port, api_key, _event()), events=1)
+    return Template(text=_request("/events", port, api_key, event_template()), events=1)
 
 
 def batch(port: int, api_key: str, events: int) -> Template:
     """Return `POST /events/batch` with `events` events."""
-    body = '{"events":[' + ",".join([_event()] * events) + "]}"
+    body = '{"events":[' + ",".join([event_template()] * events) + "]}"
     return Template(text=_request("/events/batch", port, api_key, body), events=events)
-
-
-def _event() -> str:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return _EVENT.replace("@NOW@", now)
 
 
 def _request(path: str, port: int, api_key: str, body: str) -> str:

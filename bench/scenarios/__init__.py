@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from bench.scenario import Scenario
-from bench.scenarios import accept, batch, footprint, large_store, latency
+from bench.scenarios import (
+    accept,
+    backlog,
+    batch,
+    deliveries,
+    footprint,
+    large_store,
+    latency,
+    processed,
+    retention,
+    worker,
+)
 
 #: In the order in which a whole run takes them.
 SCENARIOS: tuple[Scenario, ...] = (
     accept.SCENARIO,
     batch.SCENARIO,
     latency.SCENARIO,
+    worker.SCENARIO,
+    processed.SCENARIO,
+    backlog.SCENARIO,
+    deliveries.SCENARIO,
+    retention.SCENARIO,
     footprint.SCENARIO,
     large_store.SCENARIO,
 )

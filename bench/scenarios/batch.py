@@ -8,7 +8,7 @@ from bench import contenders
 from bench.baselines.raw_insert import events_per_second
 from bench.collector import Collector
 from bench.commit_metrics import read_commits
-from bench.contenders import fresh_folder
+from bench.contenders import Contender, fresh_folder
 from bench.headrace_server import DATABASE
 from bench.load import template, wrk
 from bench.options import Options
@@ -30,8 +30,10 @@ def run(options: Options, progress: Progress) -> Outcome:
     figures = Collector()
     for number in range(1, options.rounds + 1):
         with fresh_folder(options.stores, "batch") as folder:
-            rows_per_commit = _measure_service(folder, figures, options)
+            rows_per_commit = _measure_service(contenders.API, folder, figures, options)
             _measure_raw(folder, figures, rows_per_commit)
+        with fresh_folder(options.stores, "batch") as folder:
+            _measure_service(contenders.SERVE, folder, figures, options)
         _measure_answering(figures, options)
         speeds = (
             f"{row.series} ({row.point}) {row.rounds[-1]:,.0f}/s"
@@ -39,7 +41,7 @@ def run(options: Options, progress: Progress) -> Outcome:
             if row.metric == STORED
         )
         progress(f"round {number}: {', '.join(speeds)}")
-    service = figures.row(contenders.HEADRACE.name, POINT, STORED)
+    service = figures.row(contenders.API.name, POINT, STORED)
     raw = figures.row(RAW, POINT_SAME_COMMITS, STORED)
     share = Comparison(
         what=f"batch accept ({EVENTS_A_BATCH} a request), share of raw executemany",
@@ -54,7 +56,8 @@ def run(options: Options, progress: Progress) -> Outcome:
         unit="events/s",
         groups=(POINT,),
         series={
-            contenders.HEADRACE.name: (service.rounds,),
+            contenders.API.name: (service.rounds,),
+            contenders.SERVE.name: (figures.row(contenders.SERVE.name, POINT, STORED).rounds,),
             RAW: (raw.rounds,),
             contenders.ANSWER_ONLY.name: (
                 figures.row(contenders.ANSWER_ONLY.name, POINT, "answered").rounds,
@@ -64,10 +67,12 @@ def run(options: Options, progress: Progress) -> Outcome:
     return Outcome(rows=figures.rows(), comparisons=(share,), charts=(chart,))
 
 
-def _measure_service(folder: Path, figures: Collector, options: Options) -> int:
+def _measure_service(
+    contender: Contender, folder: Path, figures: Collector, options: Options
+) -> int:
     """Load the service; return the mean number of events in its commits."""
-    name = contenders.HEADRACE.name
-    with contenders.HEADRACE.start(folder) as up:
+    name = contender.name
+    with contender.start(folder) as up:
         request = template.batch(up.port, up.api_key, EVENTS_A_BATCH)
         warmup = _press(request, up.port, options.warmup_s, folder)
         before, cpu_before_s = read_commits(up.port), up.server.cpu_s()
@@ -113,10 +118,11 @@ SCENARIO = Scenario(
     title="Batches of events",
     method=(
         f"wrk sends POST /events/batch with {EVENTS_A_BATCH} events each over {CONNECTIONS} "
-        "connections to the service on an empty store. The ceiling is SQLite alone: right "
-        "afterwards, the very rows that the service stored go by executemany into a new file of "
-        "the same schema, as many to a commit as the service had on average, synced as it does. "
-        "The ceiling decodes, checks and answers nothing."
+        "connections to headrace api on an empty store, then to headrace serve, whose worker "
+        "shares the cores. The ceiling is SQLite alone: right after headrace api, the very rows "
+        "that it stored go by executemany into a new file of the same schema, "
+        "as many to a commit as the service had on average, synced as it does. The ceiling "
+        "decodes, checks and answers nothing."
     ),
     run=run,
 )

@@ -14,7 +14,7 @@ from bench.processes import Server
 from bench.results import Bars, Better, Comparison, Outcome
 from bench.scenario import Progress, Scenario
 
-SERIES = contenders.HEADRACE.name
+SERIES = contenders.SERVE.name
 #: How long a started server is left alone before its memory is read.
 IDLE_S = 3
 LOAD_CONNECTIONS = 64

@@ -8,25 +8,30 @@ from pathlib import Path
 
 from bench import contenders
 from bench.collector import Collector
-from bench.contenders import Running, fresh_folder
+from bench.contenders import fresh_folder
+from bench.headrace_server import working
 from bench.load import template, wrk
+from bench.load.fill import anybody, everybody, fill
+from bench.load.template import WRK_PEOPLE
 from bench.options import Options
 from bench.results import Bars, Better, Comparison, Outcome, ratios
 from bench.scenario import Progress, Scenario
+from bench.store_reader import reading
 
 CONNECTIONS = 64
 BATCH_CONNECTIONS = 8
 EVENTS_A_BATCH = 100
-#: The filling goes in steps: a short one shows how fast it goes, longer ones follow.
-FILL_FIRST_STEP_S = 1
-FILL_STEP_S_MAX = 10
-#: Filling is given up below this speed.
-FILL_EVENTS_PER_SECOND_MIN = 5_000
+FILL_STEP_EVENTS = 200_000
+#: Processing what waits is given up below this speed.
+EVENTS_PER_SECOND_MIN = 1_000
+START_S = 30
 #: Generous: what an event takes with its indexes, and the log beside it.
 BYTES_AN_EVENT = 2_000
-SERIES = contenders.HEADRACE.name
+SERIES = contenders.API.name
 EMPTY = "empty store"
 SINGLE, BATCH = "single events", f"batches of {EVENTS_A_BATCH}"
+PROCESSED = "processed by a worker"
+METRICS = (SINGLE, BATCH, PROCESSED)
 
 
 class StoreNotFilledError(RuntimeError):
@@ -34,84 +39,88 @@ class StoreNotFilledError(RuntimeError):
 
 
 def run(options: Options, progress: Progress) -> Outcome:
-    """Fill one store through the batch API, then take turns between it and empty ones."""
+    """Fill one store through the batch API, then take turns between it and new ones."""
     figures = Collector()
     large = f"{options.large_store_events:,} events stored"
     with fresh_folder(options.stores, "large") as large_folder:
-        filled = _fill(large_folder, options, progress)
+        _fill(large_folder, options.large_store_events, progress)
         for number in range(1, options.rounds + 1):
             with fresh_folder(options.stores, "empty") as empty_folder:
+                _fill(empty_folder, WRK_PEOPLE, lambda _: None)
                 _measure(EMPTY, empty_folder, figures, options)
             _measure(large, large_folder, figures, options)
             progress(f"round {number}: {_summary(figures, large)}")
     return Outcome(
         rows=figures.rows(),
-        comparisons=(_comparison(figures, large),),
+        comparisons=tuple(_comparison(figures, large, metric) for metric in (SINGLE, PROCESSED)),
         charts=(_chart(figures, large),),
-        notes=(f"The large store was filled with {filled:,} events before the first round.",),
     )
 
 
-def _fill(folder: Path, options: Options, progress: Progress) -> int:
-    """Send batches until the store holds at least as many events as asked for; return how many.
+def _fill(folder: Path, events: int, progress: Progress) -> None:
+    """Store events, first one of each person, and process them.
 
     Raises:
-        StoreNotFilledError: no room on the disk, or it takes too long.
+        StoreNotFilledError: no room on the disk.
     """
-    wanted = options.large_store_events
-    if shutil.disk_usage(folder).free < wanted * BYTES_AN_EVENT:
-        raise StoreNotFilledError(f"{wanted:,} events want {wanted * BYTES_AN_EVENT / 1e9:.0f} GB")
-    stored, step_s = 0, FILL_FIRST_STEP_S
-    with contenders.HEADRACE.start(folder) as up:
-        while stored < wanted:
-            sent = _press_batches(up, folder, step_s).requests * EVENTS_A_BATCH
-            if sent < step_s * FILL_EVENTS_PER_SECOND_MIN:
-                raise StoreNotFilledError(f"only {sent:,} events in {step_s} s")
-            stored += sent
-            step_s = min(FILL_STEP_S_MAX, max(1, (wanted - stored) * step_s // sent))
-            progress(f"filling: {stored:,} of {wanted:,} events")
-        up.check_stored(wanted)
+    wanted_bytes = events * BYTES_AN_EVENT
+    if shutil.disk_usage(folder).free < wanted_bytes:
+        raise StoreNotFilledError(f"{events:,} events want {wanted_bytes / 1e9:.0f} GB")
+    with contenders.headrace_api(folder) as up:
+        stored = fill(up.port, up.api_key, everybody(min(events, WRK_PEOPLE)))
+        while stored < events:
+            step = min(FILL_STEP_EVENTS, events - stored)
+            stored += fill(up.port, up.api_key, anybody(WRK_PEOPLE, step))
+            progress(f"filling: {stored:,} of {events:,} events")
+    _drain(folder, events)
+    progress(f"processed {events:,} events")
     # What filling left in the page cache is written now, not while the first round is measured.
     os.sync()
-    return stored
+
+
+def _drain(folder: Path, events: int) -> None:
+    with working(folder), reading(folder) as reader:
+        reader.wait_until_processed(START_S + events / EVENTS_PER_SECOND_MIN)
 
 
 def _measure(point: str, folder: Path, figures: Collector, options: Options) -> None:
-    with contenders.HEADRACE.start(folder) as up:
+    """Accept without a worker, then let a worker process what was accepted."""
+    with contenders.headrace_api(folder) as up, reading(folder) as reader:
+        before = reader.last_sequence()
         figures.add(SERIES, point, "ready after", "s", up.server.ready_after_s)
         request = template.single(up.port, up.api_key)
-        _press(request, up, CONNECTIONS, options.warmup_s, folder)
-        singles = _press(request, up, CONNECTIONS, options.seconds, folder)
+        batch = template.batch(up.port, up.api_key, EVENTS_A_BATCH)
+        _press(request, up.port, CONNECTIONS, options.warmup_s, folder)
+        singles = _press(request, up.port, CONNECTIONS, options.seconds, folder)
         figures.add(SERIES, point, SINGLE, "events/s", singles.per_second)
-        batches = _press_batches(up, folder, options.seconds)
+        batches = _press(batch, up.port, BATCH_CONNECTIONS, options.seconds, folder)
         figures.add(SERIES, point, BATCH, "events/s", batches.per_second * EVENTS_A_BATCH)
-
-
-def _press_batches(up: Running, folder: Path, seconds: int) -> wrk.Load:
-    request = template.batch(up.port, up.api_key, EVENTS_A_BATCH)
-    return _press(request, up, BATCH_CONNECTIONS, seconds, folder)
+    with reading(folder) as reader:
+        _drain(folder, reader.waiting())
+        _, speed = reader.processed_per_second(before)
+    figures.add(SERIES, point, PROCESSED, "events/s", speed)
 
 
 def _press(
-    request: template.Template, up: Running, connections: int, seconds: int, folder: Path
+    request: template.Template, port: int, connections: int, seconds: int, folder: Path
 ) -> wrk.Load:
-    return wrk.press(request, port=up.port, connections=connections, seconds=seconds, work=folder)
+    return wrk.press(request, port=port, connections=connections, seconds=seconds, work=folder)
 
 
 def _summary(figures: Collector, large: str) -> str:
     parts = (
         f"{point}: {figures.row(SERIES, point, metric).rounds[-1]:,.0f}/s in {metric}"
         for point in (EMPTY, large)
-        for metric in (SINGLE, BATCH)
+        for metric in METRICS
     )
     return ", ".join(parts)
 
 
-def _comparison(figures: Collector, large: str) -> Comparison:
+def _comparison(figures: Collector, large: str, metric: str) -> Comparison:
     return Comparison(
-        what=f"accept of single events with {large}, share of the empty store's",
+        what=f"{metric} with {large}, share of the empty store's",
         unit="",
-        rounds=ratios(figures.row(SERIES, large, SINGLE), figures.row(SERIES, EMPTY, SINGLE)),
+        rounds=ratios(figures.row(SERIES, large, metric), figures.row(SERIES, EMPTY, metric)),
         bar=0.8,
         goal=0.95,
         better=Better.HIGHER,
@@ -120,11 +129,11 @@ def _comparison(figures: Collector, large: str) -> Comparison:
 
 def _chart(figures: Collector, large: str) -> Bars:
     return Bars(
-        title="Events accepted a second, empty and large store",
+        title="Events a second, empty and large store",
         unit="events/s",
-        groups=(SINGLE, BATCH),
+        groups=METRICS,
         series={
-            point: tuple(figures.row(SERIES, point, kind).rounds for kind in (SINGLE, BATCH))
+            point: tuple(figures.row(SERIES, point, kind).rounds for kind in METRICS)
             for point in (EMPTY, large)
         },
     )
@@ -134,10 +143,12 @@ SCENARIO = Scenario(
     name="large-store",
     title="A large store against an empty one",
     method=(
-        "One store is filled through the batch API. Then the service is started in turns on that "
-        f"store and on an empty one and loaded by wrk: single events over {CONNECTIONS} "
-        f"connections, then batches of {EVENTS_A_BATCH} over {BATCH_CONNECTIONS}. Keys and people "
-        "are random, so every index is written all over."
+        f"One store is filled through the batch API with events of {WRK_PEOPLE:,} people and "
+        "processed. Then in turns on that store and on one that holds a single event of each "
+        f"person: headrace api is loaded by wrk, single events over {CONNECTIONS} connections, "
+        f"then batches of {EVENTS_A_BATCH} over {BATCH_CONNECTIONS}; after that one headrace "
+        "worker processes what was accepted. Keys and people are random, so every index is "
+        "written all over."
     ),
     run=run,
 )

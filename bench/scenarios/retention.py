@@ -1,0 +1,150 @@
+"""What does it cost an accept that old events are removed meanwhile?"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import apsw
+
+from bench import contenders
+from bench.collector import Collector
+from bench.contenders import fresh_folder
+from bench.headrace_server import DATABASE, set_policy
+from bench.load import template
+from bench.load.fill import anybody, everybody, fill
+from bench.load.fixed_rate import at_rate
+from bench.load.open_loop import People
+from bench.load.wrk import LoadFailedError
+from bench.options import Options
+from bench.results import Bars, Better, Comparison, Outcome, ratios
+from bench.scenario import Progress, Scenario
+from bench.store_reader import reading
+
+RATE = 1_000
+POINT = f"{RATE:,}/s"
+PEOPLE = 20_000
+RETENTION_DAYS = 1
+AGED_DAYS = 3
+DAY_MS = 24 * 3600 * 1000
+#: More than retention removes in that time, so that it is at work from the first to the last.
+DUE_PER_SECOND = 20_000
+#: For the worker to start and to begin removing.
+REMOVING_WITHIN_S = 30.0
+POLL_S = 0.02
+PERCENTILES = {50.0: "p50", 95.0: "p95", 99.0: "p99", 99.9: "p99.9", 100.0: "max"}
+P99 = PERCENTILES[99.0]
+RESTING, RUNNING = "nothing due", "retention running"
+
+
+def run(options: Options, progress: Progress) -> Outcome:
+    """In every round one store in two copies: nothing is due in one, all old in the other."""
+    figures = Collector()
+    for number in range(1, options.rounds + 1):
+        with fresh_folder(options.stores, "retention") as made:
+            _make_old_events(made, DUE_PER_SECOND * (options.seconds + options.warmup_s))
+            for series in (RESTING, RUNNING):
+                with fresh_folder(options.stores, "retention") as folder:
+                    shutil.copy(made / DATABASE, folder / DATABASE)
+                    _measure(series, folder, figures, options)
+                took = figures.row(series, POINT, P99).rounds[-1]
+                progress(f"round {number}: {series}: p99 {took:.2f} ms")
+    pair = (figures.row(RUNNING, POINT, P99), figures.row(RESTING, POINT, P99))
+    share = Comparison(
+        what=f"accept p99 at {RATE:,} requests/s, retention running against not running",
+        unit="times",
+        rounds=ratios(*pair),
+        bar=1.2,
+        goal=1.05,
+        better=Better.LOWER,
+    )
+    return Outcome(rows=figures.rows(), comparisons=(share,), charts=(_chart(figures),))
+
+
+def _make_old_events(folder: Path, events: int) -> None:
+    """Store and process events, then set them back in time, and add a new one of each person.
+
+    The new ones show retention how late it is: it does not believe a clock that has jumped.
+    """
+    with contenders.headrace_serve(folder) as up, reading(folder) as reader:
+        fill(up.port, up.api_key, anybody(PEOPLE, events))
+        reader.wait_until_processed(60 + events / 1_000)
+    _set_back(folder / DATABASE)
+    with contenders.headrace_serve(folder) as up, reading(folder) as reader:
+        fill(up.port, up.api_key, everybody(PEOPLE))
+        reader.wait_until_processed(60)
+
+
+def _set_back(database: Path) -> None:
+    """Age every event. Its sequence holds the time of receipt too, 21 bits up."""
+    connection = apsw.Connection(str(database))
+    try:
+        earlier_ms = AGED_DAYS * DAY_MS
+        connection.execute(
+            "UPDATE events SET sequence = sequence - ?, received_us = received_us - ?",
+            (earlier_ms << 21, earlier_ms * 1000),
+        )
+        # What retention remembers of the clock belongs to the time before.
+        connection.execute("DELETE FROM meta WHERE name LIKE 'retention%'")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        connection.close()
+
+
+def _measure(series: str, folder: Path, figures: Collector, options: Options) -> None:
+    if series == RUNNING:
+        set_policy(folder, "event_retention_days", str(RETENTION_DAYS))
+    with contenders.headrace_serve(folder) as up, reading(folder) as reader:
+        before_us = (int(time.time()) - RETENTION_DAYS * DAY_MS // 1000) * 1_000_000
+        old = "SELECT count(*) FROM events WHERE received_us < ?"
+        due = reader.number(old, before_us)
+        give_up = time.perf_counter() + REMOVING_WITHIN_S
+        while series == RUNNING and reader.number(old, before_us) == due:
+            if time.perf_counter() > give_up:
+                raise LoadFailedError("retention has not begun")
+            time.sleep(POLL_S)
+        first, began = reader.number(old, before_us), time.perf_counter()
+        latency = at_rate(
+            template.single(up.port, up.api_key),
+            port=up.port,
+            rate=RATE,
+            seconds=options.seconds,
+            warmup_s=options.warmup_s,
+            work=folder,
+            people=People(known=PEOPLE),
+        )
+        left, took_s = reader.number(old, before_us), time.perf_counter() - began
+    if series == RUNNING and not left:
+        raise LoadFailedError("retention was done before the load ended")
+    for percentile, took_us in latency.percentiles:
+        if percentile in PERCENTILES:
+            figures.add(series, POINT, PERCENTILES[percentile], "ms", took_us / 1e3)
+    figures.add(series, POINT, "removed", "events/s", (first - left) / took_s)
+
+
+def _chart(figures: Collector) -> Bars:
+    groups = tuple(PERCENTILES.values())
+    return Bars(
+        title=f"Accept latency at {RATE:,} requests a second",
+        unit="ms",
+        groups=groups,
+        series={
+            series: tuple(figures.row(series, POINT, metric).rounds for metric in groups)
+            for series in figures.series()
+        },
+    )
+
+
+SCENARIO = Scenario(
+    name="retention",
+    title="Accepting beside retention",
+    method=(
+        f"A store is filled with {DUE_PER_SECOND:,} processed events for every second of the load "
+        f"and these are set back by {AGED_DAYS} days. headrace serve takes {RATE:,} events a "
+        "second from the open-loop generator on two copies of it: with the default policy, under "
+        f"which nothing is due, and with event_retention_days = {RETENTION_DAYS}, under which "
+        "retention removes from before the load until after it."
+    ),
+    run=run,
+)
