@@ -1,0 +1,48 @@
+"""Every command explains itself the same way."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer.main
+
+from headrace.cli import settings
+from headrace.cli.application import app
+from headrace.config import SETTINGS
+from tests.support.server import headrace
+
+#: It has nothing to report to a machine: it runs until it is stopped.
+WITHOUT_JSON = {("worker",)}
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+ALL = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_help_has_an_example_of_the_command(path: tuple[str, ...]) -> None:
+    assert f"Example: headrace {' '.join(path)}" in ALL[path].help
+
+
+@pytest.mark.parametrize("path", ALL.keys() - WITHOUT_JSON, ids=" ".join)
+def test_every_command_speaks_json(path: tuple[str, ...]) -> None:
+    assert "--json" in {name for each in ALL[path].params for name in each.opts}
+
+
+def test_every_setting_is_a_flag_of_some_command() -> None:
+    groups = (settings.SERVE, settings.WORKER, settings.STORE, settings.CLIENT)
+    assert {setting.name for setting in SETTINGS} == {name for group in groups for name in group}
+
+
+def test_help_is_printed_by_the_real_command() -> None:
+    done = headrace("key", "create", "--help")
+    assert done.returncode == 0
+    assert "Example: headrace key create --project default" in done.stdout
+    assert headrace("no-such-command").returncode == 2

@@ -1,0 +1,57 @@
+"""An import against a server that takes nothing: it waits, but not for ever."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from headrace.cli.failure import CommandFailed
+from headrace.cli.http_client import Client
+from headrace.cli.importing.sender import Sender
+from tests.support.server import RunningServer, running_server
+
+EVENT = b'{"event": "a.b", "external_id": "u1", "idempotency_key": "k"}'
+NEARLY_FULL = {"HEADRACE_DISK_FREE_MIN_BYTES": str(1 << 60)}
+
+
+class Clock:
+    """A clock that goes on only while somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+def client_of(server: RunningServer) -> closing[Client]:
+    return closing(Client(server.url, server.key))
+
+
+def test_it_gives_up_on_a_server_that_refuses_for_long(tmp_path: Path) -> None:
+    clock = Clock()
+    with running_server(tmp_path, env=NEARLY_FULL) as server, client_of(server) as client:
+        sender = Sender(client, 60.0, clock.sleep, lambda: clock.now)
+        with pytest.raises(CommandFailed, match=r"503 StorageUnavailable.* Gave up"):
+            sender.send([EVENT])
+    # As long each time as the server asked for.
+    assert set(clock.waits) == {5.0}
+    assert sum(clock.waits) <= 60.0
+
+
+def test_it_goes_on_when_the_server_is_back(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server, client_of(server) as client:
+        waits: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 2:
+                server.start()
+
+        server.kill()
+        [decision] = Sender(client, 60.0, sleep, lambda: 0.0).send([EVENT])
+        assert decision.status == 202
+        # Nobody said how long, so it waits longer each time.
+        assert waits == [0.5, 1.0]
