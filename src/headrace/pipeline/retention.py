@@ -19,6 +19,7 @@ from headrace.domain.policies import Policies
 from headrace.domain.retention import (
     DAY_US,
     DOUBT_US,
+    HOUR_US,
     SliceSize,
     first_clock,
     trusted_clock,
@@ -36,11 +37,14 @@ SWEEPS_BETWEEN_FULL = 15
 PAGE = 500
 #: How long one transaction should take, from asking for it to its end on the disk. While others
 #: keep the store busy it takes longer, and the slices become smaller.
-SLICE_SECONDS = 0.008
+SLICE_SECONDS = 0.004
 #: Payload that one transaction removes: long ones free hundreds of pages each.
 SLICE_PAYLOAD_BYTES = 1024 * 1024
 #: Pause after a transaction, in times of its length: so much of the time the lock is not ours.
-PAUSE_TIMES = 3
+PAUSE_TIMES = 9
+#: The same while what is due has been due for long: then keeping up comes before being unnoticed.
+PAUSE_TIMES_BEHIND = 3
+BEHIND_US = 6 * HOUR_US
 PAUSE_SECONDS_MIN = 0.005
 #: Name of the duty that one process at a time has, and how long it holds without renewal.
 DUTY = "retention"
@@ -115,6 +119,7 @@ class Retention:
         self._positions: dict[int, int] = {}
         self._sweeps_until_full = 0
         self._ticked_at: float | None = None
+        self._unsaved: SweepReport | None = None
         self._renew_at = 0.0
 
     async def run(self) -> None:
@@ -140,10 +145,12 @@ class Retention:
         theirs, the projects taking turns; 4. save totals and clock.
 
         Raises:
-            StoreError: something could not be read or removed; what was, is counted next time.
+            StoreError: something could not be read or removed. What was removed is counted by the
+                next sweep that comes to its end.
         """
         clock_us, wall_us = await self._tick()
-        report = SweepReport()
+        report = self._unsaved = self._unsaved or SweepReport()
+        report.finished, report.lag_us = True, 0
         deadline = self._options.monotonic_s() + SWEEP_SECONDS_MAX
         policies = (await self._projects.access()).policies
         for project_id, policy in policies.items():
@@ -152,6 +159,7 @@ class Retention:
         await self._remove_events(self._places(policies, clock_us), wall_us, report, deadline)
         report.lag_us += max(0, wall_us - clock_us)
         await self._save(report, clock_us, wall_us)
+        self._unsaved = None
         return report
 
     async def _tick(self) -> tuple[int, int]:
@@ -193,7 +201,7 @@ class Retention:
             started_s = self._options.monotonic_s()
             removed = await self._store.remove_dead_letters(project_id, before_us, self._slice.rows)
             if removed.dead_letters:
-                await self._after_slice(removed, removed.dead_letters, started_s, report)
+                report.add(removed, await self._rest(removed.dead_letters, started_s))
             if removed.complete:
                 return
         report.finished = False
@@ -220,6 +228,8 @@ class Retention:
         page = await self._store.find_due(
             place.project_id, place.cutoff_us, wall_us, place.position, PAGE
         )
+        if page.received_us is not None:
+            place.lag_us = max(0, place.cutoff_us - page.received_us)
         waiting = list(page.due)
         while waiting:
             if self._options.monotonic_s() >= deadline:
@@ -227,22 +237,20 @@ class Retention:
             sequences = list(_slice_of(waiting, self._slice.rows))
             started_s = self._options.monotonic_s()
             removed = await self._store.remove_events(place.project_id, sequences)
-            await self._after_slice(removed, len(sequences), started_s, report)
+            report.add(removed, await self._rest(len(sequences), started_s, place.lag_us))
             if removed.complete:
                 del waiting[: len(sequences)]
         place.position = self._positions[place.project_id] = page.position
-        if page.received_us is not None:
-            place.lag_us = max(0, place.cutoff_us - page.received_us)
         return page.end
 
-    async def _after_slice(
-        self, removed: Removed, asked: int, started_s: float, report: SweepReport
-    ) -> None:
+    async def _rest(self, rows: int, started_s: float, lag_us: int = 0) -> float:
+        """Learn from a slice and leave the store to others; returns what the slice took."""
         seconds = self._options.monotonic_s() - started_s
-        report.add(removed, seconds)
-        self._slice.observe(asked, seconds)
-        await self._options.pause(max(PAUSE_SECONDS_MIN, PAUSE_TIMES * seconds))
+        self._slice.observe(rows, seconds)
+        times = PAUSE_TIMES if lag_us < BEHIND_US else PAUSE_TIMES_BEHIND
+        await self._options.pause(max(PAUSE_SECONDS_MIN, times * seconds))
         await self._have_duty()
+        return seconds
 
     async def _save(self, report: SweepReport, clock_us: int, wall_us: int) -> None:
         before = self.state or RetentionState(clock_us=clock_us)
