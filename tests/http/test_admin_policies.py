@@ -132,6 +132,20 @@ def test_a_wrong_value_is_refused_and_nothing_is_changed(
     assert values(operator, path)[other] == 14
 
 
+@pytest.mark.parametrize("number", ["7", "7.0", "0.7e1"])
+def test_a_whole_number_may_be_spelled_in_any_way(operator: Client, path: str, number: str) -> None:
+    answer = patch(
+        operator, path, f'{{"event_retention_days": {number}, "retry_factor": {number}}}'
+    )
+    shown = {name: answer.data[name]["value"] for name in ("event_retention_days", "retry_factor")}
+    assert shown == {"event_retention_days": 7, "retry_factor": 7.0}
+
+
+def test_bounds_are_written_out(operator: Client, path: str) -> None:
+    message = patch(operator, path, {"event_payload_limit_bytes": 1}).json()["error"]["message"]
+    assert "from 256 to 1048576 (bytes)" in message
+
+
 @pytest.mark.parametrize("number", ["NaN", "1e999", "9" * 5000, "-0", "1e-400"])
 def test_a_strange_number_is_refused(operator: Client, path: str, number: str) -> None:
     answer = patch(operator, path, f'{{"retry_factor": {number}}}')

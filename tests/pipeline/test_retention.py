@@ -22,7 +22,13 @@ from headrace.store.contract_retention import RetentionState
 from tests.store.events import START_US
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
-from tests.support.retained import add_dead_letter, add_delivery, counts, finished_event
+from tests.support.retained import (
+    add_dead_letter,
+    add_delivery,
+    counts,
+    finished_event,
+    finished_events,
+)
 
 DAY_S = 24 * 3600
 
@@ -148,8 +154,7 @@ def test_what_was_not_finished_when_it_was_passed_goes_later(sweeper: Sweeper) -
 
 def test_a_backlog_goes_in_slices_with_pauses_in_between(sweeper: Sweeper) -> None:
     project_id = sweeper.project("a", event_retention_days=1)
-    for _ in range(200):
-        finished_event(sweeper.session, project_id=project_id)
+    finished_events(sweeper.session, 200, project_id=project_id)
     sweeper.sweep()
     sweeper.times.go_on(2 * DAY_S)
     sweeper.times.pauses.clear()
@@ -177,8 +182,7 @@ def test_large_payloads_make_small_slices(sweeper: Sweeper) -> None:
 
 def test_a_sweep_ends_in_time_and_the_next_goes_on(sweeper: Sweeper) -> None:
     project_id = sweeper.project("a", event_retention_days=1)
-    for _ in range(200):
-        finished_event(sweeper.session, project_id=project_id)
+    finished_events(sweeper.session, 200, project_id=project_id)
     sweeper.sweep()
     sweeper.times.go_on(2 * DAY_S)
     sweeper.times.slow_s = SWEEP_SECONDS_MAX
@@ -197,8 +201,7 @@ def test_projects_take_turns(sweeper: Sweeper) -> None:
     """A project with much to remove does not keep another's few waiting."""
     large = sweeper.project("large", event_retention_days=1)
     small = sweeper.project("small", event_retention_days=1)
-    for _ in range(700):
-        finished_event(sweeper.session, project_id=large)
+    finished_events(sweeper.session, 700, project_id=large)
     finished_event(sweeper.session, project_id=small)
     sweeper.sweep()
     sweeper.times.go_on(2 * DAY_S)
@@ -297,8 +300,7 @@ def test_totals_are_kept_over_restarts(sweeper: Sweeper) -> None:
 
 def test_what_an_interrupted_sweep_removed_is_counted_by_the_next(sweeper: Sweeper) -> None:
     project_id = sweeper.project("a", event_retention_days=1)
-    for _ in range(100):
-        finished_event(sweeper.session, project_id=project_id)
+    finished_events(sweeper.session, 100, project_id=project_id)
     sweeper.sweep()
     sweeper.times.go_on(2 * DAY_S)
     place = sweeper.session.place
@@ -319,8 +321,7 @@ def test_what_an_interrupted_sweep_removed_is_counted_by_the_next(sweeper: Sweep
 
 def test_the_lag_is_how_long_the_oldest_has_been_due(sweeper: Sweeper) -> None:
     project_id = sweeper.project("a", event_retention_days=1)
-    for _ in range(900):
-        finished_event(sweeper.session, project_id=project_id)
+    finished_events(sweeper.session, 900, project_id=project_id)
     sweeper.sweep()
     sweeper.times.go_on(3 * DAY_S)
     sweeper.times.slow_s = SWEEP_SECONDS_MAX / 5

@@ -26,13 +26,21 @@ def finished_event(
     session: StoreSession, *, status: Status = Status.PROCESSED, **changes: Any
 ) -> NewEvent:
     """An accepted event whose work is done."""
-    event = new_event(**{"received_us": START_US, **changes})
-    session.accept(event)
-    session.place.run_sql("DELETE FROM work WHERE sequence = ?", event.sequence)
+    return finished_events(session, 1, status=status, **changes)[0]
+
+
+def finished_events(
+    session: StoreSession, count: int, *, status: Status = Status.PROCESSED, **changes: Any
+) -> list[NewEvent]:
+    """Several of them, received together."""
+    events = [new_event(**{"received_us": START_US, **changes}) for _ in range(count)]
+    session.accept(*events)
+    span = (events[0].sequence, events[-1].sequence)
+    session.place.run_sql("DELETE FROM work WHERE sequence BETWEEN ? AND ?", *span)
     session.place.run_sql(
-        "UPDATE events SET status = ? WHERE sequence = ?", status.value, event.sequence
+        "UPDATE events SET status = ? WHERE sequence BETWEEN ? AND ?", status.value, *span
     )
-    return event
+    return events
 
 
 def add_work(place: Place, event: NewEvent) -> None:

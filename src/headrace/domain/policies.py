@@ -90,4 +90,4 @@ def _allowed(name: str) -> str:
         return UNITS[name]
     low, high = BOUNDS[name]
     none = " or null for no limit" if getattr(DEFAULTS, name) is None else ""
-    return f"a number from {low:g} to {high:g} ({UNITS[name]}){none}"
+    return f"a number from {low:g} to {high:.10g} ({UNITS[name]}){none}"

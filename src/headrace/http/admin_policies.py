@@ -164,8 +164,10 @@ def _typed(name: str, sent: Any) -> Any:
     """A parsed value in its own type, so that none passes for another."""
     if isinstance(sent, Number):
         try:
-            return read_number(sent)
+            number = read_number(sent)
         except ValueError:
             return ()
+        # To JSON `7.0` is a whole number.
+        return int(number) if number == int(number) else number
     # Text is read leniently there, for the command line; here `"5"` is no number.
     return () if isinstance(sent, str) and not isinstance(getattr(DEFAULTS, name), str) else sent
