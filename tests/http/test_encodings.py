@@ -109,7 +109,8 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("target", ["/events", "/events/batch", "/events/validate"])
-def test_a_broken_packing_is_400(client: Client, name: str, target: str) -> None:
+def test_a_broken_packing_is_400(shared: Project, name: str, target: str) -> None:
+    client = shared.client()
     encoding, body = BROKEN[name]
     began = time.monotonic()
 
@@ -130,9 +131,9 @@ def test_an_empty_packing_is_an_empty_body(client: Client) -> None:
     "encoding",
     ["gzip, gzip", "gzip,zstd", "br", "deflate", "compress", "x-gzip", "*", "", "gzip;q=1", "\xff"],
 )
-def test_another_encoding_is_415(project: Project, encoding: str) -> None:
+def test_another_encoding_is_415(shared: Project, encoding: str) -> None:
     body = gzip.compress(gzip.compress(EVENT))
-    client = project.client()
+    client = shared.client()
     for target in ("/events", "/events/batch", "/events/validate"):
         answer = client.post(target, body, headers={"Content-Encoding": encoding})
         assert (answer.status, answer.code) == (415, "UnsupportedMediaType")

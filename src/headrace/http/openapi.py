@@ -109,8 +109,7 @@ def _schemas() -> dict[str, Any]:
         "minItems": 1,
         "maxItems": EVENTS_MAX,
         "items": {
-            "description": "An event; a wrong one is answered in its item.",
-            "type": "object",
+            "description": "An EventInput; whatever else it is, its item says what is wrong."
         },
     }
     one_of = [ref("Accepted"), ref("Deduplicated")]

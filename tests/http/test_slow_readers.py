@@ -1,0 +1,66 @@
+"""Large answers to clients that take them slowly, or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.http_server import HttpServer, Project
+from tests.support.raw_http import Connection, head_of
+
+EVENTS = 200
+PAYLOAD = {"text": "x" * 60_000}
+LIST_BYTES = EVENTS * 60_000
+TARGET = "/events?event=a&limit=200"
+
+
+@pytest.fixture(scope="module")
+def large(server: HttpServer) -> Iterator[Project]:
+    """A project of which one page is 12 MB."""
+    project = server.project()
+    client = project.client()
+    events = [{"event": "a", "external_id": "x", "payload": PAYLOAD}] * (EVENTS // 4)
+    for _ in range(4):
+        assert client.post("/events/batch", json.dumps({"events": events})).status == 200
+    yield project
+    project.close()
+
+
+def test_a_slow_reader_gets_all_of_it_and_nobody_waits(server: HttpServer, large: Project) -> None:
+    others = large.client()
+    with Connection(server.port) as connection:
+        connection.send(head_of("GET", TARGET, key=large.key))
+        head = connection.head()
+        left = int(head.headers["content-length"])
+        assert left > LIST_BYTES
+        for number in range(1 << 30):
+            data = connection.socket.recv(min(left, 64 * 1024))
+            if number % 5 == 0:
+                assert others.get("/events?limit=1").status == 200
+            left -= len(data)
+            # The head may have come with a part of the body.
+            if data.endswith(b'"next_cursor":null}') or not left:
+                break
+
+
+def test_lists_nobody_reads_do_not_pile_up(server: HttpServer, large: Project) -> None:
+    """Asked for in a row on one connection, the next is made when the one before is taken."""
+    before = server.resident_bytes()
+    others = large.client()
+    with Connection(server.port) as connection:
+        connection.send(head_of("GET", TARGET, key=large.key) * 30)
+        connection.head()
+        for _ in range(50):
+            assert others.get("/events?limit=1").status == 200
+        assert server.resident_bytes() - before < 8 * LIST_BYTES
+        connection.close()
+
+
+def test_one_that_leaves_in_the_middle_harms_nobody(server: HttpServer, large: Project) -> None:
+    for _ in range(10):
+        with Connection(server.port) as connection:
+            connection.send(head_of("GET", TARGET, key=large.key))
+            connection.head()
+    assert large.client().get("/events?limit=1").status == 200
