@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -78,18 +79,15 @@ class Queue:
 
     def deliver(self, subscriber_id: str, project_id: int, count: int = 1) -> list[str]:
         """Insert what fan-out inserts: an event and a delivery each; ids of the deliveries."""
-        ids = []
-        for _ in range(count):
-            event = new_event(project_id=project_id)
-            assert self.session.accept(event) == [None]
-            ids.append(str(uuid.uuid4()))
-            self.session.place.run_sql(
-                "INSERT INTO deliveries (id, project_id, sequence, subscriber_id, due_us, "
-                "created_us) VALUES (?, ?, ?, ?, ?, ?)",
-                *(ids[-1], project_id, event.sequence, subscriber_id),
-                *(self.clock.now_us, self.clock.now_us),
-            )
-        return ids
+        events = [new_event(project_id=project_id) for _ in range(count)]
+        assert self.session.accept(*events) == [None] * count
+        rows = [(str(uuid.uuid4()), event.sequence) for event in events]
+        self.session.place.run_sql(
+            "INSERT INTO deliveries (id, project_id, sequence, subscriber_id, due_us, created_us) "
+            "SELECT value ->> 0, ?2, value ->> 1, ?3, ?4, ?4 FROM json_each(?1)",
+            *(json.dumps(rows), project_id, subscriber_id, self.clock.now_us),
+        )
+        return [delivery_id for delivery_id, _ in rows]
 
     def claim(
         self,
