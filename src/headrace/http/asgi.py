@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from headrace.domain.errors import ApiError, ErrorCode
-from headrace.http.connection import Exchange
+from headrace.http.exchange import Exchange
 from headrace.http.head import Head, decode_path
 from headrace.http.wire import CLOCK, status_line
 from headrace.observability.events import REQUEST_FAILED

@@ -11,116 +11,36 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 import httptools
 import structlog
 
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http.body import too_large
+from headrace.http.chunks import ChunkGuard
+from headrace.http.exchange import Exchange, Plan, Planner
 from headrace.http.head import Head, malformed
-from headrace.http.wire import error_body, error_headers, json_answer
+from headrace.http.limits import (
+    HEADER_BYTES_MAX,
+    HEADER_SECONDS_MAX,
+    HEADERS_MAX,
+    IDLE_SECONDS_MAX,
+    LINGER_SECONDS_MAX,
+    PIPELINE_MAX,
+    REQUEST_SECONDS_MAX,
+    SKIPPED_BYTES_MAX,
+    TARGET_BYTES_MAX,
+    UNREAD_SECONDS_MAX,
+    headers_too_large,
+)
 from headrace.observability.events import REQUEST_FAILED
 
-HEADER_BYTES_MAX = 16 * 1024
-HEADERS_MAX = 100
-TARGET_BYTES_MAX = 8 * 1024
-HEADER_SECONDS_MAX = 5.0
-REQUEST_SECONDS_MAX = 10.0
-#: A connection on which nothing is asked is closed after so long.
-IDLE_SECONDS_MAX = 75.0
-#: How long a refused client may go on sending before the connection is cut.
-LINGER_SECONDS_MAX = 1.0
-#: Requests of one connection that may wait for their answers before no more are read.
-PIPELINE_MAX = 64
-#: A body refused unread is skipped up to this size; past it the connection is closed.
-SKIPPED_BYTES_MAX = 64 * 1024
-#: A peer that takes nothing of its answer for so long is cut off.
-UNREAD_SECONDS_MAX = 30.0
-#: Bytes of a chunked body that may come between two pieces of data: extensions and trailers.
-UNCOUNTED_BYTES_MAX = 16 * 1024
-
 _IDLE, _HEAD, _BODY, _CLOSING = range(4)
-#: Stays below zero whatever one segment adds.
-_COUNTED = -(1 << 40)
-
 _log = structlog.get_logger()
-
-
-class Plan(Protocol):
-    """How one request is dealt with, decided from its head."""
-
-    #: Bytes of body as they come over the wire.
-    body_bytes_max: int
-
-    def run(self, exchange: Exchange, body: bytes) -> None:
-        """Deal with the whole request; the exchange is answered now or later."""
-        ...
-
-
-class Planner(Protocol):
-    """Decides what happens to a request."""
-
-    def plan(self, head: Head, request_id: bytes) -> Plan:
-        """Judge a head.
-
-        Raises:
-            ApiError: the request is refused, its body unread.
-        """
-        ...
-
-    def next_request_id(self) -> bytes:
-        """A fresh id for `X-Request-Id`."""
-        ...
-
-    def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
-        """Told of every refusal made here, for counting."""
-        ...
 
 
 class _EndedError(Exception):
     """More was sent behind a request after which the connection closes; it is nobody's."""
-
-
-class Exchange:
-    """One request and its answer."""
-
-    __slots__ = (
-        "answer",
-        "chunkable",
-        "close",
-        "connection",
-        "head_only",
-        "in_parts",
-        "request_id",
-        "start",
-    )
-
-    def __init__(self, connection: Connection, request_id: bytes) -> None:
-        self.connection = connection
-        self.request_id = request_id
-        self.close = False
-        self.head_only = False
-        #: Whether the client knows chunks (HTTP/1.0 does not).
-        self.chunkable = True
-        #: Whether a part of the answer was written already.
-        self.in_parts = False
-        self.answer: bytes | None = None
-        #: Called once all earlier answers are written, see `Connection.when_first`.
-        self.start: Callable[[], None] | None = None
-
-    def respond_json(
-        self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()
-    ) -> None:
-        """Answer with JSON."""
-        data = json_answer(status, body, self.request_id, close=self.close, headers=headers)
-        if self.head_only:
-            data = data[: data.index(b"\r\n\r\n") + 4]
-        self.connection.finish(self, data)
-
-    def fail(self, error: ApiError) -> None:
-        """Answer with a failure."""
-        self.respond_json(error.status, error_body(error), error_headers(error))
 
 
 class Connection(asyncio.Protocol):
@@ -134,8 +54,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_body_bytes",
-        "_chunk_body_bytes",
-        "_chunked",
+        "_chunks",
         "_clock",
         "_completed",
         "_connections",
@@ -149,8 +68,6 @@ class Connection(asyncio.Protocol):
         "_plan",
         "_planner",
         "_stage",
-        "_tail",
-        "_uncounted_bytes",
         "_unsent_bytes",
         "_writable",
         "deadline",
@@ -173,10 +90,8 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         #: Bytes received since the head began, as long as it is not complete.
         self._head_raw_bytes = 0
-        self._chunked = False
-        self._chunk_body_bytes = -1
-        self._tail = b""
-        self._uncounted_bytes = 0
+        #: Set while a chunked body comes.
+        self._chunks: ChunkGuard | None = None
         self._completed = 0
         self._plan: Plan | None = None
         self._body: list[bytes] = []
@@ -265,13 +180,11 @@ class Connection(asyncio.Protocol):
         stage = self._stage
         if stage == _HEAD and completed == self._completed:
             self._head_grew(len(data))
-        elif stage == _BODY and self._chunked:
-            # Below zero: there was a piece of body in it.
-            self._uncounted_bytes = max(0, self._uncounted_bytes + len(data))
-            if self._uncounted_bytes > UNCOUNTED_BYTES_MAX:
-                self._refuse(_headers_too_large())
-            else:
-                self._check_chunk(data)
+        elif stage == _BODY and self._chunks is not None:
+            limit = SKIPPED_BYTES_MAX if self._plan is None else self._plan.body_bytes_max
+            problem = self._chunks.problem(data, limit)
+            if problem is not None:
+                self._refuse(problem)
         if stage in (_HEAD, _BODY) and self.deadline == 0.0:
             self._arm()
 
@@ -324,7 +237,7 @@ class Connection(asyncio.Protocol):
         self._head = Head()
         self._head_bytes = 0
         self._head_raw_bytes = 0
-        self._chunked = False
+        self._chunks = None
 
     def on_url(self, url: bytes) -> None:
         head = self._head
@@ -340,10 +253,10 @@ class Connection(asyncio.Protocol):
         if self._stage != _HEAD:
             # A trailer came after everything was decided from the head; it may change nothing.
             if self._head_bytes > HEADER_BYTES_MAX:
-                raise _headers_too_large()
+                raise headers_too_large()
             return
         if self._head_bytes > HEADER_BYTES_MAX or len(head.headers) >= HEADERS_MAX:
-            raise _headers_too_large()
+            raise headers_too_large()
         head.add(name, value)
 
     def on_headers_complete(self) -> None:
@@ -365,10 +278,8 @@ class Connection(asyncio.Protocol):
         self._body.clear()
         self._body_bytes = 0
         head.complete(method, version)
-        self._chunked = b"transfer-encoding" in head.headers
-        self._tail = b""
-        self._uncounted_bytes = 0
-        self._chunk_body_bytes = -1
+        if b"transfer-encoding" in head.headers:
+            self._chunks = ChunkGuard()
         self._admit(head, exchange)
 
     def _admit(self, head: Head, exchange: Exchange) -> None:
@@ -387,24 +298,22 @@ class Connection(asyncio.Protocol):
             exchange.fail(error)
             return
         self._plan = plan
-        expects = head.headers.get(b"expect", b"").lower() == b"100-continue"
-        # Behind unanswered requests it would be taken for a part of their answers.
-        if expects and exchange.chunkable and self._exchanges[0] is exchange:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if b"expect" in head.headers and head.headers[b"expect"].lower() == b"100-continue":
+            # Behind unanswered requests it would be taken for a part of their answers.
+            if exchange.chunkable and self._exchanges[0] is exchange:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_chunk_header(self) -> None:
-        self._chunk_body_bytes = 0
-        self._uncounted_bytes = _COUNTED
+        if self._chunks is not None:
+            self._chunks.began()
 
     def on_chunk_complete(self) -> None:
-        self._chunk_body_bytes = -1
+        if self._chunks is not None:
+            self._chunks.ended()
 
     def on_body(self, body: bytes) -> None:
-        if self._chunked:
-            self._uncounted_bytes = _COUNTED
-            # Once looked at it stays below zero until the next chunk begins.
-            if self._chunk_body_bytes >= 0:
-                self._chunk_body_bytes += len(body)
+        if self._chunks is not None:
+            self._chunks.received(len(body))
         plan = self._plan
         if plan is None:
             return
@@ -554,34 +463,10 @@ class Connection(asyncio.Protocol):
         self._head_raw_bytes += count
         if self._head_raw_bytes > HEADER_BYTES_MAX:
             self._refuse(
-                _headers_too_large()
+                headers_too_large()
                 if self._head.headers or len(self._head.target) < TARGET_BYTES_MAX
                 else ApiError(ErrorCode.URI_TOO_LONG, "The target is too long.")
             )
-
-    def _check_chunk(self, data: bytes) -> None:
-        """Refuse a chunk that announces more than may come, instead of waiting for it.
-
-        The parser does not tell the announced size, but it does tell how much of the chunk has
-        arrived; counted back from the end of the data, that is where its size line stands.
-        """
-        seen = self._tail + data
-        self._tail = seen[-40:]
-        if self._chunk_body_bytes < 0 or self._chunk_body_bytes > len(seen):
-            return
-        line_end = len(seen) - self._chunk_body_bytes - 2
-        line = seen[seen.rfind(b"\r\n", 0, max(line_end, 0)) + 2 : line_end]
-        digits = line.partition(b";")[0].strip()
-        self._chunk_body_bytes = -1
-        try:
-            size = int(digits, 16)
-        except ValueError:
-            return
-        limit = SKIPPED_BYTES_MAX if self._plan is None else self._plan.body_bytes_max
-        if len(digits) >= 16:
-            self._refuse(malformed("The size of a chunk is beyond all bounds."))
-        elif size > limit:
-            self._refuse(too_large(limit))
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
         """Read the request again as one that did not ask to upgrade, as RFC 9110 7.8 allows.
@@ -592,8 +477,3 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._stage = _IDLE
         self._feed(head.without_upgrade() + rest)
-
-
-def _headers_too_large() -> ApiError:
-    message = f"The headers are larger than {HEADER_BYTES_MAX} bytes or more than {HEADERS_MAX}."
-    return ApiError(ErrorCode.HEADERS_TOO_LARGE, message)

@@ -11,7 +11,7 @@ from headrace.domain.api_keys import Scope
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http.asgi import AsgiRunner
 from headrace.http.body import ENCODINGS
-from headrace.http.connection import Plan
+from headrace.http.exchange import Plan
 from headrace.http.head import Head, media_type
 from headrace.http.ingest import SingleIngest
 from headrace.http.ingest_batch import BatchIngest
@@ -41,7 +41,7 @@ class Routes(msgspec.Struct, frozen=True):
 
 
 class Edge:
-    """Implements `headrace.http.connection.Planner`."""
+    """Implements `headrace.http.exchange.Planner`."""
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes

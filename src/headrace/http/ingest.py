@@ -10,7 +10,7 @@ from headrace.domain.event_types import Draft, DraftLimits
 from headrace.domain.events import Source
 from headrace.http.answers import accepted_body, deduplicated
 from headrace.http.body import unpack
-from headrace.http.connection import Exchange
+from headrace.http.exchange import Exchange
 from headrace.http.head import Head
 from headrace.http.wire import data_body
 from headrace.pipeline.accept import Origin

@@ -16,7 +16,7 @@ from headrace.domain.events import Source
 from headrace.domain.json_text import Number
 from headrace.http.answers import accepted, deduplicated
 from headrace.http.body import unpack
-from headrace.http.connection import Exchange
+from headrace.http.exchange import Exchange
 from headrace.http.head import Head
 from headrace.http.wire import ErrorText, error_object
 from headrace.pipeline.accept import Origin, rate_limited, storage_unavailable

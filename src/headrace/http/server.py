@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import errno
 
-from headrace.http.connection import Connection, Planner
+from headrace.http.connection import Connection
+from headrace.http.exchange import Planner
 from headrace.http.wire import CLOCK
 
 #: How often deadlines are looked at: their precision.

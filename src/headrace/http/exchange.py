@@ -1,0 +1,85 @@
+"""One request and its answer, and who decides what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from headrace.domain.errors import ApiError
+from headrace.http.head import Head
+from headrace.http.wire import error_body, error_headers, json_answer
+
+if TYPE_CHECKING:
+    from headrace.http.connection import Connection
+
+
+class Plan(Protocol):
+    """How one request is dealt with, decided from its head."""
+
+    #: Bytes of body as they come over the wire.
+    body_bytes_max: int
+
+    def run(self, exchange: Exchange, body: bytes) -> None:
+        """Deal with the whole request; the exchange is answered now or later."""
+        ...
+
+
+class Planner(Protocol):
+    """Decides what happens to a request."""
+
+    def plan(self, head: Head, request_id: bytes) -> Plan:
+        """Judge a head.
+
+        Raises:
+            ApiError: the request is refused, its body unread.
+        """
+        ...
+
+    def next_request_id(self) -> bytes:
+        """A fresh id for `X-Request-Id`."""
+        ...
+
+    def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
+        """Told of every refusal made here, for counting."""
+        ...
+
+
+class Exchange:
+    """One request and its answer."""
+
+    __slots__ = (
+        "answer",
+        "chunkable",
+        "close",
+        "connection",
+        "head_only",
+        "in_parts",
+        "request_id",
+        "start",
+    )
+
+    def __init__(self, connection: Connection, request_id: bytes) -> None:
+        self.connection = connection
+        self.request_id = request_id
+        self.close = False
+        self.head_only = False
+        #: Whether the client knows chunks (HTTP/1.0 does not).
+        self.chunkable = True
+        #: Whether a part of the answer was written already.
+        self.in_parts = False
+        self.answer: bytes | None = None
+        #: Called once all earlier answers are written, see `Connection.when_first`.
+        self.start: Callable[[], None] | None = None
+
+    def respond_json(
+        self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """Answer with JSON."""
+        data = json_answer(status, body, self.request_id, close=self.close, headers=headers)
+        if self.head_only:
+            data = data[: data.index(b"\r\n\r\n") + 4]
+        self.connection.finish(self, data)
+
+    def fail(self, error: ApiError) -> None:
+        """Answer with a failure."""
+        self.respond_json(error.status, error_body(error), error_headers(error))

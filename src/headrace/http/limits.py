@@ -1,0 +1,29 @@
+"""How large and how slow a request may be, before anything of it is understood."""
+
+from __future__ import annotations
+
+from headrace.domain.errors import ApiError, ErrorCode
+
+HEADER_BYTES_MAX = 16 * 1024
+HEADERS_MAX = 100
+TARGET_BYTES_MAX = 8 * 1024
+HEADER_SECONDS_MAX = 5.0
+REQUEST_SECONDS_MAX = 10.0
+#: A connection on which nothing is asked is closed after so long.
+IDLE_SECONDS_MAX = 75.0
+#: How long a refused client may go on sending before the connection is cut.
+LINGER_SECONDS_MAX = 1.0
+#: Requests of one connection that may wait for their answers before no more are read.
+PIPELINE_MAX = 64
+#: A body refused unread is skipped up to this size; past it the connection is closed.
+SKIPPED_BYTES_MAX = 64 * 1024
+#: A peer that takes nothing of its answer for so long is cut off.
+UNREAD_SECONDS_MAX = 30.0
+#: Bytes of a chunked body that may come between two pieces of data: extensions and trailers.
+UNCOUNTED_BYTES_MAX = 16 * 1024
+
+
+def headers_too_large() -> ApiError:
+    """431 naming both limits."""
+    message = f"The headers are larger than {HEADER_BYTES_MAX} bytes or more than {HEADERS_MAX}."
+    return ApiError(ErrorCode.HEADERS_TOO_LARGE, message)
