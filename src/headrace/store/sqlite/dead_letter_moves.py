@@ -25,9 +25,10 @@ _ACCEPT_AGAIN = (
     f"UPDATE events SET status = {Status.ACCEPTED:d}, attempts = 0 "  # noqa: S608
     f"WHERE sequence = ? AND status = {Status.DEAD_LETTERED:d} RETURNING project_id, lane"
 )
+# In line already it is what the replay wants; an error would hold up the replay of many for ever.
 _WORK = (
     "INSERT INTO work (project_id, sequence, lane, due_us, attempt, crashes) "
-    "VALUES (?, ?, ?, ?, 0, 0)"
+    "VALUES (?, ?, ?, ?, 0, 0) ON CONFLICT DO NOTHING"
 )
 # `claims` goes on counting: it fences whoever was paused since before the replay.
 _DELIVER_AGAIN = (

@@ -26,11 +26,13 @@ from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.writer import Writer
 
 _NUMBER_MAX = 2**62
-_SELECT = (
+_COLUMNS = (
     "SELECT d.number, d.id, e.id, d.event, d.kind, d.subscriber_id, d.cause, d.error, d.attempts, "
     "d.first_failed_us, d.dead_lettered_us, d.state "
-    "FROM dead_letters AS d JOIN events AS e ON e.sequence = d.sequence "
 )
+_EVENT = "JOIN events AS e ON e.sequence = d.sequence"
+_GET = f"{_COLUMNS} FROM dead_letters AS d {_EVENT} WHERE d.number = ?"
+_LIST = f"{_COLUMNS} FROM dead_letters AS d INDEXED BY dead_letters_open CROSS {_EVENT}"
 #: Only open ones are in the index; the hint keeps a change of statistics from choosing another.
 _OPEN = (
     "FROM dead_letters INDEXED BY dead_letters_open WHERE project_id = :project_id AND state = 0"
@@ -114,7 +116,7 @@ class SqliteDeadLetters:
             if row is None:
                 return Closed(Closing.NOT_FOUND, None)
             closing = close(connection, row)
-            shown = connection.execute(f"{_SELECT} WHERE d.number = ?", (row.number,)).fetchone()
+            shown = connection.execute(_GET, (row.number,)).fetchone()
             return Closed(closing, None if shown is None else _dead_letter(shown))
 
         return await self._writer.run(work)
@@ -140,7 +142,7 @@ def _page(
     floor = _floor(connection, project_id, below) if len(values) > 2 else None
     values |= {"floor": floor or 0, "limit": limit + 1}
     sql = (
-        f"{_SELECT} WHERE d.project_id = :project_id AND d.state = 0 AND d.number < :below "
+        f"{_LIST} WHERE d.project_id = :project_id AND d.state = 0 AND d.number < :below "
         f"AND d.number >= :floor AND {test} ORDER BY d.number DESC LIMIT :limit"
     )
     rows: list[Any] = connection.execute(sql, values).fetchall()

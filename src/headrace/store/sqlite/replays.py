@@ -25,7 +25,7 @@ from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.writer import Writer
 
 #: Dead letters that one slice looks at, whether they match or not: it holds the write lock.
-_SLICE_EXAMINED_MAX = 2000
+_SLICE_EXAMINED_MAX = 1000
 _NUMBER_MAX = 2**62
 _COLUMNS = (
     "number, id, project_id, filter, per_second, total, done, status, actor, created_us, updated_us"
