@@ -1,0 +1,430 @@
+"""What the queue of accepted events promises: who is next, and what a claim is worth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+from headrace.domain.events import Source, Status
+from headrace.store.contract import DutyLostError
+from headrace.store.contract_processing import CRASHES_MAX, Claimed
+from tests.store.events import new_event
+from tests.store.session import StoreSession
+from tests.support.queue import DUTY_US, SECOND_US, Queue, sequences
+
+
+@pytest.fixture
+def queue(session: StoreSession) -> Queue:
+    return Queue(session)
+
+
+# In line
+
+
+def test_a_claim_says_all_that_processing_needs(queue: Queue) -> None:
+    event = new_event(
+        contact_id="c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10",
+        email="mike@b.example",
+        email_original="Mike@B.example",
+        source=Source.BATCH,
+    )
+    queue.accept(event)
+    assert list(queue.claim()) == [
+        Claimed(
+            sequence=event.sequence,
+            id=event.id,
+            project_id=1,
+            lane=event.lane,
+            event=event.event,
+            contact_id=event.contact_id,
+            external_id=event.external_id,
+            email=event.email,
+            email_original=event.email_original,
+            occurred_us=event.occurred_us,
+            received_us=event.received_us,
+            source=Source.BATCH,
+            attempt=1,
+            crashes=0,
+        )
+    ]
+
+
+def test_events_are_claimed_in_order_of_receipt(queue: Queue) -> None:
+    accepted = queue.accept_many(20)
+    assert sequences(queue.claim(limit=7)) == accepted[:7]
+    assert sequences(queue.claim(limit=7)) == accepted[7:14]
+    assert sequences(queue.claim(limit=7)) == accepted[14:]
+    assert queue.claim(limit=7) == []
+
+
+def test_an_empty_queue_gives_nothing(queue: Queue) -> None:
+    assert queue.claim() == []
+
+
+def test_a_backlog_of_one_project_does_not_hold_up_another(queue: Queue) -> None:
+    queue.accept_many(300, project_id=1)
+    late = queue.accept_many(3, project_id=2)
+    claimed = queue.claim(limit=10)
+    assert Counter(c.project_id for c in claimed) == {1: 5, 2: 3}
+    assert sequences(claimed)[5:] == late
+
+
+def test_what_one_project_does_not_need_goes_to_the_next(queue: Queue) -> None:
+    queue.accept_many(3, project_id=1)
+    queue.accept_many(300, project_id=2)
+    assert Counter(c.project_id for c in queue.claim(limit=10)) == {1: 3, 2: 7}
+
+
+@pytest.mark.parametrize("limit", [1, 9, 64, 256])
+def test_however_many_projects_have_a_backlog_all_take_turns(queue: Queue, limit: int) -> None:
+    projects = range(1, 71)
+    queue.accept(*(new_event(project_id=p) for p in projects for _ in range(8)))
+    served: set[int] = set()
+    claimed = 0
+    while len(served) < len(projects):
+        batch = queue.claim(limit=limit)
+        claimed += len(batch)
+        served |= {c.project_id for c in batch}
+        assert claimed <= max(len(projects) + limit, 2 * limit)
+
+
+def test_a_project_number_is_only_a_number(queue: Queue) -> None:
+    """Turns go on at the first project after the last one, whichever numbers there are."""
+    queue.accept(*(new_event(project_id=p) for p in (3, 900, 2**40) for _ in range(2)))
+    served = [queue.claim(limit=1)[0].project_id for _ in range(6)]
+    assert served == [3, 900, 2**40] * 2
+    assert queue.claim(limit=1) == []
+
+
+# A retry
+
+
+def test_a_failed_event_steps_out_of_the_line_until_it_is_due(queue: Queue) -> None:
+    first, second, third = queue.accept_many(3)
+    claimed = queue.claim(limit=1)[0]
+    assert queue.fail(claimed, retry_in_s=5)
+    assert queue.status(first) is Status.RETRYING
+    assert queue.drain() == [second, third]
+    queue.clock.now_us += 5 * SECOND_US - 1
+    assert queue.claim() == []
+    queue.clock.now_us += 1
+    (again,) = queue.claim()
+    assert (again.sequence, again.attempt, again.crashes) == (first, 2, 0)
+    assert queue.process([again]) == (1, [])
+    assert queue.status(first) is Status.PROCESSED
+
+
+def test_a_due_retry_is_first_in_line_again(queue: Queue) -> None:
+    first, *others = queue.accept_many(4)
+    queue.fail(queue.claim(limit=1)[0], retry_in_s=1)
+    queue.clock.forward(1)
+    assert queue.drain() == [first, *others]
+
+
+def test_a_failure_is_recorded(queue: Queue) -> None:
+    (sequence,) = queue.accept_many(1)
+    for number in (1, 2, 3):
+        (claimed,) = queue.claim()
+        assert claimed.attempt == number
+        assert queue.fail(claimed, retry_in_s=1, cause=f"Cause{number}", error=f"error {number}")
+        row = queue.sql("SELECT attempts, last_error FROM events")
+        assert row == [(number, f"error {number}")]
+        queue.clock.forward(1)
+    at_us = queue.clock() - 3 * SECOND_US
+    assert queue.attempts(sequence) == [
+        (n, at_us + (n - 1) * SECOND_US, 1500, f"Cause{n}", f"error {n}") for n in (1, 2, 3)
+    ]
+
+
+def test_any_number_of_retries_come_due_at_once(queue: Queue) -> None:
+    accepted = queue.accept_many(300)
+    for claimed in queue.claim(limit=300):
+        queue.fail(claimed, retry_in_s=1)
+    queue.clock.forward(1)
+    assert sorted(queue.drain()) == accepted
+
+
+# A dead letter
+
+
+def test_a_failure_without_a_retry_is_a_dead_letter(queue: Queue) -> None:
+    (sequence,) = queue.accept_many(1)
+    first_us = queue.clock()
+    queue.fail(queue.claim()[0], retry_in_s=5)
+    queue.clock.forward(5)
+    assert queue.fail(queue.claim()[0], cause="BrokenRule", error="never")
+    assert queue.status(sequence) is Status.DEAD_LETTERED
+    rows = queue.sql(
+        "SELECT project_id, sequence, event, kind, subscriber_id, delivery_number, cause, error, "
+        "attempts, first_failed_us, dead_lettered_us, state FROM dead_letters"
+    )
+    assert rows == [
+        (
+            *(1, sequence, "order.completed", "processing", None, None, "BrokenRule", "never"),
+            *(2, first_us, queue.clock(), 0),
+        )
+    ]
+    queue.clock.forward(3600)
+    assert queue.claim() == []
+
+
+# Whose claim it is
+
+
+def test_only_the_holder_of_the_duty_claims(queue: Queue) -> None:
+    queue.accept_many(1)
+    with pytest.raises(DutyLostError):
+        queue.claim("b")
+    assert len(queue.claim("a")) == 1
+
+
+def test_whoever_has_lost_the_duty_changes_nothing(queue: Queue) -> None:
+    queue.accept_many(4)
+    batch = queue.claim(limit=2)
+    queue.clock.now_us += DUTY_US
+    assert queue.take_duty("b") == 2
+    before = queue.everything()
+    with pytest.raises(DutyLostError):
+        queue.process(batch, claim_next=10)
+    with pytest.raises(DutyLostError):
+        queue.claim("a")
+    with pytest.raises(DutyLostError):
+        queue.rescue("a")
+    assert not queue.fail(batch[0], retry_in_s=1)
+    assert not queue.fail(batch[1])
+    assert queue.everything() == before
+
+
+def test_whoever_comes_back_after_a_rescue_finds_its_claims_gone(queue: Queue) -> None:
+    first, second, third = queue.accept_many(3)
+    old = queue.claim()
+    queue.clock.now_us += DUTY_US
+    queue.take_duty("b")
+    assert queue.rescue("b") == 3
+    (suspect,) = queue.claim("b")
+    queue.clock.now_us += DUTY_US
+    # `b` stops, and `a` has the duty once more: what it held in its first time is not its own.
+    assert queue.take_duty("a") == 3
+    before = queue.everything()
+    assert queue.process(old) == (0, [])
+    assert not queue.fail(old[1], retry_in_s=1)
+    assert queue.everything() == before
+    assert queue.rescue("a") == 1
+    before = queue.everything()
+    assert queue.process([suspect]) == (0, [])
+    assert queue.everything() == before
+    assert queue.drain() == [first, second, third]
+
+
+def test_an_older_attempt_of_the_same_owner_changes_nothing(queue: Queue) -> None:
+    queue.accept_many(2)
+    old = queue.claim()
+    assert queue.rescue() == 2
+    assert queue.claim() == old
+    queue.fail(old[0], retry_in_s=1)
+    queue.clock.forward(1)
+    again = queue.claim()
+    assert sequences(again) == [old[0].sequence]
+    before = queue.everything()
+    assert queue.process([old[0]]) == (0, [])
+    assert not queue.fail(old[0])
+    assert queue.everything() == before
+    assert queue.process([old[1], again[0]]) == (2, [])
+
+
+def test_an_event_is_processed_once(queue: Queue) -> None:
+    queue.accept_many(2)
+    batch = queue.claim()
+    assert queue.process(batch) == (2, [])
+    before = queue.everything()
+    queue.clock.forward(1)
+    assert queue.process(batch) == (0, [])
+    assert not queue.fail(batch[0], retry_in_s=1)
+    assert queue.everything() == before
+
+
+def test_a_claim_never_gives_what_the_owner_holds_already(queue: Queue) -> None:
+    first, *others = queue.accept_many(5)
+    queue.fail(queue.claim(limit=1)[0], retry_in_s=1)
+    held = queue.claim(limit=2)
+    queue.clock.forward(1)
+    assert sequences(held) == others[:2]
+    assert sequences(queue.claim()) == [first, *others[2:]]
+
+
+# Death
+
+
+def test_a_death_is_counted_and_recorded(queue: Queue) -> None:
+    first, second = queue.accept_many(2)
+    queue.claim(limit=1)
+    queue.clock.forward(1)
+    assert queue.die_and_follow("a", "b") == 1
+    assert queue.attempts(first) == [
+        (1, queue.clock(), 0, "worker_died", "The worker that had the event died.")
+    ]
+    assert queue.attempts(second) == []
+    (claimed,) = queue.claim("b")
+    assert (claimed.sequence, claimed.attempt, claimed.crashes) == (first, 2, 1)
+
+
+def test_what_a_worker_died_over_is_claimed_alone(queue: Queue) -> None:
+    queue.accept_many(4, project_id=1)
+    queue.accept_many(4, project_id=2)
+    held = sequences(queue.claim(limit=4))
+    queue.die_and_follow("a", "b")
+    batches: list[list[int]] = []
+    while batch := queue.claim("b"):
+        assert len(batch) == 1 or not any(c.crashes for c in batch)
+        queue.process(batch, owner="b")
+        batches.append(sequences(batch))
+    assert sorted(batch[0] for batch in batches if len(batch) == 1) == sorted(held)
+    assert sum(map(len, batches)) == 8
+
+
+def test_suspects_of_one_project_hold_up_no_other(queue: Queue) -> None:
+    for project_id in (1, 2, 3):
+        queue.accept_many(20, project_id=project_id)
+    assert {c.project_id for c in queue.claim(limit=9)} == {1, 2, 3}
+    queue.die_and_follow("a", "b")
+    served: Counter[int] = Counter()
+    for _ in range(9):
+        served.update(c.project_id for c in queue.claim("b"))
+    assert min(served[p] for p in (1, 2, 3)) >= 3
+
+
+def test_the_third_death_makes_a_dead_letter(queue: Queue) -> None:
+    poison, good = queue.accept_many(2)
+    first_us = queue.clock()
+    owners = ["a", "b", "c", "d"]
+    for dying, following in pairwise(owners):
+        assert poison in sequences(queue.claim(dying))
+        queue.die_and_follow(dying, following)
+        queue.clock.forward(1)
+    assert queue.status(poison) is Status.DEAD_LETTERED
+    assert [row[3] for row in queue.attempts(poison)] == ["worker_died"] * 2 + ["poison"]
+    rows = queue.sql("SELECT cause, attempts, first_failed_us, dead_lettered_us FROM dead_letters")
+    assert rows == [("poison", CRASHES_MAX, first_us, queue.clock() - SECOND_US)]
+    assert queue.drain("d") == [good]
+    assert queue.status(good) is Status.PROCESSED
+
+
+def test_deaths_are_remembered_over_a_retry(queue: Queue) -> None:
+    (sequence,) = queue.accept_many(1)
+    queue.claim()
+    queue.die_and_follow("a", "b")
+    queue.fail(queue.claim("b")[0], owner="b", retry_in_s=1)
+    queue.clock.forward(1)
+    (claimed,) = queue.claim("b")
+    assert (claimed.sequence, claimed.attempt, claimed.crashes) == (sequence, 3, 1)
+
+
+def test_claims_of_which_their_owner_lost_track_are_uncounted(queue: Queue) -> None:
+    (sequence,) = queue.accept_many(1)
+    for _ in range(CRASHES_MAX + 1):
+        (claimed,) = queue.claim()
+        assert (claimed.attempt, claimed.crashes) == (1, 0)
+        assert queue.rescue() == 1
+    assert queue.attempts(sequence) == []
+    assert queue.drain() == [sequence]
+
+
+def test_a_rescue_goes_in_bounded_steps(queue: Queue) -> None:
+    """However much a worker dies with, what it did not hold is claimed beside it."""
+    held = queue.accept_many(300)
+    assert len(queue.claim(limit=300)) == 300
+    (ready,) = queue.accept_many(1, project_id=2)
+    queue.dead.add("a")
+    queue.take_duty("b")
+    assert [queue.rescue("b", 128) for _ in range(4)] == [128, 128, 44, 0]
+    first, second = queue.claim("b"), queue.claim("b")
+    assert ready in sequences(first) + sequences(second)
+    queue.process([*first, *second], owner="b")
+    assert sorted([*queue.drain("b"), *sequences(first), *sequences(second)]) == [*held, ready]
+
+
+# An orderly stop
+
+
+def test_a_stop_gives_claims_back_uncounted(queue: Queue) -> None:
+    accepted = queue.accept_many(3)
+    queue.claim()
+    assert queue.release() == 3
+    assert queue.take_duty("b") is not None
+    claimed = queue.claim("b")
+    assert sequences(claimed) == accepted
+    assert {(c.attempt, c.crashes) for c in claimed} == {(1, 0)}
+    assert queue.attempts(accepted[0]) == []
+
+
+def test_a_stop_touches_no_claim_of_another(queue: Queue) -> None:
+    queue.accept_many(3)
+    queue.claim()
+    before = queue.everything()
+    assert queue.release("b") == 0
+    assert queue.everything() == before
+    assert queue.take_duty("b") is None
+
+
+# The duty
+
+
+def test_one_owner_at_a_time_has_a_duty(queue: Queue) -> None:
+    assert queue.take_duty("b") is None
+    queue.clock.now_us += DUTY_US - 1
+    assert queue.take_duty("b") is None
+    queue.clock.now_us += 1
+    assert queue.take_duty("b") == 2
+    assert queue.take_duty("a") is None
+
+
+def test_a_renewed_duty_keeps_its_epoch_and_lasts_longer(queue: Queue) -> None:
+    for _ in range(3):
+        queue.clock.now_us += DUTY_US - 1
+        assert queue.take_duty("a") == 1
+    assert queue.take_duty("b") is None
+
+
+def test_a_late_owner_may_renew_what_nobody_took(queue: Queue) -> None:
+    queue.clock.now_us += 10 * DUTY_US
+    assert queue.take_duty("a") == 1
+
+
+def test_the_duty_of_a_dead_owner_is_free_at_once(queue: Queue) -> None:
+    queue.dead.add("a")
+    assert queue.take_duty("b") == 2
+
+
+def test_the_epoch_grows_over_an_orderly_stop(queue: Queue) -> None:
+    queue.release("a")
+    assert queue.take_duty("b") == 2
+    queue.release("b")
+    assert queue.take_duty("b") == 3
+
+
+def test_duties_are_apart(queue: Queue) -> None:
+    take = queue.store.take_duty
+    assert queue.session.run(take("retention", "b", DUTY_US)) == 1
+    assert queue.session.run(take("retention", "a", DUTY_US)) is None
+    queue.release("b")
+    assert queue.session.run(take("retention", "a", DUTY_US)) == 2
+    assert queue.take_duty("b") is None
+
+
+# What waits
+
+
+def test_statistics_tell_what_waits_and_since_when(queue: Queue) -> None:
+    empty = queue.stats()
+    assert (empty.ready, empty.retrying, empty.oldest_us) == (0, 0, None)
+    times = [queue.clock() - n * SECOND_US for n in (7, 3, 5)]
+    queue.accept(
+        *(new_event(project_id=number, received_us=at_us) for number, at_us in enumerate(times, 1))
+    )
+    waiting = queue.stats()
+    assert (waiting.ready, waiting.retrying, waiting.oldest_us) == (3, 0, min(times))
+    queue.fail(queue.claim(limit=1)[0], retry_in_s=5)
+    assert (queue.stats().ready, queue.stats().retrying) == (2, 1)
+    assert queue.stats().oldest_us == times[2]

@@ -1,0 +1,160 @@
+"""The queue of accepted events as its tests drive it: owners, a clock, a look at the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.domain.events import NewEvent, Status
+from headrace.store.contract import Store
+from headrace.store.contract_processing import (
+    BatchPlan,
+    Claimed,
+    Done,
+    FindContact,
+    Planner,
+    ProcessingFailure,
+    ProcessingStore,
+    WorkStats,
+)
+from headrace.store.sqlite.processing import SqliteProcessing
+from headrace.store.sqlite.store import SqliteStore
+from tests.store.events import START_US, new_event
+from tests.store.session import StoreSession
+
+SECOND_US = 1_000_000
+DUTY_US = 15 * SECOND_US
+
+Row = tuple[Any, ...]
+
+
+def mark_only(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
+    """A planner to whom every event is about nobody."""
+    del find
+    return BatchPlan(done=[Done(c.sequence, c.project_id, c.attempt, None, "{}") for c in batch])
+
+
+class Clock:
+    """A store's clock that stands until the test moves it."""
+
+    def __init__(self) -> None:
+        self.now_us = START_US + SECOND_US
+
+    def __call__(self) -> int:
+        return self.now_us
+
+    def forward(self, seconds: float) -> None:
+        self.now_us += round(seconds * SECOND_US)
+
+
+def processing_of(store: Store, clock: Clock, dead: set[str]) -> ProcessingStore:
+    """The queue of a store by another clock, where the owners in `dead` run no more."""
+    assert isinstance(store, SqliteStore)
+    return SqliteProcessing(store._writer, store._readers, clock, lambda owner: owner not in dead)
+
+
+class Queue:
+    """A queue that workers named by letters work on; `a` has the duty from the start."""
+
+    def __init__(self, session: StoreSession, *, first_owner: str | None = "a") -> None:
+        self.session = session
+        self.clock = Clock()
+        #: Owners whose process has ended.
+        self.dead: set[str] = set()
+        self.store = processing_of(session.store, self.clock, self.dead)
+        if first_owner is not None:
+            assert self.take_duty(first_owner) == 1
+
+    def accept(self, *events: NewEvent) -> list[int]:
+        """Accept events; their sequences."""
+        assert self.session.accept(*events) == [None] * len(events)
+        return [event.sequence for event in events]
+
+    def accept_many(self, count: int, *, project_id: int = 1) -> list[int]:
+        return self.accept(*(new_event(project_id=project_id) for _ in range(count)))
+
+    def take_duty(self, owner: str, lease_us: int = DUTY_US) -> int | None:
+        return self.session.run(self.store.take_duty("processing", owner, lease_us))
+
+    def claim(self, owner: str = "a", limit: int = 256) -> Sequence[Claimed]:
+        return self.session.run(self.store.claim(owner, limit))
+
+    def process(
+        self,
+        batch: Sequence[Claimed],
+        plan: Planner = mark_only,
+        *,
+        owner: str = "a",
+        claim_next: int = 0,
+        subscribers_version: int = 0,
+    ) -> tuple[int, Sequence[Claimed]]:
+        return self.session.run(
+            self.store.process(
+                owner, batch, plan, claim_next, subscribers_version=subscribers_version
+            )
+        )
+
+    def fail(
+        self,
+        claimed: Claimed,
+        *,
+        owner: str = "a",
+        retry_in_s: float | None = None,
+        cause: str = "ValueError",
+        error: str = "it would not go",
+    ) -> bool:
+        """Fail with a retry, or for good."""
+        retry_at_us = None if retry_in_s is None else self.clock() + round(retry_in_s * SECOND_US)
+        failure = ProcessingFailure(cause, error, 1500, retry_at_us)
+        return self.session.run(self.store.fail(owner, claimed, failure))
+
+    def rescue(self, owner: str = "a", limit: int = 1000) -> int:
+        return self.session.run(self.store.rescue(owner, limit))
+
+    def release(self, owner: str = "a") -> int:
+        return self.session.run(self.store.release(owner))
+
+    def stats(self) -> WorkStats:
+        return self.session.run(self.store.stats())
+
+    def die_and_follow(self, dying: str, following: str) -> int:
+        """A worker dies with all it holds, and another takes its place; what was rescued."""
+        self.dead.add(dying)
+        assert self.take_duty(following) is not None
+        return self.rescue(following)
+
+    def drain(self, owner: str = "a", plan: Planner = mark_only) -> list[int]:
+        """Process whatever is due; the sequences in the order of processing."""
+        done: list[int] = []
+        while batch := self.claim(owner):
+            assert self.process(batch, plan, owner=owner)[0] == len(batch)
+            done += sequences(batch)
+        return done
+
+    def sql(self, sql: str, *values: Any) -> list[Row]:
+        """Ask past the store: sees only what is committed."""
+        return list(self.session.place.run_sql(sql, *values))
+
+    def status(self, sequence: int) -> Status:
+        """As stored: an event that is being processed is still `accepted`."""
+        return Status(self.sql("SELECT status FROM events WHERE sequence = ?", sequence)[0][0])
+
+    def attempts(self, sequence: int) -> list[Row]:
+        """`(number, at_us, duration_us, cause, error)` of every recorded failure."""
+        sql = (
+            "SELECT number, at_us, duration_us, cause, error FROM processing_attempts "
+            "WHERE sequence = ? ORDER BY number"
+        )
+        return self.sql(sql, sequence)
+
+    def everything(self) -> dict[str, list[Row]]:
+        """All rows that processing may change."""
+        tables = (
+            *("events", "work", "work_retries", "processing_attempts", "contacts"),
+            *("contact_conflicts", "deliveries", "dead_letters"),
+        )
+        return {name: self.sql(f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables}  # noqa: S608
+
+
+def sequences(batch: Sequence[Claimed]) -> list[int]:
+    return [claimed.sequence for claimed in batch]
