@@ -10,11 +10,11 @@ import msgspec
 from headrace.domain.api_keys import Scope
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http.asgi import AsgiRunner
-from headrace.http.body import ENCODINGS
 from headrace.http.exchange import Plan
-from headrace.http.head import Head, media_type
+from headrace.http.head import Head
 from headrace.http.ingest import SingleIngest
 from headrace.http.ingest_batch import BatchIngest
+from headrace.http.media import JSON, check_encoding, check_media_type
 from headrace.http.refusals import Refusals
 from headrace.pipeline.accept import Acceptor, rate_limited
 from headrace.pipeline.access import AccessCache, Principal
@@ -25,7 +25,6 @@ PUBLIC_PATHS = frozenset({b"/", b"/healthz", b"/readyz", b"/metrics", b"/openapi
 #: For operators, who belong to no project; an API key opens nothing below it.
 ADMIN_PREFIX = b"/admin/"
 _INGEST_PATHS = frozenset({b"/events", b"/events/batch", b"/events/validate"})
-_JSON = ("application/json",)
 _BATCH = ("application/json", "application/x-ndjson")
 
 
@@ -97,8 +96,8 @@ class Edge:
     def _plan_ingest(self, head: Head, principal: Principal) -> Plan:
         _require(principal, Scope.INGEST)
         batch = head.path == b"/events/batch"
-        media = _check_media_type(head, _BATCH if batch else _JSON)
-        encoding = _check_encoding(head) if b"content-encoding" in head.headers else "identity"
+        media = check_media_type(head, _BATCH if batch else JSON)
+        encoding = check_encoding(head)
         routes = self._routes
         if head.path == b"/events/validate":
             return routes.runner.plan(head, principal)
@@ -116,23 +115,3 @@ def _require(principal: Principal, scope: Scope) -> None:
     if scope not in principal.key.scopes:
         message = f"This key does not have the scope {scope.value}."
         raise ApiError(ErrorCode.FORBIDDEN, message)
-
-
-def _check_media_type(head: Head, allowed: tuple[str, ...]) -> str:
-    value = head.headers.get(b"content-type", b"")
-    if value == b"application/json":
-        return "application/json"
-    media = media_type(value)
-    if media.name not in allowed or media.charset not in ("utf-8", "utf8"):
-        message = f"Send Content-Type: {' or '.join(allowed)} in UTF-8."
-        raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, message)
-    return media.name
-
-
-def _check_encoding(head: Head) -> str:
-    encoding = head.headers[b"content-encoding"].decode("latin-1").strip().lower()
-    if encoding not in ENCODINGS:
-        message = f"Content-Encoding must be one of {', '.join(ENCODINGS)}, once."
-        headers = (("Accept-Encoding", "gzip, zstd"),)
-        raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, message, headers=headers)
-    return encoding
