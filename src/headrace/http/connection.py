@@ -298,10 +298,14 @@ class Connection(asyncio.Protocol):
             exchange.fail(error)
             return
         self._plan = plan
-        if b"expect" in head.headers and head.headers[b"expect"].lower() == b"100-continue":
-            # Behind unanswered requests it would be taken for a part of their answers.
-            if exchange.chunkable and self._exchanges[0] is exchange:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # Behind unanswered requests it would be taken for a part of their answers.
+        if (
+            b"expect" in head.headers
+            and head.headers[b"expect"].lower() == b"100-continue"
+            and exchange.chunkable
+            and self._exchanges[0] is exchange
+        ):
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_chunk_header(self) -> None:
         if self._chunks is not None:
