@@ -1,0 +1,180 @@
+"""Webhooks that are really called: tests, deliveries, and what is shown of both."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from standardwebhooks import Webhook
+
+from tests.support.http_server import HttpServer, Project, wait_until
+from tests.support.raw_http import Client
+
+
+@dataclass
+class Endpoint:
+    """A receiver in a thread, which answers what the test says."""
+
+    status: int = 200
+    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook"
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    state = Endpoint()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            state.received.append((headers, body))
+            self.send_response(state.status)
+            self.end_headers()
+            self.wfile.write(b"thank you")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield state
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
+    """A server that may call loopback."""
+    networks = {"HEADRACE_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8"}
+    server = HttpServer(tmp_path_factory.mktemp("calls"), extra_environment=networks)
+    server.start(projects=10)
+    try:
+        yield server
+    finally:
+        assert server.stop() == 0
+    assert "Traceback" not in server.log_text()
+
+
+@pytest.fixture
+def project(open_server: HttpServer) -> Iterator[Project]:
+    project = open_server.project()
+    yield project
+    project.close()
+
+
+@pytest.fixture
+def client(project: Project) -> Client:
+    return project.client()
+
+
+def create(client: Client, url: str) -> dict[str, str]:
+    answer = client.post("/webhooks", json.dumps({"url": url, "events": ["*"]}))
+    assert answer.status == 201
+    shown: dict[str, str] = answer.data
+    return shown
+
+
+def test_a_test_is_a_signed_call(client: Client, endpoint: Endpoint) -> None:
+    webhook = create(client, endpoint.url)
+    answer = client.request("POST", f"/webhooks/{webhook['id']}/test")
+    assert answer.status == 200
+    assert answer.data["latency_ms"] > 0
+    shown = {name: value for name, value in answer.data.items() if name != "latency_ms"}
+    assert shown == {
+        "delivered": True,
+        "http_status": 200,
+        "cause": None,
+        "error": None,
+        "response": "thank you",
+    }
+    ((headers, body),) = endpoint.received
+    assert Webhook(webhook["secret"]).verify(body, headers)["type"] == "sendrealm.webhook.test"
+    assert client.get("/events").data == []
+    assert client.get(f"/webhooks/{webhook['id']}/deliveries").data == []
+
+
+def test_a_test_that_fails_says_how(client: Client, endpoint: Endpoint) -> None:
+    webhook = create(client, endpoint.url)
+    endpoint.status = 410
+    answer = client.request("POST", f"/webhooks/{webhook['id']}/test").data
+    assert (answer["delivered"], answer["http_status"], answer["cause"]) == (False, 410, "gone")
+    # Only deliveries disable an endpoint.
+    assert client.get(f"/webhooks/{webhook['id']}").data["enabled"]
+
+
+def test_a_test_of_nobody_says_so(client: Client) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+        webhook = create(client, url)
+        answer = client.request("POST", f"/webhooks/{webhook['id']}/test").data
+    assert (answer["http_status"], answer["cause"]) == (None, "connect_failed")
+    assert url not in answer["error"]
+
+
+def test_an_event_reaches_its_webhook_and_the_list_tells_of_it(
+    client: Client, endpoint: Endpoint
+) -> None:
+    webhook = create(client, endpoint.url)
+    path = f"/webhooks/{webhook['id']}/deliveries"
+    event = client.send({"event": "order.completed", "external_id": "a"}).data
+
+    def delivered() -> bool:
+        mine = [one for one in client.get(path).data if one["event"] == "order.completed"]
+        return bool(mine) and mine[0]["status"] == "delivered"
+
+    wait_until(delivered, 20)
+    (shown,) = [one for one in client.get(path).data if one["event"] == "order.completed"]
+    assert shown["event_id"] == event["id"]
+    (attempt,) = shown["attempts"]
+    assert (attempt["http_status"], attempt["response"]) == (200, "thank you")
+    assert attempt["latency_ms"] > 0
+    headers, body = next(each for each in endpoint.received if b'"order.completed"' in each[1])
+    assert headers["webhook-id"] == shown["id"]
+    sent = Webhook(webhook["secret"]).verify(body, headers)
+    assert sent["type"] == "order.completed"
+    assert sent["data"] == client.get(f"/events/{event['id']}").data
+
+
+def test_gone_disables_the_webhook(client: Client, endpoint: Endpoint) -> None:
+    endpoint.status = 410
+    webhook = create(client, endpoint.url)
+    client.send({"event": "order.completed", "external_id": "a"})
+    path = f"/webhooks/{webhook['id']}"
+    wait_until(lambda: not client.get(path).data["enabled"], 20)
+    assert client.get(path).data["disabled_reason"] == "the endpoint answered 410 Gone"
+    kinds = {letter["kind"] for letter in client.get("/dead-letters").data}
+    assert kinds == {"delivery"}
+    causes = {letter["cause"] for letter in client.get("/dead-letters").data}
+    assert causes == {"gone"}
+
+
+def test_deliveries_page(client: Client, endpoint: Endpoint) -> None:
+    webhook = create(client, endpoint.url)
+    path = f"/webhooks/{webhook['id']}/deliveries"
+    for number in range(4):
+        client.send({"event": f"order.n{number}", "contact_id": webhook["id"]})
+    wait_until(lambda: len(client.get(path).data) == 4, 20)
+    first = client.get(f"{path}?limit=3").json()
+    rest = client.get(f"{path}?limit=3&cursor={first['next_cursor']}").json()
+    names = [one["event"] for one in first["data"] + rest["data"]]
+    assert names == ["order.n3", "order.n2", "order.n1", "order.n0"]
+    assert rest["next_cursor"] is None
+    other = create(client, endpoint.url)
+    assert (
+        client.get(f"/webhooks/{other['id']}/deliveries?cursor={first['next_cursor']}").status
+        == 422
+    )
