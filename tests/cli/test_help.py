@@ -1,6 +1,7 @@
 """Every command explains itself the same way."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from headrace.cli.application import app
 from headrace.config import SETTINGS
 from tests.support.server import headrace
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 #: It has nothing to report to a machine: it runs until it is stopped.
 WITHOUT_JSON = {("worker",)}
 
@@ -31,9 +33,14 @@ def test_help_has_an_example_of_the_command(path: tuple[str, ...]) -> None:
     assert f"Example: headrace {' '.join(path)}" in ALL[path].help
 
 
-@pytest.mark.parametrize("path", ALL.keys() - WITHOUT_JSON, ids=" ".join)
+@pytest.mark.parametrize("path", sorted(ALL.keys() - WITHOUT_JSON), ids=" ".join)
 def test_every_command_speaks_json(path: tuple[str, ...]) -> None:
     assert "--json" in {name for each in ALL[path].params for name in each.opts}
+
+
+@pytest.mark.parametrize("group", sorted({path[0] for path in ALL}))
+def test_every_command_is_in_the_reference(group: str) -> None:
+    assert f"`headrace {group}" in DOCUMENT.read_text("utf-8")
 
 
 def test_every_setting_is_a_flag_of_some_command() -> None:

@@ -136,4 +136,5 @@ def _report(state: State, rejected: Path, *, as_json: bool) -> None:
             err=True,
         )
     if counts.rejected:
-        raise CommandFailed(f"{counts.rejected} lines were refused; see {rejected}")
+        refused = "1 line was" if counts.rejected == 1 else f"{counts.rejected} lines were"
+        raise CommandFailed(f"{refused} refused; see {rejected}")
