@@ -67,6 +67,10 @@ def run() -> None:
         # The reader of our output has gone; the interpreter must not trip over it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.FAILED)
+    except OSError as error:
+        # A full disk, a file that may not be written: the system's own words say enough.
+        name = "" if error.filename is None else f": {error.filename}"
+        _end(f"{error.strerror or error}{name}", ExitCode.FAILED)
 
 
 def _end(message: str, code: ExitCode) -> None:

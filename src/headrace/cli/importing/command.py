@@ -59,7 +59,12 @@ def import_(
         job = ImportJob(Sender(client), state, refusals, key_prefix=prefix, save=save)
         lines = read_lines(source, number=state.line, offset=state.offset)
         with progress("Importing", total=_size(path)) as advance_to:
-            job.run(lines, lambda now: advance_to(now.offset, f"{now.counts.lines} lines"))
+            try:
+                job.run(lines, lambda now: advance_to(now.offset, f"{now.counts.lines} lines"))
+            except KeyboardInterrupt:
+                hint = "" if path is None else "; run the same command again to go on"
+                typer.echo(f"headrace: interrupted{hint}", err=True)
+                raise
         finish()
     _report(state, refusals.path, as_json=as_json)
 
