@@ -62,6 +62,10 @@ bench: $(BENCH_STAMP) ## Measure against the baselines; writes JSON and a page w
 	scripts/system-packages wrk
 	$(BIN)/python -m bench $(ARGS)
 
+.PHONY: figures
+figures: $(BENCH_STAMP) ## Write the figures of the last bench into the README
+	$(BIN)/python -m bench.report.readme $(ARGS)
+
 ##@ Keep it up
 
 .PHONY: system-packages

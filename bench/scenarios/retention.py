@@ -35,6 +35,12 @@ REMOVING_WITHIN_S = 30.0
 POLL_S = 0.02
 PERCENTILES = {50.0: "p50", 95.0: "p95", 99.0: "p99", 99.9: "p99.9", 100.0: "max"}
 P99 = PERCENTILES[99.0]
+#: The sequence of an event holds the millisecond of its receipt, 21 bits up.
+_SET_BACK = (
+    "UPDATE events SET sequence = sequence - (?1 << 21), received_us = received_us - ?1 * 1000"
+)
+#: Retention follows a clock that has jumped only slowly; without memory it believes the events.
+_FORGET_CLOCK = "DELETE FROM meta WHERE name = 'retention'"
 RESTING, RUNNING = "nothing due", "retention running"
 
 
@@ -63,30 +69,22 @@ def run(options: Options, progress: Progress) -> Outcome:
 
 
 def _make_old_events(folder: Path, events: int) -> None:
-    """Store and process events, then set them back in time, and add a new one of each person.
-
-    The new ones show retention how late it is: it does not believe a clock that has jumped.
-    """
+    """Store and process events, then set them back in time, and add a new one of each person."""
     with contenders.headrace_serve(folder) as up, reading(folder) as reader:
         fill(up.port, up.api_key, anybody(PEOPLE, events))
         reader.wait_until_processed(60 + events / 1_000)
-    _set_back(folder / DATABASE)
+    _change(folder, _SET_BACK, (AGED_DAYS * DAY_MS,))
     with contenders.headrace_serve(folder) as up, reading(folder) as reader:
         fill(up.port, up.api_key, everybody(PEOPLE))
         reader.wait_until_processed(60)
+    _change(folder, _FORGET_CLOCK, ())
 
 
-def _set_back(database: Path) -> None:
-    """Age every event. Its sequence holds the time of receipt too, 21 bits up."""
-    connection = apsw.Connection(str(database))
+def _change(folder: Path, statement: str, values: tuple[int, ...]) -> None:
+    connection = apsw.Connection(str(folder / DATABASE))
     try:
-        earlier_ms = AGED_DAYS * DAY_MS
-        connection.execute(
-            "UPDATE events SET sequence = sequence - ?, received_us = received_us - ?",
-            (earlier_ms << 21, earlier_ms * 1000),
-        )
-        # What retention remembers of the clock belongs to the time before.
-        connection.execute("DELETE FROM meta WHERE name LIKE 'retention%'")
+        connection.execute(statement, values)
+        # So that the database is one file, which can be copied.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         connection.close()
