@@ -31,6 +31,8 @@ from bench.load.template import KEY, KEY_DIGITS, USER, USER_DIGITS
 from bench.processes import HOST
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0)
+#: As many as the digits of a user tell apart.
+PEOPLE_MAX = 10**USER_DIGITS
 #: How long answers may take after the last request was due.
 DRAIN_S = 5.0
 RECEIVE_BYTES = 65_536
@@ -74,7 +76,7 @@ class People:
     """Who the events are about."""
 
     #: Events are of one of so many, drawn at random...
-    known: int = 10**USER_DIGITS
+    known: int = PEOPLE_MAX
     #: ...but for this share, of which each is of somebody new.
     new_percent: int = 0
     #: Number of the first new person.
@@ -230,7 +232,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--warmup", type=int, default=1, help="seconds")
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--known", type=int, default=People.known, help="people drawn from")
+    parser.add_argument("--known", type=int, default=PEOPLE_MAX, help="people drawn from")
     parser.add_argument("--new-percent", type=int, default=0, help="events of new people")
     parser.add_argument("--new-from", type=int, default=0, help="number of the first new one")
     parser.add_argument("--sent", type=Path, help="file for key and due time of each request")
