@@ -8,6 +8,7 @@ import sys
 import typer
 
 from headrace.cli import (
+    bench,
     dead_letters,
     events,
     export,
@@ -49,6 +50,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command("import")(importing.import_)
 app.command("export")(export.export)
+app.command("bench")(bench.bench)
 
 
 def run() -> None:

@@ -12,6 +12,8 @@ from headrace.pipeline.accept import STORAGE_RETRY_S, Acceptor
 from headrace.store.contract import Store, StoreError
 
 CHECK_SECONDS = 1.0
+#: What the log of the embedded store may need for itself, with a good margin.
+LOG_ROOM_BYTES = 128 * 1024 * 1024
 
 _log = structlog.get_logger()
 
@@ -33,7 +35,10 @@ class DiskGuard:
         health = await self._store.health()
         if health.free_bytes is None:
             return
-        low = health.free_bytes < self._free_bytes_min
+        # What retention has freed inside the file is room as well, but not for the log.
+        room = health.free_bytes + health.reusable_bytes
+        log_room_min = min(self._free_bytes_min, LOG_ROOM_BYTES)
+        low = room < self._free_bytes_min or health.free_bytes < log_room_min
         if low and self._acceptor.blocked is None:
             _log.error(DISK_LOW, free_bytes=health.free_bytes, free_bytes_min=self._free_bytes_min)
             message = "The disk is nearly full; events are not accepted until there is room."

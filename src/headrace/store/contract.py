@@ -273,6 +273,8 @@ class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
     log_bytes: int
     #: None where the store is on another machine.
     free_bytes: int | None
+    #: Room inside the files of the store that new rows fill before the files grow.
+    reusable_bytes: int = 0
     #: Why nothing can be written now; empty when all is well.
     problem: str = ""
 

@@ -23,7 +23,7 @@ _FILL = (
 )
 _MARK = (
     f"UPDATE events SET status = {Status.PROCESSED:d}, attempts = ?, resolved_contact_id = ?, "  # noqa: S608
-    "resolution = ?, processed_us = ? WHERE sequence = ?"
+    "resolution = ?, processed_us = ?, last_error = NULL WHERE sequence = ?"
 )
 
 

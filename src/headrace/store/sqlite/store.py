@@ -103,6 +103,7 @@ class SqliteStore:
             size_bytes=database.stat().st_size,
             log_bytes=log.stat().st_size if log.exists() else 0,
             free_bytes=free_bytes(self._path),
+            reusable_bytes=await self._readers.run(_reusable_bytes),
             problem=self._failure,
         )
 
@@ -209,3 +210,9 @@ def _durability(connection: apsw.Connection) -> dict[str, str]:
         "journal_mode": str(connection.pragma("journal_mode")),
         "synchronous": _SYNCHRONOUS[int(level)],
     }
+
+
+def _reusable_bytes(connection: apsw.Connection) -> int:
+    pages: Any = connection.pragma("freelist_count")
+    size: Any = connection.pragma("page_size")
+    return int(pages) * int(size)
