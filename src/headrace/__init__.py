@@ -5,7 +5,6 @@ For handlers: `from headrace import on, Permanent`.
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "Permanent", "__version__", "on"]
 
-__version__ = version("headrace")
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -6,14 +6,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
-import email_validator
-
 #: RFC 5321 4.5.3.1.3 with RFC 3696 erratum 1690.
 EMAIL_CHARACTERS_MAX = 254
-
-# Addresses at reserved domains (`.test`, `.invalid`, `.local`) are syntactically fine, and
-# staging systems send them all day.
-email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 # What nearly all addresses look like: ASCII, no quoting, a dotted domain of plain labels. Anything
 # else goes to the library, which knows the rest of RFC 5321, 6531 and IDNA.
@@ -39,21 +33,31 @@ def normalize_email(original: str) -> str:
     lowered = trimmed.lower()
     if lowered.isascii() and "--" not in lowered and _PLAIN.fullmatch(lowered):
         return lowered
-    try:
-        parts = email_validator.validate_email(
-            unicodedata.normalize("NFC", trimmed),
-            check_deliverability=False,
-            allow_smtputf8=True,
-        )
-    except email_validator.EmailNotValidError as error:
-        message = f"is not a valid e-mail address: {_plain_ascii(str(error))}"
-        raise ValueError(message) from None
-    local = unicodedata.normalize("NFC", parts.local_part.lower())
-    normalized = f"{local}@{parts.ascii_domain.lower()}"
+    local, domain = _parse(unicodedata.normalize("NFC", trimmed))
+    local = unicodedata.normalize("NFC", local.lower())
+    normalized = f"{local}@{domain.lower()}"
     if len(normalized) > EMAIL_CHARACTERS_MAX:
         message = f"must be at most {EMAIL_CHARACTERS_MAX} characters"
         raise ValueError(message)
     return normalized
+
+
+def _parse(address: str) -> tuple[str, str]:
+    """Local part, and domain in ASCII."""
+    # Loaded at the first address that is not plain: every command would wait for it otherwise.
+    import email_validator  # noqa: PLC0415
+
+    # Addresses at reserved domains (`.test`, `.invalid`, `.local`) are syntactically fine, and
+    # staging systems send them all day.
+    email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+    try:
+        parts = email_validator.validate_email(
+            address, check_deliverability=False, allow_smtputf8=True
+        )
+    except email_validator.EmailNotValidError as error:
+        message = f"is not a valid e-mail address: {_plain_ascii(str(error))}"
+        raise ValueError(message) from None
+    return parts.local_part, parts.ascii_domain
 
 
 def _plain_ascii(text: str) -> str:

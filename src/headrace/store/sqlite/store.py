@@ -138,7 +138,7 @@ class SqliteStore:
                 # The library would empty the log on closing; after a failed fsync nothing is
                 # written any more.
                 self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            else:
+            elif self._lock is not None:
                 checkpoint_fully(self._connection)
         except (apsw.Error, StoreError):
             # The log stays and is emptied at the next start; nothing is lost by that.
