@@ -16,11 +16,12 @@ from typing import Protocol
 import structlog
 
 from headrace.config import Settings
-from headrace.delivery.contract import AttemptOutcome, Delivery, Transport
+from headrace.delivery.contract import Transport
 from headrace.delivery.handlers import registered
 from headrace.delivery.handlers.loading import load_handlers
 from headrace.delivery.handlers.transport import HandlerTransport
-from headrace.delivery.webhook.addresses import Network, parse_networks
+from headrace.delivery.webhook.addresses import parse_networks
+from headrace.delivery.webhook.calls import WebhookCalls
 from headrace.domain.processes import own_name
 from headrace.domain.timestamps import now_us
 from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
@@ -35,30 +36,6 @@ from headrace.store.contract_delivery import LoadedHandler
 STOP_SECONDS_MAX = 5.0
 
 _log = structlog.get_logger()
-
-
-class LazyWebhooks:
-    """The webhook transport, made at its first attempt.
-
-    Many stores have no webhooks, and the client's library is a third of an idle worker's memory.
-    """
-
-    def __init__(self, allowed: tuple[Network, ...]) -> None:
-        self._allowed = allowed
-        self._transport: Transport | None = None
-
-    async def attempt(self, delivery: Delivery) -> AttemptOutcome:
-        """See `headrace.delivery.contract.Transport`."""
-        if self._transport is None:
-            from headrace.delivery.webhook.transport import WebhookTransport  # noqa: PLC0415
-
-            self._transport = WebhookTransport(allowed=self._allowed)
-        return await self._transport.attempt(delivery)
-
-    async def close(self) -> None:
-        """See `headrace.delivery.contract.Transport`."""
-        if self._transport is not None:
-            await self._transport.close()
 
 
 class Loop(Protocol):
@@ -115,7 +92,7 @@ class WorkerProcess:
         modules = [name.strip() for name in settings.handlers.split(",") if name.strip()]
         registry = load_handlers(modules, Path.cwd()) if modules else registered
         loaded = [LoadedHandler(handler.name, handler.patterns) for handler in registry]
-        webhooks = LazyWebhooks(parse_networks(settings.webhook_allow_networks))
+        webhooks = WebhookCalls(parse_networks(settings.webhook_allow_networks))
         handlers = HandlerTransport(registry)
         self._transports = [webhooks, handlers]
         deliverer = Deliverer(

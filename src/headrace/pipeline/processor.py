@@ -21,9 +21,10 @@ from headrace.store.contract_processing import (
     ProcessingStore,
 )
 
-#: Events of one transaction: it holds the write lock for some milliseconds, which is what an accept
-#: may have to wait for.
+#: Events of one transaction, and of one while others want the store: an accept may have to wait for
+#: its end.
 BATCH_MAX = 256
+SHARED_BATCH_MAX = 64
 #: The duty is renewed after a third of this.
 DUTY_SECONDS = 15.0
 #: How long an idle worker waits for a nudge before it looks by itself.
@@ -90,6 +91,7 @@ class Processor:
         #: Claims may be ours of which we know nothing.
         self._astray = False
         self._waits = 0
+        self._batch_max = BATCH_MAX
         #: When the oldest event of the last batch was received.
         self._received_us = 0
 
@@ -124,9 +126,13 @@ class Processor:
         waits, self._waits = self._waits, self._store.lock_waits()
         if not events:
             await self._wait(POLL_SECONDS)
-        elif events < BATCH_MAX:
+            return
+        full = events >= self._batch_max
+        contended = self._waits > waits
+        self._batch_max = SHARED_BATCH_MAX if contended else BATCH_MAX
+        if not full:
             await asyncio.sleep(GATHER_SECONDS)
-        elif self._waits > waits:
+        elif contended:
             old = self._clock_us() - self._received_us > OLD_BACKLOG_US
             await asyncio.sleep(seconds if old else 8 * seconds)
 
@@ -136,14 +142,14 @@ class Processor:
 
     async def run_once(self) -> int:
         """Process one batch, claiming the next with it; how many events were done."""
-        batch = self._batch or await self._store.claim(self._owner, BATCH_MAX)
+        batch = self._batch or await self._store.claim(self._owner, self._batch_max)
         self._batch = ()
         if not batch:
             return 0
         self._received_us = batch[0].received_us
         started = time.perf_counter()
         try:
-            done, self._batch = await self._process(batch, BATCH_MAX)
+            done, self._batch = await self._process(batch, self._batch_max)
         except StoreRowError:
             done = await self._one_by_one(batch)
         except StoreError:
