@@ -284,6 +284,15 @@ def test_what_a_worker_died_over_is_claimed_alone(queue: Queue) -> None:
     assert sum(map(len, batches)) == 8
 
 
+def test_a_batch_ends_before_what_a_worker_died_over(queue: Queue) -> None:
+    suspects = queue.accept_many(2, project_id=2)
+    queue.claim()
+    fresh = queue.accept_many(2, project_id=1)
+    queue.die_and_follow("a", "b")
+    batches = [sequences(queue.claim("b")) for _ in range(4)]
+    assert batches == [fresh, suspects[:1], suspects[1:], []]
+
+
 def test_suspects_of_one_project_hold_up_no_other(queue: Queue) -> None:
     for project_id in (1, 2, 3):
         queue.accept_many(20, project_id=project_id)
