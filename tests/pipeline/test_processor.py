@@ -1,0 +1,342 @@
+"""The loop that takes accepted events to `processed`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.domain.events import Source, Status
+from headrace.domain.policies import Policies
+from headrace.pipeline import processor as processor_module
+from headrace.store.contract import DutyLostError, StoreBusyError, StoreError
+from tests.store.events import new_event
+from tests.store.places import SqlitePlace
+from tests.store.session import StoreSession
+from tests.support.dead_letters import DeadLetterRows
+from tests.support.processors import Bench, GuiltyPlanner, RefusedPlanner
+from tests.support.queue import DUTY_US, Queue
+
+#: Longer than any test: whoever waits so long was not told.
+FOR_EVER = 1000.0
+
+
+class PermanentError(Exception):
+    permanent = True
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    session = StoreSession(SqlitePlace(tmp_path))
+    yield Queue(session, first_owner=None)
+    session.close()
+
+
+@pytest.fixture(autouse=True)
+def paces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for a clock."""
+    for name in ("POLL_SECONDS", "STANDBY_SECONDS", "GATHER_SECONDS", "ERROR_SECONDS"):
+        monkeypatch.setattr(processor_module, name, 0.0)
+
+
+@pytest.fixture
+def guilty(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Exception]], None]:
+    """Make the planner raise for events named `guilty`."""
+
+    def use(error: Callable[[], Exception]) -> None:
+        class Planner(GuiltyPlanner):
+            pass
+
+        Planner.error = staticmethod(error)
+        monkeypatch.setattr(processor_module, "BatchPlanner", Planner)
+
+    return use
+
+
+def all_processed(queue: Queue) -> bool:
+    statuses = [row[0] for row in queue.sql("SELECT status FROM events")]
+    return bool(statuses) and set(statuses) == {Status.PROCESSED}
+
+
+def accept_with_guilty(queue: Queue) -> tuple[list[int], int]:
+    """Ten events, one of them guilty: `(good, guilty)`."""
+    sequences = queue.accept(*(new_event(event="guilty" if n == 4 else "good") for n in range(10)))
+    return sequences[:4] + sequences[5:], sequences[4]
+
+
+def test_everything_accepted_is_processed_and_what_follows_from_it(queue: Queue) -> None:
+    queue.accept(*(new_event(external_id=f"x{n % 5}") for n in range(300)))
+
+    async def scenario() -> None:
+        bench = Bench(queue)
+        async with bench.running() as processor:
+            await bench.store.until(lambda: all_processed(queue))
+        assert processor.stats.processed == 305
+        assert processor.stats.failed == 0
+
+    queue.session.run(scenario())
+    created = "SELECT count(*) FROM events WHERE source = ?"
+    assert queue.sql(created, Source.SYSTEM) == [(5,)]
+    assert queue.sql("SELECT count(*) FROM work") == [(0,)]
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, RecursionError])
+def test_a_guilty_event_fails_alone(
+    queue: Queue,
+    guilty: Callable[[Callable[[], Exception]], None],
+    error: Callable[[], Exception],
+) -> None:
+    guilty(error)
+    good, bad = accept_with_guilty(queue)
+
+    async def scenario() -> None:
+        bench = Bench(queue)
+        await bench.settle(bench.processor())
+
+    queue.session.run(scenario())
+    assert {queue.status(sequence) for sequence in good} == {Status.PROCESSED}
+    assert queue.status(bad) is Status.RETRYING
+    assert len(queue.attempts(bad)) == 1
+    assert all(not queue.attempts(sequence) for sequence in good)
+
+
+def test_a_row_that_the_store_refuses_fails_alone(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor_module, "BatchPlanner", RefusedPlanner)
+    good, bad = accept_with_guilty(queue)
+
+    async def scenario() -> None:
+        bench = Bench(queue)
+        await bench.settle(bench.processor())
+
+    queue.session.run(scenario())
+    assert {queue.status(sequence) for sequence in good} == {Status.PROCESSED}
+    assert queue.status(bad) is Status.RETRYING
+    assert queue.attempts(bad)[0][3] == "StoreRowError"
+
+
+def test_retries_follow_the_policy_and_end_in_a_dead_letter(
+    queue: Queue, guilty: Callable[[Callable[[], Exception]], None]
+) -> None:
+    guilty(lambda: ValueError("it is what it is"))
+    _, bad = accept_with_guilty(queue)
+    policies = Policies(processing_max_attempts=4, retry_base_seconds=10, retry_factor=3)
+
+    async def scenario() -> None:
+        bench = Bench(queue, policies)
+        processor = bench.processor()
+        await bench.settle(processor)
+        for nominal_s in (10, 30, 90):
+            ((due_us,),) = queue.sql("SELECT due_us FROM work_retries WHERE sequence = ?", bad)
+            assert 0.8 * nominal_s <= (due_us - queue.clock()) / 1e6 <= 1.2 * nominal_s
+            assert await processor.run_once() == 0
+            queue.clock.now_us = due_us
+            await bench.settle(processor)
+
+    queue.session.run(scenario())
+    assert queue.status(bad) is Status.DEAD_LETTERED
+    attempts = queue.attempts(bad)
+    assert [(row[3], row[4]) for row in attempts] == [
+        ("ValueError", "ValueError: it is what it is")
+    ] * 4
+    rows = queue.sql("SELECT cause, error, attempts, first_failed_us FROM dead_letters")
+    assert rows == [("ValueError", "ValueError: it is what it is", 4, attempts[0][1])]
+
+
+def test_a_permanent_error_is_a_dead_letter_at_once(
+    queue: Queue, guilty: Callable[[Callable[[], Exception]], None]
+) -> None:
+    guilty(PermanentError)
+    good, bad = accept_with_guilty(queue)
+
+    async def scenario() -> None:
+        bench = Bench(queue)
+        await bench.settle(bench.processor())
+
+    queue.session.run(scenario())
+    assert queue.status(bad) is Status.DEAD_LETTERED
+    assert queue.sql("SELECT cause, attempts FROM dead_letters") == [("PermanentError", 1)]
+    assert {queue.status(sequence) for sequence in good} == {Status.PROCESSED}
+
+
+def test_an_error_whose_text_cannot_be_stored_is_still_recorded(
+    queue: Queue, guilty: Callable[[Callable[[], Exception]], None]
+) -> None:
+    guilty(lambda: ValueError("half a pair: \ud83d " + "x" * 5000))
+    good, bad = accept_with_guilty(queue)
+
+    async def scenario() -> None:
+        bench = Bench(queue)
+        await bench.settle(bench.processor())
+
+    queue.session.run(scenario())
+    error = queue.attempts(bad)[0][4]
+    assert error.startswith("ValueError: half a pair: \\ud83d xxx")
+    assert len(error) == processor_module.ERROR_CHARACTERS_MAX
+    assert {queue.status(sequence) for sequence in good} == {Status.PROCESSED}
+
+
+@pytest.mark.parametrize("errors", [1, 2, 5])
+def test_an_error_of_the_store_costs_no_claim_and_no_attempt(queue: Queue, errors: int) -> None:
+    queue.accept_many(600)
+
+    async def scenario() -> None:
+        bench = Bench(queue)
+        bench.store.process_errors = [StoreBusyError("busy") for _ in range(errors)]
+        async with bench.running() as processor:
+            await bench.store.until(lambda: all_processed(queue))
+        assert processor.stats.failed == 0
+
+    queue.session.run(scenario())
+    assert queue.sql("SELECT DISTINCT attempts FROM events") == [(1,)]
+    assert queue.sql("SELECT count(*) FROM processing_attempts") == [(0,)]
+
+
+def test_an_error_of_the_store_while_looking_for_the_guilty_one(
+    queue: Queue, guilty: Callable[[Callable[[], Exception]], None]
+) -> None:
+    guilty(ValueError)
+    good, bad = accept_with_guilty(queue)
+
+    async def scenario() -> None:
+        bench = Bench(queue)
+        processor = bench.processor()
+        assert await processor._have_duty()
+        bench.store.process_errors = [StoreError("once")]
+        with pytest.raises(StoreError):
+            await processor.run_once()
+        async with bench.running():
+            await bench.store.until(
+                lambda: (
+                    {queue.status(s) for s in good} == {Status.PROCESSED}
+                    and queue.status(bad) is Status.RETRYING
+                )
+            )
+
+    queue.session.run(scenario())
+    assert len(queue.attempts(bad)) == 1
+
+
+# The duty
+
+
+def test_another_worker_stands_by_and_takes_over_when_the_first_dies(queue: Queue) -> None:
+    async def scenario() -> None:
+        bench = Bench(queue)
+        first = bench.processor("a")
+        assert await first._have_duty()
+        await asyncio.to_thread(queue.accept_many, 5)
+        held = await bench.store.claim("a", 2)
+        async with bench.running("b"):
+            await bench.store.until_asked("take_duty", "b", times=3)
+            assert ("claim", "b") not in bench.store.calls
+            queue.dead.add("a")
+            await bench.store.until(lambda: all_processed(queue))
+        crashed = queue.sql("SELECT sequence FROM processing_attempts ORDER BY sequence")
+        assert [row[0] for row in crashed] == [claimed.sequence for claimed in held]
+
+    queue.session.run(scenario())
+
+
+def test_a_worker_that_was_paused_past_its_duty_stands_by(queue: Queue) -> None:
+    queue.accept_many(3)
+
+    async def scenario() -> None:
+        bench = Bench(queue)
+        paused = bench.processor("a")
+        assert await paused._have_duty()
+        paused._batch = await bench.store.claim("a", 2)
+        queue.clock.now_us += DUTY_US
+        assert await bench.store.take_duty("processing", "b", DUTY_US) == 2
+        before = queue.everything()
+        with pytest.raises(DutyLostError):
+            await paused.run_once()
+        assert queue.everything() == before
+        async with bench.running("a"):
+            await bench.store.until_asked("take_duty", "a", times=3)
+        assert queue.everything()["processing_attempts"] == []
+
+    queue.session.run(scenario())
+
+
+def test_the_duty_is_renewed_in_good_time(queue: Queue) -> None:
+    async def scenario() -> None:
+        bench = Bench(queue)
+        processor = bench.processor()
+        for _ in range(10):
+            assert await processor._have_duty()
+        assert bench.store.calls.count(("take_duty", "a")) == 1
+        bench.monotonic_s += processor_module.DUTY_SECONDS / 3
+        assert await processor._have_duty()
+        assert bench.store.calls.count(("take_duty", "a")) == 2
+
+    queue.session.run(scenario())
+
+
+def test_a_stop_gives_back_what_was_claimed(queue: Queue) -> None:
+    queue.accept_many(3)
+
+    async def scenario() -> None:
+        bench = Bench(queue)
+        processor = bench.processor("a")
+        assert await processor._have_duty()
+        processor._batch = await bench.store.claim("a", 3)
+        await processor.stop()
+        assert await bench.store.take_duty("processing", "b", DUTY_US) is not None
+        claimed = await bench.store.claim("b", 3)
+        assert [(c.attempt, c.crashes) for c in claimed] == [(1, 0)] * 3
+
+    queue.session.run(scenario())
+
+
+# Being told
+
+
+def test_an_idle_worker_wakes_when_it_is_nudged(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor_module, "POLL_SECONDS", FOR_EVER)
+
+    async def scenario() -> None:
+        bench = Bench(queue)
+        async with bench.running():
+            await bench.store.until_asked("claim", "a")
+            for _ in range(3):
+                await asyncio.to_thread(queue.accept_many, 1)
+                bench.nudged.set()
+                await bench.store.until(lambda: all_processed(queue))
+
+    queue.session.run(scenario())
+
+
+def test_a_worker_looks_by_itself_when_nobody_tells_it(queue: Queue) -> None:
+    async def scenario() -> None:
+        bench = Bench(queue)
+        async with bench.running():
+            await bench.store.until_asked("claim", "a", times=3)
+            await asyncio.to_thread(queue.accept_many, 1)
+            await bench.store.until(lambda: all_processed(queue))
+
+    queue.session.run(scenario())
+
+
+def test_an_event_reaches_a_subscriber_of_which_the_worker_had_not_heard(queue: Queue) -> None:
+    async def scenario() -> None:
+        bench = Bench(queue)
+        await bench.rules.refresh()
+        told: list[int] = []
+        processor = bench.processor()
+        processor.on_deliveries = lambda: told.append(1)
+        rows = DeadLetterRows(queue.session.place.run_sql)
+        subscriber = rows.subscriber(1, events=["order.*"])
+        queue.sql("INSERT INTO meta (name, value) VALUES ('subscribers_version', 1)")
+        await asyncio.to_thread(queue.accept_many, 3)
+        await bench.settle(processor)
+        found = queue.sql("SELECT subscriber_id FROM deliveries")
+        assert found == [(subscriber,)] * 3
+        assert told == [1]
+
+    queue.session.run(scenario())

@@ -1,0 +1,153 @@
+"""Processors over a queue of the test; their store tells what it was asked, and fails on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from headrace.domain.policies import Policies
+from headrace.pipeline.plan import BatchPlanner, Rules
+from headrace.pipeline.processor import Processor
+from headrace.pipeline.rules_cache import RulesCache
+from headrace.store.contract import StoreError
+from headrace.store.contract_processing import BatchPlan, Claimed, FindContact, Planner
+from headrace.store.sqlite.processing import SqliteProcessing
+from headrace.store.sqlite.store import SqliteStore
+from tests.support.queue import Queue
+
+WAIT_SECONDS_MAX = 20.0
+
+
+class WatchedProcessing(SqliteProcessing):
+    """The real queue; whoever waits is told of every call."""
+
+    def __init__(self, queue: Queue) -> None:
+        store = queue.session.store
+        assert isinstance(store, SqliteStore)
+        super().__init__(
+            store._writer, store._readers, queue.clock, lambda owner: owner not in queue.dead
+        )
+        #: `(verb, owner)` of every call that has ended.
+        self.calls: list[tuple[str, str]] = []
+        #: Raised by the next calls of `process`, one each.
+        self.process_errors: list[StoreError] = []
+        self._changed = asyncio.Event()
+
+    def _ended(self, verb: str, owner: str) -> None:
+        self.calls.append((verb, owner))
+        self._changed.set()
+
+    async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
+        try:
+            return await super().take_duty(name, owner, lease_us)
+        finally:
+            self._ended("take_duty", owner)
+
+    async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
+        try:
+            return await super().claim(owner, limit)
+        finally:
+            self._ended("claim", owner)
+
+    async def process(
+        self,
+        owner: str,
+        batch: Sequence[Claimed],
+        plan: Planner,
+        claim_next: int,
+        *,
+        subscribers_version: int,
+    ) -> tuple[int, Sequence[Claimed]]:
+        try:
+            if self.process_errors:
+                raise self.process_errors.pop(0)
+            return await super().process(
+                owner, batch, plan, claim_next, subscribers_version=subscribers_version
+            )
+        finally:
+            self._ended("process", owner)
+
+    async def until(self, found: Callable[[], bool]) -> None:
+        """Wait until it is so; looked at after every call."""
+        async with asyncio.timeout(WAIT_SECONDS_MAX):
+            while not found():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def until_asked(self, verb: str, owner: str, times: int = 1) -> None:
+        """Wait for so many further calls."""
+        goal = self.calls.count((verb, owner)) + times
+        await self.until(lambda: self.calls.count((verb, owner)) >= goal)
+
+
+class Bench:
+    """What processors of one test share."""
+
+    def __init__(self, queue: Queue, policies: Policies | None = None) -> None:
+        self.queue = queue
+        self.store = WatchedProcessing(queue)
+        self.rules = RulesCache(queue.session.store.projects, self.store)
+        self.rules.rules = Rules({1: policies or Policies()}, ())
+        self.rules._versions = (0, 0)
+        self.nudged = asyncio.Event()
+        self.monotonic_s = 0.0
+
+    def processor(self, owner: str = "a") -> Processor:
+        return Processor(
+            self.store,
+            self.rules,
+            owner=owner,
+            nudged=self.nudged,
+            clock_us=self.queue.clock,
+            rng=random.Random(7),
+            monotonic_s=lambda: self.monotonic_s,
+        )
+
+    @asynccontextmanager
+    async def running(self, owner: str = "a") -> AsyncIterator[Processor]:
+        """A processor at work, cancelled and stopped at the end of the block."""
+        processor = self.processor(owner)
+        task = asyncio.create_task(processor.run())
+        try:
+            yield processor
+            assert not task.done()
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await processor.stop()
+
+    async def settle(self, processor: Processor) -> None:
+        """Step until nothing is due."""
+        assert await processor._have_duty()
+        while await processor.run_once():
+            pass
+
+
+class GuiltyPlanner(BatchPlanner):
+    """Raises for events named `guilty`, and plans the rest like any other."""
+
+    error: Callable[[], Exception] = ValueError
+
+    def __call__(self, batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
+        if any(claimed.event == "guilty" for claimed in batch):
+            raise type(self).error()
+        return super().__call__(batch, find)
+
+
+class RefusedPlanner(BatchPlanner):
+    """Decides something about events named `guilty` that no store can keep."""
+
+    def __call__(self, batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
+        plan = super().__call__(batch, find)
+        for number, claimed in enumerate(batch):
+            if claimed.event == "guilty":
+                done: Any = plan.done[number]
+                plan.done[number] = type(done)(
+                    done.sequence, done.project_id, done.attempt, None, "\ud800"
+                )
+        return plan
