@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -82,6 +82,17 @@ def figures(report: Report) -> str:
     return "\n".join(lines)
 
 
+def merged(reports: Sequence[Report]) -> Report:
+    """One report of several runs on one machine: of each scenario the last."""
+    scenarios = {each.name: each for report in reports for each in report.scenarios}
+    return msgspec.structs.replace(
+        reports[-1],
+        command="`, then `".join(report.command for report in reports),
+        options={**reports[-1].options, "quick": any(r.options.get("quick") for r in reports)},
+        scenarios=list(scenarios.values()),
+    )
+
+
 def _headlines(report: Report) -> Iterator[str]:
     rows = {
         (scenario.name, row.series, row.point, row.metric): row
@@ -91,7 +102,8 @@ def _headlines(report: Report) -> Iterator[str]:
     for *key, label in HEADLINES:
         row: Row | None = rows.get((key[0], key[1], key[2], key[3]))
         if row is not None:
-            yield f"| {label} | {numbers.with_unit(row.value, row.unit)} |"
+            unit = "events/s" if row.unit == "1/s" else row.unit
+            yield f"| {label} | {numbers.with_unit(row.value, unit)} |"
 
 
 def _comparisons(report: Report) -> Iterator[str]:
@@ -124,12 +136,19 @@ def with_figures(readme: str, text: str) -> str:
 def main() -> None:
     """Read the results and write the README."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--results",
+        type=Path,
+        action="append",
+        help="may be given again: its scenarios replace those of the ones before",
+    )
     parser.add_argument("--readme", type=Path, default=README)
     given = parser.parse_args()
-    if not given.results.exists():
-        parser.error(f"{given.results} is not there; run: make bench")
-    report = msgspec.json.decode(given.results.read_bytes(), type=Report)
+    paths = given.results or [RESULTS]
+    for path in paths:
+        if not path.exists():
+            parser.error(f"{path} is not there; run: make bench")
+    report = merged([msgspec.json.decode(path.read_bytes(), type=Report) for path in paths])
     try:
         text = with_figures(given.readme.read_text("utf-8"), figures(report))
     except NotWrittenError as error:
