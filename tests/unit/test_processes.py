@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+from headrace.domain.processes import is_alive, own_name
+
+
+def test_a_process_knows_its_name_and_that_it_runs() -> None:
+    assert own_name() == own_name()
+    assert own_name().startswith(f"{socket.gethostname()}:{os.getpid()}:")
+    assert is_alive(own_name())
+
+
+def test_a_process_that_has_ended_is_known_to_have() -> None:
+    """Before its parent has asked for its exit status, too."""
+    code = "from headrace.domain.processes import own_name; print(own_name(), flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    name = process.stdout.readline().strip()
+    assert is_alive(name)
+    process.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert not is_alive(name)
+    process.communicate()
+    assert not is_alive(name)
+
+
+def test_a_reused_process_id_is_another_process() -> None:
+    host_and_pid, _, start = own_name().rpartition(":")
+    assert not is_alive(f"{host_and_pid}:{int(start) - 1}")
+
+
+def test_nothing_is_known_of_other_hosts() -> None:
+    assert is_alive("elsewhere.example:1:1")
+
+
+def test_what_is_no_name_is_taken_for_alive() -> None:
+    """Then the lease decides, as for other hosts."""
+    for name in ("", "w", f"{socket.gethostname()}:x:1"):
+        assert is_alive(name)
