@@ -32,6 +32,7 @@ def text_of(report: Report) -> str:
         f"altered                {found.altered}",
         f"invented               {found.invented}",
         f"forgotten              {found.forgotten}",
+        f"faults of processing   {found.processing or 0}",
         f"surprising answers     {found.surprises}",
         f"integrity check        {found.integrity}",
         *found.examples,

@@ -44,6 +44,8 @@ class Findings(msgspec.Struct, kw_only=True):
     invented: int = 0
     #: Neither finished nor waiting for the worker: nobody would ever look at them again.
     forgotten: int = 0
+    #: Faults in what the worker made of the events, by name; looked for after a run with a worker.
+    processing: dict[str, int] = msgspec.field(default_factory=dict)
     #: Answers that no client may get, such as a 500.
     surprises: int = 0
     integrity: str = "ok"
@@ -62,7 +64,7 @@ class Findings(msgspec.Struct, kw_only=True):
             self.forgotten,
             self.surprises,
         )
-        return not any(faults) and self.integrity == "ok"
+        return not any(faults) and not self.processing and self.integrity == "ok"
 
 
 def compare(ledger: Ledger, database: Path) -> Findings:

@@ -13,6 +13,7 @@ import msgspec
 from tests.torture.check import Findings, compare
 from tests.torture.client import Client, Target
 from tests.torture.ledger import Ledger
+from tests.torture.processing import check_processing, wait_processed
 from tests.torture.server import ServerProcess, prepare_store
 
 CLIENTS = 24
@@ -79,6 +80,8 @@ class Torture:
             await self._start(target)
         target.finishing = True
         await asyncio.gather(*clients)
+        if self._command == "serve":
+            await asyncio.to_thread(wait_processed, self._database)
         status = await self.server.stop()
         await asyncio.gather(*self._leaving)
         if status != 0:
@@ -120,6 +123,9 @@ class Torture:
 
     def _report(self, seconds: float) -> Report:
         restarts = sorted(self.restart_seconds)
+        findings = compare(self.ledger, self._database)
+        if self._command == "serve":
+            findings.processing = check_processing(self._database).faults
         return Report(
             seed=self._seed,
             kills=self.kills,
@@ -129,5 +135,5 @@ class Torture:
             requests_unanswered=self.ledger.unanswered,
             restart_seconds_p50=round(restarts[len(restarts) // 2], 3),
             restart_seconds_max=round(restarts[-1], 3),
-            findings=compare(self.ledger, self._database),
+            findings=findings,
         )

@@ -130,6 +130,9 @@ class Processor:
         full = events >= self._batch_max
         contended = self._waits > waits
         self._batch_max = SHARED_BATCH_MAX if contended else BATCH_MAX
+        if self._batch and self._batch[0].crashes:
+            # One of many that a worker died with, each of them alone: nothing to gather.
+            return
         if not full:
             await asyncio.sleep(GATHER_SECONDS)
         elif contended:

@@ -1,0 +1,91 @@
+"""What the worker must have made of the events, once it was given the time to finish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from headrace.domain.events import Source, Status
+from tests.support.waiting import wait_until
+
+#: For whatever was accepted before the last kill.
+DRAIN_SECONDS_MAX = 60.0
+
+_UNFINISHED = f"status NOT IN ({Status.PROCESSED:d}, {Status.DEAD_LETTERED:d})"
+_CREATED = (
+    "SELECT contact_id, count(*) AS times FROM events "  # noqa: S608
+    f"WHERE source = {Source.SYSTEM:d} AND event = 'sendrealm.contact.created' GROUP BY contact_id"
+)
+#: Each counts rows that must not be there.
+_FAULTS = {
+    "unfinished": f"SELECT count(*) FROM events WHERE {_UNFINISHED}",  # noqa: S608
+    "left_in_line": "SELECT (SELECT count(*) FROM work) + (SELECT count(*) FROM work_retries)",
+    "contacts_doubled": (
+        "SELECT count(*) - count(DISTINCT project_id || '/' || external_id) FROM contacts"
+    ),
+    "contacts_missing": (
+        "SELECT count(DISTINCT e.external_id) FROM events e "  # noqa: S608
+        f"WHERE e.status = {Status.PROCESSED:d} AND e.external_id IS NOT NULL AND NOT EXISTS "
+        "(SELECT 1 FROM contacts c WHERE c.project_id = e.project_id "
+        "AND c.external_id = e.external_id AND c.id = e.resolved_contact_id)"
+    ),
+    "created_not_told_once": (
+        f"SELECT count(*) FROM contacts c LEFT JOIN ({_CREATED}) t ON t.contact_id = c.id "  # noqa: S608
+        "WHERE coalesce(t.times, 0) <> 1"
+    ),
+    "created_told_of_nobody": (
+        f"SELECT count(*) FROM ({_CREATED}) WHERE contact_id NOT IN (SELECT id FROM contacts)"  # noqa: S608
+    ),
+    "dead_without_letter": (
+        "SELECT count(*) FROM events e "  # noqa: S608
+        f"WHERE e.status = {Status.DEAD_LETTERED:d} AND (SELECT count(*) FROM dead_letters d "
+        "WHERE d.sequence = e.sequence AND d.state = 0) <> 1"
+    ),
+}
+
+
+class Processed(msgspec.Struct, frozen=True, kw_only=True):
+    """How processing ended."""
+
+    events: int
+    contacts: int
+    dead_letters: int
+    #: Name of each kind of fault that was found, and how often.
+    faults: dict[str, int]
+
+
+def wait_processed(database: Path) -> None:
+    """Wait until the worker that runs has brought every event to its end."""
+    connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(5000)
+    sql = f"SELECT 1 FROM events WHERE {_UNFINISHED} LIMIT 1"  # noqa: S608
+    try:
+        wait_until(
+            lambda: connection.execute(sql).fetchone() is None,
+            "every event is processed",
+            DRAIN_SECONDS_MAX,
+        )
+    finally:
+        connection.close()
+
+
+def check_processing(database: Path) -> Processed:
+    """Read the whole store."""
+    connection = apsw.Connection(str(database))
+
+    def count(sql: str) -> int:
+        found = connection.execute(sql).fetchone()
+        assert found is not None
+        return int(str(found[0]))
+
+    try:
+        return Processed(
+            events=count("SELECT count(*) FROM events"),
+            contacts=count("SELECT count(*) FROM contacts"),
+            dead_letters=count("SELECT count(*) FROM dead_letters"),
+            faults={name: number for name, sql in _FAULTS.items() if (number := count(sql))},
+        )
+    finally:
+        connection.close()

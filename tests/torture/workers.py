@@ -1,0 +1,93 @@
+"""Workers of a store, each in a process of its own, that are killed while they work."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from headrace.domain.events import Status
+from tests.support.server import clean_environment
+from tests.support.waiting import wait_until
+
+STOP_SECONDS_MAX = 12.0
+
+
+class Workers:
+    """Some workers of one store: one has the duty, the others stand by.
+
+    Args:
+        count: how many; every one that is killed is replaced at once.
+    """
+
+    def __init__(self, database: Path, count: int) -> None:
+        self._url = f"sqlite:///{database}"
+        self._connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
+        self._connection.set_busy_timeout(5000)
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self.log = database.with_name("workers.log")
+        for _ in range(count):
+            self._start()
+
+    def _start(self) -> None:
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "headrace", "worker", "--store", self._url],
+                env=clean_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._running[process.pid] = process
+
+    def kill_the_one_at_work(self) -> None:
+        """Wait until some worker processes, then end it as a power cut would."""
+        while (process := self._running.get(self._at_work())) is None:
+            wait_until(lambda: self._at_work() in self._running, "a worker has the duty")
+        process.kill()
+        process.wait()
+        del self._running[process.pid]
+        self._start()
+
+    def _at_work(self) -> int:
+        """Process id of the holder of the duty, 0 for nobody."""
+        found: Any = self._connection.execute(
+            "SELECT owner FROM duties WHERE name = 'processing'"
+        ).fetchone()
+        return int(found[0].split(":")[-2]) if found is not None and found[0] else 0
+
+    def wait_for_progress(self) -> None:
+        """Wait until the first in line is done.
+
+        What a dead worker held is worked first, one by one, so no event is held by three that are
+        killed in a row.
+        """
+        first: Any = self._connection.execute("SELECT min(sequence) FROM work").fetchone()
+        if first[0] is None:
+            return
+        finished = f"SELECT status >= {Status.PROCESSED:d} FROM events WHERE sequence = ?"  # noqa: S608
+        wait_until(
+            lambda: self._connection.execute(finished, (first[0],)).fetchone() == (1,),
+            "the first in line is processed",
+        )
+
+    def stop(self) -> list[int]:
+        """SIGTERM for all; their exit statuses."""
+        for process in self._running.values():
+            process.send_signal(signal.SIGTERM)
+        return [process.wait(STOP_SECONDS_MAX) for process in self._running.values()]
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        for pid, process in self._running.items():
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                process.wait()
+        self._connection.close()
