@@ -31,6 +31,7 @@ class Workers:
         self._connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
         self._connection.set_busy_timeout(5000)
         self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._spawned = 0
         self.log = database.with_name("workers.log")
         for _ in range(count):
             self._start()
@@ -45,6 +46,7 @@ class Workers:
                 stderr=log,
             )
         self._running[process.pid] = process
+        self._spawned += 1
 
     def kill_the_one_at_work(self) -> None:
         """Wait until some worker processes, then end it as a power cut would."""
@@ -78,7 +80,15 @@ class Workers:
         )
 
     def stop(self) -> list[int]:
-        """SIGTERM for all; their exit statuses."""
+        """SIGTERM for all; their exit statuses.
+
+        A process that is still being started knows of no orderly stop, so each is waited for. Those
+        that were killed had started, too: they had the duty.
+        """
+        wait_until(
+            lambda: self.log.read_bytes().count(b"worker.started") >= self._spawned,
+            "every worker has started",
+        )
         for process in self._running.values():
             process.send_signal(signal.SIGTERM)
         return [process.wait(STOP_SECONDS_MAX) for process in self._running.values()]
