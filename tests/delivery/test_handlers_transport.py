@@ -197,9 +197,11 @@ async def test_a_handler_past_its_deadline_blocks_nobody_else(
         outcome.cause for outcome in await asyncio.gather(*stuck) if isinstance(outcome, Failed)
     ]
     assert time.monotonic() - began < 10
-    # Two slots; once two calls are overdue, the others do not even start.
-    assert causes.count(FailureCause.DEADLINE_EXCEEDED) == 2
-    assert causes.count(FailureCause.HANDLER_STUCK) == 4
+    # Two slots; once two calls are overdue, the others do not even start. Between the ends of the
+    # first two, the slot of one may be given to a third: so many threads are allowed.
+    overdue = causes.count(FailureCause.DEADLINE_EXCEEDED)
+    assert SHORT.overdue_max <= overdue < SHORT.overdue_max + SHORT.calls_max
+    assert causes.count(FailureCause.HANDLER_STUCK) == len(stuck) - overdue
     release.set()
     await answers_again(transport)
     await transport.close()
