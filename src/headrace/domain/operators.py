@@ -13,7 +13,7 @@ TOKEN_CHARACTERS = len(PREFIX) + PUBLIC_ID_CHARACTERS + 1 + SECRET_CHARACTERS
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):
-    """A person who may change policies of every project."""
+    """A person who may sign in to the backoffice; owners may also use the operator API."""
 
     #: Public part of the token; changes with it.
     id: str
@@ -23,6 +23,8 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     created_us: int
     #: None: not revoked.
     revoked_us: int | None = None
+    #: Of the whole instance; others see the backoffice only, as members of projects.
+    is_owner: bool = True
 
     @property
     def actor(self) -> str:

@@ -38,7 +38,7 @@ class OperatorCache:
         matches = secret_matches(secret, _NOBODY_HASH if operator is None else operator.token_hash)
         if operator is None or not matches or operator.revoked_us is not None:
             return None
-        return operator
+        return operator if operator.is_owner else None
 
     async def refresh(self) -> None:
         """Read all operators again: they are few.

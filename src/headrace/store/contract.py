@@ -21,6 +21,7 @@ from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
 from headrace.store.contract_operators import OperatorStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
+from headrace.store.contract_sign_in import MemberStore, SignInStore
 from headrace.store.contract_trace import TraceStore
 
 #: Longest a read may hold its snapshot: a longer one would keep the log from being checkpointed.
@@ -343,6 +344,12 @@ class Store(Protocol):
 
     @property
     def operators(self) -> OperatorStore: ...
+
+    @property
+    def sign_in(self) -> SignInStore: ...
+
+    @property
+    def members(self) -> MemberStore: ...
 
     @property
     def retention(self) -> RetentionStore: ...

@@ -17,7 +17,7 @@ from headrace.store.sqlite.projects import bump_access_version, read_policies
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.writer import Writer
 
-_COLUMNS = "id, email, token_hash, created_us, revoked_us"
+_COLUMNS = "id, email, token_hash, created_us, revoked_us, is_owner"
 _LIST = f"SELECT {_COLUMNS} FROM operators ORDER BY email LIMIT {OPERATORS_MAX}"  # noqa: S608
 _AUDIT = (
     "SELECT id, at_us, actor, action, detail FROM audit "
@@ -43,7 +43,7 @@ class SqliteOperators:
             if there[1] or there[0] >= OPERATORS_MAX:
                 field = "email" if there[1] else "operators"
                 raise StoreConflictError(field)
-            sql = f"INSERT INTO operators ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
+            sql = f"INSERT INTO operators ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
             connection.execute(sql, values)
             detail = {"operator": operator.id, "email": operator.email}
             write_audit(connection, operator.created_us, actor, None, "operator.create", detail)
@@ -69,8 +69,8 @@ class SqliteOperators:
     async def list(self) -> Sequence[Operator]:
         def read(connection: apsw.Connection) -> Sequence[Operator]:
             return [
-                Operator(id=i, email=e, token_hash=h, created_us=c, revoked_us=r)
-                for i, e, h, c, r in connection.execute(_LIST)
+                Operator(id=i, email=e, token_hash=h, created_us=c, revoked_us=r, is_owner=bool(o))
+                for i, e, h, c, r, o in connection.execute(_LIST)
             ]
 
         return await self._readers.run(read)

@@ -27,6 +27,7 @@ from headrace.store.sqlite.deliveries import SqliteDeliveries
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.events import SqliteEvents
 from headrace.store.sqlite.lock import InstanceLock
+from headrace.store.sqlite.members import SqliteMembers
 from headrace.store.sqlite.migrate import migrate, schema_version
 from headrace.store.sqlite.operators import SqliteOperators
 from headrace.store.sqlite.processing import SqliteProcessing
@@ -35,6 +36,7 @@ from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rejections import SqliteRejections
 from headrace.store.sqlite.replays import SqliteReplays
 from headrace.store.sqlite.retention import SqliteRetention
+from headrace.store.sqlite.sign_in import SqliteSignIn
 from headrace.store.sqlite.subscribers import SqliteSubscribers
 from headrace.store.sqlite.trace import SqliteTrace
 from headrace.store.sqlite.writer import Writer, checkpoint_fully, database_paths
@@ -67,6 +69,8 @@ class SqliteStore:
         self.processing = SqliteProcessing(self._writer, self._readers, now_us, is_alive)
         self.contacts = SqliteContacts(self._writer, self._readers)
         self.operators = SqliteOperators(self._writer, self._readers)
+        self.sign_in = SqliteSignIn(self._writer, self._readers)
+        self.members = SqliteMembers(self._writer, self._readers)
         self.subscribers = SqliteSubscribers(self._writer, self._readers, now_us)
         self.deliveries = SqliteDeliveries(self._writer, self._readers, now_us, is_alive)
         self.dead_letters = SqliteDeadLetters(self._writer, self._readers)
