@@ -23,6 +23,7 @@ from headrace.domain.events import Status
 from headrace.store.contract import DutyLostError
 from headrace.store.contract_dead_letters import Closing
 from headrace.store.contract_processing import CRASHES_MAX, Claimed
+from headrace.store.contract_retention import DueEvent
 from tests.store.events import new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
@@ -308,7 +309,7 @@ class QueueMachine(RuleBasedStateMachine):
         store, now_us = self.session.store.retention, self.queue.clock()
         before_us = now_us - age_s * 1_000_000 + 1
         page = self.session.run(store.find_due(project_id, before_us, now_us, 0, 1000))
-        found = [sequence for sequence, _ in page.due]
+        found = [event.sequence for event in page.due]
         old = {
             e.sequence
             for e in self.events.values()
@@ -316,7 +317,9 @@ class QueueMachine(RuleBasedStateMachine):
         }
         assert set(found) == old
         # What was found some time ago may have come back to life since.
-        named = [e.sequence for e in self.events.values() if e.received_us < before_us]
+        named = [
+            DueEvent(0, e.sequence, 0) for e in self.events.values() if e.received_us < before_us
+        ]
         removed = self.session.run(store.remove_events(project_id, named))
         assert removed.events == len(old)
         for sequence in old:

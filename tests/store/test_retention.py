@@ -8,7 +8,7 @@ import pytest
 
 from headrace.domain.events import NewEvent, Status
 from headrace.domain.retention import DAY_US, HOUR_US
-from headrace.store.contract_retention import Removed, RetentionState
+from headrace.store.contract_retention import DueEvent, Removed, RetentionState
 from headrace.store.sqlite.retention import DELIVERIES_MAX
 from tests.store.events import START_US, new_event
 from tests.store.places import Place
@@ -36,15 +36,15 @@ def due(session: StoreSession, after: int = 0, project_id: int = 1) -> list[int]
         page = session.run(
             session.store.retention.find_due(project_id, CUTOFF_US, NOW_US, after, 2)
         )
-        found += [sequence for sequence, _ in page.due]
+        found += [event.sequence for event in page.due]
         after = page.position
         if page.end:
             return found
 
 
 def remove(session: StoreSession, *events: NewEvent, project_id: int = 1) -> Removed:
-    sequences = [event.sequence for event in events]
-    return session.run(session.store.retention.remove_events(project_id, sequences))
+    named = [DueEvent(event.lane, event.sequence, 0) for event in events]
+    return session.run(session.store.retention.remove_events(project_id, named))
 
 
 def test_finished_events_from_before_the_cutoff_are_due(session: StoreSession) -> None:
@@ -173,7 +173,7 @@ def test_looking_stops_at_the_first_event_that_is_not_due(session: StoreSession)
 def test_the_size_of_a_payload_is_told_in_bytes(session: StoreSession) -> None:
     event = finished_event(session, payload='{"a": "é"}')
     page = session.run(session.store.retention.find_due(1, CUTOFF_US, NOW_US, 0, LIMIT))
-    assert page.due == [(event.sequence, 11)]
+    assert page.due == [DueEvent(event.lane, event.sequence, 11)]
 
 
 @pytest.mark.parametrize("state", [0, 1, 2])

@@ -26,7 +26,7 @@ from headrace.domain.retention import (
 )
 from headrace.observability.events import LOOP_FAILED, RETENTION_CLOCK_DOUBTED, RETENTION_SWEPT
 from headrace.store.contract import ProjectStore, StoreError
-from headrace.store.contract_retention import Removed, RetentionState, RetentionStore
+from headrace.store.contract_retention import DueEvent, Removed, RetentionState, RetentionStore
 
 SWEEP_EVERY_SECONDS = 60.0
 #: A sweep that has more to do than this goes on in the next one, after the state is saved.
@@ -234,12 +234,12 @@ class Retention:
         while waiting:
             if self._options.monotonic_s() >= deadline:
                 return False
-            sequences = list(_slice_of(waiting, self._slice.rows))
+            events = list(_slice_of(waiting, self._slice.rows))
             started_s = self._options.monotonic_s()
-            removed = await self._store.remove_events(place.project_id, sequences)
-            report.add(removed, await self._rest(len(sequences), started_s, place.lag_us))
+            removed = await self._store.remove_events(place.project_id, events)
+            report.add(removed, await self._rest(len(events), started_s, place.lag_us))
             if removed.complete:
-                del waiting[: len(sequences)]
+                del waiting[: len(events)]
         place.position = self._positions[place.project_id] = page.position
         return page.end
 
@@ -294,11 +294,11 @@ class Retention:
         return True
 
 
-def _slice_of(due: Sequence[tuple[int, int]], rows_max: int) -> Iterator[int]:
+def _slice_of(due: Sequence[DueEvent], rows_max: int) -> Iterator[DueEvent]:
     """The first few, by rows and by payload, one at least."""
     payload_bytes = 0
-    for number, (sequence, size) in enumerate(due):
-        payload_bytes += size
+    for number, event in enumerate(due):
+        payload_bytes += event.payload_bytes
         if number and (number >= rows_max or payload_bytes > SLICE_PAYLOAD_BYTES):
             return
-        yield sequence
+        yield event

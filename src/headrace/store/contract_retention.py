@@ -10,11 +10,18 @@ import msgspec
 from headrace.domain.retention import GrowthSample
 
 
+class DueEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event that may go: where it lies, and the size of its payload in bytes."""
+
+    lane: int
+    sequence: int
+    payload_bytes: int
+
+
 class DuePage(msgspec.Struct, frozen=True):
     """Events of one project that were looked at, in order of receipt."""
 
-    #: Sequences that may go, and the size of each payload in bytes.
-    due: list[tuple[int, int]]
+    due: list[DueEvent]
     #: The last sequence looked at, where the next page begins.
     position: int
     #: When that event was received; None when none was looked at.
@@ -56,7 +63,8 @@ class Growth(msgspec.Struct, frozen=True):
 
     #: Oldest first, an hour apart at least.
     samples: Sequence[GrowthSample]
-    #: Room inside the store that removed rows have left; it is used before the store grows.
+    #: Room inside the store that removed rows have left; it is used before the store grows. 0 where
+    #: the store cannot tell.
     reusable_bytes: int
 
 
@@ -73,7 +81,7 @@ class RetentionStore(Protocol):
         """
         ...
 
-    async def remove_events(self, project_id: int, sequences: Sequence[int]) -> Removed:
+    async def remove_events(self, project_id: int, events: Sequence[DueEvent]) -> Removed:
         """Remove events, and with them all that is kept about them only.
 
         Looks again whether each is finished. An event with very many deliveries takes several

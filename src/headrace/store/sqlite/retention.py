@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.domain.events import Status
 from headrace.domain.retention import DAY_US, HOUR_US, GrowthSample
-from headrace.store.contract_retention import DuePage, Growth, Removed, RetentionState
+from headrace.store.contract_retention import DueEvent, DuePage, Growth, Removed, RetentionState
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.writer import Writer
 
@@ -40,7 +40,7 @@ _FINISHED = (
 )
 # The length of a payload stands in the head of its row; its pages are not read for that.
 FIND_EVENTS = (
-    "SELECT e.sequence, e.received_us, octet_length(e.payload), "  # noqa: S608
+    "SELECT e.lane, e.sequence, octet_length(e.payload), e.received_us, "  # noqa: S608
     f"CASE WHEN e.received_us < ?1 THEN {_FINISHED} ELSE 0 END "
     "FROM events e INDEXED BY events_project "
     "WHERE e.project_id = ?2 AND e.sequence > ?3 ORDER BY e.sequence LIMIT ?4"
@@ -88,7 +88,8 @@ class SqliteRetention:
 
         return await self._readers.run(read)
 
-    async def remove_events(self, project_id: int, sequences: Sequence[int]) -> Removed:
+    async def remove_events(self, project_id: int, events: Sequence[DueEvent]) -> Removed:
+        sequences = [event.sequence for event in events]
         return await self._writer.run(
             lambda connection: _remove_events(connection, project_id, sequences)
         )
@@ -147,16 +148,16 @@ class SqliteRetention:
 
 
 def _due_page(
-    rows: Sequence[tuple[int, int, int, int]], before_us: int, now_us: int, after: int, limit: int
+    rows: Sequence[tuple[int, int, int, int, int]], before_us: int, now_us: int, after: int, limit: int
 ) -> DuePage:
-    due: list[tuple[int, int]] = []
+    due: list[DueEvent] = []
     position, seen_us = after, None
-    for sequence, received_us, payload_bytes, finished in rows:
+    for lane, sequence, payload_bytes, received_us, finished in rows:
         if before_us <= received_us <= now_us + _AHEAD_US:
             return DuePage(due, position, seen_us, end=True)
         position, seen_us = sequence, received_us
         if finished:
-            due.append((sequence, payload_bytes))
+            due.append(DueEvent(lane, sequence, payload_bytes))
     return DuePage(due, position, seen_us, end=len(rows) < limit)
 
 
