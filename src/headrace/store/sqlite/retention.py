@@ -148,7 +148,11 @@ class SqliteRetention:
 
 
 def _due_page(
-    rows: Sequence[tuple[int, int, int, int, int]], before_us: int, now_us: int, after: int, limit: int
+    rows: Sequence[tuple[int, int, int, int, int]],
+    before_us: int,
+    now_us: int,
+    after: int,
+    limit: int,
 ) -> DuePage:
     due: list[DueEvent] = []
     position, seen_us = after, None
