@@ -10,16 +10,13 @@ import apsw
 from headrace.store.contract_dead_letters import (
     EXAMINED_MAX,
     GROUPED_MAX,
-    GROUPS_MAX,
     Closed,
     Closing,
-    DeadLetter,
     DeadLetterFilter,
     DeadLetterGroup,
-    DeadLetterKind,
     DeadLetterPage,
-    DeadLetterState,
 )
+from headrace.store.rows.dead_letters import Groups, dead_letter, wanted_values
 from headrace.store.sqlite.audit import write_audit
 from headrace.store.sqlite.dead_letter_moves import DeadRow, discard_row, find_row, replay_row
 from headrace.store.sqlite.readers import Readers
@@ -55,7 +52,7 @@ class SqliteDeadLetters:
         )
 
     async def groups(self, project_id: int, wanted: DeadLetterFilter) -> Sequence[DeadLetterGroup]:
-        found: dict[tuple[Any, ...], DeadLetterGroup] = {}
+        found = Groups()
         below: int | None = _NUMBER_MAX
         for _ in range(GROUPED_MAX // EXAMINED_MAX):
             if below is None:
@@ -66,8 +63,8 @@ class SqliteDeadLetters:
                 lambda connection, start=start: _grouped(connection, project_id, wanted, start)  # type: ignore[misc]
             )
             for row in rows:
-                _add_group(found, row)
-        return sorted(found.values(), key=lambda group: (-group.count, -group.last_us))
+                found.add(row)
+        return found.result()
 
     async def count(self, project_id: int, wanted: DeadLetterFilter) -> tuple[int, int]:
         total, last = 0, 0
@@ -117,20 +114,14 @@ class SqliteDeadLetters:
                 return Closed(Closing.NOT_FOUND, None)
             closing = close(connection, row)
             shown = connection.execute(_GET, (row.number,)).fetchone()
-            return Closed(closing, None if shown is None else _dead_letter(shown))
+            return Closed(closing, None if shown is None else dead_letter(shown))
 
         return await self._writer.run(work)
 
 
 def conditions(wanted: DeadLetterFilter, prefix: str = "") -> tuple[str, dict[str, Any]]:
     """SQL for a filter, to follow an AND; and its values."""
-    values = {
-        "event": wanted.event,
-        "subscriber_id": wanted.subscriber_id,
-        "cause": wanted.cause,
-        "kind": None if wanted.kind is None else wanted.kind.value,
-    }
-    given = {name: value for name, value in values.items() if value is not None}
+    given = wanted_values(wanted)
     return " AND ".join(f"{prefix}{name} = :{name}" for name in given) or "TRUE", given
 
 
@@ -146,7 +137,7 @@ def _page(
         f"AND d.number >= :floor AND {test} ORDER BY d.number DESC LIMIT :limit"
     )
     rows: list[Any] = connection.execute(sql, values).fetchall()
-    found = [_dead_letter(row) for row in rows[:limit]]
+    found = [dead_letter(row) for row in rows[:limit]]
     return DeadLetterPage(found, found[-1].number if len(rows) > limit else floor)
 
 
@@ -188,39 +179,3 @@ def _grouped(
         values,
     ).fetchall()
     return rows, floor
-
-
-def _add_group(found: dict[tuple[Any, ...], DeadLetterGroup], row: Sequence[Any]) -> None:
-    key = tuple(row[:4])
-    before = found.get(key)
-    if before is None and len(found) >= GROUPS_MAX:
-        return
-    kind, subscriber_id, cause, event, count, first_us, last_us = row
-    found[key] = DeadLetterGroup(
-        kind=DeadLetterKind(kind),
-        subscriber_id=subscriber_id,
-        cause=cause,
-        event=event,
-        count=count + (before.count if before else 0),
-        first_us=min(first_us, before.first_us) if before else first_us,
-        last_us=max(last_us, before.last_us) if before else last_us,
-    )
-
-
-def _dead_letter(row: Sequence[Any]) -> DeadLetter:
-    number, dead_letter_id, event_id, event, kind, subscriber_id, cause, error, *rest = row
-    attempts, first_failed_us, dead_lettered_us, state = rest
-    return DeadLetter(
-        number=number,
-        id=dead_letter_id,
-        event_id=event_id,
-        event=event,
-        kind=DeadLetterKind(kind),
-        subscriber_id=subscriber_id,
-        cause=cause,
-        error=error,
-        attempts=attempts,
-        first_failed_us=first_failed_us,
-        dead_lettered_us=dead_lettered_us,
-        state=DeadLetterState(state),
-    )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import apsw
-import msgspec
 
 from headrace.domain.events import StoredEvent
 from headrace.store.contract_delivery import (
@@ -19,7 +18,6 @@ from headrace.store.contract_delivery import (
     Want,
 )
 from headrace.store.sqlite import delivery_claims, delivery_outcomes
-from headrace.store.sqlite.delivery_claims import ClaimedRow
 from headrace.store.sqlite.delivery_lists import deliveries_of_event, deliveries_of_subscriber
 from headrace.store.sqlite.events import COLUMNS, stored_event
 from headrace.store.sqlite.readers import Readers
@@ -83,7 +81,8 @@ class SqliteDeliveries:
         orphans = [row.number for row in claimed if row.sequence not in events]
         if orphans:
             await self._writer.run(lambda connection: _drop(connection, orphans))
-        return [_claimed(row, events[row.sequence]) for row in claimed if row.sequence in events]
+        found = (row for row in claimed if row.sequence in events)
+        return [row.with_event(events[row.sequence]) for row in found]
 
     async def record(
         self, owner: str, records: Sequence[AttemptRecord], breakers: Sequence[BreakerChange] = ()
@@ -173,12 +172,6 @@ def _drop(connection: apsw.Connection, numbers: Sequence[int]) -> None:
     for number in numbers:
         connection.execute("DELETE FROM delivery_attempts WHERE delivery_number = ?", (number,))
         connection.execute("DELETE FROM deliveries WHERE number = ?", (number,))
-
-
-def _claimed(row: ClaimedRow, event: StoredEvent) -> ClaimedDelivery:
-    fields = msgspec.structs.asdict(row)
-    del fields["sequence"]
-    return ClaimedDelivery(**fields, event=event)
 
 
 def _disable_if_gone(connection: apsw.Connection, record: AttemptRecord, now_us: int) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import apsw
-import msgspec
 
 from headrace.delivery.contract import HandlerTarget, WebhookTarget
 from headrace.store.contract_delivery import (
@@ -18,7 +17,8 @@ from headrace.store.contract_delivery import (
     Want,
 )
 from headrace.store.contract_processing import LEASE_US
-from headrace.store.sqlite.subscriber_rows import valid_secrets
+from headrace.store.rows.deliveries import ClaimedRow
+from headrace.store.rows.subscribers import target_of
 
 # Hops from line to line over the index, a seek or two each, however many deliveries a line holds.
 # (As one comparison of pairs it would walk through the line: the planner uses the first column.)
@@ -84,22 +84,6 @@ _GIVE_BACK = (
 _GIVE_BACK_ONE = _GIVE_BACK.format(which="number = :number AND claims = :claim")
 _GIVE_BACK_ALL = _GIVE_BACK.format(which="lease_until_us > 0")
 
-Target = WebhookTarget | HandlerTarget
-
-
-class ClaimedRow(msgspec.Struct, frozen=True):
-    """A claimed delivery before its event is read."""
-
-    number: int
-    id: str
-    project_id: int
-    subscriber_id: str
-    attempt: int
-    claim: int
-    crashes: int
-    sequence: int
-    target: Target
-
 
 def read_lines(
     connection: apsw.Connection,
@@ -148,23 +132,21 @@ def claim(
     return claimed
 
 
-def _claimed_row(row: Sequence[Any], target: Target) -> ClaimedRow:
+def _claimed_row(row: Sequence[Any], target: WebhookTarget | HandlerTarget) -> ClaimedRow:
     number, delivery_id, project_id, subscriber_id, attempt, claims, crashes, sequence = row
     return ClaimedRow(
         number, delivery_id, project_id, subscriber_id, attempt, claims, crashes, sequence, target
     )
 
 
-def _target(connection: apsw.Connection, want: Want, now_us: int) -> Target | None:
+def _target(
+    connection: apsw.Connection, want: Want, now_us: int
+) -> WebhookTarget | HandlerTarget | None:
     """Whom to deliver to; None when the subscriber has changed since its line was read."""
     row: Any = connection.execute(_SUBSCRIBER, (want.subscriber_id, want.breaker.before)).fetchone()
     if row is None:
         return None
-    kind, target, secret, previous, previous_until_us = row
-    if kind == SubscriberKind.HANDLER:
-        return HandlerTarget(name=target)
-    secrets = valid_secrets(secret, previous, previous_until_us, now_us)
-    return WebhookTarget(url=target, secrets=secrets)
+    return target_of(row, now_us)
 
 
 def set_breaker(connection: apsw.Connection, change: BreakerChange) -> bool:

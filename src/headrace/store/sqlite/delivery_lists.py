@@ -11,11 +11,9 @@ from headrace.store.contract_delivery import (
     ATTEMPTS_KEPT,
     Attempt,
     DeliveryRecord,
-    DeliveryState,
 )
+from headrace.store.rows.deliveries import OF_EVENT_MAX, attempt_of, delivery_record
 
-#: Deliveries of one event that its trace shows; one for each subscriber that wanted it.
-_OF_EVENT_MAX = 500
 _AFTER_ALL = 2**62
 
 _SELECT = (
@@ -28,7 +26,7 @@ _OF_SUBSCRIBER = (
     "ORDER BY d.number DESC LIMIT ?"
 )
 _OF_EVENT = (
-    f"{_SELECT} WHERE d.sequence = ? AND d.project_id = ? ORDER BY d.number LIMIT {_OF_EVENT_MAX}"
+    f"{_SELECT} WHERE d.sequence = ? AND d.project_id = ? ORDER BY d.number LIMIT {OF_EVENT_MAX}"
 )
 _ATTEMPTS = (
     "SELECT number, at_us, duration_us, cause, error, http_status, excerpt FROM delivery_attempts "  # noqa: S608
@@ -57,29 +55,9 @@ def deliveries_of_event(
 
 
 def _records(connection: apsw.Connection, rows: Sequence[Any]) -> list[DeliveryRecord]:
-    return [_record(connection, row) for row in rows]
-
-
-def _record(connection: apsw.Connection, row: Sequence[Any]) -> DeliveryRecord:
-    number, delivery_id, subscriber_id, event_id, event, state, attempt, *rest = row
-    due_us, created_us, finished_us, last_error = rest
-    return DeliveryRecord(
-        number=number,
-        id=delivery_id,
-        subscriber_id=subscriber_id,
-        event_id=event_id,
-        event=event,
-        state=DeliveryState(state),
-        attempt=attempt,
-        due_us=due_us,
-        created_us=created_us,
-        finished_us=finished_us,
-        last_error=last_error,
-        attempts=_attempts(connection, number),
-    )
+    return [delivery_record(row, _attempts(connection, row[0])) for row in rows]
 
 
 def _attempts(connection: apsw.Connection, number: int) -> list[Attempt]:
     rows: list[Any] = connection.execute(_ATTEMPTS, (number,)).fetchall()
-    names = ("number", "at_us", "duration_us", "cause", "error", "http_status", "excerpt")
-    return [Attempt(**dict(zip(names, row, strict=True))) for row in reversed(rows)]
+    return [attempt_of(row) for row in reversed(rows)]

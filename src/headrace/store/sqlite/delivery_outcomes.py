@@ -13,10 +13,8 @@ from headrace.store.contract_delivery import (
     ATTEMPTS_KEPT,
     DISABLED_WAIT_US,
     AttemptRecord,
-    DeliveryState,
-    StoreCause,
 )
-from headrace.store.contract_processing import CRASHES_MAX
+from headrace.store.rows.deliveries import Ending, after_attempt, after_crash, after_waiting
 
 _FINISH = (
     "UPDATE deliveries SET state = ?, due_us = coalesce(?, due_us), finished_us = ?, "
@@ -79,11 +77,6 @@ _SHED = (
     "WHERE number = ? AND state IN (0, 2)"
 )
 
-_SHED_ERRORS = {
-    StoreCause.SUBSCRIBER_DELETED: "the subscriber was deleted",
-    StoreCause.SUBSCRIBER_DISABLED: "the subscriber has been disabled for too long",
-}
-
 
 class Lost(msgspec.Struct, frozen=True):
     """A claim that its owner will not finish."""
@@ -98,23 +91,16 @@ class Lost(msgspec.Struct, frozen=True):
 
 def finish(connection: apsw.Connection, owner: str, record: AttemptRecord, now_us: int) -> bool:
     """Record an attempt and what follows; False when the claim is not ours any more."""
-    claimed, failure = record.claimed, record.failure
-    state, due_us = DeliveryState.DELIVERED, None
-    if failure is not None:
-        retries = failure.retry_in_us is not None
-        state = DeliveryState.RETRYING if retries else DeliveryState.DEAD_LETTERED
-        due_us = now_us + failure.retry_in_us if failure.retry_in_us is not None else None
-    finished_us = now_us if due_us is None else None
-    error = failure.error if failure is not None else None
-    connection.execute(
-        _FINISH,
-        (state.value, due_us, finished_us, error, claimed.number, owner, claimed.claim),
-    )
+    claimed = record.claimed
+    ending = after_attempt(record, now_us)
+    fence = (claimed.number, owner, claimed.claim)
+    values = (ending.state.value, ending.due_us, ending.finished_us, ending.error, *fence)
+    connection.execute(_FINISH, values)
     if connection.changes() != 1:
         return False
     _add_attempt(connection, record)
-    if failure is not None and state is DeliveryState.DEAD_LETTERED:
-        _add_dead_letter(connection, claimed.number, failure.cause, failure.error, now_us)
+    if ending.dead:
+        _add_dead_letter(connection, claimed.number, ending, now_us)
     return True
 
 
@@ -141,11 +127,9 @@ def _forget(connection: apsw.Connection, number: int, claim: int) -> None:
         connection.execute(_FORGET_ATTEMPTS, (number, claim - ATTEMPTS_KEPT))
 
 
-def _add_dead_letter(
-    connection: apsw.Connection, number: int, cause: str, error: str, now_us: int
-) -> None:
-    values = {"id": uuid_text(new_uuid()), "number": number, "cause": cause}
-    connection.execute(_ADD_DEAD_LETTER, values | {"error": error, "now_us": now_us})
+def _add_dead_letter(connection: apsw.Connection, number: int, ending: Ending, now_us: int) -> None:
+    values = {"id": uuid_text(new_uuid()), "number": number, "cause": ending.cause}
+    connection.execute(_ADD_DEAD_LETTER, values | {"error": ending.error, "now_us": now_us})
 
 
 def find_lost(
@@ -181,24 +165,17 @@ def take_back(
 
 
 def _take_back(connection: apsw.Connection, lost: Lost, attempts_max: int, now_us: int) -> bool:
-    crashes = lost.crashes + 1
-    poison = crashes >= CRASHES_MAX
-    dead = poison or lost.attempt >= attempts_max
-    cause = StoreCause.POISON if poison else StoreCause.WORKER_LOST
-    error = "the worker went away during the attempt"
-    if poison:
-        error = f"{error}; that happened {crashes} times"
-    state = DeliveryState.DEAD_LETTERED if dead else DeliveryState.RETRYING
-    finished_us = now_us if dead else None
+    ending = after_crash(lost.crashes, lost.attempt, attempts_max, now_us)
     fence = (lost.number, lost.claim, lost.lease_until_us)
-    connection.execute(_TAKE_BACK, (state.value, now_us, finished_us, error, *fence))
+    values = (ending.state.value, ending.due_us, ending.finished_us, ending.error, *fence)
+    connection.execute(_TAKE_BACK, values)
     if connection.changes() != 1:
         return False
-    values = (lost.number, lost.claim, now_us, 0, cause.value, error, None, None)
-    connection.execute(_ADD_ATTEMPT, values)
+    attempt = (lost.number, lost.claim, now_us, 0, ending.cause, ending.error, None, None)
+    connection.execute(_ADD_ATTEMPT, attempt)
     _forget(connection, lost.number, lost.claim)
-    if dead:
-        _add_dead_letter(connection, lost.number, cause.value, error, now_us)
+    if ending.dead:
+        _add_dead_letter(connection, lost.number, ending, now_us)
     return True
 
 
@@ -212,11 +189,11 @@ def shed(connection: apsw.Connection, limit: int, now_us: int) -> int:
     """See `DeliveryStore.shed`."""
     shed_rows = 0
     for subscriber_id, deleted in find_unwanted(connection, now_us):
-        cause = StoreCause.SUBSCRIBER_DELETED if deleted else StoreCause.SUBSCRIBER_DISABLED
+        ending = after_waiting(now_us, deleted=deleted)
         left = limit - shed_rows
         rows: list[Any] = connection.execute(_WAITING_FOR, (subscriber_id, left)).fetchall()
         for (number,) in rows:
-            connection.execute(_SHED, (now_us, _SHED_ERRORS[cause], number))
-            _add_dead_letter(connection, number, cause.value, _SHED_ERRORS[cause], now_us)
+            connection.execute(_SHED, (now_us, ending.error, number))
+            _add_dead_letter(connection, number, ending, now_us)
         shed_rows += len(rows)
     return shed_rows

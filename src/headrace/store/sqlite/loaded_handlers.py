@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import apsw
-import msgspec
 
 from headrace.store.contract_delivery import HANDLER_UNSEEN_US, NOT_LOADED, LoadedHandler
+from headrace.store.rows.handlers import ACTOR, audit_detail, handler_id
+from headrace.store.rows.subscribers import patterns_text
 from headrace.store.sqlite.subscriber_rows import disable, note_change
-
-#: Names of handlers become ids in this namespace, the same in every process and release.
-_NAMESPACE = uuid.UUID("5f0a4c1e-6d0b-5c83-9a57-0d9b1f7a2c44")
-_ACTOR = "worker"
 
 _FIND = "SELECT events, enabled, disabled_reason FROM subscribers WHERE id = ?"
 _INSERT = (
@@ -33,11 +29,6 @@ _UNSEEN = (
 )
 
 
-def handler_id(name: str) -> str:
-    """Id of the subscriber that a handler is."""
-    return str(uuid.uuid5(_NAMESPACE, name))
-
-
 def announce(
     connection: apsw.Connection,
     handlers: Sequence[LoadedHandler],
@@ -54,18 +45,18 @@ def announce(
 
 def _upsert(connection: apsw.Connection, handler: LoadedHandler, now_us: int) -> None:
     subscriber_id = handler_id(handler.name)
-    events = msgspec.json.encode(handler.events).decode()
+    events = patterns_text(handler.events)
     found: Any = connection.execute(_FIND, (subscriber_id,)).fetchone()
-    detail = {"subscriber": subscriber_id, "handler": handler.name, "events": handler.events}
+    detail = audit_detail(handler)
     if found is None:
         connection.execute(_INSERT, (subscriber_id, handler.name, events, now_us))
-        note_change(connection, now_us, _ACTOR, 0, "handler.create", detail)
+        note_change(connection, now_us, ACTOR, 0, "handler.create", detail)
         return
     connection.execute(_SEEN, (now_us, subscriber_id))
     held, enabled, reason = found
     if held != events or (not enabled and reason == NOT_LOADED):
         connection.execute(_UPDATE, (events, now_us, subscriber_id))
-        note_change(connection, now_us, _ACTOR, 0, "handler.update", detail)
+        note_change(connection, now_us, ACTOR, 0, "handler.update", detail)
 
 
 def _disable_unseen(connection: apsw.Connection, now_us: int) -> None:
@@ -77,5 +68,5 @@ def _disable_unseen(connection: apsw.Connection, now_us: int) -> None:
             NOT_LOADED,
             now_us,
             unchanged_since_us=now_us,
-            actor=_ACTOR,
+            actor=ACTOR,
         )

@@ -18,6 +18,8 @@ from headrace.store.contract_dead_letters import (
     ReplayStatus,
     TooManyReplaysError,
 )
+from headrace.store.rows.dead_letters import REPLAY_COLUMNS
+from headrace.store.rows.dead_letters import replay as replay_of_row
 from headrace.store.sqlite.audit import write_audit
 from headrace.store.sqlite.dead_letter_moves import DeadRow, replay_row
 from headrace.store.sqlite.dead_letters import conditions
@@ -27,10 +29,7 @@ from headrace.store.sqlite.writer import Writer
 #: Dead letters that one slice looks at, whether they match or not: it holds the write lock.
 _SLICE_EXAMINED_MAX = 1000
 _NUMBER_MAX = 2**62
-_COLUMNS = (
-    "number, id, project_id, filter, per_second, total, done, status, actor, created_us, updated_us"
-)
-_SELECT = f"SELECT {_COLUMNS} FROM replays "  # noqa: S608
+_SELECT = f"SELECT {REPLAY_COLUMNS} FROM replays "  # noqa: S608
 _INSERT = (
     "INSERT INTO replays (id, project_id, filter, per_second, last_number, total, status, actor, "
     "created_us, updated_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -91,7 +90,7 @@ class SqliteReplays:
         sql = f"{_SELECT} WHERE project_id = ? AND number < ? ORDER BY number DESC LIMIT ?"
         values = (project_id, _NUMBER_MAX if before is None else before, limit)
         return await self._readers.run(
-            lambda connection: [_replay(row) for row in connection.execute(sql, values)]
+            lambda connection: [replay_of_row(row) for row in connection.execute(sql, values)]
         )
 
     async def stop(
@@ -111,7 +110,7 @@ class SqliteReplays:
     async def running(self, limit: int) -> Sequence[Replay]:
         sql = f"{_SELECT} WHERE status = 'running' ORDER BY number LIMIT ?"
         return await self._readers.run(
-            lambda connection: [_replay(row) for row in connection.execute(sql, (limit,))]
+            lambda connection: [replay_of_row(row) for row in connection.execute(sql, (limit,))]
         )
 
     async def advance(self, replay_id: str, limit: int, now_us: int) -> tuple[int, bool]:
@@ -171,22 +170,4 @@ def _get(connection: apsw.Connection, project_id: int, replay_id: str) -> Replay
     row = connection.execute(
         f"{_SELECT} WHERE id = ? AND project_id = ?", (replay_id, project_id)
     ).fetchone()
-    return None if row is None else _replay(row)
-
-
-def _replay(row: Sequence[Any]) -> Replay:
-    number, replay_id, project_id, wanted, per_second, total, done, status, *rest = row
-    actor, created_us, updated_us = rest
-    return Replay(
-        number=number,
-        id=replay_id,
-        project_id=project_id,
-        wanted=msgspec.json.decode(wanted, type=DeadLetterFilter),
-        per_second=per_second,
-        total=total,
-        done=done,
-        status=ReplayStatus(status),
-        actor=actor,
-        created_us=created_us,
-        updated_us=updated_us,
-    )
+    return None if row is None else replay_of_row(row)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import apsw
-import msgspec
 
-from headrace.store.contract_delivery import Subscriber, SubscriberKind
+from headrace.store.contract_delivery import Subscriber
+from headrace.store.rows.subscribers import COLUMNS, subscriber
 from headrace.store.sqlite.audit import write_audit
 
-COLUMNS = (
-    "id, project_id, kind, target, events, description, enabled, disabled_reason, secret, "
-    "previous_secret, previous_until_us, breaker, created_us, updated_us"
-)
-_NAMES = tuple(name.strip() for name in COLUMNS.split(","))
 _GET = f"SELECT {COLUMNS} FROM subscribers WHERE id = ? AND project_id = ? AND kind = 'webhook'"  # noqa: S608
 #: No change of a subscriber goes without it: by it workers know that their rules are old.
 _BUMP = (
@@ -26,33 +20,6 @@ _DISABLE = (
     "UPDATE subscribers SET enabled = 0, disabled_reason = ?, disabled_us = ?, updated_us = ? "
     "WHERE id = ? AND enabled = 1 AND updated_us <= ? RETURNING project_id"
 )
-
-
-def subscriber(row: Sequence[Any], now_us: int) -> Subscriber:
-    """A subscriber from its columns."""
-    values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
-    secret, previous = values.pop("secret"), values.pop("previous_secret")
-    secrets = valid_secrets(secret, previous, values["previous_until_us"], now_us)
-    return Subscriber(
-        **values
-        | {
-            "kind": SubscriberKind(values["kind"]),
-            "events": tuple(msgspec.json.decode(values["events"])),
-            "enabled": bool(values["enabled"]),
-            "secrets": secrets,
-            "previous_until_us": values["previous_until_us"] if len(secrets) > 1 else None,
-        }
-    )
-
-
-def valid_secrets(
-    secret: str | None, previous: str | None, previous_until_us: int | None, now_us: int
-) -> tuple[str, ...]:
-    """Secrets that sign now, the newest first."""
-    secrets = (secret,) if secret is not None else ()
-    if previous is not None and now_us < (previous_until_us or 0):
-        return (*secrets, previous)
-    return secrets
 
 
 def find_webhook(

@@ -10,7 +10,6 @@ import msgspec
 
 from headrace.store.contract_delivery import (
     ROTATION_OVERLAP_US,
-    SWITCHED_OFF,
     WEBHOOKS_MAX,
     LoadedHandler,
     NewWebhook,
@@ -18,9 +17,16 @@ from headrace.store.contract_delivery import (
     TooManyWebhooksError,
     WebhookChange,
 )
+from headrace.store.rows.subscribers import (
+    COLUMNS,
+    changed_values,
+    changes_of,
+    new_values,
+    subscriber,
+)
 from headrace.store.sqlite.loaded_handlers import announce
 from headrace.store.sqlite.readers import Readers
-from headrace.store.sqlite.subscriber_rows import COLUMNS, find_webhook, note_change, subscriber
+from headrace.store.sqlite.subscriber_rows import find_webhook, note_change
 from headrace.store.sqlite.writer import Writer
 
 _LIST = (
@@ -63,7 +69,7 @@ class SqliteSubscribers:
             ).fetchone()
             if row[0] >= WEBHOOKS_MAX:
                 raise TooManyWebhooksError
-            _insert(connection, webhook, now_us, created_us=max(now_us, row[1] + 1))
+            connection.execute(_INSERT, new_values(webhook, now_us, max(now_us, row[1] + 1)))
             detail = {"subscriber": webhook.id, "url": webhook.url, "events": webhook.events}
             project_id = webhook.project_id
             note_change(connection, now_us, actor, project_id, "webhook.create", detail)
@@ -97,7 +103,7 @@ class SqliteSubscribers:
             before = find_webhook(connection, project_id, subscriber_id, now_us)
             if before is None:
                 return None
-            changes = _changes(before, change)
+            changes = changes_of(before, change)
             # Enabling one that is enabled already still closes its breaker.
             if changes or (change.enabled and before.breaker is not None):
                 _update(connection, before, change, now_us)
@@ -163,67 +169,11 @@ def _required(
     return found
 
 
-def _insert(connection: apsw.Connection, webhook: NewWebhook, now_us: int, created_us: int) -> None:
-    off = not webhook.enabled
-    connection.execute(
-        _INSERT,
-        (
-            webhook.id,
-            webhook.project_id,
-            webhook.url,
-            _json(webhook.events),
-            webhook.description,
-            webhook.enabled,
-            SWITCHED_OFF if off else None,
-            now_us if off else None,
-            webhook.secret,
-            created_us,
-            now_us,
-        ),
-    )
-
-
-def _changes(before: Subscriber, change: WebhookChange) -> dict[str, dict[str, Any]]:
-    """Field -> from and to, of the fields that really change."""
-    held = {
-        "url": before.target,
-        "events": before.events,
-        "description": before.description,
-        "enabled": before.enabled,
-    }
-    wanted = {name: getattr(change, name) for name in held}
-    return {
-        name: {"from": value, "to": wanted[name]}
-        for name, value in held.items()
-        if wanted[name] is not None and wanted[name] != value
-    }
-
-
 def _update(
     connection: apsw.Connection, before: Subscriber, change: WebhookChange, now_us: int
 ) -> None:
-    enabled = before.enabled if change.enabled is None else change.enabled
-    switched_off = before.enabled and not enabled
     row: Any = connection.execute(
         "SELECT disabled_us FROM subscribers WHERE id = ?", (before.id,)
     ).fetchone()
-    reason = SWITCHED_OFF if switched_off else before.disabled_reason
-    connection.execute(
-        _UPDATE,
-        (
-            before.target if change.url is None else change.url,
-            _json(before.events if change.events is None else change.events),
-            before.description if change.description is None else change.description,
-            enabled,
-            None if enabled else reason,
-            None if enabled else (now_us if switched_off else row[0]),
-            # What was learned about one URL says nothing about another.
-            bool(change.enabled) or change.url is not None,
-            now_us,
-            before.id,
-        ),
-    )
-
-
-def _json(events: Sequence[str]) -> str:
-    return msgspec.json.encode(events).decode()
+    values = changed_values(before, change, row[0], now_us)
+    connection.execute(_UPDATE, (*msgspec.structs.astuple(values), now_us, before.id))

@@ -1,0 +1,1 @@
+"""What both stores make of their rows, and decide about them, alike."""

@@ -1,0 +1,122 @@
+"""What follows from an attempt and from a crash, and deliveries from their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.delivery.contract import HandlerTarget, WebhookTarget
+from headrace.domain.events import StoredEvent
+from headrace.store.contract_delivery import (
+    Attempt,
+    AttemptRecord,
+    ClaimedDelivery,
+    DeliveryRecord,
+    DeliveryState,
+    StoreCause,
+)
+from headrace.store.contract_processing import CRASHES_MAX
+
+#: Deliveries of one event that its trace shows; one for each subscriber that wanted it.
+OF_EVENT_MAX = 500
+
+_ATTEMPT_NAMES = ("number", "at_us", "duration_us", "cause", "error", "http_status", "excerpt")
+
+
+class ClaimedRow(msgspec.Struct, frozen=True):
+    """A claimed delivery before its event is read."""
+
+    number: int
+    id: str
+    project_id: int
+    subscriber_id: str
+    attempt: int
+    claim: int
+    crashes: int
+    sequence: int
+    target: WebhookTarget | HandlerTarget
+
+    def with_event(self, event: StoredEvent) -> ClaimedDelivery:
+        """The whole of it."""
+        fields = msgspec.structs.asdict(self)
+        del fields["sequence"]
+        return ClaimedDelivery(**fields, event=event)
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """What a delivery becomes when its claim ends."""
+
+    state: DeliveryState
+    #: None: as before.
+    due_us: int | None
+    finished_us: int | None
+    cause: str | None
+    error: str | None
+
+    @property
+    def dead(self) -> bool:
+        """Whether a dead letter is left."""
+        return self.state is DeliveryState.DEAD_LETTERED
+
+
+def after_attempt(record: AttemptRecord, now_us: int) -> Ending:
+    """Delivered, another try, or the end."""
+    failure = record.failure
+    if failure is None:
+        return Ending(DeliveryState.DELIVERED, None, now_us, None, None)
+    if failure.retry_in_us is None:
+        state = DeliveryState.DEAD_LETTERED
+        return Ending(state, None, now_us, failure.cause, failure.error)
+    due_us = now_us + failure.retry_in_us
+    return Ending(DeliveryState.RETRYING, due_us, None, failure.cause, failure.error)
+
+
+def after_crash(crashes: int, attempt: int, attempts_max: int, now_us: int) -> Ending:
+    """Another try, or the end: of a claim whose worker went away after `crashes` others did."""
+    poison = crashes + 1 >= CRASHES_MAX
+    dead = poison or attempt >= attempts_max
+    cause = StoreCause.POISON if poison else StoreCause.WORKER_LOST
+    error = "the worker went away during the attempt"
+    if poison:
+        error = f"{error}; that happened {crashes + 1} times"
+    state = DeliveryState.DEAD_LETTERED if dead else DeliveryState.RETRYING
+    return Ending(state, now_us, now_us if dead else None, cause.value, error)
+
+
+def after_waiting(now_us: int, *, deleted: bool) -> Ending:
+    """The end of what waited in vain, for a subscriber that was deleted or disabled for long."""
+    cause, error = StoreCause.SUBSCRIBER_DISABLED, "the subscriber has been disabled for too long"
+    if deleted:
+        cause, error = StoreCause.SUBSCRIBER_DELETED, "the subscriber was deleted"
+    return Ending(DeliveryState.DEAD_LETTERED, None, now_us, cause.value, error)
+
+
+def delivery_record(row: Sequence[Any], attempts: Sequence[Attempt]) -> DeliveryRecord:
+    """A delivery with its history.
+
+    Columns: number, id, subscriber_id, id and name of the event, state, attempt, due_us,
+    created_us, finished_us, last_error.
+    """
+    number, delivery_id, subscriber_id, event_id, event, state, attempt, *rest = row
+    due_us, created_us, finished_us, last_error = rest
+    return DeliveryRecord(
+        number=number,
+        id=delivery_id,
+        subscriber_id=subscriber_id,
+        event_id=event_id,
+        event=event,
+        state=DeliveryState(state),
+        attempt=attempt,
+        due_us=due_us,
+        created_us=created_us,
+        finished_us=finished_us,
+        last_error=last_error,
+        attempts=attempts,
+    )
+
+
+def attempt_of(row: Sequence[Any]) -> Attempt:
+    """An attempt from its columns, in the order of the contract's fields."""
+    return Attempt(**dict(zip(_ATTEMPT_NAMES, row, strict=True)))
