@@ -52,6 +52,20 @@ class Members:
             self.add(field, str(error))
             return None
 
+    def flag(self, field: str) -> bool | None:
+        """A member that must be true or false; None when absent, null or wrong."""
+        value = self.members.get(field)
+        if value is None or isinstance(value, bool):
+            return value
+        self.add(field, f"must be true or false, got {kind_of(value)}")
+        return None
+
+    def require(self, *fields: str) -> None:
+        """Note each of the members that is absent or null."""
+        for field in fields:
+            if self.members.get(field) is None:
+                self.add(field, "is required")
+
     def raise_if_any(self) -> None:
         """Raise 422 with everything that was noted."""
         if self._problems:

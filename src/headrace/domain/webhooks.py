@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Any
 
 import msgspec
 
 from headrace.domain.event_problems import read_object
+from headrace.domain.labels import check_description
 from headrace.domain.members import Members, kind_of, text_problem
 from headrace.domain.subscriptions import check_patterns
 
-DESCRIPTION_CHARACTERS_MAX = 500
 MEMBERS = ("url", "events", "description", "enabled")
 
 
@@ -38,14 +37,13 @@ def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, Membe
         ApiError: 400 for what is no JSON object.
     """
     check = Members(read_object(body), MEMBERS, "a webhook")
-    for name in ("url", "events"):
-        if required and check.members.get(name) is None:
-            check.add(name, "is required")
+    if required:
+        check.require("url", "events")
     fields = WebhookFields(
         url=check.text("url", str),
         events=_events(check),
-        description=check.text("description", _description),
-        enabled=_enabled(check),
+        description=check.text("description", check_description),
+        enabled=check.flag("enabled"),
     )
     return fields, check
 
@@ -77,21 +75,3 @@ def _events(check: Members) -> tuple[str, ...] | None:
     for one in found:
         check.add(one.field, one.message)
     return patterns
-
-
-def _enabled(check: Members) -> bool | None:
-    value: Any = check.members.get("enabled")
-    if value is None or isinstance(value, bool):
-        return value
-    check.add("enabled", f"must be true or false, got {kind_of(value)}")
-    return None
-
-
-def _description(text: str) -> str:
-    if len(text) > DESCRIPTION_CHARACTERS_MAX:
-        message = f"must be at most {DESCRIPTION_CHARACTERS_MAX} characters"
-        raise ValueError(message)
-    if any(unicodedata.category(character) == "Cc" for character in text if character != "\n"):
-        message = "must not contain control characters"
-        raise ValueError(message)
-    return text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.domain.errors import ErrorCode
+from headrace.domain.labels import DESCRIPTION_CHARACTERS_MAX
 from headrace.domain.subscriptions import PATTERNS_MAX
-from headrace.domain.webhooks import DESCRIPTION_CHARACTERS_MAX
 from headrace.http.openapi_parts import (
     BODY,
     KEYED,
