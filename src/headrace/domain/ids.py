@@ -9,6 +9,9 @@ Layout of the 128 bits of an event id:
 The milliseconds (42 bits last until 2109) and the 21-bit counter together are the 63-bit
 *sequence*: it orders events by receipt and is the row number of the embedded store, so an event
 is found by its id without an index on ids. Callers treat ids as opaque.
+
+Where several processes write, the low 9 bits of the counter are the number of the writer: their
+sequences never meet, and 2048 a millisecond are left for each.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ _COUNTER_MAX = (1 << _COUNTER_BITS) - 1
 #: Top bit of the counter: set in events of the system's own, which are numbered inside the writing
 #: transaction, clear in all others, which are numbered before. So the two never meet.
 SYSTEM_COUNTER = 1 << (_COUNTER_BITS - 1)
+#: Writers that can be told apart by the low bits of a sequence.
+WRITERS = 512
 _MILLISECONDS_MAX = (1 << 42) - 1
 _VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
 
@@ -36,13 +41,26 @@ class EventIdGenerator:
         clock_us: microseconds since 1970.
         after: the highest sequence already stored; every id given is above it.
         rng: source of the 45 random bits. They keep ids of two stores apart; they are no secret.
+        writer: number of the writer (0-511) where there are several; None for the only one.
+        system: whether the ids are for events of the system's own.
     """
 
     def __init__(
-        self, clock_us: Callable[[], int], *, after: int = 0, rng: random.Random | None = None
+        self,
+        clock_us: Callable[[], int],
+        *,
+        after: int = 0,
+        rng: random.Random | None = None,
+        writer: int | None = None,
+        system: bool = False,
     ) -> None:
         self._clock_us = clock_us
-        self._last = after
+        self._step = 1 if writer is None else WRITERS
+        #: Bits that every sequence has.
+        self._marks = (writer or 0) | (SYSTEM_COUNTER if system else 0)
+        self._system = SYSTEM_COUNTER if system else 0
+        # Never below `after`, and with the bits of the writer from here on.
+        self._last = after if writer is None else (after | (WRITERS - 1)) - (WRITERS - 1) + writer
         # Seeded by the system once: asking it for every id would cost more than the id itself.
         seed = random.SystemRandom().getrandbits(256)
         self._getrandbits = (rng or random.Random(seed)).getrandbits  # noqa: S311
@@ -50,12 +68,18 @@ class EventIdGenerator:
     def next(self, lane: int, now_us: int | None = None) -> tuple[int, bytes]:
         """Return `(sequence, id)` of a new event of `lane` (0-255)."""
         now_ms = (self._clock_us() if now_us is None else now_us) // 1000
-        first = min(now_ms, _MILLISECONDS_MAX) << _COUNTER_BITS
-        sequence = first if first > self._last else self._last + 1
-        if sequence & SYSTEM_COUNTER:
-            sequence = ((sequence >> _COUNTER_BITS) + 1) << _COUNTER_BITS
+        first = (min(now_ms, _MILLISECONDS_MAX) << _COUNTER_BITS) | self._marks
+        sequence = first if first > self._last else self._last + self._step
+        if sequence & SYSTEM_COUNTER != self._system:
+            sequence = self._next_millisecond(sequence)
         self._last = sequence
         return sequence, id_of_sequence(sequence, lane, self._getrandbits(45))
+
+    def _next_millisecond(self, sequence: int) -> int:
+        # The counter is full. Counting on has set the bit of the system's own events, or has
+        # carried into the milliseconds already.
+        milliseconds = sequence >> _COUNTER_BITS
+        return ((milliseconds if self._system else milliseconds + 1) << _COUNTER_BITS) | self._marks
 
 
 def id_of_sequence(sequence: int, lane: int, tail: int) -> bytes:
