@@ -39,6 +39,7 @@ def claimed(event: str = "order.completed", *, project_id: int = 1, **said: str 
         source=Source.API,
         attempt=3,
         crashes=0,
+        payload="{}",
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from headrace.domain.events import Source, Status
 from headrace.store.contract import DutyLostError
-from headrace.store.contract_processing import CRASHES_MAX, Claimed
+from headrace.store.contract_processing import CLAIMED_CHARACTERS_MAX, CRASHES_MAX, Claimed
 from tests.store.events import new_event
 from tests.store.session import StoreSession
 from tests.support.queue import DUTY_US, SECOND_US, Queue, sequences
@@ -47,6 +47,7 @@ def test_a_claim_says_all_that_processing_needs(queue: Queue) -> None:
             source=Source.BATCH,
             attempt=1,
             crashes=0,
+            payload=event.payload,
         )
     ]
 
@@ -57,6 +58,16 @@ def test_events_are_claimed_in_order_of_receipt(queue: Queue) -> None:
     assert sequences(queue.claim(limit=7)) == accepted[7:14]
     assert sequences(queue.claim(limit=7)) == accepted[14:]
     assert queue.claim(limit=7) == []
+
+
+def test_a_claim_ends_with_the_payload_that_fills_it(queue: Queue) -> None:
+    large = f'{{"text":"{"x" * (CLAIMED_CHARACTERS_MAX // 4)}"}}'
+    accepted = queue.accept(*(new_event(payload=large, project_id=p) for p in (1, 1, 2, 2, 2, 2)))
+    batch = queue.claim()
+    assert [c.payload for c in batch] == [large] * 4
+    assert sequences(batch) == accepted[:4]
+    assert queue.process(batch) == (4, [])
+    assert [(c.sequence, c.attempt) for c in queue.claim()] == [(s, 1) for s in accepted[4:]]
 
 
 def test_an_empty_queue_gives_nothing(queue: Queue) -> None:

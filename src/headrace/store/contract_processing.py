@@ -15,12 +15,14 @@ from headrace.domain.identity import IdentityType
 
 #: How long a claim holds without renewal.
 LEASE_US = 60_000_000
+#: A claim ends with the event whose payload brings it to so many characters.
+CLAIMED_CHARACTERS_MAX = 4 * 1024 * 1024
 #: Deaths of a worker over one event or delivery after which it is dead-lettered as poison.
 CRASHES_MAX = 3
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False):
-    """An event in the hands of a worker; the payload stays in the store."""
+    """An event in the hands of a worker."""
 
     sequence: int
     id: bytes
@@ -37,6 +39,8 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
     #: From 1.
     attempt: int
     crashes: int
+    #: JSON text of an object, as it was sent.
+    payload: str
 
 
 class ContactIds(msgspec.Struct, frozen=True, gc=False):

@@ -11,8 +11,9 @@ from itertools import takewhile
 from typing import Any
 
 import apsw
+from msgspec.structs import replace
 
-from headrace.store.contract_processing import Claimed
+from headrace.store.contract_processing import CLAIMED_CHARACTERS_MAX, Claimed
 
 #: Due retries that come back into line at a time.
 RETRIES_MAX = 64
@@ -27,13 +28,19 @@ _CANDIDATES = (
     "SELECT sequence, crashes FROM work WHERE project_id = ? AND lease_until_us = 0 "
     "ORDER BY sequence LIMIT ?"
 )
+# Nobody works on these: their payloads are not needed.
+_HELD = (
+    f"SELECT {_COLUMNS}, '', w.owner "  # noqa: S608
+    # The hint keeps the scan on the small table.
+    "FROM work w CROSS JOIN events e ON e.sequence = w.sequence WHERE w.owner IS NOT NULL LIMIT ?"
+)
 _NEXT_PROJECT = "SELECT project_id FROM work WHERE project_id > ? ORDER BY project_id LIMIT 1"
 _TAKE = (
     "UPDATE work SET attempt = attempt + 1, lease_until_us = ?, owner = ? "
     "WHERE project_id = ? AND sequence BETWEEN ? AND ? AND lease_until_us = 0"
 )
 _TAKEN = (
-    f"SELECT {_COLUMNS} FROM work w JOIN events e ON e.sequence = w.sequence "  # noqa: S608
+    f"SELECT {_COLUMNS}, e.payload FROM work w JOIN events e ON e.sequence = w.sequence "  # noqa: S608
     "WHERE w.project_id = ? AND w.sequence BETWEEN ? AND ? AND w.owner = ? ORDER BY w.sequence"
 )
 
@@ -98,6 +105,7 @@ def claim(
     _bring_back_retries(connection, now_us)
     projects = projects_with_work(connection, after)
     claimed: list[Claimed] = []
+    room = CLAIMED_CHARACTERS_MAX
     for index, project_id in enumerate(projects):
         share = max(1, (limit - len(claimed)) // (len(projects) - index))
         rows: list[Any] = connection.execute(_CANDIDATES, (project_id, share)).fetchall()
@@ -107,8 +115,10 @@ def claim(
         if suspect and claimed:
             break
         wanted = [rows[0][0]] if suspect else _before_suspects(rows)
-        claimed += _take(connection, owner, project_id, wanted, now_us + lease_us)
-        if suspect or len(claimed) >= limit:
+        taken = _take(connection, owner, project_id, wanted, now_us + lease_us, room)
+        claimed += taken
+        room -= sum(len(event.payload) for event in taken)
+        if suspect or len(claimed) >= limit or room <= 0:
             break
     return claimed
 
@@ -123,15 +133,33 @@ def _take(
     project_id: int,
     wanted: list[int],
     lease_until_us: int,
+    room: int,
 ) -> list[Claimed]:
+    """Claim the events wanted, up to the one that fills the room for payloads."""
     first, last = wanted[0], wanted[-1]
     connection.execute(_TAKE, (lease_until_us, owner, project_id, first, last))
-    rows: list[Any] = connection.execute(_TAKEN, (project_id, first, last, owner)).fetchall()
-    if len(rows) > len(wanted):
-        # Among them are some that the owner has held before.
-        fresh = set(wanted)
-        rows = [row for row in rows if row[0] in fresh]
-    return [Claimed(*row) for row in rows]
+    fresh = set(wanted)
+    taken: list[Claimed] = []
+    rows: Any = connection.execute(_TAKEN, (project_id, first, last, owner))
+    for row in rows:
+        # Among them may be some that the owner has held before.
+        if row[0] in fresh:
+            taken.append(Claimed(*row))
+            room -= len(row[-1])
+            if room <= 0:
+                break
+    if len(taken) < len(wanted):
+        _leave(connection, project_id, wanted[len(taken) :])
+    return taken
+
+
+def _leave(connection: apsw.Connection, project_id: int, sequences: Sequence[int]) -> None:
+    """Put events back in line, as if they had not been claimed."""
+    connection.executemany(
+        "UPDATE work SET attempt = attempt - 1, lease_until_us = 0, owner = NULL "
+        "WHERE project_id = ? AND sequence = ?",
+        [(project_id, sequence) for sequence in sequences],
+    )
 
 
 def _bring_back_retries(connection: apsw.Connection, now_us: int) -> None:
@@ -210,14 +238,15 @@ def take_back(
     Returns:
         `(others, own)`, together at most `limit`.
     """
-    # The hint keeps the scan on the small table.
-    rows: list[Any] = connection.execute(
-        f"SELECT {_COLUMNS}, w.owner FROM work w CROSS JOIN events e ON e.sequence = w.sequence "  # noqa: S608
-        "WHERE w.owner IS NOT NULL LIMIT ?",
-        (limit,),
-    ).fetchall()
-    others = [Claimed(*(*row[:-2], row[-2] + 1)) for row in rows if row[-1] != owner]
-    own = [Claimed(*(*row[:-3], row[-3] - 1, row[-2])) for row in rows if row[-1] == owner]
+    rows: list[Any] = connection.execute(_HELD, (limit,)).fetchall()
+    others = [
+        replace(held, crashes=held.crashes + 1)
+        for held in (Claimed(*row[:-1]) for row in rows if row[-1] != owner)
+    ]
+    own = [
+        replace(held, attempt=held.attempt - 1)
+        for held in (Claimed(*row[:-1]) for row in rows if row[-1] == owner)
+    ]
     connection.executemany(
         "UPDATE work SET attempt = ?, crashes = ?, lease_until_us = 0, owner = NULL "
         "WHERE project_id = ? AND sequence = ?",
