@@ -15,6 +15,7 @@ import msgspec
 from headrace.domain.api_keys import ApiKey
 from headrace.domain.events import FirstCopy, NewEvent, StoredEvent
 from headrace.domain.policies import Policies
+from headrace.store.contract_audiences import AudienceStore
 from headrace.store.contract_contacts import ContactStore
 from headrace.store.contract_dead_letters import DeadLetterStore, ReplayStore
 from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
@@ -22,6 +23,7 @@ from headrace.store.contract_operators import OperatorStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
 from headrace.store.contract_sign_in import MemberStore, SignInStore
+from headrace.store.contract_topics import TopicStore
 from headrace.store.contract_trace import TraceStore
 
 #: Longest a read may hold its snapshot: a longer one would keep the log from being checkpointed.
@@ -341,6 +343,12 @@ class Store(Protocol):
 
     @property
     def contacts(self) -> ContactStore: ...
+
+    @property
+    def topics(self) -> TopicStore: ...
+
+    @property
+    def audiences(self) -> AudienceStore: ...
 
     @property
     def operators(self) -> OperatorStore: ...

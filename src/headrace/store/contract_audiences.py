@@ -63,8 +63,6 @@ class AudienceStore(Protocol):
         """
         ...
 
-    async def exit(
-        self, project_id: int, audience_id: str, contact_id: str, now_us: int
-    ) -> bool:
+    async def exit(self, project_id: int, audience_id: str, contact_id: str, now_us: int) -> bool:
         """Take a contact out; False when it is not in it, or one of the two is not there."""
         ...

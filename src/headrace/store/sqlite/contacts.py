@@ -26,6 +26,8 @@ from headrace.store.contract import StoreConflictError
 from headrace.store.contract_contacts import ContactFilter, ContactPage
 from headrace.store.contract_processing import SystemEvent
 from headrace.store.sqlite.contact_lists import ROWS_EXAMINED_MAX, ContactQuery, contact_query
+from headrace.store.sqlite.contact_refs import find_ref
+from headrace.store.sqlite.contact_ties import cut_ties
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.system_events import insert_system_events
 from headrace.store.sqlite.writer import Writer
@@ -106,7 +108,8 @@ class SqliteContacts:
             found = _one(connection, _GET, contact_id, project_id)
             if found is None:
                 return False
-            connection.execute("DELETE FROM contacts WHERE id = ?", (contact_id,))
+            _cut_ties(connection, found, now_us)
+            connection.execute("DELETE FROM contacts WHERE id = ?", (found.id,))
             _emit(connection, CONTACT_DELETED, Changed(found, {}), now_us, source)
             return True
 
@@ -122,6 +125,12 @@ class SqliteContacts:
 def _one(connection: apsw.Connection, sql: str, *values: Any) -> Contact | None:
     row = connection.execute(sql, values).fetchone()
     return None if row is None else _contact(row)
+
+
+def _cut_ties(connection: apsw.Connection, contact: Contact, now_us: int) -> None:
+    ref = find_ref(connection, contact.project_id, contact.id)
+    if ref is not None:
+        cut_ties(connection, ref, now_us)
 
 
 def _find_by_write(

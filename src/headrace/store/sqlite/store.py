@@ -20,6 +20,7 @@ from headrace.store.contract import (
     StoreHealth,
     StoreSetupError,
 )
+from headrace.store.sqlite.audiences import SqliteAudiences
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
 from headrace.store.sqlite.contacts import SqliteContacts
 from headrace.store.sqlite.dead_letters import SqliteDeadLetters
@@ -38,6 +39,7 @@ from headrace.store.sqlite.replays import SqliteReplays
 from headrace.store.sqlite.retention import SqliteRetention
 from headrace.store.sqlite.sign_in import SqliteSignIn
 from headrace.store.sqlite.subscribers import SqliteSubscribers
+from headrace.store.sqlite.topics import SqliteTopics
 from headrace.store.sqlite.trace import SqliteTrace
 from headrace.store.sqlite.writer import Writer, checkpoint_fully, database_paths
 
@@ -68,6 +70,8 @@ class SqliteStore:
         self.events = SqliteEvents(self._readers)
         self.processing = SqliteProcessing(self._writer, self._readers, now_us, is_alive)
         self.contacts = SqliteContacts(self._writer, self._readers)
+        self.topics = SqliteTopics(self._writer, self._readers)
+        self.audiences = SqliteAudiences(self._writer, self._readers)
         self.operators = SqliteOperators(self._writer, self._readers)
         self.sign_in = SqliteSignIn(self._writer, self._readers)
         self.members = SqliteMembers(self._writer, self._readers)
