@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -39,15 +40,20 @@ def everything(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
     first, last = batch[0], batch[-1]
     payload = json.dumps({"contact_id": ANN, "source": "event"})
     return BatchPlan(
-        done=[Done(c.sequence, 1, c.attempt, ANN, f'{{"n": {n}}}') for n, c in enumerate(batch)],
+        done=[
+            Done(c.sequence, 1, c.attempt, ANN, f'{{"n": {n}}}', c.lane)
+            for n, c in enumerate(batch)
+        ],
         contacts_created=[
             ContactCreated(ANN, 1, "ann", None, None),
             ContactCreated(BOB, 1, None, "bob@b.example", "Bob@B.example"),
         ],
         contacts_filled=[ContactFilled(ANN, 1, "other", "ann@b.example", "Ann@B.example")],
-        conflicts=[ConflictFound(1, last.sequence, ANN, BOB, "email")],
+        conflicts=[ConflictFound(1, last.sequence, ANN, BOB, "email", lane=last.lane)],
         system_events=[SystemEvent(1, "sendrealm.contact.created", ANN, payload, 77)],
-        deliveries=[NewDelivery(f"delivery-{c.sequence}", 1, c.sequence, SUBSCRIBER) for c in batch]
+        deliveries=[
+            NewDelivery(f"delivery-{c.sequence}", 1, c.sequence, SUBSCRIBER, c.lane) for c in batch
+        ]
         if first is not last
         else [],
     )
@@ -146,7 +152,8 @@ def test_what_is_ours_no_more_is_not_planned(queue: Queue) -> None:
 
 def refused_delivery(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
     plan = everything(batch, find)
-    plan.deliveries = [NewDelivery("same", 1, batch[0].sequence, SUBSCRIBER)] * 2
+    nobody: Any = None
+    plan.deliveries.append(NewDelivery("d", 1, batch[0].sequence, nobody, batch[0].lane))
     return plan
 
 
@@ -158,7 +165,7 @@ def refused_contact(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
 
 def refused_text(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
     plan = everything(batch, find)
-    plan.done[-1] = Done(batch[-1].sequence, 1, 1, ANN, "\ud800")
+    plan.done[-1] = Done(batch[-1].sequence, 1, 1, ANN, "\ud800", batch[-1].lane)
     return plan
 
 

@@ -148,6 +148,6 @@ class RefusedPlanner(BatchPlanner):
             if claimed.event == "guilty":
                 done: Any = plan.done[number]
                 plan.done[number] = type(done)(
-                    done.sequence, done.project_id, done.attempt, None, "\ud800"
+                    done.sequence, done.project_id, done.attempt, None, "\ud800", done.lane
                 )
         return plan

@@ -31,7 +31,9 @@ Row = tuple[Any, ...]
 def mark_only(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
     """A planner to whom every event is about nobody."""
     del find
-    return BatchPlan(done=[Done(c.sequence, c.project_id, c.attempt, None, "{}") for c in batch])
+    return BatchPlan(
+        done=[Done(c.sequence, c.project_id, c.attempt, None, "{}", c.lane) for c in batch]
+    )
 
 
 class Clock:

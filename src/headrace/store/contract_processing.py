@@ -83,6 +83,8 @@ class ConflictFound(msgspec.Struct, frozen=True, gc=False):
     contact_id: str
     other_contact_id: str
     field: str
+    #: Lane of the event.
+    lane: int
 
 
 class SystemEvent(msgspec.Struct, frozen=True, gc=False):
@@ -104,6 +106,8 @@ class NewDelivery(msgspec.Struct, frozen=True, gc=False):
     project_id: int
     sequence: int
     subscriber_id: str
+    #: Lane of the event.
+    lane: int
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
@@ -115,6 +119,8 @@ class Done(msgspec.Struct, frozen=True, gc=False):
     contact_id: str | None
     #: Code of `headrace.domain.resolution.Resolution` and what belongs to it, for the trace.
     resolution: str
+    #: Of the event.
+    lane: int
 
 
 class BatchPlan(msgspec.Struct):
