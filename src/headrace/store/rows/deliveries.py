@@ -18,6 +18,7 @@ from headrace.store.contract_delivery import (
     StoreCause,
 )
 from headrace.store.contract_processing import CRASHES_MAX
+from headrace.store.rows.texts import storable
 
 #: Deliveries of one event that its trace shows; one for each subscriber that wanted it.
 OF_EVENT_MAX = 500
@@ -66,11 +67,20 @@ def after_attempt(record: AttemptRecord, now_us: int) -> Ending:
     failure = record.failure
     if failure is None:
         return Ending(DeliveryState.DELIVERED, None, now_us, None, None)
+    error = storable(failure.error)
     if failure.retry_in_us is None:
-        state = DeliveryState.DEAD_LETTERED
-        return Ending(state, None, now_us, failure.cause, failure.error)
+        return Ending(DeliveryState.DEAD_LETTERED, None, now_us, failure.cause, error)
     due_us = now_us + failure.retry_in_us
-    return Ending(DeliveryState.RETRYING, due_us, None, failure.cause, failure.error)
+    return Ending(DeliveryState.RETRYING, due_us, None, failure.cause, error)
+
+
+def attempt_values(record: AttemptRecord, ending: Ending) -> tuple[Any, ...]:
+    """Values of an attempt, in the order of the contract's fields."""
+    excerpt = None if record.excerpt is None else storable(record.excerpt)
+    return (
+        *(record.claimed.claim, record.began_us, record.duration_us),
+        *(ending.cause, ending.error, record.http_status, excerpt),
+    )
 
 
 def after_crash(crashes: int, attempt: int, attempts_max: int, now_us: int) -> Ending:

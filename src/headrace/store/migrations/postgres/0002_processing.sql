@@ -174,6 +174,8 @@ CREATE TABLE deliveries (
 -- Lines that take turns: one for each subscriber and project (a handler serves many projects).
 CREATE INDEX deliveries_due ON deliveries (subscriber_id, project_id, due_us)
     WHERE state IN (0, 2);
+-- What becomes due, over all lines, in the order of time.
+CREATE INDEX deliveries_waiting ON deliveries (due_us, lane, number) WHERE state IN (0, 2);
 CREATE INDEX deliveries_leased ON deliveries (lease_until_us) WHERE state = 1;
 CREATE INDEX deliveries_event ON deliveries (lane, sequence);
 CREATE INDEX deliveries_subscriber ON deliveries (subscriber_id, number);

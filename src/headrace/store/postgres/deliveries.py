@@ -1,0 +1,280 @@
+"""The queue of deliveries on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from headrace.domain.events import StoredEvent
+from headrace.store.contract_delivery import (
+    AttemptRecord,
+    BreakerChange,
+    ClaimedDelivery,
+    DeliveryRecord,
+    LinePage,
+    Recorded,
+    Want,
+)
+from headrace.store.postgres import delivery_claims, delivery_outcomes
+from headrace.store.postgres.columns import columns_of
+from headrace.store.postgres.database import Connection, Database
+from headrace.store.postgres.delivery_claims import BreakerLostError, Claims, Wish
+from headrace.store.postgres.delivery_lists import deliveries_of_event, deliveries_of_subscriber
+from headrace.store.postgres.due_lines import DueLines
+from headrace.store.postgres.numbers import Numbers
+from headrace.store.postgres.subscriber_rows import disable, lock_changes
+
+_BREAKERS = "SELECT id, breaker FROM subscribers WHERE id = ANY($1::text[])"
+_ACTOR = "worker"
+
+
+class HeldLanes(Protocol):
+    """Which lanes are this process's now."""
+
+    def mine(self) -> Sequence[int]: ...
+
+
+class PostgresDeliveries:
+    """See `headrace.store.contract_delivery.DeliveryStore`.
+
+    Deliveries of a lane are claimed by the worker that holds the lane. How many of a subscriber are
+    on their way at a time is decided by each worker for itself.
+
+    Args:
+        clock_us: the clock of the store.
+        lanes: what this process may claim; nothing while it holds none.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        numbers: Numbers,
+        clock_us: Callable[[], int],
+        lanes: HeldLanes,
+    ) -> None:
+        self._database = database
+        self._numbers = numbers
+        self._clock_us = clock_us
+        self._lanes = lanes
+        self._due = DueLines()
+        self._shed_after = ""
+
+    async def lines(
+        self,
+        *,
+        after: tuple[str, int] | None,
+        handlers: Collection[str],
+        limit: int,
+        due_max: int,
+    ) -> LinePage:
+        now_us, lanes, book = self._clock_us(), self._lanes.mine(), self._due.book
+        if not lanes:
+            return LinePage([], None)
+
+        async def read(connection: Connection) -> LinePage:
+            await self._due.look(connection, lanes, now_us)
+            places = book.after(after, limit)
+            found = [(place, book.due(place, due_max)) for place in places]
+            lines, gone = await delivery_claims.lines_of(connection, found, handlers)
+            for place in gone:
+                book.forget(place)
+            return LinePage(lines, places[-1] if len(places) == limit else None)
+
+        return await self._database.read(read)
+
+    async def claim(
+        self, owner: str, wants: Sequence[Want], limit: int
+    ) -> Sequence[ClaimedDelivery]:
+        now_us, lanes = self._clock_us(), frozenset(self._lanes.mine())
+        if not lanes or not wants:
+            return []
+        lines = [((want.subscriber_id, want.project_id), want.limit) for want in wants]
+
+        async def refill(connection: Connection) -> None:
+            await self._due.refill(connection, lanes, lines, now_us)
+
+        if not all(self._due.book.suffices(*line) for line in lines):
+            await self._database.read(refill)
+        wishes = self._wishes(wants, limit, lanes)
+        try:
+            claims = await self._claim(owner, wishes, now_us)
+        except BaseException:
+            self._put_back(wishes)
+            raise
+        self._put_back(claims.passed)
+        return await self._with_events(claims)
+
+    def _wishes(self, wants: Sequence[Want], limit: int, lanes: frozenset[int]) -> list[Wish]:
+        """What to claim for each, taken out of the book."""
+        wishes: list[Wish] = []
+        left = limit
+        for want in wants:
+            line = (want.subscriber_id, want.project_id)
+            keys = self._due.book.take(line, min(want.limit, left), lanes)
+            left -= len(keys)
+            if keys:
+                wishes.append((want, keys))
+        return wishes
+
+    def _put_back(self, wishes: Sequence[Wish]) -> None:
+        for want, keys in wishes:
+            self._due.book.add((want.subscriber_id, want.project_id), keys)
+
+    async def _claim(self, owner: str, wishes: Sequence[Wish], now_us: int) -> Claims:
+        passed: list[Wish] = []
+        while wishes:
+            going = wishes
+
+            async def work(connection: Connection, going: Sequence[Wish] = going) -> Claims:
+                return await delivery_claims.claim(connection, owner, going, now_us)
+
+            try:
+                claims = await self._database.write(work)
+            except BreakerLostError as error:
+                lost = error.args[0]
+                passed += [wish for wish in wishes if wish[0].subscriber_id in lost]
+                wishes = [wish for wish in wishes if wish[0].subscriber_id not in lost]
+            else:
+                return Claims(claims.rows, passed + claims.passed)
+        return Claims([], passed)
+
+    async def _with_events(self, claims: Claims) -> Sequence[ClaimedDelivery]:
+        """Payloads are read after the commit: no lock is held for them."""
+        if not claims.rows:
+            return []
+        keys = sorted({(lane, row.sequence) for lane, row in claims.rows})
+
+        async def read(connection: Connection) -> dict[tuple[int, int], StoredEvent]:
+            return await delivery_claims.events_of(connection, keys)
+
+        events = await self._database.read(read)
+        orphans = [
+            (lane, row.number) for lane, row in claims.rows if (lane, row.sequence) not in events
+        ]
+        if orphans:
+            await self._drop(orphans)
+        return [
+            row.with_event(events[lane, row.sequence])
+            for lane, row in claims.rows
+            if (lane, row.sequence) in events
+        ]
+
+    async def _drop(self, keys: Sequence[tuple[int, int]]) -> None:
+        """Forget deliveries whose event is gone: there is nothing to deliver any more."""
+        named = columns_of(sorted(keys), 2)
+
+        async def work(connection: Connection) -> None:
+            for statement in delivery_outcomes.DROP:
+                await connection.execute(statement, *named)
+
+        await self._database.write(work)
+
+    async def record(
+        self, owner: str, records: Sequence[AttemptRecord], breakers: Sequence[BreakerChange] = ()
+    ) -> Recorded:
+        now_us = self._clock_us()
+
+        async def work(connection: Connection) -> Recorded:
+            ours: frozenset[int] = frozenset()
+            if records:
+                ours = await delivery_outcomes.finish(
+                    connection, self._numbers, owner, records, now_us
+                )
+                held = [record for record in records if record.claimed.number in ours]
+                await _disable_gone(connection, held, now_us)
+            lost = await delivery_claims.set_breakers(connection, breakers)
+            # Of a subscriber that is gone there is no breaker to be changed again.
+            changed = await connection.fetch(_BREAKERS, sorted(lost)) if lost else []
+            return Recorded(ours, dict(changed))
+
+        return await self._database.write(work)
+
+    async def renew(self, owner: str, claims: Sequence[ClaimedDelivery]) -> frozenset[int]:
+        now_us = self._clock_us()
+
+        async def work(connection: Connection) -> frozenset[int]:
+            return await delivery_claims.renew(connection, owner, claims, now_us)
+
+        return await self._database.write(work)
+
+    async def release(self, owner: str, claims: Sequence[ClaimedDelivery] | None = None) -> int:
+        now_us = self._clock_us()
+
+        async def work(connection: Connection) -> int:
+            return await delivery_claims.give_back(connection, owner, claims, now_us)
+
+        return await self._database.write(work)
+
+    async def rescue(self, limit: int, attempts_max: Callable[[int], int]) -> int:
+        now_us, lanes = self._clock_us(), self._lanes.mine()
+        if not lanes:
+            return 0
+
+        async def find(connection: Connection) -> Sequence[delivery_outcomes.Lost]:
+            return await delivery_outcomes.find_lost(connection, lanes, limit, now_us)
+
+        lost = await self._database.read(find)
+        if not lost:
+            return 0
+
+        async def work(connection: Connection) -> int:
+            return await delivery_outcomes.take_back(
+                connection, self._numbers, lost, attempts_max, now_us
+            )
+
+        return await self._database.write(work)
+
+    async def shed(self, limit: int) -> int:
+        now_us, lanes = self._clock_us(), self._lanes.mine()
+        if not lanes:
+            return 0
+
+        async def find(connection: Connection) -> tuple[list[tuple[str, bool]], str]:
+            return await delivery_outcomes.find_unwanted(connection, self._shed_after, now_us)
+
+        unwanted, after = await self._database.read(find)
+        shed = 0
+        if unwanted:
+
+            async def work(connection: Connection) -> int:
+                return await delivery_outcomes.shed(
+                    connection, self._numbers, unwanted, lanes, limit, now_us
+                )
+
+            shed = await self._database.write(work)
+        if shed < limit:
+            self._shed_after = after
+        return shed
+
+    async def list(
+        self, project_id: int, subscriber_id: str, *, before: int | None, limit: int
+    ) -> Sequence[DeliveryRecord]:
+        async def read(connection: Connection) -> Sequence[DeliveryRecord]:
+            return await deliveries_of_subscriber(
+                connection, project_id, subscriber_id, before, limit
+            )
+
+        return await self._database.read(read)
+
+    async def of_event(self, project_id: int, sequence: int) -> Sequence[DeliveryRecord]:
+        async def read(connection: Connection) -> Sequence[DeliveryRecord]:
+            return await deliveries_of_event(connection, project_id, sequence)
+
+        return await self._database.read(read)
+
+
+async def _disable_gone(
+    connection: Connection, records: Sequence[AttemptRecord], now_us: int
+) -> None:
+    """Disable subscribers that said so, unless the owner changed them since the attempt began."""
+    gone = [r for r in records if r.failure is not None and r.failure.disable_reason is not None]
+    if not gone:
+        return
+    await lock_changes(connection)
+    for record in gone:
+        assert record.failure is not None
+        reason = str(record.failure.disable_reason)
+        since = {"unchanged_since_us": record.began_us}
+        await disable(
+            connection, record.claimed.subscriber_id, reason, now_us, actor=_ACTOR, **since
+        )
