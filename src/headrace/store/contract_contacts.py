@@ -17,6 +17,12 @@ class ContactFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     external_id: str | None = None
     email: str | None = None
+    #: In the audience.
+    audience_id: str | None = None
+    #: Subscribed to the topic, by choice or by default.
+    topic_id: str | None = None
+    #: Begins with it: `external_id` or the normalized `email`. See `domain.contact_search`.
+    search: str | None = None
     created_after_us: int | None = None
     created_before_us: int | None = None
     #: `(name, text)`: a string or an item of a list equals the text, a number or a boolean is

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import apsw
 import msgspec
 
+from headrace.domain.contact_search import MATCHES_MAX, Search, search_of
 from headrace.domain.properties import read_number
+from headrace.domain.topics import Topic
 from headrace.store.contract_contacts import ContactFilter
+from headrace.store.sqlite.audiences import find_audience
+from headrace.store.sqlite.topics import find_topic
 
 #: Contacts one page may look at before it answers with what it found and a cursor to go on.
 ROWS_EXAMINED_MAX = 20_000
@@ -22,48 +28,187 @@ _PROPERTY = (
     "(SELECT 1 FROM json_each(p.value) AS item WHERE item.value = :text{n}) "
     "ELSE p.value = :text{n} END)"
 )
+_CHOICE = (
+    "(SELECT s.is_subscribed FROM topic_subscriptions s "
+    "WHERE s.contact_number = contacts.number AND s.topic_id = :topic_id)"
+)
+_BY_CHOICE = f"coalesce({_CHOICE}, 0)"
+_OR_BY_DEFAULT = (
+    f"coalesce({_CHOICE}, NOT EXISTS "  # noqa: S608
+    "(SELECT 1 FROM topic_opt_outs o WHERE o.contact_number = contacts.number))"
+)
+_INSIDE = (
+    "EXISTS (SELECT 1 FROM audience_members m "
+    "WHERE m.audience_id = :audience_id AND m.contact_number = contacts.number)"
+)
+_SEARCH = (
+    "(contacts.external_id >= :id_low AND contacts.external_id < :id_high "
+    "OR contacts.email >= :email_low AND contacts.email < :email_high)"
+)
+_MATCHES = " UNION ".join(
+    f"SELECT number FROM (SELECT number FROM contacts INDEXED BY contacts_{column} "  # noqa: S608
+    f"WHERE project_id = :project_id AND {column} IS NOT NULL AND {column} >= :{name}_low "
+    f"AND {column} < :{name}_high LIMIT {MATCHES_MAX + 1})"
+    for column, name in (("external_id", "id"), ("email", "email"))
+)
 
 
-class ContactQuery(msgspec.Struct, frozen=True):
-    """Conditions of a list, for ORDER BY number DESC."""
+class Lead(msgspec.Struct, frozen=True):
+    """The one index along which a list is walked, newest contact first."""
 
-    #: Served by one index.
-    leading: str
-    #: Looked at row by row.
-    others: list[str]
-    #: What `leading` needs.
+    table: str
+    #: Its column that holds the number of the contact.
+    number: str
+    #: Served by the index.
+    test: str
     values: dict[str, Any]
-    #: What `others` need besides.
-    other_values: dict[str, Any]
+
+    @property
+    def source(self) -> str:
+        """The table and the contacts it leads to."""
+        if self.table == "contacts":
+            return self.table
+        return f"{self.table} CROSS JOIN contacts ON contacts.number = {self.number}"
 
 
-def contact_query(project_id: int, wanted: ContactFilter, before: int | None) -> ContactQuery:
-    """Plan a list. A unary plus keeps SQLite from using an index of that column."""
-    leading = ["project_id = :project_id"]
-    others: list[str] = []
-    values: dict[str, Any] = {"project_id": project_id}
-    other_values: dict[str, Any] = {}
-    for name in ("external_id", "email"):
-        value = getattr(wanted, name)
+class ContactQuery:
+    """A list as it is asked for: filters become its lead, or tests of each row."""
+
+    def __init__(self, project_id: int) -> None:
+        self.lead: Lead | None = None
+        #: Looked at row by row.
+        self.others: list[str] = []
+        #: What `others` need besides the values of the lead.
+        self.other_values: dict[str, Any] = {}
+        self._project = {"project_id": project_id}
+
+    def by(self, lead: Lead | None, test: str, values: dict[str, Any]) -> None:
+        """Take a filter: its lead if there is none yet, else its test."""
+        if lead is not None and self.lead is None:
+            self.lead = lead
+            return
+        self.others.append(test)
+        self.other_values |= values
+
+    def lead_before(self, before: int | None) -> Lead:
+        """The lead, that of the project if nothing better was found, from a position on."""
+        lead = self.lead
+        if lead is None:
+            lead = Lead("contacts", "contacts.number", "project_id = :project_id", self._project)
+        if before is None:
+            return lead
+        test = f"{lead.test} AND {lead.number} < :before"
+        return msgspec.structs.replace(lead, test=test, values=lead.values | {"before": before})
+
+
+def contact_rows(
+    connection: apsw.Connection,
+    columns: str,
+    project_id: int,
+    wanted: ContactFilter,
+    *,
+    before: int | None,
+    limit: int,
+) -> tuple[list[Any], int | None]:
+    """Rows of one page and where the next one begins, None at the end."""
+    query = _query(connection, project_id, wanted)
+    if query is None:
+        return [], None
+    lead = query.lead_before(before)
+    floor = _floor(connection, lead) if query.others else None
+    tests = [lead.test, *query.others]
+    if floor is not None:
+        tests.append(f"{lead.number} >= {floor:d}")
+    sql = (
+        f"SELECT contacts.number, {columns} FROM {lead.source} WHERE {' AND '.join(tests)} "  # noqa: S608
+        f"ORDER BY {lead.number} DESC LIMIT {limit + 1}"
+    )
+    rows: list[Any] = connection.execute(sql, lead.values | query.other_values).fetchall()
+    following = rows[limit - 1][0] if len(rows) > limit else floor
+    return [row[1:] for row in rows[:limit]], following
+
+
+def _floor(connection: apsw.Connection, lead: Lead) -> int | None:
+    """Where this page stops looking, None when it can look to the end."""
+    sql = (
+        f"SELECT {lead.number} FROM {lead.table} WHERE {lead.test} "  # noqa: S608
+        f"ORDER BY {lead.number} DESC LIMIT 1 OFFSET {ROWS_EXAMINED_MAX}"
+    )
+    row: Any = connection.execute(sql, lead.values).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _query(
+    connection: apsw.Connection, project_id: int, wanted: ContactFilter
+) -> ContactQuery | None:
+    """Plan a list, the filter that few match first; None when nothing can be in it."""
+    query = ContactQuery(project_id)
+    for column in ("external_id", "email"):
+        value = getattr(wanted, column)
         if value is not None:
-            # Each is unique in a project, so the first one leaves a row at most.
-            values[name] = value
-            leading.append(f"{name} = :{name} AND {name} IS NOT NULL")
-            break
-    if wanted.email is not None and "email" not in values:
-        other_values["email"] = wanted.email
-        others.append("+email = :email")
-    if before is not None:
-        values["before"] = before
-        leading.append("number < :before")
+            # Each is unique in a project, so the one that leads leaves a row at most.
+            test = f"project_id = :project_id AND {column} = :{column} AND {column} IS NOT NULL"
+            values = {"project_id": project_id, column: value}
+            lead = Lead("contacts", "contacts.number", test, values)
+            query.by(lead, f"+contacts.{column} = :{column}", {column: value})
+    if wanted.search is not None:
+        _by_search(connection, query, project_id, search_of(wanted.search))
+    if wanted.audience_id is not None:
+        if find_audience(connection, project_id, wanted.audience_id) is None:
+            return None
+        values = {"audience_id": wanted.audience_id}
+        lead = Lead(
+            "audience_members AS m", "m.contact_number", "m.audience_id = :audience_id", values
+        )
+        query.by(lead, _INSIDE, values)
+    if wanted.topic_id is not None:
+        topic = find_topic(connection, project_id, wanted.topic_id)
+        if topic is None:
+            return None
+        _by_topic(query, topic)
+    _by_rows(query, wanted)
+    return query
+
+
+def _by_search(
+    connection: apsw.Connection, query: ContactQuery, project_id: int, search: Search
+) -> None:
+    values = {
+        "id_low": search.external_id.low,
+        "id_high": search.external_id.high,
+        "email_low": search.email.low,
+        "email_high": search.email.high,
+    }
+    lead = None
+    if query.lead is None:
+        rows = connection.execute(_MATCHES, {"project_id": project_id, **values})
+        numbers = [row[0] for row in rows]
+        if len(numbers) <= MATCHES_MAX:
+            found = {"found": json.dumps(numbers)}
+            test = "contacts.number IN (SELECT value FROM json_each(:found))"
+            lead = Lead("contacts", "contacts.number", test, found)
+    query.by(lead, _SEARCH, values)
+
+
+def _by_topic(query: ContactQuery, topic: Topic) -> None:
+    values = {"topic_id": topic.id}
+    if topic.default_subscribed:
+        query.by(None, _OR_BY_DEFAULT, values)
+        return
+    test = "s.topic_id = :topic_id AND s.is_subscribed = 1"
+    lead = Lead("topic_subscriptions AS s", "s.contact_number", test, values)
+    query.by(lead, _BY_CHOICE, values)
+
+
+def _by_rows(query: ContactQuery, wanted: ContactFilter) -> None:
+    """Filters that no index serves."""
     if wanted.created_after_us is not None:
-        others.append(f"created_us >= {wanted.created_after_us:d}")
+        query.by(None, f"created_us >= {wanted.created_after_us:d}", {})
     if wanted.created_before_us is not None:
-        others.append(f"created_us < {wanted.created_before_us:d}")
+        query.by(None, f"created_us < {wanted.created_before_us:d}", {})
     for n, (name, text) in enumerate(wanted.properties):
-        others.append(_PROPERTY.format(n=n))
-        other_values |= {f"name{n}": name, f"text{n}": text, f"number{n}": _number(text)}
-    return ContactQuery(" AND ".join(leading), others, values, other_values)
+        values = {f"name{n}": name, f"text{n}": text, f"number{n}": _number(text)}
+        query.by(None, _PROPERTY.format(n=n), values)
 
 
 def _number(text: str) -> float | None:

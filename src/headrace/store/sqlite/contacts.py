@@ -25,7 +25,7 @@ from headrace.domain.properties import PropertyValue
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_contacts import ContactFilter, ContactPage
 from headrace.store.contract_processing import SystemEvent
-from headrace.store.sqlite.contact_lists import ROWS_EXAMINED_MAX, ContactQuery, contact_query
+from headrace.store.sqlite.contact_lists import contact_rows
 from headrace.store.sqlite.contact_refs import find_ref
 from headrace.store.sqlite.contact_ties import cut_ties
 from headrace.store.sqlite.readers import Readers
@@ -118,8 +118,13 @@ class SqliteContacts:
     async def list(
         self, project_id: int, wanted: ContactFilter, *, before: int | None, limit: int
     ) -> ContactPage:
-        query = contact_query(project_id, wanted, before)
-        return await self._readers.run(lambda connection: _page(connection, query, limit))
+        def read(connection: apsw.Connection) -> ContactPage:
+            rows, following = contact_rows(
+                connection, _COLUMNS, project_id, wanted, before=before, limit=limit
+            )
+            return ContactPage([_contact(row) for row in rows], following)
+
+        return await self._readers.run(read)
 
 
 def _one(connection: apsw.Connection, sql: str, *values: Any) -> Contact | None:
@@ -214,30 +219,3 @@ def _emit(
         lane=contact.lane,
     )
     insert_system_events(connection, [event], now_us)
-
-
-def _page(connection: apsw.Connection, query: ContactQuery, limit: int) -> ContactPage:
-    floor = _floor(connection, query)
-    tests = [query.leading, *query.others]
-    if floor is not None:
-        tests.append(f"number >= {floor:d}")
-    sql = (
-        f"SELECT number, {_COLUMNS} FROM contacts WHERE {' AND '.join(tests)} "  # noqa: S608
-        f"ORDER BY number DESC LIMIT {limit + 1}"
-    )
-    values = query.values | query.other_values
-    rows: list[Any] = connection.execute(sql, values).fetchall()
-    contacts = [_contact(row[1:]) for row in rows[:limit]]
-    return ContactPage(contacts, rows[limit - 1][0] if len(rows) > limit else floor)
-
-
-def _floor(connection: apsw.Connection, query: ContactQuery) -> int | None:
-    """Where this page stops looking, None when it can look to the end."""
-    if not query.others:
-        return None
-    sql = (
-        f"SELECT number FROM contacts WHERE {query.leading} "  # noqa: S608
-        f"ORDER BY number DESC LIMIT 1 OFFSET {ROWS_EXAMINED_MAX}"
-    )
-    row: Any = connection.execute(sql, query.values).fetchone()
-    return None if row is None else int(row[0])
