@@ -13,6 +13,9 @@ BENCH_STAMP := $(VENV)/.bench-installed
 # Signatures are also verified by the JavaScript library that receivers use.
 NODE_TESTS  := tests/delivery/node
 NODE_STAMP  := $(NODE_TESTS)/node_modules/.installed
+# Pages are looked at for what keeps people out.
+AXE         := tests/backoffice/node
+AXE_STAMP   := $(AXE)/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -50,8 +53,12 @@ format: $(DEV_STAMP) ## Rewrite the code in the project's format and apply the s
 	$(BIN)/ruff format
 
 .PHONY: test
-test: $(DEV_STAMP) system-packages $(NODE_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
+test: $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
 	$(BIN)/pytest $(ARGS)
+
+.PHONY: screenshots
+screenshots: $(DEV_STAMP) system-packages $(AXE_STAMP) ## Take the pictures of the pages in the docs anew
+	SCREENSHOTS_DIR=docs/images $(BIN)/pytest tests/backoffice/browser/test_tour.py
 
 .PHONY: torture
 torture: $(DEV_STAMP) system-packages ## Kill the server under load KILLS times (1000) and look for lost or doubled events
@@ -70,7 +77,7 @@ figures: $(BENCH_STAMP) ## Write the figures of the last bench into the README
 
 .PHONY: system-packages
 system-packages: ## Install the tools that the tests need from outside Python, if absent
-	@scripts/system-packages strace nodejs npm
+	@scripts/system-packages strace nodejs npm chromium
 
 .PHONY: lock
 lock: ## Renew the lock files in requirements/ (ARGS=--upgrade takes newer releases)
@@ -101,6 +108,10 @@ $(DEV_STAMP): requirements/dev.txt pyproject.toml
 
 $(NODE_STAMP): $(NODE_TESTS)/package-lock.json | system-packages
 	npm ci --prefix $(NODE_TESTS) --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(AXE_STAMP): $(AXE)/package-lock.json | system-packages
+	npm ci --prefix $(AXE) --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(BENCH_STAMP): requirements/bench.txt $(DEV_STAMP)

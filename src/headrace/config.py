@@ -24,10 +24,28 @@ class Setting(msgspec.Struct, frozen=True):
     help: str
     minimum: int | None = None
     maximum: int | None = None
+    choices: tuple[str, ...] = ()
 
 
 SETTINGS = (
     Setting("store", str, "sqlite:///headrace.db", "Where events are kept, as a URL."),
+    Setting(
+        "postgres_connections_max",
+        int,
+        10,
+        "Connections of a process to PostgreSQL, besides the few that commit events.",
+        2,
+        200,
+    ),
+    Setting(
+        "postgres_statements_kept",
+        int,
+        200,
+        "Prepared statements a connection to PostgreSQL keeps; 0 behind PgBouncer that pools "
+        "transactions.",
+        0,
+        10_000,
+    ),
     Setting("host", str, "127.0.0.1", "Address to listen on."),
     Setting("port", int, 8080, "Port to listen on; 0 lets the system choose.", 0, 65535),
     Setting(
@@ -51,6 +69,25 @@ SETTINGS = (
         "",
         "Private networks that webhooks may call, such as 127.0.0.0/8,10.1.0.0/16.",
     ),
+    Setting(
+        "backoffice",
+        str,
+        "on",
+        "Whether the pages for operators at /backoffice are served: on or off.",
+        choices=("on", "off"),
+    ),
+    Setting(
+        "public_url",
+        str,
+        "",
+        "Address under which people reach the server, such as https://events.example.org.",
+    ),
+    Setting(
+        "trusted_proxies",
+        str,
+        "",
+        "Networks of proxies in front whose X-Forwarded-For is believed, such as 10.0.0.0/8.",
+    ),
     Setting("url", str, "http://127.0.0.1:8080", "Server that send, import, export and tail use."),
     Setting("key", str, "", "API key that those commands use."),
 )
@@ -63,6 +100,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Checked values of all settings."""
 
     store: str
+    postgres_connections_max: int
+    postgres_statements_kept: int
     host: str
     port: int
     disk_free_min_bytes: int
@@ -70,6 +109,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str
     handlers: str
     webhook_allow_networks: str
+    backoffice: str
+    public_url: str
+    trusted_proxies: str
     url: str
     key: str
 
@@ -129,6 +171,9 @@ def _from_environment(setting: Setting, environ: Mapping[str, str]) -> Any:
 
 
 def _checked(setting: Setting, value: Any) -> Any:
+    if setting.choices and value not in setting.choices:
+        message = f"{_named(setting)} must be {' or '.join(setting.choices)}, got {value!r}"
+        raise SettingError(message)
     if setting.type is not int:
         return str(value)
     try:

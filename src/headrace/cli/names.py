@@ -1,10 +1,9 @@
-"""What projects and keys may be called."""
+"""Names given on the command line."""
 
 from __future__ import annotations
 
 from headrace.cli.failure import usage
-
-NAME_CHARACTERS_MAX = 100
+from headrace.domain.names import name_problem
 
 
 def check_name(text: str, what: str) -> str:
@@ -13,8 +12,6 @@ def check_name(text: str, what: str) -> str:
     Raises:
         CommandFailed: empty, too long, or with characters that cannot be seen.
     """
-    if not 1 <= len(text) <= NAME_CHARACTERS_MAX:
-        raise usage(f"{what} must be 1 to {NAME_CHARACTERS_MAX} characters, got {len(text)}")
-    if not text.isprintable() or text != text.strip():
-        raise usage(f"{what} must be printable characters without blanks around them")
+    if problem := name_problem(text):
+        raise usage(f"{what} {problem}")
     return text

@@ -12,18 +12,21 @@ import typer
 from headrace.config import SETTINGS, Setting, Settings, flag, load_settings, variable
 
 #: Settings by what a command does.
-STORE = ("store",)
+STORE = ("store", "postgres_connections_max", "postgres_statements_kept")
 SERVER = (
     "host",
     "port",
-    "store",
+    *STORE,
     "disk_free_min_bytes",
     "webhook_allow_networks",
+    "backoffice",
+    "public_url",
+    "trusted_proxies",
     "log_level",
     "log_format",
 )
 SERVE = (*SERVER, "handlers")
-WORKER = ("store", "handlers", "webhook_allow_networks", "log_level", "log_format")
+WORKER = (*STORE, "handlers", "webhook_allow_networks", "log_level", "log_format")
 CLIENT = ("url", "key")
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -37,6 +37,8 @@ class Routes(msgspec.Struct, frozen=True):
     refusals: Refusals
     runner: AsgiRunner
     clock_us: Callable[[], int]
+    #: Other applications by the first part of their paths; each sees to who may use it by itself.
+    mounts: dict[bytes, AsgiRunner] = {}
 
 
 class Edge:
@@ -63,7 +65,14 @@ class Edge:
             return self._routes.runner.plan(head, None)
         if path.startswith(ADMIN_PREFIX):
             return self._plan_admin(head)
+        mount = self._mounted(path)
+        if mount is not None:
+            return mount.plan(head, None)
         return self._plan_with_key(head, request_id)
+
+    def _mounted(self, path: bytes) -> AsgiRunner | None:
+        end = path.find(b"/", 1)
+        return self._routes.mounts.get(path if end < 0 else path[:end])
 
     def _plan_with_key(self, head: Head, request_id: bytes) -> Plan:
         principal = self._authenticate(head)

@@ -1,0 +1,70 @@
+"""The Starlette application of the backoffice: screens, their headers, and how failures look."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from headrace.backoffice import navigation
+from headrace.backoffice.context import PREFIX
+from headrace.backoffice.failures import failure_page
+from headrace.backoffice.passwords import TooManyAtOnceError
+from headrace.backoffice.screen import routes
+from headrace.backoffice.screens import SCREENS
+from headrace.backoffice.static import static_file
+from headrace.store.contract import StoreError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+#: No inline script, no inline style, nothing from other hosts, in nobody's frame. `same-origin` and
+#: not `no-referrer`: with that browsers would send our own forms with the origin `null`.
+SECURITY_HEADERS = (
+    (
+        b"content-security-policy",
+        (
+            b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+            b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        ),
+    ),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=()"),
+)
+
+
+class _WithHeaders:
+    """Adds the headers to every answer, failures included."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *SECURITY_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def build_backoffice() -> _WithHeaders:
+    """Make the application; it finds `Backoffice` in the request's state as `backoffice`."""
+    navigation.offer({screen.path for screen in SCREENS if screen.method == "GET"})
+    handled = (HTTPException, StoreError, TooManyAtOnceError, Exception)
+    application = Starlette(
+        routes=[
+            Route(f"{PREFIX}/static/{{digest}}/{{name}}", static_file, methods=["GET"]),
+            *routes(SCREENS),
+        ],
+        exception_handlers=dict.fromkeys(handled, failure_page),
+    )
+    # A redirect would repeat the host that the client claims.
+    application.router.redirect_slashes = False
+    return _WithHeaders(application)

@@ -1,0 +1,96 @@
+"""Accepted events as they happen: a page, and the stream of rows that its script shows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+
+from headrace.backoffice.event_search import EventSearch, read_search
+from headrace.backoffice.screen import Need, show
+from headrace.backoffice.visit import Visit
+from headrace.domain.events import NewEvent, Status, StoredEvent
+from headrace.store.contract import EventFilter
+
+#: A comment is sent after so long without events, so that proxies keep the connection.
+HEARTBEAT_SECONDS = 15.0
+
+
+async def watch(visit: Visit) -> Response:
+    """The page; without a script it points to the list."""
+    search = read_search(visit.query)
+    fields = {name: search.typed[name] for name in ("event", "who", "source")}
+    return visit.page(
+        "live.html",
+        422 if search.problems else 200,
+        search=search,
+        stream=visit.project_url("/events/live/stream", **fields),
+    )
+
+
+async def stream(visit: Visit) -> Response:
+    """Rows of a table as server-sent events, each rendered as the list renders it."""
+    search = read_search(visit.query)
+    if search.problems:
+        raise HTTPException(400)
+    live = visit.backoffice.live
+    watcher = live.watch(visit.project.id)
+    if watcher is None:
+        raise HTTPException(503)
+
+    async def messages() -> AsyncIterator[str]:
+        try:
+            yield "retry: 1000\n: connected\n\n"
+            while not visit.backoffice.stopping.is_set():
+                events, missed = await watcher.next(HEARTBEAT_SECONDS)
+                if missed:
+                    yield f"event: missed\ndata: {missed}\n\n"
+                rows = [_row(visit, event) for event in events if _matches(search, event)]
+                yield "".join(rows) or ": still here\n\n"
+                if not _still_welcome(visit):
+                    return
+        finally:
+            live.leave(watcher)
+
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(messages(), media_type="text/event-stream", headers=headers)
+
+
+def _still_welcome(visit: Visit) -> bool:
+    # A stream may outlive its session; the browser connects again and is then asked anew.
+    return visit.who.session.alive_at(visit.backoffice.clock_us())
+
+
+def _matches(search: EventSearch, event: NewEvent) -> bool:
+    wanted: EventFilter = search.wanted
+    return all(
+        expected is None or expected == found
+        for expected, found in (
+            (wanted.event, event.event),
+            (wanted.contact_id, event.contact_id),
+            (wanted.external_id, event.external_id),
+            (wanted.email, event.email),
+            (wanted.source, event.source),
+        )
+    )
+
+
+def _row(visit: Visit, event: NewEvent) -> str:
+    values = msgspec.structs.asdict(event)
+    del values["lane"], values["idempotency_hash"]
+    stored = StoredEvent(
+        **values, status=Status.ACCEPTED, resolved_contact_id=None, attempts=0, last_error=None
+    )
+    names = {status.value: status.name.lower() for status in Status}
+    html = visit.fragment("event_rows.html", events=[stored], status_names=names)
+    # In this format each line end starts a field.
+    data = "\ndata: ".join(html.splitlines())
+    return f"event: row\ndata: {data}\n\n"
+
+
+SCREENS = (
+    show("/projects/{project}/events/live", watch, Need.VIEWER),
+    show("/projects/{project}/events/live/stream", stream, Need.VIEWER),
+)

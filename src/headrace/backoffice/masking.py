@@ -1,0 +1,15 @@
+"""Personal data as it is shown until somebody asks for it: enough to recognise, not to use."""
+
+from __future__ import annotations
+
+_HIDDEN = "•••"
+
+
+def masked(value: object) -> str:
+    """`ann@example.org` becomes `a•••@e•••.org`; other text keeps its first character."""
+    text = str(value)
+    name, separator, domain = text.rpartition("@")
+    if separator and name and domain:
+        host, dot, ending = domain.rpartition(".")
+        return f"{name[:1]}{_HIDDEN}@{host[:1]}{_HIDDEN}{dot}{ending}"
+    return f"{text[:1]}{_HIDDEN}" if text else ""

@@ -1,0 +1,48 @@
+"""All projects of the person who looks, and making one."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from headrace.backoffice.navigation import links_for
+from headrace.backoffice.screen import Need, act, show
+from headrace.backoffice.visit import Visit
+from headrace.domain.ids import uuid_text
+from headrace.domain.names import name_problem
+from headrace.store.contract import StoreConflictError
+
+
+async def list_projects(visit: Visit) -> Response:
+    """By name, with the role in each."""
+    return _list(visit)
+
+
+async def create_project(visit: Visit) -> Response:
+    """Make a project and go on to its keys, without which nothing can be sent."""
+    name = visit.form.text("name")
+    if problem := name_problem(name):
+        return _list(visit, 422, name=name, problem=f"The name {problem}.")
+    try:
+        project = await visit.store.projects.create(name, visit.now_us, actor=visit.actor)
+    except StoreConflictError:
+        problem = "There is a project of that name already. Choose another."
+        return _list(visit, 422, name=name, problem=problem)
+    address = visit.url(f"/projects/{uuid_text(project.uuid)}/keys")
+    return visit.go(address, "The project is made. Next it needs an API key.")
+
+
+async def first_page_of_project(visit: Visit) -> Response:
+    """On to the first page that there is."""
+    return visit.go(links_for(visit.path, visit.project)[0].address)
+
+
+def _list(visit: Visit, status: int = 200, *, name: str = "", problem: str = "") -> Response:
+    rows = [(project, visit.who.role_in(project.id)) for project in visit.projects]
+    return visit.page("projects.html", status, rows=rows, name=name, problem=problem)
+
+
+SCREENS = (
+    show("/projects", list_projects, Need.SIGNED_IN),
+    show("/projects/{project}", first_page_of_project, Need.VIEWER),
+    act("/projects", create_project, Need.INSTANCE),
+)

@@ -1,0 +1,59 @@
+// Rows of events as the server sends them; paused rows wait, at most as many as are shown.
+(() => {
+  "use strict";
+  const ROWS_MAX = 200;
+  const box = document.querySelector("[data-live]");
+  const state = document.querySelector("[data-live-state]");
+  const pause = document.querySelector("[data-live-pause]");
+  if (!box || !window.EventSource) return;
+  const body = box.querySelector("tbody");
+  let paused = false;
+  let waiting = [];
+  let missed = 0;
+  let shown = 0;
+
+  const say = () => {
+    const parts = [`${shown} shown since this page was opened`];
+    if (paused) parts.push(`paused, ${waiting.length} waiting`);
+    if (missed) parts.push(`${missed} were too fast to show`);
+    state.textContent = parts.join(" · ");
+  };
+  const add = (html) => {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    body.prepend(template.content);
+    while (body.rows.length > ROWS_MAX) body.deleteRow(-1);
+    shown += 1;
+    document.dispatchEvent(new CustomEvent("headrace:added", { detail: body }));
+  };
+  const source = new EventSource(box.dataset.live);
+  source.addEventListener("row", (message) => {
+    if (!paused) add(message.data);
+    else if (waiting.push(message.data) > ROWS_MAX) {
+      waiting.shift();
+      missed += 1;
+    }
+    say();
+  });
+  source.addEventListener("missed", (message) => {
+    missed += Number(message.data);
+    say();
+  });
+  source.addEventListener("open", () => {
+    if (!shown) state.textContent = "Connected. Waiting for the next event…";
+  });
+  source.addEventListener("error", () => {
+    state.textContent = "The connection was lost; trying again…";
+  });
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    paused = !paused;
+    pause.setAttribute("aria-pressed", String(paused));
+    pause.textContent = paused ? "Go on" : "Pause";
+    if (!paused) {
+      waiting.forEach(add);
+      waiting = [];
+    }
+    say();
+  });
+})();

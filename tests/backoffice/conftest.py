@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from headrace.store.contract import Project
+from tests.backoffice.cast import Person, make_project, person, stranger
+from tests.support.server import RunningServer, running_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for all pages; what it logs is looked at when the session ends."""
+    with running_server(tmp_path_factory.mktemp("backoffice")) as running:
+        yield running
+    log = running.log_path.read_text("utf-8")
+    for failure in ("request.failed", "loop.failed", "Traceback"):
+        assert failure not in log, log[-4000:]
+
+
+@pytest.fixture(scope="session")
+def owner(server: RunningServer) -> Iterator[Person]:
+    """An owner of the whole instance."""
+    with person(server) as somebody:
+        yield somebody
+
+
+@pytest.fixture
+def nobody(server: RunningServer) -> Iterator[Person]:
+    """Somebody who is not signed in."""
+    with stranger(server) as somebody:
+        yield somebody
+
+
+@pytest.fixture(scope="session")
+def numbers() -> Iterator[int]:
+    """For names that nobody else has."""
+    return iter(range(10_000))
+
+
+@pytest.fixture
+def project(server: RunningServer, numbers: Iterator[int]) -> Project:
+    """A project that nobody has used."""
+    return make_project(server, f"project {next(numbers)}")
