@@ -19,11 +19,12 @@ from typing import Any, cast
 import uvloop
 
 from bench.headrace_server import KEY_FILE, store_url
-from headrace.app import Headrace, open_store
+from headrace.app import Headrace
 from headrace.config import load_settings
 from headrace.domain.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
 from headrace.store.contract import CommitSource, Store, StoreFailedError
+from headrace.stores import open_store
 
 
 class AnswerOnlyStore:
@@ -62,7 +63,7 @@ async def serve(folder: Path, port: int) -> None:
     """Serve until SIGTERM, with a project and a key of its own in `folder`."""
     loop = asyncio.get_running_loop()
     settings = load_settings({"store": store_url(folder), "port": port}, {})
-    store = open_store(settings.store, serve=True)
+    store = await open_store(settings.store, serve=True)
     project = await store.projects.create("default", now_us(), actor="bench")
     issued = issue_key(project.id, frozenset({Scope.INGEST}), name="bench", now_us=now_us())
     await store.projects.add_key(issued.key, actor="bench")

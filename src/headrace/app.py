@@ -1,4 +1,4 @@
-"""The composition root: the only module that picks concrete stores and puts the parts together."""
+"""The composition root: puts the parts of a server together; headrace.stores picks its store."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import contextlib
 import gc
 import os
 import sys
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-import apsw
 import msgspec
 import structlog
 
+from headrace.backoffice.application import build_backoffice
+from headrace.backoffice.context import PREFIX as BACKOFFICE_PREFIX
+from headrace.backoffice.context import Backoffice
+from headrace.backoffice.passwords import Passwords
+from headrace.backoffice.setup import proxy_networks, public_origin
 from headrace.config import Settings
 from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
 from headrace.domain.events import StoredEvent
-from headrace.domain.ids import EventIdGenerator
-from headrace.domain.timestamps import now_us
 from headrace.http.answers import event_shown
 from headrace.http.application import build_application
 from headrace.http.asgi import AsgiRunner
@@ -43,10 +43,8 @@ from headrace.pipeline.operators import OperatorCache
 from headrace.pipeline.rejections import RejectionLog
 from headrace.pipeline.supervisor import WorkerSupervisor
 from headrace.pipeline.webhooks import Webhooks
-from headrace.store.contract import Pending, Store, StoreFailedError, StoreSetupError
-from headrace.store.sqlite.connection import open_reader, store_error
-from headrace.store.sqlite.migrate import newest_version, schema_version
-from headrace.store.sqlite.store import open_store as open_sqlite
+from headrace.store.contract import Pending, Store, StoreFailedError
+from headrace.stores import shown_store
 
 #: From SIGTERM to the end of the process.
 STOP_SECONDS_MAX = 10.0
@@ -54,30 +52,12 @@ STOP_SECONDS_MAX = 10.0
 DRAIN_SECONDS_MAX = 7.0
 
 #: What a supervised worker is told of the server's settings.
-WORKER_SETTINGS = ("store", "handlers", "webhook_allow_networks", "log_level", "log_format")
+WORKER_SETTINGS = (
+    *("store", "postgres_connections_max", "postgres_statements_kept"),
+    *("handlers", "webhook_allow_networks", "log_level", "log_format"),
+)
 
 _log = structlog.get_logger()
-
-
-def open_store(url: str, *, serve: bool, create: bool = True) -> Store:
-    """Open the store a URL names.
-
-    Raises:
-        StoreSetupError: with what to do about it.
-    """
-    return open_sqlite(sqlite_path(url), serve=serve, create=create)
-
-
-def sqlite_path(url: str) -> Path:
-    """File of an embedded store; three slashes before a relative path, four before an absolute.
-
-    Raises:
-        StoreSetupError: the URL names no embedded store.
-    """
-    if not url.startswith("sqlite:///") or url.endswith("/"):
-        message = f"{url!r} is no store: use sqlite:///path/to/file.db"
-        raise StoreSetupError(message)
-    return Path(unquote(urlsplit(url).path)[1:])
 
 
 def worker_supervisor(settings: Settings) -> WorkerSupervisor:
@@ -91,23 +71,6 @@ def worker_supervisor(settings: Settings) -> WorkerSupervisor:
     }
     environ |= {f"HEADRACE_{name.upper()}": value for name, value in flags.items()}
     return WorkerSupervisor(command, environ)
-
-
-def schema_versions(url: str) -> tuple[int, int]:
-    """`(of the store, of this release)`; 0 for a store that is not there. Changes nothing.
-
-    Raises:
-        StoreSetupError: the store cannot be read.
-    """
-    path = sqlite_path(url)
-    if not path.exists():
-        return 0, newest_version()
-    try:
-        with contextlib.closing(open_reader(str(path))) as connection:
-            return schema_version(connection), newest_version()
-    except apsw.Error as error:
-        message = f"The store {path} cannot be read: {store_error(error)}"
-        raise StoreSetupError(message) from error
 
 
 def event_text(event: StoredEvent) -> bytes:
@@ -145,26 +108,27 @@ class Headrace:
         """
         store = self.store
         self.queue = CommitQueue(self._loop, store.wake)
-        ids = EventIdGenerator(now_us, after=await store.events.last_sequence())
-        acceptor = Acceptor(self.queue, ids)
-        self.access = access = AccessCache(store.projects, now_us)
+        clock_us = store.clock_us
+        acceptor = Acceptor(self.queue, await store.event_ids())
+        self.access = access = AccessCache(store.projects, clock_us)
         await access.refresh()
         operators = OperatorCache(store.operators)
         await operators.refresh()
         live = LiveFeed()
         self.queue.on_settled = self._settled
         self._live = live
-        rejections = RejectionLog(store.rejections, now_us)
+        rejections = RejectionLog(store.rejections, clock_us)
         self._rejections = rejections
-        refusals = Refusals(rejections, now_us)
+        refusals = Refusals(rejections, clock_us)
         self._calls = WebhookCalls(parse_networks(self.settings.webhook_allow_networks))
+        webhooks = Webhooks(self._calls, clock_us)
         services = Services(
             store=store,
             acceptor=acceptor,
             live=live,
             cursors=Cursors(await store.secret("cursors")),
-            webhooks=Webhooks(self._calls, now_us),
-            clock_us=now_us,
+            webhooks=webhooks,
+            clock_us=clock_us,
             stopping=self._stopping,
         )
         runner = AsgiRunner(build_application(refusals), {"services": services})
@@ -174,7 +138,8 @@ class Headrace:
             acceptor=acceptor,
             refusals=refusals,
             runner=runner,
-            clock_us=now_us,
+            clock_us=clock_us,
+            mounts=self._mounts(live, webhooks),
         )
         guard = DiskGuard(store, acceptor, self.settings.disk_free_min_bytes)
         await guard.check()
@@ -195,8 +160,29 @@ class Headrace:
         # Requests leave no cycles behind; the default would look for some every few requests.
         gc.set_threshold(20_000, 20, 20)
         _log.info(
-            SERVER_STARTED, host=self.settings.host, port=self.port, store=self.settings.store
+            SERVER_STARTED,
+            host=self.settings.host,
+            port=self.port,
+            store=shown_store(self.settings.store),
         )
+
+    def _mounts(self, live: LiveFeed, webhooks: Webhooks) -> dict[bytes, AsgiRunner]:
+        """Applications beside the API, by the first part of their paths."""
+        self._passwords = Passwords()
+        if self.settings.backoffice == "off":
+            return {}
+        backoffice = Backoffice(
+            store=self.store,
+            live=live,
+            webhooks=webhooks,
+            passwords=self._passwords,
+            clock_us=self.store.clock_us,
+            stopping=self._stopping,
+            public_origin=public_origin(self.settings.public_url),
+            trusted_proxies=proxy_networks(self.settings.trusted_proxies),
+        )
+        runner = AsgiRunner(build_backoffice(), {"backoffice": backoffice})
+        return {BACKOFFICE_PREFIX.encode(): runner}
 
     def _settled(self, batch: list[Pending]) -> None:
         self._live.publish(batch)
@@ -232,5 +218,6 @@ class Headrace:
         if self.failure is None:
             await self._rejections.flush()
         await self._calls.close()
+        self._passwords.close()
         await self.store.close()
         _log.info(SERVER_STOPPED, every_request_answered=finished)

@@ -23,15 +23,16 @@ from headrace.delivery.handlers.transport import HandlerTransport
 from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
 from headrace.domain.processes import own_name
-from headrace.domain.timestamps import now_us
 from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
 from headrace.pipeline.deliverer import Deliverer, Transports
+from headrace.pipeline.maintenance import Maintenance
 from headrace.pipeline.processor import Processor
 from headrace.pipeline.replayer import Replayer
 from headrace.pipeline.retention import Retention, RetentionOptions
 from headrace.pipeline.rules_cache import RulesCache
 from headrace.store.contract import Store, StoreError
 from headrace.store.contract_delivery import LoadedHandler
+from headrace.stores import shown_store
 
 STOP_SECONDS_MAX = 5.0
 
@@ -74,18 +75,20 @@ class WorkerProcess:
             rules,
             owner=own_name(),
             nudged=self._nudged,
-            clock_us=now_us,
+            clock_us=store.clock_us,
             rng=rng,
         )
-        replayer = Replayer(store.replays, store.processing, owner=own_name(), clock_us=now_us)
+        replayer = Replayer(
+            store.replays, store.processing, owner=own_name(), clock_us=store.clock_us
+        )
         self.deliverer = await self._make_deliverer(rules, rng)
         self.processor.on_deliveries = self.deliverer.wake
         self._begin(rules, self.processor, self.deliverer, replayer)
         options = RetentionOptions(
-            owner=own_name(), take_duty=store.processing.take_duty, clock_us=now_us
+            owner=own_name(), take_duty=store.processing.take_duty, clock_us=store.clock_us
         )
-        self._begin(Retention(store.retention, store.projects, options))
-        _log.info(WORKER_STARTED, store=self._settings.store)
+        self._begin(Maintenance(store), Retention(store.retention, store.projects, options))
+        _log.info(WORKER_STARTED, store=shown_store(self._settings.store))
 
     async def _make_deliverer(self, rules: RulesCache, rng: random.Random) -> Deliverer:
         settings, store = self._settings, self._store
@@ -101,7 +104,7 @@ class WorkerProcess:
             Transports(webhooks=webhooks, handlers=handlers, loaded=loaded),
             owner=own_name(),
             policies_of=rules.policies_of,
-            clock_us=now_us,
+            clock_us=store.clock_us,
             rng=rng,
         )
         # Before anything is processed, so that no event is fanned out without the handlers.

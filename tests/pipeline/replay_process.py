@@ -6,15 +6,15 @@ import asyncio
 import itertools
 import sys
 
-from headrace.app import open_store
 from headrace.domain.processes import own_name
 from headrace.pipeline.replayer import Replayer
+from headrace.stores import open_store
 from tests.store.events import START_US
 
 
 async def work(store_url: str) -> None:
     """Each round comes a tenth of a second of its clock after the one before."""
-    store = open_store(store_url, serve=False, create=False)
+    store = await open_store(store_url, serve=False, create=False)
     times = itertools.count(START_US, 100_000)
     try:
         replayer = Replayer(

@@ -15,7 +15,7 @@ from headrace.store.sqlite.store import open_store
 class Place(Protocol):
     """One empty place for one store; it stays when the store is closed."""
 
-    def open(self) -> Store:
+    async def open(self) -> Store:
         """Open the store there, as the process that serves."""
         ...
 
@@ -44,7 +44,7 @@ class SqlitePlace:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "store" / "headrace.db"
 
-    def open(self) -> Store:
+    async def open(self) -> Store:
         return open_store(self.path, serve=True)
 
     def run_sql(self, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:

@@ -51,7 +51,7 @@ class StoreSession:
         self.failures: list[StoreFailedError] = []
         self.batches = Batches()
         self._runner = asyncio.Runner()
-        self.store: Store = place.open()
+        self.store: Store = self._runner.run(place.open())
         self.store.start_committing(self.batches, self.failures.append)
         self._open = True
 

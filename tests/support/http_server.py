@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from headrace.app import open_store
 from headrace.domain.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
 from headrace.store.contract import Store
+from headrace.stores import open_store
 from tests.support.raw_http import Client
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ class HttpServer:
         """Do something in the store beside the server, as the command line does."""
 
         async def run() -> T:
-            store = open_store(self.store_url, serve=False)
+            store = await open_store(self.store_url, serve=False)
             try:
                 return await work(store)
             finally:

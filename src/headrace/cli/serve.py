@@ -60,9 +60,12 @@ def _serve(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
 
 
 async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
-    from headrace.app import Headrace, open_store
+    from headrace.app import Headrace
+    from headrace.stores import is_shared, open_configured
 
-    store = open_store(settings.store, serve=True)
+    # A shared database that has no schema is more likely the wrong one than one to be filled.
+    create = with_worker or not is_shared(settings.store)
+    store = await open_configured(settings, serve=True, create=create)
     server = Headrace(settings, store, with_worker=with_worker)
     _stop_on_signals(server)
     try:
@@ -89,17 +92,19 @@ async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
 async def _announce(server: Headrace, *, as_json: bool) -> None:
     from headrace.bootstrap import first_start
     from headrace.cli.welcome import curl_line, url_of, welcome
-    from headrace.domain.timestamps import now_us
+    from headrace.stores import shown_store
 
     # Only now: a start that found its port taken must not have used up the one showing of the key.
-    issued = await first_start(server.store, now_us())
+    issued = await first_start(server.store, server.store.clock_us())
     if issued is not None:
         await server.access.refresh()
     url = url_of(server.settings.host, server.port)
     key = None if issued is None else issued.text
     if as_json:
         curl = None if key is None else curl_line(url, key)
-        print_json({"url": url, "store": server.settings.store, "key": key, "curl": curl})
+        print_json(
+            {"url": url, "store": shown_store(server.settings.store), "key": key, "curl": curl}
+        )
     else:
         typer.echo(welcome(url, key))
 

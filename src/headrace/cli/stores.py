@@ -25,10 +25,10 @@ def in_store(
     Args:
         create: whether a store that is not there is made; else that ends the command.
     """
-    from headrace.app import open_store
+    from headrace.stores import open_configured
 
     async def run() -> T:
-        store = open_store(settings.store, serve=False, create=create)
+        store = await open_configured(settings, serve=False, create=create)
         try:
             return await work(store)
         finally:

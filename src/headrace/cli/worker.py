@@ -37,11 +37,12 @@ def worker(
 
 
 async def _run(settings: Settings, *, supervised: bool) -> None:
-    from headrace.app import open_store
     from headrace.delivery.handlers.loading import HandlersNotLoadedError
+    from headrace.stores import open_configured
     from headrace.worker_process import WorkerProcess
 
-    process = WorkerProcess(settings, open_store(settings.store, serve=False, create=False))
+    store = await open_configured(settings, serve=False, create=False)
+    process = WorkerProcess(settings, store)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         # At a terminal both processes get the signal; a supervised worker goes on until its server

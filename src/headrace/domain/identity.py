@@ -37,3 +37,8 @@ def idempotency_hash(project_id: int, key: str) -> bytes:
     index stays small whatever the length of the keys.
     """
     return blake2b(project_id.to_bytes(8, "big") + key.encode(), digest_size=16).digest()
+
+
+def lane_of_key(hashed: bytes) -> int:
+    """Lane (0-255) of an idempotency key, from its hash; not that of its event."""
+    return hashed[15]

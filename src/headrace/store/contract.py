@@ -14,6 +14,7 @@ import msgspec
 
 from headrace.domain.api_keys import ApiKey
 from headrace.domain.events import FirstCopy, NewEvent, StoredEvent
+from headrace.domain.ids import EventIdGenerator
 from headrace.domain.policies import Policies
 from headrace.store.contract_audiences import AudienceStore
 from headrace.store.contract_contacts import ContactStore
@@ -364,6 +365,14 @@ class Store(Protocol):
 
     @property
     def commit_stats(self) -> CommitStats: ...
+
+    def clock_us(self) -> int:
+        """Microseconds since 1970 by the clock that all processes on this store share."""
+        ...
+
+    async def event_ids(self) -> EventIdGenerator:
+        """What gives ids to the events that this process accepts; to be asked for once."""
+        ...
 
     def start_committing(
         self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -93,7 +94,7 @@ def test_a_newer_schema_is_refused_and_the_file_is_left_alone(sqlite_place: Sqli
     sqlite_place.run_sql(f"PRAGMA user_version = {newer}")
     before = sqlite_place.path.read_bytes()
     with pytest.raises(StoreSetupError, match=f"schema {newer}.*newer release"):
-        sqlite_place.open()
+        asyncio.run(sqlite_place.open())
     assert sqlite_place.path.read_bytes() == before
     sqlite_place.run_sql(f"PRAGMA user_version = {newest_version()}")
     StoreSession(sqlite_place).close()
@@ -106,7 +107,7 @@ def test_a_second_server_is_refused_and_told_who_holds_the_store(
     session: StoreSession, sqlite_place: SqlitePlace
 ) -> None:
     with pytest.raises(StoreSetupError, match=rf"in use .*pid {os.getpid()}\b.*Stop it first"):
-        sqlite_place.open()
+        asyncio.run(sqlite_place.open())
     session.accept(new_event())
     session.close()
     StoreSession(sqlite_place).close()
@@ -126,7 +127,7 @@ def test_the_lock_of_a_killed_process_is_free(sqlite_place: SqlitePlace) -> None
         assert process.stdout is not None
         assert process.stdout.readline() == b"open\n"
         with pytest.raises(StoreSetupError, match=f"pid {process.pid}"):
-            sqlite_place.open()
+            asyncio.run(sqlite_place.open())
         process.kill()
     StoreSession(sqlite_place).close()
 
@@ -163,7 +164,7 @@ def test_a_library_that_can_lose_rows_is_refused(
 ) -> None:
     monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: version)
     with pytest.raises(StoreSetupError, match=f"{version} can lose committed rows.*pip install"):
-        sqlite_place.open()
+        asyncio.run(sqlite_place.open())
     assert not sqlite_place.path.exists()
 
 
@@ -267,7 +268,7 @@ def test_a_file_that_is_no_database_is_refused(sqlite_place: SqlitePlace) -> Non
     sqlite_place.path.write_bytes(b"these are somebody's notes\n" * 1000)
     before = sqlite_place.path.read_bytes()
     with pytest.raises(StoreSetupError, match=r"damaged .*backup"):
-        sqlite_place.open()
+        asyncio.run(sqlite_place.open())
     assert sqlite_place.path.read_bytes() == before
 
 
@@ -276,7 +277,7 @@ def test_a_damaged_header_is_refused(sqlite_place: SqlitePlace, offset: int) -> 
     fill(sqlite_place)
     _overwrite(sqlite_place.path, offset, b"\xff\xff")
     with pytest.raises(StoreSetupError, match=r"damaged .*backup"):
-        sqlite_place.open()
+        asyncio.run(sqlite_place.open())
 
 
 def test_damage_is_found_before_serving_and_answered_with_advice(
@@ -286,7 +287,7 @@ def test_damage_is_found_before_serving_and_answered_with_advice(
     pages = sqlite_place.path.stat().st_size // PAGE_BYTES
     _overwrite(sqlite_place.path, pages // 2 * PAGE_BYTES, b"\xaa" * 64)
     with pytest.raises(StoreSetupError, match=r"^The store .* damaged .*backup.*\.recover$"):
-        sqlite_place.open()
+        asyncio.run(sqlite_place.open())
 
 
 def test_damage_that_appears_while_serving_is_never_answered_with_wrong_data(
@@ -303,7 +304,7 @@ def test_damage_that_appears_while_serving_is_never_answered_with_wrong_data(
         session.close()
     # At the next start it is found.
     with pytest.raises(StoreSetupError, match="damaged"):
-        sqlite_place.open()
+        asyncio.run(sqlite_place.open())
 
 
 def _overwrite(path: Path, offset: int, data: bytes) -> None:

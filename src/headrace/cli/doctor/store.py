@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,19 +26,21 @@ _MIB = 1024 * 1024
 
 def check_store(settings: Settings) -> list[Finding]:
     """Everything that can be said about the store without changing it."""
-    from headrace.app import schema_versions, sqlite_path
+    from headrace.stores import is_shared, schema_versions, shown_store, sqlite_path
 
     at_us = now_us()
+    shown = shown_store(settings.store)
     try:
-        path = sqlite_path(settings.store)
-        if not path.exists():
-            return [_missing(path), check_clock(at_us, 0)]
-        current, newest = schema_versions(settings.store)
+        if not is_shared(settings.store):
+            path = sqlite_path(settings.store)
+            if not path.exists():
+                return [_missing(path), check_clock(at_us, 0)]
+        current, newest = asyncio.run(schema_versions(settings))
         if current != newest:
-            return [ok("store", settings.store), _schema(current, newest), check_clock(at_us, 0)]
+            return [ok("store", shown), _schema(current, newest), check_clock(at_us, 0)]
         health, last, kept = in_store(settings, _look)
     except StoreError as error:
-        return [fail("store", settings.store, str(error)), check_clock(at_us, 0)]
+        return [fail("store", shown, str(error)), check_clock(at_us, 0)]
     newest_us = last // _SEQUENCES_A_MILLISECOND * 1000
     return [
         *_report(health, newest, settings.disk_free_min_bytes),

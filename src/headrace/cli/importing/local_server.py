@@ -76,10 +76,11 @@ class _LocalServer:
             self._started.set()
 
     async def _run(self) -> None:
-        from headrace.app import Headrace, open_store
+        from headrace.app import Headrace
+        from headrace.stores import open_configured
 
         self._loop = asyncio.get_running_loop()
-        store = open_store(self._settings.store, serve=True, create=False)
+        store = await open_configured(self._settings, serve=True, create=False)
         server: Headrace = Headrace(self._settings, store)
         self._server = server
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
@@ -47,11 +48,11 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Connection(Protocol):
     """What is used of a connection of asyncpg."""
 
-    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str: ...
+    async def execute(self, query: str, *args: Any) -> str: ...
 
     async def executemany(self, command: str, args: Sequence[Any]) -> None: ...
 
-    async def fetch(self, query: str, *args: Any, timeout: float | None = None) -> list[Any]: ...
+    async def fetch(self, query: str, *args: Any) -> list[Any]: ...
 
     async def fetchrow(self, query: str, *args: Any) -> Any: ...
 
@@ -157,7 +158,7 @@ class Database:
         """
 
         async def run(connection: Any) -> T:
-            async with connection.transaction():
+            async with committed(connection):
                 return await work(connection)
 
         for attempt in range(1, TRIES_MAX):
@@ -201,6 +202,30 @@ class Database:
 
 class _LostError(StoreError):
     """The transaction lost against another one."""
+
+
+@contextlib.asynccontextmanager
+async def committed(connection: Any) -> AsyncIterator[None]:
+    """A transaction that is committed at the end, on every server that has to have it.
+
+    Raises:
+        StoreError: the wait for a synchronous standby was cut short. The server then commits all
+            the same, but only with itself, and answers with no more than a warning.
+    """
+    warnings: list[str] = []
+
+    def note(_: Any, message: Any) -> None:
+        if message.severity_en == "WARNING":
+            warnings.append(str(message.message))
+
+    try:
+        async with connection.transaction(isolation="read_committed"):
+            yield
+            connection.add_log_listener(note)
+    finally:
+        connection.remove_log_listener(note)
+    if warnings:
+        raise StoreError(f"The database committed with a warning: {warnings[0]}")
 
 
 async def prepare_connection(connection: Any) -> None:

@@ -26,6 +26,29 @@ _UNREACHABLE = (
     OSError,
 )
 
+#: The first that fits counts. Row errors come before what is out of reach: asyncpg gives bad values
+#: a class that is both.
+_MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[StoreError], str], ...] = (
+    (
+        (asyncpg.QueryCanceledError, TimeoutError),
+        StoreBusyError,
+        "The query took too long; narrow it down.",
+    ),
+    ((asyncpg.DiskFullError,), StoreFullError, "The disk of the database is full."),
+    (
+        (asyncpg.TooManyConnectionsError,),
+        StoreBusyError,
+        "The database takes no more connections.",
+    ),
+    (ROW_ERRORS, StoreRowError, "{}"),
+    (
+        (asyncpg.ReadOnlySQLTransactionError,),
+        StoreError,
+        "The database is a standby or read-only now.",
+    ),
+    (_UNREACHABLE, StoreError, "The database is out of reach: {}"),
+)
+
 
 def is_error(error: BaseException) -> bool:
     """Whether the error is the database's, so that `store_error` can say what it means."""
@@ -36,18 +59,7 @@ def store_error(error: BaseException) -> StoreError:
     """What the error means for the caller."""
     if isinstance(error, StoreError):
         return error
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, (asyncpg.QueryCanceledError, TimeoutError)):
-        return StoreBusyError("The query took too long; narrow it down.")
-    if isinstance(error, asyncpg.DiskFullError):
-        return StoreFullError("The disk of the database is full.")
-    if isinstance(error, asyncpg.TooManyConnectionsError):
-        return StoreBusyError("The database takes no more connections.")
-    # Before the row errors: asyncpg gives misuse and bad values a class that is both.
-    if isinstance(error, ROW_ERRORS):
-        return StoreRowError(text)
-    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-        return StoreError("The database is a standby or read-only now.")
-    if isinstance(error, _UNREACHABLE):
-        return StoreError(f"The database is out of reach: {text}")
-    return StoreError(text)
+    for kinds, kind, text in _MEANINGS:
+        if isinstance(error, kinds):
+            return kind(text.format(f"{type(error).__name__}: {error}"))
+    return StoreError(f"{type(error).__name__}: {error}")

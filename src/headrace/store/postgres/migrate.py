@@ -44,11 +44,11 @@ async def migrate(database: Database) -> list[str]:
     Raises:
         StoreSetupError: the database is of a newer release.
     """
-    applied = []
-    for step in migrations("postgres"):
-        if await database.write(_Step(step), _STEP_SECONDS_MAX):
-            applied.append(f"{step.number:04d}_{step.name}")
-    return applied
+    return [
+        f"{step.number:04d}_{step.name}"
+        for step in migrations("postgres")
+        if await database.write(_Step(step), _STEP_SECONDS_MAX)
+    ]
 
 
 def newer_release(found: int) -> StoreSetupError:

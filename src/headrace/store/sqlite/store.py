@@ -10,6 +10,7 @@ from typing import Any
 
 import apsw
 
+from headrace.domain.ids import EventIdGenerator
 from headrace.domain.processes import is_alive
 from headrace.domain.timestamps import now_us
 from headrace.store.contract import (
@@ -87,6 +88,12 @@ class SqliteStore:
     @property
     def commit_stats(self) -> CommitStats:
         return self._writer.stats
+
+    def clock_us(self) -> int:
+        return now_us()
+
+    async def event_ids(self) -> EventIdGenerator:
+        return EventIdGenerator(now_us, after=await self.events.last_sequence())
 
     def start_committing(
         self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]

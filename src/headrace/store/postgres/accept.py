@@ -1,0 +1,153 @@
+"""Write a batch of accepted events: one transaction, in which the keys decide what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.domain.canonical import same_content
+from headrace.domain.events import FirstCopy, NewEvent
+from headrace.domain.identity import lane_of_key
+from headrace.store.contract import REPEATS_KEPT, Pending, StoreError
+from headrace.store.postgres.columns import columns_of
+from headrace.store.postgres.database import Connection
+
+# Waits for whoever inserts the same key just now. Sorted by the caller: two batches with the same
+# keys in another order would wait for one another.
+INSERT_KEYS = (
+    "INSERT INTO idempotency_keys (lane, hash, event_lane, event_sequence) "
+    "SELECT * FROM unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::bigint[]) "
+    "ON CONFLICT (lane, hash) DO NOTHING RETURNING event_sequence"
+)
+_EVENT_COLUMNS = {
+    "sequence": "bigint",
+    "id": "uuid",
+    "project_id": "integer",
+    "lane": "smallint",
+    "event": "text",
+    "contact_id": "text",
+    "external_id": "text",
+    "email": "text",
+    "email_original": "text",
+    "idempotency_key": "text",
+    "occurred_us": "bigint",
+    "received_us": "bigint",
+    "source": "smallint",
+    "api_key_id": "text",
+    "request_id": "text",
+    "payload": "text",
+}
+INSERT_EVENTS = (
+    f"INSERT INTO events ({', '.join(_EVENT_COLUMNS)}) SELECT * FROM unnest("  # noqa: S608
+    + ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_EVENT_COLUMNS.values(), 1))
+    + ")"
+)
+# One moment for the whole batch, by the clock of the database; inside it the sequence counts.
+INSERT_WORK = (
+    "INSERT INTO work (lane, sequence, project_id, queued_us) "
+    "SELECT *, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint "
+    "FROM unnest($1::smallint[], $2::bigint[], $3::integer[])"
+)
+# Changes nothing but locks the rows and makes the transaction one that writes. So two servers note
+# repeats of a key one after the other, and the answer waits until the first copy is on a
+# synchronous standby too: a first copy can be visible whose own commit nobody confirmed.
+HOLD_KEYS = (
+    "UPDATE idempotency_keys k SET event_lane = k.event_lane "
+    "FROM unnest($1::smallint[], $2::uuid[]) AS repeated (lane, hash) "
+    "WHERE k.lane = repeated.lane AND k.hash = repeated.hash "
+    "RETURNING k.hash, k.event_lane, k.event_sequence"
+)
+FIND_FIRST = (
+    "SELECT e.lane, e.sequence, e.id, e.event, e.contact_id, e.external_id, e.email, "
+    "e.occurred_us, e.received_us, e.payload, (SELECT count(*) FROM key_repeats r "
+    "WHERE r.lane = e.lane AND r.sequence = e.sequence) "
+    "FROM unnest($1::smallint[], $2::bigint[]) AS first (lane, sequence) "
+    "JOIN events e ON e.lane = first.lane AND e.sequence = first.sequence"
+)
+INSERT_REPEATS = (
+    "INSERT INTO key_repeats (lane, sequence, number, at_us, api_key_id, request_id, mismatch) "
+    "SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::integer[], $4::bigint[], $5::text[], "
+    "$6::text[], $7::boolean[])"
+)
+
+
+class FirstGoneError(StoreError):
+    """The first copy was removed while its repeat came in; the batch is to be tried again."""
+
+
+async def insert_batch(connection: Connection, batch: Sequence[Pending]) -> list[FirstCopy | None]:
+    """Insert what is new and look up the first copies of the rest; the caller commits.
+
+    Returns:
+        The outcome of each, in the same order; true once the transaction has committed.
+
+    Raises:
+        FirstGoneError: see there.
+    """
+    events = [pending.event for pending in batch]
+    new = await _insert_keys(connection, events)
+    await connection.execute(INSERT_EVENTS, *_event_columns(new))
+    work = columns_of(((event.lane, event.sequence, event.project_id) for event in new), 3)
+    await connection.execute(INSERT_WORK, *work)
+    if len(new) == len(events):
+        return [None] * len(events)
+    stored = {event.sequence for event in new}
+    repeats = [event for event in events if event.sequence not in stored]
+    copies = await _note_repeats(connection, repeats)
+    return [copies.get(event.sequence) for event in events]
+
+
+async def _insert_keys(connection: Connection, events: list[NewEvent]) -> list[NewEvent]:
+    """Take the keys; the events that are new, in the order of the batch."""
+    keyed = [
+        (event.idempotency_hash, event.sequence, event.lane)
+        for event in events
+        if event.idempotency_hash is not None
+    ]
+    if not keyed:
+        return events
+    keyed.sort()
+    hashes = [row[0] for row in keyed]
+    rows = await connection.fetch(
+        INSERT_KEYS,
+        [lane_of_key(hashed) for hashed in hashes],
+        hashes,
+        [row[2] for row in keyed],
+        [row[1] for row in keyed],
+    )
+    if len(rows) == len(keyed):
+        return events
+    won = {row[0] for row in rows}
+    return [event for event in events if event.idempotency_hash is None or event.sequence in won]
+
+
+def _event_columns(events: list[NewEvent]) -> list[list[Any]]:
+    return [[getattr(event, name) for event in events] for name in _EVENT_COLUMNS]
+
+
+async def _note_repeats(connection: Connection, repeats: list[NewEvent]) -> dict[int, FirstCopy]:
+    """By the sequence of each repeat, what it is answered with."""
+    hashes = sorted({event.idempotency_hash for event in repeats if event.idempotency_hash})
+    held = await connection.fetch(HOLD_KEYS, [lane_of_key(hashed) for hashed in hashes], hashes)
+    places = {row[0]: (row[1], row[2]) for row in held}
+    asked = sorted(set(places.values()))
+    rows = await connection.fetch(FIND_FIRST, *columns_of(asked, 2))
+    found = {(row[0], row[1]): row for row in rows}
+    if len(places) < len(hashes) or len(found) < len(asked):
+        raise FirstGoneError("The first copy of a repeated event was removed.")
+    counts = {place: row[10] for place, row in found.items()}
+    copies: dict[int, FirstCopy] = {}
+    notes = []
+    for event in repeats:
+        assert event.idempotency_hash is not None
+        place = places[event.idempotency_hash]
+        first = found[place]
+        mismatch = not same_content(event, event.received_us, tuple(first[3:10]))
+        copies[event.sequence] = FirstCopy(first[2], first[3], first[7], mismatch)
+        counts[place] += 1
+        if counts[place] <= REPEATS_KEPT:
+            note = (event.received_us, event.api_key_id, event.request_id, mismatch)
+            notes.append((*place, counts[place], *note))
+    if notes:
+        await connection.execute(INSERT_REPEATS, *columns_of(sorted(notes), 7))
+    return copies

@@ -1,0 +1,174 @@
+"""Commits what the API has accepted: whatever waits makes up the next transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+from headrace.faults import fail_point
+from headrace.store.contract import CommitSource, CommitStats, Pending, StoreError, StoreRowError
+from headrace.store.postgres.accept import FirstGoneError, insert_batch
+from headrace.store.postgres.database import TRIES_MAX, Database, committed
+from headrace.store.postgres.errors import RETRIED, is_error, store_error
+
+#: Transactions on their way at once.
+COMMITTERS = 2
+#: A commit that takes longer is given up; nobody knows then whether it will be there.
+COMMIT_SECONDS_MAX = 10.0
+#: After a failed try to connect, callers are told at once for so long.
+RECONNECT_SECONDS = 0.5
+
+
+class Committer:
+    """Takes accepted events from a source and commits them, on connections of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.stats = CommitStats()
+        self._awake = asyncio.Event()
+        self._woken = False
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop = asyncio.get_running_loop()
+
+    def start(self, source: CommitSource) -> None:
+        """Take from `source` from now on."""
+        self._tasks = [
+            asyncio.create_task(_Lane(self, source).run(), name=f"Committer-{number}")
+            for number in range(COMMITTERS)
+        ]
+        self.wake()
+
+    def wake(self) -> None:
+        """Say that something waits. Safe from any thread; the check makes it cheap under load."""
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._awake.set)
+
+    async def wait(self) -> bool:
+        """Wait until something may be there; False when the end has come."""
+        if not self._stopping:
+            await self._awake.wait()
+        if self._stopping:
+            return False
+        self._awake.clear()
+        self._woken = False
+        return True
+
+    @property
+    def database(self) -> Database:
+        return self._database
+
+    async def stop(self) -> None:
+        """Commit what was taken and what waits, then end."""
+        self._stopping = True
+        self._awake.set()
+        await asyncio.gather(*self._tasks)
+
+
+class _Lane:
+    """One transaction at a time on one connection."""
+
+    def __init__(self, committer: Committer, source: CommitSource) -> None:
+        self._committer = committer
+        self._source = source
+        self._connection: Any = None
+        self._connect_again_at = 0.0
+
+    async def run(self) -> None:
+        try:
+            while await self._committer.wait():
+                await self._drain()
+            await self._drain()
+        finally:
+            await self._disconnect()
+
+    async def _drain(self) -> None:
+        while batch := self._source.take():
+            await self._commit(batch)
+
+    async def _commit(self, batch: list[Pending]) -> None:
+        started = time.perf_counter()
+        try:
+            await self._commit_or_isolate(batch)
+            self._committer.stats.observe(len(batch), time.perf_counter() - started)
+            fail_point("after_commit_before_answer")
+        except BaseException as error:
+            # Whatever it is, and be it the end of this task: those who wait are answered.
+            self._fail(batch, StoreError(f"The commit met {type(error).__name__}."))
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._source.settle(batch)
+
+    async def _commit_or_isolate(self, batch: list[Pending]) -> None:
+        """Commit the batch; if a row is guilty, halve until it stands alone and fails alone."""
+        try:
+            await self._commit_again(batch)
+        except StoreRowError as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._commit_or_isolate(batch[:middle])
+                await self._commit_or_isolate(batch[middle:])
+            else:
+                self._fail(batch, StoreError(f"The store refused the event: {error}"))
+        except StoreError as error:
+            self._fail(batch, error)
+
+    async def _commit_again(self, batch: list[Pending]) -> None:
+        """Commit, again where another transaction was in the way."""
+        for _ in range(TRIES_MAX - 1):
+            with contextlib.suppress(*RETRIED, FirstGoneError):
+                return await self._commit_once(batch)
+        try:
+            return await self._commit_once(batch)
+        except RETRIED as error:
+            raise store_error(error) from error
+
+    async def _commit_once(self, batch: list[Pending]) -> None:
+        """One transaction. What is lost at COMMIT is an error for exactly this batch."""
+        fail_point("before_commit")
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS_MAX):
+                connection = await self._connected()
+                async with committed(connection):
+                    outcomes = await insert_batch(connection, batch)
+                    fail_point("inside_commit")
+        except (*RETRIED, StoreError):
+            raise
+        except Exception as error:
+            if not is_error(error):
+                await self._disconnect()
+                raise
+            if isinstance(error, TimeoutError):
+                # It may still be on its way there; nothing of ours may follow it.
+                await self._disconnect()
+            raise store_error(error) from error
+        for pending, outcome in zip(batch, outcomes, strict=True):
+            pending.outcome = outcome
+
+    async def _connected(self) -> Any:
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        if time.monotonic() < self._connect_again_at:
+            message = "The database is out of reach."
+            raise StoreError(message)
+        await self._disconnect()
+        self._connect_again_at = time.monotonic() + RECONNECT_SECONDS
+        try:
+            self._connection = await self._committer.database.connection_apart()
+        finally:
+            self._connect_again_at = time.monotonic() + RECONNECT_SECONDS
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    def _fail(self, batch: list[Pending], error: StoreError) -> None:
+        self._committer.stats.failed_commits += 1
+        for pending in batch:
+            pending.outcome = error

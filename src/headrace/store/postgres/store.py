@@ -1,0 +1,199 @@
+"""The shared store: one database, any number of processes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from headrace.domain.ids import EventIdGenerator
+from headrace.store.contract import (
+    CommitSource,
+    CommitStats,
+    StoreError,
+    StoreFailedError,
+    StoreHealth,
+    StoreSetupError,
+)
+from headrace.store.postgres.clock import StoreClock
+from headrace.store.postgres.committer import Committer
+from headrace.store.postgres.database import Connection, Database, PoolOptions
+from headrace.store.postgres.dead_letters import PostgresDeadLetters
+from headrace.store.postgres.durability import check_server, read_settings
+from headrace.store.postgres.events import PostgresEvents, last_sequence
+from headrace.store.postgres.migrate import migrate, newer_release, newest_version, schema_version
+from headrace.store.postgres.numbers import Numbers, take_writer
+from headrace.store.postgres.operators import PostgresOperators
+from headrace.store.postgres.projects import PostgresProjects
+from headrace.store.postgres.rejections import PostgresRejections
+from headrace.store.postgres.replays import PostgresReplays
+from headrace.store.postgres.retention import PostgresRetention
+from headrace.store.postgres.sizes import size_bytes
+from headrace.store.postgres.subscribers import PostgresSubscribers
+from headrace.store.postgres.url import masked
+
+_MAKE_RANDOM = "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+_RANDOM = "SELECT value FROM secrets WHERE name = $1"
+#: What `StoreHealth.durability` tells.
+_DURABILITY = (
+    *("fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names"),
+    "data_checksums",
+)
+
+
+class PostgresStore:
+    """See `headrace.store.contract.Store`. Made by `open_store`."""
+
+    kind = "postgresql"
+
+    def __init__(
+        self, database: Database, clock: StoreClock, numbers: Numbers, settings: dict[str, str]
+    ) -> None:
+        self._database = database
+        self._numbers = numbers
+        self._clock = clock
+        self._settings = settings
+        self._committer = Committer(database)
+        self.events = PostgresEvents(database)
+        self.projects = PostgresProjects(database)
+        self.rejections = PostgresRejections(database)
+        self.operators = PostgresOperators(database)
+        self.retention = PostgresRetention(database)
+        self.subscribers = PostgresSubscribers(database, clock)
+        self.dead_letters = PostgresDeadLetters(database)
+        self.replays = PostgresReplays(database)
+
+    @property
+    def commit_stats(self) -> CommitStats:
+        return self._committer.stats
+
+    def clock_us(self) -> int:
+        return self._clock()
+
+    async def event_ids(self) -> EventIdGenerator:
+        return self._numbers.accepted()
+
+    def start_committing(
+        self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]
+    ) -> None:
+        # A server that meets a failed fsync stops by itself and recovers, so nothing is final here.
+        del on_failed
+        self._committer.start(source)
+
+    def wake(self) -> None:
+        self._committer.wake()
+
+    async def health(self) -> StoreHealth:
+        async def read(connection: Connection) -> tuple[int, int]:
+            return await schema_version(connection), await size_bytes(connection)
+
+        schema, size = await self._database.read(read)
+        return StoreHealth(
+            kind=self.kind,
+            location=masked(self._database.url),
+            version=self._settings["server_version"],
+            schema_version=schema,
+            durability={name: self._settings[name] for name in _DURABILITY},
+            size_bytes=size,
+            log_bytes=0,
+            free_bytes=None,
+        )
+
+    async def secret(self, name: str) -> bytes:
+        fresh = secrets.token_bytes(32)
+
+        async def work(connection: Connection) -> bytes:
+            await connection.execute(_MAKE_RANDOM, name, fresh)
+            return bytes(await connection.fetchval(_RANDOM, name))
+
+        return await self._database.write(work)
+
+    async def maintain(self) -> None:
+        await self._clock.measure(self._database)
+
+    async def close(self) -> None:
+        await self._committer.stop()
+        await self._database.close()
+
+
+async def open_store(
+    url: str, options: PoolOptions, *, create: bool = False, migrated: bool = False
+) -> PostgresStore:
+    """Open a store whose schema is that of this release.
+
+    1. connect; 2. refuse a server that does not keep what it commits; 3. refuse another schema;
+    4. set the clock; 5. take a number for this process.
+
+    Args:
+        create: whether to make the schema in a database that has none.
+        migrated: whether to bring an older schema to the newest.
+
+    Raises:
+        StoreSetupError: with what to do about it.
+    """
+    async with AsyncExitStack() as undo:
+        database, settings = await undo.enter_async_context(_connected(url, options))
+        await _check_schema(database, create=create, migrated=migrated)
+        clock = StoreClock()
+        await clock.measure(database)
+        writer = await database.read(take_writer)
+        numbers = Numbers(clock, writer, await database.read(last_sequence))
+        undo.pop_all()
+    return PostgresStore(database, clock, numbers, settings)
+
+
+async def schema_versions(url: str, options: PoolOptions) -> tuple[int, int]:
+    """`(of the database, of this release)`; 0 for an empty database. Changes nothing.
+
+    Raises:
+        StoreSetupError: the database cannot be read.
+    """
+    async with _connected(url, options) as (database, _):
+        return await database.read(schema_version), newest_version()
+
+
+@asynccontextmanager
+async def _connected(
+    url: str, options: PoolOptions
+) -> AsyncIterator[tuple[Database, dict[str, str]]]:
+    """A checked server; closed again at the end."""
+    database = Database(url, options)
+    try:
+        await database.connect()
+        settings: dict[str, str] = await database.read(_checked)
+        yield database, settings
+    except StoreSetupError:
+        await database.close()
+        raise
+    except StoreError as error:
+        await database.close()
+        message = f"The store {masked(url)} cannot be opened: {error}"
+        raise StoreSetupError(message) from error
+    except BaseException:
+        await database.close()
+        raise
+    else:
+        await database.close()
+
+
+async def _checked(connection: Connection) -> Any:
+    settings = await read_settings(connection)
+    await check_server(connection, settings)
+    return settings
+
+
+async def _check_schema(database: Database, *, create: bool, migrated: bool) -> None:
+    found = await database.read(schema_version)
+    if found > newest_version():
+        raise newer_release(found)
+    if found == newest_version():
+        return
+    if migrated or (found == 0 and create):
+        await migrate(database)
+        return
+    state = "no schema yet" if found == 0 else f"schema {found}"
+    raise StoreSetupError(
+        f"The store {masked(database.url)} has {state}; this release needs {newest_version()}. "
+        "Bring it there with: headrace migrate"
+    )

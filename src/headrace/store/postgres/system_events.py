@@ -1,0 +1,47 @@
+"""Events of the system's own, written in the transaction of the change that causes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headrace.domain.events import Source
+from headrace.store.contract_processing import SystemEvent
+from headrace.store.postgres.columns import columns_of
+from headrace.store.postgres.database import Connection
+from headrace.store.postgres.numbers import Numbers
+
+_EVENTS = (
+    "INSERT INTO events (lane, sequence, id, project_id, event, contact_id, payload, occurred_us, "  # noqa: S608
+    "received_us, source) SELECT n.*, $8, $8, "
+    f"{Source.SYSTEM:d} FROM unnest($1::smallint[], $2::bigint[], $3::uuid[], $4::int[], "
+    "$5::text[], $6::text[], $7::text[]) AS n"
+)
+_WORK = (
+    "INSERT INTO work (lane, sequence, project_id, queued_us) SELECT n.*, "
+    "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint "
+    "FROM unnest($1::smallint[], $2::bigint[], $3::int[]) AS n"
+)
+
+
+async def insert_system_events(
+    connection: Connection, numbers: Numbers, events: Sequence[SystemEvent], now_us: int
+) -> None:
+    """Insert the events and their work; runs inside the caller's transaction."""
+    if not events:
+        return
+    rows = [
+        (
+            event.lane,
+            *numbers.event(event.lane, now_us),
+            event.project_id,
+            event.event,
+            event.contact_id,
+            event.payload,
+        )
+        for event in events
+    ]
+    lanes, sequences, ids, projects, names, contacts, payloads = columns_of(rows, 7)
+    await connection.execute(
+        _EVENTS, lanes, sequences, ids, projects, names, contacts, payloads, now_us
+    )
+    await connection.execute(_WORK, lanes, sequences, projects)

@@ -1,0 +1,109 @@
+"""Which store a URL names: the only module that knows the concrete stores."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import apsw
+
+from headrace.config import Settings
+from headrace.store.contract import Store, StoreSetupError
+from headrace.store.postgres.database import PoolOptions
+from headrace.store.postgres.store import open_store as open_postgres
+from headrace.store.postgres.store import schema_versions as postgres_versions
+from headrace.store.postgres.url import is_postgres, masked
+from headrace.store.sqlite.connection import open_reader, store_error
+from headrace.store.sqlite.migrate import newest_version, schema_version
+from headrace.store.sqlite.store import open_store as open_sqlite
+
+
+async def open_store(url: str, *, serve: bool, create: bool = True) -> Store:
+    """Open the store a URL names, connected as by default.
+
+    Args:
+        serve: whether this process will accept events.
+        create: whether to make a store where there is none.
+
+    Raises:
+        StoreSetupError: with what to do about it.
+    """
+    if is_postgres(url):
+        return await open_postgres(url, PoolOptions(), create=create)
+    return open_sqlite(sqlite_path(url), serve=serve, create=create)
+
+
+async def open_configured(settings: Settings, *, serve: bool, create: bool = True) -> Store:
+    """As `open_store`, connected as the settings say."""
+    if is_postgres(settings.store):
+        return await open_postgres(settings.store, pool_options(settings), create=create)
+    return await open_store(settings.store, serve=serve, create=create)
+
+
+def pool_options(settings: Settings) -> PoolOptions:
+    """How the settings say to connect."""
+    return PoolOptions(
+        connections_max=settings.postgres_connections_max,
+        statements_kept=settings.postgres_statements_kept,
+    )
+
+
+async def migrate_store(settings: Settings) -> tuple[int, int]:
+    """Make a store or bring it to the newest schema; `(before, after)`.
+
+    Raises:
+        StoreSetupError: with what to do about it.
+    """
+    before, _ = await schema_versions(settings)
+    if is_postgres(settings.store):
+        options = pool_options(settings)
+        store: Store = await open_postgres(settings.store, options, create=True, migrated=True)
+    else:
+        store = await open_configured(settings, serve=False)
+    await store.close()
+    return before, (await schema_versions(settings))[0]
+
+
+def sqlite_path(url: str) -> Path:
+    """File of an embedded store; three slashes before a relative path, four before an absolute.
+
+    Raises:
+        StoreSetupError: the URL names no embedded store.
+    """
+    if not url.startswith("sqlite:///") or url.endswith("/"):
+        message = (
+            f"{masked(url)!r} is no store: use sqlite:///path/to/file.db "
+            "or postgresql://user@host/database"
+        )
+        raise StoreSetupError(message)
+    return Path(unquote(urlsplit(url).path)[1:])
+
+
+def is_shared(url: str) -> bool:
+    """Whether several machines may work on the store."""
+    return is_postgres(url)
+
+
+def shown_store(url: str) -> str:
+    """The URL as it may be shown and logged: without a password."""
+    return masked(url) if is_postgres(url) else url
+
+
+async def schema_versions(settings: Settings) -> tuple[int, int]:
+    """`(of the store, of this release)`; 0 for a store that is not there. Changes nothing.
+
+    Raises:
+        StoreSetupError: the store cannot be read.
+    """
+    if is_postgres(settings.store):
+        return await postgres_versions(settings.store, pool_options(settings))
+    path = sqlite_path(settings.store)
+    if not path.exists():
+        return 0, newest_version()
+    try:
+        with contextlib.closing(open_reader(str(path))) as connection:
+            return schema_version(connection), newest_version()
+    except apsw.Error as error:
+        message = f"The store {path} cannot be read: {store_error(error)}"
+        raise StoreSetupError(message) from error
