@@ -8,13 +8,19 @@ from typing import Any
 import apsw
 import msgspec
 
-from headrace.domain.ids import new_uuid, uuid_text
 from headrace.store.contract_delivery import (
     ATTEMPTS_KEPT,
     DISABLED_WAIT_US,
     AttemptRecord,
 )
-from headrace.store.rows.deliveries import Ending, after_attempt, after_crash, after_waiting
+from headrace.store.rows.deliveries import (
+    Ending,
+    after_attempt,
+    after_crash,
+    after_waiting,
+    attempt_values,
+)
+from headrace.store.sqlite.dead_letter_ids import next_dead_letter
 
 _FINISH = (
     "UPDATE deliveries SET state = ?, due_us = coalesce(?, due_us), finished_us = ?, "
@@ -26,11 +32,14 @@ _ADD_ATTEMPT = (
     "http_status, excerpt) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _FORGET_ATTEMPTS = "DELETE FROM delivery_attempts WHERE delivery_number = ? AND number <= ?"
-# Of an event that is gone there is nothing to deliver, and nobody to tell.
+_LANE = (
+    "SELECT e.lane FROM deliveries AS d JOIN events AS e ON e.sequence = d.sequence "
+    "WHERE d.number = ?"
+)
 _ADD_DEAD_LETTER = (
-    "INSERT INTO dead_letters (id, project_id, sequence, event, kind, subscriber_id, "
+    "INSERT INTO dead_letters (number, id, project_id, sequence, event, kind, subscriber_id, "
     "delivery_number, cause, error, attempts, first_failed_us, dead_lettered_us) "
-    "SELECT :id, d.project_id, d.sequence, e.event, 'delivery', d.subscriber_id, d.number, "
+    "SELECT :new, :id, d.project_id, d.sequence, e.event, 'delivery', d.subscriber_id, d.number, "
     ":cause, :error, d.attempt, coalesce((SELECT min(at_us) FROM delivery_attempts AS a "
     "WHERE a.delivery_number = d.number AND a.cause IS NOT NULL), :now_us), :now_us "
     "FROM deliveries AS d JOIN events AS e ON e.sequence = d.sequence WHERE d.number = :number"
@@ -98,28 +107,11 @@ def finish(connection: apsw.Connection, owner: str, record: AttemptRecord, now_u
     connection.execute(_FINISH, values)
     if connection.changes() != 1:
         return False
-    _add_attempt(connection, record)
+    connection.execute(_ADD_ATTEMPT, (claimed.number, *attempt_values(record, ending)))
+    _forget(connection, claimed.number, claimed.claim)
     if ending.dead:
         _add_dead_letter(connection, claimed.number, ending, now_us)
     return True
-
-
-def _add_attempt(connection: apsw.Connection, record: AttemptRecord) -> None:
-    claimed, failure = record.claimed, record.failure
-    connection.execute(
-        _ADD_ATTEMPT,
-        (
-            claimed.number,
-            claimed.claim,
-            record.began_us,
-            record.duration_us,
-            failure.cause if failure else None,
-            failure.error if failure else None,
-            record.http_status,
-            record.excerpt,
-        ),
-    )
-    _forget(connection, claimed.number, claimed.claim)
 
 
 def _forget(connection: apsw.Connection, number: int, claim: int) -> None:
@@ -128,7 +120,12 @@ def _forget(connection: apsw.Connection, number: int, claim: int) -> None:
 
 
 def _add_dead_letter(connection: apsw.Connection, number: int, ending: Ending, now_us: int) -> None:
-    values = {"id": uuid_text(new_uuid()), "number": number, "cause": ending.cause}
+    lane: Any = connection.execute(_LANE, (number,)).fetchone()
+    if lane is None:
+        # Of an event that is gone there is nothing to deliver, and nobody to tell.
+        return
+    new, dead_letter_id = next_dead_letter(connection, lane[0])
+    values = {"new": new, "id": dead_letter_id, "number": number, "cause": ending.cause}
     connection.execute(_ADD_DEAD_LETTER, values | {"error": ending.error, "now_us": now_us})
 
 

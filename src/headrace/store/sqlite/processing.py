@@ -9,7 +9,6 @@ import apsw
 import msgspec
 
 from headrace.domain.events import Status
-from headrace.domain.ids import new_uuid, uuid_text
 from headrace.store.contract import DutyLostError, SubscribersChangedError
 from headrace.store.contract_processing import (
     CRASHES_MAX,
@@ -22,6 +21,7 @@ from headrace.store.contract_processing import (
 )
 from headrace.store.sqlite import claims
 from headrace.store.sqlite.contact_lookup import ContactLookup
+from headrace.store.sqlite.dead_letter_ids import next_dead_letter
 from headrace.store.sqlite.plan_writes import write_plan
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.writer import Writer
@@ -263,11 +263,11 @@ def _record_failure(
         )
         return
     connection.execute(
-        "INSERT INTO dead_letters (id, project_id, sequence, event, kind, cause, error, attempts, "
-        "first_failed_us, dead_lettered_us) SELECT ?1, ?2, ?3, ?4, 'processing', ?5, ?6, ?7, "
-        "min(at_us), ?8 FROM processing_attempts WHERE sequence = ?3",
+        "INSERT INTO dead_letters (number, id, project_id, sequence, event, kind, cause, error, "
+        "attempts, first_failed_us, dead_lettered_us) SELECT ?1, ?2, ?3, ?4, ?5, 'processing', ?6, "
+        "?7, ?8, min(at_us), ?9 FROM processing_attempts WHERE sequence = ?4",
         (
-            uuid_text(new_uuid()),
+            *next_dead_letter(connection, claimed.lane),
             claimed.project_id,
             claimed.sequence,
             claimed.event,
