@@ -27,6 +27,7 @@ from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
 from headrace.pipeline.deliverer import Deliverer, Transports
 from headrace.pipeline.maintenance import Maintenance
 from headrace.pipeline.processor import Processor
+from headrace.pipeline.removals import Removals
 from headrace.pipeline.replayer import Replayer
 from headrace.pipeline.retention import Retention, RetentionOptions
 from headrace.pipeline.rules_cache import RulesCache
@@ -83,7 +84,14 @@ class WorkerProcess:
         )
         self.deliverer = await self._make_deliverer(rules, rng)
         self.processor.on_deliveries = self.deliverer.wake
-        self._begin(rules, self.processor, self.deliverer, replayer)
+        removals = Removals(
+            store.audiences,
+            store.topics,
+            store.processing,
+            owner=own_name(),
+            clock_us=store.clock_us,
+        )
+        self._begin(rules, self.processor, self.deliverer, replayer, removals)
         options = RetentionOptions(
             owner=own_name(), take_duty=store.processing.take_duty, clock_us=store.clock_us
         )

@@ -11,6 +11,8 @@ from starlette.routing import Route
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http import (
     admin_policies,
+    audiences,
+    contact_lists,
     contacts,
     dead_letters,
     docs,
@@ -18,6 +20,7 @@ from headrace.http import (
     health,
     rejections,
     replays,
+    topics,
     trace,
     webhooks,
 )
@@ -47,13 +50,39 @@ ROUTES = (
     Route("/events/{id}", events.get_event, methods=["GET"]),
     Route("/events/{id}/trace", trace.get_trace, methods=["GET"]),
     Route("/rejections", rejections.list_rejections, methods=["GET"]),
-    resource("/contacts", get=contacts.list_contacts, post=contacts.create_contact),
+    resource("/contacts", get=contact_lists.list_contacts, post=contacts.create_contact),
     resource(
         "/contacts/{id}",
         get=contacts.get_contact,
         patch=contacts.patch_contact,
         delete=contacts.delete_contact,
     ),
+    resource(
+        "/contacts/{id}/topics",
+        get=topics.list_topics_of_contact,
+        put=topics.put_all_subscriptions,
+    ),
+    resource("/contacts/{contact_id}/topics/{topic_id}", put=topics.put_subscription),
+    resource("/topics", get=topics.list_topics, post=topics.create_topic),
+    resource(
+        "/topics/{id}",
+        get=topics.get_topic,
+        patch=topics.patch_topic,
+        delete=topics.delete_topic,
+    ),
+    resource("/audiences", get=audiences.list_audiences, post=audiences.create_audience),
+    resource(
+        "/audiences/{id}",
+        get=audiences.get_audience,
+        patch=audiences.patch_audience,
+        delete=audiences.delete_audience,
+    ),
+    resource(
+        "/audiences/{id}/contacts",
+        get=audiences.list_contacts_of_audience,
+        post=audiences.add_contacts,
+    ),
+    resource("/audiences/{id}/contacts/{contact_id}", delete=audiences.remove_contact),
     resource("/dead-letters", get=dead_letters.list_dead_letters),
     resource("/dead-letters/groups", get=dead_letters.list_groups),
     resource("/dead-letters/replay", post=replays.replay_many),

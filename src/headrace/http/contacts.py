@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import parse_qsl
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,30 +14,17 @@ from headrace.domain.contacts import (
     identifier_needed,
     shown_email,
 )
-from headrace.domain.email import normalize_email
 from headrace.domain.errors import FieldProblem, invalid
-from headrace.domain.event_fields import check_external_id
-from headrace.domain.ids import uuid_text
-from headrace.domain.properties import NAME_CHARACTERS_MAX, PropertyValue
+from headrace.domain.properties import PropertyValue
 from headrace.http.context import context_of, json_response
-from headrace.http.events import not_found, read_uuid
+from headrace.http.events import not_found
 from headrace.http.head import parse_query
 from headrace.http.media import read_json_body
-from headrace.http.query import PAGE, page_limit
+from headrace.http.path import path_uuid
 from headrace.store.contract import StoreConflictError
-from headrace.store.contract_contacts import ContactFilter
 
 #: What the system events of these routes name as their source.
 SOURCE = "api"
-PROPERTY_PREFIX = "property."
-PROPERTY_FILTERS_MAX = 10
-
-_FILTERS: dict[str, tuple[str, Any]] = {
-    "external_id": ("external_id", check_external_id),
-    "email": ("email", normalize_email),
-    "created_after": ("created_after_us", timestamps.parse),
-    "created_before": ("created_before_us", timestamps.parse),
-}
 
 
 class ContactInput(msgspec.Struct):
@@ -101,65 +85,12 @@ def _upsert(query: dict[str, str]) -> bool:
     return text == "true"
 
 
-async def list_contacts(request: Request) -> Response:
-    """`GET /contacts`: newest first."""
-    context = context_of(request)
-    query_string: bytes = request.scope["query_string"]
-    properties = _property_names(query_string)
-    query = parse_query(query_string, (*_FILTERS, *properties, *PAGE))
-    limit = page_limit(query)
-    wanted = _filter(query, properties)
-    project_id = context.principal.project.id
-    scope = f"contacts {project_id} {msgspec.json.encode(wanted).decode()}"
-    cursors = context.services.cursors
-    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
-    page = await context.services.store.contacts.list(
-        project_id, wanted, before=before, limit=limit
-    )
-    following = None if page.next_before is None else cursors.make(page.next_before, scope)
-    shown = [contact_shown(contact) for contact in page.contacts]
-    return json_response({"data": shown, "next_cursor": following})
-
-
-def _property_names(query_string: bytes) -> tuple[str, ...]:
-    """Parameters that name a property. Whatever else is wrong, `parse_query` finds."""
-    pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
-    names = dict.fromkeys(name for name, _ in pairs if name.startswith(PROPERTY_PREFIX))
-    if len(names) > PROPERTY_FILTERS_MAX:
-        raise invalid(FieldProblem("query", f"has more than {PROPERTY_FILTERS_MAX} properties"))
-    return tuple(names)
-
-
-def _filter(query: dict[str, str], properties: tuple[str, ...]) -> ContactFilter:
-    values: dict[str, Any] = {}
-    problems: list[FieldProblem] = []
-    for name, (field, rule) in _FILTERS.items():
-        if name not in query:
-            continue
-        try:
-            values[field] = rule(query[name])
-        except ValueError as error:
-            problems.append(FieldProblem(name, str(error)))
-    for name in properties:
-        length = len(name) - len(PROPERTY_PREFIX)
-        if not 1 <= length <= NAME_CHARACTERS_MAX or "\x00" in name:
-            problems.append(FieldProblem("query", "names a property that cannot be"))
-    if problems:
-        raise invalid(*problems)
-    wanted = tuple((name.removeprefix(PROPERTY_PREFIX), query[name]) for name in properties)
-    return ContactFilter(**values, properties=wanted)
-
-
-def _contact_id(request: Request) -> str:
-    return uuid_text(read_uuid(request.path_params["id"]))
-
-
 async def get_contact(request: Request) -> Response:
     """`GET /contacts/{id}`."""
     context = context_of(request)
     parse_query(request.scope["query_string"], ())
     found = await context.services.store.contacts.get(
-        context.principal.project.id, _contact_id(request)
+        context.principal.project.id, path_uuid(request)
     )
     if found is None:
         raise not_found()
@@ -170,7 +101,7 @@ async def patch_contact(request: Request) -> Response:
     """`PATCH /contacts/{id}`: null clears an identifier or removes a property."""
     context = context_of(request)
     parse_query(request.scope["query_string"], ())
-    contact_id = _contact_id(request)
+    contact_id = path_uuid(request)
     write = decode_contact(await read_json_body(request), clears=True)
     services = context.services
     try:
@@ -191,7 +122,7 @@ async def delete_contact(request: Request) -> Response:
     parse_query(request.scope["query_string"], ())
     services = context.services
     gone = await services.store.contacts.delete(
-        context.principal.project.id, _contact_id(request), services.clock_us(), source=SOURCE
+        context.principal.project.id, path_uuid(request), services.clock_us(), source=SOURCE
     )
     if not gone:
         raise not_found()

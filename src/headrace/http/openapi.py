@@ -14,7 +14,14 @@ from headrace import __version__
 from headrace.domain import event_fields
 from headrace.domain.errors import ErrorCode
 from headrace.domain.event_types import EventInput
-from headrace.http import openapi_admin, openapi_contacts, openapi_dead_letters, openapi_webhooks
+from headrace.http import (
+    openapi_admin,
+    openapi_audiences,
+    openapi_contacts,
+    openapi_dead_letters,
+    openapi_topics,
+    openapi_webhooks,
+)
 from headrace.http.answers import Accepted, Deduplicated, Event, RejectionShown
 from headrace.http.ingest_batch import EVENTS_MAX, BatchAnswer, BatchInput
 from headrace.http.openapi_parts import (
@@ -40,6 +47,8 @@ _TYPES = (
     RejectionShown,
     ErrorBody,
     *openapi_contacts.TYPES,
+    *openapi_topics.TYPES,
+    *openapi_audiences.TYPES,
     *openapi_dead_letters.TYPES,
     *openapi_admin.TYPES,
     *openapi_webhooks.TYPES,
@@ -116,6 +125,8 @@ def _schemas() -> dict[str, Any]:
     schemas["Item"]["properties"]["data"] = {"oneOf": one_of}
     schemas["Event"]["properties"]["payload"] = {"type": "object"}
     openapi_contacts.refine(schemas)
+    openapi_topics.refine(schemas)
+    openapi_audiences.refine(schemas)
     openapi_dead_letters.refine(schemas)
     openapi_admin.refine(schemas)
     openapi_webhooks.refine(schemas)
@@ -156,6 +167,8 @@ def _paths() -> dict[str, Any]:
             "get": listing("List refused requests", "listRejections", "RejectionShown", [])
         },
         **openapi_contacts.paths(),
+        **openapi_topics.paths(),
+        **openapi_audiences.paths(),
         **openapi_dead_letters.paths(),
         **openapi_admin.paths(),
         **openapi_webhooks.paths(),

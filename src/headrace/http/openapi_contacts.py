@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.domain.contact_search import SEARCH_CHARACTERS_MAX
 from headrace.domain.errors import ErrorCode
 from headrace.domain.event_fields import EXTERNAL_ID_CHARACTERS_MAX
 from headrace.domain.properties import NAME_CHARACTERS_MAX, PROPERTIES_MAX
@@ -114,6 +115,11 @@ def _filters() -> list[dict[str, Any]]:
     return [
         parameter("external_id", {"type": "string", **_EXTERNAL_ID}),
         parameter("email", {"type": "string", **_EMAIL}),
+        parameter("audience_id", {"type": "string", "format": "uuid"}),
+        parameter("topic_id", {"type": "string", "format": "uuid"})
+        | {"description": "Subscribed to it, by choice or by default."},
+        parameter("search", {"type": "string", "minLength": 1, "maxLength": SEARCH_CHARACTERS_MAX})
+        | {"description": "external_id or email begins with it."},
         parameter("created_after", _TIME),
         parameter("created_before", _TIME),
         {

@@ -1,0 +1,195 @@
+"""`/audiences`: lists of contacts."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain import timestamps
+from headrace.domain.audiences import (
+    AUDIENCES_MAX,
+    Audience,
+    decode_audience,
+    decode_contact_ids,
+    unknown_contacts,
+)
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.http.contact_lists import contact_page
+from headrace.http.context import Context, context_of, json_response
+from headrace.http.events import not_found
+from headrace.http.head import parse_query
+from headrace.http.media import read_json_body
+from headrace.http.path import path_uuid
+from headrace.http.query import PAGE, page_limit
+from headrace.http.topics import name_taken
+from headrace.store.contract import StoreConflictError
+from headrace.store.contract_audiences import (
+    AudienceStore,
+    TooManyAudiencesError,
+    UnknownContactsError,
+)
+from headrace.store.contract_contacts import ContactFilter
+
+
+class AudienceInput(msgspec.Struct):
+    """Body of a write. When changing one, members that are absent or null stay as they are."""
+
+    name: str | None = None
+    description: str | None = None
+
+
+class AudienceShown(msgspec.Struct, kw_only=True):
+    """An audience."""
+
+    id: str
+    name: str
+    description: str
+    created_at: str
+    updated_at: str
+
+
+class ContactIdsInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Contacts to add; an id that repeats counts once."""
+
+    contact_ids: list[str]
+
+
+class EnteredShown(msgspec.Struct, kw_only=True):
+    """What came of adding contacts."""
+
+    audience_id: str
+    #: Contacts that were not in it before.
+    entered: int
+    already_in: int
+
+
+def audience_shown(audience: Audience) -> AudienceShown:
+    """An audience as the API shows it."""
+    return AudienceShown(
+        id=audience.id,
+        name=audience.name,
+        description=audience.description,
+        created_at=timestamps.to_text(audience.created_us),
+        updated_at=timestamps.to_text(audience.updated_us),
+    )
+
+
+async def create_audience(request: Request) -> Response:
+    """`POST /audiences`."""
+    context = context_of(request)
+    parse_query(request.scope["query_string"], ())
+    fields = decode_audience(await read_json_body(request), required=True)
+    try:
+        made = await _store(context).create(_project(context), fields, _now_us(context))
+    except StoreConflictError:
+        raise name_taken("audience") from None
+    except TooManyAudiencesError:
+        message = f"A project has at most {AUDIENCES_MAX} audiences; delete one first."
+        raise ApiError(ErrorCode.CONFLICT, message) from None
+    return json_response({"data": audience_shown(made)}, 201)
+
+
+async def list_audiences(request: Request) -> Response:
+    """`GET /audiences`: newest first."""
+    context = context_of(request)
+    query = parse_query(request.scope["query_string"], PAGE)
+    limit = page_limit(query)
+    scope, cursors = f"audiences {_project(context)}", context.services.cursors
+    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
+    found = await _store(context).list(_project(context), before=before, limit=limit + 1)
+    following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
+    shown = [audience_shown(audience) for audience in found[:limit]]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+async def get_audience(request: Request) -> Response:
+    """`GET /audiences/{id}`."""
+    parse_query(request.scope["query_string"], ())
+    audience = await _audience(request, context_of(request))
+    return json_response({"data": audience_shown(audience)})
+
+
+async def patch_audience(request: Request) -> Response:
+    """`PATCH /audiences/{id}`: members that are absent or null stay as they are."""
+    context = context_of(request)
+    parse_query(request.scope["query_string"], ())
+    audience_id = path_uuid(request)
+    fields = decode_audience(await read_json_body(request), required=False)
+    try:
+        changed = await _store(context).update(
+            _project(context), audience_id, fields, _now_us(context)
+        )
+    except StoreConflictError:
+        raise name_taken("audience") from None
+    return json_response({"data": audience_shown(_found(changed))})
+
+
+async def delete_audience(request: Request) -> Response:
+    """`DELETE /audiences/{id}`: gone at once; its members exit by and by."""
+    context = context_of(request)
+    parse_query(request.scope["query_string"], ())
+    audience_id = path_uuid(request)
+    if not await _store(context).delete(_project(context), audience_id, _now_us(context)):
+        raise not_found()
+    return Response(status_code=204)
+
+
+async def list_contacts_of_audience(request: Request) -> Response:
+    """`GET /audiences/{id}/contacts`: newest contacts first."""
+    context = context_of(request)
+    query = parse_query(request.scope["query_string"], PAGE)
+    audience = await _audience(request, context)
+    return await contact_page(context, ContactFilter(audience_id=audience.id), query)
+
+
+async def add_contacts(request: Request) -> Response:
+    """`POST /audiences/{id}/contacts`: all of them, or none when one is nobody."""
+    context = context_of(request)
+    parse_query(request.scope["query_string"], ())
+    audience_id = path_uuid(request)
+    contact_ids = decode_contact_ids(await read_json_body(request))
+    try:
+        entered = await _store(context).enter(
+            _project(context), audience_id, contact_ids, _now_us(context)
+        )
+    except UnknownContactsError as error:
+        raise unknown_contacts(error.args[0]) from None
+    if entered is None:
+        raise not_found()
+    shown = EnteredShown(
+        audience_id=audience_id, entered=entered.entered, already_in=entered.already_in
+    )
+    return json_response({"data": shown})
+
+
+async def remove_contact(request: Request) -> Response:
+    """`DELETE /audiences/{id}/contacts/{contact_id}`."""
+    context = context_of(request)
+    parse_query(request.scope["query_string"], ())
+    audience_id, contact_id = path_uuid(request), path_uuid(request, "contact_id")
+    if not await _store(context).exit(_project(context), audience_id, contact_id, _now_us(context)):
+        raise not_found()
+    return Response(status_code=204)
+
+
+async def _audience(request: Request, context: Context) -> Audience:
+    return _found(await _store(context).get(_project(context), path_uuid(request)))
+
+
+def _found(audience: Audience | None) -> Audience:
+    if audience is None:
+        raise not_found()
+    return audience
+
+
+def _store(context: Context) -> AudienceStore:
+    return context.services.store.audiences
+
+
+def _project(context: Context) -> int:
+    return context.principal.project.id
+
+
+def _now_us(context: Context) -> int:
+    return context.services.clock_us()

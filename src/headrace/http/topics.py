@@ -1,0 +1,253 @@
+"""`/topics`, and how contacts stand to them."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain import timestamps
+from headrace.domain.errors import ApiError, ErrorCode, FieldProblem
+from headrace.domain.topics import (
+    TOPICS_MAX,
+    OptOut,
+    Subscription,
+    Topic,
+    decode_subscribed,
+    decode_topic,
+    refuse_everything,
+    subscription_id,
+)
+from headrace.http.context import Context, context_of, json_response
+from headrace.http.events import not_found
+from headrace.http.head import parse_query
+from headrace.http.media import read_json_body
+from headrace.http.path import path_uuid
+from headrace.http.query import PAGE, page_limit
+from headrace.store.contract import StoreConflictError
+from headrace.store.contract_topics import TooManyTopicsError, TopicStore
+
+
+class TopicInput(msgspec.Struct):
+    """Body of a write. When changing a topic, members that are absent or null stay as they are."""
+
+    name: str | None = None
+    description: str | None = None
+    default_subscribed: bool | None = None
+
+
+class TopicShown(msgspec.Struct, kw_only=True):
+    """A topic."""
+
+    id: str
+    name: str
+    description: str
+    default_subscribed: bool
+    created_at: str
+    updated_at: str
+
+
+class SubscribedInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a choice."""
+
+    is_subscribed: bool
+
+
+class SubscriptionShown(msgspec.Struct, kw_only=True):
+    """How a contact stands to a topic; both times are null while the topic's default holds."""
+
+    id: str
+    contact_id: str
+    topic_id: str
+    is_subscribed: bool
+    subscribed_at: str | None
+    unsubscribed_at: str | None
+
+
+class TopicOfContactShown(SubscriptionShown, kw_only=True):
+    """The same in a list, with the topic's name."""
+
+    topic_name: str
+
+
+class OptOutShown(msgspec.Struct, kw_only=True):
+    """That a contact has unsubscribed from everything."""
+
+    contact_id: str
+    is_subscribed: bool
+    #: When it did so first.
+    unsubscribed_at: str
+    #: Topics that it was subscribed to until this request.
+    changed: int
+
+
+def topic_shown(topic: Topic) -> TopicShown:
+    """A topic as the API shows it."""
+    return TopicShown(
+        id=topic.id,
+        name=topic.name,
+        description=topic.description,
+        default_subscribed=topic.default_subscribed,
+        created_at=timestamps.to_text(topic.created_us),
+        updated_at=timestamps.to_text(topic.updated_us),
+    )
+
+
+def subscription_shown(held: Subscription) -> SubscriptionShown:
+    """A subscription as the API shows it."""
+    at = None if held.changed_us is None else timestamps.to_text(held.changed_us)
+    return SubscriptionShown(
+        id=subscription_id(held.contact_id, held.topic.id),
+        contact_id=held.contact_id,
+        topic_id=held.topic.id,
+        is_subscribed=held.is_subscribed,
+        subscribed_at=at if held.is_subscribed else None,
+        unsubscribed_at=None if held.is_subscribed else at,
+    )
+
+
+def _opt_out_shown(opted: OptOut) -> OptOutShown:
+    return OptOutShown(
+        contact_id=opted.contact_id,
+        is_subscribed=False,
+        unsubscribed_at=timestamps.to_text(opted.at_us),
+        changed=opted.changed,
+    )
+
+
+async def create_topic(request: Request) -> Response:
+    """`POST /topics`."""
+    context = context_of(request)
+    parse_query(request.scope["query_string"], ())
+    fields = decode_topic(await read_json_body(request), required=True)
+    try:
+        made = await _store(context).create(_project(context), fields, _now_us(context))
+    except StoreConflictError:
+        raise name_taken("topic") from None
+    except TooManyTopicsError:
+        message = f"A project has at most {TOPICS_MAX} topics; delete one first."
+        raise ApiError(ErrorCode.CONFLICT, message) from None
+    return json_response({"data": topic_shown(made)}, 201)
+
+
+def name_taken(what: str) -> ApiError:
+    """409: the name belongs to another one of the project."""
+    problem = FieldProblem("name", f"belongs to another {what}")
+    message = f"name: belongs to another {what} of this project"
+    return ApiError(ErrorCode.CONFLICT, message, details=(problem,))
+
+
+async def list_topics(request: Request) -> Response:
+    """`GET /topics`: newest first."""
+    context = context_of(request)
+    query = parse_query(request.scope["query_string"], PAGE)
+    limit = page_limit(query)
+    scope, cursors = f"topics {_project(context)}", context.services.cursors
+    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
+    found = await _store(context).list(_project(context), before=before, limit=limit + 1)
+    following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
+    shown = [topic_shown(topic) for topic in found[:limit]]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+async def get_topic(request: Request) -> Response:
+    """`GET /topics/{id}`."""
+    context = context_of(request)
+    parse_query(request.scope["query_string"], ())
+    found = await _store(context).get(_project(context), path_uuid(request))
+    return json_response({"data": topic_shown(_found(found))})
+
+
+async def patch_topic(request: Request) -> Response:
+    """`PATCH /topics/{id}`: members that are absent or null stay as they are."""
+    context = context_of(request)
+    parse_query(request.scope["query_string"], ())
+    topic_id = path_uuid(request)
+    fields = decode_topic(await read_json_body(request), required=False)
+    try:
+        changed = await _store(context).update(
+            _project(context), topic_id, fields, _now_us(context)
+        )
+    except StoreConflictError:
+        raise name_taken("topic") from None
+    return json_response({"data": topic_shown(_found(changed))})
+
+
+async def delete_topic(request: Request) -> Response:
+    """`DELETE /topics/{id}`: its subscriptions end, and nobody is said to have unsubscribed."""
+    context = context_of(request)
+    parse_query(request.scope["query_string"], ())
+    topic_id = path_uuid(request)
+    if not await _store(context).delete(_project(context), topic_id, _now_us(context)):
+        raise not_found()
+    return Response(status_code=204)
+
+
+async def list_topics_of_contact(request: Request) -> Response:
+    """`GET /contacts/{id}/topics`: every topic and how the contact stands to it."""
+    context = context_of(request)
+    query = parse_query(request.scope["query_string"], PAGE)
+    limit = page_limit(query)
+    contact_id = path_uuid(request)
+    scope = f"topics of {_project(context)} {contact_id}"
+    cursors = context.services.cursors
+    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
+    found = await _store(context).subscriptions(
+        _project(context), contact_id, before=before, limit=limit + 1
+    )
+    if found is None:
+        raise not_found()
+    last = found[limit - 1].topic.created_us if len(found) > limit else None
+    following = None if last is None else cursors.make(last, scope)
+    shown = [_with_name(held) for held in found[:limit]]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+def _with_name(held: Subscription) -> TopicOfContactShown:
+    shown = msgspec.structs.asdict(subscription_shown(held))
+    return TopicOfContactShown(**shown, topic_name=held.topic.name)
+
+
+async def put_subscription(request: Request) -> Response:
+    """`PUT /contacts/{contact_id}/topics/{topic_id}`: subscribe or unsubscribe."""
+    context = context_of(request)
+    parse_query(request.scope["query_string"], ())
+    contact_id, topic_id = path_uuid(request, "contact_id"), path_uuid(request, "topic_id")
+    wanted = decode_subscribed(await read_json_body(request))
+    held = await _store(context).subscribe(
+        _project(context), contact_id, topic_id, _now_us(context), wanted=wanted
+    )
+    if held is None:
+        raise not_found()
+    return json_response({"data": subscription_shown(held)})
+
+
+async def put_all_subscriptions(request: Request) -> Response:
+    """`PUT /contacts/{id}/topics`: unsubscribe from everything, topics that come later included."""
+    context = context_of(request)
+    parse_query(request.scope["query_string"], ())
+    contact_id = path_uuid(request)
+    if decode_subscribed(await read_json_body(request)):
+        refuse_everything()
+    opted = await _store(context).opt_out(_project(context), contact_id, _now_us(context))
+    if opted is None:
+        raise not_found()
+    return json_response({"data": _opt_out_shown(opted)})
+
+
+def _found(topic: Topic | None) -> Topic:
+    if topic is None:
+        raise not_found()
+    return topic
+
+
+def _store(context: Context) -> TopicStore:
+    return context.services.store.topics
+
+
+def _project(context: Context) -> int:
+    return context.principal.project.id
+
+
+def _now_us(context: Context) -> int:
+    return context.services.clock_us()
