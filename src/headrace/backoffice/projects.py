@@ -33,7 +33,7 @@ async def create_project(visit: Visit) -> Response:
 
 async def first_page_of_project(visit: Visit) -> Response:
     """On to the first page that there is."""
-    return visit.go(links_for(visit.path, visit.project)[0].address)
+    return visit.go(links_for(visit.path, visit.project)[1].address)
 
 
 def _list(visit: Visit, status: int = 200, *, name: str = "", problem: str = "") -> Response:
