@@ -135,10 +135,12 @@ def test_a_later_event_of_a_batch_sees_what_an_earlier_one_decided() -> None:
         claimed(external_id="y", email="a@b.example"),
     )
     assert made.contacts_created == [
-        ContactCreated("id1", 1, "x", None, None),
-        ContactCreated("id2", 1, "y", None, None),
+        ContactCreated("id1", 1, "x", None, None, START_US),
+        ContactCreated("id2", 1, "y", None, None, START_US),
     ]
-    assert made.contacts_filled == [ContactFilled("id1", 1, None, "a@b.example", "A@b.example")]
+    assert made.contacts_filled == [
+        ContactFilled("id1", 1, None, "a@b.example", "A@b.example", START_US)
+    ]
     assert [d.contact_id for d in made.done] == ["id1", "id1", "id1", "id2"]
     (conflict,) = made.conflicts
     assert (conflict.contact_id, conflict.other_contact_id, conflict.field) == (

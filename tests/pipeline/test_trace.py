@@ -416,7 +416,9 @@ def test_every_type_has_one_sentence() -> None:
     of = processed(
         repeats=[KeyUsed(START_US, None, None, mismatch=False)],
         resolution='{"reason":"created","by":"email","contact_id":"c","filled":["email"],'
-        '"conflicts":[{"field":"email","other_contact_id":"c2"}]}',
+        '"conflicts":[{"field":"email","other_contact_id":"c2"}],"placeholders":["external_id"],'
+        '"written":["plan"],"kept":[{"field":"properties.a","since_us":1}],'
+        '"ignored":[["$set","must be an object, got null"]]}',
         attempts=[ProcessingAttempt(1, START_US, 20_000_000, "a", "b")],
         subscribers=[subscriber(), subscriber(id="s2", events=("a",))],
         deliveries=[delivery(attempt(1, DONE_US), delivered(2, DONE_US))],

@@ -49,7 +49,9 @@ def everything(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
             ContactCreated(BOB, 1, None, "bob@b.example", "Bob@B.example"),
         ],
         contacts_filled=[ContactFilled(ANN, 1, "other", "ann@b.example", "Ann@B.example")],
-        conflicts=[ConflictFound(1, last.sequence, ANN, BOB, "email", lane=last.lane)],
+        conflicts=[
+            ConflictFound(1, last.sequence, ANN, BOB, "email", lane=last.lane, event_id=last.id)
+        ],
         system_events=[SystemEvent(1, "sendrealm.contact.created", ANN, payload, 77)],
         deliveries=[
             NewDelivery(f"delivery-{c.sequence}", 1, c.sequence, SUBSCRIBER, c.lane) for c in batch

@@ -14,13 +14,18 @@ from headrace.domain.event_problems import read_object
 from headrace.domain.identity import IdentityType, lane_of
 from headrace.domain.json_text import DuplicateMemberError, forbidden_escape, parse_object
 from headrace.domain.members import Members
-from headrace.domain.properties import PropertyValue, check_properties, merge, same_value
+from headrace.domain.properties import PropertyValue, check_properties, same_value
+from headrace.domain.property_times import Stamp, Times, Values, Written
+from headrace.domain.property_times import write as write_values
+from headrace.domain.timestamps import parse as parse_time
 
 CONTACT_CREATED = "sendrealm.contact.created"
 CONTACT_UPDATED = "sendrealm.contact.updated"
 CONTACT_DELETED = "sendrealm.contact.deleted"
 
-MEMBERS = ("external_id", "email", "properties")
+MEMBERS = ("external_id", "email", "properties", "occurred_at")
+#: The fields that name a person; each belongs to one contact of a project.
+IDENTIFIERS = ("external_id", "email")
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +41,22 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     properties: dict[str, PropertyValue] = {}
     created_us: int
     updated_us: int
+    #: When the identifier was set or cleared; None: with the contact, or never.
+    external_id_us: int | None = None
+    email_us: int | None = None
+    property_times: Times = {}
+
+    @property
+    def values(self) -> Values:
+        """Properties with their times."""
+        return Values(self.properties, self.property_times)
+
+    def since_us(self, field: str) -> int | None:
+        """When an identifier was set or cleared; None when it never was."""
+        at_us: int | None = getattr(self, f"{field}_us")
+        if at_us is None and getattr(self, field) is not None:
+            return self.created_us
+        return at_us
 
     @property
     def lane(self) -> int:
@@ -56,6 +77,8 @@ class ContactWrite(msgspec.Struct, frozen=True, kw_only=True):
     email_original: str | None = None
     #: By name; None removes the property.
     properties: dict[str, PropertyValue | None] = {}
+    #: When all this became so; what happened later is left as it is. None: now, after all else.
+    occurred_us: int | None = None
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -84,6 +107,7 @@ def decode_contact(body: bytes, *, clears: bool) -> ContactWrite:
     external_id = check.text("external_id", check_external_id)
     email = check.text("email", normalize_email)
     properties = check_properties(check.members.get("properties"), check)
+    occurred_us = check.text("occurred_at", parse_time)
     check.raise_if_any()
     _refuse_twice(body, check)
     sent = check.members
@@ -92,6 +116,7 @@ def decode_contact(body: bytes, *, clears: bool) -> ContactWrite:
         email=_set_or_not(sent, "email", email, clears=clears),
         email_original=None if sent.get("email") == email else sent.get("email"),
         properties=properties,
+        occurred_us=occurred_us,
     )
 
 
@@ -131,23 +156,52 @@ def new_contact(contact_id: str, project_id: int, write: ContactWrite, now_us: i
 
 
 def apply(contact: Contact, write: ContactWrite, now_us: int) -> Changed:
-    """Write to a contact, and say what that changed.
+    """Write to a contact, and say what that changed. Times alone are no change.
 
     Raises:
         ApiError: 422 when its properties would be too much.
     """
-    after = msgspec.structs.replace(contact, properties=merge(contact.properties, write.properties))
-    if write.external_id is not UNSET:
-        after = msgspec.structs.replace(after, external_id=write.external_id)
-    if write.email is not UNSET:
-        after = msgspec.structs.replace(
-            after, email=write.email, email_original=write.email_original
-        )
-    changes = _changes(contact, after)
+    after = _with_properties(contact, write, now_us)
+    for field in IDENTIFIERS:
+        after = _with_identifier(after, field, write, now_us)
+    changes = differences(contact, after)
     if not changes:
-        return Changed(contact, {})
+        return Changed(after, {})
     updated_us = max(now_us, contact.updated_us)
     return Changed(msgspec.structs.replace(after, updated_us=updated_us), changes)
+
+
+def _with_properties(contact: Contact, write: ContactWrite, now_us: int) -> Contact:
+    if not write.properties:
+        return contact
+    held = contact.values
+    if write.occurred_us is None:
+        # A request means now, whatever a clock said before.
+        times = [stamp.at_us for name in write.properties if (stamp := held.held(name))]
+        at_us = max([now_us, *times])
+    else:
+        at_us = min(now_us, write.occurred_us)
+    written: Written = write_values(held, write.properties, Stamp(at_us))
+    if written.problem is not None:
+        raise invalid(FieldProblem("properties", written.problem))
+    values = written.values
+    return msgspec.structs.replace(
+        contact, properties=values.properties, property_times=values.times
+    )
+
+
+def _with_identifier(contact: Contact, field: str, write: ContactWrite, now_us: int) -> Contact:
+    value = getattr(write, field)
+    if value is UNSET:
+        return contact
+    held_us = contact.since_us(field) or 0
+    if write.occurred_us is not None and min(now_us, write.occurred_us) < held_us:
+        return contact
+    at_us = max(now_us, held_us) if write.occurred_us is None else min(now_us, write.occurred_us)
+    changed: dict[str, Any] = {field: value, f"{field}_us": at_us}
+    if field == "email":
+        changed["email_original"] = write.email_original
+    return msgspec.structs.replace(contact, **changed)
 
 
 def shown_email(contact: Contact) -> str | None:
@@ -155,7 +209,8 @@ def shown_email(contact: Contact) -> str | None:
     return contact.email_original or contact.email
 
 
-def _changes(before: Contact, after: Contact) -> dict[str, dict[str, PropertyValue | None]]:
+def differences(before: Contact, after: Contact) -> dict[str, dict[str, PropertyValue | None]]:
+    """Fields that differ, as `contact.updated` tells them."""
     fields: list[tuple[str, PropertyValue | None, PropertyValue | None]] = [
         ("external_id", before.external_id, after.external_id),
         ("email", shown_email(before), shown_email(after)),
@@ -176,7 +231,8 @@ def event_payload(
     """Payload of a `sendrealm.contact.*` event, as JSON text.
 
     Args:
-        source: what wrote the contact: `api`, `event`, `import` or `handler`.
+        source: what wrote the contact: `api`, `event`, `import`, `handler`, `merge`, `undo` or
+            `erase`.
         changes: empty for anything but an update.
     """
     payload: dict[str, Any] = {"contact_id": contact.id, "source": source}

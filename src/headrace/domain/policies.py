@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from headrace.domain.placeholders import check_words
+
 
 class IdempotencyConflict(StrEnum):
     """What a repeated key with other content is answered."""
@@ -24,6 +26,8 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
     #: None: no limit.
     event_ingest_limit_per_second: int | None = None
     create_contacts: bool = True
+    #: See `headrace.domain.placeholders`.
+    placeholder_identifiers: str = ""
     idempotency_conflict: IdempotencyConflict = IdempotencyConflict.RETURN_EXISTING
     delivery_max_attempts: int = 14
     processing_max_attempts: int = 10
@@ -51,6 +55,7 @@ UNITS: dict[str, str] = {
     "event_payload_limit_bytes": "bytes",
     "event_ingest_limit_per_second": "events per second",
     "create_contacts": "true or false",
+    "placeholder_identifiers": "words with commas between them",
     "idempotency_conflict": "return_existing or reject",
     "delivery_max_attempts": "attempts",
     "processing_max_attempts": "attempts",
@@ -82,7 +87,7 @@ def check_policy(name: str, value: Any) -> Any:
     if name in BOUNDS and converted is not None and not low <= converted <= high:
         message = f"must be {_allowed(name)}"
         raise ValueError(message)
-    return converted
+    return check_words(converted) if name == "placeholder_identifiers" else converted
 
 
 def _allowed(name: str) -> str:

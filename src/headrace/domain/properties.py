@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.errors import FieldProblem, echo, invalid
+from headrace.domain.errors import echo
 from headrace.domain.json_text import Number
 from headrace.domain.members import Members, kind_of, text_problem
 
@@ -49,7 +49,7 @@ def check_properties(value: Any, check: Members) -> dict[str, PropertyValue | No
     checked: dict[str, PropertyValue | None] = {}
     for name, sent in value.items():
         field = f"properties.{echo(name)}"
-        problem = _name_problem(name)
+        problem = name_problem(name)
         if problem is not None:
             check.add(field, problem)
             continue
@@ -60,7 +60,8 @@ def check_properties(value: Any, check: Members) -> dict[str, PropertyValue | No
     return checked
 
 
-def _name_problem(name: str) -> str | None:
+def name_problem(name: str) -> str | None:
+    """Why a property cannot have this name, None when it can."""
     problem = text_problem(name)
     if problem is not None:
         return f"has a name that {problem}"
@@ -126,25 +127,11 @@ def same_value(left: PropertyValue | None, right: PropertyValue | None) -> bool:
     return left == right
 
 
-def merge(
-    held: Mapping[str, PropertyValue], sent: Mapping[str, PropertyValue | None]
-) -> dict[str, PropertyValue]:
-    """Merge name by name; None removes.
-
-    Raises:
-        ApiError: 422 when the whole would be too much.
-    """
-    merged = dict(held)
-    for name, value in sent.items():
-        if value is None:
-            merged.pop(name, None)
-        elif name not in merged or not same_value(merged[name], value):
-            merged[name] = value
-    if len(merged) > PROPERTIES_MAX:
-        message = f"would be {len(merged)} on this contact, at most {PROPERTIES_MAX} are kept"
-        raise invalid(FieldProblem("properties", message))
-    size = len(msgspec.json.encode(merged))
+def size_problem(properties: Mapping[str, PropertyValue]) -> str | None:
+    """Why these are too much for one contact, None when they are not."""
+    if len(properties) > PROPERTIES_MAX:
+        return f"would be {len(properties)} on this contact, at most {PROPERTIES_MAX} are kept"
+    size = len(msgspec.json.encode(properties))
     if size > PROPERTIES_BYTES_MAX:
-        message = f"would be {size} bytes of JSON, at most {PROPERTIES_BYTES_MAX} are kept"
-        raise invalid(FieldProblem("properties", message))
-    return merged
+        return f"would be {size} bytes of JSON, at most {PROPERTIES_BYTES_MAX} are kept"
+    return None

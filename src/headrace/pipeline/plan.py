@@ -83,11 +83,11 @@ class BatchPlanner:
 
     def __call__(self, batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
         """Decide about each event in turn; later ones see what earlier ones decided."""
-        view = _View(find)
         plan = BatchPlan()
+        contacts = ContactPlanner(self._rules, self._new_id, find, plan)
         for event in batch:
             project_id = event.project_id
-            contact_id, resolution = self._resolve(event, view, plan)
+            contact_id, resolution = contacts.decide(event)
             for subscriber_id in self._rules.subscribers(project_id, event.event):
                 plan.deliveries.append(
                     NewDelivery(
@@ -95,9 +95,7 @@ class BatchPlanner:
                     )
                 )
             plan.done.append(
-                Done(
-                    event.sequence, project_id, event.attempt, contact_id, resolution, event.lane
-                )
+                Done(event.sequence, project_id, event.attempt, contact_id, resolution, event.lane)
             )
         self.deliveries = len(plan.deliveries)
         return plan

@@ -22,6 +22,13 @@ class EntryType(StrEnum):
     CONTACT_CREATED = "contact_created"
     CONTACT_FILLED = "contact_filled"
     IDENTITY_CONFLICT = "identity_conflict"
+    #: An identifier that stands for nobody was taken as not sent.
+    PLACEHOLDER_IGNORED = "placeholder_ignored"
+    PROPERTIES_WRITTEN = "properties_written"
+    #: A field kept its value, which is of a later time.
+    VALUE_KEPT = "value_kept"
+    #: A member of the payload that was to write a property cannot be one.
+    PROPERTY_IGNORED = "property_ignored"
     #: The subscriber wanted the event, so there is a delivery.
     SUBSCRIBER_MATCHED = "subscriber_matched"
     SUBSCRIBER_SKIPPED = "subscriber_skipped"
@@ -58,6 +65,8 @@ class TraceEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     field: str | None = None
     contact_id: str | None = None
     other_contact_id: str | None = None
+    #: Since when a field has the value that it kept.
+    since: str | None = None
     subscriber_id: str | None = None
     delivery_id: str | None = None
     delivery_status: str | None = None

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
+from headrace.domain.errors import echo
 from headrace.domain.resolution import Reason
 from headrace.domain.timestamps import to_text
+from headrace.pipeline.resolution_note import ResolutionNote, read_note
 from headrace.pipeline.trace_entry import EntryType, Moment, TraceEntry
 from headrace.store.contract_trace import TraceFacts
-
-
-class _Conflict(msgspec.Struct):
-    field: str
-    other_contact_id: str
-
-
-class _Note(msgspec.Struct):
-    """What processing noted with the event, see `headrace.pipeline.plan.ResolutionNote`."""
-
-    reason: str
-    by: str
-    contact_id: str | None = None
-    filled: list[str] = []
-    conflicts: list[_Conflict] = []
-
 
 _TEXTS: dict[str, str] = {
     Reason.MATCHED: "The {by} belongs to contact {contact}.",
@@ -34,6 +18,8 @@ _TEXTS: dict[str, str] = {
     "without one.",
     Reason.CREATION_OFF: "Nobody has this {by}, and the project does not create contacts by "
     "events; the event was processed without one.",
+    Reason.PLACEHOLDER_IDENTIFIER: "The {by} is a placeholder, which would make one person of "
+    "many; the event was processed without a contact.",
 }
 
 
@@ -41,10 +27,8 @@ def identity_moments(facts: TraceFacts) -> Iterator[Moment]:
     """The decision, and what it did to contacts."""
     if facts.resolution is None or facts.processed_us is None:
         return
-    try:
-        note = msgspec.json.decode(facts.resolution, type=_Note)
-    except msgspec.DecodeError:
-        # Written by a release that knows more than this one.
+    note = read_note(facts.resolution)
+    if note is None:
         return
     at_us = facts.processed_us
     text = _TEXTS.get(note.reason, "The contact was decided by the {by}.")
@@ -78,6 +62,48 @@ def identity_moments(facts: TraceFacts) -> Iterator[Moment]:
             field=conflict.field,
             other_contact_id=conflict.other_contact_id,
         )
+    yield from _ignored_identifiers(at_us, note)
+    yield from _values(at_us, note)
+
+
+def _ignored_identifiers(at_us: int, note: ResolutionNote) -> Iterator[Moment]:
+    for field in note.placeholders:
+        text = f"The {field} is a placeholder and was taken as not sent."
+        yield _about(
+            at_us, EntryType.PLACEHOLDER_IGNORED, text, contact_id=note.contact_id, field=field
+        )
+
+
+def _values(at_us: int, note: ResolutionNote) -> Iterator[Moment]:
+    """What the event did to properties, and what stayed as it was."""
+    if note.written:
+        text = f"Properties were written: {', '.join(echo(name) for name in note.written)}."
+        yield _about(at_us, EntryType.PROPERTIES_WRITTEN, text, contact_id=note.contact_id)
+    for kept in note.kept:
+        since = to_text(kept.since_us)
+        text = f"The field {kept.field} was left as it is: it is so since {since}, later than this."
+        if kept.once:
+            text = f"The field {kept.field} was left as it is: it was set before ({since})."
+        yield _about(
+            at_us,
+            EntryType.VALUE_KEPT,
+            text,
+            contact_id=note.contact_id,
+            field=kept.field,
+            since=since,
+        )
+    for field, reason in note.ignored:
+        text = f"The member {field} was ignored: it {reason}."
+        yield _about(
+            at_us,
+            EntryType.PROPERTY_IGNORED,
+            text,
+            contact_id=note.contact_id,
+            field=field,
+        )
+    if note.unnoted:
+        text = f"{note.unnoted} more properties of this event are not listed."
+        yield _about(at_us, EntryType.PROPERTY_IGNORED, text, contact_id=note.contact_id)
 
 
 def _about(
@@ -88,6 +114,7 @@ def _about(
     contact_id: str | None,
     field: str | None = None,
     other_contact_id: str | None = None,
+    since: str | None = None,
 ) -> Moment:
     entry = TraceEntry(
         at=to_text(at_us),
@@ -96,5 +123,6 @@ def _about(
         contact_id=contact_id,
         field=field,
         other_contact_id=other_contact_id,
+        since=since,
     )
     return Moment(at_us, entry)

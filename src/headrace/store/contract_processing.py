@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from headrace.domain.identity import IdentityType
+from headrace.domain.property_times import Values
 
 #: How long a claim holds without renewal.
 LEASE_US = 60_000_000
@@ -49,9 +50,15 @@ class ContactIds(msgspec.Struct, frozen=True, gc=False):
     id: str
     external_id: str | None
     email: str | None
+    #: When the identifier was set or cleared; None: with the contact, or never.
+    external_id_us: int | None = None
+    email_us: int | None = None
+    #: Given when an event of the batch writes some (`headrace.domain.event_properties`).
+    values: Values | None = None
 
 
-#: Looks a contact up by project, identifier and value, as it stands inside the transaction.
+#: Looks a contact up by project, identifier and value, as it stands inside the transaction. An
+#: identifier of a contact that was merged into another leads to that one.
 FindContact = Callable[[int, IdentityType, str], ContactIds | None]
 
 
@@ -63,6 +70,9 @@ class ContactCreated(msgspec.Struct, frozen=True, gc=False):
     external_id: str | None
     email: str | None
     email_original: str | None
+    #: When the event happened that says all this; None: with the contact.
+    at_us: int | None = None
+    values: Values | None = None
 
 
 class ContactFilled(msgspec.Struct, frozen=True, gc=False):
@@ -73,6 +83,18 @@ class ContactFilled(msgspec.Struct, frozen=True, gc=False):
     external_id: str | None
     email: str | None
     email_original: str | None
+    #: When the event happened that says all this; None: with the contact.
+    at_us: int | None = None
+
+
+class ContactWritten(msgspec.Struct, frozen=True, gc=False):
+    """Properties that a contact has from now on; it may be one that the same plan creates."""
+
+    id: str
+    project_id: int
+    values: Values
+    #: Whether a property has changed, or only the time of one.
+    changed: bool
 
 
 class ConflictFound(msgspec.Struct, frozen=True, gc=False):
@@ -85,6 +107,7 @@ class ConflictFound(msgspec.Struct, frozen=True, gc=False):
     field: str
     #: Lane of the event.
     lane: int
+    event_id: bytes
 
 
 class SystemEvent(msgspec.Struct, frozen=True, gc=False):
@@ -129,6 +152,8 @@ class BatchPlan(msgspec.Struct):
     done: list[Done] = []
     contacts_created: list[ContactCreated] = []
     contacts_filled: list[ContactFilled] = []
+    #: By contact id; written after those that are created and filled.
+    contacts_written: dict[str, ContactWritten] = {}
     conflicts: list[ConflictFound] = []
     system_events: list[SystemEvent] = []
     deliveries: list[NewDelivery] = []

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import apsw
+import msgspec
 
+from headrace.domain.event_properties import MARK
 from headrace.domain.identity import IdentityType
+from headrace.domain.property_times import read_values
 from headrace.store.contract_processing import Claimed, ContactIds
 
 _COLUMN = {
@@ -16,21 +19,33 @@ _COLUMN = {
     IdentityType.EXTERNAL_ID: "external_id",
     IdentityType.EMAIL: "email",
 }
+_COLUMNS = "c.id, c.external_id, c.email, c.external_id_us, c.email_us"
 _FIND = {
     kind: (
-        "SELECT c.id, c.external_id, c.email FROM json_each(?2) j "  # noqa: S608
+        f"SELECT {_COLUMNS} FROM json_each(?2) j "  # noqa: S608
         f"CROSS JOIN contacts c ON c.project_id = ?1 AND c.{column} = j.value"
         + (f" AND c.{column} IS NOT NULL" if column != "id" else "")
     )
     for kind, column in _COLUMN.items()
 }
+# Identifiers of contacts that were merged into others; most of what is missing is new.
+_FOLLOW = (
+    f"SELECT j.value, {_COLUMNS} FROM json_each(?3) j "  # noqa: S608
+    "CROSS JOIN contact_aliases a ON a.project_id = ?1 AND a.kind = ?2 AND a.value = j.value "
+    "CROSS JOIN contacts c ON c.id = a.contact_id AND c.project_id = ?1"
+)
+_VALUES = (
+    "SELECT c.id, c.properties, c.property_times FROM json_each(?1) j "
+    "CROSS JOIN contacts c ON c.id = j.value"
+)
+_Key = tuple[int, IdentityType, str]
 
 
 class ContactLookup:
     """What is known of the identifiers of a batch, as it stands in the transaction."""
 
     def __init__(self, connection: apsw.Connection, batch: Sequence[Claimed]) -> None:
-        self._found: dict[tuple[int, IdentityType, str], ContactIds] = {}
+        self._found: dict[_Key, ContactIds] = {}
         wanted: dict[tuple[int, IdentityType], set[str]] = {}
         for event in batch:
             for kind, value in (
@@ -41,9 +56,33 @@ class ContactLookup:
                 if value is not None:
                     wanted.setdefault((event.project_id, kind), set()).add(value)
         for (project_id, kind), values in wanted.items():
-            rows: Any = connection.execute(_FIND[kind], (project_id, json.dumps(sorted(values))))
-            for row in rows:
-                self._keep(project_id, ContactIds(*row))
+            self._look_up(connection, project_id, kind, values)
+        # Whom a writing event is about can follow from what others of the batch fill: so of all.
+        if any(MARK in event.payload for event in batch):
+            self._add_values(connection)
+
+    def _look_up(
+        self, connection: apsw.Connection, project_id: int, kind: IdentityType, values: set[str]
+    ) -> None:
+        rows: Any = connection.execute(_FIND[kind], (project_id, json.dumps(sorted(values))))
+        for row in rows:
+            self._keep(project_id, ContactIds(*row))
+        missing = [value for value in values if (project_id, kind, value) not in self._found]
+        if missing:
+            rows = connection.execute(_FOLLOW, (project_id, kind, json.dumps(sorted(missing))))
+            for value, *row in rows:
+                contact = ContactIds(*row)
+                self._keep(project_id, contact)
+                self._found[project_id, kind, value] = contact
+
+    def _add_values(self, connection: apsw.Connection) -> None:
+        """Read the properties of all that were found."""
+        ids = {found.id for found in self._found.values()}
+        rows: Any = connection.execute(_VALUES, (json.dumps(sorted(ids)),))
+        values = {contact_id: read_values(*texts) for contact_id, *texts in rows}
+        for key, found in self._found.items():
+            if found.id in values:
+                self._found[key] = msgspec.structs.replace(found, values=values[found.id])
 
     def _keep(self, project_id: int, contact: ContactIds) -> None:
         self._found[project_id, IdentityType.CONTACT_ID, contact.id] = contact

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import apsw
 
 from headrace.domain.events import Status
-from headrace.store.contract_processing import BatchPlan
+from headrace.store.contract_processing import BatchPlan, ContactCreated
+from headrace.store.rows.pairs import pairs_found
 from headrace.store.sqlite.bulk import BulkInsert
 from headrace.store.sqlite.system_events import insert_system_events
 
 _CONTACTS = BulkInsert(
     "INSERT INTO contacts (id, project_id, external_id, email, email_original, created_us, "
-    "updated_us)",
-    7,
+    "updated_us, external_id_us, email_us, properties, property_times)",
+    11,
 )
 _DELIVERIES = BulkInsert(
     "INSERT INTO deliveries (id, project_id, sequence, subscriber_id, due_us, created_us)", 6
 )
 _FILL = (
     "UPDATE contacts SET external_id = coalesce(external_id, ?), email = coalesce(email, ?), "
-    "email_original = coalesce(email_original, ?), updated_us = ? WHERE id = ? AND project_id = ?"
+    "email_original = coalesce(email_original, ?), updated_us = max(updated_us, ?), "
+    "external_id_us = coalesce(?, external_id_us), email_us = coalesce(?, email_us) "
+    "WHERE id = ? AND project_id = ?"
+)
+_WRITE = (
+    "UPDATE contacts SET properties = ?, property_times = ?, "
+    "updated_us = CASE WHEN ? THEN max(updated_us, ?) ELSE updated_us END "
+    "WHERE id = ? AND project_id = ?"
+)
+_PAIR = (
+    "INSERT INTO contact_pairs (project_id, low_id, high_id, contact_id, other_contact_id, events, "
+    "external_id_count, email_count, last_event_id, first_us, last_us) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (low_id, high_id) DO UPDATE SET "
+    "contact_id = excluded.contact_id, other_contact_id = excluded.other_contact_id, "
+    "events = events + excluded.events, "
+    "external_id_count = external_id_count + excluded.external_id_count, "
+    "email_count = email_count + excluded.email_count, "
+    "last_event_id = excluded.last_event_id, last_us = max(last_us, excluded.last_us)"
 )
 _MARK = (
     f"UPDATE events SET status = {Status.PROCESSED:d}, attempts = ?, resolved_contact_id = ?, "  # noqa: S608
@@ -29,26 +49,8 @@ _MARK = (
 
 def write_plan(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> None:
     """Contacts, conflicts, deliveries, system events and the marks of the events."""
-    created = [
-        (c.id, c.project_id, c.external_id, c.email, c.email_original, now_us, now_us)
-        for c in plan.contacts_created
-    ]
-    _CONTACTS.run(connection, created)
-    connection.executemany(
-        _FILL,
-        [
-            (c.external_id, c.email, c.email_original, now_us, c.id, c.project_id)
-            for c in plan.contacts_filled
-        ],
-    )
-    connection.executemany(
-        "INSERT INTO contact_conflicts (project_id, sequence, contact_id, other_contact_id, field, "
-        "at_us) VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            (c.project_id, c.sequence, c.contact_id, c.other_contact_id, c.field, now_us)
-            for c in plan.conflicts
-        ],
-    )
+    _write_contacts(connection, plan, now_us)
+    _write_conflicts(connection, plan, now_us)
     deliveries = [
         (d.id, d.project_id, d.sequence, d.subscriber_id, now_us, now_us) for d in plan.deliveries
     ]
@@ -58,3 +60,65 @@ def write_plan(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> Non
         _MARK,
         [(d.attempt, d.contact_id, d.resolution, now_us, d.sequence) for d in plan.done],
     )
+
+
+def _write_contacts(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> None:
+    _CONTACTS.run(connection, [_created_row(c, now_us) for c in plan.contacts_created])
+    connection.executemany(
+        _FILL,
+        [
+            (
+                c.external_id,
+                c.email,
+                c.email_original,
+                now_us,
+                None if c.external_id is None else c.at_us,
+                None if c.email is None else c.at_us,
+                c.id,
+                c.project_id,
+            )
+            for c in plan.contacts_filled
+        ],
+    )
+    connection.executemany(
+        _WRITE,
+        [
+            (
+                c.values.properties_text(),
+                c.values.times_text(),
+                c.changed,
+                now_us,
+                c.id,
+                c.project_id,
+            )
+            for c in plan.contacts_written.values()
+        ],
+    )
+
+
+def _created_row(c: ContactCreated, now_us: int) -> tuple[Any, ...]:
+    return (
+        c.id,
+        c.project_id,
+        c.external_id,
+        c.email,
+        c.email_original,
+        now_us,
+        now_us,
+        None if c.external_id is None else c.at_us,
+        None if c.email is None else c.at_us,
+        "{}" if c.values is None else c.values.properties_text(),
+        "{}" if c.values is None else c.values.times_text(),
+    )
+
+
+def _write_conflicts(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> None:
+    connection.executemany(
+        "INSERT INTO contact_conflicts (project_id, sequence, contact_id, other_contact_id, field, "
+        "at_us) VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (c.project_id, c.sequence, c.contact_id, c.other_contact_id, c.field, now_us)
+            for c in plan.conflicts
+        ],
+    )
+    connection.executemany(_PAIR, [(*pair, now_us, now_us) for pair in pairs_found(plan.conflicts)])

@@ -1,0 +1,79 @@
+"""What is noted with an event about its contact, for its trace: `events.resolution` as JSON.
+
+Names of fields only, never their values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.domain.errors import echo
+
+#: Names of each kind that are noted; an event can write hundreds.
+NAMES_NOTED_MAX = 20
+
+
+class ConflictNoted(msgspec.Struct):
+    """An identifier that belongs to another contact."""
+
+    field: str
+    other_contact_id: str
+
+
+class KeptNoted(msgspec.Struct, omit_defaults=True):
+    """A field that keeps what it has."""
+
+    field: str
+    since_us: int
+    #: Whether the event was only to set what nothing had set before.
+    once: bool = False
+
+
+class ResolutionNote(msgspec.Struct, omit_defaults=True):
+    """Which contact, why, and what the event did to it."""
+
+    reason: str
+    by: str
+    contact_id: str | None = None
+    filled: list[str] = []
+    conflicts: list[ConflictNoted] = []
+    #: Fields of the event that hold a placeholder.
+    placeholders: list[str] = []
+    #: Names of properties that were set or removed.
+    written: list[str] = []
+    kept: list[KeptNoted] = []
+    #: Property or member of the payload that was left out, and why.
+    ignored: list[tuple[str, str]] = []
+    #: How many more of `written`, `kept` and `ignored` there were.
+    unnoted: int = 0
+
+    def text(self) -> str:
+        """JSON to keep with the event."""
+        for name in ("written", "kept", "ignored"):
+            noted = getattr(self, name)
+            if len(noted) > NAMES_NOTED_MAX:
+                self.unnoted += len(noted) - NAMES_NOTED_MAX
+                setattr(self, name, noted[:NAMES_NOTED_MAX])
+        return msgspec.json.encode(self).decode()
+
+
+def conflicts_noted(conflicts: Sequence[tuple[str, str]]) -> list[ConflictNoted]:
+    """`(field, contact id of the other)`, noted."""
+    return [ConflictNoted(field, other) for field, other in conflicts]
+
+
+def kept_noted(
+    kept: Sequence[tuple[str, int]], prefix: str = "properties.", *, once: bool = False
+) -> list[KeptNoted]:
+    """`(name, since)`, noted."""
+    return [KeptNoted(f"{prefix}{echo(name)}", since_us, once) for name, since_us in kept]
+
+
+def read_note(text: str) -> ResolutionNote | None:
+    """A note as it was kept; None for one of a release that knows more than this one."""
+    try:
+        return msgspec.json.decode(text, type=ResolutionNote)
+    except msgspec.DecodeError:
+        return None

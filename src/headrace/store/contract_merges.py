@@ -1,0 +1,155 @@
+"""What the API asks of a store about contacts that are one person: conflicts, merges, undoing.
+
+A merge leaves events as they are. What is kept of the lost contact besides is its identifiers, its
+id among them, which lead to the survivor from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from headrace.domain.contacts import Contact
+from headrace.domain.properties import PropertyValue
+
+#: Identifiers that may lead to one contact besides its own, over all its merges.
+ALIASES_MAX = 1000
+#: Events of a contact that are counted for a preview.
+EVENTS_COUNTED_MAX = 100_000
+
+
+class ContactPair(msgspec.Struct, frozen=True, kw_only=True):
+    """Two contacts that events take for one."""
+
+    #: Grows in the order in which pairs are found.
+    number: int
+    #: Of the last event: whom it was resolved to, and who else has one of its identifiers.
+    contact_id: str
+    other_contact_id: str
+    #: In which of `external_id` and `email` they met.
+    fields: tuple[str, ...]
+    #: Events that took them for one.
+    events: int
+    last_event_id: str
+    first_us: int
+    last_us: int
+
+
+class Merge(msgspec.Struct, frozen=True, kw_only=True):
+    """A merge that was made, perhaps undone since."""
+
+    #: Grows with time.
+    number: int
+    id: str
+    #: The survivor.
+    contact_id: str
+    #: The contact that was merged into it.
+    other_contact_id: str
+    actor: str
+    created_us: int
+    undone_us: int | None
+    undone_by: str | None
+
+
+class MergePreview(msgspec.Struct, frozen=True, kw_only=True):
+    """What a merge would do."""
+
+    #: The survivor as it would be.
+    contact: Contact
+    #: The other as it is.
+    other: Contact
+    #: Fields of the survivor that would change.
+    changes: dict[str, dict[str, PropertyValue | None]]
+    #: `(kind, value)` that would lead to the survivor without being its own.
+    aliases: tuple[tuple[str, str], ...]
+    #: What the survivor would take over: events (counted up to `EVENTS_COUNTED_MAX`), topics that
+    #: the other has chosen and it has not, audiences that it is not in yet.
+    events: int
+    topics: int
+    audiences: int
+
+
+class Refusal(StrEnum):
+    """Why a merge or its undoing is not done."""
+
+    #: One of the two contacts is not there.
+    NOT_FOUND = "not_found"
+    #: Both ids lead to one contact.
+    SAME_CONTACT = "same_contact"
+    TOO_MANY_ALIASES = "too_many_aliases"
+    #: There is no such merge.
+    NO_SUCH_MERGE = "no_such_merge"
+    UNDONE_BEFORE = "undone_before"
+    #: A later merge of the survivor, or of it into another, must be undone first.
+    NOT_THE_LAST = "not_the_last"
+    #: The survivor was deleted.
+    CONTACT_GONE = "contact_gone"
+    #: Somebody else has an identifier of the contact that would come back.
+    IDENTIFIER_TAKEN = "identifier_taken"
+
+
+class MergeRefusedError(Exception):
+    """Nothing was changed; `refusal` says why."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.value)
+        self.refusal = refusal
+
+
+class PairPage(msgspec.Struct, frozen=True):
+    """Some pairs, newest first; `next_before` is where to go on, None at the end."""
+
+    pairs: list[ContactPair]
+    next_before: int | None
+
+
+class MergeStore(Protocol):
+    """Conflicts and merges of all projects."""
+
+    async def pairs(self, project_id: int, *, before: int | None, limit: int) -> PairPage:
+        """Pairs that nobody has resolved."""
+        ...
+
+    async def preview(self, project_id: int, contact_id: str, other_id: str) -> MergePreview:
+        """What `merge` would do.
+
+        Raises:
+            MergeRefusedError: it would be refused.
+            ApiError: 422, the properties of both are too much for one.
+        """
+        ...
+
+    async def merge(
+        self, project_id: int, contact_id: str, other_id: str, now_us: int, *, actor: str
+    ) -> Merge:
+        """Make one contact of two, with its system events, in one transaction.
+
+        The survivor keeps its identifiers and gets those that it has not; of each property the
+        newer value stays. The other is gone, and its identifiers lead to the survivor.
+
+        Raises:
+            MergeRefusedError: with the reason.
+            ApiError: 422, the properties of both are too much for one.
+        """
+        ...
+
+    async def undo(self, project_id: int, merge_id: str, now_us: int, *, actor: str) -> Merge:
+        """Make two contacts of one again.
+
+        Both are as before the merge, but for what was written since: that stays with the survivor.
+
+        Raises:
+            MergeRefusedError: with the reason.
+        """
+        ...
+
+    async def get(self, project_id: int, merge_id: str) -> Merge | None:
+        """One merge, None when the project has no such merge."""
+        ...
+
+    async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Merge]:
+        """Merges of a project, newest first, numbered below `before`."""
+        ...
