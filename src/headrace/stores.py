@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import apsw
 
 from headrace.config import Settings
 from headrace.store.contract import Store, StoreSetupError
-from headrace.store.postgres.database import PoolOptions
+from headrace.store.copying.job import CopyJob, Progress, Report
+from headrace.store.copying.source import Source
+from headrace.store.copying.target import Target
+from headrace.store.postgres.database import Database, PoolOptions
+from headrace.store.postgres.distribute import distribute
+from headrace.store.postgres.errors import is_error
+from headrace.store.postgres.errors import store_error as postgres_error
 from headrace.store.postgres.store import open_store as open_postgres
 from headrace.store.postgres.store import schema_versions as postgres_versions
 from headrace.store.postgres.url import is_postgres, masked
@@ -63,6 +71,60 @@ async def migrate_store(settings: Settings) -> tuple[int, int]:
         store = await open_configured(settings, serve=False)
     await store.close()
     return before, (await schema_versions(settings))[0]
+
+
+async def distribute_store(settings: Settings, shards: int) -> list[str]:
+    """Spread a store over the nodes of a cluster; the tables that were not spread before.
+
+    Raises:
+        StoreSetupError: with what to do about it.
+    """
+    if not is_postgres(settings.store):
+        message = "Only a PostgreSQL store can be spread, over the nodes of a Citus cluster."
+        raise StoreSetupError(message)
+    async with _apart(settings.store) as connection:
+        return await distribute(connection, shards)
+
+
+async def copy_store(source: str, target: str, progress: Progress) -> Report:
+    """Copy a whole embedded store into an empty PostgreSQL one, or go on doing so.
+
+    Raises:
+        StoreSetupError: with what to do about it.
+        StoreError: it did not come to its end; run it again to go on.
+    """
+    if not is_postgres(target):
+        message = (
+            f"{shown_store(target)!r} is no PostgreSQL store, and only into one can be copied."
+        )
+        raise StoreSetupError(message)
+    opened = Source(sqlite_path(source))
+    try:
+        async with _apart(target) as connection:
+            return await CopyJob(opened, Target(connection), progress).run()
+    finally:
+        opened.close()
+
+
+@contextlib.asynccontextmanager
+async def _apart(url: str) -> AsyncIterator[Any]:
+    """A connection for work that may take long; what it raises is a `StoreError`."""
+    try:
+        connection = await Database(url, PoolOptions()).connection_apart()
+    except Exception as error:
+        if not is_error(error):
+            raise
+        message = f"The store {masked(url)} cannot be opened: {postgres_error(error)}"
+        raise StoreSetupError(message) from error
+    try:
+        await connection.execute("SET statement_timeout = 0")
+        yield connection
+    except Exception as error:
+        if not is_error(error):
+            raise
+        raise postgres_error(error) from error
+    finally:
+        await connection.close()
 
 
 def sqlite_path(url: str) -> Path:

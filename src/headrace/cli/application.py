@@ -9,6 +9,7 @@ import typer
 
 from headrace.cli import (
     bench,
+    copy,
     dead_letters,
     events,
     export,
@@ -39,6 +40,7 @@ app.command("serve")(serve.serve)
 app.command("api")(serve.api)
 app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)
+app.command("copy")(copy.copy)
 app.command("doctor")(doctor.doctor)
 app.add_typer(project.app, name="project")
 app.add_typer(key.app, name="key")

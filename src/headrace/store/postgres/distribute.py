@@ -48,8 +48,8 @@ async def distribute(connection: Connection, shards: int = SHARDS) -> list[str]:
     """
     if not await connection.fetchval(_INSTALLED):
         message = (
-            "The database has no Citus. Install it on every node, run CREATE EXTENSION citus in the "
-            "database of each, and add the nodes with citus_add_node."
+            "The database has no Citus. Install it on every node, run CREATE EXTENSION citus in "
+            "the database of each, and add the nodes with citus_add_node."
         )
         raise StoreSetupError(message)
     tables = [row[0] for row in await connection.fetch(TRAFFIC_TABLES)]

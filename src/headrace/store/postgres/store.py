@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 from headrace.domain.ids import EventIdGenerator
@@ -31,6 +31,7 @@ from headrace.store.postgres.replays import PostgresReplays
 from headrace.store.postgres.retention import PostgresRetention
 from headrace.store.postgres.sizes import size_bytes
 from headrace.store.postgres.subscribers import PostgresSubscribers
+from headrace.store.postgres.trace import PostgresTrace
 from headrace.store.postgres.url import masked
 
 _MAKE_RANDOM = "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING"
@@ -63,6 +64,7 @@ class PostgresStore:
         self.subscribers = PostgresSubscribers(database, clock)
         self.dead_letters = PostgresDeadLetters(database)
         self.replays = PostgresReplays(database)
+        self.trace = PostgresTrace(database)
 
     @property
     def commit_stats(self) -> CommitStats:
@@ -132,14 +134,14 @@ async def open_store(
     Raises:
         StoreSetupError: with what to do about it.
     """
-    async with AsyncExitStack() as undo:
-        database, settings = await undo.enter_async_context(_connected(url, options))
+    database = Database(url, options)
+    async with _closed_on_error(database):
+        settings = await _connect(database)
         await _check_schema(database, create=create, migrated=migrated)
         clock = StoreClock()
         await clock.measure(database)
         writer = await database.read(take_writer)
         numbers = Numbers(clock, writer, await database.read(last_sequence))
-        undo.pop_all()
     return PostgresStore(database, clock, numbers, settings)
 
 
@@ -149,32 +151,35 @@ async def schema_versions(url: str, options: PoolOptions) -> tuple[int, int]:
     Raises:
         StoreSetupError: the database cannot be read.
     """
-    async with _connected(url, options) as (database, _):
-        return await database.read(schema_version), newest_version()
+    database = Database(url, options)
+    async with _closed_on_error(database):
+        await _connect(database)
+        found = await database.read(schema_version)
+    await database.close()
+    return found, newest_version()
 
 
 @asynccontextmanager
-async def _connected(
-    url: str, options: PoolOptions
-) -> AsyncIterator[tuple[Database, dict[str, str]]]:
-    """A checked server; closed again at the end."""
-    database = Database(url, options)
+async def _closed_on_error(database: Database) -> AsyncIterator[None]:
     try:
-        await database.connect()
-        settings: dict[str, str] = await database.read(_checked)
-        yield database, settings
+        yield
     except StoreSetupError:
         await database.close()
         raise
     except StoreError as error:
         await database.close()
-        message = f"The store {masked(url)} cannot be opened: {error}"
+        message = f"The store {masked(database.url)} cannot be opened: {error}"
         raise StoreSetupError(message) from error
     except BaseException:
         await database.close()
         raise
-    else:
-        await database.close()
+
+
+async def _connect(database: Database) -> dict[str, str]:
+    """Connect to a server that will do; its settings."""
+    await database.connect()
+    settings: dict[str, str] = await database.read(_checked)
+    return settings
 
 
 async def _checked(connection: Connection) -> Any:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import apsw
-import msgspec
 
 from headrace.domain.events import StoredEvent
 from headrace.domain.ids import sequence_of_id
-from headrace.store.contract_dead_letters import DeadLetterKind, DeadLetterState
-from headrace.store.contract_delivery import SubscriberKind
-from headrace.store.contract_trace import (
-    ROWS_MAX,
-    KeyUsed,
-    ProcessingAttempt,
-    TracedDeadLetter,
-    TracedSubscriber,
-    TraceFacts,
+from headrace.store.contract_trace import ROWS_MAX, ProcessingAttempt, TraceFacts
+from headrace.store.rows.trace import (
+    DEAD_LETTER_COLUMNS,
+    SUBSCRIBER_COLUMNS,
+    key_used,
+    traced_dead_letter,
+    traced_subscriber,
 )
 from headrace.store.sqlite.delivery_lists import deliveries_of_event
 from headrace.store.sqlite.events import COLUMNS, stored_event
@@ -40,13 +36,12 @@ _ATTEMPTS = (
     f"WHERE sequence = ? ORDER BY number LIMIT {ROWS_MAX}"
 )
 _DEAD_LETTERS = (
-    "SELECT id, kind, subscriber_id, cause, error, attempts, dead_lettered_us, state, closed_us, "  # noqa: S608
-    f"closed_by, reason FROM dead_letters WHERE sequence = ? ORDER BY number LIMIT {ROWS_MAX}"
+    f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters "  # noqa: S608
+    f"WHERE sequence = ? ORDER BY number LIMIT {ROWS_MAX}"
 )
 _SUBSCRIBERS = (
-    "SELECT id, kind, target, events, enabled, disabled_reason, disabled_us, created_us, "  # noqa: S608
-    "updated_us FROM subscribers WHERE project_id IN (0, ?) "
-    f"ORDER BY project_id, created_us LIMIT {ROWS_MAX}"
+    f"SELECT {SUBSCRIBER_COLUMNS} FROM subscribers "  # noqa: S608
+    f"WHERE project_id IN (0, ?) ORDER BY project_id, created_us LIMIT {ROWS_MAX}"
 )
 
 
@@ -80,42 +75,9 @@ def _facts(connection: apsw.Connection, event: StoredEvent) -> TraceFacts:
         lease_until_us=lease[0] if lease else None,
         leased_attempt=lease[1] if lease else 0,
         retry_due_us=retry[0][0] if retry else None,
-        repeats=[KeyUsed(a, k, r, bool(m)) for a, k, r, m in rows(_REPEATS, sequence)],
+        repeats=[key_used(row) for row in rows(_REPEATS, sequence)],
         attempts=[ProcessingAttempt(*row) for row in rows(_ATTEMPTS, sequence)],
         deliveries=deliveries_of_event(connection, event.project_id, sequence),
-        dead_letters=[_dead_letter(row) for row in rows(_DEAD_LETTERS, sequence)],
-        subscribers=[_subscriber(row) for row in rows(_SUBSCRIBERS, event.project_id)],
-    )
-
-
-def _dead_letter(row: Sequence[Any]) -> TracedDeadLetter:
-    dead_letter_id, kind, subscriber_id, cause, error, attempts, dead_us, state, *closed = row
-    closed_us, closed_by, reason = closed
-    return TracedDeadLetter(
-        id=dead_letter_id,
-        kind=DeadLetterKind(kind),
-        subscriber_id=subscriber_id,
-        cause=cause,
-        error=error,
-        attempts=attempts,
-        dead_lettered_us=dead_us,
-        state=DeadLetterState(state),
-        closed_us=closed_us,
-        closed_by=closed_by,
-        reason=reason,
-    )
-
-
-def _subscriber(row: Sequence[Any]) -> TracedSubscriber:
-    subscriber_id, kind, target, events, enabled, reason, disabled_us, created_us, updated_us = row
-    return TracedSubscriber(
-        id=subscriber_id,
-        kind=SubscriberKind(kind),
-        target=target,
-        events=tuple(msgspec.json.decode(events)),
-        enabled=bool(enabled),
-        disabled_reason=reason,
-        disabled_us=disabled_us,
-        created_us=created_us,
-        updated_us=updated_us,
+        dead_letters=[traced_dead_letter(row) for row in rows(_DEAD_LETTERS, sequence)],
+        subscribers=[traced_subscriber(row) for row in rows(_SUBSCRIBERS, event.project_id)],
     )

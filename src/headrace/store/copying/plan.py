@@ -1,0 +1,267 @@
+"""Which rows of an embedded store become which rows of a PostgreSQL one.
+
+One list, which tests compare with both schemas: a table or a column that nobody copies, and that
+is not named here with a reason, fails them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """A table of the target and the statement that reads its rows from the source.
+
+    The statement names its columns as the target does, and gives its rows in the same order
+    however often it is run.
+    """
+
+    table: str
+    sql: str
+
+
+def _alike(table: str, columns: str, order: str) -> Copied:
+    """A table that is the same in both stores."""
+    return Copied(table, f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608
+
+
+# A row whose event or delivery has gone before it is in no trace any more; it still counts.
+_EVENT_LANE = "coalesce((SELECT e.lane FROM events e WHERE e.sequence = t.sequence), 0) AS lane"
+_DELIVERY_LANE = (
+    "coalesce((SELECT e.lane FROM deliveries d JOIN events e ON e.sequence = d.sequence "
+    "WHERE d.number = t.delivery_number), 0) AS lane"
+)
+_CATALOG_NAMES = (
+    "project_id, event, first_us, last_us, events, sources, inspected, personal, paths, "
+    "paths_over, drifts, drift_us, example, example_id"
+)
+_CATALOG_PATHS = (
+    "project_id, event, path, first_us, last_us, types, types_added, looks, present, last_number, "
+    "sequence, fresh, gone_us"
+)
+# The functions named here are those of source.py.
+_CONTACT_LANE = "lane_of_contact({alias}.project_id, {alias}.id) AS lane"
+_CONTACT = "JOIN contacts c ON c.number = t.contact_number"
+
+COPIED: tuple[Copied, ...] = (
+    Copied(
+        "meta",
+        "SELECT name, CAST(value AS TEXT) AS value FROM meta "
+        "WHERE substr(name, 1, 7) <> 'secret_' ORDER BY name",
+    ),
+    Copied(
+        "secrets",
+        "SELECT substr(name, 8) AS name, value FROM meta "
+        "WHERE substr(name, 1, 7) = 'secret_' ORDER BY name",
+    ),
+    _alike("projects", "id, uuid, name, created_us", "id"),
+    _alike(
+        "api_keys",
+        "public_id, project_id, secret_hash, scopes, name, created_us, expires_us, revoked_us",
+        "public_id",
+    ),
+    _alike("api_key_uses", "public_id, used_us", "public_id"),
+    _alike("policies", "project_id, name, value", "project_id, name"),
+    _alike("audit", "id, at_us, actor, project_id, action, detail", "id"),
+    _alike(
+        "rejections",
+        "id, project_id, at_us, status, code, message, details, route, api_key_id, request_id, "
+        "body_shape, body_bytes",
+        "id",
+    ),
+    _alike(
+        "operators",
+        "id, email, token_hash, created_us, revoked_us, is_owner, password_hash",
+        "id",
+    ),
+    _alike("sign_in_links", "token_hash, email, created_us, expires_us", "token_hash"),
+    _alike(
+        "sessions",
+        "token_hash, id, email, created_us, seen_us, address, browser, revealed_project_id, "
+        "revealed_until_us",
+        "token_hash",
+    ),
+    _alike("sign_in_tries", "subject, since_us, tries", "subject"),
+    _alike("members", "project_id, email, role, added_us", "project_id, email"),
+    _alike(
+        "subscribers",
+        "id, project_id, kind, target, events, description, enabled, disabled_reason, disabled_us, "
+        "secret, previous_secret, previous_until_us, breaker, seen_us, created_us, updated_us",
+        "id",
+    ),
+    _alike(
+        "topics",
+        "id, project_id, name, description, default_subscribed, created_us, updated_us, deleted_us",
+        "id",
+    ),
+    _alike(
+        "audiences",
+        "id, project_id, name, description, created_us, updated_us, deleted_us",
+        "id",
+    ),
+    Copied(
+        "contacts",
+        f"SELECT {_CONTACT_LANE.format(alias='t')}, id, number, project_id, external_id, email, "  # noqa: S608
+        "email_original, properties, created_us, updated_us, external_id_us, email_us, "
+        "property_times FROM contacts t ORDER BY number",
+    ),
+    Copied(
+        "contact_identifiers",
+        "SELECT lane_of(project_id, kind, value) AS lane, project_id, kind, value, contact_id, "
+        "alias FROM ("
+        "SELECT project_id, 'external_id' AS kind, external_id AS value, id AS contact_id, "
+        "0 AS alias FROM contacts WHERE external_id IS NOT NULL "
+        "UNION ALL SELECT project_id, 'email', email, id, 0 FROM contacts WHERE email IS NOT NULL "
+        "UNION ALL SELECT project_id, kind, value, contact_id, 1 FROM contact_aliases) "
+        "ORDER BY project_id, kind, value",
+    ),
+    Copied(
+        "contact_pairs",
+        "SELECT lane_of_contact(project_id, low_id) AS lane, low_id, high_id, number, project_id, "
+        "contact_id, other_contact_id, events, external_id_count, email_count, last_event_id, "
+        "first_us, last_us, resolved_by FROM contact_pairs ORDER BY number",
+    ),
+    _alike(
+        "merges",
+        "number, id, project_id, contact_id, other_contact_id, actor, created_us, undone_us, "
+        "undone_by, snapshot",
+        "number",
+    ),
+    _alike(
+        "erasures",
+        "number, id, project_id, contact_id, status, subject, counts, actor, created_us, "
+        "finished_us",
+        "number",
+    ),
+    Copied(
+        "topic_subscriptions",
+        f"SELECT {_CONTACT_LANE.format(alias='c')}, c.id AS contact_id, t.topic_id, "  # noqa: S608
+        f"t.contact_number, t.is_subscribed, t.changed_us FROM topic_subscriptions t {_CONTACT} "
+        "ORDER BY t.topic_id, t.is_subscribed, t.contact_number",
+    ),
+    Copied(
+        "topic_opt_outs",
+        f"SELECT {_CONTACT_LANE.format(alias='c')}, c.id AS contact_id, t.at_us "  # noqa: S608
+        f"FROM topic_opt_outs t {_CONTACT} ORDER BY t.contact_number",
+    ),
+    Copied(
+        "audience_members",
+        f"SELECT {_CONTACT_LANE.format(alias='c')}, c.id AS contact_id, t.audience_id, "  # noqa: S608
+        f"t.contact_number, t.entered_us FROM audience_members t {_CONTACT} "
+        "ORDER BY t.audience_id, t.contact_number",
+    ),
+    _alike(
+        "events",
+        "lane, sequence, id, project_id, event, contact_id, external_id, email, email_original, "
+        "idempotency_key, occurred_us, received_us, source, api_key_id, request_id, payload",
+        "sequence",
+    ),
+    Copied(
+        "idempotency_keys",
+        "SELECT lane_of_key(idempotency_hash) AS lane, idempotency_hash AS hash, "
+        "lane AS event_lane, sequence AS event_sequence FROM events "
+        "WHERE idempotency_hash IS NOT NULL ORDER BY sequence",
+    ),
+    # One that was replayed is accepted again and remembers its last error.
+    Copied(
+        "outcomes",
+        "SELECT lane, sequence, project_id, status, attempts, resolved_contact_id AS contact_id, "
+        "resolution, last_error, processed_us FROM events "
+        "WHERE status <> 0 OR attempts <> 0 OR last_error IS NOT NULL ORDER BY sequence",
+    ),
+    # Whoever held one is not alive: its owner has no lanes there, so it is taken back as here.
+    Copied(
+        "work",
+        "SELECT lane, sequence, project_id, due_us AS queued_us, attempt, crashes, "
+        "CASE WHEN lease_until_us > 0 THEN owner END AS owner FROM work "
+        "ORDER BY project_id, sequence",
+    ),
+    _alike("work_retries", "lane, sequence, project_id, due_us, attempt, crashes", "sequence"),
+    Copied(
+        "key_repeats",
+        f"SELECT {_EVENT_LANE}, sequence, number, at_us, api_key_id, request_id, mismatch "  # noqa: S608
+        "FROM key_repeats t ORDER BY sequence, number",
+    ),
+    Copied(
+        "processing_attempts",
+        f"SELECT {_EVENT_LANE}, sequence, number, at_us, duration_us, cause, error "  # noqa: S608
+        "FROM processing_attempts t ORDER BY sequence, number",
+    ),
+    # There a field of an event conflicts once.
+    Copied(
+        "contact_conflicts",
+        f"SELECT {_EVENT_LANE}, sequence, field, max(id) AS number, project_id, contact_id, "  # noqa: S608
+        "other_contact_id, at_us FROM contact_conflicts t GROUP BY sequence, field "
+        "ORDER BY sequence, field",
+    ),
+    Copied(
+        "deliveries",
+        f"SELECT {_EVENT_LANE}, number, id, project_id, sequence, subscriber_id, state, attempt, "  # noqa: S608
+        "claims, crashes, due_us, lease_until_us, owner, created_us, finished_us, last_error "
+        "FROM deliveries t ORDER BY number",
+    ),
+    Copied(
+        "delivery_attempts",
+        f"SELECT {_DELIVERY_LANE}, delivery_number, number, at_us, duration_us, cause, error, "  # noqa: S608
+        "http_status, excerpt FROM delivery_attempts t ORDER BY delivery_number, number",
+    ),
+    Copied(
+        "dead_letters",
+        f"SELECT {_EVENT_LANE}, number, id, project_id, sequence, event, kind, subscriber_id, "  # noqa: S608
+        "delivery_number, cause, error, attempts, first_failed_us, dead_lettered_us, state, "
+        "closed_us, closed_by, reason FROM dead_letters t ORDER BY number",
+    ),
+    # There each worker counts in a lane of its own and readers add up: all of this is one worker's.
+    *(
+        Copied(table, f"SELECT 0 AS lane, {columns} FROM {table} ORDER BY {order}")  # noqa: S608
+        for table, columns, order in (
+            ("catalog_totals", "project_id, names, names_over, failures", "project_id"),
+            (
+                "catalog_names",
+                _CATALOG_NAMES,
+                "project_id, event",
+            ),
+            (
+                "catalog_hours",
+                "project_id, event, hour, source, events",
+                "project_id, event, hour, source",
+            ),
+            (
+                "catalog_paths",
+                _CATALOG_PATHS,
+                "project_id, event, path",
+            ),
+            (
+                "catalog_drift",
+                "project_id, event, number, kind, path, type, at_us, event_id, before",
+                "project_id, event, number",
+            ),
+            (
+                "rollups",
+                "project_id, grain, at, subject, counts, accept, processing, delivery",
+                "project_id, grain, at, subject",
+            ),
+        )
+    ),
+    _alike(
+        "replays",
+        "number, id, project_id, filter, per_second, last_number, position, total, done, status, "
+        "actor, created_us, updated_us",
+        "number",
+    ),
+)
+
+#: Tables of the source that nobody reads, and why.
+LEFT_BEHIND: dict[str, str] = {
+    "duties": "the processes of that store have ended",
+    "store_growth": "tells of the disk of that store",
+}
+
+#: Tables of the target that nobody fills, and why.
+LEFT_EMPTY: dict[str, str] = {
+    "duties": "the processes of that store have ended",
+    "workers": "the processes of that store have ended",
+    "lanes": "the target's own, made with its schema",
+    "schema_migrations": "the target's own",
+    "store_growth": "tells of the disk of the other store",
+}

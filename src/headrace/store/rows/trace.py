@@ -1,0 +1,61 @@
+"""What a trace tells of dead letters and subscribers, from columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.store.contract_dead_letters import DeadLetterKind, DeadLetterState
+from headrace.store.contract_delivery import SubscriberKind
+from headrace.store.contract_trace import KeyUsed, TracedDeadLetter, TracedSubscriber
+
+DEAD_LETTER_COLUMNS = (
+    "id, kind, subscriber_id, cause, error, attempts, dead_lettered_us, state, closed_us, "
+    "closed_by, reason"
+)
+SUBSCRIBER_COLUMNS = (
+    "id, kind, target, events, enabled, disabled_reason, disabled_us, created_us, updated_us"
+)
+
+
+def key_used(row: Sequence[Any]) -> KeyUsed:
+    """Columns: at_us, api_key_id, request_id, mismatch."""
+    at_us, api_key_id, request_id, mismatch = row
+    return KeyUsed(at_us, api_key_id, request_id, bool(mismatch))
+
+
+def traced_dead_letter(row: Sequence[Any]) -> TracedDeadLetter:
+    """A dead letter from `DEAD_LETTER_COLUMNS`."""
+    dead_letter_id, kind, subscriber_id, cause, error, attempts, dead_us, state, *closed = row
+    closed_us, closed_by, reason = closed
+    return TracedDeadLetter(
+        id=dead_letter_id,
+        kind=DeadLetterKind(kind),
+        subscriber_id=subscriber_id,
+        cause=cause,
+        error=error,
+        attempts=attempts,
+        dead_lettered_us=dead_us,
+        state=DeadLetterState(state),
+        closed_us=closed_us,
+        closed_by=closed_by,
+        reason=reason,
+    )
+
+
+def traced_subscriber(row: Sequence[Any]) -> TracedSubscriber:
+    """A subscriber from `SUBSCRIBER_COLUMNS`."""
+    subscriber_id, kind, target, events, enabled, reason, disabled_us, created_us, updated_us = row
+    return TracedSubscriber(
+        id=subscriber_id,
+        kind=SubscriberKind(kind),
+        target=target,
+        events=tuple(msgspec.json.decode(events)),
+        enabled=bool(enabled),
+        disabled_reason=reason,
+        disabled_us=disabled_us,
+        created_us=created_us,
+        updated_us=updated_us,
+    )
