@@ -3,19 +3,33 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.places import PLACES, Place
+from tests.store.places import OLDEST_PLACES, PLACES, Place
 from tests.store.session import StoreSession
+from tests.support import postgres
+
+#: Modules that run on the oldest supported PostgreSQL as well.
+_ON_OLDEST = {"test_accept", "test_life", "test_processing", "test_deliveries"}
 
 
-@pytest.fixture(scope="session", params=sorted(PLACES))
-def store_kind(request: pytest.FixtureRequest) -> str:
-    """Name of the store that the test runs over."""
-    return str(request.param)
+def store_kinds(config: pytest.Config, module: str) -> list[str]:
+    """Names of the stores that the tests of a module run over."""
+    wanted = config.getoption("--postgres").split(",")
+    kinds = [kind for kind in PLACES if kind == "sqlite" or kind[len("postgresql") :] in wanted]
+    oldest = str(postgres.OLDEST) in wanted and postgres.binaries(postgres.OLDEST) is not None
+    return kinds + (list(OLDEST_PLACES) if oldest and module in _ON_OLDEST else [])
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "store_kind" in metafunc.fixturenames:
+        kinds = store_kinds(metafunc.config, metafunc.module.__name__.rpartition(".")[2])
+        metafunc.parametrize("store_kind", kinds, scope="session")
 
 
 @pytest.fixture
-def place(store_kind: str, tmp_path: Path) -> Place:
-    return PLACES[store_kind](tmp_path)
+def place(store_kind: str, tmp_path: Path) -> Iterator[Place]:
+    made = (PLACES | OLDEST_PLACES)[store_kind](tmp_path)
+    yield made
+    made.remove()
 
 
 @pytest.fixture

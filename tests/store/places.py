@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import apsw
 
+from headrace.domain.events import Status
 from headrace.store.contract import Store
+from headrace.store.postgres.database import PoolOptions
+from headrace.store.postgres.store import open_store as open_postgres
 from headrace.store.sqlite.store import open_store
+from tests.support import postgres
 
 
 class Place(Protocol):
     """One empty place for one store; it stays when the store is closed."""
+
+    #: URL of the store there.
+    url: str
 
     async def open(self) -> Store:
         """Open the store there, as the process that serves."""
         ...
 
     def run_sql(self, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
-        """Run one statement on a connection of its own: sees only what is committed."""
+        """Run one statement on a connection of its own: sees only what is committed.
+
+        Values stand for question marks, whichever the store.
+        """
         ...
 
-    def fill_contacts(self, project_id: int, count: int, prefix: str) -> None:
-        """Make contacts `prefix-1`, `prefix-2`, … with the property `plan` = `free`."""
+    def set_status(self, sequence: int, status: Status) -> None:
+        """Make a stored event one of that status, as processing would have left it."""
         ...
 
-
-#: Rows `(number, …)` of as many contacts as `?2`, with external ids that begin with `?3`.
-_SQLITE_CONTACTS = """
-WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?2)
-INSERT INTO contacts (id, project_id, external_id, properties, created_us, updated_us)
-SELECT lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' ||
-    substr(hex(randomblob(2)), 2) || '-8' || substr(hex(randomblob(2)), 2) || '-' ||
-    hex(randomblob(6))), ?1, ?3 || '-' || i, '{"plan":"free"}', 0, 0 FROM n
-"""
+    def remove(self) -> None:
+        """Give back what the place takes."""
+        ...
 
 
 class SqlitePlace:
@@ -43,6 +48,7 @@ class SqlitePlace:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "store" / "headrace.db"
+        self.url = f"sqlite:///{self.path}"
 
     async def open(self) -> Store:
         return open_store(self.path, serve=True)
@@ -55,9 +61,55 @@ class SqlitePlace:
         finally:
             connection.close()
 
-    def fill_contacts(self, project_id: int, count: int, prefix: str) -> None:
-        self.run_sql(_SQLITE_CONTACTS, project_id, count, prefix)
+    def set_status(self, sequence: int, status: Status) -> None:
+        if status == Status.PROCESSING:
+            self.run_sql("UPDATE work SET lease_until_us = 1 WHERE sequence = ?", sequence)
+        else:
+            self.run_sql("UPDATE events SET status = ? WHERE sequence = ?", status, sequence)
+
+    def remove(self) -> None:
+        pass
+
+
+class PostgresPlace:
+    """A database of its own on the server that the tests share."""
+
+    def __init__(self, folder: Path, major: int = postgres.NEWEST) -> None:
+        del folder
+        self.server = postgres.server(major)
+        self.database = self.server.new_database()
+        self.url = self.server.url(self.database)
+
+    async def open(self) -> Store:
+        return await open_postgres(self.url, PoolOptions())
+
+    def run_sql(self, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
+        parts = sql.split("?")
+        assert len(parts) == len(values) + 1 or "$1" in sql, sql
+        numbered = parts[0] + "".join(f"${n}{part}" for n, part in enumerate(parts[1:], 1))
+        return self.server.run_sql(self.database, numbered, *values)
+
+    def set_status(self, sequence: int, status: Status) -> None:
+        if status == Status.PROCESSING:
+            self.run_sql("UPDATE work SET owner = 'somebody' WHERE sequence = ?", sequence)
+        elif status != Status.ACCEPTED:
+            self.run_sql(
+                "INSERT INTO outcomes (lane, sequence, project_id, status, attempts) "
+                "SELECT lane, sequence, project_id, ?, 0 FROM events WHERE sequence = ?",
+                int(status),
+                sequence,
+            )
+
+    def remove(self) -> None:
+        self.server.drop_database(self.database)
 
 
 #: Every store that keeps the contract; the whole suite runs over each.
-PLACES: dict[str, Callable[[Path], Place]] = {"sqlite": SqlitePlace}
+PLACES: dict[str, Callable[[Path], Place]] = {
+    "sqlite": SqlitePlace,
+    f"postgresql{postgres.NEWEST}": PostgresPlace,
+}
+#: For the few tests that run on the oldest release too, where it is installed.
+OLDEST_PLACES: dict[str, Callable[[Path], Place]] = {
+    f"postgresql{postgres.OLDEST}": functools.partial(PostgresPlace, major=postgres.OLDEST),
+}

@@ -64,9 +64,13 @@ class StoreSession:
         batch = [Pending(event, lambda _: None) for event in events]
         self.batches.give(batch)
         self.store.wake()
-        settled = self.batches.wait_settled()
+        settled = self.run(self.settled())
         assert settled == batch
         return [pending.outcome for pending in settled]
+
+    async def settled(self) -> list[Pending]:
+        """Wait for a batch, whether the store works on a thread of its own or on this loop."""
+        return await asyncio.to_thread(self.batches.wait_settled)
 
     def stored_ids(self) -> Sequence[bytes]:
         """Ids of all committed events in order of receipt."""

@@ -56,14 +56,11 @@ def filled(store_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         )
         status = rng.choices((0, 1, 2, 3, 4), (10, 3, 3, 80, 4))[0]
         session.accept(event)
-        if status == Status.PROCESSING:
-            lease = "UPDATE work SET lease_until_us = 1 WHERE sequence = ?"
-            place.run_sql(lease, event.sequence)
-        else:
-            place.run_sql("UPDATE events SET status = ? WHERE sequence = ?", status, event.sequence)
+        place.set_status(event.sequence, Status(status))
         model.append(as_stored(event, status=status))
     yield Filled(session, model)
     session.close()
+    place.remove()
 
 
 def sometimes(values: st.SearchStrategy[str] | st.SearchStrategy[int]) -> st.SearchStrategy[object]:

@@ -36,7 +36,7 @@ class Committer:
     def start(self, source: CommitSource) -> None:
         """Take from `source` from now on."""
         self._tasks = [
-            asyncio.create_task(_Lane(self, source).run(), name=f"Committer-{number}")
+            self._loop.create_task(_Lane(self, source).run(), name=f"Committer-{number}")
             for number in range(COMMITTERS)
         ]
         self.wake()

@@ -20,11 +20,15 @@ from headrace.store.postgres.clock import StoreClock
 from headrace.store.postgres.committer import Committer
 from headrace.store.postgres.database import Connection, Database, PoolOptions
 from headrace.store.postgres.dead_letters import PostgresDeadLetters
+from headrace.store.postgres.deliveries import PostgresDeliveries
 from headrace.store.postgres.durability import check_server, read_settings
+from headrace.store.postgres.duties import Duties
 from headrace.store.postgres.events import PostgresEvents, last_sequence
+from headrace.store.postgres.lanes import Lanes
 from headrace.store.postgres.migrate import migrate, newer_release, newest_version, schema_version
 from headrace.store.postgres.numbers import Numbers, take_writer
 from headrace.store.postgres.operators import PostgresOperators
+from headrace.store.postgres.processing import PostgresProcessing
 from headrace.store.postgres.projects import PostgresProjects
 from headrace.store.postgres.rejections import PostgresRejections
 from headrace.store.postgres.replays import PostgresReplays
@@ -62,6 +66,9 @@ class PostgresStore:
         self.operators = PostgresOperators(database)
         self.retention = PostgresRetention(database)
         self.subscribers = PostgresSubscribers(database, clock)
+        lanes = Lanes(database)
+        self.processing = PostgresProcessing(database, numbers, lanes, Duties(), clock)
+        self.deliveries = PostgresDeliveries(database, numbers, clock, lanes)
         self.dead_letters = PostgresDeadLetters(database)
         self.replays = PostgresReplays(database)
         self.trace = PostgresTrace(database)
@@ -96,7 +103,7 @@ class PostgresStore:
             location=masked(self._database.url),
             version=self._settings["server_version"],
             schema_version=schema,
-            durability={name: self._settings[name] for name in _DURABILITY},
+            durability={name: self._settings[name] or "none" for name in _DURABILITY},
             size_bytes=size,
             log_bytes=0,
             free_bytes=None,
