@@ -5,11 +5,13 @@ Every write that really changes a contact inserts its system event in the same t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from headrace.domain.contacts import Contact, ContactWrite
+from headrace.domain.errors import ApiError
 
 
 class ContactFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +43,30 @@ class ContactPage(msgspec.Struct, frozen=True):
     next_before: int | None
 
 
+class Upserted(msgspec.Struct, frozen=True):
+    """A contact after an upsert."""
+
+    contact: Contact
+    created: bool
+    #: Whether the write changed something; True for a contact that was created.
+    changed: bool
+
+
+#: Contacts of a batch that one transaction writes: others wait for it only a few milliseconds.
+UPSERTS_MAX = 100
+
+#: One contact of a batch: written, or refused as a single request would be.
+UpsertOutcome = Upserted | ApiError
+
+
+class Rehearsed(Exception):
+    """Ends the transaction of a dry run, which rolls it back, and carries what would come of it."""
+
+    def __init__(self, outcomes: Sequence[UpsertOutcome]) -> None:
+        super().__init__()
+        self.outcomes = outcomes
+
+
 class ContactStore(Protocol):
     """Contacts of all projects.
 
@@ -62,6 +88,25 @@ class ContactStore(Protocol):
 
         Returns:
             The contact, and whether it was created.
+        """
+        ...
+
+    async def upsert_many(
+        self,
+        project_id: int,
+        writes: Sequence[ContactWrite],
+        now_us: int,
+        *,
+        source: str,
+        dry_run: bool = False,
+    ) -> Sequence[UpsertOutcome]:
+        """Upsert each contact by itself; one outcome per write, same order.
+
+        What is said to be written is so once this returns. After an error some may be and some
+        not; doing it again changes those no further.
+
+        Args:
+            dry_run: whether to write nothing and only tell what would come of it.
         """
         ...
 

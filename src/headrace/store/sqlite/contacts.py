@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import apsw
 
 from headrace.domain.contacts import (
@@ -12,10 +15,21 @@ from headrace.domain.contacts import (
     Contact,
     ContactWrite,
     apply,
+    clash,
+    differences,
     new_contact,
 )
+from headrace.domain.errors import ApiError
 from headrace.domain.ids import new_uuid, uuid_text
-from headrace.store.contract_contacts import ContactFilter, ContactPage
+from headrace.store.contract import StoreConflictError
+from headrace.store.contract_contacts import (
+    UPSERTS_MAX,
+    ContactFilter,
+    ContactPage,
+    Rehearsed,
+    Upserted,
+    UpsertOutcome,
+)
 from headrace.store.rows.contacts import COLUMNS, contact
 from headrace.store.sqlite import contact_rows
 from headrace.store.sqlite.contact_lists import contact_rows as listed_rows
@@ -51,13 +65,36 @@ class SqliteContacts:
     async def upsert(
         self, project_id: int, write: ContactWrite, now_us: int, *, source: str
     ) -> tuple[Contact, bool]:
-        def work(connection: apsw.Connection) -> tuple[Contact, bool]:
-            found = contact_rows.by_write(connection, project_id, write)
-            if found is None:
-                return _create(connection, project_id, write, now_us, source), True
-            return _update(connection, found, write, now_us, source), False
+        done = await self._writer.run(
+            lambda connection: _upsert(connection, project_id, write, now_us, source)
+        )
+        return done.contact, done.created
 
-        return await self._writer.run(work)
+    async def upsert_many(
+        self,
+        project_id: int,
+        writes: Sequence[ContactWrite],
+        now_us: int,
+        *,
+        source: str,
+        dry_run: bool = False,
+    ) -> Sequence[UpsertOutcome]:
+        def work(part: Sequence[ContactWrite], connection: apsw.Connection) -> list[UpsertOutcome]:
+            return [_outcome(connection, project_id, write, now_us, source) for write in part]
+
+        def rehearse(connection: apsw.Connection) -> None:
+            raise Rehearsed(work(writes, connection))
+
+        if dry_run:
+            try:
+                await self._writer.run(rehearse)
+            except Rehearsed as rehearsed:
+                return rehearsed.outcomes
+        outcomes: list[UpsertOutcome] = []
+        for start in range(0, len(writes), UPSERTS_MAX):
+            part = writes[start : start + UPSERTS_MAX]
+            outcomes += await self._writer.run(partial(work, part))
+        return outcomes
 
     async def get(self, project_id: int, contact_id: str) -> Contact | None:
         return await self._readers.run(
@@ -106,6 +143,29 @@ def remove(connection: apsw.Connection, held: Contact, now_us: int, source: str)
         connection.execute(statement, (held.id,))
     connection.execute("DELETE FROM contacts WHERE id = ?", (held.id,))
     contact_rows.emit(connection, CONTACT_DELETED, Changed(held, {}), now_us, source)
+
+
+def _upsert(
+    connection: apsw.Connection, project_id: int, write: ContactWrite, now_us: int, source: str
+) -> Upserted:
+    found = contact_rows.by_write(connection, project_id, write)
+    if found is None:
+        created = _create(connection, project_id, write, now_us, source)
+        return Upserted(created, created=True, changed=True)
+    after = _update(connection, found, write, now_us, source)
+    return Upserted(after, created=False, changed=bool(differences(found, after)))
+
+
+def _outcome(
+    connection: apsw.Connection, project_id: int, write: ContactWrite, now_us: int, source: str
+) -> UpsertOutcome:
+    try:
+        return _upsert(connection, project_id, write, now_us, source)
+    except StoreConflictError as error:
+        # Both are raised before anything is written, so the transaction goes on.
+        return clash(error.args)
+    except ApiError as error:
+        return error
 
 
 def _create(
