@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from collections.abc import Sequence
@@ -20,12 +21,28 @@ from headrace.store.contract_delivery import (
     Subscriber,
     Want,
 )
+from headrace.store.sqlite.deliveries import SqliteDeliveries
 from tests.store.events import new_event
 from tests.store.session import StoreSession
 
 ACTOR = "test"
 SECOND_US = 1_000_000
+DUTY_US = 3600 * SECOND_US
 ATTEMPTS_MAX = 14
+
+_INSERT_SQLITE = (
+    "INSERT INTO deliveries (project_id, subscriber_id, due_us, created_us, id, sequence) "
+    "SELECT ?1, ?2, ?3, ?4, value ->> 0, value ->> 1 FROM json_each(?5)"
+)
+_INSERT_POSTGRES = (
+    "INSERT INTO deliveries (project_id, subscriber_id, due_us, created_us, id, sequence, lane, "
+    "number) SELECT ?, ?, ?, ?, d ->> 0, (d ->> 1)::bigint, (d ->> 2)::smallint, "
+    "(d ->> 3)::bigint FROM json_array_elements(?::json) AS d"
+)
+_REGISTER = (
+    "INSERT INTO workers (owner, epoch, lease_until_us) VALUES (?, nextval('worker_epochs'), ?) "
+    "ON CONFLICT DO NOTHING"
+)
 
 
 def attempts_max(_: int) -> int:
@@ -54,9 +71,30 @@ class Queue:
         self.clock = Clock()
         self.store = session.store.deliveries
         self.subscribers = session.store.subscribers
+        self.embedded = isinstance(self.store, SqliteDeliveries)
+        self._numbers = itertools.count(1)
         # The store's clock is the machine's; here the test moves it.
         for part in (self.store, self.subscribers):
             part._clock_us = self.clock  # type: ignore[union-attr]
+        if not self.embedded:
+            self.hold_lanes()
+
+    def hold_lanes(self) -> None:
+        """Let this process hold every lane: only their holder claims deliveries."""
+        duty = self.session.store.processing.take_duty("processing", "holder", DUTY_US)
+        assert self.session.run(duty) is not None
+
+    def lives(self, owner: str) -> None:
+        """Register a worker, as the processes do before they claim."""
+        if not self.embedded:
+            self.session.place.run_sql(_REGISTER, owner, self.clock.now_us + 10**15)
+
+    def dies(self, owner: str) -> None:
+        """What the store learns of the end of a worker's process before its leases end."""
+        if self.embedded:
+            self.store._is_alive = lambda one: one != owner  # type: ignore[attr-defined]
+        else:
+            self.session.place.run_sql("DELETE FROM workers WHERE owner = ?", owner)
 
     def project(self, name: str = "") -> int:
         created = self.session.store.projects.create(
@@ -81,13 +119,14 @@ class Queue:
         """Insert what fan-out inserts: an event and a delivery each; ids of the deliveries."""
         events = [new_event(project_id=project_id) for _ in range(count)]
         assert self.session.accept(*events) == [None] * count
-        rows = [(str(uuid.uuid4()), event.sequence) for event in events]
-        self.session.place.run_sql(
-            "INSERT INTO deliveries (id, project_id, sequence, subscriber_id, due_us, created_us) "
-            "SELECT value ->> 0, ?2, value ->> 1, ?3, ?4, ?4 FROM json_each(?1)",
-            *(json.dumps(rows), project_id, subscriber_id, self.clock.now_us),
-        )
-        return [delivery_id for delivery_id, _ in rows]
+        rows = [
+            (str(uuid.uuid4()), event.sequence, event.lane, next(self._numbers))
+            for event in events
+        ]
+        insert = _INSERT_SQLITE if self.embedded else _INSERT_POSTGRES
+        values = (project_id, subscriber_id, self.clock.now_us, self.clock.now_us)
+        self.session.place.run_sql(insert, *values, json.dumps(rows))
+        return [row[0] for row in rows]
 
     def claim(
         self,
@@ -97,6 +136,7 @@ class Queue:
         limit: int = 10,
         breaker: str | None = None,
     ) -> Sequence[ClaimedDelivery]:
+        self.lives(owner)
         change = BreakerChange(subscriber_id, breaker, breaker)
         want = Want(subscriber_id, project_id, limit, change)
         return self.session.run(self.store.claim(owner, [want], limit))

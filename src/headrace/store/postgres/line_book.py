@@ -64,9 +64,9 @@ class LineBook:
         _keep(known, {*keys, *known.keys})
 
     def suffices(self, line: Line, count: int) -> bool:
-        """Whether so many of the line are known, or all of it."""
+        """Whether so many of the line are known."""
         known = self._lines.get(line)
-        return known is not None and (len(known.keys) >= count or known.end is None)
+        return known is not None and len(known.keys) >= count
 
     def end_us(self, line: Line) -> int:
         """When what is not known of the line begins to be due; 0 for an unknown line."""
