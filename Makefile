@@ -17,6 +17,11 @@ NODE_STAMP  := $(NODE_TESTS)/node_modules/.installed
 AXE         := tests/backoffice/node
 AXE_STAMP   := $(AXE)/node_modules/.installed
 
+# The newest PostgreSQL comes with the Python packages, the oldest one that is supported from here;
+# its binaries are for one machine only, and without them the tests run on the newest alone.
+OLD_POSTGRES       := tests/support/postgres14
+OLD_POSTGRES_STAMP := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),$(OLD_POSTGRES)/node_modules/.installed)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -53,7 +58,7 @@ format: $(DEV_STAMP) ## Rewrite the code in the project's format and apply the s
 	$(BIN)/ruff format
 
 .PHONY: test
-test: $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
+test: $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) $(OLD_POSTGRES_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
 	$(BIN)/pytest $(ARGS)
 
 .PHONY: screenshots
@@ -112,6 +117,10 @@ $(NODE_STAMP): $(NODE_TESTS)/package-lock.json | system-packages
 
 $(AXE_STAMP): $(AXE)/package-lock.json | system-packages
 	npm ci --prefix $(AXE) --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(OLD_POSTGRES)/node_modules/.installed: $(OLD_POSTGRES)/package-lock.json | system-packages
+	npm ci --prefix $(OLD_POSTGRES) --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(BENCH_STAMP): requirements/bench.txt $(DEV_STAMP)
