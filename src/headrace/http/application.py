@@ -12,6 +12,7 @@ from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http import (
     admin_policies,
     audiences,
+    contact_batch,
     contact_lists,
     contacts,
     dead_letters,
@@ -51,6 +52,8 @@ ROUTES = (
     Route("/events/{id}/trace", trace.get_trace, methods=["GET"]),
     Route("/rejections", rejections.list_rejections, methods=["GET"]),
     resource("/contacts", get=contact_lists.list_contacts, post=contacts.create_contact),
+    Route("/contacts/batch", contact_batch.upsert_contacts, methods=["POST"]),
+    Route("/contacts/batch", _post_only, methods=["GET"]),
     resource(
         "/contacts/{id}",
         get=contacts.get_contact,
@@ -115,8 +118,14 @@ ROUTES = (
     Route("/docs", docs.page, methods=["GET"]),
     Route("/", lambda _: RedirectResponse("/docs"), methods=["GET"]),
 )
-#: Methods of the hot paths, which the edge answers before the application is asked.
-_HOT = {"/events": "GET, HEAD, POST", "/events/batch": "POST", "/events/validate": "POST"}
+#: Methods of paths that would else be told wrongly: the edge answers some before the application is
+#: asked, and some look like an id of something.
+_METHODS = {
+    "/events": "GET, HEAD, POST",
+    "/events/batch": "POST",
+    "/events/validate": "POST",
+    "/contacts/batch": "POST",
+}
 
 
 def build_application(refusals: Refusals) -> Starlette:
@@ -147,7 +156,7 @@ def as_api_error(request: Request, error: Exception) -> ApiError:
     if isinstance(error, StoreError):
         return storage_unavailable(error)
     if isinstance(error, HTTPException) and error.status_code == 405:
-        allowed = _HOT.get(request.url.path) or dict(error.headers or {}).get("Allow", "")
+        allowed = _METHODS.get(request.url.path) or dict(error.headers or {}).get("Allow", "")
         message = f"This path takes {allowed}."
         headers = (("Allow", allowed),)
         return ApiError(ErrorCode.METHOD_NOT_ALLOWED, message, headers=headers)

@@ -14,13 +14,13 @@ from headrace.domain.contacts import (
     identifier_needed,
     shown_email,
 )
-from headrace.domain.errors import FieldProblem, invalid
 from headrace.domain.properties import PropertyValue
 from headrace.http.context import context_of, json_response
 from headrace.http.events import not_found
 from headrace.http.head import parse_query
 from headrace.http.media import read_json_body
 from headrace.http.path import path_uuid
+from headrace.http.query import read_flag
 from headrace.store.contract import StoreConflictError
 
 #: What the system events of these routes name as their source.
@@ -61,7 +61,7 @@ def contact_shown(contact: Contact) -> ContactShown:
 async def create_contact(request: Request) -> Response:
     """`POST /contacts`, and with `?upsert=true` the write to whoever is there already."""
     context = context_of(request)
-    upsert = _upsert(parse_query(request.scope["query_string"], ("upsert",)))
+    upsert = read_flag(parse_query(request.scope["query_string"], ("upsert",)), "upsert")
     write = decode_contact(await read_json_body(request), clears=False)
     if upsert and not (isinstance(write.external_id, str) or isinstance(write.email, str)):
         raise identifier_needed()
@@ -76,13 +76,6 @@ async def create_contact(request: Request) -> Response:
     except StoreConflictError as error:
         raise clash(error.args) from None
     return json_response({"data": contact_shown(contact)}, 201 if created else 200)
-
-
-def _upsert(query: dict[str, str]) -> bool:
-    text = query.get("upsert", "false")
-    if text not in ("true", "false"):
-        raise invalid(FieldProblem("upsert", "must be true or false"))
-    return text == "true"
 
 
 async def get_contact(request: Request) -> Response:

@@ -19,7 +19,7 @@ def check_media_type(head: Head, allowed: tuple[str, ...]) -> str:
         ApiError: 415 when it is not one of `allowed`, or not in UTF-8.
     """
     value = head.headers.get(b"content-type", b"")
-    if value == b"application/json":
+    if value == b"application/json" and "application/json" in allowed:
         return "application/json"
     media = media_type(value)
     if media.name not in allowed or media.charset not in ("utf-8", "utf8"):

@@ -17,6 +17,7 @@ from headrace.domain.event_types import EventInput
 from headrace.http import (
     openapi_admin,
     openapi_audiences,
+    openapi_contact_batch,
     openapi_contacts,
     openapi_dead_letters,
     openapi_topics,
@@ -47,6 +48,7 @@ _TYPES = (
     RejectionShown,
     ErrorBody,
     *openapi_contacts.TYPES,
+    *openapi_contact_batch.TYPES,
     *openapi_topics.TYPES,
     *openapi_audiences.TYPES,
     *openapi_dead_letters.TYPES,
@@ -167,6 +169,7 @@ def _paths() -> dict[str, Any]:
             "get": listing("List refused requests", "listRejections", "RejectionShown", [])
         },
         **openapi_contacts.paths(),
+        **openapi_contact_batch.paths(),
         **openapi_topics.paths(),
         **openapi_audiences.paths(),
         **openapi_dead_letters.paths(),

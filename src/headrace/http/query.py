@@ -84,6 +84,18 @@ def page_limit(query: dict[str, str]) -> int:
     raise invalid(FieldProblem("limit", f"must be a whole number from 1 to {LIMIT_MAX}"))
 
 
+def read_flag(query: dict[str, str], name: str) -> bool:
+    """A parameter that is true or false; false when absent.
+
+    Raises:
+        ApiError: 422.
+    """
+    text = query.get(name, "false")
+    if text not in ("true", "false"):
+        raise invalid(FieldProblem(name, "must be true or false"))
+    return text == "true"
+
+
 def list_query(query_string: bytes) -> dict[str, str]:
     """Parse the query of `GET /events`."""
     return parse_query(query_string, (*EVENT_FILTERS, *PAGE))

@@ -1,0 +1,118 @@
+"""`POST /contacts/batch`: up to 1,000 contacts, each upserted and answered for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain.contacts import ContactWrite, decode_contact
+from headrace.domain.errors import ApiError, FieldProblem, invalid
+from headrace.http.asgi import BODY_BYTES_MAX
+from headrace.http.body import unpack
+from headrace.http.contacts import SOURCE
+from headrace.http.context import context_of, json_response
+from headrace.http.head import Head, parse_query
+from headrace.http.ingest_batch import IMPORT_HEADER, split_lines
+from headrace.http.media import check_encoding, check_media_type
+from headrace.http.query import read_flag
+from headrace.http.wire import ErrorText, error_object
+from headrace.store.contract_contacts import UpsertOutcome
+
+CONTACTS_MAX = 1000
+NDJSON = ("application/x-ndjson",)
+
+
+class Written(StrEnum):
+    """What became of one contact of a batch."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    #: It was as sent already.
+    UNCHANGED = "unchanged"
+    REJECTED = "rejected"
+
+
+class WrittenContact(msgspec.Struct):
+    """Which contact it is; in a dry run that of one to be created means nothing."""
+
+    id: str
+
+
+class ContactItem(msgspec.Struct, omit_defaults=True):
+    """Answer to one contact of a batch: `data`, or `error` as a single request would get it."""
+
+    status: int
+    outcome: Written
+    data: WrittenContact | None = None
+    error: ErrorText | None = None
+
+
+class ContactBatchAnswer(msgspec.Struct):
+    """Answer to a batch: one item per contact, in the order sent."""
+
+    data: list[ContactItem]
+    created: int
+    updated: int
+    unchanged: int
+    rejected: int
+
+
+async def upsert_contacts(request: Request) -> Response:
+    """`POST /contacts/batch`; with `?dry_run=true` nothing is written."""
+    context = context_of(request)
+    dry_run = read_flag(parse_query(request.scope["query_string"], ("dry_run",)), "dry_run")
+    head: Head = request.scope["state"]["head"]
+    check_media_type(head, NDJSON)
+    lines = _lines(unpack(await request.body(), check_encoding(head), BODY_BYTES_MAX))
+    decoded = [_decode(line) for line in lines]
+    services = context.services
+    outcomes = await services.store.contacts.upsert_many(
+        context.principal.project.id,
+        [write for write in decoded if isinstance(write, ContactWrite)],
+        services.clock_us(),
+        source="import" if head.headers.get(IMPORT_HEADER) == b"import" else SOURCE,
+        dry_run=dry_run,
+    )
+    return json_response(_answer(decoded, outcomes))
+
+
+def _lines(body: bytes) -> list[bytes]:
+    lines = split_lines(body)
+    if not 1 <= len(lines) <= CONTACTS_MAX:
+        message = f"must have 1 to {CONTACTS_MAX} lines, got {len(lines)}"
+        raise invalid(FieldProblem("body", message))
+    return lines
+
+
+def _decode(line: bytes) -> ContactWrite | ApiError:
+    try:
+        write = decode_contact(line, clears=False)
+        if not (isinstance(write.external_id, str) or isinstance(write.email, str)):
+            raise invalid(FieldProblem("", "one of external_id and email is required"))
+    except ApiError as error:
+        return error
+    return write
+
+
+def _answer(
+    decoded: Sequence[ContactWrite | ApiError], outcomes: Sequence[UpsertOutcome]
+) -> ContactBatchAnswer:
+    following = iter(outcomes)
+    items = [_item(each if isinstance(each, ApiError) else next(following)) for each in decoded]
+    counts = {outcome: sum(item.outcome is outcome for item in items) for outcome in Written}
+    return ContactBatchAnswer(items, **{outcome.value: n for outcome, n in counts.items()})
+
+
+def _item(outcome: UpsertOutcome) -> ContactItem:
+    if isinstance(outcome, ApiError):
+        error = error_object(outcome).error
+        return ContactItem(outcome.status, Written.REJECTED, error=error)
+    written = Written.UPDATED if outcome.changed else Written.UNCHANGED
+    if outcome.created:
+        written = Written.CREATED
+    status = 201 if outcome.created else 200
+    return ContactItem(status, written, data=WrittenContact(outcome.contact.id))

@@ -1,0 +1,39 @@
+"""Description of `/contacts/batch`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.domain.errors import ErrorCode
+from headrace.http.contact_batch import CONTACTS_MAX, ContactBatchAnswer
+from headrace.http.openapi_parts import BODY, KEYED, answer, failures, parameter, ref
+
+TYPES = (ContactBatchAnswer,)
+
+
+def paths() -> dict[str, Any]:
+    """Paths by template."""
+    flag = {"type": "string", "enum": ["true", "false"]}
+    return {
+        "/contacts/batch": {
+            "post": {
+                "summary": f"Create or write to up to {CONTACTS_MAX} contacts",
+                "description": "One ContactInput a line. Each is found by its external_id, else by "
+                "its email, and written for itself; a bad line spoils no other.",
+                "operationId": "upsertContacts",
+                "parameters": [
+                    parameter("dry_run", flag) | {"description": "Write nothing, only tell."}
+                ],
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+                },
+                "responses": {
+                    "200": answer(
+                        "One answer per contact, in the order sent.", ref("ContactBatchAnswer")
+                    ),
+                    **failures(*KEYED, *BODY, ErrorCode.STORAGE_UNAVAILABLE),
+                },
+            }
+        }
+    }

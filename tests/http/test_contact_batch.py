@@ -1,0 +1,101 @@
+"""`POST /contacts/batch`: each line for itself, or a dry run of all."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from headrace.http.contact_batch import CONTACTS_MAX
+from tests.support.contacts import create, listed, system_events
+from tests.support.raw_http import Answer, Client
+
+
+def send(client: Client, *lines: Any, query: str = "", **headers: str) -> Answer:
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    return client.post(
+        f"/contacts/batch{query}",
+        "\n".join(texts),
+        body_type="application/x-ndjson",
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+def counts(answer: Answer) -> dict[str, int]:
+    return {name: value for name, value in answer.json().items() if name != "data"}
+
+
+def test_each_line_is_answered_for_itself(client: Client) -> None:
+    held = create(client, external_id="held", email="held@x.org", properties={"a": 1}).data["id"]
+    other = create(client, external_id="same", properties={"a": 1}).data["id"]
+
+    answer = send(
+        client,
+        {"external_id": "new", "properties": {"seats": 3}},
+        "{no json",
+        {"external_id": "held", "properties": {"a": 2}},
+        {"email": "HELD@x.org", "external_id": "clash"},
+        {"properties": {"a": 1}},
+        {"external_id": "same", "properties": {"a": 1}},
+        {"external_id": "x", "propertis": {}},
+    )
+
+    assert answer.status == 200
+    shown = [(item["status"], item["outcome"]) for item in answer.data]
+    assert shown == [
+        (201, "created"),
+        (400, "rejected"),
+        (200, "updated"),
+        (409, "rejected"),
+        (422, "rejected"),
+        (200, "unchanged"),
+        (422, "rejected"),
+    ]
+    assert counts(answer) == {"created": 1, "updated": 1, "unchanged": 1, "rejected": 4}
+    assert (answer.data[2]["data"]["id"], answer.data[5]["data"]["id"]) == (held, other)
+    assert answer.data[3]["error"]["details"][0]["field"] == "email"
+    assert listed(client) == [answer.data[0]["data"]["id"], other, held]
+
+
+def test_later_lines_see_earlier_ones(client: Client) -> None:
+    line = {"external_id": "x", "properties": {"a": 1}}
+    answer = send(client, line, line, {"external_id": "x", "properties": {"a": None}})
+    assert [item["outcome"] for item in answer.data] == ["created", "unchanged", "updated"]
+
+
+def test_a_dry_run_tells_the_same_and_writes_nothing(client: Client) -> None:
+    create(client, external_id="held")
+    lines = [
+        {"external_id": "held", "email": "a@x.org"},
+        {"email": "a@x.org"},
+        {"email": "b@x.org"},
+    ]
+
+    rehearsed = send(client, *lines, query="?dry_run=true")
+
+    assert len(listed(client)) == 1
+    assert len(system_events(client)) == 1
+    done = send(client, *lines, query="?dry_run=false")
+    assert counts(rehearsed) == counts(done)
+    assert counts(done) == {"created": 1, "updated": 1, "unchanged": 1, "rejected": 0}
+
+
+def test_events_of_an_import_say_so(client: Client) -> None:
+    send(client, {"external_id": "x"}, Headrace_Source="import")
+    send(client, {"external_id": "y"})
+    assert [event["payload"]["source"] for event in system_events(client)] == ["import", "api"]
+
+
+@pytest.mark.parametrize("lines", [[], [""], ["{}"] * (CONTACTS_MAX + 1)])
+def test_there_are_one_to_a_thousand_lines(client: Client, lines: list[str]) -> None:
+    answer = send(client, *lines)
+    assert (answer.status, answer.fields) == (422, ["body"])
+
+
+def test_what_else_is_refused(client: Client) -> None:
+    assert client.post("/contacts/batch", "{}").status == 415
+    assert send(client, {}, query="?dry_run=1").status == 422
+    assert send(client, {}, query="?upsert=true").status == 422
+    assert send(client, {"external_id": "x", "properties": {"a": "x" * 1_050_000}}).status == 413
+    assert client.get("/contacts/batch").status == 405
