@@ -9,13 +9,15 @@ from headrace.store.contract_dead_letters import DeadLetterKind, DeadLetterState
 from headrace.store.contract_delivery import DeliveryState, SubscriberKind
 from headrace.store.contract_trace import KeyUsed, TraceFacts
 from tests.store.events import START_US, as_stored, new_event
+from tests.store.places import Place
 from tests.store.session import StoreSession
-from tests.support.dead_letters import DeadLetterRows
+from tests.support.dead_letters import DeadLetterRows, rows_in
+from tests.support.stored_rows import columns, insert
 
 
 @pytest.fixture
 def rows(session: StoreSession) -> DeadLetterRows:
-    return DeadLetterRows(session.place.run_sql)
+    return rows_in(session.place)
 
 
 def facts(session: StoreSession, event_id: bytes, project_id: int = 1) -> TraceFacts:
@@ -55,16 +57,23 @@ def test_repeats_of_the_key_belong_to_it(session: StoreSession) -> None:
     ]
 
 
+def hold(place: Place, sequence: int, attempt: int, lease_until_us: int) -> None:
+    """Let a worker hold an event; on PostgreSQL it has one lease for all that it holds."""
+    place.run_sql("UPDATE work SET attempt = ?, owner = 'a' WHERE sequence = ?", attempt, sequence)
+    if "lease_until_us" in columns(place, "work"):
+        place.run_sql("UPDATE work SET lease_until_us = ?", lease_until_us)
+    else:
+        insert(place, "workers", owner="a", epoch=1, lease_until_us=lease_until_us)
+
+
 def test_a_claim_and_a_retry_are_told(session: StoreSession) -> None:
     event, other = new_event(), new_event()
     session.accept(event, other)
-    run_sql = session.place.run_sql
-    run_sql(
-        "UPDATE work SET attempt = 2, owner = 'a', lease_until_us = 77 WHERE sequence = ?",
-        event.sequence,
-    )
-    run_sql("DELETE FROM work WHERE sequence = ?", other.sequence)
-    run_sql("INSERT INTO work_retries VALUES (?, 1, 0, 99, 3, 0)", other.sequence)
+    place = session.place
+    hold(place, event.sequence, attempt=2, lease_until_us=77)
+    place.run_sql("DELETE FROM work WHERE sequence = ?", other.sequence)
+    values = {"lane": other.lane, "sequence": other.sequence, "project_id": 1}
+    insert(place, "work_retries", **values, due_us=99, attempt=3, crashes=0)
 
     found, waits = facts(session, event.id), facts(session, other.id)
 

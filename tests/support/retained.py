@@ -9,8 +9,9 @@ from headrace.domain.events import NewEvent, Status
 from tests.store.events import START_US, new_event
 from tests.store.places import Place
 from tests.store.session import StoreSession
+from tests.support.stored_rows import columns, insert
 
-#: Tables with rows about an event, its own apart.
+#: Tables with rows about an event, its own apart; the last two are those of one of the stores.
 SATELLITES = (
     "key_repeats",
     "processing_attempts",
@@ -18,6 +19,13 @@ SATELLITES = (
     "deliveries",
     "delivery_attempts",
     "dead_letters",
+    "outcomes",
+    "idempotency_keys",
+)
+_MARK = "UPDATE events SET status = ? WHERE sequence BETWEEN ? AND ?"
+_MARK_APART = (
+    "INSERT INTO outcomes (lane, sequence, project_id, status, attempts) "
+    "SELECT lane, sequence, project_id, ?, 0 FROM events WHERE sequence BETWEEN ? AND ?"
 )
 _numbers = itertools.count(1)
 
@@ -35,48 +43,46 @@ def finished_events(
     """Several of them, received together."""
     events = [new_event(**{"received_us": START_US, **changes}) for _ in range(count)]
     session.accept(*events)
-    span = (events[0].sequence, events[-1].sequence)
-    session.place.run_sql("DELETE FROM work WHERE sequence BETWEEN ? AND ?", *span)
-    session.place.run_sql(
-        "UPDATE events SET status = ? WHERE sequence BETWEEN ? AND ?", status.value, *span
-    )
+    place, span = session.place, (events[0].sequence, events[-1].sequence)
+    place.run_sql("DELETE FROM work WHERE sequence BETWEEN ? AND ?", *span)
+    place.run_sql(_MARK_APART if columns(place, "outcomes") else _MARK, int(status), *span)
     return events
 
 
 def add_work(place: Place, event: NewEvent) -> None:
-    place.run_sql(
-        "INSERT INTO work (project_id, sequence, lane, due_us) VALUES (?, ?, 0, 0)",
-        event.project_id,
-        event.sequence,
-    )
+    _about(place, "work", event, project_id=event.project_id, due_us=0, queued_us=0)
 
 
 def add_retry(place: Place, event: NewEvent) -> None:
-    place.run_sql(
-        "INSERT INTO work_retries (sequence, project_id, lane, due_us, attempt, crashes) "
-        "VALUES (?, ?, 0, 0, 1, 0)",
-        event.sequence,
-        event.project_id,
+    _about(
+        place, "work_retries", event, project_id=event.project_id, due_us=0, attempt=1, crashes=0
     )
 
 
 def add_delivery(place: Place, event: NewEvent, state: int, attempts: int = 1) -> int:
     """A delivery in that state; returns its number."""
     number = next(_numbers)
-    place.run_sql(
-        "INSERT INTO deliveries (number, id, project_id, sequence, subscriber_id, state, due_us, "
-        "created_us) VALUES (?1, 'd' || ?1, ?2, ?3, 's', ?4, 0, 0)",
-        number,
-        event.project_id,
-        event.sequence,
-        state,
+    _about(
+        place,
+        "deliveries",
+        event,
+        number=number,
+        id=f"d{number}",
+        project_id=event.project_id,
+        subscriber_id="s",
+        state=state,
+        due_us=0,
+        created_us=0,
     )
     for attempt in range(attempts):
-        place.run_sql(
-            "INSERT INTO delivery_attempts (delivery_number, number, at_us, duration_us) "
-            "VALUES (?, ?, 0, 0)",
-            number,
-            attempt,
+        insert(
+            place,
+            "delivery_attempts",
+            lane=event.lane,
+            delivery_number=number,
+            number=attempt,
+            at_us=0,
+            duration_us=0,
         )
     return number
 
@@ -86,44 +92,55 @@ def add_dead_letter(
 ) -> int:
     """A dead letter in that state; returns its number."""
     number = next(_numbers)
-    place.run_sql(
-        "INSERT INTO dead_letters (number, id, project_id, sequence, event, kind, cause, error, "
-        "attempts, first_failed_us, dead_lettered_us, state) "
-        "VALUES (?1, 'l' || ?1, ?2, ?3, 'a.b', 'processing', 'c', 'e', 1, 0, ?4, ?5)",
-        number,
-        event.project_id,
-        event.sequence,
-        dead_lettered_us,
-        state,
+    _about(
+        place,
+        "dead_letters",
+        event,
+        number=number,
+        id=f"l{number}",
+        project_id=event.project_id,
+        event="a.b",
+        kind="processing",
+        cause="c",
+        error="e",
+        attempts=1,
+        first_failed_us=0,
+        dead_lettered_us=dead_lettered_us,
+        state=state,
     )
     return number
 
 
 def add_everything(place: Place, event: NewEvent) -> None:
     """A row in each satellite table, none of which keeps the event."""
-    place.run_sql(
-        "INSERT INTO key_repeats (sequence, number, at_us, mismatch) VALUES (?, 1, 0, 0)",
-        event.sequence,
+    _about(place, "key_repeats", event, number=1, at_us=0, mismatch=False)
+    _about(
+        place, "processing_attempts", event, number=1, at_us=0, duration_us=0, cause="c", error="e"
     )
-    place.run_sql(
-        "INSERT INTO processing_attempts (sequence, number, at_us, duration_us, cause, error) "
-        "VALUES (?, 1, 0, 0, 'c', 'e')",
-        event.sequence,
-    )
-    place.run_sql(
-        "INSERT INTO contact_conflicts (project_id, sequence, contact_id, other_contact_id, field, "
-        "at_us) VALUES (?, ?, 'a', 'b', 'email', 0)",
-        event.project_id,
-        event.sequence,
+    _about(
+        place,
+        "contact_conflicts",
+        event,
+        number=next(_numbers),
+        project_id=event.project_id,
+        contact_id="a",
+        other_contact_id="b",
+        field="email",
+        at_us=0,
     )
     add_delivery(place, event, 3)
     add_delivery(place, event, 4, attempts=2)
     add_dead_letter(place, event, 1)
 
 
+def _about(place: Place, table: str, about: NewEvent, **values: Any) -> None:
+    insert(place, table, **{"lane": about.lane, "sequence": about.sequence, **values})
+
+
 def counts(place: Place) -> dict[str, int]:
-    """Rows in the satellite tables, and events."""
+    """Rows in the satellite tables that this store has, and events."""
     return {
         table: place.run_sql(f"SELECT count(*) FROM {table}")[0][0]  # noqa: S608
         for table in ("events", *SATELLITES)
+        if columns(place, table)
     }

@@ -1,0 +1,31 @@
+"""What removed rows leave inside the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.store.contract_retention import DueEvent
+from tests.store.places import SqlitePlace
+from tests.store.session import StoreSession
+from tests.support.retained import finished_event
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[StoreSession]:
+    opened = StoreSession(SqlitePlace(tmp_path))
+    yield opened
+    opened.close()
+
+
+def test_removed_rows_leave_room_that_is_used_again(session: StoreSession) -> None:
+    event = finished_event(session, payload=f'{{"a": "{"x" * 500_000}"}}')
+    retention = session.store.retention
+    before = session.run(retention.growth()).reusable_bytes
+
+    session.run(retention.remove_events(1, [DueEvent(event.lane, event.sequence, 500_000)]))
+
+    after = session.run(retention.growth()).reusable_bytes
+    assert after - before >= 450_000
