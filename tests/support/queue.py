@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from headrace.domain.events import NewEvent, Status
@@ -17,6 +17,11 @@ from headrace.store.contract_processing import (
     ProcessingStore,
     WorkStats,
 )
+from headrace.store.postgres.database import Connection
+from headrace.store.postgres.duties import Duties
+from headrace.store.postgres.lanes import Lanes
+from headrace.store.postgres.processing import PostgresProcessing
+from headrace.store.postgres.store import PostgresStore
 from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.store import SqliteStore
 from tests.store.events import START_US, new_event
@@ -51,8 +56,31 @@ class Clock:
 
 def processing_of(store: Store, clock: Clock, dead: set[str]) -> ProcessingStore:
     """The queue of a store by another clock, where the owners in `dead` run no more."""
-    assert isinstance(store, SqliteStore)
-    return SqliteProcessing(store._writer, store._readers, clock, lambda owner: owner not in dead)
+    if isinstance(store, SqliteStore):
+        return SqliteProcessing(store._writer, store._readers, clock, lambda o: o not in dead)
+    assert isinstance(store, PostgresStore)
+    return postgres_processing(store, clock, dead)
+
+
+def postgres_processing(
+    store: PostgresStore,
+    clock: Clock,
+    dead: set[str],
+    monotonic_s: Callable[[], float] = lambda: 0.0,
+) -> PostgresProcessing:
+    """The same for several processes on one database: each has lanes of its own."""
+
+    async def ask_clock(connection: Connection) -> int:
+        del connection
+        return clock()
+
+    def is_alive(owner: str) -> bool:
+        return owner not in dead
+
+    database = store._database
+    lanes = Lanes(database, ask_clock=ask_clock, is_alive=is_alive, monotonic_s=monotonic_s)
+    duties = Duties(ask_clock, is_alive)
+    return PostgresProcessing(database, store._numbers, lanes, duties, clock)
 
 
 class Queue:
@@ -139,7 +167,22 @@ class Queue:
 
     def status(self, sequence: int) -> Status:
         """As stored: an event that is being processed is still `accepted`."""
-        return Status(self.sql("SELECT status FROM events WHERE sequence = ?", sequence)[0][0])
+        found = self.marks("status", sequence)
+        return Status(found[0][0]) if found else Status.ACCEPTED
+
+    def marks(self, columns: str, *sequences: int) -> list[Row]:
+        """What the store has noted about customer events, or about some, in order of receipt."""
+        if isinstance(self.session.store, SqliteStore):
+            columns = columns.replace("contact_id", "resolved_contact_id")
+            rows = f"(SELECT {columns}, sequence AS place, source FROM events) e"  # noqa: S608
+        else:
+            rows = (
+                f"(SELECT {columns}, o.sequence AS place, source FROM outcomes o "  # noqa: S608
+                "JOIN (SELECT sequence, source FROM events) e ON e.sequence = o.sequence) e"
+            )
+        wanted = f"place IN ({','.join(map(str, sequences))})" if sequences else "source <> 3"
+        found = self.sql(f"SELECT * FROM {rows} WHERE {wanted} ORDER BY place")  # noqa: S608
+        return [row[:-2] for row in found]
 
     def attempts(self, sequence: int) -> list[Row]:
         """`(number, at_us, duration_us, cause, error)` of every recorded failure."""
@@ -154,6 +197,7 @@ class Queue:
         tables = (
             *("events", "work", "work_retries", "processing_attempts", "contacts"),
             *("contact_conflicts", "deliveries", "dead_letters"),
+            *(() if isinstance(self.session.store, SqliteStore) else ("outcomes",)),
         )
         return {name: self.sql(f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables}  # noqa: S608
 

@@ -120,6 +120,11 @@ def first_sequence_at(at_us: int) -> int:
     return max(0, min(at_us // 1000, _MILLISECONDS_MAX)) << _COUNTER_BITS
 
 
+def received_us_of(sequence: int) -> int:
+    """When an event of that sequence was received, to the millisecond."""
+    return (sequence >> _COUNTER_BITS) * 1000
+
+
 def uuid_text(value: bytes) -> str:
     """Canonical text of 16 bytes. Faster than `uuid.UUID`, which the hot path would notice."""
     digits = value.hex()

@@ -6,7 +6,8 @@ nobody waits for the locks of others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from headrace.store.postgres.work_line import WorkLine
 RETRIES_MAX = 64
 #: Projects that take turns in one claim.
 PROJECTS_MAX = 64
+#: Unknown projects that one look finds; the next one goes on.
+FOUND_MAX = 256
 #: Gaps between known projects that one statement looks into.
 GAPS_MAX = 64
 #: Larger payloads are fetched one by one, as long as there is room.
@@ -39,13 +42,13 @@ NEXT = (
 )
 _GAP = (
     "(SELECT project_id FROM work WHERE lane = ANY($1::smallint[]) "
-    "AND project_id > ($2::int[])[{n}] AND project_id < ($3::int[])[{n}] AND owner IS NULL "
+    "AND project_id > ($2::bigint[])[{n}] AND project_id < ($3::bigint[])[{n}] AND owner IS NULL "
     "ORDER BY project_id LIMIT 1)"
 )
 READ = (
-    "SELECT e.sequence, e.id, e.project_id, e.lane, e.event, e.contact_id, e.external_id, e.email, "
+    "SELECT e.sequence, e.id, e.project_id, e.lane, e.event, e.contact_id, e.external_id, e.email, "  # noqa: S608
     "e.email_original, e.occurred_us, e.received_us, e.source, octet_length(e.payload), "
-    f"CASE WHEN octet_length(e.payload) <= {PAYLOAD_BYTES_INLINE} THEN e.payload END "  # noqa: S608
+    f"CASE WHEN octet_length(e.payload) <= {PAYLOAD_BYTES_INLINE} THEN e.payload END "
     "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence"
 )
@@ -112,11 +115,13 @@ class ClaimTurn:
 
     async def anything_due(self) -> bool:
         """Whether a claim would find something."""
+        self._line.begin()
         if await self._due_retries(1):
             return True
         for project_id in self._line.in_turn():
             if await self._next(project_id, 1):
                 return True
+            self._line.looked(project_id, None, self._database_us)
         return bool(await self._look_around())
 
     async def claim(self, owner: str, limit: int) -> list[Claimed]:
@@ -125,6 +130,7 @@ class ClaimTurn:
         What a worker died over is taken alone, so that a second death tells which event it was. A
         batch ends before such an event, which then begins the next one.
         """
+        full, began_s = self._line.begin(), time.monotonic()
         await self._bring_back_retries()
         looked = self._line.must_look_around()
         if looked:
@@ -132,6 +138,8 @@ class ClaimTurn:
         picked, more = await self._pick(self._line.in_turn()[:PROJECTS_MAX], limit)
         if more and not looked and (found := await self._look_around()):
             picked += (await self._pick(found[:PROJECTS_MAX], more, alone=not picked))[0]
+        if full:
+            self._line.full_look_took(time.monotonic() - began_s)
         return await self._take(owner, picked) if picked else []
 
     async def _pick(
@@ -171,7 +179,7 @@ class ClaimTurn:
         """Get to know every project that has something; those that were not known."""
         found: list[int] = []
         fresh = {-1}
-        while fresh and len(found) < PROJECTS_MAX:
+        while fresh and len(found) < FOUND_MAX:
             lows, highs = self._line.gaps()
             fresh = set()
             for start in range(0, len(lows), GAPS_MAX):
@@ -181,7 +189,7 @@ class ClaimTurn:
             known = set(lows)
             self._line.add(fresh)
             found += sorted(fresh - known)
-        self._line.looked_around()
+        self._line.looked_around(everywhere=not fresh)
         return found
 
     async def _take(self, owner: str, picked: Sequence[Candidate]) -> list[Claimed]:
@@ -190,15 +198,15 @@ class ClaimTurn:
         claimed: list[Claimed] = []
         room = CLAIMED_CHARACTERS_MAX
         for candidate in picked:
-            if room <= 0:
-                # What is left over stands before where the next look would begin.
-                self._line.forget()
-                break
             *values, octets, payload = rows[candidate.sequence]
+            if room <= 0:
+                self._line.left(values[2], candidate.queued_us)
+                continue
             if payload is None:
                 payload = await self._connection.fetchval(_PAYLOAD, *candidate[:2])
             room -= octets
-            claimed.append(Claimed(*values, candidate.attempt + 1, candidate.crashes, payload))
+            attempt = candidate.attempt + 1
+            claimed.append(Claimed(*(*values, attempt, candidate.crashes, payload)))
         taken = [[c.lane for c in claimed], [c.sequence for c in claimed]]
         await self._connection.execute(TAKE, *taken, owner)
         return claimed
@@ -211,7 +219,7 @@ class ClaimTurn:
         if not due:
             return
         back = await self._connection.fetch(_RETRY, *columns_of(due, 2))
-        rows = [(*row[:5], self._place(*row[1:3], row[5])) for row in back]
+        rows = [(*row[:5], self._place(row[1], row[2], row[5])) for row in back]
         await self._connection.execute(_BACK_IN_LINE, *columns_of(rows, 6))
         self._line.add({row[2] for row in rows})
 
@@ -231,6 +239,3 @@ async def drop(connection: Connection, owner: str, batch: Sequence[Claimed]) -> 
     rows = await connection.fetch(DROP, *columns, owner)
     ours = {row[0] for row in rows}
     return [claimed for claimed in batch if claimed.sequence in ours]
-
-
-Clock = Callable[[], int]

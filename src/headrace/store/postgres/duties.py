@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from headrace.domain.processes import is_alive
 from headrace.store.postgres.database import Connection
-from headrace.store.postgres.lanes import AskClock
+from headrace.store.postgres.lanes import AskClock, database_clock
 
 # The row stays when a duty is given back: its epoch must not begin again.
 _TAKE = (
@@ -20,7 +21,11 @@ _GIVE_BACK = "UPDATE duties SET owner = '', lease_until_us = 0 WHERE owner = $1"
 class Duties:
     """See `headrace.store.contract_processing.ProcessingStore.take_duty`."""
 
-    def __init__(self, ask_clock: AskClock, is_alive: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        ask_clock: AskClock = database_clock,
+        is_alive: Callable[[str], bool] = is_alive,
+    ) -> None:
         self._ask_clock = ask_clock
         self._is_alive = is_alive
 

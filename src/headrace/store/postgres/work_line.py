@@ -46,11 +46,12 @@ class WorkLine:
         self._look_around_at = self._full_look_at = 0.0
 
     def begin(self) -> bool:
-        """Begin a look; whether it is a full one, which knows nothing."""
+        """Begin a look; whether it is a full one, which trusts nothing that is known."""
         now = self._monotonic_s()
         if now < self._full_look_at:
             return False
-        self.forget()
+        self._bounds = dict.fromkeys(self._bounds, 0)
+        self._look_around_at = now
         self._full_look_at = now + FULL_LOOK_SECONDS
         return True
 
@@ -64,10 +65,10 @@ class WorkLine:
         """Whether it is time to look for projects that are not known."""
         return self._monotonic_s() >= self._look_around_at
 
-    def looked_around(self) -> None:
-        """No project with work is unknown now."""
+    def looked_around(self, *, everywhere: bool) -> None:
+        """Whether no project with work is unknown now."""
         now = self._monotonic_s()
-        self._look_around_at = now + LOOK_AROUND_SECONDS
+        self._look_around_at = now + LOOK_AROUND_SECONDS if everywhere else now
         for project_id, seen_s in list(self._seen_s.items()):
             if seen_s < now - IDLE_SECONDS:
                 del self._seen_s[project_id], self._bounds[project_id]
@@ -83,7 +84,7 @@ class WorkLine:
     def gaps(self) -> tuple[list[int], list[int]]:
         """Ranges of project numbers in which none is known, as the numbers that bound each."""
         known = sorted(self._bounds)
-        return [-1, *known], [*known, 2**31 - 1]
+        return [-1, *known], [*known, 2**31]
 
     def in_turn(self) -> list[int]:
         """Known projects, from the one behind the last served on."""
@@ -104,6 +105,10 @@ class WorkLine:
         if last_us is not None:
             settled_us = min(settled_us, last_us)
         self._bounds[project_id] = max(self._bounds.get(project_id, 0), settled_us)
+
+    def left(self, project_id: int, queued_us: int) -> None:
+        """One that the look found stays in line after all."""
+        self._bounds[project_id] = min(self._bounds[project_id], queued_us)
 
     def served(self, project_id: int) -> None:
         """The project had something; the turn is at those behind it."""

@@ -1,0 +1,102 @@
+"""Contacts that a batch names, read at once instead of one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.domain.event_properties import MARK
+from headrace.domain.identity import IdentityType, lane_of
+from headrace.store.contract_processing import Claimed, ContactIds
+from headrace.store.postgres.columns import columns_of
+from headrace.store.postgres.database import Connection
+from headrace.store.rows.contacts import values_or_none
+
+#: Lane of the identity, project, kind, value.
+Identifier = tuple[int, int, str, str]
+
+OWNERS = (
+    "SELECT i.project_id, i.kind, i.value, i.contact_id "
+    "FROM unnest($1::smallint[], $2::int[], $3::text[], $4::text[]) "
+    "AS k (lane, project_id, kind, value) JOIN contact_identifiers i ON i.lane = k.lane "
+    "AND i.project_id = k.project_id AND i.kind = k.kind AND i.value = k.value"
+)
+CONTACTS = (
+    "SELECT c.project_id, c.id, c.external_id, c.email, c.external_id_us, c.email_us, "
+    "NULL, NULL FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "
+    "JOIN contacts c ON c.lane = k.lane AND c.id = k.id"
+)
+# What is decided from values must not be overtaken by another writer of them.
+CONTACTS_LOCKED = (
+    CONTACTS.replace("NULL, NULL", "c.properties, c.property_times") + " FOR NO KEY UPDATE OF c"
+)
+
+
+def contact_lane(project_id: int, contact_id: str) -> int:
+    """Lane of a contact's row: that of the identity by its id."""
+    return lane_of(project_id, IdentityType.CONTACT_ID, contact_id)
+
+
+def identifier(project_id: int, kind: IdentityType, value: str) -> Identifier:
+    """Key of an identifier's row."""
+    return lane_of(project_id, kind, value), project_id, kind.value, value
+
+
+def identifiers_of(batch: Sequence[Claimed]) -> set[Identifier]:
+    """Everything by which events name contacts."""
+    return {
+        identifier(event.project_id, kind, value)
+        for event in batch
+        for kind, value in (
+            (IdentityType.CONTACT_ID, event.contact_id),
+            (IdentityType.EXTERNAL_ID, event.external_id),
+            (IdentityType.EMAIL, event.email),
+        )
+        if value is not None
+    }
+
+
+class ContactLookup:
+    """What is known of the identifiers of a batch, as it stood when it was read."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, str, str], ContactIds] = {}
+
+    @classmethod
+    async def read(cls, connection: Connection, batch: Sequence[Claimed]) -> ContactLookup:
+        """Look up every contact that the events name."""
+        lookup = cls()
+        wanted = identifiers_of(batch)
+        owners = await connection.fetch(OWNERS, *columns_of(wanted, 4))
+        leads_to = {(row[0], row[1], row[2]): row[3] for row in owners}
+        for _, project_id, kind, value in wanted:
+            if kind == IdentityType.CONTACT_ID:
+                leads_to.setdefault((project_id, kind, value), value)
+        named = {(key[0], contact_id) for key, contact_id in leads_to.items()}
+        # Whom a writing event is about can follow from what others of the batch fill: so of all.
+        with_values = any(MARK in event.payload for event in batch)
+        contacts = await _contacts(connection, named, with_values=with_values)
+        for key, contact_id in leads_to.items():
+            contact = contacts.get((key[0], contact_id))
+            if contact is not None:
+                lookup._found[key] = contact
+                lookup._found[key[0], IdentityType.CONTACT_ID, contact_id] = contact
+        return lookup
+
+    def find(self, project_id: int, kind: IdentityType, value: str) -> ContactIds | None:
+        """See `headrace.store.contract_processing.FindContact`."""
+        return self._found.get((project_id, kind, value))
+
+
+async def _contacts(
+    connection: Connection, named: set[tuple[int, str]], *, with_values: bool
+) -> dict[tuple[int, str], ContactIds]:
+    keys = sorted((contact_lane(project_id, contact), contact) for project_id, contact in named)
+    sql = CONTACTS_LOCKED if with_values else CONTACTS
+    rows = await connection.fetch(sql, *columns_of(keys, 2))
+    return {(row[0], row[1]): _contact(row) for row in rows}
+
+
+def _contact(row: Any) -> ContactIds:
+    values = values_or_none(row[6], row[7])
+    return ContactIds(row[1], row[2], row[3], row[4], row[5], values)

@@ -1,0 +1,197 @@
+"""The queue of accepted events on PostgreSQL, worked by any number of workers.
+
+Each works the lanes that it holds (`lanes.py`), so none competes with another for a row. Every
+write of a worker is fenced by its own row: whoever has taken its lanes over has deleted that first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from headrace.store.contract import DutyLostError, SubscribersChangedError
+from headrace.store.contract_processing import (
+    Claimed,
+    Planner,
+    ProcessingFailure,
+    SubscriberRule,
+    WorkStats,
+)
+from headrace.store.postgres import claims
+from headrace.store.postgres.claims import BY_KEYS, ClaimTurn
+from headrace.store.postgres.contact_lookup import ContactLookup
+from headrace.store.postgres.contact_races import write_contacts
+from headrace.store.postgres.database import Connection, Database
+from headrace.store.postgres.duties import Duties, give_back_duties
+from headrace.store.postgres.failures import record_failure
+from headrace.store.postgres.lanes import Fenced, Lanes
+from headrace.store.postgres.numbers import Numbers
+from headrace.store.postgres.plan_writes import write_plan
+from headrace.store.postgres.rescue import take_back
+from headrace.store.postgres.work_line import WorkLine
+from headrace.store.postgres.work_stats import read_stats
+
+T = TypeVar("T")
+
+_RULES = "SELECT id, project_id, events, enabled FROM subscribers"
+_VERSION = "SELECT value FROM meta WHERE name = 'subscribers_version'"
+
+
+class PostgresProcessing:
+    """See `headrace.store.contract_processing.ProcessingStore`.
+
+    Args:
+        clock_us: the store's clock, for what is written and for retries. Leases are by the
+            database's own.
+        lanes: shared with whatever else claims in this process.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        numbers: Numbers,
+        lanes: Lanes,
+        duties: Duties,
+        clock_us: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._numbers = numbers
+        self._lanes = lanes
+        self._duties = duties
+        self._clock_us = clock_us
+        self._lines: dict[str, WorkLine] = {}
+
+    async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
+        if name != "processing":
+            return await self._database.write(
+                lambda connection: self._duties.take(connection, name, owner, lease_us)
+            )
+        return await self._lanes.renew(owner, lease_us)
+
+    def _line(self, owner: str) -> WorkLine:
+        return self._lines.setdefault(owner, WorkLine())
+
+    async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
+        # Asked many times a second while nothing waits: then no transaction is begun.
+        async def look(connection: Connection) -> bool:
+            return await self._turn(connection, owner, self._clock_us()).anything_due()
+
+        if not await self._database.read(look):
+            return []
+
+        async def work(connection: Connection, fenced: Fenced) -> Sequence[Claimed]:
+            return await self._turn(connection, owner, fenced.now_us).claim(owner, limit)
+
+        return await self._write(owner, work)
+
+    def _turn(self, connection: Connection, owner: str, database_us: int) -> ClaimTurn:
+        lanes = self._lanes.mine(owner)
+        if not lanes:
+            raise DutyLostError
+        return ClaimTurn(
+            connection,
+            lanes,
+            self._line(owner),
+            now_us=self._clock_us(),
+            database_us=database_us,
+        )
+
+    async def process(
+        self,
+        owner: str,
+        batch: Sequence[Claimed],
+        plan: Planner,
+        claim_next: int,
+        *,
+        subscribers_version: int,
+    ) -> tuple[int, Sequence[Claimed]]:
+        async def work(connection: Connection, fenced: Fenced) -> tuple[int, Sequence[Claimed]]:
+            if fenced.subscribers_version != subscribers_version:
+                raise SubscribersChangedError
+            mine = await claims.drop(connection, owner, batch)
+            found = await ContactLookup.read(connection, mine)
+            decided = plan(mine, found.find)
+            await write_plan(connection, self._numbers, decided, self._clock_us())
+            if not claim_next:
+                return len(mine), []
+            turn = self._turn(connection, owner, fenced.now_us)
+            return len(mine), await turn.claim(owner, claim_next)
+
+        return await self._write(owner, work)
+
+    async def _write(self, owner: str, work: Callable[[Connection, Fenced], Awaitable[T]]) -> T:
+        """Run `work` in a fenced transaction; what was looked up for nothing is forgotten."""
+        line = self._line(owner)
+        runs = 0
+
+        async def fenced(connection: Connection) -> T:
+            nonlocal runs
+            runs += 1
+            if runs > 1:
+                line.forget()
+            await connection.execute(BY_KEYS)
+            return await work(connection, await self._lanes.fence(connection, owner))
+
+        try:
+            return await write_contacts(self._database, fenced)
+        except BaseException:
+            line.forget()
+            raise
+
+    async def fail(self, owner: str, claimed: Claimed, failure: ProcessingFailure) -> bool:
+        async def work(connection: Connection, fenced: Fenced) -> bool:
+            del fenced
+            if not await claims.drop(connection, owner, [claimed]):
+                return False
+            now_us = self._clock_us()
+            await record_failure(connection, self._numbers, claimed, failure, now_us)
+            return True
+
+        try:
+            return await self._write(owner, work)
+        except DutyLostError:
+            return False
+
+    async def release(self, owner: str) -> int:
+        async def work(connection: Connection) -> int:
+            await give_back_duties(connection, owner)
+            return await self._lanes.leave(connection, owner)
+
+        given_back = await self._database.write(work)
+        self._lanes.forget(owner)
+        self._lines.pop(owner, None)
+        return given_back
+
+    async def rescue(self, owner: str, limit: int) -> int:
+        async def work(connection: Connection) -> int:
+            await self._lanes.fence(connection, owner)
+            lanes = self._lanes.mine(owner)
+            now_us = self._clock_us()
+            return await take_back(
+                connection, self._numbers, owner, lanes, limit=limit, now_us=now_us
+            )
+
+        try:
+            return await self._database.write(work)
+        finally:
+            self._line(owner).forget()
+
+    async def subscriber_rules(self) -> tuple[int, Sequence[SubscriberRule]]:
+        async def read(connection: Connection) -> tuple[int, Sequence[SubscriberRule]]:
+            version = await connection.fetchval(_VERSION)
+            rules = [
+                SubscriberRule(i, p, tuple(msgspec.json.decode(events)), enabled)
+                for i, p, events, enabled in await connection.fetch(_RULES)
+            ]
+            return int(version or 0), rules
+
+        return await self._database.read(read, snapshot=True)
+
+    def lock_waits(self) -> int:
+        # Whoever waits here waits for a row, not for the store: nobody gains by our pauses.
+        return 0
+
+    async def stats(self) -> WorkStats:
+        return await self._database.read(read_stats)
