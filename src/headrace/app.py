@@ -38,12 +38,13 @@ from headrace.pipeline.accept import Acceptor
 from headrace.pipeline.access import AccessCache
 from headrace.pipeline.commit_queue import CommitQueue
 from headrace.pipeline.disk_guard import DiskGuard
+from headrace.pipeline.key_uses import KeyUseLog
 from headrace.pipeline.live import LiveFeed
 from headrace.pipeline.operators import OperatorCache
 from headrace.pipeline.rejections import RejectionLog
 from headrace.pipeline.supervisor import WorkerSupervisor
 from headrace.pipeline.webhooks import Webhooks
-from headrace.store.contract import Pending, Store, StoreFailedError
+from headrace.store.contract import Pending, Store, StoreError, StoreFailedError
 from headrace.stores import shown_store
 
 #: From SIGTERM to the end of the process.
@@ -141,6 +142,7 @@ class Headrace:
             clock_us=clock_us,
             mounts=self._mounts(live, webhooks),
         )
+        self._key_uses = KeyUseLog(access, store.members, clock_us)
         guard = DiskGuard(store, acceptor, self.settings.disk_free_min_bytes)
         await guard.check()
         store.start_committing(self.queue, self._store_failed)
@@ -148,7 +150,7 @@ class Headrace:
         self.port = await self._server.start(self.settings.host, self.settings.port)
         self._tasks = [
             asyncio.create_task(loop.run(), name=type(loop).__name__)
-            for loop in (guard, rejections, operators)
+            for loop in (guard, rejections, operators, self._key_uses)
         ]
         self._tasks.append(asyncio.create_task(access.keep_fresh(), name="AccessCache"))
         if self._supervisor is not None:
@@ -217,6 +219,8 @@ class Headrace:
                 await task
         if self.failure is None:
             await self._rejections.flush()
+            with contextlib.suppress(StoreError):
+                await self._key_uses.flush()
         await self._calls.close()
         self._passwords.close()
         await self.store.close()

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from headrace.backoffice import audit, home, projects, reveal, sign_in, welcome
+from headrace.backoffice import (
+    account,
+    audit,
+    dead_letters,
+    event,
+    events,
+    home,
+    keys,
+    live,
+    members,
+    operators,
+    policies,
+    projects,
+    rejections,
+    replays,
+    reveal,
+    sign_in,
+    subscribers,
+    webhooks,
+    welcome,
+)
 from headrace.backoffice.screen import Screen
 
 SCREENS: tuple[Screen, ...] = (
@@ -10,6 +30,20 @@ SCREENS: tuple[Screen, ...] = (
     *sign_in.SCREENS,
     *welcome.SCREENS,
     *projects.SCREENS,
+    *keys.SCREENS,
+    *policies.SCREENS,
+    *members.SCREENS,
     *audit.SCREENS,
+    *operators.SCREENS,
+    *account.SCREENS,
     *reveal.SCREENS,
+    *events.SCREENS,
+    # Before the page of one event, whose path it would fit.
+    *live.SCREENS,
+    *event.SCREENS,
+    *rejections.SCREENS,
+    *replays.SCREENS,
+    *dead_letters.SCREENS,
+    *webhooks.SCREENS,
+    *subscribers.SCREENS,
 )

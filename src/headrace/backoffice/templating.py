@@ -9,9 +9,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from headrace.backoffice.browsers import browser_words
 from headrace.backoffice.json_view import json_view
 from headrace.backoffice.masking import masked
-from headrace.backoffice.plots import bars, sparkline
+from headrace.backoffice.plots import bars, sparkline, ticks
 from headrace.backoffice.static import static_url
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
@@ -86,10 +87,11 @@ def _environment() -> jinja2.Environment:
         byte_size=byte_size,
         words=_words,
         masked=masked,
+        browser=browser_words,
         json_view=json_view,
         uuid=uuid_text,
     )
-    environment.globals.update(static_url=static_url, sparkline=sparkline, bars=bars)
+    environment.globals.update(static_url=static_url, sparkline=sparkline, bars=bars, ticks=ticks)
     return environment
 
 

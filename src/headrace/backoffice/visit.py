@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -40,6 +40,7 @@ class Visit:
         self.signed_in: SignedIn | None = None
         #: Projects this person may see, by name.
         self.projects: Sequence[Project] = ()
+        self._unique = 0
         self._project: Project | None = None
         self._role: Role | None = None
 
@@ -69,9 +70,9 @@ class Visit:
         assert self._project is not None, "this path names no project"
         return self._project
 
-    def may(self, role: Role) -> bool:
-        """Whether the person has this role in the project of the path."""
-        return self._role is not None and self._role.includes(role)
+    def may(self, role: Role | str) -> bool:
+        """Whether the person has this role in the project of the path; templates name it."""
+        return self._role is not None and self._role.includes(Role(role))
 
     @property
     def shows_personal_data(self) -> bool:
@@ -101,6 +102,12 @@ class Visit:
         fields = {name: value for name, value in query.items() if value not in (None, "")}
         return f"{PREFIX}{path}" + (f"?{urlencode(fields)}" if fields else "")
 
+    def absolute_url(self, path: str) -> str:
+        """A whole address, to hand to somebody: the public one, else the one asked for just now."""
+        host = self.request.headers.get("host", "")
+        origin = self.backoffice.public_origin or f"http://{host}"
+        return origin + self.url(path)
+
     def project_url(self, path: str = "", **query: Any) -> str:
         """Address of a page of the project of the path: `/events`."""
         return self.url(f"/projects/{uuid_text(self.project.uuid)}{path}", **query)
@@ -111,7 +118,7 @@ class Visit:
         kept = {name: value for name, value in fields.items() if value not in (None, "")}
         return self.path + (f"?{urlencode(kept)}" if kept else "")
 
-    def page(self, template: str, status: int = 200, **context: Any) -> Response:
+    def page(self, template: str, status: int = 200, /, **context: Any) -> Response:
         """Render a page."""
         secure = self.backoffice.secure
         flash = read_flash(self.request, secure=secure)
@@ -120,11 +127,16 @@ class Visit:
             drop_flash(response, secure=secure)
         return response
 
+    def unique_id(self, name: str) -> str:
+        """An id that nothing else on the page has."""
+        self._unique += 1
+        return f"{name}-{self._unique}"
+
     def fragment(self, template: str, **context: Any) -> str:
         """Render a template, for a page or for a part of one that is sent by itself."""
         return render(template, self._context() | context)
 
-    def _context(self) -> Mapping[str, Any]:
+    def _context(self) -> dict[str, Any]:
         project = self._project
         return {
             "visit": self,

@@ -48,12 +48,14 @@ class ProjectAccess:
 class Principal:
     """A verified key and its project."""
 
-    __slots__ = ("key", "key_id", "project")
+    __slots__ = ("key", "key_id", "project", "used")
 
     def __init__(self, key: ApiKey, project: ProjectAccess) -> None:
         self.key = key
         self.key_id = key.public_id
         self.project = project
+        #: Set by each request, cleared when the use has been noted (`AccessCache.take_uses`).
+        self.used = True
 
     def may(self, scope: Scope) -> bool:
         """Whether the key has `scope`."""
@@ -73,6 +75,8 @@ class AccessCache:
         self._access = Access(version=-1, keys={}, policies={})
         self._projects: dict[int, ProjectAccess] = {}
         self._verified: dict[bytes, Principal] = {}
+        #: Keys used whose principals are no longer held.
+        self._uses: set[str] = set()
 
     def authenticate_header(self, header: bytes) -> Principal | None:
         """The principal of an `Authorization` header, None for whatever is no usable key.
@@ -90,13 +94,25 @@ class AccessCache:
                 return None
             if len(self._verified) < VERIFIED_MAX:
                 self._verified[header] = principal
+            else:
+                self._uses.add(principal.key_id)
         if principal.key.expires_us is not None and not principal.key.usable_at(self._clock_us()):
             return None
+        principal.used = True
         return principal
 
     def authenticate(self, key_text: bytes) -> Principal | None:
         """The principal of a key's text."""
         return self.authenticate_header(b"Bearer " + key_text)
+
+    def take_uses(self) -> set[str]:
+        """Public ids of the keys used since this was last asked."""
+        uses, self._uses = self._uses, set()
+        for principal in self._verified.values():
+            if principal.used:
+                principal.used = False
+                uses.add(principal.key_id)
+        return uses
 
     def _verify(self, key_text: bytes) -> Principal | None:
         parts = split_key(key_text)
@@ -127,6 +143,7 @@ class AccessCache:
             return
         access = await self._store.access()
         self._access = access
+        self._uses = self.take_uses()
         self._verified.clear()
         for project_id, policies in access.policies.items():
             self.project(project_id).apply(policies)

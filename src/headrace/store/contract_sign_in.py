@@ -140,10 +140,6 @@ class SignInStore(Protocol):
         """
         ...
 
-    async def prune(self, now_us: int) -> int:
-        """Remove links, sessions and counted tries whose time is over; returns how many."""
-        ...
-
 
 class MemberStore(Protocol):
     """Operators as people, and their roles."""

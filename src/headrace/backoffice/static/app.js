@@ -37,19 +37,19 @@
   // For scripts of single pages that add what the server sends later.
   window.headrace = { improve };
   improve(document);
+  // On a narrow screen the navigation is a strip: the page one is on comes into view.
+  document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-copy]");
     if (button) copy(button);
-    const cancel = event.target.closest("button[data-close]");
-    if (cancel) cancel.closest("details").open = false;
-    document.querySelectorAll("details.menu[open], details.confirm[open]").forEach((details) => {
+    document.querySelectorAll("details.menu[open]").forEach((details) => {
       if (!details.contains(event.target)) details.open = false;
     });
   });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
-    document.querySelectorAll("details.menu[open], details.confirm[open]").forEach((details) => {
+    document.querySelectorAll("details.menu[open]").forEach((details) => {
       details.open = false;
       details.querySelector("summary").focus();
     });

@@ -46,6 +46,9 @@ class SqliteSignIn:
             ):
                 return False
             connection.execute(
+                "DELETE FROM sign_in_links WHERE expires_us <= ?", (link.created_us,)
+            )
+            connection.execute(
                 "INSERT INTO sign_in_links (token_hash, email, created_us, expires_us) "
                 "VALUES (?, ?, ?, ?)",
                 (link.token_hash, link.email, link.created_us, link.expires_us),
@@ -234,18 +237,6 @@ class SqliteSignIn:
 
         await self._writer.run(work)
 
-    async def prune(self, now_us: int) -> int:
-        def work(connection: apsw.Connection) -> int:
-            before: int = connection.total_changes()
-            connection.execute("DELETE FROM sign_in_links WHERE expires_us <= ?", (now_us,))
-            connection.execute(f"DELETE FROM sessions WHERE NOT ({_ALIVE})", _limits(now_us))  # noqa: S608
-            connection.execute(
-                "DELETE FROM sign_in_tries WHERE since_us <= ?", (now_us - TRIES_WINDOW_US,)
-            )
-            return connection.total_changes() - before
-
-        return await self._writer.run(work)
-
 
 def _limits(now_us: int) -> dict[str, int]:
     return {"idle": now_us - SESSION_IDLE_US, "old": now_us - SESSION_US}
@@ -295,6 +286,9 @@ def _make_first_owner(connection: apsw.Connection, session: Session, token_hash:
 
 
 def _insert(connection: apsw.Connection, session: Session) -> None:
+    """Add a session; those that are over go, and the oldest of an operator who has too many."""
+    over = f"DELETE FROM sessions WHERE NOT ({_ALIVE})"  # noqa: S608 - constants
+    connection.execute(over, _limits(session.created_us))
     connection.execute(
         "INSERT INTO sessions (token_hash, id, email, created_us, seen_us, address, browser) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
