@@ -213,6 +213,16 @@ def test_a_handler_is_a_subscriber_of_every_project(queue: Queue) -> None:
     }
 
 
+def test_handlers_are_listed_by_name_and_webhooks_are_not_among_them(queue: Queue) -> None:
+    announce(queue, LoadedHandler("b.g", ("*",)), LoadedHandler("a.f", ("x.*", "y")))
+    listed = queue.session.run(queue.session.store.subscribers.handlers())
+    assert [(each.target, each.events, each.enabled) for each in listed] == [
+        ("a.f", ("x.*", "y"), True),
+        ("b.g", ("*",), True),
+    ]
+    assert {each.project_id for each in listed} == {0}
+
+
 def test_changed_patterns_of_a_handler_are_taken_over(queue: Queue) -> None:
     announce(queue, LoadedHandler("a.f", ("x",)))
     before = version(queue)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Any
-
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from headrace.backoffice.event_search import read_uuid
-from headrace.backoffice.personal import payload_shown
+from headrace.backoffice.payload import pretty, pretty_masked
 from headrace.backoffice.screen import Need, show
 from headrace.backoffice.story import story_of
 from headrace.backoffice.visit import Visit
@@ -51,7 +49,7 @@ async def show_event(visit: Visit) -> Response:
     return visit.page(
         "event.html",
         event=event,
-        status=Status(event.status).name.lower(),
+        status_name=Status(event.status).name.lower(),
         source=Source(event.source).name.lower(),
         story=story_of(trace, facts),
         entries=[(parse(entry.at), entry) for entry in trace.entries],
@@ -62,7 +60,7 @@ async def show_event(visit: Visit) -> Response:
         dead_letters=[
             letter for letter in facts.dead_letters if letter.state is DeadLetterState.OPEN
         ],
-        payload=payload_shown(event.payload, revealed=shown),
+        payload=event.payload if shown else pretty_masked(event.payload),
         payload_text=pretty(event.payload) if shown else None,
         payload_bytes=len(event.payload.encode()),
         curl=curl_of(event) if shown and event.source != Source.SYSTEM else None,
@@ -70,47 +68,14 @@ async def show_event(visit: Visit) -> Response:
     )
 
 
-def pretty(payload: str) -> str:
-    """The payload with indents; numbers keep the digits they were sent with."""
-    try:
-        value = json.loads(payload, parse_float=_Digits, parse_int=_Digits)
-        return _indented(value)
-    except (ValueError, RecursionError):
-        return payload
-
-
-class _Digits(str):
-    """A number as it was written."""
-
-    __slots__ = ()
-
-
-def _indented(value: Any, depth: int = 0) -> str:
-    inner, outer = "  " * (depth + 1), "  " * depth
-    if isinstance(value, _Digits):
-        return str(value)
-    if isinstance(value, dict) and value:
-        members = (
-            f"{inner}{json.dumps(name, ensure_ascii=False)}: {_indented(item, depth + 1)}"
-            for name, item in value.items()
-        )
-        return "{\n" + ",\n".join(members) + f"\n{outer}}}"
-    if isinstance(value, list) and value:
-        items = (f"{inner}{_indented(item, depth + 1)}" for item in value)
-        return "[\n" + ",\n".join(items) + f"\n{outer}]"
-    return json.dumps(value, ensure_ascii=False)
-
-
 def curl_of(event: StoredEvent) -> str:
     """A command that sends the same event again, as a new one: without its idempotency key."""
-    sent: dict[str, Any] = {"event": event.event}
-    for name, value in (
-        ("contact_id", event.contact_id),
-        ("external_id", event.external_id),
-        ("email", event.email_original or event.email),
-    ):
-        if value is not None:
-            sent[name] = value
+    who = {
+        "contact_id": event.contact_id,
+        "external_id": event.external_id,
+        "email": event.email_original or event.email,
+    }
+    sent = {"event": event.event} | {name: value for name, value in who.items() if value}
     sent["occurred_at"] = to_text(event.occurred_us)
     head = json.dumps(sent, ensure_ascii=False)[:-1]
     body = f'{head}, "payload": {event.payload}}}'

@@ -63,6 +63,25 @@ def bars(
     return _svg("plot", title, floor + Markup("").join(marks), width=width, height=height)
 
 
+_TICK_KINDS = {"delivered": "good", "dead_lettered": "bad", "retrying": "warn"}
+
+
+def ticks(statuses: Sequence[str]) -> Markup:
+    """The last deliveries as small marks, the newest at the right; `statuses` newest first."""
+    if not statuses:
+        return Markup('<span class="muted">none yet</span>')
+    good = sum(status == "delivered" for status in statuses)
+    marks = Markup("").join(
+        Markup('<rect class="{}" x="{}" y="2" width="4" height="14" rx="1"/>').format(
+            _TICK_KINDS.get(status, "info"), index * 6
+        )
+        for index, status in enumerate(reversed(statuses))
+    )
+    title = f"{good} of the last {len(statuses)} delivered"
+    drawn = _svg("ticks", title, marks, width=len(statuses) * 6, height=18)
+    return Markup('{}<span class="muted"> {}/{}</span>').format(drawn, good, len(statuses))
+
+
 def _svg(
     name: str, title: str, marks: Markup, *, width: int = _WIDTH, height: int = _HEIGHT
 ) -> Markup:

@@ -67,7 +67,7 @@ def story_of(trace: Trace, facts: TraceFacts) -> Story:
         sentences.append("It waits for a worker. If that lasts, see whether a worker runs.")
     if open_letters:
         sentences.append(_what_to_do([letter.kind for letter in open_letters]))
-    return Story(sentences, _mood(status, facts, bool(open_letters)))
+    return Story(sentences, _mood(status, facts, needs_a_person=bool(open_letters)))
 
 
 def _processed(trace: Trace, facts: TraceFacts) -> list[str]:
@@ -112,7 +112,7 @@ def _what_to_do(kinds: list[DeadLetterKind]) -> str:
     return f"Mend the cause below, then replay {what}; or discard it with a reason."
 
 
-def _mood(status: Status, facts: TraceFacts, needs_a_person: bool) -> str:
+def _mood(status: Status, facts: TraceFacts, *, needs_a_person: bool) -> str:
     if needs_a_person:
         return "bad"
     waits = any(delivery.state is DeliveryState.RETRYING for delivery in facts.deliveries)

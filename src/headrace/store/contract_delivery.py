@@ -18,6 +18,8 @@ from headrace.domain.events import StoredEvent
 
 #: Webhooks of one project; every event is compared with each of them.
 WEBHOOKS_MAX = 200
+#: Handlers that one list shows; far more than anybody writes.
+HANDLERS_LISTED_MAX = 500
 #: How long the secret before a rotation goes on signing.
 ROTATION_OVERLAP_US = 24 * 3600 * 1_000_000
 #: Attempts of one delivery that are remembered: a whole run under the largest policy.
@@ -146,6 +148,10 @@ class SubscriberStore(Protocol):
         self, project_id: int, *, before: int | None, limit: int
     ) -> Sequence[Subscriber]:
         """Webhooks of a project, newest first, below `created_us` of `before`."""
+        ...
+
+    async def handlers(self) -> Sequence[Subscriber]:
+        """Handlers that workers have announced, by name, at most `HANDLERS_LISTED_MAX`."""
         ...
 
     async def update(

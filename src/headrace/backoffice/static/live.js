@@ -21,10 +21,10 @@
   const add = (html) => {
     const template = document.createElement("template");
     template.innerHTML = html;
+    window.headrace?.improve(template.content);
     body.prepend(template.content);
     while (body.rows.length > ROWS_MAX) body.deleteRow(-1);
     shown += 1;
-    document.dispatchEvent(new CustomEvent("headrace:added", { detail: body }));
   };
   const source = new EventSource(box.dataset.live);
   source.addEventListener("row", (message) => {

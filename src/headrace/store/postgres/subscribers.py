@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from headrace.store.contract_delivery import (
+    HANDLERS_LISTED_MAX,
     ROTATION_OVERLAP_US,
     WEBHOOKS_MAX,
     LoadedHandler,
@@ -33,6 +34,10 @@ T = TypeVar("T")
 _LIST = (
     f"SELECT {COLUMNS} FROM subscribers WHERE project_id = $1 AND kind = 'webhook' "  # noqa: S608
     "AND created_us < $2 ORDER BY created_us DESC LIMIT $3"
+)
+_HANDLERS = (
+    f"SELECT {COLUMNS} FROM subscribers WHERE project_id = 0 AND kind = 'handler' "  # noqa: S608
+    f"ORDER BY target LIMIT {HANDLERS_LISTED_MAX}"
 )
 _COUNT = (
     "SELECT count(*), coalesce(max(created_us), 0) FROM subscribers "
@@ -94,6 +99,14 @@ class PostgresSubscribers:
         async def read(connection: Connection) -> Sequence[Subscriber]:
             rows = await connection.fetch(_LIST, project_id, below, limit)
             return [subscriber(row, now_us) for row in rows]
+
+        return await self._database.read(read)
+
+    async def handlers(self) -> Sequence[Subscriber]:
+        now_us = self._clock_us()
+
+        async def read(connection: Connection) -> Sequence[Subscriber]:
+            return [subscriber(row, now_us) for row in await connection.fetch(_HANDLERS)]
 
         return await self._database.read(read)
 

@@ -9,6 +9,7 @@ import apsw
 import msgspec
 
 from headrace.store.contract_delivery import (
+    HANDLERS_LISTED_MAX,
     ROTATION_OVERLAP_US,
     WEBHOOKS_MAX,
     LoadedHandler,
@@ -32,6 +33,10 @@ from headrace.store.sqlite.writer import Writer
 _LIST = (
     f"SELECT {COLUMNS} FROM subscribers WHERE project_id = ? AND kind = 'webhook' "  # noqa: S608
     "AND created_us < ? ORDER BY created_us DESC LIMIT ?"
+)
+_HANDLERS = (
+    f"SELECT {COLUMNS} FROM subscribers WHERE project_id = 0 AND kind = 'handler' "  # noqa: S608
+    f"ORDER BY target LIMIT {HANDLERS_LISTED_MAX}"
 )
 _INSERT = (
     "INSERT INTO subscribers (id, project_id, kind, target, events, description, enabled, "
@@ -93,6 +98,14 @@ class SqliteSubscribers:
                 subscriber(row, now_us) for row in connection.execute(_LIST, values)
             ]
         )
+
+    async def handlers(self) -> Sequence[Subscriber]:
+        now_us = self._clock_us()
+
+        def read(connection: apsw.Connection) -> Sequence[Subscriber]:
+            return [subscriber(row, now_us) for row in connection.execute(_HANDLERS)]
+
+        return await self._readers.run(read)
 
     async def update(
         self, project_id: int, subscriber_id: str, change: WebhookChange, *, actor: str
