@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
