@@ -12,11 +12,14 @@ import structlog
 
 from headrace.domain.retry import processing_retry, retry_at_us
 from headrace.observability.events import DUTY_TAKEN, EVENT_FAILED, LOOP_FAILED
+from headrace.pipeline.cataloguer import Cataloguer
 from headrace.pipeline.plan import BatchPlanner
 from headrace.pipeline.rules_cache import RulesCache
 from headrace.store.contract import StoreError, StoreRowError, SubscribersChangedError
 from headrace.store.contract_processing import (
+    BatchPlan,
     Claimed,
+    FindContact,
     ProcessingFailure,
     ProcessingStore,
 )
@@ -80,6 +83,7 @@ class Processor:
         self.on_deliveries: Callable[[], None] = lambda: None
         self._store = store
         self._rules = rules
+        self._catalog = Cataloguer()
         self._owner = owner
         self._nudged = nudged
         self._clock_us = clock_us
@@ -168,11 +172,24 @@ class Processor:
         self, batch: Sequence[Claimed], claim_next: int
     ) -> tuple[int, Sequence[Claimed]]:
         """Commit a batch with the newest rules; when they changed since, read them again."""
+        backlog = len(batch) >= self._batch_max
+        # Payloads are looked at before the transaction, which others may wait for.
+        seen = self._catalog.look(batch, backlog=backlog)
         for _ in range(RULES_READ_MAX):
             planner, version = BatchPlanner(self._rules.rules), self._rules.subscribers_version
+
+            def plan(
+                mine: Sequence[Claimed], find: FindContact, planner: BatchPlanner = planner
+            ) -> BatchPlan:
+                planned = planner(mine, find)
+                planned.catalog = (
+                    seen if len(mine) == len(batch) else self._catalog.look(mine, backlog=backlog)
+                )
+                return planned
+
             try:
                 result = await self._store.process(
-                    self._owner, batch, planner, claim_next, subscribers_version=version
+                    self._owner, batch, plan, claim_next, subscribers_version=version
                 )
             except SubscribersChangedError:
                 await self._rules.refresh()

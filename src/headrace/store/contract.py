@@ -17,12 +17,14 @@ from headrace.domain.events import FirstCopy, NewEvent, StoredEvent
 from headrace.domain.ids import EventIdGenerator
 from headrace.domain.policies import Policies
 from headrace.store.contract_audiences import AudienceStore
+from headrace.store.contract_catalog import CatalogStore
 from headrace.store.contract_contacts import ContactStore
 from headrace.store.contract_dead_letters import DeadLetterStore, ReplayStore
 from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
 from headrace.store.contract_operators import OperatorStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
+from headrace.store.contract_rollups import RollupStore
 from headrace.store.contract_sign_in import MemberStore, SignInStore
 from headrace.store.contract_topics import TopicStore
 from headrace.store.contract_trace import TraceStore
@@ -362,6 +364,12 @@ class Store(Protocol):
 
     @property
     def retention(self) -> RetentionStore: ...
+
+    @property
+    def catalog(self) -> CatalogStore: ...
+
+    @property
+    def rollups(self) -> RollupStore: ...
 
     @property
     def commit_stats(self) -> CommitStats: ...

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from headrace.domain.identity import IdentityType
+from headrace.store.contract_catalog import NameSeen
 from headrace.domain.property_times import Values
 
 #: How long a claim holds without renewal.
@@ -157,6 +158,7 @@ class BatchPlan(msgspec.Struct):
     conflicts: list[ConflictFound] = []
     system_events: list[SystemEvent] = []
     deliveries: list[NewDelivery] = []
+    catalog: list[NameSeen] = []
 
 
 #: Decides about a batch; pure but for ids. If it raises, the events are tried one by one.

@@ -17,10 +17,12 @@ from headrace.store.contract_delivery import (
     Recorded,
     Want,
 )
+from headrace.store.rows.rollups import attempted
 from headrace.store.sqlite import delivery_claims, delivery_outcomes
 from headrace.store.sqlite.delivery_lists import deliveries_of_event, deliveries_of_subscriber
 from headrace.store.sqlite.events import COLUMNS, stored_event
 from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.rollups import add_rollups
 from headrace.store.sqlite.subscriber_rows import disable
 from headrace.store.sqlite.writer import Writer
 
@@ -90,11 +92,14 @@ class SqliteDeliveries:
         now_us = self._clock_us()
 
         def work(connection: apsw.Connection) -> Recorded:
-            numbers = set()
-            for record in records:
-                if delivery_outcomes.finish(connection, owner, record, now_us):
-                    numbers.add(record.claimed.number)
-                    _disable_if_gone(connection, record, now_us)
+            finished = [
+                record
+                for record in records
+                if delivery_outcomes.finish(connection, owner, record, now_us)
+            ]
+            for record in finished:
+                _disable_if_gone(connection, record, now_us)
+            add_rollups(connection, attempted(finished, now_us))
             changed: dict[str, str | None] = {}
             for change in breakers:
                 if not delivery_claims.set_breaker(connection, change):
@@ -102,7 +107,7 @@ class SqliteDeliveries:
                     # Of a subscriber that is gone there is no breaker to be changed again.
                     if row is not None:
                         changed[change.subscriber_id] = row[0]
-            return Recorded(frozenset(numbers), changed)
+            return Recorded(frozenset(r.claimed.number for r in finished), changed)
 
         return await self._writer.run(work)
 

@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from headrace.domain.rollups import Outcome
 from headrace.store.contract_delivery import (
     ATTEMPTS_KEPT,
     DISABLED_WAIT_US,
@@ -20,7 +21,9 @@ from headrace.store.rows.deliveries import (
     after_waiting,
     attempt_values,
 )
+from headrace.store.rows.rollups import happened
 from headrace.store.sqlite.dead_letter_ids import next_dead_letter
+from headrace.store.sqlite.rollups import add_rollups
 
 _FINISH = (
     "UPDATE deliveries SET state = ?, due_us = coalesce(?, due_us), finished_us = ?, "
@@ -173,7 +176,12 @@ def _take_back(connection: apsw.Connection, lost: Lost, attempts_max: int, now_u
     _forget(connection, lost.number, lost.claim)
     if ending.dead:
         _add_dead_letter(connection, lost.number, ending, now_us)
+        _count_dead(connection, lost.project_id, now_us)
     return True
+
+
+def _count_dead(connection: apsw.Connection, project_id: int, now_us: int) -> None:
+    add_rollups(connection, [happened(project_id, Outcome.DELIVERY_DEAD_LETTERED, now_us)])
 
 
 def find_unwanted(connection: apsw.Connection, now_us: int) -> list[tuple[str, bool]]:

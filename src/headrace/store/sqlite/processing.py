@@ -19,11 +19,14 @@ from headrace.store.contract_processing import (
     SubscriberRule,
     WorkStats,
 )
+from headrace.store.rows.rollups import failed, processed
 from headrace.store.sqlite import claims
+from headrace.store.sqlite.catalog_writes import write_catalog
 from headrace.store.sqlite.contact_lookup import ContactLookup
 from headrace.store.sqlite.dead_letter_ids import next_dead_letter
 from headrace.store.sqlite.plan_writes import write_plan
 from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.rollups import add_rollups
 from headrace.store.sqlite.writer import Writer
 
 STATS_COUNTED_MAX = 100_000
@@ -113,7 +116,10 @@ class SqliteProcessing:
                 raise SubscribersChangedError
             now_us = self._clock_us()
             mine = claims.still_ours(connection, owner, batch)
-            write_plan(connection, plan(mine, ContactLookup(connection, mine).find), now_us)
+            planned = plan(mine, ContactLookup(connection, mine).find)
+            write_plan(connection, planned, now_us)
+            write_catalog(connection, planned.catalog, now_us)
+            add_rollups(connection, processed(mine, now_us))
             claims.drop(connection, owner, mine)
             if not claim_next:
                 return len(mine), []
@@ -244,6 +250,7 @@ def _record_failure(
     )
     retries = failure.retry_at_us is not None
     status = Status.RETRYING if retries else Status.DEAD_LETTERED
+    add_rollups(connection, [failed(claimed.project_id, now_us, retries=retries)])
     connection.execute(
         "UPDATE events SET status = ?, attempts = ?, last_error = ? WHERE sequence = ?",
         (status.value, claimed.attempt, failure.error, claimed.sequence),

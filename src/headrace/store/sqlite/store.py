@@ -22,6 +22,7 @@ from headrace.store.contract import (
     StoreSetupError,
 )
 from headrace.store.sqlite.audiences import SqliteAudiences
+from headrace.store.sqlite.catalog import SqliteCatalog
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
 from headrace.store.sqlite.contacts import SqliteContacts
 from headrace.store.sqlite.dead_letters import SqliteDeadLetters
@@ -38,6 +39,7 @@ from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rejections import SqliteRejections
 from headrace.store.sqlite.replays import SqliteReplays
 from headrace.store.sqlite.retention import SqliteRetention
+from headrace.store.sqlite.rollups import SqliteRollups
 from headrace.store.sqlite.sign_in import SqliteSignIn
 from headrace.store.sqlite.subscribers import SqliteSubscribers
 from headrace.store.sqlite.topics import SqliteTopics
@@ -84,6 +86,8 @@ class SqliteStore:
         self.projects = SqliteProjects(self._writer, self._readers)
         self.rejections = SqliteRejections(self._writer, self._readers)
         self.retention = SqliteRetention(self._writer, self._readers)
+        self.catalog = SqliteCatalog(self._writer, self._readers)
+        self.rollups = SqliteRollups(self._writer, self._readers)
 
     @property
     def commit_stats(self) -> CommitStats:

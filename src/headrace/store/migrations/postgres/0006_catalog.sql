@@ -68,6 +68,8 @@ CREATE TABLE catalog_paths (
     looks       integer NOT NULL,
     -- Events that have the path, of those looked at.
     present     bigint NOT NULL,
+    -- The first event that has it, of those looked at.
+    first_number bigint NOT NULL,
     -- The last event that has it: which one of those looked at, and its sequence.
     last_number bigint NOT NULL,
     sequence    bigint NOT NULL,

@@ -58,6 +58,8 @@ CREATE TABLE catalog_paths (
     looks       INTEGER NOT NULL,
     -- Events that have the path, of those looked at.
     present     INTEGER NOT NULL,
+    -- The first event that has it, of those looked at.
+    first_number INTEGER NOT NULL,
     -- The last event that has it: which one of those looked at, and its sequence.
     last_number INTEGER NOT NULL,
     sequence    INTEGER NOT NULL,

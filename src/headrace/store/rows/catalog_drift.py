@@ -1,0 +1,56 @@
+"""What of a batch is drift, told from what the store says of the rows it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from headrace.domain.catalog_types import TYPES
+from headrace.store.contract_catalog import DRIFT_KEPT, Drift, DriftKind, PathSeen
+
+
+def drift_of(
+    paths: Iterable[PathSeen], written: dict[str, tuple[bool, int]], before: int
+) -> list[Drift]:
+    """Drift entries in order of the events, at most as many as are kept of a name.
+
+    The first event of a name shows what is usual, so nothing of it is drift.
+
+    Args:
+        written: path -> whether its row is new, and the types it did not have before.
+        before: events of the name that were looked at before this batch.
+    """
+    found: list[Drift] = []
+    for path in paths:
+        fresh, added = written.get(path.path, (False, 0))
+        for number, first in enumerate(path.firsts):
+            seen = before + first.index
+            if fresh and number == 0:
+                if seen:
+                    found.append(
+                        Drift(DriftKind.NEW_PATH, path.path, 0, first.at_us, first.event_id, seen)
+                    )
+                continue
+            found += [
+                Drift(DriftKind.NEW_TYPE, path.path, bit, first.at_us, first.event_id, seen)
+                for bit in TYPES.values()
+                if first.type & bit and (fresh or added & bit)
+            ]
+    found.sort(key=lambda drift: (drift.before, drift.path))
+    return found[:DRIFT_KEPT]
+
+
+def fitting(
+    paths: Sequence[PathSeen], known: frozenset[str], room: int
+) -> tuple[list[PathSeen], int]:
+    """Paths that are known or still find room, and sightings of the others."""
+    kept: list[PathSeen] = []
+    over = 0
+    for path in paths:
+        if path.path in known:
+            kept.append(path)
+        elif room > 0:
+            kept.append(path)
+            room -= 1
+        else:
+            over += path.present
+    return kept, over

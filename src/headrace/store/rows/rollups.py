@@ -1,0 +1,60 @@
+"""What processing and deliveries count, told from what they commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from headrace.domain.events import Source
+from headrace.domain.rollups import Outcome, Tally
+from headrace.store.contract_delivery import AttemptRecord
+from headrace.store.contract_processing import Claimed
+from headrace.store.contract_rollups import Counted
+
+_SYSTEM = Source.SYSTEM.value
+
+
+def processed(batch: Sequence[Claimed], now_us: int) -> list[Counted]:
+    """Events that are processed now. Those of the system's own count as accepted, too."""
+    tallies: dict[int, Tally] = {}
+    for event in batch:
+        tally = tallies.get(event.project_id)
+        if tally is None:
+            tally = tallies[event.project_id] = Tally()
+        tally.counts[Outcome.PROCESSED] += 1
+        if event.source == _SYSTEM:
+            tally.counts[Outcome.ACCEPTED_SYSTEM] += 1
+        tally.observe_processing(now_us - event.received_us)
+    return [Counted(project_id, "", now_us, tally) for project_id, tally in tallies.items()]
+
+
+def happened(project_id: int, outcome: Outcome, now_us: int, *, subject: str = "") -> Counted:
+    """One thing that happened."""
+    tally = Tally()
+    tally.counts[outcome] = 1
+    return Counted(project_id, subject, now_us, tally)
+
+
+def failed(project_id: int, now_us: int, *, retries: bool) -> Counted:
+    """An event whose processing failed."""
+    outcome = Outcome.RETRIED if retries else Outcome.DEAD_LETTERED
+    return happened(project_id, outcome, now_us)
+
+
+def attempted(records: Iterable[AttemptRecord], now_us: int) -> list[Counted]:
+    """Attempts of deliveries that ended, for the project and for each subscriber."""
+    tallies: dict[tuple[int, str], Tally] = {}
+    for record in records:
+        claimed, failure = record.claimed, record.failure
+        for subject in ("", claimed.subscriber_id):
+            tally = tallies.setdefault((claimed.project_id, subject), Tally())
+            tally.observe_delivery(record.duration_us)
+            if failure is None:
+                tally.counts[Outcome.DELIVERED] += 1
+                continue
+            tally.counts[Outcome.ATTEMPT_FAILED] += 1
+            if failure.retry_in_us is None:
+                tally.counts[Outcome.DELIVERY_DEAD_LETTERED] += 1
+    return [
+        Counted(project_id, subject, now_us, tally)
+        for (project_id, subject), tally in tallies.items()
+    ]
