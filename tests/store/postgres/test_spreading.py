@@ -1,0 +1,120 @@
+"""What spreading over a cluster by `lane` asks of the schema, read from the catalogs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from headrace.store.contract import StoreSetupError
+from headrace.store.postgres.database import Database, PoolOptions
+from headrace.store.postgres.distribute import TRAFFIC_TABLES, distribute
+from tests.store.places import PostgresPlace
+
+#: Small tables, which stay on one node: everything whose rows are made by hand, one a project or
+#: one a process, or that is bounded a project. A table that grows with traffic is not one of them.
+SMALL = {
+    "api_key_uses",
+    "api_keys",
+    "audiences",
+    "audit",
+    "duties",
+    "erasures",
+    "lanes",
+    "members",
+    "merges",
+    "meta",
+    "operators",
+    "policies",
+    "projects",
+    "rejections",
+    "replays",
+    "schema_migrations",
+    "secrets",
+    "sessions",
+    "sign_in_links",
+    "sign_in_tries",
+    "store_growth",
+    "subscribers",
+    "topics",
+    "workers",
+}
+_TABLES = (
+    "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+)
+_LANES = (
+    "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid "
+    "WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attname = 'lane'"
+)
+#: Unique indexes with the names of their columns in order.
+_UNIQUE = (
+    "SELECT c.relname, i.indexrelid::regclass::text, array_agg(a.attname::text ORDER BY k.place) "
+    "FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid "
+    "CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (number, place) "
+    "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number "
+    "WHERE i.indisunique AND c.relnamespace = 'public'::regnamespace GROUP BY 1, 2"
+)
+_FOREIGN_KEYS = (
+    "SELECT conrelid::regclass::text, confrelid::regclass::text FROM pg_constraint "
+    "WHERE contype = 'f'"
+)
+_TRIGGERS = "SELECT tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPlace]:
+    made = PostgresPlace(Path(tmp_path_factory.mktemp("place")))
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def traffic(place: PostgresPlace) -> set[str]:
+    """What would be spread."""
+    return names(place.run_sql(TRAFFIC_TABLES))
+
+
+def names(rows: Sequence[tuple[str, ...]]) -> set[str]:
+    return {row[0] for row in rows}
+
+
+def test_every_table_is_spread_or_known_to_be_small(
+    place: PostgresPlace, traffic: set[str]
+) -> None:
+    assert traffic | SMALL == names(place.run_sql(_TABLES))
+    assert not traffic & SMALL
+    assert names(place.run_sql(_LANES)) - {"lanes"} == traffic
+
+
+def test_every_unique_key_of_what_is_spread_begins_with_the_lane(
+    place: PostgresPlace, traffic: set[str]
+) -> None:
+    keys = [(table, key, cols) for table, key, cols in place.run_sql(_UNIQUE) if table in traffic]
+    assert {table for table, _, _ in keys} == traffic
+    assert [key for _, key, cols in keys if cols[0] != "lane"] == []
+
+
+def test_nothing_that_is_spread_has_a_foreign_key_or_a_trigger(
+    place: PostgresPlace, traffic: set[str]
+) -> None:
+    assert [row for row in place.run_sql(_FOREIGN_KEYS) if traffic & set(row)] == []
+    assert not traffic & names(place.run_sql(_TRIGGERS))
+
+
+def test_events_are_spread_first(place: PostgresPlace) -> None:
+    """The others are put beside them, so rows of one lane are on one node."""
+    assert place.run_sql(TRAFFIC_TABLES)[0] == ("events",)
+
+
+def test_without_the_extension_it_is_refused(place: PostgresPlace) -> None:
+    async def spread() -> None:
+        connection = await Database(place.url, PoolOptions()).connection_apart()
+        try:
+            await distribute(connection)
+        finally:
+            await connection.close()
+
+    with pytest.raises(StoreSetupError, match="CREATE EXTENSION citus"):
+        asyncio.run(spread())
