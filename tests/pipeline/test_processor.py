@@ -15,7 +15,7 @@ from headrace.store.contract import DutyLostError, StoreBusyError, StoreError
 from tests.store.events import new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
-from tests.support.dead_letters import DeadLetterRows
+from tests.support.dead_letters import rows_in
 from tests.support.processors import Bench, GuiltyPlanner, RefusedPlanner
 from tests.support.queue import DUTY_US, Queue
 
@@ -330,7 +330,7 @@ def test_an_event_reaches_a_subscriber_of_which_the_worker_had_not_heard(queue: 
         told: list[int] = []
         processor = bench.processor()
         processor.on_deliveries = lambda: told.append(1)
-        rows = DeadLetterRows(queue.session.place.run_sql)
+        rows = rows_in(queue.session.place)
         subscriber = rows.subscriber(1, events=["order.*"])
         queue.sql("INSERT INTO meta (name, value) VALUES ('subscribers_version', 1)")
         await asyncio.to_thread(queue.accept_many, 3)

@@ -22,7 +22,7 @@ from headrace.store.contract_dead_letters import DeadLetterFilter, NewReplay, Re
 from tests.store.events import START_US, new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
-from tests.support.dead_letters import DeadLetterRows
+from tests.support.dead_letters import rows_in
 
 ACTOR = "0123456789abcdef"
 
@@ -54,7 +54,7 @@ def session(place: SqlitePlace) -> Iterator[StoreSession]:
 
 def replay_of(session: StoreSession, count: int, per_second: int, project_id: int = 1) -> Replay:
     """A replay of that many new dead letters."""
-    rows = DeadLetterRows(session.place.run_sql)
+    rows = rows_in(session.place)
     events = [new_event(project_id=project_id) for _ in range(count)]
     session.accept(*events)
     for event in events:

@@ -19,10 +19,9 @@ from headrace.store.contract_dead_letters import (
     DeadLetterKind,
     DeadLetterState,
 )
-from headrace.store.sqlite import dead_letters as sqlite_dead_letters
 from tests.store.events import START_US, new_event
 from tests.store.session import StoreSession
-from tests.support.dead_letters import DeadLetterRows
+from tests.support.dead_letters import DeadLetterRows, package_of, rows_in
 
 NOW_US = START_US + 3600 * 1_000_000
 ACTOR = "0123456789abcdef"
@@ -31,7 +30,7 @@ ALL = DeadLetterFilter()
 
 @pytest.fixture
 def rows(session: StoreSession) -> DeadLetterRows:
-    return DeadLetterRows(session.place.run_sql)
+    return rows_in(session.place)
 
 
 def accept(session: StoreSession, **changes: Any) -> NewEvent:
@@ -143,7 +142,7 @@ def test_filters_list_and_count_alike(
     examined: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sqlite_dead_letters, "EXAMINED_MAX", examined)
+    monkeypatch.setattr(f"{package_of(session)}.dead_letters.EXAMINED_MAX", examined)
     if "subscriber_id" in wanted:
         wanted = wanted | {"subscriber_id": mixed[wanted["subscriber_id"]]}
     filtered = DeadLetterFilter(**wanted)
@@ -163,7 +162,7 @@ def test_groups_count_what_failed_alike(
     examined: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sqlite_dead_letters, "EXAMINED_MAX", examined)
+    monkeypatch.setattr(f"{package_of(session)}.dead_letters.EXAMINED_MAX", examined)
     times = {found.id: found.dead_lettered_us for found in listed(session)}
 
     groups = session.run(session.store.dead_letters.groups(1, ALL))
@@ -228,7 +227,7 @@ def test_the_second_replay_changes_nothing(session: StoreSession, rows: DeadLett
     event = accept(session)
     dead_letter_id = rows.processing(event.sequence)
     replay(session, dead_letter_id)
-    session.place.run_sql("UPDATE work SET attempt = 1, lease_until_us = 5, owner = 'a'")
+    session.place.run_sql("UPDATE work SET attempt = 1, owner = 'a'")
 
     assert replay(session, dead_letter_id).closing is Closing.CLOSED_BEFORE
     assert discard(session, dead_letter_id).closing is Closing.CLOSED_BEFORE
@@ -290,7 +289,7 @@ def test_a_delivery_that_nobody_would_get_stays_open(
 def test_what_does_not_wait_cannot_be_replayed(session: StoreSession, rows: DeadLetterRows) -> None:
     event = accept(session)
     dead_letter_id = rows.processing(event.sequence)
-    session.place.run_sql("UPDATE events SET status = ?", Status.PROCESSED.value)
+    rows.mark(event.sequence, Status.PROCESSED)
 
     assert replay(session, dead_letter_id).closing is Closing.NOTHING_TO_REPLAY
 

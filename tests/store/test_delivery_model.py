@@ -8,6 +8,7 @@ another holds, and a stale worker changes nothing.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
+    run_state_machine_as_test,
 )
 
 from headrace.store.contract_delivery import ClaimedDelivery, DeliveryState
 from headrace.store.contract_processing import CRASHES_MAX, LEASE_US
-from tests.store.places import SqlitePlace
+from tests.store.places import PLACES, Place
 from tests.store.session import StoreSession
 from tests.support.deliveries import ACTOR, SECOND_US, Queue, failure
 
@@ -74,15 +76,17 @@ class Held:
 class DeliveryQueue(RuleBasedStateMachine):
     held: Bundle[Held] = Bundle("held")
 
-    def __init__(self) -> None:
+    def __init__(self, make_place: Callable[[Path], Place]) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.session = StoreSession(SqlitePlace(Path(self.folder.name)))
+        self.place = make_place(Path(self.folder.name))
+        self.session = StoreSession(self.place)
         self.queue = Queue(self.session)
         self.models: dict[str, Model] = {}
 
     def teardown(self) -> None:
         self.session.close()
+        self.place.remove()
         self.folder.cleanup()
 
     @initialize()
@@ -257,5 +261,10 @@ class DeliveryQueue(RuleBasedStateMachine):
         assert unfinished == [(0,)]
 
 
-DeliveryQueue.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
-TestDeliveryQueue = DeliveryQueue.TestCase
+def test_the_queue_is_as_its_model(store_kind: str) -> None:
+    # A database of its own costs more than a file.
+    examples = 40 if store_kind == "sqlite" else 8
+    run_state_machine_as_test(
+        lambda: DeliveryQueue(PLACES[store_kind]),
+        settings=settings(max_examples=examples, stateful_step_count=40),
+    )

@@ -20,11 +20,10 @@ from headrace.store.contract_dead_letters import (
     ReplayStatus,
     TooManyReplaysError,
 )
-from headrace.store.sqlite import replays as sqlite_replays
 from tests.store.events import START_US, new_event
 from tests.store.places import PLACES
 from tests.store.session import StoreSession
-from tests.support.dead_letters import DeadLetterRows
+from tests.support.dead_letters import DeadLetterRows, package_of, rows_in
 
 NOW_US = START_US + 3600 * 1_000_000
 ACTOR = "0123456789abcdef"
@@ -33,7 +32,7 @@ ALL = DeadLetterFilter()
 
 @pytest.fixture
 def rows(session: StoreSession) -> DeadLetterRows:
-    return DeadLetterRows(session.place.run_sql)
+    return rows_in(session.place)
 
 
 def dead_events(
@@ -219,7 +218,7 @@ def test_only_so_many_run_at_once(session: StoreSession, rows: DeadLetterRows) -
 def test_old_ones_are_forgotten_and_running_ones_never(
     session: StoreSession, rows: DeadLetterRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_replays, "REPLAYS_KEPT", 3)
+    monkeypatch.setattr(f"{package_of(session)}.replays.REPLAYS_KEPT", 3)
     dead_events(session, rows, 1)
     running = create(session)
     stranger = create(session, project_id=2)
@@ -239,7 +238,7 @@ def test_old_ones_are_forgotten_and_running_ones_never(
 def test_a_slice_looks_at_a_bounded_number(
     session: StoreSession, rows: DeadLetterRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_replays, "_SLICE_EXAMINED_MAX", 2)
+    monkeypatch.setattr(f"{package_of(session)}.replays._SLICE_EXAMINED_MAX", 2)
     dead_events(session, rows, 5, event="cart.left")
     wanted = dead_events(session, rows, 1)
     replay = create(session, DeadLetterFilter(event="order.completed"))
@@ -269,7 +268,7 @@ def test_each_is_replayed_once_whatever_comes_between(
     """Slices of any size, the store closed and opened between them, others closing some."""
     place = PLACES[store_kind](tmp_path_factory.mktemp("replays"))
     session = StoreSession(place)
-    rows = DeadLetterRows(place.run_sql)
+    rows = rows_in(place)
     try:
         ids = [_dead(session, rows, kind) for kind in kinds]
         replay = create(session, DeadLetterFilter(event="order.completed"))

@@ -5,31 +5,56 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from headrace.domain.events import Status
+from headrace.domain.ids import id_of_sequence, uuid_text
 from tests.store.events import START_US
+from tests.store.places import Place, SqlitePlace
+from tests.store.session import StoreSession
 
 RunSql = Callable[..., Sequence[tuple[Any, ...]]]
 
+# Both stores have these columns; where there are lanes, a row names its own.
 _INSERT = (
-    "INSERT INTO dead_letters (id, project_id, sequence, event, kind, subscriber_id, "
-    "delivery_number, cause, error, attempts, first_failed_us, dead_lettered_us) "
-    "SELECT ?, project_id, sequence, event, ?, ?, ?, ?, ?, ?, ?, ? FROM events WHERE sequence = ?"
+    "INSERT INTO dead_letters ({lane}number, id, project_id, sequence, event, kind, "
+    "subscriber_id, delivery_number, cause, error, attempts, first_failed_us, dead_lettered_us) "
+    "SELECT {lane}?, ?, project_id, sequence, event, ?, ?, ?, ?, ?, ?, ?, ? FROM events "
+    "WHERE sequence = ?"
 )
 _SUBSCRIBER = (
     "INSERT INTO subscribers (id, project_id, kind, target, events, enabled, disabled_reason, "
     "disabled_us, created_us, updated_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _DELIVERY = (
-    "INSERT INTO deliveries (id, project_id, sequence, subscriber_id, state, attempt, claims, "
-    "crashes, due_us, created_us, finished_us, last_error) "
-    "SELECT ?, project_id, sequence, ?, 4, ?, ?, 1, ?, ?, ?, ? FROM events WHERE sequence = ? "
-    "RETURNING number"
+    "INSERT INTO deliveries ({lane}number, id, project_id, sequence, subscriber_id, state, "
+    "attempt, claims, crashes, due_us, created_us, finished_us, last_error) "
+    "SELECT {lane}?, ?, project_id, sequence, ?, 4, ?, ?, 1, ?, ?, ?, ? FROM events "
+    "WHERE sequence = ?"
+)
+_PROCESSING_ATTEMPT = (
+    "INSERT INTO processing_attempts ({lane}sequence, number, at_us, duration_us, cause, error) "
+    "SELECT {lane}sequence, ?, ?, ?, ?, ? FROM events WHERE sequence = ?"
+)
+_DELIVERY_ATTEMPT = (
+    "INSERT INTO delivery_attempts ({lane}delivery_number, number, at_us, duration_us, cause, "
+    "error, http_status, excerpt) SELECT {lane}?, ?, ?, ?, ?, ?, ?, ? FROM events "
+    "WHERE sequence = ?"
+)
+_MARK = (
+    "UPDATE events SET status = ?, attempts = ?, last_error = ?, processed_us = NULL, "
+    "resolution = NULL WHERE sequence = ?"
+)
+_MARK_OUTCOME = (
+    "INSERT INTO outcomes (lane, sequence, project_id, status, attempts, last_error) "
+    "SELECT lane, sequence, project_id, ?, ?, ? FROM events WHERE sequence = ? "
+    "ON CONFLICT (lane, sequence) DO UPDATE SET status = excluded.status, "
+    "attempts = excluded.attempts, last_error = excluded.last_error, processed_us = NULL, "
+    "resolution = NULL"
 )
 
 
@@ -47,11 +72,26 @@ def sql_on(path: Path) -> RunSql:
     return run_sql
 
 
+def rows_in(place: Place) -> DeadLetterRows:
+    """Rows of a store under test."""
+    return DeadLetterRows(place.run_sql, lanes=not isinstance(place, SqlitePlace))
+
+
+def package_of(session: StoreSession) -> str:
+    """Package of the store in use, whose limits a test makes small."""
+    return type(session.store).__module__.rpartition(".")[0]
+
+
 class DeadLetterRows:
     """Writes them; every time is later than the one before."""
 
-    def __init__(self, run_sql: RunSql) -> None:
+    def __init__(self, run_sql: RunSql, *, lanes: bool = False) -> None:
         self.run_sql = run_sql
+        self._lanes = lanes
+        # The embedded store numbers its rows by itself.
+        self._numbers: Iterator[int | None] = (
+            itertools.count(1) if lanes else itertools.repeat(None)
+        )
         self._times = itertools.count(START_US + 1_000_000, 1_000_000)
 
     def subscriber(
@@ -68,7 +108,7 @@ class DeadLetterRows:
         subscriber_id = str(uuid.uuid4())
         created_us = at_us or START_US - next(self._times) % 1_000_000_000
         disabled = (None, None) if enabled else ("switched off", created_us)
-        values = (subscriber_id, project_id, kind, target, json.dumps(list(events)), int(enabled))
+        values = (subscriber_id, project_id, kind, target, json.dumps(list(events)), enabled)
         self.run_sql(_SUBSCRIBER, *values, *disabled, created_us, created_us)
         return subscriber_id
 
@@ -78,16 +118,9 @@ class DeadLetterRows:
         error = f"{cause}: it would not go"
         times = [next(self._times) for _ in range(attempts)]
         for number, at_us in enumerate(times, 1):
-            self.run_sql(
-                "INSERT INTO processing_attempts VALUES (?, ?, ?, ?, ?, ?)",
-                *(sequence, number, at_us, 1500, cause, error),
-            )
-        self.run_sql(
-            "UPDATE events SET status = ?, attempts = ?, last_error = ?, processed_us = NULL, "
-            "resolution = NULL WHERE sequence = ?",
-            *(Status.DEAD_LETTERED.value, attempts, error, sequence),
-        )
-        return self._insert(
+            self._insert(_PROCESSING_ATTEMPT, number, at_us, 1500, cause, error, sequence)
+        self.mark(sequence, Status.DEAD_LETTERED, attempts, error)
+        return self._dead_letter(
             sequence, "processing", (None, None), (cause, error, attempts, times[0], times[-1])
         )
 
@@ -102,26 +135,36 @@ class DeadLetterRows:
         """A delivery whose attempts are used up; returns the id of its dead letter."""
         at_us = next(self._times)
         error = "the receiver answered 400"
-        row = self.run_sql(
-            _DELIVERY,
-            *(str(uuid.uuid4()), subscriber_id, attempts, attempts, at_us, at_us, at_us, error),
-            sequence,
+        row = self._insert(
+            _DELIVERY + " RETURNING number",
+            *(next(self._numbers), str(uuid.uuid4()), subscriber_id, attempts, attempts),
+            *(at_us, at_us, at_us, error, sequence),
         )
         number = row[0][0]
         for attempt in range(1, attempts + 1):
-            self.run_sql(
-                "INSERT INTO delivery_attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                *(number, attempt, at_us, 2500, cause, error, 400, "no <b>thanks</b>"),
-            )
+            shown = (cause, error, 400, "no <b>thanks</b>")
+            self._insert(_DELIVERY_ATTEMPT, number, attempt, at_us, 2500, *shown, sequence)
         values = (cause, error, attempts, at_us, at_us)
-        return self._insert(sequence, "delivery", (subscriber_id, number), values)
+        return self._dead_letter(sequence, "delivery", (subscriber_id, number), values)
 
-    def _insert(
+    def _insert(self, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
+        return self.run_sql(sql.format(lane="lane, " if self._lanes else ""), *values)
+
+    def _dead_letter(
         self, sequence: int, kind: str, of: tuple[Any, Any], values: tuple[Any, ...]
     ) -> str:
-        dead_letter_id = str(uuid.uuid4())
-        self.run_sql(_INSERT, dead_letter_id, kind, *of, *values, sequence)
-        return dead_letter_id
+        number = next(self._numbers)
+        [[lane]] = self.run_sql("SELECT lane FROM events WHERE sequence = ?", sequence)
+        raw = uuid.uuid4().bytes if number is None else id_of_sequence(number, lane, number)
+        self._insert(_INSERT, number, uuid_text(raw), kind, *of, *values, sequence)
+        return uuid_text(raw)
+
+    def mark(
+        self, sequence: int, status: Status, attempts: int = 0, error: str | None = None
+    ) -> None:
+        """Say what became of an event."""
+        sql = _MARK_OUTCOME if self._lanes else _MARK
+        self.run_sql(sql, status.value, attempts, error, sequence)
 
     def state(self, dead_letter_id: str) -> int:
         """0 open, 1 replayed, 2 discarded."""
@@ -130,7 +173,7 @@ class DeadLetterRows:
 
     def waits(self, sequence: int) -> bool:
         """Whether the event is in line, its attempts counted anew."""
-        sql = "SELECT attempt, crashes, lease_until_us, owner FROM work WHERE sequence = ?"
+        sql = "SELECT attempt, crashes, owner FROM work WHERE sequence = ?"
         found = self.run_sql(sql, sequence)
-        assert found in ([], [(0, 0, 0, None)])
+        assert found in ([], [(0, 0, None)])
         return bool(found)

@@ -55,13 +55,13 @@ class LineBook:
         """Note deliveries of a line; those past its known part are left to `refill`."""
         known = self._lines.setdefault(line, _Known())
         fresh = {key for key in keys if known.end is None or key <= known.end}
-        _keep(known, fresh.union(known.keys))
+        _keep(known, fresh.union(known.keys), KEYS_MAX)
 
     def refill(self, line: Line, keys: Collection[Key], *, more: bool) -> None:
         """Note the next deliveries of a line, read from `end_us` on; whether others follow."""
         known = self._lines.setdefault(line, _Known())
         known.end = max(keys) if more else None
-        _keep(known, {*keys, *known.keys})
+        _keep(known, {*keys, *known.keys}, max(KEYS_MAX, len(keys)))
 
     def suffices(self, line: Line, count: int) -> bool:
         """Whether so many of the line are known."""
@@ -98,8 +98,8 @@ class LineBook:
         return heapq.nsmallest(limit, (one for one in self._lines if line is None or one > line))
 
 
-def _keep(known: _Known, keys: Collection[Key]) -> None:
+def _keep(known: _Known, keys: Collection[Key], most: int) -> None:
     ordered = sorted(keys)
-    if len(ordered) > KEYS_MAX:
-        known.end = ordered[KEYS_MAX - 1]
-    known.keys = ordered[:KEYS_MAX]
+    if len(ordered) > most:
+        known.end = ordered[most - 1]
+    known.keys = ordered[:most]
