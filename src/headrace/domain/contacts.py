@@ -226,7 +226,10 @@ def differences(before: Contact, after: Contact) -> dict[str, dict[str, Property
 
 
 def event_payload(
-    contact: Contact, source: str, changes: dict[str, dict[str, PropertyValue | None]]
+    contact: Contact,
+    source: str,
+    changes: dict[str, dict[str, PropertyValue | None]],
+    **others: str,
 ) -> str:
     """Payload of a `sendrealm.contact.*` event, as JSON text.
 
@@ -234,8 +237,9 @@ def event_payload(
         source: what wrote the contact: `api`, `event`, `import`, `handler`, `merge`, `undo` or
             `erase`.
         changes: empty for anything but an update.
+        others: ids of other contacts that have to do with it, such as `merged_into`.
     """
-    payload: dict[str, Any] = {"contact_id": contact.id, "source": source}
+    payload: dict[str, Any] = {"contact_id": contact.id, "source": source, **others}
     if changes:
         payload["changes"] = changes
     return msgspec.json.encode(payload).decode()

@@ -21,6 +21,7 @@ from headrace.store.contract_catalog import CatalogStore
 from headrace.store.contract_contacts import ContactStore
 from headrace.store.contract_dead_letters import DeadLetterStore, ReplayStore
 from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
+from headrace.store.contract_merges import MergeStore
 from headrace.store.contract_operators import OperatorStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
@@ -352,6 +353,9 @@ class Store(Protocol):
 
     @property
     def audiences(self) -> AudienceStore: ...
+
+    @property
+    def merges(self) -> MergeStore: ...
 
     @property
     def operators(self) -> OperatorStore: ...

@@ -31,6 +31,7 @@ from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.events import SqliteEvents
 from headrace.store.sqlite.lock import InstanceLock
 from headrace.store.sqlite.members import SqliteMembers
+from headrace.store.sqlite.merges import SqliteMerges
 from headrace.store.sqlite.migrate import migrate, schema_version
 from headrace.store.sqlite.operators import SqliteOperators
 from headrace.store.sqlite.processing import SqliteProcessing
@@ -75,6 +76,7 @@ class SqliteStore:
         self.contacts = SqliteContacts(self._writer, self._readers)
         self.topics = SqliteTopics(self._writer, self._readers)
         self.audiences = SqliteAudiences(self._writer, self._readers)
+        self.merges = SqliteMerges(self._writer, self._readers)
         self.operators = SqliteOperators(self._writer, self._readers)
         self.sign_in = SqliteSignIn(self._writer, self._readers)
         self.members = SqliteMembers(self._writer, self._readers)

@@ -1,0 +1,115 @@
+"""Merges as both stores keep them: the row, and both sides as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.domain.contacts import Contact
+from headrace.store.contract_merges import Merge
+
+COLUMNS = (
+    "number, id, project_id, contact_id, other_contact_id, actor, created_us, undone_us, undone_by"
+)
+
+
+class TopicChoice(msgspec.Struct, frozen=True):
+    """What a contact has chosen about a topic."""
+
+    topic_id: str
+    is_subscribed: bool
+    changed_us: int
+
+
+class Ties(msgspec.Struct, frozen=True, kw_only=True):
+    """What ties a contact to topics and audiences."""
+
+    topics: list[TopicChoice] = []
+    opted_out_us: int | None = None
+    #: Audience -> when the contact entered it.
+    audiences: dict[str, int] = {}
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """One contact of a merge."""
+
+    contact: Contact
+    #: Its place in the lists.
+    number: int
+    ties: Ties
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What undoing a merge needs."""
+
+    own: Side
+    other: Side
+    #: The survivor right after the merge.
+    after: Contact
+    after_ties: Ties
+    #: `(kind, value)` that led to the other contact before.
+    aliases: list[tuple[str, str]]
+
+
+class Undoable(msgspec.Struct, frozen=True):
+    """A merge with what undoing it needs; None when nothing can be undone any more."""
+
+    merge: Merge
+    snapshot: Snapshot | None
+
+
+def merge(row: Sequence[Any]) -> Merge:
+    """The merge of a row of `COLUMNS`."""
+    number, merge_id, _, contact_id, other_id, actor, created_us, undone_us, undone_by = row
+    return Merge(
+        number=number,
+        id=merge_id,
+        contact_id=contact_id,
+        other_contact_id=other_id,
+        actor=actor,
+        created_us=created_us,
+        undone_us=undone_us,
+        undone_by=undone_by,
+    )
+
+
+def undoable(row: Sequence[Any]) -> Undoable:
+    """From a row of `COLUMNS` and `snapshot`."""
+    *columns, text = row
+    snapshot = None if text is None else msgspec.json.decode(text, type=Snapshot)
+    return Undoable(merge(columns), snapshot)
+
+
+def merged_ties(own: Ties, other: Ties, now_us: int) -> Ties:
+    """Of each topic the newer choice, and all audiences; who wants nothing, wants nothing."""
+    topics = {choice.topic_id: choice for choice in own.topics}
+    for choice in other.topics:
+        held = topics.get(choice.topic_id)
+        if held is None or held.changed_us < choice.changed_us:
+            topics[choice.topic_id] = choice
+    entered = dict.fromkeys(other.audiences, now_us) | own.audiences
+    out_us = own.opted_out_us if own.opted_out_us is not None else other.opted_out_us
+    return Ties(topics=list(topics.values()), opted_out_us=out_us, audiences=entered)
+
+
+def separated_ties(current: Ties, before: Ties, after: Ties) -> Ties:
+    """The ties of the survivor without what it got by a merge; what was chosen since stays."""
+    was = {choice.topic_id: choice for choice in before.topics}
+    came = {choice.topic_id: choice for choice in after.topics}
+    topics = {choice.topic_id: choice for choice in current.topics}
+    for topic_id, choice in came.items():
+        if topics.get(topic_id) == choice:
+            del topics[topic_id]
+            if topic_id in was:
+                topics[topic_id] = was[topic_id]
+    audiences = {
+        audience_id: entered_us
+        for audience_id, entered_us in current.audiences.items()
+        if audience_id in before.audiences or after.audiences.get(audience_id) != entered_us
+    }
+    out_us = current.opted_out_us
+    if out_us == after.opted_out_us:
+        out_us = before.opted_out_us
+    return Ties(topics=list(topics.values()), opted_out_us=out_us, audiences=audiences)
