@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.cli.importing.job import BATCH_BYTES, BATCH_EVENTS, batches
+from headrace.cli.importing.job import batches
+from headrace.cli.importing.kinds import EVENTS
 from headrace.cli.importing.lines import LINE_BYTES_MAX, Line, fingerprint, read_lines, with_key
 
 JSON = st.recursive(
@@ -67,9 +68,9 @@ def test_a_key_that_is_null_is_replaced() -> None:
 
 
 def test_batches_are_bounded_by_number_and_size() -> None:
-    small = [Line(n, b"{}", n) for n in range(BATCH_EVENTS + 1)]
-    assert [len(batch) for batch in batches(small)] == [BATCH_EVENTS, 1]
-    large = [Line(n, b"x" * (BATCH_BYTES // 2), n) for n in range(5)]
+    small = [Line(n, b"{}", n) for n in range(EVENTS.batch_lines + 1)]
+    assert [len(batch) for batch in batches(small)] == [EVENTS.batch_lines, 1]
+    large = [Line(n, b"x" * (EVENTS.batch_bytes // 2 - 1), n) for n in range(5)]
     assert [len(batch) for batch in batches(large)] == [2, 2, 1]
     assert list(batches([])) == []
 

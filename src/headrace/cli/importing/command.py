@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Annotated
 
-import msgspec
 import typer
 
 from headrace.cli.failure import CommandFailed, usage
 from headrace.cli.http_client import Client
+from headrace.cli.importing.csv_file import read_records
 from headrace.cli.importing.job import ImportJob, Refusals
-from headrace.cli.importing.lines import FINGERPRINT_CHARACTERS, fingerprint, read_lines
+from headrace.cli.importing.kinds import CONTACTS, EVENTS, Kind
+from headrace.cli.importing.lines import FINGERPRINT_CHARACTERS, Line, fingerprint, read_lines
 from headrace.cli.importing.local_server import local_server
 from headrace.cli.importing.sender import Sender
 from headrace.cli.importing.state import State, StateFile
@@ -33,40 +34,62 @@ STDIN = "-"
 @with_settings(*STORE, *CLIENT)
 def import_(
     settings: Settings,
-    file: Annotated[str, typer.Argument(help="File with one event a line; - is standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="File with one event or contact a line; - is standard input.")
+    ],
+    contacts: Annotated[
+        bool, typer.Option("--contacts", help="The lines are contacts; FILE.csv is read as CSV.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --contacts: write nothing, only tell.")
+    ] = False,
     project: ProjectName = DEFAULT_PROJECT,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew, whatever an earlier run left.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import events, one JSON object a line, as POST /events takes them.
+    """Import events, one JSON object a line, as POST /events takes them; or contacts.
 
     With an API key over HTTP, else straight into the store, which no server may be using then.
-    Run it again after an interruption and it goes on; nothing is stored twice.
+    Run it again after an interruption and it goes on; nothing is stored twice. A contact is found
+    by its external_id, else by its email, and created if it is not there.
 
     Example: headrace import events.ndjson
+
+    Example: headrace import --contacts people.csv --dry-run
     """
+    if dry_run and not contacts:
+        raise usage("--dry-run is for --contacts; POST /events/validate checks an event.")
+    kind = CONTACTS if contacts else EVENTS
     if given(settings, "url") and not settings.key:
         raise usage("--url needs an API key: pass --key or set HEADRACE_KEY.")
-    with _opened(file) as (source, path), _target(settings, project) as (client, target):
-        state, save, finish = _state(path, target, restart=restart)
+    with _opened(file) as (source, path), _target(settings, project, kind) as (client, target):
+        state, save, finish = _state(None if dry_run else path, target, restart=restart)
         refusals = Refusals(_beside(path, ".rejected.ndjson"))
         refusals.reset(state.rejected_bytes)
-        if path is not None:
-            source.seek(state.offset)
         prefix = f"import:{state.fingerprint}"
-        job = ImportJob(Sender(client), state, refusals, key_prefix=prefix, save=save)
-        lines = read_lines(source, number=state.line, offset=state.offset)
+        sender = Sender(client, path=f"{kind.path}?dry_run=true" if dry_run else kind.path)
+        job = ImportJob(sender, state, refusals, kind=kind, key_prefix=prefix, save=save)
+        lines = _lines(source, path, state, kind)
         with progress("Importing", total=_size(path)) as advance_to:
             try:
-                job.run(lines, lambda now: advance_to(now.offset, f"{now.counts.lines} lines"))
+                job.run(lines, lambda now: advance_to(now.offset, f"{now.decided} lines"))
             except KeyboardInterrupt:
                 hint = "" if path is None else "; run the same command again to go on"
                 typer.echo(f"headrace: interrupted{hint}", err=True)
                 raise
         finish()
-    _report(state, refusals.path, as_json=as_json)
+    _report(state, kind, refusals.path, as_json=as_json)
+
+
+def _lines(source: IO[bytes], path: Path | None, state: State, kind: Kind) -> Iterator[Line]:
+    """What is to be sent, after what an earlier run has done."""
+    if kind is CONTACTS and path is not None and path.suffix.lower() == ".csv":
+        return read_records(source, number=state.line, offset=state.offset)
+    if path is not None:
+        source.seek(state.offset)
+    return read_lines(source, number=state.line, offset=state.offset)
 
 
 def _state(
@@ -100,18 +123,19 @@ def _opened(name: str) -> Iterator[tuple[IO[bytes], Path | None]]:
 
 
 @contextlib.contextmanager
-def _target(settings: Settings, project: str) -> Iterator[tuple[Client, str]]:
+def _target(settings: Settings, project: str, kind: Kind) -> Iterator[tuple[Client, str]]:
     """Whom to send to, and the name of that for the state."""
+    what = "" if kind is EVENTS else f", {kind.name}"
     if settings.key:
         # The key's public part stands for the project, which only the server knows.
         public = settings.key[: len(PREFIX) + 1 + PUBLIC_ID_CHARACTERS]
-        yield Client(settings.url, settings.key), f"{settings.url} as {public}"
+        yield Client(settings.url, settings.key), f"{settings.url} as {public}{what}"
         return
     from headrace.observability.logs import configure_logs
 
     configure_logs("error", "auto")
-    with local_server(settings, project) as (url, key):
-        yield Client(url, key), f"{settings.store} project {project}"
+    with local_server(settings, project, kind.scope) as (url, key):
+        yield Client(url, key), f"{settings.store} project {project}{what}"
 
 
 def _beside(path: Path | None, ending: str) -> Path:
@@ -122,24 +146,19 @@ def _size(path: Path | None) -> int:
     return 0 if path is None else path.stat().st_size
 
 
-def _report(state: State, rejected: Path, *, as_json: bool) -> None:
-    counts = state.counts
+def _report(state: State, kind: Kind, rejected: Path, *, as_json: bool) -> None:
+    counts = {name: state.counts.get(name, 0) for name in kind.counts}
     if as_json:
-        refused = str(rejected) if counts.rejected else None
-        print_json(
-            {"lines": counts.lines, **msgspec.structs.asdict(counts), "rejected_file": refused}
-        )
+        refused = str(rejected) if counts["rejected"] else None
+        print_json({"lines": state.decided, **counts, "rejected_file": refused})
     else:
+        typer.echo(f"{state.decided} lines: {kind.told.format(**counts)}")
+    if counts.get("mismatched"):
         typer.echo(
-            f"{counts.lines} lines: {counts.accepted} accepted, {counts.deduplicated} duplicates, "
-            f"{counts.rejected} rejected"
-        )
-    if counts.mismatched:
-        typer.echo(
-            f"headrace: {counts.mismatched} duplicates say something else than the event stored "
+            f"headrace: {counts['mismatched']} duplicates say something else than the event stored "
             "first under their key; the first one stays",
             err=True,
         )
-    if counts.rejected:
-        refused = "1 line was" if counts.rejected == 1 else f"{counts.rejected} lines were"
+    if counts["rejected"]:
+        refused = "1 line was" if counts["rejected"] == 1 else f"{counts['rejected']} lines were"
         raise CommandFailed(f"{refused} refused; see {rejected}")

@@ -8,13 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from headrace.cli.importing.kinds import EVENTS, Kind
 from headrace.cli.importing.lines import LINE_BYTES_MAX, Line, with_key
 from headrace.cli.importing.sender import Decision, Sender
 from headrace.cli.importing.state import State
-
-BATCH_EVENTS = 500
-#: Below the 5 MiB of the server, with room for the keys that are added.
-BATCH_BYTES = 4 * 1024 * 1024
 
 _TOO_LONG = Decision(0, "LineTooLong", f"is longer than {LINE_BYTES_MAX} bytes")
 
@@ -48,7 +45,7 @@ def _refusal(line: Line, decision: Decision) -> dict[str, str | int]:
         "status": decision.status,
         "code": decision.code,
         "reason": decision.reason,
-        "text": line.text.decode("utf-8", "backslashreplace"),
+        "text": (line.text if line.sent is None else line.sent).decode("utf-8", "backslashreplace"),
     }
 
 
@@ -56,6 +53,7 @@ class ImportJob:
     """Takes lines to their decisions.
 
     Args:
+        kind: what the lines are.
         key_prefix: start of the idempotency keys of lines that have none.
         save: called with the state after every batch.
     """
@@ -66,57 +64,77 @@ class ImportJob:
         state: State,
         refusals: Refusals,
         *,
+        kind: Kind = EVENTS,
         key_prefix: str,
         save: Callable[[State], None],
     ) -> None:
         self._sender = sender
         self._state = state
         self._refusals = refusals
+        self._kind = kind
         self._key_prefix = key_prefix
         self._save = save
 
     def run(self, lines: Iterable[Line], advanced: Callable[[State], None]) -> None:
         """Send all lines; `advanced` is told after every batch."""
-        for batch in batches(lines):
+        for batch in batches(lines, self._kind):
             self._send(batch)
             advanced(self._state)
 
     def _send(self, batch: list[Line]) -> None:
         state = self._state
-        sent = [line for line in batch if not line.too_long]
-        texts = [with_key(line.text, f"{self._key_prefix}:{line.number}") for line in sent]
+        refused_here = [_refused_here(line) for line in batch]
+        texts = [
+            self._text(line)
+            for line, refusal in zip(batch, refused_here, strict=True)
+            if refusal is None
+        ]
         answers = iter(self._sender.send(texts))
         refused = []
-        for line in batch:
-            decision = _TOO_LONG if line.too_long else next(answers)
+        for line, refusal in zip(batch, refused_here, strict=True):
+            decision = refusal or next(answers)
             self._count(decision)
             if decision.code:
                 refused.append((line, decision))
         if refused:
             state.rejected_bytes = self._refusals.add(refused)
-        state.line, state.offset = batch[-1].number, batch[-1].end
+        state.line, state.offset = batch[-1].last_number, batch[-1].end
         self._save(state)
 
+    def _text(self, line: Line) -> bytes:
+        if not self._kind.keyed:
+            return line.text
+        return with_key(line.text, f"{self._key_prefix}:{line.number}")
+
     def _count(self, decision: Decision) -> None:
+        self._state.decided += 1
         counts = self._state.counts
-        if decision.code:
-            counts.rejected += 1
-        elif decision.status == 202:
-            counts.accepted += 1
-        else:
-            counts.deduplicated += 1
-            counts.mismatched += decision.mismatch
+        names = [self._kind.count(decision)]
+        if decision.mismatch:
+            names.append("mismatched")
+        for name in names:
+            counts[name] = counts.get(name, 0) + 1
 
 
-def batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
+def _refused_here(line: Line) -> Decision | None:
+    """The decision about a line that no server need see."""
+    if line.too_long:
+        return _TOO_LONG
+    return Decision(0, "InvalidLine", line.problem) if line.problem else None
+
+
+def batches(lines: Iterable[Line], kind: Kind = EVENTS) -> Iterator[list[Line]]:
     """Group lines by number and size."""
     batch: list[Line] = []
     size = 0
     for line in lines:
-        if batch and (len(batch) == BATCH_EVENTS or size + len(line.text) > BATCH_BYTES):
+        # Lines are joined by one byte each.
+        if batch and (
+            len(batch) == kind.batch_lines or size + len(line.text) + 1 > kind.batch_bytes
+        ):
             yield batch
             batch, size = [], 0
         batch.append(line)
-        size += len(line.text)
+        size += len(line.text) + 1
     if batch:
         yield batch

@@ -1,4 +1,4 @@
-"""Lines of a file of events, each with a name of its own."""
+"""Lines of a file, each with a name of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BLANKS = b" \t\r\n"
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line that is not blank."""
+    """One line that is not blank, or one record over several."""
 
     #: From 1, blank lines counted.
     number: int
@@ -27,6 +27,17 @@ class Line(msgspec.Struct, frozen=True):
     #: Where the next line begins.
     end: int
     too_long: bool = False
+    #: Why it is not sent at all; empty when nothing is wrong with it.
+    problem: str = ""
+    #: As it stands in the file, where `text` is something else.
+    sent: bytes | None = None
+    #: Lines that it takes.
+    lines: int = 1
+
+    @property
+    def last_number(self) -> int:
+        """Number of its last line."""
+        return self.number + self.lines - 1
 
 
 def fingerprint(path: Path) -> str:

@@ -25,13 +25,15 @@ KEY_LIFE_US = 7 * 86400 * 1_000_000
 
 
 @contextmanager
-def local_server(settings: Settings, project: str) -> Iterator[tuple[str, str]]:
+def local_server(settings: Settings, project: str, scope: str) -> Iterator[tuple[str, str]]:
     """`(address, key)` of a server on the store of the settings, on a free port of this machine.
 
     Raises:
         StoreSetupError: the store is not there, or in use by a server.
     """
-    server = _LocalServer(msgspec.structs.replace(settings, host="127.0.0.1", port=0), project)
+    server = _LocalServer(
+        msgspec.structs.replace(settings, host="127.0.0.1", port=0), project, Scope(scope)
+    )
     server.start()
     try:
         yield f"http://127.0.0.1:{server.port}", server.key
@@ -42,7 +44,8 @@ def local_server(settings: Settings, project: str) -> Iterator[tuple[str, str]]:
 class _LocalServer:
     """Runs in a thread, so that the command can ask it like any other server."""
 
-    def __init__(self, settings: Settings, project: str) -> None:
+    def __init__(self, settings: Settings, project: str, scope: Scope) -> None:
+        self._scope = scope
         self._settings = settings
         self._project = project
         self._started = threading.Event()
@@ -101,7 +104,7 @@ class _LocalServer:
     async def _issue_key(self, server: Headrace) -> IssuedKey:
         project = await find_project(server.store, self._project)
         at_us = now_us()
-        scopes = frozenset({Scope.INGEST})
+        scopes = frozenset({self._scope})
         issued = issue_key(
             project.id, scopes, name=KEY_NAME, now_us=at_us, expires_us=at_us + KEY_LIFE_US
         )

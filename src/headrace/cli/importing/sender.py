@@ -15,6 +15,7 @@ from headrace.cli.http_client import Answer, Client, Unreachable, error_text
 PATIENCE_SECONDS = 300.0
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.5, 15.0
 _TRY_AGAIN = frozenset({408, 429, 503})
+PATH = "/events/batch"
 _HEADERS = {"Content-Type": "application/x-ndjson", "Headrace-Source": "import"}
 
 
@@ -25,12 +26,15 @@ class Decision(msgspec.Struct, frozen=True):
     code: str = ""
     reason: str = ""
     mismatch: bool = False
+    #: What became of a contact.
+    outcome: str = ""
 
 
 class Sender:
     """Sends over one client; waits as long as the server says.
 
     Args:
+        path: takes a batch as newline-delimited JSON.
         patience_s: after so long without progress the command gives up; a later run goes on.
     """
 
@@ -40,7 +44,10 @@ class Sender:
         patience_s: float = PATIENCE_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        path: str = PATH,
     ) -> None:
+        self._path = path
         self._client = client
         self._patience_s = patience_s
         self._sleep = sleep
@@ -74,7 +81,7 @@ class Sender:
         """Send once and note what was decided; `(wait the server asks for, problem or nothing)`."""
         body = b"\n".join(texts[index] for index in indexes)
         try:
-            answer = self._client.ask("POST", "/events/batch", body, headers=_HEADERS)
+            answer = self._client.ask("POST", self._path, body, headers=_HEADERS)
         except Unreachable as error:
             return None, str(error)
         if answer.status in _TRY_AGAIN:
@@ -87,17 +94,21 @@ class Sender:
                 again += 1
             else:
                 decisions[index] = _decision(item)
-        return None, f"{again} events were put off by the server" if again else ""
+        return None, f"{again} lines were put off by the server" if again else ""
 
 
 def _items(answer: Answer, count: int) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = answer.json()["data"]
     if len(items) != count:
-        raise CommandFailed(f"The server answered {len(items)} of {count} events.")
+        raise CommandFailed(f"The server answered {len(items)} of {count} lines.")
     return items
 
 
 def _decision(item: dict[str, Any]) -> Decision:
     if "error" in item:
         return Decision(item["status"], item["error"]["code"], error_text(item))
-    return Decision(item["status"], mismatch=item.get("idempotency_mismatch", False))
+    return Decision(
+        item["status"],
+        mismatch=item.get("idempotency_mismatch", False),
+        outcome=item.get("outcome", ""),
+    )

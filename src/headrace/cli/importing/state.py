@@ -10,22 +10,6 @@ import msgspec
 from headrace.cli.failure import usage
 
 
-class Counts(msgspec.Struct):
-    """What became of the lines so far."""
-
-    accepted: int = 0
-    #: The key was there before, here or from an earlier run.
-    deduplicated: int = 0
-    #: Of those, lines whose content is not that of the stored event.
-    mismatched: int = 0
-    rejected: int = 0
-
-    @property
-    def lines(self) -> int:
-        """Lines that are decided."""
-        return self.accepted + self.deduplicated + self.rejected
-
-
 class State(msgspec.Struct):
     """Position after the last line that was answered; written by the import after each batch."""
 
@@ -37,7 +21,10 @@ class State(msgspec.Struct):
     line: int = 0
     #: Length of the file of rejected lines; what is past it belongs to a batch never finished.
     rejected_bytes: int = 0
-    counts: Counts = msgspec.field(default_factory=Counts)
+    #: Lines that are decided.
+    decided: int = 0
+    #: Of those, by what became of them; see `kinds.Kind.counts`.
+    counts: dict[str, int] = {}
 
 
 class StateFile:

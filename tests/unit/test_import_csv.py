@@ -1,0 +1,118 @@
+"""How an import reads CSV: every record with its lines, wherever it begins."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.cli.failure import CommandFailed
+from headrace.cli.importing.csv_file import read_records
+from headrace.cli.importing.lines import LINE_BYTES_MAX, Line
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=6)
+
+
+def read(text: str | bytes, number: int = 0, offset: int = 0) -> list[Line]:
+    data = text.encode() if isinstance(text, str) else text
+    return list(read_records(io.BytesIO(data), number=number, offset=offset))
+
+
+def members(line: Line) -> Any:
+    assert not line.problem
+    return json.loads(line.text)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), max_size=8), st.data())
+def test_records_are_what_was_written_and_can_be_gone_on_with(
+    rows: list[tuple[str, str]], data: st.DataObject
+) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(("external_id", "note"))
+    writer.writerows(rows)
+    lines = read(out.getvalue())
+    wanted = []
+    for external_id, note in rows:
+        contact: dict[str, Any] = {"external_id": external_id} if external_id else {}
+        if note:
+            contact["properties"] = {"note": note}
+        if contact:
+            wanted.append(contact)
+    assert [members(line) for line in lines] == wanted
+    if lines:
+        last = data.draw(st.sampled_from(lines))
+        after = read(out.getvalue(), last.last_number, last.end)
+        assert after == lines[lines.index(last) + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind", "value"),
+    [
+        ("1", "number", 1),
+        (" -0.5e3 ", "number", -500.0),
+        ("TRUE", "boolean", True),
+        ("no", "boolean", False),
+        ("2026-06-08", "date", "2026-06-08"),
+        ("a; b;;", "list", ["a", "b"]),
+        (" a ", "string", " a "),
+        ("1", "string", "1"),
+    ],
+)
+def test_a_cell_has_the_type_of_its_column(cell: str, kind: str, value: Any) -> None:
+    (line,) = read(f'email,p:{kind}\na@x.org,"{cell}"\n')
+    assert members(line)["properties"] == {"p": value}
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [
+        ("01", "number"),
+        ("NaN", "number"),
+        ("1,5", "number"),
+        ("maybe", "boolean"),
+        ("2026-13-01", "date"),
+        ("today", "date"),
+    ],
+)
+def test_a_cell_of_another_type_is_refused_with_its_column(cell: str, kind: str) -> None:
+    (line,) = read(f'email,p:{kind}\na@x.org,"{cell}"\n')
+    assert line.problem.startswith("p: must be")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_first_line_tells_the_delimiter(delimiter: str) -> None:
+    text = f"email{delimiter}plan\na@x.org{delimiter}pro\n"
+    (line,) = read(b"\xef\xbb\xbf" + text.encode())
+    assert members(line) == {"email": "a@x.org", "properties": {"plan": "pro"}}
+
+
+def test_a_bad_record_spoils_no_other() -> None:
+    rows = [
+        b"email,note",
+        b"a@x.org,\xff",
+        b'b@x.org,"x"y',
+        b"c@x.org," + b"x" * (2 * LINE_BYTES_MAX),
+        b"d@x.org,z" + b"x" * 200_000,
+        b"e@x.org,fine",
+    ]
+    lines = read(b"\n".join(rows))
+    assert [(line.number, bool(line.problem)) for line in lines] == [
+        (2, True),
+        (3, True),
+        (4, True),
+        (5, True),
+        (6, False),
+    ]
+    assert lines[-1].end == len(b"\n".join(rows))
+
+
+@pytest.mark.parametrize("text", ["", "\n", "a,b\n", "email,email\n", "email,\n", "\xff\n"])
+def test_a_first_line_that_names_no_columns_is_refused(text: str) -> None:
+    with pytest.raises(CommandFailed):
+        read(text.encode("latin-1"))
