@@ -99,7 +99,8 @@ CREATE TABLE contact_identifiers (
     lane       smallint NOT NULL,
     project_id integer NOT NULL,
     kind       text NOT NULL,
-    value      text NOT NULL,
+    -- In the order of its characters and no language's, so that every index of it serves equality.
+    value      text COLLATE "C" NOT NULL,
     contact_id text NOT NULL,
     PRIMARY KEY (lane, project_id, kind, value)
 );
