@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from headrace.domain.api_keys import IssuedKey, Scope, issue_key
+from headrace.domain.sign_in import issue_link
 from headrace.store.contract import Store
 
 PROJECT = "default"
@@ -10,14 +13,22 @@ KEY_NAME = "first key"
 ACTOR = "first start"
 
 
-async def first_start(store: Store, now_us: int) -> IssuedKey | None:
+class FirstStart(msgspec.Struct, frozen=True):
+    """What a new store was given; each text is shown once and kept nowhere."""
+
+    key: IssuedKey
+    #: Token of a link that makes its user the first owner; None when there are operators.
+    link_token: str | None
+
+
+async def first_start(store: Store, now_us: int) -> FirstStart | None:
     """Make project `default` and a key with all scopes in an empty store.
 
     A process that was killed between the two leaves the project without any key; the next start
     makes the key then. A store whose owner made projects or keys is left alone.
 
     Returns:
-        The new key, None when this was not the first start.
+        The new key and sign-in link, None when this was not the first start.
     """
     projects = await store.projects.list()
     if not projects:
@@ -29,5 +40,10 @@ async def first_start(store: Store, now_us: int) -> IssuedKey | None:
     else:
         return None
     issued = issue_key(project.id, frozenset(Scope), name=KEY_NAME, now_us=now_us)
+    # Before the key: its being there is what tells the next start that all is done.
+    link_token = None
+    if not await store.operators.list():
+        link_token, link = issue_link(None, now_us)
+        await store.sign_in.add_link(link, actor=ACTOR)
     await store.projects.add_key(issued.key, actor=ACTOR)
-    return issued
+    return FirstStart(issued, link_token)

@@ -57,6 +57,8 @@ def test_an_address_has_one_operator_whose_token_can_be_replaced(tmp_path: Path)
         (("create", "--email", "nobody"), 2),
         (("create",), 2),
         (("reset-token", "--email", "absent@x.org"), 2),
+        (("reset-password", "--email", "absent@x.org"), 2),
+        (("reset-password", "--email", "nobody"), 2),
     ],
 )
 def test_what_cannot_be_done_ends_in_one_line(
@@ -65,3 +67,19 @@ def test_what_cannot_be_done_ends_in_one_line(
     done = headrace(tmp_path, "operator", *arguments)
     assert (done.returncode, done.stdout) == (status, "")
     assert "Traceback" not in done.stderr
+
+
+def test_a_password_is_set_by_a_link_that_is_printed_alone(tmp_path: Path) -> None:
+    made = headrace(tmp_path, "operator", "create", "--email", "you@x.org", "--json")
+    public = ("--public-url", "https://events.example.org")
+    again = headrace(tmp_path, "operator", "reset-password", "--email", "You@X.org", *public)
+    absent = headrace(tmp_path, "operator", "reset-password", "--email", "absent@x.org")
+
+    first = json.loads(made.stdout)["sign_in"]
+    second = again.stdout.removesuffix("\n")
+    assert first.startswith("http://127.0.0.1:8080/backoffice/welcome/")
+    assert second.startswith("https://events.example.org/backoffice/welcome/")
+    assert first.rpartition("/")[2] != second.rpartition("/")[2]
+    files = [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()]
+    assert not any(second.rpartition("/")[2].encode() in data for data in files)
+    assert (absent.returncode, absent.stdout) == (1, "")

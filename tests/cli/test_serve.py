@@ -5,6 +5,8 @@ import re
 import signal
 import socket
 import subprocess
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,25 @@ def test_the_key_is_printed_once_and_never_logged(tmp_path: Path) -> None:
     wait_for_text(later, "Headrace is ready on http://127.0.0.1:")
     stop(process)
     assert "hr_" not in later.read_text("utf-8")
+
+
+def test_first_start_prints_a_link_to_the_backoffice_once(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        link = server.announced["sign_in"]
+        assert link.startswith(f"{server.url}/backoffice/welcome/")
+        with urllib.request.urlopen(link, timeout=20) as page:  # noqa: S310 - the server's own
+            assert b"become the owner" in page.read()
+        server.restart()
+        assert server.announced["sign_in"] is None
+
+
+def test_the_backoffice_can_be_switched_off(tmp_path: Path) -> None:
+    with running_server(tmp_path, args=("--backoffice", "off")) as server:
+        assert server.announced["sign_in"] is None
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            server.ask("/backoffice/sign-in")
+        with refused.value as answer:
+            assert answer.code == 404
 
 
 def test_later_start_has_the_same_data_and_key(tmp_path: Path) -> None:
@@ -123,6 +144,9 @@ def test_only_one_server_has_a_store(tmp_path: Path) -> None:
         ((), {"HEADRACE_PROT": "8080"}, "HEADRACE_PROT is not a setting of headrace"),
         (("--log-level", "loud"), {}, "must be one of debug, info, warning, error"),
         (("--log-format", "xml"), {}, "must be auto, json or console"),
+        (("--backoffice", "maybe"), {}, "must be on or off, got 'maybe'"),
+        (("--public-url", "events.example.org", "--port", "0"), {}, "must be an address without"),
+        (("--trusted-proxies", "10.0.0.1/8", "--port", "0"), {}, "must be networks such as"),
         (("--host", "192.0.2.1", "--port", "0"), {}, "Cannot listen on 192.0.2.1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`headrace operator`: people who may change policies over HTTP."""
+"""`headrace operator`: people who may sign in to the backoffice, and tokens of the operator API."""
 
 from __future__ import annotations
 
@@ -8,31 +8,34 @@ import typer
 
 from headrace.cli.failure import CommandFailed, usage
 from headrace.cli.output import AsJson, print_json, print_rows
-from headrace.cli.settings import STORE, with_settings
+from headrace.cli.settings import LINK, STORE, with_settings
 from headrace.cli.stores import ACTOR, in_store
 from headrace.config import Settings
 from headrace.domain.operators import IssuedToken, Operator, issue_token
 from headrace.store.contract import Store, StoreConflictError
 
-app = typer.Typer(help="Create operators and renew their tokens.", no_args_is_help=True)
+app = typer.Typer(
+    help="Create operators, make sign-in links and renew tokens.", no_args_is_help=True
+)
 
 Email = Annotated[str, typer.Option("--email", help="E-mail address of the operator.")]
 
 
 @app.command()
-@with_settings(*STORE)
+@with_settings(*STORE, *LINK)
 def create(settings: Settings, email: Email, as_json: AsJson = False) -> None:
-    """Create an operator and show the token, this once.
+    """Create an owner of the instance; show the token and a sign-in link, this once.
 
     Example: headrace operator create --email you@example.org
     """
     issued = _issue(email)
 
-    async def work(store: Store) -> None:
+    async def work(store: Store) -> str:
         await store.operators.add(issued.operator, actor=ACTOR)
+        return await _make_link(store, issued.operator.email) or ""
 
     try:
-        in_store(settings, work, create=True)
+        token = in_store(settings, work, create=True)
     except StoreConflictError as error:
         if error.args[0] == "email":
             raise CommandFailed(
@@ -40,7 +43,37 @@ def create(settings: Settings, email: Email, as_json: AsJson = False) -> None:
                 f"headrace operator reset-token --email {issued.operator.email}"
             ) from None
         raise CommandFailed("There are too many operators already.") from None
-    _show(issued, as_json=as_json)
+    link = _link_address(settings, token)
+    if as_json:
+        print_json({"token": issued.text, "sign_in": link, **_shown(issued.operator)})
+        return
+    _show(issued, as_json=False)
+    typer.echo(f"Sign in to the backoffice (the link works once, for 24 hours): {link}", err=True)
+
+
+@app.command("reset-password")
+@with_settings(*STORE, *LINK)
+def reset_password(settings: Settings, email: Email, as_json: AsJson = False) -> None:
+    """Show a link with which an operator sets a new password and signs in, once.
+
+    The password and sessions of before end when the link is used, which is possible for 24 hours.
+
+    Example: headrace operator reset-password --email you@example.org
+    """
+    address = _normalized(email)
+
+    async def work(store: Store) -> str | None:
+        return await _make_link(store, address)
+
+    token = in_store(settings, work)
+    if token is None:
+        raise CommandFailed(f"There is no operator {address}.")
+    link = _link_address(settings, token)
+    if as_json:
+        print_json({"email": address, "sign_in": link})
+        return
+    typer.echo(link)
+    typer.echo(f"Whoever opens it becomes {address}. It is not shown again.", err=True)
 
 
 @app.command("reset-token")
@@ -75,18 +108,39 @@ def list_(settings: Settings, as_json: AsJson = False) -> None:
     if as_json:
         print_json(shown)
         return
-    rows = [(o["id"], o["email"], o["created_at"]) for o in shown]
-    print_rows(("ID", "EMAIL", "CREATED"), rows)
+    rows = [
+        (o["id"], o["email"], "owner" if o["is_owner"] else "-", o["created_at"]) for o in shown
+    ]
+    print_rows(("ID", "EMAIL", "INSTANCE", "CREATED"), rows)
+
+
+async def _make_link(store: Store, email: str) -> str | None:
+    """Token of a link for an operator, None when there is none of that address."""
+    from headrace.domain.sign_in import issue_link
+
+    token, link = issue_link(email, store.clock_us())
+    return token if await store.sign_in.add_link(link, actor=ACTOR) else None
+
+
+def _link_address(settings: Settings, token: str) -> str:
+    from headrace.domain.sign_in import link_address
+
+    return link_address(settings.public_url or settings.url, token)
+
+
+def _normalized(email: str) -> str:
+    from headrace.domain.email import normalize_email
+
+    try:
+        return normalize_email(email)
+    except ValueError as error:
+        raise usage(f"--email {error}") from None
 
 
 def _issue(email: str) -> IssuedToken:
-    from headrace.domain.email import normalize_email
     from headrace.domain.timestamps import now_us
 
-    try:
-        return issue_token(normalize_email(email), now_us())
-    except ValueError as error:
-        raise usage(f"--email {error}") from None
+    return issue_token(_normalized(email), now_us())
 
 
 def _show(issued: IssuedToken, *, as_json: bool) -> None:
@@ -107,5 +161,6 @@ def _shown(operator: Operator) -> dict[str, Any]:
     return {
         "id": operator.id,
         "email": operator.email,
+        "is_owner": operator.is_owner,
         "created_at": to_text(operator.created_us),
     }

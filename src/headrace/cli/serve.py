@@ -17,6 +17,7 @@ from headrace.config import Settings
 
 if TYPE_CHECKING:
     from headrace.app import Headrace
+    from headrace.bootstrap import FirstStart
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: As shells report a process that a signal ended.
@@ -29,8 +30,8 @@ _EXIT_SECONDS = 0.5
 def serve(settings: Settings, as_json: AsJson = False) -> None:
     """Run everything: API, and all that happens to events after it.
 
-    The first start on an empty store makes project "default" and an API key, and prints both with
-    a curl line, once.
+    The first start on an empty store makes project "default" and an API key, and prints the key, a
+    curl line and a link to sign in to the backoffice, once.
 
     Example: headrace serve --port 8080 --store sqlite:///headrace.db
     """
@@ -95,18 +96,26 @@ async def _announce(server: Headrace, *, as_json: bool) -> None:
     from headrace.stores import shown_store
 
     # Only now: a start that found its port taken must not have used up the one showing of the key.
-    issued = await first_start(server.store, server.store.clock_us())
-    if issued is not None:
+    first = await first_start(server.store, server.store.clock_us())
+    if first is not None:
         await server.access.refresh()
     url = url_of(server.settings.host, server.port)
-    key = None if issued is None else issued.text
+    key = None if first is None else first.key.text
+    link = _sign_in_link(server.settings, url, first)
     if as_json:
         curl = None if key is None else curl_line(url, key)
-        print_json(
-            {"url": url, "store": shown_store(server.settings.store), "key": key, "curl": curl}
-        )
+        store = shown_store(server.settings.store)
+        print_json({"url": url, "store": store, "key": key, "curl": curl, "sign_in": link})
     else:
-        typer.echo(welcome(url, key))
+        typer.echo(welcome(url, key, link))
+
+
+def _sign_in_link(settings: Settings, url: str, first: FirstStart | None) -> str | None:
+    from headrace.domain.sign_in import link_address
+
+    if first is None or first.link_token is None or settings.backoffice == "off":
+        return None
+    return link_address(settings.public_url or url, first.link_token)
 
 
 def _stop_on_signals(server: Headrace) -> None:

@@ -27,6 +27,8 @@ SERVER = (
 )
 SERVE = (*SERVER, "handlers")
 WORKER = (*STORE, "handlers", "webhook_allow_networks", "log_level", "log_format")
+#: Where people reach the server, for links to hand out.
+LINK = ("public_url", "url")
 CLIENT = ("url", "key")
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -5,6 +5,12 @@ from __future__ import annotations
 #: Addresses that mean "every interface" to a listener and nothing to a client.
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - replaced, not bound
 
+_SIGN_IN = """
+Sign in to the backoffice (the link works once, for 24 hours):
+
+  {link}
+"""
+
 _BODY = (
     '{"event": "order.completed", "external_id": "user_42", '
     '"payload": {"order_id": "A-1001", "total": 49.9}, "idempotency_key": "order-A-1001"}'
@@ -25,8 +31,8 @@ def curl_line(url: str, key: str) -> str:
     )
 
 
-def welcome(url: str, key: str | None) -> str:
-    """The ready line, and on the first start the key and how to use it."""
+def welcome(url: str, key: str | None, link: str | None) -> str:
+    """The ready line, and on the first start the key, how to use it, and how to sign in."""
     ready = f"Headrace is ready on {url}"
     if key is None:
         return ready
@@ -36,4 +42,4 @@ def welcome(url: str, key: str | None) -> str:
         "(ingest, read, manage).\n"
         f"This is the only time the key is shown:\n\n  {key}\n\n"
         f"Send a first event:\n\n  {curl_line(url, key)}\n"
-    )
+    ) + (_SIGN_IN.format(link=link) if link else "")

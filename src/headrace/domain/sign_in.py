@@ -30,6 +30,8 @@ PASSWORD_CHARACTERS_MAX = 256
 #: 256 random bits, as text for links and cookies.
 TOKEN_CHARACTERS = 43
 SESSIONS_OF_OPERATOR_MAX = 50
+#: Where a link leads, before its token.
+LINK_PATH = "/backoffice/welcome/"
 
 
 class Role(StrEnum):
@@ -124,6 +126,11 @@ def issue_link(email: str | None, now_us: int) -> tuple[str, Link]:
         token_hash=issued.token_hash, email=email, created_us=now_us, expires_us=now_us + LINK_US
     )
     return issued.text, link
+
+
+def link_address(origin: str, token: str) -> str:
+    """The whole address of a link, to be handed to somebody."""
+    return f"{origin.rstrip('/')}{LINK_PATH}{token}"
 
 
 def issue_session(email: str, now_us: int, *, address: str, browser: str) -> tuple[str, Session]:
