@@ -38,6 +38,7 @@ from headrace.pipeline.accept import Acceptor
 from headrace.pipeline.access import AccessCache
 from headrace.pipeline.commit_queue import CommitQueue
 from headrace.pipeline.disk_guard import DiskGuard
+from headrace.pipeline.follower import LiveFollower
 from headrace.pipeline.key_uses import KeyUseLog
 from headrace.pipeline.live import LiveFeed
 from headrace.pipeline.operators import OperatorCache
@@ -115,7 +116,7 @@ class Headrace:
         await access.refresh()
         operators = OperatorCache(store.operators)
         await operators.refresh()
-        live = LiveFeed()
+        live = LiveFeed(None if store.arrivals is None else clock_us)
         self.queue.on_settled = self._settled
         self._live = live
         rejections = RejectionLog(store.rejections, clock_us)
@@ -153,6 +154,9 @@ class Headrace:
             for loop in (guard, rejections, operators, self._key_uses)
         ]
         self._tasks.append(asyncio.create_task(access.keep_fresh(), name="AccessCache"))
+        if store.arrivals is not None:
+            follower = LiveFollower(store.arrivals, live, clock_us)
+            self._tasks.append(asyncio.create_task(follower.run(), name="LiveFollower"))
         if self._supervisor is not None:
             self._supervisor.on_unusable = self._worker_unusable
             self._tasks.append(asyncio.create_task(self._supervisor.run(), name="WorkerSupervisor"))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from headrace.domain.events import NewEvent
+from headrace.domain.ids import first_sequence_at
 from headrace.store.contract import Pending
 
 #: Events one slow watcher may fall behind before it loses the oldest and is told how many.
 BACKLOG_MAX = 1000
 #: Watchers of one process.
 WATCHERS_MAX = 200
+#: Two processes agree about the time of the store to within this.
+_CLOCK_SLACK_US = 50_000
 
 
 class Watcher:
@@ -48,16 +52,42 @@ class Watcher:
         return events, missed
 
 
-class LiveFeed:
-    """Hands committed events to the watchers of their project."""
+class Followed:
+    """A watched project, where other processes accept events too."""
 
-    def __init__(self) -> None:
+    __slots__ = ("offered", "start")
+
+    def __init__(self, start: int) -> None:
+        #: First sequence that is for the watchers.
+        self.start = start
+        #: Sequences that were offered lately.
+        self.offered: set[int] = set()
+
+    def forget(self, up_to: int) -> None:
+        """Forget what cannot come again."""
+        self.offered = {sequence for sequence in self.offered if sequence > up_to}
+
+
+class LiveFeed:
+    """Hands committed events to the watchers of their project.
+
+    Args:
+        clock_us: the clock of the store where other processes accept events too; then what is
+            offered is remembered in `followed`, so that nothing is offered twice.
+    """
+
+    def __init__(self, clock_us: Callable[[], int] | None = None) -> None:
         self._watchers: set[Watcher] = set()
+        self._clock_us = clock_us
+        self.followed: dict[int, Followed] = {}
 
     def watch(self, project_id: int) -> Watcher | None:
         """Start to watch; None when too many do."""
         if len(self._watchers) >= WATCHERS_MAX:
             return None
+        if self._clock_us is not None and project_id not in self.followed:
+            start = first_sequence_at(self._clock_us() - _CLOCK_SLACK_US)
+            self.followed[project_id] = Followed(start)
         watcher = Watcher(project_id)
         self._watchers.add(watcher)
         return watcher
@@ -65,6 +95,8 @@ class LiveFeed:
     def leave(self, watcher: Watcher) -> None:
         """Stop to watch."""
         self._watchers.discard(watcher)
+        if all(other.project_id != watcher.project_id for other in self._watchers):
+            self.followed.pop(watcher.project_id, None)
 
     def wake(self) -> None:
         """End all waits, so that the watchers see that the process stops."""
@@ -77,6 +109,15 @@ class LiveFeed:
             return
         for pending in batch:
             if pending.outcome is None:
-                for watcher in self._watchers:
-                    if watcher.project_id == pending.event.project_id:
-                        watcher.offer(pending.event)
+                self.offer(pending.event)
+
+    def offer(self, event: NewEvent) -> None:
+        """Offer a stored event to the watchers of its project, unless they had it."""
+        followed = self.followed.get(event.project_id)
+        if followed is not None:
+            if event.sequence in followed.offered:
+                return
+            followed.offered.add(event.sequence)
+        for watcher in self._watchers:
+            if watcher.project_id == event.project_id:
+                watcher.offer(event)

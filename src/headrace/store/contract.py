@@ -7,7 +7,7 @@ coroutines and safe to call from the event loop; each answers within `READ_SECON
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -160,6 +160,19 @@ class EventStore(Protocol):
 
     async def repeats(self, event: StoredEvent) -> Sequence[KeyRepeat]:
         """Later requests with the event's key, oldest first, at most `REPEATS_KEPT`."""
+        ...
+
+
+class ArrivalStore(Protocol):
+    """What other processes accept, for a store that several may accept into."""
+
+    async def arrived(
+        self, project_id: int, above: int, known: Collection[int], limit: int
+    ) -> Sequence[NewEvent]:
+        """The newest events of a project with a sequence above `above` that are not `known`.
+
+        Oldest first; none of the system's own.
+        """
         ...
 
 
@@ -320,6 +333,11 @@ class Store(Protocol):
 
     @property
     def events(self) -> EventStore: ...
+
+    @property
+    def arrivals(self) -> ArrivalStore | None:
+        """None where no other process accepts events."""
+        ...
 
     @property
     def projects(self) -> ProjectStore: ...

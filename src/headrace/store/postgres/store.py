@@ -16,6 +16,7 @@ from headrace.store.contract import (
     StoreHealth,
     StoreSetupError,
 )
+from headrace.store.postgres.arrivals import PostgresArrivals
 from headrace.store.postgres.clock import StoreClock
 from headrace.store.postgres.committer import Committer
 from headrace.store.postgres.database import Connection, Database, PoolOptions
@@ -61,6 +62,7 @@ class PostgresStore:
         self._settings = settings
         self._committer = Committer(database)
         self.events = PostgresEvents(database)
+        self.arrivals = PostgresArrivals(database)
         self.projects = PostgresProjects(database)
         self.rejections = PostgresRejections(database)
         self.operators = PostgresOperators(database)

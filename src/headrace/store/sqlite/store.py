@@ -57,6 +57,8 @@ class SqliteStore:
     """See `headrace.store.contract.Store`. Made by `open_store`."""
 
     kind = "sqlite"
+    #: One process accepts, so it knows what arrives.
+    arrivals = None
 
     def __init__(self, path: Path, connection: apsw.Connection, lock: InstanceLock | None) -> None:
         self._path = path
