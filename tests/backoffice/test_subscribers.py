@@ -1,0 +1,143 @@
+"""Webhooks with their health, and everything that can be done to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from headrace.backoffice.subscribers import health_of
+from headrace.store.contract_delivery import Subscriber, SubscriberKind
+from tests.backoffice.cast import Person
+from tests.backoffice.shop import DEAD_URL, Shop, open_shop, page
+from tests.support.server import RunningServer
+
+FIELDS = {"url": DEAD_URL, "events": "order.* cart.updated", "description": "to the shop"}
+
+
+@pytest.fixture(scope="module")
+def shop(server: RunningServer) -> Iterator[Shop]:
+    """A project without subscribers, whose deliveries are tried once."""
+    with open_shop(server, "shop of subscribers", delivery_max_attempts=1) as shop:
+        yield shop
+
+
+@pytest.fixture
+def webhook(shop: Shop) -> str:
+    """Path of a webhook's page."""
+    return f"/subscribers/{shop.make_webhook(DEAD_URL, 'order.*')}"
+
+
+def shown(shop: Shop, path: str) -> dict[str, object]:
+    """The webhook as the API shows it."""
+    answer = shop.client.get(f"/webhooks/{path.rpartition('/')[2]}")
+    data: dict[str, object] = answer.json()["data"]
+    return data
+
+
+def test_a_webhook_is_made_and_its_secret_shown_once(owner: Person, shop: Shop) -> None:
+    page(owner, shop, "/subscribers/new")
+    made = owner.post(f"{shop.path}/subscribers", FIELDS)
+    assert made.status_code == 201
+    assert "whsec_" in made.text
+    newest = shop.client.get("/webhooks").json()["data"][0]
+    assert newest["events"] == ["order.*", "cart.updated"]
+    assert "whsec_" not in page(owner, shop, f"/subscribers/{newest['id']}")
+    assert DEAD_URL in page(owner, shop, "/subscribers")
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"url": "http://127.0.0.1/x"}, "127.0.0.1"),
+        ({"url": "ftp://example.org"}, "f-url"),
+        ({"url": ""}, "f-url"),
+        ({"events": ""}, "must have 1 to"),
+        ({"events": "Order"}, "f-events"),
+        ({"description": "x" * 4000}, "must be at most"),
+    ],
+)
+def test_a_wrong_form_makes_nothing(
+    owner: Person, shop: Shop, changed: dict[str, str], problem: str
+) -> None:
+    before = len(shop.client.get("/webhooks").json()["data"])
+    answer = owner.post(f"{shop.path}/subscribers", FIELDS | changed)
+    assert answer.status_code == 422
+    assert problem in answer.text
+    assert 'aria-invalid="true"' in answer.text
+    assert len(shop.client.get("/webhooks").json()["data"]) == before
+
+
+def test_a_webhook_is_edited(owner: Person, shop: Shop, webhook: str) -> None:
+    fields = FIELDS | {"events": "*", "url": f"{DEAD_URL}/2"}
+    assert owner.post(f"{shop.path}{webhook}/edit", fields).status_code == 303
+    assert shown(shop, webhook)["events"] == ["*"]
+    assert shown(shop, webhook)["url"] == f"{DEAD_URL}/2"
+    refused = owner.post(f"{shop.path}{webhook}/edit", FIELDS | {"url": "nonsense"})
+    assert refused.status_code == 422
+    assert "nonsense" in refused.text
+    assert shown(shop, webhook)["url"] == f"{DEAD_URL}/2"
+
+
+def test_it_is_disabled_and_enabled(owner: Person, shop: Shop, webhook: str) -> None:
+    owner.post(f"{shop.path}{webhook}/disable")
+    assert shown(shop, webhook)["enabled"] is False
+    assert "switched off" in page(owner, shop, webhook)
+    owner.post(f"{shop.path}{webhook}/enable")
+    assert shown(shop, webhook)["enabled"] is True
+
+
+def test_a_test_call_says_what_came_of_it(owner: Person, shop: Shop, webhook: str) -> None:
+    answer = owner.post(f"{shop.path}{webhook}/test")
+    assert answer.status_code == 303
+    assert "The test call failed" in owner.client.get(answer.headers["location"]).text
+
+
+def test_a_rotation_shows_the_new_secret_once(owner: Person, shop: Shop, webhook: str) -> None:
+    answer = owner.post(f"{shop.path}{webhook}/rotate")
+    assert answer.status_code == 200
+    assert "whsec_" in answer.text
+    assert shown(shop, webhook)["previous_secret_until"] is not None
+    assert "whsec_" not in page(owner, shop, webhook)
+
+
+def test_it_is_deleted(owner: Person, shop: Shop, webhook: str) -> None:
+    assert owner.post(f"{shop.path}{webhook}/delete").status_code == 303
+    page(owner, shop, webhook, 404)
+    assert owner.post(f"{shop.path}{webhook}/test").status_code == 404
+
+
+def test_deliveries_are_shown_with_every_attempt(owner: Person, shop: Shop, webhook: str) -> None:
+    event_id = shop.send("order.completed", external_id="ann")
+    shop.wait(lambda: "dead lettered" in page(owner, shop, webhook))
+    text = page(owner, shop, webhook)
+    assert f"/events/{event_id}" in text
+    assert "does not resolve" in text
+
+
+def subscriber(**changes: object) -> Subscriber:
+    values: dict[str, object] = {
+        "id": "x",
+        "project_id": 1,
+        "kind": SubscriberKind.WEBHOOK,
+        "target": DEAD_URL,
+        "events": ("*",),
+        "description": "",
+        "enabled": True,
+        "disabled_reason": None,
+        "secrets": (),
+        "previous_until_us": None,
+        "breaker": None,
+        "created_us": 1,
+        "updated_us": 1,
+    }
+    return Subscriber(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_health_is_told_from_the_breaker() -> None:
+    paused = '{"state":"open","generation":1,"pause_until_us":5000}'
+    assert health_of(subscriber(), [], 0).state == "enabled"
+    assert health_of(subscriber(breaker=paused), [], 0).paused_until_us == 5000
+    assert health_of(subscriber(breaker=paused), [], 6000).state == "enabled"
+    off = health_of(subscriber(enabled=False, disabled_reason="gone"), [], 0)
+    assert (off.state, off.why) == ("disabled", "gone")
