@@ -24,7 +24,7 @@ def shop(server: RunningServer) -> Iterator[Shop]:
         shop.send(
             "order.refunded", external_id="ann", payload={"reason": "late", "email": "a@b.org"}
         )
-        shop.send("order.failed", **ann, payload={"total": 12.50})
+        shop.send("order.failed", external_id="ann", payload={"total": 12.50})
         for event_id in shop.sent:
             shop.wait_until_processed(event_id)
         shop.wait_for_dead_letters(1)
