@@ -9,8 +9,8 @@ from typing import Any
 import apsw
 
 from headrace.domain.audiences import AUDIENCE_ENTERED, AUDIENCE_EXITED, Audience, audience_payload
+from headrace.store.rows.contact_refs import ContactRef, ref
 from headrace.store.sqlite.bulk import BulkInsert
-from headrace.store.sqlite.contact_refs import ContactRef, ref
 from headrace.store.sqlite.system_events import insert_system_events
 
 INSIDE = (

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import apsw
-import msgspec
 
-from headrace.domain.contacts import Contact
-from headrace.store.contract_processing import SystemEvent
+from headrace.store.rows.contact_refs import ContactRef, ref
 
 _FIND = (
     "SELECT c.number, c.id, c.project_id, c.external_id, c.email FROM json_each(?2) j "
@@ -22,33 +20,6 @@ _FOLLOW = (
     "CROSS JOIN contact_aliases a ON a.project_id = ?1 AND a.kind = 'contact_id' "
     "AND a.value = j.value CROSS JOIN contacts c ON c.id = a.contact_id WHERE c.project_id = ?1"
 )
-
-
-class ContactRef(msgspec.Struct, frozen=True):
-    """A contact of whom only the names are known."""
-
-    number: int
-    id: str
-    project_id: int
-    lane: int
-
-    def event(self, name: str, payload: str) -> SystemEvent:
-        """A system event about the contact."""
-        return SystemEvent(self.project_id, name, self.id, payload, self.lane)
-
-
-def ref(row: Sequence[Any]) -> ContactRef:
-    """From `number, id, project_id, external_id, email`."""
-    number, contact_id, project_id, external_id, email = row
-    contact = Contact(
-        id=contact_id,
-        project_id=project_id,
-        external_id=external_id,
-        email=email,
-        created_us=0,
-        updated_us=0,
-    )
-    return ContactRef(number, contact_id, project_id, contact.lane)
 
 
 def find_refs(

@@ -7,7 +7,7 @@ from typing import Any
 import apsw
 
 from headrace.domain.audiences import AUDIENCE_EXITED, audience_payload
-from headrace.store.sqlite.contact_refs import ContactRef
+from headrace.store.rows.contact_refs import ContactRef
 from headrace.store.sqlite.system_events import insert_system_events
 
 AUDIENCES = (

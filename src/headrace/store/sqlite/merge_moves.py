@@ -27,6 +27,7 @@ from headrace.store.contract_merges import (
     MergeRefusedError,
     Refusal,
 )
+from headrace.store.rows.contact_refs import ContactRef
 from headrace.store.rows.merges import (
     COLUMNS,
     Side,
@@ -38,7 +39,7 @@ from headrace.store.rows.merges import (
 )
 from headrace.store.sqlite import contact_rows
 from headrace.store.sqlite.audit import write_audit
-from headrace.store.sqlite.contact_refs import ContactRef, find_ref
+from headrace.store.sqlite.contact_refs import find_ref
 from headrace.store.sqlite.contact_ties import cut_ties
 from headrace.store.sqlite.merge_ties import read_ties, replace_ties
 

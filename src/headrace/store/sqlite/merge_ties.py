@@ -9,9 +9,9 @@ import apsw
 from headrace.domain.audiences import AUDIENCE_ENTERED, AUDIENCE_EXITED, audience_payload
 from headrace.domain.topics import TOPIC_SUBSCRIBED, TOPIC_UNSUBSCRIBED, topic_payload
 from headrace.store.contract_processing import SystemEvent
+from headrace.store.rows.contact_refs import ContactRef
 from headrace.store.rows.merges import Ties, TopicChoice
 from headrace.store.rows.topics import COLUMNS, topic
-from headrace.store.sqlite.contact_refs import ContactRef
 from headrace.store.sqlite.contact_ties import REMOVE
 from headrace.store.sqlite.system_events import insert_system_events
 from headrace.store.sqlite.topic_subscriptions import stands

@@ -16,8 +16,8 @@ from headrace.domain.topics import (
     Topic,
     topic_payload,
 )
+from headrace.store.rows.contact_refs import ContactRef
 from headrace.store.rows.topics import subscription
-from headrace.store.sqlite.contact_refs import ContactRef
 from headrace.store.sqlite.system_events import insert_system_events
 
 CHOICES = (
