@@ -34,17 +34,24 @@ _COLUMNS = (
 _EVENT = "JOIN events AS e ON e.lane = d.lane AND e.sequence = d.sequence"
 _GET = f"{_COLUMNS} FROM dead_letters AS d {_EVENT} WHERE d.lane = $1 AND d.number = $2"
 #: Only open ones are in the index.
-_OPEN = "FROM dead_letters AS d {join} WHERE d.project_id = $1 AND d.state = 0 AND d.number < $2"
-_BELOW = _OPEN.format(join="")
-FLOOR = f"SELECT d.number {_BELOW} ORDER BY d.number DESC LIMIT 1 OFFSET $3"
-LIST = (
-    f"{_COLUMNS} {_OPEN.format(join=_EVENT)} AND d.number >= $3 AND {{test}} "
-    "ORDER BY d.number DESC LIMIT $4"
+_OPEN = (
+    "FROM dead_letters AS d WHERE d.project_id = $1 AND d.state = 0 "
+    "AND d.number < $2 AND d.number >= $3"
 )
-COUNT = f"SELECT count(*) FILTER (WHERE {{test}}), max(d.number) {_BELOW} AND d.number >= $3"
+FLOOR = (
+    "SELECT number FROM dead_letters WHERE project_id = $1 AND state = 0 AND number < $2 "
+    "ORDER BY number DESC LIMIT 1 OFFSET $3"
+)
+# Cut to the page before the events are looked up: of how many that many are, the planner knows
+# little.
+LIST = (
+    f"{_COLUMNS} FROM (SELECT d.* {_OPEN} AND {{test}} ORDER BY d.number DESC LIMIT $4) AS d "
+    f"{_EVENT} ORDER BY d.number DESC"
+)
+COUNT = f"SELECT count(*) FILTER (WHERE {{test}}), max(d.number) {_OPEN}"
 GROUPS = (
     "SELECT d.kind, d.subscriber_id, d.cause, d.event, count(*), min(d.dead_lettered_us), "
-    f"max(d.dead_lettered_us) {_BELOW} AND d.number >= $3 AND {{test}} "
+    f"max(d.dead_lettered_us) {_OPEN} AND {{test}} "
     "GROUP BY d.kind, d.subscriber_id, d.cause, d.event"
 )
 

@@ -1,0 +1,128 @@
+"""No statement about deliveries and dead letters walks a line, a backlog or what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.domain.identity import LANES
+from headrace.store.postgres import (
+    dead_letter_moves,
+    dead_letters,
+    delivery_claims,
+    delivery_lists,
+    delivery_outcomes,
+    due_lines,
+    replays,
+)
+from tests.store.places import PostgresPlace
+from tests.support.postgres_plans import explain
+
+EVENTS = 30_000
+# Most are delivered; of the others most wait for one subscriber, and a few are on their way.
+_FILL = f"""
+INSERT INTO events (lane, sequence, id, project_id, event, occurred_us, received_us, source,
+    payload)
+SELECT i % {LANES}, i, md5(i::text)::uuid, 1 + i % 4, 'a.b', i, i, 0, '{{}}'
+FROM generate_series(1, {EVENTS}) AS i;
+INSERT INTO outcomes (lane, sequence, project_id, status, attempts)
+SELECT lane, sequence, project_id, 4, 1 FROM events;
+INSERT INTO subscribers (id, project_id, kind, target, events, created_us, updated_us)
+SELECT 's' || i, i, 'webhook', 'u', '[]', i, i FROM generate_series(0, 400) AS i;
+INSERT INTO deliveries (lane, number, id, project_id, sequence, subscriber_id, state, due_us,
+    created_us, owner, lease_until_us)
+SELECT lane, sequence, 'd' || sequence, project_id, sequence,
+    's' || CASE WHEN sequence % 9 = 0 THEN sequence % 400 ELSE 1 END,
+    CASE WHEN sequence % 200 = 0 THEN 1 WHEN sequence % 3 = 0 THEN 2 ELSE 3 END, sequence, 0,
+    CASE WHEN sequence % 200 = 0 THEN 'w' || sequence % 2 END, sequence
+FROM events;
+INSERT INTO delivery_attempts
+SELECT lane, number, n, 0, 0, 'c' FROM deliveries, generate_series(1, 3) AS n;
+INSERT INTO dead_letters (lane, number, id, project_id, sequence, event, kind, subscriber_id,
+    delivery_number, cause, error, attempts, first_failed_us, dead_lettered_us, state)
+SELECT lane, number, 'l' || number, project_id, sequence, 'a.b', 'delivery', 's1', number, 'c',
+    'e', 1, 0, sequence, number % 2
+FROM deliveries;
+INSERT INTO work (lane, sequence, project_id, queued_us)
+SELECT lane, sequence, project_id, sequence FROM events
+"""  # noqa: S608
+MINE = "'{" + ",".join(str(lane) for lane in range(LANES // 2)) + "}'"
+KEYS = "'{1,2,3,4,5,6,7,8}', '{1,2,3,4,5,6,7,8}'"
+CLAIMS = f"{KEYS}, '{{1,1,1,1,1,1,1,1}}'"
+ENDS = f"{CLAIMS}, '{{3}}', '{{NULL}}', '{{1}}', '{{e}}'"
+DEAD = f"{KEYS}, '{{11,12,13,14,15,16,17,18}}', '{{a}}', '{{c}}', '{{e}}', 9"
+EVENT = "d.event = $4"
+STATEMENTS = {
+    "step": (due_lines.STEP, f"{MINE}, 20000, 1, 1, 30000, 1000"),
+    "step from the oldest": (due_lines.STEP, f"{MINE}, -1, -1, -1, 30000, 1000"),
+    "refill": (due_lines.REFILL, f"{MINE}, 's9', 2, 0, 30000, 64"),
+    "claim": (delivery_claims.CLAIM, f"{KEYS}, 'w', 9, 30000"),
+    "events": (delivery_claims.EVENTS, KEYS),
+    "renew": (delivery_claims.RENEW, f"{CLAIMS}, 'w', 9"),
+    "give back": (delivery_claims.GIVE_BACK, f"{CLAIMS}, 'w', 9"),
+    "finish": (delivery_outcomes.FINISH, f"{ENDS}, '{{w}}'"),
+    "take back": (delivery_outcomes.TAKE_BACK, f"{ENDS}, '{{1}}'"),
+    "forget attempts": (delivery_outcomes.FORGET_ATTEMPTS, CLAIMS),
+    "add dead letters": (delivery_outcomes.ADD_DEAD_LETTERS, DEAD),
+    "owners": (delivery_outcomes.OWNERS, MINE),
+    "lost": (delivery_outcomes.LOST, f"{MINE}, 300, '{{w1}}', 100"),
+    "next waited for": (delivery_outcomes.NEXT_WAITED_FOR, "'s1'"),
+    "waiting for": (delivery_outcomes.WAITING_FOR, f"'s9', {MINE}, 100"),
+    "shed": (delivery_outcomes.SHED, f"{KEYS}, 9, 'e'"),
+    "drop attempts": (delivery_outcomes.DROP[0], KEYS),
+    "drop": (delivery_outcomes.DROP[1], KEYS),
+    "of subscriber": (delivery_lists.OF_SUBSCRIBER, "'s1', 2, 20000, 50"),
+    "of event": (delivery_lists.OF_EVENT, "1, 4"),
+    "attempts": (delivery_lists.ATTEMPTS, KEYS),
+    "dead letters: floor": (dead_letters.FLOOR, "1, 20000, 1000"),
+    "dead letters: list": (dead_letters.LIST.format(test="TRUE"), "1, 20000, 0, 50"),
+    "dead letters: count": (dead_letters.COUNT.format(test=EVENT), "1, 20000, 19000, 'a.b'"),
+    "dead letters: groups": (dead_letters.GROUPS.format(test=EVENT), "1, 20000, 19000, 'a.b'"),
+    "dead letters: find": (dead_letter_moves.FIND, "1, 1, 'l1', 1"),
+    "dead letters: close": (dead_letter_moves.CLOSE, f"{KEYS}, 1, 9, 'a', 'r'"),
+    "accept again": (dead_letter_moves.ACCEPT_AGAIN, KEYS),
+    "deliver again": (dead_letter_moves.DELIVER_AGAIN, f"{KEYS}, 9"),
+    "replay: ceiling": (replays.CEILING, "1, 100, 20000, 999"),
+    "replay: next": (replays.NEXT.format(test="TRUE"), "1, 100, 20000, 50"),
+}
+#: Found in the order in which they are wanted, so that a limit ends the search.
+ORDERED = {
+    "step": "deliveries_waiting",
+    "step from the oldest": "deliveries_waiting",
+    "refill": "deliveries_due",
+    "next waited for": "deliveries_due",
+    "of subscriber": "deliveries_subscriber",
+    "dead letters: floor": "dead_letters_open",
+    "dead letters: list": "dead_letters_open",
+    "replay: ceiling": "dead_letters_open",
+    "replay: next": "dead_letters_open",
+}
+MODES = ["force_custom_plan", "force_generic_plan"]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPlace]:
+    place = PostgresPlace(Path(tmp_path_factory.mktemp("place")))
+    place.run_sql(_FILL)
+    place.run_sql("VACUUM ANALYZE")
+    yield place
+    place.remove()
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_are_found_by_index(filled: PostgresPlace, name: str, mode: str) -> None:
+    """With the values known, and as a prepared statement is planned in the long run."""
+    steps = explain(filled.url, *STATEMENTS[name], mode)
+    assert [step["Relation Name"] for step in steps if step["Node Type"] == "Seq Scan"] == []
+    assert [step for step in steps if step.get("Index Name")]
+
+
+@pytest.mark.parametrize("name", ORDERED)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_first_are_found_without_sorting(filled: PostgresPlace, name: str, mode: str) -> None:
+    steps = explain(filled.url, *STATEMENTS[name], mode)
+    assert "Sort" not in {step["Node Type"] for step in steps}
+    assert ORDERED[name] in {step.get("Index Name") for step in steps}
