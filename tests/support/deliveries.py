@@ -8,7 +8,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from headrace.delivery.webhook.signing import new_secret
+from headrace.domain.identity import IdentityType, lane_of
+from headrace.domain.ids import id_of_sequence
 from headrace.domain.timestamps import now_us
 from headrace.store.contract_delivery import (
     AttemptFailure,
@@ -115,13 +119,23 @@ class Queue:
         webhook = NewWebhook(**values | changes)
         return self.session.run(self.subscribers.create(webhook, actor=ACTOR))
 
-    def deliver(self, subscriber_id: str, project_id: int, count: int = 1) -> list[str]:
-        """Insert what fan-out inserts: an event and a delivery each; ids of the deliveries."""
-        events = [new_event(project_id=project_id) for _ in range(count)]
+    def deliver(
+        self, subscriber_id: str, project_id: int, count: int = 1, *, people: int = 1
+    ) -> list[str]:
+        """Insert what fan-out inserts: an event and a delivery each; ids of the deliveries.
+
+        Events of several people lie in several lanes.
+        """
+        events = []
+        for n in range(count):
+            person = f"customer-{1 + n % people}"
+            lane = lane_of(project_id, IdentityType.EXTERNAL_ID, person)
+            event = new_event(project_id=project_id, external_id=person)
+            event_id = id_of_sequence(event.sequence, lane, n)
+            events.append(msgspec.structs.replace(event, lane=lane, id=event_id))
         assert self.session.accept(*events) == [None] * count
         rows = [
-            (str(uuid.uuid4()), event.sequence, event.lane, next(self._numbers))
-            for event in events
+            (str(uuid.uuid4()), event.sequence, event.lane, next(self._numbers)) for event in events
         ]
         insert = _INSERT_SQLITE if self.embedded else _INSERT_POSTGRES
         values = (project_id, subscriber_id, self.clock.now_us, self.clock.now_us)
