@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headrace.domain.events import Source, Status
@@ -37,7 +37,7 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
 @pytest.fixture(autouse=True)
 def paces(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits for a clock."""
-    for name in ("POLL_SECONDS", "STANDBY_SECONDS", "GATHER_SECONDS", "ERROR_SECONDS"):
+    for name in ("STANDBY_SECONDS", "GATHER_SECONDS", "ERROR_SECONDS"):
         monkeypatch.setattr(processor_module, name, 0.0)
 
 
@@ -228,7 +228,7 @@ def test_another_worker_stands_by_and_takes_over_when_the_first_dies(queue: Queu
         bench = Bench(queue)
         first = bench.processor("a")
         assert await first._have_duty()
-        await asyncio.to_thread(queue.accept_many, 5)
+        await queue.accept_meanwhile(5)
         held = await bench.store.claim("a", 2)
         async with bench.running("b"):
             await bench.store.until_asked("take_duty", "b", times=3)
@@ -269,7 +269,7 @@ def test_the_duty_is_renewed_in_good_time(queue: Queue) -> None:
         for _ in range(10):
             assert await processor._have_duty()
         assert bench.store.calls.count(("take_duty", "a")) == 1
-        bench.monotonic_s += processor_module.DUTY_SECONDS / 3
+        bench.monotonic_s += bench.store.pace.renew_seconds
         assert await processor._have_duty()
         assert bench.store.calls.count(("take_duty", "a")) == 2
 
@@ -295,17 +295,14 @@ def test_a_stop_gives_back_what_was_claimed(queue: Queue) -> None:
 # Being told
 
 
-def test_an_idle_worker_wakes_when_it_is_nudged(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processor_module, "POLL_SECONDS", FOR_EVER)
-
+def test_an_idle_worker_wakes_when_it_is_nudged(queue: Queue) -> None:
     async def scenario() -> None:
         bench = Bench(queue)
+        bench.store.pace = msgspec.structs.replace(bench.store.pace, poll_seconds=FOR_EVER)
         async with bench.running():
             await bench.store.until_asked("claim", "a")
             for _ in range(3):
-                await asyncio.to_thread(queue.accept_many, 1)
+                await queue.accept_meanwhile(1)
                 bench.nudged.set()
                 await bench.store.until(lambda: all_processed(queue))
 
@@ -317,7 +314,7 @@ def test_a_worker_looks_by_itself_when_nobody_tells_it(queue: Queue) -> None:
         bench = Bench(queue)
         async with bench.running():
             await bench.store.until_asked("claim", "a", times=3)
-            await asyncio.to_thread(queue.accept_many, 1)
+            await queue.accept_meanwhile(1)
             await bench.store.until(lambda: all_processed(queue))
 
     queue.session.run(scenario())
@@ -333,7 +330,7 @@ def test_an_event_reaches_a_subscriber_of_which_the_worker_had_not_heard(queue: 
         rows = rows_in(queue.session.place)
         subscriber = rows.subscriber(1, events=["order.*"])
         queue.sql("INSERT INTO meta (name, value) VALUES ('subscribers_version', 1)")
-        await asyncio.to_thread(queue.accept_many, 3)
+        await queue.accept_meanwhile(3)
         await bench.settle(processor)
         found = queue.sql("SELECT subscriber_id FROM deliveries")
         assert found == [(subscriber,)] * 3

@@ -61,10 +61,14 @@ class StoreSession:
 
     def accept(self, *events: NewEvent) -> list[Outcome]:
         """Hand events over as one batch; returns their outcomes in the same order."""
+        return self.run(self.accepted(*events))
+
+    async def accepted(self, *events: NewEvent) -> list[Outcome]:
+        """The same while something else runs on the loop."""
         batch = [Pending(event, lambda _: None) for event in events]
         self.batches.give(batch)
         self.store.wake()
-        settled = self.run(self.settled())
+        settled = await self.settled()
         assert settled == batch
         return [pending.outcome for pending in settled]
 

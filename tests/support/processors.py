@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+
 from headrace.domain.policies import Policies
 from headrace.pipeline.plan import BatchPlanner, Rules
 from headrace.pipeline.processor import Processor
@@ -24,6 +26,9 @@ WAIT_SECONDS_MAX = 20.0
 
 class WatchedProcessing(SqliteProcessing):
     """The real queue; whoever waits is told of every call."""
+
+    # No test waits for a clock.
+    pace = msgspec.structs.replace(SqliteProcessing.pace, poll_seconds=0.0)
 
     def __init__(self, queue: Queue) -> None:
         store = queue.session.store

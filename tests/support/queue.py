@@ -103,6 +103,11 @@ class Queue:
     def accept_many(self, count: int, *, project_id: int = 1) -> list[int]:
         return self.accept(*(new_event(project_id=project_id) for _ in range(count)))
 
+    async def accept_meanwhile(self, count: int) -> None:
+        """Accept some while something else runs on the loop."""
+        outcomes = await self.session.accepted(*(new_event() for _ in range(count)))
+        assert outcomes == [None] * count
+
     def take_duty(self, owner: str, lease_us: int = DUTY_US) -> int | None:
         return self.session.run(self.store.take_duty("processing", owner, lease_us))
 

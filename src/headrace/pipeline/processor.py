@@ -24,14 +24,10 @@ from headrace.store.contract_processing import (
     ProcessingStore,
 )
 
-#: Events of one transaction, and of one while others want the store: an accept may have to wait for
-#: its end.
-BATCH_MAX = 256
+#: Events of one transaction while others want the store: an accept may have to wait for its end.
 SHARED_BATCH_MAX = 64
-#: The duty is renewed after a third of this.
+#: A worker that does not renew its duty for so long loses it.
 DUTY_SECONDS = 15.0
-#: How long an idle worker waits for a nudge before it looks by itself.
-POLL_SECONDS = 0.02
 #: Pause after a batch that was not full, so that the next one holds more than a few events.
 GATHER_SECONDS = 0.01
 #: The same when another worker processes: it only waits for that one's end.
@@ -95,7 +91,7 @@ class Processor:
         #: Claims may be ours of which we know nothing.
         self._astray = False
         self._waits = 0
-        self._batch_max = BATCH_MAX
+        self._batch_max = store.pace.batch_max
         #: When the oldest event of the last batch was received.
         self._received_us = 0
 
@@ -129,11 +125,11 @@ class Processor:
         events, seconds = last
         waits, self._waits = self._waits, self._store.lock_waits()
         if not events:
-            await self._wait(POLL_SECONDS)
+            await self._wait(self._store.pace.poll_seconds)
             return
         full = events >= self._batch_max
         contended = self._waits > waits
-        self._batch_max = SHARED_BATCH_MAX if contended else BATCH_MAX
+        self._batch_max = SHARED_BATCH_MAX if contended else self._store.pace.batch_max
         if self._batch and self._batch[0].crashes:
             # One of many that a worker died with, each of them alone: nothing to gather.
             return
@@ -244,7 +240,7 @@ class Processor:
             while await self._store.rescue(self._owner, RESCUED_MAX) == RESCUED_MAX:
                 pass
         self._epoch, self._astray = epoch, False
-        self._renew_at = now + DUTY_SECONDS / 3
+        self._renew_at = now + self._store.pace.renew_seconds
         return True
 
     async def _wait(self, seconds: float) -> None:

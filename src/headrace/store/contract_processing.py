@@ -197,11 +197,32 @@ class SubscriberRule(msgspec.Struct, frozen=True):
     enabled: bool
 
 
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker best goes about the queue of a store."""
+
+    #: Events of one transaction.
+    batch_max: int
+    #: How long an idle worker waits for a nudge before it looks by itself.
+    poll_seconds: float
+    #: Time between renewals of the duty; work of workers that stop or come is moved so often.
+    renew_seconds: float
+
+
 class ProcessingStore(Protocol):
-    """The queue of accepted events. One worker at a time holds the duty `processing`."""
+    """The queue of accepted events.
+
+    The embedded store gives the duty `processing` to one worker at a time. Where several share the
+    queue, each holds the duty for a part of it, its lanes, and all below is about those.
+    """
+
+    @property
+    def pace(self) -> Pace: ...
 
     async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
-        """Take or renew a duty; its epoch, None while another owner's lease runs."""
+        """Take or renew a duty; its epoch, None while another owner's lease runs.
+
+        Of `processing`, the epoch also changes when more of the queue becomes the owner's.
+        """
         ...
 
     async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:

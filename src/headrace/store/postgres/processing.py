@@ -14,6 +14,7 @@ import msgspec
 from headrace.store.contract import DutyLostError, SubscribersChangedError
 from headrace.store.contract_processing import (
     Claimed,
+    Pace,
     Planner,
     ProcessingFailure,
     SubscriberRule,
@@ -47,6 +48,10 @@ class PostgresProcessing:
             database's own.
         lanes: shared with whatever else claims in this process.
     """
+
+    # Nobody waits for the end of a batch. A worker on another machine than the servers is told of
+    # nothing, so it looks more often than it could afford on a file; one look is a few reads.
+    pace = Pace(batch_max=512, poll_seconds=0.025, renew_seconds=1.0)
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from headrace.store.contract_processing import (
     CRASHES_MAX,
     LEASE_US,
     Claimed,
+    Pace,
     Planner,
     ProcessingFailure,
     SubscriberRule,
@@ -40,6 +41,9 @@ class SqliteProcessing:
         is_alive: whether the process that an owner names still runs. A dead owner's duty is taken
             over at once instead of at the end of its lease.
     """
+
+    # An accept may have to wait for the end of a batch, and a renewal is a write to the disk.
+    pace = Pace(batch_max=256, poll_seconds=0.02, renew_seconds=5.0)
 
     def __init__(
         self,
