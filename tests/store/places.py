@@ -74,9 +74,14 @@ class SqlitePlace:
 class PostgresPlace:
     """A database of its own on the server that the tests share."""
 
-    def __init__(self, folder: Path, major: int = postgres.NEWEST) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        major: int = postgres.NEWEST,
+        server: postgres.PostgresServer | None = None,
+    ) -> None:
         del folder
-        self.server = postgres.server(major)
+        self.server = server or postgres.server(major)
         self.database = self.server.new_database()
         self.url = self.server.url(self.database)
 

@@ -65,12 +65,17 @@ class StoreSession:
 
     async def accepted(self, *events: NewEvent) -> list[Outcome]:
         """The same while something else runs on the loop."""
-        batch = [Pending(event, lambda _: None) for event in events]
-        self.batches.give(batch)
-        self.store.wake()
+        batch = self.give(*events)
         settled = await self.settled()
         assert settled == batch
         return [pending.outcome for pending in settled]
+
+    def give(self, *events: NewEvent) -> list[Pending]:
+        """Hand events over as one batch and do not wait."""
+        batch = [Pending(event, lambda _: None) for event in events]
+        self.batches.give(batch)
+        self.store.wake()
+        return batch
 
     async def settled(self) -> list[Pending]:
         """Wait for a batch, whether the store works on a thread of its own or on this loop."""

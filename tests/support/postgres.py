@@ -40,6 +40,7 @@ _ROOM_BYTES_MIN = 2 * 1024**3
 _START_SECONDS_MAX = 60.0
 #: PostgreSQL does not run as root; then it runs as this user.
 _USER = "nobody"
+_WITH_RESULT = ("SELECT", "WITH", "SHOW", "EXPLAIN")
 _SETTINGS = {
     "fsync": "on",
     "full_page_writes": "on",
@@ -92,6 +93,10 @@ class PostgresServer:
             stdout=subprocess.DEVNULL,
             cwd=self._folder,
         )
+        # In the file, not on the command line, which no `ALTER SYSTEM` of a test could overrule.
+        lines = [f"{name} = '{value}'" for name, value in self.settings.items()]
+        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write("\n".join(["", *lines, ""]))
 
     @property
     def pid(self) -> int:
@@ -100,7 +105,6 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start and wait until it answers."""
-        flags = [f"--{name}={value}" for name, value in self.settings.items()]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -109,7 +113,6 @@ class PostgresServer:
                     "-D",
                     self.data,
                     f"--port={self.port}",
-                    *flags,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -117,6 +120,16 @@ class PostgresServer:
                 cwd=self._folder,
             )
         wait_until(self._answers, "PostgreSQL answers", _START_SECONDS_MAX)
+
+    def set(self, name: str, value: str) -> None:
+        """Change a setting of the running server, for all new sessions."""
+        self.run_sql("postgres", f"ALTER SYSTEM SET {name} = '{value}'")
+        self.run_sql("postgres", "SELECT pg_reload_conf()")
+
+        def taken() -> bool:
+            return self.run_sql("postgres", f"SHOW {name}") == [(value,)]
+
+        wait_until(taken, f"{name} = {value}")
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -148,7 +161,7 @@ class PostgresServer:
         async def run() -> Sequence[tuple[Any, ...]]:
             connection = await asyncpg.connect(self.url(database))
             try:
-                if not values and not sql.lstrip().upper().startswith(("SELECT", "WITH")):
+                if not values and not sql.lstrip().upper().startswith(_WITH_RESULT):
                     await connection.execute(sql)
                     return []
                 await prepare_connection(connection)
@@ -156,7 +169,7 @@ class PostgresServer:
             finally:
                 await connection.close()
 
-        return _aside(run())
+        return aside(run())
 
     @functools.cached_property
     def _template(self) -> str:
@@ -170,7 +183,7 @@ class PostgresServer:
             await migrate(database)
             await database.close()
 
-        _aside(fill())
+        aside(fill())
         return name
 
     @functools.cached_property
@@ -236,5 +249,6 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _aside(work: Coroutine[Any, Any, T]) -> T:
+def aside(work: Coroutine[Any, Any, T]) -> T:
+    """Run something on a loop beside that of the test."""
     return asyncio.run_coroutine_threadsafe(work, _loop()).result(60)

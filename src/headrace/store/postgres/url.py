@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
 
 SCHEMES = ("postgresql", "postgres")
+_AUTHORITY_END = re.compile("[/?#]")
+_QUERY = re.compile("[?#]")
 
 
 def is_postgres(url: str) -> bool:
     """Whether the URL names a PostgreSQL store."""
-    return url.partition("://")[0] in SCHEMES
+    scheme, found, _ = url.partition("://")
+    return bool(found) and scheme in SCHEMES
 
 
 def masked(url: str) -> str:
     """The URL without its password, for messages, logs and reports."""
-    head, found, place = url.partition("://")
+    scheme, found, rest = url.partition("://")
     if not found:
         return url
-    parts = urlsplit(url)
-    user, at, hosts = parts.netloc.rpartition("@")
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    user, at, hosts = authority.rpartition("@")
     name = user.partition(":")[0]
+    if "@" in rest[len(authority) :]:
+        # A password with a sign of its own in it: where it ends is anybody's guess.
+        return f"{scheme}://{authority.partition(':')[0]}@..."
+    path = _QUERY.split(rest[len(authority) :], maxsplit=1)[0]
     # Whatever follows `?` may hold a password as well.
-    query = "?..." if "?" in place else ""
-    return f"{head}://{name}{at}{hosts}{parts.path}{query}"
+    query = "?..." if "?" in rest else ""
+    return f"{scheme}://{name}{at}{hosts}{path}{query}"

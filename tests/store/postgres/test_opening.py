@@ -1,0 +1,150 @@
+"""Which servers and databases are refused at the start, and what is said about them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from headrace.store.contract import Store, StoreSetupError
+from headrace.store.migrations import migrations
+from headrace.store.postgres.database import PoolOptions
+from headrace.store.postgres.durability import check_server
+from headrace.store.postgres.migrate import newest_version
+from headrace.store.postgres.store import open_store, schema_versions
+from tests.support.postgres import PostgresServer, server
+
+Opened = Callable[..., str]
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    name = server().new_database()
+    yield name
+    server().drop_database(name)
+
+
+@pytest.fixture
+def empty_database() -> Iterator[str]:
+    name = server().new_database(migrated=False)
+    yield name
+    server().drop_database(name)
+
+
+async def opened(url: str, *, create: bool = False, migrated: bool = False) -> int:
+    """Open and close; the schema."""
+    store: Store = await open_store(url, PoolOptions(), create=create, migrated=migrated)
+    try:
+        return (await store.health()).schema_version
+    finally:
+        await store.close()
+
+
+def refusal(url: str, *, create: bool = False) -> str:
+    with pytest.raises(StoreSetupError) as caught:
+        asyncio.run(opened(url, create=create))
+    return str(caught.value)
+
+
+def test_an_empty_database_is_filled_only_by_whom_may(empty_database: str) -> None:
+    url = server().url(empty_database)
+    assert "headrace migrate" in refusal(url)
+    assert asyncio.run(schema_versions(url, PoolOptions())) == (0, newest_version())
+    assert asyncio.run(opened(url, create=True)) == newest_version()
+    assert asyncio.run(opened(url)) == newest_version()
+
+
+def test_two_that_fill_a_database_at_once_fill_it_once(empty_database: str) -> None:
+    url = server().url(empty_database)
+
+    async def both() -> list[int]:
+        return await asyncio.gather(*(opened(url, create=True) for _ in range(3)))
+
+    assert asyncio.run(both()) == [newest_version()] * 3
+    rows = server().run_sql(empty_database, "SELECT number, name FROM schema_migrations ORDER BY 1")
+    assert rows == [(step.number, step.name) for step in migrations("postgres")]
+
+
+def test_an_older_schema_is_refused_until_it_is_migrated(empty_database: str) -> None:
+    url = server().url(empty_database)
+    first = migrations("postgres")[0]
+    server().run_sql(empty_database, first.sql)
+    server().run_sql(
+        empty_database,
+        "CREATE TABLE schema_migrations (number integer PRIMARY KEY, name text NOT NULL, "
+        "applied_us bigint NOT NULL); INSERT INTO schema_migrations VALUES (1, 'initial', 0)",
+    )
+    told = refusal(url, create=True)
+    assert "schema 1" in told
+    assert "headrace migrate" in told
+    assert asyncio.run(opened(url, migrated=True)) == newest_version()
+
+
+def test_a_newer_schema_is_refused(database: str) -> None:
+    server().run_sql(database, "INSERT INTO schema_migrations VALUES (9999, 'later', 0)")
+    url = server().url(database)
+    assert "newer release" in refusal(url)
+    with pytest.raises(StoreSetupError, match="newer release"):
+        asyncio.run(opened(url, migrated=True))
+
+
+@pytest.mark.parametrize("name", ["fsync", "full_page_writes"])
+def test_a_server_that_can_lose_commits_is_refused(own_server: PostgresServer, name: str) -> None:
+    url = own_server.url("postgres")
+    own_server.set(name, "off")
+    try:
+        assert f"Set {name}=on" in refusal(url, create=True)
+    finally:
+        own_server.set(name, "on")
+
+
+@pytest.mark.parametrize("level", ["off", "local", "remote_write"])
+def test_a_commit_that_does_not_wait_is_refused(database: str, level: str) -> None:
+    server().run_sql(database, f"ALTER DATABASE {database} SET synchronous_commit = {level}")
+    told = refusal(server().url(database))
+    assert f"synchronous_commit is {level}" in told
+
+
+def test_a_stricter_commit_is_taken(database: str) -> None:
+    server().run_sql(database, f"ALTER DATABASE {database} SET synchronous_commit = remote_apply")
+    assert asyncio.run(opened(server().url(database))) == newest_version()
+
+
+def test_a_database_in_another_encoding_is_refused() -> None:
+    name = "in_latin1"
+    server().run_sql("postgres", f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0")
+    try:
+        assert "UTF8" in refusal(server().url(name), create=True)
+    finally:
+        server().drop_database(name)
+
+
+def test_an_old_server_is_refused() -> None:
+    settings = {"server_version": "13.14", "server_version_num": "130014"}
+
+    async def check() -> None:
+        # The version is looked at before anything is asked of the server.
+        await check_server(None, settings)  # type: ignore[arg-type]
+
+    with pytest.raises(StoreSetupError, match=r"PostgreSQL 13\.14; Headrace needs 14"):
+        asyncio.run(check())
+
+
+def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
+    told = refusal("postgresql://ada:s3cret@127.0.0.1:1/headrace?password=s3cret")
+    assert "postgresql://ada@127.0.0.1:1/headrace" in told
+    assert "s3cret" not in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://127.0.0.1:port/x",
+        "postgresql://ada:s3cret@[::1/x",
+        "postgresql://ada:s3cret@127.0.0.1:1/x?sslmode=perhaps",
+        "postgresql://ada:s3cret@127.0.0.1:1/x?nonsense=1",
+    ],
+)
+def test_a_url_that_makes_no_sense_is_refused_without_the_password(url: str) -> None:
+    assert "s3cret" not in refusal(url)

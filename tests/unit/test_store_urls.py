@@ -1,0 +1,41 @@
+"""How the address of a shared store is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace.store.postgres.url import is_postgres, masked
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://db.example/headrace", "postgresql://db.example/headrace"),
+        ("postgresql://ada@db.example:5433/headrace", "postgresql://ada@db.example:5433/headrace"),
+        ("postgresql://ada:s3cret@db.example/headrace", "postgresql://ada@db.example/headrace"),
+        ("postgresql://ada:s3@cret@db.example/headrace", "postgresql://ada@db.example/headrace"),
+        ("postgresql://ada:s3/cret@db.example/headrace", "postgresql://ada@..."),
+        ("postgresql://ada:s3?cret@db.example/headrace", "postgresql://ada@..."),
+        ("postgresql://ada@a,b:1/x?password=s3cret", "postgresql://ada@a,b:1/x?..."),
+        ("postgresql://a/x?user=ada&password=s3@cret", "postgresql://a@..."),
+        ("postgresql://ada:s3cret@[::1/x", "postgresql://ada@[::1/x"),
+        ("postgresql:///headrace", "postgresql:///headrace"),
+    ],
+)
+def test_a_password_is_never_shown(url: str, shown: str) -> None:
+    assert masked(url) == shown
+    assert "cret" not in masked(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://h/d", True),
+        ("postgres://h/d", True),
+        ("sqlite:///postgresql://x", False),
+        ("postgresqlx://h/d", False),
+        ("postgresql", False),
+    ],
+)
+def test_only_its_schemes_name_a_shared_store(url: str, expected: bool) -> None:
+    assert is_postgres(url) == expected
