@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from tests.store.places import Place
@@ -11,15 +10,16 @@ _SQLITE = "SELECT name FROM pragma_table_info(?)"
 _POSTGRES = "SELECT column_name FROM information_schema.columns WHERE table_name = ?"
 
 
-@functools.cache
-def _columns(kind: str, table: str, place: Place) -> frozenset[str]:
-    sql = _SQLITE if kind == "sqlite" else _POSTGRES
-    return frozenset(str(row[0]) for row in place.run_sql(sql, table))
+_found: dict[tuple[str, str], frozenset[str]] = {}
 
 
 def columns(place: Place, table: str) -> frozenset[str]:
     """Names of the columns of a table; empty when the store has no such table."""
-    return _columns(place.url.partition(":")[0], table, place)
+    kind = place.url.partition(":")[0]
+    if (kind, table) not in _found:
+        rows = place.run_sql(_SQLITE if kind == "sqlite" else _POSTGRES, table)
+        _found[kind, table] = frozenset(str(row[0]) for row in rows)
+    return _found[kind, table]
 
 
 def insert(place: Place, table: str, **values: Any) -> None:

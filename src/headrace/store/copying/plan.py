@@ -36,8 +36,8 @@ _CATALOG_NAMES = (
     "paths_over, drifts, drift_us, example, example_id"
 )
 _CATALOG_PATHS = (
-    "project_id, event, path, first_us, last_us, types, types_added, looks, present, last_number, "
-    "sequence, fresh, gone_us"
+    "project_id, event, path, first_us, last_us, types, types_added, looks, present, first_number, "
+    "last_number, sequence, fresh, gone_us"
 )
 # The functions named here are those of source.py.
 _CONTACT_LANE = "lane_of_contact({alias}.project_id, {alias}.id) AS lane"
