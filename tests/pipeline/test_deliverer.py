@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,15 +13,15 @@ from headrace.domain.policies import DEFAULTS
 from headrace.pipeline.delivery_results import GONE
 from headrace.store.contract_delivery import DeliveryState, Subscriber
 from tests.delivery.receiver import answers, in_turn, receiver
-from tests.store.places import SqlitePlace
+from tests.store.places import Place
 from tests.store.session import StoreSession
 from tests.support.deliverers import deliverer_of, ids_of, settle, step
 from tests.support.deliveries import ACTOR, SECOND_US, Queue
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[StoreSession]:
-    opened = StoreSession(SqlitePlace(tmp_path))
+def session(any_place: Place) -> Iterator[StoreSession]:
+    opened = StoreSession(any_place)
     yield opened
     opened.close()
 

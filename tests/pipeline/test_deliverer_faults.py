@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from headrace.store.contract_delivery import (
 )
 from headrace.store.contract_processing import LEASE_US
 from tests.delivery.receiver import Behaviour, Exchange, answers, receiver, silent
-from tests.store.places import SqlitePlace
+from tests.store.places import Place
 from tests.store.session import StoreSession
 from tests.support.deliverers import Arrivals, deliverer_of, ids_of, settle
 from tests.support.deliveries import Queue, attempts_max
@@ -31,8 +30,8 @@ QUICK_STOP = DelivererOptions(stop_grace_s=0.01)
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[StoreSession]:
-    opened = StoreSession(SqlitePlace(tmp_path))
+def session(any_place: Place) -> Iterator[StoreSession]:
+    opened = StoreSession(any_place)
     yield opened
     opened.close()
 
@@ -204,6 +203,7 @@ def test_an_attempt_whose_lease_is_lost_is_cut_short(queue: Queue) -> None:
 
 
 async def _claim_as_other(queue: Queue, webhook: Subscriber) -> Sequence[ClaimedDelivery]:
+    queue.lives("other")
     page = await queue.store.lines(after=None, handlers=(), limit=9, due_max=9)
     assert [line.subscriber_id for line in page.lines] == [webhook.id]
     want = Want(webhook.id, webhook.project_id, 1, BreakerChange(webhook.id, None, None))

@@ -20,7 +20,7 @@ from headrace.pipeline.replayer import SLICE_MAX, Pace, Replayer, ReplayReport
 from headrace.store.contract import StoreError
 from headrace.store.contract_dead_letters import DeadLetterFilter, NewReplay, Replay, ReplayStatus
 from tests.store.events import START_US, new_event
-from tests.store.places import SqlitePlace
+from tests.store.places import Place, SqlitePlace
 from tests.store.session import StoreSession
 from tests.support.dead_letters import rows_in
 
@@ -46,8 +46,8 @@ def place(tmp_path: Path) -> SqlitePlace:
 
 
 @pytest.fixture
-def session(place: SqlitePlace) -> Iterator[StoreSession]:
-    opened = StoreSession(place)
+def session(any_place: Place) -> Iterator[StoreSession]:
+    opened = StoreSession(any_place)
     yield opened
     opened.close()
 

@@ -31,6 +31,7 @@ async def deliverer_of(
     limits: WebhookLimits | None = None,
 ) -> AsyncIterator[Deliverer]:
     """A deliverer that may call loopback; its transports are closed with the block."""
+    queue.lives(owner)
     known = registry or HandlerRegistry()
     loaded = [LoadedHandler(handler.name, handler.patterns) for handler in known]
     handlers = HandlerTransport(known, HandlerLimits(close_grace_s=5.0))

@@ -1,0 +1,21 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.store.conftest import store_kinds
+from tests.store.places import PLACES, Place
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What asks for `any_place` runs over every store."""
+    if "store_kind" in metafunc.fixturenames:
+        kinds = store_kinds(metafunc.config, metafunc.module.__name__)
+        metafunc.parametrize("store_kind", kinds, scope="session")
+
+
+@pytest.fixture
+def any_place(store_kind: str, tmp_path: Path) -> Iterator[Place]:
+    made = PLACES[store_kind](tmp_path)
+    yield made
+    made.remove()
