@@ -25,8 +25,10 @@ from headrace.delivery.webhook.calls import WebhookCalls
 from headrace.domain.processes import own_name
 from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
 from headrace.pipeline.deliverer import Deliverer, Transports
+from headrace.pipeline.eraser import Eraser
 from headrace.pipeline.maintenance import Maintenance
 from headrace.pipeline.processor import Processor
+from headrace.pipeline.pruning import Pruning
 from headrace.pipeline.removals import Removals
 from headrace.pipeline.replayer import Replayer
 from headrace.pipeline.retention import Retention, RetentionOptions
@@ -91,11 +93,13 @@ class WorkerProcess:
             owner=own_name(),
             clock_us=store.clock_us,
         )
-        self._begin(rules, self.processor, self.deliverer, replayer, removals)
+        eraser = Eraser(store.erasures, store.processing, owner=own_name(), clock_us=store.clock_us)
+        self._begin(rules, self.processor, self.deliverer, replayer, removals, eraser)
         options = RetentionOptions(
             owner=own_name(), take_duty=store.processing.take_duty, clock_us=store.clock_us
         )
         self._begin(Maintenance(store), Retention(store.retention, store.projects, options))
+        self._begin(Pruning(store.catalog, store.rollups, store.clock_us))
         _log.info(WORKER_STARTED, store=shown_store(self._settings.store))
 
     async def _make_deliverer(self, rules: RulesCache, rng: random.Random) -> Deliverer:

@@ -29,6 +29,7 @@ WORKER_STARTED = "worker.started"
 WORKER_STOPPED = "worker.stopped"
 WORKER_DIED = "worker.died"
 DELIVERIES_RESCUED = "deliveries.rescued"
+ERASURE_DONE = "erasure.done"
 DELIVERY_DROPPED = "delivery.dropped"
 
 ALL = tuple(value for name, value in sorted(globals().items()) if name.isupper())

@@ -21,6 +21,7 @@ from headrace.store.contract_catalog import CatalogStore
 from headrace.store.contract_contacts import ContactStore
 from headrace.store.contract_dead_letters import DeadLetterStore, ReplayStore
 from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
+from headrace.store.contract_erasures import ErasureStore
 from headrace.store.contract_merges import MergeStore
 from headrace.store.contract_operators import OperatorStore
 from headrace.store.contract_processing import ProcessingStore
@@ -152,6 +153,15 @@ class EventStore(Protocol):
         self, project_id: int, wanted: EventFilter, *, before: int | None, limit: int
     ) -> EventPage:
         """Events of a project, newest first, below sequence `before`."""
+        ...
+
+    async def of_contact(
+        self, project_id: int, contact_id: str, *, before: int | None, limit: int
+    ) -> EventPage | None:
+        """Events resolved to a contact or to one that was merged into it, newest first.
+
+        None when the project has no such contact.
+        """
         ...
 
     async def after(self, project_id: int, sequence: int, limit: int) -> Sequence[StoredEvent]:
@@ -374,6 +384,9 @@ class Store(Protocol):
 
     @property
     def merges(self) -> MergeStore: ...
+
+    @property
+    def erasures(self) -> ErasureStore: ...
 
     @property
     def operators(self) -> OperatorStore: ...

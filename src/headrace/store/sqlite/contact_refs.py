@@ -39,3 +39,12 @@ def find_refs(
 def find_ref(connection: apsw.Connection, project_id: int, contact_id: str) -> ContactRef | None:
     """One contact, None when the project has no such contact."""
     return find_refs(connection, project_id, (contact_id,)).get(contact_id)
+
+
+def ids_of(connection: apsw.Connection, contact_id: str) -> list[str]:
+    """The id of a contact, and those of contacts that were merged into it."""
+    rows: Any = connection.execute(
+        "SELECT value FROM contact_aliases WHERE contact_id = ? AND kind = 'contact_id'",
+        (contact_id,),
+    )
+    return [contact_id, *(row[0] for row in rows)]

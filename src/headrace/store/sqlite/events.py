@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from headrace.domain.events import Status, StoredEvent
 from headrace.domain.identity import idempotency_hash
 from headrace.domain.ids import sequence_of_id
 from headrace.store.contract import REPEATS_KEPT, EventFilter, EventPage, KeyRepeat
+from headrace.store.sqlite.contact_refs import find_ref, ids_of
 from headrace.store.sqlite.event_lists import HELD, ROWS_EXAMINED_MAX, ListQuery, list_query
 from headrace.store.sqlite.readers import Readers
 
@@ -36,6 +38,16 @@ _AFTER = (
     f"SELECT {COLUMNS} FROM events "  # noqa: S608
     "WHERE project_id = ? AND sequence > ? ORDER BY sequence LIMIT ?"
 )
+# One contact at a time: over several, SQLite would read all of their events to sort them.
+OF_CONTACT = (
+    "SELECT sequence FROM events WHERE project_id = ? AND resolved_contact_id = ? "
+    "AND resolved_contact_id IS NOT NULL AND sequence < ? ORDER BY sequence DESC LIMIT ?"
+)
+_THESE = (
+    f"SELECT {COLUMNS} FROM events WHERE sequence IN (SELECT value FROM json_each(?)) "  # noqa: S608
+    "ORDER BY sequence DESC"
+)
+_AFTER_ALL = (1 << 63) - 1
 _REPEATS = (
     "SELECT at_us, api_key_id, request_id, mismatch FROM key_repeats "  # noqa: S608
     f"WHERE sequence = ? ORDER BY number LIMIT {REPEATS_KEPT}"
@@ -70,6 +82,25 @@ class SqliteEvents:
     ) -> EventPage:
         query = list_query(project_id, wanted, before)
         return await self._readers.run(lambda connection: _page(connection, query, limit))
+
+    async def of_contact(
+        self, project_id: int, contact_id: str, *, before: int | None, limit: int
+    ) -> EventPage | None:
+        def read(connection: apsw.Connection) -> EventPage | None:
+            contact = find_ref(connection, project_id, contact_id)
+            if contact is None:
+                return None
+            ids = ids_of(connection, contact.id)
+            rows: list[Any] = []
+            for each in ids:
+                values = (project_id, each, _AFTER_ALL if before is None else before, limit + 1)
+                rows += connection.execute(OF_CONTACT, values)
+            sequences = sorted((row[0] for row in rows), reverse=True)[: limit + 1]
+            shown = json.dumps(sequences[:limit])
+            events = [stored_event(row) for row in connection.execute(_THESE, (shown,))]
+            return EventPage(events, sequences[limit - 1] if len(sequences) > limit else None)
+
+        return await self._readers.run(read)
 
     async def after(self, project_id: int, sequence: int, limit: int) -> Sequence[StoredEvent]:
         def read(connection: apsw.Connection) -> list[StoredEvent]:

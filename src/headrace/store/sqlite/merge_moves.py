@@ -39,7 +39,7 @@ from headrace.store.rows.merges import (
 )
 from headrace.store.sqlite import contact_rows
 from headrace.store.sqlite.audit import write_audit
-from headrace.store.sqlite.contact_refs import find_ref
+from headrace.store.sqlite.contact_refs import find_ref, ids_of
 from headrace.store.sqlite.contact_ties import cut_ties
 from headrace.store.sqlite.merge_ties import read_ties, replace_ties
 
@@ -105,12 +105,6 @@ def _ref(connection: apsw.Connection, contact: Contact) -> ContactRef:
 def _aliases(connection: apsw.Connection, contact_id: str) -> list[tuple[str, str]]:
     rows: Any = connection.execute(_ALIASES, (contact_id,))
     return [(kind, value) for kind, value in rows]
-
-
-def ids_of(connection: apsw.Connection, contact_id: str) -> list[str]:
-    """The id of a contact, and those that were merged into it."""
-    ids = [value for kind, value in _aliases(connection, contact_id) if kind == "contact_id"]
-    return [contact_id, *ids]
 
 
 def preview(

@@ -25,6 +25,7 @@ from headrace.store.sqlite import claims
 from headrace.store.sqlite.catalog_writes import write_catalog
 from headrace.store.sqlite.contact_lookup import ContactLookup
 from headrace.store.sqlite.dead_letter_ids import next_dead_letter
+from headrace.store.sqlite.erased_events import erase_claimed
 from headrace.store.sqlite.plan_writes import write_plan
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rollups import add_rollups
@@ -119,7 +120,7 @@ class SqliteProcessing:
             if _subscribers_version(connection) != subscribers_version:
                 raise SubscribersChangedError
             now_us = self._clock_us()
-            mine = claims.still_ours(connection, owner, batch)
+            mine = erase_claimed(connection, claims.still_ours(connection, owner, batch))
             planned = plan(mine, ContactLookup(connection, mine).find)
             write_plan(connection, planned, now_us)
             write_catalog(connection, planned.catalog, now_us)

@@ -28,6 +28,7 @@ from headrace.store.sqlite.contacts import SqliteContacts
 from headrace.store.sqlite.dead_letters import SqliteDeadLetters
 from headrace.store.sqlite.deliveries import SqliteDeliveries
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
+from headrace.store.sqlite.erasures import SqliteErasures
 from headrace.store.sqlite.events import SqliteEvents
 from headrace.store.sqlite.lock import InstanceLock
 from headrace.store.sqlite.members import SqliteMembers
@@ -79,6 +80,7 @@ class SqliteStore:
         self.topics = SqliteTopics(self._writer, self._readers)
         self.audiences = SqliteAudiences(self._writer, self._readers)
         self.merges = SqliteMerges(self._writer, self._readers)
+        self.erasures = SqliteErasures(self._writer, self._readers, path)
         self.operators = SqliteOperators(self._writer, self._readers)
         self.sign_in = SqliteSignIn(self._writer, self._readers)
         self.members = SqliteMembers(self._writer, self._readers)

@@ -43,14 +43,18 @@ _PAGES_PER_JOB = 50
 
 
 class _Job:
-    __slots__ = ("future", "loop", "work")
+    __slots__ = ("bare", "future", "loop", "work")
 
     def __init__(
         self,
         work: Callable[[apsw.Connection], Any],
         loop: asyncio.AbstractEventLoop,
         future: asyncio.Future[Any],
+        *,
+        bare: bool,
     ) -> None:
+        #: Whether it runs outside a transaction.
+        self.bare = bare
         self.work = work
         self.loop = loop
         self.future = future
@@ -110,6 +114,17 @@ class Writer:
         Raises:
             StoreError: it could not be committed; nothing of it was.
         """
+        return await self._run_in_turn(work, bare=False)
+
+    async def run_bare(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Run what cannot be part of a transaction, such as writing the file anew.
+
+        Raises:
+            StoreError: it failed; what it has committed by itself stays.
+        """
+        return await self._run_in_turn(work, bare=True)
+
+    async def _run_in_turn(self, work: Callable[[apsw.Connection], T], *, bare: bool) -> T:
         if self._failure is not None:
             raise self._failure
         if self._stopping:
@@ -120,7 +135,7 @@ class Writer:
             raise StoreBusyError(message)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.append(_Job(work, loop, future))
+        self._jobs.append(_Job(work, loop, future, bare=bare))
         self.wake()
         return await future
 
@@ -220,7 +235,7 @@ class Writer:
             if self._failure is not None:
                 raise self._failure
             self._log_pages += _PAGES_PER_JOB
-            result = self._transact(job.work)
+            result = job.work(self._connection) if job.bare else self._transact(job.work)
         except ROW_ERRORS as error:
             job.finish(None, StoreRowError(f"{type(error).__name__}: {error}"))
         except (apsw.Error, OSError, MemoryError) as error:

@@ -1,0 +1,136 @@
+"""Erasures as both stores keep them: the row, by what a person is found, what mentions one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.domain.errors import ECHO_CHARACTERS_MAX, echo
+from headrace.domain.identity import IdentityType
+from headrace.domain.placeholders import Placeholders
+from headrace.store.contract_erasures import Erasure, ErasureStatus
+from headrace.store.contract_processing import Claimed
+
+COLUMNS = "number, id, project_id, contact_id, status, counts, actor, created_us, finished_us"
+#: Characters of an echoed identifier that must be found to count as mentioned.
+_ECHOED = ECHO_CHARACTERS_MAX - 3
+#: Shorter ones are also parts of names that have nothing to do with a person.
+CHARACTERS_MIN = 4
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """By what a person is found; gone when the person is forgotten."""
+
+    project_id: int
+    #: Of the contact and of those that were merged into it.
+    contact_ids: tuple[str, ...]
+    external_ids: tuple[str, ...]
+    #: Normalized.
+    emails: tuple[str, ...]
+    #: Addresses as they were given, where that differs.
+    written: tuple[str, ...] = ()
+    #: Sequence of the last event that is to be forgotten.
+    last: int = 0
+
+    def means(self, event: Claimed) -> bool:
+        """Whether an event that is about to be processed is to be forgotten."""
+        return (
+            event.sequence <= self.last
+            and event.project_id == self.project_id
+            and (
+                event.contact_id in self.contact_ids
+                or event.external_id in self.external_ids
+                or event.email in self.emails
+            )
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """What could be read of the person somewhere else."""
+        return [*self.external_ids, *self.emails, *self.written, *self.contact_ids]
+
+
+def subject_of(
+    project_id: int,
+    contact_ids: Sequence[str],
+    identifiers: Iterable[tuple[str, str]],
+    written: Iterable[str | None],
+    placeholders: Placeholders,
+) -> Subject:
+    """The subject of an erasure. A placeholder is left out: what has it is not of one person.
+
+    Args:
+        identifiers: `(kind, value)`, those that lead to the contact from elsewhere among them.
+    """
+    known = [
+        (kind, value)
+        for kind, value in identifiers
+        if kind != "contact_id" and not placeholders(IdentityType(kind), value)
+    ]
+    return Subject(
+        project_id=project_id,
+        contact_ids=tuple(contact_ids),
+        external_ids=tuple(value for kind, value in known if kind == "external_id"),
+        emails=tuple(value for kind, value in known if kind == "email"),
+        written=tuple(text for text in written if text),
+    )
+
+
+class Mentions:
+    """Finds texts that name a person, whole or as they are echoed in messages.
+
+    Args:
+        quoted: whether only a whole string of a JSON text counts.
+    """
+
+    def __init__(self, names: Iterable[str], *, quoted: bool = False) -> None:
+        forms: set[str] = set()
+        for name in names:
+            forms |= {name, msgspec.json.encode(name).decode()[1:-1], echo(name)[:_ECHOED]}
+        wanted = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
+        # Longer words that only begin or end like it are somebody else.
+        around = ('"', '"') if quoted else (r"(?<!\w)", r"(?!\w)")
+        self._pattern = re.compile(f"{around[0]}(?:{wanted}){around[1]}", re.IGNORECASE)
+        self._nobody = not wanted
+
+    def __call__(self, *texts: str | None) -> bool:
+        """Whether one of the texts names the person."""
+        if self._nobody:
+            return False
+        return any(text and self._pattern.search(text) for text in texts)
+
+
+def erasure(row: Sequence[Any]) -> Erasure:
+    """The erasure of a row of `COLUMNS`."""
+    number, erasure_id, project_id, contact_id, status, counts, actor, created_us, done_us = row
+    return Erasure(
+        number=number,
+        id=erasure_id,
+        project_id=project_id,
+        contact_id=contact_id,
+        status=ErasureStatus(status),
+        counts=msgspec.json.decode(counts, type=dict[str, int]),
+        actor=actor,
+        created_us=created_us,
+        finished_us=done_us,
+    )
+
+
+def added(counts: dict[str, int], more: dict[str, int]) -> dict[str, int]:
+    """Both together, by place; places where there was nothing are left out."""
+    names = sorted({*counts, *more})
+    both = {name: counts.get(name, 0) + more.get(name, 0) for name in names}
+    return {name: count for name, count in both.items() if count}
+
+
+def subject_text(subject: Subject) -> str:
+    """The subject as it is stored."""
+    return msgspec.json.encode(subject).decode()
+
+
+def read_subject(text: str) -> Subject:
+    """A subject as it was stored."""
+    return msgspec.json.decode(text, type=Subject)

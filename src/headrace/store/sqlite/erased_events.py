@@ -1,0 +1,163 @@
+"""Events of a person who is to be forgotten, with all that is kept about them.
+
+Everything runs inside the caller's transaction; every statement finds its rows by an index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from headrace.store.contract_processing import Claimed
+from headrace.store.rows.erasures import Subject, added, read_subject
+from headrace.store.sqlite.retention import (
+    REMOVE_ATTEMPTS,
+    REMOVE_DEAD_LETTERS_OF_EVENTS,
+    REMOVE_DELIVERIES,
+    REMOVE_EVENTS,
+)
+
+#: Deliveries of the events of one slice; an event that has more of them is a slice by itself.
+DELIVERIES_MAX = 1000
+
+_FIND = {
+    column: (
+        "SELECT e.sequence FROM json_each(?2) j CROSS JOIN events e "  # noqa: S608
+        f"ON e.project_id = ?1 AND e.{column} = j.value AND e.{column} IS NOT NULL "
+        "WHERE e.sequence <= ?3 {order} LIMIT ?4"
+    )
+    for column in ("contact_id", "external_id", "email", "resolved_contact_id")
+}
+FIND = {column: sql.format(order="") for column, sql in _FIND.items()}
+_LAST = {
+    column: (
+        "SELECT max(last) FROM (SELECT (SELECT max(e.sequence) FROM events e "  # noqa: S608
+        f"WHERE e.project_id = ?1 AND e.{column} = j.value AND e.{column} IS NOT NULL) AS last "
+        "FROM json_each(?2) j)"
+    )
+    for column in _FIND
+}
+_DELIVERIES = (
+    "SELECT d.sequence, d.number FROM json_each(?1) j "
+    "CROSS JOIN deliveries d ON d.sequence = j.value"
+)
+_NAMES = "SELECT DISTINCT event FROM events WHERE sequence IN (SELECT value FROM json_each(?1))"
+_BY_SEQUENCE = "WHERE sequence IN (SELECT value FROM json_each(?1))"
+_DETAILS = {
+    "work": f"DELETE FROM work {_BY_SEQUENCE} AND project_id = ?2",  # noqa: S608
+    "retries": f"DELETE FROM work_retries {_BY_SEQUENCE} AND project_id = ?2",  # noqa: S608
+    "key_repeats": f"DELETE FROM key_repeats {_BY_SEQUENCE}",  # noqa: S608
+    "attempts": f"DELETE FROM processing_attempts {_BY_SEQUENCE}",  # noqa: S608
+    "conflicts": f"DELETE FROM contact_conflicts {_BY_SEQUENCE}",  # noqa: S608
+    "dead_letters": REMOVE_DEAD_LETTERS_OF_EVENTS,
+}
+_EXAMPLES = (
+    "UPDATE catalog_names SET example = NULL, example_id = NULL WHERE project_id = ?2 "  # noqa: S608
+    "AND event IN (SELECT value FROM json_each(?3)) "
+    f"AND example_id IN (SELECT id FROM events {_BY_SEQUENCE})"
+)
+_RUNNING = (
+    "SELECT id, subject, counts FROM erasures INDEXED BY erasures_unfinished "
+    "WHERE status <> 'done' AND status = 'running'"
+)
+_COUNT = "UPDATE erasures SET counts = ? WHERE id = ?"
+
+
+def _values(subject: Subject) -> dict[str, tuple[str, ...]]:
+    return {
+        "contact_id": subject.contact_ids,
+        "resolved_contact_id": subject.contact_ids,
+        "external_id": subject.external_ids,
+        "email": subject.emails,
+    }
+
+
+def last_event(connection: apsw.Connection, subject: Subject) -> int:
+    """Sequence of the newest event of the person, 0 without any."""
+    last = 0
+    for column, values in _values(subject).items():
+        row: Any = connection.execute(
+            _LAST[column], (subject.project_id, json.dumps(values))
+        ).fetchone()
+        last = max(last, row[0] or 0)
+    return last
+
+
+def find_events(connection: apsw.Connection, subject: Subject, limit: int) -> list[int]:
+    """Some events that are to be forgotten."""
+    found: dict[int, None] = {}
+    for column, values in _values(subject).items():
+        wanted = (subject.project_id, json.dumps(values), subject.last, limit)
+        rows: Any = connection.execute(FIND[column], wanted)
+        found |= dict.fromkeys(row[0] for row in rows)
+        if len(found) >= limit:
+            break
+    return sorted(found)[:limit]
+
+
+def erase_events(
+    connection: apsw.Connection, project_id: int, sequences: Sequence[int]
+) -> dict[str, int]:
+    """Remove events whatever becomes of them; rows removed by place.
+
+    Fewer than were asked for, when they have very many deliveries.
+    """
+    rows: Any = connection.execute(_DELIVERIES, (json.dumps(sequences),))
+    deliveries: dict[int, list[int]] = {}
+    for sequence, number in rows:
+        deliveries.setdefault(sequence, []).append(number)
+    taken: list[int] = []
+    numbers: list[int] = []
+    for sequence in sequences:
+        if taken and len(numbers) + len(deliveries.get(sequence, ())) > DELIVERIES_MAX:
+            break
+        taken.append(sequence)
+        numbers += deliveries.get(sequence, ())
+    return _remove(connection, project_id, json.dumps(taken), json.dumps(numbers))
+
+
+def _remove(
+    connection: apsw.Connection, project_id: int, sequences: str, numbers: str
+) -> dict[str, int]:
+    def change(statement: str, *values: Any) -> int:
+        connection.execute(statement, values)
+        return connection.changes()
+
+    names = json.dumps([row[0] for row in connection.execute(_NAMES, (sequences,))])
+    counts = {
+        "catalog_examples": change(_EXAMPLES, sequences, project_id, names),
+        "delivery_attempts": change(REMOVE_ATTEMPTS, numbers),
+        "deliveries": change(REMOVE_DELIVERIES, numbers),
+    }
+    for place, statement in _DETAILS.items():
+        values = (sequences, project_id) if "?2" in statement else (sequences,)
+        counts[place] = change(statement, *values)
+    counts["events"] = change(REMOVE_EVENTS, sequences)
+    return counts
+
+
+def erase_claimed(connection: apsw.Connection, batch: Sequence[Claimed]) -> Sequence[Claimed]:
+    """Erase those of a batch that are of a person who is being forgotten; the rest is given back.
+
+    Processing them would make the contact anew of events from before.
+    """
+    rows: list[Any] = connection.execute(_RUNNING).fetchall()
+    if not rows:
+        return batch
+    left = list(batch)
+    for erasure_id, text, counts in rows:
+        subject = read_subject(text)
+        meant = [event.sequence for event in left if subject.means(event)]
+        if not meant:
+            continue
+        left = [event for event in left if event.sequence not in set(meant)]
+        held = json.loads(counts)
+        while meant:
+            erased = erase_events(connection, subject.project_id, meant)
+            held = added(held, erased)
+            meant = meant[max(1, erased["events"]) :]
+        connection.execute(_COUNT, (json.dumps(held), erasure_id))
+    return left
