@@ -123,7 +123,11 @@ def test_nobody_is_in_what_is_not_there(session: StoreSession) -> None:
 
 def test_any_filters_can_be_combined(session: StoreSession) -> None:
     """One contact has everything, each of the others lacks one thing."""
-    fields = {"external_id": "u-all", "email": "all@x.org", "properties": {"plan": "pro"}}
+    fields: dict[str, Any] = {
+        "external_id": "u-all",
+        "email": "all@x.org",
+        "properties": {"plan": "pro"},
+    }
     whole = create_contact(session, **fields)
     no_property = create_contact(session, external_id="u-2", email="two@x.org")
     no_search = create_contact(session, external_id="v-3", properties={"plan": "pro"})

@@ -14,7 +14,7 @@ from headrace.domain.events import Source
 from headrace.domain.identity import IdentityType, lane_of
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_contacts import ContactFilter
-from headrace.store.sqlite.contact_lists import ROWS_EXAMINED_MAX
+from headrace.store.rows.contact_filters import ROWS_EXAMINED_MAX
 from tests.store.events import START_US
 from tests.store.places import Place
 from tests.store.session import StoreSession

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 from headrace.domain.contacts import Contact, ContactWrite
+from headrace.domain.identity import IdentityType, lane_of
 from tests.store.events import START_US
 from tests.store.session import StoreSession
+from tests.support.stored_rows import insert_many
 
 
 def create_contact(session: StoreSession, project_id: int = 1, **fields: Any) -> Contact:
@@ -24,4 +27,29 @@ def system_events(session: StoreSession, prefix: str) -> list[tuple[str, dict[st
 
 def fill_contacts(session: StoreSession, count: int, *, prefix: str, project_id: int = 1) -> None:
     """Very many contacts at once, past the store: `prefix-1` and so on, with a plan `free`."""
-    session.place.fill_contacts(project_id, count, prefix)
+    rows = [
+        {
+            "lane": lane_of(project_id, IdentityType.CONTACT_ID, contact_id),
+            "id": contact_id,
+            "number": (START_US << 10) + number,
+            "project_id": project_id,
+            "external_id": f"{prefix}-{number}",
+            "properties": '{"plan":"free"}',
+            "created_us": START_US,
+            "updated_us": START_US,
+        }
+        for number in range(1, count + 1)
+        for contact_id in [str(uuid.uuid4())]
+    ]
+    insert_many(session.place, "contacts", rows)
+    identifiers = [
+        {
+            "lane": lane_of(project_id, IdentityType.EXTERNAL_ID, row["external_id"]),
+            "project_id": project_id,
+            "kind": "external_id",
+            "value": row["external_id"],
+            "contact_id": row["id"],
+        }
+        for row in rows
+    ]
+    insert_many(session.place, "contact_identifiers", identifiers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.store.places import Place
@@ -28,3 +30,17 @@ def insert(place: Place, table: str, **values: Any) -> None:
     marks = ", ".join("?" * len(held))
     sql = f"INSERT INTO {table} ({', '.join(held)}) VALUES ({marks})"  # noqa: S608
     place.run_sql(sql, *held.values())
+
+
+def insert_many(place: Place, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows of the same columns by one statement; does nothing without such a table."""
+    held = [name for name in rows[0] if name in columns(place, table)]
+    if not held:
+        return
+    if place.url.startswith("sqlite"):
+        values = ", ".join(f"value ->> '{name}'" for name in held)
+        source = f"{values} FROM json_each(?)"
+    else:
+        source = f"{', '.join(held)} FROM json_populate_recordset(NULL::{table}, ?::json)"
+    sql = f"INSERT INTO {table} ({', '.join(held)}) SELECT {source}"  # noqa: S608
+    place.run_sql(sql, json.dumps(rows))

@@ -1,4 +1,4 @@
-"""No statement of retention or of the contacts list walks a table that grows."""
+"""No statement of retention walks a table that grows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from collections.abc import Iterator
 import apsw
 import pytest
 
-from headrace.store.contract_contacts import ContactFilter
 from headrace.store.migrations import migrations
 from headrace.store.sqlite import retention
-from headrace.store.sqlite.contact_lists import contact_query
 
 STATEMENTS = {
     "find events": retention.FIND_EVENTS,
@@ -57,26 +55,3 @@ def test_retention_finds_its_rows_by_index(connection: apsw.Connection, name: st
     steps = plan(connection, sql, values)
     assert steps
     assert walked(steps) == []
-
-
-@pytest.mark.parametrize(
-    ("wanted", "index"),
-    [
-        (ContactFilter(), "contacts_project"),
-        (ContactFilter(external_id="x"), "contacts_external_id"),
-        (ContactFilter(email="x"), "contacts_email"),
-        (ContactFilter(external_id="x", email="y"), "contacts_external_id"),
-        (ContactFilter(properties=(("a", "b"),)), "contacts_project"),
-        (ContactFilter(created_after_us=1, created_before_us=2), "contacts_project"),
-    ],
-)
-@pytest.mark.parametrize("before", [None, 7])
-def test_the_list_of_contacts_goes_by_an_index(
-    connection: apsw.Connection, wanted: ContactFilter, index: str, before: int | None
-) -> None:
-    query = contact_query(1, wanted, before)
-    tests = " AND ".join([query.leading, *query.others])
-    sql = f"SELECT * FROM contacts WHERE {tests} ORDER BY number DESC LIMIT 5"  # noqa: S608
-    steps = plan(connection, sql, query.values | query.other_values)
-    assert f"USING INDEX {index}" in steps[0]
-    assert not [step for step in steps if "TEMP B-TREE" in step]

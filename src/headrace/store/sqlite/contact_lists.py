@@ -6,17 +6,13 @@ import json
 from typing import Any
 
 import apsw
-import msgspec
 
 from headrace.domain.contact_search import MATCHES_MAX, Search, search_of
-from headrace.domain.properties import read_number
 from headrace.domain.topics import Topic
 from headrace.store.contract_contacts import ContactFilter
+from headrace.store.rows.contact_filters import ROWS_EXAMINED_MAX, ContactQuery, Lead, number_of
 from headrace.store.sqlite.audiences import find_audience
 from headrace.store.sqlite.topics import find_topic
-
-#: Contacts one page may look at before it answers with what it found and a cursor to go on.
-ROWS_EXAMINED_MAX = 20_000
 
 # Whatever the type of the property, its one comparison applies; a number that is none is NULL,
 # which equals nothing.
@@ -45,60 +41,12 @@ _SEARCH = (
     "(contacts.external_id >= :id_low AND contacts.external_id < :id_high "
     "OR contacts.email >= :email_low AND contacts.email < :email_high)"
 )
-_MATCHES = " UNION ".join(
-    f"SELECT number FROM (SELECT number FROM contacts INDEXED BY contacts_{column} "  # noqa: S608
+_MATCHES = tuple(
+    f"SELECT number FROM contacts INDEXED BY contacts_{column} "  # noqa: S608
     f"WHERE project_id = :project_id AND {column} IS NOT NULL AND {column} >= :{name}_low "
-    f"AND {column} < :{name}_high LIMIT {MATCHES_MAX + 1})"
+    f"AND {column} < :{name}_high LIMIT {MATCHES_MAX + 1}"
     for column, name in (("external_id", "id"), ("email", "email"))
 )
-
-
-class Lead(msgspec.Struct, frozen=True):
-    """The one index along which a list is walked, newest contact first."""
-
-    table: str
-    #: Its column that holds the number of the contact.
-    number: str
-    #: Served by the index.
-    test: str
-    values: dict[str, Any]
-
-    @property
-    def source(self) -> str:
-        """The table and the contacts it leads to."""
-        if self.table == "contacts":
-            return self.table
-        return f"{self.table} CROSS JOIN contacts ON contacts.number = {self.number}"
-
-
-class ContactQuery:
-    """A list as it is asked for: filters become its lead, or tests of each row."""
-
-    def __init__(self, project_id: int) -> None:
-        self.lead: Lead | None = None
-        #: Looked at row by row.
-        self.others: list[str] = []
-        #: What `others` need besides the values of the lead.
-        self.other_values: dict[str, Any] = {}
-        self._project = {"project_id": project_id}
-
-    def by(self, lead: Lead | None, test: str, values: dict[str, Any]) -> None:
-        """Take a filter: its lead if there is none yet, else its test."""
-        if lead is not None and self.lead is None:
-            self.lead = lead
-            return
-        self.others.append(test)
-        self.other_values |= values
-
-    def lead_before(self, before: int | None) -> Lead:
-        """The lead, that of the project if nothing better was found, from a position on."""
-        lead = self.lead
-        if lead is None:
-            lead = Lead("contacts", "contacts.number", "project_id = :project_id", self._project)
-        if before is None:
-            return lead
-        test = f"{lead.test} AND {lead.number} < :before"
-        return msgspec.structs.replace(lead, test=test, values=lead.values | {"before": before})
 
 
 def contact_rows(
@@ -120,12 +68,19 @@ def contact_rows(
     if floor is not None:
         tests.append(f"{lead.number} >= {floor:d}")
     sql = (
-        f"SELECT contacts.number, {columns} FROM {lead.source} WHERE {' AND '.join(tests)} "  # noqa: S608
+        f"SELECT contacts.number, {columns} FROM {_source(lead)} WHERE {' AND '.join(tests)} "  # noqa: S608
         f"ORDER BY {lead.number} DESC LIMIT {limit + 1}"
     )
     rows: list[Any] = connection.execute(sql, lead.values | query.other_values).fetchall()
     following = rows[limit - 1][0] if len(rows) > limit else floor
     return [row[1:] for row in rows[:limit]], following
+
+
+def _source(lead: Lead) -> str:
+    """The table that leads, and the contacts it leads to."""
+    if lead.table == "contacts":
+        return lead.table
+    return f"{lead.table} CROSS JOIN contacts ON contacts.number = {lead.number}"
 
 
 def _floor(connection: apsw.Connection, lead: Lead) -> int | None:
@@ -152,7 +107,7 @@ def _query(
             lead = Lead("contacts", "contacts.number", test, values)
             query.by(lead, f"+contacts.{column} = :{column}", {column: value})
     if wanted.search is not None:
-        _by_search(connection, query, project_id, search_of(wanted.search))
+        _by_search(connection, query, search_of(wanted.search))
     if wanted.audience_id is not None:
         if find_audience(connection, project_id, wanted.audience_id) is None:
             return None
@@ -170,9 +125,7 @@ def _query(
     return query
 
 
-def _by_search(
-    connection: apsw.Connection, query: ContactQuery, project_id: int, search: Search
-) -> None:
+def _by_search(connection: apsw.Connection, query: ContactQuery, search: Search) -> None:
     values = {
         "id_low": search.external_id.low,
         "id_high": search.external_id.high,
@@ -181,10 +134,13 @@ def _by_search(
     }
     lead = None
     if query.lead is None:
-        rows = connection.execute(_MATCHES, {"project_id": project_id, **values})
-        numbers = [row[0] for row in rows]
+        numbers = {
+            row[0]
+            for statement in _MATCHES
+            for row in connection.execute(statement, {"project_id": query.project_id, **values})
+        }
         if len(numbers) <= MATCHES_MAX:
-            found = {"found": json.dumps(numbers)}
+            found = {"found": json.dumps(list(numbers))}
             test = "contacts.number IN (SELECT value FROM json_each(:found))"
             lead = Lead("contacts", "contacts.number", test, found)
     query.by(lead, _SEARCH, values)
@@ -207,12 +163,5 @@ def _by_rows(query: ContactQuery, wanted: ContactFilter) -> None:
     if wanted.created_before_us is not None:
         query.by(None, f"created_us < {wanted.created_before_us:d}", {})
     for n, (name, text) in enumerate(wanted.properties):
-        values = {f"name{n}": name, f"text{n}": text, f"number{n}": _number(text)}
+        values = {f"name{n}": name, f"text{n}": text, f"number{n}": number_of(text)}
         query.by(None, _PROPERTY.format(n=n), values)
-
-
-def _number(text: str) -> float | None:
-    try:
-        return read_number(text)
-    except (ValueError, ArithmeticError):
-        return None

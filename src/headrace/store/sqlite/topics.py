@@ -33,7 +33,7 @@ _UPDATE = (
     "WHERE id = ?"
 )
 _DELETED = "SELECT id FROM topics WHERE deleted_us IS NOT NULL ORDER BY deleted_us LIMIT 1"
-_REMOVE = (
+REMOVE = (
     "DELETE FROM topic_subscriptions WHERE (topic_id, is_subscribed, contact_number) IN "
     "(SELECT topic_id, is_subscribed, contact_number FROM topic_subscriptions "
     "WHERE topic_id = ? LIMIT ?)"
@@ -93,7 +93,7 @@ class SqliteTopics:
             row: Any = connection.execute(_DELETED).fetchone()
             if row is None:
                 return False
-            connection.execute(_REMOVE, (row[0], limit))
+            connection.execute(REMOVE, (row[0], limit))
             if connection.changes() < limit:
                 connection.execute("DELETE FROM topics WHERE id = ?", row)
             return connection.execute(_DELETED).fetchone() is not None

@@ -1,0 +1,128 @@
+"""No list of contacts, topics or audiences walks a table that grows, whatever its filters."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import apsw
+import pytest
+
+from headrace.store.contract_contacts import ContactFilter
+from headrace.store.migrations import migrations
+from headrace.store.rows.contacts import COLUMNS
+from headrace.store.sqlite import (
+    audience_members,
+    contact_ties,
+    topic_subscriptions,
+    topics,
+)
+from headrace.store.sqlite.contact_lists import contact_rows
+
+STATEMENTS = {
+    "choices": topic_subscriptions.CHOICES,
+    "opted out": topic_subscriptions.OPTED_OUT,
+    "choose": topic_subscriptions.CHOOSE,
+    "inside": audience_members.INSIDE,
+    "leave": audience_members.LEAVE,
+    "first members": audience_members.FIRST,
+    "remove members": audience_members.REMOVE_UP_TO,
+    "audiences of a contact": contact_ties.AUDIENCES,
+    "remove subscriptions": topics.REMOVE,
+    **{f"ties {n}": statement for n, statement in enumerate(contact_ties.REMOVE)},
+}
+FILTERS: dict[str, Any] = {
+    "external_id": "x",
+    "email": "x",
+    "search": "x",
+    "audience_id": "a",
+    "topic_id": "chosen",
+    "created_after_us": 1,
+    "properties": (("a", "b"),),
+}
+INDEXES = {
+    "external_id": "contacts USING INDEX contacts_external_id",
+    "email": "contacts USING INDEX contacts_email",
+    "search": "contacts USING INTEGER PRIMARY KEY",
+    "audience_id": "m USING PRIMARY KEY",
+    "topic_id": "s USING PRIMARY KEY",
+}
+_SCAN = re.compile(r"SCAN (?!\w+ (EXISTS )?VIRTUAL TABLE)")
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[apsw.Connection]:
+    connection = apsw.Connection(":memory:")
+    for step in migrations("sqlite"):
+        connection.execute(step.sql)
+    connection.execute("INSERT INTO audiences VALUES ('a', 1, 'a', '', 1, 1, NULL)")
+    for topic_id, default in (("chosen", 0), ("default", 1)):
+        connection.execute(
+            "INSERT INTO topics VALUES (?1, 1, ?1, '', ?2, ?2, 1, NULL)", (topic_id, default)
+        )
+    yield connection
+    connection.close()
+
+
+def plan(connection: apsw.Connection, sql: str, values: Any) -> list[str]:
+    return [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+
+
+def list_plans(connection: apsw.Connection, **wanted: Any) -> list[list[str]]:
+    """Plans of all statements that one page runs."""
+    statements: list[tuple[str, Any]] = []
+
+    def collect(_cursor: apsw.Cursor, sql: str, values: Any) -> bool:
+        statements.append((sql, values))
+        return True
+
+    connection.exec_trace = collect
+    try:
+        contact_rows(connection, COLUMNS, 1, ContactFilter(**wanted), before=7, limit=5)
+    finally:
+        connection.exec_trace = None
+    return [plan(connection, sql, values) for sql, values in statements]
+
+
+def assert_indexed(steps: list[str]) -> None:
+    for step in steps:
+        assert _SCAN.match(step) is None, steps
+        assert "TEMP B-TREE" not in step, steps
+
+
+def test_every_combination_of_filters_is_served_by_an_index(connection: apsw.Connection) -> None:
+    for topic_id in ("chosen", "default"):
+        for size in range(len(FILTERS) + 1):
+            for names in itertools.combinations(FILTERS, size):
+                wanted = {name: FILTERS[name] for name in names}
+                if "topic_id" in wanted:
+                    wanted["topic_id"] = topic_id
+                for steps in list_plans(connection, **wanted):
+                    assert_indexed(steps)
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_a_filter_leads_by_its_own_index(connection: apsw.Connection, name: str) -> None:
+    last = list_plans(connection, **{name: FILTERS[name]})[-1]
+    assert last[0].startswith(f"SEARCH {INDEXES[name]}"), last
+
+
+def test_what_few_match_leads(connection: apsw.Connection) -> None:
+    wanted = {name: FILTERS[name] for name in ("audience_id", "topic_id", "search")}
+    assert list_plans(connection, **wanted)[-1][0].startswith(f"SEARCH {INDEXES['search']}")
+    wanted["email"] = "x"
+    assert list_plans(connection, **wanted)[-1][0].startswith(f"SEARCH {INDEXES['email']}")
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_every_statement_finds_its_rows_by_an_index(connection: apsw.Connection, name: str) -> None:
+    sql = STATEMENTS[name]
+    count = max(map(int, re.findall(r"\?(\d)", sql)), default=0) or sql.count("?")
+    assert_indexed(plan(connection, sql, [None] * count))
+
+
+def test_a_missing_index_would_be_noticed(connection: apsw.Connection) -> None:
+    with pytest.raises(AssertionError):
+        assert_indexed(plan(connection, "SELECT 1 FROM contacts WHERE properties = ''", ()))
