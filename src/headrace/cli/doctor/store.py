@@ -17,7 +17,14 @@ from headrace.domain.timestamps import now_us
 from headrace.store.contract import Store, StoreError, StoreHealth
 
 #: What the promise of a 202 rests on, by kind of store.
-DURABLE = {"sqlite": {"journal_mode": "wal", "synchronous": "full"}}
+DURABLE = {
+    "sqlite": {"journal_mode": {"wal"}, "synchronous": {"full"}},
+    "postgresql": {
+        "fsync": {"on"},
+        "full_page_writes": {"on"},
+        "synchronous_commit": {"on", "remote_apply"},
+    },
+}
 #: A log that only grows is one that somebody's open snapshot keeps from being emptied.
 LOG_BYTES_MAX = 256 * 1024 * 1024
 _SEQUENCES_A_MILLISECOND = first_sequence_at(1000)
@@ -78,21 +85,24 @@ def _report(health: StoreHealth, newest: int, free_bytes_min: int) -> Iterator[F
     yield ok("database", f"{health.kind} {health.version}")
     yield ok("schema", str(newest))
     yield _durability(health)
-    log = f"{health.log_bytes / _MIB:.1f} MiB"
-    if health.log_bytes > LOG_BYTES_MAX:
-        yield warn("log", log, "End whatever reads the store for a long time, such as a backup.")
-    else:
-        yield ok("log", log)
     if health.free_bytes is not None:
+        yield _log(health.log_bytes)
         yield _disk(health.free_bytes, free_bytes_min)
+
+
+def _log(log_bytes: int) -> Finding:
+    found = f"{log_bytes / _MIB:.1f} MiB"
+    if log_bytes > LOG_BYTES_MAX:
+        return warn("log", found, "End whatever reads the store for a long time, such as a backup.")
+    return ok("log", found)
 
 
 def _durability(health: StoreHealth) -> Finding:
     found = ", ".join(f"{name}={value}" for name, value in health.durability.items())
     wrong = [
-        f"{name} must be {value}"
-        for name, value in DURABLE.get(health.kind, {}).items()
-        if health.durability.get(name) != value
+        f"{name} must be {' or '.join(sorted(values))}"
+        for name, values in DURABLE.get(health.kind, {}).items()
+        if health.durability.get(name) not in values
     ]
     if wrong:
         return fail(

@@ -133,9 +133,11 @@ def _target(settings: Settings, project: str, kind: Kind) -> Iterator[tuple[Clie
         return
     from headrace.observability.logs import configure_logs
 
+    from headrace.stores import shown_store
+
     configure_logs("error", "auto")
     with local_server(settings, project, kind.scope) as (url, key):
-        yield Client(url, key), f"{settings.store} project {project}{what}"
+        yield Client(url, key), f"{shown_store(settings.store)} project {project}{what}"
 
 
 def _beside(path: Path | None, ending: str) -> Path:
