@@ -35,6 +35,7 @@ from headrace.observability.events import (
     STORE_FAILED,
 )
 from headrace.pipeline.accept import Acceptor
+from headrace.pipeline.accept_rollups import AcceptRollups
 from headrace.pipeline.access import AccessCache
 from headrace.pipeline.commit_queue import CommitQueue
 from headrace.pipeline.disk_guard import DiskGuard
@@ -121,6 +122,8 @@ class Headrace:
         self._live = live
         rejections = RejectionLog(store.rejections, clock_us)
         self._rejections = rejections
+        self._rollups = rollups = AcceptRollups(store.rollups, clock_us)
+        rejections.on_added = rollups.rejected
         refusals = Refusals(rejections, clock_us)
         self._calls = WebhookCalls(parse_networks(self.settings.webhook_allow_networks))
         webhooks = Webhooks(self._calls, clock_us)
@@ -151,7 +154,7 @@ class Headrace:
         self.port = await self._server.start(self.settings.host, self.settings.port)
         self._tasks = [
             asyncio.create_task(loop.run(), name=type(loop).__name__)
-            for loop in (guard, rejections, operators, self._key_uses)
+            for loop in (guard, rejections, operators, self._key_uses, rollups)
         ]
         self._tasks.append(asyncio.create_task(access.keep_fresh(), name="AccessCache"))
         if store.arrivals is not None:
@@ -191,6 +194,7 @@ class Headrace:
         return {BACKOFFICE_PREFIX.encode(): runner}
 
     def _settled(self, batch: list[Pending]) -> None:
+        self._rollups.settled(batch)
         self._live.publish(batch)
         if self._supervisor is not None:
             self._supervisor.nudge(batch)
@@ -223,6 +227,7 @@ class Headrace:
                 await task
         if self.failure is None:
             await self._rejections.flush()
+            await self._rollups.flush()
             with contextlib.suppress(StoreError):
                 await self._key_uses.flush()
         await self._calls.close()

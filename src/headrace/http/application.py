@@ -12,6 +12,7 @@ from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http import (
     admin_policies,
     audiences,
+    catalog,
     contact_batch,
     contact_lists,
     contacts,
@@ -86,6 +87,8 @@ ROUTES = (
         post=audiences.add_contacts,
     ),
     resource("/audiences/{id}/contacts/{contact_id}", delete=audiences.remove_contact),
+    resource("/catalog", get=catalog.list_catalog),
+    resource("/catalog/{event}", get=catalog.get_catalog_entry),
     resource("/dead-letters", get=dead_letters.list_dead_letters),
     resource("/dead-letters/groups", get=dead_letters.list_groups),
     resource("/dead-letters/replay", post=replays.replay_many),

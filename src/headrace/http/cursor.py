@@ -43,5 +43,30 @@ class Cursors:
             raise problem
         return position
 
+    def make_text(self, position: str, scope: str) -> str:
+        """Text of a cursor for a list whose positions are names."""
+        plain = position.encode()
+        return base64.urlsafe_b64encode(plain + self._mac(plain, scope)).decode().rstrip("=")
+
+    def read_text(self, text: str, scope: str) -> str:
+        """Position of a cursor that `make_text` made.
+
+        Raises:
+            ApiError: 422 when it was not made for this very list.
+        """
+        problem = invalid(FieldProblem("cursor", "is not a cursor of this list"))
+        try:
+            padding = b"=" * (-len(text) % 4)
+            raw = base64.b64decode(text.encode("ascii") + padding, altchars=b"-_", validate=True)
+        except ValueError:
+            raise problem from None
+        plain, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
+        if not hmac.compare_digest(mac, self._mac(plain, scope)):
+            raise problem
+        position = plain.decode()
+        if self.make_text(position, scope) != text:
+            raise problem
+        return position
+
     def _mac(self, plain: bytes, scope: str) -> bytes:
         return hmac.digest(self._secret, plain + scope.encode(), sha256)[:_MAC_BYTES]

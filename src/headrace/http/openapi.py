@@ -17,6 +17,7 @@ from headrace.domain.event_types import EventInput
 from headrace.http import (
     openapi_admin,
     openapi_audiences,
+    openapi_catalog,
     openapi_contact_batch,
     openapi_contacts,
     openapi_dead_letters,
@@ -51,6 +52,7 @@ _TYPES = (
     *openapi_contact_batch.TYPES,
     *openapi_topics.TYPES,
     *openapi_audiences.TYPES,
+    *openapi_catalog.TYPES,
     *openapi_dead_letters.TYPES,
     *openapi_admin.TYPES,
     *openapi_webhooks.TYPES,
@@ -129,6 +131,7 @@ def _schemas() -> dict[str, Any]:
     openapi_contacts.refine(schemas)
     openapi_topics.refine(schemas)
     openapi_audiences.refine(schemas)
+    openapi_catalog.refine(schemas)
     openapi_dead_letters.refine(schemas)
     openapi_admin.refine(schemas)
     openapi_webhooks.refine(schemas)
@@ -172,6 +175,7 @@ def _paths() -> dict[str, Any]:
         **openapi_contact_batch.paths(),
         **openapi_topics.paths(),
         **openapi_audiences.paths(),
+        **openapi_catalog.paths(),
         **openapi_dead_letters.paths(),
         **openapi_admin.paths(),
         **openapi_webhooks.paths(),

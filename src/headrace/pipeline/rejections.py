@@ -29,11 +29,14 @@ class RejectionLog:
     def __init__(self, store: RejectionStore, clock_us: Callable[[], int]) -> None:
         self._store = store
         self._clock_us = clock_us
+        #: Called with the project of each refusal.
+        self.on_added: Callable[[int], None] = lambda _: None
         self._waiting: deque[Rejection] = deque()
         self.dropped = 0
 
     def add(self, rejection: Rejection) -> None:
         """Keep a refusal; past the bound the newest are only counted."""
+        self.on_added(rejection.project_id)
         if len(self._waiting) < WAITING_MAX:
             self._waiting.append(rejection)
         else:

@@ -9,6 +9,9 @@ import msgspec
 
 from headrace.domain.rollups import Tally
 
+#: Subscribers of which a read answers with a row each.
+SUBSCRIBERS_MAX = 1_000
+
 
 class Counted(msgspec.Struct, frozen=True):
     """What happened in a project at a time."""
@@ -46,7 +49,7 @@ class RollupStore(Protocol):
     async def subscribers(
         self, project_id: int, grain_s: int, first: int, last: int
     ) -> list[RollupRow]:
-        """One row a subscriber, summed over the time; `at` is `first`. At most 1,000."""
+        """One row a subscriber, summed over the time; at most `SUBSCRIBERS_MAX`."""
         ...
 
     async def prune(self, now_us: int, limit: int) -> int:

@@ -22,7 +22,9 @@ from headrace.store.postgres.delivery_claims import BreakerLostError, Claims, Wi
 from headrace.store.postgres.delivery_lists import deliveries_of_event, deliveries_of_subscriber
 from headrace.store.postgres.due_lines import DueLines
 from headrace.store.postgres.numbers import Numbers
+from headrace.store.postgres.rollups import add_rollups
 from headrace.store.postgres.subscriber_rows import disable, lock_changes
+from headrace.store.rows.rollups import attempted
 
 _BREAKERS = "SELECT id, breaker FROM subscribers WHERE id = ANY($1::text[])"
 _ACTOR = "worker"
@@ -182,6 +184,9 @@ class PostgresDeliveries:
                 )
                 held = [record for record in records if record.claimed.number in ours]
                 await _disable_gone(connection, held, now_us)
+                # Another lane than the counters of processing have.
+                lane = max(self._lanes.mine(), default=0)
+                await add_rollups(connection, lane, attempted(held, now_us))
             lost = await delivery_claims.set_breakers(connection, breakers)
             # Of a subscriber that is gone there is no breaker to be changed again.
             changed = await connection.fetch(_BREAKERS, sorted(lost)) if lost else []

@@ -26,6 +26,11 @@ class Numbers:
         self._after = after
         self._system = EventIdGenerator(clock_us, after=after, writer=writer, system=True)
 
+    @property
+    def writer(self) -> int:
+        """Number of this process."""
+        return self._writer
+
     def accepted(self) -> EventIdGenerator:
         """A generator for the events that the process accepts; one a process."""
         return EventIdGenerator(self._clock_us, after=self._after, writer=self._writer)

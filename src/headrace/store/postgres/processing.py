@@ -21,6 +21,7 @@ from headrace.store.contract_processing import (
     WorkStats,
 )
 from headrace.store.postgres import claims
+from headrace.store.postgres.catalog_writes import CatalogFailedError, keep_catalog
 from headrace.store.postgres.claims import BY_KEYS, ClaimTurn
 from headrace.store.postgres.contact_lookup import ContactLookup
 from headrace.store.postgres.contact_races import write_contacts
@@ -31,8 +32,10 @@ from headrace.store.postgres.lanes import Fenced, Lanes
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.plan_writes import write_plan
 from headrace.store.postgres.rescue import take_back
+from headrace.store.postgres.rollups import add_rollups
 from headrace.store.postgres.work_line import WorkLine
 from headrace.store.postgres.work_stats import read_stats
+from headrace.store.rows.rollups import failed, processed
 
 T = TypeVar("T")
 
@@ -112,19 +115,35 @@ class PostgresProcessing:
         *,
         subscribers_version: int,
     ) -> tuple[int, Sequence[Claimed]]:
+        catalogue = True
+
         async def work(connection: Connection, fenced: Fenced) -> tuple[int, Sequence[Claimed]]:
             if fenced.subscribers_version != subscribers_version:
                 raise SubscribersChangedError
             mine = await claims.drop(connection, owner, batch)
             found = await ContactLookup.read(connection, mine)
             decided = plan(mine, found.find)
-            await write_plan(connection, self._numbers, decided, self._clock_us())
-            if not claim_next:
-                return len(mine), []
-            turn = self._turn(connection, owner, fenced.now_us)
-            return len(mine), await turn.claim(owner, claim_next)
+            now_us = self._clock_us()
+            await write_plan(connection, self._numbers, decided, now_us)
+            taken: Sequence[Claimed] = []
+            if claim_next:
+                turn = self._turn(connection, owner, fenced.now_us)
+                taken = await turn.claim(owner, claim_next)
+            # Last, so that nobody waits long for the counters.
+            lane = self._lowest_lane(owner)
+            await keep_catalog(connection, lane, decided.catalog, now_us, write=catalogue)
+            await add_rollups(connection, lane, processed(mine, now_us))
+            return len(mine), taken
 
-        return await self._write(owner, work)
+        try:
+            return await self._write(owner, work)
+        except CatalogFailedError:
+            # It has spoilt the transaction; the events must not suffer.
+            catalogue = False
+            return await self._write(owner, work)
+
+    def _lowest_lane(self, owner: str) -> int:
+        return min(self._lanes.mine(owner), default=0)
 
     async def _write(self, owner: str, work: Callable[[Connection, Fenced], Awaitable[T]]) -> T:
         """Run `work` in a fenced transaction; what was looked up for nothing is forgotten."""
@@ -152,6 +171,9 @@ class PostgresProcessing:
                 return False
             now_us = self._clock_us()
             await record_failure(connection, self._numbers, claimed, failure, now_us)
+            retries = failure.retry_at_us is not None
+            counted = [failed(claimed.project_id, now_us, retries=retries)]
+            await add_rollups(connection, self._lowest_lane(owner), counted)
             return True
 
         try:

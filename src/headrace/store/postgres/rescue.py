@@ -10,6 +10,8 @@ from headrace.store.postgres.columns import columns_of
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.failures import record_crashes, record_failure
 from headrace.store.postgres.numbers import Numbers
+from headrace.store.postgres.rollups import add_rollups
+from headrace.store.rows.rollups import failed
 
 HELD = (
     "SELECT lane, sequence, attempt, crashes, owner FROM work "
@@ -21,6 +23,7 @@ _FREE = (
     "AS k (lane, sequence, attempt, crashes) WHERE w.lane = k.lane AND w.sequence = k.sequence"
 )
 _DROP = "DELETE FROM work WHERE lane = $1 AND sequence = $2"
+_PROJECT = "SELECT project_id FROM events WHERE lane = $1 AND sequence = $2"
 # Nobody works on these: their payloads are not needed.
 _EVENT = (
     "SELECT sequence, id, project_id, lane, event, contact_id, external_id, email, "
@@ -50,6 +53,9 @@ async def take_back(
     for row in others:
         if row[3] >= CRASHES_MAX:
             await _record_poison(connection, numbers, row, now_us)
+            project_id = await connection.fetchval(_PROJECT, *row[:2])
+            counted = [failed(project_id, now_us, retries=False)]
+            await add_rollups(connection, min(lanes), counted)
     return len(rows)
 
 

@@ -17,6 +17,7 @@ from headrace.store.contract import (
     StoreSetupError,
 )
 from headrace.store.postgres.arrivals import PostgresArrivals
+from headrace.store.postgres.catalog import PostgresCatalog
 from headrace.store.postgres.clock import StoreClock
 from headrace.store.postgres.committer import Committer
 from headrace.store.postgres.database import Connection, Database, PoolOptions
@@ -34,6 +35,7 @@ from headrace.store.postgres.projects import PostgresProjects
 from headrace.store.postgres.rejections import PostgresRejections
 from headrace.store.postgres.replays import PostgresReplays
 from headrace.store.postgres.retention import PostgresRetention
+from headrace.store.postgres.rollups import PostgresRollups
 from headrace.store.postgres.sizes import size_bytes
 from headrace.store.postgres.subscribers import PostgresSubscribers
 from headrace.store.postgres.trace import PostgresTrace
@@ -74,6 +76,8 @@ class PostgresStore:
         self.dead_letters = PostgresDeadLetters(database)
         self.replays = PostgresReplays(database)
         self.trace = PostgresTrace(database)
+        self.catalog = PostgresCatalog(database)
+        self.rollups = PostgresRollups(database, numbers.writer)
 
     @property
     def commit_stats(self) -> CommitStats:

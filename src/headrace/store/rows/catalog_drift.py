@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from headrace.domain.catalog_types import TYPES
 from headrace.store.contract_catalog import DRIFT_KEPT, Drift, DriftKind, PathSeen
 
 
 def drift_of(
-    paths: Iterable[PathSeen], written: dict[str, tuple[bool, int]], before: int
+    paths: Iterable[PathSeen], written: Mapping[str, tuple[bool, int]], before: int
 ) -> list[Drift]:
     """Drift entries in order of the events, at most as many as are kept of a name.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from headrace.domain.events import Source
-from headrace.domain.rollups import Outcome, Tally
+from headrace.domain.rollups import GRAINS, Outcome, Tally
 from headrace.store.contract_delivery import AttemptRecord
 from headrace.store.contract_processing import Claimed
 from headrace.store.contract_rollups import Counted
@@ -58,3 +60,17 @@ def attempted(records: Iterable[AttemptRecord], now_us: int) -> list[Counted]:
         Counted(project_id, subject, now_us, tally)
         for (project_id, subject), tally in tallies.items()
     ]
+
+
+def by_grain(counted: Iterable[Counted]) -> dict[tuple[int, int, int, str], Tally]:
+    """Sums of the rows of minute, hour and day: (project, grain, at, subject) -> what to add."""
+    sums: dict[tuple[int, int, int, str], Tally] = {}
+    for one in counted:
+        second = one.at_us // 1_000_000
+        for grain in GRAINS:
+            key = one.project_id, grain, second // grain, one.subject
+            if key in sums:
+                sums[key].add(one.tally)
+            else:
+                sums[key] = msgspec.structs.replace(one.tally)
+    return sums

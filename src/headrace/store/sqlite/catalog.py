@@ -26,12 +26,10 @@ from headrace.store.rows.catalog import (
     catalog_name,
     catalog_path,
     drift,
+    needles_of,
 )
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.writer import Writer
-
-#: Shorter needles would be found in everything.
-NEEDLE_CHARACTERS_MIN = 4
 
 _NAMES = (
     f"SELECT {NAME_COLUMNS} FROM catalog_names WHERE project_id = ? AND event > ? "  # noqa: S608
@@ -136,22 +134,23 @@ class SqliteCatalog:
         return await self._writer.run(work) if await self._readers.run(read) else 0
 
     async def forget(self, project_id: int, needles: Sequence[str]) -> int:
-        wanted = [needle.casefold() for needle in needles if len(needle) >= NEEDLE_CHARACTERS_MIN]
+        wanted = needles_of(needles)
         if not wanted:
             return 0
         text = msgspec.json.encode(wanted).decode()
         return await self._writer.run(lambda connection: _forget(connection, project_id, text))
 
 
-_HAS_NEEDLE = "EXISTS (SELECT 1 FROM json_each(?2) WHERE instr(lower({0}), value))"
-_FORGET_PATHS = (
-    "DELETE FROM catalog_paths WHERE project_id = ?1 AND "  # noqa: S608
-    f"{_HAS_NEEDLE.format('catalog_paths.path')} RETURNING event"
+_HAS_NEEDLE = (
+    "WHERE project_id = ?1 AND EXISTS (SELECT 1 FROM json_each(?2) WHERE instr(lower({}), value))"
 )
-_FORGET_DRIFT = f"DELETE FROM catalog_drift WHERE project_id = ?1 AND {_HAS_NEEDLE.format('catalog_drift.path')}"  # noqa: S608
+_FORGET_PATHS = (
+    f"DELETE FROM catalog_paths {_HAS_NEEDLE.format('catalog_paths.path')} RETURNING event"  # noqa: S608
+)
+_FORGET_DRIFT = f"DELETE FROM catalog_drift {_HAS_NEEDLE.format('catalog_drift.path')}"  # noqa: S608
 _FORGET_EXAMPLES = (
-    "UPDATE catalog_names SET example = NULL, example_id = NULL WHERE project_id = ?1 "  # noqa: S608
-    f"AND example IS NOT NULL AND {_HAS_NEEDLE.format('example')}"
+    "UPDATE catalog_names SET example = NULL, example_id = NULL "  # noqa: S608
+    f"{_HAS_NEEDLE.format('example')} AND example IS NOT NULL"
 )
 
 

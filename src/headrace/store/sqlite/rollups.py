@@ -9,11 +9,10 @@ import apsw
 import msgspec
 
 from headrace.domain.rollups import GRAINS, KEPT_S, Tally
-from headrace.store.contract_rollups import Counted, RollupRow
+from headrace.store.contract_rollups import SUBSCRIBERS_MAX, Counted, RollupRow
+from headrace.store.rows.rollups import by_grain
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.writer import Writer
-
-SUBSCRIBERS_MAX = 1_000
 
 _COLUMNS = "counts, accept, processing, delivery"
 _ONE = (
@@ -100,17 +99,8 @@ class SqliteRollups:
 
 def add_rollups(connection: apsw.Connection, counted: Iterable[Counted]) -> None:
     """Add to the rows of minute, hour and day; runs inside the caller's transaction."""
-    sums: dict[tuple[int, int, int, str], Tally] = {}
-    for one in counted:
-        second = one.at_us // 1_000_000
-        for grain in GRAINS:
-            key = one.project_id, grain, second // grain, one.subject
-            if key in sums:
-                sums[key].add(one.tally)
-            else:
-                sums[key] = msgspec.structs.replace(one.tally)
     rows: list[tuple[Any, ...]] = []
-    for key, tally in sums.items():
+    for key, tally in by_grain(counted).items():
         held: Any = connection.execute(_ONE, key).fetchone()
         if held is not None:
             tally.add(_tally(held))

@@ -18,7 +18,7 @@ CREATE TABLE catalog_totals (
 CREATE TABLE catalog_names (
     lane       smallint NOT NULL,
     project_id integer NOT NULL,
-    event      text NOT NULL,
+    event      text COLLATE "C" NOT NULL,
     first_us   bigint NOT NULL,
     last_us    bigint NOT NULL,
     events     bigint NOT NULL,
@@ -44,7 +44,7 @@ CREATE INDEX catalog_names_list ON catalog_names (project_id, event);
 CREATE TABLE catalog_hours (
     lane       smallint NOT NULL,
     project_id integer NOT NULL,
-    event      text NOT NULL,
+    event      text COLLATE "C" NOT NULL,
     -- Hours since 1970, by the time of receipt.
     hour       integer NOT NULL,
     source     smallint NOT NULL,
@@ -57,8 +57,8 @@ CREATE INDEX catalog_hours_age ON catalog_hours (hour);
 CREATE TABLE catalog_paths (
     lane        smallint NOT NULL,
     project_id  integer NOT NULL,
-    event       text NOT NULL,
-    path        text NOT NULL,
+    event       text COLLATE "C" NOT NULL,
+    path        text COLLATE "C" NOT NULL,
     first_us    bigint NOT NULL,
     last_us     bigint NOT NULL,
     -- Bits of domain/catalog_types.py, and those that the last write added.
@@ -84,10 +84,10 @@ CREATE INDEX catalog_paths_list ON catalog_paths (project_id, event, path);
 CREATE TABLE catalog_drift (
     lane       smallint NOT NULL,
     project_id integer NOT NULL,
-    event      text NOT NULL,
+    event      text COLLATE "C" NOT NULL,
     number     integer NOT NULL,
     kind       text NOT NULL,
-    path       text NOT NULL,
+    path       text COLLATE "C" NOT NULL,
     -- Bit of the type that is new; 0 for other kinds.
     type       integer NOT NULL,
     at_us      bigint NOT NULL,
@@ -98,6 +98,13 @@ CREATE TABLE catalog_drift (
     PRIMARY KEY (lane, project_id, event, number)
 );
 CREATE INDEX catalog_drift_list ON catalog_drift (project_id, event);
+
+-- Sum of two arrays, element by element; what one of them lacks counts as 0.
+CREATE FUNCTION counts_added(one bigint[], other bigint[]) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT array_agg(coalesce(a, 0) + coalesce(b, 0) ORDER BY place)
+    FROM unnest(one, other) WITH ORDINALITY AS pairs (a, b, place)
+$$;
 
 -- Counters and histograms by domain/rollups.py, a row for each minute, hour and day.
 CREATE TABLE rollups (
