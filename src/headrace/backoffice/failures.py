@@ -108,7 +108,7 @@ async def failure_page(request: Request, error: Exception) -> Response:
             visit = Visit(request, state["backoffice"])
     response: Response = visit.page("failure.html", failure.status, failure=failure)
     if isinstance(error, HTTPException) and error.headers and "Allow" in error.headers:
-        response.headers["Allow"] = error.headers["Allow"]
+        response.headers["Allow"] = ", ".join(sorted(error.headers["Allow"].split(", ")))
     if failure.status == 503:
         response.headers["Retry-After"] = "5"
     return response

@@ -20,6 +20,7 @@ from headrace.store.postgres.arrivals import PostgresArrivals
 from headrace.store.postgres.catalog import PostgresCatalog
 from headrace.store.postgres.clock import StoreClock
 from headrace.store.postgres.committer import Committer
+from headrace.store.postgres.contacts import PostgresContacts
 from headrace.store.postgres.database import Connection, Database, PoolOptions
 from headrace.store.postgres.dead_letters import PostgresDeadLetters
 from headrace.store.postgres.deliveries import PostgresDeliveries
@@ -27,6 +28,7 @@ from headrace.store.postgres.durability import check_server, read_settings
 from headrace.store.postgres.duties import Duties
 from headrace.store.postgres.events import PostgresEvents, last_sequence
 from headrace.store.postgres.lanes import Lanes
+from headrace.store.postgres.members import PostgresMembers
 from headrace.store.postgres.migrate import migrate, newer_release, newest_version, schema_version
 from headrace.store.postgres.numbers import Numbers, take_writer
 from headrace.store.postgres.operators import PostgresOperators
@@ -36,6 +38,7 @@ from headrace.store.postgres.rejections import PostgresRejections
 from headrace.store.postgres.replays import PostgresReplays
 from headrace.store.postgres.retention import PostgresRetention
 from headrace.store.postgres.rollups import PostgresRollups
+from headrace.store.postgres.sign_in import PostgresSignIn
 from headrace.store.postgres.sizes import size_bytes
 from headrace.store.postgres.subscribers import PostgresSubscribers
 from headrace.store.postgres.trace import PostgresTrace
@@ -68,6 +71,8 @@ class PostgresStore:
         self.projects = PostgresProjects(database)
         self.rejections = PostgresRejections(database)
         self.operators = PostgresOperators(database)
+        self.sign_in = PostgresSignIn(database)
+        self.members = PostgresMembers(database)
         self.retention = PostgresRetention(database)
         self.subscribers = PostgresSubscribers(database, clock)
         lanes = Lanes(database)
@@ -76,6 +81,7 @@ class PostgresStore:
         self.dead_letters = PostgresDeadLetters(database)
         self.replays = PostgresReplays(database)
         self.trace = PostgresTrace(database)
+        self.contacts = PostgresContacts(database, numbers)
         self.catalog = PostgresCatalog(database)
         self.rollups = PostgresRollups(database, numbers.writer)
 

@@ -8,16 +8,21 @@ from typing import Any
 
 import apsw
 
-from headrace.domain.sign_in import SESSION_IDLE_US, SESSION_US, Role
 from headrace.store.contract import StoreConflictError
-from headrace.store.contract_operators import OPERATORS_MAX, AuditEntry
+from headrace.store.contract_operators import OPERATORS_MAX
 from headrace.store.contract_sign_in import MEMBERS_MAX, Account, AuditFilter, AuditRow, Member
+from headrace.store.rows.sign_in import (
+    AUDIT_COLUMNS,
+    AUDIT_LOOKED_AT_MAX,
+    account_of,
+    audit_row_of,
+    member_of,
+    session_limits_us,
+)
 from headrace.store.sqlite.audit import write_audit
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.writer import Writer
 
-#: Entries that one look at the audit log goes through at most.
-_LOOKED_AT_MAX = 50_000
 _AFTER_ALL = 1 << 62
 _ACCOUNTS = f"""
 SELECT email, is_owner, password_hash IS NOT NULL, created_us,
@@ -37,21 +42,12 @@ class SqliteMembers:
         self._readers = readers
 
     async def accounts(self, now_us: int) -> Sequence[Account]:
-        values = {"idle": now_us - SESSION_IDLE_US, "old": now_us - SESSION_US}
+        idle_us, old_us = session_limits_us(now_us)
+        values = {"idle": idle_us, "old": old_us}
 
         def read(connection: apsw.Connection) -> Sequence[Account]:
             rows: Any = connection.execute(_ACCOUNTS, values)
-            return [
-                Account(
-                    email=email,
-                    is_owner=bool(owner),
-                    has_password=bool(password),
-                    created_us=created_us,
-                    seen_us=seen_us,
-                    projects=projects,
-                )
-                for email, owner, password, created_us, seen_us, projects in rows
-            ]
+            return [account_of(row) for row in rows]
 
         return await self._readers.run(read)
 
@@ -123,7 +119,7 @@ class SqliteMembers:
 
         def read(connection: apsw.Connection) -> Sequence[Member]:
             rows: Any = connection.execute(sql, (project_id,))
-            return [Member(email=e, role=Role(r), added_us=a) for e, r, a in rows]
+            return [member_of(row) for row in rows]
 
         return await self._readers.run(read)
 
@@ -169,13 +165,7 @@ class SqliteMembers:
 
         def read(connection: apsw.Connection) -> Sequence[AuditRow]:
             rows: Any = connection.execute(sql, values)
-            return [
-                AuditRow(
-                    entry=AuditEntry(id=i, at_us=at, actor=actor, action=action, detail=detail),
-                    project_id=project_id,
-                )
-                for i, at, actor, action, detail, project_id in rows
-            ]
+            return [audit_row_of(row) for row in rows]
 
         return await self._readers.run(read)
 
@@ -230,7 +220,7 @@ def _audit_query(wanted: AuditFilter, before: int | None, limit: int) -> tuple[s
     values: dict[str, Any] = {
         "before": _AFTER_ALL if before is None else before,
         "limit": limit,
-        "looked": _LOOKED_AT_MAX,
+        "looked": AUDIT_LOOKED_AT_MAX,
     }
     inner = "id < :before"
     if wanted.project_id is not None:
@@ -253,7 +243,7 @@ def _audit_query(wanted: AuditFilter, before: int | None, limit: int) -> tuple[s
         values["until"] = wanted.before_us
     outer = f"WHERE {' AND '.join(conditions)} " if conditions else ""
     sql = (
-        "SELECT id, at_us, actor, action, detail, project_id FROM "  # noqa: S608 - constants
+        f"SELECT {AUDIT_COLUMNS} FROM "  # noqa: S608 - constants
         f"(SELECT * FROM audit WHERE {inner} ORDER BY id DESC LIMIT :looked) "
         f"{outer}ORDER BY id DESC LIMIT :limit"
     )

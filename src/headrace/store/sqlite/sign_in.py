@@ -8,8 +8,6 @@ from typing import Any
 import apsw
 
 from headrace.domain.sign_in import (
-    SESSION_IDLE_US,
-    SESSION_US,
     SESSIONS_OF_OPERATOR_MAX,
     TRIES_WINDOW_US,
     Link,
@@ -19,14 +17,17 @@ from headrace.domain.sign_in import (
     Throttle,
 )
 from headrace.store.contract_sign_in import LINKS_MAX
+from headrace.store.rows.sign_in import (
+    LINK_COLUMNS,
+    SESSION_COLUMNS,
+    link_of,
+    session_limits_us,
+    session_of,
+)
 from headrace.store.sqlite.audit import write_audit
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.writer import Writer
 
-_SESSION = (
-    "token_hash, id, email, created_us, seen_us, address, browser, "
-    "revealed_project_id, revealed_until_us"
-)
 _ALIVE = "seen_us > :idle AND created_us > :old"
 _OPERATOR = "SELECT is_owner FROM operators WHERE email = ? AND revoked_us IS NULL"
 
@@ -148,7 +149,7 @@ class SqliteSignIn:
         await self._writer.run(work)
 
     async def signed_in(self, token_hash: bytes, now_us: int) -> SignedIn | None:
-        sql = f"SELECT {_SESSION} FROM sessions WHERE token_hash = :token AND {_ALIVE}"  # noqa: S608
+        sql = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE token_hash = :token AND {_ALIVE}"  # noqa: S608
 
         def read(connection: apsw.Connection) -> SignedIn | None:
             values = {"token": token_hash, **_limits(now_us)}
@@ -160,7 +161,7 @@ class SqliteSignIn:
                 "SELECT project_id, role FROM members WHERE email = ?", (row[2],)
             )
             return SignedIn(
-                session=_session(row),
+                session=session_of(row),
                 is_owner=bool(operator[0]),
                 roles={project_id: Role(role) for project_id, role in roles},
             )
@@ -178,13 +179,13 @@ class SqliteSignIn:
 
     async def sessions(self, email: str, now_us: int) -> Sequence[Session]:
         sql = (
-            f"SELECT {_SESSION} FROM sessions WHERE email = :email AND {_ALIVE} "  # noqa: S608
+            f"SELECT {SESSION_COLUMNS} FROM sessions WHERE email = :email AND {_ALIVE} "  # noqa: S608
             "ORDER BY seen_us DESC, id"
         )
 
         def read(connection: apsw.Connection) -> Sequence[Session]:
             rows: Any = connection.execute(sql, {"email": email, **_limits(now_us)})
-            return [_session(row) for row in rows]
+            return [session_of(row) for row in rows]
 
         return await self._readers.run(read)
 
@@ -239,33 +240,18 @@ class SqliteSignIn:
 
 
 def _limits(now_us: int) -> dict[str, int]:
-    return {"idle": now_us - SESSION_IDLE_US, "old": now_us - SESSION_US}
-
-
-def _session(row: Sequence[Any]) -> Session:
-    token_hash, session_id, email, created_us, seen_us, address, browser, project_id, until = row
-    return Session(
-        token_hash=token_hash,
-        id=session_id,
-        email=email,
-        created_us=created_us,
-        seen_us=seen_us,
-        address=address,
-        browser=browser,
-        revealed_project_id=project_id,
-        revealed_until_us=until,
-    )
+    idle_us, old_us = session_limits_us(now_us)
+    return {"idle": idle_us, "old": old_us}
 
 
 def _link(connection: apsw.Connection, token_hash: bytes, now_us: int) -> Link | None:
     row: Any = connection.execute(
-        "SELECT token_hash, email, created_us, expires_us FROM sign_in_links "
-        "WHERE token_hash = ? AND expires_us > ?",
+        f"SELECT {LINK_COLUMNS} FROM sign_in_links WHERE token_hash = ? AND expires_us > ?",  # noqa: S608
         (token_hash, now_us),
     ).fetchone()
     if row is None:
         return None
-    return Link(token_hash=row[0], email=row[1], created_us=row[2], expires_us=row[3])
+    return link_of(row)
 
 
 def _make_first_owner(connection: apsw.Connection, session: Session, token_hash: bytes) -> None:
