@@ -44,7 +44,7 @@ def fill_contacts(session: StoreSession, count: int, *, prefix: str, project_id:
     insert_many(session.place, "contacts", rows)
     identifiers = [
         {
-            "lane": lane_of(project_id, IdentityType.EXTERNAL_ID, row["external_id"]),
+            "lane": lane_of(project_id, IdentityType.EXTERNAL_ID, str(row["external_id"])),
             "project_id": project_id,
             "kind": "external_id",
             "value": row["external_id"],

@@ -42,5 +42,5 @@ def insert_many(place: Place, table: str, rows: Sequence[Mapping[str, Any]]) -> 
         source = f"{values} FROM json_each(?)"
     else:
         source = f"{', '.join(held)} FROM json_populate_recordset(NULL::{table}, ?::json)"
-    sql = f"INSERT INTO {table} ({', '.join(held)}) SELECT {source}"  # noqa: S608
+    sql = f"INSERT INTO {table} ({', '.join(held)}) SELECT {source}"
     place.run_sql(sql, json.dumps(rows))

@@ -1,0 +1,211 @@
+"""Who may do what over every route: made from the OpenAPI document, so none can be forgotten."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from headrace.domain.api_keys import Scope
+from headrace.domain.ids import sequence_of_id
+from headrace.domain.timestamps import now_us
+from headrace.http.application import ROUTES
+from headrace.http.openapi import openapi_document
+from tests.support.audiences import choose, new_audience, new_contact, new_topic, send
+from tests.support.dead_letters import DeadLetterRows, sql_on
+from tests.support.described_routes import Operation, operations
+from tests.support.http_server import ACTOR, HttpServer, wait_until
+from tests.support.raw_http import Answer, Client, Connection, head_of
+
+OPERATIONS = list(operations(openapi_document()))
+KEYED = [each for each in OPERATIONS if not each.is_public and not each.is_for_operators]
+WITH_IDS = [each for each in KEYED if each.parameters]
+#: What is not told to everybody must look like nothing at all.
+ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
+#: Of a path that leads nowhere; it is not asked at all.
+NOT_SERVED = {"/"}
+LISTS = ("/contacts", "/topics", "/audiences", "/webhooks", "/dead-letters", "/replays", "/merges")
+
+Place = tuple[str, str]
+
+
+class Inhabitant:
+    """A project with one of everything that has an id.
+
+    A path parameter that is not named here fails the tests: say what a foreign one would be.
+    """
+
+    def __init__(self, server: HttpServer) -> None:
+        self.project = server.project()
+        self.client = self.project.client()
+        self._rows = DeadLetterRows(sql_on(server.directory / "headrace.db"))
+        self.ids = self._make()
+
+    def _make(self) -> dict[Place, str]:
+        client = self.client
+        event_id = client.send({"event": "a.b", "external_id": "x", "idempotency_key": "k"}).data[
+            "id"
+        ]
+        wait_until(lambda: client.get(f"/events/{event_id}").data["status"] == "processed", 30)
+        contact_id, topic_id = new_contact(client), new_topic(client)
+        audience_id = new_audience(client)
+        send(client, "POST", f"/audiences/{audience_id}/contacts", contact_ids=[contact_id])
+        choose(client, contact_id, topic_id, wanted=True)
+        merge = {"from": new_contact(client), "dry_run": False}
+        merged = client.post(f"/contacts/{contact_id}/merge", json.dumps(merge)).data
+        erased = client.request("DELETE", f"/contacts/{new_contact(client)}?erase=true").data
+        replay = send(client, "POST", "/dead-letters/replay", filter={}, dry_run=False).data
+        dead_letter_id = self._rows.processing(sequence_of_id(uuid.UUID(event_id).bytes))
+        webhook_id = self._rows.subscriber(self.project.id, target="http://a/", events=["z.z"])
+        return {
+            ("events", "id"): event_id,
+            ("events", "key"): "k",
+            ("contacts", "id"): contact_id,
+            ("contacts", "contact_id"): contact_id,
+            ("contacts", "topic_id"): topic_id,
+            ("topics", "id"): topic_id,
+            ("audiences", "id"): audience_id,
+            ("audiences", "contact_id"): contact_id,
+            ("merges", "id"): merged["id"],
+            ("erasures", "id"): erased["id"],
+            ("catalog", "event"): "a.b",
+            ("dead-letters", "id"): dead_letter_id,
+            ("replays", "id"): replay["id"],
+            ("webhooks", "id"): webhook_id,
+        }
+
+    def everything(self) -> dict[str, Any]:
+        """All that others could have changed."""
+        contact_id = self.ids["contacts", "id"]
+        audience_id = self.ids["audiences", "id"]
+        paths = (*LISTS, f"/contacts/{contact_id}/topics", f"/audiences/{audience_id}/contacts")
+        return {path: self.client.get(path).json() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def owner(server: HttpServer) -> Iterator[Inhabitant]:
+    inhabitant = Inhabitant(server)
+    yield inhabitant
+    inhabitant.project.close()
+
+
+@pytest.fixture(scope="module")
+def stranger(server: HttpServer) -> Iterator[Inhabitant]:
+    """Has as much, in a project of its own."""
+    inhabitant = Inhabitant(server)
+    yield inhabitant
+    inhabitant.project.close()
+
+
+@pytest.fixture(scope="module")
+def keys(server: HttpServer, owner: Inhabitant) -> dict[str, str]:
+    """A key of each scope, one without any use left, and what is no key."""
+    made = {scope.value: server.issue_key(owner.project, [scope]) for scope in Scope}
+    revoked = server.issue_key(owner.project)
+    server.in_store(
+        lambda store: store.projects.revoke_key(revoked.split("_")[1], now_us(), actor=ACTOR)
+    )
+    known = Client(server.port, made["read"])
+    wait_until(lambda: known.get("/events").status == 200, 10)
+    known.close()
+    return made | {"revoked": revoked, "unknown": f"hr_{'0' * 16}_{'0' * 64}"}
+
+
+def ask(port: int, operation: Operation, target: str, key: str | None) -> int:
+    """Status of the answer; its body, which may have no end, is left alone."""
+    body, media = operation.body()
+    length = None if body is None else len(body)
+    head = head_of(operation.method, target, key=key, length=length, body_type=media)
+    with Connection(port) as connection:
+        connection.send_all_accepted(head + (body or b""))
+        return connection.head().status
+
+
+def answer_of(client: Client, operation: Operation, target: str) -> Answer:
+    body, media = operation.body()
+    return client.request(operation.method, target, body=body, body_type=media)
+
+
+def test_every_route_is_described() -> None:
+    described = {operation.path for operation in OPERATIONS}
+    served = {route.path.replace(":path}", "}") for route in ROUTES}
+    assert served - described == NOT_SERVED
+
+
+@pytest.mark.parametrize("operation", KEYED, ids=str)
+def test_without_a_good_key_nothing_opens(
+    server: HttpServer, owner: Inhabitant, keys: dict[str, str], operation: Operation
+) -> None:
+    target = operation.target(owner.ids)
+    for key in (None, keys["unknown"], keys["revoked"]):
+        assert ask(server.port, operation, target, key) == 401
+
+
+@pytest.mark.parametrize("operation", KEYED, ids=str)
+def test_one_scope_opens_it_and_no_other(
+    server: HttpServer, owner: Inhabitant, keys: dict[str, str], operation: Operation
+) -> None:
+    # Nothing is done to what others need: the ids are nobody's.
+    target = operation.target(dict.fromkeys(owner.ids, ABSENT))
+    for scope in Scope:
+        status = ask(server.port, operation, target, keys[scope.value])
+        if scope is operation.scope:
+            assert status < 500
+            assert status not in (401, 403)
+        else:
+            assert status == 403
+
+
+@pytest.mark.parametrize("operation", WITH_IDS, ids=str)
+def test_what_is_foreign_is_as_good_as_absent(
+    owner: Inhabitant, stranger: Inhabitant, operation: Operation
+) -> None:
+    """One foreign id is enough, whatever else is one's own."""
+    for place in operation.parameters:
+        own = dict(owner.ids)
+        if place in {("events", "key"), ("catalog", "event")}:
+            continue
+        foreign = answer_of(owner.client, operation, operation.target(own | _of(stranger, place)))
+        absent = answer_of(owner.client, operation, operation.target(own | {place: ABSENT}))
+        assert (foreign.status, absent.status) == (404, 404)
+        assert foreign.body == absent.body
+
+
+def _of(inhabitant: Inhabitant, place: Place) -> dict[Place, str]:
+    return {place: inhabitant.ids[place]}
+
+
+def test_a_foreign_key_or_name_finds_only_ones_own(owner: Inhabitant, stranger: Inhabitant) -> None:
+    """The same idempotency key and event name, in both projects."""
+    found = owner.client.get("/events/by-idempotency-key/k").data["id"]
+    assert found == owner.ids["events", "id"]
+    assert found != stranger.ids["events", "id"]
+    stranger.client.send({"event": "only.theirs", "external_id": "x", "idempotency_key": "theirs"})
+    for target in ("/events/by-idempotency-key/theirs", "/catalog/only.theirs"):
+        assert owner.client.get(target).status == 404
+
+
+def test_strangers_change_nothing(owner: Inhabitant, stranger: Inhabitant) -> None:
+    before = owner.everything()
+    for operation in WITH_IDS:
+        answer_of(stranger.client, operation, operation.target(owner.ids))
+    assert owner.everything() == before
+
+
+@pytest.mark.parametrize(
+    "operation", [each for each in OPERATIONS if each.is_for_operators], ids=str
+)
+def test_no_api_key_opens_what_is_for_operators(
+    server: HttpServer, owner: Inhabitant, operation: Operation
+) -> None:
+    target = operation.target(dict.fromkeys(operation.parameters, ABSENT))
+    for key in (None, owner.project.key):
+        assert ask(server.port, operation, target, key) == 401
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.is_public], ids=str)
+def test_public_routes_ask_for_no_key(server: HttpServer, operation: Operation) -> None:
+    assert ask(server.port, operation, operation.target({}), None) == 200
