@@ -17,6 +17,7 @@ from headrace.store.contract import (
     StoreSetupError,
 )
 from headrace.store.postgres.arrivals import PostgresArrivals
+from headrace.store.postgres.audiences import PostgresAudiences
 from headrace.store.postgres.catalog import PostgresCatalog
 from headrace.store.postgres.clock import StoreClock
 from headrace.store.postgres.committer import Committer
@@ -41,6 +42,7 @@ from headrace.store.postgres.rollups import PostgresRollups
 from headrace.store.postgres.sign_in import PostgresSignIn
 from headrace.store.postgres.sizes import size_bytes
 from headrace.store.postgres.subscribers import PostgresSubscribers
+from headrace.store.postgres.topics import PostgresTopics
 from headrace.store.postgres.trace import PostgresTrace
 from headrace.store.postgres.url import masked
 
@@ -81,6 +83,8 @@ class PostgresStore:
         self.dead_letters = PostgresDeadLetters(database)
         self.replays = PostgresReplays(database)
         self.trace = PostgresTrace(database)
+        self.topics = PostgresTopics(database, numbers)
+        self.audiences = PostgresAudiences(database, numbers)
         self.contacts = PostgresContacts(database, numbers)
         self.catalog = PostgresCatalog(database)
         self.rollups = PostgresRollups(database, numbers.writer)
