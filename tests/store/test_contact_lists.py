@@ -98,8 +98,9 @@ def test_a_wide_search_goes_on_from_page_to_page(session: StoreSession) -> None:
 
     ids = found(session, search="wide")
 
-    assert (ids[0], ids[-1], len(ids)) == (last.id, first.id, MATCHES_MAX + 12)
+    assert len(ids) == MATCHES_MAX + 12
     assert len(set(ids)) == len(ids)
+    assert {first.id, last.id} <= set(ids)
 
 
 def test_who_is_subscribed_by_choice_or_default(session: StoreSession) -> None:

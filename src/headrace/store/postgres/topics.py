@@ -39,9 +39,9 @@ _DELETE = (
 )
 _DELETED = "SELECT id FROM topics WHERE deleted_us IS NOT NULL ORDER BY deleted_us LIMIT 1"
 REMOVE = (
-    "WITH some AS MATERIALIZED (SELECT lane, contact_id FROM topic_subscriptions "
-    "WHERE topic_id = $1 LIMIT $2) DELETE FROM topic_subscriptions s USING some "
-    "WHERE s.lane = some.lane AND s.contact_id = some.contact_id AND s.topic_id = $1"
+    "WITH due AS MATERIALIZED (SELECT lane, contact_id FROM topic_subscriptions "
+    "WHERE topic_id = $1 LIMIT $2) DELETE FROM topic_subscriptions s USING due "
+    "WHERE s.lane = due.lane AND s.contact_id = due.contact_id AND s.topic_id = $1"
 )
 _AFTER_ALL = 2**62
 
