@@ -30,7 +30,6 @@ from headrace.pipeline.maintenance import Maintenance
 from headrace.pipeline.processor import Processor
 from headrace.pipeline.pruning import Pruning
 from headrace.pipeline.removals import Removals
-from headrace.pipeline.pruning import Pruning
 from headrace.pipeline.replayer import Replayer
 from headrace.pipeline.retention import Retention, RetentionOptions
 from headrace.pipeline.rules_cache import RulesCache
