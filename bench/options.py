@@ -36,6 +36,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     processed_rates: tuple[int, ...] = (500, 1_000, 2_000)
     #: Deliveries of which the throughput is measured.
     deliveries: int = 20_000
+    #: Contacts of the large store of contacts.
+    contacts: int = 1_000_000
 
     @classmethod
     def quick_look(cls, out: Path) -> Self:
@@ -52,6 +54,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             backlog_events=20_000,
             processed_rates=(500, 1_000),
             deliveries=2_000,
+            contacts=20_000,
         )
 
     @property

@@ -7,6 +7,7 @@ from bench.scenarios import (
     accept,
     backlog,
     batch,
+    contacts,
     deliveries,
     footprint,
     large_store,
@@ -28,4 +29,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     retention.SCENARIO,
     footprint.SCENARIO,
     large_store.SCENARIO,
+    contacts.SCENARIO,
 )
