@@ -46,8 +46,14 @@ class Caller:
             LoadFailedError: it was refused.
         """
         headers = self._headers if body is None else {**self._headers, "Content-Type": media}
-        self._connection.request(method, path, body, headers)
-        answer = self._connection.getresponse()
+        try:
+            self._connection.request(method, path, body, headers)
+            answer = self._connection.getresponse()
+        except ConnectionError:
+            # Closed by the server while others were measured; the next request makes a new one.
+            self._connection.close()
+            self._connection.request(method, path, body, headers)
+            answer = self._connection.getresponse()
         text = answer.read()
         if answer.status >= 300:
             raise LoadFailedError(f"{method} {path} was answered {answer.status}: {text[:300]!r}")
