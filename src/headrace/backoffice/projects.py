@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from headrace.backoffice.navigation import links_for
 from headrace.backoffice.screen import Need, act, show
 from headrace.backoffice.visit import Visit
 from headrace.domain.ids import uuid_text
@@ -31,11 +30,6 @@ async def create_project(visit: Visit) -> Response:
     return visit.go(address, "The project is made. Next it needs an API key.")
 
 
-async def first_page_of_project(visit: Visit) -> Response:
-    """On to the first page that there is."""
-    return visit.go(links_for(visit.path, visit.project)[1].address)
-
-
 def _list(visit: Visit, status: int = 200, *, name: str = "", problem: str = "") -> Response:
     rows = [(project, visit.who.role_in(project.id)) for project in visit.projects]
     return visit.page("projects.html", status, rows=rows, name=name, problem=problem)
@@ -43,6 +37,5 @@ def _list(visit: Visit, status: int = 200, *, name: str = "", problem: str = "")
 
 SCREENS = (
     show("/projects", list_projects, Need.SIGNED_IN),
-    show("/projects/{project}", first_page_of_project, Need.VIEWER),
     act("/projects", create_project, Need.INSTANCE),
 )

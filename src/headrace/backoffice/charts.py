@@ -1,0 +1,149 @@
+"""Plots with axes, drawn on the server: SVG for the marks, plain text for what is to be read.
+
+Each comes with its numbers as a table for those who cannot see it or want to know exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import msgspec
+from markupsafe import Markup
+
+#: Of the coordinates; the stylesheet stretches them to the room there is.
+WIDTH, HEIGHT = 960, 160
+
+Shown = Callable[[float], str]
+
+
+class Series(msgspec.Struct, frozen=True):
+    """Values over time, oldest first."""
+
+    words: str
+    #: Class that gives the colour: good, warn, bad, info, quiet, accent.
+    colour: str
+    #: None: nothing was measured.
+    values: Sequence[float | None]
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """A plot and what stands around it."""
+
+    title: str
+    svg: Markup
+    series: Sequence[Series]
+    #: Start of each slot, as text.
+    labels: Sequence[str]
+    #: Texts of the axis, from the top down.
+    axis: Sequence[str]
+    #: One sentence that says it without seeing it.
+    summary: str
+    shown: Shown
+    empty: bool
+
+    @property
+    def ends(self) -> Sequence[str]:
+        """First, middle and last label."""
+        return self.labels[0], self.labels[len(self.labels) // 2], "now"
+
+    @property
+    def rows(self) -> list[tuple[str, list[str]]]:
+        """The numbers of slots in which there was something."""
+        rows = []
+        for index, label in enumerate(self.labels):
+            values = [series.values[index] for series in self.series]
+            if any(values):
+                rows.append((label, ["-" if v is None else self.shown(v) for v in values]))
+        return rows
+
+
+def bar_chart(
+    title: str, series: Sequence[Series], labels: Sequence[str], summary: str, shown: Shown
+) -> Chart:
+    """Stacked bars."""
+    sums = [sum(s.values[i] or 0 for s in series) for i in range(len(labels))]
+    top = round_up(max(sums, default=0))
+    slot = WIDTH / max(len(labels), 1)
+    gap = min(2.0, slot * 0.25)
+    marks = [_grid()]
+    for index, label in enumerate(labels):
+        base = float(HEIGHT)
+        for one in series:
+            value = one.values[index] or 0
+            tall = value / top * HEIGHT if top else 0
+            if tall <= 0:
+                continue
+            # What is there must be seen, however little.
+            tall = max(tall, 1.5)
+            base -= tall
+            marks.append(
+                Markup(
+                    '<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
+                ).format(
+                    one.colour,
+                    f"{index * slot:.1f}",
+                    f"{max(base, 0):.1f}",
+                    f"{slot - gap:.1f}",
+                    f"{tall:.1f}",
+                    f"{label}: {shown(value)} {one.words}",
+                )
+            )
+    axis = [shown(top), shown(top / 2), "0"] if top else ["", "", "0"]
+    svg = _svg(f"{title}. {summary}", marks)
+    return Chart(title, svg, series, labels, axis, summary, shown, not any(sums))
+
+
+def line_chart(
+    title: str, series: Sequence[Series], labels: Sequence[str], summary: str, shown: Shown
+) -> Chart:
+    """Lines on a scale of powers of ten, broken where nothing was measured."""
+    found = [value for one in series for value in one.values if value]
+    low = 10 ** math.floor(math.log10(min(found))) if found else 1
+    high = 10 ** math.ceil(math.log10(max(found) * 1.0001)) if found else 10
+    decades = max(math.log10(high / low), 1)
+
+    def place(index: int, value: float) -> str:
+        x = (index + 0.5) * WIDTH / len(labels)
+        y = HEIGHT - math.log10(max(value, low) / low) / decades * HEIGHT
+        return f"{x:.1f} {min(max(y, 1), HEIGHT - 1):.1f}"
+
+    line = Markup('<path class="line {}" d="{}"/>')
+    marks = [_grid(), *(line.format(one.colour, _path(one.values, place)) for one in series)]
+    middle = low * 10 ** (decades / 2)
+    axis = [shown(high), shown(middle), shown(low)] if found else ["", "", ""]
+    svg = _svg(f"{title}. {summary}", marks)
+    return Chart(title, svg, series, labels, axis, summary, shown, not found)
+
+
+def _path(values: Sequence[float | None], place: Callable[[int, float], str]) -> str:
+    parts: list[str] = []
+    run: list[str] = []
+    for index, value in enumerate([*values, None]):
+        if value is not None:
+            run.append(place(index, value))
+        elif run:
+            # A lone point is drawn as a dot: a line of no length with round ends.
+            parts.append("M" + "L".join(run if len(run) > 1 else run * 2))
+            run = []
+    return "".join(parts)
+
+
+def round_up(value: float) -> float:
+    """The next of 1, 2, 5, 10, 20, ... so that the axis reads well."""
+    if value <= 0:
+        return 0
+    power: float = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 5, 10) if value <= step * power * 1.0001)
+
+
+def _grid() -> Markup:
+    lines = "".join(f"M0 {y}H{WIDTH}" for y in (0.5, HEIGHT / 2, HEIGHT - 0.5))
+    return Markup('<path class="grid-line" d="{}"/>').format(lines)
+
+
+def _svg(label: str, marks: Sequence[Markup]) -> Markup:
+    return Markup(
+        '<svg class="chart-marks" role="img" aria-label="{}" viewBox="0 0 {} {}" '
+        'preserveAspectRatio="none">{}</svg>'
+    ).format(label, WIDTH, HEIGHT, Markup("").join(marks))
