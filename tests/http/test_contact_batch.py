@@ -90,12 +90,25 @@ def test_events_of_an_import_say_so(client: Client) -> None:
 @pytest.mark.parametrize("lines", [[], [""], ["{}"] * (CONTACTS_MAX + 1)])
 def test_there_are_one_to_a_thousand_lines(client: Client, lines: list[str]) -> None:
     answer = send(client, *lines)
-    assert (answer.status, answer.fields) == (422, ["body"])
+    assert (answer.status, answer.fields) == (422, ["contacts"])
+
+
+def test_json_is_taken_too(client: Client) -> None:
+    body = '{"contacts": [{"external_id": "x"}, 3, {"email": "\\ud800"}, {"external_id": "y"}]}'
+    answer = client.post("/contacts/batch", body)
+    assert [item["status"] for item in answer.data] == [201, 400, 422, 201]
+    for wrong, field in (('{"contact": []}', "contact"), ('{"contacts": {}}', "contacts")):
+        refused = client.post("/contacts/batch", wrong)
+        assert (refused.status, refused.fields[0]) == (422, field)
+    assert client.post("/contacts/batch", '{"contacts": []}').fields == ["contacts"]
+    assert client.post("/contacts/batch", "[]").status == 400
 
 
 def test_what_else_is_refused(client: Client) -> None:
-    assert client.post("/contacts/batch", "{}").status == 415
+    assert client.post("/contacts/batch", "{}", body_type="text/csv").status == 415
     assert send(client, {}, query="?dry_run=1").status == 422
     assert send(client, {}, query="?upsert=true").status == 422
     assert send(client, {"external_id": "x", "properties": {"a": "x" * 1_050_000}}).status == 413
-    assert client.get("/contacts/batch").status == 405
+    for method in ("GET", "PATCH", "DELETE", "PUT"):
+        refused = client.request(method, "/contacts/batch")
+        assert (refused.status, refused.headers["allow"]) == (405, "POST")

@@ -28,7 +28,7 @@ from headrace.http import (
 )
 from headrace.http.asgi import WENT_WRONG
 from headrace.http.refusals import Refusals
-from headrace.http.resource import resource
+from headrace.http.resource import fixed, resource
 from headrace.http.validate import validate
 from headrace.http.wire import error_body, error_headers
 from headrace.pipeline.accept import storage_unavailable
@@ -53,8 +53,7 @@ ROUTES = (
     Route("/events/{id}/trace", trace.get_trace, methods=["GET"]),
     Route("/rejections", rejections.list_rejections, methods=["GET"]),
     resource("/contacts", get=contact_lists.list_contacts, post=contacts.create_contact),
-    Route("/contacts/batch", contact_batch.upsert_contacts, methods=["POST"]),
-    Route("/contacts/batch", _post_only, methods=["GET"]),
+    fixed("/contacts/batch", post=contact_batch.upsert_contacts),
     resource(
         "/contacts/{id}",
         get=contacts.get_contact,
@@ -121,14 +120,8 @@ ROUTES = (
     Route("/docs", docs.page, methods=["GET"]),
     Route("/", lambda _: RedirectResponse("/docs"), methods=["GET"]),
 )
-#: Methods of paths that would else be told wrongly: the edge answers some before the application is
-#: asked, and some look like an id of something.
-_METHODS = {
-    "/events": "GET, HEAD, POST",
-    "/events/batch": "POST",
-    "/events/validate": "POST",
-    "/contacts/batch": "POST",
-}
+#: Methods of the hot paths, which the edge answers before the application is asked.
+_HOT = {"/events": "GET, HEAD, POST", "/events/batch": "POST", "/events/validate": "POST"}
 
 
 def build_application(refusals: Refusals) -> Starlette:
@@ -159,7 +152,7 @@ def as_api_error(request: Request, error: Exception) -> ApiError:
     if isinstance(error, StoreError):
         return storage_unavailable(error)
     if isinstance(error, HTTPException) and error.status_code == 405:
-        allowed = _METHODS.get(request.url.path) or dict(error.headers or {}).get("Allow", "")
+        allowed = _HOT.get(request.url.path) or dict(error.headers or {}).get("Allow", "")
         message = f"This path takes {allowed}."
         headers = (("Allow", allowed),)
         return ApiError(ErrorCode.METHOD_NOT_ALLOWED, message, headers=headers)

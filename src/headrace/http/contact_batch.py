@@ -11,19 +11,27 @@ from starlette.responses import Response
 
 from headrace.domain.contacts import ContactWrite, decode_contact
 from headrace.domain.errors import ApiError, FieldProblem, invalid
+from headrace.domain.event_problems import read_object
+from headrace.domain.members import Members, kind_of
 from headrace.http.asgi import BODY_BYTES_MAX
 from headrace.http.body import unpack
 from headrace.http.contacts import SOURCE
 from headrace.http.context import context_of, json_response
 from headrace.http.head import Head, parse_query
-from headrace.http.ingest_batch import IMPORT_HEADER, split_lines
+from headrace.http.ingest_batch import IMPORT_HEADER, slice_elements, split_lines
 from headrace.http.media import check_encoding, check_media_type
 from headrace.http.query import read_flag
 from headrace.http.wire import ErrorText, error_object
 from headrace.store.contract_contacts import UpsertOutcome
 
 CONTACTS_MAX = 1000
-NDJSON = ("application/x-ndjson",)
+_MEDIA = ("application/json", "application/x-ndjson")
+
+
+class ContactBatchInput(msgspec.Struct):
+    """Body in JSON; each contact is checked by itself."""
+
+    contacts: list[msgspec.Raw]
 
 
 class Written(StrEnum):
@@ -66,9 +74,10 @@ async def upsert_contacts(request: Request) -> Response:
     context = context_of(request)
     dry_run = read_flag(parse_query(request.scope["query_string"], ("dry_run",)), "dry_run")
     head: Head = request.scope["state"]["head"]
-    check_media_type(head, NDJSON)
-    lines = _lines(unpack(await request.body(), check_encoding(head), BODY_BYTES_MAX))
-    decoded = [_decode(line) for line in lines]
+    media = check_media_type(head, _MEDIA)
+    body = unpack(await request.body(), check_encoding(head), BODY_BYTES_MAX)
+    texts = _texts(body, ndjson=media == "application/x-ndjson")
+    decoded = [_decode(text) for text in texts]
     services = context.services
     outcomes = await services.store.contacts.upsert_many(
         context.principal.project.id,
@@ -80,12 +89,27 @@ async def upsert_contacts(request: Request) -> Response:
     return json_response(_answer(decoded, outcomes))
 
 
-def _lines(body: bytes) -> list[bytes]:
-    lines = split_lines(body)
-    if not 1 <= len(lines) <= CONTACTS_MAX:
-        message = f"must have 1 to {CONTACTS_MAX} lines, got {len(lines)}"
-        raise invalid(FieldProblem("body", message))
-    return lines
+def _texts(body: bytes, *, ndjson: bool) -> list[bytes]:
+    """The texts of the contacts.
+
+    Raises:
+        ApiError: 400 or 422 about the body as a whole.
+    """
+    texts = split_lines(body) if ndjson else _elements(body)
+    if not 1 <= len(texts) <= CONTACTS_MAX:
+        message = f"must be 1 to {CONTACTS_MAX} contacts, got {'more' if texts else 'none'}"
+        raise invalid(FieldProblem("contacts", message))
+    return texts
+
+
+def _elements(body: bytes) -> list[bytes]:
+    check = Members(read_object(body), ("contacts",), "a batch")
+    check.require("contacts")
+    sent = check.members.get("contacts")
+    if sent is not None and not isinstance(sent, list):
+        check.add("contacts", f"must be an array of contacts, got {kind_of(sent)}")
+    check.raise_if_any()
+    return slice_elements(body.decode())
 
 
 def _decode(line: bytes) -> ContactWrite | ApiError:

@@ -202,15 +202,15 @@ def split_array(body: bytes) -> list[bytes]:
         problems.append(FieldProblem("events", "must be an array of events"))
     if problems:
         raise invalid(*problems)
-    return _slice_elements(body.decode())
+    return slice_elements(body.decode())
 
 
 _ARRAY_START = re.compile(r'[ \t\r\n]*\{[ \t\r\n]*"(?:[^"\\]|\\.)*"[ \t\r\n]*:[ \t\r\n]*\[')
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 
 
-def _slice_elements(text: str) -> list[bytes]:
-    """Cut well-formed `{"events": […]}` into its elements with a parser that takes every escape.
+def slice_elements(text: str) -> list[bytes]:
+    """Cut well-formed `{"<member>": […]}` into its elements with a parser that takes every escape.
 
     The quick decoder refuses the whole text for half a surrogate pair in one event; that event
     alone has to fail.

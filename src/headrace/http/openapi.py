@@ -129,6 +129,7 @@ def _schemas() -> dict[str, Any]:
     schemas["Item"]["properties"]["data"] = {"oneOf": one_of}
     schemas["Event"]["properties"]["payload"] = {"type": "object"}
     openapi_contacts.refine(schemas)
+    openapi_contact_batch.refine(schemas)
     openapi_topics.refine(schemas)
     openapi_audiences.refine(schemas)
     openapi_catalog.refine(schemas)

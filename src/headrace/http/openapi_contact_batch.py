@@ -5,10 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.domain.errors import ErrorCode
-from headrace.http.contact_batch import CONTACTS_MAX, ContactBatchAnswer
+from headrace.http.contact_batch import CONTACTS_MAX, ContactBatchAnswer, ContactBatchInput
 from headrace.http.openapi_parts import BODY, KEYED, answer, failures, parameter, ref
 
-TYPES = (ContactBatchAnswer,)
+TYPES = (ContactBatchInput, ContactBatchAnswer)
+
+
+def refine(schemas: dict[str, Any]) -> None:
+    """Add what the types cannot say."""
+    schemas["ContactBatchInput"] |= {"additionalProperties": False}
+    schemas["ContactBatchInput"]["properties"]["contacts"] = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": CONTACTS_MAX,
+        "items": {
+            "description": "A ContactInput; whatever else it is, its item says what is wrong."
+        },
+    }
 
 
 def paths() -> dict[str, Any]:
@@ -18,15 +31,18 @@ def paths() -> dict[str, Any]:
         "/contacts/batch": {
             "post": {
                 "summary": f"Create or write to up to {CONTACTS_MAX} contacts",
-                "description": "One ContactInput a line. Each is found by its external_id, else by "
-                "its email, and written for itself; a bad line spoils no other.",
+                "description": "NDJSON has one ContactInput a line. Each is found by its external_id, "
+                "else by its email, and written for itself; a bad line spoils no other.",
                 "operationId": "upsertContacts",
                 "parameters": [
                     parameter("dry_run", flag) | {"description": "Write nothing, only tell."}
                 ],
                 "requestBody": {
                     "required": True,
-                    "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+                    "content": {
+                        "application/json": {"schema": ref("ContactBatchInput")},
+                        "application/x-ndjson": {"schema": {"type": "string"}},
+                    },
                 },
                 "responses": {
                     "200": answer(
