@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from headrace.store.contract import Project
-from tests.backoffice.cast import Person, make_project, person, stranger
+from tests.backoffice.cast import Person, in_store, make_project, person, stranger
 from tests.support.server import RunningServer, running_server
 
 
@@ -43,3 +43,10 @@ def numbers() -> Iterator[int]:
 def project(server: RunningServer, numbers: Iterator[int]) -> Project:
     """A project that nobody has used."""
     return make_project(server, f"project {next(numbers)}")
+
+
+@pytest.fixture(scope="session")
+def default_project(server: RunningServer) -> Project:
+    """The project that the first start made."""
+    projects = in_store(server, lambda store: store.projects.list())
+    return next(each for each in projects if each.name == "default")

@@ -10,6 +10,6 @@ def masked(value: object) -> str:
     text = str(value)
     name, separator, domain = text.rpartition("@")
     if separator and name and domain:
-        host, dot, ending = domain.rpartition(".")
+        host, dot, ending = domain.rpartition(".") if "." in domain else (domain, "", "")
         return f"{name[:1]}{_HIDDEN}@{host[:1]}{_HIDDEN}{dot}{ending}"
     return f"{text[:1]}{_HIDDEN}" if text else ""
