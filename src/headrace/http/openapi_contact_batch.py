@@ -31,8 +31,9 @@ def paths() -> dict[str, Any]:
         "/contacts/batch": {
             "post": {
                 "summary": f"Create or write to up to {CONTACTS_MAX} contacts",
-                "description": "NDJSON has one ContactInput a line. Each is found by its external_id, "
-                "else by its email, and written for itself; a bad line spoils no other.",
+                "description": "NDJSON has one ContactInput a line. Each is found by its "
+                "external_id, else by its email, and written for itself; a bad one spoils no "
+                "other.",
                 "operationId": "upsertContacts",
                 "parameters": [
                     parameter("dry_run", flag) | {"description": "Write nothing, only tell."}
