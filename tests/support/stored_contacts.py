@@ -12,6 +12,9 @@ from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support.stored_rows import insert_many
 
+#: Above every number that a store gives.
+NEWEST = 2**62
+
 
 def create_contact(session: StoreSession, project_id: int = 1, **fields: Any) -> Contact:
     """One contact; `fields` are those of a write."""
@@ -31,7 +34,7 @@ def fill_contacts(session: StoreSession, count: int, *, prefix: str, project_id:
         {
             "lane": lane_of(project_id, IdentityType.CONTACT_ID, contact_id),
             "id": contact_id,
-            "number": (START_US << 10) + number,
+            "number": NEWEST + number,
             "project_id": project_id,
             "external_id": f"{prefix}-{number}",
             "properties": '{"plan":"free"}',
