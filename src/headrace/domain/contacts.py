@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -26,6 +27,10 @@ CONTACT_DELETED = "sendrealm.contact.deleted"
 MEMBERS = ("external_id", "email", "properties", "occurred_at")
 #: The fields that name a person; each belongs to one contact of a project.
 IDENTIFIERS = ("external_id", "email")
+
+
+#: Whether an identifier stands for nobody, see `headrace.domain.placeholders`.
+IsPlaceholder = Callable[[IdentityType, str], bool]
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,6 +255,23 @@ def clash(fields: tuple[str, ...]) -> ApiError:
     problems = tuple(FieldProblem(field, "belongs to another contact") for field in fields)
     message = f"{' and '.join(fields)}: belongs to another contact of this project"
     return ApiError(ErrorCode.CONFLICT, message, details=problems)
+
+
+def refuse_placeholder(write: ContactWrite, is_placeholder: IsPlaceholder) -> None:
+    """Refuse an upsert by what stands for nobody: it would make one contact of many people.
+
+    Raises:
+        ApiError: 422.
+    """
+    for field in IDENTIFIERS:
+        value = getattr(write, field)
+        if not isinstance(value, str):
+            continue
+        if is_placeholder(IdentityType(field), value):
+            message = "is a placeholder and not the identifier of a person"
+            raise invalid(FieldProblem(field, message))
+        # The first one that is given decides.
+        return
 
 
 def identifier_needed() -> ApiError:

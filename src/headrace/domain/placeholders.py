@@ -7,6 +7,7 @@ takes built-in ones out of it by a `!` before them.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from headrace.domain.identity import IdentityType
 
@@ -109,3 +110,9 @@ def check_words(text: str) -> str:
 
 #: The list of a project that has said nothing about it.
 BUILT_IN = Placeholders()
+
+
+@lru_cache(maxsize=256)
+def placeholders(text: str) -> Placeholders:
+    """The list of a project by its policy."""
+    return Placeholders(text) if text else BUILT_IN

@@ -12,15 +12,19 @@ from headrace.domain.contacts import (
     clash,
     decode_contact,
     identifier_needed,
+    refuse_placeholder,
     shown_email,
 )
+from headrace.domain.placeholders import placeholders
 from headrace.domain.properties import PropertyValue
+from headrace.http.answers import event_shown
 from headrace.http.context import context_of, json_response
+from headrace.http.erasures import erase_contact
 from headrace.http.events import not_found
 from headrace.http.head import parse_query
 from headrace.http.media import read_json_body
 from headrace.http.path import path_uuid
-from headrace.http.query import read_flag
+from headrace.http.query import PAGE, page_limit, read_flag
 from headrace.store.contract import StoreConflictError
 
 #: What the system events of these routes name as their source.
@@ -33,6 +37,8 @@ class ContactInput(msgspec.Struct):
     external_id: str | None = None
     email: str | None = None
     properties: dict[str, str | float | bool | list[str] | None] | None = None
+    #: When all this became so; now, if it is left out.
+    occurred_at: str | None = None
 
 
 class ContactShown(msgspec.Struct, kw_only=True):
@@ -65,6 +71,9 @@ async def create_contact(request: Request) -> Response:
     write = decode_contact(await read_json_body(request), clears=False)
     if upsert and not (isinstance(write.external_id, str) or isinstance(write.email, str)):
         raise identifier_needed()
+    if upsert:
+        words = context.principal.project.policies.placeholder_identifiers
+        refuse_placeholder(write, placeholders(words))
     services, project_id = context.services, context.principal.project.id
     contacts, now_us = services.store.contacts, services.clock_us()
     created = True
@@ -109,14 +118,36 @@ async def patch_contact(request: Request) -> Response:
 
 
 async def delete_contact(request: Request) -> Response:
-    """`DELETE /contacts/{id}`: the contact goes, its events stay."""
+    """`DELETE /contacts/{id}`: the contact goes, its events stay; with `erase` they go too."""
     context = context_of(request)
     # A parameter we do not know must not be taken for a plain delete.
-    parse_query(request.scope["query_string"], ())
+    query = parse_query(request.scope["query_string"], ("erase",))
+    contact_id = path_uuid(request)
+    if read_flag(query, "erase"):
+        return await erase_contact(context, contact_id)
     services = context.services
     gone = await services.store.contacts.delete(
-        context.principal.project.id, path_uuid(request), services.clock_us(), source=SOURCE
+        context.principal.project.id, contact_id, services.clock_us(), source=SOURCE
     )
     if not gone:
         raise not_found()
     return Response(status_code=204)
+
+
+async def list_events(request: Request) -> Response:
+    """`GET /contacts/{id}/events`: newest first, also those of contacts merged into it."""
+    context = context_of(request)
+    query = parse_query(request.scope["query_string"], PAGE)
+    limit = page_limit(query)
+    contact_id, project_id = path_uuid(request), context.principal.project.id
+    scope = f"events of contact {project_id} {contact_id}"
+    cursors = context.services.cursors
+    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
+    page = await context.services.store.events.of_contact(
+        project_id, contact_id, before=before, limit=limit
+    )
+    if page is None:
+        raise not_found()
+    following = None if page.next_before is None else cursors.make(page.next_before, scope)
+    shown = [event_shown(event) for event in page.events]
+    return json_response({"data": shown, "next_cursor": following})

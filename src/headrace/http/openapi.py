@@ -21,6 +21,7 @@ from headrace.http import (
     openapi_contact_batch,
     openapi_contacts,
     openapi_dead_letters,
+    openapi_people,
     openapi_topics,
     openapi_webhooks,
 )
@@ -49,6 +50,7 @@ _TYPES = (
     RejectionShown,
     ErrorBody,
     *openapi_contacts.TYPES,
+    *openapi_people.TYPES,
     *openapi_contact_batch.TYPES,
     *openapi_topics.TYPES,
     *openapi_audiences.TYPES,
@@ -130,6 +132,7 @@ def _schemas() -> dict[str, Any]:
     schemas["Event"]["properties"]["payload"] = {"type": "object"}
     openapi_contacts.refine(schemas)
     openapi_contact_batch.refine(schemas)
+    openapi_people.refine(schemas)
     openapi_topics.refine(schemas)
     openapi_audiences.refine(schemas)
     openapi_catalog.refine(schemas)
@@ -173,6 +176,7 @@ def _paths() -> dict[str, Any]:
             "get": listing("List refused requests", "listRejections", "RejectionShown", [])
         },
         **openapi_contacts.paths(),
+        **openapi_people.paths(),
         **openapi_contact_batch.paths(),
         **openapi_topics.paths(),
         **openapi_audiences.paths(),

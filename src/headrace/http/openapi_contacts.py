@@ -50,13 +50,18 @@ def refine(schemas: dict[str, Any]) -> None:
             "external_id": {"type": ["string", "null"], **_EXTERNAL_ID},
             "email": {"type": ["string", "null"], **_EMAIL},
             "properties": properties,
+            "occurred_at": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "When all this became so. What happened later is left as it is.",
+            },
         },
     }
 
 
 def paths() -> dict[str, Any]:
     """Paths by template."""
-    contact = data(ref("ContactShown"))
+    contact, erasure = data(ref("ContactShown")), data(ref("ErasureShown"))
     one = {**failures(*KEYED, ErrorCode.NOT_FOUND, ErrorCode.VALIDATION)}
     return {
         "/contacts": {
@@ -93,11 +98,16 @@ def paths() -> dict[str, Any]:
                 },
             },
             "delete": {
-                "summary": "Delete a contact; its events stay",
+                "summary": "Delete a contact; its events stay, unless the person is erased",
                 "operationId": "deleteContact",
-                "parameters": [path_id()],
+                "parameters": [
+                    path_id(),
+                    parameter("erase", {"type": "string", "enum": ["true", "false"]}),
+                ],
                 "responses": {
                     "204": {"description": "Gone."},
+                    "200": answer("With erase: the person is forgotten.", erasure),
+                    "202": answer("With erase: the job goes on, see /erasures/{id}.", erasure),
                     **one,
                     **failures(
                         ErrorCode.STORAGE_UNAVAILABLE,
