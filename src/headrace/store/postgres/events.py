@@ -9,6 +9,8 @@ from headrace.domain.events import Status, StoredEvent
 from headrace.domain.identity import idempotency_hash, lane_of_key
 from headrace.domain.ids import lane_of_id, sequence_of_id
 from headrace.store.contract import REPEATS_KEPT, EventFilter, EventPage, KeyRepeat
+from headrace.store.postgres.aliases import ids_of
+from headrace.store.postgres.contact_refs import find_ref
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.event_lists import (
     LINE_LENGTH,
@@ -45,6 +47,16 @@ AFTER = (
     f"SELECT {COLUMNS} FROM events e{OUTCOME} "  # noqa: S608
     "WHERE e.project_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3"
 )
+# The newest of each contact that is one with it, then the newest of those.
+OF_CONTACT = (
+    f"SELECT {COLUMNS} FROM (SELECT o.* FROM unnest($2::text[]) AS k (id) "  # noqa: S608
+    "CROSS JOIN LATERAL (SELECT * FROM outcomes o WHERE o.project_id = $1 AND o.contact_id = k.id "
+    "AND o.sequence < $3 ORDER BY o.sequence DESC LIMIT $4) AS o "
+    "ORDER BY o.sequence DESC LIMIT $4) AS o "
+    "JOIN events e ON e.lane = o.lane AND e.sequence = o.sequence "
+    "LEFT JOIN work w ON w.lane = e.lane AND w.sequence = e.sequence ORDER BY e.sequence DESC"
+)
+_AFTER_ALL = (1 << 63) - 1
 _REPEATS = (
     "SELECT at_us, api_key_id, request_id, mismatch FROM key_repeats "  # noqa: S608
     f"WHERE lane = $1 AND sequence = $2 ORDER BY number LIMIT {REPEATS_KEPT}"
@@ -94,6 +106,22 @@ class PostgresEvents:
             rows = await connection.fetch(text, *query.values)
             events = [stored_event(row) for row in rows[:limit]]
             return EventPage(events, events[-1].sequence if len(rows) > limit else floor)
+
+        return await self._database.read(read)
+
+    async def of_contact(
+        self, project_id: int, contact_id: str, *, before: int | None, limit: int
+    ) -> EventPage | None:
+        place = _AFTER_ALL if before is None else before
+
+        async def read(connection: Connection) -> EventPage | None:
+            contact = await find_ref(connection, project_id, contact_id)
+            if contact is None:
+                return None
+            ids = await ids_of(connection, contact.id)
+            rows = await connection.fetch(OF_CONTACT, project_id, ids, place, limit + 1)
+            events = [stored_event(row) for row in rows[:limit]]
+            return EventPage(events, events[-1].sequence if len(rows) > limit else None)
 
         return await self._database.read(read)
 

@@ -30,6 +30,7 @@ from headrace.store.postgres.duties import Duties
 from headrace.store.postgres.events import PostgresEvents, last_sequence
 from headrace.store.postgres.lanes import Lanes
 from headrace.store.postgres.members import PostgresMembers
+from headrace.store.postgres.merges import PostgresMerges
 from headrace.store.postgres.migrate import migrate, newer_release, newest_version, schema_version
 from headrace.store.postgres.numbers import Numbers, take_writer
 from headrace.store.postgres.operators import PostgresOperators
@@ -86,6 +87,7 @@ class PostgresStore:
         self.topics = PostgresTopics(database, numbers)
         self.audiences = PostgresAudiences(database, numbers)
         self.contacts = PostgresContacts(database, numbers)
+        self.merges = PostgresMerges(database, numbers)
         self.catalog = PostgresCatalog(database)
         self.rollups = PostgresRollups(database, numbers.writer)
 

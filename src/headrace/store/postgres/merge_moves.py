@@ -1,0 +1,255 @@
+"""A merge and its undoing on PostgreSQL; each runs inside the caller's transaction."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.domain.contacts import (
+    CONTACT_CREATED,
+    CONTACT_DELETED,
+    CONTACT_UPDATED,
+    Changed,
+    Contact,
+    differences,
+    event_payload,
+)
+from headrace.domain.identity import IdentityType
+from headrace.domain.ids import new_uuid, uuid_text
+from headrace.domain.merging import MERGE_SOURCE, UNDO_SOURCE, merged, separated
+from headrace.store.contract_merges import (
+    ALIASES_MAX,
+    EVENTS_COUNTED_MAX,
+    MergePreview,
+    MergeRefusedError,
+    Refusal,
+)
+from headrace.store.postgres import contact_rows
+from headrace.store.postgres.aliases import aliases_of, ids_of, lead_back, lead_to, own_of
+from headrace.store.postgres.audit import write_audit
+from headrace.store.postgres.contact_lookup import contact_lane, identifier
+from headrace.store.postgres.contact_refs import find_ref
+from headrace.store.postgres.contact_rows import OWNER
+from headrace.store.postgres.contact_ties import cut_ties
+from headrace.store.postgres.database import Connection
+from headrace.store.postgres.merge_ties import read_ties, replace_ties
+from headrace.store.postgres.numbers import Numbers
+from headrace.store.rows.contact_refs import ContactRef
+from headrace.store.rows.merges import (
+    COLUMNS,
+    Side,
+    Snapshot,
+    Undoable,
+    merged_ties,
+    separated_ties,
+    undoable,
+)
+
+EVENTS = (
+    "SELECT count(*) FROM (SELECT 1 FROM unnest($2::text[]) AS k (id) "  # noqa: S608
+    "JOIN outcomes o ON o.project_id = $1 AND o.contact_id = k.id "
+    f"LIMIT {EVENTS_COUNTED_MAX}) AS counted"
+)
+RESOLVE = (
+    "UPDATE contact_pairs SET resolved_by = $2 WHERE low_id = ANY($1::text[]) "
+    "AND high_id = ANY($1::text[]) AND resolved_by IS NULL"
+)
+_UNRESOLVE = "UPDATE contact_pairs SET resolved_by = NULL WHERE resolved_by = $1"
+_INSERT = (
+    "INSERT INTO merges (id, project_id, contact_id, other_contact_id, actor, created_us, "
+    "snapshot) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+)
+_UNDOABLE = f"SELECT {COLUMNS}, snapshot FROM merges WHERE id = $1 AND project_id = $2 FOR UPDATE"  # noqa: S608
+_UNDONE = "UPDATE merges SET undone_us = $1, undone_by = $2, snapshot = NULL WHERE id = $3"
+# A later merge that is in force and builds on this one.
+_LATER = (
+    "SELECT 1 FROM merges WHERE number > $1 AND undone_us IS NULL AND snapshot IS NOT NULL "
+    "AND (contact_id = $2 OR other_contact_id = $2) LIMIT 1"
+)
+_DELETE = "DELETE FROM contacts WHERE lane = $1 AND id = $2"
+
+
+async def _two(
+    connection: Connection, project_id: int, contact_id: str, other_id: str, *, lock: bool
+) -> tuple[Side, Side]:
+    ids = []
+    for each in (contact_id, other_id):
+        found = await contact_rows.by_id(connection, project_id, each)
+        if found is None:
+            raise MergeRefusedError(Refusal.NOT_FOUND)
+        ids.append(found.id)
+    if ids[0] == ids[1]:
+        raise MergeRefusedError(Refusal.SAME_CONTACT)
+    held: dict[str, Contact] = {}
+    # In the one order in which all lock contacts.
+    for each in sorted(ids, key=lambda each: (contact_lane(project_id, each), each)):
+        locked = await contact_rows.by_id(connection, project_id, each, lock=lock)
+        if locked is None or locked.id != each:
+            raise MergeRefusedError(Refusal.NOT_FOUND)
+        held[each] = locked
+    own, other = held[ids[0]], held[ids[1]]
+    return await _side(connection, own), await _side(connection, other)
+
+
+async def _side(connection: Connection, contact: Contact) -> Side:
+    ref = await _ref(connection, contact)
+    return Side(contact=contact, number=ref.number, ties=await read_ties(connection, ref))
+
+
+async def _ref(connection: Connection, contact: Contact) -> ContactRef:
+    ref = await find_ref(connection, contact.project_id, contact.id)
+    assert ref is not None
+    return ref
+
+
+async def _refuse_many(connection: Connection, own: Contact, more: int) -> None:
+    if len(await aliases_of(connection, own.id)) + more > ALIASES_MAX:
+        raise MergeRefusedError(Refusal.TOO_MANY_ALIASES)
+
+
+async def preview(
+    connection: Connection, project_id: int, contact_id: str, other_id: str
+) -> MergePreview:
+    """See `headrace.store.contract_merges.MergeStore.preview`."""
+    own, other = await _two(connection, project_id, contact_id, other_id, lock=False)
+    result = merged(own.contact, other.contact, own.contact.updated_us)
+    held = await aliases_of(connection, other.contact.id)
+    await _refuse_many(connection, own.contact, len(held) + len(result.aliases))
+    ids = await ids_of(connection, other.contact.id)
+    chosen = {choice.topic_id for choice in own.ties.topics}
+    return MergePreview(
+        contact=result.contact,
+        other=other.contact,
+        changes=differences(own.contact, result.contact),
+        aliases=(*result.aliases, *held),
+        events=await connection.fetchval(EVENTS, project_id, ids),
+        topics=sum(choice.topic_id not in chosen for choice in other.ties.topics),
+        audiences=len(other.ties.audiences.keys() - own.ties.audiences.keys()),
+    )
+
+
+class Moves:
+    """Merges and undoings inside one transaction."""
+
+    def __init__(self, connection: Connection, numbers: Numbers, now_us: int, actor: str) -> None:
+        self._connection = connection
+        self._numbers = numbers
+        self._now_us = now_us
+        self._actor = actor
+
+    async def merge(self, project_id: int, contact_id: str, other_id: str) -> str:
+        """Merge, tell of it and note how to undo it; returns the id of the merge.
+
+        1. The other goes, with its ties; 2. its identifiers lead to the survivor, or become its
+        own; 3. the survivor gets its properties and ties; 4. pairs that are one contact now are
+        resolved.
+        """
+        connection = self._connection
+        own, other = await _two(connection, project_id, contact_id, other_id, lock=True)
+        result = merged(own.contact, other.contact, self._now_us)
+        held = await aliases_of(connection, other.contact.id)
+        await _refuse_many(connection, own.contact, len(held) + len(result.aliases))
+        merge_id = uuid_text(new_uuid())
+        everybody = await ids_of(connection, own.contact.id)
+        everybody += await ids_of(connection, other.contact.id)
+        await self._drop_other(own.contact, other.contact)
+        await lead_to(connection, other.contact, own.contact.id)
+        await self._change(own.contact, result.contact, MERGE_SOURCE, merged_from=other.contact.id)
+        ref = await _ref(connection, result.contact)
+        ties = merged_ties(own.ties, other.ties, self._now_us)
+        await replace_ties(connection, self._numbers, ref, ties, self._now_us, tell_topics=True)
+        await connection.execute(RESOLVE, everybody, merge_id)
+        snapshot = Snapshot(
+            own=own,
+            other=other,
+            after=result.contact,
+            after_ties=await read_ties(connection, ref),
+            aliases=held,
+        )
+        await self._note(merge_id, snapshot)
+        return merge_id
+
+    async def _drop_other(self, own: Contact, other: Contact) -> None:
+        connection = self._connection
+        await cut_ties(connection, self._numbers, await _ref(connection, other), self._now_us)
+        await connection.execute(_DELETE, contact_lane(other.project_id, other.id), other.id)
+        payload = event_payload(other, MERGE_SOURCE, {}, merged_into=own.id)
+        await self._tell(CONTACT_DELETED, Changed(other, {}), payload)
+
+    async def _change(self, before: Contact, after: Contact, source: str, **others: str) -> None:
+        await contact_rows.update(self._connection, before, after)
+        changes = differences(before, after)
+        if changes:
+            payload = event_payload(after, source, changes, **others)
+            await self._tell(CONTACT_UPDATED, Changed(after, changes), payload)
+
+    async def _tell(self, name: str, changed: Changed, payload: str) -> None:
+        await contact_rows.tell(
+            self._connection, self._numbers, name, changed, self._now_us, payload
+        )
+
+    async def _note(self, merge_id: str, snapshot: Snapshot) -> None:
+        own, other = snapshot.own.contact, snapshot.other.contact
+        text = msgspec.json.encode(snapshot).decode()
+        fixed = (merge_id, own.project_id, own.id, other.id)
+        await self._connection.execute(_INSERT, *fixed, self._actor, self._now_us, text)
+        await self._audit("contact.merge", merge_id, own, other)
+
+    async def _audit(self, action: str, merge_id: str, own: Contact, other: Contact) -> None:
+        detail = {"merge": merge_id, "contact": own.id, "from": other.id}
+        await write_audit(
+            self._connection, self._now_us, self._actor, own.project_id, action, detail
+        )
+
+    async def undo(self, project_id: int, merge_id: str) -> None:
+        """Undo a merge, tell of it and note it. The steps of `merge`, backwards."""
+        connection = self._connection
+        found = await self._undoable(project_id, merge_id)
+        snapshot = found.snapshot
+        current = None
+        if snapshot is not None:
+            own_id = snapshot.own.contact.id
+            current = await contact_rows.by_id(connection, project_id, own_id, lock=True)
+        if snapshot is None or current is None or current.id != snapshot.own.contact.id:
+            raise MergeRefusedError(Refusal.CONTACT_GONE)
+        other = snapshot.other.contact
+        own = separated(current, snapshot.own.contact, snapshot.after, other)
+        await self._refuse_taken(current, own, other)
+        ref = await _ref(connection, current)
+        held = await read_ties(connection, ref)
+        ties = separated_ties(held, snapshot.own.ties, snapshot.after_ties)
+        await self._change(current, own, UNDO_SOURCE, parted_from=other.id)
+        await lead_back(connection, other, snapshot.aliases, own.id)
+        await replace_ties(connection, self._numbers, ref, ties, self._now_us, tell_topics=True)
+        await self._bring_back(snapshot.other)
+        await connection.execute(_UNRESOLVE, merge_id)
+        await connection.execute(_UNDONE, self._now_us, self._actor, merge_id)
+        await self._audit("contact.merge_undo", merge_id, own, other)
+
+    async def _undoable(self, project_id: int, merge_id: str) -> Undoable:
+        row = await self._connection.fetchrow(_UNDOABLE, merge_id, project_id)
+        if row is None:
+            raise MergeRefusedError(Refusal.NO_SUCH_MERGE)
+        found = undoable(tuple(row))
+        if found.merge.undone_us is not None:
+            raise MergeRefusedError(Refusal.UNDONE_BEFORE)
+        later = (found.merge.number, found.merge.contact_id)
+        if found.snapshot is not None and await self._connection.fetchval(_LATER, *later):
+            raise MergeRefusedError(Refusal.NOT_THE_LAST)
+        return found
+
+    async def _refuse_taken(self, current: Contact, own: Contact, other: Contact) -> None:
+        for kind, value in (*own_of(own), *own_of(other)):
+            key = identifier(own.project_id, IdentityType(kind), value)
+            holder = await self._connection.fetchval(OWNER, *key)
+            if holder is not None and holder != current.id:
+                raise MergeRefusedError(Refusal.IDENTIFIER_TAKEN)
+
+    async def _bring_back(self, side: Side) -> None:
+        connection = self._connection
+        await contact_rows.insert(connection, self._numbers, side.contact, side.number)
+        payload = event_payload(side.contact, UNDO_SOURCE, {})
+        await self._tell(CONTACT_CREATED, Changed(side.contact, {}), payload)
+        ref = await _ref(connection, side.contact)
+        await replace_ties(
+            connection, self._numbers, ref, side.ties, self._now_us, tell_topics=False
+        )
