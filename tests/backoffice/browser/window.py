@@ -109,6 +109,8 @@ def open_window(
     context = browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme="dark" if scheme == "dark" else "light",
+        # Nothing is looked at halfway through appearing.
+        reduced_motion="reduce",
         timezone_id="Europe/Berlin",
         locale="en-GB",
     )
