@@ -6,6 +6,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from headrace.backoffice.forms import Fields
 from headrace.backoffice.screen import Need, act, show
 from headrace.backoffice.visit import Visit
 from headrace.domain.api_keys import ApiKey, Scope, issue_key
@@ -80,7 +81,7 @@ async def _list(
         rows=rows,
         scopes=SCOPES,
         expiries=EXPIRIES,
-        form=visit.form,
+        form=Fields([]) if issued else visit.form,
         problems=problems or {},
         issued=issued,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from headrace.backoffice.forms import Fields
 from headrace.backoffice.screen import Need, act, show
 from headrace.backoffice.visit import Visit
 from headrace.domain.email import normalize_email
@@ -89,7 +90,7 @@ async def _list(
         members=[(member, named.get(member.email)) for member in found],
         owners=[account for account in accounts if account.is_owner],
         roles=ROLES,
-        form=visit.form,
+        form=Fields([]) if invited else visit.form,
         problem=problem,
         invited=invited,
         invitation=visit.absolute_url(f"/welcome/{token}") if token else "",
