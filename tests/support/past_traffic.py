@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import random
 
-from headrace.domain.rollups import BUCKETS, GRAINS, KEPT_S, Outcome, Tally, bucket_of
+from headrace.domain.rollups import BUCKETS, Outcome, Tally, bucket_of
 from headrace.store.contract import Store
 from headrace.store.contract_rollups import Counted
 
-#: Seconds between additions.
-STEP_S = 60
 #: Of the last part, minute by minute; before it, hour by hour.
 MINUTES = 26 * 60
 HOURS = 30 * 24
@@ -20,20 +18,21 @@ async def past_traffic(store: Store, project_id: int, now_us: int, subject: str 
     """Fill the rollups of a project with a month that ends now."""
     rng = random.Random(project_id)
     now_s = now_us // 1_000_000
-    seconds = [now_s - hour * 3600 for hour in range(HOURS, MINUTES // 60, -1)]
-    seconds += [now_s - minute * 60 for minute in range(MINUTES, -1, -1)]
+    hours = [(now_s - hour * 3600, 60) for hour in range(HOURS, MINUTES // 60, -1)]
+    minutes = [(now_s - minute * 60, 1) for minute in range(MINUTES, -1, -1)]
     additions = [
-        Counted(project_id, subject, second * 1_000_000, _tally(second, rng, alone=not subject))
-        for second in seconds
+        Counted(
+            project_id, subject, second * 1_000_000, _tally(second, times, rng, alone=not subject)
+        )
+        for second, times in (*hours, *minutes)
     ]
     for start in range(0, len(additions), 300):
         await store.rollups.add(additions[start : start + 300])
-    assert all(KEPT_S[grain] >= grain for grain in GRAINS)
 
 
-def _tally(second: int, rng: random.Random, *, alone: bool) -> Tally:
-    wave = 1 + math.sin(second / 86_400 * 2 * math.pi) + math.sin(second / 700)
-    events = max(0, int(180 * wave + rng.gauss(0, 20)))
+def _tally(second: int, times: int, rng: random.Random, *, alone: bool) -> Tally:
+    wave = 1.2 + math.sin(second / 86_400 * 2 * math.pi) + 0.4 * math.sin(second / 700)
+    events = max(0, int(180 * wave + rng.gauss(0, 20))) * times
     tally = Tally()
     if alone:
         tally.counts[Outcome.ACCEPTED_API] = events

@@ -142,7 +142,11 @@ def _plot(hours: Sequence[HourCount], first: int) -> Chart:
     ]
     total = sum(count.events for count in hours)
     summary = f"{number(total)} events in the last 7 days."
-    return bar_chart("Events an hour, last 7 days", series, labels, summary, number)
+    return bar_chart("Events an hour, last 7 days", series, labels, summary, _count)
+
+
+def _count(value: float) -> str:
+    return number(value) if value == int(value) else f"{value:g}"
 
 
 SCREENS = (

@@ -45,7 +45,8 @@ class Chart(msgspec.Struct, frozen=True):
     @property
     def ends(self) -> Sequence[str]:
         """First, middle and last label."""
-        return self.labels[0], self.labels[len(self.labels) // 2], "now"
+        middle = self.labels[len(self.labels) // 2]
+        return f"{self.labels[0]} UTC", f"{middle} UTC", "now"
 
     @property
     def rows(self) -> list[tuple[str, list[str]]]:
@@ -75,7 +76,7 @@ def bar_chart(
             if tall <= 0:
                 continue
             # What is there must be seen, however little.
-            tall = max(tall, 1.5)
+            tall = max(tall, 1.0)
             base -= tall
             marks.append(
                 Markup(

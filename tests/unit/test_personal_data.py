@@ -1,0 +1,120 @@
+"""What is taken for personal data, and what is not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.domain.personal_data import (
+    DATE,
+    TEXT,
+    URL,
+    UUID,
+    is_card_number,
+    kinds_of,
+    look_of_integer,
+    look_of_key,
+    look_of_text,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("mike@x.example", ["email"]),
+        ("Mike <mike.o'hara+x@mail.x.example>, later", ["email"]),
+        ("a@b", []),
+        ("@handle", []),
+        ("4242 4242 4242 4242", ["card_number"]),
+        ("card 4242-4242-4242-4242.", ["card_number"]),
+        ("4242424242424241", []),
+        ("1242424242424242", []),
+        ("ord_4242424242424242x", []),
+        ("+49 170 1234567", ["phone"]),
+        ("(030) 901820-0", ["phone"]),
+        ("call 0049-170-1234567 now", ["phone"]),
+        ("2024-00012345", []),
+        ("12345678", []),
+        ("192.0.2.7", ["ip_address"]),
+        ("from 2001:db8::1", ["ip_address"]),
+        ("1.2.3", []),
+        ("999.1.1.1", []),
+        ("12:30:15", []),
+        ("::", []),
+        ("", []),
+    ],
+)
+def test_texts(text: str, kinds: list[str]) -> None:
+    assert kinds_of(look_of_text(text)) == kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "look"),
+    [
+        ("2026-06-08", DATE),
+        ("2026-06-08T14:15:00.000Z", DATE),
+        ("2026-06-08 14:15:00+02:00", DATE),
+        ("c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10", UUID),
+        ("https://x.example/a", URL),
+        ("hello", TEXT),
+        ("A-100", TEXT),
+    ],
+)
+def test_formats(text: str, look: int) -> None:
+    assert look_of_text(text) == look
+
+
+@pytest.mark.parametrize(
+    ("key", "parent", "kinds"),
+    [
+        ("first_name", "", ["name"]),
+        ("lastName", "", ["name"]),
+        ("FULLNAME", "", ["name"]),
+        ("name", "", ["name"]),
+        ("name", "customer", ["name"]),
+        ("name", "line_items", []),
+        ("name", "Product", []),
+        ("event_name", "", []),
+        ("date-of-birth", "", ["name"]),
+        ("billingEmail", "", ["email"]),
+        ("mobile_phone", "", ["phone"]),
+        ("ip", "", ["ip_address"]),
+        ("description", "", []),
+        ("total", "", []),
+        ("", "", []),
+    ],
+)
+def test_keys(key: str, parent: str, kinds: list[str]) -> None:
+    assert kinds_of(look_of_key(key, parent)) == kinds
+
+
+def test_a_card_may_be_a_number() -> None:
+    assert kinds_of(look_of_integer(4242424242424242)) == ["card_number"]
+    assert kinds_of(look_of_integer(4242424242424241)) == []
+    assert kinds_of(look_of_integer(-4242424242424242)) == []
+    assert kinds_of(look_of_integer(10**400)) == []
+
+
+@given(st.integers(10**11, 10**17 - 1))
+def test_one_digit_wrong_is_no_card(front: int) -> None:
+    """Of ten check digits exactly one is right."""
+    text = f"4{front}"
+    right = sum(is_card_number(f"{text}{digit}") for digit in range(10))
+    assert right == 1
+
+
+@given(st.text(max_size=3000), st.text(max_size=300))
+def test_whatever_comes_is_looked_at(text: str, parent: str) -> None:
+    assert look_of_text(text) > 0
+    assert look_of_key(text, parent) >= 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["@" * 5000, "a@" * 2500, "1 " * 2500, "1." * 2500, ":" * 5000, "a:" * 2500, "+" * 5000],
+)
+def test_hostile_texts_take_no_time(text: str) -> None:
+    """Patterns that go back and forth would not come to an end within the limit of the test."""
+    for _ in range(200):
+        look_of_text(text)
