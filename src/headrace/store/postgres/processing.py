@@ -27,6 +27,7 @@ from headrace.store.postgres.contact_lookup import ContactLookup
 from headrace.store.postgres.contact_races import write_contacts
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.duties import Duties, give_back_duties
+from headrace.store.postgres.erased_events import ErasedEvents
 from headrace.store.postgres.failures import record_failure
 from headrace.store.postgres.lanes import Fenced, Lanes
 from headrace.store.postgres.numbers import Numbers
@@ -116,15 +117,17 @@ class PostgresProcessing:
         subscribers_version: int,
     ) -> tuple[int, Sequence[Claimed]]:
         catalogue = True
+        erased = ErasedEvents()
 
         async def work(connection: Connection, fenced: Fenced) -> tuple[int, Sequence[Claimed]]:
             if fenced.subscribers_version != subscribers_version:
                 raise SubscribersChangedError
-            mine = await claims.drop(connection, owner, batch)
+            dropped = await claims.drop(connection, owner, batch)
+            mine = await erased.without(connection, dropped)
             found = await ContactLookup.read(connection, mine)
             decided = plan(mine, found.find)
             now_us = self._clock_us()
-            await write_plan(connection, self._numbers, decided, now_us)
+            await write_plan(connection, self._numbers, decided, found, now_us)
             taken: Sequence[Claimed] = []
             if claim_next:
                 turn = self._turn(connection, owner, fenced.now_us)
@@ -133,6 +136,7 @@ class PostgresProcessing:
             lane = self._lowest_lane(owner)
             await keep_catalog(connection, lane, decided.catalog, now_us, write=catalogue)
             await add_rollups(connection, lane, processed(mine, now_us))
+            await erased.check(connection, mine)
             return len(mine), taken
 
         try:

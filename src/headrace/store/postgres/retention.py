@@ -63,7 +63,8 @@ FIND_DEAD_LETTERS = (
 )
 
 
-def _removal(table: str, column: str) -> str:
+def removal(table: str, column: str) -> str:
+    """Statement that removes rows by their lane and the number in a column."""
     return (
         f"DELETE FROM {table} t "  # noqa: S608
         f"USING unnest($1::smallint[], $2::bigint[]) AS k (lane, number) "
@@ -71,13 +72,13 @@ def _removal(table: str, column: str) -> str:
     )
 
 
-REMOVE_ATTEMPTS = _removal("delivery_attempts", "delivery_number")
-REMOVE_DELIVERIES = _removal("deliveries", "number")
-REMOVE_DEAD_LETTERS = _removal("dead_letters", "number")
-REMOVE_DEAD_LETTERS_OF_EVENTS = _removal("dead_letters", "sequence")
-REMOVE_EVENTS = _removal("events", "sequence")
+REMOVE_ATTEMPTS = removal("delivery_attempts", "delivery_number")
+REMOVE_DELIVERIES = removal("deliveries", "number")
+REMOVE_DEAD_LETTERS = removal("dead_letters", "number")
+REMOVE_DEAD_LETTERS_OF_EVENTS = removal("dead_letters", "sequence")
+REMOVE_EVENTS = removal("events", "sequence")
 REMOVE_DETAILS = tuple(
-    _removal(table, "sequence")
+    removal(table, "sequence")
     for table in ("key_repeats", "processing_attempts", "contact_conflicts", "outcomes")
 )
 REMOVE_KEYS = (

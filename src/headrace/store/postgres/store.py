@@ -27,6 +27,7 @@ from headrace.store.postgres.dead_letters import PostgresDeadLetters
 from headrace.store.postgres.deliveries import PostgresDeliveries
 from headrace.store.postgres.durability import check_server, read_settings
 from headrace.store.postgres.duties import Duties
+from headrace.store.postgres.erasures import PostgresErasures
 from headrace.store.postgres.events import PostgresEvents, last_sequence
 from headrace.store.postgres.lanes import Lanes
 from headrace.store.postgres.members import PostgresMembers
@@ -88,6 +89,7 @@ class PostgresStore:
         self.audiences = PostgresAudiences(database, numbers)
         self.contacts = PostgresContacts(database, numbers)
         self.merges = PostgresMerges(database, numbers)
+        self.erasures = PostgresErasures(database, numbers)
         self.catalog = PostgresCatalog(database)
         self.rollups = PostgresRollups(database, numbers.writer)
 

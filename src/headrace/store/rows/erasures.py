@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from headrace.domain.errors import ECHO_CHARACTERS_MAX, echo
 from headrace.domain.identity import IdentityType
+from headrace.domain.ids import SYSTEM_COUNTER
 from headrace.domain.placeholders import Placeholders
 from headrace.store.contract_erasures import Erasure, ErasureStatus
 from headrace.store.contract_processing import Claimed
@@ -19,6 +20,11 @@ COLUMNS = "number, id, project_id, contact_id, status, counts, actor, created_us
 _ECHOED = ECHO_CHARACTERS_MAX - 3
 #: Shorter ones are also parts of names that have nothing to do with a person.
 CHARACTERS_MIN = 4
+
+
+def is_system(sequence: int) -> bool:
+    """Whether an event of this sequence is one of the system's own."""
+    return bool(sequence & SYSTEM_COUNTER)
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,13 +38,20 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     emails: tuple[str, ...]
     #: Addresses as they were given, where that differs.
     written: tuple[str, ...] = ()
-    #: Sequence of the last event that is to be forgotten.
+    #: Sequences of the last events that are to be forgotten: of customer events, which are numbered
+    #: when they are accepted, and of the system's own, which have the upper half of a millisecond.
     last: int = 0
+    last_system: int = 0
+
+    @property
+    def bounds(self) -> tuple[int, int, int]:
+        """Highest sequence of all, of customer events, of system events."""
+        return max(self.last, self.last_system), self.last, self.last_system
 
     def means(self, event: Claimed) -> bool:
         """Whether an event that is about to be processed is to be forgotten."""
         return (
-            event.sequence <= self.last
+            event.sequence <= (self.last_system if is_system(event.sequence) else self.last)
             and event.project_id == self.project_id
             and (
                 event.contact_id in self.contact_ids
@@ -134,3 +147,54 @@ def subject_text(subject: Subject) -> str:
 def read_subject(text: str) -> Subject:
     """A subject as it was stored."""
     return msgspec.json.decode(text, type=Subject)
+
+
+class Places(msgspec.Struct, frozen=True):
+    """Rows that name a person, by their keys."""
+
+    rejections: list[int]
+    audit: list[int]
+    #: Name of event and path.
+    paths: list[tuple[str, str]]
+    #: Name of event and number.
+    drift: list[tuple[str, int]]
+    #: Names of events.
+    examples: list[str]
+
+    def counts(self) -> dict[str, int]:
+        """Rows by place."""
+        return {
+            "rejections": len(self.rejections),
+            "audit": len(self.audit),
+            "catalog_paths": len(self.paths) + len(self.drift),
+            "catalog_examples": len(self.examples),
+        }
+
+
+#: Statements that read what may name a person, for one project each. Placeholder: `{p}`.
+READ = {
+    "rejections": "SELECT id, message, details, route, body_shape FROM rejections "
+    "WHERE project_id = {p}",
+    "audit": "SELECT id, detail FROM audit WHERE project_id = {p}",
+    "paths": "SELECT event, path FROM catalog_paths WHERE project_id = {p}",
+    "drift": "SELECT event, number, path FROM catalog_drift WHERE project_id = {p}",
+    "examples": "SELECT event, example FROM catalog_names "
+    "WHERE project_id = {p} AND example IS NOT NULL",
+}
+
+
+def places_naming(subject: Subject, rows: Mapping[str, Sequence[Sequence[Any]]]) -> Places:
+    """Which rows name the person, of those that `READ` gives."""
+    named = Mentions(subject.names)
+    values = (*subject.external_ids, *subject.emails, *subject.written)
+    # Who did what to which contact stays known: an id alone names nobody.
+    quoted = Mentions(values, quoted=True)
+    # Of a short one nobody can tell whether it is meant.
+    said = Mentions(value for value in values if len(value) >= CHARACTERS_MIN)
+    return Places(
+        rejections=[row[0] for row in rows["rejections"] if named(*row[1:])],
+        audit=[row[0] for row in rows["audit"] if quoted(row[1])],
+        paths=sorted({(row[0], row[1]) for row in rows["paths"] if said(row[1])}),
+        drift=sorted({(row[0], row[1]) for row in rows["drift"] if said(row[2])}),
+        examples=sorted({row[0] for row in rows["examples"] if said(row[1])}),
+    )

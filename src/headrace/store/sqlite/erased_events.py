@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 
+from headrace.domain.ids import SYSTEM_COUNTER
 from headrace.store.contract_processing import Claimed
 from headrace.store.rows.erasures import Subject, added, read_subject
 from headrace.store.sqlite.retention import (
@@ -23,22 +24,25 @@ from headrace.store.sqlite.retention import (
 #: Deliveries of the events of one slice; an event that has more of them is a slice by itself.
 DELIVERIES_MAX = 1000
 
-_FIND = {
+_COLUMNS = ("contact_id", "external_id", "email", "resolved_contact_id")
+FIND = {
     column: (
         "SELECT e.sequence FROM json_each(?2) j CROSS JOIN events e "  # noqa: S608
         f"ON e.project_id = ?1 AND e.{column} = j.value AND e.{column} IS NOT NULL "
-        "WHERE e.sequence <= ?3 {order} LIMIT ?4"
+        "WHERE e.sequence <= ?3 "
+        f"AND e.sequence <= CASE WHEN e.sequence & {SYSTEM_COUNTER:d} THEN ?5 ELSE ?4 END LIMIT ?6"
     )
-    for column in ("contact_id", "external_id", "email", "resolved_contact_id")
+    for column in _COLUMNS
 }
-FIND = {column: sql.format(order="") for column, sql in _FIND.items()}
-_LAST = {
+# The newest of one kind of each identifier; `?3` is the bit that tells the kinds apart.
+LAST = {
     column: (
-        "SELECT max(last) FROM (SELECT (SELECT max(e.sequence) FROM events e "  # noqa: S608
-        f"WHERE e.project_id = ?1 AND e.{column} = j.value AND e.{column} IS NOT NULL) AS last "
+        "SELECT max(last) FROM (SELECT (SELECT e.sequence FROM events e "  # noqa: S608
+        f"WHERE e.project_id = ?1 AND e.{column} = j.value AND e.{column} IS NOT NULL "
+        f"AND e.sequence & {SYSTEM_COUNTER:d} = ?3 ORDER BY e.sequence DESC LIMIT 1) AS last "
         "FROM json_each(?2) j)"
     )
-    for column in _FIND
+    for column in _COLUMNS
 }
 _DELIVERIES = (
     "SELECT d.sequence, d.number FROM json_each(?1) j "
@@ -75,22 +79,24 @@ def _values(subject: Subject) -> dict[str, tuple[str, ...]]:
     }
 
 
-def last_event(connection: apsw.Connection, subject: Subject) -> int:
-    """Sequence of the newest event of the person, 0 without any."""
-    last = 0
-    for column, values in _values(subject).items():
-        row: Any = connection.execute(
-            _LAST[column], (subject.project_id, json.dumps(values))
-        ).fetchone()
-        last = max(last, row[0] or 0)
-    return last
+def last_events(connection: apsw.Connection, subject: Subject) -> tuple[int, int]:
+    """Sequences of the newest customer event and system event of the person, 0 without any."""
+    found = []
+    for bit in (0, SYSTEM_COUNTER):
+        last = 0
+        for column, values in _values(subject).items():
+            wanted = (subject.project_id, json.dumps(values), bit)
+            row: Any = connection.execute(LAST[column], wanted).fetchone()
+            last = max(last, row[0] or 0)
+        found.append(last)
+    return found[0], found[1]
 
 
 def find_events(connection: apsw.Connection, subject: Subject, limit: int) -> list[int]:
     """Some events that are to be forgotten."""
     found: dict[int, None] = {}
     for column, values in _values(subject).items():
-        wanted = (subject.project_id, json.dumps(values), subject.last, limit)
+        wanted = (subject.project_id, json.dumps(values), *subject.bounds, limit)
         rows: Any = connection.execute(FIND[column], wanted)
         found |= dict.fromkeys(row[0] for row in rows)
         if len(found) >= limit:

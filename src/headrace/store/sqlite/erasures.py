@@ -12,7 +12,7 @@ import msgspec
 
 from headrace.domain.contacts import IDENTIFIERS, Contact
 from headrace.domain.ids import new_uuid, uuid_text
-from headrace.domain.placeholders import Placeholders
+from headrace.domain.placeholders import placeholders
 from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus
 from headrace.store.rows.erasures import (
     COLUMNS,
@@ -27,7 +27,7 @@ from headrace.store.sqlite import contact_rows
 from headrace.store.sqlite.audit import write_audit
 from headrace.store.sqlite.contact_refs import find_ref
 from headrace.store.sqlite.contacts import remove
-from headrace.store.sqlite.erased_events import erase_events, find_events, last_event
+from headrace.store.sqlite.erased_events import erase_events, find_events, last_events
 from headrace.store.sqlite.erased_mentions import erase_mentions
 from headrace.store.sqlite.file_wiping import wipe_file
 from headrace.store.sqlite.merge_ties import read_ties
@@ -162,9 +162,10 @@ def _subject(
     if held is not None:
         identifiers += [(f, value) for f in IDENTIFIERS if (value := getattr(held, f)) is not None]
         written.append(held.email_original)
-    placeholders = Placeholders(read_policies(connection, project_id).placeholder_identifiers)
-    subject = subject_of(project_id, ids, identifiers, written, placeholders)
-    return msgspec.structs.replace(subject, last=last_event(connection, subject))
+    words = read_policies(connection, project_id).placeholder_identifiers
+    subject = subject_of(project_id, ids, identifiers, written, placeholders(words))
+    last, last_system = last_events(connection, subject)
+    return msgspec.structs.replace(subject, last=last, last_system=last_system)
 
 
 def _remove_contact(
