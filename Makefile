@@ -63,7 +63,10 @@ test: $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) $(OLD_POSTGRES_STA
 
 .PHONY: screenshots
 screenshots: $(DEV_STAMP) system-packages $(AXE_STAMP) ## Take the pictures of the pages in the docs anew
-	SCREENSHOTS_DIR=docs/images $(BIN)/pytest tests/backoffice/browser/test_tour.py
+	$(BIN)/pytest tests/backoffice/browser
+	@mkdir -p docs/images
+	@for image in $$(grep -oh 'images/[a-z0-9.-]*\.png' docs/*.md | sort -u); do \
+	  cp "build/screenshots/$${image#images/}" "docs/$$image"; done
 
 .PHONY: torture
 torture: $(DEV_STAMP) system-packages ## Kill the server under load KILLS times (1000) and look for lost or doubled events

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ FLAGS = [
 ]
 ACTION_SECONDS_MAX = 20.0
 #: Kept for whoever wants to look at them; not a part of the repository.
-SCREENSHOTS = Path(os.environ.get("SCREENSHOTS_DIR", ROOT / "build" / "screenshots"))
+SCREENSHOTS = ROOT / "build" / "screenshots"
 AXE = ROOT / "tests" / "backoffice" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 #: The findings of axe that nobody may be left with.
 GRAVE = frozenset({"serious", "critical"})
