@@ -136,6 +136,19 @@ def test_a_deleted_contact_exits_before_it_goes(session: StoreSession) -> None:
     assert (members(session, first), members(session, second)) == ([stays.id], [])
 
 
+def test_a_contact_tells_its_audiences(session: StoreSession) -> None:
+    contact, other = create_contact(session), create_contact(session)
+    second, first, _third = create(session, "b"), create(session, "a"), create(session, "c")
+    for audience in (first, second):
+        enter(session, audience, contact)
+    of_contact = session.store.audiences.of_contact
+    assert session.run(of_contact(1, contact.id)) == [first, second]
+    assert session.run(of_contact(1, other.id)) == []
+    assert session.run(of_contact(2, contact.id)) == []
+    session.run(session.store.audiences.delete(1, first.id, START_US))
+    assert session.run(of_contact(1, contact.id)) == [second]
+
+
 def test_a_deleted_audience_is_left_by_and_by(session: StoreSession) -> None:
     audiences, audience = session.store.audiences, create(session)
     contacts = [create_contact(session) for _ in range(5)]

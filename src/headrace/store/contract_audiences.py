@@ -39,6 +39,10 @@ class AudienceStore(Protocol):
         """Audiences of a project, newest first, made before `before`."""
         ...
 
+    async def of_contact(self, project_id: int, contact_id: str) -> Sequence[Audience]:
+        """Audiences that a contact is in, by name; none without the contact."""
+        ...
+
     async def update(
         self, project_id: int, audience_id: str, fields: AudienceFields, now_us: int
     ) -> Audience | None:

@@ -9,7 +9,7 @@ from headrace.domain.ids import new_uuid, uuid_text
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_audiences import TooManyAudiencesError, UnknownContactsError
 from headrace.store.postgres import audience_members
-from headrace.store.postgres.contact_refs import find_ref, hold_refs
+from headrace.store.postgres.contact_refs import find_ref, hold_refs, home_lane
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.rows.audiences import COLUMNS, audience, changed
@@ -20,6 +20,12 @@ _HOLD = f"{_GET} FOR SHARE"
 LIST = (
     f"SELECT {COLUMNS} FROM audiences WHERE project_id = $1 AND deleted_us IS NULL "  # noqa: S608
     "AND created_us < $2 ORDER BY created_us DESC LIMIT $3"
+)
+# Audiences are kept in one place, memberships in the lanes of the contacts: so these are two.
+_MEMBERSHIPS = "SELECT audience_id FROM audience_members WHERE lane = $1 AND contact_id = $2"
+_OF_CONTACT = (
+    f"SELECT {COLUMNS} FROM audiences WHERE project_id = $1 AND deleted_us IS NULL "  # noqa: S608
+    "AND id = ANY($2) ORDER BY name"
 )
 _INSERT = f"INSERT INTO audiences ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)"  # noqa: S608
 _TAKEN = "SELECT id FROM audiences WHERE project_id = $1 AND name = $2 AND deleted_us IS NULL"
@@ -78,6 +84,17 @@ class PostgresAudiences:
 
         async def read(connection: Connection) -> Sequence[Audience]:
             return [audience(row) for row in await connection.fetch(LIST, project_id, below, limit)]
+
+        return await self._database.read(read)
+
+    async def of_contact(self, project_id: int, contact_id: str) -> Sequence[Audience]:
+        async def read(connection: Connection) -> Sequence[Audience]:
+            contact = await find_ref(connection, project_id, contact_id)
+            if contact is None:
+                return []
+            rows = await connection.fetch(_MEMBERSHIPS, home_lane(contact), contact.id)
+            ids = [row[0] for row in rows]
+            return [audience(row) for row in await connection.fetch(_OF_CONTACT, project_id, ids)]
 
         return await self._database.read(read)
 

@@ -22,6 +22,10 @@ _LIST = (
     f"SELECT {COLUMNS} FROM audiences WHERE project_id = ? AND deleted_us IS NULL "  # noqa: S608
     "AND created_us < ? ORDER BY created_us DESC LIMIT ?"
 )
+_OF_CONTACT = (
+    f"SELECT {COLUMNS} FROM audiences WHERE project_id = ? AND deleted_us IS NULL AND id IN "  # noqa: S608
+    "(SELECT audience_id FROM audience_members WHERE contact_number = ?) ORDER BY name"
+)
 _INSERT = f"INSERT INTO audiences ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
 _TAKEN = "SELECT id FROM audiences WHERE project_id = ? AND name = ? AND deleted_us IS NULL"
 _COUNT = (
@@ -58,6 +62,16 @@ class SqliteAudiences:
         return await self._readers.run(
             lambda connection: [audience(row) for row in connection.execute(_LIST, values)]
         )
+
+    async def of_contact(self, project_id: int, contact_id: str) -> Sequence[Audience]:
+        def read(connection: apsw.Connection) -> Sequence[Audience]:
+            contact = find_ref(connection, project_id, contact_id)
+            if contact is None:
+                return []
+            values = (project_id, contact.number)
+            return [audience(row) for row in connection.execute(_OF_CONTACT, values)]
+
+        return await self._readers.run(read)
 
     async def update(
         self, project_id: int, audience_id: str, fields: AudienceFields, now_us: int
