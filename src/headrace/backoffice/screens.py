@@ -6,7 +6,10 @@ from headrace.backoffice import (
     account,
     audit,
     catalog,
+    conflicts,
+    contacts,
     dead_letters,
+    erasures,
     event,
     events,
     home,
@@ -50,4 +53,8 @@ SCREENS: tuple[Screen, ...] = (
     *dead_letters.SCREENS,
     *webhooks.SCREENS,
     *subscribers.SCREENS,
+    # Before the page of one contact, whose path it would fit.
+    *conflicts.SCREENS,
+    *contacts.SCREENS,
+    *erasures.SCREENS,
 )

@@ -1,0 +1,45 @@
+"""Forgetting a person: asked for by an owner, done by a worker, and a receipt that names nobody."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from headrace.backoffice.contacts import find_contact
+from headrace.backoffice.event_search import read_uuid
+from headrace.backoffice.screen import Need, act, show
+from headrace.backoffice.visit import Visit
+from headrace.domain.ids import uuid_text
+from headrace.store.contract_erasures import ErasureStatus
+
+
+async def erase(visit: Visit) -> Response:
+    """Begin; the receipt's page follows the job."""
+    contact = await find_contact(visit)
+    begun = await visit.store.erasures.begin(
+        visit.project.id, contact.id, visit.now_us, actor=visit.actor
+    )
+    if begun is None:
+        raise HTTPException(404)
+    return visit.go(visit.project_url(f"/erasures/{begun.id}"))
+
+
+async def show_erasure(visit: Visit) -> Response:
+    """How far the job is, and what it has removed where."""
+    raw = read_uuid(visit.request.path_params["erasure"])
+    found = None
+    if raw is not None:
+        found = await visit.store.erasures.get(visit.project.id, uuid_text(raw))
+    if found is None:
+        raise HTTPException(404)
+    done = found.status is ErasureStatus.DONE
+    response = visit.page("erasure.html", erasure=found, done=done)
+    if not done:
+        response.headers["Refresh"] = "2"
+    return response
+
+
+SCREENS = (
+    act("/projects/{project}/contacts/{contact}/erase", erase, Need.OWNER),
+    show("/projects/{project}/erasures/{erasure}", show_erasure, Need.VIEWER),
+)

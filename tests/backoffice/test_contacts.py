@@ -1,0 +1,119 @@
+"""Contacts: find one, see what is known, merge two, undo it, forget somebody."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+
+import pytest
+
+from headrace.domain.sign_in import Role
+from tests.backoffice.cast import Person, person
+from tests.backoffice.shop import Shop, open_shop, page
+from tests.support.server import RunningServer
+
+
+@pytest.fixture(scope="module")
+def shop(server: RunningServer) -> Iterator[Shop]:
+    """A project of its own."""
+    with open_shop(server, "shop of contacts") as shop:
+        yield shop
+
+
+@pytest.fixture
+def names(numbers: Iterator[int]) -> tuple[str, str]:
+    """External ids that nobody has."""
+    number = next(numbers)
+    return f"ann-{number}", f"bob-{number}"
+
+
+def contact_of(shop: Shop, external_id: str) -> str:
+    """Id of the contact an event made."""
+    found = shop.client.get("/contacts", params={"external_id": external_id}).json()["data"]
+    contact_id: str = found[0]["id"]
+    return contact_id
+
+
+def act(shop: Shop, external_id: str, **fields: object) -> str:
+    """Send an event of somebody and wait until it is processed; the contact's id."""
+    shop.wait_until_processed(shop.send("account.opened", external_id=external_id, **fields))
+    return contact_of(shop, external_id)
+
+
+def test_a_person_is_found_and_shown(owner: Person, shop: Shop, names: tuple[str, str]) -> None:
+    ann = act(shop, names[0], email=f"{names[0]}@example.org", payload={"$set": {"plan": "pro"}})
+    topic = shop.client.post("/topics", json={"name": f"news of {names[0]}"}).json()["data"]
+    shop.client.put(f"/contacts/{ann}/topics/{topic['id']}", json={"is_subscribed": True})
+    audience = shop.client.post("/audiences", json={"name": f"vip {names[0]}"}).json()["data"]
+    shop.client.post(f"/audiences/{audience['id']}/contacts", json={"contact_ids": [ann]})
+    assert f"/contacts/{ann}" in page(owner, shop, f"/contacts?search={names[0]}")
+    straight = owner.get(f"{shop.path}/contacts?search={ann}")
+    assert straight.headers["location"].endswith(f"/contacts/{ann}")
+    text = html.unescape(page(owner, shop, f"/contacts/{ann}"))
+    assert "account.opened" in text
+    assert "plan" in text
+    assert f"news of {names[0]}" in text
+    assert f"vip {names[0]}" in text
+    assert f"{names[0]}@example.org" not in text
+
+
+def test_two_that_events_take_for_one_are_merged_and_parted(
+    owner: Person, shop: Shop, names: tuple[str, str]
+) -> None:
+    ann = act(shop, names[0])
+    bob = act(shop, names[1], email=f"{names[1]}@example.org")
+    act(shop, names[0], email=f"{names[1]}@example.org")
+    listed = page(owner, shop, "/contacts/conflicts")
+    assert f"/contacts/{ann}/merge?from={bob}" in html.unescape(listed)
+    preview = html.unescape(page(owner, shop, f"/contacts/{ann}/merge?from={bob}"))
+    assert "Nothing has happened yet" in preview
+    merged = owner.post(f"{shop.path}/contacts/{ann}/merge", {"from": bob})
+    assert merged.headers["location"].endswith(f"/contacts/{ann}")
+    led = owner.get(f"{shop.path}/contacts/{bob}")
+    assert led.headers["location"].endswith(f"/contacts/{ann}")
+    after = page(owner, shop, "/contacts/conflicts")
+    assert f"/contacts/{ann}/merge" not in after
+    undo = after.partition("/merges/")[2].partition("/undo")[0]
+    assert owner.post(f"{shop.path}/merges/{undo}/undo").status_code == 303
+    assert owner.get(f"{shop.path}/contacts/{bob}").status_code == 200
+    again = owner.post(f"{shop.path}/merges/{undo}/undo")
+    assert "undone before" in owner.client.get(again.headers["location"]).text
+
+
+def test_a_person_is_forgotten_with_a_receipt(
+    owner: Person, shop: Shop, names: tuple[str, str]
+) -> None:
+    ann = act(shop, names[0])
+    begun = owner.post(f"{shop.path}/contacts/{ann}/erase")
+    receipt = begun.headers["location"].removeprefix("/backoffice" + shop.path)
+    shop.wait(lambda: "The person is forgotten." in page(owner, shop, receipt))
+    text = page(owner, shop, receipt)
+    assert names[0] not in text
+    assert "events" in text
+    page(owner, shop, f"/contacts/{ann}", 404)
+
+
+def test_a_contact_is_deleted_and_its_events_stay(
+    owner: Person, shop: Shop, names: tuple[str, str]
+) -> None:
+    ann = act(shop, names[0])
+    assert owner.post(f"{shop.path}/contacts/{ann}/delete").status_code == 303
+    page(owner, shop, f"/contacts/{ann}", 404)
+    assert page(owner, shop, f"/events/{shop.sent[-1]}")
+
+
+def test_only_an_owner_erases(server: RunningServer, shop: Shop, names: tuple[str, str]) -> None:
+    ann = act(shop, names[0])
+    roles = {shop.project.id: Role.OPERATOR}
+    with person(server, "operator@example.org", is_owner=False, roles=roles) as operator:
+        assert operator.post(f"{shop.path}/contacts/{ann}/erase").status_code == 403
+        assert ">Erase<" not in page(operator, shop, f"/contacts/{ann}")
+
+
+@pytest.mark.parametrize("path", ["/contacts/x", "/erasures/x", "/contacts/x/merge?from=y"])
+def test_what_is_not_there_is_not_found(owner: Person, shop: Shop, path: str) -> None:
+    page(owner, shop, path, 404)
+
+
+def test_a_search_that_cannot_be_is_explained(owner: Person, shop: Shop) -> None:
+    assert "control characters" in page(owner, shop, "/contacts?search=%01", 422)
