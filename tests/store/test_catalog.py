@@ -229,16 +229,6 @@ def test_nothing_of_a_value_is_stored(catalog: Cataloguing) -> None:
         assert canary not in everything
 
 
-def test_what_a_key_says_of_a_person_can_be_forgotten(catalog: Cataloguing) -> None:
-    catalog.sent({"a": 1})
-    catalog.sent({"a": 1, "Mike Canary": {"x": 1}})
-    assert "canary" in catalog.everything().lower()
-    forgotten = catalog.run(catalog.session.store.catalog.forget(1, ["mike canary", "a", ""]))
-    assert forgotten == 5
-    assert "canary" not in catalog.everything().lower()
-    assert (list(catalog.paths()), catalog.entry().name.paths) == (["a"], 1)
-
-
 # Reading
 
 

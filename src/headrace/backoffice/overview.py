@@ -64,7 +64,9 @@ async def overview(visit: Visit) -> Response:
         accept=_percentiles(total.accept),
         processing=_percentiles(total.processing),
         work=await store.processing.stats(),
-        slowest=await _slowest(visit, await store.rollups.subscribers(*bounds)),
+        slowest=await _slowest(
+            visit, await store.rollups.subscribers(project_id, *window.of_subscribers)
+        ),
         health=health,
         days_left=None if room is None else days_to_full(growth.samples, room),
         retention=state,

@@ -20,6 +20,8 @@ class Span(msgspec.Struct, frozen=True):
     grain_s: int
     per_slot: int
     slots: int
+    #: Rows that subscribers are summed up from: there are many, so they are longer ones.
+    subscribers_grain_s: int
 
     @property
     def slot_s(self) -> int:
@@ -39,9 +41,9 @@ class Span(msgspec.Struct, frozen=True):
 SPANS = {
     span.name: span
     for span in (
-        Span("hour", "last hour", MINUTE_S, 1, 60),
-        Span("day", "last day", MINUTE_S, 15, 96),
-        Span("month", "last 30 days", HOUR_S, 6, 120),
+        Span("hour", "last hour", MINUTE_S, 1, 60, MINUTE_S),
+        Span("day", "last day", MINUTE_S, 15, 96, HOUR_S),
+        Span("month", "last 30 days", HOUR_S, 6, 120, DAY_S),
     )
 }
 
@@ -58,6 +60,13 @@ class Window(msgspec.Struct, frozen=True):
         """Start of a slot, in UTC."""
         at_s = (self.first + slot * self.span.per_slot) * self.span.grain_s
         return datetime.fromtimestamp(at_s, UTC)
+
+    @property
+    def of_subscribers(self) -> tuple[int, int, int]:
+        """Grain, first and last row of what is known of subscribers."""
+        grain_s = self.span.subscribers_grain_s
+        first_s = self.first * self.span.grain_s
+        return grain_s, first_s // grain_s, self.last * self.span.grain_s // grain_s
 
     @property
     def labels(self) -> list[str]:

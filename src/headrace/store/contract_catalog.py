@@ -182,11 +182,3 @@ class CatalogStore(Protocol):
     async def prune(self, now_us: int, limit: int) -> int:
         """Remove up to `limit` counts of hours that are kept no longer; how many went."""
         ...
-
-    async def forget(self, project_id: int, needles: Sequence[str]) -> int:
-        """Remove paths, drift and examples whose text has one of the needles; how many rows.
-
-        Keys that are data are not kept, and values never are: this is for what a key may still
-        have said of a person. Needles shorter than 4 characters are left out.
-        """
-        ...

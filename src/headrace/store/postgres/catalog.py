@@ -24,7 +24,6 @@ from headrace.store.rows.catalog import (
     catalog_path,
     drift,
     drift_of_all,
-    needles_of,
     paths_of_all,
 )
 
@@ -74,18 +73,6 @@ _PRUNE = (
     "$4::int[], $5::smallint[]) AS k (lane, project_id, event, hour, source) "
     "WHERE h.lane = k.lane AND h.project_id = k.project_id AND h.event = k.event "
     "AND h.hour = k.hour AND h.source = k.source"
-)
-_HAS_NEEDLE = (
-    "EXISTS (SELECT 1 FROM unnest($2::text[]) AS n (needle) WHERE strpos(lower({0}), needle) > 0)"
-)
-_FORGET_PATHS = "DELETE FROM catalog_paths WHERE project_id = $1 AND " + _HAS_NEEDLE.format("path")  # noqa: S608
-_FORGET_DRIFT = "DELETE FROM catalog_drift WHERE project_id = $1 AND " + _HAS_NEEDLE.format("path")  # noqa: S608
-_FORGET_EXAMPLES = (
-    "UPDATE catalog_names SET example = NULL, example_id = NULL WHERE project_id = $1 "  # noqa: S608
-    "AND example IS NOT NULL AND " + _HAS_NEEDLE.format("example")
-)
-_FEWER_PATHS = (
-    "UPDATE catalog_names SET paths = paths - 1 WHERE lane = $1 AND project_id = $2 AND event = $3"
 )
 #: Above every character that a name can have.
 _AFTER_ALL = "\x7f"
@@ -152,23 +139,5 @@ class PostgresCatalog:
             if due:
                 await connection.execute(_PRUNE, *columns_of(due, 5))
             return len(due)
-
-        return await self._database.write(work)
-
-    async def forget(self, project_id: int, needles: Sequence[str]) -> int:
-        wanted = needles_of(needles)
-        if not wanted:
-            return 0
-
-        async def work(connection: Connection) -> int:
-            rows = await connection.fetch(
-                f"{_FORGET_PATHS} RETURNING lane, project_id, event", project_id, wanted
-            )
-            await connection.executemany(_FEWER_PATHS, sorted(tuple(row) for row in rows))
-            count = len(rows)
-            for statement in (_FORGET_DRIFT, _FORGET_EXAMPLES):
-                status = await connection.execute(statement, project_id, wanted)
-                count += int(status.rpartition(" ")[2])
-            return count
 
         return await self._database.write(work)

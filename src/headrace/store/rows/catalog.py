@@ -31,15 +31,6 @@ def drift(row: Sequence[Any]) -> Drift:
     return Drift(DriftKind(kind), path, type_bit, at_us, event_id, before)
 
 
-#: Shorter needles would be found in everything.
-NEEDLE_CHARACTERS_MIN = 4
-
-
-def needles_of(wanted: Iterable[str]) -> list[str]:
-    """What to look for in paths and examples, in lower case."""
-    return [needle.lower() for needle in wanted if len(needle) >= NEEDLE_CHARACTERS_MIN]
-
-
 def paths_of_all(paths: Iterable[CatalogPath]) -> list[CatalogPath]:
     """Paths added up where several lanes have them; the newest says whether it is gone."""
     merged: dict[str, CatalogPath] = {}

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import apsw
-import msgspec
 
 from headrace.domain.retention import HOUR_US
 from headrace.store.contract_catalog import (
@@ -26,7 +25,6 @@ from headrace.store.rows.catalog import (
     catalog_name,
     catalog_path,
     drift,
-    needles_of,
 )
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.writer import Writer
@@ -132,36 +130,3 @@ class SqliteCatalog:
 
         # Nearly always nothing is due: then the write lock is left alone.
         return await self._writer.run(work) if await self._readers.run(read) else 0
-
-    async def forget(self, project_id: int, needles: Sequence[str]) -> int:
-        wanted = needles_of(needles)
-        if not wanted:
-            return 0
-        text = msgspec.json.encode(wanted).decode()
-        return await self._writer.run(lambda connection: _forget(connection, project_id, text))
-
-
-_HAS_NEEDLE = (
-    "WHERE project_id = ?1 AND EXISTS (SELECT 1 FROM json_each(?2) WHERE instr(lower({}), value))"
-)
-_FORGET_PATHS = (
-    f"DELETE FROM catalog_paths {_HAS_NEEDLE.format('catalog_paths.path')} RETURNING event"  # noqa: S608
-)
-_FORGET_DRIFT = f"DELETE FROM catalog_drift {_HAS_NEEDLE.format('catalog_drift.path')}"  # noqa: S608
-_FORGET_EXAMPLES = (
-    "UPDATE catalog_names SET example = NULL, example_id = NULL "  # noqa: S608
-    f"{_HAS_NEEDLE.format('example')} AND example IS NOT NULL"
-)
-
-
-def _forget(connection: apsw.Connection, project_id: int, needles: str) -> int:
-    rows: list[Any] = connection.execute(_FORGET_PATHS, (project_id, needles)).fetchall()
-    connection.executemany(
-        "UPDATE catalog_names SET paths = paths - 1 WHERE project_id = ? AND event = ?",
-        [(project_id, event) for (event,) in rows],
-    )
-    count = len(rows)
-    for statement in (_FORGET_DRIFT, _FORGET_EXAMPLES):
-        connection.execute(statement, (project_id, needles))
-        count += connection.changes()
-    return count
