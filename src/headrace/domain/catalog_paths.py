@@ -69,7 +69,9 @@ class PathBook:
         known = node.children.get(name)
         if known is not None:
             return known
-        segment = name if name == ANY_KEY or _PLAIN.fullmatch(name) else f"[{json.dumps(name, ensure_ascii=False)}]"
+        segment = name
+        if name != ANY_KEY and not _PLAIN.fullmatch(name):
+            segment = f"[{json.dumps(name, ensure_ascii=False)}]"
         dot = "." if node.path and not segment.startswith("[") else ""
         made = self._make(f"{node.path}{dot}{segment}", name, look_of_key(name, node.key))
         if made is not None:
