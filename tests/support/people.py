@@ -1,0 +1,52 @@
+"""Asking about people, their conflicts and merges, the way callers do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.support.http_server import wait_until
+from tests.support.raw_http import Answer, Client
+
+WAIT_SECONDS_MAX = 20.0
+
+
+def processed(client: Client, **event: Any) -> dict[str, Any]:
+    """Send an event and wait until it is processed; the event as it is then."""
+    answer = client.send({"event": "order.completed", **event})
+    assert answer.status in (200, 202), answer.body
+    event_id = answer.data["id"]
+    wait_until(
+        lambda: client.get(f"/events/{event_id}").data["status"] == "processed", WAIT_SECONDS_MAX
+    )
+    shown: dict[str, Any] = client.get(f"/events/{event_id}").data
+    return shown
+
+
+def entries(client: Client, event: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    """Entries of one type on the trace of an event."""
+    found = client.get(f"/events/{event['id']}/trace").data["entries"]
+    return [entry for entry in found if entry["type"] == kind]
+
+
+def merge(client: Client, contact_id: str, other_id: str, **fields: Any) -> Answer:
+    """`POST /contacts/{id}/merge`."""
+    body = json.dumps({"from": other_id, **fields})
+    return client.post(f"/contacts/{contact_id}/merge", body)
+
+
+def undo(client: Client, merge_id: str) -> Answer:
+    """`POST /merges/{id}/undo`."""
+    return client.request("POST", f"/merges/{merge_id}/undo")
+
+
+def erase(client: Client, contact_id: str) -> dict[str, Any]:
+    """`DELETE /contacts/{id}?erase=true`, and wait until it is done; the receipt."""
+    answer = client.request("DELETE", f"/contacts/{contact_id}?erase=true")
+    assert answer.status in (200, 202), answer.body
+    erasure_id = answer.data["id"]
+    wait_until(
+        lambda: client.get(f"/erasures/{erasure_id}").data["status"] == "done", WAIT_SECONDS_MAX
+    )
+    shown: dict[str, Any] = client.get(f"/erasures/{erasure_id}").data
+    return shown
