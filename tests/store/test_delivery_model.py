@@ -265,6 +265,6 @@ def test_the_queue_is_as_its_model(store_kind: str) -> None:
     # A database of its own costs more than a file.
     examples = 40 if store_kind == "sqlite" else 8
     run_state_machine_as_test(
-        lambda: DeliveryQueue(PLACES[store_kind]),
+        lambda: DeliveryQueue(PLACES[store_kind]),  # type: ignore[arg-type]  # any factory will do
         settings=settings(max_examples=examples, stateful_step_count=40),
     )

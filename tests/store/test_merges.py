@@ -240,11 +240,11 @@ def test_who_wants_nothing_wants_nothing_after_a_merge(session: StoreSession) ->
 
     done = merge(session, own, other)
 
-    held = session.run(topics.subscriptions(1, own.id, before=None, limit=10)) or ()
-    assert [s.is_subscribed for s in held] == [False]
+    held = session.run(topics.subscriptions(1, own.id, before=None, limit=10))
+    assert [s.is_subscribed for s in held or ()] == [False]
     undo(session, done)
-    held = session.run(topics.subscriptions(1, own.id, before=None, limit=10)) or ()
-    assert [s.is_subscribed for s in held] == [True]
+    back = session.run(topics.subscriptions(1, own.id, before=None, limit=10))
+    assert [s.is_subscribed for s in back or ()] == [True]
 
 
 def test_undo_restores_both_sides(session: StoreSession) -> None:

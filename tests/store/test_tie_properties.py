@@ -152,7 +152,7 @@ def test_one_after_the_other_each_change_is_told_once(
     changes = 0
     for step in steps:
         session.run(scene.do(step))  # type: ignore[arg-type]
-        wanted = after(step, scene, model)
+        wanted = after(step, scene)
         changes += sum(wanted[key] is not model[key] for key in wanted)
         model |= wanted
     assert scene.states() == model
@@ -160,9 +160,7 @@ def test_one_after_the_other_each_change_is_told_once(
     check_told(scene, before)
 
 
-def after(
-    step: Step, scene: Scene, model: dict[tuple[str, str], bool]
-) -> dict[tuple[str, str], bool]:
+def after(step: Step, scene: Scene) -> dict[tuple[str, str], bool]:
     """What a step makes of the pairs it is about."""
     contact_id = scene.contacts[step.contact]
     if step.verb is Verb.OPT_OUT:

@@ -85,7 +85,8 @@ class PostgresServer:
         if os.geteuid() == 0:
             shutil.chown(self._folder, _USER)
             self._bin = _readable(self._bin, self._folder)
-        command = [self._bin / "initdb", "-D", self.data, "-U", "postgres", "-E", "UTF8"]
+        program = str(self._bin / "initdb")
+        command = [program, "-D", str(self.data), "-U", "postgres", "-E", "UTF8"]
         options = ["--locale=C", "--auth=trust", "--no-sync", "--no-instructions"]
         subprocess.run(
             [*_as_user(), *command, *options],

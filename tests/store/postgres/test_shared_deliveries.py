@@ -71,7 +71,7 @@ def test_two_workers_share_one_subscriber(queue: Queue, place: PostgresPlace) ->
     webhook = queue.webhook(queue.project())
     ids = queue.deliver(webhook.id, webhook.project_id, EVENTS, people=EVENTS)
 
-    async def work() -> list[list[ClaimedDelivery]]:
+    async def work() -> tuple[list[ClaimedDelivery], list[ClaimedDelivery]]:
         other = await place.open()
         try:
             await shared(queue.session.store, other)

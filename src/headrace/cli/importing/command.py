@@ -132,7 +132,6 @@ def _target(settings: Settings, project: str, kind: Kind) -> Iterator[tuple[Clie
         yield Client(settings.url, settings.key), f"{settings.url} as {public}{what}"
         return
     from headrace.observability.logs import configure_logs
-
     from headrace.stores import shown_store
 
     configure_logs("error", "auto")

@@ -20,7 +20,7 @@ _ADD = f"INSERT INTO operators ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)"  # 
 # Addresses are sorted byte by byte, as the embedded store does, whatever the server's language.
 _LIST = f'SELECT {_COLUMNS} FROM operators ORDER BY email COLLATE "C" LIMIT {OPERATORS_MAX}'  # noqa: S608
 _THERE = "SELECT count(*), count(*) FILTER (WHERE email = $1) FROM operators"
-_REPLACE_TOKEN = (
+_REPLACE = (
     "UPDATE operators SET id = $1, token_hash = $2, revoked_us = NULL WHERE email = $3 RETURNING 1"
 )
 _AUDIT = (
@@ -62,7 +62,7 @@ class PostgresOperators:
         detail = {"operator": operator.id, "email": operator.email}
 
         async def work(connection: Connection) -> bool:
-            if await connection.fetchval(_REPLACE_TOKEN, *values) is None:
+            if await connection.fetchval(_REPLACE, *values) is None:
                 return False
             at_us = operator.created_us
             await write_audit(connection, at_us, actor, None, "operator.reset_token", detail)
