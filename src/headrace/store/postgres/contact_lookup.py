@@ -23,12 +23,9 @@ OWNERS = (
 )
 CONTACTS = (
     "SELECT c.project_id, c.id, c.external_id, c.email, c.external_id_us, c.email_us, "
-    "NULL, NULL FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "
+    "CASE WHEN $3 THEN c.properties END, CASE WHEN $3 THEN c.property_times END "
+    "FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "
     "JOIN contacts c ON c.lane = k.lane AND c.id = k.id"
-)
-# What is decided from values must not be overtaken by another writer of them.
-CONTACTS_LOCKED = (
-    CONTACTS.replace("NULL, NULL", "c.properties, c.property_times") + " FOR NO KEY UPDATE OF c"
 )
 
 
@@ -61,6 +58,8 @@ class ContactLookup:
 
     def __init__(self) -> None:
         self._found: dict[tuple[int, str, str], ContactIds] = {}
+        #: Contact id -> its properties and their times, as they are stored; where they were read.
+        self.texts: dict[str, tuple[str, str]] = {}
 
     @classmethod
     async def read(cls, connection: Connection, batch: Sequence[Claimed]) -> ContactLookup:
@@ -75,7 +74,7 @@ class ContactLookup:
         named = {(key[0], contact_id) for key, contact_id in leads_to.items()}
         # Whom a writing event is about can follow from what others of the batch fill: so of all.
         with_values = any(MARK in event.payload for event in batch)
-        contacts = await _contacts(connection, named, with_values=with_values)
+        contacts = await lookup._read_contacts(connection, named, with_values=with_values)
         for key, contact_id in leads_to.items():
             contact = contacts.get((key[0], contact_id))
             if contact is not None:
@@ -83,18 +82,18 @@ class ContactLookup:
                 lookup._found[key[0], IdentityType.CONTACT_ID, contact_id] = contact
         return lookup
 
+    async def _read_contacts(
+        self, connection: Connection, named: set[tuple[int, str]], *, with_values: bool
+    ) -> dict[tuple[int, str], ContactIds]:
+        keys = sorted((contact_lane(project_id, contact), contact) for project_id, contact in named)
+        rows = await connection.fetch(CONTACTS, *columns_of(keys, 2), with_values)
+        if with_values:
+            self.texts = {row[1]: (row[6], row[7]) for row in rows}
+        return {(row[0], row[1]): _contact(row) for row in rows}
+
     def find(self, project_id: int, kind: IdentityType, value: str) -> ContactIds | None:
         """See `headrace.store.contract_processing.FindContact`."""
         return self._found.get((project_id, kind, value))
-
-
-async def _contacts(
-    connection: Connection, named: set[tuple[int, str]], *, with_values: bool
-) -> dict[tuple[int, str], ContactIds]:
-    keys = sorted((contact_lane(project_id, contact), contact) for project_id, contact in named)
-    sql = CONTACTS_LOCKED if with_values else CONTACTS
-    rows = await connection.fetch(sql, *columns_of(keys, 2))
-    return {(row[0], row[1]): _contact(row) for row in rows}
 
 
 def _contact(row: Any) -> ContactIds:

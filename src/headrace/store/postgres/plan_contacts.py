@@ -9,9 +9,19 @@ import msgspec
 
 from headrace.domain.identity import IdentityType
 from headrace.store.contract import StoreRowError
-from headrace.store.contract_processing import BatchPlan, ContactCreated, ContactFilled
+from headrace.store.contract_processing import (
+    BatchPlan,
+    ContactCreated,
+    ContactFilled,
+    ContactWritten,
+)
 from headrace.store.postgres.columns import columns_of
-from headrace.store.postgres.contact_lookup import Identifier, contact_lane, identifier
+from headrace.store.postgres.contact_lookup import (
+    ContactLookup,
+    Identifier,
+    contact_lane,
+    identifier,
+)
 from headrace.store.postgres.contact_races import ContactRaceError
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.numbers import Numbers
@@ -35,11 +45,14 @@ _FILL = (
     "WHERE c.lane = n.lane AND c.id = n.id "
     "AND (n.external_id IS NULL OR c.external_id IS NULL) AND (n.email IS NULL OR c.email IS NULL)"
 )
+# What was decided from values must not undo what somebody else has written since.
 _WRITE = (
     "UPDATE contacts c SET properties = n.properties, property_times = n.property_times, "
-    "updated_us = CASE WHEN n.changed THEN greatest(c.updated_us, $6) ELSE c.updated_us END "
-    "FROM unnest($1::smallint[], $2::text[], $3::text[], $4::text[], $5::bool[]) "
-    "AS n (lane, id, properties, property_times, changed) WHERE c.lane = n.lane AND c.id = n.id"
+    "updated_us = CASE WHEN n.changed THEN greatest(c.updated_us, $8) ELSE c.updated_us END "
+    "FROM unnest($1::smallint[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], "
+    "$7::text[]) AS n (lane, id, properties, property_times, changed, held, held_times) "
+    "WHERE c.lane = n.lane AND c.id = n.id "
+    "AND c.properties = n.held AND c.property_times = n.held_times"
 )
 # Waits for others that write the same identifiers; none is inserted that somebody has by then.
 CLAIM_IDENTIFIERS = (
@@ -50,7 +63,7 @@ CLAIM_IDENTIFIERS = (
 
 
 async def write_contacts_of_plan(
-    connection: Connection, numbers: Numbers, plan: BatchPlan, now_us: int
+    connection: Connection, numbers: Numbers, plan: BatchPlan, found: ContactLookup, now_us: int
 ) -> None:
     """Contacts first, then their identifiers.
 
@@ -61,7 +74,8 @@ async def write_contacts_of_plan(
     created, filled = _put_together(plan)
     await _insert(connection, numbers, created, now_us)
     await _fill(connection, filled, now_us)
-    await _write_values(connection, plan, {contact.id for contact in created}, now_us)
+    written = [one for one in plan.contacts_written.values() if one.id in found.texts]
+    await _write_values(connection, written, found, now_us)
     await _claim(connection, [*created, *filled])
 
 
@@ -129,7 +143,7 @@ async def _fill(connection: Connection, filled: Sequence[ContactFilled], now_us:
 
 
 async def _write_values(
-    connection: Connection, plan: BatchPlan, created: set[str], now_us: int
+    connection: Connection, written: Sequence[ContactWritten], found: ContactLookup, now_us: int
 ) -> None:
     rows = sorted(
         (
@@ -138,12 +152,12 @@ async def _write_values(
             one.values.properties_text(),
             one.values.times_text(),
             one.changed,
+            *found.texts[one.id],
         )
-        for one in plan.contacts_written.values()
-        if one.id not in created
+        for one in written
     )
     if rows:
-        done = await connection.execute(_WRITE, *columns_of(rows, 5), now_us)
+        done = await connection.execute(_WRITE, *columns_of(rows, 7), now_us)
         _check(done, len(rows))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from headrace.domain.events import Status
 from headrace.store.contract_processing import BatchPlan, ConflictFound, Done, NewDelivery
 from headrace.store.postgres.columns import columns_of
-from headrace.store.postgres.contact_lookup import contact_lane
+from headrace.store.postgres.contact_lookup import ContactLookup, contact_lane
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.plan_contacts import write_contacts_of_plan
@@ -51,14 +51,17 @@ _PAIRS = (
 
 
 async def write_plan(
-    connection: Connection, numbers: Numbers, plan: BatchPlan, now_us: int
+    connection: Connection, numbers: Numbers, plan: BatchPlan, found: ContactLookup, now_us: int
 ) -> None:
     """Contacts, conflicts, deliveries, system events and the marks of the events.
+
+    Args:
+        found: what the plan was made from.
 
     Raises:
         ContactRaceError: a contact is not any more as the plan found it.
     """
-    await write_contacts_of_plan(connection, numbers, plan, now_us)
+    await write_contacts_of_plan(connection, numbers, plan, found, now_us)
     await _write_conflicts(connection, numbers, plan.conflicts, now_us)
     await _write_deliveries(connection, numbers, plan.deliveries, now_us)
     await insert_system_events(connection, numbers, plan.system_events, now_us)
