@@ -298,3 +298,19 @@ def test_other_methods_are_405(operator: Client, path: str) -> None:
     answer = operator.request("DELETE", f"{path}/policies")
     assert answer.status == 405
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "PATCH"}
+
+
+def test_the_token_of_an_operator_who_is_no_owner_opens_nothing(
+    server: HttpServer, token: str
+) -> None:
+    del token
+    former = issue(server, "former@x.org")
+    client = Client(server.port, former)
+    wait_until(lambda: client.get("/admin/projects").status == 200, 5)
+    server.in_store(
+        lambda store: store.members.set_owner(
+            "former@x.org", now_us(), is_owner=False, actor="test"
+        )
+    )
+    wait_until(lambda: client.get("/admin/projects").status == 401, 5)
+    client.close()
