@@ -68,9 +68,13 @@ class Clock:
 
 
 class Queue:
-    """Makes projects, webhooks and deliveries in an open store, and claims by hand."""
+    """Makes projects, webhooks and deliveries in an open store, and claims by hand.
 
-    def __init__(self, session: StoreSession) -> None:
+    Args:
+        lanes: whether to hold every lane of a shared store.
+    """
+
+    def __init__(self, session: StoreSession, *, lanes: bool = True) -> None:
         self.session = session
         self.clock = Clock()
         self.store = session.store.deliveries
@@ -80,7 +84,7 @@ class Queue:
         # The store's clock is the machine's; here the test moves it.
         for part in (self.store, self.subscribers):
             part._clock_us = self.clock  # type: ignore[union-attr]
-        if not self.embedded:
+        if lanes and not self.embedded:
             self.hold_lanes()
 
     def hold_lanes(self) -> None:
