@@ -21,6 +21,8 @@ _FOLLOW = (
     "AND a.value = j.value CROSS JOIN contacts c ON c.id = a.contact_id WHERE c.project_id = ?1"
 )
 
+IDS = "SELECT value FROM contact_aliases WHERE contact_id = ? AND kind = 'contact_id'"
+
 
 def find_refs(
     connection: apsw.Connection, project_id: int, contact_ids: Iterable[str]
@@ -43,8 +45,5 @@ def find_ref(connection: apsw.Connection, project_id: int, contact_id: str) -> C
 
 def ids_of(connection: apsw.Connection, contact_id: str) -> list[str]:
     """The id of a contact, and those of contacts that were merged into it."""
-    rows: Any = connection.execute(
-        "SELECT value FROM contact_aliases WHERE contact_id = ? AND kind = 'contact_id'",
-        (contact_id,),
-    )
+    rows: Any = connection.execute(IDS, (contact_id,))
     return [contact_id, *(row[0] for row in rows)]

@@ -1,0 +1,63 @@
+"""No statement about conflicts, merges, erasures or timelines walks a table that grows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import apsw
+import pytest
+
+from headrace.store.migrations import migrations
+from headrace.store.sqlite import (
+    contact_lookup,
+    contact_refs,
+    erased_events,
+    events,
+    merge_moves,
+    merge_ties,
+    merges,
+)
+
+STATEMENTS = {
+    "pairs": merges.PAIRS,
+    "resolve pairs": merge_moves.RESOLVE,
+    "events of a contact": merge_moves.EVENTS,
+    "timeline": events.OF_CONTACT,
+    "choices": merge_ties.CHOICES,
+    "opted out": merge_ties.OPTED_OUT,
+    "inside": merge_ties.INSIDE,
+    "values": contact_lookup._VALUES,
+    "aliases": contact_lookup._FOLLOW,
+    "ids": contact_refs.IDS,
+    "running erasures": erased_events._RUNNING,
+    "deliveries": erased_events._DELIVERIES,
+    **{f"find by {name}": sql for name, sql in erased_events.FIND.items()},
+    **{f"last by {name}": sql for name, sql in erased_events.LAST.items()},
+    **{f"remove {name}": sql for name, sql in erased_events._DETAILS.items()},
+}
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[apsw.Connection]:
+    connection = apsw.Connection(":memory:")
+    for step in migrations("sqlite"):
+        connection.execute(step.sql)
+    yield connection
+    connection.close()
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_rows_are_found_by_index(connection: apsw.Connection, name: str) -> None:
+    sql = STATEMENTS[name]
+    numbered = set(re.findall(r"\?\d", sql))
+    values = (1,) * (len(numbered) or sql.count("?"))
+    steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert steps
+    walked = [
+        step
+        for step in steps
+        if "TEMP B-TREE" in step
+        or ("SCAN" in step and not re.search(r"SCAN (j|l|json_each|\(|erasures USING)", step))
+    ]
+    assert walked == []
