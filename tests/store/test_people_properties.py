@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.domain.contacts import Contact, ContactWrite
@@ -20,7 +20,6 @@ from headrace.domain.property_times import Stamp, Values, join, write
 from headrace.pipeline.plan import BatchPlanner, Rules
 from headrace.store.contract_contacts import ContactFilter
 from tests.store.events import START_US, new_event
-from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
 from tests.support.queue import Queue
 
@@ -125,14 +124,12 @@ class World:
         return sorted(shown, key=lambda contact: str(contact["external_id"]))
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    session = StoreSession(SqlitePlace(tmp_path_factory.mktemp("times")))
-    yield World(Queue(session))
-    session.close()
+@pytest.fixture
+def world(session: StoreSession) -> World:
+    return World(Queue(session))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, seed=st.integers(0, 2**32), batch=st.integers(1, 4))
 def test_any_order_of_arrival_ends_in_the_same_contacts(
     world: World, steps: list[Step], seed: int, batch: int
@@ -186,7 +183,7 @@ PEOPLE = st.lists(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(people=PEOPLE, seed=st.integers(0, 2**32))
 def test_merging_and_undoing_restores_everybody(world: World, people: list[Any], seed: int) -> None:
     """Any merges, undone backwards, leave every contact as it was after each step."""
