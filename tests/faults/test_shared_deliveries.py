@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.domain.timestamps import now_us
 from tests.delivery.receiver import Behaviour, Exchange, Receiver, answers, receiver
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
@@ -100,6 +101,7 @@ async def deliver_with_a_kill(
     async with receiver(gate.behaviour()) as endpoint:
 
         def fill() -> set[str]:
+            queue.clock.now_us = now_us()
             # It subscribes to nothing that happens: its deliveries are those made here.
             webhook = queue.webhook(queue.project(), url=endpoint.url, events=("no.such",))
             return {*queue.deliver(webhook.id, webhook.project_id, EVENTS, people=EVENTS)}

@@ -22,6 +22,7 @@ from headrace.store.contract_processing import LEASE_US
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
 from tests.support.deliveries import DUTY_US, Queue, attempts_max
+from tests.support.waiting import wait_until
 
 EVENTS = 300
 
@@ -204,3 +205,18 @@ def test_what_comes_late_into_a_known_line_is_found(queue: Queue) -> None:
     }
     assert name in claimed
     assert len(claimed) == 191
+
+
+def test_what_a_slow_transaction_brings_is_seen_soon(queue: Queue) -> None:
+    webhook = queue.webhook(queue.project())
+    lines = queue.store.lines
+
+    def seen() -> int:
+        page = queue.session.run(lines(after=None, handlers=(), limit=10, due_max=8))
+        return sum(line.due for line in page.lines)
+
+    assert seen() == 0
+    (name,) = queue.deliver(webhook.id, webhook.project_id)
+    began_us = queue.clock.now_us - 20_000_000
+    queue.session.place.run_sql("UPDATE deliveries SET due_us = ? WHERE id = ?", began_us, name)
+    wait_until(lambda: seen() == 1, "the row is seen", 15.0)

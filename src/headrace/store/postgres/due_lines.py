@@ -1,11 +1,12 @@
 """Keeping the book of lines: what becomes due is read by time, over all lines at once.
 
 Two looks move through the deliveries that wait, in the order in which they become due. One follows
-the clock and reads what has become due since it was there; the other begins at the oldest now and
-then, for what the first cannot see: rows whose transaction took longer than a moment to commit, and
-lanes that were taken over. Each step of a look is bounded, so a backlog of millions costs each step
-no more than a short one, and rows that are gone but not cleaned up yet (while some other
-transaction keeps an old snapshot) are passed seldom and not at every claim.
+the clock and reads what has become due since it was there, and once a second also what a slow
+transaction may have brought since; the other begins at the oldest now and then, for what the first
+cannot see: lanes that were taken over, and whatever came later still. Each step of a look is
+bounded, so a backlog of millions costs each step no more than a short one, and rows that are gone
+but not cleaned up yet (while some other transaction keeps an old snapshot) are passed seldom and
+not at every claim.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from headrace.store.postgres.line_book import KEYS_MAX, LINES_MAX, Key, Line, Li
 STEP_MAX = 1000
 #: How long after its time a row may still be committed and be seen by the first look.
 MARGIN_US = 2_000_000
+#: The same once in so many seconds: longer than the longest transaction.
+LATE_US = 25_000_000
+LATE_EVERY_S = 1.0
 #: Between two looks from the oldest on; after a long one, so many times its length.
 FULL_EVERY_S = 30.0
 FULL_TIMES = 20
@@ -50,7 +54,9 @@ class DueLines:
         self.book = LineBook()
         self._monotonic_s = monotonic_s
         self._lanes: frozenset[int] = frozenset()
-        self._recent = _BEGIN
+        #: None: at the end, and to begin with the newest.
+        self._recent: Key | None = None
+        self._late_at_s = 0.0
         #: None between two looks from the oldest on.
         self._full: Key | None = None
         self._full_began_s = 0.0
@@ -58,9 +64,11 @@ class DueLines:
 
     async def look(self, connection: Connection, lanes: Collection[int], now_us: int) -> None:
         """One step of each look."""
-        self._begin(frozenset(lanes), now_us)
-        place = await self._step(connection, self._recent, now_us)
-        self._recent = place or Key(now_us - MARGIN_US, -1, -1)
+        self._begin(frozenset(lanes))
+        # A clock that was set back finds what is due by it, too.
+        if self._recent is None or self._recent.due_us > now_us:
+            self._recent = self._newest(now_us)
+        self._recent = await self._step(connection, self._recent, now_us)
         if self._full is not None:
             self._full = await self._step(connection, self._full, now_us)
             if self._full is None:
@@ -68,7 +76,7 @@ class DueLines:
                 took_s = now_s - self._full_began_s
                 self._full_at_s = now_s + max(FULL_EVERY_S, FULL_TIMES * took_s)
 
-    def _begin(self, lanes: frozenset[int], now_us: int) -> None:
+    def _begin(self, lanes: frozenset[int]) -> None:
         """Begin with the oldest when it is time, or when lanes were gained."""
         now_s = self._monotonic_s()
         gained = bool(lanes - self._lanes)
@@ -78,10 +86,14 @@ class DueLines:
             gained = True
         if gained or (self._full is None and now_s >= self._full_at_s):
             self._full, self._full_began_s = _BEGIN, now_s
-        # A clock that was set back finds what is due by it, too.
-        first = Key(now_us - MARGIN_US, -1, -1)
-        if self._recent is _BEGIN or self._recent.due_us > now_us:
-            self._recent = first
+
+    def _newest(self, now_us: int) -> Key:
+        """Where the look that follows the clock begins."""
+        now_s = self._monotonic_s()
+        if now_s < self._late_at_s:
+            return Key(now_us - MARGIN_US, -1, -1)
+        self._late_at_s = now_s + LATE_EVERY_S
+        return Key(now_us - LATE_US, -1, -1)
 
     async def _step(self, connection: Connection, place: Key, now_us: int) -> Key | None:
         """Note what follows `place`; where the next step begins, None at the end."""
