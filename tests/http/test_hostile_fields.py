@@ -292,7 +292,7 @@ TIMES_REFUSED: list[Any] = [
     1780928100,
     1780928100.5,
     True,
-    (NOW + timedelta(hours=24, minutes=5)).isoformat(),
+    (NOW + timedelta(hours=25)).isoformat(),
     (NOW + timedelta(days=3650)).isoformat(),
 ]
 

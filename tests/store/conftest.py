@@ -21,7 +21,10 @@ def store_kinds(config: pytest.Config, module: str) -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "store_kind" in metafunc.fixturenames:
-        kinds = store_kinds(metafunc.config, metafunc.module.__name__.rpartition(".")[2])
+        folder, _, module = metafunc.module.__name__.rpartition(".")
+        kinds = store_kinds(metafunc.config, module)
+        if folder.endswith(".sqlite"):
+            kinds = ["sqlite"]
         metafunc.parametrize("store_kind", kinds, scope="session")
 
 

@@ -159,7 +159,10 @@ def test_only_taking_claims_back_walks_the_queue_and_never_the_events(
         plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", values[:numbered])
         scans[sql] = [found[1] for row in plan if (found := _SCAN.match(str(row[3])))]
     connection.close()
-    walking = {sql: tables for sql, tables in scans.items() if set(tables) - {"j"}}
+    # Of the erasures only those under way are in that index: nearly always none.
+    small = {"j", "erasures"}
+    assert all("erasures_unfinished" in sql for sql, found in scans.items() if "erasures" in found)
+    walking = {sql: tables for sql, tables in scans.items() if set(tables) - small}
     assert len(scans) >= 8
     assert all(tables == ["w"] and "w.owner IS NOT NULL" in sql for sql, tables in walking.items())
     assert len(walking) == 1
