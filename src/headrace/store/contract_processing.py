@@ -12,8 +12,8 @@ from typing import Protocol
 import msgspec
 
 from headrace.domain.identity import IdentityType
-from headrace.store.contract_catalog import NameSeen
 from headrace.domain.property_times import Values
+from headrace.store.contract_catalog import NameSeen
 
 #: How long a claim holds without renewal.
 LEASE_US = 60_000_000
