@@ -12,7 +12,12 @@ from headrace.domain.events import Source
 from headrace.domain.policies import Policies
 from headrace.domain.property_times import Stamp, Values
 from headrace.pipeline.plan import Rules
-from headrace.pipeline.resolution_note import NAMES_NOTED_MAX
+from headrace.pipeline.resolution_note import (
+    NAMES_NOTED_MAX,
+    ResolutionNote,
+    plain_text,
+    read_note,
+)
 from headrace.store.contract_processing import BatchPlan, Claimed, ContactIds
 from tests.pipeline.test_plan import PERSON, claimed, plan
 from tests.store.events import START_US
@@ -223,3 +228,10 @@ def test_an_identifier_that_was_cleared_later_is_not_filled() -> None:
 
     after = plan(claimed(external_id="x", email="a@b.example"), known=[cleared])
     assert [filled.email for filled in after.contacts_filled] == ["a@b.example"]
+
+
+def test_the_note_that_is_written_by_hand_is_a_note() -> None:
+    for contact_id in (None, PERSON):
+        note = ResolutionNote("matched", "email", contact_id)
+        assert plain_text("matched", "email", contact_id) == note.text()
+        assert read_note(note.text()) == note

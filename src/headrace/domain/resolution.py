@@ -72,6 +72,13 @@ class Resolved(msgspec.Struct, frozen=True, gc=False):
     #: Empty fields that stay so: they were cleared after the event happened, `(field, when)`.
     cleared: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing follows from it: no contact changes, and nothing is to be explained."""
+        return self.reason is not Reason.CREATED and not (
+            self.fills or self.conflicts or self.placeholders or self.cleared
+        )
+
 
 def nothing_is_a_placeholder(kind: IdentityType, value: str) -> bool:
     """Takes every identifier for that of one person."""

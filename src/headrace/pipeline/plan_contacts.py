@@ -15,7 +15,12 @@ from headrace.domain.policies import Policies
 from headrace.domain.properties import same_value
 from headrace.domain.property_times import Stamp, Values, write
 from headrace.domain.resolution import Reason, Resolved, resolve
-from headrace.pipeline.resolution_note import ResolutionNote, conflicts_noted, kept_noted
+from headrace.pipeline.resolution_note import (
+    ResolutionNote,
+    conflicts_noted,
+    kept_noted,
+    plain_text,
+)
 from headrace.store.contract_processing import (
     BatchPlan,
     Claimed,
@@ -69,11 +74,14 @@ class ContactPlanner:
             happened_us=happened_us,
             is_placeholder=self._rules.placeholders(project_id),
         )
+        writes = MARK in event.payload and event.source != Source.SYSTEM
+        if resolved.plain and not writes:
+            # What nearly all events come to.
+            contact_id = resolved.contact_id
+            return contact_id, plain_text(resolved.reason, resolved.by, contact_id)
         note = _note(resolved)
         stamp = Stamp(happened_us, event.sequence)
-        wanted = None
-        if MARK in event.payload and event.source != Source.SYSTEM:
-            wanted = event_properties(event.payload)
+        wanted = event_properties(event.payload) if writes else None
         if resolved.reason is Reason.CREATED:
             note.contact_id = self._create(event, resolved, stamp, wanted, note)
         elif resolved.contact_id is not None and (resolved.fills or wanted is not None):

@@ -59,6 +59,13 @@ class ResolutionNote(msgspec.Struct, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
+def plain_text(reason: str, by: str, contact_id: str | None) -> str:
+    """The same JSON as that of a note of these three, written out by hand."""
+    if contact_id is None:
+        return f'{{"reason":"{reason}","by":"{by}"}}'
+    return f'{{"reason":"{reason}","by":"{by}","contact_id":"{contact_id}"}}'
+
+
 def conflicts_noted(conflicts: Sequence[tuple[str, str]]) -> list[ConflictNoted]:
     """`(field, contact id of the other)`, noted."""
     return [ConflictNoted(field, other) for field, other in conflicts]
