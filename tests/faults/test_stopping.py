@@ -13,6 +13,7 @@ import pytest
 from tests.torture.check import compare
 from tests.torture.client import Client, Target
 from tests.torture.ledger import Ledger
+from tests.torture.rows import SqliteRows
 from tests.torture.server import ServerProcess, prepare_store
 
 CLIENTS = 32
@@ -59,7 +60,7 @@ def test_everything_read_is_answered_and_everything_stored_was_acknowledged(
     rounds = Rounds(tmp_path / "headrace.db")
     assert asyncio.run(rounds.run(command, 1500)) == 0
     assert rounds.seconds < STOP_SECONDS_MAX
-    findings = compare(rounds.ledger, rounds.database)
+    findings = compare(rounds.ledger, SqliteRows(rounds.database))
     assert findings.clean, findings
     assert findings.stored == findings.acknowledged
     assert not rounds.database.with_name("headrace.db-wal").exists()

@@ -21,6 +21,7 @@ from tests.torture.check import compare
 from tests.torture.client import Client, Target
 from tests.torture.ledger import Ledger
 from tests.torture.processing import check_processing, wait_processed
+from tests.torture.rows import SqliteRows
 from tests.torture.server import ServerProcess, prepare_store
 from tests.torture.workers import Workers
 
@@ -57,7 +58,7 @@ async def kill_under_load(database: Path, workers: Workers, ledger: Ledger) -> N
         await asyncio.to_thread(workers.kill_the_one_at_work)
     target.finishing = True
     await asyncio.gather(*clients)
-    await asyncio.to_thread(wait_processed, database)
+    await asyncio.to_thread(wait_processed, SqliteRows(database))
     assert await asyncio.to_thread(workers.stop) == [0, 0]
     assert await server.stop() == 0
 
@@ -66,9 +67,9 @@ async def kill_under_load(database: Path, workers: Workers, ledger: Ledger) -> N
 def test_no_kill_of_a_worker_loses_or_doubles_anything(database: Path, workers: Workers) -> None:
     ledger = Ledger()
     asyncio.run(kill_under_load(database, workers, ledger))
-    found = compare(ledger, database)
+    found = compare(ledger, SqliteRows(database))
     assert found.clean, found
-    processed = check_processing(database)
+    processed = check_processing(SqliteRows(database))
     assert processed.faults == {}
     assert processed.dead_letters == 0
     assert found.acknowledged >= KILLS * EVENTS_BETWEEN_KILLS
@@ -92,12 +93,12 @@ def test_a_worker_that_dies_inside_a_commit_leaves_nothing_half_done(
     assert died.returncode == -signal.SIGKILL
     workers = Workers(faulty.database, 1)
     try:
-        wait_processed(faulty.database)
+        wait_processed(SqliteRows(faulty.database))
         assert workers.stop() == [0]
     finally:
         workers.close()
     assert faulty.stop() == 0
-    processed = check_processing(faulty.database)
+    processed = check_processing(SqliteRows(faulty.database))
     assert processed.faults == {}
     assert processed.dead_letters == 0
     assert processed.events == 1000 + processed.contacts

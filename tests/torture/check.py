@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from pathlib import Path
 
-import apsw
 import msgspec
 
 from headrace.domain.events import Source, Status
 from tests.torture.ledger import Ledger, Verdict
+from tests.torture.rows import Rows
 
 #: Examples of each kind of fault that are kept for the report.
 EXAMPLES_MAX = 10
@@ -22,7 +21,7 @@ _FORGOTTEN = (
     "WHERE work.project_id = events.project_id AND work.sequence = events.sequence) "
     "AND NOT EXISTS (SELECT 1 FROM work_retries WHERE work_retries.sequence = events.sequence)"
 )
-_FINISHED = (Status.PROCESSED, Status.DEAD_LETTERED)
+_FINISHED = (int(Status.PROCESSED), int(Status.DEAD_LETTERED))
 
 
 class Findings(msgspec.Struct, kw_only=True):
@@ -67,20 +66,18 @@ class Findings(msgspec.Struct, kw_only=True):
         return not any(faults) and not self.processing and self.integrity == "ok"
 
 
-def compare(ledger: Ledger, database: Path) -> Findings:
+def compare(ledger: Ledger, store: Rows) -> Findings:
     """Read the whole store, stopped or killed, and compare it with the ledger."""
-    connection = apsw.Connection(str(database))
-    rows = connection.execute(_SENT, (Source.SYSTEM,)).fetchall()
+    rows = store.select(_SENT, int(Source.SYSTEM))
     found = Findings(
         acknowledged=ledger.acknowledged,
         stored=len(rows),
-        forgotten=len(connection.execute(_FORGOTTEN, _FINISHED).fetchall()),
+        forgotten=len(store.select(_FORGOTTEN, *_FINISHED)),
         surprises=len(ledger.surprises),
-        integrity=str(connection.pragma("integrity_check")),
+        integrity=store.integrity(),
         examples=ledger.surprises[:EXAMPLES_MAX],
     )
-    connection.close()
-    stored = {str(row[0]): (str(uuid.UUID(bytes=row[1])), str(row[2])) for row in rows}  # type: ignore[arg-type]
+    stored = {str(row[0]): (str(uuid.UUID(bytes=row[1])), str(row[2])) for row in rows}
     times = Counter(row[0] for row in rows)
     found.doubled = sum(count > 1 for count in times.values())
     for key in stored.keys() - ledger.entries.keys():

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import apsw
 import msgspec
 
 from headrace.domain.events import Source, Status
 from tests.support.waiting import wait_until
+from tests.torture.rows import Rows
 
 #: For whatever was accepted before the last kill.
 DRAIN_SECONDS_MAX = 60.0
@@ -56,36 +54,21 @@ class Processed(msgspec.Struct, frozen=True, kw_only=True):
     faults: dict[str, int]
 
 
-def wait_processed(database: Path) -> None:
+def wait_processed(store: Rows) -> None:
     """Wait until the worker that runs has brought every event to its end."""
-    connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.set_busy_timeout(5000)
     sql = f"SELECT 1 FROM events WHERE {_UNFINISHED} LIMIT 1"  # noqa: S608
-    try:
-        wait_until(
-            lambda: connection.execute(sql).fetchone() is None,
-            "every event is processed",
-            DRAIN_SECONDS_MAX,
-        )
-    finally:
-        connection.close()
+    wait_until(lambda: not store.select(sql), "every event is processed", DRAIN_SECONDS_MAX)
 
 
-def check_processing(database: Path) -> Processed:
+def check_processing(store: Rows) -> Processed:
     """Read the whole store."""
-    connection = apsw.Connection(str(database))
 
     def count(sql: str) -> int:
-        found = connection.execute(sql).fetchone()
-        assert found is not None
-        return int(str(found[0]))
+        return int(store.select(sql)[0][0])
 
-    try:
-        return Processed(
-            events=count("SELECT count(*) FROM events"),
-            contacts=count("SELECT count(*) FROM contacts"),
-            dead_letters=count("SELECT count(*) FROM dead_letters"),
-            faults={name: number for name, sql in _FAULTS.items() if (number := count(sql))},
-        )
-    finally:
-        connection.close()
+    return Processed(
+        events=count("SELECT count(*) FROM events"),
+        contacts=count("SELECT count(*) FROM contacts"),
+        dead_letters=count("SELECT count(*) FROM dead_letters"),
+        faults={name: number for name, sql in _FAULTS.items() if (number := count(sql))},
+    )

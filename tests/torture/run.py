@@ -14,6 +14,7 @@ from tests.torture.check import Findings, compare
 from tests.torture.client import Client, Target
 from tests.torture.ledger import Ledger
 from tests.torture.processing import check_processing, wait_processed
+from tests.torture.rows import SqliteRows
 from tests.torture.server import ServerProcess, prepare_store
 
 CLIENTS = 24
@@ -81,7 +82,7 @@ class Torture:
         target.finishing = True
         await asyncio.gather(*clients)
         if self._command == "serve":
-            await asyncio.to_thread(wait_processed, self._database)
+            await asyncio.to_thread(wait_processed, SqliteRows(self._database))
         status = await self.server.stop()
         await asyncio.gather(*self._leaving)
         if status != 0:
@@ -123,9 +124,9 @@ class Torture:
 
     def _report(self, seconds: float) -> Report:
         restarts = sorted(self.restart_seconds)
-        findings = compare(self.ledger, self._database)
+        findings = compare(self.ledger, SqliteRows(self._database))
         if self._command == "serve":
-            findings.processing = check_processing(self._database).faults
+            findings.processing = check_processing(SqliteRows(self._database)).faults
         return Report(
             seed=self._seed,
             kills=self.kills,

@@ -1,0 +1,72 @@
+"""Looks at what a store holds past the store itself, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import apsw
+
+from tests.store.places import PostgresPlace
+
+
+class Rows(Protocol):
+    """A store as the checks see it: `events` with what became of them."""
+
+    def select(self, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
+        """Rows of a query; values stand for question marks."""
+        ...
+
+    def integrity(self) -> str:
+        """`ok`, or what the database itself finds wrong."""
+        ...
+
+
+class SqliteRows:
+    """Of a file."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+
+    def select(self, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
+        connection = apsw.Connection(str(self._database), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(5000)
+            return connection.execute(sql, values).fetchall()
+        finally:
+            connection.close()
+
+    def integrity(self) -> str:
+        return str(self.select("PRAGMA integrity_check")[0][0])
+
+
+class PostgresRows:
+    """Of a database; events are shown with their outcomes, as the file holds them."""
+
+    _EVENTS = (
+        "WITH events AS (SELECT e.*, coalesce(o.status, 0) AS status, "
+        "o.contact_id AS resolved_contact_id FROM public.events e "
+        "LEFT JOIN public.outcomes o ON o.lane = e.lane AND o.sequence = e.sequence) "
+    )
+
+    def __init__(self, place: PostgresPlace) -> None:
+        self._place = place
+
+    def select(self, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
+        return self._place.run_sql(self._EVENTS + sql, *values)
+
+    def integrity(self) -> str:
+        """Every row that hangs on an event has its event."""
+        for table in ("outcomes", "work", "deliveries", "dead_letters"):
+            sql = (
+                f"SELECT count(*) FROM {table} t WHERE NOT EXISTS (SELECT 1 FROM events e "  # noqa: S608
+                "WHERE e.lane = t.lane AND e.sequence = t.sequence)"
+            )
+            if self.select(sql) != [(0,)]:
+                return f"{table} without events"
+        keys = (
+            "SELECT count(*) FROM events e WHERE idempotency_key IS NOT NULL AND NOT EXISTS "
+            "(SELECT 1 FROM idempotency_keys k WHERE k.event_sequence = e.sequence)"
+        )
+        return "ok" if self.select(keys) == [(0,)] else "events without their keys"
