@@ -57,6 +57,8 @@ class DueLines:
         #: None: at the end, and to begin with the newest.
         self._recent: Key | None = None
         self._late_at_s = 0.0
+        #: Up to when it has seen everything, but for what was committed late.
+        self._seen_us = 0
         #: None between two looks from the oldest on.
         self._full: Key | None = None
         self._full_began_s = 0.0
@@ -69,6 +71,8 @@ class DueLines:
         if self._recent is None or self._recent.due_us > now_us:
             self._recent = self._newest(now_us)
         self._recent = await self._step(connection, self._recent, now_us)
+        if self._recent is None:
+            self._seen_us = now_us
         if self._full is not None:
             self._full = await self._step(connection, self._full, now_us)
             if self._full is None:
@@ -89,11 +93,11 @@ class DueLines:
 
     def _newest(self, now_us: int) -> Key:
         """Where the look that follows the clock begins."""
-        now_s = self._monotonic_s()
+        now_s, seen_us = self._monotonic_s(), min(self._seen_us or now_us, now_us)
         if now_s < self._late_at_s:
-            return Key(now_us - MARGIN_US, -1, -1)
+            return Key(seen_us - MARGIN_US, -1, -1)
         self._late_at_s = now_s + LATE_EVERY_S
-        return Key(now_us - LATE_US, -1, -1)
+        return Key(seen_us - LATE_US, -1, -1)
 
     async def _step(self, connection: Connection, place: Key, now_us: int) -> Key | None:
         """Note what follows `place`; where the next step begins, None at the end."""
