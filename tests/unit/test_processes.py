@@ -11,7 +11,8 @@ from headrace.domain.processes import is_alive, own_name
 
 def test_a_process_knows_its_name_and_that_it_runs() -> None:
     assert own_name() == own_name()
-    assert own_name().startswith(f"{socket.gethostname()}:{os.getpid()}:")
+    assert own_name().startswith(f"{socket.gethostname()}/")
+    assert f":{os.getpid()}:" in own_name()
     assert is_alive(own_name())
 
 
@@ -36,8 +37,12 @@ def test_a_reused_process_id_is_another_process() -> None:
     assert not is_alive(f"{host_and_pid}:{int(start) - 1}")
 
 
-def test_nothing_is_known_of_other_hosts() -> None:
-    assert is_alive("elsewhere.example:1:1")
+def test_nothing_is_known_of_other_places() -> None:
+    """Not even where a machine or a container bears the same name."""
+    place, _, _ = own_name().partition(":")
+    for other in ("elsewhere.example", socket.gethostname(), f"{place[:-1]}x"):
+        assert is_alive(f"{other}:999999999:1")
+    assert not is_alive(f"{place}:999999999:1")
 
 
 def test_what_is_no_name_is_taken_for_alive() -> None:

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
+from hashlib import blake2b
 from pathlib import Path
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_PROCESSES = Path("/proc/self/ns/pid")
 
 
 def own_name() -> str:
-    """`host:pid:start`, which no other process ever has: pids are reused, start times are not."""
+    """`place:pid:start`, which no other process ever has: pids are reused, start times are not."""
     pid = os.getpid()
-    return f"{socket.gethostname()}:{pid}:{_start_of(pid)}"
+    return f"{_place()}:{pid}:{_start_of(pid)}"
 
 
 def is_alive(name: str) -> bool:
-    """Whether the process runs; True for one of another host, of which nothing is known here."""
-    host, _, rest = name.rpartition(":")
-    host, _, pid = host.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
+    """Whether the process runs; True for one of another place, of which nothing is known here."""
+    place, _, rest = name.rpartition(":")
+    place, _, pid = place.rpartition(":")
+    if place != _place() or not pid.isdigit():
         return True
     return _start_of(int(pid)) == rest
+
+
+@functools.cache
+def _place() -> str:
+    """Where process ids are those seen here: the host name, and which boot and namespace it is.
+
+    Machines on one database may bear one name (`localhost`), and so may containers of one machine.
+    """
+    try:
+        apart = _BOOT.read_text("ascii") + str(_PROCESSES.readlink())
+    except OSError:
+        # Nothing can be told of others then: nobody else has this name.
+        apart = os.urandom(16).hex()
+    return f"{socket.gethostname()}/{blake2b(apart.encode(), digest_size=4).hexdigest()}"
 
 
 def _start_of(pid: int) -> str:
