@@ -24,7 +24,7 @@ from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
 from headrace.domain.processes import own_name
 from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
-from headrace.pipeline.deliverer import Deliverer, Transports
+from headrace.pipeline.deliverer import Deliverer, DelivererStores, Transports
 from headrace.pipeline.eraser import Eraser
 from headrace.pipeline.maintenance import Maintenance
 from headrace.pipeline.processor import Processor
@@ -99,7 +99,13 @@ class WorkerProcess:
             owner=own_name(), take_duty=store.processing.take_duty, clock_us=store.clock_us
         )
         self._begin(Maintenance(store), Retention(store.retention, store.projects, options))
-        self._begin(Pruning(store.catalog, store.rollups, store.clock_us))
+        prunes = (
+            store.rollups.prune,
+            store.catalog.prune,
+            store.replays.prune,
+            store.operators.prune_audit,
+        )
+        self._begin(Pruning(prunes, store.clock_us))
         _log.info(WORKER_STARTED, store=shown_store(self._settings.store))
 
     async def _make_deliverer(self, rules: RulesCache, rng: random.Random) -> Deliverer:
@@ -111,8 +117,11 @@ class WorkerProcess:
         handlers = HandlerTransport(registry)
         self._transports = [webhooks, handlers]
         deliverer = Deliverer(
-            store.deliveries,
-            store.subscribers,
+            DelivererStores(
+                queue=store.deliveries,
+                subscribers=store.subscribers,
+                counts=store.delivery_counts,
+            ),
             Transports(webhooks=webhooks, handlers=handlers, loaded=loaded),
             owner=own_name(),
             policies_of=rules.policies_of,

@@ -20,6 +20,10 @@ METRICS = {
     "headrace_commit_queue_depth",
     "headrace_store_size_bytes",
     "headrace_disk_free_bytes",
+    "headrace_deliveries_claimed",
+    "headrace_breakers_open",
+    "headrace_delivery_attempts",
+    "headrace_delivery_attempt_seconds",
 }
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from headrace.delivery.contract import AttemptOutcome, Delivered, Failed, FailureCause
 from headrace.domain.breaker import Breaker, BreakerPolicy, BreakerState
-from headrace.pipeline.breakers import after_attempts, breaker_of, breaker_text
+from headrace.pipeline.breakers import after_attempts, breaker_of, breaker_text, pauses
 
 POLICY = BreakerPolicy()
 NOW_US = 1_780_928_100_000_000
@@ -80,3 +80,14 @@ def test_a_refusal_shows_that_the_subscriber_is_up() -> None:
     # A fault of ours is none of either: the count stays.
     ours = failed(FailureCause.INTERNAL)
     assert after_attempts(breaker, [(permit, ours)], NOW_US, 0.5) == breaker
+
+
+@pytest.mark.parametrize(("failures", "paused"), [(1, False), (4, False), (5, True)])
+def test_a_text_tells_whether_its_subscriber_is_paused(failures: int, *, paused: bool) -> None:
+    text = breaker_text(after(FailureCause.SERVER_ERROR, failures))
+    assert text is not None
+    assert pauses(text) == paused
+
+
+def test_a_text_that_nobody_wrote_pauses_nobody() -> None:
+    assert not pauses("{}")

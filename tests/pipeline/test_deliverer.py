@@ -62,6 +62,26 @@ def test_an_event_is_delivered_signed_and_recorded(queue: Queue) -> None:
     assert attempt.duration_us > 0
 
 
+def test_attempts_are_counted_by_outcome_and_told_to_the_store(queue: Queue) -> None:
+    webhook = queue.webhook(queue.project())
+    queue.deliver(webhook.id, webhook.project_id, 3)
+
+    async def scenario() -> None:
+        behave = in_turn(answers(503), answers(404), answers(200))
+        async with receiver(behave) as endpoint, deliverer_of(queue) as deliverer:
+            point_at(queue, webhook, endpoint.url)
+            await settle(deliverer)
+            queue.clock.pass_s(10)
+            await settle(deliverer)
+
+    queue.session.run(scenario())
+    # The end of a worker tells what it counted last.
+    attempts = queue.session.run(queue.session.store.delivery_counts.numbers()).attempts
+    assert attempts.outcomes == {"server_error": 1, "rejected": 1, "delivered": 2}
+    assert sum(attempts.buckets) == 4
+    assert attempts.seconds_sum > 0
+
+
 def test_both_secrets_sign_during_a_rotation(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     fresh = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="

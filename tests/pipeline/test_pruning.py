@@ -41,7 +41,8 @@ def test_everything_past_its_time_goes(
         catalog.sent({}, received_us=START_US + hour * 3_600_000_000)
     session.run(session.store.rollups.add(_minutes(5)))
     now_us = START_US + HOURS_KEPT // 24 * DAY_US + 2 * DAY_US
-    loop = Pruning(session.store.catalog, session.store.rollups, lambda: now_us, no_pause)
+    prunes = (session.store.rollups.prune, session.store.catalog.prune)
+    loop = Pruning(prunes, lambda: now_us, no_pause)
 
     removed = session.run(loop.run_once())
 

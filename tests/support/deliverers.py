@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from headrace.delivery.handlers import HandlerLimits, HandlerRegistry, HandlerTransport
 from headrace.delivery.webhook.transport import WebhookLimits, WebhookTransport
 from headrace.domain.policies import DEFAULTS, Policies
-from headrace.pipeline.deliverer import Deliverer, DelivererOptions, Transports
+from headrace.pipeline.deliverer import Deliverer, DelivererOptions, DelivererStores, Transports
 from headrace.store.contract_delivery import DeliveryStore, LoadedHandler
 from tests.delivery.receiver import Receiver
 from tests.delivery.samples import LOOPBACK
@@ -37,8 +37,11 @@ async def deliverer_of(
     handlers = HandlerTransport(known, HandlerLimits(close_grace_s=5.0))
     async with WebhookTransport(allowed=LOOPBACK, limits=limits) as webhooks:
         deliverer = Deliverer(
-            store or queue.store,
-            queue.subscribers,
+            DelivererStores(
+                queue=store or queue.store,
+                subscribers=queue.subscribers,
+                counts=queue.session.store.delivery_counts,
+            ),
             Transports(webhooks=webhooks, handlers=handlers, loaded=loaded),
             owner=owner,
             policies_of=lambda _: policies,

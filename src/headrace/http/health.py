@@ -6,8 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.http.context import Services, json_response
-from headrace.observability.metrics import render_metrics
-from headrace.store.contract import StoreError
+from headrace.observability.metrics import Behind, render_metrics
+from headrace.pipeline.breakers import pauses
+from headrace.store.contract import Store, StoreError
 
 
 def _services(request: Request) -> Services:
@@ -48,21 +49,26 @@ async def metrics(request: Request) -> Response:
     """Prometheus text format."""
     services = _services(request)
     try:
-        health = await services.store.health()
-        retention = await services.store.retention.state()
-        work = await services.store.processing.stats()
+        behind = await _behind(services.store)
     except StoreError:
-        health = None
-        retention = None
-        work = None
+        behind = None
     text = render_metrics(
         services.acceptor.stats,
         services.store.commit_stats,
         queue_depth=services.acceptor.queue.depth,
-        health=health,
-        retention=retention,
-        work=work,
+        behind=behind,
         now_us=services.clock_us(),
         blocked=services.acceptor.blocked is not None,
     )
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _behind(store: Store) -> Behind:
+    deliveries = await store.delivery_counts.numbers()
+    return Behind(
+        health=await store.health(),
+        retention=await store.retention.state(),
+        work=await store.processing.stats(),
+        deliveries=deliveries,
+        breakers_open=sum(map(pauses, deliveries.breakers)),
+    )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -20,13 +21,26 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from headrace.observability.delivery_metrics import delivery_families
 from headrace.observability.retention_metrics import retention_families
 from headrace.observability.stats import AcceptStats
 from headrace.store.contract import CommitStats, StoreHealth
+from headrace.store.contract_delivery_counts import DeliveryNumbers
 from headrace.store.contract_processing import WorkStats
 from headrace.store.contract_retention import RetentionState
 
 _STARTED = time.time()
+
+
+class Behind(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store tells about itself and about the work behind the accept."""
+
+    health: StoreHealth
+    retention: RetentionState | None
+    work: WorkStats
+    deliveries: DeliveryNumbers
+    #: Subscribers that are paused or being probed.
+    breakers_open: int
 
 
 def render_metrics(
@@ -34,22 +48,19 @@ def render_metrics(
     commits: CommitStats,
     *,
     queue_depth: int,
-    health: StoreHealth | None,
-    retention: RetentionState | None = None,
-    work: WorkStats | None = None,
+    behind: Behind | None,
     now_us: int = 0,
     blocked: bool,
 ) -> bytes:
-    """The text of a scrape; without `health` the store's own numbers are left out."""
+    """The text of a scrape; without `behind` the store's own numbers are left out."""
     registry = CollectorRegistry()
     registry.register(
         _Families(
             (
                 *_accept_families(accept, queue_depth, blocked=blocked),
                 *_commit_families(commits),
-                *_store_families(health),
-                *retention_families(retention),
-                *_work_families(work, now_us),
+                *_store_families(behind),
+                *_behind_families(behind, now_us),
                 *_process_families(),
             )
         )
@@ -122,7 +133,8 @@ def _commit_families(stats: CommitStats) -> Iterator[Metric]:
     yield _counter("headrace_commits_failed", "Commits that failed.", stats.failed_commits)
 
 
-def _store_families(health: StoreHealth | None) -> Iterator[Metric]:
+def _store_families(behind: Behind | None) -> Iterator[Metric]:
+    health = None if behind is None else behind.health
     yield _gauge(
         "headrace_store_up", "1 while the store answers.", health is not None and not health.problem
     )
@@ -134,10 +146,17 @@ def _store_families(health: StoreHealth | None) -> Iterator[Metric]:
         yield _gauge("headrace_disk_free_bytes", "Room left for the store.", health.free_bytes)
 
 
-def _work_families(work: WorkStats | None, now_us: int) -> Iterator[Metric]:
-    """What waits behind the accept; counts stop at 100,000."""
-    if work is None:
+def _behind_families(behind: Behind | None, now_us: int) -> Iterator[Metric]:
+    if behind is None:
+        yield from retention_families(None)
         return
+    yield from retention_families(behind.retention)
+    yield from _work_families(behind.work, now_us)
+    yield from delivery_families(behind.deliveries, behind.breakers_open)
+
+
+def _work_families(work: WorkStats, now_us: int) -> Iterator[Metric]:
+    """What waits behind the accept; counts stop at 100,000."""
     yield _gauge("headrace_work_ready", "Accepted events that wait for the worker.", work.ready)
     yield _gauge("headrace_work_retrying", "Events that wait for a retry.", work.retrying)
     age_us = 0 if work.oldest_us is None else max(0, now_us - work.oldest_us)

@@ -20,6 +20,9 @@ _ANSWERED = frozenset(
     }
 )
 
+#: The state of a breaker stands in its text, whatever the policy is.
+_ANY_POLICY = BreakerPolicy()
+
 
 class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     state: BreakerState
@@ -40,6 +43,11 @@ def breaker_of(text: str | None, policy: BreakerPolicy) -> Breaker:
     except msgspec.MsgspecError:
         return Breaker(policy=policy)
     return Breaker(policy=policy, **msgspec.structs.asdict(stored))
+
+
+def pauses(text: str) -> bool:
+    """Whether a breaker is not closed: it lets nothing through, or only probes."""
+    return breaker_of(text, _ANY_POLICY).state is not BreakerState.CLOSED
 
 
 def breaker_text(breaker: Breaker) -> str | None:

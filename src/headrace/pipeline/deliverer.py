@@ -24,7 +24,7 @@ from headrace.domain.policies import Policies
 from headrace.domain.retry import delivery_retry
 from headrace.observability.events import DELIVERIES_RESCUED, DELIVERY_DROPPED, LOOP_FAILED
 from headrace.pipeline.breakers import after_attempts, breaker_of, breaker_text
-from headrace.pipeline.delivery_results import Ended, by_subscriber, record_of
+from headrace.pipeline.delivery_results import Ended, by_subscriber, outcome_of, record_of
 from headrace.pipeline.delivery_turns import Candidate, TurnLimits, Turns
 from headrace.pipeline.flights import Flights
 from headrace.store.contract import StoreError, StoreRowError
@@ -37,6 +37,7 @@ from headrace.store.contract_delivery import (
     SubscriberStore,
     Want,
 )
+from headrace.store.contract_delivery_counts import AttemptCounts, DeliveryCountStore
 
 _log = structlog.get_logger()
 
@@ -57,6 +58,8 @@ class DelivererOptions:
     rescue_s: float = 5.0
     shed_s: float = 30.0
     announce_s: float = 30.0
+    #: So many seconds of counts are lost with a worker.
+    count_s: float = 5.0
     #: Rows of one transaction of rescue and shedding.
     upkeep_max: int = 256
     #: Wait after an error of the store.
@@ -73,6 +76,17 @@ class Transports:
     handlers: Transport
     #: Handlers that this process has loaded; it takes no deliveries of others.
     loaded: Sequence[LoadedHandler] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DelivererStores:
+    """The parts of the store that the loop works on."""
+
+    queue: DeliveryStore
+    #: Where loaded handlers are announced.
+    subscribers: SubscriberStore
+    #: Where attempts are counted.
+    counts: DeliveryCountStore
 
 
 class DelivererStats(msgspec.Struct):
@@ -99,8 +113,7 @@ class Deliverer:
     """Claims, attempts, records, repeats.
 
     Args:
-        store: the queue.
-        subscribers: where loaded handlers are announced.
+        stores: what the loop reads and writes.
         transports: how to reach subscribers; closed by who made them.
         owner: name of this process, see `headrace.domain.processes`.
         policies_of: policies of a project, as they are now.
@@ -109,8 +122,7 @@ class Deliverer:
 
     def __init__(
         self,
-        store: DeliveryStore,
-        subscribers: SubscriberStore,
+        stores: DelivererStores,
         transports: Transports,
         *,
         owner: str,
@@ -120,8 +132,9 @@ class Deliverer:
         options: DelivererOptions | None = None,
     ) -> None:
         self.stats = DelivererStats()
-        self._store = store
-        self._subscribers = subscribers
+        self._store = stores.queue
+        self._count_store = stores.counts
+        self._subscribers = stores.subscribers
         self._handlers = transports.loaded
         self._handler_ids: frozenset[str] = frozenset()
         self._owner = owner
@@ -136,7 +149,9 @@ class Deliverer:
         #: Breakers of subscribers with something on its way, as last seen.
         self._breakers: dict[str, str | None] = {}
         self._began_us = clock_us()
-        self._next_us = dict.fromkeys(("renew", "rescue", "shed", "announce"), 0)
+        self._next_us = dict.fromkeys(("renew", "rescue", "shed", "announce", "count"), 0)
+        #: What the store has not been told yet.
+        self._counts = AttemptCounts()
         self._stopping = False
         self._ended: asyncio.Event | None = None
 
@@ -205,6 +220,7 @@ class Deliverer:
         try:
             while await self._record():
                 pass
+            await self._tell_counts()
         finally:
             await self._give_back()
 
@@ -285,6 +301,9 @@ class Deliverer:
     def _count(self, ended: Sequence[Ended], ours: frozenset[int]) -> None:
         for one in ended:
             failed = isinstance(one.outcome, Failed)
+            self._counts.observe(
+                outcome_of(one, ours=one.claimed.number in ours), one.outcome.duration_us / 1e6
+            )
             if one.claimed.number not in ours:
                 self.stats.stale += 1
             elif failed:
@@ -319,6 +338,8 @@ class Deliverer:
             shed = await self._store.shed(options.upkeep_max)
             self.stats.shed += shed
             self._again_if(shed, "shed")
+        if self._is_time("count", options.count_s):
+            await self._tell_counts()
 
     def _is_time(self, duty: str, every_s: float) -> bool:
         now_us = self._clock_us()
@@ -331,6 +352,17 @@ class Deliverer:
         """When a slice was full there may be more; claims have their turn in between."""
         if done >= self._options.upkeep_max:
             self._next_us[duty] = 0
+
+    async def _tell_counts(self) -> None:
+        if not self._counts.outcomes:
+            return
+        told, self._counts = self._counts, AttemptCounts()
+        try:
+            await self._count_store.add_counts(told)
+        except BaseException:
+            told.add(self._counts)
+            self._counts = told
+            raise
 
     async def _renew(self) -> None:
         claims = self._flights.claims()

@@ -10,6 +10,7 @@ from headrace.delivery.contract import AttemptOutcome, Delivered, Failed
 from headrace.domain.breaker import Permit
 from headrace.domain.retry import RetryPolicy, retry_at_us
 from headrace.store.contract_delivery import AttemptFailure, AttemptRecord, ClaimedDelivery
+from headrace.store.contract_delivery_counts import DELIVERED, STALE
 
 GONE = "the endpoint answered 410 Gone"
 
@@ -46,6 +47,13 @@ def _failure_of(
         retry_in_us = retry_at_us(0, attempt, policy, jitter, outcome.retry_after_s)
     reason = GONE if outcome.disable_subscriber else None
     return AttemptFailure(outcome.cause.value, outcome.message, retry_in_us, reason)
+
+
+def outcome_of(ended: Ended, *, ours: bool) -> str:
+    """What an attempt is counted as; `ours`: whether its claim still was when it was recorded."""
+    if not ours:
+        return STALE
+    return DELIVERED if isinstance(ended.outcome, Delivered) else ended.outcome.cause.value
 
 
 def by_subscriber(ended: Iterable[Ended]) -> dict[str, list[tuple[Permit, AttemptOutcome | None]]]:

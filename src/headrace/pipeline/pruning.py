@@ -1,37 +1,40 @@
-"""The loop that removes counters which are kept no longer: hours of the catalog, and rollups."""
+"""The loop that removes small things past their time: counters, ended replays, the audit."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
 from headrace.observability.events import LOOP_FAILED
 from headrace.store.contract import StoreError
-from headrace.store.contract_catalog import CatalogStore
-from headrace.store.contract_rollups import RollupStore
 
 EVERY_SECONDS = 30.0
 #: Rows of one transaction, and the pause after one that was full.
 ROWS_MAX = 200
 PAUSE_SECONDS = 0.05
 
+#: Removes at most so many of what is past its time at a moment; how many it removed.
+Prune = Callable[[int, int], Awaitable[int]]
+
 _log = structlog.get_logger()
 
 
 class Pruning:
-    """Removes in small transactions. Two processes that do it at once only do it twice."""
+    """Removes in small transactions. Two processes that do it at once only do it twice.
+
+    Args:
+        prunes: what to call again for as long as it removes something.
+    """
 
     def __init__(
         self,
-        catalog: CatalogStore,
-        rollups: RollupStore,
+        prunes: Sequence[Prune],
         clock_us: Callable[[], int],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._catalog = catalog
-        self._rollups = rollups
+        self._prunes = prunes
         self._clock_us = clock_us
         self._pause = pause
 
@@ -51,7 +54,7 @@ class Pruning:
             StoreError: the store cannot do it now.
         """
         total = 0
-        for prune in (self._rollups.prune, self._catalog.prune):
+        for prune in self._prunes:
             while removed := await prune(self._clock_us(), ROWS_MAX):
                 total += removed
                 await self._pause(PAUSE_SECONDS)

@@ -21,6 +21,7 @@ from headrace.store.contract_catalog import CatalogStore
 from headrace.store.contract_contacts import ContactStore
 from headrace.store.contract_dead_letters import DeadLetterStore, ReplayStore
 from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
+from headrace.store.contract_delivery_counts import DeliveryCountStore
 from headrace.store.contract_erasures import ErasureStore
 from headrace.store.contract_merges import MergeStore
 from headrace.store.contract_operators import OperatorStore
@@ -363,6 +364,9 @@ class Store(Protocol):
 
     @property
     def deliveries(self) -> DeliveryStore: ...
+
+    @property
+    def delivery_counts(self) -> DeliveryCountStore: ...
 
     @property
     def dead_letters(self) -> DeadLetterStore: ...

@@ -25,6 +25,8 @@ SAMPLE_MAX = 10
 RUNNING_MAX = 10
 #: Ended replays of one project that are remembered.
 REPLAYS_KEPT = 1000
+#: How long they are remembered, those of the newest that are older included.
+REPLAYS_KEPT_US = 366 * 24 * 3600 * 1_000_000
 
 
 class DeadLetterKind(StrEnum):
@@ -240,4 +242,8 @@ class ReplayStore(Protocol):
         Returns:
             How many were replayed, and whether the replay goes on.
         """
+        ...
+
+    async def prune(self, now_us: int, limit: int) -> int:
+        """Forget replays that ended more than `REPLAYS_KEPT_US` ago, at most `limit`; how many."""
         ...

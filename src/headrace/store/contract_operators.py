@@ -10,6 +10,9 @@ import msgspec
 from headrace.domain.operators import Operator
 from headrace.domain.policies import Policies
 
+#: Entries of the audit stay so long, and the newest of each project for ever.
+AUDIT_KEPT_US = 366 * 24 * 3600 * 1_000_000
+AUDIT_KEPT_PER_PROJECT = 1000
 #: Operators of one store.
 OPERATORS_MAX = 1000
 
@@ -65,4 +68,8 @@ class OperatorStore(Protocol):
         self, project_id: int, *, before: int | None, limit: int
     ) -> Sequence[AuditEntry]:
         """Entries about a project, newest first, below id `before`."""
+        ...
+
+    async def prune_audit(self, now_us: int, limit: int) -> int:
+        """Remove entries past their time, at most `limit` of a project; how many."""
         ...

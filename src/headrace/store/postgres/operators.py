@@ -11,7 +11,7 @@ from headrace.domain.operators import Operator
 from headrace.domain.policies import DEFAULTS, Policies
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_operators import OPERATORS_MAX, AuditEntry
-from headrace.store.postgres.audit import write_audit
+from headrace.store.postgres.audit import prune_audit, write_audit
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.projects import bump_access_version, read_policies
 
@@ -121,6 +121,12 @@ class PostgresOperators:
             ]
 
         return await self._database.read(read)
+
+    async def prune_audit(self, now_us: int, limit: int) -> int:
+        async def work(connection: Connection) -> int:
+            return await prune_audit(connection, now_us, limit)
+
+        return await self._database.write(work)
 
 
 async def _store(connection: Connection, project_id: int, name: str, value: Any) -> None:

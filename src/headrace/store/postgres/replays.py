@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.store.contract_dead_letters import (
     REPLAYS_KEPT,
+    REPLAYS_KEPT_US,
     RUNNING_MAX,
     Closing,
     DeadLetterFilter,
@@ -47,6 +48,11 @@ _COUNT_RUNNING = "SELECT count(*) FROM replays WHERE project_id = $1 AND status 
 _FORGET = (
     "DELETE FROM replays WHERE project_id = $1 AND status <> 'running' AND number <= "
     "(SELECT number FROM replays WHERE project_id = $1 ORDER BY number DESC LIMIT 1 OFFSET $2)"
+)
+# Numbers grow with time, so the oldest are looked at first and the rest not at all.
+_PRUNE = (
+    "DELETE FROM replays WHERE number IN (SELECT number FROM replays WHERE status <> 'running' "
+    "ORDER BY number LIMIT $1) AND updated_us < $2 RETURNING 1"
 )
 _STOP = (
     "UPDATE replays SET status = 'stopped', updated_us = $1 "
@@ -133,6 +139,12 @@ class PostgresReplays:
             return await _advance(connection, replay_id, limit, now_us)
 
         return await until_settled(lambda: self._database.write(work))
+
+    async def prune(self, now_us: int, limit: int) -> int:
+        async def work(connection: Connection) -> int:
+            return len(await connection.fetch(_PRUNE, limit, now_us - REPLAYS_KEPT_US))
+
+        return await self._database.write(work)
 
 
 async def _advance(

@@ -25,6 +25,7 @@ from headrace.store.postgres.contacts import PostgresContacts
 from headrace.store.postgres.database import Connection, Database, PoolOptions
 from headrace.store.postgres.dead_letters import PostgresDeadLetters
 from headrace.store.postgres.deliveries import PostgresDeliveries
+from headrace.store.postgres.delivery_counts import PostgresDeliveryCounts
 from headrace.store.postgres.durability import check_server, read_settings
 from headrace.store.postgres.duties import Duties
 from headrace.store.postgres.erasures import PostgresErasures
@@ -82,6 +83,7 @@ class PostgresStore:
         lanes = Lanes(database)
         self.processing = PostgresProcessing(database, numbers, lanes, Duties(), clock)
         self.deliveries = PostgresDeliveries(database, numbers, clock, lanes)
+        self.delivery_counts = PostgresDeliveryCounts(database)
         self.dead_letters = PostgresDeadLetters(database)
         self.replays = PostgresReplays(database)
         self.trace = PostgresTrace(database)

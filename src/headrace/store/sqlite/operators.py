@@ -12,7 +12,7 @@ from headrace.domain.operators import Operator
 from headrace.domain.policies import DEFAULTS, Policies
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_operators import OPERATORS_MAX, AuditEntry
-from headrace.store.sqlite.audit import write_audit
+from headrace.store.sqlite.audit import prune_audit, write_audit
 from headrace.store.sqlite.projects import bump_access_version, read_policies
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.writer import Writer
@@ -113,6 +113,9 @@ class SqliteOperators:
             ]
 
         return await self._readers.run(read)
+
+    async def prune_audit(self, now_us: int, limit: int) -> int:
+        return await self._writer.run(lambda connection: prune_audit(connection, now_us, limit))
 
 
 def _store(connection: apsw.Connection, project_id: int, name: str, value: Any) -> None:

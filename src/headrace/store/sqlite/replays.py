@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.store.contract_dead_letters import (
     REPLAYS_KEPT,
+    REPLAYS_KEPT_US,
     RUNNING_MAX,
     Closing,
     DeadLetterFilter,
@@ -38,6 +39,11 @@ _COUNT_RUNNING = "SELECT count(*) FROM replays WHERE project_id = ? AND status =
 _FORGET = (
     "DELETE FROM replays WHERE project_id = ?1 AND status <> 'running' AND number <= "
     "(SELECT number FROM replays WHERE project_id = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)"
+)
+# Numbers grow with time, so the oldest are looked at first and the rest not at all.
+_PRUNE = (
+    "DELETE FROM replays WHERE number IN (SELECT number FROM replays WHERE status <> 'running' "
+    "ORDER BY number LIMIT ?) AND updated_us < ?"
 )
 _STOP = (
     "UPDATE replays SET status = 'stopped', updated_us = ? "
@@ -117,6 +123,13 @@ class SqliteReplays:
         return await self._writer.run(
             lambda connection: _advance(connection, replay_id, limit, now_us)
         )
+
+    async def prune(self, now_us: int, limit: int) -> int:
+        def work(connection: apsw.Connection) -> int:
+            connection.execute(_PRUNE, (limit, now_us - REPLAYS_KEPT_US))
+            return connection.changes()
+
+        return await self._writer.run(work)
 
 
 def _advance(

@@ -27,6 +27,7 @@ from headrace.store.sqlite.connection import check_version, open_writer, store_e
 from headrace.store.sqlite.contacts import SqliteContacts
 from headrace.store.sqlite.dead_letters import SqliteDeadLetters
 from headrace.store.sqlite.deliveries import SqliteDeliveries
+from headrace.store.sqlite.delivery_counts import SqliteDeliveryCounts
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.erasures import SqliteErasures
 from headrace.store.sqlite.events import SqliteEvents
@@ -86,6 +87,7 @@ class SqliteStore:
         self.members = SqliteMembers(self._writer, self._readers)
         self.subscribers = SqliteSubscribers(self._writer, self._readers, now_us)
         self.deliveries = SqliteDeliveries(self._writer, self._readers, now_us, is_alive)
+        self.delivery_counts = SqliteDeliveryCounts(self._writer, self._readers)
         self.dead_letters = SqliteDeadLetters(self._writer, self._readers)
         self.replays = SqliteReplays(self._writer, self._readers)
         self.trace = SqliteTrace(self._readers)
