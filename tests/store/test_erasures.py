@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -395,3 +396,39 @@ def test_erasures_are_listed_newest_first(people: People) -> None:
     assert people.session.run(erasures.list(1, before=None, limit=10)) == [second, first]
     assert people.session.run(erasures.list(1, before=second.number, limit=10)) == [first]
     assert people.session.run(erasures.list(2, before=None, limit=10)) == []
+
+
+def test_forgetting_while_workers_work_leaves_nothing_half_done(people: People) -> None:
+    """Neither a row of an event that is gone, nor a contact made of one."""
+    contact = people.create(external_id=X)
+    people.queue.accept(
+        *(
+            new_event(external_id=X if n % 3 else f"other-{n}", payload='{"$set":{"a":1}}')
+            for n in range(240)
+        )
+    )
+    erasures = people.session.store.erasures
+
+    async def work() -> None:
+        while batch := await people.queue.store.claim("a", 16):
+            await people.queue.store.process("a", batch, people.planner, 0, subscribers_version=0)
+
+    async def forget() -> None:
+        begun = await erasures.begin(1, contact.id, LATER_US, actor="tester")
+        assert begun is not None
+        while await erasures.advance(begun.id, 10, LATER_US + SETTLE_US):
+            pass
+
+    async def both() -> None:
+        await asyncio.gather(work(), forget())
+
+    people.session.run(both())
+    people.process()
+    place = people.session.place
+    assert people.session.run(erasures.wipe(LATER_US))
+    assert set(people.names()) == {f"other-{n}" for n in range(0, 240, 3)}
+    assert tables_with(place, X) == []
+    kept = "SELECT count(*) FROM {} WHERE sequence NOT IN (SELECT sequence FROM events)"
+    for table in ("work", "work_retries", "deliveries", "outcomes"):
+        if columns(place, table):
+            assert place.run_sql(kept.format(table)) == [(0,)], table

@@ -198,12 +198,18 @@ class ClaimTurn:
         claimed: list[Claimed] = []
         room = CLAIMED_CHARACTERS_MAX
         for candidate in picked:
-            *values, octets, payload = rows[candidate.sequence]
+            row = rows.get(candidate.sequence)
+            if row is None:
+                # Erased since the look, with its place in line.
+                continue
+            *values, octets, payload = row
             if room <= 0:
                 self._line.left(values[2], candidate.queued_us)
                 continue
             if payload is None:
                 payload = await self._connection.fetchval(_PAYLOAD, *candidate[:2])
+            if payload is None:
+                continue
             room -= octets
             attempt = candidate.attempt + 1
             claimed.append(Claimed(*(*values, attempt, candidate.crashes, payload)))

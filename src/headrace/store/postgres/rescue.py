@@ -52,8 +52,11 @@ async def take_back(
     await record_crashes(connection, [row[:2] for row in crashed], now_us)
     for row in others:
         if row[3] >= CRASHES_MAX:
-            await _record_poison(connection, numbers, row, now_us)
             project_id = await connection.fetchval(_PROJECT, *row[:2])
+            if project_id is None:
+                # Erased since, with all that was to be told of it.
+                continue
+            await _record_poison(connection, numbers, row, now_us)
             counted = [failed(project_id, now_us, retries=False)]
             await add_rollups(connection, min(lanes), counted)
     return len(rows)
@@ -65,6 +68,8 @@ async def _record_poison(
     lane, sequence, attempt, crashes = row
     await connection.execute(_DROP, lane, sequence)
     values: Any = await connection.fetchrow(_EVENT, lane, sequence)
+    if values is None:
+        return
     error = f"The worker died {crashes} times over this event."
     await record_failure(
         connection,
