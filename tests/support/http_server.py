@@ -54,18 +54,22 @@ class HttpServer:
 
     directory: Path
     extra_environment: dict[str, str] = field(default_factory=dict)
+    #: Address of a shared store, to be used instead of one in the folder.
+    shared_url: str = ""
+    command: str = "serve"
     port: int = 0
     projects: list[tuple[int, str]] = field(default_factory=list)
 
     @property
     def store_url(self) -> str:
-        return f"sqlite:///{self.directory / 'headrace.db'}"
+        return self.shared_url or f"sqlite:///{self.directory / 'headrace.db'}"
 
     def start(self, projects: int = PROJECTS_READY) -> None:
-        self.projects = self.in_store(lambda store: _make_projects(store, projects))
+        if projects:
+            self.projects = self.in_store(lambda store: _make_projects(store, projects))
         environment = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
         environment |= {"HEADRACE_LOG_FORMAT": "json", "HEADRACE_DISK_FREE_MIN_BYTES": "0"}
-        command = [sys.executable, "-m", "headrace", "serve", "--json", "--port", "0"]
+        command = [sys.executable, "-m", "headrace", self.command, "--json", "--port", "0"]
         with (self.directory / "server.log").open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, "--store", self.store_url],
