@@ -19,6 +19,9 @@ from headrace.store.postgres.database import Connection, Database
 
 #: A worker stops to use its lanes by itself so long before others may take them.
 SAFETY_SECONDS = 2.0
+#: The server ends the session of a worker that is paused inside a transaction after so long: before
+#: its lease has run out, so that the locks it holds keep nobody from its lanes.
+PAUSED = "SET LOCAL idle_in_transaction_session_timeout = '5s'"
 #: Held while lanes move, so that workers never decide about the same ones at once.
 _MOVING = 7_267_001
 
@@ -122,6 +125,7 @@ class Lanes:
         began_s = self._monotonic_s()
 
         async def work(connection: Connection) -> tuple[int, tuple[int, ...]]:
+            await connection.execute(PAUSED)
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _MOVING)
             now_us = await self._ask_clock(connection)
             epoch = await connection.fetchval(_RENEW, owner, now_us + lease_us)

@@ -29,7 +29,7 @@ from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.duties import Duties, give_back_duties
 from headrace.store.postgres.erased_events import ErasedEvents
 from headrace.store.postgres.failures import record_failure
-from headrace.store.postgres.lanes import Fenced, Lanes
+from headrace.store.postgres.lanes import PAUSED, Fenced, Lanes
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.plan_writes import write_plan
 from headrace.store.postgres.rescue import take_back
@@ -159,7 +159,7 @@ class PostgresProcessing:
             runs += 1
             if runs > 1:
                 line.forget()
-            await connection.execute(BY_KEYS)
+            await connection.execute(f"{PAUSED}; {BY_KEYS}")
             return await work(connection, await self._lanes.fence(connection, owner))
 
         try:
