@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from headrace.domain.event_properties import MARK
@@ -27,6 +29,8 @@ CONTACTS = (
     "FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "
     "JOIN contacts c ON c.lane = k.lane AND c.id = k.id"
 )
+# One lane at a time: a cluster locks no rows on several of its nodes in one statement.
+LOCK = "SELECT 1 FROM contacts WHERE lane = $1 AND id = ANY($2::text[]) ORDER BY id FOR UPDATE"
 
 
 def contact_lane(project_id: int, contact_id: str) -> int:
@@ -62,6 +66,14 @@ class ContactLookup:
         self.texts: dict[str, tuple[str, str]] = {}
 
     @classmethod
+    async def locked(cls, connection: Connection, batch: Sequence[Claimed]) -> ContactLookup:
+        """The same after a lock on all that was found, for whom others were too quick before."""
+        seen = await cls.read(connection, batch)
+        for lane, group in groupby(seen.keys(), key=itemgetter(0)):
+            await connection.execute(LOCK, lane, [contact_id for _, contact_id in group])
+        return await cls.read(connection, batch)
+
+    @classmethod
     async def read(cls, connection: Connection, batch: Sequence[Claimed]) -> ContactLookup:
         """Look up every contact that the events name."""
         lookup = cls()
@@ -90,6 +102,11 @@ class ContactLookup:
         if with_values:
             self.texts = {row[1]: (row[6], row[7]) for row in rows}
         return {(row[0], row[1]): _contact(row) for row in rows}
+
+    def keys(self) -> list[tuple[int, str]]:
+        """Lane and id of the contacts that were found, in order."""
+        found = self._found.items()
+        return sorted({(contact_lane(key[0], contact.id), contact.id) for key, contact in found})
 
     def find(self, project_id: int, kind: IdentityType, value: str) -> ContactIds | None:
         """See `headrace.store.contract_processing.FindContact`."""

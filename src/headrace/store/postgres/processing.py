@@ -40,6 +40,9 @@ from headrace.store.rows.rollups import failed, processed
 
 T = TypeVar("T")
 
+#: Tries of a batch that others overtake at one of its contacts, before it locks them all.
+UNLOCKED_TRIES = 3
+
 _RULES = "SELECT id, project_id, events, enabled FROM subscribers"
 _VERSION = "SELECT value FROM meta WHERE name = 'subscribers_version'"
 
@@ -117,14 +120,18 @@ class PostgresProcessing:
         subscribers_version: int,
     ) -> tuple[int, Sequence[Claimed]]:
         catalogue = True
+        tries = 0
         erased = ErasedEvents()
 
         async def work(connection: Connection, fenced: Fenced) -> tuple[int, Sequence[Claimed]]:
+            nonlocal tries
+            tries += 1
             if fenced.subscribers_version != subscribers_version:
                 raise SubscribersChangedError
             dropped = await claims.drop(connection, owner, batch)
             mine = await erased.without(connection, dropped)
-            found = await ContactLookup.read(connection, mine)
+            look_up = ContactLookup.read if tries <= UNLOCKED_TRIES else ContactLookup.locked
+            found = await look_up(connection, mine)
             decided = plan(mine, found.find)
             now_us = self._clock_us()
             await write_plan(connection, self._numbers, decided, found, now_us)

@@ -1,0 +1,178 @@
+"""Workers and requests that write the same contacts at the same moment, over real connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.domain.contacts import ContactWrite
+from headrace.domain.events import NewEvent, Status
+from headrace.domain.identity import IdentityType, lane_of
+from headrace.domain.policies import Policies
+from headrace.pipeline.plan import BatchPlanner, Rules
+from headrace.store.contract import StoreConflictError
+from tests.store.events import START_US, new_event
+from tests.store.places import PostgresPlace
+from tests.store.session import StoreSession
+from tests.support.queue import Queue
+from tests.support.shared_queue import SharingWorker
+
+WORKERS = 4
+PEOPLE = 40
+
+#: Identifiers without a contact that has them, and contacts without their identifiers.
+_BROKEN = (
+    "SELECT i.kind, i.value FROM contact_identifiers i LEFT JOIN contacts c ON c.id = i.contact_id "
+    "WHERE CASE i.kind WHEN 'email' THEN c.email ELSE c.external_id END IS DISTINCT FROM i.value"
+)
+_MISSING = (
+    "SELECT v.kind, v.value FROM contacts c CROSS JOIN LATERAL "
+    "(VALUES ('external_id', c.external_id), ('email', c.email)) AS v (kind, value) "
+    "WHERE v.value IS NOT NULL AND NOT EXISTS (SELECT 1 FROM contact_identifiers i "
+    "WHERE (i.project_id, i.kind, i.value, i.contact_id) = (c.project_id, v.kind, v.value, c.id))"
+)
+_CREATED = (
+    "SELECT contact_id FROM events WHERE event = 'sendrealm.contact.created' ORDER BY contact_id"
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[PostgresPlace]:
+    made = PostgresPlace(tmp_path)
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def queue(place: PostgresPlace) -> Iterator[Queue]:
+    session = StoreSession(place)
+    yield Queue(session, first_owner=None)
+    session.close()
+
+
+def event(**identifiers: str) -> NewEvent:
+    """An event by some identifiers, in the lane of the first."""
+    given = {"external_id": None, "email": None} | identifiers
+    kind = next(kind for kind in (IdentityType.EXTERNAL_ID, IdentityType.EMAIL) if given[kind])
+    return new_event(lane=lane_of(1, kind, str(given[kind])), **given)
+
+
+async def shared(queue: Queue) -> list[SharingWorker]:
+    """Workers with a quarter of the lanes each."""
+    workers = [SharingWorker(queue, f"w{n}") for n in range(WORKERS)]
+    for _ in range(2):
+        for worker in workers:
+            await worker.renew()
+    assert {len(worker.lanes()) for worker in workers} == {256 // WORKERS}
+    return workers
+
+
+async def drain(worker: SharingWorker, batch_max: int) -> None:
+    """Work as long as there is something; nothing may fail."""
+    planner = BatchPlanner(Rules({1: Policies()}, ()))
+    while await worker.claim(batch_max):
+        while worker.hands:
+            batch = len(worker.hands)
+            assert await worker.process(planner, claim_next=batch_max) == batch
+
+
+def check(queue: Queue) -> None:
+    """Every event has a contact that is there; each person is one, told of once."""
+    marks = queue.marks("status, contact_id")
+    contacts = {row[0] for row in queue.sql("SELECT id FROM contacts")}
+    assert {status for status, _ in marks} == {Status.PROCESSED}
+    assert {contact for _, contact in marks} <= contacts
+    assert queue.sql(_BROKEN) == []
+    assert queue.sql(_MISSING) == []
+    assert [row[0] for row in queue.sql(_CREATED)] == sorted(contacts)
+    assert queue.sql("SELECT count(*) FROM processing_attempts") == [(0,)]
+
+
+@pytest.mark.parametrize("batch_max", [1, 7, 256])
+def test_workers_that_meet_one_person_by_different_identifiers(
+    queue: Queue, batch_max: int
+) -> None:
+    """By external id in one lane, by address in another, by both in the first, all at once."""
+    events = [
+        made
+        for n in range(PEOPLE)
+        for made in (
+            event(external_id=f"p{n}", email=f"p{n}@x.org"),
+            event(email=f"p{n}@x.org"),
+            event(external_id=f"p{n}"),
+            event(external_id=f"q{n}", email=f"p{n}@x.org"),
+        )
+    ]
+    random.Random(batch_max).shuffle(events)
+    queue.accept(*events)
+
+    async def scenario() -> None:
+        workers = await shared(queue)
+        await asyncio.gather(*(drain(worker, batch_max) for worker in workers))
+
+    queue.session.run(scenario())
+    check(queue)
+    assert len(queue.marks("status")) == len(events)
+    addresses = queue.sql("SELECT count(*), count(DISTINCT email) FROM contacts WHERE email <> ''")
+    assert addresses == [(PEOPLE, PEOPLE)]
+    names = "SELECT count(*), count(DISTINCT external_id) FROM contacts WHERE external_id <> ''"
+    assert queue.sql(names) == [(2 * PEOPLE, 2 * PEOPLE)]
+
+
+def test_workers_and_requests_that_write_the_same_people(queue: Queue) -> None:
+    """Fills, upserts, updates that swap addresses, and deletions in between."""
+    queue.accept(*(event(external_id=f"p{n}", email=f"p{n}@x.org") for n in range(PEOPLE)))
+    queue.accept(*(event(email=f"p{n}@x.org") for n in range(PEOPLE)))
+    contacts = queue.session.store.contacts
+
+    async def request(number: int) -> None:
+        rng = random.Random(number)
+        for _ in range(12):
+            person, other = rng.randrange(PEOPLE), rng.randrange(PEOPLE)
+            write = ContactWrite(external_id=f"p{person}", properties={f"r{number}": person})
+            held, _ = await contacts.upsert(1, write, START_US, source="api")
+            write = ContactWrite(email=f"p{other}@x.org")
+            # Most of them belong to somebody.
+            with contextlib.suppress(StoreConflictError):
+                await contacts.update(1, held.id, write, START_US, source="api")
+
+    async def scenario() -> None:
+        workers = await shared(queue)
+        work = [drain(worker, 16) for worker in workers]
+        await asyncio.gather(*work, *(request(number) for number in range(6)))
+
+    queue.session.run(scenario())
+    check(queue)
+
+
+def test_a_person_that_is_deleted_again_and_again(queue: Queue) -> None:
+    queue.accept(*(event(external_id="p", email=f"p{n}@x.org") for n in range(24)))
+    contacts = queue.session.store.contacts
+    ended = asyncio.Event()
+
+    async def delete() -> None:
+        while not ended.is_set():
+            held, _ = await contacts.upsert(
+                1, ContactWrite(external_id="p"), START_US, source="api"
+            )
+            await contacts.delete(1, held.id, START_US, source="api")
+
+    async def scenario() -> None:
+        workers = await shared(queue)
+        deleting = asyncio.create_task(delete())
+        try:
+            await asyncio.gather(*(drain(worker, 2) for worker in workers))
+        finally:
+            ended.set()
+            await deleting
+
+    queue.session.run(scenario())
+    assert {status for (status,) in queue.marks("status")} == {Status.PROCESSED}
+    assert queue.sql(_BROKEN) == []
+    assert queue.sql(_MISSING) == []
+    assert queue.sql("SELECT count(*) FROM processing_attempts") == [(0,)]
