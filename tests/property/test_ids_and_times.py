@@ -14,6 +14,7 @@ from headrace.domain import timestamps
 from headrace.domain.errors import ApiError
 from headrace.domain.ids import (
     SYSTEM_COUNTER,
+    WRITERS,
     EventIdGenerator,
     first_sequence_at,
     id_of_sequence,
@@ -75,6 +76,47 @@ def test_ids_increase_whatever_the_clock_does(steps: list[int], after: int) -> N
         assert made > last_id
         assert sequence_of_id(made) == sequence
         last, last_id = sequence, made
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(-3_000_000, 3_000_000)), min_size=1, max_size=80
+    ),
+    st.integers(0, 1 << 62),
+)
+def test_ids_of_several_writers_never_meet(turns: list[tuple[int, int]], after: int) -> None:
+    """Two processes with two generators each, whatever the clock does and whoever is next."""
+    now_us = NOW_US
+    generators = [
+        EventIdGenerator(lambda: now_us, after=after, writer=writer, system=system)
+        for writer in (5, WRITERS - 1)
+        for system in (False, True)
+    ]
+    given_to: list[list[int]] = [[] for _ in generators]
+    for turn, step in turns:
+        now_us = max(0, now_us + step)
+        sequence, made = generators[turn].next(step % 256)
+        assert after < sequence < 1 << 63
+        assert sequence_of_id(made) == sequence
+        assert sequence % WRITERS == (5, WRITERS - 1)[turn // 2]
+        assert bool(sequence & SYSTEM_COUNTER) == bool(turn % 2)
+        given_to[turn].append(sequence)
+    assert all(each == sorted(each) for each in given_to)
+    everything = [sequence for each in given_to for sequence in each]
+    assert len(set(everything)) == len(everything)
+
+
+@pytest.mark.parametrize("system", [False, True])
+def test_a_writer_goes_on_in_the_next_millisecond_when_its_numbers_are_used_up(
+    system: bool,
+) -> None:
+    generator = EventIdGenerator(lambda: NOW_US, writer=3, system=system)
+    found = [generator.next(0)[0] for _ in range(5000)]
+    milliseconds = [sequence >> 21 for sequence in found]
+    assert milliseconds[0] == NOW_US // 1000
+    assert milliseconds[-1] == milliseconds[0] + 2
+    assert found == sorted(set(found))
 
 
 def test_an_id_shows_the_moment_of_receipt() -> None:

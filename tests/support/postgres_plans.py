@@ -29,10 +29,11 @@ def explain(url: str, sql: str, values: str, mode: str) -> list[Step]:
         finally:
             await connection.close()
 
-    return list(_steps(json.loads(asyncio.run(ask()))[0]["Plan"]))
+    return list(steps_of(json.loads(asyncio.run(ask()))[0]["Plan"]))
 
 
-def _steps(plan: Step) -> Iterator[Step]:
+def steps_of(plan: Step) -> Iterator[Step]:
+    """A plan and all below it, the outermost first."""
     yield plan
     for child in plan.get("Plans", ()):
-        yield from _steps(child)
+        yield from steps_of(child)

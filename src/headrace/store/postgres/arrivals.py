@@ -10,7 +10,7 @@ from headrace.domain.events import NewEvent, Source
 from headrace.domain.identity import idempotency_hash
 from headrace.store.postgres.database import Connection, Database
 
-_ARRIVED = (
+ARRIVED = (
     "SELECT sequence, id, project_id, lane, event, contact_id, external_id, email, "  # noqa: S608
     "email_original, NULL, idempotency_key, occurred_us, received_us, source, api_key_id, "
     "request_id, payload FROM events WHERE project_id = $1 AND sequence > $2 "
@@ -29,7 +29,7 @@ class PostgresArrivals:
         self, project_id: int, above: int, known: Collection[int], limit: int
     ) -> Sequence[NewEvent]:
         async def read(connection: Connection) -> Sequence[NewEvent]:
-            rows = await connection.fetch(_ARRIVED, project_id, above, list(known), limit)
+            rows = await connection.fetch(ARRIVED, project_id, above, list(known), limit)
             return [_event(NewEvent(*row)) for row in reversed(rows)]
 
         return await self._database.read(read)

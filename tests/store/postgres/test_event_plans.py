@@ -1,0 +1,158 @@
+"""Accepting, finding and listing events walks no table that grows."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from headrace.domain.identity import LANES
+from headrace.store.contract import EventFilter
+from headrace.store.postgres import accept, arrivals, events
+from headrace.store.postgres.event_lists import LINE_LENGTH, list_query
+from tests.store.events import START_US
+from tests.store.places import PostgresPlace
+from tests.support.postgres_plans import Step, explain, steps_of
+
+EVENTS = 40_000
+#: Events are in three projects; most are processed, the last hundreds wait.
+_FILL = f"""
+INSERT INTO events (lane, sequence, id, project_id, event, contact_id, external_id, email,
+    idempotency_key, occurred_us, received_us, source, payload)
+SELECT i % {LANES}, i, gen_random_uuid(), 1 + i % 3,
+    CASE WHEN i % 500 = 0 THEN 'rare' ELSE 'order.' || i % 5 END, 'c' || i % 700,
+    'u' || i % 1000, 'p' || i % 1000 || '@x.org', 'k' || i, {START_US} + i, {START_US} + i,
+    CASE WHEN i % 50 = 0 THEN 2 ELSE 0 END, '{{}}'
+FROM generate_series(1, {EVENTS}) AS i;
+INSERT INTO idempotency_keys
+SELECT sequence % {LANES}, md5(idempotency_key)::uuid, lane, sequence FROM events;
+INSERT INTO outcomes (lane, sequence, project_id, status, attempts)
+SELECT lane, sequence, project_id, CASE WHEN sequence % 100 = 0 THEN 4
+    WHEN sequence % 77 = 0 THEN 2 ELSE 3 END, 1
+FROM events WHERE sequence <= {EVENTS} - 900;
+INSERT INTO work (lane, sequence, project_id, queued_us)
+SELECT lane, sequence, project_id, received_us FROM events WHERE sequence > {EVENTS} - 900;
+INSERT INTO key_repeats
+SELECT lane, sequence, 1, received_us, NULL, NULL, false FROM events WHERE sequence % 3 = 0
+"""  # noqa: S608
+_KEY = "'00000000-0000-0000-0000-000000000001'"
+_ROW = (
+    f"'{{1}}', '{{{_KEY[1:-1]}}}', '{{1}}', '{{7}}', '{{a}}', '{{a}}', '{{a}}', '{{a}}', "
+    "'{a}', '{a}', '{1}', '{1}', '{0}', '{a}', '{a}', '{a}'"
+)
+_PLACES = "'{1,2,3}', '{1,2,3}'"
+_HASHES = f"'{{1,2}}', '{{{_KEY[1:-1]},{_KEY[1:-1]}}}'"
+STATEMENTS = {
+    "insert keys": (accept.INSERT_KEYS, f"{_HASHES}, '{{1,2}}', '{{1,2}}'"),
+    "insert events": (accept.INSERT_EVENTS, _ROW),
+    "insert work": (accept.INSERT_WORK, f"{_PLACES}, '{{1,1,1}}'"),
+    "hold keys": (accept.HOLD_KEYS, _HASHES),
+    "find first": (accept.FIND_FIRST, _PLACES),
+    "insert repeats": (
+        accept.INSERT_REPEATS,
+        "'{1}', '{1}', '{1}', '{1}', '{a}', '{a}', '{false}'",
+    ),
+    "get": (events.GET, f"1, 1, {_KEY}, 1"),
+    "find key": (events.FIND_KEY, f"1, {_KEY}"),
+    "get of key": (events.GET_OF_KEY, "1, 1, 1, 'k'"),
+    "after": (events.AFTER, "1, 30000, 50"),
+    "arrived": (arrivals.ARRIVED, f"1, {EVENTS - 100}, '{{1,2,3}}', 1000"),
+    "line length": (LINE_LENGTH, "1"),
+}
+FILTERS: dict[str, Any] = {
+    "external_id": "u7",
+    "email": "p7@x.org",
+    "contact_id": "c7",
+    "status": 4,
+    "source": 2,
+    "event": "order.3",
+    "received_after_us": START_US,
+    "occurred_before_us": START_US + EVENTS,
+}
+_BEFORE = EVENTS - 1000
+#: Short by nature: it holds what waits.
+SMALL = {"work"}
+
+
+@pytest.fixture(scope="module")
+def filled() -> Iterator[PostgresPlace]:
+    place = PostgresPlace()
+    place.run_sql(_FILL)
+    place.run_sql("VACUUM ANALYZE")
+    yield place
+    place.remove()
+
+
+def walked(steps: list[Step]) -> list[str]:
+    return [
+        step["Relation Name"]
+        for step in steps
+        if step["Node Type"] == "Seq Scan" and step["Relation Name"] not in SMALL
+    ]
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_rows_are_found_by_index(filled: PostgresPlace, name: str, mode: str) -> None:
+    assert walked(explain(filled.url, *STATEMENTS[name], mode)) == []
+
+
+async def list_plans(place: PostgresPlace, *asked: EventFilter) -> list[tuple[str, list[Step]]]:
+    """Statements of these lists with their plans."""
+    connection = await asyncpg.connect(place.url)
+    found = []
+    try:
+        for wanted in asked:
+            query = list_query(1, wanted, _BEFORE, short_line=True)
+            texts = [(query.text(events.COLUMNS, 51, None), query.values)]
+            if (floor := query.floor_text()) is not None:
+                texts.append((floor, query.values[: 2 if "$2" in floor else 1]))
+            for text, values in texts:
+                plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {text}", *values)
+                found.append((text, list(steps_of(json.loads(plan)[0]["Plan"]))))
+    finally:
+        await connection.close()
+    return found
+
+
+def test_every_combination_of_filters_is_served_by_an_index(filled: PostgresPlace) -> None:
+    asked = [
+        EventFilter(**{name: FILTERS[name] for name in names})
+        for size in range(len(FILTERS) + 1)
+        for names in itertools.combinations(FILTERS, size)
+    ]
+    for text, steps in asyncio.run(list_plans(filled, *asked)):
+        assert walked(steps) == [], text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (EventFilter(), "events_project"),
+        (EventFilter(external_id="u7"), "events_external_id"),
+        (EventFilter(email="p7@x.org"), "events_email"),
+        (EventFilter(contact_id="c7"), "events_contact_id"),
+        (EventFilter(source=2), "events_source"),
+        (EventFilter(event="order.3"), "events_name"),
+        (EventFilter(event="rare"), "events_name"),
+        (EventFilter(status=4), "outcomes_status"),
+        (EventFilter(status=2), "outcomes_status"),
+    ],
+)
+def test_a_filter_is_served_by_its_own_index(
+    filled: PostgresPlace, wanted: EventFilter, index: str
+) -> None:
+    for text, steps in asyncio.run(list_plans(filled, wanted)):
+        assert index in {step.get("Index Name") for step in steps}, text
+
+
+def test_events_that_wait_are_found_from_the_line(filled: PostgresPlace) -> None:
+    for status in (0, 1):
+        for text, steps in asyncio.run(list_plans(filled, EventFilter(status=status))):
+            assert walked(steps) == [], text
+            assert "work" in {step.get("Relation Name") for step in steps}, text
