@@ -13,7 +13,7 @@ from tests.support.postgres import server as postgres_server
 from tests.support.raw_http import Client
 
 #: Projects for the tests that ask a server on PostgreSQL.
-_PROJECTS_ON_POSTGRES = 250
+_PROJECTS_ON_POSTGRES = 500
 
 
 #: Modules that ask servers on both stores; the others are about what is in front of the store.

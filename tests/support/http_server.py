@@ -25,7 +25,7 @@ T = TypeVar("T")
 ACTOR = "test"
 ALL_SCOPES = frozenset(Scope)
 #: Projects that wait for tests which want one of their own.
-PROJECTS_READY = 600
+PROJECTS_READY = 1200
 
 
 @dataclass
