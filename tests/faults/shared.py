@@ -17,9 +17,9 @@ from tests.torture.nodes import Nodes, prepare_shared
 from tests.torture.processing import check_processing, wait_processed
 from tests.torture.rows import PostgresRows
 
-CLIENTS = 6
+CLIENTS = 4
 #: Before a fault and after it.
-EVENTS = 300
+EVENTS = 200
 
 Fault = Callable[[Nodes], Awaitable[None]]
 
@@ -36,7 +36,7 @@ class OwnPlace(PostgresPlace):
 @contextmanager
 def own_place(**settings: str) -> Iterator[OwnPlace]:
     """A started server with one database, removed at the end."""
-    server = PostgresServer(postgres.NEWEST, **settings)
+    server = PostgresServer(postgres.NEWEST, None, **settings)
     try:
         server.start()
         yield OwnPlace(server)

@@ -66,15 +66,21 @@ def binaries(major: int) -> Path | None:
 
 
 class PostgresServer:
-    """One server; `start` and `stop` may be called again and again."""
+    """One server; `start` and `stop` may be called again and again.
 
-    def __init__(self, major: int = NEWEST, **settings: str) -> None:
+    Args:
+        room: where its data goes; where there is most room, else.
+    """
+
+    def __init__(self, major: int = NEWEST, room: Path | None = None, **settings: str) -> None:
         found = binaries(major)
         assert found is not None, f"PostgreSQL {major} is not installed"
         self.major = major
         self.settings = _SETTINGS | settings
         self._bin = found
-        self._folder = Path(tempfile.mkdtemp(prefix="headrace-postgres-", dir=_roomy_folder()))
+        self._folder = Path(
+            tempfile.mkdtemp(prefix="headrace-postgres-", dir=room or _roomy_folder())
+        )
         self.data = self._folder / "data"
         self.log = self._folder / "server.log"
         self.port = _free_port()
@@ -85,15 +91,16 @@ class PostgresServer:
         if os.geteuid() == 0:
             shutil.chown(self._folder, _USER)
             self._bin = _readable(self._bin, self._folder)
-        program = str(self._bin / "initdb")
-        command = [program, "-D", str(self.data), "-U", "postgres", "-E", "UTF8"]
+        self._make_data()
+
+    def run_tool(self, name: str, *arguments: str) -> None:
+        """Run a program that comes with the server to its end, as the user of the server."""
+        command = [*_as_user(), str(self._bin / name), *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self._folder)
+
+    def _make_data(self) -> None:
         options = ["--locale=C", "--auth=trust", "--no-sync", "--no-instructions"]
-        subprocess.run(
-            [*_as_user(), *command, *options],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=self._folder,
-        )
+        self.run_tool("initdb", "-D", str(self.data), "-U", "postgres", "-E", "UTF8", *options)
         # In the file, not on the command line, which no `ALTER SYSTEM` of a test could overrule.
         lines = [f"{name} = '{value}'" for name, value in self.settings.items()]
         with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
@@ -103,6 +110,11 @@ class PostgresServer:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether the server is there; it may have ended by itself."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start and wait until it answers."""

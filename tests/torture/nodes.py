@@ -28,7 +28,7 @@ log = os.open({path!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 @on("order.completed")
 def remember(event):
-    os.write(log, (event.id + "\\n").encode())
+    os.write(log, str(event.id).encode() + b"\\n")
 """
 
 
