@@ -54,6 +54,8 @@ class RunningServer:
     directory: Path
     env: Mapping[str, str]
     args: Sequence[str]
+    #: Address of a shared store, to be used instead of one in the folder.
+    store: str = ""
     url: str = ""
     #: Of the first start; later starts make none.
     key: str = ""
@@ -66,7 +68,7 @@ class RunningServer:
 
     @property
     def store_url(self) -> str:
-        return f"sqlite:///{self.store_path}"
+        return self.store or f"sqlite:///{self.store_path}"
 
     @property
     def log_path(self) -> Path:
