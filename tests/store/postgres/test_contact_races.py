@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def queue(place: PostgresPlace) -> Iterator[Queue]:
 
 def event(**identifiers: str) -> NewEvent:
     """An event by some identifiers, in the lane of the first."""
-    given = {"external_id": None, "email": None} | identifiers
+    given: dict[str, Any] = {"external_id": None, "email": None} | identifiers
     kind = next(kind for kind in (IdentityType.EXTERNAL_ID, IdentityType.EMAIL) if given[kind])
     return new_event(lane=lane_of(1, kind, str(given[kind])), **given)
 
@@ -151,7 +152,7 @@ def test_workers_and_requests_that_write_the_same_people(queue: Queue) -> None:
 
 
 def test_a_person_that_is_deleted_again_and_again(queue: Queue) -> None:
-    queue.accept(*(event(external_id="p", email=f"p{n}@x.org") for n in range(24)))
+    queue.accept(*(event(external_id="p", email=f"p{n}@x.org") for n in range(10)))
     contacts = queue.session.store.contacts
     ended = asyncio.Event()
 
