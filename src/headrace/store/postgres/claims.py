@@ -67,7 +67,7 @@ RETRIES_DUE = (
     "SELECT lane, sequence FROM work_retries WHERE lane = ANY($1::smallint[]) AND due_us <= $2 "
     "ORDER BY due_us LIMIT $3"
 )
-_RETRY = (
+RETRY = (
     "DELETE FROM work_retries r USING unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "WHERE r.lane = k.lane AND r.sequence = k.sequence "
     "RETURNING r.lane, r.sequence, r.project_id, r.attempt, r.crashes, r.due_us"
@@ -184,7 +184,7 @@ class ClaimTurn:
             fresh = set()
             for start in range(0, len(lows), GAPS_MAX):
                 low, high = lows[start : start + GAPS_MAX], highs[start : start + GAPS_MAX]
-                rows = await self._connection.fetch(_gaps(len(low)), self._lanes, low, high)
+                rows = await self._connection.fetch(gaps(len(low)), self._lanes, low, high)
                 fresh.update(row[0] for row in rows)
             known = set(lows)
             self._line.add(fresh)
@@ -224,7 +224,7 @@ class ClaimTurn:
         due = await self._due_retries(RETRIES_MAX)
         if not due:
             return
-        back = await self._connection.fetch(_RETRY, *columns_of(due, 2))
+        back = await self._connection.fetch(RETRY, *columns_of(due, 2))
         rows = [(*row[:5], self._place(row[1], row[2], row[5])) for row in back]
         await self._connection.execute(_BACK_IN_LINE, *columns_of(rows, 6))
         self._line.add({row[2] for row in rows})
@@ -235,7 +235,7 @@ class ClaimTurn:
 
 
 @lru_cache(maxsize=GAPS_MAX)
-def _gaps(count: int) -> str:
+def gaps(count: int) -> str:
     return " UNION ALL ".join(_GAP.format(n=n) for n in range(1, count + 1))
 
 
