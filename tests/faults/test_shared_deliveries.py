@@ -86,11 +86,16 @@ def wait_for_both(place: PostgresPlace) -> None:
 
 
 def kill(place: PostgresPlace, process: subprocess.Popen[bytes]) -> set[str]:
-    """End a worker as a power cut would; ids of what it had on its way."""
+    """End a worker as a power cut would; ids of what it had on its way before.
+
+    Looked at before, as the other worker takes over within a moment; the endpoint holds all back
+    meanwhile, so nothing of it ends.
+    """
+    (owner,) = (name for (name,) in place.run_sql(_OWNERS) if f":{process.pid}:" in name)
+    held = {name for (name,) in place.run_sql(_ON_THE_WAY, owner)}
     process.kill()
     process.wait()
-    (owner,) = (name for (name,) in place.run_sql(_OWNERS) if f":{process.pid}:" in name)
-    return {name for (name,) in place.run_sql(_ON_THE_WAY, owner)}
+    return held
 
 
 async def deliver_with_a_kill(
@@ -136,8 +141,8 @@ def test_a_killed_worker_loses_nothing(
     ledger = Counter(request.headers["webhook-id"] for request in endpoint.requests)
     assert set(ledger) == ids
     twice = {name for name, count in ledger.items() if count > 1}
-    assert lost
-    assert twice <= lost
     crashed = {name for (name,) in place.run_sql("SELECT id FROM deliveries WHERE crashes > 0")}
-    assert crashed == lost
+    assert lost
+    assert lost <= crashed
+    assert twice <= crashed
     assert place.run_sql("SELECT count(*) FROM dead_letters") == [(0,)]
