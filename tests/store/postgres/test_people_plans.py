@@ -54,7 +54,7 @@ STATEMENTS = {
     "unresolve pairs": (merge_moves._UNRESOLVE, "'m'"),
     "later merge": (merge_moves._LATER, "19000, 'c1'"),
     "events of a contact": (merge_moves.EVENTS, "1, '{c1,c2}'"),
-    "timeline": (events.OF_CONTACT, "1, '{c1,c2}', 1000000, 50"),
+    "timeline": (events.OF_CONTACT, "1, 'c1', 1000000, 50"),
     "aliases": (aliases.OF, "'c50'"),
     "lead all": (aliases.LEAD_ALL, "'c1', 'c50'"),
     "lead": (aliases.LEAD, f"{KEYS}, 'c1', 'c2'"),
@@ -69,7 +69,7 @@ STATEMENTS = {
         f"find by {name}": (sql, "1, '{c1,c2}', 1000000, 1000000, 1000000, 100")
         for name, sql in erased_events.FIND.items()
     },
-    **{f"last by {name}": (sql, "1, '{c1,c2}', 0") for name, sql in erased_events.LAST.items()},
+    **{f"last by {name}": (sql, "1, 'c1', 0") for name, sql in erased_events.LAST.items()},
     **{f"remove {name}": (sql, PLACES) for name, sql in erased_events._DETAILS.items()},
 }
 

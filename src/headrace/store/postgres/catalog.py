@@ -59,9 +59,9 @@ _HOURS = (
     "AND event = ANY($2::text[]) AND hour BETWEEN $3 AND $4 GROUP BY event, hour, source "
     "ORDER BY event, hour, source"
 )
+_DISTINCT_NAMES = "SELECT count(DISTINCT event) FROM catalog_names WHERE project_id = $1"
 _TOTALS = (
-    "SELECT (SELECT count(DISTINCT event) FROM catalog_names WHERE project_id = $1), "
-    "coalesce(sum(names_over), 0)::bigint, coalesce(sum(failures), 0)::bigint "
+    "SELECT coalesce(sum(names_over), 0)::bigint, coalesce(sum(failures), 0)::bigint "
     "FROM catalog_totals WHERE project_id = $1"
 )
 _DUE = (
@@ -128,8 +128,11 @@ class PostgresCatalog:
         return [HourCount(*row) for row in rows]
 
     async def totals(self, project_id: int) -> CatalogTotals:
-        row = await self._database.read(lambda connection: connection.fetchrow(_TOTALS, project_id))
-        return CatalogTotals(*row)
+        async def read(connection: Connection) -> CatalogTotals:
+            names = await connection.fetchval(_DISTINCT_NAMES, project_id)
+            return CatalogTotals(names, *await connection.fetchrow(_TOTALS, project_id))
+
+        return await self._database.read(read, snapshot=True)
 
     async def prune(self, now_us: int, limit: int) -> int:
         before = now_us // HOUR_US - HOURS_KEPT

@@ -23,7 +23,7 @@ from headrace.store.contract_catalog import (
 )
 from headrace.store.postgres.columns import columns_of
 from headrace.store.postgres.database import Connection
-from headrace.store.postgres.errors import ROW_ERRORS
+from headrace.store.postgres.errors import is_row_error
 from headrace.store.rows.catalog_drift import drift_of, fitting
 
 _NAMES = (
@@ -59,7 +59,7 @@ _ADOPT = (
     "SELECT $1, project_id, event, path, min(first_us), max(last_us), bit_or(types), "
     "bit_or(looks), 0, 0, 0, max(sequence) FROM catalog_paths "
     "WHERE project_id = $2 AND event = $3 AND lane <> $1 GROUP BY project_id, event, path "
-    f"ORDER BY path LIMIT {PATHS_MAX} ON CONFLICT DO NOTHING"
+    f"ORDER BY path LIMIT {PATHS_MAX} ON CONFLICT DO NOTHING RETURNING 1"
 )
 _HOURS = (
     "INSERT INTO catalog_hours AS h (lane, project_id, event, hour, source, events) "
@@ -137,8 +137,10 @@ async def keep_catalog(
         return
     try:
         await _Batch(connection, lane, now_us).write(seen)
-    except (*ROW_ERRORS, ValueError, KeyError, TypeError) as error:
-        raise CatalogFailedError from error
+    except Exception as error:
+        if is_row_error(error) or isinstance(error, (ValueError, KeyError, TypeError)):
+            raise CatalogFailedError from error
+        raise
 
 
 async def _add_totals(
@@ -198,8 +200,8 @@ class _Batch:
             await self._connection.execute(_NEW_NAMES, self._lane, *_name_columns(new))
         for name in new:
             key = name.project_id, name.event
-            adopted = await self._connection.execute(_ADOPT, self._lane, *key)
-            paths = int(adopted.rpartition(" ")[2])
+            # Counted by its rows: on a cluster the status tells how many were tried.
+            paths = len(await self._connection.fetch(_ADOPT, self._lane, *key))
             if paths:
                 await self._change(key, paths, 0, [], None)
             held[key] = name.inspected, paths, 0

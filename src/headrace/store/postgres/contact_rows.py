@@ -168,8 +168,7 @@ async def _claim(connection: Connection, of: Contact, keys: set[Identifier]) -> 
     if not keys:
         return
     rows = sorted((*key, of.id) for key in keys)
-    done = await connection.execute(CLAIM_IDENTIFIERS, *columns_of(rows, 5))
-    if int(done.rpartition(" ")[2]) != len(rows):
+    if len(await connection.fetch(CLAIM_IDENTIFIERS, *columns_of(rows, 5))) != len(rows):
         raise ContactRaceError
 
 

@@ -39,11 +39,10 @@ _FIND = (
     "SELECT t.lane, t.sequence FROM unnest($2::text[]) AS k (value) JOIN {table} t "  # noqa: S608
     f"ON t.project_id = $1 AND t.{{column}} = k.value WHERE {_UP_TO} LIMIT $6"
 )
-# The newest of one kind of each identifier; `$3` is the bit that tells the kinds apart.
+# The newest of one kind of an identifier; `$3` is the bit that tells the kinds apart.
 _LAST = (
-    "SELECT max(m.last) FROM unnest($2::text[]) AS k (value) CROSS JOIN LATERAL "  # noqa: S608
-    "(SELECT t.sequence AS last FROM {table} t WHERE t.project_id = $1 AND t.{column} = k.value "
-    f"AND t.sequence & {SYSTEM_COUNTER:d} = $3 ORDER BY t.sequence DESC LIMIT 1) AS m"
+    "SELECT t.sequence FROM {table} t WHERE t.project_id = $1 AND t.{column} = $2 "  # noqa: S608
+    f"AND t.sequence & {SYSTEM_COUNTER:d} = $3 ORDER BY t.sequence DESC LIMIT 1"
 )
 _PLACES = {column: ("events", column) for column in _COLUMNS} | {
     "resolved": ("outcomes", "contact_id")
@@ -95,8 +94,9 @@ async def last_events(connection: Connection, subject: Subject) -> tuple[int, in
     for bit in (0, SYSTEM_COUNTER):
         last = 0
         for name, values in _values(subject).items():
-            wanted = (subject.project_id, list(values), bit)
-            last = max(last, await connection.fetchval(LAST[name], *wanted) or 0)
+            for value in values:
+                wanted = (subject.project_id, value, bit)
+                last = max(last, await connection.fetchval(LAST[name], *wanted) or 0)
         found.append(last)
     return found[0], found[1]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import asyncpg
 
 from headrace.store.contract import StoreBusyError, StoreError, StoreFullError, StoreRowError
@@ -17,6 +19,10 @@ ROW_ERRORS = (
     UnicodeError,
 )
 
+#: How a cluster words a violation that one of its nodes met while rows were copied to it; the class
+#: of the error then says no more than that something went wrong inside.
+_VIOLATION = re.compile(r"violates (unique|check|not-null|exclusion) constraint")
+
 #: What the way to the server raises: refused, reset, closed, not in time.
 _UNREACHABLE = (
     asyncpg.PostgresConnectionError,
@@ -26,8 +32,8 @@ _UNREACHABLE = (
     OSError,
 )
 
-#: The first that fits counts. Row errors come before what is out of reach: asyncpg gives bad values
-#: a class that is both.
+#: The first that fits counts, after the row errors: asyncpg gives bad values a class that is also
+#: one of a broken way.
 _MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[StoreError], str], ...] = (
     (
         (asyncpg.QueryCanceledError, TimeoutError),
@@ -40,7 +46,6 @@ _MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[StoreError], str], 
         StoreBusyError,
         "The database takes no more connections.",
     ),
-    (ROW_ERRORS, StoreRowError, "{}"),
     (
         (asyncpg.ReadOnlySQLTransactionError,),
         StoreError,
@@ -55,10 +60,19 @@ def is_error(error: BaseException) -> bool:
     return isinstance(error, (asyncpg.PostgresError, *_UNREACHABLE, *ROW_ERRORS))
 
 
+def is_row_error(error: BaseException) -> bool:
+    """Whether the error is about one row and its values."""
+    if isinstance(error, asyncpg.InternalServerError):
+        return _VIOLATION.search(str(error)) is not None
+    return isinstance(error, ROW_ERRORS)
+
+
 def store_error(error: BaseException) -> StoreError:
     """What the error means for the caller."""
     if isinstance(error, StoreError):
         return error
+    if is_row_error(error):
+        return StoreRowError(f"{type(error).__name__}: {error}")
     for kinds, kind, text in _MEANINGS:
         if isinstance(error, kinds):
             return kind(text.format(f"{type(error).__name__}: {error}"))

@@ -41,7 +41,7 @@ _LINE = (
     "(SELECT lane, sequence, project_id, owner FROM work WHERE project_id = $1 "  # noqa: S608
     f"ORDER BY queued_us, sequence LIMIT {ROWS_EXAMINED_MAX}) w"
     " JOIN events e ON e.lane = w.lane AND e.sequence = w.sequence"
-    " LEFT JOIN outcomes o ON o.lane = w.lane AND o.sequence = w.sequence"
+    " LEFT JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence"
 )
 #: Rows of the line of a project, counted until it is clear that they are too many to look at.
 LINE_LENGTH = (

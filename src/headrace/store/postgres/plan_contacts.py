@@ -54,11 +54,12 @@ _WRITE = (
     "WHERE c.lane = n.lane AND c.id = n.id "
     "AND c.properties = n.held AND c.property_times = n.held_times"
 )
-# Waits for others that write the same identifiers; none is inserted that somebody has by then.
+# Waits for others that write the same identifiers; none is inserted that somebody has by then. The
+# rows are counted, not the status, which on a cluster tells how many were tried.
 CLAIM_IDENTIFIERS = (
     "INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id) "
     "SELECT * FROM unnest($1::smallint[], $2::int[], $3::text[], $4::text[], $5::text[]) "
-    "ON CONFLICT DO NOTHING"
+    "ON CONFLICT DO NOTHING RETURNING lane"
 )
 
 
@@ -175,7 +176,8 @@ async def _claim(
                 raise StoreRowError(f"The plan gives one {kind} to two contacts.")
     if rows:
         ordered = sorted((*key, contact_id) for key, contact_id in rows.items())
-        _check(await connection.execute(CLAIM_IDENTIFIERS, *columns_of(ordered, 5)), len(ordered))
+        if len(await connection.fetch(CLAIM_IDENTIFIERS, *columns_of(ordered, 5))) != len(ordered):
+            raise ContactRaceError
 
 
 def _check(status: str, expected: int) -> None:
