@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 ARGS   ?=
 KILLS  ?= 1000
+STORE  ?= sqlite
 
 # A stamp per lock file: an unchanged lock file is not installed twice.
 DEV_STAMP   := $(VENV)/.dev-installed
@@ -69,13 +70,13 @@ screenshots: $(DEV_STAMP) system-packages $(AXE_STAMP) ## Take the pictures of t
 	  cp "build/screenshots/$${image#images/}" "docs/$$image"; done
 
 .PHONY: torture
-torture: $(DEV_STAMP) system-packages ## Kill the server under load KILLS times (1000) and look for lost or doubled events
-	$(BIN)/python -m tests.torture --kills $(KILLS) $(ARGS)
+torture: $(DEV_STAMP) system-packages ## Kill the server under load KILLS times (1000) and look for lost or doubled events (STORE=postgresql: nodes and database)
+	$(BIN)/python -m tests.torture --store $(STORE) --kills $(KILLS) $(ARGS)
 
 .PHONY: bench
-bench: $(BENCH_STAMP) ## Measure against the baselines; writes JSON and a page with plots
+bench: $(BENCH_STAMP) ## Measure against the baselines (STORE=postgresql starts one); writes JSON and a page with plots
 	scripts/system-packages wrk
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench --store $(STORE) $(ARGS)
 
 .PHONY: figures
 figures: $(BENCH_STAMP) ## Write the figures of the last bench into the README

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from tests.torture.run import Report, Torture
+from tests.torture.report import Report
+from tests.torture.run import Torture
+from tests.torture.shared_run import SharedTorture
 
 SECONDS_PER_KILL_MAX = 10.0
 
@@ -49,6 +51,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="stop after so long (default: 10 per kill)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     parser.add_argument("--command", choices=("serve", "api"), default="serve")
+    parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument(
         "--report",
         type=Path,
@@ -60,7 +63,11 @@ def main() -> int:
     # On the disk of the working directory: the usual place for temporary files is often memory.
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.report.parent) as folder:
-        torture = Torture(Path(folder), seed=arguments.seed, command=arguments.command)
+        torture: Torture | SharedTorture = (
+            Torture(Path(folder), seed=arguments.seed, command=arguments.command)
+            if arguments.store == "sqlite"
+            else SharedTorture(Path(folder).resolve(), seed=arguments.seed)
+        )
         report = torture.run(arguments.kills, seconds_max)
     arguments.report.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     print(text_of(report))

@@ -8,12 +8,11 @@ import random
 import time
 from pathlib import Path
 
-import msgspec
-
-from tests.torture.check import Findings, compare
+from tests.torture.check import compare
 from tests.torture.client import Client, Target
 from tests.torture.ledger import Ledger
 from tests.torture.processing import check_processing, wait_processed
+from tests.torture.report import Report
 from tests.torture.rows import SqliteRows
 from tests.torture.server import ServerProcess, prepare_store
 
@@ -23,20 +22,6 @@ EVENTS_BETWEEN_KILLS = (1, 600)
 #: Share of starts that are killed before they are ready, after at most so many seconds.
 KILLED_STARTS_SHARE = 0.1
 START_SECONDS_MAX = 0.8
-
-
-class Report(msgspec.Struct, kw_only=True):
-    """One run, for people and machines."""
-
-    seed: int
-    kills: int
-    kills_while_starting: int
-    seconds: float
-    events_acknowledged: int
-    requests_unanswered: int
-    restart_seconds_p50: float
-    restart_seconds_max: float
-    findings: Findings
 
 
 class Torture:
