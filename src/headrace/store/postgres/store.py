@@ -169,7 +169,7 @@ async def open_store(
         await _check_schema(database, create=create, migrated=migrated)
         clock = StoreClock()
         await clock.measure(database)
-        writer = await database.read(take_writer)
+        writer = await database.write(take_writer)
         numbers = Numbers(clock, writer, await database.read(last_sequence))
     return PostgresStore(database, clock, numbers, settings)
 
