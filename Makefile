@@ -86,7 +86,7 @@ figures: $(BENCH_STAMP) ## Write the figures of the last bench into the README
 
 .PHONY: system-packages
 system-packages: ## Install the tools that the tests need from outside Python, if absent
-	@scripts/system-packages strace nodejs npm chromium
+	@scripts/system-packages strace nodejs npm pgbouncer chromium
 
 .PHONY: lock
 lock: ## Renew the lock files in requirements/ (ARGS=--upgrade takes newer releases)
