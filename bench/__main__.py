@@ -22,6 +22,7 @@ from bench.report.terminal import show
 from bench.results import Report, ScenarioResult
 from bench.scenario import Scenario
 from bench.scenarios import SCENARIOS
+from bench.stores import StoreKind, store_described, using
 
 DEFAULT_OUT = Path("build") / "bench"
 LOG_COLUMNS = 150
@@ -39,20 +40,27 @@ def parse(arguments: Sequence[str]) -> tuple[Options, tuple[Scenario, ...]]:
     parser.add_argument("--seconds", type=int, help="length of one measurement (5)")
     parser.add_argument("--large-store", type=int, metavar="EVENTS", help="size (1 million)")
     parser.add_argument("--backlog", type=int, metavar="EVENTS", help="size (200,000)")
-    parser.add_argument("--only", default=",".join(known), help=f"some of: {','.join(known)}")
+    parser.add_argument("--only", help=f"some of: {','.join(known)}")
+    parser.add_argument(
+        "--store", type=StoreKind, default=StoreKind.SQLITE, help="sqlite or postgresql (sqlite)"
+    )
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="folder for the results")
     given = parser.parse_args(arguments)
-    names = given.only.split(",")
+    fitting = [name for name, scenario in known.items() if given.store in scenario.stores]
+    names = given.only.split(",") if given.only else fitting
     if unknown := sorted(set(names) - set(known)):
         parser.error(f"no such scenario: {', '.join(unknown)}; known: {', '.join(known)}")
+    if unfit := sorted(set(names) - set(fitting)):
+        parser.error(f"not over {given.store}: {', '.join(unfit)}")
     if shutil.which("wrk") is None:
         parser.error("wrk is not installed; on Debian: apt-get install wrk")
     options = Options.quick_look(given.out) if given.quick else Options(out=given.out)
     changes: dict[str, Any] = {"rounds": given.rounds, "seconds": given.seconds}
     changes["large_store_events"] = given.large_store or (FULL_STORE_EVENTS if given.full else None)
     changes["backlog_events"] = given.backlog or (FULL_BACKLOG_EVENTS if given.full else None)
+    changes["store"] = given.store
     chosen = {name: value for name, value in changes.items() if value is not None}
-    if any(value < 1 for value in chosen.values()):
+    if any(isinstance(value, int) and value < 1 for value in chosen.values()):
         parser.error("numbers start at 1")
     return (
         msgspec.structs.replace(options, **chosen),
@@ -88,12 +96,15 @@ def main() -> None:
         )
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     described = machine.describe(options.stores)
+    with using(options.store, options.stores):
+        described |= store_described()
+        measured = tuple(measure(scenario, options, console) for scenario in scenarios)
     report = Report(
         started_at=started_at,
         command=shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
         machine=described,
         options=options.described(),
-        scenarios=tuple(measure(scenario, options, console) for scenario in scenarios),
+        scenarios=measured,
     )
     (options.out / "results.json").write_bytes(results.encode(report))
     (options.out / "index.html").write_text(page(report), encoding="utf-8")

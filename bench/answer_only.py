@@ -18,7 +18,8 @@ from typing import Any, cast
 
 import uvloop
 
-from bench.headrace_server import KEY_FILE, store_url
+from bench.headrace_server import KEY_FILE
+from bench.stores import store_url
 from headrace.app import Headrace
 from headrace.config import load_settings
 from headrace.domain.api_keys import Scope, issue_key

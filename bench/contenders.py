@@ -12,9 +12,10 @@ from pathlib import Path
 
 import apsw
 
-from bench.headrace_server import DATABASE, KEY_FILE, make_key, serving, wait_until_usable
+from bench.headrace_server import KEY_FILE, make_key, serving, wait_until_usable
 from bench.load.wrk import LoadFailedError
 from bench.processes import HOST, Server, free_port, running
+from bench.stores import DATABASE, shared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,15 +38,25 @@ class Running:
         Raises:
             LoadFailedError: answered events are missing, so its speed means nothing.
         """
+        databases = shared()
         if self.database is None:
+            return
+        if self.database.name == DATABASE and databases is not None:
+            name = databases.name(self.database.parent.resolve())
+            [[stored]] = databases.server.run_sql(name, "SELECT count(*) FROM events")
+            _check(acknowledged, int(stored))
             return
         reader = apsw.Connection(str(self.database), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             stored = int(str(reader.execute("SELECT count(*) FROM events").get))
         finally:
             reader.close()
-        if stored < acknowledged:
-            raise LoadFailedError(f"{acknowledged} events acknowledged, {stored} stored")
+        _check(acknowledged, stored)
+
+
+def _check(acknowledged: int, stored: int) -> None:
+    if stored < acknowledged:
+        raise LoadFailedError(f"{acknowledged} events acknowledged, {stored} stored")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +76,9 @@ def fresh_folder(parent: Path, name: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
+        databases = shared()
+        if databases is not None:
+            databases.drop(folder.resolve())
         shutil.rmtree(folder)
 
 

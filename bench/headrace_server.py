@@ -20,8 +20,8 @@ from bench.processes import (
     running,
     status_of,
 )
+from bench.stores import store_url
 
-DATABASE = "headrace.db"
 #: Where the server that only answers leaves its key for whoever started it.
 KEY_FILE = "api.key"
 #: Keys made by another process are taken up within 5 s.
@@ -32,11 +32,6 @@ POLL_S = 0.05
 def headrace(*arguments: str) -> list[str]:
     """Return a command line of the `headrace` installed beside this Python."""
     return [str(Path(sys.executable).with_name("headrace")), *arguments]
-
-
-def store_url(folder: Path) -> str:
-    """Return the store that every server started on `folder` uses."""
-    return f"sqlite:///{folder.resolve() / DATABASE}"
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from typing import Any, Self
 
 import msgspec
 
+from bench.stores import StoreKind
+
 #: Size of the large store with `--full`.
 FULL_STORE_EVENTS = 10_000_000
 #: Events of the backlog with `--full`.
@@ -17,6 +19,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Every load is bounded by `rounds`, `seconds` and the events asked for."""
 
     out: Path
+    #: What the servers keep their events in.
+    store: StoreKind = StoreKind.SQLITE
     quick: bool = False
     #: Rounds are interleaved over the contenders, so that a disturbance hits all of them.
     rounds: int = 3

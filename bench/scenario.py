@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.options import Options
 from bench.results import Outcome
+from bench.stores import StoreKind
 
 Progress = Callable[[str], None]
 
@@ -22,3 +23,5 @@ class Scenario:
     method: str
     #: Sets up, runs its interleaved rounds, reports each on `Progress`, cleans up after itself.
     run: Callable[[Options, Progress], Outcome]
+    #: Kinds of store that it can be run over.
+    stores: frozenset[StoreKind] = frozenset({StoreKind.SQLITE})

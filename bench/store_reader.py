@@ -9,34 +9,79 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import asyncpg
+import msgspec
 
-from bench.headrace_server import DATABASE
 from bench.load.wrk import LoadFailedError
+from bench.stores import DATABASE, shared, store_url
 from headrace.domain.events import Source, Status
+from headrace.domain.ids import first_sequence_at
+from tests.support.postgres import aside
 
 POLL_S = 0.05
 #: Busy only while a server closes or opens the file.
 BUSY_MS = 5_000
 
 
-#: Only a literal lets SQLite use the index, which has the unfinished ones alone.
-_UNFINISHED = f"SELECT count(*) FROM events WHERE status <> {Status.PROCESSED:d}"  # noqa: S608
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """What the two kinds of store keep in different places."""
+
+    #: Events that are not processed. Only a literal lets SQLite use the index of those alone.
+    unfinished: str
+    #: `(how many, first mark, last mark)` of events after a sequence that are not of a source.
+    marks: str
+    #: `(sequence, key, received, processed)` after a sequence, of a status and of a source.
+    processed: str
+    #: How far behind the newest processed event others may still be on their way, in sequences.
+    disorder: int = 0
+
+
+_SQLITE = Dialect(
+    unfinished=f"SELECT count(*) FROM events WHERE status <> {Status.PROCESSED:d}",  # noqa: S608
+    marks="SELECT count(*), min(processed_us), max(processed_us) FROM events "
+    "WHERE sequence > ? AND source <> ?",
+    processed="SELECT sequence, idempotency_key, received_us, processed_us FROM events "
+    "WHERE sequence > ? AND status = ? AND source = ? ORDER BY sequence LIMIT 2000",
+)
+_POSTGRES = Dialect(
+    unfinished="SELECT count(*) FROM events e LEFT JOIN outcomes o USING (lane, sequence) "  # noqa: S608
+    f"WHERE o.status IS DISTINCT FROM {Status.PROCESSED:d}",
+    marks="SELECT count(*), min(processed_us), max(processed_us) "
+    "FROM events JOIN outcomes USING (lane, sequence) WHERE sequence > $1 AND source <> $2",
+    processed="SELECT sequence, idempotency_key, received_us, processed_us "
+    "FROM events JOIN outcomes o USING (lane, sequence) "
+    "WHERE sequence > $1 AND status = $2 AND source = $3 ORDER BY sequence LIMIT 2000",
+    # Lanes are worked side by side.
+    disorder=first_sequence_at(250_000),
+)
 
 
 class StoreReader:
     """Reads beside the processes that write; no read lasts longer than its statement."""
 
     def __init__(self, folder: Path) -> None:
-        path = str(folder / DATABASE)
-        self._connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
-        self._connection.set_busy_timeout(BUSY_MS)
+        databases = shared()
+        self._shared: Any = None
+        if databases is None:
+            path = str(folder / DATABASE)
+            self._connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+            self._connection.set_busy_timeout(BUSY_MS)
+            self.dialect = _SQLITE
+        else:
+            self._shared = aside(asyncpg.connect(store_url(folder)))
+            self.dialect = _POSTGRES
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
+        """Let go of the store."""
+        if self._shared is not None:
+            aside(self._shared.close())
+        else:
+            self._connection.close()
 
     def rows(self, statement: str, *values: object) -> list[Any]:
         """All rows of a statement."""
+        if self._shared is not None:
+            return list(aside(self._shared.fetch(statement, *values)))
         return self._connection.execute(statement, values).fetchall()
 
     def number(self, statement: str, *values: object) -> int:
@@ -62,17 +107,12 @@ class StoreReader:
             if time.perf_counter() > give_up:
                 raise LoadFailedError(f"{self.waiting()} events wait after {seconds_max:.0f} s")
             time.sleep(POLL_S)
-        if unfinished := self.number(_UNFINISHED):
+        if unfinished := self.number(self.dialect.unfinished):
             raise LoadFailedError(f"{unfinished} events were not processed")
 
     def processed_per_second(self, after: int) -> tuple[int, float]:
         """Events sent after sequence `after`: how many, and how many were done a second."""
-        (events, first_us, last_us), *_ = self.rows(
-            "SELECT count(*), min(processed_us), max(processed_us) FROM events "
-            "WHERE sequence > ? AND source <> ?",
-            after,
-            Source.SYSTEM.value,
-        )
+        (events, first_us, last_us), *_ = self.rows(self.dialect.marks, after, Source.SYSTEM.value)
         return events, events / max(1, last_us - first_us) * 1e6
 
 

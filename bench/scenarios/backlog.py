@@ -11,6 +11,7 @@ from bench.options import Options
 from bench.results import Bars, Better, Comparison, Outcome
 from bench.scenario import Progress, Scenario
 from bench.store_reader import reading
+from bench.stores import StoreKind
 
 SERIES = "headrace worker"
 PEOPLE = 50_000
@@ -70,4 +71,5 @@ SCENARIO = Scenario(
         "events."
     ),
     run=run,
+    stores=frozenset(StoreKind),
 )

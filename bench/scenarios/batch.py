@@ -9,11 +9,11 @@ from bench.baselines.raw_insert import events_per_second
 from bench.collector import Collector
 from bench.commit_metrics import read_commits
 from bench.contenders import Contender, fresh_folder
-from bench.headrace_server import DATABASE
 from bench.load import template, wrk
 from bench.options import Options
 from bench.results import Bars, Better, Comparison, Outcome, ratios
 from bench.scenario import Progress, Scenario
+from bench.stores import DATABASE
 
 EVENTS_A_BATCH = 100
 CONNECTIONS = 8

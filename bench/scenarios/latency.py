@@ -11,6 +11,7 @@ from bench.load.open_loop import PERCENTILES
 from bench.options import Options
 from bench.results import Better, Comparison, Lines, Outcome
 from bench.scenario import Progress, Scenario
+from bench.stores import StoreKind
 
 CONTENDERS = (contenders.SERVE, contenders.ANSWER_ONLY, contenders.FASTAPI_SQLITE)
 #: The rate that the bar is about.
@@ -143,4 +144,5 @@ SCENARIO = Scenario(
         "figures, and the server that only answers shows what generator and loopback add."
     ),
     run=run,
+    stores=frozenset(StoreKind),
 )

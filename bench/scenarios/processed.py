@@ -19,6 +19,7 @@ from bench.options import Options
 from bench.results import Better, Comparison, Lines, Outcome
 from bench.scenario import Progress, Scenario
 from bench.store_reader import StoreReader, reading
+from bench.stores import StoreKind
 from headrace.domain.events import Source, Status
 
 SERIES = contenders.SERVE.name
@@ -30,10 +31,6 @@ PERCENTILES = {50.0: "p50", 95.0: "p95", 99.0: "p99", 100.0: "max"}
 WATCH_S = 0.002
 #: After the last request, for what is still under way.
 DRAIN_S = 30.0
-NEW_ROWS = (
-    "SELECT sequence, idempotency_key, received_us, processed_us FROM events "
-    "WHERE sequence > ? AND status = ? AND source = ? ORDER BY sequence LIMIT 2000"
-)
 
 
 class Watcher:
@@ -43,7 +40,7 @@ class Watcher:
         #: Key to the time it was seen, the time received and the time it was marked with.
         self.seen: dict[str, tuple[int, int, int]] = {}
         self._reader = reader
-        self._position = reader.last_sequence()
+        self._start = self._position = reader.last_sequence()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
@@ -54,19 +51,23 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        while self._look():
+        # Once more from the start: whatever was further out of order than looked for.
+        self._position = self._start
+        while self._look(disorder=0):
             pass
 
     def _watch(self) -> None:
         while not self._ended.wait(WATCH_S):
-            self._look()
+            self._look(self._reader.dialect.disorder)
 
-    def _look(self) -> int:
-        """Take what has been processed since the last look. One project is worked in order."""
-        rows = self._reader.rows(NEW_ROWS, self._position, Status.PROCESSED.value, Source.API.value)
+    def _look(self, disorder: int) -> int:
+        """Take what has been processed since the last look."""
+        after = max(self._start, self._position - disorder)
+        wanted = (Status.PROCESSED.value, Source.API.value)
+        rows = self._reader.rows(self._reader.dialect.processed, after, *wanted)
         seen_us = time.time_ns() // 1000
         for sequence, key, received_us, processed_us in rows:
-            self.seen[key] = (seen_us, received_us, processed_us)
+            self.seen.setdefault(key, (seen_us, received_us, processed_us))
             self._position = sequence
         return len(rows)
 
@@ -166,4 +167,5 @@ SCENARIO = Scenario(
         "transaction begins."
     ),
     run=run,
+    stores=frozenset(StoreKind),
 )

@@ -11,7 +11,7 @@ import apsw
 from bench import contenders
 from bench.collector import Collector
 from bench.contenders import fresh_folder
-from bench.headrace_server import DATABASE, set_policy
+from bench.headrace_server import set_policy
 from bench.load import template
 from bench.load.fill import anybody, everybody, fill
 from bench.load.fixed_rate import at_rate
@@ -21,6 +21,7 @@ from bench.options import Options
 from bench.results import Bars, Better, Comparison, Outcome, ratios
 from bench.scenario import Progress, Scenario
 from bench.store_reader import reading
+from bench.stores import DATABASE
 
 RATE = 1_000
 POINT = f"{RATE:,}/s"

@@ -18,6 +18,7 @@ from bench.options import Options
 from bench.results import Bars, Better, Comparison, Outcome
 from bench.scenario import Progress, Scenario
 from bench.store_reader import reading
+from bench.stores import StoreKind
 
 RATE = 1_000
 POINT = f"{RATE:,}/s"
@@ -112,4 +113,5 @@ SCENARIO = Scenario(
         "events for every second of the load, so that its worker is never idle."
     ),
     run=run,
+    stores=frozenset(StoreKind),
 )
