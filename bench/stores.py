@@ -1,0 +1,82 @@
+"""Which kind of store a run measures, and where the databases of its servers are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+from tests.support.postgres import PostgresServer
+
+DATABASE = "headrace.db"
+#: Of the PostgreSQL that is measured, which else is as for tests. The log may grow, so that a short
+#: load is not one long checkpoint.
+_SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
+
+
+class StoreKind(StrEnum):
+    """What `--store` takes."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
+class SharedDatabases:
+    """A PostgreSQL server with a database for each folder that a scenario makes."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.server = server
+        self._names: dict[Path, str] = {}
+
+    def name(self, folder: Path) -> str:
+        """Database that stands for the folder, made when first asked for."""
+        if folder not in self._names:
+            self._names[folder] = self.server.new_database()
+        return self._names[folder]
+
+    def drop(self, folder: Path) -> None:
+        """Remove the database of a folder that goes."""
+        if folder in self._names:
+            self.server.drop_database(self._names.pop(folder))
+
+
+#: None while servers keep their events in SQLite files.
+_shared: SharedDatabases | None = None
+
+
+@contextmanager
+def using(kind: StoreKind, folder: Path) -> Iterator[None]:
+    """Let every server that is started keep its events in such a store, below `folder`."""
+    global _shared  # noqa: PLW0603 - one kind of store a run
+    if kind is StoreKind.SQLITE:
+        yield
+        return
+    server = PostgresServer(room=folder.resolve(), **_SETTINGS)
+    try:
+        server.start()
+        _shared = SharedDatabases(server)
+        yield
+    finally:
+        _shared = None
+        server.remove()
+
+
+def shared() -> SharedDatabases | None:
+    """The databases on PostgreSQL; None in a run over SQLite."""
+    return _shared
+
+
+def store_described() -> dict[str, str]:
+    """What the figures depend on besides the machine."""
+    if _shared is None:
+        return {}
+    [[version]] = _shared.server.run_sql("postgres", "SHOW server_version")
+    return {"PostgreSQL": version}
+
+
+def store_url(folder: Path) -> str:
+    """Return the store that every server started on `folder` uses."""
+    if _shared is not None:
+        return _shared.server.url(_shared.name(folder.resolve()))
+    return f"sqlite:///{folder.resolve() / DATABASE}"
