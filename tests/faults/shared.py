@@ -25,11 +25,11 @@ Fault = Callable[[Nodes], Awaitable[None]]
 
 
 class OwnPlace(PostgresPlace):
-    """A database on a server of its own."""
+    """A database on a server of its own; a new one unless it is named."""
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: PostgresServer, database: str = "") -> None:
         self.server = server
-        self.database = server.new_database()
+        self.database = database or server.new_database()
         self.url = server.url(self.database)
 
 

@@ -90,6 +90,9 @@ def test_the_copy_goes_on_where_the_store_was(source: SqlitePlace, target: Postg
 def test_a_killed_copy_goes_on(source: SqlitePlace, target: PostgresPlace) -> None:
     fill_many(source, MANY)
     there = kill_on_the_way(source, target)
+    served = headrace("project", "list", "--store", target.url)
+    assert served.returncode == 2
+    assert "a part of another one" in served.stderr
     assert 0 < there < MANY
     assert target.run_sql("SELECT count(*) FROM events") == [(there,)]
 

@@ -51,6 +51,8 @@ from headrace.store.postgres.url import masked
 
 _MAKE_RANDOM = "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 _RANDOM = "SELECT value FROM secrets WHERE name = $1"
+#: Left by `headrace.store.copying` until a copy is whole.
+_UNFINISHED_COPY = "SELECT 1 FROM meta WHERE name = 'copy'"
 #: What `StoreHealth.durability` tells.
 _DURABILITY = (
     *("fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names"),
@@ -167,6 +169,7 @@ async def open_store(
     async with _closed_on_error(database):
         settings = await _connect(database)
         await _check_schema(database, create=create, migrated=migrated)
+        await _check_whole(database)
         clock = StoreClock()
         await clock.measure(database)
         writer = await database.write(take_writer)
@@ -215,6 +218,16 @@ async def _checked(connection: Connection) -> Any:
     settings = await read_settings(connection)
     await check_server(connection, settings)
     return settings
+
+
+async def _check_whole(database: Database) -> None:
+    """Refuse a store that an interrupted `headrace copy` has filled in part."""
+    unfinished = await database.read(lambda connection: connection.fetchval(_UNFINISHED_COPY))
+    if unfinished is not None:
+        raise StoreSetupError(
+            f"The store {masked(database.url)} holds a part of another one. Run the same headrace "
+            "copy again to finish it, or drop the database and make it anew."
+        )
 
 
 async def _check_schema(database: Database, *, create: bool, migrated: bool) -> None:
