@@ -80,7 +80,7 @@ def postgres_processing(
     database = store._database
     lanes = Lanes(database, ask_clock=ask_clock, is_alive=is_alive, monotonic_s=monotonic_s)
     duties = Duties(ask_clock, is_alive)
-    return PostgresProcessing(database, store._numbers, lanes, duties, clock)
+    return PostgresProcessing(database, store._numbers, lanes, duties, clock, monotonic_s)
 
 
 class Queue:

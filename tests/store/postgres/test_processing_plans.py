@@ -61,7 +61,7 @@ NAMES = "'{1,2}', '{1,1}', '{external_id,external_id}', '{p1,p2}'"
 STATEMENTS = {
     "next": (claims.NEXT, f"{MINE}, 1, 1000000, 100"),
     "next from the head": (claims.NEXT, f"{MINE}, 1, 0, 100"),
-    "gaps": (claims.gaps(3), f"{MINE}, '{{-1,1,3}}', '{{1,3,9}}'"),
+    "parts": (claims.parts(3), f"{MINE}, '{{-1,1,3}}', '{{9,9,900000}}', '{{1,3,9}}'"),
     "read": (claims.READ, KEYS),
     "take": (claims.TAKE, f"{KEYS}, 'w'"),
     "drop": (claims.DROP, f"{KEYS}, '{{1,1,1,1,1,1,1,1}}', 'w'"),
@@ -79,7 +79,7 @@ STATEMENTS = {
 ORDERED = {
     "next": "work_line",
     "next from the head": "work_line",
-    "gaps": "work_line",
+    "parts": "work_line",
     "retries due": "work_retries_due",
 }
 MODES = ["force_custom_plan", "force_generic_plan"]

@@ -16,16 +16,14 @@ from headrace.domain.ids import received_us_of
 from headrace.store.contract_processing import CLAIMED_CHARACTERS_MAX, Claimed
 from headrace.store.postgres.columns import columns_of
 from headrace.store.postgres.database import Connection
-from headrace.store.postgres.work_line import WorkLine
+from headrace.store.postgres.work_line import Ranges, WorkLine
 
 #: Due retries that come back into line at a time.
 RETRIES_MAX = 64
 #: Projects that take turns in one claim.
 PROJECTS_MAX = 64
-#: Unknown projects that one look finds; the next one goes on.
-FOUND_MAX = 256
-#: Gaps between known projects that one statement looks into.
-GAPS_MAX = 64
+#: Parts of the line that one statement looks into.
+PARTS_MAX = 64
 #: Larger payloads are fetched one by one, as long as there is room.
 PAYLOAD_BYTES_INLINE = 16 * 1024
 
@@ -40,10 +38,10 @@ NEXT = (
     "WHERE lane = ANY($1::smallint[]) AND project_id = $2 AND queued_us >= $3 AND owner IS NULL "
     "ORDER BY queued_us, sequence LIMIT $4"
 )
-_GAP = (
-    "(SELECT project_id FROM work WHERE lane = ANY($1::smallint[]) "
-    "AND project_id > ($2::bigint[])[{n}] AND project_id < ($3::bigint[])[{n}] AND owner IS NULL "
-    "ORDER BY project_id LIMIT 1)"
+_PART = (
+    "(SELECT project_id FROM work WHERE lane = ANY($1::smallint[]) AND (project_id, queued_us) > "
+    "(($2::bigint[])[{n}], ($3::bigint[])[{n}]) AND project_id < ($4::bigint[])[{n}] "
+    "AND owner IS NULL ORDER BY project_id, queued_us, sequence LIMIT 1)"
 )
 READ = (
     "SELECT e.sequence, e.id, e.project_id, e.lane, e.event, e.contact_id, e.external_id, e.email, "  # noqa: S608
@@ -115,14 +113,19 @@ class ClaimTurn:
 
     async def anything_due(self) -> bool:
         """Whether a claim would find something."""
-        self._line.begin()
+        self._line.begin(self._database_us)
         if await self._due_retries(1):
             return True
-        for project_id in self._line.in_turn():
+        for project_id in self._line.in_turn()[:1]:
+            # Most likely the one; the others are asked together.
             if await self._next(project_id, 1):
                 return True
-            self._line.looked(project_id, None, self._database_us)
-        return bool(await self._look_around())
+        if not self._line.may_look_around():
+            return False
+        found = await self._projects_in(self._line.ranges(all_known=True))
+        if not found:
+            self._line.nothing_due(self._database_us)
+        return bool(found)
 
     async def claim(self, owner: str, limit: int) -> list[Claimed]:
         """Claim up to `limit` events, an equal share of each project that has some.
@@ -130,16 +133,15 @@ class ClaimTurn:
         What a worker died over is taken alone, so that a second death tells which event it was. A
         batch ends before such an event, which then begins the next one.
         """
-        full, began_s = self._line.begin(), time.monotonic()
+        self._line.begin(self._database_us)
         await self._bring_back_retries()
-        looked = self._line.must_look_around()
+        looked = self._line.look_around_due()
         if looked:
             await self._look_around()
         picked, more = await self._pick(self._line.in_turn()[:PROJECTS_MAX], limit)
-        if more and not looked and (found := await self._look_around()):
+        if more and not looked and self._line.may_look_around():
+            found = await self._look_around()
             picked += (await self._pick(found[:PROJECTS_MAX], more, alone=not picked))[0]
-        if full:
-            self._line.full_look_took(time.monotonic() - began_s)
         return await self._take(owner, picked) if picked else []
 
     async def _pick(
@@ -176,20 +178,28 @@ class ClaimTurn:
         return [Candidate(*row) for row in rows]
 
     async def _look_around(self) -> list[int]:
-        """Get to know every project that has something; those that were not known."""
+        """Get to know every project that has something; those that no claim would have asked."""
         found: list[int] = []
-        fresh = {-1}
-        while fresh and len(found) < FOUND_MAX:
-            lows, highs = self._line.gaps()
-            fresh = set()
-            for start in range(0, len(lows), GAPS_MAX):
-                low, high = lows[start : start + GAPS_MAX], highs[start : start + GAPS_MAX]
-                rows = await self._connection.fetch(gaps(len(low)), self._lanes, low, high)
-                fresh.update(row[0] for row in rows)
-            known = set(lows)
+        while True:
+            asked = {*self._line.in_turn()}
+            fresh = await self._projects_in(self._line.ranges(all_known=False))
             self._line.add(fresh)
-            found += sorted(fresh - known)
-        self._line.looked_around(everywhere=not fresh)
+            fresh &= {*self._line.in_turn()} - asked
+            if not fresh:
+                break
+            found += sorted(fresh)
+        self._line.looked_around()
+        return found
+
+    async def _projects_in(self, ranges: Ranges) -> set[int]:
+        """The first project that has something in each part of the line."""
+        found: set[int] = set()
+        began_s = time.monotonic()
+        for start in range(0, len(ranges[0]), PARTS_MAX):
+            part = [column[start : start + PARTS_MAX] for column in ranges]
+            rows = await self._connection.fetch(parts(len(part[0])), self._lanes, *part)
+            found.update(row[0] for row in rows)
+        self._line.took(time.monotonic() - began_s)
         return found
 
     async def _take(self, owner: str, picked: Sequence[Candidate]) -> list[Claimed]:
@@ -234,9 +244,10 @@ class ClaimTurn:
         return max(min(received_us_of(sequence), due_us), self._line.bound_us(project_id))
 
 
-@lru_cache(maxsize=GAPS_MAX)
-def gaps(count: int) -> str:
-    return " UNION ALL ".join(_GAP.format(n=n) for n in range(1, count + 1))
+@lru_cache(maxsize=PARTS_MAX)
+def parts(count: int) -> str:
+    """A statement that looks into so many parts of the line."""
+    return " UNION ALL ".join(_PART.format(n=n) for n in range(1, count + 1))
 
 
 async def drop(connection: Connection, owner: str, batch: Sequence[Claimed]) -> list[Claimed]:

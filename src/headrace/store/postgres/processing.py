@@ -6,6 +6,7 @@ write of a worker is fenced by its own row: whoever has taken its lanes over has
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -40,6 +41,8 @@ from headrace.store.rows.rollups import failed, processed
 
 T = TypeVar("T")
 
+#: A look over a line that is full of what cannot be cleaned away.
+LOOK_SECONDS_MAX = 20.0
 #: Tries of a batch that others overtake at one of its contacts, before it locks them all.
 UNLOCKED_TRIES = 3
 
@@ -67,30 +70,38 @@ class PostgresProcessing:
         lanes: Lanes,
         duties: Duties,
         clock_us: Callable[[], int],
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._numbers = numbers
         self._lanes = lanes
         self._duties = duties
         self._clock_us = clock_us
+        self._monotonic_s = monotonic_s
         self._lines: dict[str, WorkLine] = {}
+        self._epochs: dict[str, int | None] = {}
 
     async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
         if name != "processing":
             return await self._database.write(
                 lambda connection: self._duties.take(connection, name, owner, lease_us)
             )
-        return await self._lanes.renew(owner, lease_us)
+        epoch = await self._lanes.renew(owner, lease_us)
+        if epoch != self._epochs.get(owner):
+            # Of lanes that are new here nothing is known.
+            self._line(owner).forget()
+            self._epochs[owner] = epoch
+        return epoch
 
     def _line(self, owner: str) -> WorkLine:
-        return self._lines.setdefault(owner, WorkLine())
+        return self._lines.setdefault(owner, WorkLine(self._monotonic_s))
 
     async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
         # Asked many times a second while nothing waits: then no transaction is begun.
         async def look(connection: Connection) -> bool:
             return await self._turn(connection, owner, self._clock_us()).anything_due()
 
-        if not await self._database.read(look):
+        if not await self._database.read(look, LOOK_SECONDS_MAX):
             return []
 
         async def work(connection: Connection, fenced: Fenced) -> Sequence[Claimed]:
@@ -159,20 +170,21 @@ class PostgresProcessing:
     async def _write(self, owner: str, work: Callable[[Connection, Fenced], Awaitable[T]]) -> T:
         """Run `work` in a fenced transaction; what was looked up for nothing is forgotten."""
         line = self._line(owner)
+        known = line.save()
         runs = 0
 
         async def fenced(connection: Connection) -> T:
             nonlocal runs
             runs += 1
             if runs > 1:
-                line.forget()
+                line.restore(known)
             await connection.execute(f"{PAUSED}; {BY_KEYS}")
             return await work(connection, await self._lanes.fence(connection, owner))
 
         try:
             return await write_contacts(self._database, fenced)
         except BaseException:
-            line.forget()
+            line.restore(known)
             raise
 
     async def fail(self, owner: str, claimed: Claimed, failure: ProcessingFailure) -> bool:
@@ -200,10 +212,11 @@ class PostgresProcessing:
         given_back = await self._database.write(work)
         self._lanes.forget(owner)
         self._lines.pop(owner, None)
+        self._epochs.pop(owner, None)
         return given_back
 
     async def rescue(self, owner: str, limit: int) -> int:
-        async def work(connection: Connection) -> int:
+        async def work(connection: Connection) -> list[tuple[int, int]]:
             await self._lanes.fence(connection, owner)
             lanes = self._lanes.mine(owner)
             now_us = self._clock_us()
@@ -211,10 +224,10 @@ class PostgresProcessing:
                 connection, self._numbers, owner, lanes, limit=limit, now_us=now_us
             )
 
-        try:
-            return await self._database.write(work)
-        finally:
-            self._line(owner).forget()
+        back_in_line = await self._database.write(work)
+        for project_id, queued_us in back_in_line:
+            self._line(owner).left(project_id, queued_us)
+        return len(back_in_line)
 
     async def subscriber_rules(self) -> tuple[int, Sequence[SubscriberRule]]:
         async def read(connection: Connection) -> tuple[int, Sequence[SubscriberRule]]:

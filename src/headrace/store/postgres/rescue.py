@@ -14,7 +14,7 @@ from headrace.store.postgres.rollups import add_rollups
 from headrace.store.rows.rollups import failed
 
 HELD = (
-    "SELECT lane, sequence, attempt, crashes, owner FROM work "
+    "SELECT lane, sequence, attempt, crashes, owner, project_id, queued_us FROM work "
     "WHERE lane = ANY($1::smallint[]) AND owner IS NOT NULL LIMIT $2"
 )
 _FREE = (
@@ -39,10 +39,13 @@ async def take_back(
     *,
     limit: int,
     now_us: int,
-) -> int:
+) -> list[tuple[int, int]]:
     """Free up to `limit` claims: of others with a crash counted, the owner's own uncounted.
 
     Whoever died with them no longer writes: the lanes are the owner's.
+
+    Returns:
+        Project and place in line of each.
     """
     rows = await connection.fetch(HELD, lanes, limit)
     own = [(*row[:2], row[2] - 1, row[3]) for row in rows if row[4] == owner]
@@ -59,7 +62,7 @@ async def take_back(
             await _record_poison(connection, numbers, row, now_us)
             counted = [failed(project_id, now_us, retries=False)]
             await add_rollups(connection, min(lanes), counted)
-    return len(rows)
+    return [(row[5], row[6]) for row in rows]
 
 
 async def _record_poison(

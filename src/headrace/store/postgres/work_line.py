@@ -3,8 +3,8 @@
 Rows that are done stay in the index until no snapshot can see them; while somebody holds a snapshot
 for minutes, a claim that began at the head of the line would walk over all of them. So it begins
 where the last one ended. What was stored shortly before may not have been visible then, because
-its transaction was under way: so far the line is looked at again. What took longer than that is
-found by a full look, now and then.
+its transaction was under way: so far the line is looked at again each time, and further now and
+then.
 """
 
 from __future__ import annotations
@@ -12,17 +12,39 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 #: A transaction that stores events is over so long after it took the time, nearly always.
 LATE_US = 2_000_000
-#: Time between full looks, and at least so many times of what one takes.
-FULL_LOOK_SECONDS = 10.0
-FULL_LOOK_TIMES = 20
+#: And always after so long: none of ours lasts longer.
+LATE_US_MAX = 120_000_000
+#: Time between looks that go back so far, and at least so many times of what one takes.
+FAR_LOOK_SECONDS = 10.0
 #: Time between looks for further projects while the known ones have a backlog.
 LOOK_AROUND_SECONDS = 0.1
-#: A project that had nothing for so long is not asked any more; looking around finds it again.
-IDLE_SECONDS = 5.0
+#: A look that took longer is not repeated before so many times of that have passed.
+COSTLY_SECONDS = 0.02
+PAUSE_TIMES = 10
+#: A project that had nothing for so long is not asked any more in every claim; looking around tells
+#: when it has something again.
+QUIET_SECONDS = 5.0
+#: After so long it is forgotten.
+FORGET_SECONDS = 60.0
 #: Projects that are known at a time.
-PROJECTS_KNOWN_MAX = 1024
+PROJECTS_MAX = 1024
+
+#: Lower ends (project and time, both exclusive) and upper ends (project, exclusive) of parts of the
+#: line, one list each.
+Ranges = tuple[list[int], list[int], list[int]]
+_END = 2**63 - 1
+_PROJECT_END = 2**31
+
+
+class _Known(msgspec.Struct):
+    #: `queued_us` before which nothing is left.
+    bound_us: int
+    #: When it last had something.
+    seen_s: float
 
 
 class WorkLine:
@@ -30,70 +52,90 @@ class WorkLine:
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._monotonic_s = monotonic_s
-        #: Project -> `queued_us` before which nothing is left.
-        self._bounds: dict[int, int] = {}
-        #: Project -> when it last had something.
-        self._seen_s: dict[int, float] = {}
+        self._known: dict[int, _Known] = {}
         self._look_around_at = 0.0
-        self._full_look_at = 0.0
+        self._costly_until = 0.0
+        self._far_look_at = 0.0
         #: The project that was served last.
         self.turn = 0
 
     def forget(self) -> None:
-        """Know nothing: other lanes are ours, or claims have come back."""
-        self._bounds.clear()
-        self._seen_s.clear()
-        self._look_around_at = self._full_look_at = 0.0
+        """Know nothing: other lanes are ours."""
+        self._known.clear()
+        self._look_around_at = self._costly_until = 0.0
 
-    def begin(self) -> bool:
-        """Begin a look; whether it is a full one, which trusts nothing that is known."""
+    def save(self) -> dict[int, tuple[int, float]]:
+        """What is known, before a transaction that may be undone."""
+        return {project: (known.bound_us, known.seen_s) for project, known in self._known.items()}
+
+    def restore(self, saved: dict[int, tuple[int, float]]) -> None:
+        """Know what was known before a transaction that was undone."""
+        self._known = {project: _Known(*values) for project, values in saved.items()}
+        self._look_around_at = 0.0
+
+    def begin(self, now_us: int) -> None:
+        """Begin a look; now and then as far back as something may have come late."""
         now = self._monotonic_s()
-        if now < self._full_look_at:
-            return False
-        self._bounds = dict.fromkeys(self._bounds, 0)
-        self._look_around_at = now
-        self._full_look_at = now + FULL_LOOK_SECONDS
-        return True
+        if now < self._far_look_at:
+            return
+        self._far_look_at = now + FAR_LOOK_SECONDS
+        for known in self._known.values():
+            known.bound_us = min(known.bound_us, now_us - LATE_US_MAX)
 
-    def full_look_took(self, seconds: float) -> None:
-        """Put the next one off when this one was costly."""
-        self._full_look_at = max(
-            self._full_look_at, self._monotonic_s() + FULL_LOOK_TIMES * seconds
-        )
+    def took(self, seconds: float) -> None:
+        """How long a look took: a costly one is not repeated at once."""
+        pause = self._monotonic_s() + PAUSE_TIMES * seconds
+        self._far_look_at = max(self._far_look_at, pause)
+        if seconds > COSTLY_SECONDS:
+            self._costly_until = pause
 
-    def must_look_around(self) -> bool:
-        """Whether it is time to look for projects that are not known."""
-        return self._monotonic_s() >= self._look_around_at
+    def look_around_due(self) -> bool:
+        """Whether it is time to look for other projects, although the known ones have work."""
+        return self._monotonic_s() >= max(self._look_around_at, self._costly_until)
 
-    def looked_around(self, *, everywhere: bool) -> None:
-        """Whether no project with work is unknown now."""
+    def may_look_around(self) -> bool:
+        """Whether others may be looked for, when the known ones have nothing."""
+        return self._monotonic_s() >= self._costly_until
+
+    def looked_around(self) -> None:
+        """Every project that has something is known now."""
         now = self._monotonic_s()
-        self._look_around_at = now + LOOK_AROUND_SECONDS if everywhere else now
-        for project_id, seen_s in list(self._seen_s.items()):
-            if seen_s < now - IDLE_SECONDS:
-                del self._seen_s[project_id], self._bounds[project_id]
+        self._look_around_at = now + LOOK_AROUND_SECONDS
+        old = [p for p, known in self._known.items() if known.seen_s < now - FORGET_SECONDS]
+        for project_id in old:
+            del self._known[project_id]
 
     def add(self, projects: Iterable[int]) -> None:
         """Projects that have something."""
         now = self._monotonic_s()
         for project_id in projects:
-            if len(self._bounds) < PROJECTS_KNOWN_MAX:
-                self._bounds.setdefault(project_id, 0)
-                self._seen_s[project_id] = now
+            known = self._known.get(project_id)
+            if known is not None:
+                known.seen_s = now
+            elif len(self._known) < PROJECTS_MAX:
+                self._known[project_id] = _Known(0, now)
 
-    def gaps(self) -> tuple[list[int], list[int]]:
-        """Ranges of project numbers in which none is known, as the numbers that bound each."""
-        known = sorted(self._bounds)
-        return [-1, *known], [*known, 2**31]
+    def ranges(self, *, all_known: bool) -> Ranges:
+        """Parts of the line in which a claim has not looked.
+
+        Args:
+            all_known: whether to include what follows in the lines of projects that a claim asks.
+        """
+        known = sorted(self._known)
+        asked = set() if all_known else set(self.in_turn())
+        starts = [_END if p in asked else self._known[p].bound_us - 1 for p in known]
+        return [-1, *known], [_END, *starts], [*known, _PROJECT_END]
 
     def in_turn(self) -> list[int]:
-        """Known projects, from the one behind the last served on."""
-        known = sorted(self._bounds)
-        return [p for p in known if p > self.turn] + [p for p in known if p <= self.turn]
+        """Projects that a claim asks, from the one behind the last served on."""
+        quiet_s = self._monotonic_s() - QUIET_SECONDS
+        asked = sorted(p for p, known in self._known.items() if known.seen_s >= quiet_s)
+        return [p for p in asked if p > self.turn] + [p for p in asked if p <= self.turn]
 
     def bound_us(self, project_id: int) -> int:
         """Where to begin in the line of a project."""
-        return self._bounds.get(project_id, 0)
+        known = self._known.get(project_id)
+        return 0 if known is None else known.bound_us
 
     def looked(self, project_id: int, last_us: int | None, now_us: int) -> None:
         """Everything visible is ours, up to `last_us`; None: to the end of the line.
@@ -101,16 +143,22 @@ class WorkLine:
         Args:
             now_us: clock of the database before that look.
         """
-        settled_us = now_us - LATE_US
-        if last_us is not None:
-            settled_us = min(settled_us, last_us)
-        self._bounds[project_id] = max(self._bounds.get(project_id, 0), settled_us)
+        settled_us = now_us - LATE_US if last_us is None else min(last_us, now_us - LATE_US)
+        known = self._known[project_id]
+        known.bound_us = max(known.bound_us, settled_us)
+
+    def nothing_due(self, now_us: int) -> None:
+        """Nothing is visible in any line."""
+        for project_id in self._known:
+            self.looked(project_id, None, now_us)
 
     def left(self, project_id: int, queued_us: int) -> None:
-        """One that the look found stays in line after all."""
-        self._bounds[project_id] = min(self._bounds[project_id], queued_us)
+        """One that was taken out of the line stands in it again."""
+        known = self._known.get(project_id)
+        if known is not None:
+            known.bound_us = min(known.bound_us, queued_us)
 
     def served(self, project_id: int) -> None:
         """The project had something; the turn is at those behind it."""
-        self._seen_s[project_id] = self._monotonic_s()
+        self.add([project_id])
         self.turn = project_id
