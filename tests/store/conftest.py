@@ -3,12 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.places import OLDEST_PLACES, PLACES, Place
+from tests.store.places import OLDEST_PLACES, PLACES, POOLED_PLACES, Place
 from tests.store.session import StoreSession
 from tests.support import postgres
 
 #: Modules that run on the oldest supported PostgreSQL as well.
 _ON_OLDEST = {"test_accept", "test_life", "test_processing", "test_deliveries"}
+
+#: Modules that run as behind a pooler as well: events are committed in another way there.
+_POOLED = {"test_accept"}
 
 
 def store_kinds(config: pytest.Config, module: str) -> list[str]:
@@ -16,6 +19,8 @@ def store_kinds(config: pytest.Config, module: str) -> list[str]:
     wanted = config.getoption("--postgres").split(",")
     kinds = [kind for kind in PLACES if kind == "sqlite" or kind[len("postgresql") :] in wanted]
     oldest = str(postgres.OLDEST) in wanted and postgres.binaries(postgres.OLDEST) is not None
+    if str(postgres.NEWEST) in wanted and module in _POOLED:
+        kinds += POOLED_PLACES
     return kinds + (list(OLDEST_PLACES) if oldest and module in _ON_OLDEST else [])
 
 
@@ -30,7 +35,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def place(store_kind: str, tmp_path: Path) -> Iterator[Place]:
-    made = (PLACES | OLDEST_PLACES)[store_kind](tmp_path)
+    made = (PLACES | POOLED_PLACES | OLDEST_PLACES)[store_kind](tmp_path)
     yield made
     made.remove()
 

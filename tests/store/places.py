@@ -79,14 +79,16 @@ class PostgresPlace:
         folder: Path | None = None,
         major: int = postgres.NEWEST,
         server: postgres.PostgresServer | None = None,
+        options: PoolOptions | None = None,
     ) -> None:
         del folder
+        self.options = options or PoolOptions()
         self.server = server or postgres.server(major)
         self.database = self.server.new_database()
         self.url = self.server.url(self.database)
 
     async def open(self) -> Store:
-        return await open_postgres(self.url, PoolOptions())
+        return await open_postgres(self.url, self.options)
 
     def run_sql(self, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
         parts = sql.split("?")
@@ -113,6 +115,12 @@ class PostgresPlace:
 PLACES: dict[str, Callable[[Path], Place]] = {
     "sqlite": SqlitePlace,
     f"postgresql{postgres.NEWEST}": PostgresPlace,
+}
+#: As behind a pooler that gives every transaction another connection.
+POOLED_PLACES: dict[str, Callable[[Path], Place]] = {
+    f"postgresql{postgres.NEWEST}-pooled": functools.partial(
+        PostgresPlace, options=PoolOptions(statements_kept=0)
+    ),
 }
 #: For the few tests that run on the oldest release too, where it is installed.
 OLDEST_PLACES: dict[str, Callable[[Path], Place]] = {

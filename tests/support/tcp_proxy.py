@@ -28,6 +28,8 @@ class TcpProxy:
         self._target = port
         self._mark: tuple[bytes, Cut] | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        #: Ways to the server whose next answer is not to arrive.
+        self._cut_answers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
     def open(self) -> None:
@@ -56,36 +58,34 @@ class TcpProxy:
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
+        self._cut_answers.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         self._writers |= {writer, back}
-        await asyncio.gather(self._requests(reader, back), self._answers(there, writer))
+        await asyncio.gather(self._requests(reader, back), self._answers(there, writer, back))
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
-                where = self._passes(data)
-                if where is Cut.BEFORE:
-                    self._cut()
-                    return
+                if self._mark is not None and self._mark[0] in data:
+                    where, self._mark = self._mark[1], None
+                    if where is Cut.BEFORE:
+                        self._cut()
+                        return
+                    self._cut_answers.add(writer)
                 writer.write(data)
         writer.close()
 
-    def _passes(self, data: bytes) -> Cut | None:
-        if self._mark is None or self._mark[0] not in data:
-            return None
-        if self._mark[1] is Cut.BEFORE:
-            self._mark = None
-            return Cut.BEFORE
-        return Cut.AFTER
-
-    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answers(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        asked: asyncio.StreamWriter,
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
-                # The tag of the answer to the marked command: it was done.
-                if self._mark is not None and b"C\x00\x00\x00\x0bCOMMIT\x00" in data:
-                    self._mark = None
+                if asked in self._cut_answers:
                     self._cut()
                     return
                 writer.write(data)

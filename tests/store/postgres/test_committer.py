@@ -22,14 +22,14 @@ from tests.support.waiting import wait_until
 class ProxiedPlace(PostgresPlace):
     """A database behind a way that can be cut."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, options: PoolOptions | None = None) -> None:
+        super().__init__(options=options)
         self.proxy = TcpProxy(self.server.port)
         self.proxy.open()
 
     async def open(self) -> Store:
         url = f"postgresql://postgres@127.0.0.1:{self.proxy.port}/{self.database}"
-        return await open_store(url, PoolOptions())
+        return await open_store(url, self.options)
 
     def remove(self) -> None:
         self.proxy.close()
@@ -37,8 +37,8 @@ class ProxiedPlace(PostgresPlace):
 
 
 @pytest.fixture
-def place() -> Iterator[ProxiedPlace]:
-    made = ProxiedPlace()
+def place(request: pytest.FixtureRequest) -> Iterator[ProxiedPlace]:
+    made = ProxiedPlace(getattr(request, "param", None))
     yield made
     made.remove()
 
@@ -63,12 +63,18 @@ def accept_once_reachable(session: StoreSession, event: NewEvent) -> Outcome:
 
 
 @pytest.mark.parametrize("where", list(Cut))
+@pytest.mark.parametrize(
+    ("place", "mark"),
+    [(PoolOptions(), b"lost"), (PoolOptions(statements_kept=0), b"COMMIT;")],
+    indirect=["place"],
+    ids=["one statement", "transaction"],
+)
 def test_a_connection_lost_at_commit_is_an_error_for_exactly_this_batch(
-    place: ProxiedPlace, session: StoreSession, where: Cut
+    place: ProxiedPlace, session: StoreSession, mark: bytes, where: Cut
 ) -> None:
     before, lost = new_event(key="before"), new_event(key="lost")
     assert session.accept(before) == [None]
-    place.proxy.cut_at(b"COMMIT", where)
+    place.proxy.cut_at(mark, where)
     [outcome] = session.accept(lost)
     assert isinstance(outcome, StoreError)
 
@@ -81,6 +87,21 @@ def test_a_connection_lost_at_commit_is_an_error_for_exactly_this_batch(
         assert isinstance(answer, FirstCopy)
         assert answer.id == lost.id
         assert session.stored_ids() == [before.id, lost.id]
+
+
+def test_a_repeat_whose_commit_is_lost_is_no_answer(
+    place: ProxiedPlace, session: StoreSession
+) -> None:
+    """What is new beside it in the batch is stored by then, and says so."""
+    first = new_event(key="k")
+    assert session.accept(first) == [None]
+    place.proxy.cut_at(b"COMMIT;", Cut.AFTER)
+    fresh, outcome = session.accept(new_event(key="other"), new_event(key="k"))
+    assert fresh is None
+    assert isinstance(outcome, StoreError)
+    answer = accept_once_reachable(session, new_event(key="k"))
+    assert isinstance(answer, FirstCopy)
+    assert answer.id == first.id
 
 
 def test_a_database_out_of_reach_is_told_and_found_again(

@@ -13,7 +13,7 @@ import pytest
 
 from headrace.domain.identity import LANES
 from headrace.store.contract import EventFilter
-from headrace.store.postgres import accept, arrivals, events
+from headrace.store.postgres import accept, accept_at_once, arrivals, events
 from headrace.store.postgres.event_lists import LINE_LENGTH, list_query
 from tests.store.events import START_US
 from tests.store.places import PostgresPlace
@@ -51,6 +51,10 @@ STATEMENTS = {
     "insert keys": (accept.INSERT_KEYS, f"{_HASHES}, '{{1,2}}', '{{1,2}}'"),
     "insert events": (accept.INSERT_EVENTS, _ROW),
     "insert work": (accept.INSERT_WORK, f"{_PLACES}, '{{1,1,1}}'"),
+    "insert at once": (
+        accept_at_once.INSERT_AT_ONCE,
+        f"{_ROW}, '{{1}}', '{{{_KEY[1:-1]}}}'",
+    ),
     "hold keys": (accept.HOLD_KEYS, _HASHES),
     "find first": (accept.FIND_FIRST, _PLACES),
     "insert repeats": (

@@ -19,7 +19,7 @@ INSERT_KEYS = (
     "SELECT * FROM unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::bigint[]) "
     "ON CONFLICT (lane, hash) DO NOTHING RETURNING event_sequence"
 )
-_EVENT_COLUMNS = {
+EVENT_COLUMNS = {
     "sequence": "bigint",
     "id": "uuid",
     "project_id": "integer",
@@ -38,8 +38,8 @@ _EVENT_COLUMNS = {
     "payload": "text",
 }
 INSERT_EVENTS = (
-    f"INSERT INTO events ({', '.join(_EVENT_COLUMNS)}) SELECT * FROM unnest("  # noqa: S608
-    + ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_EVENT_COLUMNS.values(), 1))
+    f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) SELECT * FROM unnest("  # noqa: S608
+    + ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(EVENT_COLUMNS.values(), 1))
     + ")"
 )
 # One moment for the whole batch, by the clock of the database; inside it the sequence counts.
@@ -122,7 +122,7 @@ async def _insert_keys(connection: Connection, events: list[NewEvent]) -> list[N
 
 
 def _event_columns(events: list[NewEvent]) -> list[list[Any]]:
-    return [[getattr(event, name) for event in events] for name in _EVENT_COLUMNS]
+    return [[getattr(event, name) for event in events] for name in EVENT_COLUMNS]
 
 
 async def _note_repeats(connection: Connection, repeats: list[NewEvent]) -> dict[int, FirstCopy]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from headrace.faults import fail_point
+from headrace.faults import armed, fail_point
 from headrace.store.contract import CommitSource, CommitStats, Pending, StoreError, StoreRowError
 from headrace.store.postgres.accept import FirstGoneError, insert_batch
+from headrace.store.postgres.accept_at_once import insert_at_once
 from headrace.store.postgres.database import TRIES_MAX, Database, committed
 from headrace.store.postgres.errors import RETRIED, is_error, store_error
+
+#: Writes a batch; what of it is still to be written.
+_Work = Callable[[Any, list[Pending]], Awaitable[list[Pending]]]
 
 #: Transactions on their way at once.
 COMMITTERS = 2
@@ -22,10 +27,16 @@ RECONNECT_SECONDS = 0.5
 
 
 class Committer:
-    """Takes accepted events from a source and commits them, on connections of its own."""
+    """Takes accepted events from a source and commits them, on connections of its own.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        at_once: whether the database takes a whole batch in one statement.
+    """
+
+    def __init__(self, database: Database, *, at_once: bool = True) -> None:
         self._database = database
+        # One statement has no inside at which a test could stop it.
+        self.at_once = at_once and not armed("inside_commit")
         self.stats = CommitStats()
         self._awake = asyncio.Event()
         self._woken = False
@@ -92,7 +103,7 @@ class _Lane:
     async def _commit(self, batch: list[Pending]) -> None:
         started = time.perf_counter()
         try:
-            await self._commit_or_isolate(batch)
+            await self._commit_or_isolate(batch, at_once=self._committer.at_once)
             self._committer.stats.observe(len(batch), time.perf_counter() - started)
             fail_point("after_commit_before_answer")
         except BaseException as error:
@@ -103,39 +114,59 @@ class _Lane:
         finally:
             self._source.settle(batch)
 
-    async def _commit_or_isolate(self, batch: list[Pending]) -> None:
-        """Commit the batch; if a row is guilty, halve until it stands alone and fails alone."""
+    async def _commit_or_isolate(self, batch: list[Pending], *, at_once: bool) -> None:
+        """Commit the batch; if a row is guilty, halve until it stands alone and fails alone.
+
+        Args:
+            at_once: whether to insert what is new by one statement first; what is left then are
+                repeats.
+        """
         try:
-            await self._commit_again(batch)
+            left = await self._commit_again(batch, self._insert if at_once else self._transact)
         except StoreRowError as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
-                await self._commit_or_isolate(batch[:middle])
-                await self._commit_or_isolate(batch[middle:])
+                await self._commit_or_isolate(batch[:middle], at_once=at_once)
+                await self._commit_or_isolate(batch[middle:], at_once=at_once)
             else:
                 self._fail(batch, StoreError(f"The store refused the event: {error}"))
         except StoreError as error:
             self._fail(batch, error)
+        else:
+            if left:
+                await self._commit_or_isolate(left, at_once=False)
 
-    async def _commit_again(self, batch: list[Pending]) -> None:
+    async def _commit_again(self, batch: list[Pending], work: _Work) -> list[Pending]:
         """Commit, again where another transaction was in the way."""
         for _ in range(TRIES_MAX - 1):
             with contextlib.suppress(*RETRIED, FirstGoneError):
-                return await self._commit_once(batch)
+                return await self._commit_once(batch, work)
         try:
-            return await self._commit_once(batch)
+            return await self._commit_once(batch, work)
         except RETRIED as error:
             raise store_error(error) from error
 
-    async def _commit_once(self, batch: list[Pending]) -> None:
+    async def _insert(self, connection: Any, batch: list[Pending]) -> list[Pending]:
+        left = await insert_at_once(connection, batch)
+        for pending in batch:
+            # Those that are left are settled later.
+            pending.outcome = None
+        return left
+
+    async def _transact(self, connection: Any, batch: list[Pending]) -> list[Pending]:
+        async with committed(connection):
+            outcomes = await insert_batch(connection, batch)
+            fail_point("inside_commit")
+        for pending, outcome in zip(batch, outcomes, strict=True):
+            pending.outcome = outcome
+        return []
+
+    async def _commit_once(self, batch: list[Pending], work: _Work) -> list[Pending]:
         """One transaction. What is lost at COMMIT is an error for exactly this batch."""
         fail_point("before_commit")
         try:
             async with asyncio.timeout(COMMIT_SECONDS_MAX):
-                connection = await self._connected()
-                async with committed(connection):
-                    outcomes = await insert_batch(connection, batch)
-                    fail_point("inside_commit")
+                return await work(await self._connected(), batch)
         except (*RETRIED, StoreError):
             raise
         except Exception as error:
@@ -146,8 +177,6 @@ class _Lane:
                 # It may still be on its way there; nothing of ours may follow it.
                 await self._disconnect()
             raise store_error(error) from error
-        for pending, outcome in zip(batch, outcomes, strict=True):
-            pending.outcome = outcome
 
     async def _connected(self) -> Any:
         if self._connection is not None and not self._connection.is_closed():

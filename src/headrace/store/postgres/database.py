@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
@@ -212,16 +212,28 @@ async def committed(connection: Any) -> AsyncIterator[None]:
         StoreError: the wait for a synchronous standby was cut short. The server then commits all
             the same, but only with itself, and answers with no more than a warning.
     """
+    with contextlib.ExitStack() as until_committed:
+        async with connection.transaction(isolation="read_committed"):
+            yield
+            until_committed.enter_context(heeding(connection))
+
+
+@contextlib.contextmanager
+def heeding(connection: Any) -> Iterator[None]:
+    """Around a commit: whatever the server warns of makes it a failure.
+
+    Raises:
+        StoreError: see `committed`.
+    """
     warnings: list[str] = []
 
     def note(_: Any, message: Any) -> None:
         if message.severity_en == "WARNING":
             warnings.append(str(message.message))
 
+    connection.add_log_listener(note)
     try:
-        async with connection.transaction(isolation="read_committed"):
-            yield
-            connection.add_log_listener(note)
+        yield
     finally:
         connection.remove_log_listener(note)
     if warnings:

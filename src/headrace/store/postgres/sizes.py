@@ -11,9 +11,14 @@ _NODES = (
 )
 
 
+async def is_spread(connection: Connection) -> bool:
+    """Whether tables may be spread over a cluster."""
+    return bool(await connection.fetchval(_SPREAD))
+
+
 async def size_bytes(connection: Connection) -> int:
     """Bytes of the database; with those of its tables on other servers where it is spread."""
     here = await connection.fetchval("SELECT pg_database_size(current_database())")
-    if not await connection.fetchval(_SPREAD):
+    if not await is_spread(connection):
         return int(here)
     return int(here) + int(await connection.fetchval(_NODES))

@@ -43,7 +43,7 @@ from headrace.store.postgres.replays import PostgresReplays
 from headrace.store.postgres.retention import PostgresRetention
 from headrace.store.postgres.rollups import PostgresRollups
 from headrace.store.postgres.sign_in import PostgresSignIn
-from headrace.store.postgres.sizes import size_bytes
+from headrace.store.postgres.sizes import is_spread, size_bytes
 from headrace.store.postgres.subscribers import PostgresSubscribers
 from headrace.store.postgres.topics import PostgresTopics
 from headrace.store.postgres.trace import PostgresTrace
@@ -66,13 +66,19 @@ class PostgresStore:
     kind = "postgresql"
 
     def __init__(
-        self, database: Database, clock: StoreClock, numbers: Numbers, settings: dict[str, str]
+        self,
+        database: Database,
+        clock: StoreClock,
+        numbers: Numbers,
+        settings: dict[str, str],
+        *,
+        at_once: bool = True,
     ) -> None:
         self._database = database
         self._numbers = numbers
         self._clock = clock
         self._settings = settings
-        self._committer = Committer(database)
+        self._committer = Committer(database, at_once=at_once)
         self.events = PostgresEvents(database)
         self.arrivals = PostgresArrivals(database)
         self.projects = PostgresProjects(database)
@@ -174,7 +180,9 @@ async def open_store(
         await clock.measure(database)
         writer = await database.write(take_writer)
         numbers = Numbers(clock, writer, await database.read(last_sequence))
-    return PostgresStore(database, clock, numbers, settings)
+        # A pooler may give the parts of a statement outside of transactions to different servers.
+        at_once = options.statements_kept > 0 and not await database.read(is_spread)
+    return PostgresStore(database, clock, numbers, settings, at_once=at_once)
 
 
 async def schema_versions(url: str, options: PoolOptions) -> tuple[int, int]:
