@@ -190,6 +190,21 @@ def test_a_new_project_is_seen_beside_a_backlog(queue: Queue, seconds: Seconds) 
     assert {c.project_id for c in queue.claim(limit=10)} == {3, 7, 9}
 
 
+def test_what_a_costly_look_has_found_is_claimed_at_once(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = queue.accept_many(3)
+    took = WorkLine.took
+
+    def took_long(line: WorkLine, _: float) -> None:
+        took(line, 100.0)
+
+    monkeypatch.setattr(WorkLine, "took", took_long)
+    assert sequences(queue.claim()) == accepted
+    later = queue.accept_many(1)
+    assert sequences(queue.claim()) == later
+
+
 def test_a_quiet_project_is_seen_again(queue: Queue, seconds: Seconds) -> None:
     for pause_s in (QUIET_SECONDS + 1, FORGET_SECONDS + 1, QUIET_SECONDS + 1):
         accepted = queue.accept_many(2, project_id=7)

@@ -6,7 +6,6 @@ nobody waits for the locks of others.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import takewhile
@@ -125,6 +124,7 @@ class ClaimTurn:
         found = await self._projects_in(self._line.ranges(all_known=True))
         if not found:
             self._line.nothing_due(self._database_us)
+        self._line.add(found)
         return bool(found)
 
     async def claim(self, owner: str, limit: int) -> list[Claimed]:
@@ -194,12 +194,12 @@ class ClaimTurn:
     async def _projects_in(self, ranges: Ranges) -> set[int]:
         """The first project that has something in each part of the line."""
         found: set[int] = set()
-        began_s = time.monotonic()
+        began_s = self._line.monotonic_s()
         for start in range(0, len(ranges[0]), PARTS_MAX):
             part = [column[start : start + PARTS_MAX] for column in ranges]
             rows = await self._connection.fetch(parts(len(part[0])), self._lanes, *part)
             found.update(row[0] for row in rows)
-        self._line.took(time.monotonic() - began_s)
+        self._line.took(self._line.monotonic_s() - began_s)
         return found
 
     async def _take(self, owner: str, picked: Sequence[Candidate]) -> list[Claimed]:

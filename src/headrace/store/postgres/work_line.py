@@ -51,7 +51,7 @@ class WorkLine:
     """The known projects of one worker, and from when on each has something."""
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic_s = monotonic_s
+        self.monotonic_s = monotonic_s
         self._known: dict[int, _Known] = {}
         self._look_around_at = 0.0
         self._costly_until = 0.0
@@ -75,7 +75,7 @@ class WorkLine:
 
     def begin(self, now_us: int) -> None:
         """Begin a look; now and then as far back as something may have come late."""
-        now = self._monotonic_s()
+        now = self.monotonic_s()
         if now < self._far_look_at:
             return
         self._far_look_at = now + FAR_LOOK_SECONDS
@@ -84,22 +84,22 @@ class WorkLine:
 
     def took(self, seconds: float) -> None:
         """How long a look took: a costly one is not repeated at once."""
-        pause = self._monotonic_s() + PAUSE_TIMES * seconds
+        pause = self.monotonic_s() + PAUSE_TIMES * seconds
         self._far_look_at = max(self._far_look_at, pause)
         if seconds > COSTLY_SECONDS:
             self._costly_until = pause
 
     def look_around_due(self) -> bool:
         """Whether it is time to look for other projects, although the known ones have work."""
-        return self._monotonic_s() >= max(self._look_around_at, self._costly_until)
+        return self.monotonic_s() >= max(self._look_around_at, self._costly_until)
 
     def may_look_around(self) -> bool:
         """Whether others may be looked for, when the known ones have nothing."""
-        return self._monotonic_s() >= self._costly_until
+        return self.monotonic_s() >= self._costly_until
 
     def looked_around(self) -> None:
         """Every project that has something is known now."""
-        now = self._monotonic_s()
+        now = self.monotonic_s()
         self._look_around_at = now + LOOK_AROUND_SECONDS
         old = [p for p, known in self._known.items() if known.seen_s < now - FORGET_SECONDS]
         for project_id in old:
@@ -107,7 +107,7 @@ class WorkLine:
 
     def add(self, projects: Iterable[int]) -> None:
         """Projects that have something."""
-        now = self._monotonic_s()
+        now = self.monotonic_s()
         for project_id in projects:
             known = self._known.get(project_id)
             if known is not None:
@@ -128,7 +128,7 @@ class WorkLine:
 
     def in_turn(self) -> list[int]:
         """Projects that a claim asks, from the one behind the last served on."""
-        quiet_s = self._monotonic_s() - QUIET_SECONDS
+        quiet_s = self.monotonic_s() - QUIET_SECONDS
         asked = sorted(p for p, known in self._known.items() if known.seen_s >= quiet_s)
         return [p for p in asked if p > self.turn] + [p for p in asked if p <= self.turn]
 
