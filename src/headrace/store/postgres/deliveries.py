@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Protocol, TypeVar
 
-from headrace.domain.events import StoredEvent
 from headrace.store.contract_delivery import (
     AttemptRecord,
     BreakerChange,
@@ -16,6 +15,7 @@ from headrace.store.contract_delivery import (
     Want,
 )
 from headrace.store.postgres import delivery_claims, delivery_outcomes
+from headrace.store.postgres.claims import BY_KEYS
 from headrace.store.postgres.columns import columns_of
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.delivery_claims import BreakerLostError, Claims, Wish
@@ -25,6 +25,8 @@ from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.rollups import add_rollups
 from headrace.store.postgres.subscriber_rows import disable, lock_changes
 from headrace.store.rows.rollups import attempted
+
+T = TypeVar("T")
 
 _BREAKERS = "SELECT id, breaker FROM subscribers WHERE id = ANY($1::text[])"
 _ACTOR = "worker"
@@ -60,6 +62,15 @@ class PostgresDeliveries:
         self._lanes = lanes
         self._due = DueLines()
         self._shed_after = ""
+
+    async def _write(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """One transaction whose statements name their rows by key."""
+
+        async def by_keys(connection: Connection) -> T:
+            await connection.execute(BY_KEYS)
+            return await work(connection)
+
+        return await self._database.write(by_keys)
 
     async def lines(
         self,
@@ -104,7 +115,7 @@ class PostgresDeliveries:
             self._put_back(wishes)
             raise
         self._put_back(claims.passed)
-        return await self._with_events(claims)
+        return await self._complete(claims)
 
     def _wishes(self, wants: Sequence[Want], limit: int, lanes: frozenset[int]) -> list[Wish]:
         """What to claim for each, taken out of the book."""
@@ -131,35 +142,22 @@ class PostgresDeliveries:
                 return await delivery_claims.claim(connection, owner, going, now_us)
 
             try:
-                claims = await self._database.write(work)
+                claims = await self._write(work)
             except BreakerLostError as error:
                 lost = error.args[0]
                 passed += [wish for wish in wishes if wish[0].subscriber_id in lost]
                 wishes = [wish for wish in wishes if wish[0].subscriber_id not in lost]
             else:
-                return Claims(claims.rows, passed + claims.passed)
-        return Claims([], passed)
+                return Claims(claims.rows, claims.events, passed + claims.passed)
+        return Claims([], {}, passed)
 
-    async def _with_events(self, claims: Claims) -> Sequence[ClaimedDelivery]:
-        """Payloads are read after the commit: no lock is held for them."""
-        if not claims.rows:
-            return []
-        keys = sorted({(lane, row.sequence) for lane, row in claims.rows})
-
-        async def read(connection: Connection) -> dict[tuple[int, int], StoredEvent]:
-            return await delivery_claims.events_of(connection, keys)
-
-        events = await self._database.read(read)
-        orphans = [
-            (lane, row.number) for lane, row in claims.rows if (lane, row.sequence) not in events
-        ]
+    async def _complete(self, claims: Claims) -> Sequence[ClaimedDelivery]:
+        """With their events; those whose event is gone go, too."""
+        found = {key: claims.events.get((key[0], key[1].sequence)) for key in claims.rows}
+        orphans = [(lane, row.number) for (lane, row), event in found.items() if event is None]
         if orphans:
             await self._drop(orphans)
-        return [
-            row.with_event(events[lane, row.sequence])
-            for lane, row in claims.rows
-            if (lane, row.sequence) in events
-        ]
+        return [row.with_event(event) for (_, row), event in found.items() if event is not None]
 
     async def _drop(self, keys: Sequence[tuple[int, int]]) -> None:
         """Forget deliveries whose event is gone: there is nothing to deliver any more."""
@@ -169,7 +167,7 @@ class PostgresDeliveries:
             for statement in delivery_outcomes.DROP:
                 await connection.execute(statement, *named)
 
-        await self._database.write(work)
+        await self._write(work)
 
     async def record(
         self, owner: str, records: Sequence[AttemptRecord], breakers: Sequence[BreakerChange] = ()
@@ -192,7 +190,7 @@ class PostgresDeliveries:
             changed = await connection.fetch(_BREAKERS, sorted(lost)) if lost else []
             return Recorded(ours, dict(changed))
 
-        return await self._database.write(work)
+        return await self._write(work)
 
     async def renew(self, owner: str, claims: Sequence[ClaimedDelivery]) -> frozenset[int]:
         now_us = self._clock_us()
@@ -200,7 +198,7 @@ class PostgresDeliveries:
         async def work(connection: Connection) -> frozenset[int]:
             return await delivery_claims.renew(connection, owner, claims, now_us)
 
-        return await self._database.write(work)
+        return await self._write(work)
 
     async def release(self, owner: str, claims: Sequence[ClaimedDelivery] | None = None) -> int:
         now_us = self._clock_us()
@@ -208,7 +206,7 @@ class PostgresDeliveries:
         async def work(connection: Connection) -> int:
             return await delivery_claims.give_back(connection, owner, claims, now_us)
 
-        return await self._database.write(work)
+        return await self._write(work)
 
     async def rescue(self, limit: int, attempts_max: Callable[[int], int]) -> int:
         now_us, lanes = self._clock_us(), self._lanes.mine()
@@ -227,7 +225,7 @@ class PostgresDeliveries:
                 connection, self._numbers, lost, attempts_max, now_us
             )
 
-        return await self._database.write(work)
+        return await self._write(work)
 
     async def shed(self, limit: int) -> int:
         now_us, lanes = self._clock_us(), self._lanes.mine()
@@ -246,7 +244,7 @@ class PostgresDeliveries:
                     connection, self._numbers, unwanted, lanes, limit, now_us
                 )
 
-            shed = await self._database.write(work)
+            shed = await self._write(work)
         if shed < limit:
             self._shed_after = after
         return shed

@@ -32,13 +32,16 @@ _SUBSCRIBERS = (
     "FROM subscribers WHERE id = ANY($1::text[]) AND enabled"
 )
 _NAMED = "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, number)"
+# Rows are found by their key: `state + 0` keeps the indexes of what waits or is held out of it,
+# which hold every row that left them for as long as somebody keeps a snapshot.
+#
 # Of two workers that both believe to hold a lane, the second waits for the first and then finds
 # the row in another state.
 CLAIM = f"""
 UPDATE deliveries AS d
 SET state = 1, attempt = d.attempt + 1, claims = d.claims + 1, owner = $3, lease_until_us = $4
 {_NAMED}
-WHERE d.lane = k.lane AND d.number = k.number AND d.state IN (0, 2) AND d.due_us <= $5
+WHERE d.lane = k.lane AND d.number = k.number AND d.state + 0 IN (0, 2) AND d.due_us <= $5
 RETURNING d.lane, d.number, d.id, d.project_id, d.subscriber_id, d.attempt, d.claims, d.crashes,
     d.sequence
 """  # noqa: S608
@@ -52,7 +55,7 @@ _HELD = "FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) AS k (lane, nu
 _OURS = "d.lane = k.lane AND d.number = k.number AND d.claims = k.claim AND d.owner = $4"
 RENEW = (
     f"UPDATE deliveries AS d SET lease_until_us = $5 {_HELD} "  # noqa: S608
-    f"WHERE {_OURS} AND d.state = 1 RETURNING d.number"
+    f"WHERE {_OURS} AND d.state + 0 = 1 RETURNING d.number"
 )
 # A delivery that was never tried before is pending again.
 _AS_BEFORE = (
@@ -61,7 +64,7 @@ _AS_BEFORE = (
 )
 GIVE_BACK = (
     f"UPDATE deliveries AS d SET {_AS_BEFORE}, due_us = $5 {_HELD} "  # noqa: S608
-    f"WHERE {_OURS} AND d.state = 1 RETURNING d.number"
+    f"WHERE {_OURS} AND d.state + 0 = 1 RETURNING d.number"
 )
 # When a worker ends: in whatever lanes it claimed, those it holds no more included.
 _GIVE_BACK_ALL = (
@@ -88,6 +91,8 @@ class Claims(msgspec.Struct, frozen=True):
 
     #: With the lane of each.
     rows: list[tuple[int, ClaimedRow]]
+    #: By lane and sequence, of those that are there.
+    events: dict[tuple[int, int], StoredEvent]
     #: Wishes whose subscriber has changed since its line was read.
     passed: list[Wish]
 
@@ -131,13 +136,15 @@ async def claim(connection: Connection, owner: str, wishes: Sequence[Wish], now_
         for key in keys
         if key in claimed
     ]
-    return Claims(made, passed)
+    events = sorted({(lane, row.sequence) for lane, row in made})
+    return Claims(made, await _events_of(connection, events), passed)
 
 
-async def events_of(
+async def _events_of(
     connection: Connection, keys: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], StoredEvent]:
-    """Lane and sequence -> event, of those that are there."""
+    if not keys:
+        return {}
     rows = await connection.fetch(EVENTS, *columns_of(keys, 2))
     events = ((row[0], stored_event(row[1:])) for row in rows)
     return {(lane, event.sequence): event for lane, event in events}

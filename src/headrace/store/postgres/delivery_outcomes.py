@@ -31,7 +31,7 @@ SET state = r.state, due_us = coalesce(r.due_us, d.due_us), finished_us = r.fini
 FROM unnest($1::smallint[], $2::bigint[], $3::integer[], $4::smallint[], $5::bigint[],
     $6::bigint[], $7::text[], $8::{fence_type}[])
     AS r (lane, number, claim, state, due_us, finished_us, error, fence)
-WHERE d.lane = r.lane AND d.number = r.number AND d.claims = r.claim AND d.state = 1
+WHERE d.lane = r.lane AND d.number = r.number AND d.claims = r.claim AND d.state + 0 = 1
     AND d.{fence} = r.fence
 RETURNING d.number
 """
@@ -82,7 +82,7 @@ WHERE subscriber_id = $1 AND state IN (0, 2) AND lane = ANY($2::smallint[]) LIMI
 SHED = """
 UPDATE deliveries AS d SET state = 4, finished_us = $3, last_error = $4
 FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, number)
-WHERE d.lane = k.lane AND d.number = k.number AND d.state IN (0, 2)
+WHERE d.lane = k.lane AND d.number = k.number AND d.state + 0 IN (0, 2)
 RETURNING d.lane, d.number
 """
 _NAMED = "unnest($1::smallint[], $2::bigint[]) AS k (lane, number)"
