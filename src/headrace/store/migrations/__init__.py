@@ -7,6 +7,7 @@ from importlib import resources
 
 import msgspec
 
+_COMMENT = re.compile(r"--[^\n]*")
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
 
@@ -16,6 +17,11 @@ class Migration(msgspec.Struct, frozen=True):
     number: int
     name: str
     sql: str
+
+    def statements(self) -> list[str]:
+        """Its statements one by one; no text inside them holds a semicolon or two dashes."""
+        parts = _COMMENT.sub("", self.sql).split(";")
+        return [part.strip() for part in parts if part.strip()]
 
 
 def migrations(dialect: str) -> list[Migration]:

@@ -74,6 +74,8 @@ class _Step:
             raise newer_release(current)
         if current >= step.number:
             return False
-        await connection.execute(step.sql)
+        # A cluster hands each statement on to its nodes, and cannot do so with several in one text.
+        for statement in step.statements():
+            await connection.execute(statement)
         await connection.execute(_ADD, step.number, step.name)
         return True
