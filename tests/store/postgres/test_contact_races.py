@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.contacts import ContactWrite
+from headrace.domain.contacts import Contact, ContactWrite
 from headrace.domain.events import NewEvent, Status
 from headrace.domain.identity import IdentityType, lane_of
 from headrace.domain.policies import Policies
 from headrace.pipeline.plan import BatchPlanner, Rules
 from headrace.store.contract import StoreConflictError
+from headrace.store.postgres import contact_rows
 from tests.store.events import START_US, new_event
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
@@ -126,7 +127,7 @@ def test_workers_that_meet_one_person_by_different_identifiers(
 
 
 def test_workers_and_requests_that_write_the_same_people(queue: Queue) -> None:
-    """Fills, upserts, updates that swap addresses, and deletions in between."""
+    """Fills, upserts, and updates that take addresses of others."""
     queue.accept(*(event(external_id=f"p{n}", email=f"p{n}@x.org") for n in range(PEOPLE)))
     queue.accept(*(event(email=f"p{n}@x.org") for n in range(PEOPLE)))
     contacts = queue.session.store.contacts
@@ -149,6 +150,24 @@ def test_workers_and_requests_that_write_the_same_people(queue: Queue) -> None:
 
     queue.session.run(scenario())
     check(queue)
+
+
+def test_an_upsert_that_is_overtaken_updates(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its look and its write somebody creates the contact: no clash with itself."""
+    contacts = queue.session.store.contacts
+    write = ContactWrite(external_id="p", properties={"a": 1})
+    created: list[str] = []
+    look = contact_rows.by_write
+
+    async def overtaken(*args: Any) -> Contact | None:
+        found = await look(*args)
+        if not created:
+            created.append((await contacts.create(1, write, START_US, source="api")).id)
+        return found
+
+    monkeypatch.setattr(contact_rows, "by_write", overtaken)
+    held, fresh = queue.session.run(contacts.upsert(1, write, START_US, source="api"))
+    assert ([held.id], fresh) == (created, False)
 
 
 def test_a_person_that_is_deleted_again_and_again(queue: Queue) -> None:

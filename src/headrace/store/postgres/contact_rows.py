@@ -63,13 +63,17 @@ async def by_id(
 
 
 async def by_write(connection: Connection, project_id: int, write: ContactWrite) -> Contact | None:
-    """The contact an upsert means, locked: the first identifier given decides, and alone."""
-    for field in IDENTIFIERS:
-        value = getattr(write, field)
-        if isinstance(value, str):
-            kind = IdentityType(field)
-            return await _by_owner(connection, project_id, kind, value, lock=True)
-    return None
+    """The contact an upsert means, locked."""
+    field = decides(write)
+    if field is None:
+        return None
+    kind, value = IdentityType(field), getattr(write, field)
+    return await _by_owner(connection, project_id, kind, value, lock=True)
+
+
+def decides(write: ContactWrite) -> str | None:
+    """The field by which an upsert finds its contact: the first identifier given, and alone."""
+    return next((field for field in IDENTIFIERS if isinstance(getattr(write, field), str)), None)
 
 
 async def refuse_clash(

@@ -30,7 +30,7 @@ from headrace.store.contract_contacts import (
 from headrace.store.postgres import contact_rows
 from headrace.store.postgres.contact_lists import contact_rows as listed_rows
 from headrace.store.postgres.contact_lookup import contact_lane
-from headrace.store.postgres.contact_races import write_contacts
+from headrace.store.postgres.contact_races import ContactRaceError, write_contacts
 from headrace.store.postgres.contact_refs import find_ref
 from headrace.store.postgres.contact_ties import cut_ties
 from headrace.store.postgres.database import Connection, Database
@@ -177,9 +177,20 @@ class _Writer:
     async def upsert(self, project_id: int, write: ContactWrite) -> Upserted:
         found = await contact_rows.by_write(self._connection, project_id, write)
         if found is None:
-            return Upserted(await self.create(project_id, write), created=True, changed=True)
+            return Upserted(
+                await self._create_absent(project_id, write), created=True, changed=True
+            )
         after = await self.update(found, write)
         return Upserted(after, created=False, changed=bool(differences(found, after)))
+
+    async def _create_absent(self, project_id: int, write: ContactWrite) -> Contact:
+        try:
+            return await self.create(project_id, write)
+        except StoreConflictError as error:
+            if contact_rows.decides(write) in error.args:
+                # Absent a moment ago: somebody has just created the one that is meant.
+                raise ContactRaceError from None
+            raise
 
     async def create(self, project_id: int, write: ContactWrite) -> Contact:
         await contact_rows.refuse_clash(self._connection, project_id, write, None)
