@@ -60,7 +60,7 @@ format: $(DEV_STAMP) ## Rewrite the code in the project's format and apply the s
 
 .PHONY: test
 test: $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) $(OLD_POSTGRES_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
-	$(BIN)/pytest $(ARGS)
+	$(if $(strip $(ARGS)),$(BIN)/pytest $(ARGS),scripts/test-in-halves)
 
 .PHONY: screenshots
 screenshots: $(DEV_STAMP) system-packages $(AXE_STAMP) ## Take the pictures of the pages in the docs anew

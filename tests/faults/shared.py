@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from headrace.store.postgres.database import PoolOptions
 from tests.store.places import PostgresPlace
 from tests.support import postgres
 from tests.support.postgres import PostgresServer
@@ -31,6 +32,7 @@ class OwnPlace(PostgresPlace):
         self.server = server
         self.database = database or server.new_database()
         self.url = server.url(self.database)
+        self.options = PoolOptions()
 
 
 @contextmanager
