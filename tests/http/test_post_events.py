@@ -44,18 +44,24 @@ def test_the_event_can_be_read_as_soon_as_it_is_answered(client: Client) -> None
 
     received_at = shown.pop("received_at")
     assert MILLISECONDS.fullmatch(received_at)
+    # The worker may have been quicker than this reader.
+    assert {shown.pop("status"), shown.pop("attempts")} <= {
+        "accepted",
+        "processing",
+        "processed",
+        0,
+        1,
+    }
+    shown.pop("contact_id")
     assert shown == {
         "id": event_id,
         "event": "a.b",
         "source": "api",
-        "status": shown["status"],
-        "contact_id": None,
         "external_id": "x",
         "email": None,
         "payload": {"n": 1},
         "occurred_at": received_at,
         "idempotency_key": None,
-        "attempts": 0,
         "last_error": None,
     }
 
