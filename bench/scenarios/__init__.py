@@ -14,6 +14,7 @@ from bench.scenarios import (
     latency,
     processed,
     retention,
+    scaling,
     worker,
 )
 
@@ -30,4 +31,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     footprint.SCENARIO,
     large_store.SCENARIO,
     contacts.SCENARIO,
+    scaling.SCENARIO,
 )
