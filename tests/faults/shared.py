@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headrace.store.postgres.database import PoolOptions
@@ -105,9 +105,15 @@ def check(place: PostgresPlace, nodes: Nodes) -> None:
 
 def crash(server: PostgresServer, how: signal.Signals) -> None:
     """End a server, and wait until the last of its processes has gone: then it can start again."""
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text("ascii").split()
     server.stop(how)
-    wait_until(
-        lambda: not any(Path(f"/proc/{child}/exe").exists() for child in children),
-        "the server's processes have gone",
-    )
+    wait_until(lambda: not _works_in(server.data), "the server's processes have gone")
+
+
+def _works_in(folder: Path) -> bool:
+    """Whether any process has the folder as its own; a server's processes all do."""
+    for process in Path("/proc").glob("[0-9]*"):
+        # It may end while we look, and then it has no folder.
+        with suppress(OSError):
+            if (process / "cwd").readlink() == folder:
+                return True
+    return False

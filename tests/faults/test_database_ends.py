@@ -44,6 +44,8 @@ def test_a_database_that_ends_loses_and_doubles_nothing(
 
         async def fault(nodes: Nodes) -> None:
             await asyncio.to_thread(crash, place.server, how)
+            # What was committed before may be on its way to its client still.
+            await nodes.all_refused()
             before = nodes.ledger.acknowledged
             await refused(nodes)
             # Nobody is told that an event is stored while there is nothing that stores it.

@@ -46,6 +46,8 @@ class Client:
         self._count = 0
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._acknowledged: list[str] = []
+        #: Answers so far that said: not now.
+        self.refused = 0
 
     async def run(self) -> None:
         """Send until the run ends; whatever was begun is brought to an answer."""
@@ -94,6 +96,7 @@ class Client:
             return False
         items = [{"status": status} | answer] if single else answer.get("data", [])
         if status == 503:
+            self.refused += 1
             return False
         if not single and status != 200:
             self._target.ledger.surprises.append(f"{status} {answer}")

@@ -13,6 +13,7 @@ from headrace.domain.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
 from headrace.stores import open_store
 from tests.support.server import clean_environment
+from tests.support.waiting import wait_until
 from tests.torture.client import Client, Target
 from tests.torture.ledger import Ledger
 from tests.torture.server import ServerProcess
@@ -106,7 +107,8 @@ class Nodes:
         self.apis: list[ServerProcess] = []
         self.workers: list[Worker] = []
         self._key = key
-        self._clients: list[asyncio.Task[None]] = []
+        self._clients: list[Client] = []
+        self._sending: list[asyncio.Task[None]] = []
         self._environment = {"HEADRACE_LOG_FORMAT": "json"}
         if handlers:
             (folder / "torture_handlers.py").write_text(
@@ -163,25 +165,36 @@ class Nodes:
             for number in range(clients):
                 name = f"api{at}-client{number}"
                 client = Client(target, name, seed=at * 1000 + number)
-                self._clients.append(asyncio.create_task(client.run()))
+                self._clients.append(client)
+                self._sending.append(asyncio.create_task(client.run()))
 
     async def acknowledged(self, more: int, seconds_max: float = 60.0) -> None:
         """Wait until so many more events were acknowledged; a client's own fault ends the wait."""
         reached = asyncio.create_task(self.ledger.wait_acknowledged(more))
         async with asyncio.timeout(seconds_max):
             done, _ = await asyncio.wait(
-                {reached, *self._clients}, return_when=asyncio.FIRST_COMPLETED
+                {reached, *self._sending}, return_when=asyncio.FIRST_COMPLETED
             )
         reached.cancel()
         for task in done - {reached}:
             task.result()
+
+    async def all_refused(self) -> None:
+        """Wait until each client was refused; no answer to anything it sent before is under way."""
+        before = [client.refused for client in self._clients]
+
+        def seen() -> bool:
+            now = [client.refused for client in self._clients]
+            return all(after > first for first, after in zip(before, now, strict=True))
+
+        await asyncio.to_thread(wait_until, seen, "each client was refused")
 
     async def finish(self) -> None:
         """Bring whatever was begun to an answer."""
         for target in self.targets:
             target.finishing = True
         async with asyncio.timeout(60.0):
-            await asyncio.gather(*self._clients)
+            await asyncio.gather(*self._sending)
 
     async def stop(self) -> list[int]:
         """SIGTERM for all; their exit statuses."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -195,14 +196,18 @@ def test_a_wait_for_a_standby_that_is_cut_short_is_no_success(own_server: Postgr
     try:
         assert session.accept(new_event()) == [None]
         own_server.set("synchronous_standby_names", "elsewhere")
-        event = new_event(key="k")
+        numbers = itertools.count()
 
-        async def accept_and_cancel() -> list[Outcome]:
-            accepting = asyncio.to_thread(session.batches.wait_settled)
-            session.give(event)
-            cancelling = asyncio.to_thread(cancel_waiting)
-            settled, _ = await asyncio.gather(accepting, cancelling)
-            return [pending.outcome for pending in settled]
+        async def accept_until_cancelled() -> tuple[NewEvent, Outcome]:
+            cancelling = asyncio.create_task(asyncio.to_thread(cancel_waiting))
+            # The setting is in force once the checkpointer has read it, which nothing shows: the
+            # first commits may not wait yet.
+            while True:
+                event = new_event(key=f"k{next(numbers)}")
+                [outcome] = await session.accepted(event)
+                if outcome is not None or cancelling.done():
+                    await cancelling
+                    return event, outcome
 
         def cancel_waiting() -> None:
             sql = (
@@ -211,10 +216,10 @@ def test_a_wait_for_a_standby_that_is_cut_short_is_no_success(own_server: Postgr
             )
             wait_until(lambda: bool(place.run_sql(sql)), "a commit waits for the standby")
 
-        [outcome] = session.run(accept_and_cancel())
+        event, outcome = session.run(accept_until_cancelled())
         assert isinstance(outcome, StoreError)
         own_server.set("synchronous_standby_names", "")
-        [repeat] = session.accept(new_event(key="k"))
+        [repeat] = session.accept(new_event(key=event.idempotency_key))
         assert isinstance(repeat, FirstCopy)
         assert repeat.id == event.id
     finally:
