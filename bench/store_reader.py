@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,10 +49,10 @@ _POSTGRES = Dialect(
     unfinished="SELECT count(*) FROM events e LEFT JOIN outcomes o USING (lane, sequence) "  # noqa: S608
     f"WHERE o.status IS DISTINCT FROM {Status.PROCESSED:d}",
     marks="SELECT count(*), min(processed_us), max(processed_us) "
-    "FROM events JOIN outcomes USING (lane, sequence) WHERE sequence > $1 AND source <> $2",
+    "FROM events JOIN outcomes USING (lane, sequence) WHERE sequence > ? AND source <> ?",
     processed="SELECT sequence, idempotency_key, received_us, processed_us "
     "FROM events JOIN outcomes o USING (lane, sequence) "
-    "WHERE sequence > $1 AND status = $2 AND source = $3 ORDER BY sequence LIMIT 2000",
+    "WHERE sequence > ? AND status = ? AND source = ? ORDER BY sequence LIMIT 2000",
     # Lanes are worked side by side.
     disorder=first_sequence_at(250_000),
 )
@@ -79,9 +81,11 @@ class StoreReader:
             self._connection.close()
 
     def rows(self, statement: str, *values: object) -> list[Any]:
-        """All rows of a statement."""
+        """All rows of a statement, in which `?` stands for the next of the values."""
         if self._shared is not None:
-            return list(aside(self._shared.fetch(statement, *values)))
+            numbers = itertools.count(1)
+            numbered = re.sub(r"\?", lambda _: f"${next(numbers)}", statement)
+            return list(aside(self._shared.fetch(numbered, *values)))
         return self._connection.execute(statement, values).fetchall()
 
     def number(self, statement: str, *values: object) -> int:

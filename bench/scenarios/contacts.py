@@ -20,6 +20,7 @@ from bench.load.contacts import CONTACTS_A_REQUEST, Caller, fill, person, timed
 from bench.options import Options
 from bench.results import Bars, Better, Comparison, Outcome
 from bench.scenario import Progress, Scenario
+from bench.stores import StoreKind
 
 SMALL_CONTACTS = 1_000
 FILL_STEP_CONTACTS = 100_000
@@ -178,4 +179,5 @@ SCENARIO = Scenario(
         "at random. A page has 50 contacts; a rare property is one in a thousand."
     ),
     run=run,
+    stores=frozenset(StoreKind),
 )

@@ -17,6 +17,7 @@ from bench.options import Options
 from bench.results import Bars, Outcome
 from bench.scenario import Progress, Scenario
 from bench.store_reader import StoreReader, reading
+from bench.stores import StoreKind
 from bench.webhooks import DEAD, ENVIRONMENT, HEALTHY, received, receiving, subscribe
 
 SERIES = "headrace worker"
@@ -159,4 +160,5 @@ SCENARIO = Scenario(
         "healthy subscribers only."
     ),
     run=run,
+    stores=frozenset(StoreKind),
 )

@@ -13,6 +13,7 @@ from bench.options import Options
 from bench.processes import Server
 from bench.results import Bars, Better, Comparison, Outcome
 from bench.scenario import Progress, Scenario
+from bench.stores import StoreKind
 
 SERIES = contenders.SERVE.name
 #: How long a started server is left alone before its memory is read.
@@ -122,4 +123,5 @@ SCENARIO = Scenario(
         f"{LOAD_CONNECTIONS} connections."
     ),
     run=run,
+    stores=frozenset(StoreKind),
 )

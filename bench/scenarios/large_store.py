@@ -17,6 +17,7 @@ from bench.options import Options
 from bench.results import Bars, Better, Comparison, Outcome, ratios
 from bench.scenario import Progress, Scenario
 from bench.store_reader import reading
+from bench.stores import StoreKind
 
 CONNECTIONS = 64
 BATCH_CONNECTIONS = 8
@@ -151,4 +152,5 @@ SCENARIO = Scenario(
         "written all over."
     ),
     run=run,
+    stores=frozenset(StoreKind),
 )
