@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -35,6 +36,10 @@ class SharedDatabases:
             self._names[folder] = self.server.new_database()
         return self._names[folder]
 
+    def copy(self, source: Path, target: Path) -> None:
+        """Let the folder `target` begin with what that of `source` has; nobody may be using it."""
+        self._names[target] = self.server.new_database(like=self.name(source))
+
     def drop(self, folder: Path) -> None:
         """Remove the database of a folder that goes."""
         if folder in self._names:
@@ -65,6 +70,14 @@ def using(kind: StoreKind, folder: Path) -> Iterator[None]:
 def shared() -> SharedDatabases | None:
     """The databases on PostgreSQL; None in a run over SQLite."""
     return _shared
+
+
+def copy_store(source: Path, target: Path) -> None:
+    """Put a copy of a store at rest into another folder."""
+    if _shared is not None:
+        _shared.copy(source.resolve(), target.resolve())
+    else:
+        shutil.copy(source / DATABASE, target / DATABASE)
 
 
 def store_described() -> dict[str, str]:

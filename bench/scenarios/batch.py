@@ -1,11 +1,11 @@
-"""How much of what SQLite alone can store does a batch of events get?"""
+"""How much of what the database alone can store does a batch of events get?"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from bench import contenders
-from bench.baselines.raw_insert import events_per_second
+from bench.baselines import raw_copy, raw_insert
 from bench.collector import Collector
 from bench.commit_metrics import read_commits
 from bench.contenders import Contender, fresh_folder
@@ -13,13 +13,16 @@ from bench.load import template, wrk
 from bench.options import Options
 from bench.results import Bars, Better, Comparison, Outcome, ratios
 from bench.scenario import Progress, Scenario
-from bench.stores import DATABASE
+from bench.stores import DATABASE, StoreKind, shared, store_url
 
 EVENTS_A_BATCH = 100
 CONNECTIONS = 8
 #: Rows copied by the ceiling: a second or more of work, and a file as deep as the service's own.
 RAW_ROWS_MAX = 200_000
-RAW = "SQLite alone, executemany"
+_RAW = {
+    StoreKind.SQLITE: "SQLite alone, executemany",
+    StoreKind.POSTGRESQL: "PostgreSQL alone, COPY",
+}
 POINT = f"{EVENTS_A_BATCH} events a request"
 POINT_SAME_COMMITS = "as many rows a commit"
 STORED = "stored"
@@ -28,10 +31,11 @@ STORED = "stored"
 def run(options: Options, progress: Progress) -> Outcome:
     """In every round: load the service, then copy its own rows with SQLite alone."""
     figures = Collector()
+    raw_name = _RAW[options.store]
     for number in range(1, options.rounds + 1):
         with fresh_folder(options.stores, "batch") as folder:
             rows_per_commit = _measure_service(contenders.API, folder, figures, options)
-            _measure_raw(folder, figures, rows_per_commit)
+            _measure_raw(folder, raw_name, figures, rows_per_commit)
         with fresh_folder(options.stores, "batch") as folder:
             _measure_service(contenders.SERVE, folder, figures, options)
         _measure_answering(figures, options)
@@ -42,9 +46,9 @@ def run(options: Options, progress: Progress) -> Outcome:
         )
         progress(f"round {number}: {', '.join(speeds)}")
     service = figures.row(contenders.API.name, POINT, STORED)
-    raw = figures.row(RAW, POINT_SAME_COMMITS, STORED)
+    raw = figures.row(raw_name, POINT_SAME_COMMITS, STORED)
     share = Comparison(
-        what=f"batch accept ({EVENTS_A_BATCH} a request), share of raw executemany",
+        what=f"batch accept ({EVENTS_A_BATCH} a request), share of {raw_name}",
         unit="",
         rounds=ratios(service, raw),
         bar=0.5,
@@ -58,7 +62,7 @@ def run(options: Options, progress: Progress) -> Outcome:
         series={
             contenders.API.name: (service.rounds,),
             contenders.SERVE.name: (figures.row(contenders.SERVE.name, POINT, STORED).rounds,),
-            RAW: (raw.rounds,),
+            raw_name: (raw.rounds,),
             contenders.ANSWER_ONLY.name: (
                 figures.row(contenders.ANSWER_ONLY.name, POINT, "answered").rounds,
             ),
@@ -89,14 +93,22 @@ def _measure_service(
     return max(1, round(events_each))
 
 
-def _measure_raw(folder: Path, figures: Collector, rows_per_commit: int) -> None:
-    stored = folder / DATABASE
+def _measure_raw(folder: Path, name: str, figures: Collector, rows_per_commit: int) -> None:
     for point, rows in ((POINT_SAME_COMMITS, rows_per_commit), (POINT, EVENTS_A_BATCH)):
         with fresh_folder(folder, "raw") as target:
-            speed = events_per_second(
-                stored, target / "raw.db", rows_per_commit=rows, rows_max=RAW_ROWS_MAX
-            )
-        figures.add(RAW, point, STORED, "events/s", speed)
+            speed = _raw_speed(folder, target, rows)
+        figures.add(name, point, STORED, "events/s", speed)
+
+
+def _raw_speed(folder: Path, target: Path, rows: int) -> float:
+    """Events a second of the database alone, with what the service stored in `folder`."""
+    if shared() is not None:
+        return raw_copy.events_per_second(
+            store_url(folder), store_url(target), rows_per_commit=rows, rows_max=RAW_ROWS_MAX
+        )
+    return raw_insert.events_per_second(
+        folder / DATABASE, target / "raw.db", rows_per_commit=rows, rows_max=RAW_ROWS_MAX
+    )
 
 
 def _measure_answering(figures: Collector, options: Options) -> None:
@@ -119,10 +131,12 @@ SCENARIO = Scenario(
     method=(
         f"wrk sends POST /events/batch with {EVENTS_A_BATCH} events each over {CONNECTIONS} "
         "connections to headrace api on an empty store, then to headrace serve, whose worker "
-        "shares the cores. The ceiling is SQLite alone: right after headrace api, the very rows "
-        "that it stored go by executemany into a new file of the same schema, "
-        "as many to a commit as the service had on average, synced as it does. The ceiling "
-        "decodes, checks and answers nothing."
+        "shares the cores. The ceiling is the database alone: right after headrace api, the very "
+        "rows that it stored go by executemany into a new SQLite file, or by COPY on one "
+        "connection into a new PostgreSQL database, of the same schema, as many to a commit as "
+        "the service had on average, synced as it does. The ceiling decodes, checks and answers "
+        "nothing."
     ),
     run=run,
+    stores=frozenset(StoreKind),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from bench.options import Options
 from bench.results import Bars, Better, Comparison, Outcome, ratios
 from bench.scenario import Progress, Scenario
 from bench.store_reader import reading
-from bench.stores import DATABASE
+from bench.stores import DATABASE, StoreKind, copy_store, shared
 
 RATE = 1_000
 POINT = f"{RATE:,}/s"
@@ -37,8 +36,17 @@ POLL_S = 0.02
 PERCENTILES = {50.0: "p50", 95.0: "p95", 99.0: "p99", 99.9: "p99.9", 100.0: "max"}
 P99 = PERCENTILES[99.0]
 #: The sequence of an event holds the millisecond of its receipt, 21 bits up.
+_AGED_SEQUENCES = (AGED_DAYS * DAY_MS) << 21
 _SET_BACK = (
-    "UPDATE events SET sequence = sequence - (?1 << 21), received_us = received_us - ?1 * 1000"
+    f"UPDATE events SET sequence = sequence - {_AGED_SEQUENCES}, "  # noqa: S608
+    f"received_us = received_us - {AGED_DAYS * DAY_MS * 1000}"
+)
+#: PostgreSQL keeps these apart from the events.
+_SET_BACK_BESIDE = (
+    f"UPDATE outcomes SET sequence = sequence - {_AGED_SEQUENCES}",  # noqa: S608
+    f"UPDATE idempotency_keys SET event_sequence = event_sequence - {_AGED_SEQUENCES}",  # noqa: S608
+    # What the server does by itself within a minute, and must not do while it is measured.
+    "VACUUM ANALYZE",
 )
 #: Retention follows a clock that has jumped only slowly; without memory it believes the events.
 _FORGET_CLOCK = "DELETE FROM meta WHERE name = 'retention'"
@@ -53,7 +61,7 @@ def run(options: Options, progress: Progress) -> Outcome:
             _make_old_events(made, DUE_PER_SECOND * (options.seconds + options.warmup_s))
             for series in (RESTING, RUNNING):
                 with fresh_folder(options.stores, "retention") as folder:
-                    shutil.copy(made / DATABASE, folder / DATABASE)
+                    copy_store(made, folder)
                     _measure(series, folder, figures, options)
                 took = figures.row(series, POINT, P99).rounds[-1]
                 progress(f"round {number}: {series}: p99 {took:.2f} ms")
@@ -74,17 +82,27 @@ def _make_old_events(folder: Path, events: int) -> None:
     with contenders.headrace_serve(folder) as up, reading(folder) as reader:
         fill(up.port, up.api_key, anybody(PEOPLE, events))
         reader.wait_until_processed(60 + events / 1_000)
-    _change(folder, _SET_BACK, (AGED_DAYS * DAY_MS,))
+    _change(folder, _SET_BACK, _SET_BACK_BESIDE)
     with contenders.headrace_serve(folder) as up, reading(folder) as reader:
         fill(up.port, up.api_key, everybody(PEOPLE))
         reader.wait_until_processed(60)
-    _change(folder, _FORGET_CLOCK, ())
+    _change(folder, _FORGET_CLOCK)
 
 
-def _change(folder: Path, statement: str, values: tuple[int, ...]) -> None:
+def _change(folder: Path, statement: str, on_postgresql: tuple[str, ...] = ()) -> None:
+    """Change a store at rest.
+
+    Args:
+        on_postgresql: what else is to be changed there.
+    """
+    databases = shared()
+    if databases is not None:
+        for each in (statement, *on_postgresql):
+            databases.server.run_sql(databases.name(folder.resolve()), each)
+        return
     connection = apsw.Connection(str(folder / DATABASE))
     try:
-        connection.execute(statement, values)
+        connection.execute(statement)
         # So that the database is one file, which can be copied.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
@@ -146,4 +164,5 @@ SCENARIO = Scenario(
         "retention removes from before the load until after it."
     ),
     run=run,
+    stores=frozenset(StoreKind),
 )

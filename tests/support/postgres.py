@@ -203,10 +203,14 @@ class PostgresServer:
     def _numbers(self) -> itertools.count[int]:
         return itertools.count(1)
 
-    def new_database(self, *, migrated: bool = True) -> str:
-        """Make a database; its name."""
+    def new_database(self, *, migrated: bool = True, like: str | None = None) -> str:
+        """Make a database; its name.
+
+        Args:
+            like: another one that it begins as a copy of; nobody may be connected to that.
+        """
         name = f"test_{next(self._numbers)}"
-        source = self._template if migrated else "template1"
+        source = like or (self._template if migrated else "template1")
         self.run_sql("postgres", f"CREATE DATABASE {name} TEMPLATE {source}")
         return name
 
