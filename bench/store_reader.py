@@ -23,6 +23,8 @@ from tests.support.postgres import aside
 POLL_S = 0.05
 #: Busy only while a server closes or opens the file.
 BUSY_MS = 5_000
+#: Counting a large store takes its time.
+READ_SECONDS_MAX = 600.0
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +87,7 @@ class StoreReader:
         if self._shared is not None:
             numbers = itertools.count(1)
             numbered = re.sub(r"\?", lambda _: f"${next(numbers)}", statement)
-            return list(aside(self._shared.fetch(numbered, *values)))
+            return list(aside(self._shared.fetch(numbered, *values), READ_SECONDS_MAX))
         return self._connection.execute(statement, values).fetchall()
 
     def number(self, statement: str, *values: object) -> int:

@@ -15,6 +15,7 @@ from bench.scenarios import (
     processed,
     retention,
     scaling,
+    snapshot,
     worker,
 )
 
@@ -32,4 +33,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     large_store.SCENARIO,
     contacts.SCENARIO,
     scaling.SCENARIO,
+    snapshot.SCENARIO,
 )

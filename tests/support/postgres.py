@@ -266,6 +266,6 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def aside(work: Coroutine[Any, Any, T]) -> T:
+def aside(work: Coroutine[Any, Any, T], seconds_max: float = 60.0) -> T:
     """Run something on a loop beside that of the test."""
-    return asyncio.run_coroutine_threadsafe(work, _loop()).result(60)
+    return asyncio.run_coroutine_threadsafe(work, _loop()).result(seconds_max)
