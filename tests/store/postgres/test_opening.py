@@ -66,6 +66,20 @@ def test_two_that_fill_a_database_at_once_fill_it_once(empty_database: str) -> N
     assert rows == [(step.number, step.name) for step in migrations("postgres")]
 
 
+def test_nobody_sees_a_part_of_a_schema(empty_database: str) -> None:
+    url = server().url(empty_database)
+
+    async def fill_and_look() -> set[int]:
+        filling = asyncio.create_task(opened(url, create=True))
+        seen = {(await schema_versions(url, PoolOptions()))[0]}
+        while not filling.done():
+            seen.add((await schema_versions(url, PoolOptions()))[0])
+        await filling
+        return seen
+
+    assert asyncio.run(fill_and_look()) <= {0, newest_version()}
+
+
 def test_an_older_schema_is_refused_until_it_is_migrated(empty_database: str) -> None:
     url = server().url(empty_database)
     first = migrations("postgres")[0]

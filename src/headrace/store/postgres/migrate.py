@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headrace.store.contract import StoreSetupError
 from headrace.store.migrations import Migration, migrations
 from headrace.store.postgres.database import Connection, Database
@@ -39,16 +41,20 @@ def newest_version() -> int:
 async def migrate(database: Database) -> list[str]:
     """Apply what is missing, each step in one transaction; returns their names.
 
-    Several processes may do so at once: each step is taken under a lock, by one of them.
+    An empty database gets all steps in one: whoever looks meanwhile finds nothing or a whole
+    schema, never what looks like that of an older release. Several processes may do so at once:
+    each step is taken under a lock, by one of them.
 
     Raises:
         StoreSetupError: the database is of a newer release.
     """
-    return [
-        f"{step.number:04d}_{step.name}"
-        for step in migrations("postgres")
-        if await database.write(_Step(step), _STEP_SECONDS_MAX)
-    ]
+    steps = migrations("postgres")
+    if await database.read(schema_version) == 0:
+        return await database.write(_Steps(steps), _STEP_SECONDS_MAX)
+    applied = []
+    for step in steps:
+        applied += await database.write(_Steps((step,)), _STEP_SECONDS_MAX)
+    return applied
 
 
 def newer_release(found: int) -> StoreSetupError:
@@ -59,12 +65,11 @@ def newer_release(found: int) -> StoreSetupError:
     )
 
 
-class _Step:
-    def __init__(self, step: Migration) -> None:
-        self._step = step
+class _Steps:
+    def __init__(self, steps: Sequence[Migration]) -> None:
+        self._steps = steps
 
-    async def __call__(self, connection: Connection) -> bool:
-        step = self._step
+    async def __call__(self, connection: Connection) -> list[str]:
         # Of the transaction, not of the session: a pooler may stand between.
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         await connection.execute("SET LOCAL statement_timeout = 0")
@@ -72,10 +77,11 @@ class _Step:
         current = await schema_version(connection)
         if current > newest_version():
             raise newer_release(current)
-        if current >= step.number:
-            return False
-        # A cluster hands each statement on to its nodes, and cannot do so with several in one text.
-        for statement in step.statements():
-            await connection.execute(statement)
-        await connection.execute(_ADD, step.number, step.name)
-        return True
+        missing = [step for step in self._steps if step.number > current]
+        for step in missing:
+            # A cluster hands each statement on to its nodes, and cannot do so with several in one
+            # text.
+            for statement in step.statements():
+                await connection.execute(statement)
+            await connection.execute(_ADD, step.number, step.name)
+        return [f"{step.number:04d}_{step.name}" for step in missing]
