@@ -179,7 +179,6 @@ def discard(
     Example: headrace dead-letters discard 0b0e7f3e-... --reason "order was a test"
     """
     from headrace.domain.dead_letters import check_reason
-    from headrace.domain.timestamps import now_us
 
     try:
         checked = check_reason(reason)
@@ -189,19 +188,20 @@ def discard(
 
     async def work(store: Store) -> Closed:
         owner = await find_project(store, project)
-        return await store.dead_letters.discard(owner.id, wanted_id, checked, now_us(), actor=ACTOR)
+        return await store.dead_letters.discard(
+            owner.id, wanted_id, checked, store.clock_us(), actor=ACTOR
+        )
 
     _print_closed(in_store(settings, work), "Discarded", as_json=as_json)
 
 
 def _replay_one(settings: Settings, project: str, dead_letter_id: str, *, as_json: bool) -> None:
-    from headrace.domain.timestamps import now_us
 
     wanted_id = _id(dead_letter_id)
 
     async def work(store: Store) -> Closed:
         owner = await find_project(store, project)
-        return await store.dead_letters.replay(owner.id, wanted_id, now_us(), actor=ACTOR)
+        return await store.dead_letters.replay(owner.id, wanted_id, store.clock_us(), actor=ACTOR)
 
     _print_closed(in_store(settings, work), "In line again", as_json=as_json)
 

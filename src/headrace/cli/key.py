@@ -14,7 +14,7 @@ from headrace.cli.settings import STORE, with_settings
 from headrace.cli.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
 from headrace.domain.api_keys import PREFIX, ApiKey, IssuedKey, Scope, issue_key
-from headrace.domain.timestamps import now_us, to_text
+from headrace.domain.timestamps import to_text
 from headrace.store.contract import Store
 
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
@@ -42,18 +42,19 @@ def create(
     """
     if name:
         check_name(name, "The name of a key")
-    at_us = now_us()
-    expires_us = at_us + duration_us(expires) if expires else None
+    life_us = duration_us(expires) if expires else None
 
-    async def work(store: Store) -> IssuedKey:
+    async def work(store: Store) -> tuple[IssuedKey, int]:
         owner = await find_project(store, project)
+        at_us = store.clock_us()
+        expires_us = None if life_us is None else at_us + life_us
         issued = issue_key(
             owner.id, frozenset(scope), name=name, now_us=at_us, expires_us=expires_us
         )
         await store.projects.add_key(issued.key, actor=ACTOR)
-        return issued
+        return issued, at_us
 
-    issued = in_store(settings, work)
+    issued, at_us = in_store(settings, work)
     if as_json:
         print_json({"key": issued.text, "project": project, **_shown(issued.key, at_us)})
         return
@@ -75,12 +76,12 @@ def list_(
     Example: headrace key list --project default
     """
 
-    async def work(store: Store) -> list[ApiKey]:
+    async def work(store: Store) -> tuple[list[ApiKey], int]:
         owner = await find_project(store, project)
-        return list(await store.projects.list_keys(owner.id))
+        return list(await store.projects.list_keys(owner.id)), store.clock_us()
 
-    at_us = now_us()
-    shown = [_shown(key, at_us) for key in in_store(settings, work)]
+    keys, at_us = in_store(settings, work)
+    shown = [_shown(key, at_us) for key in keys]
     if as_json:
         print_json(shown)
         return
@@ -104,7 +105,7 @@ def revoke(
     public_id = key_id.split("_")[1] if key_id.startswith(f"{PREFIX}_") else key_id
 
     async def work(store: Store) -> bool:
-        return await store.projects.revoke_key(public_id, now_us(), actor=ACTOR)
+        return await store.projects.revoke_key(public_id, store.clock_us(), actor=ACTOR)
 
     if not in_store(settings, work):
         raise CommandFailed(f"There is no key {public_id!r} that could be revoked.")

@@ -66,8 +66,6 @@ def set_(
 
     Example: headrace policy set --project default event_ingest_limit_per_second 500
     """
-    from headrace.domain.timestamps import now_us
-
     _known(name)
     try:
         checked = check_policy(name, None if value.lower() in NONE_WORDS else value)
@@ -76,7 +74,9 @@ def set_(
 
     async def work(store: Store) -> Any:
         owner = await find_project(store, project)
-        return await store.projects.set_policy(owner.id, name, checked, now_us(), actor=ACTOR)
+        return await store.projects.set_policy(
+            owner.id, name, checked, store.clock_us(), actor=ACTOR
+        )
 
     before = in_store(settings, work)
     if as_json:

@@ -28,12 +28,10 @@ def create(
 
     Example: headrace project create shop
     """
-    from headrace.domain.timestamps import now_us
-
     check_name(name, "The name of a project")
 
     async def work(store: Store) -> Project:
-        return await store.projects.create(name, now_us(), actor=ACTOR)
+        return await store.projects.create(name, store.clock_us(), actor=ACTOR)
 
     try:
         project = in_store(settings, work, create=True)

@@ -48,7 +48,6 @@ def start(settings: Settings, project: str, wanted: DeadLetterFilter, per_second
         CommandFailed: too many run already.
     """
     from headrace.domain.ids import new_uuid, uuid_text
-    from headrace.domain.timestamps import now_us
 
     async def work(store: Store) -> Replay:
         owner = await find_project(store, project)
@@ -62,7 +61,7 @@ def start(settings: Settings, project: str, wanted: DeadLetterFilter, per_second
             last_number=last_number,
             actor=ACTOR,
         )
-        return await store.replays.create(new, now_us())
+        return await store.replays.create(new, store.clock_us())
 
     try:
         return in_store(settings, work)

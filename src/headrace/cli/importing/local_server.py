@@ -14,7 +14,6 @@ from headrace.cli.failure import CommandFailed
 from headrace.cli.stores import ACTOR, find_project
 from headrace.config import Settings
 from headrace.domain.api_keys import IssuedKey, Scope, issue_key
-from headrace.domain.timestamps import now_us
 
 if TYPE_CHECKING:
     from headrace.app import Headrace
@@ -96,14 +95,14 @@ class _LocalServer:
         self._started.set()
         await server.ended.wait()
         if server.failure is None:
-            await store.projects.revoke_key(issued.key.public_id, now_us(), actor=ACTOR)
+            await store.projects.revoke_key(issued.key.public_id, store.clock_us(), actor=ACTOR)
         await server.stop()
         if server.failure is not None:
             raise CommandFailed(f"The store failed: {server.failure}. Look at the disk.")
 
     async def _issue_key(self, server: Headrace) -> IssuedKey:
         project = await find_project(server.store, self._project)
-        at_us = now_us()
+        at_us = server.store.clock_us()
         scopes = frozenset({self._scope})
         issued = issue_key(
             project.id, scopes, name=KEY_NAME, now_us=at_us, expires_us=at_us + KEY_LIFE_US
