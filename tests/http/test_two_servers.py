@@ -125,8 +125,9 @@ def test_the_worker_of_one_processes_what_the_other_accepts(
 ) -> None:
     event_id = beside.send({"event": "a", "external_id": "x"}).data["id"]
     processed = Status.PROCESSED.name.lower()
+    client = project.client()
 
     def done() -> bool:
-        return bool(project.client().get(f"/events/{event_id}").data["status"] == processed)
+        return bool(client.get(f"/events/{event_id}").data["status"] == processed)
 
     assert wait_until(done, 20) < 20
