@@ -14,7 +14,7 @@ from bench.processes import HOST, free_port, running
 
 #: What every event of the loads is called; the system's own events are left out.
 EVENTS = ("order.*",)
-HEALTHY, DEAD = "ok", "dead"
+HEALTHY, DEAD, REFUSING = "ok", "dead", "refusing"
 #: The receiver is on loopback, which webhooks may not call unless an operator says so.
 ENVIRONMENT = {"HEADRACE_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8"}
 ANSWER_WITHIN_S = 30

@@ -14,6 +14,7 @@ import uvloop
 
 from bench.processes import HOST
 
+_REFUSED = b"HTTP/1.1 422 Unprocessable Content\r\nContent-Length: 0\r\n\r\n"
 _DONE = b"HTTP/1.1 204 No Content\r\n\r\n"
 HEAD_BYTES_MAX = 16_384
 
@@ -55,6 +56,8 @@ class Connection(asyncio.Protocol):
         if path.startswith(b"/ok"):
             self._counter.answered += 1
             self._transport.write(_DONE)
+        elif path.startswith(b"/refusing"):
+            self._transport.write(_REFUSED)
         elif path.startswith(b"/count"):
             text = b"%d" % self._counter.answered
             length = b"Content-Length: %d" % len(text)

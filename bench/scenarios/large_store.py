@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from bench import contenders
 from bench.collector import Collector
 from bench.contenders import fresh_folder
-from bench.headrace_server import working
 from bench.load import template, wrk
-from bench.load.fill import anybody, everybody, fill
+from bench.load.large import drain, fill_large
 from bench.load.template import WRK_PEOPLE
 from bench.options import Options
 from bench.results import Bars, Better, Comparison, Outcome, ratios
@@ -22,12 +19,6 @@ from bench.stores import StoreKind
 CONNECTIONS = 64
 BATCH_CONNECTIONS = 8
 EVENTS_A_BATCH = 100
-FILL_STEP_EVENTS = 200_000
-#: Processing what waits is given up below this speed.
-EVENTS_PER_SECOND_MIN = 1_000
-START_S = 30
-#: Generous: what an event takes with its indexes, and the log beside it.
-BYTES_AN_EVENT = 2_000
 SERIES = contenders.API.name
 EMPTY = "empty store"
 SINGLE, BATCH = "single events", f"batches of {EVENTS_A_BATCH}"
@@ -35,19 +26,15 @@ PROCESSED = "processed by a worker"
 METRICS = (SINGLE, BATCH, PROCESSED)
 
 
-class StoreNotFilledError(RuntimeError):
-    """The large store could not be made."""
-
-
 def run(options: Options, progress: Progress) -> Outcome:
     """Fill one store through the batch API, then take turns between it and new ones."""
     figures = Collector()
     large = f"{options.large_store_events:,} events stored"
     with fresh_folder(options.stores, "large") as large_folder:
-        _fill(large_folder, options.large_store_events, progress)
+        fill_large(large_folder, options.large_store_events, progress)
         for number in range(1, options.rounds + 1):
             with fresh_folder(options.stores, "empty") as empty_folder:
-                _fill(empty_folder, WRK_PEOPLE, lambda _: None)
+                fill_large(empty_folder, WRK_PEOPLE, lambda _: None)
                 _measure(EMPTY, empty_folder, figures, options)
             _measure(large, large_folder, figures, options)
             progress(f"round {number}: {_summary(figures, large)}")
@@ -56,32 +43,6 @@ def run(options: Options, progress: Progress) -> Outcome:
         comparisons=tuple(_comparison(figures, large, metric) for metric in (SINGLE, PROCESSED)),
         charts=(_chart(figures, large),),
     )
-
-
-def _fill(folder: Path, events: int, progress: Progress) -> None:
-    """Store events, first one of each person, and process them.
-
-    Raises:
-        StoreNotFilledError: no room on the disk.
-    """
-    wanted_bytes = events * BYTES_AN_EVENT
-    if shutil.disk_usage(folder).free < wanted_bytes:
-        raise StoreNotFilledError(f"{events:,} events want {wanted_bytes / 1e9:.0f} GB")
-    with contenders.headrace_api(folder) as up:
-        stored = fill(up.port, up.api_key, everybody(min(events, WRK_PEOPLE)))
-        while stored < events:
-            step = min(FILL_STEP_EVENTS, events - stored)
-            stored += fill(up.port, up.api_key, anybody(WRK_PEOPLE, step))
-            progress(f"filling: {stored:,} of {events:,} events")
-    _drain(folder, events)
-    progress(f"processed {events:,} events")
-    # What filling left in the page cache is written now, not while the first round is measured.
-    os.sync()
-
-
-def _drain(folder: Path, events: int) -> None:
-    with working(folder), reading(folder) as reader:
-        reader.wait_until_processed(START_S + events / EVENTS_PER_SECOND_MIN)
 
 
 def _measure(point: str, folder: Path, figures: Collector, options: Options) -> None:
@@ -97,7 +58,7 @@ def _measure(point: str, folder: Path, figures: Collector, options: Options) -> 
         batches = _press(batch, up.port, BATCH_CONNECTIONS, options.seconds, folder)
         figures.add(SERIES, point, BATCH, "events/s", batches.per_second * EVENTS_A_BATCH)
     with reading(folder) as reader:
-        _drain(folder, reader.waiting())
+        drain(folder, reader.waiting())
         _, speed = reader.processed_per_second(before)
     figures.add(SERIES, point, PROCESSED, "events/s", speed)
 

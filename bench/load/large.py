@@ -1,0 +1,52 @@
+"""Fills a store with very many events, and processes them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from bench import contenders
+from bench.headrace_server import working
+from bench.load.fill import anybody, everybody, fill
+from bench.load.template import WRK_PEOPLE
+from bench.scenario import Progress
+from bench.store_reader import reading
+
+FILL_STEP_EVENTS = 200_000
+#: Processing what waits is given up below this speed.
+EVENTS_PER_SECOND_MIN = 1_000
+START_S = 30
+#: Generous: what an event takes with its indexes, and the log beside it.
+BYTES_AN_EVENT = 2_000
+
+
+class StoreNotFilledError(RuntimeError):
+    """The large store could not be made."""
+
+
+def fill_large(folder: Path, events: int, progress: Progress) -> None:
+    """Store events, first one of each person, and process them.
+
+    Raises:
+        StoreNotFilledError: no room on the disk.
+    """
+    wanted_bytes = events * BYTES_AN_EVENT
+    if shutil.disk_usage(folder).free < wanted_bytes:
+        raise StoreNotFilledError(f"{events:,} events want {wanted_bytes / 1e9:.0f} GB")
+    with contenders.headrace_api(folder) as up:
+        stored = fill(up.port, up.api_key, everybody(min(events, WRK_PEOPLE)))
+        while stored < events:
+            step = min(FILL_STEP_EVENTS, events - stored)
+            stored += fill(up.port, up.api_key, anybody(WRK_PEOPLE, step))
+            progress(f"filling: {stored:,} of {events:,} events")
+    drain(folder, events)
+    progress(f"processed {events:,} events")
+    # What filling left in the page cache is written now, not while the first round is measured.
+    os.sync()
+
+
+def drain(folder: Path, events: int) -> None:
+    """Let one worker process what waits, which is so many events."""
+    with working(folder), reading(folder) as reader:
+        reader.wait_until_processed(START_S + events / EVENTS_PER_SECOND_MIN)
