@@ -31,6 +31,8 @@ from headrace.stores import open_store
 class AnswerOnlyStore:
     """A store with everything of `store` except the committer: nothing accepted is written."""
 
+    committers = 1
+
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
         self._store = store
         self._loop = loop

@@ -110,7 +110,7 @@ class Headrace:
             StoreError: the store cannot be read.
         """
         store = self.store
-        self.queue = CommitQueue(self._loop, store.wake)
+        self.queue = CommitQueue(self._loop, store.wake, store.committers)
         clock_us = store.clock_us
         acceptor = Acceptor(self.queue, await store.event_ids())
         self.access = access = AccessCache(store.projects, clock_us)

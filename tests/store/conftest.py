@@ -8,10 +8,16 @@ from tests.store.session import StoreSession
 from tests.support import postgres
 
 #: Modules that run on the oldest supported PostgreSQL as well.
-_ON_OLDEST = {"test_accept", "test_life", "test_processing", "test_deliveries"}
+_ON_OLDEST = {
+    "test_accept",
+    "test_life",
+    "test_order_of_receipt",
+    "test_processing",
+    "test_deliveries",
+}
 
 #: Modules that run as behind a pooler as well: events are committed in another way there.
-_POOLED = {"test_accept"}
+_POOLED = {"test_accept", "test_order_of_receipt"}
 
 
 def store_kinds(config: pytest.Config, module: str) -> list[str]:

@@ -64,7 +64,7 @@ def processing_of(store: Store, clock: Clock, dead: set[str]) -> ProcessingStore
 
 def postgres_processing(
     store: PostgresStore,
-    clock: Clock,
+    clock: Callable[[], int],
     dead: set[str],
     monotonic_s: Callable[[], float] = lambda: 0.0,
 ) -> PostgresProcessing:

@@ -10,7 +10,7 @@ import pytest
 
 from headrace.pipeline import commit_queue
 from headrace.pipeline.commit_queue import CommitQueue
-from headrace.store.contract import Pending
+from headrace.store.contract import Pending, StoreError
 from tests.store.events import new_event
 
 OVERHEAD_BYTES = commit_queue._OVERHEAD_BYTES
@@ -39,6 +39,47 @@ def test_events_leave_in_the_order_they_came(queue: CommitQueue) -> None:
     assert queue.take() == events
     assert queue.take() == []
     assert (queue.depth, queue.unsettled) == (0, 5)
+
+
+def test_an_identity_belongs_to_one_committer(runner: asyncio.Runner) -> None:
+    queue = CommitQueue(runner.get_loop(), lambda: None, 2)
+    events = [Pending(new_event(lane=lane), lambda _: None) for lane in (0, 1, 7, 0, 255, 2)]
+    for event in events:
+        queue.put(event)
+    assert queue.depth == 6
+    assert [event.event.lane for event in queue.take(0)] == [0, 0, 2]
+    assert [event.event.lane for event in queue.take(1)] == [1, 7, 255]
+    assert (queue.depth, queue.unsettled) == (0, 6)
+
+
+@pytest.mark.parametrize("error", [None, StoreError("refused")])
+def test_a_repeat_about_another_identity_is_answered_after_the_first(
+    runner: asyncio.Runner, error: StoreError | None
+) -> None:
+    async def run() -> None:
+        woken: list[int] = []
+        queue = CommitQueue(asyncio.get_running_loop(), lambda: woken.append(1), 2)
+        answers: asyncio.Queue[Pending] = asyncio.Queue()
+        first, repeat = (
+            Pending(new_event(key="k", lane=lane), answers.put_nowait) for lane in (0, 1)
+        )
+        queue.put(first)
+        queue.put(repeat)
+        assert (woken, queue.depth) == ([1], 2)
+        assert queue.take(1) == []
+        batch = queue.take(0)
+        first.outcome = error
+        queue.settle(batch)
+        assert await answers.get() is first
+        if error is None:
+            assert (woken, queue.take(1)) == ([1, 1], [repeat])
+        else:
+            assert await answers.get() is repeat
+            assert (repeat.outcome, queue.take(1), queue.unsettled) == (error, [], 0)
+        assert queue.depth == 0
+        assert queue.has_room(commit_queue.EVENTS_MAX)
+
+    runner.run(run())
 
 
 def test_there_is_room_for_so_many_events_and_no_more(queue: CommitQueue) -> None:

@@ -1,4 +1,4 @@
-"""The bounded queue between the requests and the store's committer."""
+"""The bounded queue between the requests and the store's committers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from headrace.observability.events import LOOP_FAILED
+from headrace.pipeline.unsettled_keys import UnsettledKeys, Waiting
 from headrace.store.contract import Pending
 
 #: Events that may wait to be committed; at 20,000 a second that is half a second of work.
@@ -26,19 +27,27 @@ _log = structlog.get_logger()
 
 
 class CommitQueue:
-    """Takes events on the event loop, gives them to the committer, brings back the outcomes.
+    """Takes events on the event loop, gives them to the committers, brings back the outcomes.
+
+    Events wait in one queue for each committer, chosen by their lane. So events of one identity are
+    committed one after the other, in order of receipt.
 
     Only the loop adds and only the committer takes, so each side counts for itself and no lock is
-    needed; what waits is the difference.
+    needed; what waits is the difference. Several committers run on the loop, a single one may run
+    on a thread of its own.
 
     Args:
-        wake: tells the committer that something waits.
+        wake: tells the committers that something waits.
+        committers: see `Store.committers`.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None], committers: int = 1
+    ) -> None:
         self._loop = loop
         self._wake = wake
-        self._waiting: deque[tuple[Pending, int]] = deque()
+        self._waiting: list[deque[Waiting]] = [deque() for _ in range(committers)]
+        self._keys = UnsettledKeys() if committers > 1 else None
         self._events_in = self._events_out = 0
         self._bytes_in = self._bytes_out = 0
         self._settled = 0
@@ -48,7 +57,7 @@ class CommitQueue:
 
     @property
     def depth(self) -> int:
-        """Events that wait for the committer."""
+        """Events that wait for a committer."""
         return self._events_in - self._events_out
 
     @property
@@ -69,13 +78,15 @@ class CommitQueue:
         size = len(pending.event.payload) + _OVERHEAD_BYTES
         self._events_in += 1
         self._bytes_in += size
-        self._waiting.append((pending, size))
-        self._wake()
+        committer = pending.event.lane % len(self._waiting)
+        if self._keys is None or not self._keys.holds((pending, size), committer):
+            self._waiting[committer].append((pending, size))
+            self._wake()
 
-    def take(self) -> list[Pending]:
-        """What waits, up to the size of one commit. By the committer only."""
+    def take(self, committer: int = 0) -> list[Pending]:
+        """What waits for a committer, up to the size of one commit. By that committer only."""
         batch: list[Pending] = []
-        waiting = self._waiting
+        waiting = self._waiting[committer]
         taken = 0
         while waiting and len(batch) < COMMIT_EVENTS_MAX and taken < COMMIT_BYTES_MAX:
             pending, size = waiting.popleft()
@@ -91,6 +102,8 @@ class CommitQueue:
 
     def _hand_out(self, batch: list[Pending]) -> None:
         self._settled += len(batch)
+        if self._keys is not None:
+            self._release(*self._keys.settled(batch))
         for pending in batch:
             try:
                 pending.settle(pending)
@@ -98,3 +111,14 @@ class CommitQueue:
                 # Whatever is wrong with one connection, the others get their answers.
                 _log.exception(LOOP_FAILED, error=type(error).__name__)
         self.on_settled(batch)
+
+    def _release(self, repeats: list[Waiting], failed: list[Waiting]) -> None:
+        """Queue or hand out what `UnsettledKeys` has held."""
+        for pending, size in repeats:
+            self._waiting[pending.event.lane % len(self._waiting)].append((pending, size))
+        if repeats:
+            self._wake()
+        if failed:
+            self._events_out += len(failed)
+            self._bytes_out += sum(size for _, size in failed)
+            self._loop.call_soon(self._hand_out, [pending for pending, _ in failed])

@@ -89,10 +89,20 @@ class Pending:
 
 
 class CommitSource(Protocol):
-    """Where a store's committer takes accepted events from; implemented by the commit queue."""
+    """Where a store's committers take accepted events from; implemented by the commit queue.
 
-    def take(self) -> list[Pending]:
-        """Whatever waits, in order of receipt, up to the size of one commit; empty when idle."""
+    An event that is taken is never passed by a later one of the same identity, as long as each
+    committer has one commit on its way at a time: an identity belongs to one committer.
+    """
+
+    def take(self, committer: int = 0) -> list[Pending]:
+        """What waits for a committer, in order of receipt, up to the size of one commit.
+
+        Empty when nothing waits.
+
+        Args:
+            committer: its number, below `Store.committers`.
+        """
         ...
 
     def settle(self, batch: list[Pending]) -> None:
@@ -412,6 +422,11 @@ class Store(Protocol):
 
     @property
     def commit_stats(self) -> CommitStats: ...
+
+    @property
+    def committers(self) -> int:
+        """How many commits are on their way at once; each takes its own share of the source."""
+        ...
 
     def clock_us(self) -> int:
         """Microseconds since 1970 by the clock that all processes on this store share."""

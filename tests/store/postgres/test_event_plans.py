@@ -50,10 +50,10 @@ _HASHES = f"'{{1,2}}', '{{{_KEY[1:-1]},{_KEY[1:-1]}}}'"
 STATEMENTS = {
     "insert keys": (accept.INSERT_KEYS, f"{_HASHES}, '{{1,2}}', '{{1,2}}'"),
     "insert events": (accept.INSERT_EVENTS, _ROW),
-    "insert work": (accept.INSERT_WORK, f"{_PLACES}, '{{1,1,1}}'"),
+    "insert work": (accept.INSERT_WORK, f"{_PLACES}, '{{1,1,1}}', 0"),
     "insert at once": (
         accept_at_once.INSERT_AT_ONCE,
-        f"{_ROW}, '{{1}}', '{{{_KEY[1:-1]}}}'",
+        f"{_ROW}, '{{1}}', '{{{_KEY[1:-1]}}}', 0",
     ),
     "hold keys": (accept.HOLD_KEYS, _HASHES),
     "find first": (accept.FIND_FIRST, _PLACES),

@@ -42,11 +42,13 @@ INSERT_EVENTS = (
     + ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(EVENT_COLUMNS.values(), 1))
     + ")"
 )
-# One moment for the whole batch, by the clock of the database; inside it the sequence counts.
+# One time for the whole batch, by the clock of the database; inside it the sequence counts. Never
+# before that of the batch before: the clock of a database can be set back, or be another machine's
+# after a failover.
 INSERT_WORK = (
     "INSERT INTO work (lane, sequence, project_id, queued_us) "
-    "SELECT *, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint "
-    "FROM unnest($1::smallint[], $2::bigint[], $3::integer[])"
+    "SELECT *, greatest((extract(epoch FROM statement_timestamp()) * 1000000)::bigint, $4) "
+    "FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) RETURNING queued_us"
 )
 # Changes nothing but locks the rows and makes the transaction one that writes. So two servers note
 # repeats of a key one after the other, and the answer waits until the first copy is on a
@@ -75,11 +77,17 @@ class FirstGoneError(StoreError):
     """The first copy was removed while its repeat came in; the batch is to be tried again."""
 
 
-async def insert_batch(connection: Connection, batch: Sequence[Pending]) -> list[FirstCopy | None]:
+async def insert_batch(
+    connection: Connection, batch: Sequence[Pending], queued_us: int
+) -> tuple[list[FirstCopy | None], int]:
     """Insert what is new and look up the first copies of the rest; the caller commits.
 
+    Args:
+        queued_us: what this returned for the last batch that was committed, 0 for the first.
+
     Returns:
-        The outcome of each, in the same order; true once the transaction has committed.
+        The outcome of each, in the same order, and `queued_us` of what is new; true once the
+        transaction has committed.
 
     Raises:
         FirstGoneError: see there.
@@ -88,13 +96,15 @@ async def insert_batch(connection: Connection, batch: Sequence[Pending]) -> list
     new = await _insert_keys(connection, events)
     await connection.execute(INSERT_EVENTS, *_event_columns(new))
     work = columns_of(((event.lane, event.sequence, event.project_id) for event in new), 3)
-    await connection.execute(INSERT_WORK, *work)
+    queued = await connection.fetch(INSERT_WORK, *work, queued_us)
+    if queued:
+        queued_us = queued[0][0]
     if len(new) == len(events):
-        return [None] * len(events)
+        return [None] * len(events), queued_us
     stored = {event.sequence for event in new}
     repeats = [event for event in events if event.sequence not in stored]
     copies = await _note_repeats(connection, repeats)
-    return [copies.get(event.sequence) for event in events]
+    return [copies.get(event.sequence) for event in events], queued_us
 
 
 async def _insert_keys(connection: Connection, events: list[NewEvent]) -> list[NewEvent]:

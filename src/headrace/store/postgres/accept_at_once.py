@@ -18,7 +18,8 @@ from headrace.store.postgres.database import Connection, heeding
 _COLUMNS = ", ".join(EVENT_COLUMNS)
 _KINDS = (*EVENT_COLUMNS.values(), "smallint", "uuid")
 # The keys in order, as in accept.py: two batches with the same keys in another order would wait for
-# one another. Of two events of a batch with one key, the first gets it.
+# one another. Of two events of a batch with one key, the first gets it. `queued_us` is as in
+# accept.py, read when all waiting for locks and for keys is over.
 INSERT_AT_ONCE = f"""
 WITH batch AS MATERIALIZED (
     SELECT * FROM unnest({", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_KINDS, 1))})
@@ -30,19 +31,31 @@ WITH batch AS MATERIALIZED (
     ON CONFLICT (lane, hash) DO NOTHING RETURNING event_sequence
 ), fresh AS MATERIALIZED (
     SELECT * FROM batch WHERE hash IS NULL OR sequence IN (SELECT event_sequence FROM won)
+), place AS MATERIALIZED (
+    SELECT array_agg(event_sequence) AS keyed,
+        greatest((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, ${len(_KINDS) + 1})
+        AS queued_us
+    FROM won
 ), stored AS (
     INSERT INTO events ({_COLUMNS}) SELECT {_COLUMNS} FROM fresh
 ), waiting AS (
     INSERT INTO work (lane, sequence, project_id, queued_us)
-    SELECT lane, sequence, project_id,
-        (extract(epoch FROM statement_timestamp()) * 1000000)::bigint FROM fresh
+    SELECT lane, sequence, project_id, queued_us FROM fresh, place
 )
-SELECT event_sequence FROM won
+SELECT queued_us, keyed FROM place
 """  # noqa: S608
 
 
-async def insert_at_once(connection: Connection, batch: Sequence[Pending]) -> list[Pending]:
-    """Insert and commit what is new; the repeats, of which nothing is written yet.
+async def insert_at_once(
+    connection: Connection, batch: Sequence[Pending], queued_us: int
+) -> tuple[list[Pending], int]:
+    """Insert and commit what is new.
+
+    Args:
+        queued_us: what this returned for the last batch that was committed, 0 for the first.
+
+    Returns:
+        The repeats, of which nothing is written yet, and `queued_us` of what is new.
 
     Raises:
         StoreError: see `heeding`.
@@ -54,12 +67,14 @@ async def insert_at_once(connection: Connection, batch: Sequence[Pending]) -> li
     hashes = [event.idempotency_hash for event in events]
     lanes = [None if hashed is None else lane_of_key(hashed) for hashed in hashes]
     with heeding(connection):
-        rows = await connection.fetch(INSERT_AT_ONCE, *columns, lanes, hashes)
-    if len(rows) == len(hashes) - hashes.count(None):
-        return []
-    won = {row[0] for row in rows}
-    return [
+        row = await connection.fetchrow(INSERT_AT_ONCE, *columns, lanes, hashes, queued_us)
+    queued_us, keyed = row
+    won = {*(keyed or ())}
+    if len(won) == len(hashes) - hashes.count(None):
+        return [], queued_us
+    repeats = [
         pending
         for pending in batch
         if pending.event.idempotency_hash is not None and pending.event.sequence not in won
     ]
+    return repeats, queued_us

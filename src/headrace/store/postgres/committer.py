@@ -47,7 +47,7 @@ class Committer:
     def start(self, source: CommitSource) -> None:
         """Take from `source` from now on."""
         self._tasks = [
-            self._loop.create_task(_Lane(self, source).run(), name=f"Committer-{number}")
+            self._loop.create_task(_Lane(self, source, number).run(), name=f"Committer-{number}")
             for number in range(COMMITTERS)
         ]
         self.wake()
@@ -80,11 +80,14 @@ class Committer:
 
 
 class _Lane:
-    """One transaction at a time on one connection."""
+    """One transaction at a time on one connection, in the order in which events are taken."""
 
-    def __init__(self, committer: Committer, source: CommitSource) -> None:
+    def __init__(self, committer: Committer, source: CommitSource, number: int) -> None:
         self._committer = committer
         self._source = source
+        self._number = number
+        #: Place in the queue of work of what was committed last.
+        self._queued_us = 0
         self._connection: Any = None
         self._connect_again_at = 0.0
 
@@ -97,7 +100,7 @@ class _Lane:
             await self._disconnect()
 
     async def _drain(self) -> None:
-        while batch := self._source.take():
+        while batch := self._source.take(self._number):
             await self._commit(batch)
 
     async def _commit(self, batch: list[Pending]) -> None:
@@ -147,7 +150,7 @@ class _Lane:
             raise store_error(error) from error
 
     async def _insert(self, connection: Any, batch: list[Pending]) -> list[Pending]:
-        left = await insert_at_once(connection, batch)
+        left, self._queued_us = await insert_at_once(connection, batch, self._queued_us)
         for pending in batch:
             # Those that are left are settled later.
             pending.outcome = None
@@ -155,8 +158,9 @@ class _Lane:
 
     async def _transact(self, connection: Any, batch: list[Pending]) -> list[Pending]:
         async with committed(connection):
-            outcomes = await insert_batch(connection, batch)
+            outcomes, queued_us = await insert_batch(connection, batch, self._queued_us)
             fail_point("inside_commit")
+        self._queued_us = queued_us
         for pending, outcome in zip(batch, outcomes, strict=True):
             pending.outcome = outcome
         return []

@@ -20,7 +20,7 @@ from headrace.store.postgres.arrivals import PostgresArrivals
 from headrace.store.postgres.audiences import PostgresAudiences
 from headrace.store.postgres.catalog import PostgresCatalog
 from headrace.store.postgres.clock import StoreClock
-from headrace.store.postgres.committer import Committer
+from headrace.store.postgres.committer import COMMITTERS, Committer
 from headrace.store.postgres.contacts import PostgresContacts
 from headrace.store.postgres.database import Connection, Database, PoolOptions
 from headrace.store.postgres.dead_letters import PostgresDeadLetters
@@ -64,6 +64,7 @@ class PostgresStore:
     """See `headrace.store.contract.Store`. Made by `open_store`."""
 
     kind = "postgresql"
+    committers = COMMITTERS
 
     def __init__(
         self,

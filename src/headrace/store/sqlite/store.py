@@ -59,6 +59,8 @@ class SqliteStore:
     """See `headrace.store.contract.Store`. Made by `open_store`."""
 
     kind = "sqlite"
+    #: One connection writes.
+    committers = 1
     #: One process accepts, so it knows what arrives.
     arrivals = None
 

@@ -1,0 +1,214 @@
+"""Events of one identity keep their order, whichever process and however slow their commits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from headrace.domain.events import FirstCopy, NewEvent
+from headrace.domain.identity import IdentityType, lane_of, lane_of_key
+from headrace.store.contract import StoreError
+from headrace.store.postgres.committer import COMMITTERS
+from headrace.store.postgres.database import PoolOptions, prepare_connection
+from headrace.store.postgres.store import PostgresStore
+from tests.store.places import PostgresPlace
+from tests.support.queue import DUTY_US, SECOND_US, mark_only, postgres_processing, sequences
+from tests.support.receiver import Receiver, receiving
+from tests.support.waiting import wait_until
+
+OPTIONS = {"one statement": PoolOptions(), "transaction": PoolOptions(statements_kept=0)}
+WORKER = "a"
+
+
+@pytest.fixture(params=OPTIONS)
+def place(request: pytest.FixtureRequest) -> Iterator[PostgresPlace]:
+    made = PostgresPlace(options=OPTIONS[request.param])
+    yield made
+    made.remove()
+
+
+def identity_of(committer: int) -> str:
+    """Somebody whose events that committer has."""
+    names = (f"customer-{number}" for number in range(100))
+    return next(
+        name
+        for name in names
+        if lane_of(1, IdentityType.EXTERNAL_ID, name) % COMMITTERS == committer
+    )
+
+
+class Work:
+    """The queue of work as its one worker sees it."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        assert isinstance(receiver.store, PostgresStore)
+        self.seconds = 1000.0
+        clock_us = receiver.store.clock_us
+        self.store = postgres_processing(receiver.store, clock_us, set(), lambda: self.seconds)
+
+    async def processed(self) -> list[int]:
+        """Process all that can be claimed; in that order."""
+        assert await self.store.take_duty("processing", WORKER, DUTY_US) is not None
+        done: list[int] = []
+        while batch := await self.store.claim(WORKER, 256):
+            await self.store.process(WORKER, batch, mark_only, 0, subscribers_version=0)
+            done += sequences(batch)
+        return done
+
+
+@asynccontextmanager
+async def connected(place: PostgresPlace) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(place.url)
+    await prepare_connection(connection)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def held(place: PostgresPlace, event: NewEvent) -> AsyncIterator[None]:
+    """Within the block no commit with the key of the event ends."""
+    key = event.idempotency_hash
+    assert key is not None
+    async with connected(place) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(
+            "INSERT INTO idempotency_keys VALUES ($1, $2, 0, 0)", lane_of_key(key), key
+        )
+        yield
+        await transaction.rollback()
+
+
+async def waits(place: PostgresPlace) -> None:
+    """Wait until a commit waits for a key."""
+    sql = (
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+        "AND datname = current_database()"
+    )
+    await asyncio.to_thread(wait_until, lambda: bool(place.run_sql(sql)), "a commit waits")
+
+
+async def settled(*outcomes: asyncio.Future[Any]) -> list[Any]:
+    async with asyncio.timeout(20):
+        return list(await asyncio.gather(*outcomes))
+
+
+def run(place: PostgresPlace, work: Callable[[Receiver], Any]) -> None:
+    async def opened() -> None:
+        async with receiving(place) as receiver:
+            await work(receiver)
+
+    asyncio.run(opened())
+
+
+# Two commits at a time
+
+
+def test_a_later_event_waits_for_the_commit_of_the_one_before(place: PostgresPlace) -> None:
+    """The other committer goes on with other identities meanwhile."""
+
+    async def work(receiver: Receiver) -> None:
+        queue = Work(receiver)
+        held_up, other = identity_of(0), identity_of(1)
+        first = receiver.event(held_up, key="held")
+        async with held(place, first):
+            answers = [receiver.send(first)]
+            await waits(place)
+            later = [receiver.event(held_up, key=key) for key in (None, "k")]
+            answers += map(receiver.send, later)
+            passing = receiver.event(other)
+            assert await settled(receiver.send(passing)) == [None]
+            assert await queue.processed() == [passing.sequence]
+        assert await settled(*answers) == [None] * 3
+        assert await queue.processed() == [event.sequence for event in (first, *later)]
+
+    run(place, work)
+
+
+def test_the_first_of_two_events_with_one_key_is_stored(place: PostgresPlace) -> None:
+    """The second one is about an identity whose committer has nothing else to do."""
+
+    async def work(receiver: Receiver) -> None:
+        blocking = receiver.event(identity_of(0), key="held")
+        first = receiver.event(identity_of(0), key="k")
+        second = receiver.event(identity_of(1), key="k")
+        async with held(place, blocking):
+            answers = [receiver.send(blocking)]
+            await waits(place)
+            answers += [receiver.send(first), receiver.send(second)]
+            assert await settled(receiver.send(receiver.event(identity_of(1)))) == [None]
+        *new, repeat = await settled(*answers)
+        assert new == [None, None]
+        assert isinstance(repeat, FirstCopy)
+        assert (repeat.id, repeat.mismatch) == (first.id, True)
+
+    run(place, work)
+
+
+def test_a_second_event_with_the_key_of_a_refused_one_is_refused(place: PostgresPlace) -> None:
+    async def work(receiver: Receiver) -> None:
+        guilty = receiver.event(identity_of(0), key="k", occurred_us=None)
+        second = receiver.event(identity_of(1), key="k")
+        answers = await settled(receiver.send(guilty), receiver.send(second))
+        assert all(isinstance(answer, StoreError) for answer in answers)
+        again = receiver.event(identity_of(1), key="k")
+        assert await settled(receiver.send(again)) == [None]
+
+    run(place, work)
+
+
+# Several processes
+
+
+def test_events_sent_through_one_process_after_the_other_are_in_order(
+    place: PostgresPlace,
+) -> None:
+    """Although the numbers of one are all below those of the other."""
+
+    async def work(receiver: Receiver) -> None:
+        async with receiving(place) as beside:
+            assert isinstance(beside.store, PostgresStore)
+            beside.store._clock.offset_us += 5 * SECOND_US
+            sent = []
+            for turn in range(10):
+                through = (receiver, beside)[turn % 2]
+                event = through.event("customer")
+                sent.append(event.sequence)
+                assert await settled(through.send(event)) == [None]
+            assert sent != sorted(sent)
+            assert await Work(receiver).processed() == sent
+
+    run(place, work)
+
+
+# The clock of the database
+
+
+def test_the_order_stays_when_the_clock_of_the_database_is_set_back(place: PostgresPlace) -> None:
+    place.run_sql("CREATE SCHEMA clock")
+    place.run_sql("CREATE TABLE clock.back (seconds int)")
+    place.run_sql("INSERT INTO clock.back VALUES (0)")
+    for name in ("clock_timestamp", "statement_timestamp"):
+        place.run_sql(
+            f"CREATE FUNCTION clock.{name}() RETURNS timestamptz LANGUAGE sql VOLATILE AS "  # noqa: S608
+            f"'SELECT pg_catalog.{name}() - seconds * interval ''1 s'' FROM clock.back'"
+        )
+    # Found before those of the server.
+    path = "clock, public, pg_catalog"
+    place.run_sql(f"ALTER DATABASE {place.database} SET search_path = {path}")
+
+    async def work(receiver: Receiver) -> None:
+        events = [receiver.event(identity_of(0)) for _ in range(5)]
+        for event in events:
+            assert await settled(receiver.send(event)) == [None]
+            place.run_sql("UPDATE clock.back SET seconds = seconds + 60")
+        assert await Work(receiver).processed() == [event.sequence for event in events]
+
+    run(place, work)
