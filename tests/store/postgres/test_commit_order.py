@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,10 +12,13 @@ import pytest
 
 from headrace.domain.events import FirstCopy, NewEvent
 from headrace.domain.identity import IdentityType, lane_of, lane_of_key
-from headrace.store.contract import StoreError
+from headrace.store.contract import Pending, StoreError
+from headrace.store.postgres.accept import insert_batch
 from headrace.store.postgres.committer import COMMITTERS
 from headrace.store.postgres.database import PoolOptions, prepare_connection
 from headrace.store.postgres.store import PostgresStore
+from headrace.store.postgres.work_line import COMMIT_US_MAX, LATE_US, SETTLE_SECONDS
+from tests.store.events import new_event
 from tests.store.places import PostgresPlace
 from tests.support.queue import DUTY_US, SECOND_US, mark_only, postgres_processing, sequences
 from tests.support.receiver import Receiver, receiving
@@ -59,6 +62,10 @@ class Work:
             await self.store.process(WORKER, batch, mark_only, 0, subscribers_version=0)
             done += sequences(batch)
         return done
+
+    def bound_us(self) -> int:
+        """Where the next claim begins."""
+        return self.store._line(WORKER).bound_us(1)
 
 
 @asynccontextmanager
@@ -210,5 +217,74 @@ def test_the_order_stays_when_the_clock_of_the_database_is_set_back(place: Postg
             assert await settled(receiver.send(event)) == [None]
             place.run_sql("UPDATE clock.back SET seconds = seconds + 60")
         assert await Work(receiver).processed() == [event.sequence for event in events]
+
+    run(place, work)
+
+
+# A commit that takes long
+
+
+@asynccontextmanager
+async def slow_commit(
+    place: PostgresPlace, event: NewEvent, age_us: int = 0
+) -> AsyncIterator[None]:
+    """A process stores an event, and its commit ends with the block.
+
+    Args:
+        age_us: how long it has taken already.
+    """
+    async with connected(place) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await insert_batch(connection, [Pending(event, lambda _: None)], 0)
+        await connection.execute(
+            "UPDATE work SET queued_us = queued_us - $2 WHERE sequence = $1", event.sequence, age_us
+        )
+        yield
+        await transaction.commit()
+
+
+async def look_often(queue: Work) -> Sequence[int]:
+    """Claims over a time in which everything that is no longer under way is known to have ended."""
+    done: list[int] = []
+    for _ in range(4):
+        queue.seconds += SETTLE_SECONDS
+        done += await queue.processed()
+    return done
+
+
+@pytest.mark.parametrize("age_us", [0, 2 * LATE_US, 4 * LATE_US])
+def test_an_event_whose_commit_took_long_is_claimed_before_later_ones(
+    place: PostgresPlace, age_us: int
+) -> None:
+    async def work(receiver: Receiver) -> None:
+        queue = Work(receiver)
+        slow = receiver.event(identity_of(0))
+        async with slow_commit(place, slow, age_us):
+            passing = receiver.event(identity_of(1))
+            assert await settled(receiver.send(passing)) == [None]
+            assert await look_often(queue) == [passing.sequence]
+        later = receiver.event(identity_of(0))
+        assert await settled(receiver.send(later)) == [None]
+        assert await queue.processed() == [slow.sequence, later.sequence]
+
+    run(place, work)
+
+
+def test_claims_begin_behind_what_has_ended(place: PostgresPlace) -> None:
+    """A transaction that stays open makes them look back further, up to a bound."""
+
+    async def work(receiver: Receiver) -> None:
+        queue = Work(receiver)
+        await settled(receiver.send(receiver.event(identity_of(0))))
+        [[before_us]] = place.run_sql("SELECT queued_us FROM work")
+        await look_often(queue)
+        assert queue.bound_us() >= before_us - LATE_US
+        async with slow_commit(place, new_event(project_id=2)):
+            for _ in range(2):
+                await settled(receiver.send(receiver.event(identity_of(0))))
+                [[queued_us]] = place.run_sql("SELECT queued_us FROM work")
+                await look_often(queue)
+                assert queue.bound_us() >= queued_us - COMMIT_US_MAX
 
     run(place, work)

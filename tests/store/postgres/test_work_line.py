@@ -9,14 +9,17 @@ import pytest
 
 from headrace.store.postgres.store import PostgresStore
 from headrace.store.postgres.work_line import (
+    COMMIT_US_MAX,
     COSTLY_SECONDS,
     FAR_LOOK_SECONDS,
     FORGET_SECONDS,
     LATE_US,
     LATE_US_MAX,
     LOOK_AROUND_SECONDS,
+    NUMBERED_US,
     PROJECTS_MAX,
     QUIET_SECONDS,
+    SETTLE_SECONDS,
     WorkLine,
 )
 from tests.store.places import PostgresPlace
@@ -43,7 +46,10 @@ def seconds() -> Seconds:
 
 @pytest.fixture
 def line(seconds: Seconds) -> WorkLine:
+    """Every transaction that began until now has ended."""
     made = WorkLine(seconds)
+    made.settle(NOW_US + NUMBERED_US, 1, 2)
+    made.settle(NOW_US, 2, 2)
     made.begin(NOW_US)
     return made
 
@@ -62,6 +68,38 @@ def test_what_may_still_be_under_way_is_looked_at_again(
     line.add([1])
     line.looked(1, last_us, NOW_US)
     assert line.bound_us(1) == NOW_US - LATE_US
+
+
+def test_a_claim_does_not_begin_behind_a_transaction_under_way(line: WorkLine) -> None:
+    """Transaction 7 began at NOW_US and is over 9 s later."""
+    line.add([1])
+    line.settle(NOW_US, 5, 8)
+    for seconds in (5, 9):
+        now_us = NOW_US + seconds * 1_000_000
+        line.settle(now_us, 7, 20 + seconds)
+        line.looked(1, None, now_us)
+        assert line.bound_us(1) == NOW_US - NUMBERED_US
+    later_us = NOW_US + 10_000_000
+    line.settle(later_us, 29, 29)
+    line.settle(later_us, 29, 29)
+    line.looked(1, None, later_us)
+    assert line.bound_us(1) == later_us - LATE_US
+
+
+def test_a_transaction_that_stays_open_moves_no_claim_back_for_ever(line: WorkLine) -> None:
+    line.add([1])
+    now_us = NOW_US
+    for number in range(8, 100):
+        now_us += 1_000_000
+        line.settle(now_us, 1, number)
+        line.looked(1, None, now_us)
+        assert line.bound_us(1) >= now_us - COMMIT_US_MAX
+
+
+def test_transactions_are_looked_at_now_and_then(line: WorkLine, seconds: Seconds) -> None:
+    assert not line.settle_due()
+    seconds.now += SETTLE_SECONDS
+    assert line.settle_due()
 
 
 def test_now_and_then_a_look_goes_far_back(line: WorkLine, seconds: Seconds) -> None:

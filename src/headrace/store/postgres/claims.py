@@ -37,6 +37,11 @@ NEXT = (
     "WHERE lane = ANY($1::smallint[]) AND project_id = $2 AND queued_us >= $3 AND owner IS NULL "
     "ORDER BY queued_us, sequence LIMIT $4"
 )
+UNDER_WAY = (
+    "SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint, "
+    "pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint "
+    "FROM pg_current_snapshot() s"
+)
 _PART = (
     "(SELECT project_id FROM work WHERE lane = ANY($1::smallint[]) AND (project_id, queued_us) > "
     "(($2::bigint[])[{n}], ($3::bigint[])[{n}]) AND project_id < ($4::bigint[])[{n}] "
@@ -112,7 +117,7 @@ class ClaimTurn:
 
     async def anything_due(self) -> bool:
         """Whether a claim would find something."""
-        self._line.begin(self._database_us)
+        await self._begin()
         if await self._due_retries(1):
             return True
         for project_id in self._line.in_turn()[:1]:
@@ -133,7 +138,7 @@ class ClaimTurn:
         What a worker died over is taken alone, so that a second death tells which event it was. A
         batch ends before such an event, which then begins the next one.
         """
-        self._line.begin(self._database_us)
+        await self._begin()
         await self._bring_back_retries()
         looked = self._line.look_around_due()
         if looked:
@@ -143,6 +148,11 @@ class ClaimTurn:
             found = await self._look_around()
             picked += (await self._pick(found[:PROJECTS_MAX], more, alone=not picked))[0]
         return await self._take(owner, picked) if picked else []
+
+    async def _begin(self) -> None:
+        self._line.begin(self._database_us)
+        if self._line.settle_due():
+            self._line.settle(*await self._connection.fetchrow(UNDER_WAY))
 
     async def _pick(
         self, projects: Sequence[int], limit: int, *, alone: bool = True

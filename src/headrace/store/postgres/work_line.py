@@ -2,9 +2,10 @@
 
 Rows that are done stay in the index until no snapshot can see them; while somebody holds a snapshot
 for minutes, a claim that began at the head of the line would walk over all of them. So it begins
-where the last one ended. What was stored shortly before may not have been visible then, because
-its transaction was under way: so far the line is looked at again each time, and further now and
-then.
+where the last one ended. What was stored before may not have been visible then, because its
+transaction was under way. If a claim began behind it, later events of the same identity would be
+processed first. So it never begins behind what a transaction that is still under way may have
+queued, as long as that can be answered as stored, and now and then it begins further back.
 """
 
 from __future__ import annotations
@@ -14,9 +15,19 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-#: A transaction that stores events is over so long after it took the time, nearly always.
+from headrace.store.postgres.committer import COMMIT_SECONDS_MAX
+
+#: A claim looks at least so far back: the clocks of processes differ, and replays take their place
+#: by those.
 LATE_US = 2_000_000
-#: And always after so long: none of ours lasts longer.
+#: Time between looks at which transactions are under way.
+SETTLE_SECONDS = 0.5
+#: A transaction that takes the time has its number at the latest so long after.
+NUMBERED_US = 500_000
+#: An event whose commit takes longer is not answered as stored, so nothing waits for it. This is
+#: how far a foreign transaction that stays open can make every claim look back.
+COMMIT_US_MAX = round(COMMIT_SECONDS_MAX * 1_000_000) + LATE_US
+#: No transaction of ours lasts longer.
 LATE_US_MAX = 120_000_000
 #: Time between looks that go back so far, and at least so many times of what one takes.
 FAR_LOOK_SECONDS = 10.0
@@ -56,6 +67,12 @@ class WorkLine:
         self._look_around_at = 0.0
         self._costly_until = 0.0
         self._far_look_at = 0.0
+        self._settle_at = 0.0
+        #: What was queued before this is visible, or its transaction was undone.
+        self._settled_us = 0
+        #: The same, once no transaction below `_open_below` is under way.
+        self._settling_us = 0
+        self._open_below = 0
         #: The project that was served last.
         self.turn = 0
 
@@ -81,6 +98,25 @@ class WorkLine:
         self._far_look_at = now + FAR_LOOK_SECONDS
         for known in self._known.values():
             known.bound_us = min(known.bound_us, now_us - LATE_US_MAX)
+
+    def settle_due(self) -> bool:
+        """Whether to look at which transactions are under way."""
+        return self.monotonic_s() >= self._settle_at
+
+    def settle(self, now_us: int, oldest: int, following: int) -> None:
+        """Note which transactions are under way.
+
+        Those of the look before have ended once the oldest of this one has a higher number.
+
+        Args:
+            now_us: clock of the database, not after the rest was read.
+            oldest: number of the oldest transaction under way, `following` if there is none.
+            following: number that the next transaction will have.
+        """
+        self._settle_at = self.monotonic_s() + SETTLE_SECONDS
+        if oldest >= self._open_below:
+            self._settled_us = self._settling_us
+            self._settling_us, self._open_below = now_us - NUMBERED_US, following
 
     def took(self, seconds: float) -> None:
         """How long a look took: a costly one is not repeated at once."""
@@ -143,9 +179,10 @@ class WorkLine:
         Args:
             now_us: clock of the database before that look.
         """
-        settled_us = now_us - LATE_US if last_us is None else min(last_us, now_us - LATE_US)
+        settled_us = max(min(self._settled_us, now_us - LATE_US), now_us - COMMIT_US_MAX)
+        last_us = settled_us if last_us is None else min(last_us, settled_us)
         known = self._known[project_id]
-        known.bound_us = max(known.bound_us, settled_us)
+        known.bound_us = max(known.bound_us, last_us)
 
     def nothing_due(self, now_us: int) -> None:
         """Nothing is visible in any line."""
