@@ -15,6 +15,7 @@ from tests.store.copying.filled import PAYLOADS, fill, fill_many
 from tests.store.events import START_US, new_event
 from tests.store.places import PostgresPlace, SqlitePlace
 from tests.store.session import StoreSession
+from tests.support.queue import Queue
 from tests.support.server import HEADRACE, clean_environment, headrace, running_server
 from tests.support.waiting import wait_until
 
@@ -83,6 +84,22 @@ def test_the_copy_goes_on_where_the_store_was(source: SqlitePlace, target: Postg
         assert made.id == 2
         assert target.run_sql("SELECT count(*) FROM work") == waiting
         assert session.accept(new_event(key="new")) == [None]
+    finally:
+        session.close()
+
+
+def test_what_waits_is_processed_in_order_of_receipt(tmp_path: Path, target: PostgresPlace) -> None:
+    """Also where the clock was set back between two events."""
+    source = SqlitePlace(tmp_path)
+    session = StoreSession(source)
+    events = [new_event(received_us=START_US - number * 1_000_000) for number in range(5)]
+    session.accept(*events)
+    session.close()
+    assert copied(source, target).returncode == 0
+
+    session = StoreSession(target)
+    try:
+        assert Queue(session).drain() == [event.sequence for event in events]
     finally:
         session.close()
 

@@ -170,9 +170,11 @@ COPIED: tuple[Copied, ...] = (
         "WHERE status <> 0 OR attempts <> 0 OR last_error IS NOT NULL ORDER BY sequence",
     ),
     # Whoever held one is not alive: its owner has no lanes there, so it is taken back as here.
+    # The target goes by the time, the source by the sequence: a clock may have been set back.
     Copied(
         "work",
-        "SELECT lane, sequence, project_id, due_us AS queued_us, attempt, crashes, "
+        "SELECT lane, sequence, project_id, max(due_us) OVER (PARTITION BY project_id "
+        "ORDER BY sequence) AS queued_us, attempt, crashes, "
         "CASE WHEN lease_until_us > 0 THEN owner END AS owner FROM work "
         "ORDER BY project_id, sequence",
     ),
