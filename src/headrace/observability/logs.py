@@ -7,6 +7,9 @@ import sys
 
 import structlog
 
+from headrace.observability.events import LIBRARY_WARNED
+from headrace.observability.repeats import Repeats
+
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -35,6 +38,7 @@ def configure_logs(level: str, style: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            Repeats(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -44,3 +48,19 @@ def configure_logs(level: str, style: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_Libraries(logging.WARNING)], force=True)
+
+
+class _Libraries(logging.Handler):
+    """Tells what libraries log as lines of ours, without a trace: each is one line."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._log = structlog.get_logger()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        words = record.getMessage().partition("\n")[0]
+        if error is not None:
+            words = f"{words}: {type(error).__name__}: {error}"
+        self._log.warning(LIBRARY_WARNED, library=record.name, error=words)

@@ -13,7 +13,7 @@ import structlog
 
 from headrace.domain.events import FirstCopy
 from headrace.domain.rollups import ACCEPTED, Outcome, Tally
-from headrace.observability.events import ROLLUPS_DROPPED
+from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.store.contract import Pending, StoreError
 from headrace.store.contract_rollups import Counted, RollupStore
 
@@ -80,7 +80,7 @@ class AcceptRollups:
             try:
                 await self._store.add(counted)
             except StoreError as error:
-                _log.warning(ROLLUPS_DROPPED, minutes=len(batch), error=str(error))
+                _log.warning(STORE_UNAVAILABLE, loop="rollups", error=str(error))
                 self._keep(batch)
                 return
 

@@ -10,7 +10,7 @@ import structlog
 
 from headrace.domain.api_keys import ApiKey, Scope, hash_secret, secret_matches, split_key
 from headrace.domain.policies import DEFAULTS, Policies
-from headrace.observability.events import ACCESS_REFRESH_FAILED
+from headrace.observability.events import ACCESS_REFRESH_FAILED, STORE_UNAVAILABLE
 from headrace.pipeline.rate_limit import TokenBucket
 from headrace.store.contract import Access, ProjectStore, StoreError
 
@@ -154,5 +154,7 @@ class AccessCache:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
                 await self.refresh()
-            except (StoreError, msgspec.MsgspecError, ValueError) as error:
+            except StoreError as error:
+                _log.warning(STORE_UNAVAILABLE, loop="access", error=str(error))
+            except (msgspec.MsgspecError, ValueError) as error:
                 _log.warning(ACCESS_REFRESH_FAILED, error=str(error))

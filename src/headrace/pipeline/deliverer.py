@@ -22,7 +22,12 @@ from headrace.delivery.contract import AttemptOutcome, Failed, Transport
 from headrace.domain.breaker import BreakerPolicy, BreakerState, Permit
 from headrace.domain.policies import Policies
 from headrace.domain.retry import delivery_retry
-from headrace.observability.events import DELIVERIES_RESCUED, DELIVERY_DROPPED, LOOP_FAILED
+from headrace.observability.events import (
+    DELIVERIES_RESCUED,
+    DELIVERY_DROPPED,
+    LOOP_FAILED,
+    STORE_UNAVAILABLE,
+)
 from headrace.pipeline.breakers import after_attempts, breaker_of, breaker_text
 from headrace.pipeline.delivery_results import Ended, by_subscriber, outcome_of, record_of
 from headrace.pipeline.delivery_turns import Candidate, TurnLimits, Turns
@@ -173,7 +178,7 @@ class Deliverer:
         try:
             report = await self.run_once()
         except StoreError as error:
-            _log.warning(LOOP_FAILED, loop="deliverer", error=str(error))
+            _log.warning(STORE_UNAVAILABLE, loop="deliverer", error=str(error))
             await self._wait(self._options.error_s)
         except Exception:  # noqa: BLE001 - a fault of ours must not end all deliveries
             _log.exception(LOOP_FAILED, loop="deliverer")

@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from headrace.domain.errors import ApiError, ErrorCode
-from headrace.observability.events import DISK_ENOUGH, DISK_LOW
+from headrace.observability.events import DISK_ENOUGH, DISK_LOW, STORE_UNAVAILABLE
 from headrace.pipeline.accept import STORAGE_RETRY_S, Acceptor
 from headrace.store.contract import Store, StoreError
 
@@ -56,5 +56,5 @@ class DiskGuard:
                 await self.check()
                 await self._store.maintain()
             except (StoreError, OSError) as error:
-                _log.warning(DISK_LOW, error=str(error))
+                _log.warning(STORE_UNAVAILABLE, loop="disk_guard", error=str(error))
             await asyncio.sleep(CHECK_SECONDS)

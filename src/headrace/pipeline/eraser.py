@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from headrace.observability.events import ERASURE_DONE, LOOP_FAILED
+from headrace.observability.events import ERASURE_DONE, STORE_UNAVAILABLE
 from headrace.store.contract import StoreError
 from headrace.store.contract_erasures import Erasure, ErasureStatus, ErasureStore
 from headrace.store.contract_processing import ProcessingStore
@@ -73,7 +73,7 @@ class Eraser:
             try:
                 report = await self.run_once()
             except StoreError as error:
-                _log.warning(LOOP_FAILED, loop="eraser", error=str(error))
+                _log.warning(STORE_UNAVAILABLE, loop="eraser", error=str(error))
                 await asyncio.sleep(ERROR_SECONDS)
             else:
                 await asyncio.sleep(SLICE_SECONDS if report.running else IDLE_SECONDS)

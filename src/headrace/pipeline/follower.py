@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from headrace.domain.ids import first_sequence_at
-from headrace.observability.events import LOOP_FAILED
+from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.pipeline.live import BACKLOG_MAX, LiveFeed
 from headrace.store.contract import ArrivalStore, StoreError
 
@@ -38,7 +38,7 @@ class LiveFollower:
             try:
                 await self.run_once()
             except StoreError as error:
-                _log.warning(LOOP_FAILED, loop=type(self).__name__, error=str(error))
+                _log.warning(STORE_UNAVAILABLE, loop="live", error=str(error))
             await asyncio.sleep(POLL_SECONDS)
 
     async def run_once(self) -> None:

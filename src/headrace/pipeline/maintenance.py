@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from headrace.observability.events import LOOP_FAILED
+from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.store.contract import Store, StoreError
 
 INTERVAL_SECONDS = 2.0
@@ -26,5 +26,5 @@ class Maintenance:
             try:
                 await self._store.maintain()
             except StoreError as error:
-                _log.warning(LOOP_FAILED, error=str(error))
+                _log.warning(STORE_UNAVAILABLE, loop="maintenance", error=str(error))
             await asyncio.sleep(INTERVAL_SECONDS)

@@ -8,7 +8,7 @@ import structlog
 
 from headrace.domain.api_keys import hash_secret, secret_matches
 from headrace.domain.operators import Operator, split_token
-from headrace.observability.events import ACCESS_REFRESH_FAILED
+from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.store.contract import StoreError
 from headrace.store.contract_operators import OperatorStore
 
@@ -55,4 +55,4 @@ class OperatorCache:
             try:
                 await self.refresh()
             except StoreError as error:
-                _log.warning(ACCESS_REFRESH_FAILED, error=str(error))
+                _log.warning(STORE_UNAVAILABLE, loop="operators", error=str(error))

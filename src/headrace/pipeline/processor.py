@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from headrace.domain.retry import processing_retry, retry_at_us
-from headrace.observability.events import DUTY_TAKEN, EVENT_FAILED, LOOP_FAILED
+from headrace.observability.events import DUTY_TAKEN, EVENT_FAILED, STORE_UNAVAILABLE
 from headrace.pipeline.cataloguer import Cataloguer
 from headrace.pipeline.plan import BatchPlanner
 from headrace.pipeline.rules_cache import RulesCache
@@ -104,7 +104,8 @@ class Processor:
                 else:
                     await self._pace(await self._timed_run())
             except StoreError as error:
-                _log.warning(LOOP_FAILED, loop="processor", error=_text(error))
+                what = str(error) or type(error).__name__
+                _log.warning(STORE_UNAVAILABLE, loop="processor", error=what)
                 self._batch = ()
                 self._astray = True
                 self._renew_at = 0.0

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from headrace.observability.events import LOOP_FAILED
+from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.store.contract import StoreError
 
 EVERY_SECONDS = 30.0
@@ -45,7 +45,7 @@ class Pruning:
             try:
                 await self.run_once()
             except StoreError as error:
-                _log.warning(LOOP_FAILED, loop="pruning", error=str(error))
+                _log.warning(STORE_UNAVAILABLE, loop="pruning", error=str(error))
 
     async def run_once(self) -> int:
         """Remove all that is due; how many rows.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
-from headrace.observability.events import LOOP_FAILED
+from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.store.contract import StoreError
 from headrace.store.contract_audiences import AudienceStore
 from headrace.store.contract_processing import ProcessingStore
@@ -63,7 +63,7 @@ class Removals:
             try:
                 more = await self.run_once()
             except StoreError as error:
-                _log.warning(LOOP_FAILED, loop="removals", error=str(error))
+                _log.warning(STORE_UNAVAILABLE, loop="removals", error=str(error))
                 await asyncio.sleep(ERROR_SECONDS)
             else:
                 await asyncio.sleep(SLICE_SECONDS if more else IDLE_SECONDS)

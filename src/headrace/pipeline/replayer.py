@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from headrace.domain.dead_letters import PER_SECOND_MAX
-from headrace.observability.events import LOOP_FAILED
+from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.store.contract import StoreError
 from headrace.store.contract_dead_letters import Replay, ReplayStore
 from headrace.store.contract_processing import ProcessingStore
@@ -89,7 +89,7 @@ class Replayer:
             try:
                 report = await self.run_once()
             except StoreError as error:
-                _log.warning(LOOP_FAILED, loop="replayer", error=str(error))
+                _log.warning(STORE_UNAVAILABLE, loop="replayer", error=str(error))
                 await asyncio.sleep(ERROR_SECONDS)
             else:
                 await asyncio.sleep(SLICE_SECONDS if report.running else IDLE_SECONDS)

@@ -24,7 +24,11 @@ from headrace.domain.retention import (
     first_clock,
     trusted_clock,
 )
-from headrace.observability.events import LOOP_FAILED, RETENTION_CLOCK_DOUBTED, RETENTION_SWEPT
+from headrace.observability.events import (
+    RETENTION_CLOCK_DOUBTED,
+    RETENTION_SWEPT,
+    STORE_UNAVAILABLE,
+)
 from headrace.store.contract import ProjectStore, StoreError
 from headrace.store.contract_retention import DueEvent, Removed, RetentionState, RetentionStore
 
@@ -135,7 +139,7 @@ class Retention:
             except (StoreError, msgspec.MsgspecError, ValueError) as error:
                 # A full disk among them: the store has given its reserve back, so the next try
                 # finds room for the log of a deletion.
-                _log.warning(LOOP_FAILED, loop="retention", error=str(error))
+                _log.warning(STORE_UNAVAILABLE, loop="retention", error=str(error))
                 await pause(ERROR_SECONDS)
 
     async def run_once(self) -> SweepReport:

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from headrace.domain.policies import Policies
-from headrace.observability.events import RULES_REFRESH_FAILED
+from headrace.observability.events import RULES_REFRESH_FAILED, STORE_UNAVAILABLE
 from headrace.pipeline.plan import Rules
 from headrace.store.contract import ProjectStore, StoreError
 from headrace.store.contract_processing import ProcessingStore
@@ -56,5 +56,7 @@ class RulesCache:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
                 await self.refresh()
-            except (StoreError, msgspec.MsgspecError, ValueError) as error:
+            except StoreError as error:
+                _log.warning(STORE_UNAVAILABLE, loop="rules", error=str(error))
+            except (msgspec.MsgspecError, ValueError) as error:
                 _log.warning(RULES_REFRESH_FAILED, error=str(error))

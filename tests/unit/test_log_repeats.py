@@ -1,0 +1,55 @@
+"""One line, not one per try, while a thing goes wrong again and again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import structlog
+
+from headrace.observability import repeats
+from headrace.observability.events import REQUEST_FAILED, STORE_UNAVAILABLE
+from headrace.observability.repeats import EVERY_SECONDS, KINDS_MAX, Repeats
+
+
+class Log:
+    """What comes through, at the times of the test."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._repeats = Repeats(lambda: self.now_s)
+
+    def told(self, error: str, name: str = STORE_UNAVAILABLE) -> dict[str, Any] | None:
+        try:
+            return dict(self._repeats(None, "warning", {"event": name, "error": error}))
+        except structlog.DropEvent:
+            return None
+
+
+def test_a_kind_of_line_is_told_once_in_a_while_with_how_many_were_left_out() -> None:
+    log = Log()
+    assert log.told("out of reach: refused") is not None
+    for _ in range(3):
+        assert log.told("out of reach: reset") is None
+    assert log.told("another error") is not None
+    log.now_s = EVERY_SECONDS
+    line = log.told("out of reach: refused")
+    assert line is not None
+    assert line["left_out"] == 3
+    log.now_s *= 2
+    line = log.told("out of reach: refused")
+    assert line is not None
+    assert "left_out" not in line
+
+
+def test_other_lines_all_come_through() -> None:
+    log = Log()
+    assert all(log.told("the same", REQUEST_FAILED) for _ in range(3))
+    assert REQUEST_FAILED not in repeats.LIMITED
+
+
+@pytest.mark.parametrize("kinds", [KINDS_MAX, 10 * KINDS_MAX])
+def test_only_so_many_kinds_are_remembered(kinds: int) -> None:
+    log = Log()
+    assert all(log.told(f"error {number}") for number in range(kinds))
+    assert len(log._repeats._told) == KINDS_MAX
