@@ -26,6 +26,9 @@ from headrace.store.sqlite.connection import open_reader, store_error
 from headrace.store.sqlite.migrate import newest_version, schema_version
 from headrace.store.sqlite.store import open_store as open_sqlite
 
+#: For one statement of a copy, which writes a few thousand rows or reads as many.
+COPY_STATEMENT_SECONDS_MAX = 120.0
+
 
 async def open_store(url: str, *, serve: bool, create: bool = True) -> Store:
     """Open the store a URL names, connected as by default.
@@ -82,7 +85,8 @@ async def distribute_store(settings: Settings, shards: int) -> list[str]:
     if not is_postgres(settings.store):
         message = "Only a PostgreSQL store can be spread, over the nodes of a Citus cluster."
         raise StoreSetupError(message)
-    async with _apart(settings.store) as connection:
+    # A table may take hours to be moved. Whoever runs the command can end it at any time.
+    async with _apart(settings.store, None) as connection:
         return await distribute(connection, shards)
 
 
@@ -100,17 +104,17 @@ async def copy_store(source: str, target: str, progress: Progress) -> Report:
         raise StoreSetupError(message)
     opened = Source(sqlite_path(source))
     try:
-        async with _apart(target) as connection:
+        async with _apart(target, COPY_STATEMENT_SECONDS_MAX) as connection:
             return await CopyJob(opened, Target(connection), progress).run()
     finally:
         opened.close()
 
 
 @contextlib.asynccontextmanager
-async def _apart(url: str) -> AsyncIterator[Any]:
+async def _apart(url: str, statement_seconds_max: float | None) -> AsyncIterator[Any]:
     """A connection for work that may take long; what it raises is a `StoreError`."""
     try:
-        connection = await Database(url, PoolOptions()).connection_apart()
+        connection = await Database(url, PoolOptions()).connection_apart(statement_seconds_max)
     except Exception as error:
         if not is_error(error):
             raise
@@ -118,6 +122,7 @@ async def _apart(url: str) -> AsyncIterator[Any]:
         raise StoreSetupError(message) from error
     try:
         await connection.execute("SET statement_timeout = 0")
+        await connection.execute("SET idle_in_transaction_session_timeout = '60s'")
         yield connection
     except Exception as error:
         if not is_error(error):

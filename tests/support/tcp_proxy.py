@@ -1,4 +1,4 @@
-"""A way to a server that a test can cut, also in the middle of what it does not want to arrive."""
+"""A way to a server that a test can cut or silence, also in the middle of what comes by."""
 
 from __future__ import annotations
 
@@ -20,16 +20,43 @@ class Cut(Enum):
     AFTER = "after"
 
 
+class Silence(Enum):
+    """From where on nothing passes a connection any more, in either direction; it stays open."""
+
+    #: The server never sees the marked bytes.
+    BEFORE = "before"
+    #: The server sees them; its answer never arrives.
+    AFTER = "after"
+    #: The first half of the answer arrives.
+    HALFWAY = "halfway"
+
+
+class _Way:
+    """One connection and its other half."""
+
+    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+        self.writers = (client, server)
+        self.silent = False
+        #: What is to become of the next answer.
+        self.answer: Cut | Silence | None = None
+
+    def abort(self) -> None:
+        for writer in self.writers:
+            writer.transport.abort()
+
+
 class TcpProxy:
     """Forwards connections to a port of this machine; runs beside the loop of the test."""
 
     def __init__(self, port: int) -> None:
         self.port = 0
-        self._target = port
-        self._mark: tuple[bytes, Cut] | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        #: Ways to the server whose next answer is not to arrive.
-        self._cut_answers: set[asyncio.StreamWriter] = set()
+        #: Where new connections lead.
+        self.target = port
+        #: All that new connections get to hear, if they are not to lead anywhere.
+        self.mute: bytes | None = None
+        self._mark: tuple[bytes, Cut | Silence] | None = None
+        self._ways: set[_Way] = set()
+        self._closed = asyncio.Event()
         self._server: asyncio.Server | None = None
 
     def open(self) -> None:
@@ -37,6 +64,7 @@ class TcpProxy:
         aside(self._open())
 
     async def _open(self) -> None:
+        self._closed = asyncio.Event()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -48,24 +76,52 @@ class TcpProxy:
         if self._server is not None:
             self._server.close()
             self._server = None
+        self._closed.set()
         self._cut()
 
     def cut_at(self, mark: bytes, where: Cut) -> None:
         """Cut all connections, once, when a client sends `mark`."""
         self._mark = (mark, where)
 
+    def silence_at(self, mark: bytes, where: Silence) -> None:
+        """Silence one connection for good: the first on which a client sends `mark`."""
+        self._mark = (mark, where)
+
+    @property
+    def armed(self) -> bool:
+        """Whether the mark has not come by yet."""
+        return self._mark is not None
+
+    def silence(self) -> int:
+        """Silence all connections that are there, for good; how many. New ones work."""
+
+        async def silence() -> int:
+            for way in self._ways:
+                way.silent = True
+            return len(self._ways)
+
+        return aside(silence())
+
     def _cut(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
-        self._cut_answers.clear()
+        for way in self._ways:
+            way.abort()
+        self._ways.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers |= {writer, back}
-        await asyncio.gather(self._requests(reader, back), self._answers(there, writer, back))
+        if self.mute is not None:
+            writer.write(self.mute)
+            await self._closed.wait()
+            writer.transport.abort()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", self.target)
+        way = _Way(writer, back)
+        self._ways.add(way)
+        await asyncio.gather(self._requests(way, reader, back), self._answers(way, there, writer))
+        self._ways.discard(way)
 
-    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _requests(
+        self, way: _Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
                 if self._mark is not None and self._mark[0] in data:
@@ -73,20 +129,32 @@ class TcpProxy:
                     if where is Cut.BEFORE:
                         self._cut()
                         return
-                    self._cut_answers.add(writer)
+                    way.silent = where is Silence.BEFORE
+                    way.answer = where
+                if way.silent:
+                    break
                 writer.write(data)
-        writer.close()
+        await self._end(way, writer)
 
     async def _answers(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        asked: asyncio.StreamWriter,
+        self, way: _Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
-                if asked in self._cut_answers:
+                if way.answer is Cut.AFTER:
                     self._cut()
                     return
+                if way.answer is not None:
+                    way.silent = True
+                    if way.answer is Silence.HALFWAY:
+                        writer.write(data[: len(data) // 2])
+                if way.silent:
+                    break
                 writer.write(data)
+        await self._end(way, writer)
+
+    async def _end(self, way: _Way, writer: asyncio.StreamWriter) -> None:
+        """One side has closed. Over a silent way the other never gets to know."""
+        if way.silent:
+            await self._closed.wait()
         writer.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.store.postgres.url import is_postgres, masked
+from headrace.store.postgres.url import is_postgres, masked, one_host_each
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,25 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
 )
 def test_only_its_schemes_name_a_shared_store(url: str, expected: bool) -> None:
     assert is_postgres(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://h/d", ["postgresql://h/d"]),
+        (
+            "postgresql://ada:s3,cret@a:1,[::1]:2,c/d?sslmode=require",
+            [
+                "postgresql://ada:s3,cret@a:1/d?sslmode=require",
+                "postgresql://ada:s3,cret@[::1]:2/d?sslmode=require",
+                "postgresql://ada:s3,cret@c/d?sslmode=require",
+            ],
+        ),
+        ("postgresql://a,b?x=y", ["postgresql://a?x=y", "postgresql://b?x=y"]),
+        ("postgresql:///d?host=a,b", ["postgresql:///d?host=a,b"]),
+        ("postgresql://a,b/d?port=1,2", ["postgresql://a,b/d?port=1,2"]),
+        ("postgresql://ada:s,3/cret@a,b/d", ["postgresql://ada:s,3/cret@a,b/d"]),
+    ],
+)
+def test_each_host_has_a_url_of_its_own(url: str, expected: list[str]) -> None:
+    assert one_host_each(url) == expected

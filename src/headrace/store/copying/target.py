@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,11 +11,14 @@ import msgspec
 from headrace.store.contract import StoreSetupError
 from headrace.store.copying.checksum import Checksum
 from headrace.store.copying.plan import COPIED, Copied
+from headrace.store.postgres.database import transaction
 from headrace.store.postgres.migrate import newest_version, schema_version
 
 #: Row of `meta` that says how far a copy has come; gone when it is through.
 STATE = "copy"
 _READ_ROWS = 2_000
+#: For one batch of rows.
+WRITE_SECONDS_MAX = 120.0
 
 _TYPES = (
     "SELECT a.attname, format_type(a.atttypid, NULL) FROM pg_attribute a "
@@ -118,7 +122,8 @@ class Target:
         self, copied: Copied, columns: Sequence[str], rows: Iterable[Any], state: CopyState
     ) -> None:
         """Write rows and how far the copy then is, both or neither."""
-        async with self._connection.transaction():
+        # Of the client library's own limit a full buffer would know nothing.
+        async with asyncio.timeout(WRITE_SECONDS_MAX), transaction(self._connection):
             await self._connection.copy_records_to_table(
                 copied.table, records=rows, columns=columns
             )
@@ -140,14 +145,14 @@ class Target:
         # What a copy itself has written there is not of the source.
         where = f" WHERE name <> '{STATE}'" if copied.table == "meta" else ""
         sql = f"SELECT {names} FROM {copied.table}{where}"  # noqa: S608
-        async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+        async with transaction(self._connection, isolation="repeatable_read", readonly=True):
             cursor = await self._connection.cursor(sql)
             while rows := await cursor.fetch(_READ_ROWS):
                 yield rows
 
     async def finish(self) -> None:
         """Let new rows be numbered after those that came, and forget the state."""
-        async with self._connection.transaction():
+        async with transaction(self._connection):
             for table, column in await self._connection.fetch(_IDENTITIES):
                 await self._connection.fetchval(
                     f"SELECT setval(pg_get_serial_sequence($1, $2), max({column})) "  # noqa: S608

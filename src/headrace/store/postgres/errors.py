@@ -36,10 +36,11 @@ _UNREACHABLE = (
 #: one of a broken way.
 _MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[StoreError], str], ...] = (
     (
-        (asyncpg.QueryCanceledError, TimeoutError),
+        (asyncpg.QueryCanceledError,),
         StoreBusyError,
-        "The query took too long; narrow it down.",
+        "The database has cancelled the statement: {}",
     ),
+    ((TimeoutError,), StoreBusyError, "The database has not answered in time."),
     ((asyncpg.DiskFullError,), StoreFullError, "The disk of the database is full."),
     (
         (asyncpg.TooManyConnectionsError,),

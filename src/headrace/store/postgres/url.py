@@ -30,3 +30,16 @@ def masked(url: str) -> str:
     # Whatever follows `?` may hold a password as well.
     query = "?..." if "?" in rest else ""
     return f"{scheme}://{name}{at}{hosts}{path}{query}"
+
+
+def one_host_each(url: str) -> list[str]:
+    """The URL once for each host that it names before its path, in their order."""
+    scheme, found, rest = url.partition("://")
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    user, at, hosts = authority.rpartition("@")
+    end = rest[len(authority) :]
+    if "port=" in end or "@" in end:
+        # Ports listed apart go with the hosts in their order; where a password with a sign of its
+        # own ends is not for us to say.
+        return [url]
+    return [f"{scheme}{found}{user}{at}{host}{end}" for host in hosts.split(",")]

@@ -1,0 +1,249 @@
+"""A server that keeps silent on a connection: whoever uses it gets an answer in time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import Any
+
+import pytest
+
+from headrace.store.contract import StoreBusyError, StoreError
+from headrace.store.postgres import connect as connect_module
+from headrace.store.postgres import database as database_module
+from headrace.store.postgres.database import Connection, Database, PoolOptions
+from tests.store.places import PostgresPlace
+from tests.support.tcp_proxy import Silence, TcpProxy
+from tests.support.waiting import wait_until
+
+#: Of the work, a fraction of what it has in a real process.
+LIMIT_SECONDS = 0.3
+#: What takes longer has hung.
+HANGS_SECONDS = 10.0
+
+TLS_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+WRITE = "INSERT INTO meta (name, value) VALUES ('silence', '')"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "CONNECT_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(database_module, "CONFIRM_SECONDS_MAX", 0.2)
+
+
+@pytest.fixture
+def place() -> Iterator[PostgresPlace]:
+    made = PostgresPlace()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def proxy(place: PostgresPlace) -> Iterator[TcpProxy]:
+    made = TcpProxy(place.server.port)
+    made.open()
+    yield made
+    made.close()
+
+
+@contextlib.asynccontextmanager
+async def database(
+    proxy: TcpProxy, place: PostgresPlace, options: PoolOptions | None = None
+) -> AsyncIterator[Database]:
+    url = f"postgresql://postgres@127.0.0.1:{proxy.port}/{place.database}"
+    made = Database(url, options or PoolOptions(connections_max=3))
+    async with asyncio.timeout(HANGS_SECONDS):
+        await made.connect()
+        yield made
+        await made.close()
+
+
+async def ask(connection: Connection) -> Any:
+    return await connection.fetchval("SELECT 1 AS found")
+
+
+async def write(connection: Connection) -> None:
+    await connection.execute(WRITE)
+
+
+async def fail(connection: Connection) -> None:
+    await connection.execute(WRITE)
+    message = "on purpose"
+    raise ValueError(message)
+
+
+#: What is done, the bytes on whose way it happens.
+POINTS: dict[str, tuple[str, bytes]] = {
+    "statement": ("read", b"SELECT 1 AS found"),
+    "BEGIN of a read": ("snapshot", b"BEGIN"),
+    "statement of a snapshot": ("snapshot", b"SELECT 1 AS found"),
+    "COMMIT of a read": ("snapshot", b"COMMIT"),
+    "BEGIN": ("write", b"BEGIN"),
+    "statement of a write": ("write", b"INSERT INTO meta"),
+    "COMMIT": ("write", b"COMMIT"),
+    "ROLLBACK": ("fail", b"ROLLBACK"),
+}
+
+
+def do(opened: Database, what: str) -> Awaitable[Any]:
+    if what == "read":
+        return opened.read(ask, LIMIT_SECONDS)
+    if what == "snapshot":
+        return opened.read(ask, LIMIT_SECONDS, snapshot=True)
+    if what == "write":
+        return opened.write(write, LIMIT_SECONDS)
+    # Long enough that the ROLLBACK meets no limit but its own.
+    return opened.write(fail, HANGS_SECONDS)
+
+
+@pytest.mark.parametrize("where", list(Silence))
+@pytest.mark.parametrize("point", POINTS)
+def test_silence_is_an_error_in_time_and_the_next_one_works(
+    proxy: TcpProxy, place: PostgresPlace, point: str, where: Silence
+) -> None:
+    async def run() -> None:
+        async with database(proxy, place) as opened:
+            what, mark = POINTS[point]
+            proxy.silence_at(mark, where)
+            # An error of the work itself is not hidden by what follows from the silence.
+            expected = ValueError if what == "fail" else StoreError
+            with pytest.raises(expected) as raised:
+                await do(opened, what)
+            assert not proxy.armed
+            if what != "fail":
+                assert str(raised.value) == "The database does not answer."
+            assert await opened.read(ask) == 1
+            assert opened.silences == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("answer", [b"", b"S"], ids=["connect", "TLS handshake"])
+def test_a_server_that_only_takes_connections_is_out_of_reach(
+    proxy: TcpProxy, place: PostgresPlace, answer: bytes
+) -> None:
+    async def run() -> None:
+        async with database(proxy, place) as opened:
+            proxy.mute = answer
+            proxy.silence()
+            with pytest.raises(StoreError, match="does not answer"):
+                await do(opened, "read")
+            with pytest.raises(StoreError, match="out of reach"):
+                await do(opened, "write")
+            with pytest.raises(OSError, match="no server has answered"):
+                await opened.connection_apart()
+            proxy.mute = None
+            assert await opened.read(ask) == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("mark", [TLS_REQUEST, b"application_name"])
+@pytest.mark.parametrize("where", list(Silence))
+def test_silence_while_a_connection_is_opened_is_an_error_in_time(
+    proxy: TcpProxy, place: PostgresPlace, mark: bytes, where: Silence
+) -> None:
+    async def run() -> None:
+        async with database(proxy, place) as opened:
+            proxy.silence_at(mark, where)
+            with pytest.raises(OSError, match="no server has answered"):
+                await opened.connection_apart()
+            assert not proxy.armed
+            await (await opened.connection_apart()).close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("mark", [b"BEGIN", b"INSERT INTO meta", b"COMMIT"])
+def test_a_task_that_is_to_end_ends_on_a_silent_connection(
+    proxy: TcpProxy, place: PostgresPlace, mark: bytes
+) -> None:
+    async def run() -> None:
+        async with database(proxy, place) as opened:
+            proxy.silence_at(mark, Silence.BEFORE)
+            task = asyncio.ensure_future(opened.write(write))
+            await asyncio.to_thread(wait_until, lambda: not proxy.armed, "it is under way")
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(run())
+
+
+def test_one_silent_connection_makes_the_others_suspect(
+    proxy: TcpProxy, place: PostgresPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Idle ones are replaced; work under way does not go on until its own limit."""
+    monkeypatch.setattr(database_module, "SUSPECT_SECONDS_MAX", 0.1)
+
+    async def run() -> None:
+        async with database(proxy, place) as opened:
+            await asyncio.gather(*(opened.read(sleep) for _ in range(3)))
+            assert proxy.silence() == 3
+            long = asyncio.ensure_future(opened.write(write, 3600.0))
+            with pytest.raises(StoreError, match="does not answer"):
+                await do(opened, "read")
+            with pytest.raises(StoreError, match="does not answer"):
+                await long
+            assert await do(opened, "read") == 1
+
+    async def sleep(connection: Connection) -> None:
+        await connection.execute("SELECT pg_sleep(0.1)")
+
+    asyncio.run(run())
+
+
+def test_a_pool_of_silent_connections_is_closed_in_time(
+    proxy: TcpProxy, place: PostgresPlace
+) -> None:
+    async def run() -> None:
+        async with database(proxy, place):
+            proxy.silence()
+
+    asyncio.run(run())
+
+
+def test_work_that_takes_too_long_on_a_live_connection_is_told_apart(
+    proxy: TcpProxy, place: PostgresPlace
+) -> None:
+    async def sleep(connection: Connection) -> None:
+        await connection.execute("SELECT pg_sleep(60)")
+
+    async def run() -> None:
+        async with database(proxy, place, PoolOptions(connections_max=1)) as opened:
+            with pytest.raises(StoreBusyError, match="The query took too long; narrow it down"):
+                await opened.read(sleep, LIMIT_SECONDS)
+            with pytest.raises(StoreBusyError, match="was not done within"):
+                await opened.write(sleep, LIMIT_SECONDS)
+            busy = asyncio.ensure_future(opened.write(sleep, 2 * LIMIT_SECONDS))
+            await asyncio.sleep(0)
+            with pytest.raises(StoreBusyError, match="Every connection to the database was in use"):
+                await opened.read(ask, LIMIT_SECONDS)
+            with pytest.raises(StoreBusyError):
+                await busy
+            assert opened.silences == 0
+
+    asyncio.run(run())
+
+
+def test_a_host_that_keeps_silent_is_passed_by(
+    proxy: TcpProxy, place: PostgresPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the first of two after it has lost its power."""
+    monkeypatch.setattr(connect_module, "NEXT_HOST_SECONDS", 0.1)
+    dead = TcpProxy(place.server.port)
+    dead.open()
+    dead.mute = b""
+
+    async def run() -> None:
+        hosts = f"127.0.0.1:{dead.port},127.0.0.1:{proxy.port}"
+        url = f"postgresql://postgres@{hosts}/{place.database}?target_session_attrs=read-write"
+        opened = Database(url, PoolOptions())
+        async with asyncio.timeout(HANGS_SECONDS):
+            await opened.connect()
+            assert await opened.read(ask) == 1
+            await opened.close()
+
+    asyncio.run(run())
+    dead.close()
