@@ -38,6 +38,7 @@ from headrace.pipeline.accept import Acceptor
 from headrace.pipeline.accept_rollups import AcceptRollups
 from headrace.pipeline.access import AccessCache
 from headrace.pipeline.commit_queue import CommitQueue
+from headrace.pipeline.commit_trials import CommitTrials
 from headrace.pipeline.disk_guard import DiskGuard
 from headrace.pipeline.follower import LiveFollower
 from headrace.pipeline.key_uses import KeyUseLog
@@ -149,12 +150,13 @@ class Headrace:
         self._key_uses = KeyUseLog(access, store.members, clock_us)
         guard = DiskGuard(store, acceptor, self.settings.disk_free_min_bytes)
         await guard.check()
+        trials = CommitTrials(store, self.queue)
         store.start_committing(self.queue, self._store_failed)
         self._server = HttpServer(Edge(routes))
         self.port = await self._server.start(self.settings.host, self.settings.port)
         self._tasks = [
             asyncio.create_task(loop.run(), name=type(loop).__name__)
-            for loop in (guard, rejections, operators, self._key_uses, rollups)
+            for loop in (guard, trials, rejections, operators, self._key_uses, rollups)
         ]
         self._tasks.append(asyncio.create_task(access.keep_fresh(), name="AccessCache"))
         if store.arrivals is not None:

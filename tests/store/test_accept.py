@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.domain.events import FirstCopy, NewEvent
-from headrace.store.contract import REPEATS_KEPT, Pending, StoreError
+from headrace.store.contract import REPEATS_KEPT, Pending, StoreError, StoreRowError
 from tests.store.events import START_US, as_stored, new_event
 from tests.store.session import StoreSession
 
@@ -185,9 +185,9 @@ def test_several_guilty_events_and_duplicates_in_one_batch(session: StoreSession
     )
     assert [type(outcome) for outcome in outcomes] == [
         type(None),
-        StoreError,
+        StoreRowError,
         FirstCopy,
-        StoreError,
+        StoreRowError,
         FirstCopy,
         type(None),
     ]

@@ -10,7 +10,7 @@ import pytest
 
 from headrace.pipeline import commit_queue
 from headrace.pipeline.commit_queue import CommitQueue
-from headrace.store.contract import Pending, StoreError
+from headrace.store.contract import Pending, StoreBusyError, StoreError, StoreRowError
 from tests.store.events import new_event
 
 OVERHEAD_BYTES = commit_queue._OVERHEAD_BYTES
@@ -178,3 +178,180 @@ def test_an_answer_that_fails_keeps_no_other_from_its_sender(runner: asyncio.Run
 
     runner.run(run())
     assert told == ["other"]
+
+
+def answers_of(
+    queue: CommitQueue, count: int, answered: asyncio.Event | None = None
+) -> tuple[list[Pending], list[object]]:
+    """Put so many events in; the events, and the outcomes with which they are answered."""
+    outcomes: list[object] = []
+
+    def settle(answer: Pending) -> None:
+        outcomes.append(answer.outcome)
+        if answered is not None and len(outcomes) == count:
+            answered.set()
+
+    events = [Pending(new_event(), settle) for _ in range(count)]
+    for event in events:
+        queue.put(event)
+    return events, outcomes
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit_queue, "WAIT_SECONDS_MAX", 0.05)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_an_event_that_waits_too_long_is_answered_and_never_taken(runner: asyncio.Runner) -> None:
+    async def run() -> None:
+        queue = CommitQueue(asyncio.get_running_loop(), lambda: None)
+        answered = asyncio.Event()
+        queue.on_settled = lambda _: answered.set()
+        _, outcomes = answers_of(queue, 3)
+        await answered.wait()
+        assert [type(outcome) for outcome in outcomes] == [StoreBusyError] * 3
+        assert queue.take() == []
+        assert (queue.depth, queue.unsettled) == (0, 0)
+        # The next one has its own time.
+        answered.clear()
+        _, later = answers_of(queue, 1)
+        await answered.wait()
+        assert len(later) == 1
+
+    runner.run(run())
+
+
+@pytest.mark.usefixtures("hasty")
+def test_an_event_whose_commit_takes_too_long_is_answered_once(runner: asyncio.Runner) -> None:
+    """What becomes of it later is known to the store, and told to those who count and watch."""
+
+    async def run() -> None:
+        queue = CommitQueue(asyncio.get_running_loop(), lambda: None)
+        settled: list[list[Pending]] = []
+        answered = asyncio.Event()
+        events, outcomes = answers_of(queue, 2, answered)
+        batch = queue.take()
+        assert batch == events
+        await answered.wait()
+        assert [type(outcome) for outcome in outcomes] == [StoreBusyError] * 2
+        assert queue.unsettled == 2
+        done = asyncio.Event()
+
+        def note(batch: list[Pending]) -> None:
+            settled.append(batch)
+            done.set()
+
+        queue.on_settled = note
+        queue.settle(batch)
+        await done.wait()
+        assert len(outcomes) == 2
+        assert settled == [events]
+        assert [event.outcome for event in events] == [None, None]
+        assert queue.unsettled == 0
+
+    runner.run(run())
+
+
+def test_what_waits_is_given_up_with_the_commit_that_failed(runner: asyncio.Runner) -> None:
+    async def run() -> None:
+        queue = CommitQueue(asyncio.get_running_loop(), lambda: None)
+        _, outcomes = answers_of(queue, 1000)
+        taken = queue.take()
+        error = StoreError("the commit timed out")
+        queue.give_up(0, error)
+        assert outcomes == [error] * (1000 - len(taken))
+        assert queue.take() == []
+        assert queue.unsettled == len(taken)
+
+    runner.run(run())
+
+
+def test_problem_follows_the_last_commit(runner: asyncio.Runner) -> None:
+    async def settle(queue: CommitQueue, *outcomes: StoreError | None) -> None:
+        done = asyncio.Event()
+        queue.on_settled = lambda _: done.set()
+        answers_of(queue, len(outcomes))
+        batch = queue.take()
+        for event, outcome in zip(batch, outcomes, strict=True):
+            event.outcome = outcome
+        queue.settle(batch)
+        await done.wait()
+
+    async def run() -> None:
+        queue = CommitQueue(asyncio.get_running_loop(), lambda: None)
+        assert queue.problem() is None
+        await settle(queue, StoreError("No room."))
+        assert queue.problem() == "Events cannot be stored: No room."
+        # A row that is refused says nothing about the next one.
+        await settle(queue, StoreRowError("refused"))
+        assert queue.problem() is not None
+        await settle(queue, StoreRowError("refused"), None)
+        assert queue.problem() is None
+        await settle(queue, StoreRowError("refused"))
+        assert queue.problem() is None
+
+    runner.run(run())
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_problem_once_the_oldest_event_has_waited_long(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch, *, taken: bool
+) -> None:
+    async def run() -> None:
+        queue = CommitQueue(asyncio.get_running_loop(), lambda: None)
+        queue.put(pending())
+        batch = queue.take() if taken else []
+        assert queue.problem() is None
+        monkeypatch.setattr(commit_queue, "READY_SECONDS_MAX", -1.0)
+        assert queue.problem() == "Events have waited 0 s to be stored."
+        done = asyncio.Event()
+        queue.on_settled = lambda _: done.set()
+        queue.settle(batch or queue.take())
+        await done.wait()
+        monkeypatch.setattr(commit_queue, "READY_SECONDS_MAX", 0.0)
+        assert queue.problem() is None
+
+    runner.run(run())
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_repeat_that_is_held_back_too_long_is_answered(runner: asyncio.Runner) -> None:
+    """The event before it, which another committer has, may be stored all the same."""
+
+    async def run() -> None:
+        queue = CommitQueue(asyncio.get_running_loop(), lambda: None, committers=2)
+        answered = asyncio.Event()
+        outcomes: list[object] = []
+
+        def settle(answer: Pending) -> None:
+            outcomes.append(answer.outcome)
+            answered.set()
+
+        queue.put(Pending(new_event(key="k", lane=0), lambda _: None))
+        first = queue.take(0)
+        queue.put(Pending(new_event(key="k", lane=1), settle))
+        assert queue.take(1) == []
+        await answered.wait()
+        assert [type(outcome) for outcome in outcomes] == [StoreBusyError]
+        queue.settle(first)
+        settled = asyncio.Event()
+        queue.on_settled = lambda _: settled.set()
+        await settled.wait()
+        assert queue.take(1) == []
+        assert (queue.depth, queue.unsettled) == (0, 0)
+
+    runner.run(run())
+
+
+def test_what_waits_for_another_committer_is_not_given_up(runner: asyncio.Runner) -> None:
+    async def run() -> None:
+        queue = CommitQueue(asyncio.get_running_loop(), lambda: None, committers=2)
+        events = [Pending(new_event(lane=lane), lambda _: None) for lane in (0, 1)]
+        for event in events:
+            queue.put(event)
+        queue.give_up(0, StoreError("the commit timed out"))
+        assert queue.take(0) == []
+        assert queue.take(1) == events[1:]
+
+    runner.run(run())

@@ -11,11 +11,11 @@ from tests.store.events import new_event
 
 
 def waiting(key: str | None = "k", **changes: Any) -> Waiting:
-    return Pending(new_event(key=key, **changes), lambda _: None), 1
+    return Pending(new_event(key=key, **changes), lambda _: None), 1, 0.0
 
 
 def settle(keys: UnsettledKeys, *settled: Waiting) -> tuple[list[Waiting], list[Waiting]]:
-    return keys.settled([pending for pending, _ in settled])
+    return keys.settled([pending for pending, _, _ in settled])
 
 
 def test_a_repeat_waits_for_the_committer_that_has_the_first() -> None:
@@ -73,3 +73,17 @@ def test_nothing_is_kept_of_what_is_settled() -> None:
     settle(keys, *repeats)
     assert not keys._committers
     assert not keys._held
+
+
+def test_what_is_held_too_long_is_taken_back() -> None:
+    keys = UnsettledKeys()
+    first = waiting()
+    old, young = ((waiting()[0], 1, put) for put in (1.0, 2.0))
+    assert not keys.holds(first, 0)
+    assert keys.holds(old, 1)
+    assert keys.holds(young, 1)
+    assert keys.since() == [1.0, 2.0]
+    assert keys.take_back(1.0) == [old]
+    assert keys.since() == [2.0]
+    assert settle(keys, first) == ([young], [])
+    assert keys.take_back(3.0) == []

@@ -38,6 +38,8 @@ async def _not_ready(services: Services) -> str | None:
         return "stopping"
     if services.acceptor.blocked is not None:
         return services.acceptor.blocked.message
+    if problem := services.acceptor.queue.problem():
+        return problem
     try:
         health = await services.store.health()
     except StoreError as error:
@@ -58,7 +60,8 @@ async def metrics(request: Request) -> Response:
         queue_depth=services.acceptor.queue.depth,
         behind=behind,
         now_us=services.clock_us(),
-        blocked=services.acceptor.blocked is not None,
+        blocked=services.acceptor.blocked is not None
+        or services.acceptor.queue.problem() is not None,
     )
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 

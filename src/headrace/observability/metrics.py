@@ -112,7 +112,7 @@ def _accept_families(stats: AcceptStats, queue_depth: int, *, blocked: bool) -> 
         rejected.add_metric((code,), number)
     yield rejected
     yield _gauge("headrace_commit_queue_depth", "Events waiting to be committed.", queue_depth)
-    yield _gauge("headrace_ingest_blocked", "1 while ingest is refused for lack of disk.", blocked)
+    yield _gauge("headrace_ingest_blocked", "1 while events cannot be stored.", blocked)
 
 
 def _commit_families(stats: CommitStats) -> Iterator[Metric]:

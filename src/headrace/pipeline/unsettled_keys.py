@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from headrace.store.contract import Pending, StoreError
 
-#: An event and its size, as the commit queue keeps it.
-Waiting = tuple[Pending, int]
+#: An event, its size, and when it was put in, as the commit queue keeps it.
+Waiting = tuple[Pending, int, float]
 
 
 class UnsettledKeys:
@@ -66,3 +66,19 @@ class UnsettledKeys:
                 waiting[0].outcome = pending.outcome
             failed += held
         return repeats, failed
+
+    def take_back(self, put_before: float) -> list[Waiting]:
+        """What has been held since before a time; it is held no longer."""
+        late: list[Waiting] = []
+        for key, held in list(self._held.items()):
+            late += [waiting for waiting in held if waiting[2] <= put_before]
+            kept = [waiting for waiting in held if waiting[2] > put_before]
+            if kept:
+                self._held[key] = kept
+            else:
+                del self._held[key]
+        return late
+
+    def since(self) -> list[float]:
+        """When each event that is held was put in."""
+        return [waiting[2] for held in self._held.values() for waiting in held]

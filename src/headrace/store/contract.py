@@ -109,6 +109,13 @@ class CommitSource(Protocol):
         """Hand back a batch whose outcomes are set. Safe to call from any thread."""
         ...
 
+    def give_up(self, committer: int, error: StoreError) -> None:
+        """Answer what waits for a committer with an error: its commits come to no end.
+
+        On the event loop only.
+        """
+        ...
+
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which events to list; every field that is set must match. Times in microseconds."""
@@ -455,6 +462,14 @@ class Store(Protocol):
 
     async def secret(self, name: str) -> bytes:
         """32 random bytes of that name, made at first use and kept."""
+        ...
+
+    async def try_commit(self) -> None:
+        """Commit what leaves nothing behind, where accepted events are written.
+
+        Raises:
+            StoreError: events cannot be stored now.
+        """
         ...
 
     async def maintain(self) -> None:

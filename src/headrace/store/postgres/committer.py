@@ -9,10 +9,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from headrace.faults import armed, fail_point
-from headrace.store.contract import CommitSource, CommitStats, Pending, StoreError, StoreRowError
+from headrace.store.contract import (
+    CommitSource,
+    CommitStats,
+    Pending,
+    StoreBusyError,
+    StoreError,
+    StoreRowError,
+)
 from headrace.store.postgres.accept import FirstGoneError, insert_batch
 from headrace.store.postgres.accept_at_once import insert_at_once
-from headrace.store.postgres.database import TRIES_MAX, Database, committed
+from headrace.store.postgres.database import TRIES_MAX, Database, committed, silent
 from headrace.store.postgres.errors import RETRIED, is_error, store_error
 
 #: Writes a batch; what of it is still to be written.
@@ -22,8 +29,14 @@ _Work = Callable[[Any, list[Pending]], Awaitable[list[Pending]]]
 COMMITTERS = 2
 #: A commit that takes longer is given up; nobody knows then whether it will be there.
 COMMIT_SECONDS_MAX = 10.0
+#: At the end, for what waits: whoever sent it has an answer by then, or has gone.
+STOP_SECONDS_MAX = 1.0
 #: After a failed try to connect, callers are told at once for so long.
 RECONNECT_SECONDS = 0.5
+
+
+class CommitTimeoutError(StoreBusyError):
+    """The server answers, but has not committed in time."""
 
 
 class Committer:
@@ -73,10 +86,14 @@ class Committer:
         return self._database
 
     async def stop(self) -> None:
-        """Commit what was taken and what waits, then end."""
+        """Commit what was taken and what waits, as far as that can be done in time, then end."""
         self._stopping = True
         self._awake.set()
-        await asyncio.gather(*self._tasks)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=STOP_SECONDS_MAX)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class _Lane:
@@ -90,6 +107,8 @@ class _Lane:
         self._queued_us = 0
         self._connection: Any = None
         self._connect_again_at = 0.0
+        #: Of the database, when the connection was opened.
+        self._silences = 0
 
     async def run(self) -> None:
         try:
@@ -97,7 +116,7 @@ class _Lane:
                 await self._drain()
             await self._drain()
         finally:
-            await self._disconnect()
+            self._disconnect()
 
     async def _drain(self) -> None:
         while batch := self._source.take(self._number):
@@ -132,9 +151,12 @@ class _Lane:
                 await self._commit_or_isolate(batch[:middle], at_once=at_once)
                 await self._commit_or_isolate(batch[middle:], at_once=at_once)
             else:
-                self._fail(batch, StoreError(f"The store refused the event: {error}"))
+                self._fail(batch, StoreRowError(f"The store refused the event: {error}"))
         except StoreError as error:
             self._fail(batch, error)
+            if isinstance(error, CommitTimeoutError):
+                # Those that wait would each wait as long: better they are sent again later.
+                self._source.give_up(self._number, error)
         else:
             if left:
                 await self._commit_or_isolate(left, at_once=False)
@@ -168,35 +190,53 @@ class _Lane:
     async def _commit_once(self, batch: list[Pending], work: _Work) -> list[Pending]:
         """One transaction. What is lost at COMMIT is an error for exactly this batch."""
         fail_point("before_commit")
+        database = self._committer.database
+        silences = database.silences
         try:
-            async with asyncio.timeout(COMMIT_SECONDS_MAX):
+            async with database.limited(COMMIT_SECONDS_MAX):
                 return await work(await self._connected(), batch)
         except (*RETRIED, StoreError):
             raise
+        except TimeoutError as error:
+            # It may still be on its way there; nothing of ours may follow it.
+            await self._end_connection()
+            if database.silences > silences:
+                raise silent() from error
+            message = f"The database has not committed within {COMMIT_SECONDS_MAX:g} s."
+            raise CommitTimeoutError(message) from error
         except Exception as error:
             if not is_error(error):
-                await self._disconnect()
+                self._disconnect()
                 raise
-            if isinstance(error, TimeoutError):
-                # It may still be on its way there; nothing of ours may follow it.
-                await self._disconnect()
             raise store_error(error) from error
 
     async def _connected(self) -> Any:
-        if self._connection is not None and not self._connection.is_closed():
+        if self._is_usable():
             return self._connection
         if time.monotonic() < self._connect_again_at:
             message = "The database is out of reach."
             raise StoreError(message)
-        await self._disconnect()
-        self._connect_again_at = time.monotonic() + RECONNECT_SECONDS
+        self._disconnect()
+        self._silences = self._committer.database.silences
         try:
             self._connection = await self._committer.database.connection_apart()
-        finally:
+        except BaseException:
             self._connect_again_at = time.monotonic() + RECONNECT_SECONDS
+            raise
         return self._connection
 
-    async def _disconnect(self) -> None:
+    def _is_usable(self) -> bool:
+        """Whether the connection is open, and the server was silent on no other since it was."""
+        connection = self._connection
+        fresh = self._silences == self._committer.database.silences
+        return connection is not None and fresh and not connection.is_closed()
+
+    async def _end_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.end()
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()

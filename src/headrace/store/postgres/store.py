@@ -16,6 +16,7 @@ from headrace.store.contract import (
     StoreHealth,
     StoreSetupError,
 )
+from headrace.store.postgres.accept import try_insert
 from headrace.store.postgres.arrivals import PostgresArrivals
 from headrace.store.postgres.audiences import PostgresAudiences
 from headrace.store.postgres.catalog import PostgresCatalog
@@ -148,6 +149,9 @@ class PostgresStore:
             return bytes(await connection.fetchval(_RANDOM, name))
 
         return await self._database.write(work)
+
+    async def try_commit(self) -> None:
+        await self._database.write(try_insert)
 
     async def maintain(self) -> None:
         await self._clock.measure(self._database)

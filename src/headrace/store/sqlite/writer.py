@@ -202,7 +202,7 @@ class Writer:
                 self._commit_or_isolate(batch[:middle])
                 self._commit_or_isolate(batch[middle:])
             else:
-                self._fail(batch, StoreError(f"The store refused the event: {error}"))
+                self._fail(batch, StoreRowError(f"The store refused the event: {error}"))
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests are answered
             self._fail(batch, store_error(error))
         else:

@@ -1,0 +1,67 @@
+"""A server that cannot store events says so, and finds out by itself when it can again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+import apsw
+import pytest
+
+from headrace.pipeline import commit_trials
+from headrace.pipeline.commit_trials import CommitTrials
+from headrace.store.contract import StoreError
+from headrace.store.postgres import committer
+from headrace.store.sqlite import connection
+from tests.store.places import Place, SqlitePlace
+from tests.support.accepting import accepting, locked_table, outcomes
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer, "COMMIT_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(commit_trials, "TRIAL_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(connection, "BUSY_SECONDS_MAX", 0.1)
+
+
+@contextlib.contextmanager
+def locked_file(place: SqlitePlace) -> Iterator[None]:
+    holder = apsw.Connection(str(place.path))
+    holder.execute("BEGIN IMMEDIATE")
+    yield
+    holder.execute("ROLLBACK")
+    holder.close()
+
+
+@contextlib.asynccontextmanager
+async def nothing_can_be_stored(place: Place) -> AsyncIterator[None]:
+    """Somebody else holds the lock that each commit of events needs."""
+    if isinstance(place, SqlitePlace):
+        with locked_file(place):
+            yield
+        return
+    async with locked_table(place):
+        yield
+
+
+def test_a_trial_finds_out_that_events_can_be_stored_again(any_place: Place) -> None:
+    async def run() -> None:
+        async with accepting(any_place) as (store, queue):
+            trials = CommitTrials(store, queue)
+            assert await outcomes(queue, 1) == [None]
+            assert queue.problem() is None
+            async with nothing_can_be_stored(any_place):
+                [outcome] = await outcomes(queue, 1)
+                assert isinstance(outcome, StoreError)
+                assert queue.problem() is not None
+                await trials.run_once()
+                assert queue.problem() is not None
+            await trials.run_once()
+            assert queue.problem() is None
+            assert await outcomes(queue, 1) == [None]
+
+    asyncio.run(run())
+    assert any_place.run_sql("SELECT count(*) FROM events") == [(2,)]
+    assert any_place.run_sql("SELECT count(*) FROM work") == [(2,)]
+    assert any_place.run_sql("SELECT count(*) FROM meta WHERE name = 'trial'") == [(0,)]

@@ -1,0 +1,46 @@
+"""Commits that take too long on a connection that works."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from headrace.pipeline import commit_queue
+from headrace.pipeline.commit_queue import COMMIT_EVENTS_MAX, EVENTS_MAX
+from headrace.store.contract import StoreError
+from headrace.store.postgres import committer
+from headrace.store.postgres.committer import COMMITTERS
+from tests.store.places import PostgresPlace
+from tests.support.accepting import accepting, locked_table, outcomes
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresPlace]:
+    monkeypatch.setattr(committer, "COMMIT_SECONDS_MAX", 0.3)
+    made = PostgresPlace()
+    yield made
+    made.remove()
+
+
+def test_events_that_wait_fail_with_the_commit_that_timed_out(place: PostgresPlace) -> None:
+    """Not one commit after the other, each after its own time; and none of them is stored later."""
+
+    async def run() -> None:
+        async with accepting(place) as (_, queue):
+            async with locked_table(place):
+                answered = await outcomes(queue, EVENTS_MAX - 1)
+            assert all(isinstance(outcome, StoreError) for outcome in answered)
+            assert queue.problem() is not None
+            assert await outcomes(queue, 1) == [None]
+            assert queue.problem() is None
+
+    asyncio.run(run())
+    [(stored,)] = place.run_sql("SELECT count(*) FROM events")
+    # Only what the committers had taken may be there: nobody knows.
+    assert stored <= 1 + COMMITTERS * COMMIT_EVENTS_MAX
+
+
+def test_a_commit_ends_before_the_events_that_wait_for_it() -> None:
+    assert commit_queue.WAIT_SECONDS_MAX > committer.COMMIT_SECONDS_MAX
