@@ -52,8 +52,10 @@ from headrace.stores import shown_store
 
 #: From SIGTERM to the end of the process.
 STOP_SECONDS_MAX = 10.0
-#: Of those, for connections; the rest is for the store.
-DRAIN_SECONDS_MAX = 7.0
+#: Of those, for connections and for the worker beside the server.
+DRAIN_SECONDS_MAX = 6.0
+#: Then for what is counted and not yet written; the rest is for the store.
+FLUSH_SECONDS_MAX = 1.0
 
 #: What a supervised worker is told of the server's settings.
 WORKER_SETTINGS = (
@@ -219,20 +221,25 @@ class Headrace:
         self._stopping.set()
         self._live.wake()
         self._server.stop_listening()
-        if self._supervisor is not None:
-            await self._supervisor.stop()
-        finished = await self._server.wait_closed(DRAIN_SECONDS_MAX)
+        async with asyncio.TaskGroup() as ending:
+            if self._supervisor is not None:
+                ending.create_task(self._supervisor.stop())
+            closing = ending.create_task(self._server.wait_closed(DRAIN_SECONDS_MAX))
+        finished = closing.result()
         self.queue.closed = True
         for task in self._tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.failure is None:
-            await self._rejections.flush()
-            await self._rollups.flush()
-            with contextlib.suppress(StoreError):
-                await self._key_uses.flush()
+            with contextlib.suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(FLUSH_SECONDS_MAX):
+                    await self._flush()
         await self._calls.close()
         self._passwords.close()
         await self.store.close()
         _log.info(SERVER_STOPPED, every_request_answered=finished)
+
+    async def _flush(self) -> None:
+        await self._rejections.flush()
+        await self._rollups.flush()
+        await self._key_uses.flush()

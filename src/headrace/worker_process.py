@@ -37,7 +37,10 @@ from headrace.store.contract import Store, StoreError
 from headrace.store.contract_delivery import LoadedHandler
 from headrace.stores import shown_store
 
-STOP_SECONDS_MAX = 5.0
+#: From SIGTERM to the end of the process.
+STOP_SECONDS_MAX = 10.0
+#: Of those, for attempts under way and for giving back what is claimed.
+GIVE_BACK_SECONDS_MAX = 5.0
 
 _log = structlog.get_logger()
 
@@ -158,16 +161,26 @@ class WorkerProcess:
         self.ended.set()
 
     async def stop(self) -> None:
-        """End the loops, give back what is claimed, close the store."""
-        with contextlib.suppress(StoreError):
-            if self._tasks:
-                await self.deliverer.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(StoreError):
-            await self.processor.stop()
+        """End the loops, give back what is claimed, close the store.
+
+        What cannot be given back in time is taken over by another worker when the lease runs out.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_BACK_SECONDS_MAX):
+                await self._give_back()
         for transport in self._transports:
             await transport.close()
         await self._store.close()
         _log.info(WORKER_STOPPED)
+
+    async def _give_back(self) -> None:
+        try:
+            if self._tasks:
+                with contextlib.suppress(StoreError):
+                    await self.deliverer.stop()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(StoreError):
+            await self.processor.stop()

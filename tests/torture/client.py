@@ -56,7 +56,7 @@ class Client:
             while not await self._send(keys):
                 await self._target.up.wait()
             self._acknowledged = (self._acknowledged + keys)[-200:]
-        self._disconnect()
+        self.disconnect()
 
     def _choose(self) -> list[str]:
         chance = self._rng.random()
@@ -87,11 +87,11 @@ class Client:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 status, answer = await self._exchange(path, body.encode())
         except TimeoutError:
-            self._disconnect()
+            self.disconnect()
             self._target.ledger.surprises.append(f"no answer in {ANSWER_SECONDS_MAX} s")
             return False
         except (OSError, EOFError):
-            self._disconnect()
+            self.disconnect()
             self._target.ledger.unanswered += 1
             return False
         items = [{"status": status} | answer] if single else answer.get("data", [])
@@ -128,10 +128,10 @@ class Client:
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
         answer = json.loads(await reader.readexactly(int(fields[b"content-length"])))
         if fields.get(b"connection") == b"close":
-            self._disconnect()
+            self.disconnect()
         return status, answer
 
-    def _disconnect(self) -> None:
+    def disconnect(self) -> None:
         if self._streams is not None:
             self._streams[1].transport.abort()
             self._streams = None

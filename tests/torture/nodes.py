@@ -196,6 +196,14 @@ class Nodes:
         async with asyncio.timeout(60.0):
             await asyncio.gather(*self._sending)
 
+    async def abandon(self) -> None:
+        """Let the clients end, whatever they still wait for."""
+        for sending in self._sending:
+            sending.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        for client in self._clients:
+            client.disconnect()
+
     async def stop(self) -> list[int]:
         """SIGTERM for all; their exit statuses."""
         statuses = [await worker.stop() for worker in self.workers]

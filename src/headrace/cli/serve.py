@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import threading
 from typing import TYPE_CHECKING
 
 import typer
 
-from headrace.cli.failure import CommandFailed, ExitCode, usage
+from headrace.cli.failure import CommandFailed, usage
 from headrace.cli.output import AsJson, print_json
 from headrace.cli.settings import SERVE, SERVER, with_settings
+from headrace.cli.stopping import limit_the_stop
 from headrace.config import Settings
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: As shells report a process that a signal ended.
 _SIGNALLED = 128
-#: What the end of the process itself may take of the time for a stop.
-_EXIT_SECONDS = 0.5
 
 
 @with_settings(*SERVE)
@@ -61,14 +59,14 @@ def _serve(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
 
 
 async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
-    from headrace.app import Headrace
+    from headrace.app import STOP_SECONDS_MAX, Headrace
     from headrace.stores import is_shared, open_configured
 
     # A shared database that has no schema is more likely the wrong one than one to be filled.
     create = with_worker or not is_shared(settings.store)
     store = await open_configured(settings, serve=True, create=create)
     server = Headrace(settings, store, with_worker=with_worker)
-    _stop_on_signals(server)
+    _stop_on_signals(server, STOP_SECONDS_MAX)
     try:
         await server.start()
     except OSError as error:
@@ -79,7 +77,7 @@ async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
         raise
     await _announce(server, as_json=as_json)
     await server.ended.wait()
-    _limit_the_stop()
+    limit_the_stop(STOP_SECONDS_MAX)
     await server.stop()
     if server.worker_unusable:
         raise usage("The worker cannot start; its message is above.")
@@ -118,10 +116,12 @@ def _sign_in_link(settings: Settings, url: str, first: FirstStart | None) -> str
     return link_address(settings.public_url or url, first.link_token)
 
 
-def _stop_on_signals(server: Headrace) -> None:
+def _stop_on_signals(server: Headrace, seconds_max: float) -> None:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
+        # Now, since the start itself may still wait for the database.
+        limit_the_stop(seconds_max)
         server.ended.set()
         for number in _SIGNALS:
             # Not through the loop, which may be what hangs.
@@ -130,12 +130,3 @@ def _stop_on_signals(server: Headrace) -> None:
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, stop)
-
-
-def _limit_the_stop() -> None:
-    from headrace.app import STOP_SECONDS_MAX
-
-    # A disk that never answers must not keep the process: nothing unanswered was promised.
-    timer = threading.Timer(STOP_SECONDS_MAX - _EXIT_SECONDS, os._exit, (ExitCode.FAILED,))
-    timer.daemon = True
-    timer.start()

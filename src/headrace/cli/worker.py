@@ -12,6 +12,7 @@ import typer
 
 from headrace.cli.failure import CommandFailed, usage
 from headrace.cli.settings import WORKER, with_settings
+from headrace.cli.stopping import limit_the_stop
 from headrace.config import Settings
 
 
@@ -39,18 +40,24 @@ def worker(
 async def _run(settings: Settings, *, supervised: bool) -> None:
     from headrace.delivery.handlers.loading import HandlersNotLoadedError
     from headrace.stores import open_configured
-    from headrace.worker_process import WorkerProcess
+    from headrace.worker_process import STOP_SECONDS_MAX, WorkerProcess
 
     store = await open_configured(settings, serve=False, create=False)
     process = WorkerProcess(settings, store)
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        # Now, since the start itself may still wait for the database.
+        limit_the_stop(STOP_SECONDS_MAX)
+        process.ended.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         # At a terminal both processes get the signal; a supervised worker goes on until its server
         # says so, or is gone.
         if supervised and number == signal.SIGINT:
             signal.signal(number, signal.SIG_IGN)
         else:
-            loop.add_signal_handler(number, process.ended.set)
+            loop.add_signal_handler(number, stop)
     try:
         await process.start()
     except (HandlersNotLoadedError, ValueError) as error:
@@ -62,6 +69,7 @@ async def _run(settings: Settings, *, supervised: bool) -> None:
         else None
     )
     await process.ended.wait()
+    limit_the_stop(STOP_SECONDS_MAX)
     if watching is not None:
         watching.cancel()
     await process.stop()
