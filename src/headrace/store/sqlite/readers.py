@@ -20,6 +20,8 @@ T = TypeVar("T")
 READERS = 3
 #: Reads that may wait for a connection.
 WAITING_MAX = 200
+#: For a read's turn, and for a disk that does not answer; the limit of the read itself comes first.
+ANSWER_SECONDS_MAX = 5.0
 #: Virtual machine steps between two looks at the clock; some tens of microseconds.
 _STEPS = 5000
 
@@ -40,17 +42,28 @@ class Readers:
         """Run `read` in one snapshot.
 
         Raises:
-            StoreBusyError: too many reads wait, or this one took longer than `seconds_max`.
+            StoreBusyError: too many reads wait, this one took longer than `seconds_max`, or it had
+                no answer `ANSWER_SECONDS_MAX` later.
         """
         if self._waiting >= WAITING_MAX:
             message = "Too many reads at once."
             raise StoreBusyError(message)
         self._waiting += 1
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, self._read, read, seconds_max)
-        finally:
-            self._waiting -= 1
+        loop = asyncio.get_running_loop()
+        reading = loop.run_in_executor(self._executor, self._read, read, seconds_max)
+        reading.add_done_callback(self._ended)
+        # Not cancelled, whoever waits for it: its thread is taken until it ends.
+        await asyncio.wait({reading}, timeout=seconds_max + ANSWER_SECONDS_MAX)
+        if not reading.done():
+            message = "The store does not answer."
+            raise StoreBusyError(message)
+        return reading.result()
+
+    def _ended(self, reading: asyncio.Future[T]) -> None:
+        self._waiting -= 1
+        if not reading.cancelled():
+            # Its caller may have gone.
+            reading.exception()
 
     def _read(self, read: Callable[[apsw.Connection], T], seconds_max: float) -> T:
         try:

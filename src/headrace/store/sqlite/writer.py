@@ -35,6 +35,10 @@ T = TypeVar("T")
 
 #: Jobs that may wait; each caller awaits its own, so this bounds the callers at once.
 JOBS_MAX = 1000
+#: Longest that a caller waits for a job.
+JOB_SECONDS_MAX = 20.0
+#: The same for one that writes the whole file anew.
+BARE_JOB_SECONDS_MAX = 3600.0
 #: Pages of log after which it is moved into the database (16 MiB of 4 KiB pages).
 CHECKPOINT_PAGES = 4000
 _PAGES_PER_COMMIT = 8
@@ -113,8 +117,10 @@ class Writer:
 
         Raises:
             StoreError: it could not be committed; nothing of it was.
+            StoreBusyError: it was not done within `JOB_SECONDS_MAX`. If its turn had come, nobody
+                knows whether it will be.
         """
-        return await self._run_in_turn(work, bare=False)
+        return await self._run_in_turn(work, JOB_SECONDS_MAX, bare=False)
 
     async def run_bare(self, work: Callable[[apsw.Connection], T]) -> T:
         """Run what cannot be part of a transaction, such as writing the file anew.
@@ -122,9 +128,11 @@ class Writer:
         Raises:
             StoreError: it failed; what it has committed by itself stays.
         """
-        return await self._run_in_turn(work, bare=True)
+        return await self._run_in_turn(work, BARE_JOB_SECONDS_MAX, bare=True)
 
-    async def _run_in_turn(self, work: Callable[[apsw.Connection], T], *, bare: bool) -> T:
+    async def _run_in_turn(
+        self, work: Callable[[apsw.Connection], T], seconds_max: float, *, bare: bool
+    ) -> T:
         if self._failure is not None:
             raise self._failure
         if self._stopping:
@@ -137,7 +145,12 @@ class Writer:
         future: asyncio.Future[T] = loop.create_future()
         self._jobs.append(_Job(work, loop, future, bare=bare))
         self.wake()
-        return await future
+        try:
+            async with asyncio.timeout(seconds_max):
+                return await future
+        except TimeoutError:
+            message = f"The store was not done within {seconds_max:g} s."
+            raise StoreBusyError(message) from None
 
     def stop(self) -> None:
         """Finish what waits and end the thread."""
@@ -231,6 +244,9 @@ class Writer:
         self._after_failure(error)
 
     def _run_job(self, job: _Job) -> None:
+        if job.future.cancelled():
+            # Whoever asked for it waits no more.
+            return
         try:
             if self._failure is not None:
                 raise self._failure
