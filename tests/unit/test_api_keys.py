@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from headrace.domain.api_keys import (
@@ -72,3 +73,6 @@ def test_a_key_is_usable_until_it_expires_or_is_revoked() -> None:
     assert not made.usable_at(NOW_US + 10)
     endless = issue_key(1, frozenset(Scope), name="t", now_us=NOW_US).key
     assert endless.usable_at(1 << 62)
+    revoked = msgspec.structs.replace(endless, revoked_us=NOW_US)
+    # Also before that moment: the clock it was revoked by may be ahead.
+    assert not any(revoked.usable_at(at_us) for at_us in (NOW_US - 10, NOW_US, NOW_US + 10))

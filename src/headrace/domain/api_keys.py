@@ -40,8 +40,11 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     revoked_us: int | None = None
 
     def usable_at(self, now_us: int) -> bool:
-        """Whether the key is neither revoked nor expired at `now_us`."""
-        if self.revoked_us is not None and self.revoked_us <= now_us:
+        """Whether the key is neither revoked nor expired at `now_us`.
+
+        Revoked is revoked at once: the clock that wrote `revoked_us` may be ahead of this one.
+        """
+        if self.revoked_us is not None:
             return False
         return self.expires_us is None or now_us < self.expires_us
 
