@@ -45,6 +45,7 @@ from headrace.pipeline.key_uses import KeyUseLog
 from headrace.pipeline.live import LiveFeed
 from headrace.pipeline.operators import OperatorCache
 from headrace.pipeline.rejections import RejectionLog
+from headrace.pipeline.streams import Streams
 from headrace.pipeline.supervisor import WorkerSupervisor
 from headrace.pipeline.webhooks import Webhooks
 from headrace.store.contract import Pending, Store, StoreError, StoreFailedError
@@ -123,6 +124,7 @@ class Headrace:
         live = LiveFeed(None if store.arrivals is None else clock_us)
         self.queue.on_settled = self._settled
         self._live = live
+        self._streams = streams = Streams(live)
         rejections = RejectionLog(store.rejections, clock_us)
         self._rejections = rejections
         self._rollups = rollups = AcceptRollups(store.rollups, clock_us)
@@ -133,7 +135,8 @@ class Headrace:
         services = Services(
             store=store,
             acceptor=acceptor,
-            live=live,
+            access=access,
+            streams=streams,
             cursors=Cursors(await store.secret("cursors")),
             webhooks=webhooks,
             clock_us=clock_us,
@@ -147,7 +150,7 @@ class Headrace:
             refusals=refusals,
             runner=runner,
             clock_us=clock_us,
-            mounts=self._mounts(live, webhooks),
+            mounts=self._mounts(streams, webhooks),
         )
         self._key_uses = KeyUseLog(access, store.members, clock_us)
         guard = DiskGuard(store, acceptor, self.settings.disk_free_min_bytes)
@@ -158,7 +161,7 @@ class Headrace:
         self.port = await self._server.start(self.settings.host, self.settings.port)
         self._tasks = [
             asyncio.create_task(loop.run(), name=type(loop).__name__)
-            for loop in (guard, trials, rejections, operators, self._key_uses, rollups)
+            for loop in (guard, trials, rejections, operators, self._key_uses, rollups, streams)
         ]
         self._tasks.append(asyncio.create_task(access.keep_fresh(), name="AccessCache"))
         if store.arrivals is not None:
@@ -179,18 +182,17 @@ class Headrace:
             store=shown_store(self.settings.store),
         )
 
-    def _mounts(self, live: LiveFeed, webhooks: Webhooks) -> dict[bytes, AsgiRunner]:
+    def _mounts(self, streams: Streams, webhooks: Webhooks) -> dict[bytes, AsgiRunner]:
         """Applications beside the API, by the first part of their paths."""
         self._passwords = Passwords()
         if self.settings.backoffice == "off":
             return {}
         backoffice = Backoffice(
             store=self.store,
-            live=live,
+            streams=streams,
             webhooks=webhooks,
             passwords=self._passwords,
             clock_us=self.store.clock_us,
-            stopping=self._stopping,
             public_origin=public_origin(self.settings.public_url),
             trusted_proxies=proxy_networks(self.settings.trusted_proxies),
         )
@@ -219,7 +221,7 @@ class Headrace:
         """Take nothing more, finish what was read, answer it, close the store."""
         _log.info(SERVER_STOPPING)
         self._stopping.set()
-        self._live.wake()
+        self._streams.stop()
         self._server.stop_listening()
         async with asyncio.TaskGroup() as ending:
             if self._supervisor is not None:

@@ -4,6 +4,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import httpx
+
 from tests.support.server import (
     HEADRACE,
     RunningServer,
@@ -67,3 +69,22 @@ def test_a_wrong_key_ends_it(server: RunningServer) -> None:
     refused = headrace("tail", "--url", server.url, "--key", "hr_wrong")
     assert refused.returncode == 1
     assert "401 Unauthorized" in refused.stderr
+
+
+def test_a_key_that_is_revoked_ends_it(server: RunningServer, tmp_path: Path) -> None:
+    made = headrace(
+        *("key", "create", "--scope", "read", "--json", "--store", server.store_url),
+    )
+    key = json.loads(made.stdout)["key"]
+    wait_until(lambda: works(server, key), "the key works")
+    errors = tmp_path / "errors"
+    with tail(server, errors, "--key", key) as process:
+        headrace("key", "revoke", key, "--store", server.store_url)
+        process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "401 Unauthorized" in errors.read_text("utf-8")
+
+
+def works(server: RunningServer, key: str) -> bool:
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx.get(f"{server.url}/events", headers=headers).status_code == 200

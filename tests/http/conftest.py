@@ -25,6 +25,7 @@ _ON_BOTH_STORES = frozenset(
         "test_lists",
         "test_rejections",
         "test_stream",
+        "test_stream_ends",
     }
 )
 

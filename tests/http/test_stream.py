@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from tests.support.http_server import HttpServer, Project, wait_until
-from tests.support.raw_http import Client, Connection, head_of
+from contextlib import ExitStack
+
+from headrace.domain.api_keys import Scope, issue_key
+from headrace.domain.timestamps import now_us
+from headrace.pipeline.streams import HOLDER_STREAMS_MAX, PROJECT_STREAMS_MAX, STREAMS_MAX
+from headrace.store.contract import Store
+from tests.support.http_server import ACTOR, HttpServer, Project, wait_until
+from tests.support.raw_http import Answer, Client, Connection, head_of
 from tests.support.stream import Watcher
 
 
@@ -72,33 +78,80 @@ def test_watchers_that_leave_make_room_for_others(server: HttpServer, project: P
             return connection.head().status == 200
 
     assert wait_until(served, 10) < 10
-    held = []
-    for _ in range(150):
-        watcher = Watcher(server.port)
-        watcher.start(project.key)
-        held.append(watcher)
-    for watcher in held:
-        watcher.close()
+    with ExitStack() as held:
+        # The last one from above may still be leaving.
+        for _ in range(HOLDER_STREAMS_MAX * 3 // 4):
+            held.enter_context(Watcher(server.port)).start(project.key)
 
 
-def test_more_watchers_than_the_process_takes_are_told_to_come_back(
+def open_until_refused(server: HttpServer, key: str, held: ExitStack) -> tuple[int, Answer]:
+    """Open streams as one key until one is refused; how many were not, and that answer."""
+    for count in range(STREAMS_MAX + 1):
+        connection = held.enter_context(Connection(server.port))
+        connection.send(head_of("GET", "/events/stream", key=key))
+        head = connection.head()
+        if head.status != 200:
+            assert int(head.headers["retry-after"]) >= 1
+            return count, head
+    raise AssertionError
+
+
+def test_a_key_that_opens_all_it_can_leaves_room_for_others(
     server: HttpServer, project: Project
 ) -> None:
-    stream = head_of("GET", "/events/stream", key=project.key)
-    held = []
-    refused = None
-    for _ in range(201):
-        connection = Connection(server.port)
-        held.append(connection)
-        connection.send(stream)
-        answer = connection.head()
-        if answer.status == 503:
-            refused = answer
-            break
-    for connection in held:
-        connection.close()
-    assert refused is not None
-    assert int(refused.headers["retry-after"]) >= 1
+    stranger = server.project()
+    with ExitStack() as held:
+        count, refused = open_until_refused(server, project.key, held)
+        assert (count, refused.status) == (HOLDER_STREAMS_MAX, 429)
+        with Watcher(server.port) as watcher:
+            watcher.start(stranger.key)
+            own = stranger.client().send({"event": "a", "external_id": "own"}).data["id"]
+            assert watcher.event()["id"] == own
+    stranger.close()
+
+
+def test_projects_that_open_all_they_can_leave_room_for_others(server: HttpServer) -> None:
+    """Each that comes gets less than the one before, but some, until no place is left at all."""
+    projects = [server.project() for _ in range(12)]
+    keys = make_keys(server, projects)
+    newest = projects[-1].client(keys[projects[-1].id][-1])
+    assert wait_until(lambda: newest.get("/events").status == 200, 10) < 10
+    got: list[int] = []
+    status = 429
+    with ExitStack() as held:
+        for project in projects:
+            opened = [open_until_refused(server, key, held) for key in keys[project.id]]
+            got.append(sum(count for count, _ in opened))
+            status = opened[-1][1].status
+            if status == 503:
+                break
+            assert status == 429
+            assert got[-1] >= 1
+    assert status == 503
+    assert got[0] == PROJECT_STREAMS_MAX
+    assert got == sorted(got, reverse=True)
+    assert sum(got) <= STREAMS_MAX
+    newest.close()
+
+
+def make_keys(server: HttpServer, projects: list[Project]) -> dict[int, list[str]]:
+    """As many for each project as together may have more streams than the project."""
+    count = PROJECT_STREAMS_MAX // HOLDER_STREAMS_MAX + 1
+    issued = [
+        issue_key(project.id, frozenset(Scope), name="watches", now_us=now_us())
+        for project in projects
+        for _ in range(count)
+    ]
+
+    async def add(store: Store) -> None:
+        for each in issued:
+            await store.projects.add_key(each.key, actor=ACTOR)
+
+    server.in_store(add)
+    texts: dict[int, list[str]] = {}
+    for each in issued:
+        texts.setdefault(each.key.project_id, []).append(each.text)
+    return texts
 
 
 def test_http_1_0_gets_the_stream_without_chunks(server: HttpServer, project: Project) -> None:
@@ -108,7 +161,7 @@ def test_http_1_0_gets_the_stream_without_chunks(server: HttpServer, project: Pr
         with Connection(server.port) as connection:
             connection.send(request)
             head = connection.head()
-            if head.status == 503:
+            if head.status in (429, 503):
                 return False
             assert "transfer-encoding" not in head.headers
             return connection.read_until(b"\n\n").startswith(b"retry: ")

@@ -141,10 +141,18 @@ class RunningServer:
 
 @contextmanager
 def running_server(
-    directory: Path, *, env: Mapping[str, str] | None = None, args: Sequence[str] = ()
+    directory: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    args: Sequence[str] = (),
+    store: str = "",
 ) -> Iterator[RunningServer]:
-    """A server on a store in `directory`, stopped in order when the block ends."""
-    server = RunningServer(directory, env or {}, args)
+    """A server, stopped in order when the block ends.
+
+    Args:
+        store: address of a shared store; without one it is in `directory`.
+    """
+    server = RunningServer(directory, env or {}, args, store)
     server.start()
     try:
         yield server

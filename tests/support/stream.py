@@ -1,36 +1,65 @@
-"""Reads `GET /events/stream`."""
+"""Reads live streams, message by message."""
 
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from tests.support.raw_http import Connection, head_of
 
+#: Longest wait for the end of a stream; far more than the server promises.
+END_SECONDS_MAX = 20.0
+
+
+class StreamEndedError(Exception):
+    """The server has ended the stream in order."""
+
 
 class Watcher(Connection):
-    """Reads the stream message by message."""
+    """Reads one stream."""
+
+    _text = b""
 
     def start(self, key: str) -> None:
-        self.send(head_of("GET", "/events/stream", key=key))
+        """Open the stream of the API."""
+        self.start_by(head_of("GET", "/events/stream", key=key))
+
+    def start_by(self, request: bytes) -> None:
+        """Open a stream, of the API or the backoffice."""
+        self.send(request)
         head = self.head()
         assert head.status == 200
         assert head.headers["content-type"].startswith("text/event-stream")
         assert head.headers["transfer-encoding"] == "chunked"
         assert head.headers["x-request-id"]
-        self._text = b""
         assert "connected" in self.message()
 
     def message(self) -> str:
         while b"\n\n" not in self._text:
             size = int(self.read_until(b"\r\n"), 16)
-            assert size
+            if not size:
+                raise StreamEndedError
             chunk = b""
             while len(chunk) < size:
                 chunk += self.read_until(b"\r\n")
             self._text += chunk[:size]
         message, _, self._text = self._text.partition(b"\n\n")
         return message.decode()
+
+    def last_message(self) -> str:
+        """Read until the server ends the stream and closes; the message before that."""
+        message = ""
+        deadline = time.monotonic() + END_SECONDS_MAX
+        try:
+            while True:
+                message = self.message()
+                # Heartbeats alone would go on for ever.
+                assert time.monotonic() < deadline, "the server does not end the stream"
+        except StreamEndedError:
+            assert self.read_until(b"\r\n") == b"\r\n"
+            assert self.closed()
+        return message
 
     def event(self, name: str = "a") -> dict[str, Any]:
         """The next event of that name; events of the system come in between."""

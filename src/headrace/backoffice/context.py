@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from collections.abc import Callable
 
 import msgspec
 
 from headrace.backoffice.passwords import Passwords
-from headrace.pipeline.live import LiveFeed
+from headrace.pipeline.streams import Streams
 from headrace.pipeline.webhooks import Webhooks
 from headrace.store.contract import Store
 
@@ -23,12 +22,10 @@ class Backoffice(msgspec.Struct, frozen=True, kw_only=True):
     """Everything of the process that a page may use."""
 
     store: Store
-    live: LiveFeed
+    streams: Streams
     webhooks: Webhooks
     passwords: Passwords
     clock_us: Callable[[], int]
-    #: Set when the process is about to stop.
-    stopping: asyncio.Event
     #: Scheme and host under which people reach this server; empty when nobody has said.
     public_origin: str = ""
     #: Proxies whose `X-Forwarded-For` is believed.

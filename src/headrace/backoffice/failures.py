@@ -21,6 +21,12 @@ class Failure(msgspec.Struct, frozen=True):
     advice: str
 
 
+_BUSY = Failure(
+    503,
+    "Too busy right now",
+    "The server has more to look up than it can at once.",
+    "Wait a few seconds and reload.",
+)
 _BY_STATUS = {
     400: Failure(
         400,
@@ -53,6 +59,13 @@ _BY_STATUS = {
         "It was not sent as forms of these pages are.",
         "Go back and send the form of the page again.",
     ),
+    429: Failure(
+        429,
+        "Too many live pages are open",
+        "You or this project have as many open as are allowed at once.",
+        "Close one of them and reload.",
+    ),
+    503: _BUSY,
 }
 _FORBIDDEN = {
     "role": Failure(
@@ -75,12 +88,6 @@ _FORBIDDEN = {
         "HEADRACE_PUBLIC_URL. Nothing was changed.",
     ),
 }
-_BUSY = Failure(
-    503,
-    "Too busy right now",
-    "The server has more to look up than it can at once.",
-    "Wait a few seconds and reload.",
-)
 _STORE = Failure(
     503,
     "The store cannot do this now",
@@ -109,7 +116,7 @@ async def failure_page(request: Request, error: Exception) -> Response:
     response: Response = visit.page("failure.html", failure.status, failure=failure)
     if isinstance(error, HTTPException) and error.headers and "Allow" in error.headers:
         response.headers["Allow"] = ", ".join(sorted(error.headers["Allow"].split(", ")))
-    if failure.status == 503:
+    if failure.status in (429, 503):
         response.headers["Retry-After"] = "5"
     return response
 

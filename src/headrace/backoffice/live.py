@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
+from headrace.backoffice.access import SessionFollower
 from headrace.backoffice.event_search import EventSearch, read_search
 from headrace.backoffice.screen import Need, show
 from headrace.backoffice.visit import Visit
 from headrace.domain.events import NewEvent, Status, StoredEvent
+from headrace.pipeline.streams import Stream, StreamRefusedError
 from headrace.store.contract import EventFilter
 
 #: A comment is sent after so long without events, so that proxies keep the connection.
@@ -35,32 +38,35 @@ async def stream(visit: Visit) -> Response:
     search = read_search(visit.query)
     if search.problems:
         raise HTTPException(400)
-    live = visit.backoffice.live
-    watcher = live.watch(visit.project.id)
-    if watcher is None:
-        raise HTTPException(503)
+    follower = SessionFollower(visit)
+    stream = _open_stream(visit, follower)
 
     async def messages() -> AsyncIterator[str]:
+        following = asyncio.create_task(follower.run())
         try:
             yield "retry: 1000\n: connected\n\n"
-            while not visit.backoffice.stopping.is_set():
-                events, missed = await watcher.next(HEARTBEAT_SECONDS)
+            while (taken := await stream.next(HEARTBEAT_SECONDS)) is not None:
+                events, missed = taken
                 if missed:
                     yield f"event: missed\ndata: {missed}\n\n"
+                visit.now_us = visit.backoffice.clock_us()
                 rows = [_row(visit, event) for event in events if _matches(search, event)]
                 yield "".join(rows) or ": still here\n\n"
-                if not _still_welcome(visit):
-                    return
+            yield f"event: end\ndata: {stream.end_reason}\n\n"
         finally:
-            live.leave(watcher)
+            following.cancel()
+            stream.close()
 
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(messages(), media_type="text/event-stream", headers=headers)
 
 
-def _still_welcome(visit: Visit) -> bool:
-    # A stream may outlive its session; the browser connects again and is then asked anew.
-    return visit.who.session.alive_at(visit.backoffice.clock_us())
+def _open_stream(visit: Visit, follower: SessionFollower) -> Stream:
+    cut = visit.request.scope["state"]["cut"]
+    try:
+        return visit.backoffice.streams.open(visit.project.id, visit.actor, follower.confirmed, cut)
+    except StreamRefusedError as error:
+        raise HTTPException(429 if error.limit.is_own else 503) from None
 
 
 def _matches(search: EventSearch, event: NewEvent) -> bool:

@@ -64,6 +64,11 @@ class Visit:
         self._project = project
         self._role = role
 
+    def renew(self, signed_in: SignedIn | None) -> None:
+        """Take over what the store says now of the person and the role in the project."""
+        self.signed_in = signed_in
+        self._role = None if signed_in is None else signed_in.role_in(self.project.id)
+
     @property
     def project(self) -> Project:
         """The project of the path."""

@@ -120,6 +120,8 @@ class AsgiPlan:
                 "principal": self.principal,
                 "request_id": exchange.request_id.decode(),
                 "head": head,
+                #: Closes the connection at once, whatever is still to be sent.
+                "cut": exchange.connection.transport.abort,
             },
         }
 
@@ -191,6 +193,8 @@ class _Cycle:
         connection = exchange.connection
         if not self._streaming:
             self._streaming = True
+            # Nothing is answered behind an answer without a known end.
+            exchange.close = exchange.close or not exchange.head_only
             start = self._start(b"transfer-encoding: chunked\r\n" if exchange.chunkable else b"")
             if exchange.head_only:
                 connection.finish(exchange, start)

@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from headrace.http.cursor import Cursors
 from headrace.pipeline.accept import Acceptor
-from headrace.pipeline.access import Principal
-from headrace.pipeline.live import LiveFeed
+from headrace.pipeline.access import AccessCache, Principal
+from headrace.pipeline.streams import Streams
 from headrace.pipeline.webhooks import Webhooks
 from headrace.store.contract import Store
 
@@ -23,7 +23,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     store: Store
     acceptor: Acceptor
-    live: LiveFeed
+    access: AccessCache
+    streams: Streams
     cursors: Cursors
     webhooks: Webhooks
     clock_us: Callable[[], int]

@@ -10,15 +10,19 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from headrace.domain.api_keys import Scope
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events import NewEvent, Status, StoredEvent
 from headrace.http.answers import event_shown
 from headrace.http.context import context_of, json_response
 from headrace.http.query import event_filter, list_query, page_limit
+from headrace.pipeline.streams import Stream, StreamRefusedError
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: A comment is sent after so long without events, so that proxies keep the connection.
 HEARTBEAT_SECONDS = 15.0
+#: When a client that was refused a stream may ask again.
+STREAM_RETRY_SECONDS = 30
 
 
 def not_found() -> ApiError:
@@ -74,28 +78,40 @@ def _shown_or_404(found: StoredEvent | None) -> Response:
 
 async def stream(request: Request) -> Response:
     """`GET /events/stream`: accepted events of the project as server-sent events."""
-    context = context_of(request)
-    watcher = context.services.live.watch(context.principal.project.id)
-    if watcher is None:
-        message = "Too many clients watch the stream."
-        raise ApiError(ErrorCode.OVERLOADED, message, retry_after_s=30)
+    stream = _open_stream(request)
 
     async def messages() -> AsyncIterator[bytes]:
         try:
             yield b"retry: 1000\n: connected\n\n"
-            while not context.services.stopping.is_set():
-                events, missed = await watcher.next(HEARTBEAT_SECONDS)
+            while (taken := await stream.next(HEARTBEAT_SECONDS)) is not None:
+                events, missed = taken
                 if missed:
                     yield b'event: missed\ndata: {"count":%d}\n\n' % missed
                 if not events:
                     yield b": still here\n\n"
                     continue
                 yield b"".join(_message(event) for event in events)
+            yield b'event: end\ndata: {"reason":"%b"}\n\n' % str(stream.end_reason).encode()
         finally:
-            context.services.live.leave(watcher)
+            stream.close()
 
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(messages(), media_type="text/event-stream", headers=headers)
+
+
+def _open_stream(request: Request) -> Stream:
+    context = context_of(request)
+    services, principal = context.services, context.principal
+    try:
+        return services.streams.open(
+            principal.project.id,
+            f"key {principal.key_id}",
+            lambda: services.access.confirmed(principal, Scope.READ),
+            request.scope["state"]["cut"],
+        )
+    except StreamRefusedError as error:
+        code = ErrorCode.RATE_LIMITED if error.limit.is_own else ErrorCode.OVERLOADED
+        raise ApiError(code, str(error), retry_after_s=STREAM_RETRY_SECONDS) from None
 
 
 def _message(event: NewEvent) -> bytes:

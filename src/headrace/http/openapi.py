@@ -263,11 +263,12 @@ def _stream() -> dict[str, Any]:
         "responses": {
             "200": answer(
                 "Server-sent events: `event` with an event as data, `missed` with a count when "
-                "the reader was too slow. Endless.",
+                "the reader was too slow, `end` with a reason as the last one when the server ends "
+                "the stream. Ended within 5 s once the key may no longer read.",
                 {"type": "string"},
                 "text/event-stream",
             ),
-            **failures(*KEYED),
+            **failures(*KEYED, ErrorCode.RATE_LIMITED),
         },
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -67,11 +68,21 @@ class AccessCache:
 
     Args:
         clock_us: microseconds since 1970, for expiry.
+        monotonic_s: for how old what is held may be.
     """
 
-    def __init__(self, projects: ProjectStore, clock_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        projects: ProjectStore,
+        clock_us: Callable[[], int],
+        *,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = projects
         self._clock_us = clock_us
+        self._monotonic_s = monotonic_s
+        #: When the last look-up began that has told what is held, by `monotonic_s`.
+        self._confirmed_s = monotonic_s()
         self._access = Access(version=-1, keys={}, policies={})
         self._projects: dict[int, ProjectAccess] = {}
         self._verified: dict[bytes, Principal] = {}
@@ -104,6 +115,19 @@ class AccessCache:
     def authenticate(self, key_text: bytes) -> Principal | None:
         """The principal of a key's text."""
         return self.authenticate_header(b"Bearer " + key_text)
+
+    def confirmed(self, principal: Principal, scope: Scope) -> float | None:
+        """When the store last confirmed that a key, once verified, still has `scope`.
+
+        Returns:
+            Seconds of `monotonic_s`; None when the key is over or lacks the scope by now.
+        """
+        key = self._access.keys.get(principal.key_id)
+        if key is None or key.secret_hash != principal.key.secret_hash:
+            return None
+        if scope not in key.scopes or not key.usable_at(self._clock_us()):
+            return None
+        return self._confirmed_s
 
     def take_uses(self) -> set[str]:
         """Public ids of the keys used since this was last asked."""
@@ -139,10 +163,13 @@ class AccessCache:
         Raises:
             StoreError: the store cannot be read; what is held stays in force.
         """
+        began_s = self._monotonic_s()
         if await self._store.access_version() == self._access.version:
+            self._confirmed_s = began_s
             return
         access = await self._store.access()
         self._access = access
+        self._confirmed_s = began_s
         self._uses = self.take_uses()
         self._verified.clear()
         for project_id, policies in access.policies.items():

@@ -12,8 +12,6 @@ from headrace.store.contract import Pending
 
 #: Events one slow watcher may fall behind before it loses the oldest and is told how many.
 BACKLOG_MAX = 1000
-#: Watchers of one process.
-WATCHERS_MAX = 200
 #: Two processes agree about the time of the store to within this.
 _CLOCK_SLACK_US = 50_000
 
@@ -81,10 +79,8 @@ class LiveFeed:
         self._clock_us = clock_us
         self.followed: dict[int, Followed] = {}
 
-    def watch(self, project_id: int) -> Watcher | None:
-        """Start to watch; None when too many do."""
-        if len(self._watchers) >= WATCHERS_MAX:
-            return None
+    def watch(self, project_id: int) -> Watcher:
+        """Start to watch; `Streams` limits how many do."""
         if self._clock_us is not None and project_id not in self.followed:
             start = first_sequence_at(self._clock_us() - _CLOCK_SLACK_US)
             self.followed[project_id] = Followed(start)
@@ -97,11 +93,6 @@ class LiveFeed:
         self._watchers.discard(watcher)
         if all(other.project_id != watcher.project_id for other in self._watchers):
             self.followed.pop(watcher.project_id, None)
-
-    def wake(self) -> None:
-        """End all waits, so that the watchers see that the process stops."""
-        for watcher in self._watchers:
-            watcher.wake()
 
     def publish(self, batch: list[Pending]) -> None:
         """Offer what a commit stored; nearly free while nobody watches."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from playwright.sync_api import expect
 
+from headrace.domain.sign_in import Role
+from headrace.pipeline.streams import HOLDER_STREAMS_MAX
 from tests.backoffice.browser.conftest import OpenWindow
 from tests.backoffice.browser.window import Window
-from tests.backoffice.cast import Person
+from tests.backoffice.cast import COOKIE, Person, person
 from tests.backoffice.shop import DEAD_URL, Shop, open_shop
+from tests.support.raw_http import head_of
 from tests.support.server import RunningServer
+from tests.support.stream import Watcher
 
 #: As of a hostile caller: none of it may run, and none may break the layout.
 HOSTILE = "<script>document.title='x'</script><img src=x onerror=alert(1)>\u202e" + "W" * 150
@@ -47,6 +52,35 @@ def test_an_event_arrives_live_and_is_found_by_its_key(window: Window, shop: Sho
     expect(page.locator(".timeline li").first).to_contain_text("Received through the API")
     window.check_axe()
     window.shoot("event")
+
+
+def test_a_live_page_says_when_its_person_is_signed_out(
+    new_window: OpenWindow, server: RunningServer, shop: Shop
+) -> None:
+    roles = {shop.project.id: Role.VIEWER}
+    with person(server, "leaves@example.org", is_owner=False, roles=roles) as somebody:
+        page = new_window(somebody).go(f"{shop.path}/events/live")
+        expect(page.locator("[data-live-state]")).to_contain_text("Connected")
+        assert somebody.post("/sign-out").status_code == 303
+        expect(page.locator("[data-live-state]")).to_contain_text("You are signed out")
+
+
+def test_a_live_page_that_is_refused_tries_again(
+    new_window: OpenWindow, server: RunningServer, shop: Shop
+) -> None:
+    """Browsers alone do not: for them a refusal is the end."""
+    target = f"/backoffice{shop.path}/events/live/stream"
+    roles = {shop.project.id: Role.VIEWER}
+    with person(server, "waits@example.org", is_owner=False, roles=roles) as somebody:
+        request = head_of("GET", target, headers={"Cookie": f"{COOKIE}={somebody.token}"})
+        with ExitStack() as held:
+            for _ in range(HOLDER_STREAMS_MAX):
+                held.enter_context(Watcher(server.port)).start_by(request)
+            window = new_window(somebody)
+            window.expected.add(429)
+            page = window.go(f"{shop.path}/events/live")
+            expect(page.locator("[data-live-state]")).to_contain_text("trying again")
+        expect(page.locator("[data-live-state]")).to_contain_text("Connected", timeout=20_000)
 
 
 def test_what_failed_is_understood_and_replayed(window: Window, shop: Shop) -> None:

@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const ROWS_MAX = 200;
+  const RETRY_MS = 5000;
   const box = document.querySelector("[data-live]");
   const state = document.querySelector("[data-live-state]");
   const pause = document.querySelector("[data-live-pause]");
@@ -26,25 +27,35 @@
     while (body.rows.length > ROWS_MAX) body.deleteRow(-1);
     shown += 1;
   };
-  const source = new EventSource(box.dataset.live);
-  source.addEventListener("row", (message) => {
-    if (!paused) add(message.data);
-    else if (waiting.push(message.data) > ROWS_MAX) {
-      waiting.shift();
-      missed += 1;
-    }
-    say();
-  });
-  source.addEventListener("missed", (message) => {
-    missed += Number(message.data);
-    say();
-  });
-  source.addEventListener("open", () => {
-    if (!shown) state.textContent = "Connected. Waiting for the next event…";
-  });
-  source.addEventListener("error", () => {
-    state.textContent = "The connection was lost; trying again…";
-  });
+  const connect = () => {
+    const source = new EventSource(box.dataset.live);
+    source.addEventListener("row", (message) => {
+      if (!paused) add(message.data);
+      else if (waiting.push(message.data) > ROWS_MAX) {
+        waiting.shift();
+        missed += 1;
+      }
+      say();
+    });
+    source.addEventListener("missed", (message) => {
+      missed += Number(message.data);
+      say();
+    });
+    source.addEventListener("end", (message) => {
+      if (message.data !== "access_ended") return;
+      source.close();
+      state.textContent = "You are signed out or may not see this project any more. Reload the page.";
+    });
+    source.addEventListener("open", () => {
+      if (!shown) state.textContent = "Connected. Waiting for the next event…";
+    });
+    source.addEventListener("error", () => {
+      // Browsers connect again when a connection is lost, but not after a refusal.
+      if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
+      state.textContent = "The connection was lost; trying again…";
+    });
+  };
+  connect();
   pause.hidden = false;
   pause.addEventListener("click", () => {
     paused = !paused;
