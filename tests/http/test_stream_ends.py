@@ -17,7 +17,7 @@ import pytest
 from headrace.domain.api_keys import Scope
 from headrace.domain.timestamps import now_us
 from tests.support.http_server import ACTOR, HttpServer, Project, wait_until
-from tests.support.raw_http import Client, ConnectionEndedError, head_of
+from tests.support.raw_http import Client, Connection, ConnectionEndedError, head_of
 from tests.support.raw_sql import run_sql
 from tests.support.stream import Watcher
 
@@ -161,6 +161,26 @@ def test_nothing_is_answered_behind_a_stream_that_ended(
         watcher.send(listed)
         revoke(server, key)
         assert watcher.last_message() == ACCESS_ENDED
+
+
+def test_a_request_that_waits_for_its_turn_needs_a_key_that_still_works(
+    server: HttpServer, project: Project
+) -> None:
+    send_large_events(project)
+    key = issue_working_key(server, project)
+    with Connection(server.port) as connection:
+        # The second is not looked at before the first, of several MB, was taken.
+        connection.send(
+            head_of("GET", "/events?limit=200", key=key) + head_of("GET", "/events", key=key)
+        )
+        connection.head()
+        revoke(server, key)
+        other = Client(server.port, key)
+        assert wait_until(lambda: other.get("/events").status == 401, 10) < 10
+        other.close()
+        connection.read_until(b'"next_cursor":')
+        connection.read_until(b"}")
+        assert connection.answer().status == 401
 
 
 def test_a_client_that_does_not_read_is_cut(server: HttpServer, project: Project) -> None:

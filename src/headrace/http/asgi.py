@@ -40,15 +40,21 @@ class AsgiRunner:
         self.state = state
         self.tasks: set[asyncio.Task[None]] = set()
 
-    def plan(self, head: Head, principal: Any) -> AsgiPlan:
+    def plan(
+        self, head: Head, principal: Any, authorize: Callable[[], object] | None = None
+    ) -> AsgiPlan:
         """Plan a request for the application.
+
+        Args:
+            authorize: raises `ApiError` when `principal` may not do it any more. Called when the
+                request has its turn: behind a slow answer that is long after its head was read.
 
         Raises:
             ApiError: 503 when too many are under way.
         """
         if len(self.tasks) >= TASKS_MAX:
             raise _overloaded()
-        return AsgiPlan(self, head, principal)
+        return AsgiPlan(self, head, principal, authorize)
 
 
 def _overloaded() -> ApiError:
@@ -59,13 +65,20 @@ def _overloaded() -> ApiError:
 class AsgiPlan:
     """One request for the application."""
 
-    __slots__ = ("body_bytes_max", "head", "principal", "runner")
+    __slots__ = ("authorize", "body_bytes_max", "head", "principal", "runner")
 
-    def __init__(self, runner: AsgiRunner, head: Head, principal: Any) -> None:
+    def __init__(
+        self,
+        runner: AsgiRunner,
+        head: Head,
+        principal: Any,
+        authorize: Callable[[], object] | None,
+    ) -> None:
         self.body_bytes_max = BODY_BYTES_MAX
         self.runner = runner
         self.head = head
         self.principal = principal
+        self.authorize = authorize
 
     def run(self, exchange: Exchange, body: bytes) -> None:
         """Start the application's task when the connection has come to it."""
@@ -88,7 +101,11 @@ class AsgiPlan:
         try:
             if connection.transport.is_closing():
                 return
+            if self.authorize is not None:
+                self.authorize()
             await self.runner.app(self._scope(exchange), cycle.receive, cycle.send)
+        except ApiError as error:
+            exchange.fail(error)
         except Exception as error:  # noqa: BLE001 - logged with its trace; nobody else may suffer
             request_id = exchange.request_id.decode()
             _log.exception(REQUEST_FAILED, error=type(error).__name__, request_id=request_id)

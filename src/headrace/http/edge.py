@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.domain.api_keys import Scope
 from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.operators import Operator
 from headrace.http.asgi import AsgiRunner
 from headrace.http.exchange import Plan
 from headrace.http.head import Head
@@ -81,18 +82,28 @@ class Edge:
             if head.method == b"POST" and path in _INGEST_PATHS:
                 return self._plan_ingest(head, principal)
             reads = head.method in (b"GET", b"HEAD")
-            _require(principal, Scope.READ if reads else Scope.MANAGE)
-            return self._routes.runner.plan(head, principal)
+            scope = Scope.READ if reads else Scope.MANAGE
+            _require(principal, scope)
+            return self._plan_for_key(head, principal, scope)
         except ApiError as error:
             self._routes.refusals.note(error, head, principal, request_id, b"")
             raise
 
+    def _plan_for_key(self, head: Head, principal: Principal, scope: Scope) -> Plan:
+        def authorize() -> None:
+            _require(self._authenticate(head), scope)
+
+        return self._routes.runner.plan(head, principal, authorize)
+
     def _plan_admin(self, head: Head) -> Plan:
-        operator = self._routes.operators.authenticate(head.bearer)
-        if operator is None:
-            message = "A valid operator token is needed: Authorization: Bearer hro_..."
-            raise ApiError(ErrorCode.UNAUTHORIZED, message)
-        return self._routes.runner.plan(head, operator)
+        def authorize() -> Operator:
+            operator = self._routes.operators.authenticate(head.bearer)
+            if operator is None:
+                message = "A valid operator token is needed: Authorization: Bearer hro_..."
+                raise ApiError(ErrorCode.UNAUTHORIZED, message)
+            return operator
+
+        return self._routes.runner.plan(head, authorize(), authorize)
 
     def _authenticate(self, head: Head) -> Principal:
         header = head.headers.get(b"authorization", b"")
@@ -109,7 +120,7 @@ class Edge:
         encoding = check_encoding(head)
         routes = self._routes
         if head.path == b"/events/validate":
-            return routes.runner.plan(head, principal)
+            return self._plan_for_key(head, principal, Scope.INGEST)
         routes.acceptor.check_open()
         if batch:
             lines = media == "application/x-ndjson"
