@@ -273,6 +273,15 @@ def test_the_time_of_showing_holds_for_the_stream(revealed: Revealed) -> None:
     assert now_us() >= until_us
 
 
+def test_a_role_that_may_not_show_masks(revealed: Revealed) -> None:
+    """On every page, not only in the stream."""
+    fields = {"email": revealed.who.email, "role": "viewer"}
+    path = f"{revealed.world.shop.path}/members/role"
+    assert revealed.world.owner.post(path, fields).status_code == 303
+    revealed.wait_until_masked()
+    assert EMAIL not in revealed.who.get(f"{revealed.world.shop.path}/events").text
+
+
 def test_an_operator_has_a_share_of_the_streams(world: World, numbers: Iterator[int]) -> None:
     email = f"many{next(numbers)}@example.org"
     roles = {world.shop.project.id: Role.VIEWER}

@@ -86,7 +86,9 @@ class Visit:
             return False
         session = self.signed_in.session
         return (
-            session.revealed_project_id == self._project.id
+            # Of a role that was taken away nothing stays shown.
+            self.may(Role.OPERATOR)
+            and session.revealed_project_id == self._project.id
             and session.revealed_until_us > self.now_us
         )
 
