@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
+import httpx
 import msgspec
 import pytest
 
@@ -303,8 +304,15 @@ def test_an_operator_has_a_share_of_the_streams(world: World, numbers: Iterator[
         watch(world, world.owner.token, held)
 
 
+def key_works(server: RunningServer, key: str) -> bool:
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx.get(f"{server.url}/events", headers=headers, timeout=60).status_code == 200
+
+
 def test_a_key_revoked_on_its_page_ends_its_stream(world: World) -> None:
     with open_shop(world.here, "another shop") as shop, Watcher(world.there.port) as watcher:
+        # The other server reads new keys every second.
+        wait_until(lambda: key_works(world.there, shop.key), "the key works there")
         watcher.start(shop.key)
         path = f"{shop.path}/keys/{shop.key.split('_')[1]}/revoke"
         assert world.owner.post(path).status_code == 303
