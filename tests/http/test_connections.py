@@ -109,6 +109,68 @@ def test_the_absolute_form_of_a_target_is_understood(server: HttpServer, project
         assert connection.answer().status == 200
 
 
+@pytest.mark.parametrize("target", ["/healthz", "/readyz", "/openapi.json", "http://a/healthz"])
+@pytest.mark.parametrize("lines", [{}, {"Connection": "upgrade", "Upgrade": "a"}])
+def test_connect_is_a_method_that_no_path_takes(
+    server: HttpServer, target: str, lines: dict[str, str]
+) -> None:
+    """A client that took 405 for a tunnel would send bytes of another protocol behind it."""
+    with Connection(server.port) as connection:
+        connection.send(head_of("CONNECT", target, headers=lines) + head_of("GET", "/healthz"))
+        answer = connection.answer()
+        assert (answer.status, answer.code) == (405, "MethodNotAllowed")
+        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+        assert answer.headers["connection"] == "close"
+        assert connection.closed()
+
+
+def test_connect_with_a_key_is_no_way_past_the_methods(
+    server: HttpServer, project: Project
+) -> None:
+    for target, status in (("/events", 405), ("/contacts", 405), ("/nowhere", 404)):
+        with Connection(server.port) as connection:
+            connection.send(head_of("CONNECT", target, key=project.key, length=len(EVENT)) + EVENT)
+            assert connection.answer().status == status
+            assert connection.closed()
+
+
+def test_an_upgrade_in_http_1_0_is_ignored_and_the_connection_closed(
+    server: HttpServer, project: Project
+) -> None:
+    request = post(project, Connection="upgrade", Upgrade="h2c") + EVENT
+    with Connection(server.port) as connection:
+        connection.send(request.replace(b"HTTP/1.1\r\nHost: test\r\n", b"HTTP/1.0\r\n") + request)
+        answer = connection.answer()
+        assert (answer.status, answer.headers["connection"]) == (202, "close")
+        assert connection.closed()
+
+
+@pytest.mark.parametrize("coding", ["length", "chunked"])
+def test_events_with_upgrades_are_stored_as_they_are_sent(
+    server: HttpServer, project: Project, coding: str
+) -> None:
+    """More than may wait at once, behind as many requests that are no events."""
+    requests = []
+    for number in range(150):
+        body = b'{"event":"up","external_id":"%d"}' % number
+        lines = {"Connection": "upgrade", "Upgrade": "a"}
+        if coding == "chunked":
+            lines |= {"Transfer-Encoding": "chunked", "Content-Type": "application/json"}
+            head = head_of("POST", "/events", key=project.key, headers=lines)
+            requests.append(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+        else:
+            requests.append(post(project, **lines).replace(b": 31", b": %d" % len(body)) + body)
+        requests.append(head_of("GET", "/healthz", headers=lines if coding == "length" else {}))
+    with Connection(server.port) as connection:
+        connection.send(b"".join(requests))
+        for number in range(150):
+            answer = connection.answer()
+            assert (answer.status, answer.data["resolved_identity_value"]) == (202, f"{number}")
+            assert connection.answer().status == 200
+    page = project.client().get("/events?event=up&limit=200").data
+    assert [event["external_id"] for event in page] == [f"{n}" for n in range(149, -1, -1)]
+
+
 def test_no_redirect_repeats_the_host_a_client_claims(server: HttpServer, project: Project) -> None:
     with Connection(server.port) as connection:
         for target in ("/events/", "/rejections/", "//evil.example/events", "/healthz/", "/docs/"):

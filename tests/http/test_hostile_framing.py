@@ -182,6 +182,22 @@ def test_what_is_no_http_1_1_request_is_400_and_close(server: HttpServer, name: 
         assert answer.headers["connection"] == "close"
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize("name", MALFORMED_CHUNKS)
+def test_malformed_chunks_of_a_last_request_are_400_at_once(
+    server: HttpServer, shared: Project, name: str, version: bytes
+) -> None:
+    """What is wrong with a request is answered; only what follows the last one is nobody's."""
+    head = post_head(shared, b"Transfer-Encoding: chunked\r\nConnection: close\r\n")
+    with Connection(server.port, timeout_s=5) as connection:
+        connection.send(head.replace(b"HTTP/1.1", b"HTTP/%b" % version) + MALFORMED_CHUNKS[name])
+        if name == "chunk shorter than said":
+            connection.half_close()
+        answer = connection.answer()
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+        assert connection.closed()
+
+
 def test_nothing_of_all_that_was_stored(shared: Project) -> None:
     assert stored(shared) == 0
 

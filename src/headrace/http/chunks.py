@@ -24,7 +24,8 @@ class ChunkGuard:
         #: Body of the current chunk; negative between chunks and once its size was looked at.
         self._body_bytes = -1
         self._tail = b""
-        self._uncounted_bytes = 0
+        # The segment in which the body begins may hold other requests before it.
+        self._uncounted_bytes = _COUNTED
 
     def began(self) -> None:
         """The size line of a chunk was read."""
@@ -41,7 +42,7 @@ class ChunkGuard:
         if self._body_bytes >= 0:
             self._body_bytes += count
 
-    def problem(self, data: bytes, bytes_max: int) -> ApiError | None:
+    def problem(self, data: bytes | memoryview, bytes_max: int) -> ApiError | None:
         """What is wrong after the segment `data`, while more of the body is to come.
 
         Extensions and trailers come without bound between pieces of body. And a chunk that

@@ -27,6 +27,7 @@ from headrace.http.limits import (
     IDLE_SECONDS_MAX,
     LINGER_SECONDS_MAX,
     PIPELINE_MAX,
+    REQUEST_BYTES_MIN,
     REQUEST_SECONDS_MAX,
     SKIPPED_BYTES_MAX,
     TARGET_BYTES_MAX,
@@ -54,6 +55,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_body_bytes",
+        "_body_left",
         "_chunks",
         "_clock",
         "_completed",
@@ -63,11 +65,16 @@ class Connection(asyncio.Protocol):
         "_head",
         "_head_bytes",
         "_head_raw_bytes",
+        "_large_body_waits",
+        "_parsed_bytes",
         "_parser",
+        "_parsing_scheduled",
         "_paused",
         "_plan",
         "_planner",
         "_stage",
+        "_starting",
+        "_unparsed",
         "_unsent_bytes",
         "_writable",
         "deadline",
@@ -96,8 +103,21 @@ class Connection(asyncio.Protocol):
         self._plan: Plan | None = None
         self._body: list[bytes] = []
         self._body_bytes = 0
+        #: Bytes of a body of known length that are still to come.
+        self._body_left = 0
         self._exchange: Exchange | None = None
+        #: Requests read whose answers are not written yet, at most `PIPELINE_MAX`.
         self._exchanges: deque[Exchange] = deque()
+        #: The last data read, as long as requests in it wait for room; while they do, reading is
+        #: paused. Its first `_parsed_bytes` have been parsed.
+        self._unparsed = b""
+        self._parsed_bytes = 0
+        #: Whether the loop has been asked to parse more of it.
+        self._parsing_scheduled = False
+        #: Set while `_write_finished` starts an answer that waited for its turn.
+        self._starting = False
+        #: Set from a large body that came behind unanswered requests until an answer is written.
+        self._large_body_waits = False
         self._paused = False
         self._writable: asyncio.Event | None = None
         #: What waited to be sent when that was last looked at.
@@ -149,15 +169,30 @@ class Connection(asyncio.Protocol):
             self._paused = True
             self.transport.pause_reading()
 
+    def _has_room(self) -> bool:
+        """Whether the client takes its answers, and few requests and bytes wait for theirs."""
+        return (
+            self._writable is None
+            and not self._large_body_waits
+            and len(self._exchanges) < PIPELINE_MAX
+        )
+
     def _resume_reading(self) -> None:
-        """Read on, unless too many requests or bytes still wait."""
-        if self._writable is not None or len(self._exchanges) >= PIPELINE_MAX:
+        """Read on, unless too many requests or bytes still wait.
+
+        What was read already is parsed first, and not by this call: an answer that is written
+        while requests are parsed would otherwise parse the next one inside the one before it.
+        """
+        if not self._paused or not self._has_room() or self.transport.is_closing():
             return
-        if self._paused and not self.transport.is_closing():
+        # The time in which nothing was read is not the client's.
+        self._arm()
+        if not self._unparsed:
             self._paused = False
-            # The time in which nothing was read is not the client's.
-            self._arm()
             self.transport.resume_reading()
+        elif not self._parsing_scheduled:
+            self._parsing_scheduled = True
+            asyncio.get_running_loop().call_soon(self._parse_more)
 
     def _arm(self) -> None:
         if self._stage == _HEAD:
@@ -175,8 +210,58 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._stage == _CLOSING:
             return
+        fitting = self._body_left + REQUEST_BYTES_MIN * (PIPELINE_MAX - len(self._exchanges))
+        # A line of a head ends with CR: where none comes, there is no further request. That is how
+        # one with a body of JSON is known at once.
+        if len(data) <= fitting or data.find(b"\r", fitting - 1) < 0:
+            self._parse(data)
+            if len(self._exchanges) >= PIPELINE_MAX:
+                self._pause_reading()
+        else:
+            self._unparsed = data
+            self._parsed_bytes = 0
+            self._parse_some()
+
+    def _parse_some(self) -> None:
+        """Parse as much of the last read as there is room for, and at most `PIPELINE_MAX` requests.
+
+        It is parsed in parts, each too short for more requests than may wait: what is left of a
+        body, then as many bytes as the shortest requests have.
+        """
+        # A view, because to copy what is left for every part would be quadratic.
+        data = memoryview(self._unparsed)
+        completed_max = self._completed + PIPELINE_MAX
+        for _ in range(PIPELINE_MAX):
+            room = min(PIPELINE_MAX - len(self._exchanges), completed_max - self._completed)
+            if not self._unparsed or room <= 0 or not self._has_room():
+                break
+            start = self._parsed_bytes
+            end = self._parsed_bytes = start + self._body_left + REQUEST_BYTES_MIN * room
+            if end >= len(data):
+                self._unparsed = b""
+            self._parse(data[start:end])
+            if self._stage == _CLOSING:
+                self._unparsed = b""
+        if self._unparsed or len(self._exchanges) >= PIPELINE_MAX:
+            self._pause_reading()
+        self._resume_reading()
+
+    def _parse_more(self) -> None:
+        """Called by the loop, so that other connections have had their turn."""
+        self._parsing_scheduled = False
+        if self._stage == _CLOSING or self.transport.is_closing():
+            self._unparsed = b""
+        elif self._has_room():
+            self._parse_some()
+
+    def _parse(self, data: bytes | memoryview) -> None:
         completed = self._completed
-        self._feed(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_without_upgrade(memoryview(data)[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._parser_failed(error)
         stage = self._stage
         if stage == _HEAD and completed == self._completed:
             self._head_grew(len(data))
@@ -188,22 +273,44 @@ class Connection(asyncio.Protocol):
         if stage in (_HEAD, _BODY) and self.deadline == 0.0:
             self._arm()
 
-    def _feed(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:
-            refusal = error.__context__
-            if isinstance(refusal, ApiError):
-                self._refuse(refusal)
-            elif not isinstance(refusal, _EndedError):
-                _log.error(REQUEST_FAILED, error=type(refusal).__name__, exc_info=refusal)
-                self._refuse(ApiError(ErrorCode.INTERNAL, "Something went wrong on our side."))
-        except httptools.HttpParserUpgrade as upgrade:
-            self._go_on_without_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            # What follows a last request is nobody's.
-            if not (self._exchanges and self._exchanges[-1].close):
+    def _go_on_without_upgrade(self, rest: memoryview) -> None:
+        """Answer requests that ask for an upgrade as if they had not, as RFC 9110 7.8 allows.
+
+        The parser stops behind the head of each. That head is parsed again without the wish, then
+        `rest`, what follows it, up to the next such head.
+        """
+        # In the head, unless it was CONNECT that stopped the parser: the last of its connection.
+        while self._stage == _HEAD:
+            head, self._head = self._head, Head()
+            again = head.without_upgrade(self._parser.get_http_version())
+            self._parser = httptools.HttpRequestParser(self)
+            self._stage = _IDLE
+            try:
+                self._parser.feed_data(again)
+                self._parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+            except httptools.HttpParserError as error:
+                self._parser_failed(error)
+                return
+
+    def _parser_failed(self, error: httptools.HttpParserError) -> None:
+        if not isinstance(error, httptools.HttpParserCallbackError):
+            # What follows a last request is nobody's; what belongs to it has to be right.
+            if self._stage == _IDLE and self._exchanges and self._exchanges[-1].close:
+                self._unparsed = b""
+            else:
                 self._refuse(malformed("The request is not valid HTTP/1.1."))
+            return
+        cause = error.__context__
+        if isinstance(cause, ApiError):
+            self._refuse(cause)
+        elif isinstance(cause, _EndedError):
+            self._unparsed = b""
+        else:
+            _log.error(REQUEST_FAILED, error=type(cause).__name__, exc_info=cause)
+            self._refuse(ApiError(ErrorCode.INTERNAL, "Something went wrong on our side."))
 
     def on_deadline(self) -> None:
         """The server's clock passed `deadline`."""
@@ -271,28 +378,37 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange = Exchange(self, request_id)
         method = parser.get_method()
         version = parser.get_http_version()
-        exchange.close = self.draining or version != "1.1" or not parser.should_keep_alive()
+        exchange.close = (
+            self.draining
+            or version != "1.1"
+            or method == b"CONNECT"
+            or not parser.should_keep_alive()
+        )
         exchange.head_only = method == b"HEAD"
         exchange.chunkable = version == "1.1"
         self._exchanges.append(exchange)
         self._body.clear()
         self._body_bytes = 0
         head.complete(method, version)
-        if b"transfer-encoding" in head.headers:
+        length = head.content_length
+        if length is None:
             self._chunks = ChunkGuard()
-        self._admit(head, exchange)
+        self._body_left = length or 0
+        self._admit(head, exchange, length)
 
-    def _admit(self, head: Head, exchange: Exchange) -> None:
-        """Have the head judged; a refused request is answered here, its body skipped."""
+    def _admit(self, head: Head, exchange: Exchange, length: int | None) -> None:
+        """Have the head judged; a refused request is answered here, its body skipped.
+
+        Args:
+            length: of the body, None when it comes in chunks.
+        """
         try:
             plan = self._planner.plan(head, exchange.request_id)
-            length = head.content_length
             if length is not None and length > plan.body_bytes_max:
                 raise too_large(plan.body_bytes_max)
         except ApiError as error:
             self._planner.refused(error, head, exchange.request_id)
             self._plan = None
-            length = head.content_length
             if length is None or length > SKIPPED_BYTES_MAX:
                 exchange.close = True
             exchange.fail(error)
@@ -316,7 +432,9 @@ class Connection(asyncio.Protocol):
             self._chunks.ended()
 
     def on_body(self, body: bytes) -> None:
-        if self._chunks is not None:
+        if self._chunks is None:
+            self._body_left -= len(body)
+        else:
             self._chunks.received(len(body))
         plan = self._plan
         if plan is None:
@@ -340,8 +458,8 @@ class Connection(asyncio.Protocol):
         chunks = self._body
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
-        waiting = len(self._exchanges)
-        if waiting >= PIPELINE_MAX or (waiting > 1 and len(body) > SKIPPED_BYTES_MAX):
+        if len(body) > SKIPPED_BYTES_MAX and len(self._exchanges) > 1:
+            self._large_body_waits = True
             self._pause_reading()
         plan.run(exchange, body)
 
@@ -357,31 +475,47 @@ class Connection(asyncio.Protocol):
             self.transport.write(data)
             if exchange.close:
                 self._close_after_answer()
-            elif exchanges:
-                self._write_finished()
-            else:
+            elif not exchanges:
                 self._rest()
+            elif not self._starting:
+                self._write_finished()
         else:
             exchange.answer = data
 
     def _write_finished(self) -> None:
-        while self._exchanges and (answer := self._exchanges[0].answer) is not None:
-            exchange = self._exchanges.popleft()
-            self.transport.write(answer)
-            if exchange.close:
-                self._close_after_answer()
-                return
-        if self._exchanges:
+        """Write the answers that are ready, and start the next one if it waited for its turn.
+
+        What is started may be answered at once. That calls `finish`, which leaves what comes
+        behind it to this loop.
+        """
+        exchanges = self._exchanges
+        while exchanges:
+            exchange = exchanges[0]
+            if exchange.answer is not None:
+                exchanges.popleft()
+                self.transport.write(exchange.answer)
+                if exchange.close:
+                    self._close_after_answer()
+                    return
+            elif exchange.start is not None:
+                start, exchange.start = exchange.start, None
+                self._starting = True
+                try:
+                    start()
+                finally:
+                    self._starting = False
+            else:
+                break
+        if exchanges:
+            self._large_body_waits = False
             self._resume_reading()
-            start, self._exchanges[0].start = self._exchanges[0].start, None
-            if start is not None:
-                start()
         else:
             self._rest()
 
     def _rest(self) -> None:
         """Everything asked is answered; of the next request a part may be here already."""
         if self._paused:
+            self._large_body_waits = False
             self._resume_reading()
         if self._stage != _IDLE:
             return
@@ -404,7 +538,7 @@ class Connection(asyncio.Protocol):
     def drain(self) -> None:
         """Close as soon as everything read so far is answered."""
         self.draining = True
-        if not self._exchanges and self._stage in (_IDLE, _HEAD):
+        if not self._exchanges and not self._unparsed and self._stage in (_IDLE, _HEAD):
             self.transport.close()
         for exchange in self._exchanges:
             exchange.close = exchange is self._exchanges[-1]
@@ -440,14 +574,19 @@ class Connection(asyncio.Protocol):
 
     def _close_after_answer(self) -> None:
         """Close so that the answer arrives: a client that still sends would get a reset instead."""
-        done = self._stage == _IDLE
+        done = self._stage == _IDLE and not self._paused
         self._stage = _CLOSING
         self._exchanges.clear()
+        self._unparsed = b""
         if done or not self.transport.can_write_eof():
             self.transport.close()
             return
         self.transport.write_eof()
         self.deadline = self._clock() + LINGER_SECONDS_MAX
+        if self._paused:
+            # What the client still sends is read and dropped, see above.
+            self._paused = False
+            self.transport.resume_reading()
 
     def eof_received(self) -> bool:
         # A half-closed peer may still read: it gets what it asked for, then we close.
@@ -471,13 +610,3 @@ class Connection(asyncio.Protocol):
                 if self._head.headers or len(self._head.target) < TARGET_BYTES_MAX
                 else ApiError(ErrorCode.URI_TOO_LONG, "The target is too long.")
             )
-
-    def _go_on_without_upgrade(self, rest: bytes) -> None:
-        """Read the request again as one that did not ask to upgrade, as RFC 9110 7.8 allows.
-
-        The parser has given up the connection and skipped the body.
-        """
-        head, self._head = self._head, Head()
-        self._parser = httptools.HttpRequestParser(self)
-        self._stage = _IDLE
-        self._feed(head.without_upgrade() + rest)

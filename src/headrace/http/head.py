@@ -82,14 +82,19 @@ class Head:
                 message = "The only transfer encoding supported is chunked."
                 raise malformed(message)
 
-    def without_upgrade(self) -> bytes:
-        """The head in bytes, less the wish for another protocol."""
+    def without_upgrade(self, version: str) -> bytes:
+        """The head in bytes, less the wish for another protocol.
+
+        Args:
+            version: of HTTP, which decides whether the connection is kept.
+        """
         options = self.headers.pop(b"connection", b"").lower().split(b",")
         del self.headers[b"upgrade"]
         lines = [b"%b: %b\r\n" % header for header in self.headers.items()]
         if b"close" in [option.strip() for option in options]:
             lines.append(b"connection: close\r\n")
-        return b"%b %b HTTP/1.1\r\n%b\r\n" % (self.method, self.target, b"".join(lines))
+        first_line = b"%b %b HTTP/%b\r\n" % (self.method, self.target, version.encode())
+        return b"%b%b\r\n" % (first_line, b"".join(lines))
 
     @property
     def content_length(self) -> int | None:

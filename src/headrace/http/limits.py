@@ -15,6 +15,8 @@ IDLE_SECONDS_MAX = 75.0
 LINGER_SECONDS_MAX = 1.0
 #: Requests of one connection that may wait for their answers before no more are read.
 PIPELINE_MAX = 64
+#: Length of the shortest request after which another may follow: method, path, version, empty Host.
+REQUEST_BYTES_MIN = len(b"GET / HTTP/1.1\r\nHost:\r\n\r\n")
 #: A body refused unread is skipped up to this size; past it the connection is closed.
 SKIPPED_BYTES_MAX = 64 * 1024
 #: A peer that takes nothing of its answer for so long is cut off.

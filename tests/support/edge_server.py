@@ -1,0 +1,174 @@
+"""The HTTP edge alone, in the process of the test, with a planner that watches what it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, TypeVar
+
+import uvloop
+
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.http.exchange import Exchange
+from headrace.http.head import Head
+from headrace.http.server import HttpServer
+
+T = TypeVar("T")
+
+HOST = "127.0.0.1"
+#: Turns of the loop in which a connection is accepted, or what was sent on it is read.
+TURNS = 5
+BODY_BYTES_MAX = 1024 * 1024
+
+
+@dataclass
+class Watcher:
+    """Judges heads by their path and keeps what it saw.
+
+    `/refused` is refused, `/now` is answered at once, `/turn` when all before it were answered,
+    and everything else when the loop has come to rest.
+    """
+
+    #: Method, path and body of every request in the order in which they came.
+    seen: list[tuple[str, str, bytes]] = field(default_factory=list)
+    #: Most requests of one connection that waited for their answers at the same time.
+    waiting_most: int = 0
+    #: Most heads that were judged in one turn of the loop.
+    turn_most: int = 0
+    #: Most frames of Python between the loop and a request.
+    depth_most: int = 0
+    depth_before: int = 0
+    server: HttpServer | None = None
+    _waiting: list[Exchange] = field(default_factory=list)
+    _turn: int = 0
+
+    def next_request_id(self) -> bytes:
+        return b"1"
+
+    def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
+        """Nothing is counted here."""
+
+    def plan(self, head: Head, request_id: bytes) -> Plan:
+        del request_id
+        self.look()
+        if not self._turn:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._turn += 1
+        self.turn_most = max(self.turn_most, self._turn)
+        if head.path == b"/refused":
+            self.seen.append((head.method.decode(), "/refused", b""))
+            raise ApiError(ErrorCode.NOT_FOUND, "refused")
+        return Plan(self, head)
+
+    def look(self) -> None:
+        """Note how deep the stack is, and how much waits."""
+        self.depth_most = max(self.depth_most, depth_now() - self.depth_before)
+        assert self.server is not None
+        waiting = [len(each._exchanges) for each in self.server._connections]
+        self.waiting_most = max(self.waiting_most, *waiting)
+
+    def wait(self, exchange: Exchange) -> None:
+        if not self._waiting:
+            # Later than everything that the loop finds to do now.
+            asyncio.get_running_loop().call_later(0.005, self._answer)
+        self._waiting.append(exchange)
+
+    def _end_turn(self) -> None:
+        self._turn = 0
+
+    def _answer(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for exchange in waiting:
+            exchange.respond_json(200, b"{}")
+
+
+class Plan:
+    """One request."""
+
+    def __init__(self, watcher: Watcher, head: Head) -> None:
+        self.body_bytes_max = BODY_BYTES_MAX
+        self._watcher = watcher
+        self._head = head
+
+    def run(self, exchange: Exchange, body: bytes) -> None:
+        path = self._head.path.decode()
+        self._watcher.seen.append((self._head.method.decode(), path, body))
+        if path == "/now":
+            exchange.respond_json(200, b"{}")
+        elif path == "/turn":
+            exchange.connection.when_first(exchange, lambda: self._start(exchange))
+        else:
+            self._watcher.wait(exchange)
+
+    def _start(self, exchange: Exchange) -> None:
+        self._watcher.look()
+        exchange.respond_json(200, b"{}")
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The running server."""
+
+    server: HttpServer
+    port: int
+
+
+def run_edge(work: Callable[[Edge], Coroutine[Any, Any, T]], watcher: Watcher) -> T:
+    """Run `work` with a server that asks `watcher`."""
+
+    async def run() -> T:
+        watcher.depth_before = depth_now()
+        server = watcher.server = HttpServer(watcher)
+        port = await server.start(HOST, 0)
+        try:
+            return await work(Edge(server, port))
+        finally:
+            server.stop_listening()
+            await server.wait_closed(5)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run())
+
+
+def depth_now() -> int:
+    """Frames of Python on the stack."""
+    depth = 0
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        depth += 1
+        frame = frame.f_back
+    return depth
+
+
+async def statuses(edge: Edge, pieces: list[bytes], count: int) -> list[int]:
+    """Send pieces on one connection, each read by itself, and read so many answers' statuses."""
+    reader, writer = await asyncio.open_connection(HOST, edge.port)
+    connected = writer.transport.get_extra_info("socket")
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    async def send() -> None:
+        for piece in pieces:
+            # The server is on the same loop: in a few turns it has read what came before.
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+            writer.write(piece)
+            await writer.drain()
+
+    sending = asyncio.create_task(send())
+    try:
+        return [await read_status(reader) for _ in range(count)]
+    finally:
+        await sending
+        writer.close()
+
+
+async def read_status(reader: asyncio.StreamReader) -> int:
+    """Read one answer; its status."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+    await reader.readexactly(int(length))
+    return int(head[9:12])
