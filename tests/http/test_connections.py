@@ -109,6 +109,28 @@ def test_the_absolute_form_of_a_target_is_understood(server: HttpServer, project
         assert connection.answer().status == 200
 
 
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"http://h?/admin/projects", 307),
+        (b"http://h?/events", 307),
+        (b"HTTPS://h:1?x=/healthz", 307),
+        (b"http://h", 307),
+        (b"http://h/", 307),
+        (b"http://h/healthz", 200),
+        (b"http://h/healthz?/x", 200),
+        (b"http://h//healthz", 401),
+    ],
+)
+def test_the_host_of_an_absolute_target_ends_where_its_path_or_query_begins(
+    server: HttpServer, target: bytes, status: int
+) -> None:
+    """The redirect is that of the path `/`."""
+    with Connection(server.port) as connection:
+        connection.send(b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % target)
+        assert connection.answer().status == status
+
+
 @pytest.mark.parametrize("target", ["/healthz", "/readyz", "/openapi.json", "http://a/healthz"])
 @pytest.mark.parametrize("lines", [{}, {"Connection": "upgrade", "Upgrade": "a"}])
 def test_connect_is_a_method_that_no_path_takes(

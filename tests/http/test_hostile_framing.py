@@ -112,11 +112,81 @@ START = {
     "target of another scheme": b"GET ftp://a/healthz HTTP/1.1\r\nHost: a\r\n\r\n",
     "asterisk": b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
     "CONNECT": b"CONNECT example.org:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "CONNECT, no host": b"CONNECT :443 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target with a user": b"GET http://u@a/healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target with a password": b"GET http://u:p@a/healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target without host": b"GET http:///healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target with a wrong port": b"GET http://a:b/healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target with half an IPv6": b"GET http://[::1/healthz HTTP/1.1\r\nHost: a\r\n\r\n",
     "TLS hello": bytes.fromhex("1603010200010001fc0303") + b"\x55" * 200,
     "socks": b"\x05\x01\x00",
     "zeros": b"\x00" * 100,
     "0xFF": b"\xff" * 100,
 }
+
+
+#: No `host[:port]`.
+NOT_HOSTS = [
+    b"a b@c/d?",
+    b"a b",
+    b"a\tb",
+    b"user@a",
+    b"user:password@a",
+    b"a/b",
+    b"a?b",
+    b"a#b",
+    b"a\\b",
+    b"a, b",
+    b"http://a",
+    b"a:b",
+    b"a:-1",
+    b"a:+80",
+    b"a:65536",
+    b"a:000080",
+    b"a:80:80",
+    b"::1",
+    b"[::1",
+    b"::1]",
+    b"[]",
+    b"[a]",
+    b"[1::2::3]",
+    b"[::1]a",
+    b"[::1]:a",
+    b"[::1%25]",
+    b"[::1%25a b]",
+    b"[v1.a]",
+    b"%",
+    b"%4",
+    b"%zz",
+    b'"a"',
+    b"<a>",
+    b"{a}",
+    b"a|b",
+    b"a^b",
+    b"\xff",
+    "bücher.example".encode(),
+    b"a" * 254 + b":65536",
+    b"a" * 300,
+]
+HOSTS = [
+    b"",
+    b":80",
+    b"a",
+    b"a:",
+    b"a:0",
+    b"a:65535",
+    b"a.example:8080",
+    b"A.Example.",
+    b"_a.b-c.example",
+    b"xn--bcher-kva.example",
+    b"127.0.0.1:8080",
+    b"[::1]",
+    b"[::1]:8080",
+    b"[::ffff:192.0.2.1]:80",
+    b"[fe80::1%25eth0]:80",
+    b"a%20b",
+    b"a" * 253 + b":65535",
+]
 
 
 def post_head(project: Project, lines: bytes) -> bytes:
@@ -180,6 +250,29 @@ def test_what_is_no_http_1_1_request_is_400_and_close(server: HttpServer, name: 
             return
         assert answer.status == 400, answer
         assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("host", NOT_HOSTS)
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize("lines", [b"", b"Connection: upgrade\r\nUpgrade: a\r\n"])
+def test_a_host_that_is_none_is_400_and_close(
+    server: HttpServer, host: bytes, version: bytes, lines: bytes
+) -> None:
+    with Connection(server.port) as connection:
+        connection.send(b"GET /healthz HTTP/%b\r\nHost: %b\r\n%b\r\n" % (version, host, lines))
+        answer = connection.answer()
+        assert (answer.status, answer.code) == (400, "MalformedRequest")
+        assert connection.closed()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_host_may_be_a_name_or_an_address_with_a_port(server: HttpServer, host: bytes) -> None:
+    with Connection(server.port) as connection:
+        connection.send(b"GET /healthz HTTP/1.1\r\nHost: %b\r\n\r\n" % host)
+        assert connection.answer().status == 200
+        if host and not host.startswith(b":"):
+            connection.send(b"GET http://%b/healthz HTTP/1.1\r\nHost: a\r\n\r\n" % host)
+            assert connection.answer().status == 200
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])

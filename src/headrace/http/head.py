@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import ipaddress
+import re
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -20,6 +23,16 @@ _SINGLE = frozenset(
         b"transfer-encoding",
     }
 )
+#: A name in the DNS has 253 characters, a colon and a port six.
+_AUTHORITY_BYTES_MAX = 259
+_PORT_MAX = 65_535
+_AUTHORITY = re.compile(
+    rb"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})(?:%25[A-Za-z0-9._~-]+)?\]"
+    rb"|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*+)"
+    rb"(?::(?P<port>[0-9]{0,5}))?"
+)
+#: In `http://host/path`, what comes before the path, query or fragment.
+_BEFORE_PATH = re.compile(rb"[^/?#]*")
 QUERY_MEMBERS_MAX = 50
 QUERY_BYTES_MAX = 8192
 
@@ -71,8 +84,13 @@ class Head:
             message = f"The header {self.duplicate.decode()} is there twice."
             raise malformed(message)
         headers = self.headers
-        if b"host" not in headers and version == "1.1":
-            message = "The header Host is missing."
+        host = headers.get(b"host")
+        if host is None:
+            if version == "1.1":
+                message = "The header Host is missing."
+                raise malformed(message)
+        elif len(host) > _AUTHORITY_BYTES_MAX or not is_authority(host):
+            message = "The header Host is no host with or without a port."
             raise malformed(message)
         if b"transfer-encoding" in headers:
             if b"content-length" in headers:
@@ -114,11 +132,31 @@ class Head:
 def _origin_form(target: bytes) -> bytes:
     # `GET http://host/path` is legal towards a server; the host in it says nothing we need.
     scheme, separator, rest = target.partition(b"://")
-    if separator and scheme.lower() in (b"http", b"https"):
-        slash = rest.find(b"/")
-        return rest[slash:] if slash >= 0 else b"/"
-    message = "The request target must be a path."
-    raise malformed(message)
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        message = "The request target must be a path."
+        raise malformed(message)
+    authority = _BEFORE_PATH.match(rest)[0]  # type: ignore[index]  # it matches nothing, too
+    if not 0 < len(authority) <= _AUTHORITY_BYTES_MAX or not is_authority(authority):
+        message = "The request target names no host with or without a port."
+        raise malformed(message)
+    path = rest[len(authority) :]
+    return path if path.startswith(b"/") else b"/" + path
+
+
+# Called for every request, with the same few values.
+@functools.lru_cache(maxsize=256)
+def is_authority(text: bytes) -> bool:
+    """Whether it is `host[:port]` as in RFC 3986, 3.2; an empty host is one, a user is none."""
+    found = _AUTHORITY.fullmatch(text)
+    if found is None or int(found["port"] or 0) > _PORT_MAX:
+        return False
+    if found["ipv6"] is None:
+        return True
+    try:
+        ipaddress.IPv6Address(found["ipv6"].decode())
+    except ValueError:
+        return False
+    return True
 
 
 def decode_path(path: bytes) -> str:
