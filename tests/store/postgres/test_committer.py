@@ -15,6 +15,7 @@ from headrace.store.postgres.store import open_store
 from tests.store.events import new_event
 from tests.store.places import PostgresPlace
 from tests.store.session import Outcome, StoreSession
+from tests.support.deep_stack import check_commits_survive_broken_puts
 from tests.support.postgres import PostgresServer
 from tests.support.tcp_proxy import Cut, TcpProxy
 from tests.support.waiting import wait_until
@@ -226,3 +227,14 @@ def test_a_wait_for_a_standby_that_is_cut_short_is_no_success(own_server: Postgr
         own_server.set("synchronous_standby_names", "")
         session.close()
         place.remove()
+
+
+def test_an_error_between_queueing_and_waking_does_not_stop_the_store(place: ProxiedPlace) -> None:
+    """Wherever it breaks off: the next event is stored."""
+
+    async def run() -> None:
+        store = await place.open()
+        await check_commits_survive_broken_puts(store)
+        await store.close()
+
+    asyncio.run(run())

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from headrace.store.contract import StoreError, StoreFailedError
+from headrace.store.contract import Pending, StoreError, StoreFailedError
 from headrace.store.sqlite import writer
+from headrace.store.sqlite.store import open_store
 from tests.store.events import new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
+from tests.support.deep_stack import check_commits_survive_broken_puts
 
 
 @pytest.fixture
@@ -61,3 +64,22 @@ def test_a_fault_between_batches_ends_the_store_instead_of_hanging_it(
         opened.run(opened.store.secret("any"))
     assert opened.stored_ids() == [event.id]
     assert "ArithmeticError" in opened.run(opened.store.health()).problem
+
+
+def test_an_error_between_queueing_and_waking_does_not_stop_the_store(tmp_path: Path) -> None:
+    """Wherever it breaks off: the next event is stored."""
+
+    async def run() -> None:
+        store = open_store(tmp_path / "headrace.db", serve=True)
+        await check_commits_survive_broken_puts(store)
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_an_event_of_which_nobody_tells_is_found(opened: StoreSession) -> None:
+    """The writer looks by itself, so a wake-up that was lost costs a moment and no more."""
+    event = new_event()
+    assert opened.accept(new_event()) == [None]
+    opened.batches.give([Pending(event, lambda _: None)])
+    assert [pending.outcome for pending in opened.batches.wait_settled()] == [None]

@@ -69,7 +69,12 @@ class Committer:
         """Say that something waits. Safe from any thread; the check makes it cheap under load."""
         if not self._woken:
             self._woken = True
-            self._loop.call_soon_threadsafe(self._awake.set)
+            try:
+                self._loop.call_soon_threadsafe(self._awake.set)
+            except BaseException:
+                # Taken for woken, it would never be woken again.
+                self._woken = False
+                raise
 
     async def wait(self) -> bool:
         """Wait until something may be there; False when the end has come."""

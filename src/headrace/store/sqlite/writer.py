@@ -8,6 +8,8 @@ on its way to the disk makes up the next one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import queue
 import threading
 import time
 from collections import deque
@@ -41,6 +43,8 @@ JOB_SECONDS_MAX = 20.0
 BARE_JOB_SECONDS_MAX = 3600.0
 #: Pages of log after which it is moved into the database (16 MiB of 4 KiB pages).
 CHECKPOINT_PAGES = 4000
+#: Nothing waits longer than this for the thread to look, whatever became of its `wake`.
+LOOK_SECONDS = 1.0
 _PAGES_PER_COMMIT = 8
 _PAGES_PER_EVENT = 2
 _PAGES_PER_JOB = 50
@@ -85,7 +89,9 @@ class Writer:
         connection.set_busy_handler(self.busy)
         self.stats = CommitStats()
         self._connection = connection
-        self._wake = threading.Event()
+        #: Holds something as long as there may be work. An event of the threading module is
+        #: Python code: an error in the middle of its `set` would leave it set and nobody woken.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._jobs: deque[_Job] = deque()
         self._source: CommitSource | None = None
         self._on_failed: Callable[[StoreFailedError], None] = lambda _: None
@@ -105,12 +111,12 @@ class Writer:
         """Take accepted events from `source` from now on."""
         self._on_failed = on_failed
         self._source = source
-        self._wake.set()
+        self._wake.put(None)
 
     def wake(self) -> None:
         """Say that something waits. The check spares a lock per request under load."""
-        if not self._wake.is_set():
-            self._wake.set()
+        if self._wake.empty():
+            self._wake.put(None)
 
     async def run(self, work: Callable[[apsw.Connection], T]) -> T:
         """Run `work` in a transaction of its own; committed when this returns.
@@ -155,7 +161,7 @@ class Writer:
     def stop(self) -> None:
         """Finish what waits and end the thread."""
         self._stopping = True
-        self._wake.set()
+        self._wake.put(None)
         self._thread.join()
 
     def _run(self) -> None:
@@ -165,13 +171,13 @@ class Writer:
             # Nobody may wait for ever: from here on all are told that nothing is written any more.
             text = f"The writing thread met {type(error).__name__}: {error}"
             self._after_failure(StoreFailedError(text))
-            self._wake.set()
+            self._wake.put(None)
             self._work()
 
     def _work(self) -> None:
         while True:
-            self._wake.wait()
-            self._wake.clear()
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=LOOK_SECONDS)
             while self._turn():
                 pass
             if self._stopping:

@@ -1,0 +1,46 @@
+"""Putting an event in at the end of the stack, where anything that is called may break off."""
+
+from __future__ import annotations
+
+import asyncio
+
+from headrace.pipeline.commit_queue import CommitQueue
+from headrace.store.contract import Pending, Store
+from tests.store.events import new_event
+
+#: More frames than there are between a put and the last line of what it calls.
+FRAMES = 30
+ANSWER_SECONDS_MAX = 10.0
+
+
+async def check_commits_survive_broken_puts(store: Store) -> None:
+    """Break off a put after every number of frames; each that came through has to be answered."""
+    queue = CommitQueue(asyncio.get_running_loop(), store.wake, store.committers)
+    store.start_committing(queue, lambda _: None)
+    answered = asyncio.Event()
+    fit = _frames_that_fit()
+    for left in (*range(FRAMES), fit):
+        answered.clear()
+        pending = Pending(new_event(), lambda _: answered.set())
+        if _put_deep_down(queue, pending, fit - left):
+            await asyncio.wait_for(answered.wait(), ANSWER_SECONDS_MAX)
+    assert answered.is_set()
+
+
+def _frames_that_fit() -> int:
+    """Calls of Python functions that the stack still has room for."""
+    try:
+        return 1 + _frames_that_fit()
+    except RecursionError:
+        return 0
+
+
+def _put_deep_down(queue: CommitQueue, pending: Pending, frames: int) -> bool:
+    """Put an event with so many frames above; False when that broke off somewhere."""
+    try:
+        if frames:
+            return _put_deep_down(queue, pending, frames - 1)
+        queue.put(pending)
+    except RecursionError:
+        return False
+    return True
