@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import structlog
 
 from headrace.observability import repeats
-from headrace.observability.events import REQUEST_FAILED, STORE_UNAVAILABLE
+from headrace.observability.events import (
+    CATALOG_FAILED,
+    REQUEST_FAILED,
+    SERVER_STARTED,
+    STORE_UNAVAILABLE,
+)
 from headrace.observability.repeats import EVERY_SECONDS, KINDS_MAX, Repeats
 
 
@@ -44,8 +51,25 @@ def test_a_kind_of_line_is_told_once_in_a_while_with_how_many_were_left_out() ->
 
 def test_other_lines_all_come_through() -> None:
     log = Log()
-    assert all(log.told("the same", REQUEST_FAILED) for _ in range(3))
-    assert REQUEST_FAILED not in repeats.LIMITED
+    assert all(log.told("the same", SERVER_STARTED) for _ in range(3))
+    assert SERVER_STARTED not in repeats.LIMITED
+
+
+@pytest.mark.parametrize("name", [REQUEST_FAILED, CATALOG_FAILED])
+def test_a_caller_cannot_fill_the_log_nor_hide_another_fault(name: str) -> None:
+    log = Log()
+    assert sum(log.told("ValueError", name) is not None for _ in range(100)) == 1
+    assert log.told("KeyError", name) is not None
+
+
+def test_the_log_of_a_process_is_limited() -> None:
+    code = (
+        "import structlog; from headrace.observability.logs import configure_logs; "
+        "configure_logs('info', 'json'); log = structlog.get_logger()\n"
+        "for _ in range(50): log.error('request.failed', error='ValueError')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("kinds", [KINDS_MAX, 10 * KINDS_MAX])

@@ -9,10 +9,19 @@ from typing import Any
 
 import structlog
 
-from headrace.observability.events import LIBRARY_WARNED, REJECTIONS_DROPPED, STORE_UNAVAILABLE
+from headrace.observability.events import (
+    CATALOG_FAILED,
+    LIBRARY_WARNED,
+    REJECTIONS_DROPPED,
+    REQUEST_FAILED,
+    STORE_UNAVAILABLE,
+)
 
-#: While the store is away every loop meets the same error several times a second.
-LIMITED = frozenset({STORE_UNAVAILABLE, REJECTIONS_DROPPED, LIBRARY_WARNED})
+#: While the store is away every loop meets the same error several times a second, and a caller who
+#: has found a request that fails can send it as often.
+LIMITED = frozenset(
+    {STORE_UNAVAILABLE, REJECTIONS_DROPPED, LIBRARY_WARNED, REQUEST_FAILED, CATALOG_FAILED}
+)
 EVERY_SECONDS = 10.0
 #: Kinds of lines remembered; past it the oldest is forgotten and may be told too early.
 KINDS_MAX = 50
