@@ -38,6 +38,12 @@ from headrace.domain.personal_data import (
         ("12345678", []),
         ("192.0.2.7", ["ip_address"]),
         ("from 2001:db8::1", ["ip_address"]),
+        ("from 2001:db8::1.", ["ip_address"]),
+        ("[2001:db8:0:1:2:3:4:5]:80", ["ip_address"]),
+        ("::ffff:192.0.2.7", ["ip_address"]),
+        ("::1, ::2", ["ip_address"]),
+        ("a::b::c", []),
+        ("12345::1", []),
         ("1.2.3", []),
         ("999.1.1.1", []),
         ("12:30:15", []),
@@ -112,7 +118,12 @@ def test_whatever_comes_is_looked_at(text: str, parent: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["@" * 5000, "a@" * 2500, "1 " * 2500, "1." * 2500, ":" * 5000, "a:" * 2500, "+" * 5000],
+    [
+        *("@" * 5000, "a@" * 2500, "1 " * 2500, "1." * 2500, ":" * 5000, "a:" * 2500, "+" * 5000),
+        # What ends so that the whole does not match is tried in every other way, if there is one.
+        *(":" * 999 + "g", "1" + ":" * 998 + "g", "a:" * 499 + "g", (":" * 99 + "g ") * 10),
+        *("1" * 999 + "a", "1-" * 499 + "a", "1." * 499 + "a", "(1 " * 333, "a@" + "b." * 499),
+    ],
 )
 def test_hostile_texts_take_no_time(text: str) -> None:
     """Patterns that go back and forth would not come to an end within the limit of the test."""

@@ -35,7 +35,10 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CARD = re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w])")
 _PHONE = re.compile(r"(?<![\w.+])(?:\+|\()?\d[\d ()/-]{5,18}\d(?!\w)")
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
-_IPV6 = re.compile(r"(?<![\w:.])[0-9a-fA-F:]*:[0-9a-fA-F:]*:[0-9a-fA-F:.]*(?![\w:])")
+# Possessive throughout: given back, a thousand colons would be split in every possible way.
+_IPV6 = re.compile(
+    r"(?<![\w:.])[0-9a-fA-F]{0,4}+:[0-9a-fA-F]{0,4}+:[0-9a-fA-F:]*+(?:\.\d{1,3}){0,3}+(?![\w:])"
+)
 _URL = re.compile(r"[a-z][a-z0-9+.-]{1,20}://\S", re.IGNORECASE)
 
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_a-zA-Z]+|\d+")
