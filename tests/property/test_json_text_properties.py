@@ -51,6 +51,15 @@ def test_depth_of_deep_texts(depth: int) -> None:
     assert deeper_than(b"[" * depth, 32) == (depth > 32)
 
 
+@settings(max_examples=200)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=20), st.integers(0, 60))
+def test_depth_of_deep_values_beside_each_other(depths: list[int], limit: int) -> None:
+    """Deeper than the rounds in which most texts are done."""
+    text = "[" + ",".join("[" * (depth - 1) + "]" * (depth - 1) for depth in depths) + "]"
+    text = text.replace("[,", "[0,").replace(",,", ",0,").replace(",,", ",0,").replace(",]", ",0]")
+    assert deeper_than(text.encode(), limit) == (depth_of(json.loads(text)) > limit)
+
+
 def escape_problem(text: str) -> str | None:
     """Character by character."""
     at, high = 0, False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
+from itertools import accumulate
 from typing import Any, NoReturn
 
 #: Deepest nesting of a payload: `{}` has depth 1.
@@ -14,6 +16,10 @@ DEPTH_ABSURD = 200
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 # In well-formed JSON the kind of a bracket does not matter for depth.
 _ONE_KIND = bytes.maketrans(b"{}[]", b"()()")
+#: Rounds of removing pairs that cost less than to count every bracket.
+_ROUNDS_MAX = 8
+#: A step down or up, as signed bytes.
+_STEPS = bytes.maketrans(b"()", b"\x01\xff")
 _UNICODE_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
 
@@ -22,7 +28,8 @@ def deeper_than(text: bytes, limit: int) -> bool:
 
     Works by whole-text operations in C: strings are cut out at their quotes, everything but
     brackets is dropped, and each round removes one level of innermost pairs. So a megabyte costs
-    milliseconds, where a loop over characters would stall all other requests.
+    milliseconds, where a loop over characters would stall all other requests. What is left after
+    some rounds is nested so deeply that counting its brackets costs less than more rounds.
     """
     if text.count(b"{") + text.count(b"[") <= limit:
         return False
@@ -30,10 +37,13 @@ def deeper_than(text: bytes, limit: int) -> bool:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(text.split(b'"')[::2]).translate(_ONE_KIND, _NOT_BRACKETS)
     too_deep = b"(" * (limit + 1)
-    for _ in range(limit):
+    for level in range(limit):
         # Seen at once, and without all the rounds on a text that never gets much shorter.
         if too_deep in brackets:
             return True
+        if level == _ROUNDS_MAX:
+            steps = array("b", brackets.translate(_STEPS))
+            return max(accumulate(steps), default=0) > limit - level
         shorter = brackets.replace(b"()", b"")
         if len(shorter) == len(brackets):
             break
