@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from tests.faults.server import Faulty, ask_until, send
+from tests.faults.strace import inject
+from tests.support.raw_http import Answer
 from tests.torture.check import compare
 from tests.torture.client import Client, Target, event_of
 from tests.torture.ledger import Ledger, Verdict
@@ -123,3 +129,21 @@ def test_events_are_stored_while_pipelines_are_sent_that_no_client_should_send(
         )
     assert findings.clean, findings
     assert not ledger.surprises
+
+
+@pytest.mark.slow
+def test_a_writer_that_does_not_answer_is_told_by_readiness(faulty: Faulty) -> None:
+    """The disk stands still in the middle of a commit, longer than an event should wait."""
+    client = faulty.start(wrapper=inject("delay_enter=8000000:when=12"))
+    sender = faulty.client()
+    answers: list[Answer | None] = []
+    sending = threading.Thread(
+        target=lambda: answers.extend(send(sender, f"k{number}") for number in range(30))
+    )
+    assert client.get("/readyz").status == 200
+    sending.start()
+    ask_until(lambda: client.get("/readyz").status == 503)
+    assert "have waited" in client.get("/readyz").data["reason"]
+    sending.join()
+    assert [answer and answer.status for answer in answers] == [202] * 30
+    assert client.get("/readyz").status == 200

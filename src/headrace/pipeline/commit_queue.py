@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import structlog
 
-from headrace.observability.events import LOOP_FAILED
+from headrace.observability.events import REQUEST_FAILED
 from headrace.pipeline.unsettled_keys import UnsettledKeys, Waiting
 from headrace.store.contract import Pending, StoreBusyError, StoreError, StoreRowError
 
@@ -219,7 +219,7 @@ class CommitQueue:
             pending.settle(pending)
         except Exception as error:  # noqa: BLE001 - logged with its trace; nobody else may suffer
             # Whatever is wrong with one connection, the others get their answers.
-            _log.exception(LOOP_FAILED, error=type(error).__name__)
+            _log.exception(REQUEST_FAILED, error=type(error).__name__)
 
 
 def _is_answered(_: Pending) -> None:
