@@ -18,6 +18,7 @@ import structlog
 from headrace.config import Settings
 from headrace.delivery.contract import Transport
 from headrace.delivery.handlers import registered
+from headrace.delivery.handlers.isolation import IsolatingHandlers
 from headrace.delivery.handlers.loading import load_handlers
 from headrace.delivery.handlers.transport import HandlerTransport
 from headrace.delivery.webhook.addresses import parse_networks
@@ -117,8 +118,9 @@ class WorkerProcess:
         registry = load_handlers(modules, Path.cwd()) if modules else registered
         loaded = [LoadedHandler(handler.name, handler.patterns) for handler in registry]
         webhooks = WebhookCalls(parse_networks(settings.webhook_allow_networks))
-        handlers = HandlerTransport(registry)
-        self._transports = [webhooks, handlers]
+        in_worker = HandlerTransport(registry)
+        handlers = IsolatingHandlers(in_worker, modules, Path.cwd())
+        self._transports = [webhooks, handlers, in_worker]
         deliverer = Deliverer(
             DelivererStores(
                 queue=store.deliveries,

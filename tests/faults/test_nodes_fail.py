@@ -77,8 +77,8 @@ def test_two_of_each_killed_in_turn(place: PostgresPlace, tmp_path: Path) -> Non
     assert len(told) == len(called)
     # Only what a killed worker had in its hands was called again.
     again = sum(count - 1 for count in called.values())
-    crashed = place.run_sql("SELECT coalesce(sum(crashes), 0)::int FROM deliveries")[0][0]
-    assert again <= crashed
+    lost = "SELECT count(*) FROM delivery_attempts WHERE cause = 'worker_lost'"
+    assert again <= place.run_sql(lost)[0][0]
 
 
 def test_a_worker_that_was_paused_past_its_lease_changes_nothing(

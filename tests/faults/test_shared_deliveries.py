@@ -25,6 +25,10 @@ ANSWERED_BEFORE_THE_KILL = 100
 HELD_BACK = 10
 STOP_SECONDS_MAX = 15.0
 _OWNERS = "SELECT DISTINCT owner FROM lanes WHERE owner IS NOT NULL ORDER BY owner"
+_LOST = (
+    "SELECT id FROM deliveries AS d JOIN delivery_attempts AS a ON a.delivery_number = d.number "
+    "AND a.lane = d.lane WHERE a.cause = 'worker_lost'"
+)
 _ON_THE_WAY = "SELECT id FROM deliveries WHERE state = 1 AND owner = ?"
 
 
@@ -141,7 +145,7 @@ def test_a_killed_worker_loses_nothing(
     ledger = Counter(request.headers["webhook-id"] for request in endpoint.requests)
     assert set(ledger) == ids
     twice = {name for name, count in ledger.items() if count > 1}
-    crashed = {name for (name,) in place.run_sql("SELECT id FROM deliveries WHERE crashes > 0")}
+    crashed = {name for (name,) in place.run_sql(_LOST)}
     assert lost
     assert lost <= crashed
     assert twice <= crashed

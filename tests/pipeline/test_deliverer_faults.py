@@ -24,7 +24,7 @@ from tests.delivery.receiver import Behaviour, Exchange, answers, receiver, sile
 from tests.store.places import Place
 from tests.store.session import StoreSession
 from tests.support.deliverers import Arrivals, deliverer_of, ids_of, settle
-from tests.support.deliveries import Queue, attempts_max
+from tests.support.deliveries import Queue
 
 QUICK_STOP = DelivererOptions(stop_grace_s=0.01)
 
@@ -166,7 +166,7 @@ def test_a_worker_that_comes_back_too_late_changes_nothing(queue: Queue) -> None
             await deliverer._flights.wait(10)
             # The answer is here and the worker stands still, for longer than its lease.
             queue.clock.now_us += LEASE_US
-            assert await queue.store.rescue(10, attempts_max) == 1
+            assert await queue.store.rescue(10) == [webhook.id]
             await deliverer._record()
             assert (deliverer.stats.stale, deliverer.stats.delivered) == (1, 0)
             shown = await queue.store.list(webhook.project_id, webhook.id, before=None, limit=9)
@@ -190,7 +190,7 @@ def test_an_attempt_whose_lease_is_lost_is_cut_short(queue: Queue) -> None:
             point_at(queue, [webhook], endpoint.url)
             await deliverer.run_once()
             queue.clock.now_us += LEASE_US
-            assert await queue.store.rescue(10, attempts_max) == 1
+            assert await queue.store.rescue(10) == [webhook.id]
             (other,) = await _claim_as_other(queue, webhook)
             await deliverer.run_once()
             assert len(deliverer._flights) == 0
@@ -224,7 +224,7 @@ def test_leases_are_renewed_while_an_attempt_lasts(queue: Queue) -> None:
             for _ in range(10):
                 queue.clock.pass_s(40)
                 await deliverer.run_once()
-                assert await queue.store.rescue(10, attempts_max) == 0
+                assert await queue.store.rescue(10) == []
 
     queue.session.run(scenario())
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from headrace.delivery.contract import HandlerTarget, WebhookTarget
 from headrace.store.contract_delivery import (
     ATTEMPTS_KEPT,
     DISABLED_WAIT_US,
+    LOSSES_MAX,
     AttemptFailure,
     BreakerChange,
     DeliveryState,
     Line,
     LoadedHandler,
+    Subscriber,
     SubscriberKind,
     Want,
     WebhookChange,
 )
-from headrace.store.contract_processing import CRASHES_MAX, LEASE_US
+from headrace.store.contract_processing import LEASE_US
 from tests.store.session import StoreSession
-from tests.support.deliveries import ACTOR, ATTEMPTS_MAX, SECOND_US, Queue, failure
+from tests.support.deliveries import ACTOR, SECOND_US, Queue, failure
 
 BREAKER = '{"state":"open","generation":1}'
 
@@ -285,7 +288,7 @@ def test_a_renewed_lease_is_not_rescued(queue: Queue) -> None:
     assert queue.rescue() == 1
 
 
-def test_a_rescued_one_counts_an_attempt_and_is_due_at_once(queue: Queue) -> None:
+def test_a_rescued_one_is_a_suspect_and_due_at_once(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     queue.claim("w", webhook.id, webhook.project_id)
@@ -295,32 +298,69 @@ def test_a_rescued_one_counts_an_attempt_and_is_due_at_once(queue: Queue) -> Non
     assert shown.state is DeliveryState.RETRYING
     assert [attempt.cause for attempt in shown.attempts] == ["worker_lost"]
     (claimed,) = queue.claim("v", webhook.id, webhook.project_id)
-    assert (claimed.attempt, claimed.crashes) == (2, 1)
-
-
-def test_the_third_crash_is_poison(queue: Queue) -> None:
-    webhook = queue.webhook(queue.project())
-    (delivery_id,) = queue.deliver(webhook.id, webhook.project_id)
-    for number in range(1, CRASHES_MAX + 1):
-        assert queue.dead_letters() == []
-        (claimed,) = queue.claim("w", webhook.id, webhook.project_id)
-        assert claimed.attempt == number
-        queue.clock.now_us += LEASE_US
-        assert queue.rescue() == 1
-    assert queue.dead_letters() == [(delivery_id, "poison", CRASHES_MAX)]
-    assert queue.of(webhook)[0].state is DeliveryState.DEAD_LETTERED
-
-
-def test_a_crash_at_the_last_attempt_is_the_end(queue: Queue) -> None:
-    webhook = queue.webhook(queue.project())
-    (delivery_id,) = queue.deliver(webhook.id, webhook.project_id)
-    for _ in range(ATTEMPTS_MAX - 1):
-        (claimed,) = queue.claim("w", webhook.id, webhook.project_id)
-        queue.record("w", claimed, failure(0))
-    queue.claim("w", webhook.id, webhook.project_id)
+    assert (claimed.attempt, claimed.crashes) == (1, 1)
     queue.clock.now_us += LEASE_US
     queue.rescue()
-    assert queue.dead_letters() == [(delivery_id, "worker_lost", ATTEMPTS_MAX)]
+    (claimed,) = queue.claim("v", webhook.id, webhook.project_id)
+    assert (claimed.attempt, claimed.crashes) == (1, 1)
+
+
+def lose(queue: Queue, webhook: Subscriber, times: int) -> None:
+    """Let workers die, one after the other, with what is due in their hands."""
+    for _ in range(times):
+        queue.claim("w", webhook.id, webhook.project_id)
+        queue.clock.now_us += LEASE_US
+        assert queue.rescue() == 1
+
+
+def test_what_is_lost_over_and_over_ends(queue: Queue) -> None:
+    """However few attempts it has: those that were lost are not counted."""
+    webhook = queue.webhook(queue.project())
+    (delivery_id,) = queue.deliver(webhook.id, webhook.project_id)
+    lose(queue, webhook, LOSSES_MAX - 1)
+    assert queue.dead_letters() == []
+    lose(queue, webhook, 1)
+    assert queue.dead_letters() == [(delivery_id, "crash_loop", 0)]
+    (shown,) = queue.of(webhook)
+    assert shown.state is DeliveryState.DEAD_LETTERED
+    causes = [attempt.cause for attempt in shown.attempts]
+    assert causes == ["worker_lost"] * (LOSSES_MAX - 1) + ["crash_loop"]
+
+
+def replay(queue: Queue, webhook: Subscriber) -> None:
+    dead = queue.session.place.run_sql("SELECT id FROM dead_letters WHERE state = 0")[0][0]
+    letters = queue.session.store.dead_letters
+    queue.session.run(letters.replay(webhook.project_id, dead, queue.clock(), actor=ACTOR))
+
+
+def test_losses_are_forgotten_by_an_attempt_with_a_result_and_by_a_replay(queue: Queue) -> None:
+    webhook = queue.webhook(queue.project())
+    queue.deliver(webhook.id, webhook.project_id)
+    lose(queue, webhook, LOSSES_MAX - 1)
+    (claimed,) = queue.claim("w", webhook.id, webhook.project_id)
+    queue.record("w", claimed, failure(0))
+    lose(queue, webhook, LOSSES_MAX - 1)
+    assert queue.dead_letters() == []
+    lose(queue, webhook, 1)
+    replay(queue, webhook)
+    lose(queue, webhook, LOSSES_MAX - 1)
+    assert queue.dead_letters() == []
+
+
+def test_crashes_are_kept_while_nothing_has_a_result(queue: Queue) -> None:
+    webhook = queue.webhook(queue.project())
+    queue.deliver(webhook.id, webhook.project_id)
+    (claimed,) = queue.claim("w", webhook.id, webhook.project_id)
+    queue.record("w", claimed, replace(failure(0), crashes=2))
+    lose(queue, webhook, 3)
+    (claimed,) = queue.claim("w", webhook.id, webhook.project_id)
+    assert claimed.crashes == 2
+    queue.session.run(queue.store.release("w"))
+    (claimed,) = queue.claim("w", webhook.id, webhook.project_id)
+    assert claimed.crashes == 2
+    queue.record("w", claimed, failure(0))
+    (claimed,) = queue.claim("w", webhook.id, webhook.project_id)
+    assert claimed.crashes == 0
 
 
 def test_what_a_dead_process_held_is_rescued_at_once(queue: Queue) -> None:

@@ -25,8 +25,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 
-from headrace.store.contract_delivery import ClaimedDelivery, DeliveryState
+from headrace.store.contract_delivery import LOSSES_MAX, ClaimedDelivery, DeliveryState
 from headrace.store.contract_processing import CRASHES_MAX, LEASE_US
 from tests.store.places import PLACES, Place
 from tests.store.session import StoreSession
@@ -45,6 +46,7 @@ class Model:
     state: DeliveryState = DeliveryState.PENDING
     attempt: int = 0
     crashes: int = 0
+    losses: int = 0
     claims: int = 0
     owner: str | None = None
     lease_until_us: int = 0
@@ -136,18 +138,27 @@ class DeliveryQueue(RuleBasedStateMachine):
         recorded = self.queue.record(held.owner, held.claimed)
         assert (held.claimed.number in recorded.numbers) == ours
         if ours:
-            self.models[held.claimed.id].let_go(DeliveryState.DELIVERED)
+            model = self.models[held.claimed.id]
+            model.crashes = model.losses = 0
+            model.let_go(DeliveryState.DELIVERED)
 
     # Not consumed: the worker that it was recorded for may say it again.
-    @rule(held=held, wait_s=st.sampled_from([0, 5, 100]), permanent=st.booleans())
-    def fail(self, held: Held, wait_s: int, *, permanent: bool) -> None:
+    @rule(
+        held=held,
+        wait_s=st.sampled_from([0, 5, 100]),
+        permanent=st.booleans(),
+        crashes=st.integers(0, CRASHES_MAX),
+    )
+    def fail(self, held: Held, wait_s: int, *, permanent: bool, crashes: int) -> None:
         ours = self._is_ours(held)
         ends = permanent or held.claimed.attempt >= ATTEMPTS_MAX
-        recorded = self.queue.record(held.owner, held.claimed, failure(None if ends else wait_s))
+        failed = replace(failure(None if ends else wait_s), crashes=crashes)
+        recorded = self.queue.record(held.owner, held.claimed, failed)
         assert (held.claimed.number in recorded.numbers) == ours
         if not ours:
             return
         model = self.models[held.claimed.id]
+        model.crashes, model.losses = crashes, 0
         if ends:
             model.let_go(DeliveryState.DEAD_LETTERED)
         else:
@@ -198,11 +209,13 @@ class DeliveryQueue(RuleBasedStateMachine):
             for model in self.models.values()
             if model.state is DeliveryState.DELIVERING and model.lease_until_us <= now_us
         ]
-        rescued = self.session.run(self.queue.store.rescue(100, lambda _: ATTEMPTS_MAX))
-        assert rescued == len(lost)
+        rescued = self.session.run(self.queue.store.rescue(100))
+        assert rescued == [self.webhook.id] * len(lost)
         for model in lost:
-            model.crashes += 1
-            dead = model.crashes >= CRASHES_MAX or model.attempt >= ATTEMPTS_MAX
+            model.crashes = max(model.crashes, 1)
+            model.attempt -= 1
+            model.losses += 1
+            dead = model.losses == LOSSES_MAX
             model.let_go(DeliveryState.DEAD_LETTERED if dead else DeliveryState.RETRYING)
             model.due_us = now_us
 
@@ -221,7 +234,7 @@ class DeliveryQueue(RuleBasedStateMachine):
         self.session.run(replay)
         model = self.models[delivery_id]
         model.dead_letters_open -= 1
-        model.attempt = model.crashes = 0
+        model.attempt = model.crashes = model.losses = 0
         model.due_us = self.queue.clock()
         model.state = DeliveryState.PENDING
 

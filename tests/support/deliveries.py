@@ -32,7 +32,6 @@ from tests.store.session import StoreSession
 ACTOR = "test"
 SECOND_US = 1_000_000
 DUTY_US = 3600 * SECOND_US
-ATTEMPTS_MAX = 14
 
 _INSERT_SQLITE = (
     "INSERT INTO deliveries (project_id, subscriber_id, due_us, created_us, id, sequence) "
@@ -47,11 +46,6 @@ _REGISTER = (
     "INSERT INTO workers (owner, epoch, lease_until_us) VALUES (?, nextval('worker_epochs'), ?) "
     "ON CONFLICT DO NOTHING"
 )
-
-
-def attempts_max(_: int) -> int:
-    """Attempts of every project."""
-    return ATTEMPTS_MAX
 
 
 class Clock:
@@ -177,7 +171,8 @@ class Queue:
         )
 
     def rescue(self, limit: int = 100) -> int:
-        return self.session.run(self.store.rescue(limit, attempts_max))
+        """How many were taken back."""
+        return len(self.session.run(self.store.rescue(limit)))
 
     def of(self, subscriber: Subscriber) -> Sequence[DeliveryRecord]:
         """Deliveries of a webhook, oldest first."""

@@ -7,7 +7,7 @@ nothing but `asyncio.CancelledError`: every way an attempt can end is an `Attemp
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from headrace.domain.events import StoredEvent
@@ -47,6 +47,8 @@ class FailureCause(StrEnum):
     HANDLER_PERMANENT = "handler_permanent"
     #: No handler of that name is loaded in this process.
     HANDLER_MISSING = "handler_missing"
+    #: The process that ran the handler, and nothing else, ended during the call.
+    HANDLER_DIED = "handler_died"
     #: Earlier calls of the handler are past their deadline and have still not returned.
     HANDLER_STUCK = "handler_stuck"
     #: A fault of Headrace itself.
@@ -109,6 +111,17 @@ class HandlerTarget:
     name: str
 
 
+class Isolation(IntEnum):
+    """Where a handler is called, by how much harm it is suspected of."""
+
+    #: In the worker.
+    NONE = 0
+    #: In a process beside the worker that makes one call at a time.
+    SHARED = 1
+    #: In such a process that has made no call before: if it dies, this call did it.
+    NEW = 2
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
     """One event for one subscriber, at one attempt."""
@@ -119,6 +132,8 @@ class Delivery:
     attempt: int
     event: StoredEvent
     target: WebhookTarget | HandlerTarget
+    #: Of no meaning for webhooks: they run no code of others.
+    isolation: Isolation = Isolation.NONE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
-from headrace.delivery.contract import AttemptOutcome, Failed, Transport
+from headrace.delivery.contract import AttemptOutcome, Failed, HandlerTarget, Isolation, Transport
 from headrace.domain.breaker import BreakerPolicy, BreakerState, Permit
 from headrace.domain.policies import Policies
 from headrace.domain.retry import delivery_retry
@@ -32,6 +32,7 @@ from headrace.pipeline.breakers import after_attempts, breaker_of, breaker_text
 from headrace.pipeline.delivery_results import Ended, by_subscriber, outcome_of, record_of
 from headrace.pipeline.delivery_turns import Candidate, TurnLimits, Turns
 from headrace.pipeline.flights import Flights
+from headrace.pipeline.suspects import Suspects
 from headrace.store.contract import StoreError, StoreRowError
 from headrace.store.contract_delivery import (
     BreakerChange,
@@ -150,6 +151,7 @@ class Deliverer:
         self._turns = Turns(self._options.turns)
         self._wake = asyncio.Event()
         self._flights = Flights(transports.webhooks, transports.handlers, clock_us, self._wake.set)
+        self._suspects = Suspects(clock_us)
         self._after: tuple[str, int] | None = None
         #: Breakers of subscribers with something on its way, as last seen.
         self._breakers: dict[str, str | None] = {}
@@ -315,6 +317,7 @@ class Deliverer:
                 self.stats.failed += 1
             else:
                 self.stats.delivered += 1
+            self._suspects.ended(one.claimed, one.outcome)
             if not isinstance(one.outcome, Failed):
                 self._turns.succeeded(one.claimed.subscriber_id)
             elif one.outcome.cause.subscriber_down:
@@ -337,7 +340,7 @@ class Deliverer:
             await self.announce()
         if self._is_time("renew", options.renew_s):
             await self._renew()
-        if self._is_time("rescue", options.rescue_s):
+        if self._is_time("rescue", options.rescue_s) or self._store.rescue_due():
             await self._rescue()
         if self._is_time("shed", options.shed_s):
             shed = await self._store.shed(options.upkeep_max)
@@ -380,14 +383,12 @@ class Deliverer:
             self._leave(flight.claimed)
 
     async def _rescue(self) -> None:
-        rescued = await self._store.rescue(
-            self._options.upkeep_max,
-            lambda project_id: self._policies_of(project_id).delivery_max_attempts,
-        )
+        rescued = await self._store.rescue(self._options.upkeep_max)
         if rescued:
-            self.stats.rescued += rescued
-            _log.warning(DELIVERIES_RESCUED, count=rescued)
-        self._again_if(rescued, "rescue")
+            self._suspects.add(self._handler_ids.intersection(rescued))
+            self.stats.rescued += len(rescued)
+            _log.warning(DELIVERIES_RESCUED, count=len(rescued))
+        self._again_if(len(rescued), "rescue")
 
     # --- claiming ------------------------------------------------------------------------------
 
@@ -410,12 +411,17 @@ class Deliverer:
         claimed = await self._store.claim(self._owner, wants, self._turns.free)
         self._breakers |= {want.subscriber_id: want.breaker.after for want in wants}
         for one in claimed:
-            given_up = self._flights.begin(one, permits[one.subscriber_id])
+            given_up = self._flights.begin(one, permits[one.subscriber_id], self._isolation(one))
             if given_up is not None:
                 self._leave(given_up)
             self._turns.began(one.subscriber_id, one.project_id)
         self._forget_breakers()
         return len(claimed)
+
+    def _isolation(self, claimed: ClaimedDelivery) -> Isolation:
+        if isinstance(claimed.target, HandlerTarget):
+            return self._suspects.isolation(claimed)
+        return Isolation.NONE
 
     def _wants(self, lines: Sequence[Line], permits: dict[str, Permit]) -> list[Want]:
         """Deal the free places out among lines whose breakers let something through."""

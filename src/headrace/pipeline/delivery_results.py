@@ -6,11 +6,17 @@ from collections.abc import Iterable
 
 import msgspec
 
-from headrace.delivery.contract import AttemptOutcome, Delivered, Failed
+from headrace.delivery.contract import AttemptOutcome, Delivered, Failed, FailureCause
 from headrace.domain.breaker import Permit
 from headrace.domain.retry import RetryPolicy, retry_at_us
-from headrace.store.contract_delivery import AttemptFailure, AttemptRecord, ClaimedDelivery
+from headrace.store.contract_delivery import (
+    AttemptFailure,
+    AttemptRecord,
+    ClaimedDelivery,
+    StoreCause,
+)
 from headrace.store.contract_delivery_counts import DELIVERED, STALE
+from headrace.store.contract_processing import CRASHES_MAX
 
 GONE = "the endpoint answered 410 Gone"
 
@@ -33,20 +39,34 @@ def record_of(ended: Ended, policy: RetryPolicy, jitter: float) -> AttemptRecord
         duration_us=outcome.duration_us,
         failure=None
         if isinstance(outcome, Delivered)
-        else _failure_of(outcome, ended.claimed.attempt, policy, jitter),
+        else _failure_of(outcome, ended.claimed, policy, jitter),
         http_status=outcome.answer.http_status if outcome.answer else None,
         excerpt=outcome.answer.excerpt if outcome.answer else None,
     )
 
 
 def _failure_of(
-    outcome: Failed, attempt: int, policy: RetryPolicy, jitter: float
+    outcome: Failed, claimed: ClaimedDelivery, policy: RetryPolicy, jitter: float
 ) -> AttemptFailure:
+    if outcome.cause is FailureCause.HANDLER_DIED:
+        return _after_crash(outcome, claimed, policy)
     retry_in_us = None
     if not outcome.permanent:
-        retry_in_us = retry_at_us(0, attempt, policy, jitter, outcome.retry_after_s)
+        retry_in_us = retry_at_us(0, claimed.attempt, policy, jitter, outcome.retry_after_s)
     reason = GONE if outcome.disable_subscriber else None
-    return AttemptFailure(outcome.cause.value, outcome.message, retry_in_us, reason)
+    # A fault of ours ends the attempt before the subscriber has shown anything.
+    crashes = claimed.crashes if outcome.cause is FailureCause.INTERNAL else 0
+    return AttemptFailure(outcome.cause.value, outcome.message, retry_in_us, reason, crashes)
+
+
+def _after_crash(outcome: Failed, claimed: ClaimedDelivery, policy: RetryPolicy) -> AttemptFailure:
+    """Tried again at once: it harms nobody else, and whether it is poison is soon known."""
+    crashes = claimed.crashes + 1
+    if crashes >= CRASHES_MAX:
+        error = f"{outcome.message}; that happened {crashes} times"
+        return AttemptFailure(StoreCause.POISON.value, error, None, crashes=crashes)
+    retry_in_us = 0 if claimed.attempt < policy.max_attempts else None
+    return AttemptFailure(outcome.cause.value, outcome.message, retry_in_us, crashes=crashes)
 
 
 def outcome_of(ended: Ended, *, ours: bool) -> str:

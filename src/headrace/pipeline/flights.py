@@ -14,6 +14,7 @@ from headrace.delivery.contract import (
     Failed,
     FailureCause,
     HandlerTarget,
+    Isolation,
     Transport,
 )
 from headrace.domain.breaker import Permit
@@ -27,11 +28,14 @@ _log = structlog.get_logger()
 class Flight:
     """One attempt and the task that makes it."""
 
-    __slots__ = ("began_us", "claimed", "permit", "task")
+    __slots__ = ("began_us", "claimed", "isolation", "permit", "task")
 
-    def __init__(self, claimed: ClaimedDelivery, permit: Permit, began_us: int) -> None:
+    def __init__(
+        self, claimed: ClaimedDelivery, permit: Permit, isolation: Isolation, began_us: int
+    ) -> None:
         self.claimed = claimed
         self.permit = permit
+        self.isolation = isolation
         self.began_us = began_us
         self.task: asyncio.Task[None] | None = None
 
@@ -59,7 +63,9 @@ class Flights:
     def __len__(self) -> int:
         return len(self._flights)
 
-    def begin(self, claimed: ClaimedDelivery, permit: Permit) -> ClaimedDelivery | None:
+    def begin(
+        self, claimed: ClaimedDelivery, permit: Permit, isolation: Isolation
+    ) -> ClaimedDelivery | None:
         """Begin an attempt.
 
         Returns:
@@ -70,22 +76,26 @@ class Flights:
         if stale is not None and stale.task is not None:
             stale.task.cancel()
             self._forget_ended({claimed.number})
-        flight = Flight(claimed, permit, self._clock_us())
+        flight = Flight(claimed, permit, isolation, self._clock_us())
         self._flights[claimed.number] = flight
         flight.task = asyncio.create_task(self._attempt(flight), name=f"delivery {claimed.id}")
         return None if stale is None else stale.claimed
 
     async def _attempt(self, flight: Flight) -> None:
-        outcome = await self._outcome(flight.claimed)
+        outcome = await self._outcome(flight.claimed, flight.isolation)
         if self._flights.get(flight.claimed.number) is flight:
             self.ended.append(Ended(flight.claimed, flight.permit, flight.began_us, outcome))
             self._on_ended()
 
-    async def _outcome(self, claimed: ClaimedDelivery) -> AttemptOutcome:
+    async def _outcome(self, claimed: ClaimedDelivery, isolation: Isolation) -> AttemptOutcome:
         handler = isinstance(claimed.target, HandlerTarget)
         transport = self._handlers if handler else self._webhooks
         delivery = Delivery(
-            id=claimed.id, attempt=claimed.attempt, event=claimed.event, target=claimed.target
+            id=claimed.id,
+            attempt=claimed.attempt,
+            event=claimed.event,
+            target=claimed.target,
+            isolation=isolation,
         )
         try:
             return await transport.attempt(delivery)

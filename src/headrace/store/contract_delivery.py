@@ -7,7 +7,7 @@ time are the store's clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
@@ -26,6 +26,10 @@ ROTATION_OVERLAP_US = 24 * 3600 * 1_000_000
 ATTEMPTS_KEPT = 30
 #: How long deliveries wait for a disabled subscriber, before they become dead letters.
 DISABLED_WAIT_US = 72 * 3600 * 1_000_000
+#: Workers that may die one after the other with a delivery in their hands, none of its attempts
+#: coming to an end; then it is given up. So many deaths by chance (an upgrade, lack of memory) do
+#: not happen to one delivery, and ones that it causes must end. At most `ATTEMPTS_KEPT`.
+LOSSES_MAX = 20
 #: A handler that no worker has announced for so long is disabled, see `announce_handlers`.
 HANDLER_UNSEEN_US = 10 * 60 * 1_000_000
 
@@ -62,9 +66,11 @@ class StoreCause(StrEnum):
     Stored beside the values of `headrace.delivery.contract.FailureCause`.
     """
 
-    #: The worker that held it went away.
+    #: The worker that held it went away: its attempt has no result, and none is counted.
     WORKER_LOST = "worker_lost"
-    #: That happened too often: the event is suspected to bring workers down.
+    #: That happened `LOSSES_MAX` times in a row.
+    CRASH_LOOP = "crash_loop"
+    #: It has ended processes `CRASHES_MAX` times, in the end one that did nothing else.
     POISON = "poison"
     SUBSCRIBER_DISABLED = "subscriber_disabled"
     SUBSCRIBER_DELETED = "subscriber_deleted"
@@ -239,6 +245,9 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     #: Fences every later write.
     claim: int
+    #: Processes that ended during its attempts since the last one that had a result. A worker that
+    #: dies with many deliveries counts 1 at most: that only makes each of them a suspect. What ends
+    #: the process of a handler that it had for itself counts each time.
     crashes: int
     event: StoredEvent
     target: WebhookTarget | HandlerTarget
@@ -253,6 +262,8 @@ class AttemptFailure(msgspec.Struct, frozen=True):
     retry_in_us: int | None
     #: Set when the subscriber is to get nothing any more: the reason shown to its owner.
     disable_reason: str | None = None
+    #: `crashes` of the delivery from now on.
+    crashes: int = 0
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -353,15 +364,19 @@ class DeliveryStore(Protocol):
         """Give claims back, uncounted and due now; all of `owner` without `claims`. How many."""
         ...
 
-    async def rescue(self, limit: int, attempts_max: Callable[[int], int]) -> int:
-        """Take back claims whose lease ran out or whose owner is dead, counting a crash each.
+    async def rescue(self, limit: int) -> Sequence[str]:
+        """Take back claims whose lease ran out or whose owner is dead; they are due at once.
 
-        Dead-letters those that crashed `CRASHES_MAX` times as poison, and those whose attempts
-        (`attempts_max` by project) are used up.
+        Their attempts are uncounted and they become suspects (`crashes` is 1 at least). Only those
+        that were lost `LOSSES_MAX` times in a row are dead-lettered.
 
         Returns:
-            How many were taken back; `limit` means that there may be more.
+            The subscriber of each that was taken back; `limit` of them mean that there may be more.
         """
+        ...
+
+    def rescue_due(self) -> bool:
+        """Whether to rescue before the next claim: deliveries of others became this process's."""
         ...
 
     async def shed(self, limit: int) -> int:

@@ -52,7 +52,7 @@ SELECT lane, sequence, project_id, sequence FROM events
 MINE = "'{" + ",".join(str(lane) for lane in range(LANES // 2)) + "}'"
 KEYS = "'{1,2,3,4,5,6,7,8}', '{1,2,3,4,5,6,7,8}'"
 CLAIMS = f"{KEYS}, '{{1,1,1,1,1,1,1,1}}'"
-ENDS = f"{CLAIMS}, '{{3}}', '{{NULL}}', '{{1}}', '{{e}}'"
+ENDS = f"{CLAIMS}, '{{3}}', '{{NULL}}', '{{1}}', '{{e}}', '{{0}}'"
 DEAD = f"{KEYS}, '{{11,12,13,14,15,16,17,18}}', '{{a}}', '{{c}}', '{{e}}', 9"
 EVENT = "d.event = $4"
 STATEMENTS = {

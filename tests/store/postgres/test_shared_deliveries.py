@@ -21,7 +21,7 @@ from headrace.store.contract_delivery import (
 from headrace.store.contract_processing import LEASE_US
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
-from tests.support.deliveries import DUTY_US, Queue, attempts_max
+from tests.support.deliveries import DUTY_US, Queue
 from tests.support.waiting import wait_until
 
 EVENTS = 300
@@ -100,9 +100,9 @@ def test_claims_of_a_live_worker_are_left_to_it(queue: Queue, place: PostgresPla
         other = await place.open()
         try:
             await shared(queue.session.store, other)
-            before = await other.deliveries.rescue(EVENTS, attempts_max)
+            before = len(await other.deliveries.rescue(EVENTS))
             place.run_sql("DELETE FROM workers WHERE owner = ?", "holder")
-            return before, await other.deliveries.rescue(EVENTS, attempts_max)
+            return before, len(await other.deliveries.rescue(EVENTS))
         finally:
             await other.close()
 
@@ -119,7 +119,7 @@ def test_without_lanes_nothing_is_claimed(queue: Queue, place: PostgresPlace) ->
         other = await place.open()
         try:
             assert await other.deliveries.shed(10) == 0
-            assert await other.deliveries.rescue(10, attempts_max) == 0
+            assert await other.deliveries.rescue(10) == []
             return await claim_all(other, "second", webhook.id)
         finally:
             await other.close()

@@ -62,6 +62,8 @@ class PostgresDeliveries:
         self._lanes = lanes
         self._due = DueLines()
         self._shed_after = ""
+        #: Lanes whose former owners' claims were taken back; what is gained is not among them.
+        self._rescued_lanes: frozenset[int] = frozenset()
 
     async def _write(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """One transaction whose statements name their rows by key."""
@@ -208,24 +210,30 @@ class PostgresDeliveries:
 
         return await self._write(work)
 
-    async def rescue(self, limit: int, attempts_max: Callable[[int], int]) -> int:
+    async def rescue(self, limit: int) -> Sequence[str]:
         now_us, lanes = self._clock_us(), self._lanes.mine()
         if not lanes:
-            return 0
+            return []
 
         async def find(connection: Connection) -> Sequence[delivery_outcomes.Lost]:
             return await delivery_outcomes.find_lost(connection, lanes, limit, now_us)
 
         lost = await self._database.read(find)
-        if not lost:
-            return 0
+        taken: Sequence[str] = []
+        if lost:
 
-        async def work(connection: Connection) -> int:
-            return await delivery_outcomes.take_back(
-                connection, self._numbers, lost, attempts_max, now_us
-            )
+            async def work(connection: Connection) -> Sequence[str]:
+                return await delivery_outcomes.take_back(
+                    connection, self._numbers, lost, lanes, now_us
+                )
 
-        return await self._write(work)
+            taken = await self._write(work)
+        if len(lost) < limit:
+            self._rescued_lanes = frozenset(lanes)
+        return taken
+
+    def rescue_due(self) -> bool:
+        return not self._rescued_lanes.issuperset(self._lanes.mine())
 
     async def shed(self, limit: int) -> int:
         now_us, lanes = self._clock_us(), self._lanes.mine()

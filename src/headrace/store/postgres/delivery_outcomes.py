@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -12,31 +12,34 @@ from headrace.store.contract_delivery import ATTEMPTS_KEPT, DISABLED_WAIT_US, At
 from headrace.store.postgres.columns import columns_of
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.numbers import Numbers
+from headrace.store.postgres.rollups import add_rollups
 from headrace.store.rows.deliveries import (
     Ending,
     after_attempt,
-    after_crash,
+    after_loss,
     after_waiting,
     attempt_values,
 )
+from headrace.store.rows.rollups import dead_lettered
 
-#: Subscribers that one look for deliveries in vain passes; the next one goes on.
+#: Subscribers that one look for such deliveries passes; the next one goes on.
 UNWANTED_STEP = 200
 
 # Fenced by the claim, and by what else `{fence}` names.
 _END = """
 UPDATE deliveries AS d
 SET state = r.state, due_us = coalesce(r.due_us, d.due_us), finished_us = r.finished_us,
-    last_error = r.error, owner = NULL, lease_until_us = 0, crashes = d.crashes + {crashes}
+    last_error = r.error, owner = NULL, lease_until_us = 0, crashes = r.crashes,
+    attempt = d.attempt - {uncounted}
 FROM unnest($1::smallint[], $2::bigint[], $3::integer[], $4::smallint[], $5::bigint[],
-    $6::bigint[], $7::text[], $8::{fence_type}[])
-    AS r (lane, number, claim, state, due_us, finished_us, error, fence)
+    $6::bigint[], $7::text[], $8::smallint[], $9::{fence_type}[])
+    AS r (lane, number, claim, state, due_us, finished_us, error, crashes, fence)
 WHERE d.lane = r.lane AND d.number = r.number AND d.claims = r.claim AND d.state + 0 = 1
     AND d.{fence} = r.fence
 RETURNING d.number
 """
-FINISH = _END.format(crashes=0, fence="owner", fence_type="text")
-TAKE_BACK = _END.format(crashes=1, fence="lease_until_us", fence_type="bigint")
+FINISH = _END.format(uncounted=0, fence="owner", fence_type="text")
+TAKE_BACK = _END.format(uncounted=1, fence="lease_until_us", fence_type="bigint")
 ADD_ATTEMPTS = """
 INSERT INTO delivery_attempts (lane, delivery_number, number, at_us, duration_us, cause, error,
     http_status, excerpt)
@@ -64,8 +67,16 @@ JOIN events AS e ON e.lane = d.lane AND e.sequence = d.sequence
 """
 OWNERS = "SELECT DISTINCT owner FROM deliveries WHERE state = 1 AND lane = ANY($1::smallint[])"
 _ALIVE = "SELECT owner FROM workers WHERE owner = ANY($1::text[])"
+# With the last attempts in a row that a worker left without a result.
 LOST = """
-SELECT lane, number, project_id, attempt, claims, crashes, lease_until_us FROM deliveries
+SELECT lane, number, project_id, subscriber_id, claims, crashes, lease_until_us, (
+    SELECT count(*) FROM delivery_attempts AS a
+    WHERE a.lane = d.lane AND a.delivery_number = d.number AND a.number > coalesce((
+        SELECT max(b.number) FROM delivery_attempts AS b
+        WHERE b.lane = d.lane AND b.delivery_number = d.number
+            AND b.cause IS DISTINCT FROM 'worker_lost'
+    ), 0)
+) FROM deliveries AS d
 WHERE state = 1 AND lane = ANY($1::smallint[]) AND (lease_until_us <= $2 OR owner = ANY($3::text[]))
 ORDER BY lane, number LIMIT $4
 """
@@ -83,7 +94,7 @@ SHED = """
 UPDATE deliveries AS d SET state = 4, finished_us = $3, last_error = $4
 FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, number)
 WHERE d.lane = k.lane AND d.number = k.number AND d.state + 0 IN (0, 2)
-RETURNING d.lane, d.number
+RETURNING d.lane, d.number, d.project_id
 """
 _NAMED = "unnest($1::smallint[], $2::bigint[]) AS k (lane, number)"
 #: Deletes deliveries and their attempts.
@@ -99,10 +110,11 @@ class Lost(msgspec.Struct, frozen=True):
     lane: int
     number: int
     project_id: int
-    attempt: int
+    subscriber_id: str
     claim: int
     crashes: int
     lease_until_us: int
+    losses: int
 
 
 class _End(msgspec.Struct, frozen=True):
@@ -141,11 +153,11 @@ async def _end(
     rows = [
         (
             *(end.lane, end.number, end.claim, end.ending.state.value, end.ending.due_us),
-            *(end.ending.finished_us, end.ending.error, end.fence),
+            *(end.ending.finished_us, end.ending.error, end.ending.crashes, end.fence),
         )
         for end in ends
     ]
-    found = await connection.fetch(statement, *columns_of(rows, 8))
+    found = await connection.fetch(statement, *columns_of(rows, 9))
     ours = frozenset(number for (number,) in found)
     ended = [end for end in ends if end.number in ours]
     if ended:
@@ -205,24 +217,36 @@ async def take_back(
     connection: Connection,
     numbers: Numbers,
     found: Sequence[Lost],
-    attempts_max: Callable[[int], int],
+    lanes: Sequence[int],
     now_us: int,
-) -> int:
-    """Take back what was found, unless it was finished or renewed meanwhile."""
+) -> list[str]:
+    """Take back what was found, unless it was finished or renewed meanwhile; the subscribers."""
     ends = []
     for lost in found:
-        most = attempts_max(lost.project_id)
-        ending = after_crash(lost.crashes, lost.attempt, most, now_us)
+        ending = after_loss(lost.crashes, lost.losses, now_us)
         attempt = (lost.claim, now_us, 0, ending.cause, ending.error, None, None)
         named = (lost.lane, lost.number, lost.claim)
         ends.append(_End(*named, ending, attempt, lost.lease_until_us))
-    return len(await _end(connection, numbers, TAKE_BACK, ends, now_us))
+    taken = await _end(connection, numbers, TAKE_BACK, ends, now_us)
+    dead = {end.number for end in ends if end.ending.dead} & taken
+    counted = [(lost.project_id, lost.subscriber_id) for lost in found if lost.number in dead]
+    await _count_dead(connection, lanes, counted, now_us)
+    return [lost.subscriber_id for lost in found if lost.number in taken]
+
+
+async def _count_dead(
+    connection: Connection, lanes: Sequence[int], dead: Sequence[tuple[int, str]], now_us: int
+) -> None:
+    """Count dead letters, by project and subscriber of each."""
+    if dead:
+        # In another lane than the counters of processing.
+        await add_rollups(connection, max(lanes), dead_lettered(dead, now_us))
 
 
 async def find_unwanted(
     connection: Connection, after: str, now_us: int
 ) -> tuple[list[tuple[str, bool]], str]:
-    """Subscribers for whom deliveries wait in vain, and whether they were deleted.
+    """Subscribers that deliveries wait for without a chance, and whether they were deleted.
 
     Also where the next look goes on; empty at the end.
     """
@@ -254,7 +278,9 @@ async def shed(
         rows = await connection.fetch(WAITING_FOR, subscriber_id, lanes, left)
         named = columns_of(sorted((lane, number) for lane, number in rows), 2)
         gone = await connection.fetch(SHED, *named, now_us, ending.error)
-        dead = sorted((lane, number) for lane, number in gone)
+        dead = sorted((lane, number) for lane, number, _ in gone)
         await _add_dead_letters(connection, numbers, [(*key, ending) for key in dead], now_us)
+        counted = [(project_id, subscriber_id) for _, _, project_id in gone]
+        await _count_dead(connection, lanes, counted, now_us)
         shed_rows += len(dead)
     return shed_rows

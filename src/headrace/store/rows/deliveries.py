@@ -10,6 +10,7 @@ import msgspec
 from headrace.delivery.contract import HandlerTarget, WebhookTarget
 from headrace.domain.events import StoredEvent
 from headrace.store.contract_delivery import (
+    LOSSES_MAX,
     Attempt,
     AttemptRecord,
     ClaimedDelivery,
@@ -17,7 +18,6 @@ from headrace.store.contract_delivery import (
     DeliveryState,
     StoreCause,
 )
-from headrace.store.contract_processing import CRASHES_MAX
 from headrace.store.rows.texts import storable
 
 #: Deliveries of one event that its trace shows; one for each subscriber that wanted it.
@@ -55,6 +55,8 @@ class Ending(msgspec.Struct, frozen=True):
     finished_us: int | None
     cause: str | None
     error: str | None
+    #: Crashes that are counted from now on.
+    crashes: int
 
     @property
     def dead(self) -> bool:
@@ -66,12 +68,11 @@ def after_attempt(record: AttemptRecord, now_us: int) -> Ending:
     """Delivered, another try, or the end."""
     failure = record.failure
     if failure is None:
-        return Ending(DeliveryState.DELIVERED, None, now_us, None, None)
-    error = storable(failure.error)
+        return Ending(DeliveryState.DELIVERED, None, now_us, None, None, 0)
+    told = (failure.cause, storable(failure.error), failure.crashes)
     if failure.retry_in_us is None:
-        return Ending(DeliveryState.DEAD_LETTERED, None, now_us, failure.cause, error)
-    due_us = now_us + failure.retry_in_us
-    return Ending(DeliveryState.RETRYING, due_us, None, failure.cause, error)
+        return Ending(DeliveryState.DEAD_LETTERED, None, now_us, *told)
+    return Ending(DeliveryState.RETRYING, now_us + failure.retry_in_us, None, *told)
 
 
 def attempt_values(record: AttemptRecord, ending: Ending) -> tuple[Any, ...]:
@@ -83,24 +84,29 @@ def attempt_values(record: AttemptRecord, ending: Ending) -> tuple[Any, ...]:
     )
 
 
-def after_crash(crashes: int, attempt: int, attempts_max: int, now_us: int) -> Ending:
-    """Another try, or the end: of a claim whose worker went away after `crashes` others did."""
-    poison = crashes + 1 >= CRASHES_MAX
-    dead = poison or attempt >= attempts_max
-    cause = StoreCause.POISON if poison else StoreCause.WORKER_LOST
+def after_loss(crashes: int, losses: int, now_us: int) -> Ending:
+    """Another try, or the end: of a claim whose worker went away.
+
+    Args:
+        crashes: those counted before.
+        losses: attempts in a row before this one that ended in the same way.
+    """
+    suspect = max(crashes, 1)
     error = "the worker went away during the attempt"
-    if poison:
-        error = f"{error}; that happened {crashes + 1} times"
-    state = DeliveryState.DEAD_LETTERED if dead else DeliveryState.RETRYING
-    return Ending(state, now_us, now_us if dead else None, cause.value, error)
+    if losses + 1 < LOSSES_MAX:
+        told = (StoreCause.WORKER_LOST.value, error, suspect)
+        return Ending(DeliveryState.RETRYING, now_us, None, *told)
+    error = f"{error}; that happened {losses + 1} times in a row"
+    told = (StoreCause.CRASH_LOOP.value, error, suspect)
+    return Ending(DeliveryState.DEAD_LETTERED, now_us, now_us, *told)
 
 
 def after_waiting(now_us: int, *, deleted: bool) -> Ending:
-    """The end of what waited in vain, for a subscriber that was deleted or disabled for long."""
+    """The end of what waited for a subscriber that was deleted, or disabled for too long."""
     cause, error = StoreCause.SUBSCRIBER_DISABLED, "the subscriber has been disabled for too long"
     if deleted:
         cause, error = StoreCause.SUBSCRIBER_DELETED, "the subscriber was deleted"
-    return Ending(DeliveryState.DEAD_LETTERED, None, now_us, cause.value, error)
+    return Ending(DeliveryState.DEAD_LETTERED, None, now_us, cause.value, error, 0)
 
 
 def delivery_record(row: Sequence[Any], attempts: Sequence[Attempt]) -> DeliveryRecord:

@@ -36,6 +36,16 @@ def happened(project_id: int, outcome: Outcome, now_us: int, *, subject: str = "
     return Counted(project_id, subject, now_us, tally)
 
 
+def dead_lettered(subscribers: Iterable[tuple[int, str]], now_us: int) -> list[Counted]:
+    """Deliveries that became dead letters without an attempt, by project and subscriber of each."""
+    tallies: dict[tuple[int, str], Tally] = {}
+    for project_id, subscriber_id in subscribers:
+        for subject in ("", subscriber_id):
+            tally = tallies.setdefault((project_id, subject), Tally())
+            tally.counts[Outcome.DELIVERY_DEAD_LETTERED] += 1
+    return [Counted(*key, now_us, tally) for key, tally in tallies.items()]
+
+
 def failed(project_id: int, now_us: int, *, retries: bool) -> Counted:
     """An event whose processing failed."""
     outcome = Outcome.RETRIED if retries else Outcome.DEAD_LETTERED

@@ -123,7 +123,7 @@ class SqliteDeliveries:
             lambda connection: delivery_claims.give_back(connection, owner, claims, now_us)
         )
 
-    async def rescue(self, limit: int, attempts_max: Callable[[int], int]) -> int:
+    async def rescue(self, limit: int) -> Sequence[str]:
         now_us = self._clock_us()
         # Nearly always there is nothing: then the write lock is left alone.
         lost = await self._readers.run(
@@ -132,10 +132,14 @@ class SqliteDeliveries:
             )
         )
         if not lost:
-            return 0
+            return []
         return await self._writer.run(
-            lambda connection: delivery_outcomes.take_back(connection, lost, attempts_max, now_us)
+            lambda connection: delivery_outcomes.take_back(connection, lost, now_us)
         )
+
+    def rescue_due(self) -> bool:
+        # All workers share all deliveries: nothing changes hands.
+        return False
 
     async def shed(self, limit: int) -> int:
         now_us = self._clock_us()

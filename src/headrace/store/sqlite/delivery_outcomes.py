@@ -8,7 +8,6 @@ from typing import Any
 import apsw
 import msgspec
 
-from headrace.domain.rollups import Outcome
 from headrace.store.contract_delivery import (
     ATTEMPTS_KEPT,
     DISABLED_WAIT_US,
@@ -17,17 +16,17 @@ from headrace.store.contract_delivery import (
 from headrace.store.rows.deliveries import (
     Ending,
     after_attempt,
-    after_crash,
+    after_loss,
     after_waiting,
     attempt_values,
 )
-from headrace.store.rows.rollups import happened
+from headrace.store.rows.rollups import dead_lettered
 from headrace.store.sqlite.dead_letter_ids import next_dead_letter
 from headrace.store.sqlite.rollups import add_rollups
 
 _FINISH = (
     "UPDATE deliveries SET state = ?, due_us = coalesce(?, due_us), finished_us = ?, "
-    "last_error = ?, owner = NULL, lease_until_us = 0 "
+    "last_error = ?, crashes = ?, owner = NULL, lease_until_us = 0 "
     "WHERE number = ? AND owner = ? AND claims = ? AND state = 1"
 )
 _ADD_ATTEMPT = (
@@ -47,8 +46,15 @@ _ADD_DEAD_LETTER = (
     "WHERE a.delivery_number = d.number AND a.cause IS NOT NULL), :now_us), :now_us "
     "FROM deliveries AS d JOIN events AS e ON e.sequence = d.sequence WHERE d.number = :number"
 )
+# The last attempts in a row that a worker left without a result.
+_LOSSES = (
+    "SELECT count(*) FROM delivery_attempts AS a WHERE a.delivery_number = d.number AND a.number > "
+    "coalesce((SELECT max(b.number) FROM delivery_attempts AS b "
+    "WHERE b.delivery_number = d.number AND b.cause IS NOT 'worker_lost'), 0)"
+)
 _EXPIRED = (
-    "SELECT number, project_id, attempt, claims, crashes, lease_until_us FROM deliveries "
+    "SELECT d.number, d.project_id, d.subscriber_id, d.claims, d.crashes, d.lease_until_us, "  # noqa: S608
+    f"({_LOSSES}) FROM deliveries AS d "
     "INDEXED BY deliveries_leased WHERE state = 1 AND lease_until_us {which} LIMIT ?"
 )
 _EXPIRED_BY_TIME = _EXPIRED.format(which="<= ?")
@@ -58,8 +64,8 @@ _OWNERS = (
     "WHERE state = 1 AND lease_until_us > 0"
 )
 _TAKE_BACK = (
-    "UPDATE deliveries SET state = ?, due_us = ?, finished_us = ?, last_error = ?, "
-    "crashes = crashes + 1, owner = NULL, lease_until_us = 0 "
+    "UPDATE deliveries SET state = ?, due_us = ?, finished_us = ?, last_error = ?, crashes = ?, "
+    "attempt = attempt - 1, owner = NULL, lease_until_us = 0 "
     "WHERE number = ? AND claims = ? AND lease_until_us = ? AND state = 1"
 )
 _WITHOUT_SUBSCRIBER = """
@@ -81,7 +87,7 @@ FROM waiting LEFT JOIN subscribers AS s ON s.id = waiting.subscriber_id
 WHERE s.id IS NULL OR (s.enabled = 0 AND s.disabled_us <= ?)
 """
 _WAITING_FOR = (
-    "SELECT number FROM deliveries INDEXED BY deliveries_due "
+    "SELECT number, project_id FROM deliveries INDEXED BY deliveries_due "
     "WHERE subscriber_id = ? AND state IN (0, 2) LIMIT ?"
 )
 _SHED = (
@@ -95,10 +101,11 @@ class Lost(msgspec.Struct, frozen=True):
 
     number: int
     project_id: int
-    attempt: int
+    subscriber_id: str
     claim: int
     crashes: int
     lease_until_us: int
+    losses: int
 
 
 def finish(connection: apsw.Connection, owner: str, record: AttemptRecord, now_us: int) -> bool:
@@ -106,8 +113,7 @@ def finish(connection: apsw.Connection, owner: str, record: AttemptRecord, now_u
     claimed = record.claimed
     ending = after_attempt(record, now_us)
     fence = (claimed.number, owner, claimed.claim)
-    values = (ending.state.value, ending.due_us, ending.finished_us, ending.error, *fence)
-    connection.execute(_FINISH, values)
+    connection.execute(_FINISH, (*_ended(ending), *fence))
     if connection.changes() != 1:
         return False
     connection.execute(_ADD_ATTEMPT, (claimed.number, *attempt_values(record, ending)))
@@ -151,24 +157,15 @@ def find_lost(
     return list(found.values())
 
 
-def take_back(
-    connection: apsw.Connection,
-    found: Sequence[Lost],
-    attempts_max: Callable[[int], int],
-    now_us: int,
-) -> int:
-    """Take back what was found, unless it was finished or renewed meanwhile."""
-    taken = 0
-    for lost in found:
-        taken += _take_back(connection, lost, attempts_max(lost.project_id), now_us)
-    return taken
+def take_back(connection: apsw.Connection, found: Sequence[Lost], now_us: int) -> list[str]:
+    """Take back what was found, unless it was finished or renewed meanwhile; the subscribers."""
+    return [lost.subscriber_id for lost in found if _take_back(connection, lost, now_us)]
 
 
-def _take_back(connection: apsw.Connection, lost: Lost, attempts_max: int, now_us: int) -> bool:
-    ending = after_crash(lost.crashes, lost.attempt, attempts_max, now_us)
+def _take_back(connection: apsw.Connection, lost: Lost, now_us: int) -> bool:
+    ending = after_loss(lost.crashes, lost.losses, now_us)
     fence = (lost.number, lost.claim, lost.lease_until_us)
-    values = (ending.state.value, ending.due_us, ending.finished_us, ending.error, *fence)
-    connection.execute(_TAKE_BACK, values)
+    connection.execute(_TAKE_BACK, (*_ended(ending), *fence))
     if connection.changes() != 1:
         return False
     attempt = (lost.number, lost.claim, now_us, 0, ending.cause, ending.error, None, None)
@@ -176,16 +173,21 @@ def _take_back(connection: apsw.Connection, lost: Lost, attempts_max: int, now_u
     _forget(connection, lost.number, lost.claim)
     if ending.dead:
         _add_dead_letter(connection, lost.number, ending, now_us)
-        _count_dead(connection, lost.project_id, now_us)
+        subscriber = (lost.project_id, lost.subscriber_id)
+        add_rollups(connection, dead_lettered([subscriber], now_us))
     return True
 
 
-def _count_dead(connection: apsw.Connection, project_id: int, now_us: int) -> None:
-    add_rollups(connection, [happened(project_id, Outcome.DELIVERY_DEAD_LETTERED, now_us)])
+def _ended(ending: Ending) -> tuple[Any, ...]:
+    """What `_FINISH` and `_TAKE_BACK` set first."""
+    return (
+        *(ending.state.value, ending.due_us, ending.finished_us),
+        *(ending.error, ending.crashes),
+    )
 
 
 def find_unwanted(connection: apsw.Connection, now_us: int) -> list[tuple[str, bool]]:
-    """Subscribers for whom deliveries wait in vain, and whether they were deleted."""
+    """Subscribers that deliveries wait for without a chance, and whether they were deleted."""
     rows = connection.execute(_WITHOUT_SUBSCRIBER, (now_us - DISABLED_WAIT_US,))
     return [(str(row[0]), bool(row[1])) for row in rows]
 
@@ -197,8 +199,10 @@ def shed(connection: apsw.Connection, limit: int, now_us: int) -> int:
         ending = after_waiting(now_us, deleted=deleted)
         left = limit - shed_rows
         rows: list[Any] = connection.execute(_WAITING_FOR, (subscriber_id, left)).fetchall()
-        for (number,) in rows:
+        for number, _ in rows:
             connection.execute(_SHED, (now_us, ending.error, number))
             _add_dead_letter(connection, number, ending, now_us)
+        dead = ((project_id, subscriber_id) for _, project_id in rows)
+        add_rollups(connection, dead_lettered(dead, now_us))
         shed_rows += len(rows)
     return shed_rows
