@@ -140,6 +140,7 @@ class Headrace:
             cursors=Cursors(await store.secret("cursors")),
             webhooks=webhooks,
             clock_us=clock_us,
+            worker_problem=self._worker_problem if self._supervisor is not None else None,
             stopping=self._stopping,
         )
         runner = AsgiRunner(build_application(refusals), {"services": services})
@@ -204,6 +205,10 @@ class Headrace:
         self._live.publish(batch)
         if self._supervisor is not None:
             self._supervisor.nudge(batch)
+
+    def _worker_problem(self) -> str | None:
+        assert self._supervisor is not None
+        return self._supervisor.problem
 
     def _worker_unusable(self) -> None:
         self.worker_unusable = True

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
+import socket
 from pathlib import Path
 from typing import Protocol
 
@@ -42,6 +42,11 @@ from headrace.stores import shown_store
 STOP_SECONDS_MAX = 10.0
 #: Of those, for attempts under way and for giving back what is claimed.
 GIVE_BACK_SECONDS_MAX = 5.0
+
+#: How often it is looked whether the worker's state has changed.
+STATE_SECONDS = 0.5
+#: Handlers that are named in it.
+STUCK_NAMED_MAX = 3
 
 _log = structlog.get_logger()
 
@@ -121,6 +126,7 @@ class WorkerProcess:
         in_worker = HandlerTransport(registry)
         handlers = IsolatingHandlers(in_worker, modules, Path.cwd())
         self._transports = [webhooks, handlers, in_worker]
+        self._handlers = in_worker
         deliverer = Deliverer(
             DelivererStores(
                 queue=store.deliveries,
@@ -152,15 +158,39 @@ class WorkerProcess:
             _log.error(WORKER_STOPPED, loop=task.get_name(), error=repr(task.exception()))
             self.ended.set()
 
+    def problem(self) -> str:
+        """What keeps the worker from working, in one line; empty when nothing does."""
+        stuck = self._handlers.stuck()
+        if not stuck:
+            return ""
+        more = len(stuck) - STUCK_NAMED_MAX
+        named = ", ".join(stuck[:STUCK_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+        return f"handlers do not return from their calls: {named}"
+
     async def watch_parent(self, descriptor: int) -> None:
-        """Be nudged by the server through a pipe, and end when it closes."""
-        reader = asyncio.StreamReader()
-        loop = asyncio.get_running_loop()
-        pipe = os.fdopen(descriptor, "rb", buffering=0)
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-        while await reader.read(4096):
-            self._nudged.set()
-        self.ended.set()
+        """Be nudged by the server through a socket, and end when it closes."""
+        reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
+        telling = asyncio.create_task(self._tell_parent(writer))
+        try:
+            while await reader.read(4096):
+                self._nudged.set()
+        except ConnectionError:
+            # It was killed with something unread.
+            pass
+        finally:
+            telling.cancel()
+            self.ended.set()
+
+    async def _tell_parent(self, writer: asyncio.StreamWriter) -> None:
+        """Tell the server what the worker's state is, when that changes."""
+        # The server cannot know that the worker which it has started is at work.
+        told = None
+        while True:
+            problem = self.problem()
+            if problem != told:
+                writer.write(f"{problem}\n".encode())
+                told = problem
+            await asyncio.sleep(STATE_SECONDS)
 
     async def stop(self) -> None:
         """End the loops, give back what is claimed, close the store.

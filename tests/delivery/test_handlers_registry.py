@@ -129,6 +129,7 @@ def test_modules_are_loaded_from_the_given_folder(tmp_path: Path) -> None:
         (None, "ModuleNotFoundError"),
         ("1 / 0", "ZeroDivisionError"),
         ("def broken(:", "SyntaxError"),
+        ("import sys; sys.exit()", "SystemExit"),
         ("x = 1", "registers no handler"),
     ],
 )

@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 
 from headrace.pipeline import supervisor as supervisor_module
 from headrace.pipeline.supervisor import UNUSABLE, WorkerSupervisor
+from tests.support.raw_http import Client
 from tests.support.server import running_server
 from tests.support.waiting import wait_until
 
@@ -288,3 +289,80 @@ def test_the_real_worker_ends_with_the_real_server(tmp_path: Path, number: signa
         status = server.kill() if number == signal.SIGKILL else server.terminate()
         assert status == (-signal.SIGKILL if number == signal.SIGKILL else 0)
         wait_ended(worker)
+
+
+def test_the_state_of_the_worker_is_known() -> None:
+    worker = """
+import os, socket, sys
+told = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+told.sendall(b"started %d\\n" % os.getpid())
+for line in told.makefile():
+    os.write(0, line.encode())
+"""
+
+    async def scenario() -> None:
+        states: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+        async def listen(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            states.put_nowait(writer)
+
+        server = await asyncio.start_server(listen, "127.0.0.1", 0)
+        port = str(server.sockets[0].getsockname()[1])
+        command = [sys.executable, "-c", worker, port]
+        async with server, supervising(command) as (supervisor, _):
+            assert supervisor.problem is None
+            writer = await states.get()
+            for said, problem in ((b"stuck\n", "stuck"), (b"a\n\n", None), (b"b\nc\n", "c")):
+                writer.write(said)
+                await until(lambda problem=problem: supervisor.problem == problem)  # type: ignore[misc]
+            pid = supervisor.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: str(supervisor.problem).startswith("the worker has ended"))
+            writer.close()
+            writer = await states.get()
+            writer.write(b"\n")
+            await until(lambda: supervisor.problem is None)
+            writer.close()
+
+    asyncio.run(scenario())
+
+
+async def until(found: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        while not found():
+            await asyncio.to_thread(os.sched_yield)
+
+
+STUCK = """
+import threading
+from headrace.delivery.handlers import on
+from headrace.delivery.handlers import transport
+
+transport.HandlerLimits.__init__.__kwdefaults__.update(deadline_s=0.05, overdue_max=1)
+
+@on("shop.*", name="never returns")
+def never(event):
+    threading.Event().wait()
+"""
+
+
+def test_readiness_tells_of_a_handler_that_cannot_be_called(tmp_path: Path) -> None:
+    """And ingest goes on: `/readyz` is what a load balancer asks."""
+    (tmp_path / "stuck_handlers.py").write_text(STUCK)
+    environment = {"PYTHONPATH": str(tmp_path)}
+    with running_server(tmp_path, args=("--handlers", "stuck_handlers"), env=environment) as server:
+        client = Client(server.port, None)
+
+        def worker() -> str | None:
+            data = client.get("/readyz").data
+            assert data["status"] == "ready"
+            problem: str | None = data.get("worker")
+            return problem
+
+        assert worker() is None
+        server.ask("/events", {"event": "shop.order", "external_id": "x"})
+        stuck = "handlers do not return from their calls: never returns"
+        wait_until(lambda: worker() == stuck, "the handler is named")
+        assert b"\nheadrace_worker_ready 0.0\n" in client.get("/metrics").body
+        client.close()

@@ -28,6 +28,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     cursors: Cursors
     webhooks: Webhooks
     clock_us: Callable[[], int]
+    #: What keeps the worker beside this server from working, None for nothing; without one, None.
+    worker_problem: Callable[[], str | None] | None = None
     #: Set when the process is about to stop.
     stopping: asyncio.Event
 

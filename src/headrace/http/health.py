@@ -23,12 +23,17 @@ async def healthz(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """200 when events can be accepted now, else 503 with the reason."""
+    """200 when events can be accepted now, else 503 with the reason.
+
+    The worker beside the server is told of and decides nothing: events are accepted without it.
+    """
     services = _services(request)
     reason = await _not_ready(services)
+    problem = services.worker_problem() if services.worker_problem is not None else None
+    worker = {} if problem is None else {"worker": problem}
     if reason is None:
-        return json_response({"data": {"status": "ready"}})
-    response = json_response({"data": {"status": "not_ready", "reason": reason}}, 503)
+        return json_response({"data": {"status": "ready"} | worker})
+    response = json_response({"data": {"status": "not_ready", "reason": reason} | worker}, 503)
     response.headers["retry-after"] = "1"
     return response
 
@@ -60,6 +65,7 @@ async def metrics(request: Request) -> Response:
         queue_depth=services.acceptor.queue.depth,
         behind=behind,
         now_us=services.clock_us(),
+        worker_ready=None if services.worker_problem is None else not services.worker_problem(),
         blocked=services.acceptor.blocked is not None
         or services.acceptor.queue.problem() is not None,
     )

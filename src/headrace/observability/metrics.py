@@ -51,8 +51,13 @@ def render_metrics(
     behind: Behind | None,
     now_us: int = 0,
     blocked: bool,
+    worker_ready: bool | None = None,
 ) -> bytes:
-    """The text of a scrape; without `behind` the store's own numbers are left out."""
+    """The text of a scrape; without `behind` the store's own numbers are left out.
+
+    Args:
+        worker_ready: None for a server without a worker beside it.
+    """
     registry = CollectorRegistry()
     registry.register(
         _Families(
@@ -61,6 +66,7 @@ def render_metrics(
                 *_commit_families(commits),
                 *_store_families(behind),
                 *_behind_families(behind, now_us),
+                *_worker_families(worker_ready),
                 *_process_families(),
             )
         )
@@ -163,6 +169,12 @@ def _work_families(work: WorkStats, now_us: int) -> Iterator[Metric]:
     yield _gauge("headrace_work_oldest_seconds", "Age of the oldest in line.", age_us / 1_000_000)
     yield _gauge("headrace_deliveries_waiting", "Deliveries not made yet.", work.deliveries)
     yield _gauge("headrace_dead_letters_open", "Dead letters to be dealt with.", work.dead_letters)
+
+
+def _worker_families(ready: bool | None) -> Iterator[Metric]:  # noqa: FBT001 - the value told
+    if ready is not None:
+        help_text = "1 while the worker of this server runs and can call all its handlers."
+        yield _gauge("headrace_worker_ready", help_text, ready)
 
 
 def _process_families() -> Iterator[Metric]:

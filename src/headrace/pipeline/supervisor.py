@@ -1,11 +1,11 @@
-"""Keeps one worker process running beside the server, and tells it when events arrive."""
+"""Keeps one worker process running beside the server, nudges it, and knows whether it works."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
+import socket
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
@@ -21,14 +21,21 @@ HEALTHY_SECONDS = 30.0
 STOP_SECONDS_MAX = 6.0
 #: Exit code of a worker that no restart will help, as of every command for a wrong setting.
 UNUSABLE = 2
+#: What a worker says of its state at a time; more is left out.
+STATE_BYTES_MAX = 2048
 #: Nudges are at least so far apart; in between the worker looks by itself.
 NUDGE_SECONDS_MIN = 0.002
+
+_ENDED = "the worker has ended and is started again"
 
 _log = structlog.get_logger()
 
 
 class WorkerSupervisor:
-    """Starts `command` with the reading end of a pipe as its standard input.
+    """Starts `command` with one end of a pair of sockets as its standard input.
+
+    The worker reads a byte for each nudge, and writes a line whenever its state changes: what keeps
+    it from working, empty for nothing.
 
     Args:
         environ: the whole environment of the worker.
@@ -40,10 +47,12 @@ class WorkerSupervisor:
         self._command = command
         self._environ = environ
         self._process: asyncio.subprocess.Process | None = None
-        self._pipe = -1
+        self._socket: socket.socket | None = None
         self._nudged_at = 0.0
         self._stopping = asyncio.Event()
         self.restarts = 0
+        #: What keeps the worker from working now; None when nothing does, as far as it is known.
+        self.problem: str | None = None
 
     @property
     def pid(self) -> int | None:
@@ -54,12 +63,12 @@ class WorkerSupervisor:
         """Tell the worker that a commit has stored events. Never blocks, never raises."""
         del batch
         now = asyncio.get_running_loop().time()
-        if self._pipe < 0 or now - self._nudged_at < NUDGE_SECONDS_MIN:
+        if self._socket is None or now - self._nudged_at < NUDGE_SECONDS_MIN:
             return
         self._nudged_at = now
-        # A full pipe means that the worker has nudges enough.
+        # Full means that the worker has nudges enough.
         with contextlib.suppress(OSError):
-            os.write(self._pipe, b".")
+            self._socket.send(b".")
 
     async def run(self) -> None:
         """Run workers until cancelled or stopped."""
@@ -82,32 +91,48 @@ class WorkerSupervisor:
 
     async def _run_one(self) -> int | None:
         """Exit status of one worker; None when the system could not start it."""
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
+        here, there = socket.socketpair()
+        here.setblocking(False)  # noqa: FBT003 - takes no name
+        loop = asyncio.get_running_loop()
         try:
-            process = await self._spawn(reading)
+            process = await self._spawn(there)
             if process is None:
                 return None
-            self._process, self._pipe = process, writing
+            self._process, self._socket = process, here
+            loop.add_reader(here, self._read_state, here)
             if self._stopping.is_set():
                 # Asked to stop while it was being started.
                 process.terminate()
             return await process.wait()
         finally:
-            # Closing the pipe is what tells a worker that its server is gone.
-            self._pipe = -1
-            os.close(writing)
+            self._socket, self.problem = None, _ENDED
+            loop.remove_reader(here)
+            # That is what tells a worker that its server is gone.
+            here.close()
 
-    async def _spawn(self, reading: int) -> asyncio.subprocess.Process | None:
+    def _read_state(self, here: socket.socket) -> None:
+        try:
+            said = here.recv(STATE_BYTES_MAX)
+        except OSError:
+            said = b""
+        if not said:
+            # It has closed its end, or is gone; its exit status tells.
+            asyncio.get_running_loop().remove_reader(here)
+            return
+        lines = said.decode(errors="replace").split("\n")
+        if len(lines) > 1:
+            self.problem = lines[-2] or None
+
+    async def _spawn(self, there: socket.socket) -> asyncio.subprocess.Process | None:
         try:
             return await asyncio.create_subprocess_exec(
-                *self._command, stdin=reading, env=dict(self._environ)
+                *self._command, stdin=there.fileno(), env=dict(self._environ)
             )
         except OSError as error:
             _log.error(WORKER_DIED, error=str(error))
             return None
         finally:
-            os.close(reading)
+            there.close()
 
     async def stop(self) -> None:
         """Ask the worker to end; kill it if it does not."""

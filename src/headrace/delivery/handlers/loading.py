@@ -39,7 +39,8 @@ def load_handlers(
         before = len(registry)
         try:
             importlib.import_module(name)
-        except Exception as error:
+        # A module that calls `sys.exit` shall not end the worker without a word.
+        except (Exception, SystemExit) as error:
             message = f"--handlers {name}: {type(error).__name__}: {error}"
             raise HandlersNotLoadedError(message) from error
         if not already and len(registry) == before:

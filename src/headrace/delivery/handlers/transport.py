@@ -19,6 +19,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -33,7 +34,7 @@ from headrace.delivery.contract import (
 )
 from headrace.delivery.excerpt import safe_text
 from headrace.delivery.handlers.event import Event, event_of
-from headrace.delivery.handlers.loop import HandlerLoop
+from headrace.delivery.handlers.loop import HandlerLoop, RunningCall
 from headrace.delivery.handlers.registry import Handler, HandlerRegistry, Permanent
 from headrace.delivery.threads import Finished, start_in_thread
 
@@ -58,6 +59,14 @@ class _Lane:
         self.slots = asyncio.Semaphore(limits.calls_max)
         self.overdue = 0
         self.loop: HandlerLoop | None = None
+
+    def start(self, name: str, call: Callable[[], Awaitable[None]]) -> RunningCall:
+        """Start a coroutine, on a new loop if the handler has closed or broken the last one."""
+        if self.loop is not None and not self.loop.ended:
+            with suppress(RuntimeError):
+                return self.loop.start(call)
+        self.loop = HandlerLoop(name)
+        return self.loop.start(call)
 
     def returned(self, _: asyncio.Future[Finished[None]]) -> None:
         self.overdue -= 1
@@ -91,6 +100,11 @@ class HandlerTransport:
         if failure is None:
             return Delivered(duration_us=duration_us)
         return Failed(cause=failure.cause, message=str(failure), duration_us=duration_us)
+
+    def stuck(self) -> list[str]:
+        """Names of handlers that cannot be called now, see the third point above."""
+        most = self._limits.overdue_max
+        return sorted(name for name, lane in self._lanes.items() if lane.overdue >= most)
 
     async def close(self) -> None:
         """Cancel coroutines and end their threads; threads of sync handlers are left alone."""
@@ -140,10 +154,8 @@ class HandlerTransport:
                 lambda: _call_sync(handler, event), f"handler {handler.name}"
             )
             return finished, lambda: None
-        if lane.loop is None:
-            lane.loop = HandlerLoop(handler.name)
         call = cast("Callable[[Event], Awaitable[None]]", handler.function)
-        running = lane.loop.start(lambda: call(event))
+        running = lane.start(handler.name, lambda: call(event))
         return running.finished, running.cancel
 
 
