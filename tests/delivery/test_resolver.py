@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from headrace.delivery.contract import Delivered, DeliveryError, Failed, FailureCause
+from headrace.delivery.webhook.connection import connect
 from headrace.delivery.webhook.guard import AddressRefusedError, check_url
 from headrace.delivery.webhook.resolver import (
-    CheckedResolver,
+    CheckedNames,
     SystemResolve,
     check_target,
     checked_addresses,
-    guarded_socket_factory,
 )
 from headrace.delivery.webhook.transport import WebhookLimits, WebhookTransport
 from tests.delivery.receiver import answers, receiver
@@ -138,14 +138,14 @@ async def test_the_system_resolver_reaches_nothing_private(host: str) -> None:
     assert endpoint.requests == []
 
 
-async def test_hosts_written_as_addresses_pass_the_last_wall_too() -> None:
-    """The client library asks no resolver for these, so the sockets are guarded as well."""
-    make_socket = guarded_socket_factory(LOOPBACK)
-    stream = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
-    make_socket((*stream, ("127.0.0.1", 80))).close()
-    make_socket((*stream, (PUBLIC, 80))).close()
-    with pytest.raises(AddressRefusedError):
-        make_socket((*stream, (METADATA, 80)))
+@pytest.mark.parametrize("refused", [METADATA, "10.0.0.1", "::1", "::ffff:10.0.0.1"])
+async def test_hosts_written_as_addresses_pass_the_last_wall_too(refused: str) -> None:
+    """No resolver is asked for these, so they are checked where they are connected to."""
+    async with receiver(answers(200)) as endpoint:
+        good = ip_address("127.0.0.1")
+        (await connect([good], endpoint.port, LOOPBACK)).close()
+        with pytest.raises(AddressRefusedError):
+            await connect([ip_address(refused)], endpoint.port, LOOPBACK)
 
 
 async def test_the_last_wall_stops_a_call_that_passed_the_others(
@@ -162,15 +162,77 @@ async def test_the_last_wall_stops_a_call_that_passed_the_others(
     assert endpoint.requests == []
 
 
-async def test_the_client_library_is_told_numbers_only() -> None:
-    resolver = CheckedResolver(Names([PUBLIC, "2606:4700:4700::1111"]), ())
-    results = await resolver.resolve("a.test", 443)
-    assert [(result["host"], result["family"]) for result in results] == [
-        (PUBLIC, socket.AF_INET),
-        ("2606:4700:4700::1111", socket.AF_INET6),
-    ]
-    assert all(result["flags"] & socket.AI_NUMERICHOST for result in results)
-    await resolver.close()
+async def test_a_checked_look_up_is_remembered() -> None:
+    system = Names([PUBLIC, "2606:4700:4700::1111"], OSError())
+    names = CheckedNames(system, ())
+    for _ in range(2):
+        found = await names.addresses(check_url("https://a.test/hook"))
+        assert found == [ip_address(PUBLIC), ip_address("2606:4700:4700::1111")]
+    assert system.asked == [("a.test", 443)]
+
+
+async def test_a_look_up_that_failed_is_not_remembered() -> None:
+    names = CheckedNames(Names(OSError(), [METADATA], [PUBLIC]), ())
+    url = check_url("https://a.test/hook")
+    with pytest.raises(DeliveryError):
+        await names.addresses(url)
+    with pytest.raises(AddressRefusedError):
+        await names.addresses(url)
+    assert await names.addresses(url) == [ip_address(PUBLIC)]
+
+
+async def test_remembered_look_ups_are_bounded() -> None:
+    system = Names([PUBLIC])
+    names = CheckedNames(system, ())
+    for number in range(1025):
+        await names.addresses(check_url(f"https://a{number}.test/"))
+    await names.addresses(check_url("https://a1024.test/"))
+    assert len(system.asked) == 1025
+    await names.addresses(check_url("https://a0.test/"))
+    assert len(system.asked) == 1026
+
+
+async def test_a_host_that_is_an_address_is_not_looked_up() -> None:
+    system = Names(OSError())
+    url = check_url("https://[2606:4700:4700::1111]/")
+    assert await CheckedNames(system, ()).addresses(url) == [ip_address("2606:4700:4700::1111")]
+    assert system.asked == []
+
+
+async def test_the_next_address_is_tried_when_one_refuses() -> None:
+    async with receiver(answers(200)) as endpoint:
+        names = Names(["127.0.0.2", "127.0.0.3", "127.0.0.1"])
+        async with WebhookTransport(allowed=LOOPBACK, resolve=names) as webhooks:
+            outcome = await webhooks.attempt(webhook(f"http://many.test:{endpoint.port}/"))
+    assert isinstance(outcome, Delivered)
+
+
+async def test_an_address_that_does_not_answer_holds_up_no_other() -> None:
+    """The first address takes no connection: its queue is full, so the handshake never ends."""
+    with socket.socket() as full, socket.socket() as filling:
+        full.bind(("127.0.0.2", 0))
+        full.listen(0)
+        filling.connect(full.getsockname())
+        port = full.getsockname()[1]
+        with socket.socket() as pending:
+            pending.settimeout(0)
+            pending.connect_ex(("127.0.0.2", port))
+            server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
+            addresses = [ip_address("127.0.0.2"), ip_address("127.0.0.1")]
+            async with server, asyncio.timeout(5):
+                connected = await connect(addresses, port, LOOPBACK)
+            with connected:
+                assert connected.getpeername()[0] == "127.0.0.1"
+
+
+async def test_no_connection_tells_why() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        addresses = [ip_address("127.0.0.2"), ip_address("127.0.0.1")]
+        with pytest.raises(DeliveryError) as failed:
+            await connect(addresses, unused.getsockname()[1], LOOPBACK)
+    assert failed.value.cause is FailureCause.CONNECT_FAILED
+    assert str(failed.value) == "no connection: Connection refused"
 
 
 async def test_the_system_resolver_gives_addresses() -> None:

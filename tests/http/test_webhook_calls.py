@@ -8,11 +8,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
 
 from tests.support.http_server import HttpServer, Project, wait_until
+from tests.support.raw_endpoint import raw_endpoint
 from tests.support.raw_http import Client
 
 
@@ -99,6 +101,7 @@ def test_a_test_is_a_signed_call(client: Client, endpoint: Endpoint) -> None:
         "cause": None,
         "error": None,
         "response": "thank you",
+        "note": None,
     }
     ((headers, body),) = endpoint.received
     assert Webhook(webhook["secret"]).verify(body, headers)["type"] == "sendrealm.webhook.test"
@@ -178,3 +181,37 @@ def test_deliveries_page(client: Client, endpoint: Endpoint) -> None:
         client.get(f"/webhooks/{other['id']}/deliveries?cursor={first['next_cursor']}").status
         == 422
     )
+
+
+def test_a_test_call_tells_what_could_not_be_read(client: Client) -> None:
+    head = b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nnull"
+    with raw_endpoint(head) as odd:
+        webhook = create(client, odd.url)
+        answer = client.request("POST", f"/webhooks/{webhook['id']}/test").data
+    assert (answer["delivered"], answer["http_status"], answer["cause"]) == (True, 204, None)
+    assert answer["note"] == "the status has no body, so the one announced was not read"
+
+
+def test_a_test_call_ends_when_interim_answers_do_not(client: Client) -> None:
+    with raw_endpoint(b"", b"HTTP/1.1 102 P\r\n\r\n" * 5000) as hostile:
+        webhook = create(client, hostile.url)
+        answer = client.request("POST", f"/webhooks/{webhook['id']}/test").data
+    assert (answer["delivered"], answer["cause"]) == (False, "protocol_error")
+    assert answer["error"] == "too many interim answers (1xx)"
+
+
+def test_an_odd_answer_is_one_attempt_with_a_note(client: Client) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"
+    with raw_endpoint(head) as odd:
+        webhook = create(client, odd.url)
+        event = client.send({"event": "order.completed", "external_id": "a"}).data
+        path = f"/webhooks/{webhook['id']}/deliveries"
+
+        def of_event() -> list[dict[str, Any]]:
+            return [one for one in client.get(path).data if one["event_id"] == event["id"]]
+
+        wait_until(lambda: any(one["status"] == "delivered" for one in of_event()), 20)
+        (delivery,) = of_event()
+    (attempt,) = delivery["attempts"]
+    assert (attempt["http_status"], attempt["cause"], attempt["error"]) == (200, None, None)
+    assert attempt["note"] == "Content-Length cannot be read, so the body was not"

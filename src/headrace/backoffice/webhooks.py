@@ -113,7 +113,10 @@ async def test(visit: Visit) -> Response:
     if isinstance(outcome, Failed):
         text = f"The test call failed after {took}{answered}: {outcome.message}"
         return visit.go(address, text, kind="bad")
-    return visit.go(address, f"The endpoint took the test call{answered} in {took}.")
+    text = f"The endpoint took the test call{answered} in {took}."
+    if outcome.answer is not None and outcome.answer.note is not None:
+        text = f"{text} Not all of its answer could be read: {outcome.answer.note}."
+    return visit.go(address, text)
 
 
 async def rotate(visit: Visit) -> Response:

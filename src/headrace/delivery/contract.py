@@ -26,7 +26,7 @@ class FailureCause(StrEnum):
     THROTTLED = "throttled"
     #: 5xx.
     SERVER_ERROR = "server_error"
-    #: A status that no final answer has (1xx, or above 599).
+    #: No HTTP answer, or a status that no final answer has (below 200 or above 599).
     PROTOCOL_ERROR = "protocol_error"
     #: The stored URL breaks the rules for URLs.
     URL_REFUSED = "url_refused"
@@ -143,6 +143,8 @@ class Answer:
     http_status: int
     #: The beginning of the body, at most `EXCERPT_BYTES_MAX` in UTF-8, fit to be shown.
     excerpt: str
+    #: What could not be read of the answer; it changes no outcome.
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -74,6 +74,8 @@ class AttemptShown(msgspec.Struct, kw_only=True):
     error: str | None
     #: First bytes of the answer.
     response: str | None
+    #: What could not be read of the answer although the event was delivered.
+    note: str | None
 
 
 class DeliveryShown(msgspec.Struct, kw_only=True):
@@ -103,6 +105,8 @@ class TestShown(msgspec.Struct, kw_only=True):
     cause: str | None
     error: str | None
     response: str | None
+    #: What could not be read of the answer although the call succeeded.
+    note: str | None
 
 
 def _webhook_fields(webhook: Subscriber) -> dict[str, object]:
@@ -159,6 +163,7 @@ def _attempt_shown(attempt: Attempt) -> AttemptShown:
         cause=attempt.cause,
         error=attempt.error,
         response=attempt.excerpt,
+        note=attempt.note,
     )
 
 
@@ -173,4 +178,5 @@ def test_shown(outcome: AttemptOutcome) -> TestShown:
         cause=None if failed is None else failed.cause.value,
         error=None if failed is None else failed.message,
         response=None if answer is None else answer.excerpt,
+        note=None if answer is None or failed is not None else answer.note,
     )

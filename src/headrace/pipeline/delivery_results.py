@@ -42,6 +42,7 @@ def record_of(ended: Ended, policy: RetryPolicy, jitter: float) -> AttemptRecord
         else _failure_of(outcome, ended.claimed, policy, jitter),
         http_status=outcome.answer.http_status if outcome.answer else None,
         excerpt=outcome.answer.excerpt if outcome.answer else None,
+        note=outcome.answer.note if outcome.answer else None,
     )
 
 

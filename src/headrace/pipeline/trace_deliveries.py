@@ -136,6 +136,7 @@ def _attempted(delivery: DeliveryRecord, attempt: Attempt, name: str) -> Moment:
         delivery_id=delivery.id,
         http_status=attempt.http_status,
         excerpt=attempt.excerpt,
+        note=attempt.note,
     )
     return Moment(end_us, entry, detail=1 if worked else 2)
 

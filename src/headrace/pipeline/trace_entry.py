@@ -73,6 +73,8 @@ class TraceEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     http_status: int | None = None
     #: First bytes of the answer of a webhook.
     excerpt: str | None = None
+    #: What could not be read of the answer of a webhook that took the event.
+    note: str | None = None
     dead_letter_id: str | None = None
     #: Who replayed or discarded: public id of an API key, or an operator.
     actor: str | None = None

@@ -276,6 +276,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     failure: AttemptFailure | None
     http_status: int | None
     excerpt: str | None
+    #: What could not be read of the answer; that of a failure is in its error.
+    note: str | None = None
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -299,6 +301,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     http_status: int | None
     #: First bytes of the answer.
     excerpt: str | None
+    #: What could not be read of the answer of a delivery; see `AttemptRecord`.
+    note: str | None = None
 
 
 class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class WebhookCalls:
-    """Loads the client's library at the first need of it: it is large beside an idle server."""
+    """Loads the client and the authorities of TLS at the first need of them, for they are large."""
 
     def __init__(self, allowed: tuple[Network, ...]) -> None:
         self._allowed = allowed

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from http import HTTPStatus
 
-import aiohttp
-
-from headrace.delivery.contract import DeliveryError, FailureCause
+from headrace.delivery.contract import Answer, DeliveryError, FailureCause
 
 _LATER = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
@@ -36,59 +36,28 @@ _STATUS_MESSAGES = {
 }
 
 
-def message_of_status(cause: FailureCause, status: int) -> str:
+def message_of_answer(cause: FailureCause, answer: Answer) -> str:
     """One sentence about a failed answer."""
-    return f"{_STATUS_MESSAGES[cause]} (status {status})"
+    message = f"{_STATUS_MESSAGES[cause]} (status {answer.http_status})"
+    return message if answer.note is None else f"{message}; {answer.note}"
 
 
 def error_of(error: Exception) -> DeliveryError:
-    """Put an exception of the client library in terms of the closed list.
-
-    The messages are ours: those of the library hold the URL, whose query may be a secret.
-    """
+    """Put an exception of a call in terms of the closed list."""
     if isinstance(error, DeliveryError):
         return error
-    cause, message = _cause_of(error)
-    return DeliveryError(cause, message)
+    if isinstance(error, TimeoutError):
+        message = "the endpoint did not answer before the deadline"
+        return DeliveryError(FailureCause.DEADLINE_EXCEEDED, message)
+    if isinstance(error, ssl.SSLError):
+        return DeliveryError(FailureCause.TLS_FAILED, "the endpoint broke the rules of TLS")
+    if isinstance(error, OSError):
+        message = f"the connection broke: {system_message(error)}"
+        return DeliveryError(FailureCause.CONNECTION_LOST, message)
+    message = f"the attempt failed here: {type(error).__name__}"
+    return DeliveryError(FailureCause.INTERNAL, message)
 
 
-# The first class that fits decides: the library's classes inherit from one another in several
-# ways. `{}` is what the system says.
-_ERRORS: tuple[tuple[type[Exception], FailureCause, str], ...] = (
-    (
-        TimeoutError,
-        FailureCause.DEADLINE_EXCEEDED,
-        "the endpoint did not answer before the deadline",
-    ),
-    (
-        aiohttp.ClientConnectorCertificateError,
-        FailureCause.TLS_FAILED,
-        "the certificate is not valid for this host",
-    ),
-    (aiohttp.ClientSSLError, FailureCause.TLS_FAILED, "the TLS handshake failed"),
-    (aiohttp.ClientConnectorError, FailureCause.CONNECT_FAILED, "no connection: {}"),
-    (
-        aiohttp.ServerDisconnectedError,
-        FailureCause.CONNECTION_LOST,
-        "the connection was closed before an answer came",
-    ),
-    (
-        aiohttp.ClientResponseError,
-        FailureCause.PROTOCOL_ERROR,
-        "the answer is no valid HTTP, or its head is too large",
-    ),
-    (OSError, FailureCause.CONNECTION_LOST, "the connection broke: {}"),
-    (aiohttp.ClientConnectionError, FailureCause.CONNECTION_LOST, "the connection broke: {}"),
-)
-
-
-def _cause_of(error: Exception) -> tuple[FailureCause, str]:
-    for kind, cause, message in _ERRORS:
-        if isinstance(error, kind):
-            return cause, message.format(_system_message(error))
-    return FailureCause.INTERNAL, f"the attempt failed here: {type(error).__name__}"
-
-
-def _system_message(error: Exception) -> str:
-    inner = getattr(error, "os_error", error)
-    return getattr(inner, "strerror", None) or type(inner).__name__
+def system_message(error: OSError) -> str:
+    """What the system says; the text of the error itself can hold an address."""
+    return type(error).__name__ if error.errno is None else os.strerror(error.errno)

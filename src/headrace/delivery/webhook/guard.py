@@ -58,6 +58,10 @@ class WebhookUrl:
 
     text: str
     scheme: str
+    #: Host and port as the header `Host` has them, the scheme's own port left out.
+    authority: str
+    #: Path and query.
+    target: str
     #: Lower-case ASCII; an IPv6 address without its brackets.
     host: str
     port: int
@@ -93,10 +97,13 @@ def check_url(text: str, allowed: tuple[Network, ...] = ()) -> WebhookUrl:
         check_address(address, allowed)
     shown_host = f"[{host}]" if isinstance(address, IPv6Address) else host
     shown_port = "" if port == _DEFAULT_PORT[scheme] else f":{port}"
-    path = rest if rest.startswith("/") else f"/{rest}"
+    authority = f"{shown_host}{shown_port}"
+    target = rest if rest.startswith("/") else f"/{rest}"
     return WebhookUrl(
-        text=f"{scheme}://{shown_host}{shown_port}{path}",
+        text=f"{scheme}://{authority}{target}",
         scheme=scheme,
+        authority=authority,
+        target=target,
         host=host,
         port=port,
         address=address,

@@ -1,8 +1,7 @@
 """Resolves names of webhooks and lets through only addresses that may be called.
 
-Two walls, because aiohttp asks a resolver for names only: `CheckedResolver` checks what a name
-resolves to, and `guarded_socket_factory` checks the very address that a socket is made for,
-which also covers hosts that are written as an address.
+The first of two walls: `headrace.delivery.webhook.connection` checks the very address that it
+connects to, which also covers hosts that are written as an address.
 """
 
 from __future__ import annotations
@@ -10,10 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import IPv4Address, ip_address
-from typing import Any
-
-from aiohttp.abc import AbstractResolver, ResolveResult
+from ipaddress import ip_address
 
 from headrace.delivery.contract import DeliveryError, FailureCause
 from headrace.delivery.threads import start_in_thread
@@ -24,6 +20,9 @@ from headrace.delivery.webhook.guard import AddressRefusedError, WebhookUrl, che
 _ADDRESSES_MAX = 32
 #: Look-ups at a time; further ones wait, within the deadline of their call.
 _THREADS_MAX = 64
+#: Names that are remembered at a time, and for how long.
+_NAMES_MAX = 1024
+_REMEMBERED_S = 10.0
 
 #: Resolves a name to addresses as text. Raises OSError when there are none.
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -121,47 +120,38 @@ async def check_target(
         return
 
 
-class CheckedResolver(AbstractResolver):
-    """Gives aiohttp only addresses that passed, so that it connects to what was checked."""
+class CheckedNames:
+    """Addresses that passed, remembered for a few seconds.
+
+    They are checked again when they are connected to, so remembering them opens no gap.
+    """
 
     def __init__(self, resolve: Resolve, allowed: tuple[Network, ...]) -> None:
         self._resolve = resolve
         self._allowed = allowed
+        self._loop = asyncio.get_running_loop()
+        #: Until when (time of the loop) a name's addresses are used, oldest first.
+        self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
 
-    async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - aiohttp's signature
-    ) -> list[ResolveResult]:
-        addresses = await checked_addresses(host, port, self._resolve, self._allowed)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address),
-                port=port,
-                family=socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for address in addresses
-        ]
+    async def addresses(self, url: WebhookUrl) -> list[Address]:
+        """Where to connect to; the address itself when the host is one.
 
-    async def close(self) -> None:
-        """Nothing to let go of: the resolve function belongs to who passed it."""
-
-
-def guarded_socket_factory(
-    allowed: tuple[Network, ...],
-) -> Callable[[tuple[Any, ...]], socket.socket]:
-    """Make sockets only for addresses that may be called: the last wall before the network."""
-
-    def make_socket(info: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, _, target = info
-        check_address(ip_address(target[0]), allowed)
-        return socket.socket(family, kind, protocol)
-
-    return make_socket
+        Raises:
+            AddressRefusedError: no address of the name may be called.
+            DeliveryError: the name does not resolve.
+        """
+        if url.address is not None:
+            return [url.address]
+        key = (url.host, url.port)
+        until_s, found = self._known.get(key, (0.0, []))
+        if self._loop.time() < until_s:
+            return found
+        found = await checked_addresses(url.host, url.port, self._resolve, self._allowed)
+        self._known.pop(key, None)
+        self._known[key] = (self._loop.time() + _REMEMBERED_S, found)
+        if len(self._known) > _NAMES_MAX:
+            del self._known[next(iter(self._known))]
+        return found
 
 
 def _reason(error: Exception) -> str:

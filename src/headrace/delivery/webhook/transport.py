@@ -6,12 +6,8 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
-
-import aiohttp
-from yarl import URL
 
 from headrace import __version__
 from headrace.delivery.contract import (
@@ -19,25 +15,21 @@ from headrace.delivery.contract import (
     AttemptOutcome,
     Delivered,
     Delivery,
+    DeliveryError,
     Failed,
+    FailureCause,
     WebhookTarget,
 )
-from headrace.delivery.excerpt import EXCERPT_BYTES_MAX, safe_excerpt
 from headrace.delivery.webhook.addresses import Network
+from headrace.delivery.webhook.answer import AnswerReader
 from headrace.delivery.webhook.body import webhook_body
-from headrace.delivery.webhook.classify import cause_of_status, error_of, message_of_status
-from headrace.delivery.webhook.guard import check_url
-from headrace.delivery.webhook.resolver import (
-    CheckedResolver,
-    Resolve,
-    SystemResolve,
-    guarded_socket_factory,
-)
+from headrace.delivery.webhook.classify import cause_of_status, error_of, message_of_answer
+from headrace.delivery.webhook.connection import Connection, connect, default_tls
+from headrace.delivery.webhook.guard import WebhookUrl, check_url
+from headrace.delivery.webhook.resolver import CheckedNames, Resolve, SystemResolve
 from headrace.delivery.webhook.signing import signature_headers
 from headrace.domain import timestamps
 from headrace.domain.retry import parse_retry_after
-
-_READ_BYTES = 16_384
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,10 +38,14 @@ class WebhookLimits:
 
     #: From the look-up of the name to the last byte of the answer.
     deadline_s: float = 15.0
+    #: Status line and headers, those of interim answers (1xx) included.
+    head_bytes_max: int = 65_536
+    #: What follows the head.
     answer_bytes_max: int = 65_536
-    #: Longest status line and longest header of an answer.
-    header_line_bytes_max: int = 8_190
-    headers_max: int = 64
+    #: Interim answers before the final one.
+    interim_max: int = 16
+    #: All bytes that come over the connection, those of TLS included.
+    wire_bytes_max: int = 1_048_576
     #: Calls on their way at a time; a further one waits, and its deadline has not begun.
     connections_max: int = 256
 
@@ -60,6 +56,8 @@ class WebhookTransport:
     Connections are not kept: each call resolves, checks and connects for itself (a checked
     look-up is remembered for a few seconds), and no endpoint can leave bytes behind for the next
     call to the same host, which may be another project's.
+
+    The status line decides over the outcome (docs/decisions/0010-reading-webhook-answers.md).
 
     Args:
         allowed: networks that the operator allows.
@@ -81,39 +79,16 @@ class WebhookTransport:
         self._allowed = allowed
         self._limits = limits or WebhookLimits()
         self._clock_us = clock_us
-        self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(self._limits.connections_max)
-        self._session = self._open_session(resolve or SystemResolve(), tls)
-
-    def _open_session(self, resolve: Resolve, tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
-        limits = self._limits
-        connector = aiohttp.TCPConnector(
-            resolver=CheckedResolver(resolve, self._allowed),
-            socket_factory=guarded_socket_factory(self._allowed),
-            ssl=True if tls is None else tls,
-            limit=limits.connections_max,
-            force_close=True,
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            auto_decompress=False,
-            # One deadline for the whole call is set around it, so the library needs none.
-            timeout=aiohttp.ClientTimeout(total=None),
-            read_bufsize=_READ_BYTES,
-            max_line_size=limits.header_line_bytes_max,
-            max_field_size=limits.header_line_bytes_max,
-            max_headers=limits.headers_max,
-            headers={"User-Agent": f"Headrace/{__version__}"},
-        )
+        self._names = CheckedNames(resolve or SystemResolve(), allowed)
+        self._tls = tls or default_tls()
 
     async def attempt(self, delivery: Delivery) -> AttemptOutcome:
         """Make one call; see `headrace.delivery.contract.Transport`."""
         async with self._slots:
             began_ns = time.perf_counter_ns()
             try:
-                answer, retry_after_s = await self._call(delivery)
+                answer, retry_after = await self._call(delivery)
             except Exception as error:  # noqa: BLE001 - the contract: every end is an outcome
                 failure = error_of(error)
                 return Failed(
@@ -125,17 +100,19 @@ class WebhookTransport:
         cause = cause_of_status(answer.http_status)
         if cause is None:
             return Delivered(duration_us=duration_us, answer=answer)
+        retry_after_s = None
+        if retry_after is not None and not cause.permanent:
+            retry_after_s = parse_retry_after(retry_after, self._clock_us())
         return Failed(
             cause=cause,
-            message=message_of_status(cause, answer.http_status),
+            message=message_of_answer(cause, answer),
             duration_us=duration_us,
             answer=answer,
-            retry_after_s=None if cause.permanent else retry_after_s,
+            retry_after_s=retry_after_s,
         )
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self._session.close()
+        """Nothing to let go of: every call closes its own connection."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -143,52 +120,77 @@ class WebhookTransport:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _call(self, delivery: Delivery) -> tuple[Answer, float | None]:
+    async def _call(self, delivery: Delivery) -> tuple[Answer, str | None]:
+        """The answer and what its `Retry-After` says."""
         target = delivery.target
         if not isinstance(target, WebhookTarget):
             raise TypeError("a webhook transport needs a webhook's target")
         url = check_url(target.url, self._allowed)
         body = webhook_body(delivery.event)
-        headers = {
-            "Content-Type": "application/json",
-            # What is shown of the answer shall be readable, and it is never decompressed here.
-            "Accept-Encoding": "identity",
-            **signature_headers(delivery.id, body, target.secrets, self._clock_us()),
-        }
-        deadline_s = self._loop.time() + self._limits.deadline_s
-        async with asyncio.timeout_at(deadline_s):
-            response = await self._session.post(
-                URL(url.text, encoded=True), data=body, headers=headers, allow_redirects=False
-            )
+        signature = signature_headers(delivery.id, body, target.secrets, self._clock_us())
+        limits = self._limits
+        reader = AnswerReader(
+            head_bytes_max=limits.head_bytes_max,
+            body_bytes_max=limits.answer_bytes_max,
+            interim_max=limits.interim_max,
+        )
         try:
-            excerpt = await self._read_excerpt(response, deadline_s)
-        finally:
-            # Closes the socket, however much the endpoint still wants to send.
-            response.close()
-        answer = Answer(http_status=response.status, excerpt=excerpt)
-        retry_after = response.headers.get("Retry-After")
-        if retry_after is None:
-            return answer, None
-        return answer, parse_retry_after(retry_after, self._clock_us())
+            async with asyncio.timeout(limits.deadline_s):
+                await self._exchange(url, request_head(url, signature, len(body)) + body, reader)
+        except (OSError, DeliveryError) as error:
+            # An endpoint that took the event and then drips, resets or floods its answer did take
+            # it, and sending it again would only make a repeat.
+            if reader.status is None:
+                raise
+            reader.cut(_why_cut(error))
+        if reader.status is None:
+            raise _no_answer(reader)
+        answer = Answer(http_status=reader.status, excerpt=reader.excerpt, note=reader.note)
+        return answer, reader.retry_after
 
-    async def _read_excerpt(self, response: aiohttp.ClientResponse, deadline_s: float) -> str:
-        """Read the body to its limit and keep the beginning.
+    async def _exchange(self, url: WebhookUrl, request: bytes, reader: AnswerReader) -> None:
+        addresses = await self._names.addresses(url)
+        sock = await connect(addresses, url.port, self._allowed)
+        with Connection(sock, self._limits.wire_bytes_max) as connection:
+            if url.scheme == "https":
+                await connection.start_tls(self._tls, url)
+            connection.send(request)
+            while not reader.finished:
+                data = await connection.receive()
+                if data:
+                    reader.feed(data)
+                else:
+                    reader.closed()
 
-        The status has decided already: an endpoint that took the event and then drips, resets or
-        floods its answer did take it, and sending it again would only make a repeat.
-        """
-        kept = bytearray()
-        read_bytes = 0
-        with suppress(TimeoutError, aiohttp.ClientError, OSError):
-            async with asyncio.timeout_at(deadline_s):
-                async for chunk in response.content.iter_any():
-                    kept += chunk[: EXCERPT_BYTES_MAX - len(kept)]
-                    read_bytes += len(chunk)
-                    if read_bytes >= self._limits.answer_bytes_max:
-                        break
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            return "(compressed although not asked for; not shown)"
-        return safe_excerpt(bytes(kept))
+
+def request_head(url: WebhookUrl, signature: dict[str, str], body_bytes: int) -> bytes:
+    """The request up to its body."""
+    headers = {
+        "Host": url.authority,
+        "User-Agent": f"Headrace/{__version__}",
+        "Accept": "*/*",
+        # What is shown of the answer shall be readable, and it is never decompressed here.
+        "Accept-Encoding": "identity",
+        "Content-Type": "application/json",
+        "Content-Length": str(body_bytes),
+        "Connection": "close",
+        **signature,
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"POST {url.target} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
+
+
+def _why_cut(error: OSError | DeliveryError) -> str:
+    if isinstance(error, TimeoutError):
+        return "the answer did not end before the deadline"
+    return str(error_of(error))
+
+
+def _no_answer(reader: AnswerReader) -> DeliveryError:
+    if reader.failure is not None:
+        return DeliveryError(FailureCause.PROTOCOL_ERROR, reader.failure)
+    message = "the connection was closed before an answer came"
+    return DeliveryError(FailureCause.CONNECTION_LOST, message)
 
 
 def _elapsed_us(began_ns: int) -> int:

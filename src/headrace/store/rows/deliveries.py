@@ -78,9 +78,11 @@ def after_attempt(record: AttemptRecord, now_us: int) -> Ending:
 def attempt_values(record: AttemptRecord, ending: Ending) -> tuple[Any, ...]:
     """Values of an attempt, in the order of the contract's fields."""
     excerpt = None if record.excerpt is None else storable(record.excerpt)
+    # One column for both: a delivery has no error.
+    error = record.note if record.failure is None else ending.error
     return (
         *(record.claimed.claim, record.began_us, record.duration_us),
-        *(ending.cause, ending.error, record.http_status, excerpt),
+        *(ending.cause, error, record.http_status, excerpt),
     )
 
 
@@ -135,4 +137,7 @@ def delivery_record(row: Sequence[Any], attempts: Sequence[Attempt]) -> Delivery
 
 def attempt_of(row: Sequence[Any]) -> Attempt:
     """An attempt from its columns, in the order of the contract's fields."""
-    return Attempt(**dict(zip(_ATTEMPT_NAMES, row, strict=True)))
+    attempt = Attempt(**dict(zip(_ATTEMPT_NAMES, row, strict=True)))
+    if attempt.cause is None and attempt.error is not None:
+        return msgspec.structs.replace(attempt, error=None, note=attempt.error)
+    return attempt

@@ -1,0 +1,248 @@
+"""Reads what an endpoint answers. Bytes in, facts out: no socket, no clock.
+
+The status line decides over a delivery, so nothing that follows it may fail the attempt. What
+cannot be read of the rest is told in a note. RFC 9112 is read leniently: LF alone ends a line, the
+reason phrase may be missing, header lines that are none are skipped.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from http import HTTPStatus
+
+from headrace.delivery.excerpt import EXCERPT_BYTES_MAX, safe_excerpt
+
+_STATUS_LINE = re.compile(rb"HTTP/[0-9](?:\.[0-9])?[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_NUMBER = re.compile(rb"[0-9]{1,18}")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
+#: The only headers that say something about the rest of the answer, or about the next attempt.
+_KEPT = frozenset({b"content-length", b"transfer-encoding", b"content-encoding", b"retry-after"})
+_VALUES_MAX = 8
+
+
+class _Part(Enum):
+    """What the next bytes are; all but the body is read line by line."""
+
+    STATUS_LINE = auto()
+    HEADERS = auto()
+    BODY = auto()
+    CHUNK_SIZE = auto()
+    CHUNK_END = auto()
+    TRAILERS = auto()
+
+
+class AnswerReader:
+    """Reads one answer, however its bytes are split.
+
+    Args:
+        head_bytes_max: status lines and headers, those of interim answers included.
+        body_bytes_max: what follows the head, with chunk sizes, extensions and trailers.
+        interim_max: 1xx answers before the final one.
+    """
+
+    def __init__(self, *, head_bytes_max: int, body_bytes_max: int, interim_max: int) -> None:
+        #: Final status; None while there is none.
+        self.status: int | None = None
+        #: Why this is no HTTP answer; None while it may be one.
+        self.failure: str | None = None
+        #: Whether nothing more is to be read.
+        self.finished = False
+        self._body_bytes_max = body_bytes_max
+        self._interim_left = interim_max
+        self._part = _Part.STATUS_LINE
+        #: Bytes that may still be read of this head or body.
+        self._room = head_bytes_max
+        self._line = bytearray()
+        self._headers: dict[bytes, list[bytes]] = {}
+        self._unreadable = 0
+        #: Bytes left of the body or chunk; None: all until the end of the connection.
+        self._left: int | None = None
+        self._chunked = False
+        self._excerpt = bytearray()
+        self._notes: list[str] = []
+
+    @property
+    def excerpt(self) -> str:
+        """The beginning of the body, fit to be shown."""
+        if not self._excerpt:
+            return ""
+        codings = [*self._values(b"content-encoding"), *self._values(b"transfer-encoding")]
+        if any(coding not in {b"identity", b"chunked"} for coding in codings):
+            return "(compressed although not asked for; not shown)"
+        return safe_excerpt(bytes(self._excerpt))
+
+    @property
+    def note(self) -> str | None:
+        """What could not be read of the answer; None when all of it was."""
+        notes = list(self._notes)
+        if self._unreadable:
+            notes.insert(0, f"header lines that cannot be read: {self._unreadable}")
+        return "; ".join(notes) or None
+
+    @property
+    def retry_after(self) -> str | None:
+        """The first `Retry-After` header."""
+        values = self._headers.get(b"retry-after")
+        return values[0].decode("latin-1") if values else None
+
+    def feed(self, data: bytes) -> None:
+        """Read on; what comes after the end of the answer is ignored."""
+        place = 0
+        while place < len(data) and not self.finished:
+            if self._part is _Part.BODY:
+                place = self._take_body(data, place)
+            else:
+                place = self._take_line(data, place)
+            if not self._room and not self.finished:
+                self._too_long()
+
+    def closed(self) -> None:
+        """The endpoint closed the connection, which also ends a line."""
+        if self._line and self._part is _Part.STATUS_LINE:
+            self._end_line()
+        if not self.finished and (self._part is not _Part.BODY or self._left is not None):
+            self._note("the connection was closed before the answer ended")
+        self.finished = True
+
+    def cut(self, why: str) -> None:
+        """Nothing more comes, for another reason."""
+        self._note(why)
+        self.finished = True
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+
+    def _fail(self, message: str) -> None:
+        self.failure = message
+        self.finished = True
+
+    def _too_long(self) -> None:
+        if self.status is None:
+            self._fail("the answer has no final status line, or too much before it")
+        elif self._part is _Part.HEADERS:
+            self.cut("the head is too large")
+        else:
+            self.cut("the body is too large and was not read to its end")
+
+    def _take_line(self, data: bytes, place: int) -> int:
+        """Read to the end of a line; where to go on."""
+        after_line = data.find(b"\n", place) + 1
+        end = min(after_line or len(data), place + self._room)
+        self._line += data[place:end]
+        self._room -= end - place
+        if end == after_line:
+            self._end_line()
+        return end
+
+    def _end_line(self) -> None:
+        line = bytes(self._line).rstrip(b"\r\n")
+        self._line.clear()
+        if self._part is _Part.STATUS_LINE:
+            self._read_status_line(line)
+        elif self._part is _Part.HEADERS:
+            self._read_header(line)
+        elif self._part is _Part.CHUNK_SIZE:
+            self._read_chunk_size(line)
+        elif self._part is _Part.CHUNK_END:
+            if line:
+                self.cut("a chunk does not end where it should")
+            self._part = _Part.CHUNK_SIZE
+        elif not line:
+            self.finished = True
+
+    def _read_status_line(self, line: bytes) -> None:
+        if not line:
+            return
+        match = _STATUS_LINE.match(line)
+        if match is None:
+            self._fail("the answer is no HTTP")
+            return
+        self._part = _Part.HEADERS
+        status = int(match[1])
+        if status // 100 != 1:
+            self.status = status
+        elif self._interim_left:
+            self._interim_left -= 1
+        else:
+            self._fail("too many interim answers (1xx)")
+
+    def _read_header(self, line: bytes) -> None:
+        if not line:
+            self._end_head()
+            return
+        if self.status is None:
+            return
+        name, colon, value = line.partition(b":")
+        name = name.rstrip(b" \t").lower()
+        if not colon or _NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
+            # A folded line, too: the header that it continues may be one that is not kept.
+            self._unreadable += 1
+        elif name in _KEPT:
+            values = self._headers.setdefault(name, [])
+            if len(values) < _VALUES_MAX:
+                values.append(value.strip(b" \t"))
+
+    def _values(self, name: bytes) -> list[bytes]:
+        """Members of all headers of that name, in lower case."""
+        found = b",".join(self._headers.get(name, ())).lower().split(b",")
+        return [member for value in found if (member := value.strip(b" \t"))]
+
+    def _end_head(self) -> None:
+        if self.status is None:
+            self._part = _Part.STATUS_LINE
+            return
+        self._room = self._body_bytes_max
+        codings = self._values(b"transfer-encoding")
+        lengths = self._headers.get(b"content-length")
+        if self.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+            if codings or any(length.strip(b"0") for length in lengths or ()):
+                self._note("the status has no body, so the one announced was not read")
+            self.finished = True
+        elif codings and codings != [b"identity"]:
+            self._begin_coded(codings)
+        elif lengths is not None:
+            self._begin_counted(lengths)
+        else:
+            self._part = _Part.BODY
+
+    def _begin_coded(self, codings: list[bytes]) -> None:
+        if codings[-1] != b"chunked" or b"chunked" in codings[:-1]:
+            self.cut("Transfer-Encoding cannot be read, so the body was not")
+            return
+        self._chunked = True
+        self._part = _Part.CHUNK_SIZE
+
+    def _begin_counted(self, lengths: list[bytes]) -> None:
+        members = {member.strip(b" \t") for length in lengths for member in length.split(b",")}
+        length = members.pop()
+        if members or _NUMBER.fullmatch(length) is None:
+            self.cut("Content-Length cannot be read, so the body was not")
+            return
+        self._left = int(length)
+        self._part = _Part.BODY
+        self.finished = self._left == 0
+
+    def _read_chunk_size(self, line: bytes) -> None:
+        match = _CHUNK_SIZE.fullmatch(line)
+        if match is None:
+            self.cut("a chunk has no size that can be read")
+            return
+        self._left = int(match[1], 16)
+        self._part = _Part.BODY if self._left else _Part.TRAILERS
+
+    def _take_body(self, data: bytes, place: int) -> int:
+        """Read what there is of the body or chunk; where to go on."""
+        count = min(len(data) - place, self._room)
+        if self._left is not None:
+            count = min(count, self._left)
+            self._left -= count
+        wanted = min(count, EXCERPT_BYTES_MAX - len(self._excerpt))
+        self._excerpt += data[place : place + wanted]
+        self._room -= count
+        if self._left == 0:
+            self._part = _Part.CHUNK_END
+            self.finished = not self._chunked
+        return place + count
