@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Annotated
 
 import msgspec
 import typer
 
-from headrace.cli.failure import CommandFailed, usage
+from headrace.cli.destination import destination, is_standard_output
+from headrace.cli.failure import usage
 from headrace.cli.key import ProjectName
 from headrace.cli.output import AsJson, print_json
 from headrace.cli.progress import progress
@@ -48,26 +47,25 @@ def export(
 
     Example: headrace export --since 2026-06-01T00:00:00Z --output events.ndjson
     """
+    if output is not None and is_standard_output(output):
+        output = None
     if as_json and output is None:
         raise usage("--json reports on a file: name one with --output.")
     start = _start(since)
 
-    async def work(store: Store) -> int:
+    async def write(store: Store, file: IO[bytes]) -> int:
         owner = await find_project(store, project)
         count = 0
-        with _destination(output) as file:
-            async for stored in _events(store, owner.id, start):
-                line = (
-                    None
-                    if event and stored.event != event
-                    else _line(stored, importable=importable)
-                )
-                if line is not None:
-                    file.write(line + b"\n")
-                    count += 1
+        async for stored in _events(store, owner.id, start):
+            line = None if event and stored.event != event else _line(stored, importable=importable)
+            if line is not None:
+                file.write(line + b"\n")
+                count += 1
         return count
 
-    count = in_store(settings, work)
+    # Opened before the loop runs: a pipe may wait for its reader, and Ctrl-C has to end that.
+    with destination(output) as file:
+        count = in_store(settings, lambda store: write(store, file))
     if as_json:
         print_json({"events": count, "output": str(output)})
     elif output is not None:
@@ -121,23 +119,3 @@ def _sent(event: StoredEvent) -> bytes:
     }
     sent = {name: value for name, value in members.items() if value is not None}
     return msgspec.json.encode(sent).translate(_LINE_ENDS)
-
-
-@contextlib.contextmanager
-def _destination(output: Path | None) -> Iterator[IO[bytes]]:
-    """A file that is there only once it is whole, or standard output."""
-    if output is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    partial = output.with_name(output.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-        partial.replace(output)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise CommandFailed(f"{output} cannot be written: {error.strerror}") from None
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
