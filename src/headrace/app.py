@@ -32,6 +32,7 @@ from headrace.observability.events import (
     SERVER_STARTED,
     SERVER_STOPPED,
     SERVER_STOPPING,
+    STORE_EXPOSED,
     STORE_FAILED,
 )
 from headrace.pipeline.accept import Acceptor
@@ -157,6 +158,8 @@ class Headrace:
         guard = DiskGuard(store, acceptor, self.settings.disk_free_min_bytes)
         await guard.check()
         trials = CommitTrials(store, self.queue)
+        if exposed := (await store.health()).exposed_files:
+            _log.warning(STORE_EXPOSED, files=exposed, advice="chmod 600, as their owner")
         store.start_committing(self.queue, self._store_failed)
         self._server = HttpServer(Edge(routes))
         self.port = await self._server.start(self.settings.host, self.settings.port)

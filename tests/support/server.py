@@ -32,8 +32,9 @@ def headrace(
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
     cwd: Path | None = None,
+    umask: int = -1,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, whatever that is."""
+    """Run a command to its end, whatever that is; with the umask of the tests unless given."""
     return subprocess.run(
         [*HEADRACE, *arguments],
         env=clean_environment(env),
@@ -43,6 +44,7 @@ def headrace(
         text=True,
         check=False,
         cwd=cwd,
+        umask=umask,
         timeout=COMMAND_SECONDS_MAX,
     )
 
@@ -56,6 +58,8 @@ class RunningServer:
     args: Sequence[str]
     #: Address of a shared store, to be used instead of one in the folder.
     store: str = ""
+    #: Of the process; that of the tests when negative.
+    umask: int = -1
     url: str = ""
     #: Of the first start; later starts make none.
     key: str = ""
@@ -89,6 +93,7 @@ class RunningServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                umask=self.umask,
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

@@ -325,6 +325,8 @@ class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
     reusable_bytes: int = 0
     #: Why nothing can be written now; empty when all is well.
     problem: str = ""
+    #: Files of the store that other users of the machine may read or write, with their modes.
+    exposed_files: list[str] = []
 
 
 class CommitStats(msgspec.Struct):

@@ -86,8 +86,17 @@ def _report(health: StoreHealth, newest: int, free_bytes_min: int) -> Iterator[F
     yield ok("schema", str(newest))
     yield _durability(health)
     if health.free_bytes is not None:
+        yield _modes(health.exposed_files)
         yield _log(health.log_bytes)
         yield _disk(health.free_bytes, free_bytes_min)
+
+
+def _modes(exposed: list[str]) -> Finding:
+    # Opening the store took away from others what this user may change.
+    if exposed:
+        found = f"open to other users: {', '.join(exposed)}"
+        return warn("file modes", found, "As their owner: chmod 600, on each of them.")
+    return ok("file modes", "0600, for the owner alone")
 
 
 def _log(log_bytes: int) -> Finding:

@@ -27,6 +27,7 @@ from headrace.cli.settings import CLIENT, STORE, given, with_settings
 from headrace.cli.stores import DEFAULT_PROJECT
 from headrace.config import Settings
 from headrace.domain.api_keys import PREFIX, PUBLIC_ID_CHARACTERS
+from headrace.private_files import open_to_others
 
 STDIN = "-"
 
@@ -161,5 +162,8 @@ def _report(state: State, kind: Kind, rejected: Path, *, as_json: bool) -> None:
             err=True,
         )
     if counts["rejected"]:
+        if open_to_others(rejected):
+            hint = f"other users may read the refused lines; run: chmod 600 {rejected}"
+            typer.echo(f"headrace: {hint}", err=True)
         refused = "1 line was" if counts["rejected"] == 1 else f"{counts['rejected']} lines were"
         raise CommandFailed(f"{refused} refused; see {rejected}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from headrace.cli.importing.kinds import EVENTS, Kind
 from headrace.cli.importing.lines import LINE_BYTES_MAX, Line, with_key
 from headrace.cli.importing.sender import Decision, Sender
 from headrace.cli.importing.state import State
+from headrace.private_files import open_private
 
 _TOO_LONG = Decision(0, "LineTooLong", f"is longer than {LINE_BYTES_MAX} bytes")
 
@@ -28,12 +30,13 @@ class Refusals:
             if keep_bytes == 0:
                 self.path.unlink()
                 return
-            with self.path.open("r+b") as file:
+            with os.fdopen(open_private(self.path, os.O_RDWR), "r+b") as file:
                 file.truncate(keep_bytes)
 
     def add(self, refused: list[tuple[Line, Decision]]) -> int:
         """Append these; returns the length of the file."""
-        with self.path.open("ab") as file:
+        descriptor = open_private(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        with os.fdopen(descriptor, "ab") as file:
             for line, decision in refused:
                 file.write(msgspec.json.encode(_refusal(line, decision)) + b"\n")
             return file.tell()

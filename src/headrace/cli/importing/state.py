@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.cli.failure import usage
+from headrace.private_files import replace_private
 
 
 class State(msgspec.Struct):
@@ -60,7 +61,7 @@ class StateFile:
     def save(self, state: State) -> None:
         """Replace the state in one step: a kill leaves the old one or the new one."""
         partial = self.path.with_name(self.path.name + ".partial")
-        with partial.open("wb") as file:
+        with os.fdopen(replace_private(partial), "wb") as file:
             file.write(msgspec.json.encode(state))
             file.flush()
             os.fsync(file.fileno())

@@ -55,7 +55,7 @@ class Source:
         except apsw.BusyError:
             message = f"A worker or a command is writing to {self.path}. Stop it first."
             raise StoreSetupError(message) from None
-        except apsw.Error as error:
+        except (apsw.Error, OSError) as error:
             message = f"The store {self.path} cannot be read: {store_error(error)}"
             raise StoreSetupError(message) from error
         return connection

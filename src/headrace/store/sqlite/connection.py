@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import apsw
 
@@ -13,6 +14,7 @@ from headrace.store.contract import (
     StoreFullError,
     StoreSetupError,
 )
+from headrace.store.sqlite.files import make_store_private
 
 #: Older libraries can lose committed rows when two connections write or checkpoint at once
 #: in WAL mode (fixed in SQLite 3.51.3).
@@ -72,7 +74,12 @@ class BusyHandler:
 
 
 def open_writer(path: str) -> apsw.Connection:
-    """The one connection of a process that writes and checkpoints."""
+    """The one connection of a process that writes and checkpoints.
+
+    Raises:
+        OSError: the file is not there and cannot be created.
+    """
+    make_store_private(Path(path))
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(path, flags=flags)
     connection.set_busy_handler(BusyHandler())

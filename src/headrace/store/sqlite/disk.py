@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from headrace.private_files import open_private
+from headrace.store.sqlite.files import RESERVE, file_beside
+
 #: Given back to the disk when it is full, so that retention can still write and make room.
 RESERVE_BYTES = 16 * 1024 * 1024
 
@@ -19,7 +22,7 @@ class DiskReserve:
     """A file that does nothing but hold room; taken by the server, given back by any process."""
 
     def __init__(self, database: Path) -> None:
-        self._path = database.with_name(database.name + ".reserve")
+        self._path = file_beside(database, RESERVE)
         self.take()
 
     @property
@@ -33,7 +36,7 @@ class DiskReserve:
             return True
         if free_bytes(self._path) < 4 * RESERVE_BYTES:
             return False
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_private(self._path, os.O_WRONLY | os.O_CREAT)
         try:
             os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
         except OSError:

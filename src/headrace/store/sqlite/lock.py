@@ -10,15 +10,17 @@ import fcntl
 import os
 from pathlib import Path
 
+from headrace.private_files import open_private
 from headrace.store.contract import StoreSetupError
+from headrace.store.sqlite.files import LOCK, file_beside
 
 
 class InstanceLock:
     """Held from opening to closing; the kernel lets go when the process dies."""
 
     def __init__(self, database: Path) -> None:
-        self._path = database.with_name(database.name + ".lock")
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = file_beside(database, LOCK)
+        self._descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,6 +13,7 @@ import apsw
 from headrace.domain.ids import EventIdGenerator
 from headrace.domain.processes import is_alive
 from headrace.domain.timestamps import now_us
+from headrace.private_files import create_private_folder
 from headrace.store.contract import (
     CommitSource,
     CommitStats,
@@ -31,6 +32,7 @@ from headrace.store.sqlite.delivery_counts import SqliteDeliveryCounts
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.erasures import SqliteErasures
 from headrace.store.sqlite.events import SqliteEvents
+from headrace.store.sqlite.files import exposed_files
 from headrace.store.sqlite.lock import InstanceLock
 from headrace.store.sqlite.members import SqliteMembers
 from headrace.store.sqlite.merges import SqliteMerges
@@ -134,6 +136,7 @@ class SqliteStore:
             free_bytes=free_bytes(self._path),
             reusable_bytes=await self._readers.run(_reusable_bytes),
             problem=self._failure,
+            exposed_files=exposed_files(self._path),
         )
 
     async def secret(self, name: str) -> bytes:
@@ -205,7 +208,7 @@ def open_store(path: Path, *, serve: bool, create: bool = True) -> SqliteStore:
         raise StoreSetupError(message)
     with contextlib.ExitStack() as undo:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            create_private_folder(path.parent)
             lock = InstanceLock(path) if serve else None
             if lock is not None:
                 undo.callback(lock.release)

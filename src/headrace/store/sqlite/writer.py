@@ -32,6 +32,7 @@ from headrace.store.contract import (
 )
 from headrace.store.sqlite.accept import EXACT_SIZES, insert_batch, settle_repeats
 from headrace.store.sqlite.connection import ROW_ERRORS, BusyHandler, store_error
+from headrace.store.sqlite.files import LOG, file_beside
 
 T = TypeVar("T")
 
@@ -321,4 +322,4 @@ def checkpoint_fully(connection: apsw.Connection) -> None:
 
 def database_paths(path: Path) -> tuple[Path, Path]:
     """The database and its log; for `stat` only, never to be opened by ordinary calls."""
-    return path, path.with_name(path.name + "-wal")
+    return path, file_beside(path, LOG)

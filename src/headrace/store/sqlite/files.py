@@ -1,0 +1,46 @@
+"""Which files make a store, and that only their owner may use them.
+
+They hold personal data and the secrets of webhooks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from headrace.private_files import create_private, make_private, open_to_others, shown_mode
+
+LOG = "-wal"
+LOCK = ".lock"
+RESERVE = ".reserve"
+#: The database comes first: SQLite creates its own files with the mode that the database has.
+_ENDINGS = ("", LOG, "-shm", "-journal", LOCK, RESERVE)
+
+
+def file_beside(database: Path, ending: str) -> Path:
+    """The file of a store with that ending; the database itself is no symbolic link."""
+    return database.with_name(database.name + ending)
+
+
+def make_store_private(database: Path) -> None:
+    """Create a database unless it is there, and take all files of the store away from others.
+
+    To be called before a connection is opened. Files that belong to somebody else keep their modes,
+    see `exposed_files`.
+
+    Raises:
+        OSError: the database cannot be created.
+    """
+    # An empty file is an empty database. One that is there is not even opened: closing any
+    # descriptor of a database would drop the locks that connections of this process hold.
+    with contextlib.suppress(FileExistsError):
+        os.close(create_private(database))
+    for ending in _ENDINGS:
+        make_private(file_beside(database, ending))
+
+
+def exposed_files(database: Path) -> list[str]:
+    """Files of a store that other users may read or write: `headrace.db (0644)`."""
+    files = (file_beside(database, ending) for ending in _ENDINGS)
+    return [f"{each.name} ({shown_mode(each)})" for each in files if open_to_others(each)]
