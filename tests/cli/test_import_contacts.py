@@ -131,6 +131,28 @@ def test_a_killed_import_of_csv_goes_on(server: RunningServer, tmp_path: Path) -
     assert last["properties"] == {"text": "a\nb", "n": count - 1}
 
 
+def test_a_dry_run_keeps_the_refusals_of_an_interrupted_import(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    count = 20_000
+    file = tmp_path / "many.csv"
+    rows = "".join(f"d{n},{n}\n" for n in range(count))
+    file.write_text(f"external_id,n:number\nfirst,many\n{rows}last,many\n", "utf-8")
+    env = clean_environment({"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key})
+    with subprocess.Popen([*HEADRACE, "import", "--contacts", str(file)], env=env) as process:
+        wait_until((tmp_path / "many.csv.import-state.json").exists, "the first batch is through")
+        process.kill()
+
+    dry = over_http(server, str(file), "--dry-run", code=1)
+    real = over_http(server, str(file), code=1)
+
+    assert dry["rejected"] == real["rejected"] == 2
+    assert dry["rejected_file"] != real["rejected_file"]
+    for report in (dry, real):
+        lines = Path(report["rejected_file"]).read_text("utf-8").splitlines()
+        assert [json.loads(line)["text"] for line in lines] == ["first,many", "last,many"]
+
+
 def test_without_a_server_it_goes_into_the_store_itself(tmp_path: Path) -> None:
     file = tmp_path / "people.csv"
     file.write_text("email;seats:number\na@x.org;1\nb@x.org;2\n", "utf-8")

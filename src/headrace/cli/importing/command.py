@@ -30,6 +30,9 @@ from headrace.domain.api_keys import PREFIX, PUBLIC_ID_CHARACTERS
 from headrace.private_files import open_to_others
 
 STDIN = "-"
+_REJECTED = ".rejected.ndjson"
+#: A dry run writes to a file of its own: a real run that goes on later still needs the other.
+_REJECTED_DRY = ".rejected.dry-run.ndjson"
 
 
 @with_settings(*STORE, *CLIENT)
@@ -67,7 +70,7 @@ def import_(
         raise usage("--url needs an API key: pass --key or set HEADRACE_KEY.")
     with _opened(file) as (source, path), _target(settings, project, kind) as (client, target):
         state, save, finish = _state(None if dry_run else path, target, restart=restart)
-        refusals = Refusals(_beside(path, ".rejected.ndjson"))
+        refusals = Refusals(_beside(path, _REJECTED_DRY if dry_run else _REJECTED))
         refusals.reset(state.rejected_bytes)
         prefix = f"import:{state.fingerprint}"
         sender = Sender(client, path=f"{kind.path}?dry_run=true" if dry_run else kind.path)
