@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,9 @@ async def _apart(url: str, statement_seconds_max: float | None) -> AsyncIterator
 def sqlite_path(url: str) -> Path:
     """File of an embedded store; three slashes before a relative path, four before an absolute.
 
+    A symbolic link is followed: SQLite keeps its own files beside the database and not beside the
+    link, and so must the lock, lest one store have two servers.
+
     Raises:
         StoreSetupError: the URL names no embedded store.
     """
@@ -144,7 +148,8 @@ def sqlite_path(url: str) -> Path:
             "or postgresql://user@host/database"
         )
         raise StoreSetupError(message)
-    return Path(unquote(urlsplit(url).path)[1:])
+    path = Path(unquote(urlsplit(url).path)[1:])
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def is_shared(url: str) -> bool:

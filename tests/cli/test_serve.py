@@ -134,6 +134,17 @@ def test_only_one_server_has_a_store(tmp_path: Path) -> None:
         assert second.stderr.count("\n") == 1
 
 
+def test_only_one_server_has_a_store_that_a_link_names(tmp_path: Path) -> None:
+    folder, link = tmp_path / "disk", tmp_path / "link.db"
+    folder.mkdir()
+    with running_server(folder) as server:
+        link.symlink_to(server.store_path)
+        second = headrace("serve", "--port", "0", "--store", f"sqlite:///{link}")
+        assert second.returncode == 2
+        assert f"pid {server.process.pid}" in second.stderr
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["disk", "link.db"]
+
+
 @pytest.mark.parametrize(
     ("flags", "env", "said"),
     [

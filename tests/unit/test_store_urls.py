@@ -1,10 +1,13 @@
-"""How the address of a shared store is shown."""
+"""Which store an address names, and how that of a shared store is shown."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from headrace.store.postgres.url import is_postgres, masked, one_host_each
+from headrace.stores import sqlite_path
 
 
 @pytest.mark.parametrize(
@@ -61,3 +64,12 @@ def test_only_its_schemes_name_a_shared_store(url: str, expected: bool) -> None:
 )
 def test_each_host_has_a_url_of_its_own(url: str, expected: list[str]) -> None:
     assert one_host_each(url) == expected
+
+
+def test_a_link_names_the_file_that_it_leads_to(tmp_path: Path) -> None:
+    link, again = tmp_path / "link.db", tmp_path / "again.db"
+    link.symlink_to(tmp_path / "disk" / "headrace.db")
+    again.symlink_to("link.db")
+    for path in (link, again, tmp_path / "disk" / "headrace.db"):
+        assert sqlite_path(f"sqlite:///{path}") == tmp_path / "disk" / "headrace.db"
+    assert sqlite_path("sqlite:///headrace.db") == Path("headrace.db")
