@@ -229,9 +229,11 @@ class Scene:
         """Wait until nothing is to be done any more."""
 
         def done() -> bool:
+            # First what makes deliveries: those made between the two looks must be seen.
+            if self.place.run_sql(_UNPROCESSED) != [(0,)]:
+                return False
             states = {state for _, _, state, _ in self.place.run_sql(_DELIVERIES)}
-            waiting = self.place.run_sql(_UNPROCESSED) != [(0,)]
-            return states <= {DELIVERED, DEAD_LETTERED} and not waiting
+            return states <= {DELIVERED, DEAD_LETTERED}
 
         await self.until(done, "everything has come to its end")
 
