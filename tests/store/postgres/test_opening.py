@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from headrace.store.contract import Store, StoreSetupError
-from headrace.store.migrations import migrations
+from headrace.store.migrations import FIRST, Migration, migrations
 from headrace.store.postgres.database import PoolOptions
 from headrace.store.postgres.durability import check_server
 from headrace.store.postgres.migrate import newest_version
@@ -80,19 +80,25 @@ def test_nobody_sees_a_part_of_a_schema(empty_database: str) -> None:
     assert asyncio.run(fill_and_look()) <= {0, newest_version()}
 
 
-def test_an_older_schema_is_refused_until_it_is_migrated(empty_database: str) -> None:
-    url = server().url(empty_database)
-    first = migrations("postgres")[0]
-    server().run_sql(empty_database, first.sql)
-    server().run_sql(
-        empty_database,
-        "CREATE TABLE schema_migrations (number integer PRIMARY KEY, name text NOT NULL, "
-        "applied_us bigint NOT NULL); INSERT INTO schema_migrations VALUES (1, 'initial', 0)",
-    )
+def test_an_older_schema_is_refused_until_it_is_migrated(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server().url(database)
+    later = Migration(99, "later", "CREATE TABLE later (x integer)")
+    steps = [*migrations("postgres"), later]
+    monkeypatch.setattr("headrace.store.postgres.migrate.migrations", lambda _: steps)
     told = refusal(url, create=True)
-    assert "schema 1" in told
+    assert f"schema {steps[-2].number}" in told
     assert "headrace migrate" in told
-    assert asyncio.run(opened(url, migrated=True)) == newest_version()
+    assert asyncio.run(opened(url, migrated=True)) == newest_version() == later.number
+
+
+def test_a_schema_of_a_development_version_is_refused(database: str) -> None:
+    server().run_sql(database, f"UPDATE schema_migrations SET number = {FIRST - 1}")
+    url = server().url(database)
+    assert "development version" in refusal(url)
+    with pytest.raises(StoreSetupError, match="import them into a new store"):
+        asyncio.run(opened(url, migrated=True))
 
 
 def test_a_newer_schema_is_refused(database: str) -> None:

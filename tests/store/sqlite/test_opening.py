@@ -14,7 +14,7 @@ import apsw
 import pytest
 
 from headrace.store.contract import StoreError, StoreSetupError
-from headrace.store.migrations import migrations
+from headrace.store.migrations import FIRST, Migration, migrations
 from headrace.store.sqlite.migrate import migrate, newest_version, schema_version
 from headrace.store.sqlite.store import open_store
 from tests.store.events import as_stored, new_event
@@ -52,23 +52,31 @@ def killed_copy(session: StoreSession, to: Path) -> SqlitePlace:
 
 def test_steps_are_numbered_without_gaps_and_applied_one_by_one() -> None:
     steps = migrations("sqlite")
-    assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+    assert [step.number for step in steps] == list(range(FIRST, FIRST + len(steps)))
     connection = apsw.Connection(":memory:")
     assert schema_version(connection) == 0
     assert migrate(connection) == [f"{step.number:04d}_{step.name}" for step in steps]
-    assert schema_version(connection) == newest_version() == len(steps)
+    assert schema_version(connection) == newest_version() == steps[-1].number
     assert migrate(connection) == []
     connection.close()
 
 
-@pytest.mark.parametrize("done", range(len(migrations("sqlite"))))
-def test_a_store_of_any_earlier_release_is_brought_forward(done: int) -> None:
+LATER = Migration(99, "later", "CREATE TABLE later (x); CREATE INDEX later_x ON later (x);")
+
+
+@pytest.mark.parametrize("done", range(len(migrations("sqlite")) + 1))
+def test_a_store_of_any_earlier_release_is_brought_forward(
+    done: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [*migrations("sqlite"), LATER]
+    monkeypatch.setattr("headrace.store.sqlite.migrate.migrations", lambda _: steps)
+
     def schema(connection: apsw.Connection) -> Sequence[object]:
         return connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY 2").fetchall()
 
     fresh, older = apsw.Connection(":memory:"), apsw.Connection(":memory:")
     migrate(fresh)
-    for step in migrations("sqlite")[:done]:
+    for step in steps[:done]:
         older.execute(step.sql)
         older.pragma("user_version", step.number)
     migrate(older)
@@ -85,6 +93,14 @@ def test_a_step_that_fails_leaves_nothing_behind() -> None:
     assert schema_version(connection) == 0
     tables = connection.execute("SELECT name FROM sqlite_schema").fetchall()
     assert tables == [("rejections",)]
+    connection.close()
+
+
+def test_a_store_of_a_development_version_is_refused() -> None:
+    connection = apsw.Connection(":memory:")
+    connection.pragma("user_version", FIRST - 1)
+    with pytest.raises(StoreSetupError, match="development version.*import them into a new store"):
+        migrate(connection)
     connection.close()
 
 

@@ -11,6 +11,18 @@ _COMMENT = re.compile(r"--[^\n]*")
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
 
+#: Number of the first step. Stores of development versions end below it and cannot be brought up.
+FIRST = 10
+
+
+def too_old(found: int) -> str:
+    """What to say of a schema that no step leads on from."""
+    return (
+        f"The store has schema {found}, which a development version made; this release starts at "
+        f"{FIRST}. Export its events with the version that made it and import them into a new store."
+    )
+
+
 class Migration(msgspec.Struct, frozen=True):
     """One step of the schema."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headrace.store.contract import StoreSetupError
-from headrace.store.migrations import Migration, migrations
+from headrace.store.migrations import FIRST, Migration, migrations, too_old
 from headrace.store.postgres.database import Connection, Database
 
 #: Any number will do that nobody else uses for an advisory lock in this database.
@@ -46,7 +46,7 @@ async def migrate(database: Database) -> list[str]:
     each step is taken under a lock, by one of them.
 
     Raises:
-        StoreSetupError: the database is of a newer release.
+        StoreSetupError: the database is of a newer release, or of a development version.
     """
     steps = migrations("postgres")
     if await database.read(schema_version) == 0:
@@ -77,6 +77,8 @@ class _Steps:
         current = await schema_version(connection)
         if current > newest_version():
             raise newer_release(current)
+        if 0 < current < FIRST:
+            raise StoreSetupError(too_old(current))
         missing = [step for step in self._steps if step.number > current]
         for step in missing:
             # A cluster hands each statement on to its nodes, and cannot do so with several in one

@@ -16,6 +16,7 @@ from headrace.store.contract import (
     StoreHealth,
     StoreSetupError,
 )
+from headrace.store.migrations import FIRST, too_old
 from headrace.store.postgres.accept import try_insert
 from headrace.store.postgres.arrivals import PostgresArrivals
 from headrace.store.postgres.audiences import PostgresAudiences
@@ -249,6 +250,8 @@ async def _check_schema(database: Database, *, create: bool, migrated: bool) -> 
         raise newer_release(found)
     if found == newest_version():
         return
+    if 0 < found < FIRST:
+        raise StoreSetupError(too_old(found))
     if migrated or (found == 0 and create):
         await migrate(database)
         return

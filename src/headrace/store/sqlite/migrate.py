@@ -5,7 +5,7 @@ from __future__ import annotations
 import apsw
 
 from headrace.store.contract import StoreSetupError
-from headrace.store.migrations import migrations
+from headrace.store.migrations import FIRST, migrations, too_old
 
 
 def schema_version(connection: apsw.Connection) -> int:
@@ -22,7 +22,7 @@ def migrate(connection: apsw.Connection) -> list[str]:
     """Apply what is missing, each step in one transaction; returns their names.
 
     Raises:
-        StoreSetupError: the file is of a newer release.
+        StoreSetupError: the file is of a newer release, or of a development version.
     """
     current = schema_version(connection)
     if current > newest_version():
@@ -31,6 +31,8 @@ def migrate(connection: apsw.Connection) -> list[str]:
             "Run the newer release that made it."
         )
         raise StoreSetupError(message)
+    if 0 < current < FIRST:
+        raise StoreSetupError(too_old(current))
     applied = []
     for step in migrations("sqlite"):
         if step.number <= current:

@@ -1,0 +1,125 @@
+"""One text for a statement; what SQLite says differently is derived from PostgreSQL's text.
+
+A statement is written once, as PostgreSQL takes it, in the part of SQL that both databases know or
+that a rule below translates:
+
+======================================  ==========================================================
+PostgreSQL                              SQLite
+======================================  ==========================================================
+``$1``                                  ``?1``
+``x::bigint``, ``COLLATE "C"``          dropped: SQLite compares by bytes, and stores what it is given
+``FOR UPDATE``, ``FOR SHARE`` …         dropped: there is one writer, and readers see a snapshot
+``x = ANY($1::text[])``                 ``x IN (SELECT value FROM json_each(?1))``
+``unnest($1::text[], …) AS n (a, b)``   a subquery over ``json_each`` with the columns ``a``, ``b``
+``greatest(…)``, ``least(…)``           ``max(…)``, ``min(…)``; unlike PostgreSQL's, NULL if one is
+======================================  ==========================================================
+
+Where the databases truly differ, the text for SQLite is given beside the other: `sql(text,
+sqlite=…)`. Each such place is listed in docs/decisions/0009-sql-once.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: Quoted strings and names, in which nothing is translated.
+_QUOTED = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")""")
+_COLLATE = re.compile(r'\s+COLLATE\s+"C"')
+_UNNEST = re.compile(
+    r"\bunnest\((\s*\$\d+::\w+\[\](?:\s*,\s*\$\d+::\w+\[\])*\s*)\)\s+AS\s+(\w+)\s*\(([\w\s,]+)\)"
+)
+_ARRAY = re.compile(r"\$(\d+)::(\w+)\[\]")
+_ANY = re.compile(r"=\s*ANY\(\s*\$(\d+)::(\w+)\[\]\s*\)")
+_CAST = re.compile(r"::(?:double precision|\w+)(?:\[\])?")
+_ROW_LOCK = re.compile(
+    r"\s+FOR\s+(?:NO\s+KEY\s+UPDATE|UPDATE|KEY\s+SHARE|SHARE)\b(?:\s+OF\s+\w+(?:\s*,\s*\w+)*)?"
+    r"(?:\s+SKIP\s+LOCKED|\s+NOWAIT)?"
+)
+_GREATEST = re.compile(r"\bgreatest\(", re.IGNORECASE)
+_LEAST = re.compile(r"\bleast\(", re.IGNORECASE)
+_PARAMETER = re.compile(r"\$(\d+)")
+_PLACE = re.compile(r"\?(\d+)")
+
+#: Types whose values are bytes: JSON carries them as hexadecimal digits.
+_BINARY_TYPES = ("bytea", "uuid")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement in the words of both databases. Made by `sql`."""
+
+    postgres: str
+    sqlite: str
+    #: Values that SQLite's text takes: a last one that occurs only in what was dropped is not bound.
+    sqlite_values: int
+
+    def __str__(self) -> str:
+        return self.postgres
+
+
+def sql(text: str, *, sqlite: str | None = None) -> Statement:
+    """A statement from PostgreSQL's text.
+
+    Args:
+        text: with parameters `$1`, `$2`, …
+        sqlite: SQLite's text where it cannot be derived, with parameters `?1`, `?2`, … for the same
+            values in the same order.
+    """
+    derived = to_sqlite(text) if sqlite is None else sqlite
+    places = [int(number) for number in _PLACE.findall(derived)]
+    return Statement(text, derived, max(places, default=0))
+
+
+def to_sqlite(text: str) -> str:
+    """SQLite's text of a statement, by the rules above.
+
+    >>> to_sqlite("SELECT a FROM t WHERE b = ANY($1::text[]) AND c = $2::bigint FOR UPDATE")
+    'SELECT a FROM t WHERE b IN (SELECT value FROM json_each(?1)) AND c = ?2'
+    """
+    # The one name that is quoted on purpose, so it goes before quoted parts are left alone.
+    text = _COLLATE.sub("", text)
+    parts = _QUOTED.split(text)
+    return "".join(part if index % 2 else _translate(part) for index, part in enumerate(parts))
+
+
+def _translate(text: str) -> str:
+    text = _UNNEST.sub(_unnested, text)
+    text = _ANY.sub(lambda found: f"IN (SELECT {_value(found[2])} FROM json_each(?{found[1]}))", text)
+    text = _CAST.sub("", text)
+    text = _ROW_LOCK.sub("", text)
+    text = _LEAST.sub("min(", _GREATEST.sub("max(", text))
+    return _PARAMETER.sub(r"?\1", text)
+
+
+def _unnested(found: re.Match[str]) -> str:
+    """A subquery with a row for each place of the arrays, in their order."""
+    arrays = _ARRAY.findall(found[1])
+    names = [name.strip() for name in found[3].split(",")]
+    if len(arrays) != len(names):
+        raise ValueError(f"unnest gives {len(arrays)} columns, {len(names)} are named: {found[0]}")
+    (first, kind), *others = arrays
+    columns = [f"{_value(kind)} AS {names[0]}"]
+    columns += [
+        f"{_value(kind, f'json_extract(?{number}, j.fullkey)')} AS {name}"
+        for (number, kind), name in zip(others, names[1:], strict=True)
+    ]
+    return f"(SELECT {', '.join(columns)} FROM json_each(?{first}) j) AS {found[2]}"
+
+
+def _value(kind: str, value: str = "value") -> str:
+    return f"unhex({value})" if kind in _BINARY_TYPES else value
+
+
+def sqlite_value(value: Any) -> Any:
+    """A value as SQLite takes it: arrays travel as JSON, bytes in them as hexadecimal digits."""
+    if isinstance(value, list | tuple):
+        return _json_array(value)
+    return value
+
+
+def _json_array(values: Sequence[Any]) -> str:
+    return json.dumps([each.hex() if isinstance(each, bytes) else each for each in values])

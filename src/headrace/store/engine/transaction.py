@@ -1,0 +1,93 @@
+"""What code that is written once asks of a database.
+
+Such code is `async`. On PostgreSQL its statements really are waited for. On SQLite the whole of it
+runs inside the thread that owns the connection, where nothing ever waits: `drive` runs it to its end
+in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+from headrace.store.engine.dialect import Statement
+
+T = TypeVar("T")
+
+#: One row of a result: its values by position. Truth values are 0 and 1 on SQLite.
+Row = Sequence[Any]
+
+
+class Transaction(Protocol):
+    """Statements that see one state and are committed together, or not at all."""
+
+    async def rows(self, statement: Statement, *values: Any) -> Sequence[Row]:
+        """All rows."""
+        ...
+
+    async def row(self, statement: Statement, *values: Any) -> Row | None:
+        """The first row."""
+        ...
+
+    async def value(self, statement: Statement, *values: Any) -> Any:
+        """The first value of the first row; None when there is no row."""
+        ...
+
+    async def run(self, statement: Statement, *values: Any) -> int:
+        """The number of rows that were inserted, updated or deleted."""
+        ...
+
+    async def run_many(self, statement: Statement, rows: Sequence[Sequence[Any]]) -> None:
+        """The statement once for each row of values."""
+        ...
+
+
+#: What is done inside a transaction.
+Work = Callable[[Transaction], Coroutine[Any, Any, T]]
+
+
+class Database(Protocol):
+    """Runs work in transactions, with a limit on how many wait and on how long each takes."""
+
+    async def read(self, work: Work[T], *, snapshot: bool = False) -> T:
+        """Run `work`, which only reads.
+
+        Args:
+            snapshot: whether all its statements must see the same state. SQLite always does so.
+
+        Raises:
+            StoreBusyError: too many wait, or it took too long.
+        """
+        ...
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in one transaction; committed when this returns.
+
+        PostgreSQL runs `work` again when it lost against another transaction, so it must not keep
+        what it found in an earlier run.
+
+        Raises:
+            StoreError: nothing of it was committed, or nobody knows.
+            StoreConflictError: as `work` raises it; nothing was committed.
+        """
+        ...
+
+
+class WaitsError(RuntimeError):
+    """Work on SQLite waited for something else than its transaction."""
+
+
+def drive(work: Awaitable[T]) -> T:
+    """Run a coroutine that never waits to its end, on this thread.
+
+    Raises:
+        WaitsError: it waited for something, which no loop would ever finish here.
+    """
+    coroutine = work.__await__()
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    coroutine.close()
+    raise WaitsError("Inside a transaction only its own statements can be waited for.")
