@@ -24,7 +24,8 @@ from headrace.app import Headrace
 from headrace.config import load_settings
 from headrace.domain.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
-from headrace.store.contract import CommitSource, Store, StoreFailedError
+from headrace.store.contract import CommitSource, StoreFailedError
+from headrace.store.contract_store import Store
 from headrace.stores import open_store
 
 

@@ -22,7 +22,8 @@ from bench.stores import store_url
 from bench.webhooks import REFUSING, subscribe
 from headrace.domain.ids import uuid_text
 from headrace.domain.sign_in import issue, issue_session
-from headrace.store.contract import Project, Store
+from headrace.store.contract import Project
+from headrace.store.contract_store import Store
 from headrace.stores import open_store
 from tests.support.past_traffic import past_traffic
 

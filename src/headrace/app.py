@@ -49,7 +49,8 @@ from headrace.pipeline.rejections import RejectionLog
 from headrace.pipeline.streams import Streams
 from headrace.pipeline.supervisor import WorkerSupervisor
 from headrace.pipeline.webhooks import Webhooks
-from headrace.store.contract import Pending, Store, StoreError, StoreFailedError
+from headrace.store.contract import Pending, StoreError, StoreFailedError
+from headrace.store.contract_store import Store
 from headrace.stores import shown_store
 
 #: From SIGTERM to the end of the process.

@@ -6,7 +6,7 @@ import msgspec
 
 from headrace.domain.api_keys import IssuedKey, Scope, issue_key
 from headrace.domain.sign_in import issue_link
-from headrace.store.contract import Store
+from headrace.store.contract_store import Store
 
 PROJECT = "default"
 KEY_NAME = "first key"

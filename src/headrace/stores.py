@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 import apsw
 
 from headrace.config import Settings
-from headrace.store.contract import Store, StoreSetupError
+from headrace.store.contract import StoreSetupError
+from headrace.store.contract_store import Store
 from headrace.store.copying.job import CopyJob, Progress, Report
 from headrace.store.copying.source import Source
 from headrace.store.copying.target import Target

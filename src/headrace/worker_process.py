@@ -34,8 +34,9 @@ from headrace.pipeline.removals import Removals
 from headrace.pipeline.replayer import Replayer
 from headrace.pipeline.retention import Retention, RetentionOptions
 from headrace.pipeline.rules_cache import RulesCache
-from headrace.store.contract import Store, StoreError
+from headrace.store.contract import StoreError
 from headrace.store.contract_delivery import LoadedHandler
+from headrace.store.contract_store import Store
 from headrace.stores import shown_store
 
 #: From SIGTERM to the end of the process.

@@ -15,8 +15,9 @@ from headrace.backoffice.origin import csrf_token
 from headrace.domain.ids import uuid_text
 from headrace.domain.sign_in import Role, issue, issue_session
 from headrace.domain.timestamps import now_us
-from headrace.store.contract import Project, Store
+from headrace.store.contract import Project
 from headrace.store.contract_sign_in import Member
+from headrace.store.contract_store import Store
 from headrace.stores import open_store
 from tests.support.server import RunningServer
 

@@ -17,8 +17,8 @@ from headrace.domain.sign_in import (
     throttles,
 )
 from headrace.domain.timestamps import now_us
-from headrace.store.contract import Store
 from headrace.store.contract_sign_in import AuditFilter
+from headrace.store.contract_store import Store
 from tests.backoffice.cast import COOKIE, Person, in_store, stranger
 from tests.support.server import RunningServer, running_server
 

@@ -13,7 +13,7 @@ from headrace.domain.ids import uuid_text
 from headrace.domain.operators import issue_token
 from headrace.domain.policies import DEFAULTS, NAMES
 from headrace.domain.timestamps import now_us
-from headrace.store.contract import Store
+from headrace.store.contract_store import Store
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.raw_http import Answer, Client
 

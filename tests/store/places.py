@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import apsw
 
 from headrace.domain.events import Status
-from headrace.store.contract import Store
+from headrace.store.contract_store import Store
 from headrace.store.postgres.database import PoolOptions
 from headrace.store.postgres.store import open_store as open_postgres
 from headrace.store.sqlite.store import open_store

@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from headrace.domain.events import FirstCopy, NewEvent
-from headrace.store.contract import Pending, Store, StoreError, StoreFailedError
+from headrace.store.contract import Pending, StoreError, StoreFailedError
+from headrace.store.contract_store import Store
 from tests.store.places import Place
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ import pytest
 
 from headrace.domain.audiences import AUDIENCES_MAX, Audience, AudienceFields, Entered
 from headrace.domain.contacts import Contact
+from headrace.store.contacts.audiences import TooManyAudiencesError, UnknownContactsError
 from headrace.store.contract import StoreConflictError
-from headrace.store.contract_audiences import TooManyAudiencesError, UnknownContactsError
 from headrace.store.contract_contacts import ContactFilter
 from tests.store.events import START_US
 from tests.store.session import StoreSession

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from headrace.domain.audiences import AudienceFields
 from headrace.domain.topics import TopicFields
-from headrace.store.contract import Store
 from headrace.store.contract_contacts import ContactFilter
+from headrace.store.contract_store import Store
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events

@@ -10,7 +10,8 @@ import asyncpg
 
 from headrace.domain.events import FirstCopy
 from headrace.pipeline.commit_queue import CommitQueue
-from headrace.store.contract import Pending, Store, StoreError
+from headrace.store.contract import Pending, StoreError
+from headrace.store.contract_store import Store
 from tests.store.events import new_event
 from tests.store.places import Place
 

@@ -6,8 +6,8 @@ import math
 import random
 
 from headrace.domain.rollups import BUCKETS, Outcome, Tally, bucket_of
-from headrace.store.contract import Store
 from headrace.store.contract_rollups import Counted
+from headrace.store.contract_store import Store
 
 #: Of the last part, minute by minute; before it, hour by hour.
 MINUTES = 26 * 60

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from headrace.domain.events import NewEvent, Status
-from headrace.store.contract import Store
 from headrace.store.contract_processing import (
     BatchPlan,
     Claimed,
@@ -17,6 +16,7 @@ from headrace.store.contract_processing import (
     ProcessingStore,
     WorkStats,
 )
+from headrace.store.contract_store import Store
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.duties import Duties
 from headrace.store.postgres.lanes import Lanes

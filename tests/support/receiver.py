@@ -11,7 +11,8 @@ from headrace.domain.events import FirstCopy, NewEvent
 from headrace.domain.identity import IdentityType, lane_of
 from headrace.domain.ids import EventIdGenerator
 from headrace.pipeline.commit_queue import CommitQueue
-from headrace.store.contract import Pending, Store, StoreError, StoreFailedError
+from headrace.store.contract import Pending, StoreError, StoreFailedError
+from headrace.store.contract_store import Store
 from tests.store.events import new_event
 from tests.store.places import Place
 

@@ -10,7 +10,7 @@ import msgspec
 from headrace.backoffice.passwords import Passwords
 from headrace.pipeline.streams import Streams
 from headrace.pipeline.webhooks import Webhooks
-from headrace.store.contract import Store
+from headrace.store.contract_store import Store
 
 #: Where the pages are; every path below begins with it.
 PREFIX = "/backoffice"

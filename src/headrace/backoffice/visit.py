@@ -23,7 +23,8 @@ from headrace.backoffice.origin import csrf_token
 from headrace.backoffice.templating import render
 from headrace.domain.ids import uuid_text
 from headrace.domain.sign_in import Role, SignedIn
-from headrace.store.contract import Project, Store
+from headrace.store.contract import Project
+from headrace.store.contract_store import Store
 
 
 class Visit:

@@ -15,7 +15,6 @@ from headrace.cli.settings import STORE, with_settings
 from headrace.cli.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
 from headrace.domain.dead_letters import PER_SECOND_DEFAULT, PER_SECOND_MAX
-from headrace.store.contract import Store
 from headrace.store.contract_dead_letters import (
     Closed,
     Closing,
@@ -24,6 +23,7 @@ from headrace.store.contract_dead_letters import (
     DeadLetterGroup,
     Replay,
 )
+from headrace.store.contract_store import Store
 
 app = typer.Typer(help="Look at dead letters, replay or discard them.", no_args_is_help=True)
 

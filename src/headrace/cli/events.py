@@ -18,7 +18,7 @@ from headrace.cli.settings import CLIENT, STORE, with_settings
 from headrace.cli.shown import print_event, print_trace
 from headrace.cli.stores import DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
-from headrace.store.contract import Store
+from headrace.store.contract_store import Store
 from headrace.store.contract_trace import TraceFacts
 
 app = typer.Typer(help="Look at stored events.", no_args_is_help=True)

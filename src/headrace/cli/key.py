@@ -15,7 +15,7 @@ from headrace.cli.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
 from headrace.domain.api_keys import PREFIX, ApiKey, IssuedKey, Scope, issue_key
 from headrace.domain.timestamps import to_text
-from headrace.store.contract import Store
+from headrace.store.contract_store import Store
 
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 

@@ -12,7 +12,8 @@ from headrace.cli.settings import LINK, STORE, with_settings
 from headrace.cli.stores import ACTOR, in_store
 from headrace.config import Settings
 from headrace.domain.operators import IssuedToken, Operator, issue_token
-from headrace.store.contract import Store, StoreConflictError
+from headrace.store.contract import StoreConflictError
+from headrace.store.contract_store import Store
 
 app = typer.Typer(
     help="Create operators, make sign-in links and renew tokens.", no_args_is_help=True

@@ -14,7 +14,7 @@ from headrace.cli.settings import STORE, with_settings
 from headrace.cli.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
 from headrace.domain.policies import BOUNDS, DEFAULTS, NAMES, UNITS, Policies, check_policy
-from headrace.store.contract import Store
+from headrace.store.contract_store import Store
 
 app = typer.Typer(help="Show and change the policies of a project.", no_args_is_help=True)
 

@@ -12,7 +12,8 @@ from headrace.cli.output import AsJson, print_json, print_rows
 from headrace.cli.settings import STORE, with_settings
 from headrace.cli.stores import ACTOR, in_store
 from headrace.config import Settings
-from headrace.store.contract import Project, Store, StoreConflictError
+from headrace.store.contract import Project, StoreConflictError
+from headrace.store.contract_store import Store
 
 app = typer.Typer(help="Create and list projects.", no_args_is_help=True)
 

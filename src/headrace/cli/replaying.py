@@ -9,7 +9,6 @@ from headrace.cli.failure import CommandFailed
 from headrace.cli.progress import progress
 from headrace.cli.stores import ACTOR, find_project, in_store
 from headrace.config import Settings
-from headrace.store.contract import Store
 from headrace.store.contract_dead_letters import (
     RUNNING_MAX,
     SAMPLE_MAX,
@@ -20,6 +19,7 @@ from headrace.store.contract_dead_letters import (
     ReplayStatus,
     TooManyReplaysError,
 )
+from headrace.store.contract_store import Store
 
 #: Between two looks at the job.
 _LOOK_SECONDS = 0.2

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from headrace.cli.failure import usage
 from headrace.config import Settings
-from headrace.store.contract import Project, Store
+from headrace.store.contract import Project
+from headrace.store.contract_store import Store
 
 T = TypeVar("T")
 

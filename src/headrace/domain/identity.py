@@ -30,6 +30,11 @@ def lane_of(project_id: int, kind: IdentityType, value: str) -> int:
     return blake2b(text, digest_size=8).digest()[7]
 
 
+def contact_lane(project_id: int, contact_id: str) -> int:
+    """Lane of a contact's row: that of the identity by its id."""
+    return lane_of(project_id, IdentityType.CONTACT_ID, contact_id)
+
+
 def idempotency_hash(project_id: int, key: str) -> bytes:
     """16 bytes that stand for an idempotency key in the unique index.
 

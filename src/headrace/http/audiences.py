@@ -23,12 +23,12 @@ from headrace.http.media import read_json_body
 from headrace.http.path import path_uuid
 from headrace.http.query import PAGE, page_limit
 from headrace.http.topics import name_taken
-from headrace.store.contract import StoreConflictError
-from headrace.store.contract_audiences import (
-    AudienceStore,
+from headrace.store.contacts.audiences import (
+    Audiences,
     TooManyAudiencesError,
     UnknownContactsError,
 )
+from headrace.store.contract import StoreConflictError
 from headrace.store.contract_contacts import ContactFilter
 
 
@@ -183,7 +183,7 @@ def _found(audience: Audience | None) -> Audience:
     return audience
 
 
-def _store(context: Context) -> AudienceStore:
+def _store(context: Context) -> Audiences:
     return context.services.store.audiences
 
 

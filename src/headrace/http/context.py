@@ -15,7 +15,7 @@ from headrace.pipeline.accept import Acceptor
 from headrace.pipeline.access import AccessCache, Principal
 from headrace.pipeline.streams import Streams
 from headrace.pipeline.webhooks import Webhooks
-from headrace.store.contract import Store
+from headrace.store.contract_store import Store
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):

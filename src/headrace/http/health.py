@@ -8,7 +8,8 @@ from starlette.responses import Response
 from headrace.http.context import Services, json_response
 from headrace.observability.metrics import Behind, render_metrics
 from headrace.pipeline.breakers import pauses
-from headrace.store.contract import Store, StoreError
+from headrace.store.contract import StoreError
+from headrace.store.contract_store import Store
 
 
 def _services(request: Request) -> Services:

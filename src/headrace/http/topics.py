@@ -24,8 +24,8 @@ from headrace.http.head import parse_query
 from headrace.http.media import read_json_body
 from headrace.http.path import path_uuid
 from headrace.http.query import PAGE, page_limit
+from headrace.store.contacts.topics import TooManyTopicsError, Topics
 from headrace.store.contract import StoreConflictError
-from headrace.store.contract_topics import TooManyTopicsError, TopicStore
 
 
 class TopicInput(msgspec.Struct):
@@ -241,7 +241,7 @@ def _found(topic: Topic | None) -> Topic:
     return topic
 
 
-def _store(context: Context) -> TopicStore:
+def _store(context: Context) -> Topics:
     return context.services.store.topics
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from headrace.pipeline.commit_queue import CommitQueue
-from headrace.store.contract import Store, StoreError
+from headrace.store.contract import StoreError
+from headrace.store.contract_store import Store
 
 EVERY_SECONDS = 1.0
 TRIAL_SECONDS_MAX = 5.0

@@ -9,7 +9,8 @@ import structlog
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.observability.events import DISK_ENOUGH, DISK_LOW, STORE_UNAVAILABLE
 from headrace.pipeline.accept import STORAGE_RETRY_S, Acceptor
-from headrace.store.contract import Store, StoreError
+from headrace.store.contract import StoreError
+from headrace.store.contract_store import Store
 
 CHECK_SECONDS = 1.0
 #: What the log of the embedded store may need for itself, with a good margin.

@@ -7,7 +7,8 @@ import asyncio
 import structlog
 
 from headrace.observability.events import STORE_UNAVAILABLE
-from headrace.store.contract import Store, StoreError
+from headrace.store.contract import StoreError
+from headrace.store.contract_store import Store
 
 INTERVAL_SECONDS = 2.0
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 import structlog
 
 from headrace.observability.events import STORE_UNAVAILABLE
+from headrace.store.contacts.audiences import Audiences
+from headrace.store.contacts.topics import Topics
 from headrace.store.contract import StoreError
-from headrace.store.contract_audiences import AudienceStore
 from headrace.store.contract_processing import ProcessingStore
-from headrace.store.contract_topics import TopicStore
 
 #: One worker at a time has it: two would wait for one another's rows.
 DUTY = "removals"
@@ -43,8 +43,8 @@ class Removals:
 
     def __init__(
         self,
-        audiences: AudienceStore,
-        topics: TopicStore,
+        audiences: Audiences,
+        topics: Topics,
         duties: ProcessingStore,
         *,
         owner: str,

@@ -7,8 +7,9 @@ import pytest
 from headrace.domain.api_keys import Scope, issue_key
 from headrace.domain.sign_in import Role, issue
 from headrace.domain.timestamps import now_us
-from headrace.store.contract import Project, Store
+from headrace.store.contract import Project
 from headrace.store.contract_sign_in import Member
+from headrace.store.contract_store import Store
 from tests.backoffice.browser.conftest import OpenWindow
 from tests.backoffice.cast import Person, in_store, project_path
 from tests.support.server import RunningServer

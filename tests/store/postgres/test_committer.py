@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from headrace.domain.events import FirstCopy, NewEvent
-from headrace.store.contract import Store, StoreError
+from headrace.store.contract import StoreError
+from headrace.store.contract_store import Store
 from headrace.store.postgres.database import PoolOptions
 from headrace.store.postgres.store import open_store
 from tests.store.events import new_event

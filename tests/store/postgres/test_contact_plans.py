@@ -14,14 +14,7 @@ import pytest
 
 from headrace.domain.identity import LANES
 from headrace.store.contract_contacts import ContactFilter
-from headrace.store.postgres import (
-    audience_members,
-    contact_lists,
-    contact_refs,
-    contact_ties,
-    topic_subscriptions,
-    topics,
-)
+from headrace.store.postgres import contact_lists
 from headrace.store.rows.contacts import COLUMNS
 from tests.store.places import PostgresPlace
 from tests.support.postgres_plans import explain
@@ -43,21 +36,7 @@ INSERT INTO topic_subscriptions (lane, contact_id, topic_id, contact_number, is_
 SELECT lane, id, 't' || number % 300, number, number % 2 = 0, 0 FROM contacts;
 INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
 """  # noqa: S608
-KEYS = "'{1,2,3}', '{c1,c2,c3}'"
-STATEMENTS = {
-    "find": (contact_refs.FIND, f"{KEYS}, 1"),
-    "hold": (contact_refs.HOLD, "1, '{c1,c2}', 1"),
-    "follow": (contact_refs.FOLLOW, f"{KEYS}, 1"),
-    "choices": (topic_subscriptions.CHOICES, "1, 'c1', '{t1,t2}'"),
-    "opted out": (topic_subscriptions.OPTED_OUT, "1, 'c1'"),
-    "remove subscriptions": (topics.REMOVE, "'t1', 200"),
-    "leave": (audience_members.LEAVE, "1, 'c1', 'a1'"),
-    "first members": (audience_members.FIRST, "'a1', 50"),
-    "remove members": (audience_members.REMOVE, f"{KEYS}, 'a1'"),
-    "exit from all": (contact_ties.EXIT, "1, 'c1'"),
-    "matches": (contact_lists.MATCHES, "1, 'email', 'p1', 'p2', 5001"),
-    **{f"forget {n}": (statement, "1, 'c1'") for n, statement in enumerate(contact_ties.FORGET)},
-}
+STATEMENTS = {"matches": (contact_lists.MATCHES, "1, 'email', 'p1', 'p2', 5001")}
 FILTERS: dict[str, Any] = {
     "external_id": "u3",
     "email": "p3@x.org",

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from headrace.store.contract import Store, StoreSetupError
+from headrace.store.contract import StoreSetupError
+from headrace.store.contract_store import Store
 from headrace.store.migrations import FIRST, Migration, migrations
 from headrace.store.postgres.database import PoolOptions
 from headrace.store.postgres.durability import check_server
@@ -94,7 +95,7 @@ def test_an_older_schema_is_refused_until_it_is_migrated(
 
 
 def test_a_schema_of_a_development_version_is_refused(database: str) -> None:
-    server().run_sql(database, f"UPDATE schema_migrations SET number = {FIRST - 1}")
+    server().run_sql(database, "UPDATE schema_migrations SET number = $1", FIRST - 1)
     url = server().url(database)
     assert "development version" in refusal(url)
     with pytest.raises(StoreSetupError, match="import them into a new store"):

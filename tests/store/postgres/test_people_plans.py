@@ -14,7 +14,6 @@ from headrace.store.postgres import (
     erased_events,
     events,
     merge_moves,
-    merge_ties,
     merges,
 )
 from tests.store.places import PostgresPlace
@@ -60,8 +59,6 @@ STATEMENTS = {
     "lead": (aliases.LEAD, f"{KEYS}, 'c1', 'c2'"),
     "lead back": (aliases.LEAD_BACK, f"{KEYS}, 'c1', 'c2'"),
     "lead nowhere": (aliases.LEAD_NOWHERE, f"{KEYS}, 'c1'"),
-    "choices": (merge_ties.CHOICES, "1, 'c1'"),
-    "inside": (merge_ties.INSIDE, "1, 'c1'"),
     "deliveries": (erased_events.DELIVERIES, PLACES),
     "keys": (erased_events.KEYS, PLACES),
     "running": (erased_events.RUNNING, ""),

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from headrace.domain.ids import lane_of_id
-from headrace.store.contract import Store
 from headrace.store.contract_delivery import (
     AttemptFailure,
     BreakerChange,
@@ -19,6 +18,7 @@ from headrace.store.contract_delivery import (
     Want,
 )
 from headrace.store.contract_processing import LEASE_US
+from headrace.store.contract_store import Store
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
 from tests.support.deliveries import DUTY_US, Queue

@@ -99,7 +99,7 @@ def test_a_step_that_fails_leaves_nothing_behind() -> None:
 def test_a_store_of_a_development_version_is_refused() -> None:
     connection = apsw.Connection(":memory:")
     connection.pragma("user_version", FIRST - 1)
-    with pytest.raises(StoreSetupError, match="development version.*import them into a new store"):
+    with pytest.raises(StoreSetupError, match=r"development version.*import them into a new store"):
         migrate(connection)
     connection.close()
 

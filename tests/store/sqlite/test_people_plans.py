@@ -15,7 +15,6 @@ from headrace.store.sqlite import (
     erased_events,
     events,
     merge_moves,
-    merge_ties,
     merges,
 )
 
@@ -24,9 +23,6 @@ STATEMENTS = {
     "resolve pairs": merge_moves.RESOLVE,
     "events of a contact": merge_moves.EVENTS,
     "timeline": events.OF_CONTACT,
-    "choices": merge_ties.CHOICES,
-    "opted out": merge_ties.OPTED_OUT,
-    "inside": merge_ties.INSIDE,
     "values": contact_lookup._VALUES,
     "aliases": contact_lookup._FOLLOW,
     "ids": contact_refs.IDS,

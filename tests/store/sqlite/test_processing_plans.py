@@ -47,8 +47,9 @@ class Watched:
         for start in range(0, backlog, 1000):
             self.queue.accept(*events[start : start + 1000])
         self.queue.sql(
-            "INSERT INTO contacts (id, project_id, external_id, email, created_us, updated_us) "
-            "SELECT 'contact-' || sequence, project_id, external_id, email, 1, 1 FROM events"
+            "INSERT INTO contacts "
+            "(lane, id, project_id, external_id, email, created_us, updated_us) "
+            "SELECT lane, 'contact-' || sequence, project_id, external_id, email, 1, 1 FROM events"
         )
         self.queue.sql(
             "INSERT INTO work_retries SELECT sequence + 1000000, project_id, lane, 1 << 60, 1, 0 "

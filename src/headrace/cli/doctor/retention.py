@@ -9,8 +9,9 @@ import msgspec
 from headrace.cli.doctor.finding import Finding, ok, warn
 from headrace.domain.retention import DAY_US, HOUR_US, bytes_per_day, days_to_full
 from headrace.domain.timestamps import to_text
-from headrace.store.contract import Store, StoreHealth
+from headrace.store.contract import StoreHealth
 from headrace.store.contract_retention import Growth, RetentionState
+from headrace.store.contract_store import Store
 
 #: Sooner than this the disk is worth a warning.
 DAYS_TO_FULL_MIN = 14

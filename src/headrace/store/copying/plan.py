@@ -40,8 +40,6 @@ _CATALOG_PATHS = (
     "last_number, sequence, fresh, gone_us"
 )
 # The functions named here are those of source.py.
-_CONTACT_LANE = "lane_of_contact({alias}.project_id, {alias}.id) AS lane"
-_CONTACT = "JOIN contacts c ON c.number = t.contact_number"
 
 COPIED: tuple[Copied, ...] = (
     Copied(
@@ -101,9 +99,9 @@ COPIED: tuple[Copied, ...] = (
     ),
     Copied(
         "contacts",
-        f"SELECT {_CONTACT_LANE.format(alias='t')}, id, number, project_id, external_id, email, "  # noqa: S608
+        "SELECT lane, id, number, project_id, external_id, email, "
         "email_original, properties, created_us, updated_us, external_id_us, email_us, "
-        "property_times FROM contacts t ORDER BY number",
+        "property_times FROM contacts ORDER BY number",
     ),
     Copied(
         "contact_identifiers",
@@ -133,22 +131,16 @@ COPIED: tuple[Copied, ...] = (
         "finished_us",
         "number",
     ),
-    Copied(
+    _alike(
         "topic_subscriptions",
-        f"SELECT {_CONTACT_LANE.format(alias='c')}, c.id AS contact_id, t.topic_id, "  # noqa: S608
-        f"t.contact_number, t.is_subscribed, t.changed_us FROM topic_subscriptions t {_CONTACT} "
-        "ORDER BY t.topic_id, t.is_subscribed, t.contact_number",
+        "lane, contact_id, topic_id, contact_number, is_subscribed, changed_us",
+        "lane, contact_id, topic_id",
     ),
-    Copied(
-        "topic_opt_outs",
-        f"SELECT {_CONTACT_LANE.format(alias='c')}, c.id AS contact_id, t.at_us "  # noqa: S608
-        f"FROM topic_opt_outs t {_CONTACT} ORDER BY t.contact_number",
-    ),
-    Copied(
+    _alike("topic_opt_outs", "lane, contact_id, at_us", "lane, contact_id"),
+    _alike(
         "audience_members",
-        f"SELECT {_CONTACT_LANE.format(alias='c')}, c.id AS contact_id, t.audience_id, "  # noqa: S608
-        f"t.contact_number, t.entered_us FROM audience_members t {_CONTACT} "
-        "ORDER BY t.audience_id, t.contact_number",
+        "lane, contact_id, audience_id, contact_number, entered_us",
+        "lane, contact_id, audience_id",
     ),
     _alike(
         "events",

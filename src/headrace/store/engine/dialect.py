@@ -7,7 +7,7 @@ that a rule below translates:
 PostgreSQL                              SQLite
 ======================================  ==========================================================
 ``$1``                                  ``?1``
-``x::bigint``, ``COLLATE "C"``          dropped: SQLite compares by bytes, and stores what it is given
+``x::bigint``, ``COLLATE "C"``          dropped: SQLite compares text by its bytes
 ``FOR UPDATE``, ``FOR SHARE`` …         dropped: there is one writer, and readers see a snapshot
 ``x = ANY($1::text[])``                 ``x IN (SELECT value FROM json_each(?1))``
 ``unnest($1::text[], …) AS n (a, b)``   a subquery over ``json_each`` with the columns ``a``, ``b``
@@ -54,7 +54,7 @@ class Statement:
 
     postgres: str
     sqlite: str
-    #: Values that SQLite's text takes: a last one that occurs only in what was dropped is not bound.
+    #: How many values SQLite's text takes; one that only what was dropped used is not bound.
     sqlite_values: int
 
     def __str__(self) -> str:
@@ -88,11 +88,15 @@ def to_sqlite(text: str) -> str:
 
 def _translate(text: str) -> str:
     text = _UNNEST.sub(_unnested, text)
-    text = _ANY.sub(lambda found: f"IN (SELECT {_value(found[2])} FROM json_each(?{found[1]}))", text)
+    text = _ANY.sub(_any_of, text)
     text = _CAST.sub("", text)
     text = _ROW_LOCK.sub("", text)
     text = _LEAST.sub("min(", _GREATEST.sub("max(", text))
     return _PARAMETER.sub(r"?\1", text)
+
+
+def _any_of(found: re.Match[str]) -> str:
+    return f"IN (SELECT {_value(found[2])} FROM json_each(?{found[1]}))"  # noqa: S608
 
 
 def _unnested(found: re.Match[str]) -> str:
@@ -107,7 +111,7 @@ def _unnested(found: re.Match[str]) -> str:
         f"{_value(kind, f'json_extract(?{number}, j.fullkey)')} AS {name}"
         for (number, kind), name in zip(others, names[1:], strict=True)
     ]
-    return f"(SELECT {', '.join(columns)} FROM json_each(?{first}) j) AS {found[2]}"
+    return f"(SELECT {', '.join(columns)} FROM json_each(?{first}) j) AS {found[2]}"  # noqa: S608
 
 
 def _value(kind: str, value: str = "value") -> str:

@@ -1,8 +1,7 @@
 """What code that is written once asks of a database.
 
-Such code is `async`. On PostgreSQL its statements really are waited for. On SQLite the whole of it
-runs inside the thread that owns the connection, where nothing ever waits: `drive` runs it to its end
-in one go.
+Such code is `async`. On PostgreSQL its statements really are waited for. On SQLite all of it runs
+inside the thread that owns the connection, where nothing ever waits: `drive` runs it to its end.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ FIRST = 10
 def too_old(found: int) -> str:
     """What to say of a schema that no step leads on from."""
     return (
-        f"The store has schema {found}, which a development version made; this release starts at "
-        f"{FIRST}. Export its events with the version that made it and import them into a new store."
+        f"The store has schema {found}, which a development version made; this release starts "
+        f"at {FIRST}. Export its events with the version that made it and import them into a new "
+        "store."
     )
 
 

@@ -9,7 +9,7 @@ from headrace.domain.canonical import same_content
 from headrace.domain.events import FirstCopy, NewEvent
 from headrace.domain.identity import lane_of_key
 from headrace.store.contract import REPEATS_KEPT, Pending, StoreError
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection, transaction
 
 # Waits for whoever inserts the same key just now. Sorted by the caller: two batches with the same

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from headrace.domain.contacts import IDENTIFIERS, Contact
 from headrace.domain.identity import IdentityType
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.contact_lookup import identifier
 from headrace.store.postgres.database import Connection
 

@@ -15,7 +15,7 @@ from headrace.store.contract_catalog import (
     CatalogTotals,
     HourCount,
 )
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.rows.catalog import (
     DRIFT_COLUMNS,

@@ -21,7 +21,7 @@ from headrace.store.contract_catalog import (
     NameSeen,
     PathSeen,
 )
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.errors import is_row_error
 from headrace.store.rows.catalog_drift import drift_of, fitting

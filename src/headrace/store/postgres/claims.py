@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from headrace.domain.ids import received_us_of
 from headrace.store.contract_processing import CLAIMED_CHARACTERS_MAX, Claimed
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.work_line import Ranges, WorkLine
 

@@ -6,13 +6,14 @@ import re
 from typing import Any
 
 from headrace.domain.contact_search import MATCHES_MAX, Search, search_of
-from headrace.domain.identity import IdentityType
+from headrace.domain.identity import IdentityType, contact_lane
 from headrace.domain.topics import Topic
+from headrace.store.contacts.audiences import find_audience
+from headrace.store.contacts.topics import find_topic
 from headrace.store.contract_contacts import ContactFilter
-from headrace.store.postgres.audiences import find_audience
-from headrace.store.postgres.contact_lookup import contact_lane, identifier
+from headrace.store.postgres.contact_lookup import identifier
 from headrace.store.postgres.database import Connection
-from headrace.store.postgres.topics import find_topic
+from headrace.store.postgres.transaction import PostgresTransaction
 from headrace.store.rows.contact_filters import ROWS_EXAMINED_MAX, ContactQuery, Lead, number_of
 
 _PROPERTY = (
@@ -123,6 +124,7 @@ async def _query(
 ) -> ContactQuery | None:
     """Plan a list, the filter that few match first; None when nothing can be in it."""
     query = ContactQuery(project_id)
+    tx = PostgresTransaction(connection)
     for kind in (IdentityType.EXTERNAL_ID, IdentityType.EMAIL):
         value = getattr(wanted, kind)
         if value is None:
@@ -139,14 +141,14 @@ async def _query(
     if wanted.search is not None:
         await _by_search(connection, query, search_of(wanted.search))
     if wanted.audience_id is not None:
-        if await find_audience(connection, project_id, wanted.audience_id) is None:
+        if await find_audience(tx, project_id, wanted.audience_id) is None:
             return None
         values = {"audience_id": wanted.audience_id}
         test = "m.audience_id = :audience_id"
         lead = Lead("audience_members m", "m.contact_number", test, values)
         query.by(lead, _INSIDE, values)
     if wanted.topic_id is not None:
-        topic = await find_topic(connection, project_id, wanted.topic_id)
+        topic = await find_topic(tx, project_id, wanted.topic_id)
         if topic is None:
             return None
         _by_topic(query, topic)

@@ -8,9 +8,9 @@ from operator import itemgetter
 from typing import Any
 
 from headrace.domain.event_properties import MARK
-from headrace.domain.identity import IdentityType, lane_of
+from headrace.domain.identity import IdentityType, contact_lane, lane_of
 from headrace.store.contract_processing import Claimed, ContactIds
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection
 from headrace.store.rows.contacts import values_or_none
 
@@ -31,11 +31,6 @@ CONTACTS = (
 )
 # One lane at a time: a cluster locks no rows on several of its nodes in one statement.
 LOCK = "SELECT 1 FROM contacts WHERE lane = $1 AND id = ANY($2::text[]) ORDER BY id FOR UPDATE"
-
-
-def contact_lane(project_id: int, contact_id: str) -> int:
-    """Lane of a contact's row: that of the identity by its id."""
-    return lane_of(project_id, IdentityType.CONTACT_ID, contact_id)
 
 
 def identifier(project_id: int, kind: IdentityType, value: str) -> Identifier:

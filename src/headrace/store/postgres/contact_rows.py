@@ -12,11 +12,11 @@ from typing import Any
 from msgspec import UNSET
 
 from headrace.domain.contacts import IDENTIFIERS, Changed, Contact, ContactWrite, event_payload
-from headrace.domain.identity import IdentityType
+from headrace.domain.identity import IdentityType, contact_lane
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_processing import SystemEvent
-from headrace.store.postgres.columns import columns_of
-from headrace.store.postgres.contact_lookup import Identifier, contact_lane, identifier
+from headrace.store.engine.columns import columns_of
+from headrace.store.postgres.contact_lookup import Identifier, identifier
 from headrace.store.postgres.contact_races import ContactRaceError
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.numbers import Numbers

@@ -17,7 +17,10 @@ from headrace.domain.contacts import (
     new_contact,
 )
 from headrace.domain.errors import ApiError
+from headrace.domain.identity import contact_lane
 from headrace.domain.ids import new_uuid, uuid_text
+from headrace.store.contacts.memberships import detach_memberships
+from headrace.store.contacts.refs import find_ref
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_contacts import (
     UPSERTS_MAX,
@@ -29,12 +32,11 @@ from headrace.store.contract_contacts import (
 )
 from headrace.store.postgres import contact_rows
 from headrace.store.postgres.contact_lists import contact_rows as listed_rows
-from headrace.store.postgres.contact_lookup import contact_lane
 from headrace.store.postgres.contact_races import ContactRaceError, write_contacts
-from headrace.store.postgres.contact_refs import find_ref
-from headrace.store.postgres.contact_ties import cut_ties
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.numbers import Numbers
+from headrace.store.postgres.system_events import PostgresSystemEvents
+from headrace.store.postgres.transaction import PostgresTransaction
 from headrace.store.rows.contacts import COLUMNS, contact
 
 # What led to a contact or told of it and another; nothing is left to be undone.
@@ -145,9 +147,10 @@ async def remove(
     connection: Connection, numbers: Numbers, held: Contact, now_us: int, source: str
 ) -> None:
     """Remove a locked contact and what is about it alone; its events stay."""
-    ref = await find_ref(connection, held.project_id, held.id)
+    tx = PostgresTransaction(connection)
+    ref = await find_ref(tx, held.project_id, held.id)
     assert ref is not None
-    await cut_ties(connection, numbers, ref, now_us)
+    await detach_memberships(tx, PostgresSystemEvents(numbers), ref, now_us)
     await contact_rows.let_go(connection, held)
     for statement in _FORGET:
         await connection.execute(statement, held.id)

@@ -16,8 +16,8 @@ from headrace.domain.events import Status
 from headrace.domain.ids import lane_of_id, sequence_of_id
 from headrace.store.contract import StoreBusyError
 from headrace.store.contract_dead_letters import Closing, DeadLetterKind, DeadLetterState
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.claims import BY_KEYS
-from headrace.store.postgres.columns import columns_of
 from headrace.store.postgres.database import Connection
 
 T = TypeVar("T")

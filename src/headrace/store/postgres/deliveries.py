@@ -14,9 +14,9 @@ from headrace.store.contract_delivery import (
     Recorded,
     Want,
 )
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres import delivery_claims, delivery_outcomes
 from headrace.store.postgres.claims import BY_KEYS
-from headrace.store.postgres.columns import columns_of
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.delivery_claims import BreakerLostError, Claims, Wish
 from headrace.store.postgres.delivery_lists import deliveries_of_event, deliveries_of_subscriber

@@ -17,7 +17,7 @@ from headrace.store.contract_delivery import (
     Want,
 )
 from headrace.store.contract_processing import LEASE_US
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.event_lists import OUTCOME
 from headrace.store.postgres.events import COLUMNS, stored_event

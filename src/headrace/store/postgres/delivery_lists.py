@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace.store.contract_delivery import ATTEMPTS_KEPT, Attempt, DeliveryRecord
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection
 from headrace.store.rows.deliveries import OF_EVENT_MAX, attempt_of, delivery_record
 

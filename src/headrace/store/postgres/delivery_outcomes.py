@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.domain.ids import lane_of_id, uuid_text
 from headrace.store.contract_delivery import ATTEMPTS_KEPT, DISABLED_WAIT_US, AttemptRecord
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.rollups import add_rollups

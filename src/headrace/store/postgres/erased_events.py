@@ -14,7 +14,7 @@ import msgspec
 from headrace.domain.identity import idempotency_hash, lane_of_key
 from headrace.domain.ids import SYSTEM_COUNTER
 from headrace.store.contract_processing import Claimed
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.contact_races import ContactRaceError
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.retention import (

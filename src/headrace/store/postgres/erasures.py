@@ -10,19 +10,20 @@ import msgspec
 from headrace.domain.contacts import Contact
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.placeholders import placeholders
+from headrace.store.contacts.memberships import read_memberships
+from headrace.store.contacts.refs import find_ref
 from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus
 from headrace.store.postgres import contact_rows
 from headrace.store.postgres.aliases import aliases_of, ids_of, own_of
 from headrace.store.postgres.audit import write_audit
 from headrace.store.postgres.contact_races import write_contacts
-from headrace.store.postgres.contact_refs import find_ref
 from headrace.store.postgres.contacts import remove
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.erased_events import erase_events, find_events, last_events
 from headrace.store.postgres.erased_mentions import erase_mentions
-from headrace.store.postgres.merge_ties import read_ties
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.projects import read_policies
+from headrace.store.postgres.transaction import PostgresTransaction
 from headrace.store.rows.erasures import (
     COLUMNS,
     Subject,
@@ -99,9 +100,9 @@ class PostgresErasures:
     async def _remove_contact(
         self, connection: Connection, held: Contact, subject: Subject, now_us: int
     ) -> dict[str, int]:
-        ref = await find_ref(connection, held.project_id, held.id)
+        ref = await find_ref(PostgresTransaction(connection), held.project_id, held.id)
         assert ref is not None
-        ties = await read_ties(connection, ref)
+        held_by = await read_memberships(PostgresTransaction(connection), ref)
         aliases = await aliases_of(connection, held.id)
         gone = await connection.execute(_REMOVE_MERGES, list(subject.contact_ids))
         await remove(connection, self._numbers, held, now_us, "erase")
@@ -109,8 +110,8 @@ class PostgresErasures:
             "contacts": 1,
             "identifiers": len(aliases),
             "merges": int(gone.rpartition(" ")[2]),
-            "topics": len(ties.topics) + (ties.opted_out_us is not None),
-            "audiences": len(ties.audiences),
+            "topics": len(held_by.topics) + (held_by.opted_out_us is not None),
+            "audiences": len(held_by.audiences),
         }
         return added({}, counts)
 

@@ -8,9 +8,9 @@ from typing import Any
 from headrace.domain.events import Status, StoredEvent
 from headrace.domain.identity import idempotency_hash, lane_of_key
 from headrace.domain.ids import lane_of_id, sequence_of_id
+from headrace.store.contacts.refs import find_ref
 from headrace.store.contract import REPEATS_KEPT, EventFilter, EventPage, KeyRepeat
 from headrace.store.postgres.aliases import ids_of
-from headrace.store.postgres.contact_refs import find_ref
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.event_lists import (
     LINE_LENGTH,
@@ -19,6 +19,7 @@ from headrace.store.postgres.event_lists import (
     STATUS,
     list_query,
 )
+from headrace.store.postgres.transaction import PostgresTransaction
 
 _OF_EVENT = (
     "sequence, id, project_id, event, contact_id, external_id, email, email_original, "
@@ -123,7 +124,7 @@ class PostgresEvents:
         place = _AFTER_ALL if before is None else before
 
         async def read(connection: Connection) -> EventPage | None:
-            contact = await find_ref(connection, project_id, contact_id)
+            contact = await find_ref(PostgresTransaction(connection), project_id, contact_id)
             if contact is None:
                 return None
             ids = await ids_of(connection, contact.id)

@@ -13,9 +13,25 @@ from headrace.domain.contacts import (
     differences,
     event_payload,
 )
-from headrace.domain.identity import IdentityType
+from headrace.domain.identity import IdentityType, contact_lane
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.merging import MERGE_SOURCE, UNDO_SOURCE, merged, separated
+from headrace.store.contacts.memberships import (
+    detach_memberships,
+    read_memberships,
+    replace_memberships,
+)
+from headrace.store.contacts.merge_rows import (
+    COLUMNS,
+    Memberships,
+    Side,
+    Snapshot,
+    Undoable,
+    merged_memberships,
+    separated_memberships,
+    undoable,
+)
+from headrace.store.contacts.refs import ContactRef, find_ref
 from headrace.store.contract_merges import (
     ALIASES_MAX,
     EVENTS_COUNTED_MAX,
@@ -26,23 +42,12 @@ from headrace.store.contract_merges import (
 from headrace.store.postgres import contact_rows
 from headrace.store.postgres.aliases import aliases_of, ids_of, lead_back, lead_to, own_of
 from headrace.store.postgres.audit import write_audit
-from headrace.store.postgres.contact_lookup import contact_lane, identifier
-from headrace.store.postgres.contact_refs import find_ref
+from headrace.store.postgres.contact_lookup import identifier
 from headrace.store.postgres.contact_rows import OWNER
-from headrace.store.postgres.contact_ties import cut_ties
 from headrace.store.postgres.database import Connection
-from headrace.store.postgres.merge_ties import read_ties, replace_ties
 from headrace.store.postgres.numbers import Numbers
-from headrace.store.rows.contact_refs import ContactRef
-from headrace.store.rows.merges import (
-    COLUMNS,
-    Side,
-    Snapshot,
-    Undoable,
-    merged_ties,
-    separated_ties,
-    undoable,
-)
+from headrace.store.postgres.system_events import PostgresSystemEvents
+from headrace.store.postgres.transaction import PostgresTransaction
 
 EVENTS = (
     "SELECT count(*) FROM (SELECT 1 FROM unnest($2::text[]) AS k (id) "  # noqa: S608
@@ -92,13 +97,18 @@ async def _two(
 
 async def _side(connection: Connection, contact: Contact) -> Side:
     ref = await _ref(connection, contact)
-    return Side(contact=contact, number=ref.number, ties=await read_ties(connection, ref))
+    return Side(contact=contact, number=ref.number, memberships=await _memberships(connection, ref))
 
 
 async def _ref(connection: Connection, contact: Contact) -> ContactRef:
-    ref = await find_ref(connection, contact.project_id, contact.id)
+    tx = PostgresTransaction(connection)
+    ref = await find_ref(tx, contact.project_id, contact.id)
     assert ref is not None
     return ref
+
+
+async def _memberships(connection: Connection, ref: ContactRef) -> Memberships:
+    return await read_memberships(PostgresTransaction(connection), ref)
 
 
 async def _refuse_many(connection: Connection, own: Contact, more: int) -> None:
@@ -115,15 +125,16 @@ async def preview(
     held = await aliases_of(connection, other.contact.id)
     await _refuse_many(connection, own.contact, len(held) + len(result.aliases))
     ids = await ids_of(connection, other.contact.id)
-    chosen = {choice.topic_id for choice in own.ties.topics}
+    chosen = {choice.topic_id for choice in own.memberships.topics}
+    joining = other.memberships.audiences.keys() - own.memberships.audiences.keys()
     return MergePreview(
         contact=result.contact,
         other=other.contact,
         changes=differences(own.contact, result.contact),
         aliases=(*result.aliases, *held),
         events=await connection.fetchval(EVENTS, project_id, ids),
-        topics=sum(choice.topic_id not in chosen for choice in other.ties.topics),
-        audiences=len(other.ties.audiences.keys() - own.ties.audiences.keys()),
+        topics=sum(each.topic_id not in chosen for each in other.memberships.topics),
+        audiences=len(joining),
     )
 
 
@@ -133,15 +144,16 @@ class Moves:
     def __init__(self, connection: Connection, numbers: Numbers, now_us: int, actor: str) -> None:
         self._connection = connection
         self._numbers = numbers
+        self._system_events = PostgresSystemEvents(numbers)
         self._now_us = now_us
         self._actor = actor
 
     async def merge(self, project_id: int, contact_id: str, other_id: str) -> str:
         """Merge, tell of it and note how to undo it; returns the id of the merge.
 
-        1. The other goes, with its ties; 2. its identifiers lead to the survivor, or become its
-        own; 3. the survivor gets its properties and ties; 4. pairs that are one contact now are
-        resolved.
+        1. The other goes, with its memberships; 2. its identifiers lead to the survivor, or become
+        its own; 3. the survivor gets its properties and memberships; 4. pairs that are one contact
+        now are resolved.
         """
         connection = self._connection
         own, other = await _two(connection, project_id, contact_id, other_id, lock=True)
@@ -155,14 +167,14 @@ class Moves:
         await lead_to(connection, other.contact, own.contact.id)
         await self._change(own.contact, result.contact, MERGE_SOURCE, merged_from=other.contact.id)
         ref = await _ref(connection, result.contact)
-        ties = merged_ties(own.ties, other.ties, self._now_us)
-        await replace_ties(connection, self._numbers, ref, ties, self._now_us, tell_topics=True)
+        both = merged_memberships(own.memberships, other.memberships, self._now_us)
+        await self._replace(ref, both)
         await connection.execute(RESOLVE, everybody, merge_id)
         snapshot = Snapshot(
             own=own,
             other=other,
             after=result.contact,
-            after_ties=await read_ties(connection, ref),
+            after_memberships=await _memberships(connection, ref),
             aliases=held,
         )
         await self._note(merge_id, snapshot)
@@ -170,10 +182,20 @@ class Moves:
 
     async def _drop_other(self, own: Contact, other: Contact) -> None:
         connection = self._connection
-        await cut_ties(connection, self._numbers, await _ref(connection, other), self._now_us)
+        tx = PostgresTransaction(connection)
+        ref = await _ref(connection, other)
+        await detach_memberships(tx, self._system_events, ref, self._now_us)
         await connection.execute(_DELETE, contact_lane(other.project_id, other.id), other.id)
         payload = event_payload(other, MERGE_SOURCE, {}, merged_into=own.id)
         await self._tell(CONTACT_DELETED, Changed(other, {}), payload)
+
+    async def _replace(
+        self, ref: ContactRef, memberships: Memberships, *, emit_topics: bool = True
+    ) -> None:
+        tx = PostgresTransaction(self._connection)
+        await replace_memberships(
+            tx, self._system_events, ref, memberships, self._now_us, emit_topics=emit_topics
+        )
 
     async def _change(self, before: Contact, after: Contact, source: str, **others: str) -> None:
         await contact_rows.update(self._connection, before, after)
@@ -215,11 +237,11 @@ class Moves:
         own = separated(current, snapshot.own.contact, snapshot.after, other)
         await self._refuse_taken(current, own, other)
         ref = await _ref(connection, current)
-        held = await read_ties(connection, ref)
-        ties = separated_ties(held, snapshot.own.ties, snapshot.after_ties)
+        held = await _memberships(connection, ref)
+        parted = separated_memberships(held, snapshot.own.memberships, snapshot.after_memberships)
         await self._change(current, own, UNDO_SOURCE, parted_from=other.id)
         await lead_back(connection, other, snapshot.aliases, own.id)
-        await replace_ties(connection, self._numbers, ref, ties, self._now_us, tell_topics=True)
+        await self._replace(ref, parted)
         await self._bring_back(snapshot.other)
         await connection.execute(_UNRESOLVE, merge_id)
         await connection.execute(_UNDONE, self._now_us, self._actor, merge_id)
@@ -250,6 +272,4 @@ class Moves:
         payload = event_payload(side.contact, UNDO_SOURCE, {})
         await self._tell(CONTACT_CREATED, Changed(side.contact, {}), payload)
         ref = await _ref(connection, side.contact)
-        await replace_ties(
-            connection, self._numbers, ref, side.ties, self._now_us, tell_topics=False
-        )
+        await self._replace(ref, side.memberships, emit_topics=False)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headrace.store.contacts.merge_rows import COLUMNS, merge
 from headrace.store.contract_merges import Merge, MergePreview, PairPage
 from headrace.store.postgres.contact_races import write_contacts
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.merge_moves import Moves, preview
 from headrace.store.postgres.numbers import Numbers
-from headrace.store.rows.merges import COLUMNS, merge
 from headrace.store.rows.pairs import COLUMNS as PAIR_COLUMNS
 from headrace.store.rows.pairs import pair
 

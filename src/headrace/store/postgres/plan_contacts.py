@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.identity import IdentityType
+from headrace.domain.identity import IdentityType, contact_lane
 from headrace.store.contract import StoreRowError
 from headrace.store.contract_processing import (
     BatchPlan,
@@ -15,13 +15,8 @@ from headrace.store.contract_processing import (
     ContactFilled,
     ContactWritten,
 )
-from headrace.store.postgres.columns import columns_of
-from headrace.store.postgres.contact_lookup import (
-    ContactLookup,
-    Identifier,
-    contact_lane,
-    identifier,
-)
+from headrace.store.engine.columns import columns_of
+from headrace.store.postgres.contact_lookup import ContactLookup, Identifier, identifier
 from headrace.store.postgres.contact_races import ContactRaceError
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.numbers import Numbers

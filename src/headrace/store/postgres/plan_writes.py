@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headrace.domain.events import Status
+from headrace.domain.identity import contact_lane
 from headrace.store.contract_processing import BatchPlan, ConflictFound, Done, NewDelivery
-from headrace.store.postgres.columns import columns_of
-from headrace.store.postgres.contact_lookup import ContactLookup, contact_lane
+from headrace.store.engine.columns import columns_of
+from headrace.store.postgres.contact_lookup import ContactLookup
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.plan_contacts import write_contacts_of_plan

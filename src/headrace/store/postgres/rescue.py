@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace.store.contract_processing import CRASHES_MAX, Claimed, ProcessingFailure
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.failures import record_crashes, record_failure
 from headrace.store.postgres.numbers import Numbers

@@ -11,7 +11,7 @@ from typing import Any
 from headrace.domain.identity import LANES
 from headrace.domain.rollups import GRAINS, KEPT_S, Tally
 from headrace.store.contract_rollups import SUBSCRIBERS_MAX, Counted, RollupRow
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.rows.rollups import by_grain
 

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from headrace.domain.ids import EventIdGenerator
+from headrace.store.contacts.audiences import Audiences
+from headrace.store.contacts.topics import Topics
 from headrace.store.contract import (
     CommitSource,
     CommitStats,
@@ -19,7 +21,6 @@ from headrace.store.contract import (
 from headrace.store.migrations import FIRST, too_old
 from headrace.store.postgres.accept import try_insert
 from headrace.store.postgres.arrivals import PostgresArrivals
-from headrace.store.postgres.audiences import PostgresAudiences
 from headrace.store.postgres.catalog import PostgresCatalog
 from headrace.store.postgres.clock import StoreClock
 from headrace.store.postgres.committer import COMMITTERS, Committer
@@ -47,8 +48,9 @@ from headrace.store.postgres.rollups import PostgresRollups
 from headrace.store.postgres.sign_in import PostgresSignIn
 from headrace.store.postgres.sizes import is_spread, size_bytes
 from headrace.store.postgres.subscribers import PostgresSubscribers
-from headrace.store.postgres.topics import PostgresTopics
+from headrace.store.postgres.system_events import PostgresSystemEvents
 from headrace.store.postgres.trace import PostgresTrace
+from headrace.store.postgres.transaction import PostgresDatabase
 from headrace.store.postgres.url import masked
 
 _MAKE_RANDOM = "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING"
@@ -78,6 +80,7 @@ class PostgresStore:
         at_once: bool = True,
     ) -> None:
         self._database = database
+        self.database = PostgresDatabase(database)
         self._numbers = numbers
         self._clock = clock
         self._settings = settings
@@ -98,8 +101,9 @@ class PostgresStore:
         self.dead_letters = PostgresDeadLetters(database)
         self.replays = PostgresReplays(database)
         self.trace = PostgresTrace(database)
-        self.topics = PostgresTopics(database, numbers)
-        self.audiences = PostgresAudiences(database, numbers)
+        system_events = PostgresSystemEvents(numbers)
+        self.topics = Topics(self.database, system_events)
+        self.audiences = Audiences(self.database, system_events)
         self.contacts = PostgresContacts(database, numbers)
         self.merges = PostgresMerges(database, numbers)
         self.erasures = PostgresErasures(database, numbers)

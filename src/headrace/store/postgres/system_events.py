@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from headrace.domain.events import Source
 from headrace.store.contract_processing import SystemEvent
-from headrace.store.postgres.columns import columns_of
+from headrace.store.engine.columns import columns_of
+from headrace.store.engine.transaction import Transaction
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.numbers import Numbers
+from headrace.store.postgres.transaction import PostgresTransaction
 
 _EVENTS = (
     "INSERT INTO events (lane, sequence, id, project_id, event, contact_id, payload, occurred_us, "  # noqa: S608
@@ -45,3 +47,14 @@ async def insert_system_events(
         _EVENTS, lanes, sequences, ids, projects, names, contacts, payloads, now_us
     )
     await connection.execute(_WORK, lanes, sequences, projects)
+
+
+class PostgresSystemEvents:
+    """See `headrace.store.events.system_events.SystemEvents`."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+
+    async def insert(self, tx: Transaction, events: Sequence[SystemEvent], now_us: int) -> None:
+        assert isinstance(tx, PostgresTransaction)
+        await insert_system_events(tx.connection, self._numbers, events, now_us)

@@ -9,10 +9,12 @@ import apsw
 
 from headrace.domain.contact_search import MATCHES_MAX, Search, search_of
 from headrace.domain.topics import Topic
+from headrace.store.contacts.audiences import find_audience
+from headrace.store.contacts.topics import find_topic
 from headrace.store.contract_contacts import ContactFilter
+from headrace.store.engine.transaction import drive
 from headrace.store.rows.contact_filters import ROWS_EXAMINED_MAX, ContactQuery, Lead, number_of
-from headrace.store.sqlite.audiences import find_audience
-from headrace.store.sqlite.topics import find_topic
+from headrace.store.sqlite.transaction import SqliteTransaction
 
 # Whatever the type of the property, its one comparison applies; a number that is none is NULL,
 # which equals nothing.
@@ -26,16 +28,17 @@ _PROPERTY = (
 )
 _CHOICE = (
     "(SELECT s.is_subscribed FROM topic_subscriptions s "
-    "WHERE s.contact_number = contacts.number AND s.topic_id = :topic_id)"
+    "WHERE s.lane = contacts.lane AND s.contact_id = contacts.id AND s.topic_id = :topic_id)"
 )
 _BY_CHOICE = f"coalesce({_CHOICE}, 0)"
 _OR_BY_DEFAULT = (
     f"coalesce({_CHOICE}, NOT EXISTS "  # noqa: S608
-    "(SELECT 1 FROM topic_opt_outs o WHERE o.contact_number = contacts.number))"
+    "(SELECT 1 FROM topic_opt_outs o WHERE o.lane = contacts.lane AND o.contact_id = contacts.id))"
 )
 _INSIDE = (
     "EXISTS (SELECT 1 FROM audience_members m "
-    "WHERE m.audience_id = :audience_id AND m.contact_number = contacts.number)"
+    "WHERE m.lane = contacts.lane AND m.contact_id = contacts.id "
+    "AND m.audience_id = :audience_id)"
 )
 _SEARCH = (
     "(contacts.external_id >= :id_low AND contacts.external_id < :id_high "
@@ -98,6 +101,7 @@ def _query(
 ) -> ContactQuery | None:
     """Plan a list, the filter that few match first; None when nothing can be in it."""
     query = ContactQuery(project_id)
+    tx = SqliteTransaction(connection)
     for column in ("external_id", "email"):
         value = getattr(wanted, column)
         if value is not None:
@@ -109,7 +113,7 @@ def _query(
     if wanted.search is not None:
         _by_search(connection, query, search_of(wanted.search))
     if wanted.audience_id is not None:
-        if find_audience(connection, project_id, wanted.audience_id) is None:
+        if drive(find_audience(tx, project_id, wanted.audience_id)) is None:
             return None
         values = {"audience_id": wanted.audience_id}
         lead = Lead(
@@ -117,7 +121,7 @@ def _query(
         )
         query.by(lead, _INSIDE, values)
     if wanted.topic_id is not None:
-        topic = find_topic(connection, project_id, wanted.topic_id)
+        topic = drive(find_topic(tx, project_id, wanted.topic_id))
         if topic is None:
             return None
         _by_topic(query, topic)

@@ -9,6 +9,7 @@ import apsw
 from msgspec import UNSET
 
 from headrace.domain.contacts import IDENTIFIERS, Changed, Contact, ContactWrite, event_payload
+from headrace.domain.identity import contact_lane
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_processing import SystemEvent
 from headrace.store.rows.contacts import COLUMNS, WRITTEN, contact, row, written
@@ -20,8 +21,10 @@ _BY = {
     for field in IDENTIFIERS
 }
 _ALIAS = "SELECT contact_id FROM contact_aliases WHERE project_id = ? AND kind = ? AND value = ?"
-_INSERT = f"INSERT INTO contacts ({COLUMNS}) VALUES ({', '.join('?' * 11)})"  # noqa: S608
-_INSERT_NUMBERED = f"INSERT INTO contacts (number, {COLUMNS}) VALUES (?, {', '.join('?' * 11)})"  # noqa: S608
+_INSERT = f"INSERT INTO contacts (lane, {COLUMNS}) VALUES ({', '.join('?' * 12)})"  # noqa: S608
+_INSERT_NUMBERED = (
+    f"INSERT INTO contacts (number, lane, {COLUMNS}) VALUES (?, {', '.join('?' * 12)})"  # noqa: S608
+)
 _UPDATE = f"UPDATE contacts SET {', '.join(f'{name} = ?' for name in WRITTEN)} WHERE id = ?"  # noqa: S608
 # An alias that the contact takes as its own identifier is none any more.
 _OWN = "DELETE FROM contact_aliases WHERE project_id = ? AND kind = ? AND value = ?"
@@ -79,10 +82,11 @@ def refuse_clash(
 
 def insert(connection: apsw.Connection, new: Contact, number: int | None = None) -> None:
     """Insert a contact, in its old place in the lists if it had one."""
+    lane = contact_lane(new.project_id, new.id)
     if number is None:
-        connection.execute(_INSERT, row(new))
+        connection.execute(_INSERT, (lane, *row(new)))
     else:
-        connection.execute(_INSERT_NUMBERED, (number, *row(new)))
+        connection.execute(_INSERT_NUMBERED, (number, lane, *row(new)))
 
 
 def update(connection: apsw.Connection, after: Contact) -> None:

@@ -21,6 +21,8 @@ from headrace.domain.contacts import (
 )
 from headrace.domain.errors import ApiError
 from headrace.domain.ids import new_uuid, uuid_text
+from headrace.store.contacts.memberships import detach_memberships
+from headrace.store.contacts.refs import find_ref
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_contacts import (
     UPSERTS_MAX,
@@ -30,12 +32,13 @@ from headrace.store.contract_contacts import (
     Upserted,
     UpsertOutcome,
 )
+from headrace.store.engine.transaction import drive
 from headrace.store.rows.contacts import COLUMNS, contact
 from headrace.store.sqlite import contact_rows
 from headrace.store.sqlite.contact_lists import contact_rows as listed_rows
-from headrace.store.sqlite.contact_refs import find_ref
-from headrace.store.sqlite.contact_ties import cut_ties
 from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.system_events import SqliteSystemEvents
+from headrace.store.sqlite.transaction import SqliteTransaction
 from headrace.store.sqlite.writer import Writer
 
 # What led to a contact or told of it and another; nothing is left to be undone.
@@ -136,9 +139,10 @@ class SqliteContacts:
 
 def remove(connection: apsw.Connection, held: Contact, now_us: int, source: str) -> None:
     """Remove a contact and what is about it alone; its events stay. In the caller's transaction."""
-    ref = find_ref(connection, held.project_id, held.id)
+    tx = SqliteTransaction(connection)
+    ref = drive(find_ref(tx, held.project_id, held.id))
     assert ref is not None
-    cut_ties(connection, ref, now_us)
+    drive(detach_memberships(tx, SqliteSystemEvents(), ref, now_us))
     for statement in _FORGET:
         connection.execute(statement, (held.id,))
     connection.execute("DELETE FROM contacts WHERE id = ?", (held.id,))

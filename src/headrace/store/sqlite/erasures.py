@@ -13,7 +13,10 @@ import msgspec
 from headrace.domain.contacts import IDENTIFIERS, Contact
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.placeholders import placeholders
+from headrace.store.contacts.memberships import read_memberships
+from headrace.store.contacts.refs import find_ref
 from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus
+from headrace.store.engine.transaction import drive
 from headrace.store.rows.erasures import (
     COLUMNS,
     Subject,
@@ -25,14 +28,13 @@ from headrace.store.rows.erasures import (
 )
 from headrace.store.sqlite import contact_rows
 from headrace.store.sqlite.audit import write_audit
-from headrace.store.sqlite.contact_refs import find_ref
 from headrace.store.sqlite.contacts import remove
 from headrace.store.sqlite.erased_events import erase_events, find_events, last_events
 from headrace.store.sqlite.erased_mentions import erase_mentions
 from headrace.store.sqlite.file_wiping import wipe_file
-from headrace.store.sqlite.merge_ties import read_ties
 from headrace.store.sqlite.projects import read_policies
 from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.transaction import SqliteTransaction
 from headrace.store.sqlite.writer import Writer
 
 T = TypeVar("T")
@@ -171,9 +173,10 @@ def _subject(
 def _remove_contact(
     connection: apsw.Connection, held: Contact, subject: Subject, now_us: int
 ) -> dict[str, int]:
-    ref = find_ref(connection, held.project_id, held.id)
+    tx = SqliteTransaction(connection)
+    ref = drive(find_ref(tx, held.project_id, held.id))
     assert ref is not None
-    ties = read_ties(connection, ref.number)
+    held_by = drive(read_memberships(tx, ref))
     aliases: Any = connection.execute(_ALIASES, (held.id,)).fetchall()
     merges = 0
     for contact_id in subject.contact_ids:
@@ -184,8 +187,8 @@ def _remove_contact(
         "contacts": 1,
         "identifiers": len(aliases),
         "merges": merges,
-        "topics": len(ties.topics) + (ties.opted_out_us is not None),
-        "audiences": len(ties.audiences),
+        "topics": len(held_by.topics) + (held_by.opted_out_us is not None),
+        "audiences": len(held_by.audiences),
     }
     return added({}, counts)
 

@@ -11,10 +11,13 @@ import apsw
 from headrace.domain.events import Status, StoredEvent
 from headrace.domain.identity import idempotency_hash
 from headrace.domain.ids import sequence_of_id
+from headrace.store.contacts.refs import find_ref
 from headrace.store.contract import REPEATS_KEPT, EventFilter, EventPage, KeyRepeat
-from headrace.store.sqlite.contact_refs import find_ref, ids_of
+from headrace.store.engine.transaction import drive
+from headrace.store.sqlite.contact_refs import ids_of
 from headrace.store.sqlite.event_lists import HELD, ROWS_EXAMINED_MAX, ListQuery, list_query
 from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.transaction import SqliteTransaction
 
 _STORED = (
     "sequence, id, project_id, event, contact_id, external_id, email, email_original, "
@@ -87,7 +90,7 @@ class SqliteEvents:
         self, project_id: int, contact_id: str, *, before: int | None, limit: int
     ) -> EventPage | None:
         def read(connection: apsw.Connection) -> EventPage | None:
-            contact = find_ref(connection, project_id, contact_id)
+            contact = drive(find_ref(SqliteTransaction(connection), project_id, contact_id))
             if contact is None:
                 return None
             ids = ids_of(connection, contact.id)

@@ -20,6 +20,22 @@ from headrace.domain.contacts import (
 )
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.merging import MERGE_SOURCE, UNDO_SOURCE, merged, separated
+from headrace.store.contacts.memberships import (
+    detach_memberships,
+    read_memberships,
+    replace_memberships,
+)
+from headrace.store.contacts.merge_rows import (
+    COLUMNS,
+    Memberships,
+    Side,
+    Snapshot,
+    Undoable,
+    merged_memberships,
+    separated_memberships,
+    undoable,
+)
+from headrace.store.contacts.refs import ContactRef, find_ref
 from headrace.store.contract_merges import (
     ALIASES_MAX,
     EVENTS_COUNTED_MAX,
@@ -27,22 +43,14 @@ from headrace.store.contract_merges import (
     MergeRefusedError,
     Refusal,
 )
-from headrace.store.rows.contact_refs import ContactRef
-from headrace.store.rows.merges import (
-    COLUMNS,
-    Side,
-    Snapshot,
-    Undoable,
-    merged_ties,
-    separated_ties,
-    undoable,
-)
+from headrace.store.engine.transaction import drive
 from headrace.store.sqlite import contact_rows
 from headrace.store.sqlite.audit import write_audit
-from headrace.store.sqlite.contact_refs import find_ref, ids_of
-from headrace.store.sqlite.contact_ties import cut_ties
-from headrace.store.sqlite.merge_ties import read_ties, replace_ties
+from headrace.store.sqlite.contact_refs import ids_of
+from headrace.store.sqlite.system_events import SqliteSystemEvents
+from headrace.store.sqlite.transaction import SqliteTransaction
 
+_EMITTER = SqliteSystemEvents()
 _ALIASES = "SELECT kind, value FROM contact_aliases WHERE contact_id = ? ORDER BY kind, value"
 _LEAD = (
     "INSERT INTO contact_aliases (project_id, kind, value, contact_id) VALUES (?, ?, ?, ?) "
@@ -92,14 +100,32 @@ def _two(
 
 
 def _side(connection: apsw.Connection, contact: Contact) -> Side:
-    number = _ref(connection, contact).number
-    return Side(contact=contact, number=number, ties=read_ties(connection, number))
+    ref = _ref(connection, contact)
+    return Side(contact=contact, number=ref.number, memberships=_memberships(connection, ref))
 
 
 def _ref(connection: apsw.Connection, contact: Contact) -> ContactRef:
-    ref = find_ref(connection, contact.project_id, contact.id)
+    tx = SqliteTransaction(connection)
+    ref = drive(find_ref(tx, contact.project_id, contact.id))
     assert ref is not None
     return ref
+
+
+def _memberships(connection: apsw.Connection, ref: ContactRef) -> Memberships:
+    return drive(read_memberships(SqliteTransaction(connection), ref))
+
+
+def _replace(
+    connection: apsw.Connection,
+    ref: ContactRef,
+    memberships: Memberships,
+    now_us: int,
+    *,
+    emit_topics: bool = True,
+) -> None:
+    tx = SqliteTransaction(connection)
+    work = replace_memberships(tx, _EMITTER, ref, memberships, now_us, emit_topics=emit_topics)
+    drive(work)
 
 
 def _aliases(connection: apsw.Connection, contact_id: str) -> list[tuple[str, str]]:
@@ -117,15 +143,16 @@ def preview(
     _refuse_many(connection, own, len(held) + len(result.aliases))
     ids = json.dumps(ids_of(connection, other.contact.id))
     events: Any = connection.execute(EVENTS, (project_id, ids)).fetchone()
-    chosen = {choice.topic_id for choice in own.ties.topics}
+    chosen = {choice.topic_id for choice in own.memberships.topics}
+    joining = other.memberships.audiences.keys() - own.memberships.audiences.keys()
     return MergePreview(
         contact=result.contact,
         other=other.contact,
         changes=differences(own.contact, result.contact),
         aliases=(*result.aliases, *held),
         events=events[0],
-        topics=sum(choice.topic_id not in chosen for choice in other.ties.topics),
-        audiences=len(other.ties.audiences.keys() - own.ties.audiences.keys()),
+        topics=sum(each.topic_id not in chosen for each in other.memberships.topics),
+        audiences=len(joining),
     )
 
 
@@ -144,8 +171,9 @@ def merge(
 ) -> str:
     """Merge, tell of it and note how to undo it; returns the id of the merge.
 
-    1. The other goes, with its ties; 2. its identifiers lead to the survivor, or become its own;
-    3. the survivor gets its properties and ties; 4. pairs that are one contact now are resolved.
+    1. The other goes, with its memberships; 2. its identifiers lead to the survivor, or become its
+    own; 3. the survivor gets its properties and memberships; 4. pairs that are one contact now are
+    resolved.
     """
     own, other = _two(connection, project_id, contact_id, other_id)
     result = merged(own.contact, other.contact, now_us)
@@ -165,14 +193,14 @@ def merge(
         changed = Changed(result.contact, changes)
         contact_rows.tell(connection, CONTACT_UPDATED, changed, now_us, payload)
     ref = _ref(connection, result.contact)
-    ties = merged_ties(own.ties, other.ties, now_us)
-    replace_ties(connection, ref, ties, now_us, tell_topics=True)
+    both = merged_memberships(own.memberships, other.memberships, now_us)
+    _replace(connection, ref, both, now_us)
     connection.execute(RESOLVE, (json.dumps(everybody), merge_id))
     snapshot = Snapshot(
         own=own,
         other=other,
         after=result.contact,
-        after_ties=read_ties(connection, ref.number),
+        after_memberships=_memberships(connection, ref),
         aliases=held,
     )
     _note(connection, merge_id, snapshot, now_us, actor)
@@ -180,7 +208,8 @@ def merge(
 
 
 def _drop_other(connection: apsw.Connection, own: Contact, other: Contact, now_us: int) -> None:
-    cut_ties(connection, _ref(connection, other), now_us)
+    tx = SqliteTransaction(connection)
+    drive(detach_memberships(tx, _EMITTER, _ref(connection, other), now_us))
     connection.execute("DELETE FROM contacts WHERE id = ?", (other.id,))
     payload = event_payload(other, MERGE_SOURCE, {}, merged_into=own.id)
     contact_rows.tell(connection, CONTACT_DELETED, Changed(other, {}), now_us, payload)
@@ -213,10 +242,12 @@ def undo(
     other = snapshot.other.contact
     _refuse_taken(connection, current, own, other)
     ref = _ref(connection, current)
-    ties = separated_ties(read_ties(connection, ref.number), snapshot.own.ties, snapshot.after_ties)
+    parted = separated_memberships(
+        _memberships(connection, ref), snapshot.own.memberships, snapshot.after_memberships
+    )
     _part_aliases(connection, own, snapshot)
     _change_survivor(connection, current, own, other, now_us)
-    replace_ties(connection, ref, ties, now_us, tell_topics=True)
+    _replace(connection, ref, parted, now_us)
     _bring_back(connection, snapshot.other, now_us)
     connection.execute(
         "UPDATE contact_pairs SET resolved_by = NULL WHERE resolved_by = ?", (merge_id,)
@@ -286,4 +317,4 @@ def _bring_back(connection: apsw.Connection, side: Side, now_us: int) -> None:
     changed = Changed(side.contact, {})
     contact_rows.tell(connection, CONTACT_CREATED, changed, now_us, payload)
     ref = _ref(connection, side.contact)
-    replace_ties(connection, ref, side.ties, now_us, tell_topics=False)
+    _replace(connection, ref, side.memberships, now_us, emit_topics=False)

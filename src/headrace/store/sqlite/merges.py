@@ -7,8 +7,8 @@ from typing import Any
 
 import apsw
 
+from headrace.store.contacts.merge_rows import COLUMNS, merge
 from headrace.store.contract_merges import Merge, MergePreview, PairPage
-from headrace.store.rows.merges import COLUMNS, merge
 from headrace.store.rows.pairs import COLUMNS as PAIR_COLUMNS
 from headrace.store.rows.pairs import pair
 from headrace.store.sqlite import merge_moves

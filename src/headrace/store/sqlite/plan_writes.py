@@ -7,15 +7,16 @@ from typing import Any
 import apsw
 
 from headrace.domain.events import Status
+from headrace.domain.identity import contact_lane
 from headrace.store.contract_processing import BatchPlan, ContactCreated
 from headrace.store.rows.pairs import pairs_found
 from headrace.store.sqlite.bulk import BulkInsert
 from headrace.store.sqlite.system_events import insert_system_events
 
 _CONTACTS = BulkInsert(
-    "INSERT INTO contacts (id, project_id, external_id, email, email_original, created_us, "
+    "INSERT INTO contacts (lane, id, project_id, external_id, email, email_original, created_us, "
     "updated_us, external_id_us, email_us, properties, property_times)",
-    11,
+    12,
 )
 _DELIVERIES = BulkInsert(
     "INSERT INTO deliveries (id, project_id, sequence, subscriber_id, due_us, created_us)", 6
@@ -98,6 +99,7 @@ def _write_contacts(connection: apsw.Connection, plan: BatchPlan, now_us: int) -
 
 def _created_row(c: ContactCreated, now_us: int) -> tuple[Any, ...]:
     return (
+        contact_lane(c.project_id, c.id),
         c.id,
         c.project_id,
         c.external_id,

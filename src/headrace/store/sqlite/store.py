@@ -14,6 +14,8 @@ from headrace.domain.ids import EventIdGenerator
 from headrace.domain.processes import is_alive
 from headrace.domain.timestamps import now_us
 from headrace.private_files import create_private_folder
+from headrace.store.contacts.audiences import Audiences
+from headrace.store.contacts.topics import Topics
 from headrace.store.contract import (
     CommitSource,
     CommitStats,
@@ -22,7 +24,6 @@ from headrace.store.contract import (
     StoreHealth,
     StoreSetupError,
 )
-from headrace.store.sqlite.audiences import SqliteAudiences
 from headrace.store.sqlite.catalog import SqliteCatalog
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
 from headrace.store.sqlite.contacts import SqliteContacts
@@ -47,8 +48,9 @@ from headrace.store.sqlite.retention import SqliteRetention
 from headrace.store.sqlite.rollups import SqliteRollups
 from headrace.store.sqlite.sign_in import SqliteSignIn
 from headrace.store.sqlite.subscribers import SqliteSubscribers
-from headrace.store.sqlite.topics import SqliteTopics
+from headrace.store.sqlite.system_events import SqliteSystemEvents
 from headrace.store.sqlite.trace import SqliteTrace
+from headrace.store.sqlite.transaction import SqliteDatabase
 from headrace.store.sqlite.writer import Writer, checkpoint_fully, database_paths
 
 #: Up to this size a store is checked before it serves; that is about a third of a second.
@@ -79,11 +81,13 @@ class SqliteStore:
         self._writer = Writer(connection, on_full=self._make_room)
         self._readers = Readers(str(path))
         self._failure = ""
+        self.database = SqliteDatabase(self._writer, self._readers)
         self.events = SqliteEvents(self._readers)
         self.processing = SqliteProcessing(self._writer, self._readers, now_us, is_alive)
         self.contacts = SqliteContacts(self._writer, self._readers)
-        self.topics = SqliteTopics(self._writer, self._readers)
-        self.audiences = SqliteAudiences(self._writer, self._readers)
+        system_events = SqliteSystemEvents()
+        self.topics = Topics(self.database, system_events)
+        self.audiences = Audiences(self.database, system_events)
         self.merges = SqliteMerges(self._writer, self._readers)
         self.erasures = SqliteErasures(self._writer, self._readers, path)
         self.operators = SqliteOperators(self._writer, self._readers)

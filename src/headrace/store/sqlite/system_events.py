@@ -11,7 +11,9 @@ import apsw
 from headrace.domain.events import Source
 from headrace.domain.ids import id_of_sequence, system_sequences_of
 from headrace.store.contract_processing import SystemEvent
+from headrace.store.engine.transaction import Transaction
 from headrace.store.sqlite.bulk import BulkInsert
+from headrace.store.sqlite.transaction import SqliteTransaction
 
 _INSERT = BulkInsert(
     "INSERT INTO events (sequence, id, project_id, lane, event, contact_id, occurred_us, "
@@ -60,3 +62,11 @@ def _first_free(connection: apsw.Connection, now_us: int) -> int:
         "SELECT max(sequence) FROM events WHERE sequence >= ? AND sequence < ?", (start, end)
     ).fetchone()
     return start if row[0] is None else int(row[0]) + 1
+
+
+class SqliteSystemEvents:
+    """See `headrace.store.events.system_events.SystemEvents`."""
+
+    async def insert(self, tx: Transaction, events: Sequence[SystemEvent], now_us: int) -> None:
+        assert isinstance(tx, SqliteTransaction)
+        insert_system_events(tx.connection, events, now_us)

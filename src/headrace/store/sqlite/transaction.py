@@ -25,10 +25,12 @@ class SqliteTransaction:
         self.connection = connection
 
     async def rows(self, statement: Statement, *values: Any) -> Sequence[Row]:
-        return self._execute(statement, values).fetchall()
+        rows: Sequence[Row] = self._execute(statement, values).fetchall()
+        return rows
 
     async def row(self, statement: Statement, *values: Any) -> Row | None:
-        return self._execute(statement, values).fetchone()
+        row: Row | None = self._execute(statement, values).fetchone()
+        return row
 
     async def value(self, statement: Statement, *values: Any) -> Any:
         row: Any = self._execute(statement, values).fetchone()
@@ -59,7 +61,9 @@ class SqliteDatabase:
 
     async def read(self, work: Work[T], *, snapshot: bool = False) -> T:
         del snapshot
-        return await self._readers.run(lambda connection: drive(work(SqliteTransaction(connection))))
+        return await self._readers.run(
+            lambda connection: drive(work(SqliteTransaction(connection)))
+        )
 
     async def write(self, work: Work[T]) -> T:
         return await self._writer.run(lambda connection: drive(work(SqliteTransaction(connection))))

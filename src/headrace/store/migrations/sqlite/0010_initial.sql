@@ -168,8 +168,10 @@ CREATE TABLE duties (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE contacts (
+    -- Order of creation, for the lists.
     number      INTEGER PRIMARY KEY,
     id          TEXT NOT NULL UNIQUE,
+    lane        INTEGER NOT NULL,
     project_id  INTEGER NOT NULL,
     external_id TEXT,
     email       TEXT,
@@ -426,22 +428,27 @@ CREATE UNIQUE INDEX topics_name ON topics (project_id, name) WHERE deleted_us IS
 CREATE UNIQUE INDEX topics_project ON topics (project_id, created_us) WHERE deleted_us IS NULL;
 CREATE INDEX topics_deleted ON topics (deleted_us) WHERE deleted_us IS NOT NULL;
 
--- What contacts have chosen; who has chosen nothing has the topic's default and no row. Contacts are
--- named by their number, the order of the lists: so a list of subscribers is a walk along the key.
+-- What contacts have chosen; who has chosen nothing has the topic's default and no row. In the lane
+-- of the contact, whose number is the order of the lists.
 CREATE TABLE topic_subscriptions (
+    lane           INTEGER NOT NULL,
+    contact_id     TEXT NOT NULL,
     topic_id       TEXT NOT NULL,
     contact_number INTEGER NOT NULL,
     is_subscribed  INTEGER NOT NULL,
     changed_us     INTEGER NOT NULL,
-    PRIMARY KEY (topic_id, is_subscribed, contact_number)
+    PRIMARY KEY (lane, contact_id, topic_id)
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX topic_subscriptions_contact ON topic_subscriptions (contact_number, topic_id);
+CREATE INDEX topic_subscriptions_topic
+    ON topic_subscriptions (topic_id, is_subscribed, contact_number);
 
 -- Contacts that have unsubscribed from everything: for them no default holds.
 CREATE TABLE topic_opt_outs (
-    contact_number INTEGER PRIMARY KEY,
-    at_us          INTEGER NOT NULL
-) STRICT;
+    lane       INTEGER NOT NULL,
+    contact_id TEXT NOT NULL,
+    at_us      INTEGER NOT NULL,
+    PRIMARY KEY (lane, contact_id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE audiences (
     id          TEXT PRIMARY KEY,
@@ -458,12 +465,14 @@ CREATE UNIQUE INDEX audiences_project ON audiences (project_id, created_us)
 CREATE INDEX audiences_deleted ON audiences (deleted_us) WHERE deleted_us IS NOT NULL;
 
 CREATE TABLE audience_members (
+    lane           INTEGER NOT NULL,
+    contact_id     TEXT NOT NULL,
     audience_id    TEXT NOT NULL,
     contact_number INTEGER NOT NULL,
     entered_us     INTEGER NOT NULL,
-    PRIMARY KEY (audience_id, contact_number)
+    PRIMARY KEY (lane, contact_id, audience_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX audience_members_contact ON audience_members (contact_number);
+CREATE INDEX audience_members_audience ON audience_members (audience_id, contact_number);
 
 -- What events look like, and counters of what happened: kept by processing, so that no page scans.
 

@@ -23,8 +23,8 @@ class TopicChoice(msgspec.Struct, frozen=True):
     changed_us: int
 
 
-class Ties(msgspec.Struct, frozen=True, kw_only=True):
-    """What ties a contact to topics and audiences."""
+class Memberships(msgspec.Struct, frozen=True, kw_only=True):
+    """What a contact has chosen about topics, and the audiences it is in."""
 
     topics: list[TopicChoice] = []
     opted_out_us: int | None = None
@@ -38,7 +38,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     contact: Contact
     #: Its place in the lists.
     number: int
-    ties: Ties
+    memberships: Memberships
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     other: Side
     #: The survivor right after the merge.
     after: Contact
-    after_ties: Ties
+    after_memberships: Memberships
     #: `(kind, value)` that led to the other contact before.
     aliases: list[tuple[str, str]]
 
@@ -82,7 +82,7 @@ def undoable(row: Sequence[Any]) -> Undoable:
     return Undoable(merge(columns), snapshot)
 
 
-def merged_ties(own: Ties, other: Ties, now_us: int) -> Ties:
+def merged_memberships(own: Memberships, other: Memberships, now_us: int) -> Memberships:
     """Of each topic the newer choice, and all audiences; who wants nothing, wants nothing."""
     topics = {choice.topic_id: choice for choice in own.topics}
     for choice in other.topics:
@@ -91,11 +91,13 @@ def merged_ties(own: Ties, other: Ties, now_us: int) -> Ties:
             topics[choice.topic_id] = choice
     entered = dict.fromkeys(other.audiences, now_us) | own.audiences
     out_us = own.opted_out_us if own.opted_out_us is not None else other.opted_out_us
-    return Ties(topics=list(topics.values()), opted_out_us=out_us, audiences=entered)
+    return Memberships(topics=list(topics.values()), opted_out_us=out_us, audiences=entered)
 
 
-def separated_ties(current: Ties, before: Ties, after: Ties) -> Ties:
-    """The ties of the survivor without what it got by a merge; what was chosen since stays."""
+def separated_memberships(
+    current: Memberships, before: Memberships, after: Memberships
+) -> Memberships:
+    """The survivor's without what it got by a merge; what was chosen since stays."""
     was = {choice.topic_id: choice for choice in before.topics}
     came = {choice.topic_id: choice for choice in after.topics}
     topics = {choice.topic_id: choice for choice in current.topics}
@@ -112,4 +114,4 @@ def separated_ties(current: Ties, before: Ties, after: Ties) -> Ties:
     out_us = current.opted_out_us
     if out_us == after.opted_out_us:
         out_us = before.opted_out_us
-    return Ties(topics=list(topics.values()), opted_out_us=out_us, audiences=audiences)
+    return Memberships(topics=list(topics.values()), opted_out_us=out_us, audiences=audiences)

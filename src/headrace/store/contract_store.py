@@ -1,0 +1,158 @@
+"""A whole store, as the pipeline and the edges see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from headrace.domain.ids import EventIdGenerator
+from headrace.store.contacts.audiences import Audiences
+from headrace.store.contacts.topics import Topics
+from headrace.store.contract import (
+    ArrivalStore,
+    CommitSource,
+    CommitStats,
+    EventStore,
+    ProjectStore,
+    RejectionStore,
+    StoreFailedError,
+    StoreHealth,
+)
+from headrace.store.contract_catalog import CatalogStore
+from headrace.store.contract_contacts import ContactStore
+from headrace.store.contract_dead_letters import DeadLetterStore, ReplayStore
+from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
+from headrace.store.contract_delivery_counts import DeliveryCountStore
+from headrace.store.contract_erasures import ErasureStore
+from headrace.store.contract_merges import MergeStore
+from headrace.store.contract_operators import OperatorStore
+from headrace.store.contract_processing import ProcessingStore
+from headrace.store.contract_retention import RetentionStore
+from headrace.store.contract_rollups import RollupStore
+from headrace.store.contract_sign_in import MemberStore, SignInStore
+from headrace.store.contract_trace import TraceStore
+
+
+class Store(Protocol):
+    """A whole store."""
+
+    @property
+    def events(self) -> EventStore: ...
+
+    @property
+    def arrivals(self) -> ArrivalStore | None:
+        """None where no other process accepts events."""
+        ...
+
+    @property
+    def projects(self) -> ProjectStore: ...
+
+    @property
+    def rejections(self) -> RejectionStore: ...
+
+    @property
+    def processing(self) -> ProcessingStore: ...
+
+    @property
+    def subscribers(self) -> SubscriberStore: ...
+
+    @property
+    def deliveries(self) -> DeliveryStore: ...
+
+    @property
+    def delivery_counts(self) -> DeliveryCountStore: ...
+
+    @property
+    def dead_letters(self) -> DeadLetterStore: ...
+
+    @property
+    def replays(self) -> ReplayStore: ...
+
+    @property
+    def trace(self) -> TraceStore: ...
+
+    @property
+    def contacts(self) -> ContactStore: ...
+
+    @property
+    def topics(self) -> Topics: ...
+
+    @property
+    def audiences(self) -> Audiences: ...
+
+    @property
+    def merges(self) -> MergeStore: ...
+
+    @property
+    def erasures(self) -> ErasureStore: ...
+
+    @property
+    def operators(self) -> OperatorStore: ...
+
+    @property
+    def sign_in(self) -> SignInStore: ...
+
+    @property
+    def members(self) -> MemberStore: ...
+
+    @property
+    def retention(self) -> RetentionStore: ...
+
+    @property
+    def catalog(self) -> CatalogStore: ...
+
+    @property
+    def rollups(self) -> RollupStore: ...
+
+    @property
+    def commit_stats(self) -> CommitStats: ...
+
+    @property
+    def committers(self) -> int:
+        """How many commits are on their way at once; each takes its own share of the source."""
+        ...
+
+    def clock_us(self) -> int:
+        """Microseconds since 1970 by the clock that all processes on this store share."""
+        ...
+
+    async def event_ids(self) -> EventIdGenerator:
+        """What gives ids to the events that this process accepts; to be asked for once."""
+        ...
+
+    def start_committing(
+        self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]
+    ) -> None:
+        """Begin to commit what `source` gives.
+
+        `on_failed` is called once, from any thread, when the store must not go on.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Tell the committer that its source has something. Cheap; safe from any thread."""
+        ...
+
+    async def health(self) -> StoreHealth:
+        """The store's own report."""
+        ...
+
+    async def secret(self, name: str) -> bytes:
+        """32 random bytes of that name, made at first use and kept."""
+        ...
+
+    async def try_commit(self) -> None:
+        """Commit what leaves nothing behind, where accepted events are written.
+
+        Raises:
+            StoreError: events cannot be stored now.
+        """
+        ...
+
+    async def maintain(self) -> None:
+        """Whatever the store wants done every few seconds."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what was taken, then close cleanly."""
+        ...

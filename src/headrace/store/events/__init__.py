@@ -1,0 +1,1 @@
+"""Events as other parts of the store write and read them."""

@@ -1,0 +1,17 @@
+"""Events of the system, written in the transaction of the change that causes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from headrace.store.contract_processing import SystemEvent
+from headrace.store.engine.transaction import Transaction
+
+
+class SystemEvents(Protocol):
+    """Writes system events. Each store has its own: they join the queue of all events."""
+
+    async def insert(self, tx: Transaction, events: Sequence[SystemEvent], now_us: int) -> None:
+        """Insert the events and put them into the queue of the workers."""
+        ...

@@ -1,0 +1,94 @@
+"""No statement that is written once walks a table that grows, on either database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.domain.identity import LANES
+from headrace.store.contacts import (
+    audience_members,
+    audiences,
+    memberships,
+    refs,
+    subscriptions,
+    topics,
+)
+from headrace.store.engine.dialect import Statement, sql
+from tests.store.places import PLACES, Place, PostgresPlace
+from tests.store.session import StoreSession
+from tests.support.plans import SORT, tables_walked
+
+ROWS = 30_000
+_FILL = f"""
+INSERT INTO contacts (lane, id, number, project_id, external_id, email, created_us, updated_us)
+SELECT i % {LANES}, 'c' || i, i, 1 + i % 3, 'u' || i, 'p' || i || '@x.org', i, i
+FROM generate_series(1, {ROWS}) AS i;
+INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id)
+SELECT lane, project_id, 'external_id', external_id, id FROM contacts
+UNION ALL SELECT lane, project_id, 'email', email, id FROM contacts;
+INSERT INTO audiences SELECT 'a' || i, 1, 'a' || i, '', i, i FROM generate_series(1, 300) AS i;
+INSERT INTO topics SELECT 't' || i, 1, 't' || i, '', false, i, i FROM generate_series(1, 300) AS i;
+INSERT INTO audience_members (lane, contact_id, audience_id, contact_number, entered_us)
+SELECT lane, id, 'a' || number % 300, number, 0 FROM contacts;
+INSERT INTO topic_subscriptions (lane, contact_id, topic_id, contact_number, is_subscribed,
+    changed_us)
+SELECT lane, id, 't' || number % 300, number, number % 2 = 0, 0 FROM contacts;
+INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
+"""  # noqa: S608
+#: Few rows, and read whole when that is cheaper.
+_SMALL = {"audiences", "topics"}
+#: Statements that sort no more rows than they were asked for, to lock them in one order.
+_SORTED = {"refs.hold", "refs.change"}
+_KEYS = "'{1,2,3}', '{c1,c2,c3}'"
+#: Statement, and values for its parameters.
+STATEMENTS: dict[str, tuple[Statement, str]] = {
+    "refs.find": (refs.FIND, f"{_KEYS}, 1"),
+    "refs.hold": (refs.HOLD, "1, '{c1,c2}', 1"),
+    "refs.change": (refs.CHANGE, "1, '{c1,c2}', 1"),
+    "refs.follow": (refs.FOLLOW, f"{_KEYS}, 1"),
+    "subscriptions.choices": (subscriptions.CHOICES, "1, 'c1', '{t1,t2}'"),
+    "subscriptions.opted_out": (subscriptions.OPTED_OUT, "1, 'c1'"),
+    "subscriptions.choose": (subscriptions.CHOOSE, "1, 'c1', 1, '{t1,t2}', true, 1"),
+    "topics.list": (topics.LIST, "1, 200, 50"),
+    "topics.remove": (topics.REMOVE, "'t1', 200"),
+    "audiences.list": (audiences.LIST, "1, 200, 50"),
+    "audience_members.enter": (audience_members.ENTER, f"{_KEYS}, '{{1,2,3}}', 'a9', 1"),
+    "audience_members.leave": (audience_members.LEAVE, "1, 'c1', 'a1'"),
+    "audience_members.first": (audience_members.FIRST, "'a1', 50"),
+    "audience_members.remove": (audience_members.REMOVE, f"{_KEYS}, 'a1'"),
+    "memberships.exit": (memberships.EXIT, "1, 'c1'"),
+    "memberships.choices": (memberships.CHOICES, "1, 'c1'"),
+    "memberships.inside": (memberships.INSIDE, "1, 'c1'"),
+    **{
+        f"memberships.forget {n}": (statement, "1, 'c1'")
+        for n, statement in enumerate(memberships.FORGET)
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def filled(store_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    place = PLACES[store_kind](Path(tmp_path_factory.mktemp("plans")))
+    if isinstance(place, PostgresPlace):
+        place.run_sql(_FILL)
+        place.run_sql("VACUUM ANALYZE")
+    else:
+        StoreSession(place).close()
+    yield place
+    place.remove()
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_no_statement_walks_a_table_that_grows(filled: Place, name: str) -> None:
+    walked = tables_walked(filled, *STATEMENTS[name])
+    if name in _SORTED:
+        walked -= {SORT}
+    assert walked <= _SMALL
+
+
+def test_a_missing_index_would_be_noticed(filled: Place) -> None:
+    missing = sql("SELECT 1 FROM contacts WHERE properties = $1")
+    assert tables_walked(filled, missing, "'x'") == {"contacts"}

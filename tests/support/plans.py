@@ -1,0 +1,38 @@
+"""Which tables a statement walks from end to end, on either database."""
+
+from __future__ import annotations
+
+import re
+
+from headrace.store.engine.dialect import Statement
+from tests.store.places import Place, PostgresPlace
+from tests.support.postgres_plans import explain
+
+#: A walk over a table of rows, not over the values that were given.
+_SCAN = re.compile(r"SCAN (?!.*VIRTUAL TABLE)(?!\(|k\b|n\b|CONSTANT)(\S+)")
+#: Stands for rows that SQLite sorts because no index gives their order.
+SORT = "a sort"
+_MODES = ("force_custom_plan", "force_generic_plan")
+
+
+def tables_walked(place: Place, statement: Statement, values: str) -> set[str]:
+    """Tables that are read whole or sorted without an index.
+
+    Args:
+        place: a store; on PostgreSQL filled and analysed, so that an index is worth its while.
+        values: of the parameters, as SQL of PostgreSQL with commas.
+    """
+    if isinstance(place, PostgresPlace):
+        steps = [
+            step for mode in _MODES for step in explain(place.url, statement.postgres, values, mode)
+        ]
+        return {step["Relation Name"] for step in steps if step["Node Type"] == "Seq Scan"}
+    details = [
+        str(row[3])
+        for row in place.run_sql(
+            f"EXPLAIN QUERY PLAN {statement.sqlite}", *[None] * statement.sqlite_values
+        )
+    ]
+    assert details
+    found = {match[1] for detail in details if (match := _SCAN.match(detail))}
+    return found | {SORT for detail in details if "TEMP B-TREE" in detail}
