@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.domain.identity import LANES
+from headrace.store.access import audit
 from headrace.store.contacts import (
     audience_members,
     audiences,
@@ -36,6 +37,8 @@ SELECT lane, id, 'a' || number % 300, number, 0 FROM contacts;
 INSERT INTO topic_subscriptions (lane, contact_id, topic_id, contact_number, is_subscribed,
     changed_us)
 SELECT lane, id, 't' || number % 300, number, number % 2 = 0, 0 FROM contacts;
+INSERT INTO audit (at_us, actor, project_id, action, detail)
+SELECT number, 'a' || number % 9, nullif(number % 4, 0), 'x', '{{}}' FROM contacts;
 INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
 """  # noqa: S608
 #: Few rows, and read whole when that is cheaper.
@@ -45,6 +48,14 @@ _SORTED = {"refs.hold", "refs.change"}
 _KEYS = "'{1,2,3}', '{c1,c2,c3}'"
 #: Statement, and values for its parameters.
 STATEMENTS: dict[str, tuple[Statement, str]] = {
+    "audit.of_project": (audit.OF_PROJECT, "1, 20000, 50"),
+    "audit.find": (audit.FIND, "20000, 500, 50, 'x', 'x.', 'a', 1, 9"),
+    "audit.find of project": (audit.FIND_OF_PROJECT, "20000, 500, 50, 'x', 'x.', 'a', 1, 9, 1"),
+    "audit.oldest": (audit.OLDEST, "1"),
+    "audit.oldest of none": (audit.OLDEST_OF_NONE, ""),
+    "audit.expired": (audit.EXPIRED, "9, 1000, 50, 1"),
+    "audit.expired of none": (audit.EXPIRED_OF_NONE, "9, 1000, 50"),
+    "audit.remove": (audit.REMOVE, "'{1,2,3}'"),
     "refs.find": (refs.FIND, f"{_KEYS}, 1"),
     "refs.hold": (refs.HOLD, "1, '{c1,c2}', 1"),
     "refs.change": (refs.CHANGE, "1, '{c1,c2}', 1"),

@@ -14,7 +14,6 @@ from headrace.store.contract_dead_letters import (
 from headrace.store.contract_operators import AUDIT_KEPT_US
 from tests.store.events import START_US
 from tests.store.session import StoreSession
-from tests.support.dead_letters import package_of
 
 DAY_US = 24 * 3600 * 1_000_000
 
@@ -49,7 +48,7 @@ def test_replays_that_ended_long_ago_are_forgotten(session: StoreSession) -> Non
 def test_old_entries_go_but_for_the_newest_of_each_project(
     session: StoreSession, monkeypatch: pytest.MonkeyPatch, project_id: int | None
 ) -> None:
-    monkeypatch.setattr(f"{package_of(session)}.audit.AUDIT_KEPT_PER_PROJECT", 2)
+    monkeypatch.setattr("headrace.store.access.audit.AUDIT_KEPT_PER_PROJECT", 2)
     session.run(session.store.projects.create("one", START_US + 400 * DAY_US, actor="a"))
     session.place.run_sql("DELETE FROM audit")
     days = (0, 1, 2, 3, 300)

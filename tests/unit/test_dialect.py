@@ -41,6 +41,7 @@ from headrace.store.engine.dialect import sql, sqlite_value, to_sqlite
             ),
         ),
         ("SET a = greatest(a, $1), b = LEAST(b, $2)", "SET a = max(a, ?1), b = min(b, ?2)"),
+        ("SELECT strpos(lower(a), $1) > 0", "SELECT instr(lower(a), ?1) > 0"),
         ("SELECT 'it''s $1::text FOR UPDATE'", "SELECT 'it''s $1::text FOR UPDATE'"),
     ],
 )

@@ -13,7 +13,8 @@ from headrace.domain.api_keys import ApiKey, Scope, hash_secret, secret_matches,
 from headrace.domain.policies import DEFAULTS, Policies
 from headrace.observability.events import ACCESS_REFRESH_FAILED, STORE_UNAVAILABLE
 from headrace.pipeline.rate_limit import TokenBucket
-from headrace.store.contract import Access, ProjectStore, StoreError
+from headrace.store.access.projects import Projects
+from headrace.store.contract import Access, StoreError
 
 #: How often a change of keys or policies is looked for. With the time of the look-up itself this
 #: stays well below the 5 s within which a revocation must work.
@@ -73,7 +74,7 @@ class AccessCache:
 
     def __init__(
         self,
-        projects: ProjectStore,
+        projects: Projects,
         clock_us: Callable[[], int],
         *,
         monotonic_s: Callable[[], float] = time.monotonic,

@@ -29,7 +29,8 @@ from headrace.observability.events import (
     RETENTION_SWEPT,
     STORE_UNAVAILABLE,
 )
-from headrace.store.contract import ProjectStore, StoreError
+from headrace.store.access.projects import Projects
+from headrace.store.contract import StoreError
 from headrace.store.contract_retention import DueEvent, Removed, RetentionState, RetentionStore
 
 SWEEP_EVERY_SECONDS = 60.0
@@ -113,7 +114,7 @@ class Retention:
     """Sweeps; `state` has the totals since ever, for metrics."""
 
     def __init__(
-        self, store: RetentionStore, projects: ProjectStore, options: RetentionOptions
+        self, store: RetentionStore, projects: Projects, options: RetentionOptions
     ) -> None:
         self.state: RetentionState | None = None
         self._store = store

@@ -10,7 +10,8 @@ import structlog
 from headrace.domain.policies import Policies
 from headrace.observability.events import RULES_REFRESH_FAILED, STORE_UNAVAILABLE
 from headrace.pipeline.plan import Rules
-from headrace.store.contract import ProjectStore, StoreError
+from headrace.store.access.projects import Projects
+from headrace.store.contract import StoreError
 from headrace.store.contract_processing import ProcessingStore
 
 REFRESH_SECONDS = 1.0
@@ -21,7 +22,7 @@ _log = structlog.get_logger()
 class RulesCache:
     """Holds the current `Rules`."""
 
-    def __init__(self, projects: ProjectStore, processing: ProcessingStore) -> None:
+    def __init__(self, projects: Projects, processing: ProcessingStore) -> None:
         self._projects = projects
         self._processing = processing
         self._versions = (-1, -1)

@@ -8,7 +8,7 @@ coroutines and safe to call from the event loop; each answers within `READ_SECON
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -211,48 +211,6 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     keys: dict[str, ApiKey]
     #: By project id; a project is in here even when it changed no default.
     policies: dict[int, Policies]
-
-
-class ProjectStore(Protocol):
-    """Projects, their keys and policies."""
-
-    async def create(self, name: str, now_us: int, *, actor: str) -> Project:
-        """Create a project.
-
-        Raises:
-            StoreConflictError: there is one of that name.
-        """
-        ...
-
-    async def list(self) -> Sequence[Project]:
-        """All projects by name."""
-        ...
-
-    async def add_key(self, key: ApiKey, *, actor: str) -> None:
-        """Store a new key."""
-        ...
-
-    async def list_keys(self, project_id: int) -> Sequence[ApiKey]:
-        """Keys of a project, newest first, revoked ones included."""
-        ...
-
-    async def revoke_key(self, public_id: str, now_us: int, *, actor: str) -> bool:
-        """Revoke a key; False when there is none that is not revoked."""
-        ...
-
-    async def set_policy(
-        self, project_id: int, name: str, value: Any, now_us: int, *, actor: str
-    ) -> Any:
-        """Set a policy to a checked value and audit it; returns the value before."""
-        ...
-
-    async def access_version(self) -> int:
-        """Version of `access()`, cheap enough to ask every second."""
-        ...
-
-    async def access(self) -> Access:
-        """Everything authentication needs."""
-        ...
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True):

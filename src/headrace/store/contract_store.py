@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from headrace.domain.ids import EventIdGenerator
+from headrace.store.access.projects import Projects
 from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.topics import Topics
 from headrace.store.contract import (
@@ -13,7 +14,6 @@ from headrace.store.contract import (
     CommitSource,
     CommitStats,
     EventStore,
-    ProjectStore,
     RejectionStore,
     StoreFailedError,
     StoreHealth,
@@ -45,7 +45,7 @@ class Store(Protocol):
         ...
 
     @property
-    def projects(self) -> ProjectStore: ...
+    def projects(self) -> Projects: ...
 
     @property
     def rejections(self) -> RejectionStore: ...

@@ -42,16 +42,8 @@ _CATALOG_PATHS = (
 # The functions named here are those of source.py.
 
 COPIED: tuple[Copied, ...] = (
-    Copied(
-        "meta",
-        "SELECT name, CAST(value AS TEXT) AS value FROM meta "
-        "WHERE substr(name, 1, 7) <> 'secret_' ORDER BY name",
-    ),
-    Copied(
-        "secrets",
-        "SELECT substr(name, 8) AS name, value FROM meta "
-        "WHERE substr(name, 1, 7) = 'secret_' ORDER BY name",
-    ),
+    _alike("meta", "name, value", "name"),
+    _alike("secrets", "name, value", "name"),
     _alike("projects", "id, uuid, name, created_us", "id"),
     _alike(
         "api_keys",

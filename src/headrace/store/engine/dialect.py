@@ -12,6 +12,7 @@ PostgreSQL                              SQLite
 ``x = ANY($1::text[])``                 ``x IN (SELECT value FROM json_each(?1))``
 ``unnest($1::text[], …) AS n (a, b)``   a subquery over ``json_each`` with the columns ``a``, ``b``
 ``greatest(…)``, ``least(…)``           ``max(…)``, ``min(…)``; unlike PostgreSQL's, NULL if one is
+``strpos(…)``                           ``instr(…)``
 ======================================  ==========================================================
 
 Where the databases truly differ, the text for SQLite is given beside the other: `sql(text,
@@ -41,6 +42,7 @@ _ROW_LOCK = re.compile(
 )
 _GREATEST = re.compile(r"\bgreatest\(", re.IGNORECASE)
 _LEAST = re.compile(r"\bleast\(", re.IGNORECASE)
+_STRPOS = re.compile(r"\bstrpos\(", re.IGNORECASE)
 _PARAMETER = re.compile(r"\$(\d+)")
 _PLACE = re.compile(r"\?(\d+)")
 
@@ -92,6 +94,7 @@ def _translate(text: str) -> str:
     text = _CAST.sub("", text)
     text = _ROW_LOCK.sub("", text)
     text = _LEAST.sub("min(", _GREATEST.sub("max(", text))
+    text = _STRPOS.sub("instr(", text)
     return _PARAMETER.sub(r"?\1", text)
 
 

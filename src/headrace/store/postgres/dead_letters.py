@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from headrace.store.access.audit import write_audit
 from headrace.store.contract_dead_letters import (
     EXAMINED_MAX,
     GROUPED_MAX,
@@ -14,7 +15,6 @@ from headrace.store.contract_dead_letters import (
     DeadLetterGroup,
     DeadLetterPage,
 )
-from headrace.store.postgres.audit import write_audit
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.dead_letter_moves import (
     DeadRow,
@@ -24,6 +24,7 @@ from headrace.store.postgres.dead_letter_moves import (
     replay_rows,
     until_settled,
 )
+from headrace.store.postgres.transaction import PostgresTransaction
 from headrace.store.rows.dead_letters import Groups, dead_letter, wanted_values
 
 _NUMBER_MAX = 2**62
@@ -117,7 +118,9 @@ class PostgresDeadLetters:
             if closing is Closing.DONE:
                 detail = {"dead_letter": dead_letter_id}
                 action = "dead_letter.replay"
-                await write_audit(connection, now_us, actor, project_id, action, detail)
+                await write_audit(
+                    PostgresTransaction(connection), now_us, actor, project_id, action, detail
+                )
             return closing
 
         return await self._close(project_id, dead_letter_id, close)
@@ -132,7 +135,9 @@ class PostgresDeadLetters:
             if closing is Closing.DONE:
                 detail = {"dead_letter": dead_letter_id, "reason": reason}
                 action = "dead_letter.discard"
-                await write_audit(connection, now_us, actor, project_id, action, detail)
+                await write_audit(
+                    PostgresTransaction(connection), now_us, actor, project_id, action, detail
+                )
             return closing
 
         return await self._close(project_id, dead_letter_id, close)

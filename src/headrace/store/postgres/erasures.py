@@ -10,19 +10,19 @@ import msgspec
 from headrace.domain.contacts import Contact
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.placeholders import placeholders
+from headrace.store.access.audit import write_audit
+from headrace.store.access.policies import read_policies
 from headrace.store.contacts.memberships import read_memberships
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus
 from headrace.store.postgres import contact_rows
 from headrace.store.postgres.aliases import aliases_of, ids_of, own_of
-from headrace.store.postgres.audit import write_audit
 from headrace.store.postgres.contact_races import write_contacts
 from headrace.store.postgres.contacts import remove
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.erased_events import erase_events, find_events, last_events
 from headrace.store.postgres.erased_mentions import erase_mentions
 from headrace.store.postgres.numbers import Numbers
-from headrace.store.postgres.projects import read_policies
 from headrace.store.postgres.transaction import PostgresTransaction
 from headrace.store.rows.erasures import (
     COLUMNS,
@@ -94,7 +94,9 @@ class PostgresErasures:
         values = (erasure_id, project_id, own_id, subject_text(subject), _text(counts), actor)
         await connection.execute(_INSERT, *values, now_us)
         detail = {"erasure": erasure_id, "contact": own_id}
-        await write_audit(connection, now_us, actor, project_id, "contact.erase", detail)
+        await write_audit(
+            PostgresTransaction(connection), now_us, actor, project_id, "contact.erase", detail
+        )
         return erasure(await connection.fetchrow(_GET, erasure_id, project_id))
 
     async def _remove_contact(
@@ -158,7 +160,9 @@ async def _subject(
     if held is not None:
         identifiers += own_of(held)
         written.append(held.email_original)
-    words = (await read_policies(connection, project_id)).placeholder_identifiers
+    words = (
+        await read_policies(PostgresTransaction(connection), project_id)
+    ).placeholder_identifiers
     subject = subject_of(project_id, ids, identifiers, written, placeholders(words))
     last, last_system = await last_events(connection, subject)
     return msgspec.structs.replace(subject, last=last, last_system=last_system)

@@ -6,11 +6,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headrace.store.access.audit import write_audit
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_operators import OPERATORS_MAX
 from headrace.store.contract_sign_in import MEMBERS_MAX, Account, AuditFilter, AuditRow, Member
-from headrace.store.postgres.audit import write_audit
 from headrace.store.postgres.database import Connection, Database
+from headrace.store.postgres.transaction import PostgresTransaction
 from headrace.store.rows.sign_in import (
     AUDIT_COLUMNS,
     AUDIT_LOOKED_AT_MAX,
@@ -92,7 +93,9 @@ class PostgresMembers:
                 raise StoreConflictError(field)
             await connection.execute(_INVITE, *values)
             detail = {"email": email, "is_owner": is_owner}
-            await write_audit(connection, now_us, actor, None, "operator.create", detail)
+            await write_audit(
+                PostgresTransaction(connection), now_us, actor, None, "operator.create", detail
+            )
             return True
 
         return await self._database.write(work)
@@ -104,7 +107,9 @@ class PostgresMembers:
             if await connection.fetchval(_SET_OWNER, is_owner, email) is None:
                 return False
             detail = {"email": email, "is_owner": is_owner}
-            await write_audit(connection, now_us, actor, None, "operator.set_owner", detail)
+            await write_audit(
+                PostgresTransaction(connection), now_us, actor, None, "operator.set_owner", detail
+            )
             return True
 
         return await self._database.write(work)
@@ -117,7 +122,9 @@ class PostgresMembers:
             for table in ("sessions", "sign_in_links", "members"):
                 await connection.execute(f"DELETE FROM {table} WHERE email = $1", email)  # noqa: S608
             detail = {"email": email}
-            await write_audit(connection, now_us, actor, None, "operator.remove", detail)
+            await write_audit(
+                PostgresTransaction(connection), now_us, actor, None, "operator.remove", detail
+            )
             return True
 
         return await self._database.write(work)
@@ -154,7 +161,9 @@ class PostgresMembers:
             await connection.execute(_SET_MEMBER, project_id, email, role, member.added_us)
             if before != role:
                 detail = {"email": email, "from": before, "to": role}
-                await write_audit(connection, now_us, actor, project_id, "member.set", detail)
+                await write_audit(
+                    PostgresTransaction(connection), now_us, actor, project_id, "member.set", detail
+                )
             return True
 
         return await self._database.write(work)
@@ -165,7 +174,9 @@ class PostgresMembers:
             if await connection.fetchval(sql, project_id, email) is None:
                 return False
             detail = {"email": email}
-            await write_audit(connection, now_us, actor, project_id, "member.remove", detail)
+            await write_audit(
+                PostgresTransaction(connection), now_us, actor, project_id, "member.remove", detail
+            )
             return True
 
         return await self._database.write(work)

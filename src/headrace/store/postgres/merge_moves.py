@@ -16,6 +16,7 @@ from headrace.domain.contacts import (
 from headrace.domain.identity import IdentityType, contact_lane
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.merging import MERGE_SOURCE, UNDO_SOURCE, merged, separated
+from headrace.store.access.audit import write_audit
 from headrace.store.contacts.memberships import (
     detach_memberships,
     read_memberships,
@@ -41,7 +42,6 @@ from headrace.store.contract_merges import (
 )
 from headrace.store.postgres import contact_rows
 from headrace.store.postgres.aliases import aliases_of, ids_of, lead_back, lead_to, own_of
-from headrace.store.postgres.audit import write_audit
 from headrace.store.postgres.contact_lookup import identifier
 from headrace.store.postgres.contact_rows import OWNER
 from headrace.store.postgres.database import Connection
@@ -219,7 +219,12 @@ class Moves:
     async def _audit(self, action: str, merge_id: str, own: Contact, other: Contact) -> None:
         detail = {"merge": merge_id, "contact": own.id, "from": other.id}
         await write_audit(
-            self._connection, self._now_us, self._actor, own.project_id, action, detail
+            PostgresTransaction(self._connection),
+            self._now_us,
+            self._actor,
+            own.project_id,
+            action,
+            detail,
         )
 
     async def undo(self, project_id: int, merge_id: str) -> None:

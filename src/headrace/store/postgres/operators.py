@@ -9,11 +9,12 @@ import msgspec
 
 from headrace.domain.operators import Operator
 from headrace.domain.policies import DEFAULTS, Policies
+from headrace.store.access.audit import prune_audit, write_audit
+from headrace.store.access.policies import bump_access_version, read_policies
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_operators import OPERATORS_MAX, AuditEntry
-from headrace.store.postgres.audit import prune_audit, write_audit
 from headrace.store.postgres.database import Connection, Database
-from headrace.store.postgres.projects import bump_access_version, read_policies
+from headrace.store.postgres.transaction import PostgresTransaction
 
 _COLUMNS = "id, email, token_hash, created_us, revoked_us, is_owner"
 _ADD = f"INSERT INTO operators ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)"  # noqa: S608
@@ -53,7 +54,9 @@ class PostgresOperators:
                 raise StoreConflictError(field)
             await connection.execute(_ADD, *values)
             at_us = operator.created_us
-            await write_audit(connection, at_us, actor, None, "operator.create", detail)
+            await write_audit(
+                PostgresTransaction(connection), at_us, actor, None, "operator.create", detail
+            )
 
         await self._database.write(work)
 
@@ -65,7 +68,9 @@ class PostgresOperators:
             if await connection.fetchval(_REPLACE, *values) is None:
                 return False
             at_us = operator.created_us
-            await write_audit(connection, at_us, actor, None, "operator.reset_token", detail)
+            await write_audit(
+                PostgresTransaction(connection), at_us, actor, None, "operator.reset_token", detail
+            )
             return True
 
         return await self._database.write(work)
@@ -84,7 +89,11 @@ class PostgresOperators:
             found = await connection.fetchval(
                 "SELECT id FROM projects WHERE uuid = $1", project_uuid
             )
-            return None if found is None else (found, await read_policies(connection, found))
+            return (
+                None
+                if found is None
+                else (found, await read_policies(PostgresTransaction(connection), found))
+            )
 
         return await self._database.read(read)
 
@@ -96,16 +105,23 @@ class PostgresOperators:
             await connection.fetchval(
                 "SELECT 1 FROM projects WHERE id = $1 FOR NO KEY UPDATE", project_id
             )
-            before = await read_policies(connection, project_id)
+            before = await read_policies(PostgresTransaction(connection), project_id)
             for name, value in values.items():
                 await _store(connection, project_id, name, value)
                 held = getattr(before, name)
                 wanted = getattr(DEFAULTS, name) if value is None else value
                 if wanted != held:
                     detail = {"policy": name, "from": held, "to": wanted}
-                    await write_audit(connection, now_us, actor, project_id, "policy.set", detail)
-            await bump_access_version(connection)
-            return await read_policies(connection, project_id)
+                    await write_audit(
+                        PostgresTransaction(connection),
+                        now_us,
+                        actor,
+                        project_id,
+                        "policy.set",
+                        detail,
+                    )
+            await bump_access_version(PostgresTransaction(connection))
+            return await read_policies(PostgresTransaction(connection), project_id)
 
         return await self._database.write(work)
 
@@ -124,7 +140,7 @@ class PostgresOperators:
 
     async def prune_audit(self, now_us: int, limit: int) -> int:
         async def work(connection: Connection) -> int:
-            return await prune_audit(connection, now_us, limit)
+            return await prune_audit(PostgresTransaction(connection), now_us, limit)
 
         return await self._database.write(work)
 

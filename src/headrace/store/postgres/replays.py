@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.store.access.audit import write_audit
 from headrace.store.contract_dead_letters import (
     REPLAYS_KEPT,
     REPLAYS_KEPT_US,
@@ -18,7 +19,6 @@ from headrace.store.contract_dead_letters import (
     ReplayStatus,
     TooManyReplaysError,
 )
-from headrace.store.postgres.audit import write_audit
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.dead_letter_moves import (
     ROW_COLUMNS,
@@ -28,6 +28,7 @@ from headrace.store.postgres.dead_letter_moves import (
     until_settled,
 )
 from headrace.store.postgres.dead_letters import conditions
+from headrace.store.postgres.transaction import PostgresTransaction
 from headrace.store.rows.dead_letters import REPLAY_COLUMNS
 from headrace.store.rows.dead_letters import replay as replay_of_row
 
@@ -93,7 +94,9 @@ class PostgresReplays:
                 raise TooManyReplaysError
             await connection.execute(_INSERT, *values)
             await connection.execute(_FORGET, project_id, REPLAYS_KEPT)
-            await write_audit(connection, now_us, actor, project_id, "replay.create", detail)
+            await write_audit(
+                PostgresTransaction(connection), now_us, actor, project_id, "replay.create", detail
+            )
             return replay_of_row(await connection.fetchrow(_GET, replay.id, project_id))
 
         return await self._database.write(work)
@@ -129,7 +132,14 @@ class PostgresReplays:
             found = replay_of_row(row)
             if stopped:
                 detail = {"replay": replay_id, "done": found.done, "total": found.total}
-                await write_audit(connection, now_us, actor, project_id, "replay.stop", detail)
+                await write_audit(
+                    PostgresTransaction(connection),
+                    now_us,
+                    actor,
+                    project_id,
+                    "replay.stop",
+                    detail,
+                )
             return stopped, found
 
         return await self._database.write(work)
@@ -174,5 +184,7 @@ async def _advance(
     await connection.execute(_MOVE, position, done + replayed, status.value, now_us, replay_id)
     if not goes_on:
         detail = {"replay": replay_id, "done": done + replayed, "total": total}
-        await write_audit(connection, now_us, actor, project_id, "replay.done", detail)
+        await write_audit(
+            PostgresTransaction(connection), now_us, actor, project_id, "replay.done", detail
+        )
     return replayed, goes_on

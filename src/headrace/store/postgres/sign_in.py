@@ -13,9 +13,10 @@ from headrace.domain.sign_in import (
     SignedIn,
     Throttle,
 )
+from headrace.store.access.audit import write_audit
 from headrace.store.contract_sign_in import LINKS_MAX
-from headrace.store.postgres.audit import write_audit
 from headrace.store.postgres.database import Connection, Database
+from headrace.store.postgres.transaction import PostgresTransaction
 from headrace.store.rows.sign_in import (
     LINK_COLUMNS,
     SESSION_COLUMNS,
@@ -79,7 +80,14 @@ class PostgresSignIn:
             await connection.execute(_ADD_LINK, *values)
             await connection.execute(_END_OLD_LINKS, link.created_us, LINKS_MAX)
             detail = {"email": link.email}
-            await write_audit(connection, link.created_us, actor, None, "sign_in.link", detail)
+            await write_audit(
+                PostgresTransaction(connection),
+                link.created_us,
+                actor,
+                None,
+                "sign_in.link",
+                detail,
+            )
             return True
 
         return await self._database.write(work)
@@ -105,7 +113,9 @@ class PostgresSignIn:
                 await connection.execute(_FIRST_OWNER, session.id, email, owner_token_hash, now_us)
                 detail = {"email": email, "is_owner": True}
                 actor = "sign-in link"
-                await write_audit(connection, now_us, actor, None, "operator.create", detail)
+                await write_audit(
+                    PostgresTransaction(connection), now_us, actor, None, "operator.create", detail
+                )
             if await connection.fetchval(_SET_PASSWORD, password_hash, email) is None:
                 return False
             await connection.execute(
@@ -164,7 +174,9 @@ class PostgresSignIn:
             known = await connection.fetchval(_OPERATOR, email) is not None
             actor = f"operator {email}" if known else "somebody"
             detail = {"address": address}
-            await write_audit(connection, now_us, actor, None, "session.refused", detail)
+            await write_audit(
+                PostgresTransaction(connection), now_us, actor, None, "session.refused", detail
+            )
 
         await self._database.write(work)
 
@@ -211,7 +223,9 @@ class PostgresSignIn:
             if await connection.fetchval(sql, email, session_id) is None:
                 return False
             detail = {"session": session_id}
-            await write_audit(connection, now_us, f"operator {email}", None, action, detail)
+            await write_audit(
+                PostgresTransaction(connection), now_us, f"operator {email}", None, action, detail
+            )
             return True
 
         return await self._database.write(work)
@@ -225,7 +239,7 @@ class PostgresSignIn:
             )
             await connection.execute("DELETE FROM sign_in_links WHERE email = $1", email)
             actor, action = f"operator {email}", "operator.set_password"
-            await write_audit(connection, now_us, actor, None, action, {})
+            await write_audit(PostgresTransaction(connection), now_us, actor, None, action, {})
             return True
 
         return await self._database.write(work)
@@ -246,7 +260,14 @@ class PostgresSignIn:
             if until_us:
                 detail = {"page": path, "session": session.id}
                 action = "personal_data.reveal"
-                await write_audit(connection, now_us, signed_in.actor, project_id, action, detail)
+                await write_audit(
+                    PostgresTransaction(connection),
+                    now_us,
+                    signed_in.actor,
+                    project_id,
+                    action,
+                    detail,
+                )
 
         await self._database.write(work)
 
@@ -267,4 +288,6 @@ async def _open(connection: Connection, session: Session, by: str) -> None:
     await connection.execute(_END_OLD, *limits, session.email, SESSIONS_OF_OPERATOR_MAX)
     detail = {"session": session.id, "address": session.address, "by": by}
     actor = f"operator {session.email}"
-    await write_audit(connection, session.created_us, actor, None, "session.open", detail)
+    await write_audit(
+        PostgresTransaction(connection), session.created_us, actor, None, "session.open", detail
+    )

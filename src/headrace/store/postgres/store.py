@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from headrace.domain.ids import EventIdGenerator
+from headrace.store.access.projects import Projects
+from headrace.store.access.store_secrets import store_secret
 from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.topics import Topics
 from headrace.store.contract import (
@@ -40,7 +41,6 @@ from headrace.store.postgres.migrate import migrate, newer_release, newest_versi
 from headrace.store.postgres.numbers import Numbers, take_writer
 from headrace.store.postgres.operators import PostgresOperators
 from headrace.store.postgres.processing import PostgresProcessing
-from headrace.store.postgres.projects import PostgresProjects
 from headrace.store.postgres.rejections import PostgresRejections
 from headrace.store.postgres.replays import PostgresReplays
 from headrace.store.postgres.retention import PostgresRetention
@@ -53,8 +53,6 @@ from headrace.store.postgres.trace import PostgresTrace
 from headrace.store.postgres.transaction import PostgresDatabase
 from headrace.store.postgres.url import masked
 
-_MAKE_RANDOM = "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING"
-_RANDOM = "SELECT value FROM secrets WHERE name = $1"
 #: Left by `headrace.store.copying` until a copy is whole.
 _UNFINISHED_COPY = "SELECT 1 FROM meta WHERE name = 'copy'"
 #: What `StoreHealth.durability` tells.
@@ -87,7 +85,7 @@ class PostgresStore:
         self._committer = Committer(database, at_once=at_once)
         self.events = PostgresEvents(database)
         self.arrivals = PostgresArrivals(database)
-        self.projects = PostgresProjects(database)
+        self.projects = Projects(self.database)
         self.rejections = PostgresRejections(database)
         self.operators = PostgresOperators(database)
         self.sign_in = PostgresSignIn(database)
@@ -147,13 +145,7 @@ class PostgresStore:
         )
 
     async def secret(self, name: str) -> bytes:
-        fresh = secrets.token_bytes(32)
-
-        async def work(connection: Connection) -> bytes:
-            await connection.execute(_MAKE_RANDOM, name, fresh)
-            return bytes(await connection.fetchval(_RANDOM, name))
-
-        return await self._database.write(work)
+        return await store_secret(self.database, name)
 
     async def try_commit(self) -> None:
         await self._database.write(try_insert)

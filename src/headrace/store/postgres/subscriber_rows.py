@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.store.access.audit import write_audit
 from headrace.store.contract_delivery import Subscriber
-from headrace.store.postgres.audit import write_audit
 from headrace.store.postgres.database import Connection
+from headrace.store.postgres.transaction import PostgresTransaction
 from headrace.store.rows.subscribers import COLUMNS, subscriber
 
 _GET = f"SELECT {COLUMNS} FROM subscribers WHERE id = $1 AND project_id = $2 AND kind = 'webhook'"  # noqa: S608
@@ -48,7 +49,7 @@ async def note_change(
     detail: dict[str, Any],
 ) -> None:
     """Audit a change and tell the workers of it."""
-    await write_audit(connection, at_us, actor, project_id, action, detail)
+    await write_audit(PostgresTransaction(connection), at_us, actor, project_id, action, detail)
     await connection.execute(_BUMP)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import apsw
 
+from headrace.store.access.audit import write_audit
 from headrace.store.contract_dead_letters import (
     EXAMINED_MAX,
     GROUPED_MAX,
@@ -16,10 +17,11 @@ from headrace.store.contract_dead_letters import (
     DeadLetterGroup,
     DeadLetterPage,
 )
+from headrace.store.engine.transaction import drive
 from headrace.store.rows.dead_letters import Groups, dead_letter, wanted_values
-from headrace.store.sqlite.audit import write_audit
 from headrace.store.sqlite.dead_letter_moves import DeadRow, discard_row, find_row, replay_row
 from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.transaction import SqliteTransaction
 from headrace.store.sqlite.writer import Writer
 
 _NUMBER_MAX = 2**62
@@ -85,7 +87,16 @@ class SqliteDeadLetters:
             closing = replay_row(connection, row, now_us, actor=actor, reason=None)
             if closing is Closing.DONE:
                 detail = {"dead_letter": dead_letter_id}
-                write_audit(connection, now_us, actor, project_id, "dead_letter.replay", detail)
+                drive(
+                    write_audit(
+                        SqliteTransaction(connection),
+                        now_us,
+                        actor,
+                        project_id,
+                        "dead_letter.replay",
+                        detail,
+                    )
+                )
             return closing
 
         return await self._close(project_id, dead_letter_id, close)
@@ -97,7 +108,16 @@ class SqliteDeadLetters:
             closing = discard_row(connection, row, now_us, actor=actor, reason=reason)
             if closing is Closing.DONE:
                 detail = {"dead_letter": dead_letter_id, "reason": reason}
-                write_audit(connection, now_us, actor, project_id, "dead_letter.discard", detail)
+                drive(
+                    write_audit(
+                        SqliteTransaction(connection),
+                        now_us,
+                        actor,
+                        project_id,
+                        "dead_letter.discard",
+                        detail,
+                    )
+                )
             return closing
 
         return await self._close(project_id, dead_letter_id, close)

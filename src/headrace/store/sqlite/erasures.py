@@ -13,6 +13,8 @@ import msgspec
 from headrace.domain.contacts import IDENTIFIERS, Contact
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.placeholders import placeholders
+from headrace.store.access.audit import write_audit
+from headrace.store.access.policies import read_policies
 from headrace.store.contacts.memberships import read_memberships
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus
@@ -27,12 +29,10 @@ from headrace.store.rows.erasures import (
     subject_text,
 )
 from headrace.store.sqlite import contact_rows
-from headrace.store.sqlite.audit import write_audit
 from headrace.store.sqlite.contacts import remove
 from headrace.store.sqlite.erased_events import erase_events, find_events, last_events
 from headrace.store.sqlite.erased_mentions import erase_mentions
 from headrace.store.sqlite.file_wiping import wipe_file
-from headrace.store.sqlite.projects import read_policies
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.transaction import SqliteTransaction
 from headrace.store.sqlite.writer import Writer
@@ -149,7 +149,11 @@ def _begin(
     values = (erasure_id, project_id, own_id, subject_text(subject), json.dumps(counts), actor)
     connection.execute(_INSERT, (*values, now_us))
     detail = {"erasure": erasure_id, "contact": own_id}
-    write_audit(connection, now_us, actor, project_id, "contact.erase", detail)
+    drive(
+        write_audit(
+            SqliteTransaction(connection), now_us, actor, project_id, "contact.erase", detail
+        )
+    )
     return _one(connection, _GET, erasure_id, project_id)
 
 
@@ -164,7 +168,7 @@ def _subject(
     if held is not None:
         identifiers += [(f, value) for f in IDENTIFIERS if (value := getattr(held, f)) is not None]
         written.append(held.email_original)
-    words = read_policies(connection, project_id).placeholder_identifiers
+    words = drive(read_policies(SqliteTransaction(connection), project_id)).placeholder_identifiers
     subject = subject_of(project_id, ids, identifiers, written, placeholders(words))
     last, last_system = last_events(connection, subject)
     return msgspec.structs.replace(subject, last=last, last_system=last_system)

@@ -8,9 +8,11 @@ from typing import Any
 
 import apsw
 
+from headrace.store.access.audit import write_audit
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_operators import OPERATORS_MAX
 from headrace.store.contract_sign_in import MEMBERS_MAX, Account, AuditFilter, AuditRow, Member
+from headrace.store.engine.transaction import drive
 from headrace.store.rows.sign_in import (
     AUDIT_COLUMNS,
     AUDIT_LOOKED_AT_MAX,
@@ -19,8 +21,8 @@ from headrace.store.rows.sign_in import (
     member_of,
     session_limits_us,
 )
-from headrace.store.sqlite.audit import write_audit
 from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.transaction import SqliteTransaction
 from headrace.store.sqlite.writer import Writer
 
 _AFTER_ALL = 1 << 62
@@ -75,7 +77,11 @@ class SqliteMembers:
                 (operator_id, email, token_hash, now_us, is_owner),
             )
             detail = {"email": email, "is_owner": is_owner}
-            write_audit(connection, now_us, actor, None, "operator.create", detail)
+            drive(
+                write_audit(
+                    SqliteTransaction(connection), now_us, actor, None, "operator.create", detail
+                )
+            )
             return True
 
         return await self._writer.run(work)
@@ -92,7 +98,11 @@ class SqliteMembers:
             if row is None:
                 return False
             detail = {"email": email, "is_owner": is_owner}
-            write_audit(connection, now_us, actor, None, "operator.set_owner", detail)
+            drive(
+                write_audit(
+                    SqliteTransaction(connection), now_us, actor, None, "operator.set_owner", detail
+                )
+            )
             return True
 
         return await self._writer.run(work)
@@ -109,7 +119,16 @@ class SqliteMembers:
                 return False
             for table in ("sessions", "sign_in_links", "members"):
                 connection.execute(f"DELETE FROM {table} WHERE email = ?", (email,))  # noqa: S608
-            write_audit(connection, now_us, actor, None, "operator.remove", {"email": email})
+            drive(
+                write_audit(
+                    SqliteTransaction(connection),
+                    now_us,
+                    actor,
+                    None,
+                    "operator.remove",
+                    {"email": email},
+                )
+            )
             return True
 
         return await self._writer.run(work)
@@ -140,7 +159,16 @@ class SqliteMembers:
             )
             if before != member.role:
                 detail = {"email": member.email, "from": before, "to": member.role.value}
-                write_audit(connection, now_us, actor, project_id, "member.set", detail)
+                drive(
+                    write_audit(
+                        SqliteTransaction(connection),
+                        now_us,
+                        actor,
+                        project_id,
+                        "member.set",
+                        detail,
+                    )
+                )
             return True
 
         return await self._writer.run(work)
@@ -153,7 +181,16 @@ class SqliteMembers:
             ).fetchone()
             if row is None:
                 return False
-            write_audit(connection, now_us, actor, project_id, "member.remove", {"email": email})
+            drive(
+                write_audit(
+                    SqliteTransaction(connection),
+                    now_us,
+                    actor,
+                    project_id,
+                    "member.remove",
+                    {"email": email},
+                )
+            )
             return True
 
         return await self._writer.run(work)

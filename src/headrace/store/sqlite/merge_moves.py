@@ -20,6 +20,7 @@ from headrace.domain.contacts import (
 )
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.merging import MERGE_SOURCE, UNDO_SOURCE, merged, separated
+from headrace.store.access.audit import write_audit
 from headrace.store.contacts.memberships import (
     detach_memberships,
     read_memberships,
@@ -45,7 +46,6 @@ from headrace.store.contract_merges import (
 )
 from headrace.store.engine.transaction import drive
 from headrace.store.sqlite import contact_rows
-from headrace.store.sqlite.audit import write_audit
 from headrace.store.sqlite.contact_refs import ids_of
 from headrace.store.sqlite.system_events import SqliteSystemEvents
 from headrace.store.sqlite.transaction import SqliteTransaction
@@ -222,7 +222,11 @@ def _note(
     text = msgspec.json.encode(snapshot).decode()
     connection.execute(_INSERT, (merge_id, own.project_id, own.id, other.id, actor, now_us, text))
     detail = {"merge": merge_id, "contact": own.id, "from": other.id}
-    write_audit(connection, now_us, actor, own.project_id, "contact.merge", detail)
+    drive(
+        write_audit(
+            SqliteTransaction(connection), now_us, actor, own.project_id, "contact.merge", detail
+        )
+    )
 
 
 def undo(
@@ -257,7 +261,11 @@ def undo(
         (now_us, actor, merge_id),
     )
     detail = {"merge": merge_id, "contact": own.id, "from": other.id}
-    write_audit(connection, now_us, actor, project_id, "contact.merge_undo", detail)
+    drive(
+        write_audit(
+            SqliteTransaction(connection), now_us, actor, project_id, "contact.merge_undo", detail
+        )
+    )
 
 
 def _undoable(connection: apsw.Connection, project_id: int, merge_id: str) -> Undoable:

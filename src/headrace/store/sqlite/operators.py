@@ -10,11 +10,13 @@ import msgspec
 
 from headrace.domain.operators import Operator
 from headrace.domain.policies import DEFAULTS, Policies
+from headrace.store.access.audit import prune_audit, write_audit
+from headrace.store.access.policies import bump_access_version, read_policies
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_operators import OPERATORS_MAX, AuditEntry
-from headrace.store.sqlite.audit import prune_audit, write_audit
-from headrace.store.sqlite.projects import bump_access_version, read_policies
+from headrace.store.engine.transaction import drive
 from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.transaction import SqliteTransaction
 from headrace.store.sqlite.writer import Writer
 
 _COLUMNS = "id, email, token_hash, created_us, revoked_us, is_owner"
@@ -46,7 +48,16 @@ class SqliteOperators:
             sql = f"INSERT INTO operators ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
             connection.execute(sql, values)
             detail = {"operator": operator.id, "email": operator.email}
-            write_audit(connection, operator.created_us, actor, None, "operator.create", detail)
+            drive(
+                write_audit(
+                    SqliteTransaction(connection),
+                    operator.created_us,
+                    actor,
+                    None,
+                    "operator.create",
+                    detail,
+                )
+            )
 
         await self._writer.run(work)
 
@@ -61,7 +72,16 @@ class SqliteOperators:
                 return False
             detail = {"operator": operator.id, "email": operator.email}
             at_us = operator.created_us
-            write_audit(connection, at_us, actor, None, "operator.reset_token", detail)
+            drive(
+                write_audit(
+                    SqliteTransaction(connection),
+                    at_us,
+                    actor,
+                    None,
+                    "operator.reset_token",
+                    detail,
+                )
+            )
             return True
 
         return await self._writer.run(work)
@@ -80,7 +100,11 @@ class SqliteOperators:
             row: Any = connection.execute(
                 "SELECT id FROM projects WHERE uuid = ?", (project_uuid,)
             ).fetchone()
-            return None if row is None else (row[0], read_policies(connection, row[0]))
+            return (
+                None
+                if row is None
+                else (row[0], drive(read_policies(SqliteTransaction(connection), row[0])))
+            )
 
         return await self._readers.run(read)
 
@@ -88,16 +112,25 @@ class SqliteOperators:
         self, project_id: int, values: Mapping[str, Any], now_us: int, *, actor: str
     ) -> Policies:
         def work(connection: apsw.Connection) -> Policies:
-            before = read_policies(connection, project_id)
+            before = drive(read_policies(SqliteTransaction(connection), project_id))
             for name, value in values.items():
                 _store(connection, project_id, name, value)
                 held = getattr(before, name)
                 wanted = getattr(DEFAULTS, name) if value is None else value
                 if wanted != held:
                     detail = {"policy": name, "from": held, "to": wanted}
-                    write_audit(connection, now_us, actor, project_id, "policy.set", detail)
-            bump_access_version(connection)
-            return read_policies(connection, project_id)
+                    drive(
+                        write_audit(
+                            SqliteTransaction(connection),
+                            now_us,
+                            actor,
+                            project_id,
+                            "policy.set",
+                            detail,
+                        )
+                    )
+            drive(bump_access_version(SqliteTransaction(connection)))
+            return drive(read_policies(SqliteTransaction(connection), project_id))
 
         return await self._writer.run(work)
 
@@ -115,7 +148,9 @@ class SqliteOperators:
         return await self._readers.run(read)
 
     async def prune_audit(self, now_us: int, limit: int) -> int:
-        return await self._writer.run(lambda connection: prune_audit(connection, now_us, limit))
+        return await self._writer.run(
+            lambda connection: drive(prune_audit(SqliteTransaction(connection), now_us, limit))
+        )
 
 
 def _store(connection: apsw.Connection, project_id: int, name: str, value: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from headrace.store.access.audit import write_audit
 from headrace.store.contract_dead_letters import (
     REPLAYS_KEPT,
     REPLAYS_KEPT_US,
@@ -19,12 +20,13 @@ from headrace.store.contract_dead_letters import (
     ReplayStatus,
     TooManyReplaysError,
 )
+from headrace.store.engine.transaction import drive
 from headrace.store.rows.dead_letters import REPLAY_COLUMNS
 from headrace.store.rows.dead_letters import replay as replay_of_row
-from headrace.store.sqlite.audit import write_audit
 from headrace.store.sqlite.dead_letter_moves import DeadRow, replay_row
 from headrace.store.sqlite.dead_letters import conditions
 from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.transaction import SqliteTransaction
 from headrace.store.sqlite.writer import Writer
 
 #: Dead letters that one slice looks at, whether they match or not: it holds the write lock.
@@ -82,7 +84,16 @@ class SqliteReplays:
             detail = {"replay": replay.id, "filter": replay.wanted, "total": replay.total}
             detail["per_second"] = replay.per_second
             project_id, actor = replay.project_id, replay.actor
-            write_audit(connection, now_us, actor, project_id, "replay.create", detail)
+            drive(
+                write_audit(
+                    SqliteTransaction(connection),
+                    now_us,
+                    actor,
+                    project_id,
+                    "replay.create",
+                    detail,
+                )
+            )
             found = _get(connection, project_id, replay.id)
             assert found is not None
             return found
@@ -108,7 +119,16 @@ class SqliteReplays:
             found = _get(connection, project_id, replay_id)
             if stopped and found is not None:
                 detail = {"replay": replay_id, "done": found.done, "total": found.total}
-                write_audit(connection, now_us, actor, project_id, "replay.stop", detail)
+                drive(
+                    write_audit(
+                        SqliteTransaction(connection),
+                        now_us,
+                        actor,
+                        project_id,
+                        "replay.stop",
+                        detail,
+                    )
+                )
             return stopped, found
 
         return await self._writer.run(work)
@@ -154,7 +174,11 @@ def _advance(
     connection.execute(_MOVE, (position, done + replayed, status.value, now_us, replay_id))
     if not goes_on:
         detail = {"replay": replay_id, "done": done + replayed, "total": total}
-        write_audit(connection, now_us, actor, project_id, "replay.done", detail)
+        drive(
+            write_audit(
+                SqliteTransaction(connection), now_us, actor, project_id, "replay.done", detail
+            )
+        )
     return replayed, goes_on
 
 

@@ -16,7 +16,9 @@ from headrace.domain.sign_in import (
     SignedIn,
     Throttle,
 )
+from headrace.store.access.audit import write_audit
 from headrace.store.contract_sign_in import LINKS_MAX
+from headrace.store.engine.transaction import drive
 from headrace.store.rows.sign_in import (
     LINK_COLUMNS,
     SESSION_COLUMNS,
@@ -24,8 +26,8 @@ from headrace.store.rows.sign_in import (
     session_limits_us,
     session_of,
 )
-from headrace.store.sqlite.audit import write_audit
 from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.transaction import SqliteTransaction
 from headrace.store.sqlite.writer import Writer
 
 _ALIVE = "seen_us > :idle AND created_us > :old"
@@ -60,7 +62,16 @@ class SqliteSignIn:
                 (LINKS_MAX,),
             )
             detail = {"email": link.email}
-            write_audit(connection, link.created_us, actor, None, "sign_in.link", detail)
+            drive(
+                write_audit(
+                    SqliteTransaction(connection),
+                    link.created_us,
+                    actor,
+                    None,
+                    "sign_in.link",
+                    detail,
+                )
+            )
             return True
 
         return await self._writer.run(work)
@@ -144,7 +155,16 @@ class SqliteSignIn:
         def work(connection: apsw.Connection) -> None:
             known = connection.execute(_OPERATOR, (email,)).fetchone() is not None
             actor = f"operator {email}" if known else "somebody"
-            write_audit(connection, now_us, actor, None, "session.refused", {"address": address})
+            drive(
+                write_audit(
+                    SqliteTransaction(connection),
+                    now_us,
+                    actor,
+                    None,
+                    "session.refused",
+                    {"address": address},
+                )
+            )
 
         await self._writer.run(work)
 
@@ -197,7 +217,11 @@ class SqliteSignIn:
             if row is None:
                 return False
             detail = {"session": session_id}
-            write_audit(connection, now_us, f"operator {email}", None, action, detail)
+            drive(
+                write_audit(
+                    SqliteTransaction(connection), now_us, f"operator {email}", None, action, detail
+                )
+            )
             return True
 
         return await self._writer.run(work)
@@ -215,7 +239,16 @@ class SqliteSignIn:
                 "DELETE FROM sessions WHERE email = ? AND token_hash <> ?", (email, keep)
             )
             connection.execute("DELETE FROM sign_in_links WHERE email = ?", (email,))
-            write_audit(connection, now_us, f"operator {email}", None, "operator.set_password", {})
+            drive(
+                write_audit(
+                    SqliteTransaction(connection),
+                    now_us,
+                    f"operator {email}",
+                    None,
+                    "operator.set_password",
+                    {},
+                )
+            )
             return True
 
         return await self._writer.run(work)
@@ -234,7 +267,16 @@ class SqliteSignIn:
             if until_us:
                 detail = {"page": path, "session": session.id}
                 action = "personal_data.reveal"
-                write_audit(connection, now_us, signed_in.actor, project_id, action, detail)
+                drive(
+                    write_audit(
+                        SqliteTransaction(connection),
+                        now_us,
+                        signed_in.actor,
+                        project_id,
+                        action,
+                        detail,
+                    )
+                )
 
         await self._writer.run(work)
 
@@ -268,7 +310,11 @@ def _make_first_owner(connection: apsw.Connection, session: Session, token_hash:
             "UPDATE operators SET is_owner = 1, revoked_us = NULL WHERE email = ?", (email,)
         )
     detail = {"email": email, "is_owner": True}
-    write_audit(connection, now_us, "sign-in link", None, "operator.create", detail)
+    drive(
+        write_audit(
+            SqliteTransaction(connection), now_us, "sign-in link", None, "operator.create", detail
+        )
+    )
 
 
 def _insert(connection: apsw.Connection, session: Session) -> None:
@@ -300,4 +346,6 @@ def _note(
 ) -> None:
     detail = {"session": session.id, "address": session.address} | detail
     actor = f"operator {session.email}"
-    write_audit(connection, session.created_us, actor, None, action, detail)
+    drive(
+        write_audit(SqliteTransaction(connection), session.created_us, actor, None, action, detail)
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from headrace.domain.ids import EventIdGenerator
 from headrace.domain.processes import is_alive
 from headrace.domain.timestamps import now_us
 from headrace.private_files import create_private_folder
+from headrace.store.access.projects import Projects
+from headrace.store.access.store_secrets import store_secret
 from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.topics import Topics
 from headrace.store.contract import (
@@ -40,7 +41,6 @@ from headrace.store.sqlite.merges import SqliteMerges
 from headrace.store.sqlite.migrate import migrate, schema_version
 from headrace.store.sqlite.operators import SqliteOperators
 from headrace.store.sqlite.processing import SqliteProcessing
-from headrace.store.sqlite.projects import SqliteProjects
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rejections import SqliteRejections
 from headrace.store.sqlite.replays import SqliteReplays
@@ -99,7 +99,7 @@ class SqliteStore:
         self.dead_letters = SqliteDeadLetters(self._writer, self._readers)
         self.replays = SqliteReplays(self._writer, self._readers)
         self.trace = SqliteTrace(self._readers)
-        self.projects = SqliteProjects(self._writer, self._readers)
+        self.projects = Projects(self.database)
         self.rejections = SqliteRejections(self._writer, self._readers)
         self.retention = SqliteRetention(self._writer, self._readers)
         self.catalog = SqliteCatalog(self._writer, self._readers)
@@ -144,19 +144,7 @@ class SqliteStore:
         )
 
     async def secret(self, name: str) -> bytes:
-        fresh = secrets.token_bytes(32)
-
-        def work(connection: apsw.Connection) -> bytes:
-            connection.execute(
-                "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                (f"secret_{name}", fresh),
-            )
-            row: Any = connection.execute(
-                "SELECT value FROM meta WHERE name = ?", (f"secret_{name}",)
-            ).fetchone()
-            return bytes(row[0])
-
-        return await self._writer.run(work)
+        return await store_secret(self.database, name)
 
     async def try_commit(self) -> None:
         def work(connection: apsw.Connection) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 import apsw
 
+from headrace.store.access.audit import write_audit
 from headrace.store.contract_delivery import Subscriber
+from headrace.store.engine.transaction import drive
 from headrace.store.rows.subscribers import COLUMNS, subscriber
-from headrace.store.sqlite.audit import write_audit
+from headrace.store.sqlite.transaction import SqliteTransaction
 
 _GET = f"SELECT {COLUMNS} FROM subscribers WHERE id = ? AND project_id = ? AND kind = 'webhook'"  # noqa: S608
 #: No change of a subscriber goes without it: by it workers know that their rules are old.
@@ -39,7 +41,7 @@ def note_change(
     detail: dict[str, Any],
 ) -> None:
     """Audit a change and tell the workers of it."""
-    write_audit(connection, at_us, actor, project_id, action, detail)
+    drive(write_audit(SqliteTransaction(connection), at_us, actor, project_id, action, detail))
     connection.execute(_BUMP)
 
 

@@ -2,7 +2,12 @@
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
-    value ANY NOT NULL
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE secrets (
+    name  TEXT PRIMARY KEY,
+    value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE projects (

@@ -1,0 +1,62 @@
+"""Policies of projects, and the version that grows with every change of a key or a policy.
+
+Each function runs in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from headrace.domain.policies import Policies, check_policy
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Row, Transaction
+
+_OF_PROJECT = sql("SELECT name, value FROM policies WHERE project_id = $1")
+_SET = sql(
+    "INSERT INTO policies (project_id, name, value) VALUES ($1, $2, $3) "
+    "ON CONFLICT (project_id, name) DO UPDATE SET value = excluded.value"
+)
+_RESET = sql("DELETE FROM policies WHERE project_id = $1 AND name = $2")
+_VERSION = sql("SELECT value FROM meta WHERE name = 'access_version'")
+_BUMP_VERSION = sql(
+    "INSERT INTO meta (name, value) VALUES ('access_version', '1') "
+    "ON CONFLICT (name) DO UPDATE SET value = (meta.value::bigint + 1)::text"
+)
+
+
+async def access_version(tx: Transaction) -> int:
+    """0 before the first change."""
+    return int(await tx.value(_VERSION) or 0)
+
+
+async def bump_access_version(tx: Transaction) -> None:
+    """Tell every process that keys or policies change.
+
+    It locks the row of the version. Done first, changes come one after the other, and the audit
+    tells the true value before each.
+    """
+    await tx.run(_BUMP_VERSION)
+
+
+async def read_policies(tx: Transaction, project_id: int) -> Policies:
+    """Policies of a project; those it did not change are at their defaults."""
+    return policies_of(await tx.rows(_OF_PROJECT, project_id))
+
+
+async def write_policy(tx: Transaction, project_id: int, name: str, value: Any) -> None:
+    """Set a policy to a checked value."""
+    await tx.run(_SET, project_id, name, msgspec.json.encode(value).decode())
+
+
+async def reset_policy(tx: Transaction, project_id: int, name: str) -> None:
+    """Set a policy to its default, also to one of a later release."""
+    await tx.run(_RESET, project_id, name)
+
+
+def policies_of(rows: Iterable[Row]) -> Policies:
+    """Policies from names and values; what is not among them is at its default."""
+    stored = {name: msgspec.json.decode(value) for name, value in rows}
+    return Policies(**{name: check_policy(name, value) for name, value in stored.items()})

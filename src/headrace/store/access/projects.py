@@ -1,0 +1,138 @@
+"""Projects, their keys and policies."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.domain.api_keys import ApiKey
+from headrace.domain.ids import new_uuid
+from headrace.store.access import keys, policies
+from headrace.store.access.audit import write_audit
+from headrace.store.contract import Access, Project, StoreConflictError
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Database, Row, T, Transaction, Work
+
+_INSERT = sql(
+    "INSERT INTO projects (uuid, name, created_us) VALUES ($1, $2, $3) "
+    "ON CONFLICT (name) DO NOTHING RETURNING id"
+)
+# By code points, whatever the language of the database.
+_LIST = sql('SELECT id, uuid, name, created_us FROM projects ORDER BY name COLLATE "C"')
+_IDS = sql("SELECT id FROM projects")
+_INSERT_KEY = sql(
+    f"INSERT INTO api_keys ({keys.COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"  # noqa: S608
+)
+_LIST_KEYS = sql(
+    f"SELECT {keys.COLUMNS} FROM api_keys WHERE project_id = $1 ORDER BY created_us DESC"  # noqa: S608
+)
+_ALL_KEYS = sql(f"SELECT {keys.COLUMNS} FROM api_keys")  # noqa: S608
+_REVOKE_KEY = sql(
+    "UPDATE api_keys SET revoked_us = $1 WHERE public_id = $2 AND revoked_us IS NULL "
+    "RETURNING project_id"
+)
+_ALL_POLICIES = sql("SELECT project_id, name, value FROM policies")
+
+
+class Projects:
+    """All projects, their keys and policies; every change is audited in its transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, name: str, now_us: int, *, actor: str) -> Project:
+        """Create a project.
+
+        Raises:
+            StoreConflictError: there is one of that name.
+        """
+        uuid = new_uuid()
+
+        async def work(tx: Transaction) -> Project:
+            project_id = await tx.value(_INSERT, uuid, name, now_us)
+            if project_id is None:
+                field = "name"
+                raise StoreConflictError(field)
+            await write_audit(tx, now_us, actor, project_id, "project.create", {"name": name})
+            return Project(id=project_id, uuid=uuid, name=name, created_us=now_us)
+
+        return await self._change(work)
+
+    async def list(self) -> Sequence[Project]:
+        """All projects by name."""
+        rows = await self._database.read(lambda tx: tx.rows(_LIST))
+        return [Project(id=i, uuid=u, name=n, created_us=c) for i, u, n, c in rows]
+
+    async def add_key(self, key: ApiKey, *, actor: str) -> None:
+        """Store a new key."""
+        values = keys.key_values(key)
+
+        async def work(tx: Transaction) -> None:
+            await tx.run(_INSERT_KEY, *values)
+            detail = {"key": key.public_id, "scopes": values[3], "name": key.name}
+            await write_audit(tx, key.created_us, actor, key.project_id, "key.create", detail)
+
+        await self._change(work)
+
+    async def list_keys(self, project_id: int) -> Sequence[ApiKey]:
+        """Keys of a project, newest first, revoked ones included."""
+        rows = await self._database.read(lambda tx: tx.rows(_LIST_KEYS, project_id))
+        return [keys.api_key(row) for row in rows]
+
+    async def revoke_key(self, public_id: str, now_us: int, *, actor: str) -> bool:
+        """Revoke a key; False when there is none that is not revoked."""
+
+        async def work(tx: Transaction) -> bool:
+            project_id = await tx.value(_REVOKE_KEY, now_us, public_id)
+            if project_id is None:
+                return False
+            await write_audit(tx, now_us, actor, project_id, "key.revoke", {"key": public_id})
+            return True
+
+        return await self._change(work)
+
+    async def set_policy(
+        self, project_id: int, name: str, value: Any, now_us: int, *, actor: str
+    ) -> Any:
+        """Set a policy to a checked value and audit it; returns the value before."""
+
+        async def work(tx: Transaction) -> Any:
+            before = getattr(await policies.read_policies(tx, project_id), name)
+            await policies.write_policy(tx, project_id, name, value)
+            detail = {"policy": name, "from": before, "to": value}
+            await write_audit(tx, now_us, actor, project_id, "policy.set", detail)
+            return before
+
+        return await self._change(work)
+
+    async def access_version(self) -> int:
+        """Version of `access()`, cheap enough to ask every second."""
+        return await self._database.read(policies.access_version)
+
+    async def access(self) -> Access:
+        """Everything authentication needs, all as it was at one moment."""
+
+        async def read(tx: Transaction) -> Access:
+            version = await policies.access_version(tx)
+            all_keys = [keys.api_key(row) for row in await tx.rows(_ALL_KEYS)]
+            stored = defaultdict[int, list[Row]](list)
+            for project_id, *policy in await tx.rows(_ALL_POLICIES):
+                stored[project_id].append(policy)
+            return Access(
+                version=version,
+                keys={key.public_id: key for key in all_keys},
+                policies={
+                    project_id: policies.policies_of(stored[project_id])
+                    for (project_id,) in await tx.rows(_IDS)
+                },
+            )
+
+        return await self._database.read(read, snapshot=True)
+
+    async def _change(self, work: Work[T]) -> T:
+        async def counted(tx: Transaction) -> T:
+            await policies.bump_access_version(tx)
+            return await work(tx)
+
+        return await self._database.write(counted)
