@@ -9,8 +9,8 @@ import structlog
 from headrace.domain.api_keys import hash_secret, secret_matches
 from headrace.domain.operators import Operator, split_token
 from headrace.observability.events import STORE_UNAVAILABLE
+from headrace.store.access.operators import Operators
 from headrace.store.contract import StoreError
-from headrace.store.contract_operators import OperatorStore
 
 REFRESH_SECONDS = 1.0
 
@@ -21,7 +21,7 @@ _NOBODY_HASH = hash_secret(b"")
 class OperatorCache:
     """Authenticates operator tokens without touching the store."""
 
-    def __init__(self, operators: OperatorStore) -> None:
+    def __init__(self, operators: Operators) -> None:
         self._store = operators
         self._by_id: dict[str, Operator] = {}
 

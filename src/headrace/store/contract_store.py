@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from headrace.domain.ids import EventIdGenerator
+from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
 from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.topics import Topics
@@ -25,7 +26,6 @@ from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
 from headrace.store.contract_delivery_counts import DeliveryCountStore
 from headrace.store.contract_erasures import ErasureStore
 from headrace.store.contract_merges import MergeStore
-from headrace.store.contract_operators import OperatorStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
 from headrace.store.contract_rollups import RollupStore
@@ -87,7 +87,7 @@ class Store(Protocol):
     def erasures(self) -> ErasureStore: ...
 
     @property
-    def operators(self) -> OperatorStore: ...
+    def operators(self) -> Operators: ...
 
     @property
     def sign_in(self) -> SignInStore: ...

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from headrace.domain.ids import EventIdGenerator
+from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
 from headrace.store.access.store_secrets import store_secret
 from headrace.store.contacts.audiences import Audiences
@@ -39,7 +40,6 @@ from headrace.store.postgres.members import PostgresMembers
 from headrace.store.postgres.merges import PostgresMerges
 from headrace.store.postgres.migrate import migrate, newer_release, newest_version, schema_version
 from headrace.store.postgres.numbers import Numbers, take_writer
-from headrace.store.postgres.operators import PostgresOperators
 from headrace.store.postgres.processing import PostgresProcessing
 from headrace.store.postgres.rejections import PostgresRejections
 from headrace.store.postgres.replays import PostgresReplays
@@ -87,7 +87,7 @@ class PostgresStore:
         self.arrivals = PostgresArrivals(database)
         self.projects = Projects(self.database)
         self.rejections = PostgresRejections(database)
-        self.operators = PostgresOperators(database)
+        self.operators = Operators(self.database)
         self.sign_in = PostgresSignIn(database)
         self.members = PostgresMembers(database)
         self.retention = PostgresRetention(database)

@@ -13,6 +13,7 @@ from headrace.domain.ids import EventIdGenerator
 from headrace.domain.processes import is_alive
 from headrace.domain.timestamps import now_us
 from headrace.private_files import create_private_folder
+from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
 from headrace.store.access.store_secrets import store_secret
 from headrace.store.contacts.audiences import Audiences
@@ -39,7 +40,6 @@ from headrace.store.sqlite.lock import InstanceLock
 from headrace.store.sqlite.members import SqliteMembers
 from headrace.store.sqlite.merges import SqliteMerges
 from headrace.store.sqlite.migrate import migrate, schema_version
-from headrace.store.sqlite.operators import SqliteOperators
 from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rejections import SqliteRejections
@@ -90,7 +90,7 @@ class SqliteStore:
         self.audiences = Audiences(self.database, system_events)
         self.merges = SqliteMerges(self._writer, self._readers)
         self.erasures = SqliteErasures(self._writer, self._readers, path)
-        self.operators = SqliteOperators(self._writer, self._readers)
+        self.operators = Operators(self.database)
         self.sign_in = SqliteSignIn(self._writer, self._readers)
         self.members = SqliteMembers(self._writer, self._readers)
         self.subscribers = SqliteSubscribers(self._writer, self._readers, now_us)
