@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.domain.identity import LANES
-from headrace.store.access import audit
+from headrace.store.access import audit, sign_in
 from headrace.store.contacts import (
     audience_members,
     audiences,
@@ -39,12 +39,15 @@ INSERT INTO topic_subscriptions (lane, contact_id, topic_id, contact_number, is_
 SELECT lane, id, 't' || number % 300, number, number % 2 = 0, 0 FROM contacts;
 INSERT INTO audit (at_us, actor, project_id, action, detail)
 SELECT number, 'a' || number % 9, nullif(number % 4, 0), 'x', '{{}}' FROM contacts;
+INSERT INTO sign_in_tries SELECT email, number, 1 FROM contacts;
+INSERT INTO sessions (token_hash, id, email, created_us, seen_us, address, browser)
+SELECT email::bytea, id, 'p' || number % 1000, number, number, '', '' FROM contacts;
 INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
 """  # noqa: S608
 #: Few rows, and read whole when that is cheaper.
 _SMALL = {"audiences", "topics"}
-#: Statements that sort no more rows than they were asked for, to lock them in one order.
-_SORTED = {"refs.hold", "refs.change"}
+#: Statements that sort only few rows: those asked for, to lock them in one order, or one's own.
+_SORTED = {"sign_in.sessions", "refs.hold", "refs.change"}
 _KEYS = "'{1,2,3}', '{c1,c2,c3}'"
 #: Statement, and values for its parameters.
 STATEMENTS: dict[str, tuple[Statement, str]] = {
@@ -56,6 +59,9 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "audit.expired": (audit.EXPIRED, "9, 1000, 50, 1"),
     "audit.expired of none": (audit.EXPIRED_OF_NONE, "9, 1000, 50"),
     "audit.remove": (audit.REMOVE, "'{1,2,3}'"),
+    "sign_in.hold tries": (sign_in.HOLD_TRIES, "'{p1@x.org,p2@x.org}'"),
+    "sign_in.count try": (sign_in.COUNT_TRY, "'{p1@x.org,p2@x.org}'"),
+    "sign_in.sessions": (sign_in.SESSIONS, "'p1', 1, 1"),
     "refs.find": (refs.FIND, f"{_KEYS}, 1"),
     "refs.hold": (refs.HOLD, "1, '{c1,c2}', 1"),
     "refs.change": (refs.CHANGE, "1, '{c1,c2}', 1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from headrace.domain.sign_in import (
@@ -16,6 +17,7 @@ from headrace.domain.sign_in import (
     TRIES_WINDOW_US,
     Role,
     Session,
+    Throttle,
     issue,
     issue_link,
     issue_session,
@@ -104,6 +106,20 @@ def test_a_link_of_one_operator_does_not_serve_another(session: StoreSession) ->
     session.run(session.store.sign_in.add_link(link, actor="cli"))
     assert not use(session, token, BOB)
     assert session.run(session.store.sign_in.password_hash(BOB)) is None
+
+
+def test_expired_links_take_no_place(
+    session: StoreSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.store.access.sign_in.LINKS_MAX", 2)
+    add_link = session.store.sign_in.add_link
+    (old, kept), (_, short), (_, last) = [issue_link(None, START_US + n) for n in range(3)]
+    short = msgspec.structs.replace(short, expires_us=START_US + 2)
+    for link in (kept, short, last):
+        assert session.run(add_link(link, actor="test"))
+    assert session.run(session.store.sign_in.link(token_hash(old), START_US + 3)) == kept
+    assert session.run(add_link(issue_link(None, START_US + 4)[1], actor="test"))
+    assert session.run(session.store.sign_in.link(token_hash(old), START_US + 4)) is None
 
 
 def test_nobody_gets_a_link_who_is_not_an_operator(session: StoreSession) -> None:
@@ -238,6 +254,24 @@ def test_a_refused_try_counts_nowhere(session: StoreSession) -> None:
     for _ in range(TRIES_OF_ADDRESS_MAX):
         assert session.run(count((account, place), START_US)) > 0
     assert session.run(count((throttles(BOB, "")[0], place), START_US)) == 0
+
+
+def test_a_refused_try_leaves_nothing_behind(session: StoreSession) -> None:
+    """Otherwise one address that is refused could fill the table with accounts."""
+    count = session.store.sign_in.count_try
+    place = throttles(ANN, "192.0.2.1")[1]
+    for _ in range(TRIES_OF_ADDRESS_MAX):
+        session.run(count((place,), START_US))
+    assert session.run(count((throttles(BOB, "")[0], place), START_US + 1)) > 0
+    assert session.place.run_sql("SELECT subject FROM sign_in_tries") == [(place.subject,)]
+
+
+def test_who_is_refused_twice_waits_for_the_later_end(session: StoreSession) -> None:
+    count = session.store.sign_in.count_try
+    first, later = Throttle("a", 1), Throttle("b", 1)
+    session.run(count((first,), START_US))
+    session.run(count((later,), START_US + 500))
+    assert session.run(count((first, later), START_US + 600)) == TRIES_WINDOW_US - 100
 
 
 def test_signing_in_forgives_the_account(session: StoreSession) -> None:

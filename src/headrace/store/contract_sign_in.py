@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from headrace.domain.sign_in import Link, Role, Session, SignedIn, Throttle
+from headrace.domain.sign_in import Role
 from headrace.store.contract_operators import AuditEntry
 
 #: Links that can be used at once; each further one ends the oldest.
@@ -58,87 +58,6 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
 
     entry: AuditEntry
     project_id: int | None
-
-
-class SignInStore(Protocol):
-    """Links, passwords and sessions."""
-
-    async def add_link(self, link: Link, *, actor: str) -> bool:
-        """Keep a link; False when it names an operator who is not there or is revoked."""
-        ...
-
-    async def link(self, token_hash: bytes, now_us: int) -> Link | None:
-        """A link that can still be used."""
-        ...
-
-    async def use_link(
-        self, token_hash: bytes, password_hash: str, session: Session, owner_token_hash: bytes
-    ) -> bool:
-        """Set the password of `session.email` and sign in, in one transaction.
-
-        The link is gone then, and so are all other sessions and links of that operator. A link
-        without an address makes its user an owner.
-
-        Args:
-            owner_token_hash: of a token nobody has, for an operator who is made by this.
-
-        Returns:
-            False when the link cannot be used any more, or is of another operator.
-        """
-        ...
-
-    async def count_try(self, subjects: Sequence[Throttle], now_us: int) -> int:
-        """Count a try before it is made, so that tries at once cannot outrun the count.
-
-        Returns:
-            0, or for how many microseconds nobody may try; then nothing was counted.
-        """
-        ...
-
-    async def password_hash(self, email: str) -> str | None:
-        """Hash of an operator's password; None for whoever cannot sign in by one."""
-        ...
-
-    async def open_session(self, session: Session, forgiven: Sequence[Throttle]) -> bool:
-        """Sign in; tries of `forgiven` are forgotten.
-
-        An operator has at most `SESSIONS_OF_OPERATOR_MAX`: the oldest ends. False when the
-        operator is gone by now.
-        """
-        ...
-
-    async def note_failure(self, email: str, address: str, now_us: int) -> None:
-        """Audit a failed try; the address typed is kept only if it is an operator's."""
-        ...
-
-    async def signed_in(self, token_hash: bytes, now_us: int) -> SignedIn | None:
-        """The session of a token, None when it is over or its operator revoked."""
-        ...
-
-    async def seen(self, token_hash: bytes, now_us: int) -> None:
-        """The session was used."""
-        ...
-
-    async def sessions(self, email: str, now_us: int) -> Sequence[Session]:
-        """Sessions of an operator, the one used last first."""
-        ...
-
-    async def end_session(self, email: str, session_id: str, now_us: int, *, action: str) -> bool:
-        """End one session of an operator; `action` is what the audit calls it."""
-        ...
-
-    async def set_password(self, email: str, password_hash: str, keep: bytes, now_us: int) -> bool:
-        """Set a password and end every session but the one whose token hash is `keep`."""
-        ...
-
-    async def reveal(
-        self, signed_in: SignedIn, project_id: int, until_us: int, now_us: int, path: str
-    ) -> None:
-        """Show personal data of a project to a session until then; 0 masks it again.
-
-        Showing is audited with the page it was asked on.
-        """
-        ...
 
 
 class MemberStore(Protocol):

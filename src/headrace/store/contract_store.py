@@ -8,6 +8,7 @@ from typing import Protocol
 from headrace.domain.ids import EventIdGenerator
 from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
+from headrace.store.access.sign_in import SignIn
 from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.topics import Topics
 from headrace.store.contract import (
@@ -29,7 +30,7 @@ from headrace.store.contract_merges import MergeStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
 from headrace.store.contract_rollups import RollupStore
-from headrace.store.contract_sign_in import MemberStore, SignInStore
+from headrace.store.contract_sign_in import MemberStore
 from headrace.store.contract_trace import TraceStore
 
 
@@ -90,7 +91,7 @@ class Store(Protocol):
     def operators(self) -> Operators: ...
 
     @property
-    def sign_in(self) -> SignInStore: ...
+    def sign_in(self) -> SignIn: ...
 
     @property
     def members(self) -> MemberStore: ...

@@ -30,6 +30,11 @@ _LIST = sql(
 _COUNT = sql("SELECT count(*), count(*) FILTER (WHERE email = $1) FROM operators")
 _REPLACE = sql("UPDATE operators SET id = $1, token_hash = $2, revoked_us = NULL WHERE email = $3")
 _PROJECT = sql("SELECT id FROM projects WHERE uuid = $1")
+_FIND_TEXT = "SELECT is_owner FROM operators WHERE email = $1 AND revoked_us IS NULL"
+#: Of an address, when there is one who is not revoked.
+FIND = sql(_FIND_TEXT)
+#: Held, so that an operator who is removed just now leaves nothing behind.
+HOLD = sql(f"{_FIND_TEXT} FOR SHARE")
 # SQLite has one writer, so there is nothing to lock.
 _LOCK = sql("LOCK TABLE operators IN SHARE ROW EXCLUSIVE MODE", sqlite="SELECT 1")
 

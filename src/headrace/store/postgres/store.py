@@ -9,6 +9,7 @@ from typing import Any
 from headrace.domain.ids import EventIdGenerator
 from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
+from headrace.store.access.sign_in import SignIn
 from headrace.store.access.store_secrets import store_secret
 from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.topics import Topics
@@ -45,7 +46,6 @@ from headrace.store.postgres.rejections import PostgresRejections
 from headrace.store.postgres.replays import PostgresReplays
 from headrace.store.postgres.retention import PostgresRetention
 from headrace.store.postgres.rollups import PostgresRollups
-from headrace.store.postgres.sign_in import PostgresSignIn
 from headrace.store.postgres.sizes import is_spread, size_bytes
 from headrace.store.postgres.subscribers import PostgresSubscribers
 from headrace.store.postgres.system_events import PostgresSystemEvents
@@ -88,7 +88,7 @@ class PostgresStore:
         self.projects = Projects(self.database)
         self.rejections = PostgresRejections(database)
         self.operators = Operators(self.database)
-        self.sign_in = PostgresSignIn(database)
+        self.sign_in = SignIn(self.database)
         self.members = PostgresMembers(database)
         self.retention = PostgresRetention(database)
         self.subscribers = PostgresSubscribers(database, clock)

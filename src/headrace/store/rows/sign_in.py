@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.domain.sign_in import SESSION_IDLE_US, SESSION_US, Link, Role, Session
+from headrace.domain.sign_in import SESSION_IDLE_US, SESSION_US, Role
 from headrace.store.contract_operators import AuditEntry
 from headrace.store.contract_sign_in import Account, AuditRow, Member
 
-SESSION_COLUMNS = (
-    "token_hash, id, email, created_us, seen_us, address, browser, "
-    "revealed_project_id, revealed_until_us"
-)
-LINK_COLUMNS = "token_hash, email, created_us, expires_us"
 AUDIT_COLUMNS = "id, at_us, actor, action, detail, project_id"
 #: Entries that one look at the audit goes through at most: a rare value costs no more than this.
 AUDIT_LOOKED_AT_MAX = 50_000
@@ -22,30 +17,6 @@ AUDIT_LOOKED_AT_MAX = 50_000
 def session_limits_us(now_us: int) -> tuple[int, int]:
     """`(idle, old)`: a session is alive when `seen_us > idle AND created_us > old`."""
     return now_us - SESSION_IDLE_US, now_us - SESSION_US
-
-
-def session_of(row: Sequence[Any]) -> Session:
-    """A row of `SESSION_COLUMNS`."""
-    token_hash, session_id, email, created_us, seen_us, address, browser, project_id, until = row
-    return Session(
-        token_hash=bytes(token_hash),
-        id=session_id,
-        email=email,
-        created_us=created_us,
-        seen_us=seen_us,
-        address=address,
-        browser=browser,
-        revealed_project_id=project_id,
-        revealed_until_us=until,
-    )
-
-
-def link_of(row: Sequence[Any]) -> Link:
-    """A row of `LINK_COLUMNS`."""
-    token_hash, email, created_us, expires_us = row
-    return Link(
-        token_hash=bytes(token_hash), email=email, created_us=created_us, expires_us=expires_us
-    )
 
 
 def account_of(row: Sequence[Any]) -> Account:

@@ -15,6 +15,7 @@ from headrace.domain.timestamps import now_us
 from headrace.private_files import create_private_folder
 from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
+from headrace.store.access.sign_in import SignIn
 from headrace.store.access.store_secrets import store_secret
 from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.topics import Topics
@@ -46,7 +47,6 @@ from headrace.store.sqlite.rejections import SqliteRejections
 from headrace.store.sqlite.replays import SqliteReplays
 from headrace.store.sqlite.retention import SqliteRetention
 from headrace.store.sqlite.rollups import SqliteRollups
-from headrace.store.sqlite.sign_in import SqliteSignIn
 from headrace.store.sqlite.subscribers import SqliteSubscribers
 from headrace.store.sqlite.system_events import SqliteSystemEvents
 from headrace.store.sqlite.trace import SqliteTrace
@@ -91,7 +91,7 @@ class SqliteStore:
         self.merges = SqliteMerges(self._writer, self._readers)
         self.erasures = SqliteErasures(self._writer, self._readers, path)
         self.operators = Operators(self.database)
-        self.sign_in = SqliteSignIn(self._writer, self._readers)
+        self.sign_in = SignIn(self.database)
         self.members = SqliteMembers(self._writer, self._readers)
         self.subscribers = SqliteSubscribers(self._writer, self._readers, now_us)
         self.deliveries = SqliteDeliveries(self._writer, self._readers, now_us, is_alive)
