@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.domain.identity import LANES
-from headrace.store.access import audit, sign_in
+from headrace.store.access import audit, members, sign_in
 from headrace.store.contacts import (
     audience_members,
     audiences,
@@ -42,10 +42,13 @@ SELECT number, 'a' || number % 9, nullif(number % 4, 0), 'x', '{{}}' FROM contac
 INSERT INTO sign_in_tries SELECT email, number, 1 FROM contacts;
 INSERT INTO sessions (token_hash, id, email, created_us, seen_us, address, browser)
 SELECT email::bytea, id, 'p' || number % 1000, number, number, '', '' FROM contacts;
+INSERT INTO projects (id, uuid, name, created_us)
+SELECT i, gen_random_uuid(), 'n' || i, i FROM generate_series(1, 300) AS i;
+INSERT INTO members SELECT 1 + number % 300, email, 'viewer', 0 FROM contacts;
 INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
 """  # noqa: S608
 #: Few rows, and read whole when that is cheaper.
-_SMALL = {"audiences", "topics"}
+_SMALL = {"audiences", "topics", "operators", "o"}
 #: Statements that sort only few rows: those asked for, to lock them in one order, or one's own.
 _SORTED = {"sign_in.sessions", "refs.hold", "refs.change"}
 _KEYS = "'{1,2,3}', '{c1,c2,c3}'"
@@ -59,6 +62,9 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "audit.expired": (audit.EXPIRED, "9, 1000, 50, 1"),
     "audit.expired of none": (audit.EXPIRED_OF_NONE, "9, 1000, 50"),
     "audit.remove": (audit.REMOVE, "'{1,2,3}'"),
+    "members.accounts": (members.ACCOUNTS, "1, 1"),
+    "members.of project": (members.MEMBERS, "1"),
+    "sign_in.roles": (sign_in.ROLES, "'p1'"),
     "sign_in.hold tries": (sign_in.HOLD_TRIES, "'{p1@x.org,p2@x.org}'"),
     "sign_in.count try": (sign_in.COUNT_TRY, "'{p1@x.org,p2@x.org}'"),
     "sign_in.sessions": (sign_in.SESSIONS, "'p1', 1, 1"),

@@ -9,8 +9,8 @@ import structlog
 
 from headrace.observability.events import KEY_USES_LOST
 from headrace.pipeline.access import AccessCache
+from headrace.store.access.members import Members
 from headrace.store.contract import StoreError
-from headrace.store.contract_sign_in import MemberStore
 
 NOTE_SECONDS = 60.0
 
@@ -20,9 +20,7 @@ _log = structlog.get_logger()
 class KeyUseLog:
     """Takes what the cache has seen and writes it, for the list of keys."""
 
-    def __init__(
-        self, access: AccessCache, members: MemberStore, clock_us: Callable[[], int]
-    ) -> None:
+    def __init__(self, access: AccessCache, members: Members, clock_us: Callable[[], int]) -> None:
         self._access = access
         self._members = members
         self._clock_us = clock_us

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from headrace.domain.ids import EventIdGenerator
+from headrace.store.access.members import Members
 from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
 from headrace.store.access.sign_in import SignIn
@@ -30,7 +31,6 @@ from headrace.store.contract_merges import MergeStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
 from headrace.store.contract_rollups import RollupStore
-from headrace.store.contract_sign_in import MemberStore
 from headrace.store.contract_trace import TraceStore
 
 
@@ -94,7 +94,7 @@ class Store(Protocol):
     def sign_in(self) -> SignIn: ...
 
     @property
-    def members(self) -> MemberStore: ...
+    def members(self) -> Members: ...
 
     @property
     def retention(self) -> RetentionStore: ...

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from headrace.domain.ids import EventIdGenerator
+from headrace.store.access.members import Members
 from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
 from headrace.store.access.sign_in import SignIn
@@ -37,7 +38,6 @@ from headrace.store.postgres.duties import Duties
 from headrace.store.postgres.erasures import PostgresErasures
 from headrace.store.postgres.events import PostgresEvents, last_sequence
 from headrace.store.postgres.lanes import Lanes
-from headrace.store.postgres.members import PostgresMembers
 from headrace.store.postgres.merges import PostgresMerges
 from headrace.store.postgres.migrate import migrate, newer_release, newest_version, schema_version
 from headrace.store.postgres.numbers import Numbers, take_writer
@@ -89,7 +89,7 @@ class PostgresStore:
         self.rejections = PostgresRejections(database)
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
-        self.members = PostgresMembers(database)
+        self.members = Members(self.database)
         self.retention = PostgresRetention(database)
         self.subscribers = PostgresSubscribers(database, clock)
         lanes = Lanes(database)

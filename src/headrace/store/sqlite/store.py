@@ -13,6 +13,7 @@ from headrace.domain.ids import EventIdGenerator
 from headrace.domain.processes import is_alive
 from headrace.domain.timestamps import now_us
 from headrace.private_files import create_private_folder
+from headrace.store.access.members import Members
 from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
 from headrace.store.access.sign_in import SignIn
@@ -38,7 +39,6 @@ from headrace.store.sqlite.erasures import SqliteErasures
 from headrace.store.sqlite.events import SqliteEvents
 from headrace.store.sqlite.files import exposed_files
 from headrace.store.sqlite.lock import InstanceLock
-from headrace.store.sqlite.members import SqliteMembers
 from headrace.store.sqlite.merges import SqliteMerges
 from headrace.store.sqlite.migrate import migrate, schema_version
 from headrace.store.sqlite.processing import SqliteProcessing
@@ -92,7 +92,7 @@ class SqliteStore:
         self.erasures = SqliteErasures(self._writer, self._readers, path)
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
-        self.members = SqliteMembers(self._writer, self._readers)
+        self.members = Members(self.database)
         self.subscribers = SqliteSubscribers(self._writer, self._readers, now_us)
         self.deliveries = SqliteDeliveries(self._writer, self._readers, now_us, is_alive)
         self.delivery_counts = SqliteDeliveryCounts(self._writer, self._readers)
