@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.domain.identity import LANES
-from headrace.store.access import audit, members, sign_in
+from headrace.store.access import audit, members, rejections, sign_in
 from headrace.store.contacts import (
     audience_members,
     audiences,
@@ -39,6 +39,8 @@ INSERT INTO topic_subscriptions (lane, contact_id, topic_id, contact_number, is_
 SELECT lane, id, 't' || number % 300, number, number % 2 = 0, 0 FROM contacts;
 INSERT INTO audit (at_us, actor, project_id, action, detail)
 SELECT number, 'a' || number % 9, nullif(number % 4, 0), 'x', '{{}}' FROM contacts;
+INSERT INTO rejections (project_id, at_us, status, code, message, details, route, body_shape,
+    body_bytes) SELECT 1 + number % 3, number, 422, '', '', '[]', '', '{{}}', 0 FROM contacts;
 INSERT INTO sign_in_tries SELECT email, number, 1 FROM contacts;
 INSERT INTO sessions (token_hash, id, email, created_us, seen_us, address, browser)
 SELECT email::bytea, id, 'p' || number % 1000, number, number, '', '' FROM contacts;
@@ -51,6 +53,8 @@ INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
 _SMALL = {"audiences", "topics", "operators", "o"}
 #: Statements that sort only few rows: those asked for, to lock them in one order, or one's own.
 _SORTED = {"sign_in.sessions", "refs.hold", "refs.change"}
+#: Statements that SQLite walks in the order of row numbers, up to their limit.
+_LIMITED = {"rejections.old": "rejections"}
 _KEYS = "'{1,2,3}', '{c1,c2,c3}'"
 #: Statement, and values for its parameters.
 STATEMENTS: dict[str, tuple[Statement, str]] = {
@@ -65,6 +69,10 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "members.accounts": (members.ACCOUNTS, "1, 1"),
     "members.of project": (members.MEMBERS, "1"),
     "sign_in.roles": (sign_in.ROLES, "'p1'"),
+    "rejections.list": (rejections.LIST, "1, 20000, 50"),
+    "rejections.old": (rejections.OLD, "100, 50"),
+    "rejections.many": (rejections.MANY, "1, 10000, 50"),
+    "rejections.remove": (rejections.REMOVE, "'{1,2,3}'"),
     "sign_in.hold tries": (sign_in.HOLD_TRIES, "'{p1@x.org,p2@x.org}'"),
     "sign_in.count try": (sign_in.COUNT_TRY, "'{p1@x.org,p2@x.org}'"),
     "sign_in.sessions": (sign_in.SESSIONS, "'p1', 1, 1"),
@@ -109,6 +117,8 @@ def test_no_statement_walks_a_table_that_grows(filled: Place, name: str) -> None
     walked = tables_walked(filled, *STATEMENTS[name])
     if name in _SORTED:
         walked -= {SORT}
+    if name in _LIMITED and not isinstance(filled, PostgresPlace):
+        walked -= {_LIMITED[name]}
     assert walked <= _SMALL
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import structlog
 
 from headrace.observability.events import REJECTIONS_DROPPED
-from headrace.store.contract import Rejection, RejectionStore, StoreError
+from headrace.store.access.rejections import Rejections
+from headrace.store.contract import Rejection, StoreError
 
 #: Refusals that may wait to be written. A flood of them is a flood of the same.
 WAITING_MAX = 2000
@@ -26,7 +27,7 @@ _log = structlog.get_logger()
 class RejectionLog:
     """Collects refusals and writes them a few times a second."""
 
-    def __init__(self, store: RejectionStore, clock_us: Callable[[], int]) -> None:
+    def __init__(self, store: Rejections, clock_us: Callable[[], int]) -> None:
         self._store = store
         self._clock_us = clock_us
         #: Called with the project of each refusal.

@@ -232,22 +232,6 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes: int
 
 
-class RejectionStore(Protocol):
-    """What was refused lately and why."""
-
-    async def add(self, rejections: Sequence[Rejection]) -> None:
-        """Keep these."""
-        ...
-
-    async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Rejection]:
-        """Rejections of a project, newest first, below id `before`."""
-        ...
-
-    async def prune(self, older_than_us: int, keep_per_project: int, limit: int) -> int:
-        """Remove at most `limit` that are too old or too many; returns how many went."""
-        ...
-
-
 class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
     """What `doctor`, `/readyz` and `/metrics` tell about a store."""
 

@@ -9,6 +9,7 @@ from headrace.domain.ids import EventIdGenerator
 from headrace.store.access.members import Members
 from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
+from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
 from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.topics import Topics
@@ -17,7 +18,6 @@ from headrace.store.contract import (
     CommitSource,
     CommitStats,
     EventStore,
-    RejectionStore,
     StoreFailedError,
     StoreHealth,
 )
@@ -49,7 +49,7 @@ class Store(Protocol):
     def projects(self) -> Projects: ...
 
     @property
-    def rejections(self) -> RejectionStore: ...
+    def rejections(self) -> Rejections: ...
 
     @property
     def processing(self) -> ProcessingStore: ...

@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 from headrace.domain.events import StoredEvent
-from headrace.store.contract import EventFilter, Rejection
+from headrace.store.contract import EventFilter
 from headrace.store.sqlite import readers
 from headrace.store.sqlite import store as sqlite_store
 from tests.store.events import START_US, as_stored, new_event
@@ -23,7 +23,7 @@ from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
 
 #: These grow with traffic; a few projects and policies may well be read whole.
-GROWING = ("events", "work", "key_repeats", "rejections")
+GROWING = ("events", "work", "key_repeats")
 #: Text and bound values.
 Statement = tuple[str, Any]
 
@@ -119,14 +119,9 @@ def assert_indexed(plans: dict[str, list[str]]) -> None:
     for sql, plan in plans.items():
         for step in plan:
             scanned = _SCAN.match(step)
-            assert scanned is None or scanned[1] not in GROWING or _bounded(sql), (sql, plan)
+            assert scanned is None or scanned[1] not in GROWING, (sql, plan)
             # Sorting means that everything that matches is read before the first row is shown.
             assert "TEMP B-TREE" not in step, (sql, plan)
-
-
-def _bounded(sql: str) -> bool:
-    """The oldest so many by row number: a scan that stops by itself."""
-    return "SELECT id FROM rejections ORDER BY id LIMIT" in sql
 
 
 def _combinations() -> Iterator[tuple[str, ...]]:
@@ -198,30 +193,6 @@ def test_accepting_duplicates_is_served_by_an_index(explained: Explained) -> Non
     session.accept(new_event(key="one"), new_event(key="k0.1"), new_event(key="new"))
     plans = explained.plans()
     assert any("events_idempotency" in step for plan in plans.values() for step in plan)
-    assert_indexed(plans)
-
-
-def test_rejections_are_served_by_an_index(explained: Explained) -> None:
-    session = explained.session
-    rejection = Rejection(
-        project_id=1,
-        at_us=START_US,
-        status=422,
-        code="ValidationError",
-        message="m",
-        details=[],
-        route="POST /events",
-        api_key_id=None,
-        request_id=None,
-        body_shape={},
-        body_bytes=0,
-    )
-    rejections = session.store.rejections
-    session.run(rejections.add([rejection] * 50))
-    session.run(rejections.list(1, before=None, limit=5))
-    session.run(rejections.prune(START_US - 1, 10, 5))
-    plans = explained.plans()
-    assert len(plans) >= 4
     assert_indexed(plans)
 
 

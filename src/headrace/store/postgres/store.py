@@ -10,6 +10,7 @@ from headrace.domain.ids import EventIdGenerator
 from headrace.store.access.members import Members
 from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
+from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
 from headrace.store.access.store_secrets import store_secret
 from headrace.store.contacts.audiences import Audiences
@@ -42,7 +43,6 @@ from headrace.store.postgres.merges import PostgresMerges
 from headrace.store.postgres.migrate import migrate, newer_release, newest_version, schema_version
 from headrace.store.postgres.numbers import Numbers, take_writer
 from headrace.store.postgres.processing import PostgresProcessing
-from headrace.store.postgres.rejections import PostgresRejections
 from headrace.store.postgres.replays import PostgresReplays
 from headrace.store.postgres.retention import PostgresRetention
 from headrace.store.postgres.rollups import PostgresRollups
@@ -86,7 +86,7 @@ class PostgresStore:
         self.events = PostgresEvents(database)
         self.arrivals = PostgresArrivals(database)
         self.projects = Projects(self.database)
-        self.rejections = PostgresRejections(database)
+        self.rejections = Rejections(self.database)
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)

@@ -16,6 +16,7 @@ from headrace.private_files import create_private_folder
 from headrace.store.access.members import Members
 from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
+from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
 from headrace.store.access.store_secrets import store_secret
 from headrace.store.contacts.audiences import Audiences
@@ -43,7 +44,6 @@ from headrace.store.sqlite.merges import SqliteMerges
 from headrace.store.sqlite.migrate import migrate, schema_version
 from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.readers import Readers
-from headrace.store.sqlite.rejections import SqliteRejections
 from headrace.store.sqlite.replays import SqliteReplays
 from headrace.store.sqlite.retention import SqliteRetention
 from headrace.store.sqlite.rollups import SqliteRollups
@@ -100,7 +100,7 @@ class SqliteStore:
         self.replays = SqliteReplays(self._writer, self._readers)
         self.trace = SqliteTrace(self._readers)
         self.projects = Projects(self.database)
-        self.rejections = SqliteRejections(self._writer, self._readers)
+        self.rejections = Rejections(self.database)
         self.retention = SqliteRetention(self._writer, self._readers)
         self.catalog = SqliteCatalog(self._writer, self._readers)
         self.rollups = SqliteRollups(self._writer, self._readers)
