@@ -12,9 +12,9 @@ from headrace.domain.contacts import Contact, ContactWrite
 from headrace.domain.errors import ApiError
 from headrace.domain.events import Source
 from headrace.domain.identity import IdentityType, lane_of
+from headrace.store.contacts.contact_query import ROWS_EXAMINED_MAX
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_contacts import ContactFilter
-from headrace.store.rows.contact_filters import ROWS_EXAMINED_MAX
 from tests.store.events import START_US
 from tests.store.places import Place
 from tests.store.session import StoreSession

@@ -12,7 +12,13 @@ from headrace.store.access import audit, members, rejections, sign_in
 from headrace.store.contacts import (
     audience_members,
     audiences,
+    contact_lists,
+    contact_writes,
+    erasures,
+    identifiers,
     memberships,
+    merge_steps,
+    merges,
     refs,
     subscriptions,
     topics,
@@ -30,6 +36,21 @@ FROM generate_series(1, {ROWS}) AS i;
 INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id)
 SELECT lane, project_id, 'external_id', external_id, id FROM contacts
 UNION ALL SELECT lane, project_id, 'email', email, id FROM contacts;
+INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id, alias)
+SELECT lane, project_id, 'contact_id', 'a' || id, id, true FROM contacts WHERE number % 50 = 0;
+INSERT INTO events (lane, sequence, id, project_id, event, occurred_us, received_us, source,
+    payload)
+SELECT lane, number, gen_random_uuid(), project_id, 'a.b', 0, 0, 0, '{{}}' FROM contacts;
+INSERT INTO outcomes (lane, sequence, project_id, status, attempts, contact_id)
+SELECT lane, sequence, project_id, 3, 1, 'c' || sequence % 2000 FROM events;
+INSERT INTO contact_pairs (lane, low_id, high_id, number, project_id, contact_id, other_contact_id,
+    events, external_id_count, email_count, last_event_id, first_us, last_us, resolved_by)
+SELECT lane, 'c' || sequence, 'd' || sequence, sequence, project_id, 'c', 'd', 1, 1, 0, id, 0, 0,
+    CASE WHEN sequence % 2 = 0 THEN 'm' || sequence END FROM events;
+INSERT INTO merges (id, project_id, contact_id, other_contact_id, actor, created_us, snapshot)
+SELECT sequence, project_id, 'c' || sequence, 'd' || sequence, 'a', 0, '{{}}' FROM events;
+INSERT INTO erasures (id, project_id, contact_id, status, counts, actor, created_us)
+SELECT sequence, project_id, 'c' || sequence, 'done', '{{}}', 'a', 0 FROM events;
 INSERT INTO audiences SELECT 'a' || i, 1, 'a' || i, '', i, i FROM generate_series(1, 300) AS i;
 INSERT INTO topics SELECT 't' || i, 1, 't' || i, '', false, i, i FROM generate_series(1, 300) AS i;
 INSERT INTO audience_members (lane, contact_id, audience_id, contact_number, entered_us)
@@ -52,7 +73,7 @@ INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
 #: Few rows, and read whole when that is cheaper.
 _SMALL = {"audiences", "topics", "operators", "o"}
 #: Statements that sort only few rows: those asked for, to lock them in one order, or one's own.
-_SORTED = {"sign_in.sessions", "refs.hold", "refs.change"}
+_SORTED = {"identifiers.of", "sign_in.sessions", "refs.hold", "refs.change"}
 #: Statements that SQLite walks in the order of row numbers, up to their limit.
 _LIMITED = {"rejections.old": "rejections"}
 _KEYS = "'{1,2,3}', '{c1,c2,c3}'"
@@ -83,6 +104,27 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "subscriptions.choices": (subscriptions.CHOICES, "1, 'c1', '{t1,t2}'"),
     "subscriptions.opted_out": (subscriptions.OPTED_OUT, "1, 'c1'"),
     "subscriptions.choose": (subscriptions.CHOOSE, "1, 'c1', 1, '{t1,t2}', true, 1"),
+    "identifiers.owner": (identifiers.OWNER, "1, 1, 'external_id', 'u1'"),
+    "identifiers.of": (identifiers.OF, "'c50'"),
+    "identifiers.lead_all": (identifiers.LEAD_ALL, "'c1', 'c50'"),
+    "identifiers.remove_aliases": (identifiers.REMOVE_ALIASES, "'c50'"),
+    "contact_writes.by_id": (contact_writes.BY_ID, "1, 'c1', 1"),
+    **{
+        f"contact_writes.forget {n}": (statement, "'c1'")
+        for n, statement in enumerate(contact_writes.FORGET)
+    },
+    "contact_lists.matches": (contact_lists.MATCHES, "1, 'email', 'p1', 'p2', 5001"),
+    "merges.pairs": (merges.PAIRS, "1, 100000, 50"),
+    "merges.list": (merges.LIST, "1, 100000, 50"),
+    "merge_steps.events": (merge_steps.EVENTS, "1, '{c1,c2}'"),
+    "merge_steps.resolve": (merge_steps.RESOLVE, "'{c1,d1}', 'm'"),
+    "merge_steps.unresolve": (merge_steps.UNRESOLVE, "'m'"),
+    "merge_steps.later": (merge_steps.LATER, "19000, 'c1'"),
+    "erasures.of_contact": (erasures.OF_CONTACT, "'c1', 1"),
+    "erasures.list": (erasures.LIST, "1, 100000, 50"),
+    "erasures.unfinished": (erasures.UNFINISHED, "10"),
+    "erasures.done": (erasures.DONE, "1"),
+    "erasures.remove_merges": (erasures.REMOVE_MERGES, "'{c1,c2}'"),
     "topics.list": (topics.LIST, "1, 200, 50"),
     "topics.remove": (topics.REMOVE, "'t1', 200"),
     "audiences.list": (audiences.LIST, "1, 200, 50"),

@@ -10,8 +10,9 @@ import msgspec
 import structlog
 
 from headrace.observability.events import ERASURE_DONE, STORE_UNAVAILABLE
+from headrace.store.contacts.erasures import Erasures
 from headrace.store.contract import StoreError
-from headrace.store.contract_erasures import Erasure, ErasureStatus, ErasureStore
+from headrace.store.contract_erasures import Erasure, ErasureStatus
 from headrace.store.contract_processing import ProcessingStore
 
 #: One worker at a time has it; two would only do the work twice.
@@ -52,7 +53,7 @@ class Eraser:
 
     def __init__(
         self,
-        erasures: ErasureStore,
+        erasures: Erasures,
         duties: ProcessingStore,
         *,
         owner: str,

@@ -6,11 +6,10 @@ Every write that really changes a contact inserts its system event in the same t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
-from headrace.domain.contacts import Contact, ContactWrite
+from headrace.domain.contacts import Contact
 from headrace.domain.errors import ApiError
 
 
@@ -65,67 +64,3 @@ class Rehearsed(Exception):
     def __init__(self, outcomes: Sequence[UpsertOutcome]) -> None:
         super().__init__()
         self.outcomes = outcomes
-
-
-class ContactStore(Protocol):
-    """Contacts of all projects.
-
-    A write whose `external_id` or `email` belongs to another contact raises `StoreConflictError`
-    with the fields as its arguments; one that would give a contact too many properties raises
-    `ApiError`. Neither changes anything.
-    """
-
-    async def create(
-        self, project_id: int, write: ContactWrite, now_us: int, *, source: str
-    ) -> Contact:
-        """Create a contact."""
-        ...
-
-    async def upsert(
-        self, project_id: int, write: ContactWrite, now_us: int, *, source: str
-    ) -> tuple[Contact, bool]:
-        """Write to the contact with that `external_id`, else (when none is given) `email`.
-
-        Returns:
-            The contact, and whether it was created.
-        """
-        ...
-
-    async def upsert_many(
-        self,
-        project_id: int,
-        writes: Sequence[ContactWrite],
-        now_us: int,
-        *,
-        source: str,
-        dry_run: bool = False,
-    ) -> Sequence[UpsertOutcome]:
-        """Upsert each contact by itself; one outcome per write, same order.
-
-        What is said to be written is so once this returns. After an error some may be and some
-        not; doing it again changes those no further.
-
-        Args:
-            dry_run: whether to write nothing and only tell what would come of it.
-        """
-        ...
-
-    async def get(self, project_id: int, contact_id: str) -> Contact | None:
-        """One contact, None when the project has no such contact."""
-        ...
-
-    async def update(
-        self, project_id: int, contact_id: str, write: ContactWrite, now_us: int, *, source: str
-    ) -> Contact | None:
-        """Write to a contact; None when there is none."""
-        ...
-
-    async def delete(self, project_id: int, contact_id: str, now_us: int, *, source: str) -> bool:
-        """Delete a contact; its events stay. False when there is none."""
-        ...
-
-    async def list(
-        self, project_id: int, wanted: ContactFilter, *, before: int | None, limit: int
-    ) -> ContactPage:
-        """Contacts of a project, newest first, below the position `before`."""
-        ...

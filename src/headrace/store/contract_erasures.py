@@ -8,9 +8,7 @@ later is about somebody nobody knows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
 
 import msgspec
 
@@ -41,41 +39,3 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     created_us: int
     finished_us: int | None
-
-
-class ErasureStore(Protocol):
-    """Erasures of all projects."""
-
-    async def begin(
-        self, project_id: int, contact_id: str, now_us: int, *, actor: str
-    ) -> Erasure | None:
-        """Remove a contact and begin to forget the person; None when there is none to forget.
-
-        Also of a contact that was deleted before, as long as events of it are kept. Asked again,
-        it gives the erasure that was begun first.
-        """
-        ...
-
-    async def get(self, project_id: int, erasure_id: str) -> Erasure | None:
-        """One erasure, None when the project has no such erasure."""
-        ...
-
-    async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Erasure]:
-        """Erasures of a project, newest first, numbered below `before`."""
-        ...
-
-    async def unfinished(self, limit: int) -> Sequence[Erasure]:
-        """Erasures of all projects that are not done, oldest first."""
-        ...
-
-    async def advance(self, erasure_id: str, limit: int, now_us: int) -> bool:
-        """Forget the next slice, up to `limit` events; whether it is still running."""
-        ...
-
-    async def wipe(self, now_us: int) -> bool:
-        """Overwrite what erasures that are `wiping` have left behind in files; they are done then.
-
-        Returns:
-            False when somebody still reads what is to be overwritten: ask again later.
-        """
-        ...

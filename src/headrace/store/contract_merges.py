@@ -6,9 +6,7 @@ id among them, which lead to the survivor from then on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
 
 import msgspec
 
@@ -104,52 +102,3 @@ class PairPage(msgspec.Struct, frozen=True):
 
     pairs: list[ContactPair]
     next_before: int | None
-
-
-class MergeStore(Protocol):
-    """Conflicts and merges of all projects."""
-
-    async def pairs(self, project_id: int, *, before: int | None, limit: int) -> PairPage:
-        """Pairs that nobody has resolved."""
-        ...
-
-    async def preview(self, project_id: int, contact_id: str, other_id: str) -> MergePreview:
-        """What `merge` would do.
-
-        Raises:
-            MergeRefusedError: it would be refused.
-            ApiError: 422, the properties of both are too much for one.
-        """
-        ...
-
-    async def merge(
-        self, project_id: int, contact_id: str, other_id: str, now_us: int, *, actor: str
-    ) -> Merge:
-        """Make one contact of two, with its system events, in one transaction.
-
-        The survivor keeps its identifiers and gets those that it has not; of each property the
-        newer value stays. The other is gone, and its identifiers lead to the survivor.
-
-        Raises:
-            MergeRefusedError: with the reason.
-            ApiError: 422, the properties of both are too much for one.
-        """
-        ...
-
-    async def undo(self, project_id: int, merge_id: str, now_us: int, *, actor: str) -> Merge:
-        """Make two contacts of one again.
-
-        Both are as before the merge, but for what was written since: that stays with the survivor.
-
-        Raises:
-            MergeRefusedError: with the reason.
-        """
-        ...
-
-    async def get(self, project_id: int, merge_id: str) -> Merge | None:
-        """One merge, None when the project has no such merge."""
-        ...
-
-    async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Merge]:
-        """Merges of a project, newest first, numbered below `before`."""
-        ...

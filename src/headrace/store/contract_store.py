@@ -12,6 +12,9 @@ from headrace.store.access.projects import Projects
 from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
 from headrace.store.contacts.audiences import Audiences
+from headrace.store.contacts.contacts import Contacts
+from headrace.store.contacts.erasures import Erasures
+from headrace.store.contacts.merges import Merges
 from headrace.store.contacts.topics import Topics
 from headrace.store.contract import (
     ArrivalStore,
@@ -22,12 +25,9 @@ from headrace.store.contract import (
     StoreHealth,
 )
 from headrace.store.contract_catalog import CatalogStore
-from headrace.store.contract_contacts import ContactStore
 from headrace.store.contract_dead_letters import DeadLetterStore, ReplayStore
 from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
 from headrace.store.contract_delivery_counts import DeliveryCountStore
-from headrace.store.contract_erasures import ErasureStore
-from headrace.store.contract_merges import MergeStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
 from headrace.store.contract_rollups import RollupStore
@@ -73,7 +73,7 @@ class Store(Protocol):
     def trace(self) -> TraceStore: ...
 
     @property
-    def contacts(self) -> ContactStore: ...
+    def contacts(self) -> Contacts: ...
 
     @property
     def topics(self) -> Topics: ...
@@ -82,10 +82,10 @@ class Store(Protocol):
     def audiences(self) -> Audiences: ...
 
     @property
-    def merges(self) -> MergeStore: ...
+    def merges(self) -> Merges: ...
 
     @property
-    def erasures(self) -> ErasureStore: ...
+    def erasures(self) -> Erasures: ...
 
     @property
     def operators(self) -> Operators: ...

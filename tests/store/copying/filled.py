@@ -20,8 +20,8 @@ PAYLOADS = (
 #: What a generic row holds by the type of its column, and where that will not do.
 _BY_TYPE: dict[str, Any] = {"INTEGER": 1, "TEXT": "x", "BLOB": bytes(range(16)), "ANY": "1"}
 _BY_COLUMN: dict[tuple[str, str], Any] = {
-    ("contact_aliases", "kind"): "email",
-    ("contact_aliases", "value"): "y",
+    ("contact_identifiers", "kind"): "email",
+    ("contact_identifiers", "value"): "y",
     **{("rollups", column): "[1,2,3]" for column in ("counts", "accept", "processing", "delivery")},
 }
 
@@ -50,7 +50,10 @@ def fill(place: SqlitePlace) -> None:
 
 
 def _fill_the_rest(place: SqlitePlace) -> None:
-    tables = place.run_sql("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid")
+    tables = place.run_sql(
+        "SELECT name FROM sqlite_schema "
+        "WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
+    )
     for (table,) in tables:
         empty = not place.run_sql(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608
         if empty and table not in LEFT_BEHIND:

@@ -41,7 +41,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[s
 
 
 def source_columns(source: apsw.Connection) -> dict[str, set[str]]:
-    tables = source.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    tables = source.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    ).fetchall()
     return {
         str(table): {str(row[1]) for row in source.execute(f"PRAGMA table_info({table})")}
         for (table,) in tables

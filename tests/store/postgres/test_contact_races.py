@@ -16,8 +16,8 @@ from headrace.domain.events import NewEvent, Status
 from headrace.domain.identity import IdentityType, lane_of
 from headrace.domain.policies import Policies
 from headrace.pipeline.plan import BatchPlanner, Rules
+from headrace.store.contacts import contact_writes
 from headrace.store.contract import StoreConflictError
-from headrace.store.postgres import contact_rows
 from tests.store.events import START_US, new_event
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
@@ -157,7 +157,7 @@ def test_an_upsert_that_is_overtaken_updates(queue: Queue, monkeypatch: pytest.M
     contacts = queue.session.store.contacts
     write = ContactWrite(external_id="p", properties={"a": 1})
     created: list[str] = []
-    look = contact_rows.by_write
+    look = contact_writes.by_write
 
     async def overtaken(*args: Any) -> Contact | None:
         found = await look(*args)
@@ -165,7 +165,7 @@ def test_an_upsert_that_is_overtaken_updates(queue: Queue, monkeypatch: pytest.M
             created.append((await contacts.create(1, write, START_US, source="api")).id)
         return found
 
-    monkeypatch.setattr(contact_rows, "by_write", overtaken)
+    monkeypatch.setattr(contact_writes, "by_write", overtaken)
     held, fresh = queue.session.run(contacts.upsert(1, write, START_US, source="api"))
     assert ([held.id], fresh) == (created, False)
 

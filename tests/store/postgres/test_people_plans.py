@@ -10,11 +10,8 @@ import pytest
 
 from headrace.domain.identity import LANES
 from headrace.store.postgres import (
-    aliases,
     erased_events,
     events,
-    merge_moves,
-    merges,
 )
 from tests.store.places import PostgresPlace
 from tests.support.postgres_plans import explain
@@ -48,17 +45,7 @@ SELECT lane, 'c' || sequence, 'a', sequence, 0 FROM events
 PLACES = "'{1,2,3}', '{257,258,259}'"
 KEYS = "'{1,2}', '{1,1}', '{external_id,external_id}', '{u1,u2}'"
 STATEMENTS = {
-    "pairs": (merges.PAIRS, "1, 1000000, 50"),
-    "resolve pairs": (merge_moves.RESOLVE, "'{c1,d1}', 'm'"),
-    "unresolve pairs": (merge_moves._UNRESOLVE, "'m'"),
-    "later merge": (merge_moves._LATER, "19000, 'c1'"),
-    "events of a contact": (merge_moves.EVENTS, "1, '{c1,c2}'"),
     "timeline": (events.OF_CONTACT, "1, 'c1', 1000000, 50"),
-    "aliases": (aliases.OF, "'c50'"),
-    "lead all": (aliases.LEAD_ALL, "'c1', 'c50'"),
-    "lead": (aliases.LEAD, f"{KEYS}, 'c1', 'c2'"),
-    "lead back": (aliases.LEAD_BACK, f"{KEYS}, 'c1', 'c2'"),
-    "lead nowhere": (aliases.LEAD_NOWHERE, f"{KEYS}, 'c1'"),
     "deliveries": (erased_events.DELIVERIES, PLACES),
     "keys": (erased_events.KEYS, PLACES),
     "running": (erased_events.RUNNING, ""),

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from headrace.domain.identity import LANES
-from headrace.store.postgres import claims, contact_lookup, contact_rows, lanes, rescue
+from headrace.store.postgres import claims, contact_lookup, lanes, rescue
 from headrace.store.postgres.claims import BY_KEYS
 from headrace.store.postgres.store import PostgresStore
 from headrace.store.postgres.work_line import WorkLine
@@ -72,8 +72,6 @@ STATEMENTS = {
     "owners of identifiers": (contact_lookup.OWNERS, NAMES),
     "contacts": (contact_lookup.CONTACTS, "'{1,2}', '{c1,c2}', TRUE"),
     "contacts locked": (contact_lookup.LOCK, "1, '{c1,c2}'"),
-    "owner of an identifier": (contact_rows.OWNER, "1, 1, 'external_id', 'p1'"),
-    "contact": (contact_rows.BY_ID, "1, 'c1', 1"),
 }
 #: Found in the order in which they are wanted, so that a limit ends the search.
 ORDERED = {

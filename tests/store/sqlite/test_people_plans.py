@@ -11,21 +11,14 @@ import pytest
 from headrace.store.migrations import migrations
 from headrace.store.sqlite import (
     contact_lookup,
-    contact_refs,
     erased_events,
     events,
-    merge_moves,
-    merges,
 )
 
 STATEMENTS = {
-    "pairs": merges.PAIRS,
-    "resolve pairs": merge_moves.RESOLVE,
-    "events of a contact": merge_moves.EVENTS,
     "timeline": events.OF_CONTACT,
     "values": contact_lookup._VALUES,
-    "aliases": contact_lookup._FOLLOW,
-    "ids": contact_refs.IDS,
+    "aliases": contact_lookup._BY_IDENTIFIER,
     "running erasures": erased_events._RUNNING,
     "deliveries": erased_events._DELIVERIES,
     **{f"find by {name}": sql for name, sql in erased_events.FIND.items()},

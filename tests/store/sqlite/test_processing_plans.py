@@ -51,6 +51,11 @@ class Watched:
             "(lane, id, project_id, external_id, email, created_us, updated_us) "
             "SELECT lane, 'contact-' || sequence, project_id, external_id, email, 1, 1 FROM events"
         )
+        for kind in ("external_id", "email"):
+            self.queue.sql(
+                "INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id) "  # noqa: S608
+                f"SELECT lane, project_id, '{kind}', {kind}, id FROM contacts"
+            )
         self.queue.sql(
             "INSERT INTO work_retries SELECT sequence + 1000000, project_id, lane, 1 << 60, 1, 0 "
             "FROM work"

@@ -31,9 +31,7 @@ CHANGE = sql(f"{_OF_LANE} FOR NO KEY UPDATE")
 FOLLOW = sql(
     "SELECT i.value, i.contact_id FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "  # noqa: S608
     "JOIN contact_identifiers i ON i.lane = k.lane AND i.value = k.id WHERE i.project_id = $3 "
-    f"AND i.kind = '{IdentityType.CONTACT_ID}'",
-    sqlite="SELECT a.value, a.contact_id FROM json_each(?2) j CROSS JOIN contact_aliases a "  # noqa: S608
-    f"ON a.project_id = ?3 AND a.kind = '{IdentityType.CONTACT_ID}' AND a.value = j.value",
+    f"AND i.kind = '{IdentityType.CONTACT_ID}'"
 )
 
 

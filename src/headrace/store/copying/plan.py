@@ -95,15 +95,10 @@ COPIED: tuple[Copied, ...] = (
         "email_original, properties, created_us, updated_us, external_id_us, email_us, "
         "property_times FROM contacts ORDER BY number",
     ),
-    Copied(
+    _alike(
         "contact_identifiers",
-        "SELECT lane_of(project_id, kind, value) AS lane, project_id, kind, value, contact_id, "
-        "alias FROM ("
-        "SELECT project_id, 'external_id' AS kind, external_id AS value, id AS contact_id, "
-        "0 AS alias FROM contacts WHERE external_id IS NOT NULL "
-        "UNION ALL SELECT project_id, 'email', email, id, 0 FROM contacts WHERE email IS NOT NULL "
-        "UNION ALL SELECT project_id, kind, value, contact_id, 1 FROM contact_aliases) "
-        "ORDER BY project_id, kind, value",
+        "lane, project_id, kind, value, contact_id, alias",
+        "project_id, kind, value",
     ),
     Copied(
         "contact_pairs",

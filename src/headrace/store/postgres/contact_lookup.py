@@ -8,14 +8,12 @@ from operator import itemgetter
 from typing import Any
 
 from headrace.domain.event_properties import MARK
-from headrace.domain.identity import IdentityType, contact_lane, lane_of
+from headrace.domain.identity import IdentityType, contact_lane
+from headrace.store.contacts.contact_rows import values_or_none
+from headrace.store.contacts.identifiers import Identifier, identifier
 from headrace.store.contract_processing import Claimed, ContactIds
 from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection
-from headrace.store.rows.contacts import values_or_none
-
-#: Lane of the identity, project, kind, value.
-Identifier = tuple[int, int, str, str]
 
 OWNERS = (
     "SELECT i.project_id, i.kind, i.value, i.contact_id "
@@ -31,11 +29,6 @@ CONTACTS = (
 )
 # One lane at a time: a cluster locks no rows on several of its nodes in one statement.
 LOCK = "SELECT 1 FROM contacts WHERE lane = $1 AND id = ANY($2::text[]) ORDER BY id FOR UPDATE"
-
-
-def identifier(project_id: int, kind: IdentityType, value: str) -> Identifier:
-    """Key of an identifier's row."""
-    return lane_of(project_id, kind, value), project_id, kind.value, value
 
 
 def identifiers_of(batch: Sequence[Claimed]) -> set[Identifier]:

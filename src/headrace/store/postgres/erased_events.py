@@ -13,9 +13,11 @@ import msgspec
 
 from headrace.domain.identity import idempotency_hash, lane_of_key
 from headrace.domain.ids import SYSTEM_COUNTER
+from headrace.store.contacts.erasure_rows import Subject, added, read_subject
+from headrace.store.contacts.races import ContactRaceError
 from headrace.store.contract_processing import Claimed
 from headrace.store.engine.columns import columns_of
-from headrace.store.postgres.contact_races import ContactRaceError
+from headrace.store.engine.transaction import Transaction
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.retention import (
     REMOVE_ATTEMPTS,
@@ -25,7 +27,7 @@ from headrace.store.postgres.retention import (
     REMOVE_KEYS,
     removal,
 )
-from headrace.store.rows.erasures import Subject, added, read_subject
+from headrace.store.postgres.transaction import PostgresTransaction
 
 #: Deliveries of the events of one slice; an event that has more of them is a slice by itself.
 DELIVERIES_MAX = 1000
@@ -71,6 +73,7 @@ _DETAILS = {
     "dead_letters": REMOVE_DEAD_LETTERS_OF_EVENTS,
     "outcomes": removal("outcomes", "sequence"),
 }
+HAD_EVENTS = "SELECT 1 FROM outcomes WHERE project_id = $1 AND contact_id = $2 LIMIT 1"
 RUNNING = "SELECT id, subject FROM erasures WHERE status <> 'done' AND status = 'running'"
 _COUNTS = "SELECT counts FROM erasures WHERE id = $1 FOR UPDATE"
 _COUNT = "UPDATE erasures SET counts = $1 WHERE id = $2"
@@ -209,3 +212,31 @@ class ErasedEvents:
         if meant:
             self._known |= meant
             raise ContactRaceError
+
+
+class FilesOfServer:
+    """See `headrace.store.contacts.erasures.Files`."""
+
+    async def wipe(self) -> bool:
+        # The server overwrites by itself, in its own time, what removed rows leave in its files.
+        return True
+
+
+class PostgresPersonEvents:
+    """See `headrace.store.contacts.erasures.PersonEvents`."""
+
+    async def had_events(self, tx: Transaction, project_id: int, contact_id: str) -> bool:
+        assert isinstance(tx, PostgresTransaction)
+        found = await tx.connection.fetchval(HAD_EVENTS, project_id, contact_id)
+        return found is not None
+
+    async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
+        assert isinstance(tx, PostgresTransaction)
+        return await last_events(tx.connection, subject)
+
+    async def erase(self, tx: Transaction, subject: Subject, limit: int) -> dict[str, int] | None:
+        assert isinstance(tx, PostgresTransaction)
+        places = await find_events(tx.connection, subject, limit)
+        if not places:
+            return None
+        return await erase_events(tx.connection, subject.project_id, places)

@@ -8,9 +8,9 @@ from typing import Any
 from headrace.domain.events import Status, StoredEvent
 from headrace.domain.identity import idempotency_hash, lane_of_key
 from headrace.domain.ids import lane_of_id, sequence_of_id
+from headrace.store.contacts.identifiers import ids_of
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract import REPEATS_KEPT, EventFilter, EventPage, KeyRepeat
-from headrace.store.postgres.aliases import ids_of
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.event_lists import (
     LINE_LENGTH,
@@ -127,7 +127,7 @@ class PostgresEvents:
             contact = await find_ref(PostgresTransaction(connection), project_id, contact_id)
             if contact is None:
                 return None
-            ids = await ids_of(connection, contact.id)
+            ids = await ids_of(PostgresTransaction(connection), contact.id)
             events: list[StoredEvent] = []
             for one in ids:
                 rows = await connection.fetch(OF_CONTACT, project_id, one, place, limit + 1)

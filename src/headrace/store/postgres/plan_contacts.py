@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from headrace.domain.identity import IdentityType, contact_lane
+from headrace.store.contacts.identifiers import Identifier, identifier
+from headrace.store.contacts.races import ContactRaceError
 from headrace.store.contract import StoreRowError
 from headrace.store.contract_processing import (
     BatchPlan,
@@ -16,8 +18,7 @@ from headrace.store.contract_processing import (
     ContactWritten,
 )
 from headrace.store.engine.columns import columns_of
-from headrace.store.postgres.contact_lookup import ContactLookup, Identifier, identifier
-from headrace.store.postgres.contact_races import ContactRaceError
+from headrace.store.postgres.contact_lookup import ContactLookup
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.numbers import Numbers
 
@@ -51,7 +52,7 @@ _WRITE = (
 )
 # Waits for others that write the same identifiers; none is inserted that somebody has by then. The
 # rows are counted, not the status, which on a cluster tells how many were tried.
-CLAIM_IDENTIFIERS = (
+_CLAIM_IDENTIFIERS = (
     "INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id) "
     "SELECT * FROM unnest($1::smallint[], $2::int[], $3::text[], $4::text[], $5::text[]) "
     "ON CONFLICT DO NOTHING RETURNING lane"
@@ -171,7 +172,7 @@ async def _claim(
                 raise StoreRowError(f"The plan gives one {kind} to two contacts.")
     if rows:
         ordered = sorted((*key, contact_id) for key, contact_id in rows.items())
-        if len(await connection.fetch(CLAIM_IDENTIFIERS, *columns_of(ordered, 5))) != len(ordered):
+        if len(await connection.fetch(_CLAIM_IDENTIFIERS, *columns_of(ordered, 5))) != len(ordered):
             raise ContactRaceError
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from headrace.domain.events import Status
 from headrace.domain.identity import contact_lane
+from headrace.store.contacts.pair_rows import pairs_found
 from headrace.store.contract_processing import BatchPlan, ConflictFound, Done, NewDelivery
 from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.contact_lookup import ContactLookup
@@ -17,7 +18,6 @@ from headrace.store.postgres.database import Connection
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.plan_contacts import write_contacts_of_plan
 from headrace.store.postgres.system_events import insert_system_events
-from headrace.store.rows.pairs import pairs_found
 
 _MARKS = (
     "INSERT INTO outcomes (lane, sequence, project_id, attempts, contact_id, resolution, status, "  # noqa: S608

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from headrace.store.contacts.races import write_contacts
 from headrace.store.contract import DutyLostError, SubscribersChangedError
 from headrace.store.contract_processing import (
     Claimed,
@@ -25,7 +26,6 @@ from headrace.store.postgres import claims
 from headrace.store.postgres.catalog_writes import CatalogFailedError, keep_catalog
 from headrace.store.postgres.claims import BY_KEYS, ClaimTurn
 from headrace.store.postgres.contact_lookup import ContactLookup
-from headrace.store.postgres.contact_races import write_contacts
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.duties import Duties, give_back_duties
 from headrace.store.postgres.erased_events import ErasedEvents
@@ -182,7 +182,7 @@ class PostgresProcessing:
             return await work(connection, await self._lanes.fence(connection, owner))
 
         try:
-            return await write_contacts(self._database, fenced)
+            return await write_contacts(lambda: self._database.write(fenced))
         except BaseException:
             line.restore(known)
             raise

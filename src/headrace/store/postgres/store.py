@@ -14,6 +14,9 @@ from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
 from headrace.store.access.store_secrets import store_secret
 from headrace.store.contacts.audiences import Audiences
+from headrace.store.contacts.contacts import Contacts
+from headrace.store.contacts.erasures import Erasures
+from headrace.store.contacts.merges import Merges
 from headrace.store.contacts.topics import Topics
 from headrace.store.contract import (
     CommitSource,
@@ -29,17 +32,15 @@ from headrace.store.postgres.arrivals import PostgresArrivals
 from headrace.store.postgres.catalog import PostgresCatalog
 from headrace.store.postgres.clock import StoreClock
 from headrace.store.postgres.committer import COMMITTERS, Committer
-from headrace.store.postgres.contacts import PostgresContacts
 from headrace.store.postgres.database import Connection, Database, PoolOptions
 from headrace.store.postgres.dead_letters import PostgresDeadLetters
 from headrace.store.postgres.deliveries import PostgresDeliveries
 from headrace.store.postgres.delivery_counts import PostgresDeliveryCounts
 from headrace.store.postgres.durability import check_server, read_settings
 from headrace.store.postgres.duties import Duties
-from headrace.store.postgres.erasures import PostgresErasures
+from headrace.store.postgres.erased_events import FilesOfServer, PostgresPersonEvents
 from headrace.store.postgres.events import PostgresEvents, last_sequence
 from headrace.store.postgres.lanes import Lanes
-from headrace.store.postgres.merges import PostgresMerges
 from headrace.store.postgres.migrate import migrate, newer_release, newest_version, schema_version
 from headrace.store.postgres.numbers import Numbers, take_writer
 from headrace.store.postgres.processing import PostgresProcessing
@@ -102,9 +103,11 @@ class PostgresStore:
         system_events = PostgresSystemEvents(numbers)
         self.topics = Topics(self.database, system_events)
         self.audiences = Audiences(self.database, system_events)
-        self.contacts = PostgresContacts(database, numbers)
-        self.merges = PostgresMerges(database, numbers)
-        self.erasures = PostgresErasures(database, numbers)
+        self.contacts = Contacts(self.database, system_events, numbers)
+        self.merges = Merges(self.database, system_events, numbers)
+        self.erasures = Erasures(
+            self.database, system_events, numbers, PostgresPersonEvents(), FilesOfServer()
+        )
         self.catalog = PostgresCatalog(database)
         self.rollups = PostgresRollups(database, numbers.writer)
 

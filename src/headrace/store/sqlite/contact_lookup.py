@@ -14,25 +14,16 @@ from headrace.domain.identity import IdentityType
 from headrace.domain.property_times import read_values
 from headrace.store.contract_processing import Claimed, ContactIds
 
-_COLUMN = {
-    IdentityType.CONTACT_ID: "id",
-    IdentityType.EXTERNAL_ID: "external_id",
-    IdentityType.EMAIL: "email",
-}
 _COLUMNS = "c.id, c.external_id, c.email, c.external_id_us, c.email_us"
-_FIND = {
-    kind: (
-        f"SELECT {_COLUMNS} FROM json_each(?2) j "  # noqa: S608
-        f"CROSS JOIN contacts c ON c.project_id = ?1 AND c.{column} = j.value"
-        + (f" AND c.{column} IS NOT NULL" if column != "id" else "")
-    )
-    for kind, column in _COLUMN.items()
-}
-# Identifiers of contacts that were merged into others; most of what is missing is new.
-_FOLLOW = (
-    f"SELECT j.value, {_COLUMNS} FROM json_each(?3) j "  # noqa: S608
-    "CROSS JOIN contact_aliases a ON a.project_id = ?1 AND a.kind = ?2 AND a.value = j.value "
-    "CROSS JOIN contacts c ON c.id = a.contact_id AND c.project_id = ?1"
+_BY_ID = (
+    f"SELECT c.id, {_COLUMNS} FROM json_each(?2) j "  # noqa: S608
+    "CROSS JOIN contacts c ON c.id = j.value AND c.project_id = ?1"
+)
+# Its own identifiers and those of contacts that were merged into it.
+_BY_IDENTIFIER = (
+    f"SELECT i.value, {_COLUMNS} FROM json_each(?3) j "  # noqa: S608
+    "CROSS JOIN contact_identifiers i ON i.project_id = ?1 AND i.kind = ?2 AND i.value = j.value "
+    "CROSS JOIN contacts c ON c.id = i.contact_id"
 )
 _VALUES = (
     "SELECT c.id, c.properties, c.property_times FROM json_each(?1) j "
@@ -64,16 +55,19 @@ class ContactLookup:
     def _look_up(
         self, connection: apsw.Connection, project_id: int, kind: IdentityType, values: set[str]
     ) -> None:
-        rows: Any = connection.execute(_FIND[kind], (project_id, json.dumps(sorted(values))))
-        for row in rows:
-            self._keep(project_id, ContactIds(*row))
-        missing = [value for value in values if (project_id, kind, value) not in self._found]
-        if missing:
-            rows = connection.execute(_FOLLOW, (project_id, kind, json.dumps(sorted(missing))))
-            for value, *row in rows:
-                contact = ContactIds(*row)
-                self._keep(project_id, contact)
-                self._found[project_id, kind, value] = contact
+        if kind == IdentityType.CONTACT_ID:
+            self._add(project_id, kind, connection.execute(_BY_ID, (project_id, _json(values))))
+            # Most of what is missing is new; the rest are ids of contacts that were merged.
+            values = {value for value in values if (project_id, kind, value) not in self._found}
+        if values:
+            wanted = (project_id, kind, _json(values))
+            self._add(project_id, kind, connection.execute(_BY_IDENTIFIER, wanted))
+
+    def _add(self, project_id: int, kind: IdentityType, rows: Any) -> None:
+        for value, *row in rows:
+            contact = ContactIds(*row)
+            self._keep(project_id, contact)
+            self._found[project_id, kind, value] = contact
 
     def _add_values(self, connection: apsw.Connection) -> None:
         """Read the properties of all that were found."""
@@ -94,3 +88,7 @@ class ContactLookup:
     def find(self, project_id: int, kind: IdentityType, value: str) -> ContactIds | None:
         """See `headrace.store.contract_processing.FindContact`."""
         return self._found.get((project_id, kind, value))
+
+
+def _json(values: set[str]) -> str:
+    return json.dumps(sorted(values))

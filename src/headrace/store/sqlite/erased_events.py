@@ -12,14 +12,16 @@ from typing import Any
 import apsw
 
 from headrace.domain.ids import SYSTEM_COUNTER
+from headrace.store.contacts.erasure_rows import Subject, added, read_subject
 from headrace.store.contract_processing import Claimed
-from headrace.store.rows.erasures import Subject, added, read_subject
+from headrace.store.engine.transaction import Transaction
 from headrace.store.sqlite.retention import (
     REMOVE_ATTEMPTS,
     REMOVE_DEAD_LETTERS_OF_EVENTS,
     REMOVE_DELIVERIES,
     REMOVE_EVENTS,
 )
+from headrace.store.sqlite.transaction import SqliteTransaction
 
 #: Deliveries of the events of one slice; an event that has more of them is a slice by itself.
 DELIVERIES_MAX = 1000
@@ -62,6 +64,10 @@ _EXAMPLES = (
     "UPDATE catalog_names SET example = NULL, example_id = NULL WHERE project_id = ?2 "  # noqa: S608
     "AND event IN (SELECT value FROM json_each(?3)) "
     f"AND example_id IN (SELECT id FROM events {_BY_SEQUENCE})"
+)
+HAD_EVENTS = (
+    "SELECT 1 FROM events WHERE project_id = ? AND resolved_contact_id = ? "
+    "AND resolved_contact_id IS NOT NULL LIMIT 1"
 )
 _RUNNING = (
     "SELECT id, subject, counts FROM erasures INDEXED BY erasures_unfinished "
@@ -167,3 +173,23 @@ def erase_claimed(connection: apsw.Connection, batch: Sequence[Claimed]) -> Sequ
             meant = meant[max(1, erased["events"]) :]
         connection.execute(_COUNT, (json.dumps(held), erasure_id))
     return left
+
+
+class SqlitePersonEvents:
+    """See `headrace.store.contacts.erasures.PersonEvents`."""
+
+    async def had_events(self, tx: Transaction, project_id: int, contact_id: str) -> bool:
+        assert isinstance(tx, SqliteTransaction)
+        found = tx.connection.execute(HAD_EVENTS, (project_id, contact_id)).fetchone()
+        return found is not None
+
+    async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
+        assert isinstance(tx, SqliteTransaction)
+        return last_events(tx.connection, subject)
+
+    async def erase(self, tx: Transaction, subject: Subject, limit: int) -> dict[str, int] | None:
+        assert isinstance(tx, SqliteTransaction)
+        sequences = find_events(tx.connection, subject, limit)
+        if not sequences:
+            return None
+        return erase_events(tx.connection, subject.project_id, sequences)

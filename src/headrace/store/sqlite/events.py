@@ -11,10 +11,10 @@ import apsw
 from headrace.domain.events import Status, StoredEvent
 from headrace.domain.identity import idempotency_hash
 from headrace.domain.ids import sequence_of_id
+from headrace.store.contacts.identifiers import ids_of
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract import REPEATS_KEPT, EventFilter, EventPage, KeyRepeat
 from headrace.store.engine.transaction import drive
-from headrace.store.sqlite.contact_refs import ids_of
 from headrace.store.sqlite.event_lists import HELD, ROWS_EXAMINED_MAX, ListQuery, list_query
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.transaction import SqliteTransaction
@@ -93,7 +93,7 @@ class SqliteEvents:
             contact = drive(find_ref(SqliteTransaction(connection), project_id, contact_id))
             if contact is None:
                 return None
-            ids = ids_of(connection, contact.id)
+            ids = drive(ids_of(SqliteTransaction(connection), contact.id))
             rows: list[Any] = []
             for each in ids:
                 values = (project_id, each, _AFTER_ALL if before is None else before, limit + 1)

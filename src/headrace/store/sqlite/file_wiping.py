@@ -6,6 +6,8 @@ from pathlib import Path
 
 import apsw
 
+from headrace.store.sqlite.writer import Writer
+
 #: A file up to this size is written anew; that holds up all writing for a second or two.
 REWRITTEN_BYTES_MAX = 256 * 1024 * 1024
 
@@ -32,3 +34,14 @@ def wipe_file(connection: apsw.Connection, path: Path) -> bool:
     except apsw.BusyError:
         return False
     return pages == moved
+
+
+class SqliteFiles:
+    """See `headrace.store.contacts.erasures.Files`."""
+
+    def __init__(self, writer: Writer, path: Path) -> None:
+        self._writer = writer
+        self._path = path
+
+    async def wipe(self) -> bool:
+        return await self._writer.run_bare(lambda connection: wipe_file(connection, self._path))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
 
 from headrace.domain.events import Status
-from headrace.domain.identity import contact_lane
-from headrace.store.contract_processing import BatchPlan, ContactCreated
-from headrace.store.rows.pairs import pairs_found
+from headrace.domain.identity import IdentityType, contact_lane
+from headrace.store.contacts.identifiers import identifier
+from headrace.store.contacts.pair_rows import pairs_found
+from headrace.store.contract_processing import BatchPlan, ContactCreated, ContactFilled
 from headrace.store.sqlite.bulk import BulkInsert
 from headrace.store.sqlite.system_events import insert_system_events
 
@@ -17,6 +19,9 @@ _CONTACTS = BulkInsert(
     "INSERT INTO contacts (lane, id, project_id, external_id, email, email_original, created_us, "
     "updated_us, external_id_us, email_us, properties, property_times)",
     12,
+)
+_IDENTIFIERS = BulkInsert(
+    "INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id)", 5
 )
 _DELIVERIES = BulkInsert(
     "INSERT INTO deliveries (id, project_id, sequence, subscriber_id, due_us, created_us)", 6
@@ -65,6 +70,7 @@ def write_plan(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> Non
 
 def _write_contacts(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> None:
     _CONTACTS.run(connection, [_created_row(c, now_us) for c in plan.contacts_created])
+    _IDENTIFIERS.run(connection, _identifier_rows([*plan.contacts_created, *plan.contacts_filled]))
     connection.executemany(
         _FILL,
         [
@@ -95,6 +101,17 @@ def _write_contacts(connection: apsw.Connection, plan: BatchPlan, now_us: int) -
             for c in plan.contacts_written.values()
         ],
     )
+
+
+def _identifier_rows(
+    contacts: Sequence[ContactCreated | ContactFilled],
+) -> list[tuple[Any, ...]]:
+    return [
+        (*identifier(contact.project_id, kind, value), contact.id)
+        for contact in contacts
+        for kind in (IdentityType.EXTERNAL_ID, IdentityType.EMAIL)
+        if (value := getattr(contact, kind)) is not None
+    ]
 
 
 def _created_row(c: ContactCreated, now_us: int) -> tuple[Any, ...]:

@@ -20,6 +20,9 @@ from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
 from headrace.store.access.store_secrets import store_secret
 from headrace.store.contacts.audiences import Audiences
+from headrace.store.contacts.contacts import Contacts
+from headrace.store.contacts.erasures import Erasures
+from headrace.store.contacts.merges import Merges
 from headrace.store.contacts.topics import Topics
 from headrace.store.contract import (
     CommitSource,
@@ -29,18 +32,18 @@ from headrace.store.contract import (
     StoreHealth,
     StoreSetupError,
 )
+from headrace.store.engine.numbers import NumbersByDatabase
 from headrace.store.sqlite.catalog import SqliteCatalog
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
-from headrace.store.sqlite.contacts import SqliteContacts
 from headrace.store.sqlite.dead_letters import SqliteDeadLetters
 from headrace.store.sqlite.deliveries import SqliteDeliveries
 from headrace.store.sqlite.delivery_counts import SqliteDeliveryCounts
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
-from headrace.store.sqlite.erasures import SqliteErasures
+from headrace.store.sqlite.erased_events import SqlitePersonEvents
 from headrace.store.sqlite.events import SqliteEvents
 from headrace.store.sqlite.files import exposed_files
+from headrace.store.sqlite.file_wiping import SqliteFiles
 from headrace.store.sqlite.lock import InstanceLock
-from headrace.store.sqlite.merges import SqliteMerges
 from headrace.store.sqlite.migrate import migrate, schema_version
 from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.readers import Readers
@@ -50,7 +53,7 @@ from headrace.store.sqlite.rollups import SqliteRollups
 from headrace.store.sqlite.subscribers import SqliteSubscribers
 from headrace.store.sqlite.system_events import SqliteSystemEvents
 from headrace.store.sqlite.trace import SqliteTrace
-from headrace.store.sqlite.transaction import SqliteDatabase
+from headrace.store.sqlite.transaction import OverwritingDatabase, SqliteDatabase
 from headrace.store.sqlite.writer import Writer, checkpoint_fully, database_paths
 
 #: Up to this size a store is checked before it serves; that is about a third of a second.
@@ -84,12 +87,18 @@ class SqliteStore:
         self.database = SqliteDatabase(self._writer, self._readers)
         self.events = SqliteEvents(self._readers)
         self.processing = SqliteProcessing(self._writer, self._readers, now_us, is_alive)
-        self.contacts = SqliteContacts(self._writer, self._readers)
-        system_events = SqliteSystemEvents()
+        system_events, numbers = SqliteSystemEvents(), NumbersByDatabase()
+        self.contacts = Contacts(self.database, system_events, numbers)
         self.topics = Topics(self.database, system_events)
         self.audiences = Audiences(self.database, system_events)
-        self.merges = SqliteMerges(self._writer, self._readers)
-        self.erasures = SqliteErasures(self._writer, self._readers, path)
+        self.merges = Merges(self.database, system_events, numbers)
+        self.erasures = Erasures(
+            OverwritingDatabase(self._writer, self._readers),
+            system_events,
+            numbers,
+            SqlitePersonEvents(),
+            SqliteFiles(self._writer, path),
+        )
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)

@@ -67,3 +67,20 @@ class SqliteDatabase:
 
     async def write(self, work: Work[T]) -> T:
         return await self._writer.run(lambda connection: drive(work(SqliteTransaction(connection))))
+
+
+class OverwritingDatabase(SqliteDatabase):
+    """One whose writes overwrite what they remove, freed pages too.
+
+    Removed values would otherwise stay readable in the file until their pages are used again.
+    """
+
+    async def write(self, work: Work[T]) -> T:
+        def overwriting(connection: apsw.Connection) -> T:
+            connection.pragma("secure_delete", 1)
+            try:
+                return drive(work(SqliteTransaction(connection)))
+            finally:
+                connection.pragma("secure_delete", "fast")
+
+        return await self._writer.run(overwriting)

@@ -173,8 +173,8 @@ CREATE TABLE duties (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE contacts (
-    -- Order of creation, for the lists.
-    number      INTEGER PRIMARY KEY,
+    -- Order of creation, for the lists; a number never comes back.
+    number      INTEGER PRIMARY KEY AUTOINCREMENT,
     id          TEXT NOT NULL UNIQUE,
     lane        INTEGER NOT NULL,
     project_id  INTEGER NOT NULL,
@@ -192,9 +192,20 @@ CREATE TABLE contacts (
     property_times TEXT NOT NULL DEFAULT '{}'
 ) STRICT;
 CREATE INDEX contacts_project ON contacts (project_id);
-CREATE UNIQUE INDEX contacts_external_id ON contacts (project_id, external_id)
-    WHERE external_id IS NOT NULL;
-CREATE UNIQUE INDEX contacts_email ON contacts (project_id, email) WHERE email IS NOT NULL;
+
+-- Whose an identifier is; what makes `external_id` and `email` unique in a project. An alias leads to
+-- a contact without being its own: an identifier of one that was merged into it.
+-- kind: contact_id, external_id, email.
+CREATE TABLE contact_identifiers (
+    lane       INTEGER NOT NULL,
+    project_id INTEGER NOT NULL,
+    kind       TEXT NOT NULL,
+    value      TEXT NOT NULL,
+    contact_id TEXT NOT NULL,
+    alias      INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (project_id, kind, value)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX contact_identifiers_alias ON contact_identifiers (contact_id) WHERE alias;
 
 -- Identifiers sent with an event that belong to another contact than the one it was resolved to.
 CREATE TABLE contact_conflicts (
@@ -366,17 +377,6 @@ CREATE TABLE contact_pairs (
 CREATE INDEX contact_pairs_open ON contact_pairs (project_id, number) WHERE resolved_by IS NULL;
 CREATE INDEX contact_pairs_high ON contact_pairs (high_id);
 CREATE INDEX contact_pairs_resolved ON contact_pairs (resolved_by) WHERE resolved_by IS NOT NULL;
-
--- Identifiers of a contact that was merged into another: they lead to that one.
--- kind: contact_id, external_id, email.
-CREATE TABLE contact_aliases (
-    project_id   INTEGER NOT NULL,
-    kind         TEXT NOT NULL,
-    value        TEXT NOT NULL,
-    contact_id   TEXT NOT NULL,
-    PRIMARY KEY (project_id, kind, value)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX contact_aliases_contact ON contact_aliases (contact_id);
 
 -- snapshot: both sides as they were, JSON of store/rows/merges.py; NULL once nothing can be undone.
 CREATE TABLE merges (

@@ -1,29 +1,47 @@
-"""Lists of contacts on PostgreSQL: by index where there is one, else in bounded steps."""
+"""Lists of contacts: by index where there is one, else in bounded steps."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.domain.contact_search import MATCHES_MAX, Search, search_of
 from headrace.domain.identity import IdentityType, contact_lane
 from headrace.domain.topics import Topic
 from headrace.store.contacts.audiences import find_audience
+from headrace.store.contacts.contact_query import (
+    ROWS_EXAMINED_MAX,
+    ContactQuery,
+    Lead,
+    number_of,
+)
+from headrace.store.contacts.identifiers import owner_of
 from headrace.store.contacts.topics import find_topic
 from headrace.store.contract_contacts import ContactFilter
-from headrace.store.postgres.contact_lookup import identifier
-from headrace.store.postgres.database import Connection
-from headrace.store.postgres.transaction import PostgresTransaction
-from headrace.store.rows.contact_filters import ROWS_EXAMINED_MAX, ContactQuery, Lead, number_of
+from headrace.store.engine.dialect import Statement, sql, to_sqlite
+from headrace.store.engine.transaction import Row, Transaction
 
-_PROPERTY = (
-    "CASE jsonb_typeof({value}) "
-    "WHEN 'number' THEN ({value})::text::float8 = :number{n}::float8 "
-    "WHEN 'boolean' THEN ({value})::text = :text{n}::text "
-    "WHEN 'array' THEN ({value}) ? :text{n}::text "
-    "ELSE ({value}) #>> '{{}}' = :text{n}::text END"
+# Two tests are written for each database; their place in a statement is a name in brackets.
+# The type of a property decides how it is compared, and the functions for JSON differ.
+_PROPERTY = "[property :name{n} :text{n} :number{n}]"
+_VALUE = "contacts.properties::jsonb -> {0}::text"
+_PROPERTY_ON_POSTGRES = (
+    f"CASE jsonb_typeof({_VALUE}) "
+    f"WHEN 'number' THEN ({_VALUE})::text::float8 = {{2}}::float8 "
+    f"WHEN 'boolean' THEN ({_VALUE})::text = {{1}}::text "
+    f"WHEN 'array' THEN ({_VALUE}) ? {{1}}::text "
+    f"ELSE ({_VALUE}) #>> '{{{{}}}}' = {{1}}::text END"
 )
-_VALUE = "contacts.properties::jsonb -> :name{n}::text"
+# A number that is none is NULL, which equals nothing.
+_PROPERTY_ON_SQLITE = (
+    "EXISTS (SELECT 1 FROM json_each(contacts.properties) AS p WHERE p.key = {0} AND CASE "
+    "WHEN p.type IN ('integer', 'real') THEN p.value = {2} "
+    "WHEN p.type IN ('true', 'false') THEN p.type = {1} "
+    "WHEN p.type = 'array' THEN EXISTS "
+    "(SELECT 1 FROM json_each(p.value) AS item WHERE item.value = {1}) "
+    "ELSE p.value = {1} END)"
+)
 _CHOICE = (
     "(SELECT s.is_subscribed FROM topic_subscriptions s WHERE s.lane = contacts.lane "
     "AND s.contact_id = contacts.id AND s.topic_id = :topic_id)"
@@ -42,49 +60,53 @@ _SEARCH = (
     '(contacts.external_id COLLATE "C" >= :id_low AND contacts.external_id COLLATE "C" < :id_high '
     'OR contacts.email COLLATE "C" >= :email_low AND contacts.email COLLATE "C" < :email_high)'
 )
-MATCHES = (
+MATCHES = sql(
     "SELECT contact_id FROM contact_identifiers WHERE project_id = $1 AND kind = $2 "
     'AND value COLLATE "C" >= $3 AND value COLLATE "C" < $4 AND NOT alias '
     "LIMIT $5"
 )
-OWNER = (
-    "SELECT contact_id FROM contact_identifiers "
-    "WHERE lane = $1 AND project_id = $2 AND kind = $3 AND value = $4"
+# SQLite finds a contact by its id alone: with an index for more, it would walk the project instead.
+_FOUND = "[found :lanes :ids :project_id]"
+_FOUND_ON_POSTGRES = (
+    "(contacts.lane, contacts.id) IN (SELECT k.lane, k.id "
+    "FROM unnest({0}::smallint[], {1}::text[]) AS k (lane, id)) AND contacts.project_id = {2}"
 )
-_FOUND = (
-    "(contacts.lane, contacts.id) IN "
-    "(SELECT * FROM unnest(:lanes::smallint[], :ids::text[])) AND contacts.project_id = :project_id"
+_FOUND_ON_SQLITE = (
+    "contacts.id IN (SELECT value FROM json_each({1})) AND +contacts.project_id = {2}"
 )
+_PLACE = re.compile(r"\[(\w+) (\S+) (\S+) (\S+)\]")
+_ON_POSTGRES = {"found": _FOUND_ON_POSTGRES, "property": _PROPERTY_ON_POSTGRES}
+_ON_SQLITE = {"found": _FOUND_ON_SQLITE, "property": _PROPERTY_ON_SQLITE}
 # A name after one colon; two colons are a cast.
 _NAMED = re.compile(r"(?<!:):([a-z_0-9]+)")
 
 
 async def contact_rows(
-    connection: Connection,
+    tx: Transaction,
     columns: str,
     project_id: int,
     wanted: ContactFilter,
     *,
     before: int | None,
     limit: int,
-) -> tuple[list[Any], int | None]:
+) -> tuple[list[Row], int | None]:
     """Rows of one page and where the next one begins, None at the end."""
-    query = await _query(connection, project_id, wanted)
+    query = await _query(tx, project_id, wanted)
     if query is None:
         return [], None
     lead = query.lead_before(before)
-    floor = await _floor(connection, lead) if query.others else None
+    floor = await _floor(tx, lead) if query.others else None
     tests = [lead.test, *query.others]
     if floor is not None:
         tests.append(f"{lead.number} >= {floor:d}")
     shown = ", ".join(f"contacts.{name}" for name in columns.split(", "))
-    sql = (
+    text = (
         f"SELECT contacts.number, {shown} FROM {_source(lead)} WHERE {' AND '.join(tests)} "  # noqa: S608
         f"ORDER BY {lead.number} DESC LIMIT {limit + 1}"
     )
-    rows = await _fetch(connection, sql, lead.values | query.other_values)
+    rows = await _fetch(tx, text, lead.values | query.other_values)
     following = rows[limit - 1][0] if len(rows) > limit else floor
-    return [row[1:] for row in rows[:limit]], following
+    return [tuple(row)[1:] for row in rows[:limit]], following
 
 
 def _source(lead: Lead) -> str:
@@ -96,17 +118,17 @@ def _source(lead: Lead) -> str:
     return f"{lead.table} JOIN contacts ON {joined}"
 
 
-async def _floor(connection: Connection, lead: Lead) -> int | None:
+async def _floor(tx: Transaction, lead: Lead) -> int | None:
     """Where this page stops looking, None when it can look to the end."""
-    sql = (
+    text = (
         f"SELECT {lead.number} FROM {lead.table} WHERE {lead.test} "  # noqa: S608
         f"ORDER BY {lead.number} DESC LIMIT 1 OFFSET {ROWS_EXAMINED_MAX}"
     )
-    rows = await _fetch(connection, sql, lead.values)
+    rows = await _fetch(tx, text, lead.values)
     return int(rows[0][0]) if rows else None
 
 
-async def _fetch(connection: Connection, sql: str, values: dict[str, Any]) -> list[Any]:
+async def _fetch(tx: Transaction, text: str, values: dict[str, Any]) -> list[Row]:
     """Fetch by a statement whose values are named."""
     names: list[str] = []
 
@@ -115,23 +137,29 @@ async def _fetch(connection: Connection, sql: str, values: dict[str, Any]) -> li
             names.append(match[1])
         return f"${names.index(match[1]) + 1}"
 
-    text = _NAMED.sub(numbered, sql)
-    return await connection.fetch(text, *(values[name] for name in names))
+    statement = _both(_NAMED.sub(numbered, text))
+    return list(await tx.rows(statement, *(values[name] for name in names)))
 
 
-async def _query(
-    connection: Connection, project_id: int, wanted: ContactFilter
-) -> ContactQuery | None:
+def _both(text: str) -> Statement:
+    """The statement for both databases, each with its own tests in the places for them."""
+
+    def filled(text: str, tests: dict[str, str]) -> str:
+        return _PLACE.sub(lambda place: tests[place[1]].format(*place.groups()[1:]), text)
+
+    return sql(filled(text, _ON_POSTGRES), sqlite=filled(to_sqlite(text), _ON_SQLITE))
+
+
+async def _query(tx: Transaction, project_id: int, wanted: ContactFilter) -> ContactQuery | None:
     """Plan a list, the filter that few match first; None when nothing can be in it."""
     query = ContactQuery(project_id)
-    tx = PostgresTransaction(connection)
     for kind in (IdentityType.EXTERNAL_ID, IdentityType.EMAIL):
         value = getattr(wanted, kind)
         if value is None:
             continue
         lead = None
         if query.lead is None:
-            owner = await connection.fetchval(OWNER, *identifier(project_id, kind, value))
+            owner = await owner_of(tx, project_id, kind, value)
             if owner is None:
                 return None
             lead = _found(project_id, [owner])
@@ -139,7 +167,7 @@ async def _query(
         query.by(lead, "true", {})
         query.by(None, f"contacts.{kind} = :{kind}", {kind.value: value})
     if wanted.search is not None:
-        await _by_search(connection, query, search_of(wanted.search))
+        await _by_search(tx, query, search_of(wanted.search))
     if wanted.audience_id is not None:
         if await find_audience(tx, project_id, wanted.audience_id) is None:
             return None
@@ -156,14 +184,14 @@ async def _query(
     return query
 
 
-def _found(project_id: int, contact_ids: list[str]) -> Lead:
-    keys = {(contact_lane(project_id, each), each) for each in contact_ids}
+def _found(project_id: int, contact_ids: Iterable[str]) -> Lead:
+    keys = sorted({(contact_lane(project_id, each), each) for each in contact_ids})
     lanes, ids = [lane for lane, _ in keys], [each for _, each in keys]
     values = {"lanes": lanes, "ids": ids, "project_id": project_id}
     return Lead("contacts", "contacts.number", _FOUND, values)
 
 
-async def _by_search(connection: Connection, query: ContactQuery, search: Search) -> None:
+async def _by_search(tx: Transaction, query: ContactQuery, search: Search) -> None:
     values = {
         "id_low": search.external_id.low,
         "id_high": search.external_id.high,
@@ -174,12 +202,12 @@ async def _by_search(connection: Connection, query: ContactQuery, search: Search
     if query.lead is None:
         found: set[str] = set()
         for kind, sought in (("external_id", search.external_id), ("email", search.email)):
-            rows = await connection.fetch(
+            rows = await tx.rows(
                 MATCHES, query.project_id, kind, sought.low, sought.high, MATCHES_MAX + 1
             )
             found |= {row[0] for row in rows}
         if len(found) <= MATCHES_MAX:
-            lead = _found(query.project_id, list(found))
+            lead = _found(query.project_id, found)
     query.by(lead, _SEARCH, values)
 
 
@@ -188,7 +216,7 @@ def _by_topic(query: ContactQuery, topic: Topic) -> None:
     if topic.default_subscribed:
         query.by(None, _OR_BY_DEFAULT, values)
         return
-    test = "s.topic_id = :topic_id AND s.is_subscribed"
+    test = "s.topic_id = :topic_id AND s.is_subscribed = true"
     lead = Lead("topic_subscriptions s", "s.contact_number", test, values)
     query.by(lead, _BY_CHOICE, values)
 
@@ -201,4 +229,4 @@ def _by_rows(query: ContactQuery, wanted: ContactFilter) -> None:
         query.by(None, f"contacts.created_us < {wanted.created_before_us:d}", {})
     for n, (name, text) in enumerate(wanted.properties):
         values = {f"name{n}": name, f"text{n}": text, f"number{n}": number_of(text)}
-        query.by(None, _PROPERTY.format(n=n, value=_VALUE.format(n=n)), values)
+        query.by(None, _PROPERTY.format(n=n), values)

@@ -171,20 +171,8 @@ class Places(msgspec.Struct, frozen=True):
         }
 
 
-#: Statements that read what may name a person, for one project each. Placeholder: `{p}`.
-READ = {
-    "rejections": "SELECT id, message, details, route, body_shape FROM rejections "
-    "WHERE project_id = {p}",
-    "audit": "SELECT id, detail FROM audit WHERE project_id = {p}",
-    "paths": "SELECT event, path FROM catalog_paths WHERE project_id = {p}",
-    "drift": "SELECT event, number, path FROM catalog_drift WHERE project_id = {p}",
-    "examples": "SELECT event, example FROM catalog_names "
-    "WHERE project_id = {p} AND example IS NOT NULL",
-}
-
-
 def places_naming(subject: Subject, rows: Mapping[str, Sequence[Sequence[Any]]]) -> Places:
-    """Which rows name the person, of those that `READ` gives."""
+    """Which rows name the person, of those that `erased_mentions` reads."""
     named = Mentions(subject.names)
     values = (*subject.external_ids, *subject.emails, *subject.written)
     # Who did what to which contact stays known: an id alone names nobody.

@@ -1,4 +1,7 @@
-"""Writes of contacts that met a writer of the same contact: undone, and decided anew."""
+"""Writes of contacts that met a writer of the same contact: undone, and decided again.
+
+It happens on PostgreSQL only; the writes of SQLite come one after the other.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from headrace.store.contract import StoreBusyError
-from headrace.store.postgres.database import Connection, Database
 
 T = TypeVar("T")
 
@@ -20,18 +22,18 @@ _rng = random.SystemRandom()
 
 
 class ContactRaceError(Exception):
-    """Somebody else has written the contact since it was read; nothing of ours may stay."""
+    """Somebody else has written the contact since it was read; nothing of this try may stay."""
 
 
-async def write_contacts(database: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """`Database.write` for work that reads contacts and decides by what it found.
+async def write_contacts(transaction: Callable[[], Awaitable[T]]) -> T:
+    """Run a transaction that reads contacts and decides by what it found, until it meets nobody.
 
     Raises:
         StoreBusyError: others were quicker again and again.
     """
     for attempt in range(TRIES_MAX):
         try:
-            return await database.write(work)
+            return await transaction()
         except ContactRaceError:
             await asyncio.sleep(_rng.uniform(0, attempt * _PAUSE_SECONDS))
     raise StoreBusyError("Too many write the same contacts at once.")

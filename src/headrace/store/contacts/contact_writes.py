@@ -1,0 +1,249 @@
+"""Contacts found by any identifier, and written with their system events.
+
+Two tables hold a contact: its row, and a row for each identifier that leads to it, in the lane of
+that identity. All writers lock the contact first and its identifiers after, so one of two that
+meet waits for the other, and then finds what that one has written.
+"""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from headrace.domain.contacts import (
+    CONTACT_CREATED,
+    CONTACT_DELETED,
+    CONTACT_UPDATED,
+    IDENTIFIERS,
+    Changed,
+    Contact,
+    ContactWrite,
+    apply,
+    clash,
+    differences,
+    event_payload,
+    new_contact,
+)
+from headrace.domain.errors import ApiError
+from headrace.domain.identity import IdentityType, contact_lane
+from headrace.domain.ids import new_uuid, uuid_text
+from headrace.store.contacts import identifiers
+from headrace.store.contacts.contact_rows import COLUMNS, WRITTEN, contact, row, written
+from headrace.store.contacts.memberships import detach_memberships
+from headrace.store.contacts.races import ContactRaceError
+from headrace.store.contacts.refs import find_ref
+from headrace.store.contract import StoreConflictError
+from headrace.store.contract_contacts import Upserted, UpsertOutcome
+from headrace.store.contract_processing import SystemEvent
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.transaction import Transaction
+from headrace.store.events.system_events import SystemEvents
+
+_BY_ID_TEXT = f"SELECT {COLUMNS} FROM contacts WHERE lane = $1 AND id = $2 AND project_id = $3"  # noqa: S608
+BY_ID = sql(_BY_ID_TEXT)
+_LOCK_BY_ID = sql(f"{_BY_ID_TEXT} FOR UPDATE")
+_INSERT = sql(
+    f"INSERT INTO contacts (lane, number, {COLUMNS}) "  # noqa: S608
+    f"VALUES ({', '.join(f'${n}' for n in range(1, 14))})"
+)
+_UPDATE = sql(
+    f"UPDATE contacts SET {', '.join(f'{name} = ${n}' for n, name in enumerate(WRITTEN, 3))} "  # noqa: S608
+    "WHERE lane = $1 AND id = $2"
+)
+_DELETE = sql("DELETE FROM contacts WHERE lane = $1 AND id = $2")
+# What told of the contact and another one; nothing is left to be undone.
+FORGET = tuple(
+    sql(text)
+    for text in (
+        "DELETE FROM contact_pairs WHERE low_id = $1",
+        "DELETE FROM contact_pairs WHERE high_id = $1",
+        "UPDATE merges SET snapshot = NULL WHERE contact_id = $1",
+        "UPDATE merges SET snapshot = NULL WHERE other_contact_id = $1",
+    )
+)
+
+
+async def by_id(
+    tx: Transaction, project_id: int, contact_id: str, *, lock: bool = False
+) -> Contact | None:
+    """The contact of an id, also of one that was merged into it.
+
+    Args:
+        lock: whether nobody else may change it until the transaction ends.
+    """
+    found = await _one(tx, project_id, contact_id, lock=lock)
+    if found is not None:
+        return found
+    return await _by_owner(tx, project_id, IdentityType.CONTACT_ID, contact_id, lock=lock)
+
+
+async def by_write(tx: Transaction, project_id: int, write: ContactWrite) -> Contact | None:
+    """The contact an upsert means, locked."""
+    field = _deciding_field(write)
+    if field is None:
+        return None
+    kind, value = IdentityType(field), getattr(write, field)
+    return await _by_owner(tx, project_id, kind, value, lock=True)
+
+
+def _deciding_field(write: ContactWrite) -> str | None:
+    """The field by which an upsert finds its contact: the first identifier given, and alone."""
+    return next((field for field in IDENTIFIERS if isinstance(getattr(write, field), str)), None)
+
+
+async def _one(tx: Transaction, project_id: int, contact_id: str, *, lock: bool) -> Contact | None:
+    statement = _LOCK_BY_ID if lock else BY_ID
+    found = await tx.row(statement, contact_lane(project_id, contact_id), contact_id, project_id)
+    return None if found is None else contact(found)
+
+
+async def _by_owner(
+    tx: Transaction, project_id: int, kind: IdentityType, value: str, *, lock: bool
+) -> Contact | None:
+    owner = await identifiers.owner_of(tx, project_id, kind, value)
+    if owner is None:
+        return None
+    found = await _one(tx, project_id, owner, lock=lock)
+    if lock and getattr(found, kind, None) != value:
+        # Perhaps by an alias; or the contact let go of the identifier while this waited for it.
+        now = await identifiers.owner_of(tx, project_id, kind, value)
+        if found is None or now != owner:
+            raise ContactRaceError
+    return found
+
+
+class ContactWriter:
+    """Writes of contacts inside one transaction, each with its system event.
+
+    Args:
+        source: what the events say about who wrote.
+    """
+
+    def __init__(
+        self,
+        tx: Transaction,
+        system_events: SystemEvents,
+        numbers: RowNumbers,
+        now_us: int,
+        source: str,
+    ) -> None:
+        self.tx = tx
+        self.system_events = system_events
+        self.now_us = now_us
+        self._numbers = numbers
+        self._source = source
+
+    async def outcome(self, project_id: int, write: ContactWrite) -> UpsertOutcome:
+        """An upsert; what refuses it is returned, and nothing was written then."""
+        try:
+            return await self.upsert(project_id, write)
+        except StoreConflictError as error:
+            # Both are raised before anything is written, so the transaction goes on.
+            return clash(error.args)
+        except ApiError as error:
+            return error
+
+    async def upsert(self, project_id: int, write: ContactWrite) -> Upserted:
+        """Write to the contact that is meant, or create it."""
+        found = await by_write(self.tx, project_id, write)
+        if found is None:
+            created = await self._create_absent(project_id, write)
+            return Upserted(created, created=True, changed=True)
+        after = await self.update(found, write)
+        return Upserted(after, created=False, changed=bool(differences(found, after)))
+
+    async def _create_absent(self, project_id: int, write: ContactWrite) -> Contact:
+        try:
+            return await self.create(project_id, write)
+        except StoreConflictError as error:
+            if _deciding_field(write) in error.args:
+                # Absent a moment ago: somebody has just created the one that is meant.
+                raise ContactRaceError from None
+            raise
+
+    async def create(self, project_id: int, write: ContactWrite) -> Contact:
+        """Create a contact.
+
+        Raises:
+            StoreConflictError: naming the fields that are somebody else's.
+        """
+        await self._refuse_clash(project_id, write, None)
+        created = new_contact(uuid_text(new_uuid()), project_id, write, self.now_us)
+        await self.insert(created)
+        await self._emit(CONTACT_CREATED, Changed(created, {}))
+        return created
+
+    async def update(self, held: Contact, write: ContactWrite) -> Contact:
+        """Write to a locked contact; returns it as it is then.
+
+        Raises:
+            StoreConflictError: naming the fields that are somebody else's.
+        """
+        await self._refuse_clash(held.project_id, write, held.id)
+        changed = apply(held, write, self.now_us)
+        if changed.contact != held:
+            # Perhaps only later times for the values that are there.
+            await self.replace(held, changed.contact)
+        if changed.changes:
+            await self._emit(CONTACT_UPDATED, changed)
+        return changed.contact
+
+    async def insert(self, new: Contact, number: int | None = None) -> None:
+        """Insert a contact, in its old place in the lists if it had one.
+
+        Raises:
+            ContactRaceError: somebody else has taken an identifier since.
+        """
+        place = self._numbers.number() if number is None else number
+        await self.tx.run(_INSERT, contact_lane(new.project_id, new.id), place, *row(new))
+        await identifiers.claim(self.tx, new.id, identifiers.own_identifiers(new))
+
+    async def replace(self, before: Contact, after: Contact) -> None:
+        """Write what may change of a contact that is locked.
+
+        Raises:
+            ContactRaceError: somebody else has taken an identifier since.
+        """
+        lane = contact_lane(after.project_id, after.id)
+        await self.tx.run(_UPDATE, lane, after.id, *written(after))
+        had, has = identifiers.own_identifiers(before), identifiers.own_identifiers(after)
+        await identifiers.change(self.tx, after.id, had, has)
+
+    async def remove(self, held: Contact) -> None:
+        """Remove a locked contact and what is about it alone; its events stay."""
+        ref = await find_ref(self.tx, held.project_id, held.id)
+        assert ref is not None
+        await detach_memberships(self.tx, self.system_events, ref, self.now_us)
+        await identifiers.release(self.tx, held.id, identifiers.own_identifiers(held))
+        await self.tx.run(identifiers.REMOVE_ALIASES, held.id)
+        for statement in FORGET:
+            await self.tx.run(statement, held.id)
+        await self.delete_row(held)
+        await self._emit(CONTACT_DELETED, Changed(held, {}))
+
+    async def delete_row(self, held: Contact) -> None:
+        """Delete the row of a contact, and nothing that refers to it."""
+        await self.tx.run(_DELETE, contact_lane(held.project_id, held.id), held.id)
+
+    async def emit(self, name: str, changed: Changed, payload: str) -> None:
+        """Insert the system event of a change."""
+        about = changed.contact
+        event = SystemEvent(about.project_id, name, about.id, payload, about.lane)
+        await self.system_events.insert(self.tx, [event], self.now_us)
+
+    async def _emit(self, name: str, changed: Changed) -> None:
+        payload = event_payload(changed.contact, self._source, changed.changes)
+        await self.emit(name, changed, payload)
+
+    async def _refuse_clash(self, project_id: int, write: ContactWrite, own_id: str | None) -> None:
+        # Looked up before, not told by a failed insert: that would name one field only.
+        fields = []
+        for field in IDENTIFIERS:
+            value = getattr(write, field)
+            if value is None or value is UNSET:
+                continue
+            holder = await identifiers.owner_of(self.tx, project_id, IdentityType(field), value)
+            if holder is not None and holder != own_id:
+                fields.append(field)
+        if fields:
+            raise StoreConflictError(*fields)

@@ -1,0 +1,20 @@
+"""Numbers of rows whose order of creation matters."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class RowNumbers(Protocol):
+    """Gives numbers in the order of creation."""
+
+    def number(self) -> int | None:
+        """A number above all earlier ones; None where the database gives it at the insert."""
+        ...
+
+
+class NumbersByDatabase:
+    """For SQLite, where an `AUTOINCREMENT` key gives each row its number."""
+
+    def number(self) -> None:
+        return None
