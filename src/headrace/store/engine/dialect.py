@@ -16,7 +16,7 @@ PostgreSQL                              SQLite
 ======================================  ==========================================================
 
 Where the databases truly differ, the text for SQLite is given beside the other: `sql(text,
-sqlite=…)`. Each such place is listed in docs/decisions/0009-sql-once.md.
+sqlite=…)`. Each such place is listed in docs/decisions/0011-sql-once.md.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ CLOSE_SECONDS_MAX = 2.0
 #: For a new connection: name lookup, TCP, TLS, authentication.
 CONNECT_SECONDS_MAX = 5.0
 #: Tries of a transaction that lost against others.
-TRIES_MAX = 5
+TRIES_MAX = 8
 _RETRY_PAUSE_SECONDS = 0.02
 #: Of the server itself, should a client vanish in the middle: until then it holds its locks, for
 #: which the next try waits. A statement has longer than any limit of ours, a transaction longer
