@@ -158,7 +158,9 @@ class SqliteStore:
     async def try_commit(self) -> None:
         def work(connection: apsw.Connection) -> None:
             # What is written and removed again makes the commit write and sync the log.
-            connection.execute("INSERT INTO meta (name, value) VALUES ('trial', zeroblob(2000))")
+            connection.execute(
+                "INSERT INTO meta (name, value) VALUES ('trial', hex(zeroblob(1000)))"
+            )
             connection.execute("DELETE FROM meta WHERE name = 'trial'")
 
         await self._writer.run(work)
