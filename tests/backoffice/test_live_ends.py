@@ -24,7 +24,7 @@ from headrace.domain.sign_in import (
 )
 from headrace.domain.timestamps import now_us
 from headrace.pipeline.streams import HOLDER_STREAMS_MAX
-from headrace.store.contract import Store
+from headrace.store.contract_store import Store
 from tests.backoffice.cast import ACTOR, COOKIE, Person, in_store, person
 from tests.backoffice.shop import Shop, open_shop
 from tests.support.postgres import NEWEST

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from headrace.pipeline.commit_queue import CommitQueue
-from headrace.store.contract import Pending, Store
+from headrace.store.contract import Pending
+from headrace.store.contract_store import Store
 from tests.store.events import new_event
 
 #: More frames than there are between a put and the last line of what it calls.
