@@ -163,3 +163,25 @@ def test_any_filters_can_be_combined(session: StoreSession) -> None:
             ]
             values = {name: value for name, (value, _) in given.items()}
             assert found(session, limit=2, **values) == wanted, names
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"external_id": "gone"},
+        {"email": "gone@x.org"},
+        {"external_id": "own", "email": "gone@x.org"},
+        {"search": "gon"},
+        {"search": "gon", "external_id": "own"},
+    ],
+)
+def test_identifiers_of_a_merged_contact_list_the_survivor(
+    session: StoreSession, wanted: dict[str, Any]
+) -> None:
+    own = create_contact(session, external_id="own", email="own@x.org")
+    other = create_contact(session, external_id="gone", email="gone@x.org")
+    create_contact(session, external_id="else")
+    merges = session.store.merges
+    session.run(merges.merge(1, own.id, other.id, START_US, actor="tester"))
+    assert found(session, **wanted) == [own.id]
+    assert found(session, external_id="else", email="gone@x.org") == []

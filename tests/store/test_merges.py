@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -12,6 +13,7 @@ from headrace.domain.contacts import Contact, ContactWrite
 from headrace.domain.errors import ApiError
 from headrace.domain.topics import TopicFields
 from headrace.store.contract import StoreConflictError
+from headrace.store.contract_contacts import Upserted
 from headrace.store.contract_merges import Merge, MergeRefusedError, Refusal
 from tests.store.events import START_US
 from tests.store.session import StoreSession
@@ -120,16 +122,29 @@ def test_all_identifiers_of_the_other_lead_to_the_survivor(session: StoreSession
     assert raised.value.args == ("external_id", "email")
 
 
-def test_upsert_by_an_alias_takes_it_as_its_own(session: StoreSession) -> None:
-    own, other = two(session)
-    merge(session, own, other)
+@pytest.mark.parametrize("field", ["external_id", "email"])
+def test_an_alias_finds_the_survivor_whose_own_identifier_stays(
+    session: StoreSession, field: str
+) -> None:
+    own = create(session, external_id="x", email="own@x.org")
+    other = create(session, external_id="y", email="other@x.org")
+    done = merge(session, own, other)
+    alias = getattr(other, field)
+    write = ContactWrite(**{field: alias}, properties={"via": "alias"})
 
-    found = session.run(
-        session.store.contacts.upsert(1, ContactWrite(external_id="y"), LATER_US, source="api")
-    )[0]
+    upsert = session.store.contacts.upsert(1, write, LATER_US + 1, source="api")
+    [many] = session.run(session.store.contacts.upsert_many(1, [write], LATER_US, source="api"))
+    found, created = session.run(upsert)
 
-    assert found.external_id == "y"
-    assert create(session, external_id="x").id != own.id
+    assert (found.id, created) == (own.id, False)
+    assert isinstance(many, Upserted)
+    assert many.contact.id == own.id
+    assert (found.external_id, found.email) == (own.external_id, own.email)
+    assert found.properties["via"] == "alias"
+    again = ContactWrite(**{field: getattr(own, field)})
+    assert session.run(session.store.contacts.upsert(1, again, LATER_US, source="api"))[1] is False
+    undo(session, done)
+    assert get(session, other.id) == other
 
 
 def test_a_merge_is_told_to_both_sides(session: StoreSession) -> None:
@@ -245,6 +260,57 @@ def test_who_wants_nothing_wants_nothing_after_a_merge(session: StoreSession) ->
     undo(session, done)
     back = session.run(topics.subscriptions(1, own.id, before=None, limit=10))
     assert [s.is_subscribed for s in back or ()] == [True]
+
+
+def test_a_later_opt_out_wins_over_a_choice_of_the_other(session: StoreSession) -> None:
+    own, other = two(session)
+    topics = session.store.topics
+    news = session.run(topics.create(1, TopicFields(name="News"), START_US))
+    offers = session.run(topics.create(1, TopicFields(name="Offers"), START_US))
+    session.run(topics.subscribe(1, own.id, news.id, START_US, wanted=True))
+    session.run(topics.opt_out(1, other.id, START_US + 10))
+    session.run(topics.subscribe(1, own.id, offers.id, START_US + 20, wanted=True))
+
+    done = merge(session, own, other)
+
+    held = session.run(topics.subscriptions(1, own.id, before=None, limit=10))
+    assert {s.topic.name: s.is_subscribed for s in held or ()} == {"News": False, "Offers": True}
+    undo(session, done)
+    back = session.run(topics.subscriptions(1, own.id, before=None, limit=10))
+    assert {s.topic.name: s.is_subscribed for s in back or ()} == {"News": True, "Offers": True}
+
+
+def test_an_opt_out_of_the_survivor_holds_for_what_the_other_had_chosen(
+    session: StoreSession,
+) -> None:
+    own, other = two(session)
+    topics = session.store.topics
+    news = session.run(topics.create(1, TopicFields(name="News"), START_US))
+    session.run(topics.subscribe(1, other.id, news.id, START_US, wanted=True))
+    session.run(topics.opt_out(1, own.id, START_US + 10))
+
+    merge(session, own, other)
+
+    held = session.run(topics.subscriptions(1, own.id, before=None, limit=10))
+    assert [s.is_subscribed for s in held or ()] == [False]
+
+
+def test_of_equal_merges_at_once_one_is_made(session: StoreSession) -> None:
+    own, other = two(session)
+
+    async def at_once() -> list[Merge | BaseException]:
+        return await asyncio.gather(
+            *(
+                session.store.merges.merge(1, own.id, other.id, LATER_US, actor="tester")
+                for _ in range(3)
+            ),
+            return_exceptions=True,
+        )
+
+    done = session.run(at_once())
+    assert sum(isinstance(each, Merge) for each in done) == 1
+    refused = [each.refusal for each in done if isinstance(each, MergeRefusedError)]
+    assert refused == [Refusal.SAME_CONTACT] * 2
 
 
 def test_undo_restores_both_sides(session: StoreSession) -> None:

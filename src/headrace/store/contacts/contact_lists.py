@@ -58,12 +58,14 @@ _INSIDE = (
 # In the order of characters, like the index, and no language's.
 _SEARCH = (
     '(contacts.external_id COLLATE "C" >= :id_low AND contacts.external_id COLLATE "C" < :id_high '
-    'OR contacts.email COLLATE "C" >= :email_low AND contacts.email COLLATE "C" < :email_high)'
+    'OR contacts.email COLLATE "C" >= :email_low AND contacts.email COLLATE "C" < :email_high '
+    "OR EXISTS (SELECT 1 FROM contact_identifiers i WHERE i.contact_id = contacts.id AND i.alias "
+    "AND (i.kind = 'external_id' AND i.value >= :id_low AND i.value < :id_high "
+    "OR i.kind = 'email' AND i.value >= :email_low AND i.value < :email_high)))"
 )
 MATCHES = sql(
     "SELECT contact_id FROM contact_identifiers WHERE project_id = $1 AND kind = $2 "
-    'AND value COLLATE "C" >= $3 AND value COLLATE "C" < $4 AND NOT alias '
-    "LIMIT $5"
+    'AND value COLLATE "C" >= $3 AND value COLLATE "C" < $4 LIMIT $5'
 )
 # SQLite finds a contact by its id alone: with an index for more, it would walk the project instead.
 _FOUND = "[found :lanes :ids :project_id]"
@@ -157,15 +159,12 @@ async def _query(tx: Transaction, project_id: int, wanted: ContactFilter) -> Con
         value = getattr(wanted, kind)
         if value is None:
             continue
-        lead = None
-        if query.lead is None:
-            owner = await owner_of(tx, project_id, kind, value)
-            if owner is None:
-                return None
-            lead = _found(project_id, [owner])
-        # Also when it leads: an identifier can lead to whom its contact was merged into.
-        query.by(lead, "true", {})
-        query.by(None, f"contacts.{kind} = :{kind}", {kind.value: value})
+        # An identifier of a contact that was merged leads to the survivor.
+        owner = await owner_of(tx, project_id, kind, value)
+        if owner is None:
+            return None
+        lead = _found(project_id, [owner]) if query.lead is None else None
+        query.by(lead, f"contacts.id = :owner_by_{kind}", {f"owner_by_{kind}": owner})
     if wanted.search is not None:
         await _by_search(tx, query, search_of(wanted.search))
     if wanted.audience_id is not None:

@@ -7,6 +7,7 @@ meet waits for the other, and then finds what that one has written.
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import UNSET
 
 from headrace.domain.contacts import (
@@ -149,8 +150,20 @@ class ContactWriter:
         if found is None:
             created = await self._create_absent(project_id, write)
             return Upserted(created, created=True, changed=True)
-        after = await self.update(found, write)
+        after = await self.update(found, await self._without_aliases(found, write))
         return Upserted(after, created=False, changed=bool(differences(found, after)))
+
+    async def _without_aliases(self, found: Contact, write: ContactWrite) -> ContactWrite:
+        """The write without identifiers that only lead to the contact: its own ones stay."""
+        for field in IDENTIFIERS:
+            value, own = getattr(write, field), getattr(found, field)
+            if not isinstance(value, str) or own is None or value == own:
+                continue
+            kind = IdentityType(field)
+            if await identifiers.owner_of(self.tx, found.project_id, kind, value) == found.id:
+                left = {"email_original": None} if kind == IdentityType.EMAIL else {}
+                write = msgspec.structs.replace(write, **{field: UNSET}, **left)
+        return write
 
     async def _create_absent(self, project_id: int, write: ContactWrite) -> Contact:
         try:

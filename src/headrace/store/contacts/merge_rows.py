@@ -83,15 +83,31 @@ def undoable(row: Sequence[Any]) -> Undoable:
 
 
 def merged_memberships(own: Memberships, other: Memberships, now_us: int) -> Memberships:
-    """Of each topic the newer choice, and all audiences; who wants nothing, wants nothing."""
-    topics = {choice.topic_id: choice for choice in own.topics}
-    for choice in other.topics:
+    """Of each topic the newer choice, and all audiences.
+
+    One of the two may have unsubscribed from everything: that is the newer choice about each topic
+    that the other one had subscribed to before, and it holds for all other topics from then on.
+    """
+    topics = {choice.topic_id: choice for choice in _after_opt_out(own, other.opted_out_us)}
+    for choice in _after_opt_out(other, own.opted_out_us):
         held = topics.get(choice.topic_id)
         if held is None or held.changed_us < choice.changed_us:
             topics[choice.topic_id] = choice
     entered = dict.fromkeys(other.audiences, now_us) | own.audiences
     out_us = own.opted_out_us if own.opted_out_us is not None else other.opted_out_us
     return Memberships(topics=list(topics.values()), opted_out_us=out_us, audiences=entered)
+
+
+def _after_opt_out(of: Memberships, out_us: int | None) -> list[TopicChoice]:
+    """Choices of one contact after the other one unsubscribed from everything."""
+    if out_us is None:
+        return of.topics
+    return [
+        TopicChoice(choice.topic_id, is_subscribed=False, changed_us=out_us)
+        if choice.is_subscribed and choice.changed_us < out_us
+        else choice
+        for choice in of.topics
+    ]
 
 
 def separated_memberships(

@@ -41,6 +41,7 @@ from headrace.store.contacts.merge_rows import (
     separated_memberships,
     undoable,
 )
+from headrace.store.contacts.races import ContactRaceError
 from headrace.store.contacts.refs import ContactRef, find_ref
 from headrace.store.contract_merges import (
     ALIASES_MAX,
@@ -118,7 +119,8 @@ async def _two(
     for each in sorted(ids, key=lambda each: (contact_lane(project_id, each), each)):
         locked = await by_id(tx, project_id, each, lock=lock)
         if locked is None or locked.id != each:
-            raise MergeRefusedError(Refusal.NOT_FOUND)
+            # Deleted or merged by somebody else while this waited for it: the next try tells which.
+            raise ContactRaceError
         held[each] = locked
     return await _side(tx, held[ids[0]]), await _side(tx, held[ids[1]])
 
