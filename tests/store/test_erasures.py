@@ -357,6 +357,39 @@ def test_a_contact_that_was_deleted_before_is_forgotten_by_its_events(people: Pe
     assert people.names() == []
 
 
+def test_a_deleted_contact_is_forgotten_by_what_was_written_about_it(people: People) -> None:
+    contact = people.create(external_id="x")
+    write = ContactWrite(email=EMAIL)
+    contacts = people.session.store.contacts
+    people.session.run(contacts.update(1, contact.id, write, START_US, source="api"))
+    assert people.session.run(contacts.delete(1, contact.id, START_US, source="api"))
+
+    people.erase(contact.id)
+
+    assert set(tables_with(people.session.place, CANARY)) == set()
+
+
+@pytest.mark.parametrize("erased", [0, 1, 2])
+def test_after_merges_and_a_deletion_all_is_forgotten(people: People, erased: int) -> None:
+    """A merged into B, B into C, C deleted: each of the three ids leads to all."""
+    session = people.session
+    a = people.create(external_id=f"{CANARY}-a", email=EMAIL)
+    b = people.create(external_id=f"{CANARY}-b", properties={"pet": CANARY})
+    c = people.create(external_id=f"{CANARY}-c")
+    for contact in (a, b, c):
+        people.accept(external_id=contact.external_id, payload=f'{{"pet": "{CANARY}"}}')
+    people.process()
+    for own, other in ((b, a), (c, b)):
+        session.run(session.store.merges.merge(1, own.id, other.id, START_US, actor="tester"))
+    assert session.run(session.store.contacts.delete(1, c.id, START_US, source="api"))
+    assert "merges" not in tables_with(session.place, CANARY)
+
+    receipt = people.erase((a, b, c)[erased].id)
+
+    assert receipt.counts["events"] >= 3
+    assert set(tables_with(session.place, CANARY)) == set()
+
+
 def test_whom_nobody_knows_nobody_forgets(people: People) -> None:
     contact = people.create(external_id=X)
     erasures = people.session.store.erasures

@@ -113,6 +113,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
         f"contact_writes.forget {n}": (statement, "'c1'")
         for n, statement in enumerate(contact_writes.FORGET)
     },
+    "contact_writes.forget_snapshots": (contact_writes.FORGET_SNAPSHOTS, "'{c1,c2}'"),
     "contact_lists.matches": (contact_lists.MATCHES, "1, 'email', 'p1', 'p2', 5001"),
     "merges.pairs": (merges.PAIRS, "1, 100000, 50"),
     "merges.list": (merges.LIST, "1, 100000, 50"),
@@ -121,6 +122,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "merge_steps.unresolve": (merge_steps.UNRESOLVE, "'m'"),
     "merge_steps.later": (merge_steps.LATER, "19000, 'c1'"),
     "erasures.of_contact": (erasures.OF_CONTACT, "'c1', 1"),
+    "erasures.merged_with": (erasures.MERGED_WITH, "1, '{c1,c2}'"),
     "erasures.list": (erasures.LIST, "1, 100000, 50"),
     "erasures.unfinished": (erasures.UNFINISHED, "10"),
     "erasures.done": (erasures.DONE, "1"),

@@ -52,15 +52,18 @@ _UPDATE = sql(
     "WHERE lane = $1 AND id = $2"
 )
 _DELETE = sql("DELETE FROM contacts WHERE lane = $1 AND id = $2")
-# What told of the contact and another one; nothing is left to be undone.
+# What told of the contact and another one.
 FORGET = tuple(
     sql(text)
     for text in (
         "DELETE FROM contact_pairs WHERE low_id = $1",
         "DELETE FROM contact_pairs WHERE high_id = $1",
-        "UPDATE merges SET snapshot = NULL WHERE contact_id = $1",
-        "UPDATE merges SET snapshot = NULL WHERE other_contact_id = $1",
     )
+)
+# Merges that led to the contact, over others too: nothing of them can be undone any more.
+FORGET_SNAPSHOTS = sql(
+    "UPDATE merges SET snapshot = NULL "
+    "WHERE contact_id = ANY($1::text[]) OR other_contact_id = ANY($1::text[])"
 )
 
 
@@ -228,6 +231,7 @@ class ContactWriter:
         assert ref is not None
         await detach_memberships(self.tx, self.system_events, ref, self.now_us)
         await identifiers.release(self.tx, held.id, identifiers.own_identifiers(held))
+        await self.tx.run(FORGET_SNAPSHOTS, await identifiers.ids_of(self.tx, held.id))
         await self.tx.run(identifiers.REMOVE_ALIASES, held.id)
         for statement in FORGET:
             await self.tx.run(statement, held.id)

@@ -18,7 +18,7 @@ from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.placeholders import placeholders
 from headrace.store.access.audit import write_audit
 from headrace.store.access.policies import read_policies
-from headrace.store.contacts.contact_writes import ContactWriter, by_id
+from headrace.store.contacts.contact_writes import FORGET_SNAPSHOTS, ContactWriter, by_id
 from headrace.store.contacts.erased_mentions import erase_mentions
 from headrace.store.contacts.erasure_rows import (
     COLUMNS,
@@ -29,11 +29,12 @@ from headrace.store.contacts.erasure_rows import (
     subject_of,
     subject_text,
 )
-from headrace.store.contacts.identifiers import aliases_of, ids_of, own_aliases
+from headrace.store.contacts.identifiers import Alias, aliases_of, ids_of, own_aliases
 from headrace.store.contacts.memberships import read_memberships
 from headrace.store.contacts.races import write_contacts
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus
+from headrace.store.contract_merges import ALIASES_MAX
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.transaction import Database, Transaction
@@ -71,6 +72,12 @@ DONE = sql(
     "UPDATE erasures SET status = 'done', finished_us = $1 "
     "WHERE status <> 'done' AND status = 'wiping'"
 )
+MERGED_WITH = sql(
+    "SELECT contact_id, other_contact_id FROM merges "
+    "WHERE contact_id = ANY($2::text[]) AND project_id = $1 AND undone_us IS NULL "
+    "UNION ALL SELECT contact_id, other_contact_id FROM merges "
+    "WHERE other_contact_id = ANY($2::text[]) AND project_id = $1 AND undone_us IS NULL"
+)
 REMOVE_MERGES = sql(
     "DELETE FROM merges WHERE contact_id = ANY($1::text[]) OR other_contact_id = ANY($1::text[])"
 )
@@ -80,7 +87,7 @@ class PersonEvents(Protocol):
     """Events of a person, with all that is kept about them. Each store has its own."""
 
     async def had_events(self, tx: Transaction, project_id: int, contact_id: str) -> bool:
-        """Whether events are kept that were resolved to a contact."""
+        """Whether events are kept that name a contact by its id or were resolved to it."""
         ...
 
     async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
@@ -142,9 +149,14 @@ class Erasures:
         self, tx: Transaction, project_id: int, contact_id: str, now_us: int, actor: str
     ) -> Erasure | None:
         held = await by_id(tx, project_id, contact_id, lock=True)
-        if held is None and not await self._person_events.had_events(tx, project_id, contact_id):
-            return None
-        subject = await self._subject(tx, project_id, contact_id, held)
+        if held is not None:
+            ids = await ids_of(tx, held.id)
+        else:
+            ids = await _ids_by_merges(tx, project_id, contact_id)
+            if not await self._had_events(tx, project_id, ids):
+                return None
+            await tx.run(FORGET_SNAPSHOTS, ids)
+        subject = await self._subject(tx, project_id, ids, held)
         erasure_id = uuid_text(new_uuid())
         own_id = contact_id if held is None else held.id
         counts: dict[str, int] = {}
@@ -158,16 +170,20 @@ class Erasures:
         assert row is not None
         return erasure(row)
 
+    async def _had_events(self, tx: Transaction, project_id: int, ids: Sequence[str]) -> bool:
+        for each in ids:
+            if await self._person_events.had_events(tx, project_id, each):
+                return True
+        return False
+
     async def _subject(
-        self, tx: Transaction, project_id: int, contact_id: str, held: Contact | None
+        self, tx: Transaction, project_id: int, ids: Sequence[str], held: Contact | None
     ) -> Subject:
         """By what the person is found, from all that leads to the contact."""
-        own_id = contact_id if held is None else held.id
-        ids = await ids_of(tx, own_id)
-        identifiers = await aliases_of(tx, own_id)
+        identifiers: list[Alias] = []
         written: list[str | None] = []
         if held is not None:
-            identifiers += own_aliases(held)
+            identifiers = [*await aliases_of(tx, held.id), *own_aliases(held)]
             written.append(held.email_original)
         words = (await read_policies(tx, project_id)).placeholder_identifiers
         subject = subject_of(project_id, ids, identifiers, written, placeholders(words))
@@ -240,6 +256,20 @@ class Erasures:
             return False
         await self._database.write(lambda tx: tx.run(DONE, now_us))
         return True
+
+
+async def _ids_by_merges(tx: Transaction, project_id: int, contact_id: str) -> list[str]:
+    """The id of a deleted contact, and of all that it was one with by merges in force.
+
+    Its aliases went with it; the merges are what still tells.
+    """
+    found = {contact_id}
+    new = [contact_id]
+    while new and len(found) <= ALIASES_MAX:
+        rows = await tx.rows(MERGED_WITH, project_id, new)
+        new = sorted({each for row in rows for each in row} - found)
+        found.update(new)
+    return sorted(found)
 
 
 def _text(counts: dict[str, int]) -> str:

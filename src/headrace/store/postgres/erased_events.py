@@ -73,7 +73,10 @@ _DETAILS = {
     "dead_letters": REMOVE_DEAD_LETTERS_OF_EVENTS,
     "outcomes": removal("outcomes", "sequence"),
 }
-HAD_EVENTS = "SELECT 1 FROM outcomes WHERE project_id = $1 AND contact_id = $2 LIMIT 1"
+HAD_EVENTS = tuple(
+    f"SELECT 1 FROM {table} WHERE project_id = $1 AND contact_id = $2 LIMIT 1"  # noqa: S608
+    for table in ("outcomes", "events")
+)
 RUNNING = "SELECT id, subject FROM erasures WHERE status <> 'done' AND status = 'running'"
 _COUNTS = "SELECT counts FROM erasures WHERE id = $1 FOR UPDATE"
 _COUNT = "UPDATE erasures SET counts = $1 WHERE id = $2"
@@ -227,8 +230,10 @@ class PostgresPersonEvents:
 
     async def had_events(self, tx: Transaction, project_id: int, contact_id: str) -> bool:
         assert isinstance(tx, PostgresTransaction)
-        found = await tx.connection.fetchval(HAD_EVENTS, project_id, contact_id)
-        return found is not None
+        for statement in HAD_EVENTS:
+            if await tx.connection.fetchval(statement, project_id, contact_id) is not None:
+                return True
+        return False
 
     async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
         assert isinstance(tx, PostgresTransaction)

@@ -65,9 +65,9 @@ _EXAMPLES = (
     "AND event IN (SELECT value FROM json_each(?3)) "
     f"AND example_id IN (SELECT id FROM events {_BY_SEQUENCE})"
 )
-HAD_EVENTS = (
-    "SELECT 1 FROM events WHERE project_id = ? AND resolved_contact_id = ? "
-    "AND resolved_contact_id IS NOT NULL LIMIT 1"
+HAD_EVENTS = tuple(
+    f"SELECT 1 FROM events WHERE project_id = ? AND {column} = ? AND {column} IS NOT NULL LIMIT 1"  # noqa: S608
+    for column in ("resolved_contact_id", "contact_id")
 )
 _RUNNING = (
     "SELECT id, subject, counts FROM erasures INDEXED BY erasures_unfinished "
@@ -180,8 +180,10 @@ class SqlitePersonEvents:
 
     async def had_events(self, tx: Transaction, project_id: int, contact_id: str) -> bool:
         assert isinstance(tx, SqliteTransaction)
-        found = tx.connection.execute(HAD_EVENTS, (project_id, contact_id)).fetchone()
-        return found is not None
+        return any(
+            tx.connection.execute(statement, (project_id, contact_id)).fetchone() is not None
+            for statement in HAD_EVENTS
+        )
 
     async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
         assert isinstance(tx, SqliteTransaction)
