@@ -41,8 +41,8 @@ from headrace.store.sqlite.delivery_counts import SqliteDeliveryCounts
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.erased_events import SqlitePersonEvents
 from headrace.store.sqlite.events import SqliteEvents
-from headrace.store.sqlite.files import exposed_files
 from headrace.store.sqlite.file_wiping import SqliteFiles
+from headrace.store.sqlite.files import exposed_files
 from headrace.store.sqlite.lock import InstanceLock
 from headrace.store.sqlite.migrate import migrate, schema_version
 from headrace.store.sqlite.processing import SqliteProcessing
