@@ -192,12 +192,58 @@ def test_a_test_call_tells_what_could_not_be_read(client: Client) -> None:
     assert answer["note"] == "the status has no body, so the one announced was not read"
 
 
-def test_a_test_call_ends_when_interim_answers_do_not(client: Client) -> None:
-    with raw_endpoint(b"", b"HTTP/1.1 102 P\r\n\r\n" * 5000) as hostile:
-        webhook = create(client, hostile.url)
-        answer = client.request("POST", f"/webhooks/{webhook['id']}/test").data
-    assert (answer["delivered"], answer["cause"]) == (False, "protocol_error")
-    assert answer["error"] == "too many interim answers (1xx)"
+INTERIM = b"HTTP/1.1 102 P\r\n\r\n" * 5000
+
+
+def test_test_calls_that_meet_a_flood_hold_up_no_other_request(
+    open_server: HttpServer, project: Project, client: Client, endpoint: Endpoint
+) -> None:
+    """Health and tests of another webhook are answered while flooded tests run in turn."""
+    healthy = f"/webhooks/{create(client, endpoint.url)['id']}/test"
+    before_bytes = open_server.resident_bytes(peak=True)
+    other_client = project.client()
+    flooded: list[dict[str, Any]] = []
+    enough = threading.Event()
+    with raw_endpoint(b"", INTERIM) as hostile:
+        path = f"/webhooks/{create(client, hostile.url)['id']}/test"
+
+        def call() -> None:
+            while not enough.is_set():
+                flooded.append(other_client.request("POST", path).data)
+
+        calling = threading.Thread(target=call)
+        calling.start()
+        try:
+            for _ in range(5):
+                assert client.request("POST", healthy).data["delivered"]
+                assert all(client.get("/healthz").status == 200 for _ in range(10))
+            wait_until(lambda: client.get("/healthz").status == 200 and len(flooded) >= 5, 20)
+        finally:
+            enough.set()
+            calling.join()
+    assert {(one["delivered"], one["cause"], one["error"]) for one in flooded} == {
+        (False, "protocol_error", "too many interim answers (1xx)")
+    }
+    assert open_server.resident_bytes(peak=True) - before_bytes < 30_000_000
+
+
+def test_deliveries_that_meet_a_flood_hold_up_no_others(client: Client, endpoint: Endpoint) -> None:
+    healthy = create(client, endpoint.url)
+    with raw_endpoint(b"", INTERIM) as hostile:
+        flooded = create(client, hostile.url)
+        for number in range(20):
+            client.send({"event": "order.completed", "external_id": f"customer-{number}"})
+
+        def delivered() -> int:
+            path = f"/webhooks/{healthy['id']}/deliveries?limit=100"
+            mine = [one for one in client.get(path).data if one["event"] == "order.completed"]
+            return sum(one["status"] == "delivered" for one in mine)
+
+        wait_until(lambda: delivered() == 20, 20)
+        failed = client.get(f"/webhooks/{flooded['id']}/deliveries?limit=100").data
+    causes = [attempt["cause"] for one in failed for attempt in one["attempts"]]
+    assert causes
+    assert set(causes) == {"protocol_error"}
 
 
 def test_an_odd_answer_is_one_attempt_with_a_note(client: Client) -> None:
