@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -283,5 +284,54 @@ async def test_a_handshake_that_is_not_answered_meets_the_deadline() -> None:
     ):
         outcome = await webhooks.attempt(webhook(f"https://127.0.0.1:{endpoint.port}/"))
         await asyncio.wait_for(endpoint.hung_up.acquire(), 5)
+    assert isinstance(outcome, Failed)
+    assert outcome.cause is FailureCause.DEADLINE_EXCEEDED
+
+
+def blocked_handshakes(released: threading.Event) -> ssl.SSLContext:
+    """Real TLS, each step of which waits first: in place of groups that take long to compute."""
+
+    class Blocked(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            assert released.wait(20)
+            super().do_handshake()
+
+    context = ssl.create_default_context(cafile=CERTIFICATE)
+    context.sslobject_class = Blocked
+    return context
+
+
+async def test_a_handshake_that_takes_long_to_compute_holds_up_no_other_call() -> None:
+    released = threading.Event()
+    async with (
+        receiver(answers(200), server_tls()) as slow,
+        receiver(answers(200)) as quick,
+        WebhookTransport(
+            allowed=LOOPBACK, resolve=Names(["127.0.0.1"]), tls=blocked_handshakes(released)
+        ) as webhooks,
+    ):
+        url = f"https://receiver.test:{slow.port}/"
+        computing = asyncio.create_task(webhooks.attempt(webhook(url)))
+        # In these, the first call has long come to its handshake.
+        for _ in range(20):
+            assert isinstance(await webhooks.attempt(webhook(quick.url)), Delivered)
+        assert not computing.done()
+        released.set()
+        assert isinstance(await computing, Delivered)
+
+
+async def test_a_handshake_that_takes_long_to_compute_meets_the_deadline() -> None:
+    released = threading.Event()
+    async with (
+        receiver(answers(200), server_tls()) as endpoint,
+        WebhookTransport(
+            allowed=LOOPBACK,
+            resolve=Names(["127.0.0.1"]),
+            tls=blocked_handshakes(released),
+            limits=WebhookLimits(deadline_s=0.2),
+        ) as webhooks,
+    ):
+        outcome = await webhooks.attempt(webhook(f"https://receiver.test:{endpoint.port}/"))
+        released.set()
     assert isinstance(outcome, Failed)
     assert outcome.cause is FailureCause.DEADLINE_EXCEEDED

@@ -12,6 +12,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from ipaddress import IPv4Address
@@ -27,6 +28,13 @@ _READ_BYTES = 16_384
 _ADDRESSES_MAX = 8
 #: How long an address may take before the next one is tried beside it (RFC 8305).
 _NEXT_ADDRESS_S = 0.25
+#: Steps of handshakes at a time, in threads of the process.
+_HANDSHAKES_MAX = 4
+
+
+@cache
+def _handshakes() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_HANDSHAKES_MAX, thread_name_prefix="tls")
 
 
 @cache
@@ -125,18 +133,22 @@ class Connection:
             raise DeliveryError(FailureCause.TLS_FAILED, message) from error
         except OSError as error:
             raise DeliveryError(FailureCause.TLS_FAILED, "the TLS handshake failed") from error
-        finally:
-            # What is left is the last flight, or an alert that says what was wrong.
-            self._flush()
 
     async def _shake_hands(self, tls: ssl.SSLObject) -> None:
         while True:
             try:
-                tls.do_handshake()
+                # An endpoint can choose groups and keys that cost a third of a second. When this
+                # is cancelled, the thread still works on the buffers: nothing may touch them then.
+                await self._loop.run_in_executor(_handshakes(), tls.do_handshake)
             except ssl.SSLWantReadError:
                 self._flush()
                 await self._fill()
+            except ssl.SSLError:
+                # An alert says what was wrong.
+                self._flush()
+                raise
             else:
+                self._flush()
                 return
 
     def send(self, data: bytes) -> None:
