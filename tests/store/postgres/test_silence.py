@@ -119,6 +119,29 @@ def test_silence_is_an_error_in_time_and_the_next_one_works(
     asyncio.run(run())
 
 
+def test_a_session_that_waits_for_the_rest_of_a_statement_holds_no_lock(
+    proxy: TcpProxy, place: PostgresPlace
+) -> None:
+    """Such a session is ended by no limit of the server itself."""
+    half = "SELECT value FROM meta WHERE name = 'silence' FOR UPDATE"
+
+    async def write_twice(connection: Connection) -> None:
+        await connection.execute(f"{WRITE} ON CONFLICT (name) DO NOTHING")
+        # Sent as its text first; the server has answered to that and waits for the values.
+        await connection.fetchval(half)
+
+    async def run() -> None:
+        async with database(proxy, place) as opened:
+            proxy.silence_at(half.encode(), Silence.AFTER)
+            with pytest.raises(StoreError, match="does not answer"):
+                await opened.write(write_twice, LIMIT_SECONDS)
+            await opened.write(write_twice, HANGS_SECONDS / 2)
+            sessions = "SELECT count(*) FROM pg_stat_activity WHERE query = $1 AND state = 'active'"
+            assert await opened.read(lambda connection: connection.fetchval(sessions, half)) == 0
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("answer", [b"", b"S"], ids=["connect", "TLS handshake"])
 def test_a_server_that_only_takes_connections_is_out_of_reach(
     proxy: TcpProxy, place: PostgresPlace, answer: bytes

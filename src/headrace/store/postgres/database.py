@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
@@ -39,9 +41,23 @@ _RETRY_PAUSE_SECONDS = 0.02
 _SERVER_SETTINGS = {
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "5s",
+    # A session that waits for the rest of a statement ends by neither of these. When the machine of
+    # its client is gone, the operating system gives the connection up after this many seconds.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10s",
     # Compiling a statement takes longer than any of ours runs.
     "jit": "off",
 }
+#: Sessions of connections that were cut, which the server is still to end.
+_ABANDONED_MAX = 100
+_SESSION = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+#: The time tells a session from a later one with the same process id.
+_END_SESSIONS = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE (pid, backend_start) IN (SELECT * FROM unnest($1::int[], $2::timestamptz[]))
+"""
 _rng = random.SystemRandom()
 
 
@@ -72,7 +88,7 @@ class Connection(Protocol):
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
-    __slots__ = ("on_silent",)
+    __slots__ = ("on_silent", "session")
 
     def get_reset_query(self) -> str:
         # Nothing of ours outlives its transaction, so giving back costs no round trip.
@@ -93,11 +109,11 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
             try:
                 await super().close(timeout=CONFIRM_SECONDS_MAX)
             except TimeoutError:
-                self.on_silent()
+                self.on_silent(self.session)
 
     def cut(self) -> None:
         """End it at once: the server has not confirmed in time what it was asked to end."""
-        self.on_silent()
+        self.on_silent(self.session)
         self.terminate()
 
 
@@ -118,6 +134,8 @@ class Database:
         self._waiting = 0
         #: Of all work under way.
         self._limits: set[asyncio.Timeout] = set()
+        #: Process id and start of each session that may hold locks since its connection was cut.
+        self._abandoned: deque[tuple[int, datetime]] = deque(maxlen=_ABANDONED_MAX)
         #: `silences` when the idle connections were last replaced.
         self._replaced_at = 0
 
@@ -157,9 +175,13 @@ class Database:
         options = self._connect_options() | {"command_timeout": command_timeout}
         connection = await connect(self.url, options, CONNECT_SECONDS_MAX)
         connection.on_silent = self._suspect_all
+        connection.session = None
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
                 await prepare_connection(connection)
+                # A session of a pooler serves others as well.
+                if self.options.statements_kept:
+                    connection.session = tuple(await connection.fetchrow(_SESSION))
         except BaseException:
             connection.terminate()
             raise
@@ -258,6 +280,7 @@ class Database:
                 self._acquired(seconds_max) as connection,
                 self.limited(deadline - loop.time()),
             ):
+                await self._end_abandoned(connection)
                 return await work(connection)
         except RETRIED as error:
             raise _LostError(f"{type(error).__name__}: {error}") from error
@@ -288,6 +311,7 @@ class Database:
                 raise StoreBusyError(message) from None
             message = f"The database is out of reach: no connection within {seconds_max:.3g} s."
             raise StoreError(message) from None
+        session = connection.session
         try:
             yield connection
         finally:
@@ -295,7 +319,20 @@ class Database:
                 await pool.release(connection, timeout=CONFIRM_SECONDS_MAX)
             except TimeoutError:
                 # The library has cut it.
-                self._suspect_all()
+                self._suspect_all(session)
+
+    async def _end_abandoned(self, connection: Connection) -> None:
+        """Have the server end the sessions whose connections were cut.
+
+        It knows nothing of the cut while the network only drops packets. A session that waits for
+        the rest of a statement would hold its locks, for which others wait, without limit.
+        """
+        while self._abandoned:
+            ended = [*self._abandoned]
+            await connection.fetchval(_END_SESSIONS, *map(list, zip(*ended, strict=True)))
+            for session in ended:
+                with contextlib.suppress(ValueError):
+                    self._abandoned.remove(session)
 
     @contextlib.asynccontextmanager
     async def limited(self, seconds_max: float) -> AsyncIterator[None]:
@@ -311,9 +348,11 @@ class Database:
             finally:
                 self._limits.discard(limit)
 
-    def _suspect_all(self) -> None:
-        """A connection was cut since the server kept silent."""
+    def _suspect_all(self, session: tuple[int, datetime] | None) -> None:
+        """The connection of a session was cut since the server kept silent."""
         self.silences += 1
+        if session is not None:
+            self._abandoned.append(session)
         latest = asyncio.get_running_loop().time() + SUSPECT_SECONDS_MAX
         for limit in self._limits:
             if not limit.expired():
