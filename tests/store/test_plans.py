@@ -23,6 +23,7 @@ from headrace.store.contacts import (
     subscriptions,
     topics,
 )
+from headrace.store.deliveries import subscribers
 from headrace.store.engine.dialect import Statement, sql
 from tests.store.places import PLACES, Place, PostgresPlace
 from tests.store.session import StoreSession
@@ -68,6 +69,8 @@ SELECT email::bytea, id, 'p' || number % 1000, number, number, '', '' FROM conta
 INSERT INTO projects (id, uuid, name, created_us)
 SELECT i, gen_random_uuid(), 'n' || i, i FROM generate_series(1, 300) AS i;
 INSERT INTO members SELECT 1 + number % 300, email, 'viewer', 0 FROM contacts;
+INSERT INTO subscribers (id, project_id, kind, target, events, created_us, updated_us)
+SELECT id, 1 + number % 300, 'webhook', 'u', '[]', number, number FROM contacts;
 INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
 """  # noqa: S608
 #: Few rows, and read whole when that is cheaper.
@@ -127,6 +130,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "erasures.unfinished": (erasures.UNFINISHED, "10"),
     "erasures.done": (erasures.DONE, "1"),
     "erasures.remove_merges": (erasures.REMOVE_MERGES, "'{c1,c2}'"),
+    "subscribers.list": (subscribers.LIST, "1, 20000, 50"),
     "topics.list": (topics.LIST, "1, 200, 50"),
     "topics.remove": (topics.REMOVE, "'t1', 200"),
     "audiences.list": (audiences.LIST, "1, 200, 50"),

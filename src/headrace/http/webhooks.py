@@ -29,10 +29,10 @@ from headrace.store.contract_delivery import (
     WEBHOOKS_MAX,
     NewWebhook,
     Subscriber,
-    SubscriberStore,
     TooManyWebhooksError,
     WebhookChange,
 )
+from headrace.store.deliveries.subscribers import Subscribers
 
 
 async def create_webhook(request: Request) -> Response:
@@ -180,7 +180,7 @@ def _id(request: Request) -> str:
     return uuid_text(read_uuid(path["id"]))
 
 
-def _store(context: Context) -> SubscriberStore:
+def _store(context: Context) -> Subscribers:
     return context.services.store.subscribers
 
 

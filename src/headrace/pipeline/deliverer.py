@@ -40,10 +40,10 @@ from headrace.store.contract_delivery import (
     DeliveryStore,
     Line,
     LoadedHandler,
-    SubscriberStore,
     Want,
 )
 from headrace.store.contract_delivery_counts import AttemptCounts, DeliveryCountStore
+from headrace.store.deliveries.subscribers import Subscribers
 
 _log = structlog.get_logger()
 
@@ -90,7 +90,7 @@ class DelivererStores:
 
     queue: DeliveryStore
     #: Where loaded handlers are announced.
-    subscribers: SubscriberStore
+    subscribers: Subscribers
     #: Where attempts are counted.
     counts: DeliveryCountStore
 

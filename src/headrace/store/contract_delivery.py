@@ -30,7 +30,8 @@ DISABLED_WAIT_US = 72 * 3600 * 1_000_000
 #: coming to an end; then it is given up. So many deaths by chance (an upgrade, lack of memory) do
 #: not happen to one delivery, and ones that it causes must end. At most `ATTEMPTS_KEPT`.
 LOSSES_MAX = 20
-#: A handler that no worker has announced for so long is disabled, see `announce_handlers`.
+#: A handler that no worker has announced for so long is disabled, see
+#: `Subscribers.announce_handlers`.
 HANDLER_UNSEEN_US = 10 * 60 * 1_000_000
 
 #: Reason of a handler that was disabled because no worker has it; taken back when one has.
@@ -133,67 +134,6 @@ class LoadedHandler(msgspec.Struct, frozen=True):
 
     name: str
     events: tuple[str, ...]
-
-
-class SubscriberStore(Protocol):
-    """Webhooks and handlers. Every change is audited and changes `version()`."""
-
-    async def create(self, webhook: NewWebhook, *, actor: str) -> Subscriber:
-        """Create a webhook.
-
-        Raises:
-            TooManyWebhooksError: the project has enough of them.
-        """
-        ...
-
-    async def get(self, project_id: int, subscriber_id: str) -> Subscriber | None:
-        """One webhook, None when the project has no such webhook."""
-        ...
-
-    async def list(
-        self, project_id: int, *, before: int | None, limit: int
-    ) -> Sequence[Subscriber]:
-        """Webhooks of a project, newest first, below `created_us` of `before`."""
-        ...
-
-    async def handlers(self) -> Sequence[Subscriber]:
-        """Handlers that workers have announced, by name, at most `HANDLERS_LISTED_MAX`."""
-        ...
-
-    async def update(
-        self, project_id: int, subscriber_id: str, change: WebhookChange, *, actor: str
-    ) -> Subscriber | None:
-        """Change a webhook; as it is then, None when there is none. No change writes nothing."""
-        ...
-
-    async def rotate_secret(
-        self, project_id: int, subscriber_id: str, secret: str, *, actor: str
-    ) -> Subscriber | None:
-        """Make `secret` the first one; the one before signs for `ROTATION_OVERLAP_US` more."""
-        ...
-
-    async def delete(self, project_id: int, subscriber_id: str, *, actor: str) -> bool:
-        """Delete a webhook. What waits for it becomes dead letters, see `DeliveryStore.shed`."""
-        ...
-
-    async def announce_handlers(
-        self, handlers: Sequence[LoadedHandler], *, running_since_us: int
-    ) -> Sequence[str]:
-        """Say which handlers this worker has loaded; called at start and every half minute.
-
-        Inserts new ones, takes over changed patterns, and enables those again that were disabled
-        as `NOT_LOADED`. Then disables as `NOT_LOADED` every handler that nobody has announced for
-        `HANDLER_UNSEEN_US`, unless this worker itself has run for less: after a downtime the
-        workers that have it get as long to come back.
-
-        Returns:
-            The subscriber ids of `handlers`, in their order.
-        """
-        ...
-
-    async def version(self) -> int:
-        """Changes with every change of a subscriber; cheap enough to ask every second."""
-        ...
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):

@@ -26,12 +26,13 @@ from headrace.store.contract import (
 )
 from headrace.store.contract_catalog import CatalogStore
 from headrace.store.contract_dead_letters import DeadLetterStore, ReplayStore
-from headrace.store.contract_delivery import DeliveryStore, SubscriberStore
+from headrace.store.contract_delivery import DeliveryStore
 from headrace.store.contract_delivery_counts import DeliveryCountStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
 from headrace.store.contract_rollups import RollupStore
 from headrace.store.contract_trace import TraceStore
+from headrace.store.deliveries.subscribers import Subscribers
 
 
 class Store(Protocol):
@@ -55,7 +56,7 @@ class Store(Protocol):
     def processing(self) -> ProcessingStore: ...
 
     @property
-    def subscribers(self) -> SubscriberStore: ...
+    def subscribers(self) -> Subscribers: ...
 
     @property
     def deliveries(self) -> DeliveryStore: ...

@@ -14,6 +14,7 @@ from headrace.store.contract_delivery import (
     Recorded,
     Want,
 )
+from headrace.store.deliveries.subscriber_rows import disable_gone
 from headrace.store.engine.columns import columns_of
 from headrace.store.postgres import delivery_claims, delivery_outcomes
 from headrace.store.postgres.claims import BY_KEYS
@@ -23,13 +24,12 @@ from headrace.store.postgres.delivery_lists import deliveries_of_event, deliveri
 from headrace.store.postgres.due_lines import DueLines
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.rollups import add_rollups
-from headrace.store.postgres.subscriber_rows import disable, lock_changes
+from headrace.store.postgres.transaction import PostgresTransaction
 from headrace.store.rows.rollups import attempted
 
 T = TypeVar("T")
 
 _BREAKERS = "SELECT id, breaker FROM subscribers WHERE id = ANY($1::text[])"
-_ACTOR = "worker"
 
 
 class HeldLanes(Protocol):
@@ -183,7 +183,7 @@ class PostgresDeliveries:
                     connection, self._numbers, owner, records, now_us
                 )
                 held = [record for record in records if record.claimed.number in ours]
-                await _disable_gone(connection, held, now_us)
+                await disable_gone(PostgresTransaction(connection), held, now_us)
                 # Another lane than the counters of processing have.
                 lane = max(self._lanes.mine(), default=0)
                 await add_rollups(connection, lane, attempted(held, now_us))
@@ -272,20 +272,3 @@ class PostgresDeliveries:
             return await deliveries_of_event(connection, project_id, sequence)
 
         return await self._database.read(read)
-
-
-async def _disable_gone(
-    connection: Connection, records: Sequence[AttemptRecord], now_us: int
-) -> None:
-    """Disable subscribers that said so, unless the owner changed them since the attempt began."""
-    gone = [r for r in records if r.failure is not None and r.failure.disable_reason is not None]
-    if not gone:
-        return
-    await lock_changes(connection)
-    for record in gone:
-        assert record.failure is not None
-        reason = str(record.failure.disable_reason)
-        since = {"unchanged_since_us": record.began_us}
-        await disable(
-            connection, record.claimed.subscriber_id, reason, now_us, actor=_ACTOR, **since
-        )

@@ -17,6 +17,7 @@ from headrace.store.contract_delivery import (
     Want,
 )
 from headrace.store.contract_processing import LEASE_US
+from headrace.store.deliveries.subscriber_rows import target_of
 from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.event_lists import OUTCOME
@@ -24,7 +25,6 @@ from headrace.store.postgres.events import COLUMNS, stored_event
 from headrace.store.postgres.line_book import Key
 from headrace.store.postgres.line_book import Line as LineName
 from headrace.store.rows.deliveries import ClaimedRow
-from headrace.store.rows.subscribers import target_of
 
 _LINES = "SELECT id, kind, enabled, breaker FROM subscribers WHERE id = ANY($1::text[])"
 _SUBSCRIBERS = (

@@ -26,6 +26,7 @@ from headrace.store.contract import (
     StoreHealth,
     StoreSetupError,
 )
+from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.migrations import FIRST, too_old
 from headrace.store.postgres.accept import try_insert
 from headrace.store.postgres.arrivals import PostgresArrivals
@@ -48,7 +49,6 @@ from headrace.store.postgres.replays import PostgresReplays
 from headrace.store.postgres.retention import PostgresRetention
 from headrace.store.postgres.rollups import PostgresRollups
 from headrace.store.postgres.sizes import is_spread, size_bytes
-from headrace.store.postgres.subscribers import PostgresSubscribers
 from headrace.store.postgres.system_events import PostgresSystemEvents
 from headrace.store.postgres.trace import PostgresTrace
 from headrace.store.postgres.transaction import PostgresDatabase
@@ -92,7 +92,7 @@ class PostgresStore:
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)
         self.retention = PostgresRetention(database)
-        self.subscribers = PostgresSubscribers(database, clock)
+        self.subscribers = Subscribers(self.database, clock)
         lanes = Lanes(database)
         self.processing = PostgresProcessing(database, numbers, lanes, Duties(), clock)
         self.deliveries = PostgresDeliveries(database, numbers, clock, lanes)

@@ -17,18 +17,19 @@ from headrace.store.contract_delivery import (
     Recorded,
     Want,
 )
+from headrace.store.deliveries.subscriber_rows import disable_gone
+from headrace.store.engine.transaction import drive
 from headrace.store.rows.rollups import attempted
 from headrace.store.sqlite import delivery_claims, delivery_outcomes
 from headrace.store.sqlite.delivery_lists import deliveries_of_event, deliveries_of_subscriber
 from headrace.store.sqlite.events import COLUMNS, stored_event
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rollups import add_rollups
-from headrace.store.sqlite.subscriber_rows import disable
+from headrace.store.sqlite.transaction import SqliteTransaction
 from headrace.store.sqlite.writer import Writer
 
 _EVENT = f"SELECT {COLUMNS} FROM events WHERE sequence = ?"  # noqa: S608
 _BREAKER = "SELECT breaker FROM subscribers WHERE id = ?"
-_ACTOR = "worker"
 
 
 class SqliteDeliveries:
@@ -97,8 +98,7 @@ class SqliteDeliveries:
                 for record in records
                 if delivery_outcomes.finish(connection, owner, record, now_us)
             ]
-            for record in finished:
-                _disable_if_gone(connection, record, now_us)
+            drive(disable_gone(SqliteTransaction(connection), finished, now_us))
             add_rollups(connection, attempted(finished, now_us))
             changed: dict[str, str | None] = {}
             for change in breakers:
@@ -181,16 +181,3 @@ def _drop(connection: apsw.Connection, numbers: Sequence[int]) -> None:
     for number in numbers:
         connection.execute("DELETE FROM delivery_attempts WHERE delivery_number = ?", (number,))
         connection.execute("DELETE FROM deliveries WHERE number = ?", (number,))
-
-
-def _disable_if_gone(connection: apsw.Connection, record: AttemptRecord, now_us: int) -> None:
-    """Disable the subscriber, unless its owner has changed it since the attempt began."""
-    if record.failure is not None and record.failure.disable_reason is not None:
-        disable(
-            connection,
-            record.claimed.subscriber_id,
-            record.failure.disable_reason,
-            now_us,
-            unchanged_since_us=record.began_us,
-            actor=_ACTOR,
-        )

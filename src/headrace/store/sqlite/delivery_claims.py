@@ -17,8 +17,8 @@ from headrace.store.contract_delivery import (
     Want,
 )
 from headrace.store.contract_processing import LEASE_US
+from headrace.store.deliveries.subscriber_rows import target_of
 from headrace.store.rows.deliveries import ClaimedRow
-from headrace.store.rows.subscribers import target_of
 
 # Hops from line to line over the index, a seek or two each, however many deliveries a line holds.
 # (As one comparison of pairs it would walk through the line: the planner uses the first column.)

@@ -32,6 +32,7 @@ from headrace.store.contract import (
     StoreHealth,
     StoreSetupError,
 )
+from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.engine.numbers import NumbersByDatabase
 from headrace.store.sqlite.catalog import SqliteCatalog
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
@@ -50,7 +51,6 @@ from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.replays import SqliteReplays
 from headrace.store.sqlite.retention import SqliteRetention
 from headrace.store.sqlite.rollups import SqliteRollups
-from headrace.store.sqlite.subscribers import SqliteSubscribers
 from headrace.store.sqlite.system_events import SqliteSystemEvents
 from headrace.store.sqlite.trace import SqliteTrace
 from headrace.store.sqlite.transaction import OverwritingDatabase, SqliteDatabase
@@ -102,7 +102,7 @@ class SqliteStore:
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)
-        self.subscribers = SqliteSubscribers(self._writer, self._readers, now_us)
+        self.subscribers = Subscribers(self.database, now_us)
         self.deliveries = SqliteDeliveries(self._writer, self._readers, now_us, is_alive)
         self.delivery_counts = SqliteDeliveryCounts(self._writer, self._readers)
         self.dead_letters = SqliteDeadLetters(self._writer, self._readers)

@@ -1,4 +1,8 @@
-"""Subscribers from their columns, and what a change of one comes to."""
+"""Rows of subscribers: how they are read, and what follows from every change of one.
+
+Each change takes the lock first, so two changes never run at the same time; rows of deliveries are
+locked before it, never after.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,36 @@ from typing import Any
 import msgspec
 
 from headrace.delivery.contract import HandlerTarget, WebhookTarget
+from headrace.store.access.audit import write_audit
 from headrace.store.contract_delivery import (
     SWITCHED_OFF,
+    AttemptRecord,
     NewWebhook,
     Subscriber,
     SubscriberKind,
     WebhookChange,
 )
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Transaction
 
 COLUMNS = (
     "id, project_id, kind, target, events, description, enabled, disabled_reason, secret, "
     "previous_secret, previous_until_us, breaker, created_us, updated_us"
 )
 _NAMES = tuple(name.strip() for name in COLUMNS.split(","))
+_GET = sql(
+    f"SELECT {COLUMNS} FROM subscribers WHERE id = $1 AND project_id = $2 AND kind = 'webhook'"  # noqa: S608
+)
+_LOCK = sql(
+    "INSERT INTO meta (name, value) VALUES ('subscribers_version', '0') "
+    "ON CONFLICT (name) DO UPDATE SET value = meta.value"
+)
+# Every change of a subscriber counts it up: by it workers notice that their rules are old.
+_BUMP = sql("UPDATE meta SET value = (value::bigint + 1)::text WHERE name = 'subscribers_version'")
+_DISABLE = sql(
+    "UPDATE subscribers SET enabled = false, disabled_reason = $1, disabled_us = $2, "
+    "updated_us = $2 WHERE id = $3 AND enabled AND updated_us <= $4 RETURNING project_id"
+)
 
 
 class WebhookValues(msgspec.Struct, frozen=True):
@@ -124,3 +145,60 @@ def changed_values(
 def patterns_text(events: Sequence[str]) -> str:
     """Names and prefixes as they are stored."""
     return msgspec.json.encode(events).decode()
+
+
+async def find_webhook(
+    tx: Transaction, project_id: int, subscriber_id: str, now_us: int
+) -> Subscriber | None:
+    """A webhook of a project."""
+    row = await tx.row(_GET, subscriber_id, project_id)
+    return None if row is None else subscriber(row, now_us)
+
+
+async def lock_changes(tx: Transaction) -> None:
+    """Wait until nobody else changes subscribers."""
+    await tx.run(_LOCK)
+
+
+async def note_change(
+    tx: Transaction, at_us: int, actor: str, project_id: int, action: str, detail: dict[str, Any]
+) -> None:
+    """Audit a change and let the workers notice it; the lock is held."""
+    await write_audit(tx, at_us, actor, project_id, action, detail)
+    await tx.run(_BUMP)
+
+
+async def disable(
+    tx: Transaction,
+    subscriber_id: str,
+    reason: str,
+    now_us: int,
+    *,
+    unchanged_since_us: int,
+    actor: str,
+) -> bool:
+    """Disable a subscriber, unless it was changed after `unchanged_since_us`; the lock is held."""
+    project_id = await tx.value(_DISABLE, reason, now_us, subscriber_id, unchanged_since_us)
+    if project_id is None:
+        return False
+    detail = {"subscriber": subscriber_id, "reason": reason}
+    await note_change(tx, now_us, actor, project_id, "subscriber.disable", detail)
+    return True
+
+
+async def disable_gone(tx: Transaction, records: Sequence[AttemptRecord], now_us: int) -> None:
+    """Disable subscribers that want nothing any more, unless changed since the attempt began."""
+    gone = [r for r in records if r.failure is not None and r.failure.disable_reason is not None]
+    if not gone:
+        return
+    await lock_changes(tx)
+    for record in gone:
+        assert record.failure is not None
+        await disable(
+            tx,
+            record.claimed.subscriber_id,
+            str(record.failure.disable_reason),
+            now_us,
+            unchanged_since_us=record.began_us,
+            actor="worker",
+        )

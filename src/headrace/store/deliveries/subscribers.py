@@ -1,0 +1,213 @@
+"""Webhooks and handlers. Every change is audited and changes `version()`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from headrace.store.contract_delivery import (
+    HANDLERS_LISTED_MAX,
+    ROTATION_OVERLAP_US,
+    WEBHOOKS_MAX,
+    LoadedHandler,
+    NewWebhook,
+    Subscriber,
+    TooManyWebhooksError,
+    WebhookChange,
+)
+from headrace.store.deliveries.loaded_handlers import announce
+from headrace.store.deliveries.subscriber_rows import (
+    COLUMNS,
+    changed_values,
+    changes_of,
+    find_webhook,
+    lock_changes,
+    new_values,
+    note_change,
+    subscriber,
+)
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Database, Transaction, Work
+
+T = TypeVar("T")
+
+LIST = sql(
+    f"SELECT {COLUMNS} FROM subscribers WHERE project_id = $1 AND kind = 'webhook' "  # noqa: S608
+    "AND created_us < $2 ORDER BY created_us DESC LIMIT $3"
+)
+_HANDLERS = sql(
+    f"SELECT {COLUMNS} FROM subscribers WHERE project_id = 0 AND kind = 'handler' "  # noqa: S608
+    f"ORDER BY target LIMIT {HANDLERS_LISTED_MAX}"
+)
+_COUNT = sql(
+    "SELECT count(*), coalesce(max(created_us), 0) FROM subscribers "
+    "WHERE project_id = $1 AND kind = 'webhook'"
+)
+_INSERT = sql(
+    "INSERT INTO subscribers (id, project_id, kind, target, events, description, enabled, "
+    "disabled_reason, disabled_us, secret, created_us, updated_us) "
+    "VALUES ($1, $2, 'webhook', $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+)
+_DISABLED = sql("SELECT disabled_us FROM subscribers WHERE id = $1")
+_UPDATE = sql(
+    "UPDATE subscribers SET target = $1, events = $2, description = $3, enabled = $4, "
+    "disabled_reason = $5, disabled_us = $6, breaker = CASE WHEN $7 THEN NULL ELSE breaker END, "
+    "updated_us = $8 WHERE id = $9"
+)
+_ROTATE = sql(
+    "UPDATE subscribers SET previous_secret = secret, previous_until_us = $1, secret = $2, "
+    "updated_us = $3 WHERE id = $4"
+)
+_DELETE = sql("DELETE FROM subscribers WHERE id = $1")
+_VERSION = sql("SELECT value FROM meta WHERE name = 'subscribers_version'")
+_AFTER_ALL = 2**62
+
+
+class Subscribers:
+    """Webhooks of all projects, and the handlers that serve every project.
+
+    Args:
+        clock_us: the clock of the store.
+    """
+
+    def __init__(self, database: Database, clock_us: Callable[[], int]) -> None:
+        self._database = database
+        self._clock_us = clock_us
+
+    async def create(self, webhook: NewWebhook, *, actor: str) -> Subscriber:
+        """Create a webhook.
+
+        Raises:
+            TooManyWebhooksError: the project has enough of them.
+        """
+        now_us, project_id = self._clock_us(), webhook.project_id
+
+        async def work(tx: Transaction) -> Subscriber:
+            count, last_us = await tx.row(_COUNT, project_id) or (0, 0)
+            if count >= WEBHOOKS_MAX:
+                raise TooManyWebhooksError
+            await tx.run(_INSERT, *new_values(webhook, now_us, max(now_us, last_us + 1)))
+            detail = {"subscriber": webhook.id, "url": webhook.url, "events": webhook.events}
+            await note_change(tx, now_us, actor, project_id, "webhook.create", detail)
+            return await _required(tx, project_id, webhook.id, now_us)
+
+        return await self._change(work)
+
+    async def get(self, project_id: int, subscriber_id: str) -> Subscriber | None:
+        """One webhook, None when the project has no such webhook."""
+        now_us = self._clock_us()
+        return await self._database.read(
+            lambda tx: find_webhook(tx, project_id, subscriber_id, now_us)
+        )
+
+    async def list(
+        self, project_id: int, *, before: int | None, limit: int
+    ) -> Sequence[Subscriber]:
+        """Webhooks of a project, newest first, below `created_us` of `before`."""
+        now_us = self._clock_us()
+        below = _AFTER_ALL if before is None else before
+
+        async def read(tx: Transaction) -> Sequence[Subscriber]:
+            rows = await tx.rows(LIST, project_id, below, limit)
+            return [subscriber(row, now_us) for row in rows]
+
+        return await self._database.read(read)
+
+    async def handlers(self) -> Sequence[Subscriber]:
+        """Handlers that workers have announced, by name, at most `HANDLERS_LISTED_MAX`."""
+        now_us = self._clock_us()
+
+        async def read(tx: Transaction) -> Sequence[Subscriber]:
+            return [subscriber(row, now_us) for row in await tx.rows(_HANDLERS)]
+
+        return await self._database.read(read)
+
+    async def update(
+        self, project_id: int, subscriber_id: str, change: WebhookChange, *, actor: str
+    ) -> Subscriber | None:
+        """Change a webhook; as it is then, None when there is none. No change writes nothing."""
+        now_us = self._clock_us()
+
+        async def work(tx: Transaction) -> Subscriber | None:
+            before = await find_webhook(tx, project_id, subscriber_id, now_us)
+            if before is None:
+                return None
+            changes = changes_of(before, change)
+            # Enabling one that is enabled already still closes its breaker.
+            if changes or (change.enabled and before.breaker is not None):
+                disabled_us = await tx.value(_DISABLED, subscriber_id)
+                values = changed_values(before, change, disabled_us, now_us)
+                await tx.run(_UPDATE, *msgspec.structs.astuple(values), now_us, subscriber_id)
+                detail = {"subscriber": subscriber_id, "changes": changes}
+                await note_change(tx, now_us, actor, project_id, "webhook.update", detail)
+            return await _required(tx, project_id, subscriber_id, now_us)
+
+        return await self._change(work)
+
+    async def rotate_secret(
+        self, project_id: int, subscriber_id: str, secret: str, *, actor: str
+    ) -> Subscriber | None:
+        """Make `secret` the first one; the one before signs for `ROTATION_OVERLAP_US` more."""
+        now_us = self._clock_us()
+        until_us = now_us + ROTATION_OVERLAP_US
+
+        async def work(tx: Transaction) -> Subscriber | None:
+            if await find_webhook(tx, project_id, subscriber_id, now_us) is None:
+                return None
+            await tx.run(_ROTATE, until_us, secret, now_us, subscriber_id)
+            detail = {"subscriber": subscriber_id, "previous_until_us": until_us}
+            await note_change(tx, now_us, actor, project_id, "webhook.rotate_secret", detail)
+            return await _required(tx, project_id, subscriber_id, now_us)
+
+        return await self._change(work)
+
+    async def delete(self, project_id: int, subscriber_id: str, *, actor: str) -> bool:
+        """Delete a webhook. What waits for it becomes dead letters, see `DeliveryStore.shed`."""
+        now_us = self._clock_us()
+
+        async def work(tx: Transaction) -> bool:
+            before = await find_webhook(tx, project_id, subscriber_id, now_us)
+            if before is None:
+                return False
+            await tx.run(_DELETE, subscriber_id)
+            detail = {"subscriber": subscriber_id, "url": before.target}
+            await note_change(tx, now_us, actor, project_id, "webhook.delete", detail)
+            return True
+
+        return await self._change(work)
+
+    async def announce_handlers(
+        self, handlers: Sequence[LoadedHandler], *, running_since_us: int
+    ) -> Sequence[str]:
+        """Say which handlers this worker has loaded; called at start and every half minute.
+
+        Inserts new ones, takes over changed patterns, and enables those again that were disabled
+        as `NOT_LOADED`. Then disables as `NOT_LOADED` every handler that nobody has announced for
+        `HANDLER_UNSEEN_US`, unless this worker itself has run for less: after a downtime the
+        workers that have it get as long to come back.
+
+        Returns:
+            The subscriber ids of `handlers`, in their order.
+        """
+        return await announce(self._database, handlers, running_since_us, self._clock_us())
+
+    async def version(self) -> int:
+        """Changes with every change of a subscriber; cheap enough to ask every second."""
+        return int(await self._database.read(lambda tx: tx.value(_VERSION)) or 0)
+
+    async def _change(self, work: Work[T]) -> T:
+        async def alone(tx: Transaction) -> T:
+            await lock_changes(tx)
+            return await work(tx)
+
+        return await self._database.write(alone)
+
+
+async def _required(
+    tx: Transaction, project_id: int, subscriber_id: str, now_us: int
+) -> Subscriber:
+    found = await find_webhook(tx, project_id, subscriber_id, now_us)
+    assert found is not None
+    return found
