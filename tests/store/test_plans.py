@@ -23,7 +23,7 @@ from headrace.store.contacts import (
     subscriptions,
     topics,
 )
-from headrace.store.deliveries import subscribers
+from headrace.store.deliveries import delivery_counts, subscribers
 from headrace.store.engine.dialect import Statement, sql
 from tests.store.places import PLACES, Place, PostgresPlace
 from tests.store.session import StoreSession
@@ -70,7 +70,14 @@ INSERT INTO projects (id, uuid, name, created_us)
 SELECT i, gen_random_uuid(), 'n' || i, i FROM generate_series(1, 300) AS i;
 INSERT INTO members SELECT 1 + number % 300, email, 'viewer', 0 FROM contacts;
 INSERT INTO subscribers (id, project_id, kind, target, events, created_us, updated_us)
-SELECT id, 1 + number % 300, 'webhook', 'u', '[]', number, number FROM contacts;
+SELECT 's' || number, 1 + number % 300, 'webhook', 'u', '[]', number, number FROM contacts;
+INSERT INTO deliveries (lane, number, id, project_id, sequence, subscriber_id, state, due_us,
+    created_us, owner, lease_until_us)
+SELECT lane, sequence, 'd' || sequence, project_id, sequence,
+    's' || CASE WHEN sequence % 9 = 0 THEN sequence % 400 ELSE 1 END,
+    CASE WHEN sequence % 200 = 0 THEN 1 WHEN sequence % 3 = 0 THEN 2 ELSE 3 END, sequence, 0,
+    CASE WHEN sequence % 200 = 0 THEN 'w' || sequence % 2 END, sequence
+FROM events;
 INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
 """  # noqa: S608
 #: Few rows, and read whole when that is cheaper.
@@ -131,6 +138,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "erasures.done": (erasures.DONE, "1"),
     "erasures.remove_merges": (erasures.REMOVE_MERGES, "'{c1,c2}'"),
     "subscribers.list": (subscribers.LIST, "1, 20000, 50"),
+    "delivery_counts.claimed": (delivery_counts.CLAIMED, ""),
     "topics.list": (topics.LIST, "1, 200, 50"),
     "topics.remove": (topics.REMOVE, "'t1', 200"),
     "audiences.list": (audiences.LIST, "1, 200, 50"),

@@ -42,7 +42,8 @@ from headrace.store.contract_delivery import (
     LoadedHandler,
     Want,
 )
-from headrace.store.contract_delivery_counts import AttemptCounts, DeliveryCountStore
+from headrace.store.contract_delivery_counts import AttemptCounts
+from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.subscribers import Subscribers
 
 _log = structlog.get_logger()
@@ -92,7 +93,7 @@ class DelivererStores:
     #: Where loaded handlers are announced.
     subscribers: Subscribers
     #: Where attempts are counted.
-    counts: DeliveryCountStore
+    counts: DeliveryCounts
 
 
 class DelivererStats(msgspec.Struct):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -55,15 +54,3 @@ class DeliveryNumbers(msgspec.Struct, frozen=True):
     claimed: int
     #: Breakers of subscribers that saw a failure, as texts; at most `BREAKERS_MAX`.
     breakers: Sequence[str]
-
-
-class DeliveryCountStore(Protocol):
-    """What a store keeps of the numbers: one row, whatever is counted."""
-
-    async def add_counts(self, counts: AttemptCounts) -> None:
-        """Add what a worker has counted."""
-        ...
-
-    async def numbers(self) -> DeliveryNumbers:
-        """How deliveries go now."""
-        ...

@@ -26,6 +26,7 @@ from headrace.store.contract import (
     StoreHealth,
     StoreSetupError,
 )
+from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.migrations import FIRST, too_old
 from headrace.store.postgres.accept import try_insert
@@ -36,7 +37,6 @@ from headrace.store.postgres.committer import COMMITTERS, Committer
 from headrace.store.postgres.database import Connection, Database, PoolOptions
 from headrace.store.postgres.dead_letters import PostgresDeadLetters
 from headrace.store.postgres.deliveries import PostgresDeliveries
-from headrace.store.postgres.delivery_counts import PostgresDeliveryCounts
 from headrace.store.postgres.durability import check_server, read_settings
 from headrace.store.postgres.duties import Duties
 from headrace.store.postgres.erased_events import FilesOfServer, PostgresPersonEvents
@@ -96,7 +96,7 @@ class PostgresStore:
         lanes = Lanes(database)
         self.processing = PostgresProcessing(database, numbers, lanes, Duties(), clock)
         self.deliveries = PostgresDeliveries(database, numbers, clock, lanes)
-        self.delivery_counts = PostgresDeliveryCounts(database)
+        self.delivery_counts = DeliveryCounts(self.database)
         self.dead_letters = PostgresDeadLetters(database)
         self.replays = PostgresReplays(database)
         self.trace = PostgresTrace(database)

@@ -32,13 +32,13 @@ from headrace.store.contract import (
     StoreHealth,
     StoreSetupError,
 )
+from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.engine.numbers import NumbersByDatabase
 from headrace.store.sqlite.catalog import SqliteCatalog
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
 from headrace.store.sqlite.dead_letters import SqliteDeadLetters
 from headrace.store.sqlite.deliveries import SqliteDeliveries
-from headrace.store.sqlite.delivery_counts import SqliteDeliveryCounts
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.erased_events import SqlitePersonEvents
 from headrace.store.sqlite.events import SqliteEvents
@@ -104,7 +104,7 @@ class SqliteStore:
         self.members = Members(self.database)
         self.subscribers = Subscribers(self.database, now_us)
         self.deliveries = SqliteDeliveries(self._writer, self._readers, now_us, is_alive)
-        self.delivery_counts = SqliteDeliveryCounts(self._writer, self._readers)
+        self.delivery_counts = DeliveryCounts(self.database)
         self.dead_letters = SqliteDeadLetters(self._writer, self._readers)
         self.replays = SqliteReplays(self._writer, self._readers)
         self.trace = SqliteTrace(self._readers)

@@ -1,0 +1,76 @@
+"""How deliveries go, in numbers: one row, whatever is counted."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.store.contract_delivery_counts import (
+    BREAKERS_MAX,
+    CLAIMED_COUNTED_MAX,
+    AttemptCounts,
+    DeliveryNumbers,
+)
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Database, Transaction
+
+#: Name of the row in the table `meta`.
+NAME = "attempt_counts"
+
+_GET = sql("SELECT value FROM meta WHERE name = $1")
+# Workers add one after the other.
+_LOCK = sql(
+    "INSERT INTO meta AS m (name, value) VALUES ($1, '') "
+    "ON CONFLICT (name) DO UPDATE SET value = m.value RETURNING value"
+)
+_SET = sql("UPDATE meta SET value = $2 WHERE name = $1")
+CLAIMED = sql(
+    "SELECT count(*) FROM (SELECT 1 FROM deliveries "  # noqa: S608
+    f"WHERE state = 1 AND lease_until_us > 0 LIMIT {CLAIMED_COUNTED_MAX}) AS n"
+)
+_BREAKERS = sql(
+    f"SELECT breaker FROM subscribers WHERE breaker IS NOT NULL LIMIT {BREAKERS_MAX}"  # noqa: S608
+)
+
+
+class DeliveryCounts:
+    """What a store keeps of the numbers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add_counts(self, counts: AttemptCounts) -> None:
+        """Add what a worker has counted."""
+
+        async def work(tx: Transaction) -> None:
+            text = await tx.value(_LOCK, NAME)
+            await tx.run(_SET, NAME, text_with(text, counts))
+
+        await self._database.write(work)
+
+    async def numbers(self) -> DeliveryNumbers:
+        """How deliveries go now."""
+
+        async def read(tx: Transaction) -> DeliveryNumbers:
+            counts = _counts_of(await tx.value(_GET, NAME))
+            claimed = await tx.value(CLAIMED)
+            breakers = [row[0] for row in await tx.rows(_BREAKERS)]
+            return DeliveryNumbers(counts, claimed, breakers)
+
+        return await self._database.read(read)
+
+
+def text_with(text: str | None, more: AttemptCounts) -> str:
+    """The text of the row after something was counted."""
+    counts = _counts_of(text)
+    counts.add(more)
+    return msgspec.json.encode(counts).decode()
+
+
+def _counts_of(text: str | None) -> AttemptCounts:
+    """Counts from their text; what no release has written counts as nothing."""
+    if text is None:
+        return AttemptCounts()
+    try:
+        return msgspec.json.decode(text, type=AttemptCounts)
+    except msgspec.MsgspecError:
+        return AttemptCounts()
