@@ -29,9 +29,9 @@ BREAKER = '{"state":"open","generation":1}'
 #: Ten thousand claims whose lease is over.
 LEFT_BEHIND = (
     "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) "
-    "INSERT INTO deliveries (id, project_id, sequence, subscriber_id, state, attempt, claims, "
-    "due_us, lease_until_us, owner, created_us) SELECT 'd' || i, project_id, sequence, "
-    "subscriber_id, 1, 1, 1, 0, 1, 'gone', 0 FROM deliveries, n WHERE state = 0"
+    "INSERT INTO deliveries (lane, id, project_id, sequence, subscriber_id, state, attempt, "
+    "claims, due_us, lease_until_us, owner, created_us) SELECT lane, 'd' || i, project_id, "
+    "sequence, subscriber_id, 1, 1, 1, 0, 1, 'gone', 0 FROM deliveries, n WHERE state = 0"
 )
 LEFT_BEHIND_IN_LANES = (
     "INSERT INTO deliveries (lane, number, id, project_id, sequence, subscriber_id, state, "

@@ -23,11 +23,11 @@ from headrace.store.contacts import (
     subscriptions,
     topics,
 )
-from headrace.store.deliveries import delivery_counts, subscribers
+from headrace.store.deliveries import delivery_counts, delivery_lists, subscribers
 from headrace.store.engine.dialect import Statement, sql
 from tests.store.places import PLACES, Place, PostgresPlace
 from tests.store.session import StoreSession
-from tests.support.plans import SORT, tables_walked
+from tests.support.plans import SORT, indexes_in_order, tables_walked
 
 ROWS = 30_000
 _FILL = f"""
@@ -78,12 +78,17 @@ SELECT lane, sequence, 'd' || sequence, project_id, sequence,
     CASE WHEN sequence % 200 = 0 THEN 1 WHEN sequence % 3 = 0 THEN 2 ELSE 3 END, sequence, 0,
     CASE WHEN sequence % 200 = 0 THEN 'w' || sequence % 2 END, sequence
 FROM events;
+INSERT INTO delivery_attempts (lane, delivery_number, number, at_us, duration_us, cause)
+SELECT lane, number, n, 0, 0, 'c' FROM deliveries, generate_series(1, 3) AS n;
 INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
 """  # noqa: S608
 #: Few rows, and read whole when that is cheaper.
 _SMALL = {"audiences", "topics", "operators", "o"}
 #: Statements that sort only few rows: those asked for, to lock them in one order, or one's own.
-_SORTED = {"identifiers.of", "sign_in.sessions", "refs.hold", "refs.change"}
+_SORTED = {
+    *("identifiers.of", "sign_in.sessions", "refs.hold", "refs.change"),
+    "delivery_lists.attempts",
+}
 #: Statements that SQLite walks in the order of row numbers, up to their limit.
 _LIMITED = {"rejections.old": "rejections"}
 _KEYS = "'{1,2,3}', '{c1,c2,c3}'"
@@ -138,6 +143,9 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "erasures.done": (erasures.DONE, "1"),
     "erasures.remove_merges": (erasures.REMOVE_MERGES, "'{c1,c2}'"),
     "subscribers.list": (subscribers.LIST, "1, 20000, 50"),
+    "delivery_lists.of_subscriber": (delivery_lists.OF_SUBSCRIBER, "'s1', 2, 20000, 50"),
+    "delivery_lists.of_event": (delivery_lists.OF_EVENT, "1, 4"),
+    "delivery_lists.attempts": (delivery_lists.ATTEMPTS, "'{1,2,3}', '{1,2,3}'"),
     "delivery_counts.claimed": (delivery_counts.CLAIMED, ""),
     "topics.list": (topics.LIST, "1, 200, 50"),
     "topics.remove": (topics.REMOVE, "'t1', 200"),
@@ -176,6 +184,17 @@ def test_no_statement_walks_a_table_that_grows(filled: Place, name: str) -> None
     if name in _LIMITED and not isinstance(filled, PostgresPlace):
         walked -= {_LIMITED[name]}
     assert walked <= _SMALL
+
+
+#: Statements that end at their limit because an index has the order that they want.
+FIRST = {
+    "delivery_lists.of_subscriber": "deliveries_subscriber",
+}
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_the_first_are_found_without_sorting(filled: Place, name: str) -> None:
+    assert indexes_in_order(filled, *STATEMENTS[name]) >= {FIRST[name]}
 
 
 def test_a_missing_index_would_be_noticed(filled: Place) -> None:

@@ -19,11 +19,11 @@ from tests.store.session import StoreSession
 
 RunSql = Callable[..., Sequence[tuple[Any, ...]]]
 
-# Both stores have these columns; where there are lanes, a row names its own.
+# Both stores have these columns, but for the lane of attempts of processing.
 _INSERT = (
-    "INSERT INTO dead_letters ({lane}number, id, project_id, sequence, event, kind, "
+    "INSERT INTO dead_letters (lane, number, id, project_id, sequence, event, kind, "
     "subscriber_id, delivery_number, cause, error, attempts, first_failed_us, dead_lettered_us) "
-    "SELECT {lane}?, ?, project_id, sequence, event, ?, ?, ?, ?, ?, ?, ?, ? FROM events "
+    "SELECT lane, ?, ?, project_id, sequence, event, ?, ?, ?, ?, ?, ?, ?, ? FROM events "
     "WHERE sequence = ?"
 )
 _SUBSCRIBER = (
@@ -31,9 +31,9 @@ _SUBSCRIBER = (
     "disabled_us, created_us, updated_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _DELIVERY = (
-    "INSERT INTO deliveries ({lane}number, id, project_id, sequence, subscriber_id, state, "
+    "INSERT INTO deliveries (lane, number, id, project_id, sequence, subscriber_id, state, "
     "attempt, claims, crashes, due_us, created_us, finished_us, last_error) "
-    "SELECT {lane}?, ?, project_id, sequence, ?, 4, ?, ?, 1, ?, ?, ?, ? FROM events "
+    "SELECT lane, ?, ?, project_id, sequence, ?, 4, ?, ?, 1, ?, ?, ?, ? FROM events "
     "WHERE sequence = ?"
 )
 _PROCESSING_ATTEMPT = (
@@ -41,8 +41,8 @@ _PROCESSING_ATTEMPT = (
     "SELECT {lane}sequence, ?, ?, ?, ?, ? FROM events WHERE sequence = ?"
 )
 _DELIVERY_ATTEMPT = (
-    "INSERT INTO delivery_attempts ({lane}delivery_number, number, at_us, duration_us, cause, "
-    "error, http_status, excerpt) SELECT {lane}?, ?, ?, ?, ?, ?, ?, ? FROM events "
+    "INSERT INTO delivery_attempts (lane, delivery_number, number, at_us, duration_us, cause, "
+    "error, http_status, excerpt) SELECT lane, ?, ?, ?, ?, ?, ?, ?, ? FROM events "
     "WHERE sequence = ?"
 )
 _MARK = (

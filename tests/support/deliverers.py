@@ -11,7 +11,8 @@ from headrace.delivery.handlers import HandlerLimits, HandlerRegistry, HandlerTr
 from headrace.delivery.webhook.transport import WebhookLimits, WebhookTransport
 from headrace.domain.policies import DEFAULTS, Policies
 from headrace.pipeline.deliverer import Deliverer, DelivererOptions, DelivererStores, Transports
-from headrace.store.contract_delivery import DeliveryStore, LoadedHandler
+from headrace.store.contract_delivery import LoadedHandler
+from headrace.store.deliveries.deliveries import Deliveries
 from tests.delivery.receiver import Receiver
 from tests.delivery.samples import LOOPBACK
 from tests.support.deliveries import Queue
@@ -27,7 +28,7 @@ async def deliverer_of(
     policies: Policies = DEFAULTS,
     registry: HandlerRegistry | None = None,
     options: DelivererOptions | None = None,
-    store: DeliveryStore | None = None,
+    store: Deliveries | None = None,
     limits: WebhookLimits | None = None,
 ) -> AsyncIterator[Deliverer]:
     """A deliverer that may call loopback; its transports are closed with the block."""

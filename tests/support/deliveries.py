@@ -34,8 +34,8 @@ SECOND_US = 1_000_000
 DUTY_US = 3600 * SECOND_US
 
 _INSERT_SQLITE = (
-    "INSERT INTO deliveries (project_id, subscriber_id, due_us, created_us, id, sequence) "
-    "SELECT ?1, ?2, ?3, ?4, value ->> 0, value ->> 1 FROM json_each(?5)"
+    "INSERT INTO deliveries (project_id, subscriber_id, due_us, created_us, id, sequence, lane) "
+    "SELECT ?1, ?2, ?3, ?4, value ->> 0, value ->> 1, value ->> 2 FROM json_each(?5)"
 )
 _INSERT_POSTGRES = (
     "INSERT INTO deliveries (project_id, subscriber_id, due_us, created_us, id, sequence, lane, "
@@ -77,7 +77,7 @@ class Queue:
         self._numbers = itertools.count(1)
         # The store's clock is the machine's; here the test moves it.
         for part in (self.store, self.subscribers):
-            part._clock_us = self.clock  # type: ignore[union-attr]
+            part._clock_us = self.clock
         if lanes and not self.embedded:
             self.hold_lanes()
 

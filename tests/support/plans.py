@@ -6,12 +6,13 @@ import re
 
 from headrace.store.engine.dialect import Statement
 from tests.store.places import Place, PostgresPlace
-from tests.support.postgres_plans import explain
+from tests.support.postgres_plans import Step, explain
 
 #: A walk over a table of rows, not over the values that were given.
 #: Of unfinished jobs only: it is short whatever the size of its table.
 _SHORT_INDEX = "USING INDEX erasures_unfinished"
 _SCAN = re.compile(r"SCAN (?!.*VIRTUAL TABLE)(?!\(|k\b|n\b|CONSTANT)(\S+)")
+_INDEX = re.compile(r"USING (?:COVERING )?INDEX (\w+)")
 #: Stands for rows that SQLite sorts because no index gives their order.
 SORT = "a sort"
 _MODES = ("force_custom_plan", "force_generic_plan")
@@ -25,20 +26,36 @@ def tables_walked(place: Place, statement: Statement, values: str) -> set[str]:
         values: of the parameters, as SQL of PostgreSQL with commas.
     """
     if isinstance(place, PostgresPlace):
-        steps = [
-            step for mode in _MODES for step in explain(place.url, statement.postgres, values, mode)
-        ]
+        steps = [step for plan in _plans(place, statement, values) for step in plan]
         return {step["Relation Name"] for step in steps if step["Node Type"] == "Seq Scan"}
-    details = [
-        str(row[3])
-        for row in place.run_sql(
-            f"EXPLAIN QUERY PLAN {statement.sqlite}", *[None] * statement.sqlite_values
-        )
-    ]
-    assert details
+    details = _details(place, statement)
     found = {
         match[1]
         for detail in details
         if (match := _SCAN.match(detail)) and _SHORT_INDEX not in detail
     }
     return found | {SORT for detail in details if "TEMP B-TREE" in detail}
+
+
+def indexes_in_order(place: Place, statement: Statement, values: str) -> set[str]:
+    """Indexes that every plan uses, none of them with a sort; see `tables_walked`."""
+    if isinstance(place, PostgresPlace):
+        plans = _plans(place, statement, values)
+        assert not any("Sort" in step["Node Type"] for plan in plans for step in plan)
+        return set.intersection(*({str(step.get("Index Name")) for step in p} for p in plans))
+    details = _details(place, statement)
+    assert not any("TEMP B-TREE" in detail for detail in details)
+    return {match[1] for detail in details if (match := _INDEX.search(detail))}
+
+
+def _plans(place: PostgresPlace, statement: Statement, values: str) -> list[list[Step]]:
+    """With the values known, and as a prepared statement is planned in the long run."""
+    return [explain(place.url, statement.postgres, values, mode) for mode in _MODES]
+
+
+def _details(place: Place, statement: Statement) -> list[str]:
+    rows = place.run_sql(
+        f"EXPLAIN QUERY PLAN {statement.sqlite}", *[None] * statement.sqlite_values
+    )
+    assert rows
+    return [str(row[3]) for row in rows]

@@ -37,12 +37,12 @@ from headrace.store.contract import StoreError, StoreRowError
 from headrace.store.contract_delivery import (
     BreakerChange,
     ClaimedDelivery,
-    DeliveryStore,
     Line,
     LoadedHandler,
     Want,
 )
 from headrace.store.contract_delivery_counts import AttemptCounts
+from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.subscribers import Subscribers
 
@@ -89,7 +89,7 @@ class Transports:
 class DelivererStores:
     """The parts of the store that the loop works on."""
 
-    queue: DeliveryStore
+    queue: Deliveries
     #: Where loaded handlers are announced.
     subscribers: Subscribers
     #: Where attempts are counted.

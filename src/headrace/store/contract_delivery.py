@@ -7,9 +7,8 @@ time are the store's clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
-from typing import Protocol
 
 import msgspec
 
@@ -262,81 +261,3 @@ class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str | None
     #: Oldest first, at most `ATTEMPTS_KEPT`.
     attempts: Sequence[Attempt]
-
-
-class DeliveryStore(Protocol):
-    """The queue of deliveries; any number of workers share it."""
-
-    async def lines(
-        self,
-        *,
-        after: tuple[str, int] | None,
-        handlers: Collection[str],
-        limit: int,
-        due_max: int,
-    ) -> LinePage:
-        """Lines with something due, of enabled webhooks and of `handlers` (ids).
-
-        Args:
-            after: end of the page before; None begins anew.
-            limit: how many lines to look at, those with nothing due included.
-            due_max: where counting stops in each line.
-        """
-        ...
-
-    async def claim(
-        self, owner: str, wants: Sequence[Want], limit: int
-    ) -> Sequence[ClaimedDelivery]:
-        """Claim the longest due deliveries of each line, at most `limit` in all."""
-        ...
-
-    async def record(
-        self, owner: str, records: Sequence[AttemptRecord], breakers: Sequence[BreakerChange] = ()
-    ) -> Recorded:
-        """Record attempts and what follows from each, in one transaction.
-
-        A dead letter is inserted with the end of its delivery. What is not `owner`'s claim any more
-        is left alone, without a trace.
-        """
-        ...
-
-    async def renew(self, owner: str, claims: Sequence[ClaimedDelivery]) -> frozenset[int]:
-        """Lengthen leases; the numbers of those that are still ours."""
-        ...
-
-    async def release(self, owner: str, claims: Sequence[ClaimedDelivery] | None = None) -> int:
-        """Give claims back, uncounted and due now; all of `owner` without `claims`. How many."""
-        ...
-
-    async def rescue(self, limit: int) -> Sequence[str]:
-        """Take back claims whose lease ran out or whose owner is dead; they are due at once.
-
-        Their attempts are uncounted and they become suspects (`crashes` is 1 at least). Only those
-        that were lost `LOSSES_MAX` times in a row are dead-lettered.
-
-        Returns:
-            The subscriber of each that was taken back; `limit` of them mean that there may be more.
-        """
-        ...
-
-    def rescue_due(self) -> bool:
-        """Whether to rescue before the next claim: deliveries of others became this process's."""
-        ...
-
-    async def shed(self, limit: int) -> int:
-        """Dead-letter what waits for deleted subscribers, and for those disabled too long.
-
-        Returns:
-            How many; `limit` means that there may be more.
-        """
-        ...
-
-    async def list(
-        self, project_id: int, subscriber_id: str, *, before: int | None, limit: int
-    ) -> Sequence[DeliveryRecord]:
-        """Deliveries of a subscriber within a project, newest first, below number `before`."""
-        ...
-
-    async def of_event(self, project_id: int, sequence: int) -> Sequence[DeliveryRecord]:
-        """Deliveries of one event, oldest first: for its trace."""
-        ...

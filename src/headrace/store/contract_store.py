@@ -26,11 +26,11 @@ from headrace.store.contract import (
 )
 from headrace.store.contract_catalog import CatalogStore
 from headrace.store.contract_dead_letters import DeadLetterStore, ReplayStore
-from headrace.store.contract_delivery import DeliveryStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
 from headrace.store.contract_rollups import RollupStore
 from headrace.store.contract_trace import TraceStore
+from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.subscribers import Subscribers
 
@@ -59,7 +59,7 @@ class Store(Protocol):
     def subscribers(self) -> Subscribers: ...
 
     @property
-    def deliveries(self) -> DeliveryStore: ...
+    def deliveries(self) -> Deliveries: ...
 
     @property
     def delivery_counts(self) -> DeliveryCounts: ...

@@ -27,10 +27,6 @@ def _alike(table: str, columns: str, order: str) -> Copied:
 
 # A row whose event or delivery has gone before it is in no trace any more; it still counts.
 _EVENT_LANE = "coalesce((SELECT e.lane FROM events e WHERE e.sequence = t.sequence), 0) AS lane"
-_DELIVERY_LANE = (
-    "coalesce((SELECT e.lane FROM deliveries d JOIN events e ON e.sequence = d.sequence "
-    "WHERE d.number = t.delivery_number), 0) AS lane"
-)
 _CATALOG_NAMES = (
     "project_id, event, first_us, last_us, events, sources, inspected, personal, paths, "
     "paths_over, drifts, drift_us, example, example_id"
@@ -175,22 +171,23 @@ COPIED: tuple[Copied, ...] = (
         "other_contact_id, at_us FROM contact_conflicts t GROUP BY sequence, field "
         "ORDER BY sequence, field",
     ),
-    Copied(
+    _alike(
         "deliveries",
-        f"SELECT {_EVENT_LANE}, number, id, project_id, sequence, subscriber_id, state, attempt, "  # noqa: S608
-        "claims, crashes, due_us, lease_until_us, owner, created_us, finished_us, last_error "
-        "FROM deliveries t ORDER BY number",
+        "lane, number, id, project_id, sequence, subscriber_id, state, attempt, claims, crashes, "
+        "due_us, lease_until_us, owner, created_us, finished_us, last_error",
+        "number",
     ),
-    Copied(
+    _alike(
         "delivery_attempts",
-        f"SELECT {_DELIVERY_LANE}, delivery_number, number, at_us, duration_us, cause, error, "  # noqa: S608
-        "http_status, excerpt FROM delivery_attempts t ORDER BY delivery_number, number",
+        "lane, delivery_number, number, at_us, duration_us, cause, error, http_status, excerpt",
+        "delivery_number, number",
     ),
-    Copied(
+    _alike(
         "dead_letters",
-        f"SELECT {_EVENT_LANE}, number, id, project_id, sequence, event, kind, subscriber_id, "  # noqa: S608
-        "delivery_number, cause, error, attempts, first_failed_us, dead_lettered_us, state, "
-        "closed_us, closed_by, reason FROM dead_letters t ORDER BY number",
+        "lane, number, id, project_id, sequence, event, kind, subscriber_id, delivery_number, "
+        "cause, error, attempts, first_failed_us, dead_lettered_us, state, closed_us, closed_by, "
+        "reason",
+        "number",
     ),
     # There each worker counts in a lane of its own and readers add up: all of this is one worker's.
     *(

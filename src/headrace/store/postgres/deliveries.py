@@ -9,22 +9,21 @@ from headrace.store.contract_delivery import (
     AttemptRecord,
     BreakerChange,
     ClaimedDelivery,
-    DeliveryRecord,
     LinePage,
     Recorded,
     Want,
 )
+from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.subscriber_rows import disable_gone
 from headrace.store.engine.columns import columns_of
 from headrace.store.postgres import delivery_claims, delivery_outcomes
 from headrace.store.postgres.claims import BY_KEYS
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.delivery_claims import BreakerLostError, Claims, Wish
-from headrace.store.postgres.delivery_lists import deliveries_of_event, deliveries_of_subscriber
 from headrace.store.postgres.due_lines import DueLines
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.rollups import add_rollups
-from headrace.store.postgres.transaction import PostgresTransaction
+from headrace.store.postgres.transaction import PostgresDatabase, PostgresTransaction
 from headrace.store.rows.rollups import attempted
 
 T = TypeVar("T")
@@ -38,8 +37,8 @@ class HeldLanes(Protocol):
     def mine(self) -> Sequence[int]: ...
 
 
-class PostgresDeliveries:
-    """See `headrace.store.contract_delivery.DeliveryStore`.
+class PostgresDeliveries(Deliveries):
+    """Deliveries in this store.
 
     Deliveries of a lane are claimed by the worker that holds the lane. How many of a subscriber are
     on their way at a time is decided by each worker for itself.
@@ -56,9 +55,9 @@ class PostgresDeliveries:
         clock_us: Callable[[], int],
         lanes: HeldLanes,
     ) -> None:
-        self._database = database
+        super().__init__(PostgresDatabase(database), clock_us)
+        self._connections = database
         self._numbers = numbers
-        self._clock_us = clock_us
         self._lanes = lanes
         self._due = DueLines()
         self._shed_after = ""
@@ -72,7 +71,7 @@ class PostgresDeliveries:
             await connection.execute(BY_KEYS)
             return await work(connection)
 
-        return await self._database.write(by_keys)
+        return await self._connections.write(by_keys)
 
     async def lines(
         self,
@@ -95,7 +94,7 @@ class PostgresDeliveries:
                 book.forget(place)
             return LinePage(lines, places[-1] if len(places) == limit else None)
 
-        return await self._database.read(read)
+        return await self._connections.read(read)
 
     async def claim(
         self, owner: str, wants: Sequence[Want], limit: int
@@ -109,7 +108,7 @@ class PostgresDeliveries:
             await self._due.refill(connection, lanes, lines, now_us)
 
         if not all(self._due.book.suffices(*line) for line in lines):
-            await self._database.read(refill)
+            await self._connections.read(refill)
         wishes = self._wishes(wants, limit, lanes)
         try:
             claims = await self._claim(owner, wishes, now_us)
@@ -218,7 +217,7 @@ class PostgresDeliveries:
         async def find(connection: Connection) -> Sequence[delivery_outcomes.Lost]:
             return await delivery_outcomes.find_lost(connection, lanes, limit, now_us)
 
-        lost = await self._database.read(find)
+        lost = await self._connections.read(find)
         taken: Sequence[str] = []
         if lost:
 
@@ -243,7 +242,7 @@ class PostgresDeliveries:
         async def find(connection: Connection) -> tuple[list[tuple[str, bool]], str]:
             return await delivery_outcomes.find_unwanted(connection, self._shed_after, now_us)
 
-        unwanted, after = await self._database.read(find)
+        unwanted, after = await self._connections.read(find)
         shed = 0
         if unwanted:
 
@@ -256,19 +255,3 @@ class PostgresDeliveries:
         if shed < limit:
             self._shed_after = after
         return shed
-
-    async def list(
-        self, project_id: int, subscriber_id: str, *, before: int | None, limit: int
-    ) -> Sequence[DeliveryRecord]:
-        async def read(connection: Connection) -> Sequence[DeliveryRecord]:
-            return await deliveries_of_subscriber(
-                connection, project_id, subscriber_id, before, limit
-            )
-
-        return await self._database.read(read)
-
-    async def of_event(self, project_id: int, sequence: int) -> Sequence[DeliveryRecord]:
-        async def read(connection: Connection) -> Sequence[DeliveryRecord]:
-            return await deliveries_of_event(connection, project_id, sequence)
-
-        return await self._database.read(read)

@@ -17,6 +17,7 @@ from headrace.store.contract_delivery import (
     Want,
 )
 from headrace.store.contract_processing import LEASE_US
+from headrace.store.deliveries.endings import ClaimedRow
 from headrace.store.deliveries.subscriber_rows import target_of
 from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection
@@ -24,7 +25,6 @@ from headrace.store.postgres.event_lists import OUTCOME
 from headrace.store.postgres.events import COLUMNS, stored_event
 from headrace.store.postgres.line_book import Key
 from headrace.store.postgres.line_book import Line as LineName
-from headrace.store.rows.deliveries import ClaimedRow
 
 _LINES = "SELECT id, kind, enabled, breaker FROM subscribers WHERE id = ANY($1::text[])"
 _SUBSCRIBERS = (
@@ -200,7 +200,7 @@ def _claimed_row(row: Sequence[Any], subscriber: Sequence[Any], now_us: int) -> 
 async def renew(
     connection: Connection, owner: str, claims: Sequence[ClaimedDelivery], now_us: int
 ) -> frozenset[int]:
-    """See `DeliveryStore.renew`."""
+    """See `Deliveries.renew`."""
     return await _each_ours(connection, RENEW, owner, claims, now_us + LEASE_US)
 
 
@@ -210,7 +210,7 @@ async def give_back(
     claims: Sequence[ClaimedDelivery] | None,
     now_us: int,
 ) -> int:
-    """See `DeliveryStore.release`."""
+    """See `Deliveries.release`."""
     if claims is None:
         return len(await connection.fetch(_GIVE_BACK_ALL, owner, now_us))
     return len(await _each_ours(connection, GIVE_BACK, owner, claims, now_us))

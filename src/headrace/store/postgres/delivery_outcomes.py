@@ -9,17 +9,17 @@ import msgspec
 
 from headrace.domain.ids import lane_of_id, uuid_text
 from headrace.store.contract_delivery import ATTEMPTS_KEPT, DISABLED_WAIT_US, AttemptRecord
-from headrace.store.engine.columns import columns_of
-from headrace.store.postgres.database import Connection
-from headrace.store.postgres.numbers import Numbers
-from headrace.store.postgres.rollups import add_rollups
-from headrace.store.rows.deliveries import (
+from headrace.store.deliveries.endings import (
     Ending,
     after_attempt,
     after_loss,
     after_waiting,
     attempt_values,
 )
+from headrace.store.engine.columns import columns_of
+from headrace.store.postgres.database import Connection
+from headrace.store.postgres.numbers import Numbers
+from headrace.store.postgres.rollups import add_rollups
 from headrace.store.rows.rollups import dead_lettered
 
 #: Subscribers that one look for such deliveries passes; the next one goes on.
@@ -270,7 +270,7 @@ async def shed(
     limit: int,
     now_us: int,
 ) -> int:
-    """See `DeliveryStore.shed`."""
+    """See `Deliveries.shed`."""
     shed_rows = 0
     for subscriber_id, deleted in unwanted:
         ending = after_waiting(now_us, deleted=deleted)

@@ -7,9 +7,10 @@ from typing import Any
 from headrace.domain.events import StoredEvent
 from headrace.domain.ids import lane_of_id, sequence_of_id
 from headrace.store.contract_trace import ROWS_MAX, ProcessingAttempt, TraceFacts
+from headrace.store.deliveries.delivery_lists import deliveries_of_event
 from headrace.store.postgres.database import Connection, Database
-from headrace.store.postgres.delivery_lists import deliveries_of_event
 from headrace.store.postgres.events import GET, stored_event
+from headrace.store.postgres.transaction import PostgresTransaction
 from headrace.store.rows.trace import (
     DEAD_LETTER_COLUMNS,
     SUBSCRIBER_COLUMNS,
@@ -74,7 +75,9 @@ async def _facts(connection: Connection, place: tuple[int, int], event: StoredEv
         retry_due_us=retry and retry[0],
         repeats=[key_used(row) for row in await rows(REPEATS)],
         attempts=[ProcessingAttempt(*row) for row in await rows(ATTEMPTS)],
-        deliveries=await deliveries_of_event(connection, event.project_id, event.sequence),
+        deliveries=await deliveries_of_event(
+            PostgresTransaction(connection), event.project_id, event.sequence
+        ),
         dead_letters=[traced_dead_letter(row) for row in await rows(DEAD_LETTERS)],
         subscribers=[traced_subscriber(row) for row in subscribers],
     )

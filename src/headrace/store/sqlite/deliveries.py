@@ -12,28 +12,27 @@ from headrace.store.contract_delivery import (
     AttemptRecord,
     BreakerChange,
     ClaimedDelivery,
-    DeliveryRecord,
     LinePage,
     Recorded,
     Want,
 )
+from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.subscriber_rows import disable_gone
 from headrace.store.engine.transaction import drive
 from headrace.store.rows.rollups import attempted
 from headrace.store.sqlite import delivery_claims, delivery_outcomes
-from headrace.store.sqlite.delivery_lists import deliveries_of_event, deliveries_of_subscriber
 from headrace.store.sqlite.events import COLUMNS, stored_event
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rollups import add_rollups
-from headrace.store.sqlite.transaction import SqliteTransaction
+from headrace.store.sqlite.transaction import SqliteDatabase, SqliteTransaction
 from headrace.store.sqlite.writer import Writer
 
 _EVENT = f"SELECT {COLUMNS} FROM events WHERE sequence = ?"  # noqa: S608
 _BREAKER = "SELECT breaker FROM subscribers WHERE id = ?"
 
 
-class SqliteDeliveries:
-    """See `headrace.store.contract_delivery.DeliveryStore`.
+class SqliteDeliveries(Deliveries):
+    """Deliveries in this store.
 
     Args:
         clock_us: the store's clock; on one machine that is the machine's.
@@ -48,9 +47,9 @@ class SqliteDeliveries:
         clock_us: Callable[[], int],
         is_alive: Callable[[str], bool],
     ) -> None:
+        super().__init__(SqliteDatabase(writer, readers), clock_us)
         self._writer = writer
         self._readers = readers
-        self._clock_us = clock_us
         self._is_alive = is_alive
 
     async def lines(
@@ -150,20 +149,6 @@ class SqliteDeliveries:
             return 0
         return await self._writer.run(
             lambda connection: delivery_outcomes.shed(connection, limit, now_us)
-        )
-
-    async def list(
-        self, project_id: int, subscriber_id: str, *, before: int | None, limit: int
-    ) -> Sequence[DeliveryRecord]:
-        return await self._readers.run(
-            lambda connection: deliveries_of_subscriber(
-                connection, project_id, subscriber_id, before, limit
-            )
-        )
-
-    async def of_event(self, project_id: int, sequence: int) -> Sequence[DeliveryRecord]:
-        return await self._readers.run(
-            lambda connection: deliveries_of_event(connection, project_id, sequence)
         )
 
 

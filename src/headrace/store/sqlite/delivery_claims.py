@@ -17,8 +17,8 @@ from headrace.store.contract_delivery import (
     Want,
 )
 from headrace.store.contract_processing import LEASE_US
+from headrace.store.deliveries.endings import ClaimedRow
 from headrace.store.deliveries.subscriber_rows import target_of
-from headrace.store.rows.deliveries import ClaimedRow
 
 # Hops from line to line over the index, a seek or two each, however many deliveries a line holds.
 # (As one comparison of pairs it would walk through the line: the planner uses the first column.)
@@ -92,7 +92,7 @@ def read_lines(
     limits: tuple[int, int],
     now_us: int,
 ) -> LinePage:
-    """See `DeliveryStore.lines`; `limits` are `limit` and `due_max`."""
+    """See `Deliveries.lines`; `limits` are `limit` and `due_max`."""
     limit, due_max = limits
     # An empty text sorts before every id.
     subscriber_id, project_id = after or ("", 0)
@@ -160,7 +160,7 @@ def set_breaker(connection: apsw.Connection, change: BreakerChange) -> bool:
 def renew(
     connection: apsw.Connection, owner: str, claims: Sequence[ClaimedDelivery], now_us: int
 ) -> frozenset[int]:
-    """See `DeliveryStore.renew`."""
+    """See `Deliveries.renew`."""
     return _each_ours(
         connection, claims, _RENEW, lambda one: (now_us + LEASE_US, one.number, owner, one.claim)
     )
@@ -172,7 +172,7 @@ def give_back(
     claims: Sequence[ClaimedDelivery] | None,
     now_us: int,
 ) -> int:
-    """See `DeliveryStore.release`."""
+    """See `Deliveries.release`."""
     if claims is None:
         connection.execute(_GIVE_BACK_ALL, {"owner": owner, "now_us": now_us})
         return connection.changes()

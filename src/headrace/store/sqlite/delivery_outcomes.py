@@ -8,12 +8,13 @@ from typing import Any
 import apsw
 import msgspec
 
+from headrace.domain.ids import lane_of_id
 from headrace.store.contract_delivery import (
     ATTEMPTS_KEPT,
     DISABLED_WAIT_US,
     AttemptRecord,
 )
-from headrace.store.rows.deliveries import (
+from headrace.store.deliveries.endings import (
     Ending,
     after_attempt,
     after_loss,
@@ -30,8 +31,8 @@ _FINISH = (
     "WHERE number = ? AND owner = ? AND claims = ? AND state = 1"
 )
 _ADD_ATTEMPT = (
-    "INSERT INTO delivery_attempts (delivery_number, number, at_us, duration_us, cause, error, "
-    "http_status, excerpt) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO delivery_attempts (lane, delivery_number, number, at_us, duration_us, cause, "
+    "error, http_status, excerpt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _FORGET_ATTEMPTS = "DELETE FROM delivery_attempts WHERE delivery_number = ? AND number <= ?"
 _LANE = (
@@ -39,10 +40,10 @@ _LANE = (
     "WHERE d.number = ?"
 )
 _ADD_DEAD_LETTER = (
-    "INSERT INTO dead_letters (number, id, project_id, sequence, event, kind, subscriber_id, "
-    "delivery_number, cause, error, attempts, first_failed_us, dead_lettered_us) "
-    "SELECT :new, :id, d.project_id, d.sequence, e.event, 'delivery', d.subscriber_id, d.number, "
-    ":cause, :error, d.attempt, coalesce((SELECT min(at_us) FROM delivery_attempts AS a "
+    "INSERT INTO dead_letters (lane, number, id, project_id, sequence, event, kind, "
+    "subscriber_id, delivery_number, cause, error, attempts, first_failed_us, dead_lettered_us) "
+    "SELECT d.lane, :new, :id, d.project_id, d.sequence, e.event, 'delivery', d.subscriber_id, "
+    "d.number, :cause, :error, d.attempt, coalesce((SELECT min(at_us) FROM delivery_attempts AS a "
     "WHERE a.delivery_number = d.number AND a.cause IS NOT NULL), :now_us), :now_us "
     "FROM deliveries AS d JOIN events AS e ON e.sequence = d.sequence WHERE d.number = :number"
 )
@@ -53,8 +54,8 @@ _LOSSES = (
     "WHERE b.delivery_number = d.number AND b.cause IS NOT 'worker_lost'), 0)"
 )
 _EXPIRED = (
-    "SELECT d.number, d.project_id, d.subscriber_id, d.claims, d.crashes, d.lease_until_us, "  # noqa: S608
-    f"({_LOSSES}) FROM deliveries AS d "
+    "SELECT d.lane, d.number, d.project_id, d.subscriber_id, d.claims, d.crashes, "  # noqa: S608
+    f"d.lease_until_us, ({_LOSSES}) FROM deliveries AS d "
     "INDEXED BY deliveries_leased WHERE state = 1 AND lease_until_us {which} LIMIT ?"
 )
 _EXPIRED_BY_TIME = _EXPIRED.format(which="<= ?")
@@ -99,6 +100,7 @@ _SHED = (
 class Lost(msgspec.Struct, frozen=True):
     """A claim that its owner will not finish."""
 
+    lane: int
     number: int
     project_id: int
     subscriber_id: str
@@ -116,7 +118,10 @@ def finish(connection: apsw.Connection, owner: str, record: AttemptRecord, now_u
     connection.execute(_FINISH, (*_ended(ending), *fence))
     if connection.changes() != 1:
         return False
-    connection.execute(_ADD_ATTEMPT, (claimed.number, *attempt_values(record, ending)))
+    connection.execute(
+        _ADD_ATTEMPT,
+        (lane_of_id(claimed.event.id), claimed.number, *attempt_values(record, ending)),
+    )
     _forget(connection, claimed.number, claimed.claim)
     if ending.dead:
         _add_dead_letter(connection, claimed.number, ending, now_us)
@@ -168,7 +173,17 @@ def _take_back(connection: apsw.Connection, lost: Lost, now_us: int) -> bool:
     connection.execute(_TAKE_BACK, (*_ended(ending), *fence))
     if connection.changes() != 1:
         return False
-    attempt = (lost.number, lost.claim, now_us, 0, ending.cause, ending.error, None, None)
+    attempt = (
+        lost.lane,
+        lost.number,
+        lost.claim,
+        now_us,
+        0,
+        ending.cause,
+        ending.error,
+        None,
+        None,
+    )
     connection.execute(_ADD_ATTEMPT, attempt)
     _forget(connection, lost.number, lost.claim)
     if ending.dead:
@@ -193,7 +208,7 @@ def find_unwanted(connection: apsw.Connection, now_us: int) -> list[tuple[str, b
 
 
 def shed(connection: apsw.Connection, limit: int, now_us: int) -> int:
-    """See `DeliveryStore.shed`."""
+    """See `Deliveries.shed`."""
     shed_rows = 0
     for subscriber_id, deleted in find_unwanted(connection, now_us):
         ending = after_waiting(now_us, deleted=deleted)

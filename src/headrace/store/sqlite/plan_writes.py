@@ -24,7 +24,7 @@ _IDENTIFIERS = BulkInsert(
     "INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id)", 5
 )
 _DELIVERIES = BulkInsert(
-    "INSERT INTO deliveries (id, project_id, sequence, subscriber_id, due_us, created_us)", 6
+    "INSERT INTO deliveries (lane, id, project_id, sequence, subscriber_id, due_us, created_us)", 7
 )
 _FILL = (
     "UPDATE contacts SET external_id = coalesce(external_id, ?), email = coalesce(email, ?), "
@@ -58,7 +58,8 @@ def write_plan(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> Non
     _write_contacts(connection, plan, now_us)
     _write_conflicts(connection, plan, now_us)
     deliveries = [
-        (d.id, d.project_id, d.sequence, d.subscriber_id, now_us, now_us) for d in plan.deliveries
+        (d.lane, d.id, d.project_id, d.sequence, d.subscriber_id, now_us, now_us)
+        for d in plan.deliveries
     ]
     _DELIVERIES.run(connection, deliveries)
     insert_system_events(connection, plan.system_events, now_us)

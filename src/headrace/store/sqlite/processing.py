@@ -276,8 +276,9 @@ def _record_failure(
         return
     connection.execute(
         "INSERT INTO dead_letters (number, id, project_id, sequence, event, kind, cause, error, "
-        "attempts, first_failed_us, dead_lettered_us) SELECT ?1, ?2, ?3, ?4, ?5, 'processing', ?6, "
-        "?7, ?8, min(at_us), ?9 FROM processing_attempts WHERE sequence = ?4",
+        "attempts, first_failed_us, dead_lettered_us, lane) SELECT ?1, ?2, ?3, ?4, ?5, "
+        "'processing', ?6, ?7, ?8, min(at_us), ?9, ?10 FROM processing_attempts "
+        "WHERE sequence = ?4",
         (
             *next_dead_letter(connection, claimed.lane),
             claimed.project_id,
@@ -287,5 +288,6 @@ def _record_failure(
             failure.error,
             claimed.attempt,
             now_us,
+            claimed.lane,
         ),
     )

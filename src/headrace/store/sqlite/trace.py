@@ -9,6 +9,8 @@ import apsw
 from headrace.domain.events import StoredEvent
 from headrace.domain.ids import sequence_of_id
 from headrace.store.contract_trace import ROWS_MAX, ProcessingAttempt, TraceFacts
+from headrace.store.deliveries.delivery_lists import deliveries_of_event
+from headrace.store.engine.transaction import drive
 from headrace.store.rows.trace import (
     DEAD_LETTER_COLUMNS,
     SUBSCRIBER_COLUMNS,
@@ -16,9 +18,9 @@ from headrace.store.rows.trace import (
     traced_dead_letter,
     traced_subscriber,
 )
-from headrace.store.sqlite.delivery_lists import deliveries_of_event
 from headrace.store.sqlite.events import COLUMNS, stored_event
 from headrace.store.sqlite.readers import Readers
+from headrace.store.sqlite.transaction import SqliteTransaction
 
 _EVENT = f"SELECT {COLUMNS} FROM events WHERE sequence = ? AND id = ? AND project_id = ?"  # noqa: S608
 _DECISION = "SELECT resolution, processed_us FROM events WHERE sequence = ?"
@@ -77,7 +79,9 @@ def _facts(connection: apsw.Connection, event: StoredEvent) -> TraceFacts:
         retry_due_us=retry[0][0] if retry else None,
         repeats=[key_used(row) for row in rows(_REPEATS, sequence)],
         attempts=[ProcessingAttempt(*row) for row in rows(_ATTEMPTS, sequence)],
-        deliveries=deliveries_of_event(connection, event.project_id, sequence),
+        deliveries=drive(
+            deliveries_of_event(SqliteTransaction(connection), event.project_id, sequence)
+        ),
         dead_letters=[traced_dead_letter(row) for row in rows(_DEAD_LETTERS, sequence)],
         subscribers=[traced_subscriber(row) for row in rows(_SUBSCRIBERS, event.project_id)],
     )

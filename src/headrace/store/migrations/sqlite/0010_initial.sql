@@ -247,9 +247,11 @@ CREATE TABLE subscribers (
 CREATE UNIQUE INDEX subscribers_project ON subscribers (project_id, created_us);
 
 -- One event for one subscriber. state: 0 pending, 1 delivering, 2 retrying, 3 delivered,
--- 4 dead_lettered. Rows stay for the trace until their event goes.
+-- 4 dead_lettered. Rows stay for the trace until their event goes. In the lane of the event, as their
+-- attempts and dead letters.
 CREATE TABLE deliveries (
     number         INTEGER PRIMARY KEY,
+    lane           INTEGER NOT NULL,
     id             TEXT NOT NULL UNIQUE,
     project_id     INTEGER NOT NULL,
     sequence       INTEGER NOT NULL,
@@ -274,6 +276,7 @@ CREATE INDEX deliveries_event ON deliveries (sequence);
 CREATE INDEX deliveries_subscriber ON deliveries (subscriber_id, number);
 
 CREATE TABLE delivery_attempts (
+    lane            INTEGER NOT NULL,
     delivery_number INTEGER NOT NULL,
     -- That of the claim (deliveries.claims), so it counts on over replays.
     number          INTEGER NOT NULL,
@@ -290,6 +293,7 @@ CREATE TABLE delivery_attempts (
 -- state: 0 open, 1 replayed, 2 discarded.
 CREATE TABLE dead_letters (
     number           INTEGER PRIMARY KEY,
+    lane             INTEGER NOT NULL,
     id               TEXT NOT NULL UNIQUE,
     project_id       INTEGER NOT NULL,
     sequence         INTEGER NOT NULL,

@@ -1,8 +1,7 @@
-"""What follows from an attempt and from a crash, and deliveries from their columns."""
+"""What a delivery becomes after an attempt, a crash, or a wait for nobody."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,19 +10,13 @@ from headrace.delivery.contract import HandlerTarget, WebhookTarget
 from headrace.domain.events import StoredEvent
 from headrace.store.contract_delivery import (
     LOSSES_MAX,
-    Attempt,
     AttemptRecord,
     ClaimedDelivery,
-    DeliveryRecord,
     DeliveryState,
     StoreCause,
 )
-from headrace.store.rows.texts import storable
 
-#: Deliveries of one event that its trace shows; one for each subscriber that wanted it.
-OF_EVENT_MAX = 500
-
-_ATTEMPT_NAMES = ("number", "at_us", "duration_us", "cause", "error", "http_status", "excerpt")
+_REPLACEMENT = "\ufffd"
 
 
 class ClaimedRow(msgspec.Struct, frozen=True):
@@ -111,33 +104,12 @@ def after_waiting(now_us: int, *, deleted: bool) -> Ending:
     return Ending(DeliveryState.DEAD_LETTERED, None, now_us, cause.value, error, 0)
 
 
-def delivery_record(row: Sequence[Any], attempts: Sequence[Attempt]) -> DeliveryRecord:
-    """A delivery with its history.
-
-    Columns: number, id, subscriber_id, id and name of the event, state, attempt, due_us,
-    created_us, finished_us, last_error.
-    """
-    number, delivery_id, subscriber_id, event_id, event, state, attempt, *rest = row
-    due_us, created_us, finished_us, last_error = rest
-    return DeliveryRecord(
-        number=number,
-        id=delivery_id,
-        subscriber_id=subscriber_id,
-        event_id=event_id,
-        event=event,
-        state=DeliveryState(state),
-        attempt=attempt,
-        due_us=due_us,
-        created_us=created_us,
-        finished_us=finished_us,
-        last_error=last_error,
-        attempts=attempts,
-    )
-
-
-def attempt_of(row: Sequence[Any]) -> Attempt:
-    """An attempt from its columns, in the order of the contract's fields."""
-    attempt = Attempt(**dict(zip(_ATTEMPT_NAMES, row, strict=True)))
-    if attempt.cause is None and attempt.error is not None:
-        return msgspec.structs.replace(attempt, error=None, note=attempt.error)
-    return attempt
+def storable(text: str) -> str:
+    """The text without what a store refuses: NUL and surrogates that stand alone."""
+    if "\0" in text:
+        text = text.replace("\0", _REPLACEMENT)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "".join(_REPLACEMENT if "\ud800" <= c <= "\udfff" else c for c in text)
+    return text
