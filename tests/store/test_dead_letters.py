@@ -21,7 +21,7 @@ from headrace.store.contract_dead_letters import (
 )
 from tests.store.events import START_US, new_event
 from tests.store.session import StoreSession
-from tests.support.dead_letters import DeadLetterRows, package_of, rows_in
+from tests.support.dead_letters import DeadLetterRows, rows_in
 
 NOW_US = START_US + 3600 * 1_000_000
 ACTOR = "0123456789abcdef"
@@ -142,7 +142,7 @@ def test_filters_list_and_count_alike(
     examined: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(f"{package_of(session)}.dead_letters.EXAMINED_MAX", examined)
+    monkeypatch.setattr("headrace.store.deliveries.dead_letters.EXAMINED_MAX", examined)
     if "subscriber_id" in wanted:
         wanted = wanted | {"subscriber_id": mixed[wanted["subscriber_id"]]}
     filtered = DeadLetterFilter(**wanted)
@@ -162,7 +162,7 @@ def test_groups_count_what_failed_alike(
     examined: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(f"{package_of(session)}.dead_letters.EXAMINED_MAX", examined)
+    monkeypatch.setattr("headrace.store.deliveries.dead_letters.EXAMINED_MAX", examined)
     times = {found.id: found.dead_lettered_us for found in listed(session)}
 
     groups = session.run(session.store.dead_letters.groups(1, ALL))

@@ -23,7 +23,14 @@ from headrace.store.contacts import (
     subscriptions,
     topics,
 )
-from headrace.store.deliveries import delivery_counts, delivery_lists, subscribers
+from headrace.store.deliveries import (
+    closings,
+    dead_letters,
+    delivery_counts,
+    delivery_lists,
+    replays,
+    subscribers,
+)
 from headrace.store.engine.dialect import Statement, sql
 from tests.store.places import PLACES, Place, PostgresPlace
 from tests.store.session import StoreSession
@@ -80,6 +87,15 @@ SELECT lane, sequence, 'd' || sequence, project_id, sequence,
 FROM events;
 INSERT INTO delivery_attempts (lane, delivery_number, number, at_us, duration_us, cause)
 SELECT lane, number, n, 0, 0, 'c' FROM deliveries, generate_series(1, 3) AS n;
+INSERT INTO dead_letters (lane, number, id, project_id, sequence, event, kind, subscriber_id,
+    delivery_number, cause, error, attempts, first_failed_us, dead_lettered_us, state)
+SELECT lane, number, 'l' || number, project_id, sequence, 'a.b', 'delivery', 's1', number, 'c',
+    'e', 1, 0, sequence, number % 2
+FROM deliveries;
+INSERT INTO replays (id, project_id, filter, per_second, last_number, total, status, actor,
+    created_us, updated_us)
+SELECT 'r' || number, project_id, '{{}}', 1, 1, 1,
+    CASE WHEN number % 5000 = 0 THEN 'running' ELSE 'done' END, 'a', 0, 0 FROM contacts;
 INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
 """  # noqa: S608
 #: Few rows, and read whole when that is cheaper.
@@ -88,10 +104,13 @@ _SMALL = {"audiences", "topics", "operators", "o"}
 _SORTED = {
     *("identifiers.of", "sign_in.sessions", "refs.hold", "refs.change"),
     "delivery_lists.attempts",
+    *("dead_letters.list", "dead_letters.groups"),
 }
 #: Statements that SQLite walks in the order of row numbers, up to their limit.
-_LIMITED = {"rejections.old": "rejections"}
+_LIMITED = {"rejections.old": "rejections", "replays.old": "replays"}
 _KEYS = "'{1,2,3}', '{c1,c2,c3}'"
+_ROWS = "'{1,2,3}', '{1,2,3}'"
+_WANTED = "'a.b', NULL, 'c', NULL"
 #: Statement, and values for its parameters.
 STATEMENTS: dict[str, tuple[Statement, str]] = {
     "audit.of_project": (audit.OF_PROJECT, "1, 20000, 50"),
@@ -145,7 +164,24 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "subscribers.list": (subscribers.LIST, "1, 20000, 50"),
     "delivery_lists.of_subscriber": (delivery_lists.OF_SUBSCRIBER, "'s1', 2, 20000, 50"),
     "delivery_lists.of_event": (delivery_lists.OF_EVENT, "1, 4"),
-    "delivery_lists.attempts": (delivery_lists.ATTEMPTS, "'{1,2,3}', '{1,2,3}'"),
+    "delivery_lists.attempts": (delivery_lists.ATTEMPTS, _ROWS),
+    "dead_letters.floor": (dead_letters.FLOOR, "1, 20000, 1000"),
+    "dead_letters.list": (dead_letters.LIST, f"1, 20000, 0, {_WANTED}, 50"),
+    "dead_letters.count": (dead_letters.COUNT, f"1, 20000, 19000, {_WANTED}"),
+    "dead_letters.groups": (dead_letters.GROUPS, f"1, 20000, 19000, {_WANTED}"),
+    "closings.find": (closings.FIND, "1, 1, 'l1', 1"),
+    "closings.close": (closings.CLOSE, f"{_ROWS}, 1, 9, 'a', 'r'"),
+    "closings.accept_again": (closings.ACCEPT_AGAIN, _ROWS),
+    "closings.work": (closings.WORK, f"{_ROWS}, '{{1,1,1}}', 9"),
+    "closings.deliver_again": (closings.DELIVER_AGAIN, f"{_ROWS}, 9"),
+    "replays.list": (replays.LIST, "1, 20000, 50"),
+    "replays.running": (replays.RUNNING, "50"),
+    "replays.count_running": (replays.COUNT_RUNNING, "1"),
+    "replays.forget": (replays.FORGET, "1, 1000"),
+    "replays.old": (replays.OLD, "100, 9"),
+    "replays.remove": (replays.REMOVE, "'{1,2,3}'"),
+    "replays.ceiling": (replays.CEILING, "1, 100, 20000, 999"),
+    "replays.next": (replays.NEXT, f"1, 100, 20000, {_WANTED}, 50"),
     "delivery_counts.claimed": (delivery_counts.CLAIMED, ""),
     "topics.list": (topics.LIST, "1, 200, 50"),
     "topics.remove": (topics.REMOVE, "'t1', 200"),
@@ -189,6 +225,10 @@ def test_no_statement_walks_a_table_that_grows(filled: Place, name: str) -> None
 #: Statements that end at their limit because an index has the order that they want.
 FIRST = {
     "delivery_lists.of_subscriber": "deliveries_subscriber",
+    "dead_letters.floor": "dead_letters_open",
+    "replays.ceiling": "dead_letters_open",
+    "replays.next": "dead_letters_open",
+    "replays.running": "replays_running",
 }
 
 

@@ -23,7 +23,7 @@ from headrace.store.contract_dead_letters import (
 from tests.store.events import START_US, new_event
 from tests.store.places import PLACES
 from tests.store.session import StoreSession
-from tests.support.dead_letters import DeadLetterRows, package_of, rows_in
+from tests.support.dead_letters import DeadLetterRows, rows_in
 
 NOW_US = START_US + 3600 * 1_000_000
 ACTOR = "0123456789abcdef"
@@ -218,7 +218,7 @@ def test_only_so_many_run_at_once(session: StoreSession, rows: DeadLetterRows) -
 def test_old_ones_are_forgotten_and_running_ones_never(
     session: StoreSession, rows: DeadLetterRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{package_of(session)}.replays.REPLAYS_KEPT", 3)
+    monkeypatch.setattr("headrace.store.deliveries.replays.REPLAYS_KEPT", 3)
     dead_events(session, rows, 1)
     running = create(session)
     stranger = create(session, project_id=2)
@@ -238,7 +238,7 @@ def test_old_ones_are_forgotten_and_running_ones_never(
 def test_a_slice_looks_at_a_bounded_number(
     session: StoreSession, rows: DeadLetterRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{package_of(session)}.replays._SLICE_EXAMINED_MAX", 2)
+    monkeypatch.setattr("headrace.store.deliveries.replays._SLICE_EXAMINED_MAX", 2)
     dead_events(session, rows, 5, event="cart.left")
     wanted = dead_events(session, rows, 1)
     replay = create(session, DeadLetterFilter(event="order.completed"))

@@ -15,7 +15,6 @@ from headrace.domain.events import Status
 from headrace.domain.ids import id_of_sequence, uuid_text
 from tests.store.events import START_US
 from tests.store.places import Place, SqlitePlace
-from tests.store.session import StoreSession
 
 RunSql = Callable[..., Sequence[tuple[Any, ...]]]
 
@@ -75,11 +74,6 @@ def sql_on(path: Path) -> RunSql:
 def rows_in(place: Place) -> DeadLetterRows:
     """Rows of a store under test."""
     return DeadLetterRows(place.run_sql, lanes=not isinstance(place, SqlitePlace))
-
-
-def package_of(session: StoreSession) -> str:
-    """Package of the store in use, whose limits a test makes small."""
-    return type(session.store).__module__.rpartition(".")[0]
 
 
 class DeadLetterRows:
@@ -155,7 +149,9 @@ class DeadLetterRows:
     ) -> str:
         number = next(self._numbers)
         [[lane]] = self.run_sql("SELECT lane FROM events WHERE sequence = ?", sequence)
-        raw = uuid.uuid4().bytes if number is None else id_of_sequence(number, lane, number)
+        if number is None:
+            [[number]] = self.run_sql("SELECT coalesce(max(number), 0) + 1 FROM dead_letters")
+        raw = id_of_sequence(number, lane, number)
         self._insert(_INSERT, number, uuid_text(raw), kind, *of, *values, sequence)
         return uuid_text(raw)
 

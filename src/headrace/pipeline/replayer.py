@@ -11,8 +11,9 @@ import structlog
 from headrace.domain.dead_letters import PER_SECOND_MAX
 from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.store.contract import StoreError
-from headrace.store.contract_dead_letters import Replay, ReplayStore
+from headrace.store.contract_dead_letters import Replay
 from headrace.store.contract_processing import ProcessingStore
+from headrace.store.deliveries.replays import Replays
 
 #: One worker at a time has it, else each would add its own rate.
 DUTY = "replays"
@@ -70,7 +71,7 @@ class Replayer:
 
     def __init__(
         self,
-        replays: ReplayStore,
+        replays: Replays,
         duties: ProcessingStore,
         *,
         owner: str,

@@ -7,9 +7,7 @@ puts the one that failed back into line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import IntEnum, StrEnum
-from typing import Protocol
 
 import msgspec
 
@@ -127,39 +125,6 @@ class Closed(msgspec.Struct, frozen=True):
     dead_letter: DeadLetter | None
 
 
-class DeadLetterStore(Protocol):
-    """Dead letters of all projects."""
-
-    async def list(
-        self, project_id: int, wanted: DeadLetterFilter, *, before: int | None, limit: int
-    ) -> DeadLetterPage:
-        """Open dead letters, newest first, below number `before`."""
-        ...
-
-    async def groups(self, project_id: int, wanted: DeadLetterFilter) -> Sequence[DeadLetterGroup]:
-        """Open dead letters counted by kind, subscriber, cause and event, most frequent first.
-
-        Made of the newest `GROUPED_MAX`, at most `GROUPS_MAX` groups.
-        """
-        ...
-
-    async def count(self, project_id: int, wanted: DeadLetterFilter) -> tuple[int, int]:
-        """How many open ones match, and the highest number that was looked at (0: none)."""
-        ...
-
-    async def replay(
-        self, project_id: int, dead_letter_id: str, now_us: int, *, actor: str
-    ) -> Closed:
-        """Put what failed back into line, its attempts counted anew."""
-        ...
-
-    async def discard(
-        self, project_id: int, dead_letter_id: str, reason: str, now_us: int, *, actor: str
-    ) -> Closed:
-        """Close it for good; what failed stays as it is."""
-        ...
-
-
 class ReplayStatus(StrEnum):
     """Where a replay of many is: `create` sets running, the replayer done, `stop` stopped."""
 
@@ -194,7 +159,7 @@ class NewReplay(msgspec.Struct, frozen=True, kw_only=True):
     project_id: int
     wanted: DeadLetterFilter
     per_second: int
-    #: The two numbers that `DeadLetterStore.count` gave. What is dead-lettered later, also by
+    #: The two numbers that `DeadLetters.count` gave. What is dead-lettered later, also by
     #: failing again, is not part of the replay.
     total: int
     last_number: int
@@ -203,47 +168,3 @@ class NewReplay(msgspec.Struct, frozen=True, kw_only=True):
 
 class TooManyReplaysError(Exception):
     """`RUNNING_MAX` replays of the project run already."""
-
-
-class ReplayStore(Protocol):
-    """Replays of many dead letters: durable, and worked in slices of one transaction each."""
-
-    async def create(self, replay: NewReplay, now_us: int) -> Replay:
-        """Store a replay; one without anything to do is done at once.
-
-        Raises:
-            TooManyReplaysError: the project has enough of them.
-        """
-        ...
-
-    async def get(self, project_id: int, replay_id: str) -> Replay | None:
-        """One replay, None when the project has no such replay."""
-        ...
-
-    async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Replay]:
-        """Replays of a project, newest first, below number `before`."""
-        ...
-
-    async def stop(
-        self, project_id: int, replay_id: str, now_us: int, *, actor: str
-    ) -> tuple[bool, Replay | None]:
-        """Stop a running replay: whether it ran until now, and as it is then (None: not found)."""
-        ...
-
-    async def running(self, limit: int) -> Sequence[Replay]:
-        """Running replays of all projects, oldest first."""
-        ...
-
-    async def advance(self, replay_id: str, limit: int, now_us: int) -> tuple[int, bool]:
-        """Replay the next dead letters of a replay, at most `limit`, in one transaction.
-
-        Its place moves on in the same transaction, so a crash neither skips nor repeats any.
-
-        Returns:
-            How many were replayed, and whether the replay goes on.
-        """
-        ...
-
-    async def prune(self, now_us: int, limit: int) -> int:
-        """Forget replays that ended more than `REPLAYS_KEPT_US` ago, at most `limit`; how many."""
-        ...

@@ -25,13 +25,14 @@ from headrace.store.contract import (
     StoreHealth,
 )
 from headrace.store.contract_catalog import CatalogStore
-from headrace.store.contract_dead_letters import DeadLetterStore, ReplayStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
 from headrace.store.contract_rollups import RollupStore
 from headrace.store.contract_trace import TraceStore
+from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
+from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
 
 
@@ -65,10 +66,10 @@ class Store(Protocol):
     def delivery_counts(self) -> DeliveryCounts: ...
 
     @property
-    def dead_letters(self) -> DeadLetterStore: ...
+    def dead_letters(self) -> DeadLetters: ...
 
     @property
-    def replays(self) -> ReplayStore: ...
+    def replays(self) -> Replays: ...
 
     @property
     def trace(self) -> TraceStore: ...

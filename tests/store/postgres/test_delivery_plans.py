@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 
 from headrace.domain.identity import LANES
+from headrace.store.deliveries import closings
+from headrace.store.engine.plans import BY_KEYS
 from headrace.store.postgres import (
-    dead_letter_moves,
-    dead_letters,
     delivery_claims,
     delivery_outcomes,
     due_lines,
-    replays,
 )
-from headrace.store.postgres.claims import BY_KEYS
 from tests.store.places import PostgresPlace
 from tests.support.postgres_plans import explain
 
@@ -53,7 +51,6 @@ KEYS = "'{1,2,3,4,5,6,7,8}', '{1,2,3,4,5,6,7,8}'"
 CLAIMS = f"{KEYS}, '{{1,1,1,1,1,1,1,1}}'"
 ENDS = f"{CLAIMS}, '{{3}}', '{{NULL}}', '{{1}}', '{{e}}', '{{0}}'"
 DEAD = f"{KEYS}, '{{11,12,13,14,15,16,17,18}}', '{{a}}', '{{c}}', '{{e}}', 9"
-EVENT = "d.event = $4"
 STATEMENTS = {
     "step": (due_lines.STEP, f"{MINE}, 20000, 1, 1, 30000, 1000"),
     "step from the oldest": (due_lines.STEP, f"{MINE}, -1, -1, -1, 30000, 1000"),
@@ -73,16 +70,9 @@ STATEMENTS = {
     "shed": (delivery_outcomes.SHED, f"{KEYS}, 9, 'e'"),
     "drop attempts": (delivery_outcomes.DROP[0], KEYS),
     "drop": (delivery_outcomes.DROP[1], KEYS),
-    "dead letters: floor": (dead_letters.FLOOR, "1, 20000, 1000"),
-    "dead letters: list": (dead_letters.LIST.format(test="TRUE"), "1, 20000, 0, 50"),
-    "dead letters: count": (dead_letters.COUNT.format(test=EVENT), "1, 20000, 19000, 'a.b'"),
-    "dead letters: groups": (dead_letters.GROUPS.format(test=EVENT), "1, 20000, 19000, 'a.b'"),
-    "dead letters: find": (dead_letter_moves.FIND, "1, 1, 'l1', 1"),
-    "dead letters: close": (dead_letter_moves.CLOSE, f"{KEYS}, 1, 9, 'a', 'r'"),
-    "accept again": (dead_letter_moves.ACCEPT_AGAIN, KEYS),
-    "deliver again": (dead_letter_moves.DELIVER_AGAIN, f"{KEYS}, 9"),
-    "replay: ceiling": (replays.CEILING, "1, 100, 20000, 999"),
-    "replay: next": (replays.NEXT.format(test="TRUE"), "1, 100, 20000, 50"),
+    "dead letters: close": (closings.CLOSE.postgres, f"{KEYS}, 1, 9, 'a', 'r'"),
+    "accept again": (closings.ACCEPT_AGAIN.postgres, KEYS),
+    "deliver again": (closings.DELIVER_AGAIN.postgres, f"{KEYS}, 9"),
 }
 #: Found in the order in which they are wanted, so that a limit ends the search.
 ORDERED = {
@@ -90,10 +80,6 @@ ORDERED = {
     "step from the oldest": "deliveries_waiting",
     "refill": "deliveries_due",
     "next waited for": "deliveries_due",
-    "dead letters: floor": "dead_letters_open",
-    "dead letters: list": "dead_letters_open",
-    "replay: ceiling": "dead_letters_open",
-    "replay: next": "dead_letters_open",
 }
 MODES = ["force_custom_plan", "force_generic_plan"]
 
@@ -145,7 +131,7 @@ BY_KEY = {
 def test_plans_made_while_the_tables_were_empty_go_by_keys(tmp_path: Path) -> None:
     """They are kept until the statistics are renewed, and the tables may have grown by then."""
     place = PostgresPlace(tmp_path)
-    mode = f"force_generic_plan; {BY_KEYS.replace('LOCAL ', '')}"
+    mode = f"force_generic_plan; {BY_KEYS.postgres.replace('LOCAL ', '')}"
     plans = {name: explain(place.url, *STATEMENTS[name], mode) for name in BY_KEY}
     # A refill may then read what is due over all lines, which is right and slower.
     looks = ORDERED.keys() - {"refill"}

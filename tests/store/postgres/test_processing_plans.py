@@ -16,8 +16,8 @@ import asyncpg
 import pytest
 
 from headrace.domain.identity import LANES
+from headrace.store.engine.plans import BY_KEYS
 from headrace.store.postgres import claims, contact_lookup, lanes, rescue
-from headrace.store.postgres.claims import BY_KEYS
 from headrace.store.postgres.store import PostgresStore
 from headrace.store.postgres.work_line import WorkLine
 from tests.store.places import PostgresPlace
@@ -130,7 +130,7 @@ def test_a_plan_made_for_empty_tables_serves_full_ones(place: PostgresPlace) -> 
         try:
             await connection.execute("SET plan_cache_mode = force_generic_plan")
             async with connection.transaction():
-                await connection.execute(BY_KEYS)
+                await connection.execute(BY_KEYS.postgres)
                 found = []
                 for number, (sql, values) in enumerate(STATEMENTS.values()):
                     await connection.execute(f"PREPARE s{number} AS {sql}")

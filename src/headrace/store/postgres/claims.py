@@ -26,12 +26,6 @@ PARTS_MAX = 64
 #: Larger payloads are fetched one by one, as long as there is room.
 PAYLOAD_BYTES_INLINE = 16 * 1024
 
-# All statements here go by keys. Plans made while a table was small would read all of it once it
-# has grown, until its statistics are renewed; so there is nothing else to choose from.
-BY_KEYS = (
-    "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; "
-    "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_sort = off"
-)
 NEXT = (
     "SELECT lane, sequence, queued_us, attempt, crashes FROM work "
     "WHERE lane = ANY($1::smallint[]) AND project_id = $2 AND queued_us >= $3 AND owner IS NULL "

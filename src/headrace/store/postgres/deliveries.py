@@ -16,8 +16,8 @@ from headrace.store.contract_delivery import (
 from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.subscriber_rows import disable_gone
 from headrace.store.engine.columns import columns_of
+from headrace.store.engine.plans import BY_KEYS
 from headrace.store.postgres import delivery_claims, delivery_outcomes
-from headrace.store.postgres.claims import BY_KEYS
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.delivery_claims import BreakerLostError, Claims, Wish
 from headrace.store.postgres.due_lines import DueLines
@@ -68,7 +68,7 @@ class PostgresDeliveries(Deliveries):
         """One transaction whose statements name their rows by key."""
 
         async def by_keys(connection: Connection) -> T:
-            await connection.execute(BY_KEYS)
+            await connection.execute(BY_KEYS.postgres)
             return await work(connection)
 
         return await self._connections.write(by_keys)

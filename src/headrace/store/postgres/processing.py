@@ -22,9 +22,10 @@ from headrace.store.contract_processing import (
     SubscriberRule,
     WorkStats,
 )
+from headrace.store.engine.plans import BY_KEYS
 from headrace.store.postgres import claims
 from headrace.store.postgres.catalog_writes import CatalogFailedError, keep_catalog
-from headrace.store.postgres.claims import BY_KEYS, ClaimTurn
+from headrace.store.postgres.claims import ClaimTurn
 from headrace.store.postgres.contact_lookup import ContactLookup
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.duties import Duties, give_back_duties
@@ -178,7 +179,7 @@ class PostgresProcessing:
             runs += 1
             if runs > 1:
                 line.restore(known)
-            await connection.execute(f"{PAUSED}; {BY_KEYS}")
+            await connection.execute(f"{PAUSED}; {BY_KEYS.postgres}")
             return await work(connection, await self._lanes.fence(connection, owner))
 
         try:

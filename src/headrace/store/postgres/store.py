@@ -26,7 +26,9 @@ from headrace.store.contract import (
     StoreHealth,
     StoreSetupError,
 )
+from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
+from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.migrations import FIRST, too_old
 from headrace.store.postgres.accept import try_insert
@@ -35,7 +37,6 @@ from headrace.store.postgres.catalog import PostgresCatalog
 from headrace.store.postgres.clock import StoreClock
 from headrace.store.postgres.committer import COMMITTERS, Committer
 from headrace.store.postgres.database import Connection, Database, PoolOptions
-from headrace.store.postgres.dead_letters import PostgresDeadLetters
 from headrace.store.postgres.deliveries import PostgresDeliveries
 from headrace.store.postgres.durability import check_server, read_settings
 from headrace.store.postgres.duties import Duties
@@ -45,7 +46,6 @@ from headrace.store.postgres.lanes import Lanes
 from headrace.store.postgres.migrate import migrate, newer_release, newest_version, schema_version
 from headrace.store.postgres.numbers import Numbers, take_writer
 from headrace.store.postgres.processing import PostgresProcessing
-from headrace.store.postgres.replays import PostgresReplays
 from headrace.store.postgres.retention import PostgresRetention
 from headrace.store.postgres.rollups import PostgresRollups
 from headrace.store.postgres.sizes import is_spread, size_bytes
@@ -97,8 +97,8 @@ class PostgresStore:
         self.processing = PostgresProcessing(database, numbers, lanes, Duties(), clock)
         self.deliveries = PostgresDeliveries(database, numbers, clock, lanes)
         self.delivery_counts = DeliveryCounts(self.database)
-        self.dead_letters = PostgresDeadLetters(database)
-        self.replays = PostgresReplays(database)
+        self.dead_letters = DeadLetters(self.database)
+        self.replays = Replays(self.database)
         self.trace = PostgresTrace(database)
         system_events = PostgresSystemEvents(numbers)
         self.topics = Topics(self.database, system_events)

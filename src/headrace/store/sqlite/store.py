@@ -32,12 +32,13 @@ from headrace.store.contract import (
     StoreHealth,
     StoreSetupError,
 )
+from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
+from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.engine.numbers import NumbersByDatabase
 from headrace.store.sqlite.catalog import SqliteCatalog
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
-from headrace.store.sqlite.dead_letters import SqliteDeadLetters
 from headrace.store.sqlite.deliveries import SqliteDeliveries
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.erased_events import SqlitePersonEvents
@@ -48,7 +49,6 @@ from headrace.store.sqlite.lock import InstanceLock
 from headrace.store.sqlite.migrate import migrate, schema_version
 from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.readers import Readers
-from headrace.store.sqlite.replays import SqliteReplays
 from headrace.store.sqlite.retention import SqliteRetention
 from headrace.store.sqlite.rollups import SqliteRollups
 from headrace.store.sqlite.system_events import SqliteSystemEvents
@@ -105,8 +105,8 @@ class SqliteStore:
         self.subscribers = Subscribers(self.database, now_us)
         self.deliveries = SqliteDeliveries(self._writer, self._readers, now_us, is_alive)
         self.delivery_counts = DeliveryCounts(self.database)
-        self.dead_letters = SqliteDeadLetters(self._writer, self._readers)
-        self.replays = SqliteReplays(self._writer, self._readers)
+        self.dead_letters = DeadLetters(self.database)
+        self.replays = Replays(self.database)
         self.trace = SqliteTrace(self._readers)
         self.projects = Projects(self.database)
         self.rejections = Rejections(self.database)
