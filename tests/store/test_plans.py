@@ -24,11 +24,14 @@ from headrace.store.contacts import (
     topics,
 )
 from headrace.store.deliveries import (
+    claim_ends,
     closings,
     dead_letters,
     delivery_counts,
     delivery_lists,
     replays,
+    shedding,
+    subscriber_rows,
     subscribers,
 )
 from headrace.store.engine.dialect import Statement, sql
@@ -104,12 +107,13 @@ _SMALL = {"audiences", "topics", "operators", "o"}
 _SORTED = {
     *("identifiers.of", "sign_in.sessions", "refs.hold", "refs.change"),
     "delivery_lists.attempts",
-    *("dead_letters.list", "dead_letters.groups"),
+    *("dead_letters.groups", "claim_ends.owners", "claim_ends.lost"),
 }
 #: Statements that SQLite walks in the order of row numbers, up to their limit.
 _LIMITED = {"rejections.old": "rejections", "replays.old": "replays"}
 _KEYS = "'{1,2,3}', '{c1,c2,c3}'"
 _ROWS = "'{1,2,3}', '{1,2,3}'"
+_LANES = "'{" + ",".join(str(lane) for lane in range(LANES // 2)) + "}'"
 _WANTED = "'a.b', NULL, 'c', NULL"
 #: Statement, and values for its parameters.
 STATEMENTS: dict[str, tuple[Statement, str]] = {
@@ -161,7 +165,22 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "erasures.unfinished": (erasures.UNFINISHED, "10"),
     "erasures.done": (erasures.DONE, "1"),
     "erasures.remove_merges": (erasures.REMOVE_MERGES, "'{c1,c2}'"),
+    "subscriber_rows.set_breakers": (
+        subscriber_rows.SET_BREAKERS,
+        "'{s1,s2}', '{NULL,NULL}', '{x,y}'",
+    ),
     "subscribers.list": (subscribers.LIST, "1, 20000, 50"),
+    "claim_ends.add_dead_letters": (
+        claim_ends.ADD_DEAD_LETTERS,
+        f"{_ROWS}, '{{11,12,13}}', '{{a,b,c}}', 'c', 9",
+    ),
+    "claim_ends.forget_attempts": (claim_ends.DROP[0], "1, 1"),
+    "claim_ends.drop": (claim_ends.DROP[1], "1, 1"),
+    "claim_ends.owners": (claim_ends.OWNERS, _LANES),
+    "claim_ends.lost": (claim_ends.LOST, f"{_LANES}, 300, '{{w1}}', 100"),
+    "shedding.next": (shedding.NEXT_WAITED_FOR, "'s1'"),
+    "shedding.waiting": (shedding.WAITING_FOR, f"'s9', {_LANES}, 100"),
+    "shedding.shed": (shedding.SHED, f"{_ROWS}, 9, 'e'"),
     "delivery_lists.of_subscriber": (delivery_lists.OF_SUBSCRIBER, "'s1', 2, 20000, 50"),
     "delivery_lists.of_event": (delivery_lists.OF_EVENT, "1, 4"),
     "delivery_lists.attempts": (delivery_lists.ATTEMPTS, _ROWS),
@@ -225,7 +244,9 @@ def test_no_statement_walks_a_table_that_grows(filled: Place, name: str) -> None
 #: Statements that end at their limit because an index has the order that they want.
 FIRST = {
     "delivery_lists.of_subscriber": "deliveries_subscriber",
+    "shedding.next": "deliveries_due",
     "dead_letters.floor": "dead_letters_open",
+    "dead_letters.list": "dead_letters_open",
     "replays.ceiling": "dead_letters_open",
     "replays.next": "dead_letters_open",
     "replays.running": "replays_running",

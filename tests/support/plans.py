@@ -8,9 +8,9 @@ from headrace.store.engine.dialect import Statement
 from tests.store.places import Place, PostgresPlace
 from tests.support.postgres_plans import Step, explain
 
+#: Of unfinished jobs and claims only: they are short whatever the size of their table.
+_SHORT_INDEX = re.compile("USING INDEX (erasures_unfinished|replays_running|deliveries_leased)")
 #: A walk over a table of rows, not over the values that were given.
-#: Of unfinished jobs only: it is short whatever the size of its table.
-_SHORT_INDEX = re.compile("USING INDEX (erasures_unfinished|replays_running)")
 _SCAN = re.compile(r"SCAN (?!.*VIRTUAL TABLE)(?!\(|k\b|n\b|CONSTANT)(\S+)")
 _INDEX = re.compile(r"USING (?:COVERING )?INDEX (\w+)")
 #: Stands for rows that SQLite sorts because no index gives their order.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.domain.identity import LANES
-from headrace.store.deliveries import closings
+from headrace.store.deliveries import claim_ends, closings, shedding
 from headrace.store.engine.plans import BY_KEYS
 from headrace.store.postgres import (
     delivery_claims,
@@ -50,7 +50,7 @@ MINE = "'{" + ",".join(str(lane) for lane in range(LANES // 2)) + "}'"
 KEYS = "'{1,2,3,4,5,6,7,8}', '{1,2,3,4,5,6,7,8}'"
 CLAIMS = f"{KEYS}, '{{1,1,1,1,1,1,1,1}}'"
 ENDS = f"{CLAIMS}, '{{3}}', '{{NULL}}', '{{1}}', '{{e}}', '{{0}}'"
-DEAD = f"{KEYS}, '{{11,12,13,14,15,16,17,18}}', '{{a}}', '{{c}}', '{{e}}', 9"
+DEAD = f"{KEYS}, '{{11,12,13,14,15,16,17,18}}', '{{a}}', 'c', 9"
 STATEMENTS = {
     "step": (due_lines.STEP, f"{MINE}, 20000, 1, 1, 30000, 1000"),
     "step from the oldest": (due_lines.STEP, f"{MINE}, -1, -1, -1, 30000, 1000"),
@@ -62,14 +62,9 @@ STATEMENTS = {
     "finish": (delivery_outcomes.FINISH, f"{ENDS}, '{{w}}'"),
     "take back": (delivery_outcomes.TAKE_BACK, f"{ENDS}, '{{1}}'"),
     "forget attempts": (delivery_outcomes.FORGET_ATTEMPTS, CLAIMS),
-    "add dead letters": (delivery_outcomes.ADD_DEAD_LETTERS, DEAD),
-    "owners": (delivery_outcomes.OWNERS, MINE),
-    "lost": (delivery_outcomes.LOST, f"{MINE}, 300, '{{w1}}', 100"),
-    "next waited for": (delivery_outcomes.NEXT_WAITED_FOR, "'s1'"),
-    "waiting for": (delivery_outcomes.WAITING_FOR, f"'s9', {MINE}, 100"),
-    "shed": (delivery_outcomes.SHED, f"{KEYS}, 9, 'e'"),
-    "drop attempts": (delivery_outcomes.DROP[0], KEYS),
-    "drop": (delivery_outcomes.DROP[1], KEYS),
+    "add dead letters": (claim_ends.ADD_DEAD_LETTERS.postgres, DEAD),
+    "shed": (shedding.SHED.postgres, f"{KEYS}, 9, 'e'"),
+    "drop": (claim_ends.DROP[1].postgres, "1, 1"),
     "dead letters: close": (closings.CLOSE.postgres, f"{KEYS}, 1, 9, 'a', 'r'"),
     "accept again": (closings.ACCEPT_AGAIN.postgres, KEYS),
     "deliver again": (closings.DELIVER_AGAIN.postgres, f"{KEYS}, 9"),
@@ -79,7 +74,6 @@ ORDERED = {
     "step": "deliveries_waiting",
     "step from the oldest": "deliveries_waiting",
     "refill": "deliveries_due",
-    "next waited for": "deliveries_due",
 }
 MODES = ["force_custom_plan", "force_generic_plan"]
 

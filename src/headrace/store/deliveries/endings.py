@@ -22,6 +22,7 @@ _REPLACEMENT = "\ufffd"
 class ClaimedRow(msgspec.Struct, frozen=True):
     """A claimed delivery before its event is read."""
 
+    lane: int
     number: int
     id: str
     project_id: int
@@ -35,7 +36,7 @@ class ClaimedRow(msgspec.Struct, frozen=True):
     def with_event(self, event: StoredEvent) -> ClaimedDelivery:
         """The whole of it."""
         fields = msgspec.structs.asdict(self)
-        del fields["sequence"]
+        del fields["lane"], fields["sequence"]
         return ClaimedDelivery(**fields, event=event)
 
 

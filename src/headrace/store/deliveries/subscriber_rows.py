@@ -6,7 +6,7 @@ locked before it, never after.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,11 +16,13 @@ from headrace.store.access.audit import write_audit
 from headrace.store.contract_delivery import (
     SWITCHED_OFF,
     AttemptRecord,
+    BreakerChange,
     NewWebhook,
     Subscriber,
     SubscriberKind,
     WebhookChange,
 )
+from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
 
@@ -42,6 +44,13 @@ _DISABLE = sql(
     "UPDATE subscribers SET enabled = false, disabled_reason = $1, disabled_us = $2, "
     "updated_us = $2 WHERE id = $3 AND enabled AND updated_us <= $4 RETURNING project_id"
 )
+SET_BREAKERS = sql("""
+UPDATE subscribers SET breaker = c.after
+FROM unnest($1::text[], $2::text[], $3::text[]) AS c (id, before, after)
+WHERE subscribers.id = c.id AND subscribers.breaker IS NOT DISTINCT FROM c.before
+RETURNING subscribers.id
+""")
+_BREAKERS = sql("SELECT id, breaker FROM subscribers WHERE id = ANY($1::text[])")
 
 
 class WebhookValues(msgspec.Struct, frozen=True):
@@ -202,3 +211,22 @@ async def disable_gone(tx: Transaction, records: Sequence[AttemptRecord], now_us
             unchanged_since_us=record.began_us,
             actor="worker",
         )
+
+
+async def set_breakers(tx: Transaction, changes: Sequence[BreakerChange]) -> frozenset[str]:
+    """Change breakers; subscribers whose breaker is not any more what it was, or who are gone."""
+    real = sorted(
+        ((c.subscriber_id, c.before, c.after) for c in changes if c.before != c.after),
+        key=lambda change: change[0],
+    )
+    if not real:
+        return frozenset()
+    rows = await tx.rows(SET_BREAKERS, *columns_of(real, 3))
+    return frozenset(change[0] for change in real) - {row[0] for row in rows}
+
+
+async def breakers_of(tx: Transaction, ids: Collection[str]) -> dict[str, str | None]:
+    """The breaker of each subscriber that is not gone."""
+    if not ids:
+        return {}
+    return {row[0]: row[1] for row in await tx.rows(_BREAKERS, sorted(ids))}

@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from headrace.store.contract_delivery import (
     AttemptRecord,
-    BreakerChange,
     ClaimedDelivery,
     LinePage,
-    Recorded,
     Want,
 )
-from headrace.store.deliveries.deliveries import Deliveries
-from headrace.store.deliveries.subscriber_rows import disable_gone
-from headrace.store.engine.columns import columns_of
+from headrace.store.deliveries.claim_ends import drop
+from headrace.store.deliveries.deliveries import Deliveries, HeldLanes
 from headrace.store.engine.plans import BY_KEYS
-from headrace.store.postgres import delivery_claims, delivery_outcomes
+from headrace.store.engine.transaction import Transaction
+from headrace.store.postgres import delivery_claims
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.delivery_claims import BreakerLostError, Claims, Wish
+from headrace.store.postgres.delivery_outcomes import PostgresOutcomes
 from headrace.store.postgres.due_lines import DueLines
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.rollups import add_rollups
 from headrace.store.postgres.transaction import PostgresDatabase, PostgresTransaction
-from headrace.store.rows.rollups import attempted
+from headrace.store.rows.rollups import attempted, dead_lettered
 
 T = TypeVar("T")
 
-_BREAKERS = "SELECT id, breaker FROM subscribers WHERE id = ANY($1::text[])"
-
-
-class HeldLanes(Protocol):
-    """Which lanes are this process's now."""
-
-    def mine(self) -> Sequence[int]: ...
+_ALIVE = "SELECT owner FROM workers WHERE owner = ANY($1::text[])"
 
 
 class PostgresDeliveries(Deliveries):
@@ -55,14 +48,9 @@ class PostgresDeliveries(Deliveries):
         clock_us: Callable[[], int],
         lanes: HeldLanes,
     ) -> None:
-        super().__init__(PostgresDatabase(database), clock_us)
+        super().__init__(PostgresDatabase(database), clock_us, lanes, PostgresOutcomes(numbers))
         self._connections = database
-        self._numbers = numbers
-        self._lanes = lanes
         self._due = DueLines()
-        self._shed_after = ""
-        #: Lanes whose former owners' claims were taken back; what is gained is not among them.
-        self._rescued_lanes: frozenset[int] = frozenset()
 
     async def _write(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """One transaction whose statements name their rows by key."""
@@ -154,44 +142,11 @@ class PostgresDeliveries(Deliveries):
 
     async def _complete(self, claims: Claims) -> Sequence[ClaimedDelivery]:
         """With their events; those whose event is gone go, too."""
-        found = {key: claims.events.get((key[0], key[1].sequence)) for key in claims.rows}
-        orphans = [(lane, row.number) for (lane, row), event in found.items() if event is None]
+        found = [(row, claims.events.get((row.lane, row.sequence))) for row in claims.rows]
+        orphans = [(row.lane, row.number) for row, event in found if event is None]
         if orphans:
-            await self._drop(orphans)
-        return [row.with_event(event) for (_, row), event in found.items() if event is not None]
-
-    async def _drop(self, keys: Sequence[tuple[int, int]]) -> None:
-        """Forget deliveries whose event is gone: there is nothing to deliver any more."""
-        named = columns_of(sorted(keys), 2)
-
-        async def work(connection: Connection) -> None:
-            for statement in delivery_outcomes.DROP:
-                await connection.execute(statement, *named)
-
-        await self._write(work)
-
-    async def record(
-        self, owner: str, records: Sequence[AttemptRecord], breakers: Sequence[BreakerChange] = ()
-    ) -> Recorded:
-        now_us = self._clock_us()
-
-        async def work(connection: Connection) -> Recorded:
-            ours: frozenset[int] = frozenset()
-            if records:
-                ours = await delivery_outcomes.finish(
-                    connection, self._numbers, owner, records, now_us
-                )
-                held = [record for record in records if record.claimed.number in ours]
-                await disable_gone(PostgresTransaction(connection), held, now_us)
-                # Another lane than the counters of processing have.
-                lane = max(self._lanes.mine(), default=0)
-                await add_rollups(connection, lane, attempted(held, now_us))
-            lost = await delivery_claims.set_breakers(connection, breakers)
-            # Of a subscriber that is gone there is no breaker to be changed again.
-            changed = await connection.fetch(_BREAKERS, sorted(lost)) if lost else []
-            return Recorded(ours, dict(changed))
-
-        return await self._write(work)
+            await self._write(lambda connection: drop(PostgresTransaction(connection), orphans))
+        return [row.with_event(event) for row, event in found if event is not None]
 
     async def renew(self, owner: str, claims: Sequence[ClaimedDelivery]) -> frozenset[int]:
         now_us = self._clock_us()
@@ -209,49 +164,24 @@ class PostgresDeliveries(Deliveries):
 
         return await self._write(work)
 
-    async def rescue(self, limit: int) -> Sequence[str]:
-        now_us, lanes = self._clock_us(), self._lanes.mine()
-        if not lanes:
-            return []
+    async def _count(self, tx: Transaction, records: Sequence[AttemptRecord], now_us: int) -> None:
+        assert isinstance(tx, PostgresTransaction)
+        await add_rollups(tx.connection, self._lane(), attempted(records, now_us))
 
-        async def find(connection: Connection) -> Sequence[delivery_outcomes.Lost]:
-            return await delivery_outcomes.find_lost(connection, lanes, limit, now_us)
+    async def _gone(self, tx: Transaction, owners: Sequence[str]) -> Sequence[str]:
+        # A worker is registered before it claims, so an owner of a claim that is not registered
+        # afterwards has gone.
+        assert isinstance(tx, PostgresTransaction)
+        alive = {owner for (owner,) in await tx.connection.fetch(_ALIVE, owners)}
+        return [owner for owner in owners if owner not in alive]
 
-        lost = await self._connections.read(find)
-        taken: Sequence[str] = []
-        if lost:
+    async def _count_dead(
+        self, tx: Transaction, dead: Sequence[tuple[int, str]], now_us: int
+    ) -> None:
+        assert isinstance(tx, PostgresTransaction)
+        if dead:
+            await add_rollups(tx.connection, self._lane(), dead_lettered(dead, now_us))
 
-            async def work(connection: Connection) -> Sequence[str]:
-                return await delivery_outcomes.take_back(
-                    connection, self._numbers, lost, lanes, now_us
-                )
-
-            taken = await self._write(work)
-        if len(lost) < limit:
-            self._rescued_lanes = frozenset(lanes)
-        return taken
-
-    def rescue_due(self) -> bool:
-        return not self._rescued_lanes.issuperset(self._lanes.mine())
-
-    async def shed(self, limit: int) -> int:
-        now_us, lanes = self._clock_us(), self._lanes.mine()
-        if not lanes:
-            return 0
-
-        async def find(connection: Connection) -> tuple[list[tuple[str, bool]], str]:
-            return await delivery_outcomes.find_unwanted(connection, self._shed_after, now_us)
-
-        unwanted, after = await self._connections.read(find)
-        shed = 0
-        if unwanted:
-
-            async def work(connection: Connection) -> int:
-                return await delivery_outcomes.shed(
-                    connection, self._numbers, unwanted, lanes, limit, now_us
-                )
-
-            shed = await self._write(work)
-        if shed < limit:
-            self._shed_after = after
-        return shed
+    def _lane(self) -> int:
+        """The lane of the counters of deliveries: another one than processing has."""
+        return max(self._lanes.mine(), default=0)

@@ -10,7 +10,6 @@ import msgspec
 from headrace.domain.events import StoredEvent
 from headrace.domain.ids import lane_of_id
 from headrace.store.contract_delivery import (
-    BreakerChange,
     ClaimedDelivery,
     Line,
     SubscriberKind,
@@ -18,13 +17,14 @@ from headrace.store.contract_delivery import (
 )
 from headrace.store.contract_processing import LEASE_US
 from headrace.store.deliveries.endings import ClaimedRow
-from headrace.store.deliveries.subscriber_rows import target_of
+from headrace.store.deliveries.subscriber_rows import set_breakers, target_of
 from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.event_lists import OUTCOME
 from headrace.store.postgres.events import COLUMNS, stored_event
 from headrace.store.postgres.line_book import Key
 from headrace.store.postgres.line_book import Line as LineName
+from headrace.store.postgres.transaction import PostgresTransaction
 
 _LINES = "SELECT id, kind, enabled, breaker FROM subscribers WHERE id = ANY($1::text[])"
 _SUBSCRIBERS = (
@@ -45,12 +45,6 @@ WHERE d.lane = k.lane AND d.number = k.number AND d.state + 0 IN (0, 2) AND d.du
 RETURNING d.lane, d.number, d.id, d.project_id, d.subscriber_id, d.attempt, d.claims, d.crashes,
     d.sequence
 """  # noqa: S608
-SET_BREAKERS = """
-UPDATE subscribers AS s SET breaker = c.after
-FROM unnest($1::text[], $2::text[], $3::text[]) AS c (id, before, after)
-WHERE s.id = c.id AND s.breaker IS NOT DISTINCT FROM c.before
-RETURNING s.id
-"""
 _HELD = "FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) AS k (lane, number, claim)"
 _OURS = "d.lane = k.lane AND d.number = k.number AND d.claims = k.claim AND d.owner = $4"
 RENEW = (
@@ -89,8 +83,7 @@ class BreakerLostError(Exception):
 class Claims(msgspec.Struct, frozen=True):
     """What a claim brought."""
 
-    #: With the lane of each.
-    rows: list[tuple[int, ClaimedRow]]
+    rows: list[ClaimedRow]
     #: By lane and sequence, of those that are there.
     events: dict[tuple[int, int], StoredEvent]
     #: Wishes whose subscriber has changed since its line was read.
@@ -132,11 +125,11 @@ async def claim(connection: Connection, owner: str, wishes: Sequence[Wish], now_
     claimed: dict[tuple[int, int], Any] = {(row[0], row[1]): row for row in rows}
     await _change_breakers(connection, [w for w, keys in go if _any_of(claimed, keys)])
     made = [
-        (key[0], _claimed_row(claimed[key], found[claimed[key][4]][1:], now_us))
+        ClaimedRow(*[*claimed[key], target_of(found[claimed[key][4]][1:], now_us)])
         for key in keys
         if key in claimed
     ]
-    events = sorted({(lane, row.sequence) for lane, row in made})
+    events = sorted({(row.lane, row.sequence) for row in made})
     return Claims(made, await _events_of(connection, events), passed)
 
 
@@ -172,29 +165,9 @@ def _any_of(claimed: dict[tuple[int, int], Any], keys: Sequence[Key]) -> bool:
 
 async def _change_breakers(connection: Connection, wants: Sequence[Want]) -> None:
     changes = [want.breaker for want in wants]
-    lost = await set_breakers(connection, changes)
+    lost = await set_breakers(PostgresTransaction(connection), changes)
     if lost:
         raise BreakerLostError(lost)
-
-
-async def set_breakers(connection: Connection, changes: Sequence[BreakerChange]) -> frozenset[str]:
-    """Change breakers; subscribers whose breaker is not any more what it was, or who are gone."""
-    real = sorted(
-        ((c.subscriber_id, c.before, c.after) for c in changes if c.before != c.after),
-        key=lambda change: change[0],
-    )
-    if not real:
-        return frozenset()
-    rows = await connection.fetch(SET_BREAKERS, *columns_of(real, 3))
-    return frozenset(change[0] for change in real) - {name for (name,) in rows}
-
-
-def _claimed_row(row: Sequence[Any], subscriber: Sequence[Any], now_us: int) -> ClaimedRow:
-    _, number, delivery_id, project_id, subscriber_id, attempt, claims, crashes, sequence = row
-    return ClaimedRow(
-        *(number, delivery_id, project_id, subscriber_id, attempt, claims, crashes, sequence),
-        target_of(subscriber, now_us),
-    )
 
 
 async def renew(

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 import apsw
 
 from headrace.domain.events import StoredEvent
+from headrace.domain.identity import LANES
 from headrace.store.contract_delivery import (
     AttemptRecord,
-    BreakerChange,
     ClaimedDelivery,
     LinePage,
-    Recorded,
     Want,
 )
+from headrace.store.deliveries.claim_ends import drop
 from headrace.store.deliveries.deliveries import Deliveries
-from headrace.store.deliveries.subscriber_rows import disable_gone
-from headrace.store.engine.transaction import drive
-from headrace.store.rows.rollups import attempted
-from headrace.store.sqlite import delivery_claims, delivery_outcomes
+from headrace.store.engine.transaction import Transaction
+from headrace.store.rows.rollups import attempted, dead_lettered
+from headrace.store.sqlite import delivery_claims
+from headrace.store.sqlite.delivery_outcomes import SqliteOutcomes
 from headrace.store.sqlite.events import COLUMNS, stored_event
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rollups import add_rollups
@@ -28,7 +27,14 @@ from headrace.store.sqlite.transaction import SqliteDatabase, SqliteTransaction
 from headrace.store.sqlite.writer import Writer
 
 _EVENT = f"SELECT {COLUMNS} FROM events WHERE sequence = ?"  # noqa: S608
-_BREAKER = "SELECT breaker FROM subscribers WHERE id = ?"
+_LANES = list(range(LANES))
+
+
+class _AllLanes:
+    """All workers share all deliveries."""
+
+    def mine(self) -> Sequence[int]:
+        return _LANES
 
 
 class SqliteDeliveries(Deliveries):
@@ -47,7 +53,7 @@ class SqliteDeliveries(Deliveries):
         clock_us: Callable[[], int],
         is_alive: Callable[[str], bool],
     ) -> None:
-        super().__init__(SqliteDatabase(writer, readers), clock_us)
+        super().__init__(SqliteDatabase(writer, readers), clock_us, _AllLanes(), SqliteOutcomes())
         self._writer = writer
         self._readers = readers
         self._is_alive = is_alive
@@ -80,35 +86,11 @@ class SqliteDeliveries(Deliveries):
         events = await self._readers.run(
             lambda connection: _events(connection, {row.sequence for row in claimed})
         )
-        orphans = [row.number for row in claimed if row.sequence not in events]
+        orphans = [(row.lane, row.number) for row in claimed if row.sequence not in events]
         if orphans:
-            await self._writer.run(lambda connection: _drop(connection, orphans))
+            await self._database.write(lambda tx: drop(tx, orphans))
         found = (row for row in claimed if row.sequence in events)
         return [row.with_event(events[row.sequence]) for row in found]
-
-    async def record(
-        self, owner: str, records: Sequence[AttemptRecord], breakers: Sequence[BreakerChange] = ()
-    ) -> Recorded:
-        now_us = self._clock_us()
-
-        def work(connection: apsw.Connection) -> Recorded:
-            finished = [
-                record
-                for record in records
-                if delivery_outcomes.finish(connection, owner, record, now_us)
-            ]
-            drive(disable_gone(SqliteTransaction(connection), finished, now_us))
-            add_rollups(connection, attempted(finished, now_us))
-            changed: dict[str, str | None] = {}
-            for change in breakers:
-                if not delivery_claims.set_breaker(connection, change):
-                    row: Any = connection.execute(_BREAKER, (change.subscriber_id,)).fetchone()
-                    # Of a subscriber that is gone there is no breaker to be changed again.
-                    if row is not None:
-                        changed[change.subscriber_id] = row[0]
-            return Recorded(frozenset(r.claimed.number for r in finished), changed)
-
-        return await self._writer.run(work)
 
     async def renew(self, owner: str, claims: Sequence[ClaimedDelivery]) -> frozenset[int]:
         now_us = self._clock_us()
@@ -122,34 +104,19 @@ class SqliteDeliveries(Deliveries):
             lambda connection: delivery_claims.give_back(connection, owner, claims, now_us)
         )
 
-    async def rescue(self, limit: int) -> Sequence[str]:
-        now_us = self._clock_us()
-        # Nearly always there is nothing: then the write lock is left alone.
-        lost = await self._readers.run(
-            lambda connection: delivery_outcomes.find_lost(
-                connection, limit, self._is_alive, now_us
-            )
-        )
-        if not lost:
-            return []
-        return await self._writer.run(
-            lambda connection: delivery_outcomes.take_back(connection, lost, now_us)
-        )
+    async def _count(self, tx: Transaction, records: Sequence[AttemptRecord], now_us: int) -> None:
+        assert isinstance(tx, SqliteTransaction)
+        add_rollups(tx.connection, attempted(records, now_us))
 
-    def rescue_due(self) -> bool:
-        # All workers share all deliveries: nothing changes hands.
-        return False
+    async def _gone(self, tx: Transaction, owners: Sequence[str]) -> Sequence[str]:
+        del tx
+        return [owner for owner in owners if not self._is_alive(owner)]
 
-    async def shed(self, limit: int) -> int:
-        now_us = self._clock_us()
-        found = await self._readers.run(
-            lambda connection: delivery_outcomes.find_unwanted(connection, now_us)
-        )
-        if not found:
-            return 0
-        return await self._writer.run(
-            lambda connection: delivery_outcomes.shed(connection, limit, now_us)
-        )
+    async def _count_dead(
+        self, tx: Transaction, dead: Sequence[tuple[int, str]], now_us: int
+    ) -> None:
+        assert isinstance(tx, SqliteTransaction)
+        add_rollups(tx.connection, dead_lettered(dead, now_us))
 
 
 def _events(connection: apsw.Connection, sequences: set[int]) -> dict[int, StoredEvent]:
@@ -159,10 +126,3 @@ def _events(connection: apsw.Connection, sequences: set[int]) -> dict[int, Store
         if row is not None:
             found[sequence] = stored_event(row)
     return found
-
-
-def _drop(connection: apsw.Connection, numbers: Sequence[int]) -> None:
-    """Forget deliveries whose event is gone: there is nothing to deliver any more."""
-    for number in numbers:
-        connection.execute("DELETE FROM delivery_attempts WHERE delivery_number = ?", (number,))
-        connection.execute("DELETE FROM deliveries WHERE number = ?", (number,))

@@ -64,7 +64,7 @@ WHERE number IN (
     WHERE subscriber_id = ? AND project_id = ? AND due_us <= ? AND state IN (0, 2)
     ORDER BY due_us LIMIT ?
 )
-RETURNING number, id, project_id, subscriber_id, attempt, claims, crashes, sequence
+RETURNING lane, number, id, project_id, subscriber_id, attempt, claims, crashes, sequence
 """
 _SUBSCRIBER = (
     "SELECT kind, target, secret, previous_secret, previous_until_us FROM subscribers "
@@ -126,17 +126,10 @@ def claim(
             continue
         values = (owner, now_us + LEASE_US, want.subscriber_id, want.project_id, now_us, left)
         rows: list[Any] = connection.execute(CLAIM, values).fetchall()
-        claimed += [_claimed_row(row, target) for row in rows]
+        claimed += [ClaimedRow(*[*row, target]) for row in rows]
         if rows:
             set_breaker(connection, want.breaker)
     return claimed
-
-
-def _claimed_row(row: Sequence[Any], target: WebhookTarget | HandlerTarget) -> ClaimedRow:
-    number, delivery_id, project_id, subscriber_id, attempt, claims, crashes, sequence = row
-    return ClaimedRow(
-        number, delivery_id, project_id, subscriber_id, attempt, claims, crashes, sequence, target
-    )
 
 
 def _target(

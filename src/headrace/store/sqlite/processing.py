@@ -24,7 +24,7 @@ from headrace.store.rows.rollups import failed, processed
 from headrace.store.sqlite import claims
 from headrace.store.sqlite.catalog_writes import write_catalog
 from headrace.store.sqlite.contact_lookup import ContactLookup
-from headrace.store.sqlite.dead_letter_ids import next_dead_letter
+from headrace.store.sqlite.dead_letter_ids import next_dead_letters
 from headrace.store.sqlite.erased_events import erase_claimed
 from headrace.store.sqlite.plan_writes import write_plan
 from headrace.store.sqlite.readers import Readers
@@ -280,7 +280,7 @@ def _record_failure(
         "'processing', ?6, ?7, ?8, min(at_us), ?9, ?10 FROM processing_attempts "
         "WHERE sequence = ?4",
         (
-            *next_dead_letter(connection, claimed.lane),
+            *next_dead_letters(connection, [claimed.lane])[0],
             claimed.project_id,
             claimed.sequence,
             claimed.event,
