@@ -109,3 +109,37 @@ def test_a_project_has_words_of_its_own(
         20,
     )
     assert processed(client, external_id="house")["contact_id"] is None
+
+
+def test_an_event_changes_the_address(client: Client) -> None:
+    contact_id = create(client, external_id="x", email="old@b.example").data["id"]
+    payload = {"$set": {"email": "New@B.example", "plan": "pro"}}
+    event = processed(client, external_id="x", payload=payload)
+
+    shown = client.get(f"/contacts/{contact_id}").data
+    assert (shown["email"], shown["properties"]) == ("New@B.example", {"plan": "pro"})
+    (changed,) = entries(client, event, "contact_changed")
+    assert (changed["field"], changed["contact_id"]) == ("email", contact_id)
+    assert [listed(client, f"email={name}@b.example") for name in ("old", "new")] == [
+        [],
+        [contact_id],
+    ]
+
+
+def test_an_address_that_is_somebody_elses_is_a_conflict(client: Client) -> None:
+    other = create(client, email="a@b.example").data["id"]
+    event = processed(client, external_id="x", payload={"$set": {"email": "a@b.example"}})
+    (conflict,) = entries(client, event, "identity_conflict")
+    assert conflict["other_contact_id"] == other
+    (pair,) = client.get("/contacts/conflicts").data
+    assert (pair["fields"], pair["other_contact_id"]) == (["email"], other)
+
+
+def test_an_unknown_external_id_joins_the_contact_of_the_address(client: Client) -> None:
+    contact_id = create(client, email="a@b.example").data["id"]
+    event = processed(client, external_id="x", email="a@b.example")
+    assert event["contact_id"] == contact_id
+    (resolved,) = entries(client, event, "identity_resolved")
+    assert (resolved["reason"], resolved["field"]) == ("linked", "email")
+    (filled,) = entries(client, event, "contact_filled")
+    assert filled["field"] == "external_id"

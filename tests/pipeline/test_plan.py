@@ -15,7 +15,6 @@ from headrace.store.contract_processing import (
     BatchPlan,
     Claimed,
     ContactCreated,
-    ContactFilled,
     ContactIds,
     SubscriberRule,
 )
@@ -134,13 +133,11 @@ def test_a_later_event_of_a_batch_sees_what_an_earlier_one_decided() -> None:
         claimed(email="a@b.example"),
         claimed(external_id="y", email="a@b.example"),
     )
-    assert made.contacts_created == [
-        ContactCreated("id1", 1, "x", None, None, START_US),
+    assert list(made.contacts_created.values()) == [
+        ContactCreated("id1", 1, "x", "a@b.example", "A@b.example", START_US, START_US),
         ContactCreated("id2", 1, "y", None, None, START_US),
     ]
-    assert made.contacts_filled == [
-        ContactFilled("id1", 1, None, "a@b.example", "A@b.example", START_US)
-    ]
+    assert not made.contacts_changed
     assert [d.contact_id for d in made.done] == ["id1", "id1", "id1", "id2"]
     (conflict,) = made.conflicts
     assert (conflict.contact_id, conflict.other_contact_id, conflict.field) == (
@@ -168,7 +165,7 @@ def test_the_first_identifier_that_was_sent_decides() -> None:
         ("email", "by-email"),
     ]
     assert not made.contacts_created
-    assert not made.contacts_filled
+    assert not made.contacts_changed
     assert not made.system_events
 
 
@@ -177,7 +174,7 @@ def test_a_field_that_holds_another_value_is_left_alone() -> None:
         claimed(external_id="x", email="new@b.example"),
         known=[ContactIds(PERSON, "x", "old@b.example")],
     )
-    assert not made.contacts_filled
+    assert not made.contacts_changed
     assert not made.conflicts
     assert not made.system_events
 
@@ -195,7 +192,7 @@ def test_nobody_is_made_while_the_policy_is_off() -> None:
     rules = Rules({1: Policies(create_contacts=False)}, ())
     mine, theirs = claimed(external_id="x"), claimed(project_id=2, external_id="x")
     made = plan(mine, theirs, rules=rules)
-    assert [c.project_id for c in made.contacts_created] == [2]
+    assert [c.project_id for c in made.contacts_created.values()] == [2]
     assert json.loads(made.done[0].resolution)["reason"] == "creation_off"
 
 

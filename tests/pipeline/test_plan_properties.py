@@ -106,7 +106,7 @@ def test_null_removes_and_is_remembered() -> None:
 
 def test_a_created_contact_has_its_properties_at_once() -> None:
     made = plan(saying({"$set": {"plan": "pro"}}))
-    (created,) = made.contacts_created
+    (created,) = made.contacts_created.values()
     assert created.values is not None
     assert created.values.properties == {"plan": "pro"}
     assert [event.event for event in made.system_events] == ["sendrealm.contact.created"]
@@ -118,7 +118,9 @@ def test_later_events_of_a_batch_build_on_earlier_ones() -> None:
         saying({"$set": {"b": 2}}),
         saying({"$set": {"b": 3}}, at=-1),
     )
-    assert made.contacts_written["id1"].values.properties == {"a": 1, "b": 2}
+    values = made.contacts_created["id1"].values
+    assert values is not None
+    assert values.properties == {"a": 1, "b": 2}
     assert len(made.system_events) == 2
 
 
@@ -193,7 +195,7 @@ def resolved(*batch: Claimed, contacts: Sequence[ContactIds] = ()) -> list[dict[
 
 def test_a_placeholder_makes_no_contact() -> None:
     made = plan(claimed(external_id="null"), claimed(email="info@b.example"))
-    assert made.contacts_created == []
+    assert made.contacts_created == {}
     assert [(note["reason"], note["placeholders"]) for note in notes(made)] == [
         ("placeholder_identifier", ["external_id"]),
         ("placeholder_identifier", ["email"]),
@@ -202,7 +204,7 @@ def test_a_placeholder_makes_no_contact() -> None:
 
 def test_behind_a_placeholder_the_next_identifier_decides() -> None:
     made = plan(claimed(external_id="anonymous", email="a@b.example"))
-    (created,) = made.contacts_created
+    (created,) = made.contacts_created.values()
     assert (created.external_id, created.email) == (None, "a@b.example")
     assert notes(made)[0]["by"] == "email"
 
@@ -210,24 +212,24 @@ def test_behind_a_placeholder_the_next_identifier_decides() -> None:
 def test_a_placeholder_fills_nothing_and_is_no_conflict() -> None:
     held = [known(), ContactIds("other", None, "info@b.example")]
     made = plan(claimed(external_id="x", email="info@b.example"), known=held)
-    assert (made.contacts_filled, made.conflicts) == ([], [])
+    assert (made.contacts_changed, made.conflicts) == ({}, [])
 
 
 def test_a_project_decides_what_a_placeholder_is() -> None:
     rules = Rules({1: Policies(placeholder_identifiers="mine, !null")}, ())
     made = plan(claimed(external_id="null"), claimed(external_id="mine"), rules=rules)
-    assert [created.external_id for created in made.contacts_created] == ["null"]
+    assert [created.external_id for created in made.contacts_created.values()] == ["null"]
 
 
 def test_an_identifier_that_was_cleared_later_is_not_filled() -> None:
     late = replace(claimed(external_id="x", email="a@b.example"), occurred_us=START_US - 5)
     cleared = known(email_us=START_US - 1)
     made = plan(late, known=[cleared])
-    assert made.contacts_filled == []
+    assert made.contacts_changed == {}
     assert notes(made)[0]["kept"] == [{"field": "email", "since_us": START_US - 1}]
 
     after = plan(claimed(external_id="x", email="a@b.example"), known=[cleared])
-    assert [filled.email for filled in after.contacts_filled] == ["a@b.example"]
+    assert [each.after.email for each in after.contacts_changed.values()] == ["a@b.example"]
 
 
 def test_the_note_that_is_written_by_hand_is_a_note() -> None:

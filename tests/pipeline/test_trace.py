@@ -301,6 +301,17 @@ def test_repeats_of_the_key() -> None:
             "The external_id belongs to contact c1.",
         ),
         (
+            (
+                '{"reason":"linked","by":"email","contact_id":"c1","filled":["external_id"],'
+                '"changed":["email"]}'
+            ),
+            ["identity_resolved", "contact_filled", "contact_changed"],
+            (
+                "Nobody had this external_id; it joined contact c1, which has the email and had no "
+                "external_id."
+            ),
+        ),
+        (
             '{"reason":"of_tomorrow","by":"email"}',
             ["identity_resolved"],
             "The contact was decided by the email.",
@@ -416,7 +427,7 @@ def test_every_type_has_one_sentence() -> None:
     of = processed(
         repeats=[KeyUsed(START_US, None, None, mismatch=False)],
         resolution='{"reason":"created","by":"email","contact_id":"c","filled":["email"],'
-        '"conflicts":[{"field":"email","other_contact_id":"c2"}],"placeholders":["external_id"],'
+        '"changed":["email"],"conflicts":[{"field":"email","other_contact_id":"c2"}],"placeholders":["external_id"],'
         '"written":["plan"],"kept":[{"field":"properties.a","since_us":1}],'
         '"ignored":[["$set","must be an object, got null"]]}',
         attempts=[ProcessingAttempt(1, START_US, 20_000_000, "a", "b")],

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.domain.events import NewEvent, Source, Status
-from headrace.domain.policies import Policies
+from headrace.domain.policies import LinkIdentifiers, Policies
 from headrace.pipeline.plan import BatchPlanner, Rules
 from tests.store.events import new_event
 from tests.store.places import SqlitePlace
@@ -61,9 +61,10 @@ class Expected:
 class Model:
     """People in the order in which they came."""
 
-    def __init__(self, *, may_create: bool) -> None:
+    def __init__(self, *, may_create: bool, links: bool) -> None:
         self.people: list[Person] = []
         self.may_create = may_create
+        self.links = links
 
     def expect(self, event: NewEvent) -> Expected:
         by = next(n for n in ("contact_id", "external_id", "email") if getattr(event, n))
@@ -71,6 +72,12 @@ class Model:
         person = self._whose("id" if by == "contact_id" else by, value)
         if person is None and by == "contact_id":
             return Expected("contact_not_found", by)
+        if person is None and by == "external_id" and self.links and event.email is not None:
+            person = self._whose("email", event.email)
+            if person is not None and person.external_id is None:
+                person.external_id = value
+                return Expected("linked", "email", person, {"external_id": value})
+            person = None
         if person is None and not self.may_create:
             return Expected("creation_off", by)
         expected = Expected("matched" if person else "created", by, person or Person(None, None))
@@ -109,17 +116,18 @@ class World:
         self.queue = queue
         self._projects = itertools.count(1)
 
-    def start(self, *, may_create: bool) -> Life:
-        return Life(self.queue, next(self._projects), may_create=may_create)
+    def start(self, *, may_create: bool = True, links: bool = True) -> Life:
+        model = Model(may_create=may_create, links=links)
+        return Life(self.queue, next(self._projects), model)
 
 
 class Life:
     """One project from its first event to its last."""
 
-    def __init__(self, queue: Queue, project_id: int, *, may_create: bool) -> None:
+    def __init__(self, queue: Queue, project_id: int, model: Model) -> None:
         self._queue = queue
         self._project_id = project_id
-        self.model = Model(may_create=may_create)
+        self.model = model
         self._told: list[tuple[str, dict[str, Any]]] = []
 
     def forbid_creating(self) -> None:
@@ -127,7 +135,8 @@ class Life:
         self.model.may_create = False
 
     def _planner(self) -> BatchPlanner:
-        policies = Policies(create_contacts=self.model.may_create)
+        links = LinkIdentifiers.FILL if self.model.links else LinkIdentifiers.CONFLICT
+        policies = Policies(create_contacts=self.model.may_create, link_identifiers=links)
         return BatchPlanner(Rules({self._project_id: policies}, ()))
 
     def live(self, batches: list[list[Said]]) -> None:
@@ -176,8 +185,11 @@ class Life:
         else:
             assert contact_id == person.id
             assert note.get("filled", []) == list(expected.filled)
-        if person is not None and expected.reason == "matched" and expected.filled:
-            changes = {name: {"from": None, "to": to} for name, to in expected.filled.items()}
+        if person is not None and expected.reason != "created" and expected.filled:
+            given = {
+                name: getattr(event, f"{name}_original", to) for name, to in expected.filled.items()
+            }
+            changes = {name: {"from": None, "to": to} for name, to in given.items()}
             told = {"contact_id": contact_id, "source": "event", "changes": changes}
             self._told.append(("updated", told))
         conflicts = [(name, other.id) for name, other in expected.conflicts]
@@ -232,9 +244,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @settings(max_examples=70)
-@given(batches=BATCHES)
-def test_contacts_are_those_of_the_model(world: World, batches: list[list[Said]]) -> None:
-    world.start(may_create=True).live(batches)
+@given(batches=BATCHES, links=st.booleans())
+def test_contacts_are_those_of_the_model(
+    world: World, batches: list[list[Said]], links: bool
+) -> None:
+    world.start(links=links).live(batches)
 
 
 @settings(max_examples=20)
@@ -242,7 +256,7 @@ def test_contacts_are_those_of_the_model(world: World, batches: list[list[Said]]
 def test_nobody_is_created_while_the_policy_says_so(
     world: World, known: list[list[Said]], later: list[list[Said]]
 ) -> None:
-    life = world.start(may_create=True)
+    life = world.start()
     life.live(known)
     people = len(life.model.people)
     life.forbid_creating()
@@ -263,7 +277,7 @@ def test_how_events_are_batched_makes_no_difference(
     ]
     outcomes = []
     for cut in ([steps], [[step] for step in steps]):
-        life = world.start(may_create=True)
+        life = world.start()
         life.live(cut)
         outcomes.append([(p.external_id, p.email) for p in life.model.people])
     assert outcomes[0] == outcomes[1]
@@ -271,7 +285,7 @@ def test_how_events_are_batched_makes_no_difference(
 
 def test_projects_have_contacts_of_their_own(world: World) -> None:
     said = [[Said(contact=None, external_id="x1", email="a@b.example")]]
-    lives = [world.start(may_create=True) for _ in range(3)]
+    lives = [world.start() for _ in range(3)]
     for life in lives:
         life.live(said)
     assert len({life.model.people[0].id for life in lives}) == 3

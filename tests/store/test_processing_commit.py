@@ -15,7 +15,6 @@ from headrace.store.contract_processing import (
     Claimed,
     ConflictFound,
     ContactCreated,
-    ContactFilled,
     Done,
     FindContact,
     NewDelivery,
@@ -44,11 +43,10 @@ def everything(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
             Done(c.sequence, 1, c.attempt, ANN, f'{{"n": {n}}}', c.lane)
             for n, c in enumerate(batch)
         ],
-        contacts_created=[
-            ContactCreated(ANN, 1, "ann", None, None),
-            ContactCreated(BOB, 1, None, "bob@b.example", "Bob@B.example"),
-        ],
-        contacts_filled=[ContactFilled(ANN, 1, "other", "ann@b.example", "Ann@B.example")],
+        contacts_created={
+            ANN: ContactCreated(ANN, 1, "ann", "ann@b.example", "Ann@B.example"),
+            BOB: ContactCreated(BOB, 1, None, "bob@b.example", "Bob@B.example"),
+        },
         conflicts=[
             ConflictFound(1, last.sequence, ANN, BOB, "email", lane=last.lane, event_id=last.id)
         ],
@@ -159,7 +157,7 @@ def refused_delivery(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
 
 def refused_contact(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
     plan = everything(batch, find)
-    plan.contacts_created.append(ContactCreated(SUBSCRIBER, 1, "ann", None, None))
+    plan.contacts_created[SUBSCRIBER] = ContactCreated(SUBSCRIBER, 1, "ann", None, None)
     return plan
 
 

@@ -11,6 +11,7 @@ GROUPS = (
             "event_ingest_limit_per_second",
             "idempotency_conflict",
             "create_contacts",
+            "link_identifiers",
             "placeholder_identifiers",
         ),
     ),
@@ -34,6 +35,8 @@ MEANINGS = {
     "idempotency_conflict": "What a repeated idempotency key with other content is answered: the "
     "first event, or 422.",
     "create_contacts": "Whether an event about an unknown person creates the contact.",
+    "link_identifiers": "What an unknown external_id is to the contact of the e-mail address sent "
+    "with it: the contact gets it if it has none (fill), or the two are in conflict.",
     "placeholder_identifiers": "Words that name nobody, such as demo-user, besides those built in; "
     "!word takes a built-in one out.",
     "event_retention_days": "How long an event and its idempotency key are kept. Shorter removes "

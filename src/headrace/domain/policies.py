@@ -17,6 +17,15 @@ class IdempotencyConflict(StrEnum):
     REJECT = "reject"
 
 
+class LinkIdentifiers(StrEnum):
+    """What an unknown external_id is to the contact of the e-mail address beside it."""
+
+    #: It becomes that of the contact, if the contact has none.
+    FILL = "fill"
+    #: It is somebody else's, and the address is in conflict.
+    CONFLICT = "conflict"
+
+
 class Policies(msgspec.Struct, frozen=True, kw_only=True):
     """All policies of one project; the defaults are those of a new project."""
 
@@ -26,6 +35,7 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
     #: None: no limit.
     event_ingest_limit_per_second: int | None = None
     create_contacts: bool = True
+    link_identifiers: LinkIdentifiers = LinkIdentifiers.FILL
     #: See `headrace.domain.placeholders`.
     placeholder_identifiers: str = ""
     idempotency_conflict: IdempotencyConflict = IdempotencyConflict.RETURN_EXISTING
@@ -55,6 +65,7 @@ UNITS: dict[str, str] = {
     "event_payload_limit_bytes": "bytes",
     "event_ingest_limit_per_second": "events per second",
     "create_contacts": "true or false",
+    "link_identifiers": "fill or conflict",
     "placeholder_identifiers": "words with commas between them",
     "idempotency_conflict": "return_existing or reject",
     "delivery_max_attempts": "attempts",

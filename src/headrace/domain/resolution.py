@@ -20,6 +20,8 @@ class Reason(StrEnum):
     MATCHED = "matched"
     #: Nobody had it, so a contact was created.
     CREATED = "created"
+    #: Nobody had the external_id, and the contact of the e-mail address, which had none, got it.
+    LINKED = "linked"
     #: The event names a contact id that does not exist; such contacts are never created.
     CONTACT_NOT_FOUND = "contact_not_found"
     #: Nobody has it, and the policy `create_contacts` is off.
@@ -59,7 +61,7 @@ class Resolved(msgspec.Struct, frozen=True, gc=False):
 
     reason: Reason
     #: The identifier that decided: the first of contact_id, external_id and email that was sent
-    #: and is no placeholder; of placeholders alone, the first.
+    #: and is no placeholder; of placeholders alone, the first. The email, if it is `LINKED`.
     by: IdentityType
     #: None when there is no contact, and for one to be created, whose id is not known here.
     contact_id: str | None
@@ -92,18 +94,21 @@ def resolve(
     *,
     may_create: bool,
     happened_us: int,
+    links: bool = True,
     is_placeholder: Callable[[IdentityType, str], bool] = nothing_is_a_placeholder,
 ) -> Resolved:
     """Resolve by contact_id, external_id, normalized e-mail, in that order.
 
     1. A placeholder is as good as not sent.
-    2. The first identifier that is left decides; a later one never overrules it.
+    2. The first identifier that is left decides; a later one never overrules it. Only an
+       external_id that nobody has joins the contact of the e-mail address, if that has none.
     3. What else was sent fills empty fields of that contact, unless they were cleared later.
     4. An identifier that belongs to somebody else is a conflict: nothing is merged silently.
     5. A field that holds another value already is left alone.
 
     Args:
         happened_us: when the event happened.
+        links: whether an unknown external_id may join the contact of the e-mail address.
     """
     given = {kind: text for kind in _KINDS if (text := getattr(event, kind)) is not None}
     sent = {kind: text for kind, text in given.items() if not is_placeholder(kind, text)}
@@ -112,12 +117,37 @@ def resolve(
         by = next(iter(given))
         return Resolved(Reason.PLACEHOLDER_IDENTIFIER, by, None, placeholders=placeholders)
     by, value = next(iter(sent.items()))
-    contact = find(by, value)
+    contact, reason = find(by, value), Reason.MATCHED
+    if contact is None and by is IdentityType.EXTERNAL_ID and links:
+        contact = _linked(sent.get(IdentityType.EMAIL), find, happened_us)
+        if contact is not None:
+            by, reason = IdentityType.EMAIL, Reason.LINKED
     if contact is None:
         if by is IdentityType.CONTACT_ID:
             return Resolved(Reason.CONTACT_NOT_FOUND, by, None, placeholders=placeholders)
         if not may_create:
             return Resolved(Reason.CREATION_OFF, by, None, placeholders=placeholders)
+        reason = Reason.CREATED
+    fills, conflicts, cleared = _others(sent, by, contact, find, happened_us)
+    return Resolved(
+        reason,
+        by,
+        contact.id if contact else None,
+        fills,
+        conflicts,
+        placeholders,
+        cleared,
+    )
+
+
+def _others(
+    sent: dict[IdentityType, str],
+    by: IdentityType,
+    contact: Known | None,
+    find: Callable[[IdentityType, str], Known | None],
+    happened_us: int,
+) -> tuple[dict[str, str], tuple[tuple[str, str], ...], tuple[tuple[str, int], ...]]:
+    """What the identifiers mean to the contact: `fills`, `conflicts` and `cleared`."""
     fills: dict[str, str] = {}
     conflicts: list[tuple[str, str]] = []
     cleared: list[tuple[str, int]] = []
@@ -136,12 +166,18 @@ def resolve(
                 fills[kind.value] = text
             else:
                 cleared.append((kind.value, since_us))
-    return Resolved(
-        Reason.MATCHED if contact else Reason.CREATED,
-        by,
-        contact.id if contact else None,
-        fills,
-        tuple(conflicts),
-        placeholders,
-        tuple(cleared),
-    )
+    return fills, tuple(conflicts), tuple(cleared)
+
+
+def _linked(
+    email: str | None, find: Callable[[IdentityType, str], Known | None], happened_us: int
+) -> Known | None:
+    """The contact of an address that an unknown external_id joins."""
+    contact = None if email is None else find(IdentityType.EMAIL, email)
+    return contact if contact is not None and may_link(contact, happened_us) else None
+
+
+def may_link(contact: Known, happened_us: int) -> bool:
+    """Whether a contact has no external_id, and none was cleared since then."""
+    since_us = contact.external_id_us
+    return contact.external_id is None and (since_us is None or since_us < happened_us)

@@ -1,4 +1,7 @@
-"""What the events of a batch do to contacts: resolve, create, fill, write properties. Pure."""
+"""What the events of a batch do to contacts: resolve, create, write identifiers and properties.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,18 @@ from typing import Any, Protocol
 
 import msgspec
 
-from headrace.domain.event_properties import MARK, EventProperties, event_properties
+from headrace.domain.contacts import IDENTIFIERS
+from headrace.domain.event_properties import (
+    EMAIL,
+    MARK,
+    AddressWrite,
+    EventProperties,
+    event_properties,
+)
 from headrace.domain.events import Source
 from headrace.domain.identity import IdentityType, lane_of
 from headrace.domain.placeholders import Placeholders
-from headrace.domain.policies import Policies
+from headrace.domain.policies import LinkIdentifiers, Policies
 from headrace.domain.properties import same_value
 from headrace.domain.property_times import Stamp, Values, write
 from headrace.domain.resolution import Reason, Resolved, resolve
@@ -25,8 +35,8 @@ from headrace.store.contract_processing import (
     BatchPlan,
     Claimed,
     ConflictFound,
+    ContactChanged,
     ContactCreated,
-    ContactFilled,
     ContactIds,
     ContactWritten,
     FindContact,
@@ -34,6 +44,8 @@ from headrace.store.contract_processing import (
 )
 
 Changes = dict[str, dict[str, Any]]
+
+_NO_VALUES = Values()
 
 
 class ContactRules(Protocol):
@@ -67,11 +79,13 @@ class ContactPlanner:
 
         # Nothing happens after it was received: a time ahead of that is a wrong clock.
         happened_us = min(event.occurred_us, event.received_us)
+        policies = self._rules.policies(project_id)
         resolved = resolve(
             event,
             find,
-            may_create=self._rules.policies(project_id).create_contacts,
+            may_create=policies.create_contacts,
             happened_us=happened_us,
+            links=policies.link_identifiers is LinkIdentifiers.FILL,
             is_placeholder=self._rules.placeholders(project_id),
         )
         writes = MARK in event.payload and event.source != Source.SYSTEM
@@ -82,11 +96,22 @@ class ContactPlanner:
         note = _note(resolved)
         stamp = Stamp(happened_us, event.sequence)
         wanted = event_properties(event.payload) if writes else None
-        if resolved.reason is Reason.CREATED:
-            note.contact_id = self._create(event, resolved, stamp, wanted, note)
-        elif resolved.contact_id is not None and (resolved.fills or wanted is not None):
-            self._change(event, resolved, stamp, wanted, note)
-        for field, other in resolved.conflicts:
+        conflicts = dict(resolved.conflicts)
+        if resolved.contact_id is not None or resolved.reason is Reason.CREATED:
+            held = None
+            if resolved.contact_id is not None:
+                held = view.find(project_id, IdentityType.CONTACT_ID, resolved.contact_id)
+                assert held is not None
+            if held is None or resolved.fills or wanted is not None:
+                change = _Change(event, held or self._nobody(), note)
+                change.fill(resolved.fills, stamp.at_us)
+                if wanted is not None:
+                    change.write(wanted, stamp)
+                    conflicts = self._write_addresses(change, wanted, stamp.at_us) | conflicts
+                note.contact_id = change.held.id
+                self._keep(change, created=held is None)
+        note.conflicts = conflicts_noted(list(conflicts.items()))
+        for field, other in conflicts.items():
             self._plan.conflicts.append(
                 ConflictFound(
                     project_id=project_id,
@@ -100,91 +125,149 @@ class ContactPlanner:
             )
         return note.contact_id, note.text()
 
-    def _create(
-        self,
-        event: Claimed,
-        resolved: Resolved,
-        stamp: Stamp,
-        wanted: EventProperties | None,
-        note: ResolutionNote,
-    ) -> str:
-        contact_id, fills = self._new_id(), resolved.fills
-        external_id, email = fills.get("external_id"), fills.get("email")
-        original = event.email_original if email is not None else None
-        values = None
-        if wanted is not None:
-            values = _written(Values(), wanted, stamp, note)[0]
-        self._view.put(
-            event.project_id, ContactIds(contact_id, external_id, email, values=values or Values())
-        )
-        self._plan.contacts_created.append(
-            ContactCreated(
-                contact_id, event.project_id, external_id, email, original, stamp.at_us, values
-            )
-        )
-        payload = f'{{"contact_id":"{contact_id}","source":"event"}}'
-        self._tell("sendrealm.contact.created", event.project_id, contact_id, payload)
-        return contact_id
+    def _nobody(self) -> ContactIds:
+        """A contact that is about to be created."""
+        return ContactIds(self._new_id(), None, None, values=_NO_VALUES)
 
-    def _change(
-        self,
-        event: Claimed,
-        resolved: Resolved,
-        stamp: Stamp,
-        wanted: EventProperties | None,
-        note: ResolutionNote,
+    def _write_addresses(
+        self, change: _Change, wanted: EventProperties, at_us: int
+    ) -> dict[str, str]:
+        """Write what the payload says about the address; a conflict when it is somebody else's."""
+        project_id = change.event.project_id
+        conflicts: dict[str, str] = {}
+        is_placeholder = self._rules.placeholders(project_id)
+        for write_of in wanted.addresses:
+            email = write_of.email
+            if email is not None and is_placeholder(IdentityType.EMAIL, email):
+                change.note.placeholders.append(write_of.field)
+                continue
+            owner = None
+            if email is not None:
+                owner = self._view.find(project_id, IdentityType.EMAIL, email)
+            if owner is not None and owner.id != change.held.id:
+                conflicts.setdefault(EMAIL, owner.id)
+            else:
+                change.write_address(write_of, at_us)
+        return conflicts
+
+    def _keep(self, change: _Change, *, created: bool) -> None:
+        """Add a change to the plan, and the event that tells it."""
+        plan, project_id = self._plan, change.event.project_id
+        before, held = change.before, change.held
+        changes = change.changes()
+        self._view.put(project_id, before, held)
+        if created or held.id in plan.contacts_created:
+            plan.contacts_created[held.id] = ContactCreated(
+                held.id,
+                project_id,
+                held.external_id,
+                held.email,
+                held.email_original,
+                held.external_id_us,
+                held.email_us,
+                None if held.values == _NO_VALUES else held.values,
+            )
+        else:
+            self._keep_change(project_id, before, held, changes)
+        if created:
+            payload = f'{{"contact_id":"{held.id}","source":"event"}}'
+            self._tell("sendrealm.contact.created", project_id, held.id, payload)
+        elif changes:
+            told = {"contact_id": held.id, "source": "event", "changes": changes}
+            text = msgspec.json.encode(told).decode()
+            self._tell("sendrealm.contact.updated", project_id, held.id, text)
+
+    def _keep_change(
+        self, project_id: int, before: ContactIds, held: ContactIds, changes: Changes
     ) -> None:
-        """Fill empty fields and write properties: one change, one event that tells it."""
-        contact_id, project_id = resolved.contact_id, event.project_id
-        assert contact_id is not None
-        held = self._view.find(project_id, IdentityType.CONTACT_ID, contact_id)
-        assert held is not None
-        changes: Changes = {}
-        if resolved.fills:
-            held = self._fill(event, held, resolved.fills, stamp.at_us)
-            changes |= {name: {"from": None, "to": to} for name, to in resolved.fills.items()}
-        if wanted is not None:
-            held, changed = self._write(project_id, held, wanted, stamp, note)
-            changes |= changed
-        self._view.put(project_id, held)
-        if changes:
-            payload = {"contact_id": contact_id, "source": "event", "changes": changes}
-            text = msgspec.json.encode(payload).decode()
-            self._tell("sendrealm.contact.updated", project_id, contact_id, text)
-
-    def _fill(
-        self, event: Claimed, held: ContactIds, fills: dict[str, str], at_us: int
-    ) -> ContactIds:
-        external_id, email = fills.get("external_id"), fills.get("email")
-        original = event.email_original if email is not None else None
-        self._plan.contacts_filled.append(
-            ContactFilled(held.id, event.project_id, external_id, email, original, at_us)
-        )
-        return msgspec.structs.replace(
-            held, external_id=external_id or held.external_id, email=email or held.email
-        )
-
-    def _write(
-        self,
-        project_id: int,
-        held: ContactIds,
-        wanted: EventProperties,
-        stamp: Stamp,
-        note: ResolutionNote,
-    ) -> tuple[ContactIds, Changes]:
-        assert held.values is not None
-        values, changes = _written(held.values, wanted, stamp, note)
-        if values != held.values:
-            before = self._plan.contacts_written.get(held.id)
-            changed = bool(changes) or (before is not None and before.changed)
-            self._plan.contacts_written[held.id] = ContactWritten(
-                held.id, project_id, values, changed
+        plan, contact_id = self._plan, held.id
+        if _identifiers(before) != _identifiers(held):
+            earlier = plan.contacts_changed.get(contact_id)
+            had = () if before.email in {None, held.email} else (before.email,)
+            changed = any(field in changes for field in IDENTIFIERS)
+            if earlier is not None:
+                before, had = earlier.before, (*earlier.had, *had)
+                changed = changed or earlier.changed
+            plan.contacts_changed[contact_id] = ContactChanged(
+                project_id, before, held, had, changed=changed
             )
-        return msgspec.structs.replace(held, values=values), changes
+        if held.values is not None and held.values != before.values:
+            written = plan.contacts_written.get(contact_id)
+            changed = any(field not in IDENTIFIERS for field in changes)
+            changed = changed or (written is not None and written.changed)
+            plan.contacts_written[contact_id] = ContactWritten(
+                contact_id, project_id, held.values, changed
+            )
 
     def _tell(self, name: str, project_id: int, contact_id: str, payload: str) -> None:
         lane = lane_of(project_id, IdentityType.CONTACT_ID, contact_id)
         self._plan.system_events.append(SystemEvent(project_id, name, contact_id, payload, lane))
+
+
+class _Change:
+    """What one event does to its contact."""
+
+    def __init__(self, event: Claimed, before: ContactIds, note: ResolutionNote) -> None:
+        self.event = event
+        self.note = note
+        self.before = before
+        self.held = before
+        self._properties: Changes = {}
+
+    def fill(self, fills: dict[str, str], at_us: int) -> None:
+        """Fill empty identifiers."""
+        if (external_id := fills.get("external_id")) is not None:
+            self.held = msgspec.structs.replace(
+                self.held, external_id=external_id, external_id_us=at_us
+            )
+        if (email := fills.get(EMAIL)) is not None:
+            self._set_address(email, self.event.email_original, at_us)
+
+    def write(self, wanted: EventProperties, stamp: Stamp) -> None:
+        """Write properties."""
+        assert self.held.values is not None
+        values, self._properties = _written(self.held.values, wanted, stamp, self.note)
+        self.held = msgspec.structs.replace(self.held, values=values)
+
+    def write_address(self, wanted: AddressWrite, at_us: int) -> None:
+        """Write the address that nobody else has, by the rule of properties: the newest holds."""
+        held = self.held
+        since_us = held.email_us or 0
+        taken = wanted.once and held.email is not None
+        late = at_us <= since_us if wanted.once else at_us < since_us
+        if taken or late:
+            if held.email != wanted.email:
+                self.note.kept += kept_noted([(EMAIL, since_us)], prefix="", once=taken)
+            return
+        self._set_address(wanted.email, wanted.original, at_us)
+        if _shown_email(held) != _shown_email(self.held) and EMAIL not in self.note.changed:
+            self.note.changed.append(EMAIL)
+
+    def _set_address(self, email: str | None, original: str | None, at_us: int) -> None:
+        self.held = msgspec.structs.replace(
+            self.held, email=email, email_original=original, email_us=at_us
+        )
+
+    def changes(self) -> Changes:
+        """Fields that differ from before, as `contact.updated` tells them."""
+        fields = (
+            ("external_id", self.before.external_id, self.held.external_id),
+            (EMAIL, _shown_email(self.before), _shown_email(self.held)),
+        )
+        changed = {field: {"from": old, "to": new} for field, old, new in fields if old != new}
+        return changed | self._properties
+
+
+def _shown_email(contact: ContactIds) -> str | None:
+    """The address as it was given."""
+    return contact.email_original or contact.email
+
+
+def _identifiers(contact: ContactIds) -> tuple[Any, ...]:
+    return (
+        *(contact.external_id, contact.external_id_us),
+        *(contact.email, contact.email_original, contact.email_us),
+    )
 
 
 class _View:
@@ -192,19 +275,22 @@ class _View:
 
     def __init__(self, find: FindContact) -> None:
         self._find = find
-        self._decided: dict[tuple[int, IdentityType, str], ContactIds] = {}
+        #: None for an identifier that a contact has let go of.
+        self._decided: dict[tuple[int, IdentityType, str], ContactIds | None] = {}
 
     def find(self, project_id: int, kind: IdentityType, value: str) -> ContactIds | None:
-        decided = self._decided.get((project_id, kind, value))
-        if decided is not None:
-            return decided
+        key = (project_id, kind, value)
+        if key in self._decided:
+            return self._decided[key]
         stored = self._find(project_id, kind, value)
         if stored is None or not self._decided:
             return stored
         # Found by an identifier that leads to it, and changed under its own.
         return self._decided.get((project_id, IdentityType.CONTACT_ID, stored.id), stored)
 
-    def put(self, project_id: int, contact: ContactIds) -> None:
+    def put(self, project_id: int, before: ContactIds, contact: ContactIds) -> None:
+        if before.email is not None and before.email != contact.email:
+            self._decided[project_id, IdentityType.EMAIL, before.email] = None
         self._decided[project_id, IdentityType.CONTACT_ID, contact.id] = contact
         if contact.external_id is not None:
             self._decided[project_id, IdentityType.EXTERNAL_ID, contact.external_id] = contact
@@ -236,8 +322,7 @@ def _note(resolved: Resolved) -> ResolutionNote:
         reason=resolved.reason.value,
         by=resolved.by.value,
         contact_id=resolved.contact_id,
-        filled=list(resolved.fills) if resolved.reason is Reason.MATCHED else [],
-        conflicts=conflicts_noted(resolved.conflicts),
+        filled=[] if resolved.reason is Reason.CREATED else list(resolved.fills),
         placeholders=list(resolved.placeholders),
         kept=kept_noted(resolved.cleared, prefix=""),
     )

@@ -38,6 +38,8 @@ class ResolutionNote(msgspec.Struct, omit_defaults=True):
     by: str
     contact_id: str | None = None
     filled: list[str] = []
+    #: Identifiers that the payload has changed or cleared.
+    changed: list[str] = []
     conflicts: list[ConflictNoted] = []
     #: Fields of the event that hold a placeholder.
     placeholders: list[str] = []

@@ -21,6 +21,8 @@ class EntryType(StrEnum):
     IDENTITY_RESOLVED = "identity_resolved"
     CONTACT_CREATED = "contact_created"
     CONTACT_FILLED = "contact_filled"
+    #: An identifier of the contact was changed or cleared.
+    CONTACT_CHANGED = "contact_changed"
     IDENTITY_CONFLICT = "identity_conflict"
     #: An identifier that stands for nobody was taken as not sent.
     PLACEHOLDER_IGNORED = "placeholder_ignored"

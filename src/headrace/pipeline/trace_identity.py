@@ -13,6 +13,8 @@ from headrace.store.contract_trace import TraceFacts
 
 _TEXTS: dict[str, str] = {
     Reason.MATCHED: "The {by} belongs to contact {contact}.",
+    Reason.LINKED: "Nobody had this external_id; it joined contact {contact}, which has the {by} "
+    "and had no external_id.",
     Reason.CREATED: "Nobody had this {by}, so a contact was created.",
     Reason.CONTACT_NOT_FOUND: "There is no contact with this {by}; the event was processed "
     "without one.",
@@ -49,6 +51,11 @@ def identity_moments(facts: TraceFacts) -> Iterator[Moment]:
     for field in note.filled:
         text = f"The contact had no {field}; it was filled from the event."
         yield _about(at_us, EntryType.CONTACT_FILLED, text, contact_id=note.contact_id, field=field)
+    for field in note.changed:
+        text = f"The {field} of the contact was changed by the payload."
+        yield _about(
+            at_us, EntryType.CONTACT_CHANGED, text, contact_id=note.contact_id, field=field
+        )
     for conflict in note.conflicts:
         text = (
             f"The {conflict.field} belongs to another contact, {conflict.other_contact_id}; "

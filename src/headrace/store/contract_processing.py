@@ -54,6 +54,8 @@ class ContactIds(msgspec.Struct, frozen=True, gc=False):
     #: When the identifier was set or cleared; None: with the contact, or never.
     external_id_us: int | None = None
     email_us: int | None = None
+    #: The address as given, where that differs.
+    email_original: str | None = None
     #: Given when an event of the batch writes some (`headrace.domain.event_properties`).
     values: Values | None = None
 
@@ -71,25 +73,27 @@ class ContactCreated(msgspec.Struct, frozen=True, gc=False):
     external_id: str | None
     email: str | None
     email_original: str | None
-    #: When the event happened that says all this; None: with the contact.
-    at_us: int | None = None
+    #: When the identifier was set or cleared; None: with the contact, or never.
+    external_id_us: int | None = None
+    email_us: int | None = None
     values: Values | None = None
 
 
-class ContactFilled(msgspec.Struct, frozen=True, gc=False):
-    """Empty fields of a contact to fill; None leaves a field as it is."""
+class ContactChanged(msgspec.Struct, frozen=True, gc=False):
+    """Identifiers that a contact has from now on; not one that the same plan creates."""
 
-    id: str
     project_id: int
-    external_id: str | None
-    email: str | None
-    email_original: str | None
-    #: When the event happened that says all this; None: with the contact.
-    at_us: int | None = None
+    #: As it was found.
+    before: ContactIds
+    after: ContactIds
+    #: Addresses that it had before or meanwhile, and has no longer.
+    had: tuple[str, ...]
+    #: Whether an identifier has changed, or only the time of one.
+    changed: bool
 
 
 class ContactWritten(msgspec.Struct, frozen=True, gc=False):
-    """Properties that a contact has from now on; it may be one that the same plan creates."""
+    """Properties that a contact has from now on; not one that the same plan creates."""
 
     id: str
     project_id: int
@@ -151,9 +155,10 @@ class BatchPlan(msgspec.Struct):
     """All writes of a batch; they commit together with the marks of its events."""
 
     done: list[Done] = []
-    contacts_created: list[ContactCreated] = []
-    contacts_filled: list[ContactFilled] = []
-    #: By contact id; written after those that are created and filled.
+    #: By contact id, as all the others are: what comes of the whole batch. An identifier that one
+    #: contact lets go of can be another one's then, so all are released before any is claimed.
+    contacts_created: dict[str, ContactCreated] = {}
+    contacts_changed: dict[str, ContactChanged] = {}
     contacts_written: dict[str, ContactWritten] = {}
     conflicts: list[ConflictFound] = []
     system_events: list[SystemEvent] = []

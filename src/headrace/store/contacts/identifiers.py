@@ -6,11 +6,12 @@ identifiers of contacts that were merged into it, their ids among them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from headrace.domain.contacts import IDENTIFIERS, Contact
 from headrace.domain.identity import IdentityType, lane_of
 from headrace.store.contacts.races import ContactRaceError
+from headrace.store.contract_processing import BatchPlan, ContactChanged
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
@@ -72,6 +73,28 @@ def own_identifiers(contact: Contact) -> set[Identifier]:
         for field in IDENTIFIERS
         if (value := getattr(contact, field)) is not None
     }
+
+
+def identifiers_claimed(plan: BatchPlan) -> Iterator[tuple[int, IdentityType, str, str]]:
+    """`(project, kind, value, contact id)` of identifiers that contacts get by a plan."""
+    for created in plan.contacts_created.values():
+        if created.external_id is not None:
+            yield created.project_id, IdentityType.EXTERNAL_ID, created.external_id, created.id
+        if created.email is not None:
+            yield created.project_id, IdentityType.EMAIL, created.email, created.id
+    for one in plan.contacts_changed.values():
+        before, after = one.before, one.after
+        if after.external_id is not None and after.external_id != before.external_id:
+            yield one.project_id, IdentityType.EXTERNAL_ID, after.external_id, after.id
+        if after.email is not None and after.email != before.email:
+            yield one.project_id, IdentityType.EMAIL, after.email, after.id
+
+
+def identifiers_released(changed: Iterable[ContactChanged]) -> Iterator[tuple[Identifier, str]]:
+    """Key and contact id of identifiers that contacts let go of by a plan."""
+    for one in changed:
+        for email in {*one.had} - {one.after.email}:
+            yield identifier(one.project_id, IdentityType.EMAIL, email), one.after.id
 
 
 async def owner_of(tx: Transaction, project_id: int, kind: IdentityType, value: str) -> str | None:

@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from headrace.domain.event_properties import MARK
+from headrace.domain.event_properties import MARK, addresses_written
 from headrace.domain.identity import IdentityType, contact_lane
 from headrace.store.contacts.contact_rows import values_or_none
 from headrace.store.contacts.identifiers import Identifier, identifier
@@ -23,6 +23,7 @@ OWNERS = (
 )
 CONTACTS = (
     "SELECT c.project_id, c.id, c.external_id, c.email, c.external_id_us, c.email_us, "
+    "c.email_original, "
     "CASE WHEN $3 THEN c.properties END, CASE WHEN $3 THEN c.property_times END "
     "FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "
     "JOIN contacts c ON c.lane = k.lane AND c.id = k.id"
@@ -40,6 +41,7 @@ def identifiers_of(batch: Sequence[Claimed]) -> set[Identifier]:
             (IdentityType.CONTACT_ID, event.contact_id),
             (IdentityType.EXTERNAL_ID, event.external_id),
             (IdentityType.EMAIL, event.email),
+            *((IdentityType.EMAIL, email) for email in addresses_written(event.payload)),
         )
         if value is not None
     }
@@ -88,7 +90,7 @@ class ContactLookup:
         keys = sorted((contact_lane(project_id, contact), contact) for project_id, contact in named)
         rows = await connection.fetch(CONTACTS, *columns_of(keys, 2), with_values)
         if with_values:
-            self.texts = {row[1]: (row[6], row[7]) for row in rows}
+            self.texts = {row[1]: (row[7], row[8]) for row in rows}
         return {(row[0], row[1]): _contact(row) for row in rows}
 
     def keys(self) -> list[tuple[int, str]]:
@@ -102,5 +104,5 @@ class ContactLookup:
 
 
 def _contact(row: Any) -> ContactIds:
-    values = values_or_none(row[6], row[7])
-    return ContactIds(row[1], row[2], row[3], row[4], row[5], values)
+    values = values_or_none(row[7], row[8])
+    return ContactIds(row[1], row[2], row[3], row[4], row[5], row[6], values)

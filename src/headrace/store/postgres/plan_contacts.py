@@ -1,20 +1,23 @@
-"""Contacts that a plan creates, fills and writes; runs inside the caller's transaction."""
+"""Contacts that a plan creates, changes and writes; runs inside the caller's transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
-from headrace.domain.identity import IdentityType, contact_lane
-from headrace.store.contacts.identifiers import Identifier, identifier
+from headrace.domain.identity import contact_lane
+from headrace.store.contacts.identifiers import (
+    Identifier,
+    identifier,
+    identifiers_claimed,
+    identifiers_released,
+)
 from headrace.store.contacts.races import ContactRaceError
 from headrace.store.contract import StoreRowError
 from headrace.store.contract_processing import (
     BatchPlan,
+    ContactChanged,
     ContactCreated,
-    ContactFilled,
     ContactWritten,
 )
 from headrace.store.engine.columns import columns_of
@@ -29,17 +32,18 @@ _CREATE = (
     "$5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::text[], "
     "$11::text[]) AS n"
 )
-# A field that is filled must still be empty: else somebody else was quicker.
-_FILL = (
-    "UPDATE contacts c SET external_id = coalesce(c.external_id, n.external_id), "
-    "email = coalesce(c.email, n.email), "
-    "email_original = coalesce(c.email_original, n.email_original), "
-    "external_id_us = coalesce(n.external_id_us, c.external_id_us), "
-    "email_us = coalesce(n.email_us, c.email_us), updated_us = greatest(c.updated_us, $8) "
-    "FROM unnest($1::smallint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], "
-    "$7::bigint[]) AS n (lane, id, external_id, email, email_original, external_id_us, email_us) "
-    "WHERE c.lane = n.lane AND c.id = n.id "
-    "AND (n.external_id IS NULL OR c.external_id IS NULL) AND (n.email IS NULL OR c.email IS NULL)"
+# What was decided from identifiers must not undo what somebody else has written since.
+_CHANGE = (
+    "UPDATE contacts c SET external_id = n.external_id, external_id_us = n.external_id_us, "
+    "email = n.email, email_original = n.email_original, email_us = n.email_us, "
+    "updated_us = CASE WHEN n.changed THEN greatest(c.updated_us, $12) ELSE c.updated_us END "
+    "FROM unnest($1::smallint[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], "
+    "$7::bigint[], $8::bool[], $9::text[], $10::text[], $11::bigint[]) AS n (lane, id, "
+    "external_id, external_id_us, email, email_original, email_us, changed, held_external_id, "
+    "held_email, held_email_us) WHERE c.lane = n.lane AND c.id = n.id "
+    "AND c.external_id IS NOT DISTINCT FROM n.held_external_id "
+    "AND c.email IS NOT DISTINCT FROM n.held_email "
+    "AND c.email_us IS NOT DISTINCT FROM n.held_email_us"
 )
 # What was decided from values must not undo what somebody else has written since.
 _WRITE = (
@@ -49,6 +53,21 @@ _WRITE = (
     "$7::text[]) AS n (lane, id, properties, property_times, changed, held, held_times) "
     "WHERE c.lane = n.lane AND c.id = n.id "
     "AND c.properties = n.held AND c.property_times = n.held_times"
+)
+_RELEASE = (
+    "DELETE FROM contact_identifiers i "
+    "USING unnest($1::smallint[], $2::int[], $3::text[], $4::text[], $5::text[]) "
+    "AS k (lane, project_id, kind, value, contact_id) WHERE i.lane = k.lane "
+    "AND i.project_id = k.project_id AND i.kind = k.kind AND i.value = k.value "
+    "AND i.contact_id = k.contact_id"
+)
+# An alias that the contact takes as its own identifier is none any longer.
+_OWN = (
+    "UPDATE contact_identifiers i SET alias = false "
+    "FROM unnest($1::smallint[], $2::int[], $3::text[], $4::text[], $5::text[]) "
+    "AS k (lane, project_id, kind, value, contact_id) WHERE i.lane = k.lane "
+    "AND i.project_id = k.project_id AND i.kind = k.kind AND i.value = k.value "
+    "AND i.contact_id = k.contact_id AND i.alias"
 )
 # Waits for others that write the same identifiers; none is inserted that somebody has by then. The
 # rows are counted, not the status, which on a cluster tells how many were tried.
@@ -62,41 +81,18 @@ _CLAIM_IDENTIFIERS = (
 async def write_contacts_of_plan(
     connection: Connection, numbers: Numbers, plan: BatchPlan, found: ContactLookup, now_us: int
 ) -> None:
-    """Contacts first, then their identifiers.
+    """Contacts first, then their identifiers: those that are released before those that are new.
 
     Raises:
         ContactRaceError: somebody else was quicker.
         StoreRowError: the plan gives one identifier to two contacts.
     """
-    created, filled = _put_together(plan)
-    await _insert(connection, numbers, created, now_us)
-    await _fill(connection, filled, now_us)
-    written = [one for one in plan.contacts_written.values() if one.id in found.texts]
-    await _write_values(connection, written, found, now_us)
-    await _claim(connection, [*created, *filled])
-
-
-def _put_together(plan: BatchPlan) -> tuple[list[ContactCreated], list[ContactFilled]]:
-    """What the plan adds to contacts of its own is inserted with them."""
-    created = {contact.id: contact for contact in plan.contacts_created}
-    filled = [fill for fill in plan.contacts_filled if fill.id not in created]
-    for fill in plan.contacts_filled:
-        if fill.id in created:
-            created[fill.id] = _with_fill(created[fill.id], fill)
-    for one in plan.contacts_written.values():
-        if one.id in created:
-            created[one.id] = msgspec.structs.replace(created[one.id], values=one.values)
-    return list(created.values()), filled
-
-
-def _with_fill(contact: ContactCreated, fill: ContactFilled) -> ContactCreated:
-    if contact.external_id is None:
-        contact = msgspec.structs.replace(contact, external_id=fill.external_id)
-    if contact.email is None:
-        contact = msgspec.structs.replace(
-            contact, email=fill.email, email_original=fill.email_original
-        )
-    return contact
+    changed = list(plan.contacts_changed.values())
+    await _insert(connection, numbers, list(plan.contacts_created.values()), now_us)
+    await _change(connection, changed, now_us)
+    await _write_values(connection, list(plan.contacts_written.values()), found, now_us)
+    await _release(connection, changed)
+    await _claim(connection, plan, found)
 
 
 async def _insert(
@@ -113,8 +109,8 @@ async def _insert(
             c.external_id,
             c.email,
             c.email_original,
-            None if c.external_id is None else c.at_us,
-            None if c.email is None else c.at_us,
+            c.external_id_us,
+            c.email_us,
             "{}" if c.values is None else c.values.properties_text(),
             "{}" if c.values is None else c.values.times_text(),
         )
@@ -123,19 +119,21 @@ async def _insert(
     await connection.execute(_CREATE, *columns_of(rows, 11), now_us)
 
 
-async def _fill(connection: Connection, filled: Sequence[ContactFilled], now_us: int) -> None:
-    # One contact may be filled by several events of the batch, one field each.
-    rows: dict[str, list[Any]] = {}
-    for fill in filled:
-        row = rows.setdefault(
-            fill.id, [contact_lane(fill.project_id, fill.id), fill.id, *[None] * 5]
+async def _change(connection: Connection, changed: Sequence[ContactChanged], now_us: int) -> None:
+    rows: list[tuple[Any, ...]] = []
+    for one in changed:
+        before, after = one.before, one.after
+        rows.append(
+            (
+                *(contact_lane(one.project_id, after.id), after.id),
+                *(after.external_id, after.external_id_us),
+                *(after.email, after.email_original, after.email_us, one.changed),
+                *(before.external_id, before.email, before.email_us),
+            )
         )
-        if fill.external_id is not None:
-            row[2], row[5] = fill.external_id, fill.at_us
-        if fill.email is not None:
-            row[3], row[4], row[6] = fill.email, fill.email_original, fill.at_us
     if rows:
-        done = await connection.execute(_FILL, *columns_of(sorted(rows.values()), 7), now_us)
+        rows.sort(key=lambda row: row[:2])
+        done = await connection.execute(_CHANGE, *columns_of(rows, 11), now_us)
         _check(done, len(rows))
 
 
@@ -158,18 +156,24 @@ async def _write_values(
         _check(done, len(rows))
 
 
-async def _claim(
-    connection: Connection, contacts: Sequence[ContactCreated | ContactFilled]
-) -> None:
+async def _release(connection: Connection, changed: Sequence[ContactChanged]) -> None:
+    rows = sorted((*key, contact_id) for key, contact_id in identifiers_released(changed))
+    if rows:
+        await connection.execute(_RELEASE, *columns_of(rows, 5))
+
+
+async def _claim(connection: Connection, plan: BatchPlan, found: ContactLookup) -> None:
     rows: dict[Identifier, str] = {}
-    for contact in contacts:
-        for kind in (IdentityType.EXTERNAL_ID, IdentityType.EMAIL):
-            value = getattr(contact, kind)
-            if value is None:
-                continue
-            key = identifier(contact.project_id, kind, value)
-            if rows.setdefault(key, contact.id) != contact.id:
-                raise StoreRowError(f"The plan gives one {kind} to two contacts.")
+    own: list[tuple[Any, ...]] = []
+    for project_id, kind, value, contact_id in identifiers_claimed(plan):
+        key = identifier(project_id, kind, value)
+        holder = found.find(project_id, kind, value)
+        if holder is not None and holder.id == contact_id:
+            own.append((*key, contact_id))
+        elif rows.setdefault(key, contact_id) != contact_id:
+            raise StoreRowError(f"The plan gives one {kind} to two contacts.")
+    if own:
+        _check(await connection.execute(_OWN, *columns_of(sorted(own), 5)), len(own))
     if rows:
         ordered = sorted((*key, contact_id) for key, contact_id in rows.items())
         if len(await connection.fetch(_CLAIM_IDENTIFIERS, *columns_of(ordered, 5))) != len(ordered):

@@ -9,12 +9,12 @@ from typing import Any
 import apsw
 import msgspec
 
-from headrace.domain.event_properties import MARK
+from headrace.domain.event_properties import MARK, addresses_written
 from headrace.domain.identity import IdentityType
 from headrace.domain.property_times import read_values
 from headrace.store.contract_processing import Claimed, ContactIds
 
-_COLUMNS = "c.id, c.external_id, c.email, c.external_id_us, c.email_us"
+_COLUMNS = "c.id, c.external_id, c.email, c.external_id_us, c.email_us, c.email_original"
 _BY_ID = (
     f"SELECT c.id, {_COLUMNS} FROM json_each(?2) j "  # noqa: S608
     "CROSS JOIN contacts c ON c.id = j.value AND c.project_id = ?1"
@@ -43,6 +43,7 @@ class ContactLookup:
                 (IdentityType.CONTACT_ID, event.contact_id),
                 (IdentityType.EXTERNAL_ID, event.external_id),
                 (IdentityType.EMAIL, event.email),
+                *((IdentityType.EMAIL, email) for email in addresses_written(event.payload)),
             ):
                 if value is not None:
                     wanted.setdefault((event.project_id, kind), set()).add(value)

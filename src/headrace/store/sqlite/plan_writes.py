@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import apsw
 
 from headrace.domain.events import Status
-from headrace.domain.identity import IdentityType, contact_lane
-from headrace.store.contacts.identifiers import identifier
+from headrace.domain.identity import contact_lane
+from headrace.store.contacts.identifiers import (
+    identifier,
+    identifiers_claimed,
+    identifiers_released,
+)
 from headrace.store.contacts.pair_rows import pairs_found
-from headrace.store.contract_processing import BatchPlan, ContactCreated, ContactFilled
+from headrace.store.contract_processing import BatchPlan, ContactChanged, ContactCreated
 from headrace.store.sqlite.bulk import BulkInsert
 from headrace.store.sqlite.system_events import insert_system_events
 
@@ -26,12 +29,15 @@ _IDENTIFIERS = BulkInsert(
 _DELIVERIES = BulkInsert(
     "INSERT INTO deliveries (lane, id, project_id, sequence, subscriber_id, due_us, created_us)", 7
 )
-_FILL = (
-    "UPDATE contacts SET external_id = coalesce(external_id, ?), email = coalesce(email, ?), "
-    "email_original = coalesce(email_original, ?), updated_us = max(updated_us, ?), "
-    "external_id_us = coalesce(?, external_id_us), email_us = coalesce(?, email_us) "
+_CHANGE = (
+    "UPDATE contacts SET external_id = ?, external_id_us = ?, email = ?, email_original = ?, "
+    "email_us = ?, updated_us = CASE WHEN ? THEN max(updated_us, ?) ELSE updated_us END "
     "WHERE id = ? AND project_id = ?"
 )
+_KEY = "lane = ? AND project_id = ? AND kind = ? AND value = ?"
+_RELEASE = f"DELETE FROM contact_identifiers WHERE {_KEY} AND contact_id = ?"  # noqa: S608
+# An alias that the contact takes as its own identifier is none any longer.
+_OWN = f"UPDATE contact_identifiers SET alias = 0 WHERE {_KEY} AND contact_id = ? AND alias"  # noqa: S608
 _WRITE = (
     "UPDATE contacts SET properties = ?, property_times = ?, "
     "updated_us = CASE WHEN ? THEN max(updated_us, ?) ELSE updated_us END "
@@ -70,24 +76,12 @@ def write_plan(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> Non
 
 
 def _write_contacts(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> None:
-    _CONTACTS.run(connection, [_created_row(c, now_us) for c in plan.contacts_created])
-    _IDENTIFIERS.run(connection, _identifier_rows([*plan.contacts_created, *plan.contacts_filled]))
-    connection.executemany(
-        _FILL,
-        [
-            (
-                c.external_id,
-                c.email,
-                c.email_original,
-                now_us,
-                None if c.external_id is None else c.at_us,
-                None if c.email is None else c.at_us,
-                c.id,
-                c.project_id,
-            )
-            for c in plan.contacts_filled
-        ],
-    )
+    _CONTACTS.run(connection, [_created_row(c, now_us) for c in plan.contacts_created.values()])
+    changed = plan.contacts_changed.values()
+    connection.executemany(_CHANGE, [_changed_row(each, now_us) for each in changed])
+    released = [(*key, contact_id) for key, contact_id in identifiers_released(changed)]
+    connection.executemany(_RELEASE, released)
+    _claim(connection, plan)
     connection.executemany(
         _WRITE,
         [
@@ -104,15 +98,25 @@ def _write_contacts(connection: apsw.Connection, plan: BatchPlan, now_us: int) -
     )
 
 
-def _identifier_rows(
-    contacts: Sequence[ContactCreated | ContactFilled],
-) -> list[tuple[Any, ...]]:
-    return [
-        (*identifier(contact.project_id, kind, value), contact.id)
-        for contact in contacts
-        for kind in (IdentityType.EXTERNAL_ID, IdentityType.EMAIL)
-        if (value := getattr(contact, kind)) is not None
-    ]
+def _claim(connection: apsw.Connection, plan: BatchPlan) -> None:
+    rows: list[tuple[Any, ...]] = []
+    for project_id, kind, value, contact_id in identifiers_claimed(plan):
+        row = (*identifier(project_id, kind, value), contact_id)
+        if contact_id not in plan.contacts_created:
+            connection.execute(_OWN, row)
+            if connection.changes():
+                continue
+        rows.append(row)
+    _IDENTIFIERS.run(connection, rows)
+
+
+def _changed_row(one: ContactChanged, now_us: int) -> tuple[Any, ...]:
+    after = one.after
+    return (
+        *(after.external_id, after.external_id_us),
+        *(after.email, after.email_original, after.email_us),
+        *(one.changed, now_us, after.id, one.project_id),
+    )
 
 
 def _created_row(c: ContactCreated, now_us: int) -> tuple[Any, ...]:
@@ -125,8 +129,8 @@ def _created_row(c: ContactCreated, now_us: int) -> tuple[Any, ...]:
         c.email_original,
         now_us,
         now_us,
-        None if c.external_id is None else c.at_us,
-        None if c.email is None else c.at_us,
+        c.external_id_us,
+        c.email_us,
         "{}" if c.values is None else c.values.properties_text(),
         "{}" if c.values is None else c.values.times_text(),
     )
