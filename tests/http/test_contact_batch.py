@@ -58,6 +58,19 @@ def test_each_line_is_answered_for_itself(client: Client) -> None:
     assert listed(client) == [answer.data[0]["data"]["id"], other, held]
 
 
+def test_a_line_joins_the_contact_of_its_address(client: Client) -> None:
+    held = create(client, email="a@b.example").data["id"]
+    create(client, email="info@b.example")
+    answer = send(
+        client,
+        {"external_id": "x", "email": "a@b.example"},
+        {"external_id": "y", "email": "a@b.example"},
+        {"external_id": "z", "email": "info@b.example"},
+    )
+    assert [item["status"] for item in answer.data] == [200, 409, 409]
+    assert answer.data[0]["data"]["id"] == held
+
+
 def test_later_lines_see_earlier_ones(client: Client) -> None:
     line = {"external_id": "x", "properties": {"a": 1}}
     answer = send(client, line, line, {"external_id": "x", "properties": {"a": None}})

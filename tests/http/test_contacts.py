@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import uuid
@@ -92,13 +93,42 @@ def test_upsert_creates_and_then_merges(client: Client) -> None:
 
 
 def test_upsert_goes_by_email_only_without_external_id(client: Client) -> None:
-    known = create(client, email="a@x.org").data["id"]
+    known = create(client, external_id="held", email="a@x.org").data["id"]
 
     by_email = create(client, "?upsert=true", email="A@X.ORG")
     both = create(client, "?upsert=true", external_id="new", email="a@x.org")
 
     assert (by_email.status, by_email.data["id"]) == (200, known)
     assert (both.status, both.fields) == (409, ["email"])
+
+
+def test_upsert_joins_the_contact_of_the_address(client: Client) -> None:
+    held = create(client, email="a@b.example").data["id"]
+    joined = create(client, "?upsert=true", external_id="x", email="A@b.example")
+    assert (joined.status, joined.data["id"], joined.data["external_id"]) == (200, held, "x")
+    other = create(client, "?upsert=true", external_id="y", email="a@b.example")
+    assert (other.status, other.fields) == (409, ["email"])
+
+    create(client, email="info@b.example")
+    of_many = create(client, "?upsert=true", external_id="z", email="info@b.example")
+    assert of_many.status == 409
+
+
+def test_the_policy_keeps_identifiers_apart(
+    server: HttpServer, project: Project, client: Client
+) -> None:
+    server.set_policy(project, "link_identifiers", "conflict")
+    numbers = itertools.count()
+
+    def is_refused() -> bool:
+        # Within seconds, so each try is about somebody else.
+        number = next(numbers)
+        email = f"{number}@b.example"
+        create(client, email=email)
+        answer = create(client, "?upsert=true", external_id=f"x{number}", email=email)
+        return answer.status == 409
+
+    wait_until(is_refused, 10.0)
 
 
 def test_upsert_needs_an_identifier(client: Client) -> None:

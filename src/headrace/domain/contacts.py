@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,9 +14,12 @@ from headrace.domain.event_problems import read_object
 from headrace.domain.identity import IdentityType, lane_of
 from headrace.domain.json_text import DuplicateMemberError, forbidden_escape, parse_object
 from headrace.domain.members import Members
+from headrace.domain.placeholders import placeholders
+from headrace.domain.policies import LinkIdentifiers, Policies
 from headrace.domain.properties import PropertyValue, check_properties, same_value
 from headrace.domain.property_times import Stamp, Times, Values, Written
 from headrace.domain.property_times import write as write_values
+from headrace.domain.resolution import may_link
 from headrace.domain.timestamps import parse as parse_time
 
 CONTACT_CREATED = "sendrealm.contact.created"
@@ -25,12 +27,10 @@ CONTACT_UPDATED = "sendrealm.contact.updated"
 CONTACT_DELETED = "sendrealm.contact.deleted"
 
 MEMBERS = ("external_id", "email", "properties", "occurred_at")
+#: After every moment.
+FOREVER_US = 2**63 - 1
 #: The fields that name a person; each belongs to one contact of a project.
 IDENTIFIERS = ("external_id", "email")
-
-
-#: Whether an identifier stands for nobody, see `headrace.domain.placeholders`.
-IsPlaceholder = Callable[[IdentityType, str], bool]
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +84,14 @@ class ContactWrite(msgspec.Struct, frozen=True, kw_only=True):
     properties: dict[str, PropertyValue | None] = {}
     #: When all this became so; what happened later is left as it is. None: now, after all else.
     occurred_us: int | None = None
+    #: Whether in an upsert an `external_id` that nobody has joins the contact of the `email`, if
+    #: that has none.
+    link: bool = False
+
+    def joins(self, contact: Contact) -> bool:
+        """Whether the contact of the address gets the `external_id`, which nobody has."""
+        happened_us = FOREVER_US if self.occurred_us is None else self.occurred_us
+        return self.link and isinstance(self.external_id, str) and may_link(contact, happened_us)
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -257,21 +265,28 @@ def clash(fields: tuple[str, ...]) -> ApiError:
     return ApiError(ErrorCode.CONFLICT, message, details=problems)
 
 
-def refuse_placeholder(write: ContactWrite, is_placeholder: IsPlaceholder) -> None:
-    """Refuse an upsert by what stands for nobody: it would make one contact of many people.
+def for_upsert(write: ContactWrite, policies: Policies) -> ContactWrite:
+    """The write of an upsert, which links identifiers as the project wants it.
+
+    What stands for nobody would make one contact of many people: by it nobody is meant, and an
+    external_id does not join its contact.
 
     Raises:
-        ApiError: 422.
+        ApiError: 422, the identifier that decides is a placeholder.
     """
-    for field in IDENTIFIERS:
-        value = getattr(write, field)
-        if not isinstance(value, str):
-            continue
-        if is_placeholder(IdentityType(field), value):
-            message = "is a placeholder and not the identifier of a person"
-            raise invalid(FieldProblem(field, message))
-        # The first one that is given decides.
-        return
+    is_placeholder = placeholders(policies.placeholder_identifiers)
+    doubtful = [
+        field
+        for field in IDENTIFIERS
+        if isinstance(value := getattr(write, field), str)
+        and is_placeholder(IdentityType(field), value)
+    ]
+    deciding = next((f for f in IDENTIFIERS if isinstance(getattr(write, f), str)), None)
+    if deciding in doubtful:
+        message = "is a placeholder and not the identifier of a person"
+        raise invalid(FieldProblem(str(deciding), message))
+    link = policies.link_identifiers is LinkIdentifiers.FILL and "email" not in doubtful
+    return msgspec.structs.replace(write, link=link)
 
 
 def identifier_needed() -> ApiError:

@@ -9,16 +9,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.domain.contacts import (
-    ContactWrite,
-    IsPlaceholder,
-    decode_contact,
-    refuse_placeholder,
-)
+from headrace.domain.contacts import ContactWrite, decode_contact, for_upsert
 from headrace.domain.errors import ApiError, FieldProblem, invalid
 from headrace.domain.event_problems import read_object
 from headrace.domain.members import Members, kind_of
-from headrace.domain.placeholders import placeholders
+from headrace.domain.policies import Policies
 from headrace.http.asgi import BODY_BYTES_MAX
 from headrace.http.body import unpack
 from headrace.http.contacts import SOURCE
@@ -83,8 +78,7 @@ async def upsert_contacts(request: Request) -> Response:
     media = check_media_type(head, _MEDIA)
     body = unpack(await request.body(), check_encoding(head), BODY_BYTES_MAX)
     texts = _texts(body, ndjson=media == "application/x-ndjson")
-    is_placeholder = placeholders(context.principal.project.policies.placeholder_identifiers)
-    decoded = [_decode(text, is_placeholder) for text in texts]
+    decoded = [_decode(text, context.principal.project.policies) for text in texts]
     services = context.services
     outcomes = await services.store.contacts.upsert_many(
         context.principal.project.id,
@@ -119,15 +113,14 @@ def _elements(body: bytes) -> list[bytes]:
     return slice_elements(body.decode())
 
 
-def _decode(line: bytes, is_placeholder: IsPlaceholder) -> ContactWrite | ApiError:
+def _decode(line: bytes, policies: Policies) -> ContactWrite | ApiError:
     try:
         write = decode_contact(line, clears=False)
         if not (isinstance(write.external_id, str) or isinstance(write.email, str)):
             raise invalid(FieldProblem("", "one of external_id and email is required"))
-        refuse_placeholder(write, is_placeholder)
+        return for_upsert(write, policies)
     except ApiError as error:
         return error
-    return write
 
 
 def _answer(

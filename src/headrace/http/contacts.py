@@ -11,11 +11,10 @@ from headrace.domain.contacts import (
     Contact,
     clash,
     decode_contact,
+    for_upsert,
     identifier_needed,
-    refuse_placeholder,
     shown_email,
 )
-from headrace.domain.placeholders import placeholders
 from headrace.domain.properties import PropertyValue
 from headrace.http.answers import event_shown
 from headrace.http.context import context_of, json_response
@@ -72,8 +71,7 @@ async def create_contact(request: Request) -> Response:
     if upsert and not (isinstance(write.external_id, str) or isinstance(write.email, str)):
         raise identifier_needed()
     if upsert:
-        words = context.principal.project.policies.placeholder_identifiers
-        refuse_placeholder(write, placeholders(words))
+        write = for_upsert(write, context.principal.project.policies)
     services, project_id = context.services, context.principal.project.id
     contacts, now_us = services.store.contacts, services.clock_us()
     created = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,6 +143,38 @@ def test_workers_and_requests_that_write_the_same_people(queue: Queue) -> None:
             # Most of them belong to somebody.
             with contextlib.suppress(StoreConflictError):
                 await contacts.update(1, held.id, write, START_US, source="api")
+
+    async def scenario() -> None:
+        workers = await shared(queue)
+        work = [drain(worker, 16) for worker in workers]
+        await asyncio.gather(*work, *(request(number) for number in range(6)))
+
+    queue.session.run(scenario())
+    check(queue)
+
+
+def test_workers_and_requests_that_pass_addresses_on(queue: Queue) -> None:
+    """Payloads change addresses while others fill, take and let go of them."""
+    rng = random.Random(7)
+    events = []
+    for n in range(PEOPLE):
+        email, taken = (f"p{rng.randrange(PEOPLE)}@x.org" for _ in range(2))
+        events += [
+            event(external_id=f"p{n}", payload=json.dumps({"$set": {"email": email}})),
+            event(email=f"p{n}@x.org", external_id=f"q{n}"),
+            event(external_id=f"p{n}", payload=json.dumps({"$set": {"email": taken}})),
+            event(email=f"p{n}@x.org", payload='{"$set": {"email": null}}'),
+        ]
+    queue.accept(*events)
+    contacts = queue.session.store.contacts
+
+    async def request(number: int) -> None:
+        rng = random.Random(number)
+        for _ in range(12):
+            person, other = rng.randrange(PEOPLE), rng.randrange(PEOPLE)
+            write = ContactWrite(external_id=f"p{person}", email=f"p{other}@x.org", link=True)
+            with contextlib.suppress(StoreConflictError):
+                await contacts.upsert(1, write, START_US, source="api")
 
     async def scenario() -> None:
         workers = await shared(queue)

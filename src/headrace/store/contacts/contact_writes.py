@@ -82,12 +82,16 @@ async def by_id(
 
 
 async def by_write(tx: Transaction, project_id: int, write: ContactWrite) -> Contact | None:
-    """The contact an upsert means, locked."""
+    """The contact an upsert means, locked: by its first identifier, or the one that it joins."""
     field = _deciding_field(write)
     if field is None:
         return None
     kind, value = IdentityType(field), getattr(write, field)
-    return await _by_owner(tx, project_id, kind, value, lock=True)
+    found = await _by_owner(tx, project_id, kind, value, lock=True)
+    if found is None and kind is IdentityType.EXTERNAL_ID and isinstance(write.email, str):
+        found = await _by_owner(tx, project_id, IdentityType.EMAIL, write.email, lock=True)
+        return found if found is not None and write.joins(found) else None
+    return found
 
 
 def _deciding_field(write: ContactWrite) -> str | None:
@@ -150,10 +154,16 @@ class ContactWriter:
     async def upsert(self, project_id: int, write: ContactWrite) -> Upserted:
         """Write to the contact that is meant, or create it."""
         found = await by_write(self.tx, project_id, write)
-        if found is None:
-            created = await self._create_absent(project_id, write)
-            return Upserted(created, created=True, changed=True)
-        after = await self.update(found, await self._without_aliases(found, write))
+        try:
+            if found is None:
+                created = await self.create(project_id, write)
+                return Upserted(created, created=True, changed=True)
+            after = await self.update(found, await self._without_aliases(found, write))
+        except StoreConflictError as error:
+            if _deciding_field(write) in error.args:
+                # Nobody's a moment ago: somebody has just created the one that is meant.
+                raise ContactRaceError from None
+            raise
         return Upserted(after, created=False, changed=bool(differences(found, after)))
 
     async def _without_aliases(self, found: Contact, write: ContactWrite) -> ContactWrite:
@@ -167,15 +177,6 @@ class ContactWriter:
                 left = {"email_original": None} if kind == IdentityType.EMAIL else {}
                 write = msgspec.structs.replace(write, **{field: UNSET}, **left)
         return write
-
-    async def _create_absent(self, project_id: int, write: ContactWrite) -> Contact:
-        try:
-            return await self.create(project_id, write)
-        except StoreConflictError as error:
-            if _deciding_field(write) in error.args:
-                # Absent a moment ago: somebody has just created the one that is meant.
-                raise ContactRaceError from None
-            raise
 
     async def create(self, project_id: int, write: ContactWrite) -> Contact:
         """Create a contact.
