@@ -35,6 +35,10 @@ class Numbers:
         """A generator for the events that the process accepts; one a process."""
         return EventIdGenerator(self._clock_us, after=self._after, writer=self._writer)
 
+    def now_us(self) -> int:
+        """Time by the clock of the store."""
+        return self._clock_us()
+
     def event(self, lane: int, now_us: int | None = None) -> tuple[int, bytes]:
         """`(sequence, id)` of an event of the system's own.
 

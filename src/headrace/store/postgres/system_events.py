@@ -28,13 +28,18 @@ _WORK = (
 async def insert_system_events(
     connection: Connection, numbers: Numbers, events: Sequence[SystemEvent], now_us: int
 ) -> None:
-    """Insert the events and their work; runs inside the caller's transaction."""
+    """Insert the events and their work; runs inside the caller's transaction.
+
+    They are numbered by the time of now: that of the caller may be from before it waited for the
+    rows that it changes, while somebody else changed them.
+    """
     if not events:
         return
+    numbered_us = max(now_us, numbers.now_us())
     rows = [
         (
             event.lane,
-            *numbers.event(event.lane, now_us),
+            *numbers.event(event.lane, numbered_us),
             event.project_id,
             event.event,
             event.contact_id,

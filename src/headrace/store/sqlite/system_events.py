@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from headrace.domain.events import Source
-from headrace.domain.ids import id_of_sequence, system_sequences_of
+from headrace.domain.ids import id_of_sequence, received_us_of, system_sequences_of
 from headrace.store.contract_processing import SystemEvent
 from headrace.store.engine.transaction import Transaction
 from headrace.store.sqlite.bulk import BulkInsert
@@ -28,12 +28,13 @@ def insert_system_events(
 ) -> None:
     """Insert the events, and by the trigger their work; runs inside the caller's transaction.
 
-    They are numbered here, under the write lock, above whatever of their kind the millisecond
-    already holds: several processes may do this.
+    They are numbered here, under the write lock, above all of their kind: several processes may
+    do this, with a time that each has read before it waited for the lock.
     """
     if not events:
         return
-    first = _first_free(connection, now_us)
+    first = _first_free(connection, now_us, len(events))
+    now_us = max(now_us, received_us_of(first))
     rows: list[tuple[Any, ...]] = []
     for offset, event in enumerate(events):
         sequence = first + offset
@@ -55,13 +56,17 @@ def insert_system_events(
     _INSERT.run(connection, rows)
 
 
-def _first_free(connection: apsw.Connection, now_us: int) -> int:
-    # A clock that stepped back finds the numbers of that millisecond taken and goes on after them.
+def _first_free(connection: apsw.Connection, now_us: int, count: int) -> int:
+    # A time that is behind goes on in the millisecond of the newest event. None of their kind is
+    # later than that.
+    newest = connection.execute("SELECT coalesce(max(sequence), 0) FROM events").get
+    now_us = max(now_us, received_us_of(newest))
     start, end = system_sequences_of(now_us)
     row: Any = connection.execute(
         "SELECT max(sequence) FROM events WHERE sequence >= ? AND sequence < ?", (start, end)
     ).fetchone()
-    return start if row[0] is None else int(row[0]) + 1
+    first = start if row[0] is None else int(row[0]) + 1
+    return first if first + count <= end else system_sequences_of(now_us + 1000)[0]
 
 
 class SqliteSystemEvents:
