@@ -112,7 +112,32 @@ def test_a_bad_record_spoils_no_other() -> None:
     assert lines[-1].end == len(b"\n".join(rows))
 
 
-@pytest.mark.parametrize("text", ["", "\n", "a,b\n", "email,email\n", "email,\n", "\xff\n"])
+@pytest.mark.parametrize("name", ["n:integer", "n:Number", "n: number", "n:", "utm:source"])
+def test_an_unknown_type_is_refused_with_those_that_there_are(name: str) -> None:
+    with pytest.raises(CommandFailed, match="none of string, number, boolean, date, list"):
+        read(f"email,{name}\na@x.org,1\n")
+
+
+def test_a_name_may_hold_a_colon() -> None:
+    (line,) = read("email,utm:source:string\na@x.org,ads\n")
+    assert members(line)["properties"] == {"utm:source": "ads"}
+
+
+def test_blanks_belong_to_names_and_texts() -> None:
+    (line,) = read("external_id, plan \n 42 , pro\n")
+    assert members(line) == {"external_id": " 42 ", "properties": {" plan ": " pro"}}
+
+
+@pytest.mark.parametrize("name", [" email", "email ", "email:string", " external_id:list"])
+def test_an_identifier_that_is_hardly_meant_so_is_refused(name: str) -> None:
+    with pytest.raises(CommandFailed, match="without blanks or type"):
+        read(f"external_id,{name}\n1,2\n" if "external" not in name else f"email,{name}\n1,2\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "email, \n", "email,:number\n", "a,b\n", "email,email\n", "email,\n", "\xff\n"],
+)
 def test_a_first_line_that_names_no_columns_is_refused(text: str) -> None:
     with pytest.raises(CommandFailed):
         read(text.encode("latin-1"))

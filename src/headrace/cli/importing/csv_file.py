@@ -2,7 +2,8 @@
 
 The first record names the columns. `external_id` and `email` are identifiers; every other column is
 a property, of the type that follows its name: `plan`, `seats:number`, `vip:boolean`, `since:date`,
-`tags:list`. An empty cell leaves what it stands for as it is.
+`tags:list`. An empty cell leaves what it stands for as it is. Blanks belong to names and texts, as
+RFC 4180 has it: an external_id is kept exactly.
 """
 
 from __future__ import annotations
@@ -111,10 +112,10 @@ class Columns:
     def __init__(self, names: list[str]) -> None:
         if not names or len(names) > COLUMNS_MAX:
             raise usage(f"The first line must name 1 to {COLUMNS_MAX} columns.")
-        self._columns = [_column(name.strip()) for name in names]
+        self._columns = [_column(name) for name in names]
         known = [name for name, _ in self._columns]
         twice = sorted({name for name in known if known.count(name) > 1})
-        if "" in known or twice:
+        if not all(name.strip() for name in known) or twice:
             said = f"the column {twice[0]!r} is there twice" if twice else "a column has no name"
             raise usage(f"In the first line {said}.")
         if not set(IDENTIFIERS) & set(known):
@@ -147,11 +148,23 @@ class Columns:
 
 
 def _column(text: str) -> tuple[str, str]:
-    """`(name, type)`; what follows a colon and is no type belongs to the name."""
-    name, _, kind = text.rpartition(":")
-    if name and kind in _TYPES and name not in IDENTIFIERS:
-        return name, kind
-    return text, "string"
+    """`(name, type)` of a column.
+
+    Raises:
+        CommandFailed: it names no type that there is, or is hardly meant as it is written.
+    """
+    name, colon, kind = text.rpartition(":")
+    if not colon:
+        name, kind = text, "string"
+    meant = name.strip()
+    if meant in IDENTIFIERS and text != meant:
+        raise usage(f"In the first line write {meant} instead of {text!r}, without blanks or type.")
+    if kind not in _TYPES:
+        raise usage(
+            f"The type {kind!r} of the column {name!r} is none of {', '.join(_TYPES)}. A name with "
+            f"a colon in it needs its type, too: {text}:string"
+        )
+    return name, kind
 
 
 def read_records(file: IO[bytes], *, number: int, offset: int) -> Iterator[Line]:
