@@ -57,6 +57,40 @@ def test_a_person_is_found_and_shown(owner: Person, shop: Shop, names: tuple[str
     assert f"{names[0]}@example.org" not in text
 
 
+def test_an_external_id_is_looked_for_exactly(owner: Person, shop: Shop) -> None:
+    """Blanks at its ends are part of it, wherever it is typed."""
+    plain, spaced = act(shop, "exact"), act(shop, " exact ")
+    assert plain != spaced
+    found = page(owner, shop, "/contacts?search=%20exact%20")
+    assert f"/contacts/{spaced}" in found
+    assert f"/contacts/{plain}" not in found
+    found = page(owner, shop, "/contacts?search=exact")
+    assert f"/contacts/{plain}" in found
+    assert f"/contacts/{spaced}" not in found
+
+    events = {
+        text: shop.client.get("/events", params={"external_id": text}).json()["data"]
+        for text in ("exact", " exact ")
+    }
+    for typed, text in (("exact", "exact"), ("%20exact%20", " exact ")):
+        shown = page(owner, shop, f"/events?who={typed}")
+        for each, (event,) in events.items():
+            assert (event["id"] in shown) is (each == text)
+
+
+def test_blanks_around_an_id_are_no_part_of_it(owner: Person, shop: Shop) -> None:
+    contact_id = act(shop, "pasted")
+    straight = owner.get(f"{shop.path}/contacts?search=%20{contact_id}%20")
+    assert straight.headers["location"].endswith(f"/contacts/{contact_id}")
+    event_id = shop.send("account.closed", contact_id=contact_id)
+    assert event_id in page(owner, shop, f"/events?who=%20{contact_id}")
+
+
+def test_only_blanks_are_nothing(owner: Person, shop: Shop) -> None:
+    assert act(shop, "somebody") in page(owner, shop, "/contacts?search=%20%20")
+    assert "account.opened" in page(owner, shop, "/events?who=%20&find=%20")
+
+
 def test_two_that_events_take_for_one_are_merged_and_parted(
     owner: Person, shop: Shop, names: tuple[str, str]
 ) -> None:

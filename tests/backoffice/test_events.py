@@ -55,6 +55,13 @@ def test_an_id_or_a_key_leads_straight_to_the_event(
     assert answer.headers["location"] == f"/backoffice{shop.path}/events/{shop.sent[0]}"
 
 
+def test_a_key_is_looked_for_exactly(owner: Person, shop: Shop) -> None:
+    event_id = shop.send("order.paid", external_id="exact key", idempotency_key=" key ")
+    straight = owner.get(f"{shop.path}/events?find=%20key%20")
+    assert straight.headers["location"].endswith(f"/events/{event_id}")
+    assert owner.get(f"{shop.path}/events?find=key").status_code == 200
+
+
 def test_what_is_not_there_is_explained(owner: Person, shop: Shop) -> None:
     text = page(owner, shop, "/events?find=order-77")
     assert "No event of this project has the id or idempotency key" in text

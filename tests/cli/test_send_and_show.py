@@ -40,6 +40,14 @@ def test_an_event_is_sent_and_shown_as_it_was(server: RunningServer, tmp_path: P
         assert payload in way.stdout
 
 
+def test_an_external_id_is_kept_exactly(server: RunningServer) -> None:
+    command = ("send", "--event", "a.b", "--external-id", "  Ann  ", "--json")
+    sent = headrace(*command, env=client(server))
+    event_id = json.loads(sent.stdout)["data"]["id"]
+    shown = headrace("events", "show", event_id, "--json", env=client(server))
+    assert json.loads(shown.stdout)["external_id"] == "  Ann  "
+
+
 def test_a_repeat_is_told(server: RunningServer) -> None:
     command = ("send", "--event", "a.b", "--external-id", "u1", "--idempotency-key", "once")
     first, second = (headrace(*command, env=client(server)) for _ in range(2))

@@ -24,8 +24,8 @@ SOURCE = "backoffice"
 
 async def list_contacts(visit: Visit) -> Response:
     """The newest, or those whose identifier begins with what was typed."""
-    search, problem = visit.query.text("search"), ""
-    contact_id = read_uuid(search)
+    search, problem = visit.query.exact("search"), ""
+    contact_id = read_uuid(search.strip())
     if contact_id is not None:
         found = await visit.store.contacts.get(visit.project.id, uuid_text(contact_id))
         if found is not None:

@@ -13,6 +13,7 @@ from headrace.backoffice.forms import Fields
 from headrace.domain.email import normalize_email
 from headrace.domain.event_fields import check_event_name, check_external_id
 from headrace.domain.events import Source, Status
+from headrace.domain.ids import uuid_text
 from headrace.store.contract import EventFilter
 
 STATUSES = tuple(status.name.lower() for status in Status)
@@ -39,7 +40,7 @@ class EventSearch(msgspec.Struct, frozen=True):
 
 def read_search(query: Fields) -> EventSearch:
     """Read the filter form of the list of events."""
-    typed = {name: query.text(name) for name in FIELDS}
+    typed = {name: query.exact(name) if name == "who" else query.text(name) for name in FIELDS}
     problems: dict[str, str] = {}
     values: dict[str, Any] = {}
 
@@ -87,9 +88,10 @@ def _number(text: str, names: tuple[str, ...], kind: type[Status | Source]) -> i
 
 
 def _identity(text: str) -> dict[str, str]:
-    """An id of a contact, an e-mail address, or else an external id."""
-    if read_uuid(text) is not None:
-        return {"contact_id": text.lower()}
+    """An id of a contact, an e-mail address, or else an external id, which is taken exactly."""
+    contact_id = read_uuid(text.strip())
+    if contact_id is not None:
+        return {"contact_id": uuid_text(contact_id)}
     if "@" in text:
         try:
             return {"email": normalize_email(text)}

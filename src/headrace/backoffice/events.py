@@ -15,7 +15,7 @@ ROWS = 50
 
 async def list_events(visit: Visit) -> Response:
     """The newest that match; an id or idempotency key goes straight to its event."""
-    find = visit.query.text("find")
+    find = visit.query.exact("find")
     if find:
         found = await _find(visit, find)
         if found is not None:
@@ -48,7 +48,7 @@ def _choices(names: tuple[str, ...]) -> list[tuple[str, str]]:
 async def _find(visit: Visit, text: str) -> bytes | None:
     """Id of the event with that id or idempotency key."""
     events, project_id = visit.store.events, visit.project.id
-    event_id = read_uuid(text)
+    event_id = read_uuid(text.strip())
     if event_id is not None:
         found = await events.get(project_id, event_id)
         if found is not None:

@@ -23,6 +23,11 @@ class Fields:
         """A value without blanks around it and without characters that cannot be stored."""
         return self.raw(name).strip().replace("\x00", "")[:VALUE_CHARACTERS_MAX]
 
+    def exact(self, name: str) -> str:
+        """A value with the blanks around it (identifiers, keys); empty when it is only blanks."""
+        value = self.raw(name).replace("\x00", "")[:VALUE_CHARACTERS_MAX]
+        return value if value.strip() else ""
+
     def raw(self, name: str) -> str:
         """A value exactly as sent (passwords), empty when it is not there."""
         return next((value for key, value in reversed(self._pairs) if key == name), "")
