@@ -151,3 +151,30 @@ def test_what_is_not_there_is_not_found(owner: Person, shop: Shop, path: str) ->
 
 def test_a_search_that_cannot_be_is_explained(owner: Person, shop: Shop) -> None:
     assert "control characters" in page(owner, shop, "/contacts?search=%01", 422)
+
+
+def test_a_conflict_is_dismissed_with_a_reason(
+    owner: Person, shop: Shop, names: tuple[str, str]
+) -> None:
+    ann = act(shop, names[0])
+    act(shop, names[1], email=f"{names[1]}@example.org")
+    act(shop, names[0], email=f"{names[1]}@example.org")
+    conflict = next(
+        each["id"]
+        for each in shop.client.get("/contacts/conflicts").json()["data"]
+        if each["contact_id"] == ann
+    )
+    address = f"{shop.path}/conflicts/{conflict}/dismiss"
+    form = f'/conflicts/{conflict}/dismiss"'
+    assert form in page(owner, shop, "/contacts/conflicts")
+
+    without = owner.post(address, {"reason": " "})
+    assert "Not dismissed" in owner.client.get(without.headers["location"]).text
+    assert owner.post(address, {"reason": "they are <b>two</b>"}).status_code == 303
+
+    assert conflict not in page(owner, shop, "/contacts/conflicts")
+    dismissed = page(owner, shop, "/contacts/conflicts?status=dismissed")
+    assert f"/contacts/{ann}" in dismissed
+    assert "they are &lt;b&gt;two&lt;/b&gt;" in dismissed
+    assert form not in dismissed
+    assert "contact.conflict_dismiss" in page(owner, shop, "/audit")

@@ -10,7 +10,7 @@ from headrace.domain.api_keys import Scope
 from tests.support.contacts import create, delete, patch, system_events
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.people import merge, processed, undo
-from tests.support.raw_http import Client
+from tests.support.raw_http import Answer, Client
 
 NOBODY = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 
@@ -36,7 +36,9 @@ def test_a_pair_is_listed_once_with_its_last_event(client: Client) -> None:
 
     (shown,) = conflicts(client)
 
-    assert shown | {"first_at": "", "last_at": ""} == {
+    assert shown | {"id": "", "first_at": "", "last_at": ""} == {
+        "id": "",
+        "status": "open",
         "contact_id": own,
         "other_contact_id": other,
         "fields": ["email"],
@@ -44,7 +46,69 @@ def test_a_pair_is_listed_once_with_its_last_event(client: Client) -> None:
         "first_at": "",
         "last_at": "",
         "last_event_id": last["id"],
+        "dismissed_by": None,
+        "dismissed_at": None,
+        "dismissed_reason": None,
     }
+
+
+def dismiss(client: Client, conflict_id: object, body: str = '{"reason": "a family"}') -> Answer:
+    return client.post(f"/contacts/conflicts/{conflict_id}/dismiss", body)
+
+
+def test_a_conflict_is_dismissed_once(project: Project, client: Client) -> None:
+    two(client)
+    processed(client, external_id="x", email="b@b.example")
+    (pair,) = conflicts(client)
+    before = dismiss(client, pair["id"])
+    again = dismiss(client, pair["id"], '{"reason": "another"}')
+
+    assert (before.status, again.status) == (200, 200)
+    assert before.data == again.data
+    dismissed = {"status": "dismissed", "dismissed_reason": "a family"}
+    assert before.data.items() >= (pair | dismissed | _dismissal(before)).items()
+    assert before.data["dismissed_by"] == project.key.split("_")[1]
+    assert conflicts(client) == conflicts(client, "?status=open") == []
+    assert conflicts(client, "?status=dismissed") == [before.data]
+
+
+def _dismissal(answer: Answer) -> dict[str, object]:
+    return {name: answer.data[name] for name in ("dismissed_by", "dismissed_at")}
+
+
+@pytest.mark.parametrize(
+    "body", ["{}", '{"reason": null}', '{"reason": " "}', '{"reason": 1}', '{"why": "x"}', "[]"]
+)
+def test_a_dismissal_needs_a_reason(client: Client, body: str) -> None:
+    two(client)
+    processed(client, external_id="x", email="b@b.example")
+    (pair,) = conflicts(client)
+    assert dismiss(client, pair["id"], body).status in (400, 422)
+    assert conflicts(client) == [pair]
+
+
+def test_what_cannot_be_dismissed(server: HttpServer, client: Client) -> None:
+    own, other = two(client)
+    processed(client, external_id="x", email="b@b.example")
+    (pair,) = conflicts(client)
+    stranger = server.project()
+    try:
+        assert dismiss(stranger.client(), pair["id"]).status == 404
+    finally:
+        stranger.close()
+    assert dismiss(client, NOBODY).status == 404
+    assert dismiss(client, "1").status == 404
+    merge(client, own, other)
+    assert dismiss(client, pair["id"]).status == 409
+
+
+@pytest.mark.parametrize("status", ["", "closed", "OPEN", "open,dismissed"])
+def test_an_unknown_status_of_conflicts_is_refused_with_the_known_ones(
+    client: Client, status: str
+) -> None:
+    answer = client.get(f"/contacts/conflicts?status={status}")
+    assert (answer.status, answer.fields) == (422, ["status"])
+    assert "open, dismissed" in answer.body.decode()
 
 
 def test_conflicts_are_paged(client: Client) -> None:
@@ -213,6 +277,8 @@ def test_scopes_decide(server: HttpServer, project: Project, client: Client) -> 
     wait_until(lambda: reader.get("/merges").status == 200, 10)
     wait_until(lambda: writer.get("/merges").status == 403, 10)
     assert reader.get("/contacts/conflicts").status == 200
+    assert dismiss(reader, NOBODY).status == 403
+    assert dismiss(writer, NOBODY).status == 404
     assert reader.get(f"/contacts/{own}/events").status == 200
     assert merge(reader, own, other).status == 403
     assert merge(reader, own, other, dry_run=True).status == 403

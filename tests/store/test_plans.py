@@ -23,6 +23,7 @@ from headrace.store.contacts import (
     subscriptions,
     topics,
 )
+from headrace.store.contract_merges import PairStatus
 from headrace.store.deliveries import (
     claim_ends,
     closings,
@@ -54,10 +55,12 @@ INSERT INTO events (lane, sequence, id, project_id, event, occurred_us, received
 SELECT lane, number, gen_random_uuid(), project_id, 'a.b', 0, 0, 0, '{{}}' FROM contacts;
 INSERT INTO outcomes (lane, sequence, project_id, status, attempts, contact_id)
 SELECT lane, sequence, project_id, 3, 1, 'c' || sequence % 2000 FROM events;
-INSERT INTO contact_pairs (lane, low_id, high_id, number, project_id, contact_id, other_contact_id,
-    events, external_id_count, email_count, last_event_id, first_us, last_us, resolved_by)
-SELECT lane, 'c' || sequence, 'd' || sequence, sequence, project_id, 'c', 'd', 1, 1, 0, id, 0, 0,
-    CASE WHEN sequence % 2 = 0 THEN 'm' || sequence END FROM events;
+INSERT INTO contact_pairs (lane, low_id, high_id, id, number, project_id, contact_id,
+    other_contact_id, events, external_id_count, email_count, last_event_id, first_us, last_us,
+    resolved_by, dismissed_us)
+SELECT lane, 'c' || sequence, 'd' || sequence, 'p' || sequence, sequence, project_id, 'c', 'd', 1,
+    1, 0, id, 0, 0, CASE WHEN sequence % 2 = 0 THEN 'm' || sequence END,
+    CASE WHEN sequence % 3 = 0 THEN sequence END FROM events;
 INSERT INTO merges (id, project_id, contact_id, other_contact_id, actor, created_us, snapshot)
 SELECT sequence, project_id, 'c' || sequence, 'd' || sequence, 'a', 0, '{{}}' FROM events;
 INSERT INTO erasures (id, project_id, contact_id, status, counts, actor, created_us)
@@ -153,7 +156,10 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     },
     "contact_writes.forget_snapshots": (contact_writes.FORGET_SNAPSHOTS, "'{c1,c2}'"),
     "contact_lists.matches": (contact_lists.MATCHES, "1, 'email', 'p1', 'p2', 5001"),
-    "merges.pairs": (merges.PAIRS, "1, 100000, 50"),
+    "merges.pairs": (merges.PAIRS[PairStatus.OPEN], "1, 100000, 50"),
+    "merges.dismissed": (merges.PAIRS[PairStatus.DISMISSED], "1, 100000, 50"),
+    "merges.pair": (merges.PAIR, "'p1', 1"),
+    "merges.dismiss": (merges.DISMISS, "'p1', 1, 'a', 'r'"),
     "merges.list": (merges.LIST, "1, 100000, 50"),
     "merge_steps.events": (merge_steps.EVENTS, "1, '{c1,c2}'"),
     "merge_steps.resolve": (merge_steps.RESOLVE, "'{c1,d1}', 'm'"),

@@ -1,4 +1,4 @@
-"""Contacts that events take for one person: look, merge, and undo."""
+"""Contacts that events take for one person: look, merge, undo, or dismiss."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from headrace.backoffice.contacts import find_contact
 from headrace.backoffice.event_search import read_uuid
 from headrace.backoffice.screen import Need, act, show
 from headrace.backoffice.visit import Visit
+from headrace.domain.dead_letters import check_reason
 from headrace.domain.errors import ApiError
 from headrace.domain.ids import uuid_text
-from headrace.store.contract_merges import MergeRefusedError, Refusal
+from headrace.store.contract_merges import MergeRefusedError, PairStatus, Refusal
 
 ROWS = 25
 MERGES_SHOWN = 20
@@ -24,21 +25,45 @@ _REFUSED = {
     Refusal.UNDONE_BEFORE: "It was undone before.",
     Refusal.NOT_THE_LAST: "A later merge of the same contact must be undone first.",
     Refusal.CONTACT_GONE: "The contact that is left was deleted.",
+    Refusal.RESOLVED: "The two were merged.",
     Refusal.IDENTIFIER_TAKEN: "Somebody else has an identifier that would come back.",
 }
 
 
 async def list_conflicts(visit: Visit) -> Response:
-    """Pairs that nobody has resolved, newest first, and the last merges."""
+    """Open pairs, newest first, and the last merges; or the pairs that were dismissed."""
     before, project_id = visit.query.number("before"), visit.project.id
-    page = await visit.store.merges.pairs(project_id, before=before, limit=ROWS)
+    status = PairStatus(visit.query.one_of("status", tuple(PairStatus)) or PairStatus.OPEN)
+    page = await visit.store.merges.pairs(project_id, before=before, limit=ROWS, status=status)
     merges = await visit.store.merges.list(project_id, before=None, limit=MERGES_SHOWN)
     return visit.page(
         "conflicts.html",
         pairs=page.pairs,
+        status=status.value,
         next_before=page.next_before,
-        merges=merges if before is None else [],
+        merges=merges if before is None and status is PairStatus.OPEN else [],
     )
+
+
+async def dismiss(visit: Visit) -> Response:
+    """The two are not one person."""
+    raw = read_uuid(visit.request.path_params["conflict"])
+    if raw is None:
+        raise HTTPException(404)
+    address = visit.project_url("/contacts/conflicts")
+    try:
+        reason = check_reason(visit.form.text("reason"))
+    except ValueError as error:
+        return visit.go(address, f"Not dismissed: the reason {error}.", kind="bad")
+    try:
+        await visit.store.merges.dismiss(
+            visit.project.id, uuid_text(raw), reason, visit.now_us, actor=visit.actor
+        )
+    except MergeRefusedError as error:
+        if error.refusal is Refusal.NOT_FOUND:
+            raise HTTPException(404) from None
+        return visit.go(address, _why(error), kind="bad")
+    return visit.go(address, "Dismissed: the two stay two. Who and why stands in the audit.")
 
 
 async def preview(visit: Visit) -> Response:
@@ -100,5 +125,6 @@ SCREENS = (
     show("/projects/{project}/contacts/conflicts", list_conflicts, Need.VIEWER),
     show("/projects/{project}/contacts/{contact}/merge", preview, Need.OPERATOR),
     act("/projects/{project}/contacts/{contact}/merge", merge, Need.OPERATOR),
+    act("/projects/{project}/conflicts/{conflict}/dismiss", dismiss, Need.OPERATOR),
     act("/projects/{project}/merges/{merge}/undo", undo, Need.OPERATOR),
 )

@@ -9,6 +9,7 @@ import typer
 
 from headrace.cli import (
     bench,
+    contacts,
     copy,
     dead_letters,
     events,
@@ -49,6 +50,7 @@ app.add_typer(operator.app, name="operator")
 app.command("send")(send.send)
 app.command("tail")(tail.tail)
 app.add_typer(events.app, name="events")
+app.add_typer(contacts.app, name="contacts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command("import")(importing.import_)
 app.command("export")(export.export)

@@ -80,13 +80,16 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
     per_second: int
 
 
-def read_reason(body: bytes) -> str:
-    """Decode and check the body of a discard.
+def read_reason(body: bytes, what: str = "a discard") -> str:
+    """Decode and check the body of something that is done for a reason.
+
+    Args:
+        what: it is, for messages.
 
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), ("reason",), "a discard")
+    check = Members(read_object(body), ("reason",), what)
     if check.members.get("reason") is None:
         check.add("reason", "is missing: say why, for whoever looks at it later")
     reason = check.text("reason", check_reason)

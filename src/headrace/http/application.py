@@ -57,6 +57,7 @@ ROUTES = (
     resource("/contacts", get=contact_lists.list_contacts, post=contacts.create_contact),
     fixed("/contacts/batch", post=contact_batch.upsert_contacts),
     fixed("/contacts/conflicts", get=merges.list_conflicts),
+    resource("/contacts/conflicts/{id}/dismiss", post=merges.dismiss_conflict),
     resource(
         "/contacts/{id}",
         get=contacts.get_contact,

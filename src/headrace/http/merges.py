@@ -8,7 +8,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.dead_letters import read_reason
+from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.event_fields import check_contact_id
 from headrace.domain.event_problems import read_object
 from headrace.domain.members import Members
@@ -28,6 +29,7 @@ from headrace.store.contract_merges import (
     Merge,
     MergePreview,
     MergeRefusedError,
+    PairStatus,
     Refusal,
 )
 
@@ -86,9 +88,17 @@ class MergeShown(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
     undone_at: str | None
 
 
+class DismissInput(msgspec.Struct):
+    """Body of a dismissal."""
+
+    reason: str
+
+
 class ConflictShown(msgspec.Struct, kw_only=True):
     """Two contacts that events take for one."""
 
+    id: str
+    status: PairStatus
     #: Of the last event: whom it was resolved to, and who else has one of its identifiers.
     contact_id: str
     other_contact_id: str
@@ -99,6 +109,10 @@ class ConflictShown(msgspec.Struct, kw_only=True):
     first_at: str
     last_at: str
     last_event_id: str
+    #: Public id of the API key, or an operator.
+    dismissed_by: str | None
+    dismissed_at: str | None
+    dismissed_reason: str | None
 
 
 _MESSAGES = {
@@ -108,6 +122,7 @@ _MESSAGES = {
     Refusal.NOT_THE_LAST: "A later merge builds on this one; undo that first.",
     Refusal.CONTACT_GONE: "The contact was deleted; there is nothing to part.",
     Refusal.IDENTIFIER_TAKEN: "Another contact has an identifier that would come back.",
+    Refusal.RESOLVED: "The two contacts were merged.",
 }
 
 
@@ -131,8 +146,12 @@ def merge_shown(merge: Merge) -> MergeShown:
     )
 
 
-def _conflict_shown(pair: ContactPair) -> ConflictShown:
+def conflict_shown(pair: ContactPair) -> ConflictShown:
+    """A conflict as the API shows it."""
+    dismissed = pair.dismissed_us is not None
     return ConflictShown(
+        id=pair.id,
+        status=PairStatus.DISMISSED if dismissed else PairStatus.OPEN,
         contact_id=pair.contact_id,
         other_contact_id=pair.other_contact_id,
         fields=list(pair.fields),  # type: ignore[arg-type]
@@ -140,6 +159,9 @@ def _conflict_shown(pair: ContactPair) -> ConflictShown:
         first_at=to_text(pair.first_us),
         last_at=to_text(pair.last_us),
         last_event_id=pair.last_event_id,
+        dismissed_by=pair.dismissed_by,
+        dismissed_at=None if pair.dismissed_us is None else to_text(pair.dismissed_us),
+        dismissed_reason=pair.dismissed_reason,
     )
 
 
@@ -232,20 +254,51 @@ async def list_merges(request: Request) -> Response:
 
 
 async def list_conflicts(request: Request) -> Response:
-    """`GET /contacts/conflicts`: pairs that nobody has resolved, newest first."""
+    """`GET /contacts/conflicts`: open ones, or those that were dismissed, newest first."""
     context = context_of(request)
-    before, limit, scope = _page(request, context, "conflicts")
+    query = parse_query(request.scope["query_string"], ("status", *PAGE))
+    status = _status(query.get("status", PairStatus.OPEN.value))
+    before, limit, scope = _place(query, context, f"{status.value} conflicts")
     page = await context.services.store.merges.pairs(
-        context.principal.project.id, before=before, limit=limit
+        context.principal.project.id, before=before, limit=limit, status=status
     )
     cursors = context.services.cursors
     following = None if page.next_before is None else cursors.make(page.next_before, scope)
-    shown = [_conflict_shown(pair) for pair in page.pairs]
+    shown = [conflict_shown(pair) for pair in page.pairs]
     return json_response({"data": shown, "next_cursor": following})
 
 
+def _status(text: str) -> PairStatus:
+    if text not in list(PairStatus):
+        raise invalid(FieldProblem("status", f"must be one of {', '.join(PairStatus)}"))
+    return PairStatus(text)
+
+
+async def dismiss_conflict(request: Request) -> Response:
+    """`POST /contacts/conflicts/{id}/dismiss`: the two are not one person."""
+    context = context_of(request)
+    parse_query(request.scope["query_string"], ())
+    conflict_id = path_uuid(request)
+    reason = read_reason(await read_json_body(request), "a dismissal")
+    services, principal = context.services, context.principal
+    try:
+        pair = await services.store.merges.dismiss(
+            principal.project.id,
+            conflict_id,
+            reason,
+            services.clock_us(),
+            actor=principal.key_id,
+        )
+    except MergeRefusedError as error:
+        raise _failure(error) from None
+    return json_response({"data": conflict_shown(pair)})
+
+
 def _page(request: Request, context: Context, name: str) -> tuple[int | None, int, str]:
-    query = parse_query(request.scope["query_string"], PAGE)
+    return _place(parse_query(request.scope["query_string"], PAGE), context, name)
+
+
+def _place(query: dict[str, str], context: Context, name: str) -> tuple[int | None, int, str]:
     limit = page_limit(query)
     scope = f"{name} {context.principal.project.id}"
     before = context.services.cursors.read(query["cursor"], scope) if "cursor" in query else None

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.domain.dead_letters import REASON_CHARACTERS_MAX
 from headrace.domain.errors import ErrorCode
 from headrace.http.erasures import ErasureShown
-from headrace.http.merges import ConflictShown, MergeInput, MergeShown, PreviewShown
+from headrace.http.merges import (
+    ConflictShown,
+    DismissInput,
+    MergeInput,
+    MergeShown,
+    PreviewShown,
+)
 from headrace.http.openapi_parts import (
     BODY,
     KEYED,
@@ -20,8 +27,15 @@ from headrace.http.openapi_parts import (
     path_id,
     ref,
 )
+from headrace.store.contract_merges import PairStatus
 
-TYPES = (MergeInput, PreviewShown, MergeShown, ConflictShown, ErasureShown)
+TYPES = (MergeInput, DismissInput, PreviewShown, MergeShown, ConflictShown, ErasureShown)
+_CONFLICT_STATUS = {
+    "name": "status",
+    "in": "query",
+    "description": "Open ones, if it is left out.",
+    "schema": {"type": "string", "enum": list(PairStatus)},
+}
 
 _ONE = (*KEYED, ErrorCode.NOT_FOUND, ErrorCode.VALIDATION)
 _CHANGE = (*_ONE, ErrorCode.CONFLICT, ErrorCode.STORAGE_UNAVAILABLE)
@@ -31,6 +45,11 @@ def refine(schemas: dict[str, Any]) -> None:
     """Add what the types cannot say."""
     schemas["MergeInput"] |= {"additionalProperties": False}
     schemas["MergeInput"]["properties"]["from"] = {"type": "string", "format": "uuid"}
+    schemas["DismissInput"] |= {"additionalProperties": False}
+    schemas["DismissInput"]["properties"]["reason"] |= {
+        "minLength": 1,
+        "maxLength": REASON_CHARACTERS_MAX,
+    }
 
 
 def paths() -> dict[str, Any]:
@@ -42,8 +61,23 @@ def paths() -> dict[str, Any]:
     return {
         "/contacts/conflicts": {
             "get": listing(
-                "List contacts that events take for one", "listConflicts", "ConflictShown", []
+                "List contacts that events take for one",
+                "listConflicts",
+                "ConflictShown",
+                [_CONFLICT_STATUS],
             )
+        },
+        "/contacts/conflicts/{id}/dismiss": {
+            "post": {
+                "summary": "Say that the two contacts of a conflict are not one person",
+                "operationId": "dismissConflict",
+                "parameters": [path_id()],
+                "requestBody": json_body("DismissInput"),
+                "responses": {
+                    "200": answer("It is dismissed.", data(ref("ConflictShown"))),
+                    **failures(*_CHANGE, *BODY),
+                },
+            }
         },
         "/contacts/{id}/events": {"get": timeline},
         "/contacts/{id}/merge": {

@@ -24,6 +24,7 @@ class ContactPair(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Grows in the order in which pairs are found.
     number: int
+    id: str
     #: Of the last event: whom it was resolved to, and who else has one of its identifiers.
     contact_id: str
     other_contact_id: str
@@ -34,6 +35,10 @@ class ContactPair(msgspec.Struct, frozen=True, kw_only=True):
     last_event_id: str
     first_us: int
     last_us: int
+    #: Who has said that the two are not one person, and why; None: nobody has.
+    dismissed_us: int | None
+    dismissed_by: str | None
+    dismissed_reason: str | None
 
 
 class Merge(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +92,15 @@ class Refusal(StrEnum):
     CONTACT_GONE = "contact_gone"
     #: Somebody else has an identifier of the contact that would come back.
     IDENTIFIER_TAKEN = "identifier_taken"
+    #: The contacts of a conflict are one by now.
+    RESOLVED = "resolved"
+
+
+class PairStatus(StrEnum):
+    """What became of a conflict whose contacts are still two."""
+
+    OPEN = "open"
+    DISMISSED = "dismissed"
 
 
 class MergeRefusedError(Exception):

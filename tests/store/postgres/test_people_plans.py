@@ -29,9 +29,10 @@ INSERT INTO deliveries (lane, number, id, project_id, sequence, subscriber_id, s
 INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id, alias)
 SELECT lane, project_id, 'external_id', external_id, 'c' || sequence, sequence % 50 = 0
 FROM events;
-INSERT INTO contact_pairs (lane, low_id, high_id, number, project_id, contact_id, other_contact_id,
-    events, external_id_count, email_count, last_event_id, first_us, last_us)
-SELECT lane, 'c' || sequence, 'd' || sequence, sequence, project_id, 'c', 'd', 1, 1, 0, id, 0, 0
+INSERT INTO contact_pairs (lane, low_id, high_id, id, number, project_id, contact_id,
+    other_contact_id, events, external_id_count, email_count, last_event_id, first_us, last_us)
+SELECT lane, 'c' || sequence, 'd' || sequence, 'p' || sequence, sequence, project_id, 'c', 'd', 1,
+    1, 0, id, 0, 0
 FROM events;
 INSERT INTO merges (id, project_id, contact_id, other_contact_id, actor, created_us, snapshot)
 SELECT sequence, project_id, 'c' || sequence, 'd' || sequence, 'a', 0, '{{}}' FROM events;

@@ -8,22 +8,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
+from headrace.store.access.audit import write_audit
 from headrace.store.contacts.contact_writes import ContactWriter
 from headrace.store.contacts.merge_rows import COLUMNS, merge
 from headrace.store.contacts.merge_steps import MergeSteps, preview
 from headrace.store.contacts.pair_rows import COLUMNS as PAIR_COLUMNS
 from headrace.store.contacts.pair_rows import pair
 from headrace.store.contacts.races import write_contacts
-from headrace.store.contract_merges import Merge, MergePreview, PairPage
+from headrace.store.contract_merges import (
+    ContactPair,
+    Merge,
+    MergePreview,
+    MergeRefusedError,
+    PairPage,
+    PairStatus,
+    Refusal,
+)
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.events.system_events import SystemEvents
 
 _AFTER_ALL = (1 << 63) - 1
-PAIRS = sql(
+_PAIRS = (
     f"SELECT {PAIR_COLUMNS} FROM contact_pairs "  # noqa: S608
-    "WHERE project_id = $1 AND resolved_by IS NULL AND number < $2 ORDER BY number DESC LIMIT $3"
+    "WHERE project_id = $1 AND resolved_by IS NULL AND number < $2 "
+)
+PAIRS = {
+    PairStatus.OPEN: sql(f"{_PAIRS} AND dismissed_us IS NULL ORDER BY number DESC LIMIT $3"),
+    PairStatus.DISMISSED: sql(
+        f"{_PAIRS} AND dismissed_us IS NOT NULL ORDER BY number DESC LIMIT $3"
+    ),
+}
+PAIR = sql(
+    f"SELECT resolved_by, {PAIR_COLUMNS} FROM contact_pairs "  # noqa: S608
+    "WHERE id = $1 AND project_id = $2 FOR UPDATE"
+)
+DISMISS = sql(
+    "UPDATE contact_pairs SET dismissed_us = $2, dismissed_by = $3, dismissed_reason = $4 "
+    "WHERE id = $1"
 )
 _GET = sql(f"SELECT {COLUMNS} FROM merges WHERE id = $1 AND project_id = $2")  # noqa: S608
 LIST = sql(
@@ -47,12 +72,52 @@ class Merges:
             ContactWriter(tx, self._system_events, self._numbers, now_us, actor), actor
         )
 
-    async def pairs(self, project_id: int, *, before: int | None, limit: int) -> PairPage:
-        """Pairs that nobody has resolved."""
+    async def pairs(
+        self,
+        project_id: int,
+        *,
+        before: int | None,
+        limit: int,
+        status: PairStatus = PairStatus.OPEN,
+    ) -> PairPage:
+        """Pairs of contacts that are still two, newest first."""
         place = _AFTER_ALL if before is None else before
-        rows = await self._database.read(lambda tx: tx.rows(PAIRS, project_id, place, limit + 1))
+        rows = await self._database.read(
+            lambda tx: tx.rows(PAIRS[status], project_id, place, limit + 1)
+        )
         found = [pair(row) for row in rows]
         return PairPage(found[:limit], found[limit - 1].number if len(found) > limit else None)
+
+    async def dismiss(
+        self, project_id: int, pair_id: str, reason: str, now_us: int, *, actor: str
+    ) -> ContactPair:
+        """Note that the two contacts of a pair are not one person.
+
+        Events that take them for one later are counted, and do not list it again. Asked again, it
+        is left as it is.
+
+        Raises:
+            MergeRefusedError: there is no such pair, or the two are one contact by now.
+        """
+
+        async def work(tx: Transaction) -> ContactPair:
+            row = await tx.row(PAIR, pair_id, project_id)
+            if row is None:
+                raise MergeRefusedError(Refusal.NOT_FOUND)
+            if row[0] is not None:
+                raise MergeRefusedError(Refusal.RESOLVED)
+            found = pair(row[1:])
+            if found.dismissed_us is not None:
+                return found
+            await tx.run(DISMISS, pair_id, now_us, actor, reason)
+            contacts = {"contact": found.contact_id, "other": found.other_contact_id}
+            detail = {"conflict": pair_id, **contacts, "reason": reason}
+            await write_audit(tx, now_us, actor, project_id, "contact.conflict_dismiss", detail)
+            return msgspec.structs.replace(
+                found, dismissed_us=now_us, dismissed_by=actor, dismissed_reason=reason
+            )
+
+        return await self._database.write(work)
 
     async def preview(self, project_id: int, contact_id: str, other_id: str) -> MergePreview:
         """What `merge` would do.

@@ -12,8 +12,8 @@ from headrace.store.contract_processing import ConflictFound
 PairFound = tuple[int, str, str, str, str, int, int, int, bytes]
 
 COLUMNS = (
-    "number, contact_id, other_contact_id, events, external_id_count, email_count, last_event_id, "
-    "first_us, last_us"
+    "number, id, contact_id, other_contact_id, events, external_id_count, email_count, "
+    "last_event_id, first_us, last_us, dismissed_us, dismissed_by, dismissed_reason"
 )
 
 
@@ -47,10 +47,12 @@ def pairs_found(conflicts: Sequence[ConflictFound]) -> list[PairFound]:
 
 def pair(row: Sequence[Any]) -> ContactPair:
     """The pair of a row of `COLUMNS`."""
-    number, contact_id, other_id, events, external_ids, emails, event_id, first_us, last_us = row
+    number, pair_id, contact_id, other_id, events, external_ids, emails, event_id, *others = row
+    first_us, last_us, dismissed_us, dismissed_by, reason = others
     counts = {"external_id": external_ids, "email": emails}
     return ContactPair(
         number=number,
+        id=pair_id,
         contact_id=contact_id,
         other_contact_id=other_id,
         fields=tuple(field for field, count in counts.items() if count),
@@ -58,4 +60,7 @@ def pair(row: Sequence[Any]) -> ContactPair:
         last_event_id=uuid_text(bytes(event_id)),
         first_us=first_us,
         last_us=last_us,
+        dismissed_us=dismissed_us,
+        dismissed_by=dismissed_by,
+        dismissed_reason=reason,
     )

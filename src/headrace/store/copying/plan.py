@@ -98,9 +98,10 @@ COPIED: tuple[Copied, ...] = (
     ),
     Copied(
         "contact_pairs",
-        "SELECT lane_of_contact(project_id, low_id) AS lane, low_id, high_id, number, project_id, "
-        "contact_id, other_contact_id, events, external_id_count, email_count, last_event_id, "
-        "first_us, last_us, resolved_by FROM contact_pairs ORDER BY number",
+        "SELECT lane_of_contact(project_id, low_id) AS lane, low_id, high_id, id, number, "
+        "project_id, contact_id, other_contact_id, events, external_id_count, email_count, "
+        "last_event_id, first_us, last_us, resolved_by, dismissed_us, dismissed_by, "
+        "dismissed_reason FROM contact_pairs ORDER BY number",
     ),
     _alike(
         "merges",

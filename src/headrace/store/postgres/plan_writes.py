@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from headrace.domain.events import Status
 from headrace.domain.identity import contact_lane
+from headrace.domain.ids import new_uuid, uuid_text
 from headrace.store.contacts.pair_rows import pairs_found
 from headrace.store.contract_processing import BatchPlan, ConflictFound, Done, NewDelivery
 from headrace.store.engine.columns import columns_of
@@ -38,11 +39,11 @@ _CONFLICTS = (
     "$3::text[], $4::bigint[], $5::int[], $6::text[], $7::text[]) AS n"
 )
 _PAIRS = (
-    "INSERT INTO contact_pairs AS p (lane, number, project_id, low_id, high_id, contact_id, "
+    "INSERT INTO contact_pairs AS p (lane, number, id, project_id, low_id, high_id, contact_id, "
     "other_contact_id, events, external_id_count, email_count, last_event_id, first_us, last_us) "
-    "SELECT n.*, $12, $12 FROM unnest($1::smallint[], $2::bigint[], $3::int[], $4::text[], "
-    "$5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], "
-    "$11::uuid[]) AS n ON CONFLICT (lane, low_id, high_id) DO UPDATE SET "
+    "SELECT n.*, $13, $13 FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::int[], "
+    "$5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], "
+    "$12::uuid[]) AS n ON CONFLICT (lane, low_id, high_id) DO UPDATE SET "
     "contact_id = excluded.contact_id, other_contact_id = excluded.other_contact_id, "
     "events = p.events + excluded.events, "
     "external_id_count = p.external_id_count + excluded.external_id_count, "
@@ -106,7 +107,7 @@ async def _write_conflicts(
     )
     await connection.execute(_CONFLICTS, *columns_of(rows, 7), now_us)
     pairs = sorted(
-        (contact_lane(found[0], found[1]), numbers.number(now_us), *found)
+        (contact_lane(found[0], found[1]), numbers.number(now_us), uuid_text(new_uuid()), *found)
         for found in pairs_found(conflicts)
     )
-    await connection.execute(_PAIRS, *columns_of(pairs, 11), now_us)
+    await connection.execute(_PAIRS, *columns_of(pairs, 12), now_us)

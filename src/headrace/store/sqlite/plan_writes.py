@@ -8,6 +8,7 @@ import apsw
 
 from headrace.domain.events import Status
 from headrace.domain.identity import contact_lane
+from headrace.domain.ids import new_uuid, uuid_text
 from headrace.store.contacts.identifiers import (
     identifier,
     identifiers_claimed,
@@ -44,9 +45,9 @@ _WRITE = (
     "WHERE id = ? AND project_id = ?"
 )
 _PAIR = (
-    "INSERT INTO contact_pairs (project_id, low_id, high_id, contact_id, other_contact_id, events, "
-    "external_id_count, email_count, last_event_id, first_us, last_us) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (low_id, high_id) DO UPDATE SET "
+    "INSERT INTO contact_pairs (id, project_id, low_id, high_id, contact_id, other_contact_id, "
+    "events, external_id_count, email_count, last_event_id, first_us, last_us) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (low_id, high_id) DO UPDATE SET "
     "contact_id = excluded.contact_id, other_contact_id = excluded.other_contact_id, "
     "events = events + excluded.events, "
     "external_id_count = external_id_count + excluded.external_id_count, "
@@ -145,4 +146,7 @@ def _write_conflicts(connection: apsw.Connection, plan: BatchPlan, now_us: int) 
             for c in plan.conflicts
         ],
     )
-    connection.executemany(_PAIR, [(*pair, now_us, now_us) for pair in pairs_found(plan.conflicts)])
+    connection.executemany(
+        _PAIR,
+        [(uuid_text(new_uuid()), *pair, now_us, now_us) for pair in pairs_found(plan.conflicts)],
+    )

@@ -418,6 +418,7 @@ CREATE TABLE contact_pairs (
     lane              smallint NOT NULL,
     low_id            text NOT NULL,
     high_id           text NOT NULL,
+    id                text NOT NULL,
     -- Order of finding, for the lists.
     number            bigint NOT NULL,
     project_id        integer NOT NULL,
@@ -431,9 +432,17 @@ CREATE TABLE contact_pairs (
     first_us          bigint NOT NULL,
     last_us           bigint NOT NULL,
     resolved_by       text,
+    -- Who has said that the two are not one person, and why; NULL: nobody has.
+    dismissed_us      bigint,
+    dismissed_by      text,
+    dismissed_reason  text,
     PRIMARY KEY (lane, low_id, high_id)
 );
-CREATE INDEX contact_pairs_open ON contact_pairs (project_id, number) WHERE resolved_by IS NULL;
+CREATE INDEX contact_pairs_open ON contact_pairs (project_id, number)
+    WHERE resolved_by IS NULL AND dismissed_us IS NULL;
+CREATE INDEX contact_pairs_dismissed ON contact_pairs (project_id, number)
+    WHERE resolved_by IS NULL AND dismissed_us IS NOT NULL;
+CREATE INDEX contact_pairs_id ON contact_pairs (id);
 CREATE INDEX contact_pairs_low ON contact_pairs (low_id);
 CREATE INDEX contact_pairs_high ON contact_pairs (high_id);
 CREATE INDEX contact_pairs_resolved ON contact_pairs (resolved_by) WHERE resolved_by IS NOT NULL;

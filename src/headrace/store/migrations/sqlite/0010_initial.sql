@@ -363,6 +363,7 @@ CREATE TABLE store_growth (
 -- resolved_by: the merge that made one of them, NULL while the pair waits for somebody.
 CREATE TABLE contact_pairs (
     number            INTEGER PRIMARY KEY,
+    id                TEXT NOT NULL UNIQUE,
     project_id        INTEGER NOT NULL,
     low_id            TEXT NOT NULL,
     high_id           TEXT NOT NULL,
@@ -376,9 +377,16 @@ CREATE TABLE contact_pairs (
     first_us          INTEGER NOT NULL,
     last_us           INTEGER NOT NULL,
     resolved_by       TEXT,
+    -- Who has said that the two are not one person, and why; NULL: nobody has.
+    dismissed_us      INTEGER,
+    dismissed_by      TEXT,
+    dismissed_reason  TEXT,
     UNIQUE (low_id, high_id)
 ) STRICT;
-CREATE INDEX contact_pairs_open ON contact_pairs (project_id, number) WHERE resolved_by IS NULL;
+CREATE INDEX contact_pairs_open ON contact_pairs (project_id, number)
+    WHERE resolved_by IS NULL AND dismissed_us IS NULL;
+CREATE INDEX contact_pairs_dismissed ON contact_pairs (project_id, number)
+    WHERE resolved_by IS NULL AND dismissed_us IS NOT NULL;
 CREATE INDEX contact_pairs_high ON contact_pairs (high_id);
 CREATE INDEX contact_pairs_resolved ON contact_pairs (resolved_by) WHERE resolved_by IS NOT NULL;
 
