@@ -146,6 +146,18 @@ def test_a_deleted_contact_takes_its_conflicts_along(conflicts: Conflicts) -> No
     assert conflicts.refused(pair.id) is Refusal.NOT_FOUND
 
 
+def test_a_deleted_contact_takes_conflicts_of_those_merged_into_it_along(
+    conflicts: Conflicts,
+) -> None:
+    conflicts.meet()
+    survivor = create_contact(conflicts.session, external_id="z")
+    conflicts.merge(survivor, conflicts.other)
+    assert len(conflicts.listed()) == 1
+    contacts = conflicts.session.store.contacts
+    conflicts.session.run(contacts.delete(1, survivor.id, LATER_US, source="api"))
+    assert conflicts.listed() == []
+
+
 def test_a_conflict_of_another_project_is_as_absent(conflicts: Conflicts) -> None:
     conflicts.meet()
     (pair,) = conflicts.listed()

@@ -151,7 +151,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "identifiers.remove_aliases": (identifiers.REMOVE_ALIASES, "'c50'"),
     "contact_writes.by_id": (contact_writes.BY_ID, "1, 'c1', 1"),
     **{
-        f"contact_writes.forget {n}": (statement, "'c1'")
+        f"contact_writes.forget {n}": (statement, "'{c1,c2}'")
         for n, statement in enumerate(contact_writes.FORGET)
     },
     "contact_writes.forget_snapshots": (contact_writes.FORGET_SNAPSHOTS, "'{c1,c2}'"),

@@ -52,12 +52,12 @@ _UPDATE = sql(
     "WHERE lane = $1 AND id = $2"
 )
 _DELETE = sql("DELETE FROM contacts WHERE lane = $1 AND id = $2")
-# What told of the contact and another one.
+# What told of the contact, or of one that was merged into it, and another one.
 FORGET = tuple(
     sql(text)
     for text in (
-        "DELETE FROM contact_pairs WHERE low_id = $1",
-        "DELETE FROM contact_pairs WHERE high_id = $1",
+        "DELETE FROM contact_pairs WHERE low_id = ANY($1::text[])",
+        "DELETE FROM contact_pairs WHERE high_id = ANY($1::text[])",
     )
 )
 # Merges that led to the contact, over others too: nothing of them can be undone any more.
@@ -232,10 +232,10 @@ class ContactWriter:
         assert ref is not None
         await detach_memberships(self.tx, self.system_events, ref, self.now_us)
         await identifiers.release(self.tx, held.id, identifiers.own_identifiers(held))
-        await self.tx.run(FORGET_SNAPSHOTS, await identifiers.ids_of(self.tx, held.id))
+        ids = await identifiers.ids_of(self.tx, held.id)
+        for statement in (FORGET_SNAPSHOTS, *FORGET):
+            await self.tx.run(statement, ids)
         await self.tx.run(identifiers.REMOVE_ALIASES, held.id)
-        for statement in FORGET:
-            await self.tx.run(statement, held.id)
         await self.delete_row(held)
         await self._emit(CONTACT_DELETED, Changed(held, {}))
 
