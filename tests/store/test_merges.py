@@ -280,6 +280,47 @@ def test_a_later_opt_out_wins_over_a_choice_of_the_other(session: StoreSession) 
     assert {s.topic.name: s.is_subscribed for s in back or ()} == {"News": True, "Offers": True}
 
 
+@pytest.mark.parametrize("survivor", ["own", "other"])
+def test_the_last_of_several_opt_outs_counts(session: StoreSession, survivor: str) -> None:
+    """Out, in again, out again: later than what the other one has chosen in between."""
+    own, other = two(session)
+    topics = session.store.topics
+    news, offers = (
+        session.run(topics.create(1, TopicFields(name=name), START_US))
+        for name in ("News", "Offers")
+    )
+    session.run(topics.opt_out(1, own.id, START_US + 10))
+    session.run(topics.subscribe(1, own.id, news.id, START_US + 20, wanted=True))
+    session.run(topics.subscribe(1, other.id, offers.id, START_US + 30, wanted=True))
+    session.run(topics.opt_out(1, own.id, START_US + 40))
+
+    left = own if survivor == "own" else other
+    merge(session, left, other if survivor == "own" else own)
+
+    held = session.run(topics.subscriptions(1, left.id, before=None, limit=10))
+    assert {s.topic.name: s.is_subscribed for s in held or ()} == {"News": False, "Offers": False}
+
+
+@pytest.mark.parametrize("first", ["own", "other"])
+def test_the_last_opt_out_of_both_counts_in_a_further_merge(
+    session: StoreSession, first: str
+) -> None:
+    own, other = two(session)
+    third = create(session)
+    topics = session.store.topics
+    news = session.run(topics.create(1, TopicFields(name="News"), START_US))
+    early, late = (own, other) if first == "own" else (other, own)
+    session.run(topics.opt_out(1, early.id, START_US + 10))
+    session.run(topics.subscribe(1, third.id, news.id, START_US + 20, wanted=True))
+    session.run(topics.opt_out(1, late.id, START_US + 30))
+
+    merge(session, own, other)
+    merge(session, own, third)
+
+    held = session.run(topics.subscriptions(1, own.id, before=None, limit=10))
+    assert [s.is_subscribed for s in held or ()] == [False]
+
+
 def test_an_opt_out_of_the_survivor_holds_for_what_the_other_had_chosen(
     session: StoreSession,
 ) -> None:

@@ -94,7 +94,8 @@ def merged_memberships(own: Memberships, other: Memberships, now_us: int) -> Mem
         if held is None or held.changed_us < choice.changed_us:
             topics[choice.topic_id] = choice
     entered = dict.fromkeys(other.audiences, now_us) | own.audiences
-    out_us = own.opted_out_us if own.opted_out_us is not None else other.opted_out_us
+    outs = [of.opted_out_us for of in (own, other) if of.opted_out_us is not None]
+    out_us = max(outs, default=None)
     return Memberships(topics=list(topics.values()), opted_out_us=out_us, audiences=entered)
 
 

@@ -30,9 +30,12 @@ CHOOSE = sql(
     "ON CONFLICT (lane, contact_id, topic_id) DO UPDATE SET "
     "is_subscribed = excluded.is_subscribed, changed_us = excluded.changed_us"
 )
-OPT_OUT = sql(
-    "INSERT INTO topic_opt_outs (lane, contact_id, at_us) VALUES ($1, $2, $3) "
-    "ON CONFLICT DO NOTHING"
+_OPT_OUT = "INSERT INTO topic_opt_outs (lane, contact_id, at_us) VALUES ($1, $2, $3)"
+OPT_OUT = sql(f"{_OPT_OUT} ON CONFLICT DO NOTHING")
+# The last word counts in a merge, and there has been another one since.
+OPT_OUT_AGAIN = sql(
+    f"{_OPT_OUT} ON CONFLICT (lane, contact_id) DO UPDATE "
+    "SET at_us = greatest(topic_opt_outs.at_us, excluded.at_us)"
 )
 
 
@@ -88,6 +91,7 @@ async def opt_out(
     before = await subscription_states(tx, contact, topics)
     subscribed = [held.topic for held in before if held.is_subscribed]
     changed = await choose(tx, system_events, contact, subscribed, now_us, wanted=False)
-    await tx.run(OPT_OUT, contact.home_lane, contact.id, now_us)
+    statement = OPT_OUT_AGAIN if changed else OPT_OUT
+    await tx.run(statement, contact.home_lane, contact.id, now_us)
     at_us = await tx.value(OPTED_OUT, contact.home_lane, contact.id)
     return OptOut(contact_id=contact.id, at_us=at_us, changed=changed)
