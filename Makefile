@@ -6,6 +6,9 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 ARGS   ?=
 KILLS  ?= 1000
+HISTORIES ?= 100
+STEPS  ?= 60
+SEED   ?=
 STORE  ?= sqlite
 
 # A stamp per lock file: an unchanged lock file is not installed twice.
@@ -72,6 +75,10 @@ screenshots: $(DEV_STAMP) system-packages $(AXE_STAMP) ## Take the pictures of t
 .PHONY: torture
 torture: $(DEV_STAMP) system-packages ## Kill the server under load KILLS times (1000) and look for lost or doubled events (STORE=postgresql: nodes and database)
 	$(BIN)/python -m tests.torture --store $(STORE) --kills $(KILLS) $(ARGS)
+
+.PHONY: histories
+histories: $(DEV_STAMP) ## Random histories of contacts, merges, consent and erasure beside a naive account of them (SEED=1 HISTORIES=100 STEPS=60)
+	$(BIN)/python -m tests.histories --histories $(HISTORIES) --steps $(STEPS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: bench
 bench: $(BENCH_STAMP) ## Measure against the baselines (STORE=postgresql starts one); writes JSON and a page with plots
