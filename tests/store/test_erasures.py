@@ -11,7 +11,7 @@ import pytest
 
 from headrace.domain.audiences import AudienceFields
 from headrace.domain.contacts import Contact, ContactWrite
-from headrace.domain.events import NewEvent, Status
+from headrace.domain.events import FirstCopy, NewEvent, Status
 from headrace.domain.policies import Policies
 from headrace.domain.topics import TopicFields
 from headrace.pipeline.plan import BatchPlanner, Rules
@@ -465,3 +465,28 @@ def test_forgetting_while_workers_work_leaves_nothing_half_done(people: People) 
     for table in ("work", "work_retries", "deliveries", "outcomes"):
         if columns(place, table):
             assert place.run_sql(kept.format(table)) == [(0,)], table
+
+
+def test_a_key_of_an_event_that_is_being_erased_is_free(people: People) -> None:
+    """The repeat is stored, once, and stays; it is not answered with what is about to go."""
+    contact = people.create(external_id=X)
+    for n in range(3):
+        people.accept(external_id=X, key=f"k{n}")
+    people.process()
+    people.accept(external_id="other", key="k-other")
+    begun = people.begin(contact.id)
+    assert begun is not None
+
+    again = [new_event(external_id="y", key=f"k{n}") for n in (0, 1, 2, 2)]
+    outcomes = people.session.accept(*again, new_event(external_id="y", key="k-other"))
+
+    assert outcomes[:3] == [None, None, None]
+    assert isinstance(outcomes[3], FirstCopy)
+    assert outcomes[3].id == again[2].id
+    assert isinstance(outcomes[4], FirstCopy)
+    people.finish(begun)
+    assert people.names() == ["other", "y", "y", "y"]
+    people.process()
+    (repeat,) = people.session.accept(new_event(external_id="y", key="k0"))
+    assert isinstance(repeat, FirstCopy)
+    assert repeat.id == again[0].id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,7 +13,6 @@ from headrace.domain.identity import IdentityType
 from headrace.domain.ids import SYSTEM_COUNTER
 from headrace.domain.placeholders import Placeholders
 from headrace.store.contract_erasures import Erasure, ErasureStatus
-from headrace.store.contract_processing import Claimed
 
 COLUMNS = "number, id, project_id, contact_id, status, counts, actor, created_us, finished_us"
 #: Characters of an echoed identifier that must be found to count as mentioned.
@@ -25,6 +24,31 @@ CHARACTERS_MIN = 4
 def is_system(sequence: int) -> bool:
     """Whether an event of this sequence is one of the system's own."""
     return bool(sequence & SYSTEM_COUNTER)
+
+
+class Identified(Protocol):
+    """An event, by all that can tell whom it is about."""
+
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def project_id(self) -> int: ...
+    @property
+    def contact_id(self) -> str | None: ...
+    @property
+    def external_id(self) -> str | None: ...
+    @property
+    def email(self) -> str | None: ...
+
+
+class StoredIdentity(msgspec.Struct, frozen=True, gc=False):
+    """What is read of a stored event to tell whom it is about."""
+
+    sequence: int
+    project_id: int
+    contact_id: str | None
+    external_id: str | None
+    email: str | None
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,13 +72,18 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         """Highest sequence of all, of customer events, of system events."""
         return max(self.last, self.last_system), self.last, self.last_system
 
-    def means(self, event: Claimed) -> bool:
-        """Whether an event that is about to be processed is to be forgotten."""
+    def means(self, event: Identified, resolved_contact_id: str | None = None) -> bool:
+        """Whether an event is to be forgotten.
+
+        Args:
+            resolved_contact_id: the contact it was resolved to, if it has been processed.
+        """
         return (
             event.sequence <= (self.last_system if is_system(event.sequence) else self.last)
             and event.project_id == self.project_id
             and (
                 event.contact_id in self.contact_ids
+                or resolved_contact_id in self.contact_ids
                 or event.external_id in self.external_ids
                 or event.email in self.emails
             )

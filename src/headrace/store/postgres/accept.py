@@ -8,6 +8,7 @@ from typing import Any
 from headrace.domain.canonical import same_content
 from headrace.domain.events import FirstCopy, NewEvent
 from headrace.domain.identity import lane_of_key
+from headrace.store.contacts.erasure_rows import StoredIdentity, read_subject
 from headrace.store.contract import REPEATS_KEPT, Pending, StoreError
 from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection, transaction
@@ -66,6 +67,18 @@ FIND_FIRST = (
     "FROM unnest($1::smallint[], $2::bigint[]) AS first (lane, sequence) "
     "JOIN events e ON e.lane = first.lane AND e.sequence = first.sequence"
 )
+RUNNING_ERASURES = "SELECT subject FROM erasures WHERE status <> 'done' AND status = 'running'"
+FIND_IDENTITY = (
+    "SELECT e.lane, e.sequence, e.project_id, e.contact_id, e.external_id, e.email, o.contact_id "
+    "FROM unnest($1::smallint[], $2::bigint[]) AS first (lane, sequence) "
+    "JOIN events e ON e.lane = first.lane AND e.sequence = first.sequence "
+    "LEFT JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence"
+)
+# The event that is being erased keeps its text; nobody finds it by its key any more.
+RELEASE_KEYS = (
+    "DELETE FROM idempotency_keys i USING unnest($1::smallint[], $2::uuid[]) AS k (lane, hash) "
+    "WHERE i.lane = k.lane AND i.hash = k.hash"
+)
 INSERT_REPEATS = (
     "INSERT INTO key_repeats (lane, sequence, number, at_us, api_key_id, request_id, mismatch) "
     "SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::integer[], $4::bigint[], $5::text[], "
@@ -94,6 +107,8 @@ async def insert_batch(
     """
     events = [pending.event for pending in batch]
     new = await _insert_keys(connection, events)
+    if len(new) < len(events):
+        new = await _with_keys_of_erased(connection, events, new)
     await connection.execute(INSERT_EVENTS, *_event_columns(new))
     work = columns_of(((event.lane, event.sequence, event.project_id) for event in new), 3)
     queued = await connection.fetch(INSERT_WORK, *work, queued_us)
@@ -129,6 +144,39 @@ async def _insert_keys(connection: Connection, events: list[NewEvent]) -> list[N
         return events
     won = {row[0] for row in rows}
     return [event for event in events if event.idempotency_hash is None or event.sequence in won]
+
+
+async def _with_keys_of_erased(
+    connection: Connection, events: list[NewEvent], new: list[NewEvent]
+) -> list[NewEvent]:
+    """What is new where keys of events that are being erased count as free; in the same order."""
+    rows = await connection.fetch(RUNNING_ERASURES)
+    subjects = [read_subject(row[0]) for row in rows]
+    stored = {event.sequence for event in new}
+    repeats = [event for event in events if event.sequence not in stored]
+    # A key is of one project, which the hash covers.
+    projects = {event.idempotency_hash: event.project_id for event in repeats}
+    wanted = {subject.project_id for subject in subjects}
+    hashes = sorted(key for key, project in projects.items() if key and project in wanted)
+    if not hashes:
+        return new
+    lanes = [lane_of_key(hashed) for hashed in hashes]
+    held = await connection.fetch(HOLD_KEYS, lanes, hashes)
+    places = {row[0]: (row[1], row[2]) for row in held}
+    rows = await connection.fetch(FIND_IDENTITY, *columns_of(sorted(set(places.values())), 2))
+    found = {(row[0], row[1]): (StoredIdentity(row[1], *row[2:6]), row[6]) for row in rows}
+    erased = [
+        (lane_of_key(hashed), hashed)
+        for hashed, place in sorted(places.items())
+        if place in found and any(subject.means(*found[place]) for subject in subjects)
+    ]
+    if not erased:
+        return new
+    await connection.execute(RELEASE_KEYS, *columns_of(erased, 2))
+    released = {hashed for _, hashed in erased}
+    again = [event for event in repeats if event.idempotency_hash in released]
+    stored |= {event.sequence for event in await _insert_keys(connection, again)}
+    return [event for event in events if event.sequence in stored]
 
 
 def _event_columns(events: list[NewEvent]) -> list[list[Any]]:

@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.domain.canonical import same_content
 from headrace.domain.events import FirstCopy, NewEvent
+from headrace.store.contacts.erasure_rows import StoredIdentity, Subject, read_subject
 from headrace.store.contract import REPEATS_KEPT, Pending
 from headrace.store.sqlite.bulk import BulkInsert
 
@@ -27,8 +28,13 @@ _INSERT_EVENTS = BulkInsert(
 #: Sizes of a batch that one statement can insert; such a batch needs no BEGIN and COMMIT.
 EXACT_SIZES = _INSERT_EVENTS.sizes
 _FIND_FIRST = (
-    "SELECT sequence, id, event, contact_id, external_id, email, occurred_us, received_us, payload "
-    "FROM events WHERE idempotency_hash = ?"
+    "SELECT sequence, id, event, contact_id, external_id, email, occurred_us, received_us, "
+    "payload, resolved_contact_id FROM events WHERE idempotency_hash = ?"
+)
+_RELEASE_KEY = "UPDATE events SET idempotency_hash = NULL WHERE sequence = ?"
+_RUNNING_ERASURES = (
+    "SELECT subject FROM erasures INDEXED BY erasures_unfinished "
+    "WHERE status <> 'done' AND status = 'running'"
 )
 _ADD_REPEAT = (
     "INSERT INTO key_repeats (sequence, number, at_us, api_key_id, request_id, mismatch) "  # noqa: S608
@@ -55,21 +61,33 @@ def insert_batch(connection: apsw.Connection, batch: Sequence[Pending]) -> bool:
 
 
 def settle_repeats(connection: apsw.Connection, batch: Sequence[Pending]) -> list[Pending]:
-    """Set the outcome of every repeat in a batch that has been committed; returns the repeats."""
+    """Set the outcome of every repeat in a batch that has been committed; returns the repeats.
+
+    The key of an event that is being erased is free: what came with it is inserted here.
+    """
     repeats = []
+    subjects = [read_subject(row[0]) for row in connection.execute(_RUNNING_ERASURES)]
     for pending in batch:
         event = pending.event
         if event.idempotency_hash is None:
             continue
         # The row is there: it is what the insert met, or the one it made.
         first: Any = connection.execute(_FIND_FIRST, (event.idempotency_hash,)).fetchone()
-        if first[0] != event.sequence:
-            mismatch = not same_content(event, event.received_us, first[2:])
+        if first[0] != event.sequence and _is_erased(subjects, event.project_id, first):
+            connection.execute(_RELEASE_KEY, (first[0],))
+            insert_batch(connection, [pending])
+        elif first[0] != event.sequence:
+            mismatch = not same_content(event, event.received_us, first[2:9])
             pending.outcome = FirstCopy(first[1], first[2], first[6], mismatch)
             repeats.append((pending, first[0]))
     for pending, sequence in repeats:
         _note_repeat(connection, pending.event, sequence, pending.outcome)
     return [pending for pending, _ in repeats]
+
+
+def _is_erased(subjects: Sequence[Subject], project_id: int, first: Sequence[Any]) -> bool:
+    identity = StoredIdentity(first[0], project_id, *first[3:6])
+    return any(subject.means(identity, first[9]) for subject in subjects)
 
 
 def _note_repeat(
