@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +15,17 @@ from headrace.domain.contacts import Contact, ContactWrite
 from headrace.domain.events import FirstCopy, NewEvent, Status
 from headrace.domain.policies import Policies
 from headrace.domain.topics import TopicFields
+from headrace.pipeline.cataloguer import Cataloguer
 from headrace.pipeline.plan import BatchPlanner, Rules
 from headrace.store.contract import Rejection
 from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus
-from headrace.store.contract_processing import SubscriberRule
+from headrace.store.contract_processing import (
+    BatchPlan,
+    Claimed,
+    FindContact,
+    Planner,
+    SubscriberRule,
+)
 from tests.store.events import START_US, new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
@@ -32,7 +40,20 @@ ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 SUBSCRIBER = "5d6a2e1f-3f1d-4a31-8a5c-0a4c3d8d8f10"
 LATER_US = START_US + 60_000_000
 #: What stays of a person when it is done: the receipt, and who erased whom.
-RECEIPTS = {"erasures", "audit", "events", "work"}
+RECEIPTS = {"erasures", "erased_contacts", "audit", "events", "work"}
+
+
+class Cataloguing:
+    """A planner whose plans also say what the payloads are made of, as the worker's do."""
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+        self._cataloguer = Cataloguer()
+
+    def __call__(self, batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
+        plan = self._planner(batch, find)
+        plan.catalog = self._cataloguer.look(batch, backlog=False)
+        return plan
 
 
 class People:
@@ -42,7 +63,7 @@ class People:
         self.session = session
         self.queue = Queue(session)
         rules = [SubscriberRule(SUBSCRIBER, 1, ("*",), enabled=True)]
-        self.planner = BatchPlanner(Rules({1: Policies()}, rules))
+        self.planner: Planner = BatchPlanner(Rules({1: Policies()}, rules))
 
     def create(self, **fields: Any) -> Contact:
         write = ContactWrite(**fields)
@@ -490,3 +511,186 @@ def test_a_key_of_an_event_that_is_being_erased_is_free(people: People) -> None:
     (repeat,) = people.session.accept(new_event(external_id="y", key="k0"))
     assert isinstance(repeat, FirstCopy)
     assert repeat.id == again[0].id
+
+
+def merged_and_undone(people: People, own: Contact, other: Contact) -> None:
+    merges = people.session.store.merges
+    merge = people.session.run(merges.merge(1, own.id, other.id, START_US, actor="tester"))
+    # What is written to both while they are one may be of either.
+    write = ContactWrite(properties={"nickname": None})
+    contacts = people.session.store.contacts
+    people.session.run(contacts.update(1, own.id, write, START_US + 1, source="api"))
+    people.session.run(merges.undo(1, merge.id, START_US + 2, actor="tester"))
+
+
+@pytest.mark.parametrize("is_processed", [False, True])
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_after_an_undone_merge_the_survivor_tells_nothing(
+    people: People, *, is_processed: bool, is_deleted: bool
+) -> None:
+    """What Headrace wrote about the survivor while it had the person's data."""
+    survivor = people.create(external_id="survivor", properties={"city": "Rome"})
+    person = people.create(
+        external_id=X, email=EMAIL, properties={"nickname": CANARY, "tags": [CANARY]}
+    )
+    merged_and_undone(people, survivor, person)
+    contacts = people.session.store.contacts
+    write = ContactWrite(properties={"city": "Oslo"})
+    people.session.run(contacts.update(1, survivor.id, write, START_US + 3, source="api"))
+    if is_processed:
+        people.process()
+    if is_deleted:
+        people.session.run(contacts.delete(1, person.id, START_US + 4, source="api"))
+    assert "events" in tables_with(people.session.place, CANARY)
+
+    people.erase(person.id)
+
+    assert tables_with(people.session.place, CANARY) == []
+    if isinstance(people.session.place, SqlitePlace):
+        assert files_with(people.session.place.path.parent, CANARY) == []
+    payloads = changes_of(people, survivor)
+    # What was changed later stays.
+    assert payloads[-1] == {"properties.city": {"from": "Rome", "to": "Oslo"}}
+    assert len(payloads) >= 3
+    kept = people.get(survivor.id)
+    assert kept is not None
+    assert kept.properties == {"city": "Oslo"}
+
+
+def changes_of(people: People, contact: Contact) -> list[Any]:
+    """`changes` of what was told of a contact, in order."""
+    rows = people.session.place.run_sql(
+        "SELECT payload FROM events WHERE contact_id = ? AND event = ? ORDER BY sequence",
+        contact.id,
+        "sendrealm.contact.updated",
+    )
+    return [json.loads(row[0])["changes"] for row in rows]
+
+
+def test_undone_merges_in_a_chain_tell_nothing(people: People) -> None:
+    """C into B, B into A, both undone: A had the data of C, too."""
+    a = people.create(external_id="a")
+    b = people.create(external_id="b")
+    c = people.create(properties={"pet": CANARY}, email=EMAIL)
+    merges = people.session.store.merges
+    first = people.session.run(merges.merge(1, b.id, c.id, START_US, actor="t"))
+    second = people.session.run(merges.merge(1, a.id, b.id, START_US + 1, actor="t"))
+    people.session.run(merges.undo(1, second.id, START_US + 2, actor="t"))
+    people.session.run(merges.undo(1, first.id, START_US + 3, actor="t"))
+    people.process()
+
+    people.erase(c.id)
+
+    assert tables_with(people.session.place, CANARY) == []
+    assert people.get(a.id) is not None
+    assert people.get(b.id) is not None
+
+
+def test_an_address_that_went_on_to_somebody_else(people: People) -> None:
+    """The one who had it before is told of without it; who has it today is another person."""
+    before = people.create(external_id="before", email=EMAIL)
+    contacts = people.session.store.contacts
+    cleared = ContactWrite(email=None)
+    people.session.run(contacts.update(1, before.id, cleared, START_US, source="api"))
+    person = people.create(external_id=X, email=EMAIL)
+    people.process()
+
+    people.erase(person.id)
+
+    assert tables_with(people.session.place, CANARY) == []
+    assert people.get(before.id) is not None
+
+
+def test_a_second_erasure_takes_what_has_come_since(people: People) -> None:
+    own, other = people.create(external_id=X), people.create(external_id="y")
+    merges = people.session.store.merges
+    people.session.run(merges.merge(1, own.id, other.id, START_US, actor="tester"))
+    first = people.erase(own.id)
+    people.process()
+    secret = f'{{"secret":"{CANARY}"}}'
+    people.accept(external_id=None, contact_id=own.id, email=EMAIL, payload=secret)
+    people.accept(external_id=None, contact_id=other.id, email=EMAIL, payload=secret)
+    people.process()
+
+    second = people.erase(other.id)
+
+    assert second.id != first.id
+    assert tables_with(people.session.place, CANARY) == []
+    assert people.names() == []
+    assert second.counts["events"] == 2
+    assert set(second.report.contact_ids) == {own.id, other.id}
+    (earlier,) = second.report.earlier
+    assert (earlier.id, earlier.counts) == (first.id, first.counts)
+    # Nothing has come since: the newest receipt, by either id.
+    people.process()
+    assert people.begin(own.id) == second
+    assert people.begin(other.id) == second
+
+
+def test_asked_again_while_it_runs_it_takes_what_has_come_since(people: People) -> None:
+    contact = people.create(external_id=X)
+    begun = people.begin(contact.id)
+    assert begun is not None
+    secret = f'{{"secret":"{CANARY}"}}'
+    people.accept(external_id=None, contact_id=contact.id, payload=secret)
+    again = people.begin(contact.id)
+    assert again is not None
+    assert again.id == begun.id
+    people.accept(external_id=None, contact_id=contact.id, payload='{"kept":1}')
+
+    people.finish(begun)
+
+    assert tables_with(people.session.place, CANARY) == []
+    assert people.names() == [None]
+
+
+def test_a_person_who_came_back_is_forgotten_with_the_former_contact(people: People) -> None:
+    """Created, changed, deleted, created again by an event: the system told of the first one."""
+    former = people.create(external_id=X)
+    people.accept(external_id=X)
+    people.process()
+    contacts = people.session.store.contacts
+    write = ContactWrite(email=EMAIL, properties={"pet": CANARY})
+    people.session.run(contacts.update(1, former.id, write, START_US, source="api"))
+    people.session.run(contacts.delete(1, former.id, START_US, source="api"))
+    people.process()
+    people.accept(external_id=X)
+    people.process()
+    found = people.session.run(
+        contacts.upsert(1, ContactWrite(external_id=X), LATER_US, source="api")
+    )[0]
+    assert found.id != former.id
+
+    people.erase(found.id)
+
+    assert tables_with(people.session.place, CANARY) == []
+
+
+def test_paths_that_only_the_person_had_go_from_the_catalog(people: People) -> None:
+    people.planner = Cataloguing(people.planner)
+    contact = people.create(external_id=X)
+    for n in range(5):
+        people.accept(external_id=X, payload=f'{{"both":1,"kanari":{{"vogel":{n}}}}}')
+    people.accept(external_id="other", payload='{"both":1,"theirs":2}')
+    people.process()
+    place = people.session.place
+    paths = "SELECT path FROM catalog_paths WHERE event = 'order.completed' ORDER BY path"
+    assert [row[0] for row in place.run_sql(paths)] == ["both", "kanari", "kanari.vogel", "theirs"]
+
+    people.erase(contact.id)
+
+    assert [row[0] for row in place.run_sql(paths)] == ["both", "theirs"]
+    drift = "SELECT count(*) FROM catalog_drift WHERE path LIKE 'kanari%'"
+    assert place.run_sql(drift) == [(0,)]
+
+
+def test_erasing_a_survivor_leaves_the_other_of_an_undone_merge(people: People) -> None:
+    survivor = people.create(external_id=X, properties={"pet": CANARY})
+    other = people.create(external_id="other", properties={"city": "Rome"})
+    merged_and_undone(people, survivor, other)
+    people.process()
+
+    people.erase(survivor.id)
+
+    assert tables_with(people.session.place, CANARY) == []
+    assert people.get(other.id) == other

@@ -14,11 +14,15 @@ from headrace.store.contacts import (
     audiences,
     contact_lists,
     contact_writes,
+    erasure_begin,
     erasures,
     identifiers,
     memberships,
+    mention_search,
     merge_steps,
     merges,
+    person_details,
+    person_events,
     refs,
     subscriptions,
     topics,
@@ -65,6 +69,12 @@ INSERT INTO merges (id, project_id, contact_id, other_contact_id, actor, created
 SELECT sequence, project_id, 'c' || sequence, 'd' || sequence, 'a', 0, '{{}}' FROM events;
 INSERT INTO erasures (id, project_id, contact_id, status, counts, actor, created_us)
 SELECT sequence, project_id, 'c' || sequence, 'done', '{{}}', 'a', 0 FROM events;
+INSERT INTO erased_contacts SELECT 'c' || sequence, project_id, sequence FROM events;
+INSERT INTO key_repeats SELECT lane, sequence, 1, 0, '', '', false FROM events;
+INSERT INTO processing_attempts SELECT lane, sequence, 1, 0, 0, '', '' FROM events;
+INSERT INTO contact_conflicts (lane, sequence, field, number, project_id, contact_id,
+    other_contact_id, at_us)
+SELECT lane, sequence, 'email', sequence, project_id, 'c', 'd', 0 FROM events;
 INSERT INTO audiences SELECT 'a' || i, 1, 'a' || i, '', i, i FROM generate_series(1, 300) AS i;
 INSERT INTO topics SELECT 't' || i, 1, 't' || i, '', false, i, i FROM generate_series(1, 300) AS i;
 INSERT INTO audience_members (lane, contact_id, audience_id, contact_number, entered_us)
@@ -111,6 +121,9 @@ _SORTED = {
     *("identifiers.of", "sign_in.sessions", "refs.hold", "refs.change"),
     "delivery_lists.attempts",
     *("dead_letters.groups", "claim_ends.owners", "claim_ends.lost"),
+    *("erasure_begin.of_contacts", "erasure_begin.undone_into", "person_events.sizes"),
+    *("person_events.identities", "person_details.ids"),
+    *(f"person_details.{name}" for name in person_details.DETAILS),
 }
 #: Statements that SQLite walks in the order of row numbers, up to their limit.
 _LIMITED = {"rejections.old": "rejections", "replays.old": "replays"}
@@ -118,6 +131,7 @@ _KEYS = "'{1,2,3}', '{c1,c2,c3}'"
 _ROWS = "'{1,2,3}', '{1,2,3}'"
 _LANES = "'{" + ",".join(str(lane) for lane in range(LANES // 2)) + "}'"
 _WANTED = "'a.b', NULL, 'c', NULL"
+_PLACES = "'{1,2,3}', '{257,258,259}'"
 #: Statement, and values for its parameters.
 STATEMENTS: dict[str, tuple[Statement, str]] = {
     "audit.of_project": (audit.OF_PROJECT, "1, 20000, 50"),
@@ -165,12 +179,14 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "merge_steps.resolve": (merge_steps.RESOLVE, "'{c1,d1}', 'm'"),
     "merge_steps.unresolve": (merge_steps.UNRESOLVE, "'m'"),
     "merge_steps.later": (merge_steps.LATER, "19000, 'c1'"),
-    "erasures.of_contact": (erasures.OF_CONTACT, "'c1', 1"),
-    "erasures.merged_with": (erasures.MERGED_WITH, "1, '{c1,c2}'"),
+    "erasure_begin.of_contacts": (erasure_begin.OF_CONTACTS, "'{c1,c2}', 1"),
+    "erasure_begin.erased_with": (erasure_begin.ERASED_WITH, "1, '{c1,c2}'"),
+    "erasure_begin.merged_with": (erasure_begin.MERGED_WITH, "1, '{c1,c2}'"),
+    "erasure_begin.undone_into": (erasure_begin.UNDONE_INTO, "1, 'd1'"),
+    "erasure_begin.old_dry_runs": (erasure_begin.OLD_DRY_RUNS, "1, 1"),
     "erasures.list": (erasures.LIST, "1, 100000, 50"),
     "erasures.unfinished": (erasures.UNFINISHED, "10"),
     "erasures.done": (erasures.DONE, "1"),
-    "erasures.remove_merges": (erasures.REMOVE_MERGES, "'{c1,c2}'"),
     "subscriber_rows.set_breakers": (
         subscriber_rows.SET_BREAKERS,
         "'{s1,s2}', '{NULL,NULL}', '{x,y}'",
@@ -208,6 +224,26 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "replays.ceiling": (replays.CEILING, "1, 100, 20000, 999"),
     "replays.next": (replays.NEXT, f"1, 100, 20000, {_WANTED}, 50"),
     "delivery_counts.claimed": (delivery_counts.CLAIMED, ""),
+    "erasure_begin.remove_merges": (erasure_begin.REMOVE_MERGES, "'{c1,c2}'"),
+    "erasure_begin.count_merges": (erasure_begin.COUNT_MERGES, "'{c1,c2}'"),
+    **{
+        f"person_events.page by {name}": (statement, "1, 'c1', 0, 90000, 90000, 90000, 50")
+        for name, statement in person_events.PAGES.items()
+    },
+    **{
+        f"person_events.had {n}": (statement, "1, 'c1', true")
+        for n, statement in enumerate(person_events.HAD_EVENTS)
+    },
+    "person_events.sizes": (person_events.SIZES, _PLACES),
+    "person_events.identities": (person_events.IDENTITIES, _PLACES),
+    **{
+        f"person_details.{name}": (statement, _PLACES)
+        for name, statement in person_details.DETAILS.items()
+    },
+    "person_details.ids": (person_details.IDS, _PLACES),
+    "mention_search.last": (mention_search.LAST, "1"),
+    "mention_search.sizes": (mention_search.SIZES, "1, 100, 20000, 500"),
+    "mention_search.payloads": (mention_search.PAYLOADS, "1, 100, 20000, 500"),
     "topics.list": (topics.LIST, "1, 200, 50"),
     "topics.remove": (topics.REMOVE, "'t1', 200"),
     "audiences.list": (audiences.LIST, "1, 200, 50"),

@@ -22,13 +22,22 @@ WAIT_SECONDS_MAX = 3.0
 LOOK_SECONDS = 0.1
 
 
+StatusShown = Literal["running", "wiping", "done"]
+STATUS_SHOWN: dict[ErasureStatus, StatusShown] = {
+    ErasureStatus.RUNNING: "running",
+    ErasureStatus.LOOKING: "running",
+    ErasureStatus.WIPING: "wiping",
+    ErasureStatus.DONE: "done",
+}
+
+
 class ErasureShown(msgspec.Struct, kw_only=True):
     """An erasure: a job while it runs, a receipt when it is done. It names nobody."""
 
     id: str
     contact_id: str
     #: `wiping`: no row is left, only traces in files.
-    status: Literal["running", "wiping", "done"]
+    status: StatusShown
     #: Rows that were removed, by place.
     counts: dict[str, int]
     #: Public id of the API key, or an operator.
@@ -42,7 +51,7 @@ def erasure_shown(erasure: Erasure) -> ErasureShown:
     return ErasureShown(
         id=erasure.id,
         contact_id=erasure.contact_id,
-        status=erasure.status.value,
+        status=STATUS_SHOWN[erasure.status],
         counts=erasure.counts,
         requested_by=erasure.actor,
         requested_at=to_text(erasure.created_us),

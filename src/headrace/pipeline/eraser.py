@@ -90,7 +90,7 @@ class Eraser:
             return ErasureReport(0, 0)
         running = 0
         for erasure in found:
-            if erasure.status is ErasureStatus.RUNNING:
+            if erasure.status is not ErasureStatus.WIPING:
                 running += await self._erasures.advance(erasure.id, SLICE_MAX, self._clock_us())
         wiping = [e for e in found if e.status is ErasureStatus.WIPING]
         if running or not wiping:

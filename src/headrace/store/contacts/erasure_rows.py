@@ -12,9 +12,12 @@ from headrace.domain.errors import ECHO_CHARACTERS_MAX, echo
 from headrace.domain.identity import IdentityType
 from headrace.domain.ids import SYSTEM_COUNTER
 from headrace.domain.placeholders import Placeholders
-from headrace.store.contract_erasures import Erasure, ErasureStatus
+from headrace.store.contract_erasures import Erasure, ErasureStatus, Report
 
-COLUMNS = "number, id, project_id, contact_id, status, counts, actor, created_us, finished_us"
+COLUMNS = (
+    "number, id, project_id, contact_id, status, counts, actor, created_us, finished_us, dry_run, "
+    "report"
+)
 #: Characters of an echoed identifier that must be found to count as mentioned.
 _ECHOED = ECHO_CHARACTERS_MAX - 3
 #: Shorter ones are also parts of names that have nothing to do with a person.
@@ -51,8 +54,17 @@ class StoredIdentity(msgspec.Struct, frozen=True, gc=False):
     email: str | None
 
 
+class Shared(msgspec.Struct, frozen=True):
+    """A time in which another contact had the person's data, by a merge that was undone."""
+
+    contact_id: str
+    from_us: int
+    #: The undoing itself still tells of it.
+    to_us: int
+
+
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """By what a person is found; gone when the person is forgotten."""
+    """By what a person is found, and how far the search is; gone when the person is forgotten."""
 
     project_id: int
     #: Of the contact and of those that were merged into it.
@@ -66,6 +78,19 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     #: when they are accepted, and of the system's own, which have the upper half of a millisecond.
     last: int = 0
     last_system: int = 0
+    #: `(kind, value)` that led to the person earlier, as its events tell. Events are not found by
+    #: them: somebody else may have them since.
+    learned: tuple[tuple[str, str], ...] = ()
+    shared: tuple[Shared, ...] = ()
+    #: Path of the catalog -> events that had it, of those that went; by name of event.
+    paths: dict[str, dict[str, int]] = {}
+    #: A dry run looks through the person's events twice: for `learned`, then to count.
+    counting: bool = False
+    #: Up to which of the person's events a dry run has looked.
+    looked_to: int = -1
+    #: Up to which event of the project mentions were searched, and where that ends.
+    searched_to: int = -1
+    search_end: int = 0
 
     @property
     def bounds(self) -> tuple[int, int, int]:
@@ -90,9 +115,15 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def values(self) -> list[str]:
+        """Identifiers that could be read somewhere else; none that Headrace gave."""
+        learned = (value for _, value in self.learned)
+        return [*self.external_ids, *self.emails, *self.written, *learned]
+
+    @property
     def names(self) -> list[str]:
         """What could be read of the person somewhere else."""
-        return [*self.external_ids, *self.emails, *self.written, *self.contact_ids]
+        return [*self.values, *self.contact_ids]
 
 
 def subject_of(
@@ -117,7 +148,9 @@ def subject_of(
         contact_ids=tuple(contact_ids),
         external_ids=tuple(value for kind, value in known if kind == "external_id"),
         emails=tuple(value for kind, value in known if kind == "email"),
-        written=tuple(text for text in written if text),
+        written=tuple(
+            text for text in written if text and not placeholders(IdentityType.EMAIL, text)
+        ),
     )
 
 
@@ -147,7 +180,8 @@ class Mentions:
 
 def erasure(row: Sequence[Any]) -> Erasure:
     """The erasure of a row of `COLUMNS`."""
-    number, erasure_id, project_id, contact_id, status, counts, actor, created_us, done_us = row
+    number, erasure_id, project_id, contact_id, status, counts, actor, *rest = row
+    created_us, finished_us, dry_run, report = rest
     return Erasure(
         number=number,
         id=erasure_id,
@@ -157,7 +191,9 @@ def erasure(row: Sequence[Any]) -> Erasure:
         counts=msgspec.json.decode(counts, type=dict[str, int]),
         actor=actor,
         created_us=created_us,
-        finished_us=done_us,
+        finished_us=finished_us,
+        dry_run=bool(dry_run),
+        report=read_report(report),
     )
 
 
@@ -166,6 +202,16 @@ def added(counts: dict[str, int], more: dict[str, int]) -> dict[str, int]:
     names = sorted({*counts, *more})
     both = {name: counts.get(name, 0) + more.get(name, 0) for name in names}
     return {name: count for name, count in both.items() if count}
+
+
+def read_report(text: str) -> Report:
+    """A report as it was stored."""
+    return msgspec.json.decode(text, type=Report)
+
+
+def json_text(value: Report | dict[str, int]) -> str:
+    """A report or counts as they are stored."""
+    return msgspec.json.encode(value).decode()
 
 
 def subject_text(subject: Subject) -> str:
@@ -203,7 +249,7 @@ class Places(msgspec.Struct, frozen=True):
 def places_naming(subject: Subject, rows: Mapping[str, Sequence[Sequence[Any]]]) -> Places:
     """Which rows name the person, of those that `erased_mentions` reads."""
     named = Mentions(subject.names)
-    values = (*subject.external_ids, *subject.emails, *subject.written)
+    values = subject.values
     # Who did what to which contact stays known: an id alone names nobody.
     quoted = Mentions(values, quoted=True)
     # Of a short one nobody can tell whether it is meant.

@@ -13,41 +13,34 @@ from typing import Any, Protocol
 
 import msgspec
 
-from headrace.domain.contacts import Contact
-from headrace.domain.ids import new_uuid, uuid_text
-from headrace.domain.placeholders import placeholders
-from headrace.store.access.audit import write_audit
-from headrace.store.access.policies import read_policies
-from headrace.store.contacts.contact_writes import FORGET_SNAPSHOTS, ContactWriter, by_id
-from headrace.store.contacts.erased_mentions import erase_mentions
+from headrace.store.contacts.contact_writes import ContactWriter
+from headrace.store.contacts.erased_mentions import erase_mentions, find_mentions
+from headrace.store.contacts.erasure_begin import GET, Request, begin
+from headrace.store.contacts.erasure_learning import learn
 from headrace.store.contacts.erasure_rows import (
     COLUMNS,
     Subject,
     added,
     erasure,
+    json_text,
+    read_report,
     read_subject,
-    subject_of,
     subject_text,
 )
-from headrace.store.contacts.identifiers import Alias, aliases_of, ids_of, own_aliases
-from headrace.store.contacts.memberships import read_memberships
+from headrace.store.contacts.mention_search import MentionSearch, Slice
+from headrace.store.contacts.person_details import counts_of, read_details
+from headrace.store.contacts.person_events import PersonEvents, page_of_person
 from headrace.store.contacts.races import write_contacts
-from headrace.store.contacts.refs import find_ref
-from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus
-from headrace.store.contract_merges import ALIASES_MAX
+from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus, Report
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.events.system_events import SystemEvents
 
 _AFTER_ALL = (1 << 63) - 1
-_GET = sql(f"SELECT {COLUMNS} FROM erasures WHERE id = $1 AND project_id = $2")  # noqa: S608
-OF_CONTACT = sql(
-    f"SELECT {COLUMNS} FROM erasures WHERE contact_id = $1 AND project_id = $2"  # noqa: S608
-)
 LIST = sql(
     f"SELECT {COLUMNS} FROM erasures WHERE project_id = $1 AND number < $2 "  # noqa: S608
-    "ORDER BY number DESC LIMIT $3"
+    "AND dry_run = 0 ORDER BY number DESC LIMIT $3"
 )
 UNFINISHED = sql(
     f"SELECT {COLUMNS} FROM erasures WHERE status <> 'done' ORDER BY number LIMIT $1",  # noqa: S608
@@ -55,48 +48,35 @@ UNFINISHED = sql(
     sqlite=f"SELECT {COLUMNS} FROM erasures INDEXED BY erasures_unfinished "  # noqa: S608
     "WHERE status <> 'done' ORDER BY number LIMIT ?1",
 )
-_INSERT = sql(
-    "INSERT INTO erasures (id, project_id, contact_id, status, subject, counts, actor, created_us) "
-    "VALUES ($1, $2, $3, 'running', $4, $5, $6, $7)"
+_STATE_TEXT = (
+    "SELECT status, subject, counts, report, created_us FROM erasures "
+    "WHERE id = $1 AND status IN ('running', 'looking')"
 )
-_PLACE = sql(
-    "SELECT project_id, subject, counts, created_us FROM erasures "
-    "WHERE id = $1 AND status = 'running' FOR UPDATE"
-)
+_STATE = sql(_STATE_TEXT)
+_HOLD_STATE = sql(f"{_STATE_TEXT} FOR UPDATE")
 _MOVE = sql(
-    "UPDATE erasures SET counts = $1, status = $2, "
-    "subject = CASE WHEN $2 = 'running' THEN subject END WHERE id = $3"
+    "UPDATE erasures SET subject = $2, counts = $3, report = $4, status = $5, finished_us = $6 "
+    "WHERE id = $1"
 )
 # The index is of those that are not done; SQLite uses it where the statement says so, too.
 DONE = sql(
     "UPDATE erasures SET status = 'done', finished_us = $1 "
     "WHERE status <> 'done' AND status = 'wiping'"
 )
-MERGED_WITH = sql(
-    "SELECT contact_id, other_contact_id FROM merges "
-    "WHERE contact_id = ANY($2::text[]) AND project_id = $1 AND undone_us IS NULL "
-    "UNION ALL SELECT contact_id, other_contact_id FROM merges "
-    "WHERE other_contact_id = ANY($2::text[]) AND project_id = $1 AND undone_us IS NULL"
-)
-REMOVE_MERGES = sql(
-    "DELETE FROM merges WHERE contact_id = ANY($1::text[]) OR other_contact_id = ANY($1::text[])"
-)
 
 
-class PersonEvents(Protocol):
-    """Events of a person, with all that is kept about them. Each store has its own."""
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an erasure is."""
 
-    async def had_events(self, tx: Transaction, project_id: int, contact_id: str) -> bool:
-        """Whether events are kept that name a contact by its id or were resolved to it."""
-        ...
+    status: ErasureStatus
+    subject: Subject
+    counts: dict[str, int]
+    report: Report
+    created_us: int
 
-    async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
-        """Sequences of the newest customer event and system event of the person, or 0."""
-        ...
-
-    async def erase(self, tx: Transaction, subject: Subject, limit: int) -> dict[str, int] | None:
-        """Remove up to `limit` events; rows removed by place, None when no event is left."""
-        ...
+    @property
+    def is_dry_run(self) -> bool:
+        return self.status is ErasureStatus.LOOKING
 
 
 class Files(Protocol):
@@ -129,122 +109,153 @@ class Erasures:
         self._files = files
 
     async def begin(
-        self, project_id: int, contact_id: str, now_us: int, *, actor: str
+        self,
+        project_id: int,
+        contact_id: str,
+        now_us: int,
+        *,
+        actor: str,
+        mask_mentions: bool = False,
+        dry_run: bool = False,
     ) -> Erasure | None:
         """Remove a contact and begin to forget the person; None when there is none to forget.
 
-        Also of a contact that was deleted before, as long as events of it are kept. Asked again,
-        it gives the erasure that was begun first.
+        Also of a contact that was deleted before, as long as events of it are kept. Asked again, it
+        gives the erasure that was begun before, unless events have come since: they go by another
+        one, or by the same one while that is running.
+
+        Args:
+            mask_mentions: whether names in events of others are masked, not only reported.
+            dry_run: whether to remove nothing and only tell what would be removed.
         """
+        request = Request(
+            project_id=project_id,
+            contact_id=contact_id,
+            now_us=now_us,
+            actor=actor,
+            mask_mentions=mask_mentions,
+            dry_run=dry_run,
+        )
 
         async def work(tx: Transaction) -> Erasure | None:
-            begun = await tx.row(OF_CONTACT, contact_id, project_id)
-            if begun is not None:
-                return erasure(begun)
-            return await self._begin(tx, project_id, contact_id, now_us, actor)
+            writer = ContactWriter(tx, self._system_events, self._numbers, now_us, "erase")
+            return await begin(tx, writer, self._person_events, request)
 
         return await write_contacts(lambda: self._database.write(work))
 
-    async def _begin(
-        self, tx: Transaction, project_id: int, contact_id: str, now_us: int, actor: str
-    ) -> Erasure | None:
-        held = await by_id(tx, project_id, contact_id, lock=True)
-        if held is not None:
-            ids = await ids_of(tx, held.id)
-        else:
-            ids = await _ids_by_merges(tx, project_id, contact_id)
-            if not await self._had_events(tx, project_id, ids):
-                return None
-            await tx.run(FORGET_SNAPSHOTS, ids)
-        subject = await self._subject(tx, project_id, ids, held)
-        erasure_id = uuid_text(new_uuid())
-        own_id = contact_id if held is None else held.id
-        counts: dict[str, int] = {}
-        if held is not None:
-            counts = await self._remove_contact(tx, held, subject, now_us)
-        values = (erasure_id, project_id, own_id, subject_text(subject), _text(counts), actor)
-        await tx.run(_INSERT, *values, now_us)
-        detail = {"erasure": erasure_id, "contact": own_id}
-        await write_audit(tx, now_us, actor, project_id, "contact.erase", detail)
-        row = await tx.row(_GET, erasure_id, project_id)
-        assert row is not None
-        return erasure(row)
-
-    async def _had_events(self, tx: Transaction, project_id: int, ids: Sequence[str]) -> bool:
-        for each in ids:
-            if await self._person_events.had_events(tx, project_id, each):
-                return True
-        return False
-
-    async def _subject(
-        self, tx: Transaction, project_id: int, ids: Sequence[str], held: Contact | None
-    ) -> Subject:
-        """By what the person is found, from all that leads to the contact."""
-        identifiers: list[Alias] = []
-        written: list[str | None] = []
-        if held is not None:
-            identifiers = [*await aliases_of(tx, held.id), *own_aliases(held)]
-            written.append(held.email_original)
-        words = (await read_policies(tx, project_id)).placeholder_identifiers
-        subject = subject_of(project_id, ids, identifiers, written, placeholders(words))
-        last, last_system = await self._person_events.last(tx, subject)
-        return msgspec.structs.replace(subject, last=last, last_system=last_system)
-
-    async def _remove_contact(
-        self, tx: Transaction, held: Contact, subject: Subject, now_us: int
-    ) -> dict[str, int]:
-        ref = await find_ref(tx, held.project_id, held.id)
-        assert ref is not None
-        memberships = await read_memberships(tx, ref)
-        aliases = await aliases_of(tx, held.id)
-        merges = await tx.run(REMOVE_MERGES, list(subject.contact_ids))
-        writer = ContactWriter(tx, self._system_events, self._numbers, now_us, "erase")
-        await writer.remove(held)
-        counts = {
-            "contacts": 1,
-            "identifiers": len(aliases),
-            "merges": merges,
-            "topics": len(memberships.topics) + (memberships.opted_out_us is not None),
-            "audiences": len(memberships.audiences),
-        }
-        return added({}, counts)
-
     async def get(self, project_id: int, erasure_id: str) -> Erasure | None:
-        """One erasure, None when the project has no such erasure."""
-        row = await self._database.read(lambda tx: tx.row(_GET, erasure_id, project_id))
+        """One erasure or dry run, None when the project has no such erasure."""
+        row = await self._database.read(lambda tx: tx.row(GET, erasure_id, project_id))
         return None if row is None else erasure(row)
 
     async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Erasure]:
-        """Erasures of a project, newest first, numbered below `before`."""
+        """Erasures of a project, newest first, numbered below `before`; no dry runs."""
         place = _AFTER_ALL if before is None else before
         rows = await self._database.read(lambda tx: tx.rows(LIST, project_id, place, limit))
         return [erasure(row) for row in rows]
 
     async def unfinished(self, limit: int) -> Sequence[Erasure]:
-        """Erasures of all projects that are not done, oldest first."""
+        """Erasures and dry runs of all projects that are not done, oldest first."""
         rows = await self._database.read(lambda tx: tx.rows(UNFINISHED, limit))
         return [erasure(row) for row in rows]
 
     async def advance(self, erasure_id: str, limit: int, now_us: int) -> bool:
-        """Forget the next slice, up to `limit` events; whether it is still running."""
-        return await self._database.write(lambda tx: self._advance(tx, erasure_id, limit, now_us))
+        """Forget the next slice, up to `limit` events; whether there is more to do.
 
-    async def _advance(self, tx: Transaction, erasure_id: str, limit: int, now_us: int) -> bool:
-        place: Any = await tx.row(_PLACE, erasure_id)
-        if place is None:
+        1. The person's events go; a dry run counts them. 2. When none is left and those that were
+        on their way have settled, the events of others are searched. 3. At the end of these, what
+        else names the person goes.
+        """
+        state = await self._database.read(lambda tx: _state(tx, erasure_id))
+        if state is None:
             return False
-        _, text, counts, created_us = place
-        subject = read_subject(text)
-        held = msgspec.json.decode(counts, type=dict[str, int])
-        erased = await self._person_events.erase(tx, subject, limit)
-        goes_on = erased is not None or now_us - created_us < SETTLE_US
-        if erased is not None:
-            held = added(held, erased)
-        elif not goes_on:
-            held = added(held, await erase_mentions(tx, subject))
-        status = ErasureStatus.RUNNING if goes_on else ErasureStatus.WIPING
-        await tx.run(_MOVE, _text(held), status.value, erasure_id)
-        return goes_on
+        if state.is_dry_run:
+            goes_on = await self._count(erasure_id, state, limit)
+        else:
+            goes_on = await self._database.write(
+                lambda tx: self._erase(tx, erasure_id, limit, now_us)
+            )
+        return True if goes_on else await self._search(erasure_id, now_us)
+
+    async def _erase(self, tx: Transaction, erasure_id: str, limit: int, now_us: int) -> bool:
+        state = await _state(tx, erasure_id, lock=True)
+        if state is None:
+            return False
+        places = await self._person_events.find(tx, state.subject, limit)
+        if not places:
+            return now_us - state.created_us < SETTLE_US
+        subject = await learn(tx, state.subject, places, paths=True)
+        removed = await self._person_events.remove(tx, subject.project_id, places)
+        counts = added(state.counts, removed.counts)
+        await _move(tx, erasure_id, msgspec.structs.replace(state, subject=subject, counts=counts))
+        return True
+
+    async def _count(self, erasure_id: str, state: State, limit: int) -> bool:
+        """Look through the next of the person's events; False when none is left."""
+
+        async def look(tx: Transaction) -> State | None:
+            subject, counts = state.subject, state.counts
+            places = await page_of_person(tx, subject, subject.looked_to, limit)
+            if not places:
+                if subject.counting:
+                    return None
+                # All that leads to the person is known now: from the beginning again.
+                subject = msgspec.structs.replace(subject, counting=True, looked_to=-1)
+                return msgspec.structs.replace(state, subject=subject)
+            subject = await learn(tx, subject, places, paths=subject.counting)
+            subject = msgspec.structs.replace(subject, looked_to=places[-1][1])
+            if subject.counting:
+                details = counts_of(await read_details(tx, subject.project_id, places))
+                counts = added(counts, details | {"events": len(places)})
+            return msgspec.structs.replace(state, subject=subject, counts=counts)
+
+        looked = await self._database.read(look)
+        if looked is not None:
+            await self._database.write(lambda tx: _move(tx, erasure_id, looked))
+        return looked is not None
+
+    async def _search(self, erasure_id: str, now_us: int) -> bool:
+        """Search the next events of others; at the end of them, finish."""
+        state = await self._database.read(lambda tx: _state(tx, erasure_id))
+        if state is None:
+            return False
+        search = MentionSearch(state.subject)
+        looked = await self._database.read(search.look)
+
+        async def apply(tx: Transaction) -> bool:
+            held = await _state(tx, erasure_id, lock=True)
+            if held is None or held.subject != state.subject:
+                # Asked for again meanwhile: it begins with what has come since.
+                return held is not None
+            return await self._searched(tx, erasure_id, held, search, looked, now_us)
+
+        return await self._database.write(apply)
+
+    async def _searched(
+        self,
+        tx: Transaction,
+        erasure_id: str,
+        state: State,
+        search: MentionSearch,
+        looked: Slice,
+        now_us: int,
+    ) -> bool:
+        report = await search.apply(tx, looked.found, state.report, dry_run=state.is_dry_run)
+        subject = msgspec.structs.replace(state.subject, searched_to=looked.searched_to)
+        state = msgspec.structs.replace(state, subject=subject, report=report)
+        if not looked.is_last:
+            await _move(tx, erasure_id, state)
+            return True
+        if state.is_dry_run:
+            found = (await find_mentions(tx, subject)).counts()
+            status = ErasureStatus.DONE
+        else:
+            found = await erase_mentions(tx, subject)
+            status = ErasureStatus.WIPING
+        counts = added(state.counts, found)
+        done = msgspec.structs.replace(state, counts=counts, status=status)
+        await _move(tx, erasure_id, done, now_us)
+        return False
 
     async def wipe(self, now_us: int) -> bool:
         """Overwrite what erasures that are `wiping` have left behind in files; they are done then.
@@ -258,19 +269,25 @@ class Erasures:
         return True
 
 
-async def _ids_by_merges(tx: Transaction, project_id: int, contact_id: str) -> list[str]:
-    """The id of a deleted contact, and of all that it was one with by merges in force.
+async def _state(tx: Transaction, erasure_id: str, *, lock: bool = False) -> State | None:
+    """Of an erasure or dry run that is under way; None of any other."""
+    row: Any = await tx.row(_HOLD_STATE if lock else _STATE, erasure_id)
+    if row is None:
+        return None
+    status, subject, counts, report, created_us = row
+    return State(
+        status=ErasureStatus(status),
+        subject=read_subject(subject),
+        counts=msgspec.json.decode(counts, type=dict[str, int]),
+        report=read_report(report),
+        created_us=created_us,
+    )
 
-    Its aliases went with it; the merges are what still tells.
-    """
-    found = {contact_id}
-    new = [contact_id]
-    while new and len(found) <= ALIASES_MAX:
-        rows = await tx.rows(MERGED_WITH, project_id, new)
-        new = sorted({each for row in rows for each in row} - found)
-        found.update(new)
-    return sorted(found)
 
-
-def _text(counts: dict[str, int]) -> str:
-    return msgspec.json.encode(counts).decode()
+async def _move(tx: Transaction, erasure_id: str, state: State, now_us: int = 0) -> None:
+    """Store how far it is; by what the person is found goes at the end."""
+    goes_on = state.status in {ErasureStatus.RUNNING, ErasureStatus.LOOKING}
+    subject = subject_text(state.subject) if goes_on else None
+    finished_us = now_us if state.status is ErasureStatus.DONE else None
+    texts = (json_text(state.counts), json_text(state.report), state.status.value)
+    await tx.run(_MOVE, erasure_id, subject, *texts, finished_us)

@@ -112,9 +112,10 @@ COPIED: tuple[Copied, ...] = (
     _alike(
         "erasures",
         "number, id, project_id, contact_id, status, subject, counts, actor, created_us, "
-        "finished_us",
+        "finished_us, dry_run, report",
         "number",
     ),
+    _alike("erased_contacts", "contact_id, project_id, erasure_id", "contact_id, erasure_id"),
     _alike(
         "topic_subscriptions",
         "lane, contact_id, topic_id, contact_number, is_subscribed, changed_us",

@@ -14,6 +14,7 @@ import msgspec
 from headrace.domain.identity import idempotency_hash, lane_of_key
 from headrace.domain.ids import SYSTEM_COUNTER
 from headrace.store.contacts.erasure_rows import Subject, added, read_subject
+from headrace.store.contacts.person_events import Place, Removed
 from headrace.store.contacts.races import ContactRaceError
 from headrace.store.contract_processing import Claimed
 from headrace.store.engine.columns import columns_of
@@ -73,16 +74,9 @@ _DETAILS = {
     "dead_letters": REMOVE_DEAD_LETTERS_OF_EVENTS,
     "outcomes": removal("outcomes", "sequence"),
 }
-HAD_EVENTS = tuple(
-    f"SELECT 1 FROM {table} WHERE project_id = $1 AND contact_id = $2 LIMIT 1"  # noqa: S608
-    for table in ("outcomes", "events")
-)
 RUNNING = "SELECT id, subject FROM erasures WHERE status <> 'done' AND status = 'running'"
 _COUNTS = "SELECT counts FROM erasures WHERE id = $1 FOR UPDATE"
 _COUNT = "UPDATE erasures SET counts = $1 WHERE id = $2"
-
-#: Lane and sequence of an event.
-Place = tuple[int, int]
 
 
 def _values(subject: Subject) -> dict[str, tuple[str, ...]]:
@@ -118,13 +112,10 @@ async def find_events(connection: Connection, subject: Subject, limit: int) -> l
     return sorted(found)[:limit]
 
 
-async def erase_events(
-    connection: Connection, project_id: int, places: Sequence[Place]
-) -> dict[str, int]:
-    """Remove events whatever becomes of them; rows removed by place.
-
-    Fewer than were asked for, when they have very many deliveries.
-    """
+async def fitting(
+    connection: Connection, places: Sequence[Place]
+) -> tuple[list[Place], list[Place]]:
+    """Those events, at least one, that can go at once, and places of their deliveries."""
     deliveries: dict[Place, list[Place]] = {}
     for lane, sequence, number in await connection.fetch(DELIVERIES, *columns_of(places, 2)):
         deliveries.setdefault((lane, sequence), []).append((lane, number))
@@ -135,7 +126,17 @@ async def erase_events(
             break
         taken.append(place)
         numbers += deliveries.get(place, ())
-    return await _remove(connection, project_id, taken, sorted(numbers))
+    return taken, numbers
+
+
+async def erase_events(connection: Connection, project_id: int, places: Sequence[Place]) -> Removed:
+    """Remove events whatever becomes of them.
+
+    Fewer than were asked for, when they have very many deliveries.
+    """
+    taken, numbers = await fitting(connection, places)
+    counts = await _remove(connection, project_id, taken, sorted(numbers))
+    return Removed(taken, counts)
 
 
 async def _remove(
@@ -194,8 +195,8 @@ class ErasedEvents:
             counts = msgspec.json.decode(text, type=dict[str, int])
             while meant:
                 erased = await erase_events(connection, subject.project_id, meant)
-                counts = added(counts, erased)
-                meant = meant[max(1, erased["events"]) :]
+                counts = added(counts, erased.counts)
+                meant = meant[len(erased.events) :]
             await connection.execute(_COUNT, msgspec.json.encode(counts).decode(), erasure_id)
         return left
 
@@ -226,22 +227,17 @@ class FilesOfServer:
 
 
 class PostgresPersonEvents:
-    """See `headrace.store.contacts.erasures.PersonEvents`."""
-
-    async def had_events(self, tx: Transaction, project_id: int, contact_id: str) -> bool:
-        assert isinstance(tx, PostgresTransaction)
-        for statement in HAD_EVENTS:
-            if await tx.connection.fetchval(statement, project_id, contact_id) is not None:
-                return True
-        return False
+    """See `headrace.store.contacts.person_events.PersonEvents`."""
 
     async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
         assert isinstance(tx, PostgresTransaction)
         return await last_events(tx.connection, subject)
 
-    async def erase(self, tx: Transaction, subject: Subject, limit: int) -> dict[str, int] | None:
+    async def find(self, tx: Transaction, subject: Subject, limit: int) -> Sequence[Place]:
         assert isinstance(tx, PostgresTransaction)
-        places = await find_events(tx.connection, subject, limit)
-        if not places:
-            return None
-        return await erase_events(tx.connection, subject.project_id, places)
+        found = await find_events(tx.connection, subject, limit)
+        return (await fitting(tx.connection, found))[0]
+
+    async def remove(self, tx: Transaction, project_id: int, places: Sequence[Place]) -> Removed:
+        assert isinstance(tx, PostgresTransaction)
+        return await erase_events(tx.connection, project_id, places)

@@ -13,6 +13,7 @@ import apsw
 
 from headrace.domain.ids import SYSTEM_COUNTER
 from headrace.store.contacts.erasure_rows import Subject, added, read_subject
+from headrace.store.contacts.person_events import Place, Removed
 from headrace.store.contract_processing import Claimed
 from headrace.store.engine.transaction import Transaction
 from headrace.store.sqlite.retention import (
@@ -29,7 +30,7 @@ DELIVERIES_MAX = 1000
 _COLUMNS = ("contact_id", "external_id", "email", "resolved_contact_id")
 FIND = {
     column: (
-        "SELECT e.sequence FROM json_each(?2) j CROSS JOIN events e "  # noqa: S608
+        "SELECT e.lane, e.sequence FROM json_each(?2) j CROSS JOIN events e "  # noqa: S608
         f"ON e.project_id = ?1 AND e.{column} = j.value AND e.{column} IS NOT NULL "
         "WHERE e.sequence <= ?3 "
         f"AND e.sequence <= CASE WHEN e.sequence & {SYSTEM_COUNTER:d} THEN ?5 ELSE ?4 END LIMIT ?6"
@@ -65,10 +66,6 @@ _EXAMPLES = (
     "AND event IN (SELECT value FROM json_each(?3)) "
     f"AND example_id IN (SELECT id FROM events {_BY_SEQUENCE})"
 )
-HAD_EVENTS = tuple(
-    f"SELECT 1 FROM events WHERE project_id = ? AND {column} = ? AND {column} IS NOT NULL LIMIT 1"  # noqa: S608
-    for column in ("resolved_contact_id", "contact_id")
-)
 _RUNNING = (
     "SELECT id, subject, counts FROM erasures INDEXED BY erasures_unfinished "
     "WHERE status <> 'done' AND status = 'running'"
@@ -98,37 +95,44 @@ def last_events(connection: apsw.Connection, subject: Subject) -> tuple[int, int
     return found[0], found[1]
 
 
-def find_events(connection: apsw.Connection, subject: Subject, limit: int) -> list[int]:
+def find_events(connection: apsw.Connection, subject: Subject, limit: int) -> list[Place]:
     """Some events that are to be forgotten."""
-    found: dict[int, None] = {}
+    found: set[Place] = set()
     for column, values in _values(subject).items():
         wanted = (subject.project_id, json.dumps(values), *subject.bounds, limit)
         rows: Any = connection.execute(FIND[column], wanted)
-        found |= dict.fromkeys(row[0] for row in rows)
+        found |= {(row[0], row[1]) for row in rows}
         if len(found) >= limit:
             break
     return sorted(found)[:limit]
 
 
-def erase_events(
-    connection: apsw.Connection, project_id: int, sequences: Sequence[int]
-) -> dict[str, int]:
-    """Remove events whatever becomes of them; rows removed by place.
-
-    Fewer than were asked for, when they have very many deliveries.
-    """
+def fitting(connection: apsw.Connection, places: Sequence[Place]) -> tuple[list[Place], list[int]]:
+    """Those events, at least one, that can go at once, and numbers of their deliveries."""
+    sequences = [sequence for _, sequence in places]
     rows: Any = connection.execute(_DELIVERIES, (json.dumps(sequences),))
     deliveries: dict[int, list[int]] = {}
     for sequence, number in rows:
         deliveries.setdefault(sequence, []).append(number)
-    taken: list[int] = []
+    taken: list[Place] = []
     numbers: list[int] = []
-    for sequence in sequences:
+    for place in places:
+        sequence = place[1]
         if taken and len(numbers) + len(deliveries.get(sequence, ())) > DELIVERIES_MAX:
             break
-        taken.append(sequence)
+        taken.append(place)
         numbers += deliveries.get(sequence, ())
-    return _remove(connection, project_id, json.dumps(taken), json.dumps(numbers))
+    return taken, numbers
+
+
+def erase_events(connection: apsw.Connection, project_id: int, places: Sequence[Place]) -> Removed:
+    """Remove events whatever becomes of them.
+
+    Fewer than were asked for, when they have very many deliveries.
+    """
+    taken, numbers = fitting(connection, places)
+    text = json.dumps([sequence for _, sequence in taken])
+    return Removed(taken, _remove(connection, project_id, text, json.dumps(numbers)))
 
 
 def _remove(
@@ -162,36 +166,30 @@ def erase_claimed(connection: apsw.Connection, batch: Sequence[Claimed]) -> Sequ
     left = list(batch)
     for erasure_id, text, counts in rows:
         subject = read_subject(text)
-        meant = [event.sequence for event in left if subject.means(event)]
+        meant = [(event.lane, event.sequence) for event in left if subject.means(event)]
         if not meant:
             continue
-        left = [event for event in left if event.sequence not in set(meant)]
+        left = [event for event in left if not subject.means(event)]
         held = json.loads(counts)
         while meant:
             erased = erase_events(connection, subject.project_id, meant)
-            held = added(held, erased)
-            meant = meant[max(1, erased["events"]) :]
+            held = added(held, erased.counts)
+            meant = meant[len(erased.events) :]
         connection.execute(_COUNT, (json.dumps(held), erasure_id))
     return left
 
 
 class SqlitePersonEvents:
-    """See `headrace.store.contacts.erasures.PersonEvents`."""
-
-    async def had_events(self, tx: Transaction, project_id: int, contact_id: str) -> bool:
-        assert isinstance(tx, SqliteTransaction)
-        return any(
-            tx.connection.execute(statement, (project_id, contact_id)).fetchone() is not None
-            for statement in HAD_EVENTS
-        )
+    """See `headrace.store.contacts.person_events.PersonEvents`."""
 
     async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
         assert isinstance(tx, SqliteTransaction)
         return last_events(tx.connection, subject)
 
-    async def erase(self, tx: Transaction, subject: Subject, limit: int) -> dict[str, int] | None:
+    async def find(self, tx: Transaction, subject: Subject, limit: int) -> Sequence[Place]:
         assert isinstance(tx, SqliteTransaction)
-        sequences = find_events(tx.connection, subject, limit)
-        if not sequences:
-            return None
-        return erase_events(tx.connection, subject.project_id, sequences)
+        return fitting(tx.connection, find_events(tx.connection, subject, limit))[0]
+
+    async def remove(self, tx: Transaction, project_id: int, places: Sequence[Place]) -> Removed:
+        assert isinstance(tx, SqliteTransaction)
+        return erase_events(tx.connection, project_id, places)

@@ -52,7 +52,8 @@ CREATE TABLE audit (
     detail     text NOT NULL
 );
 
--- An event is written once and never changed: what became of it stands in `outcomes`.
+-- An event is written once: what became of it stands in `outcomes`. Only an erasure changes one, to
+-- mask the names of a person.
 CREATE TABLE events (
     lane            smallint NOT NULL,
     sequence        bigint NOT NULL,
@@ -479,11 +480,22 @@ CREATE TABLE erasures (
     counts      text NOT NULL,
     actor       text NOT NULL,
     created_us  bigint NOT NULL,
-    finished_us bigint
+    finished_us bigint,
+    dry_run     smallint NOT NULL DEFAULT 0,
+    -- JSON of store/contract_erasures.py: what a receipt tells besides.
+    report      text NOT NULL DEFAULT '{}'
 );
 CREATE INDEX erasures_project ON erasures (project_id, number);
 CREATE INDEX erasures_contact ON erasures (contact_id);
 CREATE INDEX erasures_unfinished ON erasures (number) WHERE status <> 'done';
+-- By which ids of contacts a receipt is found: the contact's and those merged into it.
+CREATE TABLE erased_contacts (
+    contact_id text NOT NULL,
+    project_id integer NOT NULL,
+    erasure_id text NOT NULL,
+    PRIMARY KEY (contact_id, erasure_id)
+);
+CREATE INDEX erased_contacts_erasure ON erased_contacts (erasure_id);
 
 -- Topics and who is subscribed to them; audiences and who is in them.
 

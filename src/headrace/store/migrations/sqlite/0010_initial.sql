@@ -420,11 +420,22 @@ CREATE TABLE erasures (
     counts      TEXT NOT NULL,
     actor       TEXT NOT NULL,
     created_us  INTEGER NOT NULL,
-    finished_us INTEGER
+    finished_us INTEGER,
+    dry_run     INTEGER NOT NULL DEFAULT 0,
+    -- JSON of store/contract_erasures.py: what a receipt tells besides.
+    report      TEXT NOT NULL DEFAULT '{}'
 ) STRICT;
 CREATE INDEX erasures_project ON erasures (project_id, number);
 CREATE INDEX erasures_contact ON erasures (contact_id);
 CREATE INDEX erasures_unfinished ON erasures (number) WHERE status <> 'done';
+-- By which ids of contacts a receipt is found: the contact's and those merged into it.
+CREATE TABLE erased_contacts (
+    contact_id TEXT NOT NULL,
+    project_id INTEGER NOT NULL,
+    erasure_id TEXT NOT NULL,
+    PRIMARY KEY (contact_id, erasure_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX erased_contacts_erasure ON erased_contacts (erasure_id);
 
 -- Topics and who is subscribed to them; audiences and who is in them.
 

@@ -1,0 +1,179 @@
+"""Events of one person, found by what leads to the person, and what is kept about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from headrace.domain.ids import SYSTEM_COUNTER
+from headrace.store.contacts.erasure_rows import Subject
+from headrace.store.engine.columns import columns_of
+from headrace.store.engine.dialect import Statement, sql, to_sqlite
+from headrace.store.engine.transaction import Row, Transaction
+
+#: Lane and sequence of an event.
+Place = tuple[int, int]
+#: Payloads that are read at once, together.
+PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
+
+# `&` is the bit that tells the system's own events apart: each kind has its own bound.
+_UP_TO = (
+    "e.sequence > $3 AND e.sequence <= $4 "
+    f"AND e.sequence <= CASE e.sequence & {SYSTEM_COUNTER:d} "
+    "WHEN 0 THEN $5::bigint ELSE $6::bigint END ORDER BY e.sequence LIMIT $7"
+)
+
+
+def _page_of(table: str, column: str) -> str:
+    return (
+        f"SELECT e.lane, e.sequence FROM {table} e WHERE e.project_id = $1 AND e.{column} = $2 "  # noqa: S608
+        f"AND e.{column} IS NOT NULL AND {_UP_TO}"
+    )
+
+
+#: One value at a time: an index holds the events of each in their order.
+PAGES = {
+    "contact_id": sql(_page_of("events", "contact_id")),
+    "external_id": sql(_page_of("events", "external_id")),
+    "email": sql(_page_of("events", "email")),
+    "resolved": sql(
+        _page_of("outcomes", "contact_id"),
+        # SQLite keeps what became of an event in the event's own row.
+        sqlite=to_sqlite(_page_of("events", "resolved_contact_id")),
+    ),
+}
+_COUNTS = f"($3::boolean OR sequence & {SYSTEM_COUNTER:d} = 0)"
+
+
+def _any_of(table: str, column: str) -> str:
+    return (
+        f"SELECT 1 FROM {table} WHERE project_id = $1 AND {column} = $2 "  # noqa: S608
+        f"AND {column} IS NOT NULL AND {_COUNTS} LIMIT 1"
+    )
+
+
+HAD_EVENTS = (
+    sql(_any_of("events", "contact_id")),
+    sql(
+        _any_of("outcomes", "contact_id"),
+        sqlite=to_sqlite(_any_of("events", "resolved_contact_id")),
+    ),
+)
+
+
+def of_events(columns: str, table: str, order: str = "t.sequence") -> Statement:
+    """A statement that reads rows of a table for some events, given by lanes and sequences."""
+    return sql(
+        f"SELECT {columns} FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "  # noqa: S608
+        f"JOIN {table} t ON t.lane = k.lane AND t.sequence = k.sequence ORDER BY {order}",
+        # The sequence alone is the key there, and not all tables have a lane.
+        sqlite=f"SELECT {columns} FROM json_each(?2) k "  # noqa: S608
+        f"CROSS JOIN {table} t ON t.sequence = k.value ORDER BY {order}",
+    )
+
+
+SIZES = of_events("t.lane, t.sequence, octet_length(t.payload)", "events")
+_IDENTITY = "e.sequence, e.event, e.source, e.contact_id, e.external_id, e.email, e.email_original"
+IDENTITIES = sql(
+    f"SELECT {_IDENTITY}, o.contact_id, e.payload "  # noqa: S608
+    "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
+    "JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence "
+    "LEFT JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence ORDER BY e.sequence",
+    sqlite=f"SELECT {_IDENTITY}, e.resolved_contact_id, e.payload FROM json_each(?2) k "  # noqa: S608
+    "CROSS JOIN events e ON e.sequence = k.value ORDER BY e.sequence",
+)
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """What went at once."""
+
+    events: Sequence[Place]
+    #: Rows by place.
+    counts: dict[str, int]
+
+
+class PersonEvents(Protocol):
+    """Removes events of a person, with all that is kept about them. Each store has its own."""
+
+    async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
+        """Sequences of the newest customer event and system event of the person, or 0."""
+        ...
+
+    async def find(self, tx: Transaction, subject: Subject, limit: int) -> Sequence[Place]:
+        """Some events that are to be removed, as many as can go at once; empty: none is left."""
+        ...
+
+    async def remove(self, tx: Transaction, project_id: int, places: Sequence[Place]) -> Removed:
+        """Remove events; of more than `find` gives perhaps not all."""
+        ...
+
+
+class EventIdentity(msgspec.Struct, frozen=True):
+    """An event, as far as it tells whom it is about."""
+
+    sequence: int
+    event: str
+    source: int
+    contact_id: str | None
+    external_id: str | None
+    email: str | None
+    email_original: str | None
+    resolved_contact_id: str | None
+    payload: str
+
+
+async def had_events(
+    tx: Transaction, project_id: int, contact_ids: Sequence[str], *, system: bool
+) -> bool:
+    """Whether events are kept that name contacts by their ids or were resolved to them.
+
+    Args:
+        system: whether the system's own events count.
+    """
+    for each in contact_ids:
+        for statement in HAD_EVENTS:
+            if await tx.value(statement, project_id, each, system) is not None:
+                return True
+    return False
+
+
+async def page_of_person(tx: Transaction, subject: Subject, after: int, limit: int) -> list[Place]:
+    """The next events of a person, in order of receipt, each once."""
+    wanted = {
+        "contact_id": subject.contact_ids,
+        "resolved": subject.contact_ids,
+        "external_id": subject.external_ids,
+        "email": subject.emails,
+    }
+    found: set[Place] = set()
+    for name, values in wanted.items():
+        for value in values:
+            rows = await tx.rows(
+                PAGES[name], subject.project_id, value, after, *subject.bounds, limit
+            )
+            found |= {(row[0], row[1]) for row in rows}
+            if len(found) > limit:
+                found = set(sorted(found, key=lambda place: place[1])[:limit])
+    return sorted(found, key=lambda place: place[1])
+
+
+async def chunks_of_events(tx: Transaction, places: Sequence[Place]) -> list[list[Place]]:
+    """The same events, together no more than `PAYLOAD_BYTES_MAX` of payload unless it is one."""
+    sizes: Sequence[Row] = await tx.rows(SIZES, *columns_of(places, 2))
+    chunks: list[list[Place]] = []
+    room = 0
+    for lane, sequence, size in sizes:
+        if not chunks or size > room:
+            chunks.append([])
+            room = PAYLOAD_BYTES_MAX
+        chunks[-1].append((lane, sequence))
+        room -= size
+    return chunks
+
+
+async def identities(tx: Transaction, places: Sequence[Place]) -> list[EventIdentity]:
+    """Whom events are about, in order of receipt."""
+    rows: Sequence[Any] = await tx.rows(IDENTITIES, *columns_of(places, 2))
+    return [EventIdentity(*row) for row in rows]
