@@ -30,8 +30,13 @@ def test_a_person_is_erased_with_a_receipt(client: Client) -> None:
     assert set(receipt) == {
         "id",
         "contact_id",
+        "contact_ids",
+        "dry_run",
+        "mask_mentions",
         "status",
         "counts",
+        "mentions",
+        "earlier",
         "requested_by",
         "requested_at",
         "finished_at",
@@ -94,6 +99,100 @@ def test_whom_nobody_knows_is_not_found(server: HttpServer, client: Client) -> N
         assert theirs.get("/erasures").data == []
     finally:
         stranger.close()
+
+
+def friends(client: Client, name: str) -> list[dict[str, Any]]:
+    """Events of others, two of which name a person."""
+    email = f"{name}@b.example"
+    return [
+        processed(
+            client,
+            external_id="friend",
+            idempotency_key=f"invite-{email}",
+            payload={"to": [email, "other@b.example"], "note": f"Ask {name}-1."},
+        ),
+        processed(client, external_id="friend", payload={email.upper(): {"n": 1.50}}),
+        processed(client, external_id="friend", payload={"to": "other@b.example"}),
+    ]
+
+
+def test_a_dry_run_changes_nothing_and_tells_what_would_go(client: Client) -> None:
+    email = f"{CANARY}@b.example"
+    contact_id = create(client, external_id=f"{CANARY}-1", email=email).data["id"]
+    processed(client, external_id=f"{CANARY}-1", payload={"a": 1})
+    events = friends(client, CANARY)
+
+    found = erase(client, contact_id, "dry_run=true&mask_mentions=true")
+
+    assert (found["dry_run"], found["status"]) == (True, "done")
+    assert [each["event_id"] for each in found["mentions"]["listed"]] == [
+        event["id"] for event in events[:2]
+    ]
+    assert found["mentions"]["listed"][0]["places"] == [
+        "idempotency_key",
+        "payload.to[0]",
+        "payload.note",
+    ]
+    assert (found["mentions"]["events"], found["mentions"]["masked"]) == (2, 0)
+    assert CANARY not in json.dumps(found)
+    assert client.get(f"/contacts/{contact_id}").status == 200
+    assert client.get(f"/events/{events[0]['id']}").data["payload"] == events[0]["payload"]
+    assert client.get("/erasures").data == []
+
+    receipt = erase(client, contact_id)
+    same = {name for name in found["counts"] if name in receipt["counts"]}
+    assert {"contacts", "events"} <= same
+    assert {name: found["counts"][name] for name in same} == {
+        name: receipt["counts"][name] for name in same
+    }
+    assert receipt["mentions"] == found["mentions"]
+    assert client.get(f"/events/{events[0]['id']}").data["payload"] == events[0]["payload"]
+
+
+def test_mentions_are_masked_on_request(client: Client) -> None:
+    email = f"{CANARY}@b.example"
+    contact_id = create(client, external_id=f"{CANARY}-1", email=email).data["id"]
+    events = friends(client, CANARY)
+
+    receipt = erase(client, contact_id, "mask_mentions=true")
+
+    assert (receipt["mentions"]["events"], receipt["mentions"]["masked"]) == (2, 2)
+    shown = [client.get(f"/events/{event['id']}") for event in events]
+    assert shown[0].data["payload"] == {
+        "to": ["[erased]", "other@b.example"],
+        "note": "Ask [erased].",
+    }
+    assert shown[0].data["idempotency_key"] == "invite-[erased]"
+    assert shown[1].data["payload"] == {"[erased]": {"n": 1.5}}
+    assert shown[2].data["payload"] == {"to": "other@b.example"}
+    # The key is as it was: a repeat finds its event.
+    again = client.send(
+        {
+            "event": "order.completed",
+            "external_id": "friend",
+            "idempotency_key": f"invite-{email}",
+        }
+    )
+    assert (again.status, again.data["id"]) == (200, events[0]["id"])
+
+
+@pytest.mark.parametrize("query", ["dry_run=true", "mask_mentions=true&erase=false"])
+def test_what_goes_with_an_erasure_only_deletes_nobody(client: Client, query: str) -> None:
+    contact_id = create(client, external_id="x").data["id"]
+    assert client.request("DELETE", f"/contacts/{contact_id}?{query}").status == 422
+    assert listed(client) == [contact_id]
+
+
+def test_an_erasure_by_a_merged_id_lists_both(client: Client) -> None:
+    own = create(client, external_id="x").data["id"]
+    other = create(client, external_id="y").data["id"]
+    merge(client, own, other)
+    first = erase(client, own)
+    processed(client, contact_id=other, email=f"{CANARY}@b.example")
+    second = erase(client, other)
+    assert [each["id"] for each in second["earlier"]] == [first["id"]]
+    assert {*second["contact_ids"]} == {own, other}
+    assert client.get("/events?event=order.completed").data == []
 
 
 @pytest.mark.parametrize("query", ["erase=yes", "erase=", "erase=true&erase=true", "eraze=true"])
@@ -165,9 +264,13 @@ def test_no_byte_is_left_in_files_or_log(own_server: HttpServer) -> None:
         live(neighbour.client(), "nachbar")
         assert files_with(own_server.directory, CANARY) != []
 
-        receipt = erase(client, contact_id)
+        friends(client, CANARY)
+
+        receipt = erase(client, contact_id, "mask_mentions=true")
 
         assert files_with(own_server.directory, CANARY) == []
+        assert files_with(own_server.directory, CANARY.upper()) == []
+        assert receipt["mentions"]["masked"] == 2
         assert files_with(own_server.directory, "nachbar") != []
         assert receipt["counts"]["events"] > 40
         assert receipt["counts"]["rejections"] >= 1

@@ -40,9 +40,9 @@ def undo(client: Client, merge_id: str) -> Answer:
     return client.request("POST", f"/merges/{merge_id}/undo")
 
 
-def erase(client: Client, contact_id: str) -> dict[str, Any]:
+def erase(client: Client, contact_id: str, query: str = "") -> dict[str, Any]:
     """`DELETE /contacts/{id}?erase=true`, and wait until it is done; the receipt."""
-    answer = client.request("DELETE", f"/contacts/{contact_id}?erase=true")
+    answer = client.request("DELETE", f"/contacts/{contact_id}?erase=true&{query}".rstrip("&"))
     assert answer.status in (200, 202), answer.body
     erasure_id = answer.data["id"]
     wait_until(

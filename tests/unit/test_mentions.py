@@ -78,6 +78,22 @@ def test_keys_are_masked_too_and_stay_apart() -> None:
     assert not any("ada" in place or "77" in place for place in masked.places)
 
 
+@pytest.mark.parametrize(
+    ("key", "masked"),
+    [
+        (f"invite-{EMAIL}", f"invite-{MASK}"),
+        (f"{EMAIL.upper()}:welcome", f"{MASK}:welcome"),
+        ("cart_user-77_2", f"cart_{MASK}_2"),
+        ("12345", MASK),
+        ("order-12345", "order-12345"),
+        ("superuser-77", "superuser-77"),
+        ("", ""),
+    ],
+)
+def test_a_name_is_a_part_of_a_key(key: str, masked: str) -> None:
+    assert FINDER.masked_key(key) == masked
+
+
 def test_without_names_nothing_is_found() -> None:
     finder = NameFinder(["", "ab"])
     text = '{"a":"","b":"ab","c":"%20\\n"}'

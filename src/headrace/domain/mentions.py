@@ -25,6 +25,7 @@ PLACE_CHARACTERS_MAX = 120
 # Before and after a name; an escape sequence of JSON inside a string ends where the name begins.
 _BEFORE = r"(?:(?<![\w+-])(?<!\w\.)|(?<=\\[nrtbf])|(?<=\\u[0-9a-fA-F]{4}))"
 _AFTER = r"(?![\w-])(?!\.\w)"
+_NO_LETTER_BEFORE, _NO_LETTER_AFTER = r"(?<![^\W_])", r"(?![^\W_])"
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*|[{}\[\],:]', re.DOTALL)
 
 
@@ -52,7 +53,9 @@ class NameFinder:
         others = _alternatives(name for name in texts if "@" not in name)
         parts = [f"(?i:{addresses})" if addresses else "", others]
         either = "|".join(part for part in parts if part)
-        self._texts = re.compile(f"{_BEFORE}(?:{either})(?:{_AFTER})") if either else None
+        self._texts = re.compile(f"{_BEFORE}(?:{either}){_AFTER}") if either else None
+        self._parts = re.compile(f"{_NO_LETTER_BEFORE}(?:{either}){_NO_LETTER_AFTER}")
+        self._nothing = not either
         numbers = "|".join(sorted(self._numbers))
         self._digits = re.compile(rf"(?<!\d)(?:{numbers})(?!\d)") if numbers else None
 
@@ -67,6 +70,15 @@ class NameFinder:
             # Encoded in a way of its own: what of it is the name cannot be told.
             return MASK
         return masked
+
+    def masked_key(self, key: str) -> str:
+        """An idempotency key with the mask in place of each name.
+
+        Programs put keys together: a name may stand between hyphens and dots there, too.
+        """
+        if key in self._numbers:
+            return MASK
+        return key if self._nothing else self._parts.sub(MASK, key)
 
     def masked_json(self, text: str) -> MaskedText:
         """A JSON text with the mask in place of each name, in keys and values."""

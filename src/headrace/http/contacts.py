@@ -15,9 +15,11 @@ from headrace.domain.contacts import (
     identifier_needed,
     shown_email,
 )
+from headrace.domain.errors import FieldProblem, invalid
 from headrace.domain.properties import PropertyValue
 from headrace.http.answers import event_shown
 from headrace.http.context import context_of, json_response
+from headrace.http.erasures import PARAMETERS as ERASURE_PARAMETERS
 from headrace.http.erasures import erase_contact
 from headrace.http.events import not_found
 from headrace.http.head import parse_query
@@ -119,10 +121,18 @@ async def delete_contact(request: Request) -> Response:
     """`DELETE /contacts/{id}`: the contact goes, its events stay; with `erase` they go too."""
     context = context_of(request)
     # A parameter we do not know must not be taken for a plain delete.
-    query = parse_query(request.scope["query_string"], ("erase",))
+    query = parse_query(request.scope["query_string"], ("erase", *ERASURE_PARAMETERS))
     contact_id = path_uuid(request)
     if read_flag(query, "erase"):
-        return await erase_contact(context, contact_id)
+        return await erase_contact(context, contact_id, query)
+    if any(name in query for name in ERASURE_PARAMETERS):
+        # Whoever asks for a dry run must not find the contact deleted.
+        problems = (
+            FieldProblem(name, "goes with erase=true only")
+            for name in ERASURE_PARAMETERS
+            if name in query
+        )
+        raise invalid(*problems)
     services = context.services
     gone = await services.store.contacts.delete(
         context.principal.project.id, contact_id, services.clock_us(), source=SOURCE

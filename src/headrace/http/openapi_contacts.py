@@ -26,6 +26,7 @@ TYPES = (ContactInput, ContactShown)
 
 _EXTERNAL_ID = {"minLength": 1, "maxLength": EXTERNAL_ID_CHARACTERS_MAX}
 _EMAIL = {"format": "email", "maxLength": 254}
+_FLAG = {"type": "string", "enum": ["true", "false"]}
 _TIME = {"type": "string", "format": "date-time"}
 _WRITE = (*KEYED, *BODY, ErrorCode.CONFLICT, ErrorCode.STORAGE_UNAVAILABLE)
 
@@ -69,7 +70,7 @@ def paths() -> dict[str, Any]:
                 "summary": "Create a contact, or write to the one that is there",
                 "operationId": "createContact",
                 "parameters": [
-                    parameter("upsert", {"type": "string", "enum": ["true", "false"]}),
+                    parameter("upsert", _FLAG),
                 ],
                 "requestBody": json_body("ContactInput"),
                 "responses": {
@@ -102,7 +103,11 @@ def paths() -> dict[str, Any]:
                 "operationId": "deleteContact",
                 "parameters": [
                     path_id(),
-                    parameter("erase", {"type": "string", "enum": ["true", "false"]}),
+                    parameter("erase", _FLAG),
+                    parameter("mask_mentions", _FLAG)
+                    | {"description": "With erase: mask the person's names in events of others."},
+                    parameter("dry_run", _FLAG)
+                    | {"description": "With erase: only tell what it would remove and find."},
                 ],
                 "responses": {
                     "204": {"description": "Gone."},

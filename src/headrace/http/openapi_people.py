@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.domain.dead_letters import REASON_CHARACTERS_MAX
 from headrace.domain.errors import ErrorCode
-from headrace.http.erasures import ErasureShown
+from headrace.http.erasures import EarlierShown, ErasureShown, MentionShown, MentionsShown
 from headrace.http.merges import (
     ConflictShown,
     DismissInput,
@@ -29,7 +29,17 @@ from headrace.http.openapi_parts import (
 )
 from headrace.store.contract_merges import PairStatus
 
-TYPES = (MergeInput, DismissInput, PreviewShown, MergeShown, ConflictShown, ErasureShown)
+TYPES = (
+    MergeInput,
+    DismissInput,
+    PreviewShown,
+    MergeShown,
+    ConflictShown,
+    ErasureShown,
+    MentionShown,
+    MentionsShown,
+    EarlierShown,
+)
 _CONFLICT_STATUS = {
     "name": "status",
     "in": "query",

@@ -153,7 +153,7 @@ class MentionSearch:
             if payload != event.payload:
                 return Rewritten(payload, event.idempotency_key, ("payload.changes",))
         masked = self._finder.masked_json(event.payload)
-        key = self._finder.masked(event.idempotency_key)
+        key = self._finder.masked_key(event.idempotency_key)
         places = tuple(f"payload.{place}" for place in masked.places)
         if key != event.idempotency_key:
             places = ("idempotency_key", *places)
