@@ -26,6 +26,7 @@ from headrace.http.asgi import AsgiRunner
 from headrace.http.context import Services
 from headrace.http.cursor import Cursors
 from headrace.http.edge import Edge, Routes
+from headrace.http.erasures import erasure_shown
 from headrace.http.refusals import Refusals
 from headrace.http.server import HttpServer
 from headrace.observability.events import (
@@ -50,6 +51,7 @@ from headrace.pipeline.streams import Streams
 from headrace.pipeline.supervisor import WorkerSupervisor
 from headrace.pipeline.webhooks import Webhooks
 from headrace.store.contract import Pending, StoreError, StoreFailedError
+from headrace.store.contract_erasures import Erasure
 from headrace.store.contract_store import Store
 from headrace.stores import shown_store
 
@@ -85,6 +87,11 @@ def worker_supervisor(settings: Settings) -> WorkerSupervisor:
 def event_text(event: StoredEvent) -> bytes:
     """JSON text of an event as the API shows it."""
     return msgspec.json.encode(event_shown(event))
+
+
+def erasure_text(erasure: Erasure) -> bytes:
+    """JSON text of an erasure as the API shows it."""
+    return msgspec.json.encode(erasure_shown(erasure))
 
 
 class Headrace:

@@ -127,6 +127,40 @@ def test_a_person_is_forgotten_with_a_receipt(
     page(owner, shop, f"/contacts/{ann}", 404)
 
 
+def test_mentions_are_shown_by_a_dry_run_and_masked_on_request(
+    owner: Person, shop: Shop, names: tuple[str, str]
+) -> None:
+    ann = act(shop, names[0])
+    act(shop, names[1], payload={"friend": names[0]})
+    looked = owner.post(f"{shop.path}/contacts/{ann}/erase", {"dry_run": "yes"})
+    report = looked.headers["location"].removeprefix("/backoffice" + shop.path)
+    shop.wait(lambda: "an erasure would remove" in page(owner, shop, report))
+    text = page(owner, shop, report)
+    assert "payload.friend" in text
+    assert shop.sent[-1] in text
+    assert names[0] not in text
+    assert page(owner, shop, f"/contacts/{ann}")
+
+    begun = owner.post(f"{shop.path}/contacts/{ann}/erase", {"mask_mentions": "yes"})
+    receipt = begun.headers["location"].removeprefix("/backoffice" + shop.path)
+    shop.wait(lambda: "The person is forgotten." in page(owner, shop, receipt))
+    assert "masked in 1 of them" in page(owner, shop, receipt)
+    assert names[0] not in page(owner, shop, f"/events/{shop.sent[-1]}")
+
+
+def test_a_person_is_exported_by_owners(
+    owner: Person, server: RunningServer, shop: Shop, names: tuple[str, str]
+) -> None:
+    ann = act(shop, names[0])
+    assert ">Export<" in page(owner, shop, f"/contacts/{ann}")
+    answer = owner.post(f"{shop.path}/contacts/{ann}/export")
+    assert answer.headers["content-disposition"] == f'attachment; filename="contact-{ann}.json"'
+    assert answer.json()["data"]["contact"]["external_id"] == names[0]
+    roles = {shop.project.id: Role.OPERATOR}
+    with person(server, "exporter@example.org", is_owner=False, roles=roles) as operator:
+        assert operator.post(f"{shop.path}/contacts/{ann}/export").status_code == 403
+
+
 def test_a_contact_is_deleted_and_its_events_stay(
     owner: Person, shop: Shop, names: tuple[str, str]
 ) -> None:

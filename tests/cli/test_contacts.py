@@ -1,79 +1,69 @@
-"""`headrace contacts`: conflicts are listed and dismissed."""
+"""`headrace contacts`: exporting and erasing a person beside a running server."""
 
 from __future__ import annotations
 
-import itertools
 import json
+import stat
+from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.support.server import RunningServer, headrace
 from tests.support.waiting import wait_until
 
 NOBODY = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
-_numbers = itertools.count(1)
 
 
-def run(server: RunningServer, *arguments: str) -> Any:
-    done = headrace("contacts", *arguments, "--store", server.store_url, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def conflict(server: RunningServer) -> dict[str, Any]:
-    """Two contacts that an event takes for one, as the API shows them."""
-    number = next(_numbers)
-    address = f"{number}@b.example"
-    for said in (
-        {"external_id": f"x{number}"},
-        {"external_id": f"y{number}", "email": address},
-        {"external_id": f"x{number}", "email": address},
-    ):
-        server.ask("/events", {"event": "a.b", **said})
-    own = f"/contacts?external_id=x{number}"
-    wait_until(lambda: bool(server.ask(own)["data"]), "the contact is there")
-    contact_id = server.ask(own)["data"][0]["id"]
-
-    def found() -> list[dict[str, Any]]:
-        shown = server.ask("/contacts/conflicts")["data"]
-        return [each for each in shown if each["contact_id"] == contact_id]
-
-    wait_until(lambda: bool(found()), "the conflict is there")
-    return found()[0]
-
-
-def test_conflicts_are_what_the_api_shows(server: RunningServer) -> None:
-    pair = conflict(server)
-    assert run(server, "conflicts") == server.ask("/contacts/conflicts")["data"]
-    table = headrace("contacts", "conflicts", "--store", server.store_url).stdout
-    assert pair["id"] in table
-
-
-def test_a_conflict_is_dismissed(server: RunningServer) -> None:
-    pair = conflict(server)
-    shown = run(server, "dismiss", pair["id"].upper(), "--reason", "a family")
-    assert (shown["id"], shown["status"], shown["dismissed_by"]) == (
-        *(pair["id"], "dismissed"),
-        "cli",
-    )
-    assert shown == run(server, "dismiss", pair["id"], "--reason", "another")
-    assert shown in run(server, "conflicts", "--status", "dismissed")
-    assert pair["id"] not in [each["id"] for each in run(server, "conflicts")]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        (("dismiss", NOBODY, "--reason", "r"), 1),
-        (("dismiss", "1", "--reason", "r"), 2),
-        (("dismiss", NOBODY, "--reason", " "), 2),
-        (("dismiss", NOBODY), 2),
-        (("conflicts", "--status", "closed"), 2),
-        (("conflicts", "--project", "nowhere"), 2),
-    ],
-)
-def test_refusals(server: RunningServer, arguments: tuple[str, ...], code: int) -> None:
+def run(server: RunningServer, *arguments: str) -> str:
     done = headrace("contacts", *arguments, "--store", server.store_url)
-    assert done.returncode == code
-    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def acts(server: RunningServer, external_id: str, **payload: Any) -> str:
+    """An event of somebody; the id of the contact."""
+    sent = {"event": "a.b", "external_id": external_id, "payload": payload}
+    event_id = server.ask("/events", sent)["data"]["id"]
+    wait_until(
+        lambda: server.ask(f"/events/{event_id}")["data"]["status"] == "processed",
+        "the event is processed",
+    )
+    contact_id: str = server.ask(f"/events/{event_id}")["data"]["contact_id"]
+    return contact_id
+
+
+def test_export_writes_what_the_api_shows(server: RunningServer, tmp_path: Path) -> None:
+    contact_id = acts(server, "cli-export-1", pet="cat")
+    output = tmp_path / "person.json"
+    told = json.loads(run(server, "export", contact_id, "--output", str(output), "--json"))
+    assert told == {"contact_id": contact_id, "output": str(output)}
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+    shown = json.loads(output.read_text())["data"]
+    assert shown == server.ask(f"/contacts/{contact_id}/export")["data"]
+    assert json.loads(run(server, "export", contact_id, "--no-mentions"))["data"]["contact"]
+
+
+def test_erase_looks_first_and_then_forgets(server: RunningServer) -> None:
+    contact_id = acts(server, "cli-erase-1")
+    acts(server, "cli-friend", friend="cli-erase-1")
+
+    looked = json.loads(run(server, "erase", contact_id, "--dry-run", "--json"))
+    assert (looked["dry_run"], looked["mentions"]["events"]) == (True, 1)
+    refused = headrace("contacts", "erase", contact_id, "--store", server.store_url)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--yes" in refused.stderr
+    assert server.ask(f"/contacts/{contact_id}")["data"]["external_id"] == "cli-erase-1"
+
+    told = run(server, "erase", contact_id, "--yes", "--mask-mentions")
+    assert "is done." in told
+    assert "1 events of others name the person; masked: 1." in told
+    assert "payload.friend" in told
+    assert "cli-erase-1" not in told
+
+
+def test_whom_nobody_knows(server: RunningServer) -> None:
+    for arguments in (("export", NOBODY), ("erase", NOBODY, "--yes")):
+        done = headrace("contacts", *arguments, "--store", server.store_url)
+        assert done.returncode == 1
+        assert "Nothing is kept" in done.stderr
+    done = headrace("contacts", "export", "ann", "--store", server.store_url)
+    assert done.returncode == 2

@@ -10,182 +10,35 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.audiences import AudienceFields
 from headrace.domain.contacts import Contact, ContactWrite
 from headrace.domain.events import FirstCopy, NewEvent, Status
-from headrace.domain.policies import Policies
-from headrace.domain.topics import TopicFields
-from headrace.pipeline.cataloguer import Cataloguer
-from headrace.pipeline.plan import BatchPlanner, Rules
-from headrace.store.contract import Rejection
-from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus
-from headrace.store.contract_processing import (
-    BatchPlan,
-    Claimed,
-    FindContact,
-    Planner,
-    SubscriberRule,
-)
+from headrace.domain.timestamps import now_us
+from headrace.store.contacts import mention_search
+from headrace.store.contract_erasures import SETTLE_US, ErasureStatus
 from tests.store.events import START_US, new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
 from tests.support.everywhere import files_with, tables, tables_with
-from tests.support.queue import Queue, sequences
+from tests.support.forgetting import (
+    ABSENT,
+    CANARY,
+    EMAIL,
+    LATER_US,
+    Cataloguing,
+    People,
+    X,
+    fill_every_table,
+)
+from tests.support.queue import sequences
 from tests.support.stored_rows import columns, insert
 
-CANARY = "kanarienvogel"
-X = f"{CANARY}-1"
-EMAIL = f"{CANARY}@b.example"
-ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
-SUBSCRIBER = "5d6a2e1f-3f1d-4a31-8a5c-0a4c3d8d8f10"
-LATER_US = START_US + 60_000_000
 #: What stays of a person when it is done: the receipt, and who erased whom.
 RECEIPTS = {"erasures", "erased_contacts", "audit", "events", "work"}
-
-
-class Cataloguing:
-    """A planner whose plans also say what the payloads are made of, as the worker's do."""
-
-    def __init__(self, planner: Planner) -> None:
-        self._planner = planner
-        self._cataloguer = Cataloguer()
-
-    def __call__(self, batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
-        plan = self._planner(batch, find)
-        plan.catalog = self._cataloguer.look(batch, backlog=False)
-        return plan
-
-
-class People:
-    """A store with events that are processed by the real planner."""
-
-    def __init__(self, session: StoreSession) -> None:
-        self.session = session
-        self.queue = Queue(session)
-        rules = [SubscriberRule(SUBSCRIBER, 1, ("*",), enabled=True)]
-        self.planner: Planner = BatchPlanner(Rules({1: Policies()}, rules))
-
-    def create(self, **fields: Any) -> Contact:
-        write = ContactWrite(**fields)
-        return self.session.run(
-            self.session.store.contacts.create(1, write, START_US, source="api")
-        )
-
-    def get(self, contact_id: str) -> Contact | None:
-        return self.session.run(self.session.store.contacts.get(1, contact_id))
-
-    def accept(self, **changes: Any) -> NewEvent:
-        event = new_event(**changes)
-        self.queue.accept(event)
-        return event
-
-    def process(self) -> None:
-        while batch := self.queue.claim():
-            self.queue.process(batch, self.planner)
-
-    def begin(self, contact_id: str) -> Erasure | None:
-        return self.session.run(
-            self.session.store.erasures.begin(1, contact_id, LATER_US, actor="tester")
-        )
-
-    def advance(self, erasure: Erasure, limit: int = 3) -> bool:
-        now_us = LATER_US + SETTLE_US
-        return self.session.run(self.session.store.erasures.advance(erasure.id, limit, now_us))
-
-    def finish(self, erasure: Erasure) -> Erasure:
-        """Forget to the end; the receipt."""
-        while self.advance(erasure):
-            pass
-        assert self.session.run(self.session.store.erasures.wipe(LATER_US + 9))
-        found = self.session.run(self.session.store.erasures.get(1, erasure.id))
-        assert found is not None
-        return found
-
-    def erase(self, contact_id: str) -> Erasure:
-        begun = self.begin(contact_id)
-        assert begun is not None
-        return self.finish(begun)
-
-    def names(self) -> list[str | None]:
-        """External ids of events that are left, in order of receipt."""
-        rows = self.session.place.run_sql(
-            "SELECT external_id FROM events WHERE source <> 3 ORDER BY sequence"
-        )
-        return [row[0] for row in rows]
 
 
 @pytest.fixture
 def people(session: StoreSession) -> People:
     return People(session)
-
-
-def fill_every_table(people: People, contact: Contact, event: NewEvent) -> None:
-    """Whatever else can hold something about a person."""
-    session, place = people.session, people.session.place
-    about = {"lane": event.lane, "sequence": event.sequence, "project_id": 1}
-    insert(place, "key_repeats", **about, number=1, at_us=0, request_id=CANARY, mismatch=False)
-    failed = {"at_us": 0, "duration_us": 0, "cause": "c", "error": CANARY}
-    insert(place, "processing_attempts", **about, number=1, **failed)
-    rows = place.run_sql("SELECT number FROM deliveries WHERE sequence = ?", event.sequence)
-    attempt = {"lane": event.lane, "delivery_number": rows[0][0], "number": 1, "excerpt": CANARY}
-    insert(place, "delivery_attempts", **attempt, **failed)
-    dead = {"number": 77, "id": "l", "event": "a.b", "kind": "processing", "attempts": 1}
-    times = {"first_failed_us": 0, "dead_lettered_us": 0, "state": 0}
-    insert(place, "dead_letters", **about, **dead, **times, cause="c", error=CANARY)
-    retry = new_event(external_id=X, payload=f'{{"a":"{CANARY}"}}')
-    people.queue.accept(retry)
-    place.run_sql("DELETE FROM work WHERE sequence = ?", retry.sequence)
-    waiting = {"lane": retry.lane, "sequence": retry.sequence, "project_id": 1}
-    insert(place, "work_retries", **waiting, due_us=LATER_US * 2, attempt=1, crashes=0)
-    rejection = Rejection(
-        project_id=1,
-        at_us=0,
-        status=422,
-        code="ValidationError",
-        message=f"The member '{CANARY}' is there twice.",
-        details=[("email", f"{EMAIL} is not an address")],
-        route=f"GET /events/by-idempotency-key/{X}",
-        api_key_id=None,
-        request_id="r",
-        body_shape={EMAIL: "string of 3"},
-        body_bytes=0,
-    )
-    named_only_in_its_shape = Rejection(
-        project_id=1,
-        at_us=0,
-        status=422,
-        code="ValidationError",
-        message="m",
-        details=[],
-        route="POST /contacts",
-        api_key_id=None,
-        request_id="r",
-        body_shape={X: "string of 3"},
-        body_bytes=0,
-    )
-    session.run(session.store.rejections.add([rejection, named_only_in_its_shape]))
-    detail = f'{{"external_id":"{X}"}}'
-    audit = {"at_us": 0, "actor": "a", "project_id": 1, "action": "x", "detail": detail}
-    insert(place, "audit", **audit)
-    topic = session.run(session.store.topics.create(1, TopicFields(name="News"), START_US))
-    session.run(session.store.topics.subscribe(1, contact.id, topic.id, START_US, wanted=True))
-    session.run(session.store.topics.opt_out(1, contact.id, START_US))
-    audience = session.run(session.store.audiences.create(1, AudienceFields(name="VIP"), START_US))
-    session.run(session.store.audiences.enter(1, audience.id, [contact.id], START_US))
-    fill_catalog(people, event)
-
-
-def fill_catalog(people: People, event: NewEvent) -> None:
-    place = people.session.place
-    common = {"lane": 0, "project_id": 1, "event": "a.b"}
-    seen = {"first_us": 0, "last_us": 0, "events": 1, "sources": 1, "inspected": 1}
-    example = {"example": f'{{"{EMAIL}":"…"}}', "example_id": event.id}
-    insert(place, "catalog_names", **common, **seen, **example)
-    path = {"path": f"users.{EMAIL}.age", "first_us": 0, "last_us": 0, "types": 1, "looks": 0}
-    numbers = {"present": 1, "first_number": 1, "last_number": 1, "sequence": event.sequence}
-    insert(place, "catalog_paths", **common, **path, **numbers)
-    drift = {"number": 1, "kind": "new_path", "type": 0, "at_us": 0, "before": 0}
-    insert(place, "catalog_drift", **common, **drift, path=f"users.{EMAIL}.age")
 
 
 def test_nothing_is_left_in_any_table_or_file(people: People) -> None:
@@ -694,3 +547,90 @@ def test_erasing_a_survivor_leaves_the_other_of_an_undone_merge(people: People) 
 
     assert tables_with(people.session.place, CANARY) == []
     assert people.get(other.id) == other
+
+
+def test_masked_mentions_are_in_no_table_and_no_file(people: People) -> None:
+    """Neither in payloads and keys of others, nor in what was noted about their events."""
+    person = people.create(external_id=X, email=EMAIL)
+    people.create(external_id="friend")
+    event = people.accept(
+        external_id="friend",
+        key=f"invite-{EMAIL}",
+        payload=f'{{"to":["{EMAIL.upper()}"],"see":"/{X}/","n":1.50}}',
+    )
+    other = people.accept(external_id="friend", payload='{"to":"nobody"}', key="k")
+    people.process()
+    place = people.session.place
+    about = {"lane": event.lane, "sequence": event.sequence, "project_id": 1}
+    failed = {"at_us": 0, "duration_us": 0, "cause": "c", "error": CANARY}
+    insert(place, "processing_attempts", **about, number=1, **failed)
+    delivery = place.run_sql("SELECT number FROM deliveries WHERE sequence = ?", event.sequence)
+    attempt = {"lane": event.lane, "delivery_number": delivery[0][0], "number": 1}
+    insert(place, "delivery_attempts", **attempt, excerpt=CANARY, **failed)
+    place.run_sql("UPDATE deliveries SET last_error = ? WHERE sequence = ?", CANARY, event.sequence)
+
+    erasures = people.session.store.erasures
+    begun = people.session.run(
+        erasures.begin(1, person.id, LATER_US, actor="tester", mask_mentions=True)
+    )
+    assert begun is not None
+    receipt = people.finish(begun)
+
+    mentions = receipt.report.mentions
+    assert (mentions.events, mentions.masked) == (1, 1)
+    assert mentions.listed[0].places == ("idempotency_key", "payload.to[0]", "payload.see")
+    for word in (CANARY, CANARY.upper()):
+        assert tables_with(place, word) == []
+        if isinstance(place, SqlitePlace):
+            assert files_with(place.path.parent, word) == []
+    rows = place.run_sql(
+        "SELECT payload, idempotency_key FROM events WHERE external_id = ? ORDER BY sequence",
+        "friend",
+    )
+    assert rows == [
+        ('{"to":["[erased]"],"see":"/[erased]/","n":1.50}', "invite-[erased]"),
+        (other.payload, "k"),
+    ]
+    (repeat,) = people.session.accept(new_event(external_id="friend", key=f"invite-{EMAIL}"))
+    assert isinstance(repeat, FirstCopy)
+    assert repeat.id == event.id
+
+
+def test_the_search_goes_slice_by_slice(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mention_search, "EVENTS_MAX", 3)
+    person = people.create(external_id=X)
+    for n in range(8):
+        people.accept(external_id="friend", payload=f'{{"n":{n},"to":"{X}"}}')
+    people.process()
+    begun = people.begin(person.id)
+    assert begun is not None
+    # Accepted since: about somebody nobody knows, who may have the name again.
+    # By the clock of the database, whatever that of the test is.
+    later = (now_us() // 1000 + 1_000_000) << 21
+    people.accept(external_id="friend", payload=f'{{"to":"{X}"}}', sequence=later)
+    searched = []
+    while people.advance(begun):
+        found = people.session.run(people.session.store.erasures.get(1, begun.id))
+        assert found is not None
+        searched.append(found.report.mentions.searched)
+    found = people.session.run(people.session.store.erasures.get(1, begun.id))
+    assert found is not None
+    assert found.report.mentions.events == 8
+    assert len(set(searched)) > 2
+
+
+def test_a_wish_to_mask_counts_while_the_erasure_runs(people: People) -> None:
+    person = people.create(external_id=X)
+    people.accept(external_id="friend", payload=f'{{"to":"{X}"}}')
+    people.process()
+    begun = people.begin(person.id)
+    assert begun is not None
+    erasures = people.session.store.erasures
+    again = people.session.run(
+        erasures.begin(1, person.id, LATER_US, actor="tester", mask_mentions=True)
+    )
+    assert again is not None
+    assert again.id == begun.id
+    receipt = people.finish(begun)
+    assert (receipt.report.mentions.events, receipt.report.mentions.masked) == (1, 1)
+    assert tables_with(people.session.place, X) == []

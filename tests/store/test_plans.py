@@ -23,6 +23,7 @@ from headrace.store.contacts import (
     merges,
     person_details,
     person_events,
+    person_export,
     refs,
     subscriptions,
     topics,
@@ -122,7 +123,7 @@ _SORTED = {
     "delivery_lists.attempts",
     *("dead_letters.groups", "claim_ends.owners", "claim_ends.lost"),
     *("erasure_begin.of_contacts", "erasure_begin.undone_into", "person_events.sizes"),
-    *("person_events.identities", "person_details.ids"),
+    *("person_events.identities", "person_details.ids", "person_export.events"),
     *(f"person_details.{name}" for name in person_details.DETAILS),
 }
 #: Statements that SQLite walks in the order of row numbers, up to their limit.
@@ -241,6 +242,9 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
         for name, statement in person_details.DETAILS.items()
     },
     "person_details.ids": (person_details.IDS, _PLACES),
+    "person_export.events": (person_export.EVENTS, _PLACES),
+    "person_export.merges": (person_export.MERGES, "'{c1,c2}'"),
+    "person_export.pairs": (person_export.PAIRS, "'c1'"),
     "mention_search.last": (mention_search.LAST, "1"),
     "mention_search.sizes": (mention_search.SIZES, "1, 100, 20000, 500"),
     "mention_search.payloads": (mention_search.PAYLOADS, "1, 100, 20000, 500"),

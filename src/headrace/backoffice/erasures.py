@@ -1,23 +1,29 @@
-"""Forgetting a person: asked for by an owner, done by a worker, and a receipt that names nobody."""
+"""Exporting and forgetting a person: asked for by an owner; the receipt names nobody."""
 
 from __future__ import annotations
 
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from headrace.backoffice.contacts import find_contact
 from headrace.backoffice.event_search import read_uuid
 from headrace.backoffice.screen import Need, act, show
 from headrace.backoffice.visit import Visit
 from headrace.domain.ids import uuid_text
+from headrace.pipeline.person_document import person_document
 from headrace.store.contract_erasures import ErasureStatus
 
 
 async def erase(visit: Visit) -> Response:
-    """Begin; the receipt's page follows the job."""
+    """Begin, or only look; the receipt's page follows the job."""
     contact = await find_contact(visit)
     begun = await visit.store.erasures.begin(
-        visit.project.id, contact.id, visit.now_us, actor=visit.actor
+        visit.project.id,
+        contact.id,
+        visit.now_us,
+        actor=visit.actor,
+        mask_mentions=visit.form.text("mask_mentions") == "yes",
+        dry_run=visit.form.text("dry_run") == "yes",
     )
     if begun is None:
         raise HTTPException(404)
@@ -39,7 +45,27 @@ async def show_erasure(visit: Visit) -> Response:
     return response
 
 
+async def export(visit: Visit) -> Response:
+    """All that is kept about a person, unmasked, as a file; audited."""
+    contact = await find_contact(visit)
+    exports = visit.store.person_exports
+    facts = await exports.find(visit.project.id, contact.id)
+    if facts is None:
+        raise HTTPException(404)
+    if exports.is_full:
+        text = "Other exports are under way. Try again in a few seconds."
+        return visit.go(visit.project_url(f"/contacts/{contact.id}"), text)
+    await exports.note(visit.project.id, contact.id, visit.now_us, actor=visit.actor)
+    headers = {
+        "cache-control": "no-store",
+        "content-disposition": f'attachment; filename="contact-{contact.id}.json"',
+    }
+    pieces = person_document(exports, facts)
+    return StreamingResponse(pieces, media_type="application/json", headers=headers)
+
+
 SCREENS = (
+    act("/projects/{project}/contacts/{contact}/export", export, Need.OWNER),
     act("/projects/{project}/contacts/{contact}/erase", erase, Need.OWNER),
     show("/projects/{project}/erasures/{erasure}", show_erasure, Need.VIEWER),
 )

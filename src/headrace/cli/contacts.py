@@ -1,119 +1,181 @@
-"""`headrace contacts`: conflicts of contacts that events take for one person."""
+"""`headrace contacts`: what is kept about a person, and forgetting one."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+import re
+import time
+from pathlib import Path
+from typing import IO, Annotated
 
 import typer
 
+from headrace.cli import conflicts
+from headrace.cli.destination import destination, is_standard_output
 from headrace.cli.failure import CommandFailed, usage
 from headrace.cli.key import ProjectName
 from headrace.cli.output import AsJson, print_json, print_rows
 from headrace.cli.settings import STORE, with_settings
 from headrace.cli.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
-from headrace.store.contract_merges import (
-    ContactPair,
-    MergeRefusedError,
-    PairPage,
-    PairStatus,
-    Refusal,
-)
+from headrace.store.contract_erasures import Erasure, ErasureStatus
 from headrace.store.contract_store import Store
 
-app = typer.Typer(help="Look at conflicts of contacts, dismiss them.", no_args_is_help=True)
+app = typer.Typer(help="Export or erase a person, settle conflicts.", no_args_is_help=True)
+app.add_typer(conflicts.app)
 
-LIMIT_MAX = 1000
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+#: Between two looks at the job.
+_LOOK_SECONDS = 0.2
+#: A job that stands still for so long has no worker.
+_STILL_SECONDS_MAX = 20.0
+
+ContactId = Annotated[str, typer.Argument(metavar="ID", help="Id of the contact.")]
+
+
+@app.callback()
+def group() -> None:
+    """Export or erase a person, settle conflicts."""
 
 
 @app.command()
 @with_settings(*STORE)
-def conflicts(
+def export(
     settings: Settings,
+    contact_id: ContactId,
+    output: Annotated[
+        Path | None, typer.Option(help="File to write; else standard output.")
+    ] = None,
+    mentions: Annotated[
+        bool, typer.Option(help="Search events of others for the person's names.")
+    ] = True,
     project: ProjectName = DEFAULT_PROJECT,
-    status: Annotated[PairStatus, typer.Option(help="Which ones.")] = PairStatus.OPEN,
-    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List contacts that events take for one person, newest first.
+    """Write all that is kept about a person as one JSON document.
 
-    Example: headrace contacts conflicts --status dismissed
+    Example: headrace contacts export 750306c8-... --output ada.json
     """
+    wanted = _id(contact_id)
+    if output is not None and is_standard_output(output):
+        output = None
+    if as_json and output is None:
+        raise usage("--json reports on a file: name one with --output.")
 
-    async def work(store: Store) -> PairPage:
+    async def write(store: Store, file: IO[bytes]) -> None:
+        from headrace.pipeline.person_document import person_document
+
         owner = await find_project(store, project)
-        return await store.merges.pairs(owner.id, before=None, limit=limit, status=status)
+        facts = await store.person_exports.find(owner.id, wanted)
+        if facts is None:
+            raise _nobody(project)
+        async for piece in person_document(store.person_exports, facts, mentions=mentions):
+            file.write(piece)
+        file.write(b"\n")
 
-    shown = [_shown(pair) for pair in in_store(settings, work).pairs]
+    with destination(output) as file:
+        in_store(settings, lambda store: write(store, file))
     if as_json:
-        print_json(shown)
-        return
-    names = ("id", "last_at", "contact_id", "other_contact_id", "fields", "events")
-    rows = [
-        [",".join(value) if isinstance(value := each[name], list) else str(value) for name in names]
-        for each in shown
-    ]
-    print_rows([name.upper() for name in names], rows)
+        print_json({"contact_id": wanted, "output": str(output)})
+    elif output is not None:
+        typer.echo(f"Wrote {output}.")
 
 
 @app.command()
 @with_settings(*STORE)
-def dismiss(
+def erase(
     settings: Settings,
-    conflict_id: Annotated[str, typer.Argument(metavar="ID", help="Which conflict.")],
-    reason: Annotated[str, typer.Option(help="Why, for those who look at it later.")],
+    contact_id: ContactId,
+    mask_mentions: Annotated[
+        bool, typer.Option("--mask-mentions", help="Mask the person's names in events of others.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be removed and found.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until the worker is done with it.")] = True,
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
-    """Say that the two contacts of a conflict are not one person.
+    """Remove a person everywhere; it cannot be taken back. The worker of the server does it.
 
-    Example: headrace contacts dismiss 0b0e7f3e-... --reason "a family shares the address"
+    Example: headrace contacts erase 750306c8-... --dry-run
     """
-    from headrace.domain.dead_letters import check_reason
-    from headrace.domain.event_fields import check_contact_id
+    wanted = _id(contact_id)
+    if not (yes or dry_run):
+        _ask(wanted)
 
-    try:
-        checked = check_reason(reason)
-    except ValueError as error:
-        raise usage(f"The reason {error}") from None
-    try:
-        wanted_id = check_contact_id(conflict_id)
-    except ValueError:
-        raise usage(f"{conflict_id!r} is no id of a conflict.") from None
-
-    async def work(store: Store) -> ContactPair:
+    async def work(store: Store) -> Erasure:
         owner = await find_project(store, project)
-        return await store.merges.dismiss(
-            owner.id, wanted_id, checked, store.clock_us(), actor=ACTOR
+        begun = await store.erasures.begin(
+            owner.id,
+            wanted,
+            store.clock_us(),
+            actor=ACTOR,
+            mask_mentions=mask_mentions,
+            dry_run=dry_run,
         )
+        if begun is None:
+            raise _nobody(project)
+        return await _watched(store, begun) if wait else begun
 
-    try:
-        shown = _shown(in_store(settings, work))
-    except MergeRefusedError as error:
-        if error.refusal is Refusal.RESOLVED:
-            raise CommandFailed("The two contacts were merged.") from None
-        raise CommandFailed("There is no such conflict in this project.") from None
+    _print(in_store(settings, work), as_json=as_json)
+
+
+def _ask(contact_id: str) -> None:
+    import sys
+
+    if not sys.stdin.isatty():
+        raise usage("Erasing cannot be taken back: look with --dry-run, then say --yes.")
+    typer.confirm(f"Remove the person {contact_id} everywhere?", abort=True)
+
+
+def _id(text: str) -> str:
+    if _UUID.fullmatch(text) is None:
+        raise usage(f"{text!r} is no id of a contact.")
+    return text.lower()
+
+
+def _nobody(project: str) -> CommandFailed:
+    return CommandFailed(f"Nothing is kept about such a contact in project {project}.")
+
+
+async def _watched(store: Store, begun: Erasure) -> Erasure:
+    """The erasure once it is done.
+
+    Raises:
+        CommandFailed: no worker seems to work on it.
+    """
+    seen, changed_at = begun, time.monotonic()
+    while seen.status is not ErasureStatus.DONE:
+        await asyncio.sleep(_LOOK_SECONDS)
+        found = await store.erasures.get(begun.project_id, begun.id)
+        if found is None:
+            raise CommandFailed(f"Erasure {begun.id} is no longer there.")
+        if found != seen:
+            changed_at = time.monotonic()
+        if time.monotonic() - changed_at > _STILL_SECONDS_MAX:
+            raise CommandFailed(
+                f"Erasure {begun.id} waits: no worker runs. It goes on with the next one."
+            )
+        seen = found
+    return seen
+
+
+def _print(erasure: Erasure, *, as_json: bool) -> None:
+    from headrace.app import erasure_text
+
     if as_json:
-        print_json(shown)
-    else:
-        typer.echo(f"Dismissed: {shown['contact_id']} and {shown['other_contact_id']} stay two.")
-
-
-def _shown(pair: ContactPair) -> dict[str, Any]:
-    """A conflict as the API shows it."""
-    from headrace.domain.timestamps import to_text
-
-    return {
-        "id": pair.id,
-        "status": (PairStatus.OPEN if pair.dismissed_us is None else PairStatus.DISMISSED).value,
-        "contact_id": pair.contact_id,
-        "other_contact_id": pair.other_contact_id,
-        "fields": list(pair.fields),
-        "events": pair.events,
-        "first_at": to_text(pair.first_us),
-        "last_at": to_text(pair.last_us),
-        "last_event_id": pair.last_event_id,
-        "dismissed_by": pair.dismissed_by,
-        "dismissed_at": None if pair.dismissed_us is None else to_text(pair.dismissed_us),
-        "dismissed_reason": pair.dismissed_reason,
-    }
+        typer.echo(erasure_text(erasure).decode())
+        return
+    mentions = erasure.report.mentions
+    kind = "Dry run" if erasure.dry_run else "Erasure"
+    done = "done" if erasure.status is ErasureStatus.DONE else "running"
+    typer.echo(f"{kind} {erasure.id} is {done}.")
+    rows = [[place, str(count)] for place, count in erasure.counts.items()]
+    if rows:
+        print_rows(["PLACE", "ROWS"], rows)
+    typer.echo(f"{mentions.events} events of others name the person; masked: {mentions.masked}.")
+    if mentions.listed:
+        told = [[each.event_id, each.event, ", ".join(each.places)] for each in mentions.listed]
+        print_rows(["EVENT", "NAME", "PLACES"], told)

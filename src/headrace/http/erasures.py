@@ -43,6 +43,8 @@ class MentionShown(msgspec.Struct, kw_only=True):
 class MentionsShown(msgspec.Struct, kw_only=True):
     """Events of others that name the person."""
 
+    #: Events of the project that were searched so far.
+    searched: int
     events: int
     #: In how many of them the names are masked now.
     masked: int
@@ -95,6 +97,7 @@ def erasure_shown(erasure: Erasure) -> ErasureShown:
         status=STATUS_SHOWN[erasure.status],
         counts=erasure.counts,
         mentions=MentionsShown(
+            searched=mentions.searched,
             events=mentions.events,
             masked=mentions.masked,
             listed=[

@@ -24,6 +24,7 @@ from headrace.http.openapi_parts import (
     failures,
     json_body,
     listing,
+    parameter,
     path_id,
     ref,
 )
@@ -90,6 +91,28 @@ def paths() -> dict[str, Any]:
             }
         },
         "/contacts/{id}/events": {"get": timeline},
+        "/contacts/{id}/export": {
+            "get": {
+                "summary": "Export all that is kept about a person",
+                "operationId": "exportContact",
+                "parameters": [
+                    path_id(),
+                    parameter("mentions", {"type": "string", "enum": ["true", "false"]})
+                    | {
+                        "description": "Whether all events of the project are searched for the "
+                        "person's names; true unless it is false."
+                    },
+                ],
+                "responses": {
+                    "200": answer(
+                        "One document, sent while it is read: what an erasure would remove, and "
+                        "which events of others name the person. Cut off, it is no JSON.",
+                        data({"type": "object"}),
+                    ),
+                    **failures(*_ONE),
+                },
+            }
+        },
         "/contacts/{id}/merge": {
             "post": {
                 "summary": "Merge another contact into this one, or see what that would do",

@@ -46,6 +46,8 @@ class Mention(msgspec.Struct, frozen=True):
 class Mentions(msgspec.Struct, frozen=True, kw_only=True):
     """Events of others that name the person."""
 
+    #: Events of the project that were searched so far.
+    searched: int = 0
     #: How many there were.
     events: int = 0
     #: In how many of them the names are masked now.

@@ -15,6 +15,7 @@ from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.contacts import Contacts
 from headrace.store.contacts.erasures import Erasures
 from headrace.store.contacts.merges import Merges
+from headrace.store.contacts.person_export import PersonExports
 from headrace.store.contacts.topics import Topics
 from headrace.store.contract import (
     ArrivalStore,
@@ -88,6 +89,9 @@ class Store(Protocol):
 
     @property
     def erasures(self) -> Erasures: ...
+
+    @property
+    def person_exports(self) -> PersonExports: ...
 
     @property
     def operators(self) -> Operators: ...

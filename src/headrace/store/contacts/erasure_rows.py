@@ -88,6 +88,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     counting: bool = False
     #: Up to which of the person's events a dry run has looked.
     looked_to: int = -1
+    #: Names of events whose example is of the person, as a dry run has counted them.
+    examples: tuple[str, ...] = ()
     #: Up to which event of the project mentions were searched, and where that ends.
     searched_to: int = -1
     search_end: int = 0

@@ -205,8 +205,12 @@ class Erasures:
             subject = await learn(tx, subject, places, paths=subject.counting)
             subject = msgspec.structs.replace(subject, looked_to=places[-1][1])
             if subject.counting:
-                details = counts_of(await read_details(tx, subject.project_id, places))
-                counts = added(counts, details | {"events": len(places)})
+                details = await read_details(tx, subject.project_id, places)
+                counts = added(counts, counts_of(details) | {"events": len(places)})
+                examples = {row[0] for row in details["catalog_examples"]}
+                subject = msgspec.structs.replace(
+                    subject, examples=tuple({*subject.examples, *examples})
+                )
             return msgspec.structs.replace(state, subject=subject, counts=counts)
 
         looked = await self._database.read(look)
@@ -240,14 +244,19 @@ class Erasures:
         looked: Slice,
         now_us: int,
     ) -> bool:
-        report = await search.apply(tx, looked.found, state.report, dry_run=state.is_dry_run)
+        applied = await search.apply(tx, looked, state.report, dry_run=state.is_dry_run)
         subject = msgspec.structs.replace(state.subject, searched_to=looked.searched_to)
-        state = msgspec.structs.replace(state, subject=subject, report=report)
+        counts = added(state.counts, {"system_events": applied.system_events})
+        state = msgspec.structs.replace(
+            state, subject=subject, report=applied.report, counts=counts
+        )
         if not looked.is_last:
             await _move(tx, erasure_id, state)
             return True
         if state.is_dry_run:
-            found = (await find_mentions(tx, subject)).counts()
+            places = await find_mentions(tx, subject)
+            examples = [event for event in places.examples if event not in subject.examples]
+            found = msgspec.structs.replace(places, examples=examples).counts()
             status = ErasureStatus.DONE
         else:
             found = await erase_mentions(tx, subject)

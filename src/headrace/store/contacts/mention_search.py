@@ -16,10 +16,10 @@ from headrace.domain.contacts import CONTACT_UPDATED
 from headrace.domain.events import Source
 from headrace.domain.ids import uuid_text
 from headrace.domain.mentions import MASK, NameFinder
-from headrace.store.contacts.erasure_rows import Shared, Subject
+from headrace.store.contacts.erasure_rows import Shared, StoredIdentity, Subject
 from headrace.store.contacts.person_events import Place
 from headrace.store.contract_erasures import MENTIONS_LISTED_MAX, Mention, Mentions, Report
-from headrace.store.engine.dialect import Statement, sql
+from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.engine.transaction import Transaction
 
 #: Events of one slice, and bytes of their payloads together (more only for a single event): a
@@ -28,13 +28,19 @@ EVENTS_MAX = 500
 BYTES_MAX = 1024 * 1024
 
 LAST = sql("SELECT sequence FROM events WHERE project_id = $1 ORDER BY sequence DESC LIMIT 1")
-_SLICE = "FROM events WHERE project_id = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence"
-SIZES = sql(f"SELECT sequence, octet_length(payload) {_SLICE} LIMIT $4")
+_BOUNDS = "WHERE e.project_id = $1 AND e.sequence > $2 AND e.sequence <= $3 ORDER BY e.sequence"
+SIZES = sql(f"SELECT e.sequence, octet_length(e.payload) FROM events e {_BOUNDS} LIMIT $4")  # noqa: S608
 _READ = (
-    "lane, sequence, id, event, source, contact_id, received_us, coalesce(idempotency_key, ''), "
-    "payload"
+    "e.lane, e.sequence, e.id, e.event, e.source, e.contact_id, e.external_id, e.email, "
+    "{resolved}, e.received_us, coalesce(e.idempotency_key, ''), e.payload FROM events e"
 )
-PAYLOADS = sql(f"SELECT {_READ} {_SLICE} LIMIT $4")
+PAYLOADS = sql(
+    f"SELECT {_READ.format(resolved='o.contact_id')} "
+    "LEFT JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence "
+    f"{_BOUNDS} LIMIT $4",
+    # SQLite keeps what became of an event in the event's own row.
+    sqlite=to_sqlite(f"SELECT {_READ.format(resolved='e.resolved_contact_id')} {_BOUNDS} LIMIT $4"),
+)
 _HOLD = sql(
     "SELECT payload, coalesce(idempotency_key, '') FROM events "
     "WHERE lane = $1 AND sequence = $2 FOR UPDATE"
@@ -91,10 +97,19 @@ class Event(msgspec.Struct, frozen=True):
     event: str
     source: int
     contact_id: str | None
+    external_id: str | None
+    email: str | None
+    resolved_contact_id: str | None
     received_us: int
     #: Empty without one.
     idempotency_key: str
     payload: str
+
+    def identity(self, project_id: int) -> StoredIdentity:
+        """By whom the event can be meant."""
+        return StoredIdentity(
+            self.sequence, project_id, self.contact_id, self.external_id, self.email
+        )
 
 
 class Rewritten(msgspec.Struct, frozen=True):
@@ -106,10 +121,19 @@ class Rewritten(msgspec.Struct, frozen=True):
     places: tuple[str, ...]
 
 
+class Applied(msgspec.Struct, frozen=True):
+    """What came of a slice."""
+
+    report: Report
+    #: Events of the system's own that tell of others and named the person.
+    system_events: int
+
+
 class Slice(msgspec.Struct, frozen=True):
     """Some events of the project."""
 
-    #: Sequence of the last of them.
+    #: How many there were, and the sequence of the last.
+    searched: int
     searched_to: int
     #: Those that name the person.
     found: list[Event]
@@ -136,11 +160,11 @@ class MentionSearch:
             room -= size
             count += 1
         if not count:
-            return Slice(subject.search_end, [], is_last=True)
+            return Slice(0, subject.search_end, [], is_last=True)
         rows = await tx.rows(PAYLOADS, *bounds, count)
         found = [event for event in (_event(row) for row in rows) if self.rewritten(event).places]
         last = rows[-1][1] if rows else subject.search_end
-        return Slice(last, found, is_last=count == len(sizes) < EVENTS_MAX)
+        return Slice(len(rows), last, found, is_last=count == len(sizes) < EVENTS_MAX)
 
     def rewritten(self, event: Event) -> Rewritten:
         """An event without the names.
@@ -164,23 +188,41 @@ class MentionSearch:
             return False
         return any(_covers(shared, event) for shared in self._subject.shared)
 
+    def mention(self, event: Event) -> Mention | None:
+        """What is told of an event that names the person; None of what is the person's own."""
+        if self.is_own(event):
+            return None
+        return Mention(uuid_text(event.id), event.event, self.rewritten(event).places)
+
+    def is_own(self, event: Event) -> bool:
+        """Whether an event is the person's own, and would be gone by now in an erasure."""
+        return self._subject.means(
+            event.identity(self._subject.project_id), event.resolved_contact_id
+        )
+
     async def apply(
-        self, tx: Transaction, found: Sequence[Event], report: Report, *, dry_run: bool
-    ) -> Report:
+        self, tx: Transaction, looked: Slice, report: Report, *, dry_run: bool
+    ) -> Applied:
         """Mask what is to be masked, nothing in a dry run; the report with all that was found.
 
         What Headrace itself wrote is always masked, what others sent only on request.
         """
-        mentions = report.mentions
-        for event in found:
+        searched = report.mentions.searched + looked.searched
+        mentions = msgspec.structs.replace(report.mentions, searched=searched)
+        system_events = 0
+        for event in looked.found:
             by_us = event.source == Source.SYSTEM
             masks = not dry_run and (by_us or report.mask_mentions)
+            if dry_run and self.is_own(event):
+                continue
             places = self.rewritten(event).places
             if masks:
                 places = await self._mask(tx, event)
-            if places and not by_us:
+            if places and by_us:
+                system_events += 1
+            elif places:
                 mentions = _told(mentions, event, places, masked=masks)
-        return msgspec.structs.replace(report, mentions=mentions)
+        return Applied(msgspec.structs.replace(report, mentions=mentions), system_events)
 
     async def _mask(self, tx: Transaction, event: Event) -> tuple[str, ...]:
         place: Place = (event.lane, event.sequence)
@@ -223,4 +265,6 @@ def _told(mentions: Mentions, event: Event, places: tuple[str, ...], *, masked: 
     listed = mentions.listed
     if len(listed) < MENTIONS_LISTED_MAX:
         listed = (*listed, Mention(uuid_text(event.id), event.event, places))
-    return Mentions(events=mentions.events + 1, masked=mentions.masked + masked, listed=listed)
+    return msgspec.structs.replace(
+        mentions, events=mentions.events + 1, masked=mentions.masked + masked, listed=listed
+    )

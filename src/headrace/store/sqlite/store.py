@@ -23,6 +23,7 @@ from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.contacts import Contacts
 from headrace.store.contacts.erasures import Erasures
 from headrace.store.contacts.merges import Merges
+from headrace.store.contacts.person_export import PersonExports
 from headrace.store.contacts.topics import Topics
 from headrace.store.contract import (
     CommitSource,
@@ -99,6 +100,7 @@ class SqliteStore:
             SqlitePersonEvents(),
             SqliteFiles(self._writer, path),
         )
+        self.person_exports = PersonExports(self.database)
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)

@@ -1,0 +1,252 @@
+"""Reading all that is kept about a person: what an erasure would remove, and where it is named.
+
+Read a page at a time, each by itself: what changes meanwhile may be in it or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.domain.contacts import Contact
+from headrace.store.access.audit import write_audit
+from headrace.store.contacts.erased_mentions import READ, find_mentions
+from headrace.store.contacts.erasure_begin import contact_counts, find_person, subject_of_person
+from headrace.store.contacts.erasure_learning import learn
+from headrace.store.contacts.erasure_rows import Subject
+from headrace.store.contacts.identifiers import Alias, aliases_of
+from headrace.store.contacts.memberships import read_memberships
+from headrace.store.contacts.mention_search import MentionSearch
+from headrace.store.contacts.merge_rows import Memberships
+from headrace.store.contacts.person_details import Details, read_details
+from headrace.store.contacts.person_events import (
+    Place,
+    chunks_of_events,
+    had_events,
+    page_of_person,
+)
+from headrace.store.contacts.refs import find_ref
+from headrace.store.contract_erasures import Erasure, Mention
+from headrace.store.engine.columns import columns_of
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Database, Row, Transaction
+
+#: Events of one page.
+EVENTS_MAX = 50
+#: Exports that a process runs at once: each searches all events of a project.
+EXPORTS_MAX = 2
+
+MERGES = sql(
+    "SELECT id, contact_id, other_contact_id, actor, created_us, undone_us, undone_by, snapshot "
+    "FROM merges WHERE contact_id = ANY($1::text[]) "
+    "UNION ALL SELECT id, contact_id, other_contact_id, actor, created_us, undone_us, undone_by, "
+    "snapshot FROM merges WHERE other_contact_id = ANY($1::text[]) "
+    "AND contact_id <> ALL($1::text[])",
+    sqlite="SELECT id, contact_id, other_contact_id, actor, created_us, undone_us, undone_by, "
+    "snapshot FROM merges WHERE contact_id IN (SELECT value FROM json_each(?1)) "
+    "UNION ALL SELECT id, contact_id, other_contact_id, actor, created_us, undone_us, undone_by, "
+    "snapshot FROM merges WHERE other_contact_id IN (SELECT value FROM json_each(?1)) "
+    "AND contact_id NOT IN (SELECT value FROM json_each(?1))",
+)
+_PAIR = "contact_id, other_contact_id, events, external_id_count, email_count, first_us, last_us"
+PAIRS = sql(
+    f"SELECT {_PAIR} FROM contact_pairs WHERE low_id = $1 "  # noqa: S608
+    f"UNION ALL SELECT {_PAIR} FROM contact_pairs WHERE high_id = $1"
+)
+_TOPICS = sql("SELECT id, name FROM topics WHERE id = ANY($1::text[])")
+_AUDIENCES = sql("SELECT id, name FROM audiences WHERE id = ANY($1::text[])")
+_EVENT = (
+    "e.sequence, e.id, e.event, e.source, e.contact_id, e.external_id, e.email, e.email_original, "
+    "e.idempotency_key, e.occurred_us, e.received_us, e.api_key_id, e.request_id, e.payload"
+)
+EVENTS = sql(
+    f"SELECT {_EVENT}, o.contact_id, coalesce(o.status, 0), coalesce(o.attempts, 0), "  # noqa: S608
+    "o.last_error, o.resolution FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
+    "JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence "
+    "LEFT JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence ORDER BY e.sequence",
+    sqlite=f"SELECT {_EVENT}, e.resolved_contact_id, e.status, e.attempts, e.last_error, "  # noqa: S608
+    "e.resolution FROM json_each(?2) k CROSS JOIN events e ON e.sequence = k.value "
+    "ORDER BY e.sequence",
+)
+
+
+class PersonFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A person, without events."""
+
+    subject: Subject
+    contact: Contact | None
+    #: What leads to the contact besides its own identifiers.
+    identifiers: Sequence[Alias]
+    memberships: Memberships
+    #: Names of topics and audiences, by id.
+    names: Mapping[str, str]
+    #: Rows of `MERGES` and `PAIRS`.
+    merges: Sequence[Row]
+    pairs: Sequence[Row]
+    #: Earlier erasures, newest first.
+    erasures: Sequence[Erasure]
+    #: Rows that would go with the contact, by place.
+    counts: dict[str, int]
+
+
+class ExportPage(msgspec.Struct, frozen=True):
+    """Some events of a person, with what is kept about them."""
+
+    #: Rows of `EVENTS`.
+    events: Sequence[Row]
+    details: Details
+
+
+class NamedRows(msgspec.Struct, frozen=True):
+    """Rows elsewhere that name the person, or that only the person's events have brought about."""
+
+    #: `id, message, details, route, body_shape`.
+    rejections: Sequence[Row]
+    #: `id, detail`.
+    audit: Sequence[Row]
+    #: Name of event and path.
+    paths: Sequence[tuple[str, str]]
+    #: `event, number, path`.
+    drift: Sequence[Row]
+    #: Name of event and example.
+    examples: Sequence[Row]
+
+
+class PersonExports:
+    """Reads people of all projects for export."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._under_way = 0
+
+    async def find(self, project_id: int, contact_id: str) -> PersonFacts | None:
+        """A person by the id of the contact or of one merged into it, deleted ones too.
+
+        None when nothing is kept.
+        """
+
+        async def read(tx: Transaction) -> PersonFacts | None:
+            person = await find_person(tx, project_id, contact_id)
+            held = person.contact
+            if held is None and not await had_events(tx, project_id, person.ids, system=True):
+                return None
+            memberships = Memberships()
+            if held is not None:
+                ref = await find_ref(tx, project_id, held.id)
+                assert ref is not None
+                memberships = await read_memberships(tx, ref)
+            topics = [choice.topic_id for choice in memberships.topics]
+            named = [
+                *await tx.rows(_TOPICS, topics),
+                *await tx.rows(_AUDIENCES, [*memberships.audiences]),
+            ]
+            pairs = [row for each in person.ids for row in await tx.rows(PAIRS, each)]
+            return PersonFacts(
+                subject=await subject_of_person(tx, project_id, person),
+                contact=held,
+                identifiers=[] if held is None else await aliases_of(tx, held.id),
+                memberships=memberships,
+                names={row[0]: row[1] for row in named},
+                merges=await tx.rows(MERGES, list(person.ids)),
+                pairs=pairs,
+                erasures=person.erasures,
+                counts=await contact_counts(tx, person),
+            )
+
+        return await self._database.read(read, snapshot=True)
+
+    async def note(self, project_id: int, contact_id: str, now_us: int, *, actor: str) -> None:
+        """Write into the audit that somebody exports a person."""
+        detail = {"contact": contact_id}
+
+        async def work(tx: Transaction) -> None:
+            await write_audit(tx, now_us, actor, project_id, "contact.export", detail)
+
+        await self._database.write(work)
+
+    async def learned(self, subject: Subject) -> Subject:
+        """The subject with what its events tell of who the person was."""
+        after = -1
+        while True:
+            places = await self._places(subject, after)
+            if not places:
+                return subject
+            subject = await self._learn(subject, places, paths=False)
+            after = places[-1][1]
+
+    async def pages(self, subject: Subject) -> AsyncIterator[tuple[Subject, ExportPage]]:
+        """All events of a person in order of receipt, with the subject as known by then."""
+        after = -1
+        while places := await self._places(subject, after):
+            after = places[-1][1]
+            subject = await self._learn(subject, places, paths=True)
+            chunks = await self._database.read(
+                lambda tx, places=places: chunks_of_events(tx, places)  # type: ignore[misc]
+            )
+            for chunk in chunks:
+                yield subject, await self._page(subject.project_id, chunk)
+
+    async def _places(self, subject: Subject, after: int) -> list[Place]:
+        return await self._database.read(lambda tx: page_of_person(tx, subject, after, EVENTS_MAX))
+
+    async def _learn(self, subject: Subject, places: list[Place], *, paths: bool) -> Subject:
+        return await self._database.read(lambda tx: learn(tx, subject, places, paths=paths))
+
+    async def _page(self, project_id: int, places: list[Place]) -> ExportPage:
+        async def read(tx: Transaction) -> ExportPage:
+            events = await tx.rows(EVENTS, *columns_of(places, 2))
+            return ExportPage(events, await read_details(tx, project_id, places))
+
+        return await self._database.read(read)
+
+    async def mentions(self, subject: Subject) -> AsyncIterator[Mention]:
+        """Events of others that name the person, in order of receipt."""
+        is_last = False
+        while not is_last:
+            search = MentionSearch(subject)
+            looked = await self._database.read(search.look)
+            for event in looked.found:
+                mention = search.mention(event)
+                if mention is not None:
+                    yield mention
+            is_last = looked.is_last
+            subject = msgspec.structs.replace(subject, searched_to=looked.searched_to)
+
+    async def named(self, subject: Subject) -> NamedRows:
+        """Rows elsewhere that an erasure would remove or blank."""
+
+        async def read(tx: Transaction) -> NamedRows:
+            places = await find_mentions(tx, subject)
+            rows: dict[str, Sequence[Any]] = {
+                name: await tx.rows(statement, subject.project_id)
+                for name, statement in READ.items()
+                if name != "paths"
+            }
+            rejections, audit = set(places.rejections), set(places.audit)
+            drift, examples = set(places.drift), set(places.examples)
+            return NamedRows(
+                rejections=[row for row in rows["rejections"] if row[0] in rejections],
+                audit=[row for row in rows["audit"] if row[0] in audit],
+                paths=places.paths,
+                drift=[row for row in rows["drift"] if (row[0], row[1]) in drift],
+                examples=[row for row in rows["examples"] if row[0] in examples],
+            )
+
+        return await self._database.read(read)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many are under way as may be."""
+        return self._under_way >= EXPORTS_MAX
+
+    @contextlib.contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Counts one as under way."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
