@@ -24,6 +24,7 @@ from headrace.cli import (
     tail,
     worker,
 )
+from headrace.cli.automation import command as automation
 from headrace.cli.doctor import command as doctor
 from headrace.cli.failure import CommandFailed, ExitCode
 from headrace.cli.importing import command as importing
@@ -52,6 +53,7 @@ app.command("tail")(tail.tail)
 app.add_typer(events.app, name="events")
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(automation.app, name="automation")
 app.command("import")(importing.import_)
 app.command("export")(export.export)
 app.command("bench")(bench.bench)

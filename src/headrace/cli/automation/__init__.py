@@ -1,0 +1,1 @@
+"""`headrace automation`: what follows an event."""

@@ -1,0 +1,102 @@
+"""`headrace automation check`: what is wrong with a definition, before it goes anywhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.cli.failure import CommandFailed, usage
+from headrace.cli.output import AsJson, print_json, printable
+
+if TYPE_CHECKING:
+    from headrace.domain.automations.parsing import Document
+    from headrace.domain.automations.problems import Problem
+    from headrace.domain.automations.publish_checks import Report
+
+_STDIN = "-"
+
+
+def check(
+    file: Annotated[str, typer.Argument(help="JSON file of the automation; - reads the input.")],
+    as_json: AsJson = False,
+) -> None:
+    """Look for everything that would keep an automation from being published.
+
+    The file holds a definition, or an object with `name` and `definition`. No store and no server
+    are needed, so whether its templates, domains, topics, audiences and apps exist is not checked.
+
+    Example: headrace automation check examples/abandoned-checkout.json
+    """
+    from headrace.domain.automations.parsing import parse_document
+    from headrace.domain.automations.publish_checks import Report, check_for_publish
+
+    document = parse_document(_read(file))
+    if document.definition is None:
+        report = Report(tuple(document.problems.found), ())
+    else:
+        report = check_for_publish(document.definition, document.field, document.problems)
+    if as_json:
+        print_json(
+            {
+                "ok": not report.problems,
+                "name": document.name,
+                "sha256": document.sha256 if document.text else None,
+                "problems": report.problems,
+                "problems_left_out": document.problems.left_out,
+                "warnings": report.warnings,
+                "rewritten": document.rewritten,
+            }
+        )
+    else:
+        _print(document, report)
+    if report.problems:
+        raise CommandFailed("" if as_json else _verdict(len(document.problems)))
+
+
+def _read(file: str) -> bytes:
+    """The file, or as much of it as shows that it is too large."""
+    from headrace.domain.automations.limits import DOCUMENT_BYTES_MAX
+
+    if file == _STDIN:
+        return sys.stdin.buffer.read(DOCUMENT_BYTES_MAX + 1)
+    try:
+        with Path(file).open("rb") as source:
+            return source.read(DOCUMENT_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        message = f"Cannot read {printable(file)}: {reason}"
+        raise usage(message) from None
+
+
+def _print(document: Document, report: Report) -> None:
+    for word in document.rewritten:
+        typer.echo(f"rewritten  {word.field}: {printable(word.was)} is now {word.now}")
+    for each in report.problems:
+        typer.echo(_line("problem", each))
+    if document.problems.left_out:
+        typer.echo(f"problem    and {document.problems.left_out} more")
+    for each in report.warnings:
+        typer.echo(_line("warning", each))
+    if not report.problems and document.definition is not None:
+        name = f"{document.name!r}" if document.name else "The automation"
+        steps = len(document.definition.steps)
+        plural = "" if steps == 1 else "s"
+        typer.echo(printable(f"{name} can be published: {steps} step{plural}, no problems."))
+        typer.echo(
+            "Whether what it refers to exists (templates, domains, topics, audiences, push apps) "
+            "is checked when it is published."
+        )
+
+
+def _line(level: str, problem: Problem) -> str:
+    where = problem.field or "the file"
+    step = f" (step {problem.step})" if problem.step else ""
+    return printable(f"{level:9}  {where}{step}: {problem.message} [{problem.code}]")
+
+
+def _verdict(count: int) -> str:
+    problems = "1 problem keeps" if count == 1 else f"{count} problems keep"
+    return f"{problems} the automation from being published."
