@@ -1,0 +1,246 @@
+"""Whatever the definition, the history and the lag: the machine goes the way of the naive one."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.domain.automations.effects import EmitEvent, SendMessage, UpdateContact
+from headrace.domain.automations.inputs import EventArrived, TimerDue
+from headrace.domain.automations.reasons import Reason
+from headrace.domain.automations.runs import Event
+from headrace.domain.automations.states import StepStatus
+from headrace.domain.automations.view import RunPolicies
+from headrace.domain.json_text import Number
+from tests.support.automation_runs import START_US, World, contact, event, version, view
+from tests.support.naive_automations import Naive
+
+#: So long that no timer is taken before the events from before it.
+PATIENT = RunPolicies(timer_hold_max_seconds=10**9)
+NAMES = st.sampled_from("aab")
+VALUES = st.integers(0, 2)
+CORRELATE = st.sampled_from([{}, {}, {"payload.k": "trigger.payload.k"}])
+
+
+def filters(paths: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    one = st.builds(
+        lambda path, operator, value: {f"{path}{operator}": value},
+        st.sampled_from(paths),
+        st.sampled_from(["", "_gte", "_ne"]),
+        VALUES,
+    )
+    return st.one_of(
+        st.just({}),
+        st.just({}),
+        one,
+        st.lists(one, min_size=1, max_size=2).map(lambda parts: {"any": parts}),
+        one.map(lambda part: {"not": part}),
+    )
+
+
+WAIT_FILTERS = filters(["v", "payload.k", "trigger.payload.v", "contact.properties.p"])
+CONDITION_FILTERS = filters(["payload.v", "contact.properties.p", "steps.s0.event.payload.v"]) | (
+    st.sampled_from([{"steps.s0.branch": "next"}, {"steps.s0.status": "completed"}])
+)
+
+
+@st.composite
+def waits(draw: st.DrawFn) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "timeout_seconds": draw(st.integers(1, 40)),
+        "look_back": draw(st.sampled_from(["run", "step", 5, 30])),
+    }
+    if draw(st.booleans()):
+        return config | {
+            "event_name": draw(NAMES),
+            "filters": draw(WAIT_FILTERS),
+            "correlate": draw(CORRELATE),
+        }
+    config["events"] = [
+        {
+            "event_name": draw(NAMES),
+            "filters": draw(WAIT_FILTERS),
+            "correlate": draw(CORRELATE),
+            "branch": branch,
+        }
+        for branch in ("one", "two")
+    ]
+    return config
+
+
+SOURCES = st.sampled_from(
+    [1, 2, {"from": "trigger.payload.v"}, {"from": "steps.s0.event.payload.v"}]
+)
+CONFIGS = {
+    "delay": st.builds(lambda seconds: {"seconds": seconds}, st.integers(1, 30)),
+    "wait_for_event": waits(),
+    "condition": st.builds(lambda holds: {"filters": holds}, CONDITION_FILTERS)
+    | st.builds(
+        lambda one, two: {
+            "cases": [{"branch": "one", "filters": one}, {"branch": "two", "filters": two}]
+        },
+        CONDITION_FILTERS,
+        CONDITION_FILTERS,
+    ),
+    "send_push_template": st.just({"template": "T", "app": "shop"}),
+    "contact_update": st.builds(lambda value: {"set": {"properties.p": value}}, SOURCES),
+    "emit_event": st.builds(lambda value: {"event_name": "d", "payload": {"x": value}}, SOURCES),
+}
+
+
+#: Most of what can go wrong goes wrong between delays and waits.
+KINDS = [*sorted(CONFIGS), "delay", "delay", "wait_for_event", "wait_for_event", "wait_for_event"]
+
+
+def branches(kind: str, config: dict[str, Any]) -> list[str]:
+    match kind:
+        case "wait_for_event":
+            named = ["one", "two"] if "events" in config else ["received"]
+            return [*named, "timed_out"]
+        case "condition":
+            return ["one", "two", "otherwise"] if "cases" in config else ["true", "false"]
+        case "send_push_template":
+            return ["next", "skipped", "failed"]
+    return ["next"]
+
+
+@st.composite
+def definitions(draw: st.DrawFn) -> dict[str, Any]:
+    """Any graph whose connections lead forward; some of its steps may not be reached."""
+    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=2, max_size=7))
+    keys = [f"s{index}" for index in range(len(kinds))]
+    connections = [{"from": "trigger", "to": "s0", "branch": "next"}]
+    steps = []
+    for index, (key, kind) in enumerate(zip(keys, kinds, strict=True)):
+        config = draw(CONFIGS[kind])
+        steps.append({"key": key, "type": kind, "config": config})
+        for branch in branches(kind, config):
+            near = keys[index + 1 : index + 2]
+            targets = [*near, *near, *near, *keys[index + 2 : index + 3], None]
+            target = draw(st.sampled_from(targets)) if near else None
+            if target is not None:
+                connections.append({"from": key, "to": target, "branch": branch})
+    rules = st.builds(
+        lambda name, holds, same: {"event_name": name, "filters": holds, "correlate": same},
+        NAMES,
+        filters(["v", "payload.k"]),
+        CORRELATE,
+    )
+    return {
+        "trigger": {"event_name": "a"},
+        "steps": steps,
+        "connections": connections,
+        "exit_on": draw(st.lists(rules, max_size=1)),
+    }
+
+
+PAYLOADS = st.fixed_dictionaries({}, optional={"k": VALUES, "v": VALUES})
+GAPS = st.sampled_from([0, 0.001, 1, 2, 4, 8, 16])
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[Event], list[dict[str, Any]], int]:
+    """Events in order of receipt, the same for the naive interpreter, and which begins the run."""
+    moment, number = 0.0, 0
+    real: list[Event] = []
+    naive: list[dict[str, Any]] = []
+    count = draw(st.integers(2, 9))
+    first = draw(st.integers(0, min(2, count - 1)))
+    for index in range(count):
+        gap = draw(GAPS)
+        number = number + 1 if gap == 0 else 0
+        moment += gap
+        name = "a" if index == first else draw(NAMES)
+        payload = draw(PAYLOADS)
+        made = event(name, moment, as_numbers(payload), number=number)
+        real.append(made)
+        naive.append(
+            {
+                "sequence": made.sequence,
+                "name": name,
+                "payload": payload,
+                "received": made.received_us,
+            }
+        )
+    return real, naive, first
+
+
+def as_numbers(payload: dict[str, Any]) -> dict[str, Any]:
+    return {name: Number(value) for name, value in payload.items()}
+
+
+def live(world: World, history: list[Event], first: int, lag: Random) -> None:
+    """Run the history through the machine, with any lag that keeps the order of receipt."""
+    world.processed += history[:first]
+    ahead = lag.randint(0, len(history) - first - 1)
+    world.processed += history[first + 1 : first + 1 + ahead]
+    pending = history[first + 1 + ahead :]
+    world.begin(history[first])
+    while world.state.is_open:
+        wait = world.state.open_wait
+        assert wait is not None
+        if pending and lag.random() < 0.5:
+            arrived = pending.pop(0)
+            world.process(arrived)
+            if lag.random() < 0.5:
+                world.take(EventArrived(arrived))
+        elif not world.fire(unprocessed=pending):
+            # Held: only the events that it waits for can help.
+            world.process(pending.pop(0))
+        else:
+            world.take(TimerDue(wait_id=wait.id))
+    for arrived in pending:
+        world.take(EventArrived(arrived))
+
+
+RESULTS = st.dictionaries(
+    st.sampled_from([f"s{index}" for index in range(7)]), st.sampled_from(["skipped", "failed"])
+)
+
+
+@settings(max_examples=300)
+@given(definitions(), histories(), RESULTS, st.sampled_from([{}, {"p": 1}]), st.integers(0, 999))
+def test_the_way_of_a_run_is_that_of_the_naive_interpreter(
+    definition: dict[str, Any],
+    history: tuple[list[Event], list[dict[str, Any]], int],
+    results: dict[str, str],
+    properties: dict[str, Any],
+    seed: int,
+) -> None:
+    real, plain, first = history
+    naive = Naive(definition, plain[first], plain, properties, results)
+
+    def result(key: str) -> tuple[StepStatus, Reason | None]:
+        status = StepStatus(results.get(key, "completed"))
+        return status, Reason.NO_DEVICE if status is StepStatus.SKIPPED else None
+
+    seen = view(PATIENT, contact=contact(**properties))
+    world = World(version(definition, checked=False), seen, result)
+    live(world, real, first, Random(seed))
+
+    run = world.state
+    path = [(record.key, record.branch, record.finished_us) for record in run.steps]
+    assert path == naive.path
+    assert run.status == naive.status
+    assert {record.key: record.status.value for record in run.steps} == naive.statuses
+    effects: list[tuple[str, Any]] = []
+    for each in world.effects:
+        match each:
+            case SendMessage():
+                effects.append((each.step_key, "send"))
+            case UpdateContact():
+                effects.append((each.step_key, each.properties))
+            case EmitEvent():
+                effects.append((each.step_key, each.payload.replace('"x":', "")))
+    said = [
+        (
+            key,
+            str(what).replace("'x': ", "") if isinstance(what, dict) and "p" not in what else what,
+        )
+        for key, what in naive.effects
+    ]
+    assert effects == said
+    assert run.at_us >= START_US
