@@ -21,6 +21,7 @@ SMALL = {
     "audiences",
     "audit",
     "duties",
+    "erased_contacts",
     "erasures",
     "lanes",
     "members",
