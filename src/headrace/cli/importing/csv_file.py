@@ -25,6 +25,7 @@ COLUMNS_MAX = 300
 #: Tried in this order; the first that the line of names holds is it.
 _DELIMITERS = (",", ";", "\t")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_WORD = re.compile(r"\w+")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?")
 _FLAGS = {"true": "true", "yes": "true", "1": "true", "false": "false", "no": "false", "0": "false"}
 
@@ -148,13 +149,13 @@ class Columns:
 
 
 def _column(text: str) -> tuple[str, str]:
-    """`(name, type)` of a column.
+    """`(name, type)` of a column. What follows a colon and is no word belongs to the name.
 
     Raises:
         CommandFailed: it names no type that there is, or is hardly meant as it is written.
     """
     name, colon, kind = text.rpartition(":")
-    if not colon:
+    if not colon or not (_WORD.fullmatch(kind) or kind.strip() in _TYPES):
         name, kind = text, "string"
     meant = name.strip()
     if meant in IDENTIFIERS and text != meant:
