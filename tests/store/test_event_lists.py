@@ -145,9 +145,7 @@ def test_a_search_in_bounded_steps_finds_the_same(
         event for event in reversed(model) if event.project_id == 1 and matches(event, wanted)
     ]
     with pytest.MonkeyPatch.context() as patched:
-        # Only the embedded store searches in steps; where there are none, nothing is patched.
-        patched.setattr("headrace.store.sqlite.events.ROWS_EXAMINED_MAX", 11)
-        patched.setattr("headrace.store.postgres.event_lists.ROWS_EXAMINED_MAX", 11)
+        patched.setattr("headrace.store.events.event_lists.ROWS_EXAMINED_MAX", 11)
         assert listed(session, 1, wanted, limit) == expected
 
 
@@ -230,8 +228,7 @@ def test_a_small_project_is_not_hidden_behind_a_large_one(session: StoreSession)
     for _ in range(5):
         session.accept(*(new_event(project_id=1) for _ in range(20)))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("headrace.store.sqlite.events.ROWS_EXAMINED_MAX", 50)
-        patched.setattr("headrace.store.postgres.event_lists.ROWS_EXAMINED_MAX", 50)
+        patched.setattr("headrace.store.events.event_lists.ROWS_EXAMINED_MAX", 50)
         page = session.run(session.store.events.list(2, EventFilter(), before=None, limit=50))
     assert page.events == [as_stored(event) for event in reversed(mine)]
     assert page.next_before is None

@@ -41,6 +41,7 @@ from headrace.store.deliveries import (
     subscribers,
 )
 from headrace.store.engine.dialect import Statement, sql
+from headrace.store.events import event_lists, events, trace
 from tests.store.places import PLACES, Place, PostgresPlace
 from tests.store.session import StoreSession
 from tests.support.plans import SORT, indexes_in_order, tables_walked
@@ -66,6 +67,11 @@ INSERT INTO contact_pairs (lane, low_id, high_id, id, number, project_id, contac
 SELECT lane, 'c' || sequence, 'd' || sequence, 'p' || sequence, sequence, project_id, 'c', 'd', 1,
     1, 0, id, 0, 0, CASE WHEN sequence % 2 = 0 THEN 'm' || sequence END,
     CASE WHEN sequence % 3 = 0 THEN sequence END FROM events;
+INSERT INTO idempotency_keys SELECT sequence % {LANES}, id, lane, sequence FROM events;
+INSERT INTO work (lane, sequence, project_id, queued_us)
+SELECT lane, sequence, project_id, sequence FROM events WHERE sequence % 4 = 0;
+INSERT INTO work_retries SELECT lane, sequence, project_id, sequence, 1, 0 FROM events
+WHERE sequence % 10 = 0;
 INSERT INTO merges (id, project_id, contact_id, other_contact_id, actor, created_us, snapshot)
 SELECT sequence, project_id, 'c' || sequence, 'd' || sequence, 'a', 0, '{{}}' FROM events;
 INSERT INTO erasures (id, project_id, contact_id, status, counts, actor, created_us)
@@ -116,7 +122,7 @@ SELECT 'r' || number, project_id, '{{}}', 1, 1, 1,
 INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
 """  # noqa: S608
 #: Few rows, and read whole when that is cheaper.
-_SMALL = {"audiences", "topics", "operators", "o"}
+_SMALL = {"audiences", "topics", "operators", "o", "workers"}
 #: Statements that sort only few rows: those asked for, to lock them in one order, or one's own.
 _SORTED = {
     *("identifiers.of", "sign_in.sessions", "refs.hold", "refs.change"),
@@ -133,6 +139,7 @@ _ROWS = "'{1,2,3}', '{1,2,3}'"
 _LANES = "'{" + ",".join(str(lane) for lane in range(LANES // 2)) + "}'"
 _WANTED = "'a.b', NULL, 'c', NULL"
 _PLACES = "'{1,2,3}', '{257,258,259}'"
+_ID = "'00000000-0000-0000-0000-000000000001'"
 #: Statement, and values for its parameters.
 STATEMENTS: dict[str, tuple[Statement, str]] = {
     "audit.of_project": (audit.OF_PROJECT, "1, 20000, 50"),
@@ -248,6 +255,22 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "mention_search.last": (mention_search.LAST, "1"),
     "mention_search.sizes": (mention_search.SIZES, "1, 100, 20000, 500"),
     "mention_search.payloads": (mention_search.PAYLOADS, "1, 100, 20000, 500"),
+    "events.get": (events.GET, f"1, 1, {_ID}, 1"),
+    "events.find_key": (events.FIND_KEY, f"{_ID}, 1"),
+    "events.get_of_key": (events.GET_OF_KEY, "1, 1, 1, 'k'"),
+    "events.after": (events.AFTER, "1, 20000, 50"),
+    "events.of_contact": (events.OF_CONTACT, "1, 'c1', 1000000, 50"),
+    "events.repeats": (events.REPEATS, "1, 1"),
+    "events.next_project": (events.NEXT_PROJECT, "1"),
+    "events.last_of_project": (events.LAST_OF_PROJECT, "1"),
+    "event_lists.queue_length": (event_lists.QUEUE_LENGTH, "1"),
+    "trace.decision": (trace.DECISION, "1, 1"),
+    "trace.lease": (trace.LEASE, "1, 1, 1"),
+    "trace.retry": (trace.RETRY, "1, 1"),
+    "trace.repeats": (trace.REPEATS, "1, 1"),
+    "trace.attempts": (trace.ATTEMPTS, "1, 1"),
+    "trace.dead_letters": (trace.DEAD_LETTERS, "1, 1"),
+    "trace.subscribers": (trace.SUBSCRIBERS, "1"),
     "topics.list": (topics.LIST, "1, 200, 50"),
     "topics.remove": (topics.REMOVE, "'t1', 200"),
     "audiences.list": (audiences.LIST, "1, 200, 50"),

@@ -15,6 +15,7 @@ _ADD = sql("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO
 _ALL = sql("SELECT name, value FROM meta WHERE name = ANY($1::text[]) ORDER BY name")
 _LOCK = sql("SELECT value FROM meta WHERE name = $1 FOR UPDATE")
 _VALUE = sql("SELECT value FROM meta WHERE name = $1")
+_ELSEWHERE = sql("DELETE FROM meta WHERE name = $1", sqlite="")
 _REMOVE = sql("DELETE FROM meta WHERE name = ANY($1::text[]) RETURNING name")
 
 
@@ -57,6 +58,17 @@ def test_an_error_undoes_everything(session: StoreSession, database: Database) -
     with pytest.raises(LookupError, match="stop"):
         session.run(database.write(work))
     assert session.run(database.read(lambda tx: tx.value(_VALUE, "a"))) is None
+
+
+def test_rows_that_sqlite_does_not_have_are_nothing_to_change(
+    session: StoreSession, database: Database
+) -> None:
+    async def work(tx: Transaction) -> tuple[int, int]:
+        await tx.run(_ADD, "kept", "1")
+        return await tx.run(_ELSEWHERE, "kept"), await tx.run(_REMOVE, ["kept"])
+
+    expected = (0, 1) if isinstance(session.store, SqliteStore) else (1, 0)
+    assert session.run(database.write(work)) == expected
 
 
 def test_work_on_sqlite_may_wait_for_nothing_else(session: StoreSession) -> None:

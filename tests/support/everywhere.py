@@ -8,7 +8,10 @@ from typing import Any
 from tests.store.places import Place, SqlitePlace
 
 _SQLITE = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-_POSTGRES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+_POSTGRES = (
+    "SELECT table_name FROM information_schema.tables "
+    "WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+)
 
 
 def tables(place: Place) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import apsw
 import pytest
 
-from headrace.store.engine.dialect import sql, sqlite_value, to_sqlite
+from headrace.store.engine.dialect import sql, sqlite_value, to_sqlite, without_lane
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,25 @@ from headrace.store.engine.dialect import sql, sqlite_value, to_sqlite
 )
 def test_each_rule(postgres: str, sqlite: str) -> None:
     assert to_sqlite(postgres) == sqlite
+
+
+@pytest.mark.parametrize(
+    ("postgres", "sqlite"),
+    [
+        ("DELETE FROM t WHERE lane = $2 AND a = $1", "DELETE FROM t WHERE a = ?1"),
+        (
+            "SELECT 1 FROM a JOIN b ON a.lane = b.lane AND a.x = b.x",
+            "SELECT 1 FROM a JOIN b ON a.x = b.x",
+        ),
+        (
+            "SELECT home_lane FROM t WHERE home_lane = $1 AND a",
+            "SELECT home_lane FROM t WHERE home_lane = ?1 AND a",
+        ),
+    ],
+)
+def test_conditions_on_lanes_are_left_out_where_sqlite_has_none(postgres: str, sqlite: str) -> None:
+    assert without_lane(postgres).postgres == postgres
+    assert without_lane(postgres).sqlite == sqlite
 
 
 def test_columns_of_unnest_must_be_named() -> None:

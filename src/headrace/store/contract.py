@@ -136,45 +136,6 @@ class KeyRepeat(msgspec.Struct, frozen=True):
     mismatch: bool
 
 
-class EventStore(Protocol):
-    """Events: accepted through the committer, read by everybody."""
-
-    async def last_sequence(self) -> int:
-        """The highest sequence stored, 0 in an empty store."""
-        ...
-
-    async def get(self, project_id: int, event_id: bytes) -> StoredEvent | None:
-        """One event, None when the project has no such event."""
-        ...
-
-    async def get_by_key(self, project_id: int, idempotency_key: str) -> StoredEvent | None:
-        """The event stored under an idempotency key."""
-        ...
-
-    async def list(
-        self, project_id: int, wanted: EventFilter, *, before: int | None, limit: int
-    ) -> EventPage:
-        """Events of a project, newest first, below sequence `before`."""
-        ...
-
-    async def of_contact(
-        self, project_id: int, contact_id: str, *, before: int | None, limit: int
-    ) -> EventPage | None:
-        """Events resolved to a contact or to one that was merged into it, newest first.
-
-        None when the project has no such contact.
-        """
-        ...
-
-    async def after(self, project_id: int, sequence: int, limit: int) -> Sequence[StoredEvent]:
-        """Events of a project above `sequence`, oldest first: for exports."""
-        ...
-
-    async def repeats(self, event: StoredEvent) -> Sequence[KeyRepeat]:
-        """Later requests with the event's key, oldest first, at most `REPEATS_KEPT`."""
-        ...
-
-
 class ArrivalStore(Protocol):
     """What other processes accept, for a store that several may accept into."""
 

@@ -21,7 +21,6 @@ from headrace.store.contract import (
     ArrivalStore,
     CommitSource,
     CommitStats,
-    EventStore,
     StoreFailedError,
     StoreHealth,
 )
@@ -29,19 +28,20 @@ from headrace.store.contract_catalog import CatalogStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
 from headrace.store.contract_rollups import RollupStore
-from headrace.store.contract_trace import TraceStore
 from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
+from headrace.store.events.events import Events
+from headrace.store.events.trace import Trace
 
 
 class Store(Protocol):
     """A whole store."""
 
     @property
-    def events(self) -> EventStore: ...
+    def events(self) -> Events: ...
 
     @property
     def arrivals(self) -> ArrivalStore | None:
@@ -73,7 +73,7 @@ class Store(Protocol):
     def replays(self) -> Replays: ...
 
     @property
-    def trace(self) -> TraceStore: ...
+    def trace(self) -> Trace: ...
 
     @property
     def contacts(self) -> Contacts: ...

@@ -6,7 +6,6 @@ All of it is stored for other reasons; nothing is written only to be traced.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -90,11 +89,3 @@ class TraceFacts(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: Sequence[TracedDeadLetter]
     #: Of the event's project, and the handlers of all projects.
     subscribers: Sequence[TracedSubscriber]
-
-
-class TraceStore(Protocol):
-    """Traces of all projects."""
-
-    async def facts(self, project_id: int, event_id: bytes) -> TraceFacts | None:
-        """Everything about an event, as of one moment; None when the project has no such event."""
-        ...

@@ -33,7 +33,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[s
     found = defaultdict(set)
     for table, column in place.run_sql(
         "SELECT table_name, column_name FROM information_schema.columns "
-        "WHERE table_schema = 'public'"
+        "JOIN information_schema.tables USING (table_schema, table_name) "
+        "WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
     ):
         found[table].add(column)
     yield found

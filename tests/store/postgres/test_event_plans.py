@@ -1,4 +1,4 @@
-"""Accepting, finding and listing events walks no table that grows."""
+"""Accepting and listing events walks no table that grows."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from headrace.domain.identity import LANES
 from headrace.store.contract import EventFilter
-from headrace.store.postgres import accept, accept_at_once, arrivals, events
-from headrace.store.postgres.event_lists import LINE_LENGTH, list_query
+from headrace.store.events.event_lists import list_query
+from headrace.store.postgres import accept, accept_at_once, arrivals
 from tests.store.events import START_US
 from tests.store.places import PostgresPlace
 from tests.support.postgres_plans import Step, explain, steps_of
@@ -61,12 +61,7 @@ STATEMENTS = {
         accept.INSERT_REPEATS,
         "'{1}', '{1}', '{1}', '{1}', '{a}', '{a}', '{false}'",
     ),
-    "get": (events.GET, f"1, 1, {_KEY}, 1"),
-    "find key": (events.FIND_KEY, f"1, {_KEY}"),
-    "get of key": (events.GET_OF_KEY, "1, 1, 1, 'k'"),
-    "after": (events.AFTER, "1, 30000, 50"),
     "arrived": (arrivals.ARRIVED, f"1, {EVENTS - 100}, '{{1,2,3}}', 1000"),
-    "line length": (LINE_LENGTH, "1"),
 }
 FILTERS: dict[str, Any] = {
     "external_id": "u7",
@@ -112,10 +107,10 @@ async def list_plans(place: PostgresPlace, *asked: EventFilter) -> list[tuple[st
     found = []
     try:
         for wanted in asked:
-            query = list_query(1, wanted, _BEFORE, short_line=True)
-            texts = [(query.text(events.COLUMNS, 51, None), query.values)]
-            if (floor := query.floor_text()) is not None:
-                texts.append((floor, query.values[: 2 if "$2" in floor else 1]))
+            query = list_query(1, wanted, _BEFORE, short_queue=True)
+            texts = [(query.page(51, None).postgres, query.values)]
+            if (floor := query.floor()) is not None:
+                texts.append((floor.postgres, query.values[: query.leading_values]))
             for text, values in texts:
                 plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {text}", *values)
                 found.append((text, list(steps_of(json.loads(plan)[0]["Plan"]))))

@@ -1,4 +1,4 @@
-"""No statement about conflicts, merges, erasures or timelines walks a table that grows."""
+"""No statement about conflicts, merges or erasures walks a table that grows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 
 from headrace.domain.identity import LANES
-from headrace.store.postgres import (
-    erased_events,
-    events,
-)
+from headrace.store.postgres import erased_events
 from tests.store.places import PostgresPlace
 from tests.support.postgres_plans import explain
 
@@ -46,7 +43,6 @@ SELECT lane, 'c' || sequence, 'a', sequence, 0 FROM events
 PLACES = "'{1,2,3}', '{257,258,259}'"
 KEYS = "'{1,2}', '{1,1}', '{external_id,external_id}', '{u1,u2}'"
 STATEMENTS = {
-    "timeline": (events.OF_CONTACT, "1, 'c1', 1000000, 50"),
     "deliveries": (erased_events.DELIVERIES, PLACES),
     "keys": (erased_events.KEYS, PLACES),
     "running": (erased_events.RUNNING, ""),

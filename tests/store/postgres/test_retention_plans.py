@@ -1,4 +1,4 @@
-"""No statement of retention or of a trace walks a table that grows."""
+"""No statement of retention walks a table that grows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.domain.identity import LANES
-from headrace.store.postgres import retention, trace
+from headrace.store.postgres import retention
 from tests.store.places import PostgresPlace
 from tests.support.postgres_plans import explain
 
@@ -56,12 +56,6 @@ STATEMENTS = {
     "keys": (retention.REMOVE_KEYS, f"'{{1}}', {HASH}, '{{1}}'"),
     "newest": (retention.NEWEST, "1"),
     **{f"details {n}": (sql, ROWS) for n, sql in enumerate(retention.REMOVE_DETAILS)},
-    "trace: decision": (trace.DECISION, "1, 1"),
-    "trace: held": (trace.HELD, "1, 1"),
-    "trace: retry": (trace.RETRY, "1, 1"),
-    "trace: repeats": (trace.REPEATS, "1, 1"),
-    "trace: attempts": (trace.ATTEMPTS, "1, 1"),
-    "trace: dead letters": (trace.DEAD_LETTERS, "1, 1"),
 }
 
 

@@ -1,4 +1,4 @@
-"""No statement about conflicts, merges, erasures or timelines walks a table that grows."""
+"""No statement about conflicts, merges or erasures walks a table that grows."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ import apsw
 import pytest
 
 from headrace.store.migrations import migrations
-from headrace.store.sqlite import (
-    contact_lookup,
-    erased_events,
-    events,
-)
+from headrace.store.sqlite import contact_lookup, erased_events
 
 STATEMENTS = {
-    "timeline": events.OF_CONTACT,
     "values": contact_lookup._VALUES,
     "aliases": contact_lookup._BY_IDENTIFIER,
     "running erasures": erased_events._RUNNING,

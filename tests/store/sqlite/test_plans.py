@@ -176,16 +176,19 @@ def test_look_ups_are_served_by_an_index(explained: Explained) -> None:
     session.run(events.repeats(event))
     session.run(events.last_sequence())
     plans = explained.plans()
-    plans = {sql: plan for sql, plan in plans.items() if "max(sequence)" not in sql}
-    assert len(plans) == 4
+    assert len(plans) == 7
     assert_indexed(plans)
 
 
-def test_the_last_sequence_is_read_from_the_end(explained: Explained) -> None:
-    """SQLite says SEARCH for a maximum that it takes from the end of the table."""
+@pytest.mark.parametrize("status", [0, 1])
+def test_events_that_wait_are_found_from_the_queue(explained: Explained, status: int) -> None:
     session = explained.session
-    session.run(session.store.events.last_sequence())
-    assert list(explained.plans().values()) == [["SEARCH events"]]
+    wanted = EventFilter(status=status, event="order.completed")
+    page = session.run(session.store.events.list(1, wanted, before=None, limit=5))
+    assert len(page.events) == (0 if status else 5)
+    plans = explained.plans()
+    assert any("SEARCH q USING PRIMARY KEY" in step for plan in plans.values() for step in plan)
+    assert_indexed(plans)
 
 
 def test_accepting_duplicates_is_served_by_an_index(explained: Explained) -> None:

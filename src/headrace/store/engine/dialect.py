@@ -16,7 +16,11 @@ PostgreSQL                              SQLite
 ======================================  ==========================================================
 
 Where the databases truly differ, the text for SQLite is given beside the other: `sql(text,
-sqlite=…)`. Each such place is listed in docs/decisions/0011-sql-once.md.
+sqlite=…)`. An empty one is for rows that SQLite does not have: nothing is run. Each such place is
+listed in docs/decisions/0011-sql-once.md.
+
+Rows of an event are found by lane and sequence on PostgreSQL. In SQLite the sequence alone is the
+key, and tables that the hot path writes have no lane: `without_lane` leaves it out.
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ _ROW_LOCK = re.compile(
 _GREATEST = re.compile(r"\bgreatest\(", re.IGNORECASE)
 _LEAST = re.compile(r"\bleast\(", re.IGNORECASE)
 _STRPOS = re.compile(r"\bstrpos\(", re.IGNORECASE)
+_SAME_LANE = re.compile(r"\b(?:\w+\.)?lane = (?:\$\d+|\w+\.lane) AND ")
 _PARAMETER = re.compile(r"\$(\d+)")
 _PLACE = re.compile(r"\?(\d+)")
 
@@ -74,6 +79,17 @@ def sql(text: str, *, sqlite: str | None = None) -> Statement:
     derived = to_sqlite(text) if sqlite is None else sqlite
     places = [int(number) for number in _PLACE.findall(derived)]
     return Statement(text, derived, max(places, default=0))
+
+
+def without_lane(text: str) -> Statement:
+    """A statement for tables that have no lane in SQLite.
+
+    Conditions `lane = … AND` are left out there; a parameter that only they use comes last.
+
+    >>> without_lane("SELECT a FROM t WHERE lane = $2 AND sequence = $1").sqlite
+    'SELECT a FROM t WHERE sequence = ?1'
+    """
+    return sql(text, sqlite=to_sqlite(_SAME_LANE.sub("", text)))
 
 
 def to_sqlite(text: str) -> str:

@@ -19,9 +19,8 @@ from headrace.store.contract_processing import LEASE_US
 from headrace.store.deliveries.endings import ClaimedRow
 from headrace.store.deliveries.subscriber_rows import set_breakers, target_of
 from headrace.store.engine.columns import columns_of
+from headrace.store.events.stored_events import COLUMNS, stored_event
 from headrace.store.postgres.database import Connection
-from headrace.store.postgres.event_lists import OUTCOME
-from headrace.store.postgres.events import COLUMNS, stored_event
 from headrace.store.postgres.line_book import Key
 from headrace.store.postgres.line_book import Line as LineName
 from headrace.store.postgres.transaction import PostgresTransaction
@@ -69,7 +68,7 @@ _GIVE_BACK_ALL = (
 EVENTS = (
     "SELECT e.lane, "  # noqa: S608
     f"{COLUMNS} FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
-    f"JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence{OUTCOME}"
+    "JOIN stored_events e ON e.lane = k.lane AND e.sequence = k.sequence"
 )
 
 #: A wish and the deliveries that are to fulfil it.

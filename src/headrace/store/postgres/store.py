@@ -29,8 +29,11 @@ from headrace.store.contract import (
 )
 from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
+from headrace.store.deliveries.delivery_lists import deliveries_of_event
 from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
+from headrace.store.events.events import Events, last_sequence
+from headrace.store.events.trace import Trace
 from headrace.store.migrations import FIRST, too_old
 from headrace.store.postgres.accept import try_insert
 from headrace.store.postgres.arrivals import PostgresArrivals
@@ -42,7 +45,6 @@ from headrace.store.postgres.deliveries import PostgresDeliveries
 from headrace.store.postgres.durability import check_server, read_settings
 from headrace.store.postgres.duties import Duties
 from headrace.store.postgres.erased_events import FilesOfServer, PostgresPersonEvents
-from headrace.store.postgres.events import PostgresEvents, last_sequence
 from headrace.store.postgres.lanes import Lanes
 from headrace.store.postgres.migrate import migrate, newer_release, newest_version, schema_version
 from headrace.store.postgres.numbers import Numbers, take_writer
@@ -51,7 +53,6 @@ from headrace.store.postgres.retention import PostgresRetention
 from headrace.store.postgres.rollups import PostgresRollups
 from headrace.store.postgres.sizes import is_spread, size_bytes
 from headrace.store.postgres.system_events import PostgresSystemEvents
-from headrace.store.postgres.trace import PostgresTrace
 from headrace.store.postgres.transaction import PostgresDatabase
 from headrace.store.postgres.url import masked
 
@@ -85,7 +86,7 @@ class PostgresStore:
         self._clock = clock
         self._settings = settings
         self._committer = Committer(database, at_once=at_once)
-        self.events = PostgresEvents(database)
+        self.events = Events(self.database)
         self.arrivals = PostgresArrivals(database)
         self.projects = Projects(self.database)
         self.rejections = Rejections(self.database)
@@ -101,7 +102,7 @@ class PostgresStore:
         self.delivery_counts = DeliveryCounts(self.database)
         self.dead_letters = DeadLetters(self.database)
         self.replays = Replays(self.database)
-        self.trace = PostgresTrace(database)
+        self.trace = Trace(self.database, deliveries_of_event)
         system_events = PostgresSystemEvents(numbers)
         self.topics = Topics(self.database, system_events)
         self.audiences = Audiences(self.database, system_events)
@@ -186,7 +187,7 @@ async def open_store(
         clock = StoreClock()
         await clock.measure(database)
         writer = await database.write(take_writer)
-        numbers = Numbers(clock, writer, await database.read(last_sequence))
+        numbers = Numbers(clock, writer, await PostgresDatabase(database).read(last_sequence))
         # A pooler may give the parts of a statement outside of transactions to different servers.
         at_once = options.statements_kept > 0 and not await database.read(is_spread)
     return PostgresStore(database, clock, numbers, settings, at_once=at_once)

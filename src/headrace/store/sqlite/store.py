@@ -35,15 +35,17 @@ from headrace.store.contract import (
 )
 from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
+from headrace.store.deliveries.delivery_lists import deliveries_of_event
 from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.engine.numbers import NumbersByDatabase
+from headrace.store.events.events import Events
+from headrace.store.events.trace import Trace
 from headrace.store.sqlite.catalog import SqliteCatalog
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
 from headrace.store.sqlite.deliveries import SqliteDeliveries
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.sqlite.erased_events import SqlitePersonEvents
-from headrace.store.sqlite.events import SqliteEvents
 from headrace.store.sqlite.file_wiping import SqliteFiles
 from headrace.store.sqlite.files import exposed_files
 from headrace.store.sqlite.lock import InstanceLock
@@ -53,8 +55,10 @@ from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.retention import SqliteRetention
 from headrace.store.sqlite.rollups import SqliteRollups
 from headrace.store.sqlite.system_events import SqliteSystemEvents
-from headrace.store.sqlite.trace import SqliteTrace
-from headrace.store.sqlite.transaction import OverwritingDatabase, SqliteDatabase
+from headrace.store.sqlite.transaction import (
+    OverwritingDatabase,
+    SqliteDatabase,
+)
 from headrace.store.sqlite.writer import Writer, checkpoint_fully, database_paths
 
 #: Up to this size a store is checked before it serves; that is about a third of a second.
@@ -86,7 +90,7 @@ class SqliteStore:
         self._readers = Readers(str(path))
         self._failure = ""
         self.database = SqliteDatabase(self._writer, self._readers)
-        self.events = SqliteEvents(self._readers)
+        self.events = Events(self.database)
         self.processing = SqliteProcessing(self._writer, self._readers, now_us, is_alive)
         system_events, numbers = SqliteSystemEvents(), NumbersByDatabase()
         self.contacts = Contacts(self.database, system_events, numbers)
@@ -109,7 +113,7 @@ class SqliteStore:
         self.delivery_counts = DeliveryCounts(self.database)
         self.dead_letters = DeadLetters(self.database)
         self.replays = Replays(self.database)
-        self.trace = SqliteTrace(self._readers)
+        self.trace = Trace(self.database, deliveries_of_event)
         self.projects = Projects(self.database)
         self.rejections = Rejections(self.database)
         self.retention = SqliteRetention(self._writer, self._readers)

@@ -37,6 +37,8 @@ class SqliteTransaction:
         return None if row is None else row[0]
 
     async def run(self, statement: Statement, *values: Any) -> int:
+        if not statement.sqlite:
+            return 0
         # To its end: the changes of a statement that returns rows are made as they are fetched.
         self._execute(statement, values).fetchall()
         return self.connection.changes()

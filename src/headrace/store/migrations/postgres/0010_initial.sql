@@ -175,6 +175,19 @@ CREATE INDEX outcomes_contact ON outcomes (project_id, contact_id, sequence)
 -- Nearly all events are processed: only the others are worth an index.
 CREATE INDEX outcomes_status ON outcomes (project_id, status, sequence) WHERE status <> 3;
 
+-- Events as they are shown, the same in both databases. `processing` is an accepted event whose
+-- work somebody holds.
+CREATE VIEW stored_events AS
+SELECT e.lane, e.sequence, e.id, e.project_id, e.event, e.contact_id, e.external_id, e.email,
+    e.email_original, e.idempotency_key, e.occurred_us, e.received_us, e.source, e.api_key_id,
+    e.request_id, e.payload, o.contact_id AS resolved_contact_id,
+    coalesce(o.attempts, 0) AS attempts, o.last_error,
+    CASE WHEN coalesce(o.status, 0) = 0 AND w.owner IS NOT NULL THEN 1
+    ELSE coalesce(o.status, 0) END AS status
+FROM events e
+LEFT JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence
+LEFT JOIN work w ON w.lane = e.lane AND w.sequence = e.sequence;
+
 -- Failed tries of processing; the happy path writes none.
 CREATE TABLE processing_attempts (
     lane        smallint NOT NULL,

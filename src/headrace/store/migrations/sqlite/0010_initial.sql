@@ -103,6 +103,24 @@ CREATE TABLE work (
     PRIMARY KEY (project_id, sequence)
 ) STRICT, WITHOUT ROWID;
 
+-- What became of each event, under the names that the table has in PostgreSQL.
+CREATE VIEW outcomes AS
+SELECT lane, sequence, project_id, status, attempts, resolved_contact_id AS contact_id, resolution,
+    last_error, processed_us
+FROM events;
+
+-- Events as they are shown, the same in both databases. `processing` is not written into the event,
+-- which is marked once: it is an accepted event whose work somebody holds.
+CREATE VIEW stored_events AS
+SELECT lane, sequence, id, project_id, event, contact_id, external_id, email, email_original,
+    idempotency_key, occurred_us, received_us, source, api_key_id, request_id, payload,
+    resolved_contact_id, attempts, last_error,
+    CASE WHEN status = 0 AND EXISTS (
+        SELECT 1 FROM work w WHERE w.project_id = events.project_id
+        AND w.sequence = events.sequence AND w.lease_until_us > 0
+    ) THEN 1 ELSE status END AS status
+FROM events;
+
 -- In the statement that inserts the events: one commit is then one call of the library, and the
 -- interpreter lock changes hands once instead of four times (docs/decisions/0002-group-commit.md).
 CREATE TRIGGER events_work AFTER INSERT ON events BEGIN

@@ -1,0 +1,189 @@
+"""Which index serves a list of events, and what is only looked at on the way.
+
+A list is walked along one index in the order of its pages, newest first. Everything else that is
+asked for is looked at row by row, up to a limit: then the page ends with a cursor to go on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace.domain.events import Source, Status
+from headrace.domain.ids import first_sequence_at
+from headrace.store.contract import EventFilter
+from headrace.store.engine.dialect import Statement, sql, to_sqlite
+from headrace.store.events.stored_events import COLUMNS
+
+#: Rows one page may look at before it answers with what it found and a cursor to go on.
+ROWS_EXAMINED_MAX = 20_000
+#: How far the time inside a sequence may be from the recorded time of receipt, after a clock that
+#: stepped back or between two servers.
+_CLOCK_SLACK_US = 60_000_000
+#: Most selective first; the first one that is filtered by leads.
+_BY_INDEX = ("external_id", "email", "contact_id", "status", "source", "event")
+
+#: Rows of the queue of a project, counted until it is clear that they are too many to look at.
+QUEUE_LENGTH = sql(
+    "SELECT count(*) FROM (SELECT 1 FROM work WHERE project_id = $1 "  # noqa: S608
+    f"LIMIT {ROWS_EXAMINED_MAX + 1}) n"
+)
+
+
+class _Walk(msgspec.Struct, frozen=True):
+    """Tables of a list, and the one whose rows are walked in the order of their sequence."""
+
+    walked: str
+    tables: str
+    #: Where SQLite needs other words.
+    sqlite_tables: str
+    #: Table of the rows alone; None when all of them can be looked at.
+    table: str | None
+
+
+_EVENTS = _Walk("e", "stored_events e", "stored_events e", "events e")
+#: Led by what became of the events.
+_OF_OUTCOMES = "outcomes o JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence"
+_OUTCOMES = _Walk("o", _OF_OUTCOMES, _OF_OUTCOMES, "outcomes o")
+#: Led by the head of the queue: what workers hold is there, and a short queue is there as a whole.
+#: PostgreSQL's is in the order of the database's clock, SQLite's in that of its key.
+_QUEUE = _Walk(
+    "q",
+    "(SELECT lane, sequence, project_id FROM work WHERE project_id = $1 "  # noqa: S608
+    f"ORDER BY queued_us, sequence LIMIT {ROWS_EXAMINED_MAX}) q "
+    "JOIN stored_events e ON e.lane = q.lane AND e.sequence = q.sequence",
+    "work q CROSS JOIN stored_events e ON e.sequence = q.sequence "  # noqa: S608
+    "AND q.sequence <= (SELECT max(sequence) FROM (SELECT sequence FROM work "
+    f"WHERE project_id = $1 ORDER BY sequence LIMIT {ROWS_EXAMINED_MAX}))",
+    None,
+)
+
+
+class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A list, newest first."""
+
+    walk: _Walk
+    #: Conditions on the walked table, served by one index in that order.
+    leading: list[str]
+    #: Looked at row by row.
+    others: list[str]
+    #: Those of `leading` come first.
+    values: list[Any]
+    leading_values: int
+
+    def page(self, limit: int, floor: int | None) -> Statement:
+        """The statement of a page; `floor` is the last sequence it may look at."""
+        walk = self.walk
+        tests = [*self.leading, *self.others]
+        if floor is not None:
+            tests.append(f"{walk.walked}.sequence >= {floor:d}")
+        text = (
+            f"SELECT {COLUMNS} FROM {{tables}} WHERE {' AND '.join(tests)} "  # noqa: S608
+            f"ORDER BY {walk.walked}.sequence DESC LIMIT {limit:d}"
+        )
+        return sql(
+            text.format(tables=walk.tables),
+            sqlite=to_sqlite(text.format(tables=walk.sqlite_tables)),
+        )
+
+    def floor(self) -> Statement | None:
+        """A statement for where a page must stop to look; None when it can look to the end.
+
+        Takes the first `leading_values` of `values`.
+        """
+        walk = self.walk
+        if not self.others or walk.table is None:
+            return None
+        return sql(
+            f"SELECT {walk.walked}.sequence FROM {walk.table} WHERE {' AND '.join(self.leading)} "  # noqa: S608
+            f"ORDER BY {walk.walked}.sequence DESC LIMIT 1 OFFSET {ROWS_EXAMINED_MAX}"
+        )
+
+
+def asks_for_queue(wanted: EventFilter) -> bool:
+    """Whether a list may be led by the queue: then `list_query` must know how long that is."""
+    return wanted.status == Status.ACCEPTED and _leading(_filters(wanted), short_queue=True) == (
+        "status"
+    )
+
+
+def list_query(
+    project_id: int, wanted: EventFilter, before: int | None, *, short_queue: bool = False
+) -> ListQuery:
+    """Plan a list without the help of statistics, which SQLite does not gather.
+
+    `(… = …) IS TRUE` is `=` for what is only looked at: no index serves it, so the one index whose
+    order the page needs is walked.
+
+    Args:
+        short_queue: whether everything in the queue of the project can be looked at.
+    """
+    filters = _filters(wanted)
+    lead = _leading(filters, short_queue=short_queue)
+    walk = _walk(lead, wanted)
+    # With nothing else to lead, the project does: a small one is not hidden behind a large one.
+    leading, values = [f"{walk.walked}.project_id = $1"], [project_id]
+    if lead is not None and walk is not _QUEUE:
+        values.append(filters.pop(lead))
+        leading += [f"{walk.walked}.{lead} = $2", *_partial_index_condition(walk, lead)]
+    leading_values = len(values)
+    others = []
+    for name, value in filters.items():
+        values.append(value)
+        others.append(f"(e.{name} = ${len(values)}) IS TRUE")
+    others += _range("occurred_us", wanted.occurred_after_us, wanted.occurred_before_us)
+    others += _range("received_us", wanted.received_after_us, wanted.received_before_us)
+    leading += _sequence_bounds(walk.walked, wanted, before)
+    return ListQuery(
+        walk=walk, leading=leading, others=others, values=values, leading_values=leading_values
+    )
+
+
+def _filters(wanted: EventFilter) -> dict[str, Any]:
+    found = {name: getattr(wanted, name) for name in _BY_INDEX}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _leading(filters: dict[str, Any], *, short_queue: bool) -> str | None:
+    return next((name for name in filters if _indexed(name, filters[name], short_queue)), None)
+
+
+def _indexed(name: str, value: Any, short_queue: bool) -> bool:  # noqa: FBT001 - a fact, no switch
+    """Whether the rows with that value are found without looking at all others."""
+    if name == "status":
+        in_queue = value == Status.PROCESSING or (value == Status.ACCEPTED and short_queue)
+        return in_queue or value in (Status.RETRYING, Status.DEAD_LETTERED)
+    return name != "source" or bool(value != Source.API)
+
+
+def _walk(lead: str | None, wanted: EventFilter) -> _Walk:
+    if lead != "status":
+        return _EVENTS
+    return _QUEUE if wanted.status in (Status.ACCEPTED, Status.PROCESSING) else _OUTCOMES
+
+
+def _partial_index_condition(walk: _Walk, name: str) -> list[str]:
+    # A partial index is used only where the query implies its condition, whatever the parameters.
+    column = f"{walk.walked}.{name}"
+    if name == "status":
+        return [f"{column} <> {Status.PROCESSED:d}"]
+    if name == "source":
+        return [f"{column} <> {Source.API:d}"]
+    return [f"{column} IS NOT NULL"] if name in {"external_id", "email", "contact_id"} else []
+
+
+def _range(column: str, after_us: int | None, before_us: int | None) -> list[str]:
+    low = [f"(e.{column} >= {after_us:d}) IS TRUE"] if after_us is not None else []
+    return low + ([f"(e.{column} < {before_us:d}) IS TRUE"] if before_us is not None else [])
+
+
+def _sequence_bounds(walked: str, wanted: EventFilter, before: int | None) -> list[str]:
+    ends = [] if before is None else [before]
+    if wanted.received_before_us is not None:
+        ends.append(first_sequence_at(wanted.received_before_us + _CLOCK_SLACK_US))
+    bounds = [f"{walked}.sequence < {min(ends):d}"] if ends else []
+    if wanted.received_after_us is not None:
+        first = first_sequence_at(wanted.received_after_us - _CLOCK_SLACK_US)
+        bounds.append(f"{walked}.sequence >= {first:d}")
+    return bounds

@@ -1,0 +1,161 @@
+"""Reading events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.domain.events import StoredEvent
+from headrace.domain.identity import idempotency_hash, lane_of_key
+from headrace.domain.ids import lane_of_id, sequence_of_id
+from headrace.store.contacts.identifiers import ids_of
+from headrace.store.contacts.refs import find_ref
+from headrace.store.contract import REPEATS_KEPT, EventFilter, EventPage, KeyRepeat
+from headrace.store.engine.dialect import Statement, sql, without_lane
+from headrace.store.engine.transaction import Database, Transaction
+from headrace.store.events.event_lists import (
+    QUEUE_LENGTH,
+    ROWS_EXAMINED_MAX,
+    asks_for_queue,
+    list_query,
+)
+from headrace.store.events.stored_events import COLUMNS, stored_event
+
+GET = sql(
+    f"SELECT {COLUMNS} FROM stored_events e "  # noqa: S608
+    "WHERE e.lane = $1 AND e.sequence = $2 AND e.id = $3 AND e.project_id = $4"
+)
+# Apart from the event, which lies in a lane of its own: on a cluster that is another node.
+FIND_KEY = sql(
+    "SELECT event_lane, event_sequence FROM idempotency_keys WHERE hash = $1 AND lane = $2",
+    # SQLite keeps the hash in the event's own row.
+    sqlite="SELECT lane, sequence FROM events WHERE idempotency_hash = ?1",
+)
+GET_OF_KEY = sql(
+    f"SELECT {COLUMNS} FROM stored_events e "  # noqa: S608
+    "WHERE e.lane = $1 AND e.sequence = $2 AND e.project_id = $3 AND e.idempotency_key = $4"
+)
+AFTER = sql(
+    f"SELECT {COLUMNS} FROM stored_events e "  # noqa: S608
+    "WHERE e.project_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3"
+)
+# Of one contact; asked for each that is one with it, since an index holds each in its own order.
+OF_CONTACT = sql(
+    f"SELECT {COLUMNS} FROM outcomes o "  # noqa: S608
+    "JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence "
+    "WHERE o.project_id = $1 AND o.contact_id = $2 AND o.contact_id IS NOT NULL "
+    "AND o.sequence < $3 ORDER BY o.sequence DESC LIMIT $4"
+)
+REPEATS = without_lane(
+    "SELECT at_us, api_key_id, request_id, mismatch FROM key_repeats "  # noqa: S608
+    f"WHERE lane = $2 AND sequence = $1 ORDER BY number LIMIT {REPEATS_KEPT}"
+)
+# Walks the index by project, one project after the other: sequences alone have no index on
+# PostgreSQL, since every unique key starts with the lane.
+NEXT_PROJECT = sql(
+    "SELECT project_id FROM events WHERE project_id > $1 ORDER BY project_id LIMIT 1"
+)
+LAST_OF_PROJECT = sql("SELECT max(sequence) FROM events WHERE project_id = $1")
+_AFTER_ALL = (1 << 63) - 1
+
+
+class Events:
+    """Events of all projects: accepted through the committer, read by everybody."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def last_sequence(self) -> int:
+        """The highest sequence stored, 0 in an empty store."""
+        return await self._database.read(last_sequence)
+
+    async def get(self, project_id: int, event_id: bytes) -> StoredEvent | None:
+        """One event, None when the project has no such event."""
+        return await self._database.read(lambda tx: find_event(tx, project_id, event_id))
+
+    async def get_by_key(self, project_id: int, idempotency_key: str) -> StoredEvent | None:
+        """The event stored under an idempotency key."""
+        hashed = idempotency_hash(project_id, idempotency_key)
+
+        async def read(tx: Transaction) -> StoredEvent | None:
+            place = await tx.row(FIND_KEY, hashed, lane_of_key(hashed))
+            if place is None:
+                return None
+            return await _one(tx, GET_OF_KEY, *place, project_id, idempotency_key)
+
+        return await self._database.read(read)
+
+    async def list(
+        self, project_id: int, wanted: EventFilter, *, before: int | None, limit: int
+    ) -> EventPage:
+        """Events of a project, newest first, below sequence `before`."""
+
+        async def read(tx: Transaction) -> EventPage:
+            short_queue = False
+            if asks_for_queue(wanted):
+                short_queue = await tx.value(QUEUE_LENGTH, project_id) <= ROWS_EXAMINED_MAX
+            query = list_query(project_id, wanted, before, short_queue=short_queue)
+            find_floor, floor = query.floor(), None
+            if find_floor is not None:
+                floor = await tx.value(find_floor, *query.values[: query.leading_values])
+            rows = await tx.rows(query.page(limit + 1, floor), *query.values)
+            events = [stored_event(row) for row in rows[:limit]]
+            return EventPage(events, events[-1].sequence if len(rows) > limit else floor)
+
+        return await self._database.read(read)
+
+    async def of_contact(
+        self, project_id: int, contact_id: str, *, before: int | None, limit: int
+    ) -> EventPage | None:
+        """Events resolved to a contact or to one that was merged into it, newest first.
+
+        None when the project has no such contact.
+        """
+        place = _AFTER_ALL if before is None else before
+
+        async def read(tx: Transaction) -> EventPage | None:
+            contact = await find_ref(tx, project_id, contact_id)
+            if contact is None:
+                return None
+            events: list[StoredEvent] = []
+            for each in await ids_of(tx, contact.id):
+                rows = await tx.rows(OF_CONTACT, project_id, each, place, limit + 1)
+                events += map(stored_event, rows)
+            events.sort(key=lambda event: -event.sequence)
+            more = len(events) > limit
+            return EventPage(events[:limit], events[limit - 1].sequence if more else None)
+
+        return await self._database.read(read)
+
+    async def after(self, project_id: int, sequence: int, limit: int) -> Sequence[StoredEvent]:
+        """Events of a project above `sequence`, oldest first: for exports."""
+        rows = await self._database.read(lambda tx: tx.rows(AFTER, project_id, sequence, limit))
+        return [stored_event(row) for row in rows]
+
+    async def repeats(self, event: StoredEvent) -> Sequence[KeyRepeat]:
+        """Later requests with the event's key, oldest first, at most `REPEATS_KEPT`."""
+        place = event.sequence, lane_of_id(event.id)
+        rows = await self._database.read(lambda tx: tx.rows(REPEATS, *place))
+        return [KeyRepeat(at, key, request, bool(other)) for at, key, request, other in rows]
+
+
+async def find_event(tx: Transaction, project_id: int, event_id: bytes) -> StoredEvent | None:
+    """One event, None when the project has no such event."""
+    place = lane_of_id(event_id), sequence_of_id(event_id)
+    return await _one(tx, GET, *place, event_id, project_id)
+
+
+async def last_sequence(tx: Transaction) -> int:
+    """The highest sequence stored, 0 in an empty store."""
+    highest = project_id = 0
+    while True:
+        found = await tx.value(NEXT_PROJECT, project_id)
+        if found is None:
+            return highest
+        project_id = int(found)
+        highest = max(highest, int(await tx.value(LAST_OF_PROJECT, project_id) or 0))
+
+
+async def _one(tx: Transaction, statement: Statement, *values: Any) -> StoredEvent | None:
+    row = await tx.row(statement, *values)
+    return None if row is None else stored_event(row)
