@@ -12,7 +12,8 @@ from headrace.domain.events import FirstCopy, Source
 from headrace.domain.rollups import DAY_S, MINUTE_S, Outcome, bucket_of
 from headrace.pipeline.accept_rollups import MINUTE_US, WAITING_MAX, AcceptRollups
 from headrace.store.contract import Pending, StoreBusyError, StoreError
-from headrace.store.contract_rollups import Counted, RollupStore
+from headrace.store.contract_rollups import Counted
+from headrace.store.upkeep.rollups import Rollups
 from tests.store.events import START_US, new_event
 from tests.store.places import Place
 from tests.store.session import StoreSession
@@ -37,9 +38,9 @@ class Refusing:
         self.taken += counted
 
 
-def _rollups(store: Refusing) -> RollupStore:
+def _rollups(store: Refusing) -> Rollups:
     """Nothing else is asked of it."""
-    return cast("RollupStore", store)
+    return cast("Rollups", store)
 
 
 @pytest.fixture

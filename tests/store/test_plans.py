@@ -9,6 +9,7 @@ import pytest
 
 from headrace.domain.identity import LANES
 from headrace.store.access import audit, members, rejections, sign_in
+from headrace.store.catalog import catalog
 from headrace.store.contacts import (
     audience_members,
     audiences,
@@ -42,6 +43,7 @@ from headrace.store.deliveries import (
 )
 from headrace.store.engine.dialect import Statement, sql
 from headrace.store.events import event_lists, events, trace
+from headrace.store.upkeep import rollups
 from tests.store.places import PLACES, Place, PostgresPlace
 from tests.store.session import StoreSession
 from tests.support.plans import SORT, indexes_in_order, tables_walked
@@ -119,14 +121,26 @@ INSERT INTO replays (id, project_id, filter, per_second, last_number, total, sta
     created_us, updated_us)
 SELECT 'r' || number, project_id, '{{}}', 1, 1, 1,
     CASE WHEN number % 5000 = 0 THEN 'running' ELSE 'done' END, 'a', 0, 0 FROM contacts;
+INSERT INTO catalog_names (lane, project_id, event, first_us, last_us, events, sources, inspected)
+SELECT number % 3, 1 + number % 2, 'e' || number, 0, 0, 1, 1, 1 FROM contacts;
+INSERT INTO catalog_hours
+SELECT number % 3, 1 + number % 2, 'e' || number % 400, number, 0, 1 FROM contacts;
+INSERT INTO catalog_paths (lane, project_id, event, path, first_us, last_us, types, looks, present,
+    first_number, last_number, sequence)
+SELECT number % 3, 1 + number % 2, 'e' || number % 400, 'p' || number, 0, 0, 1, 1, 1, 1, 1, 1
+FROM contacts;
+INSERT INTO catalog_drift
+SELECT number % 3, 1 + number % 2, 'e' || number % 400, number, 'k', 'p', 0, 0, NULL, 0
+FROM contacts;
+INSERT INTO rollups SELECT number % 3, 1 + number % 2, 60, number, '', '{{1}}' FROM contacts;
 INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
 """  # noqa: S608
 #: Few rows, and read whole when that is cheaper.
-_SMALL = {"audiences", "topics", "operators", "o", "workers"}
+_SMALL = {"audiences", "topics", "operators", "o", "workers", "catalog_totals"}
 #: Statements that sort only few rows: those asked for, to lock them in one order, or one's own.
 _SORTED = {
     *("identifiers.of", "sign_in.sessions", "refs.hold", "refs.change"),
-    "delivery_lists.attempts",
+    *("catalog.drift", "catalog.hours", "delivery_lists.attempts"),
     *("dead_letters.groups", "claim_ends.owners", "claim_ends.lost"),
     *("erasure_begin.of_contacts", "erasure_begin.undone_into", "person_events.sizes"),
     *("person_events.identities", "person_details.ids", "person_export.events"),
@@ -255,6 +269,20 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "mention_search.last": (mention_search.LAST, "1"),
     "mention_search.sizes": (mention_search.SIZES, "1, 100, 20000, 500"),
     "mention_search.payloads": (mention_search.PAYLOADS, "1, 100, 20000, 500"),
+    "catalog.names": (catalog.NAMES, "1, 'e1', 'e', 'f', 1, 0, 50"),
+    "catalog.name": (catalog.NAME, "1, 'e1'"),
+    "catalog.example": (catalog.EXAMPLE, "1, 'e1'"),
+    "catalog.paths": (catalog.PATHS, "1, 'e1'"),
+    "catalog.drift": (catalog.DRIFT, "1, 'e1'"),
+    "catalog.hours": (catalog.HOURS, "1, '{e1,e2}', 100, 200"),
+    "catalog.count": (catalog.COUNT, "5"),
+    "catalog.totals": (catalog.TOTALS, "5"),
+    "catalog.expired": (catalog.EXPIRED, "100, 50"),
+    "catalog.remove": (catalog.REMOVE, "'{1}', '{2}', '{e1}', '{1}', '{0}'"),
+    "rollups.read": (rollups.READ, "1, 60, 100, 200"),
+    "rollups.subscribers": (rollups.SUBSCRIBERS, "1, 60, 100, 200"),
+    "rollups.expired": (rollups.EXPIRED, "60, 100, 50"),
+    "rollups.remove": (rollups.REMOVE, "'{1}', '{2}', '{60}', '{1}', '{\"\"}'"),
     "events.get": (events.GET, f"1, 1, {_ID}, 1"),
     "events.find_key": (events.FIND_KEY, f"{_ID}, 1"),
     "events.get_of_key": (events.GET_OF_KEY, "1, 1, 1, 'k'"),

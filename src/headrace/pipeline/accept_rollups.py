@@ -15,7 +15,8 @@ from headrace.domain.events import FirstCopy
 from headrace.domain.rollups import ACCEPTED, Outcome, Tally
 from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.store.contract import Pending, StoreError
-from headrace.store.contract_rollups import Counted, RollupStore
+from headrace.store.contract_rollups import Counted
+from headrace.store.upkeep.rollups import Rollups
 
 FLUSH_SECONDS = 2.0
 #: Minutes of projects that may wait while the store cannot be written to.
@@ -34,7 +35,7 @@ class AcceptRollups:
         clock_us: by which events are received.
     """
 
-    def __init__(self, store: RollupStore, clock_us: Callable[[], int]) -> None:
+    def __init__(self, store: Rollups, clock_us: Callable[[], int]) -> None:
         self._store = store
         self._clock_us = clock_us
         self._waiting: dict[tuple[int, int], Tally] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
 
 import msgspec
 
@@ -154,31 +153,3 @@ class CatalogTotals(msgspec.Struct, frozen=True):
     names: int = 0
     names_over: int = 0
     failures: int = 0
-
-
-class CatalogStore(Protocol):
-    """The catalog of each project."""
-
-    async def names(
-        self, project_id: int, wanted: CatalogFilter, after: str, limit: int
-    ) -> list[CatalogName]:
-        """Names after `after`, in order, up to `limit`."""
-        ...
-
-    async def entry(self, project_id: int, event: str) -> CatalogEntry | None:
-        """What is known of a name; None when it never came."""
-        ...
-
-    async def hours(
-        self, project_id: int, events: Sequence[str], first: int, last: int
-    ) -> list[HourCount]:
-        """Counts of some names from hour `first` to `last`."""
-        ...
-
-    async def totals(self, project_id: int) -> CatalogTotals:
-        """How much there is, and how much was left out."""
-        ...
-
-    async def prune(self, now_us: int, limit: int) -> int:
-        """Remove up to `limit` counts of hours that are kept no longer; how many went."""
-        ...

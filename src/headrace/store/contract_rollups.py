@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import msgspec
 
 from headrace.domain.rollups import Tally
@@ -30,28 +27,3 @@ class RollupRow(msgspec.Struct, frozen=True):
     at: int
     subject: str
     tally: Tally
-
-
-class RollupStore(Protocol):
-    """Counters of projects and subscribers."""
-
-    async def add(self, counted: Sequence[Counted]) -> None:
-        """Add to the rows of minute, hour and day, in a transaction of its own."""
-        ...
-
-    async def read(self, project_id: int, grain_s: int, first: int, last: int) -> list[RollupRow]:
-        """Rows of the project itself from `first` to `last`, oldest first.
-
-        Times in which nothing happened are left out.
-        """
-        ...
-
-    async def subscribers(
-        self, project_id: int, grain_s: int, first: int, last: int
-    ) -> list[RollupRow]:
-        """One row a subscriber, summed over the time; at most `SUBSCRIBERS_MAX`."""
-        ...
-
-    async def prune(self, now_us: int, limit: int) -> int:
-        """Remove up to `limit` rows of each grain that are kept no longer; how many went."""
-        ...

@@ -11,6 +11,7 @@ from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
 from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
+from headrace.store.catalog.catalog import Catalog
 from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.contacts import Contacts
 from headrace.store.contacts.erasures import Erasures
@@ -24,10 +25,8 @@ from headrace.store.contract import (
     StoreFailedError,
     StoreHealth,
 )
-from headrace.store.contract_catalog import CatalogStore
 from headrace.store.contract_processing import ProcessingStore
 from headrace.store.contract_retention import RetentionStore
-from headrace.store.contract_rollups import RollupStore
 from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
@@ -35,6 +34,7 @@ from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.events.events import Events
 from headrace.store.events.trace import Trace
+from headrace.store.upkeep.rollups import Rollups
 
 
 class Store(Protocol):
@@ -106,10 +106,10 @@ class Store(Protocol):
     def retention(self) -> RetentionStore: ...
 
     @property
-    def catalog(self) -> CatalogStore: ...
+    def catalog(self) -> Catalog: ...
 
     @property
-    def rollups(self) -> RollupStore: ...
+    def rollups(self) -> Rollups: ...
 
     @property
     def commit_stats(self) -> CommitStats: ...

@@ -193,32 +193,32 @@ COPIED: tuple[Copied, ...] = (
     ),
     # There each worker counts in a lane of its own and readers add up: all of this is one worker's.
     *(
-        Copied(table, f"SELECT 0 AS lane, {columns} FROM {table} ORDER BY {order}")  # noqa: S608
+        Copied(table, f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608
         for table, columns, order in (
-            ("catalog_totals", "project_id, names, names_over, failures", "project_id"),
+            ("catalog_totals", "0 AS lane, project_id, names, names_over, failures", "project_id"),
             (
                 "catalog_names",
-                _CATALOG_NAMES,
+                f"0 AS lane, {_CATALOG_NAMES}",
                 "project_id, event",
             ),
             (
                 "catalog_hours",
-                "project_id, event, hour, source, events",
+                "lane, project_id, event, hour, source, events",
                 "project_id, event, hour, source",
             ),
             (
                 "catalog_paths",
-                _CATALOG_PATHS,
+                f"0 AS lane, {_CATALOG_PATHS}",
                 "project_id, event, path",
             ),
             (
                 "catalog_drift",
-                "project_id, event, number, kind, path, type, at_us, event_id, before",
+                "0 AS lane, project_id, event, number, kind, path, type, at_us, event_id, before",
                 "project_id, event, number",
             ),
             (
                 "rollups",
-                "project_id, grain, at, subject, counts, accept, processing, delivery",
+                "lane, project_id, grain, at, subject, counts, accept, processing, delivery",
                 "project_id, grain, at, subject",
             ),
         )

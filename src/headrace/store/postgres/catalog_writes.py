@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.domain.catalog_example import redacted_example
+from headrace.store.catalog.drift import drift_of, fitting
 from headrace.store.contract_catalog import (
     DRIFT_KEPT,
     GONE_AFTER,
@@ -24,7 +25,6 @@ from headrace.store.contract_catalog import (
 from headrace.store.engine.columns import columns_of
 from headrace.store.postgres.database import Connection
 from headrace.store.postgres.errors import is_row_error
-from headrace.store.rows.catalog_drift import drift_of, fitting
 
 _NAMES = (
     "unnest($2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::int[], "

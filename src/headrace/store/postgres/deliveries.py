@@ -23,7 +23,7 @@ from headrace.store.postgres.due_lines import DueLines
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.rollups import add_rollups
 from headrace.store.postgres.transaction import PostgresDatabase, PostgresTransaction
-from headrace.store.rows.rollups import attempted, dead_lettered
+from headrace.store.upkeep.rollup_counts import attempted, dead_lettered
 
 T = TypeVar("T")
 

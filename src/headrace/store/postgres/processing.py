@@ -38,7 +38,7 @@ from headrace.store.postgres.rescue import take_back
 from headrace.store.postgres.rollups import add_rollups
 from headrace.store.postgres.work_line import WorkLine
 from headrace.store.postgres.work_stats import read_stats
-from headrace.store.rows.rollups import failed, processed
+from headrace.store.upkeep.rollup_counts import failed, processed
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from headrace.store.postgres.database import Connection
 from headrace.store.postgres.failures import record_crashes, record_failure
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.rollups import add_rollups
-from headrace.store.rows.rollups import failed
+from headrace.store.upkeep.rollup_counts import failed
 
 HELD = (
     "SELECT lane, sequence, attempt, crashes, owner, project_id, queued_us FROM work "

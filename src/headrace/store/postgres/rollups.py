@@ -1,4 +1,4 @@
-"""Counters by minute, hour and day on PostgreSQL.
+"""Adding to the counters by minute, hour and day on PostgreSQL.
 
 Rows carry a lane of whoever writes them, so writers rarely meet in one row; readers add them up.
 """
@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headrace.domain.identity import LANES
-from headrace.domain.rollups import GRAINS, KEPT_S, Tally
-from headrace.store.contract_rollups import SUBSCRIBERS_MAX, Counted, RollupRow
+from headrace.store.contract_rollups import Counted
 from headrace.store.engine.columns import columns_of
-from headrace.store.postgres.database import Connection, Database
-from headrace.store.rows.rollups import by_grain
+from headrace.store.engine.transaction import Transaction
+from headrace.store.postgres.database import Connection
+from headrace.store.postgres.transaction import PostgresTransaction
+from headrace.store.upkeep.rollup_counts import by_grain
 
 _ADD = (
     "INSERT INTO rollups AS r (lane, project_id, grain, at, subject, counts, accept, processing, "
@@ -27,80 +28,6 @@ _ADD = (
     "processing = counts_added(r.processing, excluded.processing), "
     "delivery = counts_added(r.delivery, excluded.delivery)"
 )
-_READ = (
-    "SELECT at, counts, accept, processing, delivery FROM rollups WHERE project_id = $1 "
-    "AND grain = $2 AND at BETWEEN $3 AND $4 AND subject = '' ORDER BY at"
-)
-_SUBSCRIBERS = (
-    "SELECT subject, counts, accept, processing, delivery FROM rollups WHERE project_id = $1 "
-    "AND grain = $2 AND at BETWEEN $3 AND $4 AND subject > ''"
-)
-_DUE = (
-    "SELECT lane, project_id, grain, at, subject FROM rollups WHERE grain = $1 AND at < $2 "
-    "ORDER BY at LIMIT $3"
-)
-_PRUNE = (
-    "DELETE FROM rollups AS r USING unnest($1::smallint[], $2::int[], $3::int[], $4::int[], "
-    "$5::text[]) AS k (lane, project_id, grain, at, subject) WHERE r.lane = k.lane "
-    "AND r.project_id = k.project_id AND r.grain = k.grain AND r.at = k.at "
-    "AND r.subject = k.subject"
-)
-
-
-class PostgresRollups:
-    """See `headrace.store.contract_rollups.RollupStore`.
-
-    Args:
-        writer: number of this process; rows that it adds by itself carry it as their lane.
-    """
-
-    def __init__(self, database: Database, writer: int) -> None:
-        self._database = database
-        self._lane = writer % LANES
-
-    async def add(self, counted: Sequence[Counted]) -> None:
-        if counted:
-            await self._database.write(
-                lambda connection: add_rollups(connection, self._lane, counted)
-            )
-
-    async def read(self, project_id: int, grain_s: int, first: int, last: int) -> list[RollupRow]:
-        rows = await self._database.read(
-            lambda connection: connection.fetch(_READ, project_id, grain_s, first, last)
-        )
-        sums: dict[int, Tally] = {}
-        for at, *columns in rows:
-            sums.setdefault(at, Tally()).add(Tally(*columns))
-        return [RollupRow(at, "", tally) for at, tally in sums.items()]
-
-    async def subscribers(
-        self, project_id: int, grain_s: int, first: int, last: int
-    ) -> list[RollupRow]:
-        rows = await self._database.read(
-            lambda connection: connection.fetch(_SUBSCRIBERS, project_id, grain_s, first, last)
-        )
-        sums: dict[str, Tally] = {}
-        for subject, *columns in rows:
-            if subject in sums or len(sums) < SUBSCRIBERS_MAX:
-                sums.setdefault(subject, Tally()).add(Tally(*columns))
-        return [RollupRow(first, subject, tally) for subject, tally in sums.items()]
-
-    async def prune(self, now_us: int, limit: int) -> int:
-        now_s = now_us // 1_000_000
-
-        async def work(connection: Connection) -> int:
-            count = 0
-            for grain in GRAINS:
-                before = (now_s - KEPT_S[grain]) // grain
-                due = sorted(
-                    tuple(row) for row in await connection.fetch(_DUE, grain, before, limit)
-                )
-                if due:
-                    await connection.execute(_PRUNE, *columns_of(due, 5))
-                count += len(due)
-            return count
-
-        return await self._database.write(work)
 
 
 async def add_rollups(connection: Connection, lane: int, counted: Iterable[Counted]) -> None:
@@ -122,3 +49,18 @@ async def add_rollups(connection: Connection, lane: int, counted: Iterable[Count
 def _array(column: Sequence[int] | None) -> str | None:
     """Text of an array: a parameter can hold no arrays of different lengths."""
     return None if column is None else "{" + ",".join(map(str, column)) + "}"
+
+
+class PostgresRollupWrites:
+    """See `headrace.store.upkeep.rollups.RollupWrites`.
+
+    Args:
+        writer: number of this process; rows that it adds by itself carry it as their lane.
+    """
+
+    def __init__(self, writer: int) -> None:
+        self._lane = writer % LANES
+
+    async def add(self, tx: Transaction, counted: Iterable[Counted]) -> None:
+        assert isinstance(tx, PostgresTransaction)
+        await add_rollups(tx.connection, self._lane, counted)

@@ -13,6 +13,7 @@ from headrace.store.access.projects import Projects
 from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
 from headrace.store.access.store_secrets import store_secret
+from headrace.store.catalog.catalog import Catalog
 from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.contacts import Contacts
 from headrace.store.contacts.erasures import Erasures
@@ -37,7 +38,6 @@ from headrace.store.events.trace import Trace
 from headrace.store.migrations import FIRST, too_old
 from headrace.store.postgres.accept import try_insert
 from headrace.store.postgres.arrivals import PostgresArrivals
-from headrace.store.postgres.catalog import PostgresCatalog
 from headrace.store.postgres.clock import StoreClock
 from headrace.store.postgres.committer import COMMITTERS, Committer
 from headrace.store.postgres.database import Connection, Database, PoolOptions
@@ -50,11 +50,12 @@ from headrace.store.postgres.migrate import migrate, newer_release, newest_versi
 from headrace.store.postgres.numbers import Numbers, take_writer
 from headrace.store.postgres.processing import PostgresProcessing
 from headrace.store.postgres.retention import PostgresRetention
-from headrace.store.postgres.rollups import PostgresRollups
+from headrace.store.postgres.rollups import PostgresRollupWrites
 from headrace.store.postgres.sizes import is_spread, size_bytes
 from headrace.store.postgres.system_events import PostgresSystemEvents
 from headrace.store.postgres.transaction import PostgresDatabase
 from headrace.store.postgres.url import masked
+from headrace.store.upkeep.rollups import Rollups
 
 #: Left by `headrace.store.copying` until a copy is whole.
 _UNFINISHED_COPY = "SELECT 1 FROM meta WHERE name = 'copy'"
@@ -111,8 +112,8 @@ class PostgresStore:
         self.erasures = Erasures(
             self.database, system_events, numbers, PostgresPersonEvents(), FilesOfServer()
         )
-        self.catalog = PostgresCatalog(database)
-        self.rollups = PostgresRollups(database, numbers.writer)
+        self.catalog = Catalog(self.database)
+        self.rollups = Rollups(self.database, PostgresRollupWrites(numbers.writer))
 
     @property
     def commit_stats(self) -> CommitStats:

@@ -9,6 +9,7 @@ import apsw
 import msgspec
 
 from headrace.domain.catalog_example import redacted_example
+from headrace.store.catalog.drift import drift_of, fitting
 from headrace.store.contract_catalog import (
     DRIFT_KEPT,
     GONE_AFTER,
@@ -19,7 +20,6 @@ from headrace.store.contract_catalog import (
     DriftKind,
     NameSeen,
 )
-from headrace.store.rows.catalog_drift import drift_of, fitting
 from headrace.store.sqlite.connection import ROW_ERRORS
 
 _COUNT = (

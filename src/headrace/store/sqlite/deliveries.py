@@ -18,13 +18,13 @@ from headrace.store.deliveries.claim_ends import drop
 from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.engine.transaction import Transaction
 from headrace.store.events.stored_events import COLUMNS, stored_event
-from headrace.store.rows.rollups import attempted, dead_lettered
 from headrace.store.sqlite import delivery_claims
 from headrace.store.sqlite.delivery_outcomes import SqliteOutcomes
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rollups import add_rollups
 from headrace.store.sqlite.transaction import SqliteDatabase, SqliteTransaction
 from headrace.store.sqlite.writer import Writer
+from headrace.store.upkeep.rollup_counts import attempted, dead_lettered
 
 _EVENT = f"SELECT {COLUMNS} FROM stored_events e WHERE e.sequence = ?"  # noqa: S608
 _LANES = list(range(LANES))

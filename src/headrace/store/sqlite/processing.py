@@ -20,7 +20,6 @@ from headrace.store.contract_processing import (
     SubscriberRule,
     WorkStats,
 )
-from headrace.store.rows.rollups import failed, processed
 from headrace.store.sqlite import claims
 from headrace.store.sqlite.catalog_writes import write_catalog
 from headrace.store.sqlite.contact_lookup import ContactLookup
@@ -30,6 +29,7 @@ from headrace.store.sqlite.plan_writes import write_plan
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rollups import add_rollups
 from headrace.store.sqlite.writer import Writer
+from headrace.store.upkeep.rollup_counts import failed, processed
 
 STATS_COUNTED_MAX = 100_000
 

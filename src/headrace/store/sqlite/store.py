@@ -19,6 +19,7 @@ from headrace.store.access.projects import Projects
 from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
 from headrace.store.access.store_secrets import store_secret
+from headrace.store.catalog.catalog import Catalog
 from headrace.store.contacts.audiences import Audiences
 from headrace.store.contacts.contacts import Contacts
 from headrace.store.contacts.erasures import Erasures
@@ -41,7 +42,6 @@ from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.engine.numbers import NumbersByDatabase
 from headrace.store.events.events import Events
 from headrace.store.events.trace import Trace
-from headrace.store.sqlite.catalog import SqliteCatalog
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
 from headrace.store.sqlite.deliveries import SqliteDeliveries
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
@@ -53,13 +53,14 @@ from headrace.store.sqlite.migrate import migrate, schema_version
 from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.retention import SqliteRetention
-from headrace.store.sqlite.rollups import SqliteRollups
+from headrace.store.sqlite.rollups import SqliteRollupWrites
 from headrace.store.sqlite.system_events import SqliteSystemEvents
 from headrace.store.sqlite.transaction import (
     OverwritingDatabase,
     SqliteDatabase,
 )
 from headrace.store.sqlite.writer import Writer, checkpoint_fully, database_paths
+from headrace.store.upkeep.rollups import Rollups
 
 #: Up to this size a store is checked before it serves; that is about a third of a second.
 CHECKED_BYTES_MAX = 256 * 1024 * 1024
@@ -117,8 +118,8 @@ class SqliteStore:
         self.projects = Projects(self.database)
         self.rejections = Rejections(self.database)
         self.retention = SqliteRetention(self._writer, self._readers)
-        self.catalog = SqliteCatalog(self._writer, self._readers)
-        self.rollups = SqliteRollups(self._writer, self._readers)
+        self.catalog = Catalog(self.database)
+        self.rollups = Rollups(self.database, SqliteRollupWrites())
 
     @property
     def commit_stats(self) -> CommitStats:

@@ -557,6 +557,8 @@ CREATE TABLE catalog_names (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE catalog_hours (
+    -- Always 0: PostgreSQL has a lane for each worker, this store has one worker.
+    lane       INTEGER NOT NULL DEFAULT 0,
     project_id INTEGER NOT NULL,
     event      TEXT NOT NULL,
     -- Hours since 1970, by the time of receipt.
@@ -610,6 +612,8 @@ CREATE TABLE catalog_drift (
 
 -- Counters and histograms by domain/rollups.py, a row for each minute, hour and day.
 CREATE TABLE rollups (
+    -- As in catalog_hours.
+    lane       INTEGER NOT NULL DEFAULT 0,
     project_id INTEGER NOT NULL,
     -- Seconds that a row stands for: 60, 3600, 86400.
     grain      INTEGER NOT NULL,
