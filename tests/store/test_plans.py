@@ -42,11 +42,12 @@ from headrace.store.deliveries import (
     subscribers,
 )
 from headrace.store.engine.dialect import Statement, sql
-from headrace.store.events import event_lists, events, trace
-from headrace.store.upkeep import rollups
+from headrace.store.events import erased_events, event_lists, event_removal, events, trace
+from headrace.store.upkeep import retention, rollups
 from tests.store.places import PLACES, Place, PostgresPlace
 from tests.store.session import StoreSession
 from tests.support.plans import SORT, indexes_in_order, tables_walked
+from tests.support.postgres_plans import explain
 
 ROWS = 30_000
 _FILL = f"""
@@ -58,9 +59,10 @@ SELECT lane, project_id, 'external_id', external_id, id FROM contacts
 UNION ALL SELECT lane, project_id, 'email', email, id FROM contacts;
 INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id, alias)
 SELECT lane, project_id, 'contact_id', 'a' || id, id, true FROM contacts WHERE number % 50 = 0;
-INSERT INTO events (lane, sequence, id, project_id, event, occurred_us, received_us, source,
-    payload)
-SELECT lane, number, gen_random_uuid(), project_id, 'a.b', 0, 0, 0, '{{}}' FROM contacts;
+INSERT INTO events (lane, sequence, id, project_id, event, contact_id, external_id, email,
+    occurred_us, received_us, source, payload)
+SELECT lane, number, gen_random_uuid(), project_id, 'a.b', CASE WHEN number % 2 = 0 THEN id END,
+    external_id, email, 0, 0, 0, '{{}}' FROM contacts;
 INSERT INTO outcomes (lane, sequence, project_id, status, attempts, contact_id)
 SELECT lane, sequence, project_id, 3, 1, 'c' || sequence % 2000 FROM events;
 INSERT INTO contact_pairs (lane, low_id, high_id, id, number, project_id, contact_id,
@@ -153,6 +155,8 @@ _ROWS = "'{1,2,3}', '{1,2,3}'"
 _LANES = "'{" + ",".join(str(lane) for lane in range(LANES // 2)) + "}'"
 _WANTED = "'a.b', NULL, 'c', NULL"
 _PLACES = "'{1,2,3}', '{257,258,259}'"
+#: Number and lane of some rows.
+_KEYED = "'{1,2,3,4,5,6,7,8}', '{1,2,3,4,5,6,7,8}'"
 _ID = "'00000000-0000-0000-0000-000000000001'"
 #: Statement, and values for its parameters.
 STATEMENTS: dict[str, tuple[Statement, str]] = {
@@ -299,6 +303,34 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "trace.attempts": (trace.ATTEMPTS, "1, 1"),
     "trace.dead_letters": (trace.DEAD_LETTERS, "1, 1"),
     "trace.subscribers": (trace.SUBSCRIBERS, "1"),
+    "event_removal.deliveries": (event_removal.REMOVE_DELIVERIES, _KEYED),
+    "event_removal.attempts": (event_removal.REMOVE_ATTEMPTS, _KEYED),
+    **{
+        f"event_removal.{name}": (statement, _KEYED)
+        for name, statement in event_removal.REMOVE_DETAILS.items()
+    },
+    "event_removal.keys": (event_removal.REMOVE_KEYS, f"'{{1}}', '{{{_ID[1:-1]}}}', '{{1}}'"),
+    "event_removal.events": (event_removal.REMOVE_EVENTS, _KEYED),
+    "erased_events.deliveries": (erased_events.DELIVERIES, _KEYED),
+    "erased_events.events": (erased_events.EVENTS, _KEYED),
+    "erased_events.examples": (erased_events.EXAMPLES, f"1, '{{e1,e2}}', '{{{_ID[1:-1]}}}'"),
+    "erased_events.work": (erased_events.REMOVE_WORK, f"{_KEYED}, 1"),
+    "erased_events.retries": (erased_events.REMOVE_RETRIES, _KEYED),
+    "erased_events.running": (erased_events.RUNNING, ""),
+    **{
+        f"erased_events.find {name}": (statement, "1, '{c1,c2}', 100000, 100000, 100000, 100")
+        for name, statement in erased_events.FIND.items()
+    },
+    **{
+        f"erased_events.last {name}": (statement, "1, 'c1', 0")
+        for name, statement in erased_events.LAST.items()
+    },
+    "retention.find_events": (retention.FIND_EVENTS, "1, 0, 500"),
+    "retention.finished": (retention.FINISHED, f"{_KEYED}, 1"),
+    "retention.find_deliveries": (retention.FIND_DELIVERIES, f"{_KEYED}, 1001"),
+    "retention.find_dead_letters": (retention.FIND_DEAD_LETTERS, "1, 50, 64"),
+    "retention.dead_letters": (retention.REMOVE_DEAD_LETTERS, _KEYED),
+    "retention.newest": (retention.NEWEST, "1"),
     "topics.list": (topics.LIST, "1, 200, 50"),
     "topics.remove": (topics.REMOVE, "'t1', 200"),
     "audiences.list": (audiences.LIST, "1, 200, 50"),
@@ -358,3 +390,26 @@ def test_the_first_are_found_without_sorting(filled: Place, name: str) -> None:
 def test_a_missing_index_would_be_noticed(filled: Place) -> None:
     missing = sql("SELECT 1 FROM contacts WHERE properties = $1")
     assert tables_walked(filled, missing, "'x'") == {"contacts"}
+
+
+def test_what_is_due_is_found_in_order_without_sorting(filled: Place) -> None:
+    statement, values = STATEMENTS["retention.find_events"]
+    if isinstance(filled, PostgresPlace):
+        steps = explain(filled.url, statement.postgres, values, "force_custom_plan")
+        assert "Sort" not in {step["Node Type"] for step in steps}
+        assert "events_project" in {step.get("Index Name") for step in steps}
+    else:
+        ((_, _, _, detail),) = filled.run_sql(f"EXPLAIN QUERY PLAN {statement.sqlite}", 1, 0, 500)
+        assert "INDEX events_project (project_id=? AND rowid>?)" in detail
+
+
+def test_rows_that_are_compared_with_given_values_would_be_noticed(filled: Place) -> None:
+    """SQLite may walk all rows of a project, and look for each among the values."""
+    if isinstance(filled, PostgresPlace):
+        return
+    led = sql(
+        "",
+        sqlite="SELECT c.id FROM json_each(?1) j JOIN contacts c ON c.lane = j.value "
+        "WHERE c.project_id = ?2",
+    )
+    assert tables_walked(filled, led, "") == {"c"}

@@ -9,7 +9,7 @@ import pytest
 from headrace.domain.events import NewEvent, Status
 from headrace.domain.retention import DAY_US, HOUR_US
 from headrace.store.contract_retention import DueEvent, Removed, RetentionState
-from headrace.store.sqlite.retention import DELIVERIES_MAX
+from headrace.store.events.event_removal import DELIVERIES_MAX
 from tests.store.events import START_US, new_event
 from tests.store.places import Place
 from tests.store.session import StoreSession

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from headrace.store.engine.dialect import Statement
 from tests.store.places import Place, PostgresPlace
@@ -13,6 +15,7 @@ _SHORT_INDEX = re.compile("USING INDEX (erasures_unfinished|replays_running|deli
 #: A walk over a table of rows, not over the values that were given.
 _SCAN = re.compile(r"SCAN (?!.*VIRTUAL TABLE)(?!\(|k\b|n\b|CONSTANT)(\S+)")
 _INDEX = re.compile(r"USING (?:COVERING )?INDEX (\w+)")
+_SEARCH = re.compile(r"SEARCH (\S+)")
 #: Stands for rows that SQLite sorts because no index gives their order.
 SORT = "a sort"
 _MODES = ("force_custom_plan", "force_generic_plan")
@@ -26,15 +29,19 @@ def tables_walked(place: Place, statement: Statement, values: str) -> set[str]:
         values: of the parameters, as SQL of PostgreSQL with commas.
     """
     if isinstance(place, PostgresPlace):
-        steps = [step for plan in _plans(place, statement, values) for step in plan]
-        return {step["Relation Name"] for step in steps if step["Node Type"] == "Seq Scan"}
-    details = _details(place, statement)
+        planned = [step for plan in _plans(place, statement, values) for step in plan]
+        return {step["Relation Name"] for step in planned if step["Node Type"] == "Seq Scan"}
+    if not statement.sqlite:
+        return set()
+    steps = _sqlite_plan(place, statement)
+    details = [detail for _, _, _, detail in steps]
     found = {
         match[1]
         for detail in details
         if (match := _SCAN.match(detail)) and not _SHORT_INDEX.search(detail)
     }
-    return found | {SORT for detail in details if "TEMP B-TREE" in detail}
+    found |= {SORT for detail in details if "TEMP B-TREE" in detail}
+    return found | _led_by_rows(steps)
 
 
 def indexes_in_order(place: Place, statement: Statement, values: str) -> set[str]:
@@ -43,7 +50,7 @@ def indexes_in_order(place: Place, statement: Statement, values: str) -> set[str
         plans = _plans(place, statement, values)
         assert not any("Sort" in step["Node Type"] for plan in plans for step in plan)
         return set.intersection(*({str(step.get("Index Name")) for step in p} for p in plans))
-    details = _details(place, statement)
+    details = [detail for _, _, _, detail in _sqlite_plan(place, statement)]
     assert not any("TEMP B-TREE" in detail for detail in details)
     return {match[1] for detail in details if (match := _INDEX.search(detail))}
 
@@ -53,9 +60,22 @@ def _plans(place: PostgresPlace, statement: Statement, values: str) -> list[list
     return [explain(place.url, statement.postgres, values, mode) for mode in _MODES]
 
 
-def _details(place: Place, statement: Statement) -> list[str]:
+def _sqlite_plan(place: Place, statement: Statement) -> Sequence[Sequence[Any]]:
+    """`(id, parent, _, detail)` of each step."""
     rows = place.run_sql(
         f"EXPLAIN QUERY PLAN {statement.sqlite}", *[None] * statement.sqlite_values
     )
     assert rows
-    return [str(row[3]) for row in rows]
+    return rows
+
+
+def _led_by_rows(steps: Sequence[Sequence[Any]]) -> set[str]:
+    """Tables of which all rows of a project or the like are compared with the given values."""
+    led: dict[int, set[str]] = {}
+    found: set[str] = set()
+    for _, parent, _, detail in steps:
+        if match := _SEARCH.match(detail):
+            led.setdefault(parent, set()).add(match[1])
+        elif "VIRTUAL TABLE" in detail:
+            found |= led.get(parent, set())
+    return found

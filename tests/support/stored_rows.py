@@ -8,7 +8,10 @@ from typing import Any
 
 from tests.store.places import Place
 
-_SQLITE = "SELECT name FROM pragma_table_info(?)"
+_SQLITE = (
+    "SELECT c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c "
+    "WHERE t.name = ? AND t.type = 'table'"
+)
 _POSTGRES = "SELECT column_name FROM information_schema.columns WHERE table_name = ?"
 
 

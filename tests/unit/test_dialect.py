@@ -34,6 +34,13 @@ from headrace.store.engine.dialect import sql, sqlite_value, to_sqlite, without_
             "SELECT k.a FROM (SELECT value AS a FROM json_each(?1) j) AS k",
         ),
         (
+            "SELECT t.a FROM unnest($1::text[]) AS k (a) JOIN t ON t.a = k.a",
+            (
+                "SELECT t.a FROM (SELECT value AS a FROM json_each(?1) j) AS k "
+                "CROSS JOIN t ON t.a = k.a"
+            ),
+        ),
+        (
             "SELECT k.b FROM unnest($1::int[], $3::bytea[]) AS k (a, b)",
             (
                 "SELECT k.b FROM (SELECT value AS a, unhex(json_extract(?3, j.fullkey)) AS b "

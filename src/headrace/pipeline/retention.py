@@ -31,7 +31,8 @@ from headrace.observability.events import (
 )
 from headrace.store.access.projects import Projects
 from headrace.store.contract import StoreError
-from headrace.store.contract_retention import DueEvent, Removed, RetentionState, RetentionStore
+from headrace.store.contract_retention import DueEvent, Removed, RetentionState
+from headrace.store.upkeep.retention import StoreRetention
 
 SWEEP_EVERY_SECONDS = 60.0
 #: A sweep that has more to do than this goes on in the next one, after the state is saved.
@@ -114,7 +115,7 @@ class Retention:
     """Sweeps; `state` has the totals since ever, for metrics."""
 
     def __init__(
-        self, store: RetentionStore, projects: Projects, options: RetentionOptions
+        self, store: StoreRetention, projects: Projects, options: RetentionOptions
     ) -> None:
         self.state: RetentionState | None = None
         self._store = store

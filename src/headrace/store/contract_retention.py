@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -66,48 +65,3 @@ class Growth(msgspec.Struct, frozen=True):
     #: Room inside the store that removed rows have left; it is used before the store grows. 0 where
     #: the store cannot tell.
     reusable_bytes: int
-
-
-class RetentionStore(Protocol):
-    """Removal of what is kept no longer. Each method is one short read or transaction."""
-
-    async def find_due(
-        self, project_id: int, before_us: int, now_us: int, after: int, limit: int
-    ) -> DuePage:
-        """Look at up to `limit` events of a project after sequence `after`.
-
-        Due is what was received before `before_us` and is finished: processed or dead-lettered,
-        waiting for nothing, no delivery under way, no open dead letter.
-        """
-        ...
-
-    async def remove_events(self, project_id: int, events: Sequence[DueEvent]) -> Removed:
-        """Remove events, and with them all that is kept about them only.
-
-        Looks again whether each is finished. An event with very many deliveries takes several
-        calls; until the last one `complete` is False.
-        """
-        ...
-
-    async def remove_dead_letters(self, project_id: int, before_us: int, limit: int) -> Removed:
-        """Remove up to `limit` dead letters from before `before_us`, the oldest first.
-
-        `complete` is False when there may be more.
-        """
-        ...
-
-    async def newest_received_us(self) -> int | None:
-        """When the newest event was received; None in an empty store."""
-        ...
-
-    async def state(self) -> RetentionState | None:
-        """What was saved last."""
-        ...
-
-    async def save(self, state: RetentionState) -> None:
-        """Save the state, and once an hour how full the store is."""
-        ...
-
-    async def growth(self) -> Growth:
-        """How full the store was hour by hour."""
-        ...

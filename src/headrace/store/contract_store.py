@@ -26,7 +26,6 @@ from headrace.store.contract import (
     StoreHealth,
 )
 from headrace.store.contract_processing import ProcessingStore
-from headrace.store.contract_retention import RetentionStore
 from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
@@ -34,6 +33,7 @@ from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.events.events import Events
 from headrace.store.events.trace import Trace
+from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
 
 
@@ -103,7 +103,7 @@ class Store(Protocol):
     def members(self) -> Members: ...
 
     @property
-    def retention(self) -> RetentionStore: ...
+    def retention(self) -> StoreRetention: ...
 
     @property
     def catalog(self) -> Catalog: ...

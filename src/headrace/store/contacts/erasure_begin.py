@@ -27,7 +27,7 @@ from headrace.store.contacts.erasure_rows import (
 from headrace.store.contacts.identifiers import Alias, aliases_of, ids_of, own_aliases
 from headrace.store.contacts.memberships import read_memberships
 from headrace.store.contacts.mention_search import LAST
-from headrace.store.contacts.person_events import PersonEvents, had_events
+from headrace.store.contacts.person_events import had_events
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract_erasures import (
     DRY_RUN_KEPT_US,
@@ -41,6 +41,7 @@ from headrace.store.contract_erasures import (
 from headrace.store.contract_merges import ALIASES_MAX
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
+from headrace.store.events.erased_events import PersonEvents
 
 #: Of a time that has not ended.
 _ALWAYS_US = (1 << 63) - 1

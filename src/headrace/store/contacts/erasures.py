@@ -29,12 +29,13 @@ from headrace.store.contacts.erasure_rows import (
 )
 from headrace.store.contacts.mention_search import MentionSearch, Slice
 from headrace.store.contacts.person_details import counts_of, read_details
-from headrace.store.contacts.person_events import PersonEvents, page_of_person
+from headrace.store.contacts.person_events import page_of_person
 from headrace.store.contacts.races import write_contacts
 from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus, Report
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.transaction import Database, Transaction
+from headrace.store.events.erased_events import PersonEvents
 from headrace.store.events.system_events import SystemEvents
 
 _AFTER_ALL = (1 << 63) - 1

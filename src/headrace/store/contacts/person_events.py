@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -92,22 +92,6 @@ class Removed(msgspec.Struct, frozen=True):
     events: Sequence[Place]
     #: Rows by place.
     counts: dict[str, int]
-
-
-class PersonEvents(Protocol):
-    """Removes events of a person, with all that is kept about them. Each store has its own."""
-
-    async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
-        """Sequences of the newest customer event and system event of the person, or 0."""
-        ...
-
-    async def find(self, tx: Transaction, subject: Subject, limit: int) -> Sequence[Place]:
-        """Some events that are to be removed, as many as can go at once; empty: none is left."""
-        ...
-
-    async def remove(self, tx: Transaction, project_id: int, places: Sequence[Place]) -> Removed:
-        """Remove events; of more than `find` gives perhaps not all."""
-        ...
 
 
 class EventIdentity(msgspec.Struct, frozen=True):

@@ -11,6 +11,8 @@ PostgreSQL                              SQLite
 ``FOR UPDATE``, ``FOR SHARE`` …         dropped: there is one writer, and readers see a snapshot
 ``x = ANY($1::text[])``                 ``x IN (SELECT value FROM json_each(?1))``
 ``unnest($1::text[], …) AS n (a, b)``   a subquery over ``json_each`` with the columns ``a``, ``b``
+``unnest(…) AS n (…) JOIN t ON …``      the same with ``CROSS JOIN``: each value leads to its rows
+                                        of ``t``, never all rows of ``t`` to the values
 ``greatest(…)``, ``least(…)``           ``max(…)``, ``min(…)``; unlike PostgreSQL's, NULL if one is
 ``strpos(…)``                           ``instr(…)``
 ======================================  ==========================================================
@@ -36,6 +38,7 @@ _QUOTED = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")""")
 _COLLATE = re.compile(r'\s+COLLATE\s+"C"')
 _UNNEST = re.compile(
     r"\bunnest\((\s*\$\d+::\w+\[\](?:\s*,\s*\$\d+::\w+\[\])*\s*)\)\s+AS\s+(\w+)\s*\(([\w\s,]+)\)"
+    r"(\s+JOIN\b)?"
 )
 _ARRAY = re.compile(r"\$(\d+)::(\w+)\[\]")
 _ANY = re.compile(r"=\s*ANY\(\s*\$(\d+)::(\w+)\[\]\s*\)")
@@ -130,7 +133,8 @@ def _unnested(found: re.Match[str]) -> str:
         f"{_value(kind, f'json_extract(?{number}, j.fullkey)')} AS {name}"
         for (number, kind), name in zip(others, names[1:], strict=True)
     ]
-    return f"(SELECT {', '.join(columns)} FROM json_each(?{first}) j) AS {found[2]}"  # noqa: S608
+    join = " CROSS JOIN" if found[4] else ""
+    return f"(SELECT {', '.join(columns)} FROM json_each(?{first}) j) AS {found[2]}{join}"  # noqa: S608
 
 
 def _value(kind: str, value: str = "value") -> str:

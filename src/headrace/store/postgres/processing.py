@@ -23,19 +23,20 @@ from headrace.store.contract_processing import (
     WorkStats,
 )
 from headrace.store.engine.plans import BY_KEYS
+from headrace.store.events.erased_events import ErasedEvents
 from headrace.store.postgres import claims
 from headrace.store.postgres.catalog_writes import CatalogFailedError, keep_catalog
 from headrace.store.postgres.claims import ClaimTurn
 from headrace.store.postgres.contact_lookup import ContactLookup
 from headrace.store.postgres.database import Connection, Database
 from headrace.store.postgres.duties import Duties, give_back_duties
-from headrace.store.postgres.erased_events import ErasedEvents
 from headrace.store.postgres.failures import record_failure
 from headrace.store.postgres.lanes import PAUSED, Fenced, Lanes
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.plan_writes import write_plan
 from headrace.store.postgres.rescue import take_back
 from headrace.store.postgres.rollups import add_rollups
+from headrace.store.postgres.transaction import PostgresTransaction
 from headrace.store.postgres.work_line import WorkLine
 from headrace.store.postgres.work_stats import read_stats
 from headrace.store.upkeep.rollup_counts import failed, processed
@@ -141,7 +142,8 @@ class PostgresProcessing:
             if fenced.subscribers_version != subscribers_version:
                 raise SubscribersChangedError
             dropped = await claims.drop(connection, owner, batch)
-            mine = await erased.without(connection, dropped)
+            tx = PostgresTransaction(connection)
+            mine = await erased.without(tx, dropped)
             look_up = ContactLookup.read if tries <= UNLOCKED_TRIES else ContactLookup.locked
             found = await look_up(connection, mine)
             decided = plan(mine, found.find)
@@ -155,7 +157,7 @@ class PostgresProcessing:
             lane = self._lowest_lane(owner)
             await keep_catalog(connection, lane, decided.catalog, now_us, write=catalogue)
             await add_rollups(connection, lane, processed(mine, now_us))
-            await erased.check(connection, mine)
+            await erased.check(tx, mine)
             return len(mine), taken
 
         try:

@@ -33,6 +33,7 @@ from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.delivery_lists import deliveries_of_event
 from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
+from headrace.store.events.erased_events import PersonEvents
 from headrace.store.events.events import Events, last_sequence
 from headrace.store.events.trace import Trace
 from headrace.store.migrations import FIRST, too_old
@@ -44,18 +45,26 @@ from headrace.store.postgres.database import Connection, Database, PoolOptions
 from headrace.store.postgres.deliveries import PostgresDeliveries
 from headrace.store.postgres.durability import check_server, read_settings
 from headrace.store.postgres.duties import Duties
-from headrace.store.postgres.erased_events import FilesOfServer, PostgresPersonEvents
 from headrace.store.postgres.lanes import Lanes
 from headrace.store.postgres.migrate import migrate, newer_release, newest_version, schema_version
 from headrace.store.postgres.numbers import Numbers, take_writer
 from headrace.store.postgres.processing import PostgresProcessing
-from headrace.store.postgres.retention import PostgresRetention
 from headrace.store.postgres.rollups import PostgresRollupWrites
-from headrace.store.postgres.sizes import is_spread, size_bytes
 from headrace.store.postgres.system_events import PostgresSystemEvents
 from headrace.store.postgres.transaction import PostgresDatabase
 from headrace.store.postgres.url import masked
+from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
+from headrace.store.upkeep.sizes import is_spread, used_bytes
+
+
+class FilesOfServer:
+    """See `headrace.store.contacts.erasures.Files`."""
+
+    async def wipe(self) -> bool:
+        # The server overwrites by itself, in its own time, what removed rows leave in its files.
+        return True
+
 
 #: Left by `headrace.store.copying` until a copy is whole.
 _UNFINISHED_COPY = "SELECT 1 FROM meta WHERE name = 'copy'"
@@ -95,7 +104,7 @@ class PostgresStore:
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)
-        self.retention = PostgresRetention(database)
+        self.retention = StoreRetention(self.database)
         self.subscribers = Subscribers(self.database, clock)
         lanes = Lanes(database)
         self.processing = PostgresProcessing(database, numbers, lanes, Duties(), clock)
@@ -110,7 +119,7 @@ class PostgresStore:
         self.contacts = Contacts(self.database, system_events, numbers)
         self.merges = Merges(self.database, system_events, numbers)
         self.erasures = Erasures(
-            self.database, system_events, numbers, PostgresPersonEvents(), FilesOfServer()
+            self.database, system_events, numbers, PersonEvents(), FilesOfServer()
         )
         self.catalog = Catalog(self.database)
         self.rollups = Rollups(self.database, PostgresRollupWrites(numbers.writer))
@@ -136,10 +145,8 @@ class PostgresStore:
         self._committer.wake()
 
     async def health(self) -> StoreHealth:
-        async def read(connection: Connection) -> tuple[int, int]:
-            return await schema_version(connection), await size_bytes(connection)
-
-        schema, size = await self._database.read(read)
+        schema = await self._database.read(schema_version)
+        size = await self.database.read(used_bytes)
         return StoreHealth(
             kind=self.kind,
             location=masked(self._database.url),
@@ -188,9 +195,10 @@ async def open_store(
         clock = StoreClock()
         await clock.measure(database)
         writer = await database.write(take_writer)
-        numbers = Numbers(clock, writer, await PostgresDatabase(database).read(last_sequence))
+        once = PostgresDatabase(database)
+        numbers = Numbers(clock, writer, await once.read(last_sequence))
         # A pooler may give the parts of a statement outside of transactions to different servers.
-        at_once = options.statements_kept > 0 and not await database.read(is_spread)
+        at_once = options.statements_kept > 0 and not await once.read(is_spread)
     return PostgresStore(database, clock, numbers, settings, at_once=at_once)
 
 

@@ -20,14 +20,16 @@ from headrace.store.contract_processing import (
     SubscriberRule,
     WorkStats,
 )
+from headrace.store.engine.transaction import drive
+from headrace.store.events.erased_events import ErasedEvents
 from headrace.store.sqlite import claims
 from headrace.store.sqlite.catalog_writes import write_catalog
 from headrace.store.sqlite.contact_lookup import ContactLookup
 from headrace.store.sqlite.dead_letter_ids import next_dead_letters
-from headrace.store.sqlite.erased_events import erase_claimed
 from headrace.store.sqlite.plan_writes import write_plan
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rollups import add_rollups
+from headrace.store.sqlite.transaction import SqliteTransaction
 from headrace.store.sqlite.writer import Writer
 from headrace.store.upkeep.rollup_counts import failed, processed
 
@@ -120,7 +122,7 @@ class SqliteProcessing:
             if _subscribers_version(connection) != subscribers_version:
                 raise SubscribersChangedError
             now_us = self._clock_us()
-            mine = erase_claimed(connection, claims.still_ours(connection, owner, batch))
+            mine = _without_erased(connection, claims.still_ours(connection, owner, batch))
             planned = plan(mine, ContactLookup(connection, mine).find)
             write_plan(connection, planned, now_us)
             write_catalog(connection, planned.catalog, now_us)
@@ -204,6 +206,11 @@ def _has_duty(connection: apsw.Connection, owner: str) -> bool:
 def _check_duty(connection: apsw.Connection, owner: str) -> None:
     if not _has_duty(connection, owner):
         raise DutyLostError
+
+
+def _without_erased(connection: apsw.Connection, batch: Sequence[Claimed]) -> Sequence[Claimed]:
+    erased, tx = ErasedEvents(), SqliteTransaction(connection)
+    return drive(erased.without(tx, batch)) if drive(erased.look(tx, batch)) else batch
 
 
 def _subscribers_version(connection: apsw.Connection) -> int:

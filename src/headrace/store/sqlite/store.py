@@ -40,19 +40,18 @@ from headrace.store.deliveries.delivery_lists import deliveries_of_event
 from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.engine.numbers import NumbersByDatabase
+from headrace.store.events.erased_events import PersonEvents
 from headrace.store.events.events import Events
 from headrace.store.events.trace import Trace
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
 from headrace.store.sqlite.deliveries import SqliteDeliveries
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
-from headrace.store.sqlite.erased_events import SqlitePersonEvents
 from headrace.store.sqlite.file_wiping import SqliteFiles
 from headrace.store.sqlite.files import exposed_files
 from headrace.store.sqlite.lock import InstanceLock
 from headrace.store.sqlite.migrate import migrate, schema_version
 from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.readers import Readers
-from headrace.store.sqlite.retention import SqliteRetention
 from headrace.store.sqlite.rollups import SqliteRollupWrites
 from headrace.store.sqlite.system_events import SqliteSystemEvents
 from headrace.store.sqlite.transaction import (
@@ -60,7 +59,9 @@ from headrace.store.sqlite.transaction import (
     SqliteDatabase,
 )
 from headrace.store.sqlite.writer import Writer, checkpoint_fully, database_paths
+from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
+from headrace.store.upkeep.sizes import reusable_bytes
 
 #: Up to this size a store is checked before it serves; that is about a third of a second.
 CHECKED_BYTES_MAX = 256 * 1024 * 1024
@@ -102,7 +103,7 @@ class SqliteStore:
             OverwritingDatabase(self._writer, self._readers),
             system_events,
             numbers,
-            SqlitePersonEvents(),
+            PersonEvents(),
             SqliteFiles(self._writer, path),
         )
         self.person_exports = PersonExports(self.database)
@@ -117,7 +118,7 @@ class SqliteStore:
         self.trace = Trace(self.database, deliveries_of_event)
         self.projects = Projects(self.database)
         self.rejections = Rejections(self.database)
-        self.retention = SqliteRetention(self._writer, self._readers)
+        self.retention = StoreRetention(self.database)
         self.catalog = Catalog(self.database)
         self.rollups = Rollups(self.database, SqliteRollupWrites())
 
@@ -154,7 +155,7 @@ class SqliteStore:
             size_bytes=database.stat().st_size,
             log_bytes=log.stat().st_size if log.exists() else 0,
             free_bytes=free_bytes(self._path),
-            reusable_bytes=await self._readers.run(_reusable_bytes),
+            reusable_bytes=await self.database.read(reusable_bytes),
             problem=self._failure,
             exposed_files=exposed_files(self._path),
         )
@@ -260,9 +261,3 @@ def _durability(connection: apsw.Connection) -> dict[str, str]:
         "journal_mode": str(connection.pragma("journal_mode")),
         "synchronous": _SYNCHRONOUS[int(level)],
     }
-
-
-def _reusable_bytes(connection: apsw.Connection) -> int:
-    pages: Any = connection.pragma("freelist_count")
-    size: Any = connection.pragma("page_size")
-    return int(pages) * int(size)

@@ -1,0 +1,219 @@
+"""Events of a person who is to be forgotten, with all that is kept about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.domain.ids import SYSTEM_COUNTER
+from headrace.store.contacts.erasure_rows import Subject, added, read_subject
+from headrace.store.contacts.person_events import Place, Removed
+from headrace.store.contacts.races import ContactRaceError
+from headrace.store.contract_processing import Claimed
+from headrace.store.engine.columns import columns_of
+from headrace.store.engine.dialect import sql, without_lane
+from headrace.store.engine.transaction import Transaction
+from headrace.store.events.event_removal import (
+    DELIVERIES_MAX,
+    REMOVE_EVENTS,
+    RowKey,
+    removal,
+    remove_belongings,
+    remove_rows,
+)
+
+#: By what events are found: table and column, and the values of a subject.
+_PLACES = {
+    "contact_id": ("events", "contact_id"),
+    "resolved": ("outcomes", "contact_id"),
+    "external_id": ("events", "external_id"),
+    "email": ("events", "email"),
+}
+# SQLite uses an index of the rows that have a value only where the statement says so.
+_FIND = (
+    "SELECT t.sequence, t.lane FROM unnest($2::text[]) AS k (value) "  # noqa: S608
+    "JOIN {table} t ON t.project_id = $1 AND t.{column} = k.value AND t.{column} IS NOT NULL "
+    "WHERE t.sequence <= $3 "
+    f"AND t.sequence <= CASE t.sequence & {SYSTEM_COUNTER:d} "
+    "WHEN 0 THEN $4::bigint ELSE $5::bigint END LIMIT $6"
+)
+# The newest of one kind of an identifier; `$3` is the bit that tells the kinds apart.
+_LAST = (
+    "SELECT t.sequence FROM {table} t WHERE t.project_id = $1 AND t.{column} = $2 "  # noqa: S608
+    f"AND t.{{column}} IS NOT NULL AND t.sequence & {SYSTEM_COUNTER:d} = $3 "
+    "ORDER BY t.sequence DESC LIMIT 1"
+)
+FIND = {name: sql(_FIND.format(table=t, column=c)) for name, (t, c) in _PLACES.items()}
+LAST = {name: sql(_LAST.format(table=t, column=c)) for name, (t, c) in _PLACES.items()}
+_NAMED = "unnest($1::bigint[], $2::smallint[]) AS k (sequence, lane)"
+DELIVERIES = without_lane(
+    f"SELECT d.sequence, d.number, k.lane FROM {_NAMED} "  # noqa: S608
+    "JOIN deliveries d ON d.lane = k.lane AND d.sequence = k.sequence"
+)
+EVENTS = without_lane(
+    "SELECT e.idempotency_key, e.sequence, e.event, e.id "  # noqa: S608
+    f"FROM {_NAMED} JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence"
+)
+EXAMPLES = sql(
+    "UPDATE catalog_names SET example = NULL, example_id = NULL WHERE project_id = $1 "
+    "AND event = ANY($2::text[]) AND example_id = ANY($3::uuid[])"
+)
+_BY_PLACE = removal("work", "sequence")
+REMOVE_WORK = sql(
+    f"{_BY_PLACE.postgres} AND t.project_id = $3",
+    sqlite=f"{_BY_PLACE.sqlite} AND project_id = ?3",
+)
+REMOVE_RETRIES = removal("work_retries", "sequence")
+_RUNNING = "WHERE status <> 'done' AND status = 'running'"
+RUNNING = sql(
+    f"SELECT id, subject FROM erasures {_RUNNING}",  # noqa: S608
+    # Without statistics SQLite would rather walk the table.
+    sqlite=f"SELECT id, subject FROM erasures INDEXED BY erasures_unfinished {_RUNNING}",  # noqa: S608
+)
+_COUNTS = sql("SELECT counts FROM erasures WHERE id = $1 FOR UPDATE")
+_COUNT = sql("UPDATE erasures SET counts = $1 WHERE id = $2")
+
+
+class PersonEvents:
+    """Finds and removes the events of a person, in the caller's transaction."""
+
+    async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
+        """Sequences of the newest customer event and system event of the person, or 0."""
+        found = []
+        for bit in (0, SYSTEM_COUNTER):
+            last = 0
+            for name, values in _values(subject).items():
+                for value in values:
+                    newest = await tx.value(LAST[name], subject.project_id, value, bit)
+                    last = max(last, newest or 0)
+            found.append(last)
+        return found[0], found[1]
+
+    async def find(self, tx: Transaction, subject: Subject, limit: int) -> Sequence[Place]:
+        """Some events that are to be removed, as many as can go at once; empty: none is left."""
+        return [_place(row) for row in (await _fitting(tx, await _find(tx, subject, limit)))[0]]
+
+    async def remove(self, tx: Transaction, project_id: int, places: Sequence[Place]) -> Removed:
+        """Remove events; of more than `find` gives perhaps not all."""
+        return await _erase(tx, project_id, [(sequence, lane) for lane, sequence in places])
+
+
+class ErasedEvents:
+    """Keeps a batch from being processed whose events are of people who are being forgotten.
+
+    Processing them would make a contact anew of events from before. On PostgreSQL, what a batch was
+    planned from was read before others began to forget somebody, or after: so it is asked at the
+    end, and when somebody of the batch is meant, the batch is done again without.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, Subject] = {}
+
+    async def without(self, tx: Transaction, batch: Sequence[Claimed]) -> Sequence[Claimed]:
+        """Erase those of the batch that are known to be meant; the rest is given back."""
+        left = batch
+        for erasure_id, subject in self._known.items():
+            meant = [(event.sequence, event.lane) for event in left if subject.means(event)]
+            if not meant:
+                continue
+            left = [event for event in left if not subject.means(event)]
+            counts = msgspec.json.decode(await tx.value(_COUNTS, erasure_id), type=dict[str, int])
+            while meant:
+                erased = await _erase(tx, subject.project_id, meant)
+                counts = added(counts, erased.counts)
+                meant = meant[len(erased.events) :]
+            await tx.run(_COUNT, msgspec.json.encode(counts).decode(), erasure_id)
+        return left
+
+    async def look(self, tx: Transaction, batch: Sequence[Claimed]) -> bool:
+        """Look for people of the batch who are being forgotten; whether there are others now."""
+        rows = await tx.rows(RUNNING)
+        if not rows:
+            return False
+        running = {row[0]: read_subject(row[1]) for row in rows if row[0] not in self._known}
+        meant = {
+            erasure_id: subject
+            for erasure_id, subject in running.items()
+            if any(subject.means(event) for event in batch)
+        }
+        self._known |= meant
+        return bool(meant)
+
+    async def check(self, tx: Transaction, batch: Sequence[Claimed]) -> None:
+        """Make sure that nobody of the batch is being forgotten.
+
+        Raises:
+            ContactRaceError: somebody is; nothing of the batch may stay.
+        """
+        if await self.look(tx, batch):
+            raise ContactRaceError
+
+
+def _values(subject: Subject) -> dict[str, tuple[str, ...]]:
+    return {
+        "contact_id": subject.contact_ids,
+        "resolved": subject.contact_ids,
+        "external_id": subject.external_ids,
+        "email": subject.emails,
+    }
+
+
+async def _find(tx: Transaction, subject: Subject, limit: int) -> list[RowKey]:
+    """Some events that are to be forgotten."""
+    found: set[RowKey] = set()
+    for name, values in _values(subject).items():
+        wanted = (subject.project_id, list(values), *subject.bounds, limit)
+        found |= {(row[0], row[1]) for row in await tx.rows(FIND[name], *wanted)}
+        if len(found) >= limit:
+            break
+    return sorted(found)[:limit]
+
+
+async def _fitting(tx: Transaction, events: Sequence[RowKey]) -> tuple[list[RowKey], list[RowKey]]:
+    """Those events, at least one, that can go at once, and their deliveries."""
+    deliveries: dict[int, list[RowKey]] = {}
+    for sequence, number, lane in await tx.rows(DELIVERIES, *columns_of(events, 2)):
+        deliveries.setdefault(sequence, []).append((number, lane))
+    taken: list[RowKey] = []
+    numbers: list[RowKey] = []
+    for event in events:
+        of_event = deliveries.get(event[0], ())
+        if taken and len(numbers) + len(of_event) > DELIVERIES_MAX:
+            break
+        taken.append(event)
+        numbers += of_event
+    return taken, numbers
+
+
+async def _erase(tx: Transaction, project_id: int, events: Sequence[RowKey]) -> Removed:
+    """Remove events whatever becomes of them.
+
+    Fewer than were asked for, when they have very many deliveries.
+    """
+    taken, numbers = await _fitting(tx, events)
+    counts = await _remove(tx, project_id, taken, numbers)
+    return Removed([_place(event) for event in taken], counts)
+
+
+def _place(event: RowKey) -> Place:
+    sequence, lane = event
+    return lane, sequence
+
+
+async def _remove(
+    tx: Transaction, project_id: int, places: Sequence[RowKey], numbers: Sequence[RowKey]
+) -> dict[str, int]:
+    columns = columns_of(sorted(places, key=lambda place: (place[1], place[0])), 2)
+    # A claim takes an event out of the retries and into the queue, a failure the other way.
+    work = await tx.run(REMOVE_WORK, *columns, project_id)
+    work += await tx.run(REMOVE_RETRIES, *columns)
+    work += await tx.run(REMOVE_WORK, *columns, project_id)
+    rows = await tx.rows(EVENTS, *columns)
+    keys = [(row[0], row[1]) for row in rows]
+    counts = await remove_belongings(tx, project_id, places, numbers, keys)
+    names, ids = sorted({row[2] for row in rows}), [row[3] for row in rows]
+    counts["work"] = work
+    counts["catalog_examples"] = await tx.run(EXAMPLES, project_id, names, ids)
+    counts["events"] = await remove_rows(tx, REMOVE_EVENTS, places)
+    return counts

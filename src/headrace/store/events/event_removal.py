@@ -1,0 +1,89 @@
+"""Removing events with all that is kept about them only; in the caller's transaction.
+
+Workers of PostgreSQL may write about the same events meanwhile. Each of their writes locks a row
+first that is removed here before what it leads to: so either it is seen here, or it finds nothing
+any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from headrace.domain.identity import idempotency_hash, lane_of_key
+from headrace.store.engine.columns import columns_of
+from headrace.store.engine.dialect import Statement, sql
+from headrace.store.engine.transaction import Transaction
+
+#: Deliveries that one transaction removes; each has some attempts.
+DELIVERIES_MAX = 1000
+
+#: Number and lane of a row. SQLite finds it by the number alone.
+RowKey = tuple[int, int]
+
+
+def removal(table: str, column: str) -> Statement:
+    """A statement that removes rows by the number in a column, and their lane."""
+    return sql(
+        f"DELETE FROM {table} t USING unnest($1::bigint[], $2::smallint[]) AS k (number, lane) "  # noqa: S608
+        f"WHERE t.lane = k.lane AND t.{column} = k.number",
+        sqlite=f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?1))",  # noqa: S608
+    )
+
+
+REMOVE_DELIVERIES = removal("deliveries", "number")
+REMOVE_ATTEMPTS = removal("delivery_attempts", "delivery_number")
+REMOVE_DETAILS = {
+    "key_repeats": removal("key_repeats", "sequence"),
+    "attempts": removal("processing_attempts", "sequence"),
+    "conflicts": removal("contact_conflicts", "sequence"),
+    "dead_letters": removal("dead_letters", "sequence"),
+    # SQLite keeps these two in the event's own row.
+    "outcomes": sql(removal("outcomes", "sequence").postgres, sqlite=""),
+}
+REMOVE_KEYS = sql(
+    "DELETE FROM idempotency_keys i USING unnest($1::smallint[], $2::uuid[], $3::bigint[]) "
+    "AS k (lane, hash, sequence) "
+    "WHERE i.lane = k.lane AND i.hash = k.hash AND i.event_sequence = k.sequence",
+    sqlite="",
+)
+REMOVE_EVENTS = removal("events", "sequence")
+
+
+async def remove_rows(tx: Transaction, statement: Statement, places: Sequence[RowKey]) -> int:
+    """Run a removal; how many rows went."""
+    if not places:
+        return 0
+    # In the one order in which all lock such rows.
+    ordered = sorted(places, key=lambda place: (place[1], place[0]))
+    return await tx.run(statement, *columns_of(ordered, 2))
+
+
+async def remove_belongings(
+    tx: Transaction,
+    project_id: int,
+    events: Sequence[RowKey],
+    deliveries: Sequence[RowKey],
+    keys: Iterable[tuple[str | None, int]],
+) -> dict[str, int]:
+    """Remove what belongs to events, but for the events; rows by kind.
+
+    Args:
+        deliveries: those of the events.
+        keys: idempotency key and sequence of the events.
+    """
+    counts = {
+        "deliveries": await remove_rows(tx, REMOVE_DELIVERIES, deliveries),
+        "delivery_attempts": await remove_rows(tx, REMOVE_ATTEMPTS, deliveries),
+    }
+    for kind, statement in REMOVE_DETAILS.items():
+        counts[kind] = await remove_rows(tx, statement, events)
+    named = sorted(
+        (lane_of_key(hashed), hashed, sequence)
+        for hashed, sequence in (
+            (idempotency_hash(project_id, key), sequence)
+            for key, sequence in keys
+            if key is not None
+        )
+    )
+    counts["keys"] = await tx.run(REMOVE_KEYS, *columns_of(named, 3)) if named else 0
+    return counts
