@@ -42,7 +42,14 @@ from headrace.store.deliveries import (
     subscribers,
 )
 from headrace.store.engine.dialect import Statement, sql
-from headrace.store.events import erased_events, event_lists, event_removal, events, trace
+from headrace.store.events import (
+    erased_events,
+    event_lists,
+    event_removal,
+    events,
+    queue_reads,
+    trace,
+)
 from headrace.store.upkeep import retention, rollups
 from tests.store.places import PLACES, Place, PostgresPlace
 from tests.store.session import StoreSession
@@ -296,6 +303,8 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "events.next_project": (events.NEXT_PROJECT, "1"),
     "events.last_of_project": (events.LAST_OF_PROJECT, "1"),
     "event_lists.queue_length": (event_lists.QUEUE_LENGTH, "1"),
+    "queue_reads.next_project": (queue_reads.NEXT_PROJECT, "1"),
+    "queue_reads.oldest": (queue_reads.OLDEST, "1"),
     "trace.decision": (trace.DECISION, "1, 1"),
     "trace.lease": (trace.LEASE, "1, 1, 1"),
     "trace.retry": (trace.RETRY, "1, 1"),

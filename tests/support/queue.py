@@ -17,13 +17,14 @@ from headrace.store.contract_processing import (
     WorkStats,
 )
 from headrace.store.contract_store import Store
+from headrace.store.engine.transaction import Transaction
 from headrace.store.postgres.database import Connection
-from headrace.store.postgres.duties import Duties
 from headrace.store.postgres.lanes import Lanes
 from headrace.store.postgres.processing import PostgresProcessing
 from headrace.store.postgres.store import PostgresStore
 from headrace.store.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite.store import SqliteStore
+from headrace.store.upkeep.duties import Duties
 from tests.store.events import START_US, new_event
 from tests.store.session import StoreSession
 
@@ -70,8 +71,8 @@ def postgres_processing(
 ) -> PostgresProcessing:
     """The same for several processes on one database: each has lanes of its own."""
 
-    async def ask_clock(connection: Connection) -> int:
-        del connection
+    async def ask_clock(place: Connection | Transaction) -> int:
+        del place
         return clock()
 
     def is_alive(owner: str) -> bool:

@@ -10,8 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-import msgspec
-
 from headrace.store.contacts.races import write_contacts
 from headrace.store.contract import DutyLostError, SubscribersChangedError
 from headrace.store.contract_processing import (
@@ -24,21 +22,21 @@ from headrace.store.contract_processing import (
 )
 from headrace.store.engine.plans import BY_KEYS
 from headrace.store.events.erased_events import ErasedEvents
+from headrace.store.events.queue_reads import read_stats, read_subscriber_rules
 from headrace.store.postgres import claims
 from headrace.store.postgres.catalog_writes import CatalogFailedError, keep_catalog
 from headrace.store.postgres.claims import ClaimTurn
 from headrace.store.postgres.contact_lookup import ContactLookup
 from headrace.store.postgres.database import Connection, Database
-from headrace.store.postgres.duties import Duties, give_back_duties
 from headrace.store.postgres.failures import record_failure
 from headrace.store.postgres.lanes import PAUSED, Fenced, Lanes
 from headrace.store.postgres.numbers import Numbers
 from headrace.store.postgres.plan_writes import write_plan
 from headrace.store.postgres.rescue import take_back
 from headrace.store.postgres.rollups import add_rollups
-from headrace.store.postgres.transaction import PostgresTransaction
+from headrace.store.postgres.transaction import PostgresDatabase, PostgresTransaction
 from headrace.store.postgres.work_line import WorkLine
-from headrace.store.postgres.work_stats import read_stats
+from headrace.store.upkeep.duties import Duties, give_back_duties
 from headrace.store.upkeep.rollup_counts import failed, processed
 
 T = TypeVar("T")
@@ -47,9 +45,6 @@ T = TypeVar("T")
 LOOK_SECONDS_MAX = 20.0
 #: Tries of a batch that others overtake at one of its contacts, before it locks them all.
 UNLOCKED_TRIES = 3
-
-_RULES = "SELECT id, project_id, events, enabled FROM subscribers"
-_VERSION = "SELECT value FROM meta WHERE name = 'subscribers_version'"
 
 
 class PostgresProcessing:
@@ -75,6 +70,7 @@ class PostgresProcessing:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
+        self._transactions = PostgresDatabase(database)
         self._numbers = numbers
         self._lanes = lanes
         self._duties = duties
@@ -85,8 +81,8 @@ class PostgresProcessing:
 
     async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
         if name != "processing":
-            return await self._database.write(
-                lambda connection: self._duties.take(connection, name, owner, lease_us)
+            return await self._transactions.write(
+                lambda tx: self._duties.take(tx, name, owner, lease_us)
             )
         epoch = await self._lanes.renew(owner, lease_us)
         if epoch != self._epochs.get(owner):
@@ -209,7 +205,7 @@ class PostgresProcessing:
 
     async def release(self, owner: str) -> int:
         async def work(connection: Connection) -> int:
-            await give_back_duties(connection, owner)
+            await give_back_duties(PostgresTransaction(connection), owner)
             return await self._lanes.leave(connection, owner)
 
         given_back = await self._database.write(work)
@@ -233,19 +229,11 @@ class PostgresProcessing:
         return len(back_in_line)
 
     async def subscriber_rules(self) -> tuple[int, Sequence[SubscriberRule]]:
-        async def read(connection: Connection) -> tuple[int, Sequence[SubscriberRule]]:
-            version = await connection.fetchval(_VERSION)
-            rules = [
-                SubscriberRule(i, p, tuple(msgspec.json.decode(events)), enabled)
-                for i, p, events, enabled in await connection.fetch(_RULES)
-            ]
-            return int(version or 0), rules
-
-        return await self._database.read(read, snapshot=True)
+        return await self._transactions.read(read_subscriber_rules, snapshot=True)
 
     def lock_waits(self) -> int:
         # Whoever waits here waits for a row, not for the store: nobody gains by our pauses.
         return 0
 
     async def stats(self) -> WorkStats:
-        return await self._database.read(read_stats)
+        return await self._transactions.read(read_stats)

@@ -33,6 +33,7 @@ from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.delivery_lists import deliveries_of_event
 from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
+from headrace.store.engine.transaction import Transaction
 from headrace.store.events.erased_events import PersonEvents
 from headrace.store.events.events import Events, last_sequence
 from headrace.store.events.trace import Trace
@@ -44,15 +45,15 @@ from headrace.store.postgres.committer import COMMITTERS, Committer
 from headrace.store.postgres.database import Connection, Database, PoolOptions
 from headrace.store.postgres.deliveries import PostgresDeliveries
 from headrace.store.postgres.durability import check_server, read_settings
-from headrace.store.postgres.duties import Duties
-from headrace.store.postgres.lanes import Lanes
+from headrace.store.postgres.lanes import Lanes, database_clock
 from headrace.store.postgres.migrate import migrate, newer_release, newest_version, schema_version
 from headrace.store.postgres.numbers import Numbers, take_writer
 from headrace.store.postgres.processing import PostgresProcessing
 from headrace.store.postgres.rollups import PostgresRollupWrites
 from headrace.store.postgres.system_events import PostgresSystemEvents
-from headrace.store.postgres.transaction import PostgresDatabase
+from headrace.store.postgres.transaction import PostgresDatabase, PostgresTransaction
 from headrace.store.postgres.url import masked
+from headrace.store.upkeep.duties import Duties
 from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
 from headrace.store.upkeep.sizes import is_spread, used_bytes
@@ -107,7 +108,9 @@ class PostgresStore:
         self.retention = StoreRetention(self.database)
         self.subscribers = Subscribers(self.database, clock)
         lanes = Lanes(database)
-        self.processing = PostgresProcessing(database, numbers, lanes, Duties(), clock)
+        self.processing = PostgresProcessing(
+            database, numbers, lanes, Duties(_database_clock), clock
+        )
         self.deliveries = PostgresDeliveries(database, numbers, clock, lanes)
         self.delivery_counts = DeliveryCounts(self.database)
         self.dead_letters = DeadLetters(self.database)
@@ -243,6 +246,11 @@ async def _checked(connection: Connection) -> Any:
     settings = await read_settings(connection)
     await check_server(connection, settings)
     return settings
+
+
+async def _database_clock(tx: Transaction) -> int:
+    assert isinstance(tx, PostgresTransaction)
+    return await database_clock(tx.connection)
 
 
 async def _check_whole(database: Database) -> None:

@@ -73,18 +73,6 @@ def projects_with_work(connection: apsw.Connection, after: int = 0) -> list[int]
     return found
 
 
-def oldest_due(connection: apsw.Connection) -> int | None:
-    """Time of receipt of the oldest event in line."""
-    oldest = None
-    for project_id in projects_with_work(connection):
-        row: Any = connection.execute(
-            "SELECT due_us FROM work WHERE project_id = ? ORDER BY sequence LIMIT 1", (project_id,)
-        ).fetchone()
-        if row is not None:
-            oldest = row[0] if oldest is None else min(oldest, row[0])
-    return oldest
-
-
 def claim(
     connection: apsw.Connection,
     owner: str,

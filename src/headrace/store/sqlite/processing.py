@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import apsw
-import msgspec
 
 from headrace.domain.events import Status
 from headrace.store.contract import DutyLostError, SubscribersChangedError
@@ -20,8 +19,9 @@ from headrace.store.contract_processing import (
     SubscriberRule,
     WorkStats,
 )
-from headrace.store.engine.transaction import drive
+from headrace.store.engine.transaction import Transaction, drive
 from headrace.store.events.erased_events import ErasedEvents
+from headrace.store.events.queue_reads import read_stats, read_subscriber_rules
 from headrace.store.sqlite import claims
 from headrace.store.sqlite.catalog_writes import write_catalog
 from headrace.store.sqlite.contact_lookup import ContactLookup
@@ -29,11 +29,10 @@ from headrace.store.sqlite.dead_letter_ids import next_dead_letters
 from headrace.store.sqlite.plan_writes import write_plan
 from headrace.store.sqlite.readers import Readers
 from headrace.store.sqlite.rollups import add_rollups
-from headrace.store.sqlite.transaction import SqliteTransaction
+from headrace.store.sqlite.transaction import SqliteDatabase, SqliteTransaction
 from headrace.store.sqlite.writer import Writer
+from headrace.store.upkeep.duties import Duties, give_back_duties
 from headrace.store.upkeep.rollup_counts import failed, processed
-
-STATS_COUNTED_MAX = 100_000
 
 
 class SqliteProcessing:
@@ -58,30 +57,17 @@ class SqliteProcessing:
         self._writer = writer
         self._readers = readers
         self._clock_us = clock_us
-        self._is_alive = is_alive
+        self._database = SqliteDatabase(writer, readers)
+        self._duties = Duties(self._now, is_alive)
         #: The project that was served last.
         self._turn = 0
 
     async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
-        now_us = self._clock_us()
+        return await self._database.write(lambda tx: self._duties.take(tx, name, owner, lease_us))
 
-        def work(connection: apsw.Connection) -> int | None:
-            row: Any = connection.execute(
-                "SELECT owner, epoch, lease_until_us FROM duties WHERE name = ?", (name,)
-            ).fetchone()
-            held_by, epoch, until_us = row or (owner, 0, 0)
-            if held_by != owner and until_us > now_us and self._is_alive(held_by):
-                return None
-            epoch = int(epoch) + (held_by != owner or row is None)
-            connection.execute(
-                "INSERT INTO duties (name, owner, epoch, lease_until_us) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, "
-                "epoch = excluded.epoch, lease_until_us = excluded.lease_until_us",
-                (name, owner, epoch, now_us + lease_us),
-            )
-            return epoch
-
-        return await self._writer.run(work)
+    async def _now(self, tx: Transaction) -> int:
+        del tx
+        return self._clock_us()
 
     async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
         # Asked many times a second while nothing waits: then only a reader looks, and the write
@@ -149,10 +135,7 @@ class SqliteProcessing:
 
     async def release(self, owner: str) -> int:
         def work(connection: apsw.Connection) -> int:
-            # The row stays: its epoch must not begin again.
-            connection.execute(
-                "UPDATE duties SET owner = '', lease_until_us = 0 WHERE owner = ?", (owner,)
-            )
+            drive(give_back_duties(SqliteTransaction(connection), owner))
             return claims.give_back(connection, owner)
 
         return await self._writer.run(work)
@@ -173,27 +156,13 @@ class SqliteProcessing:
         return await self._writer.run(work)
 
     async def subscriber_rules(self) -> tuple[int, Sequence[SubscriberRule]]:
-        return await self._readers.run(_subscriber_rules)
+        return await self._database.read(read_subscriber_rules)
 
     def lock_waits(self) -> int:
         return self._writer.busy.waits
 
     async def stats(self) -> WorkStats:
-        def read(connection: apsw.Connection) -> WorkStats:
-            def count(rows: str) -> int:
-                sql = f"SELECT count(*) FROM (SELECT 1 FROM {rows} LIMIT {STATS_COUNTED_MAX})"  # noqa: S608
-                row: Any = connection.execute(sql).fetchone()
-                return int(row[0])
-
-            return WorkStats(
-                ready=count("work"),
-                retrying=count("work_retries"),
-                deliveries=count("deliveries INDEXED BY deliveries_due WHERE state IN (0, 2)"),
-                dead_letters=count("dead_letters WHERE state = 0"),
-                oldest_us=claims.oldest_due(connection),
-            )
-
-        return await self._readers.run(read)
+        return await self._database.read(read_stats)
 
 
 def _has_duty(connection: apsw.Connection, owner: str) -> bool:
@@ -218,15 +187,6 @@ def _subscribers_version(connection: apsw.Connection) -> int:
         "SELECT value FROM meta WHERE name = 'subscribers_version'"
     ).fetchone()
     return 0 if row is None else int(row[0])
-
-
-def _subscriber_rules(connection: apsw.Connection) -> tuple[int, Sequence[SubscriberRule]]:
-    rows = connection.execute("SELECT id, project_id, events, enabled FROM subscribers")
-    rules = [
-        SubscriberRule(i, p, tuple(msgspec.json.decode(events)), bool(enabled))
-        for i, p, events, enabled in rows
-    ]
-    return _subscribers_version(connection), rules
 
 
 _ADD_ATTEMPT = (

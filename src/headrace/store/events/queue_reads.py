@@ -1,0 +1,75 @@
+"""What workers and people ask of the queue besides events: what waits, and who wants events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.store.contract_processing import SubscriberRule, WorkStats
+from headrace.store.engine.dialect import Statement, sql, to_sqlite
+from headrace.store.engine.transaction import Transaction
+
+#: Rows that are counted of one kind.
+COUNTED_MAX = 100_000
+#: Projects of which the oldest event is looked for.
+PROJECTS_MAX = 64
+
+
+def _count(rows: str, hint: str = "") -> Statement:
+    text = f"SELECT count(*) FROM (SELECT 1 FROM {{rows}} LIMIT {COUNTED_MAX}) AS n"  # noqa: S608
+    return sql(
+        text.format(rows=rows.format(hint="")),
+        sqlite=to_sqlite(text.format(rows=rows.format(hint=hint))),
+    )
+
+
+READY = _count("work")
+RETRYING = _count("work_retries")
+# Without statistics SQLite would rather walk the table.
+DELIVERIES = _count("deliveries{hint} WHERE state IN (0, 2)", hint=" INDEXED BY deliveries_due")
+DEAD_LETTERS = _count("dead_letters WHERE state = 0")
+NEXT_PROJECT = sql("SELECT project_id FROM work WHERE project_id > $1 ORDER BY project_id LIMIT 1")
+OLDEST = sql(
+    "SELECT e.received_us FROM (SELECT lane, sequence FROM work WHERE project_id = $1 "
+    "ORDER BY queued_us, sequence LIMIT 1) w "
+    "JOIN events e ON e.lane = w.lane AND e.sequence = w.sequence",
+    # What waits on SQLite has the time of receipt in its own row.
+    sqlite="SELECT due_us FROM work WHERE project_id = ?1 ORDER BY sequence LIMIT 1",
+)
+_VERSION = sql("SELECT value FROM meta WHERE name = 'subscribers_version'")
+_RULES = sql("SELECT id, project_id, events, enabled FROM subscribers")
+
+
+async def read_stats(tx: Transaction) -> WorkStats:
+    """What waits now, over all lanes; each counted up to `COUNTED_MAX`."""
+    return WorkStats(
+        ready=await tx.value(READY),
+        retrying=await tx.value(RETRYING),
+        deliveries=await tx.value(DELIVERIES),
+        dead_letters=await tx.value(DEAD_LETTERS),
+        oldest_us=await _oldest(tx),
+    )
+
+
+async def _oldest(tx: Transaction) -> int | None:
+    found: list[int] = []
+    project_id = -1
+    for _ in range(PROJECTS_MAX):
+        project_id = await tx.value(NEXT_PROJECT, project_id)
+        if project_id is None:
+            break
+        received_us = await tx.value(OLDEST, project_id)
+        if received_us is not None:
+            found.append(received_us)
+    return min(found, default=None)
+
+
+async def read_subscriber_rules(tx: Transaction) -> tuple[int, Sequence[SubscriberRule]]:
+    """`(version, rules)` of all projects; the version changes with every subscriber."""
+    version = await tx.value(_VERSION)
+    rules = [
+        SubscriberRule(i, p, tuple(msgspec.json.decode(events)), bool(enabled))
+        for i, p, events, enabled in await tx.rows(_RULES)
+    ]
+    return int(version or 0), rules

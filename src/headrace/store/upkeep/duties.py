@@ -1,0 +1,49 @@
+"""Named duties that one process at a time has, by leases of the store's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from headrace.domain.processes import is_alive
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Transaction
+
+_OWNER = sql("SELECT owner FROM duties WHERE name = $1")
+# The row stays when a duty is given back: its epoch must not begin again.
+_TAKE = sql(
+    "INSERT INTO duties AS d (name, owner, epoch, lease_until_us) VALUES ($1, $2, 1, $3) "
+    "ON CONFLICT (name) DO UPDATE SET owner = $2, lease_until_us = $3, "
+    "epoch = d.epoch + CASE WHEN d.owner = $2 THEN 0 ELSE 1 END "
+    "WHERE d.owner = ANY($5::text[]) OR d.lease_until_us <= $4 RETURNING epoch"
+)
+_GIVE_BACK = sql("UPDATE duties SET owner = '', lease_until_us = 0 WHERE owner = $1")
+
+#: Tells the time inside a transaction.
+AskClock = Callable[[Transaction], Awaitable[int]]
+
+
+class Duties:
+    """See `headrace.store.contract_processing.ProcessingStore.take_duty`.
+
+    Args:
+        ask_clock: the clock of the leases.
+        is_alive: whether the process that an owner names still runs. A dead owner's duty is taken
+            over at once instead of at the end of its lease.
+    """
+
+    def __init__(self, ask_clock: AskClock, is_alive: Callable[[str], bool] = is_alive) -> None:
+        self._ask_clock = ask_clock
+        self._is_alive = is_alive
+
+    async def take(self, tx: Transaction, name: str, owner: str, lease_us: int) -> int | None:
+        """Take or renew a duty; its epoch, None while another owner's lease runs."""
+        now_us = await self._ask_clock(tx)
+        holder = await tx.value(_OWNER, name)
+        may_lose = [owner] if holder is None or self._is_alive(holder) else [owner, holder]
+        epoch = await tx.value(_TAKE, name, owner, now_us + lease_us, now_us, may_lose)
+        return None if epoch is None else int(epoch)
+
+
+async def give_back_duties(tx: Transaction, owner: str) -> None:
+    """Let others have the duties of `owner` at once."""
+    await tx.run(_GIVE_BACK, owner)
