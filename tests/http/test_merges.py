@@ -313,3 +313,20 @@ def test_a_timeline_tells_what_the_system_did(client: Client) -> None:
     names = [e["event"] for e in client.get(f"/contacts/{contact_id}/events").data]
     assert names.count("order.completed") == 2
     assert json.dumps(names).count("sendrealm.contact") >= 1
+
+
+def test_events_are_found_by_the_contact_they_were_resolved_to(client: Client) -> None:
+    own, other = two(client)
+    first = processed(client, external_id="x")["id"]
+    second = processed(client, email="b@b.example")["id"]
+
+    def found(contact_id: str) -> list[str]:
+        answer = client.get(f"/events?contact_id={contact_id}")
+        assert answer.status == 200, answer.body
+        return [event["id"] for event in answer.data if event["source"] != "system"]
+
+    assert (found(own), found(other), found(NOBODY)) == ([first], [second], [])
+    merge(client, own, other)
+    assert found(own) == found(other) == [second, first]
+    third = processed(client, contact_id=other)["id"]
+    assert found(own) == [third, second, first]

@@ -112,3 +112,13 @@ def test_the_limits_of_fields_are_those_the_server_keeps(
         short_enough = len(text) <= rules["maxLength"]
         reserved = re.search(rules["not"]["pattern"], text) if "not" in rules else None
         assert (long_enough and short_enough and reserved is None) is allowed
+
+
+def test_the_filters_of_the_list_of_events_are_described(client: Client) -> None:
+    document = client.get("/openapi.json").json()
+    parameters = {each["name"]: each for each in document["paths"]["/events"]["get"]["parameters"]}
+    assert "resolved to this contact" in parameters["contact_id"]["description"]
+    # Events of the system may not be sent, but they are found.
+    assert "not" not in parameters["event"]["schema"]
+    assert client.get("/events?event=sendrealm.contact.created").status == 200
+    assert "not" in document["components"]["schemas"]["EventInput"]["properties"]["event"]

@@ -38,6 +38,10 @@ class Place(Protocol):
         """Make a stored event one of that status, as processing would have left it."""
         ...
 
+    def resolve(self, sequence: int, contact_id: str) -> None:
+        """Make a stored event a processed one of a contact, as far as reads need it."""
+        ...
+
     def remove(self) -> None:
         """Give back what the place takes."""
         ...
@@ -66,6 +70,13 @@ class SqlitePlace:
             self.run_sql("UPDATE work SET lease_until_us = 1 WHERE sequence = ?", sequence)
         else:
             self.run_sql("UPDATE events SET status = ? WHERE sequence = ?", status, sequence)
+
+    def resolve(self, sequence: int, contact_id: str) -> None:
+        self.run_sql(
+            "UPDATE events SET status = ?, resolved_contact_id = ? WHERE sequence = ?",
+            *(int(Status.PROCESSED), contact_id, sequence),
+        )
+        self.run_sql("DELETE FROM work WHERE sequence = ?", sequence)
 
     def remove(self) -> None:
         pass
@@ -106,6 +117,14 @@ class PostgresPlace:
                 int(status),
                 sequence,
             )
+
+    def resolve(self, sequence: int, contact_id: str) -> None:
+        self.run_sql(
+            "INSERT INTO outcomes (lane, sequence, project_id, status, attempts, contact_id) "
+            "SELECT lane, sequence, project_id, ?, 1, ? FROM events WHERE sequence = ?",
+            *(int(Status.PROCESSED), contact_id, sequence),
+        )
+        self.run_sql("DELETE FROM work WHERE sequence = ?", sequence)
 
     def remove(self) -> None:
         self.server.drop_database(self.database)

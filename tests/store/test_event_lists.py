@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.events import Status, StoredEvent
-from headrace.store.contract import EventFilter
+from headrace.domain.contacts import ContactWrite
+from headrace.domain.events import NewEvent, Source, Status, StoredEvent
+from headrace.store.contract import EventFilter, EventPage
 from tests.store.events import START_US, as_stored, new_event
 from tests.store.places import PLACES
 from tests.store.session import StoreSession
@@ -232,6 +234,59 @@ def test_a_small_project_is_not_hidden_behind_a_large_one(session: StoreSession)
         page = session.run(session.store.events.list(2, EventFilter(), before=None, limit=50))
     assert page.events == [as_stored(event) for event in reversed(mine)]
     assert page.next_before is None
+
+
+def _contact(session: StoreSession, **fields: str) -> str:
+    write = ContactWrite(**fields)  # type: ignore[arg-type]
+    return session.run(session.store.contacts.create(1, write, START_US, source="api")).id
+
+
+def test_events_of_a_contact_are_those_resolved_to_it_or_to_what_was_merged(
+    session: StoreSession,
+) -> None:
+    own, other = _contact(session, external_id="own"), _contact(session, external_id="other")
+    stranger = _contact(session, external_id="stranger")
+    sent: dict[str, NewEvent] = {}
+
+    def accept(name: str, resolved: str | None, **fields: Any) -> None:
+        sent[name] = new_event(**{"external_id": None, **fields})
+        session.accept(sent[name])
+        if resolved is not None:
+            session.place.resolve(sent[name].sequence, resolved)
+
+    accept("by external id", own, external_id="own")
+    accept("by the other's id", other, contact_id=other)
+    accept("by the other's external id", other, external_id="other", event="visit")
+    accept("about a stranger", stranger, external_id="stranger")
+    accept("sent with the id, while the two were one with another", stranger, contact_id=own)
+    accept("by the id", own, contact_id=own, event="visit")
+    accept("waits", None, contact_id=other)
+
+    def found(contact_id: str, **others: str) -> list[str]:
+        names = {event.sequence: name for name, event in sent.items()}
+        pages = [
+            listed(session, 1, EventFilter(contact_id=contact_id, **others), limit)  # type: ignore[arg-type]
+            for limit in (1, 2, 50)
+        ]
+        assert pages[0] == pages[1] == pages[2]
+        # Besides what the system did.
+        return [names[event.sequence] for event in pages[0] if event.source != Source.SYSTEM]
+
+    assert found(own) == ["by the id", "by external id"]
+    session.run(session.store.merges.merge(1, own, other, START_US + 1, actor="test"))
+    everything = [
+        *("waits", "by the id", "by the other's external id", "by the other's id"),
+        "by external id",
+    ]
+    assert found(own) == found(other) == everything
+    assert found(own, event="visit") == ["by the id", "by the other's external id"]
+    assert found(own, external_id="other") == ["by the other's external id"]
+    assert session.run(
+        session.store.events.list(2, EventFilter(contact_id=own), before=None, limit=50)
+    ) == EventPage([], None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("headrace.store.events.event_lists.ROWS_EXAMINED_MAX", 1)
+        assert found(own, event="visit") == ["by the id", "by the other's external id"]
 
 
 def test_reads_after_a_reopening_show_the_same(session: StoreSession) -> None:

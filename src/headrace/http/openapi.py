@@ -233,13 +233,26 @@ def _batch() -> dict[str, Any]:
 def _event_parameters() -> list[dict[str, Any]]:
     known: dict[str, dict[str, Any]] = {
         **{name: {"type": "string", **rules} for name, rules in _EVENT_RULES.items()},
+        # Events of the system may not be sent; they are found as all others are.
+        "event": {
+            "type": "string",
+            **{key: rule for key, rule in _EVENT_RULES["event"].items() if key != "not"},
+        },
         "status": {"enum": list(STATUS_NAMES)},
         "source": {"enum": list(SOURCE_NAMES)},
     }
-    return [
+    found = [
         parameter(name, known.get(name, {"type": "string", "format": "date-time"}))
         for name in EVENT_FILTERS
     ]
+    for each in found:
+        if each["name"] == "contact_id":
+            each["description"] = (
+                "Events that were resolved to this contact or to one that was merged into it, "
+                "whatever they were sent with. What was sent with the id and is resolved to "
+                "nobody, or not yet, is among them."
+            )
+    return found
 
 
 def _one(summary: str, operation: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 
 from headrace.domain.identity import LANES
 from headrace.store.contract import EventFilter
-from headrace.store.events.event_lists import list_query
+from headrace.store.events.event_lists import contact_queries, list_query
 from headrace.store.postgres import accept, accept_at_once, arrivals
 from tests.store.events import START_US
 from tests.store.places import PostgresPlace
@@ -31,9 +31,9 @@ SELECT i % {LANES}, i, gen_random_uuid(), 1 + i % 3,
 FROM generate_series(1, {EVENTS}) AS i;
 INSERT INTO idempotency_keys
 SELECT sequence % {LANES}, md5(idempotency_key)::uuid, lane, sequence FROM events;
-INSERT INTO outcomes (lane, sequence, project_id, status, attempts)
+INSERT INTO outcomes (lane, sequence, project_id, status, attempts, contact_id)
 SELECT lane, sequence, project_id, CASE WHEN sequence % 100 = 0 THEN 4
-    WHEN sequence % 77 = 0 THEN 2 ELSE 3 END, 1
+    WHEN sequence % 77 = 0 THEN 2 ELSE 3 END, 1, contact_id
 FROM events WHERE sequence <= {EVENTS} - 900;
 INSERT INTO work (lane, sequence, project_id, queued_us)
 SELECT lane, sequence, project_id, received_us FROM events WHERE sequence > {EVENTS} - 900;
@@ -101,17 +101,24 @@ def test_rows_are_found_by_index(filled: PostgresPlace, name: str, mode: str) ->
     assert walked(explain(filled.url, *STATEMENTS[name], mode)) == []
 
 
+def _statements(wanted: EventFilter) -> Iterator[tuple[str, list[Any]]]:
+    """What a list asks, with values."""
+    queries = [list_query(1, wanted, _BEFORE, short_queue=True)]
+    if wanted.contact_id is not None:
+        queries = contact_queries(1, wanted, _BEFORE, wanted.contact_id)
+    for query in queries:
+        yield query.page(51, None).postgres, query.values
+        if (floor := query.floor()) is not None:
+            yield floor.postgres, query.values[: query.leading_values]
+
+
 async def list_plans(place: PostgresPlace, *asked: EventFilter) -> list[tuple[str, list[Step]]]:
     """Statements of these lists with their plans."""
     connection = await asyncpg.connect(place.url)
     found = []
     try:
         for wanted in asked:
-            query = list_query(1, wanted, _BEFORE, short_queue=True)
-            texts = [(query.page(51, None).postgres, query.values)]
-            if (floor := query.floor()) is not None:
-                texts.append((floor.postgres, query.values[: query.leading_values]))
-            for text, values in texts:
+            for text, values in _statements(wanted):
                 plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {text}", *values)
                 found.append((text, list(steps_of(json.loads(plan)[0]["Plan"]))))
     finally:
@@ -135,7 +142,6 @@ def test_every_combination_of_filters_is_served_by_an_index(filled: PostgresPlac
         (EventFilter(), "events_project"),
         (EventFilter(external_id="u7"), "events_external_id"),
         (EventFilter(email="p7@x.org"), "events_email"),
-        (EventFilter(contact_id="c7"), "events_contact_id"),
         (EventFilter(source=2), "events_source"),
         (EventFilter(event="order.3"), "events_name"),
         (EventFilter(event="rare"), "events_name"),
@@ -148,6 +154,17 @@ def test_a_filter_is_served_by_its_own_index(
 ) -> None:
     for text, steps in asyncio.run(list_plans(filled, wanted)):
         assert index in {step.get("Index Name") for step in steps}, text
+
+
+@pytest.mark.parametrize("others", [{}, {"event": "order.3"}, {"email": "p7@x.org", "status": 4}])
+def test_events_of_a_contact_are_found_by_two_indexes(
+    filled: PostgresPlace, others: dict[str, Any]
+) -> None:
+    plans = asyncio.run(list_plans(filled, EventFilter(contact_id="c7", **others)))
+    indexes = [{step.get("Index Name") for step in steps} for _, steps in plans]
+    half = len(plans) // 2
+    assert all("outcomes_contact" in found for found in indexes[:half]), plans
+    assert all("events_contact_id" in found for found in indexes[half:]), plans
 
 
 def test_events_that_wait_are_found_from_the_line(filled: PostgresPlace) -> None:

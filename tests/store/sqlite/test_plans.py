@@ -145,7 +145,6 @@ def test_every_combination_of_filters_is_served_by_an_index(
     [
         ("external_id", "events_external_id"),
         ("email", "events_email"),
-        ("contact_id", "events_contact_id"),
         ("status", "events_status"),
         ("source", "events_source"),
         ("event", "events_name"),
@@ -157,6 +156,18 @@ def test_a_filter_is_served_by_its_own_index(explained: Explained, name: str, in
     session.run(session.store.events.list(1, wanted, before=None, limit=5))
     for plan in explained.plans().values():
         assert any(f"INDEX {index} " in step for step in plan), plan
+
+
+def test_events_of_a_contact_are_found_by_two_indexes(explained: Explained) -> None:
+    session = explained.session
+    wanted = EventFilter(contact_id=str(FILTERS["contact_id"]), status=2)
+    session.run(session.store.events.list(1, wanted, before=None, limit=5))
+    plans = explained.plans()
+    assert_indexed(plans)
+    steps = {step for plan in plans.values() for step in plan}
+    for index in ("events_contact_id", "events_resolved_contact"):
+        assert any(f"INDEX {index} " in step for step in steps), steps
+    assert not any("events_project" in step for step in steps)
 
 
 def test_the_most_selective_filter_leads(explained: Explained) -> None:

@@ -22,7 +22,7 @@ ROWS_EXAMINED_MAX = 20_000
 #: stepped back or between two servers.
 _CLOCK_SLACK_US = 60_000_000
 #: Most selective first; the first one that is filtered by leads.
-_BY_INDEX = ("external_id", "email", "contact_id", "status", "source", "event")
+_BY_INDEX = ("external_id", "email", "status", "source", "event")
 
 #: Rows of the queue of a project, counted until it is clear that they are too many to look at.
 QUEUE_LENGTH = sql(
@@ -111,7 +111,7 @@ def asks_for_queue(wanted: EventFilter) -> bool:
 def list_query(
     project_id: int, wanted: EventFilter, before: int | None, *, short_queue: bool = False
 ) -> ListQuery:
-    """Plan a list without the help of statistics, which SQLite does not gather.
+    """Plan a list that is about no contact, without statistics, which SQLite does not gather.
 
     `(… = …) IS TRUE` is `=` for what is only looked at: no index serves it, so the one index whose
     order the page needs is walked.
@@ -123,10 +123,39 @@ def list_query(
     lead = _leading(filters, short_queue=short_queue)
     walk = _walk(lead, wanted)
     # With nothing else to lead, the project does: a small one is not hidden behind a large one.
-    leading, values = [f"{walk.walked}.project_id = $1"], [project_id]
+    leading = {}
     if lead is not None and walk is not _QUEUE:
-        values.append(filters.pop(lead))
-        leading += [f"{walk.walked}.{lead} = $2", *_partial_index_condition(walk, lead)]
+        leading = {lead: filters.pop(lead)}
+    return _query(project_id, wanted, before, walk, leading, filters)
+
+
+def contact_queries(
+    project_id: int, wanted: EventFilter, before: int | None, contact_id: str
+) -> list[ListQuery]:
+    """Plan a list of the events of one contact: what was resolved to it, and what was sent with it.
+
+    Most events are in both. What was sent with it may wait still, or nobody has the id.
+    """
+    leading = {"contact_id": contact_id}
+    return [
+        _query(project_id, wanted, before, walk, leading, _filters(wanted))
+        for walk in (_OUTCOMES, _EVENTS)
+    ]
+
+
+def _query(
+    project_id: int,
+    wanted: EventFilter,
+    before: int | None,
+    walk: _Walk,
+    lead: dict[str, Any],
+    filters: dict[str, Any],
+) -> ListQuery:
+    leading, values = [f"{walk.walked}.project_id = $1"], [project_id]
+    for name, value in lead.items():
+        values.append(value)
+        column = f"{walk.walked}.{name}"
+        leading += [f"{column} = ${len(values)}", *_partial_index_condition(column, name)]
     leading_values = len(values)
     others = []
     for name, value in filters.items():
@@ -163,9 +192,8 @@ def _walk(lead: str | None, wanted: EventFilter) -> _Walk:
     return _QUEUE if wanted.status in (Status.ACCEPTED, Status.PROCESSING) else _OUTCOMES
 
 
-def _partial_index_condition(walk: _Walk, name: str) -> list[str]:
+def _partial_index_condition(column: str, name: str) -> list[str]:
     # A partial index is used only where the query implies its condition, whatever the parameters.
-    column = f"{walk.walked}.{name}"
     if name == "status":
         return [f"{column} <> {Status.PROCESSED:d}"]
     if name == "source":

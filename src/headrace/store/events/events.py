@@ -16,7 +16,9 @@ from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.events.event_lists import (
     QUEUE_LENGTH,
     ROWS_EXAMINED_MAX,
+    ListQuery,
     asks_for_queue,
+    contact_queries,
     list_query,
 )
 from headrace.store.events.stored_events import COLUMNS, stored_event
@@ -88,19 +90,22 @@ class Events:
     async def list(
         self, project_id: int, wanted: EventFilter, *, before: int | None, limit: int
     ) -> EventPage:
-        """Events of a project, newest first, below sequence `before`."""
+        """Events of a project, newest first, below sequence `before`.
+
+        Those of a contact are the ones that were resolved to it or to one that was merged into it.
+        What was sent with its id and resolved to nobody, or not yet, is among them.
+        """
 
         async def read(tx: Transaction) -> EventPage:
+            if wanted.contact_id is not None:
+                return await _page_of_contact(tx, project_id, wanted, before, limit)
             short_queue = False
             if asks_for_queue(wanted):
                 short_queue = await tx.value(QUEUE_LENGTH, project_id) <= ROWS_EXAMINED_MAX
             query = list_query(project_id, wanted, before, short_queue=short_queue)
-            find_floor, floor = query.floor(), None
-            if find_floor is not None:
-                floor = await tx.value(find_floor, *query.values[: query.leading_values])
-            rows = await tx.rows(query.page(limit + 1, floor), *query.values)
-            events = [stored_event(row) for row in rows[:limit]]
-            return EventPage(events, events[-1].sequence if len(rows) > limit else floor)
+            events, bound = await _walked(tx, query, limit)
+            more = len(events) > limit
+            return EventPage(events[:limit], events[limit - 1].sequence if more else bound)
 
         return await self._database.read(read)
 
@@ -154,6 +159,47 @@ async def last_sequence(tx: Transaction) -> int:
             return highest
         project_id = int(found)
         highest = max(highest, int(await tx.value(LAST_OF_PROJECT, project_id) or 0))
+
+
+async def _page_of_contact(
+    tx: Transaction, project_id: int, wanted: EventFilter, before: int | None, limit: int
+) -> EventPage:
+    """A page put together from the lists of all ids that are one with a contact."""
+    asked = wanted.contact_id or ""
+    contact = await find_ref(tx, project_id, asked)
+    ids = [asked] if contact is None else await ids_of(tx, contact.id)
+    found: dict[int, StoredEvent] = {}
+    bounds: list[int] = []
+    for each in ids:
+        for query in contact_queries(project_id, wanted, before, each):
+            events, bound = await _walked(tx, query, limit)
+            found |= {event.sequence: event for event in events}
+            if bound is not None:
+                bounds.append(bound)
+    # Below the highest bound one of the lists has not been looked at.
+    bound = max(bounds, default=None)
+    whole = [sequence for sequence in found if bound is None or sequence >= bound]
+    whole.sort(reverse=True)
+    # An event that was sent with one of the ids may have been resolved to somebody else, as long as
+    # the two were merged.
+    page = [
+        found[sequence]
+        for sequence in whole[:limit]
+        if found[sequence].resolved_contact_id in (None, *ids)
+    ]
+    return EventPage(page, whole[limit - 1] if len(whole) > limit else bound)
+
+
+async def _walked(
+    tx: Transaction, query: ListQuery, limit: int
+) -> tuple[list[StoredEvent], int | None]:
+    """Up to `limit + 1` events, and the sequence down to which they are all; None: to the end."""
+    find_floor, floor = query.floor(), None
+    if find_floor is not None:
+        floor = await tx.value(find_floor, *query.values[: query.leading_values])
+    rows = await tx.rows(query.page(limit + 1, floor), *query.values)
+    events = [stored_event(row) for row in rows]
+    return events, events[limit].sequence if len(events) > limit else floor
 
 
 async def _one(tx: Transaction, statement: Statement, *values: Any) -> StoredEvent | None:
