@@ -25,10 +25,13 @@ from headrace.http.application import build_application
 from headrace.http.asgi import AsgiRunner
 from headrace.http.context import Services
 from headrace.http.cursor import Cursors
-from headrace.http.edge import Edge, Routes
 from headrace.http.erasures import erasure_shown
+from headrace.http.openapi import ApiDocument
 from headrace.http.refusals import Refusals
+from headrace.http.router import Router, RouterDeps
 from headrace.http.server import HttpServer
+from headrace.http.services import IngestServices
+from headrace.http.table import ROUTES, TAGS, route_table
 from headrace.observability.events import (
     SERVER_STARTED,
     SERVER_STOPPED,
@@ -148,19 +151,21 @@ class Headrace:
             streams=streams,
             cursors=Cursors(await store.secret("cursors")),
             webhooks=webhooks,
+            document=self._document(),
             clock_us=clock_us,
             worker_problem=self._worker_problem if self._supervisor is not None else None,
             stopping=self._stopping,
         )
         runner = AsgiRunner(build_application(refusals), {"services": services})
-        routes = Routes(
-            access=access,
-            operators=operators,
-            acceptor=acceptor,
-            refusals=refusals,
-            runner=runner,
-            clock_us=clock_us,
-            mounts=self._mounts(streams, webhooks),
+        router = Router(
+            RouterDeps(
+                table=route_table(),
+                access=access,
+                operators=operators,
+                services=IngestServices(acceptor, refusals, clock_us),
+                runner=runner,
+                mounts=self._mounts(streams, webhooks),
+            )
         )
         self._key_uses = KeyUseLog(access, store.members, clock_us)
         guard = DiskGuard(store, acceptor, self.settings.disk_free_min_bytes)
@@ -169,7 +174,7 @@ class Headrace:
         if exposed := (await store.health()).exposed_files:
             _log.warning(STORE_EXPOSED, files=exposed, advice="chmod 600, as their owner")
         store.start_committing(self.queue, self._store_failed)
-        self._server = HttpServer(Edge(routes))
+        self._server = HttpServer(router)
         self.port = await self._server.start(self.settings.host, self.settings.port)
         self._tasks = [
             asyncio.create_task(loop.run(), name=type(loop).__name__)
@@ -192,6 +197,15 @@ class Headrace:
             host=self.settings.host,
             port=self.port,
             store=shown_store(self.settings.store),
+        )
+
+    def _document(self) -> ApiDocument:
+        has_backoffice = self.settings.backoffice != "off"
+        return ApiDocument(
+            ROUTES,
+            TAGS,
+            server_url=self.settings.public_url or "/",
+            backoffice_path=BACKOFFICE_PREFIX if has_backoffice else None,
         )
 
     def _mounts(self, streams: Streams, webhooks: Webhooks) -> dict[bytes, AsgiRunner]:

@@ -1,4 +1,4 @@
-"""Who may do what over every route: made from the OpenAPI document, so none can be forgotten."""
+"""Who may do what over every route: made from the table of routes, so none can be forgotten."""
 
 from __future__ import annotations
 
@@ -12,21 +12,18 @@ import pytest
 from headrace.domain.api_keys import Scope
 from headrace.domain.ids import sequence_of_id
 from headrace.domain.timestamps import now_us
-from headrace.http.application import ROUTES
-from headrace.http.openapi import openapi_document
+from headrace.http.table import ROUTES
 from tests.support.audiences import choose, new_audience, new_contact, new_topic, send
 from tests.support.dead_letters import DeadLetterRows, sql_on
 from tests.support.described_routes import Operation, operations
 from tests.support.http_server import ACTOR, HttpServer, wait_until
 from tests.support.raw_http import Answer, Client, Connection, head_of
 
-OPERATIONS = list(operations(openapi_document()))
+OPERATIONS = list(operations(ROUTES))
 KEYED = [each for each in OPERATIONS if not each.is_public and not each.is_for_operators]
 WITH_IDS = [each for each in KEYED if each.parameters]
 #: What is not told to everybody must look like nothing at all.
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
-#: Of a path that leads nowhere; it is not asked at all.
-NOT_SERVED = {"/"}
 LISTS = ("/contacts", "/topics", "/audiences", "/webhooks", "/dead-letters", "/replays", "/merges")
 
 Place = tuple[str, str]
@@ -129,12 +126,6 @@ def answer_of(client: Client, operation: Operation, target: str) -> Answer:
     return client.request(operation.method, target, body=body, body_type=media)
 
 
-def test_every_route_is_described() -> None:
-    described = {operation.path for operation in OPERATIONS}
-    served = {route.path.replace(":path}", "}") for route in ROUTES}
-    assert served - described == NOT_SERVED
-
-
 @pytest.mark.parametrize("operation", KEYED, ids=str)
 def test_without_a_good_key_nothing_opens(
     server: HttpServer, owner: Inhabitant, keys: dict[str, str], operation: Operation
@@ -208,4 +199,4 @@ def test_no_api_key_opens_what_is_for_operators(
 
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.is_public], ids=str)
 def test_public_routes_ask_for_no_key(server: HttpServer, operation: Operation) -> None:
-    assert ask(server.port, operation, operation.target({}), None) == 200
+    assert ask(server.port, operation, operation.target({}), None) in (200, 307)

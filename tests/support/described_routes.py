@@ -1,20 +1,19 @@
-"""Every route as the OpenAPI document describes it, with requests made from the description."""
+"""Every route of the table, with requests made from its description."""
 
 from __future__ import annotations
 
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from headrace.domain.api_keys import Scope
+from headrace.http.openapi import openapi_document
+from headrace.http.route import Route, Who
 
-_METHODS = ("get", "post", "put", "patch", "delete")
 _PARAMETER = re.compile(r"\{(\w+)\}")
-#: Takes events; all else either only looks, or changes what is kept.
-_INGEST = frozenset({"/events", "/events/batch", "/events/validate"})
 _VALUES = {"boolean": False, "integer": 1, "number": 1}
 _FORMATS = {"uuid": str(uuid.uuid4()), "uri": "https://93.184.215.14/"}
 
@@ -23,13 +22,20 @@ _FORMATS = {"uuid": str(uuid.uuid4()), "uri": "https://93.184.215.14/"}
 class Operation:
     """One method of one path."""
 
-    method: str
-    path: str
+    route: Route
     described: Mapping[str, Any]
     document: Mapping[str, Any]
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
+
+    @property
+    def method(self) -> str:
+        return self.route.method
+
+    @property
+    def path(self) -> str:
+        return self.route.path.replace(":path}", "}")
 
     @property
     def parameters(self) -> list[tuple[str, str]]:
@@ -39,18 +45,18 @@ class Operation:
 
     @property
     def is_public(self) -> bool:
-        return self.described.get("security") == []
+        return self.route.access.who is Who.ANYBODY
 
     @property
     def is_for_operators(self) -> bool:
-        return any("operator" in way for way in self.described.get("security", ()))
+        return self.route.access.who is Who.OPERATOR
 
     @property
     def scope(self) -> Scope:
         """The one scope that opens it."""
-        if self.method == "POST" and self.path in _INGEST:
-            return Scope.INGEST
-        return Scope.READ if self.method == "GET" else Scope.MANAGE
+        scope = self.route.access.scope
+        assert scope is not None
+        return scope
 
     def target(self, values: Mapping[tuple[str, str], str]) -> str:
         """The path with its parameters filled in; a value that is not known is a KeyError."""
@@ -103,14 +109,14 @@ class Operation:
         return _VALUES.get(kind, {})
 
 
-def operations(document: Mapping[str, Any]) -> Iterator[Operation]:
-    """All of a document."""
-    for path, item in document["paths"].items():
-        for method in _METHODS:
-            if method in item:
-                yield Operation(
-                    method=method.upper(), path=path, described=item[method], document=document
-                )
+def operations(routes: Iterable[Route]) -> Iterator[Operation]:
+    """All of a table, those that the document leaves out included."""
+    routes = tuple(routes)
+    document = openapi_document(routes, {})
+    for route in routes:
+        path = route.path.replace(":path}", "}")
+        described = document["paths"].get(path, {}).get(route.method.lower(), {})
+        yield Operation(route=route, described=described, document=document)
 
 
 def _json(value: Any) -> bytes:

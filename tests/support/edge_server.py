@@ -52,8 +52,8 @@ class Watcher:
     def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
         """Nothing is counted here."""
 
-    def plan(self, head: Head, request_id: bytes) -> Plan:
-        del request_id
+    def plan(self, head: Head, exchange: Exchange) -> Plan:
+        del exchange
         self.look()
         if not self._turn:
             asyncio.get_running_loop().call_soon(self._end_turn)

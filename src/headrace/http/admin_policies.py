@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
@@ -17,19 +18,20 @@ from headrace.domain.operators import Operator
 from headrace.domain.policies import BOUNDS, DEFAULTS, NAMES, UNITS, Policies, check_policy
 from headrace.domain.properties import read_number
 from headrace.domain.timestamps import to_text
-from headrace.http.context import Services, json_response
+from headrace.http.context import Services, context_of, json_response
 from headrace.http.events import read_uuid
-from headrace.http.head import parse_query
-from headrace.http.media import read_json_body
-from headrace.http.query import PAGE, page_limit
+from headrace.http.media import read_body
+from headrace.http.parameters import PAGE
+from headrace.http.route import OPERATOR, get, json_body, ok, page, patch
+from headrace.http.schema import Id, Time, about
 
 
 class ProjectShown(msgspec.Struct, kw_only=True):
     """A project as operators see it."""
 
-    id: str
+    id: Id
     name: str
-    created_at: str
+    created_at: Time
 
 
 class PolicyShown(msgspec.Struct, kw_only=True):
@@ -46,19 +48,22 @@ class AuditShown(msgspec.Struct, kw_only=True):
     """Who changed what, and when."""
 
     id: str
-    at: str
+    at: Time
     actor: str
     action: str
-    #: What depends on the action; a changed policy has `policy`, `from` and `to`.
-    detail: msgspec.Raw
+    detail: Annotated[
+        msgspec.Raw,
+        about(
+            "What depends on the action; a changed policy has `policy`, `from` and `to`.",
+            type="object",
+            additionalProperties=True,
+        ),
+    ]
 
 
-def _services(request: Request) -> tuple[Services, Operator]:
-    state = request.scope["state"]
-    if not isinstance(state["principal"], Operator):
-        # An API key found a spelling of the path that the edge did not take for this part.
-        raise ApiError(ErrorCode.NOT_FOUND, "There is nothing at this path.")
-    return state["services"], state["principal"]
+def _operator(request: Request) -> Operator:
+    operator: Operator = request.scope["state"]["principal"]
+    return operator
 
 
 async def _project(services: Services, request: Request) -> tuple[int, Policies]:
@@ -70,8 +75,7 @@ async def _project(services: Services, request: Request) -> tuple[int, Policies]
 
 async def list_projects(request: Request) -> Response:
     """`GET /admin/projects`: all of them, by name."""
-    services, _ = _services(request)
-    parse_query(request.scope["query_string"], ())
+    services = context_of(request).services
     projects = await services.store.projects.list()
     shown = [
         ProjectShown(id=uuid_text(p.uuid), name=p.name, created_at=to_text(p.created_us))
@@ -82,18 +86,16 @@ async def list_projects(request: Request) -> Response:
 
 async def get_policies(request: Request) -> Response:
     """`GET /admin/projects/{id}/policies`."""
-    services, _ = _services(request)
-    parse_query(request.scope["query_string"], ())
+    services = context_of(request).services
     _, policies = await _project(services, request)
     return json_response({"data": policies_shown(policies)})
 
 
 async def patch_policies(request: Request) -> Response:
     """`PATCH /admin/projects/{id}/policies`: all that is sent or nothing; null resets."""
-    services, operator = _services(request)
-    parse_query(request.scope["query_string"], ())
+    services, operator = context_of(request).services, _operator(request)
     project_id, policies = await _project(services, request)
-    values = checked_policies(await read_json_body(request))
+    values = checked_policies(await read_body(request))
     if values:
         policies = await services.store.operators.set_policies(
             project_id, values, services.clock_us(), actor=operator.actor
@@ -103,12 +105,11 @@ async def patch_policies(request: Request) -> Response:
 
 async def list_audit(request: Request) -> Response:
     """`GET /admin/projects/{id}/audit`: newest first."""
-    services, _ = _services(request)
-    query = parse_query(request.scope["query_string"], PAGE)
-    limit = page_limit(query)
+    context = context_of(request)
+    services, limit = context.services, context.limit
     project_id, _ = await _project(services, request)
     scope = f"audit {project_id}"
-    before = services.cursors.read(query["cursor"], scope) if "cursor" in query else None
+    before = context.before(scope)
     found = await services.store.operators.audit(project_id, before=before, limit=limit + 1)
     more = len(found) > limit
     following = services.cursors.make(found[limit - 1].id, scope) if more else None
@@ -171,3 +172,64 @@ def _typed(name: str, sent: Any) -> Any:
         return int(number) if number == int(number) else number
     # Text is read leniently there, for the command line; here `"5"` is no number.
     return () if isinstance(sent, str) and not isinstance(getattr(DEFAULTS, name), str) else sent
+
+
+def _policy_schema(name: str) -> dict[str, Any]:
+    default = getattr(DEFAULTS, name)
+    note = {"description": f"In {UNITS[name]}; null resets to {default}."}
+    if name in BOUNDS:
+        low, high = BOUNDS[name]
+        kind = "number" if isinstance(default, float) else "integer"
+        return {"type": [kind, "null"], "minimum": low, "maximum": high, **note}
+    if isinstance(default, bool):
+        return {"type": ["boolean", "null"], "description": f"null resets to {default}."}
+    if isinstance(default, StrEnum):
+        return {"type": ["string", "null"], "enum": [*type(default), None], **note}
+    return {"type": ["string", "null"], **note}
+
+
+_POLICY_VALUES = {
+    "title": "PolicyValues",
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {name: _policy_schema(name) for name in NAMES},
+}
+_POLICIES = ok("Every policy by its name.", dict[str, PolicyShown])
+
+ROUTES = (
+    get(
+        "/admin/projects",
+        list_projects,
+        OPERATOR,
+        name="listProjects",
+        summary="List all projects",
+        answers=(page(ProjectShown, "All projects, by name."),),
+    ),
+    get(
+        "/admin/projects/{id}/policies",
+        get_policies,
+        OPERATOR,
+        name="getPolicies",
+        summary="Get the policies of a project",
+        answers=(_POLICIES,),
+    ),
+    patch(
+        "/admin/projects/{id}/policies",
+        patch_policies,
+        OPERATOR,
+        name="patchPolicies",
+        summary="Change policies of a project",
+        description="All that are sent or none; null resets a policy.",
+        bodies=json_body(_POLICY_VALUES, example={"event_retention_days": 30}),
+        answers=(_POLICIES,),
+    ),
+    get(
+        "/admin/projects/{id}/audit",
+        list_audit,
+        OPERATOR,
+        name="listAudit",
+        summary="List changes of a project",
+        parameters=PAGE,
+        answers=(page(AuditShown),),
+    ),
+)

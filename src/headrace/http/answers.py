@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from headrace.domain.events import FirstCopy, Source, Status, StoredEvent
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
+from headrace.http.schema import EventName, Id, Time, about
 from headrace.store.contract import KeyRepeat, Rejection
 
 StatusName = Literal["accepted", "processing", "retrying", "processed", "dead_lettered"]
@@ -21,37 +22,40 @@ SOURCE_NAMES: dict[int, SourceName] = {source.value: source.name.lower() for sou
 class Accepted(msgspec.Struct):
     """A new event, on stable storage."""
 
-    id: str
-    event: str
+    id: Id
+    event: EventName
     resolved_identity_type: Literal["contact_id", "external_id", "email"]
     resolved_identity_value: str
-    occurred_at: str
+    occurred_at: Time
 
 
 class Deduplicated(msgspec.Struct):
     """The event that was first stored under the key; it is on stable storage."""
 
-    id: str
-    event: str
-    deduplicated: Literal[True]
-    occurred_at: str
+    id: Id
+    event: EventName
+    deduplicated: Annotated[Literal[True], about(type="boolean", const=True)]
+    occurred_at: Time
 
 
 class Event(msgspec.Struct, kw_only=True):
     """An event as it is shown."""
 
-    id: str
-    event: str
+    id: Id
+    event: EventName
     source: SourceName
     status: StatusName
-    #: Contact the event belongs to: the one it was resolved to, until then the one it names.
-    contact_id: str | None
+    contact_id: Annotated[
+        Id | None,
+        about(
+            "Contact the event belongs to: the one it was resolved to, until then the one it names."
+        ),
+    ]
     external_id: str | None
     email: str | None
-    #: The JSON that was sent, byte for byte.
-    payload: msgspec.Raw
-    occurred_at: str
-    received_at: str
+    payload: Annotated[msgspec.Raw, about("The JSON that was sent, byte for byte.")]
+    occurred_at: Time
+    received_at: Time
     idempotency_key: str | None
     attempts: int
     last_error: str | None
@@ -61,7 +65,7 @@ class RejectionShown(msgspec.Struct, kw_only=True):
     """A refused request or event. What was sent is shown by its shape only."""
 
     id: str
-    at: str
+    at: Time
     status: int
     code: str
     message: str
@@ -146,7 +150,7 @@ def deduplicated(first: FirstCopy) -> Deduplicated:
 class Repeat(msgspec.Struct):
     """A later request with the same idempotency key."""
 
-    at: str
+    at: Time
     api_key: str | None
     request_id: str | None
     mismatch: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -11,7 +11,8 @@ import structlog
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http.exchange import Exchange
 from headrace.http.head import Head, decode_path
-from headrace.http.wire import CLOCK, status_line
+from headrace.http.route import LIMITS, Route
+from headrace.http.wire import CLOCK, header_lines, status_line
 from headrace.observability.events import REQUEST_FAILED
 
 Message = MutableMapping[str, Any]
@@ -24,7 +25,6 @@ App = Callable[
     Awaitable[None],
 ]
 
-BODY_BYTES_MAX = 1024 * 1024
 #: Tasks of slow routes at once; past it callers are told to come back.
 TASKS_MAX = 500
 WENT_WRONG = "Something went wrong on our side; the log knows more by the request id."
@@ -39,22 +39,44 @@ class AsgiRunner:
         self.app = app
         self.state = state
         self.tasks: set[asyncio.Task[None]] = set()
+        #: Of these, those of routes with a limit of their own, by the route's identity.
+        self._limited: dict[int, set[asyncio.Task[None]]] = {}
 
     def plan(
-        self, head: Head, principal: Any, authorize: Callable[[], object] | None = None
+        self,
+        head: Head,
+        principal: Any,
+        authorize: Callable[[], object] | None = None,
+        route: Route | None = None,
+        values: Mapping[str, str] | None = None,
     ) -> AsgiPlan:
         """Plan a request for the application.
 
         Args:
             authorize: raises `ApiError` when `principal` may not do it any more. Called when the
                 request has its turn: behind a slow answer that is long after its head was read.
+            route: of the table, None for an application that has its own.
+            values: of the parameters in the path.
 
         Raises:
             ApiError: 503 when too many are under way.
         """
         if len(self.tasks) >= TASKS_MAX:
             raise _overloaded()
-        return AsgiPlan(self, head, principal, authorize)
+        return AsgiPlan(self, head, principal, authorize, route, values or {})
+
+    def has_room(self, route: Route | None) -> bool:
+        """Whether one more request of a route may be answered now."""
+        if route is None or route.limits.concurrent_max is None:
+            return True
+        return len(self._limited.get(id(route), ())) < route.limits.concurrent_max
+
+    def count(self, route: Route | None, task: asyncio.Task[None]) -> None:
+        """Count a task of a route with a limit until it ends."""
+        if route is not None and route.limits.concurrent_max is not None:
+            tasks = self._limited.setdefault(id(route), set())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
 
 def _overloaded() -> ApiError:
@@ -65,7 +87,7 @@ def _overloaded() -> ApiError:
 class AsgiPlan:
     """One request for the application."""
 
-    __slots__ = ("authorize", "body_bytes_max", "head", "principal", "runner")
+    __slots__ = ("authorize", "body_bytes_max", "head", "principal", "route", "runner", "values")
 
     def __init__(
         self,
@@ -73,8 +95,13 @@ class AsgiPlan:
         head: Head,
         principal: Any,
         authorize: Callable[[], object] | None,
+        route: Route | None,
+        values: Mapping[str, str],
     ) -> None:
-        self.body_bytes_max = BODY_BYTES_MAX
+        limits = LIMITS if route is None else route.limits
+        self.body_bytes_max = limits.body_bytes_max
+        self.route = route
+        self.values = values
         self.runner = runner
         self.head = head
         self.principal = principal
@@ -85,12 +112,14 @@ class AsgiPlan:
         exchange.connection.when_first(exchange, lambda: self._start(exchange, body))
 
     def _start(self, exchange: Exchange, body: bytes) -> None:
-        if len(self.runner.tasks) >= TASKS_MAX:
+        runner = self.runner
+        if len(runner.tasks) >= TASKS_MAX or not runner.has_room(self.route):
             exchange.fail(_overloaded())
             return
         task = asyncio.get_running_loop().create_task(self._serve(exchange, body))
-        self.runner.tasks.add(task)
-        task.add_done_callback(self.runner.tasks.discard)
+        runner.tasks.add(task)
+        task.add_done_callback(runner.tasks.discard)
+        runner.count(self.route, task)
 
     async def _serve(self, exchange: Exchange, body: bytes) -> None:
         cycle = _Cycle(exchange, body)
@@ -132,8 +161,10 @@ class AsgiPlan:
             "headers": list(head.headers.items()),
             "client": (exchange.connection.peer, 0),
             "server": None,
+            "path_params": self.values,
             "state": {
                 **self.runner.state,
+                "route": self.route,
                 "principal": self.principal,
                 "request_id": exchange.request_id.decode(),
                 "head": head,
@@ -196,6 +227,7 @@ class _Cycle:
             (
                 status_line(self._status),
                 self._headers,
+                header_lines(exchange.headers),
                 CLOCK.line,
                 b"x-content-type-options: nosniff\r\n",
                 b"x-request-id: " + exchange.request_id + b"\r\n",

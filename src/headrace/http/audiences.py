@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,6 +11,7 @@ from starlette.responses import Response
 from headrace.domain import timestamps
 from headrace.domain.audiences import (
     AUDIENCES_MAX,
+    CONTACT_IDS_MAX,
     Audience,
     decode_audience,
     decode_contact_ids,
@@ -16,12 +19,14 @@ from headrace.domain.audiences import (
 )
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http.contact_lists import contact_page
+from headrace.http.contacts import ContactShown
 from headrace.http.context import Context, context_of, json_response
 from headrace.http.events import not_found
-from headrace.http.head import parse_query
-from headrace.http.media import read_json_body
+from headrace.http.media import read_body
+from headrace.http.parameters import PAGE
 from headrace.http.path import path_uuid
-from headrace.http.query import PAGE, page_limit
+from headrace.http.route import created, delete, get, json_body, no_content, ok, page, patch, post
+from headrace.http.schema import Description, Id, Name, Time, about
 from headrace.http.topics import name_taken
 from headrace.store.contacts.audiences import (
     Audiences,
@@ -31,36 +36,44 @@ from headrace.store.contacts.audiences import (
 from headrace.store.contract import StoreConflictError
 from headrace.store.contract_contacts import ContactFilter
 
+_UNIQUE = about("Unique in the project; blanks around it are left out.")
 
-class AudienceInput(msgspec.Struct):
-    """Body of a write. When changing one, members that are absent or null stay as they are."""
 
-    name: str | None = None
-    description: str | None = None
+class AudienceCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """A new audience."""
+
+    name: Annotated[Name, _UNIQUE]
+    description: Description | None = None
+
+
+class AudienceUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of an audience. Members that are absent or null stay as they are."""
+
+    name: Annotated[Name | None, _UNIQUE] = None
+    description: Description | None = None
 
 
 class AudienceShown(msgspec.Struct, kw_only=True):
     """An audience."""
 
-    id: str
+    id: Id
     name: str
     description: str
-    created_at: str
-    updated_at: str
+    created_at: Time
+    updated_at: Time
 
 
 class ContactIdsInput(msgspec.Struct, forbid_unknown_fields=True):
     """Contacts to add; an id that repeats counts once."""
 
-    contact_ids: list[str]
+    contact_ids: Annotated[list[Id], about(minItems=1, maxItems=CONTACT_IDS_MAX)]
 
 
 class EnteredShown(msgspec.Struct, kw_only=True):
     """What came of adding contacts."""
 
-    audience_id: str
-    #: Contacts that were not in it before.
-    entered: int
+    audience_id: Id
+    entered: Annotated[int, about("Contacts that were not in it before.")]
     already_in: int
 
 
@@ -78,8 +91,7 @@ def audience_shown(audience: Audience) -> AudienceShown:
 async def create_audience(request: Request) -> Response:
     """`POST /audiences`."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
-    fields = decode_audience(await read_json_body(request), required=True)
+    fields = decode_audience(await read_body(request), required=True)
     try:
         made = await _store(context).create(_project(context), fields, _now_us(context))
     except StoreConflictError:
@@ -93,10 +105,9 @@ async def create_audience(request: Request) -> Response:
 async def list_audiences(request: Request) -> Response:
     """`GET /audiences`: newest first."""
     context = context_of(request)
-    query = parse_query(request.scope["query_string"], PAGE)
-    limit = page_limit(query)
+    limit = context.limit
     scope, cursors = f"audiences {_project(context)}", context.services.cursors
-    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
+    before = context.before(scope)
     found = await _store(context).list(_project(context), before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
     shown = [audience_shown(audience) for audience in found[:limit]]
@@ -105,7 +116,6 @@ async def list_audiences(request: Request) -> Response:
 
 async def get_audience(request: Request) -> Response:
     """`GET /audiences/{id}`."""
-    parse_query(request.scope["query_string"], ())
     audience = await _audience(request, context_of(request))
     return json_response({"data": audience_shown(audience)})
 
@@ -113,9 +123,8 @@ async def get_audience(request: Request) -> Response:
 async def patch_audience(request: Request) -> Response:
     """`PATCH /audiences/{id}`: members that are absent or null stay as they are."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     audience_id = path_uuid(request)
-    fields = decode_audience(await read_json_body(request), required=False)
+    fields = decode_audience(await read_body(request), required=False)
     try:
         changed = await _store(context).update(
             _project(context), audience_id, fields, _now_us(context)
@@ -126,9 +135,8 @@ async def patch_audience(request: Request) -> Response:
 
 
 async def delete_audience(request: Request) -> Response:
-    """`DELETE /audiences/{id}`: gone at once; its members exit by and by."""
+    """`DELETE /audiences/{id}`: gone at once; its members are removed in the background."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     audience_id = path_uuid(request)
     if not await _store(context).delete(_project(context), audience_id, _now_us(context)):
         raise not_found()
@@ -138,17 +146,15 @@ async def delete_audience(request: Request) -> Response:
 async def list_contacts_of_audience(request: Request) -> Response:
     """`GET /audiences/{id}/contacts`: newest contacts first."""
     context = context_of(request)
-    query = parse_query(request.scope["query_string"], PAGE)
     audience = await _audience(request, context)
-    return await contact_page(context, ContactFilter(audience_id=audience.id), query)
+    return await contact_page(context, ContactFilter(audience_id=audience.id))
 
 
 async def add_contacts(request: Request) -> Response:
     """`POST /audiences/{id}/contacts`: all of them, or none when one is nobody."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     audience_id = path_uuid(request)
-    contact_ids = decode_contact_ids(await read_json_body(request))
+    contact_ids = decode_contact_ids(await read_body(request))
     try:
         entered = await _store(context).enter(
             _project(context), audience_id, contact_ids, _now_us(context)
@@ -166,7 +172,6 @@ async def add_contacts(request: Request) -> Response:
 async def remove_contact(request: Request) -> Response:
     """`DELETE /audiences/{id}/contacts/{contact_id}`."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     audience_id, contact_id = path_uuid(request), path_uuid(request, "contact_id")
     if not await _store(context).exit(_project(context), audience_id, contact_id, _now_us(context)):
         raise not_found()
@@ -188,8 +193,80 @@ def _store(context: Context) -> Audiences:
 
 
 def _project(context: Context) -> int:
-    return context.principal.project.id
+    return context.project_id
 
 
 def _now_us(context: Context) -> int:
     return context.services.clock_us()
+
+
+ROUTES = (
+    post(
+        "/audiences",
+        create_audience,
+        name="createAudience",
+        summary="Create an audience",
+        description=f"A project has at most {AUDIENCES_MAX} audiences.",
+        bodies=json_body(AudienceCreate, example={"name": "Beta testers"}),
+        answers=(created("Created.", AudienceShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    get(
+        "/audiences",
+        list_audiences,
+        name="listAudiences",
+        summary="List audiences",
+        parameters=PAGE,
+        answers=(page(AudienceShown),),
+    ),
+    get(
+        "/audiences/{id}",
+        get_audience,
+        name="getAudience",
+        summary="Get an audience",
+        answers=(ok("The audience.", AudienceShown),),
+    ),
+    patch(
+        "/audiences/{id}",
+        patch_audience,
+        name="patchAudience",
+        summary="Change an audience",
+        description="Members that are absent or null stay as they are.",
+        bodies=json_body(AudienceUpdate, example={"name": "Early testers"}),
+        answers=(ok("The audience as it is now.", AudienceShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    delete(
+        "/audiences/{id}",
+        delete_audience,
+        name="deleteAudience",
+        summary="Delete an audience",
+        description="Its contacts stay. They are removed from it in the background, each with a "
+        "`sendrealm.audience.exited`.",
+        answers=(no_content("Deleted."),),
+    ),
+    get(
+        "/audiences/{id}/contacts",
+        list_contacts_of_audience,
+        name="listContactsOfAudience",
+        summary="List the contacts of an audience",
+        parameters=PAGE,
+        answers=(page(ContactShown, "Newest contacts first."),),
+    ),
+    post(
+        "/audiences/{id}/contacts",
+        add_contacts,
+        name="addContactsToAudience",
+        summary="Add contacts to an audience",
+        description="All of them, or none when there is no contact of one of the ids.",
+        bodies=json_body(ContactIdsInput),
+        answers=(ok("All of them are in it now.", EnteredShown),),
+    ),
+    delete(
+        "/audiences/{id}/contacts/{contact_id}",
+        remove_contact,
+        name="removeContactFromAudience",
+        summary="Remove a contact from an audience",
+        answers=(no_content("It is not in it any more."),),
+    ),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
@@ -11,45 +11,47 @@ from starlette.responses import Response
 
 from headrace.domain import timestamps
 from headrace.domain.catalog_types import example_of, type_names
-from headrace.domain.errors import FieldProblem, invalid
-from headrace.domain.event_fields import check_event_name
+from headrace.domain.event_fields import EVENT_NAME_CHARACTERS_MAX, check_event_name
 from headrace.domain.events import Source
 from headrace.domain.ids import uuid_text
 from headrace.domain.personal_data import KINDS, PERSONAL, kinds_of
 from headrace.domain.retention import HOUR_US
 from headrace.http.context import context_of, json_response
 from headrace.http.events import not_found
-from headrace.http.head import parse_query
-from headrace.http.query import PAGE, SOURCE_NAMES, page_limit
+from headrace.http.parameters import PAGE, in_path, one_of, text
+from headrace.http.query import SOURCE_NAMES
+from headrace.http.route import get, ok, page
+from headrace.http.schema import EVENT_NAME, EventName, Id, Time, about
 from headrace.store.contract_catalog import (
     CatalogEntry,
     CatalogFilter,
     CatalogName,
     CatalogPath,
     Drift,
+    DriftKind,
     HourCount,
 )
 
-FILTERS = ("event", "source", "personal_data")
 #: Hours shown of a name, the one that runs included.
 HOURS_SHOWN = 7 * 24
 ANY = "any"
 
 
+_Kind = Annotated[str, about(enum=list(KINDS))]
+
+
 class CatalogNameShown(msgspec.Struct, kw_only=True):
     """An event name and what is known of it at a glance."""
 
-    event: str
-    first_seen_at: str
-    last_seen_at: str
+    event: EventName
+    first_seen_at: Time
+    last_seen_at: Time
     events: int
-    #: Of these, whose payload was looked at; shares are of them.
-    inspected: int
+    inspected: Annotated[int, about("Of these, whose payload was looked at; shares are of them.")]
     sources: list[str]
-    personal_data: list[str]
+    personal_data: list[_Kind]
     paths: int
-    #: When what its events look like changed last.
-    drift_at: str | None
+    drift_at: Annotated[Time | None, about("When what its events look like changed last.")]
 
 
 class SchemaPathShown(msgspec.Struct, kw_only=True):
@@ -57,50 +59,45 @@ class SchemaPathShown(msgspec.Struct, kw_only=True):
 
     path: str
     types: list[str]
-    #: Share of the events that have it.
-    share: float
-    #: A value of that type with nothing of those seen.
-    example: Any
-    personal_data: list[str]
-    first_seen_at: str
-    last_seen_at: str
-    #: When its absence was noticed; null while it comes.
-    gone_at: str | None
+    share: Annotated[float, about("Share of the events that have it.")]
+    example: Annotated[Any, about("A value of that type with nothing of those seen.")]
+    personal_data: list[_Kind]
+    first_seen_at: Time
+    last_seen_at: Time
+    gone_at: Annotated[Time | None, about("When its absence was noticed; null while it comes.")]
 
 
 class DriftShown(msgspec.Struct, kw_only=True):
     """A change of what events of a name look like."""
 
-    kind: str
+    kind: Annotated[str, about(enum=[kind.value for kind in DriftKind])]
     path: str
-    #: The type that is new; null for other kinds.
-    type: str | None
-    at: str
-    #: The event that showed it first; null when that is not known.
-    event_id: str | None
-    #: Events looked at before that one.
-    events_before: int
+    type: Annotated[str | None, about("The type that is new; null for other kinds.")]
+    at: Time
+    event_id: Annotated[
+        Id | None, about("The event that showed it first; null when that is not known.")
+    ]
+    events_before: Annotated[int, about("Events looked at before that one.")]
 
 
 class CatalogHourShown(msgspec.Struct, kw_only=True):
     """Events of an hour, by source."""
 
-    hour: str
+    hour: Time
     sources: dict[str, int]
 
 
 class CatalogEntryShown(CatalogNameShown, kw_only=True):
     """All that is known of an event name."""
 
-    #: Of the last seven days, hours without events left out.
-    hours: list[CatalogHourShown]
+    hours: Annotated[
+        list[CatalogHourShown], about("Of the last seven days, hours without events left out.")
+    ]
     schema: list[SchemaPathShown]
-    #: Sightings of paths past the 500 that are kept.
-    paths_not_kept: int
-    #: Newest first.
-    drift: list[DriftShown]
+    paths_not_kept: Annotated[int, about("Sightings of paths past the 500 that are kept.")]
+    drift: Annotated[list[DriftShown], about("Newest first.")]
     example: dict[str, Any] | None
-    example_event_id: str | None
+    example_event_id: Id | None
 
 
 def sources_of(bits: int) -> list[str]:
@@ -174,10 +171,13 @@ def _drift_shown(drift: Drift) -> DriftShown:
 async def list_catalog(request: Request) -> Response:
     """`GET /catalog`: names in order."""
     context = context_of(request)
-    query = parse_query(request.scope["query_string"], (*FILTERS, *PAGE))
-    limit = page_limit(query)
-    wanted = _filter(query)
-    project_id = context.principal.project.id
+    query, limit = context.query, context.limit
+    wanted = CatalogFilter(
+        prefix=query.get("event", ""),
+        source=query.get("source"),
+        personal=query.get("personal_data", 0),
+    )
+    project_id = context.project_id
     scope = f"catalog {project_id} {wanted.prefix} {wanted.source} {wanted.personal}"
     cursors = context.services.cursors
     after = cursors.read_text(query["cursor"], scope) if "cursor" in query else ""
@@ -190,13 +190,12 @@ async def list_catalog(request: Request) -> Response:
 async def get_catalog_entry(request: Request) -> Response:
     """`GET /catalog/{event}`."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     event = request.path_params["event"]
     try:
         check_event_name(event)
     except ValueError:
         raise not_found() from None
-    project_id, store = context.principal.project.id, context.services.store.catalog
+    project_id, store = context.project_id, context.services.store.catalog
     entry = await store.entry(project_id, event)
     if entry is None:
         raise not_found()
@@ -205,27 +204,47 @@ async def get_catalog_entry(request: Request) -> Response:
     return json_response({"data": entry_shown(entry, hours)})
 
 
-def _filter(query: dict[str, str]) -> CatalogFilter:
-    problems: list[FieldProblem] = []
-    prefix, source, personal = query.get("event", ""), None, 0
-    if "event" in query:
-        try:
-            check_event_name(prefix.removesuffix("*").removesuffix("."))
-        except ValueError:
-            problems.append(FieldProblem("event", "must be the beginning of an event name"))
-        prefix = prefix.removesuffix("*")
-    if "source" in query:
-        source = SOURCE_NAMES.get(query["source"])
-        if source is None:
-            names = ", ".join(SOURCE_NAMES)
-            problems.append(FieldProblem("source", f"must be one of {names}"))
-    if "personal_data" in query:
-        personal = (
-            PERSONAL if query["personal_data"] == ANY else KINDS.get(query["personal_data"], 0)
-        )
-        if not personal:
-            names = ", ".join((ANY, *KINDS))
-            problems.append(FieldProblem("personal_data", f"must be one of {names}"))
-    if problems:
-        raise invalid(*problems)
-    return CatalogFilter(prefix=prefix, source=source, personal=personal)
+def _check_prefix(text: str) -> str:
+    """The beginning that names must have; `order.*` is the same as `order.`."""
+    try:
+        check_event_name(text.removesuffix("*").removesuffix("."))
+    except ValueError:
+        message = "must be the beginning of an event name"
+        raise ValueError(message) from None
+    return text.removesuffix("*")
+
+
+ROUTES = (
+    get(
+        "/catalog",
+        list_catalog,
+        name="listCatalog",
+        summary="List event names",
+        parameters=(
+            text(
+                "event",
+                _check_prefix,
+                "The beginning of the name; `order.*` is the same as `order.`.",
+                pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*(\.?\*?)?$",
+                maxLength=EVENT_NAME_CHARACTERS_MAX,
+                examples=["order.*"],
+            ),
+            one_of("source", SOURCE_NAMES),
+            one_of(
+                "personal_data",
+                {ANY: PERSONAL, **KINDS},
+                "Names with a path that is likely to hold such data.",
+            ),
+            *PAGE,
+        ),
+        answers=(page(CatalogNameShown, "In the order of names."),),
+    ),
+    get(
+        "/catalog/{event}",
+        get_catalog_entry,
+        name="getCatalogEntry",
+        summary="Get what is known of an event name",
+        parameters=(in_path("event", **EVENT_NAME),),
+        answers=(ok("The entry.", CatalogEntryShown),),
+    ),
+)

@@ -403,7 +403,7 @@ class Connection(asyncio.Protocol):
             length: of the body, None when it comes in chunks.
         """
         try:
-            plan = self._planner.plan(head, exchange.request_id)
+            plan = self._planner.plan(head, exchange)
             if length is not None and length > plan.body_bytes_max:
                 raise too_large(plan.body_bytes_max)
         except ApiError as error:

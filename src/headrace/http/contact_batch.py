@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 from starlette.requests import Request
@@ -14,25 +15,24 @@ from headrace.domain.errors import ApiError, FieldProblem, invalid
 from headrace.domain.event_problems import read_object
 from headrace.domain.members import Members, kind_of
 from headrace.domain.policies import Policies
-from headrace.http.asgi import BODY_BYTES_MAX
-from headrace.http.body import unpack
-from headrace.http.contacts import SOURCE
+from headrace.http.contacts import SOURCE, ContactInput
 from headrace.http.context import context_of, json_response
-from headrace.http.head import Head, parse_query
+from headrace.http.head import Head
 from headrace.http.ingest_batch import IMPORT_HEADER, slice_elements, split_lines
-from headrace.http.media import check_encoding, check_media_type
-from headrace.http.query import read_flag
+from headrace.http.media import read_body
+from headrace.http.parameters import flag
+from headrace.http.route import NDJSON, json_body, media_is, ndjson_body, post, whole
+from headrace.http.schema import Id, about
 from headrace.http.wire import ErrorText, error_object
 from headrace.store.contract_contacts import UpsertOutcome
 
 CONTACTS_MAX = 1000
-_MEDIA = ("application/json", "application/x-ndjson")
 
 
-class ContactBatchInput(msgspec.Struct):
-    """Body in JSON; each contact is checked by itself."""
+class ContactBatchInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Contacts to write; each is checked by itself, and a bad one spoils no other."""
 
-    contacts: list[msgspec.Raw]
+    contacts: Annotated[list[ContactInput], about(minItems=1, maxItems=CONTACTS_MAX)]
 
 
 class Written(StrEnum):
@@ -48,7 +48,7 @@ class Written(StrEnum):
 class WrittenContact(msgspec.Struct):
     """Which contact it is; in a dry run that of one to be created means nothing."""
 
-    id: str
+    id: Id
 
 
 class ContactItem(msgspec.Struct, omit_defaults=True):
@@ -73,15 +73,14 @@ class ContactBatchAnswer(msgspec.Struct):
 async def upsert_contacts(request: Request) -> Response:
     """`POST /contacts/batch`; with `?dry_run=true` nothing is written."""
     context = context_of(request)
-    dry_run = read_flag(parse_query(request.scope["query_string"], ("dry_run",)), "dry_run")
+    dry_run = context.query.get("dry_run", False)
     head: Head = request.scope["state"]["head"]
-    media = check_media_type(head, _MEDIA)
-    body = unpack(await request.body(), check_encoding(head), BODY_BYTES_MAX)
-    texts = _texts(body, ndjson=media == "application/x-ndjson")
+    body = await read_body(request)
+    texts = _texts(body, ndjson=media_is(NDJSON)(head))
     decoded = [_decode(text, context.principal.project.policies) for text in texts]
     services = context.services
     outcomes = await services.store.contacts.upsert_many(
-        context.principal.project.id,
+        context.project_id,
         [write for write in decoded if isinstance(write, ContactWrite)],
         services.clock_us(),
         source="import" if head.headers.get(IMPORT_HEADER) == b"import" else SOURCE,
@@ -141,3 +140,24 @@ def _item(outcome: UpsertOutcome) -> ContactItem:
         written = Written.CREATED
     status = 201 if outcome.created else 200
     return ContactItem(status, written, data=WrittenContact(outcome.contact.id))
+
+
+ROUTES = (
+    post(
+        "/contacts/batch",
+        upsert_contacts,
+        name="upsertContacts",
+        summary=f"Create or write to up to {CONTACTS_MAX} contacts",
+        description="Each is found by its external_id, else by its email, and written for itself; "
+        "a bad one spoils no other.",
+        parameters=(flag("dry_run", "Write nothing, only say what would come of it."),),
+        bodies=(
+            *json_body(
+                ContactBatchInput,
+                example={"contacts": [{"external_id": "user_42", "email": "mike@example.com"}]},
+            ),
+            ndjson_body("One ContactInput a line."),
+        ),
+        answers=(whole("One answer per contact, in the order sent.", ContactBatchAnswer),),
+    ),
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,42 +17,63 @@ from headrace.domain.contacts import (
     identifier_needed,
     shown_email,
 )
-from headrace.domain.errors import FieldProblem, invalid
-from headrace.domain.properties import PropertyValue
-from headrace.http.answers import event_shown
+from headrace.domain.errors import ErrorCode, FieldProblem, invalid
+from headrace.domain.properties import NAME_CHARACTERS_MAX, PROPERTIES_MAX, PropertyValue
+from headrace.http.answers import Event, event_shown
 from headrace.http.context import context_of, json_response
 from headrace.http.erasures import PARAMETERS as ERASURE_PARAMETERS
-from headrace.http.erasures import erase_contact
+from headrace.http.erasures import ErasureShown, erase_contact
 from headrace.http.events import not_found
-from headrace.http.head import parse_query
-from headrace.http.media import read_json_body
+from headrace.http.media import read_body
+from headrace.http.parameters import PAGE, flag
 from headrace.http.path import path_uuid
-from headrace.http.query import PAGE, page_limit, read_flag
+from headrace.http.route import (
+    accepted,
+    created,
+    delete,
+    get,
+    json_body,
+    no_content,
+    ok,
+    page,
+    patch,
+    post,
+)
+from headrace.http.schema import Email, ExternalId, Id, Time, about
 from headrace.store.contract import StoreConflictError
 
 #: What the system events of these routes name as their source.
 SOURCE = "api"
 
 
-class ContactInput(msgspec.Struct):
-    """Body of a write. In `properties` null removes the member."""
+class ContactInput(msgspec.Struct, forbid_unknown_fields=True):
+    """A write to a contact. Members that are absent stay as they are."""
 
-    external_id: str | None = None
-    email: str | None = None
-    properties: dict[str, str | float | bool | list[str] | None] | None = None
-    #: When all this became so; now, if it is left out.
-    occurred_at: str | None = None
+    external_id: ExternalId | None = None
+    email: Email | None = None
+    properties: Annotated[
+        dict[str, str | float | bool | list[str] | None] | None,
+        about(
+            "Merged member by member; null removes one. At most 16 KiB as JSON.",
+            maxProperties=PROPERTIES_MAX,
+            propertyNames={"minLength": 1, "maxLength": NAME_CHARACTERS_MAX},
+        ),
+    ] = None
+    occurred_at: Annotated[
+        Time | None,
+        about("When all this became so; now, if left out. What happened later is left as it is."),
+    ] = None
 
 
 class ContactShown(msgspec.Struct, kw_only=True):
     """A contact as it is shown; `email` is as it was given."""
 
-    id: str
+    id: Id
     external_id: str | None
     email: str | None
     properties: dict[str, PropertyValue]
-    created_at: str
-    updated_at: str
+    created_at: Time
+    updated_at: Time
 
 
 def contact_shown(contact: Contact) -> ContactShown:
@@ -68,13 +91,13 @@ def contact_shown(contact: Contact) -> ContactShown:
 async def create_contact(request: Request) -> Response:
     """`POST /contacts`, and with `?upsert=true` the write to whoever is there already."""
     context = context_of(request)
-    upsert = read_flag(parse_query(request.scope["query_string"], ("upsert",)), "upsert")
-    write = decode_contact(await read_json_body(request), clears=False)
+    upsert = context.query.get("upsert", False)
+    write = decode_contact(await read_body(request), clears=False)
     if upsert and not (isinstance(write.external_id, str) or isinstance(write.email, str)):
         raise identifier_needed()
     if upsert:
         write = for_upsert(write, context.principal.project.policies)
-    services, project_id = context.services, context.principal.project.id
+    services, project_id = context.services, context.project_id
     contacts, now_us = services.store.contacts, services.clock_us()
     created = True
     try:
@@ -90,10 +113,7 @@ async def create_contact(request: Request) -> Response:
 async def get_contact(request: Request) -> Response:
     """`GET /contacts/{id}`."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
-    found = await context.services.store.contacts.get(
-        context.principal.project.id, path_uuid(request)
-    )
+    found = await context.services.store.contacts.get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
     return json_response({"data": contact_shown(found)})
@@ -102,13 +122,12 @@ async def get_contact(request: Request) -> Response:
 async def patch_contact(request: Request) -> Response:
     """`PATCH /contacts/{id}`: null clears an identifier or removes a property."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     contact_id = path_uuid(request)
-    write = decode_contact(await read_json_body(request), clears=True)
+    write = decode_contact(await read_body(request), clears=True)
     services = context.services
     try:
         found = await services.store.contacts.update(
-            context.principal.project.id, contact_id, write, services.clock_us(), source=SOURCE
+            context.project_id, contact_id, write, services.clock_us(), source=SOURCE
         )
     except StoreConflictError as error:
         raise clash(error.args) from None
@@ -120,22 +139,16 @@ async def patch_contact(request: Request) -> Response:
 async def delete_contact(request: Request) -> Response:
     """`DELETE /contacts/{id}`: the contact goes, its events stay; with `erase` they go too."""
     context = context_of(request)
-    # A parameter we do not know must not be taken for a plain delete.
-    query = parse_query(request.scope["query_string"], ("erase", *ERASURE_PARAMETERS))
     contact_id = path_uuid(request)
-    if read_flag(query, "erase"):
-        return await erase_contact(context, contact_id, query)
-    if any(name in query for name in ERASURE_PARAMETERS):
+    if context.query.get("erase", False):
+        return await erase_contact(context, contact_id)
+    given = [each.name for each in ERASURE_PARAMETERS if each.name in context.query]
+    if given:
         # Whoever asks for a dry run must not find the contact deleted.
-        problems = (
-            FieldProblem(name, "goes with erase=true only")
-            for name in ERASURE_PARAMETERS
-            if name in query
-        )
-        raise invalid(*problems)
+        raise invalid(*(FieldProblem(name, "goes with erase=true only") for name in given))
     services = context.services
     gone = await services.store.contacts.delete(
-        context.principal.project.id, contact_id, services.clock_us(), source=SOURCE
+        context.project_id, contact_id, services.clock_us(), source=SOURCE
     )
     if not gone:
         raise not_found()
@@ -145,17 +158,80 @@ async def delete_contact(request: Request) -> Response:
 async def list_events(request: Request) -> Response:
     """`GET /contacts/{id}/events`: newest first, also those of contacts merged into it."""
     context = context_of(request)
-    query = parse_query(request.scope["query_string"], PAGE)
-    limit = page_limit(query)
-    contact_id, project_id = path_uuid(request), context.principal.project.id
+    limit = context.limit
+    contact_id, project_id = path_uuid(request), context.project_id
     scope = f"events of contact {project_id} {contact_id}"
     cursors = context.services.cursors
-    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
-    page = await context.services.store.events.of_contact(
+    before = context.before(scope)
+    found = await context.services.store.events.of_contact(
         project_id, contact_id, before=before, limit=limit
     )
-    if page is None:
+    if found is None:
         raise not_found()
-    following = None if page.next_before is None else cursors.make(page.next_before, scope)
-    shown = [event_shown(event) for event in page.events]
+    following = None if found.next_before is None else cursors.make(found.next_before, scope)
+    shown = [event_shown(event) for event in found.events]
     return json_response({"data": shown, "next_cursor": following})
+
+
+_EXAMPLE = {"external_id": "user_42", "email": "mike@example.com", "properties": {"plan": "pro"}}
+
+ROUTES = (
+    post(
+        "/contacts",
+        create_contact,
+        name="createContact",
+        summary="Create a contact, or write to the one that is there",
+        parameters=(
+            flag("upsert", "Write to the contact of this external_id, else of this email."),
+        ),
+        bodies=json_body(ContactInput, example=_EXAMPLE),
+        answers=(
+            created("Created.", ContactShown),
+            ok("With upsert: it was there, and is as sent now.", ContactShown),
+        ),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    get(
+        "/contacts/{id}",
+        get_contact,
+        name="getContact",
+        summary="Get a contact",
+        description="The id of a contact that was merged into another one leads to that one.",
+        answers=(ok("The contact.", ContactShown),),
+    ),
+    patch(
+        "/contacts/{id}",
+        patch_contact,
+        name="patchContact",
+        summary="Change a contact",
+        description="null clears an identifier or removes a property.",
+        bodies=json_body(ContactInput, example={"properties": {"plan": "pro", "trial": None}}),
+        answers=(ok("The contact as it is now.", ContactShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    delete(
+        "/contacts/{id}",
+        delete_contact,
+        name="deleteContact",
+        summary="Delete a contact, or erase the person",
+        description="Events of a deleted contact stay, unless the person is erased.",
+        parameters=(
+            flag("erase", "Remove the person everywhere, events included."),
+            *ERASURE_PARAMETERS,
+        ),
+        answers=(
+            no_content("Deleted."),
+            ok("With erase: the person is erased.", ErasureShown),
+            accepted("With erase: the job goes on, see /erasures/{id}.", ErasureShown),
+        ),
+    ),
+    get(
+        "/contacts/{id}/events",
+        list_events,
+        name="listEventsOfContact",
+        summary="List the events of a contact",
+        description="Also those of contacts that were merged into it.",
+        parameters=PAGE,
+        answers=(page(Event),),
+    ),
+)

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.http.cursor import Cursors
+from headrace.http.openapi import ApiDocument
+from headrace.http.parameters import LIMIT_DEFAULT
 from headrace.pipeline.accept import Acceptor
 from headrace.pipeline.access import AccessCache, Principal
 from headrace.pipeline.streams import Streams
@@ -27,6 +29,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     streams: Streams
     cursors: Cursors
     webhooks: Webhooks
+    document: ApiDocument
     clock_us: Callable[[], int]
     #: What keeps the worker beside this server from working, None for nothing; without one, None.
     worker_problem: Callable[[], str | None] | None = None
@@ -39,12 +42,33 @@ class Context(msgspec.Struct, frozen=True):
 
     services: Services
     principal: Principal
+    #: Checked parameters of the query, as the route declares them.
+    query: dict[str, Any] = {}
+
+    @property
+    def project_id(self) -> int:
+        return self.principal.project.id
+
+    @property
+    def limit(self) -> int:
+        """Items on the page that is asked for."""
+        limit: int = self.query.get("limit", LIMIT_DEFAULT)
+        return limit
+
+    def before(self, scope: str) -> int | None:
+        """Position at which a page begins, None for the first one.
+
+        Raises:
+            ApiError: 422 when the cursor was not made for the list named by `scope`.
+        """
+        cursor = self.query.get("cursor")
+        return None if cursor is None else self.services.cursors.read(cursor, scope)
 
 
 def context_of(request: Request) -> Context:
-    """Services and verified key of a request."""
+    """Services, verified key and checked query of a request."""
     state = request.scope["state"]
-    return Context(state["services"], state["principal"])
+    return Context(state["services"], state["principal"], state["query"])
 
 
 def json_response(value: Any, status: int = 200) -> Response:

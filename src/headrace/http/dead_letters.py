@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.domain.dead_letters import FILTERS, check_filter, read_reason
+from headrace.domain.dead_letters import (
+    CAUSE_CHARACTERS_MAX,
+    CAUSE_PATTERN,
+    FILTERS,
+    KINDS,
+    REASON_CHARACTERS_MAX,
+    check_cause,
+    read_reason,
+)
 from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.event_fields import check_event_name
 from headrace.domain.event_problems import read_object
 from headrace.domain.ids import uuid_text
 from headrace.domain.members import Members
 from headrace.domain.timestamps import to_text
-from headrace.http.context import context_of, json_response
+from headrace.http.context import Context, context_of, json_response
 from headrace.http.events import not_found, read_uuid
-from headrace.http.head import parse_query
-from headrace.http.media import read_json_body
-from headrace.http.query import PAGE, page_limit
+from headrace.http.media import read_body
+from headrace.http.parameters import PAGE, one_of, text, uuid
+from headrace.http.route import empty_body, get, json_body, ok, page, post
+from headrace.http.schema import EVENT_NAME, EventName, Id, Time, about
 from headrace.store.contract_dead_letters import (
     Closed,
     Closing,
@@ -33,35 +43,47 @@ KindName = Literal["processing", "delivery"]
 class DeadLetterShown(msgspec.Struct, kw_only=True):
     """An event or delivery whose attempts are used up or whose error is permanent."""
 
-    id: str
-    event_id: str
-    event: str
+    id: Id
+    event_id: Id
+    event: EventName
     kind: KindName
-    #: Null when processing failed.
-    subscriber_id: str | None
+    subscriber_id: Annotated[Id | None, about("Null when processing failed.")]
     cause: str
     error: str
     attempts: int
-    first_failed_at: str
-    dead_lettered_at: str
+    first_failed_at: Time
+    dead_lettered_at: Time
 
 
 class DeadLetterGroupShown(msgspec.Struct, kw_only=True):
     """Open dead letters that failed alike."""
 
     kind: KindName
-    subscriber_id: str | None
+    subscriber_id: Id | None
     cause: str
-    event: str
+    event: EventName
     count: int
-    first_dead_lettered_at: str
-    last_dead_lettered_at: str
+    first_dead_lettered_at: Time
+    last_dead_lettered_at: Time
 
 
-class DiscardInput(msgspec.Struct):
-    """Body of a discard."""
+_PRINTED = r"[^\x00-\x1f\x7f-\x9f]"
 
-    reason: str
+
+Reason = Annotated[
+    str,
+    about(
+        minLength=1,
+        maxLength=REASON_CHARACTERS_MAX,
+        pattern=f"^{_PRINTED}*[^\\s\\x00-\\x1f\\x7f-\\x9f]{_PRINTED}*$",
+    ),
+]
+
+
+class DiscardInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Why a dead letter is closed."""
+
+    reason: Reason
 
 
 _REFUSED = {
@@ -105,35 +127,47 @@ def filter_of(values: dict[str, str]) -> DeadLetterFilter:
     return msgspec.convert(values, DeadLetterFilter)
 
 
-def _list_query(request: Request) -> tuple[dict[str, str], int, DeadLetterFilter]:
-    query = parse_query(request.scope["query_string"], (*FILTERS, *PAGE))
-    return query, page_limit(query), filter_of(check_filter(query))
+CAUSE: dict[str, Any] = {
+    "pattern": f"^{CAUSE_PATTERN}$",
+    "maxLength": CAUSE_CHARACTERS_MAX,
+    "examples": ["deadline_exceeded"],
+}
+_FILTERS = (
+    text("event", check_event_name, **EVENT_NAME),
+    uuid("subscriber_id"),
+    text("cause", check_cause, **CAUSE),
+    one_of("kind", KINDS),
+)
+
+
+def _wanted(context: Context) -> DeadLetterFilter:
+    return filter_of({name: context.query[name] for name in FILTERS if name in context.query})
 
 
 async def list_dead_letters(request: Request) -> Response:
     """`GET /dead-letters`: open ones, newest first."""
     context = context_of(request)
-    query, limit, wanted = _list_query(request)
-    project_id = context.principal.project.id
+    limit, wanted = context.limit, _wanted(context)
+    project_id = context.project_id
     scope = f"dead-letters {project_id} {msgspec.json.encode(wanted).decode()}"
     cursors = context.services.cursors
-    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
-    page = await context.services.store.dead_letters.list(
+    before = context.before(scope)
+    found = await context.services.store.dead_letters.list(
         project_id, wanted, before=before, limit=limit
     )
-    following = None if page.next_before is None else cursors.make(page.next_before, scope)
-    shown = [dead_letter_shown(dead_letter) for dead_letter in page.dead_letters]
+    following = None if found.next_before is None else cursors.make(found.next_before, scope)
+    shown = [dead_letter_shown(dead_letter) for dead_letter in found.dead_letters]
     return json_response({"data": shown, "next_cursor": following})
 
 
 async def list_groups(request: Request) -> Response:
     """`GET /dead-letters/groups`: the most frequent first. Counted anew for every page."""
     context = context_of(request)
-    query, limit, wanted = _list_query(request)
-    project_id = context.principal.project.id
+    limit, wanted = context.limit, _wanted(context)
+    project_id = context.project_id
     scope = f"dead-letter groups {project_id} {msgspec.json.encode(wanted).decode()}"
     cursors = context.services.cursors
-    start = cursors.read(query["cursor"], scope) if "cursor" in query else 0
+    start = context.before(scope) or 0
     groups = await context.services.store.dead_letters.groups(project_id, wanted)
     end = start + limit
     following = cursors.make(end, scope) if end < len(groups) else None
@@ -155,7 +189,7 @@ async def replay_one(request: Request) -> Response:
 async def discard_one(request: Request) -> Response:
     """`POST /dead-letters/{id}/discard`: what failed stays as it is."""
     context, dead_letter_id = context_of(request), _id(request)
-    reason = read_reason(await read_json_body(request))
+    reason = read_reason(await read_body(request))
     services, principal = context.services, context.principal
     closed = await services.store.dead_letters.discard(
         principal.project.id, dead_letter_id, reason, services.clock_us(), actor=principal.key_id
@@ -170,11 +204,10 @@ async def refuse_members(request: Request) -> None:
         ApiError: it says something, which nobody would act on.
     """
     if await request.body():
-        Members(read_object(await read_json_body(request)), (), "this request").raise_if_any()
+        Members(read_object(await read_body(request)), (), "this request").raise_if_any()
 
 
 def _id(request: Request) -> str:
-    parse_query(request.scope["query_string"], ())
     return uuid_text(read_uuid(request.path_params["id"]))
 
 
@@ -184,3 +217,43 @@ def _closed(closed: Closed) -> Response:
     if closed.dead_letter is None:
         raise not_found()
     return json_response({"data": dead_letter_shown(closed.dead_letter)})
+
+
+ROUTES = (
+    get(
+        "/dead-letters",
+        list_dead_letters,
+        name="listDeadLetters",
+        summary="List open dead letters",
+        parameters=(*_FILTERS, *PAGE),
+        answers=(page(DeadLetterShown),),
+    ),
+    get(
+        "/dead-letters/groups",
+        list_groups,
+        name="listDeadLetterGroups",
+        summary="Count open dead letters that failed alike",
+        parameters=(*_FILTERS, *PAGE),
+        answers=(page(DeadLetterGroupShown, "The most frequent first."),),
+    ),
+    post(
+        "/dead-letters/{id}/replay",
+        replay_one,
+        name="replayDeadLetter",
+        summary="Run again what failed",
+        description="The same event or the same delivery; its attempts are counted from one again.",
+        bodies=empty_body(),
+        answers=(ok("It is queued again.", DeadLetterShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    post(
+        "/dead-letters/{id}/discard",
+        discard_one,
+        name="discardDeadLetter",
+        summary="Close a dead letter for good",
+        description="What failed stays as it is.",
+        bodies=json_body(DiscardInput, example={"reason": "The order was cancelled."}),
+        answers=(ok("It is discarded.", DeadLetterShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+)

@@ -1,9 +1,9 @@
-"""`DELETE /contacts/{id}?erase=true` and `/erasures`: people who are to be forgotten."""
+"""`DELETE /contacts/{id}?erase=true` and `/erasures`: people whose data is removed."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -12,9 +12,10 @@ from starlette.responses import Response
 from headrace.domain.timestamps import to_text
 from headrace.http.context import Context, context_of, json_response
 from headrace.http.events import not_found
-from headrace.http.head import parse_query
+from headrace.http.parameters import PAGE, flag
 from headrace.http.path import path_uuid
-from headrace.http.query import PAGE, page_limit, read_flag
+from headrace.http.route import get, ok, page
+from headrace.http.schema import EventName, Id, Time, about
 from headrace.store.contract_erasures import Erasure, ErasureStatus
 
 #: How long the answer waits for the job to be done, and how often it looks.
@@ -34,54 +35,51 @@ STATUS_SHOWN: dict[ErasureStatus, StatusShown] = {
 class MentionShown(msgspec.Struct, kw_only=True):
     """An event of somebody else that names the person."""
 
-    event_id: str
-    event: str
-    #: Where, such as `payload.friend.email`; the first ten.
-    places: tuple[str, ...]
+    event_id: Id
+    event: EventName
+    places: Annotated[
+        tuple[str, ...], about("Where, such as `payload.friend.email`; the first ten.")
+    ]
 
 
 class MentionsShown(msgspec.Struct, kw_only=True):
     """Events of others that name the person."""
 
-    #: Events of the project that were searched so far.
-    searched: int
+    searched: Annotated[int, about("Events of the project that were searched so far.")]
     events: int
-    #: In how many of them the names are masked now.
-    masked: int
-    #: The first hundred.
-    listed: list[MentionShown]
+    masked: Annotated[int, about("In how many of them the names are masked now.")]
+    listed: Annotated[list[MentionShown], about("The first hundred.")]
 
 
 class EarlierShown(msgspec.Struct, kw_only=True):
     """An erasure of the same person that was asked for before."""
 
-    id: str
+    id: Id
     counts: dict[str, int]
-    requested_at: str
-    finished_at: str | None
+    requested_at: Time
+    finished_at: Time | None
 
 
 class ErasureShown(msgspec.Struct, kw_only=True):
     """An erasure: a job while it runs, a receipt when it is done. It names nobody."""
 
-    id: str
-    contact_id: str
-    #: The contact's, and those of contacts that had been merged into it.
-    contact_ids: tuple[str, ...]
-    #: Whether it only tells what an erasure would remove; kept for a day.
-    dry_run: bool
+    id: Id
+    contact_id: Id
+    contact_ids: Annotated[
+        tuple[Id, ...],
+        about("The contact's, and those of contacts that had been merged into it."),
+    ]
+    dry_run: Annotated[
+        bool, about("Whether it only says what an erasure would remove; kept for a day.")
+    ]
     mask_mentions: bool
-    #: `wiping`: no row is left, only traces in files.
-    status: StatusShown
-    #: Rows that were removed, by place.
-    counts: dict[str, int]
+    status: Annotated[StatusShown, about("`wiping`: no row is left, only traces in files.")]
+    counts: Annotated[dict[str, int], about("Rows that were removed, by place.")]
     mentions: MentionsShown
-    #: Newest first, at most twenty.
-    earlier: list[EarlierShown]
-    #: Public id of the API key, or an operator.
-    requested_by: str
-    requested_at: str
-    finished_at: str | None
+    earlier: Annotated[list[EarlierShown], about("Newest first, at most twenty.")]
+    requested_by: Annotated[str, about("Public id of the API key, or an operator.")]
+    requested_at: Time
+    finished_at: Time | None
 
 
 def erasure_shown(erasure: Erasure) -> ErasureShown:
@@ -125,16 +123,16 @@ def _time(at_us: int | None) -> str | None:
 
 
 #: Parameters of `DELETE /contacts/{id}?erase=true`.
-PARAMETERS = ("mask_mentions", "dry_run")
+PARAMETERS = (
+    flag("mask_mentions", "With erase: mask the person's names in events of others."),
+    flag("dry_run", "With erase: only say what it would remove and find."),
+)
 
 
-async def erase_contact(context: Context, contact_id: str, query: dict[str, str]) -> Response:
-    """Begin to forget a person; 200 if that is done at once, else 202 and the job goes on.
-
-    Args:
-        query: of `PARAMETERS`.
-    """
-    mask_mentions, dry_run = read_flag(query, "mask_mentions"), read_flag(query, "dry_run")
+async def erase_contact(context: Context, contact_id: str) -> Response:
+    """Begin to erase a person; 200 if that is done at once, else 202 and the job goes on."""
+    mask_mentions = context.query.get("mask_mentions", False)
+    dry_run = context.query.get("dry_run", False)
     services, principal = context.services, context.principal
     erasures, project_id = services.store.erasures, principal.project.id
     found = await erasures.begin(
@@ -159,10 +157,7 @@ async def erase_contact(context: Context, contact_id: str, query: dict[str, str]
 async def get_erasure(request: Request) -> Response:
     """`GET /erasures/{id}`."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
-    found = await context.services.store.erasures.get(
-        context.principal.project.id, path_uuid(request)
-    )
+    found = await context.services.store.erasures.get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
     return json_response({"data": erasure_shown(found)})
@@ -171,13 +166,31 @@ async def get_erasure(request: Request) -> Response:
 async def list_erasures(request: Request) -> Response:
     """`GET /erasures`: newest first."""
     context = context_of(request)
-    query = parse_query(request.scope["query_string"], PAGE)
-    limit = page_limit(query)
-    project_id = context.principal.project.id
+    limit = context.limit
+    project_id = context.project_id
     scope = f"erasures {project_id}"
     cursors = context.services.cursors
-    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
+    before = context.before(scope)
     found = await context.services.store.erasures.list(project_id, before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
     shown = [erasure_shown(erasure) for erasure in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
+
+
+ROUTES = (
+    get(
+        "/erasures",
+        list_erasures,
+        name="listErasures",
+        summary="List erasures",
+        parameters=PAGE,
+        answers=(page(ErasureShown),),
+    ),
+    get(
+        "/erasures/{id}",
+        get_erasure,
+        name="getErasure",
+        summary="Get an erasure: its progress, or the receipt",
+        answers=(ok("The erasure.", ErasureShown),),
+    ),
+)

@@ -13,9 +13,12 @@ from starlette.responses import Response, StreamingResponse
 from headrace.domain.api_keys import Scope
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events import NewEvent, Status, StoredEvent
-from headrace.http.answers import event_shown
+from headrace.http.answers import Event, event_shown
 from headrace.http.context import context_of, json_response
-from headrace.http.query import event_filter, list_query, page_limit
+from headrace.http.parameters import PAGE, in_path
+from headrace.http.query import EVENT_FILTERS, event_filter
+from headrace.http.route import get, ok, page, whole
+from headrace.http.schema import IDEMPOTENCY_KEY
 from headrace.pipeline.streams import Stream, StreamRefusedError
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -40,17 +43,17 @@ def read_uuid(text: str) -> bytes:
 async def list_events(request: Request) -> Response:
     """`GET /events`."""
     context = context_of(request)
-    query = list_query(request.scope["query_string"])
-    limit = page_limit(query)
-    wanted = event_filter(query)
-    project_id = context.principal.project.id
+    limit, wanted = context.limit, event_filter(context.query)
+    project_id = context.project_id
     scope = f"events {project_id} {msgspec.json.encode(wanted).decode()}"
-    before = context.services.cursors.read(query["cursor"], scope) if "cursor" in query else None
-    page = await context.services.store.events.list(project_id, wanted, before=before, limit=limit)
+    before = context.before(scope)
+    found = await context.services.store.events.list(project_id, wanted, before=before, limit=limit)
     following = (
-        None if page.next_before is None else context.services.cursors.make(page.next_before, scope)
+        None
+        if found.next_before is None
+        else context.services.cursors.make(found.next_before, scope)
     )
-    shown = [event_shown(event) for event in page.events]
+    shown = [event_shown(event) for event in found.events]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -58,7 +61,7 @@ async def get_event(request: Request) -> Response:
     """`GET /events/{id}`."""
     context = context_of(request)
     event_id = read_uuid(request.path_params["id"])
-    found = await context.services.store.events.get(context.principal.project.id, event_id)
+    found = await context.services.store.events.get(context.project_id, event_id)
     return _shown_or_404(found)
 
 
@@ -66,7 +69,7 @@ async def get_by_key(request: Request) -> Response:
     """`GET /events/by-idempotency-key/{key}`; the key may hold slashes."""
     context = context_of(request)
     key = request.path_params["key"]
-    found = await context.services.store.events.get_by_key(context.principal.project.id, key)
+    found = await context.services.store.events.get_by_key(context.project_id, key)
     return _shown_or_404(found)
 
 
@@ -131,3 +134,49 @@ def _as_stored(event: NewEvent) -> StoredEvent:
         attempts=0,
         last_error=None,
     )
+
+
+ROUTES = (
+    get(
+        "/events",
+        list_events,
+        name="listEvents",
+        summary="List events",
+        description="Every filter that is given must match.",
+        parameters=(*EVENT_FILTERS, *PAGE),
+        answers=(page(Event),),
+    ),
+    get(
+        "/events/stream",
+        stream,
+        name="streamEvents",
+        summary="Watch events as they are accepted",
+        description="Ends within 5 seconds once the key may no longer read.",
+        answers=(
+            whole(
+                "Server-sent events: `event` with an Event as data, `missed` with a count when the "
+                "reader was too slow, `end` with a reason as the last one when the server ends the "
+                "stream.",
+                {"type": "string"},
+                media="text/event-stream",
+                is_stream=True,
+            ),
+        ),
+        errors=(ErrorCode.RATE_LIMITED,),
+    ),
+    get(
+        "/events/by-idempotency-key/{key:path}",
+        get_by_key,
+        name="getEventByKey",
+        summary="Get an event by its idempotency key",
+        parameters=(in_path("key", **IDEMPOTENCY_KEY),),
+        answers=(ok("The event.", Event),),
+    ),
+    get(
+        "/events/{id}",
+        get_event,
+        name="getEvent",
+        summary="Get an event",
+        answers=(ok("The event.", Event),),
+    ),
+)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from headrace.domain.errors import ApiError
 from headrace.http.head import Head
-from headrace.http.wire import error_body, error_headers, json_answer
+from headrace.http.wire import empty_answer, error_body, error_headers, json_answer
 
 if TYPE_CHECKING:
     from headrace.http.connection import Connection
@@ -27,8 +27,8 @@ class Plan(Protocol):
 class Planner(Protocol):
     """Decides what happens to a request."""
 
-    def plan(self, head: Head, request_id: bytes) -> Plan:
-        """Judge a head.
+    def plan(self, head: Head, exchange: Exchange) -> Plan:
+        """Judge a head; whatever the answer will be, `exchange.headers` are sent with it.
 
         Raises:
             ApiError: the request is refused, its body unread.
@@ -53,6 +53,7 @@ class Exchange:
         "close",
         "connection",
         "head_only",
+        "headers",
         "in_parts",
         "request_id",
         "start",
@@ -63,6 +64,8 @@ class Exchange:
         self.request_id = request_id
         self.close = False
         self.head_only = False
+        #: Sent with every answer to this request, beside those of the answer itself.
+        self.headers: tuple[tuple[str, str], ...] = ()
         #: Whether the client knows chunks (HTTP/1.0 does not).
         self.chunkable = True
         #: Whether a part of the answer was written already.
@@ -75,9 +78,18 @@ class Exchange:
         self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()
     ) -> None:
         """Answer with JSON."""
+        if self.headers:
+            headers = (*self.headers, *headers)
         data = json_answer(status, body, self.request_id, close=self.close, headers=headers)
         if self.head_only:
             data = data[: data.index(b"\r\n\r\n") + 4]
+        self.connection.finish(self, data)
+
+    def respond_empty(self, status: int, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        """Answer without a body."""
+        data = empty_answer(
+            status, self.request_id, close=self.close, headers=(*self.headers, *headers)
+        )
         self.connection.finish(self, data)
 
     def fail(self, error: ApiError) -> None:

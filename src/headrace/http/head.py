@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 import msgspec
 
-from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
+from headrace.domain.errors import ApiError, ErrorCode
 
 #: Of which a second one would leave open which of the two counts.
 _SINGLE = frozenset(
@@ -33,8 +33,6 @@ _AUTHORITY = re.compile(
 )
 #: In `http://host/path`, what comes before the path, query or fragment.
 _BEFORE_PATH = re.compile(rb"[^/?#]*")
-QUERY_MEMBERS_MAX = 50
-QUERY_BYTES_MAX = 8192
 
 
 def malformed(message: str) -> ApiError:
@@ -45,13 +43,15 @@ def malformed(message: str) -> ApiError:
 class Head:
     """Method, target and headers of one request; headers by lower-case name."""
 
-    __slots__ = ("duplicate", "headers", "method", "path", "query_string", "target")
+    __slots__ = ("duplicate", "headers", "method", "path", "query_string", "shown_path", "target")
 
     def __init__(self) -> None:
         self.method = b""
         self.target = b""
         self.path = b""
         self.query_string = b""
+        #: The path as it may be kept: without a credential that stands in it.
+        self.shown_path = b""
         self.headers: dict[bytes, bytes] = {}
         self.duplicate: bytes | None = None
 
@@ -80,6 +80,7 @@ class Head:
         if not target.startswith(b"/"):
             target = _origin_form(target)
         self.path, _, self.query_string = target.partition(b"?")
+        self.shown_path = self.path
         if self.duplicate is not None:
             message = f"The header {self.duplicate.decode()} is there twice."
             raise malformed(message)
@@ -162,39 +163,6 @@ def is_authority(text: bytes) -> bool:
 def decode_path(path: bytes) -> str:
     """The path as text; bytes that are no UTF-8 become replacement characters, matching nothing."""
     return unquote(path.decode("latin-1"), encoding="utf-8", errors="replace")
-
-
-def parse_query(query_string: bytes, known: tuple[str, ...]) -> dict[str, str]:
-    """Read query parameters.
-
-    Raises:
-        ApiError: 422 for unknown, repeated, unreadable or too many of them.
-    """
-    if len(query_string) > QUERY_BYTES_MAX:
-        raise invalid(FieldProblem("", f"the query is longer than {QUERY_BYTES_MAX} bytes"))
-    try:
-        pairs = parse_qsl(
-            query_string.decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=QUERY_MEMBERS_MAX,
-        )
-    except ValueError:
-        raise invalid(FieldProblem("", "the query is not readable")) from None
-    found: dict[str, str] = {}
-    problems = []
-    for name, value in pairs:
-        if name not in known:
-            expected = ", ".join(known) or "none"
-            problems.append(FieldProblem("query", f"has an unknown parameter; known: {expected}"))
-        elif name in found:
-            problems.append(FieldProblem(name, "is there twice"))
-        elif "\x00" in value:
-            problems.append(FieldProblem(name, "must not contain NUL"))
-        found[name] = value
-    if problems:
-        raise invalid(*problems)
-    return found
 
 
 class MediaType(msgspec.Struct, frozen=True):

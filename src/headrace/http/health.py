@@ -1,15 +1,36 @@
-"""`/healthz`, `/readyz` and `/metrics`: for load balancers and for whoever is on call."""
+"""`/healthz`, `/readyz` and `/metrics`: for load balancers and operators."""
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.http.context import Services, json_response
+from headrace.http.route import PUBLIC, get, ok, unavailable, whole
+from headrace.http.schema import about
 from headrace.observability.metrics import Behind, render_metrics
 from headrace.pipeline.breakers import pauses
 from headrace.store.contract import StoreError
 from headrace.store.contract_store import Store
+
+
+class Health(msgspec.Struct):
+    """That the process answers."""
+
+    status: Literal["ok"]
+
+
+class Readiness(msgspec.Struct, omit_defaults=True):
+    """Whether events are accepted now."""
+
+    status: Literal["ready", "not_ready"]
+    reason: Annotated[str | None, about("Why not.")] = None
+    worker: Annotated[
+        str | None, about("What keeps the worker beside the server from working.")
+    ] = None
 
 
 def _services(request: Request) -> Services:
@@ -20,7 +41,7 @@ def _services(request: Request) -> Services:
 async def healthz(request: Request) -> Response:
     """200 while the process answers at all."""
     del request
-    return json_response({"data": {"status": "ok"}})
+    return json_response({"data": Health("ok")})
 
 
 async def readyz(request: Request) -> Response:
@@ -31,10 +52,9 @@ async def readyz(request: Request) -> Response:
     services = _services(request)
     reason = await _not_ready(services)
     problem = services.worker_problem() if services.worker_problem is not None else None
-    worker = {} if problem is None else {"worker": problem}
     if reason is None:
-        return json_response({"data": {"status": "ready"} | worker})
-    response = json_response({"data": {"status": "not_ready", "reason": reason} | worker}, 503)
+        return json_response({"data": Readiness("ready", worker=problem)})
+    response = json_response({"data": Readiness("not_ready", reason, problem)}, 503)
     response.headers["retry-after"] = "1"
     return response
 
@@ -82,3 +102,31 @@ async def _behind(store: Store) -> Behind:
         deliveries=deliveries,
         breakers_open=sum(map(pauses, deliveries.breakers)),
     )
+
+
+ROUTES = (
+    get(
+        "/healthz",
+        healthz,
+        PUBLIC,
+        name="healthz",
+        summary="Whether the process answers",
+        answers=(ok("It does.", Health),),
+    ),
+    get(
+        "/readyz",
+        readyz,
+        PUBLIC,
+        name="readyz",
+        summary="Whether events are accepted now",
+        answers=(ok("They are.", Readiness), unavailable("They are not; says why.", Readiness)),
+    ),
+    get(
+        "/metrics",
+        metrics,
+        PUBLIC,
+        name="metrics",
+        summary="Metrics in the text format of Prometheus",
+        answers=(whole("All metrics.", {"type": "string"}, media="text/plain"),),
+    ),
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -16,24 +16,25 @@ from headrace.domain.events import Source
 from headrace.domain.json_text import Number
 from headrace.http.answers import accepted, deduplicated
 from headrace.http.body import unpack
+from headrace.http.event_input import EVENTS_MAX, EXAMPLE, BatchInput
 from headrace.http.exchange import Exchange
 from headrace.http.head import Head
+from headrace.http.ingest import INGEST_ERRORS
+from headrace.http.route import INGEST, NDJSON, Limits, hot, json_body, ndjson_body, whole
+from headrace.http.schema import about
+from headrace.http.services import IngestServices
 from headrace.http.wire import ErrorText, error_object
 from headrace.pipeline.accept import Origin, rate_limited, storage_unavailable
 from headrace.pipeline.access import Principal
 from headrace.store.contract import Pending, StoreError
 
-if TYPE_CHECKING:
-    from headrace.http.edge import Routes
-
-EVENTS_MAX = 1000
 BODY_BYTES_MAX = 5 * 1024 * 1024
 #: Sent by `headrace import`, so that its events show where they came from.
 IMPORT_HEADER = b"headrace-source"
 
 
-class BatchInput(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of `POST /events/batch`; each event is checked by itself."""
+class _Batch(msgspec.Struct, forbid_unknown_fields=True):
+    """Body in JSON; each event is decoded and checked by itself."""
 
     events: list[msgspec.Raw]
 
@@ -42,8 +43,11 @@ class Item(msgspec.Struct, omit_defaults=True):
     """Answer to one event of a batch: `data` or `error`, as a single request would get it."""
 
     status: int
-    #: `Accepted` or `Deduplicated`; a union of two would need a tag in the JSON.
-    data: Any = None
+    # A union of the two types would need a tag in the JSON.
+    data: Annotated[
+        Any,
+        about(oneOf=[{"$ref": "#/components/schemas/" + n} for n in ("Accepted", "Deduplicated")]),
+    ] = None
     error: ErrorText | None = None
     idempotency_mismatch: bool = False
 
@@ -61,10 +65,16 @@ class BatchIngest:
     """The plan of one such request; lives until the last of its events is decided."""
 
     def __init__(
-        self, routes: Routes, head: Head, principal: Principal, encoding: str, *, ndjson: bool
+        self,
+        services: IngestServices,
+        head: Head,
+        principal: Principal,
+        encoding: str,
+        *,
+        ndjson: bool,
     ) -> None:
         self.body_bytes_max = BODY_BYTES_MAX
-        self._routes = routes
+        self._services = services
         self._head = head
         self._principal = principal
         self._encoding = encoding
@@ -87,7 +97,7 @@ class BatchIngest:
             Source.IMPORT if self._head.headers.get(IMPORT_HEADER) == b"import" else Source.BATCH
         )
         project = self._principal.project
-        now_us = self._routes.clock_us()
+        now_us = self._services.clock_us()
         limits = DraftLimits(project.policies.event_payload_limit_bytes, now_us)
         origin = Origin(project, source, self._principal.key_id, exchange.request_id.decode())
         self._items = [None] * len(texts)
@@ -96,7 +106,7 @@ class BatchIngest:
         for index, text in enumerate(texts):
             try:
                 draft = decode_draft(text, limits)
-                self._routes.acceptor.submit(draft, origin, now_us, self._settler(index, draft))
+                self._services.acceptor.submit(draft, origin, now_us, self._settler(index, draft))
             except ApiError as error:
                 self._reject(index, error, text)
         self._decided()
@@ -112,16 +122,16 @@ class BatchIngest:
         return texts
 
     def _check_room(self, count: int) -> None:
-        self._routes.acceptor.check_open(count)
+        self._services.acceptor.check_open(count)
         bucket = self._principal.project.bucket
-        if bucket is not None and (wait_s := bucket.take(self._routes.clock_us(), count)):
+        if bucket is not None and (wait_s := bucket.take(self._services.clock_us(), count)):
             raise rate_limited(bucket.rate, wait_s)
 
     def _settler(self, index: int, draft: Draft) -> Any:
         def settle(pending: Pending) -> None:
             event = pending.event
             try:
-                first = self._routes.acceptor.result(pending, self._principal.project)
+                first = self._services.acceptor.result(pending, self._principal.project)
             except ApiError as error:
                 if isinstance(pending.outcome, StoreError):
                     self._failures.append(pending.outcome)
@@ -145,9 +155,9 @@ class BatchIngest:
         return settle
 
     def _reject(self, index: int, error: ApiError, text: bytes) -> None:
-        routes, exchange = self._routes, self._exchange
-        routes.acceptor.stats.reject(error.code)
-        routes.refusals.note(error, self._head, self._principal, exchange.request_id, text)
+        services, exchange = self._services, self._exchange
+        services.acceptor.stats.reject(error.code)
+        services.refusals.note(error, self._head, self._principal, exchange.request_id, text)
         self._items[index] = Item(error.status, error=error_object(error).error)
         self._decided()
 
@@ -166,13 +176,25 @@ class BatchIngest:
         self._exchange.respond_json(200, msgspec.json.encode(answer))
 
     def _fail(self, error: ApiError, body: bytes) -> None:
-        routes = self._routes
-        routes.acceptor.stats.reject(error.code)
-        routes.refusals.note(error, self._head, self._principal, self._exchange.request_id, body)
+        services = self._services
+        services.acceptor.stats.reject(error.code)
+        services.refusals.note(error, self._head, self._principal, self._exchange.request_id, body)
         self._exchange.fail(error)
 
 
-_decode = msgspec.json.Decoder(BatchInput).decode
+def plan_batch(
+    services: IngestServices, head: Head, principal: Principal, media: str, encoding: str
+) -> BatchIngest:
+    """The plan of a request that is let in.
+
+    Raises:
+        ApiError: there is no room for it now.
+    """
+    services.acceptor.check_open()
+    return BatchIngest(services, head, principal, encoding, ndjson=media == NDJSON)
+
+
+_decode = msgspec.json.Decoder(_Batch).decode
 
 
 def split_array(body: bytes) -> list[bytes]:
@@ -232,3 +254,23 @@ def split_lines(body: bytes) -> list[bytes]:
     """The texts of newline-delimited JSON; blank lines and a missing last newline are fine."""
     lines = (line.strip(b" \t\r") for line in body.split(b"\n"))
     return [line for line in lines if line]
+
+
+ROUTES = (
+    hot(
+        "POST",
+        "/events/batch",
+        plan_batch,
+        INGEST,
+        name="ingestBatch",
+        summary=f"Ingest up to {EVENTS_MAX} events",
+        description="A bad event does not affect the others.",
+        bodies=(
+            *json_body(BatchInput, example={"events": [EXAMPLE]}),
+            ndjson_body("One EventInput a line."),
+        ),
+        answers=(whole("One answer per event, in the order sent.", BatchAnswer),),
+        errors=INGEST_ERRORS,
+        limits=Limits(body_bytes_max=BODY_BYTES_MAX, unpacked_bytes_max=BODY_BYTES_MAX),
+    ),
+)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from headrace.domain.errors import ApiError, ErrorCode
-from headrace.http.asgi import BODY_BYTES_MAX
 from headrace.http.body import ENCODINGS, unpack
 from headrace.http.head import Head, media_type
+from headrace.http.route import Route
 
-JSON = ("application/json",)
+#: In the place of a media type: whatever is said, the body is what the route takes.
+ANY = "*/*"
 
 
 def check_media_type(head: Head, allowed: tuple[str, ...]) -> str:
@@ -22,6 +23,8 @@ def check_media_type(head: Head, allowed: tuple[str, ...]) -> str:
     if value == b"application/json" and "application/json" in allowed:
         return "application/json"
     media = media_type(value)
+    if ANY in allowed:
+        return media.name
     if media.name not in allowed or media.charset not in ("utf-8", "utf8"):
         message = f"Send Content-Type: {' or '.join(allowed)} in UTF-8."
         raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, message)
@@ -45,13 +48,15 @@ def check_encoding(head: Head) -> str:
     return encoding
 
 
-async def read_json_body(request: Request) -> bytes:
-    """The unpacked body of a request that must be JSON.
+async def read_body(request: Request) -> bytes:
+    """The unpacked body of a request, in one of the media types of its route.
 
     Raises:
         ApiError: 415, 413, or 400 when it is not what its encoding says.
     """
-    head: Head = request.scope["state"]["head"]
-    check_media_type(head, JSON)
+    state = request.scope["state"]
+    head: Head = state["head"]
+    route: Route = state["route"]
+    check_media_type(head, route.media)
     encoding = check_encoding(head)
-    return unpack(await request.body(), encoding, BODY_BYTES_MAX)
+    return unpack(await request.body(), encoding, route.limits.unpacked_bytes_max)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.domain.dead_letters import read_reason
-from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
+from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.event_fields import check_contact_id
 from headrace.domain.event_problems import read_object
 from headrace.domain.members import Members
@@ -17,12 +17,13 @@ from headrace.domain.properties import PropertyValue
 from headrace.domain.timestamps import to_text
 from headrace.http.contacts import ContactShown, contact_shown
 from headrace.http.context import Context, context_of, json_response
-from headrace.http.dead_letters import refuse_members
+from headrace.http.dead_letters import Reason, refuse_members
 from headrace.http.events import not_found
-from headrace.http.head import parse_query
-from headrace.http.media import read_json_body
+from headrace.http.media import read_body
+from headrace.http.parameters import PAGE, one_of
 from headrace.http.path import path_uuid
-from headrace.http.query import PAGE, page_limit
+from headrace.http.route import created, empty_body, get, json_body, ok, page, post
+from headrace.http.schema import Id, Time, about
 from headrace.store.contract_merges import (
     ALIASES_MAX,
     ContactPair,
@@ -34,11 +35,11 @@ from headrace.store.contract_merges import (
 )
 
 
-class MergeInput(msgspec.Struct, rename={"from_": "from"}):
-    """Body of a merge: the contact that is merged into the one of the path."""
+class MergeInput(msgspec.Struct, rename={"from_": "from"}, forbid_unknown_fields=True):
+    """A merge: the contact that is merged into the one of the path."""
 
-    from_: str
-    dry_run: bool | None = None
+    from_: Id
+    dry_run: Annotated[bool | None, about("Only say what it would do.")] = None
 
 
 class ChangeShown(msgspec.Struct, rename={"from_": "from"}):
@@ -58,16 +59,13 @@ class IdentifierShown(msgspec.Struct):
 class PreviewShown(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
     """What a merge would do."""
 
-    #: The survivor as it would be.
-    contact: ContactShown
-    #: The contact that would be merged into it.
-    from_: ContactShown
-    #: By field.
-    changes: dict[str, ChangeShown]
-    #: Identifiers that would lead to the survivor besides its own.
-    identifiers: list[IdentifierShown]
-    #: What would follow; events are counted up to 100,000.
-    events: int
+    contact: Annotated[ContactShown, about("The survivor as it would be.")]
+    from_: Annotated[ContactShown, about("The contact that would be merged into it.")]
+    changes: Annotated[dict[str, ChangeShown], about("By field.")]
+    identifiers: Annotated[
+        list[IdentifierShown], about("Identifiers that would lead to the survivor besides its own.")
+    ]
+    events: Annotated[int, about("What would follow; events are counted up to 100,000.")]
     topics: int
     audiences: int
 
@@ -75,43 +73,43 @@ class PreviewShown(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
 class MergeShown(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
     """A merge."""
 
-    id: str
-    #: The survivor.
-    contact_id: str
-    #: The contact that was merged into it.
-    from_: str
+    id: Id
+    contact_id: Annotated[Id, about("The survivor.")]
+    from_: Annotated[Id, about("The contact that was merged into it.")]
     status: Literal["merged", "undone"]
-    #: Public id of the API key, or an operator.
-    merged_by: str
-    merged_at: str
+    merged_by: Annotated[str, about("Public id of the API key, or an operator.")]
+    merged_at: Time
     undone_by: str | None
-    undone_at: str | None
+    undone_at: Time | None
 
 
-class DismissInput(msgspec.Struct):
-    """Body of a dismissal."""
+class DismissInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Why the two contacts of a conflict are not one person."""
 
-    reason: str
+    reason: Reason
 
 
 class ConflictShown(msgspec.Struct, kw_only=True):
     """Two contacts that events take for one."""
 
-    id: str
+    id: Id
     status: PairStatus
-    #: Of the last event: whom it was resolved to, and who else has one of its identifiers.
-    contact_id: str
-    other_contact_id: str
-    #: Identifiers that are in conflict.
-    fields: list[Literal["external_id", "email"]]
-    #: Events that took them for one.
-    events: int
-    first_at: str
-    last_at: str
-    last_event_id: str
-    #: Public id of the API key, or an operator.
-    dismissed_by: str | None
-    dismissed_at: str | None
+    contact_id: Annotated[
+        Id,
+        about(
+            "Of the last event: whom it was resolved to, and who else has one of its identifiers."
+        ),
+    ]
+    other_contact_id: Id
+    fields: Annotated[
+        list[Literal["external_id", "email"]], about("Identifiers that are in conflict.")
+    ]
+    events: Annotated[int, about("Events that took them for one.")]
+    first_at: Time
+    last_at: Time
+    last_event_id: Id
+    dismissed_by: Annotated[str | None, about("Public id of the API key, or an operator.")]
+    dismissed_at: Time | None
     dismissed_reason: str | None
 
 
@@ -198,9 +196,8 @@ def read_merge(body: bytes) -> tuple[str, bool]:
 async def merge_contact(request: Request) -> Response:
     """`POST /contacts/{id}/merge`: what it would do, or the merge itself."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     contact_id = path_uuid(request)
-    other_id, dry_run = read_merge(await read_json_body(request))
+    other_id, dry_run = read_merge(await read_body(request))
     services, principal = context.services, context.principal
     merges, project_id = services.store.merges, principal.project.id
     try:
@@ -217,7 +214,7 @@ async def merge_contact(request: Request) -> Response:
 
 async def undo_merge(request: Request) -> Response:
     """`POST /merges/{id}/undo`: two contacts again."""
-    context, merge_id = context_of(request), _merge_id(request)
+    context, merge_id = context_of(request), path_uuid(request)
     await refuse_members(request)
     services, principal = context.services, context.principal
     try:
@@ -232,9 +229,7 @@ async def undo_merge(request: Request) -> Response:
 async def get_merge(request: Request) -> Response:
     """`GET /merges/{id}`."""
     context = context_of(request)
-    found = await context.services.store.merges.get(
-        context.principal.project.id, _merge_id(request)
-    )
+    found = await context.services.store.merges.get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
     return json_response({"data": merge_shown(found)})
@@ -243,9 +238,9 @@ async def get_merge(request: Request) -> Response:
 async def list_merges(request: Request) -> Response:
     """`GET /merges`: newest first."""
     context = context_of(request)
-    before, limit, scope = _page(request, context, "merges")
+    before, limit, scope = _page(context, "merges")
     found = await context.services.store.merges.list(
-        context.principal.project.id, before=before, limit=limit + 1
+        context.project_id, before=before, limit=limit + 1
     )
     cursors = context.services.cursors
     following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
@@ -256,55 +251,95 @@ async def list_merges(request: Request) -> Response:
 async def list_conflicts(request: Request) -> Response:
     """`GET /contacts/conflicts`: open ones, or those that were dismissed, newest first."""
     context = context_of(request)
-    query = parse_query(request.scope["query_string"], ("status", *PAGE))
-    status = _status(query.get("status", PairStatus.OPEN.value))
-    before, limit, scope = _place(query, context, f"{status.value} conflicts")
-    page = await context.services.store.merges.pairs(
-        context.principal.project.id, before=before, limit=limit, status=status
+    status = context.query.get("status", PairStatus.OPEN)
+    before, limit, scope = _page(context, f"{status.value} conflicts")
+    found = await context.services.store.merges.pairs(
+        context.project_id, before=before, limit=limit, status=status
     )
     cursors = context.services.cursors
-    following = None if page.next_before is None else cursors.make(page.next_before, scope)
-    shown = [conflict_shown(pair) for pair in page.pairs]
+    following = None if found.next_before is None else cursors.make(found.next_before, scope)
+    shown = [conflict_shown(pair) for pair in found.pairs]
     return json_response({"data": shown, "next_cursor": following})
-
-
-def _status(text: str) -> PairStatus:
-    if text not in list(PairStatus):
-        raise invalid(FieldProblem("status", f"must be one of {', '.join(PairStatus)}"))
-    return PairStatus(text)
 
 
 async def dismiss_conflict(request: Request) -> Response:
     """`POST /contacts/conflicts/{id}/dismiss`: the two are not one person."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     conflict_id = path_uuid(request)
-    reason = read_reason(await read_json_body(request), "a dismissal")
+    reason = read_reason(await read_body(request), "a dismissal")
     services, principal = context.services, context.principal
     try:
         pair = await services.store.merges.dismiss(
-            principal.project.id,
-            conflict_id,
-            reason,
-            services.clock_us(),
-            actor=principal.key_id,
+            context.project_id, conflict_id, reason, services.clock_us(), actor=principal.key_id
         )
     except MergeRefusedError as error:
         raise _failure(error) from None
     return json_response({"data": conflict_shown(pair)})
 
 
-def _page(request: Request, context: Context, name: str) -> tuple[int | None, int, str]:
-    return _place(parse_query(request.scope["query_string"], PAGE), context, name)
+def _page(context: Context, name: str) -> tuple[int | None, int, str]:
+    scope = f"{name} {context.project_id}"
+    return context.before(scope), context.limit, scope
 
 
-def _place(query: dict[str, str], context: Context, name: str) -> tuple[int | None, int, str]:
-    limit = page_limit(query)
-    scope = f"{name} {context.principal.project.id}"
-    before = context.services.cursors.read(query["cursor"], scope) if "cursor" in query else None
-    return before, limit, scope
-
-
-def _merge_id(request: Request) -> str:
-    parse_query(request.scope["query_string"], ())
-    return path_uuid(request)
+ROUTES = (
+    get(
+        "/contacts/conflicts",
+        list_conflicts,
+        name="listConflicts",
+        summary="List pairs of contacts that events take for one person",
+        parameters=(
+            one_of("status", {each.value: each for each in PairStatus}, "Open ones, if left out."),
+            *PAGE,
+        ),
+        answers=(page(ConflictShown),),
+    ),
+    post(
+        "/contacts/conflicts/{id}/dismiss",
+        dismiss_conflict,
+        name="dismissConflict",
+        summary="Say that the two contacts of a conflict are not one person",
+        bodies=json_body(DismissInput, example={"reason": "Father and son share an address."}),
+        answers=(ok("It is dismissed.", ConflictShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    post(
+        "/contacts/{id}/merge",
+        merge_contact,
+        name="mergeContacts",
+        summary="Merge another contact into this one, or see what that would do",
+        bodies=json_body(
+            MergeInput, example={"from": "0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60", "dry_run": True}
+        ),
+        answers=(
+            created("Merged; the id of the other leads to this one.", MergeShown),
+            ok("With dry_run: what it would do.", PreviewShown),
+        ),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    get(
+        "/merges",
+        list_merges,
+        name="listMerges",
+        summary="List merges",
+        parameters=PAGE,
+        answers=(page(MergeShown),),
+    ),
+    get(
+        "/merges/{id}",
+        get_merge,
+        name="getMerge",
+        summary="Get a merge",
+        answers=(ok("The merge.", MergeShown),),
+    ),
+    post(
+        "/merges/{id}/undo",
+        undo_merge,
+        name="undoMerge",
+        summary="Undo a merge",
+        description="What was written since stays with the survivor.",
+        bodies=empty_body(),
+        answers=(ok("Undone.", MergeShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+)

@@ -8,9 +8,9 @@ from starlette.responses import Response, StreamingResponse
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http.context import context_of
 from headrace.http.events import not_found
-from headrace.http.head import parse_query
+from headrace.http.parameters import flag
 from headrace.http.path import path_uuid
-from headrace.http.query import read_flag
+from headrace.http.route import get, ok
 from headrace.pipeline.person_document import person_document
 from headrace.store.contacts.person_export import EXPORTS_MAX
 
@@ -21,11 +21,10 @@ RETRY_SECONDS = 5
 async def export_person(request: Request) -> Response:
     """`GET /contacts/{id}/export`."""
     context = context_of(request)
-    query = parse_query(request.scope["query_string"], ("mentions",))
-    mentions = read_flag(query, "mentions") if "mentions" in query else True
+    mentions = context.query.get("mentions", True)
     contact_id = path_uuid(request)
     exports = context.services.store.person_exports
-    facts = await exports.find(context.principal.project.id, contact_id)
+    facts = await exports.find(context.project_id, contact_id)
     if facts is None:
         raise not_found()
     if exports.is_full:
@@ -37,3 +36,27 @@ async def export_person(request: Request) -> Response:
     }
     pieces = person_document(exports, facts, mentions=mentions)
     return StreamingResponse(pieces, media_type="application/json", headers=headers)
+
+
+ROUTES = (
+    get(
+        "/contacts/{id}/export",
+        export_person,
+        name="exportContact",
+        summary="Export all that is kept about a person",
+        parameters=(
+            flag(
+                "mentions",
+                "Whether all events of the project are searched for the person's names; true "
+                "unless it is false.",
+            ),
+        ),
+        answers=(
+            ok(
+                "One document, sent while it is read: what an erasure would remove, and which "
+                "events of others name the person. Cut off, it is no JSON.",
+                {"type": "object", "additionalProperties": True},
+            ),
+        ),
+    ),
+)

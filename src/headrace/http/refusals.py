@@ -39,7 +39,7 @@ class Refusals:
                 code=error.code.value,
                 message=error.message,
                 details=[(problem.field, problem.message) for problem in error.details],
-                route=f"{head.method.decode('ascii')} {echo(head.path.decode('latin-1'))}",
+                route=f"{head.method.decode('ascii')} {echo(head.shown_path.decode('latin-1'))}",
                 api_key_id=principal.key_id,
                 request_id=request_id.decode("ascii"),
                 body_shape=body_shape(body),

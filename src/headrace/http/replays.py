@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.domain.dead_letters import ReplayRequest, read_replay
+from headrace.domain.dead_letters import (
+    PER_SECOND_DEFAULT,
+    PER_SECOND_MAX,
+    ReplayRequest,
+    read_replay,
+)
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.http.context import Context, context_of, json_response
 from headrace.http.dead_letters import (
+    CAUSE,
     DeadLetterShown,
     KindName,
     dead_letter_shown,
     filter_of,
     refuse_members,
 )
-from headrace.http.events import not_found, read_uuid
-from headrace.http.head import parse_query
-from headrace.http.media import read_json_body
-from headrace.http.query import PAGE, page_limit
+from headrace.http.events import not_found
+from headrace.http.media import read_body
+from headrace.http.parameters import PAGE
+from headrace.http.path import path_uuid
+from headrace.http.route import accepted, empty_body, get, json_body, ok, page, post
+from headrace.http.schema import EventName, Id, about
 from headrace.store.contract_dead_letters import (
     RUNNING_MAX,
     SAMPLE_MAX,
@@ -35,37 +43,42 @@ from headrace.store.contract_dead_letters import (
 class ReplayFilter(msgspec.Struct, forbid_unknown_fields=True):
     """Which dead letters are meant; every field that is set must match, `{}` means all."""
 
-    event: str | None = None
-    subscriber_id: str | None = None
-    cause: str | None = None
+    event: EventName | None = None
+    subscriber_id: Id | None = None
+    cause: Annotated[str | None, about(**CAUSE)] = None
     kind: KindName | None = None
 
 
 class ReplayInput(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of a replay of many."""
+    """A replay of many dead letters."""
 
     filter: ReplayFilter
-    dry_run: bool | None = None
-    per_second: int | None = None
+    dry_run: Annotated[bool | None, about("Only say what it would do.")] = None
+    per_second: Annotated[
+        int | None,
+        about(
+            "How many are replayed in a second.",
+            minimum=1,
+            maximum=PER_SECOND_MAX,
+            default=PER_SECOND_DEFAULT,
+        ),
+    ] = None
 
 
 class DryRun(msgspec.Struct, kw_only=True):
     """What a replay would do."""
 
     count: int
-    #: The newest of them.
-    sample: list[DeadLetterShown]
+    sample: Annotated[list[DeadLetterShown], about("The newest of them.", maxItems=SAMPLE_MAX)]
 
 
 class ReplayShown(msgspec.Struct, kw_only=True):
     """A replay of many."""
 
-    id: str
+    id: Id
     status: Literal["running", "done", "stopped"]
-    #: Dead letters that matched when it was created.
-    total: int
-    #: Dead letters that it has replayed.
-    done: int
+    total: Annotated[int, about("Dead letters that matched when it was created.")]
+    done: Annotated[int, about("Dead letters that it has replayed.")]
 
 
 def _shown(replay: Replay) -> ReplayShown:
@@ -77,15 +90,14 @@ def _shown(replay: Replay) -> ReplayShown:
 async def replay_many(request: Request) -> Response:
     """`POST /dead-letters/replay`: what it would do, or a job that does it."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
-    wish = read_replay(await read_json_body(request))
+    wish = read_replay(await read_body(request))
     if wish.dry_run:
         return await _dry_run(context, wish)
     return await _create(context, wish)
 
 
 async def _dry_run(context: Context, wish: ReplayRequest) -> Response:
-    project_id, wanted = context.principal.project.id, filter_of(wish.wanted)
+    project_id, wanted = context.project_id, filter_of(wish.wanted)
     dead_letters = context.services.store.dead_letters
     count, _ = await dead_letters.count(project_id, wanted)
     page = await dead_letters.list(project_id, wanted, before=None, limit=SAMPLE_MAX)
@@ -121,12 +133,11 @@ async def _create(context: Context, wish: ReplayRequest) -> Response:
 async def list_replays(request: Request) -> Response:
     """`GET /replays`: newest first."""
     context = context_of(request)
-    query = parse_query(request.scope["query_string"], PAGE)
-    limit = page_limit(query)
-    project_id = context.principal.project.id
+    limit = context.limit
+    project_id = context.project_id
     scope = f"replays {project_id}"
     cursors = context.services.cursors
-    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
+    before = context.before(scope)
     found = await context.services.store.replays.list(project_id, before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
     return json_response(
@@ -137,7 +148,7 @@ async def list_replays(request: Request) -> Response:
 async def get_replay(request: Request) -> Response:
     """`GET /replays/{id}`."""
     context = context_of(request)
-    found = await context.services.store.replays.get(context.principal.project.id, _id(request))
+    found = await context.services.store.replays.get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
     return json_response({"data": _shown(found)})
@@ -145,7 +156,7 @@ async def get_replay(request: Request) -> Response:
 
 async def stop_replay(request: Request) -> Response:
     """`POST /replays/{id}/stop`: what it has replayed stays replayed."""
-    context, replay_id = context_of(request), _id(request)
+    context, replay_id = context_of(request), path_uuid(request)
     await refuse_members(request)
     services, principal = context.services, context.principal
     stopped, found = await services.store.replays.stop(
@@ -158,6 +169,45 @@ async def stop_replay(request: Request) -> Response:
     return json_response({"data": _shown(found)})
 
 
-def _id(request: Request) -> str:
-    parse_query(request.scope["query_string"], ())
-    return uuid_text(read_uuid(request.path_params["id"]))
+ROUTES = (
+    post(
+        "/dead-letters/replay",
+        replay_many,
+        name="replayDeadLetters",
+        summary="Replay all dead letters that match, or see which those are",
+        description=f"At most {RUNNING_MAX} replays of a project run at once.",
+        bodies=json_body(
+            ReplayInput, example={"filter": {"event": "order.completed"}, "dry_run": True}
+        ),
+        answers=(
+            accepted("A job that goes on in the background.", ReplayShown),
+            ok("With dry_run: what it would do.", DryRun),
+        ),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    get(
+        "/replays",
+        list_replays,
+        name="listReplays",
+        summary="List replays",
+        parameters=PAGE,
+        answers=(page(ReplayShown),),
+    ),
+    get(
+        "/replays/{id}",
+        get_replay,
+        name="getReplay",
+        summary="Get a replay",
+        answers=(ok("The replay.", ReplayShown),),
+    ),
+    post(
+        "/replays/{id}/stop",
+        stop_replay,
+        name="stopReplay",
+        summary="Stop a replay",
+        description="What it has replayed stays replayed.",
+        bodies=empty_body(),
+        answers=(ok("It is stopped.", ReplayShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+)

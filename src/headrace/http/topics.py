@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,48 +22,77 @@ from headrace.domain.topics import (
 )
 from headrace.http.context import Context, context_of, json_response
 from headrace.http.events import not_found
-from headrace.http.head import parse_query
-from headrace.http.media import read_json_body
+from headrace.http.media import read_body
+from headrace.http.parameters import PAGE
 from headrace.http.path import path_uuid
-from headrace.http.query import PAGE, page_limit
+from headrace.http.route import (
+    created,
+    delete,
+    get,
+    json_body,
+    no_content,
+    ok,
+    page,
+    patch,
+    post,
+    put,
+)
+from headrace.http.schema import Description, Id, Name, Time, about
 from headrace.store.contacts.topics import TooManyTopicsError, Topics
 from headrace.store.contract import StoreConflictError
 
+_UNIQUE = about("Unique in the project; blanks around it are left out.")
+_DEFAULT = "Holds for every contact that has not chosen."
 
-class TopicInput(msgspec.Struct):
-    """Body of a write. When changing a topic, members that are absent or null stay as they are."""
 
-    name: str | None = None
-    description: str | None = None
-    default_subscribed: bool | None = None
+class TopicCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """A new topic."""
+
+    name: Annotated[Name, _UNIQUE]
+    description: Description | None = None
+    default_subscribed: Annotated[bool | None, about(f"{_DEFAULT} false if absent.")] = None
+
+
+class TopicUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of a topic. Members that are absent or null stay as they are."""
+
+    name: Annotated[Name | None, _UNIQUE] = None
+    description: Description | None = None
+    default_subscribed: Annotated[bool | None, about(_DEFAULT)] = None
 
 
 class TopicShown(msgspec.Struct, kw_only=True):
     """A topic."""
 
-    id: str
+    id: Id
     name: str
     description: str
     default_subscribed: bool
-    created_at: str
-    updated_at: str
+    created_at: Time
+    updated_at: Time
 
 
-class SubscribedInput(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of a choice."""
+class SubscriptionUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A choice."""
 
     is_subscribed: bool
+
+
+class UnsubscribeAll(msgspec.Struct, forbid_unknown_fields=True):
+    """The choice of a contact that wants nothing any more."""
+
+    is_subscribed: Annotated[Literal[False], about(type="boolean", const=False)]
 
 
 class SubscriptionShown(msgspec.Struct, kw_only=True):
     """How a contact stands to a topic; both times are null while the topic's default holds."""
 
-    id: str
-    contact_id: str
-    topic_id: str
+    id: Id
+    contact_id: Id
+    topic_id: Id
     is_subscribed: bool
-    subscribed_at: str | None
-    unsubscribed_at: str | None
+    subscribed_at: Time | None
+    unsubscribed_at: Time | None
 
 
 class TopicOfContactShown(SubscriptionShown, kw_only=True):
@@ -73,12 +104,10 @@ class TopicOfContactShown(SubscriptionShown, kw_only=True):
 class OptOutShown(msgspec.Struct, kw_only=True):
     """That a contact has unsubscribed from everything."""
 
-    contact_id: str
+    contact_id: Id
     is_subscribed: bool
-    #: When it did so first.
-    unsubscribed_at: str
-    #: Topics that it was subscribed to until this request.
-    changed: int
+    unsubscribed_at: Annotated[Time, about("When it did so first.")]
+    changed: Annotated[int, about("Topics that it was subscribed to until this request.")]
 
 
 def topic_shown(topic: Topic) -> TopicShown:
@@ -118,8 +147,7 @@ def _opt_out_shown(opted: OptOut) -> OptOutShown:
 async def create_topic(request: Request) -> Response:
     """`POST /topics`."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
-    fields = decode_topic(await read_json_body(request), required=True)
+    fields = decode_topic(await read_body(request), required=True)
     try:
         made = await _store(context).create(_project(context), fields, _now_us(context))
     except StoreConflictError:
@@ -140,10 +168,9 @@ def name_taken(what: str) -> ApiError:
 async def list_topics(request: Request) -> Response:
     """`GET /topics`: newest first."""
     context = context_of(request)
-    query = parse_query(request.scope["query_string"], PAGE)
-    limit = page_limit(query)
+    limit = context.limit
     scope, cursors = f"topics {_project(context)}", context.services.cursors
-    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
+    before = context.before(scope)
     found = await _store(context).list(_project(context), before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
     shown = [topic_shown(topic) for topic in found[:limit]]
@@ -153,7 +180,6 @@ async def list_topics(request: Request) -> Response:
 async def get_topic(request: Request) -> Response:
     """`GET /topics/{id}`."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     found = await _store(context).get(_project(context), path_uuid(request))
     return json_response({"data": topic_shown(_found(found))})
 
@@ -161,9 +187,8 @@ async def get_topic(request: Request) -> Response:
 async def patch_topic(request: Request) -> Response:
     """`PATCH /topics/{id}`: members that are absent or null stay as they are."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     topic_id = path_uuid(request)
-    fields = decode_topic(await read_json_body(request), required=False)
+    fields = decode_topic(await read_body(request), required=False)
     try:
         changed = await _store(context).update(
             _project(context), topic_id, fields, _now_us(context)
@@ -176,7 +201,6 @@ async def patch_topic(request: Request) -> Response:
 async def delete_topic(request: Request) -> Response:
     """`DELETE /topics/{id}`: its subscriptions end, and nobody is said to have unsubscribed."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     topic_id = path_uuid(request)
     if not await _store(context).delete(_project(context), topic_id, _now_us(context)):
         raise not_found()
@@ -186,12 +210,11 @@ async def delete_topic(request: Request) -> Response:
 async def list_topics_of_contact(request: Request) -> Response:
     """`GET /contacts/{id}/topics`: every topic and how the contact stands to it."""
     context = context_of(request)
-    query = parse_query(request.scope["query_string"], PAGE)
-    limit = page_limit(query)
+    limit = context.limit
     contact_id = path_uuid(request)
     scope = f"topics of {_project(context)} {contact_id}"
     cursors = context.services.cursors
-    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
+    before = context.before(scope)
     found = await _store(context).subscriptions(
         _project(context), contact_id, before=before, limit=limit + 1
     )
@@ -211,9 +234,8 @@ def _with_name(held: Subscription) -> TopicOfContactShown:
 async def put_subscription(request: Request) -> Response:
     """`PUT /contacts/{contact_id}/topics/{topic_id}`: subscribe or unsubscribe."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     contact_id, topic_id = path_uuid(request, "contact_id"), path_uuid(request, "topic_id")
-    wanted = decode_subscribed(await read_json_body(request))
+    wanted = decode_subscribed(await read_body(request))
     held = await _store(context).subscribe(
         _project(context), contact_id, topic_id, _now_us(context), wanted=wanted
     )
@@ -225,9 +247,8 @@ async def put_subscription(request: Request) -> Response:
 async def put_all_subscriptions(request: Request) -> Response:
     """`PUT /contacts/{id}/topics`: unsubscribe from everything, topics that come later included."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     contact_id = path_uuid(request)
-    if decode_subscribed(await read_json_body(request)):
+    if decode_subscribed(await read_body(request)):
         refuse_everything()
     opted = await _store(context).opt_out(_project(context), contact_id, _now_us(context))
     if opted is None:
@@ -246,8 +267,80 @@ def _store(context: Context) -> Topics:
 
 
 def _project(context: Context) -> int:
-    return context.principal.project.id
+    return context.project_id
 
 
 def _now_us(context: Context) -> int:
     return context.services.clock_us()
+
+
+ROUTES = (
+    post(
+        "/topics",
+        create_topic,
+        name="createTopic",
+        summary="Create a topic",
+        description=f"A project has at most {TOPICS_MAX} topics.",
+        bodies=json_body(TopicCreate, example={"name": "News", "default_subscribed": True}),
+        answers=(created("Created.", TopicShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    get(
+        "/topics",
+        list_topics,
+        name="listTopics",
+        summary="List topics",
+        parameters=PAGE,
+        answers=(page(TopicShown),),
+    ),
+    get(
+        "/topics/{id}",
+        get_topic,
+        name="getTopic",
+        summary="Get a topic",
+        answers=(ok("The topic.", TopicShown),),
+    ),
+    patch(
+        "/topics/{id}",
+        patch_topic,
+        name="patchTopic",
+        summary="Change a topic",
+        description="Members that are absent or null stay as they are.",
+        bodies=json_body(TopicUpdate, example={"description": "What is new, once a month."}),
+        answers=(ok("The topic as it is now.", TopicShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    delete(
+        "/topics/{id}",
+        delete_topic,
+        name="deleteTopic",
+        summary="Delete a topic and all subscriptions to it",
+        description="Its subscriptions end; no contact counts as having unsubscribed.",
+        answers=(no_content("Deleted."),),
+    ),
+    get(
+        "/contacts/{id}/topics",
+        list_topics_of_contact,
+        name="listTopicsOfContact",
+        summary="List all topics and whether a contact is subscribed to them",
+        parameters=PAGE,
+        answers=(page(TopicOfContactShown),),
+    ),
+    put(
+        "/contacts/{id}/topics",
+        put_all_subscriptions,
+        name="unsubscribeFromEverything",
+        summary="Unsubscribe a contact from everything, later topics included",
+        description="Later choices of single topics count again.",
+        bodies=json_body(UnsubscribeAll, example={"is_subscribed": False}),
+        answers=(ok("It is subscribed to nothing now.", OptOutShown),),
+    ),
+    put(
+        "/contacts/{contact_id}/topics/{topic_id}",
+        put_subscription,
+        name="putSubscription",
+        summary="Subscribe a contact to a topic, or unsubscribe it",
+        bodies=json_body(SubscriptionUpdate, example={"is_subscribed": True}),
+        answers=(ok("The subscription as it is now.", SubscriptionShown),),
+    ),
+)

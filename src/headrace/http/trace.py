@@ -9,7 +9,7 @@ from starlette.responses import Response
 from headrace.http.answers import Event, event_shown
 from headrace.http.context import context_of, json_response
 from headrace.http.events import not_found, read_uuid
-from headrace.http.head import parse_query
+from headrace.http.route import get, ok
 from headrace.pipeline.trace import trace_of
 from headrace.pipeline.trace_entry import TraceEntry
 
@@ -24,11 +24,21 @@ class TraceShown(msgspec.Struct, kw_only=True):
 async def get_trace(request: Request) -> Response:
     """Put together from what is stored anyway."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
     event_id = read_uuid(request.path_params["id"])
-    facts = await context.services.store.trace.facts(context.principal.project.id, event_id)
+    facts = await context.services.store.trace.facts(context.project_id, event_id)
     if facts is None:
         raise not_found()
     trace = trace_of(facts)
     shown = TraceShown(event=event_shown(trace.event), entries=trace.entries)
     return json_response({"data": shown})
+
+
+ROUTES = (
+    get(
+        "/events/{id}/trace",
+        get_trace,
+        name="getTrace",
+        summary="Get everything that happened to an event, in order, with reasons",
+        answers=(ok("The event and what happened to it so far.", TraceShown),),
+    ),
+)

@@ -14,9 +14,11 @@ from headrace.domain.identity import lane_of
 from headrace.domain.ids import first_sequence_at, id_of_sequence
 from headrace.domain.policies import IdempotencyConflict
 from headrace.http.answers import accepted_body, deduplicated
-from headrace.http.body import unpack
 from headrace.http.context import Context, context_of
-from headrace.http.ingest import BODY_BYTES_MAX, MISMATCH
+from headrace.http.event_input import EXAMPLE, EventInput
+from headrace.http.ingest import INGEST_ERRORS, KEY_HEADER, MISMATCH, SINGLE_ANSWERS
+from headrace.http.media import read_body
+from headrace.http.route import INGEST, json_body, post
 from headrace.http.wire import data_body
 from headrace.pipeline.accept import key_reused
 
@@ -25,14 +27,13 @@ async def validate(request: Request) -> Response:
     """Answer as if the event were sent: the id of a new one is made up, a known key's is real."""
     context = context_of(request)
     now_us = context.services.clock_us()
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
     limits = DraftLimits(
         context.principal.project.policies.event_payload_limit_bytes,
         now_us,
         request.headers.get("idempotency-key"),
     )
     try:
-        draft = decode_draft(unpack(await request.body(), encoding, BODY_BYTES_MAX), limits)
+        draft = decode_draft(await read_body(request), limits)
         return await _first_copy(context, draft, now_us) or _new(context, draft, now_us)
     except ApiError as error:
         context.services.acceptor.stats.reject(error.code)
@@ -73,3 +74,19 @@ def _new(context: Context, draft: Draft, now_us: int) -> Response:
         draft.occurred_us,
     )
     return Response(body, 202, media_type="application/json")
+
+
+ROUTES = (
+    post(
+        "/events/validate",
+        validate,
+        INGEST,
+        name="validateEvent",
+        summary="Check an event without storing it",
+        description="Answers as `POST /events` would; the id of a new event is made up.",
+        parameters=(KEY_HEADER,),
+        bodies=json_body(EventInput, example=EXAMPLE),
+        answers=SINGLE_ANSWERS,
+        errors=INGEST_ERRORS,
+    ),
+)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from headrace.delivery.contract import AttemptOutcome, Failed
 from headrace.domain.breaker import BreakerPolicy, BreakerState
 from headrace.domain.ids import uuid_text
+from headrace.domain.subscriptions import PATTERNS_MAX
 from headrace.domain.timestamps import to_text
+from headrace.http.schema import EVENT_PATTERN, Description, EventName, Id, Time, about
 from headrace.pipeline.breakers import breaker_of
 from headrace.store.contract_delivery import Attempt, DeliveryRecord, DeliveryState, Subscriber
 
@@ -21,31 +23,53 @@ _STATUS_NAMES: dict[int, DeliveryStatus] = {
 _WAITING = (DeliveryState.PENDING, DeliveryState.RETRYING)
 
 
-class WebhookInput(msgspec.Struct):
-    """Body of a write."""
+_URL = about(
+    "http or https, on a public address unless an operator allows it.",
+    format="uri",
+    maxLength=2048,
+    examples=["https://example.com/headrace"],
+)
+_EVENTS = about("Names, prefixes such as order.*, or * for all.", minItems=1, maxItems=PATTERNS_MAX)
+_Pattern = Annotated[str, about(**EVENT_PATTERN)]
+_Enabled = Annotated[bool | None, about("true also ends a pause.")]
 
-    url: str | None = None
-    events: list[str] | None = None
-    description: str | None = None
+
+class WebhookCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """A new webhook."""
+
+    url: Annotated[str, _URL]
+    events: Annotated[list[_Pattern], _EVENTS]
+    description: Description | None = None
     enabled: bool | None = None
+
+
+class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of a webhook. Members that are absent or null stay as they are."""
+
+    url: Annotated[str | None, _URL] = None
+    events: Annotated[list[_Pattern] | None, _EVENTS] = None
+    description: Description | None = None
+    enabled: _Enabled = None
 
 
 class WebhookShown(msgspec.Struct, kw_only=True):
     """A webhook as it is shown; its secret is not."""
 
-    id: str
+    id: Id
     url: str
     events: list[str]
     description: str
     enabled: bool
-    #: Null while it is enabled.
-    disabled_reason: str | None
-    #: Set while deliveries pause because the endpoint fails; then one is tried.
-    paused_until: str | None
-    #: Set during a rotation: until then the secret before signs, too.
-    previous_secret_until: str | None
-    created_at: str
-    updated_at: str
+    disabled_reason: Annotated[str | None, about("Null while it is enabled.")]
+    paused_until: Annotated[
+        Time | None,
+        about("Set while deliveries pause because the endpoint fails; then one is tried."),
+    ]
+    previous_secret_until: Annotated[
+        Time | None, about("Set during a rotation: until then the secret before signs, too.")
+    ]
+    created_at: Time
+    updated_at: Time
 
 
 class WebhookCreated(WebhookShown, kw_only=True):
@@ -57,43 +81,38 @@ class WebhookCreated(WebhookShown, kw_only=True):
 class SecretShown(msgspec.Struct):
     """A new secret, for the first and last time."""
 
-    id: str
+    id: Id
     secret: str
-    previous_secret_until: str
+    previous_secret_until: Time
 
 
 class AttemptShown(msgspec.Struct, kw_only=True):
     """One try; without `cause` it succeeded."""
 
     number: int
-    at: str
+    at: Time
     latency_ms: float
-    #: Null when there was no answer.
-    http_status: int | None
+    http_status: Annotated[int | None, about("Null when there was no answer.")]
     cause: str | None
     error: str | None
-    #: First bytes of the answer.
-    response: str | None
-    #: What could not be read of the answer although the event was delivered.
-    note: str | None
+    response: Annotated[str | None, about("First bytes of the answer.")]
+    note: Annotated[
+        str | None, about("What could not be read of the answer although the event was delivered.")
+    ]
 
 
 class DeliveryShown(msgspec.Struct, kw_only=True):
     """One event for one webhook; `id` is the `webhook-id` that its attempts carry."""
 
-    id: str
-    #: Null once the event is gone.
-    event_id: str | None
-    event: str | None
+    id: Id
+    event_id: Annotated[Id | None, about("Null once the event is gone.")]
+    event: EventName | None
     status: DeliveryStatus
-    created_at: str
-    #: Null while it is not finished.
-    finished_at: str | None
-    #: Null while nothing is to come.
-    next_attempt_at: str | None
+    created_at: Time
+    finished_at: Annotated[Time | None, about("Null while it is not finished.")]
+    next_attempt_at: Annotated[Time | None, about("Null while nothing is to come.")]
     last_error: str | None
-    #: Oldest first, the last 30.
-    attempts: list[AttemptShown]
+    attempts: Annotated[list[AttemptShown], about("Oldest first, the last 30.")]
 
 
 class TestShown(msgspec.Struct, kw_only=True):
@@ -105,8 +124,9 @@ class TestShown(msgspec.Struct, kw_only=True):
     cause: str | None
     error: str | None
     response: str | None
-    #: What could not be read of the answer although the call succeeded.
-    note: str | None
+    note: Annotated[
+        str | None, about("What could not be read of the answer although the call succeeded.")
+    ]
 
 
 def _webhook_fields(webhook: Subscriber) -> dict[str, object]:

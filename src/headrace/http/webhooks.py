@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,12 +12,30 @@ from headrace.domain.members import Members
 from headrace.domain.timestamps import to_text
 from headrace.domain.webhooks import WebhookFields, decode_webhook, refuse_members
 from headrace.http.context import Context, context_of, json_response
-from headrace.http.events import not_found, read_uuid
-from headrace.http.head import parse_query
-from headrace.http.media import read_json_body
-from headrace.http.query import PAGE, page_limit
+from headrace.http.events import not_found
+from headrace.http.media import read_body
+from headrace.http.parameters import PAGE
+from headrace.http.path import path_uuid
+from headrace.http.route import (
+    created,
+    delete,
+    empty_body,
+    get,
+    json_body,
+    no_content,
+    ok,
+    page,
+    patch,
+    post,
+)
 from headrace.http.webhook_answers import (
+    DeliveryShown,
     SecretShown,
+    TestShown,
+    WebhookCreate,
+    WebhookCreated,
+    WebhookShown,
+    WebhookUpdate,
     delivery_shown,
     test_shown,
     webhook_created,
@@ -38,13 +54,12 @@ from headrace.store.deliveries.subscribers import Subscribers
 async def create_webhook(request: Request) -> Response:
     """`POST /webhooks`: the only answer that shows the secret, but for a rotation's."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
-    fields, check = decode_webhook(await read_json_body(request), required=True)
+    fields, check = decode_webhook(await read_body(request), required=True)
     url = await _checked_url(context, fields, check)
     secret = context.services.webhooks.new_secret()
     webhook = NewWebhook(
         id=uuid_text(new_uuid()),
-        project_id=context.principal.project.id,
+        project_id=context.project_id,
         url=url or "",
         events=fields.events or (),
         description=fields.description or "",
@@ -74,11 +89,10 @@ async def _checked_url(context: Context, fields: WebhookFields, check: Members) 
 async def list_webhooks(request: Request) -> Response:
     """`GET /webhooks`: newest first."""
     context = context_of(request)
-    query = parse_query(request.scope["query_string"], PAGE)
-    limit = page_limit(query)
-    project_id = context.principal.project.id
+    limit = context.limit
+    project_id = context.project_id
     scope, cursors = f"webhooks {project_id}", context.services.cursors
-    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
+    before = context.before(scope)
     found = await _store(context).list(project_id, before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
     shown = [webhook_shown(webhook) for webhook in found[:limit]]
@@ -87,7 +101,6 @@ async def list_webhooks(request: Request) -> Response:
 
 async def get_webhook(request: Request) -> Response:
     """`GET /webhooks/{id}`."""
-    parse_query(request.scope["query_string"], ())
     webhook = await _webhook(request, context_of(request))
     return json_response({"data": webhook_shown(webhook)})
 
@@ -95,9 +108,8 @@ async def get_webhook(request: Request) -> Response:
 async def patch_webhook(request: Request) -> Response:
     """`PATCH /webhooks/{id}`: members that are absent or null stay as they are."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
-    webhook_id = _id(request)
-    fields, check = decode_webhook(await read_json_body(request), required=False)
+    webhook_id = path_uuid(request)
+    fields, check = decode_webhook(await read_body(request), required=False)
     change = WebhookChange(
         url=await _checked_url(context, fields, check),
         events=fields.events,
@@ -105,7 +117,7 @@ async def patch_webhook(request: Request) -> Response:
         enabled=fields.enabled,
     )
     changed = await _store(context).update(
-        context.principal.project.id, webhook_id, change, actor=_actor(context)
+        context.project_id, webhook_id, change, actor=_actor(context)
     )
     return json_response({"data": webhook_shown(_found(changed))})
 
@@ -113,9 +125,8 @@ async def patch_webhook(request: Request) -> Response:
 async def delete_webhook(request: Request) -> Response:
     """`DELETE /webhooks/{id}`: what still waits for it becomes dead letters."""
     context = context_of(request)
-    parse_query(request.scope["query_string"], ())
-    project_id = context.principal.project.id
-    if not await _store(context).delete(project_id, _id(request), actor=_actor(context)):
+    project_id = context.project_id
+    if not await _store(context).delete(project_id, path_uuid(request), actor=_actor(context)):
         raise not_found()
     return Response(status_code=204)
 
@@ -136,7 +147,7 @@ async def rotate_secret(request: Request) -> Response:
     secret = context.services.webhooks.new_secret()
     rotated = _found(
         await _store(context).rotate_secret(
-            context.principal.project.id, _id(request), secret, actor=_actor(context)
+            context.project_id, path_uuid(request), secret, actor=_actor(context)
         )
     )
     until = to_text(rotated.previous_until_us or rotated.updated_us)
@@ -146,11 +157,10 @@ async def rotate_secret(request: Request) -> Response:
 async def list_deliveries(request: Request) -> Response:
     """`GET /webhooks/{id}/deliveries`: newest first, each with its attempts."""
     context = context_of(request)
-    query = parse_query(request.scope["query_string"], PAGE)
-    limit = page_limit(query)
+    limit = context.limit
     webhook = await _webhook(request, context)
     scope, cursors = f"deliveries {webhook.project_id} {webhook.id}", context.services.cursors
-    before = cursors.read(query["cursor"], scope) if "cursor" in query else None
+    before = context.before(scope)
     found = await context.services.store.deliveries.list(
         webhook.project_id, webhook.id, before=before, limit=limit + 1
     )
@@ -160,13 +170,12 @@ async def list_deliveries(request: Request) -> Response:
 
 
 async def _refuse_body(request: Request) -> None:
-    parse_query(request.scope["query_string"], ())
-    body = await read_json_body(request) if await request.body() else b""
+    body = await read_body(request) if await request.body() else b""
     refuse_members(body, "this request, which takes none")
 
 
 async def _webhook(request: Request, context: Context) -> Subscriber:
-    return _found(await _store(context).get(context.principal.project.id, _id(request)))
+    return _found(await _store(context).get(context.project_id, path_uuid(request)))
 
 
 def _found(webhook: Subscriber | None) -> Subscriber:
@@ -175,14 +184,85 @@ def _found(webhook: Subscriber | None) -> Subscriber:
     return webhook
 
 
-def _id(request: Request) -> str:
-    path: dict[str, Any] = request.path_params
-    return uuid_text(read_uuid(path["id"]))
-
-
 def _store(context: Context) -> Subscribers:
     return context.services.store.subscribers
 
 
 def _actor(context: Context) -> str:
     return f"key {context.principal.key_id}"
+
+
+ROUTES = (
+    post(
+        "/webhooks",
+        create_webhook,
+        name="createWebhook",
+        summary="Create a webhook",
+        description=f"A project has at most {WEBHOOKS_MAX} webhooks.",
+        bodies=json_body(
+            WebhookCreate, example={"url": "https://example.com/headrace", "events": ["order.*"]}
+        ),
+        answers=(created("Created; `secret` is shown this once.", WebhookCreated),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    get(
+        "/webhooks",
+        list_webhooks,
+        name="listWebhooks",
+        summary="List webhooks",
+        parameters=PAGE,
+        answers=(page(WebhookShown),),
+    ),
+    get(
+        "/webhooks/{id}",
+        get_webhook,
+        name="getWebhook",
+        summary="Get a webhook",
+        answers=(ok("The webhook.", WebhookShown),),
+    ),
+    patch(
+        "/webhooks/{id}",
+        patch_webhook,
+        name="patchWebhook",
+        summary="Change a webhook",
+        description="Members that are absent or null stay as they are; `enabled: true` also ends "
+        "a pause.",
+        bodies=json_body(WebhookUpdate, example={"enabled": True}),
+        answers=(ok("The webhook as it is now.", WebhookShown),),
+    ),
+    delete(
+        "/webhooks/{id}",
+        delete_webhook,
+        name="deleteWebhook",
+        summary="Delete a webhook",
+        description="Deliveries that wait for it become dead letters.",
+        answers=(no_content("Deleted."),),
+    ),
+    post(
+        "/webhooks/{id}/test",
+        test_webhook,
+        name="testWebhook",
+        summary="Call the webhook now with a test event",
+        bodies=empty_body(),
+        answers=(ok("The call was made; whether it succeeded.", TestShown),),
+        errors=(ErrorCode.RATE_LIMITED,),
+    ),
+    post(
+        "/webhooks/{id}/rotate-secret",
+        rotate_secret,
+        name="rotateWebhookSecret",
+        summary="Replace the signing secret",
+        description="Both secrets sign for 24 hours.",
+        bodies=empty_body(),
+        answers=(ok("The new secret, shown this once.", SecretShown),),
+    ),
+    get(
+        "/webhooks/{id}/deliveries",
+        list_deliveries,
+        name="listDeliveries",
+        summary="List the deliveries of a webhook",
+        description="Each with its attempts.",
+        parameters=PAGE,
+        answers=(page(DeliveryShown),),
+    ),
+)

@@ -55,9 +55,7 @@ def json_answer(
     headers: tuple[tuple[str, str], ...] = (),
 ) -> bytes:
     """A whole answer with a JSON body."""
-    extra = b""
-    if headers:
-        extra = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
+    extra = header_lines(headers) if headers else b""
     if close:
         extra += b"connection: close\r\n"
     return b"%b%bcontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b" % (
@@ -70,12 +68,30 @@ def json_answer(
     )
 
 
+def empty_answer(
+    status: int,
+    request_id: bytes,
+    *,
+    close: bool = False,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> bytes:
+    """A whole answer that has no body."""
+    end = b"connection: close\r\n" if close else b""
+    lines = header_lines(headers) + b"x-request-id: %b\r\n" % request_id
+    return b"%b%b%b%b%b\r\n" % (status_line(status), _FIXED, CLOCK.line, lines, end)
+
+
+def header_lines(headers: tuple[tuple[str, str], ...]) -> bytes:
+    """Headers as they are written."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
+
+
 def error_headers(error: ApiError) -> tuple[tuple[str, str], ...]:
     """Headers that belong to an error."""
     headers = error.headers
     if error.retry_after_s is not None:
         headers = (*headers, ("Retry-After", str(error.retry_after_s)))
-    if error.status == 401:
+    if error.status == 401 and all(name != "WWW-Authenticate" for name, _ in headers):
         headers = (*headers, ("WWW-Authenticate", "Bearer"))
     return headers
 

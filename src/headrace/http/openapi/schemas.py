@@ -1,0 +1,103 @@
+"""JSON Schemas of the types that requests and answers are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from headrace.http.event_input import EVENT_INPUT_RULES
+from headrace.http.route import Route
+from headrace.http.wire import ErrorBody
+
+_REF = "#/components/schemas/"
+#: Rules about several members of a type at once.
+_RULES = {"EventInput": EVENT_INPUT_RULES}
+
+
+class Schemas:
+    """The schema of every type that the routes name; each is described once.
+
+    Args:
+        more: types beside those of the routes.
+    """
+
+    def __init__(self, routes: Iterable[Route], more: Iterable[Any] = ()) -> None:
+        types: dict[str, Any] = {repr(ErrorBody): ErrorBody}
+        for route in routes:
+            declared = [body.schema for body in route.bodies]
+            declared += [answer.schema for answer in route.answers]
+            types |= {
+                repr(each): each
+                for each in declared
+                if each is not None and not isinstance(each, dict)
+            }
+        types |= {repr(each): each for each in more}
+        schemas, components = msgspec.json.schema_components(
+            types.values(), ref_template=_REF + "{name}"
+        )
+        self._by_type: dict[str, dict[str, Any]] = {
+            name: _tidied(schema) for name, schema in zip(types, schemas, strict=True)
+        }
+        self.components: dict[str, Any] = {
+            public_name(name): _tidied(schema) | _RULES.get(name, {})
+            for name, schema in sorted(components.items())
+        }
+
+    def of(self, schema: Any) -> dict[str, Any]:
+        """The schema of a type, or the schema that is given."""
+        if not isinstance(schema, dict):
+            return self._by_type[repr(schema)]
+        title = schema.get("title")
+        if title is None:
+            return schema
+        self.components[title] = schema
+        return {"$ref": _REF + title}
+
+
+def public_name(name: str) -> str:
+    """Name of a type in the document: `Topic` for `TopicShown`."""
+    return name.removesuffix("Shown")
+
+
+def _tidied(schema: Any) -> Any:
+    """Write what msgspec makes of a type as generators of clients expect it."""
+    if isinstance(schema, list):
+        return [_tidied(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    tidied = _joined({name: _tidied_value(name, value) for name, value in schema.items()})
+    if "default" in tidied and tidied["default"] is None:
+        del tidied["default"]
+    if "const" in tidied:
+        tidied.pop("enum", None)
+    if "enum" in tidied:
+        may_be_null = None in tidied["enum"]
+        tidied.setdefault("type", ["string", "null"] if may_be_null else "string")
+    return tidied
+
+
+def _joined(schema: dict[str, Any]) -> dict[str, Any]:
+    """`anyOf` of one plain type and null as that type or null, which reads better."""
+    match schema:
+        case {"anyOf": [{"type": str(kind)} as only, {"type": "null"}], **rest} if (
+            "enum" not in only and "const" not in only
+        ):
+            return {**only, **rest, "type": [kind, "null"]}
+    return schema
+
+
+def _tidied_value(name: str, value: Any) -> Any:
+    match name:
+        case "$ref":
+            return _REF + public_name(value.removeprefix(_REF))
+        case "title":
+            return public_name(value)
+        case "properties":
+            return {member: _tidied(each) for member, each in value.items()}
+    return value if name in _LITERAL else _tidied(value)
+
+
+#: Their values are no schemas.
+_LITERAL = frozenset({"enum", "const", "default", "examples", "example", "required"})

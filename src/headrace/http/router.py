@@ -1,0 +1,368 @@
+"""What happens to a request, decided from its head: who asks, for what, and is there room."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.event_problems import read_object
+from headrace.http.asgi import AsgiRunner
+from headrace.http.body import too_large, unpack
+from headrace.http.credentials import BASIC
+from headrace.http.exchange import Exchange, Plan
+from headrace.http.head import Head
+from headrace.http.media import check_encoding, check_media_type
+from headrace.http.route import Cors, Route, Who
+from headrace.http.routing import Resource, RouteTable
+from headrace.http.services import IngestServices
+from headrace.pipeline.accept import rate_limited
+from headrace.pipeline.access import AccessCache, Principal
+from headrace.pipeline.operators import OperatorCache
+from headrace.pipeline.rate_limit import CallerBuckets
+
+_NEEDED = {
+    Who.KEY: "A valid API key is needed: Authorization: Bearer hr_...",
+    Who.OPERATOR: "A valid operator token is needed: Authorization: Bearer hro_...",
+    Who.APP: "A known app is needed.",
+}
+
+#: The principal of a credential, None for one that is not usable.
+Authenticator = Callable[[bytes], Any]
+
+
+class Origins(Protocol):
+    """Pages of which other sites may use routes that have `cors`."""
+
+    def allows(self, principal: Any, origin: str) -> bool:
+        """Whether pages of `origin` may use the key or app of a request."""
+        ...
+
+    def any_allows(self, origin: str) -> bool:
+        """Whether any key or app of this server allows it; a preflight names none of them."""
+        ...
+
+
+class NoOrigins:
+    """Nobody has allowed any."""
+
+    def allows(self, principal: Any, origin: str) -> bool:
+        del principal, origin
+        return False
+
+    def any_allows(self, origin: str) -> bool:
+        del origin
+        return False
+
+
+class RouterDeps(msgspec.Struct, frozen=True, kw_only=True):
+    """What the router needs to serve requests."""
+
+    table: RouteTable
+    access: AccessCache
+    operators: OperatorCache
+    services: IngestServices
+    runner: AsgiRunner
+    #: Finds the app of its identifier; there are none as long as nothing makes any.
+    app_of: Authenticator = lambda _: None
+    origins: Origins = NoOrigins()
+    #: Other applications by the first part of their paths; each sees to who may use it by itself.
+    mounts: dict[bytes, AsgiRunner] = {}
+
+
+class Router:
+    """Implements `headrace.http.exchange.Planner`."""
+
+    def __init__(self, deps: RouterDeps) -> None:
+        self._table = deps.table
+        self._authenticate_key_header = deps.access.authenticate_header
+        self._authenticators: dict[Who, Authenticator] = {
+            Who.KEY: deps.access.authenticate,
+            Who.OPERATOR: deps.operators.authenticate,
+            Who.APP: deps.app_of,
+        }
+        self._services = deps.services
+        self._runner = deps.runner
+        self._origins = deps.origins
+        self._mounts = deps.mounts
+        self._buckets = {
+            id(route): CallerBuckets(route.limits.per_second_max)
+            for route in deps.table.routes
+            if route.limits.per_second_max is not None
+        }
+        self._request_prefix = f"{random.SystemRandom().getrandbits(40):010x}".encode()
+        self._requests = 0
+
+    def next_request_id(self) -> bytes:
+        self._requests += 1
+        return b"%b%08x" % (self._request_prefix, self._requests)
+
+    def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
+        del head, request_id
+        self._services.acceptor.stats.reject(error.code)
+
+    def plan(self, head: Head, exchange: Exchange) -> Plan:
+        resource, values = self._table.find(head.path)
+        if resource is None:
+            return self._plan_elsewhere(head, exchange)
+        route = resource.plain.get(head.method)
+        if route is not None:
+            return self._plan_route(route, values, head, exchange)
+        routes = resource.by_method.get(head.method)
+        if routes is None:
+            return self._plan_other_method(resource, head, exchange)
+        return self._plan_one_of(routes, values, head, exchange)
+
+    # --- paths and methods without a route ---
+
+    def _plan_elsewhere(self, head: Head, exchange: Exchange) -> Plan:
+        mount = self._mounts.get(self._table.mount_of(head.path))
+        if mount is not None:
+            return mount.plan(head, None)
+        principal = self._authenticate_header(self._table.who_of_area(head.path), head)
+        error = ApiError(ErrorCode.NOT_FOUND, "There is nothing at this path.")
+        self._note(error, head, principal, exchange)
+        raise error
+
+    def _plan_other_method(self, resource: Resource, head: Head, exchange: Exchange) -> Plan:
+        cors = next((route.cors for route in resource.routes if route.cors is not None), None)
+        if cors is not None and head.method == b"OPTIONS" and b"origin" in head.headers:
+            return Preflight(self._preflight_headers(cors, _origin(head)))
+        principal = None
+        if resource.who is not Who.ANYBODY:
+            principal = self._authenticate_header(resource.who, head)
+        allowed = resource.allowed
+        message = f"This path takes {allowed}."
+        headers = (("Allow", allowed),)
+        error = ApiError(ErrorCode.METHOD_NOT_ALLOWED, message, headers=headers)
+        self._note(error, head, principal, exchange)
+        raise error
+
+    # --- one route of several ---
+
+    def _plan_one_of(
+        self, routes: tuple[Route, ...], values: dict[str, str], head: Head, exchange: Exchange
+    ) -> Plan:
+        fitting = [route for route in routes if route.when is None or route.when(head)]
+        if not fitting:
+            known = [name for route in routes for name in route.media]
+            check_media_type(head, tuple(known))
+            raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "No such body is taken here.")
+        self._set_cors(fitting[0], head, exchange)
+        route = fitting[0]
+        if route.when_body is None and not self._waits_for_body(route, values, head):
+            return self._plan_route(route, values, head, exchange)
+        self._check_rate(route, exchange, None)
+        return BodyFirst(self, tuple(fitting), values, head)
+
+    def _waits_for_body(self, route: Route, values: dict[str, str], head: Head) -> bool:
+        return route.access.needs_body and _credential(route, values, head, None) is None
+
+    def plan_with_body(
+        self,
+        routes: tuple[Route, ...],
+        values: dict[str, str],
+        head: Head,
+        exchange: Exchange,
+        body: bytes,
+    ) -> tuple[Plan, bytes]:
+        """Choose among routes by a body; returns the plan and the body unpacked.
+
+        Raises:
+            ApiError: it is for none of them, or its sender may not.
+        """
+        unpacked_max = max(route.limits.unpacked_bytes_max for route in routes)
+        text = unpack(body, check_encoding(head), unpacked_max)
+        # Nothing behind this needs to unpack it again.
+        head.headers.pop(b"content-encoding", None)
+        for route in routes:
+            if route.when_body is not None and not route.when_body(text):
+                continue
+            limits = route.limits
+            if len(body) > limits.body_bytes_max:
+                raise too_large(limits.body_bytes_max)
+            if len(text) > limits.unpacked_bytes_max:
+                raise too_large(limits.unpacked_bytes_max, decoded=True)
+            members = None
+            if self._waits_for_body(route, values, head):
+                members = read_object(text)
+            return self._plan_route(route, values, head, exchange, members), text
+        raise ApiError(ErrorCode.VALIDATION, "This is not a body that the path takes.")
+
+    # --- a route ---
+
+    def _plan_route(
+        self,
+        route: Route,
+        values: dict[str, str],
+        head: Head,
+        exchange: Exchange,
+        members: Mapping[str, Any] | None = None,
+    ) -> Plan:
+        is_plain = route.is_plain
+        if not is_plain and route.access.is_in_path:
+            head.shown_path = route.path.encode()
+        principal = self._authenticate(route, values, head, members)
+        try:
+            _require(route, principal)
+            if not is_plain:
+                self._check_origin(route, head, exchange, principal)
+                # Who is known by the body was charged by the address before it was read.
+                if members is None:
+                    self._check_rate(route, exchange, principal)
+            media = encoding = ""
+            if route.requires_body:
+                media = check_media_type(head, route.media)
+                encoding = check_encoding(head)
+            if route.plan is not None:
+                return route.plan(self._services, head, principal, media, encoding)
+            return self._plan_handler(route, values, head, principal)
+        except ApiError as error:
+            self._note(error, head, principal, exchange)
+            raise
+
+    def _plan_handler(
+        self, route: Route, values: dict[str, str], head: Head, principal: Any
+    ) -> Plan:
+        def authorize() -> None:
+            _require(route, self._authenticate(route, values, head, None))
+
+        again = None if route.access.who is Who.ANYBODY or route.needs_body else authorize
+        return self._runner.plan(head, principal, again, route, values)
+
+    def _authenticate(
+        self,
+        route: Route,
+        values: Mapping[str, str],
+        head: Head,
+        members: Mapping[str, Any] | None,
+    ) -> Any:
+        access = route.access
+        if access.who is Who.ANYBODY:
+            return None
+        if access.is_bearer_only:
+            return self._authenticate_header(access.who, head)
+        credential = _credential(route, values, head, members)
+        principal = None if credential is None else self._authenticators[access.who](credential)
+        if principal is None:
+            ways = (("WWW-Authenticate", "Bearer, Basic"),) if BASIC in access.credentials else ()
+            raise ApiError(ErrorCode.UNAUTHORIZED, _NEEDED[access.who], headers=ways)
+        return principal
+
+    def _authenticate_header(self, who: Who, head: Head) -> Any:
+        if who is Who.KEY:
+            principal: Any = self._authenticate_key_header(head.headers.get(b"authorization", b""))
+        else:
+            principal = self._authenticators[who](head.bearer)
+        if principal is None:
+            raise ApiError(ErrorCode.UNAUTHORIZED, _NEEDED[who])
+        return principal
+
+    def _check_origin(self, route: Route, head: Head, exchange: Exchange, principal: Any) -> None:
+        if route.cors is not None and b"origin" in head.headers:
+            known = route.access.who is not Who.ANYBODY
+            if known and not self._origins.allows(principal, _origin(head)):
+                exchange.headers = (("Vary", "Origin"),)
+                message = "Pages of this origin may not use this key."
+                raise ApiError(ErrorCode.FORBIDDEN, message)
+
+    def _check_rate(self, route: Route, exchange: Exchange, principal: Any) -> None:
+        bucket = self._buckets.get(id(route))
+        if bucket is not None:
+            self._take(bucket, getattr(principal, "key_id", None) or exchange.connection.peer)
+
+    def _take(self, bucket: CallerBuckets, caller: str) -> None:
+        if wait_s := bucket.take(caller, self._services.clock_us()):
+            raise rate_limited(bucket.rate, wait_s)
+
+    def _set_cors(self, route: Route, head: Head, exchange: Exchange) -> None:
+        """Let a page of an allowed origin read whatever the answer will be, a refusal included."""
+        if route.cors is None or b"origin" not in head.headers:
+            return
+        origin = _origin(head)
+        headers = [("Vary", "Origin")]
+        if self._origins.any_allows(origin):
+            headers.append(("Access-Control-Allow-Origin", origin))
+        exchange.headers = tuple(headers)
+
+    def _preflight_headers(self, cors: Cors, origin: str) -> tuple[tuple[str, str], ...]:
+        if not self._origins.any_allows(origin):
+            message = "Pages of this origin may not use this server."
+            raise ApiError(ErrorCode.FORBIDDEN, message, headers=(("Vary", "Origin"),))
+        return (
+            ("Vary", "Origin"),
+            ("Access-Control-Allow-Origin", origin),
+            ("Access-Control-Allow-Methods", ", ".join(cors.methods)),
+            ("Access-Control-Allow-Headers", ", ".join(cors.headers)),
+            ("Access-Control-Max-Age", str(cors.max_age_s)),
+        )
+
+    def _note(self, error: ApiError, head: Head, principal: Any, exchange: Exchange) -> None:
+        if isinstance(principal, Principal) and error.status != 404:
+            self._services.refusals.note(error, head, principal, exchange.request_id, b"")
+
+
+class BodyFirst:
+    """The plan of a request whose route or sender only its body tells."""
+
+    __slots__ = ("_head", "_router", "_routes", "_values", "body_bytes_max")
+
+    def __init__(
+        self, router: Router, routes: tuple[Route, ...], values: dict[str, str], head: Head
+    ) -> None:
+        self.body_bytes_max = max(route.limits.body_bytes_max for route in routes)
+        self._router = router
+        self._routes = routes
+        self._values = values
+        self._head = head
+
+    def run(self, exchange: Exchange, body: bytes) -> None:
+        """Decide, and go on with the plan of the route."""
+        try:
+            plan, text = self._router.plan_with_body(
+                self._routes, self._values, self._head, exchange, body
+            )
+        except ApiError as error:
+            self._router.refused(error, self._head, exchange.request_id)
+            exchange.fail(error)
+            return
+        plan.run(exchange, text)
+
+
+class Preflight:
+    """The plan of a question whether a page may ask."""
+
+    __slots__ = ("_headers", "body_bytes_max")
+
+    def __init__(self, headers: tuple[tuple[str, str], ...]) -> None:
+        self.body_bytes_max = 0
+        self._headers = headers
+
+    def run(self, exchange: Exchange, body: bytes) -> None:
+        """It may."""
+        del body
+        exchange.respond_empty(204, self._headers)
+
+
+def _credential(
+    route: Route, values: Mapping[str, str], head: Head, members: Mapping[str, Any] | None
+) -> bytes | None:
+    for credential in route.access.credentials:
+        found = credential.find(head, values, members)
+        if found is not None:
+            return found
+    return None
+
+
+def _require(route: Route, principal: Any) -> None:
+    scope = route.access.scope
+    if scope is not None and scope not in principal.key.scopes:
+        message = f"This key does not have the scope {scope.value}."
+        raise ApiError(ErrorCode.FORBIDDEN, message)
+
+
+def _origin(head: Head) -> str:
+    return head.headers[b"origin"].decode("latin-1")

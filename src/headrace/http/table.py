@@ -1,0 +1,88 @@
+"""All routes of the API. Each module of handlers declares its own; this puts them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from headrace.http import (
+    admin_policies,
+    audiences,
+    catalog,
+    contact_batch,
+    contact_lists,
+    contacts,
+    dead_letters,
+    docs,
+    erasures,
+    events,
+    health,
+    ingest,
+    ingest_batch,
+    merges,
+    person_export,
+    rejections,
+    replays,
+    topics,
+    trace,
+    validate,
+    webhooks,
+)
+from headrace.http.route import Route
+from headrace.http.routing import RouteTable
+
+EVENTS, CONTACTS, TOPICS = "Events", "Contacts", "Topics"
+AUDIENCES, CATALOG, DEAD_LETTERS = "Audiences", "Catalog", "Dead letters"
+WEBHOOKS, ADMINISTRATION, SERVER = "Webhooks", "Administration", "Server"
+
+#: Groups of the document, in its order.
+TAGS = {
+    EVENTS: "Send events, find them, and see what happened to each.",
+    CONTACTS: "The people that events are about: their properties, merges and erasures.",
+    TOPICS: "What contacts are subscribed to.",
+    AUDIENCES: "Lists of contacts.",
+    CATALOG: "Which events there are, what they look like, and how that has changed.",
+    DEAD_LETTERS: "Events and deliveries that failed for good, and their replays.",
+    WEBHOOKS: "Endpoints that events are delivered to.",
+    ADMINISTRATION: "Projects and their policies; for operator tokens, not for API keys.",
+    SERVER: "The state of the server, and this document.",
+}
+
+
+def _tagged(tag: str, *groups: Iterable[Route]) -> tuple[Route, ...]:
+    return tuple(msgspec.structs.replace(route, tag=tag) for group in groups for route in group)
+
+
+ROUTES = (
+    *_tagged(
+        EVENTS,
+        ingest.ROUTES,
+        ingest_batch.ROUTES,
+        validate.ROUTES,
+        events.ROUTES,
+        trace.ROUTES,
+        rejections.ROUTES,
+    ),
+    *_tagged(
+        CONTACTS,
+        contacts.ROUTES,
+        contact_lists.ROUTES,
+        contact_batch.ROUTES,
+        merges.ROUTES,
+        erasures.ROUTES,
+        person_export.ROUTES,
+    ),
+    *_tagged(TOPICS, topics.ROUTES),
+    *_tagged(AUDIENCES, audiences.ROUTES),
+    *_tagged(CATALOG, catalog.ROUTES),
+    *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),
+    *_tagged(WEBHOOKS, webhooks.ROUTES),
+    *_tagged(ADMINISTRATION, admin_policies.ROUTES),
+    *_tagged(SERVER, health.ROUTES, docs.ROUTES),
+)
+
+
+def route_table() -> RouteTable:
+    """The table that the server works with."""
+    return RouteTable(ROUTES)
