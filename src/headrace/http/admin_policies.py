@@ -44,7 +44,7 @@ class PolicyShown(msgspec.Struct, kw_only=True):
     maximum: int | float | None
 
 
-class AuditShown(msgspec.Struct, kw_only=True):
+class AuditEntryShown(msgspec.Struct, kw_only=True):
     """Who changed what, and when."""
 
     id: str
@@ -114,7 +114,7 @@ async def list_audit(request: Request) -> Response:
     more = len(found) > limit
     following = services.cursors.make(found[limit - 1].id, scope) if more else None
     shown = [
-        AuditShown(
+        AuditEntryShown(
             id=str(entry.id),
             at=to_text(entry.at_us),
             actor=entry.actor,
@@ -174,15 +174,20 @@ def _typed(name: str, sent: Any) -> Any:
     return () if isinstance(sent, str) and not isinstance(getattr(DEFAULTS, name), str) else sent
 
 
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def _policy_schema(name: str) -> dict[str, Any]:
     default = getattr(DEFAULTS, name)
-    note = {"description": f"In {UNITS[name]}; null resets to {default}."}
+    reset = "removes the limit" if default is None else f"resets to {_json(default)}"
+    note = {"description": f"In {UNITS[name]}; null {reset}."}
     if name in BOUNDS:
         low, high = BOUNDS[name]
         kind = "number" if isinstance(default, float) else "integer"
         return {"type": [kind, "null"], "minimum": low, "maximum": high, **note}
     if isinstance(default, bool):
-        return {"type": ["boolean", "null"], "description": f"null resets to {default}."}
+        return {"type": ["boolean", "null"], "description": f"null {reset}."}
     if isinstance(default, StrEnum):
         return {"type": ["string", "null"], "enum": [*type(default), None], **note}
     return {"type": ["string", "null"], **note}
@@ -230,6 +235,6 @@ ROUTES = (
         name="listAudit",
         summary="List changes of a project",
         parameters=PAGE,
-        answers=(page(AuditShown),),
+        answers=(page(AuditEntryShown),),
     ),
 )

@@ -53,7 +53,15 @@ class Event(msgspec.Struct, kw_only=True):
     ]
     external_id: str | None
     email: str | None
-    payload: Annotated[msgspec.Raw, about("The JSON that was sent, byte for byte.")]
+    payload: Annotated[
+        msgspec.Raw,
+        about(
+            "The JSON that was sent, byte for byte.",
+            type="object",
+            additionalProperties=True,
+            examples=[{"total": 49.9, "currency": "EUR"}],
+        ),
+    ]
     occurred_at: Time
     received_at: Time
     idempotency_key: str | None

@@ -69,7 +69,7 @@ class ContactIdsInput(msgspec.Struct, forbid_unknown_fields=True):
     contact_ids: Annotated[list[Id], about(minItems=1, maxItems=CONTACT_IDS_MAX)]
 
 
-class EnteredShown(msgspec.Struct, kw_only=True):
+class EnteredContactsShown(msgspec.Struct, kw_only=True):
     """What came of adding contacts."""
 
     audience_id: Id
@@ -163,7 +163,7 @@ async def add_contacts(request: Request) -> Response:
         raise unknown_contacts(error.args[0]) from None
     if entered is None:
         raise not_found()
-    shown = EnteredShown(
+    shown = EnteredContactsShown(
         audience_id=audience_id, entered=entered.entered, already_in=entered.already_in
     )
     return json_response({"data": shown})
@@ -260,7 +260,7 @@ ROUTES = (
         summary="Add contacts to an audience",
         description="All of them, or none when there is no contact of one of the ids.",
         bodies=json_body(ContactIdsInput),
-        answers=(ok("All of them are in it now.", EnteredShown),),
+        answers=(ok("All of them are in it now.", EnteredContactsShown),),
     ),
     delete(
         "/audiences/{id}/contacts/{contact_id}",

@@ -54,7 +54,7 @@ class CatalogNameShown(msgspec.Struct, kw_only=True):
     drift_at: Annotated[Time | None, about("When what its events look like changed last.")]
 
 
-class SchemaPathShown(msgspec.Struct, kw_only=True):
+class CatalogPathShown(msgspec.Struct, kw_only=True):
     """A path of the payload."""
 
     path: str
@@ -67,7 +67,7 @@ class SchemaPathShown(msgspec.Struct, kw_only=True):
     gone_at: Annotated[Time | None, about("When its absence was noticed; null while it comes.")]
 
 
-class DriftShown(msgspec.Struct, kw_only=True):
+class CatalogDriftShown(msgspec.Struct, kw_only=True):
     """A change of what events of a name look like."""
 
     kind: Annotated[str, about(enum=[kind.value for kind in DriftKind])]
@@ -93,9 +93,9 @@ class CatalogEntryShown(CatalogNameShown, kw_only=True):
     hours: Annotated[
         list[CatalogHourShown], about("Of the last seven days, hours without events left out.")
     ]
-    schema: list[SchemaPathShown]
+    schema: list[CatalogPathShown]
     paths_not_kept: Annotated[int, about("Sightings of paths past the 500 that are kept.")]
-    drift: Annotated[list[DriftShown], about("Newest first.")]
+    drift: Annotated[list[CatalogDriftShown], about("Newest first.")]
     example: dict[str, Any] | None
     example_event_id: Id | None
 
@@ -144,8 +144,8 @@ def _hours_shown(hours: Sequence[HourCount]) -> list[CatalogHourShown]:
     ]
 
 
-def _path_shown(path: CatalogPath, inspected: int) -> SchemaPathShown:
-    return SchemaPathShown(
+def _path_shown(path: CatalogPath, inspected: int) -> CatalogPathShown:
+    return CatalogPathShown(
         path=path.path,
         types=type_names(path.types),
         share=round(path.present / max(inspected, 1), 4),
@@ -157,8 +157,8 @@ def _path_shown(path: CatalogPath, inspected: int) -> SchemaPathShown:
     )
 
 
-def _drift_shown(drift: Drift) -> DriftShown:
-    return DriftShown(
+def _drift_shown(drift: Drift) -> CatalogDriftShown:
+    return CatalogDriftShown(
         kind=drift.kind.value,
         path=drift.path,
         type=next(iter(type_names(drift.type)), None),
@@ -229,7 +229,7 @@ ROUTES = (
                 maxLength=EVENT_NAME_CHARACTERS_MAX,
                 examples=["order.*"],
             ),
-            one_of("source", SOURCE_NAMES),
+            one_of("source", SOURCE_NAMES, "Names with an event that came so."),
             one_of(
                 "personal_data",
                 {ANY: PERSONAL, **KINDS},

@@ -35,7 +35,7 @@ class ContactBatchInput(msgspec.Struct, forbid_unknown_fields=True):
     contacts: Annotated[list[ContactInput], about(minItems=1, maxItems=CONTACTS_MAX)]
 
 
-class Written(StrEnum):
+class ContactOutcome(StrEnum):
     """What became of one contact of a batch."""
 
     CREATED = "created"
@@ -55,7 +55,7 @@ class ContactItem(msgspec.Struct, omit_defaults=True):
     """Answer to one contact of a batch: `data`, or `error` as a single request would get it."""
 
     status: int
-    outcome: Written
+    outcome: ContactOutcome
     data: WrittenContact | None = None
     error: ErrorText | None = None
 
@@ -127,17 +127,17 @@ def _answer(
 ) -> ContactBatchAnswer:
     following = iter(outcomes)
     items = [_item(each if isinstance(each, ApiError) else next(following)) for each in decoded]
-    counts = {outcome: sum(item.outcome is outcome for item in items) for outcome in Written}
+    counts = {outcome: sum(item.outcome is outcome for item in items) for outcome in ContactOutcome}
     return ContactBatchAnswer(items, **{outcome.value: n for outcome, n in counts.items()})
 
 
 def _item(outcome: UpsertOutcome) -> ContactItem:
     if isinstance(outcome, ApiError):
         error = error_object(outcome).error
-        return ContactItem(outcome.status, Written.REJECTED, error=error)
-    written = Written.UPDATED if outcome.changed else Written.UNCHANGED
+        return ContactItem(outcome.status, ContactOutcome.REJECTED, error=error)
+    written = ContactOutcome.UPDATED if outcome.changed else ContactOutcome.UNCHANGED
     if outcome.created:
-        written = Written.CREATED
+        written = ContactOutcome.CREATED
     status = 201 if outcome.created else 200
     return ContactItem(status, written, data=WrittenContact(outcome.contact.id))
 

@@ -29,9 +29,9 @@ def _check_property(name: str) -> str:
 
 
 _PARAMETERS = (
-    text("external_id", check_external_id, **EXTERNAL_ID),
-    text("email", normalize_email, **EMAIL),
-    uuid("audience_id"),
+    text("external_id", check_external_id, "Of the contact with this id.", **EXTERNAL_ID),
+    text("email", normalize_email, "Of the contact with this address, in any case.", **EMAIL),
+    uuid("audience_id", "In this audience."),
     uuid("topic_id", "Subscribed to it, by choice or by default."),
     text(
         "search",
@@ -40,8 +40,8 @@ _PARAMETERS = (
         minLength=1,
         maxLength=SEARCH_CHARACTERS_MAX,
     ),
-    time("created_after"),
-    time("created_before"),
+    time("created_after", "Created at this time or later."),
+    time("created_before", "Created before this time."),
     Parameter(
         name=PROPERTY_PREFIX,
         is_prefix=True,

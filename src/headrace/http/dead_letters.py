@@ -133,10 +133,10 @@ CAUSE: dict[str, Any] = {
     "examples": ["deadline_exceeded"],
 }
 _FILTERS = (
-    text("event", check_event_name, **EVENT_NAME),
-    uuid("subscriber_id"),
-    text("cause", check_cause, **CAUSE),
-    one_of("kind", KINDS),
+    text("event", check_event_name, "Name of the event.", **EVENT_NAME),
+    uuid("subscriber_id", "Deliveries to this subscriber."),
+    text("cause", check_cause, "Why it failed.", **CAUSE),
+    one_of("kind", KINDS, "What failed: processing an event, or a delivery."),
 )
 
 

@@ -39,7 +39,7 @@ class _Batch(msgspec.Struct, forbid_unknown_fields=True):
     events: list[msgspec.Raw]
 
 
-class Item(msgspec.Struct, omit_defaults=True):
+class BatchItem(msgspec.Struct, omit_defaults=True):
     """Answer to one event of a batch: `data` or `error`, as a single request would get it."""
 
     status: int
@@ -55,7 +55,7 @@ class Item(msgspec.Struct, omit_defaults=True):
 class BatchAnswer(msgspec.Struct):
     """Answer to a batch: one item per event, in the order sent."""
 
-    data: list[Item]
+    data: list[BatchItem]
     accepted: int
     deduplicated: int
     rejected: int
@@ -80,7 +80,7 @@ class BatchIngest:
         self._encoding = encoding
         self._ndjson = ndjson
         self._exchange: Exchange
-        self._items: list[Item | None] = []
+        self._items: list[BatchItem | None] = []
         self._failures: list[StoreError] = []
         self._undecided = 0
 
@@ -145,9 +145,9 @@ class BatchIngest:
                     draft.identity_value,
                     event.occurred_us,
                 )
-                self._items[index] = Item(202, data)
+                self._items[index] = BatchItem(202, data)
             else:
-                self._items[index] = Item(
+                self._items[index] = BatchItem(
                     200, deduplicated(first), idempotency_mismatch=first.mismatch
                 )
             self._decided()
@@ -158,7 +158,7 @@ class BatchIngest:
         services, exchange = self._services, self._exchange
         services.acceptor.stats.reject(error.code)
         services.refusals.note(error, self._head, self._principal, exchange.request_id, text)
-        self._items[index] = Item(error.status, error=error_object(error).error)
+        self._items[index] = BatchItem(error.status, error=error_object(error).error)
         self._decided()
 
     def _decided(self) -> None:

@@ -42,28 +42,29 @@ class MergeInput(msgspec.Struct, rename={"from_": "from"}, forbid_unknown_fields
     dry_run: Annotated[bool | None, about("Only say what it would do.")] = None
 
 
-class ChangeShown(msgspec.Struct, rename={"from_": "from"}):
+class MergeChangeShown(msgspec.Struct, rename={"from_": "from"}):
     """What a field is and what it would be."""
 
     from_: PropertyValue | None
     to: PropertyValue | None
 
 
-class IdentifierShown(msgspec.Struct):
+class ContactIdentifierShown(msgspec.Struct):
     """An identifier that leads to a contact."""
 
     type: str
     value: str
 
 
-class PreviewShown(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
+class MergePreviewShown(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
     """What a merge would do."""
 
     contact: Annotated[ContactShown, about("The survivor as it would be.")]
     from_: Annotated[ContactShown, about("The contact that would be merged into it.")]
-    changes: Annotated[dict[str, ChangeShown], about("By field.")]
+    changes: Annotated[dict[str, MergeChangeShown], about("By field.")]
     identifiers: Annotated[
-        list[IdentifierShown], about("Identifiers that would lead to the survivor besides its own.")
+        list[ContactIdentifierShown],
+        about("Identifiers that would lead to the survivor besides its own."),
     ]
     events: Annotated[int, about("What would follow; events are counted up to 100,000.")]
     topics: int
@@ -163,15 +164,15 @@ def conflict_shown(pair: ContactPair) -> ConflictShown:
     )
 
 
-def _preview_shown(preview: MergePreview) -> PreviewShown:
-    return PreviewShown(
+def _preview_shown(preview: MergePreview) -> MergePreviewShown:
+    return MergePreviewShown(
         contact=contact_shown(preview.contact),
         from_=contact_shown(preview.other),
         changes={
-            field: ChangeShown(change["from"], change["to"])
+            field: MergeChangeShown(change["from"], change["to"])
             for field, change in preview.changes.items()
         },
-        identifiers=[IdentifierShown(kind, value) for kind, value in preview.aliases],
+        identifiers=[ContactIdentifierShown(kind, value) for kind, value in preview.aliases],
         events=preview.events,
         topics=preview.topics,
         audiences=preview.audiences,
@@ -313,7 +314,7 @@ ROUTES = (
         ),
         answers=(
             created("Merged; the id of the other leads to this one.", MergeShown),
-            ok("With dry_run: what it would do.", PreviewShown),
+            ok("With dry_run: what it would do.", MergePreviewShown),
         ),
         errors=(ErrorCode.CONFLICT,),
     ),

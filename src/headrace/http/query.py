@@ -15,16 +15,16 @@ STATUS_NAMES = {status.name.lower(): status.value for status in Status}
 SOURCE_NAMES = {source.name.lower(): source.value for source in Source}
 
 EVENT_FILTERS = (
-    text("event", check_event_name, **EVENT_NAME),
-    uuid("contact_id"),
-    text("external_id", check_external_id, **EXTERNAL_ID),
-    text("email", normalize_email, **EMAIL),
-    one_of("status", STATUS_NAMES),
-    one_of("source", SOURCE_NAMES),
-    time("occurred_after"),
-    time("occurred_before"),
-    time("received_after"),
-    time("received_before"),
+    text("event", check_event_name, "Name of the event, system events included.", **EVENT_NAME),
+    uuid("contact_id", "Of this contact."),
+    text("external_id", check_external_id, "Sent with this external_id.", **EXTERNAL_ID),
+    text("email", normalize_email, "Sent with this email, in any case.", **EMAIL),
+    one_of("status", STATUS_NAMES, "How far processing is."),
+    one_of("source", SOURCE_NAMES, "How it came."),
+    time("occurred_after", "Occurred at this time or later."),
+    time("occurred_before", "Occurred before this time."),
+    time("received_after", "Received at this time or later."),
+    time("received_before", "Received before this time."),
 )
 _TIMES = tuple(each.name for each in EVENT_FILTERS if each.schema.get("format") == "date-time")
 

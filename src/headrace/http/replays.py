@@ -65,7 +65,7 @@ class ReplayInput(msgspec.Struct, forbid_unknown_fields=True):
     ] = None
 
 
-class DryRun(msgspec.Struct, kw_only=True):
+class ReplayDryRun(msgspec.Struct, kw_only=True):
     """What a replay would do."""
 
     count: int
@@ -106,7 +106,7 @@ async def _dry_run(context: Context, wish: ReplayRequest) -> Response:
             project_id, wanted, before=page.next_before, limit=SAMPLE_MAX
         )
     sample = [dead_letter_shown(dead_letter) for dead_letter in page.dead_letters]
-    return json_response({"data": DryRun(count=count, sample=sample)})
+    return json_response({"data": ReplayDryRun(count=count, sample=sample)})
 
 
 async def _create(context: Context, wish: ReplayRequest) -> Response:
@@ -181,7 +181,7 @@ ROUTES = (
         ),
         answers=(
             accepted("A job that goes on in the background.", ReplayShown),
-            ok("With dry_run: what it would do.", DryRun),
+            ok("With dry_run: what it would do.", ReplayDryRun),
         ),
         errors=(ErrorCode.CONFLICT,),
     ),

@@ -51,8 +51,6 @@ Time = Annotated[str, about(format="date-time", examples=["2026-06-08T14:15:00.0
 EventName = Annotated[str, about(**EVENT_NAME)]
 ExternalId = Annotated[str, about(**EXTERNAL_ID)]
 Email = Annotated[str, about(**EMAIL)]
-#: Any JSON object; without this a member of raw JSON could be of any type.
-JsonObject = about(type="object", additionalProperties=True)
 
 #: Names that people give to what they make; blanks around one are left out.
 Name = Annotated[str, about(minLength=1, maxLength=NAME_CHARACTERS_MAX, examples=["Newsletter"])]

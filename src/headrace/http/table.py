@@ -29,12 +29,13 @@ from headrace.http import (
     validate,
     webhooks,
 )
+from headrace.http.openapi.document import WEBHOOKS_TAG
 from headrace.http.route import Route
 from headrace.http.routing import RouteTable
 
 EVENTS, CONTACTS, TOPICS = "Events", "Contacts", "Topics"
 AUDIENCES, CATALOG, DEAD_LETTERS = "Audiences", "Catalog", "Dead letters"
-WEBHOOKS, ADMINISTRATION, SERVER = "Webhooks", "Administration", "Server"
+WEBHOOKS, ADMINISTRATION, SERVER = WEBHOOKS_TAG, "Administration", "Server"
 
 #: Groups of the document, in its order.
 TAGS = {

@@ -78,7 +78,7 @@ class WebhookCreated(WebhookShown, kw_only=True):
     secret: str
 
 
-class SecretShown(msgspec.Struct):
+class WebhookSecretShown(msgspec.Struct):
     """A new secret, for the first and last time."""
 
     id: Id
@@ -86,7 +86,7 @@ class SecretShown(msgspec.Struct):
     previous_secret_until: Time
 
 
-class AttemptShown(msgspec.Struct, kw_only=True):
+class DeliveryAttemptShown(msgspec.Struct, kw_only=True):
     """One try; without `cause` it succeeded."""
 
     number: int
@@ -112,10 +112,10 @@ class DeliveryShown(msgspec.Struct, kw_only=True):
     finished_at: Annotated[Time | None, about("Null while it is not finished.")]
     next_attempt_at: Annotated[Time | None, about("Null while nothing is to come.")]
     last_error: str | None
-    attempts: Annotated[list[AttemptShown], about("Oldest first, the last 30.")]
+    attempts: Annotated[list[DeliveryAttemptShown], about("Oldest first, the last 30.")]
 
 
-class TestShown(msgspec.Struct, kw_only=True):
+class WebhookTestShown(msgspec.Struct, kw_only=True):
     """What came of a test call."""
 
     delivered: bool
@@ -174,8 +174,8 @@ def delivery_shown(delivery: DeliveryRecord) -> DeliveryShown:
     )
 
 
-def _attempt_shown(attempt: Attempt) -> AttemptShown:
-    return AttemptShown(
+def _attempt_shown(attempt: Attempt) -> DeliveryAttemptShown:
+    return DeliveryAttemptShown(
         number=attempt.number,
         at=to_text(attempt.at_us),
         latency_ms=attempt.duration_us / 1000,
@@ -187,11 +187,11 @@ def _attempt_shown(attempt: Attempt) -> AttemptShown:
     )
 
 
-def test_shown(outcome: AttemptOutcome) -> TestShown:
+def test_shown(outcome: AttemptOutcome) -> WebhookTestShown:
     """The outcome of a test call as the API shows it."""
     failed = outcome if isinstance(outcome, Failed) else None
     answer = outcome.answer
-    return TestShown(
+    return WebhookTestShown(
         delivered=failed is None,
         latency_ms=outcome.duration_us / 1000,
         http_status=None if answer is None else answer.http_status,

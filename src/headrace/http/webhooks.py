@@ -30,11 +30,11 @@ from headrace.http.route import (
 )
 from headrace.http.webhook_answers import (
     DeliveryShown,
-    SecretShown,
-    TestShown,
     WebhookCreate,
     WebhookCreated,
+    WebhookSecretShown,
     WebhookShown,
+    WebhookTestShown,
     WebhookUpdate,
     delivery_shown,
     test_shown,
@@ -151,7 +151,7 @@ async def rotate_secret(request: Request) -> Response:
         )
     )
     until = to_text(rotated.previous_until_us or rotated.updated_us)
-    return json_response({"data": SecretShown(rotated.id, secret, until)})
+    return json_response({"data": WebhookSecretShown(rotated.id, secret, until)})
 
 
 async def list_deliveries(request: Request) -> Response:
@@ -244,7 +244,7 @@ ROUTES = (
         name="testWebhook",
         summary="Call the webhook now with a test event",
         bodies=empty_body(),
-        answers=(ok("The call was made; whether it succeeded.", TestShown),),
+        answers=(ok("The call was made; whether it succeeded.", WebhookTestShown),),
         errors=(ErrorCode.RATE_LIMITED,),
     ),
     post(
@@ -254,7 +254,7 @@ ROUTES = (
         summary="Replace the signing secret",
         description="Both secrets sign for 24 hours.",
         bodies=empty_body(),
-        answers=(ok("The new secret, shown this once.", SecretShown),),
+        answers=(ok("The new secret, shown this once.", WebhookSecretShown),),
     ),
     get(
         "/webhooks/{id}/deliveries",

@@ -11,8 +11,11 @@ import msgspec
 from headrace import __version__
 from headrace.http.openapi.operations import HEADERS, operation
 from headrace.http.openapi.schemas import Schemas
+from headrace.http.openapi.webhook_calls import TYPES, webhook_calls
 from headrace.http.route import Route
 
+#: Group of the calls that are made to webhooks.
+WEBHOOKS_TAG = "Webhooks"
 _SECURITY_SCHEMES: dict[str, Any] = {
     "key": {
         "type": "http",
@@ -50,7 +53,7 @@ def openapi_document(
         server_url: where the API is reached from outside.
     """
     shown = [route for route in routes if route.is_documented]
-    schemas = Schemas(shown)
+    schemas = Schemas(shown, TYPES)
     by_path: dict[str, dict[str, list[Route]]] = {}
     for route in shown:
         path = route.path.replace(":path}", "}")
@@ -71,6 +74,7 @@ def openapi_document(
         "servers": [{"url": server_url}],
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
         "paths": paths,
+        "webhooks": webhook_calls(schemas, WEBHOOKS_TAG),
         "components": {
             "schemas": dict(sorted(schemas.components.items())),
             "headers": HEADERS,

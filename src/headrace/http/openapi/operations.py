@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.domain.errors import STATUS_OF, ErrorCode
+from headrace.http.openapi.examples import example_of
 from headrace.http.openapi.schemas import Schemas
 from headrace.http.route import JSON, Answer, Parameter, Route, Who, errors_of
 from headrace.http.wire import ErrorBody
@@ -135,7 +136,10 @@ def _response(answer: Answer, schemas: Schemas) -> dict[str, Any]:
     }
     if answer.schema is not None:
         schema = _wrapped(answer, schemas.of(answer.schema))
-        described["content"] = {answer.media: {"schema": schema}}
+        content: dict[str, Any] = {"schema": schema}
+        if answer.media == JSON and answer.wrap != "none":
+            content["example"] = example_of(schema, schemas.components)
+        described["content"] = {answer.media: content}
     return described
 
 

@@ -15,6 +15,11 @@ _REF = "#/components/schemas/"
 #: Rules about several members of a type at once.
 _RULES = {"EventInput": EVENT_INPUT_RULES}
 
+#: Types of layers below, which know nothing of formats; the names of their members tell.
+_WITHOUT_FORMATS = {"TraceEntry"}
+_ID: dict[str, Any] = {"format": "uuid", "examples": ["0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60"]}
+_TIME: dict[str, Any] = {"format": "date-time", "examples": ["2026-06-08T14:15:00.000Z"]}
+
 
 class Schemas:
     """The schema of every type that the routes name; each is described once.
@@ -44,6 +49,8 @@ class Schemas:
             public_name(name): _tidied(schema) | _RULES.get(name, {})
             for name, schema in sorted(components.items())
         }
+        for name in _WITHOUT_FORMATS & self.components.keys():
+            _set_formats(self.components[name]["properties"])
 
     def of(self, schema: Any) -> dict[str, Any]:
         """The schema of a type, or the schema that is given."""
@@ -54,6 +61,14 @@ class Schemas:
             return schema
         self.components[title] = schema
         return {"$ref": _REF + title}
+
+
+def _set_formats(members: dict[str, dict[str, Any]]) -> None:
+    for name, schema in members.items():
+        if name in ("at", "since") or name.endswith("_at"):
+            schema.update(_TIME)
+        elif name.endswith("_id") and name != "request_id":
+            schema.update(_ID)
 
 
 def public_name(name: str) -> str:
