@@ -17,6 +17,11 @@ BENCH_STAMP := $(VENV)/.bench-installed
 # Signatures are also verified by the JavaScript library that receivers use.
 NODE_TESTS  := tests/delivery/node
 NODE_STAMP  := $(NODE_TESTS)/node_modules/.installed
+# The OpenAPI document is read by the tools that others make their clients with.
+OPENAPI            := .venv-openapi
+OPENAPI_STAMP      := $(OPENAPI)/.installed
+OPENAPI_NODE       := tests/http/node
+OPENAPI_NODE_STAMP := $(OPENAPI_NODE)/node_modules/.installed
 # Pages are looked at for what keeps people out.
 AXE         := tests/backoffice/node
 AXE_STAMP   := $(AXE)/node_modules/.installed
@@ -62,7 +67,7 @@ format: $(DEV_STAMP) ## Rewrite the code in the project's format and apply the s
 	$(BIN)/ruff format
 
 .PHONY: test
-test: $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) $(OLD_POSTGRES_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
+test: $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) $(OPENAPI_STAMP) $(OPENAPI_NODE_STAMP) $(OLD_POSTGRES_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
 	$(if $(strip $(ARGS)),$(BIN)/pytest $(ARGS),scripts/test-in-halves)
 
 .PHONY: screenshots
@@ -105,7 +110,7 @@ examples: $(DEV_STAMP) ## Renew the real webhook payloads in tests/data from the
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build results; never a store
-	rm -rf $(VENV) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .venv-lock $(OPENAPI) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .PHONY: help
@@ -128,6 +133,15 @@ $(NODE_STAMP): $(NODE_TESTS)/package-lock.json | system-packages
 
 $(AXE_STAMP): $(AXE)/package-lock.json | system-packages
 	npm ci --prefix $(AXE) --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(OPENAPI_STAMP): requirements/openapi.txt
+	$(PYTHON) -m venv $(OPENAPI)
+	$(OPENAPI)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/openapi.txt
+	@touch $@
+
+$(OPENAPI_NODE_STAMP): $(OPENAPI_NODE)/package-lock.json | system-packages
+	npm ci --prefix $(OPENAPI_NODE) --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
 
 $(OLD_POSTGRES)/node_modules/.installed: $(OLD_POSTGRES)/package-lock.json | system-packages
