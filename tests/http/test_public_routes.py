@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from hashlib import sha256
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from headrace.http.openapi import ApiDocument
+from headrace.http.openapi.samples import sample_of
+from headrace.http.table import ROUTES, TAGS
 from tests.support.http_server import HttpServer, Project
 from tests.support.raw_http import Answer, Client, Connection, head_of
 
@@ -79,13 +88,68 @@ def test_the_docs_page_needs_nothing_from_elsewhere(anybody: Client) -> None:
     assert "frame-ancestors 'none'" in policy
     page = answer.body.decode()
     for attribute in re.findall(r'(?:src|href|action)\s*=\s*["\']?([^"\'\s>]+)', page):
-        assert attribute.startswith(("/", "#"))
+        # The one link to elsewhere explains how calls of webhooks are signed.
+        assert attribute.startswith(("/", "#", "data:", "https://www.standardwebhooks.com"))
         assert not attribute.startswith("//")
-    assert "<script" not in page
+    # Its own script and style are allowed by what they are, and no others.
+    for kind in ("script", "style"):
+        (own,) = re.findall(rf"<{kind}>(.*?)</{kind}>", page, re.DOTALL)
+        assert page.count(f"<{kind}") == 1
+        digest = base64.b64encode(sha256(own.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
     assert "@import" not in page
     assert "url(" not in page
     for path in anybody.get("/openapi.json").json()["paths"]:
         assert f"<code>{path}</code>" in page
+
+
+def test_browsers_get_an_icon(anybody: Client) -> None:
+    answer = anybody.get("/favicon.ico")
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/svg+xml")
+
+
+def test_the_page_leads_to_the_backoffice_only_where_there_is_one(anybody: Client) -> None:
+    assert 'href="/backoffice"' in anybody.get("/docs").body.decode()
+    assert "/backoffice" not in ApiDocument(ROUTES, TAGS).page.html
+
+
+SAMPLED = ("ingestEvent", "createTopic", "listEvents", "ingestBatch", "createContact", "healthz")
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_the_samples_of_the_page_can_be_run_as_they_are(
+    server: HttpServer, project: Project, name: str
+) -> None:
+    document = ApiDocument(ROUTES, TAGS).document
+    method, path, operation = next(
+        (method, path, operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if operation["operationId"] == name
+    )
+    sample = sample_of(method, path, operation, document["components"]["schemas"])
+    environment = {
+        **os.environ,
+        "HEADRACE_URL": f"http://127.0.0.1:{server.port}",
+        "HEADRACE_KEY": project.key,
+    }
+
+    first = sample.curl.replace("curl ", "curl --silent --show-error ", 1)
+    for command in (["bash", "-c", first], [sys.executable, "-c", sample.python]):
+        said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert "data" in json.loads(said.stdout), said.stdout
+        # What it made would be in the way of the next language.
+        if name in ("createTopic", "createContact"):
+            made = json.loads(said.stdout)["data"]["id"]
+            assert project.client().request("DELETE", f"{path}/{made}").status == 204
+
+
+def test_every_sample_of_python_is_a_program() -> None:
+    document = ApiDocument(ROUTES, TAGS).document
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            sample = sample_of(method, path, operation, document["components"]["schemas"])
+            compile(sample.python, path, "exec")
 
 
 def test_the_start_page_leads_to_the_docs(anybody: Client) -> None:

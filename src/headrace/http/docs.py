@@ -1,22 +1,14 @@
-"""`/openapi.json`, and `/docs`, which shows it as one page without any script or other host."""
+"""`/openapi.json`, and `/docs`, which shows it as one page without anything from other hosts."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from importlib import resources
-from typing import Any
 
-import jinja2
-import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from headrace.http.openapi import ApiDocument
 from headrace.http.route import PUBLIC, get, whole
-
-#: Nothing is loaded from anywhere: the only style stands in the page, allowed by its hash-free
-#: inline permission, and there is no script.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
 
 
 def _document(request: Request) -> ApiDocument:
@@ -31,25 +23,21 @@ async def openapi(request: Request) -> Response:
 
 async def page(request: Request) -> Response:
     """The document for people."""
-    text = _page_text(_document(request))
-    return HTMLResponse(text, headers={"content-security-policy": _POLICY})
+    shown = _document(request).page
+    return HTMLResponse(shown.html, headers={"content-security-policy": shown.policy})
+
+
+async def icon(request: Request) -> Response:
+    """What browsers ask for beside any page."""
+    del request
+    svg = resources.files("headrace.http").joinpath("docs_page", "icon.svg").read_bytes()
+    return Response(svg, headers={"cache-control": "max-age=86400"}, media_type="image/svg+xml")
 
 
 async def start_page(request: Request) -> Response:
     """To the document for people."""
     del request
     return RedirectResponse("/docs")
-
-
-@lru_cache(maxsize=1)
-def _page_text(document: ApiDocument) -> str:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    source = resources.files("headrace.http").joinpath("docs.html.jinja").read_text("utf-8")
-    return environment.from_string(source).render(document=document.document, pretty=_pretty)
-
-
-def _pretty(value: Any) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 ROUTES = (
@@ -70,4 +58,12 @@ ROUTES = (
         answers=(whole("A page.", {"type": "string"}, media="text/html"),),
     ),
     get("/", start_page, PUBLIC, name="start", summary="To the page", is_documented=False),
+    get(
+        "/favicon.ico",
+        icon,
+        PUBLIC,
+        name="icon",
+        summary="The icon of pages",
+        is_documented=False,
+    ),
 )

@@ -10,6 +10,7 @@ import msgspec
 
 from headrace import __version__
 from headrace.http.openapi.operations import HEADERS, operation
+from headrace.http.openapi.page import DocsPage, docs_page
 from headrace.http.openapi.schemas import Schemas
 from headrace.http.openapi.webhook_calls import TYPES, webhook_calls
 from headrace.http.route import Route
@@ -107,7 +108,7 @@ class ApiDocument:
         self._routes = tuple(routes)
         self._tags = tags
         self._server_url = server_url
-        self.backoffice_path = backoffice_path
+        self._backoffice_path = backoffice_path
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -117,3 +118,8 @@ class ApiDocument:
     def text(self) -> bytes:
         """The document as JSON."""
         return msgspec.json.encode(self.document)
+
+    @cached_property
+    def page(self) -> DocsPage:
+        """The document for people."""
+        return docs_page(self.document, self._backoffice_path)
