@@ -240,3 +240,14 @@ def test_members_of_the_envelope_may_be_escaped_and_spaced(client: Client) -> No
     answer = client.post("/events/batch", body)
 
     assert [item["status"] for item in answer.data] == [202, 422]
+
+
+def test_a_byte_order_mark_before_the_first_line_is_skipped(client: Client) -> None:
+    """Some editors and exports write one; anywhere else it is no JSON."""
+    mark, lines = b"\xef\xbb\xbf", [b'{"event":"a","external_id":"x"}'] * 2
+    for body, expected in (
+        (mark + b"\n".join(lines), [202, 202]),
+        ((b"\n" + mark).join(lines), [202, 400]),
+    ):
+        answer = client.post("/events/batch", body, body_type="application/x-ndjson")
+        assert [item["status"] for item in answer.data] == expected

@@ -150,6 +150,24 @@ def test_an_offset_in_a_query_is_encoded(client: Client) -> None:
     assert client.get("/events?occurred_after=2026-01-01T00:00:00+02:00").status == 422
 
 
+def test_a_prefix_finds_names_that_begin_with_it(client: Client) -> None:
+    for name in ("order.completed", "order.item.added", "order", "orders.closed", "visit"):
+        client.send({"event": name, "external_id": "x"})
+
+    def found(pattern: str) -> set[str]:
+        answer = client.get(f"/events?event={pattern}&external_id=x")
+        return {event["event"] for event in answer.data}
+
+    assert found("order.*") == {"order.completed", "order.item.added"}
+    assert found("order.item.*") == {"order.item.added"}
+    assert found("order") == {"order"}
+    assert found("*") == {"order.completed", "order.item.added", "order", "orders.closed", "visit"}
+    system = client.get("/events?event=sendrealm.*")
+    assert system.status == 200
+    for wrong in ("ord*", "*.completed", "order.**", "order.*.added", "Order.*", ".*"):
+        assert client.get(f"/events?event={wrong}").fields == ["event"]
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -175,3 +175,40 @@ def test_without_a_key_nothing_is_told(server: HttpServer, key: str | None) -> N
     client = Client(server.port, key)
     assert client.get(f"/events/{uuid.uuid4()}/trace").status == 401
     client.close()
+
+
+def test_subscribers_that_do_not_want_the_event_are_one_line(
+    server: HttpServer, client: Client, project: Project
+) -> None:
+    rows = DeadLetterRows(sql_on(server.directory / "headrace.db"))
+    for number in range(5):
+        rows.subscriber(project.id, target=f"http://host-{number}/", events=["never.sent"])
+    event_id = processed(client)
+
+    entries = trace(client, event_id)["entries"]
+
+    [entry] = [entry for entry in entries if entry["type"] == "subscriber_skipped"]
+    assert entry["count"] == 5
+    assert "subscriber_id" not in entry
+    assert entry["text"].startswith("5 subscribers do not want events of this name: webhook host-")
+    assert entry["text"].endswith(" and 2 more.")
+
+
+@pytest.mark.parametrize("name", ["氏名", "größe", "имя", "שם"])
+def test_names_of_properties_are_told_as_they_were_written(client: Client, name: str) -> None:
+    event_id = processed(client, payload={"$set": {name: "x", f"{name}2": {"a": 1}}})
+
+    entries = trace(client, event_id)["entries"]
+
+    assert any(name in entry["text"] for entry in entries if entry["type"] == "properties_written")
+    ignored = [entry["field"] for entry in entries if entry["type"] == "property_ignored"]
+    assert ignored == [f"properties.{name}2"]
+
+
+def test_what_cannot_be_printed_of_a_name_is_escaped(client: Client) -> None:
+    event_id = processed(client, payload={"$set": {"a\u202eb\x1b[1m\\": {"a": 1}}})
+
+    entries = trace(client, event_id)["entries"]
+
+    [ignored] = [entry for entry in entries if entry["type"] == "property_ignored"]
+    assert ignored["field"] == r"properties.a\u202eb\x1b[1m\\"

@@ -184,6 +184,15 @@ def test_any_offset_is_read_as_by_the_library(naive: datetime, offset_minutes: i
         "2026-06-08T24:00:00Z",
         "2026-06-08T23:59:60Z",
         "2026-06-08T14:60:00Z",
+        "2026-06-30T14:59:60Z",
+        "2026-06-30T23:59:61Z",
+        "2026-06-30T23:59:60+01:00",
+        "9999-12-31T23:59:60Z",
+        "2026-W23-1T14:15:00.123Z",
+        "2026-W23-1T24:15:00.123Z",
+        "2026-06-08T24:00:00.000Z",
+        "2026-06-08T14-15:00.000Z",
+        "2026-159T014:15:00.1234Z",
         "2026-02-30T00:00:00Z",
         "2025-02-29T00:00:00Z",
         "2026-13-01T00:00:00Z",
@@ -267,3 +276,18 @@ def test_a_changed_cursor_is_refused(position: int, data: st.DataObject) -> None
 def test_any_text_is_at_most_refused(text: str) -> None:
     with pytest.raises(ApiError):
         CURSORS.read(text, "events 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
+        ("2016-12-31T23:59:60.999Z", "2017-01-01T00:00:00Z"),
+        ("2015-06-30T23:59:60.000Z", "2015-07-01T00:00:00Z"),
+        ("2017-01-01T00:59:60+01:00", "2017-01-01T00:00:00Z"),
+        ("2016-12-31T15:59:60-08:00", "2017-01-01T00:00:00Z"),
+        ("2015-07-01t05:29:60+05:30", "2015-07-01T00:00:00Z"),
+    ],
+)
+def test_a_leap_second_is_the_start_of_the_next_second(text: str, same: str) -> None:
+    assert timestamps.parse(text) == timestamps.parse(same)

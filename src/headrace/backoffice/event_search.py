@@ -11,9 +11,10 @@ import msgspec
 
 from headrace.backoffice.forms import Fields
 from headrace.domain.email import normalize_email
-from headrace.domain.event_fields import check_event_name, check_external_id
+from headrace.domain.event_fields import check_external_id
 from headrace.domain.events import Source, Status
 from headrace.domain.ids import uuid_text
+from headrace.domain.subscriptions import check_filter
 from headrace.store.contract import EventFilter
 
 STATUSES = tuple(status.name.lower() for status in Status)
@@ -51,7 +52,7 @@ def read_search(query: Fields) -> EventSearch:
             except ValueError as error:
                 problems[name] = f"This {error}."
 
-    read("event", lambda text: {"event": check_event_name(text)})
+    read("event", lambda text: {"event": check_filter(text)})
     read("status", lambda text: {"status": _number(text, STATUSES, Status)})
     read("source", lambda text: {"source": _number(text, SOURCES, Source)})
     read("who", _identity)

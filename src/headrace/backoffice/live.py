@@ -14,6 +14,7 @@ from headrace.backoffice.event_search import EventSearch, read_search
 from headrace.backoffice.screen import Need, show
 from headrace.backoffice.visit import Visit
 from headrace.domain.events import NewEvent, Status, StoredEvent
+from headrace.domain.subscriptions import pattern_wants
 from headrace.pipeline.streams import Stream, StreamRefusedError
 from headrace.store.contract import EventFilter
 
@@ -71,10 +72,11 @@ def _open_stream(visit: Visit, follower: SessionFollower) -> Stream:
 
 def _matches(search: EventSearch, event: NewEvent) -> bool:
     wanted: EventFilter = search.wanted
+    if wanted.event is not None and not pattern_wants(wanted.event, event.event):
+        return False
     return all(
         expected is None or expected == found
         for expected, found in (
-            (wanted.event, event.event),
             (wanted.contact_id, event.contact_id),
             (wanted.external_id, event.external_id),
             (wanted.email, event.email),

@@ -151,7 +151,10 @@ def error_text(answer: Any) -> str:
     """The sentences of an error answer in one line."""
     try:
         error = answer["error"]
-        details = "; ".join(f"{d['field']}: {d['message']}" for d in error.get("details", []))
+        details = "; ".join(
+            f"{d['field']}: {d['message']}" if d["field"] else d["message"]
+            for d in error.get("details", [])
+        )
         # The message of a single problem is that problem.
         told = not details or details == error["message"]
         text = f"{error['code']}: {error['message']}" + ("" if told else f" ({details})")

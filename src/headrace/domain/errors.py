@@ -118,7 +118,21 @@ def echo(text: str) -> str:
     Everything else is written as an escape, so that no control or bidirectional character
     of a caller reaches a terminal, a log or a page through an error message.
     """
-    shown = text[:ECHO_CHARACTERS_MAX].encode("unicode_escape").decode("ascii")
+    return _short(text[:ECHO_CHARACTERS_MAX].encode("unicode_escape").decode("ascii"), text)
+
+
+def as_written(text: str) -> str:
+    """The same for names that people read where they look for them: letters stay what they are."""
+    return _short("".join(map(_printable, text[:ECHO_CHARACTERS_MAX])), text)
+
+
+def _short(shown: str, text: str) -> str:
     if len(text) > ECHO_CHARACTERS_MAX or len(shown) > ECHO_CHARACTERS_MAX:
         return shown[: ECHO_CHARACTERS_MAX - 3] + "..."
     return shown
+
+
+def _printable(character: str) -> str:
+    if character.isprintable() and character != "\\":
+        return character
+    return character.encode("unicode_escape").decode("ascii")

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from headrace.domain.email import normalize_email
-from headrace.domain.errors import echo
+from headrace.domain.errors import as_written
 from headrace.domain.json_text import Number
 from headrace.domain.members import kind_of, text_problem
 from headrace.domain.properties import (
@@ -74,7 +74,7 @@ def event_properties(payload: str) -> EventProperties | None:
     once = _checked(members.get(SET_ONCE), SET_ONCE, addresses, ignored)
     for name in [name for name, value in once.items() if value is None]:
         del once[name]
-        ignored.append((f"properties.{echo(name)}", f"null in {SET_ONCE} says nothing"))
+        ignored.append((f"properties.{as_written(name)}", f"null in {SET_ONCE} says nothing"))
     if not (sets or once or addresses or ignored):
         return None
     return EventProperties(sets, once, addresses, ignored)
@@ -111,7 +111,7 @@ def _checked(
                 raise ValueError(problem)
             checked[name] = None if value is None else check_value(value)
         except ValueError as error:
-            ignored.append((f"properties.{echo(name)}", str(error)))
+            ignored.append((f"properties.{as_written(name)}", str(error)))
     return checked
 
 

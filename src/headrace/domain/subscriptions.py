@@ -40,6 +40,20 @@ def check_pattern(pattern: str) -> str:
     raise ValueError(message)
 
 
+def is_prefix(pattern: str) -> bool:
+    """Whether it stands for names that begin with it: `order.*`."""
+    return pattern.endswith(_PREFIX_END)
+
+
+def check_filter(pattern: str) -> str | None:
+    """Return the pattern of a list's filter unchanged, None for one that everything matches.
+
+    Raises:
+        ValueError: with a sentence for the caller.
+    """
+    return None if check_pattern(pattern) == ALL_EVENTS else pattern
+
+
 def check_patterns(patterns: Sequence[str]) -> tuple[tuple[str, ...], list[FieldProblem]]:
     """Check the `events` of a subscriber.
 

@@ -41,13 +41,13 @@ def parse(text: str) -> int:
     """Read RFC 3339 with an offset.
 
     Returns:
-        Microseconds since 1970; digits past the sixth decimal are cut.
+        Microseconds since 1970; digits past the sixth decimal are cut, and a leap second is the
+        start of the next second.
 
     Raises:
         ValueError: with a sentence for the caller.
     """
-    if len(text) == 24 and text[10] == "T" and text[19] == "." and text[23] == "Z":
-        # How most clients write it; the library's parser in C is strict about the rest.
+    if _is_usual(text):
         try:
             return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
         except ValueError:
@@ -57,22 +57,52 @@ def parse(text: str) -> int:
         message = "must be an RFC 3339 time with an offset, such as 2026-06-08T14:15:00Z"
         raise ValueError(message)
     year, month, day, hour, minute, second, fraction, sign, off_hour, off_minute = match.groups()
+    # The calendar of the library has no leap seconds: one is what comes behind the second before.
+    is_leap = second == "60"
     try:
         naive = datetime(  # noqa: DTZ001 - the offset is applied to the integer below
-            int(year), int(month), int(day), int(hour), int(minute), int(second)
+            int(year), int(month), int(day), int(hour), int(minute), 59 if is_leap else int(second)
         )
     except ValueError as error:
         message = f"is not a time on the calendar: {error}"
         raise ValueError(message) from None
     at_us = (naive - _EPOCH_NAIVE) // _MICROSECOND
-    if fraction:
+    if is_leap:
+        at_us += 1_000_000
+    elif fraction:
         at_us += int(fraction[:6].ljust(6, "0"))
     if sign:
         at_us -= _offset_us(sign, int(off_hour), int(off_minute))
     if not EARLIEST_US <= at_us <= LATEST_US:
         message = "is outside the years 0001 to 9999 in UTC"
         raise ValueError(message)
+    if is_leap and not _begins_month(at_us):
+        message = "has a leap second where none can be: they end the last day of a month in UTC"
+        raise ValueError(message)
     return at_us
+
+
+def _is_usual(text: str) -> bool:
+    """Whether it is written as most clients do; the library's parser in C checks the digits.
+
+    That parser alone would also take week dates and 24:00, which RFC 3339 has not.
+    """
+    return (
+        len(text) == 24
+        and text[4] == "-"
+        and text[7] == "-"
+        and text[10] == "T"
+        and text[13] == ":"
+        and text[16] == ":"
+        and text[19] == "."
+        and text[23] == "Z"
+        and text[11:13] != "24"
+    )
+
+
+def _begins_month(at_us: int) -> bool:
+    day, rest = divmod(at_us, 86_400_000_000)
+    return rest == 0 and (_EPOCH_NAIVE + timedelta(days=day)).day == 1
 
 
 def _offset_us(sign: str, hours: int, minutes: int) -> int:

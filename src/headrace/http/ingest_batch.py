@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from typing import Annotated, Any
@@ -251,7 +252,11 @@ def slice_elements(text: str) -> list[bytes]:
 
 
 def split_lines(body: bytes) -> list[bytes]:
-    """The texts of newline-delimited JSON; blank lines and a missing last newline are fine."""
+    """The texts of newline-delimited JSON; blank lines and a missing last newline are fine.
+
+    So is a byte order mark at the start, which some editors and exports write.
+    """
+    body = body.removeprefix(codecs.BOM_UTF8)
     lines = (line.strip(b" \t\r") for line in body.split(b"\n"))
     return [line for line in lines if line]
 

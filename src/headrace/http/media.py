@@ -41,6 +41,8 @@ def check_encoding(head: Head) -> str:
     if value is None:
         return "identity"
     encoding = value.decode("latin-1").strip().lower()
+    # RFC 9110, 8.4.1.3: an older name of the same.
+    encoding = "gzip" if encoding == "x-gzip" else encoding
     if encoding not in ENCODINGS:
         message = f"Content-Encoding must be one of {', '.join(ENCODINGS)}, once."
         headers = (("Accept-Encoding", "gzip, zstd"),)

@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.domain.email import normalize_email
-from headrace.domain.event_fields import check_event_name, check_external_id
+from headrace.domain.event_fields import check_external_id
 from headrace.domain.events import Source, Status
+from headrace.domain.subscriptions import check_filter
 from headrace.http.parameters import one_of, text, time, uuid
-from headrace.http.schema import EMAIL, EVENT_NAME, EXTERNAL_ID
+from headrace.http.schema import EMAIL, EVENT_PATTERN, EXTERNAL_ID
 from headrace.store.contract import EventFilter
 
 STATUS_NAMES = {status.name.lower(): status.value for status in Status}
 SOURCE_NAMES = {source.name.lower(): source.value for source in Source}
 
 EVENT_FILTERS = (
-    text("event", check_event_name, "Name of the event, system events included.", **EVENT_NAME),
+    text(
+        "event",
+        check_filter,
+        "Name of the event, or the beginning of names: `order.*`. System events included.",
+        **EVENT_PATTERN,
+    ),
     uuid("contact_id", "Of this contact."),
     text("external_id", check_external_id, "Sent with this external_id.", **EXTERNAL_ID),
     text("email", normalize_email, "Sent with this email, in any case.", **EMAIL),

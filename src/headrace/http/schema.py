@@ -24,6 +24,7 @@ EVENT_NAME: dict[str, Any] = {
 }
 #: A name, or the beginning of names: `order.*`.
 EVENT_PATTERN: dict[str, Any] = {
+    "maxLength": EVENT_NAME_CHARACTERS_MAX + 2,
     "pattern": r"^(\*|[a-z0-9_]+(\.[a-z0-9_]+)*(\.\*)?)$",
     "examples": ["order.*"],
 }

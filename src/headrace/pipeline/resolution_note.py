@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headrace.domain.errors import echo
+from headrace.domain.errors import as_written
 
 #: Names of each kind that are noted; an event can write hundreds.
 NAMES_NOTED_MAX = 20
@@ -77,7 +77,7 @@ def kept_noted(
     kept: Sequence[tuple[str, int]], prefix: str = "properties.", *, once: bool = False
 ) -> list[KeptNoted]:
     """`(name, since)`, noted."""
-    return [KeptNoted(f"{prefix}{echo(name)}", since_us, once) for name, since_us in kept]
+    return [KeptNoted(f"{prefix}{as_written(name)}", since_us, once) for name, since_us in kept]
 
 
 def read_note(text: str) -> ResolutionNote | None:

@@ -6,7 +6,7 @@ it was changed since, the sentence says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from headrace.domain.subscriptions import pattern_wants
@@ -27,6 +27,7 @@ from headrace.store.contract_delivery import (
 from headrace.store.contract_trace import TracedSubscriber, TraceFacts
 
 _PATTERNS_SHOWN_MAX = 5
+_NAMES_SHOWN_MAX = 3
 
 
 def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
@@ -37,9 +38,15 @@ def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
     for delivery in facts.deliveries:
         yield _matched(delivery, known.get(delivery.subscriber_id))
     got = {delivery.subscriber_id for delivery in facts.deliveries}
-    for subscriber in facts.subscribers:
-        if subscriber.id not in got:
+    others = [each for each in facts.subscribers if each.id not in got]
+    unwanted = [each for each in others if not _wants(each, facts.event.event)]
+    # One may say what it wants; of many that is not what the trace is read for.
+    folded = unwanted if len(unwanted) > 1 else []
+    for subscriber in others:
+        if subscriber not in folded:
             yield _skipped(subscriber, facts.event.event, facts.processed_us)
+    if folded:
+        yield _unwanted(folded, facts.processed_us)
 
 
 def delivery_moments(facts: TraceFacts) -> Iterator[Moment]:
@@ -84,6 +91,23 @@ def _skipped(subscriber: TracedSubscriber, event: str, at_us: int) -> Moment:
     return Moment(at_us, entry, detail=3)
 
 
+def _unwanted(subscribers: Sequence[TracedSubscriber], at_us: int) -> Moment:
+    names = ", ".join(_name(each) for each in subscribers[:_NAMES_SHOWN_MAX])
+    left = len(subscribers) - _NAMES_SHOWN_MAX
+    more = f" and {left} more" if left > 0 else ""
+    entry = TraceEntry(
+        at=to_text(at_us),
+        type=EntryType.SUBSCRIBER_SKIPPED,
+        text=f"{len(subscribers)} subscribers do not want events of this name: {names}{more}.",
+        count=len(subscribers),
+    )
+    return Moment(at_us, entry, detail=3)
+
+
+def _wants(subscriber: TracedSubscriber, event: str) -> bool:
+    return any(pattern_wants(pattern, event) for pattern in subscriber.events)
+
+
 def _why(subscriber: TracedSubscriber, event: str, at_us: int) -> str:
     if subscriber.created_us > at_us:
         return "it did not exist yet"
@@ -102,7 +126,7 @@ def _why(subscriber: TracedSubscriber, event: str, at_us: int) -> str:
 
 def _reason_now(subscriber: TracedSubscriber, event: str, at_us: int) -> str | None:
     """What speaks against it as it is now; None when nothing does."""
-    if not any(pattern_wants(pattern, event) for pattern in subscriber.events):
+    if not _wants(subscriber, event):
         shown = ", ".join(subscriber.events[:_PATTERNS_SHOWN_MAX])
         left = len(subscriber.events) - _PATTERNS_SHOWN_MAX
         more = f" and {left} more" if left > 0 else ""

@@ -81,6 +81,8 @@ class TraceEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: Who replayed or discarded: public id of an API key, or an operator.
     actor: str | None = None
     reason: str | None = None
+    #: Subscribers that the entry is about, where it is about several.
+    count: int | None = None
 
 
 class Moment(msgspec.Struct, frozen=True):

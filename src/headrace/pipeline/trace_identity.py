@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headrace.domain.errors import echo
+from headrace.domain.errors import as_written
 from headrace.domain.resolution import Reason
 from headrace.domain.timestamps import to_text
 from headrace.pipeline.resolution_note import ResolutionNote, read_note
@@ -84,7 +84,7 @@ def _ignored_identifiers(at_us: int, note: ResolutionNote) -> Iterator[Moment]:
 def _values(at_us: int, note: ResolutionNote) -> Iterator[Moment]:
     """What the event did to properties, and what stayed as it was."""
     if note.written:
-        text = f"Properties were written: {', '.join(echo(name) for name in note.written)}."
+        text = f"Properties were written: {', '.join(as_written(name) for name in note.written)}."
         yield _about(at_us, EntryType.PROPERTIES_WRITTEN, text, contact_id=note.contact_id)
     for kept in note.kept:
         since = to_text(kept.since_us)

@@ -104,6 +104,7 @@ class CommitSource(Protocol):
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which events to list; every field that is set must match. Times in microseconds."""
 
+    #: A name, or `order.*` for all names that begin with `order.`.
     event: str | None = None
     contact_id: str | None = None
     external_id: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from hashlib import sha256
@@ -56,6 +57,8 @@ def read_lines(file: IO[bytes], *, number: int, offset: int) -> Iterator[Line]:
         too_long = len(text) == LINE_BYTES_MAX and not text.endswith(b"\n")
         if too_long:
             offset += _skip_line(file)
+        if number == 1:
+            text = text.removeprefix(codecs.BOM_UTF8)
         if text.strip(_BLANKS):
             yield Line(number, text.strip(_BLANKS), offset, too_long)
 

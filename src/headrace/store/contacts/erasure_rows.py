@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from headrace.domain.errors import ECHO_CHARACTERS_MAX, echo
+from headrace.domain.errors import ECHO_CHARACTERS_MAX, as_written, echo
 from headrace.domain.identity import IdentityType
 from headrace.domain.ids import SYSTEM_COUNTER
 from headrace.domain.placeholders import Placeholders
@@ -167,6 +167,7 @@ class Mentions:
         forms: set[str] = set()
         for name in names:
             forms |= {name, msgspec.json.encode(name).decode()[1:-1], echo(name)[:_ECHOED]}
+            forms.add(as_written(name)[:_ECHOED])
         wanted = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
         # Longer words that only begin or end like it are somebody else.
         around = ('"', '"') if quoted else (r"(?<!\w)", r"(?!\w)")

@@ -12,6 +12,7 @@ import msgspec
 
 from headrace.domain.events import Source, Status
 from headrace.domain.ids import first_sequence_at
+from headrace.domain.subscriptions import is_prefix
 from headrace.store.contract import EventFilter
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.events.stored_events import COLUMNS
@@ -159,6 +160,11 @@ def _query(
     leading_values = len(values)
     others = []
     for name, value in filters.items():
+        if name == "event" and is_prefix(value):
+            prefix = value.removesuffix("*")
+            values.append(prefix)
+            others.append(f"(substr(e.event, 1, {len(prefix):d}) = ${len(values)}) IS TRUE")
+            continue
         values.append(value)
         others.append(f"(e.{name} = ${len(values)}) IS TRUE")
     others += _range("occurred_us", wanted.occurred_after_us, wanted.occurred_before_us)
@@ -183,6 +189,8 @@ def _indexed(name: str, value: Any, short_queue: bool) -> bool:  # noqa: FBT001 
     if name == "status":
         in_queue = value == Status.PROCESSING or (value == Status.ACCEPTED and short_queue)
         return in_queue or value in (Status.RETRYING, Status.DEAD_LETTERED)
+    if name == "event":
+        return not is_prefix(value)
     return name != "source" or bool(value != Source.API)
 
 
