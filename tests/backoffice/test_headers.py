@@ -65,3 +65,15 @@ def test_the_theme_is_kept_and_the_way_back_stays_ours(owner: Person) -> None:
         answer = owner.post("/theme", {"theme": "auto", "back": back})
         assert answer.headers["location"] == "/backoffice"
     assert "data-theme" not in owner.get("/projects").text
+
+
+def test_a_path_that_leads_nowhere_knows_who_is_signed_in(owner: Person, nobody: Person) -> None:
+    page = owner.get("/nothing/here")
+    assert page.status_code == 404
+    assert owner.email in page.text
+    assert "Sign in" not in page.text
+
+    stranger = nobody.get("/nothing/here")
+    assert stranger.status_code == 404
+    assert owner.email not in stranger.text
+    assert "Sign in" in stranger.text

@@ -519,3 +519,31 @@ def test_another_method_is_405_with_all_that_are_allowed(
     answer = shared.client().request("PUT", path, body=b"{}")
     assert answer.status == 405
     assert set(answer.headers["allow"].split(", ")) == allowed
+
+
+@pytest.mark.parametrize(
+    ("sent", "field", "hint"),
+    [
+        ({"first_name": "A"}, "first_name", "did you mean properties.first_name?"),
+        ({"phone": 1}, "phone", "did you mean properties.phone?"),
+        ({"externalId": "x"}, "externalId", "did you mean external_id?"),
+        ({"property": {}}, "property", "did you mean properties?"),
+        ({"x" * 80: 1}, "x" * 61 + "...", "did you mean properties.xxx"),
+    ],
+)
+def test_an_unknown_member_is_led_to_where_it_belongs(
+    client: Client, sent: dict[str, Any], field: str, hint: str
+) -> None:
+    """On every way that writes contacts."""
+    body = {"external_id": "hint", **sent}
+    batch = client.post("/contacts/batch", json.dumps({"contacts": [body]}))
+    answers = [client.post("/contacts", json.dumps(body)).json()["error"], batch.data[0]["error"]]
+    for error in answers:
+        assert [detail["field"] for detail in error["details"]] == [field]
+        assert hint in error["message"]
+
+
+def test_an_unknown_member_of_an_event_is_led_to_its_payload(client: Client) -> None:
+    answer = client.send({"event": "a", "external_id": "x", "total": 1})
+    assert answer.fields == ["total"]
+    assert "did you mean payload.total?" in answer.json()["error"]["message"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.backoffice.passwords import TooManyAtOnceError
+from headrace.backoffice.screen import recognise
 from headrace.backoffice.visit import Visit
 from headrace.store.contract import StoreBusyError, StoreError
 
@@ -113,6 +116,9 @@ async def failure_page(request: Request, error: Exception) -> Response:
         except HTTPException:
             request.scope["query_string"] = b""
             visit = Visit(request, state["backoffice"])
+        # A path that leads nowhere has no screen that would have looked who is signed in.
+        with contextlib.suppress(StoreError):
+            await recognise(visit)
     response: Response = visit.page("failure.html", failure.status, failure=failure)
     if isinstance(error, HTTPException) and error.headers and "Allow" in error.headers:
         response.headers["Allow"] = ", ".join(sorted(error.headers["Allow"].split(", ")))

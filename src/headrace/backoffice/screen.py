@@ -108,7 +108,7 @@ async def _guarded(request: Request, screen: Screen) -> Response:
     changes = screen.method != "GET"
     if changes and not is_our_own(request, backoffice):
         raise HTTPException(403, "cross-site")
-    await _recognise(visit)
+    await recognise(visit)
     if changes:
         visit.form = await read_form(request)
     if screen.need is Need.NOTHING:
@@ -125,7 +125,12 @@ async def _guarded(request: Request, screen: Screen) -> Response:
     return await screen.view(visit)
 
 
-async def _recognise(visit: Visit) -> None:
+async def recognise(visit: Visit) -> None:
+    """Find out who is signed in, if anybody is, and the projects they may see.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
     token = read_session(visit.request, secure=visit.backoffice.secure)
     if not token:
         return

@@ -116,7 +116,7 @@ def decode_contact(body: bytes, *, clears: bool) -> ContactWrite:
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), MEMBERS, "a contact")
+    check = Members(read_object(body), MEMBERS, "a contact", others_in="properties")
     external_id = check.text("external_id", check_external_id)
     email = check.text("email", normalize_email)
     properties = check_properties(check.members.get("properties"), check)

@@ -6,7 +6,7 @@ import difflib
 import re
 
 from headrace.domain import timestamps
-from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.errors import ApiError, ErrorCode, echo
 from headrace.domain.json_text import DEPTH_MAX, deeper_than, forbidden_escape
 
 EVENT_NAME_CHARACTERS_MAX = 200
@@ -126,6 +126,15 @@ def check_payload(payload: bytes, bytes_max: int) -> str:
         message = f"must not nest deeper than {DEPTH_MAX} levels"
         raise ValueError(message)
     return payload.decode()
+
+
+def unknown_hint(name: str, nearest: str | None, others_in: str | None) -> str:
+    """The end of the message about an unknown member: what was probably meant."""
+    if nearest is not None:
+        return f"; did you mean {nearest}?"
+    if others_in is None:
+        return ""
+    return f"; did you mean {others_in}.{echo(name)}? Data of your own stands in {others_in}"
 
 
 def nearest_member(name: str, known: tuple[str, ...] = MEMBERS) -> str | None:

@@ -19,6 +19,7 @@ from headrace.domain.event_fields import (
     check_payload,
     is_reserved,
     nearest_member,
+    unknown_hint,
 )
 from headrace.domain.event_types import Draft, DraftLimits
 from headrace.domain.identity import IdentityType
@@ -174,7 +175,7 @@ def _unknown_members(members: dict[str, Any], check: _Check) -> None:
     unknown = [name for name in members if name not in MEMBERS]
     for number, name in enumerate(unknown[:PROBLEMS_MAX]):
         nearest = nearest_member(name) if number < HINTS_MAX else None
-        hint = f"; did you mean {nearest}?" if nearest else ""
+        hint = unknown_hint(name, nearest, "payload") if number < HINTS_MAX else ""
         check.add(echo(name), f"is not a member of an event{hint}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from headrace.domain.errors import FieldProblem, echo, invalid
-from headrace.domain.event_fields import nearest_member
+from headrace.domain.event_fields import nearest_member, unknown_hint
 from headrace.domain.json_text import Number
 
 T = TypeVar("T")
@@ -21,15 +21,22 @@ class Members:
     Args:
         known: names that the object may have.
         what: what the object is, for messages: `a contact`.
+        others_in: the member that holds what callers name themselves, if there is one.
     """
 
-    def __init__(self, members: dict[str, Any], known: tuple[str, ...], what: str) -> None:
+    def __init__(
+        self,
+        members: dict[str, Any],
+        known: tuple[str, ...],
+        what: str,
+        *,
+        others_in: str | None = None,
+    ) -> None:
         self.members = members
         self._problems: list[FieldProblem] = []
         for name in members:
             if name not in known:
-                nearest = nearest_member(name, known)
-                hint = f"; did you mean {nearest}?" if nearest else ""
+                hint = unknown_hint(name, nearest_member(name, known), others_in)
                 self.add(echo(name), f"is not a member of {what}{hint}")
 
     def add(self, field: str, message: str) -> None:

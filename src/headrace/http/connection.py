@@ -18,7 +18,7 @@ import structlog
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http.body import too_large
 from headrace.http.chunks import ChunkGuard
-from headrace.http.exchange import Exchange, Plan, Planner
+from headrace.http.exchange import Exchange, PendingPlan, Plan, Planner
 from headrace.http.head import Head, malformed
 from headrace.http.limits import (
     HEADER_BYTES_MAX,
@@ -70,6 +70,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_parsing_scheduled",
         "_paused",
+        "_pending",
         "_plan",
         "_planner",
         "_stage",
@@ -119,6 +120,8 @@ class Connection(asyncio.Protocol):
         #: Set from a large body that came behind unanswered requests until an answer is written.
         self._large_body_waits = False
         self._paused = False
+        #: Decisions about requests that are waited for; while there are any, nothing more is read.
+        self._pending: set[asyncio.Task[None]] = set()
         self._writable: asyncio.Event | None = None
         #: What waited to be sent when that was last looked at.
         self._unsent_bytes = 0
@@ -173,6 +176,7 @@ class Connection(asyncio.Protocol):
         """Whether the client takes its answers, and few requests and bytes wait for theirs."""
         return (
             self._writable is None
+            and not self._pending
             and not self._large_body_waits
             and len(self._exchanges) < PIPELINE_MAX
         )
@@ -414,6 +418,13 @@ class Connection(asyncio.Protocol):
             exchange.fail(error)
             return
         self._plan = plan
+        if isinstance(plan, PendingPlan):
+            self._decide_later(plan, head, exchange, length)
+        else:
+            self._invite_body(head, exchange)
+
+    def _invite_body(self, head: Head, exchange: Exchange) -> None:
+        """Send 100 Continue to a client that waits for it."""
         # Behind unanswered requests it would be taken for a part of their answers.
         if (
             b"expect" in head.headers
@@ -422,6 +433,57 @@ class Connection(asyncio.Protocol):
             and self._exchanges[0] is exchange
         ):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _decide_later(
+        self, pending: PendingPlan, head: Head, exchange: Exchange, length: int | None
+    ) -> None:
+        """Wait for a decision. What is sent meanwhile stays with the system, not in memory."""
+
+        async def decide() -> None:
+            try:
+                decided: Plan | ApiError = await pending.decide()
+            except ApiError as error:
+                decided = error
+            except Exception as error:  # noqa: BLE001 - logged; the connection must not wait for ever
+                _log.error(REQUEST_FAILED, error=type(error).__name__, exc_info=error)
+                decided = ApiError(ErrorCode.INTERNAL, "Something went wrong on our side.")
+            self._pending.discard(task)
+            waits = exchange in self._exchanges and exchange.answer is None
+            if waits and not self.transport.is_closing():
+                self._decided(pending, decided, head, exchange, length)
+            self._resume_reading()
+
+        task = asyncio.get_running_loop().create_task(decide())
+        self._pending.add(task)
+        self._pause_reading()
+
+    def _decided(
+        self,
+        pending: PendingPlan,
+        decided: Plan | ApiError,
+        head: Head,
+        exchange: Exchange,
+        length: int | None,
+    ) -> None:
+        receives = self._exchange is exchange
+        received_bytes = self._body_bytes if receives else len(pending.body)
+        if not isinstance(decided, ApiError) and (
+            max(length or 0, received_bytes) > decided.body_bytes_max
+        ):
+            decided = too_large(decided.body_bytes_max)
+        if isinstance(decided, ApiError):
+            self._planner.refused(decided, head, exchange.request_id)
+            if receives:
+                self._plan = None
+                self._body.clear()
+                if length is None or length > SKIPPED_BYTES_MAX:
+                    exchange.close = True
+            exchange.fail(decided)
+        elif receives:
+            self._plan = decided
+            self._invite_body(head, exchange)
+        else:
+            decided.run(exchange, pending.body)
 
     def on_chunk_header(self) -> None:
         if self._chunks is not None:

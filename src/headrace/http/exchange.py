@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from headrace.domain.errors import ApiError
@@ -22,6 +22,27 @@ class Plan(Protocol):
     def run(self, exchange: Exchange, body: bytes) -> None:
         """Deal with the whole request; the exchange is answered now or later."""
         ...
+
+
+class PendingPlan:
+    """The plan of a request about which the store has to be asked first.
+
+    Args:
+        decide: gives the plan, or raises `ApiError` as `Planner.plan` does.
+        body_bytes_max: of the largest body that any plan takes.
+    """
+
+    __slots__ = ("body", "body_bytes_max", "decide")
+
+    def __init__(self, decide: Callable[[], Awaitable[Plan]], body_bytes_max: int) -> None:
+        self.decide = decide
+        self.body_bytes_max = body_bytes_max
+        self.body = b""
+
+    def run(self, exchange: Exchange, body: bytes) -> None:
+        """Keep the body until it is decided what becomes of it."""
+        del exchange
+        self.body = body
 
 
 class Planner(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -13,7 +13,7 @@ from headrace.domain.event_problems import read_object
 from headrace.http.asgi import AsgiRunner
 from headrace.http.body import too_large, unpack
 from headrace.http.credentials import BASIC
-from headrace.http.exchange import Exchange, Plan
+from headrace.http.exchange import Exchange, PendingPlan, Plan
 from headrace.http.head import Head
 from headrace.http.media import check_encoding, check_media_type
 from headrace.http.route import Cors, Route, Who
@@ -24,11 +24,8 @@ from headrace.pipeline.access import AccessCache, Principal
 from headrace.pipeline.operators import OperatorCache
 from headrace.pipeline.rate_limit import CallerBuckets
 
-_NEEDED = {
-    Who.KEY: "A valid API key is needed: Authorization: Bearer hr_...",
-    Who.OPERATOR: "A valid operator token is needed: Authorization: Bearer hro_...",
-    Who.APP: "A known app is needed.",
-}
+#: Look-ups in the store for credentials that are not known, by address and second.
+LOOK_UPS_PER_SECOND = 5
 
 #: The principal of a credential, None for one that is not usable.
 Authenticator = Callable[[bytes], Any]
@@ -44,6 +41,17 @@ class Origins(Protocol):
     def any_allows(self, origin: str) -> bool:
         """Whether any key or app of this server allows it; a preflight names none of them."""
         ...
+
+
+class UnauthorizedError(ApiError):
+    """401, with what was tried."""
+
+    def __init__(
+        self, message: str, headers: tuple[tuple[str, str], ...], who: Who, credential: bytes
+    ) -> None:
+        super().__init__(ErrorCode.UNAUTHORIZED, message, headers=headers)
+        self.who = who
+        self.credential = credential
 
 
 class NoOrigins:
@@ -78,6 +86,13 @@ class Router:
 
     def __init__(self, deps: RouterDeps) -> None:
         self._table = deps.table
+        self._access = deps.access
+        self._caches: dict[Who, AccessCache | OperatorCache] = {
+            Who.KEY: deps.access,
+            Who.OPERATOR: deps.operators,
+        }
+        self._look_ups = CallerBuckets(LOOK_UPS_PER_SECOND)
+        self._body_bytes_max = max(route.limits.body_bytes_max for route in deps.table.routes)
         self._authenticate_key_header = deps.access.authenticate_header
         self._authenticators: dict[Who, Authenticator] = {
             Who.KEY: deps.access.authenticate,
@@ -105,6 +120,33 @@ class Router:
         self._services.acceptor.stats.reject(error.code)
 
     def plan(self, head: Head, exchange: Exchange) -> Plan:
+        try:
+            return self._plan(head, exchange)
+        except UnauthorizedError as error:
+            look_up = self._look_up_of(error, exchange)
+            if look_up is None:
+                raise
+        return PendingPlan(lambda: self._plan_after(look_up, head, exchange), self._body_bytes_max)
+
+    async def _plan_after(
+        self, look_up: Callable[[], Awaitable[None]], head: Head, exchange: Exchange
+    ) -> Plan:
+        await look_up()
+        return self._plan(head, exchange)
+
+    def _look_up_of(
+        self, error: UnauthorizedError, exchange: Exchange
+    ) -> Callable[[], Awaitable[None]] | None:
+        """How to learn of a key that was made a moment ago, None when it is not worth asking."""
+        cache = self._caches.get(error.who)
+        public_id = None if cache is None else cache.new_id(error.credential)
+        if cache is None or public_id is None:
+            return None
+        if self._look_ups.take(exchange.connection.peer, self._services.clock_us()):
+            return None
+        return lambda: cache.look_ups.look_up(public_id)
+
+    def _plan(self, head: Head, exchange: Exchange) -> Plan:
         resource, values = self._table.find(head.path)
         if resource is None:
             return self._plan_elsewhere(head, exchange)
@@ -249,7 +291,7 @@ class Router:
         principal = None if credential is None else self._authenticators[access.who](credential)
         if principal is None:
             ways = (("WWW-Authenticate", "Bearer, Basic"),) if BASIC in access.credentials else ()
-            raise ApiError(ErrorCode.UNAUTHORIZED, _NEEDED[access.who], headers=ways)
+            raise self._unauthorized(access.who, credential or b"", ways)
         return principal
 
     def _authenticate_header(self, who: Who, head: Head) -> Any:
@@ -258,8 +300,25 @@ class Router:
         else:
             principal = self._authenticators[who](head.bearer)
         if principal is None:
-            raise ApiError(ErrorCode.UNAUTHORIZED, _NEEDED[who])
+            raise self._unauthorized(who, head.bearer, ())
         return principal
+
+    def _unauthorized(
+        self, who: Who, credential: bytes, headers: tuple[tuple[str, str], ...]
+    ) -> UnauthorizedError:
+        is_operators = credential.startswith(b"hro_")
+        if who is Who.OPERATOR:
+            message = (
+                "A valid operator token is needed: Authorization: Bearer hro_...; "
+                "an API key (hr_...) opens nothing here."
+            )
+        elif who is Who.APP:
+            message = "A known app is needed."
+        elif is_operators:
+            message = "This is the token of an operator; this path needs an API key, hr_..."
+        else:
+            message = self._access.problem(credential).value
+        return UnauthorizedError(message, headers, who, credential)
 
     def _check_origin(self, route: Route, head: Head, exchange: Exchange, principal: Any) -> None:
         if route.cors is not None and b"origin" in head.headers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from enum import Enum
 
 import msgspec
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from headrace.domain.api_keys import ApiKey, Scope, hash_secret, secret_matches, split_key
 from headrace.domain.policies import DEFAULTS, Policies
 from headrace.observability.events import ACCESS_REFRESH_FAILED, STORE_UNAVAILABLE
+from headrace.pipeline.look_up import LookUps
 from headrace.pipeline.rate_limit import TokenBucket
 from headrace.store.access.projects import Projects
 from headrace.store.contract import Access, StoreError
@@ -24,6 +26,16 @@ VERIFIED_MAX = 10_000
 
 _log = structlog.get_logger()
 _NOBODY_HASH = hash_secret(b"")
+
+
+class KeyProblem(Enum):
+    """Why a key opens nothing; each is one sentence."""
+
+    MISSING = "An API key is needed: Authorization: Bearer hr_..."
+    MALFORMED = "This is not an API key; one reads hr_<16 characters>_<64 characters>."
+    UNKNOWN = "There is no such API key."
+    REVOKED = "This API key was revoked."
+    EXPIRED = "This API key has expired."
 
 
 class ProjectAccess:
@@ -87,6 +99,7 @@ class AccessCache:
         self._access = Access(version=-1, keys={}, policies={})
         self._projects: dict[int, ProjectAccess] = {}
         self._verified: dict[bytes, Principal] = {}
+        self.look_ups = LookUps(self.refresh, lambda public_id: public_id in self._access.keys)
         #: Keys used whose principals are no longer held.
         self._uses: set[str] = set()
 
@@ -116,6 +129,31 @@ class AccessCache:
     def authenticate(self, key_text: bytes) -> Principal | None:
         """The principal of a key's text."""
         return self.authenticate_header(b"Bearer " + key_text)
+
+    def new_id(self, key_text: bytes) -> str | None:
+        """Public id of a key that may have been made since the last refresh."""
+        parts = split_key(key_text)
+        if parts is None or not self.look_ups.is_worthwhile(parts[0]):
+            return None
+        return parts[0]
+
+    def problem(self, key_text: bytes) -> KeyProblem:
+        """Why a key opens nothing.
+
+        That it is revoked or expired is told only to who has its secret: to all others a wrong
+        secret is the same as a key that does not exist.
+        """
+        if not key_text:
+            return KeyProblem.MISSING
+        parts = split_key(key_text)
+        if parts is None:
+            return KeyProblem.MALFORMED
+        public_id, secret = parts
+        key = self._access.keys.get(public_id)
+        matches = secret_matches(secret, _NOBODY_HASH if key is None else key.secret_hash)
+        if key is None or not matches:
+            return KeyProblem.UNKNOWN
+        return KeyProblem.EXPIRED if key.revoked_us is None else KeyProblem.REVOKED
 
     def confirmed(self, principal: Principal, scope: Scope) -> float | None:
         """When the store last confirmed that a key, once verified, still has `scope`.
@@ -181,7 +219,7 @@ class AccessCache:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
-                await self.refresh()
+                await self.look_ups.refresh()
             except StoreError as error:
                 _log.warning(STORE_UNAVAILABLE, loop="access", error=str(error))
             except (msgspec.MsgspecError, ValueError) as error:

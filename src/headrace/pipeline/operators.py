@@ -9,6 +9,7 @@ import structlog
 from headrace.domain.api_keys import hash_secret, secret_matches
 from headrace.domain.operators import Operator, split_token
 from headrace.observability.events import STORE_UNAVAILABLE
+from headrace.pipeline.look_up import LookUps
 from headrace.store.access.operators import Operators
 from headrace.store.contract import StoreError
 
@@ -24,6 +25,7 @@ class OperatorCache:
     def __init__(self, operators: Operators) -> None:
         self._store = operators
         self._by_id: dict[str, Operator] = {}
+        self.look_ups = LookUps(self.refresh, lambda public_id: public_id in self._by_id)
 
     def authenticate(self, token: bytes) -> Operator | None:
         """The operator of a token, None for whatever is not a usable one.
@@ -40,6 +42,13 @@ class OperatorCache:
             return None
         return operator if operator.is_owner else None
 
+    def new_id(self, token: bytes) -> str | None:
+        """Public id of a token that may have been made since the last refresh."""
+        parts = split_token(token)
+        if parts is None or not self.look_ups.is_worthwhile(parts[0]):
+            return None
+        return parts[0]
+
     async def refresh(self) -> None:
         """Read all operators again: they are few.
 
@@ -53,6 +62,6 @@ class OperatorCache:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
-                await self.refresh()
+                await self.look_ups.refresh()
             except StoreError as error:
                 _log.warning(STORE_UNAVAILABLE, loop="operators", error=str(error))
