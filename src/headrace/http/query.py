@@ -22,7 +22,11 @@ EVENT_FILTERS = (
         "Name of the event, or the beginning of names: `order.*`. System events included.",
         **EVENT_PATTERN,
     ),
-    uuid("contact_id", "Of this contact."),
+    uuid(
+        "contact_id",
+        "Resolved to this contact or to one that was merged into it, whatever they were sent "
+        "with. What was sent with the id and is not resolved yet is among them.",
+    ),
     text("external_id", check_external_id, "Sent with this external_id.", **EXTERNAL_ID),
     text("email", normalize_email, "Sent with this email, in any case.", **EMAIL),
     one_of("status", STATUS_NAMES, "How far processing is."),
