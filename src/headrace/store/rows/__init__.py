@@ -1,1 +1,0 @@
-"""What both stores make of their rows, and decide about them, alike."""
