@@ -72,17 +72,17 @@ SELECT lane, number, gen_random_uuid(), project_id, 'a.b', CASE WHEN number % 2 
     external_id, email, 0, 0, 0, '{{}}' FROM contacts;
 INSERT INTO outcomes (lane, sequence, project_id, status, attempts, contact_id)
 SELECT lane, sequence, project_id, 3, 1, 'c' || sequence % 2000 FROM events;
+INSERT INTO idempotency_keys SELECT sequence % {LANES}, id, lane, sequence FROM events;
+INSERT INTO work (lane, sequence, project_id, queued_us)
+SELECT lane, sequence, project_id, sequence FROM events WHERE sequence % 4 = 0;
+INSERT INTO work_retries SELECT lane, sequence, project_id, sequence, 1, 0 FROM events
+WHERE sequence % 10 = 0;
 INSERT INTO contact_pairs (lane, low_id, high_id, id, number, project_id, contact_id,
     other_contact_id, events, external_id_count, email_count, last_event_id, first_us, last_us,
     resolved_by, dismissed_us)
 SELECT lane, 'c' || sequence, 'd' || sequence, 'p' || sequence, sequence, project_id, 'c', 'd', 1,
     1, 0, id, 0, 0, CASE WHEN sequence % 2 = 0 THEN 'm' || sequence END,
     CASE WHEN sequence % 3 = 0 THEN sequence END FROM events;
-INSERT INTO idempotency_keys SELECT sequence % {LANES}, id, lane, sequence FROM events;
-INSERT INTO work (lane, sequence, project_id, queued_us)
-SELECT lane, sequence, project_id, sequence FROM events WHERE sequence % 4 = 0;
-INSERT INTO work_retries SELECT lane, sequence, project_id, sequence, 1, 0 FROM events
-WHERE sequence % 10 = 0;
 INSERT INTO merges (id, project_id, contact_id, other_contact_id, actor, created_us, snapshot)
 SELECT sequence, project_id, 'c' || sequence, 'd' || sequence, 'a', 0, '{{}}' FROM events;
 INSERT INTO erasures (id, project_id, contact_id, status, counts, actor, created_us)
@@ -162,8 +162,6 @@ _ROWS = "'{1,2,3}', '{1,2,3}'"
 _LANES = "'{" + ",".join(str(lane) for lane in range(LANES // 2)) + "}'"
 _WANTED = "'a.b', NULL, 'c', NULL"
 _PLACES = "'{1,2,3}', '{257,258,259}'"
-#: Number and lane of some rows.
-_KEYED = "'{1,2,3,4,5,6,7,8}', '{1,2,3,4,5,6,7,8}'"
 _ID = "'00000000-0000-0000-0000-000000000001'"
 #: Statement, and values for its parameters.
 STATEMENTS: dict[str, tuple[Statement, str]] = {
@@ -312,19 +310,19 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "trace.attempts": (trace.ATTEMPTS, "1, 1"),
     "trace.dead_letters": (trace.DEAD_LETTERS, "1, 1"),
     "trace.subscribers": (trace.SUBSCRIBERS, "1"),
-    "event_removal.deliveries": (event_removal.REMOVE_DELIVERIES, _KEYED),
-    "event_removal.attempts": (event_removal.REMOVE_ATTEMPTS, _KEYED),
+    "event_removal.deliveries": (event_removal.REMOVE_DELIVERIES, _PLACES),
+    "event_removal.attempts": (event_removal.REMOVE_ATTEMPTS, _PLACES),
     **{
-        f"event_removal.{name}": (statement, _KEYED)
+        f"event_removal.{name}": (statement, _PLACES)
         for name, statement in event_removal.REMOVE_DETAILS.items()
     },
     "event_removal.keys": (event_removal.REMOVE_KEYS, f"'{{1}}', '{{{_ID[1:-1]}}}', '{{1}}'"),
-    "event_removal.events": (event_removal.REMOVE_EVENTS, _KEYED),
-    "erased_events.deliveries": (erased_events.DELIVERIES, _KEYED),
-    "erased_events.events": (erased_events.EVENTS, _KEYED),
+    "event_removal.events": (event_removal.REMOVE_EVENTS, _PLACES),
+    "erased_events.deliveries": (erased_events.DELIVERIES, _PLACES),
+    "erased_events.events": (erased_events.EVENTS, _PLACES),
     "erased_events.examples": (erased_events.EXAMPLES, f"1, '{{e1,e2}}', '{{{_ID[1:-1]}}}'"),
-    "erased_events.work": (erased_events.REMOVE_WORK, f"{_KEYED}, 1"),
-    "erased_events.retries": (erased_events.REMOVE_RETRIES, _KEYED),
+    "erased_events.work": (erased_events.REMOVE_WORK, f"{_PLACES}, 1"),
+    "erased_events.retries": (erased_events.REMOVE_RETRIES, _PLACES),
     "erased_events.running": (erased_events.RUNNING, ""),
     **{
         f"erased_events.find {name}": (statement, "1, '{c1,c2}', 100000, 100000, 100000, 100")
@@ -335,10 +333,10 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
         for name, statement in erased_events.LAST.items()
     },
     "retention.find_events": (retention.FIND_EVENTS, "1, 0, 500"),
-    "retention.finished": (retention.FINISHED, f"{_KEYED}, 1"),
-    "retention.find_deliveries": (retention.FIND_DELIVERIES, f"{_KEYED}, 1001"),
+    "retention.finished": (retention.FINISHED, f"{_PLACES}, 1"),
+    "retention.find_deliveries": (retention.FIND_DELIVERIES, f"{_PLACES}, 1001"),
     "retention.find_dead_letters": (retention.FIND_DEAD_LETTERS, "1, 50, 64"),
-    "retention.dead_letters": (retention.REMOVE_DEAD_LETTERS, _KEYED),
+    "retention.dead_letters": (retention.REMOVE_DEAD_LETTERS, _PLACES),
     "retention.newest": (retention.NEWEST, "1"),
     "topics.list": (topics.LIST, "1, 200, 50"),
     "topics.remove": (topics.REMOVE, "'t1', 200"),

@@ -17,7 +17,6 @@ from headrace.store.engine.transaction import Transaction
 from headrace.store.events.event_removal import (
     DELIVERIES_MAX,
     REMOVE_EVENTS,
-    RowKey,
     removal,
     remove_belongings,
     remove_rows,
@@ -32,7 +31,7 @@ _PLACES = {
 }
 # SQLite uses an index of the rows that have a value only where the statement says so.
 _FIND = (
-    "SELECT t.sequence, t.lane FROM unnest($2::text[]) AS k (value) "  # noqa: S608
+    "SELECT t.lane, t.sequence FROM unnest($2::text[]) AS k (value) "  # noqa: S608
     "JOIN {table} t ON t.project_id = $1 AND t.{column} = k.value AND t.{column} IS NOT NULL "
     "WHERE t.sequence <= $3 "
     f"AND t.sequence <= CASE t.sequence & {SYSTEM_COUNTER:d} "
@@ -46,9 +45,9 @@ _LAST = (
 )
 FIND = {name: sql(_FIND.format(table=t, column=c)) for name, (t, c) in _PLACES.items()}
 LAST = {name: sql(_LAST.format(table=t, column=c)) for name, (t, c) in _PLACES.items()}
-_NAMED = "unnest($1::bigint[], $2::smallint[]) AS k (sequence, lane)"
+_NAMED = "unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence)"
 DELIVERIES = without_lane(
-    f"SELECT d.sequence, d.number, k.lane FROM {_NAMED} "  # noqa: S608
+    f"SELECT d.lane, d.sequence, d.number FROM {_NAMED} "  # noqa: S608
     "JOIN deliveries d ON d.lane = k.lane AND d.sequence = k.sequence"
 )
 EVENTS = without_lane(
@@ -76,7 +75,7 @@ _COUNT = sql("UPDATE erasures SET counts = $1 WHERE id = $2")
 
 
 class PersonEvents:
-    """Finds and removes the events of a person, in the caller's transaction."""
+    """Removes events of a person, with all that is kept about them."""
 
     async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
         """Sequences of the newest customer event and system event of the person, or 0."""
@@ -92,11 +91,17 @@ class PersonEvents:
 
     async def find(self, tx: Transaction, subject: Subject, limit: int) -> Sequence[Place]:
         """Some events that are to be removed, as many as can go at once; empty: none is left."""
-        return [_place(row) for row in (await _fitting(tx, await _find(tx, subject, limit)))[0]]
+        found: set[Place] = set()
+        for name, values in _values(subject).items():
+            wanted = (subject.project_id, list(values), *subject.bounds, limit)
+            found |= {(row[0], row[1]) for row in await tx.rows(FIND[name], *wanted)}
+            if len(found) >= limit:
+                break
+        return (await _fitting(tx, sorted(found)[:limit]))[0]
 
     async def remove(self, tx: Transaction, project_id: int, places: Sequence[Place]) -> Removed:
         """Remove events; of more than `find` gives perhaps not all."""
-        return await _erase(tx, project_id, [(sequence, lane) for lane, sequence in places])
+        return await _erase(tx, project_id, places)
 
 
 class ErasedEvents:
@@ -114,7 +119,7 @@ class ErasedEvents:
         """Erase those of the batch that are known to be meant; the rest is given back."""
         left = batch
         for erasure_id, subject in self._known.items():
-            meant = [(event.sequence, event.lane) for event in left if subject.means(event)]
+            meant = [(event.lane, event.sequence) for event in left if subject.means(event)]
             if not meant:
                 continue
             left = [event for event in left if not subject.means(event)]
@@ -159,52 +164,35 @@ def _values(subject: Subject) -> dict[str, tuple[str, ...]]:
     }
 
 
-async def _find(tx: Transaction, subject: Subject, limit: int) -> list[RowKey]:
-    """Some events that are to be forgotten."""
-    found: set[RowKey] = set()
-    for name, values in _values(subject).items():
-        wanted = (subject.project_id, list(values), *subject.bounds, limit)
-        found |= {(row[0], row[1]) for row in await tx.rows(FIND[name], *wanted)}
-        if len(found) >= limit:
-            break
-    return sorted(found)[:limit]
-
-
-async def _fitting(tx: Transaction, events: Sequence[RowKey]) -> tuple[list[RowKey], list[RowKey]]:
-    """Those events, at least one, that can go at once, and their deliveries."""
-    deliveries: dict[int, list[RowKey]] = {}
-    for sequence, number, lane in await tx.rows(DELIVERIES, *columns_of(events, 2)):
-        deliveries.setdefault(sequence, []).append((number, lane))
-    taken: list[RowKey] = []
-    numbers: list[RowKey] = []
-    for event in events:
-        of_event = deliveries.get(event[0], ())
+async def _fitting(tx: Transaction, places: Sequence[Place]) -> tuple[list[Place], list[Place]]:
+    """Those events, at least one, that can go at once, and places of their deliveries."""
+    deliveries: dict[int, list[Place]] = {}
+    for lane, sequence, number in await tx.rows(DELIVERIES, *columns_of(places, 2)):
+        deliveries.setdefault(sequence, []).append((lane, number))
+    taken: list[Place] = []
+    numbers: list[Place] = []
+    for place in places:
+        of_event = deliveries.get(place[1], ())
         if taken and len(numbers) + len(of_event) > DELIVERIES_MAX:
             break
-        taken.append(event)
+        taken.append(place)
         numbers += of_event
     return taken, numbers
 
 
-async def _erase(tx: Transaction, project_id: int, events: Sequence[RowKey]) -> Removed:
+async def _erase(tx: Transaction, project_id: int, places: Sequence[Place]) -> Removed:
     """Remove events whatever becomes of them.
 
     Fewer than were asked for, when they have very many deliveries.
     """
-    taken, numbers = await _fitting(tx, events)
-    counts = await _remove(tx, project_id, taken, numbers)
-    return Removed([_place(event) for event in taken], counts)
-
-
-def _place(event: RowKey) -> Place:
-    sequence, lane = event
-    return lane, sequence
+    taken, numbers = await _fitting(tx, places)
+    return Removed(taken, await _remove(tx, project_id, taken, numbers))
 
 
 async def _remove(
-    tx: Transaction, project_id: int, places: Sequence[RowKey], numbers: Sequence[RowKey]
+    tx: Transaction, project_id: int, places: Sequence[Place], numbers: Sequence[Place]
 ) -> dict[str, int]:
-    columns = columns_of(sorted(places, key=lambda place: (place[1], place[0])), 2)
+    columns = columns_of(sorted(places), 2)
     # A claim takes an event out of the retries and into the queue, a failure the other way.
     work = await tx.run(REMOVE_WORK, *columns, project_id)
     work += await tx.run(REMOVE_RETRIES, *columns)

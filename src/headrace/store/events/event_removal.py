@@ -17,16 +17,16 @@ from headrace.store.engine.transaction import Transaction
 #: Deliveries that one transaction removes; each has some attempts.
 DELIVERIES_MAX = 1000
 
-#: Number and lane of a row. SQLite finds it by the number alone.
-RowKey = tuple[int, int]
+#: Lane and number of a row. SQLite finds it by the number alone.
+Place = tuple[int, int]
 
 
 def removal(table: str, column: str) -> Statement:
     """A statement that removes rows by the number in a column, and their lane."""
     return sql(
-        f"DELETE FROM {table} t USING unnest($1::bigint[], $2::smallint[]) AS k (number, lane) "  # noqa: S608
+        f"DELETE FROM {table} t USING unnest($1::smallint[], $2::bigint[]) AS k (lane, number) "  # noqa: S608
         f"WHERE t.lane = k.lane AND t.{column} = k.number",
-        sqlite=f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?1))",  # noqa: S608
+        sqlite=f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?2))",  # noqa: S608
     )
 
 
@@ -49,20 +49,19 @@ REMOVE_KEYS = sql(
 REMOVE_EVENTS = removal("events", "sequence")
 
 
-async def remove_rows(tx: Transaction, statement: Statement, places: Sequence[RowKey]) -> int:
+async def remove_rows(tx: Transaction, statement: Statement, places: Sequence[Place]) -> int:
     """Run a removal; how many rows went."""
     if not places:
         return 0
     # In the one order in which all lock such rows.
-    ordered = sorted(places, key=lambda place: (place[1], place[0]))
-    return await tx.run(statement, *columns_of(ordered, 2))
+    return await tx.run(statement, *columns_of(sorted(places), 2))
 
 
 async def remove_belongings(
     tx: Transaction,
     project_id: int,
-    events: Sequence[RowKey],
-    deliveries: Sequence[RowKey],
+    events: Sequence[Place],
+    deliveries: Sequence[Place],
     keys: Iterable[tuple[str | None, int]],
 ) -> dict[str, int]:
     """Remove what belongs to events, but for the events; rows by kind.

@@ -20,7 +20,7 @@ from headrace.store.engine.transaction import Database, Row, Transaction
 from headrace.store.events.event_removal import (
     DELIVERIES_MAX,
     REMOVE_EVENTS,
-    RowKey,
+    Place,
     removal,
     remove_belongings,
     remove_rows,
@@ -40,8 +40,8 @@ FIND_EVENTS = sql(
 # Terminal for good: an event comes back to life only by the replay of an open dead letter. One
 # that is neither processed nor dead-lettered is kept whatever else is missing.
 FINISHED = without_lane(
-    "SELECT e.sequence, e.lane, e.idempotency_key "  # noqa: S608
-    "FROM unnest($1::bigint[], $2::smallint[]) AS k (sequence, lane) "
+    "SELECT e.lane, e.sequence, e.idempotency_key "  # noqa: S608
+    "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence "
     "JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence "
     f"WHERE e.project_id = $3 AND o.status IN ({Status.PROCESSED:d}, {Status.DEAD_LETTERED:d}) "
@@ -58,14 +58,14 @@ FINISHED = without_lane(
 )
 # In the order of the events that are given; SQLite keeps to it without sorting.
 FIND_DELIVERIES = sql(
-    "SELECT d.number, d.lane, d.sequence FROM unnest($1::bigint[], $2::smallint[]) "
-    "AS k (sequence, lane) JOIN deliveries d ON d.lane = k.lane AND d.sequence = k.sequence "
+    "SELECT d.lane, d.number, d.sequence FROM unnest($1::smallint[], $2::bigint[]) "
+    "AS k (lane, sequence) JOIN deliveries d ON d.lane = k.lane AND d.sequence = k.sequence "
     "ORDER BY d.lane, d.sequence, d.number LIMIT $3",
-    sqlite="SELECT d.number, d.lane, d.sequence FROM json_each(?1) j "
+    sqlite="SELECT d.lane, d.number, d.sequence FROM json_each(?2) j "
     "CROSS JOIN deliveries d ON d.sequence = j.value LIMIT ?3",
 )
 FIND_DEAD_LETTERS = sql(
-    "SELECT number, lane FROM dead_letters WHERE project_id = $1 AND dead_lettered_us < $2 "
+    "SELECT lane, number FROM dead_letters WHERE project_id = $1 AND dead_lettered_us < $2 "
     "ORDER BY dead_lettered_us LIMIT $3"
 )
 REMOVE_DEAD_LETTERS = removal("dead_letters", "number")
@@ -99,10 +99,10 @@ class StoreRetention:
 
         async def read(tx: Transaction) -> DuePage:
             rows = await tx.rows(FIND_EVENTS, project_id, after, limit)
-            old = [(row[1], row[0]) for row in rows if row[3] < before_us]
+            old = [(row[0], row[1]) for row in rows if row[3] < before_us]
             # Asked apart: in the same statement PostgreSQL would read all work to know which of it
             # belongs to these events.
-            finished = {row[0] for row in await _finished(tx, project_id, old)}
+            finished = {row[1] for row in await _finished(tx, project_id, old)}
             return _due_page(rows, finished, before_us, now_us, after, limit)
 
         return await self._database.read(read)
@@ -115,7 +115,7 @@ class StoreRetention:
         """
         if not events:
             return Removed()
-        places = [(event.sequence, event.lane) for event in events]
+        places = [(event.lane, event.sequence) for event in events]
         return await self._database.write(lambda tx: _remove_events(tx, project_id, places))
 
     async def remove_dead_letters(self, project_id: int, before_us: int, limit: int) -> Removed:
@@ -128,7 +128,7 @@ class StoreRetention:
         # Nearly always there is nothing: then the write lock of SQLite is left alone.
         if not rows:
             return Removed()
-        places = [(number, lane) for number, lane in rows]
+        places = [(lane, number) for lane, number in rows]
         gone = await self._database.write(lambda tx: remove_rows(tx, REMOVE_DEAD_LETTERS, places))
         return Removed(dead_letters=gone, rows=gone, complete=len(places) < limit)
 
@@ -182,16 +182,16 @@ def _due_page(
 
 
 async def _finished(
-    tx: Transaction, project_id: int, places: Sequence[RowKey]
+    tx: Transaction, project_id: int, places: Sequence[Place]
 ) -> list[tuple[int, int, str | None]]:
-    """Those events that are finished: sequence, lane and key, in the order of their places."""
+    """Those events that are finished: lane, sequence and key, in the order of their places."""
     if not places:
         return []
     rows = await tx.rows(FINISHED, *columns_of(sorted(places), 2), project_id)
-    return sorted(((row[0], row[1], row[2]) for row in rows), key=lambda row: (row[1], row[0]))
+    return sorted(((row[0], row[1], row[2]) for row in rows), key=lambda row: row[:2])
 
 
-async def _remove_events(tx: Transaction, project_id: int, places: Sequence[RowKey]) -> Removed:
+async def _remove_events(tx: Transaction, project_id: int, places: Sequence[Place]) -> Removed:
     finished = await _finished(tx, project_id, places)
     found: Sequence[Row] = []
     if finished:
@@ -200,10 +200,10 @@ async def _remove_events(tx: Transaction, project_id: int, places: Sequence[RowK
     complete = len(found) <= DELIVERIES_MAX
     if not complete:
         # What was cut off belongs to the last event seen, or to one after it.
-        finished = finished[: [row[0] for row in finished].index(found[-1][2])]
-    deliveries = [(number, lane) for number, lane, _ in found[:DELIVERIES_MAX]]
+        finished = finished[: [row[1] for row in finished].index(found[-1][2])]
+    deliveries = [(lane, number) for lane, number, _ in found[:DELIVERIES_MAX]]
     gone = [row[:2] for row in finished]
-    keys = [(key, sequence) for sequence, _, key in finished]
+    keys = [(key, sequence) for _, sequence, key in finished]
     counts = await remove_belongings(tx, project_id, gone, deliveries, keys)
     events_gone = await remove_rows(tx, REMOVE_EVENTS, gone)
     rows = sum(counts.values()) + events_gone
