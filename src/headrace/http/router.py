@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from headrace.domain.api_keys import Scope
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.event_problems import read_object
 from headrace.http.asgi import AsgiRunner
@@ -17,7 +18,7 @@ from headrace.http.exchange import Exchange, PendingPlan, Plan
 from headrace.http.head import Head
 from headrace.http.media import check_encoding, check_media_type
 from headrace.http.route import Cors, Route, Who
-from headrace.http.routing import Resource, RouteTable
+from headrace.http.routing import Plain, Resource, RouteTable
 from headrace.http.services import IngestServices
 from headrace.pipeline.accept import rate_limited
 from headrace.pipeline.access import AccessCache, Principal
@@ -150,9 +151,9 @@ class Router:
         resource, values = self._table.find(head.path)
         if resource is None:
             return self._plan_elsewhere(head, exchange)
-        route = resource.plain.get(head.method)
-        if route is not None:
-            return self._plan_route(route, values, head, exchange)
+        plain = resource.plain.get(head.method)
+        if plain is not None:
+            return self._plan_plain(plain, values, head, exchange)
         routes = resource.by_method.get(head.method)
         if routes is None:
             return self._plan_other_method(resource, head, exchange)
@@ -236,6 +237,26 @@ class Router:
 
     # --- a route ---
 
+    def _plan_plain(
+        self, plain: Plain, values: dict[str, str], head: Head, exchange: Exchange
+    ) -> Plan:
+        if plain.who is Who.ANYBODY:
+            return self._runner.plan(head, None, None, plain.route, values)
+        principal = self._authenticate_header(plain.who, head)
+        try:
+            if plain.scope is not None:
+                _require(plain.scope, principal)
+            media = encoding = ""
+            if plain.requires_body:
+                media = check_media_type(head, plain.media)
+                encoding = check_encoding(head)
+            if plain.make_plan is not None:
+                return plain.make_plan(self._services, head, principal, media, encoding)
+            return self._plan_handler(plain.route, values, head, principal)
+        except ApiError as error:
+            self._note(error, head, principal, exchange)
+            raise
+
     def _plan_route(
         self,
         route: Route,
@@ -244,17 +265,16 @@ class Router:
         exchange: Exchange,
         members: Mapping[str, Any] | None = None,
     ) -> Plan:
-        is_plain = route.is_plain
-        if not is_plain and route.access.is_in_path:
+        if route.access.is_in_path:
             head.shown_path = route.path.encode()
         principal = self._authenticate(route, values, head, members)
         try:
-            _require(route, principal)
-            if not is_plain:
-                self._check_origin(route, head, exchange, principal)
-                # Who is known by the body was charged by the address before it was read.
-                if members is None:
-                    self._check_rate(route, exchange, principal)
+            if route.access.scope is not None:
+                _require(route.access.scope, principal)
+            self._check_origin(route, head, exchange, principal)
+            # Who is known by the body was charged by the address before it was read.
+            if members is None:
+                self._check_rate(route, exchange, principal)
             media = encoding = ""
             if route.requires_body:
                 media = check_media_type(head, route.media)
@@ -270,7 +290,9 @@ class Router:
         self, route: Route, values: dict[str, str], head: Head, principal: Any
     ) -> Plan:
         def authorize() -> None:
-            _require(route, self._authenticate(route, values, head, None))
+            principal = self._authenticate(route, values, head, None)
+            if route.access.scope is not None:
+                _require(route.access.scope, principal)
 
         again = None if route.access.who is Who.ANYBODY or route.needs_body else authorize
         return self._runner.plan(head, principal, again, route, values)
@@ -416,9 +438,8 @@ def _credential(
     return None
 
 
-def _require(route: Route, principal: Any) -> None:
-    scope = route.access.scope
-    if scope is not None and scope not in principal.key.scopes:
+def _require(scope: Scope, principal: Any) -> None:
+    if scope not in principal.key.scopes:
         message = f"This key does not have the scope {scope.value}."
         raise ApiError(ErrorCode.FORBIDDEN, message)
 

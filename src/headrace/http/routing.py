@@ -11,6 +11,20 @@ from headrace.http.route import Route, Who
 _PLACE = re.compile(r"\\\{(\w+)(:path)?\\\}")
 
 
+class Plain:
+    """A route to which method and path alone lead, with what of it is looked at every time."""
+
+    __slots__ = ("make_plan", "media", "requires_body", "route", "scope", "who")
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.who = route.access.who
+        self.scope = route.access.scope
+        self.media = route.media
+        self.requires_body = route.requires_body
+        self.make_plan = route.plan
+
+
 class Resource:
     """One path and the routes of its methods."""
 
@@ -19,7 +33,7 @@ class Resource:
         #: Routes by method, in the order in which they are asked whether a request is theirs.
         self.by_method: dict[bytes, tuple[Route, ...]] = {}
         #: Of these, where there is one and nothing more has to be looked at to choose it.
-        self.plain: dict[bytes, Route] = {}
+        self.plain: dict[bytes, Plain] = {}
         pattern = _PLACE.sub(
             lambda found: f"(?P<{found[1]}>{'.+' if found[2] else '[^/]+'})", re.escape(path)
         )
@@ -41,10 +55,11 @@ class Resource:
             raise ValueError(message)
         self.by_method[method] = (*before, route)
         if not before and route.is_plain:
-            self.plain[method] = route
+            self.plain[method] = Plain(route)
         if method == b"GET":
             self.by_method[b"HEAD"] = self.by_method[method]
-            self.plain |= {b"HEAD": route} if method in self.plain else {}
+            if method in self.plain:
+                self.plain[b"HEAD"] = self.plain[method]
 
     @property
     def allowed(self) -> str:
