@@ -45,7 +45,7 @@ def time(name: str, description: str = "") -> Parameter:
 
 def flag(name: str, description: str = "") -> Parameter:
     """`true` or `false`; the handler gets a boolean."""
-    return _choice(name, {"true": True, "false": False}, description)
+    return _choice(name, {"true": True, "false": False}, description, "true or false")
 
 
 def one_of(
@@ -56,11 +56,10 @@ def one_of(
     return _choice(name, known, description)
 
 
-def _choice(name: str, known: Mapping[str, Any], description: str) -> Parameter:
+def _choice(name: str, known: Mapping[str, Any], description: str, words: str = "") -> Parameter:
     def check(value: str) -> Any:
         if value not in known:
-            names = " or ".join(known) if len(known) == 2 else f"one of {', '.join(known)}"
-            message = f"must be {names}"
+            message = f"must be {words or 'one of ' + ', '.join(known)}"
             raise ValueError(message)
         return known[value]
 

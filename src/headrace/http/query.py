@@ -24,8 +24,9 @@ EVENT_FILTERS = (
     ),
     uuid(
         "contact_id",
-        "Resolved to this contact or to one that was merged into it, whatever they were sent "
-        "with. What was sent with the id and is not resolved yet is among them.",
+        "Events that were resolved to this contact or to one that was merged into it, whatever "
+        "they were sent with. What was sent with the id and is resolved to nobody, or not yet, is "
+        "among them.",
     ),
     text("external_id", check_external_id, "Sent with this external_id.", **EXTERNAL_ID),
     text("email", normalize_email, "Sent with this email, in any case.", **EMAIL),
