@@ -133,7 +133,8 @@ class Oracle:
         self.audiences = 0
         #: `(label, what changed)` of each system event.
         self.told: list[tuple[int, Any]] = []
-        self.erased: set[int] = set()
+        #: Labels that were forgotten together.
+        self.erased: list[set[int]] = []
 
     # Finding
 
@@ -483,52 +484,58 @@ class Oracle:
 
     def erase(self, label: int) -> bool:
         """Forget a person; whether there was one to forget."""
-        if label in self.erased:
-            return True
         person = self.find(label)
         names: set[tuple[str, Any]] = set()
         if person is not None:
             ids = self.ids(person.label)
             names = {key for key, owner in self.leads.items() if owner == person.label}
-            self.erased.add(person.label)
             self.delete(person.label)
-            forgotten = Merge(GONE, GONE, undone=True)
-            self.merges = [
-                forgotten if {merge.own, merge.other} & ids else merge for merge in self.merges
-            ]
         else:
             ids = self._ids_by_merges(label)
             about = {event.contact for event in self.events} | {e.person for e in self.events}
-            about |= {about for about, _ in self.told}
+            known = any(each in ids for group in self.erased for each in group)
+            if not known:
+                about |= {told for told, _ in self.told}
             if not ids & about:
-                return False
-            self.erased.add(label)
-            for merge in self.merges:
-                if {merge.own, merge.other} & ids:
-                    merge.sides = None
-        self.events = [
-            event
-            for event in self.events
-            if event.person not in ids
-            and event.contact not in ids
-            and ("external_id", event.external_id) not in names
-            and ("email", event.email) not in names
+                return known
+        self.erased.append(set(ids))
+        forgotten = Merge(GONE, GONE, undone=True)
+        self.merges = [
+            forgotten if {merge.own, merge.other} & ids else merge for merge in self.merges
         ]
-        self.waiting = [event for event in self.waiting if event in self.events]
+        self._forget_events(ids, names)
         self.told = [(about, what) for about, what in self.told if about not in ids]
         return True
 
+    def _forget_events(self, ids: set[int], names: set[tuple[str, Any]]) -> None:
+        """Remove events of a person, and what they lead to of former contacts, into `ids`."""
+        found = [event for event in self.events if _is_of(event, ids, names)]
+        for event in found:
+            decided = (
+                ("external_id", event.external_id) if event.external_id else ("email", event.email)
+            )
+            former = event.person
+            if event.contact is None and decided in names and former and self.find(former) is None:
+                ids.add(former)
+        self.events = [event for event in self.events if event not in found]
+        self.waiting = [event for event in self.waiting if event not in found]
+        if found:
+            self._forget_events(ids, names)
+
     def _ids_by_merges(self, label: int) -> set[int]:
+        """All that a contact that is gone was one with, by merges and by erasures."""
         ids, size = {label}, 0
         while len(ids) > size:
             size = len(ids)
-            for merge in self.merges:
-                if not merge.undone and {merge.own, merge.other} & ids:
-                    ids |= {merge.own, merge.other}
+            groups = [{m.own, m.other} for m in self.merges if not m.undone] + self.erased
+            ids = ids.union(*(group for group in groups if group & ids))
         return ids
 
     def strings(self) -> set[str]:
-        """Everything of people that may still be read somewhere."""
+        """Everything of people that may still be read somewhere.
+
+        What was told of others is taken to stay, though some of it goes with the person.
+        """
         undoable = [merge.sides for merge in self.merges]
         kept = (self.people, self.leads, self.events, self.told, undoable, self.pairs)
         return {found.lower() for found in TRACE.findall(repr(kept))}
@@ -545,6 +552,14 @@ class Oracle:
 def _plain(email: str | None) -> str | None:
     """The normalized form of what is written; external ids are lower case already."""
     return None if email is None else email.lower()
+
+
+def _is_of(event: Event, ids: set[int], names: set[tuple[str, Any]]) -> bool:
+    """Whether an event names a person by an id or identifier, or was resolved to one."""
+    return bool(
+        {event.person, event.contact} & ids
+        or {("external_id", event.external_id), ("email", event.email)} & names
+    )
 
 
 def _joins(person: Person, happened_us: int) -> bool:
