@@ -333,9 +333,9 @@ class World:
     def _erase(self, step: Step) -> tuple[Any, Any]:
         """Forget somebody to the end, and look for what is left in every table and file."""
         label, contact_id = self._id(step.a)
-        wanted = self.oracle.erase(label)
         erasures = self.session.store.erasures
         begun = self._run(erasures.begin(1, contact_id, self.now_us, actor="t"))
+        wanted = self.oracle.erase(label, told_is_left=begun is not None)
         if begun is not None:
             settled_us = self.now_us + SETTLE_US
             while self._run(erasures.advance(begun.id, 3, settled_us)):

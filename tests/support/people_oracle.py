@@ -482,8 +482,13 @@ class Oracle:
 
     # Forgetting
 
-    def erase(self, label: int) -> bool:
-        """Forget a person; whether there was one to forget."""
+    def erase(self, label: int, *, told_is_left: bool) -> bool:
+        """Forget a person; whether there was one to forget.
+
+        Args:
+            told_is_left: what to take it for when all that is left may be what was told of the
+                contact. That may have gone with another one, whom it was a part of by then.
+        """
         person = self.find(label)
         names: set[tuple[str, Any]] = set()
         if person is not None:
@@ -494,7 +499,7 @@ class Oracle:
             ids = self._ids_by_merges(label)
             about = {event.contact for event in self.events} | {e.person for e in self.events}
             known = any(each in ids for group in self.erased for each in group)
-            if not known:
+            if not known and told_is_left:
                 about |= {told for told, _ in self.told}
             if not ids & about:
                 return known
