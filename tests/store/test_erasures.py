@@ -497,6 +497,23 @@ def test_asked_again_while_it_runs_it_takes_what_has_come_since(people: People) 
     assert people.names() == [None]
 
 
+def test_newer_events_of_a_former_contact_go_too(people: People) -> None:
+    """They name it by its id alone, and came after all others of the person."""
+    people.accept(external_id=None, email=EMAIL)
+    people.process()
+    ((former_id,),) = people.session.place.run_sql("SELECT id FROM contacts")
+    contacts = people.session.store.contacts
+    people.session.run(contacts.delete(1, former_id, START_US, source="api"))
+    person = people.create(email=EMAIL)
+    people.accept(external_id=None, contact_id=former_id, payload=f'{{"secret":"{CANARY}"}}')
+    people.accept(external_id="other")
+
+    people.erase(person.id)
+
+    assert people.names() == ["other"]
+    assert tables_with(people.session.place, CANARY) == []
+
+
 def test_a_person_who_came_back_is_forgotten_with_the_former_contact(people: People) -> None:
     """Created, changed, deleted, created again by an event: the system told of the first one."""
     former = people.create(external_id=X)

@@ -29,7 +29,7 @@ from headrace.store.contacts.erasure_rows import (
 )
 from headrace.store.contacts.mention_search import MentionSearch, Slice
 from headrace.store.contacts.person_details import counts_of, read_details
-from headrace.store.contacts.person_events import page_of_person
+from headrace.store.contacts.person_events import Place, page_of_person
 from headrace.store.contacts.races import write_contacts
 from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus, Report
 from headrace.store.engine.dialect import sql
@@ -185,11 +185,27 @@ class Erasures:
         places = await self._person_events.find(tx, state.subject, limit)
         if not places:
             return now_us - state.created_us < SETTLE_US
-        subject = await learn(tx, state.subject, places, paths=True)
+        subject = await self._learn(tx, state.subject, places, paths=True)
         removed = await self._person_events.remove(tx, subject.project_id, places)
         counts = added(state.counts, removed.counts)
         await _move(tx, erasure_id, msgspec.structs.replace(state, subject=subject, counts=counts))
         return True
+
+    async def _learn(
+        self, tx: Transaction, subject: Subject, places: Sequence[Place], *, paths: bool
+    ) -> Subject:
+        """`learn`, and all events of former contacts that were there when the erasure began."""
+        learned = await learn(tx, subject, places, paths=paths)
+        former = tuple(each for each in learned.contact_ids if each not in subject.contact_ids)
+        if not former:
+            return learned
+        of_former = msgspec.structs.replace(learned, contact_ids=former, external_ids=(), emails=())
+        last, last_system = await self._person_events.last(tx, of_former)
+        return msgspec.structs.replace(
+            learned,
+            last=max(learned.last, min(last, learned.search_end)),
+            last_system=max(learned.last_system, min(last_system, learned.search_end)),
+        )
 
     async def _count(self, erasure_id: str, state: State, limit: int) -> bool:
         """Look through the next of the person's events; False when none is left."""
@@ -203,7 +219,7 @@ class Erasures:
                 # All that leads to the person is known now: from the beginning again.
                 subject = msgspec.structs.replace(subject, counting=True, looked_to=-1)
                 return msgspec.structs.replace(state, subject=subject)
-            subject = await learn(tx, subject, places, paths=subject.counting)
+            subject = await self._learn(tx, subject, places, paths=subject.counting)
             subject = msgspec.structs.replace(subject, looked_to=places[-1][1])
             if subject.counting:
                 details = await read_details(tx, subject.project_id, places)
