@@ -91,7 +91,7 @@ def test_filters_narrow_the_list(owner: Person, shop: Shop, query: str, found: l
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ("event=Order%20X", "lower-case words"),
+        ("event=Order%20X", "a prefix such as order.*"),
         ("since=yesterday", "date and time"),
         ("status=lost", "No event matches"),
         ("who=%00", ""),

@@ -40,6 +40,15 @@ def test_reading_goes_on_behind_any_line(texts: list[bytes], data: st.DataObject
         assert read(content, last.number, last.end) == [x for x in lines if x.number > last.number]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    mark = b"\xef\xbb\xbf"
+    lines = read(mark + b"{}\n" + mark + b"{}\n")
+    assert [(line.number, line.text, line.end) for line in lines] == [
+        (1, b"{}", 6),
+        (2, mark + b"{}", 12),
+    ]
+
+
 def test_a_line_past_the_limit_is_cut_and_told() -> None:
     lines = read(b"x" * (3 * LINE_BYTES_MAX) + b"\n{}\n")
     assert [(line.number, line.too_long, len(line.text)) for line in lines] == [

@@ -45,8 +45,10 @@ def check_kind(text: str) -> str:
 def check_reason(text: str) -> str:
     """Return the text without blanks around it."""
     stripped = text.strip()
-    if not 1 <= len(stripped) <= REASON_CHARACTERS_MAX:
-        message = f"must be 1 to {REASON_CHARACTERS_MAX} characters, got {len(stripped)}"
+    # Blanks count, as they do for the schema that callers see.
+    if not stripped or len(text) > REASON_CHARACTERS_MAX:
+        length = len(text) if stripped else 0
+        message = f"must be 1 to {REASON_CHARACTERS_MAX} characters, got {length}"
         raise ValueError(message)
     if _CONTROL.search(text):
         message = "must not contain control characters"
