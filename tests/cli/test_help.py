@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from headrace import __version__
 from headrace.cli import settings
 from headrace.cli.application import app
 from headrace.config import SETTINGS
@@ -53,3 +54,9 @@ def test_help_is_printed_by_the_real_command() -> None:
     assert done.returncode == 0
     assert "Example: headrace key create --project default" in done.stdout
     assert headrace("no-such-command").returncode == 2
+
+
+def test_the_version_is_told() -> None:
+    told = headrace("--version")
+    assert told.returncode == 0
+    assert told.stdout == f"headrace {__version__}\n"
