@@ -225,12 +225,16 @@ class Scene:
     async def until(self, found: Callable[[], bool], what: str) -> None:
         await asyncio.to_thread(wait_until, found, what, SETTLED_SECONDS_MAX)
 
+    def is_processed(self) -> bool:
+        """Whether no event waits any more."""
+        return bool(self.place.run_sql(_UNPROCESSED) == [(0,)])
+
     async def settled(self) -> None:
         """Wait until nothing is to be done any more."""
 
         def done() -> bool:
             # First what makes deliveries: those made between the two looks must be seen.
-            if self.place.run_sql(_UNPROCESSED) != [(0,)]:
+            if not self.is_processed():
                 return False
             states = {state for _, _, state, _ in self.place.run_sql(_DELIVERIES)}
             return states <= {DELIVERED, DEAD_LETTERED}
@@ -246,7 +250,9 @@ class Scene:
 
     def dead(self) -> list[tuple[str, str, str]]:
         """Subscriber, event and cause of each dead letter."""
-        return sorted(tuple(row) for row in self.place.run_sql(_DEAD))
+        # Of an event, not a delivery, the first is NULL.
+        rows = self.place.run_sql(_DEAD)
+        return sorted((str(target), event, cause) for target, event, cause in rows)
 
     def check(self, names: list[str]) -> None:
         """Compare with what must have become of each event and subscriber, whatever died."""

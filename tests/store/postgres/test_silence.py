@@ -13,6 +13,7 @@ from headrace.store.contract import StoreBusyError, StoreError
 from headrace.store.postgres import connect as connect_module
 from headrace.store.postgres import database as database_module
 from headrace.store.postgres.database import Connection, Database, PoolOptions
+from headrace.store.postgres.lanes import PAUSED
 from tests.store.places import PostgresPlace
 from tests.support.tcp_proxy import Silence, TcpProxy
 from tests.support.waiting import wait_until
@@ -138,6 +139,27 @@ def test_a_session_that_waits_for_the_rest_of_a_statement_holds_no_lock(
             await opened.write(write_twice, HANGS_SECONDS / 2)
             sessions = "SELECT count(*) FROM pg_stat_activity WHERE query = $1 AND state = 'active'"
             assert await opened.read(lambda connection: connection.fetchval(sessions, half)) == 0
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_stops_inside_a_statement_keeps_nobody_from_its_lanes(
+    proxy: TcpProxy, place: PostgresPlace
+) -> None:
+    """Nobody has the database end its session: the worker stands still as a whole."""
+    half = "SELECT value FROM meta WHERE name = 'silence' FOR UPDATE"
+
+    async def run() -> None:
+        async with database(proxy, place) as opened:
+            worker = await opened.connection_apart()
+            await worker.execute("BEGIN")
+            await worker.execute(f"{PAUSED.replace('12s', '500ms')}; {WRITE}")
+            proxy.silence_at(half.encode(), Silence.AFTER)
+            asked = asyncio.create_task(worker.fetchval(half))
+            await opened.write(write, HANGS_SECONDS / 2)
+            worker.terminate()
+            with contextlib.suppress(Exception):
+                await asked
 
     asyncio.run(run())
 

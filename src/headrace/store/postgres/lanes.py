@@ -20,8 +20,14 @@ from headrace.store.postgres.database import Connection, Database
 #: A worker stops to use its lanes by itself so long before others may take them.
 SAFETY_SECONDS = 2.0
 #: The server ends the session of a worker that is paused inside a transaction after so long: before
-#: its lease has run out, so that the locks it holds keep nobody from its lanes.
-PAUSED = "SET LOCAL idle_in_transaction_session_timeout = '5s'"
+#: its lease has run out, so that the locks it holds keep nobody from its lanes. The second limit,
+#: longer than any of these transactions and known since PostgreSQL 17, is for a worker that stops
+#: between the text of a statement and its values, which the first one does not cover.
+PAUSED = (
+    "SET LOCAL idle_in_transaction_session_timeout = '5s'; "
+    "SELECT set_config('transaction_timeout', '12s', true) "
+    "WHERE current_setting('server_version_num')::int >= 170000"
+)
 #: Held while lanes move, so that workers never decide about the same ones at once.
 _MOVING = 7_267_001
 
