@@ -1,7 +1,8 @@
 """Calls handlers that may end their process: in processes beside the worker.
 
-Each makes one call at a time, so whoever ends it is known, and neither the worker nor another
-delivery goes with it. They are started when they are needed and end after a while without calls.
+Each makes one call at a time, so the call that ended it is known, and neither the worker
+nor another delivery goes with it. They are started when they are needed and
+end after a while without calls.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from headrace.delivery.handlers.frames import Call, Ready, Result, Setup, frame,
 _MODULE = "headrace.delivery.handlers.process"
 #: Between the end of a process and the last it said, or between the end of its socket and its own.
 _LAST_WORD_S = 1.0
+#: For the system to end a process that was killed.
+_KILLED_S = 2.0
 
 _Said = TypeVar("_Said", Ready, Result)
 
@@ -210,7 +213,7 @@ class _Process:
         return not self._ended.done() and not self._reader.at_eof()
 
     def idle(self, seconds: float | None, expire: Callable[[_Process], None]) -> None:
-        """Call `expire` after so long; None: it makes a call, so not any more."""
+        """Call `expire` after so many seconds without a call; None while a call runs."""
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
@@ -225,7 +228,8 @@ class _Process:
         with suppress(ProcessLookupError):
             self._process.kill()
         self._writer.close()
-        await asyncio.shield(self._ended)
+        # Only a process that is stuck in the system, as on a disk that hangs, takes longer.
+        await asyncio.wait({self._ended}, timeout=_KILLED_S)
 
     async def ready(self) -> None:
         """Wait until it has loaded the handlers.

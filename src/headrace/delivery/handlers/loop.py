@@ -73,7 +73,7 @@ class HandlerLoop:
 
     @property
     def ended(self) -> bool:
-        """Whether it runs nothing any more: it was closed, here or by the handler, or broken."""
+        """Whether it can run nothing more: broken, or closed here or by the handler."""
         return self._ended.done()
 
     def start(self, call: Callable[[], Awaitable[None]]) -> RunningCall:

@@ -1,8 +1,8 @@
 """Reads what an endpoint answers. Bytes in, facts out: no socket, no clock.
 
 The status line decides over a delivery, so nothing that follows it may fail the attempt. What
-cannot be read of the rest is told in a note. RFC 9112 is read leniently: LF alone ends a line, the
-reason phrase may be missing, header lines that are none are skipped.
+cannot be read of the rest is recorded in a note. RFC 9112 is read leniently: LF alone ends a
+line, the reason phrase may be missing, header lines that are none are skipped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a decision asks to be done, as data.
 
-Each effect has an id made of run and step, and a run passes a step at most once: whoever performs
-effects in the transaction that stores the run, or remembers their ids, performs each exactly once.
+Each effect has an id made of run and step, and a run passes a step at most once: a runner that
+performs effects in the transaction that stores the run, or remembers their ids, performs
+each exactly once.
 """
 
 from __future__ import annotations
