@@ -1,0 +1,1 @@
+"""Messages to one contact: names, tokens, guardrails, answers, without input or output."""
