@@ -1,0 +1,213 @@
+"""What the answer of a mail server means for a message, its address and its relay.
+
+The first digit of the basic code says whether it is for good, as RFC 5321 has it; the enhanced code
+decides what it is about, and the text only where neither says. A refusal of the sender must never
+be read as a bad address, so whatever is not known to be about the address leaves it untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+#: Characters of a server's text that are kept.
+TEXT_CHARACTERS_MAX = 500
+
+
+class Phase(StrEnum):
+    """Where in a session an answer, or an error instead of one, came."""
+
+    CONNECT = "connect"
+    #: From the greeting to the end of EHLO and STARTTLS.
+    GREETING = "greeting"
+    AUTH = "auth"
+    #: MAIL FROM; also RSET on a connection that is used again.
+    MAIL = "mail"
+    RCPT = "rcpt"
+    #: From DATA until the final dot is written: the server cannot have taken the mail.
+    DATA = "data"
+    #: After the final dot.
+    FINAL = "final"
+
+
+class AnswerClass(StrEnum):
+    """What an attempt came to; a closed list, stored with the attempt."""
+
+    SENT = "sent"
+    #: The relay cannot be used now. Counts for its breaker; the address is untouched.
+    RELAY_UNAVAILABLE = "relay_unavailable"
+    #: The relay refuses our credentials: the queue holds until an operator acts.
+    RELAY_AUTH = "relay_auth"
+    #: Later, for example by greylisting.
+    DEFERRED = "deferred"
+    #: We send too fast for that receiver.
+    THROTTLED = "throttled"
+    MAILBOX_FULL = "mailbox_full"
+    ADDRESS_BAD = "address_bad"
+    #: The domain cannot be reached; believed only the second time.
+    DOMAIN_BAD = "domain_bad"
+    TOO_LARGE = "too_large"
+    CONTENT_REFUSED = "content_refused"
+    #: Our authentication, reputation or policy; the address is untouched.
+    SENDER_REFUSED = "sender_refused"
+    #: One side broke the protocol: once more on a fresh connection.
+    PROTOCOL = "protocol"
+    #: Nobody can know whether the relay took it.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of a server."""
+
+    #: Basic code, 200 to 599; 0 when what came was no answer.
+    code: int
+    #: Text without the enhanced code, at most `TEXT_CHARACTERS_MAX`, without control characters.
+    text: str
+    #: Enhanced code such as `5.1.1`; None when there is none.
+    status: str | None = None
+
+
+_ENHANCED = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])")
+_NOT_SHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
+_ADDRESS = re.compile(r"[^\s<>@:;,\"()]{1,64}@([^\s<>@:;,\"()]{1,255})")
+
+_RATE = re.compile(
+    r"\brate|too many|too fast|too much mail|throttl|slow ?down|unusual|exceeded .{0,40}limit"
+    r"|limit exceeded|over the limit|temporarily deferred|concurren|connection limit",
+    re.IGNORECASE,
+)
+_NO_SUCH_USER = re.compile(
+    r"(?:no such|unknown|invalid|nonexist\w*|non-exist\w*) (?:local )?"
+    r"(?:user|recipient|mailbox|account|address|person)"
+    r"|(?:user|recipient|mailbox|account|address)(?: <[^>]{0,320}>)?:?"
+    r" (?:is )?(?:unknown|not found|invalid|disabled|does(?: not|n't) exist|not exist|no longer)"
+    r"|(?:user|recipient|mailbox|account|address) .{0,320}(?:does(?: not|n't) exist|not found)"
+    r"|no mailbox here|not a known user|unrouteable address|user doesn't have",
+    re.IGNORECASE,
+)
+_FULL = re.compile(
+    r"mailbox.{0,40} full|over ?quota|quota exceeded|exceeded .{0,20}quota|inbox full",
+    re.IGNORECASE,
+)
+
+_AUTH_CODES = frozenset({530, 534, 535, 538})
+_BEFORE_MAIL = frozenset({Phase.CONNECT, Phase.GREETING, Phase.AUTH})
+#: What a basic code says alone; whatever else is for good is held against the sender.
+_BY_CODE = {
+    **dict.fromkeys((500, 501, 502, 503, 504, 555), AnswerClass.PROTOCOL),
+    551: AnswerClass.ADDRESS_BAD,
+    552: AnswerClass.TOO_LARGE,
+    **dict.fromkeys((521, 556), AnswerClass.DOMAIN_BAD),
+}
+_ADDRESS_DETAILS = frozenset({(1, 1), (1, 2), (1, 3), (1, 6), (1, 10), (2, 1)})
+_ABOUT_ADDRESS = frozenset(
+    {AnswerClass.ADDRESS_BAD, AnswerClass.DOMAIN_BAD, AnswerClass.MAILBOX_FULL}
+)
+
+
+def read_answer(code: int, text: str) -> Answer:
+    """Make an answer fit to be kept and shown.
+
+    Args:
+        code: basic code as received.
+        text: everything after the codes of all lines, joined by line ends.
+    """
+    if not 200 <= code <= 599:
+        return Answer(0, shown_text(text))
+    match = _ENHANCED.match(text.lstrip())
+    if match is None:
+        return Answer(code, shown_text(text))
+    # Each line repeats the enhanced code; the text reads better without.
+    lines = (line.removeprefix(match[0]).strip() for line in text.splitlines())
+    return Answer(code, shown_text(" ".join(lines)), match[0])
+
+
+def shown_text(text: str) -> str:
+    """A server's text on one line, local parts of addresses masked, at most 500 characters."""
+    cut = _NOT_SHOWN.sub(" ", text[: TEXT_CHARACTERS_MAX * 4]).strip()
+    return _ADDRESS.sub(r"***@\1", cut)[:TEXT_CHARACTERS_MAX]
+
+
+def classify(phase: Phase, answer: Answer) -> AnswerClass:
+    """What an answer means.
+
+    Args:
+        phase: what it answers.
+        answer: as `read_answer` gives it; code 0 stands for something that was no answer.
+    """
+    code = answer.code
+    if code < 400:
+        return _without_refusal(phase, code)
+    if code in _AUTH_CODES:
+        return AnswerClass.RELAY_AUTH
+    if phase in _BEFORE_MAIL:
+        refused = phase is Phase.AUTH and code >= 500
+        return AnswerClass.RELAY_AUTH if refused else AnswerClass.RELAY_UNAVAILABLE
+    found = _for_good(answer) if code >= 500 else _for_now(answer)
+    if phase is Phase.MAIL and found in _ABOUT_ADDRESS:
+        # It speaks of the sender: no recipient was named yet.
+        return AnswerClass.SENDER_REFUSED if code >= 500 else AnswerClass.DEFERRED
+    return found
+
+
+def _without_refusal(phase: Phase, code: int) -> AnswerClass:
+    if phase is not Phase.FINAL:
+        return AnswerClass.PROTOCOL
+    # After the dot the mail may have been taken by whatever sent something else than 2xx.
+    return AnswerClass.SENT if 200 <= code < 300 else AnswerClass.UNKNOWN
+
+
+def _detail(answer: Answer) -> tuple[int, int] | None:
+    """Subject and detail of the enhanced code; None when it says nothing (x.0.0)."""
+    match = _ENHANCED.fullmatch(answer.status or "")
+    if match is None or (match[2], match[3]) == ("0", "0"):
+        return None
+    return int(match[2]), int(match[3])
+
+
+def _for_now(answer: Answer) -> AnswerClass:
+    detail = _detail(answer)
+    if detail == (2, 2) or (detail is None and _FULL.search(answer.text)):
+        return AnswerClass.MAILBOX_FULL
+    if detail == (5, 3) or _RATE.search(answer.text):
+        return AnswerClass.THROTTLED
+    if answer.code == 421:
+        # With 4.7.x a receiver closes on the sender, otherwise a relay closes on everybody.
+        refused = detail is not None and detail[0] == 7
+        return AnswerClass.THROTTLED if refused else AnswerClass.RELAY_UNAVAILABLE
+    if answer.code == 454:
+        return AnswerClass.RELAY_UNAVAILABLE
+    return AnswerClass.DEFERRED
+
+
+def _for_good(answer: Answer) -> AnswerClass:
+    detail = _detail(answer)
+    found = None if detail is None else _by_detail(detail)
+    if found is not None:
+        return found
+    if answer.code in {550, 553} and _NO_SUCH_USER.search(answer.text):
+        return AnswerClass.ADDRESS_BAD
+    if answer.code in {550, 552, 553} and _FULL.search(answer.text):
+        return AnswerClass.MAILBOX_FULL
+    return _BY_CODE.get(answer.code, AnswerClass.SENDER_REFUSED)
+
+
+def _by_detail(detail: tuple[int, int]) -> AnswerClass | None:
+    """What an enhanced code is about; None when the basic code and the text have to decide."""
+    if detail in _ADDRESS_DETAILS:
+        return AnswerClass.ADDRESS_BAD
+    if detail in {(2, 3), (3, 4)}:
+        return AnswerClass.TOO_LARGE
+    if detail == (2, 2):
+        return AnswerClass.MAILBOX_FULL
+    if detail in {(1, 7), (1, 8)}:
+        # Both name the sender's address.
+        return AnswerClass.SENDER_REFUSED
+    return {
+        4: AnswerClass.DOMAIN_BAD,
+        5: AnswerClass.PROTOCOL,
+        6: AnswerClass.CONTENT_REFUSED,
+        7: AnswerClass.SENDER_REFUSED,
+    }.get(detail[0])
