@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from headrace.domain.errors import FieldProblem, echo, invalid
@@ -22,6 +22,8 @@ class Members:
         known: names that the object may have.
         what: what the object is, for messages: `a contact`.
         others_in: the member that holds what callers name themselves, if there is one.
+        inside: of the object that this one is a member of; problems are noted there.
+        path: where this one stands in it: `attachments[1]`.
     """
 
     def __init__(
@@ -31,9 +33,12 @@ class Members:
         what: str,
         *,
         others_in: str | None = None,
+        inside: Members | None = None,
+        path: str = "",
     ) -> None:
         self.members = members
-        self._problems: list[FieldProblem] = []
+        self.problems: list[FieldProblem] = [] if inside is None else inside.problems
+        self._prefix = f"{path}." if path else ""
         for name in members:
             if name not in known:
                 hint = unknown_hint(name, nearest_member(name, known), others_in)
@@ -41,8 +46,8 @@ class Members:
 
     def add(self, field: str, message: str) -> None:
         """Note a problem."""
-        if len(self._problems) < PROBLEMS_MAX:
-            self._problems.append(FieldProblem(field, message))
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(FieldProblem(self._prefix + field, message))
 
     def text(self, field: str, rule: Callable[[str], T]) -> T | None:
         """Apply `rule` to a member that must be a string; None when absent, null or wrong."""
@@ -67,6 +72,47 @@ class Members:
         self.add(field, f"must be true or false, got {kind_of(value)}")
         return None
 
+    def items(self, field: str, most: int, what: str) -> list[Any] | None:
+        """A member that must be an array of at most `most`; None when absent, null or wrong."""
+        value = self.members.get(field)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            self.add(field, f"must be an array of {what}, got {kind_of(value)}")
+            return None
+        if len(value) > most:
+            self.add(field, f"must have at most {most} items, got {len(value)}")
+            return None
+        return value
+
+    def texts(self, field: str, most: int, rule: Callable[[str], T]) -> list[T] | None:
+        """Apply `rule` to each item of an array of strings; None when absent, null or wrong."""
+        found = self.items(field, most, "strings")
+        if found is None:
+            return None
+        checked: list[T] = []
+        for index, item in enumerate(found):
+            try:
+                problem = text_problem(item)
+                if problem is None:
+                    checked.append(rule(item))
+                    continue
+            except ValueError as error:
+                problem = str(error)
+            self.add(f"{field}[{index}]", problem)
+        return checked
+
+    def objects(
+        self, field: str, most: int, known: tuple[str, ...], what: str
+    ) -> Iterator[Members]:
+        """Each item of an array of objects that is one, to be read in turn."""
+        for index, item in enumerate(self.items(field, most, "objects") or ()):
+            path = f"{field}[{index}]"
+            if isinstance(item, dict):
+                yield Members(item, known, what, inside=self, path=self._prefix + path)
+            else:
+                self.add(path, f"must be an object, got {kind_of(item)}")
+
     def require(self, *fields: str) -> None:
         """Note each of the members that is absent or null."""
         for field in fields:
@@ -75,8 +121,8 @@ class Members:
 
     def raise_if_any(self) -> None:
         """Raise 422 with everything that was noted."""
-        if self._problems:
-            raise invalid(*self._problems)
+        if self.problems:
+            raise invalid(*self.problems)
 
 
 def text_problem(value: Any) -> str | None:

@@ -1,0 +1,283 @@
+"""Bodies of the requests on templates, domains and suppressions."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+import idna
+import msgspec
+
+from headrace.domain.email import normalize_email
+from headrace.domain.errors import echo
+from headrace.domain.event_problems import read_object
+from headrace.domain.labels import check_description, check_name
+from headrace.domain.members import Members, kind_of
+from headrace.domain.messages.email_request import plain_json
+from headrace.domain.messages.kinds import SuppressionScope
+
+SUBJECT_CHARACTERS_MAX = 2000
+PREVIEW_CHARACTERS_MAX = 2000
+#: Source of a template's HTML or text.
+TEMPLATE_BYTES_MAX = 512 * 1024
+EDITOR_BYTES_MAX = 1024 * 1024
+EDITOR_DEPTH_MAX = 100
+LOCALES_MAX = 50
+URL_CHARACTERS_MAX = 2048
+REASON_CHARACTERS_MAX = 200
+DOMAIN_CHARACTERS_MAX = 253
+
+_EMAIL_MEMBERS = (
+    "subject_template",
+    "preview_text",
+    "editor_json",
+    "rendered_html",
+    "rendered_text",
+)
+_PUSH_MEMBERS = ("default_locale", "messages")
+TEMPLATE_MEMBERS = ("name", "channel", "description", *_EMAIL_MEMBERS, *_PUSH_MEMBERS)
+_PUSH_MESSAGE_MEMBERS = ("locale", "title", "message", "launch_url", "image_url")
+DOMAIN_MEMBERS = ("name", "track_opens", "track_clicks")
+SUPPRESSION_MEMBERS = ("email", "scope", "reason")
+
+_LOCALE = re.compile(r"[a-zA-Z]{2,8}(?:[-_][a-zA-Z0-9]{1,8}){0,3}")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+class PushText(msgspec.Struct, frozen=True, kw_only=True):
+    """A push template in one language."""
+
+    locale: str
+    title: str
+    message: str
+    launch_url: str | None = None
+    image_url: str | None = None
+
+
+class TemplateFields(msgspec.Struct, frozen=True, kw_only=True):
+    """What was sent; None: absent, the draft keeps what it has."""
+
+    name: str | None = None
+    #: `email` or `push`; only when a template is made.
+    channel: str | None = None
+    description: str | None = None
+    subject_template: str | None = None
+    preview_text: str | None = None
+    #: JSON text, kept and never read.
+    editor_json: str | None = None
+    rendered_html: str | None = None
+    rendered_text: str | None = None
+    default_locale: str | None = None
+    messages: tuple[PushText, ...] | None = None
+
+
+class DomainFields(msgspec.Struct, frozen=True, kw_only=True):
+    """A sending domain; None: absent."""
+
+    #: Lower-case ASCII (IDNA).
+    name: str | None = None
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
+
+
+class SuppressionFields(msgspec.Struct, frozen=True, kw_only=True):
+    """An address that a person puts on the list."""
+
+    #: Normalized.
+    email: str
+    scope: SuppressionScope
+    #: In the words of whoever asks; the reason of the row is `manual`.
+    note: str
+
+
+def decode_template(body: bytes, *, channel: str | None = None) -> TemplateFields:
+    """Decode the body of a write to a template.
+
+    Args:
+        body: JSON text of an object.
+        channel: that of the template which is changed; None when one is made.
+
+    Raises:
+        ApiError: with every problem listed.
+    """
+    check = Members(read_object(body), TEMPLATE_MEMBERS, "a template")
+    made = channel is None
+    if made:
+        check.require("name", "channel")
+        channel = check.text("channel", _channel)
+    elif check.text("channel", _channel) not in {None, channel}:
+        check.add("channel", "cannot be changed")
+    _refuse_other_channel(check, channel)
+    fields = TemplateFields(
+        name=check.text("name", check_name),
+        channel=channel if made else None,
+        description=check.text("description", check_description),
+        subject_template=check.text("subject_template", _line(SUBJECT_CHARACTERS_MAX)),
+        preview_text=check.text("preview_text", _line(PREVIEW_CHARACTERS_MAX)),
+        editor_json=_editor(check),
+        rendered_html=check.text("rendered_html", _source),
+        rendered_text=check.text("rendered_text", _source),
+        default_locale=check.text("default_locale", _locale),
+        messages=_push_texts(check),
+    )
+    check.raise_if_any()
+    return fields
+
+
+def decode_domain(body: bytes, *, required: bool) -> DomainFields:
+    """Decode the body of a write to a domain; its name cannot be changed.
+
+    Raises:
+        ApiError: with every problem listed.
+    """
+    known = DOMAIN_MEMBERS if required else DOMAIN_MEMBERS[1:]
+    check = Members(read_object(body), known, "a domain")
+    if required:
+        check.require("name")
+    fields = DomainFields(
+        name=check.text("name", check_domain) if required else None,
+        track_opens=check.flag("track_opens"),
+        track_clicks=check.flag("track_clicks"),
+    )
+    check.raise_if_any()
+    return fields
+
+
+def decode_suppression(body: bytes) -> SuppressionFields:
+    """Decode the body of `POST /suppressions`.
+
+    Raises:
+        ApiError: with every problem listed.
+    """
+    check = Members(read_object(body), SUPPRESSION_MEMBERS, "a suppression")
+    check.require("email")
+    fields = SuppressionFields(
+        email=check.text("email", normalize_email) or "",
+        scope=check.text("scope", _scope) or SuppressionScope.ALL,
+        note=check.text("reason", _line(REASON_CHARACTERS_MAX)) or "",
+    )
+    check.raise_if_any()
+    return fields
+
+
+def check_domain(text: str) -> str:
+    """Return the domain in lower-case ASCII (IDNA), without a final dot.
+
+    Raises:
+        ValueError: with a sentence for the caller.
+    """
+    message = "must be a domain such as example.org"
+    trimmed = unicodedata.normalize("NFC", text.strip(" \t")).removesuffix(".")
+    if not 1 <= len(trimmed) <= DOMAIN_CHARACTERS_MAX:
+        raise ValueError(message)
+    try:
+        name = trimmed.lower()
+        if not name.isascii():
+            name = idna.encode(name, uts46=True).decode()
+    except (idna.IDNAError, UnicodeError):
+        raise ValueError(message) from None
+    labels = name.split(".")
+    if (
+        len(name) > DOMAIN_CHARACTERS_MAX
+        or len(labels) < 2
+        or labels[-1].isdigit()
+        or not all(_LABEL.fullmatch(label) for label in labels)
+    ):
+        raise ValueError(message)
+    return name
+
+
+def _channel(text: str) -> str:
+    if text not in {"email", "push"}:
+        message = f"must be email or push, got '{echo(text)}'"
+        raise ValueError(message)
+    return text
+
+
+def _refuse_other_channel(check: Members, channel: str | None) -> None:
+    other = {"email": _PUSH_MEMBERS, "push": _EMAIL_MEMBERS}.get(channel or "", ())
+    for name in other:
+        if check.members.get(name) is not None:
+            check.add(name, f"belongs to no template of channel {channel}")
+
+
+def _line(characters_max: int) -> Any:
+    def rule(text: str) -> str:
+        if len(text) > characters_max:
+            message = f"must be at most {characters_max} characters"
+            raise ValueError(message)
+        if _CONTROL.search(text) or "\n" in text or "\r" in text:
+            raise ValueError("must not contain line breaks or other control characters")
+        return text
+
+    return rule
+
+
+def _source(text: str) -> str:
+    size = len(text.encode())
+    if size > TEMPLATE_BYTES_MAX:
+        message = f"must be at most {TEMPLATE_BYTES_MAX} bytes, got {size}"
+        raise ValueError(message)
+    if _CONTROL.search(text):
+        raise ValueError("must not contain control characters but line ends and tabs")
+    return text
+
+
+def _editor(check: Members) -> str | None:
+    value = check.members.get("editor_json")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        check.add("editor_json", f"must be an object, got {kind_of(value)}")
+        return None
+    try:
+        text = json.dumps(plain_json(value, EDITOR_DEPTH_MAX), separators=(",", ":"))
+    except ValueError as error:
+        check.add("editor_json", str(error))
+        return None
+    if len(text) > EDITOR_BYTES_MAX:
+        check.add("editor_json", f"must be at most {EDITOR_BYTES_MAX} bytes, got {len(text)}")
+    return text
+
+
+def _locale(text: str) -> str:
+    if _LOCALE.fullmatch(text) is None:
+        raise ValueError("must be a language such as en or de-AT")
+    return text
+
+
+def _url(text: str) -> str:
+    if len(text) > URL_CHARACTERS_MAX or not text.isprintable() or " " in text:
+        message = f"must be a URL of at most {URL_CHARACTERS_MAX} characters without blanks"
+        raise ValueError(message)
+    return text
+
+
+def _push_texts(check: Members) -> tuple[PushText, ...] | None:
+    if check.members.get("messages") is None:
+        return None
+    texts: list[PushText] = []
+    for one in check.objects("messages", LOCALES_MAX, _PUSH_MESSAGE_MEMBERS, "a message"):
+        one.require("locale", "title", "message")
+        found = PushText(
+            locale=one.text("locale", _locale) or "",
+            title=one.text("title", _line(SUBJECT_CHARACTERS_MAX)) or "",
+            message=one.text("message", _line(SUBJECT_CHARACTERS_MAX)) or "",
+            launch_url=one.text("launch_url", _url),
+            image_url=one.text("image_url", _url),
+        )
+        if any(found.locale.lower() == other.locale.lower() for other in texts):
+            one.add("locale", "is there twice")
+        texts.append(found)
+    return tuple(texts)
+
+
+def _scope(text: str) -> SuppressionScope:
+    try:
+        return SuppressionScope(text)
+    except ValueError:
+        message = f"must be one of {', '.join(SuppressionScope)}, got '{echo(text)}'"
+        raise ValueError(message) from None
