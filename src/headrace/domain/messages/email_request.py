@@ -90,8 +90,9 @@ class EmailRequest(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[Tag, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     template_version_id: str | None = None
-    #: Values are strings, numbers, booleans, None, lists and objects of these.
-    variables: dict[str, Any] = {}
+    #: Values are strings, numbers, booleans, None, lists and objects of these. None: absent, and
+    #: the bodies of a send without template are no Liquid.
+    variables: dict[str, Any] | None = None
     contact_id: str | None = None
     topic_id: str | None = None
     kind: MessageKind = MessageKind.TRANSACTIONAL
@@ -365,19 +366,19 @@ def _decoded(text: str) -> bytes:
         raise ValueError("must be base64 without line breaks") from None
 
 
-def _variables(check: Members) -> dict[str, Any]:
+def _variables(check: Members) -> dict[str, Any] | None:
     value = check.members.get("variables")
     if value is None:
-        return {}
+        return None
     if not isinstance(value, dict):
         check.add("variables", f"must be an object, got {kind_of(value)}")
-        return {}
+        return None
     try:
         plain = plain_json(value, VARIABLES_DEPTH_MAX)
         size = len(json.dumps(plain, ensure_ascii=False).encode())
     except ValueError as error:
         check.add("variables", str(error))
-        return {}
+        return None
     if size > VARIABLES_BYTES_MAX:
         check.add("variables", f"must be at most {VARIABLES_BYTES_MAX} bytes, got {size}")
     return dict(plain)

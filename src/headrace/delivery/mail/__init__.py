@@ -1,0 +1,1 @@
+"""How a message becomes a mail and reaches a relay."""

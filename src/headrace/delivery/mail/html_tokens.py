@@ -1,0 +1,177 @@
+"""Cuts HTML into tags, texts and comments without changing it, in time linear to its length.
+
+Only as much of HTML's grammar as links, texts and inserted parts need. What is broken past repair
+(an attribute or comment that never ends) is one last piece of text, as far as the end.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class TokenKind(StrEnum):
+    """What a piece of HTML is."""
+
+    TEXT = "text"
+    START = "start"
+    END = "end"
+    #: Comments, declarations and processing instructions.
+    COMMENT = "comment"
+    #: Content of elements that hold no markup: style, script, title, textarea.
+    RAW = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of a start tag; `start` and `end` enclose its value without quotes."""
+
+    name: str
+    start: int
+    end: int
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One piece; positions are those of the whole text."""
+
+    kind: TokenKind
+    start: int
+    end: int
+    #: Lower case; for `RAW` the element it is in.
+    name: str = ""
+    attributes: tuple[Attribute, ...] = field(default=())
+
+
+#: Elements without content.
+VOID = frozenset(
+    "area base br col embed hr img input link meta param source track wbr".split()  # noqa: SIM905 - reads as HTML's own list
+)
+_RAW_ELEMENTS = frozenset({"style", "script", "title", "textarea", "xmp", "iframe", "noembed"})
+_TAG_NAME = re.compile(r"</?([a-zA-Z][^\s/>]*+)")
+_ATTRIBUTE = re.compile(
+    r"""[\s/]*+(?P<name>[^\s/>=][^\s/>=]*+)
+        (?:\s*+=\s*+(?:"(?P<double>[^"]*+)"|'(?P<single>[^']*+)'|(?P<bare>[^\s>"'][^\s>]*+)))?+""",
+    re.VERBOSE,
+)
+_TAG_END = re.compile(r"[\s/]*+>")
+_OPEN_QUOTE = re.compile(r"\s*+=\s*+[\"']")
+
+
+def tokenize(text: str) -> Iterator[Token]:
+    """The pieces of HTML in order; together they are the whole text."""
+    at = done = 0
+    while (at := text.find("<", at)) >= 0:
+        token = _markup(text, at)
+        if token is None:
+            at += 1
+            continue
+        if at > done:
+            yield Token(TokenKind.TEXT, done, at)
+        yield token
+        at = done = token.end
+        if token.kind is TokenKind.START and token.name in _RAW_ELEMENTS:
+            close = re.compile(rf"</{token.name}(?=[\s/>])", re.IGNORECASE).search(text, at)
+            at = done = close.start() if close else len(text)
+            if done > token.end:
+                yield Token(TokenKind.RAW, token.end, done, token.name)
+    if done < len(text):
+        yield Token(TokenKind.TEXT, done, len(text))
+
+
+def value_of(text: str, attribute: Attribute) -> str:
+    """The value of an attribute with its character references resolved."""
+    return html.unescape(text[attribute.start : attribute.end])
+
+
+def attribute_of(token: Token, name: str) -> Attribute | None:
+    """The first attribute of that name, as browsers take it."""
+    return next((one for one in token.attributes if one.name == name), None)
+
+
+def insert_after_body_start(text: str, added: str) -> str:
+    """Put HTML at the beginning of what is shown."""
+    at = 0
+    for token in tokenize(text):
+        if token.kind is TokenKind.START and token.name == "body":
+            return text[: token.end] + added + text[token.end :]
+        if token.kind is TokenKind.END and token.name == "head":
+            at = token.end
+    if at == 0:
+        at = _after_preamble(text)
+    return text[:at] + added + text[at:]
+
+
+def insert_before_body_end(text: str, added: str) -> str:
+    """Put HTML at the end of what is shown."""
+    at = len(text)
+    for token in tokenize(text):
+        if token.kind is TokenKind.END and token.name in {"body", "html"}:
+            at = token.start
+            break
+    return text[:at] + added + text[at:]
+
+
+def _after_preamble(text: str) -> int:
+    """Behind a doctype and the start of `html`: before them, browsers would fall into quirks."""
+    at = 0
+    for token in tokenize(text):
+        if token.kind is TokenKind.TEXT and not text[token.start : token.end].strip():
+            continue
+        if token.kind is TokenKind.COMMENT or (
+            token.kind is TokenKind.START and token.name == "html"
+        ):
+            at = token.end
+            continue
+        break
+    return at
+
+
+def _markup(text: str, at: int) -> Token | None:
+    """The tag or comment that begins at `<`; None when there is none."""
+    following = text[at + 1 : at + 2]
+    if following in {"!", "?"}:
+        return _comment(text, at)
+    match = _TAG_NAME.match(text, at)
+    if match is None:
+        return None
+    name = match[1].lower()
+    at_end = match.end()
+    attributes: list[Attribute] = []
+    while (end := _TAG_END.match(text, at_end)) is None:
+        found = _ATTRIBUTE.match(text, at_end)
+        if found is None or (found.lastgroup == "name" and _OPEN_QUOTE.match(text, found.end())):
+            # A quote or tag that never ends: browsers drop the rest, so nothing is read from it.
+            return Token(TokenKind.TEXT, at, len(text))
+        attributes.append(_attribute(found))
+        at_end = max(found.end(), at_end + 1)
+        if found.lastgroup == "name" and text[at_end : at_end + 1] == "=":
+            at_end += 1
+    closing = following == "/"
+    return Token(
+        TokenKind.END if closing else TokenKind.START,
+        at,
+        end.end(),
+        name,
+        () if closing else tuple(attributes),
+    )
+
+
+def _attribute(found: re.Match[str]) -> Attribute:
+    name = found["name"].lower()
+    for group, quote in (("double", '"'), ("single", "'"), ("bare", "")):
+        if found[group] is not None:
+            return Attribute(name, found.start(group), found.end(group), quote)
+    return Attribute(name, found.end(), found.end(), "")
+
+
+def _comment(text: str, at: int) -> Token:
+    if text.startswith("<!--", at):
+        end = text.find("-->", at + 2)
+        return Token(TokenKind.COMMENT, at, len(text) if end < 0 else end + 3)
+    end = text.find(">", at)
+    return Token(TokenKind.COMMENT, at, len(text) if end < 0 else end + 1)
