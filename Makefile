@@ -14,7 +14,7 @@ STORE  ?= sqlite
 # A stamp per lock file: an unchanged lock file is not installed twice.
 DEV_STAMP   := $(VENV)/.dev-installed
 BENCH_STAMP := $(VENV)/.bench-installed
-# Signatures are also verified by the JavaScript library that receivers use.
+# Signatures of webhooks and mail are also verified by JavaScript libraries that receivers use.
 NODE_TESTS  := tests/delivery/node
 NODE_STAMP  := $(NODE_TESTS)/node_modules/.installed
 # The OpenAPI document is read by the tools that others make their clients with.
