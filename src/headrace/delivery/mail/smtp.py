@@ -1,0 +1,368 @@
+"""One connection to a relay: opened, used for some mails, closed.
+
+The commands are those of aiosmtplib. The content is sent here, because only whoever writes the
+final dot can know whether the relay could have taken the mail when the connection breaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from aiosmtplib import (
+    SMTP,
+    SMTPException,
+    SMTPResponse,
+    SMTPResponseException,
+    SMTPServerDisconnected,
+)
+from aiosmtplib.protocol import SMTPProtocol
+
+from headrace.delivery.mail.contract import OutgoingMail
+from headrace.delivery.mail.relay_url import RelayKind, RelayUrl
+from headrace.domain.messages.smtp_answers import (
+    Answer,
+    AnswerClass,
+    Phase,
+    classify,
+    read_answer,
+    shown_text,
+)
+
+_CHUNK_BYTES = 65_536
+_LEADING_DOT = re.compile(rb"(?m)^\.")
+_NOT_XTEXT = re.compile(rb"[^!-*,-<>-~]")
+_QUIT_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelayLimits:
+    """Everything about a relay that can grow, or be waited for."""
+
+    connections_max: int = 4
+    #: From the look-up of the name to the last answer before the first mail.
+    open_s: float = 30.0
+    #: For the answer to one command.
+    command_s: float = 60.0
+    #: For the relay to read one piece of the content.
+    content_s: float = 60.0
+    #: For the answer to the final dot. RFC 5321 4.5.3.2.6: giving up early doubles mail.
+    final_s: float = 600.0
+    #: Mails over one connection, and how long it is kept without one.
+    mails_max: int = 100
+    idle_s: float = 15.0
+
+
+class Ended(Exception):
+    """An attempt is over.
+
+    Attributes:
+        outcome: what it came to.
+        phase: where.
+        answer: what the server said; None when it said nothing.
+    """
+
+    def __init__(
+        self, outcome: AnswerClass, phase: Phase, message: str, answer: Answer | None = None
+    ) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.phase = phase
+        self.answer = answer
+
+
+class SmtpSession:
+    """An open connection. Make it with `open_session`."""
+
+    def __init__(self, client: SMTP, limits: RelayLimits) -> None:
+        self._client = client
+        self._limits = limits
+        self._mails = 0
+        self._broken = False
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another mail may follow."""
+        return (
+            not self._broken and self._client.is_connected and self._mails < self._limits.mails_max
+        )
+
+    @property
+    def reports_delivery(self) -> bool:
+        """Whether the relay offers delivery reports (RFC 3461)."""
+        return self._client.supports_extension("dsn")
+
+    async def reset(self) -> None:
+        """Begin anew; also shows whether an idle connection still lives.
+
+        Raises:
+            Ended: it does not.
+        """
+        await self._command(Phase.MAIL, lambda: self._client.execute_command(b"RSET"), 250)
+
+    def check(self, mail: OutgoingMail) -> None:
+        """Find out before the hand-over what the relay cannot take.
+
+        Raises:
+            Ended: the mail is too large, or needs what the relay does not offer.
+        """
+        limit = self._client.esmtp_extensions.get("size", "").strip()
+        if limit.isdigit() and 0 < int(limit) < len(mail.content):
+            message = f"the relay takes at most {limit} bytes, the mail has {len(mail.content)}"
+            raise Ended(AnswerClass.TOO_LARGE, Phase.MAIL, message)
+        if _needs_utf8(mail) and not self._client.supports_extension("smtputf8"):
+            message = "the relay takes no addresses with other characters than ASCII"
+            raise Ended(AnswerClass.CONTENT_REFUSED, Phase.MAIL, message)
+
+    async def deliver(self, mail: OutgoingMail) -> Answer:
+        """Hand one mail over.
+
+        Returns:
+            The answer to the final dot.
+
+        Raises:
+            Ended: the mail was not taken, or nobody can know.
+        """
+        self._mails += 1
+        client = self._client
+        encoding = "utf-8" if _needs_utf8(mail) else "ascii"
+        sender = f"FROM:<{mail.sender}>".encode(encoding)
+        recipient = f"TO:<{mail.recipient}>".encode(encoding)
+        options = [option.encode() for option in self._mail_options(mail)]
+        await self._command(
+            Phase.MAIL, lambda: client.execute_command(b"MAIL", sender, *options), 250
+        )
+        wanted = [option.encode() for option in self._rcpt_options(mail)]
+        await self._command(
+            Phase.RCPT, lambda: client.execute_command(b"RCPT", recipient, *wanted), 250, 251
+        )
+        await self._command(Phase.DATA, lambda: client.execute_command(b"DATA"), 354)
+        return await self._content(mail.content)
+
+    async def close(self, *, politely: bool = True) -> None:
+        """End the connection; never raises."""
+        if politely and self._client.is_connected and not self._broken:
+            with suppress(SMTPException, OSError, TimeoutError):
+                await self._client.quit(timeout=_QUIT_S)
+        self._client.close()
+
+    def _mail_options(self, mail: OutgoingMail) -> Iterator[str]:
+        if self._client.supports_extension("size"):
+            yield f"SIZE={len(mail.content)}"
+        if _needs_utf8(mail):
+            yield "SMTPUTF8"
+        if self.reports_delivery:
+            yield "RET=HDRS"
+            yield f"ENVID={_xtext(mail.message_id)}"
+
+    def _rcpt_options(self, mail: OutgoingMail) -> Iterator[str]:
+        if self.reports_delivery:
+            yield "NOTIFY=SUCCESS,FAILURE,DELAY"
+            if mail.recipient.isascii():
+                yield f"ORCPT=rfc822;{_xtext(mail.recipient)}"
+
+    async def _command(
+        self, phase: Phase, run: Callable[[], Awaitable[SMTPResponse]], *good: int
+    ) -> Answer:
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
+        try:
+            response = await run()
+            if task and task.cancelling() > cancelled:
+                # `asyncio.wait_for` of Python 3.11 loses a cancellation that meets an answer.
+                raise asyncio.CancelledError
+        except (SMTPResponseException, SMTPException, OSError, ValueError) as error:
+            self._broken = True
+            raise _ended(error, phase) from error
+        answer = read_answer(response.code, response.message)
+        if answer.code not in good:
+            outcome = classify(phase, answer)
+            # After an answer out of turn, the next ones would be read as those of other commands.
+            self._broken |= outcome is AnswerClass.PROTOCOL or answer.code == 421
+            raise Ended(outcome, phase, _said(answer), answer)
+        return answer
+
+    async def _content(self, content: bytes) -> Answer:
+        protocol = self._client.protocol
+        if protocol is None:
+            self._broken = True
+            raise _lost(Phase.DATA)
+        # Read while writing: a relay may refuse a mail in the middle of it.
+        reading = asyncio.ensure_future(protocol.read_response(timeout=None))
+        self._broken = True
+        try:
+            await self._write(protocol, content, reading)
+            if reading.done():
+                raise _early(reading)
+            with suppress(SMTPException, OSError):
+                # A connection lost here is what the reader says: from now on nobody can know.
+                protocol.write(b".\r\n")
+            answer = await self._final(reading)
+        finally:
+            await _cancelled(reading)
+        self._broken = False
+        outcome = classify(Phase.FINAL, answer)
+        if outcome is not AnswerClass.SENT:
+            self._broken = outcome is AnswerClass.UNKNOWN or answer.code == 421
+            raise Ended(outcome, Phase.FINAL, _said(answer), answer)
+        return answer
+
+    async def _write(
+        self, protocol: SMTPProtocol, content: bytes, reading: asyncio.Future[SMTPResponse]
+    ) -> None:
+        """Write everything but the final dot, and let it leave the process."""
+        stuffed = _LEADING_DOT.sub(b"..", content)
+        if not stuffed.endswith(b"\r\n"):
+            stuffed += b"\r\n"
+        transport = self._client.transport
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.set_write_buffer_limits(high=0)
+        for at in range(0, len(stuffed), _CHUNK_BYTES):
+            # Lets a broken connection and an early answer be noticed between pieces.
+            await asyncio.sleep(0)
+            if reading.done():
+                return
+            try:
+                protocol.write(stuffed[at : at + _CHUNK_BYTES])
+            except (SMTPException, OSError) as error:
+                raise _ended(error, Phase.DATA) from error
+            await self._drained(protocol, reading)
+
+    async def _drained(self, protocol: SMTPProtocol, reading: asyncio.Future[SMTPResponse]) -> None:
+        # The protocol has no public way to wait for this.
+        draining = asyncio.ensure_future(protocol._drain_helper())  # noqa: SLF001 - see above
+        try:
+            waited: set[asyncio.Future[Any]] = {draining, reading}
+            done, _ = await asyncio.wait(
+                waited,
+                timeout=self._limits.content_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            await _cancelled(draining)
+        if not done:
+            message = "the relay does not read the mail"
+            raise Ended(AnswerClass.RELAY_UNAVAILABLE, Phase.DATA, message)
+
+    async def _final(self, reading: asyncio.Future[SMTPResponse]) -> Answer:
+        try:
+            async with asyncio.timeout(self._limits.final_s):
+                response = await reading
+        except TimeoutError:
+            message = "the relay did not answer after the end of the mail"
+        except SMTPResponseException as error:
+            message = f"the relay answered after the end of the mail with {shown_text(str(error))}"
+        except (SMTPException, OSError):
+            message = "the connection was lost after the end of the mail"
+        else:
+            return read_answer(response.code, response.message)
+        raise Ended(AnswerClass.UNKNOWN, Phase.FINAL, message)
+
+
+async def open_session(
+    url: RelayUrl, limits: RelayLimits, client_name: str, tls: ssl.SSLContext
+) -> SmtpSession:
+    """Connect, greet, encrypt and sign in, as the URL says.
+
+    Raises:
+        Ended: there is no usable connection; nothing was said about any mail.
+    """
+    client = SMTP(
+        hostname=url.host,
+        port=url.port,
+        local_hostname=client_name,
+        timeout=limits.command_s,
+        use_tls=url.kind is RelayKind.TLS,
+        start_tls=False,
+        tls_context=tls,
+    )
+    phase = Phase.CONNECT
+    try:
+        async with asyncio.timeout(limits.open_s):
+            await client.connect(timeout=limits.open_s)
+            phase = Phase.GREETING
+            await client.ehlo()
+            if url.kind is RelayKind.STARTTLS:
+                await client.starttls()
+                await client.ehlo()
+            if url.user is not None and url.password is not None:
+                phase = Phase.AUTH
+                await client.login(url.user, url.password)
+    except TimeoutError:
+        client.close()
+        message = "the relay did not answer in time"
+        raise Ended(AnswerClass.RELAY_UNAVAILABLE, phase, message) from None
+    except (SMTPException, OSError, ValueError) as error:
+        client.close()
+        raise _ended(error, phase) from error
+    except BaseException:
+        client.close()
+        raise
+    return SmtpSession(client, limits)
+
+
+def _ended(error: Exception, phase: Phase) -> Ended:
+    """An error before the final dot, in terms of the closed lists."""
+    if isinstance(error, SMTPResponseException):
+        answer = read_answer(error.code, error.message)
+        if phase is Phase.CONNECT:
+            phase = Phase.GREETING
+        return Ended(classify(phase, answer), phase, _said(answer), answer)
+    if phase is Phase.AUTH and not isinstance(error, OSError):
+        # No method, or none without TLS: only an operator can change that.
+        return Ended(AnswerClass.RELAY_AUTH, phase, shown_text(str(error)))
+    if isinstance(error, SMTPServerDisconnected):
+        return _lost(phase)
+    if isinstance(error, TimeoutError):
+        message = "the relay did not answer in time"
+    elif isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
+        message = f"TLS failed: {shown_text(str(error))}"
+    elif isinstance(error, ValueError):
+        return Ended(AnswerClass.CONTENT_REFUSED, phase, "an address cannot be written")
+    else:
+        message = shown_text(str(error)) or type(error).__name__
+    return Ended(AnswerClass.RELAY_UNAVAILABLE, phase, message)
+
+
+def _lost(phase: Phase) -> Ended:
+    message = "the connection was lost before the end of the mail"
+    return Ended(AnswerClass.RELAY_UNAVAILABLE, phase, message)
+
+
+def _early(reading: asyncio.Future[SMTPResponse]) -> Ended:
+    """What came instead of patience while the content was written."""
+    error = reading.exception()
+    if isinstance(error, Exception):
+        return _ended(error, Phase.DATA)
+    response = reading.result()
+    answer = read_answer(response.code, response.message)
+    return Ended(classify(Phase.DATA, answer), Phase.DATA, _said(answer), answer)
+
+
+def _said(answer: Answer) -> str:
+    status = f" {answer.status}" if answer.status else ""
+    return f"the relay said {answer.code}{status} {answer.text}".rstrip()
+
+
+def _needs_utf8(mail: OutgoingMail) -> bool:
+    head = mail.content.partition(b"\r\n\r\n")[0]
+    return not (mail.recipient.isascii() and mail.sender.isascii() and head.isascii())
+
+
+def _xtext(text: str) -> str:
+    """RFC 3461 4: a value of an option of MAIL or RCPT."""
+    return _NOT_XTEXT.sub(lambda found: b"+%02X" % found[0][0], text.encode()).decode()
+
+
+async def _cancelled(future: asyncio.Future[SMTPResponse] | asyncio.Future[None]) -> None:
+    """Let go of a future that may have ended with an error that nobody asks for any more."""
+    if not future.done():
+        future.cancel()
+    await asyncio.wait({future})
+    if not future.cancelled():
+        future.exception()
