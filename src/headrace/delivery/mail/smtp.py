@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from aiosmtplib import (
     SMTP,
@@ -219,9 +219,10 @@ class SmtpSession:
         stuffed = _LEADING_DOT.sub(b"..", content)
         if not stuffed.endswith(b"\r\n"):
             stuffed += b"\r\n"
-        transport = self._client.transport
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.set_write_buffer_limits(high=0)
+        if protocol.transport is not None:
+            # Else the dot could leave with the content that is still waiting here. The transports
+            # of uvloop are write transports without being of that class.
+            cast("asyncio.WriteTransport", protocol.transport).set_write_buffer_limits(high=0)
         for at in range(0, len(stuffed), _CHUNK_BYTES):
             # Lets a broken connection and an early answer be noticed between pieces.
             await asyncio.sleep(0)
