@@ -100,6 +100,10 @@ figures: $(BENCH_STAMP) ## Write the figures of the last bench into the README
 system-packages: ## Install the tools that the tests need from outside Python, if absent
 	@scripts/system-packages strace nodejs npm pgbouncer chromium
 
+.PHONY: mail-server
+mail-server: ## Install Debian's Postfix for the tests against a real mail server; it replaces another one
+	@scripts/system-packages postfix
+
 .PHONY: lock
 lock: ## Renew the lock files in requirements/ (ARGS=--upgrade takes newer releases)
 	PYTHON=$(PYTHON) scripts/lock $(ARGS)
