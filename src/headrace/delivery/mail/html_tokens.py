@@ -9,8 +9,8 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class TokenKind(StrEnum):
@@ -25,8 +25,7 @@ class TokenKind(StrEnum):
     RAW = "raw"
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(NamedTuple):
     """One attribute of a start tag; `start` and `end` enclose its value without quotes."""
 
     name: str
@@ -35,8 +34,7 @@ class Attribute:
     quote: str
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One piece; positions are those of the whole text."""
 
     kind: TokenKind
@@ -44,7 +42,7 @@ class Token:
     end: int
     #: Lower case; for `RAW` the element it is in.
     name: str = ""
-    attributes: tuple[Attribute, ...] = field(default=())
+    attributes: tuple[Attribute, ...] = ()
 
 
 #: Elements without content.
@@ -59,6 +57,7 @@ _ATTRIBUTE = re.compile(
     re.VERBOSE,
 )
 _TAG_END = re.compile(r"[\s/]*+>")
+_BODY_END = re.compile(r"</body[\s>]", re.IGNORECASE)
 _OPEN_QUOTE = re.compile(r"\s*+=\s*+[\"']")
 
 
@@ -108,11 +107,9 @@ def insert_after_body_start(text: str, added: str) -> str:
 
 def insert_before_body_end(text: str, added: str) -> str:
     """Put HTML at the end of what is shown."""
-    at = len(text)
-    for token in tokenize(text):
-        if token.kind is TokenKind.END and token.name in {"body", "html"}:
-            at = token.start
-            break
+    # Only the last mark is looked for: mails are long, and what follows it is short.
+    ends = [found.start() for found in _BODY_END.finditer(text)]
+    at = ends[-1] if ends else len(text)
     return text[:at] + added + text[at:]
 
 

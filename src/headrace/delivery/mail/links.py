@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from headrace.delivery.mail.html_tokens import (
@@ -24,6 +25,17 @@ TARGET_CHARACTERS_MAX = 2048
 _TARGET = re.compile(r"https?://[\x21-\x7e]+", re.IGNORECASE)
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link of a mail: its target, and where that stands."""
+
+    #: As authored, character references resolved.
+    target: str
+    start: int
+    end: int
+    quoted: bool
+
+
 def is_trackable(target: str) -> bool:
     """Whether a redirect can lead there: http or https with a host, in printable ASCII."""
     if len(target) > TARGET_CHARACTERS_MAX or _TARGET.fullmatch(target) is None:
@@ -35,38 +47,43 @@ def is_trackable(target: str) -> bool:
         return False
 
 
-def link_targets(text: str, own: str) -> list[str]:
-    """The different targets that would be tracked, in order.
+def find_links(text: str, own: str) -> tuple[Link, ...]:
+    """The links that would be tracked, in order.
 
     Args:
         text: HTML as it will be sent.
         own: public URL of Headrace; links to it (unsubscribe, preferences) are never tracked.
     """
-    targets: dict[str, None] = {}
-    for target, _, _, _ in _links(text, own):
-        targets.setdefault(target)
-        if len(targets) == LINKS_MAX:
-            break
-    return list(targets)
+    prefix = own.rstrip("/") + "/"
+    found: list[Link] = []
+    for token in tokenize(text):
+        if token.name not in {"a", "area"} or token.kind is not TokenKind.START:
+            continue
+        href = attribute_of(token, "href")
+        if href is None:
+            continue
+        target = value_of(text, href).strip(" \t\r\n\f")
+        if is_trackable(target) and not target.startswith(prefix):
+            found.append(Link(target, href.start, href.end, quoted=bool(href.quote)))
+            if len(found) == LINKS_MAX:
+                break
+    return tuple(found)
 
 
-def rewrite_links(text: str, own: str, tracked: Callable[[str], str | None]) -> str:
+def rewrite_links(text: str, links: Iterable[Link], tracked: Callable[[str], str]) -> str:
     """Replace targets of links.
 
     Args:
-        text: HTML as it will be sent.
-        own: as for `link_targets`.
-        tracked: the URL for a target; None leaves the link as it is.
+        text: the HTML in which they were found.
+        links: as `find_links` gives them.
+        tracked: the URL for a target.
     """
     pieces: list[str] = []
     done = 0
-    for target, start, end, quote in _links(text, own):
-        url = tracked(target)
-        if url is None:
-            continue
-        escaped = html.escape(url, quote=True)
-        pieces += (text[done:start], escaped if quote else f'"{escaped}"')
-        done = end
+    for link in links:
+        escaped = html.escape(tracked(link.target), quote=True)
+        pieces += (text[done : link.start], escaped if link.quoted else f'"{escaped}"')
+        done = link.end
     return "".join((*pieces, text[done:]))
 
 
@@ -86,18 +103,3 @@ def add_honeypot(text: str, url: str) -> str:
         f'<a href="{html.escape(url, quote=True)}" style="display:none;mso-hide:all"'
         ' aria-hidden="true" tabindex="-1"></a>',
     )
-
-
-def _links(text: str, own: str) -> list[tuple[str, int, int, str]]:
-    prefix = own.rstrip("/") + "/"
-    found: list[tuple[str, int, int, str]] = []
-    for token in tokenize(text):
-        if token.kind is not TokenKind.START or token.name not in {"a", "area"}:
-            continue
-        href = attribute_of(token, "href")
-        if href is None or len(found) >= LINKS_MAX:
-            continue
-        target = value_of(text, href).strip(" \t\r\n\f")
-        if is_trackable(target) and not target.startswith(prefix):
-            found.append((target, href.start, href.end, href.quote))
-    return found
