@@ -28,8 +28,15 @@ from tests.delivery.mail.scripted_relay import (
 )
 
 pytestmark = pytest.mark.anyio
-#: Short, because nothing that is waited for in vain comes later; never what a test asserts.
-LIMITS = RelayLimits(open_s=0.5, command_s=0.5, content_s=0.5, final_s=0.5)
+LIMITS = RelayLimits(open_s=20, command_s=20, content_s=20, final_s=20)
+#: The wait that a silent stage runs into; every other one stays long, however busy the machine is.
+IMPATIENT = {
+    "greeting": replace(LIMITS, open_s=0.3),
+    "ehlo": replace(LIMITS, command_s=0.5),
+    "mail": replace(LIMITS, command_s=2),
+    "middle": replace(LIMITS, content_s=1),
+    "dot": replace(LIMITS, final_s=0.3),
+}
 MAIL = OutgoingMail(
     message_id="c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10",
     sender="b+token@bounces.example.org",
@@ -52,9 +59,11 @@ class HandOvers:
         self.count += 1
 
 
-async def attempt(script: Script, limits: RelayLimits = LIMITS, mail: OutgoingMail = MAIL) -> Any:
-    """One attempt: its outcome, the relay, and whether an attempt was noted."""
+async def attempt(script: Script, mail: OutgoingMail = MAIL) -> Any:
+    """One attempt: its outcome, and the relay."""
     noted = HandOvers()
+    silent = [name for name, answer in vars(script).items() if SILENCE in answer]
+    limits = IMPATIENT[silent[0]] if silent else LIMITS
     async with scripted_relay(script) as relay, SmtpRelay(url(relay.port), limits) as smtp:
         outcome = await smtp.send(mail, noted)
     assert outcome.handed_over == (noted.count == 1)
@@ -266,7 +275,7 @@ async def test_cancelled_attempt_ends_its_connection() -> None:
 
 
 async def test_mails_at_once_have_a_limit() -> None:
-    limits = replace(LIMITS, connections_max=2, final_s=5)
+    limits = replace(LIMITS, connections_max=2)
     async with scripted_relay() as relay, SmtpRelay(url(relay.port), limits) as smtp:
         outcomes = await asyncio.gather(*(smtp.send(MAIL, HandOvers()) for _ in range(10)))
         assert relay.connections <= 2
@@ -322,8 +331,7 @@ def authenticate(_: Any, __: Any, ___: Any, ____: str, data: Any) -> AuthResult:
 
 
 async def sent(relay: RelayUrl, tls: ssl.SSLContext | None = None) -> MailOutcome:
-    limits = RelayLimits(open_s=5, command_s=5, content_s=5, final_s=5)
-    async with SmtpRelay(relay, limits, tls=tls) as smtp:
+    async with SmtpRelay(relay, LIMITS, tls=tls) as smtp:
         return await smtp.send(MAIL, HandOvers())
 
 
