@@ -53,7 +53,7 @@ class Unsubscribe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MailContent:
-    """Everything in one mail. It is for one recipient, whoever `to` and `cc` show."""
+    """Everything in one mail. It is for one recipient; `to` and `cc` are only shown."""
 
     #: `tokens.MessageKeys.message_key`.
     message_key: str

@@ -97,7 +97,7 @@ def add_pixel(text: str, url: str) -> str:
 
 
 def add_honeypot(text: str, url: str) -> str:
-    """Put a link that no person sees before all others; whoever follows it is a machine."""
+    """Put a link that no person sees before all others; what follows it is a machine."""
     return insert_after_body_start(
         text,
         f'<a href="{html.escape(url, quote=True)}" style="display:none;mso-hide:all"'

@@ -25,7 +25,7 @@ from headrace.delivery.mail.liquid_guard import MarkError, find_marks
 #: UTF-8 bytes of a source and of what it writes.
 SOURCE_BYTES_MAX = 512 * 1024
 OUTPUT_BYTES_MAX = 1024 * 1024
-#: Parts of a template that are run, each turn of a loop anew.
+#: Parts of a template that are run, counted again in each turn of a loop.
 STEPS_MAX = 100_000
 #: Characters that go into and come out of filters, together.
 FILTERED_CHARACTERS_MAX = 8 * 1024 * 1024

@@ -77,7 +77,7 @@ class PutAside:
         self._marks: list[str] = []
         self._in_styles: set[int] = set()
         #: Whether marks stand between attributes, or tags inside a style: their order means
-        #: something, and a tool that writes attributes anew does not keep it.
+        #: something, and a tool that rewrites attributes does not keep it.
         self.splits_attributes = False
         #: With words everywhere, for tools that take no comments.
         self.words = self._words(source)

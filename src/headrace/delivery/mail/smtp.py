@@ -1,7 +1,7 @@
 """One connection to a relay: opened, used for some mails, closed.
 
-The commands are those of aiosmtplib. The content is sent here, because only whoever writes the
-final dot can know whether the relay could have taken the mail when the connection breaks.
+The commands are those of aiosmtplib. The content is sent here, because only the code that writes
+the final dot can know whether the relay could have taken the mail when the connection breaks.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class SmtpSession:
         return self._client.supports_extension("dsn")
 
     async def reset(self) -> None:
-        """Begin anew; also shows whether an idle connection still lives.
+        """Forget an unfinished mail; also shows whether an idle connection still lives.
 
         Raises:
             Ended: it does not.

@@ -89,7 +89,7 @@ class SuppressionFields(msgspec.Struct, frozen=True, kw_only=True):
     #: Normalized.
     email: str
     scope: SuppressionScope
-    #: In the words of whoever asks; the reason of the row is `manual`.
+    #: In the words of the caller; the reason of the row is `manual`.
     note: str
 
 
