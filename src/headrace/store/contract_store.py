@@ -33,6 +33,7 @@ from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.events.events import Events
 from headrace.store.events.trace import Trace
+from headrace.store.messages.messages import Messages
 from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
 
@@ -92,6 +93,9 @@ class Store(Protocol):
 
     @property
     def person_exports(self) -> PersonExports: ...
+
+    @property
+    def messages(self) -> Messages: ...
 
     @property
     def operators(self) -> Operators: ...

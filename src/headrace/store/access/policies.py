@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.policies import Policies, check_policy
+from headrace.domain.policies import NAMES, Policies, check_policy
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Row, Transaction
 
@@ -19,6 +19,8 @@ _SET = sql(
     "INSERT INTO policies (project_id, name, value) VALUES ($1, $2, $3) "
     "ON CONFLICT (project_id, name) DO UPDATE SET value = excluded.value"
 )
+_NAMES = frozenset(NAMES)
+_VALUE = sql("SELECT value FROM policies WHERE project_id = $1 AND name = $2")
 _RESET = sql("DELETE FROM policies WHERE project_id = $1 AND name = $2")
 _VERSION = sql("SELECT value FROM meta WHERE name = 'access_version'")
 _BUMP_VERSION = sql(
@@ -46,6 +48,12 @@ async def read_policies(tx: Transaction, project_id: int) -> Policies:
     return policies_of(await tx.rows(_OF_PROJECT, project_id))
 
 
+async def stored_policy(tx: Transaction, project_id: int, name: str) -> Any:
+    """What is stored for a policy, as JSON has it; None when it is at its default."""
+    text = await tx.value(_VALUE, project_id, name)
+    return None if text is None else msgspec.json.decode(text)
+
+
 async def write_policy(tx: Transaction, project_id: int, name: str, value: Any) -> None:
     """Set a policy to a checked value."""
     await tx.run(_SET, project_id, name, msgspec.json.encode(value).decode())
@@ -57,6 +65,9 @@ async def reset_policy(tx: Transaction, project_id: int, name: str) -> None:
 
 
 def policies_of(rows: Iterable[Row]) -> Policies:
-    """Policies from names and values; what is not among them is at its default."""
-    stored = {name: msgspec.json.decode(value) for name, value in rows}
+    """Policies from names and values; what is not among them is at its default.
+
+    Names of policies that concern messages are passed over, see `sending_policies`.
+    """
+    stored = {name: msgspec.json.decode(value) for name, value in rows if name in _NAMES}
     return Policies(**{name: check_policy(name, value) for name, value in stored.items()})

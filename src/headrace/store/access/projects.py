@@ -10,6 +10,7 @@ from headrace.domain.api_keys import ApiKey
 from headrace.domain.ids import new_uuid
 from headrace.store.access import keys, policies
 from headrace.store.access.audit import write_audit
+from headrace.store.access.sending_policies import SENDING_POLICIES
 from headrace.store.contract import Access, Project, StoreConflictError
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, T, Transaction, Work
@@ -95,10 +96,16 @@ class Projects:
     async def set_policy(
         self, project_id: int, name: str, value: Any, now_us: int, *, actor: str
     ) -> Any:
-        """Set a policy to a checked value and audit it; returns the value before."""
+        """Set a policy to a checked value and audit it; returns the value before.
+
+        One that concerns messages is given and returned as JSON has it; None is its default.
+        """
 
         async def work(tx: Transaction) -> Any:
-            before = getattr(await policies.read_policies(tx, project_id), name)
+            if name in SENDING_POLICIES:
+                before = await policies.stored_policy(tx, project_id, name)
+            else:
+                before = getattr(await policies.read_policies(tx, project_id), name)
             await policies.write_policy(tx, project_id, name, value)
             detail = {"policy": name, "from": before, "to": value}
             await write_audit(tx, now_us, actor, project_id, "policy.set", detail)

@@ -229,6 +229,95 @@ COPIED: tuple[Copied, ...] = (
         "actor, created_us, updated_us",
         "number",
     ),
+    _alike(
+        "domains",
+        "id, project_id, name, status, track_opens, track_clicks, dkim_selector, "
+        "dkim_key, verified_us, verified_by, created_us, updated_us",
+        "id",
+    ),
+    _alike(
+        "templates",
+        "id, project_id, name, channel, description, status, draft, versions, changed, "
+        "created_us, updated_us",
+        "id",
+    ),
+    _alike(
+        "template_versions",
+        "id, template_id, project_id, number, content, draft, published_us, published_by",
+        "id",
+    ),
+    _alike(
+        "emails",
+        "lane, id, project_id, request_hash, content, created_us",
+        "lane, id",
+    ),
+    _alike(
+        "message_bodies",
+        "lane, project_id, hash, content, used_us",
+        "lane, project_id, hash",
+    ),
+    _alike(
+        "email_parts",
+        "lane, email_id, part, project_id, hash",
+        "lane, email_id, part",
+    ),
+    _alike(
+        "messages",
+        "lane, id, project_id, channel, kind, email_id, automation_id, run_id, step_key, "
+        "content, contact_id, address, recipient, role, topic_id, template_version_id, "
+        "domain, domain_id, subject, group_key, state, reason, rule, due_us, "
+        "first_due_us, deferred_us, horizon_s, attempt, claims, crashes, protocol_errors, "
+        "unknowns, domain_bad_us, owner, lease_until_us, handed_us, sent_us, finished_us, "
+        "last_event, created_us",
+        "lane, id",
+    ),
+    _alike(
+        "message_attempts",
+        "lane, message_id, number, claim, relay, started_us, ended_us, outcome, phase, "
+        "code, status, diagnostic",
+        "lane, message_id, number",
+    ),
+    _alike(
+        "message_engagement",
+        "lane, message_id, kind, link, verdict, reason, count, first_us, last_us",
+        "lane, message_id, kind, link, verdict",
+    ),
+    _alike(
+        "message_hits",
+        "lane, id, message_id, kind, link, at_us, due_us, address, user_agent, head, honeypot",
+        "lane, id",
+    ),
+    _alike(
+        "links",
+        "number, project_id, hash, target",
+        "number",
+    ),
+    _alike(
+        "suppressions",
+        "id, project_id, address_hash, reason, scope, email, note, evidence, created_by, since_us",
+        "id",
+    ),
+    _alike(
+        "soft_bounces",
+        "project_id, address_hash, count, first_us, last_us",
+        "project_id, address_hash",
+    ),
+    _alike(
+        "captured_mails",
+        "number, project_id, message_id, at_us, content",
+        "number",
+    ),
+    _alike(
+        "send_counts",
+        "project_id, channel, day, sent",
+        "project_id, channel, day",
+    ),
+    _alike(
+        "send_jobs",
+        "number, id, project_id, audiences, excluded, per_second, place, position, total, "
+        "done, made, status, actor, due_us, created_us, updated_us",
+        "number",
+    ),
 )
 
 #: Tables of the source that nobody reads, and why.

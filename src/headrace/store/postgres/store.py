@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from headrace.domain.ids import EventIdGenerator
+from headrace.domain.processes import is_alive
 from headrace.store.access.members import Members
 from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
@@ -37,6 +38,7 @@ from headrace.store.engine.transaction import Transaction
 from headrace.store.events.erased_events import PersonEvents
 from headrace.store.events.events import Events, last_sequence
 from headrace.store.events.trace import Trace
+from headrace.store.messages.messages import Messages
 from headrace.store.migrations import FIRST, too_old
 from headrace.store.postgres.accept import try_insert
 from headrace.store.postgres.arrivals import PostgresArrivals
@@ -126,6 +128,14 @@ class PostgresStore:
         )
         self.catalog = Catalog(self.database)
         self.rollups = Rollups(self.database, PostgresRollupWrites(numbers.writer))
+        self.messages = Messages(
+            self.database,
+            system_events,
+            numbers,
+            clock,
+            lanes=lanes.mine,
+            is_alive=is_alive,
+        )
 
     @property
     def commit_stats(self) -> CommitStats:

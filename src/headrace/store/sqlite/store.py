@@ -9,6 +9,7 @@ from typing import Any
 
 import apsw
 
+from headrace.domain.identity import LANES
 from headrace.domain.ids import EventIdGenerator
 from headrace.domain.processes import is_alive
 from headrace.domain.timestamps import now_us
@@ -43,6 +44,7 @@ from headrace.store.engine.numbers import NumbersByDatabase
 from headrace.store.events.erased_events import PersonEvents
 from headrace.store.events.events import Events
 from headrace.store.events.trace import Trace
+from headrace.store.messages.messages import Messages
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
 from headrace.store.sqlite.deliveries import SqliteDeliveries
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
@@ -107,6 +109,14 @@ class SqliteStore:
             SqliteFiles(self._writer, path),
         )
         self.person_exports = PersonExports(self.database)
+        self.messages = Messages(
+            self.database,
+            system_events,
+            numbers,
+            now_us,
+            lanes=lambda: range(LANES),
+            is_alive=is_alive,
+        )
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)

@@ -1,0 +1,188 @@
+"""Domains that mail is sent from; every change is audited in its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.domain.ids import new_uuid, uuid_text
+from headrace.domain.messages.kinds import DomainStatus
+from headrace.store.access.audit import write_audit
+from headrace.store.contract import StoreConflictError
+from headrace.store.contract_messages import DOMAINS_MAX, Domain
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Database, Row, Transaction
+
+COLUMNS = (
+    "id, project_id, name, status, track_opens, track_clicks, dkim_selector, dkim_key, "
+    "verified_us, verified_by, created_us, updated_us"
+)
+_GET_TEXT = f"SELECT {COLUMNS} FROM domains WHERE project_id = $1"  # noqa: S608
+GET = sql(f"{_GET_TEXT} AND id = $2")
+BY_NAME = sql(f"{_GET_TEXT} AND name = $2")
+LIST = sql(f"{_GET_TEXT} AND created_us < $2 ORDER BY created_us DESC LIMIT $3")
+_INSERT = sql(
+    f"INSERT INTO domains ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"  # noqa: S608
+)
+_COUNT = sql("SELECT count(*), coalesce(max(created_us), 0) FROM domains WHERE project_id = $1")
+# Names and creation times of a project are given out by one at a time.
+LOCK = sql("SELECT 1 FROM projects WHERE id = $1 FOR NO KEY UPDATE")
+_UPDATE = sql(
+    "UPDATE domains SET track_opens = $3, track_clicks = $4, updated_us = $5 "
+    "WHERE project_id = $1 AND id = $2"
+)
+_VERIFY = sql(
+    "UPDATE domains SET status = $3, verified_us = $4, verified_by = $5, updated_us = $6 "
+    "WHERE project_id = $1 AND id = $2"
+)
+_DELETE = sql("DELETE FROM domains WHERE project_id = $1 AND id = $2")
+_AFTER_ALL = 2**62
+
+
+class TooManyDomainsError(Exception):
+    """The project has `DOMAINS_MAX` domains."""
+
+
+class Domains:
+    """Domains of all projects. A name that is taken raises `StoreConflictError`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self,
+        project_id: int,
+        name: str,
+        now_us: int,
+        *,
+        dkim: tuple[str, str],
+        track: tuple[bool, bool] = (True, True),
+        verified_by: str | None = None,
+        actor: str,
+    ) -> Domain:
+        """Create a domain.
+
+        Args:
+            name: lower-case ASCII.
+            dkim: selector and private key in PEM.
+            track: whether opens and clicks of marketing mail are tracked.
+            verified_by: the operator on whose word it is taken; None: it is yet to be verified.
+
+        Raises:
+            TooManyDomainsError: there are `DOMAINS_MAX` already.
+        """
+
+        async def work(tx: Transaction) -> Domain:
+            await tx.rows(LOCK, project_id)
+            if await tx.row(BY_NAME, project_id, name) is not None:
+                field = "name"
+                raise StoreConflictError(field)
+            count, newest_us = await tx.row(_COUNT, project_id) or (0, 0)
+            if count >= DOMAINS_MAX:
+                raise TooManyDomainsError
+            made_us = max(now_us, newest_us + 1)
+            made = Domain(
+                id=uuid_text(new_uuid()),
+                project_id=project_id,
+                name=name,
+                status=DomainStatus.VERIFIED if verified_by else DomainStatus.PENDING,
+                track_opens=track[0],
+                track_clicks=track[1],
+                dkim_selector=dkim[0],
+                dkim_key=dkim[1],
+                verified_us=made_us if verified_by else None,
+                verified_by=verified_by,
+                created_us=made_us,
+                updated_us=made_us,
+            )
+            await tx.run(_INSERT, *(getattr(made, column) for column in COLUMNS.split(", ")))
+            detail = {"domain": name, "verified_by": verified_by}
+            await write_audit(tx, now_us, actor, project_id, "domain.create", detail)
+            return made
+
+        return await self._database.write(work)
+
+    async def get(self, project_id: int, domain_id: str) -> Domain | None:
+        """One domain, None when the project has no such domain."""
+        return await self._database.read(lambda tx: _one(tx, project_id, domain_id))
+
+    async def by_name(self, project_id: int, name: str) -> Domain | None:
+        """The domain of that name."""
+        row = await self._database.read(lambda tx: tx.row(BY_NAME, project_id, name))
+        return None if row is None else domain(row)
+
+    async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Domain]:
+        """Domains of a project, newest first, created before `before`."""
+        below = _AFTER_ALL if before is None else before
+        rows = await self._database.read(lambda tx: tx.rows(LIST, project_id, below, limit))
+        return [domain(row) for row in rows]
+
+    async def update(
+        self,
+        project_id: int,
+        domain_id: str,
+        now_us: int,
+        *,
+        track_opens: bool | None,
+        track_clicks: bool | None,
+    ) -> Domain | None:
+        """Change what is tracked; None leaves it as it is. None when there is no such domain."""
+
+        async def work(tx: Transaction) -> Domain | None:
+            held = await _one(tx, project_id, domain_id)
+            if held is None:
+                return None
+            opens = held.track_opens if track_opens is None else track_opens
+            clicks = held.track_clicks if track_clicks is None else track_clicks
+            updated_us = max(now_us, held.updated_us)
+            await tx.run(_UPDATE, project_id, domain_id, opens, clicks, updated_us)
+            return await _one(tx, project_id, domain_id)
+
+        return await self._database.write(work)
+
+    async def verify(
+        self, project_id: int, domain_id: str, now_us: int, *, verified_by: str | None, actor: str
+    ) -> Domain | None:
+        """Say that a domain is verified, or (None) that its records are not there any more."""
+
+        async def work(tx: Transaction) -> Domain | None:
+            held = await _one(tx, project_id, domain_id)
+            if held is None:
+                return None
+            status = DomainStatus.PENDING if verified_by is None else DomainStatus.VERIFIED
+            at_us = None if verified_by is None else now_us
+            key = (project_id, domain_id)
+            await tx.run(_VERIFY, *key, status.value, at_us, verified_by, now_us)
+            detail: dict[str, Any] = {"domain": held.name, "verified_by": verified_by}
+            await write_audit(tx, now_us, actor, project_id, "domain.verify", detail)
+            return await _one(tx, project_id, domain_id)
+
+        return await self._database.write(work)
+
+    async def delete(self, project_id: int, domain_id: str, now_us: int, *, actor: str) -> bool:
+        """Delete a domain; what waits to be sent from it fails. False when there is none."""
+
+        async def work(tx: Transaction) -> bool:
+            held = await _one(tx, project_id, domain_id)
+            if held is None:
+                return False
+            await tx.run(_DELETE, project_id, domain_id)
+            detail = {"domain": held.name}
+            await write_audit(tx, now_us, actor, project_id, "domain.delete", detail)
+            return True
+
+        return await self._database.write(work)
+
+
+async def _one(tx: Transaction, project_id: int, domain_id: str) -> Domain | None:
+    row = await tx.row(GET, project_id, domain_id)
+    return None if row is None else domain(row)
+
+
+def domain(row: Row) -> Domain:
+    """The domain of a row of `COLUMNS`."""
+    values = dict(zip(COLUMNS.split(", "), row, strict=True))
+    values["status"] = DomainStatus(values["status"])
+    for flag in ("track_opens", "track_clicks"):
+        values[flag] = bool(values[flag])
+    return Domain(**values)

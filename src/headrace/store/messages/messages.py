@@ -1,0 +1,46 @@
+"""The parts of a store that have to do with messages, together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.transaction import Database
+from headrace.store.events.system_events import SystemEvents
+from headrace.store.messages.domains import Domains
+from headrace.store.messages.emails import Emails
+from headrace.store.messages.keys import StoredKeys
+from headrace.store.messages.materials import Materials
+from headrace.store.messages.outbox import Outbox
+from headrace.store.messages.suppressions import Suppressions
+from headrace.store.messages.templates import Templates
+
+
+class Messages:
+    """Everything about messages in one store.
+
+    Args:
+        clock_us: the store's clock.
+        lanes: lanes that this process may claim messages in.
+        is_alive: whether the process that an owner names still runs.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        system_events: SystemEvents,
+        numbers: RowNumbers,
+        clock_us: Callable[[], int],
+        *,
+        lanes: Callable[[], Sequence[int]],
+        is_alive: Callable[[str], bool],
+    ) -> None:
+        self.keys = StoredKeys(database)
+        self.domains = Domains(database)
+        self.templates = Templates(database)
+        self.suppressions = Suppressions(database, self.keys)
+        self.emails = Emails(database, system_events, numbers)
+        self.materials = Materials(database)
+        self.outbox = Outbox(
+            database, system_events, self.keys, clock_us, lanes=lanes, is_alive=is_alive
+        )

@@ -1,0 +1,365 @@
+"""The queue of messages: which are due, claiming, starting, taking back.
+
+A claim is fenced by its number: of two workers that both believe to hold a message only the last
+one can begin an attempt, and the row of the attempt is committed before anything is said to a
+relay. What a dead worker had claimed and not begun is sent by another; what it had begun is
+`unknown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from headrace.domain.identity import contact_lane
+from headrace.domain.messages.guardrails import Decision, Guardrail, Reason, Verdict, judge
+from headrace.domain.messages.kinds import Channel, MessageKind, MessageStatus
+from headrace.faults import fail_point
+from headrace.store.access.sending_policies import read_sending_policies
+from headrace.store.contract_messages import (
+    Claimed,
+    Ended,
+    EndResult,
+    Start,
+    StartResult,
+)
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Database, Transaction
+from headrace.store.events.system_events import SystemEvents
+from headrace.store.messages.facts import count_sent, find_contact, read_facts
+from headrace.store.messages.keys import StoredKeys
+from headrace.store.messages.message_rows import CLAIMED, claimed, hold, key_of
+from headrace.store.messages.outcomes import Outcomes
+
+#: How long a claim lasts without being renewed.
+LEASE_US = 60_000_000
+#: Deaths of workers that held a message, after which it is not tried again.
+CRASHES_MAX = 3
+#: A message that only the emergency stop holds is looked at again after so long.
+PAUSED_US = 30_000_000
+#: Claims that one look for lost ones reads.
+LEASED_MAX = 1000
+
+_DUE = "SELECT 1 FROM messages m WHERE m.project_id = p.id AND m.kind = '{}' AND m.due_us <= $1"
+# A look into the index for each project and kind, however much of each waits.
+DUE_PROJECTS = sql(
+    "SELECT p.id FROM projects p "  # noqa: S608
+    f"WHERE EXISTS ({_DUE.format('transactional')}) OR EXISTS ({_DUE.format('marketing')}) "
+    "ORDER BY p.id"
+)
+CANDIDATES = sql(
+    "SELECT lane, id, claims FROM messages WHERE project_id = $1 AND kind = $2 AND due_us <= $3 "
+    "AND lane = ANY($5::smallint[]) ORDER BY due_us LIMIT $4",
+    # One process works all lanes there.
+    sqlite="SELECT lane, id, claims FROM messages WHERE project_id = ?1 AND kind = ?2 "
+    "AND due_us <= ?3 ORDER BY due_us LIMIT ?4",
+)
+# Of two that read the same candidates the second finds other numbers.
+CLAIM = sql(
+    "UPDATE messages SET state = 'sending', owner = $4, lease_until_us = $5, "  # noqa: S608
+    "claims = claims + 1, due_us = NULL WHERE (lane, id, claims) IN "
+    "(SELECT k.lane, k.id, k.claims FROM unnest($1::smallint[], $2::text[], $3::integer[]) "
+    "AS k (lane, id, claims)) AND due_us <= $6 "
+    f"RETURNING {CLAIMED}"
+)
+RENEW = sql(
+    "UPDATE messages SET lease_until_us = $5 WHERE (lane, id, claims) IN "
+    "(SELECT k.lane, k.id, k.claims FROM unnest($1::smallint[], $2::text[], $3::integer[]) "
+    "AS k (lane, id, claims)) AND owner = $4 AND state = 'sending' RETURNING id"
+)
+LEASED = sql(
+    "SELECT id, claims, owner, lease_until_us FROM messages WHERE lease_until_us > 0 "
+    "ORDER BY lease_until_us LIMIT $1"
+)
+_ADD_ATTEMPT = sql(
+    "INSERT INTO message_attempts (lane, message_id, number, claim, relay, started_us) "
+    "VALUES ($1, $2, $3, $4, $5, $6)"
+)
+_STARTED = sql(
+    "UPDATE messages SET attempt = $3, handed_us = $4, subject = $5, reason = NULL, rule = NULL "
+    "WHERE lane = $1 AND id = $2"
+)
+_LEAVE = "owner = NULL, lease_until_us = 0"
+_ENDED = sql(
+    "UPDATE messages SET state = $3, reason = $4, rule = $5, finished_us = $6, "  # noqa: S608
+    f"due_us = NULL, {_LEAVE} WHERE lane = $1 AND id = $2"
+)
+_DEFER = sql(
+    "UPDATE messages SET state = $3, reason = $4, rule = $5, due_us = $6, "  # noqa: S608
+    f"deferred_us = coalesce(deferred_us, $7), {_LEAVE} WHERE lane = $1 AND id = $2"
+)
+_GIVE_BACK = sql(
+    f"UPDATE messages SET state = $3, due_us = $4, crashes = $5, {_LEAVE} "  # noqa: S608
+    "WHERE lane = $1 AND id = $2"
+)
+_BEGUN = sql(
+    "SELECT number FROM message_attempts WHERE lane = $1 AND message_id = $2 AND number = $3 "
+    "AND claim = $4 AND outcome IS NULL"
+)
+
+
+class _Lost(msgspec.Struct, frozen=True):
+    """A claim that its owner will not finish."""
+
+    id: str
+    claim: int
+    lease_until_us: int
+
+
+class Outbox:
+    """The queue of all projects.
+
+    Args:
+        clock_us: the store's clock.
+        lanes: lanes that this process may claim in; on PostgreSQL those of its worker.
+        is_alive: whether the process that an owner names still runs; what a dead one held is taken
+            back at once instead of at the end of its lease.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        system_events: SystemEvents,
+        keys: StoredKeys,
+        clock_us: Callable[[], int],
+        *,
+        lanes: Callable[[], Sequence[int]],
+        is_alive: Callable[[str], bool],
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._clock_us = clock_us
+        self._lanes = lanes
+        self._is_alive = is_alive
+        self._outcomes = Outcomes(system_events)
+        self._turn = 0
+
+    async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
+        """Claim due messages: projects take turns, transactional ones go first in each."""
+        now_us, lanes = self._clock_us(), list(self._lanes())
+        if not lanes or limit < 1:
+            return []
+        # Nearly always there is nothing: then the write lock of SQLite is left alone.
+        keys = await self._database.read(lambda tx: self._due(tx, now_us, lanes, limit))
+        if not keys:
+            return []
+        columns = [[key[place] for key in sorted(keys)] for place in range(3)]
+
+        async def work(tx: Transaction) -> list[Claimed]:
+            rows = await tx.rows(CLAIM, *columns, owner, now_us + LEASE_US, now_us)
+            return [claimed(row) for row in rows]
+
+        found = await self._database.write(work)
+        return sorted(found, key=lambda one: one.first_due_us)
+
+    async def _due(
+        self, tx: Transaction, now_us: int, lanes: Sequence[int], limit: int
+    ) -> list[tuple[int, str, int]]:
+        projects = [row[0] for row in await tx.rows(DUE_PROJECTS, now_us)]
+        self._turn += 1
+        first = self._turn % max(len(projects), 1)
+        turns = (projects[first:] + projects[:first])[:limit]
+        keys: list[tuple[int, str, int]] = []
+        for index, project_id in enumerate(turns):
+            policies = await read_sending_policies(tx, project_id)
+            if Channel.MAIL in policies.sending_paused.channels:
+                continue
+            share = max(1, (limit - len(keys)) // (len(turns) - index))
+            for kind in (MessageKind.TRANSACTIONAL, MessageKind.MARKETING):
+                if share > 0:
+                    values = (project_id, kind.value, now_us, share, lanes)
+                    rows = await tx.rows(CANDIDATES, *values)
+                    keys += [(row[0], row[1], row[2]) for row in rows]
+                    share -= len(rows)
+        return keys
+
+    async def start(self, owner: str, starts: Sequence[Start]) -> dict[str, StartResult]:
+        """Begin attempts: guardrails, and the row of each attempt, in one transaction.
+
+        What a guardrail skips or defers is written as well. Only a message whose result has an
+        `attempt` may be sent, once, with that number.
+
+        Returns:
+            By the id of the message.
+        """
+        keys = await self._keys.get()
+        now_us = self._clock_us()
+        ordered = sorted(starts, key=_lock_order)
+
+        async def work(tx: Transaction) -> dict[str, StartResult]:
+            results: dict[str, StartResult] = {}
+            for start in ordered:
+                message = start.claimed.message
+                held = await hold(tx, message.id)
+                if held is None or not held.is_of(owner, start.claimed.claim):
+                    results[message.id] = StartResult(lost=True)
+                    continue
+                policies = await read_sending_policies(tx, message.project_id)
+                contact = await find_contact(tx, message, policies)
+                current = msgspec.structs.replace(start, claimed=held.claimed)
+                facts = await read_facts(tx, keys, current, contact, policies, now_us)
+                if isinstance(facts, Reason):
+                    verdict = Verdict(
+                        guardrail=Guardrail.SUBSCRIPTION, decision=Decision.SKIP, reason=facts
+                    )
+                else:
+                    verdict = judge(facts, policies, now_us)
+                if verdict.decision is Decision.PASS:
+                    if held.claimed.message.attempt == 0:
+                        await count_sent(tx, message, policies, now_us)
+                    results[message.id] = await _begin(tx, current, now_us)
+                else:
+                    results[message.id] = await _refuse(tx, held.claimed, verdict, now_us)
+            return results
+
+        results = await self._database.write(work)
+        fail_point("message_started")
+        return results
+
+    async def end(
+        self, owner: str, claim: Claimed, state: MessageStatus, reason: str, rule: str = ""
+    ) -> bool:
+        """End a message that cannot be sent, such as one that cannot be composed."""
+        now_us = self._clock_us()
+
+        async def work(tx: Transaction) -> bool:
+            held = await hold(tx, claim.message.id)
+            if held is None or not held.is_of(owner, claim.claim):
+                return False
+            state_now = _or_unknown(held.claimed, state)
+            key = key_of(claim.message.id)
+            finished_us = now_us if state_now.final else None
+            await tx.run(_ENDED, *key, state_now.value, reason, rule, finished_us)
+            return True
+
+        return await self._database.write(work)
+
+    async def record(self, owner: str, ended: Sequence[Ended]) -> dict[str, EndResult]:
+        """Write how attempts ended, with all that follows, in one transaction.
+
+        An attempt whose claim was lost still settles its message where that became `unknown` and
+        nobody has tried again.
+
+        Returns:
+            By the id of the message.
+        """
+        keys = await self._keys.get()
+        now_us = self._clock_us()
+        ordered = sorted(ended, key=lambda one: one.claimed.message.id)
+
+        async def work(tx: Transaction) -> dict[str, EndResult]:
+            return {
+                one.claimed.message.id: await self._outcomes.record(tx, keys, owner, one, now_us)
+                for one in ordered
+            }
+
+        results = await self._database.write(work)
+        fail_point("message_recorded")
+        return results
+
+    async def renew(self, owner: str, claims: Sequence[Claimed]) -> frozenset[str]:
+        """Hold claims on; ids of those that are still the owner's."""
+        now_us = self._clock_us()
+        named = sorted((*key_of(one.message.id), one.claim) for one in claims)
+        columns = [[row[place] for row in named] for place in range(3)]
+
+        async def work(tx: Transaction) -> frozenset[str]:
+            rows = await tx.rows(RENEW, *columns, owner, now_us + LEASE_US)
+            return frozenset(row[0] for row in rows)
+
+        return await self._database.write(work)
+
+    async def release(self, owner: str, claims: Sequence[Claimed]) -> int:
+        """Give back what was not begun; what was begun becomes `unknown`. How many."""
+
+        async def work(tx: Transaction) -> int:
+            count = 0
+            for one in sorted(claims, key=lambda each: each.message.id):
+                held = await hold(tx, one.message.id)
+                if held is not None and held.is_of(owner, one.claim):
+                    await self._take_back(tx, held.claimed, self._clock_us(), died=False)
+                    count += 1
+            return count
+
+        return await self._database.write(work)
+
+    async def rescue(self, limit: int) -> int:
+        """Take back what dead workers held, up to `limit`; how many."""
+        now_us = self._clock_us()
+        rows = await self._database.read(lambda tx: tx.rows(LEASED, LEASED_MAX))
+        lost = [
+            _Lost(message_id, claim, until_us)
+            for message_id, claim, owner, until_us in rows
+            if until_us <= now_us or not self._is_alive(owner)
+        ][:limit]
+        if not lost:
+            return 0
+
+        async def work(tx: Transaction) -> int:
+            count = 0
+            for one in sorted(lost, key=lambda each: each.id):
+                held = await hold(tx, one.id)
+                if (
+                    held is not None
+                    and held.claimed.claim == one.claim
+                    and held.lease_until_us == one.lease_until_us
+                ):
+                    await self._take_back(tx, held.claimed, now_us, died=True)
+                    count += 1
+            return count
+
+        return await self._database.write(work)
+
+    async def _take_back(self, tx: Transaction, held: Claimed, now_us: int, *, died: bool) -> None:
+        message = held.message
+        key = key_of(message.id)
+        number = await tx.value(_BEGUN, *key, message.attempt, held.claim)
+        if number is not None:
+            await self._outcomes.unknown(tx, held, number, now_us)
+            return
+        crashes = held.crashes + died
+        if crashes >= CRASHES_MAX:
+            state = _or_unknown(held, MessageStatus.FAILED)
+            finished_us = now_us if state.final else None
+            rule = f"{crashes} workers died while they held it"
+            await tx.run(_ENDED, *key, state.value, "poison", rule, finished_us)
+            return
+        state = MessageStatus.QUEUED if message.attempt == 0 else MessageStatus.DEFERRED
+        await tx.run(_GIVE_BACK, *key, state.value, now_us, crashes)
+
+
+async def _begin(tx: Transaction, start: Start, now_us: int) -> StartResult:
+    held = start.claimed
+    key = key_of(held.message.id)
+    number = held.message.attempt + 1
+    await tx.run(_ADD_ATTEMPT, *key, number, held.claim, start.relay, now_us)
+    await tx.run(_STARTED, *key, number, now_us, start.subject)
+    return StartResult(attempt=number)
+
+
+async def _refuse(tx: Transaction, held: Claimed, verdict: Verdict, now_us: int) -> StartResult:
+    key = key_of(held.message.id)
+    reason = None if verdict.reason is None else verdict.reason.value
+    if verdict.decision is Decision.DEFER:
+        state = _or_unknown(held, MessageStatus.DEFERRED)
+        due_us = now_us + PAUSED_US if verdict.until_us is None else verdict.until_us
+        await tx.run(_DEFER, *key, state.value, reason, verdict.rule, due_us, now_us)
+    else:
+        state = _or_unknown(held, MessageStatus.SKIPPED)
+        finished_us = now_us if state.final else None
+        await tx.run(_ENDED, *key, state.value, reason, verdict.rule, finished_us)
+    return StartResult(state=state, reason=reason)
+
+
+def _or_unknown(held: Claimed, state: MessageStatus) -> MessageStatus:
+    """What became of it, unless an earlier attempt may have reached the relay."""
+    return MessageStatus.UNKNOWN if held.unknowns else state
+
+
+def _lock_order(start: Start) -> tuple[int, str, str]:
+    """The one order in which all lock contacts."""
+    message = start.claimed.message
+    if message.contact_id is None:
+        return -1, "", message.id
+    return contact_lane(message.project_id, message.contact_id), message.contact_id, message.id

@@ -1,0 +1,189 @@
+"""Addresses that get no mail, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.domain.ids import new_uuid, uuid_text
+from headrace.domain.messages.guardrails import Suppression
+from headrace.domain.messages.kinds import SuppressionReason, SuppressionScope
+from headrace.domain.messages.requests import SuppressionFields
+from headrace.store.access.audit import write_audit
+from headrace.store.contract_messages import Suppressed
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Database, Row, Transaction
+from headrace.store.messages.keys import StoredKeys
+
+COLUMNS = "id, project_id, reason, scope, email, note, evidence, created_by, since_us"
+#: Soft bounces become a hard one only when they are spread over so long.
+SOFT_BOUNCE_US = 7 * 86_400 * 1_000_000
+
+OF_ADDRESSES = sql(
+    "SELECT address_hash, reason, scope FROM suppressions "
+    "WHERE project_id = $1 AND address_hash = ANY($2::bytea[])"
+)
+# A wider scope is never narrowed by a later entry for the same reason.
+_INSERT = sql(
+    f"INSERT INTO suppressions ({COLUMNS}, address_hash) "  # noqa: S608
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) "
+    "ON CONFLICT (project_id, address_hash, reason) DO UPDATE SET "
+    "scope = CASE WHEN suppressions.scope = 'all' THEN 'all' ELSE excluded.scope END, "
+    "email = coalesce(suppressions.email, excluded.email) "
+    f"RETURNING {COLUMNS}"
+)
+_GET_TEXT = f"SELECT {COLUMNS} FROM suppressions WHERE project_id = $1"  # noqa: S608
+GET = sql(f"{_GET_TEXT} AND id = $2")
+_PAGE = "AND (since_us, id) < ($2, $3) ORDER BY since_us DESC, id DESC LIMIT $4"
+LIST = sql(f"{_GET_TEXT} {_PAGE}")
+LIST_BY_REASON = sql(f"{_GET_TEXT} AND reason = $5 {_PAGE}")
+# By the hash: an entry whose address is gone is found by whoever knows it.
+OF_ADDRESS = sql(f"{_GET_TEXT} AND address_hash = $2 ORDER BY reason")
+_DELETE = sql(f"DELETE FROM suppressions WHERE project_id = $1 AND id = $2 RETURNING {COLUMNS}")  # noqa: S608
+_SOFT = sql(
+    "INSERT INTO soft_bounces (project_id, address_hash, count, first_us, last_us) "
+    "VALUES ($1, $2, 1, $3, $3) ON CONFLICT (project_id, address_hash) DO UPDATE SET "
+    "count = soft_bounces.count + 1, last_us = excluded.last_us RETURNING count, first_us"
+)
+_NO_SOFT = sql("DELETE FROM soft_bounces WHERE project_id = $1 AND address_hash = $2")
+_AFTER_ALL = (2**62, "~")
+
+
+class Suppressions:
+    """The suppression lists of all projects."""
+
+    def __init__(self, database: Database, keys: StoredKeys) -> None:
+        self._database = database
+        self._keys = keys
+
+    async def add(
+        self, project_id: int, fields: SuppressionFields, now_us: int, *, actor: str
+    ) -> Suppressed:
+        """Put an address on the list by hand; what is there already is widened, never narrowed."""
+        keys = await self._keys.get()
+
+        async def work(tx: Transaction) -> Suppressed:
+            entry = Entry(
+                hashed=keys.address_hash(project_id, fields.email),
+                email=fields.email,
+                reason=SuppressionReason.MANUAL,
+                scope=fields.scope,
+                note=fields.note,
+                actor=actor,
+            )
+            made = await suppress(tx, project_id, entry, now_us)
+            await _audit(tx, now_us, actor, "suppression.add", made)
+            return made
+
+        return await self._database.write(work)
+
+    async def remove(
+        self, project_id: int, suppression_id: str, now_us: int, *, actor: str
+    ) -> Suppressed | None:
+        """Take an entry off the list; None when there is none."""
+
+        async def work(tx: Transaction) -> Suppressed | None:
+            row = await tx.row(_DELETE, project_id, suppression_id)
+            if row is None:
+                return None
+            gone = suppressed(row)
+            await _audit(tx, now_us, actor, "suppression.remove", gone)
+            return gone
+
+        return await self._database.write(work)
+
+    async def get(self, project_id: int, suppression_id: str) -> Suppressed | None:
+        """One entry."""
+        row = await self._database.read(lambda tx: tx.row(GET, project_id, suppression_id))
+        return None if row is None else suppressed(row)
+
+    async def of_address(self, project_id: int, email: str) -> Sequence[Suppressed]:
+        """Entries of a normalized address, also those whose address is gone."""
+        hashed = (await self._keys.get()).address_hash(project_id, email)
+        rows = await self._database.read(lambda tx: tx.rows(OF_ADDRESS, project_id, hashed))
+        return [suppressed(row) for row in rows]
+
+    async def list(
+        self,
+        project_id: int,
+        *,
+        reason: SuppressionReason | None = None,
+        before: tuple[int, str] | None = None,
+        limit: int,
+    ) -> Sequence[Suppressed]:
+        """Entries of a project, newest first, before `(since_us, id)`."""
+        page = (project_id, *(_AFTER_ALL if before is None else before), limit)
+        if reason is None:
+            rows = await self._database.read(lambda tx: tx.rows(LIST, *page))
+        else:
+            rows = await self._database.read(
+                lambda tx: tx.rows(LIST_BY_REASON, *page, reason.value)
+            )
+        return [suppressed(row) for row in rows]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What is put on the list."""
+
+    #: Keyed hash of the address, and the address.
+    hashed: bytes
+    email: str
+    reason: SuppressionReason
+    scope: SuppressionScope
+    note: str = ""
+    evidence: str = ""
+    actor: str
+
+
+async def suppress(tx: Transaction, project_id: int, entry: Entry, now_us: int) -> Suppressed:
+    """Put an address on the list, in the caller's transaction."""
+    row = await tx.row(
+        _INSERT,
+        *(uuid_text(new_uuid()), project_id, entry.reason.value, entry.scope.value),
+        *(entry.email, entry.note, entry.evidence, entry.actor, now_us, entry.hashed),
+    )
+    assert row is not None
+    return suppressed(row)
+
+
+async def suppressions_of(
+    tx: Transaction, project_id: int, hashes: Sequence[bytes]
+) -> dict[bytes, tuple[Suppression, ...]]:
+    """What stands against addresses, by their hash."""
+    found: dict[bytes, tuple[Suppression, ...]] = {}
+    for hashed, reason, scope in await tx.rows(OF_ADDRESSES, project_id, list(hashes)):
+        entry = Suppression(reason=SuppressionReason(reason), scope=SuppressionScope(scope))
+        found[bytes(hashed)] = (*found.get(bytes(hashed), ()), entry)
+    return found
+
+
+async def count_soft_bounce(
+    tx: Transaction, project_id: int, hashed: bytes, now_us: int, most: int
+) -> bool:
+    """Count a bounce that may pass; whether the address is to be taken for bad from now on."""
+    row = await tx.row(_SOFT, project_id, hashed, now_us)
+    assert row is not None
+    hard = bool(row[0] >= most and now_us - row[1] >= SOFT_BOUNCE_US)
+    if hard:
+        await forget_soft_bounces(tx, project_id, hashed)
+    return hard
+
+
+async def forget_soft_bounces(tx: Transaction, project_id: int, hashed: bytes) -> None:
+    """The address takes mail again."""
+    await tx.run(_NO_SOFT, project_id, hashed)
+
+
+async def _audit(tx: Transaction, now_us: int, actor: str, action: str, entry: Suppressed) -> None:
+    # Without the address, which the audit would keep longer than the person is known.
+    detail = {"suppression": entry.id, "reason": entry.reason.value, "scope": entry.scope.value}
+    await write_audit(tx, now_us, actor, entry.project_id, action, detail)
+
+
+def suppressed(row: Row) -> Suppressed:
+    """The entry of a row of `COLUMNS`."""
+    values = dict(zip(COLUMNS.split(", "), row, strict=True))
+    values["reason"] = SuppressionReason(values["reason"])
+    values["scope"] = SuppressionScope(values["scope"])
+    return Suppressed(**values)
