@@ -5,7 +5,8 @@ action happens once. Actions: `kill` (as SIGKILL would, nothing is flushed or cl
 (an OSError is raised). Unarmed, a point costs one comparison.
 
 Points: `before_commit`, `inside_commit` (rows written, COMMIT not yet said),
-`after_commit_before_answer`.
+`after_commit_before_answer`; of mail `message_claimed`, `message_started` (the row of an attempt
+is committed, nothing is said to the relay) and `message_recorded`.
 """
 
 from __future__ import annotations

@@ -33,5 +33,8 @@ WORKER_DIED = "worker.died"
 DELIVERIES_RESCUED = "deliveries.rescued"
 ERASURE_DONE = "erasure.done"
 DELIVERY_DROPPED = "delivery.dropped"
+MESSAGES_RESCUED = "messages.rescued"
+MAIL_RELAY_HELD = "mail.relay_held"
+MAIL_SENDER_REFUSED = "mail.sender_refused"
 
 ALL = tuple(value for name, value in sorted(globals().items()) if name.isupper())

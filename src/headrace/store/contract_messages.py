@@ -272,8 +272,10 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt that ended."""
 
     claimed: Claimed
-    attempt: int
+    #: None: it ended before the hand-over, so its row is yet to be written.
+    attempt: int | None
     outcome: AnswerClass
+    relay: str = ""
     phase: str | None = None
     code: int | None = None
     status: str | None = None

@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.transaction import Database
 from headrace.store.events.system_events import SystemEvents
+from headrace.store.messages.captured import Captured
 from headrace.store.messages.domains import Domains
 from headrace.store.messages.emails import Emails
+from headrace.store.messages.jobs import SendJobs
 from headrace.store.messages.keys import StoredKeys
+from headrace.store.messages.links import Links
 from headrace.store.messages.materials import Materials
 from headrace.store.messages.outbox import Outbox
 from headrace.store.messages.suppressions import Suppressions
@@ -40,6 +43,9 @@ class Messages:
         self.templates = Templates(database)
         self.suppressions = Suppressions(database, self.keys)
         self.emails = Emails(database, system_events, numbers)
+        self.jobs = SendJobs(database)
+        self.links = Links(database)
+        self.captured = Captured(database)
         self.materials = Materials(database)
         self.outbox = Outbox(
             database, system_events, self.keys, clock_us, lanes=lanes, is_alive=is_alive

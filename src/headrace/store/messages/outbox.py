@@ -30,7 +30,7 @@ from headrace.store.events.system_events import SystemEvents
 from headrace.store.messages.facts import count_sent, find_contact, read_facts
 from headrace.store.messages.keys import StoredKeys
 from headrace.store.messages.message_rows import CLAIMED, claimed, hold, key_of
-from headrace.store.messages.outcomes import Outcomes
+from headrace.store.messages.outcomes import ADD_ATTEMPT, Outcomes
 
 #: How long a claim lasts without being renewed.
 LEASE_US = 60_000_000
@@ -71,10 +71,6 @@ RENEW = sql(
 LEASED = sql(
     "SELECT id, claims, owner, lease_until_us FROM messages WHERE lease_until_us > 0 "
     "ORDER BY lease_until_us LIMIT $1"
-)
-_ADD_ATTEMPT = sql(
-    "INSERT INTO message_attempts (lane, message_id, number, claim, relay, started_us) "
-    "VALUES ($1, $2, $3, $4, $5, $6)"
 )
 _STARTED = sql(
     "UPDATE messages SET attempt = $3, handed_us = $4, subject = $5, reason = NULL, rule = NULL "
@@ -151,6 +147,7 @@ class Outbox:
             return [claimed(row) for row in rows]
 
         found = await self._database.write(work)
+        fail_point("message_claimed")
         return sorted(found, key=lambda one: one.first_due_us)
 
     async def _due(
@@ -333,7 +330,7 @@ async def _begin(tx: Transaction, start: Start, now_us: int) -> StartResult:
     held = start.claimed
     key = key_of(held.message.id)
     number = held.message.attempt + 1
-    await tx.run(_ADD_ATTEMPT, *key, number, held.claim, start.relay, now_us)
+    await tx.run(ADD_ATTEMPT, *key, number, held.claim, start.relay, now_us)
     await tx.run(_STARTED, *key, number, now_us, start.subject)
     return StartResult(attempt=number)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from headrace.domain.messages.kinds import (
     MAIL_BOUNCE,
     MAIL_SEND,
@@ -47,6 +49,11 @@ _SETTLE = sql(
     "protocol_errors = $10, unknowns = $11, domain_bad_us = $12, "
     "owner = NULL, lease_until_us = 0 WHERE lane = $1 AND id = $2",
 )
+ADD_ATTEMPT = sql(
+    "INSERT INTO message_attempts (lane, message_id, number, claim, relay, started_us) "
+    "VALUES ($1, $2, $3, $4, $5, $6)"
+)
+_COUNT_ATTEMPT = sql("UPDATE messages SET attempt = $3 WHERE lane = $1 AND id = $2")
 _RELAY_OF = sql(
     "SELECT relay FROM message_attempts WHERE lane = $1 AND message_id = $2 "
     "ORDER BY number DESC LIMIT 1"
@@ -69,6 +76,10 @@ class Outcomes:
         if held is None:
             # The person was forgotten meanwhile: nothing of it may come back.
             return EndResult()
+        if ended.attempt is None:
+            if not held.is_of(owner, ended.claimed.claim):
+                return EndResult()
+            held, ended = await _begun(tx, held, ended, now_us)
         key = key_of(held.claimed.message.id)
         answer = (ended.phase, ended.code, ended.status, ended.diagnostic)
         changed = await tx.run(
@@ -154,7 +165,7 @@ class Outcomes:
         now_us: int,
     ) -> None:
         if settlement.status is MessageStatus.SENT:
-            if ended.attempt > 1 and message.address is not None:
+            if message.attempt > 1 and message.address is not None:
                 hashed = keys.address_hash(message.project_id, message.address)
                 await forget_soft_bounces(tx, message.project_id, hashed)
             await self._tell_sent(tx, message, now_us)
@@ -196,6 +207,20 @@ class Outcomes:
             relay=await tx.value(_RELAY_OF, *key_of(message.id)),
         )
         await self._system_events.insert(tx, events, now_us)
+
+
+async def _begun(tx: Transaction, held: Held, ended: Ended, now_us: int) -> tuple[Held, Ended]:
+    """Write the row of an attempt that ended before anything was said about the mail."""
+    key = key_of(held.claimed.message.id)
+    number = held.claimed.message.attempt + 1
+    await tx.run(ADD_ATTEMPT, *key, number, ended.claimed.claim, ended.relay, now_us)
+    await tx.run(_COUNT_ATTEMPT, *key, number)
+    message = msgspec.structs.replace(held.claimed.message, attempt=number)
+    claimed = msgspec.structs.replace(held.claimed, message=message)
+    return (
+        msgspec.structs.replace(held, claimed=claimed),
+        msgspec.structs.replace(ended, attempt=number),
+    )
 
 
 def _settles(held: Held, owner: str, ended: Ended) -> bool:

@@ -1,0 +1,106 @@
+"""The loop that makes the messages of sends to audiences, each at its own rate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from headrace.observability.events import STORE_UNAVAILABLE
+from headrace.pipeline.replayer import Pace
+from headrace.store.contract import StoreError
+from headrace.store.contract_processing import ProcessingStore
+from headrace.store.messages.jobs import SendJob, SendJobs
+
+#: One worker at a time has it, else each would add its own rate.
+DUTY = "audience_sends"
+DUTY_SECONDS = 15.0
+#: Between two slices of a job.
+SLICE_SECONDS = 0.1
+#: Contacts of one transaction.
+SLICE_MAX = 100
+#: Of a job that names no rate.
+PER_SECOND = 1000
+#: Between two looks for something to do.
+IDLE_SECONDS = 0.5
+ERROR_SECONDS = 1.0
+#: Jobs that are worked at once, over all projects.
+JOBS_MAX = 100
+
+_log = structlog.get_logger()
+
+
+class AudienceSends:
+    """Gives every running job a slice in turn.
+
+    Args:
+        duties: tells which worker does it.
+        owner: name of this process, see `headrace.domain.processes`.
+        clock_us: microseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        jobs: SendJobs,
+        duties: ProcessingStore,
+        *,
+        owner: str,
+        clock_us: Callable[[], int],
+    ) -> None:
+        self._jobs = jobs
+        self._duties = duties
+        self._owner = owner
+        self._clock_us = clock_us
+        self._paces: dict[str, Pace] = {}
+        self._renew_at_us = 0
+        #: Called when messages were made.
+        self.on_made: Callable[[], None] = lambda: None
+
+    async def run(self) -> None:
+        """Work until cancelled; an error is logged and waited out, never the end."""
+        while True:
+            try:
+                going_on = await self.run_once()
+            except StoreError as error:
+                _log.warning(STORE_UNAVAILABLE, loop="audience_sends", error=str(error))
+                await asyncio.sleep(ERROR_SECONDS)
+            else:
+                await asyncio.sleep(SLICE_SECONDS if going_on else IDLE_SECONDS)
+
+    async def run_once(self) -> int:
+        """One slice of every running job; how many go on.
+
+        Raises:
+            StoreError: the store cannot do it now; whatever was made is counted.
+        """
+        running = await self._jobs.running(self._clock_us(), JOBS_MAX)
+        self._paces = {one.id: self._paces[one.id] for one in running if one.id in self._paces}
+        if not running or not await self._have_duty():
+            return 0
+        going_on = 0
+        for job in running:
+            going_on += await self._advance(job)
+        self.on_made()
+        return going_on
+
+    async def _advance(self, job: SendJob) -> bool:
+        now_us = self._clock_us()
+        pace = self._paces.setdefault(job.id, Pace(job.per_second or PER_SECOND, now_us))
+        allowance = min(pace.allowance(now_us), SLICE_MAX)
+        if allowance < 1:
+            return True
+        looked, goes_on = await self._jobs.advance(job.id, allowance, now_us)
+        pace.spend(looked)
+        return goes_on
+
+    async def _have_duty(self) -> bool:
+        now_us = self._clock_us()
+        if now_us < self._renew_at_us:
+            return True
+        lease_us = int(DUTY_SECONDS * 1_000_000)
+        if await self._duties.take_duty(DUTY, self._owner, lease_us) is None:
+            self._renew_at_us = 0
+            return False
+        self._renew_at_us = now_us + lease_us // 3
+        return True

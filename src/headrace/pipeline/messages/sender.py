@@ -1,0 +1,398 @@
+"""The loop that takes messages to the relay.
+
+1. Renew leases, take back what dead workers held.
+2. Claim as many due messages as there are connections, and some more to be composed meanwhile.
+3. Each message by itself: compose, then, when a connection is ready, guardrails and the row of the
+   attempt in one transaction, then the relay, then the outcome with all that follows from it.
+
+The transactions of messages that come to the same point at once are one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from headrace.delivery.mail.compose import ComposeError, MailTooLargeError
+from headrace.delivery.mail.contract import MailOutcome, MailRelay
+from headrace.delivery.mail.dkim import DkimKeyError
+from headrace.delivery.mail.liquid import MissingVariableError, TemplateError
+from headrace.domain.messages.guardrails import Reason
+from headrace.domain.messages.kinds import DomainStatus, MessageStatus
+from headrace.domain.messages.smtp_answers import AnswerClass, Phase
+from headrace.observability.events import (
+    LOOP_FAILED,
+    MAIL_RELAY_HELD,
+    MAIL_SENDER_REFUSED,
+    MESSAGES_RESCUED,
+    STORE_UNAVAILABLE,
+)
+from headrace.pipeline.messages.composer import Composed, Composer
+from headrace.pipeline.messages.grouping import Grouped
+from headrace.pipeline.messages.pacing import Pacing
+from headrace.store.contract import StoreError
+from headrace.store.contract_messages import (
+    Claimed,
+    Ended,
+    EndResult,
+    Material,
+    Start,
+    StartResult,
+)
+from headrace.store.messages.outbox import Outbox
+
+_log = structlog.get_logger()
+
+
+class ReadsMaterial(Protocol):
+    """Reads what a mail is composed of."""
+
+    async def read(self, claimed: Claimed) -> Material | None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SenderOptions:
+    """Limits and times of the loop."""
+
+    #: Messages held beside those that have a connection.
+    ahead_max: int = 8
+    #: Longest wait for a wake-up; so late is a message of another process noticed.
+    poll_s: float = 0.2
+    renew_s: float = 15.0
+    rescue_s: float = 5.0
+    #: Claims that one rescue takes back.
+    rescue_max: int = 256
+    #: Wait after an error of the store.
+    error_s: float = 0.5
+    #: Tries to record an outcome that the store would not take.
+    record_tries: int = 20
+    #: At the end, for attempts on their way.
+    stop_grace_s: float = 4.0
+
+
+class SenderStats(msgspec.Struct):
+    """Counters since start."""
+
+    sent: int = 0
+    #: Attempts that did not end with the mail taken.
+    failed: int = 0
+    #: Skipped or deferred by a guardrail.
+    refused: int = 0
+    unknown: int = 0
+    #: Claims or attempts that somebody else has settled.
+    stale: int = 0
+    rescued: int = 0
+
+
+class Unsendable(msgspec.Struct, frozen=True):
+    """Why no mail can be made of a message."""
+
+    state: MessageStatus
+    reason: str
+    rule: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SenderStores:
+    """The parts of the store that the loop works on."""
+
+    outbox: Outbox
+    materials: ReadsMaterial
+
+
+class NotBegunError(Exception):
+    """The attempt may not be made: a guardrail, or the claim was lost."""
+
+
+class Sender:
+    """Claims, composes, hands over, records, repeats.
+
+    Args:
+        stores: the queue, and what mails are composed of.
+        relay: where they go; closed by who made it.
+        owner: name of this process, see `headrace.domain.processes`.
+        needs_domain: whether the sender's domain must be a verified one; not with `capture:`.
+        rng: source of jitter.
+    """
+
+    def __init__(
+        self,
+        stores: SenderStores,
+        composer: Composer,
+        relay: MailRelay,
+        *,
+        owner: str,
+        needs_domain: bool,
+        clock_us: Callable[[], int],
+        rng: random.Random,
+        options: SenderOptions | None = None,
+    ) -> None:
+        self.stats = SenderStats()
+        self.pacing = Pacing()
+        self._stores = stores
+        self._composer = composer
+        self._relay = relay
+        self._owner = owner
+        self._needs_domain = needs_domain
+        self._clock_us = clock_us
+        self._rng = rng
+        self._options = options or SenderOptions()
+        self._wake = asyncio.Event()
+        self._tasks: dict[asyncio.Task[None], Claimed] = {}
+        self._next_us = dict.fromkeys(("renew", "rescue"), 0)
+        self._stopping = False
+        self._ended: asyncio.Event | None = None
+        self._start = Grouped[Start, StartResult](
+            lambda starts: stores.outbox.start(owner, starts),
+            lambda start: start.claimed.message.id,
+        )
+        self._record = Grouped[Ended, EndResult](
+            lambda ended: stores.outbox.record(owner, ended), lambda one: one.claimed.message.id
+        )
+
+    def wake(self) -> None:
+        """Say that something may be due. Cheap; on the event loop."""
+        self._wake.set()
+
+    @property
+    def busy(self) -> int:
+        """Messages that are held now."""
+        return len(self._tasks)
+
+    async def run(self) -> None:
+        """Send until `stop`; an error is logged and waited out, never the end."""
+        self._ended = asyncio.Event()
+        try:
+            while not self._stopping:
+                await self._step()
+        finally:
+            self._ended.set()
+
+    async def _step(self) -> None:
+        self._wake.clear()
+        try:
+            begun = await self.run_once()
+        except StoreError as error:
+            _log.warning(STORE_UNAVAILABLE, loop="sender", error=str(error))
+            await self._wait(self._options.error_s)
+        except Exception:  # noqa: BLE001 - a fault of ours must not end all sending
+            _log.exception(LOOP_FAILED, loop="sender")
+            await self._wait(self._options.error_s)
+        else:
+            if not begun:
+                await self._wait(self._options.poll_s)
+
+    async def _wait(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def run_once(self) -> int:
+        """Upkeep, and claim what there is room for; how many were begun.
+
+        Raises:
+            StoreError: the store cannot do it now.
+        """
+        await self._upkeep()
+        room = self._room()
+        if room < 1:
+            return 0
+        claims = await self._stores.outbox.claim(self._owner, room)
+        for claimed in claims:
+            task = asyncio.create_task(self._send(claimed), name="message")
+            self._tasks[task] = claimed
+            task.add_done_callback(self._task_ended)
+        return len(claims)
+
+    def _room(self) -> int:
+        if self._stopping:
+            return 0
+        if self.pacing.relay_free_us > self._clock_us():
+            return 0
+        if self.pacing.relay_fails:
+            # One message at a time finds out whether the relay is back.
+            return 0 if self._tasks else 1
+        return self._relay.free + self._options.ahead_max - len(self._tasks)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error(LOOP_FAILED, loop="sender", error=repr(error))
+
+    async def idle(self) -> None:
+        """Wait until nothing is held."""
+        while self._tasks:
+            await asyncio.wait([*self._tasks])
+
+    # --- one message ---------------------------------------------------------------------------
+
+    async def _send(self, claimed: Claimed) -> None:
+        try:
+            composed = await self._compose(claimed)
+            if isinstance(composed, Composed):
+                await self._hand_over(claimed, composed)
+            else:
+                await self._end(claimed, composed)
+        except StoreError as error:
+            # Its lease runs out, and what was begun by then is unknown.
+            _log.warning(STORE_UNAVAILABLE, loop="sender", error=str(error))
+
+    async def _compose(self, claimed: Claimed) -> Composed | Unsendable:
+        material = await self._stores.materials.read(claimed)
+        if material is None:
+            return Unsendable(MessageStatus.SKIPPED, Reason.GONE.value)
+        domain = material.domain
+        if self._needs_domain and (domain is None or domain.status is not DomainStatus.VERIFIED):
+            return Unsendable(MessageStatus.FAILED, "domain_not_verified")
+        try:
+            return await self._composer.compose(claimed, material, self._clock_us())
+        except MissingVariableError as error:
+            reason = Reason.MISSING_VARIABLE.value
+            return Unsendable(MessageStatus.SKIPPED, reason, error.name)
+        except MailTooLargeError as error:
+            return Unsendable(MessageStatus.FAILED, AnswerClass.TOO_LARGE.value, str(error))
+        except (TemplateError, ComposeError, DkimKeyError) as error:
+            return Unsendable(MessageStatus.FAILED, "compose", str(error))
+
+    async def _end(self, claimed: Claimed, end: Unsendable) -> None:
+        written = await self._stores.outbox.end(
+            self._owner, claimed, end.state, end.reason, end.rule
+        )
+        if not written:
+            self.stats.stale += 1
+        elif end.state is MessageStatus.SKIPPED:
+            self.stats.refused += 1
+        else:
+            self.stats.failed += 1
+
+    async def _hand_over(self, claimed: Claimed, composed: Composed) -> None:
+        began: list[int] = []
+        domain, group = claimed.message.domain or "", claimed.group_key or ""
+
+        async def before_hand_over() -> None:
+            result = await self._start(
+                Start(
+                    claimed=claimed,
+                    relay=self._relay.name,
+                    subject=composed.subject,
+                    receiver_free_us=self.pacing.receiver_free_us(domain, group),
+                )
+            )
+            if result.attempt is None:
+                raise NotBegunError("lost" if result.lost else result.reason)
+            began.append(result.attempt)
+            self.pacing.began(domain, group, self._clock_us())
+
+        fresh = claimed.protocol_errors > 0
+        try:
+            outcome = await self._relay.send(composed.mail, before_hand_over, fresh=fresh)
+        except NotBegunError as error:
+            if error.args[0] == "lost":
+                self.stats.stale += 1
+            else:
+                self.stats.refused += 1
+            return
+        except asyncio.CancelledError:
+            if began:
+                outcome = _cut_short(self._relay.name)
+                await self._written(claimed, began[0], outcome)
+            raise
+        await self._written(claimed, began[0] if began else None, outcome)
+
+    async def _written(self, claimed: Claimed, attempt: int | None, outcome: MailOutcome) -> None:
+        """Record an outcome; a store that is away for a moment does not make it unknown."""
+        answer = outcome.answer
+        ended = Ended(
+            claimed=claimed,
+            attempt=attempt,
+            outcome=outcome.outcome,
+            relay=outcome.relay,
+            phase=outcome.phase.value,
+            code=None if answer is None else answer.code,
+            status=None if answer is None else answer.status,
+            diagnostic=outcome.message if answer is None else answer.text,
+            jitter=self._rng.random(),
+        )
+        for left in reversed(range(self._options.record_tries)):
+            try:
+                result = await self._record(ended)
+            except StoreError as error:
+                if not left:
+                    raise
+                _log.warning(STORE_UNAVAILABLE, loop="sender", error=str(error))
+                await asyncio.sleep(self._options.error_s)
+            else:
+                self._learn(claimed, result)
+                return
+
+    def _learn(self, claimed: Claimed, result: EndResult) -> None:
+        settlement = result.settlement
+        if settlement is None:
+            self.stats.stale += 1
+            return
+        if settlement.status is MessageStatus.SENT:
+            self.stats.sent += 1
+        elif settlement.status is MessageStatus.UNKNOWN:
+            self.stats.unknown += 1
+        else:
+            self.stats.failed += 1
+        domain, group = claimed.message.domain or "", claimed.group_key or ""
+        if self.pacing.ended(domain, group, settlement, self._clock_us()):
+            _log.error(MAIL_SENDER_REFUSED, domain=domain, receivers=group)
+        if settlement.hold_relay:
+            _log.error(MAIL_RELAY_HELD, relay=self._relay.name)
+
+    # --- upkeep and end ------------------------------------------------------------------------
+
+    async def _upkeep(self) -> None:
+        if self._is_time("renew", self._options.renew_s) and self._tasks:
+            # A claim that was lost is found out by the next write of its task.
+            await self._stores.outbox.renew(self._owner, [*self._tasks.values()])
+        if self._is_time("rescue", self._options.rescue_s):
+            rescued = await self._stores.outbox.rescue(self._options.rescue_max)
+            if rescued:
+                self.stats.rescued += rescued
+                _log.warning(MESSAGES_RESCUED, count=rescued)
+
+    def _is_time(self, duty: str, every_s: float) -> bool:
+        now_us = self._clock_us()
+        if now_us < self._next_us[duty]:
+            return False
+        self._next_us[duty] = now_us + round(every_s * 1_000_000)
+        return True
+
+    async def stop(self) -> None:
+        """Take nothing more, wait a little for what is on its way, give back the rest."""
+        self._stopping = True
+        self._wake.set()
+        if self._ended is not None:
+            await self._ended.wait()
+        if self._tasks:
+            await asyncio.wait([*self._tasks], timeout=self._options.stop_grace_s)
+        left = dict(self._tasks)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        if left:
+            await self._stores.outbox.release(self._owner, [*left.values()])
+
+
+def _cut_short(relay: str) -> MailOutcome:
+    return MailOutcome(
+        outcome=AnswerClass.UNKNOWN,
+        phase=Phase.FINAL,
+        answer=None,
+        message="the worker ended while the mail was being handed over",
+        relay=relay,
+        duration_us=0,
+        handed_over=True,
+    )
