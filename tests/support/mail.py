@@ -24,9 +24,10 @@ def email_request(to: str = "ann@example.net", **members: Any) -> EmailRequest:
     return email_of(json.loads(json.dumps(body | members)), START_US, topicless_marketing=True)
 
 
-def new_project(session: StoreSession, name: str = "shop") -> int:
+def new_project(session: StoreSession, name: str = "shop", *, worker: bool = True) -> int:
     """A project, and a worker that may claim its messages."""
-    session.run(session.store.processing.take_duty("processing", OWNER, 600_000_000))
+    if worker:
+        session.run(session.store.processing.take_duty("processing", OWNER, 600_000_000))
     return session.run(session.store.projects.create(name, START_US, actor="test")).id
 
 

@@ -28,7 +28,7 @@ _COMMAND = [sys.executable, "-m", "tests.pipeline.messages.mail_process"]
 def fill(place: Place, kind: str) -> int:
     """Messages to as many people; the id of their project."""
     session = StoreSession(place)
-    project = mail.new_project(session)
+    project = mail.new_project(session, worker=False)
     fields = TopicFields(name="News", default_subscribed=True)
     topic = session.run(session.store.topics.create(project, fields, START_US)).id
     for number in range(MAILS):

@@ -60,6 +60,13 @@ FORGET = tuple(
         "DELETE FROM contact_pairs WHERE high_id = ANY($1::text[])",
     )
 )
+# What waits to be sent to it. An attempt that may have reached the relay stays unknown.
+CANCEL_MESSAGES = sql(
+    "UPDATE messages SET state = CASE WHEN state = 'unknown' THEN state ELSE 'cancelled' END, "
+    "finished_us = CASE WHEN state = 'unknown' THEN finished_us ELSE $2 END, "
+    "reason = 'contact_deleted', due_us = NULL "
+    "WHERE contact_id = ANY($1::text[]) AND due_us IS NOT NULL"
+)
 # Merges that led to the contact, over others too: nothing of them can be undone any more.
 FORGET_SNAPSHOTS = sql(
     "UPDATE merges SET snapshot = NULL "
@@ -233,6 +240,7 @@ class ContactWriter:
         await detach_memberships(self.tx, self.system_events, ref, self.now_us)
         await identifiers.release(self.tx, held.id, identifiers.own_identifiers(held))
         ids = await identifiers.ids_of(self.tx, held.id)
+        await self.tx.run(CANCEL_MESSAGES, ids, self.now_us)
         for statement in (FORGET_SNAPSHOTS, *FORGET):
             await self.tx.run(statement, ids)
         await self.tx.run(identifiers.REMOVE_ALIASES, held.id)

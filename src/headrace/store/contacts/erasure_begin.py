@@ -28,6 +28,7 @@ from headrace.store.contacts.identifiers import Alias, aliases_of, ids_of, own_a
 from headrace.store.contacts.memberships import read_memberships
 from headrace.store.contacts.mention_search import LAST
 from headrace.store.contacts.person_events import had_events
+from headrace.store.contacts.person_messages import PersonMessages
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract_erasures import (
     DRY_RUN_KEPT_US,
@@ -172,14 +173,20 @@ async def _shared(tx: Transaction, project_id: int, ids: Sequence[str]) -> list[
 
 
 async def begin(
-    tx: Transaction, writer: ContactWriter, person_events: PersonEvents, request: Request
+    tx: Transaction,
+    writer: ContactWriter,
+    person_events: PersonEvents,
+    person_messages: PersonMessages,
+    request: Request,
 ) -> Erasure | None:
     """Begin an erasure, in the caller's transaction; None when there is nobody to forget."""
     project_id = request.project_id
     person = await find_person(tx, project_id, request.contact_id, lock=not request.dry_run)
     if person.contact is None:
         # What the first erasure itself has told of the person is no reason for another one.
-        is_kept = await had_events(tx, project_id, person.ids, system=not person.erasures)
+        is_kept = await had_events(
+            tx, project_id, person.ids, system=not person.erasures
+        ) or await person_messages.had_messages(tx, person.ids)
         if person.erasures and not request.dry_run:
             running = await _extended(tx, person_events, person.erasures[0], request)
             if running is not None:

@@ -30,6 +30,7 @@ from headrace.store.contacts.erasure_rows import (
 from headrace.store.contacts.mention_search import MentionSearch, Slice
 from headrace.store.contacts.person_details import counts_of, read_details
 from headrace.store.contacts.person_events import Place, page_of_person
+from headrace.store.contacts.person_messages import PersonMessages
 from headrace.store.contacts.races import write_contacts
 from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus, Report
 from headrace.store.engine.dialect import sql
@@ -101,12 +102,14 @@ class Erasures:
         system_events: SystemEvents,
         numbers: RowNumbers,
         person_events: PersonEvents,
+        person_messages: PersonMessages,
         files: Files,
     ) -> None:
         self._database = database
         self._system_events = system_events
         self._numbers = numbers
         self._person_events = person_events
+        self._person_messages = person_messages
         self._files = files
 
     async def begin(
@@ -140,7 +143,7 @@ class Erasures:
 
         async def work(tx: Transaction) -> Erasure | None:
             writer = ContactWriter(tx, self._system_events, self._numbers, now_us, "erase")
-            return await begin(tx, writer, self._person_events, request)
+            return await begin(tx, writer, self._person_events, self._person_messages, request)
 
         return await write_contacts(lambda: self._database.write(work))
 
@@ -161,11 +164,11 @@ class Erasures:
         return [erasure(row) for row in rows]
 
     async def advance(self, erasure_id: str, limit: int, now_us: int) -> bool:
-        """Forget the next slice, up to `limit` events; whether there is more to do.
+        """Forget the next slice, up to `limit` rows; whether there is more to do.
 
-        1. The person's events go; a dry run counts them. 2. When none is left and those that were
-        on their way have settled, the events of others are searched. 3. At the end of these, what
-        else names the person goes.
+        1. The messages to the person go, then the person's events; a dry run counts them. 2. When
+        none is left and those that were on their way have settled, the events of others are
+        searched. 3. At the end of these, what else names the person goes.
         """
         state = await self._database.read(lambda tx: _state(tx, erasure_id))
         if state is None:
@@ -182,6 +185,11 @@ class Erasures:
         state = await _state(tx, erasure_id, lock=True)
         if state is None:
             return False
+        erased = await self._person_messages.erase(tx, state.subject, limit)
+        if erased is not None:
+            counts = added(state.counts, erased)
+            await _move(tx, erasure_id, msgspec.structs.replace(state, counts=counts))
+            return True
         places = await self._person_events.find(tx, state.subject, limit)
         if not places:
             return now_us - state.created_us < SETTLE_US

@@ -28,9 +28,7 @@ _HANDED = (
 _NTH = "ORDER BY handed_us DESC LIMIT 1 OFFSET $6"
 HANDED = sql(f"{_HANDED} {_NTH}")
 HANDED_OF_TOPIC = sql(f"{_HANDED} AND topic_id = $7 {_NTH}")
-HOLD_DAY = sql(
-    "SELECT sent FROM send_counts WHERE project_id = $1 AND channel = $2 AND day = $3 FOR UPDATE"
-)
+SENT_TODAY = sql("SELECT sent FROM send_counts WHERE project_id = $1 AND channel = $2 AND day = $3")
 _COUNT_SENT = sql(
     "INSERT INTO send_counts (project_id, channel, day, sent) VALUES ($1, $2, $3, $4) "
     "ON CONFLICT (project_id, channel, day) DO UPDATE SET sent = send_counts.sent + excluded.sent"
@@ -59,8 +57,14 @@ async def read_facts(
     contact: Contact | None,
     policies: SendingPolicies,
     now_us: int,
+    *,
+    lock: bool = True,
 ) -> Facts | Reason:
-    """The facts about one message, or why it has to be skipped whatever they are."""
+    """The facts about one message, or why it has to be skipped whatever they are.
+
+    Args:
+        lock: whether the count of the day is held until the transaction ends; not to read.
+    """
     message = start.claimed.message
     facts = Facts(
         message_id=message.id,
@@ -87,7 +91,10 @@ async def read_facts(
         facts = await _with_caps(tx, consent, contact, policies, now_us)
     if message.channel in policies.send_limit_per_day:
         day = day_of(now_us, policies)
-        sent = await tx.value(HOLD_DAY, message.project_id, message.channel.value, day)
+        if lock:
+            # Locks the row, also where it is the first of the day.
+            await count_sent(tx, message, policies, now_us, 0)
+        sent = await tx.value(SENT_TODAY, message.project_id, message.channel.value, day)
         facts = replace(facts, sent_today=sent or 0)
     return facts
 
@@ -139,8 +146,8 @@ def day_of(now_us: int, policies: SendingPolicies) -> str:
 
 
 async def count_sent(
-    tx: Transaction, message: Message, policies: SendingPolicies, now_us: int
+    tx: Transaction, message: Message, policies: SendingPolicies, now_us: int, count: int = 1
 ) -> None:
     """Count a message that is handed over for the first time."""
     day = day_of(now_us, policies)
-    await tx.run(_COUNT_SENT, message.project_id, message.channel.value, day, 1)
+    await tx.run(_COUNT_SENT, message.project_id, message.channel.value, day, count)

@@ -10,13 +10,17 @@ from headrace.store.events.system_events import SystemEvents
 from headrace.store.messages.captured import Captured
 from headrace.store.messages.domains import Domains
 from headrace.store.messages.emails import Emails
+from headrace.store.messages.engagement import Engagements
 from headrace.store.messages.jobs import SendJobs
 from headrace.store.messages.keys import StoredKeys
 from headrace.store.messages.links import Links
 from headrace.store.messages.materials import Materials
+from headrace.store.messages.message_lists import MessageLists
 from headrace.store.messages.outbox import Outbox
+from headrace.store.messages.removal import Removal
 from headrace.store.messages.suppressions import Suppressions
 from headrace.store.messages.templates import Templates
+from headrace.store.messages.unsubscribes import Unsubscribes
 
 
 class Messages:
@@ -47,6 +51,10 @@ class Messages:
         self.links = Links(database)
         self.captured = Captured(database)
         self.materials = Materials(database)
+        self.removal = Removal(database)
+        self.lists = MessageLists(database, system_events, self.keys)
+        self.engagements = Engagements(database, system_events)
+        self.unsubscribes = Unsubscribes(database, system_events)
         self.outbox = Outbox(
             database, system_events, self.keys, clock_us, lanes=lanes, is_alive=is_alive
         )

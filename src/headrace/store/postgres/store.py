@@ -39,6 +39,7 @@ from headrace.store.events.erased_events import PersonEvents
 from headrace.store.events.events import Events, last_sequence
 from headrace.store.events.trace import Trace
 from headrace.store.messages.messages import Messages
+from headrace.store.messages.removal import PersonMessages
 from headrace.store.migrations import FIRST, too_old
 from headrace.store.postgres.accept import try_insert
 from headrace.store.postgres.arrivals import PostgresArrivals
@@ -124,7 +125,12 @@ class PostgresStore:
         self.contacts = Contacts(self.database, system_events, numbers)
         self.merges = Merges(self.database, system_events, numbers)
         self.erasures = Erasures(
-            self.database, system_events, numbers, PersonEvents(), FilesOfServer()
+            self.database,
+            system_events,
+            numbers,
+            PersonEvents(),
+            PersonMessages(),
+            FilesOfServer(),
         )
         self.catalog = Catalog(self.database)
         self.rollups = Rollups(self.database, PostgresRollupWrites(numbers.writer))

@@ -166,7 +166,9 @@ CREATE INDEX messages_contact ON messages (contact_id, created_us) WHERE contact
 CREATE INDEX messages_handed ON messages (contact_id, handed_us) WHERE handed_us IS NOT NULL;
 -- Of those without a contact, to find a person who is to be forgotten.
 CREATE INDEX messages_address ON messages (project_id, address) WHERE contact_id IS NULL;
-CREATE INDEX messages_unknown ON messages (project_id, created_us, id) WHERE state = 'unknown';
+-- Of those that did not arrive, or of which nobody knows; nearly all others did.
+CREATE INDEX messages_state ON messages (project_id, state, created_us, id) WHERE state IN
+    ('skipped', 'bounced', 'failed', 'blocked', 'expired', 'unknown', 'cancelled', 'complained');
 CREATE INDEX messages_finished ON messages (project_id, finished_us)
     WHERE finished_us IS NOT NULL;
 

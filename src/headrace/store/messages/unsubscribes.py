@@ -1,0 +1,116 @@
+"""Leaving by the link or the address in a mail: consent, engagement and events in one transaction.
+
+A token needs no row: it works when message, run and automation are gone.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.domain.messages.kinds import MAIL_UNSUBSCRIBE, Verdict
+from headrace.domain.messages.tokens import UnsubscribeTarget
+from headrace.domain.topics import TOPICS_MAX, Topic
+from headrace.store.contacts import subscriptions
+from headrace.store.contacts.refs import change_ref
+from headrace.store.contacts.topic_rows import topic
+from headrace.store.contacts.topics import LIST, find_topic
+from headrace.store.contract_messages import Message
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Database, Transaction
+from headrace.store.events.system_events import SystemEvents
+from headrace.store.messages.mail_events import mail_event
+from headrace.store.messages.message_rows import find_message, key_of
+
+#: Kind of engagement. Whoever leaves the topic and then everything has done both.
+UNSUBSCRIBE, UNSUBSCRIBE_ALL = "unsubscribe", "unsubscribe_all"
+_AFTER_ALL = 2**62
+
+_PROJECT = sql("SELECT project_id FROM contacts WHERE id = $1 LIMIT 1")
+_NOTE = sql(
+    "INSERT INTO message_engagement (lane, message_id, kind, link, verdict, reason, count, "
+    "first_us, last_us) VALUES ($1, $2, $3, 0, $4, $5, 1, $6, $6) "
+    "ON CONFLICT (lane, message_id, kind, link, verdict) DO UPDATE SET "
+    "count = message_engagement.count + 1, last_us = excluded.last_us RETURNING count"
+)
+_LAST_EVENT = sql("UPDATE messages SET last_event = 'unsubscribe' WHERE lane = $1 AND id = $2")
+
+
+class Left(msgspec.Struct, frozen=True, kw_only=True):
+    """What leaving did."""
+
+    project_id: int
+    contact_id: str
+    #: None: everything was left, or the topic is gone.
+    topic: Topic | None
+    #: Topics from which the contact really was unsubscribed now.
+    changed: int
+
+
+class Unsubscribes:
+    """Leaving, of all projects."""
+
+    def __init__(self, database: Database, system_events: SystemEvents) -> None:
+        self._database = database
+        self._system_events = system_events
+
+    async def leave(
+        self, target: UnsubscribeTarget, now_us: int, *, everything: bool, source: str
+    ) -> Left | None:
+        """Unsubscribe whom a token names. Asked again, it changes nothing more.
+
+        Args:
+            everything: leave all topics, whatever the token names.
+            source: `one_click`, `page` or `mailto`.
+
+        Returns:
+            None when the contact is gone: it gets no mail any more.
+        """
+
+        async def work(tx: Transaction) -> Left | None:
+            project_id = target.project_id
+            if project_id is None:
+                project_id = await tx.value(_PROJECT, target.contact_id)
+            if project_id is None:
+                return None
+            contact = await change_ref(tx, project_id, target.contact_id)
+            if contact is None:
+                return None
+            all_topics = everything or target.topic_id is None
+            left = None
+            if not all_topics:
+                left = await find_topic(tx, project_id, target.topic_id or "")
+            changed = 0
+            if all_topics:
+                rows = await tx.rows(LIST, project_id, _AFTER_ALL, TOPICS_MAX)
+                topics = [topic(row) for row in rows]
+                out = await subscriptions.opt_out(tx, self._system_events, contact, topics, now_us)
+                changed = out.changed
+            elif left is not None:
+                changed = await subscriptions.choose(
+                    tx, self._system_events, contact, [left], now_us, wanted=False
+                )
+            message = None
+            if target.message_id is not None:
+                message = await find_message(tx, target.message_id)
+            if message is not None and message.project_id == project_id:
+                await self._tell(tx, message, source, now_us, everything=all_topics)
+            return Left(project_id=project_id, contact_id=contact.id, topic=left, changed=changed)
+
+        return await self._database.write(work)
+
+    async def _tell(
+        self, tx: Transaction, message: Message, source: str, now_us: int, *, everything: bool
+    ) -> None:
+        kind = UNSUBSCRIBE_ALL if everything else UNSUBSCRIBE
+        key = (*key_of(message.id), kind, Verdict.PERSON.value)
+        if await tx.value(_NOTE, *key, source, now_us) > 1:
+            return
+        await tx.run(_LAST_EVENT, *key_of(message.id))
+        events = await mail_event(
+            tx,
+            message,
+            MAIL_UNSUBSCRIBE,
+            source=source,
+            topic_id=None if everything else message.topic_id,
+        )
+        await self._system_events.insert(tx, events, now_us)
