@@ -50,6 +50,21 @@ from headrace.store.events import (
     queue_reads,
     trace,
 )
+from headrace.store.messages import (
+    bodies,
+    captured,
+    emails,
+    engagement,
+    facts,
+    jobs,
+    links,
+    message_lists,
+    message_rows,
+    outbox,
+    removal,
+    suppressions,
+    templates,
+)
 from headrace.store.upkeep import retention, rollups
 from tests.store.places import PLACES, Place, PostgresPlace
 from tests.store.session import StoreSession
@@ -142,10 +157,48 @@ INSERT INTO catalog_drift
 SELECT number % 3, 1 + number % 2, 'e' || number % 400, number, 'k', 'p', 0, 0, NULL, 0
 FROM contacts;
 INSERT INTO rollups SELECT number % 3, 1 + number % 2, 60, number, '', '{{1}}' FROM contacts;
-INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
+INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0;
+INSERT INTO messages (lane, id, project_id, channel, kind, email_id, contact_id, address, state,
+    due_us, first_due_us, lease_until_us, handed_us, finished_us, created_us)
+SELECT number % 256, 'm' || number, project_id, 'mail',
+    CASE WHEN number % 2 = 0 THEN 'marketing' ELSE 'transactional' END, 'e' || number,
+    CASE WHEN number % 20 > 0 THEN 'c' || number % 2000 END, email,
+    CASE WHEN number % 100 = 0 THEN 'unknown' WHEN number % 3 = 0 THEN 'queued' ELSE 'sent' END,
+    CASE WHEN number % 3 = 0 THEN number END, number, CASE WHEN number % 500 = 1 THEN number
+    ELSE 0 END, CASE WHEN number % 3 > 0 THEN number END,
+    CASE WHEN number % 3 > 0 THEN number END, number FROM contacts;
+INSERT INTO message_attempts (lane, message_id, number, claim, relay, started_us)
+SELECT lane, id, 1, 1, 'r', 0 FROM messages;
+INSERT INTO message_engagement SELECT lane, id, 'open', 0, 'person', NULL, 1, 0, 0 FROM messages;
+INSERT INTO message_hits (lane, id, message_id, kind, link, at_us, due_us, address, user_agent,
+    head, honeypot) SELECT lane, 'h' || id, id, 'open', 0, created_us,
+    CASE WHEN created_us % 50 = 0 THEN created_us END, 'a' || created_us % 900, '', false, false
+FROM messages;
+INSERT INTO emails SELECT number % 256, 'e' || number, project_id, '\\x00', '{{}}', number
+FROM contacts;
+INSERT INTO email_parts SELECT lane, id, 'text', project_id, decode(md5(id), 'hex') FROM emails;
+INSERT INTO message_bodies SELECT lane, project_id, decode(md5(id), 'hex'), '\\x00', 0 FROM emails;
+INSERT INTO links (project_id, hash, target)
+SELECT project_id, decode(md5(id), 'hex'), 'https://x.org' FROM emails;
+INSERT INTO suppressions SELECT id, project_id, decode(md5(id), 'hex'), 'manual', 'all', id, '', '',
+    '', created_us FROM emails;
+INSERT INTO soft_bounces SELECT project_id, decode(md5(id), 'hex'), 1, 0, 0 FROM emails;
+INSERT INTO captured_mails (project_id, message_id, at_us, content)
+SELECT 1 + i % 3, 'm' || i, 0, '\\x00' FROM generate_series(1, 2000) AS i;
+INSERT INTO send_counts SELECT id, 'mail', '2026-01-01', 1 FROM projects;
+INSERT INTO send_jobs (id, project_id, audiences, excluded, total, status, actor, due_us,
+    created_us, updated_us)
+SELECT id, project_id, '[]', '[]', 1, 'done', 'a', 0, 0, 0 FROM emails;
+INSERT INTO templates SELECT 't' || i, 1, 't' || i, 'email', '', 'active', '{{}}', 1, false, i, i
+FROM generate_series(1, 300) AS i;
+INSERT INTO template_versions SELECT 'v' || t.id || '-' || i, t.id, 1, i, '{{}}', '{{}}', 0, 'a'
+FROM templates t, generate_series(1, 20) AS i
 """  # noqa: S608
 #: Few rows, and read whole when that is cheaper.
-_SMALL = {"audiences", "topics", "operators", "o", "workers", "catalog_totals"}
+_SMALL = {
+    *("audiences", "topics", "operators", "o", "workers", "catalog_totals"),
+    *("domains", "templates", "projects", "p", "send_counts", "captured_mails"),
+}
 #: Statements that sort only few rows: those asked for, to lock them in one order, or one's own.
 _SORTED = {
     *("identifiers.of", "sign_in.sessions", "refs.hold", "refs.change"),
@@ -154,6 +207,8 @@ _SORTED = {
     *("erasure_begin.of_contacts", "erasure_begin.undone_into", "person_events.sizes"),
     *("person_events.identities", "person_details.ids", "person_export.events"),
     *(f"person_details.{name}" for name in person_details.DETAILS),
+    "facts.handed",
+    "facts.handed_of_topic",
 }
 #: Statements that SQLite walks in the order of row numbers, up to their limit.
 _LIMITED = {"rejections.old": "rejections", "replays.old": "replays"}
@@ -352,6 +407,75 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
         f"memberships.forget {n}": (statement, "1, 'c1'")
         for n, statement in enumerate(memberships.FORGET)
     },
+    "outbox.due_projects": (outbox.DUE_PROJECTS, "1000"),
+    "outbox.candidates": (outbox.CANDIDATES, "1, 'marketing', 1000, 50, '{1,2,3}'"),
+    "outbox.claim": (outbox.CLAIM, "'{1,2}', '{m1,m2}', '{0,0}', 'o', 1, 1"),
+    "outbox.renew": (outbox.RENEW, "'{1,2}', '{m1,m2}', '{0,0}', 'o', 1"),
+    "outbox.leased": (outbox.LEASED, "1000"),
+    "message_rows.get": (message_rows.GET, "1, 'm1'"),
+    "message_rows.hold": (message_rows.HOLD, "1, 'm1'"),
+    "message_rows.get_email": (message_rows.GET_EMAIL, "1, 'e1'"),
+    "facts.handed": (facts.HANDED, "'{c1,c2}', 1, 'mail', '{marketing}', 'm1', 2"),
+    "facts.handed_of_topic": (
+        facts.HANDED_OF_TOPIC,
+        "'{c1,c2}', 1, 'mail', '{marketing}', 'm1', 2, 't'",
+    ),
+    "facts.sent_today": (facts.SENT_TODAY, "1, 'mail', '2026-01-01'"),
+    "emails.of_email": (emails.OF_EMAIL, "'e1', 50"),
+    "bodies.parts": (bodies.PARTS, "1, 'e1'"),
+    "bodies.read": (bodies.READ, "1, 1, '\\x00'"),
+    "bodies.unname": (bodies.UNNAME, "1, 'e1'"),
+    "bodies.drop": (bodies.DROP, "1, 1, '\\x00', 1"),
+    "suppressions.of_addresses": (suppressions.OF_ADDRESSES, "1, '{\\x00}'"),
+    "suppressions.of_address": (suppressions.OF_ADDRESS, "1, '\\x00'"),
+    "suppressions.list": (suppressions.LIST, "1, 20000, 'x', 50"),
+    "suppressions.by_reason": (suppressions.LIST_BY_REASON, "1, 20000, 'x', 50, 'manual'"),
+    "templates.by_name": (templates.BY_NAME, "1, 't1'"),
+    "templates.list": (templates.LIST, "1, 200, 50"),
+    "templates.version": (templates.VERSION, "1, 'vt1-1'"),
+    "templates.versions": (templates.VERSIONS, "1, 't1', 10, 50"),
+    "links.find": (links.FIND, "1, '{\\x00}'"),
+    "links.target": (links.TARGET, "1"),
+    "captured.newest": (captured.NEWEST, "1000"),
+    "captured.remove": (captured.REMOVE, "1"),
+    "captured.list": (captured.LIST, "1, 1000, 50"),
+    "captured.of_message": (captured.OF_MESSAGE, "1, 'm1'"),
+    "jobs.list": (jobs.LIST, "1, 100000, 50"),
+    "jobs.open": (jobs.OPEN, "1, 50"),
+    "jobs.cancel_made": (jobs.CANCEL_MADE, "'e1', 1"),
+    "jobs.members": (jobs.MEMBERS, "'a1', 1, 50"),
+    "jobs.inside": (jobs.INSIDE, f"{_KEYS}, '{{a1,a2}}'"),
+    "jobs.addresses": (jobs.ADDRESSES, f"{_KEYS}, 1"),
+    "message_lists.list": (message_lists.LIST, "1, 20000, 'x', 50"),
+    "message_lists.list in state": (message_lists.LIST_IN_STATE, "1, 20000, 'x', 50, 'sent'"),
+    "message_lists.not arrived": (
+        message_lists.LIST_NOT_ARRIVED,
+        "1, 20000, 'x', 50, 'unknown'",
+    ),
+    "message_lists.emails": (message_lists.EMAILS, "1, 20000, 'x', 50"),
+    "message_lists.of_contact": (message_lists.OF_CONTACT, "'c1', 20000, 50"),
+    "message_lists.attempts": (message_lists.ATTEMPTS, "1, 'm1', 50"),
+    "message_lists.engaged": (message_lists.ENGAGED, "1, 'm1', 50"),
+    "engagement.due": (engagement.DUE, "1000, 50"),
+    "engagement.of_message": (engagement.OF_MESSAGE, "'m1', 1, 9, 50"),
+    "engagement.of_address": (engagement.OF_ADDRESS, "'a1', 1, 9, 50"),
+    "engagement.old": (engagement.OLD, "100, 50"),
+    "engagement.remove": (engagement.REMOVE, "'{1,2}', '{h1,h2}'"),
+    "removal.finished": (removal.FINISHED, "1, 1000, 50"),
+    "removal.unknown": (removal.UNKNOWN, "1, 1000, 50"),
+    "removal.of_contacts": (removal.OF_CONTACTS, "'{c1,c2}', 50"),
+    "removal.of_addresses": (removal.OF_ADDRESSES, "1, '{x,y}', 50"),
+    "removal.remove_hits": (removal.REMOVE_HITS, "'{m1,m2}'"),
+    "removal.remove_captured": (removal.REMOVE_CAPTURED, "'{m1,m2}'"),
+    "removal.remove_email": (removal.REMOVE_EMAIL, "1, 'e1'"),
+    "removal.old_jobs": (removal.OLD_JOBS, "1, 1, 50"),
+    "removal.others": (removal.OTHERS, "'e1', 50"),
+    "removal.forget_addresses": (removal.FORGET_ADDRESSES, "1, '{x,y}'"),
+    **{
+        f"removal.remove {table}": (statement, "'{1,2}', '{m1,m2}'")
+        for table, statement in removal.REMOVE
+    },
+    "contact_writes.cancel_messages": (contact_writes.CANCEL_MESSAGES, "'{c1,c2}', 1"),
 }
 
 

@@ -11,7 +11,10 @@ from tests.store.places import Place, PostgresPlace
 from tests.support.postgres_plans import Step, explain
 
 #: Of unfinished jobs and claims only: they are short whatever the size of their table.
-_SHORT_INDEX = re.compile("USING INDEX (erasures_unfinished|replays_running|deliveries_leased)")
+_SHORT_INDEX = re.compile(
+    "USING INDEX (erasures_unfinished|replays_running|deliveries_leased|messages_leased"
+    "|send_jobs_open)"
+)
 #: A walk over a table of rows, not over the values that were given.
 _SCAN = re.compile(r"SCAN (?!.*VIRTUAL TABLE)(?!\(|k\b|n\b|CONSTANT)(\S+)")
 _INDEX = re.compile(r"USING (?:COVERING )?INDEX (\w+)")

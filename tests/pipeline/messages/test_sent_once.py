@@ -88,12 +88,11 @@ def test_a_kill_between_two_steps_doubles_nothing(place: Place, point: str) -> N
     assert set(ended) <= {"sent", "unknown"}
     assert ended.total() == MAILS
     assert ended["sent"] <= taken
+    assert taken <= ended["sent"] + ended["unknown"]
     if point == "message_started":
         assert ended["unknown"] >= 2
         # Nothing was said about those that were only begun.
-        assert taken == ended["sent"]
-    else:
-        assert (ended["sent"], taken) == (MAILS, MAILS) or ended["unknown"] > 0
+        assert taken < MAILS
 
 
 def kill_while_mail_is_taken(place: Place, *more: str) -> MailSink:

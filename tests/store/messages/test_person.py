@@ -44,13 +44,18 @@ def target_of(project: int, message: Message) -> UnsubscribeTarget:
 
 
 def leave(session: StoreSession, target: UnsubscribeTarget, **options: Any) -> Any:
-    chosen = {"everything": False, "source": "one_click"} | options
+    chosen: dict[str, Any] = {"everything": False, "source": "one_click"} | options
     unsubscribes = session.store.messages.unsubscribes
     return session.run(unsubscribes.leave(target, START_US + 9, **chosen))
 
 
 def hit(session: StoreSession, message: Message, at_us: int, **fields: Any) -> None:
-    values = {"kind": Engagement.OPEN, "link": 0, "address": "203.0.113.9", "user_agent": BROWSER}
+    values: dict[str, Any] = {
+        "kind": Engagement.OPEN,
+        "link": 0,
+        "address": "203.0.113.9",
+        "user_agent": BROWSER,
+    }
     new = NewHit(message_id=message.id, **(values | fields))
     session.run(session.store.messages.engagements.note([new], at_us))
 
@@ -194,7 +199,7 @@ def test_a_merge_finds_the_messages_of_both(session: StoreSession) -> None:
 
 def test_an_erasure_leaves_nothing_but_the_hash(session: StoreSession) -> None:
     project = mail.new_project(session)
-    members = {"cc": ["bob@example.net"], "html": "<b>Hi</b>"}
+    members: dict[str, Any] = {"cc": ["bob@example.net"], "html": "<b>Hi</b>"}
     sent = mail.send(session, project, mail.email_request(**members))
     alone = mail.send_one(session, project, text="Only for Ann.")
     ann = sent.messages[0] if sent.messages[0].role == "to" else sent.messages[1]

@@ -13,7 +13,7 @@ from headrace.delivery.mail.dkim import DkimKey, sign
 from headrace.delivery.mail.links import (
     add_honeypot,
     add_pixel,
-    link_targets,
+    find_links,
     rewrite_links,
 )
 from headrace.delivery.mail.plain_text import html_to_text
@@ -161,13 +161,14 @@ class Composer:
             return html
         base = self._settings.public_url
         if _wanted(material, "track_clicks"):
-            targets = link_targets(html, base)
+            links = find_links(html, base)
+            targets = list(dict.fromkeys(link.target for link in links))
             numbers = await self._links.numbers(message.project_id, targets)
             urls = {
                 target: f"{base}/c/{self._keys.tracking(message.id, number)}"
                 for target, number in numbers.items()
             }
-            html = rewrite_links(html, base, urls.get)
+            html = rewrite_links(html, links, urls.__getitem__)
             if urls:
                 token = self._keys.tracking(message.id, HONEYPOT_LINK)
                 html = add_honeypot(html, f"{base}/c/{token}")

@@ -49,7 +49,7 @@ INSERT_MESSAGE = sql(
     "$19, 'queued', $20, $20, $21, $22) ON CONFLICT (lane, id) DO NOTHING"
 )
 OF_EMAIL = sql(
-    f"SELECT {MESSAGE} FROM messages WHERE email_id = $1 ORDER BY created_us, id LIMIT $2"  # noqa: S608
+    f"SELECT {MESSAGE} FROM messages WHERE email_id = $1 ORDER BY id LIMIT $2"  # noqa: S608
 )
 
 
@@ -280,8 +280,13 @@ async def find_sent(tx: Transaction, project_id: int, wanted_id: str) -> SentEma
     row = await tx.row(GET_EMAIL, lane_of_uuid(wanted_id), wanted_id)
     if row is None or row[1] != project_id:
         return None
+    found = email(row)
+    named = (*found.content.to, *found.content.cc, *found.content.bcc)
+    places = {one.address: place for place, one in enumerate(named)}
     rows = await tx.rows(OF_EMAIL, wanted_id, MESSAGES_MAX)
-    return SentEmail(email=email(row), messages=[message(each) for each in rows])
+    messages = [message(each) for each in rows]
+    messages.sort(key=lambda one: (places.get(one.address or "", len(places)), one.id))
+    return SentEmail(email=found, messages=messages)
 
 
 async def _repeated(tx: Transaction, before: SentEmail, request: EmailRequest) -> SentEmail:

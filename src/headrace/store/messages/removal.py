@@ -61,7 +61,7 @@ REMOVE_EMAIL = sql(
     "AND NOT EXISTS (SELECT 1 FROM send_jobs j WHERE j.id = $2 "
     "AND j.status IN ('scheduled', 'running')) RETURNING created_us"
 )
-_OLD_JOBS = sql(
+OLD_JOBS = sql(
     "SELECT id FROM send_jobs WHERE project_id = $1 AND status IN ('done', 'stopped') "
     "AND updated_us < $2 ORDER BY number LIMIT $3"
 )
@@ -101,7 +101,7 @@ class Removal:
             rows = list(await tx.rows(FINISHED, project_id, before_us, limit))
             if len(rows) < limit:
                 rows += await tx.rows(UNKNOWN, project_id, before_us, limit - len(rows))
-            jobs = await tx.rows(_OLD_JOBS, project_id, before_us, limit)
+            jobs = await tx.rows(OLD_JOBS, project_id, before_us, limit)
             return rows, [row[0] for row in jobs]
 
         # Nearly always there is nothing: then the write lock of SQLite is left alone.

@@ -161,7 +161,7 @@ CREATE TABLE messages (
 CREATE INDEX messages_due ON messages (project_id, kind, due_us) WHERE due_us IS NOT NULL;
 CREATE INDEX messages_leased ON messages (lease_until_us) WHERE lease_until_us > 0;
 CREATE INDEX messages_project ON messages (project_id, created_us, id);
-CREATE INDEX messages_email ON messages (email_id) WHERE email_id IS NOT NULL;
+CREATE INDEX messages_email ON messages (email_id, id) WHERE email_id IS NOT NULL;
 CREATE INDEX messages_contact ON messages (contact_id, created_us) WHERE contact_id IS NOT NULL;
 CREATE INDEX messages_handed ON messages (contact_id, handed_us) WHERE handed_us IS NOT NULL;
 -- Of those without a contact, to find a person who is to be forgotten.
