@@ -69,6 +69,7 @@ FLUSH_SECONDS_MAX = 1.0
 WORKER_SETTINGS = (
     *("store", "postgres_connections_max", "postgres_statements_kept"),
     *("handlers", "webhook_allow_networks", "log_level", "log_format"),
+    *("public_url", "mail_relay", "mail_connections_max", "mail_bounce_domain"),
 )
 
 _log = structlog.get_logger()
@@ -78,6 +79,9 @@ def worker_supervisor(settings: Settings) -> WorkerSupervisor:
     """Supervisor of a worker on the same store and with the same settings."""
     command = (sys.executable, "-m", "headrace", "worker", "--supervised")
     flags = {name: str(getattr(settings, name)) for name in WORKER_SETTINGS}
+    if not settings.public_url:
+        # Links in mail lead to where the server listens.
+        flags["public_url"] = f"http://{settings.host}:{settings.port}"
     environ = {
         name: value
         for name, value in os.environ.items()

@@ -83,6 +83,27 @@ SETTINGS = (
         "Address under which people reach the server, such as https://events.example.org.",
     ),
     Setting(
+        "mail_relay",
+        str,
+        "capture:",
+        "Where mail goes: capture: keeps it here and sends none; else "
+        "smtp+starttls://user:password@host:587, smtps:// or smtp://.",
+    ),
+    Setting(
+        "mail_connections_max",
+        int,
+        4,
+        "Mails that one worker hands over at a time; so many can be unknown after a crash.",
+        1,
+        100,
+    ),
+    Setting(
+        "mail_bounce_domain",
+        str,
+        "",
+        "Domain of the addresses to which bounces come back; without it they go to the sender.",
+    ),
+    Setting(
         "trusted_proxies",
         str,
         "",
@@ -111,6 +132,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_allow_networks: str
     backoffice: str
     public_url: str
+    mail_relay: str
+    mail_connections_max: int
+    mail_bounce_domain: str
     trusted_proxies: str
     url: str
     key: str

@@ -21,6 +21,10 @@ from headrace.delivery.handlers import registered
 from headrace.delivery.handlers.isolation import IsolatingHandlers
 from headrace.delivery.handlers.loading import load_handlers
 from headrace.delivery.handlers.transport import HandlerTransport
+from headrace.delivery.mail.contract import MailRelay, OutgoingMail
+from headrace.delivery.mail.relay import open_relay
+from headrace.delivery.mail.relay_url import RelayKind, parse_relay_url
+from headrace.delivery.mail.smtp import RelayLimits
 from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
 from headrace.domain.processes import own_name
@@ -28,6 +32,10 @@ from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
 from headrace.pipeline.deliverer import Deliverer, DelivererStores, Transports
 from headrace.pipeline.eraser import Eraser
 from headrace.pipeline.maintenance import Maintenance
+from headrace.pipeline.messages.audience_sends import AudienceSends
+from headrace.pipeline.messages.composer import Composer, MailSettings
+from headrace.pipeline.messages.hits import HitsSettled
+from headrace.pipeline.messages.sender import Sender, SenderStores
 from headrace.pipeline.processor import Processor
 from headrace.pipeline.pruning import Pruning
 from headrace.pipeline.removals import Removals
@@ -70,7 +78,7 @@ class WorkerProcess:
         self._store = store
         self._nudged = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._transports: list[Transport] = []
+        self._transports: list[Transport | MailRelay] = []
 
     async def start(self) -> None:
         """Start every loop.
@@ -104,6 +112,13 @@ class WorkerProcess:
             clock_us=store.clock_us,
         )
         eraser = Eraser(store.erasures, store.processing, owner=own_name(), clock_us=store.clock_us)
+        self.sender = await self._make_sender(rng)
+        audience_sends = AudienceSends(
+            store.messages.jobs, store.processing, owner=own_name(), clock_us=store.clock_us
+        )
+        audience_sends.on_made = self.sender.wake
+        hits = HitsSettled(store.messages.engagements, store.clock_us)
+        self._begin(self.sender, audience_sends, hits)
         self._begin(rules, self.processor, self.deliverer, replayer, removals, eraser)
         options = RetentionOptions(
             owner=own_name(), take_duty=store.processing.take_duty, clock_us=store.clock_us
@@ -114,6 +129,8 @@ class WorkerProcess:
             store.catalog.prune,
             store.replays.prune,
             store.operators.prune_audit,
+            store.messages.removal.prune,
+            store.messages.engagements.prune,
         )
         self._begin(Pruning(prunes, store.clock_us))
         _log.info(WORKER_STARTED, store=shown_store(self._settings.store))
@@ -126,7 +143,7 @@ class WorkerProcess:
         webhooks = WebhookCalls(parse_networks(settings.webhook_allow_networks))
         in_worker = HandlerTransport(registry)
         handlers = IsolatingHandlers(in_worker, modules, Path.cwd())
-        self._transports = [webhooks, handlers, in_worker]
+        self._transports += [webhooks, handlers, in_worker]
         self._handlers = in_worker
         deliverer = Deliverer(
             DelivererStores(
@@ -144,6 +161,30 @@ class WorkerProcess:
         await deliverer.announce()
         await rules.refresh()
         return deliverer
+
+    async def _make_sender(self, rng: random.Random) -> Sender:
+        settings, messages = self._settings, self._store.messages
+        url = parse_relay_url(settings.mail_relay)
+
+        async def keep(mail: OutgoingMail) -> None:
+            await messages.captured.keep(mail.message_id, mail.content, self._store.clock_us())
+
+        limits = RelayLimits(connections_max=settings.mail_connections_max)
+        relay = open_relay(url, keep, limits, client_name=socket.gethostname() or "localhost")
+        self._transports.append(relay)
+        mail_settings = MailSettings(
+            public_url=settings.public_url.rstrip("/") or settings.url,
+            bounce_domain=settings.mail_bounce_domain or None,
+        )
+        return Sender(
+            SenderStores(outbox=messages.outbox, materials=messages.materials),
+            Composer(await messages.keys.get(), messages.links, mail_settings),
+            relay,
+            owner=own_name(),
+            needs_domain=url.kind is not RelayKind.CAPTURE,
+            clock_us=self._store.clock_us,
+            rng=rng,
+        )
 
     def _begin(self, *loops: Loop) -> None:
         for loop in loops:
@@ -209,8 +250,10 @@ class WorkerProcess:
     async def _give_back(self) -> None:
         try:
             if self._tasks:
-                with contextlib.suppress(StoreError):
-                    await self.deliverer.stop()
+                stops = (self.deliverer.stop(), self.sender.stop())
+                for error in await asyncio.gather(*stops, return_exceptions=True):
+                    if isinstance(error, BaseException) and not isinstance(error, StoreError):
+                        raise error
         finally:
             for task in self._tasks:
                 task.cancel()

@@ -13,6 +13,8 @@ from headrace.config import SETTINGS, Setting, Settings, flag, load_settings, va
 
 #: Settings by what a command does.
 STORE = ("store", "postgres_connections_max", "postgres_statements_kept")
+#: What mail goes through, and where links in it lead.
+MAIL = ("public_url", "mail_relay", "mail_connections_max", "mail_bounce_domain")
 SERVER = (
     "host",
     "port",
@@ -20,13 +22,13 @@ SERVER = (
     "disk_free_min_bytes",
     "webhook_allow_networks",
     "backoffice",
-    "public_url",
+    *MAIL,
     "trusted_proxies",
     "log_level",
     "log_format",
 )
 SERVE = (*SERVER, "handlers")
-WORKER = (*STORE, "handlers", "webhook_allow_networks", "log_level", "log_format")
+WORKER = (*STORE, "handlers", "webhook_allow_networks", *MAIL, "log_level", "log_format")
 #: Where people reach the server, for links to hand out.
 LINK = ("public_url", "url")
 CLIENT = ("url", "key")

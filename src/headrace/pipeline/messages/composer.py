@@ -149,7 +149,7 @@ class Composer:
         values = template_values(
             variables=content.variables or {},
             payload=content.payload,
-            contact=_template_contact(material.contact),
+            contact=template_contact(material.contact),
             unsubscribe_url=leave,
             preferences_url=leave,
         )
@@ -218,7 +218,8 @@ def _wanted(material: Material, flag: str) -> bool:
     return material.domain is None or bool(getattr(material.domain, flag))
 
 
-def _template_contact(contact: Contact | None) -> TemplateContact | None:
+def template_contact(contact: Contact | None) -> TemplateContact | None:
+    """What a template may know of a contact."""
     if contact is None:
         return None
     return TemplateContact(

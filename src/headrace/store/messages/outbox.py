@@ -25,6 +25,7 @@ from headrace.store.contract_messages import (
     StartResult,
 )
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.plans import BY_KEYS
 from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.events.system_events import SystemEvents
 from headrace.store.messages.facts import count_sent, find_contact, read_facts
@@ -143,6 +144,7 @@ class Outbox:
         columns = [[key[place] for key in sorted(keys)] for place in range(3)]
 
         async def work(tx: Transaction) -> list[Claimed]:
+            await tx.run(BY_KEYS)
             rows = await tx.rows(CLAIM, *columns, owner, now_us + LEASE_US, now_us)
             return [claimed(row) for row in rows]
 
@@ -185,6 +187,7 @@ class Outbox:
         ordered = sorted(starts, key=_lock_order)
 
         async def work(tx: Transaction) -> dict[str, StartResult]:
+            await tx.run(BY_KEYS)
             results: dict[str, StartResult] = {}
             for start in ordered:
                 message = start.claimed.message
@@ -246,6 +249,7 @@ class Outbox:
         ordered = sorted(ended, key=lambda one: one.claimed.message.id)
 
         async def work(tx: Transaction) -> dict[str, EndResult]:
+            await tx.run(BY_KEYS)
             return {
                 one.claimed.message.id: await self._outcomes.record(tx, keys, owner, one, now_us)
                 for one in ordered
@@ -262,6 +266,7 @@ class Outbox:
         columns = [[row[place] for row in named] for place in range(3)]
 
         async def work(tx: Transaction) -> frozenset[str]:
+            await tx.run(BY_KEYS)
             rows = await tx.rows(RENEW, *columns, owner, now_us + LEASE_US)
             return frozenset(row[0] for row in rows)
 

@@ -1,0 +1,151 @@
+"""Links of mails as anybody may follow them: clicks, opens, leaving. No key, only a valid token.
+
+A redirect needs nothing but the row of its link, so it works when the message is gone. The hit is
+written down afterwards, in groups; what has no room is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import msgspec
+import structlog
+
+from headrace.domain.messages.kinds import Engagement
+from headrace.domain.messages.tokens import OPEN_LINK, MessageKeys, UnsubscribeTarget
+from headrace.domain.topics import Topic
+from headrace.observability.events import STORE_UNAVAILABLE
+from headrace.store.contract import StoreError
+from headrace.store.contract_store import Store
+from headrace.store.messages.engagement import NewHit
+from headrace.store.messages.links import HONEYPOT_LINK
+from headrace.store.messages.unsubscribes import Left
+
+HITS_WAITING_MAX = 10_000
+HITS_WRITTEN_MAX = 100
+WRITE_SECONDS = 0.2
+
+_log = structlog.get_logger()
+
+
+class Visitor(msgspec.Struct, frozen=True):
+    """Who follows a link, as far as a request tells."""
+
+    address: str | None
+    user_agent: str
+    head: bool = False
+
+
+class LeavePage(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page behind an unsubscribe link shows."""
+
+    target: UnsubscribeTarget
+    #: None: the link is about everything, or the topic is gone.
+    topic: Topic | None
+
+
+class PublicLinks:
+    """Answers what tokens mean, and writes hits down.
+
+    Args:
+        keys: of the store.
+    """
+
+    def __init__(self, store: Store, keys: MessageKeys) -> None:
+        self._store = store
+        self._keys = keys
+        self._waiting: deque[NewHit] = deque()
+        #: Hits that found no room.
+        self.dropped = 0
+
+    async def click(self, token: str, visitor: Visitor) -> str | None:
+        """Where a link leads; None when the token is not of this store, or is the hidden link.
+
+        Raises:
+            StoreError: the link cannot be looked up now.
+        """
+        hit = self._keys.read_tracking(token)
+        if hit is None or hit.link == OPEN_LINK:
+            return None
+        honeypot = hit.link == HONEYPOT_LINK
+        target = None if honeypot else await self._store.messages.links.target(hit.link)
+        if honeypot or target is not None:
+            self._note(hit.message_id, Engagement.CLICK, hit.link, visitor, honeypot=honeypot)
+        return target
+
+    def open(self, token: str, visitor: Visitor) -> bool:
+        """Note an open; whether the token is of this store."""
+        hit = self._keys.read_tracking(token)
+        if hit is None or hit.link != OPEN_LINK:
+            return False
+        self._note(hit.message_id, Engagement.OPEN, OPEN_LINK, visitor)
+        return True
+
+    async def leave_page(self, token: str) -> LeavePage | None:
+        """What a link to leave is about; changes nothing. None: not a token of this store."""
+        target = self._keys.read_unsubscribe(token)
+        if target is None or target.project_id is None:
+            return None
+        topic = None
+        if target.topic_id is not None:
+            topic = await self._store.topics.get(target.project_id, target.topic_id)
+        return LeavePage(target=target, topic=topic)
+
+    async def leave(self, token: str, *, everything: bool, source: str) -> Left | bool:
+        """Leave by a link; False when the token is not of this store, True when nobody is left."""
+        target = self._keys.read_unsubscribe(token)
+        if target is None:
+            return False
+        left = await self._store.messages.unsubscribes.leave(
+            target, self._store.clock_us(), everything=everything, source=source
+        )
+        return True if left is None else left
+
+    def _note(
+        self,
+        message_id: str,
+        kind: Engagement,
+        link: int,
+        visitor: Visitor,
+        *,
+        honeypot: bool = False,
+    ) -> None:
+        if len(self._waiting) >= HITS_WAITING_MAX:
+            self.dropped += 1
+            return
+        self._waiting.append(
+            NewHit(
+                message_id=message_id,
+                kind=kind,
+                link=link,
+                address=visitor.address,
+                user_agent=visitor.user_agent,
+                head=visitor.head,
+                honeypot=honeypot,
+            )
+        )
+
+    async def flush(self) -> int:
+        """Write the next hits down; how many.
+
+        Raises:
+            StoreError: they wait for the next time.
+        """
+        group = [self._waiting[place] for place in range(min(len(self._waiting), HITS_WRITTEN_MAX))]
+        if group:
+            await self._store.messages.engagements.note(group, self._store.clock_us())
+            for _ in group:
+                self._waiting.popleft()
+        return len(group)
+
+    async def run(self) -> None:
+        """Write hits down until cancelled."""
+        while True:
+            try:
+                written = await self.flush()
+            except StoreError as error:
+                _log.warning(STORE_UNAVAILABLE, loop="public_links", error=str(error))
+                written = 0
+            if written < HITS_WRITTEN_MAX:
+                await asyncio.sleep(WRITE_SECONDS)

@@ -1,0 +1,113 @@
+"""Templates as the edges use them: published, and shown with a contact's data."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.delivery.mail.liquid import TemplateError
+from headrace.delivery.mail.templates import (
+    Publication,
+    Rendered,
+    TemplateSource,
+    publish,
+    render_source,
+)
+from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
+from headrace.domain.messages.variables import template_values
+from headrace.pipeline.messages.composer import template_contact
+from headrace.store.contract_messages import Draft, TemplateVersion, VersionContent
+from headrace.store.contract_store import Store
+from headrace.store.messages.templates import DraftChangedError, TooManyTemplatesError
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """A new version, and what its author should know."""
+
+    version: TemplateVersion
+    warnings: tuple[FieldProblem, ...]
+
+
+class Templating:
+    """Templates of all projects."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def publish(self, project_id: int, template_id: str, *, actor: str) -> Published | None:
+        """Publish the draft of an e-mail template; None when there is no such template.
+
+        Raises:
+            ApiError: 422 with every problem; 409 when the draft was changed meanwhile.
+        """
+        templates = self._store.messages.templates
+        held = await templates.get(project_id, template_id)
+        if held is None:
+            return None
+        if held.channel != "email":
+            raise invalid(FieldProblem("channel", "only e-mail templates can be published"))
+        made = await publish(source_of(held.draft))
+        if made.problems:
+            raise invalid(*made.problems)
+        try:
+            version = await templates.publish(
+                held, _content(made), self._store.clock_us(), actor=actor
+            )
+        except DraftChangedError:
+            raise ApiError(ErrorCode.CONFLICT, "The draft was changed meanwhile.") from None
+        except TooManyTemplatesError:
+            raise ApiError(ErrorCode.CONFLICT, "The template has too many versions.") from None
+        return Published(version=version, warnings=made.warnings)
+
+    async def preview(
+        self,
+        project_id: int,
+        template_id: str,
+        *,
+        contact_id: str | None,
+        variables: dict[str, object],
+    ) -> Rendered | None:
+        """The draft as a contact would get it; None when there is no such template.
+
+        Raises:
+            ApiError: 422 when it cannot be rendered, or the contact is unknown.
+        """
+        held = await self._store.messages.templates.get(project_id, template_id)
+        if held is None:
+            return None
+        contact = None
+        if contact_id is not None:
+            contact = await self._store.contacts.get(project_id, contact_id)
+            if contact is None:
+                raise invalid(FieldProblem("contact_id", "is no contact of this project"))
+        values = template_values(
+            variables=variables,
+            payload={},
+            contact=template_contact(contact),
+            unsubscribe_url="#unsubscribe",
+            preferences_url="#preferences",
+        )
+        try:
+            return render_source(source_of(held.draft), values, self._store.clock_us())
+        except TemplateError as error:
+            raise invalid(FieldProblem("", str(error))) from None
+
+
+def source_of(draft: Draft) -> TemplateSource:
+    """The mail of a draft."""
+    return TemplateSource(
+        subject=draft.subject_template,
+        preview=draft.preview_text,
+        html=draft.rendered_html,
+        text=draft.rendered_text,
+    )
+
+
+def _content(made: Publication) -> VersionContent:
+    return VersionContent(
+        subject=made.source.subject,
+        preview=made.source.preview,
+        html=made.source.html,
+        text=made.source.text,
+        variables=made.variables,
+        required=made.required,
+    )
