@@ -63,7 +63,7 @@ def record(
     owner: str = OWNER,
     **members: Any,
 ) -> EndResult:
-    ended = Ended(claimed=claimed, attempt=attempt, outcome=outcome, **members)
+    ended = Ended(claimed=claimed, attempt=attempt, outcome=outcome, relay="test", **members)
     results = session.run(session.store.messages.outbox.record(owner, [ended]))
     return results[claimed.message.id]
 

@@ -111,7 +111,6 @@ class Engagements:
     ) -> None:
         self._database = database
         self._system_events = system_events
-        self._outcomes = Outcomes(system_events)
         self._networks: dict[str, Any] = {"scanners": scanners, "prefetchers": prefetchers}
 
     async def note(self, hits: Sequence[NewHit], now_us: int) -> None:
@@ -157,7 +156,9 @@ class Engagements:
             return
         subject = held.claimed.message
         if subject.state is MessageStatus.UNKNOWN:
-            await self._outcomes.settle_sent(tx, subject, hit.at_us)
+            outcomes = Outcomes(tx, hit.at_us)
+            await outcomes.settle_sent(subject)
+            await outcomes.flush(self._system_events)
             row = await tx.row(GET, *key_of(subject.id))
             assert row is not None
             subject = message(row)

@@ -105,7 +105,7 @@ class MessageLists:
     def __init__(self, database: Database, system_events: SystemEvents, keys: StoredKeys) -> None:
         self._database = database
         self._keys = keys
-        self._outcomes = Outcomes(system_events)
+        self._system_events = system_events
 
     async def list(
         self,
@@ -200,7 +200,9 @@ class MessageLists:
                 return subject
             key = key_of(message_id)
             if outcome == "sent":
-                await self._outcomes.settle_sent(tx, subject, now_us)
+                outcomes = Outcomes(tx, now_us)
+                await outcomes.settle_sent(subject)
+                await outcomes.flush(self._system_events)
             elif outcome == "retry":
                 await tx.run(_SETTLE, *key, MessageStatus.DEFERRED.value, "retry", now_us, None)
             else:

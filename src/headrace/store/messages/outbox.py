@@ -15,6 +15,7 @@ import msgspec
 from headrace.domain.identity import contact_lane
 from headrace.domain.messages.guardrails import Decision, Guardrail, Reason, Verdict, judge
 from headrace.domain.messages.kinds import Channel, MessageKind, MessageStatus
+from headrace.domain.messages.sending_policies import SendingPolicies
 from headrace.faults import fail_point
 from headrace.store.access.sending_policies import read_sending_policies
 from headrace.store.contract_messages import (
@@ -129,7 +130,7 @@ class Outbox:
         self._clock_us = clock_us
         self._lanes = lanes
         self._is_alive = is_alive
-        self._outcomes = Outcomes(system_events)
+        self._system_events = system_events
         self._turn = 0
 
     async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
@@ -189,13 +190,16 @@ class Outbox:
         async def work(tx: Transaction) -> dict[str, StartResult]:
             await tx.run(BY_KEYS)
             results: dict[str, StartResult] = {}
+            known: dict[int, SendingPolicies] = {}
             for start in ordered:
                 message = start.claimed.message
                 held = await hold(tx, message.id)
                 if held is None or not held.is_of(owner, start.claimed.claim):
                     results[message.id] = StartResult(lost=True)
                     continue
-                policies = await read_sending_policies(tx, message.project_id)
+                if message.project_id not in known:
+                    known[message.project_id] = await read_sending_policies(tx, message.project_id)
+                policies = known[message.project_id]
                 contact = await find_contact(tx, message, policies)
                 current = msgspec.structs.replace(start, claimed=held.claimed)
                 facts = await read_facts(tx, keys, current, contact, policies, now_us)
@@ -250,10 +254,12 @@ class Outbox:
 
         async def work(tx: Transaction) -> dict[str, EndResult]:
             await tx.run(BY_KEYS)
-            return {
-                one.claimed.message.id: await self._outcomes.record(tx, keys, owner, one, now_us)
-                for one in ordered
+            outcomes = Outcomes(tx, now_us)
+            results = {
+                one.claimed.message.id: await outcomes.record(keys, owner, one) for one in ordered
             }
+            await outcomes.flush(self._system_events)
+            return results
 
         results = await self._database.write(work)
         fail_point("message_recorded")
@@ -318,7 +324,8 @@ class Outbox:
         key = key_of(message.id)
         number = await tx.value(_BEGUN, *key, message.attempt, held.claim)
         if number is not None:
-            await self._outcomes.unknown(tx, held, number, now_us)
+            # Of what is unknown there is no event to write.
+            await Outcomes(tx, now_us).unknown(held, number)
             return
         crashes = held.crashes + died
         if crashes >= CRASHES_MAX:

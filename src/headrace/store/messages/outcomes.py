@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -13,13 +14,15 @@ from headrace.domain.messages.kinds import (
     SuppressionReason,
     SuppressionScope,
 )
+from headrace.domain.messages.sending_policies import SendingPolicies
 from headrace.domain.messages.settlement import Progress, Settlement, settle
 from headrace.domain.messages.smtp_answers import AnswerClass
 from headrace.domain.messages.tokens import MessageKeys
-from headrace.domain.retry import delivery_retry
+from headrace.domain.retry import RetryPolicy, delivery_retry
 from headrace.store.access.policies import read_policies
 from headrace.store.access.sending_policies import read_sending_policies
 from headrace.store.contract_messages import Claimed, Ended, EndResult, Message
+from headrace.store.contract_processing import SystemEvent
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
 from headrace.store.events.system_events import SystemEvents
@@ -63,59 +66,77 @@ _HANDED = frozenset({MessageStatus.SENT, MessageStatus.UNKNOWN})
 
 
 class Outcomes:
-    """Records attempts; inside the caller's transaction."""
+    """Records attempts.
 
-    def __init__(self, system_events: SystemEvents) -> None:
-        self._system_events = system_events
+    What several messages of one transaction need is read once, and their events are written
+    together by `flush`.
+    """
 
-    async def record(
-        self, tx: Transaction, keys: MessageKeys, owner: str, ended: Ended, now_us: int
-    ) -> EndResult:
+    def __init__(self, tx: Transaction, now_us: int) -> None:
+        self._tx = tx
+        self._now_us = now_us
+        self._policies: dict[int, tuple[SendingPolicies, RetryPolicy]] = {}
+        self._events: list[SystemEvent] = []
+
+    async def flush(self, system_events: SystemEvents) -> None:
+        """Write the events of all that was recorded."""
+        await system_events.insert(self._tx, self._events, self._now_us)
+        self._events = []
+
+    async def record(self, keys: MessageKeys, owner: str, ended: Ended) -> EndResult:
         """Record one attempt; see `Outbox.record`."""
-        held = await hold(tx, ended.claimed.message.id)
+        held = await hold(self._tx, ended.claimed.message.id)
         if held is None:
             # The person was forgotten meanwhile: nothing of it may come back.
             return EndResult()
         if ended.attempt is None:
             if not held.is_of(owner, ended.claimed.claim):
                 return EndResult()
-            held, ended = await _begun(tx, held, ended, now_us)
-        key = key_of(held.claimed.message.id)
+            held, ended = await _begun(self._tx, held, ended, self._now_us)
         answer = (ended.phase, ended.code, ended.status, ended.diagnostic)
-        changed = await tx.run(
-            _END_ATTEMPT, *key, ended.attempt, now_us, ended.outcome.value, *answer
-        )
-        if not changed or not _settles(held, owner, ended):
+        if not await self._end_attempt(held.claimed.message, ended, answer):
             return EndResult()
-        settlement = await self._decide(tx, held.claimed, ended.outcome, ended.jitter, now_us)
-        await self._write(tx, held.claimed, ended, settlement, now_us)
-        await self._follow(tx, keys, held.claimed.message, ended, settlement, now_us)
+        if not _settles(held, owner, ended):
+            return EndResult()
+        settlement = await self._decide(held.claimed, ended.outcome, ended.jitter)
+        await self._write(held.claimed, ended, settlement)
+        await self._follow(keys, held.claimed.message, ended, settlement)
         return EndResult(state=settlement.status, settlement=settlement)
 
-    async def unknown(self, tx: Transaction, held: Claimed, number: int, now_us: int) -> None:
+    async def unknown(self, held: Claimed, number: int) -> None:
         """Record an attempt whose worker died before it could tell how it ended."""
-        key = key_of(held.message.id)
-        answer = (None, None, None, LOST)
-        await tx.run(_END_ATTEMPT, *key, number, now_us, AnswerClass.UNKNOWN.value, *answer)
-        settlement = await self._decide(tx, held, AnswerClass.UNKNOWN, 0.5, now_us)
         ended = Ended(claimed=held, attempt=number, outcome=AnswerClass.UNKNOWN)
-        await self._write(tx, held, ended, settlement, now_us)
+        await self._end_attempt(held.message, ended, (None, None, None, LOST))
+        settlement = await self._decide(held, AnswerClass.UNKNOWN, 0.5)
+        await self._write(held, ended, settlement)
 
-    async def settle_sent(self, tx: Transaction, message: Message, now_us: int) -> None:
+    async def settle_sent(self, message: Message) -> None:
         """What was unknown has arrived: something came back, or a person says so."""
+        now_us = self._now_us
         times = (None, now_us, now_us)
         kept = (True, "send", 0, 0, None)
         key = key_of(message.id)
-        await tx.run(_SETTLE, *key, MessageStatus.SENT.value, None, *times, *kept)
-        await self._tell_sent(tx, message, now_us)
+        await self._tx.run(_SETTLE, *key, MessageStatus.SENT.value, None, *times, *kept)
+        await self._tell_sent(message, await self._tx.value(_RELAY_OF, *key))
 
-    async def _decide(
-        self, tx: Transaction, held: Claimed, outcome: AnswerClass, jitter: float, now_us: int
-    ) -> Settlement:
+    async def _end_attempt(
+        self, message: Message, ended: Ended, answer: tuple[str | int | None, ...]
+    ) -> bool:
+        """Write how an attempt ended; False when that was known already."""
+        values = (ended.attempt, self._now_us, ended.outcome.value, *answer)
+        return await self._tx.run(_END_ATTEMPT, *key_of(message.id), *values) > 0
+
+    async def _policies_of(self, project_id: int) -> tuple[SendingPolicies, RetryPolicy]:
+        if project_id not in self._policies:
+            sending = await read_sending_policies(self._tx, project_id)
+            retry = delivery_retry(await read_policies(self._tx, project_id))
+            self._policies[project_id] = sending, retry
+        return self._policies[project_id]
+
+    async def _decide(self, held: Claimed, outcome: AnswerClass, jitter: float) -> Settlement:
         message = held.message
-        sending = await read_sending_policies(tx, message.project_id)
-        policies = await read_policies(tx, message.project_id)
-        return settle(
+        sending, retry = await self._policies_of(message.project_id)
+        settlement = settle(
             outcome,
             Progress(
                 kind=message.kind,
@@ -126,21 +147,23 @@ class Outcomes:
                 domain_bad_since_us=held.domain_bad_us,
                 horizon_s=held.horizon_s,
             ),
-            now_us=now_us,
-            policy=delivery_retry(policies),
+            now_us=self._now_us,
+            policy=retry,
             unknown=sending.unknown_outcome(message.kind),
             jitter=jitter,
         )
+        if settlement.status is MessageStatus.EXPIRED and held.unknowns:
+            # An earlier attempt may have arrived.
+            return replace(settlement, status=MessageStatus.UNKNOWN)
+        return settlement
 
-    async def _write(
-        self, tx: Transaction, held: Claimed, ended: Ended, settlement: Settlement, now_us: int
-    ) -> None:
-        outcome, state = ended.outcome, settlement.status
+    async def _write(self, held: Claimed, ended: Ended, settlement: Settlement) -> None:
+        outcome, state, now_us = ended.outcome, settlement.status, self._now_us
         sent = state is MessageStatus.SENT
         domain_bad_us = held.domain_bad_us
         if outcome is AnswerClass.DOMAIN_BAD:
             domain_bad_us = domain_bad_us or now_us
-        await tx.run(
+        await self._tx.run(
             _SETTLE,
             *key_of(held.message.id),
             state.value,
@@ -156,57 +179,62 @@ class Outcomes:
         )
 
     async def _follow(
-        self,
-        tx: Transaction,
-        keys: MessageKeys,
-        message: Message,
-        ended: Ended,
-        settlement: Settlement,
-        now_us: int,
+        self, keys: MessageKeys, message: Message, ended: Ended, settlement: Settlement
     ) -> None:
         if settlement.status is MessageStatus.SENT:
             if message.attempt > 1 and message.address is not None:
                 hashed = keys.address_hash(message.project_id, message.address)
-                await forget_soft_bounces(tx, message.project_id, hashed)
-            await self._tell_sent(tx, message, now_us)
+                await forget_soft_bounces(self._tx, message.project_id, hashed)
+            await self._tell_sent(message, ended.relay)
             return
         hard = settlement.suppress is not None
         if message.address is not None and (hard or settlement.soft_bounce):
-            hashed = keys.address_hash(message.project_id, message.address)
-            if settlement.soft_bounce:
-                policies = await read_sending_policies(tx, message.project_id)
-                most = policies.soft_bounces_to_suppress
-                hard = await count_soft_bounce(tx, message.project_id, hashed, now_us, most)
-            if hard:
-                entry = Entry(
-                    hashed=hashed,
-                    email=message.address,
-                    reason=SuppressionReason.HARD_BOUNCE,
-                    scope=SuppressionScope.ALL,
-                    evidence=_evidence(ended),
-                    actor=_ACTOR,
-                )
-                await suppress(tx, message.project_id, entry, now_us)
+            hard = await self._count_bounce(keys, message, message.address, ended, settlement)
         if settlement.status is MessageStatus.BOUNCED or (hard and settlement.soft_bounce):
             payload: dict[str, Any] = {
                 "class": ended.outcome.value,
                 "status": ended.status,
                 "diagnostic": ended.diagnostic,
             }
-            events = await mail_event(tx, message, MAIL_BOUNCE, **payload)
-            await self._system_events.insert(tx, events, now_us)
+            self._events += await mail_event(self._tx, message, MAIL_BOUNCE, **payload)
 
-    async def _tell_sent(self, tx: Transaction, message: Message, now_us: int) -> None:
-        events = await mail_event(
-            tx,
+    async def _count_bounce(
+        self,
+        keys: MessageKeys,
+        message: Message,
+        address: str,
+        ended: Ended,
+        settlement: Settlement,
+    ) -> bool:
+        """Suppress an address that is bad, at once or by now; whether it is."""
+        hashed = keys.address_hash(message.project_id, address)
+        if settlement.soft_bounce:
+            sending, _ = await self._policies_of(message.project_id)
+            most = sending.soft_bounces_to_suppress
+            key = (message.project_id, hashed)
+            if not await count_soft_bounce(self._tx, *key, self._now_us, most):
+                return False
+        entry = Entry(
+            hashed=hashed,
+            email=address,
+            reason=SuppressionReason.HARD_BOUNCE,
+            scope=SuppressionScope.ALL,
+            evidence=_evidence(ended),
+            actor=_ACTOR,
+        )
+        await suppress(self._tx, message.project_id, entry, self._now_us)
+        return True
+
+    async def _tell_sent(self, message: Message, relay: str) -> None:
+        self._events += await mail_event(
+            self._tx,
             message,
             MAIL_SEND,
             subject=message.subject,
             domain_id=message.domain_id,
             topic_id=message.topic_id,
-            relay=await tx.value(_RELAY_OF, *key_of(message.id)),
+            relay=relay,
         )
-        await self._system_events.insert(tx, events, now_us)
 
 
 async def _begun(tx: Transaction, held: Held, ended: Ended, now_us: int) -> tuple[Held, Ended]:
