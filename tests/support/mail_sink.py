@@ -24,6 +24,8 @@ class MailSink:
         self._answer = answer or (lambda _: "250 2.0.0 Ok")
         self._lock = threading.Lock()
         self.mails: list[tuple[str, bytes]] = []
+        #: Set once a mail was taken.
+        self.taken = threading.Event()
         self.port = 0
 
     async def handle_DATA(  # noqa: N802 - the name that aiosmtpd calls
@@ -35,6 +37,7 @@ class MailSink:
         with self._lock:
             self.mails.append((envelope.rcpt_tos[0], content))
             number = len(self.mails)
+        self.taken.set()
         return self._answer(number)
 
     @property

@@ -277,3 +277,17 @@ def test_a_scheduled_message_waits(session: StoreSession) -> None:
         assert mail.claim(session) == []
     mail.make_due(session, message)
     mail.deliver(session)
+
+
+def test_a_skip_is_told_where_the_project_asks_for_it(session: StoreSession) -> None:
+    project = mail.new_project(session)
+    fields = SuppressionFields(email="ann@example.net", scope=SuppressionScope.ALL, note="")
+    session.run(session.store.messages.suppressions.add(project, fields, START_US, actor="me"))
+    for asked in (False, True):
+        if asked:
+            mail.set_policy(session, project, "optional_events", ["sendrealm.mail.skip"])
+        mail.send_one(session, project)
+        (claimed,) = mail.claim(session)
+        mail.start(session, claimed)
+        told = system_events(session, "sendrealm.mail.skip")
+        assert [payload["reason"] for _, payload in told] == ["suppressed_manual"] * asked

@@ -23,7 +23,17 @@ from headrace.domain.messages.sending_policies import (
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Row, Transaction
 
+RETENTION_DAYS_MAX = 3650
+#: System events that a project gets only when it asks for them.
+OPTIONAL_EVENTS = (
+    *("sendrealm.mail.skip", "sendrealm.push.delivery", "sendrealm.push.click"),
+    *("sendrealm.push.dismiss", "sendrealm.automation.started"),
+    *("sendrealm.automation.completed", "sendrealm.automation.failed"),
+)
+
 _OF_PROJECT = sql("SELECT name, value FROM policies WHERE project_id = $1")
+
+_OPTIONAL = sql("SELECT value FROM policies WHERE project_id = $1 AND name = 'optional_events'")
 
 
 def check_sending_policy(name: str, value: Any) -> Any:
@@ -36,6 +46,12 @@ def check_sending_policy(name: str, value: Any) -> Any:
     return _CHECKS[name](value)
 
 
+async def wants_event(tx: Transaction, project_id: int, name: str) -> bool:
+    """Whether a project has asked for an optional event."""
+    text = await tx.value(_OPTIONAL, project_id)
+    return text is not None and name in msgspec.json.decode(text, type=list[str])
+
+
 async def read_sending_policies(tx: Transaction, project_id: int) -> SendingPolicies:
     """Policies of a project; those it did not change are at their defaults."""
     return sending_policies_of(await tx.rows(_OF_PROJECT, project_id))
@@ -45,7 +61,7 @@ def sending_policies_of(rows: Iterable[Row]) -> SendingPolicies:
     """Policies from names and values; names of other policies are passed over."""
     found: dict[str, Any] = {}
     for name, text in rows:
-        if name in _CHECKS:
+        if name in _CHECKS and name not in _APART:
             field = "machine_engagement_emit" if name == "machine_engagement" else name
             found[field] = check_sending_policy(name, msgspec.json.decode(text))
     return SendingPolicies(**found)
@@ -96,6 +112,20 @@ def _one_of(*known: str) -> Callable[[Any], str]:
     return check
 
 
+def _days(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= RETENTION_DAYS_MAX:
+        message = f"must be a whole number from 1 to {RETENTION_DAYS_MAX}"
+        raise ValueError(message)
+    return value
+
+
+def _events(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(one in OPTIONAL_EVENTS for one in value):
+        message = f"must be an array of some of {', '.join(OPTIONAL_EVENTS)}"
+        raise ValueError(message)
+    return tuple(value)
+
+
 def _list_or_none(parse: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], tuple[Any, ...]]:
     return lambda value: () if value is None else parse(value)
 
@@ -115,6 +145,10 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "unknown_outcome_transactional": lambda value: UnknownOutcome(_one_of(*UnknownOutcome)(value)),
     "soft_bounces_to_suppress": _number("soft_bounces_to_suppress"),
     "topicless_marketing": _flag,
+    "run_retention_days": _days,
+    "optional_events": _events,
 }
+#: Read where they are used, not with the others.
+_APART = frozenset({"run_retention_days", "optional_events"})
 #: Names of all policies that concern messages.
 SENDING_POLICIES = tuple(_CHECKS)

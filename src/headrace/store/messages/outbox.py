@@ -14,23 +14,26 @@ import msgspec
 
 from headrace.domain.identity import contact_lane
 from headrace.domain.messages.guardrails import Decision, Guardrail, Reason, Verdict, judge
-from headrace.domain.messages.kinds import Channel, MessageKind, MessageStatus
+from headrace.domain.messages.kinds import MAIL_SKIP, Channel, MessageKind, MessageStatus
 from headrace.domain.messages.sending_policies import SendingPolicies
 from headrace.faults import fail_point
-from headrace.store.access.sending_policies import read_sending_policies
+from headrace.store.access.sending_policies import read_sending_policies, wants_event
 from headrace.store.contract_messages import (
     Claimed,
     Ended,
     EndResult,
+    Message,
     Start,
     StartResult,
 )
+from headrace.store.contract_processing import SystemEvent
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.plans import BY_KEYS
 from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.events.system_events import SystemEvents
 from headrace.store.messages.facts import count_sent, find_contact, read_facts
 from headrace.store.messages.keys import StoredKeys
+from headrace.store.messages.mail_events import mail_event
 from headrace.store.messages.message_rows import CLAIMED, claimed, hold, key_of
 from headrace.store.messages.outcomes import ADD_ATTEMPT, Outcomes
 
@@ -191,6 +194,7 @@ class Outbox:
             await tx.run(BY_KEYS)
             results: dict[str, StartResult] = {}
             known: dict[int, SendingPolicies] = {}
+            events: list[SystemEvent] = []
             for start in ordered:
                 message = start.claimed.message
                 held = await hold(tx, message.id)
@@ -214,7 +218,11 @@ class Outbox:
                         await count_sent(tx, message, policies, now_us)
                     results[message.id] = await _begin(tx, current, now_us)
                 else:
-                    results[message.id] = await _refuse(tx, held.claimed, verdict, now_us)
+                    refused = await _refuse(tx, held.claimed, verdict, now_us)
+                    results[message.id] = refused
+                    if refused.state is MessageStatus.SKIPPED:
+                        events += await _skip_event(tx, message, refused)
+            await self._system_events.insert(tx, events, now_us)
             return results
 
         results = await self._database.write(work)
@@ -359,6 +367,12 @@ async def _refuse(tx: Transaction, held: Claimed, verdict: Verdict, now_us: int)
         finished_us = now_us if state.final else None
         await tx.run(_ENDED, *key, state.value, reason, verdict.rule, finished_us)
     return StartResult(state=state, reason=reason)
+
+
+async def _skip_event(tx: Transaction, message: Message, refused: StartResult) -> list[SystemEvent]:
+    if not await wants_event(tx, message.project_id, MAIL_SKIP):
+        return []
+    return await mail_event(tx, message, MAIL_SKIP, reason=refused.reason)
 
 
 def _or_unknown(held: Claimed, state: MessageStatus) -> MessageStatus:
