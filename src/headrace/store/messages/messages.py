@@ -18,6 +18,7 @@ from headrace.store.messages.materials import Materials
 from headrace.store.messages.message_lists import MessageLists
 from headrace.store.messages.outbox import Outbox
 from headrace.store.messages.removal import Removal
+from headrace.store.messages.reports import Reports
 from headrace.store.messages.suppressions import Suppressions
 from headrace.store.messages.templates import Templates
 from headrace.store.messages.unsubscribes import Unsubscribes
@@ -52,6 +53,7 @@ class Messages:
         self.captured = Captured(database)
         self.materials = Materials(database)
         self.removal = Removal(database)
+        self.reports = Reports(database, system_events, self.keys)
         self.lists = MessageLists(database, system_events, self.keys)
         self.engagements = Engagements(database, system_events)
         self.unsubscribes = Unsubscribes(database, system_events)
