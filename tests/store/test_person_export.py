@@ -139,6 +139,18 @@ def test_what_an_erasure_removes_is_in_the_export(people: People) -> None:
     assert attempts[0]["excerpt"] == CANARY
     assert len(found["rejections"]) == removed["rejections"]
     assert len(found["audit"]) == removed["audit"]
+    messages = found["messages"]
+    assert len(messages) == removed["messages"] == 2
+    assert len(found["suppressions"]) == removed["suppressions"] == 1
+    for name, place_of in (
+        ("message_attempts", "attempts"),
+        ("message_engagement", "engagement"),
+        ("message_hits", "hits"),
+        ("captured_mails", "captured"),
+    ):
+        assert sum(len(one[place_of]) for one in messages) == removed[name] == 1, name
+    # The other one is also somebody else's.
+    assert removed["emails"] == 1
     # The one event of somebody else, which nobody asked to mask.
     assert tables_with(place, CANARY) == ["events"]
 
@@ -160,9 +172,12 @@ def test_the_document_tells_who_the_person_is(people: People) -> None:
     payloads = [event["payload"] for event in found["events"]]
     assert {"secret": CANARY, "kanari": 1.5} in payloads
     assert any(event["source"] == "system" for event in found["events"])
+    (mail,) = [one["content"] for one in found["messages"] if one["content"]["attachments"]]
+    assert (mail["text"], mail["attachments"][0]["data"]) == (CANARY, "aGFsbG8=")
     # Of others only where they name the person.
     assert "private" not in text
     assert '"friend"' not in text
+    assert "else@b.example" not in text
     assert ["payload.friend"] in [each["places"] for each in found["mentions"]]
 
 

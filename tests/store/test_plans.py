@@ -61,6 +61,7 @@ from headrace.store.messages import (
     message_lists,
     message_rows,
     outbox,
+    person_messages,
     removal,
     suppressions,
     templates,
@@ -463,14 +464,32 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "engagement.remove": (engagement.REMOVE, "'{1,2}', '{h1,h2}'"),
     "removal.finished": (removal.FINISHED, "1, 1000, 50"),
     "removal.unknown": (removal.UNKNOWN, "1, 1000, 50"),
-    "removal.of_contacts": (removal.OF_CONTACTS, "'{c1,c2}', 50"),
-    "removal.of_addresses": (removal.OF_ADDRESSES, "1, '{x,y}', 50"),
     "removal.remove_hits": (removal.REMOVE_HITS, "'{m1,m2}'"),
     "removal.remove_captured": (removal.REMOVE_CAPTURED, "'{m1,m2}'"),
     "removal.remove_email": (removal.REMOVE_EMAIL, "1, 'e1'"),
     "removal.old_jobs": (removal.OLD_JOBS, "1, 1, 50"),
-    "removal.others": (removal.OTHERS, "'e1', 50"),
-    "removal.forget_addresses": (removal.FORGET_ADDRESSES, "1, '{x,y}'"),
+    "person_messages.of_contacts": (person_messages.OF_CONTACTS, "'{c1,c2}', 50"),
+    "person_messages.of_addresses": (person_messages.OF_ADDRESSES, "1, '{x,y}', 50"),
+    "person_messages.page": (person_messages.PAGE_OF_CONTACT, "1, 'c1', 100, 'm1', 50"),
+    "person_messages.page by address": (
+        person_messages.PAGE_OF_ADDRESS,
+        "1, 'x', 100, 'm1', 50",
+    ),
+    **{
+        f"person_messages.count {table}": (statement, "'{1,2}', '{m1,m2}'")
+        for table, statement in person_messages.COUNTS.items()
+    },
+    "person_messages.emails": (
+        person_messages.COUNT_EMAILS,
+        "'{1,2}', '{e1,e2}', '{c1,c2}', '{x,y}'",
+    ),
+    "person_messages.suppressions": (person_messages.SUPPRESSIONS, "1, '{x,y}'"),
+    "person_messages.attempts": (person_messages.ATTEMPTS, "1, 'm1'"),
+    "person_messages.engaged": (person_messages.ENGAGED, "1, 'm1'"),
+    "person_messages.hits": (person_messages.HITS, "'m1'"),
+    "person_messages.captured": (person_messages.CAPTURED, "'m1'"),
+    "person_messages.others": (person_messages.OTHERS, "'e1', 50"),
+    "person_messages.forget_addresses": (person_messages.FORGET_ADDRESSES, "1, '{x,y}'"),
     **{
         f"removal.remove {table}": (statement, "'{1,2}', '{m1,m2}'")
         for table, statement in removal.REMOVE

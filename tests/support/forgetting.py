@@ -8,6 +8,9 @@ from typing import Any
 from headrace.domain.audiences import AudienceFields
 from headrace.domain.contacts import Contact, ContactWrite
 from headrace.domain.events import NewEvent
+from headrace.domain.messages.kinds import SuppressionScope
+from headrace.domain.messages.places import lane_of_uuid
+from headrace.domain.messages.requests import SuppressionFields
 from headrace.domain.policies import Policies
 from headrace.domain.topics import TopicFields
 from headrace.pipeline.cataloguer import Cataloguer
@@ -21,8 +24,10 @@ from headrace.store.contract_processing import (
     Planner,
     SubscriberRule,
 )
+from headrace.store.messages.emails import SendContext
 from tests.store.events import START_US, new_event
 from tests.store.session import StoreSession
+from tests.support import mail
 from tests.support.queue import Queue
 from tests.support.stored_rows import insert
 
@@ -159,6 +164,35 @@ def fill_every_table(people: People, contact: Contact, event: NewEvent) -> None:
     audience = session.run(session.store.audiences.create(1, AudienceFields(name="VIP"), START_US))
     session.run(session.store.audiences.enter(1, audience.id, [contact.id], START_US))
     fill_catalog(people, event)
+    fill_messages(people)
+
+
+def fill_messages(people: People) -> None:
+    """A mail to the person alone, one to the person and another, and what came of them."""
+    session, place = people.session, people.session.place
+    emails = session.store.messages.emails
+    context = SendContext(domain=None, create_contacts=False)
+    file = {"name": "a.txt", "type": "text/plain", "data": "aGFsbG8="}
+    request = mail.email_request(to=EMAIL, text=CANARY, attachments=[file])
+    (alone,) = session.run(emails.send(1, request, context, START_US)).messages
+    request = mail.email_request(to=EMAIL, cc=["else@b.example"])
+    session.run(emails.send(1, request, context, START_US))
+    key = {"lane": lane_of_uuid(alone.id), "message_id": alone.id}
+    attempt = {"number": 1, "claim": 1, "relay": "r", "started_us": 0, "diagnostic": CANARY}
+    insert(place, "message_attempts", **key, **attempt)
+    counted = {"kind": "open", "link": 0, "verdict": "person", "count": 1}
+    insert(place, "message_engagement", **key, **counted, first_us=0, last_us=0)
+    hit = {"id": "h", "kind": "open", "link": 0, "at_us": 0, "user_agent": CANARY}
+    insert(place, "message_hits", **key, **hit, head=False, honeypot=False)
+    captured = {
+        "project_id": 1,
+        "message_id": alone.id,
+        "at_us": 0,
+        "content": b"To: " + EMAIL.encode(),
+    }
+    insert(place, "captured_mails", **captured)
+    fields = SuppressionFields(email=EMAIL, scope=SuppressionScope.ALL, note=CANARY)
+    session.run(session.store.messages.suppressions.add(1, fields, START_US, actor="tester"))
 
 
 def fill_catalog(people: People, event: NewEvent) -> None:

@@ -16,6 +16,7 @@ from headrace.domain.contacts import Contact, shown_email
 from headrace.domain.events import Source, Status
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
+from headrace.pipeline.messages.person_copy import message_shown, suppression_shown
 from headrace.store.contacts.erasure_rows import Subject, added
 from headrace.store.contacts.person_details import Details, counts_of
 from headrace.store.contacts.person_export import (
@@ -58,7 +59,14 @@ async def _pieces(
         for event in _events(page):
             yield between + _encode(event)
             between = b","
-    yield b"]"
+    yield b'],"messages":['
+    between = b""
+    async for message in exports.messages(subject):
+        yield between + _encode(message_shown(message))
+        between = b","
+    suppressions, about_messages = await exports.message_facts(subject)
+    counts = added(counts, about_messages)
+    yield b'],"suppressions":' + _encode([suppression_shown(each) for each in suppressions])
     named = await exports.named(subject)
     counts = added(counts, _counts(named, examples))
     yield b"," + _encode(_named(named)).removeprefix(b"{").removesuffix(b"}")

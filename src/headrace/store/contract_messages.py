@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -225,6 +226,34 @@ class EngagementRecord(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     first_us: int
     last_us: int
+
+
+class HitRecord(msgspec.Struct, frozen=True):
+    """One request for a pixel, a link or the page to leave; kept for a day."""
+
+    kind: str
+    link: int
+    at_us: int
+    address: str | None
+    user_agent: str
+
+
+class MessageCopy(msgspec.Struct, frozen=True, kw_only=True):
+    """A message with all that is kept about it, for the person it was sent to."""
+
+    message: Message
+    #: Its sender and what it says; also whom else it was sent to. None when its e-mail is gone.
+    content: EmailContent | None
+    #: Bodies as authored; None where a template is used.
+    text: str | None
+    html: str | None
+    #: Bytes of files by their number.
+    files: dict[str, bytes]
+    attempts: Sequence[AttemptRecord]
+    engagement: Sequence[EngagementRecord]
+    hits: Sequence[HitRecord]
+    #: Mails that the relay `capture:` would have sent.
+    captured: Sequence[bytes]
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,6 +88,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     counting: bool = False
     #: Up to which of the person's events a dry run has looked.
     looked_to: int = -1
+    #: Whether a dry run has counted the messages to the person.
+    messages_counted: bool = False
     #: Names of events whose example is of the person, as a dry run has counted them.
     examples: tuple[str, ...] = ()
     #: Up to which event of the project mentions were searched, and where that ends.

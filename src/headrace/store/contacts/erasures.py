@@ -216,14 +216,18 @@ class Erasures:
         )
 
     async def _count(self, erasure_id: str, state: State, limit: int) -> bool:
-        """Look through the next of the person's events; False when none is left."""
+        """Look through the next of the person's events, then count messages; False at the end."""
 
         async def look(tx: Transaction) -> State | None:
             subject, counts = state.subject, state.counts
             places = await page_of_person(tx, subject, subject.looked_to, limit)
             if not places:
-                if subject.counting:
+                if subject.messages_counted:
                     return None
+                if subject.counting:
+                    counts = added(counts, await self._person_messages.count(tx, subject))
+                    subject = msgspec.structs.replace(subject, messages_counted=True)
+                    return msgspec.structs.replace(state, subject=subject, counts=counts)
                 # All that leads to the person is known now: from the beginning again.
                 subject = msgspec.structs.replace(subject, counting=True, looked_to=-1)
                 return msgspec.structs.replace(state, subject=subject)

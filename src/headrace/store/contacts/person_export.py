@@ -28,14 +28,18 @@ from headrace.store.contacts.person_events import (
     had_events,
     page_of_person,
 )
+from headrace.store.contacts.person_messages import MessagePlace, PersonMessages
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract_erasures import Erasure, Mention
+from headrace.store.contract_messages import MessageCopy, Suppressed
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction
 
 #: Events of one page.
 EVENTS_MAX = 50
+#: Messages of one page; what is kept about each is read by itself.
+MESSAGES_MAX = 50
 #: Exports that a process runs at once: each searches all events of a project.
 EXPORTS_MAX = 2
 
@@ -118,8 +122,9 @@ class NamedRows(msgspec.Struct, frozen=True):
 class PersonExports:
     """Reads people of all projects for export."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, person_messages: PersonMessages) -> None:
         self._database = database
+        self._person_messages = person_messages
         self._under_way = 0
 
     async def find(self, project_id: int, contact_id: str) -> PersonFacts | None:
@@ -131,7 +136,10 @@ class PersonExports:
         async def read(tx: Transaction) -> PersonFacts | None:
             person = await find_person(tx, project_id, contact_id)
             held = person.contact
-            if held is None and not await had_events(tx, project_id, person.ids, system=True):
+            if held is None and not (
+                await had_events(tx, project_id, person.ids, system=True)
+                or await self._person_messages.had_messages(tx, person.ids)
+            ):
                 return None
             memberships = Memberships()
             if held is not None:
@@ -201,6 +209,30 @@ class PersonExports:
             return ExportPage(events, await read_details(tx, project_id, places))
 
         return await self._database.read(read)
+
+    async def messages(self, subject: Subject) -> AsyncIterator[MessageCopy]:
+        """Messages to a person with all that is kept about them, one at a time."""
+        place: MessagePlace | None = MessagePlace()
+        while place is not None:
+            found, place = await self._database.read(
+                lambda tx, place=place: self._person_messages.page(  # type: ignore[misc]
+                    tx, subject, place, MESSAGES_MAX
+                )
+            )
+            for each in found:
+                yield await self._database.read(
+                    lambda tx, each=each: self._person_messages.copy(tx, each),  # type: ignore[misc]
+                    snapshot=True,
+                )
+
+    async def message_facts(self, subject: Subject) -> tuple[Sequence[Suppressed], dict[str, int]]:
+        """Suppressions of a person's addresses; and rows about messages, by place."""
+
+        async def read(tx: Transaction) -> tuple[Sequence[Suppressed], dict[str, int]]:
+            listed = await self._person_messages.suppressions(tx, subject)
+            return listed, await self._person_messages.count(tx, subject)
+
+        return await self._database.read(read, snapshot=True)
 
     async def mentions(self, subject: Subject) -> AsyncIterator[Mention]:
         """Events of others that name the person, in order of receipt."""

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from headrace.store.contacts.erasure_rows import Subject
+from headrace.store.contract_messages import Message, MessageCopy, Suppressed
 from headrace.store.engine.transaction import Transaction
+
+
+class MessagePlace(msgspec.Struct, frozen=True):
+    """How far somebody has read the messages to a person."""
+
+    #: Number of the contact or address of the person that they are to.
+    whose: int = 0
+    created_us: int = -1
+    message_id: str = ""
 
 
 class PersonMessages(Protocol):
@@ -18,4 +30,22 @@ class PersonMessages(Protocol):
 
     async def erase(self, tx: Transaction, subject: Subject, limit: int) -> dict[str, int] | None:
         """Remove up to `limit` messages; rows removed by place, None when none is left."""
+        ...
+
+    async def count(self, tx: Transaction, subject: Subject) -> dict[str, int]:
+        """Rows by place that `erase` would remove, all of them."""
+        ...
+
+    async def page(
+        self, tx: Transaction, subject: Subject, after: MessagePlace, limit: int
+    ) -> tuple[Sequence[Message], MessagePlace | None]:
+        """Up to `limit` messages from a place on, and the place after them; None at the end."""
+        ...
+
+    async def copy(self, tx: Transaction, of: Message) -> MessageCopy:
+        """A message with all that is kept about it."""
+        ...
+
+    async def suppressions(self, tx: Transaction, subject: Subject) -> Sequence[Suppressed]:
+        """Entries of the suppression list with an address of the person."""
         ...

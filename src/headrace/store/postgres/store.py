@@ -39,7 +39,7 @@ from headrace.store.events.erased_events import PersonEvents
 from headrace.store.events.events import Events, last_sequence
 from headrace.store.events.trace import Trace
 from headrace.store.messages.messages import Messages
-from headrace.store.messages.removal import PersonMessages
+from headrace.store.messages.person_messages import PersonMessages
 from headrace.store.migrations import FIRST, too_old
 from headrace.store.postgres.accept import try_insert
 from headrace.store.postgres.arrivals import PostgresArrivals
@@ -104,7 +104,7 @@ class PostgresStore:
         self.arrivals = PostgresArrivals(database)
         self.projects = Projects(self.database)
         self.rejections = Rejections(self.database)
-        self.person_exports = PersonExports(self.database)
+        self.person_exports = PersonExports(self.database, PersonMessages())
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)

@@ -45,7 +45,7 @@ from headrace.store.events.erased_events import PersonEvents
 from headrace.store.events.events import Events
 from headrace.store.events.trace import Trace
 from headrace.store.messages.messages import Messages
-from headrace.store.messages.removal import PersonMessages
+from headrace.store.messages.person_messages import PersonMessages
 from headrace.store.sqlite.connection import check_version, open_writer, store_error
 from headrace.store.sqlite.deliveries import SqliteDeliveries
 from headrace.store.sqlite.disk import DiskReserve, free_bytes
@@ -110,7 +110,7 @@ class SqliteStore:
             PersonMessages(),
             SqliteFiles(self._writer, path),
         )
-        self.person_exports = PersonExports(self.database)
+        self.person_exports = PersonExports(self.database, PersonMessages())
         self.messages = Messages(
             self.database,
             system_events,

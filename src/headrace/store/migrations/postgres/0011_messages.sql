@@ -162,10 +162,12 @@ CREATE INDEX messages_due ON messages (project_id, kind, due_us) WHERE due_us IS
 CREATE INDEX messages_leased ON messages (lease_until_us) WHERE lease_until_us > 0;
 CREATE INDEX messages_project ON messages (project_id, created_us, id);
 CREATE INDEX messages_email ON messages (email_id, id) WHERE email_id IS NOT NULL;
-CREATE INDEX messages_contact ON messages (contact_id, created_us) WHERE contact_id IS NOT NULL;
+CREATE INDEX messages_contact ON messages (contact_id, created_us, id)
+    WHERE contact_id IS NOT NULL;
 CREATE INDEX messages_handed ON messages (contact_id, handed_us) WHERE handed_us IS NOT NULL;
 -- Of those without a contact, to find a person who is to be forgotten.
-CREATE INDEX messages_address ON messages (project_id, address) WHERE contact_id IS NULL;
+CREATE INDEX messages_address ON messages (project_id, address, created_us, id)
+    WHERE contact_id IS NULL;
 -- Of those that did not arrive, or of which nobody knows; nearly all others did.
 CREATE INDEX messages_state ON messages (project_id, state, created_us, id) WHERE state IN
     ('skipped', 'bounced', 'failed', 'blocked', 'expired', 'unknown', 'cancelled', 'complained');
