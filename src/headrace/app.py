@@ -48,6 +48,7 @@ from headrace.pipeline.disk_guard import DiskGuard
 from headrace.pipeline.follower import LiveFollower
 from headrace.pipeline.key_uses import KeyUseLog
 from headrace.pipeline.live import LiveFeed
+from headrace.pipeline.messages.mail_services import mail_services
 from headrace.pipeline.operators import OperatorCache
 from headrace.pipeline.rejections import RejectionLog
 from headrace.pipeline.streams import Streams
@@ -148,6 +149,7 @@ class Headrace:
         refusals = Refusals(rejections, clock_us)
         self._calls = WebhookCalls(parse_networks(self.settings.webhook_allow_networks))
         webhooks = Webhooks(self._calls, clock_us)
+        self._mail = await mail_services(self.settings, store)
         services = Services(
             store=store,
             acceptor=acceptor,
@@ -155,6 +157,7 @@ class Headrace:
             streams=streams,
             cursors=Cursors(await store.secret("cursors")),
             webhooks=webhooks,
+            mail=self._mail,
             document=self._document(),
             clock_us=clock_us,
             worker_problem=self._worker_problem if self._supervisor is not None else None,
@@ -184,6 +187,7 @@ class Headrace:
             asyncio.create_task(loop.run(), name=type(loop).__name__)
             for loop in (guard, trials, rejections, operators, self._key_uses, rollups, streams)
         ]
+        self._tasks.append(asyncio.create_task(self._mail.links.run(), name="PublicLinks"))
         self._tasks.append(asyncio.create_task(access.keep_fresh(), name="AccessCache"))
         if store.arrivals is not None:
             follower = LiveFollower(store.arrivals, live, clock_us)
@@ -279,3 +283,4 @@ class Headrace:
         await self._rejections.flush()
         await self._rollups.flush()
         await self._key_uses.flush()
+        await self._mail.links.flush()

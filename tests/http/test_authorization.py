@@ -25,6 +25,7 @@ WITH_IDS = [each for each in KEYED if each.parameters]
 #: What is not told to everybody must look like nothing at all.
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 LISTS = ("/contacts", "/topics", "/audiences", "/webhooks", "/dead-letters", "/replays", "/merges")
+MAIL_LISTS = ("/domains", "/templates", "/suppressions")
 
 Place = tuple[str, str]
 
@@ -56,6 +57,8 @@ class Inhabitant:
         erased = client.request("DELETE", f"/contacts/{new_contact(client)}?erase=true").data
         replay = send(client, "POST", "/dead-letters/replay", filter={}, dry_run=False).data
         dead_letter_id = self._rows.processing(sequence_of_id(uuid.UUID(event_id).bytes))
+        template = {"name": "Welcome", "channel": "email", "subject_template": "Hi"}
+        address = {"email": "mike@b.example"}
         webhook_id = self._rows.subscriber(self.project.id, target="http://a/", events=["z.z"])
         return {
             ("events", "id"): event_id,
@@ -72,13 +75,21 @@ class Inhabitant:
             ("dead-letters", "id"): dead_letter_id,
             ("replays", "id"): replay["id"],
             ("webhooks", "id"): webhook_id,
+            ("domains", "id"): send(client, "POST", "/domains", name="example.org").data["id"],
+            ("templates", "id"): send(client, "POST", "/templates", **template).data["id"],
+            ("suppressions", "id"): send(client, "POST", "/suppressions", **address).data["id"],
         }
 
     def everything(self) -> dict[str, Any]:
         """All that others could have changed."""
         contact_id = self.ids["contacts", "id"]
         audience_id = self.ids["audiences", "id"]
-        paths = (*LISTS, f"/contacts/{contact_id}/topics", f"/audiences/{audience_id}/contacts")
+        paths = (
+            *LISTS,
+            *MAIL_LISTS,
+            f"/contacts/{contact_id}/topics",
+            f"/audiences/{audience_id}/contacts",
+        )
         return {path: self.client.get(path).json() for path in paths}
 
 

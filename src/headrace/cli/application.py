@@ -14,6 +14,7 @@ from headrace.cli import (
     contacts,
     copy,
     dead_letters,
+    domain,
     events,
     export,
     key,
@@ -72,6 +73,7 @@ app.add_typer(project.app, name="project")
 app.add_typer(key.app, name="key")
 app.add_typer(policy.app, name="policy")
 app.add_typer(operator.app, name="operator")
+app.add_typer(domain.app, name="domain")
 app.command("send")(send.send)
 app.command("tail")(tail.tail)
 app.add_typer(events.app, name="events")

@@ -15,6 +15,7 @@ from headrace.http.openapi import ApiDocument
 from headrace.http.parameters import LIMIT_DEFAULT
 from headrace.pipeline.accept import Acceptor
 from headrace.pipeline.access import AccessCache, Principal
+from headrace.pipeline.messages.mail_services import MailServices
 from headrace.pipeline.streams import Streams
 from headrace.pipeline.webhooks import Webhooks
 from headrace.store.contract_store import Store
@@ -29,6 +30,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     streams: Streams
     cursors: Cursors
     webhooks: Webhooks
+    mail: MailServices
     document: ApiDocument
     clock_us: Callable[[], int]
     #: What keeps the worker beside this server from working, None for nothing; without one, None.

@@ -15,6 +15,7 @@ from headrace.http import (
     contacts,
     dead_letters,
     docs,
+    domains,
     erasures,
     events,
     health,
@@ -24,6 +25,8 @@ from headrace.http import (
     person_export,
     rejections,
     replays,
+    suppressions,
+    templates,
     topics,
     trace,
     validate,
@@ -34,7 +37,7 @@ from headrace.http.route import Route
 from headrace.http.routing import RouteTable
 
 EVENTS, CONTACTS, TOPICS = "Events", "Contacts", "Topics"
-AUDIENCES, CATALOG, DEAD_LETTERS = "Audiences", "Catalog", "Dead letters"
+AUDIENCES, MAIL, CATALOG, DEAD_LETTERS = "Audiences", "Mail", "Catalog", "Dead letters"
 WEBHOOKS, ADMINISTRATION, SERVER = WEBHOOKS_TAG, "Administration", "Server"
 
 #: Groups of the document, in its order.
@@ -43,6 +46,7 @@ TAGS = {
     CONTACTS: "The people that events are about: their properties, merges and erasures.",
     TOPICS: "What contacts are subscribed to.",
     AUDIENCES: "Lists of contacts.",
+    MAIL: "Sending domains, templates, and addresses that get no mail.",
     CATALOG: "Which events there are, what they look like, and how that has changed.",
     DEAD_LETTERS: "Events and deliveries that failed for good, and their replays.",
     WEBHOOKS: "Endpoints that events are delivered to.",
@@ -76,6 +80,7 @@ ROUTES = (
     ),
     *_tagged(TOPICS, topics.ROUTES),
     *_tagged(AUDIENCES, audiences.ROUTES),
+    *_tagged(MAIL, domains.ROUTES, templates.ROUTES, suppressions.ROUTES),
     *_tagged(CATALOG, catalog.ROUTES),
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),
     *_tagged(WEBHOOKS, webhooks.ROUTES),

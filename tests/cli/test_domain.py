@@ -1,0 +1,33 @@
+"""`headrace domain`: made in the store of a running server."""
+
+from __future__ import annotations
+
+import json
+
+from tests.support.server import RunningServer, headrace
+
+
+def test_a_domain_is_created_with_its_records(server: RunningServer) -> None:
+    arguments = ("domain", "create", "Example.org", "--store", server.store_url)
+    relay = ("--mail-relay", "smtps://user:secret@relay.example.net")
+    done = headrace(*arguments, "--verified", "--json", *relay)
+
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert (made["name"], made["status"]) == ("example.org", "verified")
+    values = {record["purpose"]: record["value"] for record in made["records"]}
+    assert values["spf"] == "v=spf1 a:relay.example.net ~all"
+    assert values["dkim"].startswith("v=DKIM1;")
+    again = headrace(*arguments)
+    assert again.returncode != 0
+    assert "already" in again.stderr
+
+
+def test_what_is_no_domain_or_no_relay_is_one_line(server: RunningServer) -> None:
+    store = ("--store", server.store_url)
+    done = headrace("domain", "create", "localhost", *store)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    done = headrace("domain", "create", "example.net", "--mail-relay", "ftp://u:secret@x", *store)
+    assert done.returncode != 0
+    assert "HEADRACE_MAIL_RELAY must be" in done.stderr
+    assert "secret" not in done.stderr
