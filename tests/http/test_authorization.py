@@ -59,6 +59,9 @@ class Inhabitant:
         dead_letter_id = self._rows.processing(sequence_of_id(uuid.UUID(event_id).bytes))
         template = {"name": "Welcome", "channel": "email", "subject_template": "Hi"}
         address = {"email": "mike@b.example"}
+        email = {"from": "news@example.org", "to": ["mike@b.example"], "subject": "a", "text": "b"}
+        many = {**email, "audiences": [audience_id], "topic_id": topic_id, "kind": "marketing"}
+        del many["to"]
         webhook_id = self._rows.subscriber(self.project.id, target="http://a/", events=["z.z"])
         return {
             ("events", "id"): event_id,
@@ -76,6 +79,8 @@ class Inhabitant:
             ("replays", "id"): replay["id"],
             ("webhooks", "id"): webhook_id,
             ("domains", "id"): send(client, "POST", "/domains", name="example.org").data["id"],
+            ("emails", "id"): send(client, "POST", "/emails", **email).data["id"],
+            ("send-jobs", "id"): send(client, "POST", "/emails", **many).data["id"],
             ("templates", "id"): send(client, "POST", "/templates", **template).data["id"],
             ("suppressions", "id"): send(client, "POST", "/suppressions", **address).data["id"],
         }

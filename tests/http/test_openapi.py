@@ -38,7 +38,7 @@ COMMAND = [
 #: A bad item of a batch is answered in its place, and the request as a whole succeeds.
 CONFIGURATION = """
 [[operations]]
-include-path-regex = "^/(events|contacts)/batch$"
+include-path-regex = "^/(events|contacts|emails)/batch$"
 checks.negative_data_rejection.enabled = false
 """
 

@@ -154,7 +154,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     status: int
     description: str
-    #: A type, a JSON Schema, or None when there is no body.
+    #: A type, a tuple of types of which it is one, a JSON Schema, or None when there is no body.
     schema: Any = None
     #: How the value stands in the body: under `data`, as a list with its cursor, or alone.
     wrap: str = "data"

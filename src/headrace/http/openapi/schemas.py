@@ -35,7 +35,8 @@ class Schemas:
             declared += [answer.schema for answer in route.answers]
             types |= {
                 repr(each): each
-                for each in declared
+                for one in declared
+                for each in (one if isinstance(one, tuple) else (one,))
                 if each is not None and not isinstance(each, dict)
             }
         types |= {repr(each): each for each in more}
@@ -53,7 +54,9 @@ class Schemas:
             _set_formats(self.components[name]["properties"])
 
     def of(self, schema: Any) -> dict[str, Any]:
-        """The schema of a type, or the schema that is given."""
+        """The schema of a type, of one of several types, or the schema that is given."""
+        if isinstance(schema, tuple):
+            return {"oneOf": [self.of(each) for each in schema]}
         if not isinstance(schema, dict):
             return self._by_type[repr(schema)]
         title = schema.get("title")

@@ -39,6 +39,11 @@ class Mailing:
         self._store = store
         self._needs_domain = needs_domain
 
+    async def allows_topicless_marketing(self, project_id: int) -> bool:
+        """Whether marketing mail may be sent without a topic; policy of the project."""
+        policies = await self._store.messages.emails.policies(project_id)
+        return policies.topicless_marketing
+
     async def send(self, project_id: int, request: EmailRequest, policies: Policies) -> SentEmail:
         """Send one e-mail; its messages are on stable storage once this returns.
 

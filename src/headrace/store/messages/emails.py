@@ -18,7 +18,9 @@ from headrace.domain.messages.addresses import Mailbox
 from headrace.domain.messages.email_request import EmailRequest
 from headrace.domain.messages.kinds import Channel, MessageStatus
 from headrace.domain.messages.places import email_id, lane_of_uuid
+from headrace.domain.messages.sending_policies import SendingPolicies
 from headrace.domain.messages.tokens import message_id
+from headrace.store.access.sending_policies import read_sending_policies
 from headrace.store.contacts.contact_writes import ContactWriter
 from headrace.store.contacts.identifiers import owner_of
 from headrace.store.contacts.races import ContactRaceError, write_contacts
@@ -103,6 +105,10 @@ class Emails:
         self._database = database
         self._system_events = system_events
         self._numbers = numbers
+
+    async def policies(self, project_id: int) -> SendingPolicies:
+        """What a project has decided about sending."""
+        return await self._database.read(lambda tx: read_sending_policies(tx, project_id))
 
     async def send(
         self, project_id: int, request: EmailRequest, context: SendContext, now_us: int
