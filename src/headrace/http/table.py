@@ -22,6 +22,7 @@ from headrace.http import (
     health,
     ingest,
     ingest_batch,
+    mail_links,
     merges,
     person_export,
     rejections,
@@ -86,7 +87,7 @@ ROUTES = (
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),
     *_tagged(WEBHOOKS, webhooks.ROUTES),
     *_tagged(ADMINISTRATION, admin_policies.ROUTES),
-    *_tagged(SERVER, health.ROUTES, docs.ROUTES),
+    *_tagged(SERVER, health.ROUTES, docs.ROUTES, mail_links.ROUTES),
 )
 
 

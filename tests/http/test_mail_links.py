@@ -1,0 +1,150 @@
+"""Links of mails, followed by anybody: leaving, clicks, opens; and tokens that are none."""
+
+from __future__ import annotations
+
+import email
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email import policy
+from html import escape, unescape
+
+import pytest
+
+from tests.support.audiences import choose, new_contact, new_topic, send
+from tests.support.contacts import system_events
+from tests.support.dead_letters import sql_on
+from tests.support.http_server import HttpServer, Project, wait_until
+from tests.support.raw_http import Client
+
+WAIT_SECONDS_MAX = 20.0
+TARGET = "https://shop.example/a?b=c%20d&e=(f)"
+ONE_CLICK = b"List-Unsubscribe=One-Click"
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass
+class Sent:
+    """A marketing mail that was sent, and what is in it."""
+
+    client: Client
+    message_id: str
+    contact: str
+    topic: str
+    #: Paths of a tracked link, of the pixel, and of the header to leave.
+    click: str
+    open: str
+    leave: str
+
+    @property
+    def is_subscribed(self) -> bool:
+        (topic,) = self.client.get(f"/contacts/{self.contact}/topics").data
+        return bool(topic["is_subscribed"])
+
+
+@pytest.fixture
+def sent(server: HttpServer, project: Project) -> Sent:
+    client = project.client()
+    topic, contact = new_topic(client), new_contact(client, email="ann@b.example")
+    choose(client, contact, topic, wanted=True)
+    body = {"from": "news@example.org", "to": ["ann@b.example"], "subject": "News"}
+    html = f'<p><a href="{escape(TARGET)}">Look</a></p>'
+    made = send(client, "POST", "/emails", **body, html=html, kind="marketing", topic_id=topic)
+    assert made.status == 201, made.body
+    target = f"/emails/{made.data['id']}"
+    wait_until(lambda: client.get(target).data["status"] == "sent", WAIT_SECONDS_MAX)
+    message_id = made.data["messages"][0]["id"]
+    captured = server.in_store(
+        lambda store: store.messages.captured.of_message(project.id, message_id)
+    )
+    assert captured is not None
+    mail = email.message_from_bytes(captured.content, policy=policy.default)
+    part = mail.get_body(("html",))
+    assert part is not None
+    text = unescape(part.get_content())
+    return Sent(
+        client=client,
+        message_id=message_id,
+        contact=contact,
+        topic=topic,
+        # The first link is one that nobody sees.
+        click=re.findall(r"/c/[\w.-]+", text)[-1],
+        open=re.findall(r"/o/[\w.-]+", text)[0],
+        leave=re.findall(r"/u/[\w.-]+", str(mail["list-unsubscribe"]))[0],
+    )
+
+
+@pytest.fixture
+def anybody(server: HttpServer) -> Iterator[Client]:
+    """Asks without a key."""
+    client = Client(server.port, None)
+    yield client
+    client.close()
+
+
+def test_a_click_leads_where_the_author_wanted(sent: Sent, anybody: Client) -> None:
+    answer = anybody.get(sent.click)
+
+    assert (answer.status, answer.headers["location"]) == (302, TARGET)
+    assert "set-cookie" not in answer.headers
+
+
+def test_hits_are_noted(server: HttpServer, sent: Sent, anybody: Client) -> None:
+    rows = sql_on(server.directory / "headrace.db")
+    anybody.get(sent.click)
+    anybody.request("HEAD", sent.click)
+    anybody.get(sent.open)
+    query = "SELECT kind, head FROM message_hits WHERE message_id = ? ORDER BY kind, head"
+    expected = [("click", 0), ("click", 1), ("open", 0)]
+    wait_until(lambda: rows(query, sent.message_id) == expected, WAIT_SECONDS_MAX)
+
+
+def test_the_pixel_is_a_picture(sent: Sent, anybody: Client) -> None:
+    answer = anybody.get(sent.open)
+
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/gif")
+    assert answer.headers["cache-control"] == "no-store"
+    assert (len(answer.body), answer.body[:6]) == (43, b"GIF89a")
+
+
+def test_looking_at_the_link_to_leave_changes_nothing(sent: Sent, anybody: Client) -> None:
+    for method in ("GET", "HEAD"):
+        assert anybody.request(method, sent.leave).status == 200
+    page = anybody.get(sent.leave)
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert b"News" in page.body
+    assert sent.is_subscribed
+
+
+@pytest.mark.parametrize("media", [FORM, f"{FORM}; charset=iso-8859-1", "text/plain"])
+def test_one_click_leaves_the_topic_once(sent: Sent, anybody: Client, media: str) -> None:
+    for _ in range(2):
+        answer = anybody.request("POST", sent.leave, body=ONE_CLICK, body_type=media)
+        assert answer.status == 200, answer.body
+        assert "set-cookie" not in answer.headers
+    assert not sent.is_subscribed
+    told = [each["event"] for each in system_events(sent.client)]
+    assert told.count("sendrealm.topic.unsubscribed") == 1
+    assert told.count("sendrealm.mail.unsubscribe") == 1
+
+
+def test_the_page_leaves_everything_where_that_is_wanted(sent: Sent, anybody: Client) -> None:
+    assert anybody.request("POST", sent.leave, body=b"all=1", body_type=FORM).status == 200
+    new_topic(sent.client, "Later", default_subscribed=True)
+    topics = sent.client.get(f"/contacts/{sent.contact}/topics").data
+    assert [topic["is_subscribed"] for topic in topics] == [False, False]
+
+
+@pytest.mark.parametrize("kind", ["c", "u"])
+def test_a_token_that_is_none_leads_nowhere(sent: Sent, anybody: Client, kind: str) -> None:
+    path = sent.click if kind == "c" else sent.leave
+    changed = path[:-1] + ("A" if path[-1] != "A" else "B")
+    for target in (changed, f"/{kind}/x", f"/{kind}/{'a' * 500}"):
+        answer = anybody.get(target)
+        assert answer.status == 404
+        assert "location" not in answer.headers
+    if kind == "u":
+        assert anybody.request("POST", changed, body=ONE_CLICK, body_type=FORM).status == 404
+    assert sent.is_subscribed
