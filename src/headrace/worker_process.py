@@ -23,7 +23,7 @@ from headrace.delivery.handlers.loading import load_handlers
 from headrace.delivery.handlers.transport import HandlerTransport
 from headrace.delivery.mail.contract import MailRelay, OutgoingMail
 from headrace.delivery.mail.relay import open_relay
-from headrace.delivery.mail.relay_url import RelayKind, parse_relay_url
+from headrace.delivery.mail.relay_url import RelayKind
 from headrace.delivery.mail.smtp import RelayLimits
 from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
@@ -35,6 +35,7 @@ from headrace.pipeline.maintenance import Maintenance
 from headrace.pipeline.messages.audience_sends import AudienceSends
 from headrace.pipeline.messages.composer import Composer, MailSettings
 from headrace.pipeline.messages.hits import HitsSettled
+from headrace.pipeline.messages.mail_services import relay_of
 from headrace.pipeline.messages.sender import Sender, SenderStores
 from headrace.pipeline.processor import Processor
 from headrace.pipeline.pruning import Pruning
@@ -164,7 +165,7 @@ class WorkerProcess:
 
     async def _make_sender(self, rng: random.Random) -> Sender:
         settings, messages = self._settings, self._store.messages
-        url = parse_relay_url(settings.mail_relay)
+        url = relay_of(settings)
 
         async def keep(mail: OutgoingMail) -> None:
             await messages.captured.keep(mail.message_id, mail.content, self._store.clock_us())
