@@ -22,10 +22,10 @@ from bench.headrace_server import KEY_FILE
 from bench.stores import store_url
 from headrace.app import Headrace
 from headrace.config import load_settings
-from headrace.domain.api_keys import Scope, issue_key
+from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
-from headrace.store.contract import CommitSource, StoreFailedError
-from headrace.store.contract_store import Store
+from headrace.store.contract.events import CommitSource, StoreFailedError
+from headrace.store.contract.store import Store
 from headrace.stores import open_store
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from bench.load.wrk import LoadFailedError
 from bench.stores import DATABASE, shared, store_url
-from headrace.domain.events import Source, Status
+from headrace.domain.events.event import Source, Status
 from headrace.domain.ids import first_sequence_at
 from tests.support.postgres import aside
 

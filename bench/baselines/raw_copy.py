@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from headrace.store.postgres.accept import EVENT_COLUMNS
+from headrace.store.queues.postgres.accept import EVENT_COLUMNS
 from tests.support.postgres import aside
 
 #: Rows held in memory at a time; loading them is not timed.

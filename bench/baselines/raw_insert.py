@@ -12,8 +12,8 @@ from pathlib import Path
 
 import apsw
 
-from headrace.store.sqlite.connection import open_writer
-from headrace.store.sqlite.migrate import migrate
+from headrace.store.engine.sqlite.connection import open_writer
+from headrace.store.engine.sqlite.migrate import migrate
 
 #: Rows held in memory at a time; loading them is not timed.
 CHUNK_ROWS = 20_480

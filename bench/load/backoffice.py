@@ -20,10 +20,10 @@ from bench.processes import HOST
 from bench.store_reader import reading
 from bench.stores import store_url
 from bench.webhooks import REFUSING, subscribe
+from headrace.domain.access.sign_in import issue, issue_session
 from headrace.domain.ids import uuid_text
-from headrace.domain.sign_in import issue, issue_session
-from headrace.store.contract import Project
-from headrace.store.contract_store import Store
+from headrace.store.contract.events import Project
+from headrace.store.contract.store import Store
 from headrace.stores import open_store
 from tests.support.past_traffic import past_traffic
 

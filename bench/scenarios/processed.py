@@ -20,7 +20,7 @@ from bench.results import Better, Comparison, Lines, Outcome
 from bench.scenario import Progress, Scenario
 from bench.store_reader import StoreReader, reading
 from bench.stores import StoreKind
-from headrace.domain.events import Source, Status
+from headrace.domain.events.event import Source, Status
 
 SERIES = contenders.SERVE.name
 COMPARED_RATE = 1_000

@@ -12,25 +12,25 @@ import msgspec
 import structlog
 
 from headrace.backoffice.application import build_backoffice
-from headrace.backoffice.context import PREFIX as BACKOFFICE_PREFIX
-from headrace.backoffice.context import Backoffice
-from headrace.backoffice.passwords import Passwords
-from headrace.backoffice.setup import proxy_networks, public_origin
+from headrace.backoffice.shell.context import PREFIX as BACKOFFICE_PREFIX
+from headrace.backoffice.shell.context import Backoffice
+from headrace.backoffice.shell.passwords import Passwords
+from headrace.backoffice.shell.setup import proxy_networks, public_origin
 from headrace.config import Settings
 from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
-from headrace.domain.events import StoredEvent
-from headrace.http.answers import event_shown
+from headrace.domain.events.event import StoredEvent
 from headrace.http.application import build_application
-from headrace.http.asgi import AsgiRunner
-from headrace.http.context import Services
-from headrace.http.cursor import Cursors
-from headrace.http.erasures import erasure_shown
+from headrace.http.contacts.erasures import erasure_shown
+from headrace.http.events.responses import event_shown
 from headrace.http.openapi import ApiDocument
-from headrace.http.refusals import Refusals
-from headrace.http.router import Router, RouterDeps
-from headrace.http.server import HttpServer
-from headrace.http.services import IngestServices
+from headrace.http.routing.context import Services
+from headrace.http.routing.cursor import Cursors
+from headrace.http.routing.router import Router, RouterDeps
+from headrace.http.routing.services import IngestServices
+from headrace.http.server.asgi import AsgiRunner
+from headrace.http.server.listener import HttpServer
+from headrace.http.server.rejections import Refusals
 from headrace.http.table import ROUTES, TAGS, route_table
 from headrace.observability.events import (
     SERVER_STARTED,
@@ -39,24 +39,24 @@ from headrace.observability.events import (
     STORE_EXPOSED,
     STORE_FAILED,
 )
-from headrace.pipeline.accept import Acceptor
-from headrace.pipeline.accept_rollups import AcceptRollups
-from headrace.pipeline.access import AccessCache
-from headrace.pipeline.commit_queue import CommitQueue
-from headrace.pipeline.commit_trials import CommitTrials
-from headrace.pipeline.disk_guard import DiskGuard
-from headrace.pipeline.follower import LiveFollower
-from headrace.pipeline.key_uses import KeyUseLog
-from headrace.pipeline.live import LiveFeed
+from headrace.pipeline.access.key_uses import KeyUseLog
+from headrace.pipeline.access.keys import AccessCache
+from headrace.pipeline.access.operators import OperatorCache
+from headrace.pipeline.delivering.webhooks import Webhooks
+from headrace.pipeline.intake.accept import Acceptor
+from headrace.pipeline.intake.commit_queue import CommitQueue
+from headrace.pipeline.intake.commit_trials import CommitTrials
+from headrace.pipeline.intake.disk_guard import DiskGuard
+from headrace.pipeline.intake.rejections import RejectionLog
+from headrace.pipeline.intake.rollups import AcceptRollups
 from headrace.pipeline.messages.mail_services import mail_services
-from headrace.pipeline.operators import OperatorCache
-from headrace.pipeline.rejections import RejectionLog
-from headrace.pipeline.streams import Streams
+from headrace.pipeline.streams.follower import LiveFollower
+from headrace.pipeline.streams.live import LiveFeed
+from headrace.pipeline.streams.streams import Streams
 from headrace.pipeline.supervisor import WorkerSupervisor
-from headrace.pipeline.webhooks import Webhooks
-from headrace.store.contract import Pending, StoreError, StoreFailedError
-from headrace.store.contract_erasures import Erasure
-from headrace.store.contract_store import Store
+from headrace.store.contract.erasures import Erasure
+from headrace.store.contract.events import Pending, StoreError, StoreFailedError
+from headrace.store.contract.store import Store
 from headrace.stores import shown_store
 
 #: From SIGTERM to the end of the process.

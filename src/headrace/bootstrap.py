@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.domain.api_keys import IssuedKey, Scope, issue_key
-from headrace.domain.sign_in import issue_link
-from headrace.store.contract_store import Store
+from headrace.domain.access.api_keys import IssuedKey, Scope, issue_key
+from headrace.domain.access.sign_in import issue_link
+from headrace.store.contract.store import Store
 
 PROJECT = "default"
 KEY_NAME = "first key"

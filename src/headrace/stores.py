@@ -12,21 +12,21 @@ from urllib.parse import unquote, urlsplit
 import apsw
 
 from headrace.config import Settings
-from headrace.store.contract import StoreSetupError
-from headrace.store.contract_store import Store
-from headrace.store.copying.job import CopyJob, Progress, Report
-from headrace.store.copying.source import Source
-from headrace.store.copying.target import Target
-from headrace.store.postgres.database import Database, PoolOptions
-from headrace.store.postgres.distribute import distribute
-from headrace.store.postgres.errors import is_error
-from headrace.store.postgres.errors import store_error as postgres_error
-from headrace.store.postgres.store import open_store as open_postgres
-from headrace.store.postgres.store import schema_versions as postgres_versions
-from headrace.store.postgres.url import is_postgres, masked
-from headrace.store.sqlite.connection import open_reader, store_error
-from headrace.store.sqlite.migrate import newest_version, schema_version
-from headrace.store.sqlite.store import open_store as open_sqlite
+from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.store import Store
+from headrace.store.engine.postgres.database import Database, PoolOptions
+from headrace.store.engine.postgres.errors import is_error
+from headrace.store.engine.postgres.errors import store_error as postgres_error
+from headrace.store.engine.postgres.shard import distribute
+from headrace.store.engine.postgres.url import is_postgres, masked
+from headrace.store.engine.sqlite.connection import open_reader, store_error
+from headrace.store.engine.sqlite.migrate import newest_version, schema_version
+from headrace.store.postgres import open_store as open_postgres
+from headrace.store.postgres import schema_versions as postgres_versions
+from headrace.store.sqlite import open_store as open_sqlite
+from headrace.store.transfer.job import CopyJob, Progress, Report
+from headrace.store.transfer.source import Source
+from headrace.store.transfer.target import Target
 
 #: For one statement of a copy, which writes a few thousand rows or reads as many.
 COPY_STATEMENT_SECONDS_MAX = 120.0

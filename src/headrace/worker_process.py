@@ -27,25 +27,25 @@ from headrace.delivery.mail.relay_url import RelayKind
 from headrace.delivery.mail.smtp import RelayLimits
 from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
-from headrace.domain.processes import own_name
 from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
-from headrace.pipeline.deliverer import Deliverer, DelivererStores, Transports
-from headrace.pipeline.eraser import Eraser
-from headrace.pipeline.maintenance import Maintenance
+from headrace.pipeline.contacts.eraser import Eraser
+from headrace.pipeline.delivering.deliverer import Deliverer, DelivererStores, Transports
+from headrace.pipeline.delivering.replayer import Replayer
 from headrace.pipeline.messages.audience_sends import AudienceSends
 from headrace.pipeline.messages.composer import Composer, MailSettings
 from headrace.pipeline.messages.hits import HitsSettled
 from headrace.pipeline.messages.mail_services import relay_of
 from headrace.pipeline.messages.sender import Sender, SenderStores
-from headrace.pipeline.processor import Processor
-from headrace.pipeline.pruning import Pruning
-from headrace.pipeline.removals import Removals
-from headrace.pipeline.replayer import Replayer
-from headrace.pipeline.retention import Retention, RetentionOptions
-from headrace.pipeline.rules_cache import RulesCache
-from headrace.store.contract import StoreError
-from headrace.store.contract_delivery import LoadedHandler
-from headrace.store.contract_store import Store
+from headrace.pipeline.processing.processor import Processor
+from headrace.pipeline.processing.rules_cache import RulesCache
+from headrace.pipeline.upkeep.maintenance import Maintenance
+from headrace.pipeline.upkeep.pruning import Pruning
+from headrace.pipeline.upkeep.removals import Removals
+from headrace.pipeline.upkeep.retention import Retention, RetentionOptions
+from headrace.process_names import own_name
+from headrace.store.contract.deliveries import LoadedHandler
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.store import Store
 from headrace.stores import shown_store
 
 #: From SIGTERM to the end of the process.

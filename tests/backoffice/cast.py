@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import httpx
 
-from headrace.backoffice.origin import csrf_token
+from headrace.backoffice.shell.origin import csrf_token
+from headrace.domain.access.sign_in import Role, issue, issue_session
 from headrace.domain.ids import uuid_text
-from headrace.domain.sign_in import Role, issue, issue_session
 from headrace.domain.timestamps import now_us
-from headrace.store.contract import Project
-from headrace.store.contract_sign_in import Member
-from headrace.store.contract_store import Store
+from headrace.store.contract.events import Project
+from headrace.store.contract.sign_in import Member
+from headrace.store.contract.store import Store
 from headrace.stores import open_store
 from tests.support.server import RunningServer
 

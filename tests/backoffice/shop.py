@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
-from headrace.domain.api_keys import Scope, issue_key
+from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
-from headrace.store.contract import Project
+from headrace.store.contract.events import Project
 from tests.backoffice.cast import ACTOR, Person, in_store, make_project, project_path
 from tests.support.server import RunningServer
 from tests.support.waiting import wait_until

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.backoffice.passwords import Passwords
+from headrace.backoffice.shell.passwords import Passwords
 from headrace.domain.timestamps import now_us
-from headrace.store.contract_store import Store
+from headrace.store.contract.store import Store
 from tests.backoffice.cast import Person, in_store, person
 from tests.support.server import RunningServer
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.domain.sign_in import Role
+from headrace.domain.access.sign_in import Role
 from tests.backoffice.cast import Person, person
 from tests.backoffice.shop import DEAD_URL, Shop, open_shop, page
 from tests.support.server import RunningServer

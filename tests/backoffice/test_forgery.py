@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.backoffice.origin import csrf_token
-from headrace.backoffice.screen import Need, Screen
 from headrace.backoffice.screens import SCREENS
+from headrace.backoffice.shell.origin import csrf_token
+from headrace.backoffice.shell.screen import Need, Screen
 from tests.backoffice.cast import Person
 
 CHANGES = [screen for screen in SCREENS if screen.method == "POST"]

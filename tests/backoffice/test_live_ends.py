@@ -14,7 +14,7 @@ import httpx
 import msgspec
 import pytest
 
-from headrace.domain.sign_in import (
+from headrace.domain.access.sign_in import (
     SESSION_US,
     SESSIONS_OF_OPERATOR_MAX,
     Role,
@@ -23,8 +23,8 @@ from headrace.domain.sign_in import (
     issue_session,
 )
 from headrace.domain.timestamps import now_us
-from headrace.pipeline.streams import HOLDER_STREAMS_MAX
-from headrace.store.contract_store import Store
+from headrace.pipeline.streams.streams import HOLDER_STREAMS_MAX
+from headrace.store.contract.store import Store
 from tests.backoffice.cast import ACTOR, COOKIE, Person, in_store, person
 from tests.backoffice.shop import Shop, open_shop
 from tests.support.postgres import NEWEST

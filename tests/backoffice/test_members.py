@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.domain.sign_in import Role
-from headrace.store.contract import Project
+from headrace.domain.access.sign_in import Role
+from headrace.store.contract.events import Project
 from tests.backoffice.cast import OWNER, Person, person, project_path
 from tests.support.server import RunningServer
 

@@ -10,22 +10,22 @@ import argon2
 import pytest
 from starlette.requests import Request
 
-from headrace.backoffice.addresses import client_address, throttled_address
-from headrace.backoffice.browsers import browser_words
-from headrace.backoffice.forms import Fields
-from headrace.backoffice.json_view import VALUES_MAX, json_view
-from headrace.backoffice.masking import masked
-from headrace.backoffice.passwords import (
+from headrace.backoffice.shell.addresses import client_address, throttled_address
+from headrace.backoffice.shell.browsers import browser_words
+from headrace.backoffice.shell.forms import Fields
+from headrace.backoffice.shell.json_view import VALUES_MAX, json_view
+from headrace.backoffice.shell.masking import masked
+from headrace.backoffice.shell.passwords import (
     NOBODY_HASH,
     WAITING_MAX,
     Passwords,
     TooManyAtOnceError,
 )
-from headrace.backoffice.plots import bars, sparkline
-from headrace.backoffice.setup import proxy_networks, public_origin
-from headrace.backoffice.templating import byte_size, duration, number, time_element
+from headrace.backoffice.shell.plots import bars, sparkline
+from headrace.backoffice.shell.setup import proxy_networks, public_origin
+from headrace.backoffice.shell.templating import byte_size, duration, number, time_element
 from headrace.config import SettingError
-from headrace.domain.sign_in import LINK_PATH, Role, link_address
+from headrace.domain.access.sign_in import LINK_PATH, Role, link_address
 
 TEMPLATES = Path(__file__).parents[2] / "src" / "headrace" / "backoffice" / "templates"
 

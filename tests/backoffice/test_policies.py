@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.backoffice.policy_words import GROUPS, MEANINGS
-from headrace.domain.policies import NAMES
-from headrace.store.contract import Project
+from headrace.backoffice.access.policy_words import GROUPS, MEANINGS
+from headrace.domain.access.policies import NAMES
+from headrace.store.contract.events import Project
 from tests.backoffice.cast import Person, project_path
 
 

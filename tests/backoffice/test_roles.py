@@ -8,11 +8,11 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from headrace.backoffice.screen import Need, Screen, act, show
 from headrace.backoffice.screens import SCREENS
-from headrace.backoffice.visit import Visit
-from headrace.domain.sign_in import Role
-from headrace.store.contract import Project
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, Screen, act, show
+from headrace.domain.access.sign_in import Role
+from headrace.store.contract.events import Project
 from tests.backoffice.cast import Person, make_project, person, project_path, stranger
 from tests.support.server import RunningServer
 

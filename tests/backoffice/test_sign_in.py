@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from headrace.domain.sign_in import (
+from headrace.domain.access.sign_in import (
     LINK_PATH,
     TRIES_OF_ACCOUNT_MAX,
     TRIES_OF_ADDRESS_MAX,
@@ -17,8 +17,8 @@ from headrace.domain.sign_in import (
     throttles,
 )
 from headrace.domain.timestamps import now_us
-from headrace.store.contract_sign_in import AuditFilter
-from headrace.store.contract_store import Store
+from headrace.store.contract.sign_in import AuditFilter
+from headrace.store.contract.store import Store
 from tests.backoffice.cast import COOKIE, Person, in_store, stranger
 from tests.support.server import RunningServer, running_server
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.backoffice.subscribers import health_of
-from headrace.store.contract_delivery import Subscriber, SubscriberKind
+from headrace.backoffice.deliveries.subscribers import health_of
+from headrace.store.contract.deliveries import Subscriber, SubscriberKind
 from tests.backoffice.cast import Person
 from tests.backoffice.shop import DEAD_URL, Shop, open_shop, page
 from tests.support.server import RunningServer

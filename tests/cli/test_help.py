@@ -8,8 +8,8 @@ import pytest
 import typer.main
 
 from headrace import __version__
-from headrace.cli import settings
 from headrace.cli.application import app
+from headrace.cli.shared import settings
 from headrace.config import SETTINGS
 from tests.support.server import headrace
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli.failure import CommandFailed
-from headrace.cli.http_client import Client
 from headrace.cli.importing.sender import Sender
+from headrace.cli.shared.failure import CommandFailed
+from headrace.cli.shared.http_client import Client
 from tests.support.server import RunningServer, running_server
 
 EVENT = b'{"event": "a.b", "external_id": "u1", "idempotency_key": "k"}'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.domain.operators import TOKEN_CHARACTERS, split_token
+from headrace.domain.access.operators import TOKEN_CHARACTERS, split_token
 
 
 def headrace(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

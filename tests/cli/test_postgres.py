@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.store.postgres.migrate import newest_version
+from headrace.store.engine.postgres.migrate import newest_version
 from tests.support.postgres import server as postgres_server
 from tests.support.server import RunningServer, headrace
 from tests.support.waiting import wait_until

@@ -6,7 +6,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from headrace.domain.policies import NAMES
+from headrace.domain.access.policies import NAMES
 from tests.support.server import RunningServer, headrace
 from tests.support.waiting import wait_until
 

@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.delivery.contract import Delivery, HandlerTarget, WebhookTarget
 from headrace.delivery.webhook.addresses import parse_networks
-from headrace.domain.events import Source, Status, StoredEvent
+from headrace.domain.events.event import Source, Status, StoredEvent
 
 LOOPBACK = parse_networks("127.0.0.0/8")
 DELIVERY_ID = "0199a000-0000-4000-8000-000000000001"

@@ -10,7 +10,7 @@ import os
 import time
 
 from headrace.cli import main
-from headrace.pipeline import processor
+from headrace.pipeline.processing import processor
 
 if __name__ == "__main__":
     off_ns = int(os.environ.get("TEST_CLOCK_OFF_S", "0")) * 1_000_000_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import apsw
 
 from headrace.cli import main
-from headrace.store.sqlite import store
-from headrace.store.sqlite.connection import open_writer
+from headrace.store import sqlite as store
+from headrace.store.engine.sqlite.connection import open_writer
 
 
 def open_careless(path: str) -> apsw.Connection:

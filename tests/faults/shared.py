@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from headrace.store.postgres.database import PoolOptions
+from headrace.store.engine.postgres.database import PoolOptions
 from tests.store.places import PostgresPlace
 from tests.support import postgres
 from tests.support.postgres import PostgresServer

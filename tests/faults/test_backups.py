@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 
-from headrace.domain.events import FirstCopy
+from headrace.domain.events.event import FirstCopy
 from tests.faults.shared import OwnPlace, own_place
 from tests.store.events import new_event
 from tests.store.places import Place, PostgresPlace, SqlitePlace

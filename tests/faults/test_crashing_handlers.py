@@ -18,7 +18,7 @@ import pytest
 
 from headrace.delivery.webhook.signing import new_secret
 from headrace.domain.timestamps import now_us
-from headrace.store.contract_delivery import NewWebhook
+from headrace.store.contract.deliveries import NewWebhook
 from tests.delivery.receiver import Behaviour, Exchange, answers, receiver
 from tests.store.events import new_event
 from tests.store.places import PLACES, Place

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.domain.identity import LANES
+from headrace.domain.events.identity import LANES
 from headrace.domain.timestamps import now_us
 from tests.faults.shared import EVENTS, check, run
 from tests.store.places import PostgresPlace

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 
-from headrace.pipeline.commit_queue import EVENTS_MAX
+from headrace.pipeline.intake.commit_queue import EVENTS_MAX
 from tests.faults.server import Faulty, ask_until
 from tests.faults.strace import inject
 from tests.support.raw_http import Answer, Client, Connection, head_of

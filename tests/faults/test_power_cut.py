@@ -11,7 +11,7 @@ from pathlib import Path
 
 import apsw
 
-from headrace.domain.events import Source
+from headrace.domain.events.event import Source
 from tests.faults.power_cut import TRACED, Disk
 from tests.faults.server import Faulty, send
 from tests.faults.strace import calls_of, trace

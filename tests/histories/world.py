@@ -10,19 +10,19 @@ from typing import Any
 
 import asyncpg
 
-from headrace.domain.audiences import AudienceFields
-from headrace.domain.contacts import ContactWrite, shown_email
+from headrace.domain.access.policies import Policies
+from headrace.domain.contacts.audiences import AudienceFields
+from headrace.domain.contacts.contact import ContactWrite, shown_email
+from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.errors import ApiError
-from headrace.domain.policies import Policies
-from headrace.domain.topics import TopicFields
-from headrace.pipeline.plan import BatchPlanner, Rules
-from headrace.store.contacts.audiences import UnknownContactsError
-from headrace.store.contract import StoreConflictError
-from headrace.store.contract_contacts import ContactFilter
-from headrace.store.contract_erasures import SETTLE_US
-from headrace.store.contract_merges import MergeRefusedError, PairStatus
-from headrace.store.postgres.database import prepare_connection
-from headrace.store.sqlite.store import SqliteStore
+from headrace.pipeline.processing.plan import BatchPlanner, Rules
+from headrace.store.contacts.groups.audiences import UnknownContactsError
+from headrace.store.contract.contacts import ContactFilter
+from headrace.store.contract.erasures import SETTLE_US
+from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.merges import MergeRefusedError, PairStatus
+from headrace.store.engine.postgres.database import prepare_connection
+from headrace.store.sqlite import SqliteStore
 from tests.histories.steps import EMAILS, EXTERNAL_IDS, Step
 from tests.store.events import START_US, new_event
 from tests.store.places import Place, PostgresPlace, SqlitePlace

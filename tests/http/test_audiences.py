@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.audiences import CONTACT_IDS_MAX
+from headrace.domain.contacts.audiences import CONTACT_IDS_MAX
 from tests.support.audiences import NOBODY, ids_of, new_audience, new_contact, send
 from tests.support.contacts import delete, system_events
 from tests.support.http_server import HttpServer, wait_until

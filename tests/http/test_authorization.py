@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.api_keys import Scope
+from headrace.domain.access.api_keys import Scope
 from headrace.domain.ids import sequence_of_id
 from headrace.domain.timestamps import now_us
 from headrace.http.table import ROUTES

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.http.contact_batch import CONTACTS_MAX
+from headrace.http.contacts.batch import CONTACTS_MAX
 from tests.support.contacts import create, listed, system_events
 from tests.support.raw_http import Answer, Client
 

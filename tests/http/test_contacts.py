@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from headrace.domain.api_keys import Scope
+from headrace.domain.access.api_keys import Scope
 from tests.support.contacts import create, delete, listed, patch, system_events
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.raw_http import Client

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from headrace.domain.api_keys import Scope
+from headrace.domain.access.api_keys import Scope
 from headrace.domain.timestamps import now_us
 from tests.support.http_server import ACTOR, HttpServer, Project, wait_until
 from tests.support.raw_http import Client, Connection, head_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.api_keys import Scope
+from headrace.domain.access.api_keys import Scope
 from tests.support.contacts import create, listed
 from tests.support.everywhere import files_with
 from tests.support.http_server import HttpServer, Project, wait_until

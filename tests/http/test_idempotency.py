@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.api_keys import Scope
+from headrace.domain.access.api_keys import Scope
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.raw_http import HOST, Answer, Client, head_of
 

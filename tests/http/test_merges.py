@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from headrace.domain.api_keys import Scope
+from headrace.domain.access.api_keys import Scope
 from tests.support.contacts import create, delete, patch, system_events
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.people import merge, processed, undo

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from headrace.domain.api_keys import Scope
-from headrace.domain.operators import issue_token
+from headrace.domain.access.api_keys import Scope
+from headrace.domain.access.operators import issue_token
 from headrace.domain.timestamps import now_us
-from headrace.pipeline.look_up import LookUps
+from headrace.pipeline.access.look_up import LookUps
 from tests.support.http_server import ACTOR, HttpServer, Project, wait_until
 from tests.support.raw_http import Client, Connection, head_of
 

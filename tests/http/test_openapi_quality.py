@@ -10,10 +10,10 @@ import jsonschema_rs
 import pytest
 
 from headrace.delivery.webhook.body import webhook_body
-from headrace.domain.audiences import AUDIENCE_ENTERED, audience_payload
-from headrace.domain.contacts import CONTACT_UPDATED, Contact, event_payload
-from headrace.domain.events import Source, Status, StoredEvent
-from headrace.domain.topics import TOPIC_SUBSCRIBED, Topic, topic_payload
+from headrace.domain.contacts.audiences import AUDIENCE_ENTERED, audience_payload
+from headrace.domain.contacts.contact import CONTACT_UPDATED, Contact, event_payload
+from headrace.domain.contacts.topics import TOPIC_SUBSCRIBED, Topic, topic_payload
+from headrace.domain.events.event import Source, Status, StoredEvent
 from headrace.http.openapi import ApiDocument, openapi_document
 from headrace.http.table import ROUTES, TAGS
 from tests.support.raw_http import Client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from headrace.domain.api_keys import Scope
+from headrace.domain.access.api_keys import Scope
 from tests.support.contacts import create
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.people import erase, merge, processed

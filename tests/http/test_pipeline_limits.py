@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from headrace.http.limits import PIPELINE_MAX
+from headrace.http.server.limits import PIPELINE_MAX
 from tests.support.edge_server import HOST, Edge, Watcher, read_status, run_edge, statuses
 
 UPGRADE = b"Connection: upgrade\r\nUpgrade: a\r\n"

@@ -17,16 +17,13 @@ import uvloop
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from headrace.domain.api_keys import Scope, issue_key
+from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
 from headrace.http.application import build_application
-from headrace.http.asgi import AsgiRunner
-from headrace.http.context import json_response
-from headrace.http.credentials import BASIC, BEARER, InBody, InHeader, InPath
-from headrace.http.media import ANY, read_body
 from headrace.http.openapi import openapi_document
-from headrace.http.refusals import Refusals
-from headrace.http.route import (
+from headrace.http.routing.context import json_response
+from headrace.http.routing.match import RouteTable
+from headrace.http.routing.route import (
     PUBLIC,
     Access,
     Body,
@@ -43,15 +40,18 @@ from headrace.http.route import (
     post,
     whole,
 )
-from headrace.http.router import Router, RouterDeps
-from headrace.http.routing import RouteTable
-from headrace.http.server import HttpServer
-from headrace.http.services import IngestServices
-from headrace.pipeline.accept import Acceptor
-from headrace.pipeline.access import AccessCache, Principal
-from headrace.pipeline.commit_queue import CommitQueue
-from headrace.pipeline.operators import OperatorCache
-from headrace.pipeline.rejections import RejectionLog
+from headrace.http.routing.router import Router, RouterDeps
+from headrace.http.routing.services import IngestServices
+from headrace.http.server.asgi import AsgiRunner
+from headrace.http.server.credentials import BASIC, BEARER, InBody, InHeader, InPath
+from headrace.http.server.listener import HttpServer
+from headrace.http.server.media import ANY, read_body
+from headrace.http.server.rejections import Refusals
+from headrace.pipeline.access.keys import AccessCache, Principal
+from headrace.pipeline.access.operators import OperatorCache
+from headrace.pipeline.intake.accept import Acceptor
+from headrace.pipeline.intake.commit_queue import CommitQueue
+from headrace.pipeline.intake.rejections import RejectionLog
 from headrace.stores import open_store
 from tests.support.raw_http import Answer, Client, Connection, head_of
 

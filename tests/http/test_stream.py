@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from headrace.domain.api_keys import Scope, issue_key
+from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
-from headrace.pipeline.streams import HOLDER_STREAMS_MAX, PROJECT_STREAMS_MAX, STREAMS_MAX
-from headrace.store.contract_store import Store
+from headrace.pipeline.streams.streams import HOLDER_STREAMS_MAX, PROJECT_STREAMS_MAX, STREAMS_MAX
+from headrace.store.contract.store import Store
 from tests.support.http_server import ACTOR, HttpServer, Project, wait_until
 from tests.support.raw_http import Answer, Client, Connection, head_of
 from tests.support.stream import Watcher

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.api_keys import Scope
+from headrace.domain.access.api_keys import Scope
 from headrace.domain.ids import sequence_of_id
 from tests.support.dead_letters import DeadLetterRows, sql_on
 from tests.support.http_server import HttpServer, Project, wait_until

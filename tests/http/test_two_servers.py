@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.domain.events import Status
+from headrace.domain.events.event import Status
 from tests.http.conftest import Servers
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.raw_http import HOST, Client, head_of

@@ -6,8 +6,8 @@ import asyncio
 import itertools
 import sys
 
-from headrace.domain.processes import own_name
-from headrace.pipeline.replayer import Replayer
+from headrace.pipeline.delivering.replayer import Replayer
+from headrace.process_names import own_name
 from headrace.stores import open_store
 from tests.store.events import START_US
 

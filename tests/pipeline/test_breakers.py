@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.delivery.contract import AttemptOutcome, Delivered, Failed, FailureCause
-from headrace.domain.breaker import Breaker, BreakerPolicy, BreakerState
-from headrace.pipeline.breakers import after_attempts, breaker_of, breaker_text, pauses
+from headrace.domain.deliveries.breaker import Breaker, BreakerPolicy, BreakerState
+from headrace.pipeline.delivering.breakers import after_attempts, breaker_of, breaker_text, pauses
 
 POLICY = BreakerPolicy()
 NOW_US = 1_780_928_100_000_000

@@ -6,12 +6,17 @@ import itertools
 
 import pytest
 
-from headrace.domain.catalog_paths import PathBook
-from headrace.domain.catalog_shapes import Shape, shape_of
-from headrace.pipeline import cataloguer
-from headrace.pipeline.cataloguer import CERTAIN_PER_NAME, CERTAIN_PER_SECOND, EVERY, Cataloguer
-from headrace.store.contract_catalog import NameSeen
-from headrace.store.contract_processing import Claimed
+from headrace.domain.catalog.paths import PathBook
+from headrace.domain.catalog.shapes import Shape, shape_of
+from headrace.pipeline.processing import cataloguer
+from headrace.pipeline.processing.cataloguer import (
+    CERTAIN_PER_NAME,
+    CERTAIN_PER_SECOND,
+    EVERY,
+    Cataloguer,
+)
+from headrace.store.contract.catalog import NameSeen
+from headrace.store.contract.processing import Claimed
 from tests.store.events import START_US
 
 _sequences = itertools.count(1)

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Iterator
 import apsw
 import pytest
 
-from headrace.pipeline import commit_trials
-from headrace.pipeline.commit_trials import CommitTrials
-from headrace.store.contract import StoreError
-from headrace.store.postgres import committer
-from headrace.store.sqlite import connection
+from headrace.pipeline.intake import commit_trials
+from headrace.pipeline.intake.commit_trials import CommitTrials
+from headrace.store.contract.events import StoreError
+from headrace.store.engine.sqlite import connection
+from headrace.store.queues.postgres import committer
 from tests.store.places import Place, SqlitePlace
 from tests.support.accepting import accepting, locked_table, outcomes
 

@@ -9,9 +9,9 @@ import pytest
 from standardwebhooks import Webhook
 
 from headrace.delivery.handlers import Event, HandlerRegistry, Permanent
-from headrace.domain.policies import DEFAULTS
-from headrace.pipeline.delivery_results import GONE
-from headrace.store.contract_delivery import DeliveryState, Subscriber
+from headrace.domain.access.policies import DEFAULTS
+from headrace.pipeline.delivering.results import GONE
+from headrace.store.contract.deliveries import DeliveryState, Subscriber
 from tests.delivery.receiver import answers, in_turn, receiver
 from tests.store.places import Place
 from tests.store.session import StoreSession

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from headrace.delivery.webhook.transport import WebhookLimits
-from headrace.pipeline.deliverer import DelivererOptions
-from headrace.store.contract import StoreBusyError, StoreError
-from headrace.store.contract_delivery import (
+from headrace.pipeline.delivering.deliverer import DelivererOptions
+from headrace.store.contract.deliveries import (
     BreakerChange,
     ClaimedDelivery,
     DeliveryState,
     Subscriber,
     Want,
 )
-from headrace.store.contract_processing import LEASE_US
+from headrace.store.contract.events import StoreBusyError, StoreError
+from headrace.store.contract.processing import LEASE_US
 from tests.delivery.receiver import Behaviour, Exchange, answers, receiver, silent
 from tests.store.places import Place
 from tests.store.session import StoreSession

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.pipeline.delivery_turns import Candidate, TurnLimits, Turns
+from headrace.pipeline.delivering.turns import Candidate, TurnLimits, Turns
 
 LIMITS = TurnLimits(total=16, reserved=4, share_first=2, share_max=4)
 

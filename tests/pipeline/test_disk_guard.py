@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from headrace.pipeline.disk_guard import LOG_ROOM_BYTES, DiskGuard
+from headrace.pipeline.intake.disk_guard import LOG_ROOM_BYTES, DiskGuard
 
 MIB = 1024 * 1024
 WATERMARK = 256 * MIB

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.domain.contacts import ContactWrite
-from headrace.pipeline.eraser import DUTY_SECONDS, Eraser, ErasureReport
-from headrace.store.contract_erasures import SETTLE_US, Erasure, ErasureStatus
+from headrace.domain.contacts.contact import ContactWrite
+from headrace.pipeline.contacts.eraser import DUTY_SECONDS, Eraser, ErasureReport
+from headrace.store.contract.erasures import SETTLE_US, Erasure, ErasureStatus
 from tests.store.events import START_US
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

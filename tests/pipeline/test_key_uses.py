@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from headrace.domain.api_keys import Scope, issue_key
-from headrace.pipeline.access import AccessCache
-from headrace.pipeline.key_uses import KeyUseLog
+from headrace.domain.access.api_keys import Scope, issue_key
+from headrace.pipeline.access.key_uses import KeyUseLog
+from headrace.pipeline.access.keys import AccessCache
 from headrace.stores import open_store
 
 AT_US = 1_780_000_000_000_000

@@ -7,11 +7,11 @@ import json
 import uuid
 from collections.abc import Sequence
 
-from headrace.domain.events import Source
-from headrace.domain.identity import IdentityType, lane_of
-from headrace.domain.policies import Policies
-from headrace.pipeline.plan import BatchPlanner, Rules, random_uuid
-from headrace.store.contract_processing import (
+from headrace.domain.access.policies import Policies
+from headrace.domain.events.event import Source
+from headrace.domain.events.identity import IdentityType, lane_of
+from headrace.pipeline.processing.plan import BatchPlanner, Rules, random_uuid
+from headrace.store.contract.processing import (
     BatchPlan,
     Claimed,
     ContactCreated,

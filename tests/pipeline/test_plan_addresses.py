@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.policies import LinkIdentifiers, Policies
-from headrace.domain.property_times import Values
-from headrace.pipeline.plan import Rules
-from headrace.store.contract_processing import BatchPlan, ContactIds
+from headrace.domain.access.policies import LinkIdentifiers, Policies
+from headrace.domain.contacts.property_times import Values
+from headrace.pipeline.processing.plan import Rules
+from headrace.store.contract.processing import BatchPlan, ContactIds
 from tests.pipeline.test_plan import PERSON, claimed, plan
 from tests.pipeline.test_plan_properties import notes, saying, told
 from tests.store.events import START_US

@@ -8,17 +8,17 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from headrace.domain.events import Source
-from headrace.domain.policies import Policies
-from headrace.domain.property_times import Stamp, Values
-from headrace.pipeline.plan import Rules
-from headrace.pipeline.resolution_note import (
+from headrace.domain.access.policies import Policies
+from headrace.domain.contacts.property_times import Stamp, Values
+from headrace.domain.events.event import Source
+from headrace.pipeline.processing.plan import Rules
+from headrace.pipeline.processing.resolution_note import (
     NAMES_NOTED_MAX,
     ResolutionNote,
     plain_text,
     read_note,
 )
-from headrace.store.contract_processing import BatchPlan, Claimed, ContactIds
+from headrace.store.contract.processing import BatchPlan, Claimed, ContactIds
 from tests.pipeline.test_plan import PERSON, claimed, plan
 from tests.store.events import START_US
 

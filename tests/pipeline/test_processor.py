@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headrace.domain.events import Source, Status
-from headrace.domain.policies import Policies
-from headrace.pipeline import processor as processor_module
-from headrace.store.contract import DutyLostError, StoreBusyError, StoreError
+from headrace.domain.access.policies import Policies
+from headrace.domain.events.event import Source, Status
+from headrace.pipeline.processing import processor as processor_module
+from headrace.store.contract.events import DutyLostError, StoreBusyError, StoreError
 from tests.store.events import new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from headrace.domain.rollups import DAY_S, Outcome, Tally
-from headrace.pipeline import pruning
-from headrace.pipeline.pruning import Pruning
-from headrace.store.contract_catalog import HOURS_KEPT
-from headrace.store.contract_rollups import Counted
+from headrace.domain.upkeep.rollups import DAY_S, Outcome, Tally
+from headrace.pipeline.upkeep import pruning
+from headrace.pipeline.upkeep.pruning import Pruning
+from headrace.store.contract.catalog import HOURS_KEPT
+from headrace.store.contract.rollups import Counted
 from tests.store.events import START_US
 from tests.store.places import Place
 from tests.store.session import StoreSession

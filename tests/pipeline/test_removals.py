@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.domain.audiences import AudienceFields
-from headrace.domain.topics import TopicFields
-from headrace.pipeline.removals import DUTY_SECONDS, SLICE_ROWS, Removals
+from headrace.domain.contacts.audiences import AudienceFields
+from headrace.domain.contacts.topics import TopicFields
+from headrace.pipeline.upkeep.removals import DUTY_SECONDS, SLICE_ROWS, Removals
 from tests.store.events import START_US
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

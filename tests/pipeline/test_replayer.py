@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.domain.processes import own_name
-from headrace.pipeline.replayer import SLICE_MAX, Pace, Replayer, ReplayReport
-from headrace.store.contract import StoreError
-from headrace.store.contract_dead_letters import DeadLetterFilter, NewReplay, Replay, ReplayStatus
+from headrace.pipeline.delivering.replayer import SLICE_MAX, Pace, Replayer, ReplayReport
+from headrace.process_names import own_name
+from headrace.store.contract.dead_letters import DeadLetterFilter, NewReplay, Replay, ReplayStatus
+from headrace.store.contract.events import StoreError
 from tests.store.events import START_US, new_event
 from tests.store.places import Place, SqlitePlace
 from tests.store.session import StoreSession

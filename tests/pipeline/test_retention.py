@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from headrace.domain.retention import CATCH_UP, DAY_US, HOUR_US
-from headrace.pipeline.retention import (
+from headrace.domain.upkeep.retention import CATCH_UP, DAY_US, HOUR_US
+from headrace.pipeline.upkeep.retention import (
     PAUSE_SECONDS_MIN,
     PAUSE_TIMES_BEHIND,
     SWEEP_SECONDS_MAX,
     Retention,
     RetentionOptions,
 )
-from headrace.store.contract import StoreError
-from headrace.store.contract_retention import RetentionState
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.retention import RetentionState
 from tests.store.events import START_US
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from headrace.domain.api_keys import Scope, issue_key
+from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
-from headrace.pipeline.access import AccessCache
-from headrace.pipeline.live import LiveFeed
-from headrace.pipeline.streams import (
+from headrace.pipeline.access.keys import AccessCache
+from headrace.pipeline.streams.live import LiveFeed
+from headrace.pipeline.streams.streams import (
     END_SECONDS_MAX,
     HOLDER_STREAMS_MAX,
     PROJECT_STREAMS_MAX,

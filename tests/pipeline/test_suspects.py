@@ -12,13 +12,13 @@ from headrace.delivery.contract import (
     HandlerTarget,
     Isolation,
 )
-from headrace.domain.breaker import Permit
-from headrace.domain.policies import DEFAULTS
-from headrace.domain.retry import RetryPolicy, delivery_retry
-from headrace.pipeline.delivery_results import Ended, record_of
-from headrace.pipeline.suspects import KEPT_OUT_US, Suspects
-from headrace.store.contract_delivery import AttemptFailure, ClaimedDelivery
-from headrace.store.contract_processing import CRASHES_MAX
+from headrace.domain.access.policies import DEFAULTS
+from headrace.domain.deliveries.breaker import Permit
+from headrace.domain.deliveries.retry import RetryPolicy, delivery_retry
+from headrace.pipeline.delivering.results import Ended, record_of
+from headrace.pipeline.delivering.suspects import KEPT_OUT_US, Suspects
+from headrace.store.contract.deliveries import AttemptFailure, ClaimedDelivery
+from headrace.store.contract.processing import CRASHES_MAX
 from tests.delivery.samples import EVENT
 from tests.support.deliveries import Clock
 

@@ -7,18 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.domain.events import Source, Status, StoredEvent
-from headrace.pipeline.trace import ENTRIES_MAX, trace_of
-from headrace.pipeline.trace_entry import EntryType, TraceEntry
-from headrace.store.contract_dead_letters import DeadLetterKind, DeadLetterState
-from headrace.store.contract_delivery import (
+from headrace.domain.events.event import Source, Status, StoredEvent
+from headrace.pipeline.trace.entry import EntryType, TraceEntry
+from headrace.pipeline.trace.trace import ENTRIES_MAX, trace_of
+from headrace.store.contract.dead_letters import DeadLetterKind, DeadLetterState
+from headrace.store.contract.deliveries import (
     Attempt,
     DeliveryRecord,
     DeliveryState,
     SubscriberKind,
 )
-from headrace.store.contract_processing import LEASE_US
-from headrace.store.contract_trace import (
+from headrace.store.contract.processing import LEASE_US
+from headrace.store.contract.trace import (
     KeyUsed,
     ProcessingAttempt,
     TracedDeadLetter,

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from headrace.domain.contacts import Contact, ContactWrite, decode_contact
+from headrace.domain.contacts.contact import Contact, ContactWrite, decode_contact
+from headrace.domain.contacts.properties import PropertyValue, check_value, read_number, same_value
 from headrace.domain.errors import ApiError
-from headrace.domain.properties import PropertyValue, check_value, read_number, same_value
-from headrace.domain.retention import CATCH_UP, SliceSize, trusted_clock
-from headrace.store.contract import StoreConflictError
-from headrace.store.contract_contacts import ContactFilter
+from headrace.domain.upkeep.retention import CATCH_UP, SliceSize, trusted_clock
+from headrace.store.contract.contacts import ContactFilter
+from headrace.store.contract.events import StoreConflictError
 from tests.store.events import START_US
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

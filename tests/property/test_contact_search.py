@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.domain.contact_search import check_search, search_of
+from headrace.domain.contacts.search import check_search, search_of
 
 TEXTS = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\U0010ffff"), min_size=1

@@ -8,12 +8,12 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from headrace.domain import event_draft
 from headrace.domain.errors import ApiError
-from headrace.domain.event_draft import decode_draft
-from headrace.domain.event_fields import MEMBERS
-from headrace.domain.event_problems import draft_or_problems
-from headrace.domain.event_types import Draft, DraftLimits
+from headrace.domain.events import draft as event_draft
+from headrace.domain.events.draft import decode_draft
+from headrace.domain.events.event_types import Draft, DraftLimits
+from headrace.domain.events.fields import MEMBERS
+from headrace.domain.events.problems import draft_or_problems
 
 LIMITS = DraftLimits(payload_bytes_max=400, now_us=1_780_928_100_000_000)
 

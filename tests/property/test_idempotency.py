@@ -10,16 +10,16 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.event_types import Draft
-from headrace.domain.events import FirstCopy, Source
-from headrace.domain.identity import IdentityType
+from headrace.domain.access.policies import DEFAULTS
+from headrace.domain.events.event import FirstCopy, Source
+from headrace.domain.events.event_types import Draft
+from headrace.domain.events.identity import IdentityType
 from headrace.domain.ids import EventIdGenerator
-from headrace.domain.policies import DEFAULTS
-from headrace.pipeline.accept import Acceptor, Origin
-from headrace.pipeline.access import ProjectAccess
-from headrace.pipeline.commit_queue import CommitQueue
-from headrace.store.contract import EventFilter, Pending, StoreFailedError
-from headrace.store.sqlite.store import SqliteStore, open_store
+from headrace.pipeline.access.keys import ProjectAccess
+from headrace.pipeline.intake.accept import Acceptor, Origin
+from headrace.pipeline.intake.commit_queue import CommitQueue
+from headrace.store.contract.events import EventFilter, Pending, StoreFailedError
+from headrace.store.sqlite import SqliteStore, open_store
 
 NOW_US = 1_780_928_100_000_000
 

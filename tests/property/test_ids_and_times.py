@@ -23,7 +23,7 @@ from headrace.domain.ids import (
     sequence_of_id,
     uuid_text,
 )
-from headrace.http.cursor import Cursors
+from headrace.http.routing.cursor import Cursors
 
 SEQUENCES = st.integers(0, (1 << 63) - 1)
 LANES = st.integers(0, 255)

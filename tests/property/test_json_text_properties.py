@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.canonical import same_content
-from headrace.domain.event_types import Draft
-from headrace.domain.identity import IdentityType
+from headrace.domain.events.canonical import same_content
+from headrace.domain.events.event_types import Draft
+from headrace.domain.events.identity import IdentityType
 from headrace.domain.json_text import (
     DuplicateMemberError,
     deeper_than,

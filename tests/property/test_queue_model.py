@@ -19,11 +19,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from headrace.domain.events import Status
-from headrace.store.contract import DutyLostError
-from headrace.store.contract_dead_letters import Closing
-from headrace.store.contract_processing import CRASHES_MAX, Claimed
-from headrace.store.contract_retention import DueEvent
+from headrace.domain.events.event import Status
+from headrace.store.contract.dead_letters import Closing
+from headrace.store.contract.events import DutyLostError
+from headrace.store.contract.processing import CRASHES_MAX, Claimed
+from headrace.store.contract.retention import DueEvent
 from tests.store.events import new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.pipeline.rate_limit import BURST_SECONDS, TokenBucket
+from headrace.pipeline.access.rate_limit import BURST_SECONDS, TokenBucket
 
 START_US = 1_780_928_100_000_000
 STEPS = st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(1, 50)), min_size=1, max_size=60)

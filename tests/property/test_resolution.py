@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.events import NewEvent, Source, Status
-from headrace.domain.policies import LinkIdentifiers, Policies
-from headrace.pipeline.plan import BatchPlanner, Rules
+from headrace.domain.access.policies import LinkIdentifiers, Policies
+from headrace.domain.events.event import NewEvent, Source, Status
+from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from tests.store.events import new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.domain.policies import BOUNDS
-from headrace.domain.retry import (
+from headrace.domain.access.policies import BOUNDS
+from headrace.domain.deliveries.retry import (
     RETRY_AFTER_MAX_S,
     RetryPolicy,
     delay_s,

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.events import NewEvent, Source, Status, StoredEvent
-from headrace.domain.identity import IdentityType, idempotency_hash, lane_of
+from headrace.domain.events.event import NewEvent, Source, Status, StoredEvent
+from headrace.domain.events.identity import IdentityType, idempotency_hash, lane_of
 from headrace.domain.ids import id_of_sequence
 
 #: 2026-06-08T14:15:00Z

@@ -7,9 +7,9 @@ import queue
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from headrace.domain.events import FirstCopy, NewEvent
-from headrace.store.contract import Pending, StoreError, StoreFailedError
-from headrace.store.contract_store import Store
+from headrace.domain.events.event import FirstCopy, NewEvent
+from headrace.store.contract.events import Pending, StoreError, StoreFailedError
+from headrace.store.contract.store import Store
 from tests.store.places import Place
 
 T = TypeVar("T")

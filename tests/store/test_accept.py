@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.events import FirstCopy, NewEvent
-from headrace.store.contract import REPEATS_KEPT, Pending, StoreError, StoreRowError
+from headrace.domain.events.event import FirstCopy, NewEvent
+from headrace.store.contract.events import REPEATS_KEPT, Pending, StoreError, StoreRowError
 from tests.store.events import START_US, as_stored, new_event
 from tests.store.session import StoreSession
 

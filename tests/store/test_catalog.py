@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from headrace.domain.catalog_types import type_names
-from headrace.domain.events import Source
-from headrace.domain.personal_data import EMAIL, PHONE
-from headrace.domain.retention import HOUR_US
-from headrace.store.contract_catalog import (
+from headrace.domain.catalog.personal_data import EMAIL, PHONE
+from headrace.domain.catalog.value_types import type_names
+from headrace.domain.events.event import Source
+from headrace.domain.upkeep.retention import HOUR_US
+from headrace.store.contract.catalog import (
     DRIFT_KEPT,
     GONE_AFTER,
     HOURS_KEPT,

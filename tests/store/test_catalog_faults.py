@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.store.contract_catalog import NAMES_MAX
-from headrace.store.postgres import catalog_writes as postgres_writes
-from headrace.store.sqlite import catalog_writes as sqlite_writes
+from headrace.store.contract.catalog import NAMES_MAX
+from headrace.store.queues.postgres import catalog_writes as postgres_writes
+from headrace.store.queues.sqlite import catalog_writes as sqlite_writes
 from tests.store.session import StoreSession
 from tests.support.cataloguing import Cataloguing
 

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from headrace.domain.contacts import Contact
-from headrace.domain.policies import Policies
-from headrace.pipeline.plan import BatchPlanner, Rules
-from headrace.store.contract_merges import ContactPair, MergeRefusedError, PairStatus, Refusal
+from headrace.domain.access.policies import Policies
+from headrace.domain.contacts.contact import Contact
+from headrace.pipeline.processing.plan import BatchPlanner, Rules
+from headrace.store.contract.merges import ContactPair, MergeRefusedError, PairStatus, Refusal
 from tests.store.events import START_US, new_event
 from tests.store.session import StoreSession
 from tests.support.queue import Queue

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.audiences import AudienceFields
-from headrace.domain.contact_search import MATCHES_MAX
-from headrace.domain.contacts import Contact
-from headrace.domain.topics import TopicFields
-from headrace.store.contract_contacts import ContactFilter
+from headrace.domain.contacts.audiences import AudienceFields
+from headrace.domain.contacts.contact import Contact
+from headrace.domain.contacts.search import MATCHES_MAX
+from headrace.domain.contacts.topics import TopicFields
+from headrace.store.contract.contacts import ContactFilter
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support.stored_contacts import create_contact, fill_contacts

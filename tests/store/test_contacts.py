@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.contacts import Contact, ContactWrite
+from headrace.domain.contacts.contact import Contact, ContactWrite
 from headrace.domain.errors import ApiError
-from headrace.domain.events import Source
-from headrace.domain.identity import IdentityType, lane_of
+from headrace.domain.events.event import Source
+from headrace.domain.events.identity import IdentityType, lane_of
 from headrace.store.contacts.contact_query import ROWS_EXAMINED_MAX
-from headrace.store.contract import StoreConflictError
-from headrace.store.contract_contacts import ContactFilter
+from headrace.store.contract.contacts import ContactFilter
+from headrace.store.contract.events import StoreConflictError
 from tests.store.events import START_US
 from tests.store.places import Place
 from tests.store.session import StoreSession

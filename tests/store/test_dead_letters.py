@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.events import NewEvent, Status
-from headrace.store.contract_dead_letters import (
+from headrace.domain.events.event import NewEvent, Status
+from headrace.store.contract.dead_letters import (
     Closed,
     Closing,
     DeadLetter,

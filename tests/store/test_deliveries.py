@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from headrace.delivery.contract import HandlerTarget, WebhookTarget
-from headrace.store.contract_delivery import (
+from headrace.store.contract.deliveries import (
     ATTEMPTS_KEPT,
     DISABLED_WAIT_US,
     LOSSES_MAX,
@@ -20,7 +20,7 @@ from headrace.store.contract_delivery import (
     Want,
     WebhookChange,
 )
-from headrace.store.contract_processing import LEASE_US
+from headrace.store.contract.processing import LEASE_US
 from tests.store.session import StoreSession
 from tests.support.deliveries import ACTOR, SECOND_US, Queue, failure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from headrace.store.contract_delivery_counts import SECONDS_BOUNDS, AttemptCounts
+from headrace.store.contract.delivery_counts import SECONDS_BOUNDS, AttemptCounts
 from headrace.store.deliveries.delivery_counts import NAME, text_with
 from tests.store.session import StoreSession
 from tests.support.deliveries import Queue, failure

@@ -27,8 +27,8 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
-from headrace.store.contract_delivery import LOSSES_MAX, ClaimedDelivery, DeliveryState
-from headrace.store.contract_processing import CRASHES_MAX, LEASE_US
+from headrace.store.contract.deliveries import LOSSES_MAX, ClaimedDelivery, DeliveryState
+from headrace.store.contract.processing import CRASHES_MAX, LEASE_US
 from tests.store.places import PLACES, Place
 from tests.store.session import StoreSession
 from tests.support.deliveries import ACTOR, SECOND_US, Queue, failure

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
-from headrace.domain.rollups import DAY_S, Outcome
-from headrace.store.contract_delivery import (
+from headrace.domain.upkeep.rollups import DAY_S, Outcome
+from headrace.store.contract.deliveries import (
     DISABLED_WAIT_US,
     LOSSES_MAX,
     Subscriber,
     WebhookChange,
 )
-from headrace.store.contract_processing import LEASE_US
+from headrace.store.contract.processing import LEASE_US
 from tests.store.session import StoreSession
 from tests.support.deliveries import ACTOR, Queue, failure
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.contacts import Contact, ContactWrite
-from headrace.domain.events import FirstCopy, NewEvent, Status
+from headrace.domain.contacts.contact import Contact, ContactWrite
+from headrace.domain.events.event import FirstCopy, NewEvent, Status
 from headrace.domain.timestamps import now_us
-from headrace.store.contacts import mention_search
-from headrace.store.contract_erasures import SETTLE_US, ErasureStatus
+from headrace.store.contacts.erasing import mention_search
+from headrace.store.contract.erasures import SETTLE_US, ErasureStatus
 from tests.store.events import START_US, new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

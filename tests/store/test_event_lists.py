@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.contacts import ContactWrite
-from headrace.domain.events import NewEvent, Source, Status, StoredEvent
-from headrace.domain.subscriptions import pattern_wants
-from headrace.store.contract import EventFilter, EventPage
+from headrace.domain.contacts.contact import ContactWrite
+from headrace.domain.deliveries.subscriptions import pattern_wants
+from headrace.domain.events.event import NewEvent, Source, Status, StoredEvent
+from headrace.store.contract.events import EventFilter, EventPage
 from tests.store.events import START_US, as_stored, new_event
 from tests.store.places import PLACES
 from tests.store.session import StoreSession

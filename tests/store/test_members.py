@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.domain.api_keys import Scope, issue_key
-from headrace.domain.sign_in import Role, issue
-from headrace.store.contract import Project, StoreConflictError
-from headrace.store.contract_sign_in import AuditFilter, Member
+from headrace.domain.access.api_keys import Scope, issue_key
+from headrace.domain.access.sign_in import Role, issue
+from headrace.store.contract.events import Project, StoreConflictError
+from headrace.store.contract.sign_in import AuditFilter, Member
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 

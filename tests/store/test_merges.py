@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.audiences import AudienceFields
-from headrace.domain.contacts import Contact, ContactWrite
+from headrace.domain.contacts.audiences import AudienceFields
+from headrace.domain.contacts.contact import Contact, ContactWrite
+from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.errors import ApiError
-from headrace.domain.topics import TopicFields
-from headrace.store.contract import StoreConflictError
-from headrace.store.contract_contacts import Upserted
-from headrace.store.contract_merges import Merge, MergeRefusedError, Refusal
+from headrace.store.contract.contacts import Upserted
+from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.merges import Merge, MergeRefusedError, Refusal
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 

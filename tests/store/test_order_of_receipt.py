@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.events import NewEvent
-from headrace.pipeline import commit_queue
-from headrace.store.contract_processing import Claimed, ProcessingFailure
-from headrace.store.postgres import committer
-from headrace.store.postgres.store import PostgresStore
+from headrace.domain.events.event import NewEvent
+from headrace.pipeline.intake import commit_queue
+from headrace.store.contract.processing import Claimed, ProcessingFailure
+from headrace.store.postgres import PostgresStore
+from headrace.store.queues.postgres import committer
 from tests.store.places import Place
 from tests.support.queue import DUTY_US, mark_only, sequences
 from tests.support.receiver import Outcome, Receiver, receiving

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.contacts import Contact, ContactWrite
-from headrace.domain.policies import Policies
-from headrace.domain.properties import PropertyValue
-from headrace.domain.property_times import Stamp, Values, join, write
-from headrace.pipeline.plan import BatchPlanner, Rules
-from headrace.store.contract_contacts import ContactFilter
+from headrace.domain.access.policies import Policies
+from headrace.domain.contacts.contact import Contact, ContactWrite
+from headrace.domain.contacts.properties import PropertyValue
+from headrace.domain.contacts.property_times import Stamp, Values, join, write
+from headrace.pipeline.processing.plan import BatchPlanner, Rules
+from headrace.store.contract.contacts import ContactFilter
 from tests.store.events import START_US, new_event
 from tests.store.session import StoreSession
 from tests.support.queue import Queue

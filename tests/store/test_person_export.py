@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.contacts import ContactWrite
-from headrace.pipeline.person_document import person_document
-from headrace.store.contract_erasures import Erasure
+from headrace.domain.contacts.contact import ContactWrite
+from headrace.pipeline.contacts.person_document import person_document
+from headrace.store.contract.erasures import Erasure
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support.everywhere import tables_with

@@ -7,29 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from headrace.domain.identity import LANES
+from headrace.domain.events.identity import LANES
 from headrace.store.access import audit, members, rejections, sign_in
 from headrace.store.catalog import catalog
 from headrace.store.contacts import (
-    audience_members,
-    audiences,
     contact_lists,
     contact_writes,
-    erasure_begin,
-    erasures,
     identifiers,
-    memberships,
-    mention_search,
-    merge_steps,
-    merges,
     person_details,
     person_events,
     person_export,
     refs,
+)
+from headrace.store.contacts.erasing import begin as erasure_begin
+from headrace.store.contacts.erasing import erasures, mention_search
+from headrace.store.contacts.groups import (
+    audience_members,
+    audiences,
+    memberships,
     subscriptions,
     topics,
 )
-from headrace.store.contract_merges import PairStatus
+from headrace.store.contacts.merging import merges
+from headrace.store.contacts.merging import steps as merge_steps
+from headrace.store.contract.merges import PairStatus
 from headrace.store.deliveries import (
     claim_ends,
     closings,

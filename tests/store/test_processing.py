@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from headrace.domain.events import Source, Status
-from headrace.store.contract import DutyLostError
-from headrace.store.contract_processing import CLAIMED_CHARACTERS_MAX, CRASHES_MAX, Claimed
+from headrace.domain.events.event import Source, Status
+from headrace.store.contract.events import DutyLostError
+from headrace.store.contract.processing import CLAIMED_CHARACTERS_MAX, CRASHES_MAX, Claimed
 from tests.store.events import new_event
 from tests.store.session import StoreSession
 from tests.support.queue import DUTY_US, SECOND_US, Queue, sequences

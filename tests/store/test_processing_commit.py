@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.events import Source, Status
-from headrace.store.contract import StoreRowError, SubscribersChangedError
-from headrace.store.contract_processing import (
+from headrace.domain.events.event import Source, Status
+from headrace.store.contract.events import StoreRowError, SubscribersChangedError
+from headrace.store.contract.processing import (
     BatchPlan,
     Claimed,
     ConflictFound,

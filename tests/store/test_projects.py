@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from headrace.domain.api_keys import Scope, issue_key
-from headrace.domain.policies import DEFAULTS, IdempotencyConflict
-from headrace.store.contract import StoreConflictError
+from headrace.domain.access.api_keys import Scope, issue_key
+from headrace.domain.access.policies import DEFAULTS, IdempotencyConflict
+from headrace.store.contract.events import StoreConflictError
 from tests.store.events import START_US, new_event
 from tests.store.places import Place
 from tests.store.session import StoreSession

@@ -6,12 +6,12 @@ import uuid
 
 import pytest
 
-from headrace.store.contract_dead_letters import (
+from headrace.store.contract.dead_letters import (
     REPLAYS_KEPT_US,
     DeadLetterFilter,
     NewReplay,
 )
-from headrace.store.contract_operators import AUDIT_KEPT_US
+from headrace.store.contract.operators import AUDIT_KEPT_US
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 

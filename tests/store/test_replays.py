@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.store.contract_dead_letters import (
+from headrace.store.contract.dead_letters import (
     RUNNING_MAX,
     DeadLetterFilter,
     DeadLetterKind,

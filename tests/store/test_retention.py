@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from headrace.domain.events import NewEvent, Status
-from headrace.domain.retention import DAY_US, HOUR_US
-from headrace.store.contract_retention import DueEvent, Removed, RetentionState
+from headrace.domain.events.event import NewEvent, Status
+from headrace.domain.upkeep.retention import DAY_US, HOUR_US
+from headrace.store.contract.retention import DueEvent, Removed, RetentionState
 from headrace.store.events.event_removal import DELIVERIES_MAX
 from tests.store.events import START_US, new_event
 from tests.store.places import Place

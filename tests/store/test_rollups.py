@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from headrace.domain.events import Source
-from headrace.domain.rollups import (
+from headrace.domain.events.event import Source
+from headrace.domain.upkeep.rollups import (
     BUCKETS,
     DAY_S,
     GRAINS,
@@ -18,7 +18,7 @@ from headrace.domain.rollups import (
     Tally,
     bucket_of,
 )
-from headrace.store.contract_rollups import Counted, RollupRow
+from headrace.store.contract.rollups import Counted, RollupRow
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support.cataloguing import Cataloguing

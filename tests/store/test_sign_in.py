@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from headrace.domain.sign_in import (
+from headrace.domain.access.sign_in import (
     LINK_US,
     SESSION_IDLE_US,
     SESSION_US,
@@ -24,7 +24,7 @@ from headrace.domain.sign_in import (
     throttles,
     token_hash,
 )
-from headrace.store.contract_sign_in import Member
+from headrace.store.contract.sign_in import Member
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 

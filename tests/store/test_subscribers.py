@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.store.contract_delivery import (
+from headrace.store.contract.deliveries import (
     HANDLER_UNSEEN_US,
     NOT_LOADED,
     ROTATION_OVERLAP_US,

@@ -6,8 +6,8 @@ import asyncio
 import random
 from typing import Any
 
-from headrace.domain.audiences import AudienceFields
-from headrace.domain.contacts import ContactWrite
+from headrace.domain.contacts.audiences import AudienceFields
+from headrace.domain.contacts.contact import ContactWrite
 from headrace.domain.ids import SYSTEM_COUNTER, received_us_of, system_sequences_of
 from tests.store.events import START_US, new_event
 from tests.store.places import SqlitePlace

@@ -12,10 +12,10 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.audiences import AudienceFields
-from headrace.domain.topics import TopicFields
-from headrace.store.contract_contacts import ContactFilter
-from headrace.store.contract_store import Store
+from headrace.domain.contacts.audiences import AudienceFields
+from headrace.domain.contacts.topics import TopicFields
+from headrace.store.contract.contacts import ContactFilter
+from headrace.store.contract.store import Store
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events

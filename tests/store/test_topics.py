@@ -7,9 +7,15 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.topics import TOPICS_MAX, Subscription, Topic, TopicFields, subscription_id
-from headrace.store.contacts.topics import TooManyTopicsError
-from headrace.store.contract import StoreConflictError
+from headrace.domain.contacts.topics import (
+    TOPICS_MAX,
+    Subscription,
+    Topic,
+    TopicFields,
+    subscription_id,
+)
+from headrace.store.contacts.groups.topics import TooManyTopicsError
+from headrace.store.contract.events import StoreConflictError
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events

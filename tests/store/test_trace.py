@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from headrace.domain.ids import uuid_text
-from headrace.store.contract_dead_letters import DeadLetterKind, DeadLetterState
-from headrace.store.contract_delivery import DeliveryState, SubscriberKind
-from headrace.store.contract_trace import KeyUsed, TraceFacts
+from headrace.store.contract.dead_letters import DeadLetterKind, DeadLetterState
+from headrace.store.contract.deliveries import DeliveryState, SubscriberKind
+from headrace.store.contract.trace import KeyUsed, TraceFacts
 from tests.store.events import START_US, as_stored, new_event
 from tests.store.places import Place
 from tests.store.session import StoreSession

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Transaction, WaitsError, drive
-from headrace.store.sqlite.store import SqliteStore
+from headrace.store.sqlite import SqliteStore
 from tests.store.session import StoreSession
 
 _ADD = sql("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")

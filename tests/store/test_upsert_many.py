@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.domain.contacts import ContactWrite
+from headrace.domain.contacts.contact import ContactWrite
 from headrace.domain.errors import ApiError
-from headrace.store.contract_contacts import UPSERTS_MAX, ContactFilter, Upserted, UpsertOutcome
+from headrace.store.contract.contacts import UPSERTS_MAX, ContactFilter, Upserted, UpsertOutcome
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 
-from headrace.domain.events import FirstCopy
-from headrace.pipeline.commit_queue import CommitQueue
-from headrace.store.contract import Pending, StoreError
-from headrace.store.contract_store import Store
+from headrace.domain.events.event import FirstCopy
+from headrace.pipeline.intake.commit_queue import CommitQueue
+from headrace.store.contract.events import Pending, StoreError
+from headrace.store.contract.store import Store
 from tests.store.events import new_event
 from tests.store.places import Place
 

@@ -7,15 +7,16 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.automations.advance import advance, begin
-from headrace.domain.automations.effects import (
+from headrace.domain.automations.filters.values import json_of
+from headrace.domain.automations.running.advance import advance, begin
+from headrace.domain.automations.running.effects import (
     Decision,
     Effect,
     LookBackRequest,
     SendMessage,
     UpdateContact,
 )
-from headrace.domain.automations.inputs import (
+from headrace.domain.automations.running.inputs import (
     Continue,
     EventArrived,
     Input,
@@ -23,13 +24,12 @@ from headrace.domain.automations.inputs import (
     MessageFinished,
     TimerDue,
 )
-from headrace.domain.automations.reasons import Note, Reason
-from headrace.domain.automations.runs import Event, Run, read_payload
-from headrace.domain.automations.states import RunStatus, StepStatus, WaitKind, WaitStatus
-from headrace.domain.automations.values import json_of
-from headrace.domain.automations.version import Version
-from headrace.domain.automations.view import RunPolicies, View
-from headrace.domain.contacts import Contact
+from headrace.domain.automations.running.reasons import Note, Reason
+from headrace.domain.automations.running.runs import Event, Run, read_payload
+from headrace.domain.automations.running.states import RunStatus, StepStatus, WaitKind, WaitStatus
+from headrace.domain.automations.running.version import Version
+from headrace.domain.automations.running.view import RunPolicies, View
+from headrace.domain.contacts.contact import Contact
 from headrace.domain.ids import first_sequence_at
 from tests.support.definitions import definition_of, read
 

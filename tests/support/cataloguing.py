@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from headrace.domain.events import NewEvent
-from headrace.domain.personal_data import kinds_of
-from headrace.pipeline.processor import Processor
-from headrace.pipeline.rules_cache import RulesCache
-from headrace.store.contract_catalog import CatalogEntry, CatalogPath
+from headrace.domain.catalog.personal_data import kinds_of
+from headrace.domain.events.event import NewEvent
+from headrace.pipeline.processing.processor import Processor
+from headrace.pipeline.processing.rules_cache import RulesCache
+from headrace.store.contract.catalog import CatalogEntry, CatalogPath
 from tests.store.events import new_event
 from tests.store.session import StoreSession
 

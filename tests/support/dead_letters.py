@@ -11,7 +11,7 @@ from typing import Any
 
 import apsw
 
-from headrace.domain.events import Status
+from headrace.domain.events.event import Status
 from headrace.domain.ids import id_of_sequence, uuid_text
 from tests.store.events import START_US
 from tests.store.places import Place, SqlitePlace

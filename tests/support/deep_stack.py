@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from headrace.pipeline.commit_queue import CommitQueue
-from headrace.store.contract import Pending
-from headrace.store.contract_store import Store
+from headrace.pipeline.intake.commit_queue import CommitQueue
+from headrace.store.contract.events import Pending
+from headrace.store.contract.store import Store
 from tests.store.events import new_event
 
 #: More frames than there are between a put and the last line of what it calls.

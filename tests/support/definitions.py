@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from headrace.domain.automations.definition import Definition
-from headrace.domain.automations.parsing import Document, parse_document
-from headrace.domain.automations.problems import Problem
-from headrace.domain.automations.publish_checks import (
+from headrace.domain.automations.definition.model import Definition
+from headrace.domain.automations.definition.parsing import Document, parse_document
+from headrace.domain.automations.definition.publish_checks import (
     PublishRules,
     Report,
     check_for_publish,
 )
-from headrace.domain.automations.references import References
+from headrace.domain.automations.definition.references import References
+from headrace.domain.automations.problems import Problem
 
 AN_ID = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 ANOTHER_ID = "0d5a1f7e-51d5-4c0e-8a0e-2f6f0f4c9a77"

@@ -9,9 +9,14 @@ from contextlib import asynccontextmanager
 
 from headrace.delivery.handlers import HandlerLimits, HandlerRegistry, HandlerTransport
 from headrace.delivery.webhook.transport import WebhookLimits, WebhookTransport
-from headrace.domain.policies import DEFAULTS, Policies
-from headrace.pipeline.deliverer import Deliverer, DelivererOptions, DelivererStores, Transports
-from headrace.store.contract_delivery import LoadedHandler
+from headrace.domain.access.policies import DEFAULTS, Policies
+from headrace.pipeline.delivering.deliverer import (
+    Deliverer,
+    DelivererOptions,
+    DelivererStores,
+    Transports,
+)
+from headrace.store.contract.deliveries import LoadedHandler
 from headrace.store.deliveries.deliveries import Deliveries
 from tests.delivery.receiver import Receiver
 from tests.delivery.samples import LOOPBACK

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from headrace.delivery.webhook.signing import new_secret
-from headrace.domain.identity import IdentityType, lane_of
+from headrace.domain.events.identity import IdentityType, lane_of
 from headrace.domain.ids import id_of_sequence
 from headrace.domain.timestamps import now_us
-from headrace.store.contract_delivery import (
+from headrace.store.contract.deliveries import (
     AttemptFailure,
     AttemptRecord,
     BreakerChange,
@@ -25,7 +25,7 @@ from headrace.store.contract_delivery import (
     Subscriber,
     Want,
 )
-from headrace.store.sqlite.deliveries import SqliteDeliveries
+from headrace.store.queues.sqlite.deliveries import SqliteDeliveries
 from tests.store.events import new_event
 from tests.store.session import StoreSession
 

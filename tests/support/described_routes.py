@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.domain.api_keys import Scope
+from headrace.domain.access.api_keys import Scope
 from headrace.http.openapi import openapi_document
-from headrace.http.route import Route, Who
+from headrace.http.routing.route import Route, Who
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _VALUES = {"boolean": False, "integer": 1, "number": 1}

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import uvloop
 
 from headrace.domain.errors import ApiError, ErrorCode
-from headrace.http.exchange import Exchange
-from headrace.http.head import Head
-from headrace.http.server import HttpServer
+from headrace.http.server.exchange import Exchange
+from headrace.http.server.head import Head
+from headrace.http.server.listener import HttpServer
 
 T = TypeVar("T")
 

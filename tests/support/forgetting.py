@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.domain.audiences import AudienceFields
-from headrace.domain.contacts import Contact, ContactWrite
-from headrace.domain.events import NewEvent
+from headrace.domain.access.policies import Policies
+from headrace.domain.contacts.audiences import AudienceFields
+from headrace.domain.contacts.contact import Contact, ContactWrite
+from headrace.domain.contacts.topics import TopicFields
+from headrace.domain.events.event import NewEvent
 from headrace.domain.messages.kinds import SuppressionScope
 from headrace.domain.messages.places import lane_of_uuid
 from headrace.domain.messages.requests import SuppressionFields
-from headrace.domain.policies import Policies
-from headrace.domain.topics import TopicFields
-from headrace.pipeline.cataloguer import Cataloguer
-from headrace.pipeline.plan import BatchPlanner, Rules
-from headrace.store.contract import Rejection
-from headrace.store.contract_erasures import SETTLE_US, Erasure
-from headrace.store.contract_processing import (
+from headrace.pipeline.processing.cataloguer import Cataloguer
+from headrace.pipeline.processing.plan import BatchPlanner, Rules
+from headrace.store.contract.erasures import SETTLE_US, Erasure
+from headrace.store.contract.events import Rejection
+from headrace.store.contract.processing import (
     BatchPlan,
     Claimed,
     FindContact,

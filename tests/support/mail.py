@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.domain.messages.email_request import EmailRequest, email_of
 from headrace.domain.messages.smtp_answers import AnswerClass
-from headrace.store.contract_messages import Claimed, Ended, EndResult, Message, Start, StartResult
+from headrace.store.contract.messages import Claimed, Ended, EndResult, Message, Start, StartResult
 from headrace.store.messages.emails import SendContext, SentEmail
 from tests.store.events import START_US
 from tests.store.session import StoreSession

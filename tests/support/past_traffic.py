@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import random
 
-from headrace.domain.rollups import BUCKETS, Outcome, Tally, bucket_of
-from headrace.store.contract_rollups import Counted
-from headrace.store.contract_store import Store
+from headrace.domain.upkeep.rollups import BUCKETS, Outcome, Tally, bucket_of
+from headrace.store.contract.rollups import Counted
+from headrace.store.contract.store import Store
 
 #: Of the last part, minute by minute; before it, hour by hour.
 MINUTES = 26 * 60

@@ -25,8 +25,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from headrace.store.postgres.database import Database, PoolOptions, prepare_connection
-from headrace.store.postgres.migrate import migrate
+from headrace.store.engine.postgres.database import Database, PoolOptions, prepare_connection
+from headrace.store.engine.postgres.migrate import migrate
 from tests.support.waiting import wait_until
 
 T = TypeVar("T")

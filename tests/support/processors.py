@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.policies import Policies
-from headrace.pipeline.plan import BatchPlanner, Rules
-from headrace.pipeline.processor import Processor
-from headrace.pipeline.rules_cache import RulesCache
-from headrace.store.contract import StoreError
-from headrace.store.contract_processing import BatchPlan, Claimed, FindContact, Planner
-from headrace.store.sqlite.processing import SqliteProcessing
-from headrace.store.sqlite.store import SqliteStore
+from headrace.domain.access.policies import Policies
+from headrace.pipeline.processing.plan import BatchPlanner, Rules
+from headrace.pipeline.processing.processor import Processor
+from headrace.pipeline.processing.rules_cache import RulesCache
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.processing import BatchPlan, Claimed, FindContact, Planner
+from headrace.store.queues.sqlite.processing import SqliteProcessing
+from headrace.store.sqlite import SqliteStore
 from tests.support.queue import Queue
 
 WAIT_SECONDS_MAX = 20.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from headrace.domain.events import NewEvent, Status
-from headrace.store.contract_processing import (
+from headrace.domain.events.event import NewEvent, Status
+from headrace.store.contract.processing import (
     BatchPlan,
     Claimed,
     Done,
@@ -16,14 +16,14 @@ from headrace.store.contract_processing import (
     ProcessingStore,
     WorkStats,
 )
-from headrace.store.contract_store import Store
+from headrace.store.contract.store import Store
+from headrace.store.engine.postgres.database import Connection
 from headrace.store.engine.transaction import Transaction
-from headrace.store.postgres.database import Connection
-from headrace.store.postgres.lanes import Lanes
-from headrace.store.postgres.processing import PostgresProcessing
-from headrace.store.postgres.store import PostgresStore
-from headrace.store.sqlite.processing import SqliteProcessing
-from headrace.store.sqlite.store import SqliteStore
+from headrace.store.postgres import PostgresStore
+from headrace.store.queues.postgres.lanes import Lanes
+from headrace.store.queues.postgres.processing import PostgresProcessing
+from headrace.store.queues.sqlite.processing import SqliteProcessing
+from headrace.store.sqlite import SqliteStore
 from headrace.store.upkeep.duties import Duties
 from tests.store.events import START_US, new_event
 from tests.store.session import StoreSession

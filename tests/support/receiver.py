@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from headrace.domain.events import FirstCopy, NewEvent
-from headrace.domain.identity import IdentityType, lane_of
+from headrace.domain.events.event import FirstCopy, NewEvent
+from headrace.domain.events.identity import IdentityType, lane_of
 from headrace.domain.ids import EventIdGenerator
-from headrace.pipeline.commit_queue import CommitQueue
-from headrace.store.contract import Pending, StoreError, StoreFailedError
-from headrace.store.contract_store import Store
+from headrace.pipeline.intake.commit_queue import CommitQueue
+from headrace.store.contract.events import Pending, StoreError, StoreFailedError
+from headrace.store.contract.store import Store
 from tests.store.events import new_event
 from tests.store.places import Place
 

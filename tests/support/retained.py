@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from headrace.domain.events import NewEvent, Status
+from headrace.domain.events.event import NewEvent, Status
 from tests.store.events import START_US, new_event
 from tests.store.places import Place
 from tests.store.session import StoreSession

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from headrace.store.contract_processing import Claimed, Planner
-from headrace.store.postgres.store import PostgresStore
+from headrace.store.contract.processing import Claimed, Planner
+from headrace.store.postgres import PostgresStore
 from tests.support.queue import DUTY_US, Queue, mark_only, postgres_processing, sequences
 
 

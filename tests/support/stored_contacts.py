@@ -6,8 +6,8 @@ import json
 import uuid
 from typing import Any
 
-from headrace.domain.contacts import Contact, ContactWrite
-from headrace.domain.identity import IdentityType, lane_of
+from headrace.domain.contacts.contact import Contact, ContactWrite
+from headrace.domain.events.identity import IdentityType, lane_of
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support.stored_rows import insert_many

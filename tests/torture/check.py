@@ -7,7 +7,7 @@ from collections import Counter
 
 import msgspec
 
-from headrace.domain.events import Source, Status
+from headrace.domain.events.event import Source, Status
 from tests.torture.ledger import Ledger, Verdict
 from tests.torture.rows import Rows
 

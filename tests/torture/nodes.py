@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headrace.domain.api_keys import Scope, issue_key
+from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
 from headrace.stores import open_store
 from tests.support.server import clean_environment

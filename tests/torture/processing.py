@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.domain.events import Source, Status
+from headrace.domain.events.event import Source, Status
 from tests.support.waiting import wait_until
 from tests.torture.rows import Rows
 

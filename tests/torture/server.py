@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headrace.domain.api_keys import Scope, issue_key
+from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
-from headrace.store.sqlite.store import open_store
+from headrace.store.sqlite import open_store
 
 #: From spawning to the line that says it is ready; far above what is promised (2 s).
 READY_SECONDS_MAX = 30.0

@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from headrace.domain.events import Status
+from headrace.domain.events.event import Status
 from tests.support.server import clean_environment
 from tests.support.waiting import wait_until
 

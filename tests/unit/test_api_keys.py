@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from headrace.domain.api_keys import (
+from headrace.domain.access.api_keys import (
     KEY_CHARACTERS,
     Scope,
     hash_secret,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from headrace.domain.breaker import Breaker, BreakerPolicy, BreakerState, Permit
+from headrace.domain.deliveries.breaker import Breaker, BreakerPolicy, BreakerState, Permit
 
 SECOND = 1_000_000
 POLICY = BreakerPolicy(

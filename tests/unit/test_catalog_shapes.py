@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.domain.catalog_example import CHARACTERS_MAX, redacted_example
-from headrace.domain.catalog_paths import (
+from headrace.domain.catalog.example import CHARACTERS_MAX, redacted_example
+from headrace.domain.catalog.paths import (
     NEW_MAX,
     NODES_MAX,
     PATH_CHARACTERS_MAX,
     PathBook,
     is_data,
 )
-from headrace.domain.catalog_shapes import (
+from headrace.domain.catalog.personal_data import kinds_of
+from headrace.domain.catalog.shapes import (
     LOOKS_SHIFT,
     TYPES_MASK,
     VALUES_MAX,
@@ -25,8 +26,7 @@ from headrace.domain.catalog_shapes import (
     personal_bits,
     shape_of,
 )
-from headrace.domain.catalog_types import TYPES, type_names
-from headrace.domain.personal_data import kinds_of
+from headrace.domain.catalog.value_types import TYPES, type_names
 
 KEYS = st.text(max_size=90) | st.sampled_from(["a", "b.c", "*", "$", "x[]", "mike@x.example", "7"])
 VALUES = st.recursive(

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.pipeline import commit_queue
-from headrace.pipeline.commit_queue import CommitQueue
-from headrace.store.contract import Pending, StoreBusyError, StoreError, StoreRowError
+from headrace.pipeline.intake import commit_queue
+from headrace.pipeline.intake.commit_queue import CommitQueue
+from headrace.store.contract.events import Pending, StoreBusyError, StoreError, StoreRowError
 from tests.store.events import new_event
 
 OVERHEAD_BYTES = commit_queue._OVERHEAD_BYTES

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.config import SETTINGS, SettingError, flag, load_settings, variable
-from headrace.domain.policies import BOUNDS, DEFAULTS, NAMES, UNITS
+from headrace.domain.access.policies import BOUNDS, DEFAULTS, NAMES, UNITS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.observability.delivery_metrics import delivery_families
-from headrace.store.contract_delivery_counts import AttemptCounts, DeliveryNumbers
+from headrace.store.contract.delivery_counts import AttemptCounts, DeliveryNumbers
 
 
 def test_buckets_hold_those_below_them() -> None:

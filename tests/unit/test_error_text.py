@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from headrace.cli.http_client import error_text
+from headrace.cli.shared.http_client import error_text
 from headrace.domain.errors import FieldProblem, invalid
-from headrace.http.wire import error_body
+from headrace.http.server.wire import error_body
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.cli.failure import CommandFailed
 from headrace.cli.importing.csv_file import read_records
 from headrace.cli.importing.lines import LINE_BYTES_MAX, Line
+from headrace.cli.shared.failure import CommandFailed
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=6)
 

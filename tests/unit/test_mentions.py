@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.mentions import MASK, NameFinder
+from headrace.domain.contacts.mentions import MASK, NameFinder
 
 EMAIL = "ada@b.example"
 FINDER = NameFinder([EMAIL, "user-77", "12345", "ab", "jürgen@münchen.example"])

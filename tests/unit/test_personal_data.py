@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.domain.personal_data import (
+from headrace.domain.catalog.personal_data import (
     DATE,
     TEXT,
     URL,

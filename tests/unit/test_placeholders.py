@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.domain.identity import IdentityType
-from headrace.domain.placeholders import (
+from headrace.domain.access.policies import check_policy
+from headrace.domain.events.identity import IdentityType
+from headrace.domain.events.placeholders import (
     BUILT_IN,
     POLICY_CHARACTERS_MAX,
     ROLES,
@@ -15,7 +16,6 @@ from headrace.domain.placeholders import (
     check_words,
     placeholders,
 )
-from headrace.domain.policies import check_policy
 
 EXTERNAL_ID, EMAIL, CONTACT_ID = (
     IdentityType.EXTERNAL_ID,

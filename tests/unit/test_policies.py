@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.policies import (
+from headrace.domain.access.policies import (
     BOUNDS,
     DEFAULTS,
     NAMES,

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 
-from headrace.domain.processes import is_alive, own_name
+from headrace.process_names import is_alive, own_name
 
 
 def test_a_process_knows_its_name_and_that_it_runs() -> None:
@@ -18,7 +18,7 @@ def test_a_process_knows_its_name_and_that_it_runs() -> None:
 
 def test_a_process_that_has_ended_is_known_to_have() -> None:
     """Before its parent has asked for its exit status, too."""
-    code = "from headrace.domain.processes import own_name; print(own_name(), flush=True); input()"
+    code = "from headrace.process_names import own_name; print(own_name(), flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -6,7 +6,7 @@ import pytest
 
 from headrace.cli.doctor.finding import Level
 from headrace.cli.doctor.retention import DAYS_TO_FULL_MIN, Kept, check_retention
-from headrace.domain.retention import (
+from headrace.domain.upkeep.retention import (
     DAY_US,
     HOUR_US,
     GrowthSample,
@@ -14,8 +14,8 @@ from headrace.domain.retention import (
     days_to_full,
 )
 from headrace.observability.retention_metrics import retention_families
-from headrace.store.contract import StoreHealth
-from headrace.store.contract_retention import Growth, RetentionState
+from headrace.store.contract.events import StoreHealth
+from headrace.store.contract.retention import Growth, RetentionState
 
 NOW_US = 1_780_928_100_000_000
 MIB = 1024 * 1024

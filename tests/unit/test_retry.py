@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.domain.policies import Policies
-from headrace.domain.retry import (
+from headrace.domain.access.policies import Policies
+from headrace.domain.deliveries.retry import (
     DELIVERY_RETRY,
     PROCESSING_RETRY,
     RETRY_AFTER_MAX_S,

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.domain.rollups import (
+from headrace.domain.upkeep.rollups import (
     BOUNDS_US,
     BUCKETS,
     Outcome,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.store.postgres.url import is_postgres, masked, one_host_each
+from headrace.store.engine.postgres.url import is_postgres, masked, one_host_each
 from headrace.stores import sqlite_path
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.domain.subscriptions import (
+from headrace.domain.deliveries.subscriptions import (
     PATTERNS_MAX,
     SubscriptionIndex,
     check_pattern,

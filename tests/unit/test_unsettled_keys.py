@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.domain.events import FirstCopy
-from headrace.pipeline.unsettled_keys import UnsettledKeys, Waiting
-from headrace.store.contract import Pending, StoreError
+from headrace.domain.events.event import FirstCopy
+from headrace.pipeline.intake.unsettled_keys import UnsettledKeys, Waiting
+from headrace.store.contract.events import Pending, StoreError
 from tests.store.events import new_event
 
 

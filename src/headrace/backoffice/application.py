@@ -9,14 +9,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from headrace.backoffice import navigation
-from headrace.backoffice.context import PREFIX
-from headrace.backoffice.failures import failure_page
-from headrace.backoffice.passwords import TooManyAtOnceError
-from headrace.backoffice.screen import routes
 from headrace.backoffice.screens import SCREENS
-from headrace.backoffice.static import static_file
-from headrace.store.contract import StoreError
+from headrace.backoffice.shell import navigation
+from headrace.backoffice.shell.context import PREFIX
+from headrace.backoffice.shell.error_pages import failure_page
+from headrace.backoffice.shell.passwords import TooManyAtOnceError
+from headrace.backoffice.shell.screen import routes
+from headrace.backoffice.shell.static import static_file
+from headrace.store.contract.events import StoreError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

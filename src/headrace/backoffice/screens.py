@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from headrace.backoffice import (
+from headrace.backoffice.access import (
     account,
     audit,
-    catalog,
-    conflicts,
-    contacts,
-    dead_letters,
-    erasures,
-    event,
-    events,
-    home,
     keys,
-    live,
     members,
     operators,
-    overview,
     policies,
     projects,
-    rejections,
-    replays,
     reveal,
     sign_in,
-    subscribers,
-    webhooks,
     welcome,
 )
-from headrace.backoffice.screen import Screen
+from headrace.backoffice.catalog import catalog
+from headrace.backoffice.contacts import conflicts, contacts, erasures
+from headrace.backoffice.deliveries import dead_letters, replays, subscribers, webhooks
+from headrace.backoffice.events import event, events, live, rejections
+from headrace.backoffice.overview import home, overview
+from headrace.backoffice.shell.screen import Screen
 
 SCREENS: tuple[Screen, ...] = (
     *home.SCREENS,

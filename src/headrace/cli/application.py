@@ -9,28 +9,17 @@ from typing import Annotated
 import typer
 
 from headrace import __version__
-from headrace.cli import (
-    bench,
-    contacts,
-    copy,
-    dead_letters,
-    domain,
-    events,
-    export,
-    key,
-    migrate,
-    operator,
-    policy,
-    project,
-    send,
-    serve,
-    tail,
-    worker,
-)
+from headrace.cli.access import key, operator, policy, project
 from headrace.cli.automation import command as automation
+from headrace.cli.contacts import contacts
+from headrace.cli.deliveries import dead_letters
 from headrace.cli.doctor import command as doctor
-from headrace.cli.failure import CommandFailed, ExitCode
+from headrace.cli.events import events, export, send, tail
 from headrace.cli.importing import command as importing
+from headrace.cli.messages import domain
+from headrace.cli.running import serve, worker
+from headrace.cli.shared.failure import CommandFailed, ExitCode
+from headrace.cli.upkeep import bench, copy, migrate
 from headrace.config import SettingError
 
 app = typer.Typer(
@@ -87,7 +76,7 @@ app.command("bench")(bench.bench)
 
 def run() -> None:
     """Run a command; whatever a user can cause ends in one line and an exit code."""
-    from headrace.store.contract import StoreError, StoreSetupError
+    from headrace.store.contract.events import StoreError, StoreSetupError
 
     try:
         app()

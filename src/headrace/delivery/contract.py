@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
-from headrace.domain.events import StoredEvent
+from headrace.domain.events.event import StoredEvent
 
 
 class FailureCause(StrEnum):

@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.domain.errors import ApiError, ErrorCode
-from headrace.http.asgi import WENT_WRONG, App
-from headrace.http.parameters import read_query
-from headrace.http.refusals import Refusals
-from headrace.http.route import Route, Who
-from headrace.http.wire import error_body, error_headers
-from headrace.pipeline.accept import storage_unavailable
-from headrace.pipeline.access import Principal
-from headrace.store.contract import StoreBusyError, StoreError
+from headrace.http.routing.parameters import read_query
+from headrace.http.routing.route import Route, Who
+from headrace.http.server.asgi import WENT_WRONG, App
+from headrace.http.server.rejections import Refusals
+from headrace.http.server.wire import error_body, error_headers
+from headrace.pipeline.access.keys import Principal
+from headrace.pipeline.intake.accept import storage_unavailable
+from headrace.store.contract.events import StoreBusyError, StoreError
 
 
 def build_application(refusals: Refusals) -> App:

@@ -6,37 +6,29 @@ from collections.abc import Iterable
 
 import msgspec
 
-from headrace.http import (
-    admin_policies,
+from headrace.http.access import health
+from headrace.http.access import policies as admin_policies
+from headrace.http.catalog import catalog
+from headrace.http.contacts import (
     audiences,
-    catalog,
-    contact_batch,
-    contact_lists,
     contacts,
-    dead_letters,
-    docs,
-    domains,
-    emails,
     erasures,
-    events,
-    health,
-    ingest,
-    ingest_batch,
-    mail_links,
     merges,
     person_export,
-    rejections,
-    replays,
-    suppressions,
-    templates,
     topics,
-    trace,
-    validate,
-    webhooks,
 )
+from headrace.http.contacts import batch as contact_batch
+from headrace.http.contacts import lists as contact_lists
+from headrace.http.deliveries import dead_letters, replays, webhooks
+from headrace.http.events import events, rejections, trace
+from headrace.http.ingest import batch as ingest_batch
+from headrace.http.ingest import single as ingest
+from headrace.http.ingest import validate
+from headrace.http.messages import domains, emails, mail_links, suppressions, templates
+from headrace.http.openapi import docs
 from headrace.http.openapi.document import WEBHOOKS_TAG
-from headrace.http.route import Route
-from headrace.http.routing import RouteTable
+from headrace.http.routing.match import RouteTable
+from headrace.http.routing.route import Route
 
 EVENTS, CONTACTS, TOPICS = "Events", "Contacts", "Topics"
 AUDIENCES, MAIL, CATALOG, DEAD_LETTERS = "Audiences", "Mail", "Catalog", "Dead letters"

@@ -12,7 +12,7 @@ from prometheus_client.core import (
     Metric,
 )
 
-from headrace.store.contract_delivery_counts import SECONDS_BOUNDS, AttemptCounts, DeliveryNumbers
+from headrace.store.contract.delivery_counts import SECONDS_BOUNDS, AttemptCounts, DeliveryNumbers
 
 
 def delivery_families(numbers: DeliveryNumbers, breakers_open: int) -> Iterator[Metric]:

@@ -24,10 +24,10 @@ from prometheus_client.registry import Collector
 from headrace.observability.delivery_metrics import delivery_families
 from headrace.observability.retention_metrics import retention_families
 from headrace.observability.stats import AcceptStats
-from headrace.store.contract import CommitStats, StoreHealth
-from headrace.store.contract_delivery_counts import DeliveryNumbers
-from headrace.store.contract_processing import WorkStats
-from headrace.store.contract_retention import RetentionState
+from headrace.store.contract.delivery_counts import DeliveryNumbers
+from headrace.store.contract.events import CommitStats, StoreHealth
+from headrace.store.contract.processing import WorkStats
+from headrace.store.contract.retention import RetentionState
 
 _STARTED = time.time()
 

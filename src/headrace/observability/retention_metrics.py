@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from headrace.store.contract_retention import RetentionState
+from headrace.store.contract.retention import RetentionState
 
 
 def retention_families(state: RetentionState | None) -> Iterator[Metric]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.domain.api_keys import Scope, issue_key
-from headrace.domain.sign_in import Role, issue
+from headrace.domain.access.api_keys import Scope, issue_key
+from headrace.domain.access.sign_in import Role, issue
 from headrace.domain.timestamps import now_us
-from headrace.store.contract import Project
-from headrace.store.contract_sign_in import Member
-from headrace.store.contract_store import Store
+from headrace.store.contract.events import Project
+from headrace.store.contract.sign_in import Member
+from headrace.store.contract.store import Store
 from tests.backoffice.browser.conftest import OpenWindow
 from tests.backoffice.cast import Person, in_store, project_path
 from tests.support.server import RunningServer

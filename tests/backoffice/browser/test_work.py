@@ -8,8 +8,8 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import expect
 
-from headrace.domain.sign_in import Role
-from headrace.pipeline.streams import HOLDER_STREAMS_MAX
+from headrace.domain.access.sign_in import Role
+from headrace.pipeline.streams.streams import HOLDER_STREAMS_MAX
 from tests.backoffice.browser.conftest import OpenWindow
 from tests.backoffice.browser.window import Window
 from tests.backoffice.cast import COOKIE, Person, person

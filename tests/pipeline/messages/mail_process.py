@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from headrace.domain.processes import own_name
+from headrace.process_names import own_name
 from headrace.store.engine.dialect import sql
 from headrace.store.messages import outbox
 from headrace.stores import open_store

@@ -7,11 +7,11 @@ from email import message_from_string
 from typing import Any
 
 from headrace.delivery.mail.contract import MailRelay
+from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.domain.messages.requests import TemplateFields
-from headrace.domain.topics import TopicFields
 from headrace.pipeline.messages.sender import Sender
-from headrace.store.contract_messages import VersionContent
+from headrace.store.contract.messages import VersionContent
 from tests.pipeline.messages.senders import URL, capture_relay, new_sender, smtp_relay
 from tests.store.events import START_US
 from tests.store.session import StoreSession

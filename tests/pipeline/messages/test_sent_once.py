@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 
-from headrace.domain.topics import TopicFields
+from headrace.domain.contacts.topics import TopicFields
 from tests.store.events import START_US
 from tests.store.places import Place
 from tests.store.session import StoreSession

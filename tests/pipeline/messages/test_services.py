@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from headrace.domain.access.policies import IdempotencyConflict, Policies
+from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.errors import ApiError, FieldProblem, invalid
 from headrace.domain.messages.email_request import EmailRequest
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.domain.messages.requests import DomainFields, TemplateFields
 from headrace.domain.messages.tokens import OPEN_LINK, UnsubscribeTarget
-from headrace.domain.policies import IdempotencyConflict, Policies
-from headrace.domain.topics import TopicFields
 from headrace.pipeline.messages.mailing import Mailing
 from headrace.pipeline.messages.public_links import PublicLinks, Visitor
 from headrace.pipeline.messages.sending_domains import SendingDomains

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.store.copying.plan import LEFT_BEHIND
+from headrace.store.transfer.plan import LEFT_BEHIND
 from tests.store.events import START_US, new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.domain.events import FirstCopy
-from headrace.store.copying.plan import COPIED
+from headrace.domain.events.event import FirstCopy
+from headrace.store.transfer.plan import COPIED
 from tests.store.copying.filled import PAYLOADS, fill, fill_many
 from tests.store.events import START_US, new_event
 from tests.store.places import PostgresPlace, SqlitePlace

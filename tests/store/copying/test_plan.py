@@ -10,9 +10,9 @@ import apsw
 import pytest
 from apsw.ext import query_info
 
-from headrace.store.copying.plan import COPIED, LEFT_BEHIND, LEFT_EMPTY
-from headrace.store.copying.source import make_functions
 from headrace.store.migrations import migrations
+from headrace.store.transfer.plan import COPIED, LEFT_BEHIND, LEFT_EMPTY
+from headrace.store.transfer.source import make_functions
 from tests.store.places import PostgresPlace
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.messages.kinds import MessageStatus, SuppressionScope
 from headrace.domain.messages.requests import SuppressionFields
 from headrace.domain.messages.smtp_answers import AnswerClass
-from headrace.domain.topics import TopicFields
-from headrace.store.contract_messages import Claimed, Message
+from headrace.store.contract.messages import Claimed, Message
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support import mail

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.domain.audiences import AudienceFields
+from headrace.domain.contacts.audiences import AudienceFields
 from headrace.domain.messages.email_request import EmailRequest, email_of
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.store.messages.jobs import SendJob

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.messages.kinds import MessageStatus, SuppressionScope
 from headrace.domain.messages.requests import SuppressionFields
 from headrace.domain.messages.smtp_answers import AnswerClass
-from headrace.domain.topics import TopicFields
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support import mail

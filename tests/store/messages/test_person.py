@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.messages.kinds import Engagement, MessageStatus, SuppressionReason
 from headrace.domain.messages.smtp_answers import AnswerClass
 from headrace.domain.messages.tokens import UnsubscribeTarget
-from headrace.domain.topics import TopicFields
-from headrace.store.contract_messages import Message
+from headrace.store.contract.messages import Message
 from headrace.store.messages.engagement import NewHit
 from tests.store.events import START_US
 from tests.store.session import StoreSession

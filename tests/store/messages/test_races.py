@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from headrace.domain.topics import TopicFields
-from headrace.store.contract_messages import Start
+from headrace.domain.contacts.topics import TopicFields
+from headrace.store.contract.messages import Start
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support import mail

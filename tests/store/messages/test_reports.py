@@ -6,7 +6,7 @@ import pytest
 
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.domain.messages.smtp_answers import AnswerClass
-from headrace.store.contract_messages import Message
+from headrace.store.contract.messages import Message
 from headrace.store.messages.reports import Report, ReportKind
 from tests.store.session import StoreSession
 from tests.support import mail

@@ -10,14 +10,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from headrace.domain.events import FirstCopy, NewEvent
-from headrace.domain.identity import IdentityType, lane_of, lane_of_key
-from headrace.store.contract import Pending, StoreError
-from headrace.store.postgres.accept import insert_batch
-from headrace.store.postgres.committer import COMMITTERS
-from headrace.store.postgres.database import PoolOptions, prepare_connection
-from headrace.store.postgres.store import PostgresStore
-from headrace.store.postgres.work_line import COMMIT_US_MAX, LATE_US, SETTLE_SECONDS
+from headrace.domain.events.event import FirstCopy, NewEvent
+from headrace.domain.events.identity import IdentityType, lane_of, lane_of_key
+from headrace.store.contract.events import Pending, StoreError
+from headrace.store.engine.postgres.database import PoolOptions, prepare_connection
+from headrace.store.postgres import PostgresStore
+from headrace.store.queues.postgres.accept import insert_batch
+from headrace.store.queues.postgres.committer import COMMITTERS
+from headrace.store.queues.postgres.queue_cursor import COMMIT_US_MAX, LATE_US, SETTLE_SECONDS
 from tests.store.events import new_event
 from tests.store.places import PostgresPlace
 from tests.support.queue import DUTY_US, SECOND_US, mark_only, postgres_processing, sequences

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.pipeline import commit_queue
-from headrace.pipeline.commit_queue import COMMIT_EVENTS_MAX, EVENTS_MAX
-from headrace.store.contract import StoreError
-from headrace.store.postgres import committer
-from headrace.store.postgres.committer import COMMITTERS
+from headrace.pipeline.intake import commit_queue
+from headrace.pipeline.intake.commit_queue import COMMIT_EVENTS_MAX, EVENTS_MAX
+from headrace.store.contract.events import StoreError
+from headrace.store.queues.postgres import committer
+from headrace.store.queues.postgres.committer import COMMITTERS
 from tests.store.places import PostgresPlace
 from tests.support.accepting import accepting, locked_table, outcomes
 

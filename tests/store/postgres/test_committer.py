@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.domain.events import FirstCopy, NewEvent
-from headrace.store.contract import StoreError
-from headrace.store.contract_store import Store
-from headrace.store.postgres.database import PoolOptions
-from headrace.store.postgres.store import open_store
+from headrace.domain.events.event import FirstCopy, NewEvent
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.store import Store
+from headrace.store.engine.postgres.database import PoolOptions
+from headrace.store.postgres import open_store
 from tests.store.events import new_event
 from tests.store.places import PostgresPlace
 from tests.store.session import Outcome, StoreSession

@@ -12,11 +12,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from headrace.domain.identity import LANES
+from headrace.domain.events.identity import LANES
 from headrace.store.contacts import contact_lists
 from headrace.store.contacts.contact_rows import COLUMNS
-from headrace.store.contract_contacts import ContactFilter
-from headrace.store.postgres.transaction import PostgresTransaction
+from headrace.store.contract.contacts import ContactFilter
+from headrace.store.engine.postgres.transaction import PostgresTransaction
 from tests.store.places import PostgresPlace
 
 CONTACTS = 30_000

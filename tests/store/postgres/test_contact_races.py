@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.contacts import Contact, ContactWrite
-from headrace.domain.events import NewEvent, Status
-from headrace.domain.identity import IdentityType, lane_of
-from headrace.domain.policies import Policies
-from headrace.pipeline.plan import BatchPlanner, Rules
+from headrace.domain.access.policies import Policies
+from headrace.domain.contacts.contact import Contact, ContactWrite
+from headrace.domain.events.event import NewEvent, Status
+from headrace.domain.events.identity import IdentityType, lane_of
+from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from headrace.store.contacts import contact_writes
-from headrace.store.contract import StoreConflictError
+from headrace.store.contract.events import StoreConflictError
 from tests.store.events import START_US, new_event
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession

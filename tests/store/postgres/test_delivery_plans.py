@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from headrace.domain.identity import LANES
+from headrace.domain.events.identity import LANES
 from headrace.store.deliveries import claim_ends, closings, shedding
 from headrace.store.engine.plans import BY_KEYS
-from headrace.store.postgres import (
-    delivery_claims,
-    delivery_outcomes,
-    due_lines,
-)
+from headrace.store.queues.postgres import delivery_claims, delivery_outcomes
+from headrace.store.queues.postgres import due_index as due_lines
 from tests.store.places import PostgresPlace
 from tests.support.postgres_plans import explain
 

@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from headrace.domain.identity import LANES
-from headrace.store.contract import EventFilter
+from headrace.domain.events.identity import LANES
+from headrace.store.contract.events import EventFilter
 from headrace.store.events.event_lists import contact_queries, list_query
-from headrace.store.postgres import accept, accept_at_once, arrivals
+from headrace.store.queues.postgres import accept, accept_at_once, arrivals
 from tests.store.events import START_US
 from tests.store.places import PostgresPlace
 from tests.support.postgres_plans import Step, explain, steps_of

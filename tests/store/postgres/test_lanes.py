@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from headrace.domain.events import Status
-from headrace.domain.identity import LANES
-from headrace.store.contract import DutyLostError
-from headrace.store.contract_processing import (
+from headrace.domain.events.event import Status
+from headrace.domain.events.identity import LANES
+from headrace.store.contract.events import DutyLostError
+from headrace.store.contract.processing import (
     BatchPlan,
     Claimed,
     FindContact,
     ProcessingFailure,
 )
-from headrace.store.postgres.lanes import SAFETY_SECONDS
-from headrace.store.postgres.store import PostgresStore
+from headrace.store.postgres import PostgresStore
+from headrace.store.queues.postgres.lanes import SAFETY_SECONDS
 from tests.store.events import new_event
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from headrace.store.contract import StoreSetupError
-from headrace.store.contract_store import Store
+from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.store import Store
+from headrace.store.engine.postgres.database import PoolOptions
+from headrace.store.engine.postgres.durability import check_server
+from headrace.store.engine.postgres.migrate import newest_version
 from headrace.store.migrations import FIRST, Migration, migrations
-from headrace.store.postgres.database import PoolOptions
-from headrace.store.postgres.durability import check_server
-from headrace.store.postgres.migrate import newest_version
-from headrace.store.postgres.store import open_store, schema_versions
+from headrace.store.postgres import open_store, schema_versions
 from tests.support.postgres import PostgresServer, server
 
 Opened = Callable[..., str]
@@ -87,7 +87,7 @@ def test_an_older_schema_is_refused_until_it_is_migrated(
     url = server().url(database)
     later = Migration(99, "later", "CREATE TABLE later (x integer)")
     steps = [*migrations("postgres"), later]
-    monkeypatch.setattr("headrace.store.postgres.migrate.migrations", lambda _: steps)
+    monkeypatch.setattr("headrace.store.engine.postgres.migrate.migrations", lambda _: steps)
     told = refusal(url, create=True)
     assert f"schema {steps[-2].number}" in told
     assert "headrace migrate" in told

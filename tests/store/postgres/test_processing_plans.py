@@ -15,11 +15,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from headrace.domain.identity import LANES
+from headrace.domain.events.identity import LANES
 from headrace.store.engine.plans import BY_KEYS
-from headrace.store.postgres import claims, contact_lookup, lanes, rescue
-from headrace.store.postgres.store import PostgresStore
-from headrace.store.postgres.work_line import WorkLine
+from headrace.store.postgres import PostgresStore
+from headrace.store.queues.postgres import claims, contact_lookup, lanes, rescue
+from headrace.store.queues.postgres.queue_cursor import WorkLine
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
 from tests.support.postgres_plans import explain

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.domain.rollups import Tally
-from headrace.pipeline.processor import Processor
-from headrace.pipeline.rules_cache import RulesCache
-from headrace.store.contract_catalog import DriftKind
-from headrace.store.contract_rollups import Counted
+from headrace.domain.upkeep.rollups import Tally
+from headrace.pipeline.processing.processor import Processor
+from headrace.pipeline.processing.rules_cache import RulesCache
+from headrace.store.contract.catalog import DriftKind
+from headrace.store.contract.rollups import Counted
 from tests.store.events import START_US, new_event
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession

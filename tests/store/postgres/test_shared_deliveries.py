@@ -10,15 +10,15 @@ import msgspec
 import pytest
 
 from headrace.domain.ids import lane_of_id
-from headrace.store.contract_delivery import (
+from headrace.store.contract.deliveries import (
     AttemptFailure,
     BreakerChange,
     ClaimedDelivery,
     DeliveryState,
     Want,
 )
-from headrace.store.contract_processing import LEASE_US
-from headrace.store.contract_store import Store
+from headrace.store.contract.processing import LEASE_US
+from headrace.store.contract.store import Store
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
 from tests.support.deliveries import DUTY_US, Queue

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from headrace.store.contract import StoreBusyError, StoreError
-from headrace.store.postgres import connect as connect_module
-from headrace.store.postgres import database as database_module
-from headrace.store.postgres.database import Connection, Database, PoolOptions
-from headrace.store.postgres.lanes import PAUSED
+from headrace.store.contract.events import StoreBusyError, StoreError
+from headrace.store.engine.postgres import connect as connect_module
+from headrace.store.engine.postgres import database as database_module
+from headrace.store.engine.postgres.database import Connection, Database, PoolOptions
+from headrace.store.queues.postgres.lanes import PAUSED
 from tests.store.places import PostgresPlace
 from tests.support.tcp_proxy import Silence, TcpProxy
 from tests.support.waiting import wait_until

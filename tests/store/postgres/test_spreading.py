@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.store.contract import StoreSetupError
-from headrace.store.postgres.database import Database, PoolOptions
-from headrace.store.postgres.distribute import TRAFFIC_TABLES, distribute
+from headrace.store.contract.events import StoreSetupError
+from headrace.store.engine.postgres.database import Database, PoolOptions
+from headrace.store.engine.postgres.shard import TRAFFIC_TABLES, distribute
 from tests.store.places import PostgresPlace
 
 #: Small tables, which stay on one node: everything whose rows are made by hand, one a project or

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.store.postgres.store import PostgresStore
-from headrace.store.postgres.work_line import (
+from headrace.store.postgres import PostgresStore
+from headrace.store.queues.postgres.queue_cursor import (
     COMMIT_US_MAX,
     COSTLY_SECONDS,
     FAR_LOOK_SECONDS,
@@ -211,7 +211,7 @@ def test_what_a_failed_batch_would_have_claimed_is_claimed_after_it(queue: Queue
 
     with pytest.MonkeyPatch.context() as patch:
         # After the next claim.
-        patch.setattr("headrace.store.postgres.processing.add_rollups", raise_late)
+        patch.setattr("headrace.store.queues.postgres.processing.add_rollups", raise_late)
         with pytest.raises(OwnFaultError):
             queue.process(batch, mark_only, claim_next=10)
     done, claimed = queue.process(batch, mark_only, claim_next=10)

@@ -10,14 +10,14 @@ from typing import Any
 import apsw
 import pytest
 
-from headrace.domain.identity import IdentityType
+from headrace.domain.events.identity import IdentityType
 from headrace.store.contacts.contact_lists import contact_rows
 from headrace.store.contacts.contact_rows import COLUMNS
 from headrace.store.contacts.identifiers import identifier
-from headrace.store.contract_contacts import ContactFilter
+from headrace.store.contract.contacts import ContactFilter
+from headrace.store.engine.sqlite.transaction import SqliteTransaction
 from headrace.store.engine.transaction import drive
 from headrace.store.migrations import migrations
-from headrace.store.sqlite.transaction import SqliteTransaction
 
 FILTERS: dict[str, Any] = {
     "external_id": "x",

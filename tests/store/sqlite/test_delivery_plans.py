@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from headrace.store.sqlite import delivery_claims
+from headrace.store.queues.sqlite import delivery_claims
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from headrace.store.contract import StoreError, StoreSetupError
+from headrace.store.contract.events import StoreError, StoreSetupError
+from headrace.store.engine.sqlite.migrate import migrate, newest_version, schema_version
 from headrace.store.migrations import FIRST, Migration, migrations
-from headrace.store.sqlite.migrate import migrate, newest_version, schema_version
-from headrace.store.sqlite.store import open_store
+from headrace.store.sqlite import open_store
 from tests.store.events import as_stored, new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
@@ -69,7 +69,7 @@ def test_a_store_of_any_earlier_release_is_brought_forward(
     done: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = [*migrations("sqlite"), LATER]
-    monkeypatch.setattr("headrace.store.sqlite.migrate.migrations", lambda _: steps)
+    monkeypatch.setattr("headrace.store.engine.sqlite.migrate.migrations", lambda _: steps)
 
     def schema(connection: apsw.Connection) -> Sequence[object]:
         return connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY 2").fetchall()
@@ -132,7 +132,7 @@ def test_a_second_server_is_refused_and_told_who_holds_the_store(
 def test_the_lock_of_a_killed_process_is_free(sqlite_place: SqlitePlace) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path;"
-        "from headrace.store.sqlite.store import open_store;"
+        "from headrace.store.sqlite import open_store;"
         "open_store(Path(sys.argv[1]), serve=True); print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from headrace.store.migrations import migrations
-from headrace.store.sqlite import contact_lookup
+from headrace.store.queues.sqlite import contact_lookup
 
 STATEMENTS = {
     "values": contact_lookup._VALUES,

@@ -14,10 +14,10 @@ from typing import Any
 import apsw
 import pytest
 
-from headrace.domain.events import StoredEvent
-from headrace.store.contract import EventFilter
-from headrace.store.sqlite import readers
-from headrace.store.sqlite import store as sqlite_store
+from headrace.domain.events.event import StoredEvent
+from headrace.store import sqlite as sqlite_store
+from headrace.store.contract.events import EventFilter
+from headrace.store.engine.sqlite import readers
 from tests.store.events import START_US, as_stored, new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

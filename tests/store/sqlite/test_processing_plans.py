@@ -10,8 +10,8 @@ from typing import Any
 import apsw
 import pytest
 
-from headrace.pipeline.plan import BatchPlanner, Rules
-from headrace.store.sqlite import claims
+from headrace.pipeline.processing.plan import BatchPlanner, Rules
+from headrace.store.queues.sqlite import claims
 from tests.store.events import new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.store.contract_retention import DueEvent
+from headrace.store.contract.retention import DueEvent
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
 from tests.support.retained import finished_event

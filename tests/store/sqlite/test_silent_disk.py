@@ -10,11 +10,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from headrace.store.contract import StoreBusyError
-from headrace.store.sqlite import readers, writer
-from headrace.store.sqlite.connection import open_writer
-from headrace.store.sqlite.readers import Readers
-from headrace.store.sqlite.writer import Writer
+from headrace.store.contract.events import StoreBusyError
+from headrace.store.engine.sqlite import readers, writer
+from headrace.store.engine.sqlite.connection import open_writer
+from headrace.store.engine.sqlite.readers import Readers
+from headrace.store.engine.sqlite.writer import Writer
 
 WAITING_MAX = 5
 ANSWERS = "CREATE TABLE answers (number INTEGER)"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.store.contract import Pending, StoreError, StoreFailedError
-from headrace.store.sqlite import writer
-from headrace.store.sqlite.store import open_store
+from headrace.store.contract.events import Pending, StoreError, StoreFailedError
+from headrace.store.engine.sqlite import writer
+from headrace.store.sqlite import open_store
 from tests.store.events import new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.automations.advance import WrongVersionError, advance, begin
-from headrace.domain.automations.effects import (
+from headrace.domain.automations.running.advance import WrongVersionError, advance, begin
+from headrace.domain.automations.running.effects import (
     CancelMessage,
     ChangeMembership,
     EmitEvent,
@@ -15,7 +15,7 @@ from headrace.domain.automations.effects import (
     SetSubscription,
     UpdateContact,
 )
-from headrace.domain.automations.inputs import (
+from headrace.domain.automations.running.inputs import (
     Cancel,
     ContactChanged,
     Continue,
@@ -26,10 +26,16 @@ from headrace.domain.automations.inputs import (
     Retry,
     TimerDue,
 )
-from headrace.domain.automations.reasons import _SENTENCES, Reason
-from headrace.domain.automations.states import FoundBy, Outcome, RunStatus, StepStatus, WaitStatus
-from headrace.domain.automations.version import Version
-from headrace.domain.automations.view import RunPolicies, Subscription, needs
+from headrace.domain.automations.running.reasons import _SENTENCES, Reason
+from headrace.domain.automations.running.states import (
+    FoundBy,
+    Outcome,
+    RunStatus,
+    StepStatus,
+    WaitStatus,
+)
+from headrace.domain.automations.running.version import Version
+from headrace.domain.automations.running.view import RunPolicies, Subscription, needs
 from headrace.domain.json_text import Number
 from tests.support.automation_runs import (
     AUTOMATION,

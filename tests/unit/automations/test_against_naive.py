@@ -8,12 +8,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.automations.effects import EmitEvent, SendMessage, UpdateContact
-from headrace.domain.automations.inputs import EventArrived, TimerDue
-from headrace.domain.automations.reasons import Reason
-from headrace.domain.automations.runs import Event
-from headrace.domain.automations.states import StepStatus
-from headrace.domain.automations.view import RunPolicies
+from headrace.domain.automations.running.effects import EmitEvent, SendMessage, UpdateContact
+from headrace.domain.automations.running.inputs import EventArrived, TimerDue
+from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.runs import Event
+from headrace.domain.automations.running.states import StepStatus
+from headrace.domain.automations.running.view import RunPolicies
 from headrace.domain.json_text import Number
 from tests.support.automation_runs import START_US, World, contact, event, version, view
 from tests.support.naive_automations import Naive

@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.domain.automations.definition import (
+from headrace.domain.automations.definition.durations import parse_duration
+from headrace.domain.automations.definition.model import (
     DelayConfig,
     NextOrExit,
     Until,
     UntilField,
 )
-from headrace.domain.automations.delays import delay_due
-from headrace.domain.automations.durations import parse_duration
-from headrace.domain.automations.inputs import ContactChanged
-from headrace.domain.automations.paths import Root, parse_path
-from headrace.domain.automations.states import RunStatus
-from headrace.domain.automations.values import MISSING
-from headrace.domain.automations.view import RunPolicies, contact_zone
-from headrace.domain.automations.zones import at_wall_time, next_wall_time, zone_of
+from headrace.domain.automations.definition.zones import at_wall_time, next_wall_time, zone_of
+from headrace.domain.automations.filters.paths import Root, parse_path
+from headrace.domain.automations.filters.values import MISSING
+from headrace.domain.automations.running.delays import delay_due
+from headrace.domain.automations.running.inputs import ContactChanged
+from headrace.domain.automations.running.states import RunStatus
+from headrace.domain.automations.running.view import RunPolicies, contact_zone
 from headrace.domain.json_text import Number
 from headrace.domain.timestamps import LATEST_US, parse, to_text
 from tests.support.automation_runs import World, contact, event, version, view

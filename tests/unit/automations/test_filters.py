@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.automations.filter_evaluation import Facts, Verdict, evaluate
-from headrace.domain.automations.filters import (
+from headrace.domain.automations.filters.evaluation import Facts, Verdict, evaluate
+from headrace.domain.automations.filters.model import (
     CONDITION_FILTER,
     EXIT_FILTER,
     TRIGGER_FILTER,
@@ -21,9 +21,9 @@ from headrace.domain.automations.filters import (
     Place,
     parse_filter,
 )
-from headrace.domain.automations.paths import Path, Root, Subject, follow
+from headrace.domain.automations.filters.paths import Path, Root, Subject, follow
+from headrace.domain.automations.filters.values import MISSING, Value
 from headrace.domain.automations.problems import Problems
-from headrace.domain.automations.values import MISSING, Value
 from headrace.domain.json_text import Number, parse_object
 
 DAY_US = 86_400_000_000

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.domain.automations.graph import Graph
+from headrace.domain.automations.definition.graph import Graph
+from headrace.domain.automations.definition.parsing import parse_document
+from headrace.domain.automations.definition.publish_checks import check_for_publish
 from headrace.domain.automations.limits import PROBLEMS_MAX
-from headrace.domain.automations.parsing import parse_document
-from headrace.domain.automations.publish_checks import check_for_publish
 from tests.support.definitions import chain, read, report_on, step
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.automations.definition import (
+from headrace.domain.automations.definition.model import (
     ConditionConfig,
     DelayConfig,
     EmailConfig,
     StepType,
     WaitConfig,
 )
-from headrace.domain.automations.parsing import parse_document
+from headrace.domain.automations.definition.parsing import parse_document
 from headrace.domain.automations.problems import UNFINISHED, Code
 from tests.support.definitions import AN_ID, CONFIGS, chain, definition_of, places, read, step
 

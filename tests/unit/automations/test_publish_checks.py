@@ -10,12 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.domain.automations.definition import Connection, Definition, Step, StepType, Trigger
-from headrace.domain.automations.graph import Graph
-from headrace.domain.automations.parsing import parse_document
-from headrace.domain.automations.publish_checks import PublishRules
-from headrace.domain.automations.references import References, Referred, TemplateFacts
-from headrace.domain.automations.resolving import resolve
+from headrace.domain.automations.definition.graph import Graph
+from headrace.domain.automations.definition.model import (
+    Connection,
+    Definition,
+    Step,
+    StepType,
+    Trigger,
+)
+from headrace.domain.automations.definition.parsing import parse_document
+from headrace.domain.automations.definition.publish_checks import PublishRules
+from headrace.domain.automations.definition.references import References, Referred, TemplateFacts
+from headrace.domain.automations.running.resolving import resolve
 from tests.support.definitions import (
     AN_ID,
     ANOTHER_ID,

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.automations.reasons import Reason
-from headrace.domain.automations.starting import (
+from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.starting import (
     AutomationStatus,
     Entry,
     StartContext,
     decide_start,
     entry_key,
 )
-from headrace.domain.events import Source
+from headrace.domain.events.event import Source
 from headrace.domain.json_text import Number
 from tests.support.automation_runs import at, event, version, view
 from tests.support.definitions import chain, step

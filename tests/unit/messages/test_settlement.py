@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.domain.deliveries.retry import DELIVERY_RETRY
 from headrace.domain.messages.kinds import (
     MessageKind,
     MessageStatus,
@@ -16,7 +17,6 @@ from headrace.domain.messages.kinds import (
 )
 from headrace.domain.messages.settlement import HORIZON_S, Progress, Settlement, settle
 from headrace.domain.messages.smtp_answers import AnswerClass
-from headrace.domain.retry import DELIVERY_RETRY
 
 NOW_US = 1_800_000_000_000_000
 HOUR_US = 3_600_000_000

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.cli.failure import CommandFailed, usage
-from headrace.cli.output import AsJson, print_json, printable
+from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.output import AsJson, print_json, printable
 
 if TYPE_CHECKING:
-    from headrace.domain.automations.parsing import Document
+    from headrace.domain.automations.definition.parsing import Document
+    from headrace.domain.automations.definition.publish_checks import Report
     from headrace.domain.automations.problems import Problem
-    from headrace.domain.automations.publish_checks import Report
 
 _STDIN = "-"
 
@@ -30,8 +30,8 @@ def check(
 
     Example: headrace automation check examples/abandoned-checkout.json
     """
-    from headrace.domain.automations.parsing import parse_document
-    from headrace.domain.automations.publish_checks import Report, check_for_publish
+    from headrace.domain.automations.definition.parsing import parse_document
+    from headrace.domain.automations.definition.publish_checks import Report, check_for_publish
 
     document = parse_document(_read(file))
     if document.definition is None:

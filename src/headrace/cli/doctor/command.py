@@ -9,9 +9,9 @@ import typer
 from headrace.cli.doctor.finding import Finding, Level, ok
 from headrace.cli.doctor.store import check_store
 from headrace.cli.doctor.surroundings import check_files, check_port
-from headrace.cli.failure import CommandFailed
-from headrace.cli.output import AsJson, print_json, printable
-from headrace.cli.settings import with_settings
+from headrace.cli.shared.failure import CommandFailed
+from headrace.cli.shared.output import AsJson, print_json, printable
+from headrace.cli.shared.settings import with_settings
 from headrace.config import Settings
 
 

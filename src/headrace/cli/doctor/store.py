@@ -10,12 +10,12 @@ from pathlib import Path
 from headrace.cli.doctor.finding import Finding, fail, ok, warn
 from headrace.cli.doctor.retention import Kept, check_retention, look_at_retention
 from headrace.cli.doctor.surroundings import check_clock
-from headrace.cli.stores import in_store
+from headrace.cli.shared.stores import in_store
 from headrace.config import Settings
 from headrace.domain.ids import first_sequence_at
 from headrace.domain.timestamps import now_us
-from headrace.store.contract import StoreError, StoreHealth
-from headrace.store.contract_store import Store
+from headrace.store.contract.events import StoreError, StoreHealth
+from headrace.store.contract.store import Store
 
 #: What the promise of a 202 rests on, by kind of store.
 DURABLE = {

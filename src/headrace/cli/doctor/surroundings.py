@@ -8,8 +8,8 @@ import socket
 from pathlib import Path
 
 from headrace.cli.doctor.finding import Finding, fail, ok, warn
-from headrace.cli.http_client import Client, Unreachable
-from headrace.cli.welcome import url_of
+from headrace.cli.running.welcome import url_of
+from headrace.cli.shared.http_client import Client, Unreachable
 from headrace.config import Settings
 from headrace.domain.timestamps import parse, to_text
 

@@ -11,8 +11,7 @@ from typing import IO, Annotated
 
 import typer
 
-from headrace.cli.failure import CommandFailed, usage
-from headrace.cli.http_client import Client
+from headrace.cli.access.key import ProjectName
 from headrace.cli.importing.csv_file import read_records
 from headrace.cli.importing.job import ImportJob, Refusals
 from headrace.cli.importing.kinds import CONTACTS, EVENTS, Kind
@@ -20,13 +19,14 @@ from headrace.cli.importing.lines import FINGERPRINT_CHARACTERS, Line, fingerpri
 from headrace.cli.importing.local_server import local_server
 from headrace.cli.importing.sender import Sender
 from headrace.cli.importing.state import State, StateFile
-from headrace.cli.key import ProjectName
-from headrace.cli.output import AsJson, print_json
-from headrace.cli.progress import progress
-from headrace.cli.settings import CLIENT, STORE, given, with_settings
-from headrace.cli.stores import DEFAULT_PROJECT
+from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.http_client import Client
+from headrace.cli.shared.output import AsJson, print_json
+from headrace.cli.shared.progress import progress
+from headrace.cli.shared.settings import CLIENT, STORE, given, with_settings
+from headrace.cli.shared.stores import DEFAULT_PROJECT
 from headrace.config import Settings
-from headrace.domain.api_keys import PREFIX, PUBLIC_ID_CHARACTERS
+from headrace.domain.access.api_keys import PREFIX, PUBLIC_ID_CHARACTERS
 from headrace.private_files import open_to_others
 
 STDIN = "-"

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import IO
 
-from headrace.cli.failure import usage
 from headrace.cli.importing.lines import LINE_BYTES_MAX, Line
+from headrace.cli.shared.failure import usage
 
 IDENTIFIERS = ("external_id", "email")
 #: Between the items of a list in one cell.

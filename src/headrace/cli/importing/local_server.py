@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headrace.cli.failure import CommandFailed
-from headrace.cli.stores import ACTOR, find_project
+from headrace.cli.shared.failure import CommandFailed
+from headrace.cli.shared.stores import ACTOR, find_project
 from headrace.config import Settings
-from headrace.domain.api_keys import IssuedKey, Scope, issue_key
+from headrace.domain.access.api_keys import IssuedKey, Scope, issue_key
 
 if TYPE_CHECKING:
     from headrace.app import Headrace

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.cli.failure import CommandFailed
-from headrace.cli.http_client import Answer, Client, Unreachable, error_text
+from headrace.cli.shared.failure import CommandFailed
+from headrace.cli.shared.http_client import Answer, Client, Unreachable, error_text
 
 #: Longest wait without any answer that decides a line.
 PATIENCE_SECONDS = 300.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.cli.failure import usage
+from headrace.cli.shared.failure import usage
 from headrace.private_files import replace_private
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from headrace.delivery.contract import Delivery
-from headrace.domain.events import Source
+from headrace.domain.events.event import Source
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from headrace.delivery.contract import FailureCause
-from headrace.domain.events import StoredEvent
+from headrace.domain.events.event import StoredEvent
 
 #: Far more than an event with the largest payload takes.
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from headrace.delivery.handlers.event import Event
-from headrace.domain.subscriptions import PATTERNS_MAX, check_pattern
+from headrace.domain.deliveries.subscriptions import PATTERNS_MAX, check_pattern
 
 HANDLERS_MAX = 256
 _NAME_CHARACTERS_MAX = 200

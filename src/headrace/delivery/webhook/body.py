@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.domain import timestamps
-from headrace.domain.events import Source, Status, StoredEvent
+from headrace.domain.events.event import Source, Status, StoredEvent
 from headrace.domain.ids import uuid_text
 
 _encode = msgspec.json.Encoder().encode

@@ -29,7 +29,7 @@ from headrace.delivery.webhook.guard import WebhookUrl, check_url
 from headrace.delivery.webhook.resolver import CheckedNames, Resolve, SystemResolve
 from headrace.delivery.webhook.signing import signature_headers
 from headrace.domain import timestamps
-from headrace.domain.retry import parse_retry_after
+from headrace.domain.deliveries.retry import parse_retry_after
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

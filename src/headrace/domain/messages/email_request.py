@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 
 from headrace.domain import timestamps
+from headrace.domain.contacts.properties import read_number
 from headrace.domain.errors import echo
-from headrace.domain.event_fields import check_contact_id, check_idempotency_key
-from headrace.domain.event_problems import read_object
+from headrace.domain.events.fields import check_contact_id, check_idempotency_key
+from headrace.domain.events.problems import read_object
+from headrace.domain.json_fields import Members, kind_of, text_problem
 from headrace.domain.json_text import Number
-from headrace.domain.members import Members, kind_of, text_problem
 from headrace.domain.messages.addresses import Mailbox, parse_mailbox
 from headrace.domain.messages.header_rules import (
     HEADERS_MAX,
@@ -23,7 +24,6 @@ from headrace.domain.messages.header_rules import (
     check_header_value,
 )
 from headrace.domain.messages.kinds import MessageKind
-from headrace.domain.properties import read_number
 
 RECIPIENTS_MAX = 50
 REPLY_TO_MAX = 10

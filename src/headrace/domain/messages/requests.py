@@ -12,9 +12,9 @@ import msgspec
 
 from headrace.domain.email import normalize_email
 from headrace.domain.errors import echo
-from headrace.domain.event_problems import read_object
+from headrace.domain.events.problems import read_object
+from headrace.domain.json_fields import Members, kind_of
 from headrace.domain.labels import check_description, check_name
-from headrace.domain.members import Members, kind_of
 from headrace.domain.messages.email_request import plain_json
 from headrace.domain.messages.kinds import SuppressionScope
 

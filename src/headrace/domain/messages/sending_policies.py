@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from headrace.domain.errors import ApiError, FieldProblem
-from headrace.domain.event_fields import check_contact_id
+from headrace.domain.events.fields import check_contact_id
+from headrace.domain.json_fields import Members, kind_of
 from headrace.domain.json_text import Number
-from headrace.domain.members import Members, kind_of
 from headrace.domain.messages.kinds import Channel, MessageKind, SuppressionScope, UnknownOutcome
 from headrace.domain.messages.requests import check_domain
 from headrace.domain.messages.send_times import (

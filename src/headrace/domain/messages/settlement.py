@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headrace.domain.deliveries.retry import RetryPolicy, delay_s
 from headrace.domain.messages.kinds import (
     MessageKind,
     MessageStatus,
@@ -11,7 +12,6 @@ from headrace.domain.messages.kinds import (
     UnknownOutcome,
 )
 from headrace.domain.messages.smtp_answers import AnswerClass
-from headrace.domain.retry import RetryPolicy, delay_s
 
 #: How long a message is tried, from its first due time, unless the send says otherwise.
 HORIZON_S = {MessageKind.MARKETING: 72 * 3600.0, MessageKind.TRANSACTIONAL: 24 * 3600.0}

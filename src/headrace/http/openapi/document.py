@@ -13,7 +13,7 @@ from headrace.http.openapi.operations import HEADERS, operation
 from headrace.http.openapi.page import DocsPage, docs_page
 from headrace.http.openapi.schemas import Schemas
 from headrace.http.openapi.webhook_calls import TYPES, webhook_calls
-from headrace.http.route import Route
+from headrace.http.routing.route import Route
 
 #: Group of the calls that are made to webhooks.
 WEBHOOKS_TAG = "Webhooks"

@@ -8,8 +8,8 @@ from typing import Any
 from headrace.domain.errors import STATUS_OF, ErrorCode
 from headrace.http.openapi.examples import example_of
 from headrace.http.openapi.schemas import Schemas
-from headrace.http.route import JSON, Answer, Parameter, Route, Who, errors_of
-from headrace.http.wire import ErrorBody
+from headrace.http.routing.route import JSON, Answer, Parameter, Route, Who, errors_of
+from headrace.http.server.wire import ErrorBody
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from headrace.http.event_input import EVENT_INPUT_RULES
-from headrace.http.route import Route
-from headrace.http.wire import ErrorBody
+from headrace.http.ingest.event_input import EVENT_INPUT_RULES
+from headrace.http.routing.route import Route
+from headrace.http.server.wire import ErrorBody
 
 _REF = "#/components/schemas/"
 #: Rules about several members of a type at once.

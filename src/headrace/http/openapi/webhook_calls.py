@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from headrace.domain.audiences import AUDIENCE_ENTERED, AUDIENCE_EXITED
-from headrace.domain.contacts import CONTACT_CREATED, CONTACT_DELETED, CONTACT_UPDATED
-from headrace.domain.properties import PropertyValue
-from headrace.domain.topics import TOPIC_SUBSCRIBED, TOPIC_UNSUBSCRIBED
-from headrace.http.answers import Event
+from headrace.domain.contacts.audiences import AUDIENCE_ENTERED, AUDIENCE_EXITED
+from headrace.domain.contacts.contact import CONTACT_CREATED, CONTACT_DELETED, CONTACT_UPDATED
+from headrace.domain.contacts.properties import PropertyValue
+from headrace.domain.contacts.topics import TOPIC_SUBSCRIBED, TOPIC_UNSUBSCRIBED
+from headrace.http.events.responses import Event
 from headrace.http.openapi.schemas import Schemas
-from headrace.http.schema import EventName, Id, Time, about
+from headrace.http.routing.schema import EventName, Id, Time, about
 
 _Source = Literal["api", "event", "import", "handler", "merge", "undo", "erase"]
 _BY = about("What wrote the contact.")

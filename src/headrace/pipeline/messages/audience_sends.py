@@ -8,9 +8,9 @@ from collections.abc import Callable
 import structlog
 
 from headrace.observability.events import STORE_UNAVAILABLE
-from headrace.pipeline.replayer import Pace
-from headrace.store.contract import StoreError
-from headrace.store.contract_processing import ProcessingStore
+from headrace.pipeline.delivering.replayer import Pace
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.processing import ProcessingStore
 from headrace.store.messages.jobs import SendJob, SendJobs
 
 #: One worker at a time has it, else each would add its own rate.
@@ -36,7 +36,7 @@ class AudienceSends:
 
     Args:
         duties: tells which worker does it.
-        owner: name of this process, see `headrace.domain.processes`.
+        owner: name of this process, see `headrace.process_names`.
         clock_us: microseconds since 1970.
     """
 

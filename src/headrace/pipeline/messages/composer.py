@@ -18,7 +18,7 @@ from headrace.delivery.mail.links import (
 )
 from headrace.delivery.mail.plain_text import html_to_text
 from headrace.delivery.mail.templates import Rendered, TemplateSource, render_source
-from headrace.domain.contacts import Contact
+from headrace.domain.contacts.contact import Contact
 from headrace.domain.messages.addresses import Mailbox
 from headrace.domain.messages.email_request import Attachment
 from headrace.domain.messages.kinds import DomainStatus, MessageKind
@@ -30,7 +30,7 @@ from headrace.domain.messages.tokens import (
 )
 from headrace.domain.messages.variables import TemplateContact, template_values
 from headrace.domain.timestamps import to_text
-from headrace.store.contract_messages import Claimed, Material, Message
+from headrace.store.contract.messages import Claimed, Material, Message
 from headrace.store.messages.links import HONEYPOT_LINK
 
 

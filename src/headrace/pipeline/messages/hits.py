@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from headrace.observability.events import STORE_UNAVAILABLE
-from headrace.store.contract import StoreError
+from headrace.store.contract.events import StoreError
 from headrace.store.messages.engagement import Engagements
 
 #: Hits of one transaction.

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from headrace.domain.access.policies import IdempotencyConflict, Policies
 from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.messages.email_request import EmailRequest
 from headrace.domain.messages.kinds import DomainStatus
-from headrace.domain.policies import IdempotencyConflict, Policies
-from headrace.store.contract_messages import Domain
-from headrace.store.contract_store import Store
+from headrace.store.contract.messages import Domain
+from headrace.store.contract.store import Store
 from headrace.store.messages.emails import SendContext, SentEmail, UnknownContactError
 from headrace.store.messages.jobs import Preview, SendJob
 

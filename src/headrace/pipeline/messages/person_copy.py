@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.domain.messages.addresses import Mailbox
 from headrace.domain.timestamps import to_text
-from headrace.store.contract_messages import (
+from headrace.store.contract.messages import (
     AttemptRecord,
     EmailContent,
     MessageCopy,

@@ -12,12 +12,12 @@ from collections import deque
 import msgspec
 import structlog
 
+from headrace.domain.contacts.topics import Topic
 from headrace.domain.messages.kinds import Engagement
 from headrace.domain.messages.tokens import OPEN_LINK, MessageKeys, UnsubscribeTarget
-from headrace.domain.topics import Topic
 from headrace.observability.events import STORE_UNAVAILABLE
-from headrace.store.contract import StoreError
-from headrace.store.contract_store import Store
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.store import Store
 from headrace.store.messages.engagement import NewHit
 from headrace.store.messages.links import HONEYPOT_LINK
 from headrace.store.messages.unsubscribes import Left

@@ -36,8 +36,8 @@ from headrace.observability.events import (
 from headrace.pipeline.messages.composer import Composed, Composer
 from headrace.pipeline.messages.grouping import Grouped
 from headrace.pipeline.messages.pacing import Pacing
-from headrace.store.contract import StoreError
-from headrace.store.contract_messages import (
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.messages import (
     Claimed,
     Ended,
     EndResult,
@@ -116,7 +116,7 @@ class Sender:
     Args:
         stores: the queue, and what mails are composed of.
         relay: where they go; closed by who made it.
-        owner: name of this process, see `headrace.domain.processes`.
+        owner: name of this process, see `headrace.process_names`.
         needs_domain: whether the sender's domain must be a verified one; not with `capture:`.
         rng: source of jitter.
     """

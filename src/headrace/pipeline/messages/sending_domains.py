@@ -11,9 +11,9 @@ from headrace.delivery.mail.dns_lookup import DnsLookup, check_records
 from headrace.domain.errors import ApiError, ErrorCode, FieldProblem
 from headrace.domain.messages.dns_records import DnsRecord, RecordCheck, is_verified, records_of
 from headrace.domain.messages.requests import DomainFields
-from headrace.store.contract import StoreConflictError
-from headrace.store.contract_messages import DOMAINS_MAX, Domain
-from headrace.store.contract_store import Store
+from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.messages import DOMAINS_MAX, Domain
+from headrace.store.contract.store import Store
 from headrace.store.messages.domains import TooManyDomainsError
 
 #: Of keys that are made here.

@@ -15,8 +15,8 @@ from headrace.delivery.mail.templates import (
 from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.messages.variables import template_values
 from headrace.pipeline.messages.composer import template_contact
-from headrace.store.contract_messages import Draft, TemplateVersion, VersionContent
-from headrace.store.contract_store import Store
+from headrace.store.contract.messages import Draft, TemplateVersion, VersionContent
+from headrace.store.contract.store import Store
 from headrace.store.messages.templates import DraftChangedError, TooManyTemplatesError
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from headrace.store.contract_operators import (
+from headrace.store.contract.operators import (
     AUDIT_KEPT_PER_PROJECT,
     AUDIT_KEPT_US,
     AuditEntry,
 )
-from headrace.store.contract_sign_in import AuditFilter, AuditRow
+from headrace.store.contract.sign_in import AuditFilter, AuditRow
 from headrace.store.engine.dialect import Statement, sql
 from headrace.store.engine.transaction import Row, Transaction
 

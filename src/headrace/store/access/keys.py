@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.domain.api_keys import ApiKey, Scope
+from headrace.domain.access.api_keys import ApiKey, Scope
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Row, Transaction
 

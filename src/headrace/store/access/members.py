@@ -5,14 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 
-from headrace.domain.sign_in import Role
+from headrace.domain.access.sign_in import Role
 from headrace.store.access.audit import find_audit, write_audit
 from headrace.store.access.keys import note_uses, read_uses
 from headrace.store.access.operators import HOLD, lock_operators
 from headrace.store.access.sign_in import session_limits_us
-from headrace.store.contract import StoreConflictError
-from headrace.store.contract_operators import OPERATORS_MAX
-from headrace.store.contract_sign_in import MEMBERS_MAX, Account, AuditFilter, AuditRow, Member
+from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.operators import OPERATORS_MAX
+from headrace.store.contract.sign_in import MEMBERS_MAX, Account, AuditFilter, AuditRow, Member
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction
 

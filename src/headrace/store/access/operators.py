@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.operators import Operator
-from headrace.domain.policies import DEFAULTS, Policies
+from headrace.domain.access.operators import Operator
+from headrace.domain.access.policies import DEFAULTS, Policies
 from headrace.store.access.audit import prune_audit, read_audit, write_audit
 from headrace.store.access.policies import (
     bump_access_version,
@@ -16,8 +16,8 @@ from headrace.store.access.policies import (
     reset_policy,
     write_policy,
 )
-from headrace.store.contract import StoreConflictError
-from headrace.store.contract_operators import OPERATORS_MAX, AuditEntry
+from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.operators import OPERATORS_MAX, AuditEntry
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Transaction
 

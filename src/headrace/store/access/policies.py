@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.policies import NAMES, Policies, check_policy
+from headrace.domain.access.policies import NAMES, Policies, check_policy
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Row, Transaction
 

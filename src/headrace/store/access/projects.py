@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.domain.api_keys import ApiKey
+from headrace.domain.access.api_keys import ApiKey
 from headrace.domain.ids import new_uuid
 from headrace.store.access import keys, policies
 from headrace.store.access.audit import write_audit
 from headrace.store.access.sending_policies import SENDING_POLICIES
-from headrace.store.contract import Access, Project, StoreConflictError
+from headrace.store.contract.events import Access, Project, StoreConflictError
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, T, Transaction, Work
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.domain.sign_in import (
+from headrace.domain.access.sign_in import (
     SESSION_IDLE_US,
     SESSION_US,
     SESSIONS_OF_OPERATOR_MAX,
@@ -17,7 +17,7 @@ from headrace.domain.sign_in import (
 )
 from headrace.store.access.audit import write_audit
 from headrace.store.access.operators import FIND, HOLD
-from headrace.store.contract_sign_in import LINKS_MAX
+from headrace.store.contract.sign_in import LINKS_MAX
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.domain.retention import HOUR_US
+from headrace.domain.upkeep.retention import HOUR_US
 from headrace.store.catalog.catalog_rows import (
     DRIFT_COLUMNS,
     NAME_COLUMNS,
@@ -19,7 +19,7 @@ from headrace.store.catalog.catalog_rows import (
     drift_of_all,
     paths_of_all,
 )
-from headrace.store.contract_catalog import (
+from headrace.store.contract.catalog import (
     DRIFT_KEPT,
     HOURS_KEPT,
     PATHS_MAX,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from headrace.store.contract_catalog import CatalogName, CatalogPath, Drift, DriftKind
+from headrace.store.contract.catalog import CatalogName, CatalogPath, Drift, DriftKind
 
 NAME_COLUMNS = (
     "event, first_us, last_us, events, sources, inspected, personal, paths, paths_over, drifts, "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from headrace.domain.catalog_types import TYPES
-from headrace.store.contract_catalog import DRIFT_KEPT, Drift, DriftKind, PathSeen
+from headrace.domain.catalog.value_types import TYPES
+from headrace.store.contract.catalog import DRIFT_KEPT, Drift, DriftKind, PathSeen
 
 
 def drift_of(

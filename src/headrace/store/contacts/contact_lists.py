@@ -6,19 +6,19 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from headrace.domain.contact_search import MATCHES_MAX, Search, search_of
-from headrace.domain.identity import IdentityType, contact_lane
-from headrace.domain.topics import Topic
-from headrace.store.contacts.audiences import find_audience
+from headrace.domain.contacts.search import MATCHES_MAX, Search, search_of
+from headrace.domain.contacts.topics import Topic
+from headrace.domain.events.identity import IdentityType, contact_lane
 from headrace.store.contacts.contact_query import (
     ROWS_EXAMINED_MAX,
     ContactQuery,
     Lead,
     number_of,
 )
+from headrace.store.contacts.groups.audiences import find_audience
+from headrace.store.contacts.groups.topics import find_topic
 from headrace.store.contacts.identifiers import owner_of
-from headrace.store.contacts.topics import find_topic
-from headrace.store.contract_contacts import ContactFilter
+from headrace.store.contract.contacts import ContactFilter
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.engine.transaction import Row, Transaction
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.properties import read_number
+from headrace.domain.contacts.properties import read_number
 
 #: Contacts one page may look at before it answers with what it found and a cursor to go on.
 ROWS_EXAMINED_MAX = 20_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.domain.contacts import Contact
-from headrace.domain.property_times import Values, read_values
+from headrace.domain.contacts.contact import Contact
+from headrace.domain.contacts.property_times import Values, read_values
 
 COLUMNS = (
     "id, project_id, external_id, email, email_original, properties, created_us, updated_us, "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET
 
-from headrace.domain.contacts import (
+from headrace.domain.contacts.contact import (
     CONTACT_CREATED,
     CONTACT_DELETED,
     CONTACT_UPDATED,
@@ -25,16 +25,16 @@ from headrace.domain.contacts import (
     new_contact,
 )
 from headrace.domain.errors import ApiError
-from headrace.domain.identity import IdentityType, contact_lane
+from headrace.domain.events.identity import IdentityType, contact_lane
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.store.contacts import identifiers
 from headrace.store.contacts.contact_rows import COLUMNS, WRITTEN, contact, row, written
-from headrace.store.contacts.memberships import detach_memberships
+from headrace.store.contacts.groups.memberships import detach_memberships
 from headrace.store.contacts.races import ContactRaceError
 from headrace.store.contacts.refs import find_ref
-from headrace.store.contract import StoreConflictError
-from headrace.store.contract_contacts import Upserted, UpsertOutcome
-from headrace.store.contract_processing import SystemEvent
+from headrace.store.contract.contacts import Upserted, UpsertOutcome
+from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.transaction import Transaction

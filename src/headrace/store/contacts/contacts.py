@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.domain.contacts import Contact, ContactWrite
+from headrace.domain.contacts.contact import Contact, ContactWrite
 from headrace.store.contacts.contact_lists import contact_rows
 from headrace.store.contacts.contact_rows import COLUMNS, contact
 from headrace.store.contacts.contact_writes import ContactWriter, by_id
 from headrace.store.contacts.races import write_contacts
-from headrace.store.contract_contacts import (
+from headrace.store.contract.contacts import (
     UPSERTS_MAX,
     ContactFilter,
     ContactPage,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from headrace.domain.contacts import IDENTIFIERS, Contact
-from headrace.domain.identity import IdentityType, lane_of
+from headrace.domain.contacts.contact import IDENTIFIERS, Contact
+from headrace.domain.events.identity import IdentityType, lane_of
 from headrace.store.contacts.races import ContactRaceError
-from headrace.store.contract_processing import BatchPlan, ContactChanged
+from headrace.store.contract.processing import BatchPlan, ContactChanged
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction

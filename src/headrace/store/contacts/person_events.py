@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.domain.ids import SYSTEM_COUNTER
-from headrace.store.contacts.erasure_rows import Subject
+from headrace.store.contacts.erasing.rows import Subject
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.engine.transaction import Row, Transaction

@@ -11,16 +11,16 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.contacts import Contact
+from headrace.domain.contacts.contact import Contact
 from headrace.store.access.audit import write_audit
-from headrace.store.contacts.erased_mentions import READ, find_mentions
-from headrace.store.contacts.erasure_begin import contact_counts, find_person, subject_of_person
-from headrace.store.contacts.erasure_learning import learn
-from headrace.store.contacts.erasure_rows import Subject
+from headrace.store.contacts.erasing.begin import contact_counts, find_person, subject_of_person
+from headrace.store.contacts.erasing.erased_mentions import READ, find_mentions
+from headrace.store.contacts.erasing.learning import learn
+from headrace.store.contacts.erasing.mention_search import MentionSearch
+from headrace.store.contacts.erasing.rows import Subject
+from headrace.store.contacts.groups.memberships import read_memberships
 from headrace.store.contacts.identifiers import Alias, aliases_of
-from headrace.store.contacts.memberships import read_memberships
-from headrace.store.contacts.mention_search import MentionSearch
-from headrace.store.contacts.merge_rows import Memberships
+from headrace.store.contacts.merging.rows import Memberships
 from headrace.store.contacts.person_details import Details, read_details
 from headrace.store.contacts.person_events import (
     Place,
@@ -30,8 +30,8 @@ from headrace.store.contacts.person_events import (
 )
 from headrace.store.contacts.person_messages import MessagePlace, PersonMessages
 from headrace.store.contacts.refs import find_ref
-from headrace.store.contract_erasures import Erasure, Mention
-from headrace.store.contract_messages import MessageCopy, Suppressed
+from headrace.store.contract.erasures import Erasure, Mention
+from headrace.store.contract.messages import MessageCopy, Suppressed
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction

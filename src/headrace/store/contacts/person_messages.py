@@ -7,8 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from headrace.store.contacts.erasure_rows import Subject
-from headrace.store.contract_messages import Message, MessageCopy, Suppressed
+from headrace.store.contacts.erasing.rows import Subject
+from headrace.store.contract.messages import Message, MessageCopy, Suppressed
 from headrace.store.engine.transaction import Transaction
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.contacts import Contact
-from headrace.domain.identity import IdentityType, contact_lane
-from headrace.store.contract_processing import SystemEvent
+from headrace.domain.contacts.contact import Contact
+from headrace.domain.events.identity import IdentityType, contact_lane
+from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction

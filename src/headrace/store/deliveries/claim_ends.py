@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from headrace.domain.ids import lane_of_id
-from headrace.store.contract_delivery import AttemptRecord
+from headrace.store.contract.deliveries import AttemptRecord
 from headrace.store.deliveries.endings import (
     Ending,
     after_attempt,

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
-from headrace.domain.events import Status
+from headrace.domain.events.event import Status
 from headrace.domain.ids import lane_of_id, sequence_of_id
-from headrace.store.contract import StoreBusyError
-from headrace.store.contract_dead_letters import Closing, DeadLetterKind, DeadLetterState
+from headrace.store.contract.dead_letters import Closing, DeadLetterKind, DeadLetterState
+from headrace.store.contract.events import StoreBusyError
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql, to_sqlite
 from headrace.store.engine.plans import BY_KEYS
@@ -32,7 +32,7 @@ FIND = sql(
     "WHERE lane = $1 AND number = $2 AND id = $3 AND project_id = $4"
 )
 # Rows are found by their key: `+ 0` keeps partial indexes out of it, see
-# store/postgres/delivery_claims.py.
+# store/queues/postgres/delivery_claims.py.
 _NAMED = "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, number)"
 CLOSE = sql(
     f"UPDATE dead_letters SET state = $3, closed_us = $4, closed_by = $5, reason = $6 {_NAMED} "  # noqa: S608

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from headrace.store.access.audit import write_audit
-from headrace.store.contract_dead_letters import (
+from headrace.store.contract.dead_letters import (
     EXAMINED_MAX,
     GROUPED_MAX,
     GROUPS_MAX,

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from headrace.store.contract_delivery import (
+from headrace.store.contract.deliveries import (
     AttemptRecord,
     BreakerChange,
     ClaimedDelivery,

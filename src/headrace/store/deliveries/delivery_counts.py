@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.store.contract_delivery_counts import (
+from headrace.store.contract.delivery_counts import (
     BREAKERS_MAX,
     CLAIMED_COUNTED_MAX,
     AttemptCounts,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headrace.store.contract_delivery import (
+from headrace.store.contract.deliveries import (
     ATTEMPTS_KEPT,
     Attempt,
     DeliveryRecord,

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from headrace.delivery.contract import HandlerTarget, WebhookTarget
-from headrace.domain.events import StoredEvent
-from headrace.store.contract_delivery import (
+from headrace.domain.events.event import StoredEvent
+from headrace.store.contract.deliveries import (
     LOSSES_MAX,
     AttemptRecord,
     ClaimedDelivery,

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headrace.store.contract_delivery import HANDLER_UNSEEN_US, NOT_LOADED, LoadedHandler
+from headrace.store.contract.deliveries import HANDLER_UNSEEN_US, NOT_LOADED, LoadedHandler
 from headrace.store.deliveries.subscriber_rows import (
     disable,
     lock_changes,

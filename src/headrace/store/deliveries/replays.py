@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.store.access.audit import write_audit
-from headrace.store.contract_dead_letters import (
+from headrace.store.contract.dead_letters import (
     REPLAYS_KEPT,
     REPLAYS_KEPT_US,
     RUNNING_MAX,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.store.contract_delivery import DISABLED_WAIT_US
+from headrace.store.contract.deliveries import DISABLED_WAIT_US
 from headrace.store.deliveries.claim_ends import Outcomes, add_dead_letters
 from headrace.store.deliveries.endings import after_waiting
 from headrace.store.engine.columns import columns_of

@@ -13,7 +13,7 @@ import msgspec
 
 from headrace.delivery.contract import HandlerTarget, WebhookTarget
 from headrace.store.access.audit import write_audit
-from headrace.store.contract_delivery import (
+from headrace.store.contract.deliveries import (
     SWITCHED_OFF,
     AttemptRecord,
     BreakerChange,

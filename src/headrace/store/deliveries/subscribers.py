@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from headrace.store.contract_delivery import (
+from headrace.store.contract.deliveries import (
     HANDLERS_LISTED_MAX,
     ROTATION_OVERLAP_US,
     WEBHOOKS_MAX,

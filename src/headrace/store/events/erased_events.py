@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from headrace.domain.ids import SYSTEM_COUNTER
-from headrace.store.contacts.erasure_rows import Subject, added, read_subject
+from headrace.store.contacts.erasing.rows import Subject, added, read_subject
 from headrace.store.contacts.person_events import Place, Removed
 from headrace.store.contacts.races import ContactRaceError
-from headrace.store.contract_processing import Claimed
+from headrace.store.contract.processing import Claimed
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql, without_lane
 from headrace.store.engine.transaction import Transaction

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.events import Source, Status
+from headrace.domain.deliveries.subscriptions import is_prefix
+from headrace.domain.events.event import Source, Status
 from headrace.domain.ids import first_sequence_at
-from headrace.domain.subscriptions import is_prefix
-from headrace.store.contract import EventFilter
+from headrace.store.contract.events import EventFilter
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.events.stored_events import COLUMNS
 

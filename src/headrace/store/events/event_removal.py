@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from headrace.domain.identity import idempotency_hash, lane_of_key
+from headrace.domain.events.identity import idempotency_hash, lane_of_key
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import Statement, sql
 from headrace.store.engine.transaction import Transaction

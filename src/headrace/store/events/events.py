@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.domain.events import StoredEvent
-from headrace.domain.identity import idempotency_hash, lane_of_key
+from headrace.domain.events.event import StoredEvent
+from headrace.domain.events.identity import idempotency_hash, lane_of_key
 from headrace.domain.ids import lane_of_id, sequence_of_id
 from headrace.store.contacts.identifiers import ids_of
 from headrace.store.contacts.refs import find_ref
-from headrace.store.contract import REPEATS_KEPT, EventFilter, EventPage, KeyRepeat
+from headrace.store.contract.events import REPEATS_KEPT, EventFilter, EventPage, KeyRepeat
 from headrace.store.engine.dialect import Statement, sql, without_lane
 from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.events.event_lists import (

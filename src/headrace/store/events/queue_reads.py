@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headrace.store.contract_processing import SubscriberRule, WorkStats
+from headrace.store.contract.processing import SubscriberRule, WorkStats
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.engine.transaction import Transaction
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.domain.events import StoredEvent
+from headrace.domain.events.event import StoredEvent
 
 _NAMES = (
     *("sequence", "id", "project_id", "event", "contact_id", "external_id", "email"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from headrace.store.contract_processing import SystemEvent
+from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.transaction import Transaction
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from headrace.domain.events import StoredEvent
+from headrace.domain.events.event import StoredEvent
 from headrace.domain.ids import lane_of_id
-from headrace.store.contract_delivery import DeliveryRecord
-from headrace.store.contract_trace import ROWS_MAX, ProcessingAttempt, TraceFacts
+from headrace.store.contract.deliveries import DeliveryRecord
+from headrace.store.contract.trace import ROWS_MAX, ProcessingAttempt, TraceFacts
 from headrace.store.engine.dialect import Statement, sql, without_lane
 from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.events.events import find_event

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from headrace.store.contract_dead_letters import DeadLetterKind, DeadLetterState
-from headrace.store.contract_delivery import SubscriberKind
-from headrace.store.contract_trace import KeyUsed, TracedDeadLetter, TracedSubscriber
+from headrace.store.contract.dead_letters import DeadLetterKind, DeadLetterState
+from headrace.store.contract.deliveries import SubscriberKind
+from headrace.store.contract.trace import KeyUsed, TracedDeadLetter, TracedSubscriber
 
 DEAD_LETTER_COLUMNS = (
     "id, kind, subscriber_id, cause, error, attempts, dead_lettered_us, state, closed_us, "

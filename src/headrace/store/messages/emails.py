@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.contacts import ContactWrite
-from headrace.domain.identity import IdentityType
+from headrace.domain.contacts.contact import ContactWrite
+from headrace.domain.events.identity import IdentityType
 from headrace.domain.messages.addresses import Mailbox
 from headrace.domain.messages.email_request import EmailRequest
 from headrace.domain.messages.kinds import Channel, MessageStatus
@@ -25,8 +25,8 @@ from headrace.store.contacts.contact_writes import ContactWriter
 from headrace.store.contacts.identifiers import owner_of
 from headrace.store.contacts.races import ContactRaceError, write_contacts
 from headrace.store.contacts.refs import find_ref
-from headrace.store.contract import StoreConflictError
-from headrace.store.contract_messages import Domain, Email, EmailContent, FileRef, Message
+from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.messages import Domain, Email, EmailContent, FileRef, Message
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.transaction import Database, Transaction

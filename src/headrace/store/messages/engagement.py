@@ -30,7 +30,7 @@ from headrace.domain.messages.kinds import (
 )
 from headrace.domain.messages.places import lane_of_uuid
 from headrace.store.access.sending_policies import read_sending_policies
-from headrace.store.contract_messages import Message
+from headrace.store.contract.messages import Message
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction
 from headrace.store.events.system_events import SystemEvents

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from headrace.domain.contacts import Contact
+from headrace.domain.contacts.contact import Contact
 from headrace.domain.messages.guardrails import Facts, Reason, caps_to_count
 from headrace.domain.messages.kinds import MessageKind
 from headrace.domain.messages.send_times import choose_zone
 from headrace.domain.messages.sending_policies import FrequencyCap, SendingPolicies
 from headrace.domain.messages.tokens import MessageKeys
 from headrace.store.contacts.contact_writes import by_id
+from headrace.store.contacts.groups.subscriptions import OPTED_OUT, subscription_states
+from headrace.store.contacts.groups.topics import find_topic
 from headrace.store.contacts.identifiers import ids_of
 from headrace.store.contacts.refs import ContactRef
-from headrace.store.contacts.subscriptions import OPTED_OUT, subscription_states
-from headrace.store.contacts.topics import find_topic
-from headrace.store.contract_messages import Message, Start
+from headrace.store.contract.messages import Message, Start
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
 from headrace.store.messages.suppressions import suppressions_of

@@ -18,7 +18,7 @@ from headrace.domain.messages.places import email_id, lane_of_uuid
 from headrace.domain.messages.tokens import message_id
 from headrace.store.access.audit import write_audit
 from headrace.store.contacts.races import ContactRaceError, write_contacts
-from headrace.store.contract_messages import Email
+from headrace.store.contract.messages import Email
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction
 from headrace.store.messages.bodies import keep_parts, parts_of

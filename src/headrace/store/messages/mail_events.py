@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from headrace.store.contacts.refs import find_ref
-from headrace.store.contract_messages import Message
-from headrace.store.contract_processing import SystemEvent
+from headrace.store.contract.messages import Message
+from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.transaction import Transaction
 
 

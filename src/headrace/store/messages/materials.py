@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.store.contacts.contact_writes import by_id
-from headrace.store.contract_messages import Claimed, Material
+from headrace.store.contract.messages import Claimed, Material
 from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.messages.bodies import HTML, TEXT, read_parts
 from headrace.store.messages.domains import BY_NAME, domain

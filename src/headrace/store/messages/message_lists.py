@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.contacts import Contact
+from headrace.domain.contacts.contact import Contact
 from headrace.domain.messages.guardrails import Reason, Verdict, trace
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.store.access.audit import write_audit
 from headrace.store.access.sending_policies import read_sending_policies
 from headrace.store.contacts.identifiers import ids_of
-from headrace.store.contract_messages import (
+from headrace.store.contract.messages import (
     AttemptRecord,
     EmailContent,
     EngagementRecord,

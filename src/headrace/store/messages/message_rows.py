@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.domain.messages.kinds import Channel, MessageKind, MessageStatus
 from headrace.domain.messages.places import lane_of_uuid
-from headrace.store.contract_messages import (
+from headrace.store.contract.messages import (
     AttemptRecord,
     Claimed,
     Email,

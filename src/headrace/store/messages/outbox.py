@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from headrace.domain.identity import contact_lane
+from headrace.domain.events.identity import contact_lane
 from headrace.domain.messages.guardrails import Decision, Guardrail, Reason, Verdict, judge
 from headrace.domain.messages.kinds import MAIL_SKIP, Channel, MessageKind, MessageStatus
 from headrace.domain.messages.sending_policies import SendingPolicies
 from headrace.faults import fail_point
 from headrace.store.access.sending_policies import read_sending_policies, wants_event
-from headrace.store.contract_messages import (
+from headrace.store.contract.messages import (
     Claimed,
     Ended,
     EndResult,
@@ -26,7 +26,7 @@ from headrace.store.contract_messages import (
     Start,
     StartResult,
 )
-from headrace.store.contract_processing import SystemEvent
+from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.plans import BY_KEYS
 from headrace.store.engine.transaction import Database, Transaction

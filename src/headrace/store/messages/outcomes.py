@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.domain.deliveries.retry import RetryPolicy, delivery_retry
 from headrace.domain.messages.kinds import (
     MAIL_BOUNCE,
     MAIL_SEND,
@@ -18,11 +19,10 @@ from headrace.domain.messages.sending_policies import SendingPolicies
 from headrace.domain.messages.settlement import Progress, Settlement, settle
 from headrace.domain.messages.smtp_answers import AnswerClass
 from headrace.domain.messages.tokens import MessageKeys
-from headrace.domain.retry import RetryPolicy, delivery_retry
 from headrace.store.access.policies import read_policies
 from headrace.store.access.sending_policies import read_sending_policies
-from headrace.store.contract_messages import Claimed, Ended, EndResult, Message
-from headrace.store.contract_processing import SystemEvent
+from headrace.store.contract.messages import Claimed, Ended, EndResult, Message
+from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
 from headrace.store.events.system_events import SystemEvents

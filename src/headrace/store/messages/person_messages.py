@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headrace.domain.identity import IdentityType
+from headrace.domain.events.identity import IdentityType
 from headrace.domain.messages.addresses import Mailbox
-from headrace.store.contacts.erasure_rows import Subject, added
+from headrace.store.contacts.erasing.rows import Subject, added
 from headrace.store.contacts.person_messages import MessagePlace
-from headrace.store.contract_messages import HitRecord, Message, MessageCopy, Suppressed
+from headrace.store.contract.messages import HitRecord, Message, MessageCopy, Suppressed
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from headrace.domain.messages.places import lane_of_uuid
 from headrace.store.access.policies import stored_policy
-from headrace.store.contacts.erasure_rows import added
+from headrace.store.contacts.erasing.rows import added
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction

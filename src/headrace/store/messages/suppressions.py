@@ -11,7 +11,7 @@ from headrace.domain.messages.guardrails import Suppression
 from headrace.domain.messages.kinds import SuppressionReason, SuppressionScope
 from headrace.domain.messages.requests import SuppressionFields
 from headrace.store.access.audit import write_audit
-from headrace.store.contract_messages import Suppressed
+from headrace.store.contract.messages import Suppressed
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction
 from headrace.store.messages.keys import StoredKeys

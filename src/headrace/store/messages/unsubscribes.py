@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import msgspec
 
+from headrace.domain.contacts.topics import TOPICS_MAX, Topic
 from headrace.domain.messages.kinds import MAIL_UNSUBSCRIBE, Verdict
 from headrace.domain.messages.tokens import UnsubscribeTarget
-from headrace.domain.topics import TOPICS_MAX, Topic
-from headrace.store.contacts import subscriptions
+from headrace.store.contacts.groups import subscriptions
+from headrace.store.contacts.groups.topic_rows import topic
+from headrace.store.contacts.groups.topics import LIST, find_topic
 from headrace.store.contacts.refs import change_ref
-from headrace.store.contacts.topic_rows import topic
-from headrace.store.contacts.topics import LIST, find_topic
-from headrace.store.contract_messages import Message
+from headrace.store.contract.messages import Message
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.events.system_events import SystemEvents

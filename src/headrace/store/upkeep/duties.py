@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from headrace.domain.processes import is_alive
+from headrace.process_names import is_alive
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
 
@@ -23,7 +23,7 @@ AskClock = Callable[[Transaction], Awaitable[int]]
 
 
 class Duties:
-    """See `headrace.store.contract_processing.ProcessingStore.take_duty`.
+    """See `headrace.store.contract.processing.ProcessingStore.take_duty`.
 
     Args:
         ask_clock: the clock of the leases.

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headrace.domain.events import Status
-from headrace.domain.retention import DAY_US, HOUR_US, GrowthSample
-from headrace.store.contract_retention import DueEvent, DuePage, Growth, Removed, RetentionState
+from headrace.domain.events.event import Status
+from headrace.domain.upkeep.retention import DAY_US, HOUR_US, GrowthSample
+from headrace.store.contract.retention import DueEvent, DuePage, Growth, Removed, RetentionState
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql, without_lane
 from headrace.store.engine.transaction import Database, Row, Transaction

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from headrace.domain.events import Source
-from headrace.domain.rollups import GRAINS, Outcome, Tally
-from headrace.store.contract_delivery import AttemptRecord
-from headrace.store.contract_processing import Claimed
-from headrace.store.contract_rollups import Counted
+from headrace.domain.events.event import Source
+from headrace.domain.upkeep.rollups import GRAINS, Outcome, Tally
+from headrace.store.contract.deliveries import AttemptRecord
+from headrace.store.contract.processing import Claimed
+from headrace.store.contract.rollups import Counted
 
 _SYSTEM = Source.SYSTEM.value
 

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from headrace.domain.rollups import GRAINS, KEPT_S, Tally
-from headrace.store.contract_rollups import SUBSCRIBERS_MAX, Counted, RollupRow
+from headrace.domain.upkeep.rollups import GRAINS, KEPT_S, Tally
+from headrace.store.contract.rollups import SUBSCRIBERS_MAX, Counted, RollupRow
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction

@@ -1,4 +1,4 @@
--- Times are microseconds since 1970 UTC; numbers of enums are in domain/events.py.
+-- Times are microseconds since 1970 UTC; numbers of enums are in domain/events/event.py.
 --
 -- Tables that grow with traffic carry `lane` first in their primary key and in every other unique
 -- key, refer to nothing by foreign key and have no trigger: so they can be spread over a cluster by
@@ -84,7 +84,7 @@ CREATE INDEX events_contact_id ON events (project_id, contact_id, sequence)
 CREATE INDEX events_source ON events (project_id, source, sequence) WHERE source <> 0;
 
 -- The one authority on idempotency, in the transaction of the event itself. `lane` is that of the
--- key (domain/identity.py), not of the event. Unpartitioned: a unique key cannot span partitions.
+-- key (domain/events/identity.py), not of the event. Unpartitioned: a unique key cannot span partitions.
 CREATE TABLE idempotency_keys (
     lane           smallint NOT NULL,
     hash           uuid NOT NULL,
@@ -241,7 +241,7 @@ CREATE TABLE contacts (
     -- When the identifier was set or cleared; NULL: with the contact.
     external_id_us bigint,
     email_us bigint,
-    -- JSON of domain/property_times.py: when each property was set or removed.
+    -- JSON of domain/contacts/property_times.py: when each property was set or removed.
     property_times text NOT NULL DEFAULT '{}',
     PRIMARY KEY (lane, id)
 );
@@ -294,7 +294,7 @@ CREATE TABLE subscribers (
     secret            text,
     previous_secret   text,
     previous_until_us bigint,
-    -- Circuit breaker, shared by all workers: JSON of domain/breaker.py, NULL while closed.
+    -- Circuit breaker, shared by all workers: JSON of domain/deliveries/breaker.py, NULL while closed.
     breaker           text,
     -- When a worker last said that it has loaded the handler.
     seen_us           bigint,
@@ -463,7 +463,7 @@ CREATE INDEX contact_pairs_resolved ON contact_pairs (resolved_by) WHERE resolve
 
 CREATE INDEX contact_identifiers_alias ON contact_identifiers (contact_id) WHERE alias;
 
--- snapshot: both sides as they were, JSON of store/contacts/merge_rows.py; NULL once nothing can be undone.
+-- snapshot: both sides as they were, JSON of store/contacts/merging/rows.py; NULL once nothing can be undone.
 CREATE TABLE merges (
     number           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id               text NOT NULL UNIQUE,
@@ -480,7 +480,7 @@ CREATE INDEX merges_project ON merges (project_id, number);
 CREATE INDEX merges_contact ON merges (contact_id);
 CREATE INDEX merges_other ON merges (other_contact_id);
 
--- Jobs that forget a person. subject: by what the person is found, JSON of store/contacts/erasure_rows.py,
+-- Jobs that forget a person. subject: by what the person is found, JSON of store/contacts/erasing/rows.py,
 -- gone when the job is done; what stays is the receipt. status: running, wiping, done.
 CREATE TABLE erasures (
     number      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -495,7 +495,7 @@ CREATE TABLE erasures (
     created_us  bigint NOT NULL,
     finished_us bigint,
     dry_run     smallint NOT NULL DEFAULT 0,
-    -- JSON of store/contract_erasures.py: what a receipt tells besides.
+    -- JSON of store/contract/erasures.py: what a receipt tells besides.
     report      text NOT NULL DEFAULT '{}'
 );
 CREATE INDEX erasures_project ON erasures (project_id, number);
@@ -513,7 +513,7 @@ CREATE INDEX erased_contacts_erasure ON erased_contacts (erasure_id);
 -- Topics and who is subscribed to them; audiences and who is in them.
 
 -- `deleted_us` is set at once when one is deleted. Nobody sees it from then on, its name is free, and
--- the worker removes what belongs to it bit by bit (pipeline/removals.py), the row itself last.
+-- the worker removes what belongs to it bit by bit (pipeline/upkeep/removals.py), the row itself last.
 CREATE TABLE topics (
     id                 text PRIMARY KEY,
     project_id         integer NOT NULL,
@@ -607,7 +607,7 @@ CREATE TABLE catalog_names (
     sources    integer NOT NULL,
     -- Events whose payload was looked at; paths and shares count these.
     inspected  bigint NOT NULL,
-    -- Bits of domain/personal_data.py over all paths.
+    -- Bits of domain/catalog/personal_data.py over all paths.
     personal   integer NOT NULL DEFAULT 0,
     paths      integer NOT NULL DEFAULT 0,
     -- Sightings of paths that found no room.
@@ -642,10 +642,10 @@ CREATE TABLE catalog_paths (
     path        text COLLATE "C" NOT NULL,
     first_us    bigint NOT NULL,
     last_us     bigint NOT NULL,
-    -- Bits of domain/catalog_types.py, and those that the last write added.
+    -- Bits of domain/catalog/value_types.py, and those that the last write added.
     types       integer NOT NULL,
     types_added integer NOT NULL DEFAULT 0,
-    -- Bits of domain/personal_data.py and of the looks of values.
+    -- Bits of domain/catalog/personal_data.py and of the looks of values.
     looks       integer NOT NULL,
     -- Events that have the path, of those looked at.
     present     bigint NOT NULL,
@@ -687,7 +687,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     FROM unnest(one, other) WITH ORDINALITY AS pairs (a, b, place)
 $$;
 
--- Counters and histograms by domain/rollups.py, a row for each minute, hour and day.
+-- Counters and histograms by domain/upkeep/rollups.py, a row for each minute, hour and day.
 CREATE TABLE rollups (
     lane       smallint NOT NULL,
     project_id integer NOT NULL,

@@ -1,4 +1,4 @@
--- Times are microseconds since 1970 UTC; ids are 16 bytes; numbers of enums are in domain/events.py.
+-- Times are microseconds since 1970 UTC; ids are 16 bytes; numbers of enums are in domain/events/event.py.
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
@@ -206,7 +206,7 @@ CREATE TABLE contacts (
     -- When the identifier was set or cleared; NULL: with the contact.
     external_id_us INTEGER,
     email_us INTEGER,
-    -- JSON of domain/property_times.py: when each property was set or removed.
+    -- JSON of domain/contacts/property_times.py: when each property was set or removed.
     property_times TEXT NOT NULL DEFAULT '{}'
 ) STRICT;
 CREATE INDEX contacts_project ON contacts (project_id);
@@ -254,7 +254,7 @@ CREATE TABLE subscribers (
     secret              TEXT,
     previous_secret     TEXT,
     previous_until_us   INTEGER,
-    -- Circuit breaker, shared by all workers: JSON of domain/breaker.py, NULL while closed.
+    -- Circuit breaker, shared by all workers: JSON of domain/deliveries/breaker.py, NULL while closed.
     breaker             TEXT,
     -- When a worker last said that it has loaded the handler.
     seen_us             INTEGER,
@@ -408,7 +408,7 @@ CREATE INDEX contact_pairs_dismissed ON contact_pairs (project_id, number)
 CREATE INDEX contact_pairs_high ON contact_pairs (high_id);
 CREATE INDEX contact_pairs_resolved ON contact_pairs (resolved_by) WHERE resolved_by IS NOT NULL;
 
--- snapshot: both sides as they were, JSON of store/contacts/merge_rows.py; NULL once nothing can be undone.
+-- snapshot: both sides as they were, JSON of store/contacts/merging/rows.py; NULL once nothing can be undone.
 CREATE TABLE merges (
     number           INTEGER PRIMARY KEY,
     id               TEXT NOT NULL UNIQUE,
@@ -425,7 +425,7 @@ CREATE INDEX merges_project ON merges (project_id, number);
 CREATE INDEX merges_contact ON merges (contact_id);
 CREATE INDEX merges_other ON merges (other_contact_id);
 
--- Jobs that forget a person. subject: by what the person is found, JSON of store/contacts/erasure_rows.py,
+-- Jobs that forget a person. subject: by what the person is found, JSON of store/contacts/erasing/rows.py,
 -- gone when the job is done; what stays is the receipt. status: running, wiping, done.
 CREATE TABLE erasures (
     number      INTEGER PRIMARY KEY,
@@ -440,7 +440,7 @@ CREATE TABLE erasures (
     created_us  INTEGER NOT NULL,
     finished_us INTEGER,
     dry_run     INTEGER NOT NULL DEFAULT 0,
-    -- JSON of store/contract_erasures.py: what a receipt tells besides.
+    -- JSON of store/contract/erasures.py: what a receipt tells besides.
     report      TEXT NOT NULL DEFAULT '{}'
 ) STRICT;
 CREATE INDEX erasures_project ON erasures (project_id, number);
@@ -458,7 +458,7 @@ CREATE INDEX erased_contacts_erasure ON erased_contacts (erasure_id);
 -- Topics and who is subscribed to them; audiences and who is in them.
 
 -- `deleted_us` is set at once when one is deleted. Nobody sees it from then on, its name is free, and
--- the worker removes what belongs to it bit by bit (pipeline/removals.py), the row itself last.
+-- the worker removes what belongs to it bit by bit (pipeline/upkeep/removals.py), the row itself last.
 CREATE TABLE topics (
     id                 TEXT PRIMARY KEY,
     project_id         INTEGER NOT NULL,
@@ -542,7 +542,7 @@ CREATE TABLE catalog_names (
     sources    INTEGER NOT NULL,
     -- Events whose payload was looked at; paths and shares count these.
     inspected  INTEGER NOT NULL,
-    -- Bits of domain/personal_data.py over all paths.
+    -- Bits of domain/catalog/personal_data.py over all paths.
     personal   INTEGER NOT NULL DEFAULT 0,
     paths      INTEGER NOT NULL DEFAULT 0,
     -- Sightings of paths that found no room.
@@ -575,10 +575,10 @@ CREATE TABLE catalog_paths (
     path        TEXT NOT NULL,
     first_us    INTEGER NOT NULL,
     last_us     INTEGER NOT NULL,
-    -- Bits of domain/catalog_types.py, and those that the last write added.
+    -- Bits of domain/catalog/value_types.py, and those that the last write added.
     types       INTEGER NOT NULL,
     types_added INTEGER NOT NULL DEFAULT 0,
-    -- Bits of domain/personal_data.py and of the looks of values.
+    -- Bits of domain/catalog/personal_data.py and of the looks of values.
     looks       INTEGER NOT NULL,
     -- Events that have the path, of those looked at.
     present     INTEGER NOT NULL,
@@ -610,7 +610,7 @@ CREATE TABLE catalog_drift (
     PRIMARY KEY (project_id, event, number)
 ) STRICT, WITHOUT ROWID;
 
--- Counters and histograms by domain/rollups.py, a row for each minute, hour and day.
+-- Counters and histograms by domain/upkeep/rollups.py, a row for each minute, hour and day.
 CREATE TABLE rollups (
     -- As in catalog_hours.
     lane       INTEGER NOT NULL DEFAULT 0,

@@ -1,0 +1,1 @@
+"""Pages of sign-in, operators, keys, policies and the audit."""

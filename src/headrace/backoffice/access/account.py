@@ -1,0 +1,76 @@
+"""What belongs to the person: password and sessions."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from headrace.backoffice.shell.addresses import throttled_address
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, act, show
+from headrace.domain.access.sign_in import PASSWORD_CHARACTERS_MIN, password_problem, throttles
+
+
+async def show_account(visit: Visit) -> Response:
+    """Both."""
+    return await _page(visit)
+
+
+async def change_password(visit: Visit) -> Response:
+    """Change the password by the one before; every other session ends.
+
+    Tries count as those to sign in do: whoever finds an open browser must not guess here.
+    """
+    session = visit.who.session
+    account, place = throttles(session.email, throttled_address(session.address))
+    wait_us = await visit.store.sign_in.count_try((account, place), visit.now_us)
+    if wait_us:
+        minutes = wait_us // 60_000_000 + 1
+        problem = f"Too many tries. Wait {minutes} min."
+        return await _page(visit, 429, problems={"current": problem})
+    password = visit.form.raw("password")
+    problems: dict[str, str] = {}
+    if problem := password_problem(password):
+        problems["password"] = problem
+    elif password != visit.form.raw("again"):
+        problems["again"] = "The two are not the same. Type the password again."
+    held = await visit.store.sign_in.password_hash(session.email)
+    passwords = visit.backoffice.passwords
+    if not await passwords.matches(held, visit.form.raw("current")):
+        problems["current"] = "That is not your password now."
+    if problems:
+        return await _page(visit, 422, problems=problems)
+    hashed = await passwords.hash(password)
+    await visit.store.sign_in.set_password(session.email, hashed, session.token_hash, visit.now_us)
+    return visit.go(visit.url("/account"), "The password is changed; your other sessions ended.")
+
+
+async def end_session(visit: Visit) -> Response:
+    """End one of the person's own sessions."""
+    ended = await visit.store.sign_in.end_session(
+        visit.who.session.email,
+        visit.form.text("session"),
+        visit.now_us,
+        action="session.revoke",
+    )
+    if not ended:
+        return visit.go(visit.url("/account"), "That session was over already.", kind="bad")
+    return visit.go(visit.url("/account"), "The session is over.")
+
+
+async def _page(
+    visit: Visit, status: int = 200, *, problems: dict[str, str] | None = None
+) -> Response:
+    return visit.page(
+        "account.html",
+        status,
+        sessions=await visit.store.sign_in.sessions(visit.who.session.email, visit.now_us),
+        problems=problems or {},
+        characters_min=PASSWORD_CHARACTERS_MIN,
+    )
+
+
+SCREENS = (
+    show("/account", show_account, Need.SIGNED_IN),
+    act("/account/password", change_password, Need.SIGNED_IN),
+    act("/account/sessions", end_session, Need.SIGNED_IN),
+)

@@ -1,0 +1,111 @@
+"""The audit: who changed what and who signed in, of a project or of the instance."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+from starlette.responses import Response
+
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, show
+from headrace.store.contract.sign_in import AuditFilter, AuditRow
+
+PAGE_ROWS = 50
+#: What can be filtered by: an action, or a group of them ending with a dot; its words.
+ACTIONS = (
+    ("", "Everything"),
+    ("policy.", "Policies"),
+    ("key.", "API keys"),
+    ("member.", "Members"),
+    ("personal_data.", "Personal data shown"),
+    ("dead_letter.", "Dead letters"),
+    ("replay.", "Replays"),
+    ("contact.", "Contacts"),
+    ("webhook.", "Webhooks"),
+    ("project.", "Projects"),
+    ("operator.", "Operators"),
+    ("sign_in.", "Sign-in links"),
+    ("session.", "Sessions and sign-ins"),
+)
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A row of the list."""
+
+    row: AuditRow
+    #: Name and value of each fact.
+    facts: list[tuple[str, str]]
+    project: str
+
+
+async def audit_of_project(visit: Visit) -> Response:
+    """What happened in this project."""
+    return await _page(visit, visit.project.id)
+
+
+async def audit_of_instance(visit: Visit) -> Response:
+    """What happened anywhere, sign-ins and operators too."""
+    return await _page(visit, None)
+
+
+async def _page(visit: Visit, project_id: int | None) -> Response:
+    action = visit.query.one_of("action", tuple(key for key, _ in ACTIONS))
+    actor = visit.query.text("actor")[:200]
+    day = visit.query.text("until")
+    wanted = AuditFilter(
+        project_id=project_id,
+        action=action or None,
+        actor=actor or None,
+        before_us=_end_of_day_us(day),
+    )
+    before = visit.query.number("before")
+    found = await visit.store.members.audit(wanted, before=before, limit=PAGE_ROWS + 1)
+    more = len(found) > PAGE_ROWS
+    names = {project.id: project.name for project in visit.projects}
+    rows = [
+        Shown(row, facts(row.entry.detail), names.get(row.project_id or 0, ""))
+        for row in found[:PAGE_ROWS]
+    ]
+    return visit.page(
+        "audit.html",
+        rows=rows,
+        next_before=found[PAGE_ROWS - 1].entry.id if more else None,
+        actions=ACTIONS,
+        action=action,
+        actor=actor,
+        until=day,
+        whole=project_id is None,
+    )
+
+
+def facts(detail: str) -> list[tuple[str, str]]:
+    """Facts of an entry as text; objects as JSON."""
+    try:
+        members = msgspec.json.decode(detail, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return [("detail", detail)]
+    return [(name, _text(value)) for name, value in members.items()]
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _end_of_day_us(day: str) -> int | None:
+    try:
+        following = date.fromisoformat(day) + timedelta(days=1)
+    except (ValueError, OverflowError):
+        return None
+    return (
+        int(datetime(following.year, following.month, following.day, tzinfo=UTC).timestamp())
+        * 1_000_000
+    )
+
+
+SCREENS = (
+    show("/projects/{project}/audit", audit_of_project, Need.VIEWER),
+    show("/audit", audit_of_instance, Need.INSTANCE),
+)

@@ -1,0 +1,101 @@
+"""Operators: everybody who may sign in, for owners of the instance."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, act, show
+from headrace.domain.access.sign_in import issue, issue_link
+from headrace.domain.email import normalize_email
+from headrace.store.contract.events import StoreConflictError
+
+_LAST_OWNER = "The last owner of the instance stays one. Make somebody else an owner first."
+_GONE = "That operator is not there any more."
+
+
+async def list_operators(visit: Visit) -> Response:
+    """By address."""
+    return await _list(visit)
+
+
+async def add_operator(visit: Visit) -> Response:
+    """Add somebody, and show the link to sign in with."""
+    try:
+        email = normalize_email(visit.form.text("email"))
+    except ValueError as error:
+        return await _list(visit, 422, problem=f"The address {error}.")
+    is_owner = visit.form.text("is_owner") == "yes"
+    try:
+        is_new = await visit.store.members.invite(
+            email, issue().token_hash, visit.now_us, is_owner=is_owner, actor=visit.actor
+        )
+    except StoreConflictError:
+        return await _list(visit, 422, problem="There are too many operators already.")
+    if not is_new:
+        return await _list(visit, 422, problem="There is an operator of that address already.")
+    return await _with_link(visit, email)
+
+
+async def make_link(visit: Visit) -> Response:
+    """A link for somebody who has no password or forgot it."""
+    return await _with_link(visit, visit.form.text("email"))
+
+
+async def set_owner(visit: Visit) -> Response:
+    """Make somebody an owner of the instance, or no longer."""
+    email, is_owner = visit.form.text("email"), visit.form.text("is_owner") == "yes"
+    try:
+        changed = await visit.store.members.set_owner(
+            email, visit.now_us, is_owner=is_owner, actor=visit.actor
+        )
+    except StoreConflictError:
+        return visit.go(visit.url("/operators"), _LAST_OWNER, kind="bad")
+    if not changed:
+        return visit.go(visit.url("/operators"), _GONE, kind="bad")
+    if email == visit.who.session.email and not is_owner:
+        return visit.go(visit.url("/projects"), "You are no owner of the instance any more.")
+    words = "an owner" if is_owner else "no owner"
+    return visit.go(visit.url("/operators"), f"{email} is {words} of the instance now.")
+
+
+async def remove_operator(visit: Visit) -> Response:
+    """End an account: sessions, password, token and memberships."""
+    email = visit.form.text("email")
+    try:
+        removed = await visit.store.members.remove(email, visit.now_us, actor=visit.actor)
+    except StoreConflictError:
+        return visit.go(visit.url("/operators"), _LAST_OWNER, kind="bad")
+    if not removed:
+        return visit.go(visit.url("/operators"), _GONE, kind="bad")
+    return visit.go(visit.url("/operators"), f"{email} cannot sign in any more.")
+
+
+async def _with_link(visit: Visit, email: str) -> Response:
+    token, link = issue_link(email, visit.now_us)
+    if not await visit.store.sign_in.add_link(link, actor=visit.actor):
+        return visit.go(visit.url("/operators"), _GONE, kind="bad")
+    return await _list(visit, invited=email, token=token)
+
+
+async def _list(
+    visit: Visit, status: int = 200, *, problem: str = "", invited: str = "", token: str = ""
+) -> Response:
+    return visit.page(
+        "operators.html",
+        status,
+        accounts=await visit.store.members.accounts(visit.now_us),
+        form=visit.form,
+        problem=problem,
+        invited=invited,
+        invitation=visit.absolute_url(f"/welcome/{token}") if token else "",
+    )
+
+
+SCREENS = (
+    show("/operators", list_operators, Need.INSTANCE),
+    act("/operators", add_operator, Need.INSTANCE),
+    act("/operators/link", make_link, Need.INSTANCE),
+    act("/operators/owner", set_owner, Need.INSTANCE),
+    act("/operators/remove", remove_operator, Need.INSTANCE),
+)

@@ -1,0 +1,152 @@
+"""Policies of a project: value, default, bounds, unit, and what each does; changes are audited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from headrace.backoffice.access.audit import facts
+from headrace.backoffice.access.policy_words import GROUPS, MEANINGS
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, act, show
+from headrace.domain.access.policies import BOUNDS, DEFAULTS, NAMES, UNITS, Policies, check_policy
+from headrace.store.contract.sign_in import AuditFilter
+
+_AUDIT_ROWS = 15
+_UNIT_ENDINGS = ("_bytes", "_days", "_seconds", "_per_second")
+
+
+class PolicyRow(msgspec.Struct, frozen=True):
+    """A policy as the page shows it."""
+
+    name: str
+    title: str
+    meaning: str
+    #: As it is typed; empty for no limit.
+    text: str
+    shown: str
+    default: str
+    bounds: str
+    unit: str
+    #: Pairs of value and words; empty when a number or text is typed.
+    choices: tuple[tuple[str, str], ...]
+    changed: bool
+    optional: bool
+    problem: str
+
+
+async def show_policies(visit: Visit) -> Response:
+    """All of them, by what they are about."""
+    return await _page(visit)
+
+
+async def set_policy(visit: Visit) -> Response:
+    """Change one, or set it back to its default."""
+    name = visit.request.path_params["name"]
+    if name not in NAMES:
+        raise HTTPException(404)
+    typed = visit.form.text("value")
+    value: Any = None
+    if not visit.form.text("reset"):
+        try:
+            value = _checked(name, typed)
+        except ValueError as error:
+            return await _page(visit, 422, wrong=name, typed=typed, problem=f"It {error}.")
+    await visit.store.operators.set_policies(
+        visit.project.id, {name: value}, visit.now_us, actor=visit.actor
+    )
+    text = f"{name.replace('_', ' ').capitalize()} is changed; it counts everywhere within 5 s."
+    return visit.go(visit.project_url("/policies"), text)
+
+
+def _checked(name: str, typed: str) -> Any:
+    """A typed value in its own type; None sets back, which for a limit lifts it.
+
+    Raises:
+        ValueError: as the rest of a sentence.
+    """
+    if typed == "" and getattr(DEFAULTS, name) is None:
+        return None
+    return check_policy(name, typed)
+
+
+async def _page(
+    visit: Visit, status: int = 200, *, wrong: str = "", typed: str = "", problem: str = ""
+) -> Response:
+    found = await visit.store.operators.policies(visit.project.uuid)
+    if found is None:
+        raise HTTPException(404)
+    _, policies = found
+    groups = [
+        (title, [_row(policies, name, wrong, typed, problem) for name in names])
+        for title, names in _grouped()
+    ]
+    wanted = AuditFilter(project_id=visit.project.id, action="policy.")
+    entries = await visit.store.members.audit(wanted, before=None, limit=_AUDIT_ROWS)
+    changes = [(row.entry, dict(facts(row.entry.detail))) for row in entries]
+    return visit.page("policies.html", status, groups=groups, changes=changes)
+
+
+def _grouped() -> list[tuple[str, list[str]]]:
+    grouped = [(title, [name for name in names if name in NAMES]) for title, names in GROUPS]
+    known = {name for _, names in grouped for name in names}
+    rest = [name for name in NAMES if name not in known]
+    return [*grouped, *([("More", rest)] if rest else [])]
+
+
+def _row(policies: Policies, name: str, wrong: str, typed: str, problem: str) -> PolicyRow:
+    value, default = getattr(policies, name), getattr(DEFAULTS, name)
+    low, high = BOUNDS.get(name, (None, None))
+    choices: tuple[tuple[str, str], ...] = ()
+    if isinstance(default, bool):
+        choices = (("true", "on"), ("false", "off"))
+    elif isinstance(default, str) and hasattr(type(default), "__members__"):
+        choices = tuple((str(each), str(each).replace("_", " ")) for each in type(default))  # type: ignore[attr-defined]
+    # A text has a description there, which its meaning gives already.
+    unit = "" if isinstance(default, bool | str) else UNITS.get(name, "")
+    return PolicyRow(
+        name=name,
+        title=_title(name),
+        meaning=MEANINGS.get(name, ""),
+        text=typed if name == wrong else _text(value, typed=True),
+        shown=_words(value, unit),
+        default=_words(default, unit),
+        bounds="" if low is None or high is None else f"{low:g} to {high:.10g}",
+        unit=unit,
+        choices=choices,
+        changed=value != default,
+        optional=default is None,
+        problem=problem if name == wrong else "",
+    )
+
+
+def _title(name: str) -> str:
+    """The name without its unit, which stands beside the value."""
+    for ending in _UNIT_ENDINGS:
+        name = name.removesuffix(ending)
+    return name.replace("_", " ").capitalize()
+
+
+def _text(value: Any, *, typed: bool = False) -> str:
+    if value is None:
+        return "" if typed else "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.10g}" if isinstance(value, int | float) else str(value)
+
+
+def _words(value: Any, unit: str) -> str:
+    if value is None:
+        return "no limit"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{_text(value).replace('_', ' ')} {unit}".strip() or "none"
+
+
+SCREENS = (
+    show("/projects/{project}/policies", show_policies, Need.VIEWER),
+    act("/projects/{project}/policies/{name}", set_policy, Need.OPERATOR),
+)

@@ -1,0 +1,41 @@
+"""All projects of the person who looks, and making one."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, act, show
+from headrace.domain.access.names import name_problem
+from headrace.domain.ids import uuid_text
+from headrace.store.contract.events import StoreConflictError
+
+
+async def list_projects(visit: Visit) -> Response:
+    """By name, with the role in each."""
+    return _list(visit)
+
+
+async def create_project(visit: Visit) -> Response:
+    """Make a project and go on to its keys, without which nothing can be sent."""
+    name = visit.form.text("name")
+    if problem := name_problem(name):
+        return _list(visit, 422, name=name, problem=f"The name {problem}.")
+    try:
+        project = await visit.store.projects.create(name, visit.now_us, actor=visit.actor)
+    except StoreConflictError:
+        problem = "There is a project of that name already. Choose another."
+        return _list(visit, 422, name=name, problem=problem)
+    address = visit.url(f"/projects/{uuid_text(project.uuid)}/keys")
+    return visit.go(address, "The project is made. Next it needs an API key.")
+
+
+def _list(visit: Visit, status: int = 200, *, name: str = "", problem: str = "") -> Response:
+    rows = [(project, visit.who.role_in(project.id)) for project in visit.projects]
+    return visit.page("projects.html", status, rows=rows, name=name, problem=problem)
+
+
+SCREENS = (
+    show("/projects", list_projects, Need.SIGNED_IN),
+    act("/projects", create_project, Need.INSTANCE),
+)

@@ -1,0 +1,32 @@
+"""Personal data of a project, unmasked for a quarter of an hour: asked for, and audited."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, act
+from headrace.domain.access.sign_in import REVEAL_US
+
+
+async def reveal(visit: Visit) -> Response:
+    """Unmask for this session."""
+    back = visit.safe_address(visit.form.text("back"))
+    until_us = visit.now_us + REVEAL_US
+    path = back.partition("?")[0]
+    await visit.store.sign_in.reveal(visit.who, visit.project.id, until_us, visit.now_us, path)
+    text = "Personal data of this project is shown for 15 minutes. The audit says that you asked."
+    return visit.go(back, text)
+
+
+async def mask(visit: Visit) -> Response:
+    """Mask again, before the time is over."""
+    back = visit.safe_address(visit.form.text("back"))
+    await visit.store.sign_in.reveal(visit.who, visit.project.id, 0, visit.now_us, back)
+    return visit.go(back)
+
+
+SCREENS = (
+    act("/projects/{project}/reveal", reveal, Need.OPERATOR),
+    act("/projects/{project}/mask", mask, Need.VIEWER),
+)

@@ -1,0 +1,92 @@
+"""Sign in by e-mail and password, and sign out."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from headrace.backoffice.shell.addresses import client_address, throttled_address
+from headrace.backoffice.shell.cookies import drop_session, write_session
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, act, show
+from headrace.domain.access.sign_in import issue_session, throttles
+from headrace.domain.email import normalize_email
+
+_BROWSER_CHARACTERS_MAX = 300
+#: The same for an unknown account, a wrong password and one that was never set.
+_REFUSED = "E-mail and password do not match. Check both; nothing else is told on purpose."
+
+
+async def sign_in_page(visit: Visit) -> Response:
+    """The form."""
+    if visit.signed_in is not None:
+        return visit.go(visit.safe_address(visit.query.text("next")))
+    return _form(visit, next_address=visit.query.text("next"))
+
+
+async def sign_in(visit: Visit) -> Response:
+    """Count the try, look at the password, open a session.
+
+    The try is counted before the password is looked at, so that many at once gain nothing. An
+    account that is not there takes the same time and gets the same answer.
+    """
+    next_address, typed = visit.form.text("next"), visit.form.text("email")
+    email = _normalized(typed)
+    address = client_address(visit.request, visit.backoffice.trusted_proxies)
+    account, place = throttles(email, throttled_address(address))
+    sessions = visit.store.sign_in
+    wait_us = await sessions.count_try((account, place), visit.now_us)
+    if wait_us:
+        minutes = wait_us // 60_000_000 + 1
+        problem = f"Too many tries. Wait {minutes} min, or ask for a sign-in link (see below)."
+        response = _form(visit, 429, next_address=next_address, email=typed, problem=problem)
+        response.headers["Retry-After"] = str(wait_us // 1_000_000 + 1)
+        return response
+    found = await sessions.password_hash(email)
+    if not await visit.backoffice.passwords.matches(found, visit.form.raw("password")):
+        await sessions.note_failure(email, address, visit.now_us)
+        return _form(visit, 422, next_address=next_address, email=typed, problem=_REFUSED)
+    token, session = issue_session(email, visit.now_us, address=address, browser=browser_of(visit))
+    if not await sessions.open_session(session, (account,)):
+        return _form(visit, 422, next_address=next_address, email=typed, problem=_REFUSED)
+    response = visit.go(visit.safe_address(next_address))
+    write_session(response, token, secure=visit.backoffice.secure)
+    return response
+
+
+async def sign_out(visit: Visit) -> Response:
+    """End this session, here and in the store."""
+    session = visit.who.session
+    await visit.store.sign_in.end_session(
+        session.email, session.id, visit.now_us, action="session.close"
+    )
+    response = visit.go(visit.url("/sign-in"), "You are signed out.")
+    drop_session(response, secure=visit.backoffice.secure)
+    return response
+
+
+def browser_of(visit: Visit) -> str:
+    """What the browser calls itself, for the list of sessions."""
+    text = visit.request.headers.get("user-agent", "")[:_BROWSER_CHARACTERS_MAX]
+    return "".join(c for c in text if c.isprintable())
+
+
+def _normalized(typed: str) -> str:
+    try:
+        return normalize_email(typed)
+    except ValueError:
+        return typed.lower()
+
+
+def _form(
+    visit: Visit, status: int = 200, *, next_address: str, email: str = "", problem: str = ""
+) -> Response:
+    return visit.page(
+        "sign_in.html", status, next_address=next_address, email=email, problem=problem
+    )
+
+
+SCREENS = (
+    show("/sign-in", sign_in_page, Need.NOTHING),
+    act("/sign-in", sign_in, Need.NOTHING),
+    act("/sign-out", sign_out, Need.SIGNED_IN),
+)

@@ -1,0 +1,130 @@
+"""Contacts that events take for one person: look, merge, undo, or dismiss."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from headrace.backoffice.contacts.contacts import find_contact
+from headrace.backoffice.events.search import read_uuid
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, act, show
+from headrace.domain.deliveries.dead_letters import check_reason
+from headrace.domain.errors import ApiError
+from headrace.domain.ids import uuid_text
+from headrace.store.contract.merges import MergeRefusedError, PairStatus, Refusal
+
+ROWS = 25
+MERGES_SHOWN = 20
+
+_REFUSED = {
+    Refusal.NOT_FOUND: "One of the two contacts is not there any more.",
+    Refusal.SAME_CONTACT: "Both are one contact already.",
+    Refusal.TOO_MANY_ALIASES: "The contact has too many identifiers of its own already.",
+    Refusal.NO_SUCH_MERGE: "There is no such merge.",
+    Refusal.UNDONE_BEFORE: "It was undone before.",
+    Refusal.NOT_THE_LAST: "A later merge of the same contact must be undone first.",
+    Refusal.CONTACT_GONE: "The contact that is left was deleted.",
+    Refusal.RESOLVED: "The two were merged.",
+    Refusal.IDENTIFIER_TAKEN: "Somebody else has an identifier that would come back.",
+}
+
+
+async def list_conflicts(visit: Visit) -> Response:
+    """Open pairs, newest first, and the last merges; or the pairs that were dismissed."""
+    before, project_id = visit.query.number("before"), visit.project.id
+    status = PairStatus(visit.query.one_of("status", tuple(PairStatus)) or PairStatus.OPEN)
+    page = await visit.store.merges.pairs(project_id, before=before, limit=ROWS, status=status)
+    merges = await visit.store.merges.list(project_id, before=None, limit=MERGES_SHOWN)
+    return visit.page(
+        "conflicts.html",
+        pairs=page.pairs,
+        status=status.value,
+        next_before=page.next_before,
+        merges=merges if before is None and status is PairStatus.OPEN else [],
+    )
+
+
+async def dismiss(visit: Visit) -> Response:
+    """The two are not one person."""
+    raw = read_uuid(visit.request.path_params["conflict"])
+    if raw is None:
+        raise HTTPException(404)
+    address = visit.project_url("/contacts/conflicts")
+    try:
+        reason = check_reason(visit.form.text("reason"))
+    except ValueError as error:
+        return visit.go(address, f"Not dismissed: the reason {error}.", kind="bad")
+    try:
+        await visit.store.merges.dismiss(
+            visit.project.id, uuid_text(raw), reason, visit.now_us, actor=visit.actor
+        )
+    except MergeRefusedError as error:
+        if error.refusal is Refusal.NOT_FOUND:
+            raise HTTPException(404) from None
+        return visit.go(address, _why(error), kind="bad")
+    return visit.go(address, "Dismissed: the two stay two. Who and why stands in the audit.")
+
+
+async def preview(visit: Visit) -> Response:
+    """What a merge would do; nothing has happened yet."""
+    contact = await find_contact(visit)
+    other = _other(visit.query.text("from"))
+    try:
+        shown = await visit.store.merges.preview(visit.project.id, contact.id, other)
+    except (MergeRefusedError, ApiError) as error:
+        return visit.go(visit.project_url("/contacts/conflicts"), _why(error), kind="bad")
+    return visit.page("merge.html", preview=shown)
+
+
+async def merge(visit: Visit) -> Response:
+    """Make one contact of two."""
+    contact = await find_contact(visit)
+    other = _other(visit.form.text("from"))
+    try:
+        made = await visit.store.merges.merge(
+            visit.project.id, contact.id, other, visit.now_us, actor=visit.actor
+        )
+    except (MergeRefusedError, ApiError) as error:
+        return visit.go(visit.project_url("/contacts/conflicts"), _why(error), kind="bad")
+    text = "Merged. The other's id and identifiers lead here now; it can be undone."
+    return visit.go(visit.project_url(f"/contacts/{made.contact_id}"), text)
+
+
+async def undo(visit: Visit) -> Response:
+    """Make two contacts of one again."""
+    raw = read_uuid(visit.request.path_params["merge"])
+    if raw is None:
+        raise HTTPException(404)
+    address = visit.project_url("/contacts/conflicts")
+    try:
+        await visit.store.merges.undo(
+            visit.project.id, uuid_text(raw), visit.now_us, actor=visit.actor
+        )
+    except MergeRefusedError as error:
+        if error.refusal is Refusal.NO_SUCH_MERGE:
+            raise HTTPException(404) from None
+        return visit.go(address, _why(error), kind="bad")
+    return visit.go(address, "Undone: both contacts are back.")
+
+
+def _other(text: str) -> str:
+    raw = read_uuid(text)
+    if raw is None:
+        raise HTTPException(404)
+    return uuid_text(raw)
+
+
+def _why(error: MergeRefusedError | ApiError) -> str:
+    if isinstance(error, MergeRefusedError):
+        return _REFUSED[error.refusal]
+    return "; ".join(f"{problem.field} {problem.message}" for problem in error.details)
+
+
+SCREENS = (
+    show("/projects/{project}/contacts/conflicts", list_conflicts, Need.VIEWER),
+    show("/projects/{project}/contacts/{contact}/merge", preview, Need.OPERATOR),
+    act("/projects/{project}/contacts/{contact}/merge", merge, Need.OPERATOR),
+    act("/projects/{project}/conflicts/{conflict}/dismiss", dismiss, Need.OPERATOR),
+    act("/projects/{project}/merges/{merge}/undo", undo, Need.OPERATOR),
+)

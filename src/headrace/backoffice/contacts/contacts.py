@@ -1,0 +1,110 @@
+"""Contacts: find one; its identifiers, properties, topics, audiences and events; delete it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from headrace.backoffice.events.search import read_uuid
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, act, show
+from headrace.domain.contacts.contact import Contact
+from headrace.domain.contacts.search import check_search
+from headrace.domain.events.event import Status
+from headrace.domain.ids import uuid_text
+from headrace.store.contract.contacts import ContactFilter
+
+ROWS = 50
+EVENTS_SHOWN = 20
+TOPICS_SHOWN_MAX = 200
+SOURCE = "backoffice"
+
+
+async def list_contacts(visit: Visit) -> Response:
+    """The newest, or those whose identifier begins with what was typed."""
+    search, problem = visit.query.exact("search"), ""
+    contact_id = read_uuid(search.strip())
+    if contact_id is not None:
+        found = await visit.store.contacts.get(visit.project.id, uuid_text(contact_id))
+        if found is not None:
+            return visit.go(visit.project_url(f"/contacts/{found.id}"))
+    try:
+        wanted = ContactFilter(search=check_search(search) if search else None)
+    except ValueError as error:
+        wanted, problem = ContactFilter(), f"This {error}."
+    page = await visit.store.contacts.list(
+        visit.project.id, wanted, before=visit.query.number("before"), limit=ROWS
+    )
+    return visit.page(
+        "contacts.html",
+        422 if problem else 200,
+        rows=[] if problem else page.contacts,
+        next_before=None if problem else page.next_before,
+        search=search,
+        problem=problem,
+    )
+
+
+async def show_contact(visit: Visit) -> Response:
+    """Everything known about a person, and what the person did lately."""
+    contact = await find_contact(visit)
+    if contact.id != visit.request.path_params["contact"].lower():
+        # The id of a contact that was merged leads to the one that is left.
+        return visit.go(visit.project_url(f"/contacts/{contact.id}"))
+    store, project_id = visit.store, visit.project.id
+    subscriptions = await store.topics.subscriptions(
+        project_id, contact.id, before=None, limit=TOPICS_SHOWN_MAX
+    )
+    timeline = await store.events.of_contact(
+        project_id, contact.id, before=visit.query.number("before"), limit=EVENTS_SHOWN
+    )
+    return visit.page(
+        "contact.html",
+        contact=contact,
+        properties=_properties(contact),
+        subscriptions=subscriptions or [],
+        audiences=await store.audiences.of_contact(project_id, contact.id),
+        events=timeline.events if timeline else [],
+        next_before=timeline.next_before if timeline else None,
+        status_names={status.value: status.name.lower() for status in Status},
+    )
+
+
+async def find_contact(visit: Visit) -> Contact:
+    """The contact of the path.
+
+    Raises:
+        HTTPException: 404.
+    """
+    raw = read_uuid(visit.request.path_params["contact"])
+    found = None
+    if raw is not None:
+        found = await visit.store.contacts.get(visit.project.id, uuid_text(raw))
+    if found is None:
+        raise HTTPException(404)
+    return found
+
+
+def _properties(contact: Contact) -> list[tuple[str, Any, int | None]]:
+    """Name, value and since when, by name."""
+    times = contact.property_times
+    return [
+        (name, value, times[name].at_us if name in times else None)
+        for name, value in sorted(contact.properties.items())
+    ]
+
+
+async def delete(visit: Visit) -> Response:
+    """Delete the contact; its events stay."""
+    contact = await find_contact(visit)
+    await visit.store.contacts.delete(visit.project.id, contact.id, visit.now_us, source=SOURCE)
+    return visit.go(visit.project_url("/contacts"), "The contact is deleted; its events stay.")
+
+
+SCREENS = (
+    show("/projects/{project}/contacts", list_contacts, Need.VIEWER),
+    show("/projects/{project}/contacts/{contact}", show_contact, Need.VIEWER),
+    act("/projects/{project}/contacts/{contact}/delete", delete, Need.OPERATOR),
+)

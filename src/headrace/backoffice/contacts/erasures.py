@@ -1,0 +1,71 @@
+"""Exporting and forgetting a person: asked for by an owner; the receipt names nobody."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+
+from headrace.backoffice.contacts.contacts import find_contact
+from headrace.backoffice.events.search import read_uuid
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, act, show
+from headrace.domain.ids import uuid_text
+from headrace.pipeline.contacts.person_document import person_document
+from headrace.store.contract.erasures import ErasureStatus
+
+
+async def erase(visit: Visit) -> Response:
+    """Begin, or only look; the receipt's page follows the job."""
+    contact = await find_contact(visit)
+    begun = await visit.store.erasures.begin(
+        visit.project.id,
+        contact.id,
+        visit.now_us,
+        actor=visit.actor,
+        mask_mentions=visit.form.text("mask_mentions") == "yes",
+        dry_run=visit.form.text("dry_run") == "yes",
+    )
+    if begun is None:
+        raise HTTPException(404)
+    return visit.go(visit.project_url(f"/erasures/{begun.id}"))
+
+
+async def show_erasure(visit: Visit) -> Response:
+    """How far the job is, and what it has removed where."""
+    raw = read_uuid(visit.request.path_params["erasure"])
+    found = None
+    if raw is not None:
+        found = await visit.store.erasures.get(visit.project.id, uuid_text(raw))
+    if found is None:
+        raise HTTPException(404)
+    done = found.status is ErasureStatus.DONE
+    response = visit.page("erasure.html", erasure=found, done=done)
+    if not done:
+        response.headers["Refresh"] = "2"
+    return response
+
+
+async def export(visit: Visit) -> Response:
+    """All that is kept about a person, unmasked, as a file; audited."""
+    contact = await find_contact(visit)
+    exports = visit.store.person_exports
+    facts = await exports.find(visit.project.id, contact.id)
+    if facts is None:
+        raise HTTPException(404)
+    if exports.is_full:
+        text = "Other exports are under way. Try again in a few seconds."
+        return visit.go(visit.project_url(f"/contacts/{contact.id}"), text)
+    await exports.note(visit.project.id, contact.id, visit.now_us, actor=visit.actor)
+    headers = {
+        "cache-control": "no-store",
+        "content-disposition": f'attachment; filename="contact-{contact.id}.json"',
+    }
+    pieces = person_document(exports, facts)
+    return StreamingResponse(pieces, media_type="application/json", headers=headers)
+
+
+SCREENS = (
+    act("/projects/{project}/contacts/{contact}/export", export, Need.OWNER),
+    act("/projects/{project}/contacts/{contact}/erase", erase, Need.OWNER),
+    show("/projects/{project}/erasures/{erasure}", show_erasure, Need.VIEWER),
+)

@@ -1,0 +1,1 @@
+"""Pages of subscribers, webhooks, dead letters and replays."""

@@ -1,0 +1,135 @@
+"""Dead letters: grouped by cause, one by one, and what is to become of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from headrace.backoffice.events.search import read_uuid
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, act, show
+from headrace.domain.deliveries.dead_letters import FILTERS, check_filter, check_reason
+from headrace.domain.errors import ApiError
+from headrace.domain.ids import uuid_text
+from headrace.store.contract.dead_letters import Closed, Closing, DeadLetterFilter
+from headrace.store.contract.deliveries import Subscriber
+
+ROWS = 50
+#: Groups on the first page; what is beyond is found by filters.
+GROUPS_SHOWN_MAX = 200
+
+_REFUSED = {
+    Closing.CLOSED_BEFORE: "It was replayed or discarded before.",
+    Closing.NOTHING_TO_REPLAY: "What failed does not wait for a replay any more.",
+    Closing.SUBSCRIBER_DELETED: "The subscriber was deleted: nobody would get the delivery.",
+    Closing.SUBSCRIBER_DISABLED: "The subscriber is disabled. Enable it first, then replay.",
+}
+
+
+async def list_groups(visit: Visit) -> Response:
+    """What failed alike stands together, the most frequent first."""
+    groups = await visit.store.dead_letters.groups(visit.project.id, DeadLetterFilter())
+    replays = await visit.store.replays.list(visit.project.id, before=None, limit=10)
+    return visit.page(
+        "dead_letters.html",
+        groups=groups[:GROUPS_SHOWN_MAX],
+        left_out=max(0, len(groups) - GROUPS_SHOWN_MAX),
+        total=sum(group.count for group in groups),
+        replays=replays,
+        subscribers=await names_of_subscribers(visit),
+    )
+
+
+async def list_some(visit: Visit) -> Response:
+    """Open dead letters one by one, newest first."""
+    wanted = read_filter(visit)
+    page = await visit.store.dead_letters.list(
+        visit.project.id, wanted, before=visit.query.number("before"), limit=ROWS
+    )
+    return visit.page(
+        "dead_letter_list.html",
+        rows=page.dead_letters,
+        next_before=page.next_before,
+        wanted=filter_fields(wanted),
+        subscribers=await names_of_subscribers(visit),
+    )
+
+
+async def replay_one(visit: Visit) -> Response:
+    """Put what failed back into line."""
+    closed = await visit.store.dead_letters.replay(
+        visit.project.id, _dead_letter_id(visit), visit.now_us, actor=visit.actor
+    )
+    return _closed(visit, closed, "It is back in line and tried anew.")
+
+
+async def discard_one(visit: Visit) -> Response:
+    """Close it for good."""
+    try:
+        reason = check_reason(visit.form.text("reason"))
+    except ValueError as error:
+        return visit.go(_back(visit), f"Not discarded: the reason {error}.", kind="bad")
+    closed = await visit.store.dead_letters.discard(
+        visit.project.id, _dead_letter_id(visit), reason, visit.now_us, actor=visit.actor
+    )
+    return _closed(visit, closed, "It is discarded; the reason stands in the trace.")
+
+
+def _closed(visit: Visit, closed: Closed, done: str) -> Response:
+    if closed.closing is Closing.NOT_FOUND:
+        raise HTTPException(404)
+    if closed.closing in _REFUSED:
+        return visit.go(_back(visit), _REFUSED[closed.closing], kind="bad")
+    return visit.go(_back(visit), done)
+
+
+def _back(visit: Visit) -> str:
+    back = visit.form.text("back")
+    return visit.safe_address(back) if back else visit.project_url("/dead-letters")
+
+
+def _dead_letter_id(visit: Visit) -> str:
+    raw = read_uuid(visit.request.path_params["dead_letter"])
+    if raw is None:
+        raise HTTPException(404)
+    return uuid_text(raw)
+
+
+def read_filter(visit: Visit, fields: Any = None) -> DeadLetterFilter:
+    """Which dead letters are meant, from the query or a form.
+
+    Raises:
+        HTTPException: 404; nobody types these, they stand in links.
+    """
+    fields = visit.query if fields is None else fields
+    given = {name: fields.text(name) for name in FILTERS if fields.text(name)}
+    try:
+        return msgspec.convert(check_filter(given), DeadLetterFilter)
+    except ApiError:
+        raise HTTPException(404) from None
+
+
+def filter_fields(wanted: DeadLetterFilter) -> dict[str, str]:
+    """The same as fields of a link or form."""
+    return {name: str(value) for name, value in msgspec.to_builtins(wanted).items()}
+
+
+async def names_of_subscribers(visit: Visit) -> dict[str, str]:
+    """Subscriber id -> URL or name of the handler."""
+    webhooks: Sequence[Subscriber] = await visit.store.subscribers.list(
+        visit.project.id, before=None, limit=200
+    )
+    handlers = await visit.store.subscribers.handlers()
+    return {subscriber.id: subscriber.target for subscriber in (*webhooks, *handlers)}
+
+
+SCREENS = (
+    show("/projects/{project}/dead-letters", list_groups, Need.VIEWER),
+    show("/projects/{project}/dead-letters/list", list_some, Need.VIEWER),
+    act("/projects/{project}/dead-letters/{dead_letter}/replay", replay_one, Need.OPERATOR),
+    act("/projects/{project}/dead-letters/{dead_letter}/discard", discard_one, Need.OPERATOR),
+)

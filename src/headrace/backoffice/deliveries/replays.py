@@ -1,0 +1,118 @@
+"""Replays of many dead letters: what one would do, doing it, watching and stopping it."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from headrace.backoffice.deliveries.dead_letters import (
+    filter_fields,
+    names_of_subscribers,
+    read_filter,
+)
+from headrace.backoffice.events.search import read_uuid
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, act, show
+from headrace.domain.deliveries.dead_letters import (
+    PER_SECOND_DEFAULT,
+    PER_SECOND_MAX,
+    check_per_second,
+)
+from headrace.domain.ids import new_uuid, uuid_text
+from headrace.store.contract.dead_letters import (
+    RUNNING_MAX,
+    SAMPLE_MAX,
+    NewReplay,
+    ReplayStatus,
+    TooManyReplaysError,
+)
+
+
+async def dry_run(visit: Visit) -> Response:
+    """How many it would be and some of them; nothing is changed."""
+    wanted, project_id = read_filter(visit), visit.project.id
+    count, _ = await visit.store.dead_letters.count(project_id, wanted)
+    page = await visit.store.dead_letters.list(project_id, wanted, before=None, limit=SAMPLE_MAX)
+    return visit.page(
+        "replay_new.html",
+        count=count,
+        sample=page.dead_letters,
+        wanted=filter_fields(wanted),
+        subscribers=await names_of_subscribers(visit),
+        per_second=PER_SECOND_DEFAULT,
+        per_second_max=PER_SECOND_MAX,
+    )
+
+
+async def start(visit: Visit) -> Response:
+    """Make the replay; a worker does it."""
+    wanted, project_id = read_filter(visit, visit.form), visit.project.id
+    back = visit.project_url("/dead-letters/replay", **filter_fields(wanted))
+    try:
+        per_second = check_per_second(visit.form.text("per_second"))
+    except ValueError as error:
+        return visit.go(back, f"Not started: the rate {error}.", kind="bad")
+    total, last_number = await visit.store.dead_letters.count(project_id, wanted)
+    replay = NewReplay(
+        id=uuid_text(new_uuid()),
+        project_id=project_id,
+        wanted=wanted,
+        per_second=per_second,
+        total=total,
+        last_number=last_number,
+        actor=visit.actor,
+    )
+    try:
+        created = await visit.store.replays.create(replay, visit.now_us)
+    except TooManyReplaysError:
+        text = f"{RUNNING_MAX} replays of this project run already; stop one or wait."
+        return visit.go(back, text, kind="bad")
+    return visit.go(visit.project_url(f"/replays/{created.id}"))
+
+
+async def show_replay(visit: Visit) -> Response:
+    """How far it is; the page reloads itself while it runs."""
+    replay = await visit.store.replays.get(visit.project.id, _replay_id(visit))
+    if replay is None:
+        raise HTTPException(404)
+    running = replay.status is ReplayStatus.RUNNING
+    response = visit.page(
+        "replay.html",
+        replay=replay,
+        running=running,
+        wanted=filter_fields(replay.wanted),
+        subscribers=await names_of_subscribers(visit),
+    )
+    if running:
+        # A header and not a script: the progress also moves where scripts are off.
+        response.headers["Refresh"] = "2"
+    return response
+
+
+async def stop(visit: Visit) -> Response:
+    """Stop it; what it has replayed stays replayed."""
+    replay_id = _replay_id(visit)
+    stopped, found = await visit.store.replays.stop(
+        visit.project.id, replay_id, visit.now_us, actor=visit.actor
+    )
+    if found is None:
+        raise HTTPException(404)
+    address = visit.project_url(f"/replays/{replay_id}")
+    if not stopped:
+        return visit.go(address, f"It is {found.status.value} already.", kind="bad")
+    return visit.go(address, "Stopped. What it has replayed stays replayed.")
+
+
+def _replay_id(visit: Visit) -> str:
+    raw = read_uuid(visit.request.path_params["replay"])
+    if raw is None:
+        raise HTTPException(404)
+    return uuid_text(raw)
+
+
+SCREENS = (
+    show("/projects/{project}/dead-letters/replay", dry_run, Need.OPERATOR),
+    act("/projects/{project}/dead-letters/replay", start, Need.OPERATOR),
+    show("/projects/{project}/replays/{replay}", show_replay, Need.VIEWER),
+    act("/projects/{project}/replays/{replay}/stop", stop, Need.OPERATOR),
+)

@@ -1,0 +1,169 @@
+"""Subscribers: webhooks and handlers with their health, and one of them with its deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from headrace.backoffice.events.search import read_uuid
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, show
+from headrace.domain.deliveries.breaker import BreakerPolicy, BreakerState
+from headrace.domain.ids import uuid_text
+from headrace.pipeline.delivering.breakers import breaker_of
+from headrace.store.contract.deliveries import (
+    DeliveryRecord,
+    DeliveryState,
+    Subscriber,
+    SubscriberKind,
+)
+
+ROWS = 25
+DELIVERIES_ROWS = 25
+#: Deliveries that the health of a subscriber is told from.
+RECENT = 20
+HANDLERS_SHOWN_MAX = 100
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How a subscriber does, from its last deliveries."""
+
+    #: enabled, paused or disabled.
+    state: str
+    #: Why, and until when; empty while all is well.
+    why: str
+    #: Set while deliveries pause: when one is tried again.
+    paused_until_us: int | None
+    #: Statuses of the last deliveries, newest first.
+    recent: Sequence[str]
+    #: Median of the attempts that worked; None when none did.
+    latency_us: int | None
+
+    @property
+    def delivered(self) -> int:
+        """How many of the recent ones arrived."""
+        return sum(status == "delivered" for status in self.recent)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A subscriber in the list."""
+
+    subscriber: Subscriber
+    health: Health
+
+
+async def list_subscribers(visit: Visit) -> Response:
+    """Webhooks of the project, newest first, and the handlers that workers have loaded."""
+    before = visit.query.number("before")
+    webhooks = await visit.store.subscribers.list(visit.project.id, before=before, limit=ROWS + 1)
+    handlers = await visit.store.subscribers.handlers() if before is None else ()
+    shown = webhooks[:ROWS]
+    return visit.page(
+        "subscribers.html",
+        webhooks=[await _row(visit, webhook) for webhook in shown],
+        handlers=[await _row(visit, handler) for handler in handlers[:HANDLERS_SHOWN_MAX]],
+        next_before=shown[-1].created_us if len(webhooks) > ROWS else None,
+    )
+
+
+async def _row(visit: Visit, subscriber: Subscriber) -> Row:
+    recent = await visit.store.deliveries.list(
+        visit.project.id, subscriber.id, before=None, limit=RECENT
+    )
+    return Row(subscriber, health_of(subscriber, recent, visit.now_us))
+
+
+def health_of(subscriber: Subscriber, recent: Sequence[DeliveryRecord], now_us: int) -> Health:
+    """Tell it. Pure."""
+    breaker = breaker_of(subscriber.breaker, BreakerPolicy())
+    state, why, until_us = "enabled", "", None
+    if not subscriber.enabled:
+        state, why = "disabled", subscriber.disabled_reason or ""
+    elif breaker.state is BreakerState.OPEN and breaker.pause_until_us > now_us:
+        state, why = "paused", "it failed several times in a row"
+        until_us = breaker.pause_until_us
+    worked = sorted(
+        attempt.duration_us
+        for delivery in recent
+        for attempt in delivery.attempts
+        if attempt.cause is None
+    )
+    return Health(
+        state=state,
+        why=why,
+        paused_until_us=until_us,
+        recent=[delivery.state.name.lower() for delivery in recent],
+        latency_us=worked[len(worked) // 2] if worked else None,
+    )
+
+
+async def show_subscriber(visit: Visit) -> Response:
+    """One subscriber: what it wants, how it does, and every delivery with its attempts."""
+    return await subscriber_page(visit, await find_subscriber(visit))
+
+
+async def find_subscriber(visit: Visit) -> Subscriber:
+    """The webhook or handler of the path.
+
+    Raises:
+        HTTPException: 404.
+    """
+    raw = read_uuid(visit.request.path_params["subscriber"])
+    if raw is None:
+        raise HTTPException(404)
+    subscriber_id = uuid_text(raw)
+    found = await visit.store.subscribers.get(visit.project.id, subscriber_id)
+    if found is not None:
+        return found
+    for handler in await visit.store.subscribers.handlers():
+        if handler.id == subscriber_id:
+            return handler
+    raise HTTPException(404)
+
+
+async def subscriber_page(
+    visit: Visit,
+    subscriber: Subscriber,
+    status: int = 200,
+    *,
+    secret: str = "",
+    problems: dict[str, str] | None = None,
+    typed: dict[str, str] | None = None,
+) -> Response:
+    """The page of a subscriber, also after a change that shows something once."""
+    before = visit.query.number("before")
+    deliveries = await visit.store.deliveries.list(
+        visit.project.id, subscriber.id, before=before, limit=DELIVERIES_ROWS + 1
+    )
+    rows = deliveries[:DELIVERIES_ROWS]
+    return visit.page(
+        "subscriber.html",
+        status,
+        subscriber=subscriber,
+        is_webhook=subscriber.kind is SubscriberKind.WEBHOOK,
+        health=health_of(subscriber, rows[:RECENT], visit.now_us),
+        deliveries=rows,
+        delivery_states={state.value: state.name.lower() for state in DeliveryState},
+        next_before=rows[-1].number if len(deliveries) > DELIVERIES_ROWS else None,
+        secret=secret,
+        problems=problems or {},
+        typed=typed or typed_of(subscriber),
+    )
+
+
+def typed_of(subscriber: Subscriber) -> dict[str, str]:
+    """What the form of a webhook shows."""
+    return {
+        "url": subscriber.target,
+        "events": " ".join(subscriber.events),
+        "description": subscriber.description,
+    }
+
+
+SCREENS = (
+    show("/projects/{project}/subscribers", list_subscribers, Need.VIEWER),
+    show("/projects/{project}/subscribers/{subscriber}", show_subscriber, Need.VIEWER),
+)

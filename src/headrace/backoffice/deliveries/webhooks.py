@@ -1,0 +1,181 @@
+"""Changes of webhooks: create, edit, pause, test, rotate the secret, delete."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from headrace.backoffice.deliveries.subscribers import find_subscriber, subscriber_page
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, act, show
+from headrace.delivery.contract import DeliveryError, Failed
+from headrace.domain.deliveries.subscriptions import check_patterns
+from headrace.domain.errors import ApiError
+from headrace.domain.ids import new_uuid, uuid_text
+from headrace.domain.labels import check_description
+from headrace.store.contract.deliveries import (
+    WEBHOOKS_MAX,
+    NewWebhook,
+    Subscriber,
+    SubscriberKind,
+    TooManyWebhooksError,
+    WebhookChange,
+)
+
+_EMPTY = {"url": "", "events": "", "description": ""}
+
+
+class _Checked(msgspec.Struct):
+    """A form as typed, with what is wrong and what came of it."""
+
+    typed: dict[str, str]
+    problems: dict[str, str] = {}
+    url: str = ""
+    events: tuple[str, ...] = ()
+    description: str = ""
+
+
+async def new_webhook(visit: Visit) -> Response:
+    """The empty form."""
+    return visit.page("webhook_new.html", typed=_EMPTY, problems={})
+
+
+async def create(visit: Visit) -> Response:
+    """Make a webhook; its page shows the secret this once."""
+    checked = await _check(visit)
+    if checked.problems:
+        return visit.page("webhook_new.html", 422, typed=checked.typed, problems=checked.problems)
+    secret = visit.backoffice.webhooks.new_secret()
+    webhook = NewWebhook(
+        id=uuid_text(new_uuid()),
+        project_id=visit.project.id,
+        url=checked.url,
+        events=checked.events,
+        description=checked.description,
+        enabled=True,
+        secret=secret,
+    )
+    try:
+        created = await visit.store.subscribers.create(webhook, actor=visit.actor)
+    except TooManyWebhooksError:
+        problems = {"url": f"A project has at most {WEBHOOKS_MAX} webhooks; delete one first."}
+        return visit.page("webhook_new.html", 409, typed=checked.typed, problems=problems)
+    return await subscriber_page(visit, created, 201, secret=secret)
+
+
+async def edit(visit: Visit) -> Response:
+    """Change URL, events or description."""
+    webhook = await _webhook(visit)
+    checked = await _check(visit)
+    if checked.problems:
+        return await subscriber_page(
+            visit, webhook, 422, problems=checked.problems, typed=checked.typed
+        )
+    change = WebhookChange(url=checked.url, events=checked.events, description=checked.description)
+    await _change(visit, webhook, change)
+    return visit.go(_address(visit, webhook), "Saved. It takes effect within a second.")
+
+
+async def enable(visit: Visit) -> Response:
+    """Deliver again; what waited is delivered first."""
+    webhook = await _webhook(visit)
+    await _change(visit, webhook, WebhookChange(enabled=True))
+    return visit.go(_address(visit, webhook), "Enabled. What waited is delivered now.")
+
+
+async def disable(visit: Visit) -> Response:
+    """Pause deliveries; they wait, and become dead letters after three days."""
+    webhook = await _webhook(visit)
+    await _change(visit, webhook, WebhookChange(enabled=False))
+    text = "Disabled. Its deliveries wait for 72 hours before they become dead letters."
+    return visit.go(_address(visit, webhook), text)
+
+
+async def _change(visit: Visit, webhook: Subscriber, change: WebhookChange) -> None:
+    changed = await visit.store.subscribers.update(
+        visit.project.id, webhook.id, change, actor=visit.actor
+    )
+    if changed is None:
+        raise HTTPException(404)
+
+
+async def test(visit: Visit) -> Response:
+    """A signed call with a test event, now."""
+    webhook = await _webhook(visit)
+    address = _address(visit, webhook)
+    try:
+        outcome = await visit.backoffice.webhooks.test(webhook)
+    except ApiError as error:
+        return visit.go(address, error.message, kind="bad")
+    took = f"{outcome.duration_us / 1000:.0f} ms"
+    answered = "" if outcome.answer is None else f" with {outcome.answer.http_status}"
+    if isinstance(outcome, Failed):
+        text = f"The test call failed after {took}{answered}: {outcome.message}"
+        return visit.go(address, text, kind="bad")
+    text = f"The endpoint took the test call{answered} in {took}."
+    if outcome.answer is not None and outcome.answer.note is not None:
+        text = f"{text} Not all of its answer could be read: {outcome.answer.note}."
+    return visit.go(address, text)
+
+
+async def rotate(visit: Visit) -> Response:
+    """A new secret, shown this once; the one before signs for a day more."""
+    webhook = await _webhook(visit)
+    secret = visit.backoffice.webhooks.new_secret()
+    rotated = await visit.store.subscribers.rotate_secret(
+        visit.project.id, webhook.id, secret, actor=visit.actor
+    )
+    if rotated is None:
+        raise HTTPException(404)
+    return await subscriber_page(visit, rotated, secret=secret)
+
+
+async def delete(visit: Visit) -> Response:
+    """Delete it; what waits for it becomes dead letters."""
+    webhook = await _webhook(visit)
+    await visit.store.subscribers.delete(visit.project.id, webhook.id, actor=visit.actor)
+    text = "Deleted. What still waited for it becomes dead letters."
+    return visit.go(visit.project_url("/subscribers"), text)
+
+
+async def _webhook(visit: Visit) -> Subscriber:
+    found = await find_subscriber(visit)
+    if found.kind is not SubscriberKind.WEBHOOK:
+        raise HTTPException(404)
+    return found
+
+
+def _address(visit: Visit, webhook: Subscriber) -> str:
+    return visit.project_url(f"/subscribers/{webhook.id}")
+
+
+async def _check(visit: Visit) -> _Checked:
+    checked = _Checked({name: visit.form.text(name) for name in _EMPTY})
+    typed = checked.typed
+    try:
+        checked.url = await visit.backoffice.webhooks.check_url(typed["url"])
+    except DeliveryError as error:
+        checked.problems["url"] = f"{str(error)[:1].upper()}{str(error)[1:]}."
+    patterns, problems = check_patterns(typed["events"].replace(",", " ").split())
+    if problems:
+        checked.problems["events"] = "; ".join(problem.message for problem in problems)
+    checked.events = patterns or ()
+    try:
+        checked.description = check_description(typed["description"])
+    except ValueError as error:
+        checked.problems["description"] = f"This {error}."
+    return checked
+
+
+_ONE = "/projects/{project}/subscribers/{subscriber}"
+SCREENS = (
+    show("/projects/{project}/subscribers/new", new_webhook, Need.OPERATOR),
+    act("/projects/{project}/subscribers", create, Need.OPERATOR),
+    act(f"{_ONE}/edit", edit, Need.OPERATOR),
+    act(f"{_ONE}/enable", enable, Need.OPERATOR),
+    act(f"{_ONE}/disable", disable, Need.OPERATOR),
+    act(f"{_ONE}/test", test, Need.OPERATOR),
+    act(f"{_ONE}/rotate", rotate, Need.OPERATOR),
+    act(f"{_ONE}/delete", delete, Need.OPERATOR),
+)

@@ -1,0 +1,91 @@
+"""One event: its life as a timeline, its deliveries, its payload, and what can be done."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from headrace.backoffice.events.payload import pretty, pretty_masked
+from headrace.backoffice.events.search import read_uuid
+from headrace.backoffice.events.summary import story_of
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, show
+from headrace.domain.events.event import Source, Status, StoredEvent
+from headrace.domain.timestamps import parse, to_text
+from headrace.pipeline.trace.entry import EntryType
+from headrace.pipeline.trace.trace import trace_of
+from headrace.store.contract.dead_letters import DeadLetterState
+from headrace.store.contract.deliveries import DeliveryState
+
+#: How an entry of the timeline is coloured.
+_ENTRY_KINDS = {
+    EntryType.PROCESSED.value: "good",
+    EntryType.DELIVERED.value: "good",
+    EntryType.CONTACT_CREATED.value: "good",
+    EntryType.REPLAYED.value: "info",
+    EntryType.IDENTITY_CONFLICT.value: "warn",
+    EntryType.KEY_REPEATED.value: "warn",
+    EntryType.PROCESSING_FAILED.value: "bad",
+    EntryType.DELIVERY_FAILED.value: "bad",
+    EntryType.DEAD_LETTERED.value: "bad",
+    EntryType.DISCARDED.value: "quiet",
+    EntryType.SUBSCRIBER_SKIPPED.value: "quiet",
+}
+
+
+async def show_event(visit: Visit) -> Response:
+    """Everything that is known about one event."""
+    event_id = read_uuid(visit.request.path_params["event"])
+    facts = None
+    if event_id is not None:
+        facts = await visit.store.trace.facts(visit.project.id, event_id)
+    if facts is None:
+        raise HTTPException(404)
+    trace = trace_of(facts)
+    event = trace.event
+    shown = visit.shows_personal_data
+    return visit.page(
+        "event.html",
+        event=event,
+        status_name=Status(event.status).name.lower(),
+        source=Source(event.source).name.lower(),
+        story=story_of(trace, facts),
+        entries=[(parse(entry.at), entry) for entry in trace.entries],
+        entry_kinds=_ENTRY_KINDS,
+        deliveries=facts.deliveries,
+        delivery_states={state.value: state.name.lower() for state in DeliveryState},
+        subscribers={subscriber.id: subscriber for subscriber in facts.subscribers},
+        dead_letters=[
+            letter for letter in facts.dead_letters if letter.state is DeadLetterState.OPEN
+        ],
+        payload=event.payload if shown else pretty_masked(event.payload),
+        payload_text=pretty(event.payload) if shown else None,
+        payload_bytes=len(event.payload.encode()),
+        curl=curl_of(event) if shown and event.source != Source.SYSTEM else None,
+        processed_us=facts.processed_us,
+    )
+
+
+def curl_of(event: StoredEvent) -> str:
+    """A command that sends the same event again, as a new one: without its idempotency key."""
+    who = {
+        "contact_id": event.contact_id,
+        "external_id": event.external_id,
+        "email": event.email_original or event.email,
+    }
+    sent = {"event": event.event} | {name: value for name, value in who.items() if value}
+    sent["occurred_at"] = to_text(event.occurred_us)
+    head = json.dumps(sent, ensure_ascii=False)[:-1]
+    body = f'{head}, "payload": {event.payload}}}'
+    return (
+        'curl -X POST "$HEADRACE_URL/events" \\\n'
+        '  -H "Authorization: Bearer $HEADRACE_KEY" \\\n'
+        "  -H 'Content-Type: application/json' \\\n"
+        f"  -d {shlex.quote(body)}"
+    )
+
+
+SCREENS = (show("/projects/{project}/events/{event}", show_event, Need.VIEWER),)

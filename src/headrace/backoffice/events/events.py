@@ -1,0 +1,60 @@
+"""Events: find one, or look at the latest."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from headrace.backoffice.events.search import SOURCES, STATUSES, read_search, read_uuid
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, show
+from headrace.domain.events.event import Status
+from headrace.domain.ids import uuid_text
+
+ROWS = 50
+
+
+async def list_events(visit: Visit) -> Response:
+    """The newest that match; an id or idempotency key goes straight to its event."""
+    find = visit.query.exact("find")
+    if find:
+        found = await _find(visit, find)
+        if found is not None:
+            return visit.go(visit.project_url(f"/events/{uuid_text(found)}"))
+    search = read_search(visit.query)
+    before = visit.query.number("before")
+    events, following = [], None
+    if not search.problems:
+        page = await visit.store.events.list(
+            visit.project.id, search.wanted, before=before, limit=ROWS
+        )
+        events, following = page.events, page.next_before
+    return visit.page(
+        "events.html",
+        422 if search.problems else 200,
+        events=events,
+        search=search,
+        find=find,
+        statuses=_choices(STATUSES),
+        sources=_choices(SOURCES),
+        status_names={status.value: status.name.lower() for status in Status},
+        next_before=following,
+    )
+
+
+def _choices(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [("", "Any"), *((name, name.replace("_", " ")) for name in names)]
+
+
+async def _find(visit: Visit, text: str) -> bytes | None:
+    """Id of the event with that id or idempotency key."""
+    events, project_id = visit.store.events, visit.project.id
+    event_id = read_uuid(text.strip())
+    if event_id is not None:
+        found = await events.get(project_id, event_id)
+        if found is not None:
+            return found.id
+    by_key = await events.get_by_key(project_id, text)
+    return None if by_key is None else by_key.id
+
+
+SCREENS = (show("/projects/{project}/events", list_events, Need.VIEWER),)

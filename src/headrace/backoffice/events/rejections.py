@@ -1,0 +1,25 @@
+"""What was refused lately, and why; bodies are shown by their shape only."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.screen import Need, show
+
+ROWS = 50
+
+
+async def list_rejections(visit: Visit) -> Response:
+    """The newest first."""
+    before = visit.query.number("before")
+    found = await visit.store.rejections.list(visit.project.id, before=before, limit=ROWS + 1)
+    rows = found[:ROWS]
+    return visit.page(
+        "rejections.html",
+        rows=rows,
+        next_before=rows[-1].id if len(found) > ROWS else None,
+    )
+
+
+SCREENS = (show("/projects/{project}/rejections", list_rejections, Need.VIEWER),)

@@ -1,0 +1,102 @@
+"""What people type to find events, turned into a filter; what cannot be is explained beside it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from headrace.backoffice.shell.forms import Fields
+from headrace.domain.deliveries.subscriptions import check_filter
+from headrace.domain.email import normalize_email
+from headrace.domain.events.event import Source, Status
+from headrace.domain.events.fields import check_external_id
+from headrace.domain.ids import uuid_text
+from headrace.store.contract.events import EventFilter
+
+STATUSES = tuple(status.name.lower() for status in Status)
+SOURCES = tuple(source.name.lower() for source in Source)
+FIELDS = ("event", "status", "who", "source", "since", "until")
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class EventSearch(msgspec.Struct, frozen=True):
+    """A search as it was typed, and as the store takes it."""
+
+    #: Field of the form -> text, for the form to show again.
+    typed: dict[str, str]
+    #: Field of the form -> what is wrong with it.
+    problems: dict[str, str]
+    wanted: EventFilter
+
+    @property
+    def narrows(self) -> bool:
+        """Whether anything was asked for."""
+        return any(self.typed.values())
+
+
+def read_search(query: Fields) -> EventSearch:
+    """Read the filter form of the list of events."""
+    typed = {name: query.exact(name) if name == "who" else query.text(name) for name in FIELDS}
+    problems: dict[str, str] = {}
+    values: dict[str, Any] = {}
+
+    def read(name: str, rule: Any) -> None:
+        if typed[name]:
+            try:
+                values.update(rule(typed[name]))
+            except ValueError as error:
+                problems[name] = f"This {error}."
+
+    read("event", lambda text: {"event": check_filter(text)})
+    read("status", lambda text: {"status": _number(text, STATUSES, Status)})
+    read("source", lambda text: {"source": _number(text, SOURCES, Source)})
+    read("who", _identity)
+    read("since", lambda text: {"received_after_us": read_moment(text)})
+    read("until", lambda text: {"received_before_us": read_moment(text)})
+    return EventSearch(typed, problems, EventFilter(**values))
+
+
+def read_uuid(text: str) -> bytes | None:
+    """The 16 bytes of an id, None for any other text."""
+    return uuid.UUID(text).bytes if _UUID.fullmatch(text) else None
+
+
+def read_moment(text: str) -> int:
+    """Microseconds of what a `datetime-local` field gives, which is taken as UTC.
+
+    Raises:
+        ValueError: it is no date and time.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+        return int(at.timestamp() * 1_000_000)
+    except (ValueError, OverflowError):
+        message = "must be a date and time such as 2026-06-08T14:15"
+        raise ValueError(message) from None
+
+
+def _number(text: str, names: tuple[str, ...], kind: type[Status | Source]) -> int:
+    if text not in names:
+        message = f"must be one of {', '.join(names)}"
+        raise ValueError(message)
+    return kind[text.upper()].value
+
+
+def _identity(text: str) -> dict[str, str]:
+    """An id of a contact, an e-mail address, or else an external id, which is taken exactly."""
+    contact_id = read_uuid(text.strip())
+    if contact_id is not None:
+        return {"contact_id": uuid_text(contact_id)}
+    if "@" in text:
+        try:
+            return {"email": normalize_email(text)}
+        except ValueError:
+            # Some people use addresses of their own kind as external ids.
+            return {"external_id": check_external_id(text)}
+    return {"external_id": check_external_id(text)}

@@ -1,0 +1,1 @@
+"""What every page uses: requests, forms, cookies, templates, charts."""

@@ -1,0 +1,60 @@
+"""What stands in the navigation of a project, in order."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.backoffice.shell.context import PREFIX
+from headrace.domain.ids import uuid_text
+from headrace.store.contract.events import Project
+
+
+class Link(msgspec.Struct, frozen=True):
+    """An entry of the navigation."""
+
+    label: str
+    address: str
+    icon: str
+    current: bool
+
+
+#: Label, path below the project, name of the icon in `templates/icons.html`. A page shows up here
+#: as soon as its screen exists, see `offer`.
+ENTRIES = (
+    ("Overview", "", "overview"),
+    ("Events", "/events", "events"),
+    ("Rejections", "/rejections", "rejections"),
+    ("Dead letters", "/dead-letters", "dead-letters"),
+    ("Contacts", "/contacts", "contacts"),
+    ("Catalog", "/catalog", "catalog"),
+    ("Subscribers", "/subscribers", "subscribers"),
+    ("API keys", "/keys", "keys"),
+    ("Policies", "/policies", "policies"),
+    ("Members", "/members", "members"),
+    ("Audit", "/audit", "audit"),
+)
+_PROJECT = "/projects/{project}"
+_offered: set[str] = set()
+
+
+def offer(paths: set[str]) -> None:
+    """Paths of all screens; entries without one are left out."""
+    _offered.clear()
+    _offered.update(paths)
+
+
+def links_for(path: str, project: Project | None) -> list[Link]:
+    """Navigation of a project, empty outside of one."""
+    if project is None:
+        return []
+    base = f"{PREFIX}/projects/{uuid_text(project.uuid)}"
+    rest = path.removeprefix(base).rstrip("/")
+    return [
+        Link(label, base + below, icon, _is_current(rest, below))
+        for label, below, icon in ENTRIES
+        if _PROJECT + below in _offered
+    ]
+
+
+def _is_current(rest: str, below: str) -> bool:
+    return rest == below or (below != "" and rest.startswith(f"{below}/"))

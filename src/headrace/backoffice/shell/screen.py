@@ -1,0 +1,163 @@
+"""Screens: a path, what it needs and who answers. No route exists without saying who may use it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from enum import Enum
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from headrace.backoffice.shell.context import PREFIX, Backoffice
+from headrace.backoffice.shell.cookies import read_session
+from headrace.backoffice.shell.forms import read_form
+from headrace.backoffice.shell.origin import csrf_matches, is_our_own
+from headrace.backoffice.shell.request import Visit
+from headrace.domain.access.sign_in import SEEN_US, Role, token_hash
+from headrace.domain.ids import uuid_text
+from headrace.store.contract.events import StoreError
+
+View = Callable[[Visit], Awaitable[Response]]
+
+
+class Need(Enum):
+    """Who may use a screen."""
+
+    #: Everybody, without a session.
+    NOTHING = "nothing"
+    #: Whoever is signed in.
+    SIGNED_IN = "signed_in"
+    #: A role in the project of the path.
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    OWNER = "owner"
+    #: Owner of the whole instance.
+    INSTANCE = "instance"
+
+    @property
+    def role(self) -> Role | None:
+        """The role in a project, None when it is not about one."""
+        return Role(self.value) if self in _OF_PROJECT else None
+
+
+_OF_PROJECT = frozenset({Need.VIEWER, Need.OPERATOR, Need.OWNER})
+
+
+class Screen(msgspec.Struct, frozen=True):
+    """One method of one path; made by `show` and `act`."""
+
+    method: str
+    path: str
+    need: Need
+    view: View
+
+
+def show(path: str, view: View, need: Need) -> Screen:
+    """A page or part of one: a GET that changes nothing."""
+    return _screen("GET", path, need, view)
+
+
+def act(path: str, view: View, need: Need) -> Screen:
+    """A change: a POST from one of our own pages, with the token of the session."""
+    return _screen("POST", path, need, view)
+
+
+def _screen(method: str, path: str, need: Need, view: View) -> Screen:
+    if (need in _OF_PROJECT) != path.startswith("/projects/{project}"):
+        message = f"{method} {path}: a role in a project and a path below it go together"
+        raise ValueError(message)
+    return Screen(method, path, need, view)
+
+
+def routes(screens: tuple[Screen, ...]) -> list[Route]:
+    """Routes of Starlette, each behind its guard; one for each path."""
+    by_path: dict[str, dict[str, Screen]] = {}
+    for screen in screens:
+        methods = by_path.setdefault(screen.path, {})
+        if screen.method in methods:
+            message = f"{screen.method} {screen.path} is there twice"
+            raise ValueError(message)
+        methods[screen.method] = screen
+    return [
+        Route(PREFIX + path, _endpoint(methods), methods=sorted(methods))
+        for path, methods in by_path.items()
+    ]
+
+
+def _endpoint(methods: dict[str, Screen]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await _guarded(request, methods[method])
+
+    return endpoint
+
+
+async def _guarded(request: Request, screen: Screen) -> Response:
+    """Let a request through to its view, or not.
+
+    1. a change comes from one of our own pages; 2. there is a session, its operator not revoked;
+    3. a change carries the session's token; 4. the project is one the person is at home in, with
+    the role. A project of others is answered as an absent one.
+    """
+    backoffice: Backoffice = request.scope["state"]["backoffice"]
+    visit = Visit(request, backoffice)
+    request.scope["state"]["visit"] = visit
+    changes = screen.method != "GET"
+    if changes and not is_our_own(request, backoffice):
+        raise HTTPException(403, "cross-site")
+    await recognise(visit)
+    if changes:
+        visit.form = await read_form(request)
+    if screen.need is Need.NOTHING:
+        return await screen.view(visit)
+    if visit.signed_in is None:
+        back = visit.here if screen.method == "GET" else ""
+        return RedirectResponse(visit.url("/sign-in", next=back), 303)
+    if changes and not csrf_matches(visit.session_token, visit.form.text("csrf")):
+        raise HTTPException(403, "csrf")
+    if screen.need is Need.INSTANCE and not visit.who.is_owner:
+        raise HTTPException(403, "role")
+    if screen.need.role is not None:
+        _enter(visit, screen.need.role)
+    return await screen.view(visit)
+
+
+async def recognise(visit: Visit) -> None:
+    """Find out who is signed in, if anybody is, and the projects they may see.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    token = read_session(visit.request, secure=visit.backoffice.secure)
+    if not token:
+        return
+    hashed = token_hash(token)
+    store = visit.store
+    visit.signed_in = await store.sign_in.signed_in(hashed, visit.now_us)
+    if visit.signed_in is None:
+        return
+    visit.session_token = token
+    who = visit.signed_in
+    visit.projects = [p for p in await store.projects.list() if who.role_in(p.id) is not None]
+    if visit.now_us - who.session.seen_us >= SEEN_US:
+        try:
+            await store.sign_in.seen(hashed, visit.now_us)
+        except StoreError:
+            # A full disk must not keep people from looking at why it is full.
+            return
+
+
+def _enter(visit: Visit, needed: Role) -> None:
+    wanted = visit.request.path_params["project"]
+    for project in visit.projects:
+        if uuid_text(project.uuid) == wanted:
+            role = visit.who.role_in(project.id)
+            assert role is not None
+            visit.enter(project, role)
+            if not role.includes(needed):
+                raise HTTPException(403, "role")
+            return
+    raise HTTPException(404)

@@ -1,0 +1,1 @@
+"""Commands for projects, keys, operators and policies."""

@@ -1,0 +1,119 @@
+"""`headrace contacts`: conflicts of contacts that events take for one person."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from headrace.cli.access.key import ProjectName
+from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.output import AsJson, print_json, print_rows
+from headrace.cli.shared.settings import STORE, with_settings
+from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
+from headrace.config import Settings
+from headrace.store.contract.merges import (
+    ContactPair,
+    MergeRefusedError,
+    PairPage,
+    PairStatus,
+    Refusal,
+)
+from headrace.store.contract.store import Store
+
+app = typer.Typer()
+
+LIMIT_MAX = 1000
+
+
+@app.command()
+@with_settings(*STORE)
+def conflicts(
+    settings: Settings,
+    project: ProjectName = DEFAULT_PROJECT,
+    status: Annotated[PairStatus, typer.Option(help="Which ones.")] = PairStatus.OPEN,
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List contacts that events take for one person, newest first.
+
+    Example: headrace contacts conflicts --status dismissed
+    """
+
+    async def work(store: Store) -> PairPage:
+        owner = await find_project(store, project)
+        return await store.merges.pairs(owner.id, before=None, limit=limit, status=status)
+
+    shown = [_shown(pair) for pair in in_store(settings, work).pairs]
+    if as_json:
+        print_json(shown)
+        return
+    names = ("id", "last_at", "contact_id", "other_contact_id", "fields", "events")
+    rows = [
+        [",".join(value) if isinstance(value := each[name], list) else str(value) for name in names]
+        for each in shown
+    ]
+    print_rows([name.upper() for name in names], rows)
+
+
+@app.command()
+@with_settings(*STORE)
+def dismiss(
+    settings: Settings,
+    conflict_id: Annotated[str, typer.Argument(metavar="ID", help="Which conflict.")],
+    reason: Annotated[str, typer.Option(help="Why, for those who look at it later.")],
+    project: ProjectName = DEFAULT_PROJECT,
+    as_json: AsJson = False,
+) -> None:
+    """Say that the two contacts of a conflict are not one person.
+
+    Example: headrace contacts dismiss 0b0e7f3e-... --reason "a family shares the address"
+    """
+    from headrace.domain.deliveries.dead_letters import check_reason
+    from headrace.domain.events.fields import check_contact_id
+
+    try:
+        checked = check_reason(reason)
+    except ValueError as error:
+        raise usage(f"The reason {error}") from None
+    try:
+        wanted_id = check_contact_id(conflict_id)
+    except ValueError:
+        raise usage(f"{conflict_id!r} is no id of a conflict.") from None
+
+    async def work(store: Store) -> ContactPair:
+        owner = await find_project(store, project)
+        return await store.merges.dismiss(
+            owner.id, wanted_id, checked, store.clock_us(), actor=ACTOR
+        )
+
+    try:
+        shown = _shown(in_store(settings, work))
+    except MergeRefusedError as error:
+        if error.refusal is Refusal.RESOLVED:
+            raise CommandFailed("The two contacts were merged.") from None
+        raise CommandFailed("There is no such conflict in this project.") from None
+    if as_json:
+        print_json(shown)
+    else:
+        typer.echo(f"Dismissed: {shown['contact_id']} and {shown['other_contact_id']} stay two.")
+
+
+def _shown(pair: ContactPair) -> dict[str, Any]:
+    """A conflict as the API shows it."""
+    from headrace.domain.timestamps import to_text
+
+    return {
+        "id": pair.id,
+        "status": (PairStatus.OPEN if pair.dismissed_us is None else PairStatus.DISMISSED).value,
+        "contact_id": pair.contact_id,
+        "other_contact_id": pair.other_contact_id,
+        "fields": list(pair.fields),
+        "events": pair.events,
+        "first_at": to_text(pair.first_us),
+        "last_at": to_text(pair.last_us),
+        "last_event_id": pair.last_event_id,
+        "dismissed_by": pair.dismissed_by,
+        "dismissed_at": None if pair.dismissed_us is None else to_text(pair.dismissed_us),
+        "dismissed_reason": pair.dismissed_reason,
+    }

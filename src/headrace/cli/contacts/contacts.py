@@ -1,0 +1,181 @@
+"""`headrace contacts`: what is kept about a person, and forgetting one."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from headrace.cli.access.key import ProjectName
+from headrace.cli.contacts import conflicts
+from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.output import AsJson, print_json, print_rows
+from headrace.cli.shared.settings import STORE, with_settings
+from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
+from headrace.cli.upkeep.destination import destination, is_standard_output
+from headrace.config import Settings
+from headrace.store.contract.erasures import Erasure, ErasureStatus
+from headrace.store.contract.store import Store
+
+app = typer.Typer(help="Export or erase a person, settle conflicts.", no_args_is_help=True)
+app.add_typer(conflicts.app)
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+#: Between two looks at the job.
+_LOOK_SECONDS = 0.2
+#: A job that stands still for so long has no worker.
+_STILL_SECONDS_MAX = 20.0
+
+ContactId = Annotated[str, typer.Argument(metavar="ID", help="Id of the contact.")]
+
+
+@app.callback()
+def group() -> None:
+    """Export or erase a person, settle conflicts."""
+
+
+@app.command()
+@with_settings(*STORE)
+def export(
+    settings: Settings,
+    contact_id: ContactId,
+    output: Annotated[
+        Path | None, typer.Option(help="File to write; else standard output.")
+    ] = None,
+    mentions: Annotated[
+        bool, typer.Option(help="Search events of others for the person's names.")
+    ] = True,
+    project: ProjectName = DEFAULT_PROJECT,
+    as_json: AsJson = False,
+) -> None:
+    """Write all that is kept about a person as one JSON document.
+
+    Example: headrace contacts export 750306c8-... --output ada.json
+    """
+    wanted = _id(contact_id)
+    if output is not None and is_standard_output(output):
+        output = None
+    if as_json and output is None:
+        raise usage("--json reports on a file: name one with --output.")
+
+    async def write(store: Store, file: IO[bytes]) -> None:
+        from headrace.pipeline.contacts.person_document import person_document
+
+        owner = await find_project(store, project)
+        facts = await store.person_exports.find(owner.id, wanted)
+        if facts is None:
+            raise _nobody(project)
+        async for piece in person_document(store.person_exports, facts, mentions=mentions):
+            file.write(piece)
+        file.write(b"\n")
+
+    with destination(output) as file:
+        in_store(settings, lambda store: write(store, file))
+    if as_json:
+        print_json({"contact_id": wanted, "output": str(output)})
+    elif output is not None:
+        typer.echo(f"Wrote {output}.")
+
+
+@app.command()
+@with_settings(*STORE)
+def erase(
+    settings: Settings,
+    contact_id: ContactId,
+    mask_mentions: Annotated[
+        bool, typer.Option("--mask-mentions", help="Mask the person's names in events of others.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be removed and found.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until the worker is done with it.")] = True,
+    project: ProjectName = DEFAULT_PROJECT,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a person everywhere; it cannot be taken back. The worker of the server does it.
+
+    Example: headrace contacts erase 750306c8-... --dry-run
+    """
+    wanted = _id(contact_id)
+    if not (yes or dry_run):
+        _ask(wanted)
+
+    async def work(store: Store) -> Erasure:
+        owner = await find_project(store, project)
+        begun = await store.erasures.begin(
+            owner.id,
+            wanted,
+            store.clock_us(),
+            actor=ACTOR,
+            mask_mentions=mask_mentions,
+            dry_run=dry_run,
+        )
+        if begun is None:
+            raise _nobody(project)
+        return await _watched(store, begun) if wait else begun
+
+    _print(in_store(settings, work), as_json=as_json)
+
+
+def _ask(contact_id: str) -> None:
+    import sys
+
+    if not sys.stdin.isatty():
+        raise usage("Erasing cannot be taken back: look with --dry-run, then say --yes.")
+    typer.confirm(f"Remove the person {contact_id} everywhere?", abort=True)
+
+
+def _id(text: str) -> str:
+    if _UUID.fullmatch(text) is None:
+        raise usage(f"{text!r} is no id of a contact.")
+    return text.lower()
+
+
+def _nobody(project: str) -> CommandFailed:
+    return CommandFailed(f"Nothing is kept about such a contact in project {project}.")
+
+
+async def _watched(store: Store, begun: Erasure) -> Erasure:
+    """The erasure once it is done.
+
+    Raises:
+        CommandFailed: no worker seems to work on it.
+    """
+    seen, changed_at = begun, time.monotonic()
+    while seen.status is not ErasureStatus.DONE:
+        await asyncio.sleep(_LOOK_SECONDS)
+        found = await store.erasures.get(begun.project_id, begun.id)
+        if found is None:
+            raise CommandFailed(f"Erasure {begun.id} is no longer there.")
+        if found != seen:
+            changed_at = time.monotonic()
+        if time.monotonic() - changed_at > _STILL_SECONDS_MAX:
+            raise CommandFailed(
+                f"Erasure {begun.id} waits: no worker runs. It goes on with the next one."
+            )
+        seen = found
+    return seen
+
+
+def _print(erasure: Erasure, *, as_json: bool) -> None:
+    from headrace.app import erasure_text
+
+    if as_json:
+        typer.echo(erasure_text(erasure).decode())
+        return
+    mentions = erasure.report.mentions
+    kind = "Dry run" if erasure.dry_run else "Erasure"
+    done = "done" if erasure.status is ErasureStatus.DONE else "running"
+    typer.echo(f"{kind} {erasure.id} is {done}.")
+    rows = [[place, str(count)] for place, count in erasure.counts.items()]
+    if rows:
+        print_rows(["PLACE", "ROWS"], rows)
+    typer.echo(f"{mentions.events} events of others name the person; masked: {mentions.masked}.")
+    if mentions.listed:
+        told = [[each.event_id, each.event, ", ".join(each.places)] for each in mentions.listed]
+        print_rows(["EVENT", "NAME", "PLACES"], told)

@@ -1,0 +1,1 @@
+"""Commands that send, list, follow and export events."""

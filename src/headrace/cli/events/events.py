@@ -1,0 +1,94 @@
+"""`headrace events`: look at what is stored."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Annotated
+from urllib.parse import quote
+
+import msgspec
+import typer
+
+from headrace.cli.access.key import ProjectName
+from headrace.cli.events.shown import print_event, print_trace
+from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.http_client import ask, client_of
+from headrace.cli.shared.output import AsJson
+from headrace.cli.shared.settings import CLIENT, STORE, with_settings
+from headrace.cli.shared.stores import DEFAULT_PROJECT, find_project, in_store
+from headrace.config import Settings
+from headrace.store.contract.store import Store
+from headrace.store.contract.trace import TraceFacts
+
+app = typer.Typer(help="Look at stored events.", no_args_is_help=True)
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@app.callback()
+def group() -> None:
+    """Look at stored events."""
+
+
+@app.command()
+@with_settings(*STORE, *CLIENT)
+def show(
+    settings: Settings,
+    event_id: Annotated[str, typer.Argument(metavar="[ID]", help="Id of the event.")] = "",
+    idempotency_key: Annotated[str, typer.Option(help="Look it up by this key instead.")] = "",
+    project: ProjectName = DEFAULT_PROJECT,
+    as_json: AsJson = False,
+) -> None:
+    """Show one event and its life so far: with an API key over HTTP, else from the store itself.
+
+    Example: headrace events show --idempotency-key order-A-1001
+    """
+    if bool(event_id) == bool(idempotency_key):
+        raise usage("Name the event either by its ID or by --idempotency-key.")
+    if event_id and _UUID.fullmatch(event_id) is None:
+        raise usage(f"{event_id!r} is no id of an event.")
+    if settings.key:
+        event, entries = _over_http(settings, event_id, idempotency_key)
+    else:
+        event, entries = _from_store(settings, project, event_id, idempotency_key)
+    if as_json:
+        # Joined as text: the payload stays byte for byte as it was sent.
+        typer.echo(f'{event.decode().removesuffix("}")},"trace":{entries.decode()}}}')
+        return
+    members = msgspec.json.decode(event, type=dict[str, msgspec.Raw])
+    payload = bytes(members.pop("payload")).decode()
+    print_event({name: msgspec.json.decode(raw) for name, raw in members.items()}, payload)
+    typer.echo("")
+    print_trace(msgspec.json.decode(entries))
+
+
+def _over_http(settings: Settings, event_id: str, idempotency_key: str) -> tuple[bytes, bytes]:
+    client = client_of(settings)
+    if idempotency_key:
+        path = f"/events/by-idempotency-key/{quote(idempotency_key, safe='')}"
+        event_id = ask(client, "GET", path).json()["data"]["id"]
+    answer = ask(client, "GET", f"/events/{event_id}/trace")
+    shown = msgspec.json.decode(answer.body, type=dict[str, dict[str, msgspec.Raw]])["data"]
+    return bytes(shown["event"]), bytes(shown["entries"])
+
+
+def _from_store(
+    settings: Settings, project: str, event_id: str, idempotency_key: str
+) -> tuple[bytes, bytes]:
+    from headrace.app import event_text
+    from headrace.pipeline.trace.trace import trace_of
+
+    async def work(store: Store) -> TraceFacts | None:
+        owner = await find_project(store, project)
+        wanted = uuid.UUID(event_id).bytes if event_id else b""
+        if idempotency_key:
+            found = await store.events.get_by_key(owner.id, idempotency_key)
+            wanted = found.id if found is not None else b""
+        return await store.trace.facts(owner.id, wanted) if wanted else None
+
+    facts = in_store(settings, work)
+    if facts is None:
+        raise CommandFailed(f"There is no such event in project {project}.")
+    trace = trace_of(facts)
+    return event_text(trace.event), msgspec.json.encode(trace.entries)

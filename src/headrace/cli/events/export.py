@@ -1,0 +1,121 @@
+"""`headrace export`: events as newline-delimited JSON, oldest first, straight from the store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO, Annotated
+
+import msgspec
+import typer
+
+from headrace.cli.access.key import ProjectName
+from headrace.cli.shared.failure import usage
+from headrace.cli.shared.output import AsJson, print_json
+from headrace.cli.shared.progress import progress
+from headrace.cli.shared.settings import STORE, with_settings
+from headrace.cli.shared.stores import DEFAULT_PROJECT, find_project, in_store
+from headrace.cli.upkeep.destination import destination, is_standard_output
+from headrace.config import Settings
+from headrace.domain.events.event import Source, StoredEvent
+from headrace.domain.ids import first_sequence_at, uuid_text
+from headrace.domain.timestamps import parse, to_text
+from headrace.store.contract.store import Store
+
+PAGE_EVENTS = 500
+#: Of the progress bar, which goes by time received: nobody has to count the events first.
+_STEPS = 1000
+#: Inside a payload they can only be blanks between its members, never part of a text.
+_LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
+
+
+@with_settings(*STORE)
+def export(
+    settings: Settings,
+    event: Annotated[str, typer.Option(help="Only events of this name.")] = "",
+    since: Annotated[str, typer.Option(help="Only received at or after, RFC 3339.")] = "",
+    output: Annotated[
+        Path | None, typer.Option(help="File to write; else standard output.")
+    ] = None,
+    importable: Annotated[
+        bool, typer.Option("--importable", help="Only the members that import takes.")
+    ] = False,
+    project: ProjectName = DEFAULT_PROJECT,
+    as_json: AsJson = False,
+) -> None:
+    """Write events as lines of JSON, oldest first. Works beside a running server.
+
+    Example: headrace export --since 2026-06-01T00:00:00Z --output events.ndjson
+    """
+    if output is not None and is_standard_output(output):
+        output = None
+    if as_json and output is None:
+        raise usage("--json reports on a file: name one with --output.")
+    start = _start(since)
+
+    async def write(store: Store, file: IO[bytes]) -> int:
+        owner = await find_project(store, project)
+        count = 0
+        async for stored in _events(store, owner.id, start):
+            line = None if event and stored.event != event else _line(stored, importable=importable)
+            if line is not None:
+                file.write(line + b"\n")
+                count += 1
+        return count
+
+    # Opened before the loop runs: a pipe may wait for its reader, and Ctrl-C has to end that.
+    with destination(output) as file:
+        count = in_store(settings, lambda store: write(store, file))
+    if as_json:
+        print_json({"events": count, "output": str(output)})
+    elif output is not None:
+        typer.echo(f"Wrote {count} events to {output}.")
+
+
+def _start(since: str) -> int:
+    if not since:
+        return 0
+    try:
+        return max(0, first_sequence_at(parse(since)) - 1)
+    except ValueError as error:
+        raise usage(f"--since {error}, got {since!r}") from None
+
+
+async def _events(store: Store, project_id: int, start: int) -> AsyncIterator[StoredEvent]:
+    """Events above `start` up to the newest at the time of asking, so that it ends."""
+    last = await store.events.last_sequence()
+    position, first = start, None
+    with progress("Exporting", total=_STEPS) as advance_to:
+        while page := await store.events.after(project_id, position, PAGE_EVENTS):
+            for stored in page:
+                if stored.sequence > last:
+                    return
+                yield stored
+            position = page[-1].sequence
+            first = page[0].sequence if first is None else first
+            advance_to(_STEPS * (position - first) // max(1, last - first), "")
+
+
+def _line(event: StoredEvent, *, importable: bool) -> bytes | None:
+    from headrace.app import event_text
+
+    if not importable:
+        return event_text(event).translate(_LINE_ENDS)
+    if event.source == Source.SYSTEM:
+        return None
+    return _sent(event)
+
+
+def _sent(event: StoredEvent) -> bytes:
+    members = {
+        "event": event.event,
+        "contact_id": event.contact_id,
+        "external_id": event.external_id,
+        "email": event.email_original or event.email,
+        # To the microsecond, so that coming back it is the same event and not one like it.
+        "occurred_at": f"{to_text(event.occurred_us)[:-1]}{event.occurred_us % 1000:03d}Z",
+        "idempotency_key": event.idempotency_key or f"export:{uuid_text(event.id)}",
+        "payload": msgspec.Raw(event.payload.encode()),
+    }
+    sent = {name: value for name, value in members.items() if value is not None}
+    return msgspec.json.encode(sent).translate(_LINE_ENDS)

@@ -1,0 +1,70 @@
+"""`headrace send`: one event over HTTP."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from headrace.cli.shared.failure import usage
+from headrace.cli.shared.http_client import ask, client_of
+from headrace.cli.shared.output import AsJson, print_json
+from headrace.cli.shared.settings import CLIENT, with_settings
+from headrace.config import Settings
+
+
+@with_settings(*CLIENT)
+def send(  # noqa: PLR0913, PLR0917 - one parameter a flag
+    settings: Settings,
+    event: Annotated[str, typer.Option(help="Name of the event.")],
+    external_id: Annotated[str, typer.Option(help="Your own id of the person.")] = "",
+    email: Annotated[str, typer.Option(help="E-mail address of the person.")] = "",
+    contact_id: Annotated[str, typer.Option(help="Headrace's id of the person.")] = "",
+    payload: Annotated[
+        str, typer.Option(help="A JSON object, @file to read it from, or @- for standard input.")
+    ] = "",
+    occurred_at: Annotated[str, typer.Option(help="RFC 3339 time; now if left out.")] = "",
+    idempotency_key: Annotated[str, typer.Option(help="Your name for this very event.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Send one event.
+
+    Example: headrace send --event order.completed --external-id u1 --payload '{"total": 49.9}'
+    """
+    members: dict[str, Any] = {
+        "event": event,
+        "external_id": external_id,
+        "email": email,
+        "contact_id": contact_id,
+        "occurred_at": occurred_at,
+        "idempotency_key": idempotency_key,
+    }
+    body = {name: value for name, value in members.items() if value}
+    if payload:
+        body["payload"] = _payload(payload)
+    answer = ask(client_of(settings), "POST", "/events", msgspec.json.encode(body)).json()
+    if as_json:
+        print_json(answer)
+        return
+    data = answer["data"]
+    word = "deduplicated: it is stored already as" if "deduplicated" in data else "accepted as"
+    typer.echo(f"{word} {data['id']}")
+
+
+def _payload(text: str) -> msgspec.Raw:
+    try:
+        if text == "@-":
+            raw = sys.stdin.buffer.read()
+        elif text.startswith("@"):
+            raw = Path(text[1:]).read_bytes()
+        else:
+            raw = text.encode()
+        msgspec.json.decode(raw)
+    except OSError as error:
+        raise usage(f"--payload: {text[1:]} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise usage(f"--payload is no JSON: {error}") from None
+    return msgspec.Raw(raw)

@@ -1,0 +1,132 @@
+"""`headrace serve` and `headrace api`: the server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import typer
+
+from headrace.cli.running.stopping import limit_the_stop
+from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.output import AsJson, print_json
+from headrace.cli.shared.settings import SERVE, SERVER, with_settings
+from headrace.config import Settings
+
+if TYPE_CHECKING:
+    from headrace.app import Headrace
+    from headrace.bootstrap import FirstStart
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: As shells report a process that a signal ended.
+_SIGNALLED = 128
+
+
+@with_settings(*SERVE)
+def serve(settings: Settings, as_json: AsJson = False) -> None:
+    """Run everything: API, and all that happens to events after it.
+
+    The first start on an empty store makes project "default" and an API key, and prints the key, a
+    curl line and a link to sign in to the backoffice, once.
+
+    Example: headrace serve --port 8080 --store sqlite:///headrace.db
+    """
+    _serve(settings, as_json=as_json, with_worker=True)
+
+
+@with_settings(*SERVER)
+def api(settings: Settings, as_json: AsJson = False) -> None:
+    """Run the API alone.
+
+    Example: headrace api --port 8080 --store sqlite:///headrace.db
+    """
+    _serve(settings, as_json=as_json, with_worker=False)
+
+
+def _serve(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
+    import uvloop
+
+    from headrace.observability.logs import configure_logs
+
+    try:
+        configure_logs(settings.log_level, settings.log_format)
+    except ValueError as error:
+        raise usage(str(error)) from None
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings, as_json=as_json, with_worker=with_worker))
+
+
+async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
+    from headrace.app import STOP_SECONDS_MAX, Headrace
+    from headrace.stores import is_shared, open_configured
+
+    # A shared database that has no schema is more likely the wrong one than one to be filled.
+    create = with_worker or not is_shared(settings.store)
+    store = await open_configured(settings, serve=True, create=create)
+    server = Headrace(settings, store, with_worker=with_worker)
+    _stop_on_signals(server, STOP_SECONDS_MAX)
+    try:
+        await server.start()
+    except OSError as error:
+        await store.close()
+        raise usage(f"Cannot listen on {settings.host}: {error.strerror or error}") from None
+    except BaseException:
+        await store.close()
+        raise
+    await _announce(server, as_json=as_json)
+    await server.ended.wait()
+    limit_the_stop(STOP_SECONDS_MAX)
+    await server.stop()
+    if server.worker_unusable:
+        raise usage("The worker cannot start; its message is above.")
+    if server.failure is not None:
+        raise CommandFailed(
+            f"The store failed and the server stopped: {server.failure}. "
+            "Look at the disk, then start again."
+        )
+
+
+async def _announce(server: Headrace, *, as_json: bool) -> None:
+    from headrace.bootstrap import first_start
+    from headrace.cli.running.welcome import curl_line, url_of, welcome
+    from headrace.stores import shown_store
+
+    # Only now: a start that found its port taken must not have used up the one showing of the key.
+    first = await first_start(server.store, server.store.clock_us())
+    if first is not None:
+        await server.access.refresh()
+    url = url_of(server.settings.host, server.port)
+    key = None if first is None else first.key.text
+    link = _sign_in_link(server.settings, url, first)
+    if as_json:
+        curl = None if key is None else curl_line(url, key)
+        store = shown_store(server.settings.store)
+        print_json({"url": url, "store": store, "key": key, "curl": curl, "sign_in": link})
+    else:
+        typer.echo(welcome(url, key, link))
+
+
+def _sign_in_link(settings: Settings, url: str, first: FirstStart | None) -> str | None:
+    from headrace.domain.access.sign_in import link_address
+
+    if first is None or first.link_token is None or settings.backoffice == "off":
+        return None
+    return link_address(settings.public_url or url, first.link_token)
+
+
+def _stop_on_signals(server: Headrace, seconds_max: float) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        # Now, since the start itself may still wait for the database.
+        limit_the_stop(seconds_max)
+        server.ended.set()
+        for number in _SIGNALS:
+            # Not through the loop, which may be what hangs.
+            loop.remove_signal_handler(number)
+            signal.signal(number, lambda caught, _: os._exit(_SIGNALLED + caught))
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop)

@@ -1,0 +1,77 @@
+"""`headrace worker`: process and deliver what the API has accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from headrace.cli.running.stopping import limit_the_stop
+from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.settings import WORKER, with_settings
+from headrace.config import Settings
+
+
+@with_settings(*WORKER)
+def worker(
+    settings: Settings,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+) -> None:
+    """Run one more worker. `headrace serve` runs one by itself.
+
+    Example: headrace worker --store sqlite:///headrace.db
+    """
+    import uvloop
+
+    from headrace.observability.logs import configure_logs
+
+    try:
+        configure_logs(settings.log_level, settings.log_format)
+    except ValueError as error:
+        raise usage(str(error)) from None
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings, supervised=supervised))
+
+
+async def _run(settings: Settings, *, supervised: bool) -> None:
+    from headrace.delivery.handlers.loading import HandlersNotLoadedError
+    from headrace.stores import open_configured
+    from headrace.worker_process import STOP_SECONDS_MAX, WorkerProcess
+
+    store = await open_configured(settings, serve=False, create=False)
+    process = WorkerProcess(settings, store)
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        # Now, since the start itself may still wait for the database.
+        limit_the_stop(STOP_SECONDS_MAX)
+        process.ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # At a terminal both processes get the signal; a supervised worker goes on until its server
+        # says so, or is gone.
+        if supervised and number == signal.SIGINT:
+            signal.signal(number, signal.SIG_IGN)
+        else:
+            loop.add_signal_handler(number, stop)
+    try:
+        await process.start()
+    except (HandlersNotLoadedError, ValueError) as error:
+        await process.stop()
+        raise usage(str(error)) from None
+    watching = (
+        asyncio.create_task(process.watch_parent(os.dup(sys.stdin.fileno())))
+        if supervised
+        else None
+    )
+    await process.ended.wait()
+    limit_the_stop(STOP_SECONDS_MAX)
+    if watching is not None:
+        watching.cancel()
+    await process.stop()
+    if process.failed:
+        raise CommandFailed("The worker stopped by a fault of its own; the log says which.")

@@ -1,0 +1,163 @@
+"""Talks to a Headrace over HTTP, with the standard library alone: one connection, one question."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.output import printable
+from headrace.config import Settings
+
+TIMEOUT_S = 30.0
+#: More than any answer to a command; an answer past it is no answer of Headrace.
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the server said."""
+
+    status: int
+    #: Names in lower case.
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds to wait before the next try, None when the server does not say."""
+        text = self.headers.get("retry-after", "")
+        return float(text) if text.isdecimal() else None
+
+    def json(self) -> Any:
+        """The decoded body.
+
+        Raises:
+            CommandFailed: it is no JSON, so whoever answered is no Headrace.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise CommandFailed(f"The answer ({self.status}) is not from Headrace.") from None
+
+
+class Unreachable(Exception):
+    """No answer came; nobody knows whether the request was carried out."""
+
+
+class Client:
+    """Asks one server as one API key; keeps its connection between questions."""
+
+    def __init__(self, url: str, key: str, timeout_s: float = TIMEOUT_S) -> None:
+        self.url = url.rstrip("/")
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise usage(f"{url!r} is no address of a server, such as http://127.0.0.1:8080")
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise usage("The API key holds characters that no key has.")
+        make = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
+        self._path = parts.path
+        self._headers = {"Authorization": f"Bearer {key}"}
+        try:
+            self._connection = make(parts.hostname, parts.port, timeout=timeout_s)
+        except ValueError as error:
+            raise usage(f"{url!r}: {error}") from None
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """One request and its whole answer.
+
+        Raises:
+            Unreachable: there was none.
+        """
+        response = self.open(method, path, body, headers=headers)
+        try:
+            content = response.read(ANSWER_BYTES_MAX)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Unreachable(self._why(error)) from None
+        headers_found = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers_found, content)
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> http.client.HTTPResponse:
+        """Send a request and return once the head of its answer is there.
+
+        Raises:
+            Unreachable: it never was.
+        """
+        sent = self._headers | (headers or {})
+        try:
+            self._connection.request(method, self._path + path, body, sent)
+            return self._connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Unreachable(self._why(error)) from None
+
+    def close(self) -> None:
+        """Close the connection; the next question opens another."""
+        self._connection.close()
+
+    def _why(self, error: Exception) -> str:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return f"{self.url} does not answer: {reason}"
+
+
+def client_of(settings: Settings, timeout_s: float = TIMEOUT_S) -> Client:
+    """Client of the server that the settings name.
+
+    Raises:
+        CommandFailed: no key is given.
+    """
+    if not settings.key:
+        raise usage("An API key is needed: pass --key or set HEADRACE_KEY.")
+    return Client(settings.url, settings.key, timeout_s)
+
+
+def ask(client: Client, method: str, path: str, body: bytes | None = None) -> Answer:
+    """Ask once, for commands that leave repeating to their user.
+
+    Raises:
+        CommandFailed: no answer, or a refusal, in the server's own words.
+    """
+    headers = {} if body is None else {"Content-Type": "application/json"}
+    try:
+        answer = client.ask(method, path, body, headers=headers)
+    except Unreachable as error:
+        raise CommandFailed(str(error)) from None
+    if answer.status >= 400:
+        raise CommandFailed(f"{answer.status} {error_text(answer.json())}")
+    return answer
+
+
+def error_text(answer: Any) -> str:
+    """The sentences of an error answer in one line."""
+    try:
+        error = answer["error"]
+        details = "; ".join(
+            f"{d['field']}: {d['message']}" if d["field"] else d["message"]
+            for d in error.get("details", [])
+        )
+        # The message of a single problem is that problem.
+        told = not details or details == error["message"]
+        text = f"{error['code']}: {error['message']}" + ("" if told else f" ({details})")
+    except (TypeError, KeyError):
+        text = "without a reason"
+    return printable(text)

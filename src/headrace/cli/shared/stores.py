@@ -1,0 +1,52 @@
+"""Commands that open the store themselves, also beside a running server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from headrace.cli.shared.failure import usage
+from headrace.config import Settings
+from headrace.store.contract.events import Project
+from headrace.store.contract.store import Store
+
+T = TypeVar("T")
+
+#: Who the audit says it was.
+ACTOR = "cli"
+DEFAULT_PROJECT = "default"
+
+
+def in_store(
+    settings: Settings, work: Callable[[Store], Awaitable[T]], *, create: bool = False
+) -> T:
+    """Run `work` on the store and close it again.
+
+    Args:
+        create: whether a store that is not there is made; else that ends the command.
+    """
+    from headrace.stores import open_configured
+
+    async def run() -> T:
+        store = await open_configured(settings, serve=False, create=create)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+async def find_project(store: Store, name: str) -> Project:
+    """The project of that name.
+
+    Raises:
+        CommandFailed: there is none.
+    """
+    projects = await store.projects.list()
+    for project in projects:
+        if project.name == name:
+            return project
+    known = ", ".join(project.name for project in projects) or "none yet"
+    raise usage(f"There is no project {name!r}. Projects: {known}")

@@ -1,0 +1,1 @@
+"""Commands that copy, migrate and measure a store."""

@@ -1,0 +1,47 @@
+"""`headrace copy`: move from the embedded store to PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from headrace.cli.shared.output import AsJson, print_json
+from headrace.cli.shared.progress import progress
+
+#: The bar counts in thousandths: how many rows there are is known only after a look.
+_STEPS = 1000
+
+
+def copy(
+    source: Annotated[str, typer.Option("--from", help="Store to copy: sqlite:///path/file.db")],
+    target: Annotated[
+        str, typer.Option("--to", help="Where to: postgresql://..., migrated and still empty.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Copy everything of an embedded store into an empty PostgreSQL store, and compare the two.
+
+    No server, worker or command may use the source meanwhile, and none the target. Run it again
+    after an interruption and it goes on. The source stays as it is.
+
+    Example: headrace copy --from sqlite:///headrace.db --to postgresql://headrace@db/headrace
+    """
+    from headrace.stores import copy_store, shown_store
+
+    with progress("Copying", total=_STEPS) as advance_to:
+
+        def advance(done: int, total: int, words: str) -> None:
+            advance_to(_STEPS * done // max(1, total), words)
+
+        report = asyncio.run(copy_store(source, target, advance))
+    if as_json:
+        tables = {name: found.rows for name, found in report.tables.items()}
+        print_json({"to": shown_store(target), "rows": report.rows, "tables": tables})
+        return
+    events = report.tables["events"].rows
+    typer.echo(
+        f"Copied {report.rows} rows, {events} events among them, to {shown_store(target)}. "
+        "Counts and checksums of every table agree."
+    )

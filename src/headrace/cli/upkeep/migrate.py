@@ -1,0 +1,51 @@
+"""`headrace migrate`: bring a store to the schema of this release."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from headrace.cli.shared.output import AsJson, print_json
+from headrace.cli.shared.settings import STORE, with_settings
+from headrace.config import Settings
+
+
+@with_settings(*STORE)
+def migrate(
+    settings: Settings,
+    distribute: Annotated[
+        bool, typer.Option("--distribute", help="Then spread it over the nodes of a Citus cluster.")
+    ] = False,
+    shards: Annotated[
+        int, typer.Option(min=1, max=256, help="Parts that --distribute makes of each table.")
+    ] = 16,
+    as_json: AsJson = False,
+) -> None:
+    """Make the store or bring it to the newest schema.
+
+    The server does so for an embedded store at its start; for PostgreSQL it wants this command.
+
+    Example: headrace migrate --store sqlite:///headrace.db
+    """
+    from headrace.stores import distribute_store, migrate_store, shown_store
+
+    before, after = asyncio.run(migrate_store(settings))
+    spread = asyncio.run(distribute_store(settings, shards)) if distribute else []
+    if as_json:
+        found = {"store": shown_store(settings.store), "from": before, "to": after}
+        print_json(found | ({"distributed": spread} if distribute else {}))
+        return
+    if before == after:
+        typer.echo(f"The store has schema {after} already; nothing to do.")
+    else:
+        typer.echo(f"Brought the store from schema {before} to {after}.")
+    if distribute:
+        typer.echo(_told(spread))
+
+
+def _told(spread: list[str]) -> str:
+    if not spread:
+        return "Every table that grows with traffic is spread already."
+    return f"Spread {len(spread)} tables by lane: {', '.join(spread)}."

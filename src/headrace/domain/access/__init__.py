@@ -1,0 +1,1 @@
+"""API keys, operators, sign-in and the policies of a project."""

@@ -1,0 +1,1 @@
+"""Definitions: parsed, checked, and shown as a graph."""

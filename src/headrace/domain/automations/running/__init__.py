@@ -1,0 +1,1 @@
+"""How a run advances, and what it decides."""

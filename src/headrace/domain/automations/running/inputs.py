@@ -1,0 +1,90 @@
+"""What can happen to a run."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.runs import Event
+from headrace.domain.automations.running.states import StepStatus
+
+
+class EventArrived(msgspec.Struct, frozen=True):
+    """An event of the run's contact was processed."""
+
+    event: Event
+
+
+class LookedBack(msgspec.Struct, frozen=True):
+    """The events that a decision asked for."""
+
+    events: tuple[Event, ...]
+
+
+class TimerDue(msgspec.Struct, frozen=True, kw_only=True):
+    """The timer of a wait is due.
+
+    `oldest_unprocessed_us` is when the oldest event was received that is not processed yet, or
+    waits in the contact's inbox; None when there is none.
+    """
+
+    wait_id: str
+    oldest_unprocessed_us: int | None = None
+
+
+class MessageFinished(msgspec.Struct, frozen=True, kw_only=True):
+    """The outbox is done with the message of a step.
+
+    `status` is `completed` when relay or service took it, else `skipped` or `failed`.
+    """
+
+    step_key: str
+    status: StepStatus
+    at_us: int
+    reason: Reason | None = None
+    #: What the relay said, for the note; without addresses.
+    detail: str = ""
+
+
+class MessageDeferred(msgspec.Struct, frozen=True, kw_only=True):
+    """A guardrail defers a message, or it is tried again later."""
+
+    step_key: str
+    until_us: int
+    #: None: the message failed for now and is retried.
+    reason: Reason | None = None
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    """The run has to end, for one of the reasons that ends have."""
+
+    reason: Reason
+    at_us: int
+    detail: str = ""
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """Go on with a failed run at the step that failed."""
+
+    at_us: int
+
+
+class Continue(msgspec.Struct, frozen=True):
+    """Go on with a run whose contact was read again."""
+
+
+class ContactChanged(msgspec.Struct, frozen=True):
+    """Properties of the contact changed: perhaps its time zone, or a date that a delay is about."""
+
+
+Input = (
+    EventArrived
+    | LookedBack
+    | TimerDue
+    | MessageFinished
+    | MessageDeferred
+    | Cancel
+    | Retry
+    | Continue
+    | ContactChanged
+)

@@ -1,0 +1,45 @@
+"""A published definition, ready for decisions."""
+
+from __future__ import annotations
+
+from headrace.domain.automations.definition.graph import Graph
+from headrace.domain.automations.definition.model import Alternative, Definition, Step, WaitConfig
+
+
+class Version:
+    """One version of one automation; it never changes, so it can be kept and shared.
+
+    Args:
+        automation_id: whose version it is.
+        number: from 1.
+        definition: one that passed the publish checks, names resolved.
+    """
+
+    def __init__(self, automation_id: str, number: int, definition: Definition) -> None:
+        self.automation_id = automation_id
+        self.number = number
+        self.definition = definition
+        self.graph = Graph(definition)
+
+    def step(self, key: str) -> Step:
+        """The step of that key.
+
+        Raises:
+            KeyError: the version has none.
+        """
+        return self.graph.steps[key]
+
+    def exit_rule(self, number: int) -> Alternative:
+        """An exit rule by its place in the definition."""
+        return self.definition.exit_on[number]
+
+    @property
+    def awaited_names(self) -> frozenset[str]:
+        """Names of all events that open runs of this version may be after."""
+        waited = (
+            each.event_name
+            for step in self.definition.steps
+            if isinstance(step.config, WaitConfig)
+            for each in step.config.alternatives
+        )
+        return frozenset((*waited, *(rule.event_name for rule in self.definition.exit_on)))

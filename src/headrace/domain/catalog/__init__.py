@@ -1,0 +1,1 @@
+"""What the catalog learns from payloads."""

@@ -1,0 +1,1 @@
+"""Contacts: identity, properties, merging, topics and audiences."""

@@ -1,0 +1,1 @@
+"""Subscriptions, retries, the circuit breaker and dead letters."""

@@ -1,0 +1,77 @@
+"""Fields of a webhook as a caller sends them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace.domain.deliveries.subscriptions import check_patterns
+from headrace.domain.events.problems import read_object
+from headrace.domain.json_fields import Members, kind_of, text_problem
+from headrace.domain.labels import check_description
+
+MEMBERS = ("url", "events", "description", "enabled")
+
+
+class WebhookFields(msgspec.Struct, frozen=True, kw_only=True):
+    """What was sent; None: absent. The URL is as sent and still to be checked."""
+
+    url: str | None
+    events: tuple[str, ...] | None
+    description: str | None
+    enabled: bool | None
+
+
+def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, Members]:
+    """Read a body.
+
+    Args:
+        body: JSON text.
+        required: whether `url` and `events` must be there.
+
+    Returns:
+        The fields, and the problems so far: whoever checks the URL adds to them and raises.
+
+    Raises:
+        ApiError: 400 for what is no JSON object.
+    """
+    check = Members(read_object(body), MEMBERS, "a webhook")
+    if required:
+        check.require("url", "events")
+    fields = WebhookFields(
+        url=check.text("url", str),
+        events=_events(check),
+        description=check.text("description", check_description),
+        enabled=check.flag("enabled"),
+    )
+    return fields, check
+
+
+def refuse_members(body: bytes, what: str) -> None:
+    """Check the body of a request that needs none: empty, or an object without members.
+
+    Raises:
+        ApiError: 400, or 422 naming the members.
+    """
+    if body:
+        Members(read_object(body), (), what).raise_if_any()
+
+
+def _events(check: Members) -> tuple[str, ...] | None:
+    value: Any = check.members.get("events")
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        check.add("events", f"must be an array of strings, got {kind_of(value)}")
+        return None
+    problems = [(index, text_problem(item)) for index, item in enumerate(value)]
+    wrong = [(index, problem) for index, problem in problems if problem is not None]
+    for index, problem in wrong:
+        check.add(f"events[{index}]", problem)
+    if wrong:
+        return None
+    patterns, found = check_patterns(value)
+    for one in found:
+        check.add(one.field, one.message)
+    return patterns

@@ -1,0 +1,57 @@
+"""Whether two requests with one idempotency key say the same.
+
+They are compared as JSON values, not as bytes: order of members, white space and spelling of
+escapes do not count; numbers are compared by value, so `1.0` equals `1` and digits past the
+precision of a double still count.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from headrace.domain.events.event import NewEvent
+from headrace.domain.events.event_types import Draft
+
+
+def same_content(
+    event: NewEvent | Draft,
+    received_us: int,
+    first: tuple[str, str | None, str | None, str | None, int, int, str],
+) -> bool:
+    """Compare an event with what is stored of the first copy.
+
+    Args:
+        event: the later one, received at `received_us`.
+        first: event, contact_id, external_id, email, occurred_us, received_us and payload of the
+            first. A time that was left out is the time of receipt, and equals another left out.
+    """
+    name, contact_id, external_id, email, occurred_us, first_received_us, payload = first
+    if (event.event, event.contact_id, event.external_id, event.email) != (
+        name,
+        contact_id,
+        external_id,
+        email,
+    ):
+        return False
+    both_left_out = event.occurred_us == received_us and occurred_us == first_received_us
+    if event.occurred_us != occurred_us and not both_left_out:
+        return False
+    return event.payload == payload or _canonical(event.payload) == _canonical(payload)
+
+
+def _canonical(text: str) -> Any:
+    return json.loads(text, parse_int=_number, parse_float=_number)
+
+
+def _number(text: str) -> tuple[str, Decimal | str]:
+    """A number as a value of its own kind, so that `1` never equals `true`.
+
+    Decimals are compared exactly and 1e400 does not become infinity. A number longer than anybody
+    computes with is compared by its text, which costs no time.
+    """
+    try:
+        return ("number", Decimal(text) if len(text) <= 64 else text)
+    except InvalidOperation:
+        return ("number", text)

@@ -1,0 +1,46 @@
+"""The shapes an incoming event passes through before it is stored."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.domain.events.identity import IdentityType
+
+
+class EventInput(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Body of `POST /events`: the one definition that decodes requests and describes them."""
+
+    event: str
+    contact_id: str | None = None
+    external_id: str | None = None
+    email: str | None = None
+    #: Left as the bytes that were sent; empty when the member is absent.
+    payload: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    occurred_at: str | None = None
+    idempotency_key: str | None = None
+
+
+class DraftLimits(msgspec.Struct, frozen=True, gc=False):
+    """What a check depends on besides the body."""
+
+    payload_bytes_max: int
+    now_us: int
+    #: Value of the `Idempotency-Key` header.
+    header_key: str | None = None
+
+
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """A checked event without id, project and origin."""
+
+    event: str
+    contact_id: str | None
+    external_id: str | None
+    #: Normalized.
+    email: str | None
+    #: As sent, where that differs.
+    email_original: str | None
+    payload: str
+    occurred_us: int
+    idempotency_key: str | None
+    identity_type: IdentityType
+    identity_value: str

@@ -1,0 +1,118 @@
+"""Identifiers that stand for nobody, or for many: they must never make one person of several.
+
+A list is built in. A project adds words of its own with the policy `placeholder_identifiers`, and
+takes built-in ones out of it by a `!` before them.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from headrace.domain.events.identity import IdentityType
+
+#: Longest value of the policy, in characters, and how many words it may hold.
+POLICY_CHARACTERS_MAX = 4000
+WORDS_MAX = 200
+#: Takes the whole built-in list out.
+NONE_BUILT_IN = "!*"
+
+#: What programs send when they know nobody. Compared without regard to case and outer blanks.
+WORDS = frozenset(
+    {
+        *("null", "(null)", "<null>", "nil", "none", "undefined", "nan", "void", "empty"),
+        *("anonymous", "anon", "unknown", "guest", "nobody", "not_authenticated", "test"),
+        *("n/a", "na", "n.a.", "not set", "not_set", "(not set)", "-", "--", "-1"),
+        *("true", "false", "id", "distinct_id", "distinctid", "email"),
+        *("[object object]", "[]", "{}"),
+    }
+)
+#: Addresses of a role and not of a person: what stands before the @.
+ROLES = frozenset(
+    {
+        *("noreply", "no-reply", "no_reply", "no.reply", "donotreply", "do-not-reply"),
+        *("do_not_reply", "do.not.reply", "mailer-daemon", "postmaster", "hostmaster"),
+        *("webmaster", "abuse", "info", "admin", "administrator", "root", "support", "sales"),
+        *("contact", "office", "nobody", "null", "undefined", "anonymous", "unknown"),
+    }
+)
+#: All-zero UUIDs and numbers, whatever stands between the zeros, and UUIDs of nothing but `f`.
+_ZEROS = re.compile(r"\{?(?:0[0-]*|f{8}-f{4}-f{4}-f{4}-f{12})\}?")
+
+
+class Placeholders:
+    """The list of one project.
+
+    Args:
+        text: value of the policy: words with commas between them. `word` stands for itself,
+            `role@` for that role at any domain, `name@domain.example` for the one address; each
+            with `!` before it is no placeholder, and `!*` takes the built-in list out.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        words, roles = set(WORDS), set(ROLES)
+        entries = split_words(text)
+        self._zeros = NONE_BUILT_IN not in entries
+        if not self._zeros:
+            words, roles = set(), set()
+        added = [entry for entry in entries if not entry.startswith("!")]
+        allowed = {entry[1:] for entry in entries if entry.startswith("!")}
+        words |= {entry for entry in added if not entry.endswith("@")}
+        roles |= {entry[:-1] for entry in added if entry.endswith("@")}
+        self._words = frozenset(words - allowed)
+        self._roles = frozenset(roles - {entry[:-1] for entry in allowed if entry.endswith("@")})
+        self._allowed = frozenset(allowed)
+
+    def __call__(self, kind: IdentityType, value: str) -> bool:
+        """Whether an identifier is a placeholder.
+
+        Args:
+            value: external id as sent, normalized e-mail, or canonical contact id.
+        """
+        if kind is IdentityType.CONTACT_ID:
+            return self._zeros and _ZEROS.fullmatch(value) is not None
+        text = value.strip().casefold()
+        if text in self._words:
+            return True
+        if kind is IdentityType.EMAIL or "@" in text:
+            return text.partition("@")[0] in self._roles and text not in self._allowed
+        if self._zeros and text[:1] in "0f{" and text not in self._allowed:
+            return _ZEROS.fullmatch(text) is not None
+        return False
+
+
+def split_words(text: str) -> list[str]:
+    """The words of the policy, as they are compared."""
+    return [word for part in text.split(",") if (word := part.strip().casefold())]
+
+
+def check_words(text: str) -> str:
+    """Return the value of the policy as it is kept.
+
+    Raises:
+        ValueError: with a sentence for the operator.
+    """
+    if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in text):
+        message = "must not contain control characters"
+        raise ValueError(message)
+    words = list(dict.fromkeys(split_words(text)))
+    if len(words) > WORDS_MAX or len(text) > POLICY_CHARACTERS_MAX:
+        message = (
+            f"must be at most {WORDS_MAX} words with commas between them, "
+            f"{POLICY_CHARACTERS_MAX} characters in all"
+        )
+        raise ValueError(message)
+    if "!" in words:
+        message = "has a ! with no word behind it"
+        raise ValueError(message)
+    return ", ".join(words)
+
+
+#: The list of a project that has said nothing about it.
+BUILT_IN = Placeholders()
+
+
+@lru_cache(maxsize=256)
+def placeholders(text: str) -> Placeholders:
+    """The list of a project by its policy."""
+    return Placeholders(text) if text else BUILT_IN

@@ -1,0 +1,132 @@
+"""`/healthz`, `/readyz` and `/metrics`: for load balancers and operators."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.http.routing.context import Services, json_response
+from headrace.http.routing.route import PUBLIC, get, ok, unavailable, whole
+from headrace.http.routing.schema import about
+from headrace.observability.metrics import Behind, render_metrics
+from headrace.pipeline.delivering.breakers import pauses
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.store import Store
+
+
+class Health(msgspec.Struct):
+    """That the process answers."""
+
+    status: Literal["ok"]
+
+
+class Readiness(msgspec.Struct, omit_defaults=True):
+    """Whether events are accepted now."""
+
+    status: Literal["ready", "not_ready"]
+    reason: Annotated[str | None, about("Why not.")] = None
+    worker: Annotated[
+        str | None, about("What keeps the worker beside the server from working.")
+    ] = None
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.scope["state"]["services"]
+    return services
+
+
+async def healthz(request: Request) -> Response:
+    """200 while the process answers at all."""
+    del request
+    return json_response({"data": Health("ok")})
+
+
+async def readyz(request: Request) -> Response:
+    """200 when events can be accepted now, else 503 with the reason.
+
+    The worker beside the server is told of and decides nothing: events are accepted without it.
+    """
+    services = _services(request)
+    reason = await _not_ready(services)
+    problem = services.worker_problem() if services.worker_problem is not None else None
+    if reason is None:
+        return json_response({"data": Readiness("ready", worker=problem)})
+    response = json_response({"data": Readiness("not_ready", reason, problem)}, 503)
+    response.headers["retry-after"] = "1"
+    return response
+
+
+async def _not_ready(services: Services) -> str | None:
+    if services.stopping.is_set():
+        return "stopping"
+    if services.acceptor.blocked is not None:
+        return services.acceptor.blocked.message
+    if problem := services.acceptor.queue.problem():
+        return problem
+    try:
+        health = await services.store.health()
+    except StoreError as error:
+        return str(error)
+    return health.problem or None
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus text format."""
+    services = _services(request)
+    try:
+        behind = await _behind(services.store)
+    except StoreError:
+        behind = None
+    text = render_metrics(
+        services.acceptor.stats,
+        services.store.commit_stats,
+        queue_depth=services.acceptor.queue.depth,
+        behind=behind,
+        now_us=services.clock_us(),
+        worker_ready=None if services.worker_problem is None else not services.worker_problem(),
+        blocked=services.acceptor.blocked is not None
+        or services.acceptor.queue.problem() is not None,
+    )
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _behind(store: Store) -> Behind:
+    deliveries = await store.delivery_counts.numbers()
+    return Behind(
+        health=await store.health(),
+        retention=await store.retention.state(),
+        work=await store.processing.stats(),
+        deliveries=deliveries,
+        breakers_open=sum(map(pauses, deliveries.breakers)),
+    )
+
+
+ROUTES = (
+    get(
+        "/healthz",
+        healthz,
+        PUBLIC,
+        name="healthz",
+        summary="Whether the process answers",
+        answers=(ok("It does.", Health),),
+    ),
+    get(
+        "/readyz",
+        readyz,
+        PUBLIC,
+        name="readyz",
+        summary="Whether events are accepted now",
+        answers=(ok("They are.", Readiness), unavailable("They are not; says why.", Readiness)),
+    ),
+    get(
+        "/metrics",
+        metrics,
+        PUBLIC,
+        name="metrics",
+        summary="Metrics in the text format of Prometheus",
+        answers=(whole("All metrics.", {"type": "string"}, media="text/plain"),),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Routes of contacts, topics, audiences, merges and erasures."""

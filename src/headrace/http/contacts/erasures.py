@@ -1,0 +1,196 @@
+"""`DELETE /contacts/{id}?erase=true` and `/erasures`: people whose data is removed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain.timestamps import to_text
+from headrace.http.events.events import not_found
+from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.parameters import PAGE, flag
+from headrace.http.routing.path import path_uuid
+from headrace.http.routing.route import get, ok, page
+from headrace.http.routing.schema import EventName, Id, Time, about
+from headrace.store.contract.erasures import Erasure, ErasureStatus
+
+#: How long the answer waits for the job to be done, and how often it looks.
+WAIT_SECONDS_MAX = 3.0
+LOOK_SECONDS = 0.1
+
+
+StatusShown = Literal["running", "wiping", "done"]
+STATUS_SHOWN: dict[ErasureStatus, StatusShown] = {
+    ErasureStatus.RUNNING: "running",
+    ErasureStatus.LOOKING: "running",
+    ErasureStatus.WIPING: "wiping",
+    ErasureStatus.DONE: "done",
+}
+
+
+class MentionShown(msgspec.Struct, kw_only=True):
+    """An event of somebody else that names the person."""
+
+    event_id: Id
+    event: EventName
+    places: Annotated[
+        tuple[str, ...], about("Where, such as `payload.friend.email`; the first ten.")
+    ]
+
+
+class MentionsShown(msgspec.Struct, kw_only=True):
+    """Events of others that name the person."""
+
+    searched: Annotated[int, about("Events of the project that were searched so far.")]
+    events: int
+    masked: Annotated[int, about("In how many of them the names are masked now.")]
+    listed: Annotated[list[MentionShown], about("The first hundred.")]
+
+
+class EarlierShown(msgspec.Struct, kw_only=True):
+    """An erasure of the same person that was asked for before."""
+
+    id: Id
+    counts: dict[str, int]
+    requested_at: Time
+    finished_at: Time | None
+
+
+class ErasureShown(msgspec.Struct, kw_only=True):
+    """An erasure: a job while it runs, a receipt when it is done. It names nobody."""
+
+    id: Id
+    contact_id: Id
+    contact_ids: Annotated[
+        tuple[Id, ...],
+        about("The contact's, and those of contacts that had been merged into it."),
+    ]
+    dry_run: Annotated[
+        bool, about("Whether it only says what an erasure would remove; kept for a day.")
+    ]
+    mask_mentions: bool
+    status: Annotated[StatusShown, about("`wiping`: no row is left, only traces in files.")]
+    counts: Annotated[dict[str, int], about("Rows that were removed, by place.")]
+    mentions: MentionsShown
+    earlier: Annotated[list[EarlierShown], about("Newest first, at most twenty.")]
+    requested_by: Annotated[str, about("Public id of the API key, or an operator.")]
+    requested_at: Time
+    finished_at: Time | None
+
+
+def erasure_shown(erasure: Erasure) -> ErasureShown:
+    """An erasure as the API shows it."""
+    report = erasure.report
+    mentions = report.mentions
+    return ErasureShown(
+        id=erasure.id,
+        contact_id=erasure.contact_id,
+        contact_ids=report.contact_ids,
+        dry_run=erasure.dry_run,
+        mask_mentions=report.mask_mentions,
+        status=STATUS_SHOWN[erasure.status],
+        counts=erasure.counts,
+        mentions=MentionsShown(
+            searched=mentions.searched,
+            events=mentions.events,
+            masked=mentions.masked,
+            listed=[
+                MentionShown(event_id=each.event_id, event=each.event, places=each.places)
+                for each in mentions.listed
+            ],
+        ),
+        earlier=[
+            EarlierShown(
+                id=each.id,
+                counts=each.counts,
+                requested_at=to_text(each.created_us),
+                finished_at=_time(each.finished_us),
+            )
+            for each in report.earlier
+        ],
+        requested_by=erasure.actor,
+        requested_at=to_text(erasure.created_us),
+        finished_at=_time(erasure.finished_us),
+    )
+
+
+def _time(at_us: int | None) -> str | None:
+    return None if at_us is None else to_text(at_us)
+
+
+#: Parameters of `DELETE /contacts/{id}?erase=true`.
+PARAMETERS = (
+    flag("mask_mentions", "With erase: mask the person's names in events of others."),
+    flag("dry_run", "With erase: only say what it would remove and find."),
+)
+
+
+async def erase_contact(context: Context, contact_id: str) -> Response:
+    """Begin to erase a person; 200 if that is done at once, else 202 and the job goes on."""
+    mask_mentions = context.query.get("mask_mentions", False)
+    dry_run = context.query.get("dry_run", False)
+    services, principal = context.services, context.principal
+    erasures, project_id = services.store.erasures, principal.project.id
+    found = await erasures.begin(
+        project_id,
+        contact_id,
+        services.clock_us(),
+        actor=principal.key_id,
+        mask_mentions=mask_mentions,
+        dry_run=dry_run,
+    )
+    if found is None:
+        raise not_found()
+    for _ in range(round(WAIT_SECONDS_MAX / LOOK_SECONDS)):
+        if found.status is ErasureStatus.DONE or services.stopping.is_set():
+            break
+        await asyncio.sleep(LOOK_SECONDS)
+        found = await erasures.get(project_id, found.id) or found
+    status = 200 if found.status is ErasureStatus.DONE else 202
+    return json_response({"data": erasure_shown(found)}, status)
+
+
+async def get_erasure(request: Request) -> Response:
+    """`GET /erasures/{id}`."""
+    context = context_of(request)
+    found = await context.services.store.erasures.get(context.project_id, path_uuid(request))
+    if found is None:
+        raise not_found()
+    return json_response({"data": erasure_shown(found)})
+
+
+async def list_erasures(request: Request) -> Response:
+    """`GET /erasures`: newest first."""
+    context = context_of(request)
+    limit = context.limit
+    project_id = context.project_id
+    scope = f"erasures {project_id}"
+    cursors = context.services.cursors
+    before = context.before(scope)
+    found = await context.services.store.erasures.list(project_id, before=before, limit=limit + 1)
+    following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
+    shown = [erasure_shown(erasure) for erasure in found[:limit]]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+ROUTES = (
+    get(
+        "/erasures",
+        list_erasures,
+        name="listErasures",
+        summary="List erasures",
+        parameters=PAGE,
+        answers=(page(ErasureShown),),
+    ),
+    get(
+        "/erasures/{id}",
+        get_erasure,
+        name="getErasure",
+        summary="Get an erasure: its progress, or the receipt",
+        answers=(ok("The erasure.", ErasureShown),),
+    ),
+)

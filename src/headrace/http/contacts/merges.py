@@ -1,0 +1,346 @@
+"""`/contacts/conflicts`, `/contacts/{id}/merge` and `/merges`: contacts that are one person."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain.contacts.properties import PropertyValue
+from headrace.domain.deliveries.dead_letters import read_reason
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.events.fields import check_contact_id
+from headrace.domain.events.problems import read_object
+from headrace.domain.json_fields import Members
+from headrace.domain.timestamps import to_text
+from headrace.http.contacts.contacts import ContactShown, contact_shown
+from headrace.http.deliveries.dead_letters import Reason, refuse_members
+from headrace.http.events.events import not_found
+from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.parameters import PAGE, one_of
+from headrace.http.routing.path import path_uuid
+from headrace.http.routing.route import created, empty_body, get, json_body, ok, page, post
+from headrace.http.routing.schema import Id, Time, about
+from headrace.http.server.media import read_body
+from headrace.store.contract.merges import (
+    ALIASES_MAX,
+    ContactPair,
+    Merge,
+    MergePreview,
+    MergeRefusedError,
+    PairStatus,
+    Refusal,
+)
+
+
+class MergeInput(msgspec.Struct, rename={"from_": "from"}, forbid_unknown_fields=True):
+    """A merge: the contact that is merged into the one of the path."""
+
+    from_: Id
+    dry_run: Annotated[bool | None, about("Only say what it would do.")] = None
+
+
+class MergeChangeShown(msgspec.Struct, rename={"from_": "from"}):
+    """What a field is and what it would be."""
+
+    from_: PropertyValue | None
+    to: PropertyValue | None
+
+
+class ContactIdentifierShown(msgspec.Struct):
+    """An identifier that leads to a contact."""
+
+    type: str
+    value: str
+
+
+class MergePreviewShown(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
+    """What a merge would do."""
+
+    contact: Annotated[ContactShown, about("The survivor as it would be.")]
+    from_: Annotated[ContactShown, about("The contact that would be merged into it.")]
+    changes: Annotated[dict[str, MergeChangeShown], about("By field.")]
+    identifiers: Annotated[
+        list[ContactIdentifierShown],
+        about("Identifiers that would lead to the survivor besides its own."),
+    ]
+    events: Annotated[int, about("What would follow; events are counted up to 100,000.")]
+    topics: int
+    audiences: int
+
+
+class MergeShown(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
+    """A merge."""
+
+    id: Id
+    contact_id: Annotated[Id, about("The survivor.")]
+    from_: Annotated[Id, about("The contact that was merged into it.")]
+    status: Literal["merged", "undone"]
+    merged_by: Annotated[str, about("Public id of the API key, or an operator.")]
+    merged_at: Time
+    undone_by: str | None
+    undone_at: Time | None
+
+
+class DismissInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Why the two contacts of a conflict are not one person."""
+
+    reason: Reason
+
+
+class ConflictShown(msgspec.Struct, kw_only=True):
+    """Two contacts that events take for one."""
+
+    id: Id
+    status: PairStatus
+    contact_id: Annotated[
+        Id,
+        about(
+            "Of the last event: whom it was resolved to, and who else has one of its identifiers."
+        ),
+    ]
+    other_contact_id: Id
+    fields: Annotated[
+        list[Literal["external_id", "email"]], about("Identifiers that are in conflict.")
+    ]
+    events: Annotated[int, about("Events that took them for one.")]
+    first_at: Time
+    last_at: Time
+    last_event_id: Id
+    dismissed_by: Annotated[str | None, about("Public id of the API key, or an operator.")]
+    dismissed_at: Time | None
+    dismissed_reason: str | None
+
+
+_MESSAGES = {
+    Refusal.SAME_CONTACT: "Both ids lead to one and the same contact.",
+    Refusal.TOO_MANY_ALIASES: f"More than {ALIASES_MAX} identifiers would lead to this contact.",
+    Refusal.UNDONE_BEFORE: "This merge was undone before.",
+    Refusal.NOT_THE_LAST: "A later merge builds on this one; undo that first.",
+    Refusal.CONTACT_GONE: "The contact was deleted; there is nothing to part.",
+    Refusal.IDENTIFIER_TAKEN: "Another contact has an identifier that would come back.",
+    Refusal.RESOLVED: "The two contacts were merged.",
+}
+
+
+def _failure(error: MergeRefusedError) -> ApiError:
+    if error.refusal in _MESSAGES:
+        return ApiError(ErrorCode.CONFLICT, _MESSAGES[error.refusal])
+    return not_found()
+
+
+def merge_shown(merge: Merge) -> MergeShown:
+    """A merge as the API shows it."""
+    return MergeShown(
+        id=merge.id,
+        contact_id=merge.contact_id,
+        from_=merge.other_contact_id,
+        status="merged" if merge.undone_us is None else "undone",
+        merged_by=merge.actor,
+        merged_at=to_text(merge.created_us),
+        undone_by=merge.undone_by,
+        undone_at=None if merge.undone_us is None else to_text(merge.undone_us),
+    )
+
+
+def conflict_shown(pair: ContactPair) -> ConflictShown:
+    """A conflict as the API shows it."""
+    dismissed = pair.dismissed_us is not None
+    return ConflictShown(
+        id=pair.id,
+        status=PairStatus.DISMISSED if dismissed else PairStatus.OPEN,
+        contact_id=pair.contact_id,
+        other_contact_id=pair.other_contact_id,
+        fields=list(pair.fields),  # type: ignore[arg-type]
+        events=pair.events,
+        first_at=to_text(pair.first_us),
+        last_at=to_text(pair.last_us),
+        last_event_id=pair.last_event_id,
+        dismissed_by=pair.dismissed_by,
+        dismissed_at=None if pair.dismissed_us is None else to_text(pair.dismissed_us),
+        dismissed_reason=pair.dismissed_reason,
+    )
+
+
+def _preview_shown(preview: MergePreview) -> MergePreviewShown:
+    return MergePreviewShown(
+        contact=contact_shown(preview.contact),
+        from_=contact_shown(preview.other),
+        changes={
+            field: MergeChangeShown(change["from"], change["to"])
+            for field, change in preview.changes.items()
+        },
+        identifiers=[ContactIdentifierShown(kind, value) for kind, value in preview.aliases],
+        events=preview.events,
+        topics=preview.topics,
+        audiences=preview.audiences,
+    )
+
+
+def read_merge(body: bytes) -> tuple[str, bool]:
+    """`(contact id, whether it is a dry run)` of the body of a merge.
+
+    Raises:
+        ApiError: with every problem listed.
+    """
+    check = Members(read_object(body), ("from", "dry_run"), "a merge")
+    check.require("from")
+    other_id = check.text("from", check_contact_id)
+    dry_run = check.flag("dry_run")
+    check.raise_if_any()
+    assert other_id is not None
+    return other_id, bool(dry_run)
+
+
+async def merge_contact(request: Request) -> Response:
+    """`POST /contacts/{id}/merge`: what it would do, or the merge itself."""
+    context = context_of(request)
+    contact_id = path_uuid(request)
+    other_id, dry_run = read_merge(await read_body(request))
+    services, principal = context.services, context.principal
+    merges, project_id = services.store.merges, principal.project.id
+    try:
+        if dry_run:
+            preview = await merges.preview(project_id, contact_id, other_id)
+            return json_response({"data": _preview_shown(preview)})
+        merge = await merges.merge(
+            project_id, contact_id, other_id, services.clock_us(), actor=principal.key_id
+        )
+    except MergeRefusedError as error:
+        raise _failure(error) from None
+    return json_response({"data": merge_shown(merge)}, 201)
+
+
+async def undo_merge(request: Request) -> Response:
+    """`POST /merges/{id}/undo`: two contacts again."""
+    context, merge_id = context_of(request), path_uuid(request)
+    await refuse_members(request)
+    services, principal = context.services, context.principal
+    try:
+        merge = await services.store.merges.undo(
+            principal.project.id, merge_id, services.clock_us(), actor=principal.key_id
+        )
+    except MergeRefusedError as error:
+        raise _failure(error) from None
+    return json_response({"data": merge_shown(merge)})
+
+
+async def get_merge(request: Request) -> Response:
+    """`GET /merges/{id}`."""
+    context = context_of(request)
+    found = await context.services.store.merges.get(context.project_id, path_uuid(request))
+    if found is None:
+        raise not_found()
+    return json_response({"data": merge_shown(found)})
+
+
+async def list_merges(request: Request) -> Response:
+    """`GET /merges`: newest first."""
+    context = context_of(request)
+    before, limit, scope = _page(context, "merges")
+    found = await context.services.store.merges.list(
+        context.project_id, before=before, limit=limit + 1
+    )
+    cursors = context.services.cursors
+    following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
+    shown = [merge_shown(merge) for merge in found[:limit]]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+async def list_conflicts(request: Request) -> Response:
+    """`GET /contacts/conflicts`: open ones, or those that were dismissed, newest first."""
+    context = context_of(request)
+    status = context.query.get("status", PairStatus.OPEN)
+    before, limit, scope = _page(context, f"{status.value} conflicts")
+    found = await context.services.store.merges.pairs(
+        context.project_id, before=before, limit=limit, status=status
+    )
+    cursors = context.services.cursors
+    following = None if found.next_before is None else cursors.make(found.next_before, scope)
+    shown = [conflict_shown(pair) for pair in found.pairs]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+async def dismiss_conflict(request: Request) -> Response:
+    """`POST /contacts/conflicts/{id}/dismiss`: the two are not one person."""
+    context = context_of(request)
+    conflict_id = path_uuid(request)
+    reason = read_reason(await read_body(request), "a dismissal")
+    services, principal = context.services, context.principal
+    try:
+        pair = await services.store.merges.dismiss(
+            context.project_id, conflict_id, reason, services.clock_us(), actor=principal.key_id
+        )
+    except MergeRefusedError as error:
+        raise _failure(error) from None
+    return json_response({"data": conflict_shown(pair)})
+
+
+def _page(context: Context, name: str) -> tuple[int | None, int, str]:
+    scope = f"{name} {context.project_id}"
+    return context.before(scope), context.limit, scope
+
+
+ROUTES = (
+    get(
+        "/contacts/conflicts",
+        list_conflicts,
+        name="listConflicts",
+        summary="List pairs of contacts that events take for one person",
+        parameters=(
+            one_of("status", {each.value: each for each in PairStatus}, "Open ones, if left out."),
+            *PAGE,
+        ),
+        answers=(page(ConflictShown),),
+    ),
+    post(
+        "/contacts/conflicts/{id}/dismiss",
+        dismiss_conflict,
+        name="dismissConflict",
+        summary="Say that the two contacts of a conflict are not one person",
+        bodies=json_body(DismissInput, example={"reason": "Father and son share an address."}),
+        answers=(ok("It is dismissed.", ConflictShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    post(
+        "/contacts/{id}/merge",
+        merge_contact,
+        name="mergeContacts",
+        summary="Merge another contact into this one, or see what that would do",
+        bodies=json_body(
+            MergeInput, example={"from": "0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60", "dry_run": True}
+        ),
+        answers=(
+            created("Merged; the id of the other leads to this one.", MergeShown),
+            ok("With dry_run: what it would do.", MergePreviewShown),
+        ),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    get(
+        "/merges",
+        list_merges,
+        name="listMerges",
+        summary="List merges",
+        parameters=PAGE,
+        answers=(page(MergeShown),),
+    ),
+    get(
+        "/merges/{id}",
+        get_merge,
+        name="getMerge",
+        summary="Get a merge",
+        answers=(ok("The merge.", MergeShown),),
+    ),
+    post(
+        "/merges/{id}/undo",
+        undo_merge,
+        name="undoMerge",
+        summary="Undo a merge",
+        description="What was written since stays with the survivor.",
+        bodies=empty_body(),
+        answers=(ok("Undone.", MergeShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+)

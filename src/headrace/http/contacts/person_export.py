@@ -1,0 +1,62 @@
+"""`GET /contacts/{id}/export`: all that is kept about a person."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.http.events.events import not_found
+from headrace.http.routing.context import context_of
+from headrace.http.routing.parameters import flag
+from headrace.http.routing.path import path_uuid
+from headrace.http.routing.route import get, ok
+from headrace.pipeline.contacts.person_document import person_document
+from headrace.store.contacts.person_export import EXPORTS_MAX
+
+#: When a client that found no place may ask again.
+RETRY_SECONDS = 5
+
+
+async def export_person(request: Request) -> Response:
+    """`GET /contacts/{id}/export`."""
+    context = context_of(request)
+    mentions = context.query.get("mentions", True)
+    contact_id = path_uuid(request)
+    exports = context.services.store.person_exports
+    facts = await exports.find(context.project_id, contact_id)
+    if facts is None:
+        raise not_found()
+    if exports.is_full:
+        message = f"{EXPORTS_MAX} exports are under way."
+        raise ApiError(ErrorCode.OVERLOADED, message, retry_after_s=RETRY_SECONDS)
+    headers = {
+        "cache-control": "no-store",
+        "content-disposition": f'attachment; filename="contact-{contact_id}.json"',
+    }
+    pieces = person_document(exports, facts, mentions=mentions)
+    return StreamingResponse(pieces, media_type="application/json", headers=headers)
+
+
+ROUTES = (
+    get(
+        "/contacts/{id}/export",
+        export_person,
+        name="exportContact",
+        summary="Export all that is kept about a person",
+        parameters=(
+            flag(
+                "mentions",
+                "Whether all events of the project are searched for the person's names; true "
+                "unless it is false.",
+            ),
+        ),
+        answers=(
+            ok(
+                "One document, sent while it is read: what an erasure would remove, and which "
+                "events of others name the person. Cut off, it is no JSON.",
+                {"type": "object", "additionalProperties": True},
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,346 @@
+"""`/topics`, and how contacts stand to them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain import timestamps
+from headrace.domain.contacts.topics import (
+    TOPICS_MAX,
+    OptOut,
+    Subscription,
+    Topic,
+    decode_subscribed,
+    decode_topic,
+    refuse_everything,
+    subscription_id,
+)
+from headrace.domain.errors import ApiError, ErrorCode, FieldProblem
+from headrace.http.events.events import not_found
+from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.parameters import PAGE
+from headrace.http.routing.path import path_uuid
+from headrace.http.routing.route import (
+    created,
+    delete,
+    get,
+    json_body,
+    no_content,
+    ok,
+    page,
+    patch,
+    post,
+    put,
+)
+from headrace.http.routing.schema import Description, Id, Name, Time, about
+from headrace.http.server.media import read_body
+from headrace.store.contacts.groups.topics import TooManyTopicsError, Topics
+from headrace.store.contract.events import StoreConflictError
+
+_UNIQUE = about("Unique in the project; blanks around it are left out.")
+_DEFAULT = "Holds for every contact that has not chosen."
+
+
+class TopicCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """A new topic."""
+
+    name: Annotated[Name, _UNIQUE]
+    description: Description | None = None
+    default_subscribed: Annotated[bool | None, about(f"{_DEFAULT} false if absent.")] = None
+
+
+class TopicUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of a topic. Members that are absent or null stay as they are."""
+
+    name: Annotated[Name | None, _UNIQUE] = None
+    description: Description | None = None
+    default_subscribed: Annotated[bool | None, about(_DEFAULT)] = None
+
+
+class TopicShown(msgspec.Struct, kw_only=True):
+    """A topic."""
+
+    id: Id
+    name: str
+    description: str
+    default_subscribed: bool
+    created_at: Time
+    updated_at: Time
+
+
+class SubscriptionUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A choice."""
+
+    is_subscribed: bool
+
+
+class UnsubscribeAll(msgspec.Struct, forbid_unknown_fields=True):
+    """The choice of a contact that wants nothing any more."""
+
+    is_subscribed: Annotated[Literal[False], about(type="boolean", const=False)]
+
+
+class SubscriptionShown(msgspec.Struct, kw_only=True):
+    """How a contact stands to a topic; both times are null while the topic's default holds."""
+
+    id: Id
+    contact_id: Id
+    topic_id: Id
+    is_subscribed: bool
+    subscribed_at: Time | None
+    unsubscribed_at: Time | None
+
+
+class TopicOfContactShown(SubscriptionShown, kw_only=True):
+    """The same in a list, with the topic's name."""
+
+    topic_name: str
+
+
+class OptOutShown(msgspec.Struct, kw_only=True):
+    """That a contact has unsubscribed from everything."""
+
+    contact_id: Id
+    is_subscribed: bool
+    unsubscribed_at: Annotated[Time, about("When it did so first.")]
+    changed: Annotated[int, about("Topics that it was subscribed to until this request.")]
+
+
+def topic_shown(topic: Topic) -> TopicShown:
+    """A topic as the API shows it."""
+    return TopicShown(
+        id=topic.id,
+        name=topic.name,
+        description=topic.description,
+        default_subscribed=topic.default_subscribed,
+        created_at=timestamps.to_text(topic.created_us),
+        updated_at=timestamps.to_text(topic.updated_us),
+    )
+
+
+def subscription_shown(held: Subscription) -> SubscriptionShown:
+    """A subscription as the API shows it."""
+    at = None if held.changed_us is None else timestamps.to_text(held.changed_us)
+    return SubscriptionShown(
+        id=subscription_id(held.contact_id, held.topic.id),
+        contact_id=held.contact_id,
+        topic_id=held.topic.id,
+        is_subscribed=held.is_subscribed,
+        subscribed_at=at if held.is_subscribed else None,
+        unsubscribed_at=None if held.is_subscribed else at,
+    )
+
+
+def _opt_out_shown(opted: OptOut) -> OptOutShown:
+    return OptOutShown(
+        contact_id=opted.contact_id,
+        is_subscribed=False,
+        unsubscribed_at=timestamps.to_text(opted.at_us),
+        changed=opted.changed,
+    )
+
+
+async def create_topic(request: Request) -> Response:
+    """`POST /topics`."""
+    context = context_of(request)
+    fields = decode_topic(await read_body(request), required=True)
+    try:
+        made = await _store(context).create(_project(context), fields, _now_us(context))
+    except StoreConflictError:
+        raise name_taken("topic") from None
+    except TooManyTopicsError:
+        message = f"A project has at most {TOPICS_MAX} topics; delete one first."
+        raise ApiError(ErrorCode.CONFLICT, message) from None
+    return json_response({"data": topic_shown(made)}, 201)
+
+
+def name_taken(what: str) -> ApiError:
+    """409: the name belongs to another one of the project."""
+    problem = FieldProblem("name", f"belongs to another {what}")
+    message = f"name: belongs to another {what} of this project"
+    return ApiError(ErrorCode.CONFLICT, message, details=(problem,))
+
+
+async def list_topics(request: Request) -> Response:
+    """`GET /topics`: newest first."""
+    context = context_of(request)
+    limit = context.limit
+    scope, cursors = f"topics {_project(context)}", context.services.cursors
+    before = context.before(scope)
+    found = await _store(context).list(_project(context), before=before, limit=limit + 1)
+    following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
+    shown = [topic_shown(topic) for topic in found[:limit]]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+async def get_topic(request: Request) -> Response:
+    """`GET /topics/{id}`."""
+    context = context_of(request)
+    found = await _store(context).get(_project(context), path_uuid(request))
+    return json_response({"data": topic_shown(_found(found))})
+
+
+async def patch_topic(request: Request) -> Response:
+    """`PATCH /topics/{id}`: members that are absent or null stay as they are."""
+    context = context_of(request)
+    topic_id = path_uuid(request)
+    fields = decode_topic(await read_body(request), required=False)
+    try:
+        changed = await _store(context).update(
+            _project(context), topic_id, fields, _now_us(context)
+        )
+    except StoreConflictError:
+        raise name_taken("topic") from None
+    return json_response({"data": topic_shown(_found(changed))})
+
+
+async def delete_topic(request: Request) -> Response:
+    """`DELETE /topics/{id}`: its subscriptions end, and nobody is said to have unsubscribed."""
+    context = context_of(request)
+    topic_id = path_uuid(request)
+    if not await _store(context).delete(_project(context), topic_id, _now_us(context)):
+        raise not_found()
+    return Response(status_code=204)
+
+
+async def list_topics_of_contact(request: Request) -> Response:
+    """`GET /contacts/{id}/topics`: every topic and how the contact stands to it."""
+    context = context_of(request)
+    limit = context.limit
+    contact_id = path_uuid(request)
+    scope = f"topics of {_project(context)} {contact_id}"
+    cursors = context.services.cursors
+    before = context.before(scope)
+    found = await _store(context).subscriptions(
+        _project(context), contact_id, before=before, limit=limit + 1
+    )
+    if found is None:
+        raise not_found()
+    last = found[limit - 1].topic.created_us if len(found) > limit else None
+    following = None if last is None else cursors.make(last, scope)
+    shown = [_with_name(held) for held in found[:limit]]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+def _with_name(held: Subscription) -> TopicOfContactShown:
+    shown = msgspec.structs.asdict(subscription_shown(held))
+    return TopicOfContactShown(**shown, topic_name=held.topic.name)
+
+
+async def put_subscription(request: Request) -> Response:
+    """`PUT /contacts/{contact_id}/topics/{topic_id}`: subscribe or unsubscribe."""
+    context = context_of(request)
+    contact_id, topic_id = path_uuid(request, "contact_id"), path_uuid(request, "topic_id")
+    wanted = decode_subscribed(await read_body(request))
+    held = await _store(context).subscribe(
+        _project(context), contact_id, topic_id, _now_us(context), wanted=wanted
+    )
+    if held is None:
+        raise not_found()
+    return json_response({"data": subscription_shown(held)})
+
+
+async def put_all_subscriptions(request: Request) -> Response:
+    """`PUT /contacts/{id}/topics`: unsubscribe from everything, topics that come later included."""
+    context = context_of(request)
+    contact_id = path_uuid(request)
+    if decode_subscribed(await read_body(request)):
+        refuse_everything()
+    opted = await _store(context).opt_out(_project(context), contact_id, _now_us(context))
+    if opted is None:
+        raise not_found()
+    return json_response({"data": _opt_out_shown(opted)})
+
+
+def _found(topic: Topic | None) -> Topic:
+    if topic is None:
+        raise not_found()
+    return topic
+
+
+def _store(context: Context) -> Topics:
+    return context.services.store.topics
+
+
+def _project(context: Context) -> int:
+    return context.project_id
+
+
+def _now_us(context: Context) -> int:
+    return context.services.clock_us()
+
+
+ROUTES = (
+    post(
+        "/topics",
+        create_topic,
+        name="createTopic",
+        summary="Create a topic",
+        description=f"A project has at most {TOPICS_MAX} topics.",
+        bodies=json_body(TopicCreate, example={"name": "News", "default_subscribed": True}),
+        answers=(created("Created.", TopicShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    get(
+        "/topics",
+        list_topics,
+        name="listTopics",
+        summary="List topics",
+        parameters=PAGE,
+        answers=(page(TopicShown),),
+    ),
+    get(
+        "/topics/{id}",
+        get_topic,
+        name="getTopic",
+        summary="Get a topic",
+        answers=(ok("The topic.", TopicShown),),
+    ),
+    patch(
+        "/topics/{id}",
+        patch_topic,
+        name="patchTopic",
+        summary="Change a topic",
+        description="Members that are absent or null stay as they are.",
+        bodies=json_body(TopicUpdate, example={"description": "What is new, once a month."}),
+        answers=(ok("The topic as it is now.", TopicShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    delete(
+        "/topics/{id}",
+        delete_topic,
+        name="deleteTopic",
+        summary="Delete a topic and all subscriptions to it",
+        description="Its subscriptions end; no contact counts as having unsubscribed.",
+        answers=(no_content("Deleted."),),
+    ),
+    get(
+        "/contacts/{id}/topics",
+        list_topics_of_contact,
+        name="listTopicsOfContact",
+        summary="List all topics and whether a contact is subscribed to them",
+        parameters=PAGE,
+        answers=(page(TopicOfContactShown),),
+    ),
+    put(
+        "/contacts/{id}/topics",
+        put_all_subscriptions,
+        name="unsubscribeFromEverything",
+        summary="Unsubscribe a contact from everything, later topics included",
+        description="Later choices of single topics count again.",
+        bodies=json_body(UnsubscribeAll, example={"is_subscribed": False}),
+        answers=(ok("It is subscribed to nothing now.", OptOutShown),),
+    ),
+    put(
+        "/contacts/{contact_id}/topics/{topic_id}",
+        put_subscription,
+        name="putSubscription",
+        summary="Subscribe a contact to a topic, or unsubscribe it",
+        bodies=json_body(SubscriptionUpdate, example={"is_subscribed": True}),
+        answers=(ok("The subscription as it is now.", SubscriptionShown),),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Routes of webhooks, dead letters and replays."""

@@ -1,0 +1,213 @@
+"""`POST /dead-letters/replay` and `/replays`: replays of many dead letters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain.deliveries.dead_letters import (
+    PER_SECOND_DEFAULT,
+    PER_SECOND_MAX,
+    ReplayRequest,
+    read_replay,
+)
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.ids import new_uuid, uuid_text
+from headrace.http.deliveries.dead_letters import (
+    CAUSE,
+    DeadLetterShown,
+    KindName,
+    dead_letter_shown,
+    filter_of,
+    refuse_members,
+)
+from headrace.http.events.events import not_found
+from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.parameters import PAGE
+from headrace.http.routing.path import path_uuid
+from headrace.http.routing.route import accepted, empty_body, get, json_body, ok, page, post
+from headrace.http.routing.schema import EventName, Id, about
+from headrace.http.server.media import read_body
+from headrace.store.contract.dead_letters import (
+    RUNNING_MAX,
+    SAMPLE_MAX,
+    NewReplay,
+    Replay,
+    TooManyReplaysError,
+)
+
+
+class ReplayFilter(msgspec.Struct, forbid_unknown_fields=True):
+    """Which dead letters are meant; every field that is set must match, `{}` means all."""
+
+    event: EventName | None = None
+    subscriber_id: Id | None = None
+    cause: Annotated[str | None, about(**CAUSE)] = None
+    kind: KindName | None = None
+
+
+class ReplayInput(msgspec.Struct, forbid_unknown_fields=True):
+    """A replay of many dead letters."""
+
+    filter: ReplayFilter
+    dry_run: Annotated[bool | None, about("Only say what it would do.")] = None
+    per_second: Annotated[
+        int | None,
+        about(
+            "How many are replayed in a second.",
+            minimum=1,
+            maximum=PER_SECOND_MAX,
+            default=PER_SECOND_DEFAULT,
+        ),
+    ] = None
+
+
+class ReplayDryRun(msgspec.Struct, kw_only=True):
+    """What a replay would do."""
+
+    count: int
+    sample: Annotated[list[DeadLetterShown], about("The newest of them.", maxItems=SAMPLE_MAX)]
+
+
+class ReplayShown(msgspec.Struct, kw_only=True):
+    """A replay of many."""
+
+    id: Id
+    status: Literal["running", "done", "stopped"]
+    total: Annotated[int, about("Dead letters that matched when it was created.")]
+    done: Annotated[int, about("Dead letters that it has replayed.")]
+
+
+def _shown(replay: Replay) -> ReplayShown:
+    return ReplayShown(
+        id=replay.id, status=replay.status.value, total=replay.total, done=replay.done
+    )
+
+
+async def replay_many(request: Request) -> Response:
+    """`POST /dead-letters/replay`: what it would do, or a job that does it."""
+    context = context_of(request)
+    wish = read_replay(await read_body(request))
+    if wish.dry_run:
+        return await _dry_run(context, wish)
+    return await _create(context, wish)
+
+
+async def _dry_run(context: Context, wish: ReplayRequest) -> Response:
+    project_id, wanted = context.project_id, filter_of(wish.wanted)
+    dead_letters = context.services.store.dead_letters
+    count, _ = await dead_letters.count(project_id, wanted)
+    page = await dead_letters.list(project_id, wanted, before=None, limit=SAMPLE_MAX)
+    while count and not page.dead_letters and page.next_before is not None:
+        page = await dead_letters.list(
+            project_id, wanted, before=page.next_before, limit=SAMPLE_MAX
+        )
+    sample = [dead_letter_shown(dead_letter) for dead_letter in page.dead_letters]
+    return json_response({"data": ReplayDryRun(count=count, sample=sample)})
+
+
+async def _create(context: Context, wish: ReplayRequest) -> Response:
+    services, principal = context.services, context.principal
+    project_id, wanted = principal.project.id, filter_of(wish.wanted)
+    total, last_number = await services.store.dead_letters.count(project_id, wanted)
+    replay = NewReplay(
+        id=uuid_text(new_uuid()),
+        project_id=project_id,
+        wanted=wanted,
+        per_second=wish.per_second,
+        total=total,
+        last_number=last_number,
+        actor=principal.key_id,
+    )
+    try:
+        created = await services.store.replays.create(replay, services.clock_us())
+    except TooManyReplaysError:
+        message = f"{RUNNING_MAX} replays of this project run already; stop one or wait."
+        raise ApiError(ErrorCode.CONFLICT, message) from None
+    return json_response({"data": _shown(created)}, 202)
+
+
+async def list_replays(request: Request) -> Response:
+    """`GET /replays`: newest first."""
+    context = context_of(request)
+    limit = context.limit
+    project_id = context.project_id
+    scope = f"replays {project_id}"
+    cursors = context.services.cursors
+    before = context.before(scope)
+    found = await context.services.store.replays.list(project_id, before=before, limit=limit + 1)
+    following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
+    return json_response(
+        {"data": [_shown(replay) for replay in found[:limit]], "next_cursor": following}
+    )
+
+
+async def get_replay(request: Request) -> Response:
+    """`GET /replays/{id}`."""
+    context = context_of(request)
+    found = await context.services.store.replays.get(context.project_id, path_uuid(request))
+    if found is None:
+        raise not_found()
+    return json_response({"data": _shown(found)})
+
+
+async def stop_replay(request: Request) -> Response:
+    """`POST /replays/{id}/stop`: what it has replayed stays replayed."""
+    context, replay_id = context_of(request), path_uuid(request)
+    await refuse_members(request)
+    services, principal = context.services, context.principal
+    stopped, found = await services.store.replays.stop(
+        principal.project.id, replay_id, services.clock_us(), actor=principal.key_id
+    )
+    if found is None:
+        raise not_found()
+    if not stopped:
+        raise ApiError(ErrorCode.CONFLICT, f"This replay is {found.status.value} already.")
+    return json_response({"data": _shown(found)})
+
+
+ROUTES = (
+    post(
+        "/dead-letters/replay",
+        replay_many,
+        name="replayDeadLetters",
+        summary="Replay all dead letters that match, or see which those are",
+        description=f"At most {RUNNING_MAX} replays of a project run at once.",
+        bodies=json_body(
+            ReplayInput, example={"filter": {"event": "order.completed"}, "dry_run": True}
+        ),
+        answers=(
+            accepted("A job that goes on in the background.", ReplayShown),
+            ok("With dry_run: what it would do.", ReplayDryRun),
+        ),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    get(
+        "/replays",
+        list_replays,
+        name="listReplays",
+        summary="List replays",
+        parameters=PAGE,
+        answers=(page(ReplayShown),),
+    ),
+    get(
+        "/replays/{id}",
+        get_replay,
+        name="getReplay",
+        summary="Get a replay",
+        answers=(ok("The replay.", ReplayShown),),
+    ),
+    post(
+        "/replays/{id}/stop",
+        stop_replay,
+        name="stopReplay",
+        summary="Stop a replay",
+        description="What it has replayed stays replayed.",
+        bodies=empty_body(),
+        answers=(ok("It is stopped.", ReplayShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+)

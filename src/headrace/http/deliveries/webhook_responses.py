@@ -1,0 +1,202 @@
+"""Answers about webhooks and deliveries, built from the same types that describe them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from headrace.delivery.contract import AttemptOutcome, Failed
+from headrace.domain.deliveries.breaker import BreakerPolicy, BreakerState
+from headrace.domain.deliveries.subscriptions import PATTERNS_MAX
+from headrace.domain.ids import uuid_text
+from headrace.domain.timestamps import to_text
+from headrace.http.routing.schema import EVENT_PATTERN, Description, EventName, Id, Time, about
+from headrace.pipeline.delivering.breakers import breaker_of
+from headrace.store.contract.deliveries import Attempt, DeliveryRecord, DeliveryState, Subscriber
+
+DeliveryStatus = Literal["pending", "delivering", "retrying", "delivered", "dead_lettered"]
+_STATUS_NAMES: dict[int, DeliveryStatus] = {
+    state.value: state.name.lower()  # type: ignore[misc]
+    for state in DeliveryState
+}
+_WAITING = (DeliveryState.PENDING, DeliveryState.RETRYING)
+
+
+_URL = about(
+    "http or https, on a public address unless an operator allows it.",
+    format="uri",
+    maxLength=2048,
+    examples=["https://example.com/headrace"],
+)
+_EVENTS = about("Names, prefixes such as order.*, or * for all.", minItems=1, maxItems=PATTERNS_MAX)
+_Pattern = Annotated[str, about(**EVENT_PATTERN)]
+_Enabled = Annotated[bool | None, about("true also ends a pause.")]
+
+
+class WebhookCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """A new webhook."""
+
+    url: Annotated[str, _URL]
+    events: Annotated[list[_Pattern], _EVENTS]
+    description: Description | None = None
+    enabled: bool | None = None
+
+
+class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of a webhook. Members that are absent or null stay as they are."""
+
+    url: Annotated[str | None, _URL] = None
+    events: Annotated[list[_Pattern] | None, _EVENTS] = None
+    description: Description | None = None
+    enabled: _Enabled = None
+
+
+class WebhookShown(msgspec.Struct, kw_only=True):
+    """A webhook as it is shown; its secret is not."""
+
+    id: Id
+    url: str
+    events: list[str]
+    description: str
+    enabled: bool
+    disabled_reason: Annotated[str | None, about("Null while it is enabled.")]
+    paused_until: Annotated[
+        Time | None,
+        about("Set while deliveries pause because the endpoint fails; then one is tried."),
+    ]
+    previous_secret_until: Annotated[
+        Time | None, about("Set during a rotation: until then the secret before signs, too.")
+    ]
+    created_at: Time
+    updated_at: Time
+
+
+class WebhookCreated(WebhookShown, kw_only=True):
+    """A new webhook, with its secret for the first and last time."""
+
+    secret: str
+
+
+class WebhookSecretShown(msgspec.Struct):
+    """A new secret, for the first and last time."""
+
+    id: Id
+    secret: str
+    previous_secret_until: Time
+
+
+class DeliveryAttemptShown(msgspec.Struct, kw_only=True):
+    """One try; without `cause` it succeeded."""
+
+    number: int
+    at: Time
+    latency_ms: float
+    http_status: Annotated[int | None, about("Null when there was no answer.")]
+    cause: str | None
+    error: str | None
+    response: Annotated[str | None, about("First bytes of the answer.")]
+    note: Annotated[
+        str | None, about("What could not be read of the answer although the event was delivered.")
+    ]
+
+
+class DeliveryShown(msgspec.Struct, kw_only=True):
+    """One event for one webhook; `id` is the `webhook-id` that its attempts carry."""
+
+    id: Id
+    event_id: Annotated[Id | None, about("Null once the event is gone.")]
+    event: EventName | None
+    status: DeliveryStatus
+    created_at: Time
+    finished_at: Annotated[Time | None, about("Null while it is not finished.")]
+    next_attempt_at: Annotated[Time | None, about("Null while nothing is to come.")]
+    last_error: str | None
+    attempts: Annotated[list[DeliveryAttemptShown], about("Oldest first, the last 30.")]
+
+
+class WebhookTestShown(msgspec.Struct, kw_only=True):
+    """What came of a test call."""
+
+    delivered: bool
+    latency_ms: float
+    http_status: int | None
+    cause: str | None
+    error: str | None
+    response: str | None
+    note: Annotated[
+        str | None, about("What could not be read of the answer although the call succeeded.")
+    ]
+
+
+def _webhook_fields(webhook: Subscriber) -> dict[str, object]:
+    breaker = breaker_of(webhook.breaker, BreakerPolicy())
+    paused = breaker.state is BreakerState.OPEN
+    until_us = webhook.previous_until_us
+    return {
+        "id": webhook.id,
+        "url": webhook.target,
+        "events": list(webhook.events),
+        "description": webhook.description,
+        "enabled": webhook.enabled,
+        "disabled_reason": webhook.disabled_reason,
+        "paused_until": to_text(breaker.pause_until_us) if paused else None,
+        "previous_secret_until": None if until_us is None else to_text(until_us),
+        "created_at": to_text(webhook.created_us),
+        "updated_at": to_text(webhook.updated_us),
+    }
+
+
+def webhook_shown(webhook: Subscriber) -> WebhookShown:
+    """A webhook as the API shows it."""
+    return msgspec.convert(_webhook_fields(webhook), WebhookShown)
+
+
+def webhook_created(webhook: Subscriber, secret: str) -> WebhookCreated:
+    """A new webhook and its secret."""
+    return msgspec.convert(_webhook_fields(webhook) | {"secret": secret}, WebhookCreated)
+
+
+def delivery_shown(delivery: DeliveryRecord) -> DeliveryShown:
+    """A delivery as the API shows it."""
+    finished_us = delivery.finished_us
+    waits = delivery.state in _WAITING
+    return DeliveryShown(
+        id=delivery.id,
+        event_id=None if delivery.event_id is None else uuid_text(delivery.event_id),
+        event=delivery.event,
+        status=_STATUS_NAMES[delivery.state],
+        created_at=to_text(delivery.created_us),
+        finished_at=None if finished_us is None else to_text(finished_us),
+        next_attempt_at=to_text(delivery.due_us) if waits else None,
+        last_error=delivery.last_error,
+        attempts=[_attempt_shown(attempt) for attempt in delivery.attempts],
+    )
+
+
+def _attempt_shown(attempt: Attempt) -> DeliveryAttemptShown:
+    return DeliveryAttemptShown(
+        number=attempt.number,
+        at=to_text(attempt.at_us),
+        latency_ms=attempt.duration_us / 1000,
+        http_status=attempt.http_status,
+        cause=attempt.cause,
+        error=attempt.error,
+        response=attempt.excerpt,
+        note=attempt.note,
+    )
+
+
+def test_shown(outcome: AttemptOutcome) -> WebhookTestShown:
+    """The outcome of a test call as the API shows it."""
+    failed = outcome if isinstance(outcome, Failed) else None
+    answer = outcome.answer
+    return WebhookTestShown(
+        delivered=failed is None,
+        latency_ms=outcome.duration_us / 1000,
+        http_status=None if answer is None else answer.http_status,
+        cause=None if failed is None else failed.cause.value,
+        error=None if failed is None else failed.message,
+        response=None if answer is None else answer.excerpt,
+        note=None if answer is None or failed is not None else answer.note,
+    )

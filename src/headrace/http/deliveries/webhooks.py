@@ -1,0 +1,268 @@
+"""`/webhooks`: endpoints of a project, their secrets, a test, and what was delivered to them."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.delivery.contract import DeliveryError
+from headrace.domain.deliveries.webhooks import WebhookFields, decode_webhook, refuse_members
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.ids import new_uuid, uuid_text
+from headrace.domain.json_fields import Members
+from headrace.domain.timestamps import to_text
+from headrace.http.deliveries.webhook_responses import (
+    DeliveryShown,
+    WebhookCreate,
+    WebhookCreated,
+    WebhookSecretShown,
+    WebhookShown,
+    WebhookTestShown,
+    WebhookUpdate,
+    delivery_shown,
+    test_shown,
+    webhook_created,
+    webhook_shown,
+)
+from headrace.http.events.events import not_found
+from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.parameters import PAGE
+from headrace.http.routing.path import path_uuid
+from headrace.http.routing.route import (
+    created,
+    delete,
+    empty_body,
+    get,
+    json_body,
+    no_content,
+    ok,
+    page,
+    patch,
+    post,
+)
+from headrace.http.server.media import read_body
+from headrace.store.contract.deliveries import (
+    WEBHOOKS_MAX,
+    NewWebhook,
+    Subscriber,
+    TooManyWebhooksError,
+    WebhookChange,
+)
+from headrace.store.deliveries.subscribers import Subscribers
+
+
+async def create_webhook(request: Request) -> Response:
+    """`POST /webhooks`: the only answer that shows the secret, but for a rotation's."""
+    context = context_of(request)
+    fields, check = decode_webhook(await read_body(request), required=True)
+    url = await _checked_url(context, fields, check)
+    secret = context.services.webhooks.new_secret()
+    webhook = NewWebhook(
+        id=uuid_text(new_uuid()),
+        project_id=context.project_id,
+        url=url or "",
+        events=fields.events or (),
+        description=fields.description or "",
+        enabled=fields.enabled is not False,
+        secret=secret,
+    )
+    try:
+        created = await _store(context).create(webhook, actor=_actor(context))
+    except TooManyWebhooksError:
+        message = f"A project has at most {WEBHOOKS_MAX} webhooks; delete one first."
+        raise ApiError(ErrorCode.CONFLICT, message) from None
+    return json_response({"data": webhook_created(created, secret)}, 201)
+
+
+async def _checked_url(context: Context, fields: WebhookFields, check: Members) -> str | None:
+    """The URL in its one spelling; raises with every problem of the request."""
+    url = fields.url
+    if url is not None:
+        try:
+            url = await context.services.webhooks.check_url(url)
+        except DeliveryError as error:
+            check.add("url", str(error))
+    check.raise_if_any()
+    return url
+
+
+async def list_webhooks(request: Request) -> Response:
+    """`GET /webhooks`: newest first."""
+    context = context_of(request)
+    limit = context.limit
+    project_id = context.project_id
+    scope, cursors = f"webhooks {project_id}", context.services.cursors
+    before = context.before(scope)
+    found = await _store(context).list(project_id, before=before, limit=limit + 1)
+    following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
+    shown = [webhook_shown(webhook) for webhook in found[:limit]]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+async def get_webhook(request: Request) -> Response:
+    """`GET /webhooks/{id}`."""
+    webhook = await _webhook(request, context_of(request))
+    return json_response({"data": webhook_shown(webhook)})
+
+
+async def patch_webhook(request: Request) -> Response:
+    """`PATCH /webhooks/{id}`: members that are absent or null stay as they are."""
+    context = context_of(request)
+    webhook_id = path_uuid(request)
+    fields, check = decode_webhook(await read_body(request), required=False)
+    change = WebhookChange(
+        url=await _checked_url(context, fields, check),
+        events=fields.events,
+        description=fields.description,
+        enabled=fields.enabled,
+    )
+    changed = await _store(context).update(
+        context.project_id, webhook_id, change, actor=_actor(context)
+    )
+    return json_response({"data": webhook_shown(_found(changed))})
+
+
+async def delete_webhook(request: Request) -> Response:
+    """`DELETE /webhooks/{id}`: what still waits for it becomes dead letters."""
+    context = context_of(request)
+    project_id = context.project_id
+    if not await _store(context).delete(project_id, path_uuid(request), actor=_actor(context)):
+        raise not_found()
+    return Response(status_code=204)
+
+
+async def test_webhook(request: Request) -> Response:
+    """`POST /webhooks/{id}/test`: a signed call now, and what came of it."""
+    context = context_of(request)
+    await _refuse_body(request)
+    webhook = await _webhook(request, context)
+    outcome = await context.services.webhooks.test(webhook)
+    return json_response({"data": test_shown(outcome)})
+
+
+async def rotate_secret(request: Request) -> Response:
+    """`POST /webhooks/{id}/rotate-secret`: the secret before signs for a day more."""
+    context = context_of(request)
+    await _refuse_body(request)
+    secret = context.services.webhooks.new_secret()
+    rotated = _found(
+        await _store(context).rotate_secret(
+            context.project_id, path_uuid(request), secret, actor=_actor(context)
+        )
+    )
+    until = to_text(rotated.previous_until_us or rotated.updated_us)
+    return json_response({"data": WebhookSecretShown(rotated.id, secret, until)})
+
+
+async def list_deliveries(request: Request) -> Response:
+    """`GET /webhooks/{id}/deliveries`: newest first, each with its attempts."""
+    context = context_of(request)
+    limit = context.limit
+    webhook = await _webhook(request, context)
+    scope, cursors = f"deliveries {webhook.project_id} {webhook.id}", context.services.cursors
+    before = context.before(scope)
+    found = await context.services.store.deliveries.list(
+        webhook.project_id, webhook.id, before=before, limit=limit + 1
+    )
+    following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
+    shown = [delivery_shown(delivery) for delivery in found[:limit]]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+async def _refuse_body(request: Request) -> None:
+    body = await read_body(request) if await request.body() else b""
+    refuse_members(body, "this request, which takes none")
+
+
+async def _webhook(request: Request, context: Context) -> Subscriber:
+    return _found(await _store(context).get(context.project_id, path_uuid(request)))
+
+
+def _found(webhook: Subscriber | None) -> Subscriber:
+    if webhook is None:
+        raise not_found()
+    return webhook
+
+
+def _store(context: Context) -> Subscribers:
+    return context.services.store.subscribers
+
+
+def _actor(context: Context) -> str:
+    return f"key {context.principal.key_id}"
+
+
+ROUTES = (
+    post(
+        "/webhooks",
+        create_webhook,
+        name="createWebhook",
+        summary="Create a webhook",
+        description=f"A project has at most {WEBHOOKS_MAX} webhooks.",
+        bodies=json_body(
+            WebhookCreate, example={"url": "https://example.com/headrace", "events": ["order.*"]}
+        ),
+        answers=(created("Created; `secret` is shown this once.", WebhookCreated),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    get(
+        "/webhooks",
+        list_webhooks,
+        name="listWebhooks",
+        summary="List webhooks",
+        parameters=PAGE,
+        answers=(page(WebhookShown),),
+    ),
+    get(
+        "/webhooks/{id}",
+        get_webhook,
+        name="getWebhook",
+        summary="Get a webhook",
+        answers=(ok("The webhook.", WebhookShown),),
+    ),
+    patch(
+        "/webhooks/{id}",
+        patch_webhook,
+        name="patchWebhook",
+        summary="Change a webhook",
+        description="Members that are absent or null stay as they are; `enabled: true` also ends "
+        "a pause.",
+        bodies=json_body(WebhookUpdate, example={"enabled": True}),
+        answers=(ok("The webhook as it is now.", WebhookShown),),
+    ),
+    delete(
+        "/webhooks/{id}",
+        delete_webhook,
+        name="deleteWebhook",
+        summary="Delete a webhook",
+        description="Deliveries that wait for it become dead letters.",
+        answers=(no_content("Deleted."),),
+    ),
+    post(
+        "/webhooks/{id}/test",
+        test_webhook,
+        name="testWebhook",
+        summary="Call the webhook now with a test event",
+        bodies=empty_body(),
+        answers=(ok("The call was made; whether it succeeded.", WebhookTestShown),),
+        errors=(ErrorCode.RATE_LIMITED,),
+    ),
+    post(
+        "/webhooks/{id}/rotate-secret",
+        rotate_secret,
+        name="rotateWebhookSecret",
+        summary="Replace the signing secret",
+        description="Both secrets sign for 24 hours.",
+        bodies=empty_body(),
+        answers=(ok("The new secret, shown this once.", WebhookSecretShown),),
+    ),
+    get(
+        "/webhooks/{id}/deliveries",
+        list_deliveries,
+        name="listDeliveries",
+        summary="List the deliveries of a webhook",
+        description="Each with its attempts.",
+        parameters=PAGE,
+        answers=(page(DeliveryShown),),
+    ),
+)

@@ -1,0 +1,44 @@
+"""`GET /events/{id}/trace`: everything that happened to one event, in order, with reasons."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.http.events.events import not_found, read_uuid
+from headrace.http.events.responses import Event, event_shown
+from headrace.http.routing.context import context_of, json_response
+from headrace.http.routing.route import get, ok
+from headrace.pipeline.trace.entry import TraceEntry
+from headrace.pipeline.trace.trace import trace_of
+
+
+class TraceShown(msgspec.Struct, kw_only=True):
+    """An event with its life so far."""
+
+    event: Event
+    entries: list[TraceEntry]
+
+
+async def get_trace(request: Request) -> Response:
+    """Put together from what is stored anyway."""
+    context = context_of(request)
+    event_id = read_uuid(request.path_params["id"])
+    facts = await context.services.store.trace.facts(context.project_id, event_id)
+    if facts is None:
+        raise not_found()
+    trace = trace_of(facts)
+    shown = TraceShown(event=event_shown(trace.event), entries=trace.entries)
+    return json_response({"data": shown})
+
+
+ROUTES = (
+    get(
+        "/events/{id}/trace",
+        get_trace,
+        name="getTrace",
+        summary="Get everything that happened to an event, in order, with reasons",
+        answers=(ok("The event and what happened to it so far.", TraceShown),),
+    ),
+)

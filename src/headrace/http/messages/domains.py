@@ -1,0 +1,191 @@
+"""`/domains`: what mail is sent from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain.errors import ErrorCode
+from headrace.domain.messages.dns_records import DnsRecord
+from headrace.domain.messages.kinds import DomainStatus
+from headrace.domain.messages.requests import DOMAIN_CHARACTERS_MAX, decode_domain
+from headrace.domain.timestamps import to_text
+from headrace.http.events.events import not_found
+from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.parameters import PAGE
+from headrace.http.routing.path import path_uuid
+from headrace.http.routing.route import created, delete, get, json_body, no_content, ok, page, post
+from headrace.http.routing.schema import Id, Time, about
+from headrace.http.server.media import read_body
+from headrace.store.contract.messages import DOMAINS_MAX, Domain
+from headrace.store.messages.domains import Domains
+
+_DomainName = Annotated[str, about(maxLength=DOMAIN_CHARACTERS_MAX, examples=["example.org"])]
+_OPENS = about("Whether opens of marketing mail are tracked; true if absent.")
+_CLICKS = about("Whether clicks in marketing mail are tracked; true if absent.")
+
+
+class DomainCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """A new sending domain."""
+
+    name: _DomainName
+    track_opens: Annotated[bool | None, _OPENS] = None
+    track_clicks: Annotated[bool | None, _CLICKS] = None
+
+
+class RecordShown(msgspec.Struct, kw_only=True):
+    """A DNS record to publish."""
+
+    type: str
+    name: str
+    value: str
+    purpose: Annotated[str, about(enum=["dkim", "spf", "dmarc", "bounce"])]
+    required: Annotated[bool, about("Without it the domain is not verified.")]
+
+
+class DomainShown(msgspec.Struct, kw_only=True):
+    """A sending domain, with the DNS records that it needs."""
+
+    id: Id
+    name: str
+    status: DomainStatus
+    track_opens: bool
+    track_clicks: bool
+    verified_at: Time | None
+    records: list[RecordShown]
+    created_at: Time
+    updated_at: Time
+
+
+def record_shown(record: DnsRecord) -> RecordShown:
+    """A record as the API shows it."""
+    return RecordShown(
+        type=record.type,
+        name=record.name,
+        value=record.value,
+        purpose=record.purpose.value,
+        required=record.required,
+    )
+
+
+def _shown(context: Context, domain: Domain) -> DomainShown:
+    return DomainShown(
+        id=domain.id,
+        name=domain.name,
+        status=domain.status,
+        track_opens=domain.track_opens,
+        track_clicks=domain.track_clicks,
+        verified_at=None if domain.verified_us is None else to_text(domain.verified_us),
+        records=[record_shown(one) for one in context.services.mail.domains.records(domain)],
+        created_at=to_text(domain.created_us),
+        updated_at=to_text(domain.updated_us),
+    )
+
+
+async def create_domain(request: Request) -> Response:
+    """`POST /domains`."""
+    context = context_of(request)
+    fields = decode_domain(await read_body(request), required=True)
+    made = await context.services.mail.domains.create(
+        context.project_id, fields, verified=False, actor=context.principal.key_id
+    )
+    return json_response({"data": _shown(context, made)}, 201)
+
+
+async def list_domains(request: Request) -> Response:
+    """`GET /domains`: newest first."""
+    context = context_of(request)
+    limit = context.limit
+    scope, cursors = f"domains {context.project_id}", context.services.cursors
+    found = await _store(context).list(
+        context.project_id, before=context.before(scope), limit=limit + 1
+    )
+    following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
+    shown = [_shown(context, domain) for domain in found[:limit]]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+async def get_domain(request: Request) -> Response:
+    """`GET /domains/{id}`."""
+    context = context_of(request)
+    found = await _store(context).get(context.project_id, path_uuid(request))
+    if found is None:
+        raise not_found()
+    return json_response({"data": _shown(context, found)})
+
+
+async def verify_domain(request: Request) -> Response:
+    """`POST /domains/{id}/verify`: look the records up."""
+    context = context_of(request)
+    checked = await context.services.mail.domains.verify(
+        context.project_id, path_uuid(request), actor=context.principal.key_id
+    )
+    if checked is None:
+        raise not_found()
+    return json_response({"data": _shown(context, checked.domain)})
+
+
+async def delete_domain(request: Request) -> Response:
+    """`DELETE /domains/{id}`: what waits to be sent from it fails."""
+    context = context_of(request)
+    removed = await _store(context).delete(
+        context.project_id,
+        path_uuid(request),
+        context.services.clock_us(),
+        actor=context.principal.key_id,
+    )
+    if not removed:
+        raise not_found()
+    return Response(status_code=204)
+
+
+def _store(context: Context) -> Domains:
+    return context.services.store.messages.domains
+
+
+ROUTES = (
+    post(
+        "/domains",
+        create_domain,
+        name="createDomain",
+        summary="Create a sending domain",
+        description="It is verified once its required records are found in DNS. A project has at "
+        f"most {DOMAINS_MAX} domains.",
+        bodies=json_body(DomainCreate, example={"name": "example.org"}),
+        answers=(created("Created, with the records to publish.", DomainShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+    get(
+        "/domains",
+        list_domains,
+        name="listDomains",
+        summary="List sending domains",
+        parameters=PAGE,
+        answers=(page(DomainShown),),
+    ),
+    get(
+        "/domains/{id}",
+        get_domain,
+        name="getDomain",
+        summary="Get a sending domain",
+        answers=(ok("The domain.", DomainShown),),
+    ),
+    post(
+        "/domains/{id}/verify",
+        verify_domain,
+        name="verifyDomain",
+        summary="Look up the DNS records of a sending domain",
+        answers=(ok("The domain as it is now.", DomainShown),),
+    ),
+    delete(
+        "/domains/{id}",
+        delete_domain,
+        name="deleteDomain",
+        summary="Delete a sending domain",
+        description="What waits to be sent from it fails.",
+        answers=(no_content("Deleted."),),
+    ),
+)

@@ -1,0 +1,261 @@
+"""E-mails as the API takes and shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from headrace.domain.messages.email_request import (
+    ATTACHMENTS_MAX,
+    AUDIENCES_MAX,
+    BATCH_MAX,
+    PER_SECOND_MAX,
+    RECIPIENTS_MAX,
+    TAGS_MAX,
+)
+from headrace.domain.messages.kinds import MessageKind, MessageStatus
+from headrace.domain.timestamps import to_text
+from headrace.http.routing.schema import IDEMPOTENCY_KEY, Id, Time, about
+from headrace.http.server.wire import ErrorText
+from headrace.store.contract.messages import AttemptRecord, EngagementRecord, Message
+from headrace.store.messages.emails import SentEmail
+from headrace.store.messages.jobs import Preview
+from headrace.store.messages.message_lists import MessageDetail
+
+Mailbox = Annotated[
+    str, about("An address, or a name with one.", examples=["Shop <news@example.org>"])
+]
+_Recipients = Annotated[list[Mailbox] | None, about(maxItems=RECIPIENTS_MAX)]
+_Audiences = Annotated[list[Id] | None, about(maxItems=AUDIENCES_MAX)]
+_IdempotencyKey = Annotated[str | None, about(**IDEMPOTENCY_KEY)]
+_Variables = about("With them, bodies are rendered as templates.")
+_Track = about("As the domain has it for marketing mail if absent, false for transactional mail.")
+
+
+class AttachmentInput(msgspec.Struct, forbid_unknown_fields=True):
+    """A file."""
+
+    name: str
+    type: Annotated[str, about("Media type.", examples=["application/pdf"])]
+    data: Annotated[str, about(contentEncoding="base64", examples=["aGFsbG8="])]
+
+
+class TagInput(msgspec.Struct, forbid_unknown_fields=True):
+    """A name and value of your own."""
+
+    name: str
+    value: str
+
+
+class EmailInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An e-mail. `to` or `audiences` is required, and `text`, `html` or `template_version_id`."""
+
+    from_: Mailbox = msgspec.field(name="from")
+    to: _Recipients = None
+    cc: _Recipients = None
+    bcc: _Recipients = None
+    reply_to: list[Mailbox] | None = None
+    subject: str | None = None
+    text: Annotated[str | None, about("Derived from the HTML if absent.")] = None
+    html: str | None = None
+    headers: dict[str, str] | None = None
+    tags: Annotated[list[TagInput] | None, about(maxItems=TAGS_MAX)] = None
+    attachments: Annotated[list[AttachmentInput] | None, about(maxItems=ATTACHMENTS_MAX)] = None
+    template_version_id: Id | None = None
+    variables: Annotated[dict[str, Any] | None, _Variables] = None
+    contact_id: Annotated[Id | None, about("Whom it is about; else found by each address.")] = None
+    topic_id: Id | None = None
+    kind: Annotated[MessageKind | None, about("transactional if absent.")] = None
+    scheduled_at: Time | None = None
+    idempotency_key: _IdempotencyKey = None
+    track_opens: Annotated[bool | None, _Track] = None
+    track_clicks: Annotated[bool | None, _Track] = None
+    audiences: _Audiences = None
+    excluded_audiences: _Audiences = None
+    dry_run: Annotated[bool | None, about("Only say how many an audience send would reach.")] = None
+    per_second: Annotated[int | None, about(minimum=1, maximum=PER_SECOND_MAX)] = None
+
+
+class EmailBatchInput(msgspec.Struct, forbid_unknown_fields=True):
+    """E-mails to send; each is checked by itself, and a bad one spoils no other."""
+
+    emails: Annotated[list[EmailInput], about(minItems=1, maxItems=BATCH_MAX)]
+
+
+class MessageShown(msgspec.Struct, kw_only=True):
+    """One mail to one recipient."""
+
+    id: Id
+    to: str | None
+    role: Annotated[str, about(enum=["to", "cc", "bcc"])]
+    contact_id: Id | None
+    status: MessageStatus
+    reason: str | None
+
+
+class AttemptShown(msgspec.Struct, kw_only=True):
+    """One hand-over to the relay; without an outcome it is under way."""
+
+    number: int
+    relay: str
+    started_at: Time
+    ended_at: Time | None
+    outcome: str | None
+    code: Annotated[int | None, about("What the server answered.")]
+    enhanced_code: str | None
+    diagnostic: str | None
+
+
+class EngagementShown(msgspec.Struct, kw_only=True):
+    """What came back, by who it was."""
+
+    kind: str
+    link: int
+    verdict: str
+    reason: str | None
+    count: int
+    first_at: Time
+    last_at: Time
+
+
+class EmailShown(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An e-mail. Of one with several recipients each message has a status of its own."""
+
+    id: Id
+    subject: str | None
+    status: Annotated[MessageStatus, about("Of several messages, that of the least advanced.")]
+    last_event: str | None
+    to: list[str]
+    contact_id: Id | None
+    template_version_id: Id | None
+    automation_id: Id | None
+    run_id: Id | None
+    automation_step_key: str | None
+    created_at: Time
+    sent_at: Time | None
+    skipped_reason: str | None
+    messages: list[MessageShown]
+    attempts: Annotated[list[AttemptShown], about("Of an e-mail to one.")]
+    engagement: Annotated[list[EngagementShown], about("Of an e-mail to one.")]
+    deduplicated: Annotated[bool, about("Whether the key was used before.")] = False
+
+
+class SendJobShown(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A send to audiences, with how far it is."""
+
+    id: Id
+    status: Annotated[str, about(enum=["scheduled", "running", "done", "stopped"])]
+    total: Annotated[int, about("Contacts when it began.")]
+    done: Annotated[int, about("Contacts that were looked at.")]
+    made: Annotated[int, about("Messages that were made.")]
+    created_at: Time
+    deduplicated: bool = False
+
+
+class SendPreviewShown(msgspec.Struct, kw_only=True):
+    """Whom a send to audiences would reach."""
+
+    dry_run: Annotated[Literal[True], about(type="boolean", const=True)] = True
+    count: int
+    sample: Annotated[list[Id], about("Some of the contacts.")]
+
+
+class SentItem(msgspec.Struct):
+    """Which e-mail it is."""
+
+    id: Id
+    status: MessageStatus
+
+
+class EmailItem(msgspec.Struct, omit_defaults=True):
+    """Answer to one e-mail of a batch: `data`, or `error` as a single request would get it."""
+
+    status: int
+    data: SentItem | None = None
+    error: ErrorText | None = None
+
+
+class EmailBatchAnswer(msgspec.Struct):
+    """Answer to a batch: one item per e-mail, in the order sent."""
+
+    data: list[EmailItem]
+
+
+def status_of(messages: Sequence[Message]) -> MessageStatus:
+    """The status of an e-mail: that of its message which has most before it."""
+    states = {one.state for one in messages}
+    return next((state for state in MessageStatus if state in states), MessageStatus.QUEUED)
+
+
+def email_shown(sent: SentEmail, detail: MessageDetail | None = None) -> EmailShown:
+    """An e-mail as the API shows it.
+
+    Args:
+        detail: of its message, if it has only one.
+    """
+    content, messages = sent.email.content, sent.messages
+    only = messages[0] if len(messages) == 1 else None
+    skipped = only is not None and only.state is MessageStatus.SKIPPED
+    sent_us = [one.sent_us for one in messages if one.sent_us is not None]
+    return EmailShown(
+        id=sent.email.id,
+        subject=(only.subject if only else None) or content.subject,
+        status=status_of(messages),
+        last_event=only.last_event if only else None,
+        to=[one.address for one in content.to],
+        contact_id=only.contact_id if only else None,
+        template_version_id=content.template_version_id,
+        automation_id=only.automation_id if only else None,
+        run_id=only.run_id if only else None,
+        automation_step_key=only.step_key if only else None,
+        created_at=to_text(sent.email.created_us),
+        sent_at=to_text(min(sent_us)) if sent_us else None,
+        skipped_reason=only.reason if only is not None and skipped else None,
+        messages=[_message(one) for one in messages],
+        attempts=[_attempt(one) for one in (detail.attempts if detail else ())],
+        engagement=[_engagement(one) for one in (detail.engagement if detail else ())],
+        deduplicated=sent.deduplicated,
+    )
+
+
+def preview_shown(preview: Preview) -> SendPreviewShown:
+    """A dry run as the API shows it."""
+    return SendPreviewShown(count=preview.count, sample=preview.sample)
+
+
+def _message(of: Message) -> MessageShown:
+    return MessageShown(
+        id=of.id,
+        to=of.address,
+        role=of.role,
+        contact_id=of.contact_id,
+        status=of.state,
+        reason=of.reason,
+    )
+
+
+def _attempt(of: AttemptRecord) -> AttemptShown:
+    return AttemptShown(
+        number=of.number,
+        relay=of.relay,
+        started_at=to_text(of.started_us),
+        ended_at=None if of.ended_us is None else to_text(of.ended_us),
+        outcome=of.outcome,
+        code=of.code,
+        enhanced_code=of.status,
+        diagnostic=of.diagnostic,
+    )
+
+
+def _engagement(of: EngagementRecord) -> EngagementShown:
+    return EngagementShown(
+        kind=of.kind,
+        link=of.link,
+        verdict=of.verdict,
+        reason=of.reason,
+        count=of.count,
+        first_at=to_text(of.first_us),
+        last_at=to_text(of.last_us),
+    )

@@ -1,0 +1,164 @@
+"""`/c/`, `/o/` and `/u/`: links in mails. A valid token is all that they need.
+
+Looking at a link to leave changes nothing: mail scanners follow every link of a mail.
+"""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from urllib.parse import parse_qs, quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain.errors import ApiError
+from headrace.http.routing.context import Services
+from headrace.http.routing.route import PUBLIC, Body, Limits, get, post
+from headrace.http.server.media import ANY, read_body
+from headrace.pipeline.messages.public_links import Visitor
+from headrace.store.messages.unsubscribes import Left
+
+PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
+BODY_BYTES_MAX = 16 * 1024
+_USER_AGENT_CHARACTERS_MAX = 500
+_NO_STORE = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+_PAGE_HEADERS = {
+    **_NO_STORE,
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "x-robots-tag": "noindex",
+}
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:4rem auto;padding:0 1rem}}
+button{{font:inherit;padding:.5rem 1rem}}</style>
+<main><h1>{title}</h1>{content}</main></html>
+"""
+#: Every printable character of ASCII stays as it was authored.
+_AS_AUTHORED = "".join(map(chr, range(0x21, 0x7F)))
+
+
+async def follow_click(request: Request) -> Response:
+    """`GET /c/{token}`: to the target of the link, exactly as it was authored."""
+    links = _services(request).mail.links
+    target = await links.click(request.path_params["token"], _visitor(request))
+    if target is None:
+        return _not_found()
+    headers = {**_NO_STORE, "location": quote(target, safe=_AS_AUTHORED)}
+    return Response(status_code=302, headers=headers)
+
+
+async def note_open(request: Request) -> Response:
+    """`GET /o/{token}`: the pixel, the same for every token."""
+    _services(request).mail.links.open(request.path_params["token"], _visitor(request))
+    return Response(PIXEL, headers=_NO_STORE, media_type="image/gif")
+
+
+async def show_leaving(request: Request) -> Response:
+    """`GET /u/{token}`: a page that asks; nothing is changed."""
+    page = await _services(request).mail.links.leave_page(request.path_params["token"])
+    if page is None:
+        return _not_found()
+    everything = '<form method="post"><button name="all" value="1">Leave all mail</button></form>'
+    if page.topic is None:
+        return _page("Unsubscribe", f"<p>You get no more mail of this sender.</p>{everything}")
+    name = escape(page.topic.name)
+    one = f'<form method="post"><button>Unsubscribe from {name}</button></form>'
+    return _page("Unsubscribe", f"<p>You get mail about {name}.</p>{one}<p>{everything}</p>")
+
+
+async def leave(request: Request) -> Response:
+    """`POST /u/{token}`: leaves at once, by the button or by the one click of RFC 8058."""
+    form = await _form(request)
+    is_one_click = form.get("List-Unsubscribe") == ["One-Click"]
+    left = await _services(request).mail.links.leave(
+        request.path_params["token"],
+        everything="all" in form,
+        source="one_click" if is_one_click else "page",
+    )
+    if left is False:
+        return _not_found()
+    topic = left.topic if isinstance(left, Left) else None
+    what = "this mail" if topic is None else escape(topic.name)
+    if "all" in form:
+        what = "all mail"
+    return _page("You are unsubscribed", f"<p>You get no more of {what}.</p>")
+
+
+async def _form(request: Request) -> dict[str, list[str]]:
+    """Members of a form; one that cannot be read leaves the topic of the link all the same."""
+    try:
+        body = (await read_body(request)).decode("latin-1")
+    except ApiError:
+        return {}
+    if "multipart/form-data" in request.headers.get("content-type", ""):
+        return {"List-Unsubscribe": ["One-Click"]} if "One-Click" in body else {}
+    try:
+        return parse_qs(body, keep_blank_values=True, max_num_fields=20)
+    except ValueError:
+        return {}
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.scope["state"]["services"]
+    return services
+
+
+def _visitor(request: Request) -> Visitor:
+    return Visitor(
+        address=request.client.host if request.client else None,
+        user_agent=request.headers.get("user-agent", "")[:_USER_AGENT_CHARACTERS_MAX],
+        head=request.method == "HEAD",
+    )
+
+
+def _not_found() -> Response:
+    return _page("This link leads nowhere", "<p>It is not whole, or not from here.</p>", 404)
+
+
+def _page(title: str, content: str, status: int = 200) -> Response:
+    text = _PAGE.format(title=title, content=content)
+    return Response(text, status, _PAGE_HEADERS, "text/html")
+
+
+_FORM = (Body(media=ANY, schema={"type": "string"}, required=False),)
+_LIMITS = Limits(body_bytes_max=BODY_BYTES_MAX, unpacked_bytes_max=BODY_BYTES_MAX)
+
+ROUTES = (
+    get(
+        "/c/{token}",
+        follow_click,
+        PUBLIC,
+        name="followClick",
+        summary="Follow a link of a mail",
+        is_documented=False,
+    ),
+    get(
+        "/o/{token}",
+        note_open,
+        PUBLIC,
+        name="noteOpen",
+        summary="The pixel of a mail",
+        is_documented=False,
+    ),
+    get(
+        "/u/{token}",
+        show_leaving,
+        PUBLIC,
+        name="showLeaving",
+        summary="Ask whether to leave",
+        is_documented=False,
+    ),
+    post(
+        "/u/{token}",
+        leave,
+        PUBLIC,
+        name="leave",
+        summary="Leave a topic or everything",
+        bodies=_FORM,
+        limits=_LIMITS,
+        is_documented=False,
+    ),
+)

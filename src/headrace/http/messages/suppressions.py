@@ -1,0 +1,155 @@
+"""`/suppressions`: addresses that get no mail."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain.email import normalize_email
+from headrace.domain.errors import FieldProblem, invalid
+from headrace.domain.messages.kinds import SuppressionReason, SuppressionScope
+from headrace.domain.messages.requests import REASON_CHARACTERS_MAX, decode_suppression
+from headrace.domain.timestamps import to_text
+from headrace.http.events.events import not_found
+from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.parameters import PAGE, one_of, text
+from headrace.http.routing.path import path_uuid
+from headrace.http.routing.route import created, delete, get, json_body, no_content, page, post
+from headrace.http.routing.schema import Email, Id, Time, about
+from headrace.http.server.media import read_body
+from headrace.store.contract.messages import Suppressed
+from headrace.store.messages.suppressions import Suppressions
+
+_SCOPE = about("Which mail is held back: `all` if absent.")
+
+
+class SuppressionCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """An address that is to get no mail."""
+
+    email: Email
+    scope: Annotated[SuppressionScope | None, _SCOPE] = None
+    reason: Annotated[str | None, about("In your own words.", maxLength=REASON_CHARACTERS_MAX)] = (
+        None
+    )
+
+
+class SuppressionShown(msgspec.Struct, kw_only=True):
+    """Why an address gets no mail."""
+
+    id: Id
+    email: Annotated[str | None, about("Null once the person is forgotten; it still holds.")]
+    scope: SuppressionScope
+    reason: SuppressionReason
+    note: str
+    evidence: Annotated[str, about("What the server said, or what was complained about.")]
+    created_by: str
+    created_at: Time
+
+
+def _shown(of: Suppressed) -> SuppressionShown:
+    return SuppressionShown(
+        id=of.id,
+        email=of.email,
+        scope=of.scope,
+        reason=of.reason,
+        note=of.note,
+        evidence=of.evidence,
+        created_by=of.created_by,
+        created_at=to_text(of.since_us),
+    )
+
+
+async def create_suppression(request: Request) -> Response:
+    """`POST /suppressions`: an entry that is there is widened, never narrowed."""
+    context = context_of(request)
+    fields = decode_suppression(await read_body(request))
+    made = await _store(context).add(
+        context.project_id, fields, context.services.clock_us(), actor=context.principal.key_id
+    )
+    return json_response({"data": _shown(made)}, 201)
+
+
+async def list_suppressions(request: Request) -> Response:
+    """`GET /suppressions`: newest first; with `email`, all of that address."""
+    context = context_of(request)
+    reason, email, limit = context.query.get("reason"), context.query.get("email"), context.limit
+    if email is not None:
+        found = await _store(context).of_address(context.project_id, email)
+        shown = [_shown(one) for one in found if reason in {None, one.reason}]
+        return json_response({"data": shown, "next_cursor": None})
+    scope = f"suppressions {context.project_id} {reason or ''}"
+    found = await _store(context).list(
+        context.project_id, reason=reason, before=_before(context, scope), limit=limit + 1
+    )
+    following = None
+    if len(found) > limit:
+        last = found[limit - 1]
+        following = context.services.cursors.make_text(f"{last.since_us} {last.id}", scope)
+    return json_response({"data": [_shown(one) for one in found[:limit]], "next_cursor": following})
+
+
+def _before(context: Context, scope: str) -> tuple[int, str] | None:
+    cursor = context.query.get("cursor")
+    if cursor is None:
+        return None
+    since, _, suppression_id = context.services.cursors.read_text(cursor, scope).partition(" ")
+    if not since.isdigit():
+        raise invalid(FieldProblem("cursor", "is not a cursor of this list"))
+    return int(since), suppression_id
+
+
+async def delete_suppression(request: Request) -> Response:
+    """`DELETE /suppressions/{id}`."""
+    context = context_of(request)
+    gone = await _store(context).remove(
+        context.project_id,
+        path_uuid(request),
+        context.services.clock_us(),
+        actor=context.principal.key_id,
+    )
+    if gone is None:
+        raise not_found()
+    return Response(status_code=204)
+
+
+def _store(context: Context) -> Suppressions:
+    return context.services.store.messages.suppressions
+
+
+ROUTES = (
+    post(
+        "/suppressions",
+        create_suppression,
+        name="createSuppression",
+        summary="Hold back mail to an address",
+        description="An entry that is there already is widened, never narrowed.",
+        bodies=json_body(SuppressionCreate, example={"email": "mike@example.com"}),
+        answers=(created("It holds from now on.", SuppressionShown),),
+    ),
+    get(
+        "/suppressions",
+        list_suppressions,
+        name="listSuppressions",
+        summary="List addresses that get no mail",
+        parameters=(
+            *PAGE,
+            text("email", normalize_email, "Only those of this address; no pages then."),
+            one_of(
+                "reason",
+                {each.value: each for each in SuppressionReason},
+                "Only those that are held back for it.",
+            ),
+        ),
+        answers=(page(SuppressionShown),),
+    ),
+    delete(
+        "/suppressions/{id}",
+        delete_suppression,
+        name="deleteSuppression",
+        summary="Let an address get mail again",
+        answers=(no_content("Deleted."),),
+    ),
+)

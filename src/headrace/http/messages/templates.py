@@ -1,0 +1,264 @@
+"""`/templates`: drafts of mail, and the versions that are published of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.messages.kinds import TemplateStatus
+from headrace.domain.messages.requests import SUBJECT_CHARACTERS_MAX, decode_template
+from headrace.domain.timestamps import to_text
+from headrace.http.contacts.topics import name_taken
+from headrace.http.events.events import not_found
+from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.parameters import PAGE
+from headrace.http.routing.path import path_uuid
+from headrace.http.routing.route import Limits, created, get, json_body, ok, page, patch, post
+from headrace.http.routing.schema import Description, Id, Name, Time, about
+from headrace.http.server.media import read_body
+from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.messages import TEMPLATES_MAX, Template
+from headrace.store.messages.templates import Templates, TooManyTemplatesError
+
+#: A draft in all its forms.
+BODY_BYTES_MAX = 4 * 1024 * 1024
+_Line = Annotated[str, about(maxLength=SUBJECT_CHARACTERS_MAX)]
+
+
+class PushMessage(msgspec.Struct, forbid_unknown_fields=True):
+    """A push template in one language."""
+
+    locale: Annotated[str, about(examples=["en"])]
+    title: str
+    message: str
+    launch_url: str | None = None
+    image_url: str | None = None
+
+
+class TemplateUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of a draft. Members that are absent or null stay as they are."""
+
+    name: Name | None = None
+    description: Description | None = None
+    subject_template: _Line | None = None
+    preview_text: _Line | None = None
+    editor_json: Annotated[dict[str, Any] | None, about("Kept for an editor, and never read.")] = (
+        None
+    )
+    rendered_html: str | None = None
+    rendered_text: str | None = None
+    default_locale: str | None = None
+    messages: list[PushMessage] | None = None
+
+
+class TemplateCreate(TemplateUpdate, kw_only=True, forbid_unknown_fields=True):
+    """A new template."""
+
+    name: Name
+    channel: Literal["email", "push"]
+
+
+class TemplateShown(msgspec.Struct, kw_only=True):
+    """A template with its draft."""
+
+    id: Id
+    name: str
+    channel: Literal["email", "push"]
+    description: str
+    status: TemplateStatus
+    subject_template: str
+    preview_text: str
+    rendered_html: str
+    rendered_text: str
+    versions: Annotated[int, about("Number of the newest published version; 0: none.")]
+    has_changes: Annotated[bool, about("Whether the draft was changed since that version.")]
+    created_at: Time
+    updated_at: Time
+
+
+class VersionShown(msgspec.Struct, kw_only=True):
+    """A published version; it never changes."""
+
+    id: Id
+    version_number: int
+    state: Literal["published"] = "published"
+    published_at: Time
+
+
+class WarningShown(msgspec.Struct):
+    """What the author of a template should know."""
+
+    field: str
+    message: str
+
+
+class PublishedShown(msgspec.Struct, kw_only=True):
+    """A template and the version that was just made of it."""
+
+    id: Id
+    status: TemplateStatus
+    current_published_version: VersionShown
+    warnings: list[WarningShown]
+
+
+def _shown(of: Template) -> TemplateShown:
+    return TemplateShown(
+        id=of.id,
+        name=of.name,
+        channel="push" if of.channel == "push" else "email",
+        description=of.description,
+        status=of.status,
+        subject_template=of.draft.subject_template,
+        preview_text=of.draft.preview_text,
+        rendered_html=of.draft.rendered_html,
+        rendered_text=of.draft.rendered_text,
+        versions=of.versions,
+        has_changes=of.changed,
+        created_at=to_text(of.created_us),
+        updated_at=to_text(of.updated_us),
+    )
+
+
+async def create_template(request: Request) -> Response:
+    """`POST /templates`."""
+    context = context_of(request)
+    fields = decode_template(await read_body(request))
+    now_us = context.services.clock_us()
+    try:
+        made = await _store(context).create(context.project_id, fields, now_us)
+    except StoreConflictError:
+        raise name_taken("template") from None
+    except TooManyTemplatesError:
+        message = f"A project has at most {TEMPLATES_MAX} templates."
+        raise ApiError(ErrorCode.CONFLICT, message) from None
+    return json_response({"data": _shown(made)}, 201)
+
+
+async def list_templates(request: Request) -> Response:
+    """`GET /templates`: newest first."""
+    context = context_of(request)
+    limit = context.limit
+    scope, cursors = f"templates {context.project_id}", context.services.cursors
+    found = await _store(context).list(
+        context.project_id, before=context.before(scope), limit=limit + 1
+    )
+    following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
+    return json_response({"data": [_shown(one) for one in found[:limit]], "next_cursor": following})
+
+
+async def get_template(request: Request) -> Response:
+    """`GET /templates/{id}`."""
+    context = context_of(request)
+    found = await _store(context).get(context.project_id, path_uuid(request))
+    if found is None:
+        raise not_found()
+    return json_response({"data": _shown(found)})
+
+
+async def patch_template(request: Request) -> Response:
+    """`PATCH /templates/{id}`: writes to the draft."""
+    context = context_of(request)
+    template_id = path_uuid(request)
+    body = await read_body(request)
+    held = await _store(context).get(context.project_id, template_id)
+    if held is None:
+        raise not_found()
+    fields = decode_template(body, channel=held.channel)
+    now_us = context.services.clock_us()
+    try:
+        changed = await _store(context).update(context.project_id, template_id, fields, now_us)
+    except StoreConflictError:
+        raise name_taken("template") from None
+    if changed is None:
+        raise not_found()
+    return json_response({"data": _shown(changed)})
+
+
+async def publish_template(request: Request) -> Response:
+    """`POST /templates/{id}/publish`: makes a version of the draft."""
+    context = context_of(request)
+    made = await context.services.mail.templating.publish(
+        context.project_id, path_uuid(request), actor=context.principal.key_id
+    )
+    if made is None:
+        raise not_found()
+    version = made.version
+    shown = PublishedShown(
+        id=version.template_id,
+        status=TemplateStatus.ACTIVE,
+        current_published_version=VersionShown(
+            id=version.id,
+            version_number=version.number,
+            published_at=to_text(version.published_us),
+        ),
+        warnings=[WarningShown(each.field, each.message) for each in made.warnings],
+    )
+    return json_response({"data": shown})
+
+
+def _store(context: Context) -> Templates:
+    return context.services.store.messages.templates
+
+
+_LIMITS = Limits(body_bytes_max=BODY_BYTES_MAX, unpacked_bytes_max=BODY_BYTES_MAX)
+
+ROUTES = (
+    post(
+        "/templates",
+        create_template,
+        name="createTemplate",
+        summary="Create a template",
+        description=f"A project has at most {TEMPLATES_MAX} templates.",
+        bodies=json_body(
+            TemplateCreate,
+            example={
+                "name": "Welcome",
+                "channel": "email",
+                "subject_template": "Welcome, {{ first_name | default: 'friend' }}",
+                "rendered_html": "<p>Good to have you.</p>",
+            },
+        ),
+        answers=(created("Created, as a draft.", TemplateShown),),
+        errors=(ErrorCode.CONFLICT,),
+        limits=_LIMITS,
+    ),
+    get(
+        "/templates",
+        list_templates,
+        name="listTemplates",
+        summary="List templates",
+        parameters=PAGE,
+        answers=(page(TemplateShown),),
+    ),
+    get(
+        "/templates/{id}",
+        get_template,
+        name="getTemplate",
+        summary="Get a template",
+        answers=(ok("The template.", TemplateShown),),
+    ),
+    patch(
+        "/templates/{id}",
+        patch_template,
+        name="patchTemplate",
+        summary="Change the draft of a template",
+        description="Members that are absent or null stay as they are. Published versions stay.",
+        bodies=json_body(TemplateUpdate, example={"preview_text": "And what is new."}),
+        answers=(ok("The template as it is now.", TemplateShown),),
+        errors=(ErrorCode.CONFLICT,),
+        limits=_LIMITS,
+    ),
+    post(
+        "/templates/{id}/publish",
+        publish_template,
+        name="publishTemplate",
+        summary="Publish the draft of an e-mail template",
+        description="Only published versions can be sent; they never change.",
+        answers=(ok("Published.", PublishedShown),),
+        errors=(ErrorCode.CONFLICT,),
+    ),
+)

@@ -1,0 +1,1 @@
+"""The route table's parts: routes, matching, parameters."""

@@ -1,0 +1,79 @@
+"""What handlers of the slower routes are given, and how they answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.http.openapi import ApiDocument
+from headrace.http.routing.cursor import Cursors
+from headrace.http.routing.parameters import LIMIT_DEFAULT
+from headrace.pipeline.access.keys import AccessCache, Principal
+from headrace.pipeline.delivering.webhooks import Webhooks
+from headrace.pipeline.intake.accept import Acceptor
+from headrace.pipeline.messages.mail_services import MailServices
+from headrace.pipeline.streams.streams import Streams
+from headrace.store.contract.store import Store
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of the process that a handler may use."""
+
+    store: Store
+    acceptor: Acceptor
+    access: AccessCache
+    streams: Streams
+    cursors: Cursors
+    webhooks: Webhooks
+    mail: MailServices
+    document: ApiDocument
+    clock_us: Callable[[], int]
+    #: What keeps the worker beside this server from working, None for nothing; without one, None.
+    worker_problem: Callable[[], str | None] | None = None
+    #: Set when the process is about to stop.
+    stopping: asyncio.Event
+
+
+class Context(msgspec.Struct, frozen=True):
+    """One request's view of it."""
+
+    services: Services
+    principal: Principal
+    #: Checked parameters of the query, as the route declares them.
+    query: dict[str, Any] = {}
+
+    @property
+    def project_id(self) -> int:
+        return self.principal.project.id
+
+    @property
+    def limit(self) -> int:
+        """Items on the page that is asked for."""
+        limit: int = self.query.get("limit", LIMIT_DEFAULT)
+        return limit
+
+    def before(self, scope: str) -> int | None:
+        """Position at which a page begins, None for the first one.
+
+        Raises:
+            ApiError: 422 when the cursor was not made for the list named by `scope`.
+        """
+        cursor = self.query.get("cursor")
+        return None if cursor is None else self.services.cursors.read(cursor, scope)
+
+
+def context_of(request: Request) -> Context:
+    """Services, verified key and checked query of a request."""
+    state = request.scope["state"]
+    return Context(state["services"], state["principal"], state["query"])
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """Answer with JSON, encoded from the types that describe the API."""
+    headers = {"cache-control": "no-store"}
+    return Response(msgspec.json.encode(value), status, headers, "application/json")

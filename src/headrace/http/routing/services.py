@@ -1,0 +1,18 @@
+"""What the router and the hot routes work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from headrace.http.server.rejections import Refusals
+from headrace.pipeline.intake.accept import Acceptor
+
+
+class IngestServices(msgspec.Struct, frozen=True):
+    """The part of the process that takes events in."""
+
+    acceptor: Acceptor
+    refusals: Refusals
+    clock_us: Callable[[], int]

@@ -1,0 +1,1 @@
+"""API keys and operators in memory, and rate limits."""

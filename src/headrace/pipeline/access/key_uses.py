@@ -1,0 +1,45 @@
+"""When keys were last used: held in memory, noted in the store once a minute."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from headrace.observability.events import KEY_USES_LOST
+from headrace.pipeline.access.keys import AccessCache
+from headrace.store.access.members import Members
+from headrace.store.contract.events import StoreError
+
+NOTE_SECONDS = 60.0
+
+_log = structlog.get_logger()
+
+
+class KeyUseLog:
+    """Takes what the cache has seen and writes it, for the list of keys."""
+
+    def __init__(self, access: AccessCache, members: Members, clock_us: Callable[[], int]) -> None:
+        self._access = access
+        self._members = members
+        self._clock_us = clock_us
+
+    async def flush(self) -> None:
+        """Write what was used since the last time.
+
+        Raises:
+            StoreError: it cannot be written; the list then shows an older use.
+        """
+        uses = self._access.take_uses()
+        if uses:
+            await self._members.note_key_uses(dict.fromkeys(uses, self._clock_us()))
+
+    async def run(self) -> None:
+        """Write every minute for ever; the loop's only end is its cancellation."""
+        while True:
+            await asyncio.sleep(NOTE_SECONDS)
+            try:
+                await self.flush()
+            except StoreError as error:
+                _log.warning(KEY_USES_LOST, error=str(error))

@@ -1,0 +1,1 @@
+"""Erasing people, and the document of all that is stored about one."""

@@ -1,0 +1,1 @@
+"""Deliveries: claims, attempts, results, breakers and replays."""

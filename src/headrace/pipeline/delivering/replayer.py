@@ -1,0 +1,133 @@
+"""The loop that works replays of many dead letters, each at its own rate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from headrace.domain.deliveries.dead_letters import PER_SECOND_MAX
+from headrace.observability.events import STORE_UNAVAILABLE
+from headrace.store.contract.dead_letters import Replay
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.processing import ProcessingStore
+from headrace.store.deliveries.replays import Replays
+
+#: One worker at a time has it, else each would add its own rate.
+DUTY = "replays"
+DUTY_SECONDS = 15.0
+#: Between two slices of a replay.
+SLICE_SECONDS = 0.1
+#: Dead letters of one transaction: enough for the highest rate, a few milliseconds of write lock.
+SLICE_MAX = PER_SECOND_MAX // 10
+#: Between two looks for something to do.
+IDLE_SECONDS = 0.5
+ERROR_SECONDS = 1.0
+#: Replays that are worked at once, over all projects.
+REPLAYS_MAX = 100
+
+_log = structlog.get_logger()
+
+
+class ReplayReport(msgspec.Struct, frozen=True):
+    """What one round did."""
+
+    #: Replays that go on.
+    running: int
+    #: Dead letters replayed.
+    replayed: int
+
+
+class Pace:
+    """How many more a replay may do now. Begins with one, and saves up no more than a slice."""
+
+    def __init__(self, per_second: int, now_us: int) -> None:
+        self._per_second = per_second
+        self._allowed = 1.0
+        self._at_us = now_us
+
+    def allowance(self, now_us: int) -> int:
+        """How many are allowed now; a clock that steps back adds nothing."""
+        gained = max(0, now_us - self._at_us) * self._per_second / 1_000_000
+        self._allowed = min(self._allowed + gained, float(SLICE_MAX))
+        self._at_us = now_us
+        return int(self._allowed)
+
+    def spend(self, count: int) -> None:
+        """Take off what was done."""
+        self._allowed -= count
+
+
+class Replayer:
+    """Gives every running replay a slice in turn.
+
+    Args:
+        duties: tells which worker replays.
+        owner: name of this process, see `headrace.process_names`.
+        clock_us: microseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        replays: Replays,
+        duties: ProcessingStore,
+        *,
+        owner: str,
+        clock_us: Callable[[], int],
+    ) -> None:
+        self._replays = replays
+        self._duties = duties
+        self._owner = owner
+        self._clock_us = clock_us
+        self._paces: dict[str, Pace] = {}
+        self._renew_at_us = 0
+
+    async def run(self) -> None:
+        """Replay until cancelled; an error is logged and waited out, never the end."""
+        while True:
+            try:
+                report = await self.run_once()
+            except StoreError as error:
+                _log.warning(STORE_UNAVAILABLE, loop="replayer", error=str(error))
+                await asyncio.sleep(ERROR_SECONDS)
+            else:
+                await asyncio.sleep(SLICE_SECONDS if report.running else IDLE_SECONDS)
+
+    async def run_once(self) -> ReplayReport:
+        """One slice of every running replay.
+
+        Raises:
+            StoreError: the store cannot do it now; whatever was replayed is counted.
+        """
+        running = await self._replays.running(REPLAYS_MAX)
+        self._paces = {r.id: self._paces[r.id] for r in running if r.id in self._paces}
+        if not running or not await self._have_duty():
+            return ReplayReport(0, 0)
+        going_on, replayed = 0, 0
+        for replay in running:
+            count, goes_on = await self._advance(replay)
+            replayed += count
+            going_on += goes_on
+        return ReplayReport(going_on, replayed)
+
+    async def _advance(self, replay: Replay) -> tuple[int, bool]:
+        now_us = self._clock_us()
+        pace = self._paces.setdefault(replay.id, Pace(replay.per_second, now_us))
+        allowance = pace.allowance(now_us)
+        if allowance < 1:
+            return 0, True
+        count, goes_on = await self._replays.advance(replay.id, allowance, now_us)
+        pace.spend(count)
+        return count, goes_on
+
+    async def _have_duty(self) -> bool:
+        now_us = self._clock_us()
+        if now_us < self._renew_at_us:
+            return True
+        lease_us = int(DUTY_SECONDS * 1_000_000)
+        if await self._duties.take_duty(DUTY, self._owner, lease_us) is None:
+            return False
+        self._renew_at_us = now_us + lease_us // 3
+        return True

@@ -1,0 +1,43 @@
+"""Finds out when commits succeed again, while nobody sends events."""
+
+from __future__ import annotations
+
+import asyncio
+
+from headrace.pipeline.intake.commit_queue import CommitQueue
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.store import Store
+
+EVERY_SECONDS = 1.0
+TRIAL_SECONDS_MAX = 5.0
+
+
+class CommitTrials:
+    """Commits a trial once a second after a commit has failed, until one succeeds.
+
+    A server that is not ready gets no events from its load balancer, so it would never learn that
+    they can be stored again.
+    """
+
+    def __init__(self, store: Store, queue: CommitQueue) -> None:
+        self._store = store
+        self._queue = queue
+
+    async def run(self) -> None:
+        """Try until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            await self.run_once()
+
+    async def run_once(self) -> None:
+        """Commit a trial if the last commit failed and no event is on its way to tell."""
+        failure = self._queue.failure
+        if failure is None or self._queue.unsettled:
+            return
+        try:
+            async with asyncio.timeout(TRIAL_SECONDS_MAX):
+                await self._store.try_commit()
+        except (StoreError, TimeoutError):
+            return
+        if self._queue.failure is failure:
+            self._queue.failure = None

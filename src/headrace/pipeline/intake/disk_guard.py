@@ -1,0 +1,61 @@
+"""Stops ingest while there is still room on the disk for everything else."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.observability.events import DISK_ENOUGH, DISK_LOW, STORE_UNAVAILABLE
+from headrace.pipeline.intake.accept import STORAGE_RETRY_S, Acceptor
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.store import Store
+
+CHECK_SECONDS = 1.0
+#: What the log of the embedded store may need for itself, with a good margin.
+LOG_ROOM_BYTES = 128 * 1024 * 1024
+
+_log = structlog.get_logger()
+
+
+class DiskGuard:
+    """Looks at the free room once a second.
+
+    Args:
+        free_bytes_min: ingest is refused below; 0 turns the guard off.
+    """
+
+    def __init__(self, store: Store, acceptor: Acceptor, free_bytes_min: int) -> None:
+        self._store = store
+        self._acceptor = acceptor
+        self._free_bytes_min = free_bytes_min
+
+    async def check(self) -> None:
+        """Open or close ingest by what is free now."""
+        health = await self._store.health()
+        if health.free_bytes is None:
+            return
+        # What retention has freed inside the file is room as well, but not for the log.
+        room = health.free_bytes + health.reusable_bytes
+        log_room_min = min(self._free_bytes_min, LOG_ROOM_BYTES)
+        low = room < self._free_bytes_min or health.free_bytes < log_room_min
+        if low and self._acceptor.blocked is None:
+            _log.error(DISK_LOW, free_bytes=health.free_bytes, free_bytes_min=self._free_bytes_min)
+            message = "The disk is nearly full; events are not accepted until there is room."
+            self._acceptor.blocked = ApiError(
+                ErrorCode.STORAGE_UNAVAILABLE, message, retry_after_s=STORAGE_RETRY_S
+            )
+        elif not low and self._acceptor.blocked is not None:
+            _log.info(DISK_ENOUGH, free_bytes=health.free_bytes)
+            self._acceptor.blocked = None
+
+    async def run(self) -> None:
+        """Check until cancelled."""
+        while True:
+            try:
+                await self.check()
+                await self._store.maintain()
+            except (StoreError, OSError) as error:
+                _log.warning(STORE_UNAVAILABLE, loop="disk_guard", error=str(error))
+            await asyncio.sleep(CHECK_SECONDS)

@@ -1,0 +1,75 @@
+"""Remembers what was refused, without slowing down what is accepted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from headrace.observability.events import REJECTIONS_DROPPED
+from headrace.store.access.rejections import Rejections
+from headrace.store.contract.events import Rejection, StoreError
+
+#: Refusals that may wait to be written. A flood of them is a flood of the same.
+WAITING_MAX = 2000
+FLUSH_SECONDS = 0.25
+BATCH_MAX = 500
+KEPT_US = 7 * 24 * 3600 * 1_000_000
+KEPT_PER_PROJECT = 10_000
+PRUNE_EVERY_FLUSHES = 40
+PRUNED_AT_ONCE = 1000
+
+_log = structlog.get_logger()
+
+
+class RejectionLog:
+    """Collects refusals and writes them a few times a second."""
+
+    def __init__(self, store: Rejections, clock_us: Callable[[], int]) -> None:
+        self._store = store
+        self._clock_us = clock_us
+        #: Called with the project of each refusal.
+        self.on_added: Callable[[int], None] = lambda _: None
+        self._waiting: deque[Rejection] = deque()
+        self.dropped = 0
+
+    def add(self, rejection: Rejection) -> None:
+        """Keep a refusal; past the bound the newest are only counted."""
+        self.on_added(rejection.project_id)
+        if len(self._waiting) < WAITING_MAX:
+            self._waiting.append(rejection)
+        else:
+            self.dropped += 1
+
+    async def flush(self) -> None:
+        """Write what waits; a store that cannot be written to costs refusals, nothing else."""
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
+            try:
+                await self._store.add(batch)
+            except StoreError as error:
+                self.dropped += len(batch)
+                _log.warning(REJECTIONS_DROPPED, count=len(batch), error=str(error))
+                return
+
+    async def prune(self) -> int:
+        """Remove what is older or more than is kept; returns how many went."""
+        try:
+            return await self._store.prune(
+                self._clock_us() - KEPT_US, KEPT_PER_PROJECT, PRUNED_AT_ONCE
+            )
+        except StoreError:
+            return 0
+
+    async def run(self) -> None:
+        """Flush and prune until cancelled."""
+        flushes = 0
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            if self._waiting:
+                await self.flush()
+            flushes += 1
+            if flushes % PRUNE_EVERY_FLUSHES == 0:
+                await self.prune()

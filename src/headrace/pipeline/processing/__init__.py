@@ -1,0 +1,1 @@
+"""Processing: contacts, the catalog and the fan-out."""

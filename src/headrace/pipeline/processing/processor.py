@@ -1,0 +1,259 @@
+"""The loop that takes accepted events to `processed`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from headrace.domain.deliveries.retry import processing_retry, retry_at_us
+from headrace.observability.events import DUTY_TAKEN, EVENT_FAILED, STORE_UNAVAILABLE
+from headrace.pipeline.processing.cataloguer import Cataloguer
+from headrace.pipeline.processing.plan import BatchPlanner
+from headrace.pipeline.processing.rules_cache import RulesCache
+from headrace.store.contract.events import StoreError, StoreRowError, SubscribersChangedError
+from headrace.store.contract.processing import (
+    BatchPlan,
+    Claimed,
+    FindContact,
+    ProcessingFailure,
+    ProcessingStore,
+)
+
+#: Events of one transaction while others want the store: an accept may have to wait for its end.
+SHARED_BATCH_MAX = 64
+#: A worker that does not renew its duty for so long loses it.
+DUTY_SECONDS = 15.0
+#: Pause after a batch that was not full, so that the next one holds more than a few events.
+GATHER_SECONDS = 0.01
+#: The same when another worker processes: it only waits for that one's end.
+STANDBY_SECONDS = 1.0
+#: Age at which a backlog is no burst any more.
+OLD_BACKLOG_US = 30_000_000
+ERROR_SECONDS = 0.5
+RESCUED_MAX = 1000
+#: Tries of one batch while subscribers change under it.
+RULES_READ_MAX = 5
+#: Longest error text kept.
+ERROR_CHARACTERS_MAX = 500
+
+_log = structlog.get_logger()
+
+
+class ProcessorStats(msgspec.Struct):
+    """Counters since start."""
+
+    processed: int = 0
+    failed: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+
+
+class Processor:
+    """Claims, plans, commits, repeats.
+
+    Args:
+        owner: name of this process, see `headrace.process_names`.
+        nudged: set by whoever knows that events have arrived.
+        rng: source of jitter.
+        monotonic_s: measures how long the duty is held.
+    """
+
+    def __init__(
+        self,
+        store: ProcessingStore,
+        rules: RulesCache,
+        *,
+        owner: str,
+        nudged: asyncio.Event,
+        clock_us: Callable[[], int],
+        rng: random.Random,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stats = ProcessorStats()
+        #: Called when a batch has made deliveries.
+        self.on_deliveries: Callable[[], None] = lambda: None
+        self._store = store
+        self._rules = rules
+        self._catalog = Cataloguer()
+        self._owner = owner
+        self._nudged = nudged
+        self._clock_us = clock_us
+        self._rng = rng
+        self._monotonic_s = monotonic_s
+        self._epoch: int | None = None
+        self._renew_at = 0.0
+        self._batch: Sequence[Claimed] = ()
+        #: Claims may be ours of which we know nothing.
+        self._astray = False
+        self._waits = 0
+        self._batch_max = store.pace.batch_max
+        #: When the oldest event of the last batch was received.
+        self._received_us = 0
+
+    async def run(self) -> None:
+        """Process until cancelled; an error is logged and waited out, never the end."""
+        while True:
+            try:
+                if not await self._have_duty():
+                    await self._wait(STANDBY_SECONDS)
+                else:
+                    await self._pace(await self._timed_run())
+            except StoreError as error:
+                what = str(error) or type(error).__name__
+                _log.warning(STORE_UNAVAILABLE, loop="processor", error=what)
+                self._batch = ()
+                self._astray = True
+                self._renew_at = 0.0
+                await asyncio.sleep(ERROR_SECONDS)
+
+    async def _timed_run(self) -> tuple[int, float]:
+        started = time.perf_counter()
+        return await self.run_once(), time.perf_counter() - started
+
+    async def _pace(self, last: tuple[int, float]) -> None:
+        """Leave the store to others for a while.
+
+        Accepting comes first: each transaction here is one that an accept may have to wait for. So
+        what trickles in is gathered for a moment. While others want the store, a young backlog
+        takes a ninth of its time, so that a burst is accepted at full speed; one that has grown old
+        takes half, so that a lasting load finds its balance instead of piling up.
+        """
+        events, seconds = last
+        waits, self._waits = self._waits, self._store.lock_waits()
+        if not events:
+            await self._wait(self._store.pace.poll_seconds)
+            return
+        full = events >= self._batch_max
+        contended = self._waits > waits
+        self._batch_max = SHARED_BATCH_MAX if contended else self._store.pace.batch_max
+        if self._batch and self._batch[0].crashes:
+            # One of many that a worker died with, each of them alone: nothing to gather.
+            return
+        if not full:
+            await asyncio.sleep(GATHER_SECONDS)
+        elif contended:
+            old = self._clock_us() - self._received_us > OLD_BACKLOG_US
+            await asyncio.sleep(seconds if old else 8 * seconds)
+
+    async def stop(self) -> None:
+        """Give the claims back so that another worker goes on at once."""
+        await self._store.release(self._owner)
+
+    async def run_once(self) -> int:
+        """Process one batch, claiming the next with it; how many events were done."""
+        batch = self._batch or await self._store.claim(self._owner, self._batch_max)
+        self._batch = ()
+        if not batch:
+            return 0
+        self._received_us = batch[0].received_us
+        started = time.perf_counter()
+        try:
+            done, self._batch = await self._process(batch, self._batch_max)
+        except StoreRowError:
+            done = await self._one_by_one(batch)
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001 - a fault of ours must cost its own event only
+            done = await self._one_by_one(batch)
+        self.stats.batches += 1
+        self.stats.processed += done
+        self.stats.seconds += time.perf_counter() - started
+        return len(batch)
+
+    async def _process(
+        self, batch: Sequence[Claimed], claim_next: int
+    ) -> tuple[int, Sequence[Claimed]]:
+        """Commit a batch with the newest rules; when they changed since, read them again."""
+        backlog = len(batch) >= self._batch_max
+        # Payloads are looked at before the transaction, which others may wait for.
+        seen = self._catalog.look(batch, backlog=backlog)
+        for _ in range(RULES_READ_MAX):
+            planner, version = BatchPlanner(self._rules.rules), self._rules.subscribers_version
+
+            def plan(
+                mine: Sequence[Claimed], find: FindContact, planner: BatchPlanner = planner
+            ) -> BatchPlan:
+                planned = planner(mine, find)
+                planned.catalog = (
+                    seen if len(mine) == len(batch) else self._catalog.look(mine, backlog=backlog)
+                )
+                return planned
+
+            try:
+                result = await self._store.process(
+                    self._owner, batch, plan, claim_next, subscribers_version=version
+                )
+            except SubscribersChangedError:
+                await self._rules.refresh()
+                continue
+            if planner.deliveries:
+                self.on_deliveries()
+            return result
+        raise SubscribersChangedError
+
+    async def _one_by_one(self, batch: Sequence[Claimed]) -> int:
+        """Find the guilty event of a batch: each in a transaction of its own."""
+        done = 0
+        for claimed in batch:
+            started = time.perf_counter()
+            try:
+                done += (await self._process([claimed], 0))[0]
+            except StoreError as error:
+                if not isinstance(error, StoreRowError):
+                    raise
+                await self._fail(claimed, error, time.perf_counter() - started)
+            except Exception as error:  # noqa: BLE001 - recorded with the event
+                await self._fail(claimed, error, time.perf_counter() - started)
+        return done
+
+    async def _fail(self, claimed: Claimed, error: Exception, seconds: float) -> None:
+        policy = processing_retry(self._rules.rules.policies(claimed.project_id))
+        permanent = bool(getattr(error, "permanent", False))
+        now_us, jitter = self._clock_us(), self._rng.random()
+        retry_us = None if permanent else retry_at_us(now_us, claimed.attempt, policy, jitter)
+        cause = type(error).__name__
+        failure = ProcessingFailure(cause, _text(error), int(seconds * 1_000_000), retry_us)
+        self.stats.failed += 1
+        _log.warning(EVENT_FAILED, sequence=claimed.sequence, cause=cause, attempt=claimed.attempt)
+        await self._store.fail(self._owner, claimed, failure)
+
+    async def _have_duty(self) -> bool:
+        """Hold or take the duty; its new holder first frees what the last one died with."""
+        now = self._monotonic_s()
+        if self._epoch is not None and now < self._renew_at:
+            return True
+        epoch = await self._store.take_duty(
+            "processing", self._owner, int(DUTY_SECONDS * 1_000_000)
+        )
+        if epoch is None:
+            self._epoch = None
+            self._batch = ()
+            return False
+        if epoch != self._epoch or self._astray:
+            if epoch != self._epoch:
+                _log.info(DUTY_TAKEN, duty="processing", epoch=epoch)
+            self._batch = ()
+            while await self._store.rescue(self._owner, RESCUED_MAX) == RESCUED_MAX:
+                pass
+        self._epoch, self._astray = epoch, False
+        self._renew_at = now + self._store.pace.renew_seconds
+        return True
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._nudged.wait(), seconds)
+        except TimeoutError:
+            return
+        self._nudged.clear()
+
+
+def _text(error: Exception) -> str:
+    """Kind and message; what no store can keep (half a surrogate pair) is written as an escape."""
+    name = type(error).__name__
+    text = f"{name}: {error}" if str(error) else name
+    return text.encode(errors="backslashreplace").decode()[:ERROR_CHARACTERS_MAX]

@@ -1,0 +1,63 @@
+"""Policies and subscribers as processing sees them, never older than a second or two."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import structlog
+
+from headrace.domain.access.policies import Policies
+from headrace.observability.events import RULES_REFRESH_FAILED, STORE_UNAVAILABLE
+from headrace.pipeline.processing.plan import Rules
+from headrace.store.access.projects import Projects
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.processing import ProcessingStore
+
+REFRESH_SECONDS = 1.0
+
+_log = structlog.get_logger()
+
+
+class RulesCache:
+    """Holds the current `Rules`."""
+
+    def __init__(self, projects: Projects, processing: ProcessingStore) -> None:
+        self._projects = projects
+        self._processing = processing
+        self._versions = (-1, -1)
+        self.rules = Rules({}, ())
+
+    def policies_of(self, project_id: int) -> Policies:
+        """Policies of a project, as they are now."""
+        return self.rules.policies(project_id)
+
+    @property
+    def subscribers_version(self) -> int:
+        """Version of the subscribers in `rules`."""
+        return self._versions[1]
+
+    async def refresh(self) -> None:
+        """Read them again if anything changed.
+
+        Raises:
+            StoreError: the store cannot be read; what is held stays in force.
+        """
+        subscribers_version, subscribers = await self._processing.subscriber_rules()
+        access_version = await self._projects.access_version()
+        if (access_version, subscribers_version) == self._versions:
+            return
+        access = await self._projects.access()
+        self.rules = Rules(access.policies, subscribers)
+        self._versions = (access.version, subscribers_version)
+
+    async def run(self) -> None:
+        """Refresh until cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self.refresh()
+            except StoreError as error:
+                _log.warning(STORE_UNAVAILABLE, loop="rules", error=str(error))
+            except (msgspec.MsgspecError, ValueError) as error:
+                _log.warning(RULES_REFRESH_FAILED, error=str(error))

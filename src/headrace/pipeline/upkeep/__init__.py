@@ -1,0 +1,1 @@
+"""Retention, pruning and other work in the background."""

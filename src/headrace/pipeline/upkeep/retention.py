@@ -1,0 +1,310 @@
+"""The loop that removes what is kept no longer.
+
+One sweep a minute. It goes from project to project, a page of events each in turn, and removes in
+transactions of a few milliseconds with pauses between them, so that accepting and processing
+hardly notice. Where a sweep ended, the next goes on; now and then one starts over, for events that
+were not finished when they were passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+import msgspec
+import structlog
+
+from headrace.domain.access.policies import Policies
+from headrace.domain.upkeep.retention import (
+    DAY_US,
+    DOUBT_US,
+    HOUR_US,
+    SliceSize,
+    first_clock,
+    trusted_clock,
+)
+from headrace.observability.events import (
+    RETENTION_CLOCK_DOUBTED,
+    RETENTION_SWEPT,
+    STORE_UNAVAILABLE,
+)
+from headrace.store.access.projects import Projects
+from headrace.store.contract.events import StoreError
+from headrace.store.contract.retention import DueEvent, Removed, RetentionState
+from headrace.store.upkeep.retention import StoreRetention
+
+SWEEP_EVERY_SECONDS = 60.0
+#: A sweep that has more to do than this goes on in the next one, after the state is saved.
+SWEEP_SECONDS_MAX = 60.0
+#: Sweeps between those that start over at the oldest event.
+SWEEPS_BETWEEN_FULL = 15
+#: Events looked at in one read.
+PAGE = 500
+#: How long one transaction should take, from asking for it to its end on the disk. While others
+#: keep the store busy it takes longer, and the slices become smaller.
+SLICE_SECONDS = 0.004
+#: Payload that one transaction removes: long ones free hundreds of pages each.
+SLICE_PAYLOAD_BYTES = 1024 * 1024
+#: Pause after a transaction, in times of its length: so much of the time the lock is not ours.
+PAUSE_TIMES = 9
+#: The same while what is due has been due for long: then keeping up comes before being unnoticed.
+PAUSE_TIMES_BEHIND = 3
+BEHIND_US = 6 * HOUR_US
+PAUSE_SECONDS_MIN = 0.005
+#: Name of the duty that one process at a time has, and how long it holds without renewal.
+DUTY = "retention"
+DUTY_SECONDS = 60.0
+STANDBY_SECONDS = 10.0
+ERROR_SECONDS = 5.0
+
+_log = structlog.get_logger()
+
+#: Takes or renews a duty (name, owner, lease in microseconds); None while somebody else has it.
+TakeDuty = Callable[[str, str, int], Awaitable[int | None]]
+
+
+class RetentionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the loop depends on besides the store."""
+
+    #: Name of this process.
+    owner: str
+    take_duty: TakeDuty
+    clock_us: Callable[[], int]
+    #: Seconds of a clock that nobody can set.
+    monotonic_s: Callable[[], float] = time.monotonic
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class SweepReport(msgspec.Struct, kw_only=True):
+    """What one sweep did."""
+
+    events: int = 0
+    dead_letters: int = 0
+    rows: int = 0
+    slices: int = 0
+    #: In transactions, waiting for them included.
+    seconds: float = 0.0
+    #: See `RetentionState.lag_us`.
+    lag_us: int = 0
+    #: Whether it came to the end of what is due.
+    finished: bool = True
+
+    def add(self, removed: Removed, seconds: float) -> None:
+        """Count a transaction."""
+        self.events += removed.events
+        self.dead_letters += removed.dead_letters
+        self.rows += removed.rows
+        self.seconds += seconds
+        self.slices += 1
+
+
+class _Place:
+    """How far the sweep is in one project."""
+
+    __slots__ = ("cutoff_us", "lag_us", "position", "project_id")
+
+    def __init__(self, project_id: int, cutoff_us: int, position: int) -> None:
+        self.project_id = project_id
+        self.cutoff_us = cutoff_us
+        self.position = position
+        self.lag_us = 0
+
+
+class Retention:
+    """Sweeps; `state` has the totals since ever, for metrics."""
+
+    def __init__(
+        self, store: StoreRetention, projects: Projects, options: RetentionOptions
+    ) -> None:
+        self.state: RetentionState | None = None
+        self._store = store
+        self._projects = projects
+        self._options = options
+        self._slice = SliceSize(SLICE_SECONDS)
+        self._positions: dict[int, int] = {}
+        self._sweeps_until_full = 0
+        self._ticked_at: float | None = None
+        self._unsaved: SweepReport | None = None
+        self._renew_at = 0.0
+
+    async def run(self) -> None:
+        """Sweep until cancelled; an error is logged and waited out, never the end."""
+        pause = self._options.pause
+        while True:
+            try:
+                if not await self._have_duty():
+                    await pause(STANDBY_SECONDS)
+                    continue
+                report = await self.run_once()
+                await pause(SWEEP_EVERY_SECONDS if report.finished else PAUSE_SECONDS_MIN)
+            except (StoreError, msgspec.MsgspecError, ValueError) as error:
+                # A full disk among them: the store has given its reserve back, so the next try
+                # finds room for the log of a deletion.
+                _log.warning(STORE_UNAVAILABLE, loop="retention", error=str(error))
+                await pause(ERROR_SECONDS)
+
+    async def run_once(self) -> SweepReport:
+        """Sweep all projects once, or for as long as a sweep may take.
+
+        1. move retention's clock on; 2. remove dead letters past their time; 3. remove events past
+        theirs, the projects taking turns; 4. save totals and clock.
+
+        Raises:
+            StoreError: something could not be read or removed. What was removed is counted by the
+                next sweep that comes to its end.
+        """
+        clock_us, wall_us = await self._tick()
+        report = self._unsaved = self._unsaved or SweepReport()
+        report.finished, report.lag_us = True, 0
+        deadline = self._options.monotonic_s() + SWEEP_SECONDS_MAX
+        policies = (await self._projects.access()).policies
+        for project_id, policy in policies.items():
+            before_us = clock_us - policy.dead_letter_retention_days * DAY_US
+            await self._remove_dead_letters(project_id, before_us, report, deadline)
+        await self._remove_events(self._places(policies, clock_us), wall_us, report, deadline)
+        report.lag_us += max(0, wall_us - clock_us)
+        await self._save(report, clock_us, wall_us)
+        self._unsaved = None
+        return report
+
+    async def _tick(self) -> tuple[int, int]:
+        """Retention's clock and the wall clock."""
+        wall_us, now_s = self._options.clock_us(), self._options.monotonic_s()
+        state = self.state
+        if state is None or self._ticked_at is None:
+            # Totals in the store may have grown while another process had the duty.
+            state = await self._store.state()
+            self._ticked_at = now_s
+        if state is None:
+            newest_us = await self._store.newest_received_us()
+            state = RetentionState(clock_us=first_clock(wall_us, newest_us))
+        elapsed_us = int((now_s - self._ticked_at) * 1_000_000)
+        clock_us = trusted_clock(state.clock_us, wall_us, elapsed_us)
+        self._ticked_at = now_s
+        self.state = msgspec.structs.replace(state, clock_us=clock_us)
+        if wall_us - clock_us > DOUBT_US:
+            _log.warning(RETENTION_CLOCK_DOUBTED, ahead_s=(wall_us - clock_us) // 1_000_000)
+        return clock_us, wall_us
+
+    def _places(self, policies: dict[int, Policies], clock_us: int) -> list[_Place]:
+        if self._sweeps_until_full == 0:
+            self._positions.clear()
+            self._sweeps_until_full = SWEEPS_BETWEEN_FULL
+        return [
+            _Place(
+                project_id,
+                clock_us - policy.event_retention_days * DAY_US,
+                self._positions.get(project_id, 0),
+            )
+            for project_id, policy in policies.items()
+        ]
+
+    async def _remove_dead_letters(
+        self, project_id: int, before_us: int, report: SweepReport, deadline: float
+    ) -> None:
+        while self._options.monotonic_s() < deadline:
+            started_s = self._options.monotonic_s()
+            removed = await self._store.remove_dead_letters(project_id, before_us, self._slice.rows)
+            if removed.dead_letters:
+                report.add(removed, await self._rest(removed.dead_letters, started_s))
+            if removed.complete:
+                return
+        report.finished = False
+
+    async def _remove_events(
+        self, places: Sequence[_Place], wall_us: int, report: SweepReport, deadline: float
+    ) -> None:
+        waiting = list(places)
+        while waiting and self._options.monotonic_s() < deadline:
+            waiting = [
+                place for place in waiting if not await self._page(place, wall_us, report, deadline)
+            ]
+        if waiting:
+            report.finished = False
+            report.lag_us = max(place.lag_us for place in waiting)
+        else:
+            # Only a sweep that came to its end counts, or a backlog would be started over for ever.
+            self._sweeps_until_full -= 1
+
+    async def _page(
+        self, place: _Place, wall_us: int, report: SweepReport, deadline: float
+    ) -> bool:
+        """Remove what is due on one page; whether the project is done."""
+        page = await self._store.find_due(
+            place.project_id, place.cutoff_us, wall_us, place.position, PAGE
+        )
+        if page.received_us is not None:
+            place.lag_us = max(0, place.cutoff_us - page.received_us)
+        waiting = list(page.due)
+        while waiting:
+            if self._options.monotonic_s() >= deadline:
+                return False
+            events = list(_slice_of(waiting, self._slice.rows))
+            started_s = self._options.monotonic_s()
+            removed = await self._store.remove_events(place.project_id, events)
+            report.add(removed, await self._rest(len(events), started_s, place.lag_us))
+            if removed.complete:
+                del waiting[: len(events)]
+        place.position = self._positions[place.project_id] = page.position
+        return page.end
+
+    async def _rest(self, rows: int, started_s: float, lag_us: int = 0) -> float:
+        """Learn from a slice and leave the store to others; returns what the slice took."""
+        seconds = self._options.monotonic_s() - started_s
+        self._slice.observe(rows, seconds)
+        times = PAUSE_TIMES if lag_us < BEHIND_US else PAUSE_TIMES_BEHIND
+        await self._options.pause(max(PAUSE_SECONDS_MIN, times * seconds))
+        await self._have_duty()
+        return seconds
+
+    async def _save(self, report: SweepReport, clock_us: int, wall_us: int) -> None:
+        before = self.state or RetentionState(clock_us=clock_us)
+        state = RetentionState(
+            clock_us=clock_us,
+            at_us=wall_us,
+            events=before.events + report.events,
+            dead_letters=before.dead_letters + report.dead_letters,
+            rows=before.rows + report.rows,
+            slices=before.slices + report.slices,
+            seconds=before.seconds + report.seconds,
+            lag_us=report.lag_us,
+        )
+        await self._store.save(state)
+        self.state = state
+        if report.rows:
+            _log.info(
+                RETENTION_SWEPT,
+                events=report.events,
+                rows=report.rows,
+                seconds=round(report.seconds, 3),
+                lag_s=report.lag_us // 1_000_000,
+            )
+
+    async def _have_duty(self) -> bool:
+        """Hold or take the duty.
+
+        Two that sweep at once only do the work twice, so losing it in mid-sweep needs no fence.
+        """
+        now_s = self._options.monotonic_s()
+        if now_s < self._renew_at:
+            return True
+        epoch = await self._options.take_duty(
+            DUTY, self._options.owner, int(DUTY_SECONDS * 1_000_000)
+        )
+        if epoch is None:
+            self._renew_at = 0.0
+            self._ticked_at = None
+            return False
+        self._renew_at = now_s + DUTY_SECONDS / 3
+        return True
+
+
+def _slice_of(due: Sequence[DueEvent], rows_max: int) -> Iterator[DueEvent]:
+    """The first few, by rows and by payload, one at least."""
+    payload_bytes = 0
+    for number, event in enumerate(due):
+        payload_bytes += event.payload_bytes
+        if number and (number >= rows_max or payload_bytes > SLICE_PAYLOAD_BYTES):
+            return
+        yield event

@@ -1,0 +1,331 @@
+"""Erasures: what makes Headrace forget a person.
+
+The contact and its memberships go at once. The rest goes slice by slice: all events that were
+stored by then and name the person by any identifier, with everything that is kept about them. An
+event of the person that a worker meets meanwhile is erased instead of processed. What arrives
+later is about somebody nobody knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from headrace.store.contacts.contact_writes import ContactWriter
+from headrace.store.contacts.erasing.begin import GET, Request, begin
+from headrace.store.contacts.erasing.erased_mentions import erase_mentions, find_mentions
+from headrace.store.contacts.erasing.learning import learn
+from headrace.store.contacts.erasing.mention_search import MentionSearch, Slice
+from headrace.store.contacts.erasing.rows import (
+    COLUMNS,
+    Subject,
+    added,
+    erasure,
+    json_text,
+    read_report,
+    read_subject,
+    subject_text,
+)
+from headrace.store.contacts.person_details import counts_of, read_details
+from headrace.store.contacts.person_events import Place, page_of_person
+from headrace.store.contacts.person_messages import PersonMessages
+from headrace.store.contacts.races import write_contacts
+from headrace.store.contract.erasures import SETTLE_US, Erasure, ErasureStatus, Report
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.transaction import Database, Transaction
+from headrace.store.events.erased_events import PersonEvents
+from headrace.store.events.system_events import SystemEvents
+
+_AFTER_ALL = (1 << 63) - 1
+LIST = sql(
+    f"SELECT {COLUMNS} FROM erasures WHERE project_id = $1 AND number < $2 "  # noqa: S608
+    "AND dry_run = 0 ORDER BY number DESC LIMIT $3"
+)
+UNFINISHED = sql(
+    f"SELECT {COLUMNS} FROM erasures WHERE status <> 'done' ORDER BY number LIMIT $1",  # noqa: S608
+    # Without statistics it would rather walk the table in the order of its numbers.
+    sqlite=f"SELECT {COLUMNS} FROM erasures INDEXED BY erasures_unfinished "  # noqa: S608
+    "WHERE status <> 'done' ORDER BY number LIMIT ?1",
+)
+_STATE_TEXT = (
+    "SELECT status, subject, counts, report, created_us FROM erasures "
+    "WHERE id = $1 AND status IN ('running', 'looking')"
+)
+_STATE = sql(_STATE_TEXT)
+_HOLD_STATE = sql(f"{_STATE_TEXT} FOR UPDATE")
+_MOVE = sql(
+    "UPDATE erasures SET subject = $2, counts = $3, report = $4, status = $5, finished_us = $6 "
+    "WHERE id = $1"
+)
+# The index is of those that are not done; SQLite uses it where the statement says so, too.
+DONE = sql(
+    "UPDATE erasures SET status = 'done', finished_us = $1 "
+    "WHERE status <> 'done' AND status = 'wiping'"
+)
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an erasure is."""
+
+    status: ErasureStatus
+    subject: Subject
+    counts: dict[str, int]
+    report: Report
+    created_us: int
+
+    @property
+    def is_dry_run(self) -> bool:
+        return self.status is ErasureStatus.LOOKING
+
+
+class Files(Protocol):
+    """What removed rows leave behind in the files of a store."""
+
+    async def wipe(self) -> bool:
+        """Overwrite it; False when somebody still reads it: ask again later."""
+        ...
+
+
+class Erasures:
+    """Erasures of all projects.
+
+    Args:
+        database: one whose writes overwrite what they remove, where the store can do so.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        system_events: SystemEvents,
+        numbers: RowNumbers,
+        person_events: PersonEvents,
+        person_messages: PersonMessages,
+        files: Files,
+    ) -> None:
+        self._database = database
+        self._system_events = system_events
+        self._numbers = numbers
+        self._person_events = person_events
+        self._person_messages = person_messages
+        self._files = files
+
+    async def begin(
+        self,
+        project_id: int,
+        contact_id: str,
+        now_us: int,
+        *,
+        actor: str,
+        mask_mentions: bool = False,
+        dry_run: bool = False,
+    ) -> Erasure | None:
+        """Remove a contact and begin to forget the person; None when there is none to forget.
+
+        Also of a contact that was deleted before, as long as events of it are kept. Asked again, it
+        gives the erasure that was begun before, unless events have come since: they go by another
+        one, or by the same one while that is running.
+
+        Args:
+            mask_mentions: whether names in events of others are masked, not only reported.
+            dry_run: whether to remove nothing and only tell what would be removed.
+        """
+        request = Request(
+            project_id=project_id,
+            contact_id=contact_id,
+            now_us=now_us,
+            actor=actor,
+            mask_mentions=mask_mentions,
+            dry_run=dry_run,
+        )
+
+        async def work(tx: Transaction) -> Erasure | None:
+            writer = ContactWriter(tx, self._system_events, self._numbers, now_us, "erase")
+            return await begin(tx, writer, self._person_events, self._person_messages, request)
+
+        return await write_contacts(lambda: self._database.write(work))
+
+    async def get(self, project_id: int, erasure_id: str) -> Erasure | None:
+        """One erasure or dry run, None when the project has no such erasure."""
+        row = await self._database.read(lambda tx: tx.row(GET, erasure_id, project_id))
+        return None if row is None else erasure(row)
+
+    async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Erasure]:
+        """Erasures of a project, newest first, numbered below `before`; no dry runs."""
+        place = _AFTER_ALL if before is None else before
+        rows = await self._database.read(lambda tx: tx.rows(LIST, project_id, place, limit))
+        return [erasure(row) for row in rows]
+
+    async def unfinished(self, limit: int) -> Sequence[Erasure]:
+        """Erasures and dry runs of all projects that are not done, oldest first."""
+        rows = await self._database.read(lambda tx: tx.rows(UNFINISHED, limit))
+        return [erasure(row) for row in rows]
+
+    async def advance(self, erasure_id: str, limit: int, now_us: int) -> bool:
+        """Forget the next slice, up to `limit` rows; whether there is more to do.
+
+        1. The messages to the person go, then the person's events; a dry run counts them. 2. When
+        none is left and those that were on their way have settled, the events of others are
+        searched. 3. At the end of these, what else names the person goes.
+        """
+        state = await self._database.read(lambda tx: _state(tx, erasure_id))
+        if state is None:
+            return False
+        if state.is_dry_run:
+            goes_on = await self._count(erasure_id, state, limit)
+        else:
+            goes_on = await self._database.write(
+                lambda tx: self._erase(tx, erasure_id, limit, now_us)
+            )
+        return True if goes_on else await self._search(erasure_id, now_us)
+
+    async def _erase(self, tx: Transaction, erasure_id: str, limit: int, now_us: int) -> bool:
+        state = await _state(tx, erasure_id, lock=True)
+        if state is None:
+            return False
+        erased = await self._person_messages.erase(tx, state.subject, limit)
+        if erased is not None:
+            counts = added(state.counts, erased)
+            await _move(tx, erasure_id, msgspec.structs.replace(state, counts=counts))
+            return True
+        places = await self._person_events.find(tx, state.subject, limit)
+        if not places:
+            return now_us - state.created_us < SETTLE_US
+        subject = await self._learn(tx, state.subject, places, paths=True)
+        removed = await self._person_events.remove(tx, subject.project_id, places)
+        counts = added(state.counts, removed.counts)
+        await _move(tx, erasure_id, msgspec.structs.replace(state, subject=subject, counts=counts))
+        return True
+
+    async def _learn(
+        self, tx: Transaction, subject: Subject, places: Sequence[Place], *, paths: bool
+    ) -> Subject:
+        """`learn`, and all events of former contacts that were there when the erasure began."""
+        learned = await learn(tx, subject, places, paths=paths)
+        former = tuple(each for each in learned.contact_ids if each not in subject.contact_ids)
+        if not former:
+            return learned
+        of_former = msgspec.structs.replace(learned, contact_ids=former, external_ids=(), emails=())
+        last, last_system = await self._person_events.last(tx, of_former)
+        return msgspec.structs.replace(
+            learned,
+            last=max(learned.last, min(last, learned.search_end)),
+            last_system=max(learned.last_system, min(last_system, learned.search_end)),
+        )
+
+    async def _count(self, erasure_id: str, state: State, limit: int) -> bool:
+        """Look through the next of the person's events, then count messages; False at the end."""
+
+        async def look(tx: Transaction) -> State | None:
+            subject, counts = state.subject, state.counts
+            places = await page_of_person(tx, subject, subject.looked_to, limit)
+            if not places:
+                if subject.messages_counted:
+                    return None
+                if subject.counting:
+                    counts = added(counts, await self._person_messages.count(tx, subject))
+                    subject = msgspec.structs.replace(subject, messages_counted=True)
+                    return msgspec.structs.replace(state, subject=subject, counts=counts)
+                # All that leads to the person is known now: from the beginning again.
+                subject = msgspec.structs.replace(subject, counting=True, looked_to=-1)
+                return msgspec.structs.replace(state, subject=subject)
+            subject = await self._learn(tx, subject, places, paths=subject.counting)
+            subject = msgspec.structs.replace(subject, looked_to=places[-1][1])
+            if subject.counting:
+                details = await read_details(tx, subject.project_id, places)
+                counts = added(counts, counts_of(details) | {"events": len(places)})
+                examples = {row[0] for row in details["catalog_examples"]}
+                subject = msgspec.structs.replace(
+                    subject, examples=tuple({*subject.examples, *examples})
+                )
+            return msgspec.structs.replace(state, subject=subject, counts=counts)
+
+        looked = await self._database.read(look)
+        if looked is not None:
+            await self._database.write(lambda tx: _move(tx, erasure_id, looked))
+        return looked is not None
+
+    async def _search(self, erasure_id: str, now_us: int) -> bool:
+        """Search the next events of others; at the end of them, finish."""
+        state = await self._database.read(lambda tx: _state(tx, erasure_id))
+        if state is None:
+            return False
+        search = MentionSearch(state.subject)
+        looked = await self._database.read(search.look)
+
+        async def apply(tx: Transaction) -> bool:
+            held = await _state(tx, erasure_id, lock=True)
+            if held is None or held.subject != state.subject:
+                # Asked for again meanwhile: it begins with what has come since.
+                return held is not None
+            return await self._searched(tx, erasure_id, held, search, looked, now_us)
+
+        return await self._database.write(apply)
+
+    async def _searched(
+        self,
+        tx: Transaction,
+        erasure_id: str,
+        state: State,
+        search: MentionSearch,
+        looked: Slice,
+        now_us: int,
+    ) -> bool:
+        applied = await search.apply(tx, looked, state.report, dry_run=state.is_dry_run)
+        subject = msgspec.structs.replace(state.subject, searched_to=looked.searched_to)
+        counts = added(state.counts, {"system_events": applied.system_events})
+        state = msgspec.structs.replace(
+            state, subject=subject, report=applied.report, counts=counts
+        )
+        if not looked.is_last:
+            await _move(tx, erasure_id, state)
+            return True
+        if state.is_dry_run:
+            places = await find_mentions(tx, subject)
+            examples = [event for event in places.examples if event not in subject.examples]
+            found = msgspec.structs.replace(places, examples=examples).counts()
+            status = ErasureStatus.DONE
+        else:
+            found = await erase_mentions(tx, subject)
+            status = ErasureStatus.WIPING
+        counts = added(state.counts, found)
+        done = msgspec.structs.replace(state, counts=counts, status=status)
+        await _move(tx, erasure_id, done, now_us)
+        return False
+
+    async def wipe(self, now_us: int) -> bool:
+        """Overwrite what erasures that are `wiping` have left behind in files; they are done then.
+
+        Returns:
+            False when somebody still reads what is to be overwritten: ask again later.
+        """
+        if not await self._files.wipe():
+            return False
+        await self._database.write(lambda tx: tx.run(DONE, now_us))
+        return True
+
+
+async def _state(tx: Transaction, erasure_id: str, *, lock: bool = False) -> State | None:
+    """Of an erasure or dry run that is under way; None of any other."""
+    row: Any = await tx.row(_HOLD_STATE if lock else _STATE, erasure_id)
+    if row is None:
+        return None
+    status, subject, counts, report, created_us = row
+    return State(
+        status=ErasureStatus(status),
+        subject=read_subject(subject),
+        counts=msgspec.json.decode(counts, type=dict[str, int]),
+        report=read_report(report),
+        created_us=created_us,
+    )
+
+
+async def _move(tx: Transaction, erasure_id: str, state: State, now_us: int = 0) -> None:
+    """Store how far it is; by what the person is found goes at the end."""
+    goes_on = state.status in {ErasureStatus.RUNNING, ErasureStatus.LOOKING}
+    subject = subject_text(state.subject) if goes_on else None
+    finished_us = now_us if state.status is ErasureStatus.DONE else None
+    texts = (json_text(state.counts), json_text(state.report), state.status.value)
+    await tx.run(_MOVE, erasure_id, subject, *texts, finished_us)

@@ -1,0 +1,1 @@
+"""Topics and audiences, and who belongs to them."""

@@ -1,0 +1,1 @@
+"""What a store does, as the pipeline and the edges see it."""

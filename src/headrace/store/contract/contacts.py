@@ -1,0 +1,66 @@
+"""What the API asks of a store about contacts.
+
+Every write that really changes a contact inserts its system event in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.domain.contacts.contact import Contact
+from headrace.domain.errors import ApiError
+
+
+class ContactFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which contacts to list; every field that is set must match. Times in microseconds."""
+
+    external_id: str | None = None
+    email: str | None = None
+    #: In the audience.
+    audience_id: str | None = None
+    #: Subscribed to the topic, by choice or by default.
+    topic_id: str | None = None
+    #: Begins with it: `external_id` or the normalized `email`. See `domain.contact_search`.
+    search: str | None = None
+    created_after_us: int | None = None
+    created_before_us: int | None = None
+    #: `(name, text)`: a string or an item of a list equals the text, a number or a boolean is
+    #: what the text reads as.
+    properties: tuple[tuple[str, str], ...] = ()
+
+
+class ContactPage(msgspec.Struct, frozen=True):
+    """Some contacts, newest first.
+
+    `next_before` is where to go on, None at the end. A page can hold fewer contacts than asked
+    for and still go on: a rare value is searched in bounded steps.
+    """
+
+    contacts: list[Contact]
+    next_before: int | None
+
+
+class Upserted(msgspec.Struct, frozen=True):
+    """A contact after an upsert."""
+
+    contact: Contact
+    created: bool
+    #: Whether the write changed something; True for a contact that was created.
+    changed: bool
+
+
+#: Contacts of a batch that one transaction writes: others wait for it only a few milliseconds.
+UPSERTS_MAX = 100
+
+#: One contact of a batch: written, or refused as a single request would be.
+UpsertOutcome = Upserted | ApiError
+
+
+class Rehearsed(Exception):
+    """Ends the transaction of a dry run, which rolls it back, and carries what would come of it."""
+
+    def __init__(self, outcomes: Sequence[UpsertOutcome]) -> None:
+        super().__init__()
+        self.outcomes = outcomes

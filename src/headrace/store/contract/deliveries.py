@@ -1,0 +1,263 @@
+"""Subscribers and their deliveries, in verbs of the domain.
+
+A claim has a lease and a number that is never used twice. Every later write names both its owner
+and that number, so a worker that was paused past its lease changes nothing. Lease time and due
+time are the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+from headrace.delivery.contract import HandlerTarget, WebhookTarget
+from headrace.domain.events.event import StoredEvent
+
+#: Webhooks of one project; every event is compared with each of them.
+WEBHOOKS_MAX = 200
+#: Handlers that one list shows; far more than anybody writes.
+HANDLERS_LISTED_MAX = 500
+#: How long the secret before a rotation goes on signing.
+ROTATION_OVERLAP_US = 24 * 3600 * 1_000_000
+#: Attempts of one delivery that are remembered: a whole run under the largest policy.
+ATTEMPTS_KEPT = 30
+#: How long deliveries wait for a disabled subscriber, before they become dead letters.
+DISABLED_WAIT_US = 72 * 3600 * 1_000_000
+#: Workers that may die one after the other with a delivery in their hands, none of its attempts
+#: coming to an end; then it is given up. So many deaths by chance (an upgrade, lack of memory) do
+#: not happen to one delivery, and ones that it causes must end. At most `ATTEMPTS_KEPT`.
+LOSSES_MAX = 20
+#: A handler that no worker has announced for so long is disabled, see
+#: `Subscribers.announce_handlers`.
+HANDLER_UNSEEN_US = 10 * 60 * 1_000_000
+
+#: Reason of a handler that was disabled because no worker has it; taken back when one has.
+NOT_LOADED = "no worker has loaded it"
+#: Reason of a subscriber that its owner switched off.
+SWITCHED_OFF = "switched off"
+
+
+class SubscriberKind(StrEnum):
+    """How a subscriber is reached."""
+
+    WEBHOOK = "webhook"
+    HANDLER = "handler"
+
+
+class DeliveryState(IntEnum):
+    """Where a delivery is on its way; stored as its number.
+
+    Fan-out and replay set `pending`; a claim sets `delivering`; recording an attempt, rescue and
+    release set the others.
+    """
+
+    PENDING = 0
+    DELIVERING = 1
+    RETRYING = 2
+    DELIVERED = 3
+    DEAD_LETTERED = 4
+
+
+class StoreCause(StrEnum):
+    """Why a delivery ended without an answer of its subscriber.
+
+    Stored beside the values of `headrace.delivery.contract.FailureCause`.
+    """
+
+    #: The worker that held it went away: its attempt has no result, and none is counted.
+    WORKER_LOST = "worker_lost"
+    #: That happened `LOSSES_MAX` times in a row.
+    CRASH_LOOP = "crash_loop"
+    #: It has ended processes `CRASHES_MAX` times, in the end one that did nothing else.
+    POISON = "poison"
+    SUBSCRIBER_DISABLED = "subscriber_disabled"
+    SUBSCRIBER_DELETED = "subscriber_deleted"
+
+
+class TooManyWebhooksError(Exception):
+    """The project has `WEBHOOKS_MAX` webhooks already."""
+
+
+class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook of a project or a Python handler."""
+
+    #: UUID text.
+    id: str
+    #: 0 for handlers, which get the events of every project.
+    project_id: int
+    kind: SubscriberKind
+    #: URL of a webhook, name of a handler.
+    target: str
+    events: tuple[str, ...]
+    description: str
+    enabled: bool
+    #: Why it is not enabled; None while it is.
+    disabled_reason: str | None
+    #: Secrets that sign now, the newest first; empty for handlers.
+    secrets: tuple[str, ...]
+    #: Until when the second secret signs too; None outside of a rotation.
+    previous_until_us: int | None
+    #: State of the circuit breaker in the form of `headrace.pipeline.delivering.breakers`; None: closed.
+    breaker: str | None
+    #: No two subscribers of a project have the same, so it is also their place in lists.
+    created_us: int
+    updated_us: int
+
+
+class NewWebhook(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook to be created, with checked fields."""
+
+    id: str
+    project_id: int
+    url: str
+    events: tuple[str, ...]
+    description: str
+    enabled: bool
+    secret: str
+
+
+class WebhookChange(msgspec.Struct, frozen=True, kw_only=True):
+    """Checked fields to be changed; None leaves one as it is."""
+
+    url: str | None = None
+    events: tuple[str, ...] | None = None
+    description: str | None = None
+    #: True also forgets the breaker: its owner says that it works again.
+    enabled: bool | None = None
+
+
+class LoadedHandler(msgspec.Struct, frozen=True):
+    """A Python handler that a worker has loaded."""
+
+    name: str
+    events: tuple[str, ...]
+
+
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """Deliveries of one subscriber and project that are due."""
+
+    subscriber_id: str
+    project_id: int
+    kind: SubscriberKind
+    breaker: str | None
+    #: How many, counted up to what was asked.
+    due: int
+
+
+class LinePage(msgspec.Struct, frozen=True):
+    """Some lines, in the order of their subscribers and projects."""
+
+    lines: Sequence[Line]
+    #: Where to go on; None after the last line.
+    next_after: tuple[str, int] | None
+
+
+class BreakerChange(msgspec.Struct, frozen=True):
+    """A breaker to be changed, unless somebody else has changed it meanwhile."""
+
+    subscriber_id: str
+    before: str | None
+    after: str | None
+
+
+class Want(msgspec.Struct, frozen=True):
+    """How many deliveries of a line to claim."""
+
+    subscriber_id: str
+    project_id: int
+    limit: int
+    #: The line is left alone when the breaker is not `before` any more; when something is
+    #: claimed, it becomes `after`.
+    breaker: BreakerChange
+
+
+class ClaimedDelivery(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery in the hands of a worker."""
+
+    number: int
+    id: str
+    project_id: int
+    subscriber_id: str
+    #: From 1; counts anew after a replay.
+    attempt: int
+    #: Fences every later write.
+    claim: int
+    #: Processes that ended during its attempts since the last one that had a result. A worker that
+    #: dies with many deliveries counts 1 at most: that only makes each of them a suspect. What ends
+    #: the process of a handler that it had for itself counts each time.
+    crashes: int
+    event: StoredEvent
+    target: WebhookTarget | HandlerTarget
+
+
+class AttemptFailure(msgspec.Struct, frozen=True):
+    """Why an attempt failed, and what follows."""
+
+    cause: str
+    error: str
+    #: Time until the next attempt; None: dead-letter it now.
+    retry_in_us: int | None
+    #: Set when the subscriber is to get nothing any more: the reason shown to its owner.
+    disable_reason: str | None = None
+    #: `crashes` of the delivery from now on.
+    crashes: int = 0
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How one attempt ended."""
+
+    claimed: ClaimedDelivery
+    began_us: int
+    duration_us: int
+    #: None: delivered.
+    failure: AttemptFailure | None
+    http_status: int | None
+    excerpt: str | None
+    #: What could not be read of the answer; that of a failure is in its error.
+    note: str | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What came of a batch of records."""
+
+    #: Numbers of the deliveries that were still ours.
+    numbers: frozenset[int]
+    #: Subscribers whose breaker somebody else had changed, with what it is now.
+    breakers_changed: dict[str, str | None]
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt as it is remembered."""
+
+    number: int
+    at_us: int
+    duration_us: int
+    #: None: delivered.
+    cause: str | None
+    error: str | None
+    http_status: int | None
+    #: First bytes of the answer.
+    excerpt: str | None
+    #: What could not be read of the answer of a delivery; see `AttemptRecord`.
+    note: str | None = None
+
+
+class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery with its history."""
+
+    number: int
+    id: str
+    subscriber_id: str
+    #: None when the event is gone.
+    event_id: bytes | None
+    event: str | None
+    state: DeliveryState
+    attempt: int
+    due_us: int
+    created_us: int
+    finished_us: int | None
+    last_error: str | None
+    #: Oldest first, at most `ATTEMPTS_KEPT`.
+    attempts: Sequence[Attempt]

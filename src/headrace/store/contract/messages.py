@@ -1,0 +1,337 @@
+"""What messages are to the pipeline and the edges. Times are microseconds since 1970 UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.domain.contacts.contact import Contact
+from headrace.domain.messages.addresses import Mailbox
+from headrace.domain.messages.email_request import Tag
+from headrace.domain.messages.kinds import (
+    Channel,
+    DomainStatus,
+    MessageKind,
+    MessageStatus,
+    SuppressionReason,
+    SuppressionScope,
+    TemplateStatus,
+)
+from headrace.domain.messages.settlement import Settlement
+from headrace.domain.messages.smtp_answers import AnswerClass
+
+DOMAINS_MAX = 100
+TEMPLATES_MAX = 1000
+VERSIONS_MAX = 1000
+
+
+class Domain(msgspec.Struct, frozen=True, kw_only=True):
+    """A domain that mail is sent from."""
+
+    id: str
+    project_id: int
+    #: Lower-case ASCII.
+    name: str
+    status: DomainStatus
+    track_opens: bool
+    track_clicks: bool
+    dkim_selector: str
+    #: Private key, PEM.
+    dkim_key: str
+    verified_us: int | None
+    #: `dns`, or the operator on whose word it is taken.
+    verified_by: str | None
+    created_us: int
+    updated_us: int
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What people write of a template; the members of its channel."""
+
+    subject_template: str = ""
+    preview_text: str = ""
+    editor_json: str | None = None
+    rendered_html: str = ""
+    rendered_text: str = ""
+    default_locale: str | None = None
+    #: Of a push template, as JSON text.
+    messages: str | None = None
+
+
+class Template(msgspec.Struct, frozen=True, kw_only=True):
+    """A template with its draft."""
+
+    id: str
+    project_id: int
+    name: str
+    #: `email` or `push`.
+    channel: str
+    description: str
+    status: TemplateStatus
+    draft: Draft
+    #: Number of the newest version; 0: none was published.
+    versions: int
+    #: Whether the draft was changed since the newest version.
+    changed: bool
+    created_us: int
+    updated_us: int
+
+
+class VersionContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a version sends: CSS inlined, text derived."""
+
+    subject: str = ""
+    preview: str = ""
+    html: str = ""
+    text: str = ""
+    variables: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+
+
+class TemplateVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A published version; it never changes."""
+
+    id: str
+    template_id: str
+    project_id: int
+    number: int
+    content: VersionContent
+    draft: Draft
+    published_us: int
+    published_by: str
+
+
+class Suppressed(msgspec.Struct, frozen=True, kw_only=True):
+    """An address that gets no mail, for one reason."""
+
+    id: str
+    project_id: int
+    reason: SuppressionReason
+    scope: SuppressionScope
+    #: None once the person is forgotten: the entry still holds.
+    email: str | None
+    #: In the words of whoever asked.
+    note: str
+    evidence: str
+    created_by: str
+    since_us: int
+
+
+class FileRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of an e-mail without its bytes."""
+
+    name: str
+    type: str
+    bytes: int
+
+
+class EmailContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is sent, without bodies and the bytes of files; also what a step of a run sends."""
+
+    sender: Mailbox
+    to: tuple[Mailbox, ...] = ()
+    cc: tuple[Mailbox, ...] = ()
+    bcc: tuple[Mailbox, ...] = ()
+    reply_to: tuple[Mailbox, ...] = ()
+    #: None: that of the template.
+    subject: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    tags: tuple[Tag, ...] = ()
+    files: tuple[FileRef, ...] = ()
+    template_version_id: str | None = None
+    #: None: bodies are sent as authored, not rendered.
+    variables: dict[str, Any] | None = None
+    #: Of the event that began a run.
+    payload: dict[str, Any] = {}
+    topic_id: str | None = None
+    kind: MessageKind = MessageKind.TRANSACTIONAL
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
+    #: Of a job: every recipient alone is in `To`.
+    to_audiences: bool = False
+    #: Automation and version, for feedback of large receivers.
+    automation: tuple[str, str] | None = None
+
+
+class Email(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request asked to be sent."""
+
+    id: str
+    project_id: int
+    content: EmailContent
+    created_us: int
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One mail to one recipient, with its life."""
+
+    id: str
+    project_id: int
+    channel: Channel
+    kind: MessageKind
+    email_id: str | None
+    automation_id: str | None
+    run_id: str | None
+    step_key: str | None
+    contact_id: str | None
+    #: Normalized; None once the person is forgotten.
+    address: str | None
+    #: As it is written into the envelope.
+    recipient: str | None
+    #: `to`, `cc` or `bcc`.
+    role: str
+    topic_id: str | None
+    template_version_id: str | None
+    #: Of the sender.
+    domain: str | None
+    domain_id: str | None
+    #: As it was last sent; None before.
+    subject: str | None
+    state: MessageStatus
+    #: Why it is in that state, and the rule that decided.
+    reason: str | None
+    rule: str | None
+    #: When the sending loop takes it; None: not by itself.
+    due_us: int | None
+    attempt: int
+    sent_us: int | None
+    finished_us: int | None
+    last_event: str | None
+    created_us: int
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One hand-over to a relay. Without an outcome it is under way."""
+
+    number: int
+    relay: str
+    started_us: int
+    ended_us: int | None
+    outcome: str | None
+    phase: str | None
+    code: int | None
+    status: str | None
+    diagnostic: str | None
+
+
+class EngagementRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back of a message, by kind, link and verdict."""
+
+    kind: str
+    link: int
+    verdict: str
+    reason: str | None
+    count: int
+    first_us: int
+    last_us: int
+
+
+class HitRecord(msgspec.Struct, frozen=True):
+    """One request for a pixel, a link or the page to leave; kept for a day."""
+
+    kind: str
+    link: int
+    at_us: int
+    address: str | None
+    user_agent: str
+
+
+class MessageCopy(msgspec.Struct, frozen=True, kw_only=True):
+    """A message with all that is kept about it, for the person it was sent to."""
+
+    message: Message
+    #: Its sender and what it says; also whom else it was sent to. None when its e-mail is gone.
+    content: EmailContent | None
+    #: Bodies as authored; None where a template is used.
+    text: str | None
+    html: str | None
+    #: Bytes of files by their number.
+    files: dict[str, bytes]
+    attempts: Sequence[AttemptRecord]
+    engagement: Sequence[EngagementRecord]
+    hits: Sequence[HitRecord]
+    #: Mails that the relay `capture:` would have sent.
+    captured: Sequence[bytes]
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that one worker holds."""
+
+    message: Message
+    #: Number of the claim; fences every write.
+    claim: int
+    first_due_us: int
+    deferred_us: int | None
+    horizon_s: int | None
+    crashes: int
+    protocol_errors: int
+    #: Attempts that ended without anybody knowing how.
+    unknowns: int
+    domain_bad_us: int | None
+    group_key: str | None
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that is composed and for which a connection is free."""
+
+    claimed: Claimed
+    #: Name of the relay, as attempts show it.
+    relay: str
+    subject: str
+    #: When the receiver's group and the relay may be used; None or past: now.
+    receiver_free_us: int | None = None
+    relay_free_us: int | None = None
+
+
+class StartResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a start."""
+
+    #: Number of the attempt, whose row is committed; None: nothing may be sent.
+    attempt: int | None = None
+    #: Whether the claim was lost; somebody else has the message.
+    lost: bool = False
+    #: State after it, where nothing may be sent.
+    state: MessageStatus | None = None
+    reason: str | None = None
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt that ended."""
+
+    claimed: Claimed
+    #: None: it ended before the hand-over, so its row is yet to be written.
+    attempt: int | None
+    outcome: AnswerClass
+    relay: str = ""
+    phase: str | None = None
+    code: int | None = None
+    status: str | None = None
+    #: On one line, addresses masked.
+    diagnostic: str | None = None
+    #: A random number from 0 up to 1.
+    jitter: float = 0.5
+
+
+class EndResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What followed from an attempt."""
+
+    #: None: the message is gone, or somebody else has settled it.
+    state: MessageStatus | None = None
+    settlement: Settlement | None = None
+
+
+class Material(msgspec.Struct, frozen=True, kw_only=True):
+    """What a mail is composed of."""
+
+    content: EmailContent
+    #: Bodies as authored; None where a template is used, or there is none.
+    text: str | None = None
+    html: str | None = None
+    #: Bytes of the files of `content`, in their order.
+    files: tuple[bytes, ...] = ()
+    version: TemplateVersion | None = None
+    contact: Contact | None = None
+    #: None: the relay `capture:` needs none, or it was deleted.
+    domain: Domain | None = None

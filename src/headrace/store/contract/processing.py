@@ -1,0 +1,299 @@
+"""What the worker asks of a store: claim accepted events, finish them, survive its own death.
+
+A claim has a lease and an attempt number. Every later write names both, so a worker that was
+paused past its lease changes nothing. Lease time is the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from headrace.domain.contacts.property_times import Values
+from headrace.domain.events.identity import IdentityType
+from headrace.store.contract.catalog import NameSeen
+
+#: How long a claim holds without renewal.
+LEASE_US = 60_000_000
+#: A claim ends with the event whose payload brings it to so many characters.
+CLAIMED_CHARACTERS_MAX = 4 * 1024 * 1024
+#: Deaths of a worker over one event or delivery after which it is dead-lettered as poison.
+CRASHES_MAX = 3
+
+
+class Claimed(msgspec.Struct, frozen=True, gc=False):
+    """An event in the hands of a worker."""
+
+    sequence: int
+    id: bytes
+    project_id: int
+    lane: int
+    event: str
+    contact_id: str | None
+    external_id: str | None
+    email: str | None
+    email_original: str | None
+    occurred_us: int
+    received_us: int
+    source: int
+    #: From 1.
+    attempt: int
+    crashes: int
+    #: JSON text of an object, as it was sent.
+    payload: str
+
+
+class ContactIds(msgspec.Struct, frozen=True, gc=False):
+    """A contact as far as resolving needs it."""
+
+    id: str
+    external_id: str | None
+    email: str | None
+    #: When the identifier was set or cleared; None: with the contact, or never.
+    external_id_us: int | None = None
+    email_us: int | None = None
+    #: The address as given, where that differs.
+    email_original: str | None = None
+    #: Given when an event of the batch writes some (`headrace.domain.contacts.event_properties`).
+    values: Values | None = None
+
+
+#: Looks a contact up by project, identifier and value, as it stands inside the transaction. An
+#: identifier of a contact that was merged into another leads to that one.
+FindContact = Callable[[int, IdentityType, str], ContactIds | None]
+
+
+class ContactCreated(msgspec.Struct, frozen=True, gc=False):
+    """A contact to insert."""
+
+    id: str
+    project_id: int
+    external_id: str | None
+    email: str | None
+    email_original: str | None
+    #: When the identifier was set or cleared; None: with the contact, or never.
+    external_id_us: int | None = None
+    email_us: int | None = None
+    values: Values | None = None
+
+
+class ContactChanged(msgspec.Struct, frozen=True, gc=False):
+    """Identifiers that a contact has from now on; not one that the same plan creates."""
+
+    project_id: int
+    #: As it was found.
+    before: ContactIds
+    after: ContactIds
+    #: Addresses that it had before or meanwhile, and has no longer.
+    had: tuple[str, ...]
+    #: Whether an identifier has changed, or only the time of one.
+    changed: bool
+
+
+class ContactWritten(msgspec.Struct, frozen=True, gc=False):
+    """Properties that a contact has from now on; not one that the same plan creates."""
+
+    id: str
+    project_id: int
+    values: Values
+    #: Whether a property has changed, or only the time of one.
+    changed: bool
+
+
+class ConflictFound(msgspec.Struct, frozen=True, gc=False):
+    """An identifier of the event that belongs to somebody else."""
+
+    project_id: int
+    sequence: int
+    contact_id: str
+    other_contact_id: str
+    field: str
+    #: Lane of the event.
+    lane: int
+    event_id: bytes
+
+
+class SystemEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event of the system's own, to be inserted with its work in the same transaction."""
+
+    project_id: int
+    event: str
+    contact_id: str
+    #: JSON text.
+    payload: str
+    #: Lane of the contact's identity, so that it follows what caused it.
+    lane: int
+
+
+class NewDelivery(msgspec.Struct, frozen=True, gc=False):
+    """One event for one subscriber."""
+
+    id: str
+    project_id: int
+    sequence: int
+    subscriber_id: str
+    #: Lane of the event.
+    lane: int
+
+
+class Done(msgspec.Struct, frozen=True, gc=False):
+    """The mark of a processed event."""
+
+    sequence: int
+    project_id: int
+    attempt: int
+    contact_id: str | None
+    #: Code of `headrace.domain.contacts.resolution.Resolution` and what belongs to it, for the trace.
+    resolution: str
+    #: Of the event.
+    lane: int
+
+
+class BatchPlan(msgspec.Struct):
+    """All writes of a batch; they commit together with the marks of its events."""
+
+    done: list[Done] = []
+    #: By contact id, as all the others are: what comes of the whole batch. An identifier that one
+    #: contact lets go of can be another one's then, so all are released before any is claimed.
+    contacts_created: dict[str, ContactCreated] = {}
+    contacts_changed: dict[str, ContactChanged] = {}
+    contacts_written: dict[str, ContactWritten] = {}
+    conflicts: list[ConflictFound] = []
+    system_events: list[SystemEvent] = []
+    deliveries: list[NewDelivery] = []
+    catalog: list[NameSeen] = []
+
+
+#: Decides about a batch; pure but for ids. If it raises, the events are tried one by one.
+Planner = Callable[[Sequence[Claimed], FindContact], BatchPlan]
+
+
+class ProcessingFailure(msgspec.Struct, frozen=True):
+    """Why one event could not be processed."""
+
+    cause: str
+    error: str
+    duration_us: int
+    #: When to try again; None: dead-letter it now.
+    retry_at_us: int | None
+
+
+class WorkStats(msgspec.Struct, frozen=True):
+    """What waits."""
+
+    #: Events in line, and events that wait for a retry.
+    ready: int
+    retrying: int
+    #: Deliveries that are pending or wait for a retry, and dead letters nobody has dealt with.
+    deliveries: int
+    dead_letters: int
+    #: Time of receipt of the oldest event that waits; None when nothing does.
+    oldest_us: int | None
+
+
+class SubscriberRule(msgspec.Struct, frozen=True):
+    """What fan-out needs of a subscriber; `project_id` 0 means every project."""
+
+    id: str
+    project_id: int
+    events: tuple[str, ...]
+    enabled: bool
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker best goes about the queue of a store."""
+
+    #: Events of one transaction.
+    batch_max: int
+    #: How long an idle worker waits for a nudge before it looks by itself.
+    poll_seconds: float
+    #: Time between renewals of the duty; work of workers that stop or come is moved so often.
+    renew_seconds: float
+
+
+class ProcessingStore(Protocol):
+    """The queue of accepted events.
+
+    The embedded store gives the duty `processing` to one worker at a time. Where several share the
+    queue, each holds the duty for a part of it, its lanes, and all below is about those.
+    """
+
+    @property
+    def pace(self) -> Pace: ...
+
+    async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
+        """Take or renew a duty; its epoch, None while another owner's lease runs.
+
+        Of `processing`, the epoch also changes when more of the queue becomes the owner's.
+        """
+        ...
+
+    async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
+        """Claim due events in order of receipt, due retries among them, projects taking turns.
+
+        Raises:
+            DutyLostError: the owner has not the duty `processing`.
+        """
+        ...
+
+    async def process(
+        self,
+        owner: str,
+        batch: Sequence[Claimed],
+        plan: Planner,
+        claim_next: int,
+        *,
+        subscribers_version: int,
+    ) -> tuple[int, Sequence[Claimed]]:
+        """Plan and commit a batch in one transaction, and claim the next one in the same.
+
+        Args:
+            subscribers_version: version of the subscribers that `plan` knows. An event that was
+                accepted after a subscriber was created must not miss it.
+
+        Raises:
+            DutyLostError: the owner has not the duty `processing`.
+            SubscribersChangedError: read them again, then try again.
+
+        Returns:
+            How many of the batch were still ours and are done, and the next batch (at most
+            `claim_next`).
+        """
+        ...
+
+    async def fail(self, owner: str, claimed: Claimed, failure: ProcessingFailure) -> bool:
+        """Record a failed attempt; False when the event or the duty was not ours any more.
+
+        It steps out of the line until its retry, or becomes a dead letter.
+        """
+        ...
+
+    async def release(self, owner: str) -> int:
+        """Give back every claim of `owner`, uncounted; how many."""
+        ...
+
+    async def rescue(self, owner: str, limit: int) -> int:
+        """Take back up to `limit` claims, whoever has them; how many.
+
+        For the holder of the duty with nothing in its hands: right after it took the duty, or lost
+        track of its claims by an error. Claims of others are what they died with, so a crash is
+        counted for each, and poison is dead-lettered. The owner's own are uncounted.
+
+        Raises:
+            DutyLostError: the owner has not the duty `processing`.
+        """
+        ...
+
+    async def subscriber_rules(self) -> tuple[int, Sequence[SubscriberRule]]:
+        """`(version, rules)` of all projects; the version changes with every subscriber."""
+        ...
+
+    def lock_waits(self) -> int:
+        """How often this process found the store taken by another one: a sign to leave room."""
+        ...
+
+    async def stats(self) -> WorkStats:
+        """What waits now. Counting stops at 100,000."""
+        ...

@@ -1,0 +1,67 @@
+"""What retention asks of a store: find what is due, remove it in small transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.domain.upkeep.retention import GrowthSample
+
+
+class DueEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event that may go: where it lies, and the size of its payload in bytes."""
+
+    lane: int
+    sequence: int
+    payload_bytes: int
+
+
+class DuePage(msgspec.Struct, frozen=True):
+    """Events of one project that were looked at, in order of receipt."""
+
+    due: list[DueEvent]
+    #: The last sequence looked at, where the next page begins.
+    position: int
+    #: When that event was received; None when none was looked at.
+    received_us: int | None
+    #: Whether nothing due can follow.
+    end: bool
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """What one transaction removed."""
+
+    events: int = 0
+    dead_letters: int = 0
+    #: All rows, those of events and dead letters included.
+    rows: int = 0
+    #: Whether all that was asked for is gone, or turned out not to be due.
+    complete: bool = True
+
+
+class RetentionState(msgspec.Struct, frozen=True):
+    """What retention remembers over restarts, and shows to whoever asks. Totals since ever."""
+
+    #: See `headrace.domain.upkeep.retention.trusted_clock`.
+    clock_us: int
+    #: When this was written, by the wall clock.
+    at_us: int = 0
+    events: int = 0
+    dead_letters: int = 0
+    rows: int = 0
+    slices: int = 0
+    #: Spent in transactions, waiting for them included.
+    seconds: float = 0.0
+    #: How long the oldest event that could go has been due.
+    lag_us: int = 0
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """How the store grows."""
+
+    #: Oldest first, an hour apart at least.
+    samples: Sequence[GrowthSample]
+    #: Room inside the store that removed rows have left; it is used before the store grows. 0 where
+    #: the store cannot tell.
+    reusable_bytes: int

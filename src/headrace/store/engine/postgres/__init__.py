@@ -1,0 +1,1 @@
+"""PostgreSQL: its connections, its errors and its settings."""

@@ -1,0 +1,89 @@
+"""Bring a PostgreSQL database to the newest schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headrace.store.contract.events import StoreSetupError
+from headrace.store.engine.postgres.database import Connection, Database
+from headrace.store.migrations import FIRST, Migration, migrations, too_old
+
+#: Any number will do that nobody else uses for an advisory lock in this database.
+_LOCK = 0x4865_6164_7261_6365
+#: A step may have to build an index on a large table.
+_STEP_SECONDS_MAX = 3600.0
+
+_MAKE_TABLE = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    number     integer PRIMARY KEY,
+    name       text NOT NULL,
+    applied_us bigint NOT NULL
+)
+"""
+_ADD = """
+INSERT INTO schema_migrations (number, name, applied_us)
+VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+"""
+
+
+async def schema_version(connection: Connection) -> int:
+    """Number of the last step applied, 0 for an empty database."""
+    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+        return 0
+    return int(await connection.fetchval("SELECT coalesce(max(number), 0) FROM schema_migrations"))
+
+
+def newest_version() -> int:
+    """Number of the last step this release knows."""
+    return migrations("postgres")[-1].number
+
+
+async def migrate(database: Database) -> list[str]:
+    """Apply what is missing, each step in one transaction; returns their names.
+
+    An empty database gets all steps in one: whoever looks meanwhile finds nothing or a whole
+    schema, never what looks like that of an older release. Several processes may do so at once:
+    each step is taken under a lock, by one of them.
+
+    Raises:
+        StoreSetupError: the database is of a newer release, or of a development version.
+    """
+    steps = migrations("postgres")
+    if await database.read(schema_version) == 0:
+        return await database.write(_Steps(steps), _STEP_SECONDS_MAX)
+    applied = []
+    for step in steps:
+        applied += await database.write(_Steps((step,)), _STEP_SECONDS_MAX)
+    return applied
+
+
+def newer_release(found: int) -> StoreSetupError:
+    """What to say about a schema that only a newer release knows."""
+    return StoreSetupError(
+        f"The store has schema {found}, this release knows up to {newest_version()}. "
+        "Run the newer release that made it."
+    )
+
+
+class _Steps:
+    def __init__(self, steps: Sequence[Migration]) -> None:
+        self._steps = steps
+
+    async def __call__(self, connection: Connection) -> list[str]:
+        # Of the transaction, not of the session: a pooler may stand between.
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute(_MAKE_TABLE)
+        current = await schema_version(connection)
+        if current > newest_version():
+            raise newer_release(current)
+        if 0 < current < FIRST:
+            raise StoreSetupError(too_old(current))
+        missing = [step for step in self._steps if step.number > current]
+        for step in missing:
+            # A cluster hands each statement on to its nodes, and cannot do so with several in one
+            # text.
+            for statement in step.statements():
+                await connection.execute(statement)
+            await connection.execute(_ADD, step.number, step.name)
+        return [f"{step.number:04d}_{step.name}" for step in missing]

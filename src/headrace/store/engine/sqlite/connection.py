@@ -1,0 +1,134 @@
+"""How a connection to the embedded store is opened, and what its errors mean."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import apsw
+
+from headrace.store.contract.events import (
+    StoreBusyError,
+    StoreError,
+    StoreFailedError,
+    StoreFullError,
+    StoreSetupError,
+)
+from headrace.store.engine.sqlite.files import make_store_private
+
+#: Older libraries can lose committed rows when two connections write or checkpoint at once
+#: in WAL mode (fixed in SQLite 3.51.3).
+VERSION_MIN = (3, 51, 3)
+BUSY_SECONDS_MAX = 5.0
+#: Between two tries for the write lock. SQLite's own handler sleeps up to 100 ms, which would be
+#: seen by every caller whose commit meets a batch of the worker.
+_BUSY_NAP_SECONDS = 0.0002
+CACHE_KIB = 32 * 1024
+READER_CACHE_KIB = 4 * 1024
+
+#: After one of these the operating system may have dropped what it was told to keep. SQLite would
+#: carry on as if nothing had happened; we do not.
+_FATAL = frozenset(
+    {
+        apsw.SQLITE_IOERR_FSYNC,
+        apsw.SQLITE_IOERR_DIR_FSYNC,
+        apsw.SQLITE_IOERR_CORRUPTFS,
+        apsw.SQLITE_IOERR_DATA,
+        apsw.SQLITE_CORRUPT,
+        apsw.SQLITE_NOTADB,
+    }
+)
+
+
+def check_version() -> None:
+    """Refuse a library that can lose rows.
+
+    Raises:
+        StoreSetupError: naming the version found and the one needed.
+    """
+    found = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if found < VERSION_MIN:
+        needed = ".".join(map(str, VERSION_MIN))
+        message = (
+            f"SQLite {apsw.sqlite_lib_version()} can lose committed rows in WAL mode; "
+            f"{needed} or newer is needed. Run: pip install --upgrade apsw"
+        )
+        raise StoreSetupError(message)
+
+
+class BusyHandler:
+    """Waits for another process's write lock in short naps."""
+
+    def __init__(self) -> None:
+        #: How often the lock was found taken.
+        self.waits = 0
+        self._deadline = 0.0
+
+    def __call__(self, calls: int) -> bool:
+        now = time.monotonic()
+        if calls == 0:
+            self.waits += 1
+            self._deadline = now + BUSY_SECONDS_MAX
+        time.sleep(_BUSY_NAP_SECONDS)
+        return now < self._deadline
+
+
+def open_writer(path: str) -> apsw.Connection:
+    """The one connection of a process that writes and checkpoints.
+
+    Raises:
+        OSError: the file is not there and cannot be created.
+    """
+    make_store_private(Path(path))
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(path, flags=flags)
+    connection.set_busy_handler(BusyHandler())
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    # Checkpoints are ours: made between commits, never inside one that a caller waits for.
+    connection.wal_autocheckpoint(0)
+    connection.pragma("foreign_keys", 1)
+    connection.pragma("cache_size", -CACHE_KIB)
+    connection.pragma("temp_store", "memory")
+    # Removed rows are overwritten as far as that costs no further page; erasing does the rest.
+    connection.pragma("secure_delete", "fast")
+    connection.pragma("journal_size_limit", 64 * 1024 * 1024)
+    return connection
+
+
+def open_reader(path: str) -> apsw.Connection:
+    """A connection that can only read."""
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_handler(BusyHandler())
+    connection.pragma("query_only", 1)
+    connection.pragma("cache_size", -READER_CACHE_KIB)
+    connection.wal_autocheckpoint(0)
+    return connection
+
+
+def store_error(error: BaseException) -> StoreError:
+    """What an error of the library means for the caller."""
+    if isinstance(error, StoreError):
+        return error
+    code = getattr(error, "extendedresult", 0)
+    if code in _FATAL or getattr(error, "result", 0) in _FATAL:
+        return StoreFailedError(f"{type(error).__name__}: {error}")
+    if isinstance(error, apsw.FullError):
+        return StoreFullError("The disk of the store is full.")
+    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
+        return StoreBusyError("Another process holds the store.")
+    if isinstance(error, apsw.InterruptError):
+        return StoreBusyError("The query took too long; narrow it down.")
+    return StoreError(f"{type(error).__name__}: {error}")
+
+
+#: Errors that are about one row and its values, not about the disk.
+ROW_ERRORS = (
+    apsw.ConstraintError,
+    apsw.TooBigError,
+    apsw.MismatchError,
+    apsw.RangeError,
+    OverflowError,
+    TypeError,
+    UnicodeError,
+)

@@ -1,0 +1,47 @@
+"""What removed rows leave behind in the file, and how it goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+
+from headrace.store.engine.sqlite.writer import Writer
+
+#: A file up to this size is written anew; that holds up all writing for a second or two.
+REWRITTEN_BYTES_MAX = 256 * 1024 * 1024
+
+
+def wipe_file(connection: apsw.Connection, path: Path) -> bool:
+    """Leave nothing of removed rows in the file and its log; not inside a transaction.
+
+    Removed rows have been overwritten already. Copies that moving rows between pages has left in
+    unused bytes of pages have not: only writing the file anew is sure to drop them. A file that is
+    too large for that keeps them until its pages are used again.
+
+    Returns:
+        False when somebody still reads an old state, so that the log cannot be emptied yet.
+    """
+    if path.stat().st_size <= REWRITTEN_BYTES_MAX:
+        # Not in memory, which the default of this connection is.
+        connection.pragma("temp_store", "file")
+        try:
+            connection.execute("VACUUM")
+        finally:
+            connection.pragma("temp_store", "memory")
+    try:
+        pages, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.BusyError:
+        return False
+    return pages == moved
+
+
+class SqliteFiles:
+    """See `headrace.store.contacts.erasing.erasures.Files`."""
+
+    def __init__(self, writer: Writer, path: Path) -> None:
+        self._writer = writer
+        self._path = path
+
+    async def wipe(self) -> bool:
+        return await self._writer.run_bare(lambda connection: wipe_file(connection, self._path))

@@ -1,0 +1,325 @@
+"""The thread that owns the only writing connection: group commit, jobs and checkpoints.
+
+It takes turns: one commit of accepted events, then one job (a change of keys, a batch of processed
+events, a slice of retention). Nobody waits for a timer: whatever has arrived while one commit was
+on its way to the disk makes up the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+
+from headrace.faults import armed, fail_point
+from headrace.store.contract.events import (
+    CommitSource,
+    CommitStats,
+    Pending,
+    StoreBusyError,
+    StoreError,
+    StoreFailedError,
+    StoreFullError,
+    StoreRowError,
+)
+from headrace.store.engine.sqlite.connection import ROW_ERRORS, BusyHandler, store_error
+from headrace.store.engine.sqlite.files import LOG, file_beside
+from headrace.store.queues.sqlite.accept import EXACT_SIZES, insert_batch, settle_repeats
+
+T = TypeVar("T")
+
+#: Jobs that may wait; each caller awaits its own, so this bounds the callers at once.
+JOBS_MAX = 1000
+#: Longest that a caller waits for a job.
+JOB_SECONDS_MAX = 20.0
+#: The same for one that writes the whole file anew.
+BARE_JOB_SECONDS_MAX = 3600.0
+#: Pages of log after which it is moved into the database (16 MiB of 4 KiB pages).
+CHECKPOINT_PAGES = 4000
+#: Nothing waits longer than this for the thread to look, whatever became of its `wake`.
+LOOK_SECONDS = 1.0
+_PAGES_PER_COMMIT = 8
+_PAGES_PER_EVENT = 2
+_PAGES_PER_JOB = 50
+
+
+class _Job:
+    __slots__ = ("bare", "future", "loop", "work")
+
+    def __init__(
+        self,
+        work: Callable[[apsw.Connection], Any],
+        loop: asyncio.AbstractEventLoop,
+        future: asyncio.Future[Any],
+        *,
+        bare: bool,
+    ) -> None:
+        #: Whether it runs outside a transaction.
+        self.bare = bare
+        self.work = work
+        self.loop = loop
+        self.future = future
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        self.loop.call_soon_threadsafe(self._set, result, error)
+
+    def _set(self, result: Any, error: BaseException | None) -> None:
+        if self.future.cancelled():
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
+
+
+class Writer:
+    """Runs until `stop`; `connection` must not be used by anybody else meanwhile."""
+
+    def __init__(self, connection: apsw.Connection, on_full: Callable[[], None]) -> None:
+        self._on_full = on_full
+        #: Waits for the write lock while another process has it.
+        self.busy = BusyHandler()
+        connection.set_busy_handler(self.busy)
+        self.stats = CommitStats()
+        self._connection = connection
+        #: Holds something as long as there may be work. An event of the threading module is
+        #: Python code: an error in the middle of its `set` would leave it set and nobody woken.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._jobs: deque[_Job] = deque()
+        self._source: CommitSource | None = None
+        self._on_failed: Callable[[StoreFailedError], None] = lambda _: None
+        self._failure: StoreFailedError | None = None
+        self._stopping = False
+        #: Pages that commits since the last checkpoint have added to the log, estimated: the
+        #: library's own count would call into the interpreter in the middle of every commit.
+        self._log_pages = 0
+        if armed("inside_commit"):
+            connection.set_commit_hook(_fail_inside_commit)
+        self._thread = threading.Thread(target=self._run, name="headrace-writer", daemon=True)
+        self._thread.start()
+
+    def start_committing(
+        self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]
+    ) -> None:
+        """Take accepted events from `source` from now on."""
+        self._on_failed = on_failed
+        self._source = source
+        self._wake.put(None)
+
+    def wake(self) -> None:
+        """Say that something waits. The check spares a lock per request under load."""
+        if self._wake.empty():
+            self._wake.put(None)
+
+    async def run(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Run `work` in a transaction of its own; committed when this returns.
+
+        Raises:
+            StoreError: it could not be committed; nothing of it was.
+            StoreBusyError: it was not done within `JOB_SECONDS_MAX`. If its turn had come, nobody
+                knows whether it will be.
+        """
+        return await self._run_in_turn(work, JOB_SECONDS_MAX, bare=False)
+
+    async def run_bare(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Run what cannot be part of a transaction, such as writing the file anew.
+
+        Raises:
+            StoreError: it failed; what it has committed by itself stays.
+        """
+        return await self._run_in_turn(work, BARE_JOB_SECONDS_MAX, bare=True)
+
+    async def _run_in_turn(
+        self, work: Callable[[apsw.Connection], T], seconds_max: float, *, bare: bool
+    ) -> T:
+        if self._failure is not None:
+            raise self._failure
+        if self._stopping:
+            message = "The store is closing."
+            raise StoreError(message)
+        if len(self._jobs) >= JOBS_MAX:
+            message = "Too many changes wait for the store."
+            raise StoreBusyError(message)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.append(_Job(work, loop, future, bare=bare))
+        self.wake()
+        try:
+            async with asyncio.timeout(seconds_max):
+                return await future
+        except TimeoutError:
+            message = f"The store was not done within {seconds_max:g} s."
+            raise StoreBusyError(message) from None
+
+    def stop(self) -> None:
+        """Finish what waits and end the thread."""
+        self._stopping = True
+        self._wake.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # noqa: BLE001 - a fault of our own, whatever it is
+            # Nobody may wait for ever: from here on all are told that nothing is written any more.
+            text = f"The writing thread met {type(error).__name__}: {error}"
+            self._after_failure(StoreFailedError(text))
+            self._wake.put(None)
+            self._work()
+
+    def _work(self) -> None:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=LOOK_SECONDS)
+            while self._turn():
+                pass
+            if self._stopping:
+                return
+            if self._log_pages >= CHECKPOINT_PAGES:
+                self._checkpoint()
+
+    def _turn(self) -> bool:
+        """One batch and one job; False when there was neither."""
+        batch = self._source.take() if self._source is not None else []
+        if batch:
+            self._commit(batch)
+        job = self._jobs.popleft() if self._jobs else None
+        if job is not None:
+            self._run_job(job)
+        if self._log_pages >= 2 * CHECKPOINT_PAGES:
+            self._checkpoint()
+        return bool(batch) or job is not None
+
+    def _commit(self, batch: list[Pending]) -> None:
+        assert self._source is not None
+        started = time.perf_counter()
+        self._log_pages += _PAGES_PER_COMMIT + _PAGES_PER_EVENT * len(batch)
+        try:
+            self._commit_or_isolate(batch)
+            self.stats.observe(len(batch), time.perf_counter() - started)
+            fail_point("after_commit_before_answer")
+        finally:
+            self._source.settle(batch)
+
+    def _commit_or_isolate(self, batch: list[Pending]) -> None:
+        """Commit the batch; if a row is guilty, halve until it stands alone and fails alone."""
+        try:
+            if self._failure is not None:
+                raise self._failure
+            fail_point("before_commit")
+            all_new = self._insert(batch)
+        except ROW_ERRORS as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                self._commit_or_isolate(batch[:middle])
+                self._commit_or_isolate(batch[middle:])
+            else:
+                self._fail(batch, StoreRowError(f"The store refused the event: {error}"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests are answered
+            self._fail(batch, store_error(error))
+        else:
+            if not all_new:
+                self._settle_repeats(batch)
+
+    def _insert(self, batch: list[Pending]) -> bool:
+        """Commit a batch; whether all of it was new."""
+        if len(batch) in EXACT_SIZES:
+            return insert_batch(self._connection, batch)
+        return self._transact(lambda connection: insert_batch(connection, batch))
+
+    def _settle_repeats(self, batch: list[Pending]) -> None:
+        """Answer repeats after the commit: by now every first copy is on stable storage."""
+        try:
+            self._transact(lambda connection: settle_repeats(connection, batch))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests are answered
+            # The new ones of the batch are stored, but which they are is not known: the keys
+            # decide when their callers try again.
+            self._fail(batch, store_error(error))
+
+    def _fail(self, batch: list[Pending], error: StoreError) -> None:
+        self.stats.failed_commits += 1
+        for pending in batch:
+            pending.outcome = error
+        self._after_failure(error)
+
+    def _run_job(self, job: _Job) -> None:
+        if job.future.cancelled():
+            # Whoever asked for it waits no more.
+            return
+        try:
+            if self._failure is not None:
+                raise self._failure
+            self._log_pages += _PAGES_PER_JOB
+            result = job.work(self._connection) if job.bare else self._transact(job.work)
+        except ROW_ERRORS as error:
+            job.finish(None, StoreRowError(f"{type(error).__name__}: {error}"))
+        except (apsw.Error, OSError, MemoryError) as error:
+            failed = store_error(error)
+            job.finish(None, failed)
+            self._after_failure(failed)
+        except Exception as error:  # noqa: BLE001 - a job's own errors belong to its caller
+            job.finish(None, error)
+        else:
+            job.finish(result, None)
+
+    def _transact(self, work: Callable[[apsw.Connection], T]) -> T:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def _after_failure(self, error: StoreError) -> None:
+        # After a failed fsync the next commit may "succeed" on pages the kernel has dropped, so
+        # nothing is written any more and the process ends.
+        if isinstance(error, StoreFullError):
+            self._on_full()
+        if isinstance(error, StoreFailedError) and self._failure is None:
+            self._failure = error
+            self._on_failed(error)
+
+    def _checkpoint(self) -> None:
+        """Move the log into the database as far as readers allow."""
+        self._log_pages = 0
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            self._after_failure(store_error(error))
+
+
+def _fail_inside_commit() -> bool:
+    fail_point("inside_commit")
+    return False
+
+
+def checkpoint_fully(connection: apsw.Connection) -> None:
+    """Empty the log into the database and sync it.
+
+    Before the first request is served: a row that was written but whose commit nobody confirmed
+    (killed inside fsync) is visible, and must not be answered as a duplicate before it is durable.
+
+    Raises:
+        StoreBusyError: another process keeps the log in use.
+    """
+    wal_pages, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    if wal_pages > 0 and moved < wal_pages:
+        message = "Another process reads the store; its log cannot be emptied."
+        raise StoreBusyError(message)
+
+
+def database_paths(path: Path) -> tuple[Path, Path]:
+    """The database and its log; for `stat` only, never to be opened by ordinary calls."""
+    return path, file_beside(path, LOG)

@@ -1,0 +1,235 @@
+"""Write a batch of accepted events: one transaction, in which the keys decide what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.domain.events.canonical import same_content
+from headrace.domain.events.event import FirstCopy, NewEvent
+from headrace.domain.events.identity import lane_of_key
+from headrace.store.contacts.erasing.rows import StoredIdentity, read_subject
+from headrace.store.contract.events import REPEATS_KEPT, Pending, StoreError
+from headrace.store.engine.columns import columns_of
+from headrace.store.engine.postgres.database import Connection, transaction
+
+# Waits for whoever inserts the same key just now. Sorted by the caller: two batches with the same
+# keys in another order would wait for one another.
+INSERT_KEYS = (
+    "INSERT INTO idempotency_keys (lane, hash, event_lane, event_sequence) "
+    "SELECT * FROM unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::bigint[]) "
+    "ON CONFLICT (lane, hash) DO NOTHING RETURNING event_sequence"
+)
+EVENT_COLUMNS = {
+    "sequence": "bigint",
+    "id": "uuid",
+    "project_id": "integer",
+    "lane": "smallint",
+    "event": "text",
+    "contact_id": "text",
+    "external_id": "text",
+    "email": "text",
+    "email_original": "text",
+    "idempotency_key": "text",
+    "occurred_us": "bigint",
+    "received_us": "bigint",
+    "source": "smallint",
+    "api_key_id": "text",
+    "request_id": "text",
+    "payload": "text",
+}
+INSERT_EVENTS = (
+    f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) SELECT * FROM unnest("  # noqa: S608
+    + ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(EVENT_COLUMNS.values(), 1))
+    + ")"
+)
+# One time for the whole batch, by the clock of the database; inside it the sequence counts. Never
+# before that of the batch before: the clock of a database can be set back, or be another machine's
+# after a failover.
+INSERT_WORK = (
+    "INSERT INTO work (lane, sequence, project_id, queued_us) "
+    "SELECT *, greatest((extract(epoch FROM statement_timestamp()) * 1000000)::bigint, $4) "
+    "FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) RETURNING queued_us"
+)
+# Changes nothing but locks the rows and makes the transaction one that writes. So two servers note
+# repeats of a key one after the other, and the answer waits until the first copy is on a
+# synchronous standby too: a first copy can be visible whose own commit nobody confirmed.
+HOLD_KEYS = (
+    "UPDATE idempotency_keys k SET event_lane = k.event_lane "
+    "FROM unnest($1::smallint[], $2::uuid[]) AS repeated (lane, hash) "
+    "WHERE k.lane = repeated.lane AND k.hash = repeated.hash "
+    "RETURNING k.hash, k.event_lane, k.event_sequence"
+)
+FIND_FIRST = (
+    "SELECT e.lane, e.sequence, e.id, e.event, e.contact_id, e.external_id, e.email, "
+    "e.occurred_us, e.received_us, e.payload, (SELECT count(*) FROM key_repeats r "
+    "WHERE r.lane = e.lane AND r.sequence = e.sequence) "
+    "FROM unnest($1::smallint[], $2::bigint[]) AS first (lane, sequence) "
+    "JOIN events e ON e.lane = first.lane AND e.sequence = first.sequence"
+)
+RUNNING_ERASURES = "SELECT subject FROM erasures WHERE status <> 'done' AND status = 'running'"
+FIND_IDENTITY = (
+    "SELECT e.lane, e.sequence, e.project_id, e.contact_id, e.external_id, e.email, o.contact_id "
+    "FROM unnest($1::smallint[], $2::bigint[]) AS first (lane, sequence) "
+    "JOIN events e ON e.lane = first.lane AND e.sequence = first.sequence "
+    "LEFT JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence"
+)
+# The event that is being erased keeps its text; nobody finds it by its key any more.
+RELEASE_KEYS = (
+    "DELETE FROM idempotency_keys i USING unnest($1::smallint[], $2::uuid[]) AS k (lane, hash) "
+    "WHERE i.lane = k.lane AND i.hash = k.hash"
+)
+INSERT_REPEATS = (
+    "INSERT INTO key_repeats (lane, sequence, number, at_us, api_key_id, request_id, mismatch) "
+    "SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::integer[], $4::bigint[], $5::text[], "
+    "$6::text[], $7::boolean[])"
+)
+
+
+class FirstGoneError(StoreError):
+    """The first copy was removed while its repeat came in; the batch is to be tried again."""
+
+
+async def insert_batch(
+    connection: Connection, batch: Sequence[Pending], queued_us: int
+) -> tuple[list[FirstCopy | None], int]:
+    """Insert what is new and look up the first copies of the rest; the caller commits.
+
+    Args:
+        queued_us: what this returned for the last batch that was committed, 0 for the first.
+
+    Returns:
+        The outcome of each, in the same order, and `queued_us` of what is new; true once the
+        transaction has committed.
+
+    Raises:
+        FirstGoneError: see there.
+    """
+    events = [pending.event for pending in batch]
+    new = await _insert_keys(connection, events)
+    if len(new) < len(events):
+        new = await _with_keys_of_erased(connection, events, new)
+    await connection.execute(INSERT_EVENTS, *_event_columns(new))
+    work = columns_of(((event.lane, event.sequence, event.project_id) for event in new), 3)
+    queued = await connection.fetch(INSERT_WORK, *work, queued_us)
+    if queued:
+        queued_us = queued[0][0]
+    if len(new) == len(events):
+        return [None] * len(events), queued_us
+    stored = {event.sequence for event in new}
+    repeats = [event for event in events if event.sequence not in stored]
+    copies = await _note_repeats(connection, repeats)
+    return [copies.get(event.sequence) for event in events], queued_us
+
+
+async def _insert_keys(connection: Connection, events: list[NewEvent]) -> list[NewEvent]:
+    """Take the keys; the events that are new, in the order of the batch."""
+    keyed = [
+        (event.idempotency_hash, event.sequence, event.lane)
+        for event in events
+        if event.idempotency_hash is not None
+    ]
+    if not keyed:
+        return events
+    keyed.sort()
+    hashes = [row[0] for row in keyed]
+    rows = await connection.fetch(
+        INSERT_KEYS,
+        [lane_of_key(hashed) for hashed in hashes],
+        hashes,
+        [row[2] for row in keyed],
+        [row[1] for row in keyed],
+    )
+    if len(rows) == len(keyed):
+        return events
+    won = {row[0] for row in rows}
+    return [event for event in events if event.idempotency_hash is None or event.sequence in won]
+
+
+async def _with_keys_of_erased(
+    connection: Connection, events: list[NewEvent], new: list[NewEvent]
+) -> list[NewEvent]:
+    """What is new where keys of events that are being erased count as free; in the same order."""
+    rows = await connection.fetch(RUNNING_ERASURES)
+    subjects = [read_subject(row[0]) for row in rows]
+    stored = {event.sequence for event in new}
+    repeats = [event for event in events if event.sequence not in stored]
+    # A key is of one project, which the hash covers.
+    projects = {event.idempotency_hash: event.project_id for event in repeats}
+    wanted = {subject.project_id for subject in subjects}
+    hashes = sorted(key for key, project in projects.items() if key and project in wanted)
+    if not hashes:
+        return new
+    lanes = [lane_of_key(hashed) for hashed in hashes]
+    held = await connection.fetch(HOLD_KEYS, lanes, hashes)
+    places = {row[0]: (row[1], row[2]) for row in held}
+    rows = await connection.fetch(FIND_IDENTITY, *columns_of(sorted(set(places.values())), 2))
+    found = {(row[0], row[1]): (StoredIdentity(row[1], *row[2:6]), row[6]) for row in rows}
+    erased = [
+        (lane_of_key(hashed), hashed)
+        for hashed, place in sorted(places.items())
+        if place in found and any(subject.means(*found[place]) for subject in subjects)
+    ]
+    if not erased:
+        return new
+    await connection.execute(RELEASE_KEYS, *columns_of(erased, 2))
+    released = {hashed for _, hashed in erased}
+    again = [event for event in repeats if event.idempotency_hash in released]
+    stored |= {event.sequence for event in await _insert_keys(connection, again)}
+    return [event for event in events if event.sequence in stored]
+
+
+def _event_columns(events: list[NewEvent]) -> list[list[Any]]:
+    return [[getattr(event, name) for event in events] for name in EVENT_COLUMNS]
+
+
+async def _note_repeats(connection: Connection, repeats: list[NewEvent]) -> dict[int, FirstCopy]:
+    """By the sequence of each repeat, what it is answered with."""
+    hashes = sorted({event.idempotency_hash for event in repeats if event.idempotency_hash})
+    held = await connection.fetch(HOLD_KEYS, [lane_of_key(hashed) for hashed in hashes], hashes)
+    places = {row[0]: (row[1], row[2]) for row in held}
+    asked = sorted(set(places.values()))
+    rows = await connection.fetch(FIND_FIRST, *columns_of(asked, 2))
+    found = {(row[0], row[1]): row for row in rows}
+    if len(places) < len(hashes) or len(found) < len(asked):
+        raise FirstGoneError("The first copy of a repeated event was removed.")
+    counts = {place: row[10] for place, row in found.items()}
+    copies: dict[int, FirstCopy] = {}
+    notes = []
+    for event in repeats:
+        assert event.idempotency_hash is not None
+        place = places[event.idempotency_hash]
+        first = found[place]
+        mismatch = not same_content(event, event.received_us, tuple(first[3:10]))
+        copies[event.sequence] = FirstCopy(first[2], first[3], first[7], mismatch)
+        counts[place] += 1
+        if counts[place] <= REPEATS_KEPT:
+            note = (event.received_us, event.api_key_id, event.request_id, mismatch)
+            notes.append((*place, counts[place], *note))
+    if notes:
+        await connection.execute(INSERT_REPEATS, *columns_of(sorted(notes), 7))
+    return copies
+
+
+async def try_insert(connection: Connection) -> None:
+    """Insert an event and take it back, in a transaction that has something to commit.
+
+    So the commit waits for the log and for synchronous standbys, and the insert for whoever holds
+    the tables, as those of real events do.
+    """
+    try:
+        async with transaction(connection):
+            await connection.execute(INSERT_EVENTS, *_event_columns([_TRIAL]))
+            raise _TakenBackError
+    except _TakenBackError:
+        return
+
+
+class _TakenBackError(Exception):
+    """Ends the trial."""
+
+
+#: Of no project; its payload takes a page of its own.
+_TRIAL = NewEvent(
+    0, bytes(16), 0, 0, "trial", None, None, None, None, None, None, 0, 0, 0, None, None, "0" * 2000
+)

@@ -1,0 +1,80 @@
+"""Write a batch of accepted events by one statement, which is its own transaction.
+
+A transaction of several statements waits for the server once for each of them; this costs a fifth
+less of both processors together. It only inserts what is new: repeats are left to accept.py. A
+cluster that spreads the tables takes no such statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.domain.events.identity import lane_of_key
+from headrace.store.contract.events import Pending
+from headrace.store.engine.postgres.database import Connection, heeding
+from headrace.store.queues.postgres.accept import EVENT_COLUMNS
+
+_COLUMNS = ", ".join(EVENT_COLUMNS)
+_KINDS = (*EVENT_COLUMNS.values(), "smallint", "uuid")
+# The keys in order, as in accept.py: two batches with the same keys in another order would wait for
+# one another. Of two events of a batch with one key, the first gets it. `queued_us` is as in
+# accept.py, read when all waiting for locks and for keys is over.
+INSERT_AT_ONCE = f"""
+WITH batch AS MATERIALIZED (
+    SELECT * FROM unnest({", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_KINDS, 1))})
+    AS t ({_COLUMNS}, key_lane, hash)
+), won AS (
+    INSERT INTO idempotency_keys (lane, hash, event_lane, event_sequence)
+    SELECT key_lane, hash, lane, sequence FROM batch WHERE hash IS NOT NULL
+    ORDER BY key_lane, hash, sequence
+    ON CONFLICT (lane, hash) DO NOTHING RETURNING event_sequence
+), fresh AS MATERIALIZED (
+    SELECT * FROM batch WHERE hash IS NULL OR sequence IN (SELECT event_sequence FROM won)
+), place AS MATERIALIZED (
+    SELECT array_agg(event_sequence) AS keyed,
+        greatest((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, ${len(_KINDS) + 1})
+        AS queued_us
+    FROM won
+), stored AS (
+    INSERT INTO events ({_COLUMNS}) SELECT {_COLUMNS} FROM fresh
+), waiting AS (
+    INSERT INTO work (lane, sequence, project_id, queued_us)
+    SELECT lane, sequence, project_id, queued_us FROM fresh, place
+)
+SELECT queued_us, keyed FROM place
+"""  # noqa: S608
+
+
+async def insert_at_once(
+    connection: Connection, batch: Sequence[Pending], queued_us: int
+) -> tuple[list[Pending], int]:
+    """Insert and commit what is new.
+
+    Args:
+        queued_us: what this returned for the last batch that was committed, 0 for the first.
+
+    Returns:
+        The repeats, of which nothing is written yet, and `queued_us` of what is new.
+
+    Raises:
+        StoreError: see `heeding`.
+    """
+    events = [pending.event for pending in batch]
+    columns: list[list[Any]] = [
+        [getattr(event, name) for event in events] for name in EVENT_COLUMNS
+    ]
+    hashes = [event.idempotency_hash for event in events]
+    lanes = [None if hashed is None else lane_of_key(hashed) for hashed in hashes]
+    with heeding(connection):
+        row = await connection.fetchrow(INSERT_AT_ONCE, *columns, lanes, hashes, queued_us)
+    queued_us, keyed = row
+    won = {*(keyed or ())}
+    if len(won) == len(hashes) - hashes.count(None):
+        return [], queued_us
+    repeats = [
+        pending
+        for pending in batch
+        if pending.event.idempotency_hash is not None and pending.event.sequence not in won
+    ]
+    return repeats, queued_us

@@ -1,0 +1,262 @@
+"""Claiming work: who is next in the lanes of a worker. All inside a transaction that is fenced.
+
+Only the owner of a lane claims in it, so events of one identity are worked in order of receipt and
+nobody waits for the locks of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import takewhile
+from typing import Any, NamedTuple
+
+from headrace.domain.ids import received_us_of
+from headrace.store.contract.processing import CLAIMED_CHARACTERS_MAX, Claimed
+from headrace.store.engine.columns import columns_of
+from headrace.store.engine.postgres.database import Connection
+from headrace.store.queues.postgres.queue_cursor import Ranges, WorkLine
+
+#: Due retries that come back into line at a time.
+RETRIES_MAX = 64
+#: Projects that take turns in one claim.
+PROJECTS_MAX = 64
+#: Parts of the line that one statement looks into.
+PARTS_MAX = 64
+#: Larger payloads are fetched one by one, as long as there is room.
+PAYLOAD_BYTES_INLINE = 16 * 1024
+
+NEXT = (
+    "SELECT lane, sequence, queued_us, attempt, crashes FROM work "
+    "WHERE lane = ANY($1::smallint[]) AND project_id = $2 AND queued_us >= $3 AND owner IS NULL "
+    "ORDER BY queued_us, sequence LIMIT $4"
+)
+UNDER_WAY = (
+    "SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint, "
+    "pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint "
+    "FROM pg_current_snapshot() s"
+)
+_PART = (
+    "(SELECT project_id FROM work WHERE lane = ANY($1::smallint[]) AND (project_id, queued_us) > "
+    "(($2::bigint[])[{n}], ($3::bigint[])[{n}]) AND project_id < ($4::bigint[])[{n}] "
+    "AND owner IS NULL ORDER BY project_id, queued_us, sequence LIMIT 1)"
+)
+READ = (
+    "SELECT e.sequence, e.id, e.project_id, e.lane, e.event, e.contact_id, e.external_id, e.email, "  # noqa: S608
+    "e.email_original, e.occurred_us, e.received_us, e.source, octet_length(e.payload), "
+    f"CASE WHEN octet_length(e.payload) <= {PAYLOAD_BYTES_INLINE} THEN e.payload END "
+    "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
+    "JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence"
+)
+_PAYLOAD = "SELECT payload FROM events WHERE lane = $1 AND sequence = $2"
+TAKE = (
+    "UPDATE work w SET owner = $3, attempt = w.attempt + 1 "
+    "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
+    "WHERE w.lane = k.lane AND w.sequence = k.sequence AND w.owner IS NULL"
+)
+DROP = (
+    "DELETE FROM work w USING unnest($1::smallint[], $2::bigint[], $3::smallint[]) "
+    "AS k (lane, sequence, attempt) WHERE w.lane = k.lane AND w.sequence = k.sequence "
+    "AND w.owner = $4 AND w.attempt = k.attempt RETURNING w.sequence"
+)
+RETRIES_DUE = (
+    "SELECT lane, sequence FROM work_retries WHERE lane = ANY($1::smallint[]) AND due_us <= $2 "
+    "ORDER BY due_us LIMIT $3"
+)
+RETRY = (
+    "DELETE FROM work_retries r USING unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
+    "WHERE r.lane = k.lane AND r.sequence = k.sequence "
+    "RETURNING r.lane, r.sequence, r.project_id, r.attempt, r.crashes, r.due_us"
+)
+_BACK_IN_LINE = (
+    "INSERT INTO work (lane, sequence, project_id, attempt, crashes, queued_us) "
+    "SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::int[], $4::smallint[], "
+    "$5::smallint[], $6::bigint[])"
+)
+
+
+class Candidate(NamedTuple):
+    """A row in line."""
+
+    lane: int
+    sequence: int
+    queued_us: int
+    attempt: int
+    crashes: int
+
+
+class ClaimTurn:
+    """One look for work by a worker that holds `lanes`.
+
+    Args:
+        line: what is known of the line; changed by the look.
+        now_us: the store's clock, for retries.
+        database_us: clock of the database, taken in this transaction.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        lanes: Sequence[int],
+        line: WorkLine,
+        *,
+        now_us: int,
+        database_us: int,
+    ) -> None:
+        self._connection = connection
+        self._lanes = lanes
+        self._line = line
+        self._now_us = now_us
+        self._database_us = database_us
+
+    async def anything_due(self) -> bool:
+        """Whether a claim would find something."""
+        await self._begin()
+        if await self._due_retries(1):
+            return True
+        for project_id in self._line.in_turn()[:1]:
+            # Most likely the one; the others are asked together.
+            if await self._next(project_id, 1):
+                return True
+        if not self._line.may_look_around():
+            return False
+        found = await self._projects_in(self._line.ranges(all_known=True))
+        if not found:
+            self._line.nothing_due(self._database_us)
+        self._line.add(found)
+        return bool(found)
+
+    async def claim(self, owner: str, limit: int) -> list[Claimed]:
+        """Claim up to `limit` events, an equal share of each project that has some.
+
+        What a worker died over is taken alone, so that a second death tells which event it was. A
+        batch ends before such an event, which then begins the next one.
+        """
+        await self._begin()
+        await self._bring_back_retries()
+        looked = self._line.look_around_due()
+        if looked:
+            await self._look_around()
+        picked, more = await self._pick(self._line.in_turn()[:PROJECTS_MAX], limit)
+        if more and not looked and self._line.may_look_around():
+            found = await self._look_around()
+            picked += (await self._pick(found[:PROJECTS_MAX], more, alone=not picked))[0]
+        return await self._take(owner, picked) if picked else []
+
+    async def _begin(self) -> None:
+        self._line.begin(self._database_us)
+        if self._line.settle_due():
+            self._line.settle(*await self._connection.fetchrow(UNDER_WAY))
+
+    async def _pick(
+        self, projects: Sequence[int], limit: int, *, alone: bool = True
+    ) -> tuple[list[Candidate], int]:
+        """The next ones, and how many more would be welcome.
+
+        Args:
+            alone: whether nothing was picked before, so that a suspect may be taken.
+        """
+        picked: list[Candidate] = []
+        for index, project_id in enumerate(projects):
+            share = max(1, (limit - len(picked)) // (len(projects) - index))
+            rows = await self._next(project_id, share)
+            if not rows:
+                self._line.looked(project_id, None, self._database_us)
+                continue
+            suspect = rows[0].crashes > 0
+            if suspect and (picked or not alone):
+                return picked, 0
+            wanted = rows[:1] if suspect else list(takewhile(lambda row: not row.crashes, rows))
+            ended = len(rows) < share and len(wanted) == len(rows)
+            last_us = None if ended else wanted[-1].queued_us
+            self._line.looked(project_id, last_us, self._database_us)
+            self._line.served(project_id)
+            picked += wanted
+            if suspect or len(picked) >= limit:
+                return picked, 0
+        return picked, limit - len(picked)
+
+    async def _next(self, project_id: int, limit: int) -> list[Candidate]:
+        bound_us = self._line.bound_us(project_id)
+        rows = await self._connection.fetch(NEXT, self._lanes, project_id, bound_us, limit)
+        return [Candidate(*row) for row in rows]
+
+    async def _look_around(self) -> list[int]:
+        """Get to know every project that has something; those that no claim would have asked."""
+        found: list[int] = []
+        while True:
+            asked = {*self._line.in_turn()}
+            fresh = await self._projects_in(self._line.ranges(all_known=False))
+            self._line.add(fresh)
+            fresh &= {*self._line.in_turn()} - asked
+            if not fresh:
+                break
+            found += sorted(fresh)
+        self._line.looked_around()
+        return found
+
+    async def _projects_in(self, ranges: Ranges) -> set[int]:
+        """The first project that has something in each part of the line."""
+        found: set[int] = set()
+        began_s = self._line.monotonic_s()
+        for start in range(0, len(ranges[0]), PARTS_MAX):
+            part = [column[start : start + PARTS_MAX] for column in ranges]
+            rows = await self._connection.fetch(parts(len(part[0])), self._lanes, *part)
+            found.update(row[0] for row in rows)
+        self._line.took(self._line.monotonic_s() - began_s)
+        return found
+
+    async def _take(self, owner: str, picked: Sequence[Candidate]) -> list[Claimed]:
+        keys = [[row.lane for row in picked], [row.sequence for row in picked]]
+        rows = {row[0]: row for row in await self._connection.fetch(READ, *keys)}
+        claimed: list[Claimed] = []
+        room = CLAIMED_CHARACTERS_MAX
+        for candidate in picked:
+            row = rows.get(candidate.sequence)
+            if row is None:
+                # Erased since the look, with its place in line.
+                continue
+            *values, octets, payload = row
+            if room <= 0:
+                self._line.left(values[2], candidate.queued_us)
+                continue
+            if payload is None:
+                payload = await self._connection.fetchval(_PAYLOAD, *candidate[:2])
+            if payload is None:
+                continue
+            room -= octets
+            attempt = candidate.attempt + 1
+            claimed.append(Claimed(*(*values, attempt, candidate.crashes, payload)))
+        taken = [[c.lane for c in claimed], [c.sequence for c in claimed]]
+        await self._connection.execute(TAKE, *taken, owner)
+        return claimed
+
+    async def _due_retries(self, limit: int) -> list[Any]:
+        return await self._connection.fetch(RETRIES_DUE, self._lanes, self._now_us, limit)
+
+    async def _bring_back_retries(self) -> None:
+        due = await self._due_retries(RETRIES_MAX)
+        if not due:
+            return
+        back = await self._connection.fetch(RETRY, *columns_of(due, 2))
+        rows = [(*row[:5], self._place(row[1], row[2], row[5])) for row in back]
+        await self._connection.execute(_BACK_IN_LINE, *columns_of(rows, 6))
+        self._line.add({row[2] for row in rows})
+
+    def _place(self, sequence: int, project_id: int, due_us: int) -> int:
+        """Where in line a retry stands: by its receipt, but not before where a claim begins."""
+        return max(min(received_us_of(sequence), due_us), self._line.bound_us(project_id))
+
+
+@lru_cache(maxsize=PARTS_MAX)
+def parts(count: int) -> str:
+    """A statement that looks into so many parts of the line."""
+    return " UNION ALL ".join(_PART.format(n=n) for n in range(1, count + 1))
+
+
+async def drop(connection: Connection, owner: str, batch: Sequence[Claimed]) -> list[Claimed]:
+    """Take events that are done out of the line; those of the batch whose claim held."""
+    columns = columns_of(((c.lane, c.sequence, c.attempt) for c in batch), 3)
+    rows = await connection.fetch(DROP, *columns, owner)
+    ours = {row[0] for row in rows}
+    return [claimed for claimed in batch if claimed.sequence in ours]

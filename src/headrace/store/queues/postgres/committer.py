@@ -1,0 +1,252 @@
+"""Commits what the API has accepted: whatever waits makes up the next transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from headrace.faults import armed, fail_point
+from headrace.store.contract.events import (
+    CommitSource,
+    CommitStats,
+    Pending,
+    StoreBusyError,
+    StoreError,
+    StoreRowError,
+)
+from headrace.store.engine.postgres.database import TRIES_MAX, Database, committed, silent
+from headrace.store.engine.postgres.errors import RETRIED, is_error, store_error
+from headrace.store.queues.postgres.accept import FirstGoneError, insert_batch
+from headrace.store.queues.postgres.accept_at_once import insert_at_once
+
+#: Writes a batch; what of it is still to be written.
+_Work = Callable[[Any, list[Pending]], Awaitable[list[Pending]]]
+
+#: Transactions on their way at once.
+COMMITTERS = 2
+#: A commit that takes longer is given up; nobody knows then whether it will be there.
+COMMIT_SECONDS_MAX = 10.0
+#: At the end, for what waits: whoever sent it has an answer by then, or has gone.
+STOP_SECONDS_MAX = 1.0
+#: After a failed try to connect, callers are told at once for so long.
+RECONNECT_SECONDS = 0.5
+
+
+class CommitTimeoutError(StoreBusyError):
+    """The server answers, but has not committed in time."""
+
+
+class Committer:
+    """Takes accepted events from a source and commits them, on connections of its own.
+
+    Args:
+        at_once: whether the database takes a whole batch in one statement.
+    """
+
+    def __init__(self, database: Database, *, at_once: bool = True) -> None:
+        self._database = database
+        # One statement has no inside at which a test could stop it.
+        self.at_once = at_once and not armed("inside_commit")
+        self.stats = CommitStats()
+        self._awake = asyncio.Event()
+        self._woken = False
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop = asyncio.get_running_loop()
+
+    def start(self, source: CommitSource) -> None:
+        """Take from `source` from now on."""
+        self._tasks = [
+            self._loop.create_task(_Lane(self, source, number).run(), name=f"Committer-{number}")
+            for number in range(COMMITTERS)
+        ]
+        self.wake()
+
+    def wake(self) -> None:
+        """Say that something waits. Safe from any thread; the check makes it cheap under load."""
+        if not self._woken:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._awake.set)
+            except BaseException:
+                # Taken for woken, it would never be woken again.
+                self._woken = False
+                raise
+
+    async def wait(self) -> bool:
+        """Wait until something may be there; False when the end has come."""
+        if not self._stopping:
+            await self._awake.wait()
+        if self._stopping:
+            return False
+        self._awake.clear()
+        self._woken = False
+        return True
+
+    @property
+    def database(self) -> Database:
+        return self._database
+
+    async def stop(self) -> None:
+        """Commit what was taken and what waits, as far as that can be done in time, then end."""
+        self._stopping = True
+        self._awake.set()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=STOP_SECONDS_MAX)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class _Lane:
+    """One transaction at a time on one connection, in the order in which events are taken."""
+
+    def __init__(self, committer: Committer, source: CommitSource, number: int) -> None:
+        self._committer = committer
+        self._source = source
+        self._number = number
+        #: Place in the queue of work of what was committed last.
+        self._queued_us = 0
+        self._connection: Any = None
+        self._connect_again_at = 0.0
+        #: Of the database, when the connection was opened.
+        self._silences = 0
+
+    async def run(self) -> None:
+        try:
+            while await self._committer.wait():
+                await self._drain()
+            await self._drain()
+        finally:
+            self._disconnect()
+
+    async def _drain(self) -> None:
+        while batch := self._source.take(self._number):
+            await self._commit(batch)
+
+    async def _commit(self, batch: list[Pending]) -> None:
+        started = time.perf_counter()
+        try:
+            await self._commit_or_isolate(batch, at_once=self._committer.at_once)
+            self._committer.stats.observe(len(batch), time.perf_counter() - started)
+            fail_point("after_commit_before_answer")
+        except BaseException as error:
+            # Whatever it is, and be it the end of this task: those who wait are answered.
+            self._fail(batch, StoreError(f"The commit met {type(error).__name__}."))
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._source.settle(batch)
+
+    async def _commit_or_isolate(self, batch: list[Pending], *, at_once: bool) -> None:
+        """Commit the batch; if a row is guilty, halve until it stands alone and fails alone.
+
+        Args:
+            at_once: whether to insert what is new by one statement first; what is left then are
+                repeats.
+        """
+        try:
+            left = await self._commit_again(batch, self._insert if at_once else self._transact)
+        except StoreRowError as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._commit_or_isolate(batch[:middle], at_once=at_once)
+                await self._commit_or_isolate(batch[middle:], at_once=at_once)
+            else:
+                self._fail(batch, StoreRowError(f"The store refused the event: {error}"))
+        except StoreError as error:
+            self._fail(batch, error)
+            if isinstance(error, CommitTimeoutError):
+                # Those that wait would each wait as long: better they are sent again later.
+                self._source.give_up(self._number, error)
+        else:
+            if left:
+                await self._commit_or_isolate(left, at_once=False)
+
+    async def _commit_again(self, batch: list[Pending], work: _Work) -> list[Pending]:
+        """Commit, again where another transaction was in the way."""
+        for _ in range(TRIES_MAX - 1):
+            with contextlib.suppress(*RETRIED, FirstGoneError):
+                return await self._commit_once(batch, work)
+        try:
+            return await self._commit_once(batch, work)
+        except RETRIED as error:
+            raise store_error(error) from error
+
+    async def _insert(self, connection: Any, batch: list[Pending]) -> list[Pending]:
+        left, self._queued_us = await insert_at_once(connection, batch, self._queued_us)
+        for pending in batch:
+            # Those that are left are settled later.
+            pending.outcome = None
+        return left
+
+    async def _transact(self, connection: Any, batch: list[Pending]) -> list[Pending]:
+        async with committed(connection):
+            outcomes, queued_us = await insert_batch(connection, batch, self._queued_us)
+            fail_point("inside_commit")
+        self._queued_us = queued_us
+        for pending, outcome in zip(batch, outcomes, strict=True):
+            pending.outcome = outcome
+        return []
+
+    async def _commit_once(self, batch: list[Pending], work: _Work) -> list[Pending]:
+        """One transaction. What is lost at COMMIT is an error for exactly this batch."""
+        fail_point("before_commit")
+        database = self._committer.database
+        silences = database.silences
+        try:
+            async with database.limited(COMMIT_SECONDS_MAX):
+                return await work(await self._connected(), batch)
+        except (*RETRIED, StoreError):
+            raise
+        except TimeoutError as error:
+            # It may still be on its way there; nothing of ours may follow it.
+            await self._end_connection()
+            if database.silences > silences:
+                raise silent() from error
+            message = f"The database has not committed within {COMMIT_SECONDS_MAX:g} s."
+            raise CommitTimeoutError(message) from error
+        except Exception as error:
+            if not is_error(error):
+                self._disconnect()
+                raise
+            raise store_error(error) from error
+
+    async def _connected(self) -> Any:
+        if self._is_usable():
+            return self._connection
+        if time.monotonic() < self._connect_again_at:
+            message = "The database is out of reach."
+            raise StoreError(message)
+        self._disconnect()
+        self._silences = self._committer.database.silences
+        try:
+            self._connection = await self._committer.database.connection_apart()
+        except BaseException:
+            self._connect_again_at = time.monotonic() + RECONNECT_SECONDS
+            raise
+        return self._connection
+
+    def _is_usable(self) -> bool:
+        """Whether the connection is open, and the server was silent on no other since it was."""
+        connection = self._connection
+        fresh = self._silences == self._committer.database.silences
+        return connection is not None and fresh and not connection.is_closed()
+
+    async def _end_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.end()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    def _fail(self, batch: list[Pending], error: StoreError) -> None:
+        self._committer.stats.failed_commits += 1
+        for pending in batch:
+            pending.outcome = error

@@ -1,0 +1,201 @@
+"""SQL of the queue of deliveries: claiming, renewing, giving back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.domain.events.event import StoredEvent
+from headrace.domain.ids import lane_of_id
+from headrace.store.contract.deliveries import (
+    ClaimedDelivery,
+    Line,
+    SubscriberKind,
+    Want,
+)
+from headrace.store.contract.processing import LEASE_US
+from headrace.store.deliveries.endings import ClaimedRow
+from headrace.store.deliveries.subscriber_rows import set_breakers, target_of
+from headrace.store.engine.columns import columns_of
+from headrace.store.engine.postgres.database import Connection
+from headrace.store.engine.postgres.transaction import PostgresTransaction
+from headrace.store.events.stored_events import COLUMNS, stored_event
+from headrace.store.queues.postgres.queue_book import Key
+from headrace.store.queues.postgres.queue_book import Line as LineName
+
+_LINES = "SELECT id, kind, enabled, breaker FROM subscribers WHERE id = ANY($1::text[])"
+_SUBSCRIBERS = (
+    "SELECT id, breaker, kind, target, secret, previous_secret, previous_until_us "
+    "FROM subscribers WHERE id = ANY($1::text[]) AND enabled"
+)
+_NAMED = "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, number)"
+# Rows are found by their key: `state + 0` keeps the indexes of what waits or is held out of it,
+# which hold every row that left them for as long as somebody keeps a snapshot.
+#
+# Of two workers that both believe to hold a lane, the second waits for the first and then finds
+# the row in another state.
+CLAIM = f"""
+UPDATE deliveries AS d
+SET state = 1, attempt = d.attempt + 1, claims = d.claims + 1, owner = $3, lease_until_us = $4
+{_NAMED}
+WHERE d.lane = k.lane AND d.number = k.number AND d.state + 0 IN (0, 2) AND d.due_us <= $5
+RETURNING d.lane, d.number, d.id, d.project_id, d.subscriber_id, d.attempt, d.claims, d.crashes,
+    d.sequence
+"""  # noqa: S608
+_HELD = "FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) AS k (lane, number, claim)"
+_OURS = "d.lane = k.lane AND d.number = k.number AND d.claims = k.claim AND d.owner = $4"
+RENEW = (
+    f"UPDATE deliveries AS d SET lease_until_us = $5 {_HELD} "  # noqa: S608
+    f"WHERE {_OURS} AND d.state + 0 = 1 RETURNING d.number"
+)
+# A delivery that was never tried before is pending again.
+_AS_BEFORE = (
+    "state = CASE WHEN attempt > 1 THEN 2 ELSE 0 END, attempt = attempt - 1, owner = NULL, "
+    "lease_until_us = 0"
+)
+GIVE_BACK = (
+    f"UPDATE deliveries AS d SET {_AS_BEFORE}, due_us = $5 {_HELD} "  # noqa: S608
+    f"WHERE {_OURS} AND d.state + 0 = 1 RETURNING d.number"
+)
+# When a worker ends: in whatever lanes it claimed, those it holds no more included.
+_GIVE_BACK_ALL = (
+    f"UPDATE deliveries SET {_AS_BEFORE}, due_us = $2 "  # noqa: S608
+    "WHERE state = 1 AND owner = $1 RETURNING number"
+)
+
+EVENTS = (
+    "SELECT e.lane, "  # noqa: S608
+    f"{COLUMNS} FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
+    "JOIN stored_events e ON e.lane = k.lane AND e.sequence = k.sequence"
+)
+
+#: A wish and the deliveries that are to fulfil it.
+Wish = tuple[Want, list[Key]]
+
+
+class BreakerLostError(Exception):
+    """Somebody else changed breakers meanwhile; `args[0]` names their subscribers."""
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """What a claim brought."""
+
+    rows: list[ClaimedRow]
+    #: By lane and sequence, of those that are there.
+    events: dict[tuple[int, int], StoredEvent]
+    #: Wishes whose subscriber has changed since its line was read.
+    passed: list[Wish]
+
+
+async def lines_of(
+    connection: Connection,
+    found: Sequence[tuple[LineName, int]],
+    handlers: Collection[str],
+) -> tuple[list[Line], list[LineName]]:
+    """Lines that may be served of those found, and those whose subscriber is gone."""
+    ids = sorted({name for (name, _), _ in found})
+    rows = await connection.fetch(_LINES, ids)
+    subscribers = {name: rest for name, *rest in rows}
+    lines, gone = [], []
+    for (name, project_id), due in found:
+        if name not in subscribers:
+            gone.append((name, project_id))
+            continue
+        kind, enabled, breaker = subscribers[name]
+        if due and enabled and (kind == SubscriberKind.WEBHOOK or name in handlers):
+            lines.append(Line(name, project_id, SubscriberKind(kind), breaker, due))
+    return lines, gone
+
+
+async def claim(connection: Connection, owner: str, wishes: Sequence[Wish], now_us: int) -> Claims:
+    """Claim in the order of `wishes`.
+
+    Raises:
+        BreakerLostError: the transaction must not be committed.
+    """
+    wanted = sorted({want.subscriber_id for want, _ in wishes})
+    found = {name: rest for name, *rest in await connection.fetch(_SUBSCRIBERS, wanted)}
+    go, passed = _parted(wishes, {name: held[0] for name, held in found.items()})
+    keys = [(key.lane, key.number) for _, keys in go for key in keys]
+    values = columns_of(sorted(keys), 2)
+    rows = await connection.fetch(CLAIM, *values, owner, now_us + LEASE_US, now_us)
+    claimed: dict[tuple[int, int], Any] = {(row[0], row[1]): row for row in rows}
+    await _change_breakers(connection, [w for w, keys in go if _any_of(claimed, keys)])
+    made = [
+        ClaimedRow(*[*claimed[key], target_of(found[claimed[key][4]][1:], now_us)])
+        for key in keys
+        if key in claimed
+    ]
+    events = sorted({(row.lane, row.sequence) for row in made})
+    return Claims(made, await _events_of(connection, events), passed)
+
+
+async def _events_of(
+    connection: Connection, keys: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], StoredEvent]:
+    if not keys:
+        return {}
+    rows = await connection.fetch(EVENTS, *columns_of(keys, 2))
+    events = ((row[0], stored_event(row[1:])) for row in rows)
+    return {(lane, event.sequence): event for lane, event in events}
+
+
+def _parted(
+    wishes: Sequence[Wish], breakers: dict[str, str | None]
+) -> tuple[list[Wish], list[Wish]]:
+    """Wishes that hold, and those whose subscriber was changed, disabled or deleted."""
+    go: list[Wish] = []
+    passed: list[Wish] = []
+    probed: set[str] = set()
+    for want, keys in wishes:
+        name, change = want.subscriber_id, want.breaker
+        holds = name in breakers and breakers[name] == change.before and name not in probed
+        (go if holds else passed).append((want, keys))
+        if holds and change.before != change.after:
+            probed.add(name)
+    return go, passed
+
+
+def _any_of(claimed: dict[tuple[int, int], Any], keys: Sequence[Key]) -> bool:
+    return any((key.lane, key.number) in claimed for key in keys)
+
+
+async def _change_breakers(connection: Connection, wants: Sequence[Want]) -> None:
+    changes = [want.breaker for want in wants]
+    lost = await set_breakers(PostgresTransaction(connection), changes)
+    if lost:
+        raise BreakerLostError(lost)
+
+
+async def renew(
+    connection: Connection, owner: str, claims: Sequence[ClaimedDelivery], now_us: int
+) -> frozenset[int]:
+    """See `Deliveries.renew`."""
+    return await _each_ours(connection, RENEW, owner, claims, now_us + LEASE_US)
+
+
+async def give_back(
+    connection: Connection,
+    owner: str,
+    claims: Sequence[ClaimedDelivery] | None,
+    now_us: int,
+) -> int:
+    """See `Deliveries.release`."""
+    if claims is None:
+        return len(await connection.fetch(_GIVE_BACK_ALL, owner, now_us))
+    return len(await _each_ours(connection, GIVE_BACK, owner, claims, now_us))
+
+
+async def _each_ours(
+    connection: Connection,
+    statement: str,
+    owner: str,
+    claims: Sequence[ClaimedDelivery],
+    time_us: int,
+) -> frozenset[int]:
+    """Run a fenced statement for all claims; the numbers of those that it changed."""
+    names = sorted((lane_of_id(one.event.id), one.number, one.claim) for one in claims)
+    rows = await connection.fetch(statement, *columns_of(names, 3), owner, time_us)
+    return frozenset(number for (number,) in rows)

@@ -1,0 +1,199 @@
+"""Who works which lane.
+
+A worker shows that it lives by renewing its row, and holds its fair share of the lanes. Its writes
+lock that row (`Lanes.fence`); whoever takes its lanes over deletes the row first. So a worker that
+was paused past its lease changes nothing, whatever it still believes to hold.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from headrace.domain.events.identity import LANES
+from headrace.process_names import is_alive
+from headrace.store.contract.events import DutyLostError
+from headrace.store.engine.postgres.database import Connection, Database
+
+#: A worker stops to use its lanes by itself so long before others may take them.
+SAFETY_SECONDS = 2.0
+#: The server ends the session of a worker that is paused inside a transaction after so long: before
+#: its lease has run out, so that the locks it holds keep nobody from its lanes. The second limit,
+#: longer than any of these transactions and known since PostgreSQL 17, is for a worker that stops
+#: between the text of a statement and its values, which the first one does not cover.
+PAUSED = (
+    "SET LOCAL idle_in_transaction_session_timeout = '5s'; "
+    "SELECT set_config('transaction_timeout', '12s', true) "
+    "WHERE current_setting('server_version_num')::int >= 170000"
+)
+#: Held while lanes move, so that workers never decide about the same ones at once.
+_MOVING = 7_267_001
+
+_CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_RENEW = "UPDATE workers SET lease_until_us = $2 WHERE owner = $1 RETURNING epoch"
+_JOIN = "INSERT INTO workers (owner, epoch, lease_until_us) VALUES ($1, 0, $2)"
+_OTHERS = "SELECT owner, lease_until_us FROM workers WHERE owner <> $1"
+# A row that is locked belongs to a write under way; whoever sweeps next finds it free.
+_BURY = (
+    "DELETE FROM workers WHERE owner IN (SELECT owner FROM workers WHERE owner = ANY($1) "
+    "FOR UPDATE SKIP LOCKED) RETURNING owner"
+)
+_FREE = "UPDATE lanes SET owner = NULL WHERE owner = ANY($1)"
+_LANES = "SELECT lane, owner FROM lanes WHERE owner IS NULL OR owner = $1 ORDER BY lane"
+_TAKE = "UPDATE lanes SET owner = $1 WHERE lane = ANY($2)"
+_HAND_BACK = "UPDATE lanes SET owner = NULL WHERE owner = $1 AND lane = ANY($2)"
+_NEW_EPOCH = "UPDATE workers SET epoch = nextval('worker_epochs') WHERE owner = $1 RETURNING epoch"
+# The claims of whoever hands lanes back go back with them, uncounted.
+GIVE_BACK = (
+    "UPDATE work SET owner = NULL, attempt = attempt - 1 WHERE lane = ANY($1) AND owner = $2"
+)
+_FENCE = (
+    "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us, "
+    "coalesce((SELECT value::bigint FROM meta WHERE name = 'subscribers_version'), 0) AS version "
+    "FROM workers WHERE owner = $1 AND epoch = $2 FOR KEY SHARE OF workers"
+)
+
+#: Tells the time inside a transaction.
+AskClock = Callable[[Connection], Awaitable[int]]
+
+
+async def database_clock(connection: Connection) -> int:
+    """The one clock that all machines share."""
+    return int(await connection.fetchval(_CLOCK))
+
+
+class Fenced(msgspec.Struct, frozen=True):
+    """What a write of a worker is told when its lanes are its own."""
+
+    now_us: int
+    subscribers_version: int
+
+
+class _Held(msgspec.Struct, frozen=True):
+    epoch: int
+    lanes: tuple[int, ...]
+    #: By the clock of this machine that nobody can set.
+    safe_until_s: float
+
+
+class Lanes:
+    """The lanes that workers of this process hold; shared by all that claims.
+
+    Args:
+        ask_clock: leases are by the clock of the database.
+        is_alive: whether the process that an owner names may still run. What belonged to a dead
+            one of this machine is taken over at once instead of at the end of its lease.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        ask_clock: AskClock = database_clock,
+        is_alive: Callable[[str], bool] = is_alive,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._ask_clock = ask_clock
+        self._is_alive = is_alive
+        self._monotonic_s = monotonic_s
+        self._held: dict[str, _Held] = {}
+
+    def mine(self, owner: str | None = None) -> Sequence[int]:
+        """Lanes that are held and safe to use now, of one owner or of all in this process."""
+        now_s = self._monotonic_s()
+        held = self._held.values() if owner is None else filter(None, [self._held.get(owner)])
+        return sorted(lane for one in held if now_s < one.safe_until_s for lane in one.lanes)
+
+    async def fence(self, connection: Connection, owner: str) -> Fenced:
+        """Make sure, until the transaction ends, that nobody takes the lanes of `owner`.
+
+        Raises:
+            DutyLostError: somebody has.
+        """
+        held = self._held.get(owner)
+        row = held and await connection.fetchrow(_FENCE, owner, held.epoch)
+        if not row:
+            raise DutyLostError
+        return Fenced(row[0], row[1])
+
+    async def renew(self, owner: str, lease_us: int) -> int | None:
+        """Live on, and have the fair share of the lanes.
+
+        1. renew the own row, or join with a new one; 2. bury workers whose lease has ended and free
+        their lanes; 3. hand back what is more than the fair share; 4. take free lanes up to it.
+
+        Returns:
+            A number that changes whenever lanes were gained; None while there are none.
+        """
+        began_s = self._monotonic_s()
+
+        async def work(connection: Connection) -> tuple[int, tuple[int, ...]]:
+            await connection.execute(PAUSED)
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _MOVING)
+            now_us = await self._ask_clock(connection)
+            epoch = await connection.fetchval(_RENEW, owner, now_us + lease_us)
+            if epoch is None:
+                # What was held under a row of before is not held any more.
+                await connection.execute(_FREE, [owner])
+                await connection.execute(_JOIN, owner, now_us + lease_us)
+            alive = 1 + await self._bury(connection, owner, now_us)
+            return await _share_out(connection, owner, epoch or 0, -(-LANES // alive))
+
+        epoch, lanes = await self._database.write(work)
+        if not lanes:
+            self._held.pop(owner, None)
+            return None
+        safe_until_s = began_s + lease_us / 1_000_000 - SAFETY_SECONDS
+        self._held[owner] = _Held(epoch, lanes, safe_until_s)
+        return epoch
+
+    async def _bury(self, connection: Connection, owner: str, now_us: int) -> int:
+        """Free the lanes of the dead; how many others live."""
+        others = await connection.fetch(_OTHERS, owner)
+        dead = [name for name, until in others if until <= now_us or not self._is_alive(name)]
+        if dead:
+            buried = await connection.fetch(_BURY, dead)
+            await connection.execute(_FREE, [row[0] for row in buried])
+        return len(others) - len(dead)
+
+    async def leave(self, connection: Connection, owner: str) -> int:
+        """Give up all lanes of `owner` and the claims in them; how many claims.
+
+        Inside the caller's transaction; `forget` follows when that is committed.
+        """
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MOVING)
+        rows = await connection.fetch("SELECT lane FROM lanes WHERE owner = $1", owner)
+        lanes = [row[0] for row in rows]
+        given_back = _count(await connection.execute(GIVE_BACK, lanes, owner)) if lanes else 0
+        await connection.execute(_FREE, [owner])
+        await connection.execute("DELETE FROM workers WHERE owner = $1", owner)
+        return given_back
+
+    def forget(self, owner: str) -> None:
+        """The owner holds nothing any more."""
+        self._held.pop(owner, None)
+
+
+async def _share_out(
+    connection: Connection, owner: str, epoch: int, fair: int
+) -> tuple[int, tuple[int, ...]]:
+    rows = await connection.fetch(_LANES, owner)
+    mine = [lane for lane, held_by in rows if held_by == owner]
+    free = [lane for lane, held_by in rows if held_by is None]
+    if len(mine) > fair:
+        surplus, mine = mine[fair:], mine[:fair]
+        await connection.execute(GIVE_BACK, surplus, owner)
+        await connection.execute(_HAND_BACK, owner, surplus)
+    elif gained := free[: fair - len(mine)]:
+        await connection.execute(_TAKE, owner, gained)
+        mine += gained
+        epoch = await connection.fetchval(_NEW_EPOCH, owner)
+    return epoch, tuple(mine)
+
+
+def _count(status: str) -> int:
+    """Rows that a statement changed, from its status."""
+    return int(status.rpartition(" ")[2])

@@ -1,0 +1,239 @@
+"""The queue of accepted events on PostgreSQL, worked by any number of workers.
+
+Each works the lanes that it holds (`lanes.py`), so none competes with another for a row. Every
+write of a worker is fenced by its own row: whoever has taken its lanes over has deleted that first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from headrace.store.contacts.races import write_contacts
+from headrace.store.contract.events import DutyLostError, SubscribersChangedError
+from headrace.store.contract.processing import (
+    Claimed,
+    Pace,
+    Planner,
+    ProcessingFailure,
+    SubscriberRule,
+    WorkStats,
+)
+from headrace.store.engine.plans import BY_KEYS
+from headrace.store.engine.postgres.database import Connection, Database
+from headrace.store.engine.postgres.sequences import Numbers
+from headrace.store.engine.postgres.transaction import PostgresDatabase, PostgresTransaction
+from headrace.store.events.erased_events import ErasedEvents
+from headrace.store.events.queue_reads import read_stats, read_subscriber_rules
+from headrace.store.queues.postgres import claims
+from headrace.store.queues.postgres.catalog_writes import CatalogFailedError, keep_catalog
+from headrace.store.queues.postgres.claims import ClaimTurn
+from headrace.store.queues.postgres.contact_lookup import ContactLookup
+from headrace.store.queues.postgres.failures import record_failure
+from headrace.store.queues.postgres.lanes import PAUSED, Fenced, Lanes
+from headrace.store.queues.postgres.plan_writes import write_plan
+from headrace.store.queues.postgres.queue_cursor import WorkLine
+from headrace.store.queues.postgres.rescue import take_back
+from headrace.store.queues.postgres.rollups import add_rollups
+from headrace.store.upkeep.duties import Duties, give_back_duties
+from headrace.store.upkeep.rollup_counts import failed, processed
+
+T = TypeVar("T")
+
+#: A look over a line that is full of what cannot be cleaned away.
+LOOK_SECONDS_MAX = 20.0
+#: Tries of a batch that others overtake at one of its contacts, before it locks them all.
+UNLOCKED_TRIES = 3
+
+
+class PostgresProcessing:
+    """See `headrace.store.contract.processing.ProcessingStore`.
+
+    Args:
+        clock_us: the store's clock, for what is written and for retries. Leases are by the
+            database's own.
+        lanes: shared with whatever else claims in this process.
+    """
+
+    # Nobody waits for the end of a batch. A worker on another machine than the servers is told of
+    # nothing, so it looks more often than it could afford on a file; one look is a few reads.
+    pace = Pace(batch_max=512, poll_seconds=0.025, renew_seconds=1.0)
+
+    def __init__(
+        self,
+        database: Database,
+        numbers: Numbers,
+        lanes: Lanes,
+        duties: Duties,
+        clock_us: Callable[[], int],
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._transactions = PostgresDatabase(database)
+        self._numbers = numbers
+        self._lanes = lanes
+        self._duties = duties
+        self._clock_us = clock_us
+        self._monotonic_s = monotonic_s
+        self._lines: dict[str, WorkLine] = {}
+        self._epochs: dict[str, int | None] = {}
+
+    async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
+        if name != "processing":
+            return await self._transactions.write(
+                lambda tx: self._duties.take(tx, name, owner, lease_us)
+            )
+        epoch = await self._lanes.renew(owner, lease_us)
+        if epoch != self._epochs.get(owner):
+            # Of lanes that are new here nothing is known.
+            self._line(owner).forget()
+            self._epochs[owner] = epoch
+        return epoch
+
+    def _line(self, owner: str) -> WorkLine:
+        return self._lines.setdefault(owner, WorkLine(self._monotonic_s))
+
+    async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
+        # Asked many times a second while nothing waits: then no transaction is begun.
+        async def look(connection: Connection) -> bool:
+            return await self._turn(connection, owner, self._clock_us()).anything_due()
+
+        if not await self._database.read(look, LOOK_SECONDS_MAX):
+            return []
+
+        async def work(connection: Connection, fenced: Fenced) -> Sequence[Claimed]:
+            return await self._turn(connection, owner, fenced.now_us).claim(owner, limit)
+
+        return await self._write(owner, work)
+
+    def _turn(self, connection: Connection, owner: str, database_us: int) -> ClaimTurn:
+        lanes = self._lanes.mine(owner)
+        if not lanes:
+            raise DutyLostError
+        return ClaimTurn(
+            connection,
+            lanes,
+            self._line(owner),
+            now_us=self._clock_us(),
+            database_us=database_us,
+        )
+
+    async def process(
+        self,
+        owner: str,
+        batch: Sequence[Claimed],
+        plan: Planner,
+        claim_next: int,
+        *,
+        subscribers_version: int,
+    ) -> tuple[int, Sequence[Claimed]]:
+        catalogue = True
+        tries = 0
+        erased = ErasedEvents()
+
+        async def work(connection: Connection, fenced: Fenced) -> tuple[int, Sequence[Claimed]]:
+            nonlocal tries
+            tries += 1
+            if fenced.subscribers_version != subscribers_version:
+                raise SubscribersChangedError
+            dropped = await claims.drop(connection, owner, batch)
+            tx = PostgresTransaction(connection)
+            mine = await erased.without(tx, dropped)
+            look_up = ContactLookup.read if tries <= UNLOCKED_TRIES else ContactLookup.locked
+            found = await look_up(connection, mine)
+            decided = plan(mine, found.find)
+            now_us = self._clock_us()
+            await write_plan(connection, self._numbers, decided, found, now_us)
+            taken: Sequence[Claimed] = []
+            if claim_next:
+                turn = self._turn(connection, owner, fenced.now_us)
+                taken = await turn.claim(owner, claim_next)
+            # Last, so that nobody waits long for the counters.
+            lane = self._lowest_lane(owner)
+            await keep_catalog(connection, lane, decided.catalog, now_us, write=catalogue)
+            await add_rollups(connection, lane, processed(mine, now_us))
+            await erased.check(tx, mine)
+            return len(mine), taken
+
+        try:
+            return await self._write(owner, work)
+        except CatalogFailedError:
+            # It has spoilt the transaction; the events must not suffer.
+            catalogue = False
+            return await self._write(owner, work)
+
+    def _lowest_lane(self, owner: str) -> int:
+        return min(self._lanes.mine(owner), default=0)
+
+    async def _write(self, owner: str, work: Callable[[Connection, Fenced], Awaitable[T]]) -> T:
+        """Run `work` in a fenced transaction; what was looked up for nothing is forgotten."""
+        line = self._line(owner)
+        known = line.save()
+        runs = 0
+
+        async def fenced(connection: Connection) -> T:
+            nonlocal runs
+            runs += 1
+            if runs > 1:
+                line.restore(known)
+            await connection.execute(f"{PAUSED}; {BY_KEYS.postgres}")
+            return await work(connection, await self._lanes.fence(connection, owner))
+
+        try:
+            return await write_contacts(lambda: self._database.write(fenced))
+        except BaseException:
+            line.restore(known)
+            raise
+
+    async def fail(self, owner: str, claimed: Claimed, failure: ProcessingFailure) -> bool:
+        async def work(connection: Connection, fenced: Fenced) -> bool:
+            del fenced
+            if not await claims.drop(connection, owner, [claimed]):
+                return False
+            now_us = self._clock_us()
+            await record_failure(connection, self._numbers, claimed, failure, now_us)
+            retries = failure.retry_at_us is not None
+            counted = [failed(claimed.project_id, now_us, retries=retries)]
+            await add_rollups(connection, self._lowest_lane(owner), counted)
+            return True
+
+        try:
+            return await self._write(owner, work)
+        except DutyLostError:
+            return False
+
+    async def release(self, owner: str) -> int:
+        async def work(connection: Connection) -> int:
+            await give_back_duties(PostgresTransaction(connection), owner)
+            return await self._lanes.leave(connection, owner)
+
+        given_back = await self._database.write(work)
+        self._lanes.forget(owner)
+        self._lines.pop(owner, None)
+        self._epochs.pop(owner, None)
+        return given_back
+
+    async def rescue(self, owner: str, limit: int) -> int:
+        async def work(connection: Connection) -> list[tuple[int, int]]:
+            await self._lanes.fence(connection, owner)
+            lanes = self._lanes.mine(owner)
+            now_us = self._clock_us()
+            return await take_back(
+                connection, self._numbers, owner, lanes, limit=limit, now_us=now_us
+            )
+
+        back_in_line = await self._database.write(work)
+        for project_id, queued_us in back_in_line:
+            self._line(owner).left(project_id, queued_us)
+        return len(back_in_line)
+
+    async def subscriber_rules(self) -> tuple[int, Sequence[SubscriberRule]]:
+        return await self._transactions.read(read_subscriber_rules, snapshot=True)
+
+    def lock_waits(self) -> int:
+        # Whoever waits here waits for a row, not for the store: nobody gains by our pauses.
+        return 0
+
+    async def stats(self) -> WorkStats:
+        return await self._transactions.read(read_stats)

@@ -1,0 +1,83 @@
+"""Claims that a dead worker left behind, or of which their owner lost track."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.store.contract.processing import CRASHES_MAX, Claimed, ProcessingFailure
+from headrace.store.engine.columns import columns_of
+from headrace.store.engine.postgres.database import Connection
+from headrace.store.engine.postgres.sequences import Numbers
+from headrace.store.queues.postgres.failures import record_crashes, record_failure
+from headrace.store.queues.postgres.rollups import add_rollups
+from headrace.store.upkeep.rollup_counts import failed
+
+HELD = (
+    "SELECT lane, sequence, attempt, crashes, owner, project_id, queued_us FROM work "
+    "WHERE lane = ANY($1::smallint[]) AND owner IS NOT NULL LIMIT $2"
+)
+_FREE = (
+    "UPDATE work w SET owner = NULL, attempt = k.attempt, crashes = k.crashes "
+    "FROM unnest($1::smallint[], $2::bigint[], $3::smallint[], $4::smallint[]) "
+    "AS k (lane, sequence, attempt, crashes) WHERE w.lane = k.lane AND w.sequence = k.sequence"
+)
+_DROP = "DELETE FROM work WHERE lane = $1 AND sequence = $2"
+_PROJECT = "SELECT project_id FROM events WHERE lane = $1 AND sequence = $2"
+# Nobody works on these: their payloads are not needed.
+_EVENT = (
+    "SELECT sequence, id, project_id, lane, event, contact_id, external_id, email, "
+    "email_original, occurred_us, received_us, source FROM events WHERE lane = $1 AND sequence = $2"
+)
+
+
+async def take_back(
+    connection: Connection,
+    numbers: Numbers,
+    owner: str,
+    lanes: Sequence[int],
+    *,
+    limit: int,
+    now_us: int,
+) -> list[tuple[int, int]]:
+    """Free up to `limit` claims: of others with a crash counted, the owner's own uncounted.
+
+    Whoever died with them no longer writes: the lanes are the owner's.
+
+    Returns:
+        Project and place in line of each.
+    """
+    rows = await connection.fetch(HELD, lanes, limit)
+    own = [(*row[:2], row[2] - 1, row[3]) for row in rows if row[4] == owner]
+    others = [(*row[:3], row[3] + 1) for row in rows if row[4] != owner]
+    crashed = [row for row in others if row[3] < CRASHES_MAX]
+    await connection.execute(_FREE, *columns_of([*own, *crashed], 4))
+    await record_crashes(connection, [row[:2] for row in crashed], now_us)
+    for row in others:
+        if row[3] >= CRASHES_MAX:
+            project_id = await connection.fetchval(_PROJECT, *row[:2])
+            if project_id is None:
+                # Erased since, with all that was to be told of it.
+                continue
+            await _record_poison(connection, numbers, row, now_us)
+            counted = [failed(project_id, now_us, retries=False)]
+            await add_rollups(connection, min(lanes), counted)
+    return [(row[5], row[6]) for row in rows]
+
+
+async def _record_poison(
+    connection: Connection, numbers: Numbers, row: tuple[int, ...], now_us: int
+) -> None:
+    lane, sequence, attempt, crashes = row
+    await connection.execute(_DROP, lane, sequence)
+    values: Any = await connection.fetchrow(_EVENT, lane, sequence)
+    if values is None:
+        return
+    error = f"The worker died {crashes} times over this event."
+    await record_failure(
+        connection,
+        numbers,
+        Claimed(*(*values, attempt, crashes, "")),
+        ProcessingFailure("poison", error, 0, None),
+        now_us,
+    )

@@ -1,0 +1,1 @@
+"""The hot statements on SQLite."""

@@ -1,0 +1,195 @@
+"""SQL of the queue of deliveries: which lines wait, claiming, giving back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import apsw
+
+from headrace.delivery.contract import HandlerTarget, WebhookTarget
+from headrace.store.contract.deliveries import (
+    BreakerChange,
+    ClaimedDelivery,
+    Line,
+    LinePage,
+    SubscriberKind,
+    Want,
+)
+from headrace.store.contract.processing import LEASE_US
+from headrace.store.deliveries.endings import ClaimedRow
+from headrace.store.deliveries.subscriber_rows import target_of
+
+# Hops from line to line over the index, a seek or two each, however many deliveries a line holds.
+# (As one comparison of pairs it would walk through the line: the planner uses the first column.)
+LINES = """
+WITH RECURSIVE line (subscriber_id, project_id, place) AS (
+    SELECT * FROM (
+        SELECT subscriber_id, project_id, 1 FROM deliveries INDEXED BY deliveries_due
+        WHERE state IN (0, 2) AND (subscriber_id, project_id) > (:subscriber_id, :project_id)
+        ORDER BY subscriber_id, project_id LIMIT 1
+    )
+    UNION ALL
+    SELECT following.subscriber_id, following.project_id, line.place + 1
+    FROM line JOIN deliveries AS following ON following.number = coalesce(
+        (
+            SELECT number FROM deliveries INDEXED BY deliveries_due
+            WHERE state IN (0, 2) AND subscriber_id = line.subscriber_id
+                AND project_id > line.project_id
+            ORDER BY project_id LIMIT 1
+        ), (
+            SELECT number FROM deliveries INDEXED BY deliveries_due
+            WHERE state IN (0, 2) AND subscriber_id > line.subscriber_id
+            ORDER BY subscriber_id, project_id LIMIT 1
+        )
+    )
+    WHERE line.place < :limit
+)
+SELECT line.subscriber_id, line.project_id, s.kind, s.enabled, s.breaker, (
+    SELECT count(*) FROM (
+        SELECT 1 FROM deliveries AS d INDEXED BY deliveries_due
+        WHERE d.subscriber_id = line.subscriber_id AND d.project_id = line.project_id
+            AND d.due_us <= :now_us AND d.state IN (0, 2)
+        LIMIT :due_max
+    )
+)
+FROM line LEFT JOIN subscribers AS s ON s.id = line.subscriber_id
+ORDER BY line.place
+"""
+CLAIM = """
+UPDATE deliveries
+SET state = 1, attempt = attempt + 1, claims = claims + 1, owner = ?, lease_until_us = ?
+WHERE number IN (
+    SELECT number FROM deliveries INDEXED BY deliveries_due
+    WHERE subscriber_id = ? AND project_id = ? AND due_us <= ? AND state IN (0, 2)
+    ORDER BY due_us LIMIT ?
+)
+RETURNING lane, number, id, project_id, subscriber_id, attempt, claims, crashes, sequence
+"""
+_SUBSCRIBER = (
+    "SELECT kind, target, secret, previous_secret, previous_until_us FROM subscribers "
+    "WHERE id = ? AND enabled = 1 AND breaker IS ?"
+)
+_SET_BREAKER = "UPDATE subscribers SET breaker = ? WHERE id = ? AND breaker IS ?"
+_RENEW = (
+    "UPDATE deliveries SET lease_until_us = ? "
+    "WHERE number = ? AND owner = ? AND claims = ? AND state = 1"
+)
+# A delivery that was never tried before is pending again.
+_GIVE_BACK = (
+    "UPDATE deliveries SET state = CASE WHEN attempt > 1 THEN 2 ELSE 0 END, "
+    "attempt = attempt - 1, owner = NULL, lease_until_us = 0, due_us = :now_us "
+    "WHERE {which} AND owner = :owner AND state = 1"
+)
+_GIVE_BACK_ONE = _GIVE_BACK.format(which="number = :number AND claims = :claim")
+_GIVE_BACK_ALL = _GIVE_BACK.format(which="lease_until_us > 0")
+
+
+def read_lines(
+    connection: apsw.Connection,
+    after: tuple[str, int] | None,
+    handlers: Collection[str],
+    limits: tuple[int, int],
+    now_us: int,
+) -> LinePage:
+    """See `Deliveries.lines`; `limits` are `limit` and `due_max`."""
+    limit, due_max = limits
+    # An empty text sorts before every id.
+    subscriber_id, project_id = after or ("", 0)
+    values = {
+        "subscriber_id": subscriber_id,
+        "project_id": project_id,
+        "limit": limit,
+        "due_max": due_max,
+        "now_us": now_us,
+    }
+    rows: list[Any] = connection.execute(LINES, values).fetchall()
+    lines = [
+        Line(line_of, project, SubscriberKind(kind), breaker, due)
+        for line_of, project, kind, enabled, breaker, due in rows
+        if due and enabled and (kind == SubscriberKind.WEBHOOK or line_of in handlers)
+    ]
+    return LinePage(lines, (rows[-1][0], rows[-1][1]) if len(rows) == limit else None)
+
+
+def claim(
+    connection: apsw.Connection, owner: str, wants: Sequence[Want], limit: int, now_us: int
+) -> list[ClaimedRow]:
+    """Claim in the order of `wants`."""
+    claimed: list[ClaimedRow] = []
+    for want in wants:
+        left = min(want.limit, limit - len(claimed))
+        if left < 1:
+            break
+        target = _target(connection, want, now_us)
+        if target is None:
+            continue
+        values = (owner, now_us + LEASE_US, want.subscriber_id, want.project_id, now_us, left)
+        rows: list[Any] = connection.execute(CLAIM, values).fetchall()
+        claimed += [ClaimedRow(*[*row, target]) for row in rows]
+        if rows:
+            set_breaker(connection, want.breaker)
+    return claimed
+
+
+def _target(
+    connection: apsw.Connection, want: Want, now_us: int
+) -> WebhookTarget | HandlerTarget | None:
+    """Whom to deliver to; None when the subscriber has changed since its line was read."""
+    row: Any = connection.execute(_SUBSCRIBER, (want.subscriber_id, want.breaker.before)).fetchone()
+    if row is None:
+        return None
+    return target_of(row, now_us)
+
+
+def set_breaker(connection: apsw.Connection, change: BreakerChange) -> bool:
+    """Change a breaker; False when it is not any more what it was."""
+    if change.before == change.after:
+        return True
+    connection.execute(_SET_BREAKER, (change.after, change.subscriber_id, change.before))
+    return connection.changes() == 1
+
+
+def renew(
+    connection: apsw.Connection, owner: str, claims: Sequence[ClaimedDelivery], now_us: int
+) -> frozenset[int]:
+    """See `Deliveries.renew`."""
+    return _each_ours(
+        connection, claims, _RENEW, lambda one: (now_us + LEASE_US, one.number, owner, one.claim)
+    )
+
+
+def give_back(
+    connection: apsw.Connection,
+    owner: str,
+    claims: Sequence[ClaimedDelivery] | None,
+    now_us: int,
+) -> int:
+    """See `Deliveries.release`."""
+    if claims is None:
+        connection.execute(_GIVE_BACK_ALL, {"owner": owner, "now_us": now_us})
+        return connection.changes()
+    common = {"owner": owner, "now_us": now_us}
+    return len(
+        _each_ours(
+            connection,
+            claims,
+            _GIVE_BACK_ONE,
+            lambda one: common | {"number": one.number, "claim": one.claim},
+        )
+    )
+
+
+def _each_ours(
+    connection: apsw.Connection,
+    claims: Sequence[ClaimedDelivery],
+    statement: str,
+    values: Callable[[ClaimedDelivery], Any],
+) -> frozenset[int]:
+    """Run a fenced statement for each claim; the numbers of those that it changed."""
+    ours = set()
+    for one in claims:
+        connection.execute(statement, values(one))
+        if connection.changes() == 1:
+            ours.add(one.number)
+    return frozenset(ours)

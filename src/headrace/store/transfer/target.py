@@ -1,0 +1,167 @@
+"""The PostgreSQL store that is filled, and where it remembers how far that is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.store.contract.events import StoreSetupError
+from headrace.store.engine.postgres.database import transaction
+from headrace.store.engine.postgres.migrate import newest_version, schema_version
+from headrace.store.transfer.checksum import Checksum
+from headrace.store.transfer.plan import COPIED, Copied
+
+#: Row of `meta` that says how far a copy has come; gone when it is through.
+STATE = "copy"
+_READ_ROWS = 2_000
+#: For one batch of rows.
+WRITE_SECONDS_MAX = 120.0
+
+_TYPES = (
+    "SELECT a.attname, format_type(a.atttypid, NULL) FROM pg_attribute a "
+    "WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped "
+    "ORDER BY a.attnum"
+)
+_SAVE = (
+    "INSERT INTO meta (name, value) VALUES ($1, $2) "
+    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+_IDENTITIES = (
+    "SELECT table_name, column_name FROM information_schema.columns "
+    "WHERE table_schema = current_schema() AND is_identity = 'YES'"
+)
+#: What a column of the source holds, as the target takes it.
+_CONVERTED: Mapping[str, Callable[[Any], Any]] = {
+    "boolean": bool,
+    "bigint[]": msgspec.json.decode,
+}
+
+
+class CopyState(msgspec.Struct):
+    """How far a copy has come; saved in the transaction that wrote the rows."""
+
+    #: See `Source.name`.
+    source: str
+    #: Table -> rows written; tables not named have none yet.
+    rows: dict[str, int] = {}
+
+
+class Target:
+    """The target of a copy, over a connection of its own without limits on time."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._columns: dict[str, dict[str, str]] = {}
+
+    async def begin(self, source: str) -> CopyState:
+        """The state of an interrupted copy from `source`, a new one in an empty store.
+
+        Raises:
+            StoreSetupError: the store has other data, or another schema.
+        """
+        version = await schema_version(self._connection)
+        if version != newest_version():
+            message = (
+                f"The target has schema {version}, this release has {newest_version()}. "
+                "Bring it up to date: headrace migrate --store postgresql://..."
+            )
+            raise StoreSetupError(message)
+        for copied in COPIED:
+            found = await self._connection.fetch(_TYPES, copied.table)
+            self._columns[copied.table] = dict(map(tuple, found))
+        state = await self.state()
+        if state is None:
+            await self._check_empty()
+            state = CopyState(source)
+            await self._connection.execute(_SAVE, STATE, _text(state))
+        elif state.source != source:
+            message = (
+                "The target holds a part of another store, whose copy was not finished. Go on with "
+                "that one, or drop the target and make it anew."
+            )
+            raise StoreSetupError(message)
+        return state
+
+    async def state(self) -> CopyState | None:
+        """What an unfinished copy has saved."""
+        text = await self._connection.fetchval("SELECT value FROM meta WHERE name = $1", STATE)
+        return None if text is None else msgspec.json.decode(text, type=CopyState)
+
+    async def _check_empty(self) -> None:
+        for copied in COPIED:
+            sql = f"SELECT 1 FROM {copied.table} LIMIT 1"  # noqa: S608
+            if await self._connection.fetchval(sql) is not None:
+                message = (
+                    f"The target has data already (in {copied.table}). A store is copied into an "
+                    "empty one that no server was started on."
+                )
+                raise StoreSetupError(message)
+
+    def converter(self, copied: Copied, columns: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
+        """What makes rows of the target of rows of the source, with those columns."""
+        types = self._columns[copied.table]
+        changed = [
+            (index, _CONVERTED[types[column]])
+            for index, column in enumerate(columns)
+            if types[column] in _CONVERTED
+        ]
+
+        def convert(row: Sequence[Any]) -> tuple[Any, ...]:
+            values = list(row)
+            for index, conversion in changed:
+                if values[index] is not None:
+                    values[index] = conversion(values[index])
+            return tuple(values)
+
+        return convert
+
+    async def write(
+        self, copied: Copied, columns: Sequence[str], rows: Iterable[Any], state: CopyState
+    ) -> None:
+        """Write rows and how far the copy then is, both or neither."""
+        # Of the client library's own limit a full buffer would know nothing.
+        async with asyncio.timeout(WRITE_SECONDS_MAX), transaction(self._connection):
+            await self._connection.copy_records_to_table(
+                copied.table, records=rows, columns=columns
+            )
+            await self._connection.execute(_SAVE, STATE, _text(state))
+
+    async def checksum(
+        self, copied: Copied, columns: Sequence[str], advance: Callable[[int], None]
+    ) -> Checksum:
+        """Read a table back."""
+        found = Checksum()
+        async for rows in self._read(copied, columns):
+            for row in rows:
+                found.add(tuple(row))
+            advance(len(rows))
+        return found
+
+    async def _read(self, copied: Copied, columns: Sequence[str]) -> AsyncIterator[list[Any]]:
+        names = ", ".join(columns)
+        # What a copy itself has written there is not of the source.
+        where = f" WHERE name <> '{STATE}'" if copied.table == "meta" else ""
+        sql = f"SELECT {names} FROM {copied.table}{where}"  # noqa: S608
+        async with transaction(self._connection, isolation="repeatable_read", readonly=True):
+            cursor = await self._connection.cursor(sql)
+            while rows := await cursor.fetch(_READ_ROWS):
+                yield rows
+
+    async def finish(self) -> None:
+        """Let new rows be numbered after those that came, and forget the state."""
+        async with transaction(self._connection):
+            for table, column in await self._connection.fetch(_IDENTITIES):
+                await self._connection.fetchval(
+                    f"SELECT setval(pg_get_serial_sequence($1, $2), max({column})) "  # noqa: S608
+                    f"FROM {table}",
+                    table,
+                    column,
+                )
+            await self._connection.execute("DELETE FROM meta WHERE name = $1", STATE)
+
+
+def _text(state: CopyState) -> str:
+    return msgspec.json.encode(state).decode()
