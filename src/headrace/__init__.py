@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from headrace.version import VERSION
+
 if TYPE_CHECKING:
     from headrace.delivery.handlers import Event, Permanent, on
 
 __all__ = ["Event", "Permanent", "__version__", "on"]
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:

@@ -24,11 +24,11 @@ from headrace.http.application import build_application
 from headrace.http.contacts.erasures import erasure_shown
 from headrace.http.events.responses import event_shown
 from headrace.http.openapi import ApiDocument
+from headrace.http.routing.asgi import AsgiRunner
 from headrace.http.routing.context import Services
 from headrace.http.routing.cursor import Cursors
 from headrace.http.routing.router import Router, RouterDeps
 from headrace.http.routing.services import IngestServices
-from headrace.http.server.asgi import AsgiRunner
 from headrace.http.server.listener import HttpServer
 from headrace.http.server.rejections import Refusals
 from headrace.http.table import ROUTES, TAGS, route_table
@@ -56,7 +56,7 @@ from headrace.pipeline.streams.streams import Streams
 from headrace.pipeline.supervisor import WorkerSupervisor
 from headrace.store.contract.erasures import Erasure
 from headrace.store.contract.events import Pending, StoreError, StoreFailedError
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from headrace.stores import shown_store
 
 #: From SIGTERM to the end of the process.

@@ -6,7 +6,7 @@ import msgspec
 
 from headrace.domain.access.api_keys import IssuedKey, Scope, issue_key
 from headrace.domain.access.sign_in import issue_link
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 PROJECT = "default"
 KEY_NAME = "first key"

@@ -13,7 +13,6 @@ import apsw
 
 from headrace.config import Settings
 from headrace.store.contract.events import StoreSetupError
-from headrace.store.contract.store import Store
 from headrace.store.engine.postgres.database import Database, PoolOptions
 from headrace.store.engine.postgres.errors import is_error
 from headrace.store.engine.postgres.errors import store_error as postgres_error
@@ -24,6 +23,7 @@ from headrace.store.engine.sqlite.migrate import newest_version, schema_version
 from headrace.store.postgres import open_store as open_postgres
 from headrace.store.postgres import schema_versions as postgres_versions
 from headrace.store.sqlite import open_store as open_sqlite
+from headrace.store.store import Store
 from headrace.store.transfer.job import CopyJob, Progress, Report
 from headrace.store.transfer.source import Source
 from headrace.store.transfer.target import Target

@@ -45,7 +45,7 @@ from headrace.pipeline.upkeep.retention import Retention, RetentionOptions
 from headrace.process_names import own_name
 from headrace.store.contract.deliveries import LoadedHandler
 from headrace.store.contract.events import StoreError
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from headrace.stores import shown_store
 
 #: From SIGTERM to the end of the process.

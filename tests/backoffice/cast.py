@@ -17,7 +17,7 @@ from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import now_us
 from headrace.store.contract.events import Project
 from headrace.store.contract.sign_in import Member
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from headrace.stores import open_store
 from tests.support.server import RunningServer
 

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.backoffice.shell.passwords import Passwords
 from headrace.domain.timestamps import now_us
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from tests.backoffice.cast import Person, in_store, person
 from tests.support.server import RunningServer
 

@@ -24,7 +24,7 @@ from headrace.domain.access.sign_in import (
 )
 from headrace.domain.timestamps import now_us
 from headrace.pipeline.streams.streams import HOLDER_STREAMS_MAX
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from tests.backoffice.cast import ACTOR, COOKIE, Person, in_store, person
 from tests.backoffice.shop import Shop, open_shop
 from tests.support.postgres import NEWEST

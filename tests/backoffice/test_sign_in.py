@@ -18,7 +18,7 @@ from headrace.domain.access.sign_in import (
 )
 from headrace.domain.timestamps import now_us
 from headrace.store.contract.sign_in import AuditFilter
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from tests.backoffice.cast import COOKIE, Person, in_store, stranger
 from tests.support.server import RunningServer, running_server
 

@@ -13,7 +13,7 @@ from headrace.domain.access.operators import issue_token
 from headrace.domain.access.policies import DEFAULTS, NAMES
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import now_us
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.raw_http import Answer, Client
 

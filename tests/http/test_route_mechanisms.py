@@ -21,8 +21,10 @@ from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
 from headrace.http.application import build_application
 from headrace.http.openapi import openapi_document
+from headrace.http.routing.asgi import AsgiRunner
 from headrace.http.routing.context import json_response
 from headrace.http.routing.match import RouteTable
+from headrace.http.routing.media import ANY, read_body
 from headrace.http.routing.route import (
     PUBLIC,
     Access,
@@ -42,10 +44,8 @@ from headrace.http.routing.route import (
 )
 from headrace.http.routing.router import Router, RouterDeps
 from headrace.http.routing.services import IngestServices
-from headrace.http.server.asgi import AsgiRunner
 from headrace.http.server.credentials import BASIC, BEARER, InBody, InHeader, InPath
 from headrace.http.server.listener import HttpServer
-from headrace.http.server.media import ANY, read_body
 from headrace.http.server.rejections import Refusals
 from headrace.pipeline.access.keys import AccessCache, Principal
 from headrace.pipeline.access.operators import OperatorCache

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
 from headrace.pipeline.streams.streams import HOLDER_STREAMS_MAX, PROJECT_STREAMS_MAX, STREAMS_MAX
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from tests.support.http_server import ACTOR, HttpServer, Project, wait_until
 from tests.support.raw_http import Answer, Client, Connection, head_of
 from tests.support.stream import Watcher

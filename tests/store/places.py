@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import apsw
 
 from headrace.domain.events.event import Status
-from headrace.store.contract.store import Store
 from headrace.store.engine.postgres.database import PoolOptions
 from headrace.store.postgres import open_store as open_postgres
 from headrace.store.sqlite import open_store
+from headrace.store.store import Store
 from tests.support import postgres
 
 

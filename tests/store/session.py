@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from headrace.domain.events.event import FirstCopy, NewEvent
 from headrace.store.contract.events import Pending, StoreError, StoreFailedError
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from tests.store.places import Place
 
 T = TypeVar("T")

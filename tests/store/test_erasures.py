@@ -13,8 +13,8 @@ import pytest
 from headrace.domain.contacts.contact import Contact, ContactWrite
 from headrace.domain.events.event import FirstCopy, NewEvent, Status
 from headrace.domain.timestamps import now_us
-from headrace.store.contacts.erasing import mention_search
 from headrace.store.contract.erasures import SETTLE_US, ErasureStatus
+from headrace.store.privacy import mention_search
 from tests.store.events import START_US, new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

@@ -10,17 +10,7 @@ import pytest
 from headrace.domain.events.identity import LANES
 from headrace.store.access import audit, members, rejections, sign_in
 from headrace.store.catalog import catalog
-from headrace.store.contacts import (
-    contact_lists,
-    contact_writes,
-    identifiers,
-    person_details,
-    person_events,
-    person_export,
-    refs,
-)
-from headrace.store.contacts.erasing import begin as erasure_begin
-from headrace.store.contacts.erasing import erasures, mention_search
+from headrace.store.contacts import contact_lists, contact_writes, identifiers, refs
 from headrace.store.contacts.groups import (
     audience_members,
     audiences,
@@ -43,14 +33,7 @@ from headrace.store.deliveries import (
     subscribers,
 )
 from headrace.store.engine.dialect import Statement, sql
-from headrace.store.events import (
-    erased_events,
-    event_lists,
-    event_removal,
-    events,
-    queue_reads,
-    trace,
-)
+from headrace.store.events import event_lists, event_removal, events, queue_reads, trace
 from headrace.store.messages import (
     bodies,
     captured,
@@ -66,6 +49,15 @@ from headrace.store.messages import (
     removal,
     suppressions,
     templates,
+)
+from headrace.store.privacy import begin as erasure_begin
+from headrace.store.privacy import (
+    erased_events,
+    erasures,
+    mention_search,
+    person_details,
+    person_events,
+    person_export,
 )
 from headrace.store.upkeep import retention, rollups
 from tests.store.places import PLACES, Place, PostgresPlace

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from headrace.domain.contacts.audiences import AudienceFields
 from headrace.domain.contacts.topics import TopicFields
 from headrace.store.contract.contacts import ContactFilter
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events

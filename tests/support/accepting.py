@@ -11,7 +11,7 @@ import asyncpg
 from headrace.domain.events.event import FirstCopy
 from headrace.pipeline.intake.commit_queue import CommitQueue
 from headrace.store.contract.events import Pending, StoreError
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from tests.store.events import new_event
 from tests.store.places import Place
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from headrace.stores import open_store
 from tests.support.raw_http import Client
 

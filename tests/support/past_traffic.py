@@ -7,7 +7,7 @@ import random
 
 from headrace.domain.upkeep.rollups import BUCKETS, Outcome, Tally, bucket_of
 from headrace.store.contract.rollups import Counted
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 #: Of the last part, minute by minute; before it, hour by hour.
 MINUTES = 26 * 60

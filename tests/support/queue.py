@@ -16,7 +16,6 @@ from headrace.store.contract.processing import (
     ProcessingStore,
     WorkStats,
 )
-from headrace.store.contract.store import Store
 from headrace.store.engine.postgres.database import Connection
 from headrace.store.engine.transaction import Transaction
 from headrace.store.postgres import PostgresStore
@@ -24,6 +23,7 @@ from headrace.store.queues.postgres.lanes import Lanes
 from headrace.store.queues.postgres.processing import PostgresProcessing
 from headrace.store.queues.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite import SqliteStore
+from headrace.store.store import Store
 from headrace.store.upkeep.duties import Duties
 from tests.store.events import START_US, new_event
 from tests.store.session import StoreSession

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from headrace import __version__
 from headrace.cli.access import key, operator, policy, project
 from headrace.cli.automation import command as automation
 from headrace.cli.contacts import contacts
@@ -21,6 +20,7 @@ from headrace.cli.running import serve, worker
 from headrace.cli.shared.failure import CommandFailed, ExitCode
 from headrace.cli.upkeep import bench, copy, migrate
 from headrace.config import SettingError
+from headrace.version import VERSION
 
 app = typer.Typer(
     name="headrace",
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"headrace {__version__}")
+        typer.echo(f"headrace {VERSION}")
         raise typer.Exit
 
 

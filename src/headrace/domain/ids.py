@@ -17,9 +17,12 @@ sequences never meet, and 2048 a millisecond are left for each.
 from __future__ import annotations
 
 import random
+import re
 import uuid
 from collections.abc import Callable
 
+#: Canonical form, in either case; for `fullmatch`.
+UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _COUNTER_BITS = 21
 _COUNTER_MAX = (1 << _COUNTER_BITS) - 1
 #: Top bit of the counter: set in events of the system's own, which are numbered inside the writing

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.domain.errors import ApiError, ErrorCode
+from headrace.http.routing.asgi import WENT_WRONG, App
 from headrace.http.routing.parameters import read_query
 from headrace.http.routing.route import Route, Who
-from headrace.http.server.asgi import WENT_WRONG, App
 from headrace.http.server.rejections import Refusals
 from headrace.http.server.wire import error_body, error_headers
 from headrace.pipeline.access.keys import Principal

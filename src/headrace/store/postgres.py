@@ -16,11 +16,9 @@ from headrace.store.access.sign_in import SignIn
 from headrace.store.access.store_secrets import store_secret
 from headrace.store.catalog.catalog import Catalog
 from headrace.store.contacts.contacts import Contacts
-from headrace.store.contacts.erasing.erasures import Erasures
 from headrace.store.contacts.groups.audiences import Audiences
 from headrace.store.contacts.groups.topics import Topics
 from headrace.store.contacts.merging.merges import Merges
-from headrace.store.contacts.person_export import PersonExports
 from headrace.store.contract.events import (
     CommitSource,
     CommitStats,
@@ -47,12 +45,14 @@ from headrace.store.engine.postgres.sequences import Numbers, take_writer
 from headrace.store.engine.postgres.transaction import PostgresDatabase, PostgresTransaction
 from headrace.store.engine.postgres.url import masked
 from headrace.store.engine.transaction import Transaction
-from headrace.store.events.erased_events import PersonEvents
 from headrace.store.events.events import Events, last_sequence
 from headrace.store.events.trace import Trace
 from headrace.store.messages.messages import Messages
 from headrace.store.messages.person_messages import PersonMessages
 from headrace.store.migrations import FIRST, too_old
+from headrace.store.privacy.erased_events import PersonEvents
+from headrace.store.privacy.erasures import Erasures
+from headrace.store.privacy.person_export import PersonExports
 from headrace.store.queues.postgres.accept import try_insert
 from headrace.store.queues.postgres.arrivals import PostgresArrivals
 from headrace.store.queues.postgres.committer import COMMITTERS, Committer
@@ -68,7 +68,7 @@ from headrace.store.upkeep.sizes import is_spread, used_bytes
 
 
 class FilesOfServer:
-    """See `headrace.store.contacts.erasing.erasures.Files`."""
+    """See `headrace.store.privacy.erasures.Files`."""
 
     async def wipe(self) -> bool:
         # The server overwrites by itself, in its own time, what removed rows leave in its files.

@@ -22,11 +22,9 @@ from headrace.store.access.sign_in import SignIn
 from headrace.store.access.store_secrets import store_secret
 from headrace.store.catalog.catalog import Catalog
 from headrace.store.contacts.contacts import Contacts
-from headrace.store.contacts.erasing.erasures import Erasures
 from headrace.store.contacts.groups.audiences import Audiences
 from headrace.store.contacts.groups.topics import Topics
 from headrace.store.contacts.merging.merges import Merges
-from headrace.store.contacts.person_export import PersonExports
 from headrace.store.contract.events import (
     CommitSource,
     CommitStats,
@@ -53,11 +51,14 @@ from headrace.store.engine.sqlite.transaction import (
     SqliteDatabase,
 )
 from headrace.store.engine.sqlite.writer import Writer, checkpoint_fully, database_paths
-from headrace.store.events.erased_events import PersonEvents
 from headrace.store.events.events import Events
 from headrace.store.events.trace import Trace
 from headrace.store.messages.messages import Messages
 from headrace.store.messages.person_messages import PersonMessages
+from headrace.store.privacy.erased_events import PersonEvents
+from headrace.store.privacy.erasures import Erasures
+from headrace.store.privacy.person_export import PersonExports
+from headrace.store.queues.sqlite.accept import EVENT_INSERTS
 from headrace.store.queues.sqlite.deliveries import SqliteDeliveries
 from headrace.store.queues.sqlite.processing import SqliteProcessing
 from headrace.store.queues.sqlite.rollups import SqliteRollupWrites
@@ -151,7 +152,7 @@ class SqliteStore:
             self._failure = str(error)
             on_failed(error)
 
-        self._writer.start_committing(source, failed)
+        self._writer.start_committing(source, EVENT_INSERTS, failed)
 
     def wake(self) -> None:
         self._writer.wake()

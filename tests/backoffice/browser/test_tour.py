@@ -9,7 +9,7 @@ from headrace.domain.access.sign_in import Role, issue
 from headrace.domain.timestamps import now_us
 from headrace.store.contract.events import Project
 from headrace.store.contract.sign_in import Member
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from tests.backoffice.browser.conftest import OpenWindow
 from tests.backoffice.cast import Person, in_store, project_path
 from tests.support.server import RunningServer

@@ -11,7 +11,7 @@ from headrace.delivery.mail.relay_url import parse_relay_url
 from headrace.delivery.mail.smtp import RelayLimits
 from headrace.pipeline.messages.composer import Composer, MailSettings
 from headrace.pipeline.messages.sender import Sender, SenderOptions, SenderStores
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 URL = "https://events.example.org"
 

@@ -10,9 +10,9 @@ import pytest
 
 from headrace.domain.events.event import FirstCopy, NewEvent
 from headrace.store.contract.events import StoreError
-from headrace.store.contract.store import Store
 from headrace.store.engine.postgres.database import PoolOptions
 from headrace.store.postgres import open_store
+from headrace.store.store import Store
 from tests.store.events import new_event
 from tests.store.places import PostgresPlace
 from tests.store.session import Outcome, StoreSession

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from headrace.store.contract.events import StoreSetupError
-from headrace.store.contract.store import Store
 from headrace.store.engine.postgres.database import PoolOptions
 from headrace.store.engine.postgres.durability import check_server
 from headrace.store.engine.postgres.migrate import newest_version
 from headrace.store.migrations import FIRST, Migration, migrations
 from headrace.store.postgres import open_store, schema_versions
+from headrace.store.store import Store
 from tests.support.postgres import PostgresServer, server
 
 Opened = Callable[..., str]

@@ -18,7 +18,7 @@ from headrace.store.contract.deliveries import (
     Want,
 )
 from headrace.store.contract.processing import LEASE_US
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
 from tests.support.deliveries import DUTY_US, Queue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -14,14 +13,12 @@ from headrace.domain.deliveries.subscriptions import check_filter
 from headrace.domain.email import normalize_email
 from headrace.domain.events.event import Source, Status
 from headrace.domain.events.fields import check_external_id
-from headrace.domain.ids import uuid_text
+from headrace.domain.ids import UUID_TEXT, uuid_text
 from headrace.store.contract.events import EventFilter
 
 STATUSES = tuple(status.name.lower() for status in Status)
 SOURCES = tuple(source.name.lower() for source in Source)
 FIELDS = ("event", "status", "who", "source", "since", "until")
-
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class EventSearch(msgspec.Struct, frozen=True):
@@ -63,7 +60,7 @@ def read_search(query: Fields) -> EventSearch:
 
 def read_uuid(text: str) -> bytes | None:
     """The 16 bytes of an id, None for any other text."""
-    return uuid.UUID(text).bytes if _UUID.fullmatch(text) else None
+    return uuid.UUID(text).bytes if UUID_TEXT.fullmatch(text) else None
 
 
 def read_moment(text: str) -> int:

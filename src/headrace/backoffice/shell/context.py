@@ -10,7 +10,7 @@ import msgspec
 from headrace.backoffice.shell.passwords import Passwords
 from headrace.pipeline.delivering.webhooks import Webhooks
 from headrace.pipeline.streams.streams import Streams
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 #: Where the pages are; every path below begins with it.
 PREFIX = "/backoffice"

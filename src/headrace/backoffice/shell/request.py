@@ -24,7 +24,7 @@ from headrace.backoffice.shell.templating import render
 from headrace.domain.access.sign_in import Role, SignedIn
 from headrace.domain.ids import uuid_text
 from headrace.store.contract.events import Project
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 
 class Visit:

@@ -15,7 +15,7 @@ from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_
 from headrace.config import Settings
 from headrace.domain.access.api_keys import PREFIX, ApiKey, IssuedKey, Scope, issue_key
 from headrace.domain.timestamps import to_text
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 

@@ -13,7 +13,7 @@ from headrace.cli.shared.stores import ACTOR, in_store
 from headrace.config import Settings
 from headrace.domain.access.operators import IssuedToken, Operator, issue_token
 from headrace.store.contract.events import StoreConflictError
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 app = typer.Typer(
     help="Create operators, make sign-in links and renew tokens.", no_args_is_help=True

@@ -14,7 +14,7 @@ from headrace.cli.shared.settings import STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
 from headrace.domain.access.policies import BOUNDS, DEFAULTS, NAMES, UNITS, Policies, check_policy
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 app = typer.Typer(help="Show and change the policies of a project.", no_args_is_help=True)
 

@@ -19,7 +19,7 @@ from headrace.store.contract.merges import (
     PairStatus,
     Refusal,
 )
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 app = typer.Typer()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from pathlib import Path
 from typing import IO, Annotated
@@ -18,13 +17,13 @@ from headrace.cli.shared.settings import STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.cli.upkeep.destination import destination, is_standard_output
 from headrace.config import Settings
+from headrace.domain.ids import UUID_TEXT
 from headrace.store.contract.erasures import Erasure, ErasureStatus
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 app = typer.Typer(help="Export or erase a person, settle conflicts.", no_args_is_help=True)
 app.add_typer(conflicts.app)
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: Between two looks at the job.
 _LOOK_SECONDS = 0.2
 #: A job that stands still for so long has no worker.
@@ -131,7 +130,7 @@ def _ask(contact_id: str) -> None:
 
 
 def _id(text: str) -> str:
-    if _UUID.fullmatch(text) is None:
+    if UUID_TEXT.fullmatch(text) is None:
         raise usage(f"{text!r} is no id of a contact.")
     return text.lower()
 

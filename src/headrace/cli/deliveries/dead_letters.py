@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +14,7 @@ from headrace.cli.shared.settings import STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
 from headrace.domain.deliveries.dead_letters import PER_SECOND_DEFAULT, PER_SECOND_MAX
+from headrace.domain.ids import UUID_TEXT
 from headrace.store.contract.dead_letters import (
     Closed,
     Closing,
@@ -23,12 +23,11 @@ from headrace.store.contract.dead_letters import (
     DeadLetterGroup,
     Replay,
 )
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 app = typer.Typer(help="Look at dead letters, replay or discard them.", no_args_is_help=True)
 
 LIMIT_MAX = 1000
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 Event = Annotated[str, typer.Option("--event", help="Only of this event name.")]
 SubscriberId = Annotated[str, typer.Option("--subscriber-id", help="Only for this subscriber.")]
@@ -207,7 +206,7 @@ def _replay_one(settings: Settings, project: str, dead_letter_id: str, *, as_jso
 
 
 def _id(text: str) -> str:
-    if _UUID.fullmatch(text) is None:
+    if UUID_TEXT.fullmatch(text) is None:
         raise usage(f"{text!r} is no id of a dead letter.")
     return text.lower()
 

@@ -19,7 +19,7 @@ from headrace.store.contract.dead_letters import (
     ReplayStatus,
     TooManyReplaysError,
 )
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 #: Between two looks at the job.
 _LOOK_SECONDS = 0.2

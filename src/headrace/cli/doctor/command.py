@@ -33,9 +33,9 @@ def doctor(settings: Settings, as_json: AsJson = False) -> None:
 
 
 def _release() -> Finding:
-    from headrace import __version__
+    from headrace.version import VERSION
 
-    return ok("release", f"headrace {__version__}, Python {platform.python_version()}")
+    return ok("release", f"headrace {VERSION}, Python {platform.python_version()}")
 
 
 def _line(finding: Finding) -> str:

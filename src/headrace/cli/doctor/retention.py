@@ -11,7 +11,7 @@ from headrace.domain.timestamps import to_text
 from headrace.domain.upkeep.retention import DAY_US, HOUR_US, bytes_per_day, days_to_full
 from headrace.store.contract.events import StoreHealth
 from headrace.store.contract.retention import Growth, RetentionState
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 #: Sooner than this the disk is worth a warning.
 DAYS_TO_FULL_MIN = 14

@@ -15,7 +15,7 @@ from headrace.config import Settings
 from headrace.domain.ids import first_sequence_at
 from headrace.domain.timestamps import now_us
 from headrace.store.contract.events import StoreError, StoreHealth
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 #: What the promise of a 202 rests on, by kind of store.
 DURABLE = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from typing import Annotated
 from urllib.parse import quote
@@ -18,12 +17,11 @@ from headrace.cli.shared.output import AsJson
 from headrace.cli.shared.settings import CLIENT, STORE, with_settings
 from headrace.cli.shared.stores import DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
-from headrace.store.contract.store import Store
+from headrace.domain.ids import UUID_TEXT
 from headrace.store.contract.trace import TraceFacts
+from headrace.store.store import Store
 
 app = typer.Typer(help="Look at stored events.", no_args_is_help=True)
-
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @app.callback()
@@ -46,7 +44,7 @@ def show(
     """
     if bool(event_id) == bool(idempotency_key):
         raise usage("Name the event either by its ID or by --idempotency-key.")
-    if event_id and _UUID.fullmatch(event_id) is None:
+    if event_id and UUID_TEXT.fullmatch(event_id) is None:
         raise usage(f"{event_id!r} is no id of an event.")
     if settings.key:
         event, entries = _over_http(settings, event_id, idempotency_key)

@@ -20,7 +20,7 @@ from headrace.config import Settings
 from headrace.domain.events.event import Source, StoredEvent
 from headrace.domain.ids import first_sequence_at, uuid_text
 from headrace.domain.timestamps import parse, to_text
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 PAGE_EVENTS = 500
 #: Of the progress bar, which goes by time received: nobody has to count the events first.

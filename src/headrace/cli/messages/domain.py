@@ -11,7 +11,7 @@ from headrace.cli.shared.output import AsJson, print_json, print_rows
 from headrace.cli.shared.settings import STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 if TYPE_CHECKING:
     from headrace.domain.messages.dns_records import DnsRecord

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from headrace import __version__
 from headrace.delivery.contract import (
     Answer,
     AttemptOutcome,
@@ -30,6 +29,7 @@ from headrace.delivery.webhook.resolver import CheckedNames, Resolve, SystemReso
 from headrace.delivery.webhook.signing import signature_headers
 from headrace.domain import timestamps
 from headrace.domain.deliveries.retry import parse_retry_after
+from headrace.version import VERSION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,7 +167,7 @@ def request_head(url: WebhookUrl, signature: dict[str, str], body_bytes: int) ->
     """The request up to its body."""
     headers = {
         "Host": url.authority,
-        "User-Agent": f"Headrace/{__version__}",
+        "User-Agent": f"Headrace/{VERSION}",
         "Accept": "*/*",
         # What is shown of the answer shall be readable, and it is never decompressed here.
         "Accept-Encoding": "identity",

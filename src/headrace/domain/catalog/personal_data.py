@@ -8,6 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from headrace.domain.ids import UUID_TEXT
+
 #: Bits of what a value looks like. Kinds of personal data come first and are stored: append only.
 EMAIL, PHONE, CARD_NUMBER, IP_ADDRESS, NAME = (1 << bit for bit in range(5))
 PERSONAL = EMAIL | PHONE | CARD_NUMBER | IP_ADDRESS | NAME
@@ -31,7 +33,6 @@ _DIGIT = re.compile(r"\d")
 _DATE = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?\s?(?:Z|[+-]\d\d:?\d\d)?)?"
 )
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CARD = re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w])")
 _PHONE = re.compile(r"(?<![\w.+])(?:\+|\()?\d[\d ()/-]{5,18}\d(?!\w)")
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
@@ -76,7 +77,7 @@ def look_of_text(text: str) -> int:
     if _DIGIT.search(text):
         if _DATE.fullmatch(text):
             return DATE
-        if _UUID.fullmatch(text):
+        if UUID_TEXT.fullmatch(text):
             return UUID
         looks |= _look_of_digits(text)
     if ":" in text:

@@ -7,6 +7,7 @@ import re
 
 from headrace.domain import timestamps
 from headrace.domain.errors import ApiError, ErrorCode, echo
+from headrace.domain.ids import UUID_TEXT
 from headrace.domain.json_text import DEPTH_MAX, deeper_than, forbidden_escape
 
 EVENT_NAME_CHARACTERS_MAX = 200
@@ -26,7 +27,6 @@ MEMBERS = (
 )
 
 _NAME = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
-_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _NIL_UUID = "00000000-0000-0000-0000-000000000000"
 #: C0, DEL and C1; the Unicode category Cc.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -59,7 +59,7 @@ def check_event_name(name: str) -> str:
 
 def check_contact_id(text: str) -> str:
     """Return the canonical lower-case form of a UUID in its 8-4-4-4-12 form."""
-    if _UUID.fullmatch(text) is None:
+    if UUID_TEXT.fullmatch(text) is None:
         message = "must be a UUID such as c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
         raise ValueError(message)
     lowered = text.lower()

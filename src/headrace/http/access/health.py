@@ -14,7 +14,7 @@ from headrace.http.routing.schema import about
 from headrace.observability.metrics import Behind, render_metrics
 from headrace.pipeline.delivering.breakers import pauses
 from headrace.store.contract.events import StoreError
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 
 class Health(msgspec.Struct):

@@ -18,12 +18,12 @@ from headrace.domain.ids import uuid_text
 from headrace.domain.json_fields import Members
 from headrace.domain.json_text import Number
 from headrace.domain.timestamps import to_text
-from headrace.http.events.events import read_uuid
 from headrace.http.routing.context import Services, context_of, json_response
+from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE
+from headrace.http.routing.path import read_uuid
 from headrace.http.routing.route import OPERATOR, get, json_body, ok, page, patch
 from headrace.http.routing.schema import Id, Time, about
-from headrace.http.server.media import read_body
 
 
 class ProjectShown(msgspec.Struct, kw_only=True):

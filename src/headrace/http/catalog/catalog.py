@@ -16,9 +16,9 @@ from headrace.domain.events.event import Source
 from headrace.domain.events.fields import EVENT_NAME_CHARACTERS_MAX, check_event_name
 from headrace.domain.ids import uuid_text
 from headrace.domain.upkeep.retention import HOUR_US
-from headrace.http.events.events import not_found
 from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.parameters import PAGE, in_path, one_of, text
+from headrace.http.routing.path import not_found
 from headrace.http.routing.query import SOURCE_NAMES
 from headrace.http.routing.route import get, ok, page
 from headrace.http.routing.schema import EVENT_NAME, EventName, Id, Time, about

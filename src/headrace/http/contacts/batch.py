@@ -18,11 +18,11 @@ from headrace.domain.json_fields import Members, kind_of
 from headrace.http.contacts.contacts import SOURCE, ContactInput
 from headrace.http.ingest.batch import IMPORT_HEADER, slice_elements, split_lines
 from headrace.http.routing.context import context_of, json_response
+from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import flag
 from headrace.http.routing.route import NDJSON, json_body, media_is, ndjson_body, post, whole
 from headrace.http.routing.schema import Id, about
 from headrace.http.server.head import Head
-from headrace.http.server.media import read_body
 from headrace.http.server.wire import ErrorText, error_object
 from headrace.store.contract.contacts import UpsertOutcome
 

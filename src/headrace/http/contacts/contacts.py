@@ -21,11 +21,11 @@ from headrace.domain.contacts.properties import NAME_CHARACTERS_MAX, PROPERTIES_
 from headrace.domain.errors import ErrorCode, FieldProblem, invalid
 from headrace.http.contacts.erasures import PARAMETERS as ERASURE_PARAMETERS
 from headrace.http.contacts.erasures import ErasureShown, erase_contact
-from headrace.http.events.events import not_found
 from headrace.http.events.responses import Event, event_shown
 from headrace.http.routing.context import context_of, json_response
+from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE, flag
-from headrace.http.routing.path import path_uuid
+from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import (
     accepted,
     created,
@@ -39,7 +39,6 @@ from headrace.http.routing.route import (
     post,
 )
 from headrace.http.routing.schema import Email, ExternalId, Id, Time, about
-from headrace.http.server.media import read_body
 from headrace.store.contract.events import StoreConflictError
 
 #: What the system events of these routes name as their source.

@@ -10,10 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.domain.timestamps import to_text
-from headrace.http.events.events import not_found
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.parameters import PAGE, flag
-from headrace.http.routing.path import path_uuid
+from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import get, ok, page
 from headrace.http.routing.schema import EventName, Id, Time, about
 from headrace.store.contract.erasures import Erasure, ErasureStatus

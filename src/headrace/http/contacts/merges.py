@@ -17,13 +17,12 @@ from headrace.domain.json_fields import Members
 from headrace.domain.timestamps import to_text
 from headrace.http.contacts.contacts import ContactShown, contact_shown
 from headrace.http.deliveries.dead_letters import Reason, refuse_members
-from headrace.http.events.events import not_found
 from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE, one_of
-from headrace.http.routing.path import path_uuid
+from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import created, empty_body, get, json_body, ok, page, post
 from headrace.http.routing.schema import Id, Time, about
-from headrace.http.server.media import read_body
 from headrace.store.contract.merges import (
     ALIASES_MAX,
     ContactPair,

@@ -6,13 +6,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from headrace.domain.errors import ApiError, ErrorCode
-from headrace.http.events.events import not_found
 from headrace.http.routing.context import context_of
 from headrace.http.routing.parameters import flag
-from headrace.http.routing.path import path_uuid
+from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import get, ok
 from headrace.pipeline.contacts.person_document import person_document
-from headrace.store.contacts.person_export import EXPORTS_MAX
+from headrace.store.privacy.person_export import EXPORTS_MAX
 
 #: When a client that found no place may ask again.
 RETRY_SECONDS = 5

@@ -20,10 +20,10 @@ from headrace.domain.contacts.topics import (
     subscription_id,
 )
 from headrace.domain.errors import ApiError, ErrorCode, FieldProblem
-from headrace.http.events.events import not_found
 from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE
-from headrace.http.routing.path import path_uuid
+from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import (
     created,
     delete,
@@ -37,7 +37,6 @@ from headrace.http.routing.route import (
     put,
 )
 from headrace.http.routing.schema import Description, Id, Name, Time, about
-from headrace.http.server.media import read_body
 from headrace.store.contacts.groups.topics import TooManyTopicsError, Topics
 from headrace.store.contract.events import StoreConflictError
 

@@ -23,12 +23,12 @@ from headrace.domain.events.problems import read_object
 from headrace.domain.ids import uuid_text
 from headrace.domain.json_fields import Members
 from headrace.domain.timestamps import to_text
-from headrace.http.events.events import not_found, read_uuid
 from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE, one_of, text, uuid
+from headrace.http.routing.path import not_found, read_uuid
 from headrace.http.routing.route import empty_body, get, json_body, ok, page, post
 from headrace.http.routing.schema import EVENT_NAME, EventName, Id, Time, about
-from headrace.http.server.media import read_body
 from headrace.store.contract.dead_letters import (
     Closed,
     Closing,

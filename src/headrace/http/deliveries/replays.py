@@ -24,13 +24,12 @@ from headrace.http.deliveries.dead_letters import (
     filter_of,
     refuse_members,
 )
-from headrace.http.events.events import not_found
 from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE
-from headrace.http.routing.path import path_uuid
+from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import accepted, empty_body, get, json_body, ok, page, post
 from headrace.http.routing.schema import EventName, Id, about
-from headrace.http.server.media import read_body
 from headrace.store.contract.dead_letters import (
     RUNNING_MAX,
     SAMPLE_MAX,

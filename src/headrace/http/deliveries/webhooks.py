@@ -24,10 +24,10 @@ from headrace.http.deliveries.webhook_responses import (
     webhook_created,
     webhook_shown,
 )
-from headrace.http.events.events import not_found
 from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE
-from headrace.http.routing.path import path_uuid
+from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import (
     created,
     delete,
@@ -40,7 +40,6 @@ from headrace.http.routing.route import (
     patch,
     post,
 )
-from headrace.http.server.media import read_body
 from headrace.store.contract.deliveries import (
     WEBHOOKS_MAX,
     NewWebhook,

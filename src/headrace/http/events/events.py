@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -16,28 +14,16 @@ from headrace.domain.events.event import NewEvent, Status, StoredEvent
 from headrace.http.events.responses import Event, event_shown
 from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.parameters import PAGE, in_path
+from headrace.http.routing.path import not_found, read_uuid
 from headrace.http.routing.query import EVENT_FILTERS, event_filter
 from headrace.http.routing.route import get, ok, page, whole
 from headrace.http.routing.schema import IDEMPOTENCY_KEY
 from headrace.pipeline.streams.streams import Stream, StreamRefusedError
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: A comment is sent after so long without events, so that proxies keep the connection.
 HEARTBEAT_SECONDS = 15.0
 #: When a client that was refused a stream may ask again.
 STREAM_RETRY_SECONDS = 30
-
-
-def not_found() -> ApiError:
-    """404, the same for what is absent and what belongs to somebody else."""
-    return ApiError(ErrorCode.NOT_FOUND, "There is no such object in this project.")
-
-
-def read_uuid(text: str) -> bytes:
-    """The bytes of an id in a path; whatever is no UUID is not found."""
-    if _UUID.fullmatch(text) is None:
-        raise not_found()
-    return uuid.UUID(text).bytes
 
 
 async def list_events(request: Request) -> Response:

@@ -6,9 +6,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.http.events.events import not_found, read_uuid
 from headrace.http.events.responses import Event, event_shown
 from headrace.http.routing.context import context_of, json_response
+from headrace.http.routing.path import not_found, read_uuid
 from headrace.http.routing.route import get, ok
 from headrace.pipeline.trace.entry import TraceEntry
 from headrace.pipeline.trace.trace import trace_of

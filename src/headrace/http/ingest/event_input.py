@@ -1,7 +1,7 @@
 """Bodies with events, for the OpenAPI document.
 
-`headrace.domain.events.event_types.EventInput` is what decodes them: it keeps a payload as bytes and asks
-nothing else of a member, because `headrace.domain.events.fields` has the rules.
+They are decoded as `headrace.domain.events.event_types.EventInput`, which keeps a payload as bytes
+and checks nothing else: `headrace.domain.events.fields` has the rules.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from headrace.http.events.responses import accepted_body, deduplicated
 from headrace.http.ingest.event_input import EXAMPLE, EventInput
 from headrace.http.ingest.single import INGEST_ERRORS, KEY_HEADER, MISMATCH, SINGLE_ANSWERS
 from headrace.http.routing.context import Context, context_of
+from headrace.http.routing.media import read_body
 from headrace.http.routing.route import INGEST, json_body, post
-from headrace.http.server.media import read_body
 from headrace.http.server.wire import data_body
 from headrace.pipeline.intake.accept import key_reused
 

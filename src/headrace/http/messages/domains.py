@@ -13,13 +13,12 @@ from headrace.domain.messages.dns_records import DnsRecord
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.domain.messages.requests import DOMAIN_CHARACTERS_MAX, decode_domain
 from headrace.domain.timestamps import to_text
-from headrace.http.events.events import not_found
 from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE
-from headrace.http.routing.path import path_uuid
+from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import created, delete, get, json_body, no_content, ok, page, post
 from headrace.http.routing.schema import Id, Time, about
-from headrace.http.server.media import read_body
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
 from headrace.store.messages.domains import Domains
 

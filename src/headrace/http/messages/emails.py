@@ -10,7 +10,6 @@ from headrace.domain.events.problems import read_object
 from headrace.domain.json_fields import Members, kind_of
 from headrace.domain.messages.email_request import BATCH_MAX, EmailRequest, decode_email
 from headrace.domain.timestamps import to_text
-from headrace.http.events.events import not_found
 from headrace.http.ingest.batch import slice_elements
 from headrace.http.messages.email_responses import (
     EmailBatchAnswer,
@@ -26,10 +25,10 @@ from headrace.http.messages.email_responses import (
     status_of,
 )
 from headrace.http.routing.context import Context, context_of, json_response
-from headrace.http.routing.path import path_uuid
+from headrace.http.routing.media import read_body
+from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import Limits, created, get, json_body, ok, post, whole
 from headrace.http.server.head import Head
-from headrace.http.server.media import read_body
 from headrace.http.server.wire import error_object
 from headrace.pipeline.messages.mailing import StartedJob
 from headrace.store.messages.emails import SentEmail

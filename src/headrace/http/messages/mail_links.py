@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from headrace.domain.errors import ApiError
 from headrace.http.routing.context import Services
+from headrace.http.routing.media import ANY, read_body
 from headrace.http.routing.route import PUBLIC, Body, Limits, get, post
-from headrace.http.server.media import ANY, read_body
 from headrace.pipeline.messages.public_links import Visitor
 from headrace.store.messages.unsubscribes import Left
 

@@ -13,13 +13,12 @@ from headrace.domain.errors import FieldProblem, invalid
 from headrace.domain.messages.kinds import SuppressionReason, SuppressionScope
 from headrace.domain.messages.requests import REASON_CHARACTERS_MAX, decode_suppression
 from headrace.domain.timestamps import to_text
-from headrace.http.events.events import not_found
 from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE, one_of, text
-from headrace.http.routing.path import path_uuid
+from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import created, delete, get, json_body, no_content, page, post
 from headrace.http.routing.schema import Email, Id, Time, about
-from headrace.http.server.media import read_body
 from headrace.store.contract.messages import Suppressed
 from headrace.store.messages.suppressions import Suppressions
 

@@ -13,13 +13,12 @@ from headrace.domain.messages.kinds import TemplateStatus
 from headrace.domain.messages.requests import SUBJECT_CHARACTERS_MAX, decode_template
 from headrace.domain.timestamps import to_text
 from headrace.http.contacts.topics import name_taken
-from headrace.http.events.events import not_found
 from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE
-from headrace.http.routing.path import path_uuid
+from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import Limits, created, get, json_body, ok, page, patch, post
 from headrace.http.routing.schema import Description, Id, Name, Time, about
-from headrace.http.server.media import read_body
 from headrace.store.contract.events import StoreConflictError
 from headrace.store.contract.messages import TEMPLATES_MAX, Template
 from headrace.store.messages.templates import Templates, TooManyTemplatesError

@@ -7,12 +7,12 @@ from importlib import resources
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from headrace.http.openapi import ApiDocument
+from headrace.http.routing.context import ApiDescription
 from headrace.http.routing.route import PUBLIC, get, whole
 
 
-def _document(request: Request) -> ApiDocument:
-    document: ApiDocument = request.scope["state"]["services"].document
+def _document(request: Request) -> ApiDescription:
+    document: ApiDescription = request.scope["state"]["services"].document
     return document
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from headrace import __version__
 from headrace.http.openapi.operations import HEADERS, operation
 from headrace.http.openapi.page import DocsPage, docs_page
 from headrace.http.openapi.schemas import Schemas
 from headrace.http.openapi.webhook_calls import TYPES, webhook_calls
 from headrace.http.routing.route import Route
+from headrace.version import VERSION
 
 #: Group of the calls that are made to webhooks.
 WEBHOOKS_TAG = "Webhooks"
@@ -68,7 +68,7 @@ def openapi_document(
         "openapi": "3.1.0",
         "info": {
             "title": "Headrace",
-            "version": __version__,
+            "version": VERSION,
             "description": _ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

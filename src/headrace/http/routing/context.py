@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.http.openapi import ApiDocument
 from headrace.http.routing.cursor import Cursors
 from headrace.http.routing.parameters import LIMIT_DEFAULT
 from headrace.pipeline.access.keys import AccessCache, Principal
@@ -18,7 +17,33 @@ from headrace.pipeline.delivering.webhooks import Webhooks
 from headrace.pipeline.intake.accept import Acceptor
 from headrace.pipeline.messages.mail_services import MailServices
 from headrace.pipeline.streams.streams import Streams
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
+
+
+class DocsPage(Protocol):
+    """The description of the API for people."""
+
+    @property
+    def html(self) -> str: ...
+
+    @property
+    def policy(self) -> str:
+        """Its Content-Security-Policy."""
+        ...
+
+
+class ApiDescription(Protocol):
+    """What this server tells about its API."""
+
+    @property
+    def text(self) -> bytes:
+        """The OpenAPI document, as JSON."""
+        ...
+
+    @property
+    def page(self) -> DocsPage:
+        """The same for people."""
+        ...
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +56,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     cursors: Cursors
     webhooks: Webhooks
     mail: MailServices
-    document: ApiDocument
+    document: ApiDescription
     clock_us: Callable[[], int]
     #: What keeps the worker beside this server from working, None for nothing; without one, None.
     worker_problem: Callable[[], str | None] | None = None

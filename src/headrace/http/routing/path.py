@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import uuid
+
 from starlette.requests import Request
 
-from headrace.domain.ids import uuid_text
-from headrace.http.events.events import read_uuid
+from headrace.domain.errors import ApiError, ErrorCode
+from headrace.domain.ids import UUID_TEXT, uuid_text
+
+
+def not_found() -> ApiError:
+    """404, the same for what is absent and what belongs to somebody else."""
+    return ApiError(ErrorCode.NOT_FOUND, "There is no such object in this project.")
+
+
+def read_uuid(text: str) -> bytes:
+    """The bytes of an id in a path; whatever is no UUID is not found."""
+    if UUID_TEXT.fullmatch(text) is None:
+        raise not_found()
+    return uuid.UUID(text).bytes
 
 
 def path_uuid(request: Request, name: str = "id") -> str:

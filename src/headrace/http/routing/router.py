@@ -11,15 +11,15 @@ import msgspec
 from headrace.domain.access.api_keys import Scope
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events.problems import read_object
+from headrace.http.routing.asgi import AsgiRunner
 from headrace.http.routing.match import Plain, Resource, RouteTable
+from headrace.http.routing.media import check_encoding, check_media_type
 from headrace.http.routing.route import Cors, Route, Who
 from headrace.http.routing.services import IngestServices
-from headrace.http.server.asgi import AsgiRunner
 from headrace.http.server.body import too_large, unpack
 from headrace.http.server.credentials import BASIC
 from headrace.http.server.exchange import Exchange, PendingPlan, Plan
 from headrace.http.server.head import Head
-from headrace.http.server.media import check_encoding, check_media_type
 from headrace.pipeline.access.keys import AccessCache, Principal
 from headrace.pipeline.access.operators import OperatorCache
 from headrace.pipeline.access.rate_limit import CallerBuckets

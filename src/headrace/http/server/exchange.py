@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from headrace.domain.errors import ApiError
 from headrace.http.server.head import Head
 from headrace.http.server.wire import empty_answer, error_body, error_headers, json_answer
 
-if TYPE_CHECKING:
-    from headrace.http.server.connection import Connection
+
+class ClientConnection(Protocol):
+    """What an exchange, and whoever answers it, needs of the connection it came over."""
+
+    transport: asyncio.Transport
+    #: Address of the client.
+    peer: str
+    #: The client sends nothing more.
+    half_closed: bool
+    #: Called once when the client is gone; set by whoever streams an answer.
+    on_lost: Callable[[], None] | None
+
+    def finish(self, exchange: Exchange, data: bytes) -> None:
+        """Write the answer of `exchange`, after those of the requests before it."""
+        ...
+
+    def when_first(self, exchange: Exchange, start: Callable[[], None]) -> None:
+        """Call `start` once all earlier answers are written."""
+        ...
+
+    async def writable(self) -> None:
+        """Wait until the client has taken enough of what was written to it."""
+        ...
 
 
 class Plan(Protocol):
@@ -80,7 +102,7 @@ class Exchange:
         "start",
     )
 
-    def __init__(self, connection: Connection, request_id: bytes) -> None:
+    def __init__(self, connection: ClientConnection, request_id: bytes) -> None:
         self.connection = connection
         self.request_id = request_id
         self.close = False

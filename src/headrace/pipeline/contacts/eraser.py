@@ -10,10 +10,10 @@ import msgspec
 import structlog
 
 from headrace.observability.events import ERASURE_DONE, STORE_UNAVAILABLE
-from headrace.store.contacts.erasing.erasures import Erasures
 from headrace.store.contract.erasures import Erasure, ErasureStatus
 from headrace.store.contract.events import StoreError
 from headrace.store.contract.processing import ProcessingStore
+from headrace.store.privacy.erasures import Erasures
 
 #: One worker at a time has it; two would only do the work twice.
 DUTY = "erasures"

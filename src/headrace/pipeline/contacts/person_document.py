@@ -17,16 +17,16 @@ from headrace.domain.events.event import Source, Status
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
 from headrace.pipeline.messages.person_copy import message_shown, suppression_shown
-from headrace.store.contacts.erasing.rows import Subject, added
-from headrace.store.contacts.person_details import Details, counts_of
-from headrace.store.contacts.person_export import (
+from headrace.store.contract.dead_letters import DeadLetterState
+from headrace.store.contract.deliveries import DeliveryState
+from headrace.store.privacy.person_details import Details, counts_of
+from headrace.store.privacy.person_export import (
     ExportPage,
     NamedRows,
     PersonExports,
     PersonFacts,
 )
-from headrace.store.contract.dead_letters import DeadLetterState
-from headrace.store.contract.deliveries import DeliveryState
+from headrace.store.privacy.rows import Subject, added
 
 _encode = msgspec.json.encode
 

@@ -6,7 +6,7 @@ import asyncio
 
 from headrace.pipeline.intake.commit_queue import CommitQueue
 from headrace.store.contract.events import StoreError
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 EVERY_SECONDS = 1.0
 TRIAL_SECONDS_MAX = 5.0

@@ -10,7 +10,7 @@ from headrace.domain.errors import ApiError, ErrorCode
 from headrace.observability.events import DISK_ENOUGH, DISK_LOW, STORE_UNAVAILABLE
 from headrace.pipeline.intake.accept import STORAGE_RETRY_S, Acceptor
 from headrace.store.contract.events import StoreError
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 CHECK_SECONDS = 1.0
 #: What the log of the embedded store may need for itself, with a good margin.

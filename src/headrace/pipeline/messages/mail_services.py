@@ -11,7 +11,7 @@ from headrace.pipeline.messages.mailing import Mailing
 from headrace.pipeline.messages.public_links import PublicLinks
 from headrace.pipeline.messages.sending_domains import SendingDomains
 from headrace.pipeline.messages.templating import Templating
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 
 class MailServices(msgspec.Struct, frozen=True):

@@ -15,9 +15,9 @@ from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.messages.email_request import EmailRequest
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.store.contract.messages import Domain
-from headrace.store.contract.store import Store
 from headrace.store.messages.emails import SendContext, SentEmail, UnknownContactError
 from headrace.store.messages.jobs import Preview, SendJob
+from headrace.store.store import Store
 
 
 class StartedJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,10 +17,10 @@ from headrace.domain.messages.kinds import Engagement
 from headrace.domain.messages.tokens import OPEN_LINK, MessageKeys, UnsubscribeTarget
 from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.store.contract.events import StoreError
-from headrace.store.contract.store import Store
 from headrace.store.messages.engagement import NewHit
 from headrace.store.messages.links import HONEYPOT_LINK
 from headrace.store.messages.unsubscribes import Left
+from headrace.store.store import Store
 
 HITS_WAITING_MAX = 10_000
 HITS_WRITTEN_MAX = 100

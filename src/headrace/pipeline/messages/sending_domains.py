@@ -13,8 +13,8 @@ from headrace.domain.messages.dns_records import DnsRecord, RecordCheck, is_veri
 from headrace.domain.messages.requests import DomainFields
 from headrace.store.contract.events import StoreConflictError
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
-from headrace.store.contract.store import Store
 from headrace.store.messages.domains import TooManyDomainsError
+from headrace.store.store import Store
 
 #: Of keys that are made here.
 SELECTOR = "headrace"

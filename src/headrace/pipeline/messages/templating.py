@@ -16,8 +16,8 @@ from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.messages.variables import template_values
 from headrace.pipeline.messages.composer import template_contact
 from headrace.store.contract.messages import Draft, TemplateVersion, VersionContent
-from headrace.store.contract.store import Store
 from headrace.store.messages.templates import DraftChangedError, TooManyTemplatesError
+from headrace.store.store import Store
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import structlog
 
 from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.store.contract.events import StoreError
-from headrace.store.contract.store import Store
+from headrace.store.store import Store
 
 INTERVAL_SECONDS = 2.0
 

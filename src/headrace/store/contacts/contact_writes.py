@@ -37,8 +37,8 @@ from headrace.store.contract.events import StoreConflictError
 from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
-from headrace.store.events.system_events import SystemEvents
 
 _BY_ID_TEXT = f"SELECT {COLUMNS} FROM contacts WHERE lane = $1 AND id = $2 AND project_id = $3"  # noqa: S608
 BY_ID = sql(_BY_ID_TEXT)

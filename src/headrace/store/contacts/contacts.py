@@ -21,8 +21,8 @@ from headrace.store.contract.contacts import (
     UpsertOutcome,
 )
 from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.events.system_events import SystemEvents
 
 
 class Contacts:

@@ -99,7 +99,7 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...]
     #: Until when the second secret signs too; None outside of a rotation.
     previous_until_us: int | None
-    #: State of the circuit breaker in the form of `headrace.pipeline.delivering.breakers`; None: closed.
+    #: State of the circuit breaker as `pipeline.delivering.breakers` writes it; None: closed.
     breaker: str | None
     #: No two subscribers of a project have the same, so it is also their place in lists.
     created_us: int

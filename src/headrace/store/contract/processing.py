@@ -145,7 +145,7 @@ class Done(msgspec.Struct, frozen=True, gc=False):
     project_id: int
     attempt: int
     contact_id: str | None
-    #: Code of `headrace.domain.contacts.resolution.Resolution` and what belongs to it, for the trace.
+    #: Code of `domain.contacts.resolution.Resolution` and what belongs to it, for the trace.
     resolution: str
     #: Of the event.
     lane: int

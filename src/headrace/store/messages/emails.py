@@ -29,8 +29,8 @@ from headrace.store.contract.events import StoreConflictError
 from headrace.store.contract.messages import Domain, Email, EmailContent, FileRef, Message
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.events.system_events import SystemEvents
 from headrace.store.messages.bodies import keep_parts, parts_of
 from headrace.store.messages.message_rows import GET_EMAIL, MESSAGE, content_text, email, message
 

@@ -32,8 +32,8 @@ from headrace.domain.messages.places import lane_of_uuid
 from headrace.store.access.sending_policies import read_sending_policies
 from headrace.store.contract.messages import Message
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Row, Transaction
-from headrace.store.events.system_events import SystemEvents
 from headrace.store.messages.links import TARGET
 from headrace.store.messages.mail_events import mail_event
 from headrace.store.messages.message_rows import GET, hold, key_of, message

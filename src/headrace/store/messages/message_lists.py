@@ -21,8 +21,8 @@ from headrace.store.contract.messages import (
     Start,
 )
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.events.system_events import SystemEvents
 from headrace.store.messages.facts import find_contact, read_facts
 from headrace.store.messages.keys import StoredKeys
 from headrace.store.messages.message_rows import (

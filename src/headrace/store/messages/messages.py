@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database
-from headrace.store.events.system_events import SystemEvents
 from headrace.store.messages.captured import Captured
 from headrace.store.messages.domains import Domains
 from headrace.store.messages.emails import Emails

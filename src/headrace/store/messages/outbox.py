@@ -29,8 +29,8 @@ from headrace.store.contract.messages import (
 from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.plans import BY_KEYS
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.events.system_events import SystemEvents
 from headrace.store.messages.facts import count_sent, find_contact, read_facts
 from headrace.store.messages.keys import StoredKeys
 from headrace.store.messages.mail_events import mail_event

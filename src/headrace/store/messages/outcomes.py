@@ -24,8 +24,8 @@ from headrace.store.access.sending_policies import read_sending_policies
 from headrace.store.contract.messages import Claimed, Ended, EndResult, Message
 from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
-from headrace.store.events.system_events import SystemEvents
 from headrace.store.messages.mail_events import mail_event
 from headrace.store.messages.message_rows import Held, hold, key_of
 from headrace.store.messages.suppressions import (

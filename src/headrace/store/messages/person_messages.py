@@ -12,8 +12,6 @@ import msgspec
 
 from headrace.domain.events.identity import IdentityType
 from headrace.domain.messages.addresses import Mailbox
-from headrace.store.contacts.erasing.rows import Subject, added
-from headrace.store.contacts.person_messages import MessagePlace
 from headrace.store.contract.messages import HitRecord, Message, MessageCopy, Suppressed
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
@@ -38,6 +36,8 @@ from headrace.store.messages.removal import (
     remove_messages,
 )
 from headrace.store.messages.suppressions import COLUMNS, suppressed
+from headrace.store.privacy.person_messages import MessagePlace
+from headrace.store.privacy.rows import Subject, added
 
 #: Messages that are counted or exported at once.
 PAGE_MAX = 200
@@ -102,7 +102,7 @@ ERASED = Mailbox("erased@invalid.invalid")
 
 
 class PersonMessages:
-    """See `headrace.store.contacts.person_messages.PersonMessages`."""
+    """See `headrace.store.privacy.person_messages.PersonMessages`."""
 
     async def had_messages(self, tx: Transaction, contact_ids: Sequence[str]) -> bool:
         return await tx.row(OF_CONTACTS, list(contact_ids), 1) is not None

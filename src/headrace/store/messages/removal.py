@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from headrace.domain.messages.places import lane_of_uuid
 from headrace.store.access.policies import stored_policy
-from headrace.store.contacts.erasing.rows import added
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction
 from headrace.store.messages.bodies import drop_parts
 from headrace.store.messages.message_rows import key_of
+from headrace.store.privacy.rows import added
 
 #: Policy, and its default.
 RETENTION_POLICY, RETENTION_DAYS = "run_retention_days", 90

@@ -16,8 +16,8 @@ from headrace.store.contacts.groups.topics import LIST, find_topic
 from headrace.store.contacts.refs import change_ref
 from headrace.store.contract.messages import Message
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.events.system_events import SystemEvents
 from headrace.store.messages.mail_events import mail_event
 from headrace.store.messages.message_rows import find_message, key_of
 

@@ -36,12 +36,12 @@ from headrace.domain.contacts.properties import name_problem as property_name_pr
 from headrace.domain.email import normalize_email
 from headrace.domain.errors import echo
 from headrace.domain.events.fields import check_event_name, check_external_id, is_reserved
+from headrace.domain.ids import UUID_TEXT
 from headrace.domain.json_fields import text_problem
 from headrace.domain.json_text import Number
 from headrace.domain.labels import check_name
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PROPERTIES = "properties."
 
@@ -248,7 +248,7 @@ def _reference(
 
 
 def _uuid(text: str) -> str:
-    if not _UUID.fullmatch(text):
+    if not UUID_TEXT.fullmatch(text):
         message = (
             "must be an id such as c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10; "
             "a name goes into the member without _id"

@@ -13,8 +13,8 @@ from headrace.domain.contacts.audiences import (
 from headrace.store.contacts.refs import COLUMNS, ContactRef, ref
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
-from headrace.store.events.system_events import SystemEvents
 
 # Of two that add a contact at once, only the one whose row it is emits the event.
 ENTER = sql(

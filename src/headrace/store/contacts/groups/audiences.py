@@ -15,8 +15,8 @@ from headrace.store.contacts.groups.audience_rows import COLUMNS, audience, chan
 from headrace.store.contacts.refs import find_ref, hold_refs
 from headrace.store.contract.events import StoreConflictError
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.events.system_events import SystemEvents
 
 _GET_TEXT = (
     f"SELECT {COLUMNS} FROM audiences WHERE id = $1 AND project_id = $2 AND deleted_us IS NULL"  # noqa: S608

@@ -9,12 +9,12 @@ from headrace.domain.contacts.audiences import AUDIENCE_ENTERED, AUDIENCE_EXITED
 from headrace.domain.contacts.topics import TOPIC_SUBSCRIBED, TOPIC_UNSUBSCRIBED, topic_payload
 from headrace.store.contacts.groups.subscriptions import OPTED_OUT, subscription_states
 from headrace.store.contacts.groups.topic_rows import COLUMNS, topic
-from headrace.store.contacts.merging.rows import Memberships, TopicChoice
+from headrace.store.contacts.merge_rows import Memberships, TopicChoice
 from headrace.store.contacts.refs import ContactRef
 from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
-from headrace.store.events.system_events import SystemEvents
 
 EXIT = sql("DELETE FROM audience_members WHERE lane = $1 AND contact_id = $2 RETURNING audience_id")
 _NAMES = sql("SELECT id, name FROM audiences WHERE id = ANY($1::text[]) ORDER BY id")

@@ -15,8 +15,8 @@ from headrace.domain.contacts.topics import (
 from headrace.store.contacts.groups.topic_rows import subscription
 from headrace.store.contacts.refs import ContactRef
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
-from headrace.store.events.system_events import SystemEvents
 
 CHOICES = sql(
     "SELECT topic_id, is_subscribed, changed_us FROM topic_subscriptions "

@@ -17,8 +17,8 @@ from headrace.store.contacts.groups.topic_rows import COLUMNS, changed, topic
 from headrace.store.contacts.refs import change_ref, find_ref
 from headrace.store.contract.events import StoreConflictError
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.events.system_events import SystemEvents
 
 _GET_TEXT = f"SELECT {COLUMNS} FROM topics WHERE id = $1 AND project_id = $2 AND deleted_us IS NULL"  # noqa: S608
 _GET = sql(_GET_TEXT)

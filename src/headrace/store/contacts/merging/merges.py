@@ -12,9 +12,9 @@ import msgspec
 
 from headrace.store.access.audit import write_audit
 from headrace.store.contacts.contact_writes import ContactWriter
+from headrace.store.contacts.merge_rows import COLUMNS, merge
 from headrace.store.contacts.merging.pair_rows import COLUMNS as PAIR_COLUMNS
 from headrace.store.contacts.merging.pair_rows import pair
-from headrace.store.contacts.merging.rows import COLUMNS, merge
 from headrace.store.contacts.merging.steps import MergeSteps, preview
 from headrace.store.contacts.races import write_contacts
 from headrace.store.contract.merges import (
@@ -28,8 +28,8 @@ from headrace.store.contract.merges import (
 )
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.events.system_events import SystemEvents
 
 _AFTER_ALL = (1 << 63) - 1
 _PAIRS = (

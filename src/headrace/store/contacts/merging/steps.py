@@ -31,7 +31,7 @@ from headrace.store.contacts.identifiers import (
     own_aliases,
     owner_of,
 )
-from headrace.store.contacts.merging.rows import (
+from headrace.store.contacts.merge_rows import (
     COLUMNS,
     Memberships,
     Side,

@@ -37,7 +37,7 @@ def wipe_file(connection: apsw.Connection, path: Path) -> bool:
 
 
 class SqliteFiles:
-    """See `headrace.store.contacts.erasing.erasures.Files`."""
+    """See `headrace.store.privacy.erasures.Files`."""
 
     def __init__(self, writer: Writer, path: Path) -> None:
         self._writer = writer

@@ -13,7 +13,8 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +33,6 @@ from headrace.store.contract.events import (
 )
 from headrace.store.engine.sqlite.connection import ROW_ERRORS, BusyHandler, store_error
 from headrace.store.engine.sqlite.files import LOG, file_beside
-from headrace.store.queues.sqlite.accept import EXACT_SIZES, insert_batch, settle_repeats
 
 T = TypeVar("T")
 
@@ -80,6 +80,18 @@ class _Job:
             self.future.set_exception(error)
 
 
+@dataclass(frozen=True, slots=True)
+class EventInserts:
+    """How accepted events are stored."""
+
+    #: Sizes of batches that are one statement, so they need no transaction around it.
+    exact_sizes: Container[int]
+    #: Inserts what is new; whether all of it was.
+    insert: Callable[[apsw.Connection, list[Pending]], bool]
+    #: Sets the outcome of every repeat in a batch that has been committed.
+    settle_repeats: Callable[[apsw.Connection, list[Pending]], object]
+
+
 class Writer:
     """Runs until `stop`; `connection` must not be used by anybody else meanwhile."""
 
@@ -95,6 +107,7 @@ class Writer:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._jobs: deque[_Job] = deque()
         self._source: CommitSource | None = None
+        self._inserts: EventInserts | None = None
         self._on_failed: Callable[[StoreFailedError], None] = lambda _: None
         self._failure: StoreFailedError | None = None
         self._stopping = False
@@ -107,10 +120,14 @@ class Writer:
         self._thread.start()
 
     def start_committing(
-        self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]
+        self,
+        source: CommitSource,
+        inserts: EventInserts,
+        on_failed: Callable[[StoreFailedError], None],
     ) -> None:
         """Take accepted events from `source` from now on."""
         self._on_failed = on_failed
+        self._inserts = inserts
         self._source = source
         self._wake.put(None)
 
@@ -231,14 +248,18 @@ class Writer:
 
     def _insert(self, batch: list[Pending]) -> bool:
         """Commit a batch; whether all of it was new."""
-        if len(batch) in EXACT_SIZES:
-            return insert_batch(self._connection, batch)
-        return self._transact(lambda connection: insert_batch(connection, batch))
+        inserts = self._inserts
+        assert inserts is not None
+        if len(batch) in inserts.exact_sizes:
+            return inserts.insert(self._connection, batch)
+        return self._transact(lambda connection: inserts.insert(connection, batch))
 
     def _settle_repeats(self, batch: list[Pending]) -> None:
         """Answer repeats after the commit: by now every first copy is on stable storage."""
+        inserts = self._inserts
+        assert inserts is not None
         try:
-            self._transact(lambda connection: settle_repeats(connection, batch))
+            self._transact(lambda connection: inserts.settle_repeats(connection, batch))
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests are answered
             # The new ones of the batch are stored, but which they are is not known: the keys
             # decide when their callers try again.

@@ -463,7 +463,7 @@ CREATE INDEX contact_pairs_resolved ON contact_pairs (resolved_by) WHERE resolve
 
 CREATE INDEX contact_identifiers_alias ON contact_identifiers (contact_id) WHERE alias;
 
--- snapshot: both sides as they were, JSON of store/contacts/merging/rows.py; NULL once nothing can be undone.
+-- snapshot: both sides as they were, JSON of store/contacts/merge_rows.py; NULL once nothing can be undone.
 CREATE TABLE merges (
     number           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id               text NOT NULL UNIQUE,
@@ -480,7 +480,7 @@ CREATE INDEX merges_project ON merges (project_id, number);
 CREATE INDEX merges_contact ON merges (contact_id);
 CREATE INDEX merges_other ON merges (other_contact_id);
 
--- Jobs that forget a person. subject: by what the person is found, JSON of store/contacts/erasing/rows.py,
+-- Jobs that forget a person. subject: by what the person is found, JSON of store/privacy/rows.py,
 -- gone when the job is done; what stays is the receipt. status: running, wiping, done.
 CREATE TABLE erasures (
     number      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

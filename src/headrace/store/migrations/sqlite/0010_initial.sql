@@ -408,7 +408,7 @@ CREATE INDEX contact_pairs_dismissed ON contact_pairs (project_id, number)
 CREATE INDEX contact_pairs_high ON contact_pairs (high_id);
 CREATE INDEX contact_pairs_resolved ON contact_pairs (resolved_by) WHERE resolved_by IS NOT NULL;
 
--- snapshot: both sides as they were, JSON of store/contacts/merging/rows.py; NULL once nothing can be undone.
+-- snapshot: both sides as they were, JSON of store/contacts/merge_rows.py; NULL once nothing can be undone.
 CREATE TABLE merges (
     number           INTEGER PRIMARY KEY,
     id               TEXT NOT NULL UNIQUE,
@@ -425,7 +425,7 @@ CREATE INDEX merges_project ON merges (project_id, number);
 CREATE INDEX merges_contact ON merges (contact_id);
 CREATE INDEX merges_other ON merges (other_contact_id);
 
--- Jobs that forget a person. subject: by what the person is found, JSON of store/contacts/erasing/rows.py,
+-- Jobs that forget a person. subject: by what the person is found, JSON of store/privacy/rows.py,
 -- gone when the job is done; what stays is the receipt. status: running, wiping, done.
 CREATE TABLE erasures (
     number      INTEGER PRIMARY KEY,

@@ -8,10 +8,10 @@ from typing import Any
 from headrace.domain.events.canonical import same_content
 from headrace.domain.events.event import FirstCopy, NewEvent
 from headrace.domain.events.identity import lane_of_key
-from headrace.store.contacts.erasing.rows import StoredIdentity, read_subject
 from headrace.store.contract.events import REPEATS_KEPT, Pending, StoreError
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection, transaction
+from headrace.store.privacy.rows import StoredIdentity, read_subject
 
 # Waits for whoever inserts the same key just now. Sorted by the caller: two batches with the same
 # keys in another order would wait for one another.

@@ -24,8 +24,8 @@ from headrace.store.engine.plans import BY_KEYS
 from headrace.store.engine.postgres.database import Connection, Database
 from headrace.store.engine.postgres.sequences import Numbers
 from headrace.store.engine.postgres.transaction import PostgresDatabase, PostgresTransaction
-from headrace.store.events.erased_events import ErasedEvents
 from headrace.store.events.queue_reads import read_stats, read_subscriber_rules
+from headrace.store.privacy.erased_events import ErasedEvents
 from headrace.store.queues.postgres import claims
 from headrace.store.queues.postgres.catalog_writes import CatalogFailedError, keep_catalog
 from headrace.store.queues.postgres.claims import ClaimTurn

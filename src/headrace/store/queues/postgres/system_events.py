@@ -55,7 +55,7 @@ async def insert_system_events(
 
 
 class PostgresSystemEvents:
-    """See `headrace.store.events.system_events.SystemEvents`."""
+    """See `headrace.store.engine.system_events.SystemEvents`."""
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers

@@ -10,9 +10,10 @@ import msgspec
 
 from headrace.domain.events.canonical import same_content
 from headrace.domain.events.event import FirstCopy, NewEvent
-from headrace.store.contacts.erasing.rows import StoredIdentity, Subject, read_subject
 from headrace.store.contract.events import REPEATS_KEPT, Pending
 from headrace.store.engine.sqlite.bulk import BulkInsert
+from headrace.store.engine.sqlite.writer import EventInserts
+from headrace.store.privacy.rows import StoredIdentity, Subject, read_subject
 
 _EVENT_COLUMNS = (
     "sequence, id, project_id, lane, event, contact_id, external_id, email, email_original, "
@@ -96,3 +97,6 @@ def _note_repeat(
     mismatch = isinstance(outcome, FirstCopy) and outcome.mismatch
     values = (sequence, event.received_us, event.api_key_id, event.request_id, mismatch)
     connection.execute(_ADD_REPEAT, values)
+
+
+EVENT_INSERTS = EventInserts(EXACT_SIZES, insert_batch, settle_repeats)

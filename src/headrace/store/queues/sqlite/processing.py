@@ -23,8 +23,8 @@ from headrace.store.engine.sqlite.readers import Readers
 from headrace.store.engine.sqlite.transaction import SqliteDatabase, SqliteTransaction
 from headrace.store.engine.sqlite.writer import Writer
 from headrace.store.engine.transaction import Transaction, drive
-from headrace.store.events.erased_events import ErasedEvents
 from headrace.store.events.queue_reads import read_stats, read_subscriber_rules
+from headrace.store.privacy.erased_events import ErasedEvents
 from headrace.store.queues.sqlite import claims
 from headrace.store.queues.sqlite.catalog_writes import write_catalog
 from headrace.store.queues.sqlite.contact_lookup import ContactLookup

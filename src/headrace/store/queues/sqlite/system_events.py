@@ -70,7 +70,7 @@ def _first_free(connection: apsw.Connection, now_us: int, count: int) -> int:
 
 
 class SqliteSystemEvents:
-    """See `headrace.store.events.system_events.SystemEvents`."""
+    """See `headrace.store.engine.system_events.SystemEvents`."""
 
     async def insert(self, tx: Transaction, events: Sequence[SystemEvent], now_us: int) -> None:
         assert isinstance(tx, SqliteTransaction)

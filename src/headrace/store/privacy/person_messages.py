@@ -7,9 +7,9 @@ from typing import Protocol
 
 import msgspec
 
-from headrace.store.contacts.erasing.rows import Subject
 from headrace.store.contract.messages import Message, MessageCopy, Suppressed
 from headrace.store.engine.transaction import Transaction
+from headrace.store.privacy.rows import Subject
 
 
 class MessagePlace(msgspec.Struct, frozen=True):

@@ -16,11 +16,11 @@ from headrace.domain.contacts.contact import CONTACT_UPDATED
 from headrace.domain.contacts.mentions import MASK, NameFinder
 from headrace.domain.events.event import Source
 from headrace.domain.ids import uuid_text
-from headrace.store.contacts.erasing.rows import Shared, StoredIdentity, Subject
-from headrace.store.contacts.person_events import Place
 from headrace.store.contract.erasures import MENTIONS_LISTED_MAX, Mention, Mentions, Report
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.engine.transaction import Transaction
+from headrace.store.privacy.person_events import Place
+from headrace.store.privacy.rows import Shared, StoredIdentity, Subject
 
 #: Events of one slice, and bytes of their payloads together (more only for a single event): a
 #: few milliseconds of searching.

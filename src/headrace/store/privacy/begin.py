@@ -12,23 +12,8 @@ from headrace.domain.ids import new_uuid, uuid_text
 from headrace.store.access.audit import write_audit
 from headrace.store.access.policies import read_policies
 from headrace.store.contacts.contact_writes import FORGET_SNAPSHOTS, ContactWriter, by_id
-from headrace.store.contacts.erasing.mention_search import LAST
-from headrace.store.contacts.erasing.rows import (
-    COLUMNS,
-    Shared,
-    Subject,
-    added,
-    erasure,
-    json_text,
-    read_report,
-    read_subject,
-    subject_of,
-    subject_text,
-)
 from headrace.store.contacts.groups.memberships import read_memberships
 from headrace.store.contacts.identifiers import Alias, aliases_of, ids_of, own_aliases
-from headrace.store.contacts.person_events import had_events
-from headrace.store.contacts.person_messages import PersonMessages
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract.erasures import (
     DRY_RUN_KEPT_US,
@@ -42,7 +27,22 @@ from headrace.store.contract.erasures import (
 from headrace.store.contract.merges import ALIASES_MAX
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
-from headrace.store.events.erased_events import PersonEvents
+from headrace.store.privacy.erased_events import PersonEvents
+from headrace.store.privacy.mention_search import LAST
+from headrace.store.privacy.person_events import had_events
+from headrace.store.privacy.person_messages import PersonMessages
+from headrace.store.privacy.rows import (
+    COLUMNS,
+    Shared,
+    Subject,
+    added,
+    erasure,
+    json_text,
+    read_report,
+    read_subject,
+    subject_of,
+    subject_text,
+)
 
 #: Of a time that has not ended.
 _ALWAYS_US = (1 << 63) - 1

@@ -13,28 +13,28 @@ import msgspec
 
 from headrace.domain.contacts.contact import Contact
 from headrace.store.access.audit import write_audit
-from headrace.store.contacts.erasing.begin import contact_counts, find_person, subject_of_person
-from headrace.store.contacts.erasing.erased_mentions import READ, find_mentions
-from headrace.store.contacts.erasing.learning import learn
-from headrace.store.contacts.erasing.mention_search import MentionSearch
-from headrace.store.contacts.erasing.rows import Subject
 from headrace.store.contacts.groups.memberships import read_memberships
 from headrace.store.contacts.identifiers import Alias, aliases_of
-from headrace.store.contacts.merging.rows import Memberships
-from headrace.store.contacts.person_details import Details, read_details
-from headrace.store.contacts.person_events import (
-    Place,
-    chunks_of_events,
-    had_events,
-    page_of_person,
-)
-from headrace.store.contacts.person_messages import MessagePlace, PersonMessages
+from headrace.store.contacts.merge_rows import Memberships
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract.erasures import Erasure, Mention
 from headrace.store.contract.messages import MessageCopy, Suppressed
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction
+from headrace.store.privacy.begin import contact_counts, find_person, subject_of_person
+from headrace.store.privacy.erased_mentions import READ, find_mentions
+from headrace.store.privacy.learning import learn
+from headrace.store.privacy.mention_search import MentionSearch
+from headrace.store.privacy.person_details import Details, read_details
+from headrace.store.privacy.person_events import (
+    Place,
+    chunks_of_events,
+    had_events,
+    page_of_person,
+)
+from headrace.store.privacy.person_messages import MessagePlace, PersonMessages
+from headrace.store.privacy.rows import Subject
 
 #: Events of one page.
 EVENTS_MAX = 50

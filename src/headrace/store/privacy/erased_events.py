@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import msgspec
 
 from headrace.domain.ids import SYSTEM_COUNTER
-from headrace.store.contacts.erasing.rows import Subject, added, read_subject
-from headrace.store.contacts.person_events import Place, Removed
 from headrace.store.contacts.races import ContactRaceError
 from headrace.store.contract.processing import Claimed
 from headrace.store.engine.columns import columns_of
@@ -21,6 +19,8 @@ from headrace.store.events.event_removal import (
     remove_belongings,
     remove_rows,
 )
+from headrace.store.privacy.person_events import Place, Removed
+from headrace.store.privacy.rows import Subject, added, read_subject
 
 #: By what events are found: table and column, and the values of a subject.
 _PLACES = {

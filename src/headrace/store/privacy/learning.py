@@ -20,16 +20,16 @@ from headrace.domain.events.identity import IdentityType
 from headrace.domain.events.placeholders import placeholders
 from headrace.store.access.policies import read_policies
 from headrace.store.contacts.contact_writes import by_id
-from headrace.store.contacts.erasing.rows import Subject
 from headrace.store.contacts.identifiers import Alias, owner_of
-from headrace.store.contacts.person_events import (
+from headrace.store.contract.merges import ALIASES_MAX
+from headrace.store.engine.transaction import Transaction
+from headrace.store.privacy.person_events import (
     EventIdentity,
     Place,
     chunks_of_events,
     identities,
 )
-from headrace.store.contract.merges import ALIASES_MAX
-from headrace.store.engine.transaction import Transaction
+from headrace.store.privacy.rows import Subject
 
 #: Paths of the catalog that are remembered until the end, over all names of events.
 PATHS_MAX = 5_000

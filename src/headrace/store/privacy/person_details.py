@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from headrace.store.contacts.person_events import Place, of_events
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Row, Transaction
+from headrace.store.privacy.person_events import Place, of_events
 
 _ATTEMPT = "a.delivery_number, a.number, a.at_us, a.duration_us, a.cause, a.error, a.http_status"
 #: Place, as receipts name it -> rows; the first value is the sequence of the event.

@@ -13,11 +13,9 @@ from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
 from headrace.store.catalog.catalog import Catalog
 from headrace.store.contacts.contacts import Contacts
-from headrace.store.contacts.erasing.erasures import Erasures
 from headrace.store.contacts.groups.audiences import Audiences
 from headrace.store.contacts.groups.topics import Topics
 from headrace.store.contacts.merging.merges import Merges
-from headrace.store.contacts.person_export import PersonExports
 from headrace.store.contract.events import (
     ArrivalStore,
     CommitSource,
@@ -34,6 +32,8 @@ from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.events.events import Events
 from headrace.store.events.trace import Trace
 from headrace.store.messages.messages import Messages
+from headrace.store.privacy.erasures import Erasures
+from headrace.store.privacy.person_export import PersonExports
 from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
 

@@ -14,11 +14,21 @@ from typing import Any, Protocol
 import msgspec
 
 from headrace.store.contacts.contact_writes import ContactWriter
-from headrace.store.contacts.erasing.begin import GET, Request, begin
-from headrace.store.contacts.erasing.erased_mentions import erase_mentions, find_mentions
-from headrace.store.contacts.erasing.learning import learn
-from headrace.store.contacts.erasing.mention_search import MentionSearch, Slice
-from headrace.store.contacts.erasing.rows import (
+from headrace.store.contacts.races import write_contacts
+from headrace.store.contract.erasures import SETTLE_US, Erasure, ErasureStatus, Report
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.system_events import SystemEvents
+from headrace.store.engine.transaction import Database, Transaction
+from headrace.store.privacy.begin import GET, Request, begin
+from headrace.store.privacy.erased_events import PersonEvents
+from headrace.store.privacy.erased_mentions import erase_mentions, find_mentions
+from headrace.store.privacy.learning import learn
+from headrace.store.privacy.mention_search import MentionSearch, Slice
+from headrace.store.privacy.person_details import counts_of, read_details
+from headrace.store.privacy.person_events import Place, page_of_person
+from headrace.store.privacy.person_messages import PersonMessages
+from headrace.store.privacy.rows import (
     COLUMNS,
     Subject,
     added,
@@ -28,16 +38,6 @@ from headrace.store.contacts.erasing.rows import (
     read_subject,
     subject_text,
 )
-from headrace.store.contacts.person_details import counts_of, read_details
-from headrace.store.contacts.person_events import Place, page_of_person
-from headrace.store.contacts.person_messages import PersonMessages
-from headrace.store.contacts.races import write_contacts
-from headrace.store.contract.erasures import SETTLE_US, Erasure, ErasureStatus, Report
-from headrace.store.engine.dialect import sql
-from headrace.store.engine.numbers import RowNumbers
-from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.events.erased_events import PersonEvents
-from headrace.store.events.system_events import SystemEvents
 
 _AFTER_ALL = (1 << 63) - 1
 LIST = sql(

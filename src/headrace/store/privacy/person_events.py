@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from headrace.domain.ids import SYSTEM_COUNTER
-from headrace.store.contacts.erasing.rows import Subject
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.engine.transaction import Row, Transaction
+from headrace.store.privacy.rows import Subject
 
 #: Lane and sequence of an event.
 Place = tuple[int, int]

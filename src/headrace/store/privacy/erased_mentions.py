@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.store.contacts.erasing.rows import Places, Subject, places_naming
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
+from headrace.store.privacy.rows import Places, Subject, places_naming
 
 READ = {
     "rejections": sql(

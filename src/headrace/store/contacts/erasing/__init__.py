@@ -1,1 +1,0 @@
-"""Erasing what is stored about a person."""
