@@ -48,12 +48,12 @@ _SQLITE = Dialect(
     "WHERE sequence > ? AND status = ? AND source = ? ORDER BY sequence LIMIT 2000",
 )
 _POSTGRES = Dialect(
-    unfinished="SELECT count(*) FROM events e LEFT JOIN outcomes o USING (lane, sequence) "  # noqa: S608
+    unfinished="SELECT count(*) FROM events e LEFT JOIN event_states o USING (lane, sequence) "  # noqa: S608
     f"WHERE o.status IS DISTINCT FROM {Status.PROCESSED:d}",
     marks="SELECT count(*), min(processed_us), max(processed_us) "
-    "FROM events JOIN outcomes USING (lane, sequence) WHERE sequence > ? AND source <> ?",
+    "FROM events JOIN event_states USING (lane, sequence) WHERE sequence > ? AND source <> ?",
     processed="SELECT sequence, idempotency_key, received_us, processed_us "
-    "FROM events JOIN outcomes o USING (lane, sequence) "
+    "FROM events JOIN event_states o USING (lane, sequence) "
     "WHERE sequence > ? AND status = ? AND source = ? ORDER BY sequence LIMIT 2000",
     # Lanes are worked side by side.
     disorder=first_sequence_at(250_000),
@@ -100,7 +100,7 @@ class StoreReader:
 
     def waiting(self) -> int:
         """Events that wait to be processed."""
-        return self.number("SELECT count(*) FROM work")
+        return self.number("SELECT count(*) FROM event_queue")
 
     def wait_until_processed(self, seconds_max: float) -> None:
         """Return once nothing waits.
@@ -109,7 +109,7 @@ class StoreReader:
             LoadFailedError: it took longer, or an event did not get through.
         """
         give_up = time.perf_counter() + seconds_max
-        while self.number("SELECT EXISTS (SELECT 1 FROM work)"):
+        while self.number("SELECT EXISTS (SELECT 1 FROM event_queue)"):
             if time.perf_counter() > give_up:
                 raise LoadFailedError(f"{self.waiting()} events wait after {seconds_max:.0f} s")
             time.sleep(POLL_S)

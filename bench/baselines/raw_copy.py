@@ -69,7 +69,7 @@ def _records(rows: list[Any]) -> _Records:
             _KEY,
             [(row["key_lane"], row["hash"], row["lane"], row["sequence"]) for row in keyed],
         ),
-        "work": (
+        "event_queue": (
             _WORK,
             [(row["lane"], row["sequence"], row["project_id"], row["received_us"]) for row in rows],
         ),

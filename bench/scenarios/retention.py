@@ -43,7 +43,7 @@ _SET_BACK = (
 )
 #: PostgreSQL keeps these apart from the events.
 _SET_BACK_BESIDE = (
-    f"UPDATE outcomes SET sequence = sequence - {_AGED_SEQUENCES}",  # noqa: S608
+    f"UPDATE event_states SET sequence = sequence - {_AGED_SEQUENCES}",  # noqa: S608
     f"UPDATE idempotency_keys SET event_sequence = event_sequence - {_AGED_SEQUENCES}",  # noqa: S608
     # What the server does by itself within a minute, and must not do while it is measured.
     "VACUUM ANALYZE",

@@ -90,7 +90,7 @@ _DELIVERIES = (
     "SELECT s.target, e.event, d.state, d.id FROM deliveries AS d "
     "JOIN subscribers AS s ON s.id = d.subscriber_id JOIN events AS e ON e.sequence = d.sequence"
 )
-_UNPROCESSED = "SELECT count(*) FROM work"
+_UNPROCESSED = "SELECT count(*) FROM event_queue"
 _DEAD = (
     "SELECT s.target, l.event, l.cause FROM dead_letters AS l "
     "LEFT JOIN subscribers AS s ON s.id = l.subscriber_id"

@@ -113,11 +113,11 @@ def test_a_snapshot_that_is_held_stops_nothing(tmp_path: Path) -> None:
         async def fault(nodes: Nodes) -> None:
             reader = await asyncpg.connect(place.url)
             async with reader.transaction(isolation="repeatable_read", readonly=True):
-                before = await reader.fetchval("SELECT count(*) FROM outcomes")
+                before = await reader.fetchval("SELECT count(*) FROM event_states")
                 await nodes.acknowledged(4 * EVENTS)
-                done = place.run_sql("SELECT count(*) FROM outcomes")[0][0]
+                done = place.run_sql("SELECT count(*) FROM event_states")[0][0]
                 assert done > before
-                assert await reader.fetchval("SELECT count(*) FROM outcomes") == before
+                assert await reader.fetchval("SELECT count(*) FROM event_states") == before
             await reader.close()
 
         run(place, tmp_path, fault)

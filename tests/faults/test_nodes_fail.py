@@ -137,5 +137,5 @@ def test_a_node_with_a_wrong_clock_changes_nothing(
 
     lowest, highest = place.run_sql("SELECT min(received_us), max(received_us) FROM events")[0]
     assert began_us - HOUR_US // 60 < lowest <= highest < now_us() + HOUR_US // 60
-    processed = place.run_sql("SELECT min(processed_us), max(processed_us) FROM outcomes")[0]
+    processed = place.run_sql("SELECT min(processed_us), max(processed_us) FROM event_states")[0]
     assert began_us - HOUR_US // 60 < processed[0] <= processed[1] < now_us() + HOUR_US // 60

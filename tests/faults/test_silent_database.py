@@ -36,7 +36,7 @@ async def recovered(nodes: Nodes, place: OwnPlace, what: str) -> None:
     started = time.monotonic()
     await nodes.acknowledged(1, AWAY_SECONDS_MAX)
     acknowledged = time.monotonic() - started
-    done = "SELECT count(*) FROM outcomes"
+    done = "SELECT count(*) FROM event_states"
     before = place.run_sql(done)[0][0]
     await nodes.acknowledged(EVENTS)
     await asyncio.to_thread(

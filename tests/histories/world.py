@@ -436,7 +436,7 @@ class World:
         sql = (
             "SELECT sequence, resolved_contact_id FROM events WHERE source <> 3"
             if isinstance(self.session.store, SqliteStore)
-            else "SELECT e.sequence, o.contact_id FROM events e LEFT JOIN outcomes o "
+            else "SELECT e.sequence, o.contact_id FROM events e LEFT JOIN event_states o "
             "ON o.lane = e.lane AND o.sequence = e.sequence WHERE e.source <> 3"
         )
         places = {sequence: place for place, sequence in enumerate(self.events)}

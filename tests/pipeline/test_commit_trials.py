@@ -63,5 +63,5 @@ def test_a_trial_finds_out_that_events_can_be_stored_again(any_place: Place) -> 
 
     asyncio.run(run())
     assert any_place.run_sql("SELECT count(*) FROM events") == [(2,)]
-    assert any_place.run_sql("SELECT count(*) FROM work") == [(2,)]
+    assert any_place.run_sql("SELECT count(*) FROM event_queue") == [(2,)]
     assert any_place.run_sql("SELECT count(*) FROM meta WHERE name = 'trial'") == [(0,)]

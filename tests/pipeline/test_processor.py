@@ -79,7 +79,7 @@ def test_everything_accepted_is_processed_and_what_follows_from_it(queue: Queue)
     queue.session.run(scenario())
     created = "SELECT count(*) FROM events WHERE source = ?"
     assert queue.sql(created, Source.SYSTEM) == [(5,)]
-    assert queue.sql("SELECT count(*) FROM work") == [(0,)]
+    assert queue.sql("SELECT count(*) FROM event_queue") == [(0,)]
 
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, RecursionError])
@@ -130,7 +130,7 @@ def test_retries_follow_the_policy_and_end_in_a_dead_letter(
         processor = bench.processor()
         await bench.settle(processor)
         for nominal_s in (10, 30, 90):
-            ((due_us,),) = queue.sql("SELECT due_us FROM work_retries WHERE sequence = ?", bad)
+            ((due_us,),) = queue.sql("SELECT due_us FROM event_retries WHERE sequence = ?", bad)
             assert 0.8 * nominal_s <= (due_us - queue.clock()) / 1e6 <= 1.2 * nominal_s
             assert await processor.run_once() == 0
             queue.clock.now_us = due_us

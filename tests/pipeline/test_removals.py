@@ -64,7 +64,7 @@ def test_a_large_audience_goes_slice_by_slice(session: StoreSession) -> None:
 def test_another_worker_goes_on_where_one_has_ended(session: StoreSession) -> None:
     deleted_audience(session)
     session.run(removals(session).run_once())
-    session.place.run_sql("DELETE FROM duties")
+    session.place.run_sql("DELETE FROM leader_leases")
 
     other = removals(session, "two")
     while session.run(other.run_once()):

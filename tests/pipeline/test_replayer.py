@@ -224,7 +224,7 @@ def test_killed_at_every_commit_it_replays_each_once(place: SqlitePlace) -> None
         assert worker(place) == 0
         assert kills >= 3
         assert shown(session, replay) == (ReplayStatus.DONE, 12)
-        assert place.run_sql("SELECT count(*) FROM work WHERE attempt = 0") == [(12,)]
+        assert place.run_sql("SELECT count(*) FROM event_queue WHERE attempt = 0") == [(12,)]
         assert place.run_sql("SELECT DISTINCT state FROM dead_letters") == [(1,)]
         ended = "SELECT count(*) FROM audit WHERE action = 'replay.done'"
         assert place.run_sql(ended) == [(1,)]

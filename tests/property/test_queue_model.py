@@ -87,9 +87,9 @@ class Modelled:
     def row(self) -> tuple[Any, ...]:
         """`(place, owner, attempt, crashes)` as the tables show them."""
         if self.place in (Place.LINE, Place.HELD):
-            return ("work", self.owner, self.attempt, self.crashes)
+            return ("event_queue", self.owner, self.attempt, self.crashes)
         if self.place is Place.WAITING:
-            return ("work_retries", None, self.attempt, self.crashes)
+            return ("event_retries", None, self.attempt, self.crashes)
         return ()
 
 
@@ -336,8 +336,8 @@ class QueueMachine(RuleBasedStateMachine):
         rows = {
             row[1]: (row[0], *row[2:])
             for row in queue.sql(
-                "SELECT 'work', sequence, owner, attempt, crashes FROM work UNION ALL "
-                "SELECT 'work_retries', sequence, NULL, attempt, crashes FROM work_retries"
+                "SELECT 'event_queue', sequence, owner, attempt, crashes FROM event_queue UNION ALL "
+                "SELECT 'event_retries', sequence, NULL, attempt, crashes FROM event_retries"
             )
         }
         assert rows == {e.sequence: e.row() for e in self.events.values() if e.row()}

@@ -67,7 +67,7 @@ class SqlitePlace:
 
     def set_status(self, sequence: int, status: Status) -> None:
         if status == Status.PROCESSING:
-            self.run_sql("UPDATE work SET lease_until_us = 1 WHERE sequence = ?", sequence)
+            self.run_sql("UPDATE event_queue SET lease_until_us = 1 WHERE sequence = ?", sequence)
         else:
             self.run_sql("UPDATE events SET status = ? WHERE sequence = ?", status, sequence)
 
@@ -76,7 +76,7 @@ class SqlitePlace:
             "UPDATE events SET status = ?, resolved_contact_id = ? WHERE sequence = ?",
             *(int(Status.PROCESSED), contact_id, sequence),
         )
-        self.run_sql("DELETE FROM work WHERE sequence = ?", sequence)
+        self.run_sql("DELETE FROM event_queue WHERE sequence = ?", sequence)
 
     def remove(self) -> None:
         pass
@@ -109,10 +109,10 @@ class PostgresPlace:
 
     def set_status(self, sequence: int, status: Status) -> None:
         if status == Status.PROCESSING:
-            self.run_sql("UPDATE work SET owner = 'somebody' WHERE sequence = ?", sequence)
+            self.run_sql("UPDATE event_queue SET owner = 'somebody' WHERE sequence = ?", sequence)
         elif status != Status.ACCEPTED:
             self.run_sql(
-                "INSERT INTO outcomes (lane, sequence, project_id, status, attempts) "
+                "INSERT INTO event_states (lane, sequence, project_id, status, attempts) "
                 "SELECT lane, sequence, project_id, ?, 0 FROM events WHERE sequence = ?",
                 int(status),
                 sequence,
@@ -120,11 +120,11 @@ class PostgresPlace:
 
     def resolve(self, sequence: int, contact_id: str) -> None:
         self.run_sql(
-            "INSERT INTO outcomes (lane, sequence, project_id, status, attempts, contact_id) "
+            "INSERT INTO event_states (lane, sequence, project_id, status, attempts, contact_id) "
             "SELECT lane, sequence, project_id, ?, 1, ? FROM events WHERE sequence = ?",
             *(int(Status.PROCESSED), contact_id, sequence),
         )
-        self.run_sql("DELETE FROM work WHERE sequence = ?", sequence)
+        self.run_sql("DELETE FROM event_queue WHERE sequence = ?", sequence)
 
     def remove(self) -> None:
         self.server.drop_database(self.database)

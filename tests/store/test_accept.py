@@ -200,7 +200,9 @@ def test_every_accepted_event_waits_for_processing_once(session: StoreSession) -
     events = [new_event(project_id=n % 3 + 1, key=f"k{n}") for n in range(90)]
     session.accept(*events)
     session.accept(*(new_event(key=f"k{n}", project_id=n % 3 + 1) for n in range(90)))
-    waiting = session.place.run_sql("SELECT project_id, sequence, lane FROM work ORDER BY sequence")
+    waiting = session.place.run_sql(
+        "SELECT project_id, sequence, lane FROM event_queue ORDER BY sequence"
+    )
     assert list(waiting) == [(e.project_id, e.sequence, e.lane) for e in events]
 
 

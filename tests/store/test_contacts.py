@@ -46,7 +46,7 @@ def test_a_write_and_its_event_are_one(session: StoreSession) -> None:
     payload = json.dumps({"contact_id": contact.id, "source": "handler"}, separators=(",", ":"))
     name = "sendrealm.contact.created"
     assert event == (name, contact.id, lane, Source.SYSTEM, START_US, payload)
-    assert session.place.run_sql("SELECT count(*) FROM work") == [(1,)]
+    assert session.place.run_sql("SELECT count(*) FROM event_queue") == [(1,)]
 
 
 def test_without_room_for_the_event_nothing_is_written(session: StoreSession) -> None:

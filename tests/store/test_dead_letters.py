@@ -227,12 +227,12 @@ def test_the_second_replay_changes_nothing(session: StoreSession, rows: DeadLett
     event = accept(session)
     dead_letter_id = rows.processing(event.sequence)
     replay(session, dead_letter_id)
-    session.place.run_sql("UPDATE work SET attempt = 1, owner = 'a'")
+    session.place.run_sql("UPDATE event_queue SET attempt = 1, owner = 'a'")
 
     assert replay(session, dead_letter_id).closing is Closing.CLOSED_BEFORE
     assert discard(session, dead_letter_id).closing is Closing.CLOSED_BEFORE
 
-    assert session.place.run_sql("SELECT attempt, owner FROM work") == [(1, "a")]
+    assert session.place.run_sql("SELECT attempt, owner FROM event_queue") == [(1, "a")]
     assert rows.state(dead_letter_id) == DeadLetterState.REPLAYED
     assert len(audit(session)) == 1
 

@@ -33,7 +33,7 @@ from tests.support.queue import sequences
 from tests.support.stored_rows import columns, insert
 
 #: What stays of a person when it is done: the receipt, and who erased whom.
-RECEIPTS = {"erasures", "erased_contacts", "audit", "events", "work"}
+RECEIPTS = {"erasures", "erased_contacts", "audit", "events", "event_queue"}
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_nothing_is_left_in_any_table_or_file(people: People) -> None:
         "merges": 1,
         "topics": 2,
         "audiences": 1,
-        "key_repeats": 1,
+        "duplicate_requests": 1,
         "attempts": 1,
         "delivery_attempts": 1,
         "dead_letters": 1,
@@ -151,7 +151,7 @@ def test_an_event_that_fails_meanwhile_waits_for_nothing(people: People) -> None
 
     assert not people.queue.fail(claimed, retry_in_s=1)
     assert not people.queue.fail(claimed)
-    assert people.session.place.run_sql("SELECT count(*) FROM work_retries") == [(0,)]
+    assert people.session.place.run_sql("SELECT count(*) FROM event_retries") == [(0,)]
     assert people.session.place.run_sql("SELECT count(*) FROM dead_letters") == [(0,)]
 
 
@@ -336,7 +336,7 @@ def test_forgetting_while_workers_work_leaves_nothing_half_done(people: People) 
     assert set(people.names()) == {f"other-{n}" for n in range(0, 240, 3)}
     assert tables_with(place, X) == []
     kept = "SELECT count(*) FROM {} WHERE sequence NOT IN (SELECT sequence FROM events)"
-    for table in ("work", "work_retries", "deliveries", "outcomes"):
+    for table in ("event_queue", "event_retries", "deliveries", "event_states"):
         if columns(place, table):
             assert place.run_sql(kept.format(table)) == [(0,)], table
 

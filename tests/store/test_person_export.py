@@ -25,7 +25,7 @@ from tests.support.forgetting import (
 )
 
 #: Places of a receipt that only tell where an event is on its way.
-INTERNAL = {"work", "retries", "outcomes", "keys"}
+INTERNAL = {"event_queue", "retries", "event_states", "keys"}
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_what_an_erasure_removes_is_in_the_export(people: People) -> None:
     received = [event["received_at"] for event in found["events"]]
     assert received == sorted(received)
     for name, places in (
-        ("key_repeats", "repeats"),
+        ("duplicate_requests", "repeats"),
         ("attempts", "processing_attempts"),
         ("conflicts", "conflicts"),
         ("dead_letters", "dead_letters"),

@@ -79,14 +79,14 @@ INSERT INTO events (lane, sequence, id, project_id, event, contact_id, external_
     occurred_us, received_us, source, payload)
 SELECT lane, number, gen_random_uuid(), project_id, 'a.b', CASE WHEN number % 2 = 0 THEN id END,
     external_id, email, 0, 0, 0, '{{}}' FROM contacts;
-INSERT INTO outcomes (lane, sequence, project_id, status, attempts, contact_id)
+INSERT INTO event_states (lane, sequence, project_id, status, attempts, contact_id)
 SELECT lane, sequence, project_id, 3, 1, 'c' || sequence % 2000 FROM events;
 INSERT INTO idempotency_keys SELECT sequence % {LANES}, id, lane, sequence FROM events;
-INSERT INTO work (lane, sequence, project_id, queued_us)
+INSERT INTO event_queue (lane, sequence, project_id, queued_us)
 SELECT lane, sequence, project_id, sequence FROM events WHERE sequence % 4 = 0;
-INSERT INTO work_retries SELECT lane, sequence, project_id, sequence, 1, 0 FROM events
+INSERT INTO event_retries SELECT lane, sequence, project_id, sequence, 1, 0 FROM events
 WHERE sequence % 10 = 0;
-INSERT INTO contact_pairs (lane, low_id, high_id, id, number, project_id, contact_id,
+INSERT INTO conflict_pairs (lane, low_id, high_id, id, number, project_id, contact_id,
     other_contact_id, events, external_id_count, email_count, last_event_id, first_us, last_us,
     resolved_by, dismissed_us)
 SELECT lane, 'c' || sequence, 'd' || sequence, 'p' || sequence, sequence, project_id, 'c', 'd', 1,
@@ -97,7 +97,7 @@ SELECT sequence, project_id, 'c' || sequence, 'd' || sequence, 'a', 0, '{{}}' FR
 INSERT INTO erasures (id, project_id, contact_id, status, counts, actor, created_us)
 SELECT sequence, project_id, 'c' || sequence, 'done', '{{}}', 'a', 0 FROM events;
 INSERT INTO erased_contacts SELECT 'c' || sequence, project_id, sequence FROM events;
-INSERT INTO key_repeats SELECT lane, sequence, 1, 0, '', '', false FROM events;
+INSERT INTO duplicate_requests SELECT lane, sequence, 1, 0, '', '', false FROM events;
 INSERT INTO processing_attempts SELECT lane, sequence, 1, 0, 0, '', '' FROM events;
 INSERT INTO contact_conflicts (lane, sequence, field, number, project_id, contact_id,
     other_contact_id, at_us)
@@ -113,7 +113,7 @@ INSERT INTO audit (at_us, actor, project_id, action, detail)
 SELECT number, 'a' || number % 9, nullif(number % 4, 0), 'x', '{{}}' FROM contacts;
 INSERT INTO rejections (project_id, at_us, status, code, message, details, route, body_shape,
     body_bytes) SELECT 1 + number % 3, number, 422, '', '', '[]', '', '{{}}', 0 FROM contacts;
-INSERT INTO sign_in_tries SELECT email, number, 1 FROM contacts;
+INSERT INTO sign_in_attempts SELECT email, number, 1 FROM contacts;
 INSERT INTO sessions (token_hash, id, email, created_us, seen_us, address, browser)
 SELECT email::bytea, id, 'p' || number % 1000, number, number, '', '' FROM contacts;
 INSERT INTO projects (id, uuid, name, created_us)

@@ -116,7 +116,7 @@ def test_one_that_fails_again_at_once_is_not_replayed_for_ever(
     dead_events(session, rows, 2)
     replay = create(session)
     assert advance(session, replay, 1) == (1, True)
-    [[sequence]] = session.place.run_sql("SELECT sequence FROM work")
+    [[sequence]] = session.place.run_sql("SELECT sequence FROM event_queue")
     session.place.run_sql("DELETE FROM processing_attempts")
     again = rows.processing(sequence)
 
@@ -293,7 +293,7 @@ def test_each_is_replayed_once_whatever_comes_between(
         replayed = [n for n, each in enumerate(ids) if rows.state(each) == 1]
         assert replayed == expected
         events = sum(kinds[number] == "event" for number in expected)
-        assert place.run_sql("SELECT count(*) FROM work WHERE attempt = 0") == [(events,)]
+        assert place.run_sql("SELECT count(*) FROM event_queue WHERE attempt = 0") == [(events,)]
         pending = place.run_sql("SELECT count(*) FROM deliveries WHERE state = 0")
         assert pending == [(len(expected) - events,)]
     finally:
@@ -305,6 +305,6 @@ def _dead(session: StoreSession, rows: DeadLetterRows, kind: str) -> str:
     session.accept(event)
     if kind in ("event", "other"):
         return rows.processing(event.sequence, attempts=1)
-    rows.run_sql("DELETE FROM work WHERE sequence = ?", event.sequence)
+    rows.run_sql("DELETE FROM event_queue WHERE sequence = ?", event.sequence)
     subscriber = rows.subscriber(1, enabled=kind == "delivery")
     return rows.delivery(event.sequence, subscriber, attempts=1)

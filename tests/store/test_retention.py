@@ -65,7 +65,7 @@ def test_an_event_that_is_not_finished_is_never_due(session: StoreSession, statu
 
 
 KEEPERS: dict[str, Callable[[Place, NewEvent], object]] = {
-    "work": add_work,
+    "event_queue": add_work,
     "retry": add_retry,
     "pending": lambda place, event: add_delivery(place, event, 0),
     "delivering": lambda place, event: add_delivery(place, event, 1),

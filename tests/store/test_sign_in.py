@@ -263,7 +263,7 @@ def test_a_refused_try_leaves_nothing_behind(session: StoreSession) -> None:
     for _ in range(TRIES_OF_ADDRESS_MAX):
         session.run(count((place,), START_US))
     assert session.run(count((throttles(BOB, "")[0], place), START_US + 1)) > 0
-    assert session.place.run_sql("SELECT subject FROM sign_in_tries") == [(place.subject,)]
+    assert session.place.run_sql("SELECT subject FROM sign_in_attempts") == [(place.subject,)]
 
 
 def test_who_is_refused_twice_waits_for_the_later_end(session: StoreSession) -> None:

@@ -59,9 +59,11 @@ def test_repeats_of_the_key_belong_to_it(session: StoreSession) -> None:
 
 def hold(place: Place, sequence: int, attempt: int, lease_until_us: int) -> None:
     """Let a worker hold an event; on PostgreSQL it has one lease for all that it holds."""
-    place.run_sql("UPDATE work SET attempt = ?, owner = 'a' WHERE sequence = ?", attempt, sequence)
-    if "lease_until_us" in columns(place, "work"):
-        place.run_sql("UPDATE work SET lease_until_us = ?", lease_until_us)
+    place.run_sql(
+        "UPDATE event_queue SET attempt = ?, owner = 'a' WHERE sequence = ?", attempt, sequence
+    )
+    if "lease_until_us" in columns(place, "event_queue"):
+        place.run_sql("UPDATE event_queue SET lease_until_us = ?", lease_until_us)
     else:
         insert(place, "workers", owner="a", epoch=1, lease_until_us=lease_until_us)
 
@@ -71,9 +73,9 @@ def test_a_claim_and_a_retry_are_told(session: StoreSession) -> None:
     session.accept(event, other)
     place = session.place
     hold(place, event.sequence, attempt=2, lease_until_us=77)
-    place.run_sql("DELETE FROM work WHERE sequence = ?", other.sequence)
+    place.run_sql("DELETE FROM event_queue WHERE sequence = ?", other.sequence)
     values = {"lane": other.lane, "sequence": other.sequence, "project_id": 1}
-    insert(place, "work_retries", **values, due_us=99, attempt=3, crashes=0)
+    insert(place, "event_retries", **values, due_us=99, attempt=3, crashes=0)
 
     found, waits = facts(session, event.id), facts(session, other.id)
 

@@ -49,7 +49,7 @@ _MARK = (
     "resolution = NULL WHERE sequence = ?"
 )
 _MARK_OUTCOME = (
-    "INSERT INTO outcomes (lane, sequence, project_id, status, attempts, last_error) "
+    "INSERT INTO event_states (lane, sequence, project_id, status, attempts, last_error) "
     "SELECT lane, sequence, project_id, ?, ?, ? FROM events WHERE sequence = ? "
     "ON CONFLICT (lane, sequence) DO UPDATE SET status = excluded.status, "
     "attempts = excluded.attempts, last_error = excluded.last_error, processed_us = NULL, "
@@ -108,7 +108,7 @@ class DeadLetterRows:
 
     def processing(self, sequence: int, *, cause: str = "StoreRowError", attempts: int = 2) -> str:
         """An event that could not be processed; returns the id of its dead letter."""
-        self.run_sql("DELETE FROM work WHERE sequence = ?", sequence)
+        self.run_sql("DELETE FROM event_queue WHERE sequence = ?", sequence)
         error = f"{cause}: it would not go"
         times = [next(self._times) for _ in range(attempts)]
         for number, at_us in enumerate(times, 1):
@@ -169,7 +169,7 @@ class DeadLetterRows:
 
     def waits(self, sequence: int) -> bool:
         """Whether the event is in line, its attempts counted anew."""
-        sql = "SELECT attempt, crashes, owner FROM work WHERE sequence = ?"
+        sql = "SELECT attempt, crashes, owner FROM event_queue WHERE sequence = ?"
         found = self.run_sql(sql, sequence)
         assert found in ([], [(0, 0, None)])
         return bool(found)

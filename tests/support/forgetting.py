@@ -114,7 +114,9 @@ def fill_every_table(people: People, contact: Contact, event: NewEvent) -> None:
     """Whatever else can hold something about a person."""
     session, place = people.session, people.session.place
     about = {"lane": event.lane, "sequence": event.sequence, "project_id": 1}
-    insert(place, "key_repeats", **about, number=1, at_us=0, request_id=CANARY, mismatch=False)
+    insert(
+        place, "duplicate_requests", **about, number=1, at_us=0, request_id=CANARY, mismatch=False
+    )
     failed = {"at_us": 0, "duration_us": 0, "cause": "c", "error": CANARY}
     insert(place, "processing_attempts", **about, number=1, **failed)
     rows = place.run_sql("SELECT number FROM deliveries WHERE sequence = ?", event.sequence)
@@ -125,9 +127,9 @@ def fill_every_table(people: People, contact: Contact, event: NewEvent) -> None:
     insert(place, "dead_letters", **about, **dead, **times, cause="c", error=CANARY)
     retry = new_event(external_id=X, payload=f'{{"a":"{CANARY}"}}')
     people.queue.accept(retry)
-    place.run_sql("DELETE FROM work WHERE sequence = ?", retry.sequence)
+    place.run_sql("DELETE FROM event_queue WHERE sequence = ?", retry.sequence)
     waiting = {"lane": retry.lane, "sequence": retry.sequence, "project_id": 1}
-    insert(place, "work_retries", **waiting, due_us=LATER_US * 2, attempt=1, crashes=0)
+    insert(place, "event_retries", **waiting, due_us=LATER_US * 2, attempt=1, crashes=0)
     rejection = Rejection(
         project_id=1,
         at_us=0,

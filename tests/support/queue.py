@@ -183,7 +183,7 @@ class Queue:
             rows = f"(SELECT {columns}, sequence AS place, source FROM events) e"  # noqa: S608
         else:
             rows = (
-                f"(SELECT {columns}, o.sequence AS place, source FROM outcomes o "  # noqa: S608
+                f"(SELECT {columns}, o.sequence AS place, source FROM event_states o "  # noqa: S608
                 "JOIN (SELECT sequence, source FROM events) e ON e.sequence = o.sequence) e"
             )
         wanted = f"place IN ({','.join(map(str, sequences))})" if sequences else "source <> 3"
@@ -201,9 +201,9 @@ class Queue:
     def everything(self) -> dict[str, list[Row]]:
         """All rows that processing may change."""
         tables = (
-            *("events", "work", "work_retries", "processing_attempts", "contacts"),
+            *("events", "event_queue", "event_retries", "processing_attempts", "contacts"),
             *("contact_conflicts", "deliveries", "dead_letters"),
-            *(() if isinstance(self.session.store, SqliteStore) else ("outcomes",)),
+            *(() if isinstance(self.session.store, SqliteStore) else ("event_states",)),
         )
         return {name: self.sql(f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables}  # noqa: S608
 

@@ -13,18 +13,18 @@ from tests.support.stored_rows import columns, insert
 
 #: Tables with rows about an event, its own apart; the last two are those of one of the stores.
 SATELLITES = (
-    "key_repeats",
+    "duplicate_requests",
     "processing_attempts",
     "contact_conflicts",
     "deliveries",
     "delivery_attempts",
     "dead_letters",
-    "outcomes",
+    "event_states",
     "idempotency_keys",
 )
 _MARK = "UPDATE events SET status = ? WHERE sequence BETWEEN ? AND ?"
 _MARK_APART = (
-    "INSERT INTO outcomes (lane, sequence, project_id, status, attempts) "
+    "INSERT INTO event_states (lane, sequence, project_id, status, attempts) "
     "SELECT lane, sequence, project_id, ?, 0 FROM events WHERE sequence BETWEEN ? AND ?"
 )
 _numbers = itertools.count(1)
@@ -44,18 +44,18 @@ def finished_events(
     events = [new_event(**{"received_us": START_US, **changes}) for _ in range(count)]
     session.accept(*events)
     place, span = session.place, (events[0].sequence, events[-1].sequence)
-    place.run_sql("DELETE FROM work WHERE sequence BETWEEN ? AND ?", *span)
-    place.run_sql(_MARK_APART if columns(place, "outcomes") else _MARK, int(status), *span)
+    place.run_sql("DELETE FROM event_queue WHERE sequence BETWEEN ? AND ?", *span)
+    place.run_sql(_MARK_APART if columns(place, "event_states") else _MARK, int(status), *span)
     return events
 
 
 def add_work(place: Place, event: NewEvent) -> None:
-    _about(place, "work", event, project_id=event.project_id, due_us=0, queued_us=0)
+    _about(place, "event_queue", event, project_id=event.project_id, due_us=0, queued_us=0)
 
 
 def add_retry(place: Place, event: NewEvent) -> None:
     _about(
-        place, "work_retries", event, project_id=event.project_id, due_us=0, attempt=1, crashes=0
+        place, "event_retries", event, project_id=event.project_id, due_us=0, attempt=1, crashes=0
     )
 
 
@@ -113,7 +113,7 @@ def add_dead_letter(
 
 def add_everything(place: Place, event: NewEvent) -> None:
     """A row in each satellite table, none of which keeps the event."""
-    _about(place, "key_repeats", event, number=1, at_us=0, mismatch=False)
+    _about(place, "duplicate_requests", event, number=1, at_us=0, mismatch=False)
     _about(
         place, "processing_attempts", event, number=1, at_us=0, duration_us=0, cause="c", error="e"
     )

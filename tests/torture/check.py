@@ -17,9 +17,9 @@ EXAMPLES_MAX = 10
 # What the worker adds by itself is not the clients'.
 _SENT = "SELECT idempotency_key, id, payload FROM events WHERE source <> ?"
 _FORGOTTEN = (
-    "SELECT id FROM events WHERE status NOT IN (?, ?) AND NOT EXISTS (SELECT 1 FROM work "
-    "WHERE work.project_id = events.project_id AND work.sequence = events.sequence) "
-    "AND NOT EXISTS (SELECT 1 FROM work_retries WHERE work_retries.sequence = events.sequence)"
+    "SELECT id FROM events WHERE status NOT IN (?, ?) AND NOT EXISTS (SELECT 1 FROM event_queue "
+    "WHERE event_queue.project_id = events.project_id AND event_queue.sequence = events.sequence) "
+    "AND NOT EXISTS (SELECT 1 FROM event_retries WHERE event_retries.sequence = events.sequence)"
 )
 _FINISHED = (int(Status.PROCESSED), int(Status.DEAD_LETTERED))
 

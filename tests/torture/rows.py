@@ -47,7 +47,7 @@ class PostgresRows:
     _EVENTS = (
         "WITH events AS (SELECT e.*, coalesce(o.status, 0) AS status, "
         "o.contact_id AS resolved_contact_id FROM public.events e "
-        "LEFT JOIN public.outcomes o ON o.lane = e.lane AND o.sequence = e.sequence) "
+        "LEFT JOIN public.event_states o ON o.lane = e.lane AND o.sequence = e.sequence) "
     )
 
     def __init__(self, place: PostgresPlace) -> None:
@@ -58,7 +58,7 @@ class PostgresRows:
 
     def integrity(self) -> str:
         """Every row that hangs on an event has its event."""
-        for table in ("outcomes", "work", "deliveries", "dead_letters"):
+        for table in ("event_states", "event_queue", "deliveries", "dead_letters"):
             sql = (
                 f"SELECT count(*) FROM {table} t WHERE NOT EXISTS (SELECT 1 FROM events e "  # noqa: S608
                 "WHERE e.lane = t.lane AND e.sequence = t.sequence)"

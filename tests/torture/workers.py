@@ -60,7 +60,7 @@ class Workers:
     def _at_work(self) -> int:
         """Process id of the holder of the duty, 0 for nobody."""
         found: Any = self._connection.execute(
-            "SELECT owner FROM duties WHERE name = 'processing'"
+            "SELECT owner FROM leader_leases WHERE name = 'processing'"
         ).fetchone()
         return int(found[0].split(":")[-2]) if found is not None and found[0] else 0
 
@@ -70,7 +70,7 @@ class Workers:
         What a dead worker held is worked first, one by one, so no event is held by three that are
         killed in a row.
         """
-        first: Any = self._connection.execute("SELECT min(sequence) FROM work").fetchone()
+        first: Any = self._connection.execute("SELECT min(sequence) FROM event_queue").fetchone()
         if first[0] is None:
             return
         finished = f"SELECT status >= {Status.PROCESSED:d} FROM events WHERE sequence = ?"  # noqa: S608

@@ -44,7 +44,7 @@ def fill(place: SqlitePlace) -> None:
         "last_error = 'once', processed_us = 7 WHERE sequence = ?",
         events[0].sequence,
     )
-    place.run_sql("DELETE FROM work WHERE sequence = ?", events[0].sequence)
+    place.run_sql("DELETE FROM event_queue WHERE sequence = ?", events[0].sequence)
     session.close()
     _fill_the_rest(place)
 

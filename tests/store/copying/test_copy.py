@@ -71,7 +71,7 @@ def test_payloads_arrive_byte_for_byte(source: SqlitePlace, target: PostgresPlac
 
 def test_the_copy_goes_on_where_the_store_was(source: SqlitePlace, target: PostgresPlace) -> None:
     """Keys are known, numbers go on, what waited waits."""
-    waiting = source.run_sql("SELECT count(*) FROM work")
+    waiting = source.run_sql("SELECT count(*) FROM event_queue")
     first = source.run_sql("SELECT id FROM events WHERE idempotency_key = 'k1'")
     assert copied(source, target).returncode == 0
 
@@ -82,7 +82,7 @@ def test_the_copy_goes_on_where_the_store_was(source: SqlitePlace, target: Postg
         assert outcome.id == first[0][0]
         made = session.run(session.store.projects.create("next", START_US, actor="test"))
         assert made.id == 2
-        assert target.run_sql("SELECT count(*) FROM work") == waiting
+        assert target.run_sql("SELECT count(*) FROM event_queue") == waiting
         assert session.accept(new_event(key="new")) == [None]
     finally:
         session.close()

@@ -238,7 +238,9 @@ async def slow_commit(
         await transaction.start()
         await insert_batch(connection, [Pending(event, lambda _: None)], 0)
         await connection.execute(
-            "UPDATE work SET queued_us = queued_us - $2 WHERE sequence = $1", event.sequence, age_us
+            "UPDATE event_queue SET queued_us = queued_us - $2 WHERE sequence = $1",
+            event.sequence,
+            age_us,
         )
         yield
         await transaction.commit()
@@ -277,13 +279,13 @@ def test_claims_begin_behind_what_has_ended(place: PostgresPlace) -> None:
     async def work(receiver: Receiver) -> None:
         queue = Work(receiver)
         await settled(receiver.send(receiver.event(identity_of(0))))
-        [[before_us]] = place.run_sql("SELECT queued_us FROM work")
+        [[before_us]] = place.run_sql("SELECT queued_us FROM event_queue")
         await look_often(queue)
         assert queue.bound_us() >= before_us - LATE_US
         async with slow_commit(place, new_event(project_id=2)):
             for _ in range(2):
                 await settled(receiver.send(receiver.event(identity_of(0))))
-                [[queued_us]] = place.run_sql("SELECT queued_us FROM work")
+                [[queued_us]] = place.run_sql("SELECT queued_us FROM event_queue")
                 await look_often(queue)
                 assert queue.bound_us() >= queued_us - COMMIT_US_MAX
 

@@ -173,7 +173,7 @@ def test_two_processes_store_each_key_once(place: ProxiedPlace) -> None:
                     assert isinstance(answer, FirstCopy)
                     assert answer.id == firsts[event.idempotency_key]
         assert sorted(sessions[0].stored_ids()) == sorted(firsts.values())
-        assert place.run_sql("SELECT count(*) FROM key_repeats") == [(300,)]
+        assert place.run_sql("SELECT count(*) FROM duplicate_requests") == [(300,)]
     finally:
         for session in sessions:
             session.close()

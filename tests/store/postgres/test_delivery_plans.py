@@ -22,7 +22,7 @@ INSERT INTO events (lane, sequence, id, project_id, event, occurred_us, received
     payload)
 SELECT i % {LANES}, i, md5(i::text)::uuid, 1 + i % 4, 'a.b', i, i, 0, '{{}}'
 FROM generate_series(1, {EVENTS}) AS i;
-INSERT INTO outcomes (lane, sequence, project_id, status, attempts)
+INSERT INTO event_states (lane, sequence, project_id, status, attempts)
 SELECT lane, sequence, project_id, 4, 1 FROM events;
 INSERT INTO subscribers (id, project_id, kind, target, events, created_us, updated_us)
 SELECT 's' || i, i, 'webhook', 'u', '[]', i, i FROM generate_series(0, 400) AS i;
@@ -40,7 +40,7 @@ INSERT INTO dead_letters (lane, number, id, project_id, sequence, event, kind, s
 SELECT lane, number, 'l' || number, project_id, sequence, 'a.b', 'delivery', 's1', number, 'c',
     'e', 1, 0, sequence, number % 2
 FROM deliveries;
-INSERT INTO work (lane, sequence, project_id, queued_us)
+INSERT INTO event_queue (lane, sequence, project_id, queued_us)
 SELECT lane, sequence, project_id, sequence FROM events
 """  # noqa: S608
 MINE = "'{" + ",".join(str(lane) for lane in range(LANES // 2)) + "}'"
@@ -114,7 +114,7 @@ BY_KEY = {
     "shed": "deliveries_pkey",
     "drop": "deliveries_pkey",
     "dead letters: close": "dead_letters_pkey",
-    "accept again": "outcomes_pkey",
+    "accept again": "event_states_pkey",
     "deliver again": "deliveries_pkey",
 }
 

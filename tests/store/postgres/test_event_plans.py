@@ -31,13 +31,13 @@ SELECT i % {LANES}, i, gen_random_uuid(), 1 + i % 3,
 FROM generate_series(1, {EVENTS}) AS i;
 INSERT INTO idempotency_keys
 SELECT sequence % {LANES}, md5(idempotency_key)::uuid, lane, sequence FROM events;
-INSERT INTO outcomes (lane, sequence, project_id, status, attempts, contact_id)
+INSERT INTO event_states (lane, sequence, project_id, status, attempts, contact_id)
 SELECT lane, sequence, project_id, CASE WHEN sequence % 100 = 0 THEN 4
     WHEN sequence % 77 = 0 THEN 2 ELSE 3 END, 1, contact_id
 FROM events WHERE sequence <= {EVENTS} - 900;
-INSERT INTO work (lane, sequence, project_id, queued_us)
+INSERT INTO event_queue (lane, sequence, project_id, queued_us)
 SELECT lane, sequence, project_id, received_us FROM events WHERE sequence > {EVENTS} - 900;
-INSERT INTO key_repeats
+INSERT INTO duplicate_requests
 SELECT lane, sequence, 1, received_us, NULL, NULL, false FROM events WHERE sequence % 3 = 0
 """  # noqa: S608
 _KEY = "'00000000-0000-0000-0000-000000000001'"
@@ -75,7 +75,7 @@ FILTERS: dict[str, Any] = {
 }
 _BEFORE = EVENTS - 1000
 #: Short by nature: it holds what waits.
-SMALL = {"work"}
+SMALL = {"event_queue"}
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +145,8 @@ def test_every_combination_of_filters_is_served_by_an_index(filled: PostgresPlac
         (EventFilter(source=2), "events_source"),
         (EventFilter(event="order.3"), "events_name"),
         (EventFilter(event="rare"), "events_name"),
-        (EventFilter(status=4), "outcomes_status"),
-        (EventFilter(status=2), "outcomes_status"),
+        (EventFilter(status=4), "event_states_status"),
+        (EventFilter(status=2), "event_states_status"),
     ],
 )
 def test_a_filter_is_served_by_its_own_index(
@@ -163,7 +163,7 @@ def test_events_of_a_contact_are_found_by_two_indexes(
     plans = asyncio.run(list_plans(filled, EventFilter(contact_id="c7", **others)))
     indexes = [{step.get("Index Name") for step in steps} for _, steps in plans]
     half = len(plans) // 2
-    assert all("outcomes_contact" in found for found in indexes[:half]), plans
+    assert all("event_states_contact" in found for found in indexes[:half]), plans
     assert all("events_contact_id" in found for found in indexes[half:]), plans
 
 
@@ -171,4 +171,4 @@ def test_events_that_wait_are_found_from_the_line(filled: PostgresPlace) -> None
     for status in (0, 1):
         for text, steps in asyncio.run(list_plans(filled, EventFilter(status=status))):
             assert walked(steps) == [], text
-            assert "work" in {step.get("Relation Name") for step in steps}, text
+            assert "event_queue" in {step.get("Relation Name") for step in steps}, text

@@ -209,7 +209,7 @@ def test_the_lanes_of_the_dead_go_over(
         await second.renew()
         assert owners_of_lanes(queue) == {"b": 256}
         assert sorted(lost + held) == accepted
-        crashed = queue.sql("SELECT sequence FROM work WHERE crashes = 1 ORDER BY 1")
+        crashed = queue.sql("SELECT sequence FROM event_queue WHERE crashes = 1 ORDER BY 1")
         assert [row[0] for row in crashed] == sorted(lost)
         while await second.claim():
             await second.process()
@@ -386,5 +386,5 @@ def test_whatever_workers_do_each_event_is_done_once_and_in_its_turn(
     done = [sequence for order in town.ledger.done.values() for sequence in order]
     assert sorted(done) == town.accepted
     assert all(order == sorted(order) for order in town.ledger.done.values())
-    assert queue.sql("SELECT count(*) FROM work") == [(0,)]
+    assert queue.sql("SELECT count(*) FROM event_queue") == [(0,)]
     assert queue.sql("SELECT count(*) FROM dead_letters") == [(0,)]

@@ -37,16 +37,16 @@ FROM generate_series(1, {EVENTS}) AS i
 """  # noqa: S608
 # Of long ago, so that none of it may still be under way.
 _WORK = """
-INSERT INTO work (lane, sequence, project_id, queued_us)
+INSERT INTO event_queue (lane, sequence, project_id, queued_us)
 SELECT lane, sequence, project_id, sequence * 1000 FROM events
 """
 _FILL = f"""
 {_EVENTS};
 {_WORK};
-UPDATE work SET owner = 'w', attempt = 1 WHERE sequence % 300 = 0;
-INSERT INTO work_retries (lane, sequence, project_id, due_us, attempt, crashes)
+UPDATE event_queue SET owner = 'w', attempt = 1 WHERE sequence % 300 = 0;
+INSERT INTO event_retries (lane, sequence, project_id, due_us, attempt, crashes)
 SELECT lane, sequence + {EVENTS}, project_id, sequence, 1, 0 FROM events WHERE sequence % 3 = 0;
-INSERT INTO outcomes (lane, sequence, project_id, status, attempts)
+INSERT INTO event_states (lane, sequence, project_id, status, attempts)
 SELECT lane, sequence, project_id, 3, 1 FROM events;
 INSERT INTO contacts (lane, id, number, project_id, external_id, created_us, updated_us)
 SELECT i % {LANES}, 'c' || i, i, 1, 'p' || i, 0, 0 FROM generate_series(1, {EVENTS}) AS i;
@@ -75,10 +75,10 @@ STATEMENTS = {
 }
 #: Found in the order in which they are wanted, so that a limit ends the search.
 ORDERED = {
-    "next": "work_line",
-    "next from the head": "work_line",
-    "parts": "work_line",
-    "retries due": "work_retries_due",
+    "next": "event_queue_order",
+    "next from the head": "event_queue_order",
+    "parts": "event_queue_order",
+    "retries due": "event_retries_due",
 }
 MODES = ["force_custom_plan", "force_generic_plan"]
 HOT = [sql for name, (sql, _) in STATEMENTS.items() if name != "owner of an identifier"]

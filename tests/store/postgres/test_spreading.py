@@ -20,10 +20,12 @@ SMALL = {
     "api_keys",
     "audiences",
     "audit",
-    "duties",
+    "captured_mails",
+    "domains",
     "erased_contacts",
     "erasures",
     "lanes",
+    "leader_leases",
     "members",
     "merges",
     "meta",
@@ -34,14 +36,21 @@ SMALL = {
     "replays",
     "schema_migrations",
     "secrets",
+    "send_counts",
+    "send_jobs",
     "sessions",
+    "sign_in_attempts",
     "sign_in_links",
-    "sign_in_tries",
-    "store_growth",
+    "size_samples",
     "subscribers",
+    "template_versions",
+    "templates",
     "topics",
     "workers",
 }
+#: Of mail: a row for each bad address and each target of a link. They grow far more slowly than
+#: events, and are looked up by keys without a lane.
+SLOWLY_GROWING = {"links", "soft_bounces", "suppressions"}
 _TABLES = (
     "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
 )
@@ -84,8 +93,8 @@ def names(rows: Sequence[tuple[str, ...]]) -> set[str]:
 def test_every_table_is_spread_or_known_to_be_small(
     place: PostgresPlace, traffic: set[str]
 ) -> None:
-    assert traffic | SMALL == names(place.run_sql(_TABLES))
-    assert not traffic & SMALL
+    assert traffic | SMALL | SLOWLY_GROWING == names(place.run_sql(_TABLES))
+    assert not traffic & (SMALL | SLOWLY_GROWING)
     assert names(place.run_sql(_LANES)) - {"lanes"} == traffic
 
 

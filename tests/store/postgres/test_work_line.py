@@ -193,7 +193,9 @@ def test_what_comes_late_is_found(queue: Queue, seconds: Seconds) -> None:
     accepted = queue.accept_many(3)
     assert sequences(queue.claim()) == accepted
     late = queue.accept_many(1)
-    queue.sql("UPDATE work SET queued_us = queued_us - ? WHERE sequence = ?", 30_000_000, late[0])
+    queue.sql(
+        "UPDATE event_queue SET queued_us = queued_us - ? WHERE sequence = ?", 30_000_000, late[0]
+    )
     assert queue.claim() == []
     seconds.now += FAR_LOOK_SECONDS
     assert sequences(queue.claim()) == late

@@ -23,7 +23,7 @@ from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
 
 #: These grow with traffic; a few projects and policies may well be read whole.
-GROWING = ("events", "work", "key_repeats")
+GROWING = ("events", "event_queue", "duplicate_requests")
 #: Text and bound values.
 Statement = tuple[str, Any]
 

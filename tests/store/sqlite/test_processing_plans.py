@@ -57,8 +57,8 @@ class Watched:
                 f"SELECT lane, project_id, '{kind}', {kind}, id FROM contacts"
             )
         self.queue.sql(
-            "INSERT INTO work_retries SELECT sequence + 1000000, project_id, lane, 1 << 60, 1, 0 "
-            "FROM work"
+            "INSERT INTO event_retries SELECT sequence + 1000000, project_id, lane, 1 << 60, 1, 0 "
+            "FROM event_queue"
         )
         self.queue.sql("ANALYZE")
 

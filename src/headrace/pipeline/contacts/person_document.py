@@ -210,7 +210,7 @@ def _event(row: Sequence[Any], details: dict[str, list[Any]]) -> dict[str, Any]:
                 "request_id": row[3],
                 "mismatch": bool(row[4]),
             }
-            for row in details.get("key_repeats", [])
+            for row in details.get("duplicate_requests", [])
         ],
         "processing_attempts": [
             {"number": row[1], "at": to_text(row[2]), "cause": row[4], "error": row[5]}

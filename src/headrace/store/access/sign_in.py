@@ -52,19 +52,21 @@ _END_OLDEST_LINKS = sql(
 _END_LINKS = sql("DELETE FROM sign_in_links WHERE token_hash = $1 OR email = $2")
 _END_LINKS_OF = sql("DELETE FROM sign_in_links WHERE email = $1")
 
-_FORGET_OLD_TRIES = sql("DELETE FROM sign_in_tries WHERE since_us <= $1")
+_FORGET_OLD_TRIES = sql("DELETE FROM sign_in_attempts WHERE since_us <= $1")
 _BEGIN_TRIES = sql(
-    "INSERT INTO sign_in_tries (subject, since_us, tries) VALUES ($1, $2, 0) "
+    "INSERT INTO sign_in_attempts (subject, since_us, tries) VALUES ($1, $2, 0) "
     "ON CONFLICT (subject) DO NOTHING"
 )
 # In one order, so that two that try at once wait for one another instead of locking up.
 HOLD_TRIES = sql(
-    "SELECT subject, since_us, tries FROM sign_in_tries WHERE subject = ANY($1::text[]) "
+    "SELECT subject, since_us, tries FROM sign_in_attempts WHERE subject = ANY($1::text[]) "
     "ORDER BY subject FOR UPDATE"
 )
-COUNT_TRY = sql("UPDATE sign_in_tries SET tries = tries + 1 WHERE subject = ANY($1::text[])")
-_FORGET_UNCOUNTED = sql("DELETE FROM sign_in_tries WHERE subject = ANY($1::text[]) AND tries = 0")
-_FORGIVE = sql("DELETE FROM sign_in_tries WHERE subject = ANY($1::text[])")
+COUNT_TRY = sql("UPDATE sign_in_attempts SET tries = tries + 1 WHERE subject = ANY($1::text[])")
+_FORGET_UNCOUNTED = sql(
+    "DELETE FROM sign_in_attempts WHERE subject = ANY($1::text[]) AND tries = 0"
+)
+_FORGIVE = sql("DELETE FROM sign_in_attempts WHERE subject = ANY($1::text[])")
 
 _ALIVE = "seen_us > $2 AND created_us > $3"
 _SESSION = sql(f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE token_hash = $1 AND {_ALIVE}")  # noqa: S608

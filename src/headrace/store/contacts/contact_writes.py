@@ -56,8 +56,8 @@ _DELETE = sql("DELETE FROM contacts WHERE lane = $1 AND id = $2")
 FORGET = tuple(
     sql(text)
     for text in (
-        "DELETE FROM contact_pairs WHERE low_id = ANY($1::text[])",
-        "DELETE FROM contact_pairs WHERE high_id = ANY($1::text[])",
+        "DELETE FROM conflict_pairs WHERE low_id = ANY($1::text[])",
+        "DELETE FROM conflict_pairs WHERE high_id = ANY($1::text[])",
     )
 )
 # What waits to be sent to it. An attempt that may have reached the relay stays unknown.

@@ -47,12 +47,12 @@ _ACCEPT_AGAIN = (
 )
 # SQLite keeps what became of an event in the event's own row.
 ACCEPT_AGAIN = sql(
-    _ACCEPT_AGAIN.format(table="outcomes"),
+    _ACCEPT_AGAIN.format(table="event_states"),
     sqlite=to_sqlite(_ACCEPT_AGAIN.format(table="events")),
 )
 # In the queue already it is what the replay wants; an error would hold up the replay of many.
 _WORK = (
-    "INSERT INTO work (lane, sequence, project_id, {time}) "
+    "INSERT INTO event_queue (lane, sequence, project_id, {time}) "
     "SELECT n.lane, n.sequence, n.project_id, $4 "
     "FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) AS n (lane, sequence, project_id) "
     "WHERE true ON CONFLICT DO NOTHING"

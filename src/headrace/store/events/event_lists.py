@@ -27,7 +27,7 @@ _BY_INDEX = ("external_id", "email", "status", "source", "event")
 
 #: Rows of the queue of a project, counted until it is clear that they are too many to look at.
 QUEUE_LENGTH = sql(
-    "SELECT count(*) FROM (SELECT 1 FROM work WHERE project_id = $1 "  # noqa: S608
+    "SELECT count(*) FROM (SELECT 1 FROM event_queue WHERE project_id = $1 "  # noqa: S608
     f"LIMIT {ROWS_EXAMINED_MAX + 1}) n"
 )
 
@@ -45,17 +45,17 @@ class _Walk(msgspec.Struct, frozen=True):
 
 _EVENTS = _Walk("e", "stored_events e", "stored_events e", "events e")
 #: Led by what became of the events.
-_OF_OUTCOMES = "outcomes o JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence"
-_OUTCOMES = _Walk("o", _OF_OUTCOMES, _OF_OUTCOMES, "outcomes o")
+_OF_OUTCOMES = "event_states o JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence"
+_OUTCOMES = _Walk("o", _OF_OUTCOMES, _OF_OUTCOMES, "event_states o")
 #: Led by the head of the queue: what workers hold is there, and a short queue is there as a whole.
 #: PostgreSQL's is in the order of the database's clock, SQLite's in that of its key.
 _QUEUE = _Walk(
     "q",
-    "(SELECT lane, sequence, project_id FROM work WHERE project_id = $1 "  # noqa: S608
+    "(SELECT lane, sequence, project_id FROM event_queue WHERE project_id = $1 "  # noqa: S608
     f"ORDER BY queued_us, sequence LIMIT {ROWS_EXAMINED_MAX}) q "
     "JOIN stored_events e ON e.lane = q.lane AND e.sequence = q.sequence",
-    "work q CROSS JOIN stored_events e ON e.sequence = q.sequence "  # noqa: S608
-    "AND q.sequence <= (SELECT max(sequence) FROM (SELECT sequence FROM work "
+    "event_queue q CROSS JOIN stored_events e ON e.sequence = q.sequence "  # noqa: S608
+    "AND q.sequence <= (SELECT max(sequence) FROM (SELECT sequence FROM event_queue "
     f"WHERE project_id = $1 ORDER BY sequence LIMIT {ROWS_EXAMINED_MAX}))",
     None,
 )

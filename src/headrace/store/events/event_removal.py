@@ -33,12 +33,12 @@ def removal(table: str, column: str) -> Statement:
 REMOVE_DELIVERIES = removal("deliveries", "number")
 REMOVE_ATTEMPTS = removal("delivery_attempts", "delivery_number")
 REMOVE_DETAILS = {
-    "key_repeats": removal("key_repeats", "sequence"),
+    "duplicate_requests": removal("duplicate_requests", "sequence"),
     "attempts": removal("processing_attempts", "sequence"),
     "conflicts": removal("contact_conflicts", "sequence"),
     "dead_letters": removal("dead_letters", "sequence"),
     # SQLite keeps these two in the event's own row.
-    "outcomes": sql(removal("outcomes", "sequence").postgres, sqlite=""),
+    "event_states": sql(removal("event_states", "sequence").postgres, sqlite=""),
 }
 REMOVE_KEYS = sql(
     "DELETE FROM idempotency_keys i USING unnest($1::smallint[], $2::uuid[], $3::bigint[]) "

@@ -43,13 +43,13 @@ AFTER = sql(
 )
 # Of one contact; asked for each that is one with it, since an index holds each in its own order.
 OF_CONTACT = sql(
-    f"SELECT {COLUMNS} FROM outcomes o "  # noqa: S608
+    f"SELECT {COLUMNS} FROM event_states o "  # noqa: S608
     "JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence "
     "WHERE o.project_id = $1 AND o.contact_id = $2 AND o.contact_id IS NOT NULL "
     "AND o.sequence < $3 ORDER BY o.sequence DESC LIMIT $4"
 )
 REPEATS = without_lane(
-    "SELECT at_us, api_key_id, request_id, mismatch FROM key_repeats "  # noqa: S608
+    "SELECT at_us, api_key_id, request_id, mismatch FROM duplicate_requests "  # noqa: S608
     f"WHERE lane = $2 AND sequence = $1 ORDER BY number LIMIT {REPEATS_KEPT}"
 )
 # Walks the index by project, one project after the other: sequences alone have no index on

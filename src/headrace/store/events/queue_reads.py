@@ -24,18 +24,20 @@ def _count(rows: str, hint: str = "") -> Statement:
     )
 
 
-READY = _count("work")
-RETRYING = _count("work_retries")
+READY = _count("event_queue")
+RETRYING = _count("event_retries")
 # Without statistics SQLite would rather walk the table.
 DELIVERIES = _count("deliveries{hint} WHERE state IN (0, 2)", hint=" INDEXED BY deliveries_due")
 DEAD_LETTERS = _count("dead_letters WHERE state = 0")
-NEXT_PROJECT = sql("SELECT project_id FROM work WHERE project_id > $1 ORDER BY project_id LIMIT 1")
+NEXT_PROJECT = sql(
+    "SELECT project_id FROM event_queue WHERE project_id > $1 ORDER BY project_id LIMIT 1"
+)
 OLDEST = sql(
-    "SELECT e.received_us FROM (SELECT lane, sequence FROM work WHERE project_id = $1 "
+    "SELECT e.received_us FROM (SELECT lane, sequence FROM event_queue WHERE project_id = $1 "
     "ORDER BY queued_us, sequence LIMIT 1) w "
     "JOIN events e ON e.lane = w.lane AND e.sequence = w.sequence",
     # What waits on SQLite has the time of receipt in its own row.
-    sqlite="SELECT due_us FROM work WHERE project_id = ?1 ORDER BY sequence LIMIT 1",
+    sqlite="SELECT due_us FROM event_queue WHERE project_id = ?1 ORDER BY sequence LIMIT 1",
 )
 _VERSION = sql("SELECT value FROM meta WHERE name = 'subscribers_version'")
 _RULES = sql("SELECT id, project_id, events, enabled FROM subscribers")

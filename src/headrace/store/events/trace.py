@@ -21,19 +21,19 @@ from headrace.store.events.trace_rows import (
 )
 
 _OF_EVENT = "WHERE lane = $2 AND sequence = $1"
-DECISION = without_lane(f"SELECT resolution, processed_us FROM outcomes {_OF_EVENT}")  # noqa: S608
+DECISION = without_lane(f"SELECT resolution, processed_us FROM event_states {_OF_EVENT}")  # noqa: S608
 # On PostgreSQL a worker has one lease for all it holds. One that has gone holds nothing, whatever
 # is written beside the event until its lane is worked again.
 LEASE = sql(
     "WITH held AS MATERIALIZED "  # noqa: S608
-    f"(SELECT owner, attempt FROM work {_OF_EVENT} AND project_id = $3) "
+    f"(SELECT owner, attempt FROM event_queue {_OF_EVENT} AND project_id = $3) "
     "SELECT w.lease_until_us, held.attempt FROM held JOIN workers w ON w.owner = held.owner",
-    sqlite="SELECT lease_until_us, attempt FROM work "
+    sqlite="SELECT lease_until_us, attempt FROM event_queue "
     "WHERE project_id = ?3 AND sequence = ?1 AND lease_until_us > 0",
 )
-RETRY = without_lane(f"SELECT due_us FROM work_retries {_OF_EVENT}")  # noqa: S608
+RETRY = without_lane(f"SELECT due_us FROM event_retries {_OF_EVENT}")  # noqa: S608
 REPEATS = without_lane(
-    "SELECT at_us, api_key_id, request_id, mismatch FROM key_repeats "  # noqa: S608
+    "SELECT at_us, api_key_id, request_id, mismatch FROM duplicate_requests "  # noqa: S608
     f"{_OF_EVENT} ORDER BY number LIMIT {ROWS_MAX}"
 )
 ATTEMPTS = without_lane(

@@ -25,7 +25,7 @@ from headrace.store.privacy.rows import Subject, added, read_subject
 #: By what events are found: table and column, and the values of a subject.
 _PLACES = {
     "contact_id": ("events", "contact_id"),
-    "resolved": ("outcomes", "contact_id"),
+    "resolved": ("event_states", "contact_id"),
     "external_id": ("events", "external_id"),
     "email": ("events", "email"),
 }
@@ -58,12 +58,12 @@ EXAMPLES = sql(
     "UPDATE catalog_names SET example = NULL, example_id = NULL WHERE project_id = $1 "
     "AND event = ANY($2::text[]) AND example_id = ANY($3::uuid[])"
 )
-_BY_PLACE = removal("work", "sequence")
+_BY_PLACE = removal("event_queue", "sequence")
 REMOVE_WORK = sql(
     f"{_BY_PLACE.postgres} AND t.project_id = $3",
     sqlite=f"{_BY_PLACE.sqlite} AND project_id = ?3",
 )
-REMOVE_RETRIES = removal("work_retries", "sequence")
+REMOVE_RETRIES = removal("event_retries", "sequence")
 _RUNNING = "WHERE status <> 'done' AND status = 'running'"
 RUNNING = sql(
     f"SELECT id, subject FROM erasures {_RUNNING}",  # noqa: S608
@@ -201,7 +201,7 @@ async def _remove(
     keys = [(row[0], row[1]) for row in rows]
     counts = await remove_belongings(tx, project_id, places, numbers, keys)
     names, ids = sorted({row[2] for row in rows}), [row[3] for row in rows]
-    counts["work"] = work
+    counts["event_queue"] = work
     counts["catalog_examples"] = await tx.run(EXAMPLES, project_id, names, ids)
     counts["events"] = await remove_rows(tx, REMOVE_EVENTS, places)
     return counts

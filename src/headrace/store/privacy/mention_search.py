@@ -36,7 +36,7 @@ _READ = (
 )
 PAYLOADS = sql(
     f"SELECT {_READ.format(resolved='o.contact_id')} "
-    "LEFT JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence "
+    "LEFT JOIN event_states o ON o.lane = e.lane AND o.sequence = e.sequence "
     f"{_BOUNDS} LIMIT $4",
     # SQLite keeps what became of an event in the event's own row.
     sqlite=to_sqlite(f"SELECT {_READ.format(resolved='e.resolved_contact_id')} {_BOUNDS} LIMIT $4"),
@@ -82,7 +82,7 @@ _ANSWERS = (
         "delivery_attempts",
     ),
     _masking_of_event("deliveries", "last_error"),
-    _masking_of_event("outcomes", "last_error", "events"),
+    _masking_of_event("event_states", "last_error", "events"),
     _masking_of_event("processing_attempts", "error"),
     _masking_of_event("dead_letters", "error"),
 )

@@ -12,9 +12,9 @@ from headrace.store.privacy.person_events import Place, of_events
 _ATTEMPT = "a.delivery_number, a.number, a.at_us, a.duration_us, a.cause, a.error, a.http_status"
 #: Place, as receipts name it -> rows; the first value is the sequence of the event.
 DETAILS = {
-    "key_repeats": of_events(
+    "duplicate_requests": of_events(
         "t.sequence, t.at_us, t.api_key_id, t.request_id, t.mismatch",
-        "key_repeats",
+        "duplicate_requests",
         "t.sequence, t.number",
     ),
     "attempts": of_events(

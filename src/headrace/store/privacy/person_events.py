@@ -39,7 +39,7 @@ PAGES = {
     "external_id": sql(_page_of("events", "external_id")),
     "email": sql(_page_of("events", "email")),
     "resolved": sql(
-        _page_of("outcomes", "contact_id"),
+        _page_of("event_states", "contact_id"),
         # SQLite keeps what became of an event in the event's own row.
         sqlite=to_sqlite(_page_of("events", "resolved_contact_id")),
     ),
@@ -57,7 +57,7 @@ def _any_of(table: str, column: str) -> str:
 HAD_EVENTS = (
     sql(_any_of("events", "contact_id")),
     sql(
-        _any_of("outcomes", "contact_id"),
+        _any_of("event_states", "contact_id"),
         sqlite=to_sqlite(_any_of("events", "resolved_contact_id")),
     ),
 )
@@ -80,7 +80,7 @@ IDENTITIES = sql(
     f"SELECT {_IDENTITY}, o.contact_id, e.payload "  # noqa: S608
     "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence "
-    "LEFT JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence ORDER BY e.sequence",
+    "LEFT JOIN event_states o ON o.lane = e.lane AND o.sequence = e.sequence ORDER BY e.sequence",
     sqlite=f"SELECT {_IDENTITY}, e.resolved_contact_id, e.payload FROM json_each(?2) k "  # noqa: S608
     "CROSS JOIN events e ON e.sequence = k.value ORDER BY e.sequence",
 )

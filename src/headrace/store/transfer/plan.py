@@ -67,7 +67,7 @@ COPIED: tuple[Copied, ...] = (
         "revealed_until_us",
         "token_hash",
     ),
-    _alike("sign_in_tries", "subject, since_us, tries", "subject"),
+    _alike("sign_in_attempts", "subject, since_us, tries", "subject"),
     _alike("members", "project_id, email, role, added_us", "project_id, email"),
     _alike(
         "subscribers",
@@ -97,11 +97,11 @@ COPIED: tuple[Copied, ...] = (
         "project_id, kind, value",
     ),
     Copied(
-        "contact_pairs",
+        "conflict_pairs",
         "SELECT lane_of_contact(project_id, low_id) AS lane, low_id, high_id, id, number, "
         "project_id, contact_id, other_contact_id, events, external_id_count, email_count, "
         "last_event_id, first_us, last_us, resolved_by, dismissed_us, dismissed_by, "
-        "dismissed_reason FROM contact_pairs ORDER BY number",
+        "dismissed_reason FROM conflict_pairs ORDER BY number",
     ),
     _alike(
         "merges",
@@ -141,7 +141,7 @@ COPIED: tuple[Copied, ...] = (
     ),
     # One that was replayed is accepted again and remembers its last error.
     Copied(
-        "outcomes",
+        "event_states",
         "SELECT lane, sequence, project_id, status, attempts, resolved_contact_id AS contact_id, "
         "resolution, last_error, processed_us FROM events "
         "WHERE status <> 0 OR attempts <> 0 OR last_error IS NOT NULL ORDER BY sequence",
@@ -149,17 +149,17 @@ COPIED: tuple[Copied, ...] = (
     # Whoever held one is not alive: its owner has no lanes there, so it is taken back as here.
     # The target goes by the time, the source by the sequence: a clock may have been set back.
     Copied(
-        "work",
+        "event_queue",
         "SELECT lane, sequence, project_id, max(due_us) OVER (PARTITION BY project_id "
         "ORDER BY sequence) AS queued_us, attempt, crashes, "
-        "CASE WHEN lease_until_us > 0 THEN owner END AS owner FROM work "
+        "CASE WHEN lease_until_us > 0 THEN owner END AS owner FROM event_queue "
         "ORDER BY project_id, sequence",
     ),
-    _alike("work_retries", "lane, sequence, project_id, due_us, attempt, crashes", "sequence"),
+    _alike("event_retries", "lane, sequence, project_id, due_us, attempt, crashes", "sequence"),
     Copied(
-        "key_repeats",
+        "duplicate_requests",
         f"SELECT {_EVENT_LANE}, sequence, number, at_us, api_key_id, request_id, mismatch "  # noqa: S608
-        "FROM key_repeats t ORDER BY sequence, number",
+        "FROM duplicate_requests t ORDER BY sequence, number",
     ),
     Copied(
         "processing_attempts",
@@ -322,15 +322,15 @@ COPIED: tuple[Copied, ...] = (
 
 #: Tables of the source that nobody reads, and why.
 LEFT_BEHIND: dict[str, str] = {
-    "duties": "the processes of that store have ended",
-    "store_growth": "tells of the disk of that store",
+    "leader_leases": "the processes of that store have ended",
+    "size_samples": "tells of the disk of that store",
 }
 
 #: Tables of the target that nobody fills, and why.
 LEFT_EMPTY: dict[str, str] = {
-    "duties": "the processes of that store have ended",
+    "leader_leases": "the processes of that store have ended",
     "workers": "the processes of that store have ended",
     "lanes": "the target's own, made with its schema",
     "schema_migrations": "the target's own",
-    "store_growth": "tells of the disk of the other store",
+    "size_samples": "tells of the disk of the other store",
 }

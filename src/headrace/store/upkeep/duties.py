@@ -8,15 +8,15 @@ from headrace.process_names import is_alive
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
 
-_OWNER = sql("SELECT owner FROM duties WHERE name = $1")
+_OWNER = sql("SELECT owner FROM leader_leases WHERE name = $1")
 # The row stays when a duty is given back: its epoch must not begin again.
 _TAKE = sql(
-    "INSERT INTO duties AS d (name, owner, epoch, lease_until_us) VALUES ($1, $2, 1, $3) "
+    "INSERT INTO leader_leases AS d (name, owner, epoch, lease_until_us) VALUES ($1, $2, 1, $3) "
     "ON CONFLICT (name) DO UPDATE SET owner = $2, lease_until_us = $3, "
     "epoch = d.epoch + CASE WHEN d.owner = $2 THEN 0 ELSE 1 END "
     "WHERE d.owner = ANY($5::text[]) OR d.lease_until_us <= $4 RETURNING epoch"
 )
-_GIVE_BACK = sql("UPDATE duties SET owner = '', lease_until_us = 0 WHERE owner = $1")
+_GIVE_BACK = sql("UPDATE leader_leases SET owner = '', lease_until_us = 0 WHERE owner = $1")
 
 #: Tells the time inside a transaction.
 AskClock = Callable[[Transaction], Awaitable[int]]

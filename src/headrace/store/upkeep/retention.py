@@ -43,11 +43,11 @@ FINISHED = without_lane(
     "SELECT e.lane, e.sequence, e.idempotency_key "  # noqa: S608
     "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence "
-    "JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence "
+    "JOIN event_states o ON o.lane = e.lane AND o.sequence = e.sequence "
     f"WHERE e.project_id = $3 AND o.status IN ({Status.PROCESSED:d}, {Status.DEAD_LETTERED:d}) "
-    "AND NOT EXISTS (SELECT 1 FROM work w "
+    "AND NOT EXISTS (SELECT 1 FROM event_queue w "
     "WHERE w.lane = e.lane AND w.sequence = e.sequence AND w.project_id = e.project_id) "
-    "AND NOT EXISTS (SELECT 1 FROM work_retries r "
+    "AND NOT EXISTS (SELECT 1 FROM event_retries r "
     "WHERE r.lane = e.lane AND r.sequence = e.sequence) "
     # Pending, delivering, retrying.
     "AND NOT EXISTS (SELECT 1 FROM deliveries d "
@@ -76,10 +76,10 @@ _SAVE = sql(
     "INSERT INTO meta (name, value) VALUES ('retention', $1) "
     "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 )
-_SAMPLES = sql("SELECT hour, used_bytes FROM store_growth ORDER BY hour")
-_SAMPLE = sql("INSERT INTO store_growth (hour, used_bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+_SAMPLES = sql("SELECT hour, used_bytes FROM size_samples ORDER BY hour")
+_SAMPLE = sql("INSERT INTO size_samples (hour, used_bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING")
 # Hours ahead come from a clock that was wrong.
-_FORGET_SAMPLES = sql("DELETE FROM store_growth WHERE hour > $1 OR hour <= $1 - $2::bigint")
+_FORGET_SAMPLES = sql("DELETE FROM size_samples WHERE hour > $1 OR hour <= $1 - $2::bigint")
 
 
 class StoreRetention:

@@ -33,7 +33,7 @@ from headrace.store.engine.transaction import Database, Transaction
 
 _AFTER_ALL = (1 << 63) - 1
 _PAIRS = (
-    f"SELECT {PAIR_COLUMNS} FROM contact_pairs "  # noqa: S608
+    f"SELECT {PAIR_COLUMNS} FROM conflict_pairs "  # noqa: S608
     "WHERE project_id = $1 AND resolved_by IS NULL AND number < $2 "
 )
 PAIRS = {
@@ -43,11 +43,11 @@ PAIRS = {
     ),
 }
 PAIR = sql(
-    f"SELECT resolved_by, {PAIR_COLUMNS} FROM contact_pairs "  # noqa: S608
+    f"SELECT resolved_by, {PAIR_COLUMNS} FROM conflict_pairs "  # noqa: S608
     "WHERE id = $1 AND project_id = $2 FOR UPDATE"
 )
 DISMISS = sql(
-    "UPDATE contact_pairs SET dismissed_us = $2, dismissed_by = $3, dismissed_reason = $4 "
+    "UPDATE conflict_pairs SET dismissed_us = $2, dismissed_by = $3, dismissed_reason = $4 "
     "WHERE id = $1"
 )
 _GET = sql(f"SELECT {COLUMNS} FROM merges WHERE id = $1 AND project_id = $2")  # noqa: S608

@@ -55,7 +55,7 @@ from headrace.store.engine.transaction import Transaction
 
 EVENTS = sql(
     "SELECT count(*) FROM (SELECT 1 FROM unnest($2::text[]) AS k (id) "  # noqa: S608
-    "JOIN outcomes o ON o.project_id = $1 AND o.contact_id = k.id "
+    "JOIN event_states o ON o.project_id = $1 AND o.contact_id = k.id "
     f"LIMIT {EVENTS_COUNTED_MAX}) AS counted",
     # SQLite keeps what became of an event in the event's own row.
     sqlite="SELECT count(*) FROM (SELECT 1 FROM json_each(?2) j CROSS JOIN events e "  # noqa: S608
@@ -63,10 +63,10 @@ EVENTS = sql(
     f"AND e.resolved_contact_id IS NOT NULL LIMIT {EVENTS_COUNTED_MAX})",
 )
 RESOLVE = sql(
-    "UPDATE contact_pairs SET resolved_by = $2 WHERE low_id = ANY($1::text[]) "
+    "UPDATE conflict_pairs SET resolved_by = $2 WHERE low_id = ANY($1::text[]) "
     "AND high_id = ANY($1::text[]) AND resolved_by IS NULL"
 )
-UNRESOLVE = sql("UPDATE contact_pairs SET resolved_by = NULL WHERE resolved_by = $1")
+UNRESOLVE = sql("UPDATE conflict_pairs SET resolved_by = NULL WHERE resolved_by = $1")
 _INSERT = sql(
     "INSERT INTO merges (id, project_id, contact_id, other_contact_id, actor, created_us, "
     "snapshot) VALUES ($1, $2, $3, $4, $5, $6, $7)"

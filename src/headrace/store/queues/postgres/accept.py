@@ -47,7 +47,7 @@ INSERT_EVENTS = (
 # before that of the batch before: the clock of a database can be set back, or be another machine's
 # after a failover.
 INSERT_WORK = (
-    "INSERT INTO work (lane, sequence, project_id, queued_us) "
+    "INSERT INTO event_queue (lane, sequence, project_id, queued_us) "
     "SELECT *, greatest((extract(epoch FROM statement_timestamp()) * 1000000)::bigint, $4) "
     "FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) RETURNING queued_us"
 )
@@ -62,7 +62,7 @@ HOLD_KEYS = (
 )
 FIND_FIRST = (
     "SELECT e.lane, e.sequence, e.id, e.event, e.contact_id, e.external_id, e.email, "
-    "e.occurred_us, e.received_us, e.payload, (SELECT count(*) FROM key_repeats r "
+    "e.occurred_us, e.received_us, e.payload, (SELECT count(*) FROM duplicate_requests r "
     "WHERE r.lane = e.lane AND r.sequence = e.sequence) "
     "FROM unnest($1::smallint[], $2::bigint[]) AS first (lane, sequence) "
     "JOIN events e ON e.lane = first.lane AND e.sequence = first.sequence"
@@ -72,7 +72,7 @@ FIND_IDENTITY = (
     "SELECT e.lane, e.sequence, e.project_id, e.contact_id, e.external_id, e.email, o.contact_id "
     "FROM unnest($1::smallint[], $2::bigint[]) AS first (lane, sequence) "
     "JOIN events e ON e.lane = first.lane AND e.sequence = first.sequence "
-    "LEFT JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence"
+    "LEFT JOIN event_states o ON o.lane = e.lane AND o.sequence = e.sequence"
 )
 # The event that is being erased keeps its text; nobody finds it by its key any more.
 RELEASE_KEYS = (
@@ -80,7 +80,8 @@ RELEASE_KEYS = (
     "WHERE i.lane = k.lane AND i.hash = k.hash"
 )
 INSERT_REPEATS = (
-    "INSERT INTO key_repeats (lane, sequence, number, at_us, api_key_id, request_id, mismatch) "
+    "INSERT INTO duplicate_requests (lane, sequence, number, at_us, api_key_id, "
+    "request_id, mismatch) "
     "SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::integer[], $4::bigint[], $5::text[], "
     "$6::text[], $7::boolean[])"
 )

@@ -39,7 +39,7 @@ WITH batch AS MATERIALIZED (
 ), stored AS (
     INSERT INTO events ({_COLUMNS}) SELECT {_COLUMNS} FROM fresh
 ), waiting AS (
-    INSERT INTO work (lane, sequence, project_id, queued_us)
+    INSERT INTO event_queue (lane, sequence, project_id, queued_us)
     SELECT lane, sequence, project_id, queued_us FROM fresh, place
 )
 SELECT queued_us, keyed FROM place

@@ -27,7 +27,7 @@ PARTS_MAX = 64
 PAYLOAD_BYTES_INLINE = 16 * 1024
 
 NEXT = (
-    "SELECT lane, sequence, queued_us, attempt, crashes FROM work "
+    "SELECT lane, sequence, queued_us, attempt, crashes FROM event_queue "
     "WHERE lane = ANY($1::smallint[]) AND project_id = $2 AND queued_us >= $3 AND owner IS NULL "
     "ORDER BY queued_us, sequence LIMIT $4"
 )
@@ -37,7 +37,7 @@ UNDER_WAY = (
     "FROM pg_current_snapshot() s"
 )
 _PART = (
-    "(SELECT project_id FROM work WHERE lane = ANY($1::smallint[]) AND (project_id, queued_us) > "
+    "(SELECT project_id FROM event_queue WHERE lane = ANY($1::smallint[]) AND (project_id, queued_us) > "
     "(($2::bigint[])[{n}], ($3::bigint[])[{n}]) AND project_id < ($4::bigint[])[{n}] "
     "AND owner IS NULL ORDER BY project_id, queued_us, sequence LIMIT 1)"
 )
@@ -50,26 +50,26 @@ READ = (
 )
 _PAYLOAD = "SELECT payload FROM events WHERE lane = $1 AND sequence = $2"
 TAKE = (
-    "UPDATE work w SET owner = $3, attempt = w.attempt + 1 "
+    "UPDATE event_queue w SET owner = $3, attempt = w.attempt + 1 "
     "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "WHERE w.lane = k.lane AND w.sequence = k.sequence AND w.owner IS NULL"
 )
 DROP = (
-    "DELETE FROM work w USING unnest($1::smallint[], $2::bigint[], $3::smallint[]) "
+    "DELETE FROM event_queue w USING unnest($1::smallint[], $2::bigint[], $3::smallint[]) "
     "AS k (lane, sequence, attempt) WHERE w.lane = k.lane AND w.sequence = k.sequence "
     "AND w.owner = $4 AND w.attempt = k.attempt RETURNING w.sequence"
 )
 RETRIES_DUE = (
-    "SELECT lane, sequence FROM work_retries WHERE lane = ANY($1::smallint[]) AND due_us <= $2 "
+    "SELECT lane, sequence FROM event_retries WHERE lane = ANY($1::smallint[]) AND due_us <= $2 "
     "ORDER BY due_us LIMIT $3"
 )
 RETRY = (
-    "DELETE FROM work_retries r USING unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
+    "DELETE FROM event_retries r USING unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "WHERE r.lane = k.lane AND r.sequence = k.sequence "
     "RETURNING r.lane, r.sequence, r.project_id, r.attempt, r.crashes, r.due_us"
 )
 _BACK_IN_LINE = (
-    "INSERT INTO work (lane, sequence, project_id, attempt, crashes, queued_us) "
+    "INSERT INTO event_queue (lane, sequence, project_id, attempt, crashes, queued_us) "
     "SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::int[], $4::smallint[], "
     "$5::smallint[], $6::bigint[])"
 )

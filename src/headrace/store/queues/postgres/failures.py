@@ -16,12 +16,12 @@ _ADD_ATTEMPT = (
     "WHERE lane = $1 AND sequence = $2"
 )
 _OUTCOME = (
-    "INSERT INTO outcomes (lane, sequence, project_id, status, attempts, last_error) "
+    "INSERT INTO event_states (lane, sequence, project_id, status, attempts, last_error) "
     "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (lane, sequence) DO UPDATE SET "
     "status = excluded.status, attempts = excluded.attempts, last_error = excluded.last_error"
 )
 _WAIT = (
-    "INSERT INTO work_retries (lane, sequence, project_id, due_us, attempt, crashes) "
+    "INSERT INTO event_retries (lane, sequence, project_id, due_us, attempt, crashes) "
     "VALUES ($1, $2, $3, $4, $5, $6)"
 )
 _FIRST_FAILED = "SELECT min(at_us) FROM processing_attempts WHERE lane = $1 AND sequence = $2"

@@ -47,7 +47,7 @@ _HAND_BACK = "UPDATE lanes SET owner = NULL WHERE owner = $1 AND lane = ANY($2)"
 _NEW_EPOCH = "UPDATE workers SET epoch = nextval('worker_epochs') WHERE owner = $1 RETURNING epoch"
 # The claims of whoever hands lanes back go back with them, uncounted.
 GIVE_BACK = (
-    "UPDATE work SET owner = NULL, attempt = attempt - 1 WHERE lane = ANY($1) AND owner = $2"
+    "UPDATE event_queue SET owner = NULL, attempt = attempt - 1 WHERE lane = ANY($1) AND owner = $2"
 )
 _FENCE = (
     "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us, "

@@ -21,7 +21,7 @@ from headrace.store.queues.postgres.plan_contacts import write_contacts_of_plan
 from headrace.store.queues.postgres.system_events import insert_system_events
 
 _MARKS = (
-    "INSERT INTO outcomes (lane, sequence, project_id, attempts, contact_id, resolution, status, "  # noqa: S608
+    "INSERT INTO event_states (lane, sequence, project_id, attempts, contact_id, resolution, status, "  # noqa: S608
     f"processed_us) SELECT n.*, {Status.PROCESSED:d}, $7 FROM unnest($1::smallint[], "
     "$2::bigint[], $3::int[], $4::smallint[], $5::text[], $6::text[]) AS n "
     "ON CONFLICT (lane, sequence) DO UPDATE SET attempts = excluded.attempts, "
@@ -39,7 +39,7 @@ _CONFLICTS = (
     "$3::text[], $4::bigint[], $5::int[], $6::text[], $7::text[]) AS n"
 )
 _PAIRS = (
-    "INSERT INTO contact_pairs AS p (lane, number, id, project_id, low_id, high_id, contact_id, "
+    "INSERT INTO conflict_pairs AS p (lane, number, id, project_id, low_id, high_id, contact_id, "
     "other_contact_id, events, external_id_count, email_count, last_event_id, first_us, last_us) "
     "SELECT n.*, $13, $13 FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::int[], "
     "$5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], "

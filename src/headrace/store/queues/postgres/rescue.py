@@ -14,15 +14,15 @@ from headrace.store.queues.postgres.rollups import add_rollups
 from headrace.store.upkeep.rollup_counts import failed
 
 HELD = (
-    "SELECT lane, sequence, attempt, crashes, owner, project_id, queued_us FROM work "
+    "SELECT lane, sequence, attempt, crashes, owner, project_id, queued_us FROM event_queue "
     "WHERE lane = ANY($1::smallint[]) AND owner IS NOT NULL LIMIT $2"
 )
 _FREE = (
-    "UPDATE work w SET owner = NULL, attempt = k.attempt, crashes = k.crashes "
+    "UPDATE event_queue w SET owner = NULL, attempt = k.attempt, crashes = k.crashes "
     "FROM unnest($1::smallint[], $2::bigint[], $3::smallint[], $4::smallint[]) "
     "AS k (lane, sequence, attempt, crashes) WHERE w.lane = k.lane AND w.sequence = k.sequence"
 )
-_DROP = "DELETE FROM work WHERE lane = $1 AND sequence = $2"
+_DROP = "DELETE FROM event_queue WHERE lane = $1 AND sequence = $2"
 _PROJECT = "SELECT project_id FROM events WHERE lane = $1 AND sequence = $2"
 # Nobody works on these: their payloads are not needed.
 _EVENT = (

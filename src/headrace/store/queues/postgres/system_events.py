@@ -19,7 +19,7 @@ _EVENTS = (
     "$5::text[], $6::text[], $7::text[]) AS n"
 )
 _WORK = (
-    "INSERT INTO work (lane, sequence, project_id, queued_us) SELECT n.*, "
+    "INSERT INTO event_queue (lane, sequence, project_id, queued_us) SELECT n.*, "
     "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint "
     "FROM unnest($1::smallint[], $2::bigint[], $3::int[]) AS n"
 )

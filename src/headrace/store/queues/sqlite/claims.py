@@ -25,22 +25,24 @@ _COLUMNS = (
     "e.email_original, e.occurred_us, e.received_us, e.source, w.attempt, w.crashes"
 )
 _CANDIDATES = (
-    "SELECT sequence, crashes FROM work WHERE project_id = ? AND lease_until_us = 0 "
+    "SELECT sequence, crashes FROM event_queue WHERE project_id = ? AND lease_until_us = 0 "
     "ORDER BY sequence LIMIT ?"
 )
 # Nobody works on these: their payloads are not needed.
 _HELD = (
     f"SELECT {_COLUMNS}, '', w.owner "  # noqa: S608
     # The hint keeps the scan on the small table.
-    "FROM work w CROSS JOIN events e ON e.sequence = w.sequence WHERE w.owner IS NOT NULL LIMIT ?"
+    "FROM event_queue w CROSS JOIN events e ON e.sequence = w.sequence WHERE w.owner IS NOT NULL LIMIT ?"
 )
-_NEXT_PROJECT = "SELECT project_id FROM work WHERE project_id > ? ORDER BY project_id LIMIT 1"
+_NEXT_PROJECT = (
+    "SELECT project_id FROM event_queue WHERE project_id > ? ORDER BY project_id LIMIT 1"
+)
 _TAKE = (
-    "UPDATE work SET attempt = attempt + 1, lease_until_us = ?, owner = ? "
+    "UPDATE event_queue SET attempt = attempt + 1, lease_until_us = ?, owner = ? "
     "WHERE project_id = ? AND sequence BETWEEN ? AND ? AND lease_until_us = 0"
 )
 _TAKEN = (
-    f"SELECT {_COLUMNS}, e.payload FROM work w JOIN events e ON e.sequence = w.sequence "  # noqa: S608
+    f"SELECT {_COLUMNS}, e.payload FROM event_queue w JOIN events e ON e.sequence = w.sequence "  # noqa: S608
     "WHERE w.project_id = ? AND w.sequence BETWEEN ? AND ? AND w.owner = ? ORDER BY w.sequence"
 )
 
@@ -50,7 +52,7 @@ def anything_due(connection: apsw.Connection, now_us: int, after: int = 0) -> bo
     for project_id in projects_with_work(connection, after):
         if connection.execute(_CANDIDATES, (project_id, 1)).fetchone():
             return True
-    due = "SELECT 1 FROM work_retries WHERE due_us <= ? LIMIT 1"
+    due = "SELECT 1 FROM event_retries WHERE due_us <= ? LIMIT 1"
     return connection.execute(due, (now_us,)).fetchone() is not None
 
 
@@ -144,7 +146,7 @@ def _take(
 def _leave(connection: apsw.Connection, project_id: int, sequences: Sequence[int]) -> None:
     """Put events back in line, as if they had not been claimed."""
     connection.executemany(
-        "UPDATE work SET attempt = attempt - 1, lease_until_us = 0, owner = NULL "
+        "UPDATE event_queue SET attempt = attempt - 1, lease_until_us = 0, owner = NULL "
         "WHERE project_id = ? AND sequence = ?",
         [(project_id, sequence) for sequence in sequences],
     )
@@ -152,17 +154,17 @@ def _leave(connection: apsw.Connection, project_id: int, sequences: Sequence[int
 
 def _bring_back_retries(connection: apsw.Connection, now_us: int) -> None:
     due = connection.execute(
-        "SELECT sequence FROM work_retries WHERE due_us <= ? ORDER BY due_us LIMIT ?",
+        "SELECT sequence FROM event_retries WHERE due_us <= ? ORDER BY due_us LIMIT ?",
         (now_us, RETRIES_MAX),
     ).fetchall()
     for row in due:
         connection.execute(
-            "INSERT INTO work (project_id, sequence, lane, due_us, attempt, crashes) "
-            "SELECT project_id, sequence, lane, due_us, attempt, crashes FROM work_retries "
+            "INSERT INTO event_queue (project_id, sequence, lane, due_us, attempt, crashes) "
+            "SELECT project_id, sequence, lane, due_us, attempt, crashes FROM event_retries "
             "WHERE sequence = ?",
             row,
         )
-        connection.execute("DELETE FROM work_retries WHERE sequence = ?", row)
+        connection.execute("DELETE FROM event_retries WHERE sequence = ?", row)
 
 
 def still_ours(connection: apsw.Connection, owner: str, batch: Sequence[Claimed]) -> list[Claimed]:
@@ -170,7 +172,7 @@ def still_ours(connection: apsw.Connection, owner: str, batch: Sequence[Claimed]
     held: dict[int, int] = {}
     for project_id, (first, last) in _spans(batch).items():
         rows: Any = connection.execute(
-            "SELECT sequence, attempt FROM work "
+            "SELECT sequence, attempt FROM event_queue "
             "WHERE project_id = ? AND sequence BETWEEN ? AND ? AND owner = ?",
             (project_id, first, last, owner),
         )
@@ -183,19 +185,19 @@ def drop(connection: apsw.Connection, owner: str, batch: Sequence[Claimed]) -> N
     for project_id, (first, last) in _spans(batch).items():
         count = sum(claimed.project_id == project_id for claimed in batch)
         held: Any = connection.execute(
-            "SELECT count(*) FROM work "
+            "SELECT count(*) FROM event_queue "
             "WHERE project_id = ? AND sequence BETWEEN ? AND ? AND owner = ?",
             (project_id, first, last, owner),
         ).fetchone()
         if held[0] == count:
             connection.execute(
-                "DELETE FROM work WHERE project_id = ? AND sequence BETWEEN ? AND ? AND owner = ?",
+                "DELETE FROM event_queue WHERE project_id = ? AND sequence BETWEEN ? AND ? AND owner = ?",
                 (project_id, first, last, owner),
             )
             continue
         # Part of the claim is not in the batch: it failed and is looked at by itself.
         connection.executemany(
-            "DELETE FROM work WHERE project_id = ? AND sequence = ? AND owner = ?",
+            "DELETE FROM event_queue WHERE project_id = ? AND sequence = ? AND owner = ?",
             [(project_id, c.sequence, owner) for c in batch if c.project_id == project_id],
         )
 
@@ -212,7 +214,7 @@ def _spans(batch: Sequence[Claimed]) -> dict[int, tuple[int, int]]:
 def give_back(connection: apsw.Connection, owner: str) -> int:
     """Free every claim of an owner that stops; the attempt it did not make is uncounted."""
     connection.execute(
-        "UPDATE work SET attempt = attempt - 1, lease_until_us = 0, owner = NULL WHERE owner = ?",
+        "UPDATE event_queue SET attempt = attempt - 1, lease_until_us = 0, owner = NULL WHERE owner = ?",
         (owner,),
     )
     return connection.changes()
@@ -236,7 +238,7 @@ def take_back(
         for held in (Claimed(*row[:-1]) for row in rows if row[-1] == owner)
     ]
     connection.executemany(
-        "UPDATE work SET attempt = ?, crashes = ?, lease_until_us = 0, owner = NULL "
+        "UPDATE event_queue SET attempt = ?, crashes = ?, lease_until_us = 0, owner = NULL "
         "WHERE project_id = ? AND sequence = ?",
         [(c.attempt, c.crashes, c.project_id, c.sequence) for c in (*others, *own)],
     )

@@ -45,7 +45,7 @@ _WRITE = (
     "WHERE id = ? AND project_id = ?"
 )
 _PAIR = (
-    "INSERT INTO contact_pairs (id, project_id, low_id, high_id, contact_id, other_contact_id, "
+    "INSERT INTO conflict_pairs (id, project_id, low_id, high_id, contact_id, other_contact_id, "
     "events, external_id_count, email_count, last_event_id, first_us, last_us) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (low_id, high_id) DO UPDATE SET "
     "contact_id = excluded.contact_id, other_contact_id = excluded.other_contact_id, "

@@ -167,7 +167,7 @@ class SqliteProcessing:
 
 def _has_duty(connection: apsw.Connection, owner: str) -> bool:
     row = connection.execute(
-        "SELECT 1 FROM duties WHERE name = 'processing' AND owner = ?", (owner,)
+        "SELECT 1 FROM leader_leases WHERE name = 'processing' AND owner = ?", (owner,)
     ).fetchone()
     return row is not None
 
@@ -205,7 +205,7 @@ def _record_crashes(connection: apsw.Connection, crashed: Sequence[Claimed], now
 
 def _record_poison(connection: apsw.Connection, claimed: Claimed, now_us: int) -> None:
     connection.execute(
-        "DELETE FROM work WHERE project_id = ? AND sequence = ?",
+        "DELETE FROM event_queue WHERE project_id = ? AND sequence = ?",
         (claimed.project_id, claimed.sequence),
     )
     error = f"The worker died {claimed.crashes} times over this event."
@@ -229,7 +229,7 @@ def _record_failure(
     )
     if retries:
         connection.execute(
-            "INSERT INTO work_retries (sequence, project_id, lane, due_us, attempt, crashes) "
+            "INSERT INTO event_retries (sequence, project_id, lane, due_us, attempt, crashes) "
             "VALUES (?, ?, ?, ?, ?, ?)",
             (
                 claimed.sequence,
