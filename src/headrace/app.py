@@ -30,7 +30,7 @@ from headrace.http.routing.cursor import Cursors
 from headrace.http.routing.router import Router, RouterDeps
 from headrace.http.routing.services import IngestServices
 from headrace.http.server.listener import HttpServer
-from headrace.http.server.rejections import Refusals
+from headrace.http.server.rejections import Rejections
 from headrace.http.table import ROUTES, TAGS, route_table
 from headrace.observability.events import (
     SERVER_STARTED,
@@ -146,7 +146,7 @@ class Headrace:
         self._rejections = rejections
         self._rollups = rollups = AcceptRollups(store.rollups, clock_us)
         rejections.on_added = rollups.rejected
-        refusals = Refusals(rejections, clock_us)
+        refusals = Rejections(rejections, clock_us)
         self._calls = WebhookCalls(parse_networks(self.settings.webhook_allow_networks))
         webhooks = Webhooks(self._calls, clock_us)
         self._mail = await mail_services(self.settings, store)

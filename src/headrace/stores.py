@@ -116,7 +116,7 @@ async def copy_store(source: str, target: str, progress: Progress) -> Report:
 async def _apart(url: str, statement_seconds_max: float | None) -> AsyncIterator[Any]:
     """A connection for work that may take long; what it raises is a `StoreError`."""
     try:
-        connection = await Database(url, PoolOptions()).connection_apart(statement_seconds_max)
+        connection = await Database(url, PoolOptions()).dedicated_connection(statement_seconds_max)
     except Exception as error:
         if not is_error(error):
             raise

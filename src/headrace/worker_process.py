@@ -38,10 +38,10 @@ from headrace.pipeline.messages.mail_services import relay_of
 from headrace.pipeline.messages.sender import Sender, SenderStores
 from headrace.pipeline.processing.processor import Processor
 from headrace.pipeline.processing.rules_cache import RulesCache
+from headrace.pipeline.upkeep.deleted_lists import DeletedListCleaner
+from headrace.pipeline.upkeep.history_pruner import HistoryPruner
 from headrace.pipeline.upkeep.maintenance import Maintenance
-from headrace.pipeline.upkeep.pruning import Pruning
-from headrace.pipeline.upkeep.removals import Removals
-from headrace.pipeline.upkeep.retention import Retention, RetentionOptions
+from headrace.pipeline.upkeep.retention import EventRetention, RetentionOptions
 from headrace.process_names import own_name
 from headrace.store.contract.deliveries import LoadedHandler
 from headrace.store.contract.events import StoreError
@@ -105,7 +105,7 @@ class WorkerProcess:
         )
         self.deliverer = await self._make_deliverer(rules, rng)
         self.processor.on_deliveries = self.deliverer.wake
-        removals = Removals(
+        removals = DeletedListCleaner(
             store.audiences,
             store.topics,
             store.processing,
@@ -122,9 +122,11 @@ class WorkerProcess:
         self._begin(self.sender, audience_sends, hits)
         self._begin(rules, self.processor, self.deliverer, replayer, removals, eraser)
         options = RetentionOptions(
-            owner=own_name(), take_duty=store.processing.take_duty, clock_us=store.clock_us
+            owner=own_name(),
+            acquire_leadership=store.processing.acquire_leadership,
+            clock_us=store.clock_us,
         )
-        self._begin(Maintenance(store), Retention(store.retention, store.projects, options))
+        self._begin(Maintenance(store), EventRetention(store.retention, store.projects, options))
         prunes = (
             store.rollups.prune,
             store.catalog.prune,
@@ -133,7 +135,7 @@ class WorkerProcess:
             store.messages.removal.prune,
             store.messages.engagements.prune,
         )
-        self._begin(Pruning(prunes, store.clock_us))
+        self._begin(HistoryPruner(prunes, store.clock_us))
         _log.info(WORKER_STARTED, store=shown_store(self._settings.store))
 
     async def _make_deliverer(self, rules: RulesCache, rng: random.Random) -> Deliverer:

@@ -6,7 +6,7 @@ import pytest
 
 from headrace.backoffice.screens import SCREENS
 from headrace.backoffice.shell.origin import csrf_token
-from headrace.backoffice.shell.screen import Need, Screen
+from headrace.backoffice.shell.screen import Access, Screen
 from tests.backoffice.cast import Person
 
 CHANGES = [screen for screen in SCREENS if screen.method == "POST"]
@@ -40,7 +40,7 @@ def test_a_change_from_another_site_is_refused(screen: Screen, owner: Person) ->
         assert "Nothing was changed" in answer.text
 
 
-@pytest.mark.parametrize("screen", [s for s in CHANGES if s.need is not Need.NOTHING], ids=named)
+@pytest.mark.parametrize("screen", [s for s in CHANGES if s.need is not Access.NOTHING], ids=named)
 def test_a_change_without_the_token_of_the_session_is_refused(
     screen: Screen, owner: Person
 ) -> None:

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from headrace.backoffice.screens import SCREENS
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, Screen, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, Screen, act, show
 from headrace.domain.access.sign_in import Role
 from headrace.store.contract.events import Project
 from tests.backoffice.cast import Person, make_project, person, project_path, stranger
@@ -18,12 +18,12 @@ from tests.support.server import RunningServer
 
 #: What each of the cast may use, from the weakest.
 ALLOWED = {
-    "nobody": {Need.NOTHING},
-    "outsider": {Need.NOTHING, Need.SIGNED_IN},
-    "viewer": {Need.NOTHING, Need.SIGNED_IN, Need.VIEWER},
-    "operator": {Need.NOTHING, Need.SIGNED_IN, Need.VIEWER, Need.OPERATOR},
-    "owner": {Need.NOTHING, Need.SIGNED_IN, Need.VIEWER, Need.OPERATOR, Need.OWNER},
-    "instance": set(Need),
+    "nobody": {Access.NOTHING},
+    "outsider": {Access.NOTHING, Access.SIGNED_IN},
+    "viewer": {Access.NOTHING, Access.SIGNED_IN, Access.VIEWER},
+    "operator": {Access.NOTHING, Access.SIGNED_IN, Access.VIEWER, Access.OPERATOR},
+    "owner": {Access.NOTHING, Access.SIGNED_IN, Access.VIEWER, Access.OPERATOR, Access.OWNER},
+    "instance": set(Access),
 }
 #: Answered once; a test of its own tells that it works.
 SIGN_OUT = "/sign-out"
@@ -116,19 +116,19 @@ def test_another_methods_answer_says_which_it_takes(cast: Cast) -> None:
     assert answer.headers["allow"] == "GET, HEAD, POST"
 
 
-async def view(visit: Visit) -> None:
+async def view(visit: PageRequest) -> None:
     raise AssertionError(visit)
 
 
 @pytest.mark.parametrize(
     ("path", "need"),
     [
-        ("/projects/{project}/x", Need.SIGNED_IN),
-        ("/x", Need.OWNER),
-        ("/projects/{project}", Need.NOTHING),
+        ("/projects/{project}/x", Access.SIGNED_IN),
+        ("/x", Access.OWNER),
+        ("/projects/{project}", Access.NOTHING),
     ],
 )
-def test_a_project_in_the_path_and_a_role_in_it_go_together(path: str, need: Need) -> None:
+def test_a_project_in_the_path_and_a_role_in_it_go_together(path: str, need: Access) -> None:
     for make in (show, act):
         with pytest.raises(ValueError, match="go together"):
             make(path, view, need)  # type: ignore[arg-type]

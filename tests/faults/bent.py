@@ -16,5 +16,5 @@ if __name__ == "__main__":
     off_ns = int(os.environ.get("TEST_CLOCK_OFF_S", "0")) * 1_000_000_000
     true_ns = time.time_ns
     vars(time)["time_ns"] = lambda: true_ns() + off_ns
-    vars(processor)["DUTY_SECONDS"] = float(os.environ.get("TEST_DUTY_SECONDS", "15"))
+    vars(processor)["LEADERSHIP_SECONDS"] = float(os.environ.get("TEST_DUTY_SECONDS", "15"))
     main()

@@ -46,7 +46,7 @@ from headrace.http.routing.router import Router, RouterDeps
 from headrace.http.routing.services import IngestServices
 from headrace.http.server.credentials import BASIC, BEARER, InBody, InHeader, InPath
 from headrace.http.server.listener import HttpServer
-from headrace.http.server.rejections import Refusals
+from headrace.http.server.rejections import Rejections
 from headrace.pipeline.access.keys import AccessCache, Principal
 from headrace.pipeline.access.operators import OperatorCache
 from headrace.pipeline.intake.accept import Acceptor
@@ -209,7 +209,7 @@ async def _serve(
     await access.refresh()
     queue = CommitQueue(small.loop, store.wake, store.committers)
     small.log = RejectionLog(store.rejections, store.clock_us)
-    refusals = Refusals(small.log, store.clock_us)
+    refusals = Rejections(small.log, store.clock_us)
     acceptor = Acceptor(queue, await store.event_ids())
     router = Router(
         RouterDeps(

@@ -14,9 +14,9 @@ from headrace.pipeline.delivering.deliverer import DelivererOptions
 from headrace.store.contract.deliveries import (
     BreakerChange,
     ClaimedDelivery,
+    ClaimRequest,
     DeliveryState,
     Subscriber,
-    Want,
 )
 from headrace.store.contract.events import StoreBusyError, StoreError
 from headrace.store.contract.processing import LEASE_US
@@ -204,9 +204,9 @@ def test_an_attempt_whose_lease_is_lost_is_cut_short(queue: Queue) -> None:
 
 async def _claim_as_other(queue: Queue, webhook: Subscriber) -> Sequence[ClaimedDelivery]:
     queue.lives("other")
-    page = await queue.store.lines(after=None, handlers=(), limit=9, due_max=9)
-    assert [line.subscriber_id for line in page.lines] == [webhook.id]
-    want = Want(webhook.id, webhook.project_id, 1, BreakerChange(webhook.id, None, None))
+    page = await queue.store.due_queues(after=None, handlers=(), limit=9, due_max=9)
+    assert [queue.subscriber_id for queue in page.queues] == [webhook.id]
+    want = ClaimRequest(webhook.id, webhook.project_id, 1, BreakerChange(webhook.id, None, None))
     return await queue.store.claim("other", [want], 1)
 
 
@@ -266,7 +266,13 @@ def test_a_store_that_fails_for_a_while_costs_nothing(queue: Queue) -> None:
     queue.deliver(webhook.id, webhook.project_id, 5)
     failures: dict[str, list[StoreError]] = {
         name: [StoreBusyError("busy") for _ in range(times)]
-        for name, times in {"record": 2, "lines": 2, "claim": 2, "rescue": 1, "shed": 1}.items()
+        for name, times in {
+            "record": 2,
+            "queues": 2,
+            "claim": 2,
+            "rescue": 1,
+            "expire_unroutable": 1,
+        }.items()
     }
 
     async def scenario() -> None:

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.pipeline.delivering.turns import Candidate, TurnLimits, Turns
+from headrace.pipeline.delivering.fair_scheduler import Candidate, FairScheduler, TurnLimits
 
 LIMITS = TurnLimits(total=16, reserved=4, share_first=2, share_max=4)
 
@@ -20,90 +20,90 @@ LINES = st.lists(
         st.booleans(),
     ),
     max_size=30,
-    unique_by=lambda line: (line.subscriber_id, line.project_id),
+    unique_by=lambda queue: (queue.subscriber_id, queue.project_id),
 )
 
 
-def dealt(turns: Turns, *candidates: Candidate) -> dict[tuple[str, int], int]:
+def dealt(turns: FairScheduler, *candidates: Candidate) -> dict[tuple[str, int], int]:
     """Deal and begin what was dealt."""
     result = turns.deal(candidates)
-    for line, count in result:
+    for queue, count in result:
         for _ in range(count):
-            turns.began(line.subscriber_id, line.project_id)
-    return {(line.subscriber_id, line.project_id): count for line, count in result}
+            turns.began(queue.subscriber_id, queue.project_id)
+    return {(queue.subscriber_id, queue.project_id): count for queue, count in result}
 
 
-def line(subscriber: str, project: int = 1, due: int = 100, *, probe: bool = False) -> Candidate:
+def queue(subscriber: str, project: int = 1, due: int = 100, *, probe: bool = False) -> Candidate:
     return Candidate(subscriber, project, due, probe)
 
 
 def test_a_share_begins_small_and_grows_with_success() -> None:
-    turns = Turns(LIMITS)
-    assert dealt(turns, line("a")) == {("a", 1): 2}
-    assert dealt(turns, line("a")) == {}
+    turns = FairScheduler(LIMITS)
+    assert dealt(turns, queue("a")) == {("a", 1): 2}
+    assert dealt(turns, queue("a")) == {}
     for _ in range(5):
         turns.succeeded("a")
-    assert dealt(turns, line("a")) == {("a", 1): 2}
+    assert dealt(turns, queue("a")) == {("a", 1): 2}
     turns.failed("a")
     for _ in range(4):
         turns.ended("a", 1)
-    assert dealt(turns, line("a")) == {("a", 1): 1}
+    assert dealt(turns, queue("a")) == {("a", 1): 1}
 
 
 def test_a_probe_goes_alone() -> None:
-    turns = Turns(LIMITS)
+    turns = FairScheduler(LIMITS)
     turns.succeeded("a")
-    assert dealt(turns, line("a", probe=True)) == {("a", 1): 1}
-    assert dealt(turns, line("a", probe=True)) == {}
+    assert dealt(turns, queue("a", probe=True)) == {("a", 1): 1}
+    assert dealt(turns, queue("a", probe=True)) == {}
 
 
 def test_a_project_with_many_subscribers_does_not_crowd_out_one_with_one() -> None:
-    turns = Turns(TurnLimits(total=4, reserved=0, share_first=2, share_max=4))
-    crowd = [line(f"s{number}") for number in range(20)]
-    assert dealt(turns, *crowd, line("lonely", project=2))[("lonely", 2)] == 2
+    turns = FairScheduler(TurnLimits(total=4, reserved=0, share_first=2, share_max=4))
+    crowd = [queue(f"s{number}") for number in range(20)]
+    assert dealt(turns, *crowd, queue("lonely", project=2))[("lonely", 2)] == 2
 
 
 def test_the_last_places_are_for_those_who_have_none() -> None:
-    turns = Turns(LIMITS)
-    busy = [line(f"s{number}") for number in range(6)]
+    turns = FairScheduler(LIMITS)
+    busy = [queue(f"s{number}") for number in range(6)]
     assert sum(dealt(turns, *busy).values()) == 12
     turns.succeeded("s0")
-    assert dealt(turns, line("s0")) == {}
-    assert dealt(turns, line("new")) == {("new", 1): 1}
+    assert dealt(turns, queue("s0")) == {}
+    assert dealt(turns, queue("new")) == {("new", 1): 1}
 
 
 def test_who_was_served_longest_ago_goes_first() -> None:
-    turns = Turns(TurnLimits(total=1, reserved=0, share_first=1, share_max=1))
+    turns = FairScheduler(TurnLimits(total=1, reserved=0, share_first=1, share_max=1))
     names = ["a", "b", "c"]
     order = []
     for _ in range(6):
-        ((key, _),) = dealt(turns, *(line(name) for name in names)).items()
+        ((key, _),) = dealt(turns, *(queue(name) for name in names)).items()
         order.append(key[0])
         turns.ended(*key)
     assert order == names * 2
 
 
 def test_a_handler_serves_its_projects_in_turns() -> None:
-    turns = Turns(TurnLimits(total=16, reserved=0, share_first=4, share_max=4))
-    assert dealt(turns, line("h", 1), line("h", 2)) == {("h", 1): 2, ("h", 2): 2}
+    turns = FairScheduler(TurnLimits(total=16, reserved=0, share_first=4, share_max=4))
+    assert dealt(turns, queue("h", 1), queue("h", 2)) == {("h", 1): 2, ("h", 2): 2}
 
 
 @given(st.lists(LINES, max_size=6), st.randoms(use_true_random=False))
 def test_limits_hold_and_no_place_is_wasted(
     rounds: list[list[Candidate]], rng: random.Random
 ) -> None:
-    turns = Turns(LIMITS)
+    turns = FairScheduler(LIMITS)
     on_way: list[tuple[str, int]] = []
-    for lines in rounds:
-        given_out = dealt(turns, *lines)
+    for queues in rounds:
+        given_out = dealt(turns, *queues)
         for key, count in given_out.items():
             on_way += [key] * count
-        due = {(one.subscriber_id, one.project_id): one.due for one in lines}
+        due = {(one.subscriber_id, one.project_id): one.due for one in queues}
         assert all(count <= due[key] for key, count in given_out.items())
         assert turns.on_way == len(on_way) <= LIMITS.total
         names = [name for name, _ in on_way]
         assert all(names.count(name) <= LIMITS.share_max for name in names)
-        idle = {one.subscriber_id for one in lines} - set(names)
+        idle = {one.subscriber_id for one in queues} - set(names)
         # Whoever has nothing on its way got something, unless every place is taken.
         assert not idle or len(on_way) == LIMITS.total
         rng.shuffle(on_way)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.domain.contacts.contact import ContactWrite
-from headrace.pipeline.contacts.eraser import DUTY_SECONDS, Eraser, ErasureReport
+from headrace.pipeline.contacts.eraser import LEADERSHIP_SECONDS, Eraser, ErasureReport
 from headrace.store.contract.erasures import SETTLE_US, Erasure, ErasureStatus
 from tests.store.events import START_US
 from tests.store.places import SqlitePlace
@@ -117,7 +117,9 @@ def test_one_worker_erases_and_another_follows_it(session: StoreSession, clock: 
     first, second = eraser(session, clock, "a"), eraser(session, clock, "b")
     assert session.run(first.run_once()) == ErasureReport(1, 0)
     alive = session.run(
-        session.store.processing.take_duty("erasures", "a", int(DUTY_SECONDS * 1_000_000))
+        session.store.processing.acquire_leadership(
+            "erasures", "a", int(LEADERSHIP_SECONDS * 1_000_000)
+        )
     )
     assert alive is not None
     session.run(session.store.processing.release("a"))

@@ -17,7 +17,7 @@ from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
 from tests.support.dead_letters import rows_in
 from tests.support.processors import Bench, GuiltyPlanner, RefusedPlanner
-from tests.support.queue import DUTY_US, Queue
+from tests.support.queue import LEADERSHIP_US, Queue
 
 #: Longer than any test: whoever waits so long was not told.
 FOR_EVER = 1000.0
@@ -204,7 +204,7 @@ def test_an_error_of_the_store_while_looking_for_the_guilty_one(
     async def scenario() -> None:
         bench = Bench(queue)
         processor = bench.processor()
-        assert await processor._have_duty()
+        assert await processor._is_leader()
         bench.store.process_errors = [StoreError("once")]
         with pytest.raises(StoreError):
             await processor.run_once()
@@ -227,11 +227,11 @@ def test_another_worker_stands_by_and_takes_over_when_the_first_dies(queue: Queu
     async def scenario() -> None:
         bench = Bench(queue)
         first = bench.processor("a")
-        assert await first._have_duty()
+        assert await first._is_leader()
         await queue.accept_meanwhile(5)
         held = await bench.store.claim("a", 2)
         async with bench.running("b"):
-            await bench.store.until_asked("take_duty", "b", times=3)
+            await bench.store.until_asked("acquire_leadership", "b", times=3)
             assert ("claim", "b") not in bench.store.calls
             queue.dead.add("a")
             await bench.store.until(lambda: all_processed(queue))
@@ -247,16 +247,16 @@ def test_a_worker_that_was_paused_past_its_duty_stands_by(queue: Queue) -> None:
     async def scenario() -> None:
         bench = Bench(queue)
         paused = bench.processor("a")
-        assert await paused._have_duty()
+        assert await paused._is_leader()
         paused._batch = await bench.store.claim("a", 2)
-        queue.clock.now_us += DUTY_US
-        assert await bench.store.take_duty("processing", "b", DUTY_US) == 2
+        queue.clock.now_us += LEADERSHIP_US
+        assert await bench.store.acquire_leadership("processing", "b", LEADERSHIP_US) == 2
         before = queue.everything()
         with pytest.raises(DutyLostError):
             await paused.run_once()
         assert queue.everything() == before
         async with bench.running("a"):
-            await bench.store.until_asked("take_duty", "a", times=3)
+            await bench.store.until_asked("acquire_leadership", "a", times=3)
         assert queue.everything()["processing_attempts"] == []
 
     queue.session.run(scenario())
@@ -267,11 +267,11 @@ def test_the_duty_is_renewed_in_good_time(queue: Queue) -> None:
         bench = Bench(queue)
         processor = bench.processor()
         for _ in range(10):
-            assert await processor._have_duty()
-        assert bench.store.calls.count(("take_duty", "a")) == 1
+            assert await processor._is_leader()
+        assert bench.store.calls.count(("acquire_leadership", "a")) == 1
         bench.monotonic_s += bench.store.pace.renew_seconds
-        assert await processor._have_duty()
-        assert bench.store.calls.count(("take_duty", "a")) == 2
+        assert await processor._is_leader()
+        assert bench.store.calls.count(("acquire_leadership", "a")) == 2
 
     queue.session.run(scenario())
 
@@ -282,10 +282,10 @@ def test_a_stop_gives_back_what_was_claimed(queue: Queue) -> None:
     async def scenario() -> None:
         bench = Bench(queue)
         processor = bench.processor("a")
-        assert await processor._have_duty()
+        assert await processor._is_leader()
         processor._batch = await bench.store.claim("a", 3)
         await processor.stop()
-        assert await bench.store.take_duty("processing", "b", DUTY_US) is not None
+        assert await bench.store.acquire_leadership("processing", "b", LEADERSHIP_US) is not None
         claimed = await bench.store.claim("b", 3)
         assert [(c.attempt, c.crashes) for c in claimed] == [(1, 0)] * 3
 

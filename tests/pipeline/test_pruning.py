@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from headrace.domain.upkeep.rollups import DAY_S, Outcome, Tally
-from headrace.pipeline.upkeep import pruning
-from headrace.pipeline.upkeep.pruning import Pruning
+from headrace.pipeline.upkeep import history_pruner as pruning
+from headrace.pipeline.upkeep.history_pruner import HistoryPruner
 from headrace.store.contract.catalog import HOURS_KEPT
 from headrace.store.contract.rollups import Counted
 from tests.store.events import START_US
@@ -42,7 +42,7 @@ def test_everything_past_its_time_goes(
     session.run(session.store.rollups.add(_minutes(5)))
     now_us = START_US + HOURS_KEPT // 24 * DAY_US + 2 * DAY_US
     prunes = (session.store.rollups.prune, session.store.catalog.prune)
-    loop = Pruning(prunes, lambda: now_us, no_pause)
+    loop = HistoryPruner(prunes, lambda: now_us, no_pause)
 
     removed = session.run(loop.run_once())
 

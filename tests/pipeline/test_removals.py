@@ -9,7 +9,11 @@ import pytest
 
 from headrace.domain.contacts.audiences import AudienceFields
 from headrace.domain.contacts.topics import TopicFields
-from headrace.pipeline.upkeep.removals import DUTY_SECONDS, SLICE_ROWS, Removals
+from headrace.pipeline.upkeep.deleted_lists import (
+    LEADERSHIP_SECONDS,
+    SLICE_ROWS,
+    DeletedListCleaner,
+)
 from tests.store.events import START_US
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
@@ -25,9 +29,9 @@ def session(tmp_path: Path) -> Iterator[StoreSession]:
     opened.close()
 
 
-def removals(session: StoreSession, owner: str = "one") -> Removals:
+def removals(session: StoreSession, owner: str = "one") -> DeletedListCleaner:
     store = session.store
-    return Removals(
+    return DeletedListCleaner(
         store.audiences, store.topics, store.processing, owner=owner, clock_us=lambda: START_US
     )
 
@@ -74,7 +78,7 @@ def test_another_worker_goes_on_where_one_has_ended(session: StoreSession) -> No
 
 
 def test_one_worker_at_a_time_removes(session: StoreSession) -> None:
-    assert DUTY_SECONDS > 0
+    assert LEADERSHIP_SECONDS > 0
     deleted_audience(session)
     session.run(removals(session).run_once())
     assert not session.run(removals(session, "two").run_once())

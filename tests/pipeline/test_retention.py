@@ -14,7 +14,7 @@ from headrace.pipeline.upkeep.retention import (
     PAUSE_SECONDS_MIN,
     PAUSE_TIMES_BEHIND,
     SWEEP_SECONDS_MAX,
-    Retention,
+    EventRetention,
     RetentionOptions,
 )
 from headrace.store.contract.events import StoreError
@@ -60,17 +60,17 @@ class Sweeper:
         self.times = Times()
         self.loop = self.another(owner)
 
-    def another(self, owner: str) -> Retention:
+    def another(self, owner: str) -> EventRetention:
         """A loop of another process, or of this one after a restart."""
         store = self.session.store
         options = RetentionOptions(
             owner=owner,
-            take_duty=store.processing.take_duty,
+            acquire_leadership=store.processing.acquire_leadership,
             clock_us=lambda: self.times.wall_us,
             monotonic_s=lambda: self.times.monotonic_s,
             pause=self.times.pause,
         )
-        return Retention(store.retention, store.projects, options)
+        return EventRetention(store.retention, store.projects, options)
 
     def project(self, name: str, **policies: int) -> int:
         projects = self.session.store.projects
@@ -79,7 +79,7 @@ class Sweeper:
             self.session.run(projects.set_policy(made.id, policy, value, 0, actor="test"))
         return made.id
 
-    def sweep(self, loop: Retention | None = None) -> tuple[int, int]:
+    def sweep(self, loop: EventRetention | None = None) -> tuple[int, int]:
         """Sweep once; returns events and dead letters removed."""
         report = self.session.run((loop or self.loop).run_once())
         return report.events, report.dead_letters
@@ -341,8 +341,8 @@ def test_one_process_sweeps_at_a_time(sweeper: Sweeper) -> None:
         raise asyncio.CancelledError
 
     store = sweeper.session.store
-    options = RetentionOptions(owner="2", take_duty=taken, clock_us=lambda: START_US)
+    options = RetentionOptions(owner="2", acquire_leadership=taken, clock_us=lambda: START_US)
     with pytest.raises(asyncio.CancelledError):
-        sweeper.session.run(Retention(store.retention, store.projects, options).run())
+        sweeper.session.run(EventRetention(store.retention, store.projects, options).run())
     assert asked == ["retention 2 True"]
     assert sweeper.session.run(store.retention.state()) is None

@@ -27,7 +27,7 @@ from headrace.store.contract.retention import DueEvent
 from tests.store.events import new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
-from tests.support.queue import DUTY_US, Queue, sequences
+from tests.support.queue import LEADERSHIP_US, Queue, sequences
 
 WORKERS = 2
 ANY = st.integers(0, 1_000_000)
@@ -174,10 +174,10 @@ class QueueMachine(RuleBasedStateMachine):
         if self.duty[0] == worker.name:
             self.duty = ("", self.duty[1], 0)
 
-    def take_duty(self, which: int) -> bool:
+    def acquire_leadership(self, which: int) -> bool:
         """Whether the duty is newly the worker's."""
         worker = self.workers[which % len(self.workers)]
-        epoch = self.queue.take_duty(worker.name)
+        epoch = self.queue.acquire_leadership(worker.name)
         assert epoch == self._expected_epoch(worker.name)
         if epoch is None or epoch != worker.epoch:
             worker.let_go()
@@ -227,7 +227,7 @@ class QueueMachine(RuleBasedStateMachine):
         if worker.taken is not None:
             self.free_what_is_left_over(which)
         elif looks or worker.epoch is None:
-            took = self.take_duty(which)
+            took = self.acquire_leadership(which)
             if took and steps:
                 self.free_what_is_left_over(which)
         for action, count, number in steps:
@@ -336,7 +336,8 @@ class QueueMachine(RuleBasedStateMachine):
         rows = {
             row[1]: (row[0], *row[2:])
             for row in queue.sql(
-                "SELECT 'event_queue', sequence, owner, attempt, crashes FROM event_queue UNION ALL "
+                "SELECT 'event_queue', sequence, owner, attempt, crashes FROM event_queue "
+                "UNION ALL "
                 "SELECT 'event_retries', sequence, NULL, attempt, crashes FROM event_retries"
             )
         }
@@ -398,7 +399,7 @@ class QueueMachine(RuleBasedStateMachine):
         if owner not in ("", name) and until_us > now_us and owner not in self.queue.dead:
             return None
         epoch += owner != name
-        self.duty = (name, epoch, now_us + DUTY_US)
+        self.duty = (name, epoch, now_us + LEADERSHIP_US)
         return epoch
 
     def _held_by(self, name: str) -> list[Modelled]:

@@ -12,12 +12,12 @@ from headrace.store.contract.deliveries import (
     LOSSES_MAX,
     AttemptFailure,
     BreakerChange,
+    ClaimRequest,
     DeliveryState,
-    Line,
     LoadedHandler,
     Subscriber,
     SubscriberKind,
-    Want,
+    SubscriberQueue,
     WebhookChange,
 )
 from headrace.store.contract.processing import LEASE_US
@@ -46,13 +46,13 @@ def queue(session: StoreSession) -> Queue:
     return Queue(session)
 
 
-def lines(
+def due_queues(
     queue: Queue, *, after: tuple[str, int] | None = None, limit: int = 100, handlers: str = ""
-) -> list[Line]:
+) -> list[SubscriberQueue]:
     page = queue.session.run(
-        queue.store.lines(after=after, handlers={handlers}, limit=limit, due_max=3)
+        queue.store.due_queues(after=after, handlers={handlers}, limit=limit, due_max=3)
     )
-    return [*page.lines]
+    return [*page.queues]
 
 
 def test_a_claim_holds_all_that_an_attempt_needs(queue: Queue) -> None:
@@ -75,8 +75,8 @@ def test_the_longest_due_go_first_and_never_more_than_asked(queue: Queue) -> Non
     queue.deliver(second.id, second.project_id, 4)
     none = BreakerChange(first.id, None, None)
     wants = [
-        Want(first.id, first.project_id, 3, none),
-        Want(second.id, second.project_id, 3, BreakerChange(second.id, None, None)),
+        ClaimRequest(first.id, first.project_id, 3, none),
+        ClaimRequest(second.id, second.project_id, 3, BreakerChange(second.id, None, None)),
     ]
     claimed = queue.session.run(queue.store.claim("w", wants, 5))
     assert [one.id for one in claimed if one.subscriber_id == first.id] == expected[:3]
@@ -89,13 +89,15 @@ def test_lines_count_what_is_due_and_page_around(queue: Queue) -> None:
         queue.deliver(webhook.id, webhook.project_id, 5)
     (later,) = queue.claim("w", webhooks[1].id, webhooks[1].project_id, 1)
     queue.record("w", later, failure(60))
-    assert [(line.subscriber_id, line.due) for line in lines(queue)] == [
+    assert [(queue.subscriber_id, queue.due) for queue in due_queues(queue)] == [
         (webhook.id, 3) for webhook in webhooks
     ]
-    page = queue.session.run(queue.store.lines(after=None, handlers=(), limit=2, due_max=3))
-    assert [line.subscriber_id for line in page.lines] == [w.id for w in webhooks[:2]]
+    page = queue.session.run(queue.store.due_queues(after=None, handlers=(), limit=2, due_max=3))
+    assert [queue.subscriber_id for queue in page.queues] == [w.id for w in webhooks[:2]]
     assert page.next_after == (webhooks[1].id, webhooks[1].project_id)
-    assert [line.subscriber_id for line in lines(queue, after=page.next_after)] == [webhooks[2].id]
+    assert [queue.subscriber_id for queue in due_queues(queue, after=page.next_after)] == [
+        webhooks[2].id
+    ]
 
 
 def test_what_is_not_due_yet_makes_no_line(queue: Queue) -> None:
@@ -103,9 +105,11 @@ def test_what_is_not_due_yet_makes_no_line(queue: Queue) -> None:
     queue.deliver(webhook.id, webhook.project_id)
     (claimed,) = queue.claim("w", webhook.id, webhook.project_id)
     queue.record("w", claimed, failure(5))
-    assert lines(queue) == []
+    assert due_queues(queue) == []
     queue.clock.pass_s(5)
-    assert lines(queue) == [Line(webhook.id, webhook.project_id, SubscriberKind.WEBHOOK, None, 1)]
+    assert due_queues(queue) == [
+        SubscriberQueue(webhook.id, webhook.project_id, SubscriberKind.WEBHOOK, None, 1)
+    ]
 
 
 def test_a_disabled_webhook_gets_nothing_until_it_is_enabled(queue: Queue) -> None:
@@ -119,7 +123,7 @@ def test_a_disabled_webhook_gets_nothing_until_it_is_enabled(queue: Queue) -> No
         )
 
     enable(enabled=False)
-    assert lines(queue) == []
+    assert due_queues(queue) == []
     assert queue.claim("w", webhook.id, webhook.project_id) == []
     enable(enabled=True)
     assert len(queue.claim("w", webhook.id, webhook.project_id)) == 1
@@ -132,9 +136,9 @@ def test_a_worker_takes_deliveries_of_its_own_handlers_only(queue: Queue) -> Non
     projects = sorted(queue.project() for _ in range(2))
     for project in projects:
         queue.deliver(handler, project)
-    assert lines(queue) == []
-    found = lines(queue, handlers=handler)
-    assert [line.project_id for line in found] == projects
+    assert due_queues(queue) == []
+    found = due_queues(queue, handlers=handler)
+    assert [queue.project_id for queue in found] == projects
     (claimed,) = queue.claim("w", handler, projects[1])
     assert claimed.target == HandlerTarget(name="a.f")
     assert claimed.project_id == projects[1]
@@ -147,8 +151,10 @@ def test_a_changed_breaker_keeps_a_line_closed(queue: Queue) -> None:
         "UPDATE subscribers SET breaker = ? WHERE id = ?", BREAKER, webhook.id
     )
     assert queue.claim("w", webhook.id, webhook.project_id) == []
-    assert lines(queue)[0].breaker == BREAKER
-    probe = Want(webhook.id, webhook.project_id, 1, BreakerChange(webhook.id, BREAKER, "probing"))
+    assert due_queues(queue)[0].breaker == BREAKER
+    probe = ClaimRequest(
+        webhook.id, webhook.project_id, 1, BreakerChange(webhook.id, BREAKER, "probing")
+    )
     assert len(queue.session.run(queue.store.claim("w", [probe], 1))) == 1
     # Another worker that saw the same breaker comes too late for the probe.
     queue.deliver(webhook.id, webhook.project_id)
@@ -176,7 +182,7 @@ def test_a_delivered_one_is_done(queue: Queue) -> None:
     assert (attempt.cause, attempt.http_status, attempt.excerpt) == (None, 200, "ok")
     queue.clock.pass_s(10**6)
     assert queue.rescue() == 0
-    assert lines(queue) == []
+    assert due_queues(queue) == []
     assert queue.dead_letters() == []
 
 
@@ -378,7 +384,7 @@ def test_exhausted_leases_hold_up_nothing(queue: Queue) -> None:
     queue.deliver(webhook.id, webhook.project_id)
     queue.session.place.run_sql(LEFT_BEHIND if queue.embedded else LEFT_BEHIND_IN_LANES)
     queue.deliver(other.id, other.project_id)
-    assert [line.due for line in lines(queue)] == [1, 1]
+    assert [queue.due for queue in due_queues(queue)] == [1, 1]
     assert len(queue.claim("w", other.id, other.project_id)) == 1
     assert queue.rescue(limit=256) == 256
     assert len(queue.claim("w", webhook.id, webhook.project_id, 300)) == 257
@@ -445,11 +451,11 @@ def test_what_waits_for_a_deleted_webhook_is_dead_lettered(queue: Queue) -> None
     webhook, other = queue.webhook(queue.project()), queue.webhook(queue.project())
     ids = queue.deliver(webhook.id, webhook.project_id, 5)
     queue.deliver(other.id, other.project_id)
-    assert queue.session.run(queue.store.shed(3)) == 0
+    assert queue.session.run(queue.store.expire_unroutable(3)) == 0
     queue.session.run(queue.subscribers.delete(webhook.project_id, webhook.id, actor=ACTOR))
-    assert queue.session.run(queue.store.shed(3)) == 3
-    assert queue.session.run(queue.store.shed(3)) == 2
-    assert queue.session.run(queue.store.shed(3)) == 0
+    assert queue.session.run(queue.store.expire_unroutable(3)) == 3
+    assert queue.session.run(queue.store.expire_unroutable(3)) == 2
+    assert queue.session.run(queue.store.expire_unroutable(3)) == 0
     letters = queue.dead_letters()
     assert {delivery for delivery, _, _ in letters} == set(ids)
     assert {cause for _, cause, _ in letters} == {"subscriber_deleted"}
@@ -459,9 +465,9 @@ def test_deliveries_wait_for_a_disabled_webhook_but_not_for_ever(queue: Queue) -
     webhook = queue.webhook(queue.project(), enabled=False)
     queue.deliver(webhook.id, webhook.project_id)
     queue.clock.now_us += DISABLED_WAIT_US - 1
-    assert queue.session.run(queue.store.shed(10)) == 0
+    assert queue.session.run(queue.store.expire_unroutable(10)) == 0
     queue.clock.now_us += 1
-    assert queue.session.run(queue.store.shed(10)) == 1
+    assert queue.session.run(queue.store.expire_unroutable(10)) == 1
     assert [cause for _, cause, _ in queue.dead_letters()] == ["subscriber_disabled"]
 
 

@@ -71,7 +71,7 @@ class History:
     def wait_disabled(self, webhook: Subscriber) -> None:
         self.enable(webhook, enabled=False)
         self.queue.clock.now_us += DISABLED_WAIT_US
-        self.shed()
+        self.expire_unroutable()
         self.enable(webhook, enabled=True)
 
     def enable(self, webhook: Subscriber, *, enabled: bool) -> None:
@@ -84,10 +84,10 @@ class History:
         self.session.run(self.queue.subscribers.delete(self.project_id, webhook.id, actor=ACTOR))
         self.webhooks.remove(webhook)
         self.webhooks.append(self.queue.webhook(self.project_id))
-        self.shed()
+        self.expire_unroutable()
 
-    def shed(self) -> None:
-        while self.session.run(self.queue.store.shed(2)):
+    def expire_unroutable(self) -> None:
+        while self.session.run(self.queue.store.expire_unroutable(2)):
             pass
 
     def replay(self, _: Subscriber) -> None:

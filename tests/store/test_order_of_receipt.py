@@ -20,7 +20,7 @@ from headrace.store.contract.processing import Claimed, ProcessingFailure
 from headrace.store.postgres import PostgresStore
 from headrace.store.queues.postgres import committer
 from tests.store.places import Place
-from tests.support.queue import DUTY_US, mark_only, sequences
+from tests.support.queue import LEADERSHIP_US, mark_only, sequences
 from tests.support.receiver import Outcome, Receiver, receiving
 
 SEEDS = range(3)
@@ -100,7 +100,9 @@ class History:
         processing = self.receiver.store.processing
         hands: Sequence[Claimed] = ()
         while hands or self.sending or not self._all_done():
-            assert await processing.take_duty("processing", WORKER, DUTY_US) is not None
+            assert (
+                await processing.acquire_leadership("processing", WORKER, LEADERSHIP_US) is not None
+            )
             hands = hands or await processing.claim(WORKER, self.rng.randint(1, 40))
             hands = [claimed for claimed in hands if not await self._fails(claimed)]
             if hands:

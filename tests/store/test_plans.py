@@ -282,7 +282,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "claim_ends.lost": (claim_ends.LOST, f"{_LANES}, 300, '{{w1}}', 100"),
     "shedding.next": (shedding.NEXT_WAITED_FOR, "'s1'"),
     "shedding.waiting": (shedding.WAITING_FOR, f"'s9', {_LANES}, 100"),
-    "shedding.shed": (shedding.SHED, f"{_ROWS}, 9, 'e'"),
+    "shedding.expire_unroutable": (shedding.SHED, f"{_ROWS}, 9, 'e'"),
     "delivery_lists.of_subscriber": (delivery_lists.OF_SUBSCRIBER, "'s1', 2, 20000, 50"),
     "delivery_lists.of_event": (delivery_lists.OF_EVENT, "1, 4"),
     "delivery_lists.attempts": (delivery_lists.ATTEMPTS, _ROWS),

@@ -12,7 +12,7 @@ from headrace.store.contract.events import DutyLostError
 from headrace.store.contract.processing import CLAIMED_CHARACTERS_MAX, CRASHES_MAX, Claimed
 from tests.store.events import new_event
 from tests.store.session import StoreSession
-from tests.support.queue import DUTY_US, SECOND_US, Queue, sequences
+from tests.support.queue import LEADERSHIP_US, SECOND_US, Queue, sequences
 
 
 @pytest.fixture
@@ -193,8 +193,8 @@ def test_only_the_holder_of_the_duty_claims(queue: Queue) -> None:
 def test_whoever_has_lost_the_duty_changes_nothing(queue: Queue) -> None:
     queue.accept_many(4)
     batch = queue.claim(limit=2)
-    queue.clock.now_us += DUTY_US
-    assert queue.take_duty("b") == 2
+    queue.clock.now_us += LEADERSHIP_US
+    assert queue.acquire_leadership("b") == 2
     before = queue.everything()
     with pytest.raises(DutyLostError):
         queue.process(batch, claim_next=10)
@@ -210,13 +210,13 @@ def test_whoever_has_lost_the_duty_changes_nothing(queue: Queue) -> None:
 def test_whoever_comes_back_after_a_rescue_finds_its_claims_gone(queue: Queue) -> None:
     first, second, third = queue.accept_many(3)
     old = queue.claim()
-    queue.clock.now_us += DUTY_US
-    queue.take_duty("b")
+    queue.clock.now_us += LEADERSHIP_US
+    queue.acquire_leadership("b")
     assert queue.rescue("b") == 3
     (suspect,) = queue.claim("b")
-    queue.clock.now_us += DUTY_US
+    queue.clock.now_us += LEADERSHIP_US
     # `b` stops, and `a` has the duty once more: what it held in its first time is not its own.
-    assert queue.take_duty("a") == 3
+    assert queue.acquire_leadership("a") == 3
     before = queue.everything()
     assert queue.process(old) == (0, [])
     assert not queue.fail(old[1], retry_in_s=1)
@@ -356,7 +356,7 @@ def test_a_rescue_goes_in_bounded_steps(queue: Queue) -> None:
     assert len(queue.claim(limit=300)) == 300
     (ready,) = queue.accept_many(1, project_id=2)
     queue.dead.add("a")
-    queue.take_duty("b")
+    queue.acquire_leadership("b")
     assert [queue.rescue("b", 128) for _ in range(4)] == [128, 128, 44, 0]
     first, second = queue.claim("b"), queue.claim("b")
     assert ready in sequences(first) + sequences(second)
@@ -371,7 +371,7 @@ def test_a_stop_gives_claims_back_uncounted(queue: Queue) -> None:
     accepted = queue.accept_many(3)
     queue.claim()
     assert queue.release() == 3
-    assert queue.take_duty("b") is not None
+    assert queue.acquire_leadership("b") is not None
     claimed = queue.claim("b")
     assert sequences(claimed) == accepted
     assert {(c.attempt, c.crashes) for c in claimed} == {(1, 0)}
@@ -384,52 +384,52 @@ def test_a_stop_touches_no_claim_of_another(queue: Queue) -> None:
     before = queue.everything()
     assert queue.release("b") == 0
     assert queue.everything() == before
-    assert queue.take_duty("b") is None
+    assert queue.acquire_leadership("b") is None
 
 
 # The duty
 
 
 def test_one_owner_at_a_time_has_a_duty(queue: Queue) -> None:
-    assert queue.take_duty("b") is None
-    queue.clock.now_us += DUTY_US - 1
-    assert queue.take_duty("b") is None
+    assert queue.acquire_leadership("b") is None
+    queue.clock.now_us += LEADERSHIP_US - 1
+    assert queue.acquire_leadership("b") is None
     queue.clock.now_us += 1
-    assert queue.take_duty("b") == 2
-    assert queue.take_duty("a") is None
+    assert queue.acquire_leadership("b") == 2
+    assert queue.acquire_leadership("a") is None
 
 
 def test_a_renewed_duty_keeps_its_epoch_and_lasts_longer(queue: Queue) -> None:
     for _ in range(3):
-        queue.clock.now_us += DUTY_US - 1
-        assert queue.take_duty("a") == 1
-    assert queue.take_duty("b") is None
+        queue.clock.now_us += LEADERSHIP_US - 1
+        assert queue.acquire_leadership("a") == 1
+    assert queue.acquire_leadership("b") is None
 
 
 def test_a_late_owner_may_renew_what_nobody_took(queue: Queue) -> None:
-    queue.clock.now_us += 10 * DUTY_US
-    assert queue.take_duty("a") == 1
+    queue.clock.now_us += 10 * LEADERSHIP_US
+    assert queue.acquire_leadership("a") == 1
 
 
 def test_the_duty_of_a_dead_owner_is_free_at_once(queue: Queue) -> None:
     queue.dead.add("a")
-    assert queue.take_duty("b") == 2
+    assert queue.acquire_leadership("b") == 2
 
 
 def test_the_epoch_grows_over_an_orderly_stop(queue: Queue) -> None:
     queue.release("a")
-    assert queue.take_duty("b") == 2
+    assert queue.acquire_leadership("b") == 2
     queue.release("b")
-    assert queue.take_duty("b") == 3
+    assert queue.acquire_leadership("b") == 3
 
 
 def test_duties_are_apart(queue: Queue) -> None:
-    take = queue.store.take_duty
-    assert queue.session.run(take("retention", "b", DUTY_US)) == 1
-    assert queue.session.run(take("retention", "a", DUTY_US)) is None
+    take = queue.store.acquire_leadership
+    assert queue.session.run(take("retention", "b", LEADERSHIP_US)) == 1
+    assert queue.session.run(take("retention", "a", LEADERSHIP_US)) is None
     queue.release("b")
-    assert queue.session.run(take("retention", "a", DUTY_US)) == 2
-    assert queue.take_duty("b") is None
+    assert queue.session.run(take("retention", "a", LEADERSHIP_US)) == 2
+    assert queue.acquire_leadership("b") is None
 
 
 # What waits

@@ -104,6 +104,7 @@ def test_a_system_event_is_an_event_like_any_other(queue: Queue) -> None:
 
 def test_many_system_events_of_one_moment_are_all_there(queue: Queue) -> None:
     """Numbers are given under the write lock; a clock that steps back finds its own taken."""
+    ""
 
     def many(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
         plan = mark_only(batch, find)

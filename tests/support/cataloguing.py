@@ -58,7 +58,7 @@ class Cataloguing:
 
     async def _process(self) -> None:
         await self.rules.refresh()
-        assert await self.processor._have_duty()
+        assert await self.processor._is_leader()
         while await self.processor.run_once():
             pass
 

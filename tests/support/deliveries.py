@@ -19,11 +19,11 @@ from headrace.store.contract.deliveries import (
     AttemptRecord,
     BreakerChange,
     ClaimedDelivery,
+    ClaimRequest,
     DeliveryRecord,
     NewWebhook,
     Recorded,
     Subscriber,
-    Want,
 )
 from headrace.store.queues.sqlite.deliveries import SqliteDeliveries
 from tests.store.events import new_event
@@ -31,7 +31,7 @@ from tests.store.session import StoreSession
 
 ACTOR = "test"
 SECOND_US = 1_000_000
-DUTY_US = 3600 * SECOND_US
+LEADERSHIP_US = 3600 * SECOND_US
 
 _INSERT_SQLITE = (
     "INSERT INTO deliveries (project_id, subscriber_id, due_us, created_us, id, sequence, lane) "
@@ -83,7 +83,9 @@ class Queue:
 
     def hold_lanes(self) -> None:
         """Let this process hold every lane: only their holder claims deliveries."""
-        duty = self.session.store.processing.take_duty("processing", "holder", DUTY_US)
+        duty = self.session.store.processing.acquire_leadership(
+            "processing", "holder", LEADERSHIP_US
+        )
         assert self.session.run(duty) is not None
 
     def lives(self, owner: str) -> None:
@@ -150,7 +152,7 @@ class Queue:
     ) -> Sequence[ClaimedDelivery]:
         self.lives(owner)
         change = BreakerChange(subscriber_id, breaker, breaker)
-        want = Want(subscriber_id, project_id, limit, change)
+        want = ClaimRequest(subscriber_id, project_id, limit, change)
         return self.session.run(self.store.claim(owner, [want], limit))
 
     def record(

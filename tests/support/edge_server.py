@@ -52,7 +52,7 @@ class Watcher:
     def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
         """Nothing is counted here."""
 
-    def plan(self, head: Head, exchange: Exchange) -> Plan:
+    def plan(self, head: Head, exchange: Exchange) -> RequestHandler:
         del exchange
         self.look()
         if not self._turn:
@@ -62,7 +62,7 @@ class Watcher:
         if head.path == b"/refused":
             self.seen.append((head.method.decode(), "/refused", b""))
             raise ApiError(ErrorCode.NOT_FOUND, "refused")
-        return Plan(self, head)
+        return RequestHandler(self, head)
 
     def look(self) -> None:
         """Note how deep the stack is, and how much waits."""
@@ -86,7 +86,7 @@ class Watcher:
             exchange.respond_json(200, b"{}")
 
 
-class Plan:
+class RequestHandler:
     """One request."""
 
     def __init__(self, watcher: Watcher, head: Head) -> None:

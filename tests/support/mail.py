@@ -27,7 +27,7 @@ def email_request(to: str = "ann@example.net", **members: Any) -> EmailRequest:
 def new_project(session: StoreSession, name: str = "shop", *, worker: bool = True) -> int:
     """A project, and a worker that may claim its messages."""
     if worker:
-        session.run(session.store.processing.take_duty("processing", OWNER, 600_000_000))
+        session.run(session.store.processing.acquire_leadership("processing", OWNER, 600_000_000))
     return session.run(session.store.projects.create(name, START_US, actor="test")).id
 
 

@@ -46,11 +46,11 @@ class WatchedProcessing(SqliteProcessing):
         self.calls.append((verb, owner))
         self._changed.set()
 
-    async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
+    async def acquire_leadership(self, name: str, owner: str, lease_us: int) -> int | None:
         try:
-            return await super().take_duty(name, owner, lease_us)
+            return await super().acquire_leadership(name, owner, lease_us)
         finally:
-            self._ended("take_duty", owner)
+            self._ended("acquire_leadership", owner)
 
     async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
         try:
@@ -128,7 +128,7 @@ class Bench:
 
     async def settle(self, processor: Processor) -> None:
         """Step until nothing is due."""
-        assert await processor._have_duty()
+        assert await processor._is_leader()
         while await processor.run_once():
             pass
 

@@ -24,12 +24,12 @@ from headrace.store.queues.postgres.processing import PostgresProcessing
 from headrace.store.queues.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite import SqliteStore
 from headrace.store.store import Store
-from headrace.store.upkeep.duties import Duties
+from headrace.store.upkeep.leadership import Leadership
 from tests.store.events import START_US, new_event
 from tests.store.session import StoreSession
 
 SECOND_US = 1_000_000
-DUTY_US = 15 * SECOND_US
+LEADERSHIP_US = 15 * SECOND_US
 
 Row = tuple[Any, ...]
 
@@ -80,7 +80,7 @@ def postgres_processing(
 
     database = store._database
     lanes = Lanes(database, ask_clock=ask_clock, is_alive=is_alive, monotonic_s=monotonic_s)
-    duties = Duties(ask_clock, is_alive)
+    duties = Leadership(ask_clock, is_alive)
     return PostgresProcessing(database, store._numbers, lanes, duties, clock, monotonic_s)
 
 
@@ -94,7 +94,7 @@ class Queue:
         self.dead: set[str] = set()
         self.store = processing_of(session.store, self.clock, self.dead)
         if first_owner is not None:
-            assert self.take_duty(first_owner) == 1
+            assert self.acquire_leadership(first_owner) == 1
 
     def accept(self, *events: NewEvent) -> list[int]:
         """Accept events; their sequences."""
@@ -109,8 +109,8 @@ class Queue:
         outcomes = await self.session.accepted(*(new_event() for _ in range(count)))
         assert outcomes == [None] * count
 
-    def take_duty(self, owner: str, lease_us: int = DUTY_US) -> int | None:
-        return self.session.run(self.store.take_duty("processing", owner, lease_us))
+    def acquire_leadership(self, owner: str, lease_us: int = LEADERSHIP_US) -> int | None:
+        return self.session.run(self.store.acquire_leadership("processing", owner, lease_us))
 
     def claim(self, owner: str = "a", limit: int = 256) -> Sequence[Claimed]:
         return self.session.run(self.store.claim(owner, limit))
@@ -156,7 +156,7 @@ class Queue:
     def die_and_follow(self, dying: str, following: str) -> int:
         """A worker dies with all it holds, and another takes its place; what was rescued."""
         self.dead.add(dying)
-        assert self.take_duty(following) is not None
+        assert self.acquire_leadership(following) is not None
         return self.rescue(following)
 
     def drain(self, owner: str = "a", plan: Planner = mark_only) -> list[int]:

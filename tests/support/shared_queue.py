@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from headrace.store.contract.processing import Claimed, Planner
 from headrace.store.postgres import PostgresStore
-from tests.support.queue import DUTY_US, Queue, mark_only, postgres_processing, sequences
+from tests.support.queue import LEADERSHIP_US, Queue, mark_only, postgres_processing, sequences
 
 
 class SharingWorker:
@@ -26,7 +26,7 @@ class SharingWorker:
 
     async def renew(self) -> int | None:
         """As the loop does it: whoever gained lanes frees what the last owner died with."""
-        epoch = await self.store.take_duty("processing", self.name, DUTY_US)
+        epoch = await self.store.acquire_leadership("processing", self.name, LEADERSHIP_US)
         if epoch is not None and epoch != self.epoch:
             self.hands = ()
             await self.store.rescue(self.name, 1000)

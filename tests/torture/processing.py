@@ -19,7 +19,9 @@ _CREATED = (
 #: Each counts rows that must not be there.
 _FAULTS = {
     "unfinished": f"SELECT count(*) FROM events WHERE {_UNFINISHED}",  # noqa: S608
-    "left_in_line": "SELECT (SELECT count(*) FROM event_queue) + (SELECT count(*) FROM event_retries)",
+    "left_in_line": (
+        "SELECT (SELECT count(*) FROM event_queue) + (SELECT count(*) FROM event_retries)"
+    ),
     "contacts_doubled": (
         "SELECT count(*) - count(DISTINCT project_id || '/' || external_id) FROM contacts"
     ),

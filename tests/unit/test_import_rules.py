@@ -24,7 +24,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def lint(source: Path) -> subprocess.CompletedProcess[str]:
-    command = [LINT, "--no-cache", "--config", ROOT / "pyproject.toml"]
+    command = [str(LINT), "--no-cache", "--config", str(ROOT / "pyproject.toml")]
     env = {**os.environ, "PYTHONPATH": str(source.parent), "COLUMNS": "200"}
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 

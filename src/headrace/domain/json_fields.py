@@ -15,7 +15,7 @@ T = TypeVar("T")
 PROBLEMS_MAX = 50
 
 
-class Members:
+class FieldReader:
     """The members of one request body, as `headrace.domain.events.problems.read_object` gives them.
 
     Args:
@@ -33,7 +33,7 @@ class Members:
         what: str,
         *,
         others_in: str | None = None,
-        inside: Members | None = None,
+        inside: FieldReader | None = None,
         path: str = "",
     ) -> None:
         self.members = members
@@ -104,12 +104,12 @@ class Members:
 
     def objects(
         self, field: str, most: int, known: tuple[str, ...], what: str
-    ) -> Iterator[Members]:
+    ) -> Iterator[FieldReader]:
         """Each item of an array of objects that is one, to be read in turn."""
         for index, item in enumerate(self.items(field, most, "objects") or ()):
             path = f"{field}[{index}]"
             if isinstance(item, dict):
-                yield Members(item, known, what, inside=self, path=self._prefix + path)
+                yield FieldReader(item, known, what, inside=self, path=self._prefix + path)
             else:
                 self.add(path, f"must be an object, got {kind_of(item)}")
 

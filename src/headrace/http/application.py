@@ -12,14 +12,14 @@ from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http.routing.asgi import WENT_WRONG, App
 from headrace.http.routing.parameters import read_query
 from headrace.http.routing.route import Route, Who
-from headrace.http.server.rejections import Refusals
+from headrace.http.server.rejections import Rejections
 from headrace.http.server.wire import error_body, error_headers
 from headrace.pipeline.access.keys import Principal
 from headrace.pipeline.intake.accept import storage_unavailable
 from headrace.store.contract.events import StoreBusyError, StoreError
 
 
-def build_application(refusals: Refusals) -> App:
+def build_application(refusals: Rejections) -> App:
     """Make the ASGI application; its handlers find their services in the request's state."""
 
     async def application(
@@ -52,7 +52,7 @@ async def _handle(request: Request) -> Response:
     return await route.handler(request)
 
 
-def _note(refusals: Refusals, request: Request, failure: ApiError) -> None:
+def _note(refusals: Rejections, request: Request, failure: ApiError) -> None:
     state = request.scope["state"]
     if isinstance(state["principal"], Principal) and failure.status != 404:
         request_id = state["request_id"].encode()

@@ -41,7 +41,7 @@ from headrace.store.engine.postgres.migrate import (
     newest_version,
     schema_version,
 )
-from headrace.store.engine.postgres.sequences import Numbers, take_writer
+from headrace.store.engine.postgres.sequences import SequenceAllocator, take_writer
 from headrace.store.engine.postgres.transaction import PostgresDatabase, PostgresTransaction
 from headrace.store.engine.postgres.url import masked
 from headrace.store.engine.transaction import Transaction
@@ -61,7 +61,7 @@ from headrace.store.queues.postgres.lanes import Lanes, database_clock
 from headrace.store.queues.postgres.processing import PostgresProcessing
 from headrace.store.queues.postgres.rollups import PostgresRollupWrites
 from headrace.store.queues.postgres.system_events import PostgresSystemEvents
-from headrace.store.upkeep.duties import Duties
+from headrace.store.upkeep.leadership import Leadership
 from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
 from headrace.store.upkeep.sizes import is_spread, used_bytes
@@ -94,7 +94,7 @@ class PostgresStore:
         self,
         database: Database,
         clock: StoreClock,
-        numbers: Numbers,
+        numbers: SequenceAllocator,
         settings: dict[str, str],
         *,
         at_once: bool = True,
@@ -117,7 +117,7 @@ class PostgresStore:
         self.subscribers = Subscribers(self.database, clock)
         lanes = Lanes(database)
         self.processing = PostgresProcessing(
-            database, numbers, lanes, Duties(_database_clock), clock
+            database, numbers, lanes, Leadership(_database_clock), clock
         )
         self.deliveries = PostgresDeliveries(database, numbers, clock, lanes)
         self.delivery_counts = DeliveryCounts(self.database)
@@ -220,7 +220,7 @@ async def open_store(
         await clock.measure(database)
         writer = await database.write(take_writer)
         once = PostgresDatabase(database)
-        numbers = Numbers(clock, writer, await once.read(last_sequence))
+        numbers = SequenceAllocator(clock, writer, await once.read(last_sequence))
         # A pooler may give the parts of a statement outside of transactions to different servers.
         at_once = options.statements_kept > 0 and not await once.read(is_spread)
     return PostgresStore(database, clock, numbers, settings, at_once=at_once)

@@ -22,7 +22,7 @@ async def work(store_url: str, port: int) -> None:
         sender = await new_sender(store, relay, owner, rescue_s=0.0, ahead_max=2)
         found_nothing = 0
         while found_nothing < LOOKS:
-            await store.processing.take_duty("processing", owner, 60_000_000)
+            await store.processing.acquire_leadership("processing", owner, 60_000_000)
             begun = await sender.run_once()
             await sender.idle()
             found_nothing = 0 if begun else found_nothing + 1

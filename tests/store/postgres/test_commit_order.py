@@ -20,7 +20,7 @@ from headrace.store.queues.postgres.committer import COMMITTERS
 from headrace.store.queues.postgres.queue_cursor import COMMIT_US_MAX, LATE_US, SETTLE_SECONDS
 from tests.store.events import new_event
 from tests.store.places import PostgresPlace
-from tests.support.queue import DUTY_US, SECOND_US, mark_only, postgres_processing, sequences
+from tests.support.queue import LEADERSHIP_US, SECOND_US, mark_only, postgres_processing, sequences
 from tests.support.receiver import Receiver, receiving
 from tests.support.waiting import wait_until
 
@@ -56,7 +56,7 @@ class Work:
 
     async def processed(self) -> list[int]:
         """Process all that can be claimed; in that order."""
-        assert await self.store.take_duty("processing", WORKER, DUTY_US) is not None
+        assert await self.store.acquire_leadership("processing", WORKER, LEADERSHIP_US) is not None
         done: list[int] = []
         while batch := await self.store.claim(WORKER, 256):
             await self.store.process(WORKER, batch, mark_only, 0, subscribers_version=0)

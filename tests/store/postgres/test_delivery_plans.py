@@ -1,4 +1,4 @@
-"""No statement about deliveries and dead letters walks a line, a backlog or what is done."""
+"""No statement about deliveries and dead letters walks a queue, a backlog or what is done."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from headrace.domain.events.identity import LANES
 from headrace.store.deliveries import claim_ends, closings, shedding
 from headrace.store.engine.plans import BY_KEYS
-from headrace.store.queues.postgres import delivery_claims, delivery_outcomes
-from headrace.store.queues.postgres import due_index as due_lines
+from headrace.store.queues.postgres import delivery_claims, delivery_outcomes, due_scanner
 from tests.store.places import PostgresPlace
 from tests.support.postgres_plans import explain
 
@@ -49,9 +48,9 @@ CLAIMS = f"{KEYS}, '{{1,1,1,1,1,1,1,1}}'"
 ENDS = f"{CLAIMS}, '{{3}}', '{{NULL}}', '{{1}}', '{{e}}', '{{0}}'"
 DEAD = f"{KEYS}, '{{11,12,13,14,15,16,17,18}}', '{{a}}', 'c', 9"
 STATEMENTS = {
-    "step": (due_lines.STEP, f"{MINE}, 20000, 1, 1, 30000, 1000"),
-    "step from the oldest": (due_lines.STEP, f"{MINE}, -1, -1, -1, 30000, 1000"),
-    "refill": (due_lines.REFILL, f"{MINE}, 's9', 2, 0, 30000, 64"),
+    "step": (due_scanner.STEP, f"{MINE}, 20000, 1, 1, 30000, 1000"),
+    "step from the oldest": (due_scanner.STEP, f"{MINE}, -1, -1, -1, 30000, 1000"),
+    "refill": (due_scanner.REFILL, f"{MINE}, 's9', 2, 0, 30000, 64"),
     "claim": (delivery_claims.CLAIM, f"{KEYS}, 'w', 9, 30000"),
     "events": (delivery_claims.EVENTS, KEYS),
     "renew": (delivery_claims.RENEW, f"{CLAIMS}, 'w', 9"),
@@ -60,7 +59,7 @@ STATEMENTS = {
     "take back": (delivery_outcomes.TAKE_BACK, f"{ENDS}, '{{1}}'"),
     "forget attempts": (delivery_outcomes.FORGET_ATTEMPTS, CLAIMS),
     "add dead letters": (claim_ends.ADD_DEAD_LETTERS.postgres, DEAD),
-    "shed": (shedding.SHED.postgres, f"{KEYS}, 9, 'e'"),
+    "expire_unroutable": (shedding.SHED.postgres, f"{KEYS}, 9, 'e'"),
     "drop": (claim_ends.DROP[1].postgres, "1, 1"),
     "dead letters: close": (closings.CLOSE.postgres, f"{KEYS}, 1, 9, 'a', 'r'"),
     "accept again": (closings.ACCEPT_AGAIN.postgres, KEYS),
@@ -111,7 +110,7 @@ BY_KEY = {
     "take back": "deliveries_pkey",
     "forget attempts": "delivery_attempts_pkey",
     "add dead letters": "deliveries_pkey",
-    "shed": "deliveries_pkey",
+    "expire_unroutable": "deliveries_pkey",
     "drop": "deliveries_pkey",
     "dead letters: close": "dead_letters_pkey",
     "accept again": "event_states_pkey",
@@ -124,7 +123,7 @@ def test_plans_made_while_the_tables_were_empty_go_by_keys(tmp_path: Path) -> No
     place = PostgresPlace(tmp_path)
     mode = f"force_generic_plan; {BY_KEYS.postgres.replace('LOCAL ', '')}"
     plans = {name: explain(place.url, *STATEMENTS[name], mode) for name in BY_KEY}
-    # A refill may then read what is due over all lines, which is right and slower.
+    # A refill may then read what is due over all queues, which is right and slower.
     looks = ORDERED.keys() - {"refill"}
     ordered = {name: explain(place.url, *STATEMENTS[name], MODES[1]) for name in looks}
     place.remove()

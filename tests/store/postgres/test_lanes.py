@@ -26,7 +26,7 @@ from headrace.store.queues.postgres.lanes import SAFETY_SECONDS
 from tests.store.events import new_event
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
-from tests.support.queue import DUTY_US, SECOND_US, Queue, mark_only
+from tests.support.queue import LEADERSHIP_US, SECOND_US, Queue, mark_only
 from tests.support.shared_queue import Ledger, SharingWorker, owners_of_lanes
 
 
@@ -202,7 +202,7 @@ def test_the_lanes_of_the_dead_go_over(
         if dies_here:
             queue.dead.add("a")
         else:
-            queue.clock.now_us += DUTY_US - 1
+            queue.clock.now_us += LEADERSHIP_US - 1
             await second.renew()
             assert owners_of_lanes(queue) == {"a": 128, "b": 128}
             queue.clock.now_us += 1
@@ -226,7 +226,7 @@ def test_whoever_wakes_after_its_lease_changes_nothing(
 
     async def pause() -> None:
         await first.claim()
-        queue.clock.now_us += DUTY_US
+        queue.clock.now_us += LEADERSHIP_US
         await second.renew()
 
     async def wake() -> None:
@@ -259,7 +259,7 @@ def test_a_worker_stops_by_itself_before_its_lease_ends(queue: Queue) -> None:
     async def scenario() -> None:
         nonlocal now_s
         await worker.renew()
-        now_s = DUTY_US / SECOND_US - SAFETY_SECONDS - 0.001
+        now_s = LEADERSHIP_US / SECOND_US - SAFETY_SECONDS - 0.001
         assert len(worker.lanes()) == LANES
         now_s += 0.001
         assert worker.lanes() == set()
@@ -281,7 +281,7 @@ def test_nothing_is_taken_from_under_a_write(
     assert isinstance(store, PostgresStore)
 
     async def scenario() -> None:
-        connection = await store._database.connection_apart()
+        connection = await store._database.dedicated_connection()
         try:
             async with connection.transaction():
                 await first.store._lanes.fence(connection, "a")

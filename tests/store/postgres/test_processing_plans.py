@@ -19,7 +19,7 @@ from headrace.domain.events.identity import LANES
 from headrace.store.engine.plans import BY_KEYS
 from headrace.store.postgres import PostgresStore
 from headrace.store.queues.postgres import claims, contact_lookup, lanes, rescue
-from headrace.store.queues.postgres.queue_cursor import WorkLine
+from headrace.store.queues.postgres.queue_cursor import QueueCursor
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
 from tests.support.postgres_plans import explain
@@ -155,8 +155,8 @@ def test_a_held_snapshot_does_not_slow_claims_down(place: PostgresPlace) -> None
     assert isinstance(store, PostgresStore)
 
     async def work() -> tuple[int, int]:
-        asking = await store._database.connection_apart()
-        holder = await store._database.connection_apart()
+        asking = await store._database.dedicated_connection()
+        holder = await store._database.dedicated_connection()
         async with holder.transaction(isolation="repeatable_read"):
             await holder.fetchval("SELECT count(*) FROM projects")
             batch = await queue.store.claim("a", BATCH)
@@ -166,7 +166,7 @@ def test_a_held_snapshot_does_not_slow_claims_down(place: PostgresPlace) -> None
                     "a", batch, mark_only, BATCH, subscribers_version=0
                 )
                 left -= len(batch)
-            line: WorkLine = queue.store._lines["a"]  # type: ignore[attr-defined]
+            line: QueueCursor = queue.store._lines["a"]  # type: ignore[attr-defined]
             found = await pages(asking, line.bound_us(1)), await pages(asking, 0)
         await holder.close()
         await asking.close()

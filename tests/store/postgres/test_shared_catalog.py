@@ -21,7 +21,7 @@ from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
 from tests.support.cataloguing import EVENT
 
-DUTY_US = 60_000_000
+LEADERSHIP_US = 60_000_000
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def two(session: StoreSession) -> tuple[Processor, Processor]:
     session.run(rules.refresh())
     workers = [_worker(session, rules, owner) for owner in ("a", "b")]
     for owner in ("a", "b", "a", "b"):
-        session.run(store.processing.take_duty("processing", owner, DUTY_US))
+        session.run(store.processing.acquire_leadership("processing", owner, LEADERSHIP_US))
     return workers[0], workers[1]
 
 

@@ -14,14 +14,14 @@ from headrace.store.contract.deliveries import (
     AttemptFailure,
     BreakerChange,
     ClaimedDelivery,
+    ClaimRequest,
     DeliveryState,
-    Want,
 )
 from headrace.store.contract.processing import LEASE_US
 from headrace.store.store import Store
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
-from tests.support.deliveries import DUTY_US, Queue
+from tests.support.deliveries import LEADERSHIP_US, Queue
 from tests.support.waiting import wait_until
 
 EVENTS = 300
@@ -42,7 +42,7 @@ def queue(place: PostgresPlace) -> Iterator[Queue]:
 
 
 async def renew(store: Store, owner: str) -> int | None:
-    return await store.processing.take_duty("processing", owner, DUTY_US)
+    return await store.processing.acquire_leadership("processing", owner, LEADERSHIP_US)
 
 
 async def shared(first: Store, second: Store) -> None:
@@ -57,10 +57,12 @@ async def claim_all(store: Store, owner: str, subscriber_id: str) -> list[Claime
     """Claim for as long as there is something."""
     found: list[ClaimedDelivery] = []
     while True:
-        page = await store.deliveries.lines(after=None, handlers=(), limit=10, due_max=8)
+        page = await store.deliveries.due_queues(after=None, handlers=(), limit=10, due_max=8)
         wants = [
-            Want(subscriber_id, line.project_id, line.due, BreakerChange(subscriber_id, None, None))
-            for line in page.lines
+            ClaimRequest(
+                subscriber_id, queue.project_id, queue.due, BreakerChange(subscriber_id, None, None)
+            )
+            for queue in page.queues
         ]
         claimed = await store.deliveries.claim(owner, wants, 8)
         if not claimed:
@@ -118,7 +120,7 @@ def test_without_lanes_nothing_is_claimed(queue: Queue, place: PostgresPlace) ->
     async def work() -> list[ClaimedDelivery]:
         other = await place.open()
         try:
-            assert await other.deliveries.shed(10) == 0
+            assert await other.deliveries.expire_unroutable(10) == 0
             assert await other.deliveries.rescue(10) == []
             return await claim_all(other, "second", webhook.id)
         finally:
@@ -197,11 +199,11 @@ def test_what_comes_late_into_a_known_line_is_found(queue: Queue) -> None:
         claimed |= {one.id for one in found}
     assert len(claimed) in (190, 191)
     queue.store._due._full_at_s = 0.0  # type: ignore[attr-defined]
-    page = queue.session.run(queue.store.lines(after=None, handlers=(), limit=10, due_max=8))
+    page = queue.session.run(queue.store.due_queues(after=None, handlers=(), limit=10, due_max=8))
     claimed |= {
         one.id
-        for line in page.lines
-        for one in queue.claim("w", line.subscriber_id, line.project_id, line.due)
+        for due in page.queues
+        for one in queue.claim("w", due.subscriber_id, due.project_id, due.due)
     }
     assert name in claimed
     assert len(claimed) == 191
@@ -209,11 +211,12 @@ def test_what_comes_late_into_a_known_line_is_found(queue: Queue) -> None:
 
 def test_what_a_slow_transaction_brings_is_seen_soon(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
-    lines = queue.store.lines
 
     def seen() -> int:
-        page = queue.session.run(lines(after=None, handlers=(), limit=10, due_max=8))
-        return sum(line.due for line in page.lines)
+        page = queue.session.run(
+            queue.store.due_queues(after=None, handlers=(), limit=10, due_max=8)
+        )
+        return sum(each.due for each in page.queues)
 
     assert seen() == 0
     (name,) = queue.deliver(webhook.id, webhook.project_id)

@@ -151,7 +151,7 @@ def test_a_worker_that_stops_inside_a_statement_keeps_nobody_from_its_lanes(
 
     async def run() -> None:
         async with database(proxy, place) as opened:
-            worker = await opened.connection_apart()
+            worker = await opened.dedicated_connection()
             await worker.execute("BEGIN")
             await worker.execute(f"{PAUSED.replace('12s', '500ms')}; {WRITE}")
             proxy.silence_at(half.encode(), Silence.AFTER)
@@ -177,7 +177,7 @@ def test_a_server_that_only_takes_connections_is_out_of_reach(
             with pytest.raises(StoreError, match="out of reach"):
                 await do(opened, "write")
             with pytest.raises(OSError, match="no server has answered"):
-                await opened.connection_apart()
+                await opened.dedicated_connection()
             proxy.mute = None
             assert await opened.read(ask) == 1
 
@@ -193,9 +193,9 @@ def test_silence_while_a_connection_is_opened_is_an_error_in_time(
         async with database(proxy, place) as opened:
             proxy.silence_at(mark, where)
             with pytest.raises(OSError, match="no server has answered"):
-                await opened.connection_apart()
+                await opened.dedicated_connection()
             assert not proxy.armed
-            await (await opened.connection_apart()).close()
+            await (await opened.dedicated_connection()).close()
 
     asyncio.run(run())
 

@@ -120,7 +120,7 @@ def test_events_are_spread_first(place: PostgresPlace) -> None:
 
 def test_without_the_extension_it_is_refused(place: PostgresPlace) -> None:
     async def spread() -> None:
-        connection = await Database(place.url, PoolOptions()).connection_apart()
+        connection = await Database(place.url, PoolOptions()).dedicated_connection()
         try:
             await distribute(connection)
         finally:

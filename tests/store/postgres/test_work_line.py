@@ -20,7 +20,7 @@ from headrace.store.queues.postgres.queue_cursor import (
     PROJECTS_MAX,
     QUIET_SECONDS,
     SETTLE_SECONDS,
-    WorkLine,
+    QueueCursor,
 )
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession
@@ -45,16 +45,16 @@ def seconds() -> Seconds:
 
 
 @pytest.fixture
-def line(seconds: Seconds) -> WorkLine:
+def line(seconds: Seconds) -> QueueCursor:
     """Every transaction that began until now has ended."""
-    made = WorkLine(seconds)
+    made = QueueCursor(seconds)
     made.settle(NOW_US + NUMBERED_US, 1, 2)
     made.settle(NOW_US, 2, 2)
     made.begin(NOW_US)
     return made
 
 
-def test_a_claim_begins_where_the_last_one_ended(line: WorkLine) -> None:
+def test_a_claim_begins_where_the_last_one_ended(line: QueueCursor) -> None:
     line.add([1])
     assert line.bound_us(1) == 0
     line.looked(1, NOW_US - 5 * LATE_US, NOW_US)
@@ -63,14 +63,14 @@ def test_a_claim_begins_where_the_last_one_ended(line: WorkLine) -> None:
 
 @pytest.mark.parametrize("last_us", [None, NOW_US - 1, NOW_US + LATE_US])
 def test_what_may_still_be_under_way_is_looked_at_again(
-    line: WorkLine, last_us: int | None
+    line: QueueCursor, last_us: int | None
 ) -> None:
     line.add([1])
     line.looked(1, last_us, NOW_US)
     assert line.bound_us(1) == NOW_US - LATE_US
 
 
-def test_a_claim_does_not_begin_behind_a_transaction_under_way(line: WorkLine) -> None:
+def test_a_claim_does_not_begin_behind_a_transaction_under_way(line: QueueCursor) -> None:
     """Transaction 7 began at NOW_US and is over 9 s later."""
     line.add([1])
     line.settle(NOW_US, 5, 8)
@@ -86,7 +86,7 @@ def test_a_claim_does_not_begin_behind_a_transaction_under_way(line: WorkLine) -
     assert line.bound_us(1) == later_us - LATE_US
 
 
-def test_a_transaction_that_stays_open_moves_no_claim_back_for_ever(line: WorkLine) -> None:
+def test_a_transaction_that_stays_open_moves_no_claim_back_for_ever(line: QueueCursor) -> None:
     line.add([1])
     now_us = NOW_US
     for number in range(8, 100):
@@ -96,13 +96,13 @@ def test_a_transaction_that_stays_open_moves_no_claim_back_for_ever(line: WorkLi
         assert line.bound_us(1) >= now_us - COMMIT_US_MAX
 
 
-def test_transactions_are_looked_at_now_and_then(line: WorkLine, seconds: Seconds) -> None:
+def test_transactions_are_looked_at_now_and_then(line: QueueCursor, seconds: Seconds) -> None:
     assert not line.settle_due()
     seconds.now += SETTLE_SECONDS
     assert line.settle_due()
 
 
-def test_now_and_then_a_look_goes_far_back(line: WorkLine, seconds: Seconds) -> None:
+def test_now_and_then_a_look_goes_far_back(line: QueueCursor, seconds: Seconds) -> None:
     line.add([1])
     line.looked(1, None, NOW_US)
     seconds.now += FAR_LOOK_SECONDS - 0.1
@@ -113,7 +113,7 @@ def test_now_and_then_a_look_goes_far_back(line: WorkLine, seconds: Seconds) -> 
     assert line.bound_us(1) == NOW_US - LATE_US_MAX
 
 
-def test_a_costly_look_is_not_repeated_at_once(line: WorkLine, seconds: Seconds) -> None:
+def test_a_costly_look_is_not_repeated_at_once(line: QueueCursor, seconds: Seconds) -> None:
     line.took(COSTLY_SECONDS)
     assert line.may_look_around()
     line.took(2.0)
@@ -124,7 +124,9 @@ def test_a_costly_look_is_not_repeated_at_once(line: WorkLine, seconds: Seconds)
     assert line.look_around_due()
 
 
-def test_others_are_looked_for_while_the_known_have_work(line: WorkLine, seconds: Seconds) -> None:
+def test_others_are_looked_for_while_the_known_have_work(
+    line: QueueCursor, seconds: Seconds
+) -> None:
     assert line.look_around_due()
     line.looked_around()
     assert not line.look_around_due()
@@ -133,7 +135,9 @@ def test_others_are_looked_for_while_the_known_have_work(line: WorkLine, seconds
     assert line.look_around_due()
 
 
-def test_who_is_quiet_is_asked_together_with_the_unknown(line: WorkLine, seconds: Seconds) -> None:
+def test_who_is_quiet_is_asked_together_with_the_unknown(
+    line: QueueCursor, seconds: Seconds
+) -> None:
     line.add([1, 5])
     line.looked(1, NOW_US - 5 * LATE_US, NOW_US)
     seconds.now += QUIET_SECONDS + 0.1
@@ -148,7 +152,7 @@ def test_who_is_quiet_is_asked_together_with_the_unknown(line: WorkLine, seconds
     assert line.ranges(all_known=True)[0] == [-1]
 
 
-def test_turns_go_round(line: WorkLine) -> None:
+def test_turns_go_round(line: QueueCursor) -> None:
     line.add([3, 1, 2])
     orders = []
     for _ in range(4):
@@ -157,7 +161,7 @@ def test_turns_go_round(line: WorkLine) -> None:
     assert orders == [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 2, 3]]
 
 
-def test_what_was_undone_was_never_known(line: WorkLine) -> None:
+def test_what_was_undone_was_never_known(line: QueueCursor) -> None:
     line.add([1])
     saved = line.save()
     line.looked(1, NOW_US - 5 * LATE_US, NOW_US)
@@ -167,7 +171,7 @@ def test_what_was_undone_was_never_known(line: WorkLine) -> None:
     assert line.in_turn() == [1]
 
 
-def test_no_more_projects_are_known_than_there_is_room_for(line: WorkLine) -> None:
+def test_no_more_projects_are_known_than_there_is_room_for(line: QueueCursor) -> None:
     line.add(range(PROJECTS_MAX + 10))
     assert len(line.in_turn()) == PROJECTS_MAX
 
@@ -182,7 +186,7 @@ def queue(tmp_path: Path, seconds: Seconds) -> Iterator[Queue]:
     made = Queue(session, first_owner=None)
     assert isinstance(session.store, PostgresStore)
     made.store = postgres_processing(session.store, made.clock, made.dead, seconds)
-    made.take_duty("a", 3600 * 1_000_000)
+    made.acquire_leadership("a", 3600 * 1_000_000)
     yield made
     session.close()
     place.remove()
@@ -234,12 +238,12 @@ def test_what_a_costly_look_has_found_is_claimed_at_once(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accepted = queue.accept_many(3)
-    took = WorkLine.took
+    took = QueueCursor.took
 
-    def took_long(line: WorkLine, _: float) -> None:
+    def took_long(line: QueueCursor, _: float) -> None:
         took(line, 100.0)
 
-    monkeypatch.setattr(WorkLine, "took", took_long)
+    monkeypatch.setattr(QueueCursor, "took", took_long)
     assert sequences(queue.claim()) == accepted
     later = queue.accept_many(1)
     assert sequences(queue.claim()) == later

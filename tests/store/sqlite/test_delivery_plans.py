@@ -12,7 +12,7 @@ from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
 
 
-@pytest.mark.parametrize("statement", [delivery_claims.LINES, delivery_claims.CLAIM])
+@pytest.mark.parametrize("statement", [delivery_claims.DUE_QUEUES, delivery_claims.CLAIM])
 def test_waiting_deliveries_are_found_by_index_alone(tmp_path: Path, statement: str) -> None:
     place = SqlitePlace(tmp_path)
     session = StoreSession(place)

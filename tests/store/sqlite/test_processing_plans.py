@@ -129,7 +129,7 @@ def test_failing_and_retrying_do_not_grow_with_the_backlog(watched: dict[int, Wa
         assert len(one.queue.claim(limit=3)) == 3
         steps[size] = one.steps_since()
         assert one.queue.release() == 3
-        one.queue.take_duty("a")
+        one.queue.acquire_leadership("a")
     assert_no_dearer(steps)
 
 

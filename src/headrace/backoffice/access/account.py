@@ -5,17 +5,17 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from headrace.backoffice.shell.addresses import throttled_address
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.access.sign_in import PASSWORD_CHARACTERS_MIN, password_problem, throttles
 
 
-async def show_account(visit: Visit) -> Response:
+async def show_account(visit: PageRequest) -> Response:
     """Both."""
     return await _page(visit)
 
 
-async def change_password(visit: Visit) -> Response:
+async def change_password(visit: PageRequest) -> Response:
     """Change the password by the one before; every other session ends.
 
     Tries count as those to sign in do: whoever finds an open browser must not guess here.
@@ -44,7 +44,7 @@ async def change_password(visit: Visit) -> Response:
     return visit.go(visit.url("/account"), "The password is changed; your other sessions ended.")
 
 
-async def end_session(visit: Visit) -> Response:
+async def end_session(visit: PageRequest) -> Response:
     """End one of the person's own sessions."""
     ended = await visit.store.sign_in.end_session(
         visit.who.session.email,
@@ -58,7 +58,7 @@ async def end_session(visit: Visit) -> Response:
 
 
 async def _page(
-    visit: Visit, status: int = 200, *, problems: dict[str, str] | None = None
+    visit: PageRequest, status: int = 200, *, problems: dict[str, str] | None = None
 ) -> Response:
     return visit.page(
         "account.html",
@@ -70,7 +70,7 @@ async def _page(
 
 
 SCREENS = (
-    show("/account", show_account, Need.SIGNED_IN),
-    act("/account/password", change_password, Need.SIGNED_IN),
-    act("/account/sessions", end_session, Need.SIGNED_IN),
+    show("/account", show_account, Access.SIGNED_IN),
+    act("/account/password", change_password, Access.SIGNED_IN),
+    act("/account/sessions", end_session, Access.SIGNED_IN),
 )

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 from starlette.responses import Response
 
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, show
 from headrace.store.contract.sign_in import AuditFilter, AuditRow
 
 PAGE_ROWS = 50
@@ -39,17 +39,17 @@ class Shown(msgspec.Struct, frozen=True):
     project: str
 
 
-async def audit_of_project(visit: Visit) -> Response:
+async def audit_of_project(visit: PageRequest) -> Response:
     """What happened in this project."""
     return await _page(visit, visit.project.id)
 
 
-async def audit_of_instance(visit: Visit) -> Response:
+async def audit_of_instance(visit: PageRequest) -> Response:
     """What happened anywhere, sign-ins and operators too."""
     return await _page(visit, None)
 
 
-async def _page(visit: Visit, project_id: int | None) -> Response:
+async def _page(visit: PageRequest, project_id: int | None) -> Response:
     action = visit.query.one_of("action", tuple(key for key, _ in ACTIONS))
     actor = visit.query.text("actor")[:200]
     day = visit.query.text("until")
@@ -106,6 +106,6 @@ def _end_of_day_us(day: str) -> int | None:
 
 
 SCREENS = (
-    show("/projects/{project}/audit", audit_of_project, Need.VIEWER),
-    show("/audit", audit_of_instance, Need.INSTANCE),
+    show("/projects/{project}/audit", audit_of_project, Access.VIEWER),
+    show("/audit", audit_of_instance, Access.INSTANCE),
 )

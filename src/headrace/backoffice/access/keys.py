@@ -7,8 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from headrace.backoffice.shell.forms import Fields
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.access.api_keys import ApiKey, Scope, issue_key
 from headrace.domain.access.names import name_problem
 
@@ -31,12 +31,12 @@ class KeyRow(msgspec.Struct, frozen=True):
     used_us: int | None
 
 
-async def list_keys(visit: Visit) -> Response:
+async def list_keys(visit: PageRequest) -> Response:
     """All keys, newest first, without their secrets."""
     return await _list(visit)
 
 
-async def create_key(visit: Visit) -> Response:
+async def create_key(visit: PageRequest) -> Response:
     """Make a key and show it, this once."""
     name = visit.form.text("name")
     chosen = frozenset(Scope(text) for text in visit.form.all("scope") if text in set(Scope))
@@ -56,7 +56,7 @@ async def create_key(visit: Visit) -> Response:
     return await _list(visit, issued=issued.text)
 
 
-async def revoke_key(visit: Visit) -> Response:
+async def revoke_key(visit: PageRequest) -> Response:
     """Revoke a key of this project."""
     wanted = visit.request.path_params["key"]
     keys = await visit.store.projects.list_keys(visit.project.id)
@@ -70,7 +70,11 @@ async def revoke_key(visit: Visit) -> Response:
 
 
 async def _list(
-    visit: Visit, status: int = 200, *, problems: dict[str, str] | None = None, issued: str = ""
+    visit: PageRequest,
+    status: int = 200,
+    *,
+    problems: dict[str, str] | None = None,
+    issued: str = "",
 ) -> Response:
     keys = await visit.store.projects.list_keys(visit.project.id)
     uses = await visit.store.members.key_uses(visit.project.id)
@@ -95,7 +99,7 @@ def key_status(key: ApiKey, now_us: int) -> str:
 
 
 SCREENS = (
-    show("/projects/{project}/keys", list_keys, Need.VIEWER),
-    act("/projects/{project}/keys", create_key, Need.OWNER),
-    act("/projects/{project}/keys/{key}/revoke", revoke_key, Need.OWNER),
+    show("/projects/{project}/keys", list_keys, Access.VIEWER),
+    act("/projects/{project}/keys", create_key, Access.OWNER),
+    act("/projects/{project}/keys/{key}/revoke", revoke_key, Access.OWNER),
 )

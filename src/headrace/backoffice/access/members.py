@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from headrace.backoffice.shell.forms import Fields
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.access.sign_in import Role, issue, issue_link
 from headrace.domain.email import normalize_email
 from headrace.store.contract.events import StoreConflictError
@@ -20,12 +20,12 @@ ROLES = (
 )
 
 
-async def list_members(visit: Visit) -> Response:
+async def list_members(visit: PageRequest) -> Response:
     """By address."""
     return await _list(visit)
 
 
-async def add_member(visit: Visit) -> Response:
+async def add_member(visit: PageRequest) -> Response:
     """Add somebody by e-mail; whoever has no account yet gets one, and a link to sign in with."""
     typed = visit.form.text("email")
     role = visit.form.one_of("role", tuple(Role))
@@ -51,7 +51,7 @@ async def add_member(visit: Visit) -> Response:
     return await _list(visit, invited=email, token=token)
 
 
-async def set_role(visit: Visit) -> Response:
+async def set_role(visit: PageRequest) -> Response:
     """Change the role of a member."""
     email, back = visit.form.text("email"), visit.project_url("/members")
     role = visit.form.one_of("role", tuple(Role))
@@ -64,7 +64,7 @@ async def set_role(visit: Visit) -> Response:
     return visit.go(back, f"{email} is {role} of this project now.")
 
 
-async def remove_member(visit: Visit) -> Response:
+async def remove_member(visit: PageRequest) -> Response:
     """End a membership; the account stays."""
     email = visit.form.text("email")
     removed = await visit.store.members.remove_member(
@@ -79,7 +79,7 @@ async def remove_member(visit: Visit) -> Response:
 
 
 async def _list(
-    visit: Visit, status: int = 200, *, problem: str = "", invited: str = "", token: str = ""
+    visit: PageRequest, status: int = 200, *, problem: str = "", invited: str = "", token: str = ""
 ) -> Response:
     accounts = await visit.store.members.accounts(visit.now_us)
     found = await visit.store.members.members(visit.project.id)
@@ -98,8 +98,8 @@ async def _list(
 
 
 SCREENS = (
-    show("/projects/{project}/members", list_members, Need.VIEWER),
-    act("/projects/{project}/members", add_member, Need.OWNER),
-    act("/projects/{project}/members/role", set_role, Need.OWNER),
-    act("/projects/{project}/members/remove", remove_member, Need.OWNER),
+    show("/projects/{project}/members", list_members, Access.VIEWER),
+    act("/projects/{project}/members", add_member, Access.OWNER),
+    act("/projects/{project}/members/role", set_role, Access.OWNER),
+    act("/projects/{project}/members/remove", remove_member, Access.OWNER),
 )

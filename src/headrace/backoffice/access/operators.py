@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.access.sign_in import issue, issue_link
 from headrace.domain.email import normalize_email
 from headrace.store.contract.events import StoreConflictError
@@ -14,12 +14,12 @@ _LAST_OWNER = "The last owner of the instance stays one. Make somebody else an o
 _GONE = "That operator is not there any more."
 
 
-async def list_operators(visit: Visit) -> Response:
+async def list_operators(visit: PageRequest) -> Response:
     """By address."""
     return await _list(visit)
 
 
-async def add_operator(visit: Visit) -> Response:
+async def add_operator(visit: PageRequest) -> Response:
     """Add somebody, and show the link to sign in with."""
     try:
         email = normalize_email(visit.form.text("email"))
@@ -37,12 +37,12 @@ async def add_operator(visit: Visit) -> Response:
     return await _with_link(visit, email)
 
 
-async def make_link(visit: Visit) -> Response:
+async def make_link(visit: PageRequest) -> Response:
     """A link for somebody who has no password or forgot it."""
     return await _with_link(visit, visit.form.text("email"))
 
 
-async def set_owner(visit: Visit) -> Response:
+async def set_owner(visit: PageRequest) -> Response:
     """Make somebody an owner of the instance, or no longer."""
     email, is_owner = visit.form.text("email"), visit.form.text("is_owner") == "yes"
     try:
@@ -59,7 +59,7 @@ async def set_owner(visit: Visit) -> Response:
     return visit.go(visit.url("/operators"), f"{email} is {words} of the instance now.")
 
 
-async def remove_operator(visit: Visit) -> Response:
+async def remove_operator(visit: PageRequest) -> Response:
     """End an account: sessions, password, token and memberships."""
     email = visit.form.text("email")
     try:
@@ -71,7 +71,7 @@ async def remove_operator(visit: Visit) -> Response:
     return visit.go(visit.url("/operators"), f"{email} cannot sign in any more.")
 
 
-async def _with_link(visit: Visit, email: str) -> Response:
+async def _with_link(visit: PageRequest, email: str) -> Response:
     token, link = issue_link(email, visit.now_us)
     if not await visit.store.sign_in.add_link(link, actor=visit.actor):
         return visit.go(visit.url("/operators"), _GONE, kind="bad")
@@ -79,7 +79,7 @@ async def _with_link(visit: Visit, email: str) -> Response:
 
 
 async def _list(
-    visit: Visit, status: int = 200, *, problem: str = "", invited: str = "", token: str = ""
+    visit: PageRequest, status: int = 200, *, problem: str = "", invited: str = "", token: str = ""
 ) -> Response:
     return visit.page(
         "operators.html",
@@ -93,9 +93,9 @@ async def _list(
 
 
 SCREENS = (
-    show("/operators", list_operators, Need.INSTANCE),
-    act("/operators", add_operator, Need.INSTANCE),
-    act("/operators/link", make_link, Need.INSTANCE),
-    act("/operators/owner", set_owner, Need.INSTANCE),
-    act("/operators/remove", remove_operator, Need.INSTANCE),
+    show("/operators", list_operators, Access.INSTANCE),
+    act("/operators", add_operator, Access.INSTANCE),
+    act("/operators/link", make_link, Access.INSTANCE),
+    act("/operators/owner", set_owner, Access.INSTANCE),
+    act("/operators/remove", remove_operator, Access.INSTANCE),
 )

@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from headrace.backoffice.access.audit import facts
 from headrace.backoffice.access.policy_words import GROUPS, MEANINGS
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.access.policies import BOUNDS, DEFAULTS, NAMES, UNITS, Policies, check_policy
 from headrace.store.contract.sign_in import AuditFilter
 
@@ -38,12 +38,12 @@ class PolicyRow(msgspec.Struct, frozen=True):
     problem: str
 
 
-async def show_policies(visit: Visit) -> Response:
+async def show_policies(visit: PageRequest) -> Response:
     """All of them, by what they are about."""
     return await _page(visit)
 
 
-async def set_policy(visit: Visit) -> Response:
+async def set_policy(visit: PageRequest) -> Response:
     """Change one, or set it back to its default."""
     name = visit.request.path_params["name"]
     if name not in NAMES:
@@ -74,7 +74,7 @@ def _checked(name: str, typed: str) -> Any:
 
 
 async def _page(
-    visit: Visit, status: int = 200, *, wrong: str = "", typed: str = "", problem: str = ""
+    visit: PageRequest, status: int = 200, *, wrong: str = "", typed: str = "", problem: str = ""
 ) -> Response:
     found = await visit.store.operators.policies(visit.project.uuid)
     if found is None:
@@ -147,6 +147,6 @@ def _words(value: Any, unit: str) -> str:
 
 
 SCREENS = (
-    show("/projects/{project}/policies", show_policies, Need.VIEWER),
-    act("/projects/{project}/policies/{name}", set_policy, Need.OPERATOR),
+    show("/projects/{project}/policies", show_policies, Access.VIEWER),
+    act("/projects/{project}/policies/{name}", set_policy, Access.OPERATOR),
 )

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.access.names import name_problem
 from headrace.domain.ids import uuid_text
 from headrace.store.contract.events import StoreConflictError
 
 
-async def list_projects(visit: Visit) -> Response:
+async def list_projects(visit: PageRequest) -> Response:
     """By name, with the role in each."""
     return _list(visit)
 
 
-async def create_project(visit: Visit) -> Response:
+async def create_project(visit: PageRequest) -> Response:
     """Make a project and go on to its keys, without which nothing can be sent."""
     name = visit.form.text("name")
     if problem := name_problem(name):
@@ -30,12 +30,12 @@ async def create_project(visit: Visit) -> Response:
     return visit.go(address, "The project is made. Next it needs an API key.")
 
 
-def _list(visit: Visit, status: int = 200, *, name: str = "", problem: str = "") -> Response:
+def _list(visit: PageRequest, status: int = 200, *, name: str = "", problem: str = "") -> Response:
     rows = [(project, visit.who.role_in(project.id)) for project in visit.projects]
     return visit.page("projects.html", status, rows=rows, name=name, problem=problem)
 
 
 SCREENS = (
-    show("/projects", list_projects, Need.SIGNED_IN),
-    act("/projects", create_project, Need.INSTANCE),
+    show("/projects", list_projects, Access.SIGNED_IN),
+    act("/projects", create_project, Access.INSTANCE),
 )

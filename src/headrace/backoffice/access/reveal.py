@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act
 from headrace.domain.access.sign_in import REVEAL_US
 
 
-async def reveal(visit: Visit) -> Response:
+async def reveal(visit: PageRequest) -> Response:
     """Unmask for this session."""
     back = visit.safe_address(visit.form.text("back"))
     until_us = visit.now_us + REVEAL_US
@@ -19,7 +19,7 @@ async def reveal(visit: Visit) -> Response:
     return visit.go(back, text)
 
 
-async def mask(visit: Visit) -> Response:
+async def mask(visit: PageRequest) -> Response:
     """Mask again, before the time is over."""
     back = visit.safe_address(visit.form.text("back"))
     await visit.store.sign_in.reveal(visit.who, visit.project.id, 0, visit.now_us, back)
@@ -27,6 +27,6 @@ async def mask(visit: Visit) -> Response:
 
 
 SCREENS = (
-    act("/projects/{project}/reveal", reveal, Need.OPERATOR),
-    act("/projects/{project}/mask", mask, Need.VIEWER),
+    act("/projects/{project}/reveal", reveal, Access.OPERATOR),
+    act("/projects/{project}/mask", mask, Access.VIEWER),
 )

@@ -6,8 +6,8 @@ from starlette.responses import Response
 
 from headrace.backoffice.shell.addresses import client_address, throttled_address
 from headrace.backoffice.shell.cookies import drop_session, write_session
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.access.sign_in import issue_session, throttles
 from headrace.domain.email import normalize_email
 
@@ -16,14 +16,14 @@ _BROWSER_CHARACTERS_MAX = 300
 _REFUSED = "E-mail and password do not match. Check both; nothing else is told on purpose."
 
 
-async def sign_in_page(visit: Visit) -> Response:
+async def sign_in_page(visit: PageRequest) -> Response:
     """The form."""
     if visit.signed_in is not None:
         return visit.go(visit.safe_address(visit.query.text("next")))
     return _form(visit, next_address=visit.query.text("next"))
 
 
-async def sign_in(visit: Visit) -> Response:
+async def sign_in(visit: PageRequest) -> Response:
     """Count the try, look at the password, open a session.
 
     The try is counted before the password is looked at, so that many at once gain nothing. An
@@ -53,7 +53,7 @@ async def sign_in(visit: Visit) -> Response:
     return response
 
 
-async def sign_out(visit: Visit) -> Response:
+async def sign_out(visit: PageRequest) -> Response:
     """End this session, here and in the store."""
     session = visit.who.session
     await visit.store.sign_in.end_session(
@@ -64,7 +64,7 @@ async def sign_out(visit: Visit) -> Response:
     return response
 
 
-def browser_of(visit: Visit) -> str:
+def browser_of(visit: PageRequest) -> str:
     """What the browser calls itself, for the list of sessions."""
     text = visit.request.headers.get("user-agent", "")[:_BROWSER_CHARACTERS_MAX]
     return "".join(c for c in text if c.isprintable())
@@ -78,7 +78,7 @@ def _normalized(typed: str) -> str:
 
 
 def _form(
-    visit: Visit, status: int = 200, *, next_address: str, email: str = "", problem: str = ""
+    visit: PageRequest, status: int = 200, *, next_address: str, email: str = "", problem: str = ""
 ) -> Response:
     return visit.page(
         "sign_in.html", status, next_address=next_address, email=email, problem=problem
@@ -86,7 +86,7 @@ def _form(
 
 
 SCREENS = (
-    show("/sign-in", sign_in_page, Need.NOTHING),
-    act("/sign-in", sign_in, Need.NOTHING),
-    act("/sign-out", sign_out, Need.SIGNED_IN),
+    show("/sign-in", sign_in_page, Access.NOTHING),
+    act("/sign-in", sign_in, Access.NOTHING),
+    act("/sign-out", sign_out, Access.SIGNED_IN),
 )

@@ -8,8 +8,8 @@ from headrace.backoffice.access.sign_in import browser_of
 from headrace.backoffice.shell.addresses import client_address
 from headrace.backoffice.shell.context import PREFIX
 from headrace.backoffice.shell.cookies import write_session
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.access.sign_in import (
     PASSWORD_CHARACTERS_MIN,
     Link,
@@ -21,13 +21,13 @@ from headrace.domain.access.sign_in import (
 from headrace.domain.email import normalize_email
 
 
-async def welcome(visit: Visit) -> Response:
+async def welcome(visit: PageRequest) -> Response:
     """The form. Looking at a link does not use it up: mail programs look at links too."""
     link = await _link(visit)
     return _over(visit) if link is None else _form(visit, link)
 
 
-async def use_link(visit: Visit) -> Response:
+async def use_link(visit: PageRequest) -> Response:
     """Set the password; the link and all other sessions of the operator are over then."""
     link = await _link(visit)
     if link is None:
@@ -49,7 +49,7 @@ async def use_link(visit: Visit) -> Response:
     return await _signed_in(visit, link, email, await visit.backoffice.passwords.hash(password))
 
 
-async def _signed_in(visit: Visit, link: Link, email: str, password_hash: str) -> Response:
+async def _signed_in(visit: PageRequest, link: Link, email: str, password_hash: str) -> Response:
     address = client_address(visit.request, visit.backoffice.trusted_proxies)
     token, session = issue_session(email, visit.now_us, address=address, browser=browser_of(visit))
     used = await visit.store.sign_in.use_link(
@@ -62,17 +62,17 @@ async def _signed_in(visit: Visit, link: Link, email: str, password_hash: str) -
     return response
 
 
-async def _link(visit: Visit) -> Link | None:
+async def _link(visit: PageRequest) -> Link | None:
     hashed = token_hash(visit.request.path_params["token"])
     return await visit.store.sign_in.link(hashed, visit.now_us)
 
 
-def _over(visit: Visit) -> Response:
+def _over(visit: PageRequest) -> Response:
     return visit.page("link_over.html", 410)
 
 
 def _form(
-    visit: Visit,
+    visit: PageRequest,
     link: Link,
     status: int = 200,
     *,
@@ -90,6 +90,6 @@ def _form(
 
 
 SCREENS = (
-    show("/welcome/{token}", welcome, Need.NOTHING),
-    act("/welcome/{token}", use_link, Need.NOTHING),
+    show("/welcome/{token}", welcome, Access.NOTHING),
+    act("/welcome/{token}", use_link, Access.NOTHING),
 )

@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from headrace.backoffice.shell.charts import Chart, Series, bar_chart
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, show
 from headrace.backoffice.shell.templating import number
 from headrace.domain.catalog.personal_data import KINDS, PERSONAL, kinds_of
 from headrace.domain.catalog.value_types import example_of, type_names
@@ -37,7 +37,7 @@ _SOURCES = {source.name.lower(): source for source in Source}
 _COLOURS = {"api": "info", "batch": "accent", "import": "quiet", "system": "good"}
 
 
-async def list_names(visit: Visit) -> Response:
+async def list_names(visit: PageRequest) -> Response:
     """Names in order, with filters by name, source and personal data."""
     prefix = visit.query.text("event").lower().removesuffix("*")[:NAME_CHARACTERS_MAX]
     source = visit.query.one_of("source", tuple(_SOURCES))
@@ -83,7 +83,7 @@ def _sources(bits: int) -> list[str]:
     return [name for name, source in _SOURCES.items() if bits >> source & 1]
 
 
-async def show_name(visit: Visit) -> Response:
+async def show_name(visit: PageRequest) -> Response:
     """One name: counts, paths, drift, example.
 
     Raises:
@@ -150,6 +150,6 @@ def _count(value: float) -> str:
 
 
 SCREENS = (
-    show("/projects/{project}/catalog", list_names, Need.VIEWER),
-    show("/projects/{project}/catalog/{event}", show_name, Need.VIEWER),
+    show("/projects/{project}/catalog", list_names, Access.VIEWER),
+    show("/projects/{project}/catalog/{event}", show_name, Access.VIEWER),
 )

@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from headrace.backoffice.contacts.contacts import find_contact
 from headrace.backoffice.events.search import read_uuid
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.deliveries.dead_letters import check_reason
 from headrace.domain.errors import ApiError
 from headrace.domain.ids import uuid_text
@@ -30,7 +30,7 @@ _REFUSED = {
 }
 
 
-async def list_conflicts(visit: Visit) -> Response:
+async def list_conflicts(visit: PageRequest) -> Response:
     """Open pairs, newest first, and the last merges; or the pairs that were dismissed."""
     before, project_id = visit.query.number("before"), visit.project.id
     status = PairStatus(visit.query.one_of("status", tuple(PairStatus)) or PairStatus.OPEN)
@@ -45,7 +45,7 @@ async def list_conflicts(visit: Visit) -> Response:
     )
 
 
-async def dismiss(visit: Visit) -> Response:
+async def dismiss(visit: PageRequest) -> Response:
     """The two are not one person."""
     raw = read_uuid(visit.request.path_params["conflict"])
     if raw is None:
@@ -66,7 +66,7 @@ async def dismiss(visit: Visit) -> Response:
     return visit.go(address, "Dismissed: the two stay two. Who and why stands in the audit.")
 
 
-async def preview(visit: Visit) -> Response:
+async def preview(visit: PageRequest) -> Response:
     """What a merge would do; nothing has happened yet."""
     contact = await find_contact(visit)
     other = _other(visit.query.text("from"))
@@ -77,7 +77,7 @@ async def preview(visit: Visit) -> Response:
     return visit.page("merge.html", preview=shown)
 
 
-async def merge(visit: Visit) -> Response:
+async def merge(visit: PageRequest) -> Response:
     """Make one contact of two."""
     contact = await find_contact(visit)
     other = _other(visit.form.text("from"))
@@ -91,7 +91,7 @@ async def merge(visit: Visit) -> Response:
     return visit.go(visit.project_url(f"/contacts/{made.contact_id}"), text)
 
 
-async def undo(visit: Visit) -> Response:
+async def undo(visit: PageRequest) -> Response:
     """Make two contacts of one again."""
     raw = read_uuid(visit.request.path_params["merge"])
     if raw is None:
@@ -122,9 +122,9 @@ def _why(error: MergeRefusedError | ApiError) -> str:
 
 
 SCREENS = (
-    show("/projects/{project}/contacts/conflicts", list_conflicts, Need.VIEWER),
-    show("/projects/{project}/contacts/{contact}/merge", preview, Need.OPERATOR),
-    act("/projects/{project}/contacts/{contact}/merge", merge, Need.OPERATOR),
-    act("/projects/{project}/conflicts/{conflict}/dismiss", dismiss, Need.OPERATOR),
-    act("/projects/{project}/merges/{merge}/undo", undo, Need.OPERATOR),
+    show("/projects/{project}/contacts/conflicts", list_conflicts, Access.VIEWER),
+    show("/projects/{project}/contacts/{contact}/merge", preview, Access.OPERATOR),
+    act("/projects/{project}/contacts/{contact}/merge", merge, Access.OPERATOR),
+    act("/projects/{project}/conflicts/{conflict}/dismiss", dismiss, Access.OPERATOR),
+    act("/projects/{project}/merges/{merge}/undo", undo, Access.OPERATOR),
 )

@@ -8,8 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from headrace.backoffice.events.search import read_uuid
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.contacts.contact import Contact
 from headrace.domain.contacts.search import check_search
 from headrace.domain.events.event import Status
@@ -22,7 +22,7 @@ TOPICS_SHOWN_MAX = 200
 SOURCE = "backoffice"
 
 
-async def list_contacts(visit: Visit) -> Response:
+async def list_contacts(visit: PageRequest) -> Response:
     """The newest, or those whose identifier begins with what was typed."""
     search, problem = visit.query.exact("search"), ""
     contact_id = read_uuid(search.strip())
@@ -47,7 +47,7 @@ async def list_contacts(visit: Visit) -> Response:
     )
 
 
-async def show_contact(visit: Visit) -> Response:
+async def show_contact(visit: PageRequest) -> Response:
     """Everything known about a person, and what the person did lately."""
     contact = await find_contact(visit)
     if contact.id != visit.request.path_params["contact"].lower():
@@ -72,7 +72,7 @@ async def show_contact(visit: Visit) -> Response:
     )
 
 
-async def find_contact(visit: Visit) -> Contact:
+async def find_contact(visit: PageRequest) -> Contact:
     """The contact of the path.
 
     Raises:
@@ -96,7 +96,7 @@ def _properties(contact: Contact) -> list[tuple[str, Any, int | None]]:
     ]
 
 
-async def delete(visit: Visit) -> Response:
+async def delete(visit: PageRequest) -> Response:
     """Delete the contact; its events stay."""
     contact = await find_contact(visit)
     await visit.store.contacts.delete(visit.project.id, contact.id, visit.now_us, source=SOURCE)
@@ -104,7 +104,7 @@ async def delete(visit: Visit) -> Response:
 
 
 SCREENS = (
-    show("/projects/{project}/contacts", list_contacts, Need.VIEWER),
-    show("/projects/{project}/contacts/{contact}", show_contact, Need.VIEWER),
-    act("/projects/{project}/contacts/{contact}/delete", delete, Need.OPERATOR),
+    show("/projects/{project}/contacts", list_contacts, Access.VIEWER),
+    show("/projects/{project}/contacts/{contact}", show_contact, Access.VIEWER),
+    act("/projects/{project}/contacts/{contact}/delete", delete, Access.OPERATOR),
 )

@@ -7,14 +7,14 @@ from starlette.responses import Response, StreamingResponse
 
 from headrace.backoffice.contacts.contacts import find_contact
 from headrace.backoffice.events.search import read_uuid
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.ids import uuid_text
 from headrace.pipeline.contacts.person_document import person_document
 from headrace.store.contract.erasures import ErasureStatus
 
 
-async def erase(visit: Visit) -> Response:
+async def erase(visit: PageRequest) -> Response:
     """Begin, or only look; the receipt's page follows the job."""
     contact = await find_contact(visit)
     begun = await visit.store.erasures.begin(
@@ -30,7 +30,7 @@ async def erase(visit: Visit) -> Response:
     return visit.go(visit.project_url(f"/erasures/{begun.id}"))
 
 
-async def show_erasure(visit: Visit) -> Response:
+async def show_erasure(visit: PageRequest) -> Response:
     """How far the job is, and what it has removed where."""
     raw = read_uuid(visit.request.path_params["erasure"])
     found = None
@@ -45,7 +45,7 @@ async def show_erasure(visit: Visit) -> Response:
     return response
 
 
-async def export(visit: Visit) -> Response:
+async def export(visit: PageRequest) -> Response:
     """All that is kept about a person, unmasked, as a file; audited."""
     contact = await find_contact(visit)
     exports = visit.store.person_exports
@@ -65,7 +65,7 @@ async def export(visit: Visit) -> Response:
 
 
 SCREENS = (
-    act("/projects/{project}/contacts/{contact}/export", export, Need.OWNER),
-    act("/projects/{project}/contacts/{contact}/erase", erase, Need.OWNER),
-    show("/projects/{project}/erasures/{erasure}", show_erasure, Need.VIEWER),
+    act("/projects/{project}/contacts/{contact}/export", export, Access.OWNER),
+    act("/projects/{project}/contacts/{contact}/erase", erase, Access.OWNER),
+    show("/projects/{project}/erasures/{erasure}", show_erasure, Access.VIEWER),
 )

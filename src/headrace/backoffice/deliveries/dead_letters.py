@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from headrace.backoffice.events.search import read_uuid
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.deliveries.dead_letters import FILTERS, check_filter, check_reason
 from headrace.domain.errors import ApiError
 from headrace.domain.ids import uuid_text
@@ -30,7 +30,7 @@ _REFUSED = {
 }
 
 
-async def list_groups(visit: Visit) -> Response:
+async def list_groups(visit: PageRequest) -> Response:
     """What failed alike stands together, the most frequent first."""
     groups = await visit.store.dead_letters.groups(visit.project.id, DeadLetterFilter())
     replays = await visit.store.replays.list(visit.project.id, before=None, limit=10)
@@ -44,7 +44,7 @@ async def list_groups(visit: Visit) -> Response:
     )
 
 
-async def list_some(visit: Visit) -> Response:
+async def list_some(visit: PageRequest) -> Response:
     """Open dead letters one by one, newest first."""
     wanted = read_filter(visit)
     page = await visit.store.dead_letters.list(
@@ -59,7 +59,7 @@ async def list_some(visit: Visit) -> Response:
     )
 
 
-async def replay_one(visit: Visit) -> Response:
+async def replay_one(visit: PageRequest) -> Response:
     """Put what failed back into line."""
     closed = await visit.store.dead_letters.replay(
         visit.project.id, _dead_letter_id(visit), visit.now_us, actor=visit.actor
@@ -67,7 +67,7 @@ async def replay_one(visit: Visit) -> Response:
     return _closed(visit, closed, "It is back in line and tried anew.")
 
 
-async def discard_one(visit: Visit) -> Response:
+async def discard_one(visit: PageRequest) -> Response:
     """Close it for good."""
     try:
         reason = check_reason(visit.form.text("reason"))
@@ -79,7 +79,7 @@ async def discard_one(visit: Visit) -> Response:
     return _closed(visit, closed, "It is discarded; the reason stands in the trace.")
 
 
-def _closed(visit: Visit, closed: Closed, done: str) -> Response:
+def _closed(visit: PageRequest, closed: Closed, done: str) -> Response:
     if closed.closing is Closing.NOT_FOUND:
         raise HTTPException(404)
     if closed.closing in _REFUSED:
@@ -87,19 +87,19 @@ def _closed(visit: Visit, closed: Closed, done: str) -> Response:
     return visit.go(_back(visit), done)
 
 
-def _back(visit: Visit) -> str:
+def _back(visit: PageRequest) -> str:
     back = visit.form.text("back")
     return visit.safe_address(back) if back else visit.project_url("/dead-letters")
 
 
-def _dead_letter_id(visit: Visit) -> str:
+def _dead_letter_id(visit: PageRequest) -> str:
     raw = read_uuid(visit.request.path_params["dead_letter"])
     if raw is None:
         raise HTTPException(404)
     return uuid_text(raw)
 
 
-def read_filter(visit: Visit, fields: Any = None) -> DeadLetterFilter:
+def read_filter(visit: PageRequest, fields: Any = None) -> DeadLetterFilter:
     """Which dead letters are meant, from the query or a form.
 
     Raises:
@@ -118,7 +118,7 @@ def filter_fields(wanted: DeadLetterFilter) -> dict[str, str]:
     return {name: str(value) for name, value in msgspec.to_builtins(wanted).items()}
 
 
-async def names_of_subscribers(visit: Visit) -> dict[str, str]:
+async def names_of_subscribers(visit: PageRequest) -> dict[str, str]:
     """Subscriber id -> URL or name of the handler."""
     webhooks: Sequence[Subscriber] = await visit.store.subscribers.list(
         visit.project.id, before=None, limit=200
@@ -128,8 +128,8 @@ async def names_of_subscribers(visit: Visit) -> dict[str, str]:
 
 
 SCREENS = (
-    show("/projects/{project}/dead-letters", list_groups, Need.VIEWER),
-    show("/projects/{project}/dead-letters/list", list_some, Need.VIEWER),
-    act("/projects/{project}/dead-letters/{dead_letter}/replay", replay_one, Need.OPERATOR),
-    act("/projects/{project}/dead-letters/{dead_letter}/discard", discard_one, Need.OPERATOR),
+    show("/projects/{project}/dead-letters", list_groups, Access.VIEWER),
+    show("/projects/{project}/dead-letters/list", list_some, Access.VIEWER),
+    act("/projects/{project}/dead-letters/{dead_letter}/replay", replay_one, Access.OPERATOR),
+    act("/projects/{project}/dead-letters/{dead_letter}/discard", discard_one, Access.OPERATOR),
 )

@@ -11,8 +11,8 @@ from headrace.backoffice.deliveries.dead_letters import (
     read_filter,
 )
 from headrace.backoffice.events.search import read_uuid
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.deliveries.dead_letters import (
     PER_SECOND_DEFAULT,
     PER_SECOND_MAX,
@@ -28,7 +28,7 @@ from headrace.store.contract.dead_letters import (
 )
 
 
-async def dry_run(visit: Visit) -> Response:
+async def dry_run(visit: PageRequest) -> Response:
     """How many it would be and some of them; nothing is changed."""
     wanted, project_id = read_filter(visit), visit.project.id
     count, _ = await visit.store.dead_letters.count(project_id, wanted)
@@ -44,7 +44,7 @@ async def dry_run(visit: Visit) -> Response:
     )
 
 
-async def start(visit: Visit) -> Response:
+async def start(visit: PageRequest) -> Response:
     """Make the replay; a worker does it."""
     wanted, project_id = read_filter(visit, visit.form), visit.project.id
     back = visit.project_url("/dead-letters/replay", **filter_fields(wanted))
@@ -70,7 +70,7 @@ async def start(visit: Visit) -> Response:
     return visit.go(visit.project_url(f"/replays/{created.id}"))
 
 
-async def show_replay(visit: Visit) -> Response:
+async def show_replay(visit: PageRequest) -> Response:
     """How far it is; the page reloads itself while it runs."""
     replay = await visit.store.replays.get(visit.project.id, _replay_id(visit))
     if replay is None:
@@ -89,7 +89,7 @@ async def show_replay(visit: Visit) -> Response:
     return response
 
 
-async def stop(visit: Visit) -> Response:
+async def stop(visit: PageRequest) -> Response:
     """Stop it; what it has replayed stays replayed."""
     replay_id = _replay_id(visit)
     stopped, found = await visit.store.replays.stop(
@@ -103,7 +103,7 @@ async def stop(visit: Visit) -> Response:
     return visit.go(address, "Stopped. What it has replayed stays replayed.")
 
 
-def _replay_id(visit: Visit) -> str:
+def _replay_id(visit: PageRequest) -> str:
     raw = read_uuid(visit.request.path_params["replay"])
     if raw is None:
         raise HTTPException(404)
@@ -111,8 +111,8 @@ def _replay_id(visit: Visit) -> str:
 
 
 SCREENS = (
-    show("/projects/{project}/dead-letters/replay", dry_run, Need.OPERATOR),
-    act("/projects/{project}/dead-letters/replay", start, Need.OPERATOR),
-    show("/projects/{project}/replays/{replay}", show_replay, Need.VIEWER),
-    act("/projects/{project}/replays/{replay}/stop", stop, Need.OPERATOR),
+    show("/projects/{project}/dead-letters/replay", dry_run, Access.OPERATOR),
+    act("/projects/{project}/dead-letters/replay", start, Access.OPERATOR),
+    show("/projects/{project}/replays/{replay}", show_replay, Access.VIEWER),
+    act("/projects/{project}/replays/{replay}/stop", stop, Access.OPERATOR),
 )

@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from headrace.backoffice.events.search import read_uuid
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, show
 from headrace.domain.deliveries.breaker import BreakerPolicy, BreakerState
 from headrace.domain.ids import uuid_text
 from headrace.pipeline.delivering.breakers import breaker_of
@@ -55,7 +55,7 @@ class Row(msgspec.Struct, frozen=True):
     health: Health
 
 
-async def list_subscribers(visit: Visit) -> Response:
+async def list_subscribers(visit: PageRequest) -> Response:
     """Webhooks of the project, newest first, and the handlers that workers have loaded."""
     before = visit.query.number("before")
     webhooks = await visit.store.subscribers.list(visit.project.id, before=before, limit=ROWS + 1)
@@ -69,7 +69,7 @@ async def list_subscribers(visit: Visit) -> Response:
     )
 
 
-async def _row(visit: Visit, subscriber: Subscriber) -> Row:
+async def _row(visit: PageRequest, subscriber: Subscriber) -> Row:
     recent = await visit.store.deliveries.list(
         visit.project.id, subscriber.id, before=None, limit=RECENT
     )
@@ -100,12 +100,12 @@ def health_of(subscriber: Subscriber, recent: Sequence[DeliveryRecord], now_us: 
     )
 
 
-async def show_subscriber(visit: Visit) -> Response:
+async def show_subscriber(visit: PageRequest) -> Response:
     """One subscriber: what it wants, how it does, and every delivery with its attempts."""
     return await subscriber_page(visit, await find_subscriber(visit))
 
 
-async def find_subscriber(visit: Visit) -> Subscriber:
+async def find_subscriber(visit: PageRequest) -> Subscriber:
     """The webhook or handler of the path.
 
     Raises:
@@ -125,7 +125,7 @@ async def find_subscriber(visit: Visit) -> Subscriber:
 
 
 async def subscriber_page(
-    visit: Visit,
+    visit: PageRequest,
     subscriber: Subscriber,
     status: int = 200,
     *,
@@ -164,6 +164,6 @@ def typed_of(subscriber: Subscriber) -> dict[str, str]:
 
 
 SCREENS = (
-    show("/projects/{project}/subscribers", list_subscribers, Need.VIEWER),
-    show("/projects/{project}/subscribers/{subscriber}", show_subscriber, Need.VIEWER),
+    show("/projects/{project}/subscribers", list_subscribers, Access.VIEWER),
+    show("/projects/{project}/subscribers/{subscriber}", show_subscriber, Access.VIEWER),
 )

@@ -7,8 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from headrace.backoffice.deliveries.subscribers import find_subscriber, subscriber_page
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.delivery.contract import DeliveryError, Failed
 from headrace.domain.deliveries.subscriptions import check_patterns
 from headrace.domain.errors import ApiError
@@ -36,12 +36,12 @@ class _Checked(msgspec.Struct):
     description: str = ""
 
 
-async def new_webhook(visit: Visit) -> Response:
+async def new_webhook(visit: PageRequest) -> Response:
     """The empty form."""
     return visit.page("webhook_new.html", typed=_EMPTY, problems={})
 
 
-async def create(visit: Visit) -> Response:
+async def create(visit: PageRequest) -> Response:
     """Make a webhook; its page shows the secret this once."""
     checked = await _check(visit)
     if checked.problems:
@@ -64,7 +64,7 @@ async def create(visit: Visit) -> Response:
     return await subscriber_page(visit, created, 201, secret=secret)
 
 
-async def edit(visit: Visit) -> Response:
+async def edit(visit: PageRequest) -> Response:
     """Change URL, events or description."""
     webhook = await _webhook(visit)
     checked = await _check(visit)
@@ -77,14 +77,14 @@ async def edit(visit: Visit) -> Response:
     return visit.go(_address(visit, webhook), "Saved. It takes effect within a second.")
 
 
-async def enable(visit: Visit) -> Response:
+async def enable(visit: PageRequest) -> Response:
     """Deliver again; what waited is delivered first."""
     webhook = await _webhook(visit)
     await _change(visit, webhook, WebhookChange(enabled=True))
     return visit.go(_address(visit, webhook), "Enabled. What waited is delivered now.")
 
 
-async def disable(visit: Visit) -> Response:
+async def disable(visit: PageRequest) -> Response:
     """Pause deliveries; they wait, and become dead letters after three days."""
     webhook = await _webhook(visit)
     await _change(visit, webhook, WebhookChange(enabled=False))
@@ -92,7 +92,7 @@ async def disable(visit: Visit) -> Response:
     return visit.go(_address(visit, webhook), text)
 
 
-async def _change(visit: Visit, webhook: Subscriber, change: WebhookChange) -> None:
+async def _change(visit: PageRequest, webhook: Subscriber, change: WebhookChange) -> None:
     changed = await visit.store.subscribers.update(
         visit.project.id, webhook.id, change, actor=visit.actor
     )
@@ -100,7 +100,7 @@ async def _change(visit: Visit, webhook: Subscriber, change: WebhookChange) -> N
         raise HTTPException(404)
 
 
-async def test(visit: Visit) -> Response:
+async def test(visit: PageRequest) -> Response:
     """A signed call with a test event, now."""
     webhook = await _webhook(visit)
     address = _address(visit, webhook)
@@ -119,7 +119,7 @@ async def test(visit: Visit) -> Response:
     return visit.go(address, text)
 
 
-async def rotate(visit: Visit) -> Response:
+async def rotate(visit: PageRequest) -> Response:
     """A new secret, shown this once; the one before signs for a day more."""
     webhook = await _webhook(visit)
     secret = visit.backoffice.webhooks.new_secret()
@@ -131,7 +131,7 @@ async def rotate(visit: Visit) -> Response:
     return await subscriber_page(visit, rotated, secret=secret)
 
 
-async def delete(visit: Visit) -> Response:
+async def delete(visit: PageRequest) -> Response:
     """Delete it; what waits for it becomes dead letters."""
     webhook = await _webhook(visit)
     await visit.store.subscribers.delete(visit.project.id, webhook.id, actor=visit.actor)
@@ -139,18 +139,18 @@ async def delete(visit: Visit) -> Response:
     return visit.go(visit.project_url("/subscribers"), text)
 
 
-async def _webhook(visit: Visit) -> Subscriber:
+async def _webhook(visit: PageRequest) -> Subscriber:
     found = await find_subscriber(visit)
     if found.kind is not SubscriberKind.WEBHOOK:
         raise HTTPException(404)
     return found
 
 
-def _address(visit: Visit, webhook: Subscriber) -> str:
+def _address(visit: PageRequest, webhook: Subscriber) -> str:
     return visit.project_url(f"/subscribers/{webhook.id}")
 
 
-async def _check(visit: Visit) -> _Checked:
+async def _check(visit: PageRequest) -> _Checked:
     checked = _Checked({name: visit.form.text(name) for name in _EMPTY})
     typed = checked.typed
     try:
@@ -170,12 +170,12 @@ async def _check(visit: Visit) -> _Checked:
 
 _ONE = "/projects/{project}/subscribers/{subscriber}"
 SCREENS = (
-    show("/projects/{project}/subscribers/new", new_webhook, Need.OPERATOR),
-    act("/projects/{project}/subscribers", create, Need.OPERATOR),
-    act(f"{_ONE}/edit", edit, Need.OPERATOR),
-    act(f"{_ONE}/enable", enable, Need.OPERATOR),
-    act(f"{_ONE}/disable", disable, Need.OPERATOR),
-    act(f"{_ONE}/test", test, Need.OPERATOR),
-    act(f"{_ONE}/rotate", rotate, Need.OPERATOR),
-    act(f"{_ONE}/delete", delete, Need.OPERATOR),
+    show("/projects/{project}/subscribers/new", new_webhook, Access.OPERATOR),
+    act("/projects/{project}/subscribers", create, Access.OPERATOR),
+    act(f"{_ONE}/edit", edit, Access.OPERATOR),
+    act(f"{_ONE}/enable", enable, Access.OPERATOR),
+    act(f"{_ONE}/disable", disable, Access.OPERATOR),
+    act(f"{_ONE}/test", test, Access.OPERATOR),
+    act(f"{_ONE}/rotate", rotate, Access.OPERATOR),
+    act(f"{_ONE}/delete", delete, Access.OPERATOR),
 )

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from headrace.backoffice.events.payload import pretty, pretty_masked
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.events.summary import story_of
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, show
 from headrace.domain.events.event import Source, Status, StoredEvent
 from headrace.domain.timestamps import parse, to_text
 from headrace.pipeline.trace.entry import EntryType
@@ -36,7 +36,7 @@ _ENTRY_KINDS = {
 }
 
 
-async def show_event(visit: Visit) -> Response:
+async def show_event(visit: PageRequest) -> Response:
     """Everything that is known about one event."""
     event_id = read_uuid(visit.request.path_params["event"])
     facts = None
@@ -88,4 +88,4 @@ def curl_of(event: StoredEvent) -> str:
     )
 
 
-SCREENS = (show("/projects/{project}/events/{event}", show_event, Need.VIEWER),)
+SCREENS = (show("/projects/{project}/events/{event}", show_event, Access.VIEWER),)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from headrace.backoffice.events.search import SOURCES, STATUSES, read_search, read_uuid
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, show
 from headrace.domain.events.event import Status
 from headrace.domain.ids import uuid_text
 
 ROWS = 50
 
 
-async def list_events(visit: Visit) -> Response:
+async def list_events(visit: PageRequest) -> Response:
     """The newest that match; an id or idempotency key goes straight to its event."""
     find = visit.query.exact("find")
     if find:
@@ -45,7 +45,7 @@ def _choices(names: tuple[str, ...]) -> list[tuple[str, str]]:
     return [("", "Any"), *((name, name.replace("_", " ")) for name in names)]
 
 
-async def _find(visit: Visit, text: str) -> bytes | None:
+async def _find(visit: PageRequest, text: str) -> bytes | None:
     """Id of the event with that id or idempotency key."""
     events, project_id = visit.store.events, visit.project.id
     event_id = read_uuid(text.strip())
@@ -57,4 +57,4 @@ async def _find(visit: Visit, text: str) -> bytes | None:
     return None if by_key is None else by_key.id
 
 
-SCREENS = (show("/projects/{project}/events", list_events, Need.VIEWER),)
+SCREENS = (show("/projects/{project}/events", list_events, Access.VIEWER),)

@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from headrace.backoffice.events.search import EventSearch, read_search
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, show
 from headrace.backoffice.shell.stream_access import SessionFollower
 from headrace.domain.deliveries.subscriptions import pattern_wants
 from headrace.domain.events.event import NewEvent, Status, StoredEvent
@@ -22,7 +22,7 @@ from headrace.store.contract.events import EventFilter
 HEARTBEAT_SECONDS = 15.0
 
 
-async def watch(visit: Visit) -> Response:
+async def watch(visit: PageRequest) -> Response:
     """The page; without a script it points to the list."""
     search = read_search(visit.query)
     fields = {name: search.typed[name] for name in ("event", "who", "source")}
@@ -34,7 +34,7 @@ async def watch(visit: Visit) -> Response:
     )
 
 
-async def stream(visit: Visit) -> Response:
+async def stream(visit: PageRequest) -> Response:
     """Rows of a table as server-sent events, each rendered as the list renders it."""
     search = read_search(visit.query)
     if search.problems:
@@ -62,7 +62,7 @@ async def stream(visit: Visit) -> Response:
     return StreamingResponse(messages(), media_type="text/event-stream", headers=headers)
 
 
-def _open_stream(visit: Visit, follower: SessionFollower) -> Stream:
+def _open_stream(visit: PageRequest, follower: SessionFollower) -> Stream:
     cut = visit.request.scope["state"]["cut"]
     try:
         return visit.backoffice.streams.open(visit.project.id, visit.actor, follower.confirmed, cut)
@@ -85,7 +85,7 @@ def _matches(search: EventSearch, event: NewEvent) -> bool:
     )
 
 
-def _row(visit: Visit, event: NewEvent) -> str:
+def _row(visit: PageRequest, event: NewEvent) -> str:
     values = msgspec.structs.asdict(event)
     del values["lane"], values["idempotency_hash"]
     stored = StoredEvent(
@@ -99,6 +99,6 @@ def _row(visit: Visit, event: NewEvent) -> str:
 
 
 SCREENS = (
-    show("/projects/{project}/events/live", watch, Need.VIEWER),
-    show("/projects/{project}/events/live/stream", stream, Need.VIEWER),
+    show("/projects/{project}/events/live", watch, Access.VIEWER),
+    show("/projects/{project}/events/live/stream", stream, Access.VIEWER),
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, show
 
 ROWS = 50
 
 
-async def list_rejections(visit: Visit) -> Response:
+async def list_rejections(visit: PageRequest) -> Response:
     """The newest first."""
     before = visit.query.number("before")
     found = await visit.store.rejections.list(visit.project.id, before=before, limit=ROWS + 1)
@@ -22,4 +22,4 @@ async def list_rejections(visit: Visit) -> Response:
     )
 
 
-SCREENS = (show("/projects/{project}/rejections", list_rejections, Need.VIEWER),)
+SCREENS = (show("/projects/{project}/rejections", list_rejections, Access.VIEWER),)

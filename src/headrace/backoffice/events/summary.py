@@ -40,7 +40,7 @@ class Story(msgspec.Struct, frozen=True):
 
     sentences: list[str]
     #: good, warn or bad.
-    mood: str
+    severity: str
 
 
 def story_of(trace: Trace, facts: TraceFacts) -> Story:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from headrace.backoffice.shell.cookies import THEMES, write_theme
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, act, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.ids import uuid_text
 
 
-async def first_page(visit: Visit) -> Response:
+async def first_page(visit: PageRequest) -> Response:
     """The only project's overview, else the list of projects."""
     if len(visit.projects) == 1:
         return visit.go(visit.url(f"/projects/{uuid_text(visit.projects[0].uuid)}"))
     return visit.go(visit.url("/projects"))
 
 
-async def set_theme(visit: Visit) -> Response:
+async def set_theme(visit: PageRequest) -> Response:
     """Light, dark, or as the system has it."""
     response = visit.go(visit.safe_address(visit.form.text("back")))
     theme = visit.form.one_of("theme", THEMES) or "auto"
@@ -26,7 +26,7 @@ async def set_theme(visit: Visit) -> Response:
 
 
 SCREENS = (
-    show("", first_page, Need.SIGNED_IN),
-    show("/", first_page, Need.SIGNED_IN),
-    act("/theme", set_theme, Need.NOTHING),
+    show("", first_page, Access.SIGNED_IN),
+    show("/", first_page, Access.SIGNED_IN),
+    act("/theme", set_theme, Access.NOTHING),
 )

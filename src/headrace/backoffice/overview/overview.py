@@ -16,8 +16,8 @@ from headrace.backoffice.overview.numbers import (
     window_of,
 )
 from headrace.backoffice.shell.charts import Chart, Series, bar_chart, line_chart
-from headrace.backoffice.shell.request import Visit
-from headrace.backoffice.shell.screen import Need, show
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, show
 from headrace.backoffice.shell.templating import duration, number
 from headrace.domain.upkeep.retention import days_to_full
 from headrace.domain.upkeep.rollups import MINUTE_S, Outcome, Tally, percentile_us
@@ -42,7 +42,7 @@ class Slow(msgspec.Struct, frozen=True):
     failed: int
 
 
-async def overview(visit: Visit) -> Response:
+async def overview(visit: PageRequest) -> Response:
     """The page; `?span=` is hour, day or month."""
     store, project_id = visit.store, visit.project.id
     span = SPANS[visit.query.one_of("span", tuple(SPANS)) or "hour"]
@@ -74,7 +74,7 @@ async def overview(visit: Visit) -> Response:
     )
 
 
-async def _anything(visit: Visit) -> bool:
+async def _anything(visit: PageRequest) -> bool:
     """Whether the project ever had an event."""
     totals = await visit.store.catalog.totals(visit.project.id)
     return totals.names > 0
@@ -173,7 +173,7 @@ def _rate(value: float) -> str:
     return f"{value:.2g}" if 0 < value < 1 else number(round(value, 1))
 
 
-async def _slowest(visit: Visit, rows: Sequence[RollupRow]) -> list[Slow]:
+async def _slowest(visit: PageRequest, rows: Sequence[RollupRow]) -> list[Slow]:
     """Subscribers by what one attempt in twenty takes, the slowest first."""
     found = []
     for row in rows:
@@ -196,11 +196,11 @@ async def _slowest(visit: Visit, rows: Sequence[RollupRow]) -> list[Slow]:
     ]
 
 
-async def _names(visit: Visit) -> dict[str, str]:
+async def _names(visit: PageRequest) -> dict[str, str]:
     store = visit.store.subscribers
     webhooks = await store.list(visit.project.id, before=None, limit=SUBSCRIBERS_MAX)
     both: list[Subscriber] = [*webhooks, *await store.handlers()]
     return {subscriber.id: subscriber.target for subscriber in both}
 
 
-SCREENS = (show("/projects/{project}", overview, Need.VIEWER),)
+SCREENS = (show("/projects/{project}", overview, Access.VIEWER),)

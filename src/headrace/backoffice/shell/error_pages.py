@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.backoffice.shell.passwords import TooManyAtOnceError
-from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import recognise
 from headrace.store.contract.events import StoreBusyError, StoreError
 
@@ -112,10 +112,10 @@ async def failure_page(request: Request, error: Exception) -> Response:
     visit = state.get("visit")
     if visit is None:
         try:
-            visit = Visit(request, state["backoffice"])
+            visit = PageRequest(request, state["backoffice"])
         except HTTPException:
             request.scope["query_string"] = b""
-            visit = Visit(request, state["backoffice"])
+            visit = PageRequest(request, state["backoffice"])
         # A path that leads nowhere has no screen that would have looked who is signed in.
         with contextlib.suppress(StoreError):
             await recognise(visit)

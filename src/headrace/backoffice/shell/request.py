@@ -27,7 +27,7 @@ from headrace.store.contract.events import Project
 from headrace.store.store import Store
 
 
-class Visit:
+class PageRequest:
     """What a view is given. Views of a project may use `project` and `role` without a check."""
 
     def __init__(self, request: Request, backoffice: Backoffice) -> None:

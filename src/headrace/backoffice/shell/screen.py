@@ -15,15 +15,15 @@ from headrace.backoffice.shell.context import PREFIX, Backoffice
 from headrace.backoffice.shell.cookies import read_session
 from headrace.backoffice.shell.forms import read_form
 from headrace.backoffice.shell.origin import csrf_matches, is_our_own
-from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.request import PageRequest
 from headrace.domain.access.sign_in import SEEN_US, Role, token_hash
 from headrace.domain.ids import uuid_text
 from headrace.store.contract.events import StoreError
 
-View = Callable[[Visit], Awaitable[Response]]
+View = Callable[[PageRequest], Awaitable[Response]]
 
 
-class Need(Enum):
+class Access(Enum):
     """Who may use a screen."""
 
     #: Everybody, without a session.
@@ -43,7 +43,7 @@ class Need(Enum):
         return Role(self.value) if self in _OF_PROJECT else None
 
 
-_OF_PROJECT = frozenset({Need.VIEWER, Need.OPERATOR, Need.OWNER})
+_OF_PROJECT = frozenset({Access.VIEWER, Access.OPERATOR, Access.OWNER})
 
 
 class Screen(msgspec.Struct, frozen=True):
@@ -51,21 +51,21 @@ class Screen(msgspec.Struct, frozen=True):
 
     method: str
     path: str
-    need: Need
+    need: Access
     view: View
 
 
-def show(path: str, view: View, need: Need) -> Screen:
+def show(path: str, view: View, need: Access) -> Screen:
     """A page or part of one: a GET that changes nothing."""
     return _screen("GET", path, need, view)
 
 
-def act(path: str, view: View, need: Need) -> Screen:
+def act(path: str, view: View, need: Access) -> Screen:
     """A change: a POST from one of our own pages, with the token of the session."""
     return _screen("POST", path, need, view)
 
 
-def _screen(method: str, path: str, need: Need, view: View) -> Screen:
+def _screen(method: str, path: str, need: Access, view: View) -> Screen:
     if (need in _OF_PROJECT) != path.startswith("/projects/{project}"):
         message = f"{method} {path}: a role in a project and a path below it go together"
         raise ValueError(message)
@@ -103,7 +103,7 @@ async def _guarded(request: Request, screen: Screen) -> Response:
     the role. A project of others is answered as an absent one.
     """
     backoffice: Backoffice = request.scope["state"]["backoffice"]
-    visit = Visit(request, backoffice)
+    visit = PageRequest(request, backoffice)
     request.scope["state"]["visit"] = visit
     changes = screen.method != "GET"
     if changes and not is_our_own(request, backoffice):
@@ -111,21 +111,21 @@ async def _guarded(request: Request, screen: Screen) -> Response:
     await recognise(visit)
     if changes:
         visit.form = await read_form(request)
-    if screen.need is Need.NOTHING:
+    if screen.need is Access.NOTHING:
         return await screen.view(visit)
     if visit.signed_in is None:
         back = visit.here if screen.method == "GET" else ""
         return RedirectResponse(visit.url("/sign-in", next=back), 303)
     if changes and not csrf_matches(visit.session_token, visit.form.text("csrf")):
         raise HTTPException(403, "csrf")
-    if screen.need is Need.INSTANCE and not visit.who.is_owner:
+    if screen.need is Access.INSTANCE and not visit.who.is_owner:
         raise HTTPException(403, "role")
     if screen.need.role is not None:
         _enter(visit, screen.need.role)
     return await screen.view(visit)
 
 
-async def recognise(visit: Visit) -> None:
+async def recognise(visit: PageRequest) -> None:
     """Find out who is signed in, if anybody is, and the projects they may see.
 
     Raises:
@@ -150,7 +150,7 @@ async def recognise(visit: Visit) -> None:
             return
 
 
-def _enter(visit: Visit, needed: Role) -> None:
+def _enter(visit: PageRequest, needed: Role) -> None:
     wanted = visit.request.path_params["project"]
     for project in visit.projects:
         if uuid_text(project.uuid) == wanted:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from headrace.backoffice.shell.request import Visit
+from headrace.backoffice.shell.request import PageRequest
 from headrace.domain.access.sign_in import token_hash
 from headrace.store.contract.events import StoreError
 
@@ -21,7 +21,9 @@ class SessionFollower:
     Looking is no use of the session: one that is left alone ends while a live page is open.
     """
 
-    def __init__(self, visit: Visit, *, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, visit: PageRequest, *, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._visit = visit
         self._monotonic_s = monotonic_s
         self._confirmed_s = monotonic_s()

@@ -13,7 +13,7 @@ import typer
 
 from headrace.cli.access.key import ProjectName
 from headrace.cli.importing.csv_file import read_records
-from headrace.cli.importing.job import ImportJob, Refusals
+from headrace.cli.importing.job import ImportJob, Rejections
 from headrace.cli.importing.kinds import CONTACTS, EVENTS, Kind
 from headrace.cli.importing.lines import FINGERPRINT_CHARACTERS, Line, fingerprint, read_lines
 from headrace.cli.importing.local_server import local_server
@@ -70,7 +70,7 @@ def import_(
         raise usage("--url needs an API key: pass --key or set HEADRACE_KEY.")
     with _opened(file) as (source, path), _target(settings, project, kind) as (client, target):
         state, save, finish = _state(None if dry_run else path, target, restart=restart)
-        refusals = Refusals(_beside(path, _REJECTED_DRY if dry_run else _REJECTED))
+        refusals = Rejections(_beside(path, _REJECTED_DRY if dry_run else _REJECTED))
         refusals.reset(state.rejected_bytes)
         prefix = f"import:{state.fingerprint}"
         sender = Sender(client, path=f"{kind.path}?dry_run=true" if dry_run else kind.path)

@@ -18,7 +18,7 @@ from headrace.private_files import open_private
 _TOO_LONG = Decision(0, "LineTooLong", f"is longer than {LINE_BYTES_MAX} bytes")
 
 
-class Refusals:
+class Rejections:
     """`FILE.rejected.ndjson`: line number, reason and the line; made at the first of them."""
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +65,7 @@ class ImportJob:
         self,
         sender: Sender,
         state: State,
-        refusals: Refusals,
+        refusals: Rejections,
         *,
         kind: Kind = EVENTS,
         key_prefix: str,

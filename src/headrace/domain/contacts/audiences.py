@@ -9,7 +9,7 @@ import msgspec
 from headrace.domain.errors import ApiError, FieldProblem, invalid
 from headrace.domain.events.fields import check_contact_id
 from headrace.domain.events.problems import read_object
-from headrace.domain.json_fields import Members, kind_of, text_problem
+from headrace.domain.json_fields import FieldReader, kind_of, text_problem
 from headrace.domain.labels import check_description, check_name
 
 AUDIENCE_ENTERED = "sendrealm.audience.entered"
@@ -59,7 +59,7 @@ def decode_audience(body: bytes, *, required: bool) -> AudienceFields:
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), MEMBERS, "an audience")
+    check = FieldReader(read_object(body), MEMBERS, "an audience")
     if required:
         check.require("name")
     fields = AudienceFields(
@@ -76,7 +76,7 @@ def decode_contact_ids(body: bytes) -> tuple[str, ...]:
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), ("contact_ids",), "this request")
+    check = FieldReader(read_object(body), ("contact_ids",), "this request")
     check.require("contact_ids")
     sent: Any = check.members.get("contact_ids")
     found: list[str] = []

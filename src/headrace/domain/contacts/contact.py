@@ -18,7 +18,7 @@ from headrace.domain.events.fields import check_external_id
 from headrace.domain.events.identity import IdentityType, lane_of
 from headrace.domain.events.placeholders import placeholders
 from headrace.domain.events.problems import read_object
-from headrace.domain.json_fields import Members
+from headrace.domain.json_fields import FieldReader
 from headrace.domain.json_text import DuplicateMemberError, forbidden_escape, parse_object
 from headrace.domain.timestamps import parse as parse_time
 
@@ -116,7 +116,7 @@ def decode_contact(body: bytes, *, clears: bool) -> ContactWrite:
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), MEMBERS, "a contact", others_in="properties")
+    check = FieldReader(read_object(body), MEMBERS, "a contact", others_in="properties")
     external_id = check.text("external_id", check_external_id)
     email = check.text("email", normalize_email)
     properties = check_properties(check.members.get("properties"), check)
@@ -141,7 +141,7 @@ def _set_or_not(
     return value
 
 
-def _refuse_twice(body: bytes, check: Members) -> None:
+def _refuse_twice(body: bytes, check: FieldReader) -> None:
     """Refuse a property that is there twice: which of the two is meant, nobody can tell."""
     if not check.members.get("properties"):
         return

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from headrace.domain.errors import echo
-from headrace.domain.json_fields import Members, kind_of, text_problem
+from headrace.domain.json_fields import FieldReader, kind_of, text_problem
 from headrace.domain.json_text import Number
 
 PropertyValue = str | int | float | bool | list[str]
@@ -33,7 +33,7 @@ _INTEGER_MAX = 2**53 - 1
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-def check_properties(value: Any, check: Members) -> dict[str, PropertyValue | None]:
+def check_properties(value: Any, check: FieldReader) -> dict[str, PropertyValue | None]:
     """Check what a caller sent as `properties`; null stands for removal.
 
     Problems are noted in `check`, each under the name of its property.

@@ -13,7 +13,7 @@ import msgspec
 from headrace.domain.errors import FieldProblem, invalid
 from headrace.domain.events.problems import read_object
 from headrace.domain.ids import uuid_text
-from headrace.domain.json_fields import Members
+from headrace.domain.json_fields import FieldReader
 from headrace.domain.labels import check_description, check_name
 
 TOPIC_SUBSCRIBED = "sendrealm.topic.subscribed"
@@ -76,7 +76,7 @@ def decode_topic(body: bytes, *, required: bool) -> TopicFields:
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), MEMBERS, "a topic")
+    check = FieldReader(read_object(body), MEMBERS, "a topic")
     if required:
         check.require("name")
     fields = TopicFields(
@@ -94,7 +94,7 @@ def decode_subscribed(body: bytes) -> bool:
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), ("is_subscribed",), "a subscription")
+    check = FieldReader(read_object(body), ("is_subscribed",), "a subscription")
     check.require("is_subscribed")
     wanted = check.flag("is_subscribed")
     check.raise_if_any()

@@ -11,7 +11,7 @@ import msgspec
 from headrace.domain.errors import ApiError, FieldProblem, invalid
 from headrace.domain.events.fields import check_contact_id, check_event_name
 from headrace.domain.events.problems import read_object
-from headrace.domain.json_fields import Members, kind_of
+from headrace.domain.json_fields import FieldReader, kind_of
 from headrace.domain.json_text import Number
 
 KINDS = ("processing", "delivery")
@@ -91,7 +91,7 @@ def read_reason(body: bytes, what: str = "a discard") -> str:
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), ("reason",), what)
+    check = FieldReader(read_object(body), ("reason",), what)
     if check.members.get("reason") is None:
         check.add("reason", "is missing: say why, for whoever looks at it later")
     reason = check.text("reason", check_reason)
@@ -106,7 +106,7 @@ def read_replay(body: bytes) -> ReplayRequest:
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), ("filter", "dry_run", "per_second"), "a replay")
+    check = FieldReader(read_object(body), ("filter", "dry_run", "per_second"), "a replay")
     wanted = _filter(check)
     dry_run = check.members.get("dry_run")
     if dry_run is not None and not isinstance(dry_run, bool):
@@ -116,7 +116,7 @@ def read_replay(body: bytes) -> ReplayRequest:
     return ReplayRequest(wanted=wanted, dry_run=dry_run is True, per_second=per_second)
 
 
-def _filter(check: Members) -> dict[str, str]:
+def _filter(check: FieldReader) -> dict[str, str]:
     sent: Any = check.members.get("filter")
     if sent is None:
         # Nobody shall replay everything by leaving something out.
@@ -125,7 +125,7 @@ def _filter(check: Members) -> dict[str, str]:
     if not isinstance(sent, dict):
         check.add("filter", f"must be an object, got {kind_of(sent)}")
         return {}
-    inner = Members(sent, tuple(FILTERS), "a filter")
+    inner = FieldReader(sent, tuple(FILTERS), "a filter")
     values = {name: inner.text(name, rule) for name, rule in FILTERS.items()}
     try:
         inner.raise_if_any()
@@ -135,7 +135,7 @@ def _filter(check: Members) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _per_second(check: Members) -> int:
+def _per_second(check: FieldReader) -> int:
     sent = check.members.get("per_second")
     if sent is None:
         return PER_SECOND_DEFAULT

@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.domain.deliveries.subscriptions import check_patterns
 from headrace.domain.events.problems import read_object
-from headrace.domain.json_fields import Members, kind_of, text_problem
+from headrace.domain.json_fields import FieldReader, kind_of, text_problem
 from headrace.domain.labels import check_description
 
 MEMBERS = ("url", "events", "description", "enabled")
@@ -23,7 +23,7 @@ class WebhookFields(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool | None
 
 
-def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, Members]:
+def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, FieldReader]:
     """Read a body.
 
     Args:
@@ -36,7 +36,7 @@ def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, Membe
     Raises:
         ApiError: 400 for what is no JSON object.
     """
-    check = Members(read_object(body), MEMBERS, "a webhook")
+    check = FieldReader(read_object(body), MEMBERS, "a webhook")
     if required:
         check.require("url", "events")
     fields = WebhookFields(
@@ -55,10 +55,10 @@ def refuse_members(body: bytes, what: str) -> None:
         ApiError: 400, or 422 naming the members.
     """
     if body:
-        Members(read_object(body), (), what).raise_if_any()
+        FieldReader(read_object(body), (), what).raise_if_any()
 
 
-def _events(check: Members) -> tuple[str, ...] | None:
+def _events(check: FieldReader) -> tuple[str, ...] | None:
     value: Any = check.members.get("events")
     if value is None:
         return None

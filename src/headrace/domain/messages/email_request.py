@@ -15,7 +15,7 @@ from headrace.domain.contacts.properties import read_number
 from headrace.domain.errors import echo
 from headrace.domain.events.fields import check_contact_id, check_idempotency_key
 from headrace.domain.events.problems import read_object
-from headrace.domain.json_fields import Members, kind_of, text_problem
+from headrace.domain.json_fields import FieldReader, kind_of, text_problem
 from headrace.domain.json_text import Number
 from headrace.domain.messages.addresses import Mailbox, parse_mailbox
 from headrace.domain.messages.header_rules import (
@@ -147,7 +147,7 @@ def email_of(
     topicless_marketing: bool = False,
 ) -> EmailRequest:
     """As `decode_email`, for one item of a batch that is parsed already."""
-    check = Members(members, MEMBERS, "an e-mail")
+    check = FieldReader(members, MEMBERS, "an e-mail")
     check.require("from")
     to, cc, bcc = _recipients(check)
     audiences = tuple(check.texts("audiences", AUDIENCES_MAX, check_contact_id) or ())
@@ -188,7 +188,7 @@ def email_of(
 
 
 def _recipients(
-    check: Members,
+    check: FieldReader,
 ) -> tuple[tuple[Mailbox, ...], tuple[Mailbox, ...], tuple[Mailbox, ...]]:
     seen: set[str] = set()
     lists: list[tuple[Mailbox, ...]] = []
@@ -203,7 +203,7 @@ def _recipients(
     return lists[0], lists[1], lists[2]
 
 
-def _check_content(check: Members) -> None:
+def _check_content(check: FieldReader) -> None:
     has = {name for name in MEMBERS if check.members.get(name) is not None}
     if "template_version_id" in has:
         for name in sorted(has & {"text", "html"}):
@@ -215,7 +215,7 @@ def _check_content(check: Members) -> None:
         check.add("subject", "is required without template_version_id")
 
 
-def _check_target(check: Members, request: EmailRequest, *, topicless_marketing: bool) -> None:
+def _check_target(check: FieldReader, request: EmailRequest, *, topicless_marketing: bool) -> None:
     to_audiences = check.members.get("audiences") is not None
     has_to = check.members.get("to") is not None
     if to_audiences == has_to:
@@ -238,7 +238,7 @@ def _check_target(check: Members, request: EmailRequest, *, topicless_marketing:
         check.add("topic_id", "is required for marketing mail")
 
 
-def _check_audience_send(check: Members, request: EmailRequest) -> None:
+def _check_audience_send(check: FieldReader, request: EmailRequest) -> None:
     if check.members.get("audiences") == []:
         check.add("audiences", "must have at least one audience")
     if request.kind is not MessageKind.MARKETING:
@@ -266,7 +266,7 @@ def _body(text: str) -> str:
     return text
 
 
-def _headers(check: Members) -> tuple[tuple[str, str], ...]:
+def _headers(check: FieldReader) -> tuple[tuple[str, str], ...]:
     value = check.members.get("headers")
     if value is None:
         return ()
@@ -296,7 +296,7 @@ def _headers(check: Members) -> tuple[tuple[str, str], ...]:
     return tuple(checked)
 
 
-def _tags(check: Members) -> tuple[Tag, ...]:
+def _tags(check: FieldReader) -> tuple[Tag, ...]:
     tags: list[Tag] = []
     for one in check.objects("tags", TAGS_MAX, _TAG_MEMBERS, "a tag"):
         one.require(*_TAG_MEMBERS)
@@ -321,7 +321,7 @@ def _tag_value(text: str) -> str:
     return text
 
 
-def _attachments(check: Members) -> tuple[Attachment, ...]:
+def _attachments(check: FieldReader) -> tuple[Attachment, ...]:
     files: list[Attachment] = []
     total = 0
     for one in check.objects("attachments", ATTACHMENTS_MAX, _ATTACHMENT_MEMBERS, "an attachment"):
@@ -366,7 +366,7 @@ def _decoded(text: str) -> bytes:
         raise ValueError("must be base64 without line breaks") from None
 
 
-def _variables(check: Members) -> dict[str, Any] | None:
+def _variables(check: FieldReader) -> dict[str, Any] | None:
     value = check.members.get("variables")
     if value is None:
         return None
@@ -417,7 +417,7 @@ def _scheduled(text: str, now_us: int) -> int:
     return at_us
 
 
-def _key(check: Members, header_key: str | None) -> str | None:
+def _key(check: FieldReader, header_key: str | None) -> str | None:
     key = check.text("idempotency_key", check_idempotency_key)
     if header_key is None:
         return key
@@ -430,7 +430,7 @@ def _key(check: Members, header_key: str | None) -> str | None:
         return None
 
 
-def _per_second(check: Members) -> int | None:
+def _per_second(check: FieldReader) -> int | None:
     value = check.members.get("per_second")
     if value is None:
         return None

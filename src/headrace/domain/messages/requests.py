@@ -13,7 +13,7 @@ import msgspec
 from headrace.domain.email import normalize_email
 from headrace.domain.errors import echo
 from headrace.domain.events.problems import read_object
-from headrace.domain.json_fields import Members, kind_of
+from headrace.domain.json_fields import FieldReader, kind_of
 from headrace.domain.labels import check_description, check_name
 from headrace.domain.messages.email_request import plain_json
 from headrace.domain.messages.kinds import SuppressionScope
@@ -103,7 +103,7 @@ def decode_template(body: bytes, *, channel: str | None = None) -> TemplateField
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), TEMPLATE_MEMBERS, "a template")
+    check = FieldReader(read_object(body), TEMPLATE_MEMBERS, "a template")
     made = channel is None
     if made:
         check.require("name", "channel")
@@ -134,7 +134,7 @@ def decode_domain(body: bytes, *, required: bool) -> DomainFields:
         ApiError: with every problem listed.
     """
     known = DOMAIN_MEMBERS if required else DOMAIN_MEMBERS[1:]
-    check = Members(read_object(body), known, "a domain")
+    check = FieldReader(read_object(body), known, "a domain")
     if required:
         check.require("name")
     fields = DomainFields(
@@ -152,7 +152,7 @@ def decode_suppression(body: bytes) -> SuppressionFields:
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), SUPPRESSION_MEMBERS, "a suppression")
+    check = FieldReader(read_object(body), SUPPRESSION_MEMBERS, "a suppression")
     check.require("email")
     fields = SuppressionFields(
         email=check.text("email", normalize_email) or "",
@@ -197,7 +197,7 @@ def _channel(text: str) -> str:
     return text
 
 
-def _refuse_other_channel(check: Members, channel: str | None) -> None:
+def _refuse_other_channel(check: FieldReader, channel: str | None) -> None:
     other = {"email": _PUSH_MEMBERS, "push": _EMAIL_MEMBERS}.get(channel or "", ())
     for name in other:
         if check.members.get(name) is not None:
@@ -226,7 +226,7 @@ def _source(text: str) -> str:
     return text
 
 
-def _editor(check: Members) -> str | None:
+def _editor(check: FieldReader) -> str | None:
     value = check.members.get("editor_json")
     if value is None:
         return None
@@ -256,7 +256,7 @@ def _url(text: str) -> str:
     return text
 
 
-def _push_texts(check: Members) -> tuple[PushText, ...] | None:
+def _push_texts(check: FieldReader) -> tuple[PushText, ...] | None:
     if check.members.get("messages") is None:
         return None
     texts: list[PushText] = []

@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.domain.errors import ApiError, FieldProblem
 from headrace.domain.events.fields import check_contact_id
-from headrace.domain.json_fields import Members, kind_of
+from headrace.domain.json_fields import FieldReader, kind_of
 from headrace.domain.json_text import Number
 from headrace.domain.messages.kinds import Channel, MessageKind, SuppressionScope, UnknownOutcome
 from headrace.domain.messages.requests import check_domain
@@ -132,7 +132,7 @@ def parse_frequency_caps(value: Any) -> tuple[FrequencyCap, ...]:
     """
     known = ("channel", "max", "per_seconds", "kinds", "topic_id", "on_cap")
 
-    def cap(one: Members) -> FrequencyCap:
+    def cap(one: FieldReader) -> FrequencyCap:
         one.require("channel", "max", "per_seconds")
         return FrequencyCap(
             channel=one.text("channel", Channel) or Channel.MAIL,
@@ -154,7 +154,7 @@ def parse_quiet_hours(value: Any) -> QuietRule | None:
     """
     known = ("start", "end", "timezone", "channels", "kinds")
 
-    def rule(one: Members) -> QuietRule:
+    def rule(one: FieldReader) -> QuietRule:
         one.require("start", "end")
         start, end = one.text("start", parse_clock), one.text("end", parse_clock)
         if start is not None and start == end:
@@ -178,7 +178,7 @@ def parse_send_windows(value: Any) -> tuple[SendWindow, ...]:
         ValueError: with every problem in one sentence for the operator.
     """
 
-    def window(one: Members) -> SendWindow:
+    def window(one: FieldReader) -> SendWindow:
         one.require("weekdays", "start", "end")
         start, end = one.text("start", parse_clock), one.text("end", parse_clock)
         if start is not None and end is not None and end.hour + end.minute and end <= start:
@@ -207,9 +207,9 @@ def check_zone(text: str) -> str:
 
 
 def _read(
-    name: str, value: Any, most: int, known: tuple[str, ...], read: Callable[[Members], T]
+    name: str, value: Any, most: int, known: tuple[str, ...], read: Callable[[FieldReader], T]
 ) -> tuple[T, ...]:
-    check = Members({name: value}, (name,), "a policy")
+    check = FieldReader({name: value}, (name,), "a policy")
     found = tuple(read(one) for one in check.objects(name, most, known, "a rule"))
     try:
         check.raise_if_any()
@@ -222,7 +222,7 @@ def _sentence(problem: FieldProblem) -> str:
     return f"{problem.field} {problem.message}"
 
 
-def _some(one: Members, field: str, kind: Callable[[str], T]) -> frozenset[T]:
+def _some(one: FieldReader, field: str, kind: Callable[[str], T]) -> frozenset[T]:
     return frozenset(one.texts(field, 10, kind) or ())
 
 
@@ -233,7 +233,7 @@ def _weekday(text: str) -> int:
     return WEEKDAYS.index(text)
 
 
-def _whole(one: Members, field: str, most: int) -> int:
+def _whole(one: FieldReader, field: str, most: int) -> int:
     value = one.members.get(field)
     if isinstance(value, Number) and value.isdigit() and len(value) < 12:
         value = int(value)

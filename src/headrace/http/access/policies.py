@@ -15,7 +15,7 @@ from headrace.domain.contacts.properties import read_number
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events.problems import read_object
 from headrace.domain.ids import uuid_text
-from headrace.domain.json_fields import Members
+from headrace.domain.json_fields import FieldReader
 from headrace.domain.json_text import Number
 from headrace.domain.timestamps import to_text
 from headrace.http.routing.context import Services, context_of, json_response
@@ -26,7 +26,7 @@ from headrace.http.routing.route import OPERATOR, get, json_body, ok, page, patc
 from headrace.http.routing.schema import Id, Time, about
 
 
-class ProjectShown(msgspec.Struct, kw_only=True):
+class ProjectResponse(msgspec.Struct, kw_only=True):
     """A project as operators see it."""
 
     id: Id
@@ -34,7 +34,7 @@ class ProjectShown(msgspec.Struct, kw_only=True):
     created_at: Time
 
 
-class PolicyShown(msgspec.Struct, kw_only=True):
+class PolicyResponse(msgspec.Struct, kw_only=True):
     """One policy; bounds are inclusive and null where there are none."""
 
     value: int | float | str | bool | None
@@ -44,7 +44,7 @@ class PolicyShown(msgspec.Struct, kw_only=True):
     maximum: int | float | None
 
 
-class AuditEntryShown(msgspec.Struct, kw_only=True):
+class AuditEntryResponse(msgspec.Struct, kw_only=True):
     """Who changed what, and when."""
 
     id: str
@@ -78,7 +78,7 @@ async def list_projects(request: Request) -> Response:
     services = context_of(request).services
     projects = await services.store.projects.list()
     shown = [
-        ProjectShown(id=uuid_text(p.uuid), name=p.name, created_at=to_text(p.created_us))
+        ProjectResponse(id=uuid_text(p.uuid), name=p.name, created_at=to_text(p.created_us))
         for p in projects
     ]
     return json_response({"data": shown, "next_cursor": None})
@@ -114,7 +114,7 @@ async def list_audit(request: Request) -> Response:
     more = len(found) > limit
     following = services.cursors.make(found[limit - 1].id, scope) if more else None
     shown = [
-        AuditEntryShown(
+        AuditEntryResponse(
             id=str(entry.id),
             at=to_text(entry.at_us),
             actor=entry.actor,
@@ -126,12 +126,12 @@ async def list_audit(request: Request) -> Response:
     return json_response({"data": shown, "next_cursor": following})
 
 
-def policies_shown(policies: Policies) -> dict[str, PolicyShown]:
+def policies_shown(policies: Policies) -> dict[str, PolicyResponse]:
     """All policies by name."""
     shown = {}
     for name in NAMES:
         low, high = BOUNDS.get(name, (None, None))
-        shown[name] = PolicyShown(
+        shown[name] = PolicyResponse(
             value=getattr(policies, name),
             default=getattr(DEFAULTS, name),
             unit=UNITS[name],
@@ -147,7 +147,7 @@ def checked_policies(body: bytes) -> dict[str, Any]:
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), NAMES, "the policies")
+    check = FieldReader(read_object(body), NAMES, "the policies")
     values: dict[str, Any] = {}
     for name in NAMES:
         if name not in check.members:
@@ -199,7 +199,7 @@ _POLICY_VALUES = {
     "additionalProperties": False,
     "properties": {name: _policy_schema(name) for name in NAMES},
 }
-_POLICIES = ok("Every policy by its name.", dict[str, PolicyShown])
+_POLICIES = ok("Every policy by its name.", dict[str, PolicyResponse])
 
 ROUTES = (
     get(
@@ -208,7 +208,7 @@ ROUTES = (
         OPERATOR,
         name="listProjects",
         summary="List all projects",
-        answers=(page(ProjectShown, "All projects, by name."),),
+        answers=(page(ProjectResponse, "All projects, by name."),),
     ),
     get(
         "/admin/projects/{id}/policies",
@@ -235,6 +235,6 @@ ROUTES = (
         name="listAudit",
         summary="List changes of a project",
         parameters=PAGE,
-        answers=(page(AuditEntryShown),),
+        answers=(page(AuditEntryResponse),),
     ),
 )

@@ -40,7 +40,7 @@ ANY = "any"
 _Kind = Annotated[str, about(enum=list(KINDS))]
 
 
-class CatalogNameShown(msgspec.Struct, kw_only=True):
+class CatalogNameResponse(msgspec.Struct, kw_only=True):
     """An event name and what is known of it at a glance."""
 
     event: EventName
@@ -54,7 +54,7 @@ class CatalogNameShown(msgspec.Struct, kw_only=True):
     drift_at: Annotated[Time | None, about("When what its events look like changed last.")]
 
 
-class CatalogPathShown(msgspec.Struct, kw_only=True):
+class CatalogPathResponse(msgspec.Struct, kw_only=True):
     """A path of the payload."""
 
     path: str
@@ -67,7 +67,7 @@ class CatalogPathShown(msgspec.Struct, kw_only=True):
     gone_at: Annotated[Time | None, about("When its absence was noticed; null while it comes.")]
 
 
-class CatalogDriftShown(msgspec.Struct, kw_only=True):
+class CatalogDriftResponse(msgspec.Struct, kw_only=True):
     """A change of what events of a name look like."""
 
     kind: Annotated[str, about(enum=[kind.value for kind in DriftKind])]
@@ -80,22 +80,22 @@ class CatalogDriftShown(msgspec.Struct, kw_only=True):
     events_before: Annotated[int, about("Events looked at before that one.")]
 
 
-class CatalogHourShown(msgspec.Struct, kw_only=True):
+class CatalogHourResponse(msgspec.Struct, kw_only=True):
     """Events of an hour, by source."""
 
     hour: Time
     sources: dict[str, int]
 
 
-class CatalogEntryShown(CatalogNameShown, kw_only=True):
+class CatalogEntryResponse(CatalogNameResponse, kw_only=True):
     """All that is known of an event name."""
 
     hours: Annotated[
-        list[CatalogHourShown], about("Of the last seven days, hours without events left out.")
+        list[CatalogHourResponse], about("Of the last seven days, hours without events left out.")
     ]
-    schema: list[CatalogPathShown]
+    schema: list[CatalogPathResponse]
     paths_not_kept: Annotated[int, about("Sightings of paths past the 500 that are kept.")]
-    drift: Annotated[list[CatalogDriftShown], about("Newest first.")]
+    drift: Annotated[list[CatalogDriftResponse], about("Newest first.")]
     example: dict[str, Any] | None
     example_event_id: Id | None
 
@@ -105,9 +105,9 @@ def sources_of(bits: int) -> list[str]:
     return [source.name.lower() for source in Source if bits >> source & 1]
 
 
-def name_shown(name: CatalogName) -> CatalogNameShown:
+def name_shown(name: CatalogName) -> CatalogNameResponse:
     """A name as the API shows it."""
-    return CatalogNameShown(
+    return CatalogNameResponse(
         event=name.event,
         first_seen_at=timestamps.to_text(name.first_us),
         last_seen_at=timestamps.to_text(name.last_us),
@@ -120,10 +120,10 @@ def name_shown(name: CatalogName) -> CatalogNameShown:
     )
 
 
-def entry_shown(entry: CatalogEntry, hours: Sequence[HourCount]) -> CatalogEntryShown:
+def entry_shown(entry: CatalogEntry, hours: Sequence[HourCount]) -> CatalogEntryResponse:
     """An entry as the API shows it."""
     name = entry.name
-    return CatalogEntryShown(
+    return CatalogEntryResponse(
         **msgspec.structs.asdict(name_shown(name)),
         hours=_hours_shown(hours),
         schema=[_path_shown(path, name.inspected) for path in entry.paths],
@@ -134,18 +134,18 @@ def entry_shown(entry: CatalogEntry, hours: Sequence[HourCount]) -> CatalogEntry
     )
 
 
-def _hours_shown(hours: Sequence[HourCount]) -> list[CatalogHourShown]:
+def _hours_shown(hours: Sequence[HourCount]) -> list[CatalogHourResponse]:
     by_hour: dict[int, dict[str, int]] = {}
     for count in hours:
         by_hour.setdefault(count.hour, {})[Source(count.source).name.lower()] = count.events
     return [
-        CatalogHourShown(hour=timestamps.to_text(hour * HOUR_US), sources=sources)
+        CatalogHourResponse(hour=timestamps.to_text(hour * HOUR_US), sources=sources)
         for hour, sources in sorted(by_hour.items())
     ]
 
 
-def _path_shown(path: CatalogPath, inspected: int) -> CatalogPathShown:
-    return CatalogPathShown(
+def _path_shown(path: CatalogPath, inspected: int) -> CatalogPathResponse:
+    return CatalogPathResponse(
         path=path.path,
         types=type_names(path.types),
         share=round(path.present / max(inspected, 1), 4),
@@ -157,8 +157,8 @@ def _path_shown(path: CatalogPath, inspected: int) -> CatalogPathShown:
     )
 
 
-def _drift_shown(drift: Drift) -> CatalogDriftShown:
-    return CatalogDriftShown(
+def _drift_shown(drift: Drift) -> CatalogDriftResponse:
+    return CatalogDriftResponse(
         kind=drift.kind.value,
         path=drift.path,
         type=next(iter(type_names(drift.type)), None),
@@ -237,7 +237,7 @@ ROUTES = (
             ),
             *PAGE,
         ),
-        answers=(page(CatalogNameShown, "In the order of names."),),
+        answers=(page(CatalogNameResponse, "In the order of names."),),
     ),
     get(
         "/catalog/{event}",
@@ -245,6 +245,6 @@ ROUTES = (
         name="getCatalogEntry",
         summary="Get what is known of an event name",
         parameters=(in_path("event", **EVENT_NAME),),
-        answers=(ok("The entry.", CatalogEntryShown),),
+        answers=(ok("The entry.", CatalogEntryResponse),),
     ),
 )

@@ -18,7 +18,7 @@ from headrace.domain.contacts.audiences import (
     unknown_contacts,
 )
 from headrace.domain.errors import ApiError, ErrorCode
-from headrace.http.contacts.contacts import ContactShown
+from headrace.http.contacts.contacts import ContactResponse
 from headrace.http.contacts.lists import contact_page
 from headrace.http.contacts.topics import name_taken
 from headrace.http.routing.context import Context, context_of, json_response
@@ -62,7 +62,7 @@ class AudienceUpdate(msgspec.Struct, forbid_unknown_fields=True):
     description: Description | None = None
 
 
-class AudienceShown(msgspec.Struct, kw_only=True):
+class AudienceResponse(msgspec.Struct, kw_only=True):
     """An audience."""
 
     id: Id
@@ -78,7 +78,7 @@ class ContactIdsInput(msgspec.Struct, forbid_unknown_fields=True):
     contact_ids: Annotated[list[Id], about(minItems=1, maxItems=CONTACT_IDS_MAX)]
 
 
-class EnteredContactsShown(msgspec.Struct, kw_only=True):
+class EnteredContactsResponse(msgspec.Struct, kw_only=True):
     """What came of adding contacts."""
 
     audience_id: Id
@@ -86,9 +86,9 @@ class EnteredContactsShown(msgspec.Struct, kw_only=True):
     already_in: int
 
 
-def audience_shown(audience: Audience) -> AudienceShown:
+def audience_shown(audience: Audience) -> AudienceResponse:
     """An audience as the API shows it."""
-    return AudienceShown(
+    return AudienceResponse(
         id=audience.id,
         name=audience.name,
         description=audience.description,
@@ -172,7 +172,7 @@ async def add_contacts(request: Request) -> Response:
         raise unknown_contacts(error.args[0]) from None
     if entered is None:
         raise not_found()
-    shown = EnteredContactsShown(
+    shown = EnteredContactsResponse(
         audience_id=audience_id, entered=entered.entered, already_in=entered.already_in
     )
     return json_response({"data": shown})
@@ -217,7 +217,7 @@ ROUTES = (
         summary="Create an audience",
         description=f"A project has at most {AUDIENCES_MAX} audiences.",
         bodies=json_body(AudienceCreate, example={"name": "Beta testers"}),
-        answers=(created("Created.", AudienceShown),),
+        answers=(created("Created.", AudienceResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     get(
@@ -226,14 +226,14 @@ ROUTES = (
         name="listAudiences",
         summary="List audiences",
         parameters=PAGE,
-        answers=(page(AudienceShown),),
+        answers=(page(AudienceResponse),),
     ),
     get(
         "/audiences/{id}",
         get_audience,
         name="getAudience",
         summary="Get an audience",
-        answers=(ok("The audience.", AudienceShown),),
+        answers=(ok("The audience.", AudienceResponse),),
     ),
     patch(
         "/audiences/{id}",
@@ -242,7 +242,7 @@ ROUTES = (
         summary="Change an audience",
         description="Members that are absent or null stay as they are.",
         bodies=json_body(AudienceUpdate, example={"name": "Early testers"}),
-        answers=(ok("The audience as it is now.", AudienceShown),),
+        answers=(ok("The audience as it is now.", AudienceResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     delete(
@@ -260,7 +260,7 @@ ROUTES = (
         name="listContactsOfAudience",
         summary="List the contacts of an audience",
         parameters=PAGE,
-        answers=(page(ContactShown, "Newest contacts first."),),
+        answers=(page(ContactResponse, "Newest contacts first."),),
     ),
     post(
         "/audiences/{id}/contacts",
@@ -269,7 +269,7 @@ ROUTES = (
         summary="Add contacts to an audience",
         description="All of them, or none when there is no contact of one of the ids.",
         bodies=json_body(ContactIdsInput),
-        answers=(ok("All of them are in it now.", EnteredContactsShown),),
+        answers=(ok("All of them are in it now.", EnteredContactsResponse),),
     ),
     delete(
         "/audiences/{id}/contacts/{contact_id}",

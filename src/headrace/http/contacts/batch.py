@@ -14,7 +14,7 @@ from headrace.domain.access.policies import Policies
 from headrace.domain.contacts.contact import ContactWrite, decode_contact, for_upsert
 from headrace.domain.errors import ApiError, FieldProblem, invalid
 from headrace.domain.events.problems import read_object
-from headrace.domain.json_fields import Members, kind_of
+from headrace.domain.json_fields import FieldReader, kind_of
 from headrace.http.contacts.contacts import SOURCE, ContactInput
 from headrace.http.ingest.batch import IMPORT_HEADER, slice_elements, split_lines
 from headrace.http.routing.context import context_of, json_response
@@ -103,7 +103,7 @@ def _texts(body: bytes, *, ndjson: bool) -> list[bytes]:
 
 
 def _elements(body: bytes) -> list[bytes]:
-    check = Members(read_object(body), ("contacts",), "a batch")
+    check = FieldReader(read_object(body), ("contacts",), "a batch")
     check.require("contacts")
     sent = check.members.get("contacts")
     if sent is not None and not isinstance(sent, list):

@@ -20,7 +20,7 @@ from headrace.domain.contacts.contact import (
 from headrace.domain.contacts.properties import NAME_CHARACTERS_MAX, PROPERTIES_MAX, PropertyValue
 from headrace.domain.errors import ErrorCode, FieldProblem, invalid
 from headrace.http.contacts.erasures import PARAMETERS as ERASURE_PARAMETERS
-from headrace.http.contacts.erasures import ErasureShown, erase_contact
+from headrace.http.contacts.erasures import ErasureResponse, erase_contact
 from headrace.http.events.responses import Event, event_shown
 from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.media import read_body
@@ -64,7 +64,7 @@ class ContactInput(msgspec.Struct, forbid_unknown_fields=True):
     ] = None
 
 
-class ContactShown(msgspec.Struct, kw_only=True):
+class ContactResponse(msgspec.Struct, kw_only=True):
     """A contact as it is shown; `email` is as it was given."""
 
     id: Id
@@ -75,9 +75,9 @@ class ContactShown(msgspec.Struct, kw_only=True):
     updated_at: Time
 
 
-def contact_shown(contact: Contact) -> ContactShown:
+def contact_shown(contact: Contact) -> ContactResponse:
     """A contact as the API shows it."""
-    return ContactShown(
+    return ContactResponse(
         id=contact.id,
         external_id=contact.external_id,
         email=shown_email(contact),
@@ -185,8 +185,8 @@ ROUTES = (
         ),
         bodies=json_body(ContactInput, example=_EXAMPLE),
         answers=(
-            created("Created.", ContactShown),
-            ok("With upsert: it was there, and is as sent now.", ContactShown),
+            created("Created.", ContactResponse),
+            ok("With upsert: it was there, and is as sent now.", ContactResponse),
         ),
         errors=(ErrorCode.CONFLICT,),
     ),
@@ -196,7 +196,7 @@ ROUTES = (
         name="getContact",
         summary="Get a contact",
         description="The id of a contact that was merged into another one leads to that one.",
-        answers=(ok("The contact.", ContactShown),),
+        answers=(ok("The contact.", ContactResponse),),
     ),
     patch(
         "/contacts/{id}",
@@ -205,7 +205,7 @@ ROUTES = (
         summary="Change a contact",
         description="null clears an identifier or removes a property.",
         bodies=json_body(ContactInput, example={"properties": {"plan": "pro", "trial": None}}),
-        answers=(ok("The contact as it is now.", ContactShown),),
+        answers=(ok("The contact as it is now.", ContactResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     delete(
@@ -220,8 +220,8 @@ ROUTES = (
         ),
         answers=(
             no_content("Deleted."),
-            ok("With erase: the person is erased.", ErasureShown),
-            accepted("With erase: the job goes on, see /erasures/{id}.", ErasureShown),
+            ok("With erase: the person is erased.", ErasureResponse),
+            accepted("With erase: the job goes on, see /erasures/{id}.", ErasureResponse),
         ),
     ),
     get(

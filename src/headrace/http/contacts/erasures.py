@@ -22,8 +22,8 @@ WAIT_SECONDS_MAX = 3.0
 LOOK_SECONDS = 0.1
 
 
-StatusShown = Literal["running", "wiping", "done"]
-STATUS_SHOWN: dict[ErasureStatus, StatusShown] = {
+StatusResponse = Literal["running", "wiping", "done"]
+STATUS_SHOWN: dict[ErasureStatus, StatusResponse] = {
     ErasureStatus.RUNNING: "running",
     ErasureStatus.LOOKING: "running",
     ErasureStatus.WIPING: "wiping",
@@ -31,7 +31,7 @@ STATUS_SHOWN: dict[ErasureStatus, StatusShown] = {
 }
 
 
-class MentionShown(msgspec.Struct, kw_only=True):
+class MentionResponse(msgspec.Struct, kw_only=True):
     """An event of somebody else that names the person."""
 
     event_id: Id
@@ -41,16 +41,16 @@ class MentionShown(msgspec.Struct, kw_only=True):
     ]
 
 
-class MentionsShown(msgspec.Struct, kw_only=True):
+class MentionsResponse(msgspec.Struct, kw_only=True):
     """Events of others that name the person."""
 
     searched: Annotated[int, about("Events of the project that were searched so far.")]
     events: int
     masked: Annotated[int, about("In how many of them the names are masked now.")]
-    listed: Annotated[list[MentionShown], about("The first hundred.")]
+    listed: Annotated[list[MentionResponse], about("The first hundred.")]
 
 
-class EarlierShown(msgspec.Struct, kw_only=True):
+class EarlierResponse(msgspec.Struct, kw_only=True):
     """An erasure of the same person that was asked for before."""
 
     id: Id
@@ -59,7 +59,7 @@ class EarlierShown(msgspec.Struct, kw_only=True):
     finished_at: Time | None
 
 
-class ErasureShown(msgspec.Struct, kw_only=True):
+class ErasureResponse(msgspec.Struct, kw_only=True):
     """An erasure: a job while it runs, a receipt when it is done. It names nobody."""
 
     id: Id
@@ -72,20 +72,20 @@ class ErasureShown(msgspec.Struct, kw_only=True):
         bool, about("Whether it only says what an erasure would remove; kept for a day.")
     ]
     mask_mentions: bool
-    status: Annotated[StatusShown, about("`wiping`: no row is left, only traces in files.")]
+    status: Annotated[StatusResponse, about("`wiping`: no row is left, only traces in files.")]
     counts: Annotated[dict[str, int], about("Rows that were removed, by place.")]
-    mentions: MentionsShown
-    earlier: Annotated[list[EarlierShown], about("Newest first, at most twenty.")]
+    mentions: MentionsResponse
+    earlier: Annotated[list[EarlierResponse], about("Newest first, at most twenty.")]
     requested_by: Annotated[str, about("Public id of the API key, or an operator.")]
     requested_at: Time
     finished_at: Time | None
 
 
-def erasure_shown(erasure: Erasure) -> ErasureShown:
+def erasure_shown(erasure: Erasure) -> ErasureResponse:
     """An erasure as the API shows it."""
     report = erasure.report
     mentions = report.mentions
-    return ErasureShown(
+    return ErasureResponse(
         id=erasure.id,
         contact_id=erasure.contact_id,
         contact_ids=report.contact_ids,
@@ -93,17 +93,17 @@ def erasure_shown(erasure: Erasure) -> ErasureShown:
         mask_mentions=report.mask_mentions,
         status=STATUS_SHOWN[erasure.status],
         counts=erasure.counts,
-        mentions=MentionsShown(
+        mentions=MentionsResponse(
             searched=mentions.searched,
             events=mentions.events,
             masked=mentions.masked,
             listed=[
-                MentionShown(event_id=each.event_id, event=each.event, places=each.places)
+                MentionResponse(event_id=each.event_id, event=each.event, places=each.places)
                 for each in mentions.listed
             ],
         ),
         earlier=[
-            EarlierShown(
+            EarlierResponse(
                 id=each.id,
                 counts=each.counts,
                 requested_at=to_text(each.created_us),
@@ -183,13 +183,13 @@ ROUTES = (
         name="listErasures",
         summary="List erasures",
         parameters=PAGE,
-        answers=(page(ErasureShown),),
+        answers=(page(ErasureResponse),),
     ),
     get(
         "/erasures/{id}",
         get_erasure,
         name="getErasure",
         summary="Get an erasure: its progress, or the receipt",
-        answers=(ok("The erasure.", ErasureShown),),
+        answers=(ok("The erasure.", ErasureResponse),),
     ),
 )

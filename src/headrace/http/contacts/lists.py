@@ -10,7 +10,7 @@ from headrace.domain.contacts.properties import NAME_CHARACTERS_MAX
 from headrace.domain.contacts.search import SEARCH_CHARACTERS_MAX, check_search
 from headrace.domain.email import normalize_email
 from headrace.domain.events.fields import check_external_id
-from headrace.http.contacts.contacts import ContactShown, contact_shown
+from headrace.http.contacts.contacts import ContactResponse, contact_shown
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.parameters import PAGE, text, time, uuid
 from headrace.http.routing.route import Parameter, get, page
@@ -89,6 +89,6 @@ ROUTES = (
         summary="List contacts",
         description="Every filter that is given must match.",
         parameters=(*_PARAMETERS, *PAGE),
-        answers=(page(ContactShown),),
+        answers=(page(ContactResponse),),
     ),
 )

@@ -13,9 +13,9 @@ from headrace.domain.deliveries.dead_letters import read_reason
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events.fields import check_contact_id
 from headrace.domain.events.problems import read_object
-from headrace.domain.json_fields import Members
+from headrace.domain.json_fields import FieldReader
 from headrace.domain.timestamps import to_text
-from headrace.http.contacts.contacts import ContactShown, contact_shown
+from headrace.http.contacts.contacts import ContactResponse, contact_shown
 from headrace.http.deliveries.dead_letters import Reason, refuse_members
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
@@ -41,28 +41,28 @@ class MergeInput(msgspec.Struct, rename={"from_": "from"}, forbid_unknown_fields
     dry_run: Annotated[bool | None, about("Only say what it would do.")] = None
 
 
-class MergeChangeShown(msgspec.Struct, rename={"from_": "from"}):
+class MergeChangeResponse(msgspec.Struct, rename={"from_": "from"}):
     """What a field is and what it would be."""
 
     from_: PropertyValue | None
     to: PropertyValue | None
 
 
-class ContactIdentifierShown(msgspec.Struct):
+class ContactIdentifierResponse(msgspec.Struct):
     """An identifier that leads to a contact."""
 
     type: str
     value: str
 
 
-class MergePreviewShown(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
+class MergePreviewResponse(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
     """What a merge would do."""
 
-    contact: Annotated[ContactShown, about("The survivor as it would be.")]
-    from_: Annotated[ContactShown, about("The contact that would be merged into it.")]
-    changes: Annotated[dict[str, MergeChangeShown], about("By field.")]
+    contact: Annotated[ContactResponse, about("The survivor as it would be.")]
+    from_: Annotated[ContactResponse, about("The contact that would be merged into it.")]
+    changes: Annotated[dict[str, MergeChangeResponse], about("By field.")]
     identifiers: Annotated[
-        list[ContactIdentifierShown],
+        list[ContactIdentifierResponse],
         about("Identifiers that would lead to the survivor besides its own."),
     ]
     events: Annotated[int, about("What would follow; events are counted up to 100,000.")]
@@ -70,7 +70,7 @@ class MergePreviewShown(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
     audiences: int
 
 
-class MergeShown(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
+class MergeResponse(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
     """A merge."""
 
     id: Id
@@ -89,7 +89,7 @@ class DismissInput(msgspec.Struct, forbid_unknown_fields=True):
     reason: Reason
 
 
-class ConflictShown(msgspec.Struct, kw_only=True):
+class ConflictResponse(msgspec.Struct, kw_only=True):
     """Two contacts that events take for one."""
 
     id: Id
@@ -130,9 +130,9 @@ def _failure(error: MergeRefusedError) -> ApiError:
     return not_found()
 
 
-def merge_shown(merge: Merge) -> MergeShown:
+def merge_shown(merge: Merge) -> MergeResponse:
     """A merge as the API shows it."""
-    return MergeShown(
+    return MergeResponse(
         id=merge.id,
         contact_id=merge.contact_id,
         from_=merge.other_contact_id,
@@ -144,10 +144,10 @@ def merge_shown(merge: Merge) -> MergeShown:
     )
 
 
-def conflict_shown(pair: ContactPair) -> ConflictShown:
+def conflict_shown(pair: ContactPair) -> ConflictResponse:
     """A conflict as the API shows it."""
     dismissed = pair.dismissed_us is not None
-    return ConflictShown(
+    return ConflictResponse(
         id=pair.id,
         status=PairStatus.DISMISSED if dismissed else PairStatus.OPEN,
         contact_id=pair.contact_id,
@@ -163,15 +163,15 @@ def conflict_shown(pair: ContactPair) -> ConflictShown:
     )
 
 
-def _preview_shown(preview: MergePreview) -> MergePreviewShown:
-    return MergePreviewShown(
+def _preview_shown(preview: MergePreview) -> MergePreviewResponse:
+    return MergePreviewResponse(
         contact=contact_shown(preview.contact),
         from_=contact_shown(preview.other),
         changes={
-            field: MergeChangeShown(change["from"], change["to"])
+            field: MergeChangeResponse(change["from"], change["to"])
             for field, change in preview.changes.items()
         },
-        identifiers=[ContactIdentifierShown(kind, value) for kind, value in preview.aliases],
+        identifiers=[ContactIdentifierResponse(kind, value) for kind, value in preview.aliases],
         events=preview.events,
         topics=preview.topics,
         audiences=preview.audiences,
@@ -184,7 +184,7 @@ def read_merge(body: bytes) -> tuple[str, bool]:
     Raises:
         ApiError: with every problem listed.
     """
-    check = Members(read_object(body), ("from", "dry_run"), "a merge")
+    check = FieldReader(read_object(body), ("from", "dry_run"), "a merge")
     check.require("from")
     other_id = check.text("from", check_contact_id)
     dry_run = check.flag("dry_run")
@@ -292,7 +292,7 @@ ROUTES = (
             one_of("status", {each.value: each for each in PairStatus}, "Open ones, if left out."),
             *PAGE,
         ),
-        answers=(page(ConflictShown),),
+        answers=(page(ConflictResponse),),
     ),
     post(
         "/contacts/conflicts/{id}/dismiss",
@@ -300,7 +300,7 @@ ROUTES = (
         name="dismissConflict",
         summary="Say that the two contacts of a conflict are not one person",
         bodies=json_body(DismissInput, example={"reason": "Father and son share an address."}),
-        answers=(ok("It is dismissed.", ConflictShown),),
+        answers=(ok("It is dismissed.", ConflictResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     post(
@@ -312,8 +312,8 @@ ROUTES = (
             MergeInput, example={"from": "0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60", "dry_run": True}
         ),
         answers=(
-            created("Merged; the id of the other leads to this one.", MergeShown),
-            ok("With dry_run: what it would do.", MergePreviewShown),
+            created("Merged; the id of the other leads to this one.", MergeResponse),
+            ok("With dry_run: what it would do.", MergePreviewResponse),
         ),
         errors=(ErrorCode.CONFLICT,),
     ),
@@ -323,14 +323,14 @@ ROUTES = (
         name="listMerges",
         summary="List merges",
         parameters=PAGE,
-        answers=(page(MergeShown),),
+        answers=(page(MergeResponse),),
     ),
     get(
         "/merges/{id}",
         get_merge,
         name="getMerge",
         summary="Get a merge",
-        answers=(ok("The merge.", MergeShown),),
+        answers=(ok("The merge.", MergeResponse),),
     ),
     post(
         "/merges/{id}/undo",
@@ -339,7 +339,7 @@ ROUTES = (
         summary="Undo a merge",
         description="What was written since stays with the survivor.",
         bodies=empty_body(),
-        answers=(ok("Undone.", MergeShown),),
+        answers=(ok("Undone.", MergeResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
 )

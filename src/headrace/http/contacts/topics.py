@@ -60,7 +60,7 @@ class TopicUpdate(msgspec.Struct, forbid_unknown_fields=True):
     default_subscribed: Annotated[bool | None, about(_DEFAULT)] = None
 
 
-class TopicShown(msgspec.Struct, kw_only=True):
+class TopicResponse(msgspec.Struct, kw_only=True):
     """A topic."""
 
     id: Id
@@ -83,7 +83,7 @@ class UnsubscribeAll(msgspec.Struct, forbid_unknown_fields=True):
     is_subscribed: Annotated[Literal[False], about(type="boolean", const=False)]
 
 
-class SubscriptionShown(msgspec.Struct, kw_only=True):
+class SubscriptionResponse(msgspec.Struct, kw_only=True):
     """How a contact stands to a topic; both times are null while the topic's default holds."""
 
     id: Id
@@ -94,13 +94,13 @@ class SubscriptionShown(msgspec.Struct, kw_only=True):
     unsubscribed_at: Time | None
 
 
-class TopicOfContactShown(SubscriptionShown, kw_only=True):
+class TopicOfContactResponse(SubscriptionResponse, kw_only=True):
     """The same in a list, with the topic's name."""
 
     topic_name: str
 
 
-class OptOutShown(msgspec.Struct, kw_only=True):
+class OptOutResponse(msgspec.Struct, kw_only=True):
     """That a contact has unsubscribed from everything."""
 
     contact_id: Id
@@ -109,9 +109,9 @@ class OptOutShown(msgspec.Struct, kw_only=True):
     changed: Annotated[int, about("Topics that it was subscribed to until this request.")]
 
 
-def topic_shown(topic: Topic) -> TopicShown:
+def topic_shown(topic: Topic) -> TopicResponse:
     """A topic as the API shows it."""
-    return TopicShown(
+    return TopicResponse(
         id=topic.id,
         name=topic.name,
         description=topic.description,
@@ -121,10 +121,10 @@ def topic_shown(topic: Topic) -> TopicShown:
     )
 
 
-def subscription_shown(held: Subscription) -> SubscriptionShown:
+def subscription_shown(held: Subscription) -> SubscriptionResponse:
     """A subscription as the API shows it."""
     at = None if held.changed_us is None else timestamps.to_text(held.changed_us)
-    return SubscriptionShown(
+    return SubscriptionResponse(
         id=subscription_id(held.contact_id, held.topic.id),
         contact_id=held.contact_id,
         topic_id=held.topic.id,
@@ -134,8 +134,8 @@ def subscription_shown(held: Subscription) -> SubscriptionShown:
     )
 
 
-def _opt_out_shown(opted: OptOut) -> OptOutShown:
-    return OptOutShown(
+def _opt_out_shown(opted: OptOut) -> OptOutResponse:
+    return OptOutResponse(
         contact_id=opted.contact_id,
         is_subscribed=False,
         unsubscribed_at=timestamps.to_text(opted.at_us),
@@ -225,9 +225,9 @@ async def list_topics_of_contact(request: Request) -> Response:
     return json_response({"data": shown, "next_cursor": following})
 
 
-def _with_name(held: Subscription) -> TopicOfContactShown:
+def _with_name(held: Subscription) -> TopicOfContactResponse:
     shown = msgspec.structs.asdict(subscription_shown(held))
-    return TopicOfContactShown(**shown, topic_name=held.topic.name)
+    return TopicOfContactResponse(**shown, topic_name=held.topic.name)
 
 
 async def put_subscription(request: Request) -> Response:
@@ -281,7 +281,7 @@ ROUTES = (
         summary="Create a topic",
         description=f"A project has at most {TOPICS_MAX} topics.",
         bodies=json_body(TopicCreate, example={"name": "News", "default_subscribed": True}),
-        answers=(created("Created.", TopicShown),),
+        answers=(created("Created.", TopicResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     get(
@@ -290,14 +290,14 @@ ROUTES = (
         name="listTopics",
         summary="List topics",
         parameters=PAGE,
-        answers=(page(TopicShown),),
+        answers=(page(TopicResponse),),
     ),
     get(
         "/topics/{id}",
         get_topic,
         name="getTopic",
         summary="Get a topic",
-        answers=(ok("The topic.", TopicShown),),
+        answers=(ok("The topic.", TopicResponse),),
     ),
     patch(
         "/topics/{id}",
@@ -306,7 +306,7 @@ ROUTES = (
         summary="Change a topic",
         description="Members that are absent or null stay as they are.",
         bodies=json_body(TopicUpdate, example={"description": "What is new, once a month."}),
-        answers=(ok("The topic as it is now.", TopicShown),),
+        answers=(ok("The topic as it is now.", TopicResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     delete(
@@ -323,7 +323,7 @@ ROUTES = (
         name="listTopicsOfContact",
         summary="List all topics and whether a contact is subscribed to them",
         parameters=PAGE,
-        answers=(page(TopicOfContactShown),),
+        answers=(page(TopicOfContactResponse),),
     ),
     put(
         "/contacts/{id}/topics",
@@ -332,7 +332,7 @@ ROUTES = (
         summary="Unsubscribe a contact from everything, later topics included",
         description="Later choices of single topics count again.",
         bodies=json_body(UnsubscribeAll, example={"is_subscribed": False}),
-        answers=(ok("It is subscribed to nothing now.", OptOutShown),),
+        answers=(ok("It is subscribed to nothing now.", OptOutResponse),),
     ),
     put(
         "/contacts/{contact_id}/topics/{topic_id}",
@@ -340,6 +340,6 @@ ROUTES = (
         name="putSubscription",
         summary="Subscribe a contact to a topic, or unsubscribe it",
         bodies=json_body(SubscriptionUpdate, example={"is_subscribed": True}),
-        answers=(ok("The subscription as it is now.", SubscriptionShown),),
+        answers=(ok("The subscription as it is now.", SubscriptionResponse),),
     ),
 )

@@ -21,7 +21,7 @@ from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events.fields import check_event_name
 from headrace.domain.events.problems import read_object
 from headrace.domain.ids import uuid_text
-from headrace.domain.json_fields import Members
+from headrace.domain.json_fields import FieldReader
 from headrace.domain.timestamps import to_text
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
@@ -40,7 +40,7 @@ from headrace.store.contract.dead_letters import (
 KindName = Literal["processing", "delivery"]
 
 
-class DeadLetterShown(msgspec.Struct, kw_only=True):
+class DeadLetterResponse(msgspec.Struct, kw_only=True):
     """An event or delivery whose attempts are used up or whose error is permanent."""
 
     id: Id
@@ -55,7 +55,7 @@ class DeadLetterShown(msgspec.Struct, kw_only=True):
     dead_lettered_at: Time
 
 
-class DeadLetterGroupShown(msgspec.Struct, kw_only=True):
+class DeadLetterGroupResponse(msgspec.Struct, kw_only=True):
     """Open dead letters that failed alike."""
 
     kind: KindName
@@ -94,9 +94,9 @@ _REFUSED = {
 }
 
 
-def dead_letter_shown(dead_letter: DeadLetter) -> DeadLetterShown:
+def dead_letter_shown(dead_letter: DeadLetter) -> DeadLetterResponse:
     """A dead letter as the API shows it."""
-    return DeadLetterShown(
+    return DeadLetterResponse(
         id=dead_letter.id,
         event_id=uuid_text(dead_letter.event_id),
         event=dead_letter.event,
@@ -110,8 +110,8 @@ def dead_letter_shown(dead_letter: DeadLetter) -> DeadLetterShown:
     )
 
 
-def _group_shown(group: DeadLetterGroup) -> DeadLetterGroupShown:
-    return DeadLetterGroupShown(
+def _group_shown(group: DeadLetterGroup) -> DeadLetterGroupResponse:
+    return DeadLetterGroupResponse(
         kind=group.kind.value,
         subscriber_id=group.subscriber_id,
         cause=group.cause,
@@ -204,7 +204,7 @@ async def refuse_members(request: Request) -> None:
         ApiError: it says something, which nobody would act on.
     """
     if await request.body():
-        Members(read_object(await read_body(request)), (), "this request").raise_if_any()
+        FieldReader(read_object(await read_body(request)), (), "this request").raise_if_any()
 
 
 def _id(request: Request) -> str:
@@ -226,7 +226,7 @@ ROUTES = (
         name="listDeadLetters",
         summary="List open dead letters",
         parameters=(*_FILTERS, *PAGE),
-        answers=(page(DeadLetterShown),),
+        answers=(page(DeadLetterResponse),),
     ),
     get(
         "/dead-letters/groups",
@@ -234,7 +234,7 @@ ROUTES = (
         name="listDeadLetterGroups",
         summary="Count open dead letters that failed alike",
         parameters=(*_FILTERS, *PAGE),
-        answers=(page(DeadLetterGroupShown, "The most frequent first."),),
+        answers=(page(DeadLetterGroupResponse, "The most frequent first."),),
     ),
     post(
         "/dead-letters/{id}/replay",
@@ -243,7 +243,7 @@ ROUTES = (
         summary="Run again what failed",
         description="The same event or the same delivery; its attempts are counted from one again.",
         bodies=empty_body(),
-        answers=(ok("It is queued again.", DeadLetterShown),),
+        answers=(ok("It is queued again.", DeadLetterResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     post(
@@ -253,7 +253,7 @@ ROUTES = (
         summary="Close a dead letter for good",
         description="What failed stays as it is.",
         bodies=json_body(DiscardInput, example={"reason": "The order was cancelled."}),
-        answers=(ok("It is discarded.", DeadLetterShown),),
+        answers=(ok("It is discarded.", DeadLetterResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
 )

@@ -18,7 +18,7 @@ from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.http.deliveries.dead_letters import (
     CAUSE,
-    DeadLetterShown,
+    DeadLetterResponse,
     KindName,
     dead_letter_shown,
     filter_of,
@@ -68,10 +68,10 @@ class ReplayDryRun(msgspec.Struct, kw_only=True):
     """What a replay would do."""
 
     count: int
-    sample: Annotated[list[DeadLetterShown], about("The newest of them.", maxItems=SAMPLE_MAX)]
+    sample: Annotated[list[DeadLetterResponse], about("The newest of them.", maxItems=SAMPLE_MAX)]
 
 
-class ReplayShown(msgspec.Struct, kw_only=True):
+class ReplayResponse(msgspec.Struct, kw_only=True):
     """A replay of many."""
 
     id: Id
@@ -80,8 +80,8 @@ class ReplayShown(msgspec.Struct, kw_only=True):
     done: Annotated[int, about("Dead letters that it has replayed.")]
 
 
-def _shown(replay: Replay) -> ReplayShown:
-    return ReplayShown(
+def _shown(replay: Replay) -> ReplayResponse:
+    return ReplayResponse(
         id=replay.id, status=replay.status.value, total=replay.total, done=replay.done
     )
 
@@ -179,7 +179,7 @@ ROUTES = (
             ReplayInput, example={"filter": {"event": "order.completed"}, "dry_run": True}
         ),
         answers=(
-            accepted("A job that goes on in the background.", ReplayShown),
+            accepted("A job that goes on in the background.", ReplayResponse),
             ok("With dry_run: what it would do.", ReplayDryRun),
         ),
         errors=(ErrorCode.CONFLICT,),
@@ -190,14 +190,14 @@ ROUTES = (
         name="listReplays",
         summary="List replays",
         parameters=PAGE,
-        answers=(page(ReplayShown),),
+        answers=(page(ReplayResponse),),
     ),
     get(
         "/replays/{id}",
         get_replay,
         name="getReplay",
         summary="Get a replay",
-        answers=(ok("The replay.", ReplayShown),),
+        answers=(ok("The replay.", ReplayResponse),),
     ),
     post(
         "/replays/{id}/stop",
@@ -206,7 +206,7 @@ ROUTES = (
         summary="Stop a replay",
         description="What it has replayed stays replayed.",
         bodies=empty_body(),
-        answers=(ok("It is stopped.", ReplayShown),),
+        answers=(ok("It is stopped.", ReplayResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
 )

@@ -52,7 +52,7 @@ class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
     enabled: _Enabled = None
 
 
-class WebhookShown(msgspec.Struct, kw_only=True):
+class WebhookResponse(msgspec.Struct, kw_only=True):
     """A webhook as it is shown; its secret is not."""
 
     id: Id
@@ -72,13 +72,13 @@ class WebhookShown(msgspec.Struct, kw_only=True):
     updated_at: Time
 
 
-class WebhookCreated(WebhookShown, kw_only=True):
+class WebhookCreated(WebhookResponse, kw_only=True):
     """A new webhook, with its secret for the first and last time."""
 
     secret: str
 
 
-class WebhookSecretShown(msgspec.Struct):
+class WebhookSecretResponse(msgspec.Struct):
     """A new secret, for the first and last time."""
 
     id: Id
@@ -86,7 +86,7 @@ class WebhookSecretShown(msgspec.Struct):
     previous_secret_until: Time
 
 
-class DeliveryAttemptShown(msgspec.Struct, kw_only=True):
+class DeliveryAttemptResponse(msgspec.Struct, kw_only=True):
     """One try; without `cause` it succeeded."""
 
     number: int
@@ -101,7 +101,7 @@ class DeliveryAttemptShown(msgspec.Struct, kw_only=True):
     ]
 
 
-class DeliveryShown(msgspec.Struct, kw_only=True):
+class DeliveryResponse(msgspec.Struct, kw_only=True):
     """One event for one webhook; `id` is the `webhook-id` that its attempts carry."""
 
     id: Id
@@ -112,10 +112,10 @@ class DeliveryShown(msgspec.Struct, kw_only=True):
     finished_at: Annotated[Time | None, about("Null while it is not finished.")]
     next_attempt_at: Annotated[Time | None, about("Null while nothing is to come.")]
     last_error: str | None
-    attempts: Annotated[list[DeliveryAttemptShown], about("Oldest first, the last 30.")]
+    attempts: Annotated[list[DeliveryAttemptResponse], about("Oldest first, the last 30.")]
 
 
-class WebhookTestShown(msgspec.Struct, kw_only=True):
+class WebhookTestResponse(msgspec.Struct, kw_only=True):
     """What came of a test call."""
 
     delivered: bool
@@ -147,9 +147,9 @@ def _webhook_fields(webhook: Subscriber) -> dict[str, object]:
     }
 
 
-def webhook_shown(webhook: Subscriber) -> WebhookShown:
+def webhook_shown(webhook: Subscriber) -> WebhookResponse:
     """A webhook as the API shows it."""
-    return msgspec.convert(_webhook_fields(webhook), WebhookShown)
+    return msgspec.convert(_webhook_fields(webhook), WebhookResponse)
 
 
 def webhook_created(webhook: Subscriber, secret: str) -> WebhookCreated:
@@ -157,11 +157,11 @@ def webhook_created(webhook: Subscriber, secret: str) -> WebhookCreated:
     return msgspec.convert(_webhook_fields(webhook) | {"secret": secret}, WebhookCreated)
 
 
-def delivery_shown(delivery: DeliveryRecord) -> DeliveryShown:
+def delivery_shown(delivery: DeliveryRecord) -> DeliveryResponse:
     """A delivery as the API shows it."""
     finished_us = delivery.finished_us
     waits = delivery.state in _WAITING
-    return DeliveryShown(
+    return DeliveryResponse(
         id=delivery.id,
         event_id=None if delivery.event_id is None else uuid_text(delivery.event_id),
         event=delivery.event,
@@ -174,8 +174,8 @@ def delivery_shown(delivery: DeliveryRecord) -> DeliveryShown:
     )
 
 
-def _attempt_shown(attempt: Attempt) -> DeliveryAttemptShown:
-    return DeliveryAttemptShown(
+def _attempt_shown(attempt: Attempt) -> DeliveryAttemptResponse:
+    return DeliveryAttemptResponse(
         number=attempt.number,
         at=to_text(attempt.at_us),
         latency_ms=attempt.duration_us / 1000,
@@ -187,11 +187,11 @@ def _attempt_shown(attempt: Attempt) -> DeliveryAttemptShown:
     )
 
 
-def test_shown(outcome: AttemptOutcome) -> WebhookTestShown:
+def test_shown(outcome: AttemptOutcome) -> WebhookTestResponse:
     """The outcome of a test call as the API shows it."""
     failed = outcome if isinstance(outcome, Failed) else None
     answer = outcome.answer
-    return WebhookTestShown(
+    return WebhookTestResponse(
         delivered=failed is None,
         latency_ms=outcome.duration_us / 1000,
         http_status=None if answer is None else answer.http_status,

@@ -9,15 +9,15 @@ from headrace.delivery.contract import DeliveryError
 from headrace.domain.deliveries.webhooks import WebhookFields, decode_webhook, refuse_members
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.ids import new_uuid, uuid_text
-from headrace.domain.json_fields import Members
+from headrace.domain.json_fields import FieldReader
 from headrace.domain.timestamps import to_text
 from headrace.http.deliveries.webhook_responses import (
-    DeliveryShown,
+    DeliveryResponse,
     WebhookCreate,
     WebhookCreated,
-    WebhookSecretShown,
-    WebhookShown,
-    WebhookTestShown,
+    WebhookResponse,
+    WebhookSecretResponse,
+    WebhookTestResponse,
     WebhookUpdate,
     delivery_shown,
     test_shown,
@@ -73,7 +73,7 @@ async def create_webhook(request: Request) -> Response:
     return json_response({"data": webhook_created(created, secret)}, 201)
 
 
-async def _checked_url(context: Context, fields: WebhookFields, check: Members) -> str | None:
+async def _checked_url(context: Context, fields: WebhookFields, check: FieldReader) -> str | None:
     """The URL in its one spelling; raises with every problem of the request."""
     url = fields.url
     if url is not None:
@@ -150,7 +150,7 @@ async def rotate_secret(request: Request) -> Response:
         )
     )
     until = to_text(rotated.previous_until_us or rotated.updated_us)
-    return json_response({"data": WebhookSecretShown(rotated.id, secret, until)})
+    return json_response({"data": WebhookSecretResponse(rotated.id, secret, until)})
 
 
 async def list_deliveries(request: Request) -> Response:
@@ -210,24 +210,25 @@ ROUTES = (
         name="listWebhooks",
         summary="List webhooks",
         parameters=PAGE,
-        answers=(page(WebhookShown),),
+        answers=(page(WebhookResponse),),
     ),
     get(
         "/webhooks/{id}",
         get_webhook,
         name="getWebhook",
         summary="Get a webhook",
-        answers=(ok("The webhook.", WebhookShown),),
+        answers=(ok("The webhook.", WebhookResponse),),
     ),
     patch(
         "/webhooks/{id}",
         patch_webhook,
         name="patchWebhook",
         summary="Change a webhook",
-        description="Members that are absent or null stay as they are; `enabled: true` also ends "
+        description="Members that are absent or null stay as they are; `enabled: true` "
+        "also ends "
         "a pause.",
         bodies=json_body(WebhookUpdate, example={"enabled": True}),
-        answers=(ok("The webhook as it is now.", WebhookShown),),
+        answers=(ok("The webhook as it is now.", WebhookResponse),),
     ),
     delete(
         "/webhooks/{id}",
@@ -243,7 +244,7 @@ ROUTES = (
         name="testWebhook",
         summary="Call the webhook now with a test event",
         bodies=empty_body(),
-        answers=(ok("The call was made; whether it succeeded.", WebhookTestShown),),
+        answers=(ok("The call was made; whether it succeeded.", WebhookTestResponse),),
         errors=(ErrorCode.RATE_LIMITED,),
     ),
     post(
@@ -253,7 +254,7 @@ ROUTES = (
         summary="Replace the signing secret",
         description="Both secrets sign for 24 hours.",
         bodies=empty_body(),
-        answers=(ok("The new secret, shown this once.", WebhookSecretShown),),
+        answers=(ok("The new secret, shown this once.", WebhookSecretResponse),),
     ),
     get(
         "/webhooks/{id}/deliveries",
@@ -262,6 +263,6 @@ ROUTES = (
         summary="List the deliveries of a webhook",
         description="Each with its attempts.",
         parameters=PAGE,
-        answers=(page(DeliveryShown),),
+        answers=(page(DeliveryResponse),),
     ),
 )

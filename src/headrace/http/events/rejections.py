@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.http.events.responses import RejectionShown, rejection_shown
+from headrace.http.events.responses import RejectionResponse, rejection_shown
 from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.parameters import PAGE
 from headrace.http.routing.route import get, page
@@ -34,6 +34,6 @@ ROUTES = (
         description="What was sent is shown by its shape only. An entry appears within a second, "
         "and is kept for 7 days.",
         parameters=PAGE,
-        answers=(page(RejectionShown),),
+        answers=(page(RejectionResponse),),
     ),
 )

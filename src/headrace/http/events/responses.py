@@ -69,7 +69,7 @@ class Event(msgspec.Struct, kw_only=True):
     last_error: str | None
 
 
-class RejectionShown(msgspec.Struct, kw_only=True):
+class RejectionResponse(msgspec.Struct, kw_only=True):
     """A refused request or event. What was sent is shown by its shape only."""
 
     id: str
@@ -104,9 +104,9 @@ def event_shown(event: StoredEvent) -> Event:
     )
 
 
-def rejection_shown(rejection: Rejection) -> RejectionShown:
+def rejection_shown(rejection: Rejection) -> RejectionResponse:
     """A rejection as the API shows it."""
-    return RejectionShown(
+    return RejectionResponse(
         id=str(rejection.id),
         at=to_text(rejection.at_us),
         status=rejection.status,

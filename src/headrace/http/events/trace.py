@@ -14,7 +14,7 @@ from headrace.pipeline.trace.entry import TraceEntry
 from headrace.pipeline.trace.trace import trace_of
 
 
-class TraceShown(msgspec.Struct, kw_only=True):
+class TraceResponse(msgspec.Struct, kw_only=True):
     """An event with its life so far."""
 
     event: Event
@@ -29,7 +29,7 @@ async def get_trace(request: Request) -> Response:
     if facts is None:
         raise not_found()
     trace = trace_of(facts)
-    shown = TraceShown(event=event_shown(trace.event), entries=trace.entries)
+    shown = TraceResponse(event=event_shown(trace.event), entries=trace.entries)
     return json_response({"data": shown})
 
 
@@ -39,6 +39,6 @@ ROUTES = (
         get_trace,
         name="getTrace",
         summary="Get everything that happened to an event, in order, with reasons",
-        answers=(ok("The event and what happened to it so far.", TraceShown),),
+        answers=(ok("The event and what happened to it so far.", TraceResponse),),
     ),
 )

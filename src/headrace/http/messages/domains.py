@@ -35,7 +35,7 @@ class DomainCreate(msgspec.Struct, forbid_unknown_fields=True):
     track_clicks: Annotated[bool | None, _CLICKS] = None
 
 
-class RecordShown(msgspec.Struct, kw_only=True):
+class RecordResponse(msgspec.Struct, kw_only=True):
     """A DNS record to publish."""
 
     type: str
@@ -45,7 +45,7 @@ class RecordShown(msgspec.Struct, kw_only=True):
     required: Annotated[bool, about("Without it the domain is not verified.")]
 
 
-class DomainShown(msgspec.Struct, kw_only=True):
+class DomainResponse(msgspec.Struct, kw_only=True):
     """A sending domain, with the DNS records that it needs."""
 
     id: Id
@@ -54,14 +54,14 @@ class DomainShown(msgspec.Struct, kw_only=True):
     track_opens: bool
     track_clicks: bool
     verified_at: Time | None
-    records: list[RecordShown]
+    records: list[RecordResponse]
     created_at: Time
     updated_at: Time
 
 
-def record_shown(record: DnsRecord) -> RecordShown:
+def record_shown(record: DnsRecord) -> RecordResponse:
     """A record as the API shows it."""
-    return RecordShown(
+    return RecordResponse(
         type=record.type,
         name=record.name,
         value=record.value,
@@ -70,8 +70,8 @@ def record_shown(record: DnsRecord) -> RecordShown:
     )
 
 
-def _shown(context: Context, domain: Domain) -> DomainShown:
-    return DomainShown(
+def _shown(context: Context, domain: Domain) -> DomainResponse:
+    return DomainResponse(
         id=domain.id,
         name=domain.name,
         status=domain.status,
@@ -154,7 +154,7 @@ ROUTES = (
         description="It is verified once its required records are found in DNS. A project has at "
         f"most {DOMAINS_MAX} domains.",
         bodies=json_body(DomainCreate, example={"name": "example.org"}),
-        answers=(created("Created, with the records to publish.", DomainShown),),
+        answers=(created("Created, with the records to publish.", DomainResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     get(
@@ -163,21 +163,21 @@ ROUTES = (
         name="listDomains",
         summary="List sending domains",
         parameters=PAGE,
-        answers=(page(DomainShown),),
+        answers=(page(DomainResponse),),
     ),
     get(
         "/domains/{id}",
         get_domain,
         name="getDomain",
         summary="Get a sending domain",
-        answers=(ok("The domain.", DomainShown),),
+        answers=(ok("The domain.", DomainResponse),),
     ),
     post(
         "/domains/{id}/verify",
         verify_domain,
         name="verifyDomain",
         summary="Look up the DNS records of a sending domain",
-        answers=(ok("The domain as it is now.", DomainShown),),
+        answers=(ok("The domain as it is now.", DomainResponse),),
     ),
     delete(
         "/domains/{id}",

@@ -84,7 +84,7 @@ class EmailBatchInput(msgspec.Struct, forbid_unknown_fields=True):
     emails: Annotated[list[EmailInput], about(minItems=1, maxItems=BATCH_MAX)]
 
 
-class MessageShown(msgspec.Struct, kw_only=True):
+class MessageResponse(msgspec.Struct, kw_only=True):
     """One mail to one recipient."""
 
     id: Id
@@ -95,7 +95,7 @@ class MessageShown(msgspec.Struct, kw_only=True):
     reason: str | None
 
 
-class AttemptShown(msgspec.Struct, kw_only=True):
+class AttemptResponse(msgspec.Struct, kw_only=True):
     """One hand-over to the relay; without an outcome it is under way."""
 
     number: int
@@ -108,7 +108,7 @@ class AttemptShown(msgspec.Struct, kw_only=True):
     diagnostic: str | None
 
 
-class EngagementShown(msgspec.Struct, kw_only=True):
+class EngagementResponse(msgspec.Struct, kw_only=True):
     """What came back, by who it was."""
 
     kind: str
@@ -120,7 +120,7 @@ class EngagementShown(msgspec.Struct, kw_only=True):
     last_at: Time
 
 
-class EmailShown(msgspec.Struct, kw_only=True, omit_defaults=True):
+class EmailResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An e-mail. Of one with several recipients each message has a status of its own."""
 
     id: Id
@@ -136,13 +136,13 @@ class EmailShown(msgspec.Struct, kw_only=True, omit_defaults=True):
     created_at: Time
     sent_at: Time | None
     skipped_reason: str | None
-    messages: list[MessageShown]
-    attempts: Annotated[list[AttemptShown], about("Of an e-mail to one.")]
-    engagement: Annotated[list[EngagementShown], about("Of an e-mail to one.")]
+    messages: list[MessageResponse]
+    attempts: Annotated[list[AttemptResponse], about("Of an e-mail to one.")]
+    engagement: Annotated[list[EngagementResponse], about("Of an e-mail to one.")]
     deduplicated: Annotated[bool, about("Whether the key was used before.")] = False
 
 
-class SendJobShown(msgspec.Struct, kw_only=True, omit_defaults=True):
+class SendJobResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A send to audiences, with how far it is."""
 
     id: Id
@@ -154,7 +154,7 @@ class SendJobShown(msgspec.Struct, kw_only=True, omit_defaults=True):
     deduplicated: bool = False
 
 
-class SendPreviewShown(msgspec.Struct, kw_only=True):
+class SendPreviewResponse(msgspec.Struct, kw_only=True):
     """Whom a send to audiences would reach."""
 
     dry_run: Annotated[Literal[True], about(type="boolean", const=True)] = True
@@ -189,7 +189,7 @@ def status_of(messages: Sequence[Message]) -> MessageStatus:
     return next((state for state in MessageStatus if state in states), MessageStatus.QUEUED)
 
 
-def email_shown(sent: SentEmail, detail: MessageDetail | None = None) -> EmailShown:
+def email_shown(sent: SentEmail, detail: MessageDetail | None = None) -> EmailResponse:
     """An e-mail as the API shows it.
 
     Args:
@@ -199,7 +199,7 @@ def email_shown(sent: SentEmail, detail: MessageDetail | None = None) -> EmailSh
     only = messages[0] if len(messages) == 1 else None
     skipped = only is not None and only.state is MessageStatus.SKIPPED
     sent_us = [one.sent_us for one in messages if one.sent_us is not None]
-    return EmailShown(
+    return EmailResponse(
         id=sent.email.id,
         subject=(only.subject if only else None) or content.subject,
         status=status_of(messages),
@@ -220,13 +220,13 @@ def email_shown(sent: SentEmail, detail: MessageDetail | None = None) -> EmailSh
     )
 
 
-def preview_shown(preview: Preview) -> SendPreviewShown:
+def preview_shown(preview: Preview) -> SendPreviewResponse:
     """A dry run as the API shows it."""
-    return SendPreviewShown(count=preview.count, sample=preview.sample)
+    return SendPreviewResponse(count=preview.count, sample=preview.sample)
 
 
-def _message(of: Message) -> MessageShown:
-    return MessageShown(
+def _message(of: Message) -> MessageResponse:
+    return MessageResponse(
         id=of.id,
         to=of.address,
         role=of.role,
@@ -236,8 +236,8 @@ def _message(of: Message) -> MessageShown:
     )
 
 
-def _attempt(of: AttemptRecord) -> AttemptShown:
-    return AttemptShown(
+def _attempt(of: AttemptRecord) -> AttemptResponse:
+    return AttemptResponse(
         number=of.number,
         relay=of.relay,
         started_at=to_text(of.started_us),
@@ -249,8 +249,8 @@ def _attempt(of: AttemptRecord) -> AttemptShown:
     )
 
 
-def _engagement(of: EngagementRecord) -> EngagementShown:
-    return EngagementShown(
+def _engagement(of: EngagementRecord) -> EngagementResponse:
+    return EngagementResponse(
         kind=of.kind,
         link=of.link,
         verdict=of.verdict,

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.events.problems import read_object
-from headrace.domain.json_fields import Members, kind_of
+from headrace.domain.json_fields import FieldReader, kind_of
 from headrace.domain.messages.email_request import BATCH_MAX, EmailRequest, decode_email
 from headrace.domain.timestamps import to_text
 from headrace.http.ingest.batch import slice_elements
@@ -16,9 +16,9 @@ from headrace.http.messages.email_responses import (
     EmailBatchInput,
     EmailInput,
     EmailItem,
-    EmailShown,
-    SendJobShown,
-    SendPreviewShown,
+    EmailResponse,
+    SendJobResponse,
+    SendPreviewResponse,
     SentItem,
     email_shown,
     preview_shown,
@@ -64,9 +64,9 @@ async def send_email(request: Request) -> Response:
     return json_response({"data": _job(started)}, 200 if started.deduplicated else 201)
 
 
-def _job(started: StartedJob) -> SendJobShown:
+def _job(started: StartedJob) -> SendJobResponse:
     job = started.job
-    return SendJobShown(
+    return SendJobResponse(
         id=job.id,
         status=job.status,
         total=job.total,
@@ -93,7 +93,7 @@ async def send_emails(request: Request) -> Response:
 
 
 def _texts(body: bytes) -> list[bytes]:
-    check = Members(read_object(body), ("emails",), "a batch")
+    check = FieldReader(read_object(body), ("emails",), "a batch")
     check.require("emails")
     given = check.members.get("emails")
     if given is not None and not isinstance(given, list):
@@ -182,10 +182,10 @@ ROUTES = (
         "instead of `to`, a job that makes a mail for each of their contacts; marketing only.",
         bodies=json_body(EmailInput, example=_EXAMPLE),
         answers=(
-            created("It will be sent.", (EmailShown, SendJobShown)),
+            created("It will be sent.", (EmailResponse, SendJobResponse)),
             ok(
                 "The e-mail that has this key, or a dry run.",
-                (EmailShown, SendJobShown, SendPreviewShown),
+                (EmailResponse, SendJobResponse, SendPreviewResponse),
             ),
         ),
         errors=(ErrorCode.IDEMPOTENCY_KEY_REUSED,),
@@ -206,14 +206,14 @@ ROUTES = (
         get_email,
         name="getEmail",
         summary="Get an e-mail and what became of it",
-        answers=(ok("The e-mail.", EmailShown),),
+        answers=(ok("The e-mail.", EmailResponse),),
     ),
     get(
         "/send-jobs/{id}",
         get_job,
         name="getSendJob",
         summary="Get a send to audiences and how far it is",
-        answers=(ok("The job.", SendJobShown),),
+        answers=(ok("The job.", SendJobResponse),),
     ),
     post(
         "/send-jobs/{id}/stop",
@@ -221,6 +221,6 @@ ROUTES = (
         name="stopSendJob",
         summary="Stop a send to audiences",
         description="It makes no more messages, and those that wait are cancelled.",
-        answers=(ok("The job as it is now.", SendJobShown),),
+        answers=(ok("The job as it is now.", SendJobResponse),),
     ),
 )

@@ -35,7 +35,7 @@ class SuppressionCreate(msgspec.Struct, forbid_unknown_fields=True):
     )
 
 
-class SuppressionShown(msgspec.Struct, kw_only=True):
+class SuppressionResponse(msgspec.Struct, kw_only=True):
     """Why an address gets no mail."""
 
     id: Id
@@ -48,8 +48,8 @@ class SuppressionShown(msgspec.Struct, kw_only=True):
     created_at: Time
 
 
-def _shown(of: Suppressed) -> SuppressionShown:
-    return SuppressionShown(
+def _shown(of: Suppressed) -> SuppressionResponse:
+    return SuppressionResponse(
         id=of.id,
         email=of.email,
         scope=of.scope,
@@ -126,7 +126,7 @@ ROUTES = (
         summary="Hold back mail to an address",
         description="An entry that is there already is widened, never narrowed.",
         bodies=json_body(SuppressionCreate, example={"email": "mike@example.com"}),
-        answers=(created("It holds from now on.", SuppressionShown),),
+        answers=(created("It holds from now on.", SuppressionResponse),),
     ),
     get(
         "/suppressions",
@@ -142,7 +142,7 @@ ROUTES = (
                 "Only those that are held back for it.",
             ),
         ),
-        answers=(page(SuppressionShown),),
+        answers=(page(SuppressionResponse),),
     ),
     delete(
         "/suppressions/{id}",

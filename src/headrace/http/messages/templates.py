@@ -61,7 +61,7 @@ class TemplateCreate(TemplateUpdate, kw_only=True, forbid_unknown_fields=True):
     channel: Literal["email", "push"]
 
 
-class TemplateShown(msgspec.Struct, kw_only=True):
+class TemplateResponse(msgspec.Struct, kw_only=True):
     """A template with its draft."""
 
     id: Id
@@ -79,7 +79,7 @@ class TemplateShown(msgspec.Struct, kw_only=True):
     updated_at: Time
 
 
-class VersionShown(msgspec.Struct, kw_only=True):
+class VersionResponse(msgspec.Struct, kw_only=True):
     """A published version; it never changes."""
 
     id: Id
@@ -88,24 +88,24 @@ class VersionShown(msgspec.Struct, kw_only=True):
     published_at: Time
 
 
-class WarningShown(msgspec.Struct):
+class WarningResponse(msgspec.Struct):
     """What the author of a template should know."""
 
     field: str
     message: str
 
 
-class PublishedShown(msgspec.Struct, kw_only=True):
+class PublishedResponse(msgspec.Struct, kw_only=True):
     """A template and the version that was just made of it."""
 
     id: Id
     status: TemplateStatus
-    current_published_version: VersionShown
-    warnings: list[WarningShown]
+    current_published_version: VersionResponse
+    warnings: list[WarningResponse]
 
 
-def _shown(of: Template) -> TemplateShown:
-    return TemplateShown(
+def _shown(of: Template) -> TemplateResponse:
+    return TemplateResponse(
         id=of.id,
         name=of.name,
         channel="push" if of.channel == "push" else "email",
@@ -186,15 +186,15 @@ async def publish_template(request: Request) -> Response:
     if made is None:
         raise not_found()
     version = made.version
-    shown = PublishedShown(
+    shown = PublishedResponse(
         id=version.template_id,
         status=TemplateStatus.ACTIVE,
-        current_published_version=VersionShown(
+        current_published_version=VersionResponse(
             id=version.id,
             version_number=version.number,
             published_at=to_text(version.published_us),
         ),
-        warnings=[WarningShown(each.field, each.message) for each in made.warnings],
+        warnings=[WarningResponse(each.field, each.message) for each in made.warnings],
     )
     return json_response({"data": shown})
 
@@ -221,7 +221,7 @@ ROUTES = (
                 "rendered_html": "<p>Good to have you.</p>",
             },
         ),
-        answers=(created("Created, as a draft.", TemplateShown),),
+        answers=(created("Created, as a draft.", TemplateResponse),),
         errors=(ErrorCode.CONFLICT,),
         limits=_LIMITS,
     ),
@@ -231,14 +231,14 @@ ROUTES = (
         name="listTemplates",
         summary="List templates",
         parameters=PAGE,
-        answers=(page(TemplateShown),),
+        answers=(page(TemplateResponse),),
     ),
     get(
         "/templates/{id}",
         get_template,
         name="getTemplate",
         summary="Get a template",
-        answers=(ok("The template.", TemplateShown),),
+        answers=(ok("The template.", TemplateResponse),),
     ),
     patch(
         "/templates/{id}",
@@ -247,7 +247,7 @@ ROUTES = (
         summary="Change the draft of a template",
         description="Members that are absent or null stay as they are. Published versions stay.",
         bodies=json_body(TemplateUpdate, example={"preview_text": "And what is new."}),
-        answers=(ok("The template as it is now.", TemplateShown),),
+        answers=(ok("The template as it is now.", TemplateResponse),),
         errors=(ErrorCode.CONFLICT,),
         limits=_LIMITS,
     ),
@@ -257,7 +257,7 @@ ROUTES = (
         name="publishTemplate",
         summary="Publish the draft of an e-mail template",
         description="Only published versions can be sent; they never change.",
-        answers=(ok("Published.", PublishedShown),),
+        answers=(ok("Published.", PublishedResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
 )

@@ -75,8 +75,8 @@ def _set_formats(members: dict[str, dict[str, Any]]) -> None:
 
 
 def public_name(name: str) -> str:
-    """Name of a type in the document: `Topic` for `TopicShown`."""
-    return name.removesuffix("Shown")
+    """Name of a type in the document: `Topic` for `TopicResponse`."""
+    return name.removesuffix("Response")
 
 
 def _tidied(schema: Any) -> Any:

@@ -49,8 +49,8 @@ class AsgiRunner:
         authorize: Callable[[], object] | None = None,
         route: Route | None = None,
         values: Mapping[str, str] | None = None,
-    ) -> AsgiPlan:
-        """Plan a request for the application.
+    ) -> AsgiHandler:
+        """Decide how a request for the application is handled.
 
         Args:
             authorize: raises `ApiError` when `principal` may not do it any more. Called when the
@@ -63,7 +63,7 @@ class AsgiRunner:
         """
         if len(self.tasks) >= TASKS_MAX:
             raise _overloaded()
-        return AsgiPlan(self, head, principal, authorize, route, values or {})
+        return AsgiHandler(self, head, principal, authorize, route, values or {})
 
     def has_room(self, route: Route | None) -> bool:
         """Whether one more request of a route may be answered now."""
@@ -84,7 +84,7 @@ def _overloaded() -> ApiError:
     return ApiError(ErrorCode.OVERLOADED, message, retry_after_s=1)
 
 
-class AsgiPlan:
+class AsgiHandler:
     """One request for the application."""
 
     __slots__ = ("authorize", "body_bytes_max", "head", "principal", "route", "runner", "values")

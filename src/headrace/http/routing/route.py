@@ -19,7 +19,7 @@ from starlette.responses import Response
 from headrace.domain.access.api_keys import Scope
 from headrace.domain.errors import ErrorCode
 from headrace.http.server.credentials import BEARER, Credential, InPath
-from headrace.http.server.exchange import Plan
+from headrace.http.server.exchange import RequestHandler
 from headrace.http.server.head import Head, media_type
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -42,7 +42,7 @@ class PlanFactory(Protocol):
 
     def __call__(
         self, services: Any, head: Head, principal: Any, media: str, encoding: str
-    ) -> Plan: ...
+    ) -> RequestHandler: ...
 
 
 BEARER_ONLY: tuple[Credential, ...] = (BEARER,)

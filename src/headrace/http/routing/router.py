@@ -18,7 +18,7 @@ from headrace.http.routing.route import Cors, Route, Who
 from headrace.http.routing.services import IngestServices
 from headrace.http.server.body import too_large, unpack
 from headrace.http.server.credentials import BASIC
-from headrace.http.server.exchange import Exchange, PendingPlan, Plan
+from headrace.http.server.exchange import Exchange, PendingHandler, RequestHandler
 from headrace.http.server.head import Head
 from headrace.pipeline.access.keys import AccessCache, Principal
 from headrace.pipeline.access.operators import OperatorCache
@@ -83,7 +83,7 @@ class RouterDeps(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Router:
-    """Implements `headrace.http.server.exchange.Planner`."""
+    """Implements `headrace.http.server.exchange.Dispatcher`."""
 
     def __init__(self, deps: RouterDeps) -> None:
         self._table = deps.table
@@ -120,18 +120,20 @@ class Router:
         del head, request_id
         self._services.acceptor.stats.reject(error.code)
 
-    def plan(self, head: Head, exchange: Exchange) -> Plan:
+    def plan(self, head: Head, exchange: Exchange) -> RequestHandler:
         try:
             return self._plan(head, exchange)
         except UnauthorizedError as error:
             look_up = self._look_up_of(error, exchange)
             if look_up is None:
                 raise
-        return PendingPlan(lambda: self._plan_after(look_up, head, exchange), self._body_bytes_max)
+        return PendingHandler(
+            lambda: self._plan_after(look_up, head, exchange), self._body_bytes_max
+        )
 
     async def _plan_after(
         self, look_up: Callable[[], Awaitable[None]], head: Head, exchange: Exchange
-    ) -> Plan:
+    ) -> RequestHandler:
         await look_up()
         return self._plan(head, exchange)
 
@@ -147,7 +149,7 @@ class Router:
             return None
         return lambda: cache.look_ups.look_up(public_id)
 
-    def _plan(self, head: Head, exchange: Exchange) -> Plan:
+    def _plan(self, head: Head, exchange: Exchange) -> RequestHandler:
         resource, values = self._table.find(head.path)
         if resource is None:
             return self._plan_elsewhere(head, exchange)
@@ -161,7 +163,7 @@ class Router:
 
     # --- paths and methods without a route ---
 
-    def _plan_elsewhere(self, head: Head, exchange: Exchange) -> Plan:
+    def _plan_elsewhere(self, head: Head, exchange: Exchange) -> RequestHandler:
         mount = self._mounts.get(self._table.mount_of(head.path))
         if mount is not None:
             return mount.plan(head, None)
@@ -170,7 +172,9 @@ class Router:
         self._note(error, head, principal, exchange)
         raise error
 
-    def _plan_other_method(self, resource: Resource, head: Head, exchange: Exchange) -> Plan:
+    def _plan_other_method(
+        self, resource: Resource, head: Head, exchange: Exchange
+    ) -> RequestHandler:
         cors = next((route.cors for route in resource.routes if route.cors is not None), None)
         if cors is not None and head.method == b"OPTIONS" and b"origin" in head.headers:
             return Preflight(self._preflight_headers(cors, _origin(head)))
@@ -188,7 +192,7 @@ class Router:
 
     def _plan_one_of(
         self, routes: tuple[Route, ...], values: dict[str, str], head: Head, exchange: Exchange
-    ) -> Plan:
+    ) -> RequestHandler:
         fitting = [route for route in routes if route.when is None or route.when(head)]
         if not fitting:
             known = [name for route in routes for name in route.media]
@@ -211,7 +215,7 @@ class Router:
         head: Head,
         exchange: Exchange,
         body: bytes,
-    ) -> tuple[Plan, bytes]:
+    ) -> tuple[RequestHandler, bytes]:
         """Choose among routes by a body; returns the plan and the body unpacked.
 
         Raises:
@@ -239,7 +243,7 @@ class Router:
 
     def _plan_plain(
         self, plain: Plain, values: dict[str, str], head: Head, exchange: Exchange
-    ) -> Plan:
+    ) -> RequestHandler:
         if plain.who is Who.ANYBODY:
             return self._runner.plan(head, None, None, plain.route, values)
         principal = self._authenticate_header(plain.who, head)
@@ -264,7 +268,7 @@ class Router:
         head: Head,
         exchange: Exchange,
         members: Mapping[str, Any] | None = None,
-    ) -> Plan:
+    ) -> RequestHandler:
         if route.access.is_in_path:
             head.shown_path = route.path.encode()
         principal = self._authenticate(route, values, head, members)
@@ -288,7 +292,7 @@ class Router:
 
     def _plan_handler(
         self, route: Route, values: dict[str, str], head: Head, principal: Any
-    ) -> Plan:
+    ) -> RequestHandler:
         def authorize() -> None:
             principal = self._authenticate(route, values, head, None)
             if route.access.scope is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from headrace.http.server.rejections import Refusals
+from headrace.http.server.rejections import Rejections
 from headrace.pipeline.intake.accept import Acceptor
 
 
@@ -14,5 +14,5 @@ class IngestServices(msgspec.Struct, frozen=True):
     """The part of the process that takes events in."""
 
     acceptor: Acceptor
-    refusals: Refusals
+    refusals: Rejections
     clock_us: Callable[[], int]

@@ -18,7 +18,7 @@ import structlog
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http.server.body import too_large
 from headrace.http.server.chunks import ChunkGuard
-from headrace.http.server.exchange import Exchange, PendingPlan, Plan, Planner
+from headrace.http.server.exchange import Dispatcher, Exchange, PendingHandler, RequestHandler
 from headrace.http.server.head import Head, malformed
 from headrace.http.server.limits import (
     HEADER_BYTES_MAX,
@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(
-        self, planner: Planner, connections: set[Connection], clock: Callable[[], float]
+        self, planner: Dispatcher, connections: set[Connection], clock: Callable[[], float]
     ) -> None:
         self._planner = planner
         self._connections = connections
@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
         #: Set while a chunked body comes.
         self._chunks: ChunkGuard | None = None
         self._completed = 0
-        self._plan: Plan | None = None
+        self._plan: RequestHandler | None = None
         self._body: list[bytes] = []
         self._body_bytes = 0
         #: Bytes of a body of known length that are still to come.
@@ -418,7 +418,7 @@ class Connection(asyncio.Protocol):
             exchange.fail(error)
             return
         self._plan = plan
-        if isinstance(plan, PendingPlan):
+        if isinstance(plan, PendingHandler):
             self._decide_later(plan, head, exchange, length)
         else:
             self._invite_body(head, exchange)
@@ -435,13 +435,13 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _decide_later(
-        self, pending: PendingPlan, head: Head, exchange: Exchange, length: int | None
+        self, pending: PendingHandler, head: Head, exchange: Exchange, length: int | None
     ) -> None:
         """Wait for a decision. What is sent meanwhile stays with the system, not in memory."""
 
         async def decide() -> None:
             try:
-                decided: Plan | ApiError = await pending.decide()
+                decided: RequestHandler | ApiError = await pending.decide()
             except ApiError as error:
                 decided = error
             except Exception as error:  # noqa: BLE001 - logged; the connection must not wait for ever
@@ -459,8 +459,8 @@ class Connection(asyncio.Protocol):
 
     def _decided(
         self,
-        pending: PendingPlan,
-        decided: Plan | ApiError,
+        pending: PendingHandler,
+        decided: RequestHandler | ApiError,
         head: Head,
         exchange: Exchange,
         length: int | None,

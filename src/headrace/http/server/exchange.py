@@ -35,7 +35,7 @@ class ClientConnection(Protocol):
         ...
 
 
-class Plan(Protocol):
+class RequestHandler(Protocol):
     """How one request is dealt with, decided from its head."""
 
     #: Bytes of body as they come over the wire.
@@ -46,17 +46,19 @@ class Plan(Protocol):
         ...
 
 
-class PendingPlan:
+class PendingHandler:
     """The plan of a request about which the store has to be asked first.
 
     Args:
-        decide: gives the plan, or raises `ApiError` as `Planner.plan` does.
+        decide: gives the plan, or raises `ApiError` as `Dispatcher.plan` does.
         body_bytes_max: of the largest body that any plan takes.
     """
 
     __slots__ = ("body", "body_bytes_max", "decide")
 
-    def __init__(self, decide: Callable[[], Awaitable[Plan]], body_bytes_max: int) -> None:
+    def __init__(
+        self, decide: Callable[[], Awaitable[RequestHandler]], body_bytes_max: int
+    ) -> None:
         self.decide = decide
         self.body_bytes_max = body_bytes_max
         self.body = b""
@@ -67,10 +69,10 @@ class PendingPlan:
         self.body = body
 
 
-class Planner(Protocol):
+class Dispatcher(Protocol):
     """Decides what happens to a request."""
 
-    def plan(self, head: Head, exchange: Exchange) -> Plan:
+    def plan(self, head: Head, exchange: Exchange) -> RequestHandler:
         """Judge a head; whatever the answer will be, `exchange.headers` are sent with it.
 
         Raises:

@@ -7,7 +7,7 @@ import contextlib
 import errno
 
 from headrace.http.server.connection import Connection
-from headrace.http.server.exchange import Planner
+from headrace.http.server.exchange import Dispatcher
 from headrace.http.server.wire import CLOCK
 
 #: How often deadlines are looked at: their precision.
@@ -20,7 +20,7 @@ BACKLOG = 2048
 class HttpServer:
     """One listening socket and its connections."""
 
-    def __init__(self, planner: Planner) -> None:
+    def __init__(self, planner: Dispatcher) -> None:
         self._planner = planner
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None

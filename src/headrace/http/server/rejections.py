@@ -18,7 +18,7 @@ SHAPE_BYTES_MAX = 64 * 1024
 SHAPE_MEMBERS_MAX = 20
 
 
-class Refusals:
+class Rejections:
     """The edge's way to the rejection log."""
 
     def __init__(self, log: RejectionLog, clock_us: Callable[[], int]) -> None:

@@ -16,8 +16,8 @@ from headrace.store.contract.processing import ProcessingStore
 from headrace.store.privacy.erasures import Erasures
 
 #: One worker at a time has it; two would only do the work twice.
-DUTY = "erasures"
-DUTY_SECONDS = 15.0
+LEADERSHIP = "erasures"
+LEADERSHIP_SECONDS = 15.0
 #: Events of one transaction: a few milliseconds of write lock.
 SLICE_MAX = 100
 SLICE_SECONDS = 0.02
@@ -61,7 +61,7 @@ class Eraser:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._erasures = erasures
-        self._duties = duties
+        self._leadership = duties
         self._owner = owner
         self._clock_us = clock_us
         self._monotonic_s = monotonic_s
@@ -86,7 +86,7 @@ class Eraser:
             StoreError: the store cannot do it now; what is gone is counted.
         """
         found = await self._erasures.unfinished(ERASURES_MAX)
-        if not found or not await self._have_duty():
+        if not found or not await self._is_leader():
             return ErasureReport(0, 0)
         running = 0
         for erasure in found:
@@ -107,12 +107,12 @@ class Eraser:
             _log.info(ERASURE_DONE, erasure=erasure.id, rows=sum(erasure.counts.values()))
         return len(wiping)
 
-    async def _have_duty(self) -> bool:
+    async def _is_leader(self) -> bool:
         now_us = self._clock_us()
         if now_us < self._renew_at_us:
             return True
-        lease_us = int(DUTY_SECONDS * 1_000_000)
-        if await self._duties.take_duty(DUTY, self._owner, lease_us) is None:
+        lease_us = int(LEADERSHIP_SECONDS * 1_000_000)
+        if await self._leadership.acquire_leadership(LEADERSHIP, self._owner, lease_us) is None:
             return False
         self._renew_at_us = now_us + lease_us // 3
         return True

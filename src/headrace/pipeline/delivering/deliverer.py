@@ -1,8 +1,8 @@
 """The loop that takes deliveries to their subscribers.
 
 1. Record what has ended, in one transaction with what follows from it and with the breakers.
-2. Renew leases, rescue what dead workers held, shed what waits in vain, announce handlers.
-3. Look which lines wait, deal the free places out, claim, and begin the attempts.
+2. Renew leases, rescue what dead workers held, expire what has no subscriber, announce handlers.
+3. Look which queues wait, deal the free places out, claim, and begin the attempts.
 
 A subscriber holds its share of the places and no more, and none while its breaker is open. So one
 that is dead or drips delays nobody else.
@@ -29,16 +29,16 @@ from headrace.observability.events import (
     STORE_UNAVAILABLE,
 )
 from headrace.pipeline.delivering.breakers import after_attempts, breaker_of, breaker_text
-from headrace.pipeline.delivering.flights import Flights
+from headrace.pipeline.delivering.fair_scheduler import Candidate, FairScheduler, TurnLimits
+from headrace.pipeline.delivering.in_flight import InFlight
 from headrace.pipeline.delivering.results import Ended, by_subscriber, outcome_of, record_of
 from headrace.pipeline.delivering.suspects import Suspects
-from headrace.pipeline.delivering.turns import Candidate, TurnLimits, Turns
 from headrace.store.contract.deliveries import (
     BreakerChange,
     ClaimedDelivery,
-    Line,
+    ClaimRequest,
     LoadedHandler,
-    Want,
+    SubscriberQueue,
 )
 from headrace.store.contract.delivery_counts import AttemptCounts
 from headrace.store.contract.events import StoreError, StoreRowError
@@ -63,7 +63,7 @@ class DelivererOptions:
     poll_s: float = 0.1
     renew_s: float = 15.0
     rescue_s: float = 5.0
-    shed_s: float = 30.0
+    expire_s: float = 30.0
     announce_s: float = 30.0
     #: So many seconds of counts are lost with a worker.
     count_s: float = 5.0
@@ -104,7 +104,7 @@ class DelivererStats(msgspec.Struct):
     #: Attempts whose claim was lost meanwhile; somebody else made or makes another.
     stale: int = 0
     rescued: int = 0
-    shed: int = 0
+    unroutable: int = 0
 
 
 class StepReport(msgspec.Struct, frozen=True):
@@ -112,7 +112,7 @@ class StepReport(msgspec.Struct, frozen=True):
 
     recorded: int
     begun: int
-    #: Whether there are lines that were not looked at.
+    #: Whether there are queues that were not looked at.
     more: bool
 
 
@@ -149,15 +149,17 @@ class Deliverer:
         self._clock_us = clock_us
         self._rng = rng
         self._options = options or DelivererOptions()
-        self._turns = Turns(self._options.turns)
+        self._turns = FairScheduler(self._options.turns)
         self._wake = asyncio.Event()
-        self._flights = Flights(transports.webhooks, transports.handlers, clock_us, self._wake.set)
+        self._flights = InFlight(transports.webhooks, transports.handlers, clock_us, self._wake.set)
         self._suspects = Suspects(clock_us)
         self._after: tuple[str, int] | None = None
         #: Breakers of subscribers with something on its way, as last seen.
         self._breakers: dict[str, str | None] = {}
         self._began_us = clock_us()
-        self._next_us = dict.fromkeys(("renew", "rescue", "shed", "announce", "count"), 0)
+        self._next_us = dict.fromkeys(
+            ("renew", "rescue", "expire_unroutable", "announce", "count"), 0
+        )
         #: What the store has not been told yet.
         self._counts = AttemptCounts()
         self._stopping = False
@@ -343,10 +345,10 @@ class Deliverer:
             await self._renew()
         if self._is_time("rescue", options.rescue_s) or self._store.rescue_due():
             await self._rescue()
-        if self._is_time("shed", options.shed_s):
-            shed = await self._store.shed(options.upkeep_max)
-            self.stats.shed += shed
-            self._again_if(shed, "shed")
+        if self._is_time("expire_unroutable", options.expire_s):
+            expire_unroutable = await self._store.expire_unroutable(options.upkeep_max)
+            self.stats.unroutable += expire_unroutable
+            self._again_if(expire_unroutable, "expire_unroutable")
         if self._is_time("count", options.count_s):
             await self._tell_counts()
 
@@ -398,7 +400,7 @@ class Deliverer:
         if self._turns.free < 1:
             self._after = None
             return 0
-        page = await self._store.lines(
+        page = await self._store.due_queues(
             after=self._after,
             handlers=self._handler_ids,
             limit=self._options.lines_max,
@@ -406,7 +408,7 @@ class Deliverer:
         )
         self._after = page.next_after
         permits: dict[str, Permit] = {}
-        wants = self._wants(page.lines, permits)
+        wants = self._wants(page.queues, permits)
         if not wants:
             return 0
         claimed = await self._store.claim(self._owner, wants, self._turns.free)
@@ -424,25 +426,27 @@ class Deliverer:
             return self._suspects.isolation(claimed)
         return Isolation.NONE
 
-    def _wants(self, lines: Sequence[Line], permits: dict[str, Permit]) -> list[Want]:
-        """Deal the free places out among lines whose breakers let something through."""
+    def _wants(
+        self, queues: Sequence[SubscriberQueue], permits: dict[str, Permit]
+    ) -> list[ClaimRequest]:
+        """Deal the free places out among queues whose breakers let something through."""
         now_us = self._clock_us()
         changes: dict[str, BreakerChange] = {}
         candidates = []
-        for line in lines:
-            breaker = breaker_of(line.breaker, self._options.breaker)
+        for queue in queues:
+            breaker = breaker_of(queue.breaker, self._options.breaker)
             probe = breaker.state is not BreakerState.CLOSED
-            if line.subscriber_id in permits and probe:
+            if queue.subscriber_id in permits and probe:
                 continue
             after, permit = breaker.request(now_us)
             if permit is None:
                 continue
-            permits[line.subscriber_id] = permit
-            text = breaker_text(after) if probe else line.breaker
-            changes[line.subscriber_id] = BreakerChange(line.subscriber_id, line.breaker, text)
-            candidates.append(Candidate(line.subscriber_id, line.project_id, line.due, probe))
+            permits[queue.subscriber_id] = permit
+            text = breaker_text(after) if probe else queue.breaker
+            changes[queue.subscriber_id] = BreakerChange(queue.subscriber_id, queue.breaker, text)
+            candidates.append(Candidate(queue.subscriber_id, queue.project_id, queue.due, probe))
         return [
-            Want(one.subscriber_id, one.project_id, count, changes[one.subscriber_id])
+            ClaimRequest(one.subscriber_id, one.project_id, count, changes[one.subscriber_id])
             for one, count in self._turns.deal(candidates)
         ]
 

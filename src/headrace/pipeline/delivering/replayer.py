@@ -16,8 +16,8 @@ from headrace.store.contract.processing import ProcessingStore
 from headrace.store.deliveries.replays import Replays
 
 #: One worker at a time has it, else each would add its own rate.
-DUTY = "replays"
-DUTY_SECONDS = 15.0
+LEADERSHIP = "replays"
+LEADERSHIP_SECONDS = 15.0
 #: Between two slices of a replay.
 SLICE_SECONDS = 0.1
 #: Dead letters of one transaction: enough for the highest rate, a few milliseconds of write lock.
@@ -78,7 +78,7 @@ class Replayer:
         clock_us: Callable[[], int],
     ) -> None:
         self._replays = replays
-        self._duties = duties
+        self._leadership = duties
         self._owner = owner
         self._clock_us = clock_us
         self._paces: dict[str, Pace] = {}
@@ -103,7 +103,7 @@ class Replayer:
         """
         running = await self._replays.running(REPLAYS_MAX)
         self._paces = {r.id: self._paces[r.id] for r in running if r.id in self._paces}
-        if not running or not await self._have_duty():
+        if not running or not await self._is_leader():
             return ReplayReport(0, 0)
         going_on, replayed = 0, 0
         for replay in running:
@@ -122,12 +122,12 @@ class Replayer:
         pace.spend(count)
         return count, goes_on
 
-    async def _have_duty(self) -> bool:
+    async def _is_leader(self) -> bool:
         now_us = self._clock_us()
         if now_us < self._renew_at_us:
             return True
-        lease_us = int(DUTY_SECONDS * 1_000_000)
-        if await self._duties.take_duty(DUTY, self._owner, lease_us) is None:
+        lease_us = int(LEADERSHIP_SECONDS * 1_000_000)
+        if await self._leadership.acquire_leadership(LEADERSHIP, self._owner, lease_us) is None:
             return False
         self._renew_at_us = now_us + lease_us // 3
         return True

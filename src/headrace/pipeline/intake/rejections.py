@@ -12,7 +12,7 @@ from headrace.observability.events import REJECTIONS_DROPPED
 from headrace.store.access.rejections import Rejections
 from headrace.store.contract.events import Rejection, StoreError
 
-#: Refusals that may wait to be written. A flood of them is a flood of the same.
+#: Rejections that may wait to be written. A flood of them is a flood of the same.
 WAITING_MAX = 2000
 FLUSH_SECONDS = 0.25
 BATCH_MAX = 500

@@ -14,8 +14,8 @@ from headrace.store.contract.processing import ProcessingStore
 from headrace.store.messages.jobs import SendJob, SendJobs
 
 #: One worker at a time has it, else each would add its own rate.
-DUTY = "audience_sends"
-DUTY_SECONDS = 15.0
+LEADERSHIP = "audience_sends"
+LEADERSHIP_SECONDS = 15.0
 #: Between two slices of a job.
 SLICE_SECONDS = 0.1
 #: Contacts of one transaction.
@@ -49,7 +49,7 @@ class AudienceSends:
         clock_us: Callable[[], int],
     ) -> None:
         self._jobs = jobs
-        self._duties = duties
+        self._leadership = duties
         self._owner = owner
         self._clock_us = clock_us
         self._paces: dict[str, Pace] = {}
@@ -76,7 +76,7 @@ class AudienceSends:
         """
         running = await self._jobs.running(self._clock_us(), JOBS_MAX)
         self._paces = {one.id: self._paces[one.id] for one in running if one.id in self._paces}
-        if not running or not await self._have_duty():
+        if not running or not await self._is_leader():
             return 0
         going_on = 0
         for job in running:
@@ -94,12 +94,12 @@ class AudienceSends:
         pace.spend(looked)
         return goes_on
 
-    async def _have_duty(self) -> bool:
+    async def _is_leader(self) -> bool:
         now_us = self._clock_us()
         if now_us < self._renew_at_us:
             return True
-        lease_us = int(DUTY_SECONDS * 1_000_000)
-        if await self._duties.take_duty(DUTY, self._owner, lease_us) is None:
+        lease_us = int(LEADERSHIP_SECONDS * 1_000_000)
+        if await self._leadership.acquire_leadership(LEADERSHIP, self._owner, lease_us) is None:
             self._renew_at_us = 0
             return False
         self._renew_at_us = now_us + lease_us // 3

@@ -27,7 +27,7 @@ from headrace.store.contract.processing import (
 #: Events of one transaction while others want the store: an accept may have to wait for its end.
 SHARED_BATCH_MAX = 64
 #: A worker that does not renew its duty for so long loses it.
-DUTY_SECONDS = 15.0
+LEADERSHIP_SECONDS = 15.0
 #: Pause after a batch that was not full, so that the next one holds more than a few events.
 GATHER_SECONDS = 0.01
 #: The same when another worker processes: it only waits for that one's end.
@@ -89,7 +89,7 @@ class Processor:
         self._renew_at = 0.0
         self._batch: Sequence[Claimed] = ()
         #: Claims may be ours of which we know nothing.
-        self._astray = False
+        self._claims_unknown = False
         self._waits = 0
         self._batch_max = store.pace.batch_max
         #: When the oldest event of the last batch was received.
@@ -99,7 +99,7 @@ class Processor:
         """Process until cancelled; an error is logged and waited out, never the end."""
         while True:
             try:
-                if not await self._have_duty():
+                if not await self._is_leader():
                     await self._wait(STANDBY_SECONDS)
                 else:
                     await self._pace(await self._timed_run())
@@ -107,7 +107,7 @@ class Processor:
                 what = str(error) or type(error).__name__
                 _log.warning(STORE_UNAVAILABLE, loop="processor", error=what)
                 self._batch = ()
-                self._astray = True
+                self._claims_unknown = True
                 self._renew_at = 0.0
                 await asyncio.sleep(ERROR_SECONDS)
 
@@ -222,25 +222,25 @@ class Processor:
         _log.warning(EVENT_FAILED, sequence=claimed.sequence, cause=cause, attempt=claimed.attempt)
         await self._store.fail(self._owner, claimed, failure)
 
-    async def _have_duty(self) -> bool:
+    async def _is_leader(self) -> bool:
         """Hold or take the duty; its new holder first frees what the last one died with."""
         now = self._monotonic_s()
         if self._epoch is not None and now < self._renew_at:
             return True
-        epoch = await self._store.take_duty(
-            "processing", self._owner, int(DUTY_SECONDS * 1_000_000)
+        epoch = await self._store.acquire_leadership(
+            "processing", self._owner, int(LEADERSHIP_SECONDS * 1_000_000)
         )
         if epoch is None:
             self._epoch = None
             self._batch = ()
             return False
-        if epoch != self._epoch or self._astray:
+        if epoch != self._epoch or self._claims_unknown:
             if epoch != self._epoch:
                 _log.info(DUTY_TAKEN, duty="processing", epoch=epoch)
             self._batch = ()
             while await self._store.rescue(self._owner, RESCUED_MAX) == RESCUED_MAX:
                 pass
-        self._epoch, self._astray = epoch, False
+        self._epoch, self._claims_unknown = epoch, False
         self._renew_at = now + self._store.pace.renew_seconds
         return True
 

@@ -53,15 +53,15 @@ PAUSE_TIMES_BEHIND = 3
 BEHIND_US = 6 * HOUR_US
 PAUSE_SECONDS_MIN = 0.005
 #: Name of the duty that one process at a time has, and how long it holds without renewal.
-DUTY = "retention"
-DUTY_SECONDS = 60.0
+LEADERSHIP = "retention"
+LEADERSHIP_SECONDS = 60.0
 STANDBY_SECONDS = 10.0
 ERROR_SECONDS = 5.0
 
 _log = structlog.get_logger()
 
 #: Takes or renews a duty (name, owner, lease in microseconds); None while somebody else has it.
-TakeDuty = Callable[[str, str, int], Awaitable[int | None]]
+AcquireLeadership = Callable[[str, str, int], Awaitable[int | None]]
 
 
 class RetentionOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ class RetentionOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Name of this process.
     owner: str
-    take_duty: TakeDuty
+    acquire_leadership: AcquireLeadership
     clock_us: Callable[[], int]
     #: Seconds of a clock that nobody can set.
     monotonic_s: Callable[[], float] = time.monotonic
@@ -111,7 +111,7 @@ class _Place:
         self.lag_us = 0
 
 
-class Retention:
+class EventRetention:
     """Sweeps; `state` has the totals since ever, for metrics."""
 
     def __init__(
@@ -133,7 +133,7 @@ class Retention:
         pause = self._options.pause
         while True:
             try:
-                if not await self._have_duty():
+                if not await self._is_leader():
                     await pause(STANDBY_SECONDS)
                     continue
                 report = await self.run_once()
@@ -169,7 +169,7 @@ class Retention:
         return report
 
     async def _tick(self) -> tuple[int, int]:
-        """Retention's clock and the wall clock."""
+        """EventRetention's clock and the wall clock."""
         wall_us, now_s = self._options.clock_us(), self._options.monotonic_s()
         state = self.state
         if state is None or self._ticked_at is None:
@@ -255,7 +255,7 @@ class Retention:
         self._slice.observe(rows, seconds)
         times = PAUSE_TIMES if lag_us < BEHIND_US else PAUSE_TIMES_BEHIND
         await self._options.pause(max(PAUSE_SECONDS_MIN, times * seconds))
-        await self._have_duty()
+        await self._is_leader()
         return seconds
 
     async def _save(self, report: SweepReport, clock_us: int, wall_us: int) -> None:
@@ -281,7 +281,7 @@ class Retention:
                 lag_s=report.lag_us // 1_000_000,
             )
 
-    async def _have_duty(self) -> bool:
+    async def _is_leader(self) -> bool:
         """Hold or take the duty.
 
         Two that sweep at once only do the work twice, so losing it in mid-sweep needs no fence.
@@ -289,14 +289,14 @@ class Retention:
         now_s = self._options.monotonic_s()
         if now_s < self._renew_at:
             return True
-        epoch = await self._options.take_duty(
-            DUTY, self._options.owner, int(DUTY_SECONDS * 1_000_000)
+        epoch = await self._options.acquire_leadership(
+            LEADERSHIP, self._options.owner, int(LEADERSHIP_SECONDS * 1_000_000)
         )
         if epoch is None:
             self._renew_at = 0.0
             self._ticked_at = None
             return False
-        self._renew_at = now_s + DUTY_SECONDS / 3
+        self._renew_at = now_s + LEADERSHIP_SECONDS / 3
         return True
 
 

@@ -135,7 +135,7 @@ class LoadedHandler(msgspec.Struct, frozen=True):
     events: tuple[str, ...]
 
 
-class Line(msgspec.Struct, frozen=True, gc=False):
+class SubscriberQueue(msgspec.Struct, frozen=True, gc=False):
     """Deliveries of one subscriber and project that are due."""
 
     subscriber_id: str
@@ -146,11 +146,11 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     due: int
 
 
-class LinePage(msgspec.Struct, frozen=True):
-    """Some lines, in the order of their subscribers and projects."""
+class QueuePage(msgspec.Struct, frozen=True):
+    """Some queues, in the order of their subscribers and projects."""
 
-    lines: Sequence[Line]
-    #: Where to go on; None after the last line.
+    queues: Sequence[SubscriberQueue]
+    #: Where to go on; None after the last queue.
     next_after: tuple[str, int] | None
 
 
@@ -162,13 +162,13 @@ class BreakerChange(msgspec.Struct, frozen=True):
     after: str | None
 
 
-class Want(msgspec.Struct, frozen=True):
-    """How many deliveries of a line to claim."""
+class ClaimRequest(msgspec.Struct, frozen=True):
+    """How many deliveries of a queue to claim."""
 
     subscriber_id: str
     project_id: int
     limit: int
-    #: The line is left alone when the breaker is not `before` any more; when something is
+    #: The queue is left alone when the breaker is not `before` any more; when something is
     #: claimed, it becomes `after`.
     breaker: BreakerChange
 

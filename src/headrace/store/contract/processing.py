@@ -202,7 +202,7 @@ class SubscriberRule(msgspec.Struct, frozen=True):
     enabled: bool
 
 
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
+class QueueTuning(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker best goes about the queue of a store."""
 
     #: Events of one transaction.
@@ -221,9 +221,9 @@ class ProcessingStore(Protocol):
     """
 
     @property
-    def pace(self) -> Pace: ...
+    def pace(self) -> QueueTuning: ...
 
-    async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
+    async def acquire_leadership(self, name: str, owner: str, lease_us: int) -> int | None:
         """Take or renew a duty; its epoch, None while another owner's lease runs.
 
         Of `processing`, the epoch also changes when more of the queue becomes the owner's.

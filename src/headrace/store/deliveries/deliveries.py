@@ -10,14 +10,14 @@ from headrace.store.contract.deliveries import (
     AttemptRecord,
     BreakerChange,
     ClaimedDelivery,
+    ClaimRequest,
     DeliveryRecord,
-    LinePage,
+    QueuePage,
     Recorded,
-    Want,
 )
 from headrace.store.deliveries.claim_ends import Outcomes, find_lost, finish, take_back
 from headrace.store.deliveries.delivery_lists import deliveries_of_event, deliveries_of_subscriber
-from headrace.store.deliveries.shedding import find_unwanted, shed
+from headrace.store.deliveries.shedding import expire_unroutable, find_unroutable
 from headrace.store.deliveries.subscriber_rows import breakers_of, disable_gone, set_breakers
 from headrace.store.engine.plans import BY_KEYS
 from headrace.store.engine.transaction import Database, Transaction
@@ -56,27 +56,27 @@ class Deliveries(ABC):
         self._rescued_lanes: frozenset[int] = frozenset()
 
     @abstractmethod
-    async def lines(
+    async def due_queues(
         self,
         *,
         after: tuple[str, int] | None,
         handlers: Collection[str],
         limit: int,
         due_max: int,
-    ) -> LinePage:
+    ) -> QueuePage:
         """Lines with something due, of enabled webhooks and of `handlers` (ids).
 
         Args:
             after: end of the page before; None begins anew.
-            limit: how many lines to look at, those with nothing due included.
-            due_max: where counting stops in each line.
+            limit: how many queues to look at, those with nothing due included.
+            due_max: where counting stops in each queue.
         """
 
     @abstractmethod
     async def claim(
-        self, owner: str, wants: Sequence[Want], limit: int
+        self, owner: str, wants: Sequence[ClaimRequest], limit: int
     ) -> Sequence[ClaimedDelivery]:
-        """Claim the longest due deliveries of each line, at most `limit` in all."""
+        """Claim the longest due deliveries of each queue, at most `limit` in all."""
 
     @abstractmethod
     async def renew(self, owner: str, claims: Sequence[ClaimedDelivery]) -> frozenset[int]:
@@ -153,7 +153,7 @@ class Deliveries(ABC):
         """Whether to rescue before the next claim: deliveries of others became this process's."""
         return not self._rescued_lanes.issuperset(self._lanes.mine())
 
-    async def shed(self, limit: int) -> int:
+    async def expire_unroutable(self, limit: int) -> int:
         """Dead-letter what waits for deleted subscribers, and for those disabled too long.
 
         Returns:
@@ -163,12 +163,12 @@ class Deliveries(ABC):
         if not lanes:
             return 0
         unwanted, after = await self._database.read(
-            lambda tx: find_unwanted(tx, self._shed_after, now_us)
+            lambda tx: find_unroutable(tx, self._shed_after, now_us)
         )
 
         async def work(tx: Transaction) -> int:
             await tx.run(BY_KEYS)
-            dead = await shed(tx, self._outcomes, unwanted, lanes, limit, now_us)
+            dead = await expire_unroutable(tx, self._outcomes, unwanted, lanes, limit, now_us)
             await self._count_dead(tx, dead, now_us)
             return len(dead)
 

@@ -34,7 +34,7 @@ RETURNING deliveries.lane, deliveries.number, deliveries.project_id
 """)
 
 
-async def find_unwanted(
+async def find_unroutable(
     tx: Transaction, after: str, now_us: int
 ) -> tuple[list[tuple[str, bool]], str]:
     """Subscribers that deliveries wait for without a chance, and whether they were deleted.
@@ -53,7 +53,7 @@ async def find_unwanted(
     return unwanted, names[-1] if len(names) == UNWANTED_STEP else ""
 
 
-async def shed(
+async def expire_unroutable(
     tx: Transaction,
     outcomes: Outcomes,
     unwanted: Sequence[tuple[str, bool]],

@@ -164,7 +164,8 @@ class Subscribers:
         return await self._change(work)
 
     async def delete(self, project_id: int, subscriber_id: str, *, actor: str) -> bool:
-        """Delete a webhook. What waits for it becomes dead letters, see `Deliveries.shed`."""
+        """Delete a webhook. See `Deliveries.expire_unroutable` for what waits."""
+        ""
         now_us = self._clock_us()
 
         async def work(tx: Transaction) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.store.contract.events import StoreError
 from headrace.store.transfer.checksum import Checksum
-from headrace.store.transfer.plan import COPIED, Copied
+from headrace.store.transfer.plan import COPIED, TableCopy
 from headrace.store.transfer.source import Source
 from headrace.store.transfer.target import CopyState, Target
 
@@ -69,7 +69,7 @@ class CopyJob:
         await self._target.finish()
         return report
 
-    async def _write(self, copied: Copied, state: CopyState) -> None:
+    async def _write(self, copied: TableCopy, state: CopyState) -> None:
         columns = self._source.columns(copied)
         convert = self._target.converter(copied, columns)
         done = state.rows.get(copied.table, 0)
@@ -101,7 +101,7 @@ class CopyJob:
             raise CopyDifferenceError(message)
         return Report(tables)
 
-    def _sum(self, copied: Copied, rows: Iterable[Sequence[Any]]) -> Checksum:
+    def _sum(self, copied: TableCopy, rows: Iterable[Sequence[Any]]) -> Checksum:
         found = Checksum()
         for row in rows:
             found.add(row)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Copied(msgspec.Struct, frozen=True):
+class TableCopy(msgspec.Struct, frozen=True):
     """A table of the target and the statement that reads its rows from the source.
 
     The statement names its columns as the target does, and gives its rows in the same order
@@ -20,9 +20,9 @@ class Copied(msgspec.Struct, frozen=True):
     sql: str
 
 
-def _alike(table: str, columns: str, order: str) -> Copied:
+def _alike(table: str, columns: str, order: str) -> TableCopy:
     """A table that is the same in both stores."""
-    return Copied(table, f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608
+    return TableCopy(table, f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608
 
 
 # A row whose event or delivery has gone before it is in no trace any more; it still counts.
@@ -37,7 +37,7 @@ _CATALOG_PATHS = (
 )
 # The functions named here are those of source.py.
 
-COPIED: tuple[Copied, ...] = (
+COPIED: tuple[TableCopy, ...] = (
     _alike("meta", "name, value", "name"),
     _alike("secrets", "name, value", "name"),
     _alike("projects", "id, uuid, name, created_us", "id"),
@@ -85,7 +85,7 @@ COPIED: tuple[Copied, ...] = (
         "id, project_id, name, description, created_us, updated_us, deleted_us",
         "id",
     ),
-    Copied(
+    TableCopy(
         "contacts",
         "SELECT lane, id, number, project_id, external_id, email, "
         "email_original, properties, created_us, updated_us, external_id_us, email_us, "
@@ -96,7 +96,7 @@ COPIED: tuple[Copied, ...] = (
         "lane, project_id, kind, value, contact_id, alias",
         "project_id, kind, value",
     ),
-    Copied(
+    TableCopy(
         "conflict_pairs",
         "SELECT lane_of_contact(project_id, low_id) AS lane, low_id, high_id, id, number, "
         "project_id, contact_id, other_contact_id, events, external_id_count, email_count, "
@@ -133,14 +133,14 @@ COPIED: tuple[Copied, ...] = (
         "idempotency_key, occurred_us, received_us, source, api_key_id, request_id, payload",
         "sequence",
     ),
-    Copied(
+    TableCopy(
         "idempotency_keys",
         "SELECT lane_of_key(idempotency_hash) AS lane, idempotency_hash AS hash, "
         "lane AS event_lane, sequence AS event_sequence FROM events "
         "WHERE idempotency_hash IS NOT NULL ORDER BY sequence",
     ),
     # One that was replayed is accepted again and remembers its last error.
-    Copied(
+    TableCopy(
         "event_states",
         "SELECT lane, sequence, project_id, status, attempts, resolved_contact_id AS contact_id, "
         "resolution, last_error, processed_us FROM events "
@@ -148,7 +148,7 @@ COPIED: tuple[Copied, ...] = (
     ),
     # Whoever held one is not alive: its owner has no lanes there, so it is taken back as here.
     # The target goes by the time, the source by the sequence: a clock may have been set back.
-    Copied(
+    TableCopy(
         "event_queue",
         "SELECT lane, sequence, project_id, max(due_us) OVER (PARTITION BY project_id "
         "ORDER BY sequence) AS queued_us, attempt, crashes, "
@@ -156,18 +156,18 @@ COPIED: tuple[Copied, ...] = (
         "ORDER BY project_id, sequence",
     ),
     _alike("event_retries", "lane, sequence, project_id, due_us, attempt, crashes", "sequence"),
-    Copied(
+    TableCopy(
         "duplicate_requests",
         f"SELECT {_EVENT_LANE}, sequence, number, at_us, api_key_id, request_id, mismatch "  # noqa: S608
         "FROM duplicate_requests t ORDER BY sequence, number",
     ),
-    Copied(
+    TableCopy(
         "processing_attempts",
         f"SELECT {_EVENT_LANE}, sequence, number, at_us, duration_us, cause, error "  # noqa: S608
         "FROM processing_attempts t ORDER BY sequence, number",
     ),
     # There a field of an event conflicts once.
-    Copied(
+    TableCopy(
         "contact_conflicts",
         f"SELECT {_EVENT_LANE}, sequence, field, max(id) AS number, project_id, contact_id, "  # noqa: S608
         "other_contact_id, at_us FROM contact_conflicts t GROUP BY sequence, field "
@@ -193,7 +193,7 @@ COPIED: tuple[Copied, ...] = (
     ),
     # There each worker counts in a lane of its own and readers add up: all of this is one worker's.
     *(
-        Copied(table, f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608
+        TableCopy(table, f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608
         for table, columns, order in (
             ("catalog_totals", "0 AS lane, project_id, names, names_over, failures", "project_id"),
             (

@@ -14,7 +14,7 @@ from headrace.store.contract.events import StoreError, StoreSetupError
 from headrace.store.engine.sqlite.connection import open_writer, store_error
 from headrace.store.engine.sqlite.lock import InstanceLock
 from headrace.store.engine.sqlite.migrate import newest_version, schema_version
-from headrace.store.transfer.plan import COPIED, Copied
+from headrace.store.transfer.plan import COPIED, TableCopy
 
 #: How long another process may take to end its transaction.
 _BUSY_MS = 5_000
@@ -76,11 +76,11 @@ class Source:
         row: Any = self._connection.execute(sql).fetchone()
         return row[0]
 
-    def columns(self, copied: Copied) -> list[str]:
+    def columns(self, copied: TableCopy) -> list[str]:
         """Names of the columns that `rows` gives."""
         return [column[0] for column in query_info(self._connection, copied.sql).description]
 
-    def rows(self, copied: Copied, skip: int) -> Iterator[tuple[Any, ...]]:
+    def rows(self, copied: TableCopy, skip: int) -> Iterator[tuple[Any, ...]]:
         """All rows in their order, without the first `skip`.
 
         Raises:

@@ -12,7 +12,7 @@ from headrace.store.contract.events import StoreSetupError
 from headrace.store.engine.postgres.database import transaction
 from headrace.store.engine.postgres.migrate import newest_version, schema_version
 from headrace.store.transfer.checksum import Checksum
-from headrace.store.transfer.plan import COPIED, Copied
+from headrace.store.transfer.plan import COPIED, TableCopy
 
 #: Row of `meta` that says how far a copy has come; gone when it is through.
 STATE = "copy"
@@ -100,7 +100,9 @@ class Target:
                 )
                 raise StoreSetupError(message)
 
-    def converter(self, copied: Copied, columns: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
+    def converter(
+        self, copied: TableCopy, columns: Sequence[str]
+    ) -> Callable[..., tuple[Any, ...]]:
         """What makes rows of the target of rows of the source, with those columns."""
         types = self._columns[copied.table]
         changed = [
@@ -119,7 +121,7 @@ class Target:
         return convert
 
     async def write(
-        self, copied: Copied, columns: Sequence[str], rows: Iterable[Any], state: CopyState
+        self, copied: TableCopy, columns: Sequence[str], rows: Iterable[Any], state: CopyState
     ) -> None:
         """Write rows and how far the copy then is, both or neither."""
         # Of the client library's own limit a full buffer would know nothing.
@@ -130,7 +132,7 @@ class Target:
             await self._connection.execute(_SAVE, STATE, _text(state))
 
     async def checksum(
-        self, copied: Copied, columns: Sequence[str], advance: Callable[[int], None]
+        self, copied: TableCopy, columns: Sequence[str], advance: Callable[[int], None]
     ) -> Checksum:
         """Read a table back."""
         found = Checksum()
@@ -140,7 +142,7 @@ class Target:
             advance(len(rows))
         return found
 
-    async def _read(self, copied: Copied, columns: Sequence[str]) -> AsyncIterator[list[Any]]:
+    async def _read(self, copied: TableCopy, columns: Sequence[str]) -> AsyncIterator[list[Any]]:
         names = ", ".join(columns)
         # What a copy itself has written there is not of the source.
         where = f" WHERE name <> '{STATE}'" if copied.table == "meta" else ""

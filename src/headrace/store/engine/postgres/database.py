@@ -160,7 +160,7 @@ class Database:
                 raise
             raise store_error(error) from error
 
-    async def connection_apart(self, statement_seconds_max: float | None = None) -> Any:
+    async def dedicated_connection(self, statement_seconds_max: float | None = None) -> Any:
         """A connection outside of the pool; whoever asked for it closes it.
 
         Args:
@@ -421,11 +421,11 @@ async def committed(connection: Any) -> AsyncIterator[None]:
     with contextlib.ExitStack() as until_committed:
         async with transaction(connection, isolation="read_committed"):
             yield
-            until_committed.enter_context(heeding(connection))
+            until_committed.enter_context(failing_on_warnings(connection))
 
 
 @contextlib.contextmanager
-def heeding(connection: Any) -> Iterator[None]:
+def failing_on_warnings(connection: Any) -> Iterator[None]:
     """Around a commit: whatever the server warns of makes it a failure.
 
     Raises:

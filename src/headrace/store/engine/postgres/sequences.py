@@ -8,7 +8,7 @@ from headrace.domain.ids import WRITERS, EventIdGenerator
 from headrace.store.engine.postgres.database import Connection
 
 
-class Numbers:
+class SequenceAllocator:
     """Gives numbers to what this process writes.
 
     Two processes never give the same one while both live, unless 512 others started in between;

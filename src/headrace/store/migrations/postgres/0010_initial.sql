@@ -513,7 +513,7 @@ CREATE INDEX erased_contacts_erasure ON erased_contacts (erasure_id);
 -- Topics and who is subscribed to them; audiences and who is in them.
 
 -- `deleted_us` is set at once when one is deleted. Nobody sees it from then on, its name is free, and
--- the worker removes what belongs to it bit by bit (pipeline/upkeep/removals.py), the row itself last.
+-- the worker removes what belongs to it bit by bit (pipeline/upkeep/deleted_lists.py), the row itself last.
 CREATE TABLE topics (
     id                 text PRIMARY KEY,
     project_id         integer NOT NULL,

@@ -12,7 +12,7 @@ from typing import Any
 
 from headrace.domain.events.identity import lane_of_key
 from headrace.store.contract.events import Pending
-from headrace.store.engine.postgres.database import Connection, heeding
+from headrace.store.engine.postgres.database import Connection, failing_on_warnings
 from headrace.store.queues.postgres.accept import EVENT_COLUMNS
 
 _COLUMNS = ", ".join(EVENT_COLUMNS)
@@ -58,7 +58,7 @@ async def insert_at_once(
         The repeats, of which nothing is written yet, and `queued_us` of what is new.
 
     Raises:
-        StoreError: see `heeding`.
+        StoreError: see `failing_on_warnings`.
     """
     events = [pending.event for pending in batch]
     columns: list[list[Any]] = [
@@ -66,7 +66,7 @@ async def insert_at_once(
     ]
     hashes = [event.idempotency_hash for event in events]
     lanes = [None if hashed is None else lane_of_key(hashed) for hashed in hashes]
-    with heeding(connection):
+    with failing_on_warnings(connection):
         row = await connection.fetchrow(INSERT_AT_ONCE, *columns, lanes, hashes, queued_us)
     queued_us, keyed = row
     won = {*(keyed or ())}

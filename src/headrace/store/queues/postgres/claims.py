@@ -15,7 +15,7 @@ from headrace.domain.ids import received_us_of
 from headrace.store.contract.processing import CLAIMED_CHARACTERS_MAX, Claimed
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection
-from headrace.store.queues.postgres.queue_cursor import Ranges, WorkLine
+from headrace.store.queues.postgres.queue_cursor import QueueCursor, Ranges
 
 #: Due retries that come back into line at a time.
 RETRIES_MAX = 64
@@ -37,7 +37,8 @@ UNDER_WAY = (
     "FROM pg_current_snapshot() s"
 )
 _PART = (
-    "(SELECT project_id FROM event_queue WHERE lane = ANY($1::smallint[]) AND (project_id, queued_us) > "
+    "(SELECT project_id FROM event_queue WHERE lane = ANY($1::smallint[]) AND (project_id, "
+    "queued_us) > "
     "(($2::bigint[])[{n}], ($3::bigint[])[{n}]) AND project_id < ($4::bigint[])[{n}] "
     "AND owner IS NULL ORDER BY project_id, queued_us, sequence LIMIT 1)"
 )
@@ -98,7 +99,7 @@ class ClaimTurn:
         self,
         connection: Connection,
         lanes: Sequence[int],
-        line: WorkLine,
+        line: QueueCursor,
         *,
         now_us: int,
         database_us: int,

@@ -60,7 +60,9 @@ class Committer:
     def start(self, source: CommitSource) -> None:
         """Take from `source` from now on."""
         self._tasks = [
-            self._loop.create_task(_Lane(self, source, number).run(), name=f"Committer-{number}")
+            self._loop.create_task(
+                _CommitLoop(self, source, number).run(), name=f"Committer-{number}"
+            )
             for number in range(COMMITTERS)
         ]
         self.wake()
@@ -101,7 +103,7 @@ class Committer:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-class _Lane:
+class _CommitLoop:
     """One transaction at a time on one connection, in the order in which events are taken."""
 
     def __init__(self, committer: Committer, source: CommitSource, number: int) -> None:
@@ -224,7 +226,7 @@ class _Lane:
         self._disconnect()
         self._silences = self._committer.database.silences
         try:
-            self._connection = await self._committer.database.connection_apart()
+            self._connection = await self._committer.database.dedicated_connection()
         except BaseException:
             self._connect_again_at = time.monotonic() + RECONNECT_SECONDS
             raise

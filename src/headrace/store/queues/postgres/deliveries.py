@@ -8,20 +8,20 @@ from typing import TypeVar
 from headrace.store.contract.deliveries import (
     AttemptRecord,
     ClaimedDelivery,
-    LinePage,
-    Want,
+    ClaimRequest,
+    QueuePage,
 )
 from headrace.store.deliveries.claim_ends import drop
 from headrace.store.deliveries.deliveries import Deliveries, HeldLanes
 from headrace.store.engine.plans import BY_KEYS
 from headrace.store.engine.postgres.database import Connection, Database
-from headrace.store.engine.postgres.sequences import Numbers
+from headrace.store.engine.postgres.sequences import SequenceAllocator
 from headrace.store.engine.postgres.transaction import PostgresDatabase, PostgresTransaction
 from headrace.store.engine.transaction import Transaction
 from headrace.store.queues.postgres import delivery_claims
-from headrace.store.queues.postgres.delivery_claims import BreakerLostError, Claims, Wish
+from headrace.store.queues.postgres.delivery_claims import BreakerLostError, ClaimCandidates, Claims
 from headrace.store.queues.postgres.delivery_outcomes import PostgresOutcomes
-from headrace.store.queues.postgres.due_index import DueLines
+from headrace.store.queues.postgres.due_scanner import DueScanner
 from headrace.store.queues.postgres.rollups import add_rollups
 from headrace.store.upkeep.rollup_counts import attempted, dead_lettered
 
@@ -44,13 +44,13 @@ class PostgresDeliveries(Deliveries):
     def __init__(
         self,
         database: Database,
-        numbers: Numbers,
+        numbers: SequenceAllocator,
         clock_us: Callable[[], int],
         lanes: HeldLanes,
     ) -> None:
         super().__init__(PostgresDatabase(database), clock_us, lanes, PostgresOutcomes(numbers))
         self._connections = database
-        self._due = DueLines()
+        self._due = DueScanner()
 
     async def _write(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """One transaction whose statements name their rows by key."""
@@ -61,41 +61,41 @@ class PostgresDeliveries(Deliveries):
 
         return await self._connections.write(by_keys)
 
-    async def lines(
+    async def due_queues(
         self,
         *,
         after: tuple[str, int] | None,
         handlers: Collection[str],
         limit: int,
         due_max: int,
-    ) -> LinePage:
+    ) -> QueuePage:
         now_us, lanes, book = self._clock_us(), self._lanes.mine(), self._due.book
         if not lanes:
-            return LinePage([], None)
+            return QueuePage([], None)
 
-        async def read(connection: Connection) -> LinePage:
+        async def read(connection: Connection) -> QueuePage:
             await self._due.look(connection, lanes, now_us)
             places = book.after(after, limit)
             found = [(place, book.due(place, due_max)) for place in places]
-            lines, gone = await delivery_claims.lines_of(connection, found, handlers)
+            queues, gone = await delivery_claims.lines_of(connection, found, handlers)
             for place in gone:
                 book.forget(place)
-            return LinePage(lines, places[-1] if len(places) == limit else None)
+            return QueuePage(queues, places[-1] if len(places) == limit else None)
 
         return await self._connections.read(read)
 
     async def claim(
-        self, owner: str, wants: Sequence[Want], limit: int
+        self, owner: str, wants: Sequence[ClaimRequest], limit: int
     ) -> Sequence[ClaimedDelivery]:
         now_us, lanes = self._clock_us(), frozenset(self._lanes.mine())
         if not lanes or not wants:
             return []
-        lines = [((want.subscriber_id, want.project_id), want.limit) for want in wants]
+        queues = [((want.subscriber_id, want.project_id), want.limit) for want in wants]
 
         async def refill(connection: Connection) -> None:
-            await self._due.refill(connection, lanes, lines, now_us)
+            await self._due.refill(connection, lanes, queues, now_us)
 
-        if not all(self._due.book.suffices(*line) for line in lines):
+        if not all(self._due.book.suffices(*queue) for queue in queues):
             await self._connections.read(refill)
         wishes = self._wishes(wants, limit, lanes)
         try:
@@ -106,28 +106,32 @@ class PostgresDeliveries(Deliveries):
         self._put_back(claims.passed)
         return await self._complete(claims)
 
-    def _wishes(self, wants: Sequence[Want], limit: int, lanes: frozenset[int]) -> list[Wish]:
+    def _wishes(
+        self, wants: Sequence[ClaimRequest], limit: int, lanes: frozenset[int]
+    ) -> list[ClaimCandidates]:
         """What to claim for each, taken out of the book."""
-        wishes: list[Wish] = []
+        wishes: list[ClaimCandidates] = []
         left = limit
         for want in wants:
-            line = (want.subscriber_id, want.project_id)
-            keys = self._due.book.take(line, min(want.limit, left), lanes)
+            queue = (want.subscriber_id, want.project_id)
+            keys = self._due.book.take(queue, min(want.limit, left), lanes)
             left -= len(keys)
             if keys:
                 wishes.append((want, keys))
         return wishes
 
-    def _put_back(self, wishes: Sequence[Wish]) -> None:
+    def _put_back(self, wishes: Sequence[ClaimCandidates]) -> None:
         for want, keys in wishes:
             self._due.book.add((want.subscriber_id, want.project_id), keys)
 
-    async def _claim(self, owner: str, wishes: Sequence[Wish], now_us: int) -> Claims:
-        passed: list[Wish] = []
+    async def _claim(self, owner: str, wishes: Sequence[ClaimCandidates], now_us: int) -> Claims:
+        passed: list[ClaimCandidates] = []
         while wishes:
             going = wishes
 
-            async def work(connection: Connection, going: Sequence[Wish] = going) -> Claims:
+            async def work(
+                connection: Connection, going: Sequence[ClaimCandidates] = going
+            ) -> Claims:
                 return await delivery_claims.claim(connection, owner, going, now_us)
 
             try:

@@ -11,9 +11,9 @@ from headrace.domain.events.event import StoredEvent
 from headrace.domain.ids import lane_of_id
 from headrace.store.contract.deliveries import (
     ClaimedDelivery,
-    Line,
+    ClaimRequest,
     SubscriberKind,
-    Want,
+    SubscriberQueue,
 )
 from headrace.store.contract.processing import LEASE_US
 from headrace.store.deliveries.endings import ClaimedRow
@@ -22,8 +22,7 @@ from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection
 from headrace.store.engine.postgres.transaction import PostgresTransaction
 from headrace.store.events.stored_events import COLUMNS, stored_event
-from headrace.store.queues.postgres.queue_book import Key
-from headrace.store.queues.postgres.queue_book import Line as LineName
+from headrace.store.queues.postgres.due_index import Key, QueueKey
 
 _LINES = "SELECT id, kind, enabled, breaker FROM subscribers WHERE id = ANY($1::text[])"
 _SUBSCRIBERS = (
@@ -72,7 +71,7 @@ EVENTS = (
 )
 
 #: A wish and the deliveries that are to fulfil it.
-Wish = tuple[Want, list[Key]]
+ClaimCandidates = tuple[ClaimRequest, list[Key]]
 
 
 class BreakerLostError(Exception):
@@ -85,31 +84,33 @@ class Claims(msgspec.Struct, frozen=True):
     rows: list[ClaimedRow]
     #: By lane and sequence, of those that are there.
     events: dict[tuple[int, int], StoredEvent]
-    #: Wishes whose subscriber has changed since its line was read.
-    passed: list[Wish]
+    #: Wishes whose subscriber has changed since its queue was read.
+    passed: list[ClaimCandidates]
 
 
 async def lines_of(
     connection: Connection,
-    found: Sequence[tuple[LineName, int]],
+    found: Sequence[tuple[QueueKey, int]],
     handlers: Collection[str],
-) -> tuple[list[Line], list[LineName]]:
+) -> tuple[list[SubscriberQueue], list[QueueKey]]:
     """Lines that may be served of those found, and those whose subscriber is gone."""
     ids = sorted({name for (name, _), _ in found})
     rows = await connection.fetch(_LINES, ids)
     subscribers = {name: rest for name, *rest in rows}
-    lines, gone = [], []
+    queues, gone = [], []
     for (name, project_id), due in found:
         if name not in subscribers:
             gone.append((name, project_id))
             continue
         kind, enabled, breaker = subscribers[name]
         if due and enabled and (kind == SubscriberKind.WEBHOOK or name in handlers):
-            lines.append(Line(name, project_id, SubscriberKind(kind), breaker, due))
-    return lines, gone
+            queues.append(SubscriberQueue(name, project_id, SubscriberKind(kind), breaker, due))
+    return queues, gone
 
 
-async def claim(connection: Connection, owner: str, wishes: Sequence[Wish], now_us: int) -> Claims:
+async def claim(
+    connection: Connection, owner: str, wishes: Sequence[ClaimCandidates], now_us: int
+) -> Claims:
     """Claim in the order of `wishes`.
 
     Raises:
@@ -143,11 +144,11 @@ async def _events_of(
 
 
 def _parted(
-    wishes: Sequence[Wish], breakers: dict[str, str | None]
-) -> tuple[list[Wish], list[Wish]]:
+    wishes: Sequence[ClaimCandidates], breakers: dict[str, str | None]
+) -> tuple[list[ClaimCandidates], list[ClaimCandidates]]:
     """Wishes that hold, and those whose subscriber was changed, disabled or deleted."""
-    go: list[Wish] = []
-    passed: list[Wish] = []
+    go: list[ClaimCandidates] = []
+    passed: list[ClaimCandidates] = []
     probed: set[str] = set()
     for want, keys in wishes:
         name, change = want.subscriber_id, want.breaker
@@ -162,7 +163,7 @@ def _any_of(claimed: dict[tuple[int, int], Any], keys: Sequence[Key]) -> bool:
     return any((key.lane, key.number) in claimed for key in keys)
 
 
-async def _change_breakers(connection: Connection, wants: Sequence[Want]) -> None:
+async def _change_breakers(connection: Connection, wants: Sequence[ClaimRequest]) -> None:
     changes = [want.breaker for want in wants]
     lost = await set_breakers(PostgresTransaction(connection), changes)
     if lost:

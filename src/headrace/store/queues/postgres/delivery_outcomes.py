@@ -9,7 +9,7 @@ from headrace.store.contract.deliveries import ATTEMPTS_KEPT
 from headrace.store.deliveries.claim_ends import End
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection
-from headrace.store.engine.postgres.sequences import Numbers
+from headrace.store.engine.postgres.sequences import SequenceAllocator
 from headrace.store.engine.postgres.transaction import PostgresTransaction
 from headrace.store.engine.transaction import Transaction
 
@@ -44,7 +44,7 @@ WHERE a.lane = k.lane AND a.delivery_number = k.number AND a.number <= k.last
 class PostgresOutcomes:
     """See `headrace.store.deliveries.claim_ends.Outcomes`."""
 
-    def __init__(self, numbers: Numbers) -> None:
+    def __init__(self, numbers: SequenceAllocator) -> None:
         self._numbers = numbers
 
     async def end(self, tx: Transaction, ends: Sequence[End], *, lost: bool) -> frozenset[int]:

@@ -1,129 +1,105 @@
-"""Keeping the book of lines: what becomes due is read by time, over all lines at once.
+"""What a worker knows of the deliveries that are due in its lanes.
 
-Two looks move through the deliveries that wait, in the order in which they become due. One follows
-the clock and reads what has become due since it was there, and once a second also what a slow
-transaction may have brought since; the other begins at the oldest now and then, for what the first
-cannot see: lanes that were taken over, and whatever came later still. Each step of a look is
-bounded, so a backlog of millions costs each step no more than a short one, and rows that are gone
-but not cleaned up yet (while some other transaction keeps an old snapshot) are passed seldom and
-not at every claim.
+A queue is the deliveries of one subscriber and project. The book holds the first few of each queue,
+so that a claim names its rows by their key and no statement has to search a queue. It is knowledge,
+not truth: a claim checks every row, and whatever the book missed is found when all is read again.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Sequence
+import heapq
+from collections.abc import Collection, Container, Iterable
+from typing import NamedTuple
 
-from headrace.store.engine.postgres.database import Connection
-from headrace.store.queues.postgres.queue_book import KEYS_MAX, LINES_MAX, Key, Line, LineBook
+#: Subscriber and project.
+QueueKey = tuple[str, int]
 
-#: Deliveries that one step reads.
-STEP_MAX = 1000
-#: How long after its time a row may still be committed and be seen by the first look.
-MARGIN_US = 2_000_000
-#: The same once in so many seconds: longer than the longest transaction.
-LATE_US = 25_000_000
-LATE_EVERY_S = 1.0
-#: Between two looks from the oldest on; after a long one, so many times its length.
-FULL_EVERY_S = 30.0
-FULL_TIMES = 20
-
-STEP = """
-SELECT subscriber_id, project_id, due_us, lane, number FROM deliveries
-WHERE state IN (0, 2) AND lane = ANY($1::smallint[])
-    AND (due_us, lane, number) > ($2, $3, $4) AND due_us <= $5
-ORDER BY due_us, lane, number LIMIT $6
-"""
-REFILL = """
-SELECT due_us, lane, number FROM deliveries
-WHERE state IN (0, 2) AND lane = ANY($1::smallint[])
-    AND subscriber_id = $2 AND project_id = $3 AND due_us >= $4 AND due_us <= $5
-ORDER BY due_us LIMIT $6
-"""
-_BEGIN = Key(-1, -1, -1)
+#: Deliveries of one queue that are known by their key.
+KEYS_MAX = 64
+#: Lines that are known. Past it the book is begun anew, which costs time and loses nothing.
+QUEUES_MAX = 20_000
 
 
-class DueLines:
-    """The book and the two looks that keep it; for one worker.
+class Key(NamedTuple):
+    """A delivery, in the order in which they go."""
 
-    Args:
-        monotonic_s: seconds of a clock that nobody can set.
-    """
+    due_us: int
+    lane: int
+    number: int
 
-    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
-        self.book = LineBook()
-        self._monotonic_s = monotonic_s
-        self._lanes: frozenset[int] = frozenset()
-        #: None: at the end, and to begin with the newest.
-        self._recent: Key | None = None
-        self._late_at_s = 0.0
-        #: Up to when it has seen everything, but for what was committed late.
-        self._seen_us = 0
-        #: None between two looks from the oldest on.
-        self._full: Key | None = None
-        self._full_began_s = 0.0
-        self._full_at_s = 0.0
 
-    async def look(self, connection: Connection, lanes: Collection[int], now_us: int) -> None:
-        """One step of each look."""
-        self._begin(frozenset(lanes))
-        # A clock that was set back finds what is due by it, too.
-        if self._recent is None or self._recent.due_us > now_us:
-            self._recent = self._newest(now_us)
-        self._recent = await self._step(connection, self._recent, now_us)
-        if self._recent is None:
-            self._seen_us = now_us
-        if self._full is not None:
-            self._full = await self._step(connection, self._full, now_us)
-            if self._full is None:
-                now_s = self._monotonic_s()
-                took_s = now_s - self._full_began_s
-                self._full_at_s = now_s + max(FULL_EVERY_S, FULL_TIMES * took_s)
+class _Known:
+    __slots__ = ("end", "keys")
 
-    def _begin(self, lanes: frozenset[int]) -> None:
-        """Begin with the oldest when it is time, or when lanes were gained."""
-        now_s = self._monotonic_s()
-        gained = bool(lanes - self._lanes)
-        self._lanes = lanes
-        if len(self.book) >= LINES_MAX:
-            self.book.clear()
-            gained = True
-        if gained or (self._full is None and now_s >= self._full_at_s):
-            self._full, self._full_began_s = _BEGIN, now_s
+    def __init__(self) -> None:
+        #: In order, each once.
+        self.keys: list[Key] = []
+        #: The last one that was read, when others may follow it; None: what follows is due later.
+        self.end: Key | None = None
 
-    def _newest(self, now_us: int) -> Key:
-        """Where the look that follows the clock begins."""
-        now_s, seen_us = self._monotonic_s(), min(self._seen_us or now_us, now_us)
-        if now_s < self._late_at_s:
-            return Key(seen_us - MARGIN_US, -1, -1)
-        self._late_at_s = now_s + LATE_EVERY_S
-        return Key(seen_us - LATE_US, -1, -1)
 
-    async def _step(self, connection: Connection, place: Key, now_us: int) -> Key | None:
-        """Note what follows `place`; where the next step begins, None at the end."""
-        lanes = sorted(self._lanes)
-        rows = await connection.fetch(STEP, lanes, *place, now_us, STEP_MAX)
-        found: dict[Line, list[Key]] = {}
-        for subscriber_id, project_id, *key in rows:
-            found.setdefault((subscriber_id, project_id), []).append(Key(*key))
-        for line, keys in found.items():
-            self.book.add(line, keys)
-        return Key(*rows[-1][2:]) if len(rows) == STEP_MAX else None
+class DueIndex:
+    """Lines with something due."""
 
-    async def refill(
-        self,
-        connection: Connection,
-        lanes: Collection[int],
-        lines: Sequence[tuple[Line, int]],
-        now_us: int,
-    ) -> None:
-        """Read on in those lines of which fewer are known than are wanted."""
-        held = sorted(lanes)
-        for line, wanted in lines:
-            if self.book.suffices(line, wanted):
-                continue
-            limit = max(KEYS_MAX, wanted)
-            from_us = self.book.end_us(line) - MARGIN_US
-            rows = await connection.fetch(REFILL, held, *line, from_us, now_us, limit)
-            keys = [Key(*row) for row in rows]
-            self.book.refill(line, keys, more=len(rows) == limit)
+    def __init__(self) -> None:
+        self._queues: dict[QueueKey, _Known] = {}
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._queues.clear()
+
+    def add(self, queue: QueueKey, keys: Iterable[Key]) -> None:
+        """Note deliveries of a queue; those past its known part are left to `refill`."""
+        known = self._queues.setdefault(queue, _Known())
+        fresh = {key for key in keys if known.end is None or key <= known.end}
+        _keep(known, fresh.union(known.keys), KEYS_MAX)
+
+    def refill(self, queue: QueueKey, keys: Collection[Key], *, more: bool) -> None:
+        """Note the next deliveries of a queue, read from `end_us` on; whether others follow."""
+        known = self._queues.setdefault(queue, _Known())
+        known.end = max(keys) if more else None
+        _keep(known, {*keys, *known.keys}, max(KEYS_MAX, len(keys)))
+
+    def suffices(self, queue: QueueKey, count: int) -> bool:
+        """Whether so many of the queue are known."""
+        known = self._queues.get(queue)
+        return known is not None and len(known.keys) >= count
+
+    def end_us(self, queue: QueueKey) -> int:
+        """When what is not known of the queue begins to be due; 0 for an unknown queue."""
+        known = self._queues.get(queue)
+        return known.end.due_us if known is not None and known.end is not None else 0
+
+    def due(self, queue: QueueKey, due_max: int) -> int:
+        """How many are due, counted up to `due_max`."""
+        known = self._queues[queue]
+        return min(len(known.keys), due_max) if known.end is None else due_max
+
+    def take(self, queue: QueueKey, count: int, lanes: Container[int]) -> list[Key]:
+        """Take the first ones out; those of other lanes are forgotten."""
+        known = self._queues.get(queue)
+        if known is None:
+            return []
+        ours = [key for key in known.keys if key.lane in lanes]
+        taken, known.keys = ours[:count], ours[count:]
+        if not known.keys and known.end is None:
+            del self._queues[queue]
+        return taken
+
+    def forget(self, queue: QueueKey) -> None:
+        """Forget a queue that nobody serves."""
+        self._queues.pop(queue, None)
+
+    def after(self, queue: QueueKey | None, limit: int) -> list[QueueKey]:
+        """Lines in their order."""
+        return heapq.nsmallest(limit, (one for one in self._queues if queue is None or one > queue))
+
+
+def _keep(known: _Known, keys: Collection[Key], most: int) -> None:
+    ordered = sorted(keys)
+    if len(ordered) > most:
+        known.end = ordered[most - 1]
+    known.keys = ordered[:most]

@@ -8,7 +8,7 @@ from headrace.domain.events.event import Status
 from headrace.domain.ids import uuid_text
 from headrace.store.contract.processing import Claimed, ProcessingFailure
 from headrace.store.engine.postgres.database import Connection
-from headrace.store.engine.postgres.sequences import Numbers
+from headrace.store.engine.postgres.sequences import SequenceAllocator
 
 _ADD_ATTEMPT = (
     "INSERT INTO processing_attempts (lane, sequence, number, at_us, duration_us, cause, error) "
@@ -43,7 +43,7 @@ async def record_crashes(
 
 async def record_failure(
     connection: Connection,
-    numbers: Numbers,
+    numbers: SequenceAllocator,
     claimed: Claimed,
     failure: ProcessingFailure,
     now_us: int,

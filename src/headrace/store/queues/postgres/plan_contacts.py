@@ -22,7 +22,7 @@ from headrace.store.contract.processing import (
 )
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection
-from headrace.store.engine.postgres.sequences import Numbers
+from headrace.store.engine.postgres.sequences import SequenceAllocator
 from headrace.store.queues.postgres.contact_lookup import ContactLookup
 
 _CREATE = (
@@ -79,7 +79,11 @@ _CLAIM_IDENTIFIERS = (
 
 
 async def write_contacts_of_plan(
-    connection: Connection, numbers: Numbers, plan: BatchPlan, found: ContactLookup, now_us: int
+    connection: Connection,
+    numbers: SequenceAllocator,
+    plan: BatchPlan,
+    found: ContactLookup,
+    now_us: int,
 ) -> None:
     """Contacts first, then their identifiers: those that are released before those that are new.
 
@@ -96,7 +100,10 @@ async def write_contacts_of_plan(
 
 
 async def _insert(
-    connection: Connection, numbers: Numbers, created: Sequence[ContactCreated], now_us: int
+    connection: Connection,
+    numbers: SequenceAllocator,
+    created: Sequence[ContactCreated],
+    now_us: int,
 ) -> None:
     if not created:
         return

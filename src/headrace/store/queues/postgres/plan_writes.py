@@ -15,13 +15,14 @@ from headrace.store.contacts.merging.pair_rows import pairs_found
 from headrace.store.contract.processing import BatchPlan, ConflictFound, Done, NewDelivery
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection
-from headrace.store.engine.postgres.sequences import Numbers
+from headrace.store.engine.postgres.sequences import SequenceAllocator
 from headrace.store.queues.postgres.contact_lookup import ContactLookup
 from headrace.store.queues.postgres.plan_contacts import write_contacts_of_plan
 from headrace.store.queues.postgres.system_events import insert_system_events
 
 _MARKS = (
-    "INSERT INTO event_states (lane, sequence, project_id, attempts, contact_id, resolution, status, "  # noqa: S608
+    "INSERT INTO event_states (lane, sequence, project_id, attempts, contact_id, resolution, "  # noqa: S608
+    "status, "
     f"processed_us) SELECT n.*, {Status.PROCESSED:d}, $7 FROM unnest($1::smallint[], "
     "$2::bigint[], $3::int[], $4::smallint[], $5::text[], $6::text[]) AS n "
     "ON CONFLICT (lane, sequence) DO UPDATE SET attempts = excluded.attempts, "
@@ -53,7 +54,11 @@ _PAIRS = (
 
 
 async def write_plan(
-    connection: Connection, numbers: Numbers, plan: BatchPlan, found: ContactLookup, now_us: int
+    connection: Connection,
+    numbers: SequenceAllocator,
+    plan: BatchPlan,
+    found: ContactLookup,
+    now_us: int,
 ) -> None:
     """Contacts, conflicts, deliveries, system events and the marks of the events.
 
@@ -77,7 +82,10 @@ async def _write_marks(connection: Connection, done: Sequence[Done], now_us: int
 
 
 async def _write_deliveries(
-    connection: Connection, numbers: Numbers, deliveries: Sequence[NewDelivery], now_us: int
+    connection: Connection,
+    numbers: SequenceAllocator,
+    deliveries: Sequence[NewDelivery],
+    now_us: int,
 ) -> None:
     if not deliveries:
         return
@@ -89,7 +97,10 @@ async def _write_deliveries(
 
 
 async def _write_conflicts(
-    connection: Connection, numbers: Numbers, conflicts: Sequence[ConflictFound], now_us: int
+    connection: Connection,
+    numbers: SequenceAllocator,
+    conflicts: Sequence[ConflictFound],
+    now_us: int,
 ) -> None:
     if not conflicts:
         return

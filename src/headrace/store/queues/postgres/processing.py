@@ -14,15 +14,15 @@ from headrace.store.contacts.races import write_contacts
 from headrace.store.contract.events import DutyLostError, SubscribersChangedError
 from headrace.store.contract.processing import (
     Claimed,
-    Pace,
     Planner,
     ProcessingFailure,
+    QueueTuning,
     SubscriberRule,
     WorkStats,
 )
 from headrace.store.engine.plans import BY_KEYS
 from headrace.store.engine.postgres.database import Connection, Database
-from headrace.store.engine.postgres.sequences import Numbers
+from headrace.store.engine.postgres.sequences import SequenceAllocator
 from headrace.store.engine.postgres.transaction import PostgresDatabase, PostgresTransaction
 from headrace.store.events.queue_reads import read_stats, read_subscriber_rules
 from headrace.store.privacy.erased_events import ErasedEvents
@@ -33,10 +33,10 @@ from headrace.store.queues.postgres.contact_lookup import ContactLookup
 from headrace.store.queues.postgres.failures import record_failure
 from headrace.store.queues.postgres.lanes import PAUSED, Fenced, Lanes
 from headrace.store.queues.postgres.plan_writes import write_plan
-from headrace.store.queues.postgres.queue_cursor import WorkLine
+from headrace.store.queues.postgres.queue_cursor import QueueCursor
 from headrace.store.queues.postgres.rescue import take_back
 from headrace.store.queues.postgres.rollups import add_rollups
-from headrace.store.upkeep.duties import Duties, give_back_duties
+from headrace.store.upkeep.leadership import Leadership, release_leadership
 from headrace.store.upkeep.rollup_counts import failed, processed
 
 T = TypeVar("T")
@@ -58,14 +58,14 @@ class PostgresProcessing:
 
     # Nobody waits for the end of a batch. A worker on another machine than the servers is told of
     # nothing, so it looks more often than it could afford on a file; one look is a few reads.
-    pace = Pace(batch_max=512, poll_seconds=0.025, renew_seconds=1.0)
+    pace = QueueTuning(batch_max=512, poll_seconds=0.025, renew_seconds=1.0)
 
     def __init__(
         self,
         database: Database,
-        numbers: Numbers,
+        numbers: SequenceAllocator,
         lanes: Lanes,
-        duties: Duties,
+        leadership: Leadership,
         clock_us: Callable[[], int],
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,16 +73,16 @@ class PostgresProcessing:
         self._transactions = PostgresDatabase(database)
         self._numbers = numbers
         self._lanes = lanes
-        self._duties = duties
+        self._leadership = leadership
         self._clock_us = clock_us
         self._monotonic_s = monotonic_s
-        self._lines: dict[str, WorkLine] = {}
+        self._lines: dict[str, QueueCursor] = {}
         self._epochs: dict[str, int | None] = {}
 
-    async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
+    async def acquire_leadership(self, name: str, owner: str, lease_us: int) -> int | None:
         if name != "processing":
             return await self._transactions.write(
-                lambda tx: self._duties.take(tx, name, owner, lease_us)
+                lambda tx: self._leadership.take(tx, name, owner, lease_us)
             )
         epoch = await self._lanes.renew(owner, lease_us)
         if epoch != self._epochs.get(owner):
@@ -91,8 +91,8 @@ class PostgresProcessing:
             self._epochs[owner] = epoch
         return epoch
 
-    def _line(self, owner: str) -> WorkLine:
-        return self._lines.setdefault(owner, WorkLine(self._monotonic_s))
+    def _line(self, owner: str) -> QueueCursor:
+        return self._lines.setdefault(owner, QueueCursor(self._monotonic_s))
 
     async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
         # Asked many times a second while nothing waits: then no transaction is begun.
@@ -205,7 +205,7 @@ class PostgresProcessing:
 
     async def release(self, owner: str) -> int:
         async def work(connection: Connection) -> int:
-            await give_back_duties(PostgresTransaction(connection), owner)
+            await release_leadership(PostgresTransaction(connection), owner)
             return await self._lanes.leave(connection, owner)
 
         given_back = await self._database.write(work)

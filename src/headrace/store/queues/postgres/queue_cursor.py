@@ -58,7 +58,7 @@ class _Known(msgspec.Struct):
     seen_s: float
 
 
-class WorkLine:
+class QueueCursor:
     """The known projects of one worker, and from when on each has something."""
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:

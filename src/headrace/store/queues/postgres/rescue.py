@@ -8,7 +8,7 @@ from typing import Any
 from headrace.store.contract.processing import CRASHES_MAX, Claimed, ProcessingFailure
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection
-from headrace.store.engine.postgres.sequences import Numbers
+from headrace.store.engine.postgres.sequences import SequenceAllocator
 from headrace.store.queues.postgres.failures import record_crashes, record_failure
 from headrace.store.queues.postgres.rollups import add_rollups
 from headrace.store.upkeep.rollup_counts import failed
@@ -33,7 +33,7 @@ _EVENT = (
 
 async def take_back(
     connection: Connection,
-    numbers: Numbers,
+    numbers: SequenceAllocator,
     owner: str,
     lanes: Sequence[int],
     *,
@@ -66,7 +66,7 @@ async def take_back(
 
 
 async def _record_poison(
-    connection: Connection, numbers: Numbers, row: tuple[int, ...], now_us: int
+    connection: Connection, numbers: SequenceAllocator, row: tuple[int, ...], now_us: int
 ) -> None:
     lane, sequence, attempt, crashes = row
     await connection.execute(_DROP, lane, sequence)

@@ -8,7 +8,7 @@ from headrace.domain.events.event import Source
 from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection
-from headrace.store.engine.postgres.sequences import Numbers
+from headrace.store.engine.postgres.sequences import SequenceAllocator
 from headrace.store.engine.postgres.transaction import PostgresTransaction
 from headrace.store.engine.transaction import Transaction
 
@@ -26,7 +26,7 @@ _WORK = (
 
 
 async def insert_system_events(
-    connection: Connection, numbers: Numbers, events: Sequence[SystemEvent], now_us: int
+    connection: Connection, numbers: SequenceAllocator, events: Sequence[SystemEvent], now_us: int
 ) -> None:
     """Insert the events and their work; runs inside the caller's transaction.
 
@@ -57,7 +57,7 @@ async def insert_system_events(
 class PostgresSystemEvents:
     """See `headrace.store.engine.system_events.SystemEvents`."""
 
-    def __init__(self, numbers: Numbers) -> None:
+    def __init__(self, numbers: SequenceAllocator) -> None:
         self._numbers = numbers
 
     async def insert(self, tx: Transaction, events: Sequence[SystemEvent], now_us: int) -> None:

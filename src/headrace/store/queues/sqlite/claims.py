@@ -32,7 +32,8 @@ _CANDIDATES = (
 _HELD = (
     f"SELECT {_COLUMNS}, '', w.owner "  # noqa: S608
     # The hint keeps the scan on the small table.
-    "FROM event_queue w CROSS JOIN events e ON e.sequence = w.sequence WHERE w.owner IS NOT NULL LIMIT ?"
+    "FROM event_queue w CROSS JOIN events e ON e.sequence = w.sequence WHERE w.owner IS NOT "
+    "NULL LIMIT ?"
 )
 _NEXT_PROJECT = (
     "SELECT project_id FROM event_queue WHERE project_id > ? ORDER BY project_id LIMIT 1"
@@ -191,7 +192,8 @@ def drop(connection: apsw.Connection, owner: str, batch: Sequence[Claimed]) -> N
         ).fetchone()
         if held[0] == count:
             connection.execute(
-                "DELETE FROM event_queue WHERE project_id = ? AND sequence BETWEEN ? AND ? AND owner = ?",
+                "DELETE FROM event_queue WHERE project_id = ? AND sequence BETWEEN ? AND ? AND "
+                "owner = ?",
                 (project_id, first, last, owner),
             )
             continue
@@ -214,7 +216,8 @@ def _spans(batch: Sequence[Claimed]) -> dict[int, tuple[int, int]]:
 def give_back(connection: apsw.Connection, owner: str) -> int:
     """Free every claim of an owner that stops; the attempt it did not make is uncounted."""
     connection.execute(
-        "UPDATE event_queue SET attempt = attempt - 1, lease_until_us = 0, owner = NULL WHERE owner = ?",
+        "UPDATE event_queue SET attempt = attempt - 1, lease_until_us = 0, owner = NULL WHERE "
+        "owner = ?",
         (owner,),
     )
     return connection.changes()

@@ -11,8 +11,8 @@ from headrace.domain.events.identity import LANES
 from headrace.store.contract.deliveries import (
     AttemptRecord,
     ClaimedDelivery,
-    LinePage,
-    Want,
+    ClaimRequest,
+    QueuePage,
 )
 from headrace.store.deliveries.claim_ends import drop
 from headrace.store.deliveries.deliveries import Deliveries
@@ -58,14 +58,14 @@ class SqliteDeliveries(Deliveries):
         self._readers = readers
         self._is_alive = is_alive
 
-    async def lines(
+    async def due_queues(
         self,
         *,
         after: tuple[str, int] | None,
         handlers: Collection[str],
         limit: int,
         due_max: int,
-    ) -> LinePage:
+    ) -> QueuePage:
         now_us = self._clock_us()
         return await self._readers.run(
             lambda connection: delivery_claims.read_lines(
@@ -74,7 +74,7 @@ class SqliteDeliveries(Deliveries):
         )
 
     async def claim(
-        self, owner: str, wants: Sequence[Want], limit: int
+        self, owner: str, wants: Sequence[ClaimRequest], limit: int
     ) -> Sequence[ClaimedDelivery]:
         now_us = self._clock_us()
         claimed = await self._writer.run(

@@ -1,4 +1,4 @@
-"""SQL of the queue of deliveries: which lines wait, claiming, giving back."""
+"""SQL of the queue of deliveries: which queues wait, claiming, giving back."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from headrace.delivery.contract import HandlerTarget, WebhookTarget
 from headrace.store.contract.deliveries import (
     BreakerChange,
     ClaimedDelivery,
-    Line,
-    LinePage,
+    ClaimRequest,
+    QueuePage,
     SubscriberKind,
-    Want,
+    SubscriberQueue,
 )
 from headrace.store.contract.processing import LEASE_US
 from headrace.store.deliveries.endings import ClaimedRow
 from headrace.store.deliveries.subscriber_rows import target_of
 
-# Hops from line to line over the index, a seek or two each, however many deliveries a line holds.
-# (As one comparison of pairs it would walk through the line: the planner uses the first column.)
-LINES = """
-WITH RECURSIVE line (subscriber_id, project_id, place) AS (
+# Hops from queue to queue over the index, a seek or two each, however many deliveries each holds.
+# (As one comparison of pairs it would walk through the queue: the planner uses the first column.)
+DUE_QUEUES = """
+WITH RECURSIVE queue (subscriber_id, project_id, place) AS (
     SELECT * FROM (
         SELECT subscriber_id, project_id, 1 FROM deliveries INDEXED BY deliveries_due
         WHERE state IN (0, 2) AND (subscriber_id, project_id) > (:subscriber_id, :project_id)
         ORDER BY subscriber_id, project_id LIMIT 1
     )
     UNION ALL
-    SELECT following.subscriber_id, following.project_id, line.place + 1
-    FROM line JOIN deliveries AS following ON following.number = coalesce(
+    SELECT following.subscriber_id, following.project_id, queue.place + 1
+    FROM queue JOIN deliveries AS following ON following.number = coalesce(
         (
             SELECT number FROM deliveries INDEXED BY deliveries_due
-            WHERE state IN (0, 2) AND subscriber_id = line.subscriber_id
-                AND project_id > line.project_id
+            WHERE state IN (0, 2) AND subscriber_id = queue.subscriber_id
+                AND project_id > queue.project_id
             ORDER BY project_id LIMIT 1
         ), (
             SELECT number FROM deliveries INDEXED BY deliveries_due
-            WHERE state IN (0, 2) AND subscriber_id > line.subscriber_id
+            WHERE state IN (0, 2) AND subscriber_id > queue.subscriber_id
             ORDER BY subscriber_id, project_id LIMIT 1
         )
     )
-    WHERE line.place < :limit
+    WHERE queue.place < :limit
 )
-SELECT line.subscriber_id, line.project_id, s.kind, s.enabled, s.breaker, (
+SELECT queue.subscriber_id, queue.project_id, s.kind, s.enabled, s.breaker, (
     SELECT count(*) FROM (
         SELECT 1 FROM deliveries AS d INDEXED BY deliveries_due
-        WHERE d.subscriber_id = line.subscriber_id AND d.project_id = line.project_id
+        WHERE d.subscriber_id = queue.subscriber_id AND d.project_id = queue.project_id
             AND d.due_us <= :now_us AND d.state IN (0, 2)
         LIMIT :due_max
     )
 )
-FROM line LEFT JOIN subscribers AS s ON s.id = line.subscriber_id
-ORDER BY line.place
+FROM queue LEFT JOIN subscribers AS s ON s.id = queue.subscriber_id
+ORDER BY queue.place
 """
 CLAIM = """
 UPDATE deliveries
@@ -91,8 +91,8 @@ def read_lines(
     handlers: Collection[str],
     limits: tuple[int, int],
     now_us: int,
-) -> LinePage:
-    """See `Deliveries.lines`; `limits` are `limit` and `due_max`."""
+) -> QueuePage:
+    """See `Deliveries.queues`; `limits` are `limit` and `due_max`."""
     limit, due_max = limits
     # An empty text sorts before every id.
     subscriber_id, project_id = after or ("", 0)
@@ -103,17 +103,17 @@ def read_lines(
         "due_max": due_max,
         "now_us": now_us,
     }
-    rows: list[Any] = connection.execute(LINES, values).fetchall()
-    lines = [
-        Line(line_of, project, SubscriberKind(kind), breaker, due)
-        for line_of, project, kind, enabled, breaker, due in rows
-        if due and enabled and (kind == SubscriberKind.WEBHOOK or line_of in handlers)
+    rows: list[Any] = connection.execute(DUE_QUEUES, values).fetchall()
+    queues = [
+        SubscriberQueue(queue_of, project, SubscriberKind(kind), breaker, due)
+        for queue_of, project, kind, enabled, breaker, due in rows
+        if due and enabled and (kind == SubscriberKind.WEBHOOK or queue_of in handlers)
     ]
-    return LinePage(lines, (rows[-1][0], rows[-1][1]) if len(rows) == limit else None)
+    return QueuePage(queues, (rows[-1][0], rows[-1][1]) if len(rows) == limit else None)
 
 
 def claim(
-    connection: apsw.Connection, owner: str, wants: Sequence[Want], limit: int, now_us: int
+    connection: apsw.Connection, owner: str, wants: Sequence[ClaimRequest], limit: int, now_us: int
 ) -> list[ClaimedRow]:
     """Claim in the order of `wants`."""
     claimed: list[ClaimedRow] = []
@@ -133,9 +133,9 @@ def claim(
 
 
 def _target(
-    connection: apsw.Connection, want: Want, now_us: int
+    connection: apsw.Connection, want: ClaimRequest, now_us: int
 ) -> WebhookTarget | HandlerTarget | None:
-    """Whom to deliver to; None when the subscriber has changed since its line was read."""
+    """Whom to deliver to; None when the subscriber has changed since its queue was read."""
     row: Any = connection.execute(_SUBSCRIBER, (want.subscriber_id, want.breaker.before)).fetchone()
     if row is None:
         return None

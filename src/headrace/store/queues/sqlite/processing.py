@@ -13,9 +13,9 @@ from headrace.store.contract.processing import (
     CRASHES_MAX,
     LEASE_US,
     Claimed,
-    Pace,
     Planner,
     ProcessingFailure,
+    QueueTuning,
     SubscriberRule,
     WorkStats,
 )
@@ -31,7 +31,7 @@ from headrace.store.queues.sqlite.contact_lookup import ContactLookup
 from headrace.store.queues.sqlite.dead_letter_ids import next_dead_letters
 from headrace.store.queues.sqlite.plan_writes import write_plan
 from headrace.store.queues.sqlite.rollups import add_rollups
-from headrace.store.upkeep.duties import Duties, give_back_duties
+from headrace.store.upkeep.leadership import Leadership, release_leadership
 from headrace.store.upkeep.rollup_counts import failed, processed
 
 
@@ -45,7 +45,7 @@ class SqliteProcessing:
     """
 
     # An accept may have to wait for the end of a batch, and a renewal is a write to the disk.
-    pace = Pace(batch_max=256, poll_seconds=0.02, renew_seconds=5.0)
+    pace = QueueTuning(batch_max=256, poll_seconds=0.02, renew_seconds=5.0)
 
     def __init__(
         self,
@@ -58,12 +58,14 @@ class SqliteProcessing:
         self._readers = readers
         self._clock_us = clock_us
         self._database = SqliteDatabase(writer, readers)
-        self._duties = Duties(self._now, is_alive)
+        self._leadership = Leadership(self._now, is_alive)
         #: The project that was served last.
         self._turn = 0
 
-    async def take_duty(self, name: str, owner: str, lease_us: int) -> int | None:
-        return await self._database.write(lambda tx: self._duties.take(tx, name, owner, lease_us))
+    async def acquire_leadership(self, name: str, owner: str, lease_us: int) -> int | None:
+        return await self._database.write(
+            lambda tx: self._leadership.take(tx, name, owner, lease_us)
+        )
 
     async def _now(self, tx: Transaction) -> int:
         del tx
@@ -135,7 +137,7 @@ class SqliteProcessing:
 
     async def release(self, owner: str) -> int:
         def work(connection: apsw.Connection) -> int:
-            drive(give_back_duties(SqliteTransaction(connection), owner))
+            drive(release_leadership(SqliteTransaction(connection), owner))
             return claims.give_back(connection, owner)
 
         return await self._writer.run(work)

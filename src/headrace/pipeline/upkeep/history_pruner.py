@@ -21,7 +21,7 @@ Prune = Callable[[int, int], Awaitable[int]]
 _log = structlog.get_logger()
 
 
-class Pruning:
+class HistoryPruner:
     """Removes in small transactions. Two processes that do it at once only do it twice.
 
     Args:

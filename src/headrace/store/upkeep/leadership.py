@@ -22,8 +22,8 @@ _GIVE_BACK = sql("UPDATE leader_leases SET owner = '', lease_until_us = 0 WHERE 
 AskClock = Callable[[Transaction], Awaitable[int]]
 
 
-class Duties:
-    """See `headrace.store.contract.processing.ProcessingStore.take_duty`.
+class Leadership:
+    """See `headrace.store.contract.processing.ProcessingStore.acquire_leadership`.
 
     Args:
         ask_clock: the clock of the leases.
@@ -44,6 +44,6 @@ class Duties:
         return None if epoch is None else int(epoch)
 
 
-async def give_back_duties(tx: Transaction, owner: str) -> None:
+async def release_leadership(tx: Transaction, owner: str) -> None:
     """Let others have the duties of `owner` at once."""
     await tx.run(_GIVE_BACK, owner)

@@ -44,7 +44,7 @@ class _Share:
         self.served = 0
 
 
-class Turns:
+class FairScheduler:
     """Knows what is on its way, and deals out what is free."""
 
     def __init__(self, limits: TurnLimits) -> None:
@@ -112,7 +112,7 @@ class Turns:
         Returns:
             Candidates that get any, in the order of their first, with how many.
         """
-        dealing = _Dealing(self, candidates)
+        dealing = _Round(self, candidates)
         for free in range(self.free, 0, -1):
             if not dealing.one(only_idle=free <= self._limits.reserved):
                 break
@@ -130,42 +130,44 @@ class Turns:
         return self._projects.get(project_id, 0), self._projects_served.get(project_id, 0)
 
 
-class _Dealing:
+class _Round:
     """One deal: what is given out counts as on its way at once."""
 
-    def __init__(self, turns: Turns, candidates: Sequence[Candidate]) -> None:
+    def __init__(self, turns: FairScheduler, candidates: Sequence[Candidate]) -> None:
         self._given: dict[Candidate, int] = {}
-        self._lines: dict[int, list[Candidate]] = {}
+        self._queues: dict[int, list[Candidate]] = {}
         for candidate in candidates:
-            self._lines.setdefault(candidate.project_id, []).append(candidate)
-        self._projects = {project: turns.on_way_of_project(project) for project in self._lines}
+            self._queues.setdefault(candidate.project_id, []).append(candidate)
+        self._projects = {project: turns.on_way_of_project(project) for project in self._queues}
         self._shares = {c.subscriber_id: turns.on_way_of(c.subscriber_id) for c in candidates}
 
     def one(self, *, only_idle: bool) -> bool:
         """Give one place away; False when nobody can take it."""
-        for project in sorted(self._lines, key=self._projects.__getitem__):
-            lines = [line for line in self._lines[project] if self._may(line, only_idle=only_idle)]
-            if lines:
-                self._give(min(lines, key=self._rank))
+        for project in sorted(self._queues, key=self._projects.__getitem__):
+            queues = [
+                queue for queue in self._queues[project] if self._may(queue, only_idle=only_idle)
+            ]
+            if queues:
+                self._give(min(queues, key=self._rank))
                 return True
         return False
 
-    def _may(self, line: Candidate, *, only_idle: bool) -> bool:
-        on_way, width, _ = self._shares[line.subscriber_id]
-        if line.probe or only_idle:
+    def _may(self, queue: Candidate, *, only_idle: bool) -> bool:
+        on_way, width, _ = self._shares[queue.subscriber_id]
+        if queue.probe or only_idle:
             width = 1
-        return on_way < width and self._given.get(line, 0) < line.due
+        return on_way < width and self._given.get(queue, 0) < queue.due
 
-    def _rank(self, line: Candidate) -> tuple[int, int]:
-        on_way, _, served = self._shares[line.subscriber_id]
+    def _rank(self, queue: Candidate) -> tuple[int, int]:
+        on_way, _, served = self._shares[queue.subscriber_id]
         return on_way, served
 
-    def _give(self, line: Candidate) -> None:
-        self._given[line] = self._given.get(line, 0) + 1
-        on_way, width, served = self._shares[line.subscriber_id]
-        self._shares[line.subscriber_id] = (on_way + 1, width, served)
-        on_way, served = self._projects[line.project_id]
-        self._projects[line.project_id] = (on_way + 1, served)
+    def _give(self, queue: Candidate) -> None:
+        self._given[queue] = self._given.get(queue, 0) + 1
+        on_way, width, served = self._shares[queue.subscriber_id]
+        self._shares[queue.subscriber_id] = (on_way + 1, width, served)
+        on_way, served = self._projects[queue.project_id]
+        self._projects[queue.project_id] = (on_way + 1, served)
 
     def result(self) -> list[tuple[Candidate, int]]:
         return list(self._given.items())

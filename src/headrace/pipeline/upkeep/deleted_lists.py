@@ -19,8 +19,8 @@ from headrace.store.contract.events import StoreError
 from headrace.store.contract.processing import ProcessingStore
 
 #: One worker at a time has it: two would wait for one another's rows.
-DUTY = "removals"
-DUTY_SECONDS = 30.0
+LEADERSHIP = "removals"
+LEADERSHIP_SECONDS = 30.0
 #: Rows of one transaction. Each exit is an event that is to be processed, so this is also what
 #: keeps one large audience from filling the line faster than a worker empties it.
 SLICE_ROWS = 200
@@ -32,7 +32,7 @@ ERROR_SECONDS = 1.0
 _log = structlog.get_logger()
 
 
-class Removals:
+class DeletedListCleaner:
     """Works one slice after the other.
 
     Args:
@@ -52,7 +52,7 @@ class Removals:
     ) -> None:
         self._audiences = audiences
         self._topics = topics
-        self._duties = duties
+        self._leadership = duties
         self._owner = owner
         self._clock_us = clock_us
         self._renew_at_us = 0
@@ -74,18 +74,18 @@ class Removals:
         Raises:
             StoreError: the store cannot do it now.
         """
-        if not await self._have_duty():
+        if not await self._is_leader():
             return False
         members = await self._audiences.remove_deleted(SLICE_ROWS, self._clock_us())
         subscriptions = await self._topics.remove_deleted(SLICE_ROWS)
         return members or subscriptions
 
-    async def _have_duty(self) -> bool:
+    async def _is_leader(self) -> bool:
         now_us = self._clock_us()
         if now_us < self._renew_at_us:
             return True
-        lease_us = int(DUTY_SECONDS * 1_000_000)
-        if await self._duties.take_duty(DUTY, self._owner, lease_us) is None:
+        lease_us = int(LEADERSHIP_SECONDS * 1_000_000)
+        if await self._leadership.acquire_leadership(LEADERSHIP, self._owner, lease_us) is None:
             self._renew_at_us = 0
             return False
         self._renew_at_us = now_us + lease_us // 3

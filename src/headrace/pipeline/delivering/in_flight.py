@@ -40,7 +40,7 @@ class Flight:
         self.task: asyncio.Task[None] | None = None
 
 
-class Flights:
+class InFlight:
     """Runs attempts; ended ones wait in `ended` until they are recorded.
 
     Bounded by who begins them: what has ended is still on its way until `settle`.
