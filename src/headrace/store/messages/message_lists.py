@@ -51,13 +51,13 @@ LIST = sql(f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 {_PAGE}")  # n
 LIST_IN_STATE = sql(
     f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND state = $5 {_PAGE}"  # noqa: S608
 )
-# Said as the index says it: so SQLite knows that it may use it.
-_NOT_ARRIVED = (
+#: States that an index knows, in the order in which it names them: so SQLite may use it.
+NOT_ARRIVED = (
     *(MessageStatus.SKIPPED, MessageStatus.BOUNCED, MessageStatus.FAILED, MessageStatus.BLOCKED),
     *(MessageStatus.EXPIRED, MessageStatus.UNKNOWN, MessageStatus.CANCELLED),
     MessageStatus.COMPLAINED,
 )
-_IN_INDEX = ", ".join(f"'{state}'" for state in _NOT_ARRIVED)
+_IN_INDEX = ", ".join(f"'{state}'" for state in NOT_ARRIVED)
 LIST_NOT_ARRIVED = sql(
     f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND state = $5 "  # noqa: S608
     f"AND state IN ({_IN_INDEX}) {_PAGE}"
@@ -120,7 +120,7 @@ class MessageLists:
         if state is None:
             rows = await self._database.read(lambda tx: tx.rows(LIST, *page))
         else:
-            statement = LIST_NOT_ARRIVED if state in _NOT_ARRIVED else LIST_IN_STATE
+            statement = LIST_NOT_ARRIVED if state in NOT_ARRIVED else LIST_IN_STATE
             rows = await self._database.read(lambda tx: tx.rows(statement, *page, state.value))
         return [message(row) for row in rows]
 

@@ -16,6 +16,7 @@ from headrace.store.messages.keys import StoredKeys
 from headrace.store.messages.links import Links
 from headrace.store.messages.materials import Materials
 from headrace.store.messages.message_lists import MessageLists
+from headrace.store.messages.message_search import MessageSearch
 from headrace.store.messages.outbox import Outbox
 from headrace.store.messages.removal import Removal
 from headrace.store.messages.reports import Reports
@@ -55,6 +56,7 @@ class Messages:
         self.removal = Removal(database)
         self.reports = Reports(database, system_events, self.keys)
         self.lists = MessageLists(database, system_events, self.keys)
+        self.search = MessageSearch(database)
         self.engagements = Engagements(database, system_events)
         self.unsubscribes = Unsubscribes(database, system_events)
         self.outbox = Outbox(

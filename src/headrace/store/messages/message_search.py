@@ -1,0 +1,148 @@
+"""Lists of messages by recipient, contact, sending domain and status, a page at a time.
+
+Each list follows an index. What no index knows is compared row by row, and of those only so many a
+page: a page may be short, or empty, and still go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.domain.events.identity import IdentityType
+from headrace.domain.messages.kinds import MessageStatus
+from headrace.store.contacts.identifiers import ids_of, owner_of
+from headrace.store.contract.messages import Message
+from headrace.store.engine.dialect import Statement, sql
+from headrace.store.engine.transaction import Database, Row, Transaction
+from headrace.store.messages.message_lists import LIST, LIST_NOT_ARRIVED, NOT_ARRIVED
+from headrace.store.messages.message_rows import FIELDS, MESSAGE, message
+
+#: Rows that one page compares, and that one statement reads.
+COMPARED_MAX = 4000
+SLICE = 400
+
+#: Creation time and id of a message; a page goes on below one.
+Place = tuple[int, str]
+
+_PAGE = "AND (created_us, id) < ($2, $3) ORDER BY created_us DESC, id DESC LIMIT $4"
+OF_CONTACT = sql(f"SELECT {MESSAGE} FROM messages WHERE contact_id = $1 {_PAGE}")  # noqa: S608
+OF_ADDRESS = sql(
+    f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND contact_id IS NULL "  # noqa: S608
+    f"AND address = $5 {_PAGE}"
+)
+_AFTER_ALL: Place = (2**62, "~")
+_COLUMNS = [field.name for field in FIELDS]
+_STATE, _DOMAIN = _COLUMNS.index("state"), _COLUMNS.index("domain")
+_ADDRESS = _COLUMNS.index("address")
+_CREATED, _ID = _COLUMNS.index("created_us"), _COLUMNS.index("id")
+
+
+class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which messages are meant; None: any."""
+
+    status: MessageStatus | None = None
+    #: Normalized address that the message went to.
+    recipient: str | None = None
+    #: Id of a contact of the project; messages to contacts merged into it count too.
+    contact_id: str | None = None
+    #: Of the sender, lower-case ASCII.
+    domain: str | None = None
+
+
+class MessagePage(msgspec.Struct, frozen=True):
+    """Messages, newest first, and where the next page begins; None at the end."""
+
+    messages: Sequence[Message]
+    next_before: Place | None
+
+
+class _Source(msgspec.Struct, frozen=True):
+    """A statement that reads messages in order: its first value, and those after the page."""
+
+    statement: Statement
+    first: int | str
+    rest: tuple[str, ...] = ()
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """Rows of one source that match."""
+
+    rows: list[Row]
+    #: The last row that was compared, where older ones may match too.
+    stopped: Place | None
+
+
+class MessageSearch:
+    """Messages of all projects, by what people look for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(
+        self, project_id: int, wanted: MessageFilter, *, before: Place | None, limit: int
+    ) -> MessagePage:
+        """One page: at most `limit` messages before `before`, of `COMPARED_MAX` rows a source."""
+        begin = _AFTER_ALL if before is None else before
+
+        async def read(tx: Transaction) -> MessagePage:
+            sources = await _sources(tx, project_id, wanted)
+            found = [await _matches(tx, source, wanted, begin, limit) for source in sources]
+            return _page(found, limit)
+
+        return await self._database.read(read, snapshot=True)
+
+
+async def _sources(tx: Transaction, project_id: int, wanted: MessageFilter) -> list[_Source]:
+    """The narrowest statements that together read every message that is meant."""
+    if wanted.contact_id is not None:
+        ids = await ids_of(tx, wanted.contact_id)
+        return [_Source(OF_CONTACT, each) for each in ids]
+    if wanted.recipient is not None:
+        address = wanted.recipient
+        sources = [_Source(OF_ADDRESS, project_id, (address,))]
+        owner = await owner_of(tx, project_id, IdentityType.EMAIL, address)
+        if owner is not None:
+            sources += [_Source(OF_CONTACT, each) for each in await ids_of(tx, owner)]
+        return sources
+    if wanted.status in NOT_ARRIVED:
+        return [_Source(LIST_NOT_ARRIVED, project_id, (wanted.status.value,))]
+    return [_Source(LIST, project_id)]
+
+
+async def _matches(
+    tx: Transaction, source: _Source, wanted: MessageFilter, begin: Place, limit: int
+) -> _Found:
+    matching: list[Row] = []
+    compared, place = 0, begin
+    while compared < COMPARED_MAX:
+        rows = await tx.rows(source.statement, source.first, *place, SLICE, *source.rest)
+        for row in rows:
+            place = row[_CREATED], row[_ID]
+            if _is_wanted(row, wanted):
+                matching.append(row)
+            if len(matching) > limit:
+                return _Found(matching, place)
+        if len(rows) < SLICE:
+            return _Found(matching, None)
+        compared += len(rows)
+    return _Found(matching, place)
+
+
+def _is_wanted(row: Row, wanted: MessageFilter) -> bool:
+    return (
+        (wanted.status is None or row[_STATE] == wanted.status.value)
+        and wanted.domain in {None, row[_DOMAIN]}
+        and wanted.recipient in {None, row[_ADDRESS]}
+    )
+
+
+def _page(found: Sequence[_Found], limit: int) -> MessagePage:
+    # Below the place where the first source stopped, others could have more that is newer.
+    floor = max((one.stopped for one in found if one.stopped is not None), default=None)
+    rows = {(row[_CREATED], row[_ID]): row for one in found for row in one.rows}
+    places = sorted((p for p in rows if floor is None or p >= floor), reverse=True)
+    shown = places[:limit]
+    following = shown[-1] if len(places) > limit else floor
+    return MessagePage([message(rows[place]) for place in shown], following)
