@@ -29,7 +29,7 @@ def explain(url: str, sql: str, values: str, mode: str) -> list[Step]:
         finally:
             await connection.close()
 
-    return list(steps_of(json.loads(asyncio.run(ask()))[0]["RequestHandler"]))
+    return list(steps_of(json.loads(asyncio.run(ask()))[0]["Plan"]))
 
 
 def steps_of(plan: Step) -> Iterator[Step]:
