@@ -49,7 +49,7 @@ from headrace.pipeline.intake.commit_trials import CommitTrials
 from headrace.pipeline.intake.disk_guard import DiskGuard
 from headrace.pipeline.intake.rejections import RejectionLog
 from headrace.pipeline.intake.rollups import AcceptRollups
-from headrace.pipeline.messages.mail_services import mail_services
+from headrace.pipeline.messages.mail_services import mail_services, relay_of
 from headrace.pipeline.streams.follower import LiveFollower
 from headrace.pipeline.streams.live import LiveFeed
 from headrace.pipeline.streams.streams import Streams
@@ -226,6 +226,8 @@ class Headrace:
             streams=streams,
             webhooks=webhooks,
             passwords=self._passwords,
+            mail=self._mail,
+            relay=relay_of(self.settings),
             clock_us=self.store.clock_us,
             public_origin=public_origin(self.settings.public_url),
             trusted_proxies=proxy_networks(self.settings.trusted_proxies),

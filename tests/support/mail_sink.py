@@ -13,7 +13,7 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope
 
-#: Says what is answered after the final dot to the n-th mail, from 1.
+#: Says what is answered after the final dot to the n-th mail, from 1; empty: it hangs up instead.
 Answer = Callable[[int], str]
 
 
@@ -29,7 +29,7 @@ class MailSink:
         self.port = 0
 
     async def handle_DATA(  # noqa: N802 - the name that aiosmtpd calls
-        self, _server: Any, _session: Any, envelope: Envelope
+        self, server: Any, _session: Any, envelope: Envelope
     ) -> str:
         """Take one mail."""
         content = envelope.content
@@ -38,7 +38,10 @@ class MailSink:
             self.mails.append((envelope.rcpt_tos[0], content))
             number = len(self.mails)
         self.taken.set()
-        return self._answer(number)
+        answer = self._answer(number)
+        if not answer:
+            server.transport.abort()
+        return answer
 
     @property
     def counts(self) -> Counter[str]:

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from headrace.backoffice.screens import SCREENS
-from headrace.backoffice.shell import navigation
+from headrace.backoffice.shell import content_policy, navigation
 from headrace.backoffice.shell.context import PREFIX
 from headrace.backoffice.shell.error_pages import failure_page
 from headrace.backoffice.shell.passwords import TooManyAtOnceError
@@ -22,16 +22,10 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-#: No inline script, no inline style, nothing from other hosts, in nobody's frame. `same-origin` and
-#: not `no-referrer`: with that browsers would send our own forms with the origin `null`.
+#: On every answer that does not set its own. `same-origin` and not `no-referrer`: with that
+#: browsers would send our own forms with the origin `null`.
 SECURITY_HEADERS = (
-    (
-        b"content-security-policy",
-        (
-            b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-            b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-        ),
-    ),
+    (content_policy.HEADER.encode(), content_policy.PAGE.encode()),
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -48,7 +42,9 @@ class _WithHeaders:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *SECURITY_HEADERS]
+                own = {name for name, _ in message["headers"]}
+                added = [each for each in SECURITY_HEADERS if each[0] not in own]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

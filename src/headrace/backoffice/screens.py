@@ -18,6 +18,15 @@ from headrace.backoffice.catalog import catalog
 from headrace.backoffice.contacts import conflicts, contacts, erasures
 from headrace.backoffice.deliveries import dead_letters, replays, subscribers, webhooks
 from headrace.backoffice.events import event, events, live, rejections
+from headrace.backoffice.messages import (
+    domains,
+    listing,
+    message,
+    send_jobs,
+    stopping,
+    suppressions,
+    templates,
+)
 from headrace.backoffice.overview import home, overview
 from headrace.backoffice.shell.screen import Screen
 
@@ -48,4 +57,12 @@ SCREENS: tuple[Screen, ...] = (
     *conflicts.SCREENS,
     *contacts.SCREENS,
     *erasures.SCREENS,
+    # Before the page of one message, whose path it would fit.
+    *stopping.SCREENS,
+    *listing.SCREENS,
+    *message.SCREENS,
+    *send_jobs.SCREENS,
+    *templates.SCREENS,
+    *domains.SCREENS,
+    *suppressions.SCREENS,
 )

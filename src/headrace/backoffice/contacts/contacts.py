@@ -8,6 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from headrace.backoffice.events.search import read_uuid
+from headrace.backoffice.messages.notices import mail_notices
+from headrace.backoffice.messages.words import reason_words
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.contacts.contact import Contact
@@ -18,6 +20,7 @@ from headrace.store.contract.contacts import ContactFilter
 
 ROWS = 50
 EVENTS_SHOWN = 20
+MESSAGES_SHOWN = 10
 TOPICS_SHOWN_MAX = 200
 SOURCE = "backoffice"
 
@@ -60,8 +63,13 @@ async def show_contact(visit: PageRequest) -> Response:
     timeline = await store.events.of_contact(
         project_id, contact.id, before=visit.query.number("before"), limit=EVENTS_SHOWN
     )
+    messages = await store.messages.lists.of_contact(contact, before=None, limit=MESSAGES_SHOWN + 1)
     return visit.page(
         "contact.html",
+        **await mail_notices(visit),
+        messages=messages[:MESSAGES_SHOWN],
+        more_messages=len(messages) > MESSAGES_SHOWN,
+        reason_words=reason_words,
         contact=contact,
         properties=_properties(contact),
         subscriptions=subscriptions or [],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from starlette.responses import Response
 
+from headrace.backoffice.messages.notices import mail_notices
 from headrace.backoffice.overview.numbers import (
     SPANS,
     Window,
@@ -56,6 +57,7 @@ async def overview(visit: PageRequest) -> Response:
     room = None if health.free_bytes is None else health.free_bytes + health.reusable_bytes
     return visit.page(
         "overview.html",
+        **await mail_notices(visit),
         span=span,
         spans=list(SPANS.values()),
         total=total,

@@ -1,0 +1,1 @@
+"""Pages of messages, sending domains, templates, suppressions and sends to audiences."""

@@ -1,0 +1,150 @@
+"""Sending domains: the records to publish, and whether they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from headrace.backoffice.events.search import read_uuid
+from headrace.backoffice.messages.notices import mail_page
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
+from headrace.domain.errors import ApiError
+from headrace.domain.ids import uuid_text
+from headrace.domain.messages.dns_records import RecordCheck
+from headrace.domain.messages.kinds import DomainStatus
+from headrace.domain.messages.requests import DomainFields, check_domain
+from headrace.store.contract.messages import DOMAINS_MAX, Domain
+
+_PURPOSES = {
+    "dkim": "Signs mail and proves who owns the domain",
+    "spf": "Says which servers may send",
+    "dmarc": "Says what receivers do with mail that is not signed",
+    "bounce": "Where bounces come back",
+}
+
+
+async def list_domains(visit: PageRequest) -> Response:
+    """All domains of the project, by name, and the form for another."""
+    return await _list(visit)
+
+
+async def _list(
+    visit: PageRequest, status: int = 200, *, name: str = "", problem: str = ""
+) -> Response:
+    domains = await visit.store.messages.domains.list(
+        visit.project.id, before=None, limit=DOMAINS_MAX
+    )
+    return await mail_page(
+        visit,
+        "domains.html",
+        status,
+        domains=sorted(domains, key=lambda domain: domain.name),
+        name=name,
+        problem=problem,
+    )
+
+
+async def create(visit: PageRequest) -> Response:
+    """Make a domain with a key of its own; its page shows the records."""
+    typed = visit.form.text("name")
+    tracks = visit.form.text("track") == "yes"
+    try:
+        fields = DomainFields(name=check_domain(typed), track_opens=tracks, track_clicks=tracks)
+        made = await visit.backoffice.mail.domains.create(
+            visit.project.id, fields, verified=False, actor=visit.actor
+        )
+    except ValueError as error:
+        return await _list(visit, 422, name=typed, problem=f"This {error}.")
+    except ApiError as error:
+        text = f"This {error.message}." if error.details else error.message
+        return await _list(visit, 409, name=typed, problem=text)
+    text = "The domain is created. Publish its records, then look them up."
+    return visit.go(_address(visit, made), text)
+
+
+async def show_domain(visit: PageRequest) -> Response:
+    """One domain with the records to publish."""
+    return await _page(visit, await _find(visit))
+
+
+async def _page(
+    visit: PageRequest, domain: Domain, checks: Sequence[RecordCheck] | None = None
+) -> Response:
+    if checks is None:
+        records = visit.backoffice.mail.domains.records(domain)
+        rows: list[tuple[object, RecordCheck | None]] = [(record, None) for record in records]
+    else:
+        rows = [(check.record, check) for check in checks]
+    on_word = domain.verified_by not in {None, "dns"}
+    return await mail_page(
+        visit,
+        "domain.html",
+        domain=domain,
+        verified=domain.status is DomainStatus.VERIFIED,
+        on_word=on_word,
+        rows=rows,
+        looked_up=checks is not None,
+        purposes=_PURPOSES,
+    )
+
+
+async def look_up(visit: PageRequest) -> Response:
+    """Look the records up now; the page shows what was found of each."""
+    domain = await _find(visit)
+    checked = await visit.backoffice.mail.domains.verify(
+        visit.project.id, domain.id, actor=visit.actor
+    )
+    if checked is None:
+        raise HTTPException(404)
+    return await _page(visit, checked.domain, checked.checks)
+
+
+async def verify(visit: PageRequest) -> Response:
+    """Take the domain on the word of whoever asks; audited."""
+    domain = await _find(visit)
+    address = _address(visit, domain)
+    if visit.form.text("sure") != "yes":
+        text = "Not verified: confirm that the domain is yours."
+        return visit.go(address, text, kind="bad")
+    await visit.store.messages.domains.verify(
+        visit.project.id, domain.id, visit.now_us, verified_by=visit.actor, actor=visit.actor
+    )
+    return visit.go(address, "The domain counts as verified, on your word. The audit says so.")
+
+
+async def delete(visit: PageRequest) -> Response:
+    """Delete it; what waits to be sent from it fails."""
+    domain = await _find(visit)
+    await visit.store.messages.domains.delete(
+        visit.project.id, domain.id, visit.now_us, actor=visit.actor
+    )
+    return visit.go(visit.project_url("/domains"), f"{domain.name} is deleted.")
+
+
+async def _find(visit: PageRequest) -> Domain:
+    raw = read_uuid(visit.request.path_params["domain"])
+    found = None
+    if raw is not None:
+        found = await visit.store.messages.domains.get(visit.project.id, uuid_text(raw))
+    if found is None:
+        raise HTTPException(404)
+    return found
+
+
+def _address(visit: PageRequest, domain: Domain) -> str:
+    return visit.project_url(f"/domains/{domain.id}")
+
+
+_ALL = "/projects/{project}/domains"
+_ONE = f"{_ALL}/{{domain}}"
+SCREENS = (
+    show(_ALL, list_domains, Access.VIEWER),
+    act(_ALL, create, Access.OPERATOR),
+    show(_ONE, show_domain, Access.VIEWER),
+    act(f"{_ONE}/look-up", look_up, Access.OPERATOR),
+    act(f"{_ONE}/verify", verify, Access.OPERATOR),
+    act(f"{_ONE}/delete", delete, Access.OPERATOR),
+)

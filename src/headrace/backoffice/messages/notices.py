@@ -1,0 +1,36 @@
+"""What every page about mail says at its top: the relay, and whether sending is stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from headrace.backoffice.shell.request import PageRequest
+from headrace.domain.messages.kinds import Channel
+from headrace.domain.messages.sending_policies import SendingPaused
+
+
+async def mail_page(
+    visit: PageRequest, template: str, status: int = 200, /, **context: Any
+) -> Response:
+    """Render a page that extends `mail.html`."""
+    return visit.page(template, status, **await mail_notices(visit), **context)
+
+
+async def mail_notices(visit: PageRequest) -> dict[str, Any]:
+    """What `mail_notices.html` needs."""
+    policies = await visit.store.messages.emails.policies(visit.project.id)
+    return {
+        "stopped": stopped_words(policies.sending_paused),
+        "captures": visit.backoffice.captures,
+    }
+
+
+def stopped_words(paused: SendingPaused) -> str:
+    """What is stopped, as the middle of a sentence; empty: nothing."""
+    if paused.channels == frozenset(Channel):
+        return "all messages of this project"
+    if paused.channels:
+        return f"all {' and '.join(sorted(paused.channels))} of this project"
+    return f"mail from {', '.join(sorted(paused.domains))}" if paused.domains else ""

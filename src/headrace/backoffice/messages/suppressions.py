@@ -1,0 +1,117 @@
+"""Suppressions: addresses that get no mail, put on the list and taken off by hand."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from headrace.backoffice.events.search import read_uuid
+from headrace.backoffice.messages.listing import place_text, read_place
+from headrace.backoffice.messages.notices import mail_page
+from headrace.backoffice.shell.request import PageRequest
+from headrace.backoffice.shell.screen import Access, act, show
+from headrace.domain.email import normalize_email
+from headrace.domain.errors import ApiError
+from headrace.domain.ids import uuid_text
+from headrace.domain.messages.kinds import SuppressionReason
+from headrace.domain.messages.requests import decode_suppression
+from headrace.store.contract.messages import Suppressed
+
+ROWS = 50
+_EMPTY = {"email": "", "scope": "all", "reason": ""}
+
+
+async def list_suppressions(visit: PageRequest) -> Response:
+    """Entries of the project, newest first, or those of one address."""
+    return await _page(visit)
+
+
+async def _page(
+    visit: PageRequest,
+    status: int = 200,
+    *,
+    typed: dict[str, str] | None = None,
+    problems: dict[str, str] | None = None,
+) -> Response:
+    email = visit.query.text("email")
+    reason = visit.query.one_of("because", tuple(SuppressionReason))
+    problem, rows, next_before = "", [], None
+    if email:
+        try:
+            rows = await _of_address(visit, email, reason)
+        except ValueError as error:
+            problem, status = f"This {error}.", 422
+    else:
+        rows, next_before = await _newest(visit, reason)
+    return await mail_page(
+        visit,
+        "suppressions.html",
+        status,
+        rows=rows,
+        next_before=next_before,
+        email=email,
+        because=reason,
+        reasons=[
+            ("", "any"),
+            *((each.value, each.value.replace("_", " ")) for each in SuppressionReason),
+        ],
+        problem=problem,
+        typed=typed or _EMPTY,
+        problems=problems or {},
+    )
+
+
+async def _of_address(visit: PageRequest, email: str, reason: str) -> list[Suppressed]:
+    found = await visit.store.messages.suppressions.of_address(
+        visit.project.id, normalize_email(email)
+    )
+    return [each for each in found if not reason or each.reason == reason]
+
+
+async def _newest(visit: PageRequest, reason: str) -> tuple[list[Suppressed], str | None]:
+    found = await visit.store.messages.suppressions.list(
+        visit.project.id,
+        reason=SuppressionReason(reason) if reason else None,
+        before=read_place(visit.query.text("before")),
+        limit=ROWS + 1,
+    )
+    rows = list(found[:ROWS])
+    last = (rows[-1].since_us, rows[-1].id) if len(found) > ROWS else None
+    return rows, place_text(last)
+
+
+async def add(visit: PageRequest) -> Response:
+    """Put an address on the list; an entry that is there is widened, never narrowed."""
+    typed = {name: visit.form.text(name) for name in _EMPTY}
+    given = {name: value for name, value in typed.items() if value}
+    try:
+        fields = decode_suppression(msgspec.json.encode(given))
+    except ApiError as error:
+        problems = {each.field: f"This {each.message}." for each in error.details}
+        return await _page(visit, 422, typed=typed, problems=problems)
+    await visit.store.messages.suppressions.add(
+        visit.project.id, fields, visit.now_us, actor=visit.actor
+    )
+    return visit.go(visit.project_url("/suppressions"), "The address is suppressed from now on.")
+
+
+async def remove(visit: PageRequest) -> Response:
+    """Take an entry off the list."""
+    raw = read_uuid(visit.request.path_params["suppression"])
+    gone = None
+    if raw is not None:
+        gone = await visit.store.messages.suppressions.remove(
+            visit.project.id, uuid_text(raw), visit.now_us, actor=visit.actor
+        )
+    if gone is None:
+        raise HTTPException(404)
+    return visit.go(visit.project_url("/suppressions"), "The entry is removed.")
+
+
+_ALL = "/projects/{project}/suppressions"
+SCREENS = (
+    show(_ALL, list_suppressions, Access.VIEWER),
+    act(_ALL, add, Access.OPERATOR),
+    act(f"{_ALL}/{{suppression}}/remove", remove, Access.OPERATOR),
+)

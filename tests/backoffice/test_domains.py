@@ -1,0 +1,93 @@
+"""Sending domains: made, their records shown and looked up, verified on somebody's word."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+
+import pytest
+
+from headrace.domain.access.sign_in import Role
+from tests.backoffice.cast import Person, person
+from tests.backoffice.mailing import audited, said
+from tests.backoffice.shop import Shop, open_shop, page
+from tests.support.server import RunningServer
+
+
+@pytest.fixture
+def shop(server: RunningServer, numbers: Iterator[int]) -> Iterator[Shop]:
+    """A project of its own."""
+    with open_shop(server, f"domains {next(numbers)}") as shop:
+        yield shop
+
+
+@pytest.fixture
+def domain(owner: Person, shop: Shop) -> str:
+    """Path of a domain's page; its names lead nowhere (RFC 2606)."""
+    made = owner.post(f"{shop.path}/domains", {"name": "Shop.INVALID", "track": "yes"})
+    assert made.status_code == 303, made.text
+    return made.headers["location"].removeprefix("/backoffice" + shop.path)
+
+
+def test_a_domain_shows_the_records_to_publish(owner: Person, shop: Shop, domain: str) -> None:
+    text = html.unescape(page(owner, shop, domain))
+    shown = shop.client.get("/domains").json()["data"][0]
+    assert shown["name"] == "shop.invalid"
+    assert len(shown["records"]) == 3
+    for record in shown["records"]:
+        assert record["name"] in text
+        assert record["value"] in text
+    assert text.count("data-copy=") == 6
+    assert "PRIVATE KEY" not in text
+    assert ">pending</span>" in page(owner, shop, "/domains")
+
+
+@pytest.mark.parametrize("name", ["", "x", "a@b.example", "shop.invalid"])
+def test_a_name_that_will_not_do_makes_nothing(
+    owner: Person, shop: Shop, domain: str, name: str
+) -> None:
+    answer = owner.post(f"{shop.path}/domains", {"name": name})
+    assert answer.status_code in {409, 422}
+    assert 'aria-invalid="true"' in answer.text
+    assert len(shop.client.get("/domains").json()["data"]) == 1, domain
+
+
+def test_a_look_up_says_what_was_found_of_each_record(
+    owner: Person, shop: Shop, domain: str
+) -> None:
+    answer = owner.post(f"{shop.path}{domain}/look-up")
+    assert answer.status_code == 200
+    # Without a name server the look-up fails, with one the names do not exist.
+    found = answer.text.count(">unknown</span>") + answer.text.count(">missing</span>")
+    assert found == 3
+    assert shop.client.get("/domains").json()["data"][0]["status"] == "pending"
+
+
+def test_it_is_verified_on_the_word_of_an_operator(owner: Person, shop: Shop, domain: str) -> None:
+    unsure = owner.post(f"{shop.path}{domain}/verify")
+    assert "confirm that the domain is yours" in said(owner, unsure.headers["location"])
+    assert shop.client.get("/domains").json()["data"][0]["status"] == "pending"
+    owner.post(f"{shop.path}{domain}/verify", {"sure": "yes"})
+    assert shop.client.get("/domains").json()["data"][0]["status"] == "verified"
+    assert f"on the word of operator {owner.email}" in page(owner, shop, domain)
+    assert "domain.verify" in audited(shop, owner, "domain.")
+    looked = owner.post(f"{shop.path}{domain}/look-up")
+    assert "stays verified" in looked.text
+
+
+def test_it_is_deleted(owner: Person, shop: Shop, domain: str) -> None:
+    assert owner.post(f"{shop.path}{domain}/delete").status_code == 303
+    page(owner, shop, domain, 404)
+    assert owner.post(f"{shop.path}{domain}/verify", {"sure": "yes"}).status_code == 404
+
+
+def test_a_viewer_reads_and_changes_nothing(server: RunningServer, shop: Shop, domain: str) -> None:
+    roles = {shop.project.id: Role.VIEWER}
+    with person(server, "views@domains.example.org", is_owner=False, roles=roles) as viewer:
+        assert (
+            "<button"
+            not in page(viewer, shop, domain)
+            .partition('class="head"')[2]
+            .partition('aria-labelledby="records"')[0]
+        )
+        assert viewer.post(f"{shop.path}{domain}/verify", {"sure": "yes"}).status_code == 403
