@@ -60,7 +60,7 @@ def test_it_fits(
 def test_numbers_are_there_for_whoever_cannot_see(window: Window, busy: Shop) -> None:
     page = window.go(busy.path)
     page.get_by_text("Numbers of Arriving").click()
-    table = page.get_by_role("region", name="SequenceAllocator of Arriving")
+    table = page.get_by_role("region", name="Numbers of Arriving")
     assert table.get_by_role("columnheader", name="accepted").is_visible()
     assert table.get_by_role("row").count() > 30
 

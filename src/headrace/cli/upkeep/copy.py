@@ -42,6 +42,6 @@ def copy(
         return
     events = report.tables["events"].rows
     typer.echo(
-        f"TableCopy {report.rows} rows, {events} events among them, to {shown_store(target)}. "
+        f"Copied {report.rows} rows, {events} events among them, to {shown_store(target)}. "
         "Counts and checksums of every table agree."
     )

@@ -169,7 +169,7 @@ class EventRetention:
         return report
 
     async def _tick(self) -> tuple[int, int]:
-        """EventRetention's clock and the wall clock."""
+        """Retention's clock and the wall clock."""
         wall_us, now_s = self._options.clock_us(), self._options.monotonic_s()
         state = self.state
         if state is None or self._ticked_at is None:
