@@ -189,7 +189,7 @@ def test_a_full_book_starts_afresh_between_batches() -> None:
         members = {f"{prefix}_{chr(97 + m // 26)}{chr(97 + m % 26)}": 1 for m in range(NEW_MAX)}
         shape_of(json.dumps(members), book)
     assert shape_of('{"fresh":1}', book).over == 1
-    book.turn_over()
+    book.reset_if_full()
     assert shape_of('{"fresh":1}', book).over == 0
 
 

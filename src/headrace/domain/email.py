@@ -1,4 +1,4 @@
-"""E-mail addresses: one normalized form to compare by, the original kept beside it."""
+"""E-mail addresses: a normalized form for comparison, with the original kept."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import lru_cache
 #: RFC 5321 4.5.3.1.3 with RFC 3696 erratum 1690.
 EMAIL_CHARACTERS_MAX = 254
 
-# What nearly all addresses look like: ASCII, no quoting, a dotted domain of plain labels. Anything
-# else goes to the library, which knows the rest of RFC 5321, 6531 and IDNA.
+# The form of nearly all addresses: ASCII, no quoting, a dotted domain of plain labels. Others go to
+# the library, which knows the rest of RFC 5321, 6531 and IDNA.
 _PLAIN = re.compile(
     r"[a-z0-9_+-]{1,32}(?:\.[a-z0-9_+-]{1,31}){0,1}"
     r"@(?:[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?\.){1,4}[a-z]{2,24}"
@@ -21,7 +21,7 @@ _PLAIN = re.compile(
 def normalize_email(original: str) -> str:
     """Return the normalized form: trimmed, NFC, lower-cased, domain in IDNA (ASCII) form.
 
-    Dots and plus parts of the local part are kept: only the receiving host knows what they mean.
+    Dots and plus parts of the local part are kept: only the receiving host knows their meaning.
 
     Raises:
         ValueError: with a sentence for the caller.
@@ -44,7 +44,7 @@ def normalize_email(original: str) -> str:
 
 def _parse(address: str) -> tuple[str, str]:
     """Local part, and domain in ASCII."""
-    # Loaded at the first address that is not plain: every command would wait for it otherwise.
+    # Loaded at the first address that is not plain, to keep the start of commands fast.
     import email_validator  # noqa: PLC0415
 
     # Addresses at reserved domains (`.test`, `.invalid`, `.local`) are syntactically fine, and
@@ -61,5 +61,5 @@ def _parse(address: str) -> tuple[str, str]:
 
 
 def _plain_ascii(text: str) -> str:
-    # The library quotes single characters of the input; a bidi control must not come along.
+    # The library quotes single characters of the input, which may be bidi controls.
     return text.encode("ascii", "backslashreplace").decode("ascii")[:160]

@@ -1,4 +1,4 @@
-"""Every error a caller can be answered with, as one closed list."""
+"""All error responses, as one closed list."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ECHO_CHARACTERS_MAX = 64
 
 
 class ErrorCode(StrEnum):
-    """The `error.code` of a failed answer; each has one HTTP status in `STATUS_OF`."""
+    """The `error.code` of an error response; each has one HTTP status in `STATUS_OF`."""
 
     MALFORMED_JSON = "MalformedJson"
     MALFORMED_REQUEST = "MalformedRequest"
@@ -60,14 +60,14 @@ STATUS_OF: dict[ErrorCode, int] = {
 
 
 class FieldProblem(msgspec.Struct, frozen=True):
-    """One thing wrong with one field; `field` is empty when it is about the whole request."""
+    """One problem with one field; `field` is empty when it is about the whole request."""
 
     field: str
     message: str
 
 
 class ApiError(Exception):
-    """A request that is answered with a failure.
+    """A request that gets an error response.
 
     Attributes:
         code: what went wrong; decides the status.
@@ -95,12 +95,12 @@ class ApiError(Exception):
 
     @property
     def status(self) -> int:
-        """HTTP status of the answer."""
+        """HTTP status of the response."""
         return STATUS_OF[self.code]
 
 
 def malformed_json(message: str) -> ApiError:
-    """400: the body is not the JSON this route takes."""
+    """400: the body is not the JSON that this route accepts."""
     return ApiError(ErrorCode.MALFORMED_JSON, message)
 
 
@@ -113,16 +113,16 @@ def invalid(*problems: FieldProblem) -> ApiError:
 
 
 def echo(text: str) -> str:
-    """Caller input made fit to be repeated: printable ASCII, at most 64 characters.
+    """Caller input made safe to repeat: printable ASCII, at most 64 characters.
 
-    Everything else is written as an escape, so that no control or bidirectional character
-    of a caller reaches a terminal, a log or a page through an error message.
+    Everything else is escaped, so that no control or bidirectional character of a caller reaches a
+    terminal, a log or a page through an error message.
     """
     return _short(text[:ECHO_CHARACTERS_MAX].encode("unicode_escape").decode("ascii"), text)
 
 
 def as_written(text: str) -> str:
-    """The same for names that people read where they look for them: letters stay what they are."""
+    """The same for names that people read: letters are not escaped."""
     return _short("".join(map(_printable, text[:ECHO_CHARACTERS_MAX])), text)
 
 

@@ -1,4 +1,4 @@
-"""Identifiers: UUIDv7 (RFC 9562) that carry their place in the order of receipt and their lane.
+"""Identifiers: UUIDv7 (RFC 9562) that encode the order of receipt and the lane.
 
 Layout of the 128 bits of an event id:
 
@@ -11,7 +11,7 @@ The milliseconds (42 bits last until 2109) and the 21-bit counter together are t
 is found by its id without an index on ids. Callers treat ids as opaque.
 
 Where several processes write, the low 9 bits of the counter are the number of the writer: their
-sequences never meet, and 2048 a millisecond are left for each.
+sequences never collide, and each has 2048 a millisecond.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from collections.abc import Callable
 UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _COUNTER_BITS = 21
 _COUNTER_MAX = (1 << _COUNTER_BITS) - 1
-#: Top bit of the counter: set in events of the system's own, which are numbered inside the writing
-#: transaction, clear in all others, which are numbered before. So the two never meet.
+#: Top bit of the counter: set in system events, which are numbered inside the writing transaction,
+#: clear in all others, which are numbered before. So the two never collide.
 SYSTEM_COUNTER = 1 << (_COUNTER_BITS - 1)
-#: Writers that can be told apart by the low bits of a sequence.
+#: Writers that the low bits of a sequence can distinguish.
 WRITERS = 512
 _MILLISECONDS_MAX = (1 << 42) - 1
 _VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
 
 
 class EventIdGenerator:
-    """Gives strictly increasing ids, also when the clock steps back.
+    """Generates strictly increasing ids, even when the clock steps back.
 
     Not safe for several threads: one process has one generator, used by the thread that
     accepts events.
 
     Args:
         clock_us: microseconds since 1970.
-        after: the highest sequence already stored; every id given is above it.
-        rng: source of the 45 random bits. They keep ids of two stores apart; they are no secret.
+        after: the highest sequence already stored; every id is above it.
+        rng: source of the 45 random bits. They distinguish ids of two stores; they are not secret.
         writer: number of the writer (0-511) where there are several; None for the only one.
-        system: whether the ids are for events of the system's own.
+        system: whether the ids are for system events.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class EventIdGenerator:
     ) -> None:
         self._clock_us = clock_us
         self._step = 1 if writer is None else WRITERS
-        #: Bits that every sequence has.
+        #: Bits that are set in every sequence.
         self._marks = (writer or 0) | (SYSTEM_COUNTER if system else 0)
         self._system = SYSTEM_COUNTER if system else 0
         # Never below `after`, and with the bits of the writer from here on.
@@ -79,8 +79,8 @@ class EventIdGenerator:
         return sequence, id_of_sequence(sequence, lane, self._getrandbits(45))
 
     def _next_millisecond(self, sequence: int) -> int:
-        # The counter is full. Counting on has set the bit of the system's own events, or has
-        # carried into the milliseconds already.
+        # The counter is full: incrementing has set the bit of system events, or carried into the
+        # milliseconds.
         milliseconds = sequence >> _COUNTER_BITS
         return ((milliseconds if self._system else milliseconds + 1) << _COUNTER_BITS) | self._marks
 
@@ -100,7 +100,7 @@ def id_of_sequence(sequence: int, lane: int, tail: int) -> bytes:
 
 
 def sequence_of_id(event_id: bytes) -> int:
-    """Return the sequence inside an event id; any 16 bytes give some 63-bit number."""
+    """Return the sequence inside an event id; any 16 bytes have some 63-bit number."""
     number = int.from_bytes(event_id, "big")
     milliseconds = (number >> 80) & _MILLISECONDS_MAX
     counter = (((number >> 64) & 0xFFF) << 9) | ((number >> 53) & 0x1FF)
@@ -108,7 +108,7 @@ def sequence_of_id(event_id: bytes) -> int:
 
 
 def system_sequences_of(now_us: int) -> tuple[int, int]:
-    """First sequence of the system's own events at a millisecond, and the first past them."""
+    """First sequence of system events at a millisecond, and the first past them."""
     start = (min(now_us // 1000, _MILLISECONDS_MAX) << _COUNTER_BITS) | SYSTEM_COUNTER
     return start, start + SYSTEM_COUNTER
 
@@ -135,5 +135,5 @@ def uuid_text(value: bytes) -> str:
 
 
 def new_uuid() -> bytes:
-    """A random UUID (version 4) for whatever needs no order."""
+    """A random UUID (version 4), without order."""
     return uuid.uuid4().bytes

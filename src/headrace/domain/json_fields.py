@@ -1,4 +1,4 @@
-"""Reads the members of a JSON object one by one and collects everything that is wrong with them."""
+"""Reads the members of a JSON object one by one and collects all problems."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from headrace.domain.json_text import Number
 
 T = TypeVar("T")
 
-#: A request with thousands of wrong members is answered with the first of them.
+#: Problems that a response lists.
 PROBLEMS_MAX = 50
 
 
 class FieldReader:
-    """The members of one request body, as `headrace.domain.events.problems.read_object` gives them.
+    """The members of a request body, as `headrace.domain.events.problems.read_object` returns them.
 
     Args:
         known: names that the object may have.
         what: what the object is, for messages: `a contact`.
-        others_in: the member that holds what callers name themselves, if there is one.
-        inside: of the object that this one is a member of; problems are noted there.
-        path: where this one stands in it: `attachments[1]`.
+        others_in: the member for names chosen by callers, if there is one.
+        inside: the reader of the enclosing object; problems are added there.
+        path: of this object in it: `attachments[1]`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FieldReader:
                 self.add(echo(name), f"is not a member of {what}{hint}")
 
     def add(self, field: str, message: str) -> None:
-        """Note a problem."""
+        """Add a problem."""
         if len(self.problems) < PROBLEMS_MAX:
             self.problems.append(FieldProblem(self._prefix + field, message))
 
@@ -105,7 +105,7 @@ class FieldReader:
     def objects(
         self, field: str, most: int, known: tuple[str, ...], what: str
     ) -> Iterator[FieldReader]:
-        """Each item of an array of objects that is one, to be read in turn."""
+        """A reader for each object in an array."""
         for index, item in enumerate(self.items(field, most, "objects") or ()):
             path = f"{field}[{index}]"
             if isinstance(item, dict):
@@ -114,19 +114,19 @@ class FieldReader:
                 self.add(path, f"must be an object, got {kind_of(item)}")
 
     def require(self, *fields: str) -> None:
-        """Note each of the members that is absent or null."""
+        """Add a problem for each member that is absent or null."""
         for field in fields:
             if self.members.get(field) is None:
                 self.add(field, "is required")
 
     def raise_if_any(self) -> None:
-        """Raise 422 with everything that was noted."""
+        """Raise 422 with all problems."""
         if self.problems:
             raise invalid(*self.problems)
 
 
 def text_problem(value: Any) -> str | None:
-    """Why a parsed value is no string that can be stored, None when it is one."""
+    """Why a parsed value is not a string that can be stored, None when it is."""
     # Numbers arrive as a kind of str, see `json_text.Number`.
     if type(value) is not str:
         return f"must be a string, got {kind_of(value)}"

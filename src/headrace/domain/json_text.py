@@ -10,13 +10,13 @@ from typing import Any, NoReturn
 
 #: Deepest nesting of a payload: `{}` has depth 1.
 DEPTH_MAX = 32
-#: Nesting past which a text is refused as malformed instead of being analysed further.
+#: Nesting past which a text is rejected as malformed instead of being analysed further.
 DEPTH_ABSURD = 200
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 # In well-formed JSON the kind of a bracket does not matter for depth.
 _ONE_KIND = bytes.maketrans(b"{}[]", b"()()")
-#: Rounds of removing pairs that cost less than to count every bracket.
+#: Rounds of removing pairs that cost less than counting every bracket.
 _ROUNDS_MAX = 8
 #: A step down or up, as signed bytes.
 _STEPS = bytes.maketrans(b"()", b"\x01\xff")
@@ -28,7 +28,7 @@ def deeper_than(text: bytes, limit: int) -> bool:
 
     Works by whole-text operations in C: strings are cut out at their quotes, everything but
     brackets is dropped, and each round removes one level of innermost pairs. So a megabyte costs
-    milliseconds, where a loop over characters would stall all other requests. What is left after
+    milliseconds, while a loop over characters would stall all other requests. What remains after
     some rounds is nested so deeply that counting its brackets costs less than more rounds.
     """
     if text.count(b"{") + text.count(b"[") <= limit:
@@ -38,7 +38,7 @@ def deeper_than(text: bytes, limit: int) -> bool:
     brackets = b"".join(text.split(b'"')[::2]).translate(_ONE_KIND, _NOT_BRACKETS)
     too_deep = b"(" * (limit + 1)
     for level in range(limit):
-        # Seen at once, and without all the rounds on a text that never gets much shorter.
+        # Detected at once, without all the rounds on a text that never gets much shorter.
         if too_deep in brackets:
             return True
         if level == _ROUNDS_MAX:
@@ -52,7 +52,7 @@ def deeper_than(text: bytes, limit: int) -> bool:
 
 
 def forbidden_escape(text: bytes) -> str | None:
-    r"""Name what PostgreSQL and UTF-8 cannot hold: `\u0000` or a surrogate without its other half.
+    r"""Name what PostgreSQL and UTF-8 cannot store: `\u0000` or an unpaired surrogate.
 
     Returns None when there is none.
     """
@@ -75,7 +75,7 @@ def forbidden_escape(text: bytes) -> str | None:
 
 
 class DuplicateMemberError(ValueError):
-    """An object names a member twice where that is not allowed; `args[0]` is the member."""
+    """An object has a duplicate member where that is not allowed; `args[0]` is the member."""
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -86,10 +86,10 @@ def _no_constant(name: str) -> NoReturn:
 def parse_object(text: str) -> dict[str, Any]:
     """Parse one JSON object strictly, numbers left as their text.
 
-    Duplicate members of the outermost object are refused; inside, the last one wins.
+    Duplicate members of the outermost object are rejected; inside, the last one wins.
 
     Raises:
-        DuplicateMemberError: the outermost object names a member twice.
+        DuplicateMemberError: the outermost object has a duplicate member.
         TypeError: well-formed, but not an object.
         ValueError: not JSON.
     """
@@ -119,6 +119,6 @@ def parse_object(text: str) -> dict[str, Any]:
 
 
 class Number(str):
-    """The text of a JSON number, so that no digit of it is lost or costs time to convert."""
+    """The text of a JSON number, so that no digit is lost and conversion costs no time."""
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""Names and descriptions that people give to what they make: topics, audiences, webhooks."""
+"""Names and descriptions of topics, audiences and webhooks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DESCRIPTION_CHARACTERS_MAX = 500
 
 
 def check_name(text: str) -> str:
-    """Return the name as it is kept and compared: trimmed, in one Unicode form.
+    """Return the name as stored and compared: trimmed, in one Unicode form.
 
     Raises:
         ValueError: with a sentence for the caller.
@@ -18,12 +18,12 @@ def check_name(text: str) -> str:
     if not 1 <= len(name) <= NAME_CHARACTERS_MAX:
         message = f"must be 1 to {NAME_CHARACTERS_MAX} characters, not only blanks"
         raise ValueError(message)
-    _refuse_control(name)
+    _reject_control(name)
     return name
 
 
 def check_description(text: str) -> str:
-    """Return the text unchanged; line ends are fine.
+    """Return the text unchanged; line ends are allowed.
 
     Raises:
         ValueError: with a sentence for the caller.
@@ -31,11 +31,11 @@ def check_description(text: str) -> str:
     if len(text) > DESCRIPTION_CHARACTERS_MAX:
         message = f"must be at most {DESCRIPTION_CHARACTERS_MAX} characters"
         raise ValueError(message)
-    _refuse_control(text.replace("\n", ""))
+    _reject_control(text.replace("\n", ""))
     return text
 
 
-def _refuse_control(text: str) -> None:
+def _reject_control(text: str) -> None:
     if any(unicodedata.category(character) == "Cc" for character in text):
         message = "must not contain control characters"
         raise ValueError(message)

@@ -15,7 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_NAIVE = datetime(1970, 1, 1)  # noqa: DTZ001 - arithmetic on calendar fields only
 _MICROSECOND = timedelta(microseconds=1)
 
-#: First and last moment that RFC 3339 can write in UTC (years 0001 to 9999).
+#: First and last moment of RFC 3339 in UTC (years 0001 to 9999).
 EARLIEST_US = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 LATEST_US = (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
@@ -32,7 +32,7 @@ def _second_text(second: int) -> str:
 
 
 def to_text(at_us: int) -> str:
-    """RFC 3339 in UTC with milliseconds and `Z`; microseconds are cut, not rounded."""
+    """RFC 3339 in UTC with milliseconds and `Z`; microseconds are truncated."""
     second, micro = divmod(at_us, 1_000_000)
     return f"{_second_text(second)}.{micro // 1000:03d}Z"
 
@@ -57,7 +57,7 @@ def parse(text: str) -> int:
         message = "must be an RFC 3339 time with an offset, such as 2026-06-08T14:15:00Z"
         raise ValueError(message)
     year, month, day, hour, minute, second, fraction, sign, off_hour, off_minute = match.groups()
-    # The calendar of the library has no leap seconds: one is what comes behind the second before.
+    # The library has no leap seconds: one becomes the second that follows it.
     is_leap = second == "60"
     try:
         naive = datetime(  # noqa: DTZ001 - the offset is applied to the integer below
@@ -83,9 +83,9 @@ def parse(text: str) -> int:
 
 
 def _is_usual(text: str) -> bool:
-    """Whether it is written as most clients do; the library's parser in C checks the digits.
+    """Whether it has the usual form; the library's parser in C checks the digits.
 
-    That parser alone would also take week dates and 24:00, which RFC 3339 has not.
+    That parser alone would also accept week dates and 24:00, which RFC 3339 does not have.
     """
     return (
         len(text) == 24

@@ -11,7 +11,7 @@ import msgspec
 
 PREFIX = "hr"
 PUBLIC_ID_CHARACTERS = 16
-#: 256 random bits in hex. A slow hash would protect nothing more and invite overload.
+#: 256 random bits in hex. A slow hash would add no protection and invite overload.
 SECRET_CHARACTERS = 64
 KEY_CHARACTERS = len(PREFIX) + 1 + PUBLIC_ID_CHARACTERS + 1 + SECRET_CHARACTERS
 
@@ -42,7 +42,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     def usable_at(self, now_us: int) -> bool:
         """Whether the key is neither revoked nor expired at `now_us`.
 
-        Revoked is revoked at once: the clock that wrote `revoked_us` may be ahead of this one.
+        A revocation applies at once: the clock that wrote `revoked_us` may be ahead of this one.
         """
         if self.revoked_us is not None:
             return False
@@ -50,7 +50,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IssuedKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A new key together with its text, which is shown once and kept nowhere."""
+    """A new key with its text, which is shown once and not stored."""
 
     text: str
     key: ApiKey
@@ -80,7 +80,7 @@ def issue_key(
 
 
 def hash_secret(secret: bytes) -> bytes:
-    """What is stored of a secret."""
+    """The stored hash of a secret."""
     return sha256(secret).digest()
 
 
@@ -95,5 +95,5 @@ def split_key(text: bytes) -> tuple[str, bytes] | None:
 
 
 def secret_matches(secret: bytes, secret_hash: bytes) -> bool:
-    """Compare in constant time, as bytes: on text `compare_digest` refuses non-ASCII."""
+    """Compare in constant time, as bytes: `compare_digest` rejects non-ASCII text."""
     return hmac.compare_digest(hash_secret(secret), secret_hash)

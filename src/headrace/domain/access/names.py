@@ -1,4 +1,4 @@
-"""What projects and keys may be called."""
+"""Names of projects and keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ NAME_CHARACTERS_MAX = 100
 
 
 def name_problem(text: str) -> str:
-    """Why lists could not show this name, as the rest of a sentence; empty when they can."""
+    """Why a name is invalid, as the rest of a sentence; empty when it is valid."""
     if not 1 <= len(text) <= NAME_CHARACTERS_MAX:
         return f"must be 1 to {NAME_CHARACTERS_MAX} characters, got {len(text)}"
     if not text.isprintable() or text != text.strip():

@@ -28,12 +28,12 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def actor(self) -> str:
-        """What the audit calls them."""
+        """The operator's name in the audit."""
         return f"operator {self.email}"
 
 
 class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A new token's text, which is shown once and kept nowhere, and its owner."""
+    """A new token's text, which is shown once and not stored, and its owner."""
 
     text: str
     operator: Operator

@@ -11,18 +11,18 @@ from headrace.domain.events.placeholders import check_words
 
 
 class IdempotencyConflict(StrEnum):
-    """What a repeated key with other content is answered."""
+    """The response to a repeated key with different content."""
 
     RETURN_EXISTING = "return_existing"
     REJECT = "reject"
 
 
 class LinkIdentifiers(StrEnum):
-    """What an unknown external_id is to the contact of the e-mail address beside it."""
+    """How an unknown external_id affects the contact of the e-mail address sent with it."""
 
-    #: It becomes that of the contact, if the contact has none.
+    #: The contact gets it, if it has none.
     FILL = "fill"
-    #: It is somebody else's, and the address is in conflict.
+    #: It belongs to another contact, and the address is in conflict.
     CONFLICT = "conflict"
 
 

@@ -1,4 +1,4 @@
-"""Signing in to the backoffice: roles, links, sessions, and how often somebody may try."""
+"""Signing in to the backoffice: roles, links, sessions, and limits on attempts."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ HOUR_US = 3600 * SECOND_US
 LINK_US = 24 * HOUR_US
 SESSION_IDLE_US = 12 * HOUR_US
 SESSION_US = 7 * 24 * HOUR_US
-#: How exactly it is known when a session was last used; finer would be a write for every page.
+#: Precision of a session's last use; a finer one would be a write for every page.
 SEEN_US = 60 * SECOND_US
-#: How long personal data stays unmasked after somebody asked for it.
+#: How long personal data stays unmasked after a request.
 REVEAL_US = 15 * 60 * SECOND_US
 
-#: Within this window an account and an address may try so often; then they wait for its end.
+#: Attempts that an account and an address have within this window; then they wait for its end.
 TRIES_WINDOW_US = 15 * 60 * SECOND_US
 TRIES_OF_ACCOUNT_MAX = 10
 TRIES_OF_ADDRESS_MAX = 50
 
 PASSWORD_CHARACTERS_MIN = 12
-#: The hash takes longer with length; nobody types more.
+#: The time of the hash grows with length.
 PASSWORD_CHARACTERS_MAX = 256
 #: 256 random bits, as text for links and cookies.
 TOKEN_CHARACTERS = 43
 SESSIONS_OF_OPERATOR_MAX = 50
-#: Where a link leads, before its token.
+#: Path of a link, before its token.
 LINK_PATH = "/backoffice/welcome/"
 
 
 class Role(StrEnum):
-    """What a member may do in a project; each may all that the ones before it may."""
+    """What a member may do in a project; each role includes the ones before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
     OWNER = "owner"
 
     def includes(self, other: Role) -> bool:
-        """Whether this role may whatever `other` may."""
+        """Whether this role may do everything that `other` may."""
         order = list(Role)
         return order.index(self) >= order.index(other)
 
@@ -51,7 +51,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     """A sign-in link as it is stored."""
 
     token_hash: bytes
-    #: None: its user becomes the first owner and says who that is.
+    #: None: its user becomes the first owner and enters the address.
     email: str | None
     created_us: int
     expires_us: int
@@ -71,7 +71,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     revealed_until_us: int = 0
 
     def alive_at(self, now_us: int) -> bool:
-        """Whether neither of its two limits has passed."""
+        """Whether neither of its two limits has been reached."""
         return now_us < self.seen_us + SESSION_IDLE_US and now_us < self.created_us + SESSION_US
 
 
@@ -90,19 +90,19 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def actor(self) -> str:
-        """What the audit calls them."""
+        """The operator's name in the audit."""
         return f"operator {self.session.email}"
 
 
 class Throttle(msgspec.Struct, frozen=True):
-    """What tries are counted for, and how many of them a window allows."""
+    """What attempts are counted for, and how many a window allows."""
 
     subject: str
     tries_max: int
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """A fresh token, which is handed out once, and what is stored of it."""
+    """A new token, which is shown once, and what is stored of it."""
 
     text: str
     token_hash: bytes
@@ -115,7 +115,7 @@ def issue() -> Issued:
 
 
 def token_hash(text: str) -> bytes:
-    """What is stored of a token; text of any kind has one."""
+    """The stored hash of a token, defined for any text."""
     return sha256(text.encode("utf-8", "replace")).digest()
 
 
@@ -129,7 +129,7 @@ def issue_link(email: str | None, now_us: int) -> tuple[str, Link]:
 
 
 def link_address(origin: str, token: str) -> str:
-    """The whole address of a link, to be handed to somebody."""
+    """The full URL of a link."""
     return f"{origin.rstrip('/')}{LINK_PATH}{token}"
 
 
@@ -149,9 +149,9 @@ def issue_session(email: str, now_us: int, *, address: str, browser: str) -> tup
 
 
 def throttles(email: str, address: str) -> tuple[Throttle, Throttle]:
-    """What a try to sign in as `email` from `address` counts for.
+    """What an attempt to sign in as `email` from `address` counts for.
 
-    The account by a hash: what is typed there may be anything, also a password by mistake.
+    The account is hashed: the text typed there may be anything, even a password by mistake.
     """
     account = sha256(email.encode("utf-8", "replace")).hexdigest()[:32]
     return (
@@ -161,7 +161,7 @@ def throttles(email: str, address: str) -> tuple[Throttle, Throttle]:
 
 
 def password_problem(password: str) -> str:
-    """What is wrong with a new password, empty when it will do."""
+    """What is wrong with a new password, empty when it is valid."""
     if len(password) < PASSWORD_CHARACTERS_MIN:
         return f"Use at least {PASSWORD_CHARACTERS_MIN} characters; a few words are easy to keep."
     if len(password) > PASSWORD_CHARACTERS_MAX:

@@ -1,1 +1,1 @@
-"""Automations: definitions, publish checks, filters, and what a run does next. All is pure."""
+"""Automations: definitions, publish checks, filters, and decisions of runs. All is pure."""

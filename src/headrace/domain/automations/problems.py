@@ -1,4 +1,4 @@
-"""What is wrong with a definition, each with a stable code and the path to it."""
+"""Problems of a definition, each with a stable code and its path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.domain.automations.limits import PROBLEMS_MAX
 class Code(StrEnum):
     """Kinds of problems and warnings; they are never renamed."""
 
-    # What a definition is written in.
+    # Syntax.
     NOT_JSON = "not_json"
     TOO_LARGE = "too_large"
     TOO_DEEP = "too_deep"
@@ -30,7 +30,7 @@ class Code(StrEnum):
     INVALID_FILTER = "invalid_filter"
     RESERVED_EVENT_NAME = "reserved_event_name"
 
-    # What keeps it from being published.
+    # Problems that prevent publishing.
     TRIGGER_NOT_CONNECTED = "trigger_not_connected"
     UNKNOWN_STEP = "unknown_step"
     UNKNOWN_BRANCH = "unknown_branch"
@@ -59,7 +59,7 @@ class Code(StrEnum):
     ANY_MESSAGE = "any_message"
 
 
-#: A draft that has only these can be saved: somebody is still at work on it.
+#: A draft with only these can be saved: it is still being edited.
 UNFINISHED = frozenset(
     {
         Code.MISSING,
@@ -84,7 +84,7 @@ UNFINISHED = frozenset(
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing that is wrong, or one warning.
+    """One problem or warning.
 
     `field` is a path such as `definition.steps[2].config.audience_id`; empty when it is about the
     whole document. `step` is the key of the step that it is in, where there is one.
@@ -101,11 +101,11 @@ class Problems:
 
     def __init__(self) -> None:
         self.found: list[Problem] = []
-        #: How many more there were than are listed.
+        #: How many are not listed.
         self.left_out = 0
 
     def add(self, code: Code, field: str, message: str, step: str | None = None) -> None:
-        """Note a problem."""
+        """Add a problem."""
         if len(self.found) < PROBLEMS_MAX:
             self.found.append(Problem(code, field, message, step))
         else:

@@ -21,7 +21,7 @@ _PLACEHOLDERS: dict[type, object] = {bool: True, int: 0, float: 0.5, type(None):
 def redacted_example(payload: str) -> str:
     """JSON text of the payload's structure, with nothing of its values.
 
-    Strings say what they look like, numbers are 0 or 0.5, booleans true; long arrays and objects
+    Strings become their format, numbers 0 or 0.5, booleans true; long arrays and objects
     are cut, and keys that are data are `*`.
 
     Raises:

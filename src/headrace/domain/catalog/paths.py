@@ -1,7 +1,7 @@
 """Paths of a payload: `items[].sku`, with `*` for keys that are data themselves.
 
-A key that looks like an identifier, an address or a number names nobody's field but somebody: it
-is not kept, and does not make a path of its own.
+A key that looks like an identifier, an address or a number identifies a person, not a field: it is
+not kept, and does not make a path of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PATH_CHARACTERS_MAX = 300
 KEY_CHARACTERS_MAX = 80
 #: Digits from which on a key counts as data.
 KEY_DIGITS_MAX = 4
-#: Paths remembered over all events; past it new ones wait for a fresh book.
+#: Paths kept over all events; past it new ones wait until the book is reset.
 NODES_MAX = 50_000
 #: New paths that one payload may bring.
 NEW_MAX = 600
@@ -28,14 +28,14 @@ _HEXADECIMAL = re.compile(r"[0-9a-fA-F-]{16,}")
 
 
 class PathNode:
-    """A place in payloads; made by `PathBook`."""
+    """A path in payloads; made by `PathBook`."""
 
     __slots__ = ("children", "items", "key", "looks", "path")
 
     def __init__(self, path: str, key: str, looks: int) -> None:
         self.path = path
         self.key = key
-        #: Kinds of personal data that the key tells of.
+        #: Kinds of personal data that the key suggests.
         self.looks = looks
         self.children: dict[str, PathNode] = {}
         self.items: PathNode | None = None
@@ -44,27 +44,27 @@ class PathNode:
 class PathBook:
     """Knows paths by their steps, so that the text of a path is made once.
 
-    Bounded: past `NODES_MAX` it knows no new ones, and `turn_over` starts afresh.
+    Bounded: past `NODES_MAX` it adds no new ones, until `reset_if_full`.
     """
 
     def __init__(self) -> None:
         self.root = PathNode("", "", 0)
         self._size = 0
-        #: New paths that may still be made for the payload under way.
+        #: New paths that may still be made for the current payload.
         self._new = NEW_MAX
 
-    def turn_over(self) -> None:
-        """Between batches: start afresh when the book is full."""
+    def reset_if_full(self) -> None:
+        """Start with an empty book when it is full; called between batches."""
         if self._size >= NODES_MAX:
             self.root = PathNode("", "", 0)
             self._size = 0
 
     def next_payload(self) -> None:
-        """Say that another payload begins."""
+        """Begin another payload."""
         self._new = NEW_MAX
 
     def member(self, node: PathNode, key: str) -> PathNode | None:
-        """The place of a member that is not among the children; None when it finds no room."""
+        """The path of a member that is not among the children; None when the limit is reached."""
         name = ANY_KEY if is_data(key) else key
         known = node.children.get(name)
         if known is not None:
@@ -79,7 +79,7 @@ class PathBook:
         return made
 
     def item(self, node: PathNode) -> PathNode | None:
-        """The place of the elements of an array; None when it finds no room."""
+        """The path of the elements of an array; None when the limit is reached."""
         if node.items is None:
             node.items = self._make(f"{node.path}[]", node.key, node.looks)
         return node.items

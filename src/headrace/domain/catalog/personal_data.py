@@ -1,6 +1,6 @@
-"""Where a payload is likely to hold personal data, by what values and keys look like.
+"""Guesses where a payload has personal data, from the form of values and keys.
 
-A guess, made to warn people: it errs on the side of naming too much. Only the kind is ever kept.
+It is meant as a warning and errs on the side of too many findings. Only the kind is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from headrace.domain.ids import UUID_TEXT
 #: Bits of what a value looks like. Kinds of personal data come first and are stored: append only.
 EMAIL, PHONE, CARD_NUMBER, IP_ADDRESS, NAME = (1 << bit for bit in range(5))
 PERSONAL = EMAIL | PHONE | CARD_NUMBER | IP_ADDRESS | NAME
-#: Formats that are no personal data.
+#: Formats that are not personal data.
 DATE, UUID, URL, TEXT, INTEGER, DECIMAL = (1 << bit for bit in range(8, 14))
 
 #: Kind as it is shown -> its bit.
@@ -25,7 +25,7 @@ KINDS = {
     "name": NAME,
 }
 
-#: Characters of a text that are looked at.
+#: Characters of a text that are inspected.
 LOOKED_AT_MAX = 1000
 
 _EMAIL = re.compile(r"[^\s@<>,;:\"'()\[\]\\]{1,64}@[^\s@<>,;:\"'()\[\]\\]{1,200}\.\w{2,}")
@@ -36,7 +36,7 @@ _DATE = re.compile(
 _CARD = re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w])")
 _PHONE = re.compile(r"(?<![\w.+])(?:\+|\()?\d[\d ()/-]{5,18}\d(?!\w)")
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
-# Possessive throughout: given back, a thousand colons would be split in every possible way.
+# Possessive throughout: with backtracking, a thousand colons would be split in every possible way.
 _IPV6 = re.compile(
     r"(?<![\w:.])[0-9a-fA-F]{0,4}+:[0-9a-fA-F]{0,4}+:[0-9a-fA-F:]*+(?:\.\d{1,3}){0,3}+(?![\w:])"
 )
@@ -55,7 +55,7 @@ _NAME_KEYS = _words(
     "recipientname cardholder cardholdername accountholder holdername vorname nachname prenom",
     "nombre apellido birthdate birthday dateofbirth dob ssn passport passportnumber",
 )
-#: What a plain `name` below one of these is the name of.
+#: Parents below which a plain `name` is the name of a person.
 _NOT_PEOPLE = _words(
     "item items product products plan file event campaign list topic audience store shop",
     "category variant sku brand company organization organisation project page app device",
@@ -68,7 +68,7 @@ _CARD_KEYS = frozenset({"cardnumber", "ccnumber", "creditcard", "creditcardnumbe
 
 
 def look_of_text(text: str) -> int:
-    """Bits of what a string looks like."""
+    """Bits for the form of a string."""
     if text.isalpha():
         return TEXT
     if len(text) > LOOKED_AT_MAX:
@@ -89,7 +89,7 @@ def look_of_text(text: str) -> int:
 
 
 def look_of_integer(value: int) -> int:
-    """Bits of what a whole number looks like."""
+    """Bits for the form of a whole number."""
     if 10**12 <= value < 10**19 and is_card_number(str(value)):
         return INTEGER | CARD_NUMBER
     return INTEGER

@@ -1,4 +1,4 @@
-"""What one payload is made of: its paths, and for each the types and looks of its values."""
+"""The shape of a payload: its paths, and for each the types and formats of its values."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from headrace.domain.catalog.paths import ANY_KEY, PathBook, PathNode
 from headrace.domain.catalog.personal_data import DECIMAL, PERSONAL, look_of_integer, look_of_text
 from headrace.domain.catalog.value_types import ARRAY, BOOLEAN, NULL, NUMBER, OBJECT, STRING
 
-#: Values of one payload that are looked at, and elements of one array.
+#: Values of one payload that are inspected, and elements of one array.
 VALUES_MAX = 5_000
 ITEMS_MAX = 50
-#: In the bits of a place, types lie below looks.
+#: In the bits of a path, types are below formats.
 LOOKS_SHIFT = 6
 TYPES_MASK = (1 << LOOKS_SHIFT) - 1
 _DIGITS_MAX = 20
@@ -23,16 +23,16 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Shape(msgspec.Struct, gc=False):
-    """What was found in a payload."""
+    """The findings in a payload."""
 
-    #: Place -> bits of types and, shifted, of looks.
+    #: Path -> bits of types and, shifted, of formats.
     places: dict[PathNode, int]
-    #: Values left out: too many of them, or no room for their path.
+    #: Values left out: over a limit of values or of paths.
     over: int
 
 
 def shape_of(payload: str, book: PathBook) -> Shape:
-    """Look at a payload.
+    """Inspect a payload.
 
     Raises:
         ValueError: it is not the JSON of an object.
@@ -57,7 +57,7 @@ def read_object(payload: str) -> dict[str, Any]:
 
 
 def _number(text: str) -> int | float:
-    # Long ones cost, and none of interest is longer than the number of a card.
+    # Long ones are costly, and none of interest is longer than a card number.
     if "." in text or "e" in text or "E" in text:
         return 0.5
     return int(text) if len(text) < _DIGITS_MAX else 0
@@ -122,5 +122,5 @@ class _Walk:
 
 
 def personal_bits(bits: int) -> int:
-    """Kinds of personal data in the bits of a place."""
+    """Kinds of personal data in the bits of a path."""
     return bits >> LOOKS_SHIFT & PERSONAL

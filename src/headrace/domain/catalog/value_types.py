@@ -1,4 +1,4 @@
-"""Types of JSON values as bits, and what they and their looks are shown as."""
+"""Types of JSON values as bits, and how types and formats are shown."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def type_names(types: int) -> list[str]:
 
 
 def text_placeholder(looks: int) -> str:
-    """What stands for a string that looks so."""
+    """The placeholder for a string of a format."""
     return next((shown for bit, shown in _TEXTS if looks & bit), "<text>")
 
 
 def example_of(types: int, looks: int) -> object:
-    """A value of the most telling type among bits, with nothing of the values seen."""
+    """A placeholder value of the most specific type among bits."""
     if types & STRING:
         return text_placeholder(looks)
     if types & NUMBER:

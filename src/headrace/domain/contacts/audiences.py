@@ -15,7 +15,7 @@ from headrace.domain.labels import check_description, check_name
 AUDIENCE_ENTERED = "sendrealm.audience.entered"
 AUDIENCE_EXITED = "sendrealm.audience.exited"
 
-#: Audiences of one project, and so the most that a contact can be in.
+#: Audiences of one project, and thereby of one contact.
 AUDIENCES_MAX = 1000
 #: Contacts that one request can add.
 CONTACT_IDS_MAX = 1000
@@ -29,7 +29,7 @@ class Audience(msgspec.Struct, frozen=True, kw_only=True):
     project_id: int
     name: str
     description: str
-    #: No two audiences of a project are of the same microsecond: lists are paged by it.
+    #: Unique within a project: it is the cursor of lists.
     created_us: int
     updated_us: int
 
@@ -42,9 +42,9 @@ class AudienceFields(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entered(msgspec.Struct, frozen=True):
-    """What came of adding contacts."""
+    """Outcome of adding contacts."""
 
-    #: Contacts that were not in it before.
+    #: Contacts that were not members before.
     entered: int
     already_in: int
 
@@ -71,7 +71,7 @@ def decode_audience(body: bytes, *, required: bool) -> AudienceFields:
 
 
 def decode_contact_ids(body: bytes) -> tuple[str, ...]:
-    """Decode `{"contact_ids": […]}`; the ids in canonical form, in the order sent.
+    """Decode `{"contact_ids": […]}`; returns the ids in canonical form, in the order sent.
 
     Raises:
         ApiError: with every problem listed.
@@ -98,7 +98,7 @@ def decode_contact_ids(body: bytes) -> tuple[str, ...]:
 
 
 def unknown_contacts(places: list[int]) -> ApiError:
-    """422: at these places of `contact_ids` stand ids of no contact of the project."""
+    """422: these positions of `contact_ids` have ids without a contact in the project."""
     message = "is the id of no contact of this project"
     return invalid(*(FieldProblem(f"contact_ids[{place}]", message) for place in places))
 

@@ -1,4 +1,4 @@
-"""A contact: who it is, what is known about it, and what a change of it means."""
+"""A contact: its identifiers and properties, and changes of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONTACT_DELETED = "sendrealm.contact.deleted"
 MEMBERS = ("external_id", "email", "properties", "occurred_at")
 #: After every moment.
 FOREVER_US = 2**63 - 1
-#: The fields that name a person; each belongs to one contact of a project.
+#: The identifiers of a person; each belongs to one contact of a project.
 IDENTIFIERS = ("external_id", "email")
 
 
@@ -65,7 +65,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lane(self) -> int:
-        """Lane of the identity by which events most likely name the contact."""
+        """Lane of the identity that events most likely use for the contact."""
         if self.external_id is not None:
             return lane_of(self.project_id, IdentityType.EXTERNAL_ID, self.external_id)
         if self.email is not None:
@@ -82,20 +82,20 @@ class ContactWrite(msgspec.Struct, frozen=True, kw_only=True):
     email_original: str | None = None
     #: By name; None removes the property.
     properties: dict[str, PropertyValue | None] = {}
-    #: When all this became so; what happened later is left as it is. None: now, after all else.
+    #: Time of the change; later values win over it. None: now, after everything else.
     occurred_us: int | None = None
-    #: Whether in an upsert an `external_id` that nobody has joins the contact of the `email`, if
-    #: that has none.
+    #: Whether an upsert gives an unknown `external_id` to the contact of the `email`, if that has
+    #: none.
     link: bool = False
 
     def joins(self, contact: Contact) -> bool:
-        """Whether the contact of the address gets the `external_id`, which nobody has."""
+        """Whether the contact of the address gets the `external_id`, which is unknown."""
         happened_us = FOREVER_US if self.occurred_us is None else self.occurred_us
         return self.link and isinstance(self.external_id, str) and may_link(contact, happened_us)
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """A contact after a write; `changes` is empty when nothing really changed."""
+    """A contact after a write; `changes` is empty when nothing changed."""
 
     contact: Contact
     #: Field -> `{"from": ..., "to": ...}`; a property's field is `properties.<name>`.
@@ -122,7 +122,7 @@ def decode_contact(body: bytes, *, clears: bool) -> ContactWrite:
     properties = check_properties(check.members.get("properties"), check)
     occurred_us = check.text("occurred_at", parse_time)
     check.raise_if_any()
-    _refuse_twice(body, check)
+    _reject_duplicates(body, check)
     sent = check.members
     return ContactWrite(
         external_id=_set_or_not(sent, "external_id", external_id, clears=clears),
@@ -141,12 +141,12 @@ def _set_or_not(
     return value
 
 
-def _refuse_twice(body: bytes, check: FieldReader) -> None:
-    """Refuse a property that is there twice: which of the two is meant, nobody can tell."""
+def _reject_duplicates(body: bytes, check: FieldReader) -> None:
+    """Reject a duplicate property: it is unknown which of the two is meant."""
     if not check.members.get("properties"):
         return
-    # What the strict decoder below cannot read has been refused already, but for text that only
-    # an escape can smuggle in.
+    # Text that the strict decoder below cannot read has been rejected already, except for text
+    # hidden in escapes.
     if forbidden_escape(body) is not None:
         check.add("properties", "must not contain NUL or a surrogate without its other half")
     else:
@@ -169,7 +169,7 @@ def new_contact(contact_id: str, project_id: int, write: ContactWrite, now_us: i
 
 
 def apply(contact: Contact, write: ContactWrite, now_us: int) -> Changed:
-    """Write to a contact, and say what that changed. Times alone are no change.
+    """Write to a contact and return what changed. Times alone are not a change.
 
     Raises:
         ApiError: 422 when its properties would be too much.
@@ -189,7 +189,7 @@ def _with_properties(contact: Contact, write: ContactWrite, now_us: int) -> Cont
         return contact
     held = contact.values
     if write.occurred_us is None:
-        # A request means now, whatever a clock said before.
+        # A request counts as now, even if a clock was ahead before.
         times = [stamp.at_us for name in write.properties if (stamp := held.held(name))]
         at_us = max([now_us, *times])
     else:
@@ -218,12 +218,12 @@ def _with_identifier(contact: Contact, field: str, write: ContactWrite, now_us: 
 
 
 def shown_email(contact: Contact) -> str | None:
-    """The address as it was given."""
+    """The address as given."""
     return contact.email_original or contact.email
 
 
 def differences(before: Contact, after: Contact) -> dict[str, dict[str, PropertyValue | None]]:
-    """Fields that differ, as `contact.updated` tells them."""
+    """Fields that differ, in the form of `contact.updated`."""
     fields: list[tuple[str, PropertyValue | None, PropertyValue | None]] = [
         ("external_id", before.external_id, after.external_id),
         ("email", shown_email(before), shown_email(after)),
@@ -250,7 +250,7 @@ def event_payload(
         source: what wrote the contact: `api`, `event`, `import`, `handler`, `merge`, `undo` or
             `erase`.
         changes: empty for anything but an update.
-        others: ids of other contacts that have to do with it, such as `merged_into`.
+        others: ids of other contacts involved, such as `merged_into`.
     """
     payload: dict[str, Any] = {"contact_id": contact.id, "source": source, **others}
     if changes:
@@ -266,9 +266,9 @@ def clash(fields: tuple[str, ...]) -> ApiError:
 
 
 def for_upsert(write: ContactWrite, policies: Policies) -> ContactWrite:
-    """The write of an upsert, which links identifiers as the project wants it.
+    """The write of an upsert, which links identifiers by the project's policy.
 
-    What stands for nobody would make one contact of many people: by it nobody is meant, and an
+    A placeholder would make one contact of many people: it identifies no contact, and an
     external_id does not join its contact.
 
     Raises:

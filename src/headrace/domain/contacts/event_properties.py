@@ -1,7 +1,7 @@
 """Properties that an event writes: the members `$set` and `$set_once` of its payload.
 
-`$set` is what is so since the event happened, `$set_once` what was so first. What cannot be a
-property is left out with a reason; it never keeps the event from being processed.
+`$set` holds values since the event happened, `$set_once` first values. A value that cannot be a
+property is left out with a reason; it never fails the event.
 
 The name `email` stands for the address of the contact and is never a property.
 """
@@ -26,16 +26,16 @@ from headrace.domain.json_text import Number
 
 SET = "$set"
 SET_ONCE = "$set_once"
-#: Stands in every payload that writes properties; the one look that all others cost.
+#: Occurs in every payload that writes properties; the only check that other payloads cost.
 MARK = '"$set'
 
 
-#: Name that stands for the address of the contact.
+#: Name of the contact's address.
 EMAIL = "email"
 
 
 class AddressWrite(msgspec.Struct, frozen=True):
-    """What an event says about the address of its contact."""
+    """A change of the contact's address by an event."""
 
     #: Normalized; None clears.
     email: str | None
@@ -48,7 +48,7 @@ class AddressWrite(msgspec.Struct, frozen=True):
 
 
 class EventProperties(msgspec.Struct, frozen=True):
-    """What an event writes."""
+    """The changes by an event."""
 
     #: None removes the property.
     sets: dict[str, PropertyValue | None]
@@ -60,7 +60,7 @@ class EventProperties(msgspec.Struct, frozen=True):
 
 
 def event_properties(payload: str) -> EventProperties | None:
-    """What the payload of an event writes; None when it writes nothing.
+    """The changes in an event's payload; None when it writes nothing.
 
     Args:
         payload: JSON text of an object, as it was accepted.
@@ -128,7 +128,7 @@ def _check_address(
             raise ValueError(problem)
         email = None if sent is None else normalize_email(sent)
     except ValueError as error:
-        # What follows the colon may quote the address, which is never noted.
+        # The text after the colon may quote the address, which must not be stored.
         ignored.append((field, str(error).partition(":")[0]))
         return
     original = None if sent == email else sent

@@ -1,8 +1,8 @@
-"""Identifiers of a person inside texts of others: where they stand, and how they are masked.
+"""Finds and masks identifiers of a person inside texts of others.
 
-A name is found however it is written: in another case for addresses, with escapes of JSON, in
-another Unicode form, percent-encoded in a link, inside JSON that is a string of other JSON. It
-must stand alone: what only begins or ends like it is somebody else's.
+A name is found in any notation: in another case for addresses, with escapes of JSON, in another
+Unicode form, percent-encoded in a link, inside JSON that is a string of other JSON. It must be a
+whole word: a longer word that begins or ends like it is another name.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from urllib.parse import quote, unquote_plus
 import msgspec
 
 MASK = "[erased]"
-#: Of a shorter name nobody can tell whether it is meant.
+#: A shorter name would be ambiguous.
 CHARACTERS_MIN = 4
-#: Places that are told of one text.
+#: Places that are reported for one text.
 PLACES_MAX = 10
 PLACE_CHARACTERS_MAX = 120
 
-# Before and after a name; an escape sequence of JSON inside a string ends where the name begins.
+# Boundaries of a name; an escape sequence of JSON inside a string ends where the name begins.
 _BEFORE = r"(?:(?<![\w+-])(?<!\w\.)|(?<=\\[nrtbf])|(?<=\\u[0-9a-fA-F]{4}))"
 _AFTER = r"(?![\w-])(?!\.\w)"
 _NO_LETTER_BEFORE, _NO_LETTER_AFTER = r"(?<![^\W_])", r"(?![^\W_])"
@@ -30,10 +30,10 @@ _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*|[{}\[\],:]', re.DO
 
 
 class MaskedText(msgspec.Struct, frozen=True):
-    """A JSON text without the names; the rest of it is as it was, byte for byte."""
+    """A JSON text without the names; the rest is unchanged, byte for byte."""
 
     text: str
-    #: Where names stood, such as `friends[0].email`; empty when there were none.
+    #: Where names occurred, such as `friends[0].email`; empty when there were none.
     places: tuple[str, ...]
 
 
@@ -41,8 +41,8 @@ class NameFinder:
     """Finds the names of one person.
 
     Args:
-        names: external ids and addresses. Those with an @ are found in any case, others as they
-            are; digits alone only as a whole value.
+        names: external ids and addresses. Those with an @ match in any case, others exactly; digits
+            alone only as a whole value.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -67,14 +67,14 @@ class NameFinder:
             return text
         masked = self._texts.sub(MASK, text)
         if masked == text and "%" in text and self._texts.search(unquote_plus(text)):
-            # Encoded in a way of its own: what of it is the name cannot be told.
+            # Encoded in an unknown way: the name inside cannot be located.
             return MASK
         return masked
 
     def masked_key(self, key: str) -> str:
         """An idempotency key with the mask in place of each name.
 
-        Programs put keys together: a name may stand between hyphens and dots there, too.
+        Programs compose keys: a name may also be between hyphens and dots.
         """
         if key in self._numbers:
             return MASK
@@ -91,18 +91,18 @@ class NameFinder:
         return text in self._numbers
 
     def _may_be_in(self, text: str) -> bool:
-        # Escapes and percent signs hide a name from a plain look.
+        # Escapes and percent signs hide a name from a plain search.
         if self._texts is not None and ("\\" in text or "%" in text or self._texts.search(text)):
             return True
         return self._digits is not None and self._digits.search(text) is not None
 
 
 class _Masking:
-    """One walk through a JSON text, token by token."""
+    """One pass over a JSON text, token by token."""
 
     def __init__(self, finder: NameFinder) -> None:
         self._finder = finder
-        #: Of each object around the place its current key, of each array the current index.
+        #: The current key of each enclosing object, the current index of each array.
         self._around: list[str | int] = []
         self._key_next = False
         self._masked_keys = 0
@@ -120,7 +120,7 @@ class _Masking:
         return MaskedText("".join(parts), tuple(self._places)[:PLACES_MAX])
 
     def _token(self, token: str) -> str | None:
-        """Take a token; what stands in its place, None for itself."""
+        """Take a token; returns its replacement, None for no change."""
         first = token[0]
         if first == '"':
             return self._string(token)
@@ -174,7 +174,7 @@ def place_text(steps: Iterable[str | int]) -> str:
 
 
 def _alternatives(names: Iterable[str]) -> str:
-    """A pattern for all ways in which names are written, the longest first."""
+    """A pattern for all notations of names, the longest first."""
     forms: set[str] = set()
     for name in names:
         for form in (*(unicodedata.normalize(kind, name) for kind in ("NFC", "NFD")), name):

@@ -1,4 +1,4 @@
-"""Making one contact of two, and two of one again. Pure."""
+"""Merging two contacts, and undoing a merge. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from headrace.domain.contacts.properties import size_problem
 from headrace.domain.contacts.property_times import Values, join
 from headrace.domain.errors import FieldProblem, invalid
 
-#: What the system events of a merge and of its undoing name as their source.
+#: Source in the system events of a merge and of its undoing.
 MERGE_SOURCE = "merge"
 UNDO_SOURCE = "undo"
 
 
 class Merged(msgspec.Struct, frozen=True):
-    """The survivor as it is after a merge."""
+    """The survivor after a merge."""
 
     contact: Contact
     #: `(kind, value)` of the other contact that lead to the survivor without being its own.
@@ -25,7 +25,7 @@ class Merged(msgspec.Struct, frozen=True):
 
 
 def merged(own: Contact, other: Contact, now_us: int) -> Merged:
-    """Merge `other` into `own`: its identifiers stay, of each property the newer value does.
+    """Merge `other` into `own`, which keeps its identifiers; of each property the newer value wins.
 
     Raises:
         ApiError: 422 when the properties of both are too much for one.
@@ -50,7 +50,7 @@ def merged(own: Contact, other: Contact, now_us: int) -> Merged:
 
 
 def separated(current: Contact, before: Contact, after: Contact, other: Contact) -> Contact:
-    """The survivor without what it got by a merge; what was written since stays.
+    """The survivor without what it got from a merge; later changes stay.
 
     Args:
         current: the survivor as it is.
@@ -65,7 +65,7 @@ def separated(current: Contact, before: Contact, after: Contact, other: Contact)
             getattr(after, field),
             after.since_us(field),
         )
-        # What is the other's goes back to it, also when the survivor has made it its own since.
+        # The other gets its identifiers back, even if the survivor has adopted them since.
         if untouched or (value is not None and value == getattr(other, field)):
             without = _taking(without, field, before)
     values = _values_before(current.values, before.values, after.values)

@@ -1,7 +1,7 @@
 """Properties of a contact: strings, numbers, booleans, dates and lists of strings by name.
 
-A value keeps its type. A date is a string to JSON and stays the string that was sent. A number is
-taken only if it survives in a double, so none is ever changed silently; longer ones are sent as
+A value keeps its type. A date is a JSON string and stays the string that was sent. A number is
+accepted only if a double holds it exactly, so none is changed silently; longer ones are sent as
 strings.
 """
 
@@ -25,18 +25,18 @@ PROPERTIES_MAX = 200
 #: UTF-8 bytes of all properties as compact JSON.
 PROPERTIES_BYTES_MAX = 16 * 1024
 NAME_CHARACTERS_MAX = 100
-#: Characters of a number; the longest double that is written out plainly has fewer.
+#: Characters of a number; the longest double in plain notation has fewer.
 _NUMBER_CHARACTERS_MAX = 400
-#: Past it, neighbouring whole numbers are one and the same double.
+#: Past it, neighbouring whole numbers are the same double.
 _INTEGER_MAX = 2**53 - 1
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def check_properties(value: Any, check: FieldReader) -> dict[str, PropertyValue | None]:
-    """Check what a caller sent as `properties`; null stands for removal.
+    """Check what a caller sent as `properties`; null means removal.
 
-    Problems are noted in `check`, each under the name of its property.
+    Problems are added to `check`, each under the name of its property.
     """
     if value is None:
         return {}
@@ -73,7 +73,7 @@ def name_problem(name: str) -> str | None:
 
 
 def check_value(sent: Any) -> PropertyValue:
-    """Return a value in the type it is kept in.
+    """Return a value in its stored type.
 
     Raises:
         ValueError: with a sentence for the caller.
@@ -100,7 +100,7 @@ def check_value(sent: Any) -> PropertyValue:
 
 
 def read_number(text: str) -> int | float:
-    """Read a JSON number that a double holds exactly as it is written.
+    """Read a JSON number that a double holds exactly.
 
     Raises:
         ValueError: it would be changed.
@@ -121,7 +121,7 @@ def read_number(text: str) -> int | float:
 
 
 def same_value(left: PropertyValue | None, right: PropertyValue | None) -> bool:
-    """Whether two values are the same to JSON: `1` is `1.0`, and neither is `true`."""
+    """Whether two values are equal in JSON: `1` is `1.0`, and neither is `true`."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     return left == right

@@ -1,9 +1,9 @@
-"""When each property was set, so that what happened last wins and not what arrived last.
+"""Times of properties, so that the change that happened last wins, not the one that arrived last.
 
 Whatever the order in which writes arrive, the same writes end in the same properties:
 
-- of `set`s and removals, the one that happened last holds; a removal leaves its time behind;
-- of `set once`s, the one that happened first holds, and never against a `set` or a removal.
+- of `set`s and removals, the one that happened last wins; a removal leaves its time behind;
+- of `set once`s, the one that happened first wins, and never against a `set` or a removal.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgspec
 
 from headrace.domain.contacts.properties import PropertyValue, same_value, size_problem
 
-#: Place of a write through the API among the events of the same microsecond: after all of them.
+#: Sequence of a write through the API: after all events of the same microsecond.
 WRITTEN = 2**63 - 1
-#: Removed properties whose time is remembered; past it the oldest is forgotten.
+#: Removed properties whose time is kept; past it the oldest is dropped.
 REMOVED_MAX = 100
 
 
@@ -27,11 +27,11 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
     at_us: int
     #: Sequence of the event, `WRITTEN` for a write through the API.
     order: int = WRITTEN
-    #: Whether it was to be set only if nothing had set it before.
+    #: Whether it is set only if nothing has set it before.
     once: bool = False
 
     def beats(self, held: Stamp) -> bool:
-        """Whether a write of this time takes the place of what is held."""
+        """Whether a write of this time replaces the current value."""
         if self.once != held.once:
             return held.once
         if self.once:
@@ -39,7 +39,7 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
         return (self.at_us, self.order) >= (held.at_us, held.order)
 
 
-#: Of a value from before times were kept.
+#: Time of a value from before times were kept.
 _UNKNOWN = Stamp(0)
 
 Properties = dict[str, PropertyValue]
@@ -47,7 +47,7 @@ Times = dict[str, Stamp]
 
 
 class Values(msgspec.Struct, frozen=True):
-    """Properties with their times; a name that only has a time was removed."""
+    """Properties with their times; a name with only a time was removed."""
 
     properties: Properties = {}
     times: Times = {}
@@ -67,14 +67,14 @@ class Values(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What came of a write."""
+    """Outcome of a write."""
 
     values: Values
-    #: Names whose newest word this is now, whether their value changed or not.
+    #: Names for which this is now the latest write, whether their value changed or not.
     applied: list[str]
-    #: Names that keep what they have, and since when they have it.
+    #: Names that keep their value, and since when they have it.
     kept: list[tuple[str, int]]
-    #: Names for which there is no room, with the reason.
+    #: Names that do not fit, with the reason.
     refused: list[tuple[str, str]]
     #: Why the whole was too much; None when it was not.
     problem: str | None
@@ -90,7 +90,7 @@ def read_values(properties: str, times: str) -> Values:
 
 
 def write(held: Values, sent: Mapping[str, PropertyValue | None], stamp: Stamp) -> Written:
-    """Write names and values of one time; None removes. What is too much is refused by itself."""
+    """Write values of one time; None removes. Over a limit they are rejected one by one."""
     properties, times = dict(held.properties), dict(held.times)
     applied: list[str] = []
     kept: list[tuple[str, int]] = []
@@ -119,7 +119,7 @@ def _put(properties: dict[str, Any], name: str, value: PropertyValue | None) -> 
 def _one_by_one(
     held: Values, sent: Mapping[str, PropertyValue | None], stamp: Stamp, names: list[str]
 ) -> tuple[Properties, Times, list[str], list[tuple[str, str]]]:
-    """The same for a write that is too much as a whole: removals first, then what has room."""
+    """The same for a write that is too much as a whole: removals first, then what fits."""
     properties, times = dict(held.properties), dict(held.times)
     applied: list[str] = []
     refused: list[tuple[str, str]] = []
@@ -137,15 +137,15 @@ def _one_by_one(
 
 
 def join(own: Values, other: Values) -> Values:
-    """The properties of two contacts in one: what would hold had it always been one."""
+    """The properties of two contacts merged: as if they had always been one contact."""
     properties, times = dict(own.properties), dict(own.times)
     for name in dict.fromkeys((*other.properties, *other.times)):
-        theirs, ours = other.held(name), own.held(name)
-        assert theirs is not None
-        if ours is not None and (theirs == ours or not theirs.beats(ours)):
+        other_held, own_held = other.held(name), own.held(name)
+        assert other_held is not None
+        if own_held is not None and (other_held == own_held or not other_held.beats(own_held)):
             continue
         _put(properties, name, other.properties.get(name))
-        times[name] = theirs
+        times[name] = other_held
     return Values(properties, _bounded(properties, times))
 
 

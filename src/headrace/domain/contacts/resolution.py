@@ -1,4 +1,4 @@
-"""Who an event is about: the one contact it is resolved to, and why."""
+"""Resolves an event to one contact, with the reason."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Reason(StrEnum):
 
     #: A contact has the identifier.
     MATCHED = "matched"
-    #: Nobody had it, so a contact was created.
+    #: The identifier was unknown, so a contact was created.
     CREATED = "created"
-    #: Nobody had the external_id, and the contact of the e-mail address, which had none, got it.
+    #: The external_id was unknown, and the contact of the e-mail address, which had none, got it.
     LINKED = "linked"
     #: The event names a contact id that does not exist; such contacts are never created.
     CONTACT_NOT_FOUND = "contact_not_found"
-    #: Nobody has it, and the policy `create_contacts` is off.
+    #: The identifier is unknown, and the policy `create_contacts` is off.
     CREATION_OFF = "creation_off"
-    #: All identifiers of the event are placeholders, which make one person of many.
+    #: All identifiers of the event are placeholders, which would make one person of many.
     PLACEHOLDER_IDENTIFIER = "placeholder_identifier"
 
 
@@ -42,7 +42,7 @@ class Identifiers(Protocol):
 
 
 class Known(Protocol):
-    """A contact that is already there."""
+    """An existing contact."""
 
     @property
     def id(self) -> str: ...
@@ -63,7 +63,7 @@ class Resolved(msgspec.Struct, frozen=True, gc=False):
     #: The identifier that decided: the first of contact_id, external_id and email that was sent
     #: and is no placeholder; of placeholders alone, the first. The email, if it is `LINKED`.
     by: IdentityType
-    #: None when there is no contact, and for one to be created, whose id is not known here.
+    #: None without a contact, and for one to be created, whose id is not known here.
     contact_id: str | None
     #: Empty fields of the contact that the event fills, by name.
     fills: dict[str, str] = {}
@@ -71,19 +71,19 @@ class Resolved(msgspec.Struct, frozen=True, gc=False):
     conflicts: tuple[tuple[str, str], ...] = ()
     #: Fields of the event that hold a placeholder.
     placeholders: tuple[str, ...] = ()
-    #: Empty fields that stay so: they were cleared after the event happened, `(field, when)`.
+    #: Empty fields that stay empty: they were cleared after the event happened, `(field, when)`.
     cleared: tuple[tuple[str, int], ...] = ()
 
     @property
     def plain(self) -> bool:
-        """Whether nothing follows from it: no contact changes, and nothing is to be explained."""
+        """Whether it changes no contact and needs no explanation."""
         return self.reason is not Reason.CREATED and not (
             self.fills or self.conflicts or self.placeholders or self.cleared
         )
 
 
 def nothing_is_a_placeholder(kind: IdentityType, value: str) -> bool:
-    """Takes every identifier for that of one person."""
+    """Treats no identifier as a placeholder."""
     del kind, value
     return False
 
@@ -99,12 +99,12 @@ def resolve(
 ) -> Resolved:
     """Resolve by contact_id, external_id, normalized e-mail, in that order.
 
-    1. A placeholder is as good as not sent.
-    2. The first identifier that is left decides; a later one never overrules it. Only an
-       external_id that nobody has joins the contact of the e-mail address, if that has none.
-    3. What else was sent fills empty fields of that contact, unless they were cleared later.
-    4. An identifier that belongs to somebody else is a conflict: nothing is merged silently.
-    5. A field that holds another value already is left alone.
+    1. A placeholder is ignored.
+    2. The first remaining identifier decides; a later one never overrules it. Only an unknown
+    external_id joins the contact of the e-mail address, if that has none.
+    3. The other identifiers fill empty fields of that contact, unless they were cleared later.
+    4. An identifier that belongs to another contact is a conflict: nothing is merged silently.
+    5. A field that already has another value is not changed.
 
     Args:
         happened_us: when the event happened.
@@ -147,7 +147,7 @@ def _others(
     find: Callable[[IdentityType, str], Known | None],
     happened_us: int,
 ) -> tuple[dict[str, str], tuple[tuple[str, str], ...], tuple[tuple[str, int], ...]]:
-    """What the identifiers mean to the contact: `fills`, `conflicts` and `cleared`."""
+    """The effect of the identifiers on the contact: `fills`, `conflicts` and `cleared`."""
     fills: dict[str, str] = {}
     conflicts: list[tuple[str, str]] = []
     cleared: list[tuple[str, int]] = []
@@ -156,7 +156,7 @@ def _others(
         held = getattr(contact, kind) if contact else None
         if text is None or held == text:
             continue
-        # Whom the deciding identifier leads to is known: to the contact, or to nobody.
+        # The deciding identifier is known to lead to the contact, or to none.
         owner = contact if kind is by else find(kind, text)
         if owner is not None and (contact is None or owner.id != contact.id):
             conflicts.append((kind.value, owner.id))

@@ -8,8 +8,8 @@ import unicodedata
 import msgspec
 
 SEARCH_CHARACTERS_MAX = 255
-#: A search that no more contacts than this match is answered from the indexes of identifiers alone.
-#: For a wider one the newest contacts are looked at one by one: that finds plenty of them soon.
+#: A search with at most this many matches uses only the indexes of identifiers. A wider one
+#: examines the newest contacts one by one, which finds enough matches soon.
 MATCHES_MAX = 5_000
 
 #: Control characters, and the last character of Unicode, which none follows.
@@ -17,14 +17,14 @@ _REFUSED = re.compile("[\x00-\x1f\x7f-\x9f\U0010ffff]")
 
 
 class Range(msgspec.Struct, frozen=True):
-    """Texts from `low` on and before `high`, in the order of their characters."""
+    """Texts from `low` to before `high`, in the order of code points."""
 
     low: str
     high: str
 
 
 class Search(msgspec.Struct, frozen=True):
-    """Who is looked for: one of the identifiers lies in its range."""
+    """A search: one of the identifiers is in its range."""
 
     external_id: Range
     #: Of the normalized address.
@@ -47,14 +47,14 @@ def check_search(text: str) -> str:
 
 
 def search_of(text: str) -> Search:
-    """What a checked text looks for. Addresses are compared as they are kept."""
+    """The search for a checked text. Addresses are compared in normalized form."""
     address = unicodedata.normalize("NFC", text.strip()).lower()
     return Search(_beginning_with(text), _beginning_with(address))
 
 
 def _beginning_with(text: str) -> Range:
     following = ord(text[-1]) + 1
-    # Surrogates are no characters: no text holds one.
+    # Surrogates are not characters: no text has one.
     if following == 0xD800:
         following = 0xE000
     return Range(text, text[:-1] + chr(following))

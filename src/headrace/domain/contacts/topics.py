@@ -1,7 +1,7 @@
 """Topics, and which of them a contact is subscribed to.
 
-Who has never said anything about a topic has its default. Who has unsubscribed from everything is
-subscribed to what was chosen since, and to nothing else, also of topics that come later.
+A contact without a choice has the topic's default. A contact that has unsubscribed from everything
+is subscribed only to what was chosen since, also among topics created later.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ MEMBERS = ("name", "description", "default_subscribed")
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
-    """What contacts of a project can be subscribed to."""
+    """A topic that contacts of a project can subscribe to."""
 
     id: str
     project_id: int
     name: str
     description: str
-    #: Holds for every contact that has never said otherwise.
+    #: Applies to every contact without a choice.
     default_subscribed: bool
-    #: No two topics of a project are of the same microsecond: lists are paged by it.
+    #: Unique within a project: it is the cursor of lists.
     created_us: int
     updated_us: int
 
@@ -47,22 +47,22 @@ class TopicFields(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """How a contact stands to a topic."""
+    """The subscription of a contact to a topic."""
 
     contact_id: str
     topic: Topic
     is_subscribed: bool
-    #: When it became so by choice; None while the topic's default holds.
+    #: When it was chosen; None while the topic's default applies.
     changed_us: int | None
 
 
 class OptOut(msgspec.Struct, frozen=True, kw_only=True):
-    """That a contact has unsubscribed from everything."""
+    """A contact's opt-out of everything."""
 
     contact_id: str
-    #: When it did so first.
+    #: Time of the first opt-out.
     at_us: int
-    #: Topics that it was subscribed to until now.
+    #: Topics that it was subscribed to before.
     changed: int
 
 
@@ -112,9 +112,9 @@ def refuse_everything() -> None:
 
 
 def subscription_id(contact_id: str, topic_id: str) -> str:
-    """The id of how a contact stands to a topic: a UUID (version 8) made of theirs.
+    """The id of a subscription: a UUID (version 8) derived from contact and topic.
 
-    So it is the same before the contact has ever chosen, and after any number of changes.
+    So it is the same before the first choice and after any number of changes.
     """
     digest = bytearray(blake2b(f"{contact_id} {topic_id}".encode(), digest_size=16).digest())
     digest[6] = digest[6] & 0x0F | 0x80

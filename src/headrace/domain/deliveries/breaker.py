@@ -1,10 +1,10 @@
-"""Circuit breaker of one subscriber: pauses one that fails, then probes whether it is back.
+"""Circuit breaker of one subscriber: pauses a failing one, then probes whether it has recovered.
 
 closed --(failures in a row, or asked to wait)--> open --(pause over)--> half-open
 half-open --(probes succeed)--> closed, --(a probe fails)--> open with a longer pause
 
 Every step returns a new breaker; the clock and the random numbers come from the caller. A breaker
-lives in the memory of the deliverer: losing it costs a few attempts that fail.
+is kept in the memory of the deliverer: losing it costs a few failed attempts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OPENINGS_COUNTED_MAX = 32
 
 
 class BreakerState(StrEnum):
-    """What a breaker lets through: everything, nothing, a few probes."""
+    """What a breaker allows: everything, nothing, or a few probes."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -37,15 +37,15 @@ class BreakerPolicy:
     failures_to_open: int = 5
     #: The first pause is drawn from 0 to this, each further one from 0 to twice the bound before.
     pause_base_s: float = 10.0
-    #: Bound that the doubling stops at, and longest a receiver can pause itself for.
+    #: Bound of the doubling, and the longest pause that a receiver can ask for.
     pause_cap_s: float = 600.0
-    #: No pause is shorter, whatever is drawn.
+    #: The shortest pause, whatever is drawn.
     pause_min_s: float = 1.0
-    #: Probes on their way at a time.
+    #: Concurrent probes.
     probes_max: int = 1
-    #: Probes that must succeed in a row before everything goes through again.
+    #: Probes that must succeed in a row before the breaker closes.
     probes_to_close: int = 2
-    #: A probe that nobody reported on is given up after this; longer than any deadline.
+    #: A probe without a result is abandoned after this; longer than any deadline.
     probe_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
@@ -59,10 +59,10 @@ class BreakerPolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Permit:
-    """Leave for one attempt. Hand it back with the result.
+    """Permission for one attempt. Return it with the result.
 
-    `generation` tells results of the breaker's present state from those that come late: an
-    attempt that began before the breaker opened says nothing about a probe.
+    `generation` distinguishes results for the breaker's current state from late ones: an attempt
+    that began before the breaker opened says nothing about a probe.
     """
 
     generation: int
@@ -71,7 +71,7 @@ class Permit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Breaker:
-    """State of one subscriber's breaker; begin with `Breaker()`."""
+    """State of one subscriber's breaker; start with `Breaker()`."""
 
     policy: BreakerPolicy = field(default_factory=BreakerPolicy)
     state: BreakerState = BreakerState.CLOSED
@@ -81,15 +81,15 @@ class Breaker:
     failures: int = 0
     #: Times in a row that the breaker opened without closing in between.
     openings: int = 0
-    #: Open: when the first probe may go.
+    #: Open: when the first probe may be made.
     pause_until_us: int = 0
     #: Half-open: successes in a row.
     probe_successes: int = 0
-    #: Half-open: when each probe on its way began, the oldest first.
+    #: Half-open: when each running probe began, the oldest first.
     probes_begun_us: tuple[int, ...] = ()
 
     def request(self, now_us: int) -> tuple[Breaker, Permit | None]:
-        """Ask for leave to make an attempt; None: not now, ask again at `next_chance_us`."""
+        """Ask for permission for an attempt; None: not now, ask again at `next_chance_us`."""
         if self.state is BreakerState.CLOSED:
             return self, Permit(generation=self.generation, probe=False)
         if self.state is BreakerState.OPEN:
@@ -103,7 +103,7 @@ class Breaker:
         return breaker, Permit(generation=self.generation, probe=True)
 
     def next_chance_us(self) -> int:
-        """Earliest moment at which `request` may grant leave; 0 when it would now."""
+        """Earliest moment at which `request` may grant permission; 0 when it would now."""
         if self.state is BreakerState.OPEN:
             return self.pause_until_us
         if len(self.probes_begun_us) >= self.policy.probes_max:
@@ -111,7 +111,7 @@ class Breaker:
         return 0
 
     def succeeded(self, permit: Permit) -> Breaker:
-        """The subscriber answered (also when it refused the event itself)."""
+        """The subscriber responded (even if it rejected the event)."""
         if permit.generation != self.generation:
             return self
         if not permit.probe:
@@ -127,14 +127,13 @@ class Breaker:
     def failed(
         self, permit: Permit, now_us: int, jitter: float, retry_after_s: float | None = None
     ) -> Breaker:
-        """The subscriber could not be reached, did not answer in time, or is in trouble.
+        """The subscriber could not be reached, did not respond in time, or had a server error.
 
         Args:
-            permit: what `request` gave for the attempt.
-            now_us: the clock that `request` is asked with.
-            jitter: a random number from 0 up to 1; draws the pause (full jitter: the many
-                deliveries waiting for one subscriber, and the subscribers of one host, shall not
-                come back together).
+            permit: what `request` returned for the attempt.
+            now_us: the same clock as for `request`.
+            jitter: a random number from 0 up to 1; draws the pause (full jitter, so that deliveries
+                waiting for one subscriber, and subscribers of one host, do not resume together).
             retry_after_s: what the subscriber asked for. It opens the breaker at once, and the
                 pause is no shorter, up to the cap of the policy.
         """

@@ -1,4 +1,4 @@
-"""What may be asked about dead letters: filters, a reason to discard, a replay of many."""
+"""Requests about dead letters: filters, a reason to discard, a replay of many."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.domain.json_text import Number
 
 KINDS = ("processing", "delivery")
 CAUSE_CHARACTERS_MAX = 100
-#: Words of the closed lists, and names of Python's exceptions.
+#: Causes of the closed lists, and names of Python's exceptions.
 CAUSE_PATTERN = r"[A-Za-z][A-Za-z0-9_.]*"
 REASON_CHARACTERS_MAX = 500
 PER_SECOND_DEFAULT = 100
@@ -43,9 +43,9 @@ def check_kind(text: str) -> str:
 
 
 def check_reason(text: str) -> str:
-    """Return the text without blanks around it."""
+    """Return the text without surrounding white space."""
     stripped = text.strip()
-    # Blanks count, as they do for the schema that callers see.
+    # White space counts, as it does in the published schema.
     if not stripped or len(text) > REASON_CHARACTERS_MAX:
         length = len(text) if stripped else 0
         message = f"must be 1 to {REASON_CHARACTERS_MAX} characters, got {length}"
@@ -74,7 +74,7 @@ FILTERS: dict[str, Callable[[str], str]] = {
 
 
 class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked wish to replay many."""
+    """A checked request to replay many."""
 
     #: Checked values by name of filter.
     wanted: dict[str, str]
@@ -83,7 +83,7 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_reason(body: bytes, what: str = "a discard") -> str:
-    """Decode and check the body of something that is done for a reason.
+    """Decode and check a body with a reason.
 
     Args:
         what: it is, for messages.
@@ -119,7 +119,7 @@ def read_replay(body: bytes) -> ReplayRequest:
 def _filter(check: FieldReader) -> dict[str, str]:
     sent: Any = check.members.get("filter")
     if sent is None:
-        # Nobody shall replay everything by leaving something out.
+        # Leaving something out must not replay everything.
         check.add("filter", "is missing: {} means every dead letter of the project")
         return {}
     if not isinstance(sent, dict):

@@ -1,4 +1,4 @@
-"""When a failed attempt is tried again, as arithmetic without clock or randomness of its own."""
+"""Times of retries, computed without clock or randomness of its own."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from headrace.domain.access.policies import BOUNDS, Policies
 
 #: Longest wait that a receiver can ask for with `Retry-After`.
 RETRY_AFTER_MAX_S = 86_400.0
-#: Cap between two attempts at processing: what processing waits for is the store, not a stranger.
+#: Cap between two attempts at processing: it waits for the store, not for an outside system.
 PROCESSING_CAP_S = 300.0
 
 _JITTER_LOW = 0.8
 _JITTER_WIDTH = 0.4
 _DELTA_SECONDS = re.compile(r"[0-9]{1,18}")
-#: Longer than any date that RFC 9110 knows.
+#: Longer than any date in RFC 9110.
 _RETRY_AFTER_CHARACTERS_MAX = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -26,7 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class RetryPolicy:
     """How long to wait between attempts and how many there are.
 
-    The bounds are those of the project policies that it is made of.
+    The bounds are those of the project policies it is made from.
 
     Raises:
         ValueError: a value is out of bounds.
@@ -77,8 +77,8 @@ PROCESSING_RETRY = processing_retry(Policies())
 def delay_s(attempt: int, policy: RetryPolicy, jitter: float) -> float:
     """Seconds from the failure of `attempt` to the next one.
 
-    The jitter is applied after the cap, so a delay can be a fifth longer than the cap: capped
-    attempts of many deliveries would otherwise meet in one moment.
+    The jitter is applied after the cap, so a delay can be a fifth longer than the cap: otherwise
+    capped attempts of many deliveries would coincide.
 
     Args:
         attempt: number of the attempt that failed, from 1.
@@ -89,8 +89,8 @@ def delay_s(attempt: int, policy: RetryPolicy, jitter: float) -> float:
 
 
 def _nominal_s(attempt: int, policy: RetryPolicy) -> float:
-    # Multiplied step by step and left at the cap: a power of a large attempt number would
-    # overflow. With factor 1 the steps change nothing, so they are bounded all the same.
+    # Multiplied step by step up to the cap: a power of a large attempt number would overflow. With
+    # factor 1 the cap is never reached, so the number of steps is bounded, too.
     delay = policy.base_s
     for _ in range(min(attempt, 64) - 1):
         if delay >= policy.cap_s:
@@ -116,7 +116,7 @@ def retry_at_us(
     jitter: float,
     retry_after_s: float | None = None,
 ) -> int | None:
-    """When to try again after `attempt` failed at `now_us`; None when no attempt is left."""
+    """When to retry after `attempt` failed at `now_us`; None when no attempt is left."""
     if attempt >= policy.max_attempts:
         return None
     return now_us + round(next_delay_s(attempt, policy, jitter, retry_after_s) * 1_000_000)
@@ -130,7 +130,7 @@ def parse_retry_after(value: str, now_us: int) -> float | None:
         now_us: wall clock, which a date is measured from.
 
     Returns:
-        Seconds from now, 0 to `RETRY_AFTER_MAX_S`; None when the value means nothing.
+        Seconds from now, 0 to `RETRY_AFTER_MAX_S`; None when the value is invalid.
     """
     text = value.strip(" \t")
     if _DELTA_SECONDS.fullmatch(text):

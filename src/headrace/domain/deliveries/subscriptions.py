@@ -1,4 +1,4 @@
-"""Which events a subscriber wants: exact names, `prefix.*`, or `*` for all of them."""
+"""Patterns of events that a subscriber receives: exact names, `prefix.*`, or `*` for all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.domain.events.fields import EVENT_NAME_CHARACTERS_MAX, is_event_na
 PATTERNS_MAX = 100
 ALL_EVENTS: Final = "*"
 _PREFIX_END: Final = ".*"
-#: Names whose subscribers an index remembers; a service has hundreds of names.
+#: Names whose subscribers an index caches; a service has hundreds of names.
 _REMEMBERED_NAMES_MAX = 4096
 
 S = TypeVar("S")
@@ -22,8 +22,8 @@ S = TypeVar("S")
 def check_pattern(pattern: str) -> str:
     """Return the pattern unchanged.
 
-    `order.*` wants every name that starts with `order.`, at any depth, but not `order` itself.
-    `*` wants everything, the system's own events included.
+    `order.*` matches every name that starts with `order.`, at any depth, but not `order` itself.
+    `*` matches everything, system events included.
 
     Raises:
         ValueError: with a sentence for the caller.
@@ -41,12 +41,12 @@ def check_pattern(pattern: str) -> str:
 
 
 def is_prefix(pattern: str) -> bool:
-    """Whether it stands for names that begin with it: `order.*`."""
+    """Whether it is a prefix: `order.*`."""
     return pattern.endswith(_PREFIX_END)
 
 
 def check_filter(pattern: str) -> str | None:
-    """Return the pattern of a list's filter unchanged, None for one that everything matches.
+    """Return the pattern of a list's filter unchanged, None for one that matches everything.
 
     Raises:
         ValueError: with a sentence for the caller.
@@ -73,7 +73,7 @@ def check_patterns(patterns: Sequence[str]) -> tuple[tuple[str, ...], list[Field
 
 
 def pattern_wants(pattern: str, name: str) -> bool:
-    """Whether one pattern wants the event; the rule that the index below makes quick."""
+    """Whether a pattern matches the event; the rule that the index below speeds up."""
     if pattern == ALL_EVENTS:
         return True
     if pattern.endswith(_PREFIX_END):
@@ -83,18 +83,18 @@ def pattern_wants(pattern: str, name: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Match(Generic[S]):
-    """A subscriber that wants an event, and the pattern that says so (for the trace)."""
+    """A matching subscriber, and its pattern for the trace."""
 
     subscriber: S
     pattern: str
 
 
 class SubscriptionIndex(Generic[S]):
-    """Finds the subscribers of an event without asking each one.
+    """Finds the subscribers of an event without testing each one.
 
-    Made anew when a subscriber changes. One look-up for the exact name and one for each of its
-    dots, however many subscribers there are; the result is remembered for the next event of that
-    name. Of several patterns of one subscriber the most exact one is named.
+    Rebuilt when a subscriber changes. One lookup for the exact name and one for each of its dots,
+    however many subscribers there are; the result is cached for the next event of that name. Of
+    several matching patterns of one subscriber the most exact one is reported.
 
     Args:
         subscribers: each with its checked patterns.
@@ -102,7 +102,7 @@ class SubscriptionIndex(Generic[S]):
 
     def __init__(self, subscribers: Iterable[tuple[S, Iterable[str]]]) -> None:
         self._subscribers: list[S] = []
-        #: Pattern to the places of its subscribers in the list above.
+        #: Pattern -> indexes of its subscribers in the list above.
         self._places: dict[str, list[int]] = {}
         self._remembered: dict[str, tuple[Match[S], ...]] = {}
         for place, (subscriber, patterns) in enumerate(subscribers):
@@ -111,7 +111,7 @@ class SubscriptionIndex(Generic[S]):
                 self._places.setdefault(pattern, []).append(place)
 
     def match(self, name: str) -> tuple[Match[S], ...]:
-        """Subscribers that want the event, each once, in the order they were given."""
+        """Subscribers of the event, each once, in the given order."""
         matches = self._remembered.get(name)
         if matches is None:
             matches = self._find(name)
@@ -132,7 +132,7 @@ class SubscriptionIndex(Generic[S]):
 
 
 def _candidates(name: str) -> list[str]:
-    """Every pattern that wants the name, the most exact first."""
+    """Every pattern that matches the name, the most exact first."""
     candidates = [name]
     end = name.rfind(".")
     while end > 0:

@@ -15,7 +15,7 @@ MEMBERS = ("url", "events", "description", "enabled")
 
 
 class WebhookFields(msgspec.Struct, frozen=True, kw_only=True):
-    """What was sent; None: absent. The URL is as sent and still to be checked."""
+    """The fields sent; None: absent. The URL is not checked yet."""
 
     url: str | None
     events: tuple[str, ...] | None
@@ -28,13 +28,13 @@ def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, Field
 
     Args:
         body: JSON text.
-        required: whether `url` and `events` must be there.
+        required: whether `url` and `events` are required.
 
     Returns:
-        The fields, and the problems so far: whoever checks the URL adds to them and raises.
+        The fields, and the problems so far: the caller checks the URL, adds to them and raises.
 
     Raises:
-        ApiError: 400 for what is no JSON object.
+        ApiError: 400 if it is not a JSON object.
     """
     check = FieldReader(read_object(body), MEMBERS, "a webhook")
     if required:
@@ -49,7 +49,7 @@ def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, Field
 
 
 def refuse_members(body: bytes, what: str) -> None:
-    """Check the body of a request that needs none: empty, or an object without members.
+    """Check the body of a request without fields: empty, or an empty object.
 
     Raises:
         ApiError: 400, or 422 naming the members.

@@ -1,1 +1,1 @@
-"""What an event is, and what makes it invalid."""
+"""Events and their validation."""

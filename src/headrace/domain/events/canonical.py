@@ -1,6 +1,6 @@
-"""Whether two requests with one idempotency key say the same.
+"""Compares two requests with the same idempotency key.
 
-They are compared as JSON values, not as bytes: order of members, white space and spelling of
+They are compared as JSON values, not as bytes: order of members, white space and notation of
 escapes do not count; numbers are compared by value, so `1.0` equals `1` and digits past the
 precision of a double still count.
 """
@@ -20,12 +20,12 @@ def same_content(
     received_us: int,
     first: tuple[str, str | None, str | None, str | None, int, int, str],
 ) -> bool:
-    """Compare an event with what is stored of the first copy.
+    """Compare an event with the stored first copy.
 
     Args:
         event: the later one, received at `received_us`.
         first: event, contact_id, external_id, email, occurred_us, received_us and payload of the
-            first. A time that was left out is the time of receipt, and equals another left out.
+            first. An omitted time is the time of receipt, and equals another omitted one.
     """
     name, contact_id, external_id, email, occurred_us, first_received_us, payload = first
     if (event.event, event.contact_id, event.external_id, event.email) != (
@@ -48,8 +48,8 @@ def _canonical(text: str) -> Any:
 def _number(text: str) -> tuple[str, Decimal | str]:
     """A number as a value of its own kind, so that `1` never equals `true`.
 
-    Decimals are compared exactly and 1e400 does not become infinity. A number longer than anybody
-    computes with is compared by its text, which costs no time.
+    Decimals are compared exactly and 1e400 does not become infinity. An overlong number is compared
+    by its text, which is cheap.
     """
     try:
         return ("number", Decimal(text) if len(text) <= 64 else text)

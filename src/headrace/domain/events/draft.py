@@ -1,9 +1,9 @@
-"""What a caller sent as one event, decoded and checked, before it gets its id.
+"""Decodes and checks an event that a caller sent, before it gets its id.
 
-Two ways lead to the same result. `decode_draft` is the quick one: typed decoding in C and only
-checks that cost little. Whatever it does not recognise at once as right (a `null`, a doubtful
-member, anything wrong) goes to `headrace.domain.events.problems`, which knows every rule and
-names every problem.
+Two paths lead to the same result. `decode_draft` is the fast one: typed decoding in C and only
+cheap checks. Input that it does not recognise at once as valid (a `null`, a doubtful member,
+anything invalid) goes to `headrace.domain.events.problems`, which knows every rule and reports
+every problem.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from headrace.domain.events.problems import draft_or_problems
 
 _decode = msgspec.json.Decoder(EventInput).decode
 
-# Names pass the same check millions of times; a service has hundreds of them. The cap keeps a
-# caller who invents names from growing it.
+# The same few hundred names are checked millions of times. The cap limits the cache for a caller
+# who invents names.
 _known_names: set[str] = set()
 _KNOWN_NAMES_MAX = 4096
 
@@ -97,11 +97,11 @@ def _key(key: str | None, header_key: str | None) -> str | None:
 
 
 def _members_certain(sent: EventInput, body: bytes, payload: bytes) -> bool:
-    """Whether no member can have come twice, told from the number of quotes.
+    """Whether no member can be a duplicate, derived from the number of quotes.
 
     A member that was sent adds two quotes for its name, two more when its value is a string. If
-    that accounts for every quote outside the payload and nothing there is escaped, then nothing
-    was said twice. (A `null` does not add up either; it is looked at the slow way.)
+    that accounts for every quote outside the payload and nothing there is escaped, then there is no
+    duplicate. (A `null` does not add up either; it takes the slow path.)
     """
     expected = 6 if payload else 4
     if sent.contact_id is not None:

@@ -1,4 +1,4 @@
-"""An event as it is sent, stored and shown."""
+"""An event as sent, stored and shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Source(IntEnum):
-    """Which way an event came in; stored as its number."""
+    """How an event was received; stored as its number."""
 
     API = 0
     BATCH = 1
@@ -17,7 +17,7 @@ class Source(IntEnum):
 
 
 class Status(IntEnum):
-    """Where an event is on its way; stored as its number.
+    """State of an event; stored as its number.
 
     accepted -> processing -> processed, or -> retrying -> ... -> dead_lettered, and by replay
     dead_lettered -> accepted. Ingest sets `accepted`, the worker the rest.
@@ -33,11 +33,11 @@ class Status(IntEnum):
 class NewEvent(msgspec.Struct, frozen=True, gc=False):
     """A checked event on its way into the store, in the order of the store's columns.
 
-    Built by `headrace.domain.new_event` only, so every field already holds the rules of the
-    contract. `gc=False`: it holds no cycles, and the collector would walk thousands of them.
+    Built only by `headrace.domain.new_event`, so every field already satisfies the rules.
+    `gc=False`: it has no cycles, and the collector would traverse thousands of them.
     """
 
-    #: 63-bit place in the order of receipt, see `headrace.domain.ids`.
+    #: 63-bit position in the order of receipt, see `headrace.domain.ids`.
     sequence: int
     id: bytes
     project_id: int
@@ -63,7 +63,7 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event as the store gives it back."""
+    """An event as read from the store."""
 
     sequence: int
     id: bytes
@@ -89,10 +89,10 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FirstCopy(msgspec.Struct, frozen=True, gc=False):
-    """What a repeated idempotency key is answered with: facts of the event stored first."""
+    """The response to a repeated idempotency key: facts of the event stored first."""
 
     id: bytes
     event: str
     occurred_us: int
-    #: Whether the repeat said something else than the first.
+    #: Whether the content of the repeat differs from the first.
     mismatch: bool

@@ -1,4 +1,4 @@
-"""The shapes an incoming event passes through before it is stored."""
+"""Types of an incoming event before it is stored."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from headrace.domain.json_text import DEPTH_MAX, deeper_than, forbidden_escape
 EVENT_NAME_CHARACTERS_MAX = 200
 EXTERNAL_ID_CHARACTERS_MAX = 255
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
-#: How far ahead of the clock `occurred_at` may lie, in microseconds.
+#: How far ahead of the clock `occurred_at` may be, in microseconds.
 FUTURE_MAX_US = 24 * 3600 * 1_000_000
 
 MEMBERS = (
@@ -34,17 +34,17 @@ _PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]+")
 
 
 def is_event_name(name: str) -> bool:
-    """Whether a caller or the system may name an event so."""
+    """Whether it is a valid event name, for callers or the system."""
     return len(name) <= EVENT_NAME_CHARACTERS_MAX and _NAME.fullmatch(name) is not None
 
 
 def is_reserved(name: str) -> bool:
-    """Whether the name belongs to the system's own events."""
+    """Whether the name is that of a system event."""
     return name == "sendrealm" or name.startswith("sendrealm.")
 
 
 def check_event_name(name: str) -> str:
-    """Check everything but the reserved namespace, which has an error code of its own."""
+    """Check everything except the reserved namespace, which has an error code of its own."""
     if len(name) > EVENT_NAME_CHARACTERS_MAX:
         message = f"must be at most {EVENT_NAME_CHARACTERS_MAX} characters, got {len(name)}"
         raise ValueError(message)
@@ -129,7 +129,7 @@ def check_payload(payload: bytes, bytes_max: int) -> str:
 
 
 def unknown_hint(name: str, nearest: str | None, others_in: str | None) -> str:
-    """The end of the message about an unknown member: what was probably meant."""
+    """The end of the message about an unknown member: the likely intended one."""
     if nearest is not None:
         return f"; did you mean {nearest}?"
     if others_in is None:

@@ -1,11 +1,11 @@
-"""Who an event is about: the identity it is resolved by, and the lane that follows from it."""
+"""The identity of an event, and its lane."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from hashlib import blake2b
 
-#: Number of lanes; fixed for ever, since stored rows carry their lane.
+#: Number of lanes; cannot change, since stored rows carry their lane.
 LANES = 256
 
 
@@ -36,7 +36,7 @@ def contact_lane(project_id: int, contact_id: str) -> int:
 
 
 def idempotency_hash(project_id: int, key: str) -> bytes:
-    """16 bytes that stand for an idempotency key in the unique index.
+    """16-byte hash of an idempotency key for the unique index.
 
     BLAKE2b, 128 bits: at 10^12 events the chance of any collision is below 10^-14, and the
     index stays small whatever the length of the keys.

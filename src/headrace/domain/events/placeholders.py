@@ -1,7 +1,7 @@
-"""Identifiers that stand for nobody, or for many: they must never make one person of several.
+"""Identifiers of nobody or of many people, which must never make one person of several.
 
-A list is built in. A project adds words of its own with the policy `placeholder_identifiers`, and
-takes built-in ones out of it by a `!` before them.
+A list is built in. A project adds its own with the policy `placeholder_identifiers`, and removes
+built-in ones with a `!` before them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from headrace.domain.events.identity import IdentityType
 #: Longest value of the policy, in characters, and how many words it may hold.
 POLICY_CHARACTERS_MAX = 4000
 WORDS_MAX = 200
-#: Takes the whole built-in list out.
+#: Removes the whole built-in list.
 NONE_BUILT_IN = "!*"
 
-#: What programs send when they know nobody. Compared without regard to case and outer blanks.
+#: What programs send without an identity. Compared without case and surrounding white space.
 WORDS = frozenset(
     {
         *("null", "(null)", "<null>", "nil", "none", "undefined", "nan", "void", "empty"),
@@ -27,7 +27,7 @@ WORDS = frozenset(
         *("[object object]", "[]", "{}"),
     }
 )
-#: Addresses of a role and not of a person: what stands before the @.
+#: Local parts of addresses of a role, not of a person.
 ROLES = frozenset(
     {
         *("noreply", "no-reply", "no_reply", "no.reply", "donotreply", "do-not-reply"),
@@ -36,7 +36,7 @@ ROLES = frozenset(
         *("contact", "office", "nobody", "null", "undefined", "anonymous", "unknown"),
     }
 )
-#: All-zero UUIDs and numbers, whatever stands between the zeros, and UUIDs of nothing but `f`.
+#: All-zero UUIDs and numbers, with any separators, and UUIDs of only `f`.
 _ZEROS = re.compile(r"\{?(?:0[0-]*|f{8}-f{4}-f{4}-f{4}-f{12})\}?")
 
 
@@ -44,7 +44,7 @@ class Placeholders:
     """The list of one project.
 
     Args:
-        text: value of the policy: words with commas between them. `word` stands for itself,
+        text: value of the policy: words with commas between them. `word` matches itself,
             `role@` for that role at any domain, `name@domain.example` for the one address; each
             with `!` before it is no placeholder, and `!*` takes the built-in list out.
     """
@@ -82,12 +82,12 @@ class Placeholders:
 
 
 def split_words(text: str) -> list[str]:
-    """The words of the policy, as they are compared."""
+    """The words of the policy, in comparable form."""
     return [word for part in text.split(",") if (word := part.strip().casefold())]
 
 
 def check_words(text: str) -> str:
-    """Return the value of the policy as it is kept.
+    """Return the value of the policy as it is stored.
 
     Raises:
         ValueError: with a sentence for the operator.
@@ -108,7 +108,7 @@ def check_words(text: str) -> str:
     return ", ".join(words)
 
 
-#: The list of a project that has said nothing about it.
+#: The list of a project with the default policy.
 BUILT_IN = Placeholders()
 
 

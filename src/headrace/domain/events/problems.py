@@ -1,4 +1,4 @@
-"""The thorough way to read an event: every rule, every problem, one answer."""
+"""The thorough parser of an event: checks every rule and reports every problem."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from headrace.domain.json_text import (
     parse_object,
 )
 
-#: A request with thousands of unknown members is answered with the first of them.
+#: Unknown members that a response lists.
 PROBLEMS_MAX = 50
-#: Of those, how many are compared with all known members to find the one that was meant.
+#: How many of those are compared with all known members to find the intended one.
 HINTS_MAX = 3
 
 
@@ -45,7 +45,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     """Parse a request body that must be one JSON object.
 
     Raises:
-        ApiError: 400 saying what is wrong with the JSON.
+        ApiError: 400 with what is wrong with the JSON.
     """
     if not body.strip(b" \t\r\n"):
         message = "The body is empty; send one JSON object."
@@ -58,7 +58,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     if text.startswith("\ufeff"):
         message = "The body starts with a byte order mark; send plain UTF-8 without it."
         raise malformed_json(message)
-    # Also guards the parser below, which would nest as deeply as the text does.
+    # Also protects the parser below, which recurses as deeply as the text nests.
     if deeper_than(body, DEPTH_ABSURD):
         message = f"The body nests deeper than {DEPTH_ABSURD} levels."
         raise malformed_json(message)
@@ -153,7 +153,7 @@ class _Check:
             return None
 
     def raise_if_any(self, *, reserved: bool) -> None:
-        """Raise what was found; the more exact code when it is the only problem."""
+        """Raise the problems; with a more specific code if there is only one."""
         if reserved:
             problem = FieldProblem("event", "names starting with sendrealm. are reserved")
             if not self.problems:
@@ -198,7 +198,7 @@ def _payload(members: dict[str, Any], body: bytes, limits: DraftLimits, check: _
     if not isinstance(value, dict):
         check.add("payload", f"must be an object, got {_kind_of(value)}")
         return "{}"
-    # Escapes first: the typed decoder below refuses lone surrogates as malformed.
+    # Escapes first: the typed decoder below rejects lone surrogates as malformed.
     found = forbidden_escape(body)
     if found is not None:
         if not check.problems:

@@ -1,1 +1,1 @@
-"""Messages to one contact: names, tokens, guardrails, answers, without input or output."""
+"""Messages to contacts: keys, tokens, guardrails, server responses. All is pure."""

@@ -1,4 +1,4 @@
-"""Addresses as they stand in a header: `Shop <news@example.org>`."""
+"""Addresses as in a header: `Shop <news@example.org>`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """One address with the name shown beside it."""
+    """One address with its display name."""
 
     #: Normalized, domain in ASCII.
     address: str
@@ -65,6 +65,6 @@ def parse_mailbox(text: str) -> Mailbox:
 def _mailbox(address: str, name: str) -> Mailbox:
     normalized = normalize_email(address)
     local, _, _ = address.strip(" \t").rpartition("@")
-    # A quoted local part is written by the normalizer in its shortest form; that one is kept.
+    # The normalizer writes a quoted local part in its shortest form; that form is kept.
     differs = local != normalized.rpartition("@")[0] and local.isascii() and '"' not in local
     return Mailbox(normalized, name, local if differs else None)

@@ -1,4 +1,4 @@
-"""The DNS records that a sending domain needs, and what those that were found are worth."""
+"""The DNS records that a sending domain needs, and checks of those that were found."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-#: Of one name; a domain with more is not read further.
+#: Records read for one name.
 FOUND_MAX = 50
 _SHOWN_CHARACTERS_MAX = 300
 _TAG = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9_]*)\s*=\s*([^;]*)")
@@ -17,20 +17,20 @@ _NOT_SHOWN = re.compile(r"[^\x20-\x7e]")
 
 
 class Purpose(StrEnum):
-    """What a record is for."""
+    """Purpose of a record."""
 
-    #: That mail from here is ours: also proves who owns the domain.
+    #: The key of signatures; also proves ownership of the domain.
     DKIM = "dkim"
     #: Which servers may send with the bounce domain.
     SPF = "spf"
-    #: What receivers do with mail that is not.
+    #: How receivers treat mail that fails.
     DMARC = "dmarc"
-    #: Where bounces come back.
+    #: Where bounces are received.
     BOUNCE = "bounce"
 
 
 class DnsRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A record to publish, as it is shown."""
+    """A record to publish, as shown."""
 
     type: str
     name: str
@@ -41,24 +41,24 @@ class DnsRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordState(StrEnum):
-    """What a look-up has found."""
+    """Result of a lookup."""
 
     OK = "ok"
     MISSING = "missing"
-    #: There is one, and it does not do.
+    #: There is one, but it is wrong.
     WRONG = "wrong"
-    #: The look-up failed; nothing is known.
+    #: The lookup failed; nothing is known.
     UNKNOWN = "unknown"
 
 
 class RecordCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """One record, and what was found of it."""
+    """One record, and what was found for it."""
 
     record: DnsRecord
     state: RecordState
     #: One sentence for the operator; empty when all is well.
     message: str = ""
-    #: What is published now, fit to be shown.
+    #: What is published now, safe to show.
     found: tuple[str, ...] = ()
 
 
@@ -121,7 +121,7 @@ def is_verified(checks: Iterable[RecordCheck]) -> bool:
 
 
 def judge_record(record: DnsRecord, found: Sequence[str]) -> RecordCheck:
-    """Compare what was found with what is needed.
+    """Compare found records with the needed one.
 
     Args:
         record: what is needed.
@@ -138,13 +138,13 @@ def judge_record(record: DnsRecord, found: Sequence[str]) -> RecordCheck:
 
 
 def dmarc_names(domain: str) -> tuple[str, ...]:
-    """Where a policy for the domain may stand: at itself, or at one above it."""
+    """Where a policy for the domain may be: at itself, or at a parent domain."""
     labels = domain.split(".")
     return tuple("_dmarc." + ".".join(labels[at:]) for at in range(len(labels) - 1))[:5]
 
 
 def shown(found: Sequence[str]) -> tuple[str, ...]:
-    """Found records, cut and without characters that are no printable ASCII."""
+    """Found records, cut and reduced to printable ASCII."""
     return tuple(_NOT_SHOWN.sub("?", one)[:_SHOWN_CHARACTERS_MAX] for one in found[:FOUND_MAX])
 
 
@@ -201,7 +201,7 @@ def _bounce(record: DnsRecord, found: Sequence[str]) -> tuple[RecordState, str]:
 
 
 def _tags(text: str) -> dict[str, str]:
-    """Tags of DKIM and DMARC; blanks inside values mean nothing there."""
+    """Tags of DKIM and DMARC, where white space inside values has no meaning."""
     tags: dict[str, str] = {}
     for part in text.split(";"):
         match = _TAG.fullmatch(part)

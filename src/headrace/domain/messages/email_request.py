@@ -64,7 +64,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tag(msgspec.Struct, frozen=True, kw_only=True):
-    """A mark of the caller; shown and listed, never sent."""
+    """A tag of the caller; shown and listed, never sent."""
 
     name: str
     value: str
@@ -74,7 +74,7 @@ class EmailRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A checked request; None means absent.
 
     Exactly one of `to` and `audiences` is not empty. Addresses of `to`, `cc` and `bcc` are unique:
-    the first place of an address counts.
+    the first occurrence of an address counts.
     """
 
     sender: Mailbox
@@ -109,7 +109,7 @@ class EmailRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def recipients(self) -> tuple[Mailbox, ...]:
-        """Everybody who gets a mail of their own."""
+        """Every recipient of a separate mail."""
         return (*self.to, *self.cc, *self.bcc)
 
 
@@ -146,14 +146,14 @@ def email_of(
     header_key: str | None = None,
     topicless_marketing: bool = False,
 ) -> EmailRequest:
-    """As `decode_email`, for one item of a batch that is parsed already."""
+    """As `decode_email`, for one item of an already parsed batch."""
     check = FieldReader(members, MEMBERS, "an e-mail")
     check.require("from")
     to, cc, bcc = _recipients(check)
     audiences = tuple(check.texts("audiences", AUDIENCES_MAX, check_contact_id) or ())
     kind = check.text("kind", _kind) or MessageKind.TRANSACTIONAL
     request = EmailRequest(
-        # Never used where it is wrong: the problems are raised below.
+        # Not used if invalid: the problems are raised below.
         sender=check.text("from", parse_mailbox) or Mailbox(""),
         to=to,
         cc=cc,
@@ -354,7 +354,7 @@ def _media_type(text: str) -> str:
     if _MEDIA_TYPE.fullmatch(lowered) is None:
         raise ValueError("must be a media type such as application/pdf, without parameters")
     if lowered.startswith(("multipart/", "message/")):
-        # Their content would be parsed as a part of this mail.
+        # Their content would be parsed as part of this mail.
         raise ValueError("must not be multipart or message; use application/octet-stream")
     return lowered
 

@@ -1,4 +1,4 @@
-"""Whether a person, a proxy or a machine opened or clicked.
+"""Judges whether a person, a proxy or a machine opened or clicked.
 
 Judged once the burst is over (`engagement_settle_seconds` after a hit), over all hits of the last
 minutes that share a message or an address with it.
@@ -15,12 +15,12 @@ from headrace.domain.messages.kinds import Engagement, Verdict, VerdictReason
 
 Network = IPv4Network | IPv6Network
 
-#: Hits of one address so close together, on so many links or messages, are one machine's.
+#: Hits of one address so close together, on so many links or messages, are a machine's.
 BURST_US = 2_000_000
 BURST_DIFFERENT = 3
 #: How long before and after a honeypot or a burst its network is tainted.
 TAINT_US = 600_000_000
-#: Nobody reads a mail so soon after the receiving server took it.
+#: No person reads a mail so soon after the receiving server accepted it.
 TOO_EARLY_US = 2_000_000
 #: Hits that are judged together; the oldest beyond it do not count.
 HITS_MAX = 200
@@ -53,7 +53,7 @@ class Hit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
-    """Who it was; no reason for a person."""
+    """The verdict; without a reason for a person."""
 
     verdict: Verdict
     reason: VerdictReason | None = None
@@ -76,7 +76,7 @@ def judge_hit(
         hit: the hit.
         others: hits of the same message, and of the same address, within `TAINT_US` of it; the hit
             itself may be among them.
-        sent_us: when the receiving server or relay took the mail; None: not yet, or unknown.
+        sent_us: when the receiving server or relay accepted the mail; None: not yet, or unknown.
         scanners: networks of link scanners, as the operator lists them.
         prefetchers: networks that Apple publishes for Mail Privacy Protection; where the operator
             lists none, its user agent alone decides.
@@ -100,7 +100,7 @@ def judge_hit(
 
 
 def network_of(address: str | None) -> str | None:
-    """What counts as one network: a /24 of IPv4, a /48 of IPv6."""
+    """The network of an address: a /24 of IPv4, a /48 of IPv6."""
     parsed = _parsed(address)
     if parsed is None:
         return None
@@ -157,7 +157,7 @@ def _tainted(hit: Hit, machines: Iterable[Hit]) -> bool:
 def _in_burst(hit: Hit, near: Iterable[Hit]) -> bool:
     """Whether a hit is one of many of its address within two seconds.
 
-    Proxies fetch for many people from one address, so they make no burst.
+    Proxies fetch for many people from one address, so they do not count as a burst.
     """
     if hit.address is None or _proxy(hit) is not None:
         return False

@@ -1,7 +1,7 @@
-"""Whether a message may leave now, and if not, why and until when.
+"""Decides whether a message may be sent now, and if not, why and until when.
 
-Checked when a message is made and again right before the hand-over. A verdict is an outcome, never
-an error. The facts are read by the store; everything here is arithmetic on them.
+Checked when a message is made and again right before it is sent. A verdict is an outcome, never an
+error. The store reads the facts; everything here is computed from them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from headrace.domain.messages.send_times import (
 )
 from headrace.domain.messages.sending_policies import FrequencyCap, OnCap, SendingPolicies
 
-#: Messages that wait for one moment leave within this long after it.
+#: Messages that wait for the same moment are spread over this time after it.
 SPREAD_US = 15 * 60 * 1_000_000
 
 
@@ -72,7 +72,7 @@ class Reason(StrEnum):
 
 
 class Decision(StrEnum):
-    """What a guardrail says."""
+    """Result of a guardrail."""
 
     PASS = "pass"  # noqa: S105 - a verdict
     SKIP = "skip"
@@ -81,12 +81,12 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What one guardrail says about one message."""
+    """Verdict of one guardrail about one message."""
 
     guardrail: Guardrail
     decision: Decision
     reason: Reason | None = None
-    #: For `defer`: when to ask again; None: when an operator ends the pause.
+    #: For `defer`: when to check again; None: when an operator ends the pause.
     until_us: int | None = None
     #: The rule that decided, in words: `at most 2 in 86400 s`.
     rule: str = ""
@@ -113,23 +113,23 @@ class Facts:
     has_contact: bool = True
     contact_deleted: bool = False
     contact_erased: bool = False
-    #: Whether there is an address, or a device that is subscribed.
+    #: Whether there is an address or a subscribed device.
     has_address: bool = True
     suppressions: tuple[Suppression, ...] = ()
     unsubscribed_all: bool = False
     topic_id: str | None = None
-    #: As `GET /contacts/{id}/topics` shows it: the topic's default where nothing was chosen.
+    #: As in `GET /contacts/{id}/topics`: the topic's default without a choice.
     is_subscribed: bool = True
-    #: For each rule of `frequency_caps`, in order: when the `max`-th newest message that counts
-    #: for it was handed over; None when there are fewer, or the rule is not about this message.
+    #: For each rule of `frequency_caps`, in order: when the `max`-th newest message that counts for
+    #: it was sent; None when there are fewer, or the rule does not apply to this message.
     cap_reached_us: tuple[int | None, ...] = ()
     #: Names of zones to try, best first: the contact's property, its device's.
     timezones: tuple[object, ...] = ()
-    #: Messages of the channel handed over today, by the project's zone.
+    #: Messages of the channel sent today, in the project's zone.
     sent_today: int = 0
-    #: When the receiver's group may get the next one; None or past: now.
+    #: When the receiver's group may get the next message; None or past: now.
     receiver_free_us: int | None = None
-    #: When the relay or service may be tried again; None or past: now.
+    #: When the relay or service may be used again; None or past: now.
     relay_free_us: int | None = None
     #: When the message was first deferred by a guardrail; None: never.
     first_deferred_us: int | None = None
@@ -166,7 +166,7 @@ def _defer(guardrail: Guardrail, reason: Reason, until_us: int | None, rule: str
 
 
 def _bounded(verdict: Verdict, facts: Facts, policies: SendingPolicies, now_us: int) -> Verdict:
-    """A wait that would be too long is a skip now. The emergency stop may last."""
+    """A wait that would be too long becomes a skip now, except for the emergency stop."""
     if verdict.decision is not Decision.DEFER or verdict.until_us is None:
         return verdict
     since_us = now_us if facts.first_deferred_us is None else facts.first_deferred_us
@@ -188,7 +188,7 @@ def _contact(facts: Facts, _policies: SendingPolicies, _now_us: int) -> Verdict 
     if facts.contact_deleted:
         return _skip(Guardrail.CONTACT, Reason.CONTACT_DELETED)
     if not facts.has_contact and facts.kind is MessageKind.MARKETING:
-        # Somebody who cannot be told apart cannot leave either.
+        # A recipient without an identity cannot unsubscribe.
         return _skip(Guardrail.CONTACT, Reason.NO_CONTACT)
     return None
 
@@ -225,7 +225,7 @@ def _subscription(facts: Facts, policies: SendingPolicies, _now_us: int) -> Verd
             return _skip(Guardrail.SUBSCRIPTION, Reason.NO_TOPIC)
         refused = facts.unsubscribed_all
     else:
-        # Who has left everything and then chosen this topic is subscribed to it.
+        # A contact that opted out of everything and then chose this topic is subscribed to it.
         refused = not facts.is_subscribed
     if not refused:
         return None
@@ -255,7 +255,7 @@ def _frequency(facts: Facts, policies: SendingPolicies, now_us: int) -> Verdict 
 
 
 def applies(cap: FrequencyCap, facts: Facts) -> bool:
-    """Whether a rule is about a message; the same test says which messages count for it."""
+    """Whether a rule applies to a message; the same test decides which messages count for it."""
     return (
         cap.channel is facts.channel
         and facts.kind in cap.kinds
@@ -308,7 +308,7 @@ def _pacing(facts: Facts, _policies: SendingPolicies, now_us: int) -> Verdict | 
 
 
 def _spread(message_id: str, until_us: int) -> int:
-    """The same for the same message, so that asking twice moves nothing."""
+    """Deterministic for a message, so that a repeated check gives the same time."""
     digest = blake2b(message_id.encode(), digest_size=8).digest()
     return until_us + int.from_bytes(digest, "big") % SPREAD_US
 
@@ -328,7 +328,7 @@ _CHECKS: tuple[tuple[Guardrail, _Check], ...] = (
 
 
 def caps_to_count(facts: Facts, policies: SendingPolicies) -> Iterator[tuple[int, FrequencyCap]]:
-    """Rules for which the store has to look up `cap_reached_us`, with their place in it."""
+    """Rules for which the store has to read `cap_reached_us`, with their index in it."""
     if facts.kind is MessageKind.MARKETING:
         for index, cap in enumerate(policies.frequency_caps):
             if applies(cap, facts):

@@ -1,4 +1,4 @@
-"""Which headers a caller may write into a mail; the rest is Headrace's own."""
+"""Rules for headers that a caller may set in a mail."""
 
 from __future__ import annotations
 

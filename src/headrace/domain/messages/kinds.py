@@ -1,4 +1,4 @@
-"""The closed lists that a message lives by; their values are stored and shown."""
+"""Closed lists about messages; their values are stored and shown."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ class Channel(StrEnum):
 
 
 class MessageKind(StrEnum):
-    """What a message is for. Decides which guardrails hold."""
+    """Purpose of a message. Decides which guardrails apply."""
 
     MARKETING = "marketing"
     TRANSACTIONAL = "transactional"
 
 
 class MessageStatus(StrEnum):
-    """Where a message is in its life; the comment says what moves it there."""
+    """Status of a message; the comments say what sets it."""
 
-    #: Written, nothing said to a relay. By a request or a step.
+    #: Stored, not sent yet. By a request or a step.
     QUEUED = "queued"
     #: Claimed by a worker. By the sending loop.
     SENDING = "sending"
     #: Waits for a time: a guardrail or a retry. By the sending loop.
     DEFERRED = "deferred"
-    #: The relay took it. By the sending loop, or a person who settles an unknown outcome.
+    #: The relay accepted it. By the sending loop, or a person who settles an unknown outcome.
     SENT = "sent"
-    #: The receiving server has it. By a delivery report.
+    #: The receiving server accepted it. By a delivery report.
     DELIVERED = "delivered"
-    #: Nobody can know whether the relay took it. By the sending loop, after a crash too.
+    #: It is unknown whether the relay accepted it. By the sending loop, also after a crash.
     UNKNOWN = "unknown"
     #: A guardrail ended it. By the sending loop.
     SKIPPED = "skipped"
-    #: The address does not work. By an answer or a bounce.
+    #: The address does not work. By a response or a bounce.
     BOUNCED = "bounced"
-    #: The message cannot be delivered; nothing is wrong with the address. By an answer.
+    #: The message cannot be delivered; nothing is wrong with the address. By a response.
     FAILED = "failed"
-    #: The receiver refuses the sender. By an answer.
+    #: The receiver rejects the sender. By a response.
     BLOCKED = "blocked"
     #: Its retries reached their horizon. By the sending loop.
     EXPIRED = "expired"
@@ -51,7 +51,7 @@ class MessageStatus(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether the sending loop is done with it."""
+        """Whether the sending loop has finished it."""
         return self not in _OPEN
 
 
@@ -74,7 +74,7 @@ class SuppressionReason(StrEnum):
 
 
 class SuppressionScope(StrEnum):
-    """Which mail a suppressed address gets no more."""
+    """Which mail a suppressed address no longer gets."""
 
     ALL = "all"
     MARKETING = "marketing"
@@ -96,11 +96,11 @@ class TemplateStatus(StrEnum):
 
 
 class UnknownOutcome(StrEnum):
-    """What happens to a message of which nobody can know whether the relay took it."""
+    """How to treat a message when it is unknown whether the relay accepted it."""
 
-    #: It is never repeated; a bounce, an engagement or a person settles it.
+    #: It is never sent again; a bounce, an engagement or a person settles it.
     HOLD = "hold"
-    #: It is sent once more, under the same Message-ID.
+    #: It is sent once more, with the same Message-ID.
     RETRY = "retry"
 
 
@@ -113,7 +113,7 @@ class Verdict(StrEnum):
 
 
 class VerdictReason(StrEnum):
-    """Why a hit is judged to be of a machine or a proxy; a person needs no reason."""
+    """Why a hit is judged to be from a machine or a proxy; a person needs no reason."""
 
     PREFETCH_PROXY = "prefetch_proxy"
     HEAD_REQUEST = "head_request"

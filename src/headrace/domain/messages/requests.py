@@ -58,7 +58,7 @@ class PushText(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TemplateFields(msgspec.Struct, frozen=True, kw_only=True):
-    """What was sent; None: absent, the draft keeps what it has."""
+    """The fields sent; None: absent, the draft keeps its value."""
 
     name: str | None = None
     #: `email` or `push`; only when a template is made.
@@ -66,7 +66,7 @@ class TemplateFields(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     subject_template: str | None = None
     preview_text: str | None = None
-    #: JSON text, kept and never read.
+    #: JSON text, stored but never interpreted.
     editor_json: str | None = None
     rendered_html: str | None = None
     rendered_text: str | None = None
@@ -84,12 +84,12 @@ class DomainFields(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SuppressionFields(msgspec.Struct, frozen=True, kw_only=True):
-    """An address that a person puts on the list."""
+    """An address that a person adds to the list."""
 
     #: Normalized.
     email: str
     scope: SuppressionScope
-    #: In the words of the caller; the reason of the row is `manual`.
+    #: Note of the caller; the reason of the row is `manual`.
     note: str
 
 
@@ -110,7 +110,7 @@ def decode_template(body: bytes, *, channel: str | None = None) -> TemplateField
         channel = check.text("channel", _channel)
     elif check.text("channel", _channel) not in {None, channel}:
         check.add("channel", "cannot be changed")
-    _refuse_other_channel(check, channel)
+    _reject_other_channel(check, channel)
     fields = TemplateFields(
         name=check.text("name", check_name),
         channel=channel if made else None,
@@ -197,7 +197,7 @@ def _channel(text: str) -> str:
     return text
 
 
-def _refuse_other_channel(check: FieldReader, channel: str | None) -> None:
+def _reject_other_channel(check: FieldReader, channel: str | None) -> None:
     other = {"email": _PUSH_MEMBERS, "push": _EMAIL_MEMBERS}.get(channel or "", ())
     for name in other:
         if check.members.get(name) is not None:

@@ -1,4 +1,4 @@
-"""When a message may be sent: quiet hours and send windows in the zone of the contact."""
+"""Times at which a message may be sent: quiet hours and send windows in the contact's zone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ZONE_CHARACTERS_MAX = 64
-#: A rule repeats every week; the first allowed moment lies within it, or there is none.
+#: Rules repeat every week; the first allowed moment is within a week, or there is none.
 _DAYS = 8
 
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+){0,3}")
@@ -22,7 +22,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuietHours:
-    """Local times between which nothing is sent; an end before the start is of the next day."""
+    """Local times between which nothing is sent; an end before the start is on the next day."""
 
     start: time
     end: time
@@ -30,7 +30,7 @@ class QuietHours:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SendWindow:
-    """Local times of some weekdays within which alone is sent; 0 is Monday."""
+    """Local times of weekdays outside which nothing is sent; 0 is Monday."""
 
     weekdays: frozenset[int]
     start: time
@@ -72,7 +72,7 @@ def choose_zone(candidates: Iterable[object], default: str) -> ZoneInfo:
 
 
 def is_quiet(at_us: int, zone: ZoneInfo, quiet: QuietHours) -> bool:
-    """Whether a moment lies in quiet hours by the clock on the wall."""
+    """Whether a moment is in quiet hours by wall-clock time."""
     clock = _local(at_us, zone).time()
     if quiet.start <= quiet.end:
         return quiet.start <= clock < quiet.end
@@ -80,7 +80,7 @@ def is_quiet(at_us: int, zone: ZoneInfo, quiet: QuietHours) -> bool:
 
 
 def in_window(at_us: int, zone: ZoneInfo, windows: Iterable[SendWindow]) -> bool:
-    """Whether a moment lies in one of the windows by the clock on the wall."""
+    """Whether a moment is in one of the windows by wall-clock time."""
     local = _local(at_us, zone)
     clock = local.time()
     return any(
@@ -96,8 +96,8 @@ def first_allowed_us(
 ) -> int | None:
     """The first moment from now on that is not quiet and in a window (if there are any).
 
-    Where the clock jumps over the end of quiet hours the moment is at most the jump late; where an
-    hour comes twice both are quiet. None when the rules leave no moment of the week.
+    Where the clock skips the end of quiet hours, the moment is late by at most the skip; where an
+    hour repeats, both are quiet. None when the rules leave no moment of the week.
     """
 
     def allowed(at_us: int) -> bool:

@@ -32,14 +32,14 @@ PAUSED_DOMAINS_MAX = 100
 
 
 class OnCap(StrEnum):
-    """What happens to a message over a frequency cap."""
+    """How to treat a message over a frequency cap."""
 
     SKIP = "skip"
     DEFER = "defer"
 
 
 class FrequencyCap(msgspec.Struct, frozen=True, kw_only=True):
-    """At most so many messages to one contact in a rolling window."""
+    """Limit of messages to one contact in a rolling window."""
 
     channel: Channel
     max: int
@@ -51,7 +51,7 @@ class FrequencyCap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuietRule(msgspec.Struct, frozen=True, kw_only=True):
-    """Quiet hours, and for which messages."""
+    """Quiet hours, and the messages they apply to."""
 
     hours: QuietHours
     #: None: the zone of the contact.
@@ -61,7 +61,7 @@ class QuietRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SendingPaused(msgspec.Struct, frozen=True, kw_only=True):
-    """The emergency stop: nothing of these leaves."""
+    """The emergency stop: messages that are not sent."""
 
     channels: frozenset[Channel] = frozenset()
     #: Lower-case ASCII.
@@ -92,7 +92,7 @@ class SendingPolicies(msgspec.Struct, frozen=True, kw_only=True):
     topicless_marketing: bool = False
 
     def unknown_outcome(self, kind: MessageKind) -> UnknownOutcome:
-        """What happens to a message of that kind whose outcome is unknown."""
+        """How to treat a message of that kind whose outcome is unknown."""
         if kind is MessageKind.MARKETING:
             return self.unknown_outcome_marketing
         return self.unknown_outcome_transactional

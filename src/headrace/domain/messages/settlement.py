@@ -1,4 +1,4 @@
-"""What follows from an attempt: the message's next status, when it is tried again, who is told."""
+"""Decides what follows from an attempt: next status, time of the retry, and reports."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from headrace.domain.messages.kinds import (
 )
 from headrace.domain.messages.smtp_answers import AnswerClass
 
-#: How long a message is tried, from its first due time, unless the send says otherwise.
+#: How long a message is retried, from its first due time, unless the request sets another limit.
 HORIZON_S = {MessageKind.MARKETING: 72 * 3600.0, MessageKind.TRANSACTIONAL: 24 * 3600.0}
-#: Waits after the first refusals that ask for patience, before the project's own schedule.
+#: Waits after the first temporary rejections, before the project's own schedule.
 GREYLIST_S = (300.0, 900.0)
-#: A full mailbox and a domain without a route do not change within minutes.
+#: A full mailbox or a domain without a route does not recover within minutes.
 SLOW_S = 3600.0
-#: After these no attempt is worth making sooner.
+#: Outcomes after which an earlier attempt is useless.
 THROTTLED_S = 60.0
 RELAY_AUTH_S = 60.0
-#: Once, after an outcome that nobody can know, where the policy is `retry`.
+#: Wait before the single retry after an unknown outcome, if the policy is `retry`.
 UNKNOWN_RETRY_S = 600.0
-#: A domain without a route is believed when it has none this long after the first time.
+#: A missing route is final when it is still missing this long after the first time.
 DOMAIN_BAD_S = 24 * 3600.0
-#: In a row, before mail of a sending domain to a group of receivers waits.
+#: Failures in a row before mail of a sending domain to a group of receivers waits.
 SENDER_REFUSED_MAX = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """What is known of a message when an attempt ends. Times are microseconds since 1970."""
+    """State of a message when an attempt ends. Times are microseconds since 1970."""
 
     kind: MessageKind
     #: Number of the attempt that ended, from 1.
@@ -59,17 +59,17 @@ class Settlement:
     """What the sending loop writes and does after an attempt."""
 
     status: MessageStatus
-    #: When it is tried again; None: not by itself.
+    #: When it is retried; None: never automatically.
     retry_at_us: int | None = None
-    #: Put the address on the suppression list for this.
+    #: Add the address to the suppression list for this reason.
     suppress: SuppressionReason | None = None
-    #: Count it towards a soft bounce that becomes a hard one.
+    #: Count it as a soft bounce; several become a hard one.
     soft_bounce: bool = False
     #: The next attempt must not use this connection.
     fresh_connection: bool = False
     #: The relay itself failed: counts for its breaker.
     relay_down: bool = False
-    #: Nothing is sent through this relay until an operator acts or a later try succeeds.
+    #: Nothing is sent through this relay until an operator acts or a later attempt succeeds.
     hold_relay: bool = False
     #: Halve the rate towards this receiver.
     slow_down: bool = False
@@ -78,7 +78,7 @@ class Settlement:
 
 
 _HARD_BOUNCE = Settlement(status=MessageStatus.BOUNCED, suppress=SuppressionReason.HARD_BOUNCE)
-#: Answers after which there is nothing to decide.
+#: Outcomes after which there is nothing to decide.
 _ENDS = {
     AnswerClass.SENT: Settlement(status=MessageStatus.SENT),
     AnswerClass.ADDRESS_BAD: _HARD_BOUNCE,
@@ -100,8 +100,8 @@ def settle(
     """Decide what follows from an attempt.
 
     Args:
-        outcome: what it came to.
-        progress: what is known of the message.
+        outcome: of the attempt.
+        progress: state of the message.
         now_us: the store's clock.
         policy: the project's retry policy; its number of attempts does not count, the horizon does.
         unknown: the project's policy for this kind of message.
@@ -154,7 +154,7 @@ def _wait_s(outcome: AnswerClass, attempt: int, policy: RetryPolicy, jitter: flo
         case AnswerClass.PROTOCOL:
             return 0.0
         case AnswerClass.DEFERRED:
-            # Receivers that greylist want minutes, whatever the project's schedule begins with.
+            # Greylisting needs minutes, whatever the project's schedule begins with.
             index = min(attempt, len(GREYLIST_S)) - 1
             return GREYLIST_S[index] if attempt <= len(GREYLIST_S) else max(normal, GREYLIST_S[-1])
         case AnswerClass.DOMAIN_BAD | AnswerClass.MAILBOX_FULL:

@@ -1,8 +1,8 @@
-"""What the answer of a mail server means for a message, its address and its relay.
+"""Interprets responses of mail servers for a message, its address and its relay.
 
-The first digit of the basic code says whether it is for good, as RFC 5321 has it; the enhanced code
-decides what it is about, and the text only where neither says. A refusal of the sender must never
-be read as a bad address, so whatever is not known to be about the address leaves it untouched.
+The first digit of the basic code says whether it is permanent, as in RFC 5321; the enhanced code
+decides what it is about, and the text only if neither does. A rejection of the sender must never be
+read as a bad address, so a response not known to be about the address does not affect it.
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ TEXT_CHARACTERS_MAX = 500
 
 
 class Phase(StrEnum):
-    """Where in a session an answer, or an error instead of one, came."""
+    """Phase of a session in which a response or an error occurred."""
 
     CONNECT = "connect"
     #: From the greeting to the end of EHLO and STARTTLS.
     GREETING = "greeting"
     AUTH = "auth"
-    #: MAIL FROM; also RSET on a connection that is used again.
+    #: MAIL FROM; also RSET on a reused connection.
     MAIL = "mail"
     RCPT = "rcpt"
-    #: From DATA until the final dot is written: the server cannot have taken the mail.
+    #: From DATA until the final dot is written: the server cannot have accepted the mail.
     DATA = "data"
     #: After the final dot.
     FINAL = "final"
 
 
 class AnswerClass(StrEnum):
-    """What an attempt came to; a closed list, stored with the attempt."""
+    """Outcome of an attempt; a closed list, stored with the attempt."""
 
     SENT = "sent"
-    #: The relay cannot be used now. Counts for its breaker; the address is untouched.
+    #: The relay cannot be used now. Counts for its breaker; the address is not affected.
     RELAY_UNAVAILABLE = "relay_unavailable"
-    #: The relay refuses our credentials: the queue holds until an operator acts.
+    #: The relay rejects the credentials: the queue is held until an operator acts.
     RELAY_AUTH = "relay_auth"
-    #: Later, for example by greylisting.
+    #: Temporary rejection, for example by greylisting.
     DEFERRED = "deferred"
-    #: We send too fast for that receiver.
+    #: Too fast for that receiver.
     THROTTLED = "throttled"
     MAILBOX_FULL = "mailbox_full"
     ADDRESS_BAD = "address_bad"
-    #: The domain cannot be reached; believed only the second time.
+    #: The domain cannot be reached; final only the second time.
     DOMAIN_BAD = "domain_bad"
     TOO_LARGE = "too_large"
     CONTENT_REFUSED = "content_refused"
-    #: Our authentication, reputation or policy; the address is untouched.
+    #: Rejected for authentication, reputation or policy; the address is not affected.
     SENDER_REFUSED = "sender_refused"
-    #: One side broke the protocol: once more on a fresh connection.
+    #: One side broke the protocol: retried on a new connection.
     PROTOCOL = "protocol"
-    #: Nobody can know whether the relay took it.
+    #: It is unknown whether the relay accepted it.
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of a server."""
+    """One response of a server."""
 
-    #: Basic code, 200 to 599; 0 when what came was no answer.
+    #: Basic code, 200 to 599; 0 when there was no valid response.
     code: int
     #: Text without the enhanced code, at most `TEXT_CHARACTERS_MAX`, without control characters.
     text: str
@@ -94,7 +94,7 @@ _FULL = re.compile(
 
 _AUTH_CODES = frozenset({530, 534, 535, 538})
 _BEFORE_MAIL = frozenset({Phase.CONNECT, Phase.GREETING, Phase.AUTH})
-#: What a basic code says alone; whatever else is for good is held against the sender.
+#: Meaning of a basic code alone; other permanent codes count against the sender.
 _BY_CODE = {
     **dict.fromkeys((500, 501, 502, 503, 504, 555), AnswerClass.PROTOCOL),
     551: AnswerClass.ADDRESS_BAD,
@@ -108,7 +108,7 @@ _ABOUT_ADDRESS = frozenset(
 
 
 def read_answer(code: int, text: str) -> Answer:
-    """Make an answer fit to be kept and shown.
+    """Make a response safe to store and show.
 
     Args:
         code: basic code as received.
@@ -119,7 +119,7 @@ def read_answer(code: int, text: str) -> Answer:
     match = _ENHANCED.match(text.lstrip())
     if match is None:
         return Answer(code, shown_text(text))
-    # Each line repeats the enhanced code; the text reads better without.
+    # Each line repeats the enhanced code, which the text does not need.
     lines = (line.removeprefix(match[0]).strip() for line in text.splitlines())
     return Answer(code, shown_text(" ".join(lines)), match[0])
 
@@ -131,15 +131,15 @@ def shown_text(text: str) -> str:
 
 
 def classify(phase: Phase, answer: Answer) -> AnswerClass:
-    """What an answer means.
+    """Interpret a response.
 
     Args:
-        phase: what it answers.
-        answer: as `read_answer` gives it; code 0 stands for something that was no answer.
+        phase: of the command.
+        answer: as `read_answer` returns it; code 0 means no valid response.
     """
     code = answer.code
     if code < 400:
-        return _without_refusal(phase, code)
+        return _without_rejection(phase, code)
     if code in _AUTH_CODES:
         return AnswerClass.RELAY_AUTH
     if phase in _BEFORE_MAIL:
@@ -147,20 +147,21 @@ def classify(phase: Phase, answer: Answer) -> AnswerClass:
         return AnswerClass.RELAY_AUTH if refused else AnswerClass.RELAY_UNAVAILABLE
     found = _for_good(answer) if code >= 500 else _for_now(answer)
     if phase is Phase.MAIL and found in _ABOUT_ADDRESS:
-        # It speaks of the sender: no recipient was named yet.
+        # It is about the sender: no recipient was named yet.
         return AnswerClass.SENDER_REFUSED if code >= 500 else AnswerClass.DEFERRED
     return found
 
 
-def _without_refusal(phase: Phase, code: int) -> AnswerClass:
+def _without_rejection(phase: Phase, code: int) -> AnswerClass:
     if phase is not Phase.FINAL:
         return AnswerClass.PROTOCOL
-    # After the dot the mail may have been taken by whatever sent something else than 2xx.
+    # After the final dot a server may have accepted the mail even if it sent something other than
+    # 2xx.
     return AnswerClass.SENT if 200 <= code < 300 else AnswerClass.UNKNOWN
 
 
 def _detail(answer: Answer) -> tuple[int, int] | None:
-    """Subject and detail of the enhanced code; None when it says nothing (x.0.0)."""
+    """Subject and detail of the enhanced code; None when it is unspecific (x.0.0)."""
     match = _ENHANCED.fullmatch(answer.status or "")
     if match is None or (match[2], match[3]) == ("0", "0"):
         return None
@@ -174,7 +175,7 @@ def _for_now(answer: Answer) -> AnswerClass:
     if detail == (5, 3) or _RATE.search(answer.text):
         return AnswerClass.THROTTLED
     if answer.code == 421:
-        # With 4.7.x a receiver closes on the sender, otherwise a relay closes on everybody.
+        # With 4.7.x a receiver rejects the sender, otherwise a relay closes for everyone.
         refused = detail is not None and detail[0] == 7
         return AnswerClass.THROTTLED if refused else AnswerClass.RELAY_UNAVAILABLE
     if answer.code == 454:
@@ -195,7 +196,7 @@ def _for_good(answer: Answer) -> AnswerClass:
 
 
 def _by_detail(detail: tuple[int, int]) -> AnswerClass | None:
-    """What an enhanced code is about; None when the basic code and the text have to decide."""
+    """Meaning of an enhanced code; None when the basic code and the text have to decide."""
     if detail in _ADDRESS_DETAILS:
         return AnswerClass.ADDRESS_BAD
     if detail in {(2, 3), (3, 4)}:
@@ -203,7 +204,7 @@ def _by_detail(detail: tuple[int, int]) -> AnswerClass | None:
     if detail == (2, 2):
         return AnswerClass.MAILBOX_FULL
     if detail in {(1, 7), (1, 8)}:
-        # Both name the sender's address.
+        # Both are about the sender's address.
         return AnswerClass.SENDER_REFUSED
     return {
         4: AnswerClass.DOMAIN_BAD,

@@ -1,8 +1,8 @@
-"""Names and tokens of a message that outside systems repeat to us: keys, VERP, links, opt-outs.
+"""Keys and tokens of a message that outside systems send back: VERP, links, opt-outs.
 
-Each token ends with a message authentication code, so it needs no row to be trusted and never
+Each token ends with a message authentication code, so it is verified without a row and never
 expires. Every kind of token has a key of its own, derived from one secret of the store: a token of
-one kind is none of another.
+one kind is invalid as another.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from headrace.domain.ids import uuid_text
 
 #: Characters of a message key; 130 bits of its hash.
 KEY_CHARACTERS = 26
-#: Number of a link that stands for the pixel: an open.
+#: Link number of the pixel: an open.
 OPEN_LINK = 0
 #: Largest number of a link that fits a token (five bytes).
 LINK_MAX = 2**40 - 1
@@ -32,13 +32,13 @@ _TRACKING_MAC_BYTES = 8
 _UNSUBSCRIBE_MAC_BYTES = 10
 _TRACKING_CHARACTERS = 40
 _NOBODY = bytes(16)
-#: UUIDv5 needs a namespace; this one was drawn once for messages of Headrace.
+#: UUIDv5 needs a namespace; this random one is for messages of Headrace.
 _NAMESPACE = uuid.UUID("6f0e8a3c-52d6-4a3e-9b53-3d6f2d1c9a70")
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedHit:
-    """What a valid tracking token says."""
+    """Content of a valid tracking token."""
 
     #: UUID text.
     message_id: str
@@ -48,10 +48,10 @@ class TrackedHit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnsubscribeTarget:
-    """Who leaves what: a link names all four, a mailbox only contact and topic."""
+    """An opt-out: a link has all four fields, a mailbox only contact and topic."""
 
     contact_id: str
-    #: None: marketing mail without a topic; leaving it is the opt-out of everything.
+    #: None: marketing mail without a topic, whose opt-out is from everything.
     topic_id: str | None
     project_id: int | None = None
     message_id: str | None = None
@@ -61,8 +61,8 @@ class MessageKeys:
     """The keys of all tokens of a store.
 
     Args:
-        secret: at least 16 random bytes that all processes on the store share, for ever: with
-            another secret every link in mail that was sent is dead.
+        secret: at least 16 random bytes that all processes on the store share. It must never
+            change: that would break every link in sent mail.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -76,7 +76,7 @@ class MessageKeys:
         self._addresses = self._derive(b"suppressed addresses")
 
     def message_key(self, project_id: int, origin: str, step_key: str, recipient: str) -> str:
-        """What stays the same over all attempts at one message.
+        """The key of a message, the same over all attempts.
 
         Args:
             project_id: the number of the project.
@@ -91,7 +91,7 @@ class MessageKeys:
         return _base32(_mac(key, _joined(origin, step_key, recipient), 20))[:KEY_CHARACTERS]
 
     def address_hash(self, project_id: int, address: str) -> bytes:
-        """Keyed hash of a normalized address: what stays of a suppression after an erasure."""
+        """Keyed hash of a normalized address: what is kept of a suppression after an erasure."""
         return _mac(self._addresses, _joined(str(project_id), address), 16)
 
     def verp(self, message_id: str) -> str:
@@ -112,7 +112,7 @@ class MessageKeys:
         return _base64(_signed(self._tracking, content, _TRACKING_MAC_BYTES))
 
     def read_tracking(self, token: str) -> TrackedHit | None:
-        """What a tracking token says; None when it is not one of this store."""
+        """Content of a tracking token; None when it is not one of this store."""
         if len(token) != _TRACKING_CHARACTERS:
             return None
         content = _verified(self._tracking, _unbase64(token), _TRACKING_MAC_BYTES)
@@ -136,7 +136,7 @@ class MessageKeys:
         return _base64(_signed(self._unsubscribe, content, _UNSUBSCRIBE_MAC_BYTES))
 
     def read_unsubscribe(self, token: str) -> UnsubscribeTarget | None:
-        """What an unsubscribe token says; None when it is not one of this store."""
+        """Content of an unsubscribe token; None when it is not one of this store."""
         packed = _unbase64(token) if len(token) <= 100 else None
         content = _verified(self._unsubscribe, packed, _UNSUBSCRIBE_MAC_BYTES)
         if content is None or len(content) != 57 or content[0] != _VERSION:
@@ -152,13 +152,13 @@ class MessageKeys:
         """Token of an unsubscribe mailbox: 60 characters that survive a change of case.
 
         A local part has 64 characters at most, so project and message are left out; the contact
-        knows its project.
+        determines the project.
         """
         content = _uuid_bytes(contact_id) + _uuid_or_nil(topic_id)
         return _base32(_signed(self._unsubscribe_mail, content, _VERP_MAC_BYTES))
 
     def read_unsubscribe_mail(self, token: str) -> UnsubscribeTarget | None:
-        """What the token of an unsubscribe mailbox says; None when it is not of this store."""
+        """Content of an unsubscribe mailbox's token; None when it is not one of this store."""
         packed = _unbase32(token, 32 + _VERP_MAC_BYTES)
         content = _verified(self._unsubscribe_mail, packed, _VERP_MAC_BYTES)
         if content is None:
@@ -178,7 +178,7 @@ def message_id(origin: str, step_key: str, recipient: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BounceAddresses:
-    """Addresses at the domain where bounces come back."""
+    """Addresses at the bounce domain."""
 
     keys: MessageKeys
     #: Lower-case ASCII.
@@ -189,11 +189,11 @@ class BounceAddresses:
         return f"b+{self.keys.verp(message_id)}@{self.domain}"
 
     def unsubscribe(self, contact_id: str, topic_id: str | None) -> str:
-        """Where a mail client writes to leave a topic."""
+        """The address to which a mail client writes to unsubscribe."""
         return f"u+{self.keys.unsubscribe_mail(contact_id, topic_id)}@{self.domain}"
 
     def read(self, address: str) -> str | UnsubscribeTarget | None:
-        """The message id of a bounce, whom an unsubscribe mail is from, or None for neither."""
+        """The message id of a bounce, the opt-out of an unsubscribe mail, or None for neither."""
         local, at, domain = address.strip().strip("<>").rpartition("@")
         if not at or domain.lower() != self.domain or len(local) > LOCAL_PART_CHARACTERS_MAX:
             return None
@@ -204,12 +204,12 @@ class BounceAddresses:
 
     @classmethod
     def of(cls, secret: bytes, domain: str) -> Self:
-        """Make them from the store's secret."""
+        """Derive the keys from the store's secret."""
         return cls(MessageKeys(secret), domain.lower())
 
 
 def _joined(*parts: str) -> bytes:
-    # The length of each part keeps ("ab", "c") and ("a", "bc") apart.
+    # The length of each part distinguishes ("ab", "c") from ("a", "bc").
     return "".join(f"{len(part)}:{part}" for part in parts).encode()
 
 
@@ -251,7 +251,7 @@ def _unbase32(text: str, size: int) -> bytes | None:
         value = base64.b32decode(text.upper() + "=" * (-len(text) % 8))
     except binascii.Error:
         return None
-    # The last character has spare bits: only the one spelling that we write is accepted.
+    # The last character has spare bits: only the encoding written here is accepted.
     return value if _base32(value) == text.lower() else None
 
 

@@ -1,4 +1,4 @@
-"""Which values the variables of a template have."""
+"""Values of a template's variables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class TemplateContact(msgspec.Struct, frozen=True, kw_only=True):
-    """What a template may know of a contact."""
+    """The fields of a contact that a template may use."""
 
     id: str
     external_id: str | None
@@ -31,7 +31,7 @@ def template_values(
 
     A bare name is looked up in the variables of the step or request, then in the payload of the
     event that began the run, then in the properties of the contact. `contact`, `payload` and the
-    two addresses always mean what they say.
+    two addresses cannot be overridden.
     """
     known: dict[str, Any] = {} if contact is None else dict(contact.properties)
     known |= payload

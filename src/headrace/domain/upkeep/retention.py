@@ -1,4 +1,4 @@
-"""Rules of retention: the clock it goes by, how large a slice is, when the disk will be full."""
+"""Rules of retention: its clock, the size of a slice, when the disk will be full."""
 
 from __future__ import annotations
 
@@ -13,42 +13,41 @@ HOUR_US = 3600 * 1_000_000
 #:
 #: A wall clock that jumps ahead by years would make every event due at once. Retention's clock
 #: follows it by at most an extra day of events for each hour that the wall clock stays wrong, so
-#: there are hours to notice (the lag is a metric and a log line) and a day of events at most is
-#: lost meanwhile. After a stop of three weeks the same rule means that it takes a day to catch up,
-#: which nobody minds.
+#: there are hours to notice (the lag is a metric and a log line) and at most a day of events is
+#: lost by then. After a stop of three weeks the same rule means a harmless day to catch up.
 CATCH_UP = 24
-#: Further behind the wall clock than this, the wall clock is doubted aloud.
+#: Lag behind the wall clock from which a warning is logged.
 DOUBT_US = HOUR_US
 
-#: Growth is told from this many hours at most: older growth says little about tomorrow's.
+#: Growth is estimated from at most this many hours: older growth says little about tomorrow's.
 GROWTH_HOURS_MAX = 7 * 24
 
 
 def trusted_clock(trusted_us: int, wall_us: int, elapsed_us: int) -> int:
-    """Move retention's clock on.
+    """Advance retention's clock.
 
     Args:
-        trusted_us: where it stood.
-        wall_us: what the wall clock says now. One that went back is followed at once: that removes
-            less, never more.
-        elapsed_us: what a clock that cannot be set says has passed since.
+        trusted_us: its last value.
+        wall_us: the wall clock. One that went back is followed at once: that removes less, never
+            more.
+        elapsed_us: time since then by the monotonic clock.
     """
     return min(wall_us, trusted_us + CATCH_UP * max(0, elapsed_us))
 
 
 def first_clock(wall_us: int, newest_received_us: int | None) -> int:
-    """Where retention's clock starts in a store that has none: not past what was received."""
+    """The start of retention's clock in a store without one: not past what was received."""
     return wall_us if newest_received_us is None else min(wall_us, newest_received_us)
 
 
 class SliceSize:
-    """Rows of a slice, so that a transaction takes about as long as it may.
+    """Adjusts the rows of a slice, so that a transaction takes about the target time.
 
     Args:
-        target_s: what a slice may take.
+        target_s: the target time of a slice.
     """
 
-    #: A slice that removes one event at a time would never catch up with anything.
+    #: Slices of one event would never catch up.
     MIN = 16
     MAX = 500
 
@@ -57,7 +56,7 @@ class SliceSize:
         self._target_s = target_s
 
     def observe(self, rows: int, seconds: float) -> None:
-        """Learn from a slice."""
+        """Adjust to a slice's duration."""
         if seconds > self._target_s:
             self.rows = max(self.MIN, min(self.rows, rows) // 2)
         elif rows >= self.rows and seconds < self._target_s / 2:
@@ -65,7 +64,7 @@ class SliceSize:
 
 
 class GrowthSample(msgspec.Struct, frozen=True):
-    """How full a store was."""
+    """Size of a store at a time."""
 
     hour: int
     used_bytes: int
@@ -86,7 +85,7 @@ def bytes_per_day(samples: Sequence[GrowthSample]) -> float | None:
 
 
 def days_to_full(samples: Sequence[GrowthSample], room_bytes: int) -> float | None:
-    """Days until `room_bytes` more are used; None when the store does not grow, or nobody knows."""
+    """Days until `room_bytes` more are used; None when unknown or the store does not grow."""
     growth = bytes_per_day(samples)
     if growth is None or growth <= 0:
         return None

@@ -13,7 +13,7 @@ import msgspec
 
 
 class Outcome(IntEnum):
-    """What is counted; stored as its place in the array."""
+    """What is counted; stored as its index in the array."""
 
     ACCEPTED_API = 0
     ACCEPTED_BATCH = 1
@@ -22,18 +22,18 @@ class Outcome(IntEnum):
     DEDUPLICATED = 4
     REJECTED = 5
     PROCESSED = 6
-    #: Failed tries of processing that are followed by another.
+    #: Failed attempts at processing that are followed by another.
     RETRIED = 7
-    #: Events whose processing was given up.
+    #: Events whose processing was dead-lettered.
     DEAD_LETTERED = 8
     DELIVERED = 9
-    #: Attempts that failed, whatever followed.
+    #: Attempts that failed, whether or not a retry followed.
     ATTEMPT_FAILED = 10
-    #: Deliveries that were given up.
+    #: Deliveries that were dead-lettered.
     DELIVERY_DEAD_LETTERED = 11
 
 
-#: The first of the four; the number of the source is added.
+#: The first of four; the number of the source is added.
 ACCEPTED = Outcome.ACCEPTED_API
 OUTCOMES = len(Outcome)
 
@@ -43,29 +43,29 @@ GRAINS = (MINUTE_S, HOUR_S, DAY_S)
 KEPT_S = {MINUTE_S: 2 * DAY_S, HOUR_S: 90 * DAY_S, DAY_S: 3 * 365 * DAY_S}
 
 #: Upper bounds of the buckets in microseconds, four to a power of ten from 0.1 ms to 28 hours; one
-#: more bucket has what is above.
+#: more bucket has everything above.
 BOUNDS_US = tuple(round(100 * 10 ** (step / 4)) for step in range(37))
 BUCKETS = len(BOUNDS_US) + 1
 
 
 def bucket_of(span_us: int) -> int:
-    """Which bucket a span falls into."""
+    """The bucket of a duration."""
     return bisect_left(BOUNDS_US, span_us)
 
 
 class Tally(msgspec.Struct):
-    """What is counted together. A histogram is None while it has nothing."""
+    """Counters and histograms of one row. A histogram is None while it is empty."""
 
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * OUTCOMES)
-    #: From receipt to the answer.
+    #: From receipt to the response.
     accept: list[int] | None = None
     #: From receipt to `processed`.
     processing: list[int] | None = None
-    #: Time that an attempt of a delivery took, whatever came of it.
+    #: Duration of an attempt of a delivery, whatever its outcome.
     delivery: list[int] | None = None
 
     def observe_accept(self, span_us: int) -> None:
-        """Count an answer."""
+        """Count a response."""
         if self.accept is None:
             self.accept = [0] * BUCKETS
         self.accept[bisect_left(BOUNDS_US, span_us)] += 1
@@ -83,7 +83,7 @@ class Tally(msgspec.Struct):
         self.delivery[bisect_left(BOUNDS_US, span_us)] += 1
 
     def add(self, other: Tally) -> None:
-        """Add another one to this."""
+        """Add another tally to this one."""
         self.counts = added(self.counts, other.counts) or []
         self.accept = added(self.accept, other.accept)
         self.processing = added(self.processing, other.processing)
@@ -95,12 +95,12 @@ class Tally(msgspec.Struct):
 
     @property
     def accepted(self) -> int:
-        """Events accepted, whatever way they came."""
+        """Events accepted, from all sources."""
         return sum(self.counts[ACCEPTED : ACCEPTED + 4])
 
 
 def added(one: Sequence[int] | None, other: Sequence[int] | None) -> list[int] | None:
-    """Sum of two arrays, the shorter one filled up with zeros."""
+    """Sum of two arrays, the shorter one padded with zeros."""
     if one is None or other is None:
         given = other if one is None else one
         return None if given is None else list(given)
@@ -113,7 +113,7 @@ def added(one: Sequence[int] | None, other: Sequence[int] | None) -> list[int] |
 
 
 def percentile_us(histogram: Sequence[int] | None, share: float) -> float | None:
-    """Span that `share` of all stay below, interpolated within its bucket; None without any."""
+    """Duration below which `share` of all are, interpolated within its bucket; None without any."""
     total = sum(histogram or ())
     if histogram is None or total == 0:
         return None

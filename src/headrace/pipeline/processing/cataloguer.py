@@ -47,7 +47,7 @@ class Cataloguer:
         Args:
             backlog: whether more waits than fits in a batch; then payloads may be sampled.
         """
-        self._book.turn_over()
+        self._book.reset_if_full()
         all_of_them = self._take(len(batch)) or not backlog
         seen: dict[tuple[int, str], _Name] = {}
         for event in batch:

@@ -1,4 +1,4 @@
-"""The config of steps that do something: send, change the contact, emit an event."""
+"""Parses the config of acting steps: send, change the contact, emit an event."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def parse_emit(reader: FieldReader) -> EmitConfig:
 
 
 def read_event_name(reader: FieldReader) -> str:
-    """The member `event_name`; empty where it is wrong."""
+    """The member `event_name`; empty when invalid."""
     return reader.text("event_name", required=True, rule=check_event_name) or ""
 
 

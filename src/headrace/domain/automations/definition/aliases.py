@@ -1,4 +1,4 @@
-"""Words of related products, rewritten to those of Headrace when a definition is read."""
+"""Terms of related products, replaced by Headrace's when a definition is read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MEMBERS = {
 
 
 class Rewritten(msgspec.Struct, frozen=True):
-    """A word that was replaced, and by what."""
+    """A term and its replacement."""
 
     field: str
     was: str
@@ -34,7 +34,7 @@ class Rewritten(msgspec.Struct, frozen=True):
 def rewrite(definition: dict[str, Any], field: str, problems: Problems) -> tuple[Rewritten, ...]:
     """Replace aliases in a parsed definition, in place.
 
-    Whatever is no definition yet is left as it is, for the reader to find fault with.
+    Anything that is not a definition is left as it is, for the reader to report.
     """
     rewritten: list[Rewritten] = []
     prefix = f"{field}." if field else ""
@@ -81,7 +81,7 @@ def _config(kind: str, config: dict[str, Any], where: str, problems: Problems) -
 
 
 def _own_branches(config: dict[str, Any]) -> set[str]:
-    """Branches that the author has named."""
+    """Branches with a name chosen by the author."""
     listed = (config.get("cases"), config.get("events"))
     return {
         each["branch"]
@@ -92,7 +92,7 @@ def _own_branches(config: dict[str, Any]) -> set[str]:
 
 
 def _objects(value: Any, most: int) -> list[dict[str, Any]]:
-    """The items of a list; those that are no objects as empty ones. Nothing of a list too long."""
+    """The items of a list, non-objects as empty objects; nothing for a list that is too long."""
     if not isinstance(value, list) or len(value) > most:
         return []
     return [item if isinstance(item, dict) else {} for item in value]

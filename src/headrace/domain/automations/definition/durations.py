@@ -1,4 +1,4 @@
-"""Durations as people and ISO 8601 write them."""
+"""Durations in plain words and in ISO 8601."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ from headrace.domain.automations.definition.model import TRIGGER, Branch, Defini
 
 
 class Graph:
-    """Where each branch leads, and what follows from that.
+    """The target of each branch, and reachability, order and cycles.
 
     Connections to unknown steps, and second ones of a branch, are left out: the publish checks
-    name them.
+    report them.
     """
 
     def __init__(self, definition: Definition) -> None:
@@ -72,8 +72,8 @@ class Graph:
     def cycle(self) -> list[str]:
         """Keys along one cycle, the first repeated at the end; empty when there is none."""
         left = set(self._next) - set(self.order())
-        # Steps behind a cycle are left over as well, so walk against the arrows: every step that
-        # is left has one before it that is left, and the walk must come round.
+        # Steps after a cycle are left over as well, so walk backwards: every remaining step has a
+        # remaining predecessor, so the walk must enter a cycle.
         before = {t: key for key in self._next if key in left for t in self._next[key]}
         walked: list[str] = []
         key = min(left, default=None)
@@ -85,11 +85,11 @@ class Graph:
         return [key, *reversed(walked[walked.index(key) :])]
 
     def upstream(self) -> Mapping[str, frozenset[str]]:
-        """For each step the steps that every way from the trigger to it passes; needs no cycles.
+        """For each step the steps on every path from the trigger to it; requires an acyclic graph.
 
         Steps that cannot be reached have none.
         """
-        # Sets of steps as bits: 200 steps with 400 connections take no time.
+        # Sets of steps as bits, which keeps 200 steps with 400 connections cheap.
         bit = {key: 1 << place for place, key in enumerate(self.steps)}
         reachable = self.reachable()
         passed: dict[str, int] = {}

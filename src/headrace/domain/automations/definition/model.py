@@ -1,4 +1,4 @@
-"""An automation as its author wrote it, checked and typed. Nothing here changes once it is read."""
+"""A definition as its author wrote it, checked, typed and immutable."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class MessageKind(StrEnum):
 
 
 class UnknownOutcome(StrEnum):
-    """What becomes of a message of which nobody can know whether it was sent."""
+    """How to treat a message when it is unknown whether it was sent."""
 
     HOLD = "hold"
     RETRY = "retry"
@@ -75,28 +75,28 @@ class Urgency(StrEnum):
 
 
 class NextOrExit(StrEnum):
-    """Whether a run goes on or ends."""
+    """Whether a run continues or ends."""
 
     NEXT = "next"
     EXIT = "exit"
 
 
 class OnFailed(StrEnum):
-    """What a message that failed for good means for the run."""
+    """What a permanently failed message means for the run."""
 
     FAIL = "fail"
     NEXT = "next"
 
 
 class LookBack(StrEnum):
-    """How far before a wait its event may lie; otherwise seconds."""
+    """How far before a wait its event may have happened; otherwise seconds."""
 
     RUN = "run"
     STEP = "step"
 
 
 class Reentry(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may begin again, and when; `seconds` only with `once_per`."""
+    """Whether a contact may begin again; `seconds` only with `once_per`."""
 
     mode: ReentryMode = ReentryMode.EVERY_EVENT
     seconds: int = 0
@@ -104,7 +104,7 @@ class Reentry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
-    """Which event begins a run."""
+    """The event that begins a run."""
 
     event_name: str
     filters: Filter = ALWAYS
@@ -115,7 +115,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
-    """Something of the project, by id or by name; a published version has ids only."""
+    """A reference to an object of the project, by id or name; a published version has ids only."""
 
     id: str | None = None
     name: str | None = None

@@ -1,4 +1,4 @@
-"""From JSON to a definition, with every problem found on the way."""
+"""Parses JSON to a definition and collects every problem."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ _KEY = re.compile(rf"[a-z0-9_]{{1,{KEY_CHARACTERS_MAX}}}")
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read.
+    """The result of parsing.
 
-    `definition` is None where it could not be read at all; otherwise what is wrong with it is in
-    `problems`, and it may be published only when there are none.
+    `definition` is None if it could not be read at all; otherwise `problems` lists what is wrong,
+    and it may be published only without any.
     """
 
     problems: Problems
@@ -72,7 +72,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sha256(self) -> str:
-        """Fingerprint of the definition, in hexadecimal; the order of members does not count."""
+        """Hash of the definition, in hexadecimal, whatever the order of members."""
         value = json.loads(self.text, parse_int=Number, parse_float=Number)
         return sha256(json_of(value, in_order=True).encode()).hexdigest()
 
@@ -80,7 +80,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 def parse_document(text: bytes) -> Document:
     """Read a definition, or an object with `name` and `definition` as `POST /automations` takes.
 
-    Never raises for what the text holds: everything is in the problems of the result.
+    Never raises for any text: everything is in the problems of the result.
     """
     problems = Problems()
     value = load_object(text, problems)
@@ -115,7 +115,7 @@ def _with_definition(document: Document, value: Any) -> Document:
 
 
 def _sized(value: Any, most: int, field: str, problems: Problems) -> str | None:
-    """The value as compact JSON; None when it is no object, too large, or cannot be stored."""
+    """The value as compact JSON; None when it is not an object, too large, or cannot be stored."""
     if not isinstance(value, dict):
         problems.add(Code.WRONG_TYPE, field, f"must be an object, got {kind_of(value)}")
         return None
@@ -137,7 +137,7 @@ def _sized(value: Any, most: int, field: str, problems: Problems) -> str | None:
 
 
 def parse_definition(value: Any, field: str, problems: Problems) -> Definition:
-    """Read a definition from parsed JSON; what is wrong with it is noted, under `field`."""
+    """Read a definition from parsed JSON; problems are added under `field`."""
     reader = FieldReader(value, field, _DEFINITION, problems)
     return Definition(
         trigger=_trigger(reader),
@@ -208,7 +208,7 @@ def _steps(definition: FieldReader) -> tuple[Step, ...]:
 
 
 def _step(item: Any, index: int, definition: FieldReader) -> Step | None:
-    """A step that has a key, so that connections can lead to it; the rest may be broken."""
+    """A step with a key, so that connections can lead to it; the rest may be invalid."""
     field = f"{definition.at('steps')}[{index}]"
     reader = FieldReader(item, field, ("key", "type", "config"), definition.problems)
     key = reader.text("key", required=True, rule=_step_key)

@@ -1,4 +1,4 @@
-"""Whether a definition can be published: every problem, and every warning, at once."""
+"""Checks whether a definition can be published; finds all problems and warnings at once."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from headrace.domain.errors import echo
 
 _DAY_S = 86_400
 _LONG_LOOK_BACK_S = 7 * _DAY_S
-#: Hours at which marketing is not welcome.
+#: Hours of the night, at which marketing mail draws a warning.
 _NIGHT_ENDS, _NIGHT_BEGINS = 7, 22
 
 MAIL_EVENTS = "sendrealm.mail."
 PUSH_EVENTS = "sendrealm.push."
 _OPENS = frozenset({"sendrealm.mail.open"})
 
-#: What a step of each type makes Headrace emit about the contact.
+#: Events about the contact that a step of each type causes.
 _CAUSED = {
     StepType.CONTACT_UPDATE: ("sendrealm.contact.updated",),
     StepType.ADD_TO_AUDIENCE: ("sendrealm.audience.entered",),
@@ -58,7 +58,7 @@ _CAUSED = {
 
 
 class PublishRules(msgspec.Struct, frozen=True):
-    """Policies of the project that decide what may be published."""
+    """Policies of the project that limit what may be published."""
 
     wait_max_days: int = 365
     topicless_marketing: bool = False
@@ -86,13 +86,13 @@ def check_for_publish(
     references: References | None = None,
     rules: PublishRules | None = None,
 ) -> Report:
-    """Check everything that reading could not.
+    """Check everything that parsing could not.
 
     Args:
         definition: as it was read.
         field: its path in the document.
         problems: those of reading; more are added.
-        references: what exists in the project; None leaves out whether it does.
+        references: what exists in the project; None skips those checks.
         rules: policies of the project; None: the defaults.
     """
     check = _Check(definition, field, problems, rules or PublishRules())
@@ -124,7 +124,7 @@ class _Check:
         self.warnings = Problems()
 
     def connections(self) -> None:
-        """Each leads from a branch that its step has, to a step, and no branch leads to two."""
+        """Each leads from an existing branch to a step, and no branch leads to two steps."""
         taken: dict[tuple[str, str], str] = {}
         for each in self._definition.connections:
             field = f"{self._prefix}connections[{each.index}]"
@@ -169,7 +169,7 @@ class _Check:
             self._add(Code.UNKNOWN_BRANCH, field, message, source)
 
     def graph(self) -> None:
-        """The trigger leads somewhere, every step is reached, and there is no cycle."""
+        """The trigger is connected, every step is reachable, and there is no cycle."""
         if self._cycle:
             message = f"steps must not lead back to themselves: {' -> '.join(self._cycle)}"
             self._add(Code.CYCLE, f"{self._prefix}connections", message, self._cycle[0])
@@ -186,7 +186,7 @@ class _Check:
                 self._add(Code.UNREACHABLE_STEP, self._field(step), message, step.key)
 
     def paths_of(self, step: Step) -> None:
-        """`steps.` paths name a step before, on every way; and one that has what they ask for."""
+        """`steps.` paths name a step that comes before on every path and has the value."""
         for path in _paths(step):
             self._step_path(path, step, f"{self._field(step)}.config")
         if isinstance(step.config, WaitConfig):
@@ -232,7 +232,7 @@ class _Check:
             self._add(Code.NOT_UPSTREAM, field, message, step.key)
 
     def exit_paths(self) -> None:
-        """Exit rules hold from the beginning, so they know nothing of steps."""
+        """Exit rules apply from the beginning, so they cannot refer to steps."""
         for index, rule in enumerate(self._definition.exit_on):
             for _, right in rule.correlate:
                 if right.root is Root.STEPS:
@@ -257,7 +257,7 @@ class _Check:
                     self._add(Code.TOPIC_REQUIRED, f"{field}.topic_id", message, step.key)
 
     def references_of(self, step: Step, references: References) -> None:
-        """Whatever a step refers to exists and can be used."""
+        """Everything that a step refers to exists and can be used."""
         for kind, reference in references_of(step):
             member = ID_MEMBER[kind] if reference.id is not None else kind.value
             field = f"{self._field(step)}.config.{member}"
@@ -288,7 +288,7 @@ class _Check:
                 self._add(Code.VARIABLE_WITHOUT_SOURCE, where, message, step.key)
 
     def memberships(self, references: References) -> None:
-        """Audiences and topics that filters ask for exist."""
+        """Audiences and topics in filters exist."""
         for field, key, filters in self._filters():
             for each in comparisons(filters):
                 if each.path.subject not in MEMBERSHIPS:
@@ -301,7 +301,7 @@ class _Check:
                         self._add(Code.NOT_FOUND, field, message, key)
 
     def warn(self, references: References | None) -> None:
-        """Note what is allowed and often a mistake."""
+        """Warn about what is allowed but often a mistake."""
         for step in self._definition.steps:
             self._warn_branches(step)
             if isinstance(step.config, WaitConfig):
@@ -397,7 +397,7 @@ class _Check:
             self.warnings.add(Code.PATH_NEVER_SEEN, f"{field}.filters", message, key)
 
     def _events(self) -> Iterator[tuple[str, str | None, Alternative]]:
-        """Each event that is named: path, key of its step, and what is asked of it."""
+        """Each named event: path, key of its step, and its filter."""
         trigger = self._definition.trigger
         wanted = Alternative(event_name=trigger.event_name, filters=trigger.filters)
         yield f"{self._prefix}trigger", None, wanted
@@ -426,7 +426,7 @@ class _Check:
 
 
 def membership_kind(subject: Subject) -> Referred:
-    """What the value of a filter on a membership names."""
+    """The kind of object that a membership filter names."""
     return Referred.AUDIENCE if subject is Subject.IN_AUDIENCE else Referred.TOPIC
 
 
@@ -458,7 +458,7 @@ def _paths(step: Step) -> list[Path]:
 
 
 def _lacks(step: Step, path: Path) -> str | None:
-    """Why a step never has what a path asks of it."""
+    """Why a step never has the value of a path."""
     if step.type is None:
         return None
     if path.subject is Subject.STEP_EVENT and step.type is not StepType.WAIT_FOR_EVENT:

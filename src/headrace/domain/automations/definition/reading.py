@@ -1,4 +1,4 @@
-"""Strict reading of JSON: every problem names its path, what is wrong and what is allowed."""
+"""Strict parsing of JSON: every problem has its path, what is wrong and what is allowed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from headrace.domain.json_text import Number, deeper_than
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
-#: Words that an unknown one is compared with, and problems after which no more are compared.
+#: Known names that an unknown one is compared with, and problems after which hints stop.
 _KNOWN_COMPARED_MAX = 50
 _HINTS_MAX = 20
 #: More digits than any whole number in a definition has.
@@ -32,7 +32,7 @@ _DIGITS_MAX = 10
 def load_object(text: bytes, problems: Problems) -> dict[str, Any] | None:
     """Parse one JSON object, numbers left as their text; None when that is impossible.
 
-    A member that is there twice, at any depth, is a problem: which one holds would be a guess.
+    A duplicate member, at any depth, is a problem: which one is meant would be a guess.
     """
     if len(text) > DOCUMENT_BYTES_MAX:
         message = f"must be at most {DOCUMENT_BYTES_MAX} bytes, got {len(text)}"
@@ -83,10 +83,10 @@ def _no_constant(name: str) -> NoReturn:
 class FieldReader:
     """Reads the members of one JSON object.
 
-    JSON null means that a member is absent. A member that is wrong is noted and read as absent.
+    JSON null means that a member is absent. An invalid member adds a problem and reads as absent.
 
     Args:
-        value: parsed JSON; anything but an object is noted and read as an empty one.
+        value: parsed JSON; anything but an object adds a problem and reads as an empty one.
         field: path of the object, for problems.
         known: members that it may have.
         step: key of the step that it belongs to.
@@ -120,12 +120,12 @@ class FieldReader:
         return f"{self.field}.{echo(name)}" if self.field and name else self.field or echo(name)
 
     def bad(self, code: Code, name: str, message: str) -> None:
-        """Note a problem with a member; with the object itself when `name` is empty."""
+        """Add a problem with a member, or with the object itself when `name` is empty."""
         self.sound = False
         self.problems.add(code, self.at(name), message, self.step)
 
     def has(self, name: str) -> bool:
-        """Whether a member is there and not null."""
+        """Whether a member is present and not null."""
         return self.members.get(name) is not None
 
     def get(self, name: str, *, required: bool = False) -> Any:
@@ -192,7 +192,7 @@ class FieldReader:
         return number
 
     def items(self, name: str, most: int, *, required: bool = False, least: int = 0) -> list[Any]:
-        """An array; of one that is too long nothing is read."""
+        """An array; one that is too long reads as empty."""
         value = self.get(name, required=required)
         if value is None:
             return []
@@ -206,7 +206,7 @@ class FieldReader:
         return value
 
     def mapping(self, name: str, most: int = ITEMS_MAX) -> dict[str, Any]:
-        """An object whose members are named by the author; of one too large nothing is read."""
+        """An object whose members are named by the author; one too large reads as empty."""
         value = self.get(name)
         if value is None:
             return {}
@@ -221,14 +221,14 @@ class FieldReader:
 
 
 def whole_number(value: Any) -> int | None:
-    """The whole number that a parsed value is, None when it is none or absurdly long."""
+    """The parsed value as a whole number, None when it is not one or too long."""
     if not isinstance(value, Number) or len(value) > _DIGITS_MAX:
         return None
     return int(value) if value.lstrip("-").isdigit() else None
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
-    """The known word that was most likely meant."""
+    """The known name that was most likely meant."""
     lowered = name[:64].lower().replace("-", "_")
     close = difflib.get_close_matches(lowered, known[:_KNOWN_COMPARED_MAX], n=1, cutoff=0.6)
     return close[0] if close else None

@@ -1,4 +1,4 @@
-"""What a definition refers to, what of it exists in a project, and names turned into ids."""
+"""References of a definition: what exists in the project, and names turned into ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.domain.automations.definition.model import (
 
 
 class Referred(StrEnum):
-    """Kinds of things that steps refer to."""
+    """Kinds of objects that steps refer to."""
 
     TEMPLATE = "template"
     DOMAIN = "domain"
@@ -38,7 +38,7 @@ ID_MEMBER: Mapping[Referred, str] = {
 
 
 class TemplateFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What publishing has to know of a template version."""
+    """The facts about a template version that publishing needs."""
 
     #: `email` or `push`.
     channel: str
@@ -58,11 +58,11 @@ class References(msgspec.Struct, frozen=True, kw_only=True):
     apps: frozenset[str] = frozenset()
     #: Kind and name -> id; a template's name stands for its newest published version.
     names: Mapping[tuple[Referred, str], str] = {}
-    #: Event name -> paths of its payload that were seen; None when the catalog was not read.
+    #: Event name -> known paths of its payload; None when the catalog was not read.
     catalog: Mapping[str, frozenset[str]] | None = None
 
     def find(self, kind: Referred, reference: Reference) -> str | None:
-        """The id of what is referred to; None when it does not exist."""
+        """The id of the referenced object; None when it does not exist."""
         found = reference.id
         if found is None and reference.name is not None:
             found = self.names.get((kind, reference.name))

@@ -1,4 +1,4 @@
-"""The config of each type of step, from JSON."""
+"""Parses the config of each type of step."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ KNOWN: dict[StepType, tuple[str, ...]] = {
 def parse_config(
     kind: StepType, value: Any, field: str, problems: Problems, key: str
 ) -> Config | None:
-    """Read the config of a step; None where something in it is wrong, which is noted."""
+    """Read the config of a step; None if invalid, with the problems added."""
     before = len(problems)
     config = _READERS[kind](FieldReader(value, field, KNOWN[kind], problems, key))
     return config if len(problems) == before else None
@@ -213,7 +213,7 @@ def _wait(reader: FieldReader) -> WaitConfig:
 
 
 def _alternatives(config: FieldReader) -> tuple[Alternative, ...]:
-    """Each of `events`; what the config itself asks for holds for all of them."""
+    """Each of `events`; the config's own conditions apply to all of them."""
     filters, correlate = _filters(config, WAIT_FILTER), read_correlation(config)
     found: list[Alternative] = []
     for index, item in enumerate(config.items("events", ALTERNATIVES_MAX, least=1)):
@@ -283,7 +283,7 @@ def _inside(config: FieldReader, name: str, known: tuple[str, ...]) -> FieldRead
 
 
 def read_correlation(reader: FieldReader) -> Correlation:
-    """Pairs of paths: one in the event, and one in what the run knows when it begins to wait."""
+    """Pairs of paths: one in the event, and one in the run's data when the wait begins."""
     pairs: list[tuple[Path, Path]] = []
     for left, right in reader.mapping("correlate").items():
         name = f"correlate.{echo(left)}"
@@ -300,7 +300,7 @@ def read_correlation(reader: FieldReader) -> Correlation:
     return tuple(pairs)
 
 
-#: Stands where a path could not be read; such a config is not used.
+#: Placeholder for a path that could not be read; such a config is not used.
 _NOWHERE = parse_path("trigger.name", frozenset({Root.TRIGGER}))
 
 _READERS: dict[StepType, Callable[[FieldReader], Config]] = {

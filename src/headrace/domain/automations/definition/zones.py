@@ -1,4 +1,4 @@
-"""Time zones by their IANA names, and wall times in them over the changes of clocks."""
+"""Time zones by IANA name, and wall times across changes of the offset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.domain.errors import echo
 from headrace.domain.timestamps import LATEST_US
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}")
-#: Files beside the zones, and folders of other sets of them.
+#: Other files in the folder of zones, and folders of other sets of them.
 _NO_ZONES = frozenset({"localtime", "posixrules", "Factory", "posix", "right"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -31,7 +31,7 @@ def zone_of(name: str) -> tzinfo | None:
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError):
-        # Unknown, a folder, or a file that holds no zone.
+        # Unknown, a folder, or a file that is not a zone.
         return None
 
 
@@ -50,8 +50,8 @@ def check_zone(name: str) -> str:
 def at_wall_time(day: date, wall: time, zone: tzinfo) -> int:
     """When a wall clock of the zone shows that time, in microseconds since 1970.
 
-    A time that does not exist, because clocks are set forward, moves to the first that does; of one
-    that exists twice it is the first.
+    A time that does not exist, because clocks are set forward, becomes the first one after the gap;
+    a time that exists twice is the first.
 
     Raises:
         OverflowError: outside the years that a calendar has.
@@ -61,13 +61,13 @@ def at_wall_time(day: date, wall: time, zone: tzinfo) -> int:
     at_us = _microseconds(first)
     if _local(at_us, zone) == naive:
         return at_us
-    # In a gap. With the offset of after the change the same wall time is before the change.
+    # In a gap: with the offset after the change, the wall time is before the change.
     early_us = _microseconds(naive.replace(tzinfo=zone, fold=1))
     return _change_between(early_us, at_us, zone)
 
 
 def _change_between(low_us: int, high_us: int, zone: tzinfo) -> int:
-    """First moment after the change of the offset between two; it is at a full second."""
+    """First moment after the change of the offset between the two; always a full second."""
     low, high = low_us // _SECOND_US, high_us // _SECOND_US
     before = _offset(low * _SECOND_US, zone)
     while high - low > 1:
@@ -80,7 +80,7 @@ def _change_between(low_us: int, high_us: int, zone: tzinfo) -> int:
 
 
 def local_time(at_us: int, zone: tzinfo) -> datetime:
-    """The wall clock of the zone, without zone."""
+    """The naive wall time in the zone."""
     return _local(at_us, zone)
 
 

@@ -1,7 +1,7 @@
-"""Whether a filter holds, and which comparison decided it. Never fails, whatever a field holds.
+"""Evaluates filters and reports which comparison decided. Never fails, whatever a field contains.
 
-The cost is bounded: at most 100 comparisons, each of which looks at one value once, at no more
-than 1,000 elements of a list and no number or time of absurd length.
+The cost is bounded: at most 100 comparisons, each of which reads one value once, at most 1,000
+elements of a list, and no number or time past a maximum length.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The comparison that decided, with what it found.
+    """The deciding comparison and the value it found.
 
     `found` is the beginning of the value as JSON: personal data, shown only to readers who may
     see payloads. The rest may be shown to anybody who may see the automation.
@@ -68,10 +68,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def sentence(self) -> str:
-        """In words, without the value: `amount gte 1000 does not hold, the field is a number`."""
+        """A sentence without the value: `amount gte 1000 does not hold, the field is a number`."""
         verdict = "holds" if self.holds else "does not hold"
-        told = f"{echo(self.path)} {self.operator} {self.needs} {verdict}"
-        return told + _FOUND.get(self.found_type, "")
+        sentence = f"{echo(self.path)} {self.operator} {self.needs} {verdict}"
+        return sentence + _FOUND.get(self.found_type, "")
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -163,7 +163,7 @@ def compare(comparison: Comparison, found: Value, now_us: int) -> bool:
 
 
 def _is_empty(found: Value) -> bool:
-    # A number is a text to the parser, and never an empty one.
+    # The parser represents a number as text, which is never empty.
     return is_missing(found) or (isinstance(found, str | list | dict) and not found)
 
 
@@ -196,7 +196,7 @@ def _ends(found: Value, value: object) -> bool:
 
 
 def _ordered(test: Callable[[int], bool]) -> Callable[[Value, object], bool]:
-    """An operator on how two numbers, or two texts, are ordered (-1, 0, 1)."""
+    """An operator on the order of two numbers or two texts (-1, 0, 1)."""
 
     def holds(found: Value, value: object) -> bool:
         left, right = scalar(found), _one(value)
@@ -224,7 +224,7 @@ _TESTS: dict[Operator, Callable[[Value, object], bool]] = {
     Operator.STARTS_WITH: _starts,
     Operator.ENDS_WITH: _ends,
 }
-#: Those that also hold for what is not there.
+#: Operators that also hold for a missing value.
 _NEGATIONS: dict[Operator, Callable[[Value, object], bool]] = {
     Operator.NE: lambda found, value: not _equals(found, value),
     Operator.NOT_IN: lambda found, value: not _is_in(found, value),

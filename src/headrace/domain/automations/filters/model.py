@@ -1,4 +1,4 @@
-"""The filter language: what a filter may say, read once and strictly."""
+"""The filter language, parsed strictly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headrace.domain.errors import echo
 from headrace.domain.json_fields import kind_of, text_problem
 from headrace.domain.json_text import Number
 
-#: 100 years, more than any time in an event is old.
+#: 100 years, older than any time in an event.
 _AGE_SECONDS_MAX = 100 * SECONDS_MAX
 
 
@@ -90,12 +90,12 @@ class Not(msgspec.Struct, frozen=True):
 
 Filter = Comparison | All | AnyOf | Not
 
-#: Filters that say nothing always hold.
+#: An empty filter always holds.
 ALWAYS = All()
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a filter stands, which decides what it can see."""
+    """The position of a filter, which decides what it can read."""
 
     roots: frozenset[Root]
     #: Whether a path without a root is a field of the event's payload.
@@ -111,10 +111,10 @@ EXIT_FILTER = Place(
 
 
 def parse_filter(value: Any, place: Place, field: str, problems: Problems) -> Filter:
-    """Read a filter from parsed JSON; problems are noted under `field`.
+    """Read a filter from parsed JSON; problems are added under `field`.
 
     Returns:
-        The filter; where something is wrong with it, any filter.
+        The filter; an arbitrary one if it is invalid.
     """
     return _Reader(place, problems).object(value, field, 1)
 
@@ -157,7 +157,7 @@ class _Reader:
         return parts[0] if len(parts) == 1 else All(tuple(parts))
 
     def _counted(self, field: str) -> bool:
-        """Whether there is room for one more; the first that has none is noted."""
+        """Whether one more fits; the first that does not adds a problem."""
         self._count += 1
         if self._count == COMPARISONS_MAX + 1:
             message = f"must have at most {COMPARISONS_MAX} comparisons and groups"

@@ -33,7 +33,7 @@ class Root(StrEnum):
 
 
 class Subject(StrEnum):
-    """What a path leads to; for some, further segments lead on into it."""
+    """The target of a path; some allow further segments into it."""
 
     PAYLOAD = "payload"
     NAME = "name"
@@ -50,7 +50,7 @@ class Subject(StrEnum):
     LAST_EVENT = "message.last_event"
 
 
-#: Membership has no value of its own: only filters ask for it, with an id.
+#: A membership has no value of its own: only filters test it, with an id.
 MEMBERSHIPS = frozenset({Subject.IN_AUDIENCE, Subject.SUBSCRIBED_TO})
 
 _CONTACT = (
@@ -72,7 +72,7 @@ _FORMS = {
 
 
 class Path(msgspec.Struct, frozen=True, kw_only=True):
-    """A path that was checked. `rest` leads on inside a payload, or from a property."""
+    """A checked path. `rest` continues inside a payload or a property."""
 
     text: str
     root: Root
@@ -87,8 +87,8 @@ def parse_path(text: str, allowed: frozenset[Root], *, bare: bool = False) -> Pa
 
     Args:
         text: as written in a definition.
-        allowed: what a path may begin with in this place.
-        bare: whether a path that begins with none of these words is a field of the payload.
+        allowed: what a path may begin with here.
+        bare: whether a path that begins with none of these is a field of the payload.
 
     Raises:
         ValueError: with a sentence for the caller.
@@ -126,7 +126,7 @@ def _contact_path(text: str, tail: str) -> Path:
     if len(name) > NAME_CHARACTERS_MAX:
         message = f"names a property of more than {NAME_CHARACTERS_MAX} characters"
         raise ValueError(message)
-    # Properties are flat, so dots belong to the name.
+    # Properties are flat, so dots are part of the name.
     return Path(text=text, root=Root.CONTACT, subject=Subject.PROPERTY, rest=(name,))
 
 

@@ -1,4 +1,4 @@
-"""Values of events and contacts as filters compare them: numbers exactly, nothing converted."""
+"""Values as filters compare them: numbers exactly, nothing converted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Scalar = str | bool | Decimal
 
 
 class Missing:
-    """Stands for a field that is not there, or is null."""
+    """Marks a field that is absent or null."""
 
     def __repr__(self) -> str:
         return "MISSING"
@@ -31,12 +31,12 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def is_missing(value: Value) -> TypeGuard[Missing]:
-    """Whether there is no value."""
+    """Whether the value is missing."""
     return value is MISSING
 
 
 def scalar(value: Value) -> Scalar | None:
-    """The value in the form that compares; None for lists, objects and numbers past any use."""
+    """The value in comparable form; None for lists, objects and oversized numbers."""
     match value:
         case bool():
             return value
@@ -45,7 +45,8 @@ def scalar(value: Value) -> Scalar | None:
         case str():
             return value
         case int() | float():
-            # Properties of a contact are decoded; a float's shortest text is what was sent.
+            # Properties of a contact are decoded; a float's shortest text is the text that was
+            # sent.
             return number(Number(repr(value)))
     return None
 
@@ -97,7 +98,7 @@ def kind(value: Value) -> str:
 
 
 def json_of(value: Value, *, in_order: bool = False) -> str:
-    """Compact JSON of a value, every number with the digits it came with.
+    """Compact JSON of a value, every number with its original digits.
 
     Args:
         value: nests no deeper than a payload may.

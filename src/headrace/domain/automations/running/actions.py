@@ -1,4 +1,4 @@
-"""Steps that change something: what they would do, seen from one view of the contact."""
+"""Decides the effects of acting steps, from one view of the contact."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from headrace.domain.contacts.properties import same_value, size_problem
 
 _PROPERTIES = "properties."
 
-#: Gives the value of a path.
+#: Returns the value of a path.
 LookUp = Callable[[Path], Value]
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step does: an effect, or why there is none. `view` is what steps after it see."""
+    """The result of a step: an effect, or why there is none. `view` is what later steps see."""
 
     status: StepStatus
     reason: Reason
@@ -96,7 +96,7 @@ def _update(
         except ValueError:
             wanted[field] = None
         if wanted[field] is None:
-            # A step never clears what it was told to set.
+            # A step never clears what it was to set.
             del wanted[field]
             unusable.append(field)
     identifiers: dict[str, str | None] = {

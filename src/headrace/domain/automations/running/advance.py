@@ -1,14 +1,14 @@
-"""What a run does next: a pure machine, from a run and one input to a decision.
+"""Advances a run: a pure state machine, from a run and one input to a decision.
 
-It has no clock, no randomness and no store. Given the same run, version, input and view it gives
-the same decision, with the same ids, so a decision that was not stored can be made again.
+It has no clock, no randomness and no store. The same run, version, input and view give the same
+decision, with the same ids, so a decision that was not stored can be repeated.
 
-1. The input ends the wait that the run stands at, or changes nothing.
-2. The run walks on, step by step, until it has to wait again or ends.
-3. What it did on the way is a list of effects; why, a list of notes.
+1. The input ends the wait that the run is at, or changes nothing.
+2. The run takes step after step until it has to wait again or ends.
+3. The decision lists the effects of these steps, and notes with their reasons.
 
-Time in a run is that of what moves it: an event counts from when it was received, a timer from
-when it was due. So the way of a run does not depend on how far behind a worker is.
+Time in a run is that of its inputs: an event counts from when it was received, a timer from when it
+was due. So the result does not depend on how far behind a worker is.
 """
 
 from __future__ import annotations
@@ -81,21 +81,21 @@ from headrace.domain.timestamps import to_text
 
 _SECOND_US = 1_000_000
 _DAY_S = 86_400
-#: How long a held timer is left alone before it is asked about again.
+#: How long a held timer waits before it is checked again.
 _HOLD_US = _SECOND_US
 
 
 class WrongVersionError(ValueError):
-    """The run belongs to another version than the one it was to be advanced by."""
+    """The run belongs to a different version than the given one."""
 
 
 def begin(version: Version, run_id: str, event: Event, view: View) -> Decision:
-    """Begin a run and take its first steps; whether it may begin is `starting.decide_start`'s.
+    """Begin a run and take its first steps; `starting.decide_start` decides whether it may begin.
 
     Args:
         version: the published one.
         run_id: id of the new run.
-        event: the one that begins it.
+        event: the event that begins it.
         view: of the contact that the event belongs to.
     """
     run = Run(
@@ -116,8 +116,8 @@ def begin(version: Version, run_id: str, event: Event, view: View) -> Decision:
 def advance(run: Run, version: Version, item: Input, view: View, now_us: int) -> Decision:
     """Decide what follows from one input.
 
-    An input that does not concern the run as it is now, because it comes twice or too late,
-    changes nothing; a note says so.
+    An input that does not match the run's state, because it is repeated or late, changes nothing
+    and adds a note.
 
     Args:
         run: as it was stored.
@@ -138,7 +138,7 @@ def advance(run: Run, version: Version, item: Input, view: View, now_us: int) ->
 
 
 class _Machine:
-    """One decision in the making. `run` is replaced at each move, the rest collects."""
+    """A decision being built. `run` is replaced at each transition, the rest accumulates."""
 
     def __init__(self, version: Version, run: Run, view: View) -> None:
         self._version = version
@@ -148,7 +148,7 @@ class _Machine:
         self._notes: list[Note] = []
         self._wants_look_back = False
         self._again = False
-        #: Whether the run has left the wait it stood at.
+        #: Whether the run has left the wait it was at.
         self._moved = False
 
     def decision(self) -> Decision:
@@ -222,7 +222,7 @@ class _Machine:
                 assert_never(item)
 
     def _event(self, event: Event, found_by: FoundBy) -> None:
-        """An exit rule comes before the step that the run stands at."""
+        """An exit rule takes precedence over the step that the run is at."""
         if self._exit(event):
             return
         wait = self._run.open_wait
@@ -234,7 +234,7 @@ class _Machine:
         self._late(event)
 
     def _exit(self, event: Event) -> bool:
-        """End the run if an exit rule fits; whether one does."""
+        """End the run if an exit rule matches; returns whether one does."""
         for wait in self._run.waits:
             if wait.kind is not WaitKind.EXIT or wait.status is not WaitStatus.WAITING:
                 continue
@@ -243,8 +243,8 @@ class _Machine:
                 continue
             stands_at = self._run.open_wait
             if stands_at is not None and _is_late(stands_at, event):
-                # The timer was due before the event was received, so it comes first. What the run
-                # does then is not known yet; the event is read again once it is.
+                # The timer was due before the event was received, so it comes first. Its result is
+                # not known yet; the event is read again once it is.
                 self._replace(exit_pending=True)
                 self._note(Reason.EXIT_PENDING, stands_at.step_key)
                 return True
@@ -255,7 +255,7 @@ class _Machine:
         return False
 
     def _fitting(self, wait: Wait, event: Event) -> Awaited | None:
-        """Which of the events that a wait is after this one is."""
+        """Which of the events of a wait this event matches."""
         config = self._version.step(wait.step_key or "").config
         if not isinstance(config, WaitConfig):
             return None
@@ -288,7 +288,7 @@ class _Machine:
         self._leave(key, fits.branch)
 
     def _late(self, event: Event) -> None:
-        """List the event on a wait that it would have fitted, had it come in time."""
+        """Record the event on a wait that it would have matched in time."""
         for wait in self._run.waits:
             over = wait.status is WaitStatus.TIMED_OUT
             due = wait.status is WaitStatus.WAITING and _is_late(wait, event)
@@ -302,7 +302,7 @@ class _Machine:
                 self._note(Reason.EVENT_LATE, wait.step_key, detail=event.name)
 
     def _looked_back(self, events: tuple[Event, ...]) -> None:
-        """Take the events in order until one moves the run; the rest is then read again."""
+        """Apply the events in order until one advances the run; the rest is then read again."""
         self._replace(exit_pending=False)
         for event in events:
             self._event(event, FoundBy.LOOK_BACK)
@@ -330,7 +330,7 @@ class _Machine:
         self._wants_look_back = self._wants_look_back or self._run.exit_pending
 
     def _is_held(self, wait: Wait, due_us: int, oldest_us: int | None, now_us: int) -> bool:
-        """Leave a timer for later while an event from before it may still come, up to a limit."""
+        """Postpone a timer while an earlier event may still arrive, up to a limit."""
         if wait.kind is not WaitKind.EVENT and not self._has_exits():
             return False
         if oldest_us is None or oldest_us > due_us:
@@ -409,7 +409,7 @@ class _Machine:
         return wait if waits_for_it else None
 
     def _retry(self, item: Retry) -> None:
-        """The step that failed is done again, with the ids of the first time."""
+        """Repeat the failed step, with the same ids."""
         record = self._run.record(self._run.at_step or "")
         if self._run.status is not RunStatus.FAILED or record is None:
             self._note(Reason.NOTHING_TO_DO, detail=f"the run is {self._run.status}")
@@ -461,10 +461,10 @@ class _Machine:
             detail = f"it is now {to_text(due.at_us)}"
             self._note(Reason.DELAY_MOVED, wait.step_key, detail=detail)
 
-    # The walk.
+    # Steps.
 
     def _walk(self, key: str | None) -> None:
-        """Take steps until one has to wait or the run ends; at most as many as there are."""
+        """Take steps until one has to wait or the run ends; at most the number of steps."""
         while key is not None and self._run.is_open:
             step = self._version.step(key)
             if step.type is None or self._run.record(key) is not None:
@@ -475,7 +475,7 @@ class _Machine:
             key = self._perform(step)
 
     def _perform(self, step: Step) -> str | None:
-        """Do one step; the key of the next one, None when the run stands still or has ended."""
+        """Do one step; returns the key of the next one, None when the run waits or has ended."""
         match step.config:
             case DelayConfig():
                 return self._delay(step.key, step.config)
@@ -595,7 +595,7 @@ class _Machine:
             return None
         return key
 
-    # Moves.
+    # Transitions.
 
     def _leave(
         self,
@@ -605,7 +605,7 @@ class _Machine:
         *,
         reason: Reason | None = None,
     ) -> None:
-        """End the step that the run stood at, and walk on."""
+        """End the step that the run was at, and continue."""
         self._moved = True
         self._walk(self._next(key, branch, status, reason=reason))
 
@@ -618,7 +618,7 @@ class _Machine:
         reason: Reason | None = None,
         evidence: Evidence | None = None,
     ) -> str | None:
-        """End a step by a branch; the key of the next one. Without one the run is completed."""
+        """End a step by a branch; returns the next key. Without one the run is completed."""
         self._finish_step(key, status, branch=branch, reason=reason, evidence=evidence)
         target = self._version.graph.target(key, branch)
         if target is None:
@@ -626,7 +626,7 @@ class _Machine:
         return target
 
     def _end(self, status: RunStatus, reason: Reason, *, detail: str = "") -> None:
-        """End the run: what it stands at, and all its waits, are cancelled."""
+        """End the run: its current step and all its waits are cancelled."""
         self._moved = True
         wait = self._run.open_wait
         if wait is not None and wait.step_key is not None:
@@ -655,12 +655,12 @@ class _Machine:
         if any(record.status is StepStatus.FAILED for record in records):
             return Outcome.WITH_FAILURES
         skipped = (record for record in records if record.status is StepStatus.SKIPPED)
-        # What was so already is no loss to anybody.
+        # A change that was already in effect is not worth a note.
         lost = any(record.reason is not Reason.ALREADY_SO for record in skipped)
         return Outcome.WITH_SKIPS if lost else Outcome.CLEAN
 
     def _look_back(self) -> LookBackRequest | None:
-        """What has to be read: for a wait that has begun, and for exit rules."""
+        """Events to read: for a wait that has begun, and for exit rules."""
         if not self._wants_look_back or not self._run.is_open or self._again:
             return None
         wait = self._run.open_wait
@@ -685,11 +685,11 @@ class _Machine:
         self._run = msgspec.structs.replace(self._run, **changes)
 
     def _at(self, at_us: int) -> None:
-        """Time goes forward only: what lay before the run came here has been waiting for it."""
+        """Time only moves forward: an earlier input has been waiting for the run."""
         self._replace(at_us=max(self._run.at_us, at_us))
 
     def _open(self, wait: Wait) -> None:
-        """Stand still. A step that is retried has its wait opened again."""
+        """Wait. The wait of a retried step is opened again."""
         others = tuple(each for each in self._run.waits if each.id != wait.id)
         self._replace(status=RunStatus.WAITING, waits=(*others, wait))
         self._change(wait.step_key or "", status=StepStatus.WAITING)

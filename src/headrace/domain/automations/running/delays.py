@@ -1,4 +1,4 @@
-"""When a delay is over."""
+"""Computes when a delay is over."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class Due(msgspec.Struct, frozen=True):
-    """When the run goes on; without a time at once, or not at all."""
+    """When the run continues; without a time at once, or not at all."""
 
     at_us: int | None
-    #: What to do where there is no time to wait for: the field is missing, or its time past.
+    #: What to do without a time to wait for: the field is missing, or its time is past.
     instead: NextOrExit = NextOrExit.NEXT
     was_missing: bool = False
 
@@ -35,7 +35,7 @@ def delay_due(config: DelayConfig, begun_us: int, zone_name: str, field: Value, 
         begun_us: microseconds since 1970.
         zone_name: a zone that exists: that of the contact.
         field: value of the field that `until_field` names.
-        seed: decides where in the spread the run falls; the same one, the same place.
+        seed: determines the offset within the spread; the same seed, the same offset.
     """
     spread_us = _spread_us(config.spread_seconds, seed)
     if config.seconds is not None:

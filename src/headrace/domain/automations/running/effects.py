@@ -1,8 +1,8 @@
-"""What a decision asks to be done, as data.
+"""Effects of a decision, as data.
 
-Each effect has an id made of run and step, and a run passes a step at most once: a runner that
-performs effects in the transaction that stores the run, or remembers their ids, performs
-each exactly once.
+Each effect has an id made of run and step, and a run takes a step at most once: a runner that
+performs effects in the transaction that stores the run, or keeps their ids, performs each exactly
+once.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class SendMessage(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     step_key: str
     config: EmailConfig | PushConfig
-    #: Values at this moment; what is missing is left out. Numbers as `json_text.Number`.
+    #: Values at this moment; missing ones are left out. Numbers as `json_text.Number`.
     variables: dict[str, Any]
 
 
 class CancelMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """Cancel the message of a step if it is still queued; one under way stays."""
+    """Cancel the message of a step if it is still queued; one in progress continues."""
 
     id: str
     step_key: str
@@ -37,8 +37,8 @@ class CancelMessage(msgspec.Struct, frozen=True, kw_only=True):
 class UpdateContact(msgspec.Struct, frozen=True, kw_only=True):
     """Change the contact as the contact API would.
 
-    An identifier that belongs to another contact is left as it is, and the conflict is recorded,
-    as for an event.
+    An identifier that belongs to another contact is not changed, and the conflict is recorded, as
+    for an event.
     """
 
     id: str
@@ -94,7 +94,7 @@ class LookBackRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows from one input, to be stored and performed in one transaction."""
+    """The result of one input, to be stored and performed in one transaction."""
 
     run: Run
     #: In the order in which they have to be performed.

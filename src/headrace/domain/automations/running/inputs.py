@@ -1,4 +1,4 @@
-"""What can happen to a run."""
+"""Inputs of a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TimerDue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageFinished(msgspec.Struct, frozen=True, kw_only=True):
-    """The outbox is done with the message of a step.
+    """The outbox has finished the message of a step.
 
     `status` is `completed` when relay or service took it, else `skipped` or `failed`.
     """
@@ -42,12 +42,12 @@ class MessageFinished(msgspec.Struct, frozen=True, kw_only=True):
     status: StepStatus
     at_us: int
     reason: Reason | None = None
-    #: What the relay said, for the note; without addresses.
+    #: The relay's response, for the note; without addresses.
     detail: str = ""
 
 
 class MessageDeferred(msgspec.Struct, frozen=True, kw_only=True):
-    """A guardrail defers a message, or it is tried again later."""
+    """A guardrail defers a message, or it is retried later."""
 
     step_key: str
     until_us: int
@@ -56,7 +56,7 @@ class MessageDeferred(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
-    """The run has to end, for one of the reasons that ends have."""
+    """The run has to end, with one of the reasons for ends."""
 
     reason: Reason
     at_us: int
@@ -64,17 +64,17 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """Go on with a failed run at the step that failed."""
+    """Continue a failed run at the step that failed."""
 
     at_us: int
 
 
 class Continue(msgspec.Struct, frozen=True):
-    """Go on with a run whose contact was read again."""
+    """Continue a run whose contact was read again."""
 
 
 class ContactChanged(msgspec.Struct, frozen=True):
-    """Properties of the contact changed: perhaps its time zone, or a date that a delay is about."""
+    """Properties of the contact changed: possibly its time zone, or a date that a delay uses."""
 
 
 Input = (

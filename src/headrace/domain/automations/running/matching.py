@@ -1,4 +1,4 @@
-"""Whether an event fits a wait."""
+"""Matches events with waits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.domain.automations.running.runs import Awaited, Event, Run
 from headrace.domain.automations.running.view import View, facts, look_up
 from headrace.domain.ids import first_sequence_at
 
-#: Longer texts are compared by their fingerprint, so that waits stay small.
+#: Longer texts are compared by hash, so that waits stay small.
 _KEY_CHARACTERS_MAX = 200
 _SECOND_US = 1_000_000
 #: Verdict on an engagement event that no person has caused.
@@ -23,7 +23,7 @@ _MACHINE = "machine"
 
 
 class Mismatch(StrEnum):
-    """Why an event does not fit."""
+    """Why an event does not match."""
 
     OTHER_NAME = "it has another name"
     TOO_EARLY = "it was received before the look-back begins"
@@ -36,7 +36,7 @@ class Mismatch(StrEnum):
 
 
 def scalar_key(value: Value) -> str | None:
-    """A short text that two values share exactly if they are equal; None for what has no equal."""
+    """A short key that is equal exactly for equal values; None for a value that equals nothing."""
     match scalar(value):
         case bool() as flag:
             return f"b:{flag}"
@@ -59,11 +59,11 @@ def scalar_key(value: Value) -> str | None:
 def await_event(
     wanted: Alternative, look_back: LookBack | int, run: Run, message_from: str | None
 ) -> Awaited:
-    """Fix what an event has to match from now on.
+    """Capture what an event has to match from now on.
 
     Args:
         wanted: the event as the definition asks for it.
-        look_back: how far before now it may lie.
+        look_back: how far before now it may have happened.
         run: at the moment of the wait.
         message_from: key of the step whose message it has to be about; None: any.
     """
@@ -108,9 +108,9 @@ def mismatch(
     *,
     include_machine: bool = False,
 ) -> tuple[Mismatch, Evidence | None] | None:
-    """Why an event of the run's contact does not fit; None when it does.
+    """Why an event of the run's contact does not match; None when it does.
 
-    Its deadline is looked at by the caller: what fits but for that is late.
+    The caller checks the deadline: a match after it is late.
     """
     found = _fixed_mismatch(wanted, awaited, event, run)
     if found is not None:
@@ -125,7 +125,7 @@ def mismatch(
 def _fixed_mismatch(
     wanted: Alternative, awaited: Awaited, event: Event, run: Run
 ) -> Mismatch | None:
-    """What does not fit of that which was fixed when the wait began."""
+    """What does not match of the values captured when the wait began."""
     checks = (
         (event.name != awaited.event_name, Mismatch.OTHER_NAME),
         (event.sequence <= run.used.get(event.name, 0), Mismatch.USED_UP),

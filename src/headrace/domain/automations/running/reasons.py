@@ -1,4 +1,4 @@
-"""Why something was decided: a closed list of codes, each with its sentence."""
+"""Reasons of decisions: a closed list of codes, each with its sentence."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Reason(StrEnum):
     NOTHING_TO_DO = "nothing_to_do"
 
 
-#: What the reason of a start, skip, defer or end says by itself.
+#: The sentence for each reason of a start, skip, defer or end.
 _SENTENCES: dict[Reason, str] = {
     Reason.STARTED: "The event began a run.",
     Reason.FILTER_NOT_MET: "The event did not meet the filters of the trigger",
@@ -181,14 +181,14 @@ def explain(
     detail: str = "",
     evidence: Evidence | None = None,
 ) -> Note:
-    """Put a decision into words.
+    """Describe a decision.
 
     Args:
         reason: why.
         at_us: the moment it is about.
         step_key: where.
-        detail: what comes after the reason's own sentence, without a full stop.
-        evidence: the comparison that decided; told instead of a detail.
+        detail: text after the reason's own sentence, without a full stop.
+        evidence: the comparison that decided; used instead of a detail.
     """
     if evidence is not None and not detail:
         detail = evidence.sentence

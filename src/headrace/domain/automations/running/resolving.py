@@ -1,4 +1,4 @@
-"""Names turned into ids, so that a published version means the same for ever."""
+"""Replaces names with ids, so that the meaning of a published version never changes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _filters(holder: dict[str, Any], references: References) -> None:
 
 
 def _filter(filters: dict[str, Any], references: References) -> None:
-    """Replace names in one filter object, and in those inside; they nest at most five deep."""
+    """Replace names in a filter object and nested ones, which are at most five deep."""
     if "op" in filters and "field" in filters:
         filters["value"] = _membership(str(filters["field"]), filters.get("value"), references)
         return

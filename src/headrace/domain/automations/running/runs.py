@@ -1,4 +1,4 @@
-"""A run as the store keeps it: immutable records that a decision replaces."""
+"""Stored runs: immutable records that a decision replaces."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _NAMESPACE = UUID("5f0d6d6c-93a4-5b0e-9d5f-6b2d9a1f7c11")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """An event as runs see it."""
+    """An event as an input of runs."""
 
-    #: Place in the order of receipt.
+    #: Position in the order of receipt.
     sequence: int
     id: str
     name: str
-    #: As `read_payload` gives it.
+    #: As `read_payload` returns it.
     payload: dict[str, Any]
     occurred_us: int
     received_us: int
     source: int = Source.API
-    #: How many automations lie behind it: 0 for what a caller sent.
+    #: How many automations caused it in a chain: 0 for an event that a caller sent.
     depth: int = 0
 
 
@@ -49,22 +49,22 @@ def read_payload(text: str) -> dict[str, Any]:
 
 
 class Awaited(msgspec.Struct, frozen=True, kw_only=True):
-    """One event that a wait is after, with what was fixed when the wait began."""
+    """One event of a wait, with the values captured when the wait began."""
 
     event_name: str
     branch: str
     #: The event's sequence must be greater.
     since: int
-    #: Paths in the event, and what `scalar_key` must give for their values.
+    #: Paths in the event, and what `scalar_key` must return for their values.
     correlation: tuple[tuple[str, str], ...] = ()
-    #: A value to match was missing, so no event can fit.
+    #: A value to match was missing, so no event can match.
     correlation_missing: bool = False
     #: Key of the step whose message the event must be about; None: of any.
     message_from: str | None = None
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a run stands still, and its timer in one."""
+    """Why a run waits, with its timer."""
 
     id: str
     kind: WaitKind
@@ -76,19 +76,19 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     due_us: int | None = None
     #: Zone that `due_us` was computed in, where it depends on the contact's.
     zone: str | None = None
-    #: Not to be looked at before, see `Reason.TIMER_HELD` and `MessageDeferred`.
+    #: Not checked before then, see `Reason.TIMER_HELD` and `MessageDeferred`.
     held_until_us: int | None = None
     awaited: tuple[Awaited, ...] = ()
     ended_us: int | None = None
     #: Sequence of the event that ended it.
     event_sequence: int | None = None
     found_by: FoundBy | None = None
-    #: Sequences of events that would have fitted, had they come before the deadline.
+    #: Sequences of events that would have matched before the deadline.
     late_events: tuple[int, ...] = ()
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one step; at most one per key in a run."""
+    """The result of one step; at most one per key in a run."""
 
     key: str
     type: StepType
@@ -106,9 +106,8 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One passage of one contact through one version.
 
-    `at_us` is the time of the run itself: that of the event, timer or message that moved it last.
-    It lags behind the wall clock when processing does, so that what is decided does not depend on
-    how late it is decided.
+    `at_us` is the time of the run itself: that of its last event, timer or message. It lags behind
+    the wall clock when processing does, so that a decision does not depend on when it is made.
     """
 
     id: str
@@ -119,13 +118,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     at_us: int
     reason: Reason | None = None
     outcome: Outcome | None = None
-    #: The step it stands at, or ended at.
+    #: The step it is at, or ended at.
     at_step: str | None = None
     depth: int = 0
     #: In the order in which they were reached.
     steps: tuple[StepRecord, ...] = ()
     waits: tuple[Wait, ...] = ()
-    #: Event name -> sequence of the last one that the run has used up.
+    #: Event name -> sequence of the last one that the run has consumed.
     used: dict[str, int] = {}
     #: An event that fits an exit rule was received after a timer that was not handled yet.
     exit_pending: bool = False
@@ -133,12 +132,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_open(self) -> bool:
-        """Whether anything can still happen in it by itself."""
+        """Whether the run is open."""
         return self.status in OPEN_RUNS
 
     @property
     def open_wait(self) -> Wait | None:
-        """What the run stands still for; None when it is not waiting."""
+        """The wait that the run is at; None when it is not waiting."""
         return next(
             (
                 wait
@@ -149,10 +148,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def record(self, key: str) -> StepRecord | None:
-        """What became of a step; None when it was not reached."""
+        """The result of a step; None when it was not reached."""
         return next((record for record in self.steps if record.key == key), None)
 
 
 def stable_id(run_id: str, *parts: str) -> str:
-    """An id that is the same however often a decision is made: of a wait, or of an effect."""
+    """A deterministic id of a wait or an effect, the same for a repeated decision."""
     return str(uuid5(_NAMESPACE, "/".join((run_id, *parts))))

@@ -1,4 +1,4 @@
-"""Whether an event begins a run."""
+"""Decides whether an event begins a run."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class AutomationStatus(StrEnum):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of earlier starts of a contact, over all versions, for one entry key."""
+    """What is kept of earlier starts of a contact, over all versions, for one entry key."""
 
     last_start_us: int
     has_open_run: bool
 
 
 class StartContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides beside event and trigger; read before, `entry` by the entry key."""
+    """What decides besides event and trigger; read before, `entry` by the entry key."""
 
     status: AutomationStatus = AutomationStatus.ACTIVE
     is_erasing: bool = False
@@ -43,7 +43,7 @@ class StartContext(msgspec.Struct, frozen=True, kw_only=True):
     open_runs_of_contact: int = 0
     open_runs_per_contact_max: int = 100
     automation_depth_max: int = 5
-    #: False once an event has waited for the start limit as long as it may.
+    #: False once an event has waited for the start limit up to the maximum.
     may_start: bool = True
 
 
@@ -56,9 +56,9 @@ class StartDecision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def entry_key(trigger: Trigger, event: Event) -> str:
-    """What re-entry counts by, besides the contact; empty where the trigger names no key.
+    """The key, besides the contact, by which re-entry counts; empty if the trigger has none.
 
-    An event without the value counts by its own id, so it is like no other.
+    An event without the value counts by its own id, so it is unique.
     """
     path = trigger.reentry.key
     if path is None:
@@ -73,8 +73,8 @@ def decide_start(
 ) -> StartDecision:
     """Decide whether an event of the trigger's name begins a run.
 
-    Filters come first: whatever they do not want is no rejected start to tell anybody of. Then
-    follow the automation, the contact, age and source of the event, re-entry, and limits.
+    Filters come first: an event that they exclude is not reported as a rejected start. Then follow
+    the automation, the contact, age and source of the event, re-entry, and limits.
 
     Args:
         trigger: of the version that is published.

@@ -1,4 +1,4 @@
-"""What state an automation's runs, steps and waits can be in."""
+"""States of runs, steps and waits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class RunStatus(StrEnum):
-    """`running` is left within one decision, but for a run whose contact has to be read again.
+    """`running` is left within one decision, except for a run whose contact has to be read again.
 
     running -> waiting <-> running -> completed, failed, cancelled or exited. `failed` -> running
     by a retry; the other three are final.
@@ -45,7 +45,7 @@ class StepStatus(StrEnum):
 
 
 class WaitKind(StrEnum):
-    """Why a run stands still; an exit rule waits beside it for as long as the run is open."""
+    """Why a run waits; an exit rule waits in parallel for as long as the run is open."""
 
     DELAY = "delay"
     EVENT = "event"
@@ -59,13 +59,13 @@ class WaitStatus(StrEnum):
     WAITING = "waiting"
     RECEIVED = "received"
     TIMED_OUT = "timed_out"
-    #: A delay is over, or a message is done with.
+    #: A delay is over, or a message is finished.
     ELAPSED = "elapsed"
     CANCELLED = "cancelled"
 
 
 class FoundBy(StrEnum):
-    """How an event came to the wait that it resumed."""
+    """How an event reached the wait that it resumed."""
 
     LOOK_BACK = "look_back"
     ARRIVAL = "arrival"

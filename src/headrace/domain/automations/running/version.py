@@ -7,7 +7,7 @@ from headrace.domain.automations.definition.model import Alternative, Definition
 
 
 class Version:
-    """One version of one automation; it never changes, so it can be kept and shared.
+    """One version of one automation; immutable, so it can be cached and shared.
 
     Args:
         automation_id: whose version it is.
@@ -30,12 +30,12 @@ class Version:
         return self.graph.steps[key]
 
     def exit_rule(self, number: int) -> Alternative:
-        """An exit rule by its place in the definition."""
+        """An exit rule by its index in the definition."""
         return self.definition.exit_on[number]
 
     @property
     def awaited_names(self) -> frozenset[str]:
-        """Names of all events that open runs of this version may be after."""
+        """Names of all events that open runs of this version may wait for."""
         waited = (
             each.event_name
             for step in self.definition.steps

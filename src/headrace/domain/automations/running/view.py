@@ -1,4 +1,4 @@
-"""What a decision sees of the contact and the project, and how paths and filters read it."""
+"""The facts about contact and project that a decision reads, through paths and filters."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ TIMEZONE_PROPERTY = "timezone"
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """How the contact stands to a topic."""
+    """The contact's subscription to a topic."""
 
     is_subscribed: bool
-    #: Whether the contact, and no default or automation, has said so.
+    #: Whether the contact itself has chosen it, not a default or automation.
     own_choice: bool = False
 
 
@@ -49,9 +49,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """What is read before a decision: `needs` says which audiences and topics."""
 
     contact: Contact
-    #: Whether the contact is a member; an audience that is not there was deleted.
+    #: Whether the contact is a member; a missing audience was deleted.
     audiences: Mapping[str, bool] = {}
-    #: A topic that is not there was deleted.
+    #: A missing topic was deleted.
     topics: Mapping[str, Subscription] = {}
     #: Step key -> last event of its message, such as `send` or `open`.
     last_message_events: Mapping[str, str] = {}
@@ -60,14 +60,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Needs(msgspec.Struct, frozen=True):
-    """Ids of what has to be in the view of every run of a version."""
+    """Ids of objects that the view of every run of a version must contain."""
 
     audiences: frozenset[str]
     topics: frozenset[str]
 
 
 def needs(definition: Definition) -> Needs:
-    """What steps and filters of a published definition ask about."""
+    """What steps and filters of a published definition refer to."""
     asked: dict[Subject, set[str]] = {Subject.IN_AUDIENCE: set(), Subject.SUBSCRIBED_TO: set()}
     filters: list[Filter] = [definition.trigger.filters]
     filters += [rule.filters for rule in definition.exit_on]
