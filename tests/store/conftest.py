@@ -16,12 +16,12 @@ _ON_OLDEST = {
     "test_deliveries",
 }
 
-#: Modules that run as behind a pooler as well: events are committed in another way there.
+#: Modules that also run as behind a pooler, where events are committed differently.
 _POOLED = {"test_accept", "test_order_of_receipt"}
 
 
 def store_kinds(config: pytest.Config, module: str) -> list[str]:
-    """Names of the stores that the tests of a module run over."""
+    """Names of the stores on which the tests of a module run."""
     wanted = config.getoption("--postgres").split(",")
     kinds = [kind for kind in PLACES if kind == "sqlite" or kind[len("postgresql") :] in wanted]
     oldest = str(postgres.OLDEST) in wanted and postgres.binaries(postgres.OLDEST) is not None

@@ -1,4 +1,4 @@
-"""What the store's committer promises about a batch."""
+"""Guarantees of the store's committer about a batch."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_keys_are_compared_byte_for_byte(session: StoreSession) -> None:
         ({"received_us": START_US + 5}, False),
     ],
 )
-def test_a_repeat_that_says_something_else_is_told_apart(
+def test_duplicate_with_other_content_is_a_mismatch(
     session: StoreSession, change: dict[str, Any], mismatch: bool
 ) -> None:
     first = new_event(key="k")
@@ -113,7 +113,7 @@ def test_a_repeat_that_says_something_else_is_told_apart(
     assert stored == as_stored(first)
 
 
-def test_repeats_are_remembered_up_to_their_bound(session: StoreSession) -> None:
+def test_kept_duplicates_are_limited(session: StoreSession) -> None:
     first = new_event(key="k")
     session.accept(first)
     for number in range(REPEATS_KEPT + 3):
@@ -135,15 +135,15 @@ def test_repeats_are_remembered_up_to_their_bound(session: StoreSession) -> None
     assert repeats[0].api_key_id == "0123456789abcdef"
 
 
-def test_outcomes_are_told_only_after_the_commit(session: StoreSession) -> None:
-    """Another connection sees every row at the moment the waiting requests are told."""
+def test_outcomes_are_reported_only_after_the_commit(session: StoreSession) -> None:
+    """Another connection sees every row when the waiting requests get their outcome."""
     seen: list[tuple[bytes, ...]] = []
 
-    def look(batch: list[Pending]) -> None:
+    def check_rows(batch: list[Pending]) -> None:
         del batch
         seen.append(tuple(session.stored_ids()))
 
-    session.batches.on_settle = look
+    session.batches.on_settle = check_rows
     first, second = new_event(key="a"), new_event(key="b")
     session.accept(first)
     session.accept(new_event(key="a"), second)
@@ -152,7 +152,7 @@ def test_outcomes_are_told_only_after_the_commit(session: StoreSession) -> None:
 
 @pytest.mark.parametrize("guilty_at", [0, 1, 37, 99])
 @pytest.mark.parametrize("guilt", ["sequence", "text", "number"])
-def test_a_guilty_event_fails_alone(session: StoreSession, guilty_at: int, guilt: str) -> None:
+def test_invalid_event_fails_alone(session: StoreSession, guilty_at: int, guilt: str) -> None:
     there = new_event()
     session.accept(there)
     good = [new_event(key=f"k{n}") for n in range(100)]
@@ -171,7 +171,7 @@ def test_a_guilty_event_fails_alone(session: StoreSession, guilty_at: int, guilt
     assert session.accept(new_event(key="guilty")) == [None]
 
 
-def test_several_guilty_events_and_duplicates_in_one_batch(session: StoreSession) -> None:
+def test_several_invalid_events_and_duplicates_in_one_batch(session: StoreSession) -> None:
     there = new_event(key="there")
     session.accept(there)
     first = new_event(key="k")

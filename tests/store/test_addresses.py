@@ -1,4 +1,4 @@
-"""Events change the addresses of contacts, whoever had an address before."""
+"""Events change the addresses of contacts, also when another contact had the address."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class People:
             self.queue.process(batch, self.planner)
 
     def get(self, **wanted: Any) -> Contact | None:
-        """Whom an identifier leads to."""
+        """The contact that an identifier leads to."""
         store = self.session.store
         page = self.session.run(
             store.contacts.list(1, ContactFilter(**wanted), before=None, limit=2)
@@ -73,7 +73,7 @@ def test_the_new_address_leads_to_the_contact_and_the_old_one_is_free(people: Pe
     assert other.id != contact.id
 
 
-def test_the_time_alone_is_no_change(people: People) -> None:
+def test_a_new_time_alone_is_not_a_change(people: People) -> None:
     contact = create_contact(people.session, external_id="x", email=OLD)
     people.send(("x", None, {"email": OLD}))
     found = people.get(email=OLD)
@@ -81,7 +81,7 @@ def test_the_time_alone_is_no_change(people: People) -> None:
     assert (found.email_us, found.updated_us) == (LATER_US, contact.updated_us)
 
 
-def test_addresses_change_hands_within_a_batch(people: People) -> None:
+def test_addresses_move_between_contacts_within_a_batch(people: People) -> None:
     first = create_contact(people.session, external_id="x", email=OLD)
     second = create_contact(people.session, external_id="y", email=NEW)
     people.send(
@@ -122,7 +122,7 @@ def test_an_alias_becomes_the_contacts_own(people: People) -> None:
     assert [bool(row[0]) for row in rows] == [False]
 
 
-def test_an_alias_taken_and_let_go_of_leads_nowhere(people: People) -> None:
+def test_alias_that_was_claimed_and_released_leads_nowhere(people: People) -> None:
     own = create_contact(people.session, external_id="x", email=OLD)
     other = create_contact(people.session, external_id="y", email=NEW)
     merges = people.session.store.merges
@@ -131,8 +131,8 @@ def test_an_alias_taken_and_let_go_of_leads_nowhere(people: People) -> None:
     assert people.get(email=NEW) is None
 
 
-def test_events_tell_addresses_as_they_were_given(people: People) -> None:
-    """Filled by an event, and set by a payload, alike."""
+def test_events_have_addresses_as_given(people: People) -> None:
+    """Both when filled by an event and when set by a payload."""
     create_contact(people.session, external_id="x")
     people.accept(external_id="x", email=OLD, email_original="Old@B.example")
     people.process()
@@ -155,7 +155,7 @@ def test_an_external_id_joins_the_contact_of_the_address(people: People) -> None
     assert (found.id, found.external_id_us) == (contact.id, LATER_US)
 
 
-def test_a_fill_beside_a_creation_has_the_time_of_its_own_event(people: People) -> None:
+def test_fill_after_a_creation_has_the_time_of_its_own_event(people: People) -> None:
     early = LATER_US - 500
     people.accept(external_id="x", occurred_us=early)
     people.accept(external_id="x", email=OLD)

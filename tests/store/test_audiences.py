@@ -1,4 +1,4 @@
-"""Audiences in the store: who enters and exits is told once, also when something is deleted."""
+"""Audiences in the store: each entry and exit emits one event, also after deletions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def members(session: StoreSession, audience: Audience) -> list[str]:
     return [contact.id for contact in page.contacts]
 
 
-def told(session: StoreSession) -> list[tuple[str, str, str]]:
+def emitted(session: StoreSession) -> list[tuple[str, str, str]]:
     """Event, name of the audience, contact."""
     events = system_events(session, "sendrealm.audience.")
     return [(name, each["audience_name"], each["contact_id"]) for name, each in events]
@@ -79,7 +79,7 @@ def test_contacts_enter_and_exit_once(session: StoreSession) -> None:
 
     # Newest contact first.
     assert members(session, audience) == [c.id, a.id]
-    assert told(session) == [
+    assert emitted(session) == [
         (ENTERED, "VIP", a.id),
         (ENTERED, "VIP", b.id),
         (ENTERED, "VIP", c.id),
@@ -89,7 +89,7 @@ def test_contacts_enter_and_exit_once(session: StoreSession) -> None:
     assert payload["audience_id"] == audience.id
 
 
-def test_an_unknown_contact_keeps_all_out_and_is_named(session: StoreSession) -> None:
+def test_unknown_contact_is_named_and_nothing_is_added(session: StoreSession) -> None:
     audience, contact = create(session), create_contact(session)
     stranger = create_contact(session, 2)
 
@@ -100,10 +100,10 @@ def test_an_unknown_contact_keeps_all_out_and_is_named(session: StoreSession) ->
 
     assert caught.value.args == ([0, 2],)
     assert members(session, audience) == []
-    assert told(session) == []
+    assert emitted(session) == []
 
 
-def test_of_many_at_once_each_enters_once(session: StoreSession) -> None:
+def test_concurrent_additions_enter_each_contact_once(session: StoreSession) -> None:
     audience = create(session)
     contacts = [create_contact(session) for _ in range(10)]
 
@@ -117,10 +117,10 @@ def test_of_many_at_once_each_enters_once(session: StoreSession) -> None:
     answers = session.run(work())
 
     assert sum(answer.entered for answer in answers if answer is not None) == 10
-    assert sorted(told(session)) == sorted((ENTERED, "VIP", each.id) for each in contacts)
+    assert sorted(emitted(session)) == sorted((ENTERED, "VIP", each.id) for each in contacts)
 
 
-def test_a_deleted_contact_exits_before_it_goes(session: StoreSession) -> None:
+def test_deleted_contact_exits_before_its_deletion(session: StoreSession) -> None:
     first, second = create(session), create(session, "New")
     contact, stays = create_contact(session), create_contact(session)
     enter(session, first, stays, contact)
@@ -130,13 +130,16 @@ def test_a_deleted_contact_exits_before_it_goes(session: StoreSession) -> None:
 
     names = [name for name, _ in system_events(session, "sendrealm.")]
     assert names[-3:] == [EXITED, EXITED, "sendrealm.contact.deleted"]
-    assert sorted(told(session)[-2:]) == [(EXITED, "New", contact.id), (EXITED, "VIP", contact.id)]
-    # Whoever comes next is in none of them.
+    assert sorted(emitted(session)[-2:]) == [
+        (EXITED, "New", contact.id),
+        (EXITED, "VIP", contact.id),
+    ]
+    # A new contact is in none of them.
     create_contact(session)
     assert (members(session, first), members(session, second)) == ([stays.id], [])
 
 
-def test_a_contact_tells_its_audiences(session: StoreSession) -> None:
+def test_audiences_of_a_contact(session: StoreSession) -> None:
     contact, other = create_contact(session), create_contact(session)
     second, first, _third = create(session, "b"), create(session, "a"), create(session, "c")
     for audience in (first, second):
@@ -149,7 +152,7 @@ def test_a_contact_tells_its_audiences(session: StoreSession) -> None:
     assert session.run(of_contact(1, contact.id)) == [second]
 
 
-def test_a_deleted_audience_is_left_by_and_by(session: StoreSession) -> None:
+def test_members_of_a_deleted_audience_are_removed_in_the_background(session: StoreSession) -> None:
     audiences, audience = session.store.audiences, create(session)
     contacts = [create_contact(session) for _ in range(5)]
     enter(session, audience, *contacts)
@@ -160,21 +163,21 @@ def test_a_deleted_audience_is_left_by_and_by(session: StoreSession) -> None:
     assert enter(session, audience, contacts[0]) is None
     assert not exit_(session, audience, contacts[0])
     create(session)
-    # One goes meanwhile.
+    # One is deleted in the meantime.
     session.run(session.store.contacts.delete(1, contacts[4].id, START_US, source="api"))
     steps = 1
     while session.run(audiences.remove_deleted(2, START_US)):
         steps += 1
 
     assert steps == 3
-    exited = [each for each in told(session) if each[0] == EXITED]
+    exited = [each for each in emitted(session) if each[0] == EXITED]
     assert sorted(exited) == sorted((EXITED, "VIP", each.id) for each in contacts)
     assert session.place.run_sql("SELECT count(*) FROM audience_members") == [(0,)]
     assert session.place.run_sql("SELECT count(*) FROM audiences") == [(1,)]
     assert not session.run(audiences.remove_deleted(2, START_US))
 
 
-def test_projects_do_not_meet(session: StoreSession) -> None:
+def test_projects_are_isolated(session: StoreSession) -> None:
     audiences, audience = session.store.audiences, create(session)
     contact = create_contact(session)
     enter(session, audience, contact)
@@ -191,7 +194,7 @@ def test_projects_do_not_meet(session: StoreSession) -> None:
     assert members(session, audience) == [contact.id]
 
 
-def test_there_are_so_many_audiences_at_most(session: StoreSession) -> None:
+def test_number_of_audiences_is_limited(session: StoreSession) -> None:
     audiences = session.store.audiences
 
     async def fill() -> list[Any]:

@@ -1,4 +1,4 @@
-"""What processing writes into the catalog, and how it is read."""
+"""Writing the catalog during processing, and reading it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_projects_have_catalogs_of_their_own(catalog: Cataloguing) -> None:
 
 
 def test_an_event_that_fails_is_not_in_the_catalog(catalog: Cataloguing) -> None:
-    """Its effects commit with its mark, or not at all."""
+    """Its effects commit with its state, or not at all."""
     catalog.accept({"a": 1})
     assert catalog.run(catalog.session.store.catalog.entry(1, EVENT)) is None
     catalog.process()
@@ -101,7 +101,7 @@ def test_paths_past_the_limit_are_counted(catalog: Cataloguing) -> None:
     assert paths["a000"].present == 2
 
 
-def test_likely_personal_data_is_told_by_path(catalog: Cataloguing) -> None:
+def test_likely_personal_data_is_reported_by_path(catalog: Cataloguing) -> None:
     catalog.sent(
         {
             "contact": "write to mike@x.example please",
@@ -124,7 +124,7 @@ def test_likely_personal_data_is_told_by_path(catalog: Cataloguing) -> None:
 # Drift
 
 
-def test_the_first_event_is_no_drift(catalog: Cataloguing) -> None:
+def test_first_event_is_not_drift(catalog: Cataloguing) -> None:
     catalog.sent({"a": 1})
     assert drift(catalog) == []
 
@@ -153,7 +153,7 @@ def test_a_new_type_names_its_event(catalog: Cataloguing, batches: int) -> None:
     assert (found.event_id, found.before) == (events[1].id, 1)
 
 
-def test_a_path_that_stays_away_is_gone_once(catalog: Cataloguing) -> None:
+def test_path_that_stays_absent_is_gone_once(catalog: Cataloguing) -> None:
     catalog.sent(*[{"a": 1, "b": 1}] * (GONE_AFTER + 5))
     first, *_ = catalog.sent(*[{"a": 1}] * GONE_AFTER)
     catalog.sent(*[{"a": 1}] * 3 * GONE_AFTER)
@@ -164,20 +164,20 @@ def test_a_path_that_stays_away_is_gone_once(catalog: Cataloguing) -> None:
     assert catalog.paths()["a"].gone_us is None
 
 
-def test_a_path_that_comes_back_is_there(catalog: Cataloguing) -> None:
+def test_path_that_comes_back_is_present(catalog: Cataloguing) -> None:
     catalog.sent(*[{"b": 1}] * GONE_AFTER)
     catalog.sent(*[{}] * 2 * GONE_AFTER)
     catalog.sent({"b": 1})
     assert catalog.paths()["b"].gone_us is None
 
 
-def test_a_path_that_comes_now_and_then_is_never_gone(catalog: Cataloguing) -> None:
+def test_occasional_path_is_never_gone(catalog: Cataloguing) -> None:
     catalog.sent(*([{"b": 1}, {}] * GONE_AFTER))
     catalog.sent(*[{}] * 3 * GONE_AFTER)
     assert [d for d in drift(catalog) if d.kind is DriftKind.PATH_GONE] == []
 
 
-def test_drift_is_kept_bounded(catalog: Cataloguing) -> None:
+def test_kept_drift_is_limited(catalog: Cataloguing) -> None:
     catalog.sent({})
     for part in range(3):
         catalog.sent({f"a{part}_{n:02}": 1 for n in range(60)})

@@ -1,4 +1,4 @@
-"""A catalog that cannot be written is no reason for an event to fail."""
+"""A catalog that cannot be written does not fail an event."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.cataloguing import Cataloguing
 
 
 @pytest.mark.parametrize("fault", [ValueError("ours"), TypeError("ours")])
-def test_a_fault_of_ours_is_counted(
+def test_internal_error_is_counted(
     session: StoreSession, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     def broken(payload: str) -> str:

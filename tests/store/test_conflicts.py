@@ -1,4 +1,4 @@
-"""Conflicts of contacts: listed until somebody merges or dismisses them."""
+"""Conflicts of contacts: listed until they are merged or dismissed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EMAIL = "a@b.example"
 
 
 class Conflicts:
-    """Two contacts that events take for one."""
+    """Two contacts that events treat as one."""
 
     def __init__(self, session: StoreSession) -> None:
         self.session = session
@@ -32,7 +32,7 @@ class Conflicts:
         self.other = create_contact(session, external_id="y", email=EMAIL)
 
     def meet(self) -> None:
-        """An event that takes the two for one."""
+        """An event that treats the two as one."""
         self.queue.accept(new_event(external_id="x", email=EMAIL))
         while batch := self.queue.claim():
             self.queue.process(batch, self.planner)
@@ -109,7 +109,7 @@ def test_dismissing_again_changes_nothing(conflicts: Conflicts) -> None:
     assert len(conflicts.audited()) == 1
 
 
-def test_of_many_at_once_one_dismisses(conflicts: Conflicts) -> None:
+def test_one_of_many_concurrent_dismissals_wins(conflicts: Conflicts) -> None:
     conflicts.meet()
     (pair,) = conflicts.listed()
     merges = conflicts.session.store.merges
@@ -123,7 +123,7 @@ def test_of_many_at_once_one_dismisses(conflicts: Conflicts) -> None:
     assert len(conflicts.audited()) == 1
 
 
-def test_a_merge_takes_a_dismissed_conflict_away_and_undoing_brings_it_back(
+def test_merge_removes_a_dismissed_conflict_and_undoing_restores_it(
     conflicts: Conflicts,
 ) -> None:
     conflicts.meet()
@@ -136,7 +136,7 @@ def test_a_merge_takes_a_dismissed_conflict_away_and_undoing_brings_it_back(
     assert conflicts.listed(PairStatus.DISMISSED) == [done]
 
 
-def test_a_deleted_contact_takes_its_conflicts_along(conflicts: Conflicts) -> None:
+def test_deleting_a_contact_removes_its_conflicts(conflicts: Conflicts) -> None:
     conflicts.meet()
     (pair,) = conflicts.listed()
     conflicts.dismiss(pair.id)
@@ -146,7 +146,7 @@ def test_a_deleted_contact_takes_its_conflicts_along(conflicts: Conflicts) -> No
     assert conflicts.refused(pair.id) is Refusal.NOT_FOUND
 
 
-def test_a_deleted_contact_takes_conflicts_of_those_merged_into_it_along(
+def test_deleting_a_contact_removes_conflicts_of_merged_ones(
     conflicts: Conflicts,
 ) -> None:
     conflicts.meet()
@@ -158,7 +158,7 @@ def test_a_deleted_contact_takes_conflicts_of_those_merged_into_it_along(
     assert conflicts.listed() == []
 
 
-def test_a_conflict_of_another_project_is_as_absent(conflicts: Conflicts) -> None:
+def test_conflict_of_another_project_is_not_found(conflicts: Conflicts) -> None:
     conflicts.meet()
     (pair,) = conflicts.listed()
     assert conflicts.refused(pair.id, project_id=2) is Refusal.NOT_FOUND

@@ -77,7 +77,7 @@ def test_a_search_is_for_the_beginning_of_an_identifier(
     }
     create_contact(session, 2, external_id="anna@x.org")
 
-    # Case counts in an external id, and in no address.
+    # Case matters in an external id, but not in an address.
     assert sorted(found(session, search=search)) == sorted(people[name].id for name in names)
 
 
@@ -91,7 +91,7 @@ def test_pages_of_a_search_are_newest_first(session: StoreSession) -> None:
     assert found(session, search="u", limit=2) == [each.id for each in reversed(contacts)]
 
 
-def test_a_wide_search_goes_on_from_page_to_page(session: StoreSession) -> None:
+def test_wide_search_continues_over_pages(session: StoreSession) -> None:
     first = create_contact(session, external_id="wide 0")
     fill_contacts(session, MATCHES_MAX + 10, prefix="wide")
     last = create_contact(session, external_id="wide 1")
@@ -103,7 +103,7 @@ def test_a_wide_search_goes_on_from_page_to_page(session: StoreSession) -> None:
     assert {first.id, last.id} <= set(ids)
 
 
-def test_who_is_subscribed_by_choice_or_default(session: StoreSession) -> None:
+def test_contacts_subscribed_by_choice_or_default(session: StoreSession) -> None:
     a, b, c = (create_contact(session, external_id=name) for name in "abc")
     by_choice = topic_of(session, a, c, default=False, wanted=True)
     by_default = topic_of(session, c, default=True, wanted=False)
@@ -116,14 +116,14 @@ def test_who_is_subscribed_by_choice_or_default(session: StoreSession) -> None:
     assert found(session, topic_id=by_default) == [b.id]
 
 
-def test_nobody_is_in_what_is_not_there(session: StoreSession) -> None:
+def test_unknown_topics_and_audiences_have_no_contacts(session: StoreSession) -> None:
     create_contact(session)
     assert found(session, audience_id=ABSENT) == []
     assert found(session, topic_id=ABSENT) == []
 
 
 def test_any_filters_can_be_combined(session: StoreSession) -> None:
-    """One contact has everything, each of the others lacks one thing."""
+    """One contact matches everything, each of the others lacks one thing."""
     fields: dict[str, Any] = {
         "external_id": "u-all",
         "email": "all@x.org",

@@ -1,4 +1,4 @@
-"""Contacts in the store: all or nothing with their system events, also when many write at once."""
+"""Contacts in the store: atomic with their system events, also under concurrent writes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def system_events(place: Place) -> list[tuple[Any, ...]]:
     )
 
 
-def test_a_write_and_its_event_are_one(session: StoreSession) -> None:
+def test_write_and_its_event_are_atomic(session: StoreSession) -> None:
     contact = create(session, external_id="x", email="a@x.org")
 
     (event,) = system_events(session.place)
@@ -49,8 +49,8 @@ def test_a_write_and_its_event_are_one(session: StoreSession) -> None:
     assert session.place.run_sql("SELECT count(*) FROM event_queue") == [(1,)]
 
 
-def test_without_room_for_the_event_nothing_is_written(session: StoreSession) -> None:
-    """The event's row is refused; the contact must not stay behind alone."""
+def test_nothing_is_written_when_the_event_cannot_be(session: StoreSession) -> None:
+    """The event's row is rejected; the contact must not be written alone."""
     session.place.run_sql(
         "CREATE TRIGGER no_events BEFORE INSERT ON events BEGIN SELECT raise(ABORT, 'no'); END"
         if session.place.url.startswith("sqlite")
@@ -63,7 +63,7 @@ def test_without_room_for_the_event_nothing_is_written(session: StoreSession) ->
     assert session.place.run_sql("SELECT count(*) FROM contacts") == [(0,)]
 
 
-def test_a_refused_change_writes_neither(session: StoreSession) -> None:
+def test_rejected_change_writes_neither(session: StoreSession) -> None:
     create(session, external_id="x")
     held = create(session, email="a@x.org", properties={"a": "x" * 16_000})
     contacts = session.store.contacts
@@ -79,7 +79,7 @@ def test_a_refused_change_writes_neither(session: StoreSession) -> None:
     assert len(system_events(session.place)) == 2
 
 
-def test_upserts_at_once_make_one_contact(session: StoreSession) -> None:
+def test_concurrent_upserts_create_one_contact(session: StoreSession) -> None:
     contacts = session.store.contacts
 
     async def work() -> list[tuple[Contact, bool]]:
@@ -105,7 +105,7 @@ def test_upserts_at_once_make_one_contact(session: StoreSession) -> None:
     assert len(system_events(session.place)) == 50
 
 
-def test_projects_do_not_meet(session: StoreSession) -> None:
+def test_projects_are_isolated(session: StoreSession) -> None:
     first = create(session, 1, external_id="x", email="a@x.org")
     second = create(session, 2, external_id="x", email="a@x.org")
     contacts = session.store.contacts
@@ -118,7 +118,7 @@ def test_projects_do_not_meet(session: StoreSession) -> None:
     assert page.contacts == [second]
 
 
-def test_nobody_is_found_by_an_absent_id(session: StoreSession) -> None:
+def test_unknown_id_finds_no_contact(session: StoreSession) -> None:
     contacts = session.store.contacts
     assert session.run(contacts.get(1, ABSENT)) is None
     assert not session.run(contacts.delete(1, ABSENT, START_US, source="api"))

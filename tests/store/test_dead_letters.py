@@ -72,7 +72,7 @@ def audit(session: StoreSession) -> list[tuple[Any, ...]]:
     return [(*row[:3], json.loads(row[3])) for row in rows]
 
 
-def test_an_open_one_is_listed_with_all_it_is_known_by(
+def test_open_dead_letter_is_listed_with_all_fields(
     session: StoreSession, rows: DeadLetterRows
 ) -> None:
     event = accept(session)
@@ -97,7 +97,7 @@ def test_an_open_one_is_listed_with_all_it_is_known_by(
     )
 
 
-def test_lists_keep_to_their_project(session: StoreSession, rows: DeadLetterRows) -> None:
+def test_lists_show_only_their_project(session: StoreSession, rows: DeadLetterRows) -> None:
     own = rows.processing(accept(session).sequence)
     rows.processing(accept(session, project_id=2).sequence)
 
@@ -156,7 +156,7 @@ def test_filters_list_and_count_alike(
 
 
 @pytest.mark.parametrize("examined", [2, 20_000])
-def test_groups_count_what_failed_alike(
+def test_groups_count_equal_failures(
     session: StoreSession,
     mixed: dict[str, str],
     examined: int,
@@ -185,7 +185,7 @@ def test_an_empty_project_has_none(session: StoreSession) -> None:
     assert session.run(session.store.dead_letters.count(1, ALL)) == (0, 0)
 
 
-def test_a_replayed_event_is_in_line_again(session: StoreSession, rows: DeadLetterRows) -> None:
+def test_replayed_event_is_queued_again(session: StoreSession, rows: DeadLetterRows) -> None:
     event = accept(session)
     dead_letter_id = rows.processing(event.sequence)
 
@@ -218,7 +218,7 @@ def test_a_replayed_delivery_is_the_same_one(session: StoreSession, rows: DeadLe
         "SELECT state, attempt, crashes, due_us, owner, finished_us FROM deliveries ORDER BY number"
     )
     assert states[0] == (0, 0, 0, NOW_US, None, None)
-    # What did not fail with it is left alone.
+    # Other deliveries are not changed.
     assert states[1][:2] == (4, 3)
     assert session.place.run_sql("SELECT count(*) FROM delivery_attempts") == [(6,)]
 
@@ -237,7 +237,7 @@ def test_the_second_replay_changes_nothing(session: StoreSession, rows: DeadLett
     assert len(audit(session)) == 1
 
 
-def test_what_fails_again_is_a_new_dead_letter(session: StoreSession, rows: DeadLetterRows) -> None:
+def test_repeated_failure_is_a_new_dead_letter(session: StoreSession, rows: DeadLetterRows) -> None:
     event = accept(session)
     first = rows.processing(event.sequence)
     replay(session, first)
@@ -249,7 +249,7 @@ def test_what_fails_again_is_a_new_dead_letter(session: StoreSession, rows: Dead
     assert rows.waits(event.sequence)
 
 
-def test_a_discarded_one_stays_failed(session: StoreSession, rows: DeadLetterRows) -> None:
+def test_discarded_event_stays_failed(session: StoreSession, rows: DeadLetterRows) -> None:
     event = accept(session)
     dead_letter_id = rows.processing(event.sequence)
 
@@ -270,7 +270,7 @@ def test_a_discarded_one_stays_failed(session: StoreSession, rows: DeadLetterRow
     ]
 
 
-def test_a_delivery_that_nobody_would_get_stays_open(
+def test_delivery_without_a_recipient_stays_open(
     session: StoreSession, rows: DeadLetterRows
 ) -> None:
     event = accept(session)
@@ -286,7 +286,9 @@ def test_a_delivery_that_nobody_would_get_stays_open(
     assert session.place.run_sql("SELECT DISTINCT state FROM deliveries") == [(4,)]
 
 
-def test_what_does_not_wait_cannot_be_replayed(session: StoreSession, rows: DeadLetterRows) -> None:
+def test_only_dead_lettered_events_can_be_replayed(
+    session: StoreSession, rows: DeadLetterRows
+) -> None:
     event = accept(session)
     dead_letter_id = rows.processing(event.sequence)
     rows.mark(event.sequence, Status.PROCESSED)
@@ -309,7 +311,7 @@ def test_another_project_cannot_close_it(session: StoreSession, rows: DeadLetter
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=st.lists(st.sampled_from(["replay", "discard"]), min_size=1, max_size=6))
-def test_only_the_first_move_counts(
+def test_only_the_first_transition_counts(
     session: StoreSession, rows: DeadLetterRows, moves: list[str]
 ) -> None:
     event = accept(session)

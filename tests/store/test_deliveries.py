@@ -1,4 +1,4 @@
-"""The queue of deliveries: turns, leases, fences, retries, dead letters."""
+"""The queue of deliveries: order, leases, fences, retries, dead letters."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def due_queues(
     return [*page.queues]
 
 
-def test_a_claim_holds_all_that_an_attempt_needs(queue: Queue) -> None:
+def test_claim_has_everything_that_an_attempt_needs(queue: Queue) -> None:
     webhook = queue.webhook(queue.project(), secret="whsec_a")
     (delivery_id,) = queue.deliver(webhook.id, webhook.project_id)
     (claimed,) = queue.claim("w", webhook.id, webhook.project_id)
@@ -66,7 +66,7 @@ def test_a_claim_holds_all_that_an_attempt_needs(queue: Queue) -> None:
     assert queue.claim("w", webhook.id, webhook.project_id) == []
 
 
-def test_the_longest_due_go_first_and_never_more_than_asked(queue: Queue) -> None:
+def test_longest_due_are_claimed_first_up_to_the_limit(queue: Queue) -> None:
     first, second = (queue.webhook(queue.project()) for _ in range(2))
     expected = []
     for _ in range(4):
@@ -83,7 +83,7 @@ def test_the_longest_due_go_first_and_never_more_than_asked(queue: Queue) -> Non
     assert len(claimed) == 5
 
 
-def test_lines_count_what_is_due_and_page_around(queue: Queue) -> None:
+def test_queues_count_due_deliveries_and_are_paged(queue: Queue) -> None:
     webhooks = sorted((queue.webhook(queue.project()) for _ in range(3)), key=lambda w: w.id)
     for webhook in webhooks:
         queue.deliver(webhook.id, webhook.project_id, 5)
@@ -100,7 +100,7 @@ def test_lines_count_what_is_due_and_page_around(queue: Queue) -> None:
     ]
 
 
-def test_what_is_not_due_yet_makes_no_line(queue: Queue) -> None:
+def test_deliveries_that_are_not_due_make_no_queue(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     (claimed,) = queue.claim("w", webhook.id, webhook.project_id)
@@ -144,7 +144,7 @@ def test_a_worker_takes_deliveries_of_its_own_handlers_only(queue: Queue) -> Non
     assert claimed.project_id == projects[1]
 
 
-def test_a_changed_breaker_keeps_a_line_closed(queue: Queue) -> None:
+def test_changed_breaker_keeps_a_queue_closed(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     queue.session.place.run_sql(
@@ -156,7 +156,7 @@ def test_a_changed_breaker_keeps_a_line_closed(queue: Queue) -> None:
         webhook.id, webhook.project_id, 1, BreakerChange(webhook.id, BREAKER, "probing")
     )
     assert len(queue.session.run(queue.store.claim("w", [probe], 1))) == 1
-    # Another worker that saw the same breaker comes too late for the probe.
+    # Another worker that saw the same breaker is too late for the probe.
     queue.deliver(webhook.id, webhook.project_id)
     assert queue.session.run(queue.store.claim("v", [probe], 1)) == []
 
@@ -170,7 +170,7 @@ def test_a_breaker_is_changed_by_one_worker_only(queue: Queue) -> None:
     assert changed == {webhook.id: "one"}
 
 
-def test_a_delivered_one_is_done(queue: Queue) -> None:
+def test_delivered_delivery_is_done(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     (claimed,) = queue.claim("w", webhook.id, webhook.project_id)
@@ -186,7 +186,7 @@ def test_a_delivered_one_is_done(queue: Queue) -> None:
     assert queue.dead_letters() == []
 
 
-def test_a_failed_one_is_tried_again(queue: Queue) -> None:
+def test_failed_delivery_is_retried(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     for number in (1, 2, 3):
@@ -260,8 +260,8 @@ def test_a_worker_paused_past_its_lease_changes_nothing(
     assert queue.dead_letters() == []
 
 
-def test_the_same_worker_is_fenced_from_its_own_past(queue: Queue) -> None:
-    """After a replay owner and attempt are the same as before; the number of the claim is not."""
+def test_worker_is_fenced_from_its_own_earlier_claim(queue: Queue) -> None:
+    """After a replay owner and attempt are the same as before, but not the number of the claim."""
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     (stale,) = queue.claim("w", webhook.id, webhook.project_id)
@@ -294,7 +294,7 @@ def test_a_renewed_lease_is_not_rescued(queue: Queue) -> None:
     assert queue.rescue() == 1
 
 
-def test_a_rescued_one_is_a_suspect_and_due_at_once(queue: Queue) -> None:
+def test_rescued_delivery_is_a_suspect_and_due_at_once(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     queue.claim("w", webhook.id, webhook.project_id)
@@ -312,15 +312,15 @@ def test_a_rescued_one_is_a_suspect_and_due_at_once(queue: Queue) -> None:
 
 
 def lose(queue: Queue, webhook: Subscriber, times: int) -> None:
-    """Let workers die, one after the other, with what is due in their hands."""
+    """Let workers crash in turn while they hold the due deliveries."""
     for _ in range(times):
         queue.claim("w", webhook.id, webhook.project_id)
         queue.clock.now_us += LEASE_US
         assert queue.rescue() == 1
 
 
-def test_what_is_lost_over_and_over_ends(queue: Queue) -> None:
-    """However few attempts it has: those that were lost are not counted."""
+def test_delivery_lost_repeatedly_is_dead_lettered(queue: Queue) -> None:
+    """However few attempts it has: lost ones are not counted."""
     webhook = queue.webhook(queue.project())
     (delivery_id,) = queue.deliver(webhook.id, webhook.project_id)
     lose(queue, webhook, LOSSES_MAX - 1)
@@ -339,7 +339,7 @@ def replay(queue: Queue, webhook: Subscriber) -> None:
     queue.session.run(letters.replay(webhook.project_id, dead, queue.clock(), actor=ACTOR))
 
 
-def test_losses_are_forgotten_by_an_attempt_with_a_result_and_by_a_replay(queue: Queue) -> None:
+def test_result_or_replay_resets_losses(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     lose(queue, webhook, LOSSES_MAX - 1)
@@ -353,7 +353,7 @@ def test_losses_are_forgotten_by_an_attempt_with_a_result_and_by_a_replay(queue:
     assert queue.dead_letters() == []
 
 
-def test_crashes_are_kept_while_nothing_has_a_result(queue: Queue) -> None:
+def test_crashes_are_kept_until_an_attempt_has_a_result(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     (claimed,) = queue.claim("w", webhook.id, webhook.project_id)
@@ -369,7 +369,7 @@ def test_crashes_are_kept_while_nothing_has_a_result(queue: Queue) -> None:
     assert claimed.crashes == 0
 
 
-def test_what_a_dead_process_held_is_rescued_at_once(queue: Queue) -> None:
+def test_claims_of_a_dead_process_are_rescued_at_once(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, 2)
     queue.claim("gone", webhook.id, webhook.project_id, 1)
@@ -379,7 +379,7 @@ def test_what_a_dead_process_held_is_rescued_at_once(queue: Queue) -> None:
     assert queue.rescue() == 0
 
 
-def test_exhausted_leases_hold_up_nothing(queue: Queue) -> None:
+def test_expired_leases_block_nothing(queue: Queue) -> None:
     webhook, other = queue.webhook(queue.project()), queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     queue.session.place.run_sql(LEFT_BEHIND if queue.embedded else LEFT_BEHIND_IN_LANES)
@@ -390,7 +390,7 @@ def test_exhausted_leases_hold_up_nothing(queue: Queue) -> None:
     assert len(queue.claim("w", webhook.id, webhook.project_id, 300)) == 257
 
 
-def test_release_gives_back_without_counting(queue: Queue) -> None:
+def test_release_does_not_count_attempts(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, 2)
     first, _ = queue.claim("w", webhook.id, webhook.project_id)
@@ -408,7 +408,7 @@ def test_release_gives_back_without_counting(queue: Queue) -> None:
     assert queue.of(webhook)[0].attempt == 1
 
 
-def test_only_so_many_attempts_are_remembered(queue: Queue) -> None:
+def test_kept_attempts_are_limited(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     for _ in range(ATTEMPTS_KEPT + 5):
@@ -447,7 +447,7 @@ def test_an_old_gone_does_not_disable_a_webhook_that_was_repaired(queue: Queue) 
     assert found.enabled
 
 
-def test_what_waits_for_a_deleted_webhook_is_dead_lettered(queue: Queue) -> None:
+def test_deliveries_to_a_deleted_webhook_are_dead_lettered(queue: Queue) -> None:
     webhook, other = queue.webhook(queue.project()), queue.webhook(queue.project())
     ids = queue.deliver(webhook.id, webhook.project_id, 5)
     queue.deliver(other.id, other.project_id)
@@ -471,7 +471,7 @@ def test_deliveries_wait_for_a_disabled_webhook_but_not_for_ever(queue: Queue) -
     assert [cause for _, cause, _ in queue.dead_letters()] == ["subscriber_disabled"]
 
 
-def test_a_delivery_without_its_event_goes(queue: Queue) -> None:
+def test_delivery_without_its_event_is_removed(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     queue.session.place.run_sql("DELETE FROM events")

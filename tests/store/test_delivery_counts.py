@@ -1,4 +1,4 @@
-"""How deliveries go: counted by workers, summed by the store, one row for ever."""
+"""Delivery statistics: counted by workers, summed by the store in one row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def kept(session: StoreSession) -> AttemptCounts:
     return session.run(session.store.delivery_counts.numbers()).attempts
 
 
-def test_nothing_was_counted_yet(session: StoreSession) -> None:
+def test_counts_start_empty(session: StoreSession) -> None:
     assert kept(session) == AttemptCounts()
 
 
@@ -43,7 +43,7 @@ def test_counts_of_workers_are_summed_and_outlive_them(session: StoreSession) ->
     assert found.seconds_sum == 502.5
 
 
-def test_a_text_that_nobody_wrote_counts_as_nothing(session: StoreSession) -> None:
+def test_unknown_text_counts_as_zero(session: StoreSession) -> None:
     session.run(session.store.delivery_counts.add_counts(counted(("delivered", 1.0))))
     session.place.run_sql("UPDATE meta SET value = '[]' WHERE name = ?", NAME)
     assert kept(session) == AttemptCounts()
@@ -51,7 +51,7 @@ def test_a_text_that_nobody_wrote_counts_as_nothing(session: StoreSession) -> No
     assert kept(session).outcomes == {"delivered": 1}
 
 
-def test_other_bounds_begin_anew() -> None:
+def test_other_bounds_start_from_zero() -> None:
     before = text_with(None, counted(("delivered", 1.0)))
     more = AttemptCounts(outcomes={"delivered": 1}, buckets=[1, 2], seconds_sum=3.0)
     assert text_with(before, more) == (
@@ -59,7 +59,7 @@ def test_other_bounds_begin_anew() -> None:
     )
 
 
-def test_what_is_claimed_and_whose_breaker_saw_failures(session: StoreSession) -> None:
+def test_claimed_deliveries_and_breakers_with_failures(session: StoreSession) -> None:
     queue = Queue(session)
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, 5)

@@ -1,8 +1,8 @@
-"""The queue of deliveries against a plain model of it, over any sequence of what can happen.
+"""The queue of deliveries against a plain model, over any sequence of operations.
 
-Workers claim, succeed, fail, die, pause past their lease and come back; leases are rescued, dead
-letters are replayed. Whatever happens: nothing disappears, nothing runs for ever, nobody holds what
-another holds, and a stale worker changes nothing.
+Workers claim, succeed, fail, crash, pause past their lease and come back; leases are rescued, dead
+letters are replayed. Always: nothing disappears, nothing runs for ever, no delivery has two
+holders, and a stale worker changes nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.store.places import PLACES, Place
 from tests.store.session import StoreSession
 from tests.support.deliveries import ACTOR, SECOND_US, Queue, failure
 
-#: Small, so that runs get to the end of them.
+#: Small, so that runs reach them.
 ATTEMPTS_MAX = 4
 OWNERS = st.sampled_from(["a", "b"])
 
@@ -69,7 +69,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Held:
-    """A claim in the hands of a worker, which may not know that it has lost it."""
+    """A claim of a worker, which may have lost it without noticing."""
 
     owner: str
     claimed: ClaimedDelivery
@@ -124,7 +124,7 @@ class DeliveryQueue(RuleBasedStateMachine):
             )
         return multiple(*(Held(owner, one) for one in claimed))
 
-    def _is_ours(self, held: Held) -> bool:
+    def _holds(self, held: Held) -> bool:
         model = self.models[held.claimed.id]
         return (
             model.state is DeliveryState.DELIVERING
@@ -134,15 +134,15 @@ class DeliveryQueue(RuleBasedStateMachine):
 
     @rule(held=consumes(held))
     def succeed(self, held: Held) -> None:
-        ours = self._is_ours(held)
+        holds = self._holds(held)
         recorded = self.queue.record(held.owner, held.claimed)
-        assert (held.claimed.number in recorded.numbers) == ours
-        if ours:
+        assert (held.claimed.number in recorded.numbers) == holds
+        if holds:
             model = self.models[held.claimed.id]
             model.crashes = model.losses = 0
             model.let_go(DeliveryState.DELIVERED)
 
-    # Not consumed: the worker that it was recorded for may say it again.
+    # Not consumed: the worker may record it again.
     @rule(
         held=held,
         wait_s=st.sampled_from([0, 5, 100]),
@@ -150,12 +150,12 @@ class DeliveryQueue(RuleBasedStateMachine):
         crashes=st.integers(0, CRASHES_MAX),
     )
     def fail(self, held: Held, wait_s: int, *, permanent: bool, crashes: int) -> None:
-        ours = self._is_ours(held)
+        holds = self._holds(held)
         ends = permanent or held.claimed.attempt >= ATTEMPTS_MAX
         failed = replace(failure(None if ends else wait_s), crashes=crashes)
         recorded = self.queue.record(held.owner, held.claimed, failed)
-        assert (held.claimed.number in recorded.numbers) == ours
-        if not ours:
+        assert (held.claimed.number in recorded.numbers) == holds
+        if not holds:
             return
         model = self.models[held.claimed.id]
         model.crashes, model.losses = crashes, 0
@@ -167,22 +167,22 @@ class DeliveryQueue(RuleBasedStateMachine):
 
     @rule(held=consumes(held))
     def crash(self, held: Held) -> None:
-        """The worker forgets what it held; the store learns of it by the lease alone."""
+        """The worker forgets its claims; the store notices only by the lease."""
 
     @rule(held=held)
     def renew(self, held: Held) -> None:
-        ours = self._is_ours(held)
+        holds = self._holds(held)
         renewed = self.session.run(self.queue.store.renew(held.owner, [held.claimed]))
-        assert (held.claimed.number in renewed) == ours
-        if ours:
+        assert (held.claimed.number in renewed) == holds
+        if holds:
             self.models[held.claimed.id].lease_until_us = self.queue.clock() + LEASE_US
 
     @rule(held=consumes(held))
     def release(self, held: Held) -> None:
-        ours = self._is_ours(held)
+        holds = self._holds(held)
         released = self.session.run(self.queue.store.release(held.owner, [held.claimed]))
-        assert released == ours
-        if ours:
+        assert released == holds
+        if holds:
             self._given_back(self.models[held.claimed.id])
 
     @rule(owner=OWNERS)
@@ -274,7 +274,7 @@ class DeliveryQueue(RuleBasedStateMachine):
         assert unfinished == [(0,)]
 
 
-def test_the_queue_is_as_its_model(store_kind: str) -> None:
+def test_queue_matches_model(store_kind: str) -> None:
     # A database of its own costs more than a file.
     examples = 40 if store_kind == "sqlite" else 8
     run_state_machine_as_test(

@@ -1,4 +1,4 @@
-"""Whatever becomes of deliveries is counted once, for the project and for the subscriber."""
+"""Every outcome of a delivery is counted once, for the project and for the subscriber."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class History:
             self.queue.record("w", claimed, ends)
 
     def lose(self, webhook: Subscriber) -> None:
-        """Workers die over it until it is given up."""
+        """Workers crash over it until it is dead-lettered."""
         for _ in range(LOSSES_MAX):
             self.queue.claim("w", webhook.id, self.project_id, 1)
             self.queue.clock.now_us += LEASE_US
@@ -119,7 +119,7 @@ def test_counters_equal_the_rows_after_any_history(session: StoreSession, seed: 
     history = History(session, seed)
     for _ in range(STEPS):
         history.step()
-    # Each way into a dead letter, whatever the seed brought.
+    # Each way to a dead letter, for any seed.
     for step in (history.lose, history.wait_disabled, history.delete):
         webhook = history.webhooks[0]
         history.deliver(webhook)

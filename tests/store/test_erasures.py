@@ -1,4 +1,4 @@
-"""A person who is forgotten is nowhere any more, and everybody else is where they were."""
+"""A forgotten person is removed everywhere, and everyone else is unchanged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.forgetting import (
 from tests.support.queue import sequences
 from tests.support.stored_rows import columns, insert
 
-#: What stays of a person when it is done: the receipt, and who erased whom.
+#: What is kept of a person afterwards: the receipt and the audit of the erasure.
 RECEIPTS = {"erasures", "erased_contacts", "audit", "events", "event_queue"}
 
 
@@ -97,8 +97,8 @@ def test_nothing_is_left_in_any_table_or_file(people: People) -> None:
     assert expected.items() <= receipt.counts.items()
 
 
-def test_every_table_is_looked_at(session: StoreSession) -> None:
-    """The word is found wherever it may stand, in tables that come later too."""
+def test_every_table_is_searched(session: StoreSession) -> None:
+    """The word is found in every text column, also of tables added later."""
     place = session.place
     place.run_sql("CREATE TABLE later (word TEXT)")
     place.run_sql("INSERT INTO later VALUES (?)", f"a {CANARY} b")
@@ -106,7 +106,7 @@ def test_every_table_is_looked_at(session: StoreSession) -> None:
     assert {"events", "contacts", "erasures", "deliveries"} <= set(tables(place))
 
 
-def test_what_arrives_later_is_about_somebody_new(people: People) -> None:
+def test_later_events_are_about_a_new_person(people: People) -> None:
     contact = people.create(external_id=X, email=EMAIL)
     begun = people.begin(contact.id)
     assert begun is not None
@@ -122,8 +122,8 @@ def test_what_arrives_later_is_about_somebody_new(people: People) -> None:
     assert people.names() == [X]
 
 
-def test_events_in_line_make_no_contact_any_more(people: People) -> None:
-    """Whoever has them in hand already finds them gone."""
+def test_queued_events_of_the_person_create_no_contact(people: People) -> None:
+    """A worker that has claimed them finds them removed."""
     contact = people.create(external_id=X)
     before = [people.accept(external_id=X) for _ in range(2)]
     bystander = people.accept(external_id="other")
@@ -142,7 +142,7 @@ def test_events_in_line_make_no_contact_any_more(people: People) -> None:
     assert tables_with(people.session.place, X) == []
 
 
-def test_an_event_that_fails_meanwhile_waits_for_nothing(people: People) -> None:
+def test_event_that_fails_meanwhile_has_no_retry(people: People) -> None:
     contact = people.create(external_id=X)
     people.process()
     people.accept(external_id=X)
@@ -155,7 +155,7 @@ def test_an_event_that_fails_meanwhile_waits_for_nothing(people: People) -> None
     assert people.session.place.run_sql("SELECT count(*) FROM dead_letters") == [(0,)]
 
 
-def test_it_goes_on_slice_by_slice(people: People) -> None:
+def test_erasure_runs_in_slices(people: People) -> None:
     contact = people.create(external_id=X)
     for _ in range(7):
         people.accept(external_id=X)
@@ -200,7 +200,7 @@ def add_deliveries(people: People, events: Sequence[NewEvent], count: int) -> No
         number += count
 
 
-def test_rejections_of_before_are_waited_for(people: People) -> None:
+def test_erasure_waits_for_earlier_rejections(people: People) -> None:
     contact = people.create(external_id=X)
     begun = people.begin(contact.id)
     assert begun is not None
@@ -210,7 +210,7 @@ def test_rejections_of_before_are_waited_for(people: People) -> None:
     assert not people.session.run(erasures.advance(begun.id, 100, LATER_US + SETTLE_US))
 
 
-def test_asking_again_gives_the_same_erasure(people: People) -> None:
+def test_repeated_request_returns_the_same_erasure(people: People) -> None:
     contact = people.create(external_id=X)
     begun = people.begin(contact.id)
     assert begun is not None
@@ -220,7 +220,7 @@ def test_asking_again_gives_the_same_erasure(people: People) -> None:
     assert people.begin(contact.id) == done
 
 
-def test_a_contact_that_was_deleted_before_is_forgotten_by_its_events(people: People) -> None:
+def test_contact_deleted_before_is_found_by_its_events(people: People) -> None:
     contact = people.create(external_id=X)
     people.accept(external_id=X)
     people.process()
@@ -231,7 +231,7 @@ def test_a_contact_that_was_deleted_before_is_forgotten_by_its_events(people: Pe
     assert people.names() == []
 
 
-def test_a_deleted_contact_is_forgotten_by_what_was_written_about_it(people: People) -> None:
+def test_deleted_contact_is_found_by_events_about_it(people: People) -> None:
     contact = people.create(external_id="x")
     write = ContactWrite(email=EMAIL)
     contacts = people.session.store.contacts
@@ -244,7 +244,7 @@ def test_a_deleted_contact_is_forgotten_by_what_was_written_about_it(people: Peo
 
 
 @pytest.mark.parametrize("erased", [0, 1, 2])
-def test_after_merges_and_a_deletion_all_is_forgotten(people: People, erased: int) -> None:
+def test_everything_is_erased_after_merges_and_a_deletion(people: People, erased: int) -> None:
     """A merged into B, B into C, C deleted: each of the three ids leads to all."""
     session = people.session
     a = people.create(external_id=f"{CANARY}-a", email=EMAIL)
@@ -264,7 +264,7 @@ def test_after_merges_and_a_deletion_all_is_forgotten(people: People, erased: in
     assert set(tables_with(session.place, CANARY)) == set()
 
 
-def test_whom_nobody_knows_nobody_forgets(people: People) -> None:
+def test_unknown_person_cannot_be_erased(people: People) -> None:
     contact = people.create(external_id=X)
     erasures = people.session.store.erasures
     assert people.begin(ABSENT) is None
@@ -283,8 +283,8 @@ def test_another_project_keeps_its_person_of_that_name(people: People) -> None:
     assert people.names() == [X]
 
 
-def test_a_placeholder_is_not_looked_for(people: People) -> None:
-    """Events of many people carry it."""
+def test_placeholder_is_not_searched_for(people: People) -> None:
+    """Events of many people have it."""
     contact = people.create(external_id="null", email=EMAIL)
     people.accept(external_id="null")
     people.accept(external_id="null", email=EMAIL)
@@ -305,8 +305,8 @@ def test_erasures_are_listed_newest_first(people: People) -> None:
     assert people.session.run(erasures.list(2, before=None, limit=10)) == []
 
 
-def test_forgetting_while_workers_work_leaves_nothing_half_done(people: People) -> None:
-    """Neither a row of an event that is gone, nor a contact made of one."""
+def test_erasing_while_workers_run_leaves_nothing_partial(people: People) -> None:
+    """Neither a row of a removed event, nor a contact created by one."""
     contact = people.create(external_id=X)
     people.queue.accept(
         *(
@@ -342,7 +342,7 @@ def test_forgetting_while_workers_work_leaves_nothing_half_done(people: People) 
 
 
 def test_a_key_of_an_event_that_is_being_erased_is_free(people: People) -> None:
-    """The repeat is stored, once, and stays; it is not answered with what is about to go."""
+    """The duplicate is stored once and stays; the response does not name the erased event."""
     contact = people.create(external_id=X)
     for n in range(3):
         people.accept(external_id=X, key=f"k{n}")
@@ -369,7 +369,7 @@ def test_a_key_of_an_event_that_is_being_erased_is_free(people: People) -> None:
 def merged_and_undone(people: People, own: Contact, other: Contact) -> None:
     merges = people.session.store.merges
     merge = people.session.run(merges.merge(1, own.id, other.id, START_US, actor="tester"))
-    # What is written to both while they are one may be of either.
+    # Changes while they are merged may belong to either.
     write = ContactWrite(properties={"nickname": None})
     contacts = people.session.store.contacts
     people.session.run(contacts.update(1, own.id, write, START_US + 1, source="api"))
@@ -378,10 +378,10 @@ def merged_and_undone(people: People, own: Contact, other: Contact) -> None:
 
 @pytest.mark.parametrize("is_processed", [False, True])
 @pytest.mark.parametrize("is_deleted", [False, True])
-def test_after_an_undone_merge_the_survivor_tells_nothing(
+def test_events_of_the_survivor_of_an_undone_merge_are_masked(
     people: People, *, is_processed: bool, is_deleted: bool
 ) -> None:
-    """What Headrace wrote about the survivor while it had the person's data."""
+    """System events about the survivor while it had the person's data."""
     survivor = people.create(external_id="survivor", properties={"city": "Rome"})
     person = people.create(
         external_id=X, email=EMAIL, properties={"nickname": CANARY, "tags": [CANARY]}
@@ -411,7 +411,7 @@ def test_after_an_undone_merge_the_survivor_tells_nothing(
 
 
 def changes_of(people: People, contact: Contact) -> list[Any]:
-    """`changes` of what was told of a contact, in order."""
+    """`changes` in the events about a contact, in order."""
     rows = people.session.place.run_sql(
         "SELECT payload FROM events WHERE contact_id = ? AND event = ? ORDER BY sequence",
         contact.id,
@@ -420,7 +420,7 @@ def changes_of(people: People, contact: Contact) -> list[Any]:
     return [json.loads(row[0])["changes"] for row in rows]
 
 
-def test_undone_merges_in_a_chain_tell_nothing(people: People) -> None:
+def test_events_of_a_chain_of_undone_merges_are_masked(people: People) -> None:
     """C into B, B into A, both undone: A had the data of C, too."""
     a = people.create(external_id="a")
     b = people.create(external_id="b")
@@ -439,8 +439,8 @@ def test_undone_merges_in_a_chain_tell_nothing(people: People) -> None:
     assert people.get(b.id) is not None
 
 
-def test_an_address_that_went_on_to_somebody_else(people: People) -> None:
-    """The one who had it before is told of without it; who has it today is another person."""
+def test_address_that_moved_to_another_person(people: People) -> None:
+    """Events about the former owner lose it; the current owner is another person."""
     before = people.create(external_id="before", email=EMAIL)
     contacts = people.session.store.contacts
     cleared = ContactWrite(email=None)
@@ -454,7 +454,7 @@ def test_an_address_that_went_on_to_somebody_else(people: People) -> None:
     assert people.get(before.id) is not None
 
 
-def test_a_second_erasure_takes_what_has_come_since(people: People) -> None:
+def test_second_erasure_removes_what_was_stored_since(people: People) -> None:
     own, other = people.create(external_id=X), people.create(external_id="y")
     merges = people.session.store.merges
     people.session.run(merges.merge(1, own.id, other.id, START_US, actor="tester"))
@@ -474,13 +474,13 @@ def test_a_second_erasure_takes_what_has_come_since(people: People) -> None:
     assert set(second.report.contact_ids) == {own.id, other.id}
     (earlier,) = second.report.earlier
     assert (earlier.id, earlier.counts) == (first.id, first.counts)
-    # Nothing has come since: the newest receipt, by either id.
+    # Nothing was stored since: the newest receipt, by either id.
     people.process()
     assert people.begin(own.id) == second
     assert people.begin(other.id) == second
 
 
-def test_asked_again_while_it_runs_it_takes_what_has_come_since(people: People) -> None:
+def test_repeated_request_extends_a_running_erasure(people: People) -> None:
     contact = people.create(external_id=X)
     begun = people.begin(contact.id)
     assert begun is not None
@@ -497,8 +497,8 @@ def test_asked_again_while_it_runs_it_takes_what_has_come_since(people: People) 
     assert people.names() == [None]
 
 
-def test_newer_events_of_a_former_contact_go_too(people: People) -> None:
-    """They name it by its id alone, and came after all others of the person."""
+def test_newer_events_of_a_former_contact_are_removed(people: People) -> None:
+    """They name it only by its id, and are newer than all others of the person."""
     people.accept(external_id=None, email=EMAIL)
     people.process()
     ((former_id,),) = people.session.place.run_sql("SELECT id FROM contacts")
@@ -515,7 +515,7 @@ def test_newer_events_of_a_former_contact_go_too(people: People) -> None:
 
 
 def test_a_person_who_came_back_is_forgotten_with_the_former_contact(people: People) -> None:
-    """Created, changed, deleted, created again by an event: the system told of the first one."""
+    """Created, changed, deleted, created again by an event: system events name the first one."""
     former = people.create(external_id=X)
     people.accept(external_id=X)
     people.process()
@@ -536,7 +536,7 @@ def test_a_person_who_came_back_is_forgotten_with_the_former_contact(people: Peo
     assert tables_with(people.session.place, CANARY) == []
 
 
-def test_paths_that_only_the_person_had_go_from_the_catalog(people: People) -> None:
+def test_paths_of_only_the_person_leave_the_catalog(people: People) -> None:
     people.planner = Cataloguing(people.planner)
     contact = people.create(external_id=X)
     for n in range(5):
@@ -567,7 +567,7 @@ def test_erasing_a_survivor_leaves_the_other_of_an_undone_merge(people: People) 
 
 
 def test_masked_mentions_are_in_no_table_and_no_file(people: People) -> None:
-    """Neither in payloads and keys of others, nor in what was noted about their events."""
+    """Neither in payloads and keys of others, nor in details about their events."""
     person = people.create(external_id=X, email=EMAIL)
     people.create(external_id="friend")
     event = people.accept(
@@ -613,7 +613,7 @@ def test_masked_mentions_are_in_no_table_and_no_file(people: People) -> None:
     assert repeat.id == event.id
 
 
-def test_the_search_goes_slice_by_slice(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_runs_in_slices(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mention_search, "EVENTS_MAX", 3)
     person = people.create(external_id=X)
     for n in range(8):
@@ -621,8 +621,8 @@ def test_the_search_goes_slice_by_slice(people: People, monkeypatch: pytest.Monk
     people.process()
     begun = people.begin(person.id)
     assert begun is not None
-    # Accepted since: about somebody nobody knows, who may have the name again.
-    # By the clock of the database, whatever that of the test is.
+    # Accepted since: about an unknown person, who may have the same name. By the clock of the
+    # database, whatever the test's clock.
     later = (now_us() // 1000 + 1_000_000) << 21
     people.accept(external_id="friend", payload=f'{{"to":"{X}"}}', sequence=later)
     searched = []
@@ -636,7 +636,7 @@ def test_the_search_goes_slice_by_slice(people: People, monkeypatch: pytest.Monk
     assert len(set(searched)) > 2
 
 
-def test_a_wish_to_mask_counts_while_the_erasure_runs(people: People) -> None:
+def test_masking_can_be_requested_while_the_erasure_runs(people: People) -> None:
     person = people.create(external_id=X)
     people.accept(external_id="friend", payload=f'{{"to":"{X}"}}')
     people.process()

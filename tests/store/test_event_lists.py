@@ -45,7 +45,7 @@ def filled(store_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     session = StoreSession(place)
     model = []
     for number in range(EVENTS):
-        # A sequence carries the moment of its receipt, as those of the server do.
+        # A sequence encodes its time of receipt, as in the server.
         received_us = START_US + number * MINUTE_US // 4
         event = new_event(
             project_id=rng.choice((1, 1, 1, 2)),
@@ -126,7 +126,7 @@ def listed(
 
 @settings(max_examples=150)
 @given(wanted=FILTERS, project_id=st.integers(1, 3), limit=st.sampled_from((7, 50, 200)))
-def test_a_list_holds_what_matches_newest_first(
+def test_list_has_the_matches_newest_first(
     filled: Filled,
     wanted: EventFilter,
     project_id: int,
@@ -158,7 +158,7 @@ def test_a_search_in_bounded_steps_finds_the_same(
 def test_each_filter_alone_and_every_pair_finds_something(
     filled: Filled,
 ) -> None:
-    """The property above is not satisfied by lists that are always empty."""
+    """So that lists that are always empty do not pass the test above."""
     session, model = filled.session, filled.model
     sample = next(
         event
@@ -211,7 +211,7 @@ def test_export_order_is_the_order_of_receipt(
     assert found == [event for event in model if event.project_id == 1]
 
 
-def test_another_projects_event_is_absent(
+def test_event_of_another_project_is_not_found(
     filled: Filled,
 ) -> None:
     session, model = filled.session, filled.model
@@ -273,7 +273,7 @@ def test_events_of_a_contact_are_those_resolved_to_it_or_to_what_was_merged(
             for limit in (1, 2, 50)
         ]
         assert pages[0] == pages[1] == pages[2]
-        # Besides what the system did.
+        # Without system events.
         return [names[event.sequence] for event in pages[0] if event.source != Source.SYSTEM]
 
     assert found(own) == ["by the id", "by external id"]

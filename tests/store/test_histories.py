@@ -1,4 +1,4 @@
-"""Short random histories of people: every store says what a naive account of them says.
+"""Short random histories of people: every store agrees with a naive model.
 
 `make histories` runs many long ones.
 """
@@ -18,12 +18,12 @@ SEEDS = range(1, 5)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_stores_say_what_the_oracle_says(seed: int, request: pytest.FixtureRequest) -> None:
+def test_stores_agree_with_the_oracle(seed: int, request: pytest.FixtureRequest) -> None:
     history = random_history(seed, STEPS)
     try:
         run(history, store_kinds(request.config, "test_histories"))
     except Difference as difference:
-        # Printed for `python -m tests.histories --replay`, which makes it short as well.
+        # Printed for `python -m tests.histories --replay`, which also shortens it.
         pytest.fail(f"{difference}\n{printed(history)}")
 
 
@@ -34,7 +34,7 @@ def test_a_seed_gives_the_same_history_each_time() -> None:
     assert read(printed(history)) == history
 
 
-def test_what_a_store_does_otherwise_is_noticed(place: Place) -> None:
+def test_difference_of_a_store_is_detected(place: Place) -> None:
     world = World(place)
     try:
         world.take(Step("create", write={"external_id": "xid-1-k", "properties": {"p": "val-1-k"}}))
@@ -46,7 +46,7 @@ def test_what_a_store_does_otherwise_is_noticed(place: Place) -> None:
         world.close()
 
 
-def test_what_an_erasure_leaves_is_noticed(place: Place) -> None:
+def test_remains_of_an_erasure_are_detected(place: Place) -> None:
     """In a table, and in a file."""
     world = World(place)
     try:
@@ -65,8 +65,8 @@ def test_what_an_erasure_leaves_is_noticed(place: Place) -> None:
         world.close()
 
 
-def test_a_history_that_fails_is_made_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All is left out that the failure does without."""
+def test_failing_history_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that the failure does not need is left out."""
     history = random_history(1, 12)
     needed = [history[2], history[9]]
 

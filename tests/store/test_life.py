@@ -25,14 +25,14 @@ def test_a_secret_is_made_once_and_kept(session: StoreSession) -> None:
         again.close()
 
 
-def test_two_who_ask_for_a_new_secret_at_once_get_the_same(session: StoreSession) -> None:
+def test_concurrent_requests_for_a_new_secret_get_the_same(session: StoreSession) -> None:
     async def ask() -> list[bytes]:
         return await asyncio.gather(*(session.store.secret("new") for _ in range(20)))
 
     assert len(set(session.run(ask()))) == 1
 
 
-def test_health_tells_what_the_database_is_set_to(session: StoreSession) -> None:
+def test_health_reports_the_settings_of_the_database(session: StoreSession) -> None:
     session.accept(*(new_event() for _ in range(50)))
     health = session.run(session.store.health())
     assert health.problem == ""
@@ -42,7 +42,7 @@ def test_health_tells_what_the_database_is_set_to(session: StoreSession) -> None
     assert all(health.durability.values())
 
 
-def test_events_accepted_before_closing_are_there_after_opening(session: StoreSession) -> None:
+def test_accepted_events_survive_closing_and_opening(session: StoreSession) -> None:
     events = [new_event(key=f"k{n}") for n in range(300)]
     session.accept(*events)
     session.close()
@@ -56,7 +56,7 @@ def test_events_accepted_before_closing_are_there_after_opening(session: StoreSe
 
 
 def test_closing_commits_what_was_taken(session: StoreSession) -> None:
-    """A change that is under way when the store is closed is finished, not cut."""
+    """A change in progress when the store is closed is finished, not cut."""
     place = session.place
 
     async def close_meanwhile() -> bytes:
@@ -74,7 +74,7 @@ def test_closing_commits_what_was_taken(session: StoreSession) -> None:
         again.close()
 
 
-def test_a_closed_store_refuses_changes(session: StoreSession) -> None:
+def test_closed_store_rejects_changes(session: StoreSession) -> None:
     async def change_after_closing() -> None:
         await session.store.close()
         with pytest.raises(StoreError):

@@ -1,4 +1,4 @@
-"""An upsert by an external id that nobody has joins the contact of the address beside it."""
+"""An upsert with an unknown external id joins the contact of the address sent with it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def upsert(session: StoreSession, *, link: bool = True, **fields: Any) -> Contac
     return session.run(session.store.contacts.upsert(1, write, LATER_US, source="api"))[0]
 
 
-def test_it_joins(session: StoreSession) -> None:
+def test_unknown_external_id_joins(session: StoreSession) -> None:
     held = create_contact(session, email=EMAIL, properties={"a": 1})
     joined = upsert(session, properties={"b": 2})
     assert (joined.id, joined.external_id, joined.email) == (held.id, "x", EMAIL)
     assert joined.properties == {"a": 1, "b": 2}
     assert upsert(session) == joined
-    ((_, told),) = system_events(session, "sendrealm.contact.updated")
-    assert told["changes"]["external_id"] == {"from": None, "to": "x"}
+    ((_, payload),) = system_events(session, "sendrealm.contact.updated")
+    assert payload["changes"]["external_id"] == {"from": None, "to": "x"}
 
 
-def test_it_joins_by_an_alias_and_leaves_the_address(session: StoreSession) -> None:
+def test_join_by_an_alias_keeps_the_address(session: StoreSession) -> None:
     own = create_contact(session, email="own@b.example")
     other = create_contact(session, email=EMAIL)
     session.run(session.store.merges.merge(1, own.id, other.id, START_US, actor="tester"))
@@ -41,21 +41,21 @@ def test_it_joins_by_an_alias_and_leaves_the_address(session: StoreSession) -> N
     assert (joined.id, joined.external_id, joined.email) == (own.id, "x", "own@b.example")
 
 
-def test_it_does_not_join_where_it_is_not_wanted(session: StoreSession) -> None:
+def test_no_join_without_the_policy(session: StoreSession) -> None:
     create_contact(session, email=EMAIL)
     with pytest.raises(StoreConflictError) as refused:
         upsert(session, link=False)
     assert refused.value.args == ("email",)
 
 
-def test_it_does_not_join_somebody_with_an_external_id(session: StoreSession) -> None:
+def test_no_join_with_a_contact_that_has_an_external_id(session: StoreSession) -> None:
     create_contact(session, external_id="y", email=EMAIL)
     with pytest.raises(StoreConflictError) as refused:
         upsert(session)
     assert refused.value.args == ("email",)
 
 
-def test_it_does_not_join_when_the_external_id_was_cleared_later(session: StoreSession) -> None:
+def test_no_join_when_the_external_id_was_cleared_later(session: StoreSession) -> None:
     held = create_contact(session, external_id="y", email=EMAIL)
     contacts = session.store.contacts
     clear = ContactWrite(external_id=None)
@@ -65,8 +65,8 @@ def test_it_does_not_join_when_the_external_id_was_cleared_later(session: StoreS
     assert upsert(session, occurred_us=LATER_US + 1).id == held.id
 
 
-def test_of_many_at_once_one_joins(session: StoreSession) -> None:
-    """In one batch, and in several that meet."""
+def test_one_of_many_concurrent_upserts_joins(session: StoreSession) -> None:
+    """In one batch, and in concurrent ones."""
     held = create_contact(session, email=EMAIL)
     writes = [ContactWrite(external_id=f"x{n}", email=EMAIL, link=True) for n in range(4)]
     contacts = session.store.contacts

@@ -1,4 +1,4 @@
-"""Operators as people, members of projects, the audit log, last uses of keys."""
+"""Operators, members of projects, the audit log, last uses of keys."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_last_owner_stays(session: StoreSession) -> None:
     assert session.run(members.set_owner(ANN, START_US, is_owner=False, actor="test"))
 
 
-def test_a_removed_operator_comes_back_without_anything(session: StoreSession) -> None:
+def test_removed_operator_is_restored_without_rights(session: StoreSession) -> None:
     invite(session, BOB, is_owner=True)
     invite(session, ANN, is_owner=True)
     shop = project(session)

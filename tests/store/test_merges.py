@@ -1,4 +1,4 @@
-"""Two contacts that are one: what a merge keeps, where identifiers lead, and the way back."""
+"""Merges: what is kept, where identifiers lead, and undoing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def undo(session: StoreSession, done: Merge, at_us: int = LATER_US + 1) -> Merge
     return session.run(session.store.merges.undo(1, done.id, at_us, actor="tester"))
 
 
-def refusal(session: StoreSession, own_id: str, other_id: str, project_id: int = 1) -> Refusal:
+def rejection(session: StoreSession, own_id: str, other_id: str, project_id: int = 1) -> Refusal:
     with pytest.raises(MergeRefusedError) as raised:
         session.run(
             session.store.merges.merge(project_id, own_id, other_id, LATER_US, actor="tester")
@@ -62,7 +62,7 @@ def refused_undo(session: StoreSession, done: Merge, project_id: int = 1) -> Ref
     return raised.value.refusal
 
 
-def told(session: StoreSession) -> list[tuple[str, dict[str, Any]]]:
+def emitted(session: StoreSession) -> list[tuple[str, dict[str, Any]]]:
     rows = session.place.run_sql(
         "SELECT event, payload FROM events WHERE source = 3 ORDER BY sequence"
     )
@@ -98,7 +98,7 @@ def test_the_survivor_keeps_its_own_and_gets_what_it_lacks(session: StoreSession
     assert found.created_us == own.created_us
 
 
-def test_of_a_property_the_newer_value_stays(session: StoreSession) -> None:
+def test_newer_value_of_a_property_wins(session: StoreSession) -> None:
     own, other = two(session)
     update(session, own.id, properties={"plan": "basic", "city": None})
     merge(session, own, other, LATER_US + 9)
@@ -147,14 +147,14 @@ def test_an_alias_finds_the_survivor_whose_own_identifier_stays(
     assert get(session, other.id) == other
 
 
-def test_a_merge_is_told_to_both_sides(session: StoreSession) -> None:
+def test_merge_emits_events_about_both_contacts(session: StoreSession) -> None:
     own, other = two(session)
-    before = len(told(session))
+    before = len(emitted(session))
 
     merge(session, own, other)
 
     about = {"source": "merge"}
-    assert told(session)[before:] == [
+    assert emitted(session)[before:] == [
         ("contact.deleted", {"contact_id": other.id, **about, "merged_into": own.id}),
         (
             "contact.updated",
@@ -172,14 +172,14 @@ def test_a_merge_is_told_to_both_sides(session: StoreSession) -> None:
     ]
 
 
-def test_a_survivor_that_gains_nothing_is_not_told_of(session: StoreSession) -> None:
+def test_survivor_that_gains_nothing_has_no_event(session: StoreSession) -> None:
     own, other = create(session, external_id="x"), create(session, external_id="y")
-    before = len(told(session))
+    before = len(emitted(session))
     merge(session, own, other)
-    assert [name for name, _ in told(session)[before:]] == ["contact.deleted"]
+    assert [name for name, _ in emitted(session)[before:]] == ["contact.deleted"]
 
 
-def test_a_preview_says_what_the_merge_does_and_does_nothing(session: StoreSession) -> None:
+def test_preview_shows_the_merge_and_changes_nothing(session: StoreSession) -> None:
     own, other = two(session)
     topic = session.run(session.store.topics.create(1, TopicFields(name="News"), START_US))
     session.run(session.store.topics.subscribe(1, other.id, topic.id, START_US, wanted=True))
@@ -199,7 +199,7 @@ def test_a_preview_says_what_the_merge_does_and_does_nothing(session: StoreSessi
     assert preview.contact.properties == found.properties
 
 
-def test_topics_and_audiences_follow_and_come_back(session: StoreSession) -> None:
+def test_topics_and_audiences_are_merged_and_restored(session: StoreSession) -> None:
     own, other = two(session)
     topics, audiences = session.store.topics, session.store.audiences
     news, ads, _ = (
@@ -219,7 +219,7 @@ def test_topics_and_audiences_follow_and_come_back(session: StoreSession) -> Non
         contact.id: session.run(topics.subscriptions(1, contact.id, before=None, limit=10))
         for contact in (own, other)
     }
-    before = len(told(session))
+    before = len(emitted(session))
 
     done = merge(session, own, other)
 
@@ -229,7 +229,7 @@ def test_topics_and_audiences_follow_and_come_back(session: StoreSession) -> Non
         "Ads": False,
         "All": True,
     }
-    names = [(name, body["contact_id"]) for name, body in told(session)[before:]]
+    names = [(name, body["contact_id"]) for name, body in emitted(session)[before:]]
     assert names[:5] == [
         *[("audience.exited", other.id)] * 2,
         ("contact.deleted", other.id),
@@ -247,7 +247,7 @@ def test_topics_and_audiences_follow_and_come_back(session: StoreSession) -> Non
     assert session.run(audiences.exit(1, old.id, own.id, LATER_US))
 
 
-def test_who_wants_nothing_wants_nothing_after_a_merge(session: StoreSession) -> None:
+def test_opt_out_of_everything_survives_a_merge(session: StoreSession) -> None:
     own, other = two(session)
     topics = session.store.topics
     session.run(topics.create(1, TopicFields(name="All", default_subscribed=True), START_US))
@@ -321,7 +321,7 @@ def test_the_last_opt_out_of_both_counts_in_a_further_merge(
     assert [s.is_subscribed for s in held or ()] == [False]
 
 
-def test_an_opt_out_of_the_survivor_holds_for_what_the_other_had_chosen(
+def test_opt_out_of_the_survivor_applies_to_choices_of_the_other(
     session: StoreSession,
 ) -> None:
     own, other = two(session)
@@ -336,7 +336,7 @@ def test_an_opt_out_of_the_survivor_holds_for_what_the_other_had_chosen(
     assert [s.is_subscribed for s in held or ()] == [False]
 
 
-def test_of_equal_merges_at_once_one_is_made(session: StoreSession) -> None:
+def test_one_of_equal_concurrent_merges_is_made(session: StoreSession) -> None:
     own, other = two(session)
 
     async def at_once() -> list[Merge | BaseException]:
@@ -360,11 +360,11 @@ def test_undo_restores_both_sides(session: StoreSession) -> None:
 
     assert undone.undone_by == "tester"
     assert (get(session, own.id), get(session, other.id)) == (own, other)
-    names = [name for name, _ in told(session)]
+    names = [name for name, _ in emitted(session)]
     assert names[-2:] == ["contact.updated", "contact.created"]
 
 
-def test_undo_leaves_what_was_written_since_with_the_survivor(session: StoreSession) -> None:
+def test_undo_leaves_later_changes_with_the_survivor(session: StoreSession) -> None:
     own, other = two(session)
     done = merge(session, own, other)
     update(
@@ -380,7 +380,7 @@ def test_undo_leaves_what_was_written_since_with_the_survivor(session: StoreSess
     assert get(session, other.id) == other
 
 
-def test_undo_gives_an_identifier_back_that_the_survivor_has_taken(session: StoreSession) -> None:
+def test_undo_returns_an_identifier_that_the_survivor_adopted(session: StoreSession) -> None:
     own, other = two(session)
     done = merge(session, own, other)
     update(session, own.id, external_id="y")
@@ -393,14 +393,14 @@ def test_undo_gives_an_identifier_back_that_the_survivor_has_taken(session: Stor
     assert get(session, other.id) == other
 
 
-def test_undo_twice_is_refused(session: StoreSession) -> None:
+def test_undo_twice_is_rejected(session: StoreSession) -> None:
     done = merge(session, *two(session))
     undo(session, done)
     assert refused_undo(session, done) is Refusal.UNDONE_BEFORE
 
 
-def test_undo_goes_backwards(session: StoreSession) -> None:
-    """What builds on a merge is undone before it."""
+def test_undo_is_in_reverse_order(session: StoreSession) -> None:
+    """A later merge that builds on one is undone before it."""
     a, b, c = (create(session, external_id=name) for name in "abc")
     first = merge(session, a, b)
     second = merge(session, c, a)
@@ -413,7 +413,7 @@ def test_undo_goes_backwards(session: StoreSession) -> None:
     assert [get(session, each.id) for each in (a, b, c)] == [a, b, c]
 
 
-def test_undo_is_refused_when_somebody_else_has_an_identifier(session: StoreSession) -> None:
+def test_undo_is_rejected_when_another_contact_has_an_identifier(session: StoreSession) -> None:
     own, other = two(session)
     done = merge(session, own, other)
     update(session, own.id, email="n@n.example")
@@ -422,7 +422,7 @@ def test_undo_is_refused_when_somebody_else_has_an_identifier(session: StoreSess
     assert get(session, taken.id) == taken
 
 
-def test_after_the_survivor_was_deleted_nothing_comes_back(session: StoreSession) -> None:
+def test_undo_is_rejected_after_deletion_of_the_survivor(session: StoreSession) -> None:
     own, other = two(session)
     done = merge(session, own, other)
     assert session.run(session.store.contacts.delete(1, other.id, LATER_US, source="api"))
@@ -431,21 +431,21 @@ def test_after_the_survivor_was_deleted_nothing_comes_back(session: StoreSession
     assert create(session, external_id="y").id not in (own.id, other.id)
 
 
-def test_what_cannot_be_merged_is_refused(session: StoreSession) -> None:
+def test_impossible_merges_are_rejected(session: StoreSession) -> None:
     own, other = two(session)
     stranger = create(session, 2, external_id="x")
 
-    assert refusal(session, own.id, ABSENT) is Refusal.NOT_FOUND
-    assert refusal(session, ABSENT, own.id) is Refusal.NOT_FOUND
-    assert refusal(session, own.id, stranger.id) is Refusal.NOT_FOUND
-    assert refusal(session, own.id, other.id, project_id=2) is Refusal.NOT_FOUND
-    assert refusal(session, own.id, own.id) is Refusal.SAME_CONTACT
+    assert rejection(session, own.id, ABSENT) is Refusal.NOT_FOUND
+    assert rejection(session, ABSENT, own.id) is Refusal.NOT_FOUND
+    assert rejection(session, own.id, stranger.id) is Refusal.NOT_FOUND
+    assert rejection(session, own.id, other.id, project_id=2) is Refusal.NOT_FOUND
+    assert rejection(session, own.id, own.id) is Refusal.SAME_CONTACT
     done = merge(session, own, other)
-    assert refusal(session, own.id, other.id) is Refusal.SAME_CONTACT
+    assert rejection(session, own.id, other.id) is Refusal.SAME_CONTACT
     assert refused_undo(session, done, project_id=2) is Refusal.NO_SUCH_MERGE
 
 
-def test_properties_that_are_too_much_for_one_are_refused(session: StoreSession) -> None:
+def test_properties_over_the_limit_are_rejected(session: StoreSession) -> None:
     own = create(session, properties={"a": "x" * 9_000})
     other = create(session, properties={"b": "x" * 9_000})
     with pytest.raises(ApiError):

@@ -1,7 +1,7 @@
 """Events of one identity are processed in order of receipt, whatever happens to their commits.
 
-Each test runs a random history through the real commit queue, store and queue of work, and compares
-the order of processing with a list of what was received.
+Each test runs a random history through the real commit queue, store and event queue, and compares
+the order of processing with the order of receipt.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ REQUEST_EVENTS_MAX = 120
 #: So that one request needs several commits.
 COMMIT_EVENTS_MAX = 24
 LARGE_BYTES = 40_000
-#: Events that are answered between two ends of the sessions that commit.
+#: Events that are answered between two terminations of the committing sessions.
 DISTURBED_EVENTS = 150
 WORKER = "a"
 SECONDS_MAX = 60.0
 
 
 class History:
-    """Senders and a worker of one run, and what must be true at its end."""
+    """Senders and a worker of one run, and the checks at its end."""
 
     def __init__(self, place: Place, receiver: Receiver, seed: int) -> None:
         self.place = place
@@ -47,7 +47,7 @@ class History:
         self.received: dict[str, list[int]] = defaultdict(list)
         self.outcomes: dict[int, Outcome] = {}
         self.processed: list[int] = []
-        #: Others may pass an event that waits for a retry.
+        #: Later events may overtake one that waits for a retry.
         self.retried: set[int] = set()
         self.sending = SENDERS
         self.disturbed = asyncio.Event()
@@ -61,7 +61,7 @@ class History:
                 tasks.create_task(self._disturb())
 
     async def _send(self) -> None:
-        """One request after the other, each when the one before is answered."""
+        """Send requests in sequence, each after the response to the one before."""
         for _ in range(REQUESTS_OF_SENDER):
             sent = []
             for event in self._request():
@@ -91,12 +91,12 @@ class History:
         if self.rng.random() < 0.3:
             changes["key"] = f"k{self.rng.randint(1, 200)}"
         if self.rng.random() < 0.01:
-            # A row that no store takes.
+            # A row that every store rejects.
             changes["occurred_us"] = None
         return self.receiver.event(identity, **changes)
 
     async def _work(self) -> None:
-        """Claim and process until all is answered and processed."""
+        """Claim and process until everything is answered and processed."""
         processing = self.receiver.store.processing
         hands: Sequence[Claimed] = ()
         while hands or self.sending or not self._all_done():
@@ -129,7 +129,7 @@ class History:
         return all(s in done for s, outcome in self.outcomes.items() if outcome is None)
 
     async def _disturb(self) -> None:
-        """End the sessions that commit, again and again."""
+        """Repeatedly terminate the committing sessions."""
         sql = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
             "AND datname = current_database() "
@@ -157,7 +157,7 @@ def test_each_identity_is_processed_in_order_of_receipt(
     place: Place, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commit_queue, "COMMIT_EVENTS_MAX", COMMIT_EVENTS_MAX)
-    # Nothing is refused only because a session ended shortly before.
+    # Nothing is rejected only because a session ended shortly before.
     monkeypatch.setattr(committer, "RECONNECT_SECONDS", 0.0)
 
     async def run() -> None:

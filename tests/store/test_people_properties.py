@@ -1,4 +1,4 @@
-"""However writes about the same people arrive, they end in the same contacts."""
+"""Writes about the same people give the same contacts in any order of arrival."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Step:
     by_event: bool
     with_email: bool
     sets: dict[str, PropertyValue | None]
-    #: Only said by events.
+    #: Only sent in events.
     once: dict[str, PropertyValue]
 
 
@@ -57,13 +57,13 @@ _projects = itertools.count(1)
 
 
 class World:
-    """One store; every life is a project of its own."""
+    """One store; every example is a project of its own."""
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
 
     def live(self, steps: Sequence[tuple[int, Step]], batch: int) -> list[dict[str, Any]]:
-        """Take writes, each with its time, in this order; the contacts in the end."""
+        """Apply writes, each with its time, in this order; returns the final contacts."""
         project_id = next(_projects)
         planner = BatchPlanner(Rules({project_id: Policies()}, ()))
         waiting = 0
@@ -140,8 +140,8 @@ def test_any_order_of_arrival_ends_in_the_same_contacts(
 
 
 @given(steps=STEPS)
-def test_the_newest_word_holds(steps: list[Step]) -> None:
-    """Told by a model: of sets the last one, else of first words the first one."""
+def test_latest_value_wins(steps: list[Step]) -> None:
+    """By a model: the last of the sets, else the first of the `set once`s."""
     values = Values()
     for at, step in enumerate(steps, 1):
         values = write(values, step.sets, Stamp(at)).values
@@ -157,7 +157,7 @@ def test_the_newest_word_holds(steps: list[Step]) -> None:
 
 
 @given(left=STEPS, right=STEPS)
-def test_joining_is_the_same_as_having_been_one(left: list[Step], right: list[Step]) -> None:
+def test_joining_equals_having_been_one_contact(left: list[Step], right: list[Step]) -> None:
     def of(timed: Sequence[tuple[int, Step]]) -> Values:
         values = Values()
         for at, step in timed:
@@ -166,9 +166,9 @@ def test_joining_is_the_same_as_having_been_one(left: list[Step], right: list[St
         return values
 
     timed = list(enumerate([*left, *right], 1))
-    apart = of(timed[: len(left)]), of(timed[len(left) :])
-    assert join(*apart) == join(*apart[::-1])
-    joined, one = join(*apart), of(timed)
+    separate = of(timed[: len(left)]), of(timed[len(left) :])
+    assert join(*separate) == join(*separate[::-1])
+    joined, one = join(*separate), of(timed)
     assert (joined.properties, joined.times) == (one.properties, one.times)
 
 
@@ -185,8 +185,10 @@ PEOPLE = st.lists(
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(people=PEOPLE, seed=st.integers(0, 2**32))
-def test_merging_and_undoing_restores_everybody(world: World, people: list[Any], seed: int) -> None:
-    """Any merges, undone backwards, leave every contact as it was after each step."""
+def test_merging_and_undoing_restores_all_contacts(
+    world: World, people: list[Any], seed: int
+) -> None:
+    """Any merges, undone in reverse, restore every contact after each step."""
     project_id, session = next(_projects), world.queue.session
     ids = [_made(session, project_id, n, *person) for n, person in enumerate(people)]
     order = random.Random(seed).sample(ids, len(ids))

@@ -1,4 +1,4 @@
-"""What an erasure would remove is in the export, and nothing of anybody else."""
+"""The export has what an erasure would remove, and nothing of other people."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.forgetting import (
     fill_every_table,
 )
 
-#: Places of a receipt that only tell where an event is on its way.
+#: Places of a receipt that only concern the state of an event.
 INTERNAL = {"event_queue", "retries", "event_states", "keys"}
 
 
@@ -41,7 +41,7 @@ def export(people: People, contact_id: str, *, mentions: bool = True) -> dict[st
         if facts is None:
             return None
         pieces = [piece async for piece in person_document(exports, facts, mentions=mentions)]
-        # Bounded: no piece holds more than one event.
+        # Bounded: no piece has more than one event.
         assert len(pieces) >= 3
         return b"".join(pieces)
 
@@ -72,7 +72,7 @@ def dry_run(people: People, contact_id: str) -> Erasure:
 
 
 def life(people: People) -> str:
-    """A person everywhere where one can be; the id of the contact."""
+    """Create rows about a person in every place; returns the id of the contact."""
     session = people.session
     people.planner = Cataloguing(people.planner)
     contact = people.create(
@@ -101,26 +101,26 @@ def life(people: People) -> str:
     return contact.id
 
 
-def test_what_an_erasure_removes_is_in_the_export(people: People) -> None:
+def test_export_has_what_an_erasure_removes(people: People) -> None:
     contact_id = life(people)
     place = people.session.place
     before = place.run_sql("SELECT count(*) FROM events")
 
     found = exported(people, contact_id)
-    looked = dry_run(people, contact_id)
+    preview = dry_run(people, contact_id)
 
     assert place.run_sql("SELECT count(*) FROM events") == before
     receipt = people.erase(contact_id)
     removed = {name: n for name, n in receipt.counts.items() if name not in INTERNAL}
     changed = removed.pop("system_events")
     assert found["counts"] == removed
-    assert {**looked.counts, "system_events": changed} == {**removed, "system_events": changed}
-    assert looked.report.mentions.listed == receipt.report.mentions.listed
+    assert {**preview.counts, "system_events": changed} == {**removed, "system_events": changed}
+    assert preview.report.mentions.listed == receipt.report.mentions.listed
     assert receipt.report.mentions.events == 1
     by_us = [each for each in found["mentions"] if each["event"].startswith("sendrealm.")]
     assert len(found["mentions"]) - len(by_us) == receipt.report.mentions.events
     assert len(by_us) == changed
-    # Each event once, in order of receipt, and of each place as many as were counted.
+    # Each event once, in order of receipt, and as many of each place as counted.
     assert len(found["events"]) == removed["events"]
     received = [event["received_at"] for event in found["events"]]
     assert received == sorted(received)
@@ -149,13 +149,13 @@ def test_what_an_erasure_removes_is_in_the_export(people: People) -> None:
         ("captured_mails", "captured"),
     ):
         assert sum(len(one[place_of]) for one in messages) == removed[name] == 1, name
-    # The other one is also somebody else's.
+    # The other one also belongs to another person.
     assert removed["emails"] == 1
-    # The one event of somebody else, which nobody asked to mask.
+    # The one event of another person, without a request to mask it.
     assert tables_with(place, CANARY) == ["events"]
 
 
-def test_the_document_tells_who_the_person_is(people: People) -> None:
+def test_document_has_the_identifiers_of_the_person(people: People) -> None:
     contact_id = life(people)
     text = json.dumps(exported(people, contact_id))
     found = json.loads(text)
@@ -174,7 +174,7 @@ def test_the_document_tells_who_the_person_is(people: People) -> None:
     assert any(event["source"] == "system" for event in found["events"])
     (mail,) = [one["content"] for one in found["messages"] if one["content"]["attachments"]]
     assert (mail["text"], mail["attachments"][0]["data"]) == (CANARY, "aGFsbG8=")
-    # Of others only where they name the person.
+    # Events of others only where they name the person.
     assert "private" not in text
     assert '"friend"' not in text
     assert "else@b.example" not in text

@@ -1,4 +1,4 @@
-"""No statement that is written once walks a table that grows, on either database."""
+"""No shared statement scans a table that grows, on either database."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from headrace.store.deliveries import (
     delivery_counts,
     delivery_lists,
     replays,
-    shedding,
     subscriber_rows,
     subscribers,
+    unroutable,
 )
 from headrace.store.engine.dialect import Statement, sql
 from headrace.store.events import event_lists, event_removal, events, queue_reads, trace
@@ -189,12 +189,12 @@ FROM generate_series(1, 300) AS i;
 INSERT INTO template_versions SELECT 'v' || t.id || '-' || i, t.id, 1, i, '{{}}', '{{}}', 0, 'a'
 FROM templates t, generate_series(1, 20) AS i
 """  # noqa: S608
-#: Few rows, and read whole when that is cheaper.
+#: Small tables that may be scanned.
 _SMALL = {
     *("audiences", "topics", "operators", "o", "workers", "catalog_totals"),
     *("domains", "templates", "projects", "p", "send_counts", "captured_mails"),
 }
-#: Statements that sort only few rows: those asked for, to lock them in one order, or one's own.
+#: Statements that sort only few rows: requested ones, to lock them in order, or those of one owner.
 _SORTED = {
     *("identifiers.of", "sign_in.sessions", "refs.hold", "refs.change"),
     *("catalog.drift", "catalog.hours", "delivery_lists.attempts"),
@@ -205,7 +205,7 @@ _SORTED = {
     "facts.handed",
     "facts.handed_of_topic",
 }
-#: Statements that SQLite walks in the order of row numbers, up to their limit.
+#: Statements that SQLite scans in the order of row numbers, up to their limit.
 _LIMITED = {"rejections.old": "rejections", "replays.old": "replays"}
 _KEYS = "'{1,2,3}', '{c1,c2,c3}'"
 _ROWS = "'{1,2,3}', '{1,2,3}'"
@@ -281,9 +281,9 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "claim_ends.drop": (claim_ends.DROP[1], "1, 1"),
     "claim_ends.owners": (claim_ends.OWNERS, _LANES),
     "claim_ends.lost": (claim_ends.LOST, f"{_LANES}, 300, '{{w1}}', 100"),
-    "shedding.next": (shedding.NEXT_WAITED_FOR, "'s1'"),
-    "shedding.waiting": (shedding.WAITING_FOR, f"'s9', {_LANES}, 100"),
-    "shedding.expire_unroutable": (shedding.SHED, f"{_ROWS}, 9, 'e'"),
+    "unroutable.next": (unroutable.NEXT_WAITED_FOR, "'s1'"),
+    "unroutable.waiting": (unroutable.WAITING_FOR, f"'s9', {_LANES}, 100"),
+    "unroutable.expire_unroutable": (unroutable.EXPIRE, f"{_ROWS}, 9, 'e'"),
     "delivery_lists.of_subscriber": (delivery_lists.OF_SUBSCRIBER, "'s1', 2, 20000, 50"),
     "delivery_lists.of_event": (delivery_lists.OF_EVENT, "1, 4"),
     "delivery_lists.attempts": (delivery_lists.ATTEMPTS, _ROWS),
@@ -507,7 +507,7 @@ def filled(store_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_no_statement_walks_a_table_that_grows(filled: Place, name: str) -> None:
+def test_no_statement_scans_a_table_that_grows(filled: Place, name: str) -> None:
     walked = tables_walked(filled, *STATEMENTS[name])
     if name in _SORTED:
         walked -= {SORT}
@@ -516,10 +516,10 @@ def test_no_statement_walks_a_table_that_grows(filled: Place, name: str) -> None
     assert walked <= _SMALL
 
 
-#: Statements that end at their limit because an index has the order that they want.
+#: Statements that end at their limit because an index has their order.
 FIRST = {
     "delivery_lists.of_subscriber": "deliveries_subscriber",
-    "shedding.next": "deliveries_due",
+    "unroutable.next": "deliveries_due",
     "dead_letters.floor": "dead_letters_open",
     "dead_letters.list": "dead_letters_open",
     "replays.ceiling": "dead_letters_open",
@@ -529,7 +529,7 @@ FIRST = {
 
 
 @pytest.mark.parametrize("name", FIRST)
-def test_the_first_are_found_without_sorting(filled: Place, name: str) -> None:
+def test_first_rows_are_found_without_sorting(filled: Place, name: str) -> None:
     assert indexes_in_order(filled, *STATEMENTS[name]) >= {FIRST[name]}
 
 
@@ -538,7 +538,7 @@ def test_a_missing_index_would_be_noticed(filled: Place) -> None:
     assert tables_walked(filled, missing, "'x'") == {"contacts"}
 
 
-def test_what_is_due_is_found_in_order_without_sorting(filled: Place) -> None:
+def test_due_rows_are_found_in_order_without_sorting(filled: Place) -> None:
     statement, values = STATEMENTS["retention.find_events"]
     if isinstance(filled, PostgresPlace):
         steps = explain(filled.url, statement.postgres, values, "force_custom_plan")
@@ -549,8 +549,8 @@ def test_what_is_due_is_found_in_order_without_sorting(filled: Place) -> None:
         assert "INDEX events_project (project_id=? AND rowid>?)" in detail
 
 
-def test_rows_that_are_compared_with_given_values_would_be_noticed(filled: Place) -> None:
-    """SQLite may walk all rows of a project, and look for each among the values."""
+def test_scan_that_compares_rows_with_values_would_be_noticed(filled: Place) -> None:
+    """SQLite may scan all rows of a project and search each among the values."""
     if isinstance(filled, PostgresPlace):
         return
     led = sql(

@@ -1,4 +1,4 @@
-"""What the queue of accepted events promises: who is next, and what a claim is worth."""
+"""Guarantees of the queue of accepted events: order, claims and recovery."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def queue(session: StoreSession) -> Queue:
     return Queue(session)
 
 
-# In line
+# Order
 
 
-def test_a_claim_says_all_that_processing_needs(queue: Queue) -> None:
+def test_claim_has_everything_that_processing_needs(queue: Queue) -> None:
     event = new_event(
         contact_id="c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10",
         email="mike@b.example",
@@ -60,7 +60,7 @@ def test_events_are_claimed_in_order_of_receipt(queue: Queue) -> None:
     assert queue.claim(limit=7) == []
 
 
-def test_a_claim_ends_with_the_payload_that_fills_it(queue: Queue) -> None:
+def test_claim_ends_with_the_payload_that_reaches_the_limit(queue: Queue) -> None:
     large = f'{{"text":"{"x" * (CLAIMED_CHARACTERS_MAX // 4)}"}}'
     accepted = queue.accept(*(new_event(payload=large, project_id=p) for p in (1, 1, 2, 2, 2, 2)))
     batch = queue.claim()
@@ -74,7 +74,7 @@ def test_an_empty_queue_gives_nothing(queue: Queue) -> None:
     assert queue.claim() == []
 
 
-def test_a_backlog_of_one_project_does_not_hold_up_another(queue: Queue) -> None:
+def test_backlog_of_one_project_does_not_block_another(queue: Queue) -> None:
     queue.accept_many(300, project_id=1)
     late = queue.accept_many(3, project_id=2)
     claimed = queue.claim(limit=10)
@@ -82,7 +82,7 @@ def test_a_backlog_of_one_project_does_not_hold_up_another(queue: Queue) -> None
     assert sequences(claimed)[5:] == late
 
 
-def test_what_one_project_does_not_need_goes_to_the_next(queue: Queue) -> None:
+def test_unused_share_of_a_project_goes_to_the_next(queue: Queue) -> None:
     queue.accept_many(3, project_id=1)
     queue.accept_many(300, project_id=2)
     assert Counter(c.project_id for c in queue.claim(limit=10)) == {1: 3, 2: 7}
@@ -102,7 +102,7 @@ def test_however_many_projects_have_a_backlog_all_take_turns(queue: Queue, limit
 
 
 def test_a_project_number_is_only_a_number(queue: Queue) -> None:
-    """Turns go on at the first project after the last one, whichever numbers there are."""
+    """Turns wrap around after the last project, whatever the numbers."""
     queue.accept(*(new_event(project_id=p) for p in (3, 900, 2**31 - 1) for _ in range(2)))
     served = [queue.claim(limit=1)[0].project_id for _ in range(6)]
     assert served == [3, 900, 2**31 - 1] * 2
@@ -112,7 +112,7 @@ def test_a_project_number_is_only_a_number(queue: Queue) -> None:
 # A retry
 
 
-def test_a_failed_event_steps_out_of_the_line_until_it_is_due(queue: Queue) -> None:
+def test_failed_event_leaves_the_queue_until_its_retry_is_due(queue: Queue) -> None:
     first, second, third = queue.accept_many(3)
     claimed = queue.claim(limit=1)[0]
     assert queue.fail(claimed, retry_in_s=5)
@@ -127,7 +127,7 @@ def test_a_failed_event_steps_out_of_the_line_until_it_is_due(queue: Queue) -> N
     assert queue.status(first) is Status.PROCESSED
 
 
-def test_a_due_retry_is_first_in_line_again(queue: Queue) -> None:
+def test_due_retry_is_first_in_the_queue(queue: Queue) -> None:
     first, *others = queue.accept_many(4)
     queue.fail(queue.claim(limit=1)[0], retry_in_s=1)
     queue.clock.forward(1)
@@ -148,7 +148,7 @@ def test_a_failure_is_recorded(queue: Queue) -> None:
     ]
 
 
-def test_any_number_of_retries_come_due_at_once(queue: Queue) -> None:
+def test_any_number_of_retries_can_be_due_at_once(queue: Queue) -> None:
     accepted = queue.accept_many(300)
     for claimed in queue.claim(limit=300):
         queue.fail(claimed, retry_in_s=1)
@@ -180,17 +180,17 @@ def test_a_failure_without_a_retry_is_a_dead_letter(queue: Queue) -> None:
     assert queue.claim() == []
 
 
-# Whose claim it is
+# Ownership of claims
 
 
-def test_only_the_holder_of_the_duty_claims(queue: Queue) -> None:
+def test_only_the_leader_claims(queue: Queue) -> None:
     queue.accept_many(1)
     with pytest.raises(DutyLostError):
         queue.claim("b")
     assert len(queue.claim("a")) == 1
 
 
-def test_whoever_has_lost_the_duty_changes_nothing(queue: Queue) -> None:
+def test_worker_that_lost_leadership_changes_nothing(queue: Queue) -> None:
     queue.accept_many(4)
     batch = queue.claim(limit=2)
     queue.clock.now_us += LEADERSHIP_US
@@ -207,7 +207,7 @@ def test_whoever_has_lost_the_duty_changes_nothing(queue: Queue) -> None:
     assert queue.everything() == before
 
 
-def test_whoever_comes_back_after_a_rescue_finds_its_claims_gone(queue: Queue) -> None:
+def test_worker_that_returns_after_a_rescue_has_lost_its_claims(queue: Queue) -> None:
     first, second, third = queue.accept_many(3)
     old = queue.claim()
     queue.clock.now_us += LEADERSHIP_US
@@ -215,7 +215,7 @@ def test_whoever_comes_back_after_a_rescue_finds_its_claims_gone(queue: Queue) -
     assert queue.rescue("b") == 3
     (suspect,) = queue.claim("b")
     queue.clock.now_us += LEADERSHIP_US
-    # `b` stops, and `a` has the duty once more: what it held in its first time is not its own.
+    # `b` stops, and `a` is leader again: its claims from the first time are lost.
     assert queue.acquire_leadership("a") == 3
     before = queue.everything()
     assert queue.process(old) == (0, [])
@@ -255,7 +255,7 @@ def test_an_event_is_processed_once(queue: Queue) -> None:
     assert queue.everything() == before
 
 
-def test_a_claim_never_gives_what_the_owner_holds_already(queue: Queue) -> None:
+def test_claim_never_returns_events_that_the_owner_holds(queue: Queue) -> None:
     first, *others = queue.accept_many(5)
     queue.fail(queue.claim(limit=1)[0], retry_in_s=1)
     held = queue.claim(limit=2)
@@ -264,10 +264,10 @@ def test_a_claim_never_gives_what_the_owner_holds_already(queue: Queue) -> None:
     assert sequences(queue.claim()) == [first, *others[2:]]
 
 
-# Death
+# Crashes
 
 
-def test_a_death_is_counted_and_recorded(queue: Queue) -> None:
+def test_crash_is_counted_and_recorded(queue: Queue) -> None:
     first, second = queue.accept_many(2)
     queue.claim(limit=1)
     queue.clock.forward(1)
@@ -280,7 +280,7 @@ def test_a_death_is_counted_and_recorded(queue: Queue) -> None:
     assert (claimed.sequence, claimed.attempt, claimed.crashes) == (first, 2, 1)
 
 
-def test_what_a_worker_died_over_is_claimed_alone(queue: Queue) -> None:
+def test_event_of_a_crash_is_claimed_alone(queue: Queue) -> None:
     queue.accept_many(4, project_id=1)
     queue.accept_many(4, project_id=2)
     held = sequences(queue.claim(limit=4))
@@ -294,7 +294,7 @@ def test_what_a_worker_died_over_is_claimed_alone(queue: Queue) -> None:
     assert sum(map(len, batches)) == 8
 
 
-def test_a_batch_ends_before_what_a_worker_died_over(queue: Queue) -> None:
+def test_batch_ends_before_an_event_of_a_crash(queue: Queue) -> None:
     suspects = queue.accept_many(2, project_id=2)
     queue.claim()
     fresh = queue.accept_many(2, project_id=1)
@@ -303,7 +303,7 @@ def test_a_batch_ends_before_what_a_worker_died_over(queue: Queue) -> None:
     assert batches == [fresh, suspects[:1], suspects[1:], []]
 
 
-def test_suspects_of_one_project_hold_up_no_other(queue: Queue) -> None:
+def test_suspects_of_one_project_block_no_other(queue: Queue) -> None:
     for project_id in (1, 2, 3):
         queue.accept_many(20, project_id=project_id)
     assert {c.project_id for c in queue.claim(limit=9)} == {1, 2, 3}
@@ -314,7 +314,7 @@ def test_suspects_of_one_project_hold_up_no_other(queue: Queue) -> None:
     assert min(served[p] for p in (1, 2, 3)) >= 3
 
 
-def test_the_third_death_makes_a_dead_letter(queue: Queue) -> None:
+def test_third_crash_makes_a_dead_letter(queue: Queue) -> None:
     poison, good = queue.accept_many(2)
     first_us = queue.clock()
     owners = ["a", "b", "c", "d"]
@@ -330,7 +330,7 @@ def test_the_third_death_makes_a_dead_letter(queue: Queue) -> None:
     assert queue.status(good) is Status.PROCESSED
 
 
-def test_deaths_are_remembered_over_a_retry(queue: Queue) -> None:
+def test_crash_count_survives_a_retry(queue: Queue) -> None:
     (sequence,) = queue.accept_many(1)
     queue.claim()
     queue.die_and_follow("a", "b")
@@ -340,7 +340,7 @@ def test_deaths_are_remembered_over_a_retry(queue: Queue) -> None:
     assert (claimed.sequence, claimed.attempt, claimed.crashes) == (sequence, 3, 1)
 
 
-def test_claims_of_which_their_owner_lost_track_are_uncounted(queue: Queue) -> None:
+def test_claims_that_the_owner_lost_track_of_are_uncounted(queue: Queue) -> None:
     (sequence,) = queue.accept_many(1)
     for _ in range(CRASHES_MAX + 1):
         (claimed,) = queue.claim()
@@ -350,8 +350,8 @@ def test_claims_of_which_their_owner_lost_track_are_uncounted(queue: Queue) -> N
     assert queue.drain() == [sequence]
 
 
-def test_a_rescue_goes_in_bounded_steps(queue: Queue) -> None:
-    """However much a worker dies with, what it did not hold is claimed beside it."""
+def test_rescue_runs_in_bounded_steps(queue: Queue) -> None:
+    """However many claims a dead worker had, other events are claimed in the meantime."""
     held = queue.accept_many(300)
     assert len(queue.claim(limit=300)) == 300
     (ready,) = queue.accept_many(1, project_id=2)
@@ -364,10 +364,10 @@ def test_a_rescue_goes_in_bounded_steps(queue: Queue) -> None:
     assert sorted([*queue.drain("b"), *sequences(first), *sequences(second)]) == [*held, ready]
 
 
-# An orderly stop
+# A clean stop
 
 
-def test_a_stop_gives_claims_back_uncounted(queue: Queue) -> None:
+def test_stop_releases_claims_uncounted(queue: Queue) -> None:
     accepted = queue.accept_many(3)
     queue.claim()
     assert queue.release() == 3
@@ -378,7 +378,7 @@ def test_a_stop_gives_claims_back_uncounted(queue: Queue) -> None:
     assert queue.attempts(accepted[0]) == []
 
 
-def test_a_stop_touches_no_claim_of_another(queue: Queue) -> None:
+def test_stop_releases_only_its_own_claims(queue: Queue) -> None:
     queue.accept_many(3)
     queue.claim()
     before = queue.everything()
@@ -387,10 +387,10 @@ def test_a_stop_touches_no_claim_of_another(queue: Queue) -> None:
     assert queue.acquire_leadership("b") is None
 
 
-# The duty
+# Leadership
 
 
-def test_one_owner_at_a_time_has_a_duty(queue: Queue) -> None:
+def test_one_owner_at_a_time_leads(queue: Queue) -> None:
     assert queue.acquire_leadership("b") is None
     queue.clock.now_us += LEADERSHIP_US - 1
     assert queue.acquire_leadership("b") is None
@@ -399,31 +399,31 @@ def test_one_owner_at_a_time_has_a_duty(queue: Queue) -> None:
     assert queue.acquire_leadership("a") is None
 
 
-def test_a_renewed_duty_keeps_its_epoch_and_lasts_longer(queue: Queue) -> None:
+def test_renewed_leadership_keeps_its_epoch_and_lasts_longer(queue: Queue) -> None:
     for _ in range(3):
         queue.clock.now_us += LEADERSHIP_US - 1
         assert queue.acquire_leadership("a") == 1
     assert queue.acquire_leadership("b") is None
 
 
-def test_a_late_owner_may_renew_what_nobody_took(queue: Queue) -> None:
+def test_expired_leadership_can_be_renewed_if_not_taken(queue: Queue) -> None:
     queue.clock.now_us += 10 * LEADERSHIP_US
     assert queue.acquire_leadership("a") == 1
 
 
-def test_the_duty_of_a_dead_owner_is_free_at_once(queue: Queue) -> None:
+def test_leadership_of_a_dead_owner_is_free_at_once(queue: Queue) -> None:
     queue.dead.add("a")
     assert queue.acquire_leadership("b") == 2
 
 
-def test_the_epoch_grows_over_an_orderly_stop(queue: Queue) -> None:
+def test_epoch_grows_over_a_clean_stop(queue: Queue) -> None:
     queue.release("a")
     assert queue.acquire_leadership("b") == 2
     queue.release("b")
     assert queue.acquire_leadership("b") == 3
 
 
-def test_duties_are_apart(queue: Queue) -> None:
+def test_leaderships_are_independent(queue: Queue) -> None:
     take = queue.store.acquire_leadership
     assert queue.session.run(take("retention", "b", LEADERSHIP_US)) == 1
     assert queue.session.run(take("retention", "a", LEADERSHIP_US)) is None
@@ -432,10 +432,10 @@ def test_duties_are_apart(queue: Queue) -> None:
     assert queue.acquire_leadership("b") is None
 
 
-# What waits
+# Statistics
 
 
-def test_statistics_tell_what_waits_and_since_when(queue: Queue) -> None:
+def test_statistics_count_waiting_events_and_their_age(queue: Queue) -> None:
     empty = queue.stats()
     assert (empty.ready, empty.retrying, empty.oldest_us) == (0, 0, None)
     times = [queue.clock() - n * SECOND_US for n in (7, 3, 5)]

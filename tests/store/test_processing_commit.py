@@ -1,4 +1,4 @@
-"""A batch commits with everything that was decided about it, or not at all."""
+"""A batch commits with all of its decisions, or not at all."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def everything(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
     )
 
 
-def test_all_that_was_decided_is_written(queue: Queue) -> None:
+def test_all_decisions_are_written(queue: Queue) -> None:
     first, second = queue.accept_many(2)
     assert queue.process(queue.claim(), everything) == (2, [])
     now_us = queue.clock()
@@ -102,8 +102,8 @@ def test_a_system_event_is_an_event_like_any_other(queue: Queue) -> None:
     assert queue.claim() == []
 
 
-def test_many_system_events_of_one_moment_are_all_there(queue: Queue) -> None:
-    """Numbers are given under the write lock; a clock that steps back finds its own taken."""
+def test_many_system_events_of_one_moment_are_all_stored(queue: Queue) -> None:
+    """Numbers are assigned under the write lock; a clock that steps back finds them taken."""
     ""
 
     def many(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
@@ -120,7 +120,7 @@ def test_many_system_events_of_one_moment_are_all_there(queue: Queue) -> None:
         queue.process([c for c in queue.claim() if c.source != Source.SYSTEM], many)
     rows = queue.sql("SELECT id, sequence FROM events WHERE source = ?", Source.SYSTEM)
     assert len({row[0] for row in rows}) == len({row[1] for row in rows}) == 900
-    # Accepting goes on beside them.
+    # Accepting continues in parallel.
     queue.accept_many(3)
 
 
@@ -134,7 +134,7 @@ def test_the_next_batch_is_claimed_in_the_same_transaction(queue: Queue) -> None
     assert queue.process(following, claim_next=2) == (1, [])
 
 
-def test_what_is_ours_no_more_is_not_planned(queue: Queue) -> None:
+def test_lost_claims_are_not_planned(queue: Queue) -> None:
     first, second, third = queue.accept_many(3)
     batch = queue.claim()
     queue.fail(batch[1], retry_in_s=60)
@@ -169,7 +169,7 @@ def refused_text(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
 
 
 @pytest.mark.parametrize("plan", [refused_delivery, refused_contact, refused_text])
-def test_a_refused_row_undoes_the_whole_batch(
+def test_rejected_row_rolls_back_the_whole_batch(
     queue: Queue, plan: Callable[[Sequence[Claimed], FindContact], BatchPlan]
 ) -> None:
     queue.accept_many(4)
@@ -178,11 +178,11 @@ def test_a_refused_row_undoes_the_whole_batch(
     with pytest.raises(StoreRowError):
         queue.process(batch, plan, claim_next=10)
     assert queue.everything() == before
-    # The claims are still ours.
+    # The claims still hold.
     assert queue.process(batch) == (3, [])
 
 
-def test_a_planner_that_raises_undoes_the_whole_batch(queue: Queue) -> None:
+def test_planner_that_raises_rolls_back_the_whole_batch(queue: Queue) -> None:
     class OwnFaultError(Exception):
         pass
 
@@ -198,8 +198,8 @@ def test_a_planner_that_raises_undoes_the_whole_batch(queue: Queue) -> None:
     assert queue.process(batch) == (3, [])
 
 
-def test_an_event_never_misses_a_subscriber_that_was_there_before_it(queue: Queue) -> None:
-    """A plan made by old rules is refused by the store, so that it is made again."""
+def test_event_never_misses_a_subscriber_created_before_it(queue: Queue) -> None:
+    """The store rejects a plan made with old rules, so that it is repeated."""
     queue.sql("INSERT INTO meta (name, value) VALUES ('subscribers_version', '7')")
     DeadLetterRows(queue.session.place.run_sql).subscriber(1)
     queue.accept_many(2)

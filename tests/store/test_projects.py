@@ -30,7 +30,7 @@ def test_projects_are_listed_by_name(session: StoreSession) -> None:
     assert sorted(found, key=lambda project: project.id) == made
 
 
-def test_a_name_is_given_once(session: StoreSession) -> None:
+def test_name_is_unique(session: StoreSession) -> None:
     projects = session.store.projects
     session.run(projects.create("shop", START_US, actor="cli"))
     with pytest.raises(StoreConflictError) as raised:
@@ -40,7 +40,7 @@ def test_a_name_is_given_once(session: StoreSession) -> None:
     assert len(audited(session.place)) == 1
 
 
-def test_a_key_is_given_back_as_it_was_issued(session: StoreSession) -> None:
+def test_key_is_read_as_it_was_issued(session: StoreSession) -> None:
     projects = session.store.projects
     project = session.run(projects.create("shop", START_US, actor="cli"))
     first = issue_key(project.id, frozenset(Scope), name="all", now_us=START_US).key
@@ -90,12 +90,12 @@ def test_a_policy_is_set_read_and_audited(session: StoreSession) -> None:
     shop = session.run(projects.create("shop", START_US, actor="cli"))
     other = session.run(projects.create("other", START_US, actor="cli"))
     for value, before in ((1000, None), (2000, 1000), (None, 2000)):
-        told = session.run(
+        read = session.run(
             projects.set_policy(
                 shop.id, "event_ingest_limit_per_second", value, START_US, actor="ann"
             )
         )
-        assert told == before
+        assert read == before
         policies = session.run(projects.access()).policies
         assert policies[shop.id].event_ingest_limit_per_second == value
         assert policies[other.id] == DEFAULTS
@@ -122,8 +122,8 @@ def test_policies_of_every_type_survive(session: StoreSession) -> None:
     assert {name: getattr(policies, name) for name in wanted} == wanted
 
 
-def test_every_change_moves_the_version(session: StoreSession) -> None:
-    """What authentication holds in memory is read again when, and only when, it changed."""
+def test_every_change_increments_the_version(session: StoreSession) -> None:
+    """Authentication's cache is read again if and only if it changed."""
     projects = session.store.projects
     versions = [session.run(projects.access_version())]
 
@@ -145,7 +145,7 @@ def test_every_change_moves_the_version(session: StoreSession) -> None:
     assert session.run(projects.access_version()) == versions[-1]
 
 
-def test_a_key_of_no_project_is_refused_and_the_store_goes_on(session: StoreSession) -> None:
+def test_key_without_a_project_is_rejected_and_the_store_continues(session: StoreSession) -> None:
     projects = session.store.projects
     version = session.run(projects.access_version())
     key = issue_key(77, frozenset(Scope), name="all", now_us=START_US).key

@@ -1,4 +1,4 @@
-"""Ended replays and entries of the audit go when they are old; the newest entries stay."""
+"""Ended replays and audit entries are removed when they are old; the newest entries stay."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAY_US = 24 * 3600 * 1_000_000
 
 
 def replay(session: StoreSession, now_us: int, *, total: int = 0) -> str:
-    """A replay without anything to do is done at once."""
+    """An empty replay is done at once."""
     new = NewReplay(
         id=str(uuid.uuid4()),
         project_id=1,
@@ -32,7 +32,7 @@ def replay(session: StoreSession, now_us: int, *, total: int = 0) -> str:
     return session.run(session.store.replays.create(new, now_us)).id
 
 
-def test_replays_that_ended_long_ago_are_forgotten(session: StoreSession) -> None:
+def test_replays_that_ended_long_ago_are_removed(session: StoreSession) -> None:
     running = replay(session, START_US, total=1)
     for day in range(5):
         replay(session, START_US + day * DAY_US)
@@ -45,7 +45,7 @@ def test_replays_that_ended_long_ago_are_forgotten(session: StoreSession) -> Non
 
 
 @pytest.mark.parametrize("project_id", [1, 0, None])
-def test_old_entries_go_but_for_the_newest_of_each_project(
+def test_old_entries_are_removed_except_the_newest_of_each_project(
     session: StoreSession, monkeypatch: pytest.MonkeyPatch, project_id: int | None
 ) -> None:
     monkeypatch.setattr("headrace.store.access.audit.AUDIT_KEPT_PER_PROJECT", 2)
@@ -66,7 +66,7 @@ def test_old_entries_go_but_for_the_newest_of_each_project(
         "SELECT at_us FROM audit WHERE project_id IS NULL OR project_id <> 7 ORDER BY id"
     )
     assert left == [(START_US + day * DAY_US,) for day in (3, 300)]
-    # Of no project that there is.
+    # Of an unknown project.
     assert session.place.run_sql("SELECT count(*) FROM audit WHERE project_id = 7") == [(5,)]
     # Too young, however many there are.
     assert session.run(prune(START_US + 200 * DAY_US, 2)) == 0

@@ -1,4 +1,4 @@
-"""What was refused lately, kept within its bounds."""
+"""Recent rejections, kept within limits."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def prepare_projects(session: StoreSession, count: int = 2) -> None:
         session.run(session.store.projects.create(f"p{number}", START_US, actor="test"))
 
 
-def test_rejections_come_back_as_they_were(session: StoreSession) -> None:
+def test_rejections_are_read_as_stored(session: StoreSession) -> None:
     session.run(session.store.rejections.add([rejection(1), rejection(2)]))
     found = session.run(session.store.rejections.list(1, before=None, limit=10))
     assert [each.request_id for each in found] == ["r2", "r1"]
@@ -56,14 +56,14 @@ def test_rejections_are_paged_newest_first_by_project(session: StoreSession) -> 
     assert messages(session, project_id=3) == []
 
 
-def test_prune_removes_what_is_too_old(session: StoreSession) -> None:
+def test_prune_removes_old_rejections(session: StoreSession) -> None:
     prepare_projects(session)
     session.run(session.store.rejections.add([rejection(n) for n in range(10)]))
     assert session.run(session.store.rejections.prune(START_US + 4, 100, 1000)) == 4
     assert messages(session) == [message(n) for n in range(9, 3, -1)]
 
 
-def test_prune_removes_what_is_too_much_in_each_project(session: StoreSession) -> None:
+def test_prune_removes_the_excess_of_each_project(session: StoreSession) -> None:
     prepare_projects(session)
     add = session.store.rejections.add
     session.run(add([rejection(n, project_id=1) for n in range(10)]))

@@ -82,7 +82,7 @@ def finish(session: StoreSession, replay: Replay, limit: int = 100) -> int:
     raise AssertionError
 
 
-def test_a_replay_replays_all_that_matched(session: StoreSession, rows: DeadLetterRows) -> None:
+def test_replay_covers_everything_that_matched(session: StoreSession, rows: DeadLetterRows) -> None:
     wanted = dead_events(session, rows, 3)
     others = dead_events(session, rows, 2, event="cart.left")
     strangers = dead_events(session, rows, 2, project_id=2)
@@ -101,7 +101,7 @@ def test_a_replay_replays_all_that_matched(session: StoreSession, rows: DeadLett
     assert closed == [(ACTOR, f"replay {replay.id}", NOW_US)]
 
 
-def test_what_fails_later_is_not_part_of_it(session: StoreSession, rows: DeadLetterRows) -> None:
+def test_later_failures_are_not_part_of_it(session: StoreSession, rows: DeadLetterRows) -> None:
     dead_events(session, rows, 2)
     replay = create(session)
     later = dead_events(session, rows, 1)
@@ -110,7 +110,7 @@ def test_what_fails_later_is_not_part_of_it(session: StoreSession, rows: DeadLet
     assert rows.state(later[0]) == DeadLetterState.OPEN
 
 
-def test_one_that_fails_again_at_once_is_not_replayed_for_ever(
+def test_immediate_new_failure_is_not_replayed_for_ever(
     session: StoreSession, rows: DeadLetterRows
 ) -> None:
     dead_events(session, rows, 2)
@@ -124,7 +124,7 @@ def test_one_that_fails_again_at_once_is_not_replayed_for_ever(
     assert rows.state(again) == DeadLetterState.OPEN
 
 
-def test_nothing_to_do_is_done_at_once(session: StoreSession) -> None:
+def test_empty_replay_is_done_at_once(session: StoreSession) -> None:
     replay = create(session)
 
     assert (replay.status, replay.total) == (ReplayStatus.DONE, 0)
@@ -132,7 +132,9 @@ def test_nothing_to_do_is_done_at_once(session: StoreSession) -> None:
     assert session.run(session.store.replays.running(10)) == []
 
 
-def test_what_others_closed_is_not_counted(session: StoreSession, rows: DeadLetterRows) -> None:
+def test_dead_letters_closed_by_others_are_not_counted(
+    session: StoreSession, rows: DeadLetterRows
+) -> None:
     ids = dead_events(session, rows, 3)
     replay = create(session)
     dead_letters = session.store.dead_letters
@@ -164,7 +166,7 @@ def test_deliveries_without_an_enabled_subscriber_stay_open(
     ]
 
 
-def test_a_stopped_replay_goes_no_further(session: StoreSession, rows: DeadLetterRows) -> None:
+def test_stopped_replay_does_not_continue(session: StoreSession, rows: DeadLetterRows) -> None:
     dead_events(session, rows, 3)
     replay = create(session)
     advance(session, replay, 1)
@@ -203,7 +205,7 @@ def test_it_is_audited(session: StoreSession, rows: DeadLetterRows) -> None:
     assert json.loads(found[1][2]) == {"replay": replay.id, "done": 2, "total": 2}
 
 
-def test_only_so_many_run_at_once(session: StoreSession, rows: DeadLetterRows) -> None:
+def test_concurrent_replays_are_limited(session: StoreSession, rows: DeadLetterRows) -> None:
     dead_events(session, rows, 1)
     dead_events(session, rows, 1, project_id=2)
     running = [create(session) for _ in range(RUNNING_MAX)]
@@ -215,7 +217,7 @@ def test_only_so_many_run_at_once(session: StoreSession, rows: DeadLetterRows) -
     assert create(session).status is ReplayStatus.DONE
 
 
-def test_old_ones_are_forgotten_and_running_ones_never(
+def test_old_replays_are_removed_but_never_running_ones(
     session: StoreSession, rows: DeadLetterRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.store.deliveries.replays.REPLAYS_KEPT", 3)
@@ -235,7 +237,7 @@ def test_old_ones_are_forgotten_and_running_ones_never(
     assert below == [found[2]]
 
 
-def test_a_slice_looks_at_a_bounded_number(
+def test_slice_examines_a_bounded_number(
     session: StoreSession, rows: DeadLetterRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.store.deliveries.replays._SLICE_EXAMINED_MAX", 2)
@@ -257,7 +259,7 @@ def test_a_slice_looks_at_a_bounded_number(
     closes=st.lists(st.booleans(), min_size=1, max_size=4),
     discarded=st.sets(st.integers(0, 11), max_size=2),
 )
-def test_each_is_replayed_once_whatever_comes_between(
+def test_each_dead_letter_is_replayed_once_despite_interruptions(
     store_kind: str,
     tmp_path_factory: pytest.TempPathFactory,
     kinds: list[str],
@@ -265,7 +267,7 @@ def test_each_is_replayed_once_whatever_comes_between(
     closes: list[bool],
     discarded: set[int],
 ) -> None:
-    """Slices of any size, the store closed and opened between them, others closing some."""
+    """Slices of any size, the store reopened between them, and others closing some."""
     place = PLACES[store_kind](tmp_path_factory.mktemp("replays"))
     session = StoreSession(place)
     rows = rows_in(place)

@@ -1,4 +1,4 @@
-"""What retention finds due, and what goes with it."""
+"""What retention finds due, and what it removes with it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_finished_events_from_before_the_cutoff_are_due(session: StoreSession) -
 
 @pytest.mark.parametrize("status", [Status.ACCEPTED, Status.PROCESSING, Status.RETRYING])
 def test_an_event_that_is_not_finished_is_never_due(session: StoreSession, status: Status) -> None:
-    """Not even one whose work has gone missing: that is a fault, and no reason to lose it."""
+    """Not even one that is missing in the queue: that is a bug, but no reason to lose it."""
     kept = finished_event(session, status=status)
     assert due(session) == []
     assert remove(session, kept) == Removed()
@@ -75,7 +75,7 @@ KEEPERS: dict[str, Callable[[Place, NewEvent], object]] = {
 
 
 @pytest.mark.parametrize("keeper", KEEPERS)
-def test_what_waits_for_something_is_kept(session: StoreSession, keeper: str) -> None:
+def test_waiting_events_are_kept(session: StoreSession, keeper: str) -> None:
     kept, gone = finished_event(session), finished_event(session)
     KEEPERS[keeper](session.place, kept)
     before = counts(session.place)
@@ -90,7 +90,9 @@ def test_what_waits_for_something_is_kept(session: StoreSession, keeper: str) ->
     assert session.stored_ids() == [kept.id]
 
 
-def test_all_that_is_about_an_event_goes_with_it_and_nothing_else(session: StoreSession) -> None:
+def test_everything_about_an_event_is_removed_with_it_and_nothing_else(
+    session: StoreSession,
+) -> None:
     place = session.place
     kept = finished_event(session, key="kept")
     add_everything(place, kept)
@@ -112,7 +114,7 @@ def test_the_key_of_a_removed_event_is_free(session: StoreSession) -> None:
     assert session.accept(new_event(key="k")) == [None]
 
 
-def test_an_event_of_another_project_is_left_alone(session: StoreSession) -> None:
+def test_event_of_another_project_is_kept(session: StoreSession) -> None:
     kept = finished_event(session, project_id=2)
     assert due(session) == []
     assert due(session, project_id=2) == [kept.sequence]
@@ -120,7 +122,7 @@ def test_an_event_of_another_project_is_left_alone(session: StoreSession) -> Non
     assert session.stored_ids() == [kept.id]
 
 
-def test_removing_what_is_gone_does_nothing(session: StoreSession) -> None:
+def test_removing_again_does_nothing(session: StoreSession) -> None:
     event = finished_event(session)
     remove(session, event)
     assert remove(session, event) == Removed()
@@ -128,7 +130,7 @@ def test_removing_what_is_gone_does_nothing(session: StoreSession) -> None:
 
 
 def test_many_deliveries_take_several_transactions(session: StoreSession) -> None:
-    """Each transaction is bounded; the event itself goes last."""
+    """Each transaction is bounded; the event itself is removed last."""
     first, second = finished_event(session), finished_event(session)
     add_delivery(session.place, first, 3)
     _fill_deliveries(session.place, second, 2 * DELIVERIES_MAX + 10)
@@ -167,7 +169,7 @@ def test_an_event_received_by_a_wrong_clock_hides_nothing(session: StoreSession)
     assert due(session) == [old.sequence]
 
 
-def test_looking_stops_at_the_first_event_that_is_not_due(session: StoreSession) -> None:
+def test_scan_stops_at_the_first_event_that_is_not_due(session: StoreSession) -> None:
     old = finished_event(session)
     finished_event(session, received_us=CUTOFF_US)
     finished_event(session)
@@ -177,14 +179,14 @@ def test_looking_stops_at_the_first_event_that_is_not_due(session: StoreSession)
     assert (page.position, page.received_us, page.end) == (old.sequence, START_US, True)
 
 
-def test_the_size_of_a_payload_is_told_in_bytes(session: StoreSession) -> None:
+def test_size_of_a_payload_is_in_bytes(session: StoreSession) -> None:
     event = finished_event(session, payload='{"a": "é"}')
     page = session.run(session.store.retention.find_due(1, CUTOFF_US, NOW_US, 0, LIMIT))
     assert page.due == [DueEvent(event.lane, event.sequence, 11)]
 
 
 @pytest.mark.parametrize("state", [0, 1, 2])
-def test_dead_letters_go_by_their_own_clock(session: StoreSession, state: int) -> None:
+def test_dead_letters_expire_by_their_own_age(session: StoreSession, state: int) -> None:
     place, retention = session.place, session.store.retention
     event = finished_event(session, status=Status.DEAD_LETTERED)
     add_dead_letter(place, event, state, START_US)
@@ -208,7 +210,7 @@ def test_an_expired_dead_letter_frees_its_event(session: StoreSession) -> None:
     assert due(session) == [event.sequence]
 
 
-def test_dead_letters_go_in_bounded_slices(session: StoreSession) -> None:
+def test_dead_letters_are_removed_in_bounded_slices(session: StoreSession) -> None:
     event = finished_event(session)
     for _ in range(5):
         add_dead_letter(session.place, event, 0)

@@ -39,7 +39,7 @@ def read(session: StoreSession, grain_s: int, project_id: int = 1) -> Sequence[R
 
 
 def totals(session: StoreSession, project_id: int = 1) -> dict[Outcome, int]:
-    """Outcomes that happened."""
+    """Counts of outcomes."""
     rows = read(session, DAY_S, project_id)
     sums = {outcome: sum(row.tally.count(outcome) for row in rows) for outcome in Outcome}
     return {outcome: count for outcome, count in sums.items() if count}
@@ -67,7 +67,7 @@ def test_what_is_added_is_in_every_grain(session: StoreSession) -> None:
         assert row.tally.accept == expected
 
 
-def test_projects_and_subscribers_are_apart(session: StoreSession) -> None:
+def test_projects_and_subscribers_are_counted_separately(session: StoreSession) -> None:
     additions = [
         counted(Outcome.DELIVERED, START_US, subject="a"),
         counted(Outcome.DELIVERED, START_US + 3600 * SECOND_US, subject="a"),
@@ -97,7 +97,7 @@ def test_each_grain_is_kept_for_its_time(session: StoreSession, grain_s: int) ->
     assert read(session, grain_s) == []
 
 
-def test_pruning_goes_in_steps(session: StoreSession) -> None:
+def test_pruning_runs_in_steps(session: StoreSession) -> None:
     additions = [counted(Outcome.REJECTED, START_US + n * 60 * SECOND_US) for n in range(5)]
     session.run(session.store.rollups.add(additions))
     now_us = START_US + 3 * DAY_S * SECOND_US
@@ -105,10 +105,10 @@ def test_pruning_goes_in_steps(session: StoreSession) -> None:
     assert removed == [2, 2, 1, 0]
 
 
-def test_processing_counts_with_its_marks(session: StoreSession) -> None:
+def test_processing_counts_in_its_transaction(session: StoreSession) -> None:
     catalog = Cataloguing(session)
     catalog.sent({}, {}, {}, source=Source.BATCH)
-    # Three events of one new person: one event of the system's own tells of the contact.
+    # Three events of one new person, and one system event about the contact.
     assert totals(session) == {Outcome.PROCESSED: 4, Outcome.ACCEPTED_SYSTEM: 1}
     assert sum(sum(row.tally.processing or ()) for row in read(session, DAY_S)) == 4
 

@@ -1,4 +1,4 @@
-"""Links, passwords, sessions and how often somebody may try."""
+"""Links, passwords, sessions and limits on attempts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def operator(session: StoreSession, email: str = ANN, *, is_owner: bool = False)
 
 
 def opened(session: StoreSession, email: str = ANN, at_us: int = START_US) -> Session:
-    """A session opened by password."""
+    """A session opened with a password."""
     _, fresh = issue_session(email, at_us, address="192.0.2.1", browser="Firefox")
     assert session.run(session.store.sign_in.open_session(fresh, ()))
     return fresh
@@ -83,7 +83,7 @@ def test_a_link_works_once_and_for_a_day(session: StoreSession) -> None:
     assert not use(session, token, ANN)
 
 
-def test_of_two_who_use_a_link_at_once_one_does(session: StoreSession) -> None:
+def test_one_of_two_concurrent_uses_of_a_link_wins(session: StoreSession) -> None:
     token, link = issue_link(None, START_US)
     sign_in = session.store.sign_in
     session.run(sign_in.add_link(link, actor="first start"))
@@ -99,7 +99,7 @@ def test_of_two_who_use_a_link_at_once_one_does(session: StoreSession) -> None:
     assert len(session.run(session.store.members.accounts(START_US))) == 1
 
 
-def test_a_link_of_one_operator_does_not_serve_another(session: StoreSession) -> None:
+def test_link_of_one_operator_does_not_work_for_another(session: StoreSession) -> None:
     operator(session, ANN)
     operator(session, BOB)
     token, link = issue_link(ANN, START_US)
@@ -108,9 +108,7 @@ def test_a_link_of_one_operator_does_not_serve_another(session: StoreSession) ->
     assert session.run(session.store.sign_in.password_hash(BOB)) is None
 
 
-def test_expired_links_take_no_place(
-    session: StoreSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_expired_links_do_not_count(session: StoreSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.store.access.sign_in.LINKS_MAX", 2)
     add_link = session.store.sign_in.add_link
     (old, kept), (_, short), (_, last) = [issue_link(None, START_US + n) for n in range(3)]
@@ -122,7 +120,7 @@ def test_expired_links_take_no_place(
     assert session.run(session.store.sign_in.link(token_hash(old), START_US + 4)) is None
 
 
-def test_nobody_gets_a_link_who_is_not_an_operator(session: StoreSession) -> None:
+def test_only_operators_get_links(session: StoreSession) -> None:
     _, link = issue_link(ANN, START_US)
     assert not session.run(session.store.sign_in.add_link(link, actor="cli"))
     operator(session, BOB, is_owner=True)
@@ -159,7 +157,7 @@ def test_a_session_ends_when_idle_and_in_any_case(session: StoreSession) -> None
     assert session.run(sign_in.sessions(ANN, START_US + SESSION_US)) == []
 
 
-def test_an_earlier_look_does_not_shorten_a_session(session: StoreSession) -> None:
+def test_earlier_use_does_not_shorten_a_session(session: StoreSession) -> None:
     operator(session)
     one = opened(session)
     session.run(session.store.sign_in.seen(one.token_hash, START_US + 10))
@@ -179,7 +177,7 @@ def test_a_new_password_ends_all_other_sessions(session: StoreSession) -> None:
     assert ("operator ann@example.org", "operator.set_password") in actions(session)
 
 
-def test_one_session_is_ended_by_its_owner_alone(session: StoreSession) -> None:
+def test_only_its_owner_ends_a_session(session: StoreSession) -> None:
     operator(session, ANN)
     operator(session, BOB)
     one = opened(session)
@@ -198,7 +196,7 @@ def test_too_many_sessions_end_the_oldest(session: StoreSession) -> None:
     assert all(alive(session, one, START_US) for one in rest)
 
 
-def test_a_revoked_operator_is_out_at_once(session: StoreSession) -> None:
+def test_revoked_operator_is_signed_out_at_once(session: StoreSession) -> None:
     operator(session, BOB, is_owner=True)
     operator(session)
     one = opened(session)
@@ -225,7 +223,7 @@ def test_roles_come_with_the_session(session: StoreSession) -> None:
 @pytest.mark.parametrize(
     ("which", "tries_max"), [(0, TRIES_OF_ACCOUNT_MAX), (1, TRIES_OF_ADDRESS_MAX)]
 )
-def test_tries_are_counted_by_account_and_by_address(
+def test_attempts_are_counted_by_account_and_by_address(
     session: StoreSession, which: int, tries_max: int
 ) -> None:
     count = session.store.sign_in.count_try
@@ -236,7 +234,7 @@ def test_tries_are_counted_by_account_and_by_address(
     assert session.run(count((subject,), START_US + TRIES_WINDOW_US)) == 0
 
 
-def test_tries_at_once_do_not_outrun_the_count(session: StoreSession) -> None:
+def test_concurrent_attempts_do_not_exceed_the_limit(session: StoreSession) -> None:
     subject = throttles(ANN, "")[0]
 
     async def many() -> list[int]:
@@ -246,7 +244,7 @@ def test_tries_at_once_do_not_outrun_the_count(session: StoreSession) -> None:
     assert session.run(many()).count(0) == TRIES_OF_ACCOUNT_MAX
 
 
-def test_a_refused_try_counts_nowhere(session: StoreSession) -> None:
+def test_throttled_attempt_is_not_counted(session: StoreSession) -> None:
     count = session.store.sign_in.count_try
     account, place = throttles(ANN, "192.0.2.1")
     for _ in range(TRIES_OF_ACCOUNT_MAX):
@@ -256,8 +254,8 @@ def test_a_refused_try_counts_nowhere(session: StoreSession) -> None:
     assert session.run(count((throttles(BOB, "")[0], place), START_US)) == 0
 
 
-def test_a_refused_try_leaves_nothing_behind(session: StoreSession) -> None:
-    """Otherwise one address that is refused could fill the table with accounts."""
+def test_throttled_attempt_leaves_no_row(session: StoreSession) -> None:
+    """Otherwise one throttled address could fill the table with accounts."""
     count = session.store.sign_in.count_try
     place = throttles(ANN, "192.0.2.1")[1]
     for _ in range(TRIES_OF_ADDRESS_MAX):
@@ -266,7 +264,7 @@ def test_a_refused_try_leaves_nothing_behind(session: StoreSession) -> None:
     assert session.place.run_sql("SELECT subject FROM sign_in_attempts") == [(place.subject,)]
 
 
-def test_who_is_refused_twice_waits_for_the_later_end(session: StoreSession) -> None:
+def test_throttle_lasts_until_the_later_end(session: StoreSession) -> None:
     count = session.store.sign_in.count_try
     first, later = Throttle("a", 1), Throttle("b", 1)
     session.run(count((first,), START_US))
@@ -274,7 +272,7 @@ def test_who_is_refused_twice_waits_for_the_later_end(session: StoreSession) -> 
     assert session.run(count((first, later), START_US + 600)) == TRIES_WINDOW_US - 100
 
 
-def test_signing_in_forgives_the_account(session: StoreSession) -> None:
+def test_signing_in_resets_the_account(session: StoreSession) -> None:
     operator(session)
     account = throttles(ANN, "")[0]
     for _ in range(TRIES_OF_ACCOUNT_MAX):
@@ -284,7 +282,7 @@ def test_signing_in_forgives_the_account(session: StoreSession) -> None:
     assert session.run(session.store.sign_in.count_try((account,), START_US)) == 0
 
 
-def test_a_failure_names_nobody_who_is_no_operator(session: StoreSession) -> None:
+def test_failure_names_only_operators(session: StoreSession) -> None:
     operator(session)
     note = session.store.sign_in.note_failure
     session.run(note(ANN, "192.0.2.1", START_US))

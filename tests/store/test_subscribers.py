@@ -1,4 +1,4 @@
-"""Webhooks and handlers: kept, changed, rotated, audited; every change is told to the workers."""
+"""Webhooks and handlers: stored, changed, rotated, audited; workers notice every change."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def handlers(queue: Queue) -> dict[str, tuple[Any, ...]]:
     return {target: tuple(rest) for target, *rest in rows}
 
 
-def test_a_webhook_is_kept_as_it_was_created(queue: Queue) -> None:
+def test_webhook_is_stored_as_it_was_created(queue: Queue) -> None:
     project = queue.project()
     webhook = queue.webhook(project, events=("order.*", "x"), description="books", secret="whsec_a")
     assert webhook.kind is SubscriberKind.WEBHOOK
@@ -98,7 +98,7 @@ def test_a_list_pages_through_webhooks_of_one_microsecond(queue: Queue) -> None:
     assert listed == made[::-1]
 
 
-def test_a_project_has_only_so_many(queue: Queue) -> None:
+def test_number_of_webhooks_is_limited(queue: Queue) -> None:
     project = queue.project()
     for _ in range(WEBHOOKS_MAX):
         queue.webhook(project)
@@ -118,7 +118,7 @@ def test_only_what_is_sent_changes(queue: Queue) -> None:
     assert changed.created_us == webhook.created_us
 
 
-def test_every_change_is_audited_and_told(queue: Queue) -> None:
+def test_every_change_is_audited_and_noticed(queue: Queue) -> None:
     seen = [version(queue)]
     webhook = queue.webhook(queue.project())
     seen.append(version(queue))
@@ -149,7 +149,7 @@ def test_no_secret_is_audited(queue: Queue) -> None:
     assert "whsec" not in json.dumps(audited(queue))
 
 
-def test_a_change_to_what_is_there_changes_nothing(queue: Queue) -> None:
+def test_change_to_the_current_values_changes_nothing(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     before = version(queue)
     queue.clock.pass_s(1)
@@ -157,7 +157,7 @@ def test_a_change_to_what_is_there_changes_nothing(queue: Queue) -> None:
     assert version(queue) == before
 
 
-def test_switching_off_and_on(queue: Queue) -> None:
+def test_disabling_and_enabling(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     off = change(queue, webhook, enabled=False)
     assert (off.enabled, off.disabled_reason) == (False, SWITCHED_OFF)
@@ -193,7 +193,7 @@ def test_both_secrets_sign_for_a_day(queue: Queue) -> None:
     queue.clock.now_us += 1
     assert change(queue, webhook).secrets == ("whsec_two",)
     assert change(queue, webhook).previous_until_us is None
-    # Never more than two, also when somebody rotates twice in a day.
+    # Never more than two, even when rotated twice in a day.
     rotate("whsec_three")
     assert rotate("whsec_four").secrets == ("whsec_four", "whsec_three")
 
@@ -223,7 +223,7 @@ def test_handlers_are_listed_by_name_and_webhooks_are_not_among_them(queue: Queu
     assert {each.project_id for each in listed} == {0}
 
 
-def test_changed_patterns_of_a_handler_are_taken_over(queue: Queue) -> None:
+def test_changed_patterns_of_a_handler_are_stored(queue: Queue) -> None:
     announce(queue, LoadedHandler("a.f", ("x",)))
     before = version(queue)
     announce(queue, LoadedHandler("a.f", ("y",)))
@@ -231,7 +231,7 @@ def test_changed_patterns_of_a_handler_are_taken_over(queue: Queue) -> None:
     assert version(queue) > before
 
 
-def test_a_handler_that_nobody_loads_is_disabled_and_comes_back(queue: Queue) -> None:
+def test_unloaded_handler_is_disabled_and_enabled_again(queue: Queue) -> None:
     announce(queue, LoadedHandler("a.f", ("x",)), LoadedHandler("a.g", ("x",)))
     queue.clock.now_us += HANDLER_UNSEEN_US - 1
     announce(queue, LoadedHandler("a.g", ("x",)))

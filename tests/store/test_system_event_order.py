@@ -1,4 +1,4 @@
-"""System events stand in the order of the changes that they tell."""
+"""System events are in the order of the changes they describe."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ HOUR_US = 3_600_000_000
 
 
 def chain(session: StoreSession) -> list[tuple[Any, Any]]:
-    """What each change of the property `n` was from and to, in the order of the events."""
+    """From and to of each change of the property `n`, in the order of the events."""
     told = system_events(session, "sendrealm.contact.updated")
     steps = [payload["changes"]["properties.n"] for _, payload in told]
     return [(step["from"], step["to"]) for step in steps]
 
 
 def check_chain(session: StoreSession, last: Any) -> None:
-    """Each change begins where the one before it ended."""
+    """Each change starts from the value of the one before."""
     value = None
     for before, after in chain(session):
         assert before == value
@@ -36,7 +36,7 @@ def check_chain(session: StoreSession, last: Any) -> None:
 
 
 def test_a_time_read_before_the_lock_does_not_order_them(session: StoreSession) -> None:
-    """Each writer has read the clock before those that were quicker."""
+    """Each writer has read the clock before faster ones wrote."""
     contacts = session.store.contacts
     now_us = session.store.clock_us()
     contact = create_contact(session, external_id="x")
@@ -49,7 +49,7 @@ def test_a_time_read_before_the_lock_does_not_order_them(session: StoreSession) 
     check_chain(session, TASKS - 1)
 
 
-def test_changes_at_once_are_told_in_their_order(session: StoreSession) -> None:
+def test_events_of_concurrent_changes_are_in_order(session: StoreSession) -> None:
     contacts = session.store.contacts
     last: list[Any] = []
 
@@ -79,7 +79,7 @@ def test_changes_at_once_are_told_in_their_order(session: StoreSession) -> None:
 
 
 def test_a_clock_set_back_does_not_order_them(session: StoreSession) -> None:
-    """Events that were accepted before the clock was set back are older all the same."""
+    """Events that were accepted before the clock was set back are still older."""
     now_us = session.store.clock_us() + HOUR_US
     sequence = (now_us // 1000) << 21
     session.accept(new_event(sequence=sequence, received_us=now_us, occurred_us=now_us))
@@ -91,12 +91,12 @@ def test_a_clock_set_back_does_not_order_them(session: StoreSession) -> None:
     names = [name.rpartition(".")[2] for _, name, _ in rows if name.startswith("sendrealm.")]
     assert names == ["created", "entered"]
     if isinstance(session.place, SqlitePlace):
-        # Processes on PostgreSQL go by the clock of the database.
+        # Processes on PostgreSQL use the clock of the database.
         assert rows[0][0] == sequence
         assert all(at_us == received_us_of(each) for each, _, at_us in rows[1:])
 
 
-def test_a_full_millisecond_goes_on_in_the_next(session: StoreSession) -> None:
+def test_full_millisecond_continues_in_the_next(session: StoreSession) -> None:
     now_us = session.store.clock_us() + HOUR_US
     start, end = system_sequences_of(now_us)
     session.accept(new_event(sequence=end - 2, received_us=now_us, occurred_us=now_us))

@@ -1,4 +1,4 @@
-"""Topics and subscriptions in the store: an event for each real change, and for nothing else."""
+"""Topics and subscriptions in the store: an event for each change, and for nothing else."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_choice_is_an_event_when_it_changes_something(session: StoreSession) -
     ]
 
 
-def test_choosing_the_default_is_kept_and_no_event(session: StoreSession) -> None:
+def test_choosing_the_default_is_stored_without_an_event(session: StoreSession) -> None:
     contact = create_contact(session)
     topic = create(session, default_subscribed=True)
     assert stands(session, contact.id) == {"News": (True, None)}
@@ -112,7 +112,7 @@ def test_choosing_the_default_is_kept_and_no_event(session: StoreSession) -> Non
     assert topic_events(session) == []
 
 
-def test_a_changed_default_holds_for_who_has_not_chosen(session: StoreSession) -> None:
+def test_changed_default_applies_to_contacts_without_a_choice(session: StoreSession) -> None:
     contact, topic = create_contact(session), create(session)
     session.run(session.store.topics.update(1, topic.id, TopicFields(default_subscribed=True), 9))
     assert stands(session, contact.id) == {"News": (True, None)}
@@ -145,7 +145,7 @@ def test_opting_out_of_everything_outlasts_new_topics(session: StoreSession) -> 
     assert sorted(names[1:]) == [(unsubscribed, "a"), (unsubscribed, "b")]
 
 
-def test_who_has_opted_out_can_choose_again(session: StoreSession) -> None:
+def test_contact_that_opted_out_can_choose_again(session: StoreSession) -> None:
     contact, topic = create_contact(session), create(session, default_subscribed=True)
     session.run(session.store.topics.opt_out(1, contact.id, START_US + 1))
     subscribe(session, contact.id, topic, START_US + 2, wanted=True)
@@ -153,7 +153,7 @@ def test_who_has_opted_out_can_choose_again(session: StoreSession) -> None:
     assert len(topic_events(session)) == 2
 
 
-def test_a_deleted_topic_is_gone_at_once_and_its_rows_by_and_by(session: StoreSession) -> None:
+def test_deleted_topic_is_gone_at_once_and_its_rows_later(session: StoreSession) -> None:
     topics, topic = session.store.topics, create(session)
     for _ in range(5):
         subscribe(session, create_contact(session).id, topic, START_US, wanted=True)
@@ -171,7 +171,7 @@ def test_a_deleted_topic_is_gone_at_once_and_its_rows_by_and_by(session: StoreSe
     assert steps == 2
     assert session.place.run_sql("SELECT count(*) FROM topic_subscriptions") == [(0,)]
     assert session.place.run_sql("SELECT count(*) FROM topics") == [(1,)]
-    # Nobody has unsubscribed.
+    # No contact has unsubscribed.
     assert topic_events(session) == told
 
 
@@ -188,7 +188,7 @@ def test_a_deleted_contact_leaves_no_subscription(session: StoreSession) -> None
     assert topic_events(session) == told
 
 
-def test_projects_do_not_meet(session: StoreSession) -> None:
+def test_projects_are_isolated(session: StoreSession) -> None:
     topics = session.store.topics
     topic, contact = create(session), create_contact(session)
     other = create_contact(session, 2)
@@ -203,7 +203,7 @@ def test_projects_do_not_meet(session: StoreSession) -> None:
     assert topic_events(session) == []
 
 
-def test_there_are_so_many_topics_at_most(session: StoreSession) -> None:
+def test_number_of_topics_is_limited(session: StoreSession) -> None:
     topics = session.store.topics
 
     async def fill() -> None:

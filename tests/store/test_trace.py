@@ -1,4 +1,4 @@
-"""Everything a store remembers about one event, as of one moment."""
+"""Everything a store keeps about one event, from one snapshot."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_fresh_event_was_only_received(session: StoreSession) -> None:
     )
 
 
-def test_repeats_of_the_key_belong_to_it(session: StoreSession) -> None:
+def test_duplicates_of_the_key_belong_to_it(session: StoreSession) -> None:
     event = new_event(key="k")
     session.accept(event)
     session.accept(new_event(key="k", received_us=START_US + 1, request_id="r2"))
@@ -58,7 +58,7 @@ def test_repeats_of_the_key_belong_to_it(session: StoreSession) -> None:
 
 
 def hold(place: Place, sequence: int, attempt: int, lease_until_us: int) -> None:
-    """Let a worker hold an event; on PostgreSQL it has one lease for all that it holds."""
+    """Let a worker claim an event; on PostgreSQL it has one lease for all claims."""
     place.run_sql(
         "UPDATE event_queue SET attempt = ?, owner = 'a' WHERE sequence = ?", attempt, sequence
     )
@@ -68,7 +68,7 @@ def hold(place: Place, sequence: int, attempt: int, lease_until_us: int) -> None
         insert(place, "workers", owner="a", epoch=1, lease_until_us=lease_until_us)
 
 
-def test_a_claim_and_a_retry_are_told(session: StoreSession) -> None:
+def test_claim_and_retry_are_shown(session: StoreSession) -> None:
     event, other = new_event(), new_event()
     session.accept(event, other)
     place = session.place
@@ -83,7 +83,7 @@ def test_a_claim_and_a_retry_are_told(session: StoreSession) -> None:
     assert (waits.lease_until_us, waits.leased_attempt, waits.retry_due_us) == (None, 0, 99)
 
 
-def test_what_failed_and_what_became_of_it(session: StoreSession, rows: DeadLetterRows) -> None:
+def test_failures_and_how_they_ended(session: StoreSession, rows: DeadLetterRows) -> None:
     event, other = new_event(), new_event()
     session.accept(event, other)
     subscriber = rows.subscriber(1)

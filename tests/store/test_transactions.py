@@ -1,4 +1,4 @@
-"""What code that is written once may rely on, over both databases."""
+"""Guarantees for shared code, on both databases."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_statements_of_one_transaction(session: StoreSession, database: Database
     assert [row[0] for row in left] == ["c", "d"]
 
 
-def test_an_error_undoes_everything(session: StoreSession, database: Database) -> None:
+def test_error_rolls_back_everything(session: StoreSession, database: Database) -> None:
     async def work(tx: Transaction) -> None:
         await _add(tx, "a")
         message = "stop"
@@ -60,7 +60,7 @@ def test_an_error_undoes_everything(session: StoreSession, database: Database) -
     assert session.run(database.read(lambda tx: tx.value(_VALUE, "a"))) is None
 
 
-def test_rows_that_sqlite_does_not_have_are_nothing_to_change(
+def test_statement_without_sqlite_text_changes_nothing(
     session: StoreSession, database: Database
 ) -> None:
     async def work(tx: Transaction) -> tuple[int, int]:
@@ -71,20 +71,20 @@ def test_rows_that_sqlite_does_not_have_are_nothing_to_change(
     assert session.run(database.write(work)) == expected
 
 
-def test_work_on_sqlite_may_wait_for_nothing_else(session: StoreSession) -> None:
+def test_work_on_sqlite_must_not_suspend(session: StoreSession) -> None:
     async def work(tx: Transaction) -> None:
         await _add(tx, "a")
         await asyncio.get_running_loop().create_future()
 
     if not isinstance(session.store, SqliteStore):
-        # A connection of PostgreSQL waits on the loop like everything else.
+        # A connection of PostgreSQL suspends like everything else.
         return
     with pytest.raises(RuntimeError):
         session.run(session.store.database.write(work))
     assert session.run(session.store.database.read(lambda tx: tx.value(_VALUE, "a"))) is None
 
 
-def test_what_waits_is_not_driven_and_is_closed() -> None:
+def test_suspending_coroutine_is_not_driven_and_is_closed() -> None:
     closed = []
 
     async def work() -> None:

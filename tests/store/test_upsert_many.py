@@ -1,4 +1,4 @@
-"""Many contacts by one verb: each for itself, all of them rehearsed, none of them twice."""
+"""Many contacts in one call: each independently, as a dry run, and none twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def told(outcome: UpsertOutcome) -> str:
     return "created" if outcome.created else "updated" if outcome.changed else "unchanged"
 
 
-def test_each_write_is_for_itself(session: StoreSession) -> None:
+def test_writes_are_independent(session: StoreSession) -> None:
     create_contact(session, external_id="held", email="held@x.org")
     create_contact(session, external_id="full", properties={"a": "x" * 16_000})
     writes = [
@@ -49,7 +49,7 @@ def test_each_write_is_for_itself(session: StoreSession) -> None:
     assert names == ["created", "created", "created", "updated"]
 
 
-def test_a_rehearsal_tells_the_same_and_writes_nothing(session: StoreSession) -> None:
+def test_dry_run_reports_the_same_and_writes_nothing(session: StoreSession) -> None:
     writes = [ContactWrite(external_id=f"u{n % 150}") for n in range(2 * UPSERTS_MAX)]
 
     rehearsed = upsert(session, *writes, dry_run=True)
@@ -62,7 +62,7 @@ def test_a_rehearsal_tells_the_same_and_writes_nothing(session: StoreSession) ->
     assert len(system_events(session, "sendrealm.contact.")) == 150
 
 
-def test_batches_at_once_make_each_contact_once(session: StoreSession) -> None:
+def test_concurrent_batches_create_each_contact_once(session: StoreSession) -> None:
     writes = [ContactWrite(external_id=f"u{n}", email=f"u{n}@x.org") for n in range(30)]
 
     async def work() -> list[Sequence[UpsertOutcome]]:

@@ -71,7 +71,7 @@ def postgres_processing(
 ) -> PostgresProcessing:
     """The same for several processes on one database: each has lanes of its own."""
 
-    async def ask_clock(place: Connection | Transaction) -> int:
+    async def read_clock(place: Connection | Transaction) -> int:
         del place
         return clock()
 
@@ -79,8 +79,8 @@ def postgres_processing(
         return owner not in dead
 
     database = store._database
-    lanes = Lanes(database, ask_clock=ask_clock, is_alive=is_alive, monotonic_s=monotonic_s)
-    duties = Leadership(ask_clock, is_alive)
+    lanes = Lanes(database, read_clock=read_clock, is_alive=is_alive, monotonic_s=monotonic_s)
+    duties = Leadership(read_clock, is_alive)
     return PostgresProcessing(database, store._numbers, lanes, duties, clock, monotonic_s)
 
 

@@ -48,7 +48,7 @@ class SharingWorker:
 
     def lanes(self) -> set[int]:
         """What it believes to hold."""
-        return {*self.store._lanes.mine(self.name)}
+        return {*self.store._lanes.held(self.name)}
 
 
 def owners_of_lanes(queue: Queue) -> dict[str | None, int]:

@@ -64,20 +64,20 @@ from headrace.store.queues.postgres.system_events import PostgresSystemEvents
 from headrace.store.upkeep.leadership import Leadership
 from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
-from headrace.store.upkeep.sizes import is_spread, used_bytes
+from headrace.store.upkeep.sizes import is_sharded, used_bytes
 
 
 class FilesOfServer:
     """See `headrace.store.privacy.erasures.Files`."""
 
     async def wipe(self) -> bool:
-        # The server overwrites by itself, in its own time, what removed rows leave in its files.
+        # The server itself overwrites what removed rows leave in its files, at some later time.
         return True
 
 
-#: Left by `headrace.store.transfer` until a copy is whole.
+#: Left by `headrace.store.transfer` until a copy is complete.
 _UNFINISHED_COPY = "SELECT 1 FROM meta WHERE name = 'copy'"
-#: What `StoreHealth.durability` tells.
+#: The value of `StoreHealth.durability`.
 _DURABILITY = (
     *("fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names"),
     "data_checksums",
@@ -144,7 +144,7 @@ class PostgresStore:
             system_events,
             numbers,
             clock,
-            lanes=lanes.mine,
+            lanes=lanes.held,
             is_alive=is_alive,
         )
 
@@ -161,7 +161,7 @@ class PostgresStore:
     def start_committing(
         self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]
     ) -> None:
-        # A server that meets a failed fsync stops by itself and recovers, so nothing is final here.
+        # A server with a failed fsync stops and recovers by itself, so no failure is final here.
         del on_failed
         self._committer.start(source)
 
@@ -201,12 +201,12 @@ async def open_store(
 ) -> PostgresStore:
     """Open a store whose schema is that of this release.
 
-    1. connect; 2. refuse a server that does not keep what it commits; 3. refuse another schema;
+    1. connect; 2. reject a server that does not keep what it commits; 3. reject another schema;
     4. set the clock; 5. take a number for this process.
 
     Args:
         create: whether to make the schema in a database that has none.
-        migrated: whether to bring an older schema to the newest.
+        migrated: whether to migrate an older schema to the newest.
 
     Raises:
         StoreSetupError: with what to do about it.
@@ -221,8 +221,8 @@ async def open_store(
         writer = await database.write(take_writer)
         once = PostgresDatabase(database)
         numbers = SequenceAllocator(clock, writer, await once.read(last_sequence))
-        # A pooler may give the parts of a statement outside of transactions to different servers.
-        at_once = options.statements_kept > 0 and not await once.read(is_spread)
+        # A pooler may send the parts of a statement outside a transaction to different servers.
+        at_once = options.statements_kept > 0 and not await once.read(is_sharded)
     return PostgresStore(database, clock, numbers, settings, at_once=at_once)
 
 
@@ -257,7 +257,7 @@ async def _closed_on_error(database: Database) -> AsyncIterator[None]:
 
 
 async def _connect(database: Database) -> dict[str, str]:
-    """Connect to a server that will do; its settings."""
+    """Connect to a suitable server; returns its settings, too."""
     await database.connect()
     settings: dict[str, str] = await database.read(_checked)
     return settings
@@ -275,7 +275,7 @@ async def _database_clock(tx: Transaction) -> int:
 
 
 async def _check_whole(database: Database) -> None:
-    """Refuse a store that an interrupted `headrace copy` has filled in part."""
+    """Reject a store that an interrupted `headrace copy` has partly filled."""
     unfinished = await database.read(lambda connection: connection.fetchval(_UNFINISHED_COPY))
     if unfinished is not None:
         raise StoreSetupError(

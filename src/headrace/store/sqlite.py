@@ -79,7 +79,7 @@ class SqliteStore:
     kind = "sqlite"
     #: One connection writes.
     committers = 1
-    #: One process accepts, so it knows what arrives.
+    #: One process accepts, so it knows every arrival.
     arrivals = None
 
     def __init__(self, path: Path, connection: apsw.Connection, lock: InstanceLock | None) -> None:
@@ -89,7 +89,7 @@ class SqliteStore:
         self._reserve = DiskReserve(path)
         if lock is not None:
             self._reserve.take()
-        # The writer takes the connection over: what is asked of it is asked before.
+        # Read before the writer takes over the connection.
         self._durability = _durability(connection)
         self._schema_version = schema_version(connection)
         self._writer = Writer(connection, on_full=self._make_room)
@@ -178,7 +178,7 @@ class SqliteStore:
 
     async def try_commit(self) -> None:
         def work(connection: apsw.Connection) -> None:
-            # What is written and removed again makes the commit write and sync the log.
+            # Writing and removing a row makes the commit write and sync the log.
             connection.execute(
                 "INSERT INTO meta (name, value) VALUES ('trial', hex(zeroblob(1000)))"
             )
@@ -191,7 +191,8 @@ class SqliteStore:
             self._reserve.take()
 
     def _make_room(self) -> None:
-        # Whoever meets the full disk: the worker's deletions need room as much as the server.
+        # Both processes may meet the full disk: the worker's deletions need space as the server's
+        # writes do.
         self._reserve.give_back()
 
     async def close(self) -> None:
@@ -205,7 +206,7 @@ class SqliteStore:
             elif self._lock is not None:
                 checkpoint_fully(self._connection)
         except (apsw.Error, StoreError):
-            # The log stays and is emptied at the next start; nothing is lost by that.
+            # The log stays and is emptied at the next start; nothing is lost.
             pass
         self._connection.close()
         if self._lock is not None:
@@ -213,15 +214,15 @@ class SqliteStore:
 
 
 def open_store(path: Path, *, serve: bool, create: bool = True) -> SqliteStore:
-    """Open a store, bring it to the newest schema and make sure that what is visible is durable.
+    """Open a store, migrate it to the newest schema and make sure that what is visible is durable.
 
-    1. refuse a library that can lose rows; 2. take the instance lock; 3. open; 4. empty the log
-    into the database and sync; 5. check the file; 6. migrate. A refused store is let go again.
+    1. reject a library that can lose rows; 2. take the instance lock; 3. open; 4. empty the log
+    into the database and sync; 5. check the file; 6. migrate. A rejected store is closed again.
 
     Args:
         serve: whether this process will accept events: only one may. A command that changes a key
             or a policy opens the store beside a running server.
-        create: whether to make the file when it is not there.
+        create: whether to make the file when it does not exist.
 
     Raises:
         StoreSetupError: with what to do about it.

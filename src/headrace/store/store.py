@@ -120,7 +120,7 @@ class Store(Protocol):
 
     @property
     def committers(self) -> int:
-        """How many commits are on their way at once; each takes its own share of the source."""
+        """How many commits run at once; each takes its own share of the source."""
         ...
 
     def clock_us(self) -> int:
@@ -128,20 +128,20 @@ class Store(Protocol):
         ...
 
     async def event_ids(self) -> EventIdGenerator:
-        """What gives ids to the events that this process accepts; to be asked for once."""
+        """The generator of ids for events that this process accepts; call once."""
         ...
 
     def start_committing(
         self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]
     ) -> None:
-        """Begin to commit what `source` gives.
+        """Start committing what `source` provides.
 
-        `on_failed` is called once, from any thread, when the store must not go on.
+        `on_failed` is called once, from any thread, when the store must stop.
         """
         ...
 
     def wake(self) -> None:
-        """Tell the committer that its source has something. Cheap; safe from any thread."""
+        """Notify the committer that its source has events. Cheap; safe from any thread."""
         ...
 
     async def health(self) -> StoreHealth:
@@ -153,7 +153,7 @@ class Store(Protocol):
         ...
 
     async def try_commit(self) -> None:
-        """Commit what leaves nothing behind, where accepted events are written.
+        """Make a trial commit that leaves nothing behind, where accepted events are written.
 
         Raises:
             StoreError: events cannot be stored now.
@@ -161,9 +161,9 @@ class Store(Protocol):
         ...
 
     async def maintain(self) -> None:
-        """Whatever the store wants done every few seconds."""
+        """Do the store's periodic upkeep; called every few seconds."""
         ...
 
     async def close(self) -> None:
-        """Commit what was taken, then close cleanly."""
+        """Commit events that were taken, then close cleanly."""
         ...

@@ -1,4 +1,4 @@
-"""An embedded store with something in every table: real events, and made rows elsewhere."""
+"""An embedded store with rows in every table: real events, and generated rows elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAYLOADS = (
     '{ "b":1,\n"a":  "\\u0041\\/é😀\\u0001" }',
     "{}",
 )
-#: What a generic row holds by the type of its column, and where that will not do.
+#: Values of a generic row by column type, and exceptions.
 _BY_TYPE: dict[str, Any] = {"INTEGER": 1, "TEXT": "x", "BLOB": bytes(range(16)), "ANY": "1"}
 _BY_COLUMN: dict[tuple[str, str], Any] = {
     ("contact_identifiers", "kind"): "email",
@@ -27,7 +27,7 @@ _BY_COLUMN: dict[tuple[str, str], Any] = {
 
 
 def fill(place: SqlitePlace) -> None:
-    """Everything a store can hold; then it is closed."""
+    """Fill every table; then close the store."""
     session = StoreSession(place)
     session.run(session.store.projects.create("shop", START_US, actor="test"))
     session.run(session.store.secret("cursors"))
@@ -68,7 +68,7 @@ def _fill_generic(place: SqlitePlace, table: str) -> None:
 
 
 def fill_many(place: SqlitePlace, count: int) -> None:
-    """So many events, quickly made."""
+    """Insert this many events, quickly."""
     place.run_sql(
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
         "INSERT INTO events (sequence, id, project_id, lane, event, external_id, idempotency_hash, "

@@ -1,4 +1,4 @@
-"""A whole store moves: byte for byte, once, also when the command is killed on the way."""
+"""A whole store is copied: byte for byte, once, even when the command is killed midway."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def copied(source: SqlitePlace, target: PostgresPlace) -> subprocess.CompletedPr
 
 
 def refused(source: SqlitePlace, target: PostgresPlace) -> str:
-    """Message of a copy that ends at once."""
+    """Error message of a copy that ends at once."""
     done = copied(source, target)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
@@ -69,8 +69,10 @@ def test_payloads_arrive_byte_for_byte(source: SqlitePlace, target: PostgresPlac
     assert {(payload,) for payload in PAYLOADS} <= set(found)
 
 
-def test_the_copy_goes_on_where_the_store_was(source: SqlitePlace, target: PostgresPlace) -> None:
-    """Keys are known, numbers go on, what waited waits."""
+def test_copy_continues_from_the_state_of_the_source(
+    source: SqlitePlace, target: PostgresPlace
+) -> None:
+    """Keys are known, numbering continues, queues are kept."""
     waiting = source.run_sql("SELECT count(*) FROM event_queue")
     first = source.run_sql("SELECT id FROM events WHERE idempotency_key = 'k1'")
     assert copied(source, target).returncode == 0
@@ -88,7 +90,9 @@ def test_the_copy_goes_on_where_the_store_was(source: SqlitePlace, target: Postg
         session.close()
 
 
-def test_what_waits_is_processed_in_order_of_receipt(tmp_path: Path, target: PostgresPlace) -> None:
+def test_queued_events_are_processed_in_order_of_receipt(
+    tmp_path: Path, target: PostgresPlace
+) -> None:
     """Also where the clock was set back between two events."""
     source = SqlitePlace(tmp_path)
     session = StoreSession(source)
@@ -104,7 +108,7 @@ def test_what_waits_is_processed_in_order_of_receipt(tmp_path: Path, target: Pos
         session.close()
 
 
-def test_a_killed_copy_goes_on(source: SqlitePlace, target: PostgresPlace) -> None:
+def test_killed_copy_resumes(source: SqlitePlace, target: PostgresPlace) -> None:
     fill_many(source, MANY)
     there = kill_on_the_way(source, target)
     served = headrace("project", "list", "--store", target.url)
@@ -125,7 +129,7 @@ def test_a_killed_copy_goes_on(source: SqlitePlace, target: PostgresPlace) -> No
 
 
 def kill_on_the_way(source: SqlitePlace, target: PostgresPlace) -> int:
-    """Kill a copy while it writes events; how many are there."""
+    """Kill a copy while it writes events; returns how many are copied."""
     command = [*HEADRACE, "copy", "--from", source.url, "--to", target.url]
     process = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.DEVNULL)
     wait_until(lambda: rows_done(target) > 0, "the first events are there")
@@ -139,8 +143,8 @@ def rows_done(target: PostgresPlace) -> int:
     return int(found[0][0] or 0) if found else 0
 
 
-def test_what_differs_is_named(source: SqlitePlace, target: PostgresPlace) -> None:
-    """Rows that changed while an interrupted copy rested are found by the checksums."""
+def test_differing_tables_are_named(source: SqlitePlace, target: PostgresPlace) -> None:
+    """The checksums find rows that changed while a copy was interrupted."""
     fill_many(source, MANY)
     kill_on_the_way(source, target)
     source.run_sql("UPDATE events SET occurred_us = occurred_us + 1 WHERE sequence = 1")
@@ -152,14 +156,14 @@ def test_what_differs_is_named(source: SqlitePlace, target: PostgresPlace) -> No
     assert "api_keys" not in done.stderr
 
 
-def test_a_target_with_data_is_refused(source: SqlitePlace, target: PostgresPlace) -> None:
+def test_target_with_data_is_rejected(source: SqlitePlace, target: PostgresPlace) -> None:
     session = StoreSession(target)
     session.run(session.store.projects.create("other", START_US, actor="test"))
     session.close()
     assert "The target has data already" in refused(source, target)
 
 
-def test_a_target_without_the_schema_is_refused(source: SqlitePlace, tmp_path: Path) -> None:
+def test_target_without_the_schema_is_rejected(source: SqlitePlace, tmp_path: Path) -> None:
     place = PostgresPlace(tmp_path)
     place.run_sql("DROP SCHEMA public CASCADE")
     place.run_sql("CREATE SCHEMA public")
@@ -167,14 +171,16 @@ def test_a_target_without_the_schema_is_refused(source: SqlitePlace, tmp_path: P
     place.remove()
 
 
-def test_a_part_of_another_store_is_refused(source: SqlitePlace, target: PostgresPlace) -> None:
+def test_partial_copy_of_another_store_is_rejected(
+    source: SqlitePlace, target: PostgresPlace
+) -> None:
     target.run_sql(
         'INSERT INTO meta (name, value) VALUES (\'copy\', \'{"source": "another", "rows": {}}\')'
     )
     assert "a part of another store" in refused(source, target)
 
 
-def test_a_source_in_use_is_refused(target: PostgresPlace, tmp_path: Path) -> None:
+def test_source_in_use_is_rejected(target: PostgresPlace, tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         done = headrace("copy", "--from", server.store_url, "--to", target.url)
     assert done.returncode == 2

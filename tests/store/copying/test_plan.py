@@ -1,4 +1,4 @@
-"""Every table and column of both stores is copied, or left with a reason."""
+"""Every table and column of both stores is copied, or left out with a reason."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def source_columns(source: apsw.Connection) -> dict[str, set[str]]:
 
 
 def columns_read(source: apsw.Connection) -> dict[str, set[str]]:
-    """What SQLite itself says the statements read."""
+    """The columns that the statements read, reported by SQLite."""
     read = defaultdict(set)
 
     def note(
@@ -94,8 +94,8 @@ def test_every_table_of_the_target_is_filled_to_the_last_column(
         assert columns == target[table], table
 
 
-def test_rows_come_in_an_order_that_does_not_change() -> None:
-    """An interrupted copy goes on after the rows that it has counted."""
+def test_order_of_rows_is_stable() -> None:
+    """An interrupted copy continues after the rows that it has counted."""
     assert [copied.table for copied in COPIED if " ORDER BY " not in copied.sql] == []
 
 

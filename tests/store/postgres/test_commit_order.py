@@ -1,4 +1,4 @@
-"""Events of one identity keep their order, whichever process and however slow their commits."""
+"""Events of one identity keep their order, across processes and slow commits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[PostgresPlace]:
 
 
 def identity_of(committer: int) -> str:
-    """Somebody whose events that committer has."""
+    """An identity whose events belong to that committer."""
     names = (f"customer-{number}" for number in range(100))
     return next(
         name
@@ -46,7 +46,7 @@ def identity_of(committer: int) -> str:
 
 
 class Work:
-    """The queue of work as its one worker sees it."""
+    """The event queue of a single worker."""
 
     def __init__(self, receiver: Receiver) -> None:
         assert isinstance(receiver.store, PostgresStore)
@@ -55,7 +55,7 @@ class Work:
         self.store = postgres_processing(receiver.store, clock_us, set(), lambda: self.seconds)
 
     async def processed(self) -> list[int]:
-        """Process all that can be claimed; in that order."""
+        """Process everything that can be claimed; returns it in order."""
         assert await self.store.acquire_leadership("processing", WORKER, LEADERSHIP_US) is not None
         done: list[int] = []
         while batch := await self.store.claim(WORKER, 256):
@@ -65,7 +65,7 @@ class Work:
 
     def bound_us(self) -> int:
         """Where the next claim begins."""
-        return self.store._line(WORKER).bound_us(1)
+        return self.store._cursor(WORKER).bound_us(1)
 
 
 @asynccontextmanager
@@ -80,7 +80,7 @@ async def connected(place: PostgresPlace) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def held(place: PostgresPlace, event: NewEvent) -> AsyncIterator[None]:
-    """Within the block no commit with the key of the event ends."""
+    """Within the block, commits with the key of the event are blocked."""
     key = event.idempotency_hash
     assert key is not None
     async with connected(place) as connection:
@@ -119,7 +119,7 @@ def run(place: PostgresPlace, work: Callable[[Receiver], Any]) -> None:
 
 
 def test_a_later_event_waits_for_the_commit_of_the_one_before(place: PostgresPlace) -> None:
-    """The other committer goes on with other identities meanwhile."""
+    """Meanwhile the other committer continues with other identities."""
 
     async def work(receiver: Receiver) -> None:
         queue = Work(receiver)
@@ -159,7 +159,7 @@ def test_the_first_of_two_events_with_one_key_is_stored(place: PostgresPlace) ->
     run(place, work)
 
 
-def test_a_second_event_with_the_key_of_a_refused_one_is_refused(place: PostgresPlace) -> None:
+def test_second_event_with_the_key_of_a_rejected_one_is_rejected(place: PostgresPlace) -> None:
     async def work(receiver: Receiver) -> None:
         guilty = receiver.event(identity_of(0), key="k", occurred_us=None)
         second = receiver.event(identity_of(1), key="k")
@@ -177,15 +177,15 @@ def test_a_second_event_with_the_key_of_a_refused_one_is_refused(place: Postgres
 def test_events_sent_through_one_process_after_the_other_are_in_order(
     place: PostgresPlace,
 ) -> None:
-    """Although the numbers of one are all below those of the other."""
+    """Although all sequences of one are below those of the other."""
 
     async def work(receiver: Receiver) -> None:
-        async with receiving(place) as beside:
-            assert isinstance(beside.store, PostgresStore)
-            beside.store._clock.offset_us += 5 * SECOND_US
+        async with receiving(place) as second:
+            assert isinstance(second.store, PostgresStore)
+            second.store._clock.offset_us += 5 * SECOND_US
             sent = []
             for turn in range(10):
-                through = (receiver, beside)[turn % 2]
+                through = (receiver, second)[turn % 2]
                 event = through.event("customer")
                 sent.append(event.sequence)
                 assert await settled(through.send(event)) == [None]
@@ -198,7 +198,7 @@ def test_events_sent_through_one_process_after_the_other_are_in_order(
 # The clock of the database
 
 
-def test_the_order_stays_when_the_clock_of_the_database_is_set_back(place: PostgresPlace) -> None:
+def test_order_survives_a_database_clock_set_back(place: PostgresPlace) -> None:
     place.run_sql("CREATE SCHEMA clock")
     place.run_sql("CREATE TABLE clock.back (seconds int)")
     place.run_sql("INSERT INTO clock.back VALUES (0)")
@@ -207,7 +207,7 @@ def test_the_order_stays_when_the_clock_of_the_database_is_set_back(place: Postg
             f"CREATE FUNCTION clock.{name}() RETURNS timestamptz LANGUAGE sql VOLATILE AS "  # noqa: S608
             f"'SELECT pg_catalog.{name}() - seconds * interval ''1 s'' FROM clock.back'"
         )
-    # Found before those of the server.
+    # Takes precedence over those of the server.
     path = "clock, public, pg_catalog"
     place.run_sql(f"ALTER DATABASE {place.database} SET search_path = {path}")
 
@@ -228,10 +228,10 @@ def test_the_order_stays_when_the_clock_of_the_database_is_set_back(place: Postg
 async def slow_commit(
     place: PostgresPlace, event: NewEvent, age_us: int = 0
 ) -> AsyncIterator[None]:
-    """A process stores an event, and its commit ends with the block.
+    """A process stores an event whose commit ends with the block.
 
     Args:
-        age_us: how long it has taken already.
+        age_us: how long the commit has taken already.
     """
     async with connected(place) as connection:
         transaction = connection.transaction()
@@ -247,7 +247,7 @@ async def slow_commit(
 
 
 async def look_often(queue: Work) -> Sequence[int]:
-    """Claims over a time in which everything that is no longer under way is known to have ended."""
+    """Claim for long enough that finished transactions are known to have ended."""
     done: list[int] = []
     for _ in range(4):
         queue.seconds += SETTLE_SECONDS
@@ -256,7 +256,7 @@ async def look_often(queue: Work) -> Sequence[int]:
 
 
 @pytest.mark.parametrize("age_us", [0, 2 * LATE_US, 4 * LATE_US])
-def test_an_event_whose_commit_took_long_is_claimed_before_later_ones(
+def test_event_of_a_slow_commit_is_claimed_before_later_ones(
     place: PostgresPlace, age_us: int
 ) -> None:
     async def work(receiver: Receiver) -> None:
@@ -273,8 +273,8 @@ def test_an_event_whose_commit_took_long_is_claimed_before_later_ones(
     run(place, work)
 
 
-def test_claims_begin_behind_what_has_ended(place: PostgresPlace) -> None:
-    """A transaction that stays open makes them look back further, up to a bound."""
+def test_claims_begin_behind_finished_transactions(place: PostgresPlace) -> None:
+    """An open transaction makes them look back further, up to a limit."""
 
     async def work(receiver: Receiver) -> None:
         queue = Work(receiver)

@@ -1,4 +1,4 @@
-"""Commits that take too long on a connection that works."""
+"""Commits that take too long on a working connection."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresPlace]:
     made.remove()
 
 
-def test_events_that_wait_fail_with_the_commit_that_timed_out(place: PostgresPlace) -> None:
-    """Not one commit after the other, each after its own time; and none of them is stored later."""
+def test_waiting_events_fail_with_the_commit_that_timed_out(place: PostgresPlace) -> None:
+    """They do not time out one by one, and none of them is stored later."""
 
     async def run() -> None:
         async with accepting(place) as (_, queue):
@@ -38,9 +38,9 @@ def test_events_that_wait_fail_with_the_commit_that_timed_out(place: PostgresPla
 
     asyncio.run(run())
     [(stored,)] = place.run_sql("SELECT count(*) FROM events")
-    # Only what the committers had taken may be there: nobody knows.
+    # Only events that the committers had taken may be stored.
     assert stored <= 1 + COMMITTERS * COMMIT_EVENTS_MAX
 
 
-def test_a_commit_ends_before_the_events_that_wait_for_it() -> None:
+def test_commit_times_out_before_the_events_that_wait_for_it() -> None:
     assert commit_queue.WAIT_SECONDS_MAX > committer.COMMIT_SECONDS_MAX

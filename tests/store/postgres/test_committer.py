@@ -1,4 +1,4 @@
-"""What becomes of a batch when the way to the database, or the database itself, fails."""
+"""Batches when the network to the database, or the database itself, fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 
 
 class ProxiedPlace(PostgresPlace):
-    """A database behind a way that can be cut."""
+    """A database behind a proxy that can cut connections."""
 
     def __init__(self, options: PoolOptions | None = None) -> None:
         super().__init__(options=options)
@@ -54,7 +54,7 @@ def session(place: ProxiedPlace) -> Iterator[StoreSession]:
 
 
 def accept_once_reachable(session: StoreSession, event: NewEvent) -> Outcome:
-    """Send it again until the store is back, as a caller who is answered 503 does."""
+    """Resend it until the store is back, like a caller that gets 503."""
     outcomes: list[Outcome] = []
 
     def settled() -> bool:
@@ -72,7 +72,7 @@ def accept_once_reachable(session: StoreSession, event: NewEvent) -> Outcome:
     indirect=["place"],
     ids=["one statement", "transaction"],
 )
-def test_a_connection_lost_at_commit_is_an_error_for_exactly_this_batch(
+def test_connection_lost_at_commit_fails_exactly_this_batch(
     place: ProxiedPlace, session: StoreSession, mark: bytes, where: Cut
 ) -> None:
     before, lost = new_event(key="before"), new_event(key="lost")
@@ -92,10 +92,10 @@ def test_a_connection_lost_at_commit_is_an_error_for_exactly_this_batch(
         assert session.stored_ids() == [before.id, lost.id]
 
 
-def test_a_repeat_whose_commit_is_lost_is_no_answer(
+def test_duplicate_whose_commit_is_lost_gets_an_error(
     place: ProxiedPlace, session: StoreSession
 ) -> None:
-    """What is new beside it in the batch is stored by then, and says so."""
+    """New events of the same batch are stored and succeed."""
     first = new_event(key="k")
     assert session.accept(first) == [None]
     place.proxy.cut_at(b"COMMIT;", Cut.AFTER)
@@ -107,7 +107,7 @@ def test_a_repeat_whose_commit_is_lost_is_no_answer(
     assert answer.id == first.id
 
 
-def test_a_database_out_of_reach_is_told_and_found_again(
+def test_unreachable_database_is_reported_and_reconnected(
     place: ProxiedPlace, session: StoreSession
 ) -> None:
     assert session.accept(new_event()) == [None]
@@ -121,7 +121,7 @@ def test_a_database_out_of_reach_is_told_and_found_again(
     assert session.store.commit_stats.failed_commits >= 3
 
 
-def test_reads_find_the_database_again(place: ProxiedPlace, session: StoreSession) -> None:
+def test_reads_reconnect(place: ProxiedPlace, session: StoreSession) -> None:
     place.proxy.close()
     with pytest.raises(StoreError):
         session.run(session.store.projects.list())
@@ -141,7 +141,7 @@ def test_sessions_ended_by_the_server_are_replaced(
 
 
 def test_two_processes_store_each_key_once(place: ProxiedPlace) -> None:
-    """Both are given the same keys at once, in another order each, again and again."""
+    """Both repeatedly get the same keys at once, in different orders."""
     sessions = [StoreSession(place) for _ in range(2)]
     sent: list[list[NewEvent]] = [[], []]
     outcomes: list[list[Outcome]] = [[], []]
@@ -179,7 +179,7 @@ def test_two_processes_store_each_key_once(place: ProxiedPlace) -> None:
             session.close()
 
 
-def test_ids_of_two_processes_never_meet(place: ProxiedPlace) -> None:
+def test_ids_of_two_processes_never_collide(place: ProxiedPlace) -> None:
     sessions = [StoreSession(place) for _ in range(2)]
     try:
         ids = [session.run(session.store.event_ids()) for session in sessions]
@@ -191,8 +191,8 @@ def test_ids_of_two_processes_never_meet(place: ProxiedPlace) -> None:
             session.close()
 
 
-def test_a_wait_for_a_standby_that_is_cut_short_is_no_success(own_server: PostgresServer) -> None:
-    """The server commits by itself then, and says so only by a warning."""
+def test_interrupted_wait_for_a_standby_is_an_error(own_server: PostgresServer) -> None:
+    """The server then commits only locally, and only sends a warning."""
     place = PostgresPlace(server=own_server)
     session = StoreSession(place)
     try:
@@ -202,8 +202,8 @@ def test_a_wait_for_a_standby_that_is_cut_short_is_no_success(own_server: Postgr
 
         async def accept_until_cancelled() -> tuple[NewEvent, Outcome]:
             cancelling = asyncio.create_task(asyncio.to_thread(cancel_waiting))
-            # The setting is in force once the checkpointer has read it, which nothing shows: the
-            # first commits may not wait yet.
+            # The setting applies once the checkpointer has read it, which is not visible: the first
+            # commits may not wait yet.
             while True:
                 event = new_event(key=f"k{next(numbers)}")
                 [outcome] = await session.accepted(event)
@@ -231,7 +231,7 @@ def test_a_wait_for_a_standby_that_is_cut_short_is_no_success(own_server: Postgr
 
 
 def test_an_error_between_queueing_and_waking_does_not_stop_the_store(place: ProxiedPlace) -> None:
-    """Wherever it breaks off: the next event is stored."""
+    """Wherever it fails: the next event is stored."""
 
     async def run() -> None:
         store = await place.open()

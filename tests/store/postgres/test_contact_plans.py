@@ -1,4 +1,4 @@
-"""No list of contacts and nothing about topics or audiences walks a table that grows."""
+"""No statement about contacts, topics or audiences scans a table that grows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FILTERS: dict[str, Any] = {
     "created_after_us": 1,
     "properties": (("a", "b"),),
 }
-#: Few, and read whole when that is cheaper.
+#: Small tables that may be scanned.
 SMALL = {"audiences", "topics"}
 
 
@@ -67,7 +67,7 @@ def walked(steps: list[dict[str, Any]]) -> list[str]:
 
 
 class Recorder:
-    """A connection that remembers the plans of what it is asked."""
+    """A connection that records the plans of its statements."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection

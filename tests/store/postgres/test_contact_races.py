@@ -1,4 +1,4 @@
-"""Workers and requests that write the same contacts at the same moment, over real connections."""
+"""Workers and requests that write the same contacts concurrently, over real connections."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.shared_queue import SharingWorker
 WORKERS = 4
 PEOPLE = 40
 
-#: Identifiers without a contact that has them, and contacts without their identifiers.
+#: Identifiers without their contact, and contacts without their identifiers.
 _BROKEN = (
     "SELECT i.kind, i.value FROM contact_identifiers i LEFT JOIN contacts c ON c.id = i.contact_id "
     "WHERE CASE i.kind WHEN 'email' THEN c.email ELSE c.external_id END IS DISTINCT FROM i.value"
@@ -76,7 +76,7 @@ async def shared(queue: Queue) -> list[SharingWorker]:
 
 
 async def drain(worker: SharingWorker, batch_max: int) -> None:
-    """Work as long as there is something; nothing may fail."""
+    """Process until the queue is empty; nothing may fail."""
     planner = BatchPlanner(Rules({1: Policies()}, ()))
     while await worker.claim(batch_max):
         while worker.hands:
@@ -85,7 +85,7 @@ async def drain(worker: SharingWorker, batch_max: int) -> None:
 
 
 def check(queue: Queue) -> None:
-    """Every event has a contact that is there; each person is one, told of once."""
+    """Every event has an existing contact; each person is one contact, created once."""
     marks = queue.marks("status, contact_id")
     contacts = {row[0] for row in queue.sql("SELECT id FROM contacts")}
     assert {status for status, _ in marks} == {Status.PROCESSED}
@@ -97,9 +97,7 @@ def check(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("batch_max", [1, 7, 256])
-def test_workers_that_meet_one_person_by_different_identifiers(
-    queue: Queue, batch_max: int
-) -> None:
+def test_workers_with_different_identifiers_of_one_person(queue: Queue, batch_max: int) -> None:
     """By external id in one lane, by address in another, by both in the first, all at once."""
     events = [
         made
@@ -127,7 +125,7 @@ def test_workers_that_meet_one_person_by_different_identifiers(
     assert queue.sql(names) == [(2 * PEOPLE, 2 * PEOPLE)]
 
 
-def test_workers_and_requests_that_write_the_same_people(queue: Queue) -> None:
+def test_workers_and_requests_write_the_same_people(queue: Queue) -> None:
     """Fills, upserts, and updates that take addresses of others."""
     queue.accept(*(event(external_id=f"p{n}", email=f"p{n}@x.org") for n in range(PEOPLE)))
     queue.accept(*(event(email=f"p{n}@x.org") for n in range(PEOPLE)))
@@ -140,7 +138,7 @@ def test_workers_and_requests_that_write_the_same_people(queue: Queue) -> None:
             write = ContactWrite(external_id=f"p{person}", properties={f"r{number}": person})
             held, _ = await contacts.upsert(1, write, START_US, source="api")
             write = ContactWrite(email=f"p{other}@x.org")
-            # Most of them belong to somebody.
+            # Most of them are taken.
             with contextlib.suppress(StoreConflictError):
                 await contacts.update(1, held.id, write, START_US, source="api")
 
@@ -153,8 +151,8 @@ def test_workers_and_requests_that_write_the_same_people(queue: Queue) -> None:
     check(queue)
 
 
-def test_workers_and_requests_that_pass_addresses_on(queue: Queue) -> None:
-    """Payloads change addresses while others fill, take and let go of them."""
+def test_workers_and_requests_move_addresses_between_contacts(queue: Queue) -> None:
+    """Payloads change addresses while others fill, claim and release them."""
     rng = random.Random(7)
     events = []
     for n in range(PEOPLE):
@@ -185,15 +183,15 @@ def test_workers_and_requests_that_pass_addresses_on(queue: Queue) -> None:
     check(queue)
 
 
-def test_an_upsert_that_is_overtaken_updates(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between its look and its write somebody creates the contact: no clash with itself."""
+def test_upsert_that_loses_the_race_updates(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another writer creates the contact between its read and its write: not a conflict."""
     contacts = queue.session.store.contacts
     write = ContactWrite(external_id="p", properties={"a": 1})
     created: list[str] = []
-    look = contact_writes.by_write
+    find = contact_writes.by_write
 
     async def overtaken(*args: Any) -> Contact | None:
-        found = await look(*args)
+        found = await find(*args)
         if not created:
             created.append((await contacts.create(1, write, START_US, source="api")).id)
         return found
@@ -203,7 +201,7 @@ def test_an_upsert_that_is_overtaken_updates(queue: Queue, monkeypatch: pytest.M
     assert ([held.id], fresh) == (created, False)
 
 
-def test_a_person_that_is_deleted_again_and_again(queue: Queue) -> None:
+def test_person_that_is_deleted_repeatedly(queue: Queue) -> None:
     queue.accept(*(event(external_id="p", email=f"p{n}@x.org") for n in range(10)))
     contacts = queue.session.store.contacts
     ended = asyncio.Event()

@@ -1,4 +1,4 @@
-"""No statement about deliveries and dead letters walks a queue, a backlog or what is done."""
+"""No statement about deliveries and dead letters scans a queue, a backlog or finished rows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from headrace.domain.events.identity import LANES
-from headrace.store.deliveries import claim_ends, closings, shedding
+from headrace.store.deliveries import claim_ends, closings, unroutable
 from headrace.store.engine.plans import BY_KEYS
 from headrace.store.queues.postgres import delivery_claims, delivery_outcomes, due_scanner
 from tests.store.places import PostgresPlace
 from tests.support.postgres_plans import explain
 
 EVENTS = 30_000
-# Most are delivered; of the others most wait for one subscriber, and a few are on their way.
+# Most are delivered; of the others most wait for one subscriber, and a few are claimed.
 _FILL = f"""
 INSERT INTO events (lane, sequence, id, project_id, event, occurred_us, received_us, source,
     payload)
@@ -59,13 +59,13 @@ STATEMENTS = {
     "take back": (delivery_outcomes.TAKE_BACK, f"{ENDS}, '{{1}}'"),
     "forget attempts": (delivery_outcomes.FORGET_ATTEMPTS, CLAIMS),
     "add dead letters": (claim_ends.ADD_DEAD_LETTERS.postgres, DEAD),
-    "expire_unroutable": (shedding.SHED.postgres, f"{KEYS}, 9, 'e'"),
+    "expire_unroutable": (unroutable.EXPIRE.postgres, f"{KEYS}, 9, 'e'"),
     "drop": (claim_ends.DROP[1].postgres, "1, 1"),
     "dead letters: close": (closings.CLOSE.postgres, f"{KEYS}, 1, 9, 'a', 'r'"),
     "accept again": (closings.ACCEPT_AGAIN.postgres, KEYS),
     "deliver again": (closings.DELIVER_AGAIN.postgres, f"{KEYS}, 9"),
 }
-#: Found in the order in which they are wanted, so that a limit ends the search.
+#: Found in the required order, so that a limit ends the scan.
 ORDERED = {
     "step": "deliveries_waiting",
     "step from the oldest": "deliveries_waiting",
@@ -86,7 +86,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPlace]:
 @pytest.mark.parametrize("name", STATEMENTS)
 @pytest.mark.parametrize("mode", MODES)
 def test_rows_are_found_by_index(filled: PostgresPlace, name: str, mode: str) -> None:
-    """With the values known, and as a prepared statement is planned in the long run."""
+    """With known values, and with the generic plan of a prepared statement."""
     steps = explain(filled.url, *STATEMENTS[name], mode)
     assert [step["Relation Name"] for step in steps if step["Node Type"] == "Seq Scan"] == []
     assert [step for step in steps if step.get("Index Name")]
@@ -94,13 +94,13 @@ def test_rows_are_found_by_index(filled: PostgresPlace, name: str, mode: str) ->
 
 @pytest.mark.parametrize("name", ORDERED)
 @pytest.mark.parametrize("mode", MODES)
-def test_the_first_are_found_without_sorting(filled: PostgresPlace, name: str, mode: str) -> None:
+def test_first_rows_are_found_without_sorting(filled: PostgresPlace, name: str, mode: str) -> None:
     steps = explain(filled.url, *STATEMENTS[name], mode)
     assert "Sort" not in {step["Node Type"] for step in steps}
     assert ORDERED[name] in {step.get("Index Name") for step in steps}
 
 
-#: Statements of transactions that go by keys, and the index that each has of its rows.
+#: Statements of transactions that use keys, and the index that each one uses.
 BY_KEY = {
     "claim": "deliveries_pkey",
     "events": "events_pkey",
@@ -118,14 +118,14 @@ BY_KEY = {
 }
 
 
-def test_plans_made_while_the_tables_were_empty_go_by_keys(tmp_path: Path) -> None:
-    """They are kept until the statistics are renewed, and the tables may have grown by then."""
+def test_plans_made_for_empty_tables_use_keys(tmp_path: Path) -> None:
+    """They are kept until the statistics are renewed, when the tables may have grown."""
     place = PostgresPlace(tmp_path)
     mode = f"force_generic_plan; {BY_KEYS.postgres.replace('LOCAL ', '')}"
     plans = {name: explain(place.url, *STATEMENTS[name], mode) for name in BY_KEY}
-    # A refill may then read what is due over all queues, which is right and slower.
-    looks = ORDERED.keys() - {"refill"}
-    ordered = {name: explain(place.url, *STATEMENTS[name], MODES[1]) for name in looks}
+    # A refill may then read what is due over all queues, which is correct but slower.
+    searches = ORDERED.keys() - {"refill"}
+    ordered = {name: explain(place.url, *STATEMENTS[name], MODES[1]) for name in searches}
     place.remove()
     for name, steps in (plans | ordered).items():
         assert [step["Relation Name"] for step in steps if step["Node Type"] == "Seq Scan"] == []

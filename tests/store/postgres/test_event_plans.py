@@ -1,4 +1,4 @@
-"""Accepting and listing events walks no table that grows."""
+"""Accepting and listing events scans no table that grows."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ FILTERS: dict[str, Any] = {
     "occurred_before_us": START_US + EVENTS,
 }
 _BEFORE = EVENTS - 1000
-#: Short by nature: it holds what waits.
+#: Always short: it has only waiting events.
 SMALL = {"event_queue"}
 
 
@@ -102,7 +102,7 @@ def test_rows_are_found_by_index(filled: PostgresPlace, name: str, mode: str) ->
 
 
 def _statements(wanted: EventFilter) -> Iterator[tuple[str, list[Any]]]:
-    """What a list asks, with values."""
+    """The statements of a list, with values."""
     queries = [list_query(1, wanted, _BEFORE, short_queue=True)]
     if wanted.contact_id is not None:
         queries = contact_queries(1, wanted, _BEFORE, wanted.contact_id)
@@ -167,7 +167,7 @@ def test_events_of_a_contact_are_found_by_two_indexes(
     assert all("events_contact_id" in found for found in indexes[half:]), plans
 
 
-def test_events_that_wait_are_found_from_the_line(filled: PostgresPlace) -> None:
+def test_waiting_events_are_found_from_the_queue(filled: PostgresPlace) -> None:
     for status in (0, 1):
         for text, steps in asyncio.run(list_plans(filled, EventFilter(status=status))):
             assert walked(steps) == [], text

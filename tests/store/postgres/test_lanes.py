@@ -1,6 +1,6 @@
-"""Workers that share the queue: who works which lane, and what becomes of it when they come and go.
+"""Workers that share the queue: which lanes they hold, and what happens when they join and leave.
 
-They are steps of one test, not processes; tests/faults has those.
+They run as steps of one test, not as processes; tests/faults has those.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def pair(queue: Queue) -> tuple[SharingWorker, SharingWorker]:
 
 
 def accept_people(queue: Queue, people: int, each: int = 1) -> list[int]:
-    """Events of many identities, so of many lanes; one after the other."""
+    """Events of many identities, and so of many lanes."""
     return queue.accept(
         *(new_event(external_id=f"p{person}") for _ in range(each) for person in range(people))
     )
@@ -75,7 +75,7 @@ def test_the_first_worker_has_all_lanes_and_the_next_its_half(queue: Queue) -> N
     async def scenario() -> None:
         assert await first.renew() == 1
         assert len(first.lanes()) == LANES
-        # Lanes are handed over by whoever holds them, not taken.
+        # Lanes are handed over by their holder, not taken.
         assert await second.renew() is None
         assert await first.renew() == 1
         assert await second.renew() == 2
@@ -102,7 +102,7 @@ def test_shares_follow_the_number_of_workers(
     assert owners_of_lanes(queue) == {"a": 128, "b": 128}
 
 
-def test_the_epoch_changes_only_with_a_gain(
+def test_epoch_changes_only_when_lanes_are_gained(
     queue: Queue, pair: tuple[SharingWorker, SharingWorker]
 ) -> None:
     first, second = pair
@@ -147,7 +147,7 @@ def test_a_worker_without_lanes_claims_nothing(queue: Queue) -> None:
 # Handing over
 
 
-def test_what_is_handed_over_goes_with_its_claims_uncounted(queue: Queue) -> None:
+def test_claims_in_lanes_handed_over_are_uncounted(queue: Queue) -> None:
     accepted = accept_people(queue, 100)
     first, second = SharingWorker(queue, "a"), SharingWorker(queue, "b")
 
@@ -159,7 +159,7 @@ def test_what_is_handed_over_goes_with_its_claims_uncounted(queue: Queue) -> Non
         await second.renew()
         taken = await second.claim()
         assert {(c.attempt, c.crashes) for c in second.hands} == {(1, 0)}
-        # What is not ours any more is neither planned nor marked.
+        # Events in lost lanes are neither planned nor marked.
         assert await first.process() == len(accepted) - len(taken)
         assert await second.process() == len(taken) > 0
 
@@ -168,7 +168,7 @@ def test_what_is_handed_over_goes_with_its_claims_uncounted(queue: Queue) -> Non
     assert queue.sql("SELECT count(*) FROM processing_attempts") == [(0,)]
 
 
-def test_an_orderly_stop_leaves_everything_to_the_others(
+def test_clean_stop_releases_all_lanes(
     queue: Queue, pair: tuple[SharingWorker, SharingWorker]
 ) -> None:
     first, second = pair
@@ -185,14 +185,14 @@ def test_an_orderly_stop_leaves_everything_to_the_others(
     queue.session.run(scenario())
 
 
-# Death
+# Crashes
 
 
 @pytest.mark.parametrize("dies_here", [True, False])
-def test_the_lanes_of_the_dead_go_over(
+def test_lanes_of_a_dead_worker_are_taken_over(
     queue: Queue, pair: tuple[SharingWorker, SharingWorker], dies_here: bool
 ) -> None:
-    """At once on the machine where it died, after its lease elsewhere."""
+    """At once on its own machine, after its lease elsewhere."""
     first, second = pair
     accepted = accept_people(queue, 100)
 
@@ -218,7 +218,7 @@ def test_the_lanes_of_the_dead_go_over(
     assert [row[0] for row in queue.marks("status")] == [Status.PROCESSED] * len(accepted)
 
 
-def test_whoever_wakes_after_its_lease_changes_nothing(
+def test_worker_paused_past_its_lease_changes_nothing(
     queue: Queue, pair: tuple[SharingWorker, SharingWorker]
 ) -> None:
     first, second = pair
@@ -243,15 +243,15 @@ def test_whoever_wakes_after_its_lease_changes_nothing(
     before = queue.everything()
     queue.session.run(wake())
     assert queue.everything() == before
-    # It begins anew, like any worker that comes.
+    # It starts over, like any new worker.
     assert queue.session.run(first.renew()) is None
     queue.session.run(second.renew())
     assert queue.session.run(first.renew()) is not None
     assert owners_of_lanes(queue) == {"a": 128, "b": 128}
 
 
-def test_a_worker_stops_by_itself_before_its_lease_ends(queue: Queue) -> None:
-    """By the clock that nobody sets: it may be cut off from the database."""
+def test_worker_stops_before_its_lease_ends(queue: Queue) -> None:
+    """By its monotonic clock: it may be cut off from the database."""
     now_s = 0.0
     worker = SharingWorker(queue, "a", lambda: now_s)
     accept_people(queue, 3)
@@ -271,10 +271,10 @@ def test_a_worker_stops_by_itself_before_its_lease_ends(queue: Queue) -> None:
     queue.session.run(scenario())
 
 
-def test_nothing_is_taken_from_under_a_write(
+def test_lanes_are_not_taken_during_a_write(
     queue: Queue, pair: tuple[SharingWorker, SharingWorker]
 ) -> None:
-    """A transaction that passed the fence ends before the lanes go over."""
+    """A transaction that passed the fence ends before the lanes are taken over."""
     first, second = pair
     accept_people(queue, 100)
     store = queue.session.store
@@ -296,11 +296,11 @@ def test_nothing_is_taken_from_under_a_write(
     queue.session.run(scenario())
 
 
-# All of it together
+# Everything together
 
 
-class Town:
-    """Workers that come, work, stop, die and oversleep in any order."""
+class WorkerSimulation:
+    """Workers that join, work, stop, crash and pause past their leases in any order."""
 
     def __init__(self, queue: Queue, seed: int) -> None:
         self.queue = queue
@@ -332,7 +332,7 @@ class Town:
             self.queue.dead.add(worker.name)
             self.workers.remove(worker)
         elif chance < 0.49 and self.deaths:
-            # Everybody has overslept.
+            # All leases have expired.
             self.deaths -= 1
             self.queue.clock.forward(16)
         elif chance < 0.51:
@@ -341,7 +341,7 @@ class Town:
             await self.work(worker)
 
     async def work(self, worker: SharingWorker) -> None:
-        """A batch, unless others have its lanes by now."""
+        """A batch, unless others hold its lanes by now."""
         if worker.epoch is None:
             return
         try:
@@ -372,10 +372,10 @@ class Town:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_workers_do_each_event_is_done_once_and_in_its_turn(
+def test_each_event_is_processed_once_and_in_order_whatever_workers_do(
     queue: Queue, seed: int
 ) -> None:
-    town = Town(queue, seed)
+    town = WorkerSimulation(queue, seed)
 
     async def scenario() -> None:
         for _ in range(250):

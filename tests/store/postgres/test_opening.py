@@ -1,4 +1,4 @@
-"""Which servers and databases are refused at the start, and what is said about them."""
+"""Servers and databases that are rejected at start, and the error messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def empty_database() -> Iterator[str]:
 
 
 async def opened(url: str, *, create: bool = False, migrated: bool = False) -> int:
-    """Open and close; the schema."""
+    """Open and close; returns the schema."""
     store: Store = await open_store(url, PoolOptions(), create=create, migrated=migrated)
     try:
         return (await store.health()).schema_version
@@ -42,21 +42,21 @@ async def opened(url: str, *, create: bool = False, migrated: bool = False) -> i
         await store.close()
 
 
-def refusal(url: str, *, create: bool = False) -> str:
+def rejection(url: str, *, create: bool = False) -> str:
     with pytest.raises(StoreSetupError) as caught:
         asyncio.run(opened(url, create=create))
     return str(caught.value)
 
 
-def test_an_empty_database_is_filled_only_by_whom_may(empty_database: str) -> None:
+def test_empty_database_is_filled_only_with_permission(empty_database: str) -> None:
     url = server().url(empty_database)
-    assert "headrace migrate" in refusal(url)
+    assert "headrace migrate" in rejection(url)
     assert asyncio.run(schema_versions(url, PoolOptions())) == (0, newest_version())
     assert asyncio.run(opened(url, create=True)) == newest_version()
     assert asyncio.run(opened(url)) == newest_version()
 
 
-def test_two_that_fill_a_database_at_once_fill_it_once(empty_database: str) -> None:
+def test_concurrent_processes_create_the_schema_once(empty_database: str) -> None:
     url = server().url(empty_database)
 
     async def both() -> list[int]:
@@ -67,7 +67,7 @@ def test_two_that_fill_a_database_at_once_fill_it_once(empty_database: str) -> N
     assert rows == [(step.number, step.name) for step in migrations("postgres")]
 
 
-def test_nobody_sees_a_part_of_a_schema(empty_database: str) -> None:
+def test_partial_schema_is_never_visible(empty_database: str) -> None:
     url = server().url(empty_database)
 
     async def fill_and_look() -> set[int]:
@@ -81,82 +81,82 @@ def test_nobody_sees_a_part_of_a_schema(empty_database: str) -> None:
     assert asyncio.run(fill_and_look()) <= {0, newest_version()}
 
 
-def test_an_older_schema_is_refused_until_it_is_migrated(
+def test_older_schema_is_rejected_until_it_is_migrated(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = server().url(database)
     later = Migration(99, "later", "CREATE TABLE later (x integer)")
     steps = [*migrations("postgres"), later]
     monkeypatch.setattr("headrace.store.engine.postgres.migrate.migrations", lambda _: steps)
-    told = refusal(url, create=True)
-    assert f"schema {steps[-2].number}" in told
-    assert "headrace migrate" in told
+    message = rejection(url, create=True)
+    assert f"schema {steps[-2].number}" in message
+    assert "headrace migrate" in message
     assert asyncio.run(opened(url, migrated=True)) == newest_version() == later.number
 
 
-def test_a_schema_of_a_development_version_is_refused(database: str) -> None:
+def test_schema_of_a_development_version_is_rejected(database: str) -> None:
     steps = newest_version() - FIRST + 1
     server().run_sql(database, "UPDATE schema_migrations SET number = number - $1", steps)
     url = server().url(database)
-    assert "development version" in refusal(url)
+    assert "development version" in rejection(url)
     with pytest.raises(StoreSetupError, match="import them into a new store"):
         asyncio.run(opened(url, migrated=True))
 
 
-def test_a_newer_schema_is_refused(database: str) -> None:
+def test_newer_schema_is_rejected(database: str) -> None:
     server().run_sql(database, "INSERT INTO schema_migrations VALUES (9999, 'later', 0)")
     url = server().url(database)
-    assert "newer release" in refusal(url)
+    assert "newer release" in rejection(url)
     with pytest.raises(StoreSetupError, match="newer release"):
         asyncio.run(opened(url, migrated=True))
 
 
 @pytest.mark.parametrize("name", ["fsync", "full_page_writes"])
-def test_a_server_that_can_lose_commits_is_refused(own_server: PostgresServer, name: str) -> None:
+def test_server_that_can_lose_commits_is_rejected(own_server: PostgresServer, name: str) -> None:
     url = own_server.url("postgres")
     own_server.set(name, "off")
     try:
-        assert f"Set {name}=on" in refusal(url, create=True)
+        assert f"Set {name}=on" in rejection(url, create=True)
     finally:
         own_server.set(name, "on")
 
 
 @pytest.mark.parametrize("level", ["off", "local", "remote_write"])
-def test_a_commit_that_does_not_wait_is_refused(database: str, level: str) -> None:
+def test_asynchronous_commit_is_rejected(database: str, level: str) -> None:
     server().run_sql(database, f"ALTER DATABASE {database} SET synchronous_commit = {level}")
-    told = refusal(server().url(database))
-    assert f"synchronous_commit is {level}" in told
+    message = rejection(server().url(database))
+    assert f"synchronous_commit is {level}" in message
 
 
-def test_a_stricter_commit_is_taken(database: str) -> None:
+def test_stricter_commit_is_accepted(database: str) -> None:
     server().run_sql(database, f"ALTER DATABASE {database} SET synchronous_commit = remote_apply")
     assert asyncio.run(opened(server().url(database))) == newest_version()
 
 
-def test_a_database_in_another_encoding_is_refused() -> None:
+def test_database_in_another_encoding_is_rejected() -> None:
     name = "in_latin1"
     server().run_sql("postgres", f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0")
     try:
-        assert "UTF8" in refusal(server().url(name), create=True)
+        assert "UTF8" in rejection(server().url(name), create=True)
     finally:
         server().drop_database(name)
 
 
-def test_an_old_server_is_refused() -> None:
+def test_old_server_is_rejected() -> None:
     settings = {"server_version": "13.14", "server_version_num": "130014"}
 
     async def check() -> None:
-        # The version is looked at before anything is asked of the server.
+        # The version is checked before any other query.
         await check_server(None, settings)  # type: ignore[arg-type]
 
     with pytest.raises(StoreSetupError, match=r"PostgreSQL 13\.14; Headrace needs 14"):
         asyncio.run(check())
 
 
-def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
-    told = refusal("postgresql://ada:s3cret@127.0.0.1:1/headrace?password=s3cret")
-    assert "postgresql://ada@127.0.0.1:1/headrace" in told
-    assert "s3cret" not in told
+def test_error_of_an_absent_server_hides_the_password() -> None:
+    message = rejection("postgresql://ada:s3cret@127.0.0.1:1/headrace?password=s3cret")
+    assert "postgresql://ada@127.0.0.1:1/headrace" in message
+    assert "s3cret" not in message
 
 
 @pytest.mark.parametrize(
@@ -168,5 +168,5 @@ def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
         "postgresql://ada:s3cret@127.0.0.1:1/x?nonsense=1",
     ],
 )
-def test_a_url_that_makes_no_sense_is_refused_without_the_password(url: str) -> None:
-    assert "s3cret" not in refusal(url)
+def test_error_of_an_invalid_url_hides_the_password(url: str) -> None:
+    assert "s3cret" not in rejection(url)

@@ -1,7 +1,7 @@
-"""No statement of the worker walks the line, the events or the contacts; nor what is done.
+"""No statement of the worker scans the queue, events, contacts or finished rows.
 
-A snapshot that somebody holds keeps rows that are gone in the indexes. What a claim costs then is
-told by the pages it looks at, not by a clock.
+An open snapshot keeps dead rows in the indexes. The cost of a claim is then measured by the pages
+it reads, not by a clock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.queue import Queue, mark_only
 
 EVENTS = 30_000
 BATCH = 500
-#: A claim that begins in the right place reads its rows and their part of the index.
+#: A claim that begins at the right position reads only its rows and their part of the index.
 PAGES_MAX = 100
 _EVENTS = f"""
 INSERT INTO events (lane, sequence, id, project_id, event, external_id, occurred_us, received_us,
@@ -35,7 +35,7 @@ INSERT INTO events (lane, sequence, id, project_id, event, external_id, occurred
 SELECT i % {LANES}, i, md5(i::text)::uuid, 1 + i % 4, 'a.b', 'p' || i % 1000, i, i, 0, '{{}}'
 FROM generate_series(1, {EVENTS}) AS i
 """  # noqa: S608
-# Of long ago, so that none of it may still be under way.
+# Old, so that no transaction can still be in progress.
 _WORK = """
 INSERT INTO event_queue (lane, sequence, project_id, queued_us)
 SELECT lane, sequence, project_id, sequence * 1000 FROM events
@@ -73,7 +73,7 @@ STATEMENTS = {
     "contacts": (contact_lookup.CONTACTS, "'{1,2}', '{c1,c2}', TRUE"),
     "contacts locked": (contact_lookup.LOCK, "1, '{c1,c2}'"),
 }
-#: Found in the order in which they are wanted, so that a limit ends the search.
+#: Found in the required order, so that a limit ends the scan.
 ORDERED = {
     "next": "event_queue_order",
     "next from the head": "event_queue_order",
@@ -103,7 +103,7 @@ def place(tmp_path: Path) -> Iterator[PostgresPlace]:
 @pytest.mark.parametrize("name", STATEMENTS)
 @pytest.mark.parametrize("mode", MODES)
 def test_rows_are_found_by_index(filled: PostgresPlace, name: str, mode: str) -> None:
-    """With the values known, and as a prepared statement is planned in the long run."""
+    """With known values, and with the generic plan of a prepared statement."""
     steps = explain(filled.url, *STATEMENTS[name], mode)
     assert [step["Relation Name"] for step in steps if step["Node Type"] == "Seq Scan"] == []
     assert [step for step in steps if step.get("Index Name")]
@@ -111,7 +111,7 @@ def test_rows_are_found_by_index(filled: PostgresPlace, name: str, mode: str) ->
 
 @pytest.mark.parametrize("name", ORDERED)
 @pytest.mark.parametrize("mode", MODES)
-def test_the_first_are_found_without_sorting(filled: PostgresPlace, name: str, mode: str) -> None:
+def test_first_rows_are_found_without_sorting(filled: PostgresPlace, name: str, mode: str) -> None:
     steps = explain(filled.url, *STATEMENTS[name], mode)
     assert "Sort" not in {step["Node Type"] for step in steps}
     assert ORDERED[name] in {step.get("Index Name") for step in steps}
@@ -122,8 +122,8 @@ def test_every_hot_statement_names_lanes(sql: str) -> None:
     assert "lane = " in sql
 
 
-def test_a_plan_made_for_empty_tables_serves_full_ones(place: PostgresPlace) -> None:
-    """A prepared statement keeps its plan until somebody looks at the table again."""
+def test_plan_made_for_empty_tables_works_for_full_ones(place: PostgresPlace) -> None:
+    """A prepared statement keeps its plan until the table is analyzed again."""
 
     async def plans() -> list[str]:
         connection = await asyncpg.connect(place.url)
@@ -145,8 +145,8 @@ def test_a_plan_made_for_empty_tables_serves_full_ones(place: PostgresPlace) -> 
         assert '"Hash Join"' not in plan
 
 
-def test_a_held_snapshot_does_not_slow_claims_down(place: PostgresPlace) -> None:
-    """Nothing that is done since can be cleaned away; a claim does not see it again."""
+def test_open_snapshot_does_not_slow_claims_down(place: PostgresPlace) -> None:
+    """Rows done since cannot be vacuumed; a claim does not scan them again."""
     place.run_sql(_EVENTS)
     place.run_sql(_WORK)
     session = StoreSession(place)
@@ -166,14 +166,14 @@ def test_a_held_snapshot_does_not_slow_claims_down(place: PostgresPlace) -> None
                     "a", batch, mark_only, BATCH, subscribers_version=0
                 )
                 left -= len(batch)
-            line: QueueCursor = queue.store._lines["a"]  # type: ignore[attr-defined]
-            found = await pages(asking, line.bound_us(1)), await pages(asking, 0)
+            cursor: QueueCursor = queue.store._cursors["a"]  # type: ignore[attr-defined]
+            found = await pages(asking, cursor.bound_us(1)), await pages(asking, 0)
         await holder.close()
         await asking.close()
         return found
 
     async def pages(connection: Any, bound_us: int) -> int:
-        """Pages that a claim in the line of a project looks at."""
+        """Pages that a claim in the queue of a project reads."""
         asked = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claims.NEXT}"
         plan = await connection.fetchval(asked, [*range(LANES)], 1, bound_us, BATCH)
         return int(json.loads(plan)[0]["Plan"]["Shared Hit Blocks"])
@@ -181,5 +181,5 @@ def test_a_held_snapshot_does_not_slow_claims_down(place: PostgresPlace) -> None
     known, unknown = session.run(work())
     session.close()
     assert known < PAGES_MAX
-    # All that is done lies before it: else this would prove nothing.
+    # All finished rows are before the cursor: otherwise this would prove nothing.
     assert unknown > 3 * known

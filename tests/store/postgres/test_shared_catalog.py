@@ -1,4 +1,4 @@
-"""Several workers keep one catalog; nobody who reads it can tell."""
+"""Several workers write one catalog, which reads as one."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _worker(session: StoreSession, rules: RulesCache, owner: str) -> Processor:
 
 
 def accept(session: StoreSession, payload: dict[str, Any], people: int = 40) -> None:
-    """Events of so many people, so that both workers have some."""
+    """Events of enough people that both workers have some."""
     text = msgspec.json.encode(payload).decode()
     events = [new_event(external_id=f"u{n}", payload=text) for n in range(people)]
     assert session.accept(*events) == [None] * people
@@ -79,7 +79,7 @@ def test_counts_and_paths_add_up(session: StoreSession, two: tuple[Processor, Pr
     assert entry is not None
     assert (entry.name.events, entry.name.inspected, entry.name.paths) == (80, 80, 2)
     assert [(path.path, path.present) for path in entry.paths] == [("a", 80), ("b", 40)]
-    # Each change is told once, though both have noticed it.
+    # Each change is reported once, though both have noticed it.
     assert sorted((d.kind, d.path) for d in entry.drift) == [
         (DriftKind.NEW_PATH, "b"),
         (DriftKind.NEW_TYPE, "a"),
@@ -88,7 +88,7 @@ def test_counts_and_paths_add_up(session: StoreSession, two: tuple[Processor, Pr
     assert (totals.names, totals.failures) == (2, 0)
 
 
-def test_what_one_knows_is_nothing_new_to_another(
+def test_names_known_to_one_worker_are_not_new_to_another(
     session: StoreSession, two: tuple[Processor, Processor]
 ) -> None:
     accept(session, {"a": 1})
@@ -109,7 +109,7 @@ def test_counters_of_all_writers_add_up(
     accept(session, {})
     process(session, *two, *two)
     rows = session.run(session.store.rollups.read(1, 86_400, 0, 2**31 - 1))
-    # One event of the system's own for each new person.
+    # One system event for each new person.
     assert sum(sum(row.tally.processing or ()) for row in rows) == 80
 
 

@@ -1,4 +1,4 @@
-"""Workers that share the deliveries of one subscriber, and what only PostgreSQL refuses."""
+"""Workers that share the deliveries of one subscriber, and values that only PostgreSQL rejects."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def shared(first: Store, second: Store) -> None:
 
 
 async def claim_all(store: Store, owner: str, subscriber_id: str) -> list[ClaimedDelivery]:
-    """Claim for as long as there is something."""
+    """Claim until nothing is left."""
     found: list[ClaimedDelivery] = []
     while True:
         page = await store.deliveries.due_queues(after=None, handlers=(), limit=10, due_max=8)
@@ -92,7 +92,7 @@ def test_two_workers_share_one_subscriber(queue: Queue, place: PostgresPlace) ->
     assert all(lanes)
 
 
-def test_claims_of_a_live_worker_are_left_to_it(queue: Queue, place: PostgresPlace) -> None:
+def test_claims_of_a_live_worker_are_not_taken(queue: Queue, place: PostgresPlace) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, EVENTS, people=EVENTS)
     held = queue.claim("holder", webhook.id, webhook.project_id, EVENTS)
@@ -129,9 +129,7 @@ def test_without_lanes_nothing_is_claimed(queue: Queue, place: PostgresPlace) ->
     assert queue.session.run(work()) == []
 
 
-def test_lanes_that_are_gained_bring_what_waited_in_them(
-    queue: Queue, place: PostgresPlace
-) -> None:
+def test_gained_lanes_bring_their_waiting_deliveries(queue: Queue, place: PostgresPlace) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, EVENTS, people=EVENTS)
 
@@ -142,7 +140,7 @@ def test_lanes_that_are_gained_bring_what_waited_in_them(
             first = len(await claim_all(other, "second", webhook.id))
             place.run_sql("UPDATE lanes SET owner = NULL WHERE owner = ?", "holder")
             place.run_sql("DELETE FROM workers WHERE owner = ?", "holder")
-            # Long past the time in which new rows are looked for.
+            # Long past the window of the recent scan.
             assert await renew(other, "second")
             return first, len(await claim_all(other, "second", webhook.id))
         finally:
@@ -154,7 +152,7 @@ def test_lanes_that_are_gained_bring_what_waited_in_them(
     assert first + gained == EVENTS
 
 
-def test_text_that_the_server_refuses_is_made_fit(queue: Queue) -> None:
+def test_text_that_the_server_rejects_is_cleaned(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, 2)
     one, two = queue.claim("w", webhook.id, webhook.project_id)
@@ -172,7 +170,7 @@ def test_text_that_the_server_refuses_is_made_fit(queue: Queue) -> None:
     assert [each.excerpt for each in dead.attempts] == ["\ufffdx\ufffd"]
 
 
-def test_a_backlog_longer_than_the_book_is_claimed_in_order(queue: Queue) -> None:
+def test_backlog_longer_than_the_index_is_claimed_in_order(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     ids = []
     for _ in range(5):
@@ -186,8 +184,8 @@ def test_a_backlog_longer_than_the_book_is_claimed_in_order(queue: Queue) -> Non
     assert [due[name] for name in claimed] == sorted(due.values())
 
 
-def test_what_comes_late_into_a_known_line_is_found(queue: Queue) -> None:
-    """A row whose transaction took longer than the look for new ones waits."""
+def test_late_row_of_a_known_queue_is_found(queue: Queue) -> None:
+    """A row whose transaction took longer than the recent scan allows for."""
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, 200, people=50)
     assert len(queue.claim("w", webhook.id, webhook.project_id, 10)) == 10
@@ -209,7 +207,7 @@ def test_what_comes_late_into_a_known_line_is_found(queue: Queue) -> None:
     assert len(claimed) == 191
 
 
-def test_what_a_slow_transaction_brings_is_seen_soon(queue: Queue) -> None:
+def test_rows_of_a_slow_transaction_are_found_soon(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
 
     def seen() -> int:

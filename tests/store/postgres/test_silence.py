@@ -1,4 +1,4 @@
-"""A server that keeps silent on a connection: whoever uses it gets an answer in time."""
+"""A server that is silent on a connection: its user gets an error in time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tests.store.places import PostgresPlace
 from tests.support.tcp_proxy import Silence, TcpProxy
 from tests.support.waiting import wait_until
 
-#: Of the work, a fraction of what it has in a real process.
+#: Limit of the work, a fraction of the real one.
 LIMIT_SECONDS = 0.3
-#: What takes longer has hung.
+#: Longer than this is a hang.
 HANGS_SECONDS = 10.0
 
 TLS_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
@@ -74,7 +74,7 @@ async def fail(connection: Connection) -> None:
     raise ValueError(message)
 
 
-#: What is done, the bytes on whose way it happens.
+#: The operation, and the bytes during which it happens.
 POINTS: dict[str, tuple[str, bytes]] = {
     "statement": ("read", b"SELECT 1 AS found"),
     "BEGIN of a read": ("snapshot", b"BEGIN"),
@@ -94,20 +94,20 @@ def do(opened: Database, what: str) -> Awaitable[Any]:
         return opened.read(ask, LIMIT_SECONDS, snapshot=True)
     if what == "write":
         return opened.write(write, LIMIT_SECONDS)
-    # Long enough that the ROLLBACK meets no limit but its own.
+    # Long enough that the ROLLBACK reaches only its own limit.
     return opened.write(fail, HANGS_SECONDS)
 
 
 @pytest.mark.parametrize("where", list(Silence))
 @pytest.mark.parametrize("point", POINTS)
-def test_silence_is_an_error_in_time_and_the_next_one_works(
+def test_silence_is_an_error_in_time_and_the_next_operation_works(
     proxy: TcpProxy, place: PostgresPlace, point: str, where: Silence
 ) -> None:
     async def run() -> None:
         async with database(proxy, place) as opened:
             what, mark = POINTS[point]
             proxy.silence_at(mark, where)
-            # An error of the work itself is not hidden by what follows from the silence.
+            # An error of the work itself is not hidden by errors from the silence.
             expected = ValueError if what == "fail" else StoreError
             with pytest.raises(expected) as raised:
                 await do(opened, what)
@@ -123,12 +123,12 @@ def test_silence_is_an_error_in_time_and_the_next_one_works(
 def test_a_session_that_waits_for_the_rest_of_a_statement_holds_no_lock(
     proxy: TcpProxy, place: PostgresPlace
 ) -> None:
-    """Such a session is ended by no limit of the server itself."""
+    """No limit of the server itself ends such a session."""
     half = "SELECT value FROM meta WHERE name = 'silence' FOR UPDATE"
 
     async def write_twice(connection: Connection) -> None:
         await connection.execute(f"{WRITE} ON CONFLICT (name) DO NOTHING")
-        # Sent as its text first; the server has answered to that and waits for the values.
+        # The text is sent first; the server has responded to it and waits for the values.
         await connection.fetchval(half)
 
     async def run() -> None:
@@ -143,10 +143,10 @@ def test_a_session_that_waits_for_the_rest_of_a_statement_holds_no_lock(
     asyncio.run(run())
 
 
-def test_a_worker_that_stops_inside_a_statement_keeps_nobody_from_its_lanes(
+def test_lanes_of_a_worker_stopped_inside_a_statement_are_taken_over(
     proxy: TcpProxy, place: PostgresPlace
 ) -> None:
-    """Nobody has the database end its session: the worker stands still as a whole."""
+    """The worker is stopped as a whole, so it does not ask the database to end its session."""
     half = "SELECT value FROM meta WHERE name = 'silence' FOR UPDATE"
 
     async def run() -> None:
@@ -165,7 +165,7 @@ def test_a_worker_that_stops_inside_a_statement_keeps_nobody_from_its_lanes(
 
 
 @pytest.mark.parametrize("answer", [b"", b"S"], ids=["connect", "TLS handshake"])
-def test_a_server_that_only_takes_connections_is_out_of_reach(
+def test_server_that_only_accepts_connections_is_unreachable(
     proxy: TcpProxy, place: PostgresPlace, answer: bytes
 ) -> None:
     async def run() -> None:
@@ -201,7 +201,7 @@ def test_silence_while_a_connection_is_opened_is_an_error_in_time(
 
 
 @pytest.mark.parametrize("mark", [b"BEGIN", b"INSERT INTO meta", b"COMMIT"])
-def test_a_task_that_is_to_end_ends_on_a_silent_connection(
+def test_cancelled_task_ends_on_a_silent_connection(
     proxy: TcpProxy, place: PostgresPlace, mark: bytes
 ) -> None:
     async def run() -> None:
@@ -219,7 +219,7 @@ def test_a_task_that_is_to_end_ends_on_a_silent_connection(
 def test_one_silent_connection_makes_the_others_suspect(
     proxy: TcpProxy, place: PostgresPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Idle ones are replaced; work under way does not go on until its own limit."""
+    """Idle ones are replaced; work in progress ends before its own limit."""
     monkeypatch.setattr(database_module, "SUSPECT_SECONDS_MAX", 0.1)
 
     async def run() -> None:
@@ -249,7 +249,7 @@ def test_a_pool_of_silent_connections_is_closed_in_time(
     asyncio.run(run())
 
 
-def test_work_that_takes_too_long_on_a_live_connection_is_told_apart(
+def test_slow_work_on_a_live_connection_is_not_silence(
     proxy: TcpProxy, place: PostgresPlace
 ) -> None:
     async def sleep(connection: Connection) -> None:
@@ -272,10 +272,10 @@ def test_work_that_takes_too_long_on_a_live_connection_is_told_apart(
     asyncio.run(run())
 
 
-def test_a_host_that_keeps_silent_is_passed_by(
+def test_silent_host_is_skipped(
     proxy: TcpProxy, place: PostgresPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the first of two after it has lost its power."""
+    """The first of two hosts has lost its power."""
     monkeypatch.setattr(connect_module, "NEXT_HOST_SECONDS", 0.1)
     dead = TcpProxy(place.server.port)
     dead.open()

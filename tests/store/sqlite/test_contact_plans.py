@@ -1,4 +1,4 @@
-"""No list of contacts, topics or audiences walks a table that grows, whatever its filters."""
+"""No list of contacts, topics or audiences scans a table that grows, whatever its filters."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_filter_leads_by_its_own_index(connection: apsw.Connection, name: str)
     assert last[0].startswith(f"SEARCH {INDEXES[name]}"), last
 
 
-def test_what_few_match_leads(connection: apsw.Connection) -> None:
+def test_most_selective_filter_leads(connection: apsw.Connection) -> None:
     wanted = {name: FILTERS[name] for name in ("audience_id", "topic_id", "search")}
     assert list_plans(connection, **wanted)[-1][0].startswith(f"SEARCH {INDEXES['search']}")
     wanted["email"] = "x"

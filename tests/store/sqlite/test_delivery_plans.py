@@ -1,4 +1,4 @@
-"""However long a line of deliveries is, nothing walks through it."""
+"""No statement scans a queue of deliveries."""
 
 from __future__ import annotations
 

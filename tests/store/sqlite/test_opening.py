@@ -1,4 +1,4 @@
-"""In which states an embedded store is opened, and in which it is refused with advice."""
+"""States in which an embedded store is opened, or rejected with advice."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fill(place: SqlitePlace, count: int = 300) -> None:
 
 
 def killed_copy(session: StoreSession, to: Path) -> SqlitePlace:
-    """What a SIGKILL at this moment would leave behind: the files as they are, log included."""
+    """Copy the files as a SIGKILL at this moment would leave them, log included."""
     assert isinstance(session.place, SqlitePlace)
     place = SqlitePlace(to)
     place.path.parent.mkdir(parents=True)
@@ -65,7 +65,7 @@ LATER = Migration(99, "later", "CREATE TABLE later (x); CREATE INDEX later_x ON 
 
 
 @pytest.mark.parametrize("done", range(len(migrations("sqlite")) + 1))
-def test_a_store_of_any_earlier_release_is_brought_forward(
+def test_store_of_any_earlier_release_is_migrated(
     done: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = [*migrations("sqlite"), LATER]
@@ -96,7 +96,7 @@ def test_a_step_that_fails_leaves_nothing_behind() -> None:
     connection.close()
 
 
-def test_a_store_of_a_development_version_is_refused() -> None:
+def test_store_of_a_development_version_is_rejected() -> None:
     connection = apsw.Connection(":memory:")
     connection.pragma("user_version", FIRST - 1)
     with pytest.raises(StoreSetupError, match=r"development version.*import them into a new store"):
@@ -104,7 +104,7 @@ def test_a_store_of_a_development_version_is_refused() -> None:
     connection.close()
 
 
-def test_a_newer_schema_is_refused_and_the_file_is_left_alone(sqlite_place: SqlitePlace) -> None:
+def test_newer_schema_is_rejected_and_the_file_unchanged(sqlite_place: SqlitePlace) -> None:
     fill(sqlite_place)
     newer = newest_version() + 1
     sqlite_place.run_sql(f"PRAGMA user_version = {newer}")
@@ -119,7 +119,7 @@ def test_a_newer_schema_is_refused_and_the_file_is_left_alone(sqlite_place: Sqli
 # --- who may open it ---
 
 
-def test_a_second_server_is_refused_and_told_who_holds_the_store(
+def test_second_server_is_rejected_with_the_holder_of_the_store(
     session: StoreSession, sqlite_place: SqlitePlace
 ) -> None:
     with pytest.raises(StoreSetupError, match=rf"in use .*pid {os.getpid()}\b.*Stop it first"):
@@ -148,21 +148,21 @@ def test_the_lock_of_a_killed_process_is_free(sqlite_place: SqlitePlace) -> None
     StoreSession(sqlite_place).close()
 
 
-def test_a_command_opens_the_store_beside_the_server(
+def test_command_opens_the_store_of_a_running_server(
     session: StoreSession, sqlite_place: SqlitePlace
 ) -> None:
-    beside = open_store(sqlite_place.path, serve=False)
-    session.run(beside.projects.create("shop", 1, actor="cli"))
+    second = open_store(sqlite_place.path, serve=False)
+    session.run(second.projects.create("shop", 1, actor="cli"))
     assert [p.name for p in session.run(session.store.projects.list())] == ["shop"]
     event = new_event(key="k")
     session.accept(event)
-    assert session.run(beside.events.get(1, event.id)) == as_stored(event)
-    session.run(beside.close())
+    assert session.run(second.events.get(1, event.id)) == as_stored(event)
+    session.run(second.close())
     session.accept(new_event())
     assert len(session.stored_ids()) == 2
 
 
-def test_nothing_is_created_where_nothing_is_wanted(sqlite_place: SqlitePlace) -> None:
+def test_no_store_is_created_unless_requested(sqlite_place: SqlitePlace) -> None:
     with pytest.raises(StoreSetupError, match="headrace serve"):
         open_store(sqlite_place.path, serve=False, create=False)
     assert not sqlite_place.path.exists()
@@ -175,7 +175,7 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["3.51.2", "3.40.1", "3.9.10"])
-def test_a_library_that_can_lose_rows_is_refused(
+def test_library_that_can_lose_rows_is_rejected(
     sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: version)
@@ -196,7 +196,7 @@ def test_a_log_left_behind_is_moved_into_the_database_before_serving(
     log = place.path.with_name("headrace.db-wal")
     assert log.stat().st_size > 0
     store = open_store(place.path, serve=True)
-    # Nothing has been asked of it yet, and all that is visible is in the database itself.
+    # Before any read, everything that is visible is in the database itself.
     assert log.stat().st_size == 0
     alone = apsw.Connection(
         f"file:{place.path}?immutable=1", apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_READONLY
@@ -212,7 +212,7 @@ def _log_frames(path: Path) -> int:
 
 
 @pytest.mark.parametrize("missing", [1, 23, 24, 25, 2048, PAGE_BYTES, PAGE_BYTES + 23])
-def test_a_torn_end_of_the_log_costs_only_the_commit_it_tears(
+def test_torn_end_of_the_log_loses_only_that_commit(
     session: StoreSession, tmp_path: Path, missing: int
 ) -> None:
     whole, torn = new_event(key="whole"), new_event(key="torn")
@@ -230,7 +230,7 @@ def test_a_torn_end_of_the_log_costs_only_the_commit_it_tears(
         again.close()
 
 
-def test_garbage_after_the_log_is_not_believed(session: StoreSession, tmp_path: Path) -> None:
+def test_garbage_after_the_log_is_ignored(session: StoreSession, tmp_path: Path) -> None:
     event = new_event()
     session.accept(event)
     place = killed_copy(session, tmp_path / "copy")
@@ -243,7 +243,7 @@ def test_garbage_after_the_log_is_not_believed(session: StoreSession, tmp_path: 
         again.close()
 
 
-def test_a_flipped_bit_in_the_log_is_not_believed(session: StoreSession, tmp_path: Path) -> None:
+def test_log_is_ignored_from_a_flipped_bit_on(session: StoreSession, tmp_path: Path) -> None:
     whole, flipped = new_event(), new_event()
     session.accept(whole)
     length = Path(f"{session.place.path}-wal").stat().st_size  # type: ignore[attr-defined]
@@ -279,7 +279,7 @@ def test_a_garbled_shared_memory_file_is_rebuilt(
 # --- damage ---
 
 
-def test_a_file_that_is_no_database_is_refused(sqlite_place: SqlitePlace) -> None:
+def test_file_that_is_not_a_database_is_rejected(sqlite_place: SqlitePlace) -> None:
     sqlite_place.path.parent.mkdir()
     sqlite_place.path.write_bytes(b"these are somebody's notes\n" * 1000)
     before = sqlite_place.path.read_bytes()
@@ -289,14 +289,14 @@ def test_a_file_that_is_no_database_is_refused(sqlite_place: SqlitePlace) -> Non
 
 
 @pytest.mark.parametrize("offset", [0, 16, 18])
-def test_a_damaged_header_is_refused(sqlite_place: SqlitePlace, offset: int) -> None:
+def test_damaged_header_is_rejected(sqlite_place: SqlitePlace, offset: int) -> None:
     fill(sqlite_place)
     _overwrite(sqlite_place.path, offset, b"\xff\xff")
     with pytest.raises(StoreSetupError, match=r"damaged .*backup"):
         asyncio.run(sqlite_place.open())
 
 
-def test_damage_is_found_before_serving_and_answered_with_advice(
+def test_damage_is_found_before_serving_with_advice(
     sqlite_place: SqlitePlace,
 ) -> None:
     fill(sqlite_place)
@@ -306,7 +306,7 @@ def test_damage_is_found_before_serving_and_answered_with_advice(
         asyncio.run(sqlite_place.open())
 
 
-def test_damage_that_appears_while_serving_is_never_answered_with_wrong_data(
+def test_damage_while_serving_never_returns_wrong_data(
     sqlite_place: SqlitePlace,
 ) -> None:
     fill(sqlite_place)
@@ -332,7 +332,7 @@ def _overwrite(path: Path, offset: int, data: bytes) -> None:
 # --- settings ---
 
 
-def test_a_served_store_is_set_to_keep_what_it_confirms(sqlite_place: SqlitePlace) -> None:
+def test_served_store_has_durable_settings(sqlite_place: SqlitePlace) -> None:
     session = StoreSession(sqlite_place)
     health = session.run(session.store.health())
     session.close()
@@ -341,7 +341,7 @@ def test_a_served_store_is_set_to_keep_what_it_confirms(sqlite_place: SqlitePlac
     assert health.location == str(sqlite_place.path)
 
 
-def test_files_of_a_store_are_closed_and_its_log_is_gone(sqlite_place: SqlitePlace) -> None:
+def test_closing_closes_the_files_and_removes_the_log(sqlite_place: SqlitePlace) -> None:
     fill(sqlite_place)
     names = {path.name for path in sqlite_place.path.parent.iterdir()}
     assert not names & {"headrace.db-wal", "headrace.db-shm"}

@@ -1,4 +1,4 @@
-"""No statement that looks up contacts of a batch walks a table that grows."""
+"""No statement that looks up contacts of a batch scans a table that grows."""
 
 from __future__ import annotations
 

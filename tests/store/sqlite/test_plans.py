@@ -1,6 +1,6 @@
-"""No verb of the store walks a table that grows: every statement is explained.
+"""No method of the store scans a table that grows: every statement is explained.
 
-The statements are those that the store really runs, collected while its verbs are called.
+The statements are collected while the methods of the store run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.store.events import START_US, as_stored, new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
 
-#: These grow with traffic; a few projects and policies may well be read whole.
+#: These grow with traffic; a few projects and policies may be scanned.
 GROWING = ("events", "event_queue", "duplicate_requests")
 #: Text and bound values.
 Statement = tuple[str, Any]
@@ -120,7 +120,7 @@ def assert_indexed(plans: dict[str, list[str]]) -> None:
         for step in plan:
             scanned = _SCAN.match(step)
             assert scanned is None or scanned[1] not in GROWING, (sql, plan)
-            # Sorting means that everything that matches is read before the first row is shown.
+            # Sorting means that every match is read before the first row is returned.
             assert "TEMP B-TREE" not in step, (sql, plan)
 
 
@@ -211,7 +211,7 @@ def test_accepting_duplicates_is_served_by_an_index(explained: Explained) -> Non
 
 
 def test_a_missing_index_would_be_noticed(explained: Explained) -> None:
-    """The guard is not blind."""
+    """The check itself works."""
     plan = explained.plan("SELECT * FROM events WHERE payload = '{}' ORDER BY event")
     with pytest.raises(AssertionError):
         assert_indexed({"": plan})

@@ -1,4 +1,4 @@
-"""What processing costs does not grow with the backlog: statements are explained and counted."""
+"""The cost of processing does not grow with the backlog: statements are explained and counted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCAN = re.compile(r"SCAN (\w+)")
 
 
 class Watched:
-    """A queue with a backlog, and what its statements do."""
+    """A queue with a backlog, and a count of what its statements do."""
 
     def __init__(self, folder: Path, backlog: int) -> None:
         self._place = SqlitePlace(folder)
@@ -35,7 +35,7 @@ class Watched:
         self.statements: dict[str, int] = {}
 
     def _fill(self, backlog: int) -> None:
-        """Half of it in one project, the rest in 50; contacts and retries of the same number."""
+        """Half of it in one project, the rest in 50; as many contacts and retries."""
         events = [
             new_event(
                 project_id=1 if n % 2 else n % 100 + 2,
@@ -133,7 +133,7 @@ def test_failing_and_retrying_do_not_grow_with_the_backlog(watched: dict[int, Wa
     assert_no_dearer(steps)
 
 
-def test_asking_whether_anything_is_due_takes_few_steps(watched: dict[int, Watched]) -> None:
+def test_polling_for_due_events_takes_few_steps(watched: dict[int, Watched]) -> None:
     for one in watched.values():
         seen: list[int] = []
 
@@ -147,7 +147,7 @@ def test_asking_whether_anything_is_due_takes_few_steps(watched: dict[int, Watch
         connection.close()
 
 
-def test_only_taking_claims_back_walks_the_queue_and_never_the_events(
+def test_only_rescue_scans_the_queue_and_nothing_scans_the_events(
     watched: dict[int, Watched],
 ) -> None:
     one = watched[LARGE]
@@ -165,7 +165,7 @@ def test_only_taking_claims_back_walks_the_queue_and_never_the_events(
         plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", values[:numbered])
         scans[sql] = [found[1] for row in plan if (found := _SCAN.match(str(row[3])))]
     connection.close()
-    # Of the erasures only those under way are in that index: nearly always none.
+    # That index has only running erasures: usually none.
     small = {"j", "erasures"}
     assert all("erasures_unfinished" in sql for sql, found in scans.items() if "erasures" in found)
     walking = {sql: tables for sql, tables in scans.items() if set(tables) - small}

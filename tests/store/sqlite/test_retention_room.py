@@ -1,4 +1,4 @@
-"""What removed rows leave inside the file."""
+"""Space that removed rows leave inside the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def session(tmp_path: Path) -> Iterator[StoreSession]:
     opened.close()
 
 
-def test_removed_rows_leave_room_that_is_used_again(session: StoreSession) -> None:
+def test_space_of_removed_rows_is_reused(session: StoreSession) -> None:
     event = finished_event(session, payload=f'{{"a": "{"x" * 500_000}"}}')
     retention = session.store.retention
     before = session.run(retention.growth()).reusable_bytes

@@ -1,4 +1,4 @@
-"""A disk that does not answer: whoever waits for it gets an answer in time."""
+"""A disk that does not respond: callers get an error in time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANSWERS = "CREATE TABLE answers (number INTEGER)"
 
 
 class Stuck:
-    """Work that goes on when the test says so."""
+    """Work that the test unblocks."""
 
     def __init__(self) -> None:
         self.begun = threading.Event()
@@ -49,10 +49,10 @@ def stuck() -> Iterator[Stuck]:
     made.go_on.set()
 
 
-def test_a_read_that_gets_no_answer_ends_for_its_caller(
+def test_read_without_a_response_times_out(
     path: Path, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its thread stays taken, and counts, until the disk answers."""
+    """Its thread stays busy, and counts, until the disk responds."""
     monkeypatch.setattr(readers, "ANSWER_SECONDS_MAX", 0.01)
     monkeypatch.setattr(readers, "WAITING_MAX", WAITING_MAX)
 
@@ -72,10 +72,10 @@ def test_a_read_that_gets_no_answer_ends_for_its_caller(
     asyncio.run(run())
 
 
-def test_a_job_that_is_not_done_in_time_ends_for_its_caller(
+def test_job_that_is_not_done_in_time_times_out(
     path: Path, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those whose turn had not come are never done."""
+    """Jobs that had not started are never done."""
     monkeypatch.setattr(writer, "JOB_SECONDS_MAX", 0.01)
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""The writing thread when something goes wrong inside it."""
+"""Errors inside the writing thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.deep_stack import check_commits_survive_broken_puts
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Arm a point inside the writer for one passing, with an error of any kind."""
+    """Arm a fail point inside the writer once, with any error."""
     armed: list[str] = []
 
     def passed(name: str) -> None:
@@ -50,10 +50,10 @@ def test_an_unexpected_error_fails_its_batch_and_nothing_else(
     assert opened.failures == []
 
 
-def test_a_fault_between_batches_ends_the_store_instead_of_hanging_it(
+def test_error_between_batches_closes_the_store_instead_of_hanging(
     opened: StoreSession, failing: Callable[[str], None]
 ) -> None:
-    """What was committed is answered so, what comes later is answered as not stored."""
+    """Committed events are reported as stored, later ones as not stored."""
     failing("after_commit_before_answer")
     event = new_event(key="a")
     assert opened.accept(event) == [None]
@@ -67,7 +67,7 @@ def test_a_fault_between_batches_ends_the_store_instead_of_hanging_it(
 
 
 def test_an_error_between_queueing_and_waking_does_not_stop_the_store(tmp_path: Path) -> None:
-    """Wherever it breaks off: the next event is stored."""
+    """Wherever it fails: the next event is stored."""
 
     async def run() -> None:
         store = open_store(tmp_path / "headrace.db", serve=True)
@@ -77,8 +77,8 @@ def test_an_error_between_queueing_and_waking_does_not_stop_the_store(tmp_path: 
     asyncio.run(run())
 
 
-def test_an_event_of_which_nobody_tells_is_found(opened: StoreSession) -> None:
-    """The writer looks by itself, so a wake-up that was lost costs a moment and no more."""
+def test_event_without_a_wake_up_is_found(opened: StoreSession) -> None:
+    """The writer polls, so a lost wake-up only costs a moment."""
     event = new_event()
     assert opened.accept(new_event()) == [None]
     opened.batches.give([Pending(event, lambda _: None)])

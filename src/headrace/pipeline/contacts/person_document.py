@@ -40,7 +40,7 @@ async def person_document(
         mentions: whether events of others are searched for the person's names, which takes as long
             as reading all events of the project.
     """
-    with exports.under_way():
+    with exports.in_progress():
         async for piece in _pieces(exports, facts, mentions=mentions):
             yield piece
 

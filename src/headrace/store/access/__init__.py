@@ -1,1 +1,1 @@
-"""Who may do what: projects with their keys and policies, operators, members, and the audit."""
+"""Access: projects with their keys and policies, operators, members, and the audit."""

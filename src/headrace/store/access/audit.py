@@ -1,4 +1,4 @@
-"""Entries about who changed what, written in the transaction of the change."""
+"""Audit entries, written in the transaction of the change."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from headrace.store.contract.sign_in import AuditFilter, AuditRow
 from headrace.store.engine.dialect import Statement, sql
 from headrace.store.engine.transaction import Row, Transaction
 
-#: Entries that one look at the audit goes through at most: a rare value costs no more than this.
-AUDIT_LOOKED_AT_MAX = 50_000
+#: Entries that one search of the audit examines at most, so that a rare value has a bounded cost.
+AUDIT_EXAMINED_MAX = 50_000
 
 _COLUMNS = "id, at_us, actor, action, detail, project_id"
 _INSERT = sql(
@@ -42,8 +42,8 @@ def _find(inner: str) -> Statement:
 FIND = _find("id < $1")
 FIND_OF_PROJECT = _find("id < $1 AND project_id = $9")
 
-# One seek finds whether a project has entries that old at all. PostgreSQL has no index for
-# IS NOT DISTINCT FROM, so what is about no project has statements of its own.
+# One seek finds whether a project has entries that old. PostgreSQL uses no index for IS NOT
+# DISTINCT FROM, so entries about no project have statements of their own.
 _OLDEST = "SELECT at_us FROM audit WHERE {of} ORDER BY id LIMIT 1"
 _EXPIRED = (
     "SELECT id FROM (SELECT id, at_us FROM audit WHERE {of} "
@@ -55,7 +55,7 @@ OLDEST_OF_NONE = sql(_OLDEST.format(of="project_id IS NULL"))
 EXPIRED = sql(_EXPIRED.format(of="project_id = $4"))
 EXPIRED_OF_NONE = sql(_EXPIRED.format(of="project_id IS NULL"))
 REMOVE = sql("DELETE FROM audit WHERE id = ANY($1::bigint[])")
-# Besides those of projects: handlers, which belong to all.
+# Project 0 is that of handlers, which belong to all projects.
 _PROJECTS = sql("SELECT id FROM projects UNION ALL SELECT 0")
 _AFTER_ALL = 1 << 62
 
@@ -84,13 +84,13 @@ async def read_audit(
 async def find_audit(
     tx: Transaction, wanted: AuditFilter, before: int | None, limit: int
 ) -> Sequence[AuditRow]:
-    """Entries that match, newest first, below id `before`; looks at `AUDIT_LOOKED_AT_MAX`."""
+    """Matching entries, newest first, below id `before`; examines `AUDIT_EXAMINED_MAX`."""
     action = prefix = None
     if wanted.action is not None and wanted.action.endswith("."):
         prefix = wanted.action
     else:
         action = wanted.action
-    values: list[Any] = [_AFTER_ALL if before is None else before, AUDIT_LOOKED_AT_MAX, limit]
+    values: list[Any] = [_AFTER_ALL if before is None else before, AUDIT_EXAMINED_MAX, limit]
     values += [action, prefix, wanted.actor, wanted.after_us, wanted.before_us]
     if wanted.project_id is None:
         rows = await tx.rows(FIND, *values)
@@ -100,7 +100,7 @@ async def find_audit(
 
 
 async def prune_audit(tx: Transaction, now_us: int, limit: int) -> int:
-    """Remove entries past their time, at most `limit` of a project; how many."""
+    """Remove expired entries, at most `limit` of a project; returns how many."""
     before_us, removed = now_us - AUDIT_KEPT_US, 0
     places = [(OLDEST_OF_NONE, EXPIRED_OF_NONE, ())]
     places += [(OLDEST, EXPIRED, tuple(row)) for row in await tx.rows(_PROJECTS)]

@@ -45,8 +45,8 @@ def key_values(key: ApiKey) -> tuple[Any, ...]:
 
 
 async def note_uses(tx: Transaction, used_us: Mapping[str, int]) -> None:
-    """Remember when keys were last used, by public id; an earlier time changes nothing."""
-    # In one order, so that two processes that note at once wait instead of locking up.
+    """Store when keys were last used, by public id; an earlier time changes nothing."""
+    # In a fixed order, so that two processes that write at once wait instead of deadlocking.
     await tx.run_many(_NOTE_USE, sorted(used_us.items()))
 
 

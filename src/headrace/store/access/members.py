@@ -1,4 +1,4 @@
-"""Operators as people, their roles, the audit log and last uses of keys."""
+"""Operators, their roles, the audit log and last uses of keys."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _FORGET = tuple(
 MEMBERS = sql(
     'SELECT email, role, added_us FROM members WHERE project_id = $1 ORDER BY email COLLATE "C"'
 )
-# Members of a project are counted by one at a time.
+# Serializes counting the members of a project.
 _LOCK_PROJECT = sql("SELECT 1 FROM projects WHERE id = $1 FOR NO KEY UPDATE")
 _ROLE = sql("SELECT role FROM members WHERE project_id = $1 AND email = $2")
 _COUNT_MEMBERS = sql("SELECT count(*) FROM members WHERE project_id = $1")
@@ -63,9 +63,9 @@ _REMOVE = sql("DELETE FROM members WHERE project_id = $1 AND email = $2")
 
 
 class Members:
-    """Operators as people, and their roles; every change is audited in its transaction.
+    """Operators and their roles; every change is audited in its transaction.
 
-    Operators are named by their normalized address.
+    Operators are identified by their normalized address.
     """
 
     def __init__(self, database: Database) -> None:
@@ -82,7 +82,7 @@ class Members:
     ) -> bool:
         """Add an operator without token and password; False when there is one.
 
-        A revoked one is taken back, with neither of the two.
+        A revoked one is restored, with neither of the two.
 
         Raises:
             StoreConflictError: `operators` when there are too many.
@@ -105,7 +105,7 @@ class Members:
         return await self._database.write(work)
 
     async def set_owner(self, email: str, now_us: int, *, is_owner: bool, actor: str) -> bool:
-        """Make somebody an owner of the instance, or no longer.
+        """Make an operator an owner of the instance, or take that role away.
 
         Raises:
             StoreConflictError: `last_owner`.
@@ -183,11 +183,11 @@ class Members:
     async def audit(
         self, wanted: AuditFilter, *, before: int | None, limit: int
     ) -> Sequence[AuditRow]:
-        """Audit entries, newest first, below id `before`; looks at a bounded number."""
+        """Audit entries, newest first, below id `before`; examines a bounded number."""
         return await self._database.read(lambda tx: find_audit(tx, wanted, before, limit))
 
     async def note_key_uses(self, used_us: Mapping[str, int]) -> None:
-        """Remember when keys were last used, by public id; an earlier time changes nothing."""
+        """Store when keys were last used, by public id; an earlier time changes nothing."""
         await self._database.write(lambda tx: note_uses(tx, used_us))
 
     async def key_uses(self, project_id: int) -> Mapping[str, int]:

@@ -31,9 +31,9 @@ _COUNT = sql("SELECT count(*), count(*) FILTER (WHERE email = $1) FROM operators
 _REPLACE = sql("UPDATE operators SET id = $1, token_hash = $2, revoked_us = NULL WHERE email = $3")
 _PROJECT = sql("SELECT id FROM projects WHERE uuid = $1")
 _FIND_TEXT = "SELECT is_owner FROM operators WHERE email = $1 AND revoked_us IS NULL"
-#: Of an address, when there is one who is not revoked.
+#: Finds the operator of an address who is not revoked.
 FIND = sql(_FIND_TEXT)
-#: Held, so that an operator who is removed just now leaves nothing behind.
+#: Locks the operator, so that a concurrent removal leaves no rows behind.
 HOLD = sql(f"{_FIND_TEXT} FOR SHARE")
 # SQLite has one writer, so there is nothing to lock.
 _LOCK = sql("LOCK TABLE operators IN SHARE ROW EXCLUSIVE MODE", sqlite="SELECT 1")
@@ -49,8 +49,8 @@ class Operators:
         """Store a new operator.
 
         Raises:
-            StoreConflictError: `email` when there is one of that address, `operators` when there
-                are `OPERATORS_MAX`.
+            StoreConflictError: `email` when the address is taken, `operators` when there are
+            `OPERATORS_MAX`.
         """
 
         async def work(tx: Transaction) -> None:
@@ -65,7 +65,7 @@ class Operators:
         await self._database.write(work)
 
     async def replace_token(self, operator: Operator, *, actor: str) -> bool:
-        """Give the operator of that address another token; the one before stops working.
+        """Replace the token of the operator with that address; the old one stops working.
 
         False when there is no such operator.
         """
@@ -86,7 +86,7 @@ class Operators:
         ]
 
     async def policies(self, project_uuid: bytes) -> tuple[int, Policies] | None:
-        """Number and policies of a project, None when there is none of that id."""
+        """Number and policies of a project, None when there is none with that id."""
 
         async def read(tx: Transaction) -> tuple[int, Policies] | None:
             found = await tx.value(_PROJECT, project_uuid)
@@ -99,7 +99,7 @@ class Operators:
     ) -> Policies:
         """Set checked values, all in one transaction; None resets one to its default.
 
-        What really changes is audited, an entry each. Returns all policies as they are then.
+        Each change is audited with an entry. Returns all policies afterwards.
         """
 
         async def work(tx: Transaction) -> Policies:
@@ -126,12 +126,12 @@ class Operators:
         return await self._database.read(lambda tx: read_audit(tx, project_id, before, limit))
 
     async def prune_audit(self, now_us: int, limit: int) -> int:
-        """Remove entries past their time, at most `limit` of a project; how many."""
+        """Remove expired entries, at most `limit` of a project; returns how many."""
         return await self._database.write(lambda tx: prune_audit(tx, now_us, limit))
 
 
 async def lock_operators(tx: Transaction) -> None:
-    """Two that count operators at once count one after the other."""
+    """Serialize transactions that count operators."""
     await tx.run(_LOCK)
 
 

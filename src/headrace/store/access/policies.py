@@ -35,10 +35,10 @@ async def access_version(tx: Transaction) -> int:
 
 
 async def bump_access_version(tx: Transaction) -> None:
-    """Tell every process that keys or policies change.
+    """Let every process notice that keys or policies change.
 
-    It locks the row of the version. Done first, changes come one after the other, and the audit
-    tells the true value before each.
+    It locks the row of the version. Done first, changes are serialized, and the audit records the
+    true value before each.
     """
     await tx.run(_BUMP_VERSION)
 
@@ -49,7 +49,7 @@ async def read_policies(tx: Transaction, project_id: int) -> Policies:
 
 
 async def stored_policy(tx: Transaction, project_id: int, name: str) -> Any:
-    """What is stored for a policy, as JSON has it; None when it is at its default."""
+    """The stored value of a policy, as in JSON; None when it is at its default."""
     text = await tx.value(_VALUE, project_id, name)
     return None if text is None else msgspec.json.decode(text)
 
@@ -60,14 +60,14 @@ async def write_policy(tx: Transaction, project_id: int, name: str, value: Any) 
 
 
 async def reset_policy(tx: Transaction, project_id: int, name: str) -> None:
-    """Set a policy to its default, also to one of a later release."""
+    """Reset a policy to its default, including a changed default of a later release."""
     await tx.run(_RESET, project_id, name)
 
 
 def policies_of(rows: Iterable[Row]) -> Policies:
-    """Policies from names and values; what is not among them is at its default.
+    """Policies from names and values; missing ones are at their default.
 
-    Names of policies that concern messages are passed over, see `sending_policies`.
+    Names of policies that concern messages are skipped, see `sending_policies`.
     """
     stored = {name: msgspec.json.decode(value) for name, value in rows if name in _NAMES}
     return Policies(**{name: check_policy(name, value) for name, value in stored.items()})

@@ -46,7 +46,7 @@ class Projects:
         """Create a project.
 
         Raises:
-            StoreConflictError: there is one of that name.
+            StoreConflictError: the name is taken.
         """
         uuid = new_uuid()
 
@@ -82,7 +82,7 @@ class Projects:
         return [keys.api_key(row) for row in rows]
 
     async def revoke_key(self, public_id: str, now_us: int, *, actor: str) -> bool:
-        """Revoke a key; False when there is none that is not revoked."""
+        """Revoke a key; False when no active key has that id."""
 
         async def work(tx: Transaction) -> bool:
             project_id = await tx.value(_REVOKE_KEY, now_us, public_id)
@@ -98,7 +98,7 @@ class Projects:
     ) -> Any:
         """Set a policy to a checked value and audit it; returns the value before.
 
-        One that concerns messages is given and returned as JSON has it; None is its default.
+        One that concerns messages is given and returned as in JSON; None is its default.
         """
 
         async def work(tx: Transaction) -> Any:
@@ -114,11 +114,11 @@ class Projects:
         return await self._change(work)
 
     async def access_version(self) -> int:
-        """Version of `access()`, cheap enough to ask every second."""
+        """Version of `access()`, cheap enough to poll every second."""
         return await self._database.read(policies.access_version)
 
     async def access(self) -> Access:
-        """Everything authentication needs, all as it was at one moment."""
+        """Everything that authentication needs, from one snapshot."""
 
         async def read(tx: Transaction) -> Access:
             version = await policies.access_version(tx)

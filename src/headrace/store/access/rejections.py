@@ -1,4 +1,4 @@
-"""What was refused lately and why."""
+"""Recent rejections and their reasons."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIST = sql(
     f"SELECT id, {_COLUMNS} FROM rejections "  # noqa: S608
     "WHERE project_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
 )
-# Ids grow with time, so the oldest are looked at first and the rest not at all.
+# Ids grow with time, so the scan begins at the oldest and stops at the limit.
 OLD = sql(
     "SELECT id FROM (SELECT id, at_us FROM rejections ORDER BY id LIMIT $2) n WHERE at_us < $1"
 )
@@ -41,34 +41,34 @@ _AFTER_ALL = 1 << 62
 
 
 class Rejections:
-    """Refused requests and events of all projects."""
+    """Rejected requests and events of all projects."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, rejections: Sequence[Rejection]) -> None:
-        """Keep these."""
+        """Store rejections."""
         rows = [_values(rejection) for rejection in rejections]
         await self._database.write(lambda tx: tx.run_many(_INSERT, rows))
 
     async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Rejection]:
         """Rejections of a project, newest first, below id `before`."""
         values = (project_id, _AFTER_ALL if before is None else before, limit)
-        # Made from their rows where they are read: on SQLite that is not the event loop.
+        # Decoded where they are read: on SQLite that is not the event loop.
         return await self._database.read(lambda tx: _list(tx, *values))
 
     async def prune(self, older_than_us: int, keep_per_project: int, limit: int) -> int:
-        """Remove at most `limit` that are too old, and as many of each project that has too many.
+        """Remove up to `limit` old ones, and up to `limit` of each project that has too many.
 
-        Returns how many went.
+        Returns how many were removed.
         """
 
         async def work(tx: Transaction) -> int:
-            gone = await _remove(tx, await tx.rows(OLD, older_than_us, limit))
+            removed = await _remove(tx, await tx.rows(OLD, older_than_us, limit))
             for (project_id,) in await tx.rows(_PROJECTS):
                 many = await tx.rows(MANY, project_id, keep_per_project, limit)
-                gone += await _remove(tx, many)
-            return gone
+                removed += await _remove(tx, many)
+            return removed
 
         return await self._database.write(work)
 

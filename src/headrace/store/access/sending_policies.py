@@ -1,4 +1,4 @@
-"""Policies that concern messages, as they are stored beside the others.
+"""Policies that concern messages, stored with the others.
 
 Their values are kept as the operator wrote them, in JSON; each read checks and parses them.
 """
@@ -24,7 +24,7 @@ from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Row, Transaction
 
 RETENTION_DAYS_MAX = 3650
-#: System events that a project gets only when it asks for them.
+#: System events that a project gets only on request.
 OPTIONAL_EVENTS = (
     *("sendrealm.mail.skip", "sendrealm.push.delivery", "sendrealm.push.click"),
     *("sendrealm.push.dismiss", "sendrealm.automation.started"),
@@ -58,7 +58,7 @@ async def read_sending_policies(tx: Transaction, project_id: int) -> SendingPoli
 
 
 def sending_policies_of(rows: Iterable[Row]) -> SendingPolicies:
-    """Policies from names and values; names of other policies are passed over."""
+    """Policies from names and values; names of other policies are skipped."""
     found: dict[str, Any] = {}
     for name, text in rows:
         if name in _CHECKS and name not in _APART:
@@ -148,7 +148,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "run_retention_days": _days,
     "optional_events": _events,
 }
-#: Read where they are used, not with the others.
+#: Read where they are used, separately from the others.
 _APART = frozenset({"run_retention_days", "optional_events"})
 #: Names of all policies that concern messages.
 SENDING_POLICIES = tuple(_CHECKS)

@@ -40,11 +40,11 @@ ROLES = sql("SELECT project_id, role FROM members WHERE email = $1")
 
 _LINK_TEXT = f"SELECT {_LINK_COLUMNS} FROM sign_in_links WHERE token_hash = $1 AND expires_us > $2"  # noqa: S608
 _LINK = sql(_LINK_TEXT)
-# Held, so that of two who come at once one finds it used.
+# Locked, so that of two concurrent uses the second finds it used.
 _HOLD_LINK = sql(f"{_LINK_TEXT} FOR UPDATE")
 _ADD_LINK = sql(f"INSERT INTO sign_in_links ({_LINK_COLUMNS}) VALUES ($1, $2, $3, $4)")  # noqa: S608
 _END_EXPIRED_LINKS = sql("DELETE FROM sign_in_links WHERE expires_us <= $1")
-# Each sign-in adds one, so there are never more over the limit than the limit itself.
+# Each sign-in adds one session, so the excess over the limit stays small.
 _END_OLDEST_LINKS = sql(
     "DELETE FROM sign_in_links WHERE token_hash IN "
     "(SELECT token_hash FROM sign_in_links ORDER BY created_us DESC LIMIT $1 OFFSET $1)"
@@ -57,7 +57,7 @@ _BEGIN_TRIES = sql(
     "INSERT INTO sign_in_attempts (subject, since_us, tries) VALUES ($1, $2, 0) "
     "ON CONFLICT (subject) DO NOTHING"
 )
-# In one order, so that two that try at once wait for one another instead of locking up.
+# In a fixed order, so that two concurrent attempts wait instead of deadlocking.
 HOLD_TRIES = sql(
     "SELECT subject, since_us, tries FROM sign_in_attempts WHERE subject = ANY($1::text[]) "
     "ORDER BY subject FOR UPDATE"
@@ -95,14 +95,14 @@ _REVEAL = sql(
 class SignIn:
     """Links, passwords and sessions; every change is audited in its transaction.
 
-    Operators are named by their normalized address.
+    Operators are identified by their normalized address.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add_link(self, link: Link, *, actor: str) -> bool:
-        """Keep a link; False when it names an operator who is not there or is revoked."""
+        """Store a link; False when its operator does not exist or is revoked."""
 
         async def work(tx: Transaction) -> bool:
             if link.email is not None and await tx.row(HOLD, link.email) is None:
@@ -117,7 +117,7 @@ class SignIn:
         return await self._database.write(work)
 
     async def link(self, token_hash: bytes, now_us: int) -> Link | None:
-        """A link that can still be used."""
+        """A link that is still valid."""
         row = await self._database.read(lambda tx: tx.row(_LINK, token_hash, now_us))
         return None if row is None else _link(row)
 
@@ -126,14 +126,15 @@ class SignIn:
     ) -> bool:
         """Set the password of `session.email` and sign in, in one transaction.
 
-        The link is gone then, and so are all other sessions and links of that operator. A link
-        without an address makes its user an owner.
+        This ends the link and all other sessions and links of that operator. A link without an
+        address makes its user an owner.
 
         Args:
-            owner_token_hash: of a token nobody has, for an operator who is made by this.
+            owner_token_hash: of a token that is never shown, for an operator who is created by
+                this.
 
         Returns:
-            False when the link cannot be used any more, or is of another operator.
+            False when the link is no longer valid, or belongs to another operator.
         """
         now_us, email = session.created_us, session.email
 
@@ -155,10 +156,10 @@ class SignIn:
         return await self._database.write(work)
 
     async def count_try(self, subjects: Sequence[Throttle], now_us: int) -> int:
-        """Count a try before it is made, so that tries at once cannot outrun the count.
+        """Count an attempt before it is made, so that concurrent attempts cannot exceed the limit.
 
         Returns:
-            0, or for how many microseconds nobody may try; then nothing was counted.
+            0, or how many microseconds to wait before the next attempt; then nothing was counted.
         """
         names = sorted(subject.subject for subject in subjects)
         tries_max = {subject.subject: subject.tries_max for subject in subjects}
@@ -178,15 +179,15 @@ class SignIn:
         return await self._database.write(work)
 
     async def password_hash(self, email: str) -> str | None:
-        """Hash of an operator's password; None for one who cannot sign in by a password."""
+        """Hash of an operator's password; None for one who cannot sign in with a password."""
         found: str | None = await self._database.read(lambda tx: tx.value(_PASSWORD, email))
         return found
 
     async def open_session(self, session: Session, forgiven: Sequence[Throttle]) -> bool:
-        """Sign in; tries of `forgiven` are forgotten.
+        """Sign in; counted attempts of `forgiven` are reset.
 
-        An operator has at most `SESSIONS_OF_OPERATOR_MAX`: the oldest ends. False when the
-        operator is gone by now.
+        An operator has at most `SESSIONS_OF_OPERATOR_MAX`: the oldest ends. False when the operator
+        no longer exists.
         """
         names = [subject.subject for subject in forgiven]
 
@@ -200,7 +201,7 @@ class SignIn:
         return await self._database.write(work)
 
     async def note_failure(self, email: str, address: str, now_us: int) -> None:
-        """Audit a failed try; the address typed is kept only if it is an operator's."""
+        """Audit a failed attempt; the address typed is kept only if it is an operator's."""
 
         async def work(tx: Transaction) -> None:
             known = await tx.row(FIND, email) is not None
@@ -211,7 +212,7 @@ class SignIn:
         await self._database.write(work)
 
     async def signed_in(self, token_hash: bytes, now_us: int) -> SignedIn | None:
-        """The session of a token, None when it is over or its operator revoked."""
+        """The session of a token, None when it has expired or its operator is revoked."""
 
         async def read(tx: Transaction) -> SignedIn | None:
             row = await tx.row(_SESSION, token_hash, *session_limits_us(now_us))
@@ -233,7 +234,7 @@ class SignIn:
         return await self._database.read(read)
 
     async def seen(self, token_hash: bytes, now_us: int) -> None:
-        """The session was used."""
+        """Record that the session was used."""
         await self._database.write(lambda tx: tx.run(_SEEN, now_us, token_hash))
 
     async def sessions(self, email: str, now_us: int) -> Sequence[Session]:

@@ -1,1 +1,1 @@
-"""What events look like, as people read it."""
+"""The catalog of event shapes."""

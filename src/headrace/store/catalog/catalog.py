@@ -1,7 +1,7 @@
-"""The catalog as people read it.
+"""Reads the catalog.
 
-On PostgreSQL each worker counts in a lane of its own, and what is read is added up. SQLite has one
-row of each, in lane 0.
+On PostgreSQL each worker counts in a lane of its own, and reads add the rows up. SQLite has one row
+of each, in lane 0.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Transaction
 
-#: Lanes of which the rows of one name are read.
+#: Lanes whose rows of one name are read.
 _LANES_READ = 64
 
 _SUMS = (
@@ -74,7 +74,7 @@ HOURS = sql(
 )
 COUNT = sql(
     "SELECT count(DISTINCT event) FROM catalog_names WHERE project_id = $1",
-    # Kept by the one worker, so that the rows need not be counted.
+    # Maintained by the single worker, so that the rows need not be counted.
     sqlite="SELECT names FROM catalog_totals WHERE project_id = ?1",
 )
 TOTALS = sql(
@@ -112,7 +112,7 @@ class Catalog:
         return [catalog_name(row) for row in rows]
 
     async def entry(self, project_id: int, event: str) -> CatalogEntry | None:
-        """What is known of a name; None when it never came."""
+        """What is known of a name; None for an unknown name."""
 
         async def read(tx: Transaction) -> CatalogEntry | None:
             row = await tx.row(NAME, project_id, event)
@@ -141,7 +141,7 @@ class Catalog:
         return [HourCount(*row) for row in rows]
 
     async def totals(self, project_id: int) -> CatalogTotals:
-        """How much there is, and how much was left out."""
+        """Totals, and how much the limits left out."""
 
         async def read(tx: Transaction) -> CatalogTotals:
             names = await tx.value(COUNT, project_id) or 0
@@ -151,9 +151,9 @@ class Catalog:
         return await self._database.read(read, snapshot=True)
 
     async def prune(self, now_us: int, limit: int) -> int:
-        """Remove up to `limit` counts of hours that are kept no longer; how many went."""
+        """Remove up to `limit` expired counts of hours; returns how many were removed."""
         before = now_us // HOUR_US - HOURS_KEPT
-        # Nearly always nothing is due: then the write lock of SQLite is left alone.
+        # Usually nothing is due: then the write lock of SQLite is not taken.
         rows = await self._database.read(lambda tx: tx.rows(EXPIRED, before, limit))
         if not rows:
             return 0

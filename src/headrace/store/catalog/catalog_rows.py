@@ -1,4 +1,4 @@
-"""Entries of the catalog from columns, and what several rows of one thing add up to."""
+"""Entries of the catalog from columns, and sums of several rows of one entry."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def drift(row: Sequence[Any]) -> Drift:
 
 
 def paths_of_all(paths: Iterable[CatalogPath]) -> list[CatalogPath]:
-    """Paths added up where several lanes have them; the newest says whether it is gone."""
+    """Paths summed over lanes; the newest row decides whether a path is gone."""
     merged: dict[str, CatalogPath] = {}
     for path in paths:
         held = merged.get(path.path)
@@ -54,7 +54,7 @@ def _both(one: CatalogPath, other: CatalogPath) -> CatalogPath:
 
 
 def drift_of_all(entries: Sequence[Drift], paths: Iterable[CatalogPath]) -> list[Drift]:
-    """Entries of all lanes, newest first, without what is new to one lane only.
+    """Entries of all lanes, newest first, without those that are new to one lane only.
 
     Args:
         entries: newest first.

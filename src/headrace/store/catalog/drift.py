@@ -1,4 +1,4 @@
-"""What of a batch is drift, told from what the store says of the rows it wrote."""
+"""Derives the drift of a batch from the rows that the store wrote."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from headrace.store.contract.catalog import DRIFT_KEPT, Drift, DriftKind, PathSe
 def drift_of(
     paths: Iterable[PathSeen], written: Mapping[str, tuple[bool, int]], before: int
 ) -> list[Drift]:
-    """Drift entries in order of the events, at most as many as are kept of a name.
+    """Drift entries in order of the events, at most as many as are kept per name.
 
-    The first event of a name shows what is usual, so nothing of it is drift.
+    The first event of a name sets what is usual, so it has no drift.
 
     Args:
         written: path -> whether its row is new, and the types it did not have before.
-        before: events of the name that were looked at before this batch.
+        before: events of the name that were inspected before this batch.
     """
     found: list[Drift] = []
     for path in paths:
@@ -42,7 +42,7 @@ def drift_of(
 def fitting(
     paths: Sequence[PathSeen], known: frozenset[str], room: int
 ) -> tuple[list[PathSeen], int]:
-    """Paths that are known or still find room, and sightings of the others."""
+    """Paths that are known or still fit, and how often the others were seen."""
     kept: list[PathSeen] = []
     over = 0
     for path in paths:

@@ -1,1 +1,1 @@
-"""Contacts and what belongs to them: topics, audiences, merges and erasures. SQL once."""
+"""Contacts, topics, audiences and merges; written once for both databases."""

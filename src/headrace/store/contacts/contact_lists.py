@@ -22,8 +22,8 @@ from headrace.store.contract.contacts import ContactFilter
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.engine.transaction import Row, Transaction
 
-# Two tests are written for each database; their place in a statement is a name in brackets.
-# The type of a property decides how it is compared, and the functions for JSON differ.
+# Two tests are written per database; a statement has a name in brackets in their place. The type of
+# a property decides how it is compared, and the functions for JSON differ.
 _PROPERTY = "[property :name{n} :text{n} :number{n}]"
 _VALUE = "contacts.properties::jsonb -> {0}::text"
 _PROPERTY_ON_POSTGRES = (
@@ -33,7 +33,7 @@ _PROPERTY_ON_POSTGRES = (
     f"WHEN 'array' THEN ({_VALUE}) ? {{1}}::text "
     f"ELSE ({_VALUE}) #>> '{{{{}}}}' = {{1}}::text END"
 )
-# A number that is none is NULL, which equals nothing.
+# Text that is not a number becomes NULL, which equals nothing.
 _PROPERTY_ON_SQLITE = (
     "EXISTS (SELECT 1 FROM json_each(contacts.properties) AS p WHERE p.key = {0} AND CASE "
     "WHEN p.type IN ('integer', 'real') THEN p.value = {2} "
@@ -55,7 +55,7 @@ _INSIDE = (
     "EXISTS (SELECT 1 FROM audience_members m WHERE m.lane = contacts.lane "
     "AND m.contact_id = contacts.id AND m.audience_id = :audience_id)"
 )
-# In the order of characters, like the index, and no language's.
+# In the order of code points, like the index, not of a language.
 _SEARCH = (
     '(contacts.external_id COLLATE "C" >= :id_low AND contacts.external_id COLLATE "C" < :id_high '
     'OR contacts.email COLLATE "C" >= :email_low AND contacts.email COLLATE "C" < :email_high '
@@ -67,7 +67,7 @@ MATCHES = sql(
     "SELECT contact_id FROM contact_identifiers WHERE project_id = $1 AND kind = $2 "
     'AND value COLLATE "C" >= $3 AND value COLLATE "C" < $4 LIMIT $5'
 )
-# SQLite finds a contact by its id alone: with an index for more, it would walk the project instead.
+# SQLite is to find a contact by its id alone: with an index on more, it would scan the project.
 _FOUND = "[found :lanes :ids :project_id]"
 _FOUND_ON_POSTGRES = (
     "(contacts.lane, contacts.id) IN (SELECT k.lane, k.id "
@@ -112,7 +112,7 @@ async def contact_rows(
 
 
 def _source(lead: Lead) -> str:
-    """The table that leads, and the contacts it leads to."""
+    """The table that leads, joined with its contacts."""
     if lead.table == "contacts":
         return lead.table
     name = lead.table.rpartition(" ")[2]
@@ -121,7 +121,7 @@ def _source(lead: Lead) -> str:
 
 
 async def _floor(tx: Transaction, lead: Lead) -> int | None:
-    """Where this page stops looking, None when it can look to the end."""
+    """Where this page stops, None when it can scan to the end."""
     text = (
         f"SELECT {lead.number} FROM {lead.table} WHERE {lead.test} "  # noqa: S608
         f"ORDER BY {lead.number} DESC LIMIT 1 OFFSET {ROWS_EXAMINED_MAX}"
@@ -131,7 +131,7 @@ async def _floor(tx: Transaction, lead: Lead) -> int | None:
 
 
 async def _fetch(tx: Transaction, text: str, values: dict[str, Any]) -> list[Row]:
-    """Fetch by a statement whose values are named."""
+    """Fetch with a statement whose values are named."""
     names: list[str] = []
 
     def numbered(match: re.Match[str]) -> str:
@@ -144,7 +144,7 @@ async def _fetch(tx: Transaction, text: str, values: dict[str, Any]) -> list[Row
 
 
 def _both(text: str) -> Statement:
-    """The statement for both databases, each with its own tests in the places for them."""
+    """The statement for both databases, with the tests of each filled in."""
 
     def filled(text: str, tests: dict[str, str]) -> str:
         return _PLACE.sub(lambda place: tests[place[1]].format(*place.groups()[1:]), text)
@@ -153,7 +153,7 @@ def _both(text: str) -> Statement:
 
 
 async def _query(tx: Transaction, project_id: int, wanted: ContactFilter) -> ContactQuery | None:
-    """Plan a list, the filter that few match first; None when nothing can be in it."""
+    """Plan a list, most selective filter first; None when nothing can match."""
     query = ContactQuery(project_id)
     for kind in (IdentityType.EXTERNAL_ID, IdentityType.EMAIL):
         value = getattr(wanted, kind)

@@ -1,4 +1,4 @@
-"""What lists of contacts have in common in both stores."""
+"""The parts of a list of contacts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import msgspec
 
 from headrace.domain.contacts.properties import read_number
 
-#: Contacts one page may look at before it answers with what it found and a cursor to go on.
+#: Contacts that one page may examine before it returns what it found and a cursor to continue.
 ROWS_EXAMINED_MAX = 20_000
 
 
 class Lead(msgspec.Struct, frozen=True):
-    """The one index along which a list is walked, newest contact first."""
+    """The index that a list scans, newest contact first."""
 
     table: str
     #: Its column that holds the number of the contact.
@@ -24,18 +24,18 @@ class Lead(msgspec.Struct, frozen=True):
 
 
 class ContactQuery:
-    """A list as it is asked for: filters become its lead, or tests of each row."""
+    """A requested list: filters become its lead, or tests of each row."""
 
     def __init__(self, project_id: int) -> None:
         self.project_id = project_id
         self.lead: Lead | None = None
-        #: Looked at row by row.
+        #: Tested row by row.
         self.others: list[str] = []
         #: What `others` need besides the values of the lead.
         self.other_values: dict[str, Any] = {}
 
     def by(self, lead: Lead | None, test: str, values: dict[str, Any]) -> None:
-        """Take a filter: its lead if there is none yet, else its test."""
+        """Add a filter: as the lead if there is none yet, else as a test."""
         if lead is not None and self.lead is None:
             self.lead = lead
             return
@@ -43,7 +43,7 @@ class ContactQuery:
         self.other_values |= values
 
     def lead_before(self, before: int | None) -> Lead:
-        """The lead, that of the project if nothing better was found, from a position on."""
+        """The lead, that of the project if there is no other, from a position on."""
         lead = self.lead
         if lead is None:
             project = {"project_id": self.project_id}
@@ -56,7 +56,7 @@ class ContactQuery:
 
 
 def number_of(text: str) -> float | None:
-    """The number that a filter's text reads as; None, which equals nothing, if it is none."""
+    """The number in a filter's text; None, which equals nothing, if it is not a number."""
     try:
         return read_number(text)
     except (ValueError, ArithmeticError):

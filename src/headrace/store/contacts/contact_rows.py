@@ -1,4 +1,4 @@
-"""Contacts as both stores keep them: the columns, and a contact from and to its row."""
+"""The columns of contacts, and conversion from and to rows."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Contacts found by any identifier, and written with their system events.
 
 Two tables hold a contact: its row, and a row for each identifier that leads to it, in the lane of
-that identity. All writers lock the contact first and its identifiers after, so one of two that
-meet waits for the other, and then finds what that one has written.
+that identity. All writers lock the contact first and its identifiers after, so the second of two
+concurrent writers waits and then finds what the first has written.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _UPDATE = sql(
     "WHERE lane = $1 AND id = $2"
 )
 _DELETE = sql("DELETE FROM contacts WHERE lane = $1 AND id = $2")
-# What told of the contact, or of one that was merged into it, and another one.
+# Conflicts of the contact, or of one that was merged into it, with another one.
 FORGET = tuple(
     sql(text)
     for text in (
@@ -60,14 +60,14 @@ FORGET = tuple(
         "DELETE FROM conflict_pairs WHERE high_id = ANY($1::text[])",
     )
 )
-# What waits to be sent to it. An attempt that may have reached the relay stays unknown.
+# Messages that wait to be sent to it. An attempt that may have reached the relay stays unknown.
 CANCEL_MESSAGES = sql(
     "UPDATE messages SET state = CASE WHEN state = 'unknown' THEN state ELSE 'cancelled' END, "
     "finished_us = CASE WHEN state = 'unknown' THEN finished_us ELSE $2 END, "
     "reason = 'contact_deleted', due_us = NULL "
     "WHERE contact_id = ANY($1::text[]) AND due_us IS NOT NULL"
 )
-# Merges that led to the contact, over others too: nothing of them can be undone any more.
+# Merges that led to the contact, also indirectly: they can no longer be undone.
 FORGET_SNAPSHOTS = sql(
     "UPDATE merges SET snapshot = NULL "
     "WHERE contact_id = ANY($1::text[]) OR other_contact_id = ANY($1::text[])"
@@ -77,10 +77,10 @@ FORGET_SNAPSHOTS = sql(
 async def by_id(
     tx: Transaction, project_id: int, contact_id: str, *, lock: bool = False
 ) -> Contact | None:
-    """The contact of an id, also of one that was merged into it.
+    """The contact of an id, or the one it was merged into.
 
     Args:
-        lock: whether nobody else may change it until the transaction ends.
+        lock: whether to lock it until the transaction ends.
     """
     found = await _one(tx, project_id, contact_id, lock=lock)
     if found is not None:
@@ -89,7 +89,7 @@ async def by_id(
 
 
 async def by_write(tx: Transaction, project_id: int, write: ContactWrite) -> Contact | None:
-    """The contact an upsert means, locked: by its first identifier, or the one that it joins."""
+    """The locked contact of an upsert: by its first identifier, or the one that it joins."""
     field = _deciding_field(write)
     if field is None:
         return None
@@ -120,7 +120,7 @@ async def _by_owner(
         return None
     found = await _one(tx, project_id, owner, lock=lock)
     if lock and getattr(found, kind, None) != value:
-        # Perhaps by an alias; or the contact let go of the identifier while this waited for it.
+        # Possibly an alias; or the contact released the identifier while this waited for the lock.
         now = await identifiers.owner_of(tx, project_id, kind, value)
         if found is None or now != owner:
             raise ContactRaceError
@@ -131,7 +131,7 @@ class ContactWriter:
     """Writes of contacts inside one transaction, each with its system event.
 
     Args:
-        source: what the events say about who wrote.
+        source: the writer, as recorded in the events.
     """
 
     def __init__(
@@ -149,17 +149,17 @@ class ContactWriter:
         self._source = source
 
     async def outcome(self, project_id: int, write: ContactWrite) -> UpsertOutcome:
-        """An upsert; what refuses it is returned, and nothing was written then."""
+        """Upsert a contact; a rejection is returned, and then nothing was written."""
         try:
             return await self.upsert(project_id, write)
         except StoreConflictError as error:
-            # Both are raised before anything is written, so the transaction goes on.
+            # Both are raised before anything is written, so the transaction continues.
             return clash(error.args)
         except ApiError as error:
             return error
 
     async def upsert(self, project_id: int, write: ContactWrite) -> Upserted:
-        """Write to the contact that is meant, or create it."""
+        """Write to the matching contact, or create one."""
         found = await by_write(self.tx, project_id, write)
         try:
             if found is None:
@@ -168,13 +168,13 @@ class ContactWriter:
             after = await self.update(found, await self._without_aliases(found, write))
         except StoreConflictError as error:
             if _deciding_field(write) in error.args:
-                # Nobody's a moment ago: somebody has just created the one that is meant.
+                # The identifier was free a moment ago: another writer has just created the contact.
                 raise ContactRaceError from None
             raise
         return Upserted(after, created=False, changed=bool(differences(found, after)))
 
     async def _without_aliases(self, found: Contact, write: ContactWrite) -> ContactWrite:
-        """The write without identifiers that only lead to the contact: its own ones stay."""
+        """The write without aliases of the contact, so that it keeps its own identifiers."""
         for field in IDENTIFIERS:
             value, own = getattr(write, field), getattr(found, field)
             if not isinstance(value, str) or own is None or value == own:
@@ -189,44 +189,44 @@ class ContactWriter:
         """Create a contact.
 
         Raises:
-            StoreConflictError: naming the fields that are somebody else's.
+            StoreConflictError: naming the fields that belong to another contact.
         """
-        await self._refuse_clash(project_id, write, None)
+        await self._reject_conflict(project_id, write, None)
         created = new_contact(uuid_text(new_uuid()), project_id, write, self.now_us)
         await self.insert(created)
         await self._emit(CONTACT_CREATED, Changed(created, {}))
         return created
 
     async def update(self, held: Contact, write: ContactWrite) -> Contact:
-        """Write to a locked contact; returns it as it is then.
+        """Write to a locked contact; returns the new state.
 
         Raises:
-            StoreConflictError: naming the fields that are somebody else's.
+            StoreConflictError: naming the fields that belong to another contact.
         """
-        await self._refuse_clash(held.project_id, write, held.id)
+        await self._reject_conflict(held.project_id, write, held.id)
         changed = apply(held, write, self.now_us)
         if changed.contact != held:
-            # Perhaps only later times for the values that are there.
+            # Possibly only later times for the same values.
             await self.replace(held, changed.contact)
         if changed.changes:
             await self._emit(CONTACT_UPDATED, changed)
         return changed.contact
 
     async def insert(self, new: Contact, number: int | None = None) -> None:
-        """Insert a contact, in its old place in the lists if it had one.
+        """Insert a contact, at its former position in lists if it had one.
 
         Raises:
-            ContactRaceError: somebody else has taken an identifier since.
+            ContactRaceError: another writer has taken an identifier.
         """
         place = self._numbers.number() if number is None else number
         await self.tx.run(_INSERT, contact_lane(new.project_id, new.id), place, *row(new))
         await identifiers.claim(self.tx, new.id, identifiers.own_identifiers(new))
 
     async def replace(self, before: Contact, after: Contact) -> None:
-        """Write what may change of a contact that is locked.
+        """Write the changeable columns of a locked contact.
 
         Raises:
-            ContactRaceError: somebody else has taken an identifier since.
+            ContactRaceError: another writer has taken an identifier.
         """
         lane = contact_lane(after.project_id, after.id)
         await self.tx.run(_UPDATE, lane, after.id, *written(after))
@@ -234,7 +234,7 @@ class ContactWriter:
         await identifiers.change(self.tx, after.id, had, has)
 
     async def remove(self, held: Contact) -> None:
-        """Remove a locked contact and what is about it alone; its events stay."""
+        """Remove a locked contact and what belongs only to it; its events stay."""
         ref = await find_ref(self.tx, held.project_id, held.id)
         assert ref is not None
         await detach_memberships(self.tx, self.system_events, ref, self.now_us)
@@ -248,7 +248,7 @@ class ContactWriter:
         await self._emit(CONTACT_DELETED, Changed(held, {}))
 
     async def delete_row(self, held: Contact) -> None:
-        """Delete the row of a contact, and nothing that refers to it."""
+        """Delete only the row of a contact, not what refers to it."""
         await self.tx.run(_DELETE, contact_lane(held.project_id, held.id), held.id)
 
     async def emit(self, name: str, changed: Changed, payload: str) -> None:
@@ -261,8 +261,10 @@ class ContactWriter:
         payload = event_payload(changed.contact, self._source, changed.changes)
         await self.emit(name, changed, payload)
 
-    async def _refuse_clash(self, project_id: int, write: ContactWrite, own_id: str | None) -> None:
-        # Looked up before, not told by a failed insert: that would name one field only.
+    async def _reject_conflict(
+        self, project_id: int, write: ContactWrite, own_id: str | None
+    ) -> None:
+        # Looked up first: a failed insert would name only one field.
         fields = []
         for field in IDENTIFIERS:
             value = getattr(write, field)

@@ -1,6 +1,6 @@
 """Contacts of all projects.
 
-Every write that really changes a contact inserts its system event in the same transaction.
+Every write that changes a contact inserts its system event in the same transaction.
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ class Contacts:
         source: str,
         dry_run: bool = False,
     ) -> Sequence[UpsertOutcome]:
-        """Upsert each contact by itself; one outcome per write, same order.
+        """Upsert each contact independently; one outcome per write, same order.
 
-        What is said to be written is so once this returns. After an error some may be and some
-        not; doing it again changes those no further.
+        Contacts reported as written are durable once this returns. After an error some may be
+        written; a retry does not change those again.
 
         Args:
-            dry_run: whether to write nothing and only tell what would come of it.
+            dry_run: whether to write nothing and only report the outcomes.
         """
         outcomes: list[UpsertOutcome] = []
         step = max(1, len(writes)) if dry_run else UPSERTS_MAX

@@ -1,7 +1,7 @@
-"""Whose an identifier is: a row for each identifier that leads to a contact.
+"""Owners of identifiers: a row for each identifier that leads to a contact.
 
 The row is in the lane of the identity. An alias leads to a contact without being its own: the
-identifiers of contacts that were merged into it, their ids among them.
+identifiers, ids included, of contacts that were merged into it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Alias = tuple[str, str]
 
 _KEY = "lane = $1 AND project_id = $2 AND kind = $3 AND value = $4"
 OWNER = sql(f"SELECT contact_id FROM contact_identifiers WHERE {_KEY}")  # noqa: S608
-# Waits for others that write the same identifiers; none is inserted that somebody has by then.
+# Waits for other writers of the same identifiers; none is inserted that is taken by then.
 _CLAIM = sql(
     "INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id) "
     "SELECT k.lane, k.project_id, k.kind, k.value, $5 "
     "FROM unnest($1::smallint[], $2::int[], $3::text[], $4::text[]) "
     "AS k (lane, project_id, kind, value) WHERE true ON CONFLICT DO NOTHING RETURNING lane"
 )
-# An alias that the contact takes as its own identifier is none any longer.
+# An alias that becomes the contact's own identifier is no longer an alias.
 _OWN = sql(
     f"UPDATE contact_identifiers SET alias = false WHERE {_KEY} AND contact_id = $5 AND alias"  # noqa: S608
 )
@@ -62,7 +62,7 @@ def identifier(project_id: int, kind: IdentityType, value: str) -> Identifier:
 
 
 def own_aliases(contact: Contact) -> list[Alias]:
-    """The identifiers of a contact, as they are named among aliases."""
+    """The identifiers of a contact, in the form of aliases."""
     return [(field, value) for field in IDENTIFIERS if (value := getattr(contact, field))]
 
 
@@ -76,7 +76,7 @@ def own_identifiers(contact: Contact) -> set[Identifier]:
 
 
 def identifiers_claimed(plan: BatchPlan) -> Iterator[tuple[int, IdentityType, str, str]]:
-    """`(project, kind, value, contact id)` of identifiers that contacts get by a plan."""
+    """`(project, kind, value, contact id)` of identifiers that a plan gives to contacts."""
     for created in plan.contacts_created.values():
         if created.external_id is not None:
             yield created.project_id, IdentityType.EXTERNAL_ID, created.external_id, created.id
@@ -91,7 +91,7 @@ def identifiers_claimed(plan: BatchPlan) -> Iterator[tuple[int, IdentityType, st
 
 
 def identifiers_released(changed: Iterable[ContactChanged]) -> Iterator[tuple[Identifier, str]]:
-    """Key and contact id of identifiers that contacts let go of by a plan."""
+    """Key and contact id of identifiers that a plan releases."""
     for one in changed:
         for email in {*one.had} - {one.after.email}:
             yield identifier(one.project_id, IdentityType.EMAIL, email), one.after.id
@@ -104,16 +104,16 @@ async def owner_of(tx: Transaction, project_id: int, kind: IdentityType, value: 
 
 
 async def claim(tx: Transaction, contact_id: str, keys: Iterable[Identifier]) -> None:
-    """Make identifiers those of a contact.
+    """Claim identifiers for a contact.
 
     Raises:
-        ContactRaceError: one is somebody else's by now.
+        ContactRaceError: another contact has taken one.
     """
-    # In the one order in which all write identifiers.
+    # In the order in which all writers lock identifiers.
     ordered = sorted(keys)
     if not ordered:
         return
-    # The rows are counted, not the status, which on a cluster tells how many were tried.
+    # The rows are counted, not the status, which on a cluster is the number that was attempted.
     if len(await tx.rows(_CLAIM, *columns_of(ordered, 4), contact_id)) != len(ordered):
         raise ContactRaceError
 
@@ -135,13 +135,13 @@ async def change(
 
 
 async def release(tx: Transaction, contact_id: str, keys: Iterable[Identifier]) -> None:
-    """Let others have identifiers of a contact."""
+    """Release identifiers of a contact."""
     for key in sorted(keys):
         await tx.run(_RELEASE, *key, contact_id)
 
 
 async def aliases_of(tx: Transaction, contact_id: str) -> list[Alias]:
-    """Everything that leads to a contact, the ids of those merged into it among them."""
+    """Everything that leads to a contact, including the ids of those merged into it."""
     return [(row[0], row[1]) for row in await tx.rows(OF, contact_id)]
 
 
@@ -152,7 +152,7 @@ async def ids_of(tx: Transaction, contact_id: str) -> list[str]:
 
 
 async def lead_to(tx: Transaction, other: Contact, contact_id: str) -> None:
-    """Let all that leads to one contact, and its own id, lead to another one."""
+    """Redirect everything that leads to one contact, and its own id, to another one."""
     await tx.run(LEAD_ALL, contact_id, other.id)
     for key in sorted(own_identifiers(other)):
         await tx.run(_LEAD, *key, other.id, contact_id)
@@ -163,7 +163,7 @@ async def lead_to(tx: Transaction, other: Contact, contact_id: str) -> None:
 async def lead_back(
     tx: Transaction, other: Contact, aliases: Iterable[Alias], contact_id: str
 ) -> None:
-    """Undo `lead_to`; the own identifiers of the contact lead nowhere then."""
+    """Undo `lead_to`; afterwards the contact's own identifiers lead nowhere."""
     own = [(IdentityType.CONTACT_ID.value, other.id), *own_aliases(other)]
     for key in _keys(other.project_id, own):
         await tx.run(_REMOVE_ALIAS, *key, contact_id)

@@ -1,4 +1,4 @@
-"""Merges as both stores keep them: the row, and both sides as they were."""
+"""Merges from and to rows, with snapshots of both contacts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = (
 
 
 class TopicChoice(msgspec.Struct, frozen=True):
-    """What a contact has chosen about a topic."""
+    """A contact's choice about a topic."""
 
     topic_id: str
     is_subscribed: bool
@@ -24,7 +24,7 @@ class TopicChoice(msgspec.Struct, frozen=True):
 
 
 class Memberships(msgspec.Struct, frozen=True, kw_only=True):
-    """What a contact has chosen about topics, and the audiences it is in."""
+    """A contact's topic choices and audiences."""
 
     topics: list[TopicChoice] = []
     opted_out_us: int | None = None
@@ -36,13 +36,13 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     """One contact of a merge."""
 
     contact: Contact
-    #: Its place in the lists.
+    #: Its position in lists.
     number: int
     memberships: Memberships
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What undoing a merge needs."""
+    """The data for undoing a merge."""
 
     own: Side
     other: Side
@@ -54,7 +54,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Undoable(msgspec.Struct, frozen=True):
-    """A merge with what undoing it needs; None when nothing can be undone any more."""
+    """A merge with the data for undoing it; None when it can no longer be undone."""
 
     merge: Merge
     snapshot: Snapshot | None
@@ -85,8 +85,8 @@ def undoable(row: Sequence[Any]) -> Undoable:
 def merged_memberships(own: Memberships, other: Memberships, now_us: int) -> Memberships:
     """Of each topic the newer choice, and all audiences.
 
-    One of the two may have unsubscribed from everything: that is the newer choice about each topic
-    that the other one had subscribed to before, and it holds for all other topics from then on.
+    One of the two may have unsubscribed from everything: that overrides each earlier subscription
+    of the other one, and applies to all other topics from then on.
     """
     topics = {choice.topic_id: choice for choice in _after_opt_out(own, other.opted_out_us)}
     for choice in _after_opt_out(other, own.opted_out_us):
@@ -114,7 +114,7 @@ def _after_opt_out(of: Memberships, out_us: int | None) -> list[TopicChoice]:
 def separated_memberships(
     current: Memberships, before: Memberships, after: Memberships
 ) -> Memberships:
-    """The survivor's without what it got by a merge; what was chosen since stays."""
+    """The survivor's memberships without those gained by the merge; later choices stay."""
     was = {choice.topic_id: choice for choice in before.topics}
     came = {choice.topic_id: choice for choice in after.topics}
     topics = {choice.topic_id: choice for choice in current.topics}

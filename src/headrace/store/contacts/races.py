@@ -1,6 +1,6 @@
-"""Writes of contacts that met a writer of the same contact: undone, and decided again.
+"""Writes of contacts that lost a race for the same contact: rolled back and retried.
 
-It happens on PostgreSQL only; the writes of SQLite come one after the other.
+This happens only on PostgreSQL; SQLite serializes writes.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from headrace.store.contract.events import StoreBusyError
 
 T = TypeVar("T")
 
-#: Tries of one transaction. Each loser finds at its next try what the winner wrote, so it takes
-#: others without end to use them up.
+#: Attempts at one transaction. Each loser reads at its next attempt what the winner wrote, so only
+#: constant contention exhausts them.
 TRIES_MAX = 20
 _PAUSE_SECONDS = 0.005
 _rng = random.SystemRandom()
 
 
 class ContactRaceError(Exception):
-    """Somebody else has written the contact since it was read; nothing of this try may stay."""
+    """Another writer has changed the contact since it was read; roll this attempt back."""
 
 
 async def write_contacts(transaction: Callable[[], Awaitable[T]]) -> T:
-    """Run a transaction that reads contacts and decides by what it found, until it meets nobody.
+    """Run a transaction that reads contacts and writes by what it found, until it wins the race.
 
     Raises:
-        StoreBusyError: others were quicker again and again.
+        StoreBusyError: it lost the race every time.
     """
     for attempt in range(TRIES_MAX):
         try:

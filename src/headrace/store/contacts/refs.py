@@ -1,4 +1,4 @@
-"""Contacts of whom only the names are read: enough for what belongs to them."""
+"""References to contacts, with identifiers only: enough for their memberships."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIND = sql(
     f"SELECT {COLUMNS} FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "  # noqa: S608
     "JOIN contacts c ON c.lane = k.lane AND c.id = k.id WHERE c.project_id = $3"
 )
-# One lane at a time: a cluster locks no rows on several of its nodes in one statement.
+# One lane at a time: a cluster cannot lock rows on several nodes in one statement.
 _OF_LANE = (
     f"SELECT {COLUMNS} FROM contacts c WHERE c.lane = $1 AND c.id = ANY($2::text[]) "  # noqa: S608
     "AND c.project_id = $3 ORDER BY c.id"
@@ -36,7 +36,7 @@ FOLLOW = sql(
 
 
 class ContactRef(msgspec.Struct, frozen=True):
-    """A contact of whom only the names are known."""
+    """A contact with its identifiers only."""
 
     number: int
     id: str
@@ -77,7 +77,7 @@ async def find_ref(tx: Transaction, project_id: int, contact_id: str) -> Contact
 
 
 async def change_ref(tx: Transaction, project_id: int, contact_id: str) -> ContactRef | None:
-    """One contact, that nobody else changes until the end of the transaction."""
+    """One contact, locked against changes until the end of the transaction."""
     real = await _follow(tx, project_id, (contact_id,))
     ((lane, own_id),) = _keys(project_id, real.values())
     row = await tx.row(CHANGE, lane, [own_id], project_id)
@@ -87,10 +87,10 @@ async def change_ref(tx: Transaction, project_id: int, contact_id: str) -> Conta
 async def hold_refs(
     tx: Transaction, project_id: int, contact_ids: Iterable[str]
 ) -> dict[str, ContactRef]:
-    """Those of the contacts that exist, kept from deletion until the end of the transaction.
+    """The contacts that exist, locked against deletion until the end of the transaction.
 
     Returns:
-        By the id that was asked for.
+        By requested id.
     """
     real = await _follow(tx, project_id, contact_ids)
     held: dict[str, ContactRef] = {}
@@ -101,12 +101,12 @@ async def hold_refs(
 
 
 def _keys(project_id: int, contact_ids: Iterable[str]) -> list[tuple[int, str]]:
-    """`(lane, id)` of contacts, in the one order in which all lock them."""
+    """`(lane, id)` of contacts, in the order in which all writers lock them."""
     return sorted({(contact_lane(project_id, each), each) for each in contact_ids})
 
 
 async def _follow(tx: Transaction, project_id: int, contact_ids: Iterable[str]) -> dict[str, str]:
-    """Each id that is asked for, and the id of the contact it leads to."""
+    """Each requested id, and the id of the contact it leads to."""
     wanted = list(contact_ids)
     keys = columns_of(_keys(project_id, wanted), 2)
     merged = {row[0]: row[1] for row in await tx.rows(FOLLOW, *keys, project_id)}

@@ -1,4 +1,4 @@
-"""What events look like: written with the marks of processed events, read by people."""
+"""The catalog of event shapes: written as events are processed, read by people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATHS_MAX = 500
 DRIFT_KEPT = 100
 #: Hours for which counts are kept.
 HOURS_KEPT = 400 * 24
-#: A path is gone when it is missing in so many events in a row, having come in nearly all before.
+#: A path is gone when it is missing from so many events in a row, after being in nearly all before.
 GONE_AFTER = 20
 GONE_SHARE = 0.99
 
@@ -22,7 +22,7 @@ class FirstShown(msgspec.Struct, frozen=True, gc=False):
     """The first event of a batch in which a path had a type."""
 
     type: int
-    #: Which one it is of those looked at, from 0.
+    #: Index of the event among those inspected, from 0.
     index: int
     at_us: int
     event_id: bytes
@@ -65,7 +65,7 @@ class NameSeen(msgspec.Struct):
 
 
 class DriftKind(StrEnum):
-    """How events of a name have changed."""
+    """How the shape of a name's events has changed."""
 
     NEW_PATH = "new_path"
     PATH_GONE = "path_gone"
@@ -73,7 +73,7 @@ class DriftKind(StrEnum):
 
 
 class Drift(msgspec.Struct, frozen=True):
-    """A change of what events of a name look like."""
+    """A change of the shape of a name's events."""
 
     kind: DriftKind
     path: str
@@ -82,7 +82,7 @@ class Drift(msgspec.Struct, frozen=True):
     at_us: int
     #: The event that showed it first; None when it is not known.
     event_id: bytes | None
-    #: Events looked at before that one.
+    #: Events inspected before that one.
     before: int
 
 
@@ -141,9 +141,9 @@ class CatalogFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     #: The beginning of the name.
     prefix: str = ""
-    #: Number of the source that some event came by.
+    #: Number of a source that sent some of its events.
     source: int | None = None
-    #: Bits of which one at least must be there.
+    #: Bits of which at least one must be set.
     personal: int = 0
 
 

@@ -1,6 +1,6 @@
 """What the API asks of a store about contacts.
 
-Every write that really changes a contact inserts its system event in the same transaction.
+Every write that changes a contact inserts its system event in the same transaction.
 """
 
 from __future__ import annotations
@@ -26,16 +26,15 @@ class ContactFilter(msgspec.Struct, frozen=True, kw_only=True):
     search: str | None = None
     created_after_us: int | None = None
     created_before_us: int | None = None
-    #: `(name, text)`: a string or an item of a list equals the text, a number or a boolean is
-    #: what the text reads as.
+    #: `(name, text)`: a string or list item equals the text, a number or boolean its parsed value.
     properties: tuple[tuple[str, str], ...] = ()
 
 
 class ContactPage(msgspec.Struct, frozen=True):
     """Some contacts, newest first.
 
-    `next_before` is where to go on, None at the end. A page can hold fewer contacts than asked
-    for and still go on: a rare value is searched in bounded steps.
+    `next_before` is where to continue, None at the end. A page can hold fewer contacts than asked
+    for and still have a next one: a rare value is searched in bounded steps.
     """
 
     contacts: list[Contact]
@@ -51,15 +50,15 @@ class Upserted(msgspec.Struct, frozen=True):
     changed: bool
 
 
-#: Contacts of a batch that one transaction writes: others wait for it only a few milliseconds.
+#: Contacts of a batch that one transaction writes, so that others wait only a few milliseconds.
 UPSERTS_MAX = 100
 
-#: One contact of a batch: written, or refused as a single request would be.
+#: One contact of a batch: written, or rejected as a single request would be.
 UpsertOutcome = Upserted | ApiError
 
 
 class Rehearsed(Exception):
-    """Ends the transaction of a dry run, which rolls it back, and carries what would come of it."""
+    """Rolls back the transaction of a dry run and carries its outcomes."""
 
     def __init__(self, outcomes: Sequence[UpsertOutcome]) -> None:
         super().__init__()

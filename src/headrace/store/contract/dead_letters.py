@@ -1,8 +1,8 @@
 """Dead letters and their replays, in verbs of the domain.
 
-A dead letter is open until somebody replays or discards it, once; both are compare-and-set on its
-state, so whoever comes second changes nothing. A replay makes no new event and no new delivery: it
-puts the one that failed back into line.
+A dead letter is open until it is replayed or discarded, once; both are compare-and-set on its
+state, so the second of two changes nothing. A replay makes no new event and no new delivery: it
+puts the one that failed back into its queue.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
-#: Dead letters that one page, or one step of a count, looks at.
+#: Dead letters that one page, or one step of a count, examines.
 EXAMINED_MAX = 20_000
-#: The newest dead letters of a project that its groups are made of.
+#: Newest dead letters of a project from which its groups are made.
 GROUPED_MAX = 1_000_000
-#: Different groups that are told apart.
+#: Different groups that are kept.
 GROUPS_MAX = 10_000
 #: Dead letters that a dry run shows.
 SAMPLE_MAX = 10
 #: Replays of one project that may run at once.
 RUNNING_MAX = 10
-#: Ended replays of one project that are remembered.
+#: Ended replays of one project that are kept.
 REPLAYS_KEPT = 1000
-#: How long they are remembered, those of the newest that are older included.
+#: How long ended replays are kept, the newest ones included.
 REPLAYS_KEPT_US = 366 * 24 * 3600 * 1_000_000
 
 
 class DeadLetterKind(StrEnum):
     """What failed."""
 
-    #: The event itself; nothing was delivered to anybody.
+    #: The event itself; nothing was delivered.
     PROCESSING = "processing"
     #: One delivery; the event is processed, and other deliveries are not affected.
     DELIVERY = "delivery"
@@ -39,8 +39,8 @@ class DeadLetterKind(StrEnum):
 class DeadLetterState(IntEnum):
     """Where a dead letter is; stored as its number.
 
-    The worker inserts it open; a replay or a discard closes it for good. What fails again after a
-    replay is a new dead letter.
+    The worker inserts it open; a replay or a discard closes it for good. A failure after a replay
+    is a new dead letter.
     """
 
     OPEN = 0
@@ -81,8 +81,8 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 class DeadLetterPage(msgspec.Struct, frozen=True):
     """Some open dead letters, newest first.
 
-    `next_before` is the number to go on below, None at the end. A page can hold fewer than asked
-    for and still go on: a rare value is searched in bounded steps.
+    `next_before` is the number to continue below, None at the end. A page can hold fewer than asked
+    for and still have a next one: a rare value is searched in bounded steps.
     """
 
     dead_letters: list[DeadLetter]
@@ -90,7 +90,7 @@ class DeadLetterPage(msgspec.Struct, frozen=True):
 
 
 class DeadLetterGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """Open dead letters that failed alike."""
+    """Open dead letters with the same kind of failure."""
 
     kind: DeadLetterKind
     subscriber_id: str | None
@@ -103,15 +103,15 @@ class DeadLetterGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Closing(StrEnum):
-    """What became of the wish to replay or discard a dead letter; a closed list."""
+    """Outcome of a request to replay or discard a dead letter; a closed list."""
 
     DONE = "done"
     NOT_FOUND = "not_found"
     #: It was replayed or discarded before.
     CLOSED_BEFORE = "closed_before"
-    #: The event or delivery does not wait for a replay, or is gone.
+    #: The event or delivery does not wait for a replay, or is removed.
     NOTHING_TO_REPLAY = "nothing_to_replay"
-    #: The subscriber was deleted: nobody would get the delivery.
+    #: The subscriber was deleted: the delivery has no recipient.
     SUBSCRIBER_DELETED = "subscriber_deleted"
     #: The subscriber has to be enabled first.
     SUBSCRIBER_DISABLED = "subscriber_disabled"
@@ -121,12 +121,12 @@ class Closed(msgspec.Struct, frozen=True):
     """Outcome of one replay or discard."""
 
     closing: Closing
-    #: As it is now; None when there is none.
+    #: Its current state; None when there is none.
     dead_letter: DeadLetter | None
 
 
 class ReplayStatus(StrEnum):
-    """Where a replay of many is: `create` sets running, the replayer done, `stop` stopped."""
+    """Status of a replay of many: `create` sets running, the replayer done, `stop` stopped."""
 
     RUNNING = "running"
     DONE = "done"
@@ -143,8 +143,8 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     per_second: int
     #: Dead letters that matched when it was created.
     total: int
-    #: Those that it has replayed. Fewer than `total` at the end when some were closed by others
-    #: meanwhile, or have no enabled subscriber; the latter stay open.
+    #: Those that it has replayed. Fewer than `total` at the end when others have closed some, or
+    #: some have no enabled subscriber; the latter stay open.
     done: int
     status: ReplayStatus
     actor: str
@@ -159,8 +159,8 @@ class NewReplay(msgspec.Struct, frozen=True, kw_only=True):
     project_id: int
     wanted: DeadLetterFilter
     per_second: int
-    #: The two numbers that `DeadLetters.count` gave. What is dead-lettered later, also by
-    #: failing again, is not part of the replay.
+    #: The two numbers that `DeadLetters.count` returned. What is dead-lettered later, also after a
+    #: repeated failure, is not part of the replay.
     total: int
     last_number: int
     actor: str

@@ -1,8 +1,8 @@
 """Subscribers and their deliveries, in verbs of the domain.
 
 A claim has a lease and a number that is never used twice. Every later write names both its owner
-and that number, so a worker that was paused past its lease changes nothing. Lease time and due
-time are the store's clock.
+and that number, so a worker that was paused past its lease changes nothing. Leases and due times
+use the store's clock.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from headrace.domain.events.event import StoredEvent
 
 #: Webhooks of one project; every event is compared with each of them.
 WEBHOOKS_MAX = 200
-#: Handlers that one list shows; far more than anybody writes.
+#: Handlers that one list shows; far more than a deployment has.
 HANDLERS_LISTED_MAX = 500
-#: How long the secret before a rotation goes on signing.
+#: How long the old secret still signs after a rotation.
 ROTATION_OVERLAP_US = 24 * 3600 * 1_000_000
-#: Attempts of one delivery that are remembered: a whole run under the largest policy.
+#: Attempts of one delivery that are kept: a whole run under the largest policy.
 ATTEMPTS_KEPT = 30
-#: How long deliveries wait for a disabled subscriber, before they become dead letters.
+#: How long deliveries wait for a disabled subscriber before they become dead letters.
 DISABLED_WAIT_US = 72 * 3600 * 1_000_000
-#: Workers that may die one after the other with a delivery in their hands, none of its attempts
-#: coming to an end; then it is given up. So many deaths by chance (an upgrade, lack of memory) do
-#: not happen to one delivery, and ones that it causes must end. At most `ATTEMPTS_KEPT`.
+#: Workers that may crash in a row while they hold a delivery, with no attempt finished; then it is
+#: dead-lettered. So many crashes do not hit one delivery by chance (an upgrade, lack of memory),
+#: and crashes that it causes must end. At most `ATTEMPTS_KEPT`.
 LOSSES_MAX = 20
-#: A handler that no worker has announced for so long is disabled, see
+#: A handler that no worker has registered for so long is disabled, see
 #: `Subscribers.announce_handlers`.
 HANDLER_UNSEEN_US = 10 * 60 * 1_000_000
 
-#: Reason of a handler that was disabled because no worker has it; taken back when one has.
+#: Reason of a handler that was disabled because no worker has it; enabled again when one has.
 NOT_LOADED = "no worker has loaded it"
-#: Reason of a subscriber that its owner switched off.
+#: Reason of a subscriber that its owner disabled.
 SWITCHED_OFF = "switched off"
 
 
@@ -47,7 +47,7 @@ class SubscriberKind(StrEnum):
 
 
 class DeliveryState(IntEnum):
-    """Where a delivery is on its way; stored as its number.
+    """State of a delivery; stored as its number.
 
     Fan-out and replay set `pending`; a claim sets `delivering`; recording an attempt, rescue and
     release set the others.
@@ -61,16 +61,16 @@ class DeliveryState(IntEnum):
 
 
 class StoreCause(StrEnum):
-    """Why a delivery ended without an answer of its subscriber.
+    """Why a delivery ended without a response of its subscriber.
 
-    Stored beside the values of `headrace.delivery.contract.FailureCause`.
+    Stored in the same column as `headrace.delivery.contract.FailureCause`.
     """
 
-    #: The worker that held it went away: its attempt has no result, and none is counted.
+    #: The worker that held it crashed: its attempt has no result and is not counted.
     WORKER_LOST = "worker_lost"
     #: That happened `LOSSES_MAX` times in a row.
     CRASH_LOOP = "crash_loop"
-    #: It has ended processes `CRASHES_MAX` times, in the end one that did nothing else.
+    #: It has crashed processes `CRASHES_MAX` times, the last one with no other work.
     POISON = "poison"
     SUBSCRIBER_DISABLED = "subscriber_disabled"
     SUBSCRIBER_DELETED = "subscriber_deleted"
@@ -97,11 +97,11 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
     disabled_reason: str | None
     #: Secrets that sign now, the newest first; empty for handlers.
     secrets: tuple[str, ...]
-    #: Until when the second secret signs too; None outside of a rotation.
+    #: Until when the second secret also signs; None outside of a rotation.
     previous_until_us: int | None
     #: State of the circuit breaker as `pipeline.delivering.breakers` writes it; None: closed.
     breaker: str | None
-    #: No two subscribers of a project have the same, so it is also their place in lists.
+    #: Unique among the subscribers of a project, so it is also the cursor of lists.
     created_us: int
     updated_us: int
 
@@ -124,7 +124,7 @@ class WebhookChange(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
     events: tuple[str, ...] | None = None
     description: str | None = None
-    #: True also forgets the breaker: its owner says that it works again.
+    #: True also resets the breaker: its owner states that it works again.
     enabled: bool | None = None
 
 
@@ -142,7 +142,7 @@ class SubscriberQueue(msgspec.Struct, frozen=True, gc=False):
     project_id: int
     kind: SubscriberKind
     breaker: str | None
-    #: How many, counted up to what was asked.
+    #: How many, counted up to the requested limit.
     due: int
 
 
@@ -150,12 +150,12 @@ class QueuePage(msgspec.Struct, frozen=True):
     """Some queues, in the order of their subscribers and projects."""
 
     queues: Sequence[SubscriberQueue]
-    #: Where to go on; None after the last queue.
+    #: Where to continue; None after the last queue.
     next_after: tuple[str, int] | None
 
 
 class BreakerChange(msgspec.Struct, frozen=True):
-    """A breaker to be changed, unless somebody else has changed it meanwhile."""
+    """A breaker to change, unless another worker has changed it."""
 
     subscriber_id: str
     before: str | None
@@ -168,25 +168,25 @@ class ClaimRequest(msgspec.Struct, frozen=True):
     subscriber_id: str
     project_id: int
     limit: int
-    #: The queue is left alone when the breaker is not `before` any more; when something is
-    #: claimed, it becomes `after`.
+    #: The queue is skipped when the breaker is no longer `before`; when something is claimed, it
+    #: becomes `after`.
     breaker: BreakerChange
 
 
 class ClaimedDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A delivery in the hands of a worker."""
+    """A delivery that a worker has claimed."""
 
     number: int
     id: str
     project_id: int
     subscriber_id: str
-    #: From 1; counts anew after a replay.
+    #: From 1; restarts after a replay.
     attempt: int
     #: Fences every later write.
     claim: int
-    #: Processes that ended during its attempts since the last one that had a result. A worker that
-    #: dies with many deliveries counts 1 at most: that only makes each of them a suspect. What ends
-    #: the process of a handler that it had for itself counts each time.
+    #: Processes that crashed during its attempts since the last one that had a result. A worker
+    #: that crashes with many deliveries counts 1 at most: that only makes each of them a suspect. A
+    #: crash of a handler process of its own counts each time.
     crashes: int
     event: StoredEvent
     target: WebhookTarget | HandlerTarget
@@ -199,7 +199,7 @@ class AttemptFailure(msgspec.Struct, frozen=True):
     error: str
     #: Time until the next attempt; None: dead-letter it now.
     retry_in_us: int | None
-    #: Set when the subscriber is to get nothing any more: the reason shown to its owner.
+    #: Set when the subscriber is to be disabled: the reason shown to its owner.
     disable_reason: str | None = None
     #: `crashes` of the delivery from now on.
     crashes: int = 0
@@ -215,21 +215,21 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     failure: AttemptFailure | None
     http_status: int | None
     excerpt: str | None
-    #: What could not be read of the answer; that of a failure is in its error.
+    #: What could not be read of the response; for a failure that is in its error.
     note: str | None = None
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """What came of a batch of records."""
+    """Outcome of a batch of records."""
 
-    #: Numbers of the deliveries that were still ours.
+    #: Numbers of the deliveries whose claim still held.
     numbers: frozenset[int]
-    #: Subscribers whose breaker somebody else had changed, with what it is now.
+    #: Subscribers whose breaker another worker has changed, with its current state.
     breakers_changed: dict[str, str | None]
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt as it is remembered."""
+    """One attempt as it is kept."""
 
     number: int
     at_us: int
@@ -238,9 +238,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     cause: str | None
     error: str | None
     http_status: int | None
-    #: First bytes of the answer.
+    #: First bytes of the response.
     excerpt: str | None
-    #: What could not be read of the answer of a delivery; see `AttemptRecord`.
+    #: What could not be read of the response; see `AttemptRecord`.
     note: str | None = None
 
 
@@ -250,7 +250,7 @@ class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     id: str
     subscriber_id: str
-    #: None when the event is gone.
+    #: None when the event is removed.
     event_id: bytes | None
     event: str | None
     state: DeliveryState

@@ -1,4 +1,4 @@
-"""How deliveries go, in numbers: counted by workers, kept by the store, shown by `/metrics`."""
+"""Delivery statistics: counted by workers, kept by the store, shown by `/metrics`."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import msgspec
 
 #: Upper bounds in seconds; the last bucket has none.
 SECONDS_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-#: Outcomes beside the causes of failures, which are a closed list.
+#: Outcomes in addition to the causes of failures, which are a closed list.
 DELIVERED = "delivered"
-#: The claim was lost during the attempt; it is made again.
+#: The claim was lost during the attempt; the attempt is repeated.
 STALE = "stale"
 #: Where counting of claims stops.
 CLAIMED_COUNTED_MAX = 100_000
-#: Breakers that are looked at.
+#: Breakers that are read.
 BREAKERS_MAX = 10_000
 
 
 class AttemptCounts(msgspec.Struct):
-    """Attempts since some time."""
+    """Counters of attempts."""
 
     #: `delivered`, `stale` or the cause of the failure -> how many.
     outcomes: dict[str, int] = {}
-    #: How many took at most as long as each of `SECONDS_BOUNDS` and longer than the one before;
-    #: then those that took longer than any.
+    #: Attempts per bucket of `SECONDS_BOUNDS`, the last one for those that took longer than any
+    #: bound.
     buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(SECONDS_BOUNDS) + 1))
     seconds_sum: float = 0.0
 
@@ -36,7 +36,7 @@ class AttemptCounts(msgspec.Struct):
         self.seconds_sum += seconds
 
     def add(self, other: AttemptCounts) -> None:
-        """Count what another has counted. Buckets with other bounds begin anew."""
+        """Add another's counts. Buckets with other bounds start from zero."""
         for outcome, count in other.outcomes.items():
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
         if len(self.buckets) != len(other.buckets):
@@ -46,11 +46,11 @@ class AttemptCounts(msgspec.Struct):
 
 
 class DeliveryNumbers(msgspec.Struct, frozen=True):
-    """How deliveries go now."""
+    """Current delivery statistics."""
 
-    #: Since ever, by all workers; what workers have counted in the last seconds is missing.
+    #: Of all time, by all workers; without what workers have counted in the last seconds.
     attempts: AttemptCounts
-    #: Deliveries in the hands of workers, counted up to `CLAIMED_COUNTED_MAX`.
+    #: Claimed deliveries, counted up to `CLAIMED_COUNTED_MAX`.
     claimed: int
     #: Breakers of subscribers that saw a failure, as texts; at most `BREAKERS_MAX`.
     breakers: Sequence[str]

@@ -1,10 +1,10 @@
 """What the API and the worker ask of a store to forget a person.
 
-The contact and its memberships go at once. The rest goes slice by slice: all events that were
-stored by then and name the person by any identifier, with everything that is kept about them. An
-event of the person that a worker meets meanwhile is erased instead of processed. Last, all other
-events of the project are searched for the person's names. What arrives later is about somebody
-nobody knows.
+The contact and its memberships are removed at once. The rest is removed in slices: all events
+stored by then that name the person by any identifier, with everything that is kept about them. An
+event of the person that a worker claims in the meantime is erased instead of processed. Last, all
+other events of the project are searched for the person's names. Events that arrive later are about
+an unknown person.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from enum import StrEnum
 
 import msgspec
 
-#: Rejections of requests that came before are in the store by then.
+#: By then, rejections of earlier requests are in the store.
 SETTLE_US = 1_000_000
 #: Events with a mention that a receipt lists; all are counted.
 MENTIONS_LISTED_MAX = 100
 #: Earlier erasures that a receipt lists, the newest ones.
 EARLIER_LISTED_MAX = 20
-#: How long what a dry run has found is kept.
+#: How long the findings of a dry run are kept.
 DRY_RUN_KEPT_US = 24 * 3600 * 1_000_000
 
 
 class ErasureStatus(StrEnum):
-    """How far it is. `begin` makes it running or looking, `advance` and `wipe` move it on."""
+    """Its progress. `begin` sets running or looking, `advance` and `wipe` set the others."""
 
     RUNNING = "running"
-    #: A dry run under way.
+    #: A dry run in progress.
     LOOKING = "looking"
-    #: No row is left; traces of rows in the files are.
+    #: No row is left, but traces of rows in the files are.
     WIPING = "wiping"
     DONE = "done"
 
 
 class Mention(msgspec.Struct, frozen=True):
-    """An event of somebody else that names the person. Names nobody itself."""
+    """An event of another person that names the person. Contains no name itself."""
 
     event_id: str
     event: str
@@ -48,16 +48,16 @@ class Mentions(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Events of the project that were searched so far.
     searched: int = 0
-    #: How many there were.
+    #: How many were found.
     events: int = 0
-    #: In how many of them the names are masked now.
+    #: In how many of them the names are masked.
     masked: int = 0
     #: The first `MENTIONS_LISTED_MAX` of them, in order of receipt.
     listed: tuple[Mention, ...] = ()
 
 
 class EarlierErasure(msgspec.Struct, frozen=True, kw_only=True):
-    """An erasure of the same person that was asked for before."""
+    """An earlier erasure of the same person."""
 
     id: str
     counts: dict[str, int]
@@ -66,7 +66,7 @@ class EarlierErasure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a receipt tells besides counts."""
+    """What a receipt contains besides counts."""
 
     #: The contact's id, and those of contacts that had been merged into it.
     contact_ids: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that forgets a person, and afterwards the receipt. Names nobody."""
+    """A job that forgets a person, and afterwards the receipt. Contains no name."""
 
     #: Grows with time.
     number: int
@@ -86,7 +86,7 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     project_id: int
     contact_id: str
     status: ErasureStatus
-    #: Whether it only tells what an erasure would remove.
+    #: Whether it only reports what an erasure would remove.
     dry_run: bool = False
     #: Place -> rows that were removed there so far, or would be.
     counts: dict[str, int]

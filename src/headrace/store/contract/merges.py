@@ -1,7 +1,7 @@
-"""What the API asks of a store about contacts that are one person: conflicts, merges, undoing.
+"""What the API asks of a store about contacts of one person: conflicts, merges, undoing merges.
 
-A merge leaves events as they are. What is kept of the lost contact besides is its identifiers, its
-id among them, which lead to the survivor from then on.
+A merge does not change events. Of the merged contact, only its identifiers are kept, its id
+included; they lead to the survivor from then on.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ EVENTS_COUNTED_MAX = 100_000
 
 
 class ContactPair(msgspec.Struct, frozen=True, kw_only=True):
-    """Two contacts that events take for one."""
+    """Two contacts that events treat as one."""
 
     #: Grows in the order in which pairs are found.
     number: int
     id: str
-    #: Of the last event: whom it was resolved to, and who else has one of its identifiers.
+    #: Of the last event: the contact it resolved to, and the other one that has one of its
+    #: identifiers.
     contact_id: str
     other_contact_id: str
-    #: In which of `external_id` and `email` they met.
+    #: Which of `external_id` and `email` they share in events.
     fields: tuple[str, ...]
-    #: Events that took them for one.
+    #: Events that treated them as one.
     events: int
     last_event_id: str
     first_us: int
     last_us: int
-    #: Who has said that the two are not one person, and why; None: nobody has.
+    #: Who stated that the two are different people, and why; None when not dismissed.
     dismissed_us: int | None
     dismissed_by: str | None
     dismissed_reason: str | None
 
 
 class Merge(msgspec.Struct, frozen=True, kw_only=True):
-    """A merge that was made, perhaps undone since."""
+    """A merge, possibly undone since."""
 
     #: Grows with time.
     number: int
@@ -60,25 +61,25 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
 class MergePreview(msgspec.Struct, frozen=True, kw_only=True):
     """What a merge would do."""
 
-    #: The survivor as it would be.
+    #: The survivor after the merge.
     contact: Contact
-    #: The other as it is.
+    #: The other contact as it is.
     other: Contact
     #: Fields of the survivor that would change.
     changes: dict[str, dict[str, PropertyValue | None]]
     #: `(kind, value)` that would lead to the survivor without being its own.
     aliases: tuple[tuple[str, str], ...]
     #: What the survivor would take over: events (counted up to `EVENTS_COUNTED_MAX`), topics that
-    #: the other has chosen and it has not, audiences that it is not in yet.
+    #: only the other has chosen, audiences that it is not in yet.
     events: int
     topics: int
     audiences: int
 
 
 class Refusal(StrEnum):
-    """Why a merge or its undoing is not done."""
+    """Why a merge or its undoing is rejected."""
 
-    #: One of the two contacts is not there.
+    #: One of the two contacts does not exist.
     NOT_FOUND = "not_found"
     #: Both ids lead to one contact.
     SAME_CONTACT = "same_contact"
@@ -90,14 +91,14 @@ class Refusal(StrEnum):
     NOT_THE_LAST = "not_the_last"
     #: The survivor was deleted.
     CONTACT_GONE = "contact_gone"
-    #: Somebody else has an identifier of the contact that would come back.
+    #: Another contact has an identifier of the contact to restore.
     IDENTIFIER_TAKEN = "identifier_taken"
-    #: The contacts of a conflict are one by now.
+    #: The contacts of the conflict are merged already.
     RESOLVED = "resolved"
 
 
 class PairStatus(StrEnum):
-    """What became of a conflict whose contacts are still two."""
+    """Status of a conflict whose contacts are not merged."""
 
     OPEN = "open"
     DISMISSED = "dismissed"
@@ -112,7 +113,7 @@ class MergeRefusedError(Exception):
 
 
 class PairPage(msgspec.Struct, frozen=True):
-    """Some pairs, newest first; `next_before` is where to go on, None at the end."""
+    """Some pairs, newest first; `next_before` is where to continue, None at the end."""
 
     pairs: list[ContactPair]
     next_before: int | None

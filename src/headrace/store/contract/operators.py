@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-#: Entries of the audit stay so long, and the newest of each project for ever.
+#: Audit entries are kept so long, and the newest of each project for ever.
 AUDIT_KEPT_US = 366 * 24 * 3600 * 1_000_000
 AUDIT_KEPT_PER_PROJECT = 1000
 #: Operators of one store.

@@ -1,7 +1,7 @@
-"""What the worker asks of a store: claim accepted events, finish them, survive its own death.
+"""What the worker asks of a store: claim accepted events, finish them, recover from its crashes.
 
 A claim has a lease and an attempt number. Every later write names both, so a worker that was
-paused past its lease changes nothing. Lease time is the store's clock.
+paused past its lease changes nothing. Leases use the store's clock.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from headrace.store.contract.catalog import NameSeen
 LEASE_US = 60_000_000
 #: A claim ends with the event whose payload brings it to so many characters.
 CLAIMED_CHARACTERS_MAX = 4 * 1024 * 1024
-#: Deaths of a worker over one event or delivery after which it is dead-lettered as poison.
+#: Worker crashes over one event or delivery after which it is dead-lettered as poison.
 CRASHES_MAX = 3
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False):
-    """An event in the hands of a worker."""
+    """An event that a worker has claimed."""
 
     sequence: int
     id: bytes
@@ -46,7 +46,7 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
 
 
 class ContactIds(msgspec.Struct, frozen=True, gc=False):
-    """A contact as far as resolving needs it."""
+    """The fields of a contact that resolution needs."""
 
     id: str
     external_id: str | None
@@ -60,7 +60,7 @@ class ContactIds(msgspec.Struct, frozen=True, gc=False):
     values: Values | None = None
 
 
-#: Looks a contact up by project, identifier and value, as it stands inside the transaction. An
+#: Finds a contact by project, identifier and value, inside the transaction. An
 #: identifier of a contact that was merged into another leads to that one.
 FindContact = Callable[[int, IdentityType, str], ContactIds | None]
 
@@ -83,10 +83,10 @@ class ContactChanged(msgspec.Struct, frozen=True, gc=False):
     """Identifiers that a contact has from now on; not one that the same plan creates."""
 
     project_id: int
-    #: As it was found.
+    #: As it was read.
     before: ContactIds
     after: ContactIds
-    #: Addresses that it had before or meanwhile, and has no longer.
+    #: Addresses that it had before or within the batch, and has no longer.
     had: tuple[str, ...]
     #: Whether an identifier has changed, or only the time of one.
     changed: bool
@@ -103,7 +103,7 @@ class ContactWritten(msgspec.Struct, frozen=True, gc=False):
 
 
 class ConflictFound(msgspec.Struct, frozen=True, gc=False):
-    """An identifier of the event that belongs to somebody else."""
+    """An identifier of the event that belongs to another contact."""
 
     project_id: int
     sequence: int
@@ -116,7 +116,7 @@ class ConflictFound(msgspec.Struct, frozen=True, gc=False):
 
 
 class SystemEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event of the system's own, to be inserted with its work in the same transaction."""
+    """A system event, to be inserted and queued in the same transaction."""
 
     project_id: int
     event: str
@@ -139,24 +139,24 @@ class NewDelivery(msgspec.Struct, frozen=True, gc=False):
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """The mark of a processed event."""
+    """The state of a processed event."""
 
     sequence: int
     project_id: int
     attempt: int
     contact_id: str | None
-    #: Code of `domain.contacts.resolution.Resolution` and what belongs to it, for the trace.
+    #: Code of `domain.contacts.resolution.Resolution` and its details, for the trace.
     resolution: str
     #: Of the event.
     lane: int
 
 
 class BatchPlan(msgspec.Struct):
-    """All writes of a batch; they commit together with the marks of its events."""
+    """All writes of a batch; they commit together with the states of its events."""
 
     done: list[Done] = []
-    #: By contact id, as all the others are: what comes of the whole batch. An identifier that one
-    #: contact lets go of can be another one's then, so all are released before any is claimed.
+    #: By contact id, like the others: the result of the whole batch. An identifier that one contact
+    #: releases can belong to another afterwards, so all are released before any is claimed.
     contacts_created: dict[str, ContactCreated] = {}
     contacts_changed: dict[str, ContactChanged] = {}
     contacts_written: dict[str, ContactWritten] = {}
@@ -166,7 +166,7 @@ class BatchPlan(msgspec.Struct):
     catalog: list[NameSeen] = []
 
 
-#: Decides about a batch; pure but for ids. If it raises, the events are tried one by one.
+#: Decides about a batch; pure except for ids. If it raises, the events are processed one by one.
 Planner = Callable[[Sequence[Claimed], FindContact], BatchPlan]
 
 
@@ -176,20 +176,20 @@ class ProcessingFailure(msgspec.Struct, frozen=True):
     cause: str
     error: str
     duration_us: int
-    #: When to try again; None: dead-letter it now.
+    #: When to retry; None: dead-letter it now.
     retry_at_us: int | None
 
 
 class WorkStats(msgspec.Struct, frozen=True):
-    """What waits."""
+    """The size of the queues."""
 
-    #: Events in line, and events that wait for a retry.
+    #: Events in the queue, and events that wait for a retry.
     ready: int
     retrying: int
-    #: Deliveries that are pending or wait for a retry, and dead letters nobody has dealt with.
+    #: Deliveries that are pending or wait for a retry, and open dead letters.
     deliveries: int
     dead_letters: int
-    #: Time of receipt of the oldest event that waits; None when nothing does.
+    #: Time of receipt of the oldest waiting event; None when none waits.
     oldest_us: int | None
 
 
@@ -203,30 +203,30 @@ class SubscriberRule(msgspec.Struct, frozen=True):
 
 
 class QueueTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """How a worker best goes about the queue of a store."""
+    """How a worker should use the queue of a store."""
 
     #: Events of one transaction.
     batch_max: int
-    #: How long an idle worker waits for a nudge before it looks by itself.
+    #: How long an idle worker waits for a notification before it polls.
     poll_seconds: float
-    #: Time between renewals of the duty; work of workers that stop or come is moved so often.
+    #: Time between renewals of leadership, at which lanes are also reassigned.
     renew_seconds: float
 
 
 class ProcessingStore(Protocol):
     """The queue of accepted events.
 
-    The embedded store gives the duty `processing` to one worker at a time. Where several share the
-    queue, each holds the duty for a part of it, its lanes, and all below is about those.
+    In the embedded store one worker at a time leads `processing`. Where several share the queue,
+    each leads a part of it, its lanes, and all below is about those.
     """
 
     @property
     def pace(self) -> QueueTuning: ...
 
     async def acquire_leadership(self, name: str, owner: str, lease_us: int) -> int | None:
-        """Take or renew a duty; its epoch, None while another owner's lease runs.
+        """Take or renew leadership; its epoch, None while another owner's lease runs.
 
-        Of `processing`, the epoch also changes when more of the queue becomes the owner's.
+        For `processing`, the epoch also changes when the owner gains lanes.
         """
         ...
 
@@ -234,7 +234,7 @@ class ProcessingStore(Protocol):
         """Claim due events in order of receipt, due retries among them, projects taking turns.
 
         Raises:
-            DutyLostError: the owner has not the duty `processing`.
+            DutyLostError: the owner is not the leader of `processing`.
         """
         ...
 
@@ -254,35 +254,35 @@ class ProcessingStore(Protocol):
                 accepted after a subscriber was created must not miss it.
 
         Raises:
-            DutyLostError: the owner has not the duty `processing`.
-            SubscribersChangedError: read them again, then try again.
+            DutyLostError: the owner is not the leader of `processing`.
+            SubscribersChangedError: read the rules again, then retry.
 
         Returns:
-            How many of the batch were still ours and are done, and the next batch (at most
+            How many of the batch were still claimed and are done, and the next batch (at most
             `claim_next`).
         """
         ...
 
     async def fail(self, owner: str, claimed: Claimed, failure: ProcessingFailure) -> bool:
-        """Record a failed attempt; False when the event or the duty was not ours any more.
+        """Record a failed attempt; False when the claim or the leadership was lost.
 
-        It steps out of the line until its retry, or becomes a dead letter.
+        The event leaves the queue until its retry is due, or becomes a dead letter.
         """
         ...
 
     async def release(self, owner: str) -> int:
-        """Give back every claim of `owner`, uncounted; how many."""
+        """Release every claim of `owner` without counting the attempts; returns how many."""
         ...
 
     async def rescue(self, owner: str, limit: int) -> int:
-        """Take back up to `limit` claims, whoever has them; how many.
+        """Take back up to `limit` claims of any owner; returns how many.
 
-        For the holder of the duty with nothing in its hands: right after it took the duty, or lost
-        track of its claims by an error. Claims of others are what they died with, so a crash is
-        counted for each, and poison is dead-lettered. The owner's own are uncounted.
+        For a leader that processes nothing: right after it became leader, or lost track of its
+        claims by an error. Other owners crashed with their claims, so a crash is counted for each,
+        and poison is dead-lettered. The owner's own are not counted.
 
         Raises:
-            DutyLostError: the owner has not the duty `processing`.
+            DutyLostError: the owner is not the leader of `processing`.
         """
         ...
 
@@ -291,9 +291,9 @@ class ProcessingStore(Protocol):
         ...
 
     def lock_waits(self) -> int:
-        """How often this process found the store taken by another one: a sign to leave room."""
+        """How often this process found the store locked by another one: a sign to slow down."""
         ...
 
     async def stats(self) -> WorkStats:
-        """What waits now. Counting stops at 100,000."""
+        """Current sizes. Counting stops at 100,000."""
         ...

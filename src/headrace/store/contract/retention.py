@@ -10,7 +10,7 @@ from headrace.domain.upkeep.retention import GrowthSample
 
 
 class DueEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event that may go: where it lies, and the size of its payload in bytes."""
+    """An event that may be removed: its key, and the size of its payload in bytes."""
 
     lane: int
     sequence: int
@@ -18,12 +18,12 @@ class DueEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class DuePage(msgspec.Struct, frozen=True):
-    """Events of one project that were looked at, in order of receipt."""
+    """Events of one project that were examined, in order of receipt."""
 
     due: list[DueEvent]
-    #: The last sequence looked at, where the next page begins.
+    #: The last sequence examined, where the next page begins.
     position: int
-    #: When that event was received; None when none was looked at.
+    #: When that event was received; None when none was examined.
     received_us: int | None
     #: Whether nothing due can follow.
     end: bool
@@ -36,12 +36,12 @@ class Removed(msgspec.Struct, frozen=True):
     dead_letters: int = 0
     #: All rows, those of events and dead letters included.
     rows: int = 0
-    #: Whether all that was asked for is gone, or turned out not to be due.
+    #: Whether everything requested is removed, or turned out not to be due.
     complete: bool = True
 
 
 class RetentionState(msgspec.Struct, frozen=True):
-    """What retention remembers over restarts, and shows to whoever asks. Totals since ever."""
+    """What retention keeps across restarts and shows. Totals of all time."""
 
     #: See `headrace.domain.upkeep.retention.trusted_clock`.
     clock_us: int
@@ -53,7 +53,7 @@ class RetentionState(msgspec.Struct, frozen=True):
     slices: int = 0
     #: Spent in transactions, waiting for them included.
     seconds: float = 0.0
-    #: How long the oldest event that could go has been due.
+    #: How long the oldest event that can be removed has been due.
     lag_us: int = 0
 
 
@@ -62,6 +62,5 @@ class Growth(msgspec.Struct, frozen=True):
 
     #: Oldest first, an hour apart at least.
     samples: Sequence[GrowthSample]
-    #: Room inside the store that removed rows have left; it is used before the store grows. 0 where
-    #: the store cannot tell.
+    #: Free space inside the store, used before it grows. 0 where that is unknown.
     reusable_bytes: int

@@ -1,4 +1,4 @@
-"""Counters by minute, hour and day: written beside what they count, read by the overview."""
+"""Counters by minute, hour and day: written in the counted transactions, read by the overview."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import msgspec
 
 from headrace.domain.upkeep.rollups import Tally
 
-#: Subscribers of which a read answers with a row each.
+#: Subscribers for which one read returns a row each.
 SUBSCRIBERS_MAX = 1_000
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """What happened in a project at a time."""
+    """Counts of a project at a time."""
 
     project_id: int
     #: A subscriber's id; empty for the project itself.

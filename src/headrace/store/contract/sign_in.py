@@ -7,7 +7,7 @@ import msgspec
 from headrace.domain.access.sign_in import Role
 from headrace.store.contract.operators import AuditEntry
 
-#: Links that can be used at once; each further one ends the oldest.
+#: Links that are valid at a time; each further one revokes the oldest.
 LINKS_MAX = 1000
 #: Members of one project.
 MEMBERS_MAX = 500
@@ -20,7 +20,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     is_owner: bool
     has_password: bool
     created_us: int
-    #: Of the newest session that is not over.
+    #: Of the newest active session.
     seen_us: int | None
     #: Projects of which they are a member.
     projects: int
@@ -37,7 +37,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which audit entries; every field that is set must match."""
 
-    #: None: of all projects and of none.
+    #: None: entries of all projects and of the instance.
     project_id: int | None = None
     #: Exact, or a prefix when it ends with a dot (`session.`).
     action: str | None = None

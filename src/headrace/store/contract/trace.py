@@ -1,6 +1,6 @@
-"""What a store remembers about one event, from which its trace is told.
+"""What a store keeps about one event, from which its trace is built.
 
-All of it is stored for other reasons; nothing is written only to be traced.
+All of it is stored for other reasons; nothing is written only for the trace.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class KeyUsed(msgspec.Struct, frozen=True):
 
 
 class ProcessingAttempt(msgspec.Struct, frozen=True):
-    """A failed try at processing; the one that worked leaves no row."""
+    """A failed attempt at processing; a successful one leaves no row."""
 
     number: int
     #: When it failed.
@@ -53,7 +53,7 @@ class TracedSubscriber(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TracedDeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter of the event and what became of it."""
+    """A dead letter of the event and how it was closed."""
 
     id: str
     kind: DeadLetterKind
@@ -71,13 +71,13 @@ class TracedDeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TraceFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One event with all that hangs on it; each list oldest first, at most `ROWS_MAX`."""
+    """One event with everything about it; each list oldest first, at most `ROWS_MAX`."""
 
     event: StoredEvent
     #: JSON text of the decision about the contact; None until the event is processed.
     resolution: str | None
     processed_us: int | None
-    #: End of the lease of the worker that has the event now; None when no worker has it.
+    #: End of the current claim's lease; None when no worker has claimed the event.
     lease_until_us: int | None
     #: Attempt of that worker.
     leased_attempt: int

@@ -1,1 +1,1 @@
-"""Deliveries: to whom, what became of them, and dead letters; written once for both databases."""
+"""Subscribers, deliveries and dead letters; written once for both databases."""

@@ -1,4 +1,4 @@
-"""How claims of deliveries end: attempts that are recorded, and claims that are taken back.
+"""Ends claims of deliveries: records attempts and takes back lost claims.
 
 All inside the caller's transaction, whose statements name their rows by key.
 """
@@ -22,7 +22,7 @@ from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
 
-# Of an event that is gone there is nothing to deliver, and no dead letter. The end of the delivery
+# A removed event leaves nothing to deliver and no dead letter. The end of the delivery
 # has just written its error.
 ADD_DEAD_LETTERS = sql("""
 INSERT INTO dead_letters (lane, number, id, project_id, sequence, event, kind, subscriber_id,
@@ -38,7 +38,7 @@ JOIN deliveries AS d ON d.lane = n.lane AND d.number = n.delivery_number
 JOIN events AS e ON e.lane = d.lane AND e.sequence = d.sequence
 """)
 OWNERS = sql("SELECT DISTINCT owner FROM deliveries WHERE state = 1 AND lane = ANY($1::smallint[])")
-# With the last attempts in a row that a worker left without a result.
+# With the latest consecutive attempts that a worker left without a result.
 LOST = sql("""
 SELECT k.lane, k.number, k.project_id, k.subscriber_id, k.claims, k.crashes, k.lease_until_us, (
     SELECT count(*) FROM delivery_attempts AS a
@@ -75,7 +75,7 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True, gc=False):
-    """The end of one claim: which, what follows, and what is remembered of the attempt."""
+    """The end of one claim: its key, what follows, and what is kept of the attempt."""
 
     lane: int
     number: int
@@ -83,12 +83,12 @@ class End(msgspec.Struct, frozen=True, gc=False):
     ending: Ending
     #: Columns of `delivery_attempts` from `number` on.
     attempt: tuple[Any, ...]
-    #: What must be as it was besides the claim: its owner, or the end of the lease that ran out.
+    #: What must be unchanged besides the claim: its owner, or the end of its expired lease.
     fence: str | int
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """What names the claim, what it becomes (`due_us` None: as before), and the fence.
+        """The claim's key, its new state (`due_us` None: unchanged), and the fence.
 
         Lane, number, claim; state, due_us, finished_us, error, crashes; fence.
         """
@@ -100,23 +100,24 @@ class End(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcomes(Protocol):
-    """Writes how claims ended. Each store has its own: this runs for each attempt."""
+    """Writes how claims ended. Each store has its own: this is a hot path."""
 
     async def end(self, tx: Transaction, ends: Sequence[End], *, lost: bool) -> frozenset[int]:
-        """End claims and remember their attempts; numbers of those that were as they were named.
+        """End claims and keep their attempts; returns the numbers of claims that still held.
 
         Args:
             ends: sorted by lane and number.
-            lost: whether the attempts are uncounted and fenced by the lease, not by the owner.
+            lost: whether the attempts are not counted and are fenced by the lease, not by the
+                owner.
         """
         ...
 
     async def dead_letter_ids(
         self, tx: Transaction, lanes: Sequence[int]
     ) -> Sequence[tuple[int, str]]:
-        """Number and id of a new dead letter about an event of each lane.
+        """Number and id of a new dead letter for an event of each lane.
 
-        The id holds both, as that of an event does, so that it finds the row.
+        The id encodes both, as that of an event does, so that it finds the row.
         """
         ...
 
@@ -128,7 +129,7 @@ async def finish(
     records: Sequence[AttemptRecord],
     now_us: int,
 ) -> frozenset[int]:
-    """Record attempts and what follows; numbers of the deliveries whose claim was ours."""
+    """Record attempts and what follows; returns the numbers of the deliveries whose claim held."""
     ends = []
     for record in records:
         claimed, ending = record.claimed, after_attempt(record, now_us)
@@ -139,29 +140,29 @@ async def finish(
 
 async def find_lost(
     tx: Transaction,
-    gone: Callable[[Transaction, Sequence[str]], Awaitable[Sequence[str]]],
+    dead_owners: Callable[[Transaction, Sequence[str]], Awaitable[Sequence[str]]],
     lanes: Sequence[int],
     limit: int,
     now_us: int,
 ) -> list[Lost]:
-    """Claims whose lease ran out, and those of owners that have gone.
+    """Claims whose lease ran out, and those of dead owners.
 
     Args:
-        gone: which of some owners do not live any more.
+        dead_owners: returns those of some owners that are dead.
     """
     owners = [row[0] for row in await tx.rows(OWNERS, lanes)]
-    rows = await tx.rows(LOST, lanes, now_us, await gone(tx, sorted(owners)), limit)
+    rows = await tx.rows(LOST, lanes, now_us, await dead_owners(tx, sorted(owners)), limit)
     return [Lost(*row) for row in rows]
 
 
 async def take_back(
     tx: Transaction, outcomes: Outcomes, found: Sequence[Lost], now_us: int
 ) -> tuple[list[str], list[tuple[int, str]]]:
-    """Take back what was found, unless it was finished or renewed meanwhile.
+    """Take back `found` claims that were not finished or renewed in the meantime.
 
     Returns:
-        The subscriber of each that was taken back; `(project, subscriber)` of each that became a
-        dead letter.
+        The subscriber of each claim taken back; `(project, subscriber)` of each that became a dead
+        letter.
     """
     ends = []
     for lost in found:
@@ -181,12 +182,12 @@ async def _end(
     tx: Transaction, outcomes: Outcomes, ends: list[End], now_us: int, *, lost: bool
 ) -> frozenset[int]:
     ends.sort(key=lambda end: (end.lane, end.number))
-    ours = await outcomes.end(tx, ends, lost=lost)
-    dead = [end for end in ends if end.ending.dead and end.number in ours]
+    ended = await outcomes.end(tx, ends, lost=lost)
+    dead = [end for end in ends if end.ending.dead and end.number in ended]
     await add_dead_letters(
         tx, outcomes, [(end.lane, end.number, str(end.ending.cause)) for end in dead], now_us
     )
-    return ours
+    return ended
 
 
 async def add_dead_letters(
@@ -203,6 +204,6 @@ async def add_dead_letters(
 
 
 async def drop(tx: Transaction, keys: Sequence[tuple[int, int]]) -> None:
-    """Forget deliveries whose event is gone: there is nothing to deliver any more."""
+    """Remove deliveries whose event is removed: there is nothing left to deliver."""
     for statement in DROP:
         await tx.run_many(statement, sorted(keys))

@@ -1,7 +1,7 @@
-"""What closes dead letters; all inside the caller's transaction.
+"""Closes dead letters, inside the caller's transaction.
 
 Each step is a conditional UPDATE and its row count: of two that race, one changes something. Rows
-are changed in a fixed order: what failed, then its dead letter.
+are changed in a fixed order: the failed event or delivery, then its dead letter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from headrace.store.engine.transaction import Transaction
 
 T = TypeVar("T")
 
-#: Tries of a transaction when somebody else closes one of its dead letters.
+#: Attempts at a transaction when another closes one of its dead letters.
 _TRIES_MAX = 10
 
 ROW_COLUMNS = "lane, number, project_id, sequence, kind, subscriber_id, delivery_number, state"
@@ -31,7 +31,7 @@ FIND = sql(
     f"SELECT {ROW_COLUMNS} FROM dead_letters "  # noqa: S608
     "WHERE lane = $1 AND number = $2 AND id = $3 AND project_id = $4"
 )
-# Rows are found by their key: `+ 0` keeps partial indexes out of it, see
+# Rows are found by their key: `+ 0` rules out partial indexes, see
 # store/queues/postgres/delivery_claims.py.
 _NAMED = "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, number)"
 CLOSE = sql(
@@ -45,12 +45,12 @@ _ACCEPT_AGAIN = (
     f"AND {{table}}.status + 0 = {Status.DEAD_LETTERED:d} "
     "RETURNING {table}.lane, {table}.sequence, {table}.project_id"
 )
-# SQLite keeps what became of an event in the event's own row.
+# SQLite keeps the state of an event in the event's own row.
 ACCEPT_AGAIN = sql(
     _ACCEPT_AGAIN.format(table="event_states"),
     sqlite=to_sqlite(_ACCEPT_AGAIN.format(table="events")),
 )
-# In the queue already it is what the replay wants; an error would hold up the replay of many.
+# An event already in the queue is what the replay wants; an error would stop a replay of many.
 _WORK = (
     "INSERT INTO event_queue (lane, sequence, project_id, {time}) "
     "SELECT n.lane, n.sequence, n.project_id, $4 "
@@ -58,7 +58,7 @@ _WORK = (
     "WHERE true ON CONFLICT DO NOTHING"
 )
 WORK = sql(_WORK.format(time="queued_us"), sqlite=to_sqlite(_WORK.format(time="due_us")))
-# `claims` goes on counting: it fences a worker that was paused since before the replay.
+# `claims` keeps counting: it fences a worker that was paused since before the replay.
 DELIVER_AGAIN = sql(
     "UPDATE deliveries SET state = 0, attempt = 0, crashes = 0, due_us = $3, "  # noqa: S608
     f"lease_until_us = 0, owner = NULL, finished_us = NULL {_NAMED} "
@@ -72,11 +72,11 @@ Key = tuple[int, int]
 
 
 class ClosedMeanwhileError(Exception):
-    """Somebody else closed a dead letter after it was read; the transaction must not commit."""
+    """A dead letter was closed after it was read; the transaction must not commit."""
 
 
 class DeadRow(msgspec.Struct, frozen=True, gc=False):
-    """A dead letter as far as closing it needs."""
+    """The fields of a dead letter that closing needs."""
 
     lane: int
     number: int
@@ -89,11 +89,11 @@ class DeadRow(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> Key:
-        """What names it in the table."""
+        """Its key in the table."""
         return self.lane, self.number
 
 
-class By(msgspec.Struct, frozen=True, kw_only=True):
+class ClosedBy(msgspec.Struct, frozen=True, kw_only=True):
     """Who closes dead letters, when and why."""
 
     now_us: int
@@ -102,7 +102,7 @@ class By(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def until_settled(transaction: Callable[[], Awaitable[T]]) -> T:
-    """Run a transaction that closes dead letters, again while others close what it has read.
+    """Run a transaction that closes dead letters; retry while others close what it has read.
 
     Raises:
         StoreBusyError: that happened too often.
@@ -126,8 +126,8 @@ async def find_row(tx: Transaction, project_id: int, dead_letter_id: str) -> Dea
     return None if row is None else DeadRow(*row)
 
 
-async def replay_rows(tx: Transaction, rows: Sequence[DeadRow], by: By) -> dict[Key, Closing]:
-    """Close as replayed and put back what failed; both or neither, for each.
+async def replay_rows(tx: Transaction, rows: Sequence[DeadRow], by: ClosedBy) -> dict[Key, Closing]:
+    """Close as replayed and queue again what failed; both or neither, for each.
 
     Raises:
         ClosedMeanwhileError: see there.
@@ -145,19 +145,21 @@ async def replay_rows(tx: Transaction, rows: Sequence[DeadRow], by: By) -> dict[
     return closings
 
 
-async def discard_row(tx: Transaction, row: DeadRow, by: By) -> Closing:
+async def discard_row(tx: Transaction, row: DeadRow, by: ClosedBy) -> Closing:
     """Close as discarded."""
     closed = await _close(tx, [row.key], DeadLetterState.DISCARDED, by)
     return Closing.DONE if closed else Closing.CLOSED_BEFORE
 
 
-async def _close(tx: Transaction, keys: Iterable[Key], state: DeadLetterState, by: By) -> int:
+async def _close(tx: Transaction, keys: Iterable[Key], state: DeadLetterState, by: ClosedBy) -> int:
     named = columns_of(sorted(keys), 2)
     values = (state.value, by.now_us, by.actor, by.reason)
     return len(await tx.rows(CLOSE, *named, *values)) if named[0] else 0
 
 
-async def _process_again(tx: Transaction, rows: Sequence[DeadRow], by: By) -> dict[Key, Closing]:
+async def _process_again(
+    tx: Transaction, rows: Sequence[DeadRow], by: ClosedBy
+) -> dict[Key, Closing]:
     if not rows:
         return {}
     names = sorted((row.lane, row.sequence) for row in rows)
@@ -167,7 +169,9 @@ async def _process_again(tx: Transaction, rows: Sequence[DeadRow], by: By) -> di
     return {row.key: _done_if(accepted=(row.lane, row.sequence) in again) for row in rows}
 
 
-async def _deliver_again(tx: Transaction, rows: Sequence[DeadRow], by: By) -> dict[Key, Closing]:
+async def _deliver_again(
+    tx: Transaction, rows: Sequence[DeadRow], by: ClosedBy
+) -> dict[Key, Closing]:
     if not rows:
         return {}
     names = sorted({row.subscriber_id for row in rows if row.subscriber_id is not None})

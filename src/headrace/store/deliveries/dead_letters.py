@@ -20,7 +20,7 @@ from headrace.store.contract.dead_letters import (
     DeadLetterState,
 )
 from headrace.store.deliveries.closings import (
-    By,
+    ClosedBy,
     DeadRow,
     discard_row,
     find_row,
@@ -51,8 +51,7 @@ FLOOR = sql(
     "SELECT number FROM dead_letters WHERE project_id = $1 AND state = 0 AND number < $2 "
     "ORDER BY number DESC LIMIT 1 OFFSET $3"
 )
-# Cut to the page before the events are looked up: of how many that many are, the planner knows
-# little.
+# Limited to the page before the events are joined: the planner's estimate of the rest is poor.
 LIST = sql(
     f"{_COLUMNS} FROM (SELECT d.* {_OPEN} AND {MATCHES} ORDER BY d.number DESC LIMIT $8) AS k "
     f"{_EVENT} ORDER BY k.number DESC"
@@ -66,7 +65,7 @@ GROUPS = sql(
 
 
 class DeadLetters:
-    """Dead letters: lists, numbers, and what closes one of them."""
+    """Dead letters: lists, counts, and closing one of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -94,7 +93,7 @@ class DeadLetters:
         return found.result()
 
     async def count(self, project_id: int, wanted: DeadLetterFilter) -> tuple[int, int]:
-        """How many open ones match, and the highest number that was looked at (0: none)."""
+        """How many open ones match, and the highest number that was examined (0: none)."""
         total, last = 0, 0
         below: int | None = _NUMBER_MAX
         while below is not None:
@@ -106,9 +105,9 @@ class DeadLetters:
     async def _step(
         self, statement: Statement, project_id: int, wanted: DeadLetterFilter, below: int
     ) -> tuple[Sequence[Row], int | None]:
-        """Rows of one step, and below which number the next one looks.
+        """Rows of one step, and below which number the next one continues.
 
-        Each step reads a snapshot of its own, so none keeps old rows for long.
+        Each step reads its own snapshot, so that dead rows are not kept for long.
         """
 
         async def read(tx: Transaction) -> tuple[Sequence[Row], int | None]:
@@ -121,8 +120,8 @@ class DeadLetters:
     async def replay(
         self, project_id: int, dead_letter_id: str, now_us: int, *, actor: str
     ) -> Closed:
-        """Put what failed back into the queue, its attempts counted from the start."""
-        by = By(now_us=now_us, actor=actor, reason=None)
+        """Put what failed back into the queue, with its attempts reset."""
+        by = ClosedBy(now_us=now_us, actor=actor, reason=None)
 
         async def close(tx: Transaction, row: DeadRow) -> Closing:
             closing = (await replay_rows(tx, [row], by))[row.key]
@@ -137,7 +136,7 @@ class DeadLetters:
         self, project_id: int, dead_letter_id: str, reason: str, now_us: int, *, actor: str
     ) -> Closed:
         """Close it for good; what failed stays as it is."""
-        by = By(now_us=now_us, actor=actor, reason=reason)
+        by = ClosedBy(now_us=now_us, actor=actor, reason=reason)
 
         async def close(tx: Transaction, row: DeadRow) -> Closing:
             closing = await discard_row(tx, row, by)
@@ -182,7 +181,7 @@ async def _page(
 
 
 async def _floor(tx: Transaction, project_id: int, below: int) -> int | None:
-    """Lowest number that this step looks at, None when it can look to the end."""
+    """Lowest number that this step examines, None when it can go to the end."""
     found = await tx.value(FLOOR, project_id, below, EXAMINED_MAX - 1)
     return None if found is None else int(found)
 
@@ -212,7 +211,7 @@ def _dead_letter(row: Row) -> DeadLetter:
 
 
 class _Groups:
-    """Groups of one project, put together from steps; at most `GROUPS_MAX`."""
+    """Groups of one project, combined from steps; at most `GROUPS_MAX`."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[Any, ...], DeadLetterGroup] = {}

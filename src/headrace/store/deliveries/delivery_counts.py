@@ -1,4 +1,4 @@
-"""How deliveries go, in numbers: one row, whatever is counted."""
+"""Delivery statistics, in a single row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headrace.store.engine.transaction import Database, Transaction
 NAME = "attempt_counts"
 
 _GET = sql("SELECT value FROM meta WHERE name = $1")
-# Workers add one after the other.
+# Serializes workers that add.
 _LOCK = sql(
     "INSERT INTO meta AS m (name, value) VALUES ($1, '') "
     "ON CONFLICT (name) DO UPDATE SET value = m.value RETURNING value"
@@ -33,13 +33,13 @@ _BREAKERS = sql(
 
 
 class DeliveryCounts:
-    """What a store keeps of the numbers."""
+    """The stored statistics."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add_counts(self, counts: AttemptCounts) -> None:
-        """Add what a worker has counted."""
+        """Add a worker's counts."""
 
         async def work(tx: Transaction) -> None:
             text = await tx.value(_LOCK, NAME)
@@ -48,7 +48,7 @@ class DeliveryCounts:
         await self._database.write(work)
 
     async def numbers(self) -> DeliveryNumbers:
-        """How deliveries go now."""
+        """Current delivery statistics."""
 
         async def read(tx: Transaction) -> DeliveryNumbers:
             counts = _counts_of(await tx.value(_GET, NAME))
@@ -60,14 +60,14 @@ class DeliveryCounts:
 
 
 def text_with(text: str | None, more: AttemptCounts) -> str:
-    """The text of the row after something was counted."""
+    """The row's text with `more` added."""
     counts = _counts_of(text)
     counts.add(more)
     return msgspec.json.encode(counts).decode()
 
 
 def _counts_of(text: str | None) -> AttemptCounts:
-    """Counts from their text; what no release has written counts as nothing."""
+    """Counts from their text; text that no release has written counts as zero."""
     if text is None:
         return AttemptCounts()
     try:

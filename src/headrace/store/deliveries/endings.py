@@ -1,4 +1,4 @@
-"""What a delivery becomes after an attempt, a crash, or a wait for nobody."""
+"""The state of a delivery after an attempt, a crash, or a wait for an unroutable subscriber."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ClaimedRow(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """What a delivery becomes when its claim ends."""
+    """The state of a delivery when its claim ends."""
 
     state: DeliveryState
     #: None: as before.
@@ -59,14 +59,14 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 def after_attempt(record: AttemptRecord, now_us: int) -> Ending:
-    """Delivered, another try, or the end."""
+    """Delivered, a retry, or the end."""
     failure = record.failure
     if failure is None:
         return Ending(DeliveryState.DELIVERED, None, now_us, None, None, 0)
-    told = (failure.cause, storable(failure.error), failure.crashes)
+    reason = (failure.cause, storable(failure.error), failure.crashes)
     if failure.retry_in_us is None:
-        return Ending(DeliveryState.DEAD_LETTERED, None, now_us, *told)
-    return Ending(DeliveryState.RETRYING, now_us + failure.retry_in_us, None, *told)
+        return Ending(DeliveryState.DEAD_LETTERED, None, now_us, *reason)
+    return Ending(DeliveryState.RETRYING, now_us + failure.retry_in_us, None, *reason)
 
 
 def attempt_values(record: AttemptRecord, ending: Ending) -> tuple[Any, ...]:
@@ -81,7 +81,7 @@ def attempt_values(record: AttemptRecord, ending: Ending) -> tuple[Any, ...]:
 
 
 def after_loss(crashes: int, losses: int, now_us: int) -> Ending:
-    """Another try, or the end: of a claim whose worker went away.
+    """A retry, or the end, of a claim whose worker crashed.
 
     Args:
         crashes: those counted before.
@@ -90,15 +90,15 @@ def after_loss(crashes: int, losses: int, now_us: int) -> Ending:
     suspect = max(crashes, 1)
     error = "the worker went away during the attempt"
     if losses + 1 < LOSSES_MAX:
-        told = (StoreCause.WORKER_LOST.value, error, suspect)
-        return Ending(DeliveryState.RETRYING, now_us, None, *told)
+        reason = (StoreCause.WORKER_LOST.value, error, suspect)
+        return Ending(DeliveryState.RETRYING, now_us, None, *reason)
     error = f"{error}; that happened {losses + 1} times in a row"
-    told = (StoreCause.CRASH_LOOP.value, error, suspect)
-    return Ending(DeliveryState.DEAD_LETTERED, now_us, now_us, *told)
+    reason = (StoreCause.CRASH_LOOP.value, error, suspect)
+    return Ending(DeliveryState.DEAD_LETTERED, now_us, now_us, *reason)
 
 
 def after_waiting(now_us: int, *, deleted: bool) -> Ending:
-    """The end of what waited for a subscriber that was deleted, or disabled for too long."""
+    """The end of a delivery whose subscriber was deleted, or disabled for too long."""
     cause, error = StoreCause.SUBSCRIBER_DISABLED, "the subscriber has been disabled for too long"
     if deleted:
         cause, error = StoreCause.SUBSCRIBER_DELETED, "the subscriber was deleted"
@@ -106,7 +106,7 @@ def after_waiting(now_us: int, *, deleted: bool) -> Ending:
 
 
 def storable(text: str) -> str:
-    """The text without what a store refuses: NUL and surrogates that stand alone."""
+    """The text without what a store rejects: NUL and unpaired surrogates."""
     if "\0" in text:
         text = text.replace("\0", _REPLACEMENT)
     try:

@@ -1,4 +1,4 @@
-"""Python handlers that workers have loaded, as subscribers of every project."""
+"""Registers Python handlers that workers have loaded as subscribers of every project."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ async def announce(
 ) -> list[str]:
     """See `Subscribers.announce_handlers`.
 
-    Nearly always nothing changes: then the lock of subscribers is left alone.
+    Usually nothing changes: then the lock of subscribers is not taken.
     """
     by_id = {_handler_id(handler.name): handler for handler in handlers}
 
-    async def look(tx: Transaction) -> bool:
+    async def mark_known(tx: Transaction) -> bool:
         seen = await _seen(tx, by_id, now_us)
         changes = any(_differs(seen.get(name), handler) for name, handler in by_id.items())
         return changes or bool(await _unseen(tx, running_since_us, now_us))
@@ -63,20 +63,20 @@ async def announce(
             since = {"unchanged_since_us": now_us}
             await disable(tx, name, NOT_LOADED, now_us, actor=_ACTOR, **since)
 
-    if await database.write(look):
+    if await database.write(mark_known):
         await database.write(change)
     return [_handler_id(handler.name) for handler in handlers]
 
 
 def _handler_id(name: str) -> str:
-    """Id of the subscriber that a handler is."""
+    """Subscriber id of a handler."""
     return str(uuid.uuid5(_NAMESPACE, name))
 
 
 async def _seen(
     tx: Transaction, by_id: Mapping[str, LoadedHandler], now_us: int
 ) -> dict[str, Sequence[Any]]:
-    """Mark what is known already; `(events, enabled, reason)` of each."""
+    """Mark known handlers as seen; returns `(events, enabled, reason)` of each."""
     rows = await tx.rows(_SEEN, now_us, sorted(by_id))
     return {name: held for name, *held in rows}
 

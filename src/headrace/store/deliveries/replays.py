@@ -21,7 +21,7 @@ from headrace.store.contract.dead_letters import (
 )
 from headrace.store.deliveries.closings import (
     ROW_COLUMNS,
-    By,
+    ClosedBy,
     DeadRow,
     replay_rows,
     until_settled,
@@ -33,7 +33,7 @@ from headrace.store.engine.transaction import Database, Row, Transaction
 _COLUMNS = (
     "number, id, project_id, filter, per_second, total, done, status, actor, created_us, updated_us"
 )
-#: Dead letters that one slice looks at, whether they match or not.
+#: Dead letters that one slice examines, whether they match or not.
 _SLICE_EXAMINED_MAX = 1000
 _NUMBER_MAX = 2**62
 _SELECT = f"SELECT {_COLUMNS} FROM replays"  # noqa: S608
@@ -44,14 +44,14 @@ _INSERT = sql(
     "INSERT INTO replays (id, project_id, filter, per_second, last_number, total, status, actor, "
     "created_us, updated_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)"
 )
-# Two that are created at once are counted one after the other.
+# Serializes concurrent creations, so that both are counted.
 _LOCK = sql("SELECT 1 FROM projects WHERE id = $1 FOR NO KEY UPDATE")
 COUNT_RUNNING = sql("SELECT count(*) FROM replays WHERE project_id = $1 AND status = 'running'")
 FORGET = sql(
     "DELETE FROM replays WHERE project_id = $1 AND status <> 'running' AND number <= "
     "(SELECT number FROM replays WHERE project_id = $1 ORDER BY number DESC LIMIT 1 OFFSET $2)"
 )
-# Numbers grow with time, so the oldest are looked at first and the rest not at all.
+# Numbers grow with time, so the scan begins at the oldest and stops at the limit.
 OLD = sql(
     "SELECT k.number FROM (SELECT number, updated_us FROM replays WHERE status <> 'running' "
     "ORDER BY number LIMIT $1) AS k WHERE k.updated_us < $2"
@@ -61,7 +61,7 @@ _STOP = sql(
     "UPDATE replays SET status = 'stopped', updated_us = $1 "
     "WHERE id = $2 AND project_id = $3 AND status = 'running'"
 )
-# Two workers that both believe it is their task take their slices one after the other.
+# Serializes two workers that both believe they are the leader.
 _PLACE = sql(
     "SELECT project_id, filter, position, last_number, done, total, actor FROM replays "
     "WHERE id = $1 AND status = 'running' FOR UPDATE"
@@ -78,16 +78,16 @@ NEXT = sql(f"SELECT {ROW_COLUMNS} {_OPEN_AFTER} AND {MATCHES} ORDER BY d.number 
 
 
 class Replays:
-    """Replays of many dead letters: durable, and worked in slices of one transaction each."""
+    """Replays of many dead letters: durable, and run in slices of one transaction each."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, replay: NewReplay, now_us: int) -> Replay:
-        """Store a replay; one without anything to do is done at once.
+        """Store a replay; an empty one is done at once.
 
         Raises:
-            TooManyReplaysError: the project has enough of them.
+            TooManyReplaysError: the project has as many as it may.
         """
         status = ReplayStatus.RUNNING if replay.total else ReplayStatus.DONE
         wanted = msgspec.json.encode(replay.wanted).decode()
@@ -136,7 +136,7 @@ class Replays:
     async def stop(
         self, project_id: int, replay_id: str, now_us: int, *, actor: str
     ) -> tuple[bool, Replay | None]:
-        """Stop a running replay: whether it ran until now, and as it is then (None: not found)."""
+        """Stop a running replay: whether it was running, and its new state (None: not found)."""
 
         async def work(tx: Transaction) -> tuple[bool, Replay | None]:
             stopped = await tx.run(_STOP, now_us, replay_id, project_id) > 0
@@ -154,17 +154,17 @@ class Replays:
     async def advance(self, replay_id: str, limit: int, now_us: int) -> tuple[int, bool]:
         """Replay the next dead letters of a replay, at most `limit`, in one transaction.
 
-        Its place moves on in the same transaction, so a crash neither skips nor repeats any.
+        Its position advances in the same transaction, so a crash neither skips nor repeats any.
 
         Returns:
-            How many were replayed, and whether the replay goes on.
+            How many were replayed, and whether the replay continues.
         """
         return await until_settled(
             lambda: self._database.write(lambda tx: _advance(tx, replay_id, limit, now_us))
         )
 
     async def prune(self, now_us: int, limit: int) -> int:
-        """Forget replays that ended more than `REPLAYS_KEPT_US` ago, at most `limit`; how many."""
+        """Remove up to `limit` replays that ended more than `REPLAYS_KEPT_US` ago; how many."""
 
         async def work(tx: Transaction) -> int:
             rows = await tx.rows(OLD, limit, now_us - REPLAYS_KEPT_US)
@@ -183,7 +183,7 @@ async def _advance(tx: Transaction, replay_id: str, limit: int, now_us: int) -> 
     ceiling = last_number if ceiling is None else int(ceiling)
     found = await tx.rows(NEXT, project_id, position, ceiling, *wanted_values(wanted), limit)
     rows = [DeadRow(*row) for row in found]
-    by = By(now_us=now_us, actor=actor, reason=f"replay {replay_id}")
+    by = ClosedBy(now_us=now_us, actor=actor, reason=f"replay {replay_id}")
     closings = await replay_rows(tx, rows, by)
     replayed = sum(closing is Closing.DONE for closing in closings.values())
     # Fewer than asked for: nothing more matches up to the ceiling.

@@ -1,4 +1,4 @@
-"""Rows of subscribers: how they are read, and what follows from every change of one.
+"""Rows of subscribers: reading them, and what every change of one entails.
 
 Each change takes the lock first, so two changes never run at the same time; rows of deliveries are
 locked before it, never after.
@@ -38,7 +38,7 @@ _LOCK = sql(
     "INSERT INTO meta (name, value) VALUES ('subscribers_version', '0') "
     "ON CONFLICT (name) DO UPDATE SET value = meta.value"
 )
-# Every change of a subscriber counts it up: by it workers notice that their rules are old.
+# Incremented by every change of a subscriber, so that workers notice outdated rules.
 _BUMP = sql("UPDATE meta SET value = (value::bigint + 1)::text WHERE name = 'subscribers_version'")
 _DISABLE = sql(
     "UPDATE subscribers SET enabled = false, disabled_reason = $1, disabled_us = $2, "
@@ -93,7 +93,7 @@ def valid_secrets(
 
 
 def target_of(row: Sequence[Any], now_us: int) -> WebhookTarget | HandlerTarget:
-    """Whom to deliver to. Columns: kind, target, secret, previous_secret, previous_until_us."""
+    """Where to deliver. Columns: kind, target, secret, previous_secret, previous_until_us."""
     kind, target, secret, previous, previous_until_us = row
     if kind == SubscriberKind.HANDLER:
         return HandlerTarget(name=target)
@@ -109,15 +109,15 @@ def new_values(webhook: NewWebhook, now_us: int, created_us: int) -> tuple[Any, 
     """
     off = not webhook.enabled
     disabled = (SWITCHED_OFF, now_us) if off else (None, None)
-    told = (webhook.id, webhook.project_id, webhook.url, patterns_text(webhook.events))
+    fixed = (webhook.id, webhook.project_id, webhook.url, patterns_text(webhook.events))
     return (
-        *(*told, webhook.description, webhook.enabled, *disabled),
+        *(*fixed, webhook.description, webhook.enabled, *disabled),
         *(webhook.secret, created_us, now_us),
     )
 
 
 def changes_of(before: Subscriber, change: WebhookChange) -> dict[str, dict[str, Any]]:
-    """Field -> from and to, of the fields that really change."""
+    """Field -> from and to, of the fields that change."""
     held = {
         "url": before.target,
         "events": before.events,
@@ -146,7 +146,7 @@ def changed_values(
         enabled=enabled,
         disabled_reason=None if enabled else reason,
         disabled_us=None if enabled else (now_us if switched_off else disabled_us),
-        # What was learned about one URL says nothing about another.
+        # The breaker of one URL says nothing about another.
         forget_breaker=bool(change.enabled) or change.url is not None,
     )
 
@@ -165,7 +165,7 @@ async def find_webhook(
 
 
 async def lock_changes(tx: Transaction) -> None:
-    """Wait until nobody else changes subscribers."""
+    """Take the lock that serializes changes of subscribers."""
     await tx.run(_LOCK)
 
 
@@ -196,7 +196,7 @@ async def disable(
 
 
 async def disable_gone(tx: Transaction, records: Sequence[AttemptRecord], now_us: int) -> None:
-    """Disable subscribers that want nothing any more, unless changed since the attempt began."""
+    """Disable subscribers whose endpoint is gone, unless changed since the attempt began."""
     gone = [r for r in records if r.failure is not None and r.failure.disable_reason is not None]
     if not gone:
         return
@@ -214,7 +214,7 @@ async def disable_gone(tx: Transaction, records: Sequence[AttemptRecord], now_us
 
 
 async def set_breakers(tx: Transaction, changes: Sequence[BreakerChange]) -> frozenset[str]:
-    """Change breakers; subscribers whose breaker is not any more what it was, or who are gone."""
+    """Change breakers; returns subscribers whose breaker has changed since, or that are deleted."""
     real = sorted(
         ((c.subscriber_id, c.before, c.after) for c in changes if c.before != c.after),
         key=lambda change: change[0],
@@ -226,7 +226,7 @@ async def set_breakers(tx: Transaction, changes: Sequence[BreakerChange]) -> fro
 
 
 async def breakers_of(tx: Transaction, ids: Collection[str]) -> dict[str, str | None]:
-    """The breaker of each subscriber that is not gone."""
+    """The breaker of each subscriber that still exists."""
     if not ids:
         return {}
     return {row[0]: row[1] for row in await tx.rows(_BREAKERS, sorted(ids))}

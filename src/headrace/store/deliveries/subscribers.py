@@ -66,7 +66,7 @@ _AFTER_ALL = 2**62
 
 
 class Subscribers:
-    """Webhooks of all projects, and the handlers that serve every project.
+    """Webhooks of all projects, and the handlers that receive events of every project.
 
     Args:
         clock_us: the clock of the store.
@@ -80,7 +80,7 @@ class Subscribers:
         """Create a webhook.
 
         Raises:
-            TooManyWebhooksError: the project has enough of them.
+            TooManyWebhooksError: the project has as many as it may.
         """
         now_us, project_id = self._clock_us(), webhook.project_id
 
@@ -116,7 +116,7 @@ class Subscribers:
         return await self._database.read(read)
 
     async def handlers(self) -> Sequence[Subscriber]:
-        """Handlers that workers have announced, by name, at most `HANDLERS_LISTED_MAX`."""
+        """Handlers that workers have registered, by name, at most `HANDLERS_LISTED_MAX`."""
         now_us = self._clock_us()
 
         async def read(tx: Transaction) -> Sequence[Subscriber]:
@@ -127,7 +127,7 @@ class Subscribers:
     async def update(
         self, project_id: int, subscriber_id: str, change: WebhookChange, *, actor: str
     ) -> Subscriber | None:
-        """Change a webhook; as it is then, None when there is none. No change writes nothing."""
+        """Change a webhook; returns it, None when there is none. No change writes nothing."""
         now_us = self._clock_us()
 
         async def work(tx: Transaction) -> Subscriber | None:
@@ -135,7 +135,7 @@ class Subscribers:
             if before is None:
                 return None
             changes = changes_of(before, change)
-            # Enabling one that is enabled already still closes its breaker.
+            # Enabling an enabled one still closes its breaker.
             if changes or (change.enabled and before.breaker is not None):
                 disabled_us = await tx.value(_DISABLED, subscriber_id)
                 values = changed_values(before, change, disabled_us, now_us)
@@ -149,7 +149,7 @@ class Subscribers:
     async def rotate_secret(
         self, project_id: int, subscriber_id: str, secret: str, *, actor: str
     ) -> Subscriber | None:
-        """Make `secret` the first one; the one before signs for `ROTATION_OVERLAP_US` more."""
+        """Make `secret` the first one; the previous one still signs for `ROTATION_OVERLAP_US`."""
         now_us = self._clock_us()
         until_us = now_us + ROTATION_OVERLAP_US
 
@@ -182,10 +182,10 @@ class Subscribers:
     async def announce_handlers(
         self, handlers: Sequence[LoadedHandler], *, running_since_us: int
     ) -> Sequence[str]:
-        """Say which handlers this worker has loaded; called at start and every half minute.
+        """Register the handlers that this worker has loaded; called at start and every half minute.
 
-        Inserts new ones, takes over changed patterns, and enables those again that were disabled
-        as `NOT_LOADED`. Then disables as `NOT_LOADED` every handler that nobody has announced for
+        Inserts new ones, updates changed patterns, and enables those again that were disabled as
+        `NOT_LOADED`. Then disables as `NOT_LOADED` every handler that no worker has registered for
         `HANDLER_UNSEEN_US`, unless this worker itself has run for less: after a downtime the
         workers that have it get as long to come back.
 
@@ -195,7 +195,7 @@ class Subscribers:
         return await announce(self._database, handlers, running_since_us, self._clock_us())
 
     async def version(self) -> int:
-        """Changes with every change of a subscriber; cheap enough to ask every second."""
+        """Changes with every change of a subscriber; cheap enough to poll every second."""
         return int(await self._database.read(lambda tx: tx.value(_VERSION)) or 0)
 
     async def _change(self, work: Work[T]) -> T:

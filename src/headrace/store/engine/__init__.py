@@ -1,1 +1,1 @@
-"""What a statement, a transaction and a database are, whichever database it is."""
+"""Statements, transactions and databases, the same for both databases."""

@@ -1,7 +1,7 @@
-"""One text for a statement; what SQLite says differently is derived from PostgreSQL's text.
+"""One text for a statement; SQLite's text is derived from PostgreSQL's.
 
-A statement is written once, as PostgreSQL takes it, in the part of SQL that both databases know or
-that a rule below translates:
+A statement is written once, for PostgreSQL, in the part of SQL that both databases share or that a
+rule below translates:
 
 ======================================  ==========================================================
 PostgreSQL                              SQLite
@@ -17,7 +17,7 @@ PostgreSQL                              SQLite
 ``strpos(…)``                           ``instr(…)``
 ======================================  ==========================================================
 
-Where the databases truly differ, the text for SQLite is given beside the other: `sql(text,
+Where the databases really differ, the text for SQLite is given with the other: `sql(text,
 sqlite=…)`. An empty one is for rows that SQLite does not have: nothing is run. Each such place is
 listed in docs/decisions/0011-sql-once.md.
 
@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: Quoted strings and names, in which nothing is translated.
+#: Quoted strings and names, which are not translated.
 _QUOTED = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")""")
 _COLLATE = re.compile(r'\s+COLLATE\s+"C"')
 _UNNEST = re.compile(
@@ -60,11 +60,11 @@ _BINARY_TYPES = ("bytea", "uuid")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement in the words of both databases. Made by `sql`."""
+    """A statement in both dialects. Made by `sql`."""
 
     postgres: str
     sqlite: str
-    #: How many values SQLite's text takes; one that only what was dropped used is not bound.
+    #: How many values SQLite's text takes; a value used only by dropped parts is not bound.
     sqlite_values: int
 
     def __str__(self) -> str:
@@ -101,7 +101,7 @@ def to_sqlite(text: str) -> str:
     >>> to_sqlite("SELECT a FROM t WHERE b = ANY($1::text[]) AND c = $2::bigint FOR UPDATE")
     'SELECT a FROM t WHERE b IN (SELECT value FROM json_each(?1)) AND c = ?2'
     """
-    # The one name that is quoted on purpose, so it goes before quoted parts are left alone.
+    # The only quoted name to translate, so it is dropped before quoted parts are skipped.
     text = _COLLATE.sub("", text)
     parts = _QUOTED.split(text)
     return "".join(part if index % 2 else _translate(part) for index, part in enumerate(parts))

@@ -10,8 +10,8 @@ from headrace.store.engine.transaction import Transaction
 
 
 class SystemEvents(Protocol):
-    """Writes system events. Each store has its own: they join the queue of all events."""
+    """Writes system events. Each store has its own: they enter the queue of all events."""
 
     async def insert(self, tx: Transaction, events: Sequence[SystemEvent], now_us: int) -> None:
-        """Insert the events and put them into the queue of the workers."""
+        """Insert the events and queue them for the workers."""
         ...

@@ -1,7 +1,7 @@
-"""What code that is written once asks of a database.
+"""The interface to a database for code that is written once.
 
-Such code is `async`. On PostgreSQL its statements really are waited for. On SQLite all of it runs
-inside the thread that owns the connection, where nothing ever waits: `drive` runs it to its end.
+Such code is `async`. On PostgreSQL it suspends at its statements. On SQLite all of it runs inside
+the thread that owns the connection and never suspends: `drive` runs it to its end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Row = Sequence[Any]
 
 
 class Transaction(Protocol):
-    """Statements that see one state and are committed together, or not at all."""
+    """Statements that are committed together or not at all."""
 
     async def rows(self, statement: Statement, *values: Any) -> Sequence[Row]:
         """All rows."""
@@ -62,25 +62,25 @@ class Database(Protocol):
     async def write(self, work: Work[T]) -> T:
         """Run `work` in one transaction; committed when this returns.
 
-        PostgreSQL runs `work` again when it lost against another transaction, so it must not keep
-        what it found in an earlier run.
+        PostgreSQL runs `work` again after a conflict with another transaction, so it must not keep
+        anything from an earlier run.
 
         Raises:
-            StoreError: nothing of it was committed, or nobody knows.
+            StoreError: it was not committed, or the outcome is unknown.
             StoreConflictError: as `work` raises it; nothing was committed.
         """
         ...
 
 
 class WaitsError(RuntimeError):
-    """Work on SQLite waited for something else than its transaction."""
+    """Work on SQLite suspended outside its transaction."""
 
 
 def drive(work: Awaitable[T]) -> T:
-    """Run a coroutine that never waits to its end, on this thread.
+    """Run a coroutine that never suspends to its end, on this thread.
 
     Raises:
-        WaitsError: it waited for something, which no loop would ever finish here.
+        WaitsError: it suspended, but there is no loop here to resume it.
     """
     coroutine = work.__await__()
     try:

@@ -1,1 +1,1 @@
-"""Events as other parts of the store write and read them."""
+"""Reading and removing stored events."""

@@ -1,7 +1,7 @@
-"""Which index serves a list of events, and what is only looked at on the way.
+"""Chooses the index of a list of events, and what is filtered row by row.
 
-A list is walked along one index in the order of its pages, newest first. Everything else that is
-asked for is looked at row by row, up to a limit: then the page ends with a cursor to go on.
+A list scans one index in the order of its pages, newest first. All other filters are tested row by
+row, up to a limit: then the page ends with a cursor to continue.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from headrace.store.contract.events import EventFilter
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.events.stored_events import COLUMNS
 
-#: Rows one page may look at before it answers with what it found and a cursor to go on.
+#: Rows that one page may examine before it returns what it found and a cursor to continue.
 ROWS_EXAMINED_MAX = 20_000
-#: How far the time inside a sequence may be from the recorded time of receipt, after a clock that
-#: stepped back or between two servers.
+#: How far the time inside a sequence may differ from the recorded time of receipt, after a clock
+#: that stepped back or between two servers.
 _CLOCK_SLACK_US = 60_000_000
-#: Most selective first; the first one that is filtered by leads.
+#: Most selective first; the first one with a filter leads.
 _BY_INDEX = ("external_id", "email", "status", "source", "event")
 
-#: Rows of the queue of a project, counted until it is clear that they are too many to look at.
+#: Rows of a project's queue, counted until they are known to be too many to examine.
 QUEUE_LENGTH = sql(
     "SELECT count(*) FROM (SELECT 1 FROM event_queue WHERE project_id = $1 "  # noqa: S608
     f"LIMIT {ROWS_EXAMINED_MAX + 1}) n"
@@ -33,21 +33,21 @@ QUEUE_LENGTH = sql(
 
 
 class _Walk(msgspec.Struct, frozen=True):
-    """Tables of a list, and the one whose rows are walked in the order of their sequence."""
+    """Tables of a list, and the one that is scanned in the order of its sequence."""
 
     walked: str
     tables: str
-    #: Where SQLite needs other words.
+    #: Where SQLite needs another text.
     sqlite_tables: str
-    #: Table of the rows alone; None when all of them can be looked at.
+    #: Table of the rows alone; None when all of them can be examined.
     table: str | None
 
 
 _EVENTS = _Walk("e", "stored_events e", "stored_events e", "events e")
-#: Led by what became of the events.
+#: Led by the states of the events.
 _OF_OUTCOMES = "event_states o JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence"
 _OUTCOMES = _Walk("o", _OF_OUTCOMES, _OF_OUTCOMES, "event_states o")
-#: Led by the head of the queue: what workers hold is there, and a short queue is there as a whole.
+#: Led by the head of the queue: claimed events are there, and the whole of a short queue.
 #: PostgreSQL's is in the order of the database's clock, SQLite's in that of its key.
 _QUEUE = _Walk(
     "q",
@@ -65,16 +65,16 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A list, newest first."""
 
     walk: _Walk
-    #: Conditions on the walked table, served by one index in that order.
+    #: Conditions on the scanned table, served by one index in that order.
     leading: list[str]
-    #: Looked at row by row.
+    #: Tested row by row.
     others: list[str]
     #: Those of `leading` come first.
     values: list[Any]
     leading_values: int
 
     def page(self, limit: int, floor: int | None) -> Statement:
-        """The statement of a page; `floor` is the last sequence it may look at."""
+        """The statement of a page; `floor` is the last sequence it may examine."""
         walk = self.walk
         tests = [*self.leading, *self.others]
         if floor is not None:
@@ -89,7 +89,7 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def floor(self) -> Statement | None:
-        """A statement for where a page must stop to look; None when it can look to the end.
+        """A statement for where a page must stop; None when it can scan to the end.
 
         Takes the first `leading_values` of `values`.
         """
@@ -112,18 +112,18 @@ def asks_for_queue(wanted: EventFilter) -> bool:
 def list_query(
     project_id: int, wanted: EventFilter, before: int | None, *, short_queue: bool = False
 ) -> ListQuery:
-    """Plan a list that is about no contact, without statistics, which SQLite does not gather.
+    """Plan a list without a contact, and without statistics, which SQLite does not gather.
 
-    `(… = …) IS TRUE` is `=` for what is only looked at: no index serves it, so the one index whose
-    order the page needs is walked.
+    `(… = …) IS TRUE` is `=` for filters only: no index serves it, so the index whose order the page
+    needs is scanned.
 
     Args:
-        short_queue: whether everything in the queue of the project can be looked at.
+        short_queue: whether all of the project's queue can be examined.
     """
     filters = _filters(wanted)
     lead = _leading(filters, short_queue=short_queue)
     walk = _walk(lead, wanted)
-    # With nothing else to lead, the project does: a small one is not hidden behind a large one.
+    # Without another filter the project leads: a small one is not slowed down by a large one.
     leading = {}
     if lead is not None and walk is not _QUEUE:
         leading = {lead: filters.pop(lead)}
@@ -133,9 +133,9 @@ def list_query(
 def contact_queries(
     project_id: int, wanted: EventFilter, before: int | None, contact_id: str
 ) -> list[ListQuery]:
-    """Plan a list of the events of one contact: what was resolved to it, and what was sent with it.
+    """Plan a list of the events of one contact: those resolved to it, and those sent with its id.
 
-    Most events are in both. What was sent with it may wait still, or nobody has the id.
+    Most events are in both. Those sent with its id may still be waiting, or the id is unknown.
     """
     leading = {"contact_id": contact_id}
     return [
@@ -185,7 +185,7 @@ def _leading(filters: dict[str, Any], *, short_queue: bool) -> str | None:
 
 
 def _indexed(name: str, value: Any, short_queue: bool) -> bool:  # noqa: FBT001 - a fact, no switch
-    """Whether the rows with that value are found without looking at all others."""
+    """Whether the rows with that value are found without examining all others."""
     if name == "status":
         in_queue = value == Status.PROCESSING or (value == Status.ACCEPTED and short_queue)
         return in_queue or value in (Status.RETRYING, Status.DEAD_LETTERED)

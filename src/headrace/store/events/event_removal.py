@@ -1,8 +1,8 @@
-"""Removing events with all that is kept about them only; in the caller's transaction.
+"""Removes events with everything that is kept only about them; in the caller's transaction.
 
-Workers of PostgreSQL may write about the same events meanwhile. Each of their writes locks a row
-first that is removed here before what it leads to: so either it is seen here, or it finds nothing
-any more.
+Workers of PostgreSQL may write about the same events at the same time. Each of their writes first
+locks a row that is removed here before the rows it refers to: so either the write is seen here, or
+it finds no row.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ REMOVE_EVENTS = removal("events", "sequence")
 
 
 async def remove_rows(tx: Transaction, statement: Statement, places: Sequence[Place]) -> int:
-    """Run a removal; how many rows went."""
+    """Run a removal; returns how many rows were removed."""
     if not places:
         return 0
-    # In the one order in which all lock such rows.
+    # In the order in which all writers lock such rows.
     return await tx.run(statement, *columns_of(sorted(places), 2))
 
 
@@ -64,7 +64,7 @@ async def remove_belongings(
     deliveries: Sequence[Place],
     keys: Iterable[tuple[str | None, int]],
 ) -> dict[str, int]:
-    """Remove what belongs to events, but for the events; rows by kind.
+    """Remove what belongs to events, but not the events; returns the number of rows by kind.
 
     Args:
         deliveries: those of the events.

@@ -27,7 +27,7 @@ GET = sql(
     f"SELECT {COLUMNS} FROM stored_events e "  # noqa: S608
     "WHERE e.lane = $1 AND e.sequence = $2 AND e.id = $3 AND e.project_id = $4"
 )
-# Apart from the event, which lies in a lane of its own: on a cluster that is another node.
+# Read separately from the event, whose lane differs: on a cluster that is another node.
 FIND_KEY = sql(
     "SELECT event_lane, event_sequence FROM idempotency_keys WHERE hash = $1 AND lane = $2",
     # SQLite keeps the hash in the event's own row.
@@ -41,7 +41,7 @@ AFTER = sql(
     f"SELECT {COLUMNS} FROM stored_events e "  # noqa: S608
     "WHERE e.project_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3"
 )
-# Of one contact; asked for each that is one with it, since an index holds each in its own order.
+# Of one contact; run for each contact merged with it, since an index orders each separately.
 OF_CONTACT = sql(
     f"SELECT {COLUMNS} FROM event_states o "  # noqa: S608
     "JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence "
@@ -52,8 +52,8 @@ REPEATS = without_lane(
     "SELECT at_us, api_key_id, request_id, mismatch FROM duplicate_requests "  # noqa: S608
     f"WHERE lane = $2 AND sequence = $1 ORDER BY number LIMIT {REPEATS_KEPT}"
 )
-# Walks the index by project, one project after the other: sequences alone have no index on
-# PostgreSQL, since every unique key starts with the lane.
+# Scans the index project by project: sequences alone have no index on PostgreSQL, since every
+# unique key starts with the lane.
 NEXT_PROJECT = sql(
     "SELECT project_id FROM events WHERE project_id > $1 ORDER BY project_id LIMIT 1"
 )
@@ -62,7 +62,7 @@ _AFTER_ALL = (1 << 63) - 1
 
 
 class Events:
-    """Events of all projects: accepted through the committer, read by everybody."""
+    """Events of all projects, for reading; the committer writes them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -93,7 +93,7 @@ class Events:
         """Events of a project, newest first, below sequence `before`.
 
         Those of a contact are the ones that were resolved to it or to one that was merged into it.
-        What was sent with its id and resolved to nobody, or not yet, is among them.
+        Events sent with its id and resolved to no contact, or not yet, are included.
         """
 
         async def read(tx: Transaction) -> EventPage:
@@ -164,7 +164,7 @@ async def last_sequence(tx: Transaction) -> int:
 async def _page_of_contact(
     tx: Transaction, project_id: int, wanted: EventFilter, before: int | None, limit: int
 ) -> EventPage:
-    """A page put together from the lists of all ids that are one with a contact."""
+    """A page combined from the lists of all ids that are merged with a contact."""
     asked = wanted.contact_id or ""
     contact = await find_ref(tx, project_id, asked)
     ids = [asked] if contact is None else await ids_of(tx, contact.id)
@@ -176,12 +176,12 @@ async def _page_of_contact(
             found |= {event.sequence: event for event in events}
             if bound is not None:
                 bounds.append(bound)
-    # Below the highest bound one of the lists has not been looked at.
+    # Below the highest bound one of the lists has not been examined.
     bound = max(bounds, default=None)
     whole = [sequence for sequence in found if bound is None or sequence >= bound]
     whole.sort(reverse=True)
-    # An event that was sent with one of the ids may have been resolved to somebody else, as long as
-    # the two were merged.
+    # An event sent with one of the ids may have been resolved to another contact while the two were
+    # merged.
     page = [
         found[sequence]
         for sequence in whole[:limit]
@@ -193,7 +193,7 @@ async def _page_of_contact(
 async def _walked(
     tx: Transaction, query: ListQuery, limit: int
 ) -> tuple[list[StoredEvent], int | None]:
-    """Up to `limit + 1` events, and the sequence down to which they are all; None: to the end."""
+    """Up to `limit + 1` events, and down to which sequence they are all; None: to the end."""
     find_floor, floor = query.floor(), None
     if find_floor is not None:
         floor = await tx.value(find_floor, *query.values[: query.leading_values])

@@ -1,4 +1,4 @@
-"""What workers and people ask of the queue besides events: what waits, and who wants events."""
+"""Reads of the queue besides events: its size, and the rules of subscribers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from headrace.store.contract.processing import SubscriberRule, WorkStats
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.engine.transaction import Transaction
 
-#: Rows that are counted of one kind.
+#: Where counting of one kind stops.
 COUNTED_MAX = 100_000
-#: Projects of which the oldest event is looked for.
+#: Projects whose oldest event is read.
 PROJECTS_MAX = 64
 
 
@@ -26,7 +26,7 @@ def _count(rows: str, hint: str = "") -> Statement:
 
 READY = _count("event_queue")
 RETRYING = _count("event_retries")
-# Without statistics SQLite would rather walk the table.
+# Without statistics SQLite would scan the table.
 DELIVERIES = _count("deliveries{hint} WHERE state IN (0, 2)", hint=" INDEXED BY deliveries_due")
 DEAD_LETTERS = _count("dead_letters WHERE state = 0")
 NEXT_PROJECT = sql(
@@ -36,7 +36,7 @@ OLDEST = sql(
     "SELECT e.received_us FROM (SELECT lane, sequence FROM event_queue WHERE project_id = $1 "
     "ORDER BY queued_us, sequence LIMIT 1) w "
     "JOIN events e ON e.lane = w.lane AND e.sequence = w.sequence",
-    # What waits on SQLite has the time of receipt in its own row.
+    # On SQLite waiting events have the time of receipt in their own row.
     sqlite="SELECT due_us FROM event_queue WHERE project_id = ?1 ORDER BY sequence LIMIT 1",
 )
 _VERSION = sql("SELECT value FROM meta WHERE name = 'subscribers_version'")
@@ -44,7 +44,7 @@ _RULES = sql("SELECT id, project_id, events, enabled FROM subscribers")
 
 
 async def read_stats(tx: Transaction) -> WorkStats:
-    """What waits now, over all lanes; each counted up to `COUNTED_MAX`."""
+    """Current sizes over all lanes; each counted up to `COUNTED_MAX`."""
     return WorkStats(
         ready=await tx.value(READY),
         retrying=await tx.value(RETRYING),

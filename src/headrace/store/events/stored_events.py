@@ -1,4 +1,4 @@
-"""Events as they are shown: columns of the view `stored_events`, and what they make."""
+"""Events from columns of the view `stored_events`."""
 
 from __future__ import annotations
 

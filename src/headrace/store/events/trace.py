@@ -22,8 +22,8 @@ from headrace.store.events.trace_rows import (
 
 _OF_EVENT = "WHERE lane = $2 AND sequence = $1"
 DECISION = without_lane(f"SELECT resolution, processed_us FROM event_states {_OF_EVENT}")  # noqa: S608
-# On PostgreSQL a worker has one lease for all it holds. One that has gone holds nothing, whatever
-# is written beside the event until its lane is worked again.
+# On PostgreSQL a worker has one lease for all its claims. A dead one holds nothing, whatever the
+# row of the event says until another worker takes the lane.
 LEASE = sql(
     "WITH held AS MATERIALIZED "  # noqa: S608
     f"(SELECT owner, attempt FROM event_queue {_OF_EVENT} AND project_id = $3) "
@@ -61,7 +61,7 @@ class Trace:
         self._deliveries_of_event = deliveries_of_event
 
     async def facts(self, project_id: int, event_id: bytes) -> TraceFacts | None:
-        """Everything about an event, as of one moment; None when the project has no such event."""
+        """Everything about an event, from one snapshot; None when the project has no such event."""
 
         async def read(tx: Transaction) -> TraceFacts | None:
             event = await find_event(tx, project_id, event_id)

@@ -1,4 +1,4 @@
-"""What a trace tells of dead letters and subscribers, from columns."""
+"""Dead letters and subscribers of a trace, from columns."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ class Outbox:
                         await count_sent(tx, message, policies, now_us)
                     results[message.id] = await _begin(tx, current, now_us)
                 else:
-                    refused = await _refuse(tx, held.claimed, verdict, now_us)
+                    refused = await _reject(tx, held.claimed, verdict, now_us)
                     results[message.id] = refused
                     if refused.state is MessageStatus.SKIPPED:
                         events += await _skip_event(tx, message, refused)
@@ -355,7 +355,7 @@ async def _begin(tx: Transaction, start: Start, now_us: int) -> StartResult:
     return StartResult(attempt=number)
 
 
-async def _refuse(tx: Transaction, held: Claimed, verdict: Verdict, now_us: int) -> StartResult:
+async def _reject(tx: Transaction, held: Claimed, verdict: Verdict, now_us: int) -> StartResult:
     key = key_of(held.message.id)
     reason = None if verdict.reason is None else verdict.reason.value
     if verdict.decision is Decision.DEFER:

@@ -87,7 +87,7 @@ class Templates:
 
         async def work(tx: Transaction) -> Template:
             await tx.rows(LOCK, project_id)
-            await _refuse_taken(tx, project_id, fields.name, None)
+            await _reject_taken(tx, project_id, fields.name, None)
             count, newest_us = await tx.row(_COUNT, project_id) or (0, 0)
             if count >= TEMPLATES_MAX:
                 raise TooManyTemplatesError
@@ -136,7 +136,7 @@ class Templates:
             held = await _held(tx, project_id, template_id)
             if held is None:
                 return None
-            await _refuse_taken(tx, project_id, fields.name, template_id)
+            await _reject_taken(tx, project_id, fields.name, template_id)
             return await _write(tx, held, draft_of(held.draft, fields), fields, now_us)
 
         return await self._database.write(work)
@@ -265,7 +265,7 @@ async def _write(
     return after
 
 
-async def _refuse_taken(
+async def _reject_taken(
     tx: Transaction, project_id: int, name: str | None, own_id: str | None
 ) -> None:
     row = None if name is None else await tx.row(BY_NAME, project_id, name)

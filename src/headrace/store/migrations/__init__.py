@@ -11,12 +11,12 @@ _COMMENT = re.compile(r"--[^\n]*")
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
 
-#: Number of the first step. Stores of development versions end below it and cannot be brought up.
+#: Number of the first step. Stores of development versions end below it and cannot be migrated.
 FIRST = 10
 
 
 def too_old(found: int) -> str:
-    """What to say of a schema that no step leads on from."""
+    """The error for a schema that no step migrates."""
     return (
         f"The store has schema {found}, which a development version made; this release starts "
         f"at {FIRST}. Export its events with the version that made it and import them into a new "
@@ -32,7 +32,7 @@ class Migration(msgspec.Struct, frozen=True):
     sql: str
 
     def statements(self) -> list[str]:
-        """Its statements one by one; no text inside them holds a semicolon or two dashes."""
+        """Its statements one by one; no text inside them contains a semicolon or two dashes."""
         parts = _COMMENT.sub("", self.sql).split(";")
         return [part.strip() for part in parts if part.strip()]
 

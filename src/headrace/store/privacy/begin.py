@@ -1,4 +1,4 @@
-"""How an erasure begins: who is meant, what goes at once, and what the job is to find."""
+"""Begins an erasure: finds the person, removes the contact, and stores what the job is to find."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ COUNT_MERGES = sql(
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """An erasure as it is asked for."""
+    """A requested erasure."""
 
     project_id: int
     contact_id: str
@@ -102,11 +102,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is meant by an id."""
+    """The person that an id identifies."""
 
     #: None when the contact was deleted or erased.
     contact: Contact | None
-    #: Of the contact and of all that were one with it.
+    #: Of the contact and of all that were merged with it.
     ids: tuple[str, ...]
     #: Newest first.
     erasures: tuple[Erasure, ...]
@@ -115,7 +115,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 async def find_person(
     tx: Transaction, project_id: int, contact_id: str, *, lock: bool = False
 ) -> Person:
-    """Who is meant by an id; whether anything is kept of the person is not said."""
+    """The person that an id identifies, whether or not anything is kept about the person."""
     held = await by_id(tx, project_id, contact_id, lock=lock)
     if held is not None:
         return Person(contact=held, ids=tuple(await ids_of(tx, held.id)), erasures=())
@@ -125,9 +125,9 @@ async def find_person(
 
 
 async def _ids_by_merges(tx: Transaction, project_id: int, contact_id: str) -> list[str]:
-    """The id of a deleted contact, and of all that it was one with by merges in force.
+    """The id of a deleted contact, and of all that current merges unite with it.
 
-    Its aliases went with it; merges and receipts are what still tells.
+    Its aliases were removed with it; only merges and receipts are left.
     """
     found = {contact_id}
     new = [contact_id]
@@ -140,7 +140,7 @@ async def _ids_by_merges(tx: Transaction, project_id: int, contact_id: str) -> l
 
 
 async def subject_of_person(tx: Transaction, project_id: int, person: Person) -> Subject:
-    """By what the person's events are found, all of them, whenever they arrive."""
+    """The identifiers by which all of the person's events are found, whenever they arrive."""
     identifiers: list[Alias] = []
     written: list[str | None] = []
     held = person.contact
@@ -159,7 +159,7 @@ async def subject_of_person(tx: Transaction, project_id: int, person: Person) ->
 
 
 async def _shared(tx: Transaction, project_id: int, ids: Sequence[str]) -> list[Shared]:
-    """When other contacts had the person's data: from merges into them until those were undone."""
+    """Periods in which other contacts had the person's data: from a merge until its undoing."""
     found: list[Shared] = []
     new = [Shared(each, 0, _ALWAYS_US) for each in ids]
     while new and len(found) <= ALIASES_MAX:
@@ -179,11 +179,12 @@ async def begin(
     person_messages: PersonMessages,
     request: Request,
 ) -> Erasure | None:
-    """Begin an erasure, in the caller's transaction; None when there is nobody to forget."""
+    """Begin an erasure, in the caller's transaction; None when nothing is kept about the person."""
     project_id = request.project_id
     person = await find_person(tx, project_id, request.contact_id, lock=not request.dry_run)
     if person.contact is None:
-        # What the first erasure itself has told of the person is no reason for another one.
+        # Events that the first erasure itself emitted about the person are no reason for another
+        # one.
         is_kept = await had_events(
             tx, project_id, person.ids, system=not person.erasures
         ) or await person_messages.had_messages(tx, person.ids)
@@ -207,7 +208,7 @@ async def begin(
 
 
 async def contact_counts(tx: Transaction, person: Person) -> dict[str, int]:
-    """Rows that go with the contact, by place."""
+    """Rows that are removed with the contact, by place."""
     counts = {"merges": await tx.value(COUNT_MERGES, list(person.ids))}
     held = person.contact
     if held is None:
@@ -243,8 +244,8 @@ async def _insert(
     )
     status = ErasureStatus.LOOKING if request.dry_run else ErasureStatus.RUNNING
     values = (erasure_id, project_id, own_id, status.value, subject_text(subject))
-    told = (json_text(counts), request.actor, now_us, int(request.dry_run), json_text(report))
-    await tx.run(_INSERT, *values, *told)
+    columns = (json_text(counts), request.actor, now_us, int(request.dry_run), json_text(report))
+    await tx.run(_INSERT, *values, *columns)
     if request.dry_run:
         await tx.run(OLD_DRY_RUNS, project_id, now_us - DRY_RUN_KEPT_US)
     else:
@@ -266,7 +267,7 @@ def _earlier(of: Erasure) -> EarlierErasure:
 async def _extended(
     tx: Transaction, person_events: PersonEvents, of: Erasure, request: Request
 ) -> Erasure | None:
-    """The same erasure, now also of what has come since; None when it is not running any more."""
+    """The same erasure, extended to what was stored since; None when it is no longer running."""
     held = await tx.row(_EXTENDED, of.id)
     if held is None:
         return None
@@ -274,7 +275,7 @@ async def _extended(
     last, _ = await person_events.last(tx, subject)
     subject = msgspec.structs.replace(subject, last=max(last, subject.last))
     if request.mask_mentions and not report.mask_mentions:
-        # What was only reported so far is searched again.
+        # Mentions that were only reported so far are searched again.
         report = msgspec.structs.replace(report, mask_mentions=True, mentions=Mentions())
         subject = msgspec.structs.replace(subject, searched_to=-1)
     await tx.run(_EXTEND, of.id, subject_text(subject), json_text(report))

@@ -1,4 +1,4 @@
-"""Events of a person who is to be forgotten, with all that is kept about them."""
+"""Events of a person to forget, with everything that is kept about them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from headrace.store.events.event_removal import (
 from headrace.store.privacy.person_events import Place, Removed
 from headrace.store.privacy.rows import Subject, added, read_subject
 
-#: By what events are found: table and column, and the values of a subject.
+#: How events are found: table and column, and the values of a subject.
 _PLACES = {
     "contact_id": ("events", "contact_id"),
     "resolved": ("event_states", "contact_id"),
     "external_id": ("events", "external_id"),
     "email": ("events", "email"),
 }
-# SQLite uses an index of the rows that have a value only where the statement says so.
+# SQLite uses a partial index of non-null rows only where the statement states the condition.
 _FIND = (
     "SELECT t.lane, t.sequence FROM unnest($2::text[]) AS k (value) "  # noqa: S608
     "JOIN {table} t ON t.project_id = $1 AND t.{column} = k.value AND t.{column} IS NOT NULL "
@@ -37,7 +37,7 @@ _FIND = (
     f"AND t.sequence <= CASE t.sequence & {SYSTEM_COUNTER:d} "
     "WHEN 0 THEN $4::bigint ELSE $5::bigint END LIMIT $6"
 )
-# The newest of one kind of an identifier; `$3` is the bit that tells the kinds apart.
+# The newest event of one kind with an identifier; `$3` is the bit that distinguishes the kinds.
 _LAST = (
     "SELECT t.sequence FROM {table} t WHERE t.project_id = $1 AND t.{column} = $2 "  # noqa: S608
     f"AND t.{{column}} IS NOT NULL AND t.sequence & {SYSTEM_COUNTER:d} = $3 "
@@ -67,7 +67,7 @@ REMOVE_RETRIES = removal("event_retries", "sequence")
 _RUNNING = "WHERE status <> 'done' AND status = 'running'"
 RUNNING = sql(
     f"SELECT id, subject FROM erasures {_RUNNING}",  # noqa: S608
-    # Without statistics SQLite would rather walk the table.
+    # Without statistics SQLite would scan the table.
     sqlite=f"SELECT id, subject FROM erasures INDEXED BY erasures_unfinished {_RUNNING}",  # noqa: S608
 )
 _COUNTS = sql("SELECT counts FROM erasures WHERE id = $1 FOR UPDATE")
@@ -75,7 +75,7 @@ _COUNT = sql("UPDATE erasures SET counts = $1 WHERE id = $2")
 
 
 class PersonEvents:
-    """Removes events of a person, with all that is kept about them."""
+    """Removes events of a person, with everything that is kept about them."""
 
     async def last(self, tx: Transaction, subject: Subject) -> tuple[int, int]:
         """Sequences of the newest customer event and system event of the person, or 0."""
@@ -90,7 +90,7 @@ class PersonEvents:
         return found[0], found[1]
 
     async def find(self, tx: Transaction, subject: Subject, limit: int) -> Sequence[Place]:
-        """Some events that are to be removed, as many as can go at once; empty: none is left."""
+        """The next events to remove, as many as fit one transaction; empty: none is left."""
         found: set[Place] = set()
         for name, values in _values(subject).items():
             wanted = (subject.project_id, list(values), *subject.bounds, limit)
@@ -100,23 +100,23 @@ class PersonEvents:
         return (await _fitting(tx, sorted(found)[:limit]))[0]
 
     async def remove(self, tx: Transaction, project_id: int, places: Sequence[Place]) -> Removed:
-        """Remove events; of more than `find` gives perhaps not all."""
+        """Remove events; possibly not all if given more than `find` returns."""
         return await _erase(tx, project_id, places)
 
 
 class ErasedEvents:
-    """Keeps a batch from being processed whose events are of people who are being forgotten.
+    """Keeps events of people who are being forgotten from being processed.
 
-    Processing them would make a contact anew of events from before. On PostgreSQL, what a batch was
-    planned from was read before others began to forget somebody, or after: so it is asked at the
-    end, and when somebody of the batch is meant, the batch is done again without.
+    Processing them would recreate a contact from old events. On PostgreSQL an erasure may begin
+    after the batch's data was read: so this checks again at the end, and if it concerns the batch,
+    the batch is retried without those events.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, Subject] = {}
 
     async def without(self, tx: Transaction, batch: Sequence[Claimed]) -> Sequence[Claimed]:
-        """Erase those of the batch that are known to be meant; the rest is given back."""
+        """Erase events of the batch that running erasures concern; returns the rest."""
         left = batch
         for erasure_id, subject in self._known.items():
             meant = [(event.lane, event.sequence) for event in left if subject.means(event)]
@@ -131,8 +131,8 @@ class ErasedEvents:
             await tx.run(_COUNT, msgspec.json.encode(counts).decode(), erasure_id)
         return left
 
-    async def look(self, tx: Transaction, batch: Sequence[Claimed]) -> bool:
-        """Look for people of the batch who are being forgotten; whether there are others now."""
+    async def find_running(self, tx: Transaction, batch: Sequence[Claimed]) -> bool:
+        """Find running erasures that concern the batch; returns whether there are new ones."""
         rows = await tx.rows(RUNNING)
         if not rows:
             return False
@@ -146,12 +146,12 @@ class ErasedEvents:
         return bool(meant)
 
     async def check(self, tx: Transaction, batch: Sequence[Claimed]) -> None:
-        """Make sure that nobody of the batch is being forgotten.
+        """Check that no running erasure concerns the batch.
 
         Raises:
-            ContactRaceError: somebody is; nothing of the batch may stay.
+            ContactRaceError: one does; roll the batch back.
         """
-        if await self.look(tx, batch):
+        if await self.find_running(tx, batch):
             raise ContactRaceError
 
 
@@ -165,7 +165,7 @@ def _values(subject: Subject) -> dict[str, tuple[str, ...]]:
 
 
 async def _fitting(tx: Transaction, places: Sequence[Place]) -> tuple[list[Place], list[Place]]:
-    """Those events, at least one, that can go at once, and places of their deliveries."""
+    """The events, at least one, that fit one transaction, and the keys of their deliveries."""
     deliveries: dict[int, list[Place]] = {}
     for lane, sequence, number in await tx.rows(DELIVERIES, *columns_of(places, 2)):
         deliveries.setdefault(sequence, []).append((lane, number))
@@ -181,9 +181,9 @@ async def _fitting(tx: Transaction, places: Sequence[Place]) -> tuple[list[Place
 
 
 async def _erase(tx: Transaction, project_id: int, places: Sequence[Place]) -> Removed:
-    """Remove events whatever becomes of them.
+    """Remove events whatever their state.
 
-    Fewer than were asked for, when they have very many deliveries.
+    Fewer than requested when they have very many deliveries.
     """
     taken, numbers = await _fitting(tx, places)
     return Removed(taken, await _remove(tx, project_id, taken, numbers))
@@ -193,7 +193,7 @@ async def _remove(
     tx: Transaction, project_id: int, places: Sequence[Place], numbers: Sequence[Place]
 ) -> dict[str, int]:
     columns = columns_of(sorted(places), 2)
-    # A claim takes an event out of the retries and into the queue, a failure the other way.
+    # A claim moves an event from the retries to the queue, a failure the other way.
     work = await tx.run(REMOVE_WORK, *columns, project_id)
     work += await tx.run(REMOVE_RETRIES, *columns)
     work += await tx.run(REMOVE_WORK, *columns, project_id)

@@ -1,6 +1,6 @@
-"""Rows that are not of a person but name one: rejections, the audit, paths of the catalog.
+"""Rows that mention a person: rejections, the audit, paths of the catalog.
 
-They are few in a project, and looked at one by one; all in the caller's transaction.
+A project has few of them, and each is examined; in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _EXAMPLES = sql(
 
 
 async def find_mentions(tx: Transaction, subject: Subject) -> Places:
-    """Rows that name the person, or that only the person's events have brought about."""
+    """Rows that name the person, or that exist only because of the person's events."""
     project_id = subject.project_id
     rows = {name: await tx.rows(statement, project_id) for name, statement in READ.items()}
     places = places_naming(subject, rows)
@@ -46,7 +46,7 @@ async def find_mentions(tx: Transaction, subject: Subject) -> Places:
         (event, path)
         for event, counts in subject.paths.items()
         for path, present in await tx.rows(PRESENT, project_id, event)
-        # Where payloads were sampled, fewer events were looked at than went.
+        # Where payloads were sampled, fewer events were inspected than removed.
         if present <= counts.get(path, 0)
     }
     if not alone:
@@ -60,7 +60,7 @@ async def find_mentions(tx: Transaction, subject: Subject) -> Places:
 
 
 async def erase_mentions(tx: Transaction, subject: Subject) -> dict[str, int]:
-    """Remove or blank what names the person; rows by place."""
+    """Remove or blank what names the person; returns the number of rows by place."""
     project_id = subject.project_id
     places = await find_mentions(tx, subject)
     await tx.run(_REJECTIONS, places.rejections)

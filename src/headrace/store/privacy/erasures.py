@@ -1,9 +1,9 @@
-"""Erasures: what makes Headrace forget a person.
+"""Erasures: jobs that forget a person.
 
-The contact and its memberships go at once. The rest goes slice by slice: all events that were
-stored by then and name the person by any identifier, with everything that is kept about them. An
-event of the person that a worker meets meanwhile is erased instead of processed. What arrives
-later is about somebody nobody knows.
+The contact and its memberships are removed at once. The rest is removed in slices: all events
+stored by then that name the person by any identifier, with everything that is kept about them. An
+event of the person that a worker claims in the meantime is erased instead of processed. Events that
+arrive later are about an unknown person.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LIST = sql(
 )
 UNFINISHED = sql(
     f"SELECT {COLUMNS} FROM erasures WHERE status <> 'done' ORDER BY number LIMIT $1",  # noqa: S608
-    # Without statistics it would rather walk the table in the order of its numbers.
+    # Without statistics it would scan the table in the order of its numbers.
     sqlite=f"SELECT {COLUMNS} FROM erasures INDEXED BY erasures_unfinished "  # noqa: S608
     "WHERE status <> 'done' ORDER BY number LIMIT ?1",
 )
@@ -60,7 +60,8 @@ _MOVE = sql(
     "UPDATE erasures SET subject = $2, counts = $3, report = $4, status = $5, finished_us = $6 "
     "WHERE id = $1"
 )
-# The index is of those that are not done; SQLite uses it where the statement says so, too.
+# The partial index has those that are not done; SQLite uses it only where the statement states
+# that.
 DONE = sql(
     "UPDATE erasures SET status = 'done', finished_us = $1 "
     "WHERE status <> 'done' AND status = 'wiping'"
@@ -68,7 +69,7 @@ DONE = sql(
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an erasure is."""
+    """Progress of an erasure."""
 
     status: ErasureStatus
     subject: Subject
@@ -82,10 +83,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Files(Protocol):
-    """What removed rows leave behind in the files of a store."""
+    """Traces of removed rows in the files of a store."""
 
     async def wipe(self) -> bool:
-        """Overwrite it; False when somebody still reads it: ask again later."""
+        """Overwrite them; False when a reader still needs them: retry later."""
         ...
 
 
@@ -93,7 +94,7 @@ class Erasures:
     """Erasures of all projects.
 
     Args:
-        database: one whose writes overwrite what they remove, where the store can do so.
+        database: one whose writes overwrite what they remove, if the store can do so.
     """
 
     def __init__(
@@ -122,15 +123,15 @@ class Erasures:
         mask_mentions: bool = False,
         dry_run: bool = False,
     ) -> Erasure | None:
-        """Remove a contact and begin to forget the person; None when there is none to forget.
+        """Remove a contact and begin to forget the person; None when nothing is kept.
 
-        Also of a contact that was deleted before, as long as events of it are kept. Asked again, it
-        gives the erasure that was begun before, unless events have come since: they go by another
-        one, or by the same one while that is running.
+        Also for a contact that was deleted before, as long as events of it are kept. A repeated
+        request returns the existing erasure, unless events were stored since: then a new erasure
+        removes them, or the same one while it is running.
 
         Args:
             mask_mentions: whether names in events of others are masked, not only reported.
-            dry_run: whether to remove nothing and only tell what would be removed.
+            dry_run: whether to remove nothing and only report what would be removed.
         """
         request = Request(
             project_id=project_id,
@@ -164,11 +165,11 @@ class Erasures:
         return [erasure(row) for row in rows]
 
     async def advance(self, erasure_id: str, limit: int, now_us: int) -> bool:
-        """Forget the next slice, up to `limit` rows; whether there is more to do.
+        """Erase the next slice, up to `limit` rows; returns whether there is more to do.
 
-        1. The messages to the person go, then the person's events; a dry run counts them. 2. When
-        none is left and those that were on their way have settled, the events of others are
-        searched. 3. At the end of these, what else names the person goes.
+        1. Remove the messages to the person, then the person's events; a dry run counts them. 2.
+        When none is left and events in flight have settled, search the events of others. 3. Then
+        remove what else names the person.
         """
         state = await self._database.read(lambda tx: _state(tx, erasure_id))
         if state is None:
@@ -202,7 +203,7 @@ class Erasures:
     async def _learn(
         self, tx: Transaction, subject: Subject, places: Sequence[Place], *, paths: bool
     ) -> Subject:
-        """`learn`, and all events of former contacts that were there when the erasure began."""
+        """`learn`, and include all events of former contacts stored when the erasure began."""
         learned = await learn(tx, subject, places, paths=paths)
         former = tuple(each for each in learned.contact_ids if each not in subject.contact_ids)
         if not former:
@@ -216,9 +217,9 @@ class Erasures:
         )
 
     async def _count(self, erasure_id: str, state: State, limit: int) -> bool:
-        """Look through the next of the person's events, then count messages; False at the end."""
+        """Examine the next of the person's events, then count messages; False at the end."""
 
-        async def look(tx: Transaction) -> State | None:
+        async def examine(tx: Transaction) -> State | None:
             subject, counts = state.subject, state.counts
             places = await page_of_person(tx, subject, subject.looked_to, limit)
             if not places:
@@ -228,7 +229,7 @@ class Erasures:
                     counts = added(counts, await self._person_messages.count(tx, subject))
                     subject = msgspec.structs.replace(subject, messages_counted=True)
                     return msgspec.structs.replace(state, subject=subject, counts=counts)
-                # All that leads to the person is known now: from the beginning again.
+                # All identifiers of the person are known now: start over.
                 subject = msgspec.structs.replace(subject, counting=True, looked_to=-1)
                 return msgspec.structs.replace(state, subject=subject)
             subject = await self._learn(tx, subject, places, paths=subject.counting)
@@ -242,25 +243,25 @@ class Erasures:
                 )
             return msgspec.structs.replace(state, subject=subject, counts=counts)
 
-        looked = await self._database.read(look)
-        if looked is not None:
-            await self._database.write(lambda tx: _move(tx, erasure_id, looked))
-        return looked is not None
+        examined = await self._database.read(examine)
+        if examined is not None:
+            await self._database.write(lambda tx: _move(tx, erasure_id, examined))
+        return examined is not None
 
     async def _search(self, erasure_id: str, now_us: int) -> bool:
-        """Search the next events of others; at the end of them, finish."""
+        """Search the next events of others; at the end, finish."""
         state = await self._database.read(lambda tx: _state(tx, erasure_id))
         if state is None:
             return False
         search = MentionSearch(state.subject)
-        looked = await self._database.read(search.look)
+        examined = await self._database.read(search.read)
 
         async def apply(tx: Transaction) -> bool:
             held = await _state(tx, erasure_id, lock=True)
             if held is None or held.subject != state.subject:
-                # Asked for again meanwhile: it begins with what has come since.
+                # Requested again in the meantime: start with what was stored since.
                 return held is not None
-            return await self._searched(tx, erasure_id, held, search, looked, now_us)
+            return await self._searched(tx, erasure_id, held, search, examined, now_us)
 
         return await self._database.write(apply)
 
@@ -270,16 +271,16 @@ class Erasures:
         erasure_id: str,
         state: State,
         search: MentionSearch,
-        looked: Slice,
+        examined: Slice,
         now_us: int,
     ) -> bool:
-        applied = await search.apply(tx, looked, state.report, dry_run=state.is_dry_run)
-        subject = msgspec.structs.replace(state.subject, searched_to=looked.searched_to)
+        applied = await search.apply(tx, examined, state.report, dry_run=state.is_dry_run)
+        subject = msgspec.structs.replace(state.subject, searched_to=examined.searched_to)
         counts = added(state.counts, {"system_events": applied.system_events})
         state = msgspec.structs.replace(
             state, subject=subject, report=applied.report, counts=counts
         )
-        if not looked.is_last:
+        if not examined.is_last:
             await _move(tx, erasure_id, state)
             return True
         if state.is_dry_run:
@@ -296,10 +297,10 @@ class Erasures:
         return False
 
     async def wipe(self, now_us: int) -> bool:
-        """Overwrite what erasures that are `wiping` have left behind in files; they are done then.
+        """Overwrite the traces in files of erasures that are `wiping`; then they are done.
 
         Returns:
-            False when somebody still reads what is to be overwritten: ask again later.
+            False when a reader still needs what is to be overwritten: retry later.
         """
         if not await self._files.wipe():
             return False
@@ -308,7 +309,7 @@ class Erasures:
 
 
 async def _state(tx: Transaction, erasure_id: str, *, lock: bool = False) -> State | None:
-    """Of an erasure or dry run that is under way; None of any other."""
+    """Of an erasure or dry run in progress; else None."""
     row: Any = await tx.row(_HOLD_STATE if lock else _STATE, erasure_id)
     if row is None:
         return None
@@ -323,7 +324,7 @@ async def _state(tx: Transaction, erasure_id: str, *, lock: bool = False) -> Sta
 
 
 async def _move(tx: Transaction, erasure_id: str, state: State, now_us: int = 0) -> None:
-    """Store how far it is; by what the person is found goes at the end."""
+    """Store its progress; the person's identifiers are removed at the end."""
     goes_on = state.status in {ErasureStatus.RUNNING, ErasureStatus.LOOKING}
     subject = subject_text(state.subject) if goes_on else None
     finished_us = now_us if state.status is ErasureStatus.DONE else None

@@ -1,7 +1,7 @@
-"""What the events of a person tell about who the person was, read before they go.
+"""Learns former identifiers of a person from the person's events, before they are removed.
 
-A contact that was deleted took its identifiers with it, and an address that was changed is in no
-contact any more: events still have them.
+A deleted contact's identifiers were deleted with it, and a changed address is in no contact any
+more: events still have them.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from headrace.store.privacy.person_events import (
 )
 from headrace.store.privacy.rows import Subject
 
-#: Paths of the catalog that are remembered until the end, over all names of events.
+#: Paths of the catalog that are kept until the end, over all names of events.
 PATHS_MAX = 5_000
 
 
 async def learn(
     tx: Transaction, subject: Subject, places: Sequence[Place], *, paths: bool
 ) -> Subject:
-    """The subject with what some of its events tell.
+    """The subject with the identifiers in some of its events.
 
     Args:
-        paths: whether the paths of their payloads are to be remembered.
+        paths: whether to keep the paths of their payloads.
     """
     names: dict[Alias, None] = {}
     ids: dict[str, None] = {}
@@ -56,14 +56,14 @@ async def learn(
                 _count_paths(seen, event)
     return msgspec.structs.replace(
         subject,
-        contact_ids=(*subject.contact_ids, *await _gone(tx, subject, ids)),
+        contact_ids=(*subject.contact_ids, *await _former(tx, subject, ids)),
         learned=(*subject.learned, *await _of_nobody(tx, subject, names)),
         paths=seen,
     )
 
 
 def _names(subject: Subject, event: EventIdentity) -> list[Alias]:
-    """Identifiers that an event shows to be, or to have been, the person's."""
+    """Current and former identifiers of the person in an event."""
     if event.source == Source.SYSTEM:
         return _changed(event) if event.contact_id in subject.contact_ids else []
     decided = _decided_by(event)
@@ -96,7 +96,7 @@ def _decided_by(event: EventIdentity) -> Alias | None:
 
 
 def _former_id(subject: Subject, event: EventIdentity) -> str | None:
-    """The contact that an event by the person's identifier was resolved to, if it is not known."""
+    """The unknown contact that an event with the person's identifier was resolved to, if any."""
     decided = _decided_by(event)
     if decided is None or event.source == Source.SYSTEM:
         return None
@@ -119,8 +119,8 @@ def _count_paths(seen: dict[str, dict[str, int]], event: EventIdentity) -> None:
             counts[place.path] = counts.get(place.path, 0) + 1
 
 
-async def _gone(tx: Transaction, subject: Subject, ids: Iterable[str]) -> list[str]:
-    """Of former contacts those that are there no more, so that nobody else is meant."""
+async def _former(tx: Transaction, subject: Subject, ids: Iterable[str]) -> list[str]:
+    """Former contacts that no longer exist, so that no other person is affected."""
     room = ALIASES_MAX - len(subject.contact_ids)
     return [
         each
@@ -130,7 +130,7 @@ async def _gone(tx: Transaction, subject: Subject, ids: Iterable[str]) -> list[s
 
 
 async def _of_nobody(tx: Transaction, subject: Subject, names: Iterable[Alias]) -> list[Alias]:
-    """Those that lead to nobody else today, and stand for one person only."""
+    """Identifiers that lead to no other contact today, and identify only one person."""
     new = [name for name in names if name not in subject.learned and name[1] not in subject.values]
     new = new[: max(0, ALIASES_MAX - len(subject.learned))]
     if not new:

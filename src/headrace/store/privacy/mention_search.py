@@ -1,8 +1,8 @@
-"""The search of a project's events for the names of a person who is to be forgotten.
+"""Searches a project's events for the names of a person to forget.
 
-It goes through all events of the project that were stored when the erasure began, slice by slice,
-in the order of receipt: no index knows what stands in payloads. A slice is read and searched
-first, so that the write lock is held only for what is found.
+It scans all events of the project that were stored when the erasure began, in slices, in order of
+receipt: payloads have no index. A slice is read and searched first, so that the write lock is held
+only for what is found.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PAYLOADS = sql(
     f"SELECT {_READ.format(resolved='o.contact_id')} "
     "LEFT JOIN event_states o ON o.lane = e.lane AND o.sequence = e.sequence "
     f"{_BOUNDS} LIMIT $4",
-    # SQLite keeps what became of an event in the event's own row.
+    # SQLite keeps the state of an event in the event's own row.
     sqlite=to_sqlite(f"SELECT {_READ.format(resolved='e.resolved_contact_id')} {_BOUNDS} LIMIT $4"),
 )
 _HOLD = sql(
@@ -54,7 +54,7 @@ _EXAMPLE = sql(
     "UPDATE catalog_names SET example = NULL, example_id = NULL "
     "WHERE project_id = $1 AND event = $2 AND example_id = $3"
 )
-# What answers and handlers said about an event may repeat what stood in it.
+# Responses and handler errors may repeat what was in the event.
 _MASKED = f"CASE WHEN {{0}} IS NULL THEN NULL ELSE '{MASK}' END"
 
 
@@ -68,7 +68,7 @@ def _masking(table: str, change: str, rows: str, sqlite_rows: str, sqlite_table:
 def _masking_of_event(table: str, column: str, sqlite_table: str = "") -> Statement:
     change = f"{column} = {_MASKED.format(column)}"
     rows = "lane = $1 AND sequence = $2"
-    # The sequence alone is the key there, and not all tables have a lane.
+    # On SQLite the sequence alone is the key, and not all tables have a lane.
     return _masking(table, change, rows, "sequence = ?2", sqlite_table or table)
 
 
@@ -89,7 +89,7 @@ _ANSWERS = (
 
 
 class Event(msgspec.Struct, frozen=True):
-    """An event as it is searched."""
+    """An event to search."""
 
     lane: int
     sequence: int
@@ -106,49 +106,49 @@ class Event(msgspec.Struct, frozen=True):
     payload: str
 
     def identity(self, project_id: int) -> StoredIdentity:
-        """By whom the event can be meant."""
+        """The identifiers in the event."""
         return StoredIdentity(
             self.sequence, project_id, self.contact_id, self.external_id, self.email
         )
 
 
 class Rewritten(msgspec.Struct, frozen=True):
-    """What an event would be without the names."""
+    """An event with the names masked."""
 
     payload: str
     idempotency_key: str
-    #: Empty when nothing of it names the person.
+    #: Empty when nothing in it names the person.
     places: tuple[str, ...]
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """What came of a slice."""
+    """Outcome of a slice."""
 
     report: Report
-    #: Events of the system's own that tell of others and named the person.
+    #: System events about others that named the person.
     system_events: int
 
 
 class Slice(msgspec.Struct, frozen=True):
     """Some events of the project."""
 
-    #: How many there were, and the sequence of the last.
+    #: Their number, and the sequence of the last.
     searched: int
     searched_to: int
     #: Those that name the person.
     found: list[Event]
-    #: Whether no event is left to be searched.
+    #: Whether no event is left to search.
     is_last: bool
 
 
 class MentionSearch:
-    """Finds, and masks, what events of others say about one person."""
+    """Finds and masks mentions of one person in events of others."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._finder = NameFinder(subject.values)
 
-    async def look(self, tx: Transaction) -> Slice:
+    async def read(self, tx: Transaction) -> Slice:
         """The next events after `subject.searched_to`."""
         subject = self._subject
         bounds = (subject.project_id, subject.searched_to, subject.search_end)
@@ -167,10 +167,10 @@ class MentionSearch:
         return Slice(len(rows), last, found, is_last=count == len(sizes) < EVENTS_MAX)
 
     def rewritten(self, event: Event) -> Rewritten:
-        """An event without the names.
+        """An event with the names masked.
 
-        What Headrace wrote about another contact while that had the person's data, by a merge
-        that was undone, loses all its values: whose each of them was, nobody can tell.
+        A system event about another contact that had the person's data, by a merge that was undone,
+        loses all its values: it is unknown whose each of them was.
         """
         if self._is_shared(event):
             payload = without_changes(event.payload)
@@ -189,28 +189,28 @@ class MentionSearch:
         return any(_covers(shared, event) for shared in self._subject.shared)
 
     def mention(self, event: Event) -> Mention | None:
-        """What is told of an event that names the person; None of what is the person's own."""
+        """The mention in an event that names the person; None in the person's own event."""
         if self.is_own(event):
             return None
         return Mention(uuid_text(event.id), event.event, self.rewritten(event).places)
 
     def is_own(self, event: Event) -> bool:
-        """Whether an event is the person's own, and would be gone by now in an erasure."""
+        """Whether an event is the person's own, which an erasure would have removed by now."""
         return self._subject.means(
             event.identity(self._subject.project_id), event.resolved_contact_id
         )
 
     async def apply(
-        self, tx: Transaction, looked: Slice, report: Report, *, dry_run: bool
+        self, tx: Transaction, part: Slice, report: Report, *, dry_run: bool
     ) -> Applied:
-        """Mask what is to be masked, nothing in a dry run; the report with all that was found.
+        """Mask mentions, except in a dry run; returns the report with all that was found.
 
-        What Headrace itself wrote is always masked, what others sent only on request.
+        System events are always masked, customer events only on request.
         """
-        searched = report.mentions.searched + looked.searched
+        searched = report.mentions.searched + part.searched
         mentions = msgspec.structs.replace(report.mentions, searched=searched)
         system_events = 0
-        for event in looked.found:
+        for event in part.found:
             by_us = event.source == Source.SYSTEM
             masks = not dry_run and (by_us or report.mask_mentions)
             if dry_run and self.is_own(event):
@@ -221,7 +221,7 @@ class MentionSearch:
             if places and by_us:
                 system_events += 1
             elif places:
-                mentions = _told(mentions, event, places, masked=masks)
+                mentions = _added(mentions, event, places, masked=masks)
         return Applied(msgspec.structs.replace(report, mentions=mentions), system_events)
 
     async def _mask(self, tx: Transaction, event: Event) -> tuple[str, ...]:
@@ -254,14 +254,14 @@ def _covers(shared: Shared, event: Event) -> bool:
 
 
 def without_changes(payload: str) -> str:
-    """The payload of a `contact.updated` without what was changed."""
+    """The payload of a `contact.updated` without the changes."""
     members = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
     if "changes" in members:
         members["changes"] = msgspec.Raw(b"{}")
     return msgspec.json.encode(members).decode()
 
 
-def _told(mentions: Mentions, event: Event, places: tuple[str, ...], *, masked: bool) -> Mentions:
+def _added(mentions: Mentions, event: Event, places: tuple[str, ...], *, masked: bool) -> Mentions:
     listed = mentions.listed
     if len(listed) < MENTIONS_LISTED_MAX:
         listed = (*listed, Mention(uuid_text(event.id), event.event, places))

@@ -1,4 +1,4 @@
-"""What is kept about some events besides the events themselves: what goes when they are erased."""
+"""Rows that belong to events and are removed when the events are erased."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of one person, found by what leads to the person, and what is kept about them."""
+"""Events of one person, found by the person's identifiers, and what is kept about them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from headrace.store.privacy.rows import Subject
 
 #: Lane and sequence of an event.
 Place = tuple[int, int]
-#: Payloads that are read at once, together.
+#: Total size of payloads that are read at once.
 PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
 
-# `&` is the bit that tells the system's own events apart: each kind has its own bound.
+# `&` is the bit that distinguishes system events: each kind has its own bound.
 _UP_TO = (
     "e.sequence > $3 AND e.sequence <= $4 "
     f"AND e.sequence <= CASE e.sequence & {SYSTEM_COUNTER:d} "
@@ -33,14 +33,14 @@ def _page_of(table: str, column: str) -> str:
     )
 
 
-#: One value at a time: an index holds the events of each in their order.
+#: One value at a time: an index orders the events of each value.
 PAGES = {
     "contact_id": sql(_page_of("events", "contact_id")),
     "external_id": sql(_page_of("events", "external_id")),
     "email": sql(_page_of("events", "email")),
     "resolved": sql(
         _page_of("event_states", "contact_id"),
-        # SQLite keeps what became of an event in the event's own row.
+        # SQLite keeps the state of an event in the event's own row.
         sqlite=to_sqlite(_page_of("events", "resolved_contact_id")),
     ),
 }
@@ -68,7 +68,7 @@ def of_events(columns: str, table: str, order: str = "t.sequence") -> Statement:
     return sql(
         f"SELECT {columns} FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "  # noqa: S608
         f"JOIN {table} t ON t.lane = k.lane AND t.sequence = k.sequence ORDER BY {order}",
-        # The sequence alone is the key there, and not all tables have a lane.
+        # On SQLite the sequence alone is the key, and not all tables have a lane.
         sqlite=f"SELECT {columns} FROM json_each(?2) k "  # noqa: S608
         f"CROSS JOIN {table} t ON t.sequence = k.value ORDER BY {order}",
     )
@@ -87,7 +87,7 @@ IDENTITIES = sql(
 
 
 class Removed(msgspec.Struct, frozen=True):
-    """What went at once."""
+    """What one call removed."""
 
     events: Sequence[Place]
     #: Rows by place.
@@ -95,7 +95,7 @@ class Removed(msgspec.Struct, frozen=True):
 
 
 class EventIdentity(msgspec.Struct, frozen=True):
-    """An event, as far as it tells whom it is about."""
+    """The identifiers of an event."""
 
     sequence: int
     event: str
@@ -111,10 +111,10 @@ class EventIdentity(msgspec.Struct, frozen=True):
 async def had_events(
     tx: Transaction, project_id: int, contact_ids: Sequence[str], *, system: bool
 ) -> bool:
-    """Whether events are kept that name contacts by their ids or were resolved to them.
+    """Whether events with these contact ids, or resolved to them, are kept.
 
     Args:
-        system: whether the system's own events count.
+        system: whether system events count.
     """
     for each in contact_ids:
         for statement in HAD_EVENTS:
@@ -144,7 +144,7 @@ async def page_of_person(tx: Transaction, subject: Subject, after: int, limit: i
 
 
 async def chunks_of_events(tx: Transaction, places: Sequence[Place]) -> list[list[Place]]:
-    """The same events, together no more than `PAYLOAD_BYTES_MAX` of payload unless it is one."""
+    """The same events in chunks of at most `PAYLOAD_BYTES_MAX` of payload, or one event."""
     sizes: Sequence[Row] = await tx.rows(SIZES, *columns_of(places, 2))
     chunks: list[list[Place]] = []
     room = 0
@@ -158,6 +158,6 @@ async def chunks_of_events(tx: Transaction, places: Sequence[Place]) -> list[lis
 
 
 async def identities(tx: Transaction, places: Sequence[Place]) -> list[EventIdentity]:
-    """Whom events are about, in order of receipt."""
+    """Identifiers of events, in order of receipt."""
     rows: Sequence[Any] = await tx.rows(IDENTITIES, *columns_of(places, 2))
     return [EventIdentity(*row) for row in rows]

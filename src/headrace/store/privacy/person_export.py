@@ -1,6 +1,6 @@
-"""Reading all that is kept about a person: what an erasure would remove, and where it is named.
+"""Reads all that is kept about a person: what an erasure would remove, and mentions elsewhere.
 
-Read a page at a time, each by itself: what changes meanwhile may be in it or not.
+Each page is a read of its own: concurrent changes may be included or not.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from headrace.store.privacy.rows import Subject
 
 #: Events of one page.
 EVENTS_MAX = 50
-#: Messages of one page; what is kept about each is read by itself.
+#: Messages of one page; details of each are read separately.
 MESSAGES_MAX = 50
 #: Exports that a process runs at once: each searches all events of a project.
 EXPORTS_MAX = 2
@@ -82,7 +82,7 @@ class PersonFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     subject: Subject
     contact: Contact | None
-    #: What leads to the contact besides its own identifiers.
+    #: Aliases of the contact.
     identifiers: Sequence[Alias]
     memberships: Memberships
     #: Names of topics and audiences, by id.
@@ -92,7 +92,7 @@ class PersonFacts(msgspec.Struct, frozen=True, kw_only=True):
     pairs: Sequence[Row]
     #: Earlier erasures, newest first.
     erasures: Sequence[Erasure]
-    #: Rows that would go with the contact, by place.
+    #: Rows that would be removed with the contact, by place.
     counts: dict[str, int]
 
 
@@ -105,7 +105,7 @@ class ExportPage(msgspec.Struct, frozen=True):
 
 
 class NamedRows(msgspec.Struct, frozen=True):
-    """Rows elsewhere that name the person, or that only the person's events have brought about."""
+    """Rows elsewhere that name the person, or that exist only because of the person's events."""
 
     #: `id, message, details, route, body_shape`.
     rejections: Sequence[Row]
@@ -125,10 +125,10 @@ class PersonExports:
     def __init__(self, database: Database, person_messages: PersonMessages) -> None:
         self._database = database
         self._person_messages = person_messages
-        self._under_way = 0
+        self._in_progress = 0
 
     async def find(self, project_id: int, contact_id: str) -> PersonFacts | None:
-        """A person by the id of the contact or of one merged into it, deleted ones too.
+        """A person by the id of the contact or of one merged into it, deleted ones included.
 
         None when nothing is kept.
         """
@@ -167,7 +167,7 @@ class PersonExports:
         return await self._database.read(read, snapshot=True)
 
     async def note(self, project_id: int, contact_id: str, now_us: int, *, actor: str) -> None:
-        """Write into the audit that somebody exports a person."""
+        """Audit the export of a person."""
         detail = {"contact": contact_id}
 
         async def work(tx: Transaction) -> None:
@@ -176,7 +176,7 @@ class PersonExports:
         await self._database.write(work)
 
     async def learned(self, subject: Subject) -> Subject:
-        """The subject with what its events tell of who the person was."""
+        """The subject with the identifiers in its events."""
         after = -1
         while True:
             places = await self._places(subject, after)
@@ -186,7 +186,7 @@ class PersonExports:
             after = places[-1][1]
 
     async def pages(self, subject: Subject) -> AsyncIterator[tuple[Subject, ExportPage]]:
-        """All events of a person in order of receipt, with the subject as known by then."""
+        """All events of a person in order of receipt, with the subject as known at that point."""
         after = -1
         while places := await self._places(subject, after):
             after = places[-1][1]
@@ -211,7 +211,7 @@ class PersonExports:
         return await self._database.read(read)
 
     async def messages(self, subject: Subject) -> AsyncIterator[MessageCopy]:
-        """Messages to a person with all that is kept about them, one at a time."""
+        """Messages to a person with everything that is kept about them, one at a time."""
         place: MessagePlace | None = MessagePlace()
         while place is not None:
             found, place = await self._database.read(
@@ -239,13 +239,13 @@ class PersonExports:
         is_last = False
         while not is_last:
             search = MentionSearch(subject)
-            looked = await self._database.read(search.look)
-            for event in looked.found:
+            part = await self._database.read(search.read)
+            for event in part.found:
                 mention = search.mention(event)
                 if mention is not None:
                     yield mention
-            is_last = looked.is_last
-            subject = msgspec.structs.replace(subject, searched_to=looked.searched_to)
+            is_last = part.is_last
+            subject = msgspec.structs.replace(subject, searched_to=part.searched_to)
 
     async def named(self, subject: Subject) -> NamedRows:
         """Rows elsewhere that an erasure would remove or blank."""
@@ -271,14 +271,14 @@ class PersonExports:
 
     @property
     def is_full(self) -> bool:
-        """Whether as many are under way as may be."""
-        return self._under_way >= EXPORTS_MAX
+        """Whether the limit of concurrent exports is reached."""
+        return self._in_progress >= EXPORTS_MAX
 
     @contextlib.contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Counts one as under way."""
-        self._under_way += 1
+    def in_progress(self) -> Iterator[None]:
+        """Counts one as in progress."""
+        self._in_progress += 1
         try:
             yield
         finally:
-            self._under_way -= 1
+            self._in_progress -= 1

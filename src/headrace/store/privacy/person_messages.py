@@ -1,4 +1,4 @@
-"""What forgetting a person asks of the messages to that person."""
+"""The interface to messages for erasure and export of a person."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.store.privacy.rows import Subject
 
 
 class MessagePlace(msgspec.Struct, frozen=True):
-    """How far somebody has read the messages to a person."""
+    """A position in the messages to a person."""
 
     #: Number of the contact or address of the person that they are to.
     whose: int = 0
@@ -39,11 +39,11 @@ class PersonMessages(Protocol):
     async def page(
         self, tx: Transaction, subject: Subject, after: MessagePlace, limit: int
     ) -> tuple[Sequence[Message], MessagePlace | None]:
-        """Up to `limit` messages from a place on, and the place after them; None at the end."""
+        """Up to `limit` messages from a position on, and where to continue; None at the end."""
         ...
 
     async def copy(self, tx: Transaction, of: Message) -> MessageCopy:
-        """A message with all that is kept about it."""
+        """A message with everything that is kept about it."""
         ...
 
     async def suppressions(self, tx: Transaction, subject: Subject) -> Sequence[Suppressed]:

@@ -1,4 +1,4 @@
-"""Erasures as both stores keep them: the row, by what a person is found, what mentions one."""
+"""Rows of erasures, the identifiers of a person, and matching of mentions."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ COLUMNS = (
     "number, id, project_id, contact_id, status, counts, actor, created_us, finished_us, dry_run, "
     "report"
 )
-#: Characters of an echoed identifier that must be found to count as mentioned.
+#: Characters of an echoed identifier that must match to count as a mention.
 _ECHOED = ECHO_CHARACTERS_MAX - 3
-#: Shorter ones are also parts of names that have nothing to do with a person.
+#: Shorter ones also occur in names that have nothing to do with a person.
 CHARACTERS_MIN = 4
 
 
 def is_system(sequence: int) -> bool:
-    """Whether an event of this sequence is one of the system's own."""
+    """Whether the sequence is that of a system event."""
     return bool(sequence & SYSTEM_COUNTER)
 
 
 class Identified(Protocol):
-    """An event, by all that can tell whom it is about."""
+    """An event with every identifier of a person."""
 
     @property
     def sequence(self) -> int: ...
@@ -45,7 +45,7 @@ class Identified(Protocol):
 
 
 class StoredIdentity(msgspec.Struct, frozen=True, gc=False):
-    """What is read of a stored event to tell whom it is about."""
+    """The identifiers of a stored event."""
 
     sequence: int
     project_id: int
@@ -55,16 +55,16 @@ class StoredIdentity(msgspec.Struct, frozen=True, gc=False):
 
 
 class Shared(msgspec.Struct, frozen=True):
-    """A time in which another contact had the person's data, by a merge that was undone."""
+    """A period in which another contact had the person's data, by a merge that was undone."""
 
     contact_id: str
     from_us: int
-    #: The undoing itself still tells of it.
+    #: Inclusive: the undoing itself still mentions the data.
     to_us: int
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """By what a person is found, and how far the search is; gone when the person is forgotten."""
+    """The identifiers of a person, and the progress of the search; removed at the end."""
 
     project_id: int
     #: Of the contact and of those that were merged into it.
@@ -72,27 +72,27 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     external_ids: tuple[str, ...]
     #: Normalized.
     emails: tuple[str, ...]
-    #: Addresses as they were given, where that differs.
+    #: Addresses as given, where that differs.
     written: tuple[str, ...] = ()
-    #: Sequences of the last events that are to be forgotten: of customer events, which are numbered
-    #: when they are accepted, and of the system's own, which have the upper half of a millisecond.
+    #: Sequences of the last events to erase: of customer events, which are numbered when they are
+    #: accepted, and of system events, which have the upper half of a millisecond.
     last: int = 0
     last_system: int = 0
-    #: `(kind, value)` that led to the person earlier, as its events tell. Events are not found by
-    #: them: somebody else may have them since.
+    #: `(kind, value)` that led to the person earlier, learned from its events. They do not find
+    #: events: another person may have them now.
     learned: tuple[tuple[str, str], ...] = ()
     shared: tuple[Shared, ...] = ()
-    #: Path of the catalog -> events that had it, of those that went; by name of event.
+    #: Path of the catalog -> removed events that had it; by event name.
     paths: dict[str, dict[str, int]] = {}
-    #: A dry run looks through the person's events twice: for `learned`, then to count.
+    #: A dry run scans the person's events twice: for `learned`, then to count.
     counting: bool = False
-    #: Up to which of the person's events a dry run has looked.
+    #: Last of the person's events that a dry run has examined.
     looked_to: int = -1
     #: Whether a dry run has counted the messages to the person.
     messages_counted: bool = False
-    #: Names of events whose example is of the person, as a dry run has counted them.
+    #: Names of events whose example is of the person, as counted by a dry run.
     examples: tuple[str, ...] = ()
-    #: Up to which event of the project mentions were searched, and where that ends.
+    #: Event up to which mentions were searched, and where the search ends.
     searched_to: int = -1
     search_end: int = 0
 
@@ -102,7 +102,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.last, self.last_system), self.last, self.last_system
 
     def means(self, event: Identified, resolved_contact_id: str | None = None) -> bool:
-        """Whether an event is to be forgotten.
+        """Whether an event is to be erased.
 
         Args:
             resolved_contact_id: the contact it was resolved to, if it has been processed.
@@ -120,13 +120,13 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def values(self) -> list[str]:
-        """Identifiers that could be read somewhere else; none that Headrace gave."""
+        """Identifiers that may occur elsewhere; without those that Headrace assigned."""
         learned = (value for _, value in self.learned)
         return [*self.external_ids, *self.emails, *self.written, *learned]
 
     @property
     def names(self) -> list[str]:
-        """What could be read of the person somewhere else."""
+        """Names of the person that may occur elsewhere."""
         return [*self.values, *self.contact_ids]
 
 
@@ -137,10 +137,10 @@ def subject_of(
     written: Iterable[str | None],
     placeholders: Placeholders,
 ) -> Subject:
-    """The subject of an erasure. A placeholder is left out: what has it is not of one person.
+    """The subject of an erasure. Placeholders are left out: they identify more than one person.
 
     Args:
-        identifiers: `(kind, value)`, those that lead to the contact from elsewhere among them.
+        identifiers: `(kind, value)`, including aliases.
     """
     known = [
         (kind, value)
@@ -159,7 +159,7 @@ def subject_of(
 
 
 class Mentions:
-    """Finds texts that name a person, whole or as they are echoed in messages.
+    """Finds texts that name a person, in full or as echoed in messages.
 
     Args:
         quoted: whether only a whole string of a JSON text counts.
@@ -171,7 +171,7 @@ class Mentions:
             forms |= {name, msgspec.json.encode(name).decode()[1:-1], echo(name)[:_ECHOED]}
             forms.add(as_written(name)[:_ECHOED])
         wanted = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
-        # Longer words that only begin or end like it are somebody else.
+        # Longer words that only begin or end like it are another name.
         around = ('"', '"') if quoted else (r"(?<!\w)", r"(?!\w)")
         self._pattern = re.compile(f"{around[0]}(?:{wanted}){around[1]}", re.IGNORECASE)
         self._nobody = not wanted
@@ -203,29 +203,29 @@ def erasure(row: Sequence[Any]) -> Erasure:
 
 
 def added(counts: dict[str, int], more: dict[str, int]) -> dict[str, int]:
-    """Both together, by place; places where there was nothing are left out."""
+    """Both counts added, by place; places with zero are left out."""
     names = sorted({*counts, *more})
     both = {name: counts.get(name, 0) + more.get(name, 0) for name in names}
     return {name: count for name, count in both.items() if count}
 
 
 def read_report(text: str) -> Report:
-    """A report as it was stored."""
+    """Read a stored report."""
     return msgspec.json.decode(text, type=Report)
 
 
 def json_text(value: Report | dict[str, int]) -> str:
-    """A report or counts as they are stored."""
+    """A report or counts as JSON text."""
     return msgspec.json.encode(value).decode()
 
 
 def subject_text(subject: Subject) -> str:
-    """The subject as it is stored."""
+    """A subject as text."""
     return msgspec.json.encode(subject).decode()
 
 
 def read_subject(text: str) -> Subject:
-    """A subject as it was stored."""
+    """Read a stored subject."""
     return msgspec.json.decode(text, type=Subject)
 
 
@@ -255,9 +255,9 @@ def places_naming(subject: Subject, rows: Mapping[str, Sequence[Sequence[Any]]])
     """Which rows name the person, of those that `erased_mentions` reads."""
     named = Mentions(subject.names)
     values = subject.values
-    # Who did what to which contact stays known: an id alone names nobody.
+    # Audit entries with only an id stay: an id alone does not name a person.
     quoted = Mentions(values, quoted=True)
-    # Of a short one nobody can tell whether it is meant.
+    # A short one is ambiguous.
     said = Mentions(value for value in values if len(value) >= CHARACTERS_MIN)
     return Places(
         rejections=[row[0] for row in rows["rejections"] if named(*row[1:])],

@@ -1,1 +1,1 @@
-"""Move a whole store: every row of an embedded one into an empty PostgreSQL one."""
+"""Copies a whole embedded store into an empty PostgreSQL one."""

@@ -1,4 +1,4 @@
-"""A sum over rows that is the same for the same rows, in whatever order they are read."""
+"""A checksum over rows that does not depend on their order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Checksum(msgspec.Struct):
     total: int = 0
 
     def add(self, row: Sequence[Any]) -> None:
-        """Count a row in: its values in the order of the columns."""
+        """Add a row: its values in the order of the columns."""
         hashed = blake2b(_encode(row), digest_size=_BYTES).digest()
         self.total = (self.total + int.from_bytes(hashed, "big")) & _MASK
         self.rows += 1

@@ -18,12 +18,12 @@ from headrace.store.transfer.target import CopyState, Target
 BATCH_ROWS = 2_000
 BATCH_CHARACTERS = 4 * 1024 * 1024
 
-#: Told how much is done, out of how much, and what is being done.
+#: Called with how much is done, out of how much, and the current step.
 Progress = Callable[[int, int, str], None]
 
 
 class CopyDifferenceError(StoreError):
-    """What arrived is not what was sent; the message names the tables."""
+    """Source and target differ; the message names the tables."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -51,13 +51,14 @@ class CopyJob:
     async def run(self) -> Report:
         """Copy what is not copied yet.
 
-        1. begin, or find out how far an interrupted copy came; 2. write table by table, each batch
-        with its place; 3. read both stores and compare their checksums; 4. let the target count on.
+        1. begin, or read the progress of an interrupted copy; 2. write table by table, each batch
+        with its position; 3. read both stores and compare their checksums; 4. set the target's
+        sequences.
 
         Raises:
             StoreSetupError: the target is not empty, or not of this schema.
             CopyDifferenceError: the stores differ.
-            StoreError: one of them failed; run it again to go on.
+            StoreError: one of them failed; run it again to continue.
         """
         state = await self._target.begin(self._source.name())
         counts = self._source.counts()

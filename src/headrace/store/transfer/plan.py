@@ -1,7 +1,7 @@
-"""Which rows of an embedded store become which rows of a PostgreSQL one.
+"""Maps the rows of an embedded store to those of a PostgreSQL one.
 
-One list, which tests compare with both schemas: a table or a column that nobody copies, and that
-is not named here with a reason, fails them.
+Tests compare this list with both schemas: they fail for a table or column that is not copied and
+not named here with a reason.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import msgspec
 class TableCopy(msgspec.Struct, frozen=True):
     """A table of the target and the statement that reads its rows from the source.
 
-    The statement names its columns as the target does, and gives its rows in the same order
-    however often it is run.
+    The statement names its columns as the target does, and returns its rows in the same order every
+    time.
     """
 
     table: str
@@ -25,7 +25,7 @@ def _alike(table: str, columns: str, order: str) -> TableCopy:
     return TableCopy(table, f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608
 
 
-# A row whose event or delivery has gone before it is in no trace any more; it still counts.
+# A row whose event or delivery was removed before it is in no trace, but still counts.
 _EVENT_LANE = "coalesce((SELECT e.lane FROM events e WHERE e.sequence = t.sequence), 0) AS lane"
 _CATALOG_NAMES = (
     "project_id, event, first_us, last_us, events, sources, inspected, personal, paths, "
@@ -139,15 +139,15 @@ COPIED: tuple[TableCopy, ...] = (
         "lane AS event_lane, sequence AS event_sequence FROM events "
         "WHERE idempotency_hash IS NOT NULL ORDER BY sequence",
     ),
-    # One that was replayed is accepted again and remembers its last error.
+    # A replayed event is accepted again and keeps its last error.
     TableCopy(
         "event_states",
         "SELECT lane, sequence, project_id, status, attempts, resolved_contact_id AS contact_id, "
         "resolution, last_error, processed_us FROM events "
         "WHERE status <> 0 OR attempts <> 0 OR last_error IS NOT NULL ORDER BY sequence",
     ),
-    # Whoever held one is not alive: its owner has no lanes there, so it is taken back as here.
-    # The target goes by the time, the source by the sequence: a clock may have been set back.
+    # The owner of a claim is dead and has no lanes in the target, so the claim is rescued there.
+    # The target is ordered by time, the source by sequence: a clock may have been set back.
     TableCopy(
         "event_queue",
         "SELECT lane, sequence, project_id, max(due_us) OVER (PARTITION BY project_id "
@@ -166,7 +166,7 @@ COPIED: tuple[TableCopy, ...] = (
         f"SELECT {_EVENT_LANE}, sequence, number, at_us, duration_us, cause, error "  # noqa: S608
         "FROM processing_attempts t ORDER BY sequence, number",
     ),
-    # There a field of an event conflicts once.
+    # In the target a field of an event conflicts once.
     TableCopy(
         "contact_conflicts",
         f"SELECT {_EVENT_LANE}, sequence, field, max(id) AS number, project_id, contact_id, "  # noqa: S608
@@ -191,7 +191,8 @@ COPIED: tuple[TableCopy, ...] = (
         "reason",
         "number",
     ),
-    # There each worker counts in a lane of its own and readers add up: all of this is one worker's.
+    # In the target each worker counts in a lane of its own and readers add up: this becomes one
+    # worker's.
     *(
         TableCopy(table, f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608
         for table, columns, order in (
@@ -320,13 +321,13 @@ COPIED: tuple[TableCopy, ...] = (
     ),
 )
 
-#: Tables of the source that nobody reads, and why.
+#: Tables of the source that are not read, and why.
 LEFT_BEHIND: dict[str, str] = {
     "leader_leases": "the processes of that store have ended",
     "size_samples": "tells of the disk of that store",
 }
 
-#: Tables of the target that nobody fills, and why.
+#: Tables of the target that are not filled, and why.
 LEFT_EMPTY: dict[str, str] = {
     "leader_leases": "the processes of that store have ended",
     "workers": "the processes of that store have ended",

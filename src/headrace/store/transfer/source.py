@@ -1,4 +1,4 @@
-"""The embedded store that is read: locked against servers, workers and commands, and unchanged."""
+"""The source: an embedded store, locked against servers, workers and commands, and unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BUSY_MS = 5_000
 
 
 class Source:
-    """Made by opening, ended by `close`. One transaction from beginning to end: no row changes.
+    """Opened by the constructor, ended by `close`. One transaction throughout: no row changes.
 
     Raises:
         StoreSetupError: there is no store, it is in use, or its schema is not that of this release.
@@ -61,7 +61,7 @@ class Source:
         return connection
 
     def name(self) -> str:
-        """What tells this store from others: its projects and their ids."""
+        """Identifies this store: its projects and their ids."""
         rows = self._connection.execute("SELECT hex(uuid) FROM projects ORDER BY uuid LIMIT 3")
         return " ".join(str(row[0]) for row in rows)
 
@@ -77,14 +77,14 @@ class Source:
         return row[0]
 
     def columns(self, copied: TableCopy) -> list[str]:
-        """Names of the columns that `rows` gives."""
+        """Names of the columns that `rows` returns."""
         return [column[0] for column in query_info(self._connection, copied.sql).description]
 
     def rows(self, copied: TableCopy, skip: int) -> Iterator[tuple[Any, ...]]:
         """All rows in their order, without the first `skip`.
 
         Raises:
-            StoreError: the store cannot be read further.
+            StoreError: the store cannot be read.
         """
         try:
             yield from self._connection.execute(f"{copied.sql} LIMIT -1 OFFSET {skip:d}")
@@ -93,14 +93,14 @@ class Source:
             raise StoreError(message) from error
 
     def close(self) -> None:
-        """Let others in again; nothing was changed."""
+        """Release the lock; nothing was changed."""
         self._connection.execute("ROLLBACK")
         self._connection.close()
         self._lock.release()
 
 
 def make_functions(connection: apsw.Connection) -> None:
-    """Lanes for the statements of the plan; the embedded store has those of events only."""
+    """SQL functions for lanes, used by the plan; the embedded store has only those of events."""
 
     def identity(*values: Any) -> int:
         project_id, kind, value = values

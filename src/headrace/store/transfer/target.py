@@ -1,4 +1,4 @@
-"""The PostgreSQL store that is filled, and where it remembers how far that is."""
+"""The target: a PostgreSQL store, and the progress of the copy in it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from headrace.store.engine.postgres.migrate import newest_version, schema_versio
 from headrace.store.transfer.checksum import Checksum
 from headrace.store.transfer.plan import COPIED, TableCopy
 
-#: Row of `meta` that says how far a copy has come; gone when it is through.
+#: Row of `meta` with the progress of a copy; removed when it is complete.
 STATE = "copy"
 _READ_ROWS = 2_000
-#: For one batch of rows.
+#: Limit for one batch of rows.
 WRITE_SECONDS_MAX = 120.0
 
 _TYPES = (
@@ -33,7 +33,7 @@ _IDENTITIES = (
     "SELECT table_name, column_name FROM information_schema.columns "
     "WHERE table_schema = current_schema() AND is_identity = 'YES'"
 )
-#: What a column of the source holds, as the target takes it.
+#: Converts values of a source column for the target.
 _CONVERTED: Mapping[str, Callable[[Any], Any]] = {
     "boolean": bool,
     "bigint[]": msgspec.json.decode,
@@ -41,7 +41,7 @@ _CONVERTED: Mapping[str, Callable[[Any], Any]] = {
 
 
 class CopyState(msgspec.Struct):
-    """How far a copy has come; saved in the transaction that wrote the rows."""
+    """The progress of a copy; saved in the transaction that wrote the rows."""
 
     #: See `Source.name`.
     source: str
@@ -50,7 +50,7 @@ class CopyState(msgspec.Struct):
 
 
 class Target:
-    """The target of a copy, over a connection of its own without limits on time."""
+    """The target of a copy, over a connection of its own without time limits."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -86,7 +86,7 @@ class Target:
         return state
 
     async def state(self) -> CopyState | None:
-        """What an unfinished copy has saved."""
+        """The saved progress of an unfinished copy."""
         text = await self._connection.fetchval("SELECT value FROM meta WHERE name = $1", STATE)
         return None if text is None else msgspec.json.decode(text, type=CopyState)
 
@@ -103,7 +103,7 @@ class Target:
     def converter(
         self, copied: TableCopy, columns: Sequence[str]
     ) -> Callable[..., tuple[Any, ...]]:
-        """What makes rows of the target of rows of the source, with those columns."""
+        """A function that converts rows of the source to rows of the target, with those columns."""
         types = self._columns[copied.table]
         changed = [
             (index, _CONVERTED[types[column]])
@@ -123,8 +123,8 @@ class Target:
     async def write(
         self, copied: TableCopy, columns: Sequence[str], rows: Iterable[Any], state: CopyState
     ) -> None:
-        """Write rows and how far the copy then is, both or neither."""
-        # Of the client library's own limit a full buffer would know nothing.
+        """Write rows and the progress, both or neither."""
+        # The client library's own limit does not cover a full send buffer.
         async with asyncio.timeout(WRITE_SECONDS_MAX), transaction(self._connection):
             await self._connection.copy_records_to_table(
                 copied.table, records=rows, columns=columns
@@ -144,7 +144,7 @@ class Target:
 
     async def _read(self, copied: TableCopy, columns: Sequence[str]) -> AsyncIterator[list[Any]]:
         names = ", ".join(columns)
-        # What a copy itself has written there is not of the source.
+        # Skip what the copy itself has written there.
         where = f" WHERE name <> '{STATE}'" if copied.table == "meta" else ""
         sql = f"SELECT {names} FROM {copied.table}{where}"  # noqa: S608
         async with transaction(self._connection, isolation="repeatable_read", readonly=True):
@@ -153,7 +153,7 @@ class Target:
                 yield rows
 
     async def finish(self) -> None:
-        """Let new rows be numbered after those that came, and forget the state."""
+        """Set sequences past the copied rows, and remove the progress."""
         async with transaction(self._connection):
             for table, column in await self._connection.fetch(_IDENTITIES):
                 await self._connection.fetchval(

@@ -1,1 +1,1 @@
-"""What keeps a store small and tells how it does: counters, retention, sizes, leases."""
+"""Upkeep of a store: counters, retention, sizes, leader leases."""

@@ -1,8 +1,7 @@
-"""Retention: find what is due, remove it in small transactions.
+"""Retention: find what is due and remove it in small transactions.
 
-Looking is done by a read; the write lock of SQLite is held only to remove. Every statement finds
-its rows by an index, so its cost depends on the slice and not on the store (a test reads the
-plans).
+Finding is a read; the write lock of SQLite is held only to remove. Every statement finds its rows
+by an index, so its cost depends on the slice and not on the store (a test checks the plans).
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from headrace.store.events.event_removal import (
 )
 from headrace.store.upkeep.sizes import reusable_bytes, used_bytes
 
-#: Events from further ahead than this were received by a wrong clock. They are passed over; they
-#: must not hide those behind them.
+#: Events from further ahead than this were received by a wrong clock. They are skipped, so that
+#: they do not hide the events behind them.
 _AHEAD_US = DAY_US
 _GROWTH_HOURS_KEPT = 30 * 24
 
-# The length of a payload stands in the head of its value; it is not read for that.
+# The length of a payload is in the header of its value, so this does not read the payload.
 FIND_EVENTS = sql(
     "SELECT lane, sequence, octet_length(payload), received_us FROM events "
     "WHERE project_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3"
 )
-# Terminal for good: an event comes back to life only by the replay of an open dead letter. One
-# that is neither processed nor dead-lettered is kept whatever else is missing.
+# Final states: only a replay of an open dead letter makes an event active again. An event that is
+# neither processed nor dead-lettered is always kept.
 FINISHED = without_lane(
     "SELECT e.lane, e.sequence, e.idempotency_key "  # noqa: S608
     "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
@@ -56,7 +55,7 @@ FINISHED = without_lane(
     "AND NOT EXISTS (SELECT 1 FROM dead_letters l "
     "WHERE l.lane = e.lane AND l.sequence = e.sequence AND l.state <= 0)"
 )
-# In the order of the events that are given; SQLite keeps to it without sorting.
+# In the order of the given events; SQLite keeps that order without sorting.
 FIND_DELIVERIES = sql(
     "SELECT d.lane, d.number, d.sequence FROM unnest($1::smallint[], $2::bigint[]) "
     "AS k (lane, sequence) JOIN deliveries d ON d.lane = k.lane AND d.sequence = k.sequence "
@@ -78,12 +77,12 @@ _SAVE = sql(
 )
 _SAMPLES = sql("SELECT hour, used_bytes FROM size_samples ORDER BY hour")
 _SAMPLE = sql("INSERT INTO size_samples (hour, used_bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-# Hours ahead come from a clock that was wrong.
+# Future hours come from a wrong clock.
 _FORGET_SAMPLES = sql("DELETE FROM size_samples WHERE hour > $1 OR hour <= $1 - $2::bigint")
 
 
 class StoreRetention:
-    """Removal of what is kept no longer. Each method is one short read or transaction."""
+    """Finds and removes expired rows. Each method is one short read or transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -91,26 +90,26 @@ class StoreRetention:
     async def find_due(
         self, project_id: int, before_us: int, now_us: int, after: int, limit: int
     ) -> DuePage:
-        """Look at up to `limit` events of a project after sequence `after`.
+        """Examine up to `limit` events of a project after sequence `after`.
 
-        Due is what was received before `before_us` and is finished: processed or dead-lettered,
-        waiting for nothing, no delivery under way, no open dead letter.
+        An event is due if it was received before `before_us` and is finished: processed or
+        dead-lettered, not waiting, no delivery in progress, no open dead letter.
         """
 
         async def read(tx: Transaction) -> DuePage:
             rows = await tx.rows(FIND_EVENTS, project_id, after, limit)
             old = [(row[0], row[1]) for row in rows if row[3] < before_us]
-            # Asked apart: in the same statement PostgreSQL would read all work to know which of it
-            # belongs to these events.
+            # A separate query: in one statement PostgreSQL would read the whole queue to find the
+            # rows of these events.
             finished = {row[1] for row in await _finished(tx, project_id, old)}
             return _due_page(rows, finished, before_us, now_us, after, limit)
 
         return await self._database.read(read)
 
     async def remove_events(self, project_id: int, events: Sequence[DueEvent]) -> Removed:
-        """Remove events, and with them all that is kept about them only.
+        """Remove events and everything that is kept only about them.
 
-        Looks again whether each is finished. An event with very many deliveries takes several
+        Checks again whether each is finished. An event with very many deliveries takes several
         calls; until the last one `complete` is False.
         """
         if not events:
@@ -125,7 +124,7 @@ class StoreRetention:
         """
         values = (project_id, before_us, limit)
         rows = await self._database.read(lambda tx: tx.rows(FIND_DEAD_LETTERS, *values))
-        # Nearly always there is nothing: then the write lock of SQLite is left alone.
+        # Usually there is nothing: then the write lock of SQLite is not taken.
         if not rows:
             return Removed()
         places = [(lane, number) for lane, number in rows]
@@ -142,12 +141,12 @@ class StoreRetention:
         return await self._database.read(read)
 
     async def state(self) -> RetentionState | None:
-        """What was saved last."""
+        """The last saved state."""
         text = await self._database.read(lambda tx: tx.value(_STATE))
         return None if text is None else msgspec.json.decode(text, type=RetentionState)
 
     async def save(self, state: RetentionState) -> None:
-        """Save the state, and once an hour how full the store is."""
+        """Save the state, and once an hour the size of the store."""
         hour = state.at_us // HOUR_US
 
         async def work(tx: Transaction) -> None:
@@ -158,7 +157,7 @@ class StoreRetention:
         await self._database.write(work)
 
     async def growth(self) -> Growth:
-        """How full the store was hour by hour."""
+        """The size of the store, hour by hour."""
 
         async def read(tx: Transaction) -> Growth:
             rows = await tx.rows(_SAMPLES)
@@ -184,7 +183,7 @@ def _due_page(
 async def _finished(
     tx: Transaction, project_id: int, places: Sequence[Place]
 ) -> list[tuple[int, int, str | None]]:
-    """Those events that are finished: lane, sequence and key, in the order of their places."""
+    """The events that are finished: lane, sequence and key, in the order of `places`."""
     if not places:
         return []
     rows = await tx.rows(FINISHED, *columns_of(sorted(places), 2), project_id)
@@ -199,7 +198,7 @@ async def _remove_events(tx: Transaction, project_id: int, places: Sequence[Plac
         found = await tx.rows(FIND_DELIVERIES, *events, DELIVERIES_MAX + 1)
     complete = len(found) <= DELIVERIES_MAX
     if not complete:
-        # What was cut off belongs to the last event seen, or to one after it.
+        # Rows past the limit belong to the last event seen, or to one after it.
         finished = finished[: [row[1] for row in finished].index(found[-1][2])]
     deliveries = [(lane, number) for lane, number, _ in found[:DELIVERIES_MAX]]
     gone = [row[:2] for row in finished]

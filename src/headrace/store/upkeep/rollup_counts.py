@@ -1,4 +1,4 @@
-"""What processing and deliveries count, told from what they commit."""
+"""What processing and deliveries count, derived from what they commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SYSTEM = Source.SYSTEM.value
 
 
 def processed(batch: Sequence[Claimed], now_us: int) -> list[Counted]:
-    """Events that are processed now. Those of the system's own count as accepted, too."""
+    """Events that are processed now. System events count as accepted, too."""
     tallies: dict[int, Tally] = {}
     for event in batch:
         tally = tallies.get(event.project_id)
@@ -37,7 +37,7 @@ def happened(project_id: int, outcome: Outcome, now_us: int, *, subject: str = "
 
 
 def dead_lettered(subscribers: Iterable[tuple[int, str]], now_us: int) -> list[Counted]:
-    """Deliveries that became dead letters without an attempt, by project and subscriber of each."""
+    """Deliveries that became dead letters without an attempt, by project and subscriber."""
     tallies: dict[tuple[int, str], Tally] = {}
     for project_id, subscriber_id in subscribers:
         for subject in ("", subscriber_id):
@@ -53,7 +53,7 @@ def failed(project_id: int, now_us: int, *, retries: bool) -> Counted:
 
 
 def attempted(records: Iterable[AttemptRecord], now_us: int) -> list[Counted]:
-    """Attempts of deliveries that ended, for the project and for each subscriber."""
+    """Ended attempts of deliveries, for the project and for each subscriber."""
     tallies: dict[tuple[int, str], Tally] = {}
     for record in records:
         claimed, failure = record.claimed, record.failure

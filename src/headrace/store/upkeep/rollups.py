@@ -1,7 +1,7 @@
 """Counters by minute, hour and day.
 
-On PostgreSQL rows carry a lane of whoever writes them, so writers rarely meet in one row; readers
-add them up. On SQLite there is one row of each, in lane 0.
+On PostgreSQL rows carry a lane of their writer, so writers rarely contend for a row; readers add
+them up. On SQLite there is one row of each, in lane 0.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _decode = msgspec.json.Decoder(list[int]).decode
 
 
 class RollupWrites(Protocol):
-    """Adds to counters. Each store has its own: it runs with every batch that is processed."""
+    """Adds to counters. Each store has its own: it runs with every processed batch."""
 
     async def add(self, tx: Transaction, counted: Iterable[Counted]) -> None:
         """Add to the rows of minute, hour and day."""
@@ -83,7 +83,7 @@ class Rollups:
         return [RollupRow(first, subject, tally) for subject, tally in sums.items()]
 
     async def prune(self, now_us: int, limit: int) -> int:
-        """Remove up to `limit` rows of each grain that are kept no longer; how many went."""
+        """Remove up to `limit` expired rows of each grain; returns how many were removed."""
         now_s = now_us // 1_000_000
 
         async def find(tx: Transaction) -> list[Row]:
@@ -93,7 +93,7 @@ class Rollups:
                 found += await tx.rows(EXPIRED, grain, before, limit)
             return found
 
-        # Nearly always nothing is due: then the write lock of SQLite is left alone.
+        # Usually nothing is due: then the write lock of SQLite is not taken.
         rows = await self._database.read(find)
         if not rows:
             return 0

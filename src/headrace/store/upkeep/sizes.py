@@ -1,4 +1,4 @@
-"""How large the store is, on one machine or spread over a cluster."""
+"""The size of the store, on one machine or sharded over a cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
 
 _PAGES = "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
-_SPREAD = sql(
+_SHARDED = sql(
     "SELECT to_regclass('pg_dist_partition') IS NOT NULL",
     sqlite="SELECT 0",
 )
@@ -19,27 +19,27 @@ _NODES = sql(
     "FROM pg_dist_partition",
     sqlite="SELECT 0",
 )
-# What removed rows have left is known to the free space map of PostgreSQL's server only.
+# On PostgreSQL only the free space map of the server knows what removed rows have left.
 _REUSABLE = sql(
     "SELECT 0",
     sqlite=f"SELECT freelist_count * page_size {_PAGES}",
 )
 
 
-async def is_spread(tx: Transaction) -> bool:
-    """Whether tables may be spread over a cluster."""
-    return bool(await tx.value(_SPREAD))
+async def is_sharded(tx: Transaction) -> bool:
+    """Whether tables may be sharded over a cluster."""
+    return bool(await tx.value(_SHARDED))
 
 
 async def used_bytes(tx: Transaction) -> int:
-    """Bytes in use; with those of tables on other servers where the store is spread.
+    """Bytes in use, including those on other servers where the store is sharded.
 
     On SQLite, pages that removed rows have left behind are not in use.
     """
     used = int(await tx.value(_HERE))
-    return used + int(await tx.value(_NODES)) if await is_spread(tx) else used
+    return used + int(await tx.value(_NODES)) if await is_sharded(tx) else used
 
 
 async def reusable_bytes(tx: Transaction) -> int:
-    """Room inside the store that removed rows have left; 0 where the store cannot tell."""
+    """Free space inside the store that removed rows have left; 0 where that is unknown."""
     return int(await tx.value(_REUSABLE))

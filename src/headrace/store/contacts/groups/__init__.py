@@ -1,1 +1,1 @@
-"""Topics and audiences, and who belongs to them."""
+"""Topics and audiences, with subscriptions and memberships."""

@@ -1,4 +1,4 @@
-"""Who is in an audience: each change with its events; in the caller's transaction."""
+"""Changes members of audiences, with their events; in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.store.engine.dialect import sql
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
 
-# Of two that add a contact at once, only the one whose row it is emits the event.
+# If two transactions add a contact at once, only the one that inserted the row emits the event.
 ENTER = sql(
     "INSERT INTO audience_members (lane, contact_id, contact_number, audience_id, entered_us) "
     "SELECT n.lane, n.id, n.number, $4, $5 "
@@ -43,7 +43,7 @@ async def enter(
     contacts: Sequence[ContactRef],
     now_us: int,
 ) -> int:
-    """Add those contacts, each given once, that are not in it; returns how many."""
+    """Add the contacts that are not members yet, each given once; returns how many."""
     rows = sorted((each.home_lane, each.id, each.number) for each in contacts)
     entered = {row[0] for row in await tx.rows(ENTER, *columns_of(rows, 3), held.id, now_us)}
     new = [contact for contact in contacts if contact.id in entered]
@@ -54,7 +54,7 @@ async def enter(
 async def leave(
     tx: Transaction, system_events: SystemEvents, held: Audience, contact: ContactRef, now_us: int
 ) -> bool:
-    """Remove a contact; whether it was in it."""
+    """Remove a contact; returns whether it was a member."""
     if not await tx.run(LEAVE, contact.home_lane, contact.id, held.id):
         return False
     await _emit(tx, system_events, AUDIENCE_EXITED, held, [contact], now_us)
@@ -66,13 +66,13 @@ async def empty(
 ) -> int:
     """Remove up to `limit` contacts; returns how many were found.
 
-    A contact that is deleted meanwhile is removed by its deletion, which emits the event, too.
+    A contact that is deleted concurrently is removed by its deletion, which also emits the event.
     """
     contacts = [ref(row) for row in await tx.rows(FIRST, held.id, limit)]
     contacts.sort(key=lambda each: each.number)
     keys = sorted((each.home_lane, each.id) for each in contacts)
-    gone = {row[0] for row in await tx.rows(REMOVE, *columns_of(keys, 2), held.id)}
-    left = [contact for contact in contacts if contact.id in gone]
+    removed = {row[0] for row in await tx.rows(REMOVE, *columns_of(keys, 2), held.id)}
+    left = [contact for contact in contacts if contact.id in removed]
     await _emit(tx, system_events, AUDIENCE_EXITED, held, left, now_us)
     return len(contacts)
 

@@ -1,4 +1,4 @@
-"""Rows of audiences, as both stores read them."""
+"""Audiences from and to rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def audience(row: Sequence[Any]) -> Audience:
 
 
 def changed(held: Audience, fields: AudienceFields) -> dict[str, Any]:
-    """Column -> new value, of what a write really changes."""
+    """Column -> new value, of what a write changes."""
     wanted = {"name": fields.name, "description": fields.description}
     return {
         name: value

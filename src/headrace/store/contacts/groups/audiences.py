@@ -1,7 +1,7 @@
-"""Audiences, and who is in them.
+"""Audiences and their members.
 
-Every real change of a membership inserts its system event in the same transaction: also when it
-ends because the contact or the audience is deleted.
+Every change of a membership inserts its system event in the same transaction, also when it ends
+because the contact or the audience is deleted.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _GET_TEXT = (
     f"SELECT {COLUMNS} FROM audiences WHERE id = $1 AND project_id = $2 AND deleted_us IS NULL"  # noqa: S608
 )
 _GET = sql(_GET_TEXT)
-# Nobody may enter while an audience is deleted.
+# Keeps contacts from entering while an audience is deleted.
 _HOLD = sql(f"{_GET_TEXT} FOR SHARE")
 LIST = sql(
     f"SELECT {COLUMNS} FROM audiences WHERE project_id = $1 AND deleted_us IS NULL "  # noqa: S608
     "AND created_us < $2 ORDER BY created_us DESC LIMIT $3"
 )
-# Audiences are kept in one place, memberships in the lanes of the contacts: so these are two.
+# Audiences have no lane, memberships have the lane of the contact: so these are two statements.
 _MEMBERSHIPS = sql("SELECT audience_id FROM audience_members WHERE lane = $1 AND contact_id = $2")
 _OF_CONTACT = sql(
     f"SELECT {COLUMNS} FROM audiences WHERE project_id = $1 AND deleted_us IS NULL "  # noqa: S608
@@ -40,7 +40,7 @@ _COUNT = sql(
     "SELECT count(*), coalesce(max(created_us), 0) FROM audiences "
     "WHERE project_id = $1 AND deleted_us IS NULL"
 )
-# Names and creation times of a project are given out by one at a time.
+# Serializes the assignment of names and creation times in a project.
 _LOCK = sql("SELECT 1 FROM projects WHERE id = $1 FOR NO KEY UPDATE")
 _UPDATE = sql("UPDATE audiences SET name = $1, description = $2, updated_us = $3 WHERE id = $4")
 _DELETE = sql(
@@ -59,7 +59,7 @@ class TooManyAudiencesError(Exception):
 
 
 class UnknownContactsError(Exception):
-    """Ids of no contact of the project; `args[0]` is the list of their places. Nothing changed."""
+    """Ids without a contact; `args[0]` is the list of their positions. Nothing changed."""
 
 
 class Audiences:
@@ -78,7 +78,7 @@ class Audiences:
 
         async def work(tx: Transaction) -> Audience:
             await tx.rows(_LOCK, project_id)
-            await _refuse_taken(tx, project_id, fields.name, None)
+            await _reject_taken(tx, project_id, fields.name, None)
             count, newest_us = await tx.row(_COUNT, project_id) or (0, 0)
             if count >= AUDIENCES_MAX:
                 raise TooManyAudiencesError
@@ -109,7 +109,7 @@ class Audiences:
         return await self._database.read(read)
 
     async def of_contact(self, project_id: int, contact_id: str) -> Sequence[Audience]:
-        """Audiences that a contact is in, by name; none without the contact."""
+        """Audiences of a contact, by name; empty without the contact."""
 
         async def read(tx: Transaction) -> Sequence[Audience]:
             contact = await find_ref(tx, project_id, contact_id)
@@ -131,7 +131,7 @@ class Audiences:
             held = await find_audience(tx, project_id, audience_id)
             if held is None or not changed(held, fields):
                 return held
-            await _refuse_taken(tx, project_id, fields.name, audience_id)
+            await _reject_taken(tx, project_id, fields.name, audience_id)
             values = {"name": held.name, "description": held.description} | changed(held, fields)
             updated_us = max(now_us, held.updated_us)
             await tx.run(_UPDATE, *values.values(), updated_us, audience_id)
@@ -140,7 +140,7 @@ class Audiences:
         return await self._database.write(work)
 
     async def delete(self, project_id: int, audience_id: str, now_us: int) -> bool:
-        """Delete an audience; its members exit by `remove_deleted`. False when there is none."""
+        """Delete an audience; `remove_deleted` removes its members. False when there is none."""
 
         async def work(tx: Transaction) -> bool:
             return await tx.run(_DELETE, audience_id, project_id, now_us) > 0
@@ -148,7 +148,7 @@ class Audiences:
         return await self._database.write(work)
 
     async def remove_deleted(self, limit: int, now_us: int) -> bool:
-        """Let up to `limit` members exit from deleted audiences; whether there are more."""
+        """Remove up to `limit` members of deleted audiences; returns whether there are more."""
 
         async def work(tx: Transaction) -> bool:
             row = await tx.row(_DELETED)
@@ -160,7 +160,7 @@ class Audiences:
                 await tx.run(_REMOVE, deleted.id)
             return await tx.row(_DELETED) is not None
 
-        # Nearly always there is nothing to remove: then the write lock of SQLite is left alone.
+        # Usually there is nothing to remove: then the write lock of SQLite is not taken.
         if await self._database.read(lambda tx: tx.row(_DELETED)) is None:
             return False
         return await self._database.write(work)
@@ -171,7 +171,7 @@ class Audiences:
         """Add contacts; None when there is no such audience. An id that repeats counts once.
 
         Raises:
-            UnknownContactsError: for all ids that are nobody's.
+            UnknownContactsError: for all ids without a contact.
         """
 
         async def work(tx: Transaction) -> Entered | None:
@@ -191,7 +191,7 @@ class Audiences:
         return await self._database.write(work)
 
     async def exit(self, project_id: int, audience_id: str, contact_id: str, now_us: int) -> bool:
-        """Take a contact out; False when it is not in it, or one of the two is not there."""
+        """Remove a contact; False when it is not a member, or one of the two does not exist."""
 
         async def work(tx: Transaction) -> bool:
             held = await find_audience(tx, project_id, audience_id)
@@ -209,7 +209,7 @@ async def find_audience(tx: Transaction, project_id: int, audience_id: str) -> A
     return None if row is None else audience(row)
 
 
-async def _refuse_taken(
+async def _reject_taken(
     tx: Transaction, project_id: int, name: str | None, own_id: str | None
 ) -> None:
     holder = await tx.value(_TAKEN, project_id, name)

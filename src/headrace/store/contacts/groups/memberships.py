@@ -1,4 +1,4 @@
-"""A contact's topics and audiences as a whole, when it is deleted, merged or parted again.
+"""A contact's topics and audiences as a whole, when it is deleted, merged or restored.
 
 Each function runs in the caller's transaction, which has locked the contact.
 """
@@ -30,8 +30,8 @@ INSIDE = sql(
     "SELECT audience_id, entered_us FROM audience_members "
     "WHERE lane = $1 AND contact_id = $2 ORDER BY audience_id"
 )
-# What was deleted since is not brought back. Two steps: the lists are in one place, what contacts
-# have chosen is spread by lane.
+# Deleted topics and audiences are not restored. Two steps: the lists have no lane, the contacts'
+# choices are sharded by lane.
 _TOPICS_LEFT = sql(
     "SELECT id FROM topics WHERE id = ANY($1::text[]) AND deleted_us IS NULL FOR KEY SHARE"
 )
@@ -55,7 +55,7 @@ async def detach_memberships(
 ) -> None:
     """Remove a contact that is about to be deleted from its audiences, and its subscriptions.
 
-    Its row is locked for deletion, so that it can enter no audience meanwhile.
+    Its row is locked for deletion, so that it cannot enter an audience concurrently.
     """
     key = (contact.home_lane, contact.id)
     left = [row[0] for row in await tx.rows(EXIT, *key)]
@@ -70,7 +70,7 @@ async def detach_memberships(
 
 
 async def read_memberships(tx: Transaction, contact: ContactRef) -> Memberships:
-    """What a contact has chosen and which audiences it is in."""
+    """The topic choices and audiences of a contact."""
     key = (contact.home_lane, contact.id)
     choices = await tx.rows(CHOICES, *key)
     inside = await tx.rows(INSIDE, *key)
@@ -90,10 +90,10 @@ async def replace_memberships(
     *,
     emit_topics: bool,
 ) -> None:
-    """Give a contact these memberships, with the events of what really changed.
+    """Give a contact these memberships, with events for each change.
 
     Args:
-        emit_topics: not for a contact that comes back: when it went, no such events were emitted
+        emit_topics: False for a contact that is restored: its removal emitted no such events
             either.
     """
     topics = [topic(row) for row in await tx.rows(_TOPICS, contact.project_id)]

@@ -1,4 +1,4 @@
-"""What contacts have chosen about topics; each function runs in the caller's transaction."""
+"""Topic choices of contacts; each function runs in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHOOSE = sql(
 )
 _OPT_OUT = "INSERT INTO topic_opt_outs (lane, contact_id, at_us) VALUES ($1, $2, $3)"
 OPT_OUT = sql(f"{_OPT_OUT} ON CONFLICT DO NOTHING")
-# The last word counts in a merge, and there has been another one since.
+# The latest choice counts in a merge, and this one is later.
 OPT_OUT_AGAIN = sql(
     f"{_OPT_OUT} ON CONFLICT (lane, contact_id) DO UPDATE "
     "SET at_us = greatest(topic_opt_outs.at_us, excluded.at_us)"
@@ -59,10 +59,10 @@ async def choose(
     *,
     wanted: bool,
 ) -> int:
-    """Write what the contact has chosen, with the events; returns how many really changed.
+    """Write choices of the contact, with their events; returns how many changed.
 
-    The caller has locked the contact. Choosing what its default says already is kept, so that a
-    later default does not undo it, and is no change.
+    The caller has locked the contact. A choice equal to the topic's default is stored, so that a
+    later default does not undo it, but is no change.
     """
     before = await subscription_states(tx, contact, topics)
     changing = [held for held in before if held.is_subscribed is not wanted]
@@ -87,7 +87,7 @@ async def opt_out(
     topics: Sequence[Topic],
     now_us: int,
 ) -> OptOut:
-    """Unsubscribe from all the topics; from now on no default holds for the contact."""
+    """Unsubscribe from all the topics; from now on no default applies to the contact."""
     before = await subscription_states(tx, contact, topics)
     subscribed = [held.topic for held in before if held.is_subscribed]
     changed = await choose(tx, system_events, contact, subscribed, now_us, wanted=False)

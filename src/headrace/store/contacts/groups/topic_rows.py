@@ -1,4 +1,4 @@
-"""Rows of topics and subscriptions, as both stores read them."""
+"""Topics and subscriptions from and to rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from headrace.domain.contacts.topics import Subscription, Topic, TopicFields
 
 COLUMNS = "id, project_id, name, description, default_subscribed, created_us, updated_us"
-#: How many values the columns of a topic are.
+#: Number of columns of a topic.
 WIDTH = 7
 
 
@@ -29,7 +29,7 @@ def topic(row: Sequence[Any]) -> Topic:
 def subscription(
     contact_id: str, held: Topic, choice: Sequence[Any] | None, opted_out_us: int | None
 ) -> Subscription:
-    """How a contact stands to a topic.
+    """The subscription of a contact to a topic.
 
     Args:
         choice: `(is_subscribed, changed_us)`, None when it has chosen nothing.
@@ -38,7 +38,7 @@ def subscription(
     if choice is not None:
         subscribed, changed_us = bool(choice[0]), choice[1]
     elif opted_out_us is not None:
-        # A topic that is newer than the wish was never anything else to this contact.
+        # A topic newer than the opt-out was never subscribed by this contact.
         subscribed, changed_us = False, max(opted_out_us, held.created_us)
     else:
         subscribed, changed_us = held.default_subscribed, None
@@ -48,7 +48,7 @@ def subscription(
 
 
 def changed(held: Topic, fields: TopicFields) -> dict[str, Any]:
-    """Column -> new value, of what a write really changes."""
+    """Column -> new value, of what a write changes."""
     wanted = {
         "name": fields.name,
         "description": fields.description,

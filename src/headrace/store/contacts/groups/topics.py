@@ -1,8 +1,7 @@
-"""Topics, and how contacts stand to them.
+"""Topics and the subscriptions of contacts.
 
-Every real change of a subscription inserts its system event in the same transaction. Setting what
-holds already writes none, and neither does the end of a topic or a contact: nobody has unsubscribed
-by it.
+Every change of a subscription inserts its system event in the same transaction. Setting the current
+state emits none, and neither does deleting a topic or a contact, which unsubscribes nobody.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from headrace.store.engine.transaction import Database, Transaction
 
 _GET_TEXT = f"SELECT {COLUMNS} FROM topics WHERE id = $1 AND project_id = $2 AND deleted_us IS NULL"  # noqa: S608
 _GET = sql(_GET_TEXT)
-# Neither the default nor the end of a topic may change while a contact chooses by it.
+# Keeps a topic's default and deletion fixed while a contact's choice depends on it.
 _HOLD = sql(f"{_GET_TEXT} FOR SHARE")
 _LIST_TEXT = (
     f"SELECT {COLUMNS} FROM topics WHERE project_id = $1 AND deleted_us IS NULL "  # noqa: S608
@@ -36,7 +35,7 @@ _COUNT = sql(
     "SELECT count(*), coalesce(max(created_us), 0) FROM topics "
     "WHERE project_id = $1 AND deleted_us IS NULL"
 )
-# Names and creation times of a project are given out by one at a time.
+# Serializes the assignment of names and creation times in a project.
 _LOCK = sql("SELECT 1 FROM projects WHERE id = $1 FOR NO KEY UPDATE")
 _UPDATE = sql(
     "UPDATE topics SET name = $1, description = $2, default_subscribed = $3, updated_us = $4 "
@@ -74,7 +73,7 @@ class Topics:
 
         async def work(tx: Transaction) -> Topic:
             await tx.rows(_LOCK, project_id)
-            await _refuse_taken(tx, project_id, fields.name, None)
+            await _reject_taken(tx, project_id, fields.name, None)
             count, newest_us = await tx.row(_COUNT, project_id) or (0, 0)
             if count >= TOPICS_MAX:
                 raise TooManyTopicsError
@@ -105,7 +104,7 @@ class Topics:
     ) -> Topic | None:
         """Write to a topic; None when there is none.
 
-        A changed default holds at once for all who have never chosen, and writes no events.
+        A changed default applies at once to all contacts without a choice, and emits no events.
         """
 
         async def work(tx: Transaction) -> Topic | None:
@@ -113,7 +112,7 @@ class Topics:
             held = await find_topic(tx, project_id, topic_id)
             if held is None or not changed(held, fields):
                 return held
-            await _refuse_taken(tx, project_id, fields.name, topic_id)
+            await _reject_taken(tx, project_id, fields.name, topic_id)
             values: dict[str, Any] = {
                 "name": held.name,
                 "description": held.description,
@@ -126,7 +125,7 @@ class Topics:
         return await self._database.write(work)
 
     async def delete(self, project_id: int, topic_id: str, now_us: int) -> bool:
-        """Delete a topic; its subscriptions go by `remove_deleted`. False when there is none."""
+        """Delete a topic; `remove_deleted` removes its subscriptions. False when there is none."""
 
         async def work(tx: Transaction) -> bool:
             return await tx.run(_DELETE, topic_id, project_id, now_us) > 0
@@ -134,7 +133,7 @@ class Topics:
         return await self._database.write(work)
 
     async def remove_deleted(self, limit: int) -> bool:
-        """Remove up to `limit` rows of deleted topics; whether there is more to remove."""
+        """Remove up to `limit` rows of deleted topics; returns whether there are more."""
 
         async def work(tx: Transaction) -> bool:
             topic_id = await tx.value(_DELETED)
@@ -144,7 +143,7 @@ class Topics:
                 await tx.run(_REMOVE_TOPIC, topic_id)
             return await tx.value(_DELETED) is not None
 
-        # Nearly always there is nothing to remove: then the write lock of SQLite is left alone.
+        # Usually there is nothing to remove: then the write lock of SQLite is not taken.
         if await self._database.read(lambda tx: tx.value(_DELETED)) is None:
             return False
         return await self._database.write(work)
@@ -206,7 +205,7 @@ async def _page(tx: Transaction, project_id: int, before: int | None, limit: int
     return [topic(row) for row in await tx.rows(LIST, project_id, below, limit)]
 
 
-async def _refuse_taken(
+async def _reject_taken(
     tx: Transaction, project_id: int, name: str | None, own_id: str | None
 ) -> None:
     holder = await tx.value(_TAKEN, project_id, name)

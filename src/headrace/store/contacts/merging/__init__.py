@@ -1,1 +1,1 @@
-"""Merging contacts, and undoing it."""
+"""Merging contacts, and undoing merges."""

@@ -1,7 +1,7 @@
 """Conflicts of contacts and merges.
 
-A merge leaves events as they are. What is kept of the lost contact besides is its identifiers, its
-id among them, which lead to the survivor from then on.
+A merge does not change events. Of the merged contact, only its identifiers are kept, its id
+included; they lead to the survivor from then on.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Merges:
         limit: int,
         status: PairStatus = PairStatus.OPEN,
     ) -> PairPage:
-        """Pairs of contacts that are still two, newest first."""
+        """Pairs of contacts that are not merged, newest first."""
         place = _AFTER_ALL if before is None else before
         rows = await self._database.read(
             lambda tx: tx.rows(PAIRS[status], project_id, place, limit + 1)
@@ -91,13 +91,13 @@ class Merges:
     async def dismiss(
         self, project_id: int, pair_id: str, reason: str, now_us: int, *, actor: str
     ) -> ContactPair:
-        """Note that the two contacts of a pair are not one person.
+        """Record that the two contacts of a pair are different people.
 
-        Events that take them for one later are counted, and do not list it again. Asked again, it
-        is left as it is.
+        Later events that treat them as one are counted, but do not list it again. Dismissing it
+        again changes nothing.
 
         Raises:
-            MergeRefusedError: there is no such pair, or the two are one contact by now.
+            MergeRefusedError: there is no such pair, or the two are merged.
         """
 
         async def work(tx: Transaction) -> ContactPair:
@@ -123,7 +123,7 @@ class Merges:
         """What `merge` would do.
 
         Raises:
-            MergeRefusedError: it would be refused.
+            MergeRefusedError: the merge would be rejected.
             ApiError: 422, the properties of both are too much for one.
         """
         return await self._database.read(
@@ -135,8 +135,8 @@ class Merges:
     ) -> Merge:
         """Make one contact of two, with its system events, in one transaction.
 
-        The survivor keeps its identifiers and gets those that it has not; of each property the
-        newer value stays. The other is gone, and its identifiers lead to the survivor.
+        The survivor keeps its identifiers and gets those that it lacks; of each property the newer
+        value stays. The other contact is removed, and its identifiers lead to the survivor.
 
         Raises:
             MergeRefusedError: with the reason.
@@ -150,9 +150,10 @@ class Merges:
         return await write_contacts(lambda: self._database.write(work))
 
     async def undo(self, project_id: int, merge_id: str, now_us: int, *, actor: str) -> Merge:
-        """Make two contacts of one again.
+        """Undo a merge.
 
-        Both are as before the merge, but for what was written since: that stays with the survivor.
+        Both contacts are as before the merge, except for later changes, which stay with the
+        survivor.
 
         Raises:
             MergeRefusedError: with the reason.

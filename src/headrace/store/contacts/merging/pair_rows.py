@@ -1,4 +1,4 @@
-"""Pairs of contacts that events take for one, as both stores keep them."""
+"""Pairs of contacts that events treat as one, from and to rows."""
 
 from __future__ import annotations
 

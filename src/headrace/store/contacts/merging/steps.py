@@ -1,4 +1,4 @@
-"""The steps of a merge and of its undoing; in the caller's transaction."""
+"""The steps of merging and undoing; in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ EVENTS = sql(
     "SELECT count(*) FROM (SELECT 1 FROM unnest($2::text[]) AS k (id) "  # noqa: S608
     "JOIN event_states o ON o.project_id = $1 AND o.contact_id = k.id "
     f"LIMIT {EVENTS_COUNTED_MAX}) AS counted",
-    # SQLite keeps what became of an event in the event's own row.
+    # SQLite keeps the state of an event in the event's own row.
     sqlite="SELECT count(*) FROM (SELECT 1 FROM json_each(?2) j CROSS JOIN events e "  # noqa: S608
     "ON e.project_id = ?1 AND e.resolved_contact_id = j.value "
     f"AND e.resolved_contact_id IS NOT NULL LIMIT {EVENTS_COUNTED_MAX})",
@@ -88,7 +88,7 @@ async def preview(tx: Transaction, project_id: int, contact_id: str, other_id: s
     own, other = await _two(tx, project_id, contact_id, other_id, lock=False)
     result = merged(own.contact, other.contact, own.contact.updated_us)
     held = await aliases_of(tx, other.contact.id)
-    await _refuse_many(tx, own.contact, len(held) + len(result.aliases))
+    await _reject_many(tx, own.contact, len(held) + len(result.aliases))
     ids = await ids_of(tx, other.contact.id)
     chosen = {choice.topic_id for choice in own.memberships.topics}
     joining = other.memberships.audiences.keys() - own.memberships.audiences.keys()
@@ -115,11 +115,11 @@ async def _two(
     if ids[0] == ids[1]:
         raise MergeRefusedError(Refusal.SAME_CONTACT)
     held: dict[str, Contact] = {}
-    # In the one order in which all lock contacts.
+    # In the order in which all writers lock contacts.
     for each in sorted(ids, key=lambda each: (contact_lane(project_id, each), each)):
         locked = await by_id(tx, project_id, each, lock=lock)
         if locked is None or locked.id != each:
-            # Deleted or merged by somebody else while this waited for it: the next try tells which.
+            # Deleted or merged while this waited for the lock: the next attempt finds out which.
             raise ContactRaceError
         held[each] = locked
     return await _side(tx, held[ids[0]]), await _side(tx, held[ids[1]])
@@ -136,7 +136,7 @@ async def _ref(tx: Transaction, contact: Contact) -> ContactRef:
     return ref
 
 
-async def _refuse_many(tx: Transaction, own: Contact, more: int) -> None:
+async def _reject_many(tx: Transaction, own: Contact, more: int) -> None:
     if len(await aliases_of(tx, own.id)) + more > ALIASES_MAX:
         raise MergeRefusedError(Refusal.TOO_MANY_ALIASES)
 
@@ -151,17 +151,17 @@ class MergeSteps:
         self._actor = actor
 
     async def merge(self, project_id: int, contact_id: str, other_id: str) -> str:
-        """Merge, with events and what undoing needs; returns the id of the merge.
+        """Merge, with events and the data for undoing; returns the id of the merge.
 
-        1. The other goes, with its memberships; 2. its identifiers lead to the survivor, or become
-        its own; 3. the survivor gets its properties and memberships; 4. pairs that are one contact
-        now are resolved.
+        1. Remove the other with its memberships; 2. redirect its identifiers to the survivor, or
+        make them its own; 3. give the survivor its properties and memberships; 4. resolve pairs
+        that are one contact now.
         """
         tx = self._tx
         own, other = await _two(tx, project_id, contact_id, other_id, lock=True)
         result = merged(own.contact, other.contact, self._now_us)
         held = await aliases_of(tx, other.contact.id)
-        await _refuse_many(tx, own.contact, len(held) + len(result.aliases))
+        await _reject_many(tx, own.contact, len(held) + len(result.aliases))
         merge_id = uuid_text(new_uuid())
         everybody = [*await ids_of(tx, own.contact.id), *await ids_of(tx, other.contact.id)]
         await self._drop_other(own.contact, other.contact)
@@ -215,7 +215,7 @@ class MergeSteps:
         await write_audit(self._tx, self._now_us, self._actor, own.project_id, action, detail)
 
     async def undo(self, project_id: int, merge_id: str) -> None:
-        """Undo a merge, with events. The steps of `merge`, backwards."""
+        """Undo a merge, with events. The steps of `merge` in reverse."""
         tx = self._tx
         found = await self._undoable(project_id, merge_id)
         snapshot = found.snapshot
@@ -226,7 +226,7 @@ class MergeSteps:
             raise MergeRefusedError(Refusal.CONTACT_GONE)
         other = snapshot.other.contact
         own = separated(current, snapshot.own.contact, snapshot.after, other)
-        await self._refuse_taken(current, own, other)
+        await self._reject_taken(current, own, other)
         ref = await _ref(tx, current)
         held = await read_memberships(tx, ref)
         parted = separated_memberships(held, snapshot.own.memberships, snapshot.after_memberships)
@@ -250,7 +250,7 @@ class MergeSteps:
             raise MergeRefusedError(Refusal.NOT_THE_LAST)
         return found
 
-    async def _refuse_taken(self, current: Contact, own: Contact, other: Contact) -> None:
+    async def _reject_taken(self, current: Contact, own: Contact, other: Contact) -> None:
         for kind, value in (*own_aliases(own), *own_aliases(other)):
             holder = await owner_of(self._tx, own.project_id, IdentityType(kind), value)
             if holder is not None and holder != current.id:

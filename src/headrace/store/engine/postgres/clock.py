@@ -1,4 +1,4 @@
-"""The clock of the database, as this process knows it without asking."""
+"""This process's estimate of the database clock."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import time
 from headrace.domain.timestamps import now_us
 from headrace.store.engine.postgres.database import Connection, Database
 
-#: Looks at the clock, of which the quickest answer counts: it has the least error.
+#: Reads of the clock, of which the fastest response counts: it has the least error.
 _SAMPLES = 3
-#: From one measurement to the next.
+#: Time between measurements.
 MEASURE_SECONDS = 10.0
 
 
 class StoreClock:
-    """The machine's clock and how far it is from the database's.
+    """The machine's clock and its offset from the database's.
 
-    All processes on one database thus have one time, to within half a round trip, also when the
+    So all processes on one database share one time, to within half a round trip, even when the
     clock of a machine is wrong.
     """
 
@@ -28,7 +28,7 @@ class StoreClock:
         return now_us() + self.offset_us
 
     async def measure(self, database: Database) -> None:
-        """Measure the offset, unless that was done lately."""
+        """Measure the offset, unless that was done recently."""
         if time.monotonic() - self._measured_at < MEASURE_SECONDS:
             return
         samples = [await database.read(_sample) for _ in range(_SAMPLES)]

@@ -1,4 +1,4 @@
-"""Open a connection to whichever of the servers that a URL names answers."""
+"""Open a connection to the first server of a URL that responds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import asyncpg
 
 from headrace.store.engine.postgres.url import one_host_each
 
-#: A server that has lost its power refuses nothing, it keeps silent. After so long the next host is
-#: tried as well; the first that will do is taken.
+#: A server without power does not refuse connections, it does not respond. After so long the next
+#: host is tried as well; the first suitable one is taken.
 NEXT_HOST_SECONDS = 0.5
 
 
@@ -21,8 +21,8 @@ async def connect(url: str, options: dict[str, Any], seconds_max: float) -> Any:
         options: keyword arguments for `asyncpg.connect`.
 
     Raises:
-        ConnectionError: no server has answered in time.
-        Exception: what the last server said, if each has refused.
+        ConnectionError: no server has responded in time.
+        Exception: the error of the last server, if each has refused.
     """
     try:
         async with asyncio.timeout(seconds_max):
@@ -60,6 +60,6 @@ async def _first(urls: list[str], options: dict[str, Any]) -> Any:
 
 
 def _discard(task: asyncio.Task[Any]) -> None:
-    """Close a connection that came second; its error, if any, concerns nobody."""
+    """Close a connection that came second and ignore its error, if any."""
     if not task.cancelled() and task.exception() is None:
         task.result().terminate()

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: short reads and whole transactions, each with a limit on its time."""
+"""Connections to PostgreSQL: short reads and whole transactions, each with a time limit."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ T = TypeVar("T")
 
 #: Reads and transactions that may wait for a connection.
 WAITING_MAX = 200
-#: Longest a transaction may take before it is given up.
+#: Longest a transaction may take before it is abandoned.
 WRITE_SECONDS_MAX = 10.0
-#: After a limit, or after the end of a task: for the server to confirm that it has stopped. The
+#: Time for the server to confirm that it has stopped, after a limit or the end of a task. The
 #: client library would wait for that without limit, so a connection that stays silent is cut.
 CONFIRM_SECONDS_MAX = 1.0
-#: What is left for work under way once the server was silent on another connection.
+#: Time left for work in progress once the server was silent on another connection.
 SUSPECT_SECONDS_MAX = 2.0
-#: At the end, for what is still under way.
+#: Time at shutdown for work still in progress.
 CLOSE_SECONDS_MAX = 2.0
 #: For a new connection: name lookup, TCP, TLS, authentication.
 CONNECT_SECONDS_MAX = 5.0
-#: Tries of a transaction that lost against others.
+#: Attempts at a transaction that conflicts with others.
 TRIES_MAX = 8
 _RETRY_PAUSE_SECONDS = 0.02
-#: Of the server itself, should a client vanish in the middle: until then it holds its locks, for
-#: which the next try waits. A statement has longer than any limit of ours, a transaction longer
-#: than ever passes between two statements of ours.
+#: Limits of the server, in case a client vanishes in the middle: until then it holds its locks, for
+#: which the next attempt waits. A statement may take longer than any limit here, a transaction may
+#: idle longer than ever passes between two statements here.
 _SERVER_SETTINGS = {
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "5s",
-    # A session that waits for the rest of a statement ends by neither of these. When the machine of
-    # its client is gone, the operating system gives the connection up after this many seconds.
+    # Neither ends a session that waits for the rest of a statement. When the machine of its client
+    # is gone, the operating system closes the connection after this many seconds.
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10s",
-    # Compiling a statement takes longer than any of ours runs.
+    # Compiling a statement takes longer than running any of these.
     "jit": "off",
 }
-#: Sessions of connections that were cut, which the server is still to end.
+#: Sessions of cut connections that the server still has to end.
 _ABANDONED_MAX = 100
 _SESSION = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
-#: The time tells a session from a later one with the same process id.
+#: The time distinguishes a session from a later one with the same process id.
 _END_SESSIONS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE (pid, backend_start) IN (SELECT * FROM unnest($1::int[], $2::timestamptz[]))
@@ -66,13 +66,13 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Connections besides those of the committer.
     connections_max: int = 10
-    #: Prepared statements each connection keeps; 0 behind a pooler that hands every transaction
-    #: another connection, such as PgBouncer.
+    #: Prepared statements that each connection keeps; 0 behind a pooler that gives every
+    #: transaction another connection, such as PgBouncer.
     statements_kept: int = 200
 
 
 class Connection(Protocol):
-    """What is used of a connection of asyncpg."""
+    """The used part of asyncpg's connection."""
 
     async def execute(self, query: str, *args: Any) -> str: ...
 
@@ -91,10 +91,10 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
     __slots__ = ("on_silent", "session")
 
     def get_reset_query(self) -> str:
-        # Nothing of ours outlives its transaction, so giving back costs no round trip.
+        # No session state outlives its transaction, so releasing needs no round trip.
         return ""
 
-    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - not ours
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
         """Close within `CONFIRM_SECONDS_MAX`, whatever the server does; never raises.
 
         The pool closes connections in many places, and waits for each of them without limit.
@@ -104,7 +104,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
             await super().close(timeout=CONFIRM_SECONDS_MAX)
 
     async def end(self) -> None:
-        """Have the server end what is under way, and close; never raises."""
+        """Have the server end its current work, and close; never raises."""
         with contextlib.suppress(Exception):
             try:
                 await super().close(timeout=CONFIRM_SECONDS_MAX)
@@ -112,7 +112,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
                 self.on_silent(self.session)
 
     def cut(self) -> None:
-        """End it at once: the server has not confirmed in time what it was asked to end."""
+        """Cut it: the server has not confirmed in time that its work ended."""
         self.on_silent(self.session)
         self.terminate()
 
@@ -120,21 +120,21 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 class Database:
     """A pool of connections. Made by `connect`, ended by `close`.
 
-    Nobody waits without limit for a server that keeps silent. Work ends at its limit, and the
-    connection is given back or cut `CONFIRM_SECONDS_MAX` later. One silent connection makes all
-    others suspect: idle ones are replaced, work under way has `SUSPECT_SECONDS_MAX` left.
+    Every wait for a silent server has a limit. Work ends at its limit, and the connection is
+    released or cut `CONFIRM_SECONDS_MAX` later. One silent connection makes all others suspect:
+    idle ones are replaced, work in progress has `SUSPECT_SECONDS_MAX` left.
     """
 
     def __init__(self, url: str, options: PoolOptions) -> None:
         self.url = url
         self.options = options
-        #: Connections that were cut since the server kept silent on them.
+        #: Connections that were cut because the server was silent on them.
         self.silences = 0
         self._pool: Any = None
         self._waiting = 0
-        #: Of all work under way.
+        #: Of all work in progress.
         self._limits: set[asyncio.Timeout] = set()
-        #: Process id and start of each session that may hold locks since its connection was cut.
+        #: Process id and start of each session that may hold locks after its connection was cut.
         self._abandoned: deque[tuple[int, datetime]] = deque(maxlen=_ABANDONED_MAX)
         #: `silences` when the idle connections were last replaced.
         self._replaced_at = 0
@@ -143,11 +143,11 @@ class Database:
         """Open the first connection.
 
         Raises:
-            StoreError: the server cannot be reached or lets us not in.
+            StoreError: the server cannot be reached or denies access.
         """
         try:
             self._pool = await asyncpg.create_pool(
-                # None is kept when idle: the library would log its own tries to open it again.
+                # No idle minimum: the library would log its own attempts to reopen connections.
                 min_size=0,
                 max_size=self.options.connections_max,
                 max_inactive_connection_lifetime=300.0,
@@ -161,13 +161,13 @@ class Database:
             raise store_error(error) from error
 
     async def dedicated_connection(self, statement_seconds_max: float | None = None) -> Any:
-        """A connection outside of the pool; whoever asked for it closes it.
+        """A connection outside the pool; the caller closes it.
 
         Args:
             statement_seconds_max: the limit of each statement, for which the client waits.
 
         Raises:
-            Exception: whatever `is_error` knows.
+            Exception: any that `is_error` knows.
         """
         return await self._connect(command_timeout=statement_seconds_max)
 
@@ -179,7 +179,7 @@ class Database:
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
                 await prepare_connection(connection)
-                # A session of a pooler serves others as well.
+                # A pooler shares its sessions with other clients.
                 if self.options.statements_kept:
                     connection.session = tuple(await connection.fetchrow(_SESSION))
         except BaseException:
@@ -192,11 +192,11 @@ class Database:
         settings = {"application_name": "headrace"}
         return {
             "connection_class": _Connection,
-            # Ours ends sooner.
+            # The limit of `work` ends sooner.
             "timeout": 2 * CONNECT_SECONDS_MAX,
             "statement_cache_size": self.options.statements_kept,
             "max_cached_statement_lifetime": 0,
-            # A pooler refuses settings that it does not know.
+            # A pooler rejects settings that it does not know.
             "server_settings": settings if pooler else settings | _SERVER_SETTINGS,
         }
 
@@ -216,10 +216,10 @@ class Database:
             StoreBusyError: too many wait, or it took longer than `seconds_max`.
         """
         # Behind a pooler the parts of one statement reach the same server only in a transaction.
-        apart = snapshot or self.options.statements_kept == 0
+        dedicated = snapshot or self.options.statements_kept == 0
 
         async def run(connection: Any) -> T:
-            if not apart:
+            if not dedicated:
                 return await work(connection)
             isolation = "repeatable_read" if snapshot else None
             async with transaction(connection, isolation=isolation, readonly=True):
@@ -238,11 +238,11 @@ class Database:
     ) -> T:
         """Run `work` in one transaction; committed when this returns.
 
-        `work` is run again when it lost against another transaction, so it must not keep what it
-        found in an earlier run.
+        `work` is run again after a conflict with another transaction, so it must not keep anything
+        from an earlier run.
 
         Raises:
-            StoreError: nobody may count on it: it was not committed, or nobody knows.
+            StoreError: it was not committed, or the outcome is unknown.
         """
 
         async def run(connection: Any) -> T:
@@ -266,7 +266,7 @@ class Database:
         """Run `work` on a connection of the pool.
 
         Raises:
-            TimeoutError: the server is there, and the work takes too long.
+            TimeoutError: the server responds, but the work takes too long.
         """
         if self._pool is None or self._waiting >= WAITING_MAX:
             message = "Too many wait for the database."
@@ -324,8 +324,9 @@ class Database:
     async def _end_abandoned(self, connection: Connection) -> None:
         """Have the server end the sessions whose connections were cut.
 
-        It knows nothing of the cut while the network only drops packets. A session that waits for
-        the rest of a statement would hold its locks, for which others wait, without limit.
+        The server does not notice the cut while the network only drops packets. A session that
+        waits for the rest of a statement would hold its locks, for which others wait, without
+        limit.
         """
         while self._abandoned:
             ended = [*self._abandoned]
@@ -336,7 +337,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def limited(self, seconds_max: float) -> AsyncIterator[None]:
-        """Around work on any connection: the limit on its time.
+        """The time limit around work on any connection.
 
         Raises:
             TimeoutError: it was not done in time.
@@ -349,7 +350,7 @@ class Database:
                 self._limits.discard(limit)
 
     def _suspect_all(self, session: tuple[int, datetime] | None) -> None:
-        """The connection of a session was cut since the server kept silent."""
+        """Record a session whose connection was cut because the server was silent."""
         self.silences += 1
         if session is not None:
             self._abandoned.append(session)
@@ -359,7 +360,7 @@ class Database:
                 limit.reschedule(min(limit.when() or latest, latest))
 
     async def close(self) -> None:
-        """Wait for what is under way, then close every connection."""
+        """Wait for work in progress, then close every connection."""
         if self._pool is None:
             return
         pool, self._pool = self._pool, None
@@ -371,16 +372,16 @@ class Database:
 
 
 class _LostError(StoreError):
-    """The transaction lost against another one."""
+    """The transaction conflicted with another one."""
 
 
 def silent() -> StoreError:
-    """What to say of a server that has answered nothing within a limit."""
+    """The error for a server that did not respond within a limit."""
     return StoreError("The database does not answer.")
 
 
 async def _nothing(_: Connection) -> None:
-    """Work that is done with the connection."""
+    """Work that does nothing."""
 
 
 @contextlib.asynccontextmanager
@@ -389,8 +390,7 @@ async def transaction(
 ) -> AsyncIterator[None]:
     """A transaction whose ROLLBACK has `CONFIRM_SECONDS_MAX`; then the connection is cut.
 
-    What has failed first is raised, not that it could not be rolled back: a task that is to end
-    must end.
+    The first error is raised, not a failed rollback: a task that is cancelled must end.
     """
     failed: BaseException | None = None
     with contextlib.ExitStack() as until_rolled_back:
@@ -412,11 +412,11 @@ async def transaction(
 
 @contextlib.asynccontextmanager
 async def committed(connection: Any) -> AsyncIterator[None]:
-    """A transaction that is committed at the end, on every server that has to have it.
+    """A transaction that is committed at the end, on every server that must have it.
 
     Raises:
-        StoreError: the wait for a synchronous standby was cut short. The server then commits all
-            the same, but only with itself, and answers with no more than a warning.
+        StoreError: the wait for a synchronous standby was cut short. The server then commits only
+        locally and responds with just a warning.
     """
     with contextlib.ExitStack() as until_committed:
         async with transaction(connection, isolation="read_committed"):
@@ -426,7 +426,7 @@ async def committed(connection: Any) -> AsyncIterator[None]:
 
 @contextlib.contextmanager
 def failing_on_warnings(connection: Any) -> Iterator[None]:
-    """Around a commit: whatever the server warns of makes it a failure.
+    """Around a commit: turns any warning of the server into a failure.
 
     Raises:
         StoreError: see `committed`.
@@ -447,7 +447,7 @@ def failing_on_warnings(connection: Any) -> Iterator[None]:
 
 
 async def prepare_connection(connection: Any) -> None:
-    """Ids go in and out as 16 bytes."""
+    """Convert ids from and to 16 bytes."""
     await connection.set_type_codec(
         "uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
     )

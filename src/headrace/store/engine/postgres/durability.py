@@ -1,4 +1,4 @@
-"""Whether a server keeps what it commits, and whether it is one that can be used at all."""
+"""Checks that a server keeps what it commits and is supported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from headrace.store.engine.postgres.database import Connection
 
 #: Oldest major release that is supported and tested.
 OLDEST_MAJOR = 14
-#: `synchronous_commit` at which COMMIT waits for stable storage, of a synchronous standby as well.
+#: Values of `synchronous_commit` with which COMMIT waits for stable storage, including that of a
+#: synchronous standby.
 _SYNCHRONOUS = frozenset({"on", "remote_apply"})
 
 _SETTINGS = (
@@ -18,12 +19,12 @@ _SETTINGS = (
 
 
 async def read_settings(connection: Connection) -> dict[str, str]:
-    """Settings that decide about durability, and the version, as the server tells them."""
+    """Settings that decide about durability, and the version, as the server reports them."""
     return dict(await connection.fetch(_SETTINGS))
 
 
 async def check_server(connection: Connection, settings: dict[str, str]) -> None:
-    """Refuse a server on which an answer of 202 could be a lie.
+    """Reject a server on which a 202 response could be false.
 
     Raises:
         StoreSetupError: with what to change.

@@ -1,4 +1,4 @@
-"""What an error of PostgreSQL, or of the way to it, means for the caller. Decided here alone."""
+"""Maps errors of PostgreSQL and of the network to store errors. Decided only here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import asyncpg
 
 from headrace.store.contract.events import StoreBusyError, StoreError, StoreFullError, StoreRowError
 
-#: A transaction that lost against another one and may simply be run again.
+#: Conflicts with another transaction; the transaction can be retried.
 RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 #: Errors that are about one row and its values, not about the server.
@@ -19,11 +19,11 @@ ROW_ERRORS = (
     UnicodeError,
 )
 
-#: How a cluster words a violation that one of its nodes met while rows were copied to it; the class
-#: of the error then says no more than that something went wrong inside.
+#: How a cluster words a violation on one of its nodes while rows are copied to it; the class of the
+#: error is then only a generic internal error.
 _VIOLATION = re.compile(r"violates (unique|check|not-null|exclusion) constraint")
 
-#: What the way to the server raises: refused, reset, closed, not in time.
+#: Errors of the network: refused, reset, closed, timed out.
 _UNREACHABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -32,8 +32,8 @@ _UNREACHABLE = (
     OSError,
 )
 
-#: The first that fits counts, after the row errors: asyncpg gives bad values a class that is also
-#: one of a broken way.
+#: The first match counts, after the row errors: asyncpg gives bad values a class that is also used
+#: for a broken connection.
 _MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[StoreError], str], ...] = (
     (
         (asyncpg.QueryCanceledError,),
@@ -57,7 +57,7 @@ _MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[StoreError], str], 
 
 
 def is_error(error: BaseException) -> bool:
-    """Whether the error is the database's, so that `store_error` can say what it means."""
+    """Whether the error is the database's, so that `store_error` can map it."""
     return isinstance(error, (asyncpg.PostgresError, *_UNREACHABLE, *ROW_ERRORS))
 
 
@@ -69,7 +69,7 @@ def is_row_error(error: BaseException) -> bool:
 
 
 def store_error(error: BaseException) -> StoreError:
-    """What the error means for the caller."""
+    """The store error for an error of the database."""
     if isinstance(error, StoreError):
         return error
     if is_row_error(error):

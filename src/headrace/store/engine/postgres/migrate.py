@@ -1,4 +1,4 @@
-"""Bring a PostgreSQL database to the newest schema."""
+"""Migrate a PostgreSQL database to the newest schema."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from headrace.store.contract.events import StoreSetupError
 from headrace.store.engine.postgres.database import Connection, Database
 from headrace.store.migrations import FIRST, Migration, migrations, too_old
 
-#: Any number will do that nobody else uses for an advisory lock in this database.
+#: Any number that is not used for another advisory lock in this database.
 _LOCK = 0x4865_6164_7261_6365
-#: A step may have to build an index on a large table.
+#: A step may build an index on a large table.
 _STEP_SECONDS_MAX = 3600.0
 
 _MAKE_TABLE = """
@@ -34,16 +34,16 @@ async def schema_version(connection: Connection) -> int:
 
 
 def newest_version() -> int:
-    """Number of the last step this release knows."""
+    """Number of the last step of this release."""
     return migrations("postgres")[-1].number
 
 
 async def migrate(database: Database) -> list[str]:
-    """Apply what is missing, each step in one transaction; returns their names.
+    """Apply missing steps, each in one transaction; returns their names.
 
-    An empty database gets all steps in one: whoever looks meanwhile finds nothing or a whole
-    schema, never what looks like that of an older release. Several processes may do so at once:
-    each step is taken under a lock, by one of them.
+    An empty database gets all steps in one transaction: other processes see no schema or the whole
+    schema, never what looks like that of an older release. Several processes may migrate at once:
+    each step is applied under a lock, by one of them.
 
     Raises:
         StoreSetupError: the database is of a newer release, or of a development version.
@@ -58,7 +58,7 @@ async def migrate(database: Database) -> list[str]:
 
 
 def newer_release(found: int) -> StoreSetupError:
-    """What to say about a schema that only a newer release knows."""
+    """The error for a schema that only a newer release knows."""
     return StoreSetupError(
         f"The store has schema {found}, this release knows up to {newest_version()}. "
         "Run the newer release that made it."
@@ -70,7 +70,7 @@ class _Steps:
         self._steps = steps
 
     async def __call__(self, connection: Connection) -> list[str]:
-        # Of the transaction, not of the session: a pooler may stand between.
+        # A transaction lock, not a session lock: there may be a pooler.
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         await connection.execute("SET LOCAL statement_timeout = 0")
         await connection.execute(_MAKE_TABLE)
@@ -81,8 +81,7 @@ class _Steps:
             raise StoreSetupError(too_old(current))
         missing = [step for step in self._steps if step.number > current]
         for step in missing:
-            # A cluster hands each statement on to its nodes, and cannot do so with several in one
-            # text.
+            # A cluster forwards each statement to its nodes, which fails with several in one text.
             for statement in step.statements():
                 await connection.execute(statement)
             await connection.execute(_ADD, step.number, step.name)

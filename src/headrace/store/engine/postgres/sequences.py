@@ -1,4 +1,4 @@
-"""Numbers that stay apart from those of all other processes, in the order of time."""
+"""Sequence numbers in time order that are unique across processes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from headrace.store.engine.postgres.database import Connection
 
 
 class SequenceAllocator:
-    """Gives numbers to what this process writes.
+    """Numbers the rows that this process writes.
 
-    Two processes never give the same one while both live, unless 512 others started in between;
-    the primary key catches that. On the event loop only.
+    Two live processes never give the same number, unless 512 others started in between; the primary
+    key catches that. On the event loop only.
 
     Args:
         clock_us: the clock of the store.
@@ -32,17 +32,17 @@ class SequenceAllocator:
         return self._writer
 
     def accepted(self) -> EventIdGenerator:
-        """A generator for the events that the process accepts; one a process."""
+        """The generator for events that the process accepts; one per process."""
         return EventIdGenerator(self._clock_us, after=self._after, writer=self._writer)
 
     def now_us(self) -> int:
-        """Time by the clock of the store."""
+        """Time of the store's clock."""
         return self._clock_us()
 
     def event(self, lane: int, now_us: int | None = None) -> tuple[int, bytes]:
-        """`(sequence, id)` of an event of the system's own.
+        """`(sequence, id)` of a system event.
 
-        The ids of dead letters are made alike.
+        The ids of dead letters are made the same way.
         """
         return self._system.next(lane, now_us)
 
@@ -52,5 +52,5 @@ class SequenceAllocator:
 
 
 async def take_writer(connection: Connection) -> int:
-    """The number of this process; after 512 starts they come round again."""
+    """The number of this process; numbers repeat after 512 starts."""
     return int(await connection.fetchval("SELECT nextval('writers')")) % WRITERS

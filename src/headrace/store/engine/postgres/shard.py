@@ -1,7 +1,7 @@
-"""Spread the tables that grow with traffic over the nodes of a Citus cluster, by `lane`.
+"""Shards the tables that grow with traffic over the nodes of a Citus cluster, by `lane`.
 
-Every such table has `lane` first in its primary key and in all other unique keys; that is what
-marks it. The small tables stay on the node that Headrace is connected to, the coordinator.
+Such a table is recognized by having `lane` first in its primary key and in all other unique keys.
+The small tables stay on the node that Headrace connects to, the coordinator.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from headrace.store.engine.postgres.database import Connection
 #: More shards than nodes, so that nodes can be added later; lanes are 256.
 SHARDS = 16
 SHARDS_MAX = 256
-#: Who works which lane is no traffic, though its key is a lane, too.
+#: The assignment of lanes does not grow with traffic, though its key is a lane, too.
 _OWNERS = "lanes"
-#: All others lie as this one does, so rows of one lane are on one node.
+#: All others are colocated with this one, so rows of one lane are on one node.
 _FIRST = "events"
 
-# Tables whose primary key begins with `lane`, the one that the others follow first.
+# Tables whose primary key begins with `lane`, first the one that the others are colocated with.
 TRAFFIC_TABLES = (
     "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid "  # noqa: S608
     "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0] "
@@ -30,9 +30,9 @@ TRAFFIC_TABLES = (
     f"ORDER BY c.relname <> '{_FIRST}', c.relname"
 )
 _INSTALLED = "SELECT 1 FROM pg_extension WHERE extname = 'citus'"
-_SPREAD = "SELECT logicalrelid::regclass::text FROM pg_dist_partition WHERE partmethod = 'h'"
+_SHARD = "SELECT logicalrelid::regclass::text FROM pg_dist_partition WHERE partmethod = 'h'"
 
-# Citus hides shards by a test of each row of the catalogs. The client library reads them for every
+# Citus hides shards by testing each row of the catalogs. The client library reads them for every
 # new connection, which then takes half a second for each type of array instead of milliseconds.
 _CATALOGS_AS_THEY_ARE = (
     "SELECT format('ALTER DATABASE %I SET citus.override_table_visibility TO off', "
@@ -41,17 +41,17 @@ _CATALOGS_AS_THEY_ARE = (
 
 
 async def distribute(connection: Connection, shards: int = SHARDS) -> list[str]:
-    """Spread what is not spread yet; returns the names of those tables.
+    """Shard the tables that are not sharded yet; returns their names.
 
-    Each table goes in a transaction of its own, rows and all, and is locked meanwhile. Run again
-    after an interruption, or after a migration that added tables, it does what is missing.
+    Each table is sharded with its rows in a transaction of its own, and locked until then. Run
+    again after an interruption, or after a migration that added tables, it does what is missing.
 
     Args:
-        connection: to the coordinator, outside of a transaction and without a limit on time.
-        shards: of each table; not looked at once `events` is spread.
+        connection: to the coordinator, outside a transaction and without a time limit.
+        shards: of each table; ignored once `events` is sharded.
 
     Raises:
-        StoreSetupError: the cluster cannot do it; the message says why.
+        StoreSetupError: the cluster cannot do it, with the reason.
     """
     if not await connection.fetchval(_INSTALLED):
         message = (
@@ -60,15 +60,15 @@ async def distribute(connection: Connection, shards: int = SHARDS) -> list[str]:
         )
         raise StoreSetupError(message)
     tables = [row[0] for row in await connection.fetch(TRAFFIC_TABLES)]
-    there = {row[0] for row in await connection.fetch(_SPREAD)}
+    there = {row[0] for row in await connection.fetch(_SHARD)}
     missing = [table for table in tables if table not in there]
     for table in missing:
-        await _spread(connection, table, shards)
+        await _shard(connection, table, shards)
     await _run(connection, await connection.fetchval(_CATALOGS_AS_THEY_ARE))
     return missing
 
 
-async def _spread(connection: Connection, table: str, shards: int) -> None:
+async def _shard(connection: Connection, table: str, shards: int) -> None:
     how: tuple[str, Any] = (
         ("shard_count => $2, colocate_with => 'none'", shards)
         if table == _FIRST
@@ -83,6 +83,6 @@ async def _run(connection: Connection, sql: str, *values: Any) -> None:
         await connection.execute(sql, *values)
     except asyncpg.PostgresError as error:
         message = (
-            f"The store cannot be spread: {error}. As the owner of the database, run it again."
+            f"The store cannot be sharded: {error}. As the owner of the database, run it again."
         )
         raise StoreSetupError(message) from error

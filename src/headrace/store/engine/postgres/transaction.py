@@ -18,7 +18,7 @@ class PostgresTransaction:
     __slots__ = ("connection",)
 
     def __init__(self, connection: Connection) -> None:
-        #: For the statements that are PostgreSQL's own.
+        #: For statements that only PostgreSQL has.
         self.connection = connection
 
     async def rows(self, statement: Statement, *values: Any) -> Sequence[Row]:

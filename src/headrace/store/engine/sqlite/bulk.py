@@ -1,8 +1,8 @@
-"""Inserts of many rows by one statement.
+"""Inserts of many rows with one statement.
 
-`VALUES (…), (…), …` makes one call of the library of a whole batch. That matters less for SQLite
-than for Python: the library gives up the interpreter lock once per call, and taking it back waits
-for the thread that serves requests.
+`VALUES (…), (…), …` makes a whole batch one call of the library. That matters less for SQLite than
+for Python: the library releases the interpreter lock once per call, and reacquiring it waits for
+the thread that serves requests.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import apsw
 
-#: A statement is prepared once for each of these numbers of rows. Small numbers are exact, so that
-#: a batch is one statement; larger ones are cut into few. The text of the largest, with 17 values a
+#: A statement is prepared once for each of these numbers of rows. Small batches match a size
+#: exactly and take one statement; larger ones take a few. The text of the largest, with 17 values a
 #: row, stays below the 16 KiB up to which the library keeps statements prepared.
 SIZES = (*range(1, 65), 96, 128, 192, 256, 384)
 _LARGE = tuple(size for size in reversed(SIZES) if size > 64)
@@ -26,7 +26,7 @@ class BulkInsert:
     Args:
         head: the statement up to VALUES.
         width: values per row.
-        tail: what follows the rows, such as a conflict clause.
+        tail: SQL after the rows, such as a conflict clause.
     """
 
     sizes = frozenset(SIZES)
@@ -38,7 +38,7 @@ class BulkInsert:
         self._statements: dict[int, str] = {}
 
     def run(self, connection: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert all rows, in as few statements as there are sizes for."""
+        """Insert all rows, in as few statements as the sizes allow."""
         start, count = 0, len(rows)
         while count > 64:
             size = next((size for size in _LARGE if size <= count), 64)

@@ -1,4 +1,4 @@
-"""How a connection to the embedded store is opened, and what its errors mean."""
+"""Opens connections to the embedded store and maps their errors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from headrace.store.engine.sqlite.files import make_store_private
 #: in WAL mode (fixed in SQLite 3.51.3).
 VERSION_MIN = (3, 51, 3)
 BUSY_SECONDS_MAX = 5.0
-#: Between two tries for the write lock. SQLite's own handler sleeps up to 100 ms, which would be
-#: seen by every caller whose commit meets a batch of the worker.
+#: Pause between attempts to take the write lock. SQLite's own handler sleeps up to 100 ms, which
+#: would delay every caller whose commit meets a batch of the worker.
 _BUSY_NAP_SECONDS = 0.0002
 CACHE_KIB = 32 * 1024
 READER_CACHE_KIB = 4 * 1024
 
-#: After one of these the operating system may have dropped what it was told to keep. SQLite would
-#: carry on as if nothing had happened; we do not.
+#: After one of these the operating system may have dropped data it was told to keep. SQLite would
+#: carry on as if nothing had happened; this store stops.
 _FATAL = frozenset(
     {
         apsw.SQLITE_IOERR_FSYNC,
@@ -41,7 +41,7 @@ _FATAL = frozenset(
 
 
 def check_version() -> None:
-    """Refuse a library that can lose rows.
+    """Reject a library that can lose rows.
 
     Raises:
         StoreSetupError: naming the version found and the one needed.
@@ -57,10 +57,10 @@ def check_version() -> None:
 
 
 class BusyHandler:
-    """Waits for another process's write lock in short naps."""
+    """Waits for another process's write lock in short sleeps."""
 
     def __init__(self) -> None:
-        #: How often the lock was found taken.
+        #: How often the lock was taken by another process.
         self.waits = 0
         self._deadline = 0.0
 
@@ -77,7 +77,7 @@ def open_writer(path: str) -> apsw.Connection:
     """The one connection of a process that writes and checkpoints.
 
     Raises:
-        OSError: the file is not there and cannot be created.
+        OSError: the file does not exist and cannot be created.
     """
     make_store_private(Path(path))
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
@@ -85,19 +85,19 @@ def open_writer(path: str) -> apsw.Connection:
     connection.set_busy_handler(BusyHandler())
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
-    # Checkpoints are ours: made between commits, never inside one that a caller waits for.
+    # Checkpoints run between commits, never inside one that a caller waits for.
     connection.wal_autocheckpoint(0)
     connection.pragma("foreign_keys", 1)
     connection.pragma("cache_size", -CACHE_KIB)
     connection.pragma("temp_store", "memory")
-    # Removed rows are overwritten as far as that costs no further page; erasing does the rest.
+    # Removed rows are overwritten where that writes no further page; erasure does the rest.
     connection.pragma("secure_delete", "fast")
     connection.pragma("journal_size_limit", 64 * 1024 * 1024)
     return connection
 
 
 def open_reader(path: str) -> apsw.Connection:
-    """A connection that can only read."""
+    """A read-only connection."""
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_handler(BusyHandler())
     connection.pragma("query_only", 1)
@@ -107,7 +107,7 @@ def open_reader(path: str) -> apsw.Connection:
 
 
 def store_error(error: BaseException) -> StoreError:
-    """What an error of the library means for the caller."""
+    """The store error for an error of the library."""
     if isinstance(error, StoreError):
         return error
     code = getattr(error, "extendedresult", 0)

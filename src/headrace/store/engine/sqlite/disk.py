@@ -1,4 +1,4 @@
-"""Room on the disk: how much there is, and a reserve for the day it runs out."""
+"""Free disk space, and a reserve for when it runs out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from headrace.private_files import open_private
 from headrace.store.engine.sqlite.files import RESERVE, file_beside
 
-#: Given back to the disk when it is full, so that retention can still write and make room.
+#: Released when the disk is full, so that retention can still write and free space.
 RESERVE_BYTES = 16 * 1024 * 1024
 
 
@@ -19,7 +19,7 @@ def free_bytes(path: Path) -> int:
 
 
 class DiskReserve:
-    """A file that does nothing but hold room; taken by the server, given back by any process."""
+    """A file that only reserves space; taken by the server, released by any process."""
 
     def __init__(self, database: Path) -> None:
         self._path = file_beside(database, RESERVE)
@@ -27,11 +27,11 @@ class DiskReserve:
 
     @property
     def held(self) -> bool:
-        """Whether the room is there to be given back."""
+        """Whether the space is reserved."""
         return self._path.exists()
 
     def take(self) -> bool:
-        """Claim the room again if there is four times as much; whether it is held now."""
+        """Reserve the space if four times as much is free; returns whether it is held now."""
         if self.held:
             return True
         if free_bytes(self._path) < 4 * RESERVE_BYTES:
@@ -47,5 +47,5 @@ class DiskReserve:
         return True
 
     def give_back(self) -> None:
-        """Let the store use the room."""
+        """Let the store use the space."""
         self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What removed rows leave behind in the file, and how it goes."""
+"""Wipes what removed rows leave behind in the file."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import apsw
 
 from headrace.store.engine.sqlite.writer import Writer
 
-#: A file up to this size is written anew; that holds up all writing for a second or two.
+#: A file up to this size is rewritten, which blocks all writing for a second or two.
 REWRITTEN_BYTES_MAX = 256 * 1024 * 1024
 
 
 def wipe_file(connection: apsw.Connection, path: Path) -> bool:
     """Leave nothing of removed rows in the file and its log; not inside a transaction.
 
-    Removed rows have been overwritten already. Copies that moving rows between pages has left in
-    unused bytes of pages have not: only writing the file anew is sure to drop them. A file that is
-    too large for that keeps them until its pages are used again.
+    Removed rows have been overwritten already. Copies in unused bytes of pages, left when rows
+    moved between pages, have not: only rewriting the file is sure to drop them. A file that is too
+    large for that keeps them until its pages are reused.
 
     Returns:
-        False when somebody still reads an old state, so that the log cannot be emptied yet.
+        False when a reader still has an old snapshot, so that the log cannot be emptied yet.
     """
     if path.stat().st_size <= REWRITTEN_BYTES_MAX:
-        # Not in memory, which the default of this connection is.
+        # Not in memory, this connection's default.
         connection.pragma("temp_store", "file")
         try:
             connection.execute("VACUUM")

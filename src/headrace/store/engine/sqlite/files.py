@@ -1,4 +1,4 @@
-"""Which files make a store, and that only their owner may use them.
+"""The files of a store, which only their owner may use.
 
 They hold personal data and the secrets of webhooks.
 """
@@ -19,21 +19,21 @@ _ENDINGS = ("", LOG, "-shm", "-journal", LOCK, RESERVE)
 
 
 def file_beside(database: Path, ending: str) -> Path:
-    """The file of a store with that ending; the database itself is no symbolic link."""
+    """The file of a store with that suffix; the database itself is no symbolic link."""
     return database.with_name(database.name + ending)
 
 
 def make_store_private(database: Path) -> None:
-    """Create a database unless it is there, and take all files of the store away from others.
+    """Create a database unless it exists, and remove other users' access to all files of the store.
 
-    To be called before a connection is opened. Files that belong to somebody else keep their modes,
-    see `exposed_files`.
+    Call it before opening a connection. Files that belong to another user keep their modes, see
+    `exposed_files`.
 
     Raises:
         OSError: the database cannot be created.
     """
-    # An empty file is an empty database. One that is there is not even opened: closing any
-    # descriptor of a database would drop the locks that connections of this process hold.
+    # An empty file is an empty database. An existing one is not even opened: closing any descriptor
+    # of a database would drop the locks that connections of this process hold.
     with contextlib.suppress(FileExistsError):
         os.close(create_private(database))
     for ending in _ENDINGS:

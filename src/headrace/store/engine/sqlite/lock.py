@@ -1,4 +1,4 @@
-"""One server per store: a lock on a file of its own beside the database.
+"""One server per store: a lock on a separate file next to the database.
 
 Not on the database file: closing any descriptor of that file would drop SQLite's own locks of
 the whole process (POSIX), so ordinary file calls never touch it.
@@ -16,7 +16,7 @@ from headrace.store.engine.sqlite.files import LOCK, file_beside
 
 
 class InstanceLock:
-    """Held from opening to closing; the kernel lets go when the process dies."""
+    """Held from opening to closing; the kernel releases it when the process dies."""
 
     def __init__(self, database: Path) -> None:
         self._path = file_beside(database, LOCK)
@@ -35,6 +35,6 @@ class InstanceLock:
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let the next process in."""
+        """Release the lock."""
         os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)

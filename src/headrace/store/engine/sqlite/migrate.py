@@ -1,4 +1,4 @@
-"""Bring an embedded store to the newest schema."""
+"""Migrate an embedded store to the newest schema."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def schema_version(connection: apsw.Connection) -> int:
 
 
 def newest_version() -> int:
-    """Number of the last step this release knows."""
+    """Number of the last step of this release."""
     return migrations("sqlite")[-1].number
 
 
 def migrate(connection: apsw.Connection) -> list[str]:
-    """Apply what is missing, each step in one transaction; returns their names.
+    """Apply missing steps, each in one transaction; returns their names.
 
     Raises:
         StoreSetupError: the file is of a newer release, or of a development version.

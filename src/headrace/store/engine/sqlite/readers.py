@@ -1,4 +1,4 @@
-"""Reading connections, each in a thread of its own, with a bound on time and on waiters."""
+"""Reading connections, each in a thread of its own, with limits on time and on waiters."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ T = TypeVar("T")
 READERS = 3
 #: Reads that may wait for a connection.
 WAITING_MAX = 200
-#: For a read's turn, and for a disk that does not answer; the limit of the read itself comes first.
+#: Extra time for a read's turn, and for a disk that does not respond; the limit of the read itself
+#: comes first.
 ANSWER_SECONDS_MAX = 5.0
-#: Virtual machine steps between two looks at the clock; some tens of microseconds.
+#: Virtual machine steps between two checks of the clock; some tens of microseconds.
 _STEPS = 5000
 
 
@@ -43,7 +44,7 @@ class Readers:
 
         Raises:
             StoreBusyError: too many reads wait, this one took longer than `seconds_max`, or it had
-                no answer `ANSWER_SECONDS_MAX` later.
+            no result `ANSWER_SECONDS_MAX` later.
         """
         if self._waiting >= WAITING_MAX:
             message = "Too many reads at once."
@@ -52,7 +53,7 @@ class Readers:
         loop = asyncio.get_running_loop()
         reading = loop.run_in_executor(self._executor, self._read, read, seconds_max)
         reading.add_done_callback(self._ended)
-        # Not cancelled, whoever waits for it: its thread is taken until it ends.
+        # Not cancelled with its caller: its thread is busy until it ends.
         await asyncio.wait({reading}, timeout=seconds_max + ANSWER_SECONDS_MAX)
         if not reading.done():
             message = "The store does not answer."
@@ -62,7 +63,7 @@ class Readers:
     def _ended(self, reading: asyncio.Future[T]) -> None:
         self._waiting -= 1
         if not reading.cancelled():
-            # Its caller may have gone.
+            # Its caller may be cancelled.
             reading.exception()
 
     def _read(self, read: Callable[[apsw.Connection], T], seconds_max: float) -> T:
@@ -93,7 +94,7 @@ class Readers:
             return connection
 
     def close(self) -> None:
-        """Wait for reads under way and close the connections."""
+        """Wait for reads in progress and close the connections."""
         self._executor.shutdown(wait=True, cancel_futures=True)
         for connection in self._opened:
             connection.close()

@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 class SqliteTransaction:
-    """See `headrace.store.engine.transaction.Transaction`. None of its methods ever waits."""
+    """See `headrace.store.engine.transaction.Transaction`. None of its methods ever suspends."""
 
     __slots__ = ("connection",)
 
     def __init__(self, connection: apsw.Connection) -> None:
-        #: For the statements that are SQLite's own.
+        #: For statements that only SQLite has.
         self.connection = connection
 
     async def rows(self, statement: Statement, *values: Any) -> Sequence[Row]:
@@ -39,7 +39,7 @@ class SqliteTransaction:
     async def run(self, statement: Statement, *values: Any) -> int:
         if not statement.sqlite:
             return 0
-        # To its end: the changes of a statement that returns rows are made as they are fetched.
+        # Fetch all rows: a statement that returns rows makes its changes as they are fetched.
         self._execute(statement, values).fetchall()
         return self.connection.changes()
 
@@ -72,9 +72,9 @@ class SqliteDatabase:
 
 
 class OverwritingDatabase(SqliteDatabase):
-    """One whose writes overwrite what they remove, freed pages too.
+    """A database whose writes overwrite what they remove, including freed pages.
 
-    Removed values would otherwise stay readable in the file until their pages are used again.
+    Removed values would otherwise stay readable in the file until their pages are reused.
     """
 
     async def write(self, work: Work[T]) -> T:

@@ -1,8 +1,8 @@
 """The thread that owns the only writing connection: group commit, jobs and checkpoints.
 
-It takes turns: one commit of accepted events, then one job (a change of keys, a batch of processed
-events, a slice of retention). Nobody waits for a timer: whatever has arrived while one commit was
-on its way to the disk makes up the next one.
+It alternates: one commit of accepted events, then one job (a change of keys, a batch of processed
+events, a slice of retention). There is no timer: whatever arrives while one commit is written to
+the disk makes up the next one.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from headrace.store.engine.sqlite.files import LOG, file_beside
 
 T = TypeVar("T")
 
-#: Jobs that may wait; each caller awaits its own, so this bounds the callers at once.
+#: Jobs that may wait; each caller awaits its own, so this limits the concurrent callers.
 JOBS_MAX = 1000
 #: Longest that a caller waits for a job.
 JOB_SECONDS_MAX = 20.0
-#: The same for one that writes the whole file anew.
+#: The same for a job that rewrites the whole file.
 BARE_JOB_SECONDS_MAX = 3600.0
 #: Pages of log after which it is moved into the database (16 MiB of 4 KiB pages).
 CHECKPOINT_PAGES = 4000
-#: Nothing waits longer than this for the thread to look, whatever became of its `wake`.
-LOOK_SECONDS = 1.0
+#: Longest time until the thread polls, even if a `wake` is lost.
+POLL_SECONDS = 1.0
 _PAGES_PER_COMMIT = 8
 _PAGES_PER_EVENT = 2
 _PAGES_PER_JOB = 50
@@ -82,18 +82,18 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class EventInserts:
-    """How accepted events are stored."""
+    """Statements that store accepted events."""
 
-    #: Sizes of batches that are one statement, so they need no transaction around it.
+    #: Sizes of batches that take one statement, so they need no transaction around it.
     exact_sizes: Container[int]
-    #: Inserts what is new; whether all of it was.
+    #: Inserts new events; returns whether all were new.
     insert: Callable[[apsw.Connection, list[Pending]], bool]
-    #: Sets the outcome of every repeat in a batch that has been committed.
+    #: Sets the outcome of every duplicate in a committed batch.
     settle_repeats: Callable[[apsw.Connection, list[Pending]], object]
 
 
 class Writer:
-    """Runs until `stop`; `connection` must not be used by anybody else meanwhile."""
+    """Runs until `stop`; `connection` must not be used elsewhere until then."""
 
     def __init__(self, connection: apsw.Connection, on_full: Callable[[], None]) -> None:
         self._on_full = on_full
@@ -102,8 +102,8 @@ class Writer:
         connection.set_busy_handler(self.busy)
         self.stats = CommitStats()
         self._connection = connection
-        #: Holds something as long as there may be work. An event of the threading module is
-        #: Python code: an error in the middle of its `set` would leave it set and nobody woken.
+        #: Holds an item as long as there may be work. An event of the threading module is Python
+        #: code: an error in the middle of its `set` would leave it set without waking the thread.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._jobs: deque[_Job] = deque()
         self._source: CommitSource | None = None
@@ -111,7 +111,7 @@ class Writer:
         self._on_failed: Callable[[StoreFailedError], None] = lambda _: None
         self._failure: StoreFailedError | None = None
         self._stopping = False
-        #: Pages that commits since the last checkpoint have added to the log, estimated: the
+        #: Estimated pages that commits have added to the log since the last checkpoint: the
         #: library's own count would call into the interpreter in the middle of every commit.
         self._log_pages = 0
         if armed("inside_commit"):
@@ -125,14 +125,14 @@ class Writer:
         inserts: EventInserts,
         on_failed: Callable[[StoreFailedError], None],
     ) -> None:
-        """Take accepted events from `source` from now on."""
+        """Start taking accepted events from `source`."""
         self._on_failed = on_failed
         self._inserts = inserts
         self._source = source
         self._wake.put(None)
 
     def wake(self) -> None:
-        """Say that something waits. The check spares a lock per request under load."""
+        """Signal that something waits. The check saves a lock per request under load."""
         if self._wake.empty():
             self._wake.put(None)
 
@@ -140,17 +140,17 @@ class Writer:
         """Run `work` in a transaction of its own; committed when this returns.
 
         Raises:
-            StoreError: it could not be committed; nothing of it was.
-            StoreBusyError: it was not done within `JOB_SECONDS_MAX`. If its turn had come, nobody
-                knows whether it will be.
+            StoreError: it could not be committed and was rolled back.
+            StoreBusyError: it was not done within `JOB_SECONDS_MAX`. If it had started, its outcome
+            is unknown.
         """
         return await self._run_in_turn(work, JOB_SECONDS_MAX, bare=False)
 
     async def run_bare(self, work: Callable[[apsw.Connection], T]) -> T:
-        """Run what cannot be part of a transaction, such as writing the file anew.
+        """Run what cannot be part of a transaction, such as rewriting the file.
 
         Raises:
-            StoreError: it failed; what it has committed by itself stays.
+            StoreError: it failed; what it had committed itself stays.
         """
         return await self._run_in_turn(work, BARE_JOB_SECONDS_MAX, bare=True)
 
@@ -186,7 +186,7 @@ class Writer:
         try:
             self._work()
         except Exception as error:  # noqa: BLE001 - a fault of our own, whatever it is
-            # Nobody may wait for ever: from here on all are told that nothing is written any more.
+            # No caller may wait forever: from here on all get the error that writing has stopped.
             text = f"The writing thread met {type(error).__name__}: {error}"
             self._after_failure(StoreFailedError(text))
             self._wake.put(None)
@@ -195,7 +195,7 @@ class Writer:
     def _work(self) -> None:
         while True:
             with contextlib.suppress(queue.Empty):
-                self._wake.get(timeout=LOOK_SECONDS)
+                self._wake.get(timeout=POLL_SECONDS)
             while self._turn():
                 pass
             if self._stopping:
@@ -204,7 +204,7 @@ class Writer:
                 self._checkpoint()
 
     def _turn(self) -> bool:
-        """One batch and one job; False when there was neither."""
+        """Run one batch and one job; False when there was neither."""
         batch = self._source.take() if self._source is not None else []
         if batch:
             self._commit(batch)
@@ -227,7 +227,7 @@ class Writer:
             self._source.settle(batch)
 
     def _commit_or_isolate(self, batch: list[Pending]) -> None:
-        """Commit the batch; if a row is guilty, halve until it stands alone and fails alone."""
+        """Commit the batch; if one row makes it fail, bisect until only that row fails."""
         try:
             if self._failure is not None:
                 raise self._failure
@@ -255,14 +255,14 @@ class Writer:
         return self._transact(lambda connection: inserts.insert(connection, batch))
 
     def _settle_repeats(self, batch: list[Pending]) -> None:
-        """Answer repeats after the commit: by now every first copy is on stable storage."""
+        """Settle duplicates after the commit: by now every first copy is on stable storage."""
         inserts = self._inserts
         assert inserts is not None
         try:
             self._transact(lambda connection: inserts.settle_repeats(connection, batch))
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests are answered
-            # The new ones of the batch are stored, but which they are is not known: the keys
-            # decide when their callers try again.
+            # The new events of the batch are stored, but it is unknown which they are: the keys
+            # decide when their callers retry.
             self._fail(batch, store_error(error))
 
     def _fail(self, batch: list[Pending], error: StoreError) -> None:
@@ -273,7 +273,7 @@ class Writer:
 
     def _run_job(self, job: _Job) -> None:
         if job.future.cancelled():
-            # Whoever asked for it waits no more.
+            # Its caller no longer waits.
             return
         try:
             if self._failure is not None:
@@ -305,7 +305,7 @@ class Writer:
 
     def _after_failure(self, error: StoreError) -> None:
         # After a failed fsync the next commit may "succeed" on pages the kernel has dropped, so
-        # nothing is written any more and the process ends.
+        # writing stops and the process ends.
         if isinstance(error, StoreFullError):
             self._on_full()
         if isinstance(error, StoreFailedError) and self._failure is None:
@@ -329,8 +329,8 @@ def _fail_inside_commit() -> bool:
 def checkpoint_fully(connection: apsw.Connection) -> None:
     """Empty the log into the database and sync it.
 
-    Before the first request is served: a row that was written but whose commit nobody confirmed
-    (killed inside fsync) is visible, and must not be answered as a duplicate before it is durable.
+    Done before the first request is served: a row that was written but not confirmed (killed inside
+    fsync) is visible, and must not be answered as a duplicate before it is durable.
 
     Raises:
         StoreBusyError: another process keeps the log in use.

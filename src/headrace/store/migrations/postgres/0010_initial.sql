@@ -1,8 +1,8 @@
 -- Times are microseconds since 1970 UTC; numbers of enums are in domain/events/event.py.
 --
 -- Tables that grow with traffic carry `lane` first in their primary key and in every other unique
--- key, refer to nothing by foreign key and have no trigger: so they can be spread over a cluster by
--- `lane` (`headrace migrate --distribute`). The other tables are small and stay in one place.
+-- key, refer to nothing by foreign key and have no trigger: so they can be sharded over a cluster
+-- by `lane` (`headrace migrate --distribute`). The other tables are small and stay on one node.
 
 CREATE TABLE meta (
     name  text PRIMARY KEY,
@@ -14,7 +14,7 @@ CREATE TABLE secrets (
     value bytea NOT NULL
 );
 
--- Each process that writes takes the next number; it keeps the sequences of processes apart.
+-- Each writing process takes the next number, which makes the sequences of processes distinct.
 CREATE SEQUENCE writers;
 
 CREATE TABLE projects (
@@ -52,8 +52,8 @@ CREATE TABLE audit (
     detail     text NOT NULL
 );
 
--- An event is written once: what became of it stands in `outcomes`. Only an erasure changes one, to
--- mask the names of a person.
+-- An event is written once; its state is in `outcomes`. Only an erasure changes one, to mask
+-- the names of a person.
 CREATE TABLE events (
     lane            smallint NOT NULL,
     sequence        bigint NOT NULL,
@@ -93,8 +93,9 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (lane, hash)
 );
 
--- What waits for a worker: a small row, gone when the event is done. `queued_us` is the clock of
--- the database, so the line is in the order of receipt whatever the clocks of the servers say.
+-- The queue of events that wait for a worker: a small row, removed when the event is done.
+-- `queued_us` is the clock of the database, so the queue is in order of receipt whatever the clocks
+-- of the servers.
 CREATE TABLE work (
     lane       smallint NOT NULL,
     sequence   bigint NOT NULL,
@@ -126,7 +127,7 @@ CREATE TABLE key_repeats (
     PRIMARY KEY (lane, sequence, number)
 );
 
--- Bounded per project, so not spread by lane.
+-- Bounded per project, so not sharded by lane.
 CREATE TABLE rejections (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     project_id integer NOT NULL,
@@ -143,7 +144,7 @@ CREATE TABLE rejections (
 );
 CREATE INDEX rejections_project ON rejections (project_id, id);
 
--- An event that waits for a retry has stepped out of the line into this table.
+-- An event that waits for a retry has left the queue for this table.
 CREATE TABLE work_retries (
     lane       smallint NOT NULL,
     sequence   bigint NOT NULL,
@@ -155,8 +156,8 @@ CREATE TABLE work_retries (
 );
 CREATE INDEX work_retries_due ON work_retries (due_us);
 
--- What became of an event: inserted when it is processed, retried or dead-lettered for the first
--- time. Without a row it is accepted, or processing when its work has an owner.
+-- The state of an event: inserted when it is processed, retried or dead-lettered for the first
+-- time. Without a row it is accepted, or processing when its queue row has an owner.
 CREATE TABLE outcomes (
     lane         smallint NOT NULL,
     sequence     bigint NOT NULL,
@@ -172,11 +173,11 @@ CREATE TABLE outcomes (
 -- The timeline of a contact.
 CREATE INDEX outcomes_contact ON outcomes (project_id, contact_id, sequence)
     WHERE contact_id IS NOT NULL;
--- Nearly all events are processed: only the others are worth an index.
+-- Nearly all events are processed: only the others need an index.
 CREATE INDEX outcomes_status ON outcomes (project_id, status, sequence) WHERE status <> 3;
 
--- Events as they are shown, the same in both databases. `processing` is an accepted event whose
--- work somebody holds.
+-- Events as they are shown, the same in both databases. `processing` is an accepted event that a
+-- worker has claimed.
 CREATE VIEW stored_events AS
 SELECT e.lane, e.sequence, e.id, e.project_id, e.event, e.contact_id, e.external_id, e.email,
     e.email_original, e.idempotency_key, e.occurred_us, e.received_us, e.source, e.api_key_id,
@@ -188,7 +189,7 @@ FROM events e
 LEFT JOIN outcomes o ON o.lane = e.lane AND o.sequence = e.sequence
 LEFT JOIN work w ON w.lane = e.lane AND w.sequence = e.sequence;
 
--- Failed tries of processing; the happy path writes none.
+-- Failed attempts at processing; success writes none.
 CREATE TABLE processing_attempts (
     lane        smallint NOT NULL,
     sequence    bigint NOT NULL,
@@ -200,8 +201,8 @@ CREATE TABLE processing_attempts (
     PRIMARY KEY (lane, sequence, number)
 );
 
--- Named duties that one process at a time may have. `epoch` grows with every change of owner and
--- fences the writes of the one before. Leases are by the clock of the database.
+-- Named tasks with one leader at a time. `epoch` grows with every change of owner and fences the
+-- writes of the one before. Leases use the clock of the database.
 CREATE TABLE duties (
     name           text PRIMARY KEY,
     owner          text NOT NULL,
@@ -209,8 +210,8 @@ CREATE TABLE duties (
     lease_until_us bigint NOT NULL
 );
 
--- Workers alive. A worker's writes share-lock its row by `(owner, epoch)`; whoever takes its lanes
--- over deletes the row first, so a worker that was paused past its lease changes nothing.
+-- Live workers. A worker's writes share-lock its row by `(owner, epoch)`; a worker that takes its
+-- lanes over deletes the row first, so one that was paused past its lease changes nothing.
 CREATE TABLE workers (
     owner          text PRIMARY KEY,
     epoch          bigint NOT NULL,
@@ -218,7 +219,7 @@ CREATE TABLE workers (
 );
 CREATE SEQUENCE worker_epochs;
 
--- Who works which lane: events and deliveries of a lane are claimed by its owner alone.
+-- The owner of each lane: only the owner claims events and deliveries of a lane.
 CREATE TABLE lanes (
     lane  smallint PRIMARY KEY,
     owner text
@@ -247,18 +248,18 @@ CREATE TABLE contacts (
 );
 CREATE INDEX contacts_project ON contacts (project_id, number);
 
--- Whose an identifier is; what makes `external_id` and `email` unique in a project. `lane` is that
+-- Owners of identifiers; makes `external_id` and `email` unique in a project. `lane` is that
 -- of the identity, which is also the lane of the events that are resolved by it.
 -- kind: external_id, email.
 CREATE TABLE contact_identifiers (
     lane       smallint NOT NULL,
     project_id integer NOT NULL,
     kind       text NOT NULL,
-    -- In the order of its characters and no language's, so that every index of it serves equality.
+    -- In the order of code points, not of a language, so that every index of it serves equality.
     value      text COLLATE "C" NOT NULL,
     contact_id text NOT NULL,
-    -- An identifier of a contact that was merged into another leads to that one. The id of the lost
-    -- contact is one of them: kind contact_id, in the lane of that identity.
+    -- An identifier of a contact that was merged into another leads to that one. The id of the
+    -- merged contact is one of them: kind contact_id, in the lane of that identity.
     alias boolean NOT NULL DEFAULT false,
     PRIMARY KEY (lane, project_id, kind, value)
 );
@@ -268,7 +269,7 @@ CREATE TABLE contact_conflicts (
     lane             smallint NOT NULL,
     sequence         bigint NOT NULL,
     field            text NOT NULL,
-    -- Order of finding, for the lists.
+    -- Order of discovery, for the lists.
     number           bigint NOT NULL,
     project_id       integer NOT NULL,
     contact_id       text NOT NULL,
@@ -296,16 +297,16 @@ CREATE TABLE subscribers (
     previous_until_us bigint,
     -- Circuit breaker, shared by all workers: JSON of domain/deliveries/breaker.py, NULL while closed.
     breaker           text,
-    -- When a worker last said that it has loaded the handler.
+    -- When a worker last registered the handler.
     seen_us           bigint,
     created_us        bigint NOT NULL,
     updated_us        bigint NOT NULL
 );
--- No two subscribers of a project are of the same microsecond, so lists are paged by it.
+-- Unique among the subscribers of a project: the cursor of lists.
 CREATE UNIQUE INDEX subscribers_project ON subscribers (project_id, created_us);
 
 -- One event for one subscriber, in the lane of the event. state: 0 pending, 1 delivering,
--- 2 retrying, 3 delivered, 4 dead_lettered. Rows stay for the trace until their event goes.
+-- 2 retrying, 3 delivered, 4 dead_lettered. Rows stay for the trace until their event is removed.
 CREATE TABLE deliveries (
     lane           smallint NOT NULL,
     number         bigint NOT NULL,
@@ -315,7 +316,7 @@ CREATE TABLE deliveries (
     subscriber_id  text NOT NULL,
     state          smallint NOT NULL DEFAULT 0,
     attempt        smallint NOT NULL DEFAULT 0,
-    -- Claims ever made. A replay sets `attempt` back and never this, so it fences every claim.
+    -- Claims ever made. A replay resets `attempt` but never this, so it fences every claim.
     claims         integer NOT NULL DEFAULT 0,
     crashes        smallint NOT NULL DEFAULT 0,
     due_us         bigint NOT NULL,
@@ -330,20 +331,20 @@ CREATE TABLE deliveries (
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_cost_delay = 0
 );
--- Lines that take turns: one for each subscriber and project (a handler serves many projects).
+-- Queues that take turns: one for each subscriber and project (a handler serves many projects).
 CREATE INDEX deliveries_due ON deliveries (subscriber_id, project_id, due_us)
     WHERE state IN (0, 2);
--- What becomes due, over all lines, in the order of time.
+-- What becomes due, over all queues, in the order of time.
 CREATE INDEX deliveries_waiting ON deliveries (due_us, lane, number) WHERE state IN (0, 2);
 CREATE INDEX deliveries_leased ON deliveries (lease_until_us) WHERE state = 1;
--- Without the lane: a row that is named by lane and number must not be looked for here.
+-- Without the lane: a row identified by lane and number must not be searched here.
 CREATE INDEX deliveries_event ON deliveries (sequence);
 CREATE INDEX deliveries_subscriber ON deliveries (subscriber_id, number);
 
 CREATE TABLE delivery_attempts (
     lane            smallint NOT NULL,
     delivery_number bigint NOT NULL,
-    -- That of the claim (deliveries.claims), so it counts on over replays.
+    -- Number of the claim (deliveries.claims), which continues over replays.
     number          integer NOT NULL,
     at_us           bigint NOT NULL,
     duration_us     bigint NOT NULL,
@@ -359,7 +360,7 @@ CREATE TABLE delivery_attempts (
 CREATE TABLE dead_letters (
     lane             smallint NOT NULL,
     number           bigint NOT NULL,
-    -- UUID that holds lane and number, as ids of events do (domain/ids.py).
+    -- UUID that contains lane and number, like ids of events (domain/ids.py).
     id               text NOT NULL,
     project_id       integer NOT NULL,
     sequence         bigint NOT NULL,
@@ -380,7 +381,7 @@ CREATE TABLE dead_letters (
 );
 CREATE INDEX dead_letters_open ON dead_letters (project_id, number) WHERE state = 0;
 CREATE INDEX dead_letters_event ON dead_letters (sequence);
--- Each project has a clock of its own for its dead letters.
+-- Each project has its own retention of dead letters.
 CREATE INDEX dead_letters_age ON dead_letters (project_id, dead_lettered_us);
 
 -- Replays of many dead letters: durable, resumable, rate-limited. status: running, done, stopped.
@@ -390,7 +391,8 @@ CREATE TABLE replays (
     project_id  integer NOT NULL,
     filter      text NOT NULL,
     per_second  integer NOT NULL,
-    -- Only dead letters up to this number belong to it: what fails again is not replayed for ever.
+    -- Only dead letters up to this number belong to it, so that new failures are not replayed for
+    -- ever.
     last_number bigint NOT NULL,
     position    bigint NOT NULL DEFAULT 0,
     total       bigint NOT NULL,
@@ -410,7 +412,7 @@ CREATE TABLE operators (
     token_hash bytea NOT NULL UNIQUE,
     created_us bigint NOT NULL,
     revoked_us bigint,
-    -- Owners of the whole instance may do everything in every project; the operator API is theirs too.
+    -- Owners of the whole instance may do everything in every project, and use the operator API.
     is_owner boolean NOT NULL DEFAULT true,
     -- Argon2id in its encoded form; NULL until a sign-in link was used.
     password_hash text
@@ -418,25 +420,25 @@ CREATE TABLE operators (
 
 CREATE INDEX audit_project ON audit (project_id, id);
 
--- How full the store was, once an hour, to tell when the disk will be. Kept for a month.
+-- The size of the store, once an hour, to predict when the disk is full. Kept for a month.
 CREATE TABLE store_growth (
     -- Hours since 1970.
     hour       bigint PRIMARY KEY,
     used_bytes bigint NOT NULL
 );
 
--- Two contacts that events take for one, each pair once; `low_id` is the smaller of the two ids,
+-- Two contacts that events treat as one, each pair once; `low_id` is the smaller of the two ids,
 -- and `lane` is that of the contact id `low_id`.
--- resolved_by: the merge that made one of them, NULL while the pair waits for somebody.
+-- resolved_by: the merge that united them, NULL while the pair is open.
 CREATE TABLE contact_pairs (
     lane              smallint NOT NULL,
     low_id            text NOT NULL,
     high_id           text NOT NULL,
     id                text NOT NULL,
-    -- Order of finding, for the lists.
+    -- Order of discovery, for the lists.
     number            bigint NOT NULL,
     project_id        integer NOT NULL,
-    -- Of the last event: whom it was resolved to, and who else has one of its identifiers.
+    -- Of the last event: its contact, and the other one that has one of its identifiers.
     contact_id        text NOT NULL,
     other_contact_id  text NOT NULL,
     events            bigint NOT NULL,
@@ -446,7 +448,7 @@ CREATE TABLE contact_pairs (
     first_us          bigint NOT NULL,
     last_us           bigint NOT NULL,
     resolved_by       text,
-    -- Who has said that the two are not one person, and why; NULL: nobody has.
+    -- Who stated that the two are different people, and why; NULL: not dismissed.
     dismissed_us      bigint,
     dismissed_by      text,
     dismissed_reason  text,
@@ -463,7 +465,8 @@ CREATE INDEX contact_pairs_resolved ON contact_pairs (resolved_by) WHERE resolve
 
 CREATE INDEX contact_identifiers_alias ON contact_identifiers (contact_id) WHERE alias;
 
--- snapshot: both sides as they were, JSON of store/contacts/merge_rows.py; NULL once nothing can be undone.
+-- snapshot: both contacts before, JSON of store/contacts/merge_rows.py; NULL once it cannot be
+-- undone.
 CREATE TABLE merges (
     number           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id               text NOT NULL UNIQUE,
@@ -480,8 +483,8 @@ CREATE INDEX merges_project ON merges (project_id, number);
 CREATE INDEX merges_contact ON merges (contact_id);
 CREATE INDEX merges_other ON merges (other_contact_id);
 
--- Jobs that forget a person. subject: by what the person is found, JSON of store/privacy/rows.py,
--- gone when the job is done; what stays is the receipt. status: running, wiping, done.
+-- Jobs that forget a person. subject: the person's identifiers, JSON of store/privacy/rows.py,
+-- removed when the job is done, which leaves the receipt. status: running, wiping, done.
 CREATE TABLE erasures (
     number      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id          text NOT NULL UNIQUE,
@@ -495,13 +498,13 @@ CREATE TABLE erasures (
     created_us  bigint NOT NULL,
     finished_us bigint,
     dry_run     smallint NOT NULL DEFAULT 0,
-    -- JSON of store/contract/erasures.py: what a receipt tells besides.
+    -- JSON of store/contract/erasures.py: the rest of the receipt.
     report      text NOT NULL DEFAULT '{}'
 );
 CREATE INDEX erasures_project ON erasures (project_id, number);
 CREATE INDEX erasures_contact ON erasures (contact_id);
 CREATE INDEX erasures_unfinished ON erasures (number) WHERE status <> 'done';
--- By which ids of contacts a receipt is found: the contact's and those merged into it.
+-- Ids of contacts that find a receipt: the contact's and those merged into it.
 CREATE TABLE erased_contacts (
     contact_id text NOT NULL,
     project_id integer NOT NULL,
@@ -510,10 +513,11 @@ CREATE TABLE erased_contacts (
 );
 CREATE INDEX erased_contacts_erasure ON erased_contacts (erasure_id);
 
--- Topics and who is subscribed to them; audiences and who is in them.
+-- Topics and subscriptions; audiences and members.
 
--- `deleted_us` is set at once when one is deleted. Nobody sees it from then on, its name is free, and
--- the worker removes what belongs to it bit by bit (pipeline/upkeep/deleted_lists.py), the row itself last.
+-- `deleted_us` is set at once when one is deleted. From then on it is hidden and its name is free;
+-- the worker removes what belongs to it in steps (pipeline/upkeep/deleted_lists.py), the row itself
+-- last.
 CREATE TABLE topics (
     id                 text PRIMARY KEY,
     project_id         integer NOT NULL,
@@ -525,11 +529,11 @@ CREATE TABLE topics (
     deleted_us         bigint
 );
 CREATE UNIQUE INDEX topics_name ON topics (project_id, name) WHERE deleted_us IS NULL;
--- No two topics of a project are of the same microsecond, so lists are paged by it.
+-- Unique among the topics of a project: the cursor of lists.
 CREATE UNIQUE INDEX topics_project ON topics (project_id, created_us) WHERE deleted_us IS NULL;
 CREATE INDEX topics_deleted ON topics (deleted_us) WHERE deleted_us IS NOT NULL;
 
--- What contacts have chosen; who has chosen nothing has the topic's default and no row. In the lane
+-- Choices of contacts; a contact without a choice has the topic's default and no row. In the lane
 -- of the contact, whose number is the order of the lists.
 CREATE TABLE topic_subscriptions (
     lane           smallint NOT NULL,
@@ -543,7 +547,7 @@ CREATE TABLE topic_subscriptions (
 CREATE INDEX topic_subscriptions_topic
     ON topic_subscriptions (topic_id, is_subscribed, contact_number);
 
--- Contacts that have unsubscribed from everything: for them no default holds.
+-- Contacts that have unsubscribed from everything: no default applies to them.
 CREATE TABLE topic_opt_outs (
     lane       smallint NOT NULL,
     contact_id text NOT NULL,
@@ -575,21 +579,21 @@ CREATE TABLE audience_members (
 );
 CREATE INDEX audience_members_audience ON audience_members (audience_id, contact_number);
 
--- Search by the beginning of an identifier, in the order of its characters and no language's.
+-- Search by the beginning of an identifier, in the order of code points, not of a language.
 CREATE INDEX contact_identifiers_search
     ON contact_identifiers (project_id, kind, value COLLATE "C", contact_id);
 
--- What events look like, and counters of what happened: kept by processing, so that no page scans.
+-- The catalog of event shapes, and counters: written by processing, so that no page scans events.
 --
--- Rows carry a lane of the worker that keeps them, the lowest one it holds: so no two workers write
--- one row. Readers add them up.
+-- Rows carry the lowest lane that their worker holds, so no two workers write the same row. Readers
+-- add them up.
 
--- One row a project: what its limits have left out.
+-- One row per project: what its limits have left out.
 CREATE TABLE catalog_totals (
     lane       smallint NOT NULL,
     project_id integer NOT NULL,
     names      bigint NOT NULL DEFAULT 0,
-    -- Events whose name found no room.
+    -- Events whose name was over the limit.
     names_over bigint NOT NULL DEFAULT 0,
     -- Events that could not be catalogued.
     failures   bigint NOT NULL DEFAULT 0,
@@ -605,12 +609,12 @@ CREATE TABLE catalog_names (
     events     bigint NOT NULL,
     -- Bits by number of the source.
     sources    integer NOT NULL,
-    -- Events whose payload was looked at; paths and shares count these.
+    -- Events whose payload was inspected; paths and shares count these.
     inspected  bigint NOT NULL,
     -- Bits of domain/catalog/personal_data.py over all paths.
     personal   integer NOT NULL DEFAULT 0,
     paths      integer NOT NULL DEFAULT 0,
-    -- Sightings of paths that found no room.
+    -- Occurrences of paths over the limit.
     paths_over bigint NOT NULL DEFAULT 0,
     -- Drift entries ever made; the last of them is of `drift_us`.
     drifts     integer NOT NULL DEFAULT 0,
@@ -645,18 +649,18 @@ CREATE TABLE catalog_paths (
     -- Bits of domain/catalog/value_types.py, and those that the last write added.
     types       integer NOT NULL,
     types_added integer NOT NULL DEFAULT 0,
-    -- Bits of domain/catalog/personal_data.py and of the looks of values.
+    -- Bits of domain/catalog/personal_data.py and of the formats of values.
     looks       integer NOT NULL,
-    -- Events that have the path, of those looked at.
+    -- Events that have the path, of those inspected.
     present     bigint NOT NULL,
-    -- The first event that has it, of those looked at.
+    -- The first event that has it, of those inspected.
     first_number bigint NOT NULL,
-    -- The last event that has it: which one of those looked at, and its sequence.
+    -- The last event that has it: its index among those inspected, and its sequence.
     last_number bigint NOT NULL,
     sequence    bigint NOT NULL,
     -- Whether the last write made the row.
     fresh       boolean NOT NULL DEFAULT true,
-    -- When its absence was noticed; NULL while it comes.
+    -- When its absence was noticed; NULL while it is present.
     gone_us     bigint,
     PRIMARY KEY (lane, project_id, event, path)
 );
@@ -674,13 +678,13 @@ CREATE TABLE catalog_drift (
     at_us      bigint NOT NULL,
     -- The event that showed it first.
     event_id   uuid,
-    -- Events looked at before that one.
+    -- Events inspected before that one.
     before     bigint NOT NULL,
     PRIMARY KEY (lane, project_id, event, number)
 );
 CREATE INDEX catalog_drift_list ON catalog_drift (project_id, event);
 
--- Sum of two arrays, element by element; what one of them lacks counts as 0.
+-- Sum of two arrays, element by element; missing elements count as 0.
 CREATE FUNCTION counts_added(one bigint[], other bigint[]) RETURNS bigint[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT array_agg(coalesce(a, 0) + coalesce(b, 0) ORDER BY place)
@@ -706,22 +710,22 @@ CREATE TABLE rollups (
 CREATE INDEX rollups_list ON rollups (project_id, grain, at);
 CREATE INDEX rollups_age ON rollups (grain, at);
 
--- What people need to sign in to the backoffice, and what they may do there. An operator is named by
--- address: the id is the public part of a token and changes with it.
+-- Sign-in to the backoffice, and roles. An operator is identified by address: the id is the public
+-- part of a token and changes with it.
 
 -- Links that set a password and sign in, once; only a hash of the token in them is kept.
 CREATE TABLE sign_in_links (
     token_hash bytea PRIMARY KEY,
-    -- NULL: whoever comes first with it becomes the first owner and says who that is.
+    -- NULL: its first user becomes the first owner and enters the address.
     email      text,
     created_us bigint NOT NULL,
     expires_us bigint NOT NULL
 );
 
--- Only a hash of the token in the cookie is kept. A row is gone when the session is over.
+-- Only a hash of the token in the cookie is kept. A row is removed when the session ends.
 CREATE TABLE sessions (
     token_hash          bytea PRIMARY KEY,
-    -- Names it in lists; opens nothing.
+    -- Identifies it in lists; grants nothing.
     id                  text NOT NULL UNIQUE,
     email               text NOT NULL,
     created_us          bigint NOT NULL,
@@ -734,7 +738,7 @@ CREATE TABLE sessions (
 );
 CREATE INDEX sessions_email ON sessions (email);
 
--- Tries to sign in, by account and by address, in the window that began at `since_us`.
+-- Attempts to sign in, by account and by address, in the window that began at `since_us`.
 CREATE TABLE sign_in_tries (
     subject  text PRIMARY KEY,
     since_us bigint NOT NULL,
@@ -752,7 +756,8 @@ CREATE TABLE members (
 );
 CREATE INDEX members_email ON members (email);
 
--- When a key was last seen, to the minute; apart from the keys, whose every change is told to all.
+-- When a key was last used, to the minute; separate from the keys, whose every change all processes
+-- notice.
 CREATE TABLE api_key_uses (
     public_id text PRIMARY KEY,
     used_us   bigint NOT NULL

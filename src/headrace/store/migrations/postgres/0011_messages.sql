@@ -1,8 +1,8 @@
--- Messages: what is sent to contacts, one row for each recipient, and what became of it.
+-- Messages to contacts, one row for each recipient, with their status.
 --
--- A message's lane is the last byte of its id, so its key is unique over all lanes and whoever has
--- the id (a bounce, a link) finds the row. A merge leaves messages as they are: they are found by
--- all ids that lead to the contact. Enums are stored by their values (domain/messages/kinds.py).
+-- A message's lane is the last byte of its id, so its key is unique over all lanes and the id (in a
+-- bounce, a link) finds the row. A merge does not change messages: they are found by all ids that
+-- lead to the contact. Enums are stored by their values (domain/messages/kinds.py).
 
 -- Domains that mail is sent from. dkim_key: a private key in PEM.
 CREATE TABLE domains (
@@ -15,7 +15,7 @@ CREATE TABLE domains (
     dkim_selector text NOT NULL,
     dkim_key      text NOT NULL,
     verified_us   bigint,
-    -- `dns`, or the operator on whose word it is taken.
+    -- `dns`, or the operator who confirmed it.
     verified_by   text,
     created_us    bigint NOT NULL,
     updated_us    bigint NOT NULL
@@ -58,13 +58,13 @@ CREATE TABLE template_versions (
     UNIQUE (template_id, number)
 );
 
--- What a request asked to be sent; its messages are one for each recipient. The id of a request
+-- The content of a request; it has one message for each recipient. The id of a request
 -- with an idempotency key follows from the key, so a key is unique as long as its e-mail is kept.
 CREATE TABLE emails (
     lane         smallint NOT NULL,
     id           text NOT NULL,
     project_id   integer NOT NULL,
-    -- Of what was asked for, to tell a repeat from a key that was used for something else.
+    -- Hash of the request, to distinguish a repeat from a reused key.
     request_hash bytea NOT NULL,
     -- JSON of store/messages/email_content.py, without bodies and files.
     content      text NOT NULL,
@@ -109,9 +109,9 @@ CREATE TABLE messages (
     run_id              text,
     step_key            text,
     content             text,
-    -- NULL: the address belongs to nobody who is known.
+    -- NULL: the address belongs to no known contact.
     contact_id          text,
-    -- Normalized, and as it is written into the envelope.
+    -- Normalized, and as in the envelope.
     address             text,
     recipient           text,
     -- to, cc or bcc.
@@ -123,13 +123,13 @@ CREATE TABLE messages (
     domain_id           text,
     -- As it was last sent.
     subject             text,
-    -- Receivers that are paced together.
+    -- Receivers that share a rate.
     group_key           text,
     state               text NOT NULL,
-    -- Why it is in that state, and the rule that decided.
+    -- Reason of the status, and the rule that decided.
     reason              text,
     rule                text,
-    -- When the sending loop takes it; NULL: not by itself.
+    -- When the sending loop takes it; NULL: never automatically.
     due_us              bigint,
     first_due_us        bigint NOT NULL,
     -- When a guardrail first made it wait.
@@ -137,16 +137,16 @@ CREATE TABLE messages (
     horizon_s           integer,
     -- Attempts begun.
     attempt             integer NOT NULL DEFAULT 0,
-    -- Claims ever made; fences every write of whoever holds it.
+    -- Claims ever made; fences every write of its holder.
     claims              integer NOT NULL DEFAULT 0,
     crashes             integer NOT NULL DEFAULT 0,
     protocol_errors     integer NOT NULL DEFAULT 0,
     unknowns            integer NOT NULL DEFAULT 0,
     domain_bad_us       bigint,
     owner               text,
-    -- 0: nobody holds it.
+    -- 0: not claimed.
     lease_until_us      bigint NOT NULL DEFAULT 0,
-    -- When it was last handed to a relay that has not refused it; what caps count.
+    -- When it was last sent to a relay that has not rejected it; counted by caps.
     handed_us           bigint,
     sent_us             bigint,
     finished_us         bigint,
@@ -165,27 +165,27 @@ CREATE INDEX messages_email ON messages (email_id, id) WHERE email_id IS NOT NUL
 CREATE INDEX messages_contact ON messages (contact_id, created_us, id)
     WHERE contact_id IS NOT NULL;
 CREATE INDEX messages_handed ON messages (contact_id, handed_us) WHERE handed_us IS NOT NULL;
--- Of those without a contact, to find a person who is to be forgotten.
+-- Messages without a contact, to find those of a person to forget.
 CREATE INDEX messages_address ON messages (project_id, address, created_us, id)
     WHERE contact_id IS NULL;
--- Of those that did not arrive, or of which nobody knows; nearly all others did.
+-- Messages that did not arrive, or with an unknown outcome; nearly all others arrived.
 CREATE INDEX messages_state ON messages (project_id, state, created_us, id) WHERE state IN
     ('skipped', 'bounced', 'failed', 'blocked', 'expired', 'unknown', 'cancelled', 'complained');
 CREATE INDEX messages_finished ON messages (project_id, finished_us)
     WHERE finished_us IS NOT NULL;
 
--- Written and committed before anything is said to a relay. Without an outcome, nobody can know.
+-- Written and committed before anything is sent to a relay. Without an outcome, it is unknown.
 CREATE TABLE message_attempts (
     lane       smallint NOT NULL,
     message_id text NOT NULL,
     number     integer NOT NULL,
-    -- messages.claims of whoever made it.
+    -- messages.claims of its worker.
     claim      integer NOT NULL,
     relay      text NOT NULL,
     started_us bigint NOT NULL,
     ended_us   bigint,
     outcome    text,
-    -- Where in the session the answer came; the basic and the enhanced code; what the server said.
+    -- Phase of the response; the basic and the enhanced code; the text of the server.
     phase      text,
     code       integer,
     status     text,
@@ -193,7 +193,7 @@ CREATE TABLE message_attempts (
     PRIMARY KEY (lane, message_id, number)
 );
 
--- What came back, by who it was. kind: open, click, unsubscribe.
+-- Engagement, by kind of visitor. kind: open, click, unsubscribe.
 CREATE TABLE message_engagement (
     lane       smallint NOT NULL,
     message_id text NOT NULL,
@@ -207,7 +207,7 @@ CREATE TABLE message_engagement (
     PRIMARY KEY (lane, message_id, kind, link, verdict)
 );
 
--- Single hits, for a day: who it was is told once the burst is over.
+-- Single hits, for a day: they are judged once the burst is over.
 CREATE TABLE message_hits (
     lane       smallint NOT NULL,
     id         text NOT NULL,
@@ -228,7 +228,7 @@ CREATE INDEX message_hits_message ON message_hits (message_id, at_us);
 CREATE INDEX message_hits_address ON message_hits (address, at_us) WHERE address IS NOT NULL;
 CREATE INDEX message_hits_age ON message_hits (at_us);
 
--- Targets of tracked links, kept for ever: mail of years ago leads to them.
+-- Targets of tracked links, kept for ever: years-old mail links to them.
 CREATE TABLE links (
     number     bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
     project_id integer NOT NULL,
@@ -238,7 +238,7 @@ CREATE TABLE links (
 );
 
 -- Addresses that get no mail. The hash is keyed by a secret of the store; when the person is
--- forgotten the address goes and the hash stays, which still holds.
+-- forgotten the address is removed and the hash stays effective.
 CREATE TABLE suppressions (
     id           text PRIMARY KEY,
     project_id   integer NOT NULL,
@@ -247,7 +247,7 @@ CREATE TABLE suppressions (
     scope        text NOT NULL,
     email        text,
     note         text NOT NULL,
-    -- What the server said, or the message that was complained about.
+    -- Response of the server, or the message of the complaint.
     evidence     text NOT NULL,
     created_by   text NOT NULL,
     since_us     bigint NOT NULL,
@@ -256,7 +256,7 @@ CREATE TABLE suppressions (
 CREATE INDEX suppressions_project ON suppressions (project_id, since_us, id);
 CREATE INDEX suppressions_email ON suppressions (project_id, email) WHERE email IS NOT NULL;
 
--- Bounces of an address that may pass, until one becomes final.
+-- Temporary bounces of an address, until one becomes final.
 CREATE TABLE soft_bounces (
     project_id   integer NOT NULL,
     address_hash bytea NOT NULL,
@@ -266,7 +266,7 @@ CREATE TABLE soft_bounces (
     PRIMARY KEY (project_id, address_hash)
 );
 
--- What the relay `capture:` would have sent: the newest ones.
+-- The newest mails to the relay `capture:`.
 CREATE TABLE captured_mails (
     number     bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
     project_id integer NOT NULL,
@@ -277,7 +277,7 @@ CREATE TABLE captured_mails (
 CREATE INDEX captured_mails_project ON captured_mails (project_id, number);
 CREATE INDEX captured_mails_message ON captured_mails (message_id);
 
--- Messages handed over, by day in the zone of the project.
+-- Messages sent, by day in the zone of the project.
 CREATE TABLE send_counts (
     project_id integer NOT NULL,
     channel    text NOT NULL,
@@ -295,10 +295,10 @@ CREATE TABLE send_jobs (
     audiences  text NOT NULL,
     excluded   text NOT NULL,
     per_second integer,
-    -- Which of the audiences, and after which contact.
+    -- Position: index of the audience, and contact.
     place      integer NOT NULL DEFAULT 0,
     position   bigint NOT NULL DEFAULT -1,
-    -- Contacts when it began; looked at; messages made.
+    -- Contacts when it began; contacts done; messages made.
     total      bigint NOT NULL,
     done       bigint NOT NULL DEFAULT 0,
     made       bigint NOT NULL DEFAULT 0,

@@ -45,7 +45,7 @@ CREATE TABLE audit (
     detail     TEXT NOT NULL
 ) STRICT;
 
--- An event is written once and marked once, when it has been processed. Its row number is the
+-- An event is written once and updated once, when it has been processed. Its row number is the
 -- sequence inside its id, so no index on ids is needed and rows lie in the order of receipt.
 -- The payload comes last: a reader of the other columns does not load its pages.
 CREATE TABLE events (
@@ -69,7 +69,7 @@ CREATE TABLE events (
     attempts            INTEGER NOT NULL DEFAULT 0,
     resolved_contact_id TEXT,
     last_error          TEXT,
-    -- Set when the event is marked: why it was resolved as it was, and when it was done.
+    -- Set when the event is processed: how it was resolved, and when.
     resolution          TEXT,
     processed_us        INTEGER,
     payload             TEXT NOT NULL
@@ -84,18 +84,18 @@ CREATE INDEX events_name ON events (project_id, event);
 CREATE INDEX events_external_id ON events (project_id, external_id) WHERE external_id IS NOT NULL;
 CREATE INDEX events_email ON events (project_id, email) WHERE email IS NOT NULL;
 CREATE INDEX events_contact_id ON events (project_id, contact_id) WHERE contact_id IS NOT NULL;
--- Nearly all events are processed and came through the API: only the others are worth an index.
+-- Nearly all events are processed and came through the API: only the others need an index.
 CREATE INDEX events_status ON events (project_id, status) WHERE status <> 3;
 CREATE INDEX events_source ON events (project_id, source) WHERE source <> 0;
 
--- What waits for the worker: a small row, gone when the event is done.
+-- The queue of events that wait for the worker: a small row, removed when the event is done.
 CREATE TABLE work (
     project_id INTEGER NOT NULL,
     sequence   INTEGER NOT NULL,
     lane       INTEGER NOT NULL,
     due_us     INTEGER NOT NULL,
     -- A claim sets owner, lease and attempt; every later write names owner and attempt, so a worker that
-    -- was paused past its lease changes nothing. `lease_until_us` 0: nobody holds it.
+    -- was paused past its lease changes nothing. `lease_until_us` 0: not claimed.
     attempt INTEGER NOT NULL DEFAULT 0,
     crashes INTEGER NOT NULL DEFAULT 0,
     lease_until_us INTEGER NOT NULL DEFAULT 0,
@@ -103,14 +103,14 @@ CREATE TABLE work (
     PRIMARY KEY (project_id, sequence)
 ) STRICT, WITHOUT ROWID;
 
--- What became of each event, under the names that the table has in PostgreSQL.
+-- The state of each event, under the names of the table in PostgreSQL.
 CREATE VIEW outcomes AS
 SELECT lane, sequence, project_id, status, attempts, resolved_contact_id AS contact_id, resolution,
     last_error, processed_us
 FROM events;
 
--- Events as they are shown, the same in both databases. `processing` is not written into the event,
--- which is marked once: it is an accepted event whose work somebody holds.
+-- Events as they are shown, the same in both databases. `processing` is not written into the event:
+-- it is an accepted event that a worker has claimed.
 CREATE VIEW stored_events AS
 SELECT lane, sequence, id, project_id, event, contact_id, external_id, email, email_original,
     idempotency_key, occurred_us, received_us, source, api_key_id, request_id, payload,
@@ -155,7 +155,7 @@ CREATE TABLE rejections (
 ) STRICT;
 CREATE INDEX rejections_project ON rejections (project_id);
 
--- An event that waits for a retry has stepped out of the line into this table.
+-- An event that waits for a retry has left the queue for this table.
 CREATE TABLE work_retries (
     sequence   INTEGER PRIMARY KEY,
     project_id INTEGER NOT NULL,
@@ -170,7 +170,7 @@ CREATE INDEX work_retries_due ON work_retries (due_us);
 CREATE INDEX events_resolved_contact ON events (project_id, resolved_contact_id)
     WHERE resolved_contact_id IS NOT NULL;
 
--- Failed tries of processing; the happy path writes none.
+-- Failed attempts at processing; success writes none.
 CREATE TABLE processing_attempts (
     sequence    INTEGER NOT NULL,
     number      INTEGER NOT NULL,
@@ -181,8 +181,8 @@ CREATE TABLE processing_attempts (
     PRIMARY KEY (sequence, number)
 ) STRICT, WITHOUT ROWID;
 
--- Named duties that one process at a time may have: processing, retention. `epoch` grows with every
--- change of owner and fences the writes of the one before.
+-- Named tasks with one leader at a time: processing, retention. `epoch` grows with every change of
+-- owner and fences the writes of the one before.
 CREATE TABLE duties (
     name           TEXT PRIMARY KEY,
     owner          TEXT NOT NULL,
@@ -191,7 +191,7 @@ CREATE TABLE duties (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE contacts (
-    -- Order of creation, for the lists; a number never comes back.
+    -- Order of creation, for the lists; a number is never reused.
     number      INTEGER PRIMARY KEY AUTOINCREMENT,
     id          TEXT NOT NULL UNIQUE,
     lane        INTEGER NOT NULL,
@@ -211,7 +211,7 @@ CREATE TABLE contacts (
 ) STRICT;
 CREATE INDEX contacts_project ON contacts (project_id);
 
--- Whose an identifier is; what makes `external_id` and `email` unique in a project. An alias leads to
+-- Owners of identifiers; makes `external_id` and `email` unique in a project. An alias leads to
 -- a contact without being its own: an identifier of one that was merged into it.
 -- kind: contact_id, external_id, email.
 CREATE TABLE contact_identifiers (
@@ -256,17 +256,17 @@ CREATE TABLE subscribers (
     previous_until_us   INTEGER,
     -- Circuit breaker, shared by all workers: JSON of domain/deliveries/breaker.py, NULL while closed.
     breaker             TEXT,
-    -- When a worker last said that it has loaded the handler.
+    -- When a worker last registered the handler.
     seen_us             INTEGER,
     created_us          INTEGER NOT NULL,
     updated_us          INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
--- No two subscribers of a project are of the same microsecond, so lists are paged by it.
+-- Unique among the subscribers of a project: the cursor of lists.
 CREATE UNIQUE INDEX subscribers_project ON subscribers (project_id, created_us);
 
 -- One event for one subscriber. state: 0 pending, 1 delivering, 2 retrying, 3 delivered,
--- 4 dead_lettered. Rows stay for the trace until their event goes. In the lane of the event, as their
--- attempts and dead letters.
+-- 4 dead_lettered. Rows stay for the trace until their event is removed. In the lane of the event,
+-- as their attempts and dead letters.
 CREATE TABLE deliveries (
     number         INTEGER PRIMARY KEY,
     lane           INTEGER NOT NULL,
@@ -276,7 +276,7 @@ CREATE TABLE deliveries (
     subscriber_id  TEXT NOT NULL,
     state          INTEGER NOT NULL DEFAULT 0,
     attempt        INTEGER NOT NULL DEFAULT 0,
-    -- Claims ever made. A replay sets `attempt` back and never this, so it fences every claim.
+    -- Claims ever made. A replay resets `attempt` but never this, so it fences every claim.
     claims         INTEGER NOT NULL DEFAULT 0,
     crashes        INTEGER NOT NULL DEFAULT 0,
     due_us         INTEGER NOT NULL,
@@ -286,7 +286,7 @@ CREATE TABLE deliveries (
     finished_us    INTEGER,
     last_error     TEXT
 ) STRICT;
--- Lines that take turns: one for each subscriber and project (a handler serves many projects).
+-- Queues that take turns: one for each subscriber and project (a handler serves many projects).
 CREATE INDEX deliveries_due ON deliveries (subscriber_id, project_id, due_us)
     WHERE state IN (0, 2);
 CREATE INDEX deliveries_leased ON deliveries (lease_until_us) WHERE state = 1;
@@ -296,7 +296,7 @@ CREATE INDEX deliveries_subscriber ON deliveries (subscriber_id, number);
 CREATE TABLE delivery_attempts (
     lane            INTEGER NOT NULL,
     delivery_number INTEGER NOT NULL,
-    -- That of the claim (deliveries.claims), so it counts on over replays.
+    -- Number of the claim (deliveries.claims), which continues over replays.
     number          INTEGER NOT NULL,
     at_us           INTEGER NOT NULL,
     duration_us     INTEGER NOT NULL,
@@ -331,7 +331,7 @@ CREATE TABLE dead_letters (
 ) STRICT;
 CREATE INDEX dead_letters_open ON dead_letters (project_id, number) WHERE state = 0;
 CREATE INDEX dead_letters_event ON dead_letters (sequence);
--- Each project has a clock of its own for its dead letters.
+-- Each project has its own retention of dead letters.
 CREATE INDEX dead_letters_age ON dead_letters (project_id, dead_lettered_us);
 
 -- Replays of many dead letters: durable, resumable, rate-limited. status: running, done, stopped.
@@ -341,7 +341,8 @@ CREATE TABLE replays (
     project_id  INTEGER NOT NULL,
     filter      TEXT NOT NULL,
     per_second  INTEGER NOT NULL,
-    -- Only dead letters up to this number belong to it: what fails again is not replayed for ever.
+    -- Only dead letters up to this number belong to it, so that new failures are not replayed for
+    -- ever.
     last_number INTEGER NOT NULL,
     position    INTEGER NOT NULL DEFAULT 0,
     total       INTEGER NOT NULL,
@@ -361,7 +362,7 @@ CREATE TABLE operators (
     token_hash  BLOB NOT NULL UNIQUE,
     created_us  INTEGER NOT NULL,
     revoked_us  INTEGER,
-    -- Owners of the whole instance may do everything in every project; the operator API is theirs too.
+    -- Owners of the whole instance may do everything in every project, and use the operator API.
     is_owner INTEGER NOT NULL DEFAULT 1,
     -- Argon2id in its encoded form; NULL until a sign-in link was used.
     password_hash TEXT
@@ -369,23 +370,23 @@ CREATE TABLE operators (
 
 CREATE INDEX audit_project ON audit (project_id);
 
--- How full the store was, once an hour, to tell when the disk will be. Kept for a month.
+-- The size of the store, once an hour, to predict when the disk is full. Kept for a month.
 CREATE TABLE store_growth (
     -- Hours since 1970.
     hour       INTEGER PRIMARY KEY,
-    -- Pages in use; those that removed rows have left behind are not.
+    -- Pages in use; without those that removed rows have left behind.
     used_bytes INTEGER NOT NULL
 ) STRICT;
 
--- Two contacts that events take for one, each pair once; `low_id` is the smaller of the two ids.
--- resolved_by: the merge that made one of them, NULL while the pair waits for somebody.
+-- Two contacts that events treat as one, each pair once; `low_id` is the smaller of the two ids.
+-- resolved_by: the merge that united them, NULL while the pair is open.
 CREATE TABLE contact_pairs (
     number            INTEGER PRIMARY KEY,
     id                TEXT NOT NULL UNIQUE,
     project_id        INTEGER NOT NULL,
     low_id            TEXT NOT NULL,
     high_id           TEXT NOT NULL,
-    -- Of the last event: whom it was resolved to, and who else has one of its identifiers.
+    -- Of the last event: its contact, and the other one that has one of its identifiers.
     contact_id        TEXT NOT NULL,
     other_contact_id  TEXT NOT NULL,
     events            INTEGER NOT NULL,
@@ -395,7 +396,7 @@ CREATE TABLE contact_pairs (
     first_us          INTEGER NOT NULL,
     last_us           INTEGER NOT NULL,
     resolved_by       TEXT,
-    -- Who has said that the two are not one person, and why; NULL: nobody has.
+    -- Who stated that the two are different people, and why; NULL: not dismissed.
     dismissed_us      INTEGER,
     dismissed_by      TEXT,
     dismissed_reason  TEXT,
@@ -408,7 +409,8 @@ CREATE INDEX contact_pairs_dismissed ON contact_pairs (project_id, number)
 CREATE INDEX contact_pairs_high ON contact_pairs (high_id);
 CREATE INDEX contact_pairs_resolved ON contact_pairs (resolved_by) WHERE resolved_by IS NOT NULL;
 
--- snapshot: both sides as they were, JSON of store/contacts/merge_rows.py; NULL once nothing can be undone.
+-- snapshot: both contacts before, JSON of store/contacts/merge_rows.py; NULL once it cannot be
+-- undone.
 CREATE TABLE merges (
     number           INTEGER PRIMARY KEY,
     id               TEXT NOT NULL UNIQUE,
@@ -425,8 +427,8 @@ CREATE INDEX merges_project ON merges (project_id, number);
 CREATE INDEX merges_contact ON merges (contact_id);
 CREATE INDEX merges_other ON merges (other_contact_id);
 
--- Jobs that forget a person. subject: by what the person is found, JSON of store/privacy/rows.py,
--- gone when the job is done; what stays is the receipt. status: running, wiping, done.
+-- Jobs that forget a person. subject: the person's identifiers, JSON of store/privacy/rows.py,
+-- removed when the job is done, which leaves the receipt. status: running, wiping, done.
 CREATE TABLE erasures (
     number      INTEGER PRIMARY KEY,
     id          TEXT NOT NULL UNIQUE,
@@ -440,13 +442,13 @@ CREATE TABLE erasures (
     created_us  INTEGER NOT NULL,
     finished_us INTEGER,
     dry_run     INTEGER NOT NULL DEFAULT 0,
-    -- JSON of store/contract/erasures.py: what a receipt tells besides.
+    -- JSON of store/contract/erasures.py: the rest of the receipt.
     report      TEXT NOT NULL DEFAULT '{}'
 ) STRICT;
 CREATE INDEX erasures_project ON erasures (project_id, number);
 CREATE INDEX erasures_contact ON erasures (contact_id);
 CREATE INDEX erasures_unfinished ON erasures (number) WHERE status <> 'done';
--- By which ids of contacts a receipt is found: the contact's and those merged into it.
+-- Ids of contacts that find a receipt: the contact's and those merged into it.
 CREATE TABLE erased_contacts (
     contact_id TEXT NOT NULL,
     project_id INTEGER NOT NULL,
@@ -455,10 +457,11 @@ CREATE TABLE erased_contacts (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX erased_contacts_erasure ON erased_contacts (erasure_id);
 
--- Topics and who is subscribed to them; audiences and who is in them.
+-- Topics and subscriptions; audiences and members.
 
--- `deleted_us` is set at once when one is deleted. Nobody sees it from then on, its name is free, and
--- the worker removes what belongs to it bit by bit (pipeline/upkeep/deleted_lists.py), the row itself last.
+-- `deleted_us` is set at once when one is deleted. From then on it is hidden and its name is free;
+-- the worker removes what belongs to it in steps (pipeline/upkeep/deleted_lists.py), the row itself
+-- last.
 CREATE TABLE topics (
     id                 TEXT PRIMARY KEY,
     project_id         INTEGER NOT NULL,
@@ -470,11 +473,11 @@ CREATE TABLE topics (
     deleted_us         INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX topics_name ON topics (project_id, name) WHERE deleted_us IS NULL;
--- No two topics of a project are of the same microsecond, so lists are paged by it.
+-- Unique among the topics of a project: the cursor of lists.
 CREATE UNIQUE INDEX topics_project ON topics (project_id, created_us) WHERE deleted_us IS NULL;
 CREATE INDEX topics_deleted ON topics (deleted_us) WHERE deleted_us IS NOT NULL;
 
--- What contacts have chosen; who has chosen nothing has the topic's default and no row. In the lane
+-- Choices of contacts; a contact without a choice has the topic's default and no row. In the lane
 -- of the contact, whose number is the order of the lists.
 CREATE TABLE topic_subscriptions (
     lane           INTEGER NOT NULL,
@@ -488,7 +491,7 @@ CREATE TABLE topic_subscriptions (
 CREATE INDEX topic_subscriptions_topic
     ON topic_subscriptions (topic_id, is_subscribed, contact_number);
 
--- Contacts that have unsubscribed from everything: for them no default holds.
+-- Contacts that have unsubscribed from everything: no default applies to them.
 CREATE TABLE topic_opt_outs (
     lane       INTEGER NOT NULL,
     contact_id TEXT NOT NULL,
@@ -520,13 +523,13 @@ CREATE TABLE audience_members (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX audience_members_audience ON audience_members (audience_id, contact_number);
 
--- What events look like, and counters of what happened: kept by processing, so that no page scans.
+-- The catalog of event shapes, and counters: written by processing, so that no page scans events.
 
--- One row a project: what its limits have left out.
+-- One row per project: what its limits have left out.
 CREATE TABLE catalog_totals (
     project_id INTEGER PRIMARY KEY,
     names      INTEGER NOT NULL DEFAULT 0,
-    -- Events whose name found no room.
+    -- Events whose name was over the limit.
     names_over INTEGER NOT NULL DEFAULT 0,
     -- Events that could not be catalogued.
     failures   INTEGER NOT NULL DEFAULT 0
@@ -540,12 +543,12 @@ CREATE TABLE catalog_names (
     events     INTEGER NOT NULL,
     -- Bits by number of the source.
     sources    INTEGER NOT NULL,
-    -- Events whose payload was looked at; paths and shares count these.
+    -- Events whose payload was inspected; paths and shares count these.
     inspected  INTEGER NOT NULL,
     -- Bits of domain/catalog/personal_data.py over all paths.
     personal   INTEGER NOT NULL DEFAULT 0,
     paths      INTEGER NOT NULL DEFAULT 0,
-    -- Sightings of paths that found no room.
+    -- Occurrences of paths over the limit.
     paths_over INTEGER NOT NULL DEFAULT 0,
     -- Drift entries ever made; the last of them is of `drift_us`.
     drifts     INTEGER NOT NULL DEFAULT 0,
@@ -578,18 +581,18 @@ CREATE TABLE catalog_paths (
     -- Bits of domain/catalog/value_types.py, and those that the last write added.
     types       INTEGER NOT NULL,
     types_added INTEGER NOT NULL DEFAULT 0,
-    -- Bits of domain/catalog/personal_data.py and of the looks of values.
+    -- Bits of domain/catalog/personal_data.py and of the formats of values.
     looks       INTEGER NOT NULL,
-    -- Events that have the path, of those looked at.
+    -- Events that have the path, of those inspected.
     present     INTEGER NOT NULL,
-    -- The first event that has it, of those looked at.
+    -- The first event that has it, of those inspected.
     first_number INTEGER NOT NULL,
-    -- The last event that has it: which one of those looked at, and its sequence.
+    -- The last event that has it: its index among those inspected, and its sequence.
     last_number INTEGER NOT NULL,
     sequence    INTEGER NOT NULL,
     -- Whether the last write made the row.
     fresh       INTEGER NOT NULL DEFAULT 1,
-    -- When its absence was noticed; NULL while it comes.
+    -- When its absence was noticed; NULL while it is present.
     gone_us     INTEGER,
     PRIMARY KEY (project_id, event, path)
 ) STRICT, WITHOUT ROWID;
@@ -605,7 +608,7 @@ CREATE TABLE catalog_drift (
     at_us      INTEGER NOT NULL,
     -- The event that showed it first.
     event_id   BLOB,
-    -- Events looked at before that one.
+    -- Events inspected before that one.
     before     INTEGER NOT NULL,
     PRIMARY KEY (project_id, event, number)
 ) STRICT, WITHOUT ROWID;
@@ -630,22 +633,22 @@ CREATE TABLE rollups (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX rollups_age ON rollups (grain, at);
 
--- What people need to sign in to the backoffice, and what they may do there. An operator is named by
--- address: the id is the public part of a token and changes with it.
+-- Sign-in to the backoffice, and roles. An operator is identified by address: the id is the public
+-- part of a token and changes with it.
 
 -- Links that set a password and sign in, once; only a hash of the token in them is kept.
 CREATE TABLE sign_in_links (
     token_hash BLOB PRIMARY KEY,
-    -- NULL: whoever comes first with it becomes the first owner and says who that is.
+    -- NULL: its first user becomes the first owner and enters the address.
     email      TEXT,
     created_us INTEGER NOT NULL,
     expires_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Only a hash of the token in the cookie is kept. A row is gone when the session is over.
+-- Only a hash of the token in the cookie is kept. A row is removed when the session ends.
 CREATE TABLE sessions (
     token_hash          BLOB PRIMARY KEY,
-    -- Names it in lists; opens nothing.
+    -- Identifies it in lists; grants nothing.
     id                  TEXT NOT NULL UNIQUE,
     email               TEXT NOT NULL,
     created_us          INTEGER NOT NULL,
@@ -658,7 +661,7 @@ CREATE TABLE sessions (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_email ON sessions (email);
 
--- Tries to sign in, by account and by address, in the window that began at `since_us`.
+-- Attempts to sign in, by account and by address, in the window that began at `since_us`.
 CREATE TABLE sign_in_tries (
     subject  TEXT PRIMARY KEY,
     since_us INTEGER NOT NULL,
@@ -676,7 +679,8 @@ CREATE TABLE members (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX members_email ON members (email);
 
--- When a key was last seen, to the minute; apart from the keys, whose every change is told to all.
+-- When a key was last used, to the minute; separate from the keys, whose every change all processes
+-- notice.
 CREATE TABLE api_key_uses (
     public_id TEXT PRIMARY KEY,
     used_us   INTEGER NOT NULL

@@ -1,8 +1,8 @@
--- Messages: what is sent to contacts, one row for each recipient, and what became of it.
+-- Messages to contacts, one row for each recipient, with their status.
 --
--- A message's lane is the last byte of its id, so its key is unique over all lanes and whoever has
--- the id (a bounce, a link) finds the row. A merge leaves messages as they are: they are found by
--- all ids that lead to the contact. Enums are stored by their values (domain/messages/kinds.py).
+-- A message's lane is the last byte of its id, so its key is unique over all lanes and the id (in a
+-- bounce, a link) finds the row. A merge does not change messages: they are found by all ids that
+-- lead to the contact. Enums are stored by their values (domain/messages/kinds.py).
 
 -- Domains that mail is sent from. dkim_key: a private key in PEM.
 CREATE TABLE domains (
@@ -15,7 +15,7 @@ CREATE TABLE domains (
     dkim_selector TEXT NOT NULL,
     dkim_key      TEXT NOT NULL,
     verified_us   INTEGER,
-    -- `dns`, or the operator on whose word it is taken.
+    -- `dns`, or the operator who confirmed it.
     verified_by   TEXT,
     created_us    INTEGER NOT NULL,
     updated_us    INTEGER NOT NULL
@@ -58,13 +58,13 @@ CREATE TABLE template_versions (
     UNIQUE (template_id, number)
 ) STRICT, WITHOUT ROWID;
 
--- What a request asked to be sent; its messages are one for each recipient. The id of a request
+-- The content of a request; it has one message for each recipient. The id of a request
 -- with an idempotency key follows from the key, so a key is unique as long as its e-mail is kept.
 CREATE TABLE emails (
     lane         INTEGER NOT NULL,
     id           TEXT NOT NULL,
     project_id   INTEGER NOT NULL,
-    -- Of what was asked for, to tell a repeat from a key that was used for something else.
+    -- Hash of the request, to distinguish a repeat from a reused key.
     request_hash BLOB NOT NULL,
     -- JSON of store/messages/email_content.py, without bodies and files.
     content      TEXT NOT NULL,
@@ -109,9 +109,9 @@ CREATE TABLE messages (
     run_id              TEXT,
     step_key            TEXT,
     content             TEXT,
-    -- NULL: the address belongs to nobody who is known.
+    -- NULL: the address belongs to no known contact.
     contact_id          TEXT,
-    -- Normalized, and as it is written into the envelope.
+    -- Normalized, and as in the envelope.
     address             TEXT,
     recipient           TEXT,
     -- to, cc or bcc.
@@ -123,13 +123,13 @@ CREATE TABLE messages (
     domain_id           TEXT,
     -- As it was last sent.
     subject             TEXT,
-    -- Receivers that are paced together.
+    -- Receivers that share a rate.
     group_key           TEXT,
     state               TEXT NOT NULL,
-    -- Why it is in that state, and the rule that decided.
+    -- Reason of the status, and the rule that decided.
     reason              TEXT,
     rule                TEXT,
-    -- When the sending loop takes it; NULL: not by itself.
+    -- When the sending loop takes it; NULL: never automatically.
     due_us              INTEGER,
     first_due_us        INTEGER NOT NULL,
     -- When a guardrail first made it wait.
@@ -137,16 +137,16 @@ CREATE TABLE messages (
     horizon_s           INTEGER,
     -- Attempts begun.
     attempt             INTEGER NOT NULL DEFAULT 0,
-    -- Claims ever made; fences every write of whoever holds it.
+    -- Claims ever made; fences every write of its holder.
     claims              INTEGER NOT NULL DEFAULT 0,
     crashes             INTEGER NOT NULL DEFAULT 0,
     protocol_errors     INTEGER NOT NULL DEFAULT 0,
     unknowns            INTEGER NOT NULL DEFAULT 0,
     domain_bad_us       INTEGER,
     owner               TEXT,
-    -- 0: nobody holds it.
+    -- 0: not claimed.
     lease_until_us      INTEGER NOT NULL DEFAULT 0,
-    -- When it was last handed to a relay that has not refused it; what caps count.
+    -- When it was last sent to a relay that has not rejected it; counted by caps.
     handed_us           INTEGER,
     sent_us             INTEGER,
     finished_us         INTEGER,
@@ -161,27 +161,27 @@ CREATE INDEX messages_email ON messages (email_id, id) WHERE email_id IS NOT NUL
 CREATE INDEX messages_contact ON messages (contact_id, created_us, id)
     WHERE contact_id IS NOT NULL;
 CREATE INDEX messages_handed ON messages (contact_id, handed_us) WHERE handed_us IS NOT NULL;
--- Of those without a contact, to find a person who is to be forgotten.
+-- Messages without a contact, to find those of a person to forget.
 CREATE INDEX messages_address ON messages (project_id, address, created_us, id)
     WHERE contact_id IS NULL;
--- Of those that did not arrive, or of which nobody knows; nearly all others did.
+-- Messages that did not arrive, or with an unknown outcome; nearly all others arrived.
 CREATE INDEX messages_state ON messages (project_id, state, created_us, id) WHERE state IN
     ('skipped', 'bounced', 'failed', 'blocked', 'expired', 'unknown', 'cancelled', 'complained');
 CREATE INDEX messages_finished ON messages (project_id, finished_us)
     WHERE finished_us IS NOT NULL;
 
--- Written and committed before anything is said to a relay. Without an outcome, nobody can know.
+-- Written and committed before anything is sent to a relay. Without an outcome, it is unknown.
 CREATE TABLE message_attempts (
     lane       INTEGER NOT NULL,
     message_id TEXT NOT NULL,
     number     INTEGER NOT NULL,
-    -- messages.claims of whoever made it.
+    -- messages.claims of its worker.
     claim      INTEGER NOT NULL,
     relay      TEXT NOT NULL,
     started_us INTEGER NOT NULL,
     ended_us   INTEGER,
     outcome    TEXT,
-    -- Where in the session the answer came; the basic and the enhanced code; what the server said.
+    -- Phase of the response; the basic and the enhanced code; the text of the server.
     phase      TEXT,
     code       INTEGER,
     status     TEXT,
@@ -189,7 +189,7 @@ CREATE TABLE message_attempts (
     PRIMARY KEY (lane, message_id, number)
 ) STRICT, WITHOUT ROWID;
 
--- What came back, by who it was. kind: open, click, unsubscribe.
+-- Engagement, by kind of visitor. kind: open, click, unsubscribe.
 CREATE TABLE message_engagement (
     lane       INTEGER NOT NULL,
     message_id TEXT NOT NULL,
@@ -203,7 +203,7 @@ CREATE TABLE message_engagement (
     PRIMARY KEY (lane, message_id, kind, link, verdict)
 ) STRICT, WITHOUT ROWID;
 
--- Single hits, for a day: who it was is told once the burst is over.
+-- Single hits, for a day: they are judged once the burst is over.
 CREATE TABLE message_hits (
     lane       INTEGER NOT NULL,
     id         TEXT NOT NULL,
@@ -224,7 +224,7 @@ CREATE INDEX message_hits_message ON message_hits (message_id, at_us);
 CREATE INDEX message_hits_address ON message_hits (address, at_us) WHERE address IS NOT NULL;
 CREATE INDEX message_hits_age ON message_hits (at_us);
 
--- Targets of tracked links, kept for ever: mail of years ago leads to them.
+-- Targets of tracked links, kept for ever: years-old mail links to them.
 CREATE TABLE links (
     number     INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL,
@@ -234,7 +234,7 @@ CREATE TABLE links (
 ) STRICT;
 
 -- Addresses that get no mail. The hash is keyed by a secret of the store; when the person is
--- forgotten the address goes and the hash stays, which still holds.
+-- forgotten the address is removed and the hash stays effective.
 CREATE TABLE suppressions (
     id           TEXT PRIMARY KEY,
     project_id   INTEGER NOT NULL,
@@ -243,7 +243,7 @@ CREATE TABLE suppressions (
     scope        TEXT NOT NULL,
     email        TEXT,
     note         TEXT NOT NULL,
-    -- What the server said, or the message that was complained about.
+    -- Response of the server, or the message of the complaint.
     evidence     TEXT NOT NULL,
     created_by   TEXT NOT NULL,
     since_us     INTEGER NOT NULL,
@@ -252,7 +252,7 @@ CREATE TABLE suppressions (
 CREATE INDEX suppressions_project ON suppressions (project_id, since_us, id);
 CREATE INDEX suppressions_email ON suppressions (project_id, email) WHERE email IS NOT NULL;
 
--- Bounces of an address that may pass, until one becomes final.
+-- Temporary bounces of an address, until one becomes final.
 CREATE TABLE soft_bounces (
     project_id   INTEGER NOT NULL,
     address_hash BLOB NOT NULL,
@@ -262,7 +262,7 @@ CREATE TABLE soft_bounces (
     PRIMARY KEY (project_id, address_hash)
 ) STRICT, WITHOUT ROWID;
 
--- What the relay `capture:` would have sent: the newest ones.
+-- The newest mails to the relay `capture:`.
 CREATE TABLE captured_mails (
     number     INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL,
@@ -273,7 +273,7 @@ CREATE TABLE captured_mails (
 CREATE INDEX captured_mails_project ON captured_mails (project_id, number);
 CREATE INDEX captured_mails_message ON captured_mails (message_id);
 
--- Messages handed over, by day in the zone of the project.
+-- Messages sent, by day in the zone of the project.
 CREATE TABLE send_counts (
     project_id INTEGER NOT NULL,
     channel    TEXT NOT NULL,
@@ -291,10 +291,10 @@ CREATE TABLE send_jobs (
     audiences  TEXT NOT NULL,
     excluded   TEXT NOT NULL,
     per_second INTEGER,
-    -- Which of the audiences, and after which contact.
+    -- Position: index of the audience, and contact.
     place      INTEGER NOT NULL DEFAULT 0,
     position   INTEGER NOT NULL DEFAULT -1,
-    -- Contacts when it began; looked at; messages made.
+    -- Contacts when it began; contacts done; messages made.
     total      INTEGER NOT NULL,
     done       INTEGER NOT NULL DEFAULT 0,
     made       INTEGER NOT NULL DEFAULT 0,

@@ -13,8 +13,8 @@ from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection, transaction
 from headrace.store.privacy.rows import StoredIdentity, read_subject
 
-# Waits for whoever inserts the same key just now. Sorted by the caller: two batches with the same
-# keys in another order would wait for one another.
+# Waits for a transaction that is inserting the same key. Sorted by the caller: two batches with the
+# same keys in a different order would deadlock.
 INSERT_KEYS = (
     "INSERT INTO idempotency_keys (lane, hash, event_lane, event_sequence) "
     "SELECT * FROM unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::bigint[]) "
@@ -43,17 +43,17 @@ INSERT_EVENTS = (
     + ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(EVENT_COLUMNS.values(), 1))
     + ")"
 )
-# One time for the whole batch, by the clock of the database; inside it the sequence counts. Never
-# before that of the batch before: the clock of a database can be set back, or be another machine's
-# after a failover.
+# One time for the whole batch, by the clock of the database; within it the sequence decides. Never
+# earlier than that of the previous batch: the clock of a database can be set back, or be another
+# machine's after a failover.
 INSERT_WORK = (
     "INSERT INTO event_queue (lane, sequence, project_id, queued_us) "
     "SELECT *, greatest((extract(epoch FROM statement_timestamp()) * 1000000)::bigint, $4) "
     "FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) RETURNING queued_us"
 )
-# Changes nothing but locks the rows and makes the transaction one that writes. So two servers note
-# repeats of a key one after the other, and the answer waits until the first copy is on a
-# synchronous standby too: a first copy can be visible whose own commit nobody confirmed.
+# Changes no value, but locks the rows and makes this a writing transaction. So two servers record
+# duplicates of a key in turn, and the response waits until the first copy is on a synchronous
+# standby too: a first copy can be visible before its own commit is confirmed.
 HOLD_KEYS = (
     "UPDATE idempotency_keys k SET event_lane = k.event_lane "
     "FROM unnest($1::smallint[], $2::uuid[]) AS repeated (lane, hash) "
@@ -74,7 +74,7 @@ FIND_IDENTITY = (
     "JOIN events e ON e.lane = first.lane AND e.sequence = first.sequence "
     "LEFT JOIN event_states o ON o.lane = e.lane AND o.sequence = e.sequence"
 )
-# The event that is being erased keeps its text; nobody finds it by its key any more.
+# The event that is being erased keeps its text, but is no longer found by its key.
 RELEASE_KEYS = (
     "DELETE FROM idempotency_keys i USING unnest($1::smallint[], $2::uuid[]) AS k (lane, hash) "
     "WHERE i.lane = k.lane AND i.hash = k.hash"
@@ -87,8 +87,8 @@ INSERT_REPEATS = (
 )
 
 
-class FirstGoneError(StoreError):
-    """The first copy was removed while its repeat came in; the batch is to be tried again."""
+class FirstRemovedError(StoreError):
+    """The first copy was removed while its duplicate came in; retry the batch."""
 
 
 async def insert_batch(
@@ -104,7 +104,7 @@ async def insert_batch(
         transaction has committed.
 
     Raises:
-        FirstGoneError: see there.
+        FirstRemovedError: see there.
     """
     events = [pending.event for pending in batch]
     new = await _insert_keys(connection, events)
@@ -124,7 +124,7 @@ async def insert_batch(
 
 
 async def _insert_keys(connection: Connection, events: list[NewEvent]) -> list[NewEvent]:
-    """Take the keys; the events that are new, in the order of the batch."""
+    """Insert the keys; returns the new events, in the order of the batch."""
     keyed = [
         (event.idempotency_hash, event.sequence, event.lane)
         for event in events
@@ -150,12 +150,12 @@ async def _insert_keys(connection: Connection, events: list[NewEvent]) -> list[N
 async def _with_keys_of_erased(
     connection: Connection, events: list[NewEvent], new: list[NewEvent]
 ) -> list[NewEvent]:
-    """What is new where keys of events that are being erased count as free; in the same order."""
+    """Events that are new when keys of events under erasure count as free; in the same order."""
     rows = await connection.fetch(RUNNING_ERASURES)
     subjects = [read_subject(row[0]) for row in rows]
     stored = {event.sequence for event in new}
     repeats = [event for event in events if event.sequence not in stored]
-    # A key is of one project, which the hash covers.
+    # A key belongs to one project, which the hash covers.
     projects = {event.idempotency_hash: event.project_id for event in repeats}
     wanted = {subject.project_id for subject in subjects}
     hashes = sorted(key for key, project in projects.items() if key and project in wanted)
@@ -185,7 +185,7 @@ def _event_columns(events: list[NewEvent]) -> list[list[Any]]:
 
 
 async def _note_repeats(connection: Connection, repeats: list[NewEvent]) -> dict[int, FirstCopy]:
-    """By the sequence of each repeat, what it is answered with."""
+    """The outcome of each duplicate, by its sequence."""
     hashes = sorted({event.idempotency_hash for event in repeats if event.idempotency_hash})
     held = await connection.fetch(HOLD_KEYS, [lane_of_key(hashed) for hashed in hashes], hashes)
     places = {row[0]: (row[1], row[2]) for row in held}
@@ -193,7 +193,7 @@ async def _note_repeats(connection: Connection, repeats: list[NewEvent]) -> dict
     rows = await connection.fetch(FIND_FIRST, *columns_of(asked, 2))
     found = {(row[0], row[1]): row for row in rows}
     if len(places) < len(hashes) or len(found) < len(asked):
-        raise FirstGoneError("The first copy of a repeated event was removed.")
+        raise FirstRemovedError("The first copy of a repeated event was removed.")
     counts = {place: row[10] for place, row in found.items()}
     copies: dict[int, FirstCopy] = {}
     notes = []
@@ -213,24 +213,24 @@ async def _note_repeats(connection: Connection, repeats: list[NewEvent]) -> dict
 
 
 async def try_insert(connection: Connection) -> None:
-    """Insert an event and take it back, in a transaction that has something to commit.
+    """Insert an event and roll it back, in a transaction that has something to commit.
 
-    So the commit waits for the log and for synchronous standbys, and the insert for whoever holds
-    the tables, as those of real events do.
+    So the commit waits for the log and for synchronous standbys, and the insert for locks on the
+    tables, as those of real events do.
     """
     try:
         async with transaction(connection):
             await connection.execute(INSERT_EVENTS, *_event_columns([_TRIAL]))
-            raise _TakenBackError
-    except _TakenBackError:
+            raise _RolledBackError
+    except _RolledBackError:
         return
 
 
-class _TakenBackError(Exception):
-    """Ends the trial."""
+class _RolledBackError(Exception):
+    """Rolls the trial back."""
 
 
-#: Of no project; its payload takes a page of its own.
+#: Belongs to no project; its payload takes a page of its own.
 _TRIAL = NewEvent(
     0, bytes(16), 0, 0, "trial", None, None, None, None, None, None, 0, 0, 0, None, None, "0" * 2000
 )

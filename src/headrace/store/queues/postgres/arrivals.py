@@ -1,4 +1,4 @@
-"""What the other processes have accepted lately."""
+"""Events that other processes accepted recently."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Write what a batch adds to the catalog; runs inside the transaction of processing.
+"""Write a batch's additions to the catalog; runs inside the transaction of processing.
 
-Rows carry the lowest lane that the worker holds, so no two workers write one row.
+Rows carry the lowest lane that the worker holds, so no two workers write the same row.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _ADD_TOTALS = (
     "ON CONFLICT (lane, project_id) DO UPDATE SET names = t.names + excluded.names, "
     "names_over = t.names_over + excluded.names_over, failures = t.failures + excluded.failures"
 )
-# What other workers know of a name is known from the start.
+# A new row starts with what other workers know of the name.
 _ADOPT = (
     "INSERT INTO catalog_paths (lane, project_id, event, path, first_us, last_us, types, looks, "  # noqa: S608
     "present, first_number, last_number, sequence) "
@@ -108,12 +108,12 @@ _CHANGED = (
 )
 
 Key = tuple[int, str]
-#: Events looked at, paths, drift entries ever made; of a name, before or after a batch.
+#: Events inspected, paths, drift entries ever made; of a name, before or after a batch.
 Held = tuple[int, int, int]
 
 
 class CatalogFailedError(Exception):
-    """The database refuses what the catalog is given; the transaction is spoilt."""
+    """The database rejected the catalog's values; the transaction is aborted."""
 
 
 async def keep_catalog(
@@ -122,10 +122,10 @@ async def keep_catalog(
     """Add a batch to the catalog.
 
     Args:
-        write: False when that has failed before: then its events are only counted.
+        write: False after a failure: then the events are only counted.
 
     Raises:
-        CatalogFailedError: try the transaction again without.
+        CatalogFailedError: retry the transaction without the catalog.
     """
     if not write:
         failed: Counter[int] = Counter()
@@ -173,7 +173,7 @@ class _Batch:
             await self._paths(inspected, held)
 
     async def _count(self, seen: Sequence[NameSeen]) -> dict[Key, Held]:
-        """Count the names; those that found room, with what the store has of each."""
+        """Count the names; returns those that fit, with what the store has of each."""
         rows = await self._connection.fetch(_COUNT, self._lane, *_name_columns(seen))
         held: dict[Key, Held] = {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
         new = [name for name in seen if (name.project_id, name.event) not in held]
@@ -200,7 +200,7 @@ class _Batch:
             await self._connection.execute(_NEW_NAMES, self._lane, *_name_columns(new))
         for name in new:
             key = name.project_id, name.event
-            # Counted by its rows: on a cluster the status tells how many were tried.
+            # Counted by its rows: on a cluster the status is the number that was attempted.
             paths = len(await self._connection.fetch(_ADOPT, self._lane, *key))
             if paths:
                 await self._change(key, paths, 0, [], None)
@@ -234,7 +234,7 @@ class _Batch:
             key = name.project_id, name.event
             paths, over = kept[key]
             inspected, known, drifts = held[key]
-            # A name that others know already does not begin anew.
+            # A name that other workers know already does not start from nothing.
             before = inspected - name.inspected or (1 if known else 0)
             answers = written.get(key, {})
             drift = drift_of(paths, answers, before) + gone.get(key, [])

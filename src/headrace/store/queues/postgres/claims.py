@@ -1,7 +1,7 @@
-"""Claiming work: who is next in the lanes of a worker. All inside a transaction that is fenced.
+"""Claims events in the lanes of a worker, inside a fenced transaction.
 
-Only the owner of a lane claims in it, so events of one identity are worked in order of receipt and
-nobody waits for the locks of others.
+Only the owner of a lane claims in it, so events of one identity are processed in order of receipt
+and workers do not wait for each other's locks.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection
 from headrace.store.queues.postgres.queue_cursor import QueueCursor, Ranges
 
-#: Due retries that come back into line at a time.
+#: Due retries that one claim returns to the queue.
 RETRIES_MAX = 64
-#: Projects that take turns in one claim.
+#: Projects that share one claim.
 PROJECTS_MAX = 64
-#: Parts of the line that one statement looks into.
+#: Ranges of the queue that one statement scans.
 PARTS_MAX = 64
 #: Larger payloads are fetched one by one, as long as there is room.
 PAYLOAD_BYTES_INLINE = 16 * 1024
@@ -31,7 +31,7 @@ NEXT = (
     "WHERE lane = ANY($1::smallint[]) AND project_id = $2 AND queued_us >= $3 AND owner IS NULL "
     "ORDER BY queued_us, sequence LIMIT $4"
 )
-UNDER_WAY = (
+IN_PROGRESS = (
     "SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint, "
     "pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint "
     "FROM pg_current_snapshot() s"
@@ -69,7 +69,7 @@ RETRY = (
     "WHERE r.lane = k.lane AND r.sequence = k.sequence "
     "RETURNING r.lane, r.sequence, r.project_id, r.attempt, r.crashes, r.due_us"
 )
-_BACK_IN_LINE = (
+_REQUEUE = (
     "INSERT INTO event_queue (lane, sequence, project_id, attempt, crashes, queued_us) "
     "SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::int[], $4::smallint[], "
     "$5::smallint[], $6::bigint[])"
@@ -77,7 +77,7 @@ _BACK_IN_LINE = (
 
 
 class Candidate(NamedTuple):
-    """A row in line."""
+    """A row of the queue."""
 
     lane: int
     sequence: int
@@ -87,10 +87,10 @@ class Candidate(NamedTuple):
 
 
 class ClaimTurn:
-    """One look for work by a worker that holds `lanes`.
+    """One poll of the queue by a worker that holds `lanes`.
 
     Args:
-        line: what is known of the line; changed by the look.
+        cursor: what is known of the queue; updated by the poll.
         now_us: the store's clock, for retries.
         database_us: clock of the database, taken in this transaction.
     """
@@ -99,14 +99,14 @@ class ClaimTurn:
         self,
         connection: Connection,
         lanes: Sequence[int],
-        line: QueueCursor,
+        cursor: QueueCursor,
         *,
         now_us: int,
         database_us: int,
     ) -> None:
         self._connection = connection
         self._lanes = lanes
-        self._line = line
+        self._cursor = cursor
         self._now_us = now_us
         self._database_us = database_us
 
@@ -115,44 +115,44 @@ class ClaimTurn:
         await self._begin()
         if await self._due_retries(1):
             return True
-        for project_id in self._line.in_turn()[:1]:
-            # Most likely the one; the others are asked together.
+        for project_id in self._cursor.in_turn()[:1]:
+            # The likeliest one; the others are queried together.
             if await self._next(project_id, 1):
                 return True
-        if not self._line.may_look_around():
+        if not self._cursor.may_scan_projects():
             return False
-        found = await self._projects_in(self._line.ranges(all_known=True))
+        found = await self._projects_in(self._cursor.ranges(all_known=True))
         if not found:
-            self._line.nothing_due(self._database_us)
-        self._line.add(found)
+            self._cursor.nothing_due(self._database_us)
+        self._cursor.add(found)
         return bool(found)
 
     async def claim(self, owner: str, limit: int) -> list[Claimed]:
         """Claim up to `limit` events, an equal share of each project that has some.
 
-        What a worker died over is taken alone, so that a second death tells which event it was. A
+        An event that a worker crashed on is claimed alone, so that a second crash identifies it. A
         batch ends before such an event, which then begins the next one.
         """
         await self._begin()
-        await self._bring_back_retries()
-        looked = self._line.look_around_due()
-        if looked:
-            await self._look_around()
-        picked, more = await self._pick(self._line.in_turn()[:PROJECTS_MAX], limit)
-        if more and not looked and self._line.may_look_around():
-            found = await self._look_around()
+        await self._requeue_retries()
+        scanned = self._cursor.project_scan_due()
+        if scanned:
+            await self._scan_projects()
+        picked, more = await self._pick(self._cursor.in_turn()[:PROJECTS_MAX], limit)
+        if more and not scanned and self._cursor.may_scan_projects():
+            found = await self._scan_projects()
             picked += (await self._pick(found[:PROJECTS_MAX], more, alone=not picked))[0]
         return await self._take(owner, picked) if picked else []
 
     async def _begin(self) -> None:
-        self._line.begin(self._database_us)
-        if self._line.settle_due():
-            self._line.settle(*await self._connection.fetchrow(UNDER_WAY))
+        self._cursor.begin(self._database_us)
+        if self._cursor.settle_due():
+            self._cursor.settle(*await self._connection.fetchrow(IN_PROGRESS))
 
     async def _pick(
         self, projects: Sequence[int], limit: int, *, alone: bool = True
     ) -> tuple[list[Candidate], int]:
-        """The next ones, and how many more would be welcome.
+        """The next candidates, and how many more fit.
 
         Args:
             alone: whether nothing was picked before, so that a suspect may be taken.
@@ -162,49 +162,49 @@ class ClaimTurn:
             share = max(1, (limit - len(picked)) // (len(projects) - index))
             rows = await self._next(project_id, share)
             if not rows:
-                self._line.looked(project_id, None, self._database_us)
+                self._cursor.scanned(project_id, None, self._database_us)
                 continue
             suspect = rows[0].crashes > 0
             if suspect and (picked or not alone):
                 return picked, 0
-            wanted = rows[:1] if suspect else list(takewhile(lambda row: not row.crashes, rows))
-            ended = len(rows) < share and len(wanted) == len(rows)
-            last_us = None if ended else wanted[-1].queued_us
-            self._line.looked(project_id, last_us, self._database_us)
-            self._line.served(project_id)
-            picked += wanted
+            chosen = rows[:1] if suspect else list(takewhile(lambda row: not row.crashes, rows))
+            ended = len(rows) < share and len(chosen) == len(rows)
+            last_us = None if ended else chosen[-1].queued_us
+            self._cursor.scanned(project_id, last_us, self._database_us)
+            self._cursor.note_served(project_id)
+            picked += chosen
             if suspect or len(picked) >= limit:
                 return picked, 0
         return picked, limit - len(picked)
 
     async def _next(self, project_id: int, limit: int) -> list[Candidate]:
-        bound_us = self._line.bound_us(project_id)
+        bound_us = self._cursor.bound_us(project_id)
         rows = await self._connection.fetch(NEXT, self._lanes, project_id, bound_us, limit)
         return [Candidate(*row) for row in rows]
 
-    async def _look_around(self) -> list[int]:
-        """Get to know every project that has something; those that no claim would have asked."""
+    async def _scan_projects(self) -> list[int]:
+        """Find every project that has events; returns those that no claim would have queried."""
         found: list[int] = []
         while True:
-            asked = {*self._line.in_turn()}
-            fresh = await self._projects_in(self._line.ranges(all_known=False))
-            self._line.add(fresh)
-            fresh &= {*self._line.in_turn()} - asked
+            asked = {*self._cursor.in_turn()}
+            fresh = await self._projects_in(self._cursor.ranges(all_known=False))
+            self._cursor.add(fresh)
+            fresh &= {*self._cursor.in_turn()} - asked
             if not fresh:
                 break
             found += sorted(fresh)
-        self._line.looked_around()
+        self._cursor.note_project_scan()
         return found
 
     async def _projects_in(self, ranges: Ranges) -> set[int]:
-        """The first project that has something in each part of the line."""
+        """The first project that has events in each range of the queue."""
         found: set[int] = set()
-        began_s = self._line.monotonic_s()
+        began_s = self._cursor.monotonic_s()
         for start in range(0, len(ranges[0]), PARTS_MAX):
             part = [column[start : start + PARTS_MAX] for column in ranges]
             rows = await self._connection.fetch(parts(len(part[0])), self._lanes, *part)
             found.update(row[0] for row in rows)
-        self._line.took(self._line.monotonic_s() - began_s)
+        self._cursor.note_duration(self._cursor.monotonic_s() - began_s)
         return found
 
     async def _take(self, owner: str, picked: Sequence[Candidate]) -> list[Claimed]:
@@ -215,11 +215,11 @@ class ClaimTurn:
         for candidate in picked:
             row = rows.get(candidate.sequence)
             if row is None:
-                # Erased since the look, with its place in line.
+                # Erased since the scan, with its row in the queue.
                 continue
             *values, octets, payload = row
             if room <= 0:
-                self._line.left(values[2], candidate.queued_us)
+                self._cursor.requeue(values[2], candidate.queued_us)
                 continue
             if payload is None:
                 payload = await self._connection.fetchval(_PAYLOAD, *candidate[:2])
@@ -235,29 +235,29 @@ class ClaimTurn:
     async def _due_retries(self, limit: int) -> list[Any]:
         return await self._connection.fetch(RETRIES_DUE, self._lanes, self._now_us, limit)
 
-    async def _bring_back_retries(self) -> None:
+    async def _requeue_retries(self) -> None:
         due = await self._due_retries(RETRIES_MAX)
         if not due:
             return
         back = await self._connection.fetch(RETRY, *columns_of(due, 2))
         rows = [(*row[:5], self._place(row[1], row[2], row[5])) for row in back]
-        await self._connection.execute(_BACK_IN_LINE, *columns_of(rows, 6))
-        self._line.add({row[2] for row in rows})
+        await self._connection.execute(_REQUEUE, *columns_of(rows, 6))
+        self._cursor.add({row[2] for row in rows})
 
     def _place(self, sequence: int, project_id: int, due_us: int) -> int:
-        """Where in line a retry stands: by its receipt, but not before where a claim begins."""
-        return max(min(received_us_of(sequence), due_us), self._line.bound_us(project_id))
+        """Queue position of a retry: by its receipt, but not before where a claim begins."""
+        return max(min(received_us_of(sequence), due_us), self._cursor.bound_us(project_id))
 
 
 @lru_cache(maxsize=PARTS_MAX)
 def parts(count: int) -> str:
-    """A statement that looks into so many parts of the line."""
+    """A statement that scans so many ranges of the queue."""
     return " UNION ALL ".join(_PART.format(n=n) for n in range(1, count + 1))
 
 
 async def drop(connection: Connection, owner: str, batch: Sequence[Claimed]) -> list[Claimed]:
-    """Take events that are done out of the line; those of the batch whose claim held."""
+    """Remove finished events from the queue; returns those of the batch whose claim held."""
     columns = columns_of(((c.lane, c.sequence, c.attempt) for c in batch), 3)
     rows = await connection.fetch(DROP, *columns, owner)
-    ours = {row[0] for row in rows}
-    return [claimed for claimed in batch if claimed.sequence in ours]
+    held = {row[0] for row in rows}
+    return [claimed for claimed in batch if claimed.sequence in held]

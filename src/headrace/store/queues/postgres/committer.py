@@ -1,4 +1,4 @@
-"""Commits what the API has accepted: whatever waits makes up the next transaction."""
+"""Commits accepted events: everything that waits makes up the next transaction."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from headrace.store.contract.events import (
 )
 from headrace.store.engine.postgres.database import TRIES_MAX, Database, committed, silent
 from headrace.store.engine.postgres.errors import RETRIED, is_error, store_error
-from headrace.store.queues.postgres.accept import FirstGoneError, insert_batch
+from headrace.store.queues.postgres.accept import FirstRemovedError, insert_batch
 from headrace.store.queues.postgres.accept_at_once import insert_at_once
 
-#: Writes a batch; what of it is still to be written.
+#: Writes a batch; returns what is still to be written.
 _Work = Callable[[Any, list[Pending]], Awaitable[list[Pending]]]
 
-#: Transactions on their way at once.
+#: Concurrent transactions.
 COMMITTERS = 2
-#: A commit that takes longer is given up; nobody knows then whether it will be there.
+#: A commit that takes longer is abandoned; whether it will take effect is then unknown.
 COMMIT_SECONDS_MAX = 10.0
-#: At the end, for what waits: whoever sent it has an answer by then, or has gone.
+#: Time at shutdown to commit what waits; after it clients have a response or have disconnected.
 STOP_SECONDS_MAX = 1.0
-#: After a failed try to connect, callers are told at once for so long.
+#: After a failed connection attempt, callers fail at once for so long.
 RECONNECT_SECONDS = 0.5
 
 
 class CommitTimeoutError(StoreBusyError):
-    """The server answers, but has not committed in time."""
+    """The server responds, but has not committed in time."""
 
 
 class Committer:
     """Takes accepted events from a source and commits them, on connections of its own.
 
     Args:
-        at_once: whether the database takes a whole batch in one statement.
+        at_once: whether the database accepts a whole batch in one statement.
     """
 
     def __init__(self, database: Database, *, at_once: bool = True) -> None:
         self._database = database
-        # One statement has no inside at which a test could stop it.
+        # A single statement has no point at which a test could stop it.
         self.at_once = at_once and not armed("inside_commit")
         self.stats = CommitStats()
         self._awake = asyncio.Event()
@@ -58,7 +58,7 @@ class Committer:
         self._loop = asyncio.get_running_loop()
 
     def start(self, source: CommitSource) -> None:
-        """Take from `source` from now on."""
+        """Start taking events from `source`."""
         self._tasks = [
             self._loop.create_task(
                 _CommitLoop(self, source, number).run(), name=f"Committer-{number}"
@@ -68,18 +68,18 @@ class Committer:
         self.wake()
 
     def wake(self) -> None:
-        """Say that something waits. Safe from any thread; the check makes it cheap under load."""
+        """Signal that events wait. Safe from any thread; the check makes it cheap under load."""
         if not self._woken:
             self._woken = True
             try:
                 self._loop.call_soon_threadsafe(self._awake.set)
             except BaseException:
-                # Taken for woken, it would never be woken again.
+                # If it stayed set, later wake-ups would be skipped for good.
                 self._woken = False
                 raise
 
     async def wait(self) -> bool:
-        """Wait until something may be there; False when the end has come."""
+        """Wait until something may be there; False once stopped."""
         if not self._stopping:
             await self._awake.wait()
         if self._stopping:
@@ -110,11 +110,11 @@ class _CommitLoop:
         self._committer = committer
         self._source = source
         self._number = number
-        #: Place in the queue of work of what was committed last.
+        #: Queue position of what was committed last.
         self._queued_us = 0
         self._connection: Any = None
         self._connect_again_at = 0.0
-        #: Of the database, when the connection was opened.
+        #: The database's count when the connection was opened.
         self._silences = 0
 
     async def run(self) -> None:
@@ -136,7 +136,7 @@ class _CommitLoop:
             self._committer.stats.observe(len(batch), time.perf_counter() - started)
             fail_point("after_commit_before_answer")
         except BaseException as error:
-            # Whatever it is, and be it the end of this task: those who wait are answered.
+            # Whatever failed, cancellation included: waiting callers get a response.
             self._fail(batch, StoreError(f"The commit met {type(error).__name__}."))
             if not isinstance(error, Exception):
                 raise
@@ -144,11 +144,11 @@ class _CommitLoop:
             self._source.settle(batch)
 
     async def _commit_or_isolate(self, batch: list[Pending], *, at_once: bool) -> None:
-        """Commit the batch; if a row is guilty, halve until it stands alone and fails alone.
+        """Commit the batch; if one row makes it fail, bisect until only that row fails.
 
         Args:
-            at_once: whether to insert what is new by one statement first; what is left then are
-                repeats.
+            at_once: whether to insert new events by one statement first; the rest are then
+                duplicates.
         """
         try:
             left = await self._commit_again(batch, self._insert if at_once else self._transact)
@@ -162,16 +162,16 @@ class _CommitLoop:
         except StoreError as error:
             self._fail(batch, error)
             if isinstance(error, CommitTimeoutError):
-                # Those that wait would each wait as long: better they are sent again later.
+                # The remaining events would each wait as long; failing lets clients retry later.
                 self._source.give_up(self._number, error)
         else:
             if left:
                 await self._commit_or_isolate(left, at_once=False)
 
     async def _commit_again(self, batch: list[Pending], work: _Work) -> list[Pending]:
-        """Commit, again where another transaction was in the way."""
+        """Commit; retry on a conflict with another transaction."""
         for _ in range(TRIES_MAX - 1):
-            with contextlib.suppress(*RETRIED, FirstGoneError):
+            with contextlib.suppress(*RETRIED, FirstRemovedError):
                 return await self._commit_once(batch, work)
         try:
             return await self._commit_once(batch, work)
@@ -181,7 +181,7 @@ class _CommitLoop:
     async def _insert(self, connection: Any, batch: list[Pending]) -> list[Pending]:
         left, self._queued_us = await insert_at_once(connection, batch, self._queued_us)
         for pending in batch:
-            # Those that are left are settled later.
+            # The rest are settled later.
             pending.outcome = None
         return left
 
@@ -205,7 +205,7 @@ class _CommitLoop:
         except (*RETRIED, StoreError):
             raise
         except TimeoutError as error:
-            # It may still be on its way there; nothing of ours may follow it.
+            # The COMMIT may still be in flight; nothing may follow it on this connection.
             await self._end_connection()
             if database.silences > silences:
                 raise silent() from error
@@ -233,7 +233,7 @@ class _CommitLoop:
         return self._connection
 
     def _is_usable(self) -> bool:
-        """Whether the connection is open, and the server was silent on no other since it was."""
+        """Whether the connection is open and no other one has timed out since it was opened."""
         connection = self._connection
         fresh = self._silences == self._committer.database.silences
         return connection is not None and fresh and not connection.is_closed()

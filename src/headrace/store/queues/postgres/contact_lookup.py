@@ -1,4 +1,4 @@
-"""Contacts that a batch names, read at once instead of one by one."""
+"""Contacts that a batch names, read in bulk instead of one by one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONTACTS = (
     "FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "
     "JOIN contacts c ON c.lane = k.lane AND c.id = k.id"
 )
-# One lane at a time: a cluster locks no rows on several of its nodes in one statement.
+# One lane at a time: a cluster cannot lock rows on several nodes in one statement.
 LOCK = "SELECT 1 FROM contacts WHERE lane = $1 AND id = ANY($2::text[]) ORDER BY id FOR UPDATE"
 
 
@@ -48,16 +48,16 @@ def identifiers_of(batch: Sequence[Claimed]) -> set[Identifier]:
 
 
 class ContactLookup:
-    """What is known of the identifiers of a batch, as it stood when it was read."""
+    """What is known of the identifiers of a batch, as of when it was read."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[int, str, str], ContactIds] = {}
-        #: Contact id -> its properties and their times, as they are stored; where they were read.
+        #: Contact id -> its properties and their times, as stored, where they were read.
         self.texts: dict[str, tuple[str, str]] = {}
 
     @classmethod
     async def locked(cls, connection: Connection, batch: Sequence[Claimed]) -> ContactLookup:
-        """The same after a lock on all that was found, for whom others were too quick before."""
+        """The same with all rows locked, after other writers won the race too often."""
         seen = await cls.read(connection, batch)
         for lane, group in groupby(seen.keys(), key=itemgetter(0)):
             await connection.execute(LOCK, lane, [contact_id for _, contact_id in group])
@@ -74,7 +74,7 @@ class ContactLookup:
             if kind == IdentityType.CONTACT_ID:
                 leads_to.setdefault((project_id, kind, value), value)
         named = {(key[0], contact_id) for key, contact_id in leads_to.items()}
-        # Whom a writing event is about can follow from what others of the batch fill: so of all.
+        # A writing event's contact can depend on values other events of the batch fill: read all.
         with_values = any(MARK in event.payload for event in batch)
         contacts = await lookup._read_contacts(connection, named, with_values=with_values)
         for key, contact_id in leads_to.items():

@@ -33,8 +33,8 @@ _ALIVE = "SELECT owner FROM workers WHERE owner = ANY($1::text[])"
 class PostgresDeliveries(Deliveries):
     """Deliveries in this store.
 
-    Deliveries of a lane are claimed by the worker that holds the lane. How many of a subscriber are
-    on their way at a time is decided by each worker for itself.
+    Deliveries of a lane are claimed by the worker that holds the lane. Each worker limits its own
+    concurrent deliveries of a subscriber.
 
     Args:
         clock_us: the clock of the store.
@@ -69,83 +69,91 @@ class PostgresDeliveries(Deliveries):
         limit: int,
         due_max: int,
     ) -> QueuePage:
-        now_us, lanes, book = self._clock_us(), self._lanes.mine(), self._due.book
+        now_us, lanes, book = self._clock_us(), self._lanes.held(), self._due.book
         if not lanes:
             return QueuePage([], None)
 
         async def read(connection: Connection) -> QueuePage:
-            await self._due.look(connection, lanes, now_us)
+            await self._due.scan(connection, lanes, now_us)
             places = book.after(after, limit)
             found = [(place, book.due(place, due_max)) for place in places]
-            queues, gone = await delivery_claims.lines_of(connection, found, handlers)
-            for place in gone:
+            queues, removed = await delivery_claims.queues_of(connection, found, handlers)
+            for place in removed:
                 book.forget(place)
             return QueuePage(queues, places[-1] if len(places) == limit else None)
 
         return await self._connections.read(read)
 
     async def claim(
-        self, owner: str, wants: Sequence[ClaimRequest], limit: int
+        self, owner: str, requests: Sequence[ClaimRequest], limit: int
     ) -> Sequence[ClaimedDelivery]:
-        now_us, lanes = self._clock_us(), frozenset(self._lanes.mine())
-        if not lanes or not wants:
+        now_us, lanes = self._clock_us(), frozenset(self._lanes.held())
+        if not lanes or not requests:
             return []
-        queues = [((want.subscriber_id, want.project_id), want.limit) for want in wants]
+        queues = [
+            ((request.subscriber_id, request.project_id), request.limit) for request in requests
+        ]
 
         async def refill(connection: Connection) -> None:
             await self._due.refill(connection, lanes, queues, now_us)
 
         if not all(self._due.book.suffices(*queue) for queue in queues):
             await self._connections.read(refill)
-        wishes = self._wishes(wants, limit, lanes)
+        candidates = self._candidates(requests, limit, lanes)
         try:
-            claims = await self._claim(owner, wishes, now_us)
+            claims = await self._claim(owner, candidates, now_us)
         except BaseException:
-            self._put_back(wishes)
+            self._put_back(candidates)
             raise
-        self._put_back(claims.passed)
+        self._put_back(claims.skipped)
         return await self._complete(claims)
 
-    def _wishes(
-        self, wants: Sequence[ClaimRequest], limit: int, lanes: frozenset[int]
+    def _candidates(
+        self, requests: Sequence[ClaimRequest], limit: int, lanes: frozenset[int]
     ) -> list[ClaimCandidates]:
-        """What to claim for each, taken out of the book."""
-        wishes: list[ClaimCandidates] = []
+        """What to claim for each, taken out of the index."""
+        candidates: list[ClaimCandidates] = []
         left = limit
-        for want in wants:
-            queue = (want.subscriber_id, want.project_id)
-            keys = self._due.book.take(queue, min(want.limit, left), lanes)
+        for request in requests:
+            queue = (request.subscriber_id, request.project_id)
+            keys = self._due.book.take(queue, min(request.limit, left), lanes)
             left -= len(keys)
             if keys:
-                wishes.append((want, keys))
-        return wishes
+                candidates.append((request, keys))
+        return candidates
 
-    def _put_back(self, wishes: Sequence[ClaimCandidates]) -> None:
-        for want, keys in wishes:
-            self._due.book.add((want.subscriber_id, want.project_id), keys)
+    def _put_back(self, candidates: Sequence[ClaimCandidates]) -> None:
+        for request, keys in candidates:
+            self._due.book.add((request.subscriber_id, request.project_id), keys)
 
-    async def _claim(self, owner: str, wishes: Sequence[ClaimCandidates], now_us: int) -> Claims:
-        passed: list[ClaimCandidates] = []
-        while wishes:
-            going = wishes
+    async def _claim(
+        self, owner: str, candidates: Sequence[ClaimCandidates], now_us: int
+    ) -> Claims:
+        skipped: list[ClaimCandidates] = []
+        while candidates:
+            current = candidates
 
             async def work(
-                connection: Connection, going: Sequence[ClaimCandidates] = going
+                connection: Connection, current: Sequence[ClaimCandidates] = current
             ) -> Claims:
-                return await delivery_claims.claim(connection, owner, going, now_us)
+                return await delivery_claims.claim(connection, owner, current, now_us)
 
             try:
                 claims = await self._write(work)
             except BreakerLostError as error:
                 lost = error.args[0]
-                passed += [wish for wish in wishes if wish[0].subscriber_id in lost]
-                wishes = [wish for wish in wishes if wish[0].subscriber_id not in lost]
+                skipped += [
+                    candidate for candidate in candidates if candidate[0].subscriber_id in lost
+                ]
+                candidates = [
+                    candidate for candidate in candidates if candidate[0].subscriber_id not in lost
+                ]
             else:
-                return Claims(claims.rows, claims.events, passed + claims.passed)
-        return Claims([], {}, passed)
+                return Claims(claims.rows, claims.events, skipped + claims.skipped)
+        return Claims([], {}, skipped)
 
     async def _complete(self, claims: Claims) -> Sequence[ClaimedDelivery]:
-        """With their events; those whose event is gone go, too."""
+        """Add the events; a delivery whose event is removed is removed, too."""
         found = [(row, claims.events.get((row.lane, row.sequence))) for row in claims.rows]
         orphans = [(row.lane, row.number) for row, event in found if event is None]
         if orphans:
@@ -172,9 +180,9 @@ class PostgresDeliveries(Deliveries):
         assert isinstance(tx, PostgresTransaction)
         await add_rollups(tx.connection, self._lane(), attempted(records, now_us))
 
-    async def _gone(self, tx: Transaction, owners: Sequence[str]) -> Sequence[str]:
-        # A worker is registered before it claims, so an owner of a claim that is not registered
-        # afterwards has gone.
+    async def _dead_owners(self, tx: Transaction, owners: Sequence[str]) -> Sequence[str]:
+        # A worker registers before it claims, so the owner of a claim who is not registered
+        # afterwards is dead.
         assert isinstance(tx, PostgresTransaction)
         alive = {owner for (owner,) in await tx.connection.fetch(_ALIVE, owners)}
         return [owner for owner in owners if owner not in alive]
@@ -187,5 +195,5 @@ class PostgresDeliveries(Deliveries):
             await add_rollups(tx.connection, self._lane(), dead_lettered(dead, now_us))
 
     def _lane(self) -> int:
-        """The lane of the counters of deliveries: another one than processing has."""
-        return max(self._lanes.mine(), default=0)
+        """The lane of the delivery counters: a different one than processing uses."""
+        return max(self._lanes.held(), default=0)

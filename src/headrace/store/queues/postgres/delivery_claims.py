@@ -24,17 +24,17 @@ from headrace.store.engine.postgres.transaction import PostgresTransaction
 from headrace.store.events.stored_events import COLUMNS, stored_event
 from headrace.store.queues.postgres.due_index import Key, QueueKey
 
-_LINES = "SELECT id, kind, enabled, breaker FROM subscribers WHERE id = ANY($1::text[])"
+_QUEUES = "SELECT id, kind, enabled, breaker FROM subscribers WHERE id = ANY($1::text[])"
 _SUBSCRIBERS = (
     "SELECT id, breaker, kind, target, secret, previous_secret, previous_until_us "
     "FROM subscribers WHERE id = ANY($1::text[]) AND enabled"
 )
 _NAMED = "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, number)"
-# Rows are found by their key: `state + 0` keeps the indexes of what waits or is held out of it,
-# which hold every row that left them for as long as somebody keeps a snapshot.
+# Rows are found by their key: `state + 0` keeps the planner from the partial indexes of waiting and
+# held rows, which keep dead rows for as long as a snapshot is open.
 #
-# Of two workers that both believe to hold a lane, the second waits for the first and then finds
-# the row in another state.
+# If two workers both believe they hold a lane, the second waits for the first and then finds the
+# row in a different state.
 CLAIM = f"""
 UPDATE deliveries AS d
 SET state = 1, attempt = d.attempt + 1, claims = d.claims + 1, owner = $3, lease_until_us = $4
@@ -49,7 +49,7 @@ RENEW = (
     f"UPDATE deliveries AS d SET lease_until_us = $5 {_HELD} "  # noqa: S608
     f"WHERE {_OURS} AND d.state + 0 = 1 RETURNING d.number"
 )
-# A delivery that was never tried before is pending again.
+# A delivery that was never attempted is pending again.
 _AS_BEFORE = (
     "state = CASE WHEN attempt > 1 THEN 2 ELSE 0 END, attempt = attempt - 1, owner = NULL, "
     "lease_until_us = 0"
@@ -58,7 +58,7 @@ GIVE_BACK = (
     f"UPDATE deliveries AS d SET {_AS_BEFORE}, due_us = $5 {_HELD} "  # noqa: S608
     f"WHERE {_OURS} AND d.state + 0 = 1 RETURNING d.number"
 )
-# When a worker ends: in whatever lanes it claimed, those it holds no more included.
+# At the end of a worker: in all lanes it claimed in, including those it no longer holds.
 _GIVE_BACK_ALL = (
     f"UPDATE deliveries SET {_AS_BEFORE}, due_us = $2 "  # noqa: S608
     "WHERE state = 1 AND owner = $1 RETURNING number"
@@ -70,67 +70,67 @@ EVENTS = (
     "JOIN stored_events e ON e.lane = k.lane AND e.sequence = k.sequence"
 )
 
-#: A wish and the deliveries that are to fulfil it.
+#: A request and the deliveries to claim for it.
 ClaimCandidates = tuple[ClaimRequest, list[Key]]
 
 
 class BreakerLostError(Exception):
-    """Somebody else changed breakers meanwhile; `args[0]` names their subscribers."""
+    """Another worker changed breakers; `args[0]` holds the ids of their subscribers."""
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a claim brought."""
+    """The result of a claim."""
 
     rows: list[ClaimedRow]
-    #: By lane and sequence, of those that are there.
+    #: By lane and sequence; events that still exist.
     events: dict[tuple[int, int], StoredEvent]
-    #: Wishes whose subscriber has changed since its queue was read.
-    passed: list[ClaimCandidates]
+    #: Requests whose subscriber has changed since its queue was read.
+    skipped: list[ClaimCandidates]
 
 
-async def lines_of(
+async def queues_of(
     connection: Connection,
     found: Sequence[tuple[QueueKey, int]],
     handlers: Collection[str],
 ) -> tuple[list[SubscriberQueue], list[QueueKey]]:
-    """Lines that may be served of those found, and those whose subscriber is gone."""
+    """Split `found` into queues to serve and those whose subscriber is deleted."""
     ids = sorted({name for (name, _), _ in found})
-    rows = await connection.fetch(_LINES, ids)
+    rows = await connection.fetch(_QUEUES, ids)
     subscribers = {name: rest for name, *rest in rows}
-    queues, gone = [], []
+    queues, removed = [], []
     for (name, project_id), due in found:
         if name not in subscribers:
-            gone.append((name, project_id))
+            removed.append((name, project_id))
             continue
         kind, enabled, breaker = subscribers[name]
         if due and enabled and (kind == SubscriberKind.WEBHOOK or name in handlers):
             queues.append(SubscriberQueue(name, project_id, SubscriberKind(kind), breaker, due))
-    return queues, gone
+    return queues, removed
 
 
 async def claim(
-    connection: Connection, owner: str, wishes: Sequence[ClaimCandidates], now_us: int
+    connection: Connection, owner: str, candidates: Sequence[ClaimCandidates], now_us: int
 ) -> Claims:
-    """Claim in the order of `wishes`.
+    """Claim in the order of `candidates`.
 
     Raises:
         BreakerLostError: the transaction must not be committed.
     """
-    wanted = sorted({want.subscriber_id for want, _ in wishes})
+    wanted = sorted({request.subscriber_id for request, _ in candidates})
     found = {name: rest for name, *rest in await connection.fetch(_SUBSCRIBERS, wanted)}
-    go, passed = _parted(wishes, {name: held[0] for name, held in found.items()})
-    keys = [(key.lane, key.number) for _, keys in go for key in keys]
+    valid, skipped = _split_changed(candidates, {name: held[0] for name, held in found.items()})
+    keys = [(key.lane, key.number) for _, keys in valid for key in keys]
     values = columns_of(sorted(keys), 2)
     rows = await connection.fetch(CLAIM, *values, owner, now_us + LEASE_US, now_us)
     claimed: dict[tuple[int, int], Any] = {(row[0], row[1]): row for row in rows}
-    await _change_breakers(connection, [w for w, keys in go if _any_of(claimed, keys)])
+    await _change_breakers(connection, [w for w, keys in valid if _any_of(claimed, keys)])
     made = [
         ClaimedRow(*[*claimed[key], target_of(found[claimed[key][4]][1:], now_us)])
         for key in keys
         if key in claimed
     ]
     events = sorted({(row.lane, row.sequence) for row in made})
-    return Claims(made, await _events_of(connection, events), passed)
+    return Claims(made, await _events_of(connection, events), skipped)
 
 
 async def _events_of(
@@ -143,28 +143,28 @@ async def _events_of(
     return {(lane, event.sequence): event for lane, event in events}
 
 
-def _parted(
-    wishes: Sequence[ClaimCandidates], breakers: dict[str, str | None]
+def _split_changed(
+    candidates: Sequence[ClaimCandidates], breakers: dict[str, str | None]
 ) -> tuple[list[ClaimCandidates], list[ClaimCandidates]]:
-    """Wishes that hold, and those whose subscriber was changed, disabled or deleted."""
-    go: list[ClaimCandidates] = []
-    passed: list[ClaimCandidates] = []
+    """Split off requests whose subscriber was changed, disabled or deleted."""
+    valid: list[ClaimCandidates] = []
+    skipped: list[ClaimCandidates] = []
     probed: set[str] = set()
-    for want, keys in wishes:
-        name, change = want.subscriber_id, want.breaker
+    for request, keys in candidates:
+        name, change = request.subscriber_id, request.breaker
         holds = name in breakers and breakers[name] == change.before and name not in probed
-        (go if holds else passed).append((want, keys))
+        (valid if holds else skipped).append((request, keys))
         if holds and change.before != change.after:
             probed.add(name)
-    return go, passed
+    return valid, skipped
 
 
 def _any_of(claimed: dict[tuple[int, int], Any], keys: Sequence[Key]) -> bool:
     return any((key.lane, key.number) in claimed for key in keys)
 
 
-async def _change_breakers(connection: Connection, wants: Sequence[ClaimRequest]) -> None:
-    changes = [want.breaker for want in wants]
+async def _change_breakers(connection: Connection, requests: Sequence[ClaimRequest]) -> None:
+    changes = [request.breaker for request in requests]
     lost = await set_breakers(PostgresTransaction(connection), changes)
     if lost:
         raise BreakerLostError(lost)
@@ -174,7 +174,7 @@ async def renew(
     connection: Connection, owner: str, claims: Sequence[ClaimedDelivery], now_us: int
 ) -> frozenset[int]:
     """See `Deliveries.renew`."""
-    return await _each_ours(connection, RENEW, owner, claims, now_us + LEASE_US)
+    return await _run_fenced(connection, RENEW, owner, claims, now_us + LEASE_US)
 
 
 async def give_back(
@@ -186,17 +186,17 @@ async def give_back(
     """See `Deliveries.release`."""
     if claims is None:
         return len(await connection.fetch(_GIVE_BACK_ALL, owner, now_us))
-    return len(await _each_ours(connection, GIVE_BACK, owner, claims, now_us))
+    return len(await _run_fenced(connection, GIVE_BACK, owner, claims, now_us))
 
 
-async def _each_ours(
+async def _run_fenced(
     connection: Connection,
     statement: str,
     owner: str,
     claims: Sequence[ClaimedDelivery],
     time_us: int,
 ) -> frozenset[int]:
-    """Run a fenced statement for all claims; the numbers of those that it changed."""
+    """Run a fenced statement for all claims; returns the numbers of those that it changed."""
     names = sorted((lane_of_id(one.event.id), one.number, one.claim) for one in claims)
     rows = await connection.fetch(statement, *columns_of(names, 3), owner, time_us)
     return frozenset(number for (number,) in rows)

@@ -1,4 +1,4 @@
-"""How claims end on PostgreSQL: all of a transaction by a few statements."""
+"""Ends claims on PostgreSQL: a few statements for all claims of a transaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.store.engine.postgres.sequences import SequenceAllocator
 from headrace.store.engine.postgres.transaction import PostgresTransaction
 from headrace.store.engine.transaction import Transaction
 
-# Fenced by the claim, and by what else `{fence}` names.
+# Fenced by the claim, and by `{fence}`.
 _END = """
 UPDATE deliveries AS d
 SET state = r.state, due_us = coalesce(r.due_us, d.due_us), finished_us = r.finished_us,
@@ -51,11 +51,11 @@ class PostgresOutcomes:
         assert isinstance(tx, PostgresTransaction)
         columns = columns_of((end.values for end in ends), 9)
         rows = await tx.connection.fetch(TAKE_BACK if lost else FINISH, *columns)
-        ours = frozenset(number for (number,) in rows)
-        ended = [end for end in ends if end.number in ours]
+        ended_numbers = frozenset(number for (number,) in rows)
+        ended = [end for end in ends if end.number in ended_numbers]
         if ended:
             await _remember(tx.connection, ended)
-        return ours
+        return ended_numbers
 
     async def dead_letter_ids(
         self, tx: Transaction, lanes: Sequence[int]

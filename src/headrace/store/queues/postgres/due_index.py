@@ -1,8 +1,8 @@
-"""What a worker knows of the deliveries that are due in its lanes.
+"""A worker's index of the deliveries that are due in its lanes.
 
-A queue is the deliveries of one subscriber and project. The book holds the first few of each queue,
-so that a claim names its rows by their key and no statement has to search a queue. It is knowledge,
-not truth: a claim checks every row, and whatever the book missed is found when all is read again.
+A queue is the deliveries of one subscriber and project. The index holds the first few of each
+queue, so that a claim names its rows by key and no statement has to search a queue. It may be
+stale: a claim checks every row, and the next full scan finds what the index missed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import NamedTuple
 #: Subscriber and project.
 QueueKey = tuple[str, int]
 
-#: Deliveries of one queue that are known by their key.
+#: Deliveries of one queue whose keys are held.
 KEYS_MAX = 64
-#: Lines that are known. Past it the book is begun anew, which costs time and loses nothing.
+#: Queues that are held. Past it the index is rebuilt, which costs time and loses nothing.
 QUEUES_MAX = 20_000
 
 
 class Key(NamedTuple):
-    """A delivery, in the order in which they go."""
+    """The key of a delivery; sorts in delivery order."""
 
     due_us: int
     lane: int
@@ -32,14 +32,14 @@ class _Known:
     __slots__ = ("end", "keys")
 
     def __init__(self) -> None:
-        #: In order, each once.
+        #: Sorted, without duplicates.
         self.keys: list[Key] = []
-        #: The last one that was read, when others may follow it; None: what follows is due later.
+        #: The last key that was read, when more may follow; None: the rest is due later.
         self.end: Key | None = None
 
 
 class DueIndex:
-    """Lines with something due."""
+    """Queues with deliveries due."""
 
     def __init__(self) -> None:
         self._queues: dict[QueueKey, _Known] = {}
@@ -52,13 +52,13 @@ class DueIndex:
         self._queues.clear()
 
     def add(self, queue: QueueKey, keys: Iterable[Key]) -> None:
-        """Note deliveries of a queue; those past its known part are left to `refill`."""
+        """Add deliveries of a queue; those past its known part are left to `refill`."""
         known = self._queues.setdefault(queue, _Known())
         fresh = {key for key in keys if known.end is None or key <= known.end}
         _keep(known, fresh.union(known.keys), KEYS_MAX)
 
     def refill(self, queue: QueueKey, keys: Collection[Key], *, more: bool) -> None:
-        """Note the next deliveries of a queue, read from `end_us` on; whether others follow."""
+        """Add the next deliveries of a queue, read from `end_us` on, and whether more follow."""
         known = self._queues.setdefault(queue, _Known())
         known.end = max(keys) if more else None
         _keep(known, {*keys, *known.keys}, max(KEYS_MAX, len(keys)))
@@ -69,7 +69,7 @@ class DueIndex:
         return known is not None and len(known.keys) >= count
 
     def end_us(self, queue: QueueKey) -> int:
-        """When what is not known of the queue begins to be due; 0 for an unknown queue."""
+        """When the part of the queue that is not held becomes due; 0 for an unknown queue."""
         known = self._queues.get(queue)
         return known.end.due_us if known is not None and known.end is not None else 0
 
@@ -79,22 +79,22 @@ class DueIndex:
         return min(len(known.keys), due_max) if known.end is None else due_max
 
     def take(self, queue: QueueKey, count: int, lanes: Container[int]) -> list[Key]:
-        """Take the first ones out; those of other lanes are forgotten."""
+        """Remove and return the first keys; those of other lanes are dropped."""
         known = self._queues.get(queue)
         if known is None:
             return []
-        ours = [key for key in known.keys if key.lane in lanes]
-        taken, known.keys = ours[:count], ours[count:]
+        held = [key for key in known.keys if key.lane in lanes]
+        taken, known.keys = held[:count], held[count:]
         if not known.keys and known.end is None:
             del self._queues[queue]
         return taken
 
     def forget(self, queue: QueueKey) -> None:
-        """Forget a queue that nobody serves."""
+        """Drop a queue that has no subscriber."""
         self._queues.pop(queue, None)
 
     def after(self, queue: QueueKey | None, limit: int) -> list[QueueKey]:
-        """Lines in their order."""
+        """Queues in their order."""
         return heapq.nsmallest(limit, (one for one in self._queues if queue is None or one > queue))
 
 

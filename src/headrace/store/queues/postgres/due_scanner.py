@@ -1,12 +1,12 @@
-"""Keeping the book of queues: what becomes due is read by time, over all queues at once.
+"""Keeps the index of due deliveries current: reads by due time, over all queues at once.
 
-Two looks move through the deliveries that wait, in the order in which they become due. One follows
-the clock and reads what has become due since it was there, and once a second also what a slow
-transaction may have brought since; the other begins at the oldest now and then, for what the first
-cannot see: lanes that were taken over, and whatever came later still. Each step of a look is
-bounded, so a backlog of millions costs each step no more than a short one, and rows that are gone
-but not cleaned up yet (while some other transaction keeps an old snapshot) are passed seldom and
-not at every claim.
+Two scans go through the waiting deliveries in order of due time. The recent scan follows the clock
+and reads what has become due since its last step, and once a second also what a slow transaction
+may have committed late. The full scan begins at the oldest now and then, for what the first cannot
+see: lanes that were taken over, and rows committed later still. Each step of a scan is bounded, so
+a backlog of millions costs each step no more than a short one, and dead rows that cannot be
+vacuumed yet (while another transaction keeps an old snapshot) are passed seldom and not at every
+claim.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from headrace.store.queues.postgres.due_index import KEYS_MAX, QUEUES_MAX, DueIn
 
 #: Deliveries that one step reads.
 STEP_MAX = 1000
-#: How long after its time a row may still be committed and be seen by the first look.
+#: How long after its due time a row may still be committed and be seen by the recent scan.
 MARGIN_US = 2_000_000
-#: The same once in so many seconds: longer than the longest transaction.
+#: The same for a rarer, wider step: longer than the longest transaction.
 LATE_US = 25_000_000
 LATE_EVERY_S = 1.0
-#: Between two looks from the oldest on; after a long one, so many times its length.
+#: Time between two full scans; after a long one, so many times its length.
 FULL_EVERY_S = 30.0
 FULL_TIMES = 20
 
@@ -44,7 +44,7 @@ _BEGIN = Key(-1, -1, -1)
 
 
 class DueScanner:
-    """The book and the two looks that keep it; for one worker.
+    """The index and the two scans that keep it current; for one worker.
 
     Args:
         monotonic_s: seconds of a clock that nobody can set.
@@ -54,20 +54,20 @@ class DueScanner:
         self.book = DueIndex()
         self._monotonic_s = monotonic_s
         self._lanes: frozenset[int] = frozenset()
-        #: None: at the end, and to begin with the newest.
+        #: None: at the end; starts with the newest.
         self._recent: Key | None = None
         self._late_at_s = 0.0
-        #: Up to when it has seen everything, but for what was committed late.
+        #: Due time up to which it has seen everything that was not committed late.
         self._seen_us = 0
-        #: None between two looks from the oldest on.
+        #: None between two full scans.
         self._full: Key | None = None
         self._full_began_s = 0.0
         self._full_at_s = 0.0
 
-    async def look(self, connection: Connection, lanes: Collection[int], now_us: int) -> None:
-        """One step of each look."""
+    async def scan(self, connection: Connection, lanes: Collection[int], now_us: int) -> None:
+        """One step of each scan."""
         self._begin(frozenset(lanes))
-        # A clock that was set back finds what is due by it, too.
+        # Deliveries due by a clock that was set back are found, too.
         if self._recent is None or self._recent.due_us > now_us:
             self._recent = self._newest(now_us)
         self._recent = await self._step(connection, self._recent, now_us)
@@ -81,7 +81,7 @@ class DueScanner:
                 self._full_at_s = now_s + max(FULL_EVERY_S, FULL_TIMES * took_s)
 
     def _begin(self, lanes: frozenset[int]) -> None:
-        """Begin with the oldest when it is time, or when lanes were gained."""
+        """Begin a full scan when it is time, or when lanes were gained."""
         now_s = self._monotonic_s()
         gained = bool(lanes - self._lanes)
         self._lanes = lanes
@@ -92,7 +92,7 @@ class DueScanner:
             self._full, self._full_began_s = _BEGIN, now_s
 
     def _newest(self, now_us: int) -> Key:
-        """Where the look that follows the clock begins."""
+        """Where the recent scan begins."""
         now_s, seen_us = self._monotonic_s(), min(self._seen_us or now_us, now_us)
         if now_s < self._late_at_s:
             return Key(seen_us - MARGIN_US, -1, -1)
@@ -100,7 +100,7 @@ class DueScanner:
         return Key(seen_us - LATE_US, -1, -1)
 
     async def _step(self, connection: Connection, place: Key, now_us: int) -> Key | None:
-        """Note what follows `place`; where the next step begins, None at the end."""
+        """Add what follows `place`; returns where the next step begins, None at the end."""
         lanes = sorted(self._lanes)
         rows = await connection.fetch(STEP, lanes, *place, now_us, STEP_MAX)
         found: dict[QueueKey, list[Key]] = {}
@@ -117,7 +117,7 @@ class DueScanner:
         queues: Sequence[tuple[QueueKey, int]],
         now_us: int,
     ) -> None:
-        """Read on in those queues of which fewer are known than are wanted."""
+        """Read more of those queues that hold fewer keys than requested."""
         held = sorted(lanes)
         for queue, wanted in queues:
             if self.book.suffices(queue, wanted):

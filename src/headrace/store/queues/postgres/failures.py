@@ -1,4 +1,4 @@
-"""What a failed attempt at processing leaves behind; runs inside the caller's transaction."""
+"""Records failed attempts at processing; runs inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DEAD_LETTER = (
 async def record_crashes(
     connection: Connection, crashed: Sequence[tuple[int, int]], now_us: int
 ) -> None:
-    """Attempts that ended with their worker, by lane and sequence; they stand in line again."""
+    """Record attempts whose worker crashed, by lane and sequence; their events are queued again."""
     error = "The worker that had the event died."
     rows = [(lane, sequence, now_us, 0, "worker_died", error) for lane, sequence in crashed]
     await connection.executemany(_ADD_ATTEMPT, rows)
@@ -48,7 +48,7 @@ async def record_failure(
     failure: ProcessingFailure,
     now_us: int,
 ) -> None:
-    """Attempt, status and what follows: a place among the retries, or a dead letter."""
+    """Record the attempt, the status, and the retry or dead letter that follows."""
     key = claimed.lane, claimed.sequence
     what = failure.cause, failure.error
     await connection.execute(_ADD_ATTEMPT, *key, now_us, failure.duration_us, *what)

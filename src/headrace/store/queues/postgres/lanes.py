@@ -1,8 +1,8 @@
-"""Who works which lane.
+"""Assigns lanes to workers.
 
-A worker shows that it lives by renewing its row, and holds its fair share of the lanes. Its writes
-lock that row (`Lanes.fence`); whoever takes its lanes over deletes the row first. So a worker that
-was paused past its lease changes nothing, whatever it still believes to hold.
+A worker proves that it is alive by renewing its row, and holds its fair share of the lanes. Its
+writes lock that row (`Lanes.fence`); a worker that takes its lanes over deletes the row first. So a
+worker that was paused past its lease changes nothing, even if it still believes to hold lanes.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from headrace.process_names import is_alive
 from headrace.store.contract.events import DutyLostError
 from headrace.store.engine.postgres.database import Connection, Database
 
-#: A worker stops to use its lanes by itself so long before others may take them.
+#: A worker stops using its lanes so long before others may take them.
 SAFETY_SECONDS = 2.0
 #: The server ends the session of a worker that is paused inside a transaction after so long: before
-#: its lease has run out, so that the locks it holds keep nobody from its lanes. The second limit,
-#: longer than any of these transactions and known since PostgreSQL 17, is for a worker that stops
-#: between the text of a statement and its values, which the first one does not cover.
+#: its lease runs out, so that its locks do not keep others from its lanes. The second limit, longer
+#: than any of these transactions and known since PostgreSQL 17, is for a worker that stops between
+#: the text of a statement and its values, which the first one does not cover.
 PAUSED = (
     "SET LOCAL idle_in_transaction_session_timeout = '5s'; "
     "SELECT set_config('transaction_timeout', '12s', true) "
     "WHERE current_setting('server_version_num')::int >= 170000"
 )
-#: Held while lanes move, so that workers never decide about the same ones at once.
-_MOVING = 7_267_001
+#: Held while lanes are reassigned, so that workers never decide about the same ones at once.
+_REASSIGNING = 7_267_001
 
 _CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _RENEW = "UPDATE workers SET lease_until_us = $2 WHERE owner = $1 RETURNING epoch"
 _JOIN = "INSERT INTO workers (owner, epoch, lease_until_us) VALUES ($1, 0, $2)"
 _OTHERS = "SELECT owner, lease_until_us FROM workers WHERE owner <> $1"
-# A row that is locked belongs to a write under way; whoever sweeps next finds it free.
-_BURY = (
+# A locked row belongs to a write in progress; the next sweep finds it free.
+_REMOVE_DEAD = (
     "DELETE FROM workers WHERE owner IN (SELECT owner FROM workers WHERE owner = ANY($1) "
     "FOR UPDATE SKIP LOCKED) RETURNING owner"
 )
@@ -45,7 +45,7 @@ _LANES = "SELECT lane, owner FROM lanes WHERE owner IS NULL OR owner = $1 ORDER 
 _TAKE = "UPDATE lanes SET owner = $1 WHERE lane = ANY($2)"
 _HAND_BACK = "UPDATE lanes SET owner = NULL WHERE owner = $1 AND lane = ANY($2)"
 _NEW_EPOCH = "UPDATE workers SET epoch = nextval('worker_epochs') WHERE owner = $1 RETURNING epoch"
-# The claims of whoever hands lanes back go back with them, uncounted.
+# Claims in lanes that are handed back are released without counting the attempt.
 GIVE_BACK = (
     "UPDATE event_queue SET owner = NULL, attempt = attempt - 1 WHERE lane = ANY($1) AND owner = $2"
 )
@@ -55,17 +55,17 @@ _FENCE = (
     "FROM workers WHERE owner = $1 AND epoch = $2 FOR KEY SHARE OF workers"
 )
 
-#: Tells the time inside a transaction.
-AskClock = Callable[[Connection], Awaitable[int]]
+#: Returns the time, inside a transaction.
+ReadClock = Callable[[Connection], Awaitable[int]]
 
 
 async def database_clock(connection: Connection) -> int:
-    """The one clock that all machines share."""
+    """The clock that all machines share."""
     return int(await connection.fetchval(_CLOCK))
 
 
 class Fenced(msgspec.Struct, frozen=True):
-    """What a write of a worker is told when its lanes are its own."""
+    """What a worker's write learns while it holds its lanes."""
 
     now_us: int
     subscribers_version: int
@@ -74,44 +74,44 @@ class Fenced(msgspec.Struct, frozen=True):
 class _Held(msgspec.Struct, frozen=True):
     epoch: int
     lanes: tuple[int, ...]
-    #: By the clock of this machine that nobody can set.
+    #: By this machine's monotonic clock.
     safe_until_s: float
 
 
 class Lanes:
-    """The lanes that workers of this process hold; shared by all that claims.
+    """The lanes that workers of this process hold; shared by everything that claims.
 
     Args:
-        ask_clock: leases are by the clock of the database.
-        is_alive: whether the process that an owner names may still run. What belonged to a dead
-            one of this machine is taken over at once instead of at the end of its lease.
+        read_clock: leases are by the clock of the database.
+        is_alive: whether the process that an owner names may still run. Lanes of a dead one on this
+            machine are taken over at once instead of at the end of its lease.
     """
 
     def __init__(
         self,
         database: Database,
         *,
-        ask_clock: AskClock = database_clock,
+        read_clock: ReadClock = database_clock,
         is_alive: Callable[[str], bool] = is_alive,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
-        self._ask_clock = ask_clock
+        self._read_clock = read_clock
         self._is_alive = is_alive
         self._monotonic_s = monotonic_s
         self._held: dict[str, _Held] = {}
 
-    def mine(self, owner: str | None = None) -> Sequence[int]:
+    def held(self, owner: str | None = None) -> Sequence[int]:
         """Lanes that are held and safe to use now, of one owner or of all in this process."""
         now_s = self._monotonic_s()
         held = self._held.values() if owner is None else filter(None, [self._held.get(owner)])
         return sorted(lane for one in held if now_s < one.safe_until_s for lane in one.lanes)
 
     async def fence(self, connection: Connection, owner: str) -> Fenced:
-        """Make sure, until the transaction ends, that nobody takes the lanes of `owner`.
+        """Keep others from taking the lanes of `owner` until the transaction ends.
 
         Raises:
-            DutyLostError: somebody has.
+            DutyLostError: another worker has taken them.
         """
         held = self._held.get(owner)
         row = held and await connection.fetchrow(_FENCE, owner, held.epoch)
@@ -120,26 +120,26 @@ class Lanes:
         return Fenced(row[0], row[1])
 
     async def renew(self, owner: str, lease_us: int) -> int | None:
-        """Live on, and have the fair share of the lanes.
+        """Renew the lease and take or hand back lanes up to the fair share.
 
-        1. renew the own row, or join with a new one; 2. bury workers whose lease has ended and free
-        their lanes; 3. hand back what is more than the fair share; 4. take free lanes up to it.
+        1. renew the own row, or join with a new one; 2. remove workers whose lease has ended and
+        free their lanes; 3. hand back lanes above the fair share; 4. take free lanes up to it.
 
         Returns:
-            A number that changes whenever lanes were gained; None while there are none.
+            A number that changes whenever lanes are gained; None while there are none.
         """
         began_s = self._monotonic_s()
 
         async def work(connection: Connection) -> tuple[int, tuple[int, ...]]:
             await connection.execute(PAUSED)
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _MOVING)
-            now_us = await self._ask_clock(connection)
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _REASSIGNING)
+            now_us = await self._read_clock(connection)
             epoch = await connection.fetchval(_RENEW, owner, now_us + lease_us)
             if epoch is None:
-                # What was held under a row of before is not held any more.
+                # Lanes held under a former row are no longer held.
                 await connection.execute(_FREE, [owner])
                 await connection.execute(_JOIN, owner, now_us + lease_us)
-            alive = 1 + await self._bury(connection, owner, now_us)
+            alive = 1 + await self._remove_dead(connection, owner, now_us)
             return await _share_out(connection, owner, epoch or 0, -(-LANES // alive))
 
         epoch, lanes = await self._database.write(work)
@@ -150,21 +150,21 @@ class Lanes:
         self._held[owner] = _Held(epoch, lanes, safe_until_s)
         return epoch
 
-    async def _bury(self, connection: Connection, owner: str, now_us: int) -> int:
-        """Free the lanes of the dead; how many others live."""
+    async def _remove_dead(self, connection: Connection, owner: str, now_us: int) -> int:
+        """Free the lanes of dead workers; returns how many others are alive."""
         others = await connection.fetch(_OTHERS, owner)
         dead = [name for name, until in others if until <= now_us or not self._is_alive(name)]
         if dead:
-            buried = await connection.fetch(_BURY, dead)
-            await connection.execute(_FREE, [row[0] for row in buried])
+            removed = await connection.fetch(_REMOVE_DEAD, dead)
+            await connection.execute(_FREE, [row[0] for row in removed])
         return len(others) - len(dead)
 
     async def leave(self, connection: Connection, owner: str) -> int:
-        """Give up all lanes of `owner` and the claims in them; how many claims.
+        """Give up all lanes of `owner` and the claims in them; returns the number of claims.
 
         Inside the caller's transaction; `forget` follows when that is committed.
         """
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MOVING)
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _REASSIGNING)
         rows = await connection.fetch("SELECT lane FROM lanes WHERE owner = $1", owner)
         lanes = [row[0] for row in rows]
         given_back = _count(await connection.execute(GIVE_BACK, lanes, owner)) if lanes else 0
@@ -173,7 +173,7 @@ class Lanes:
         return given_back
 
     def forget(self, owner: str) -> None:
-        """The owner holds nothing any more."""
+        """Record that the owner holds nothing."""
         self._held.pop(owner, None)
 
 
@@ -181,17 +181,17 @@ async def _share_out(
     connection: Connection, owner: str, epoch: int, fair: int
 ) -> tuple[int, tuple[int, ...]]:
     rows = await connection.fetch(_LANES, owner)
-    mine = [lane for lane, held_by in rows if held_by == owner]
+    held = [lane for lane, held_by in rows if held_by == owner]
     free = [lane for lane, held_by in rows if held_by is None]
-    if len(mine) > fair:
-        surplus, mine = mine[fair:], mine[:fair]
+    if len(held) > fair:
+        surplus, held = held[fair:], held[:fair]
         await connection.execute(GIVE_BACK, surplus, owner)
         await connection.execute(_HAND_BACK, owner, surplus)
-    elif gained := free[: fair - len(mine)]:
+    elif gained := free[: fair - len(held)]:
         await connection.execute(_TAKE, owner, gained)
-        mine += gained
+        held += gained
         epoch = await connection.fetchval(_NEW_EPOCH, owner)
-    return epoch, tuple(mine)
+    return epoch, tuple(held)
 
 
 def _count(status: str) -> int:

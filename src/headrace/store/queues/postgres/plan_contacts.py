@@ -32,7 +32,7 @@ _CREATE = (
     "$5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::text[], "
     "$11::text[]) AS n"
 )
-# What was decided from identifiers must not undo what somebody else has written since.
+# A decision made from identifiers must not overwrite what another writer has changed since.
 _CHANGE = (
     "UPDATE contacts c SET external_id = n.external_id, external_id_us = n.external_id_us, "
     "email = n.email, email_original = n.email_original, email_us = n.email_us, "
@@ -45,7 +45,7 @@ _CHANGE = (
     "AND c.email IS NOT DISTINCT FROM n.held_email "
     "AND c.email_us IS NOT DISTINCT FROM n.held_email_us"
 )
-# What was decided from values must not undo what somebody else has written since.
+# A decision made from values must not overwrite what another writer has changed since.
 _WRITE = (
     "UPDATE contacts c SET properties = n.properties, property_times = n.property_times, "
     "updated_us = CASE WHEN n.changed THEN greatest(c.updated_us, $8) ELSE c.updated_us END "
@@ -61,7 +61,7 @@ _RELEASE = (
     "AND i.project_id = k.project_id AND i.kind = k.kind AND i.value = k.value "
     "AND i.contact_id = k.contact_id"
 )
-# An alias that the contact takes as its own identifier is none any longer.
+# An alias that becomes the contact's own identifier is no longer an alias.
 _OWN = (
     "UPDATE contact_identifiers i SET alias = false "
     "FROM unnest($1::smallint[], $2::int[], $3::text[], $4::text[], $5::text[]) "
@@ -69,8 +69,8 @@ _OWN = (
     "AND i.project_id = k.project_id AND i.kind = k.kind AND i.value = k.value "
     "AND i.contact_id = k.contact_id AND i.alias"
 )
-# Waits for others that write the same identifiers; none is inserted that somebody has by then. The
-# rows are counted, not the status, which on a cluster tells how many were tried.
+# Waits for other writers of the same identifiers; none is inserted that is taken by then. The rows
+# are counted, not the status, which on a cluster is the number that was attempted.
 _CLAIM_IDENTIFIERS = (
     "INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id) "
     "SELECT * FROM unnest($1::smallint[], $2::int[], $3::text[], $4::text[], $5::text[]) "
@@ -85,10 +85,10 @@ async def write_contacts_of_plan(
     found: ContactLookup,
     now_us: int,
 ) -> None:
-    """Contacts first, then their identifiers: those that are released before those that are new.
+    """Write contacts first, then their identifiers: released ones before new ones.
 
     Raises:
-        ContactRaceError: somebody else was quicker.
+        ContactRaceError: another writer was faster.
         StoreRowError: the plan gives one identifier to two contacts.
     """
     changed = list(plan.contacts_changed.values())

@@ -1,7 +1,7 @@
-"""Write what was decided about a batch of events; runs inside the caller's transaction.
+"""Write the decisions about a batch of events; runs inside the caller's transaction.
 
-Rows that others may write too are locked in one order everywhere, contacts before identifiers and
-each sorted by key, so that two writers wait for one another only one way.
+Rows that others may write too are locked in the same order everywhere, contacts before identifiers
+and each sorted by key, so that writers cannot deadlock.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ async def write_plan(
     found: ContactLookup,
     now_us: int,
 ) -> None:
-    """Contacts, conflicts, deliveries, system events and the marks of the events.
+    """Write contacts, conflicts, deliveries, system events and the states of the events.
 
     Args:
         found: what the plan was made from.
 
     Raises:
-        ContactRaceError: a contact is not any more as the plan found it.
+        ContactRaceError: a contact has changed since the plan read it.
     """
     await write_contacts_of_plan(connection, numbers, plan, found, now_us)
     await _write_conflicts(connection, numbers, plan.conflicts, now_us)

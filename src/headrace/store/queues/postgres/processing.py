@@ -1,7 +1,7 @@
-"""The queue of accepted events on PostgreSQL, worked by any number of workers.
+"""The queue of accepted events on PostgreSQL, processed by any number of workers.
 
-Each works the lanes that it holds (`lanes.py`), so none competes with another for a row. Every
-write of a worker is fenced by its own row: whoever has taken its lanes over has deleted that first.
+Each processes the lanes that it holds (`lanes.py`), so workers do not compete for a row. Every
+write of a worker is fenced by its own row, which is deleted before its lanes are taken over.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from headrace.store.upkeep.rollup_counts import failed, processed
 
 T = TypeVar("T")
 
-#: A look over a line that is full of what cannot be cleaned away.
-LOOK_SECONDS_MAX = 20.0
-#: Tries of a batch that others overtake at one of its contacts, before it locks them all.
+#: Limit for a scan of a queue whose dead rows cannot be vacuumed.
+SCAN_SECONDS_MAX = 20.0
+#: Attempts at a batch that loses races for its contacts, before it locks them all.
 UNLOCKED_TRIES = 3
 
 
@@ -53,11 +53,11 @@ class PostgresProcessing:
     Args:
         clock_us: the store's clock, for what is written and for retries. Leases are by the
             database's own.
-        lanes: shared with whatever else claims in this process.
+        lanes: shared with everything else that claims in this process.
     """
 
-    # Nobody waits for the end of a batch. A worker on another machine than the servers is told of
-    # nothing, so it looks more often than it could afford on a file; one look is a few reads.
+    # Nothing waits for the end of a batch. A worker on a different machine than the servers gets no
+    # notification, so it polls more often than it could afford on a file; a poll is a few reads.
     pace = QueueTuning(batch_max=512, poll_seconds=0.025, renew_seconds=1.0)
 
     def __init__(
@@ -76,7 +76,7 @@ class PostgresProcessing:
         self._leadership = leadership
         self._clock_us = clock_us
         self._monotonic_s = monotonic_s
-        self._lines: dict[str, QueueCursor] = {}
+        self._cursors: dict[str, QueueCursor] = {}
         self._epochs: dict[str, int | None] = {}
 
     async def acquire_leadership(self, name: str, owner: str, lease_us: int) -> int | None:
@@ -86,20 +86,20 @@ class PostgresProcessing:
             )
         epoch = await self._lanes.renew(owner, lease_us)
         if epoch != self._epochs.get(owner):
-            # Of lanes that are new here nothing is known.
-            self._line(owner).forget()
+            # Nothing is known of lanes that are new here.
+            self._cursor(owner).forget()
             self._epochs[owner] = epoch
         return epoch
 
-    def _line(self, owner: str) -> QueueCursor:
-        return self._lines.setdefault(owner, QueueCursor(self._monotonic_s))
+    def _cursor(self, owner: str) -> QueueCursor:
+        return self._cursors.setdefault(owner, QueueCursor(self._monotonic_s))
 
     async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
-        # Asked many times a second while nothing waits: then no transaction is begun.
-        async def look(connection: Connection) -> bool:
+        # Called many times a second while the queue is empty: then no transaction is begun.
+        async def poll(connection: Connection) -> bool:
             return await self._turn(connection, owner, self._clock_us()).anything_due()
 
-        if not await self._database.read(look, LOOK_SECONDS_MAX):
+        if not await self._database.read(poll, SCAN_SECONDS_MAX):
             return []
 
         async def work(connection: Connection, fenced: Fenced) -> Sequence[Claimed]:
@@ -108,13 +108,13 @@ class PostgresProcessing:
         return await self._write(owner, work)
 
     def _turn(self, connection: Connection, owner: str, database_us: int) -> ClaimTurn:
-        lanes = self._lanes.mine(owner)
+        lanes = self._lanes.held(owner)
         if not lanes:
             raise DutyLostError
         return ClaimTurn(
             connection,
             lanes,
-            self._line(owner),
+            self._cursor(owner),
             now_us=self._clock_us(),
             database_us=database_us,
         )
@@ -139,51 +139,51 @@ class PostgresProcessing:
                 raise SubscribersChangedError
             dropped = await claims.drop(connection, owner, batch)
             tx = PostgresTransaction(connection)
-            mine = await erased.without(tx, dropped)
+            held = await erased.without(tx, dropped)
             look_up = ContactLookup.read if tries <= UNLOCKED_TRIES else ContactLookup.locked
-            found = await look_up(connection, mine)
-            decided = plan(mine, found.find)
+            found = await look_up(connection, held)
+            decided = plan(held, found.find)
             now_us = self._clock_us()
             await write_plan(connection, self._numbers, decided, found, now_us)
             taken: Sequence[Claimed] = []
             if claim_next:
                 turn = self._turn(connection, owner, fenced.now_us)
                 taken = await turn.claim(owner, claim_next)
-            # Last, so that nobody waits long for the counters.
+            # Last, so that others do not wait long for the counters' locks.
             lane = self._lowest_lane(owner)
             await keep_catalog(connection, lane, decided.catalog, now_us, write=catalogue)
-            await add_rollups(connection, lane, processed(mine, now_us))
-            await erased.check(tx, mine)
-            return len(mine), taken
+            await add_rollups(connection, lane, processed(held, now_us))
+            await erased.check(tx, held)
+            return len(held), taken
 
         try:
             return await self._write(owner, work)
         except CatalogFailedError:
-            # It has spoilt the transaction; the events must not suffer.
+            # The catalog has aborted the transaction; the events must not fail with it.
             catalogue = False
             return await self._write(owner, work)
 
     def _lowest_lane(self, owner: str) -> int:
-        return min(self._lanes.mine(owner), default=0)
+        return min(self._lanes.held(owner), default=0)
 
     async def _write(self, owner: str, work: Callable[[Connection, Fenced], Awaitable[T]]) -> T:
-        """Run `work` in a fenced transaction; what was looked up for nothing is forgotten."""
-        line = self._line(owner)
-        known = line.save()
+        """Run `work` in a fenced transaction; restores the cursor if it is rolled back."""
+        cursor = self._cursor(owner)
+        known = cursor.save()
         runs = 0
 
         async def fenced(connection: Connection) -> T:
             nonlocal runs
             runs += 1
             if runs > 1:
-                line.restore(known)
+                cursor.restore(known)
             await connection.execute(f"{PAUSED}; {BY_KEYS.postgres}")
             return await work(connection, await self._lanes.fence(connection, owner))
 
         try:
             return await write_contacts(lambda: self._database.write(fenced))
         except BaseException:
-            line.restore(known)
+            cursor.restore(known)
             raise
 
     async def fail(self, owner: str, claimed: Claimed, failure: ProcessingFailure) -> bool:
@@ -210,29 +210,29 @@ class PostgresProcessing:
 
         given_back = await self._database.write(work)
         self._lanes.forget(owner)
-        self._lines.pop(owner, None)
+        self._cursors.pop(owner, None)
         self._epochs.pop(owner, None)
         return given_back
 
     async def rescue(self, owner: str, limit: int) -> int:
         async def work(connection: Connection) -> list[tuple[int, int]]:
             await self._lanes.fence(connection, owner)
-            lanes = self._lanes.mine(owner)
+            lanes = self._lanes.held(owner)
             now_us = self._clock_us()
             return await take_back(
                 connection, self._numbers, owner, lanes, limit=limit, now_us=now_us
             )
 
-        back_in_line = await self._database.write(work)
-        for project_id, queued_us in back_in_line:
-            self._line(owner).left(project_id, queued_us)
-        return len(back_in_line)
+        requeued = await self._database.write(work)
+        for project_id, queued_us in requeued:
+            self._cursor(owner).requeue(project_id, queued_us)
+        return len(requeued)
 
     async def subscriber_rules(self) -> tuple[int, Sequence[SubscriberRule]]:
         return await self._transactions.read(read_subscriber_rules, snapshot=True)
 
     def lock_waits(self) -> int:
-        # Whoever waits here waits for a row, not for the store: nobody gains by our pauses.
+        # Writers wait for rows here, not for the store: pausing would help nobody.
         return 0
 
     async def stats(self) -> WorkStats:

@@ -1,4 +1,4 @@
-"""Claims that a dead worker left behind, or of which their owner lost track."""
+"""Takes back claims of dead workers, and those their owner lost track of."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FREE = (
 )
 _DROP = "DELETE FROM event_queue WHERE lane = $1 AND sequence = $2"
 _PROJECT = "SELECT project_id FROM events WHERE lane = $1 AND sequence = $2"
-# Nobody works on these: their payloads are not needed.
+# These are not processed: their payloads are not needed.
 _EVENT = (
     "SELECT sequence, id, project_id, lane, event, contact_id, external_id, email, "
     "email_original, occurred_us, received_us, source FROM events WHERE lane = $1 AND sequence = $2"
@@ -40,12 +40,12 @@ async def take_back(
     limit: int,
     now_us: int,
 ) -> list[tuple[int, int]]:
-    """Free up to `limit` claims: of others with a crash counted, the owner's own uncounted.
+    """Free up to `limit` claims: those of others count a crash, the owner's own do not.
 
-    Whoever died with them no longer writes: the lanes are the owner's.
+    Their dead workers no longer write: the lanes are the owner's.
 
     Returns:
-        Project and place in line of each.
+        Project and queue position of each.
     """
     rows = await connection.fetch(HELD, lanes, limit)
     own = [(*row[:2], row[2] - 1, row[3]) for row in rows if row[4] == owner]
@@ -57,7 +57,7 @@ async def take_back(
         if row[3] >= CRASHES_MAX:
             project_id = await connection.fetchval(_PROJECT, *row[:2])
             if project_id is None:
-                # Erased since, with all that was to be told of it.
+                # Erased since, with everything to record about it.
                 continue
             await _record_poison(connection, numbers, row, now_us)
             counted = [failed(project_id, now_us, retries=False)]

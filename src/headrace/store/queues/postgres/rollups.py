@@ -1,6 +1,6 @@
-"""Adding to the counters by minute, hour and day on PostgreSQL.
+"""Adds to the counters by minute, hour and day on PostgreSQL.
 
-Rows carry a lane of whoever writes them, so writers rarely meet in one row; readers add them up.
+Rows carry a lane of their writer, so writers rarely contend for a row; readers add them up.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ async def add_rollups(connection: Connection, lane: int, counted: Iterable[Count
 
 
 def _array(column: Sequence[int] | None) -> str | None:
-    """Text of an array: a parameter can hold no arrays of different lengths."""
+    """Text of an array: a parameter cannot hold arrays of different lengths."""
     return None if column is None else "{" + ",".join(map(str, column)) + "}"
 
 
@@ -55,7 +55,7 @@ class PostgresRollupWrites:
     """See `headrace.store.upkeep.rollups.RollupWrites`.
 
     Args:
-        writer: number of this process; rows that it adds by itself carry it as their lane.
+        writer: number of this process; rows that it adds outside processing carry it as their lane.
     """
 
     def __init__(self, writer: int) -> None:

@@ -1,4 +1,4 @@
-"""Events of the system's own, written in the transaction of the change that causes them."""
+"""System events, written in the transaction of the change that causes them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ async def insert_system_events(
 ) -> None:
     """Insert the events and their work; runs inside the caller's transaction.
 
-    They are numbered by the time of now: that of the caller may be from before it waited for the
-    rows that it changes, while somebody else changed them.
+    They are numbered by the current time: the caller's may be from before it waited for rows that
+    another transaction changed.
     """
     if not events:
         return

@@ -20,13 +20,13 @@ _EVENT_COLUMNS = (
     "idempotency_hash, idempotency_key, occurred_us, received_us, source, api_key_id, request_id, "
     "payload"
 )
-# Only the idempotency key may turn a row away silently; anything else is an error.
+# Only the idempotency key may skip a row silently; anything else is an error.
 _INSERT_EVENTS = BulkInsert(
     f"INSERT INTO events ({_EVENT_COLUMNS})",
     _EVENT_COLUMNS.count(",") + 1,
     " ON CONFLICT (idempotency_hash) WHERE idempotency_hash IS NOT NULL DO NOTHING",
 )
-#: Sizes of a batch that one statement can insert; such a batch needs no BEGIN and COMMIT.
+#: Batch sizes that one statement can insert; such a batch needs no BEGIN and COMMIT.
 EXACT_SIZES = _INSERT_EVENTS.sizes
 _FIND_FIRST = (
     "SELECT sequence, id, event, contact_id, external_id, email, occurred_us, received_us, "
@@ -50,21 +50,21 @@ def insert_batch(connection: apsw.Connection, batch: Sequence[Pending]) -> bool:
     """Insert what is new; durable when this returns, unless a transaction is open around it.
 
     Returns:
-        Whether every event was new, and so every outcome is set. If not, `settle_repeats` tells
+        Whether every event was new, so that every outcome is set. If not, `settle_repeats` finds
         which were.
     """
     for pending in batch:
         pending.outcome = None
     rows = [_as_tuple(pending.event) for pending in batch]
     _INSERT_EVENTS.run(connection, rows)
-    # Rows of the statement itself; what its trigger inserts is not among them.
+    # Rows of the statement itself, without those that its trigger inserts.
     return connection.changes() == len(rows)
 
 
 def settle_repeats(connection: apsw.Connection, batch: Sequence[Pending]) -> list[Pending]:
-    """Set the outcome of every repeat in a batch that has been committed; returns the repeats.
+    """Set the outcome of every duplicate in a committed batch; returns the duplicates.
 
-    The key of an event that is being erased is free: what came with it is inserted here.
+    The key of an event that is being erased is free: an event with it is inserted here.
     """
     repeats = []
     subjects = [read_subject(row[0]) for row in connection.execute(_RUNNING_ERASURES)]
@@ -72,7 +72,7 @@ def settle_repeats(connection: apsw.Connection, batch: Sequence[Pending]) -> lis
         event = pending.event
         if event.idempotency_hash is None:
             continue
-        # The row is there: it is what the insert met, or the one it made.
+        # The row exists: the insert found it or made it.
         first: Any = connection.execute(_FIND_FIRST, (event.idempotency_hash,)).fetchone()
         if first[0] != event.sequence and _is_erased(subjects, event.project_id, first):
             connection.execute(_RELEASE_KEY, (first[0],))

@@ -1,4 +1,4 @@
-"""Write what a batch adds to the catalog; runs inside the transaction of processing."""
+"""Write a batch's additions to the catalog; runs inside the transaction of processing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _HOURS = (
     "INSERT INTO catalog_hours (project_id, event, hour, source, events) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (project_id, event, hour, source) DO UPDATE SET events = events + excluded.events"
 )
-# One call of the library for all paths of a name.
+# One library call for all paths of a name.
 _PATHS = """
 INSERT INTO catalog_paths (project_id, event, path, first_us, last_us, types, looks, present,
     first_number, last_number, sequence)
@@ -83,7 +83,7 @@ _CHANGED = (
 
 
 def write_catalog(connection: apsw.Connection, seen: Sequence[NameSeen], now_us: int) -> None:
-    """Add a batch to the catalog; if it cannot be, it is counted and the events go on."""
+    """Add a batch to the catalog; a failure is counted and does not fail the events."""
     if not seen:
         return
     connection.execute("SAVEPOINT catalog")
@@ -92,7 +92,7 @@ def write_catalog(connection: apsw.Connection, seen: Sequence[NameSeen], now_us:
             _write_name(connection, name, now_us)
     except Exception as error:
         if isinstance(error, apsw.Error) and not isinstance(error, ROW_ERRORS):
-            # The disk or the file: that is not about the catalog.
+            # The disk or the file failed, not the catalog.
             raise
         connection.execute("ROLLBACK TO catalog")
         failed = [(name.project_id, name.events) for name in seen]
@@ -122,10 +122,10 @@ def _write_name(connection: apsw.Connection, name: NameSeen, now_us: int) -> Non
 def _write_paths(
     connection: apsw.Connection, name: NameSeen, held: tuple[int, int, int], now_us: int
 ) -> None:
-    """Paths, and what they say about drift.
+    """Write paths and the drift they show.
 
     Args:
-        held: of the name: events looked at by now, paths before, and drift entries ever made.
+        held: of the name: events inspected by now, paths before, and drift entries ever made.
     """
     inspected, paths, drifts = held
     key = name.project_id, name.event

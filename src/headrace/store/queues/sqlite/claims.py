@@ -1,7 +1,7 @@
-"""Claiming work: who is next, and whether a claim is still ours. All inside a transaction.
+"""Claims events and checks that claims still hold, inside a transaction.
 
-Only the holder of the duty `processing` claims, so events of one identity are worked in order of
-receipt without looking at lanes; the lane is stored for stores where several workers share them.
+Only the leader of `processing` claims, so events of one identity are processed in order of receipt
+whatever their lane; the lane is stored for stores where several workers share the queue.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from headrace.store.contract.processing import CLAIMED_CHARACTERS_MAX, Claimed
 
-#: Due retries that come back into line at a time.
+#: Due retries that one claim returns to the queue.
 RETRIES_MAX = 64
-#: Projects that take turns in one claim.
+#: Projects that share one claim.
 PROJECTS_MAX = 64
 
 _COLUMNS = (
@@ -28,7 +28,7 @@ _CANDIDATES = (
     "SELECT sequence, crashes FROM event_queue WHERE project_id = ? AND lease_until_us = 0 "
     "ORDER BY sequence LIMIT ?"
 )
-# Nobody works on these: their payloads are not needed.
+# These are not processed: their payloads are not needed.
 _HELD = (
     f"SELECT {_COLUMNS}, '', w.owner "  # noqa: S608
     # The hint keeps the scan on the small table.
@@ -58,9 +58,9 @@ def anything_due(connection: apsw.Connection, now_us: int, after: int = 0) -> bo
 
 
 def projects_with_work(connection: apsw.Connection, after: int = 0) -> list[int]:
-    """Projects of which something waits, each found by one step into the primary key.
+    """Projects that have events waiting, each found by one seek in the primary key.
 
-    They are listed from the one behind `after` on, and from the first when the end is reached.
+    They are listed from the one after `after`, wrapping around at the end.
     """
     found: list[int] = []
     last, turned = after, False
@@ -87,13 +87,13 @@ def claim(
 ) -> list[Claimed]:
     """Claim up to `limit` events, an equal share of each project that has some.
 
-    What a worker died over is taken alone, so that a second death tells which event it was. A batch
-    ends before such an event, which then begins the next one.
+    An event that a worker crashed on is claimed alone, so that a second crash identifies it. A
+    batch ends before such an event, which then begins the next one.
 
     Args:
-        after: the project that was served last; the turn is at those behind it.
+        after: the project that was served last; those after it are next.
     """
-    _bring_back_retries(connection, now_us)
+    _requeue_retries(connection, now_us)
     projects = projects_with_work(connection, after)
     claimed: list[Claimed] = []
     room = CLAIMED_CHARACTERS_MAX
@@ -126,26 +126,26 @@ def _take(
     lease_until_us: int,
     room: int,
 ) -> list[Claimed]:
-    """Claim the events wanted, up to the one that fills the room for payloads."""
+    """Claim `wanted` events, up to the one that fills the room for payloads."""
     first, last = wanted[0], wanted[-1]
     connection.execute(_TAKE, (lease_until_us, owner, project_id, first, last))
     fresh = set(wanted)
     taken: list[Claimed] = []
     rows: Any = connection.execute(_TAKEN, (project_id, first, last, owner))
     for row in rows:
-        # Among them may be some that the owner has held before.
+        # Some of them may have been held by the owner before.
         if row[0] in fresh:
             taken.append(Claimed(*row))
             room -= len(row[-1])
             if room <= 0:
                 break
     if len(taken) < len(wanted):
-        _leave(connection, project_id, wanted[len(taken) :])
+        _requeue(connection, project_id, wanted[len(taken) :])
     return taken
 
 
-def _leave(connection: apsw.Connection, project_id: int, sequences: Sequence[int]) -> None:
-    """Put events back in line, as if they had not been claimed."""
+def _requeue(connection: apsw.Connection, project_id: int, sequences: Sequence[int]) -> None:
+    """Return events to the queue, as if they had not been claimed."""
     connection.executemany(
         "UPDATE event_queue SET attempt = attempt - 1, lease_until_us = 0, owner = NULL "
         "WHERE project_id = ? AND sequence = ?",
@@ -153,7 +153,7 @@ def _leave(connection: apsw.Connection, project_id: int, sequences: Sequence[int
     )
 
 
-def _bring_back_retries(connection: apsw.Connection, now_us: int) -> None:
+def _requeue_retries(connection: apsw.Connection, now_us: int) -> None:
     due = connection.execute(
         "SELECT sequence FROM event_retries WHERE due_us <= ? ORDER BY due_us LIMIT ?",
         (now_us, RETRIES_MAX),
@@ -168,8 +168,8 @@ def _bring_back_retries(connection: apsw.Connection, now_us: int) -> None:
         connection.execute("DELETE FROM event_retries WHERE sequence = ?", row)
 
 
-def still_ours(connection: apsw.Connection, owner: str, batch: Sequence[Claimed]) -> list[Claimed]:
-    """Those of the batch whose claim holds: same owner, same attempt."""
+def still_held(connection: apsw.Connection, owner: str, batch: Sequence[Claimed]) -> list[Claimed]:
+    """Claims of the batch that still hold: same owner, same attempt."""
     held: dict[int, int] = {}
     for project_id, (first, last) in _spans(batch).items():
         rows: Any = connection.execute(
@@ -182,7 +182,7 @@ def still_ours(connection: apsw.Connection, owner: str, batch: Sequence[Claimed]
 
 
 def drop(connection: apsw.Connection, owner: str, batch: Sequence[Claimed]) -> None:
-    """Remove the work of events that are done; `batch` is what `still_ours` returned."""
+    """Remove finished events from the queue; `batch` is what `still_held` returned."""
     for project_id, (first, last) in _spans(batch).items():
         count = sum(claimed.project_id == project_id for claimed in batch)
         held: Any = connection.execute(
@@ -197,7 +197,7 @@ def drop(connection: apsw.Connection, owner: str, batch: Sequence[Claimed]) -> N
                 (project_id, first, last, owner),
             )
             continue
-        # Part of the claim is not in the batch: it failed and is looked at by itself.
+        # Part of the claim is not in the batch: it failed and is handled separately.
         connection.executemany(
             "DELETE FROM event_queue WHERE project_id = ? AND sequence = ? AND owner = ?",
             [(project_id, c.sequence, owner) for c in batch if c.project_id == project_id],
@@ -214,7 +214,7 @@ def _spans(batch: Sequence[Claimed]) -> dict[int, tuple[int, int]]:
 
 
 def give_back(connection: apsw.Connection, owner: str) -> int:
-    """Free every claim of an owner that stops; the attempt it did not make is uncounted."""
+    """Free every claim of an owner that stops, without counting the attempts."""
     connection.execute(
         "UPDATE event_queue SET attempt = attempt - 1, lease_until_us = 0, owner = NULL WHERE "
         "owner = ?",
@@ -226,7 +226,7 @@ def give_back(connection: apsw.Connection, owner: str) -> int:
 def take_back(
     connection: apsw.Connection, owner: str, limit: int
 ) -> tuple[list[Claimed], list[Claimed]]:
-    """Free all claims: those of others, each with a crash counted, and the owner's own, uncounted.
+    """Free all claims: those of others count a crash each, the owner's own do not.
 
     Returns:
         `(others, own)`, together at most `limit`.

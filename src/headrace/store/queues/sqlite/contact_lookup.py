@@ -1,4 +1,4 @@
-"""Contacts that a batch names, read at once instead of one by one."""
+"""Contacts that a batch names, read in bulk instead of one by one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _Key = tuple[int, IdentityType, str]
 
 
 class ContactLookup:
-    """What is known of the identifiers of a batch, as it stands in the transaction."""
+    """What is known of the identifiers of a batch, as of the transaction."""
 
     def __init__(self, connection: apsw.Connection, batch: Sequence[Claimed]) -> None:
         self._found: dict[_Key, ContactIds] = {}
@@ -49,7 +49,7 @@ class ContactLookup:
                     wanted.setdefault((event.project_id, kind), set()).add(value)
         for (project_id, kind), values in wanted.items():
             self._look_up(connection, project_id, kind, values)
-        # Whom a writing event is about can follow from what others of the batch fill: so of all.
+        # A writing event's contact can depend on values other events of the batch fill: read all.
         if any(MARK in event.payload for event in batch):
             self._add_values(connection)
 

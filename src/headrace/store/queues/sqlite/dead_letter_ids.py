@@ -1,4 +1,4 @@
-"""Numbers and ids of dead letters: in the order of the table."""
+"""Numbers and ids of dead letters, in table order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RANDOM_BITS = 45
 
 
 def next_dead_letters(connection: apsw.Connection, lanes: Sequence[int]) -> list[tuple[int, str]]:
-    """Number and id of a new dead letter about an event of each lane."""
+    """Number and id of a new dead letter for an event of each lane."""
     row: Any = connection.execute("SELECT coalesce(max(number), 0) FROM dead_letters").fetchone()
     return [
         (number, uuid_text(id_of_sequence(number, lane, secrets.randbits(_RANDOM_BITS))))

@@ -33,7 +33,7 @@ _LANES = list(range(LANES))
 class _AllLanes:
     """All workers share all deliveries."""
 
-    def mine(self) -> Sequence[int]:
+    def held(self) -> Sequence[int]:
         return _LANES
 
 
@@ -42,8 +42,8 @@ class SqliteDeliveries(Deliveries):
 
     Args:
         clock_us: the store's clock; on one machine that is the machine's.
-        is_alive: whether the process that an owner names still runs. What a dead one held is
-            rescued at once instead of at the end of its lease.
+        is_alive: whether the process that an owner names still runs. Claims of a dead one are
+            rescued at once instead of at the end of their lease.
     """
 
     def __init__(
@@ -68,21 +68,21 @@ class SqliteDeliveries(Deliveries):
     ) -> QueuePage:
         now_us = self._clock_us()
         return await self._readers.run(
-            lambda connection: delivery_claims.read_lines(
+            lambda connection: delivery_claims.read_queues(
                 connection, after, handlers, (limit, due_max), now_us
             )
         )
 
     async def claim(
-        self, owner: str, wants: Sequence[ClaimRequest], limit: int
+        self, owner: str, requests: Sequence[ClaimRequest], limit: int
     ) -> Sequence[ClaimedDelivery]:
         now_us = self._clock_us()
         claimed = await self._writer.run(
-            lambda connection: delivery_claims.claim(connection, owner, wants, limit, now_us)
+            lambda connection: delivery_claims.claim(connection, owner, requests, limit, now_us)
         )
         if not claimed:
             return []
-        # Payloads are read after the commit: the write lock is not held for them.
+        # Payloads are read after the commit, without the write lock.
         events = await self._readers.run(
             lambda connection: _events(connection, {row.sequence for row in claimed})
         )
@@ -108,7 +108,7 @@ class SqliteDeliveries(Deliveries):
         assert isinstance(tx, SqliteTransaction)
         add_rollups(tx.connection, attempted(records, now_us))
 
-    async def _gone(self, tx: Transaction, owners: Sequence[str]) -> Sequence[str]:
+    async def _dead_owners(self, tx: Transaction, owners: Sequence[str]) -> Sequence[str]:
         del tx
         return [owner for owner in owners if not self._is_alive(owner)]
 

@@ -1,4 +1,4 @@
-"""SQL of the queue of deliveries: which queues wait, claiming, giving back."""
+"""SQL of the queue of deliveries: due queues, claiming, giving back."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from headrace.store.contract.processing import LEASE_US
 from headrace.store.deliveries.endings import ClaimedRow
 from headrace.store.deliveries.subscriber_rows import target_of
 
-# Hops from queue to queue over the index, a seek or two each, however many deliveries each holds.
-# (As one comparison of pairs it would walk through the queue: the planner uses the first column.)
+# Skips from queue to queue in the index, a seek or two each, however many deliveries each holds.
+# (As one comparison of pairs it would scan the queue: the planner uses only the first column.)
 DUE_QUEUES = """
 WITH RECURSIVE queue (subscriber_id, project_id, place) AS (
     SELECT * FROM (
@@ -75,7 +75,7 @@ _RENEW = (
     "UPDATE deliveries SET lease_until_us = ? "
     "WHERE number = ? AND owner = ? AND claims = ? AND state = 1"
 )
-# A delivery that was never tried before is pending again.
+# A delivery that was never attempted is pending again.
 _GIVE_BACK = (
     "UPDATE deliveries SET state = CASE WHEN attempt > 1 THEN 2 ELSE 0 END, "
     "attempt = attempt - 1, owner = NULL, lease_until_us = 0, due_us = :now_us "
@@ -85,7 +85,7 @@ _GIVE_BACK_ONE = _GIVE_BACK.format(which="number = :number AND claims = :claim")
 _GIVE_BACK_ALL = _GIVE_BACK.format(which="lease_until_us > 0")
 
 
-def read_lines(
+def read_queues(
     connection: apsw.Connection,
     after: tuple[str, int] | None,
     handlers: Collection[str],
@@ -113,37 +113,43 @@ def read_lines(
 
 
 def claim(
-    connection: apsw.Connection, owner: str, wants: Sequence[ClaimRequest], limit: int, now_us: int
+    connection: apsw.Connection,
+    owner: str,
+    requests: Sequence[ClaimRequest],
+    limit: int,
+    now_us: int,
 ) -> list[ClaimedRow]:
-    """Claim in the order of `wants`."""
+    """Claim in the order of `requests`."""
     claimed: list[ClaimedRow] = []
-    for want in wants:
-        left = min(want.limit, limit - len(claimed))
+    for request in requests:
+        left = min(request.limit, limit - len(claimed))
         if left < 1:
             break
-        target = _target(connection, want, now_us)
+        target = _target(connection, request, now_us)
         if target is None:
             continue
-        values = (owner, now_us + LEASE_US, want.subscriber_id, want.project_id, now_us, left)
+        values = (owner, now_us + LEASE_US, request.subscriber_id, request.project_id, now_us, left)
         rows: list[Any] = connection.execute(CLAIM, values).fetchall()
         claimed += [ClaimedRow(*[*row, target]) for row in rows]
         if rows:
-            set_breaker(connection, want.breaker)
+            set_breaker(connection, request.breaker)
     return claimed
 
 
 def _target(
-    connection: apsw.Connection, want: ClaimRequest, now_us: int
+    connection: apsw.Connection, request: ClaimRequest, now_us: int
 ) -> WebhookTarget | HandlerTarget | None:
-    """Whom to deliver to; None when the subscriber has changed since its queue was read."""
-    row: Any = connection.execute(_SUBSCRIBER, (want.subscriber_id, want.breaker.before)).fetchone()
+    """Where to deliver; None when the subscriber has changed since its queue was read."""
+    row: Any = connection.execute(
+        _SUBSCRIBER, (request.subscriber_id, request.breaker.before)
+    ).fetchone()
     if row is None:
         return None
     return target_of(row, now_us)
 
 
 def set_breaker(connection: apsw.Connection, change: BreakerChange) -> bool:
-    """Change a breaker; False when it is not any more what it was."""
+    """Change a breaker; False when its state has changed since."""
     if change.before == change.after:
         return True
     connection.execute(_SET_BREAKER, (change.after, change.subscriber_id, change.before))
@@ -154,7 +160,7 @@ def renew(
     connection: apsw.Connection, owner: str, claims: Sequence[ClaimedDelivery], now_us: int
 ) -> frozenset[int]:
     """See `Deliveries.renew`."""
-    return _each_ours(
+    return _run_fenced(
         connection, claims, _RENEW, lambda one: (now_us + LEASE_US, one.number, owner, one.claim)
     )
 
@@ -171,7 +177,7 @@ def give_back(
         return connection.changes()
     common = {"owner": owner, "now_us": now_us}
     return len(
-        _each_ours(
+        _run_fenced(
             connection,
             claims,
             _GIVE_BACK_ONE,
@@ -180,16 +186,16 @@ def give_back(
     )
 
 
-def _each_ours(
+def _run_fenced(
     connection: apsw.Connection,
     claims: Sequence[ClaimedDelivery],
     statement: str,
     values: Callable[[ClaimedDelivery], Any],
 ) -> frozenset[int]:
-    """Run a fenced statement for each claim; the numbers of those that it changed."""
-    ours = set()
+    """Run a fenced statement for each claim; returns the numbers of those that it changed."""
+    changed = set()
     for one in claims:
         connection.execute(statement, values(one))
         if connection.changes() == 1:
-            ours.add(one.number)
-    return frozenset(ours)
+            changed.add(one.number)
+    return frozenset(changed)

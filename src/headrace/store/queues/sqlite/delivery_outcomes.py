@@ -1,4 +1,4 @@
-"""How claims end in the embedded store: statement by statement.
+"""Ends claims in the embedded store, one statement each.
 
 A prepared statement for each row takes a quarter of the time that arrays in JSON take.
 """
@@ -13,7 +13,7 @@ from headrace.store.engine.sqlite.transaction import SqliteTransaction
 from headrace.store.engine.transaction import Transaction
 from headrace.store.queues.sqlite.dead_letter_ids import next_dead_letters
 
-# Fenced by the claim, and by what else `{fence}` names.
+# Fenced by the claim, and by `{fence}`.
 _END = (
     "UPDATE deliveries SET state = ?4, due_us = coalesce(?5, due_us), finished_us = ?6, "
     "last_error = ?7, crashes = ?8, owner = NULL, lease_until_us = 0, "
@@ -35,16 +35,16 @@ class SqliteOutcomes:
     async def end(self, tx: Transaction, ends: Sequence[End], *, lost: bool) -> frozenset[int]:
         assert isinstance(tx, SqliteTransaction)
         connection, statement = tx.connection, _TAKE_BACK if lost else _FINISH
-        ours = set()
+        ended_numbers = set()
         for end in ends:
             connection.execute(statement, end.values)
             if connection.changes() != 1:
                 continue
-            ours.add(end.number)
+            ended_numbers.add(end.number)
             connection.execute(_ADD_ATTEMPT, (end.lane, end.number, *end.attempt))
             if end.claim > ATTEMPTS_KEPT:
                 connection.execute(_FORGET_ATTEMPTS, (end.number, end.claim - ATTEMPTS_KEPT))
-        return frozenset(ours)
+        return frozenset(ended_numbers)
 
     async def dead_letter_ids(
         self, tx: Transaction, lanes: Sequence[int]

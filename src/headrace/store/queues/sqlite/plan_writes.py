@@ -1,4 +1,4 @@
-"""Write what was decided about a batch of events; runs inside the caller's transaction."""
+"""Write the decisions about a batch of events; runs inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _CHANGE = (
 )
 _KEY = "lane = ? AND project_id = ? AND kind = ? AND value = ?"
 _RELEASE = f"DELETE FROM contact_identifiers WHERE {_KEY} AND contact_id = ?"  # noqa: S608
-# An alias that the contact takes as its own identifier is none any longer.
+# An alias that becomes the contact's own identifier is no longer an alias.
 _OWN = f"UPDATE contact_identifiers SET alias = 0 WHERE {_KEY} AND contact_id = ? AND alias"  # noqa: S608
 _WRITE = (
     "UPDATE contacts SET properties = ?, property_times = ?, "
@@ -61,7 +61,7 @@ _MARK = (
 
 
 def write_plan(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> None:
-    """Contacts, conflicts, deliveries, system events and the marks of the events."""
+    """Write contacts, conflicts, deliveries, system events and the states of the events."""
     _write_contacts(connection, plan, now_us)
     _write_conflicts(connection, plan, now_us)
     deliveries = [

@@ -40,8 +40,8 @@ class SqliteProcessing:
 
     Args:
         clock_us: the store's clock; on one machine that is the machine's.
-        is_alive: whether the process that an owner names still runs. A dead owner's duty is taken
-            over at once instead of at the end of its lease.
+        is_alive: whether the process that an owner names still runs. A dead owner's leadership is
+            taken over at once instead of at the end of its lease.
     """
 
     # An accept may have to wait for the end of a batch, and a renewal is a write to the disk.
@@ -72,8 +72,8 @@ class SqliteProcessing:
         return self._clock_us()
 
     async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
-        # Asked many times a second while nothing waits: then only a reader looks, and the write
-        # lock is left alone.
+        # Called many times a second while the queue is empty: then only a reader polls, without the
+        # write lock.
         now_us, turn = self._clock_us(), self._turn
         if not await self._readers.run(
             lambda connection: claims.anything_due(connection, now_us, turn)
@@ -81,7 +81,7 @@ class SqliteProcessing:
             return []
 
         def work(connection: apsw.Connection) -> Sequence[Claimed]:
-            _check_duty(connection, owner)
+            _check_leader(connection, owner)
             return self._claim(connection, owner, limit, now_us)
 
         return await self._writer.run(work)
@@ -106,19 +106,19 @@ class SqliteProcessing:
         subscribers_version: int,
     ) -> tuple[int, Sequence[Claimed]]:
         def work(connection: apsw.Connection) -> tuple[int, Sequence[Claimed]]:
-            _check_duty(connection, owner)
+            _check_leader(connection, owner)
             if _subscribers_version(connection) != subscribers_version:
                 raise SubscribersChangedError
             now_us = self._clock_us()
-            mine = _without_erased(connection, claims.still_ours(connection, owner, batch))
-            planned = plan(mine, ContactLookup(connection, mine).find)
+            held = _without_erased(connection, claims.still_held(connection, owner, batch))
+            planned = plan(held, ContactLookup(connection, held).find)
             write_plan(connection, planned, now_us)
             write_catalog(connection, planned.catalog, now_us)
-            add_rollups(connection, processed(mine, now_us))
-            claims.drop(connection, owner, mine)
+            add_rollups(connection, processed(held, now_us))
+            claims.drop(connection, owner, held)
             if not claim_next:
-                return len(mine), []
-            return len(mine), self._claim(connection, owner, claim_next, now_us)
+                return len(held), []
+            return len(held), self._claim(connection, owner, claim_next, now_us)
 
         return await self._writer.run(work)
 
@@ -126,8 +126,8 @@ class SqliteProcessing:
         now_us = self._clock_us()
 
         def work(connection: apsw.Connection) -> bool:
-            ours = _has_duty(connection, owner)
-            if not ours or not claims.still_ours(connection, owner, [claimed]):
+            leads = _is_leader(connection, owner)
+            if not leads or not claims.still_held(connection, owner, [claimed]):
                 return False
             claims.drop(connection, owner, [claimed])
             _record_failure(connection, claimed, failure, now_us)
@@ -143,11 +143,11 @@ class SqliteProcessing:
         return await self._writer.run(work)
 
     async def rescue(self, owner: str, limit: int) -> int:
-        # Only the holder of the duty claims, so leases need not be looked at, nor waited for.
+        # Only the leader claims, so there are no leases to check or wait for.
         now_us = self._clock_us()
 
         def work(connection: apsw.Connection) -> int:
-            _check_duty(connection, owner)
+            _check_leader(connection, owner)
             others, own = claims.take_back(connection, owner, limit)
             _record_crashes(connection, [c for c in others if c.crashes < CRASHES_MAX], now_us)
             for claimed in others:
@@ -167,21 +167,21 @@ class SqliteProcessing:
         return await self._database.read(read_stats)
 
 
-def _has_duty(connection: apsw.Connection, owner: str) -> bool:
+def _is_leader(connection: apsw.Connection, owner: str) -> bool:
     row = connection.execute(
         "SELECT 1 FROM leader_leases WHERE name = 'processing' AND owner = ?", (owner,)
     ).fetchone()
     return row is not None
 
 
-def _check_duty(connection: apsw.Connection, owner: str) -> None:
-    if not _has_duty(connection, owner):
+def _check_leader(connection: apsw.Connection, owner: str) -> None:
+    if not _is_leader(connection, owner):
         raise DutyLostError
 
 
 def _without_erased(connection: apsw.Connection, batch: Sequence[Claimed]) -> Sequence[Claimed]:
     erased, tx = ErasedEvents(), SqliteTransaction(connection)
-    return drive(erased.without(tx, batch)) if drive(erased.look(tx, batch)) else batch
+    return drive(erased.without(tx, batch)) if drive(erased.find_running(tx, batch)) else batch
 
 
 def _subscribers_version(connection: apsw.Connection) -> int:
@@ -199,7 +199,7 @@ _ADD_ATTEMPT = (
 
 
 def _record_crashes(connection: apsw.Connection, crashed: Sequence[Claimed], now_us: int) -> None:
-    """An attempt that ended with its worker; the event stands in line again."""
+    """Record an attempt that ended with a crash of its worker; the event is queued again."""
     error = "The worker that had the event died."
     rows = [(claimed.sequence, now_us, 0, "worker_died", error) for claimed in crashed]
     connection.executemany(_ADD_ATTEMPT, rows)
@@ -217,7 +217,7 @@ def _record_poison(connection: apsw.Connection, claimed: Claimed, now_us: int) -
 def _record_failure(
     connection: apsw.Connection, claimed: Claimed, failure: ProcessingFailure, now_us: int
 ) -> None:
-    """Attempt, status and what follows: a place among the retries, or a dead letter."""
+    """Record the attempt, the status, and the retry or dead letter that follows."""
     connection.execute(
         _ADD_ATTEMPT,
         (claimed.sequence, now_us, failure.duration_us, failure.cause, failure.error),

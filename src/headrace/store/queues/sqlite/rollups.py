@@ -1,4 +1,4 @@
-"""Adding to the counters by minute, hour and day in the embedded store."""
+"""Adds to the counters by minute, hour and day in the embedded store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of the system's own, written in the transaction of the change that causes them."""
+"""System events, written in the transaction of the change that causes them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def insert_system_events(
 ) -> None:
     """Insert the events, and by the trigger their work; runs inside the caller's transaction.
 
-    They are numbered here, under the write lock, above all of their kind: several processes may
-    do this, with a time that each has read before it waited for the lock.
+    They are numbered here, under the write lock, above all earlier system events: several processes
+    may write some, with times read before they waited for the lock.
     """
     if not events:
         return
@@ -57,7 +57,7 @@ def insert_system_events(
 
 
 def _first_free(connection: apsw.Connection, now_us: int, count: int) -> int:
-    # A time that is behind goes on in the millisecond of the newest event. None of their kind is
+    # A time that is behind continues in the millisecond of the newest event. No system event is
     # later than that.
     newest = connection.execute("SELECT coalesce(max(sequence), 0) FROM events").get
     now_us = max(now_us, received_us_of(newest))

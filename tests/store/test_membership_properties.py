@@ -1,4 +1,4 @@
-"""Whatever is asked of topics and audiences, one after the other or at once: one event a change."""
+"""Any requests about topics and audiences, in sequence or concurrent, emit one event per change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Verb(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One request: who, and which topic or audience."""
+    """One request: contact, and topic or audience."""
 
     verb: Verb
     contact: int
@@ -49,13 +49,13 @@ STEPS = st.lists(
     ),
     max_size=14,
 )
-#: Whose default is which.
+#: Their defaults.
 DEFAULTS = st.tuples(st.booleans(), st.booleans())
 _names = itertools.count()
 
 
-class Scene:
-    """Fresh contacts, topics and audiences in a store that others have used."""
+class Example:
+    """New contacts, topics and audiences in a store used by earlier examples."""
 
     def __init__(self, session: StoreSession, defaults: Sequence[bool]) -> None:
         self.session = session
@@ -77,7 +77,7 @@ class Scene:
         return TopicFields(name=f"t{next(_names)}", default_subscribed=default)
 
     async def _clear(self) -> None:
-        """Topics of earlier scenes are no longer asked about."""
+        """Without topics of earlier examples."""
         for topic in await self.store.topics.list(1, before=None, limit=999):
             if topic.id not in self.topics:
                 await self.store.topics.delete(1, topic.id, START_US)
@@ -95,7 +95,7 @@ class Scene:
         wanted = step.verb is Verb.SUBSCRIBE
         return topics.subscribe(1, contact_id, topic_id, START_US, wanted=wanted)
 
-    def told(self) -> list[tuple[str, str, str]]:
+    def emitted(self) -> list[tuple[str, str, str]]:
         """Event, topic or audience, contact."""
         events = system_events(self.session, "sendrealm.topic.")
         events += system_events(self.session, "sendrealm.audience.")
@@ -110,15 +110,17 @@ class Scene:
         ]
 
     def states(self) -> dict[tuple[str, str], bool]:
-        """Whether it is so now, by topic or audience and contact."""
+        """The current state, by topic or audience and contact."""
         return self.session.run(self._states())
 
     async def _states(self) -> dict[tuple[str, str], bool]:
         found: dict[tuple[str, str], bool] = {}
         for contact_id in self.contacts:
-            stands = await self.store.topics.subscriptions(1, contact_id, before=None, limit=99)
-            assert stands is not None
-            found |= {(each.topic.id, contact_id): each.is_subscribed for each in stands}
+            subscriptions = await self.store.topics.subscriptions(
+                1, contact_id, before=None, limit=99
+            )
+            assert subscriptions is not None
+            found |= {(each.topic.id, contact_id): each.is_subscribed for each in subscriptions}
         for audience_id in self.audiences:
             wanted = ContactFilter(audience_id=audience_id)
             page = await self.store.contacts.list(1, wanted, before=None, limit=99)
@@ -130,10 +132,10 @@ class Scene:
 ON = {"subscribed": True, "entered": True, "unsubscribed": False, "exited": False}
 
 
-def check_told(scene: Scene, before: dict[tuple[str, str], bool]) -> None:
-    """Events of each pair go to and fro from its first state to its last."""
+def check_told(scene: Example, before: dict[tuple[str, str], bool]) -> None:
+    """Events of each pair alternate from its first state to its last."""
     state = dict(before)
-    for name, thing, contact_id in scene.told():
+    for name, thing, contact_id in scene.emitted():
         assert state[thing, contact_id] is not ON[name]
         state[thing, contact_id] = ON[name]
     assert state == scene.states()
@@ -143,10 +145,10 @@ def check_told(scene: Scene, before: dict[tuple[str, str], bool]) -> None:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(defaults=DEFAULTS, steps=STEPS)
-def test_one_after_the_other_each_change_is_told_once(
+def test_sequential_changes_emit_one_event_each(
     session: StoreSession, defaults: tuple[bool, bool], steps: list[Step]
 ) -> None:
-    scene = Scene(session, defaults)
+    scene = Example(session, defaults)
     before = model = scene.states()
     model = dict(model)
     changes = 0
@@ -156,12 +158,12 @@ def test_one_after_the_other_each_change_is_told_once(
         changes += sum(wanted[key] is not model[key] for key in wanted)
         model |= wanted
     assert scene.states() == model
-    assert len(scene.told()) == changes
+    assert len(scene.emitted()) == changes
     check_told(scene, before)
 
 
-def after(step: Step, scene: Scene) -> dict[tuple[str, str], bool]:
-    """What a step makes of the pairs it is about."""
+def after(step: Step, scene: Example) -> dict[tuple[str, str], bool]:
+    """The result of a step for its pairs."""
     contact_id = scene.contacts[step.contact]
     if step.verb is Verb.OPT_OUT:
         return {(topic_id, contact_id): False for topic_id in scene.topics}
@@ -174,10 +176,10 @@ def after(step: Step, scene: Scene) -> dict[tuple[str, str], bool]:
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(defaults=DEFAULTS, steps=STEPS)
-def test_at_once_each_change_is_told_once(
+def test_concurrent_changes_emit_one_event_each(
     session: StoreSession, defaults: tuple[bool, bool], steps: list[Step]
 ) -> None:
-    scene = Scene(session, defaults)
+    scene = Example(session, defaults)
     before = scene.states()
 
     async def all_at_once() -> None:

@@ -1,4 +1,4 @@
-"""What spreading over a cluster by `lane` asks of the schema, read from the catalogs."""
+"""What sharding over a cluster by `lane` requires of the schema, read from the catalogs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPlace]:
 
 @pytest.fixture(scope="module")
 def traffic(place: PostgresPlace) -> set[str]:
-    """What would be spread."""
+    """The tables that would be sharded."""
     return names(place.run_sql(TRAFFIC_TABLES))
 
 
@@ -90,7 +90,7 @@ def names(rows: Sequence[tuple[str, ...]]) -> set[str]:
     return {row[0] for row in rows}
 
 
-def test_every_table_is_spread_or_known_to_be_small(
+def test_every_table_is_sharded_or_known_to_be_small(
     place: PostgresPlace, traffic: set[str]
 ) -> None:
     assert traffic | SMALL | SLOWLY_GROWING == names(place.run_sql(_TABLES))
@@ -98,7 +98,7 @@ def test_every_table_is_spread_or_known_to_be_small(
     assert names(place.run_sql(_LANES)) - {"lanes"} == traffic
 
 
-def test_every_unique_key_of_what_is_spread_begins_with_the_lane(
+def test_every_unique_key_of_a_sharded_table_begins_with_the_lane(
     place: PostgresPlace, traffic: set[str]
 ) -> None:
     keys = [(table, key, cols) for table, key, cols in place.run_sql(_UNIQUE) if table in traffic]
@@ -106,20 +106,20 @@ def test_every_unique_key_of_what_is_spread_begins_with_the_lane(
     assert [key for _, key, cols in keys if cols[0] != "lane"] == []
 
 
-def test_nothing_that_is_spread_has_a_foreign_key_or_a_trigger(
+def test_no_sharded_table_has_a_foreign_key_or_a_trigger(
     place: PostgresPlace, traffic: set[str]
 ) -> None:
     assert [row for row in place.run_sql(_FOREIGN_KEYS) if traffic & set(row)] == []
     assert not traffic & names(place.run_sql(_TRIGGERS))
 
 
-def test_events_are_spread_first(place: PostgresPlace) -> None:
-    """The others are put beside them, so rows of one lane are on one node."""
+def test_events_are_sharded_first(place: PostgresPlace) -> None:
+    """The others are colocated with them, so rows of one lane are on one node."""
     assert place.run_sql(TRAFFIC_TABLES)[0] == ("events",)
 
 
-def test_without_the_extension_it_is_refused(place: PostgresPlace) -> None:
-    async def spread() -> None:
+def test_without_the_extension_it_is_rejected(place: PostgresPlace) -> None:
+    async def shard() -> None:
         connection = await Database(place.url, PoolOptions()).dedicated_connection()
         try:
             await distribute(connection)
@@ -127,4 +127,4 @@ def test_without_the_extension_it_is_refused(place: PostgresPlace) -> None:
             await connection.close()
 
     with pytest.raises(StoreSetupError, match="CREATE EXTENSION citus"):
-        asyncio.run(spread())
+        asyncio.run(shard())
