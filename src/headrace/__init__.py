@@ -18,7 +18,7 @@ __version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:
-    # Only who writes handlers pays for importing them.
+    # Imported on first use: only handlers need it.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from headrace.delivery import handlers  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What a new store is given, so that its owner can send the first event at once."""
+"""Initial content of a new store, so that its owner can send the first event at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ACTOR = "first start"
 
 
 class FirstStart(msgspec.Struct, frozen=True):
-    """What a new store was given; each text is shown once and kept nowhere."""
+    """Initial credentials; each text is shown once and not stored."""
 
     key: IssuedKey
     #: Token of a link that makes its user the first owner; None when there are operators.
@@ -24,8 +24,8 @@ class FirstStart(msgspec.Struct, frozen=True):
 async def first_start(store: Store, now_us: int) -> FirstStart | None:
     """Make project `default` and a key with all scopes in an empty store.
 
-    A process that was killed between the two leaves the project without any key; the next start
-    makes the key then. A store whose owner made projects or keys is left alone.
+    A process killed between the two leaves the project without a key, which the next start makes. A
+    store with other projects or keys is not changed.
 
     Returns:
         The new key and sign-in link, None when this was not the first start.
@@ -40,7 +40,7 @@ async def first_start(store: Store, now_us: int) -> FirstStart | None:
     else:
         return None
     issued = issue_key(project.id, frozenset(Scope), name=KEY_NAME, now_us=now_us)
-    # Before the key: its being there is what tells the next start that all is done.
+    # Before the key: the key shows the next start that everything is done.
     link_token = None
     if not await store.operators.list():
         link_token, link = issue_link(None, now_us)

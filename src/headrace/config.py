@@ -12,7 +12,7 @@ PREFIX = "HEADRACE_"
 
 
 class SettingError(ValueError):
-    """A setting that cannot be used; the message names it, what was expected and what was found."""
+    """An invalid setting; the message names it, what was expected and what was found."""
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -113,7 +113,7 @@ SETTINGS = (
     Setting("key", str, "", "API key that those commands use."),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
-#: Read elsewhere: armed fail points of tests.
+#: Read elsewhere: fail points of tests.
 _OTHER_VARIABLES = frozenset({"HEADRACE_FAIL_POINT"})
 
 
@@ -146,7 +146,7 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     Raises:
         SettingError: a value cannot be used, or a `HEADRACE_` variable is unknown.
     """
-    _refuse_unknown(environ)
+    _reject_unknown(environ)
     values = {}
     for setting in SETTINGS:
         value = flags.get(setting.name)
@@ -170,7 +170,7 @@ def _named(setting: Setting) -> str:
     return f"{flag(setting)} ({variable(setting)})"
 
 
-def _refuse_unknown(environ: Mapping[str, str]) -> None:
+def _reject_unknown(environ: Mapping[str, str]) -> None:
     known = {variable(setting) for setting in SETTINGS} | _OTHER_VARIABLES
     for name in environ:
         if name.startswith(PREFIX) and name.removesuffix("_FILE") not in known:

@@ -1,12 +1,12 @@
-"""Named points at which a test can make the process die or fail.
+"""Fail points at which a test can make the process crash or fail.
 
-`HEADRACE_FAIL_POINT=name:action[:n]` arms one point: at its n-th passing (1 when left out) the
-action happens once. Actions: `kill` (as SIGKILL would, nothing is flushed or closed) and `error`
-(an OSError is raised). Unarmed, a point costs one comparison.
+`HEADRACE_FAIL_POINT=name:action[:n]` arms one point: at its n-th pass (default 1) the action
+happens once. Actions: `kill` (like SIGKILL, nothing is flushed or closed) and `error` (an OSError
+is raised). An unarmed point costs one comparison.
 
-Points: `before_commit`, `inside_commit` (rows written, COMMIT not yet said),
-`after_commit_before_answer`; of mail `message_claimed`, `message_started` (the row of an attempt
-is committed, nothing is said to the relay) and `message_recorded`.
+Points: `before_commit`, `inside_commit` (rows written, COMMIT not yet sent),
+`after_commit_before_answer`; of mail `message_claimed`, `message_started` (the row of an attempt is
+committed, nothing is sent to the relay) and `message_recorded`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _left = int(_count or "1")
 
 
 def armed(name: str) -> bool:
-    """Whether anything is to happen at a point; for points that cost something to pass."""
+    """Whether a point is armed; for points that are costly to reach."""
     return name == _armed
 
 
 def fail_point(name: str) -> None:
-    """Do what was armed for `name`, if anything.
+    """Do the action armed for `name`, if any.
 
     Raises:
         OSError: when armed with `error`.

@@ -1,8 +1,8 @@
-"""Files and folders for their owner alone: mode 0600 and 0700, whatever the umask.
+"""Files and folders only for their owner: mode 0600 and 0700, whatever the umask.
 
-A file gets its mode in the call that creates it. Afterwards a mode is only narrowed, or the owner
-is given back what a strict umask took from it, so there is no moment at which others may read it.
-The umask itself is left alone: it belongs to the whole process, its threads and its children.
+A file gets its mode in the call that creates it. Afterwards a mode is only narrowed, or the owner's
+rights that a strict umask removed are restored, so others can read it at no moment. The umask
+itself is not changed: it belongs to the whole process, its threads and its children.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from pathlib import Path
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 _OTHERS = 0o077
-#: A symbolic link at the end of the path is refused: somebody else may have put it there.
+#: A symbolic link at the end of the path is rejected: another user may have put it there.
 _SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def create_private(path: Path) -> int:
-    """Create a file that is not there and open it for writing; returns the descriptor.
+    """Create a new file and open it for writing; returns the descriptor.
 
     Raises:
-        FileExistsError: something is there, be it a symbolic link to nothing.
+        FileExistsError: the path exists, even as a dangling symbolic link.
         OSError: it cannot be created.
     """
     return open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
 
 def replace_private(path: Path) -> int:
-    """As `create_private`, but what is there is removed first, not written to.
+    """As `create_private`, but an existing file is removed first, not written to.
 
     Raises:
         OSError: it cannot be removed or created.
@@ -40,12 +40,12 @@ def replace_private(path: Path) -> int:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file of our own and take it away from others; returns the descriptor.
+    """Open a file and remove other users' access to it; returns the descriptor.
 
-    A file that belongs to somebody else keeps its mode, see `open_to_others`.
+    A file that belongs to another user keeps its mode, see `open_to_others`.
 
     Args:
-        flags: of open(2); with `O_CREAT` the file is created if it is not there.
+        flags: of open(2); with `O_CREAT` the file is created if it does not exist.
 
     Raises:
         OSError: it cannot be opened, or is a symbolic link.
@@ -58,7 +58,7 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def create_private_folder(folder: Path) -> None:
-    """Create a folder and those above it that are not there; what is there stays as it is.
+    """Create a folder and missing parents; existing ones are not changed.
 
     Raises:
         OSError: one cannot be created.
@@ -76,7 +76,7 @@ def create_private_folder(folder: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Take a file away from others, as far as it is there, plain and may be changed.
+    """Remove other users' access to a plain file, if it exists and may be changed.
 
     The file is not opened: closing any descriptor of a database drops its locks.
     """
@@ -86,7 +86,7 @@ def make_private(path: Path) -> None:
 
 
 def open_to_others(path: Path) -> bool:
-    """Whether a plain file is there that its group or all users may read, write or run."""
+    """Whether it is a plain file that its group or all users may read, write or run."""
     try:
         found = path.lstat()
     except OSError:
@@ -95,7 +95,7 @@ def open_to_others(path: Path) -> bool:
 
 
 def shown_mode(path: Path) -> str:
-    """The mode as `chmod` takes it, such as `0644`."""
+    """The mode in the form of `chmod`, such as `0644`."""
     return f"{_mode(path.lstat()):04o}"
 
 

@@ -1,4 +1,4 @@
-"""Names of processes, and whether the one that bears a name still runs."""
+"""Names of processes, and whether a named process still runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _PROCESSES = Path("/proc/self/ns/pid")
 
 
 def own_name() -> str:
-    """`place:pid:start`, which no other process ever has: pids are reused, start times are not."""
+    """`place:pid:start`, unique for ever: pids are reused, start times are not."""
     pid = os.getpid()
     return f"{_place()}:{pid}:{_start_of(pid)}"
 
 
 def is_alive(name: str) -> bool:
-    """Whether the process runs; True for one of another place, of which nothing is known here."""
+    """Whether the process runs; True for one of another place, which cannot be known here."""
     place, _, rest = name.rpartition(":")
     place, _, pid = place.rpartition(":")
     if place != _place() or not pid.isdigit():
@@ -29,16 +29,16 @@ def is_alive(name: str) -> bool:
 
 @functools.cache
 def _place() -> str:
-    """Where process ids are those seen here: the host name, and which boot and namespace it is.
+    """The scope of process ids: host name, boot and namespace.
 
-    Machines on one database may bear one name (`localhost`), and so may containers of one machine.
+    Machines on one database may share a name (`localhost`), and so may containers of one machine.
     """
     try:
-        apart = _BOOT.read_text("ascii") + str(_PROCESSES.readlink())
+        scope = _BOOT.read_text("ascii") + str(_PROCESSES.readlink())
     except OSError:
-        # Nothing can be told of others then: nobody else has this name.
-        apart = os.urandom(16).hex()
-    return f"{socket.gethostname()}/{blake2b(apart.encode(), digest_size=4).hexdigest()}"
+        # Other processes are unknown then: this name is unique.
+        scope = os.urandom(16).hex()
+    return f"{socket.gethostname()}/{blake2b(scope.encode(), digest_size=4).hexdigest()}"
 
 
 def _start_of(pid: int) -> str:
@@ -47,6 +47,7 @@ def _start_of(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     except OSError:
         return ""
-    # The second field is the command in parentheses and may hold anything; the 22nd is the start.
+    # The second field is the command in parentheses and may contain anything; the 22nd is the
+    # start.
     fields = stat.rpartition(")")[2].split()
     return "" if fields[0] == "Z" else fields[19]

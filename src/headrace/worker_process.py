@@ -1,7 +1,7 @@
-"""The worker: everything that happens to events after they were accepted, in a process of its own.
+"""The worker: processes and delivers accepted events, in a process of its own.
 
-Apart from the server because handlers are other people's code and network calls cost CPU: neither
-may share an interpreter with ingest (docs/decisions/0003-worker-process.md).
+Separate from the server because handlers are foreign code and network calls cost CPU: neither may
+share an interpreter with ingest (docs/decisions/0003-worker-process.md).
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ from headrace.stores import shown_store
 
 #: From SIGTERM to the end of the process.
 STOP_SECONDS_MAX = 10.0
-#: Of those, for attempts under way and for giving back what is claimed.
+#: Of those, for attempts in progress and for releasing claims.
 GIVE_BACK_SECONDS_MAX = 5.0
 
-#: How often it is looked whether the worker's state has changed.
+#: How often the worker's state is checked for changes.
 STATE_SECONDS = 0.5
-#: Handlers that are named in it.
+#: Handlers that are named in the state.
 STUCK_NAMED_MAX = 3
 
 _log = structlog.get_logger()
@@ -160,7 +160,7 @@ class WorkerProcess:
             clock_us=store.clock_us,
             rng=rng,
         )
-        # Before anything is processed, so that no event is fanned out without the handlers.
+        # Before processing begins, so that no event is fanned out without the handlers.
         await deliverer.announce()
         await rules.refresh()
         return deliverer
@@ -196,15 +196,15 @@ class WorkerProcess:
             self._tasks.append(task)
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
-        # Loops wait errors out, so an end by itself is a fault: better a fresh process than a
-        # worker that does half of its duties.
+        # Loops retry after errors, so an ended loop is a bug: a new process is better than a worker
+        # with missing loops.
         if not task.cancelled() and not self.ended.is_set():
             self.failed = True
             _log.error(WORKER_STOPPED, loop=task.get_name(), error=repr(task.exception()))
             self.ended.set()
 
     def problem(self) -> str:
-        """What keeps the worker from working, in one line; empty when nothing does."""
+        """Why the worker does not work, in one line; empty when it does."""
         stuck = self._handlers.stuck()
         if not stuck:
             return ""
@@ -213,22 +213,22 @@ class WorkerProcess:
         return f"handlers do not return from their calls: {named}"
 
     async def watch_parent(self, descriptor: int) -> None:
-        """Be nudged by the server through a socket, and end when it closes."""
+        """Wake up when the server signals through a socket, and end when it closes."""
         reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
-        telling = asyncio.create_task(self._tell_parent(writer))
+        telling = asyncio.create_task(self._report_to_parent(writer))
         try:
             while await reader.read(4096):
                 self._nudged.set()
         except ConnectionError:
-            # It was killed with something unread.
+            # The server was killed with unread data.
             pass
         finally:
             telling.cancel()
             self.ended.set()
 
-    async def _tell_parent(self, writer: asyncio.StreamWriter) -> None:
-        """Tell the server what the worker's state is, when that changes."""
-        # The server cannot know that the worker which it has started is at work.
+    async def _report_to_parent(self, writer: asyncio.StreamWriter) -> None:
+        """Report the worker's state to the server when it changes."""
+        # The server cannot know otherwise that its worker has started.
         told = None
         while True:
             problem = self.problem()
@@ -238,9 +238,10 @@ class WorkerProcess:
             await asyncio.sleep(STATE_SECONDS)
 
     async def stop(self) -> None:
-        """End the loops, give back what is claimed, close the store.
+        """End the loops, release claims, close the store.
 
-        What cannot be given back in time is taken over by another worker when the lease runs out.
+        Claims that cannot be released in time are taken over by another worker when the lease runs
+        out.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GIVE_BACK_SECONDS_MAX):

@@ -76,4 +76,4 @@ def test_the_log_of_a_process_is_limited() -> None:
 def test_only_so_many_kinds_are_remembered(kinds: int) -> None:
     log = Log()
     assert all(log.told(f"error {number}") for number in range(kinds))
-    assert len(log._repeats._told) == KINDS_MAX
+    assert len(log._repeats._emitted) == KINDS_MAX

@@ -1,1 +1,1 @@
-"""How an event reaches a subscriber."""
+"""Delivery of events to subscribers."""

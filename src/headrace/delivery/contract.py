@@ -1,7 +1,7 @@
-"""What the deliverer and the transports agree on: one delivery in, one outcome out.
+"""The contract of deliverer and transports: one delivery in, one outcome out.
 
-A transport makes exactly one attempt and never decides whether there is a next one. It raises
-nothing but `asyncio.CancelledError`: every way an attempt can end is an `AttemptOutcome`.
+A transport makes exactly one attempt and never decides whether there is a next one. It raises only
+`asyncio.CancelledError`: every other end of an attempt is an `AttemptOutcome`.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from headrace.domain.events.event import StoredEvent
 
 
 class FailureCause(StrEnum):
-    """Every reason for which an attempt fails; a closed list, stored with the attempt."""
+    """Why an attempt failed; a closed list, stored with the attempt."""
 
-    #: The receiver said that it will never take this event (4xx but 408, 410, 425, 429).
+    #: The receiver will never accept this event (4xx except 408, 410, 425, 429).
     REJECTED = "rejected"
-    #: 410: the receiver is gone for good.
+    #: 410: the receiver is permanently gone.
     GONE = "gone"
-    #: The receiver answered with a redirect, which is never followed.
+    #: The receiver responded with a redirect, which is never followed.
     REDIRECTED = "redirected"
     #: 429, 408 or 425: the receiver asks for a later attempt.
     THROTTLED = "throttled"
     #: 5xx.
     SERVER_ERROR = "server_error"
-    #: No HTTP answer, or a status that no final answer has (below 200 or above 599).
+    #: No HTTP response, or an invalid final status (below 200 or above 599).
     PROTOCOL_ERROR = "protocol_error"
     #: The stored URL breaks the rules for URLs.
     URL_REFUSED = "url_refused"
@@ -34,9 +34,9 @@ class FailureCause(StrEnum):
     ADDRESS_REFUSED = "address_refused"
     NAME_NOT_RESOLVED = "name_not_resolved"
     CONNECT_FAILED = "connect_failed"
-    #: The TLS handshake failed, a wrong or expired certificate included.
+    #: The TLS handshake failed, including for a wrong or expired certificate.
     TLS_FAILED = "tls_failed"
-    #: The connection broke before there was an answer.
+    #: The connection broke before there was a response.
     CONNECTION_LOST = "connection_lost"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     #: The stored signing secret cannot be read.
@@ -47,23 +47,23 @@ class FailureCause(StrEnum):
     HANDLER_PERMANENT = "handler_permanent"
     #: No handler of that name is loaded in this process.
     HANDLER_MISSING = "handler_missing"
-    #: The process that ran the handler, and nothing else, ended during the call.
+    #: The process that ran only this handler ended during the call.
     HANDLER_DIED = "handler_died"
     #: Earlier calls of the handler are past their deadline and have still not returned.
     HANDLER_STUCK = "handler_stuck"
-    #: A fault of Headrace itself.
+    #: A bug in Headrace.
     INTERNAL = "internal"
 
     @property
     def permanent(self) -> bool:
-        """Whether another attempt could not end otherwise, so that none is made."""
+        """Whether a retry could not succeed, so that none is made."""
         return self in _PERMANENT
 
     @property
     def subscriber_down(self) -> bool:
-        """Whether it speaks against the subscriber as a whole, and so counts for its breaker.
+        """Whether it counts for the breaker of the subscriber.
 
-        A receiver that refuses one event is up. A fault of ours says nothing about it.
+        A receiver that rejects one event is up. A bug in Headrace says nothing about it.
         """
         return self in _SUBSCRIBER_DOWN
 
@@ -97,7 +97,7 @@ _SUBSCRIBER_DOWN = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookTarget:
-    """Where a webhook goes, as stored with the subscriber."""
+    """Target of a webhook, as stored with the subscriber."""
 
     url: str
     #: `whsec_` secrets, the newest first; two while a rotation overlaps.
@@ -106,19 +106,19 @@ class WebhookTarget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HandlerTarget:
-    """Which Python handler is called: the name it is registered by."""
+    """Target of a Python handler: the name it is registered by."""
 
     name: str
 
 
 class Isolation(IntEnum):
-    """Where a handler is called, by how much harm it is suspected of."""
+    """Where a handler is called, by the crashes of its delivery."""
 
     #: In the worker.
     NONE = 0
-    #: In a process beside the worker that makes one call at a time.
+    #: In a separate process that makes one call at a time.
     SHARED = 1
-    #: In such a process that has made no call before: if it dies, this call did it.
+    #: In such a process without earlier calls: if it crashes, this call caused it.
     NEW = 2
 
 
@@ -126,30 +126,30 @@ class Isolation(IntEnum):
 class Delivery:
     """One event for one subscriber, at one attempt."""
 
-    #: UUID text; the same over all attempts, so that receivers can tell repeats.
+    #: UUID text; the same over all attempts, so that receivers can detect repeats.
     id: str
     #: From 1.
     attempt: int
     event: StoredEvent
     target: WebhookTarget | HandlerTarget
-    #: Of no meaning for webhooks: they run no code of others.
+    #: Ignored for webhooks, which run no foreign code.
     isolation: Isolation = Isolation.NONE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a webhook answered, as far as it is kept."""
+    """The stored part of a webhook's response."""
 
     http_status: int
-    #: The beginning of the body, at most `EXCERPT_BYTES_MAX` in UTF-8, fit to be shown.
+    #: The beginning of the body, at most `EXCERPT_BYTES_MAX` in UTF-8, safe to show.
     excerpt: str
-    #: What could not be read of the answer; it changes no outcome.
+    #: What could not be read of the response; it does not change the outcome.
     note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivered:
-    """The subscriber took the event. Handlers have no answer."""
+    """The subscriber accepted the event. Handlers have no response."""
 
     duration_us: int
     answer: Answer | None = None
@@ -157,10 +157,10 @@ class Delivered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """The subscriber did not take the event."""
+    """The subscriber did not accept the event."""
 
     cause: FailureCause
-    #: One sentence, fit to be shown; free of secrets and of the URL.
+    #: One sentence, safe to show; without secrets and the URL.
     message: str
     duration_us: int
     answer: Answer | None = None
@@ -174,7 +174,7 @@ class Failed:
 
     @property
     def disable_subscriber(self) -> bool:
-        """Whether the subscriber gets nothing any more until somebody enables it again."""
+        """Whether the subscriber is disabled until it is enabled again."""
         return self.cause is FailureCause.GONE
 
 
@@ -185,7 +185,7 @@ class DeliveryError(Exception):
     """An attempt cannot be made or finished; becomes a `Failed` at the edge of a transport.
 
     Attributes:
-        cause: which entry of the closed list; knows whether it is permanent.
+        cause: entry of the closed list; knows whether it is permanent.
     """
 
     def __init__(self, cause: FailureCause, message: str) -> None:
@@ -201,5 +201,5 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of connections and threads; attempts still running are cancelled first."""
+        """Release connections and threads; cancel attempts still running before."""
         ...

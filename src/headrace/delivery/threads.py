@@ -1,8 +1,8 @@
-"""Calls that block, each in a thread of its own that nothing has to wait for.
+"""Runs blocking calls, each in a daemon thread of its own.
 
-The threads of `concurrent.futures` are joined when the interpreter exits, so one call that hangs
-would hold up a shutdown. These are daemons. They cost some 50 microseconds to start, which is
-little beside what runs in them; how many there are is for the caller to bound.
+The threads of `concurrent.futures` are joined when the interpreter exits, so one hanging call would
+block a shutdown. Daemon threads are not. One takes some 50 microseconds to start, which is little
+compared with its call; the caller limits their number.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Finished(NamedTuple, Generic[T]):
 
 
 def finish(call: Callable[[], T]) -> Finished[T]:
-    """Make a call and catch everything: not even `SystemExit` may end a thread of ours."""
+    """Make a call and catch everything: not even `SystemExit` may end the thread."""
     try:
         return Finished(call(), None)
     except BaseException as error:  # noqa: BLE001 - see the docstring
@@ -34,10 +34,10 @@ def finish(call: Callable[[], T]) -> Finished[T]:
 def start_in_thread(call: Callable[[], T], name: str) -> asyncio.Future[Finished[T]]:
     """Start a call now; the future belongs to the running loop and never fails.
 
-    Cancelling the future stops the waiting and not the thread.
+    Cancelling the future stops the waiting, not the thread.
 
     Raises:
-        RuntimeError: the system gives no further thread.
+        RuntimeError: the system cannot start another thread.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Finished[T]] = loop.create_future()
@@ -48,7 +48,7 @@ def start_in_thread(call: Callable[[], T], name: str) -> asyncio.Future[Finished
 
     def run() -> None:
         finished = finish(call)
-        # A closed loop raises: then nobody waits any more.
+        # A closed loop raises: then nothing waits any more.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, finished)
 

@@ -1,4 +1,4 @@
-"""Metrics of deliveries: counted by the workers, kept in the store, shown by any server."""
+"""Metrics of deliveries: counted by workers, kept in the store, shown by any server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.store.contract.delivery_counts import SECONDS_BOUNDS, AttemptCount
 
 
 def delivery_families(numbers: DeliveryNumbers, breakers_open: int) -> Iterator[Metric]:
-    """Attempts, what is on its way and who is paused."""
+    """Attempts, claimed deliveries, and open breakers."""
     yield from _attempt_families(numbers.attempts)
     claimed = "headrace_deliveries_claimed", "Deliveries in the hands of workers."
     yield GaugeMetricFamily(*claimed, numbers.claimed)
@@ -35,7 +35,7 @@ def _attempt_families(attempts: AttemptCounts) -> Iterator[Metric]:
     yield counted
     took = HistogramMetricFamily("headrace_delivery_attempt_seconds", "Time that attempts took.")
     bounds = [*(f"{bound:g}" for bound in SECONDS_BOUNDS), "+Inf"]
-    # A bucket of Prometheus holds those below it, too.
+    # Buckets of Prometheus are cumulative.
     sums = [float(number) for number in accumulate(attempts.buckets)]
     took.add_metric((), list(zip(bounds, sums, strict=False)), attempts.seconds_sum)
     yield took

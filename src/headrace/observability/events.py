@@ -1,4 +1,4 @@
-"""The names of everything that is logged.
+"""Names of all log events.
 
 A log line is one of these plus fields: ids, sizes and codes, never a payload, a key or an address.
 """
@@ -24,7 +24,7 @@ LIBRARY_WARNED = "library.warned"
 RETENTION_SWEPT = "retention.swept"
 RETENTION_CLOCK_DOUBTED = "retention.clock_doubted"
 RULES_REFRESH_FAILED = "rules.refresh_failed"
-DUTY_TAKEN = "duty.taken"
+LEADERSHIP_ACQUIRED = "leadership.acquired"
 EVENT_FAILED = "event.failed"
 CATALOG_FAILED = "catalog.failed"
 WORKER_STARTED = "worker.started"

@@ -1,4 +1,4 @@
-"""Structured logs: one line a happening, its name from `observability.events`, and fields."""
+"""Structured logs: each line is an event name from `observability.events`, and fields."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def configure_logs(level: str, style: str) -> None:
         message = f"HEADRACE_LOG_FORMAT must be auto, json or console, got {style!r}"
         raise ValueError(message)
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
-    # JSON escapes line ends, so no field of a caller can start a line of its own.
+    # JSON escapes line ends, so no field of a caller can start a new line.
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     )
@@ -52,7 +52,7 @@ def configure_logs(level: str, style: str) -> None:
 
 
 class _Libraries(logging.Handler):
-    """Tells what libraries log as lines of ours, without a trace: each is one line."""
+    """Logs messages of libraries as events, without a stack trace: each is one line."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)

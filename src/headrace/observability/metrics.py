@@ -33,7 +33,7 @@ _STARTED = time.time()
 
 
 class Behind(msgspec.Struct, frozen=True, kw_only=True):
-    """What the store tells about itself and about the work behind the accept."""
+    """What the store reports about itself and about its queues."""
 
     health: StoreHealth
     retention: RetentionState | None
@@ -56,7 +56,7 @@ def render_metrics(
     """The text of a scrape; without `behind` the store's own numbers are left out.
 
     Args:
-        worker_ready: None for a server without a worker beside it.
+        worker_ready: None for a server without a worker of its own.
     """
     registry = CollectorRegistry()
     registry.register(
@@ -112,7 +112,7 @@ def _accept_families(stats: AcceptStats, queue_depth: int, *, blocked: bool) -> 
         "headrace_idempotency_mismatches", "Repeats with other content.", stats.mismatched
     )
     rejected = CounterMetricFamily(
-        "headrace_events_rejected", "Requests and events refused.", labels=("code",)
+        "headrace_events_rejected", "Requests and events rejected.", labels=("code",)
     )
     for code, number in sorted(stats.rejected.items()):
         rejected.add_metric((code,), number)
@@ -142,7 +142,9 @@ def _commit_families(stats: CommitStats) -> Iterator[Metric]:
 def _store_families(behind: Behind | None) -> Iterator[Metric]:
     health = None if behind is None else behind.health
     yield _gauge(
-        "headrace_store_up", "1 while the store answers.", health is not None and not health.problem
+        "headrace_store_up",
+        "1 while the store responds.",
+        health is not None and not health.problem,
     )
     if health is None:
         return
@@ -162,16 +164,18 @@ def _behind_families(behind: Behind | None, now_us: int) -> Iterator[Metric]:
 
 
 def _work_families(work: WorkStats, now_us: int) -> Iterator[Metric]:
-    """What waits behind the accept; counts stop at 100,000."""
+    """Sizes of the queues; counts stop at 100,000."""
     yield _gauge("headrace_work_ready", "Accepted events that wait for the worker.", work.ready)
     yield _gauge("headrace_work_retrying", "Events that wait for a retry.", work.retrying)
     age_us = 0 if work.oldest_us is None else max(0, now_us - work.oldest_us)
-    yield _gauge("headrace_work_oldest_seconds", "Age of the oldest in line.", age_us / 1_000_000)
-    yield _gauge("headrace_deliveries_waiting", "Deliveries not made yet.", work.deliveries)
-    yield _gauge("headrace_dead_letters_open", "Dead letters to be dealt with.", work.dead_letters)
+    yield _gauge(
+        "headrace_work_oldest_seconds", "Age of the oldest queued event.", age_us / 1_000_000
+    )
+    yield _gauge("headrace_deliveries_waiting", "Deliveries waiting to be made.", work.deliveries)
+    yield _gauge("headrace_dead_letters_open", "Open dead letters.", work.dead_letters)
 
 
-def _worker_families(ready: bool | None) -> Iterator[Metric]:  # noqa: FBT001 - the value told
+def _worker_families(ready: bool | None) -> Iterator[Metric]:  # noqa: FBT001 - the reported value
     if ready is not None:
         help_text = "1 while the worker of this server runs and can call all its handlers."
         yield _gauge("headrace_worker_ready", help_text, ready)

@@ -1,4 +1,4 @@
-"""What retention has done, as metrics: read from the store, since the worker is another process."""
+"""Metrics of retention: read from the store, since the worker is another process."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from headrace.store.contract.retention import RetentionState
 
 
 def retention_families(state: RetentionState | None) -> Iterator[Metric]:
-    """Totals since ever; nothing before the first sweep of a store."""
+    """All-time totals; nothing before the first sweep of a store."""
     if state is None:
         return
     removed = CounterMetricFamily(
-        "headrace_retention_removed", "Rows removed, by what they were.", labels=("kind",)
+        "headrace_retention_removed", "Rows removed, by kind.", labels=("kind",)
     )
     others = state.rows - state.events - state.dead_letters
     for kind, number in (
@@ -34,7 +34,7 @@ def retention_families(state: RetentionState | None) -> Iterator[Metric]:
     for name, help_text, value in (
         (
             "headrace_retention_lag_seconds",
-            "How long the oldest event that could go has been due.",
+            "How long the oldest removable event has been due.",
             state.lag_us / 1_000_000,
         ),
         (

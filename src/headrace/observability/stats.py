@@ -17,5 +17,5 @@ class AcceptStats(msgspec.Struct):
     rejected: dict[str, int] = msgspec.field(default_factory=dict)
 
     def reject(self, code: ErrorCode) -> None:
-        """Count a refusal."""
+        """Count a rejection."""
         self.rejected[code] = self.rejected.get(code, 0) + 1

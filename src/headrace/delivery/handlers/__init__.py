@@ -1,4 +1,4 @@
-"""Python handlers: functions that get events, instead of an endpoint over HTTP.
+"""Python handlers: functions that receive events, instead of an HTTP endpoint.
 
 from headrace.delivery.handlers import Event, Permanent, on
 

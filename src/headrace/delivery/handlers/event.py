@@ -1,4 +1,4 @@
-"""The event as a handler gets it."""
+"""The event that a handler receives."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """One event; nothing in it can be changed."""
+    """One event, immutable."""
 
     id: UUID
     #: Its name, such as `order.completed`.
     event: str
-    #: The contact it was resolved to; as sent when there is none.
+    #: The contact it was resolved to, or as sent without one.
     contact_id: UUID | None
     external_id: str | None
     #: As sent.
@@ -34,7 +34,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     idempotency_key: str | None
     #: `api`, `batch`, `import` or `system`.
     source: str
-    #: The same over all attempts: the key to make an effect happen once only.
+    #: The same over all attempts: use it as a key to make an effect happen only once.
     delivery_id: UUID
     #: Number of this attempt, from 1.
     attempt: int
@@ -51,7 +51,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 def event_of(delivery: Delivery) -> Event:
-    """Show a delivery to a handler."""
+    """The event of a delivery for a handler."""
     stored = delivery.event
     contact_id = stored.resolved_contact_id or stored.contact_id
     return Event(

@@ -1,6 +1,6 @@
-"""What a worker and a process of its handlers say to one another, over a pair of sockets.
+"""The protocol of a worker and its handler processes, over a pair of sockets.
 
-A message is its length in four bytes and MessagePack. The process says `Ready` once, when it has
+A message is its length in four bytes and MessagePack. The process sends `Ready` once, when it has
 loaded the handlers, and then one `Result` for each `Call`.
 """
 
@@ -14,7 +14,7 @@ import msgspec
 from headrace.delivery.contract import FailureCause
 from headrace.domain.events.event import StoredEvent
 
-#: Far more than an event with the largest payload takes.
+#: Far more than an event with the largest payload needs.
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 _LENGTH_BYTES = 4
 
@@ -22,16 +22,16 @@ T = TypeVar("T")
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """How to start a process; its one argument beside the number of the socket."""
+    """How to start a process; its one argument besides the number of the socket."""
 
     modules: tuple[str, ...]
-    #: Put first on the import path; empty for none.
+    #: Added first to the import path; empty for none.
     directory: str
     deadline_s: float
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The handlers are loaded, or `error` says why they are not."""
+    """The handlers are loaded, or `error` is why not."""
 
     error: str | None
 
@@ -47,7 +47,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """How the call ended; without a cause it went well."""
+    """How the call ended; without a cause it succeeded."""
 
     duration_us: int
     cause: FailureCause | None
@@ -61,10 +61,10 @@ def frame(message: msgspec.Struct) -> bytes:
 
 
 async def read_frame(reader: asyncio.StreamReader, kind: type[T]) -> T | None:
-    """The next message; None when the other side is gone.
+    """The next message; None when the other side has closed.
 
     Raises:
-        ValueError: what was sent is no such message.
+        ValueError: the data is not such a message.
     """
     try:
         length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")

@@ -1,8 +1,7 @@
-"""Calls handlers that may end their process: in processes beside the worker.
+"""Calls handlers that may crash their process in processes of their own.
 
-Each makes one call at a time, so the call that ended it is known, and neither the worker
-nor another delivery goes with it. They are started when they are needed and
-end after a while without calls.
+Each makes one call at a time, so the call that crashed it is known, and neither the worker nor
+another delivery is affected. They are started when needed and end after a while without calls.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ from headrace.delivery.contract import (
 from headrace.delivery.handlers.frames import Call, Ready, Result, Setup, frame, read_frame
 
 _MODULE = "headrace.delivery.handlers.process"
-#: Between the end of a process and the last it said, or between the end of its socket and its own.
+#: Between the end of a process and its last message, or between the end of its socket and its own.
 _LAST_WORD_S = 1.0
-#: For the system to end a process that was killed.
+#: For the system to end a killed process.
 _KILLED_S = 2.0
 
 _Said = TypeVar("_Said", Ready, Result)
@@ -46,11 +45,11 @@ _Said = TypeVar("_Said", Ready, Result)
 class IsolationLimits:
     """Bounds of the processes of one worker."""
 
-    #: That make calls at a time; further calls wait in their order, and their deadlines have not
-    #: begun. Each takes the memory of an interpreter with the modules of the handlers.
+    #: Concurrent processes; further calls wait in order, before their deadlines begin. Each takes
+    #: the memory of an interpreter with the modules of the handlers.
     processes_max: int = 4
     deadline_s: float = 30.0
-    #: After the deadline, for a process to say so itself; then it is killed.
+    #: After the deadline, for a process to report that itself; then it is killed.
     grace_s: float = 5.0
     #: For loading the modules.
     start_s: float = 60.0
@@ -59,12 +58,12 @@ class IsolationLimits:
 
 
 class IsolatingHandlers:
-    """Calls handlers in the worker, and suspected ones in processes beside it.
+    """Calls handlers in the worker, and suspects in separate processes.
 
     Args:
-        in_worker: makes the calls of deliveries that nothing is suspected of; not closed here.
+        in_worker: makes the calls of deliveries that are no suspects; not closed here.
         modules: what a process loads, by dotted names.
-        directory: put first on its import path.
+        directory: added first to its import path.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class IsolatingHandlers:
         )
         self._slots = asyncio.Semaphore(self._limits.processes_max)
         self._processes: set[_Process] = set()
-        #: Of those, the ones that make no call, the longest idle first.
+        #: The idle ones of those, the longest idle first.
         self._idle: list[_Process] = []
         self._expiring: set[asyncio.Task[None]] = set()
 
@@ -101,7 +100,7 @@ class IsolatingHandlers:
         return Failed(cause=result.cause, message=result.message, duration_us=result.duration_us)
 
     async def close(self) -> None:
-        """End all processes, at once."""
+        """Kill all processes."""
         self._idle.clear()
         await asyncio.gather(*(self._end(process) for process in [*self._processes]))
         await asyncio.gather(*self._expiring)
@@ -115,7 +114,7 @@ class IsolatingHandlers:
         try:
             async with asyncio.timeout(self._limits.deadline_s + self._limits.grace_s):
                 result = await process.call(call)
-            # What is past its deadline still runs there.
+            # A call past its deadline still runs there.
             reusable = result.cause is not FailureCause.DEADLINE_EXCEEDED
         except TimeoutError:
             message = f"the handler did not return within {self._limits.deadline_s:g} seconds"
@@ -129,7 +128,7 @@ class IsolatingHandlers:
         return result
 
     async def _take(self, *, new: bool) -> _Process:
-        """A process that is ready; one that has made no call yet if it must be new."""
+        """A ready process; one without earlier calls if it must be new."""
         while self._idle and not new:
             process = self._idle.pop()
             if process.alive:
@@ -180,16 +179,16 @@ class _Process:
 
     @classmethod
     async def start(cls, setup: Setup) -> _Process:
-        """Start one; it loads the handlers meanwhile.
+        """Start one; it loads the handlers in the background.
 
         Raises:
-            DeliveryError: the system gives no further process.
+            DeliveryError: the system cannot start another process.
         """
         here, there = socket.socketpair()
         try:
             with there:
                 process = await asyncio.create_subprocess_exec(
-                    # What a handler prints before it ends the process shall be seen.
+                    # Output of a handler before it ends the process must be visible.
                     *(sys.executable, "-u", "-m", _MODULE),
                     *(str(there.fileno()), msgspec.json.encode(setup).decode()),
                     pass_fds=(there.fileno(),),
@@ -209,7 +208,7 @@ class _Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be called, as far as is known."""
+        """Whether it can be called, as far as known."""
         return not self._ended.done() and not self._reader.at_eof()
 
     def idle(self, seconds: float | None, expire: Callable[[_Process], None]) -> None:
@@ -222,20 +221,20 @@ class _Process:
             self._expiry = loop.call_later(seconds, expire, self)
 
     async def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill it, whatever it does."""
         if self._expiry is not None:
             self._expiry.cancel()
         with suppress(ProcessLookupError):
             self._process.kill()
         self._writer.close()
-        # Only a process that is stuck in the system, as on a disk that hangs, takes longer.
+        # Only a process that is stuck in the kernel, as on a hanging disk, takes longer.
         await asyncio.wait({self._ended}, timeout=_KILLED_S)
 
     async def ready(self) -> None:
         """Wait until it has loaded the handlers.
 
         Raises:
-            DeliveryError: it cannot; that is not the doing of any event.
+            DeliveryError: it cannot; that is not caused by an event.
         """
         said = await self._read(Ready)
         if said is None:
@@ -260,13 +259,13 @@ class _Process:
         return result
 
     async def _read(self, kind: type[_Said]) -> _Said | None:
-        """The next message; None when the process has ended, or says what is none."""
-        # A process that the handler has made may hold the socket open after the end of this one.
+        """The next message; None when the process has ended or sends an invalid one."""
+        # A child process of the handler may keep the socket open after the end of this one.
         reading = asyncio.ensure_future(read_frame(self._reader, kind))
         try:
             await asyncio.wait({reading, self._ended}, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
-                # What it said before its end is on its way through the loop.
+                # A message sent before its end may still be in the event loop.
                 await asyncio.wait({reading}, timeout=_LAST_WORD_S)
             return reading.result() if reading.done() else None
         except (ValueError, OSError):
@@ -276,7 +275,7 @@ class _Process:
 
     async def _ending(self) -> str:
         """How it ended."""
-        # Only its socket may be gone.
+        # Possibly only its socket is closed.
         await asyncio.wait({self._ended}, timeout=_LAST_WORD_S)
         with suppress(ProcessLookupError):
             self._process.kill()

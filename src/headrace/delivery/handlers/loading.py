@@ -11,7 +11,7 @@ from headrace.delivery.handlers.registry import HandlerRegistry, registered
 
 
 class HandlersNotLoadedError(Exception):
-    """A module of handlers cannot be used; the message says which one and why."""
+    """A module of handlers cannot be used; the message names it and the reason."""
 
 
 def load_handlers(
@@ -23,7 +23,7 @@ def load_handlers(
 
     Args:
         modules: such as `shop.handlers`.
-        directory: put first on the import path, as `python -m` does with the current one.
+        directory: added first to the import path, as `python -m` does with the current one.
         registry: where their handlers are expected.
 
     Returns:
@@ -39,7 +39,7 @@ def load_handlers(
         before = len(registry)
         try:
             importlib.import_module(name)
-        # A module that calls `sys.exit` shall not end the worker without a word.
+        # A module that calls `sys.exit` must not end the worker without an error.
         except (Exception, SystemExit) as error:
             message = f"--handlers {name}: {type(error).__name__}: {error}"
             raise HandlersNotLoadedError(message) from error

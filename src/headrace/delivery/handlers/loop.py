@@ -1,8 +1,8 @@
-"""The event loop that one async handler runs on, in a thread of its own.
+"""The event loop of one async handler, in a thread of its own.
 
-A coroutine that blocks stops everything on its loop. With a loop for each handler that is itself
-alone: neither the server nor another handler waits for it. Nothing that the handler's code does,
-in the coroutine or in tasks and callbacks that it has started, keeps later calls from being made.
+A coroutine that blocks stops everything on its loop. With a loop for each handler that affects only
+the handler itself, not the server or other handlers. Nothing that the handler's code does, in the
+coroutine or in tasks and callbacks that it has started, prevents later calls.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from contextlib import suppress
 
 from headrace.delivery.threads import Finished, finish, start_in_thread
 
-#: What a task or a callback may raise through `run_forever`; the loop itself is as before.
+#: What a task or a callback may raise through `run_forever`; the loop stays usable.
 _ENDS_A_RUN = (SystemExit, KeyboardInterrupt)
 
 
 class RunningCall:
-    """A coroutine on its way in another thread."""
+    """A coroutine running in another thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._task: asyncio.Task[Finished[None]] | None = None
-        #: Belongs to the loop of the caller; done when the coroutine really ended.
+        #: Belongs to the loop of the caller; done when the coroutine has ended.
         self.finished: asyncio.Future[Finished[None]] = asyncio.get_running_loop().create_future()
 
     def begin(self, call: Callable[[], Awaitable[None]]) -> None:
@@ -32,13 +32,13 @@ class RunningCall:
         self._task.add_done_callback(self._report)
 
     def cancel(self) -> None:
-        """Ask the coroutine to end; it may take its time, or never look."""
+        """Cancel the coroutine; it may end late or never."""
         # A closed loop raises; there is nothing left to cancel then.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._cancel_task)
 
     def settle(self, ended: Finished[None]) -> None:
-        """Say how it ended, unless that is known; on the loop of the caller."""
+        """Set how it ended, unless that is set; on the loop of the caller."""
         if not self.finished.done():
             self.finished.set_result(ended)
 
@@ -48,7 +48,7 @@ class RunningCall:
 
     def _report(self, task: asyncio.Task[Finished[None]]) -> None:
         ended = Finished(None, asyncio.CancelledError()) if task.cancelled() else task.result()
-        with suppress(RuntimeError):  # nobody waits on a loop that is closed
+        with suppress(RuntimeError):  # nothing waits on a closed loop
             self.finished.get_loop().call_soon_threadsafe(self.settle, ended)
 
 
@@ -66,18 +66,18 @@ class HandlerLoop:
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
         self._closing = False
-        #: Those that have not ended.
+        #: Calls that have not ended.
         self._calls: set[RunningCall] = set()
         self._ended = start_in_thread(self._run, f"handler {name}")
         self._ended.add_done_callback(self._settle_calls)
 
     @property
     def ended(self) -> bool:
-        """Whether it can run nothing more: broken, or closed here or by the handler."""
+        """Whether it is unusable: broken, or closed here or by the handler."""
         return self._ended.done()
 
     def start(self, call: Callable[[], Awaitable[None]]) -> RunningCall:
-        """Start a coroutine. Should the loop end before it, it has failed.
+        """Start a coroutine. It fails if the loop ends first.
 
         Args:
             call: makes the awaitable; called on the handler's own loop.
@@ -92,7 +92,7 @@ class HandlerLoop:
         return running
 
     async def close(self, grace_s: float) -> None:
-        """Cancel what runs and end the thread; a blocked one is left behind after the grace."""
+        """Cancel running calls and end the thread; abandon a blocked one after the grace time."""
         self._closing = True
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -107,7 +107,7 @@ class HandlerLoop:
         loop = self._loop
         asyncio.set_event_loop(loop)
         try:
-            # A `loop.stop()` of the handler ends a run as well.
+            # `loop.stop()` in the handler ends a run as well.
             while not self._closing and not loop.is_closed():
                 error = finish(loop.run_forever).error
                 if error is not None and not isinstance(error, _ENDS_A_RUN):

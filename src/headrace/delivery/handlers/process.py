@@ -1,6 +1,6 @@
 """A process that calls handlers for a worker, one at a time; `isolation.py` starts and ends it.
 
-It may be killed at any moment, by the handler it calls as well. It ends with its worker.
+It may be killed at any moment, also by its handler. It ends with its worker.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OOM_SCORE = Path("/proc/self/oom_score_adj")
 def main() -> None:
     """Load the handlers of `argv[2]`, then serve the socket of number `argv[1]`."""
     descriptor, setup = int(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Setup)
-    # Processes that a handler starts must not hold it.
+    # Child processes of a handler must not inherit it.
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no name
     _end_with_worker()
     _be_killed_first()
@@ -47,7 +47,7 @@ def main() -> None:
 def _end_with_worker() -> None:
     """Be killed when the worker ends, even inside a call that holds the interpreter.
 
-    Where the system cannot do that, the closed socket says it as soon as anything runs.
+    Where the system cannot do that, the closed socket shows it as soon as anything runs.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
@@ -55,7 +55,7 @@ def _end_with_worker() -> None:
 
 
 def _be_killed_first() -> None:
-    """When memory runs out, be the process that the system ends, not the worker."""
+    """When memory runs out, let the system kill this process, not the worker."""
     with contextlib.suppress(OSError):
         _OOM_SCORE.write_text("1000", "ascii")
 
@@ -71,12 +71,12 @@ async def _serve(
         await writer.drain()
 
     answering: asyncio.Task[None] | None = None
-    # Reads on during a call: that is how the end of the worker is noticed.
+    # Keeps reading during a call, to notice the end of the worker.
     while (call := await read_frame(reader, Call)) is not None:
         if answering is not None:
             await answering
         answering = asyncio.create_task(answer(call))
-    # Whatever a handler has left running must not hold the process.
+    # Threads that a handler has left running must not keep the process alive.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Which handlers there are: functions registered with `@on`."""
+"""The registry of handlers: functions registered with `@on`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Permanent(Exception):
 class Handler:
     """A registered function."""
 
-    #: Identifies the subscriber over restarts: module and name of the function, unless chosen.
+    #: Identifies the subscriber across restarts: module and name of the function by default.
     name: str
     patterns: tuple[str, ...]
     function: HandlerFunction
@@ -41,16 +41,16 @@ class HandlerRegistry:
     def on(self, *patterns: str, name: str | None = None) -> Callable[[F], F]:
         """Register a function for events: names such as `order.completed`, `order.*`, `*`.
 
-        The function takes the event and may be sync or async. It stays as it is, so it can be
-        called in tests and registered again under another name.
+        The function takes the event and may be sync or async. It is returned unchanged, so it can
+        be called in tests and registered again under another name.
 
         Args:
-            patterns: what it wants, at least one.
+            patterns: of its events, at least one.
             name: keeps the deliveries of a function that is renamed or moved.
 
         Raises:
             ValueError: a pattern is malformed or the name is taken by another function.
-            TypeError: it is no function of one event.
+            TypeError: it is not a function of one event.
         """
         if not 1 <= len(patterns) <= PATTERNS_MAX:
             message = f"on() takes 1 to {PATTERNS_MAX} event names or prefixes"
@@ -70,7 +70,7 @@ class HandlerRegistry:
             message = f"two handlers are named {handler.name}; give one another name: on(…, name=…)"
             raise ValueError(message)
         if known is not None:
-            # Two decorators on one function add up.
+            # Two decorators on one function are combined.
             patterns = tuple(dict.fromkeys(handler.patterns + known.patterns))
             handler = Handler(
                 name=handler.name,
@@ -131,7 +131,7 @@ def _handler(function: Callable[..., Any], patterns: tuple[str, ...], name: str 
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
-    call = type(function).__call__  # of an object with a method `__call__`
+    call = type(function).__call__  # an object with a method `__call__`
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 

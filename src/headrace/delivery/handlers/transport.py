@@ -1,16 +1,16 @@
 """Calls a Python handler for a delivery.
 
 A sync handler runs in a daemon thread made for the call, an async one on the event loop of that
-handler, in a thread of its own. What happens to a handler that is past its deadline:
+handler, in a thread of its own. When a handler exceeds its deadline:
 
-1. The attempt ends as `deadline_exceeded`, and the delivery is tried again later.
-2. A coroutine is cancelled. A sync function cannot be stopped in Python: its thread is left alone
-   until the function returns, and what it returns or raises then is ignored.
+1. The attempt ends as `deadline_exceeded`, and the delivery is retried later.
+2. A coroutine is cancelled. A sync function cannot be stopped in Python: its thread runs until the
+function returns, and its result or exception is ignored.
 3. Until then the call counts as overdue. While a handler has `overdue_max` overdue calls, further
    attempts fail at once as `handler_stuck`, so its threads are bounded by
    `calls_max + overdue_max`.
 4. Nothing else waits: each handler has its own slots, threads and loop. The process ends without
-   waiting for threads that are left.
+waiting for remaining threads.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ class HandlerLimits:
     """Bounds of each handler."""
 
     deadline_s: float = 30.0
-    #: Calls of one handler at a time; a further one waits, and its deadline has not begun.
+    #: Concurrent calls of one handler; a further one waits, before its deadline begins.
     calls_max: int = 8
     #: Calls past their deadline that may still run before the handler counts as stuck.
     overdue_max: int = 8
-    #: Patience with coroutines at shutdown, for all handlers together.
+    #: Time for coroutines to end at shutdown, for all handlers together.
     close_grace_s: float = 1.0
 
 
-class _Lane:
-    """What belongs to one handler alone."""
+class _HandlerSlots:
+    """Slots and loop of one handler."""
 
     def __init__(self, limits: HandlerLimits) -> None:
         self.slots = asyncio.Semaphore(limits.calls_max)
@@ -78,14 +78,14 @@ class HandlerTransport:
     def __init__(self, registry: HandlerRegistry, limits: HandlerLimits | None = None) -> None:
         self._registry = registry
         self._limits = limits or HandlerLimits()
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, _HandlerSlots] = {}
 
     async def attempt(self, delivery: Delivery) -> AttemptOutcome:
         """Make one call; see `headrace.delivery.contract.Transport`."""
         began_ns = time.perf_counter_ns()
         try:
             handler = self._find(delivery)
-            lane = self._lanes.setdefault(handler.name, _Lane(self._limits))
+            lane = self._lanes.setdefault(handler.name, _HandlerSlots(self._limits))
             async with lane.slots:
                 began_ns = time.perf_counter_ns()
                 ended = await self._call(handler, lane, event_of(delivery))
@@ -102,12 +102,12 @@ class HandlerTransport:
         return Failed(cause=failure.cause, message=str(failure), duration_us=duration_us)
 
     def stuck(self) -> list[str]:
-        """Names of handlers that cannot be called now, see the third point above."""
+        """Names of handlers that cannot be called now, see point 3 above."""
         most = self._limits.overdue_max
         return sorted(name for name, lane in self._lanes.items() if lane.overdue >= most)
 
     async def close(self) -> None:
-        """Cancel coroutines and end their threads; threads of sync handlers are left alone."""
+        """Cancel coroutines and end their threads; threads of sync handlers are abandoned."""
         loops = [lane.loop for lane in self._lanes.values() if lane.loop is not None]
         await asyncio.gather(*(loop.close(self._limits.close_grace_s) for loop in loops))
         self._lanes.clear()
@@ -123,7 +123,7 @@ class HandlerTransport:
             )
         return handler
 
-    async def _call(self, handler: Handler, lane: _Lane, event: Event) -> Finished[None]:
+    async def _call(self, handler: Handler, lane: _HandlerSlots, event: Event) -> Finished[None]:
         limits = self._limits
         if lane.overdue >= limits.overdue_max:
             raise DeliveryError(
@@ -134,7 +134,7 @@ class HandlerTransport:
         try:
             await asyncio.wait({finished}, timeout=limits.deadline_s)
         finally:
-            # Also when this attempt is cancelled: the call itself may go on.
+            # Also when this attempt is cancelled: the call itself may continue.
             if not finished.done():
                 lane.overdue += 1
                 finished.add_done_callback(lane.returned)
@@ -147,7 +147,7 @@ class HandlerTransport:
         return finished.result()
 
     def _start(
-        self, handler: Handler, lane: _Lane, event: Event
+        self, handler: Handler, lane: _HandlerSlots, event: Event
     ) -> tuple[asyncio.Future[Finished[None]], Callable[[], None]]:
         if not handler.is_async:
             finished = start_in_thread(

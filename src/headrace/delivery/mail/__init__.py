@@ -1,1 +1,1 @@
-"""How a message becomes a mail and reaches a relay."""
+"""Composing mails and sending them to a relay."""

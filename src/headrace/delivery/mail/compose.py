@@ -1,4 +1,4 @@
-"""From the content of a message to the bytes of a mail."""
+"""Composes the bytes of a mail from the content of a message."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from headrace.domain.messages.kinds import MessageKind
 #: Of the whole mail as it goes to the relay.
 MAIL_BYTES_MAX = 10 * 1024 * 1024
 _FEEDBACK_PART = re.compile(r"[^A-Za-z0-9_.-]+")
-#: Blank, but neither joined nor shown: keeps the text after the preheader out of the preview.
+#: Invisible, but not collapsed: keeps the text after the preheader out of the preview.
 _PREVIEW_FILLER = "&#8199;&#847; " * 40
 
 
 class ComposeError(Exception):
-    """A mail that cannot be made; the message is a sentence for the sender."""
+    """A mail that cannot be composed; the message is a sentence for the sender."""
 
 
 class MailTooLargeError(ComposeError):
@@ -43,7 +43,7 @@ class MailTooLargeError(ComposeError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unsubscribe:
-    """How a recipient of marketing mail leaves."""
+    """How a recipient of marketing mail unsubscribes."""
 
     #: `https://…/u/{token}`; one POST there is enough.
     url: str
@@ -53,7 +53,7 @@ class Unsubscribe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MailContent:
-    """Everything in one mail. It is for one recipient; `to` and `cc` are only shown."""
+    """The content of one mail. It has one recipient; `to` and `cc` are only shown."""
 
     #: `tokens.MessageKeys.message_key`.
     message_key: str
@@ -63,10 +63,10 @@ class MailContent:
     sender: Mailbox
     to: tuple[Mailbox, ...]
     subject: str
-    #: Empty: made of the HTML.
+    #: Empty: derived from the HTML.
     text: str = ""
     html: str = ""
-    #: Shown beside the subject in lists.
+    #: Shown next to the subject in lists.
     preview: str = ""
     cc: tuple[Mailbox, ...] = ()
     reply_to: tuple[Mailbox, ...] = ()
@@ -74,7 +74,7 @@ class MailContent:
     attachments: tuple[Attachment, ...] = ()
     #: Microseconds since 1970.
     at_us: int
-    #: From 1; a repeat after an unknown outcome says so in a header.
+    #: From 1; a repeat after an unknown outcome is marked by a header.
     attempt: int = 1
     unsubscribe: Unsubscribe | None = None
     topic_id: str | None = None
@@ -83,13 +83,13 @@ class MailContent:
 
 
 def compose(content: MailContent) -> bytes:
-    """Make the mail, unsigned, lines ended by CRLF; the same bytes for the same content.
+    """Compose the mail, unsigned, with CRLF line ends; the same bytes for the same content.
 
-    ASCII, but for addresses with other characters before the @: those need SMTPUTF8.
+    ASCII, except for addresses with other characters before the @: those need SMTPUTF8.
 
     Raises:
         MailTooLargeError: it is over `MAIL_BYTES_MAX`.
-        ComposeError: a part of it cannot be put into a mail.
+        ComposeError: part of the content cannot be in a mail.
     """
     if content.kind is MessageKind.MARKETING and content.unsubscribe is None:
         raise ComposeError("marketing mail needs a way to unsubscribe")
@@ -139,7 +139,7 @@ def _headers(content: MailContent) -> Iterator[str]:
         check_header(name, value)
         yield text_header(name, value)
     if content.kind is MessageKind.TRANSACTIONAL:
-        # Keeps answers of absent recipients away.
+        # Suppresses out-of-office replies.
         yield "Auto-Submitted: auto-generated"
     if content.unsubscribe is not None:
         link, address = content.unsubscribe.url, content.unsubscribe.address

@@ -1,7 +1,7 @@
-"""What the sending loop and the relays agree on: one mail in, one outcome out.
+"""The contract of the sending loop and relays: one mail in, one outcome out.
 
-A relay makes exactly one attempt. It raises nothing but `asyncio.CancelledError` and what
-`before_hand_over` raises: every way an attempt can end is a `MailOutcome`.
+A relay makes exactly one attempt. It raises only `asyncio.CancelledError` and what
+`before_hand_over` raises: every other end of an attempt is a `MailOutcome`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Protocol
 from headrace.domain.messages.smtp_answers import Answer, AnswerClass, Phase
 
 #: Writes and commits that an attempt has started. Awaited when a connection is ready for the mail
-#: and before a word about it is said: if the process dies before this returns, the mail was not
-#: sent; if it dies after, nobody can know.
+#: and before any command about it: if the process crashes before this returns, the mail was not
+#: sent; if it crashes after, that is unknown.
 BeforeHandOver = Callable[[], Awaitable[None]]
 
 
@@ -28,7 +28,7 @@ class OutgoingMail:
     sender: str
     #: Envelope recipient, domain in ASCII.
     recipient: str
-    #: The whole mail, signed if it shall be; lines ended by CRLF.
+    #: The whole mail, signed if configured, with CRLF line ends.
     content: bytes
 
 
@@ -37,32 +37,32 @@ class MailOutcome:
     """How one attempt ended."""
 
     outcome: AnswerClass
-    #: Where it ended.
+    #: The phase in which it ended.
     phase: Phase
-    #: What the server said; None when it said nothing.
+    #: Response of the server; None without one.
     answer: Answer | None
-    #: One sentence, fit to be shown: no address, no password.
+    #: One sentence, safe to show: without address and password.
     message: str
     #: Host and port, or `capture:`.
     relay: str
     duration_us: int
     #: Whether `before_hand_over` was awaited, so that there is an attempt to end.
     handed_over: bool
-    #: Whether the relay promised to report a delivery.
+    #: Whether the relay will report the delivery.
     reports_delivery: bool = False
 
 
 class MailRelay(Protocol):
-    """One way out."""
+    """A way to send mail."""
 
     @property
     def name(self) -> str:
-        """Host and port, or `capture:`; free of secrets."""
+        """Host and port, or `capture:`; without secrets."""
         ...
 
     @property
     def free(self) -> int:
-        """How many mails it can take at once now; claim no more."""
+        """How many mails it can accept at once now; claim no more."""
         ...
 
     async def send(
@@ -72,11 +72,11 @@ class MailRelay(Protocol):
 
         Args:
             mail: the mail.
-            before_hand_over: see `BeforeHandOver`; not awaited when no connection can be had.
+            before_hand_over: see `BeforeHandOver`; not awaited without a connection.
             fresh: use a new connection.
         """
         ...
 
     async def close(self) -> None:
-        """End idle connections; attempts still running are cancelled first."""
+        """Close idle connections; cancel attempts still running before."""
         ...

@@ -1,4 +1,4 @@
-"""CSS of a template's style elements, written into the elements: mail programs drop the former."""
+"""Inlines the CSS of a template's style elements, which mail programs drop."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from contextlib import suppress
 from pathlib import Path
 
 from headrace.delivery.mail.html_tokens import TokenKind, tokenize
-from headrace.delivery.mail.liquid_guard import PutAside
+from headrace.delivery.mail.liquid_guard import ProtectedMarks
 
 _PROCESS = Path(__file__).with_name("css_process.py")
 #: From the start of the process to its last byte.
 DEADLINE_S = 10.0
 #: The tool's time grows with the square of how deeply they nest.
 ELEMENTS_MAX = 10_000
-#: Of the result; more would be no mail.
+#: Of the result; more is too large for a mail.
 HTML_BYTES_MAX = 1024 * 1024
 
 
 class CssError(Exception):
-    """CSS was not inlined; the message is the rest of a sentence for the author."""
+    """CSS was not inlined; the message completes a sentence for the author."""
 
 
 async def inline_css(source: str) -> str:
-    """Inline the CSS of HTML that may hold Liquid, which stays as it is.
+    """Inline the CSS of HTML that may contain Liquid, which is not changed.
 
     HTML without a style element is returned unchanged.
 
     Raises:
-        CssError: the HTML is best kept as authored.
+        CssError: keep the HTML as authored.
         MarkError: the text cannot be a template.
     """
-    aside = PutAside(source)
-    tokens = [one for one in tokenize(aside.html) if one.kind is TokenKind.START]
+    protected = ProtectedMarks(source)
+    tokens = [one for one in tokenize(protected.html) if one.kind is TokenKind.START]
     if not any(one.name == "style" for one in tokens):
         return source
-    if not aside.possible:
-        raise CssError("the text holds words that stand for Liquid here")
+    if not protected.possible:
+        raise CssError("the text contains words that are used as placeholders here")
     if len(tokens) > ELEMENTS_MAX:
         message = f"the HTML has more than {ELEMENTS_MAX} elements"
         raise CssError(message)
-    if aside.splits_attributes:
-        raise CssError("Liquid stands between attributes or inside a style attribute")
-    inlined = aside.restore(await _run(aside.html))
+    if protected.splits_attributes:
+        raise CssError("Liquid is between attributes or inside a style attribute")
+    inlined = protected.restore(await _run(protected.html))
     if inlined is None:
-        raise CssError("a Liquid mark stands where HTML allows none")
+        raise CssError("a Liquid mark is where HTML allows none")
     return inlined
 
 

@@ -1,7 +1,7 @@
 """Inlines CSS in a process of its own; run as a script, never imported.
 
-The library nests as deeply as the HTML does, so hostile HTML can overflow its stack or fill the
-memory. Here that ends a process with limits and nothing else. Reads HTML, writes HTML.
+The library recurses as deeply as the HTML nests, so hostile HTML can overflow its stack or fill the
+memory. Here that only ends a process with limits. Reads HTML, writes HTML.
 """
 
 import resource
@@ -14,7 +14,7 @@ CPU_S_MAX = 5
 
 
 def main() -> None:
-    """Inline what comes on standard input."""
+    """Inline the HTML on standard input."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,4 +1,4 @@
-"""Signs mail by DKIM (RFC 6376): rsa-sha256, relaxed canonicalization of headers and body."""
+"""Signs mail with DKIM (RFC 6376): rsa-sha256, relaxed canonicalization of headers and body."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from functools import lru_cache
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-#: Of keys made here. Longer ones need several strings in DNS, which some panels refuse.
+#: Of new keys. Longer ones need several strings in DNS, which some panels reject.
 KEY_BITS = 2048
 KEY_BITS_MIN = 1024
 SELECTOR_CHARACTERS_MAX = 63
 
-#: Signed where a mail has them. RFC 8058 wants both headers of one-click covered.
+#: Signed if present. RFC 8058 requires both headers of one-click.
 SIGNED = (
     *("from", "to", "cc", "reply-to", "subject", "date", "message-id", "mime-version"),
     *("content-type", "content-transfer-encoding", "list-id", "list-unsubscribe"),
     *("list-unsubscribe-post", "auto-submitted", "feedback-id"),
 )
-#: Named once more than the mail has them, so that nobody can add another.
+#: Listed once more than the mail has them, so that another one breaks the signature.
 OVERSIGNED = frozenset(
     {"from", "to", "cc", "reply-to", "subject", "date", "message-id", "content-type"}
     | {"list-unsubscribe", "list-unsubscribe-post", "mime-version"}
@@ -40,7 +40,7 @@ class DkimKeyError(ValueError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DkimKey:
-    """A private key with the names under which its public half is found in DNS."""
+    """A private key, with the domain and selector of its DNS record."""
 
     #: Lower-case ASCII.
     domain: str
@@ -71,7 +71,7 @@ def new_dkim_key(domain: str, selector: str) -> DkimKey:
     """Make a key; takes about a tenth of a second, so not on an event loop.
 
     Raises:
-        DkimKeyError: the selector is no name of DNS.
+        DkimKeyError: the selector is not a DNS name.
     """
     if len(selector) > SELECTOR_CHARACTERS_MAX or _SELECTOR.fullmatch(selector) is None:
         raise DkimKeyError("a selector has lower-case letters, digits and -")
@@ -85,11 +85,11 @@ def new_dkim_key(domain: str, selector: str) -> DkimKey:
 
 
 def sign(mail: bytes, key: DkimKey, at_s: int) -> bytes:
-    """Put a signature before a mail.
+    """Prepend a signature to a mail.
 
     Args:
-        mail: complete, lines ended by CRLF.
-        key: of the domain in `From`, or of one above it.
+        mail: complete, with CRLF line ends.
+        key: of the domain in `From`, or of a parent domain.
         at_s: seconds since 1970, for the time of the signature.
 
     Raises:
@@ -99,7 +99,7 @@ def sign(mail: bytes, key: DkimKey, at_s: int) -> bytes:
     fields = [_relaxed_field(field) for field in _FIELD_END.split(head)]
     names = list(_signed_names(name for name, _ in fields))
     body_hash = base64.b64encode(hashlib.sha256(relaxed_body(body)).digest()).decode()
-    # Folded by hand at places where blanks mean nothing.
+    # Folded by hand where white space has no meaning.
     unsigned = (
         f"v=1; a=rsa-sha256; c=relaxed/relaxed; d={key.domain}; s={key.selector};\r\n"
         f" t={at_s};\r\n h={':'.join(names[:8])}{_folded(names[8:])};\r\n"
@@ -114,7 +114,7 @@ def sign(mail: bytes, key: DkimKey, at_s: int) -> bytes:
 
 
 def relaxed_body(body: bytes) -> bytes:
-    """The body as it is hashed: blanks joined, none at line ends, no empty lines at the end."""
+    """The body to hash: white space collapsed, none at line ends, no empty lines at the end."""
     if b"  " in body or b"\t" in body or b" \r\n" in body or body.endswith(b" "):
         body = _BLANKS.sub(b" ", body).replace(b" \r\n", b"\r\n")
         body = body[:-1] if body.endswith(b" ") else body
@@ -129,7 +129,7 @@ def _signed_names(present: Iterable[str]) -> Iterable[str]:
 
 
 def _hashed_fields(fields: list[tuple[str, bytes]], names: list[str]) -> Iterable[bytes]:
-    """The fields that the names mean: of several of one name the last comes first."""
+    """The fields of the names: of several of one name the last comes first."""
     left: dict[str, list[bytes]] = {}
     for name, text in fields:
         left.setdefault(name, []).append(text)

@@ -21,16 +21,16 @@ from headrace.domain.messages.dns_records import (
     judge_record,
 )
 
-#: For one question, all servers and repeats together.
+#: For one query, all servers and retries together.
 LOOKUP_S = 5.0
 
 
 class LookupFailedError(Exception):
-    """No server gave an answer; the message is the rest of a sentence for the operator."""
+    """No server responded; the message completes a sentence for the operator."""
 
 
 class DnsLookup(Protocol):
-    """Answers of DNS; an absent name or type is an empty answer.
+    """DNS lookups; an absent name or type gives an empty result.
 
     Both raise `LookupFailedError`.
     """
@@ -40,17 +40,17 @@ class DnsLookup(Protocol):
         ...
 
     async def mx(self, name: str) -> Sequence[str]:
-        """Every MX record as `10 host`, a null MX left out."""
+        """Every MX record as `10 host`, without a null MX."""
         ...
 
 
 class ResolverLookup:
-    """Asks the name servers of the system, or given ones.
+    """Queries the name servers of the system, or given ones.
 
     Args:
         nameservers: addresses; None: as the system is configured.
         port: of these servers.
-        lookup_s: deadline of one question.
+        lookup_s: deadline of one query.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ResolverLookup:
             self._resolver.nameservers = list(nameservers)
             self._resolver.port = port
         self._resolver.lifetime = lookup_s
-        # An answer from before the operator's last change would only confuse.
+        # No cache: it could hide the operator's last change.
         self._resolver.cache = None
 
     async def txt(self, name: str) -> Sequence[str]:
@@ -109,7 +109,7 @@ async def _check(record: DnsRecord, lookup: DnsLookup) -> RecordCheck:
 
 
 async def _check_dmarc(record: DnsRecord, lookup: DnsLookup) -> RecordCheck:
-    """A policy of a domain above holds too."""
+    """A policy of a parent domain applies, too."""
     checks: list[RecordCheck] = []
     for name in dmarc_names(record.name.removeprefix("_dmarc.")):
         checks.append(judge_record(record, await lookup.txt(name)))

@@ -1,7 +1,7 @@
-"""Cuts HTML into tags, texts and comments without changing it, in time linear to its length.
+"""Splits HTML into tags, texts and comments without changing it, in linear time.
 
-Only as much of HTML's grammar as links, texts and inserted parts need. What is broken past repair
-(an attribute or comment that never ends) is one last piece of text, as far as the end.
+It covers only the grammar that links, texts and inserted parts need. Unterminated constructs (an
+attribute or comment that never ends) become one last piece of text, up to the end.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 
 class TokenKind(StrEnum):
-    """What a piece of HTML is."""
+    """Kind of a piece of HTML."""
 
     TEXT = "text"
     START = "start"
     END = "end"
     #: Comments, declarations and processing instructions.
     COMMENT = "comment"
-    #: Content of elements that hold no markup: style, script, title, textarea.
+    #: Content of elements without markup: style, script, title, textarea.
     RAW = "raw"
 
 
@@ -35,7 +35,7 @@ class Attribute(NamedTuple):
 
 
 class Token(NamedTuple):
-    """One piece; positions are those of the whole text."""
+    """One piece; positions are in the whole text."""
 
     kind: TokenKind
     start: int
@@ -88,12 +88,12 @@ def value_of(text: str, attribute: Attribute) -> str:
 
 
 def attribute_of(token: Token, name: str) -> Attribute | None:
-    """The first attribute of that name, as browsers take it."""
+    """The first attribute of that name, as in browsers."""
     return next((one for one in token.attributes if one.name == name), None)
 
 
 def insert_after_body_start(text: str, added: str) -> str:
-    """Put HTML at the beginning of what is shown."""
+    """Insert HTML at the beginning of the body."""
     at = 0
     for token in tokenize(text):
         if token.kind is TokenKind.START and token.name == "body":
@@ -106,15 +106,15 @@ def insert_after_body_start(text: str, added: str) -> str:
 
 
 def insert_before_body_end(text: str, added: str) -> str:
-    """Put HTML at the end of what is shown."""
-    # Only the last mark is looked for: mails are long, and what follows it is short.
+    """Insert HTML at the end of the body."""
+    # Searched from the end: mails are long, and the text after it is short.
     ends = [found.start() for found in _BODY_END.finditer(text)]
     at = ends[-1] if ends else len(text)
     return text[:at] + added + text[at:]
 
 
 def _after_preamble(text: str) -> int:
-    """Behind a doctype and the start of `html`: before them, browsers would fall into quirks."""
+    """After a doctype and the start of `html`: before them, browsers would use quirks mode."""
     at = 0
     for token in tokenize(text):
         if token.kind is TokenKind.TEXT and not text[token.start : token.end].strip():
@@ -142,7 +142,7 @@ def _markup(text: str, at: int) -> Token | None:
     while (end := _TAG_END.match(text, at_end)) is None:
         found = _ATTRIBUTE.match(text, at_end)
         if found is None or (found.lastgroup == "name" and _OPEN_QUOTE.match(text, found.end())):
-            # A quote or tag that never ends: browsers drop the rest, so nothing is read from it.
+            # An unterminated quote or tag: browsers drop the rest, so nothing is read from it.
             return Token(TokenKind.TEXT, at, len(text))
         attributes.append(_attribute(found))
         at_end = max(found.end(), at_end + 1)

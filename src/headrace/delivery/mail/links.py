@@ -17,19 +17,19 @@ from headrace.delivery.mail.html_tokens import (
     value_of,
 )
 
-#: Of one mail; the links past it stay as authored.
+#: Of one mail; further links stay as authored.
 LINKS_MAX = 500
 TARGET_CHARACTERS_MAX = 2048
 
-#: What a header `Location` can hold as it is.
+#: Characters that a `Location` header can contain unescaped.
 _TARGET = re.compile(r"https?://[\x21-\x7e]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link of a mail: its target, and where that stands."""
+    """A link of a mail: its target, and its position."""
 
-    #: As authored, character references resolved.
+    #: As authored, with character references resolved.
     target: str
     start: int
     end: int
@@ -75,7 +75,7 @@ def rewrite_links(text: str, links: Iterable[Link], tracked: Callable[[str], str
 
     Args:
         text: the HTML in which they were found.
-        links: as `find_links` gives them.
+        links: from `find_links`.
         tracked: the URL for a target.
     """
     pieces: list[str] = []
@@ -88,7 +88,7 @@ def rewrite_links(text: str, links: Iterable[Link], tracked: Callable[[str], str
 
 
 def add_pixel(text: str, url: str) -> str:
-    """Put the image that tells of an open at the end of the mail."""
+    """Add the image that reports an open at the end of the mail."""
     return insert_before_body_end(
         text,
         f'<img src="{html.escape(url, quote=True)}" width="1" height="1" alt=""'
@@ -97,7 +97,7 @@ def add_pixel(text: str, url: str) -> str:
 
 
 def add_honeypot(text: str, url: str) -> str:
-    """Put a link that no person sees before all others; what follows it is a machine."""
+    """Add an invisible link before all others, which only machines follow."""
     return insert_after_body_start(
         text,
         f'<a href="{html.escape(url, quote=True)}" style="display:none;mso-hide:all"'

@@ -1,7 +1,7 @@
-"""Liquid with limits: templates of others, run in this process.
+"""Liquid with limits: runs foreign templates in this process.
 
-A template can only read the values that it is given and write text. What it may cost is counted,
-not timed, so the same template ends the same way on every machine.
+A template can only read its values and write text. Its cost is counted, not timed, so the same
+template ends the same way on every machine.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from liquid.undefined import FalsyStrictUndefined
 
 from headrace.delivery.mail.liquid_guard import MarkError, find_marks
 
-#: UTF-8 bytes of a source and of what it writes.
+#: UTF-8 bytes of a source and of its output.
 SOURCE_BYTES_MAX = 512 * 1024
 OUTPUT_BYTES_MAX = 1024 * 1024
-#: Parts of a template that are run, counted again in each turn of a loop.
+#: Nodes of a template that are run, counted again in each loop iteration.
 STEPS_MAX = 100_000
-#: Characters that go into and come out of filters, together.
+#: Characters of input and output of filters, together.
 FILTERED_CHARACTERS_MAX = 8 * 1024 * 1024
 #: Characters or items of one value.
 VALUE_SIZE_MAX = 256 * 1024
 NUMBER_BITS_MAX = 256
 _DATE_CHARACTERS_MAX = 64
 
-#: Tags that load other templates: there are none to load.
+#: Tags that load other templates, of which there are none.
 _NO_TAGS = ("include", "render")
-#: `safe` would let a value be markup.
+#: `safe` would allow markup in a value.
 _NO_FILTERS = ("safe", "escapejs")
 
 
 _CONDITIONS = frozenset({"IfNode", "UnlessNode", "CaseNode", "ConditionalBlockNode"})
-#: Only tags that load other templates look at it.
+#: Only tags that load other templates use it.
 _NO_PARTIALS: Any = None
 
 
@@ -50,10 +50,10 @@ class TemplateError(Exception):
 
 
 class MissingVariableError(TemplateError):
-    """A value that the template writes is not there, and it names no default.
+    """A value that the template writes is missing and has no default.
 
     Attributes:
-        name: the variable as the template has it, such as `contact.properties.plan`.
+        name: the variable as in the template, such as `contact.properties.plan`.
     """
 
     def __init__(self, name: str) -> None:
@@ -69,13 +69,13 @@ class Template:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Every variable that is read from the values, with dots, sorted."""
+        """Every variable that is read, with dots, sorted."""
         found = self.bound.analyze().globals
         return tuple(sorted({str(one) for ones in found.values() for one in ones}))
 
     @property
     def required(self) -> tuple[str, ...]:
-        """Variables that are written without a default and outside of a condition on them."""
+        """Variables that are written without a default and outside a condition on them."""
         found: set[str] = set()
         _required(self.bound.nodes, frozenset(), found)
         local = set(self.bound.analyze().locals)
@@ -97,7 +97,7 @@ def parse(source: str, *, is_html: bool) -> Template:
         raise TemplateError(f"the template is larger than {SOURCE_BYTES_MAX} bytes")
     try:
         for _ in find_marks(source):
-            # The parser takes time out of proportion for marks that never end.
+            # The parser takes quadratic time for unterminated marks.
             pass
         return Template(_environment(is_html=is_html).from_string(source))
     except MarkError as error:
@@ -109,16 +109,16 @@ def parse(source: str, *, is_html: bool) -> Template:
 
 
 def render(template: Template, values: Mapping[str, Any], now_us: int = 0) -> str:
-    """Write a template with values.
+    """Render a template with values.
 
     Args:
         template: parsed.
         values: plain JSON: objects, lists, strings, numbers, booleans, None.
-        now_us: what `now` means to the filter `date`, microseconds since 1970.
+        now_us: `now` for the filter `date`, microseconds since 1970.
 
     Raises:
-        MissingVariableError: a value is not there.
-        TemplateError: a limit is reached, or a filter cannot take its value.
+        MissingVariableError: a value is missing.
+        TemplateError: a limit is reached, or a filter rejects its value.
     """
     budget = _Budget(now_us)
     context = _Context(template.bound, globals=dict(values))
@@ -138,7 +138,7 @@ def render(template: Template, values: Mapping[str, Any], now_us: int = 0) -> st
 
 
 class _Undefined(FalsyStrictUndefined):
-    """False in conditions, empty in loops, an error where it is written; `name` is the path."""
+    """False in conditions, empty in loops, an error when written; `name` is the path."""
 
     force_liquid_default = True
     allowed_properties = FalsyStrictUndefined.allowed_properties | {"items"}
@@ -161,7 +161,7 @@ class _Undefined(FalsyStrictUndefined):
 
 
 class _Budget:
-    """What one run may still cost."""
+    """The remaining budget of one run."""
 
     def __init__(self, now_us: int) -> None:
         self._steps = STEPS_MAX
@@ -188,7 +188,7 @@ def _size(value: object) -> int:
     if isinstance(value, str | list | tuple | dict | range):
         return len(value)
     if isinstance(value, int):
-        # A number of so many bits would be multiplied into one of twice as many.
+        # Multiplying numbers of so many bits gives one of twice as many.
         return 1 if value.bit_length() <= NUMBER_BITS_MAX else VALUE_SIZE_MAX + 1
     if isinstance(value, Decimal):
         return 1 if len(value.as_tuple().digits) <= NUMBER_BITS_MAX else VALUE_SIZE_MAX + 1
@@ -196,13 +196,13 @@ def _size(value: object) -> int:
 
 
 class _Context(RenderContext):
-    """Counts every part that is run and every value that a filter handles."""
+    """Counts every node that is run and every value that a filter handles."""
 
     budget: _Budget
 
     @property
     def disabled_tags(self) -> list[str]:
-        # Each part of a template asks for this before it is run, so here all of them are counted.
+        # Each node of a template reads this before it is run, so all of them are counted here.
         budget = getattr(self, "budget", None)
         if budget is not None:
             budget.step()
@@ -215,7 +215,7 @@ class _Context(RenderContext):
     def get(self, path: list[object], *, token: Token | None, default: object = None) -> object:
         self.budget.step()
         found = super().get(path, token=token, default=None)
-        # A value that is null is as absent as one that was never sent.
+        # A null value counts as absent.
         if found is None and default is None:
             name = ".".join(str(part) for part in path)
             return _Undefined(name, hint=name, token=token)
@@ -240,7 +240,7 @@ class _Context(RenderContext):
 
 
 def _check_growth(name: str, value: object, arguments: Sequence[object]) -> None:
-    """Refuse filters whose result is out of proportion to what they are given."""
+    """Reject filters whose result is out of proportion to their input."""
     if name == "date":
         texts = [one for one in (value, *arguments) if isinstance(one, str)]
         if any(len(one) > _DATE_CHARACTERS_MAX for one in texts):
@@ -263,14 +263,14 @@ def _check_growth(name: str, value: object, arguments: Sequence[object]) -> None
 
 
 class _Buffer(StringIO):
-    """Text that ends at a limit."""
+    """Text with a limit."""
 
     def __init__(self) -> None:
         super().__init__()
         self._bytes = 0
 
     def write(self, text: str, /) -> int:
-        # Counted in bytes of UTF-8 only where it could matter.
+        # Counted in UTF-8 bytes only when it could exceed the limit.
         self._bytes += len(text) if text.isascii() else len(text.encode(errors="replace"))
         if self._bytes > OUTPUT_BYTES_MAX:
             raise ResourceLimitError(f"more than {OUTPUT_BYTES_MAX} bytes", token=None)
@@ -280,7 +280,7 @@ class _Buffer(StringIO):
 class _Environment(Environment):
     block_nesting_limit = 20
     context_depth_limit = 20
-    #: Items of one loop; what the loops do together is counted by steps.
+    #: Items of one loop; the total of all loops is limited by steps.
     loop_iteration_limit = 10_000
     output_stream_limit = OUTPUT_BYTES_MAX
     suppress_blank_control_flow_blocks = False
@@ -300,7 +300,7 @@ def _environment(*, is_html: bool) -> Environment:
 
 def _required(nodes: Iterable[Node], known: frozenset[str], found: set[str]) -> None:
     for node in nodes:
-        # Names that the node makes, such as the item of a loop, and those that it asks about.
+        # Names that the node defines, such as the item of a loop, and those in its condition.
         inner = known | {str(name) for name in node.block_scope()}
         if node.__class__.__name__ in _CONDITIONS:
             inner |= set(_asked(node))
@@ -312,7 +312,7 @@ def _required(nodes: Iterable[Node], known: frozenset[str], found: set[str]) -> 
 
 
 def _asked(node: Node) -> Iterator[str]:
-    """Variables in the conditions of a node; those of an `if` stand in its first block."""
+    """Variables in the conditions of a node; those of an `if` are in its first block."""
     for one in (node, *node.children(_NO_PARTIALS)):
         if one.__class__.__name__ in _CONDITIONS:
             for expression in one.expressions():

@@ -1,4 +1,4 @@
-"""Liquid marks inside HTML, put aside while tools that know only HTML work on it."""
+"""Replaces Liquid marks in HTML while tools that know only HTML process it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from headrace.delivery.mail.html_tokens import Token, TokenKind, tokenize
 
-#: Characters of one mark, and of blanks in a row within one. The parser's patterns take time that
-#: grows with the square of both, so longer ones are refused before it sees them.
+#: Characters of one mark, and of white space in a row within one. The parser's patterns take
+#: quadratic time in both, so longer ones are rejected first.
 MARK_CHARACTERS_MAX = 2000
 BLANKS_MAX = 100
 
@@ -22,13 +22,13 @@ _PLACEHOLDER = re.compile(r"(?:<!--)?lqd([0-9]+)x(?:-->)?(?:=\"\")?", re.IGNOREC
 
 
 class MarkError(ValueError):
-    """A mark that never ends or is too long; the message is a sentence for the author."""
+    """An unterminated or too long mark; the message is a sentence for the author."""
 
 
 def find_marks(source: str) -> Iterator[tuple[int, int]]:
-    """Where each mark begins and ends, in time linear to the text.
+    """Where each mark begins and ends, in linear time.
 
-    What `raw` and `doc` enclose belongs to their mark.
+    The content of `raw` and `doc` belongs to their mark.
 
     Raises:
         MarkError: the text cannot be a template.
@@ -61,30 +61,30 @@ def _line(source: str, at: int) -> str:
     return f"line {source.count(chr(10), 0, at) + 1}"
 
 
-class PutAside:
-    """HTML with a word in the place of each Liquid mark.
+class ProtectedMarks:
+    """HTML with a placeholder for each Liquid mark.
 
-    Between elements the word is a comment, so that a parser leaves a mark between the rows of a
-    table where it is; inside tags, styles and titles it is a plain word.
+    Between elements the placeholder is a comment, so that a parser does not move a mark between the
+    rows of a table; inside tags, styles and titles it is a plain word.
 
     Raises:
         MarkError: the text cannot be a template.
     """
 
     def __init__(self, source: str) -> None:
-        # A text that already has such words could not be put together again.
+        # A text that already has such words could not be restored.
         self.possible = _PLACEHOLDER.search(source) is None
         self._marks: list[str] = []
         self._in_styles: set[int] = set()
-        #: Whether marks stand between attributes, or tags inside a style: their order means
-        #: something, and a tool that rewrites attributes does not keep it.
+        #: Whether marks are between attributes, or tags inside a style: their order matters, and a
+        #: tool that rewrites attributes does not keep it.
         self.splits_attributes = False
-        #: With words everywhere, for tools that take no comments.
+        #: With words everywhere, for tools that drop comments.
         self.words = self._words(source)
         self.html = "".join(self._as_comments(self.words))
 
     def restore(self, text: str, *, complete: bool = True) -> str | None:
-        """Put the marks back; None when one was doubled or, if `complete`, lost on the way."""
+        """Restore the marks; None when one was duplicated or, if `complete`, lost."""
         seen: list[int] = []
 
         def mark(match: re.Match[str]) -> str:
@@ -97,7 +97,7 @@ class PutAside:
         restored = _PLACEHOLDER.sub(mark, text)
         doubled = {number for number, times in Counter(seen).items() if times > 1}
         lost = complete and len(set(seen)) < len(self._marks)
-        # A value in a style is written into every element that the style is for.
+        # A value in a style is copied to every element that the style matches.
         if lost or not doubled <= self._in_styles:
             return None
         return None if any(self._marks[one].startswith("{%") for one in doubled) else restored

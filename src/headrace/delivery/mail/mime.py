@@ -1,8 +1,8 @@
-"""Writes headers and parts of a mail: ASCII, short lines, lines ended by CRLF.
+"""Writes headers and parts of a mail: ASCII, short lines, CRLF line ends.
 
 The standard library's writer is not used: it turns a long `List-Unsubscribe` into encoded words,
-which no mail program reads as an address, it decodes encoded words in what callers send (line
-breaks may come out), and it is ten times slower. Nothing here decodes anything.
+which no mail program reads as an address, it decodes encoded words in callers' input (which may
+produce line breaks), and it is ten times slower. Nothing here decodes anything.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-#: RFC 5322 2.1.1: what a line should have, without its end.
+#: RFC 5322 2.1.1: recommended length of a line, without its end.
 LINE_CHARACTERS = 78
 #: Of an encoded word, RFC 2047 2; the rest of its 75 is `=?utf-8?b?…?=`.
 _WORD_BYTES = 45
-#: A longer run without a blank is encoded, so that no line comes near 998 characters.
+#: A longer run without a space is encoded, so that no line comes near 998 characters.
 _RUN_CHARACTERS_MAX = 500
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -35,14 +35,14 @@ class Part:
 
 
 def text_header(name: str, value: str) -> str:
-    """A header with text for people, encoded where it is no plain ASCII."""
+    """A header with human-readable text, encoded where it is not plain ASCII."""
     if needs_encoding(value):
         return f"{name}: {encoded_words(value)}"
     return plain_header(name, value)
 
 
 def plain_header(name: str, value: str) -> str:
-    """A header with a value that programs read, folded at blanks only.
+    """A header with a machine-readable value, folded only at spaces.
 
     Raises:
         ValueError: the value holds a line break or another control character.
@@ -52,7 +52,7 @@ def plain_header(name: str, value: str) -> str:
     lines: list[str] = []
     line = f"{name}:"
     for word in value.split(" "):
-        # A line of blanks alone would end the headers for some programs.
+        # A line of only white space would end the headers for some programs.
         if len(line) + 1 + len(word) > LINE_CHARACTERS and line.strip() and word:
             lines.append(line)
             line = f" {word}"
@@ -62,7 +62,7 @@ def plain_header(name: str, value: str) -> str:
 
 
 def needs_encoding(value: str) -> bool:
-    """Whether a text would not be read as it is written."""
+    """Whether a text has to be encoded."""
     return (
         not value.isascii()
         or "=?" in value
@@ -71,7 +71,7 @@ def needs_encoding(value: str) -> bool:
 
 
 def encoded_words(value: str) -> str:
-    """A text as encoded words (RFC 2047), one a line, cut between characters.
+    """A text as encoded words (RFC 2047), one a line, split between characters.
 
     Raises:
         ValueError: the value holds a line break or another control character.
@@ -84,7 +84,7 @@ def encoded_words(value: str) -> str:
 
 
 def mailbox(name: str, address: str) -> str:
-    """An address with the name shown beside it."""
+    """An address with its display name."""
     if not name:
         return address
     if needs_encoding(name):
@@ -109,8 +109,8 @@ def address_header(name: str, mailboxes: Sequence[str]) -> str:
 def text_part(subtype: str, text: str) -> Part:
     """A part of text in UTF-8.
 
-    Never 8bit, which a relay may have to change and so would break a signature, and never 7bit,
-    whose long lines are cut.
+    Never 8bit, which a relay may have to convert, breaking a signature, and never 7bit, whose long
+    lines are cut.
     """
     lines = re.sub(r"\r\n?|\n", "\r\n", text)
     data = (lines if lines.endswith("\r\n") else lines + "\r\n").encode(errors="replace")
@@ -118,7 +118,7 @@ def text_part(subtype: str, text: str) -> Part:
     # Each byte past ASCII takes three characters as quoted-printable, and 4/3 as base64.
     if (len(data) - len(lines)) * 4 > len(data):
         return Part((kind, "Content-Transfer-Encoding: base64"), _base64(data))
-    # Its first line end tells the encoder which kind to write.
+    # The encoder adopts the kind of the first line end.
     quoted = binascii.b2a_qp(data, istext=True)
     return Part((kind, "Content-Transfer-Encoding: quoted-printable"), quoted)
 
@@ -138,7 +138,7 @@ def file_part(media_type: str, name: str, data: bytes) -> Part:
 def multipart(subtype: str, parts: Sequence[Part], boundary: str) -> Part:
     """Several parts as one.
 
-    The boundary begins with `=_`, which no encoded body can hold.
+    The boundary begins with `=_`, which no encoded body can contain.
     """
     mark = f"=_{boundary}"
     pieces = [b"--%s\r\n%s" % (mark.encode(), part_bytes(part)) for part in parts]
@@ -169,7 +169,7 @@ def _base64(data: bytes) -> bytes:
 def _file_name(name: str) -> str:
     if _PLAIN_FILE_NAME.fullmatch(name):
         return f'\r\n filename="{name}"'
-    # RFC 2231: percent-encoded and continued, so that no line is long.
+    # RFC 2231: percent-encoded and continued, so that lines stay short.
     encoded = quote(name.encode(errors="replace"), safe="")
     cuts = [encoded[at : at + 60] for at in range(0, len(encoded), 60)]
     rows = (

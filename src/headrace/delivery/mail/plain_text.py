@@ -1,4 +1,4 @@
-"""The text of a mail from its HTML, for those who read without."""
+"""Derives the plain text of a mail from its HTML."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _LINES = frozenset(
 )
 _BLANKS = re.compile(r"[ \t\r\n\f\u00a0\u200b\u200c\u00ad\ufeff\u034f]+")
 _INVISIBLE_STYLE = re.compile(r"display\s*:\s*none", re.IGNORECASE)
-#: The last are Liquid, as it is or put aside.
+#: The last are Liquid, as it is or as placeholders.
 _SHOWN_TARGET = re.compile(r"(?:https?:|mailto:|tel:|\{\{|lqd[0-9])", re.IGNORECASE)
 
 
 def html_to_text(text: str) -> str:
-    """Text of the HTML: paragraphs by blank lines, list items by dashes, targets behind links."""
+    """Text of the HTML: paragraphs as blank lines, list items with dashes, targets after links."""
     writer = _Writer()
     hidden: list[str] = []
     for token in tokenize(text):
@@ -57,7 +57,7 @@ def _track_hidden(token: Token, hidden: list[str]) -> None:
 
 
 def _is_invisible(text: str, token: Token) -> bool:
-    # Only elements that have an end: an image that is not shown hides nothing after it.
+    # Only elements with an end tag: a hidden image hides nothing after it.
     if token.name not in {"div", "span", "a", "p", "td", "table", "tr"}:
         return False
     style = attribute_of(token, "style")
@@ -102,7 +102,7 @@ def _gap(token: Token, writer: _Writer) -> None:
 
 
 class _Writer:
-    """Collects lines; blanks are joined, and gaps are never wider than an empty line."""
+    """Collects lines; white space is collapsed, and gaps are at most one empty line."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []

@@ -1,4 +1,4 @@
-"""A relay over SMTP, and the one that only keeps what it is given."""
+"""A relay over SMTP, and one that only stores mails."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from headrace.delivery.mail.relay_url import RelayKind, RelayUrl
 from headrace.delivery.mail.smtp import Ended, RelayLimits, SmtpSession, open_session
 from headrace.domain.messages.smtp_answers import Answer, AnswerClass, Phase
 
-#: Keeps a captured mail where people can look at it.
+#: Stores a captured mail where people can see it.
 Keep = Callable[[OutgoingMail], Awaitable[None]]
 
 
 class SmtpRelay:
-    """Sends over a few connections that are kept for a while. Made inside a running event loop.
+    """Sends over a few connections that are reused for a while. Made inside a running event loop.
 
     Args:
         url: of kind `smtp`, `smtp+starttls` or `smtps`.
         limits: bounds of connections and waits.
-        client_name: what we are called in EHLO; a host name.
+        client_name: host name for EHLO.
         tls: checks certificates; the system's authorities by default.
     """
 
@@ -123,7 +123,7 @@ class SmtpRelay:
                 handed_over=handed_over,
             )
         except asyncio.CancelledError:
-            # Nobody waits for a farewell: the mail may be half written.
+            # Closed without QUIT: the mail may be half written.
             if session is not None and handed_over:
                 await session.close(politely=False)
                 session = None
@@ -141,7 +141,7 @@ class SmtpRelay:
                     await session.reset()
                     return session
             except Ended:
-                # The relay has closed it, as it may; a new one tells whether the relay is well.
+                # The relay may close an idle connection; a new one shows whether the relay works.
                 pass
             self._end(session)
         return await open_session(self._url, self._limits, self._client_name, self._tls)
@@ -162,18 +162,18 @@ class SmtpRelay:
         self._end(session)
 
     def _end(self, session: SmtpSession) -> None:
-        # In the background: a farewell may take seconds, and the next mail need not wait for it.
+        # In the background: QUIT may take seconds, and the next mail need not wait for it.
         task = self._loop.create_task(session.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
 
 class CaptureRelay:
-    """Takes every mail and sends none: for a start without a relay, and for tests.
+    """Accepts every mail and sends none: for a start without a relay, and for tests.
 
     Args:
-        keep: stores a mail; it alone knows how many are kept.
-        connections_max: mails at a time.
+        keep: stores a mail; it limits how many are kept.
+        connections_max: concurrent mails.
     """
 
     def __init__(self, keep: Keep, connections_max: int = 4) -> None:
@@ -184,18 +184,18 @@ class CaptureRelay:
 
     @property
     def name(self) -> str:
-        """Says what it is."""
+        """Its fixed name."""
         return "capture:"
 
     @property
     def free(self) -> int:
-        """Mails that it can take at once."""
+        """Mails that it can accept at once."""
         return self._connections_max - self._used
 
     async def send(
         self, mail: OutgoingMail, before_hand_over: BeforeHandOver, *, fresh: bool = False
     ) -> MailOutcome:
-        """Keep one mail; an error of `keep` is one of the store, and raised."""
+        """Store one mail; raises the store's error of `keep`."""
         del fresh
         async with self._slots:
             self._used += 1
@@ -226,7 +226,7 @@ def open_relay(
     *,
     client_name: str = "localhost",
 ) -> MailRelay:
-    """The relay that the setting names. Inside a running event loop."""
+    """Open the relay of the setting. Inside a running event loop."""
     if url.kind is RelayKind.CAPTURE:
         return CaptureRelay(keep, (limits or RelayLimits()).connections_max)
     return SmtpRelay(url, limits, client_name=client_name)

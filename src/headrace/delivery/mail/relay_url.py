@@ -1,4 +1,4 @@
-"""The setting `HEADRACE_MAIL_RELAY`, read and checked."""
+"""Parses the setting `HEADRACE_MAIL_RELAY`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import idna
 
 
 class RelayKind(StrEnum):
-    """How a relay is spoken to; the value is the scheme of its URL."""
+    """Protocol of a relay; the value is the scheme of its URL."""
 
     CAPTURE = "capture"
     PLAIN = "smtp"
@@ -27,7 +27,7 @@ _EXPECTED = "must be capture: or smtp://, smtp+starttls:// or smtps:// with host
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RelayUrl:
-    """Where mail goes."""
+    """Where mail is sent."""
 
     kind: RelayKind
     host: str = ""
@@ -48,7 +48,7 @@ class RelayUrl:
 
 
 def parse_relay_url(text: str) -> RelayUrl:
-    """Read the setting. The message of an error never repeats the value: it may hold a password.
+    """Read the setting. An error never repeats the value, which may contain a password.
 
     Raises:
         ValueError: with a sentence for the operator.

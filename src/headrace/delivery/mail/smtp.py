@@ -1,7 +1,7 @@
 """One connection to a relay: opened, used for some mails, closed.
 
 The commands are those of aiosmtplib. The content is sent here, because only the code that writes
-the final dot can know whether the relay could have taken the mail when the connection breaks.
+the final dot can know whether the relay could have accepted the mail when the connection breaks.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ _QUIT_S = 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RelayLimits:
-    """Everything about a relay that can grow, or be waited for."""
+    """Limits and timeouts of a relay."""
 
     connections_max: int = 4
-    #: From the look-up of the name to the last answer before the first mail.
+    #: From the name lookup to the last response before the first mail.
     open_s: float = 30.0
-    #: For the answer to one command.
+    #: For the response to one command.
     command_s: float = 60.0
     #: For the relay to read one piece of the content.
     content_s: float = 60.0
-    #: For the answer to the final dot. RFC 5321 4.5.3.2.6: giving up early doubles mail.
+    #: For the response to the final dot. RFC 5321 4.5.3.2.6: giving up early duplicates mail.
     final_s: float = 600.0
-    #: Mails over one connection, and how long it is kept without one.
+    #: Mails over one connection, and how long an idle one is kept.
     mails_max: int = 100
     idle_s: float = 15.0
 
@@ -62,9 +62,9 @@ class Ended(Exception):
     """An attempt is over.
 
     Attributes:
-        outcome: what it came to.
-        phase: where.
-        answer: what the server said; None when it said nothing.
+        outcome: of the attempt.
+        phase: in which it ended.
+        answer: response of the server; None without one.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class SmtpSession:
         return self._client.supports_extension("dsn")
 
     async def reset(self) -> None:
-        """Forget an unfinished mail; also shows whether an idle connection still lives.
+        """Reset an unfinished mail; also shows whether an idle connection still works.
 
         Raises:
             Ended: it does not.
@@ -106,10 +106,10 @@ class SmtpSession:
         await self._command(Phase.MAIL, lambda: self._client.execute_command(b"RSET"), 250)
 
     def check(self, mail: OutgoingMail) -> None:
-        """Find out before the hand-over what the relay cannot take.
+        """Check before sending whether the relay can accept the mail.
 
         Raises:
-            Ended: the mail is too large, or needs what the relay does not offer.
+            Ended: the mail is too large, or needs an extension that the relay lacks.
         """
         limit = self._client.esmtp_extensions.get("size", "").strip()
         if limit.isdigit() and 0 < int(limit) < len(mail.content):
@@ -120,13 +120,13 @@ class SmtpSession:
             raise Ended(AnswerClass.CONTENT_REFUSED, Phase.MAIL, message)
 
     async def deliver(self, mail: OutgoingMail) -> Answer:
-        """Hand one mail over.
+        """Send one mail.
 
         Returns:
-            The answer to the final dot.
+            The response to the final dot.
 
         Raises:
-            Ended: the mail was not taken, or nobody can know.
+            Ended: the mail was not accepted, or that is unknown.
         """
         self._mails += 1
         client = self._client
@@ -174,7 +174,8 @@ class SmtpSession:
         try:
             response = await run()
             if task and task.cancelling() > cancelled:
-                # `asyncio.wait_for` of Python 3.11 loses a cancellation that meets an answer.
+                # `asyncio.wait_for` of Python 3.11 loses a cancellation that coincides with a
+                # response.
                 raise asyncio.CancelledError
         except (SMTPResponseException, SMTPException, OSError, ValueError) as error:
             self._broken = True
@@ -182,7 +183,7 @@ class SmtpSession:
         answer = read_answer(response.code, response.message)
         if answer.code not in good:
             outcome = classify(phase, answer)
-            # After an answer out of turn, the next ones would be read as those of other commands.
+            # After an unexpected response, the next ones would be assigned to the wrong commands.
             self._broken |= outcome is AnswerClass.PROTOCOL or answer.code == 421
             raise Ended(outcome, phase, _said(answer), answer)
         return answer
@@ -192,7 +193,7 @@ class SmtpSession:
         if protocol is None:
             self._broken = True
             raise _lost(Phase.DATA)
-        # Read while writing: a relay may refuse a mail in the middle of it.
+        # Read while writing: a relay may reject a mail in the middle of it.
         reading = asyncio.ensure_future(protocol.read_response(timeout=None))
         self._broken = True
         try:
@@ -200,7 +201,7 @@ class SmtpSession:
             if reading.done():
                 raise _early(reading)
             with suppress(SMTPException, OSError):
-                # A connection lost here is what the reader says: from now on nobody can know.
+                # The reader reports a connection lost here: from now on the outcome is unknown.
                 protocol.write(b".\r\n")
             answer = await self._final(reading)
         finally:
@@ -215,16 +216,16 @@ class SmtpSession:
     async def _write(
         self, protocol: SMTPProtocol, content: bytes, reading: asyncio.Future[SMTPResponse]
     ) -> None:
-        """Write everything but the final dot, and let it leave the process."""
+        """Write everything but the final dot, and flush it."""
         stuffed = _LEADING_DOT.sub(b"..", content)
         if not stuffed.endswith(b"\r\n"):
             stuffed += b"\r\n"
         if protocol.transport is not None:
-            # Else the dot could leave with the content that is still waiting here. The transports
-            # of uvloop are write transports without being of that class.
+            # Otherwise the dot could be sent with content that is still buffered here. The
+            # transports of uvloop are write transports without being of that class.
             cast("asyncio.WriteTransport", protocol.transport).set_write_buffer_limits(high=0)
         for at in range(0, len(stuffed), _CHUNK_BYTES):
-            # Lets a broken connection and an early answer be noticed between pieces.
+            # Notices a broken connection or an early response between pieces.
             await asyncio.sleep(0)
             if reading.done():
                 return
@@ -268,10 +269,10 @@ class SmtpSession:
 async def open_session(
     url: RelayUrl, limits: RelayLimits, client_name: str, tls: ssl.SSLContext
 ) -> SmtpSession:
-    """Connect, greet, encrypt and sign in, as the URL says.
+    """Connect, greet, encrypt and authenticate, as the URL says.
 
     Raises:
-        Ended: there is no usable connection; nothing was said about any mail.
+        Ended: there is no usable connection; no mail was announced.
     """
     client = SMTP(
         hostname=url.host,
@@ -308,14 +309,14 @@ async def open_session(
 
 
 def _ended(error: Exception, phase: Phase) -> Ended:
-    """An error before the final dot, in terms of the closed lists."""
+    """Map an error before the final dot to the closed lists."""
     if isinstance(error, SMTPResponseException):
         answer = read_answer(error.code, error.message)
         if phase is Phase.CONNECT:
             phase = Phase.GREETING
         return Ended(classify(phase, answer), phase, _said(answer), answer)
     if phase is Phase.AUTH and not isinstance(error, OSError):
-        # No method, or none without TLS: only an operator can change that.
+        # No method, or none without TLS: only an operator can fix that.
         return Ended(AnswerClass.RELAY_AUTH, phase, shown_text(str(error)))
     if isinstance(error, SMTPServerDisconnected):
         return _lost(phase)
@@ -336,7 +337,7 @@ def _lost(phase: Phase) -> Ended:
 
 
 def _early(reading: asyncio.Future[SMTPResponse]) -> Ended:
-    """What came instead of patience while the content was written."""
+    """An early response, or an error, while the content was written."""
     error = reading.exception()
     if isinstance(error, Exception):
         return _ended(error, Phase.DATA)
@@ -361,7 +362,7 @@ def _xtext(text: str) -> str:
 
 
 async def _cancelled(future: asyncio.Future[SMTPResponse] | asyncio.Future[None]) -> None:
-    """Let go of a future that may have ended with an error that nobody asks for any more."""
+    """Cancel a future and ignore its error, if any."""
     if not future.done():
         future.cancel()
     await asyncio.wait({future})

@@ -11,12 +11,12 @@ import msgspec
 from headrace.delivery.mail.css import CssError, inline_css
 from headrace.delivery.mail.html_tokens import TokenKind, attribute_of, tokenize, value_of
 from headrace.delivery.mail.liquid import TemplateError, parse, render
-from headrace.delivery.mail.liquid_guard import MarkError, PutAside
+from headrace.delivery.mail.liquid_guard import MarkError, ProtectedMarks
 from headrace.delivery.mail.plain_text import html_to_text
 from headrace.domain.errors import FieldProblem
 from headrace.domain.messages.header_rules import VALUE_CHARACTERS_MAX
 
-#: Gmail shows less than this many bytes of HTML.
+#: Gmail clips mails with more bytes of HTML.
 CLIPPED_BYTES = 102 * 1024
 PREVIEW_CHARACTERS_MAX = 300
 
@@ -35,12 +35,12 @@ class TemplateSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
-    """What publishing a draft gives.
+    """Result of publishing a draft.
 
-    With problems nothing is published. Warnings stop nothing.
+    With problems nothing is published. Warnings do not prevent it.
     """
 
-    #: CSS inlined, text derived where there was none.
+    #: With CSS inlined, and the text derived if there was none.
     source: TemplateSource
     #: Every variable with dots, sorted.
     variables: tuple[str, ...]
@@ -51,7 +51,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):
-    """What one contact gets, before links are tracked."""
+    """The mail of one contact, before links are tracked."""
 
     #: One line.
     subject: str
@@ -63,7 +63,7 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def publish(draft: TemplateSource) -> Publication:
-    """Check a draft and make of it what is sent."""
+    """Check a draft and produce the version to send."""
     problems: list[FieldProblem] = []
     warnings: list[FieldProblem] = []
     if not draft.subject.strip():
@@ -104,8 +104,8 @@ def render_source(source: TemplateSource, values: Mapping[str, Any], now_us: int
 
     Args:
         source: as published.
-        values: as `headrace.domain.messages.variables.template_values` makes them.
-        now_us: the moment of the send.
+        values: from `headrace.domain.messages.variables.template_values`.
+        now_us: time of sending.
 
     Raises:
         MissingVariableError: the message is skipped.
@@ -125,14 +125,19 @@ def render_source(source: TemplateSource, values: Mapping[str, Any], now_us: int
 
 
 def derived_text(html: str) -> str:
-    """Text of HTML that may hold Liquid; the marks stay where they are.
+    """Text of HTML that may contain Liquid; the marks stay in place.
 
     Raises:
         MarkError: the text cannot be a template.
     """
-    aside = PutAside(html)
-    # Without its own words the text is that of the HTML with Liquid in it: less tidy, never wrong.
-    restored = aside.restore(html_to_text(aside.words), complete=False) if aside.possible else None
+    protected = ProtectedMarks(html)
+    # Without placeholders the text is derived from the HTML with Liquid in it: less tidy, but
+    # correct.
+    restored = (
+        protected.restore(html_to_text(protected.words), complete=False)
+        if protected.possible
+        else None
+    )
     return html_to_text(html) if restored is None else restored
 
 
@@ -159,7 +164,7 @@ async def _made(draft: TemplateSource, warnings: list[FieldProblem]) -> Template
         try:
             parse(text, is_html=False)
         except TemplateError:
-            # A condition began in a part that the text leaves out.
+            # A condition began in a part that the text omits.
             text = ""
             warnings.append(
                 FieldProblem("rendered_text", "cannot be derived; the text is made when it is sent")

@@ -1,1 +1,1 @@
-"""Webhooks: which targets are allowed, how a call is signed, and the call itself."""
+"""Webhooks: checks of targets, signatures, and calls."""

@@ -1,7 +1,7 @@
-"""Which addresses a webhook may be sent to: global unicast, and what an operator allows.
+"""Addresses that a webhook may be sent to: global unicast, and what an operator allows.
 
-The tables are written out instead of asking `ipaddress.is_global`: that one is true for NAT64, 6to4
-and multicast addresses and differs between releases of Python.
+The tables are explicit instead of `ipaddress.is_global`, which is true for NAT64, 6to4 and
+multicast addresses and differs between releases of Python.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ _REFUSED_IPV4: tuple[tuple[Network, str], ...] = tuple(
 
 _GLOBAL_UNICAST_IPV6 = IPv6Network("2000::/3")
 
-# The first that holds an address names it. Everything outside 2000::/3 is refused, listed or not.
+# The first that contains an address names it. Everything outside 2000::/3 is rejected, listed or
+# not.
 _REFUSED_IPV6: tuple[tuple[Network, str], ...] = tuple(
     (IPv6Network(network), kind)
     for network, kind in (
@@ -70,7 +71,7 @@ _REFUSED_IPV6: tuple[tuple[Network, str], ...] = tuple(
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _LOW_32_BITS = 0xFFFF_FFFF
-#: Where in an address the IPv4 address sits, as the shift to the right that uncovers it.
+#: Position of the IPv4 address in an address, as a right shift.
 _EMBEDDED_SHIFT: tuple[tuple[IPv6Network, int], ...] = (
     (_MAPPED, 0),
     (IPv6Network("::ffff:0:0:0/96"), 0),
@@ -88,7 +89,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     """Read the operator's list of allowed networks, `127.0.0.0/8,10.1.0.0/16`.
 
     Raises:
-        ValueError: names the item that is no network.
+        ValueError: names the item that is not a network.
     """
     networks: list[Network] = []
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -101,10 +102,10 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 
 def embedded_ipv4(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that a transition form carries; None for any other address."""
+    """The IPv4 address in a transition form; None for any other address."""
     number = int(address)
     if number <= 1:
-        return None  # `::` and `::1` lie in the compatible range, but carry nothing.
+        return None  # `::` and `::1` are in the compatible range, but contain no IPv4 address.
     if address in _TEREDO:
         # Teredo writes the client's address inverted, to hide it from address rewriting.
         return IPv4Address(~number & _LOW_32_BITS)
@@ -116,12 +117,12 @@ def embedded_ipv4(address: IPv6Address) -> IPv4Address | None:
     return None
 
 
-def refusal(address: Address, allowed: Iterable[Network] = ()) -> str | None:
-    """Say why an address must not be called; None when it may be.
+def rejection_reason(address: Address, allowed: Iterable[Network] = ()) -> str | None:
+    """Why an address must not be called; None when it may be.
 
-    A form that carries an IPv4 address is refused whatever it carries, because who unwraps it
-    decides where it goes. Two exceptions for the operator: an IPv4-mapped address counts as the
-    IPv4 address it is, and another form may be allowed as such, if what it carries may be called.
+    A form with an embedded IPv4 address is rejected whatever that is, because the gateway that
+    unwraps it decides where it goes. Two exceptions: an IPv4-mapped address counts as its IPv4
+    address, and an operator may allow another form as such, if its IPv4 address may be called.
     """
     networks = tuple(allowed)
     if isinstance(address, IPv4Address):
@@ -130,19 +131,19 @@ def refusal(address: Address, allowed: Iterable[Network] = ()) -> str | None:
         return "link-local (it names an interface)"
     inner = embedded_ipv4(address)
     if inner is not None:
-        return _refusal_of_form(address, inner, networks)
+        return _rejection_of_form(address, inner, networks)
     if _is_in(address, networks):
         return None
     kind = _kind(address, _REFUSED_IPV6)
     return kind or (None if address in _GLOBAL_UNICAST_IPV6 else "not global unicast")
 
 
-def _refusal_of_form(
+def _rejection_of_form(
     address: IPv6Address, inner: IPv4Address, networks: tuple[Network, ...]
 ) -> str | None:
     if address in _MAPPED and _is_in(inner, networks):
         return None
-    if _is_in(address, networks) and refusal(inner, networks) is None:
+    if _is_in(address, networks) and rejection_reason(inner, networks) is None:
         return None
     form = _kind(address, _REFUSED_IPV6) or "ISATAP"
     kind = _kind(inner, _REFUSED_IPV4)

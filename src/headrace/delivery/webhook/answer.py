@@ -1,8 +1,8 @@
-"""Reads what an endpoint answers. Bytes in, facts out: no socket, no clock.
+"""Parses an endpoint's response. Bytes in, facts out: no socket, no clock.
 
-The status line decides over a delivery, so nothing that follows it may fail the attempt. What
-cannot be read of the rest is recorded in a note. RFC 9112 is read leniently: LF alone ends a
-line, the reason phrase may be missing, header lines that are none are skipped.
+The status line decides the outcome of a delivery, so nothing after it may fail the attempt. What
+cannot be read of the rest is recorded in a note. RFC 9112 is applied leniently: LF alone ends a
+line, the reason phrase may be missing, invalid header lines are skipped.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NUMBER = re.compile(rb"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
-#: The only headers that say something about the rest of the answer, or about the next attempt.
+#: The only headers that matter for the rest of the response or for the next attempt.
 _KEPT = frozenset({b"content-length", b"transfer-encoding", b"content-encoding", b"retry-after"})
 _VALUES_MAX = 8
 
 
 class _Part(Enum):
-    """What the next bytes are; all but the body is read line by line."""
+    """The part that comes next; all but the body is read line by line."""
 
     STATUS_LINE = auto()
     HEADERS = auto()
@@ -35,18 +35,18 @@ class _Part(Enum):
 
 
 class AnswerReader:
-    """Reads one answer, however its bytes are split.
+    """Reads one response, however its bytes are split.
 
     Args:
-        head_bytes_max: status lines and headers, those of interim answers included.
-        body_bytes_max: what follows the head, with chunk sizes, extensions and trailers.
-        interim_max: 1xx answers before the final one.
+        head_bytes_max: status lines and headers, those of interim responses included.
+        body_bytes_max: everything after the head, with chunk sizes, extensions and trailers.
+        interim_max: 1xx responses before the final one.
     """
 
     def __init__(self, *, head_bytes_max: int, body_bytes_max: int, interim_max: int) -> None:
         #: Final status; None while there is none.
         self.status: int | None = None
-        #: Why this is no HTTP answer; None while it may be one.
+        #: Why this is not an HTTP response; None while it may be one.
         self.failure: str | None = None
         #: Whether nothing more is to be read.
         self.finished = False
@@ -66,7 +66,7 @@ class AnswerReader:
 
     @property
     def excerpt(self) -> str:
-        """The beginning of the body, fit to be shown."""
+        """The beginning of the body, safe to show."""
         if not self._excerpt:
             return ""
         codings = [*self._values(b"content-encoding"), *self._values(b"transfer-encoding")]
@@ -76,7 +76,7 @@ class AnswerReader:
 
     @property
     def note(self) -> str | None:
-        """What could not be read of the answer; None when all of it was."""
+        """What could not be read of the response; None when everything was."""
         notes = list(self._notes)
         if self._unreadable:
             notes.insert(0, f"header lines that cannot be read: {self._unreadable}")
@@ -89,7 +89,7 @@ class AnswerReader:
         return values[0].decode("latin-1") if values else None
 
     def feed(self, data: bytes) -> None:
-        """Read on; what comes after the end of the answer is ignored."""
+        """Read more; bytes after the end of the response are ignored."""
         place = 0
         while place < len(data) and not self.finished:
             if self._part is _Part.BODY:
@@ -108,7 +108,7 @@ class AnswerReader:
         self.finished = True
 
     def cut(self, why: str) -> None:
-        """Nothing more comes, for another reason."""
+        """End the response early, with the reason."""
         self._note(why)
         self.finished = True
 
@@ -128,7 +128,7 @@ class AnswerReader:
             self.cut("the body is too large and was not read to its end")
 
     def _take_line(self, data: bytes, place: int) -> int:
-        """Read to the end of a line; where to go on."""
+        """Read to the end of a line; returns where to continue."""
         after_line = data.find(b"\n", place) + 1
         end = min(after_line or len(data), place + self._room)
         self._line += data[place:end]
@@ -178,7 +178,7 @@ class AnswerReader:
         name, colon, value = line.partition(b":")
         name = name.rstrip(b" \t").lower()
         if not colon or _NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
-            # A folded line, too: the header that it continues may be one that is not kept.
+            # A folded line, too: it may continue a header that is not kept.
             self._unreadable += 1
         elif name in _KEPT:
             values = self._headers.setdefault(name, [])
@@ -186,7 +186,7 @@ class AnswerReader:
                 values.append(value.strip(b" \t"))
 
     def _values(self, name: bytes) -> list[bytes]:
-        """Members of all headers of that name, in lower case."""
+        """Elements of all headers of that name, in lower case."""
         found = b",".join(self._headers.get(name, ())).lower().split(b",")
         return [member for value in found if (member := value.strip(b" \t"))]
 
@@ -234,7 +234,7 @@ class AnswerReader:
         self._part = _Part.BODY if self._left else _Part.TRAILERS
 
     def _take_body(self, data: bytes, place: int) -> int:
-        """Read what there is of the body or chunk; where to go on."""
+        """Read available bytes of the body or chunk; returns where to continue."""
         count = min(len(data) - place, self._room)
         if self._left is not None:
             count = min(count, self._left)

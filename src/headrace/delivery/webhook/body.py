@@ -1,4 +1,4 @@
-"""The body of a webhook: the event as `GET /events/{id}` shows it, under its type and time."""
+"""The body of a webhook: type, time, and the event as in `GET /events/{id}`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class EventData(msgspec.Struct, frozen=True, kw_only=True):
-    """An event in JSON; the payload is the text that was accepted, byte for byte."""
+    """An event in JSON; the payload is the accepted text, byte for byte."""
 
     id: str
     event: str
@@ -31,7 +31,7 @@ class EventData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WebhookBody(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent and signed."""
+    """The body that is sent and signed."""
 
     type: str
     #: When the event occurred, not when it is delivered.

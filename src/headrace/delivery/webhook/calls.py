@@ -1,4 +1,4 @@
-"""Checks URLs and makes single calls, for a process that rarely does either."""
+"""Checks URLs and makes single calls, for a process that does so rarely."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class WebhookCalls:
-    """Loads the client and the authorities of TLS at the first need of them, for they are large."""
+    """Loads the client and the TLS authorities on first use, since they are large."""
 
     def __init__(self, allowed: tuple[Network, ...]) -> None:
         self._allowed = allowed
@@ -23,10 +23,10 @@ class WebhookCalls:
         self._transport: WebhookTransport | None = None
 
     async def check(self, url: str) -> str:
-        """The URL in its one spelling.
+        """The URL in canonical form.
 
         Raises:
-            DeliveryError: it breaks a rule, or what it points at now must not be called.
+            DeliveryError: it breaks a rule, or its current addresses must not be called.
         """
         from headrace.delivery.webhook.resolver import SystemResolve, check_target  # noqa: PLC0415
 

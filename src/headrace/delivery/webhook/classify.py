@@ -1,4 +1,4 @@
-"""What a status, or an error before there is one, means for a delivery."""
+"""Maps a status, or an error before it, to the outcome of a delivery."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LATER = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus
 
 
 def cause_of_status(status: int) -> FailureCause | None:
-    """Why an answer of this status is a failure; None when it is a success."""
+    """Why a response with this status is a failure; None when it is a success."""
     if status == HTTPStatus.GONE:
         return FailureCause.GONE
     if status in _LATER:
@@ -37,13 +37,13 @@ _STATUS_MESSAGES = {
 
 
 def message_of_answer(cause: FailureCause, answer: Answer) -> str:
-    """One sentence about a failed answer."""
+    """One sentence about a failed response."""
     message = f"{_STATUS_MESSAGES[cause]} (status {answer.http_status})"
     return message if answer.note is None else f"{message}; {answer.note}"
 
 
 def error_of(error: Exception) -> DeliveryError:
-    """Put an exception of a call in terms of the closed list."""
+    """Map an exception of a call to the closed list."""
     if isinstance(error, DeliveryError):
         return error
     if isinstance(error, TimeoutError):
@@ -59,5 +59,5 @@ def error_of(error: Exception) -> DeliveryError:
 
 
 def system_message(error: OSError) -> str:
-    """What the system says; the text of the error itself can hold an address."""
+    """The system's message; the text of the error itself can contain an address."""
     return type(error).__name__ if error.errno is None else os.strerror(error.errno)

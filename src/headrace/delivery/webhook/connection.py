@@ -1,9 +1,9 @@
-"""A connection to an endpoint, with or without TLS, that takes no more than it was asked for.
+"""A connection to an endpoint, with or without TLS, that reads no more than requested.
 
-Nothing is read ahead: a read takes at most 16 KiB from the socket and gives all other tasks a turn,
-and the sum over the whole connection has a limit, so an endpoint that sends without end costs its
-own call and nothing else. TLS is done here and not by the event loop for the same reason: there,
-records that carry no data (session tickets, key updates) are counted nowhere.
+Nothing is read ahead: a read takes at most 16 KiB from the socket and yields to other tasks, and
+the total of the connection has a limit, so an endpoint that sends without end only affects its own
+call. TLS is done here and not by the event loop for the same reason: there, records without data
+(session tickets, key updates) are not counted.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from headrace.delivery.webhook.guard import WebhookUrl, check_address
 _READ_BYTES = 16_384
 #: Addresses of one name that are tried, each a socket.
 _ADDRESSES_MAX = 8
-#: How long an address may take before the next one is tried beside it (RFC 8305).
+#: How long an address may take before the next one is tried in parallel (RFC 8305).
 _NEXT_ADDRESS_S = 0.25
-#: Steps of handshakes at a time, in threads of the process.
+#: Concurrent steps of handshakes, in threads of the process.
 _HANDSHAKES_MAX = 4
 
 
@@ -39,7 +39,7 @@ def _handshakes() -> ThreadPoolExecutor:
 
 @cache
 def default_tls() -> ssl.SSLContext:
-    """Checks certificates against the system's authorities, which take a while to load."""
+    """Checks certificates against the system's authorities, which are slow to load."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -49,11 +49,11 @@ def default_tls() -> ssl.SSLContext:
 async def connect(
     addresses: Sequence[Address], port: int, allowed: tuple[Network, ...]
 ) -> socket.socket:
-    """Connect to the first address that answers: one after the other, or beside a slow one.
+    """Connect to the first address that responds: in order, or in parallel with a slow one.
 
     Raises:
         AddressRefusedError: an address must not be called.
-        DeliveryError: none answers; the reason is that of the last one.
+        DeliveryError: none responds; the reason is that of the last one.
     """
     left = list(addresses[:_ADDRESSES_MAX])
     trying: set[asyncio.Task[socket.socket]] = set()
@@ -82,7 +82,7 @@ async def connect(
 
 
 async def _connect_one(address: Address, port: int, allowed: tuple[Network, ...]) -> socket.socket:
-    # The last wall before the network, also for hosts that are written as an address.
+    # The last check before the network, also for hosts that are written as an address.
     check_address(address, allowed)
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -106,7 +106,7 @@ class Connection:
 
     Args:
         sock: connected and not blocking; closed with the connection.
-        bytes_max: what is read from the socket at most, TLS included.
+        bytes_max: most bytes read from the socket, TLS included.
     """
 
     def __init__(self, sock: socket.socket, bytes_max: int) -> None:
@@ -120,7 +120,7 @@ class Connection:
         self._outgoing = ssl.MemoryBIO()
 
     async def start_tls(self, context: ssl.SSLContext, url: WebhookUrl) -> None:
-        """Shake hands; the certificate must be valid for the host of the URL.
+        """Do the TLS handshake; the certificate must be valid for the host of the URL.
 
         Raises:
             DeliveryError: it failed.
@@ -137,14 +137,15 @@ class Connection:
     async def _shake_hands(self, tls: ssl.SSLObject) -> None:
         while True:
             try:
-                # An endpoint can choose groups and keys that cost a third of a second. When this
-                # is cancelled, the thread still works on the buffers: nothing may touch them then.
+                # An endpoint can choose groups and keys that cost a third of a second of CPU. When
+                # this is cancelled, the thread still uses the buffers: nothing else may touch them
+                # then.
                 await self._loop.run_in_executor(_handshakes(), tls.do_handshake)
             except ssl.SSLWantReadError:
                 self._flush()
                 await self._fill()
             except ssl.SSLError:
-                # An alert says what was wrong.
+                # Send the alert with the reason.
                 self._flush()
                 raise
             else:
@@ -152,10 +153,10 @@ class Connection:
                 return
 
     def send(self, data: bytes) -> None:
-        """Send in the background, since an endpoint may answer before it has read everything.
+        """Send in the background, since an endpoint may respond before it has read everything.
 
-        An error shows when the answer is read: it may be there although the request could not be
-        sent to its end.
+        An error shows when the response is read: there may be one although the request could not be
+        sent completely.
         """
         if self._tls is None:
             self._begin_sending(data)
@@ -190,7 +191,7 @@ class Connection:
         """Some bytes, at most 16 KiB; none at the end of the connection.
 
         Raises:
-            DeliveryError: the endpoint sent more than it may.
+            DeliveryError: the endpoint exceeded the limit.
             OSError: the connection broke, `ssl.SSLError` included.
         """
         if self._tls is None:
@@ -216,16 +217,16 @@ class Connection:
             raise DeliveryError(FailureCause.PROTOCOL_ERROR, "the endpoint sends too much")
         data = await self._loop.sock_recv(self._sock, min(_READ_BYTES, self._bytes_left))
         self._bytes_left -= len(data)
-        # A socket that always has something to read must not keep others from their turn.
+        # A socket that always has data must not starve other tasks.
         await asyncio.sleep(0)
         return data
 
     def close(self) -> None:
-        """Close, whatever is still on its way."""
+        """Close, even with data in flight."""
         if self._sending is None or self._sending.done():
             self._sock.close()
         else:
-            # Not before the loop has let go of the socket: its number can be given to another one.
+            # Only after the loop has released the socket: its number can be reused.
             self._sending.add_done_callback(lambda _: self._sock.close())
             self._sending.cancel()
 

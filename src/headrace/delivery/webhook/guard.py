@@ -1,4 +1,4 @@
-"""Which URLs a webhook may have, decided on the text alone, before any name is resolved."""
+"""Checks URLs of webhooks by their text alone, before any name is resolved."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 import idna
 
 from headrace.delivery.contract import DeliveryError, FailureCause
-from headrace.delivery.webhook.addresses import Address, Network, refusal
+from headrace.delivery.webhook.addresses import Address, Network, rejection_reason
 
 URL_CHARACTERS_MAX = 2048
 _HOST_CHARACTERS_MAX = 253
@@ -19,13 +19,13 @@ _URL = re.compile(r"(?P<scheme>[a-z]+)://(?P<authority>[^/?#]*)(?P<rest>[^#]*)",
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]*\]|[^\[\]:]*)(?::(?P<port>[0-9]{1,5}))?")
 _REST = re.compile(r"(?:[!$&-;=?@_~a-zA-Z0-9\[\]]|%[0-9a-fA-F]{2})*")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-#: Resolvers read a last label like these as an address, in decimal, octal or hexadecimal.
+#: Resolvers parse a last label like these as an address, in decimal, octal or hexadecimal.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
-#: Ports of services that are not HTTP and could be made to act on the text of a request: those
-#: that browsers block, then remote desktops, databases, caches and container engines.
+#: Ports of non-HTTP services that could act on the text of a request: those that browsers block,
+#: then remote desktops, databases, caches and container engines.
 REFUSED_PORTS = frozenset(
     {
         *(0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95),
@@ -54,11 +54,11 @@ class AddressRefusedError(DeliveryError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookUrl:
-    """A URL that passed; put together anew, so that every parser reads it the same way."""
+    """A checked URL, rebuilt so that every parser reads it the same way."""
 
     text: str
     scheme: str
-    #: Host and port as the header `Host` has them, the scheme's own port left out.
+    #: Host and port as in the header `Host`, without the scheme's default port.
     authority: str
     #: Path and query.
     target: str
@@ -70,7 +70,7 @@ class WebhookUrl:
 
 
 def check_url(text: str, allowed: tuple[Network, ...] = ()) -> WebhookUrl:
-    """Check a URL as it was given; done when it is saved and again before every call.
+    """Check a URL as given; done when it is saved and again before every call.
 
     Args:
         text: the URL.
@@ -114,9 +114,9 @@ def check_address(address: Address, allowed: tuple[Network, ...] = ()) -> None:
     """Check an address that is about to be called.
 
     Raises:
-        AddressRefusedError: it must not be.
+        AddressRefusedError: it must not be called.
     """
-    kind = refusal(address, allowed)
+    kind = rejection_reason(address, allowed)
     if kind is not None:
         raise AddressRefusedError(f"{address} must not be called: it is {kind}")
 
@@ -154,14 +154,14 @@ def _check_authority(authority: str) -> tuple[str, Address | None, str | None]:
 
 
 def _check_name(host: str) -> str:
-    """The host in lower-case ASCII, without the dot that ends a fully qualified name."""
+    """The host in lower-case ASCII, without the final dot of a fully qualified name."""
     if not host:
         raise UrlRefusedError("has no host")
     if host.isascii():
         name = host.lower()
     else:
-        # The mapping turns full-width letters, digits and dots into plain ones, so what comes
-        # out is looked at as if it had been sent.
+        # The mapping turns full-width letters, digits and dots into plain ones, so its result is
+        # checked as if it had been sent.
         try:
             name = idna.encode(host, uts46=True, std3_rules=True).decode()
         except (idna.IDNAError, UnicodeError):
@@ -185,7 +185,7 @@ def _check_encoded_label(label: str) -> None:
 
 
 def _ipv4(name: str) -> IPv4Address | None:
-    """The address, if the name is one; refuses the spellings that only some software reads."""
+    """The address, if the name is one; rejects notations that only some software accepts."""
     if _NUMBER.fullmatch(name.rpartition(".")[2]) is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Resolves names of webhooks and lets through only addresses that may be called.
+"""Resolves names of webhooks to addresses that may be called.
 
-The first of two walls: `headrace.delivery.webhook.connection` checks the very address that it
-connects to, which also covers hosts that are written as an address.
+The first of two checks: `headrace.delivery.webhook.connection` checks the exact address it connects
+to, which also covers hosts that are written as an address.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from headrace.delivery.threads import start_in_thread
 from headrace.delivery.webhook.addresses import Address, Network
 from headrace.delivery.webhook.guard import AddressRefusedError, WebhookUrl, check_address
 
-#: Addresses of one name that are looked at; a real name has a handful.
+#: Addresses of one name that are checked; a real name has a handful.
 _ADDRESSES_MAX = 32
-#: Look-ups at a time; further ones wait, within the deadline of their call.
+#: Concurrent lookups; further ones wait, within the deadline of their call.
 _THREADS_MAX = 64
-#: Names that are remembered at a time, and for how long.
+#: Names in the cache, and for how long.
 _NAMES_MAX = 1024
 _REMEMBERED_S = 10.0
 
@@ -29,9 +29,9 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class SystemResolve:
-    """Asks the system's resolver, in threads of its own.
+    """Uses the system's resolver, in threads of its own.
 
-    A name server that does not answer keeps its thread for many seconds, so neither the event
+    A name server that does not respond blocks its thread for many seconds, so neither the event
     loop's executor nor the end of the process may have to wait for one.
     """
 
@@ -46,7 +46,7 @@ class SystemResolve:
             self._free.release()
             raise
         lookup.add_done_callback(lambda _: self._free.release())
-        # Shielded: a look-up that nobody waits for any more still holds its thread until it ends.
+        # Shielded: a cancelled lookup still occupies its thread until it ends.
         finished = await asyncio.shield(lookup)
         if finished.error is not None:
             raise finished.error
@@ -65,7 +65,7 @@ async def checked_addresses(
 ) -> list[Address]:
     """Resolve a name and keep the addresses that may be called, in the resolver's order.
 
-    Refused ones are left out and the rest is used: `localhost` is both 127.0.0.1 and ::1, and an
+    Rejected ones are left out and the rest is used: `localhost` is both 127.0.0.1 and ::1, and an
     operator may have allowed only one.
 
     Raises:
@@ -100,13 +100,13 @@ async def checked_addresses(
 async def check_target(
     url: WebhookUrl, resolve: Resolve, allowed: tuple[Network, ...], timeout_s: float = 3.0
 ) -> None:
-    """Check what a URL points at now, before it is saved.
+    """Check the current addresses of a URL, before it is saved.
 
-    A name that does not resolve, or not in time, is let through: it may be made later, and every
+    A name that does not resolve, or not in time, is accepted: it may be created later, and every
     call checks again.
 
     Raises:
-        AddressRefusedError: it points only at addresses that must not be called.
+        AddressRefusedError: it has only addresses that must not be called.
     """
     if url.address is not None:
         check_address(url.address, allowed)
@@ -121,9 +121,9 @@ async def check_target(
 
 
 class CheckedNames:
-    """Addresses that passed, remembered for a few seconds.
+    """Checked addresses, cached for a few seconds.
 
-    They are checked again when they are connected to, so remembering them opens no gap.
+    They are checked again when connecting, so the cache opens no gap.
     """
 
     def __init__(self, resolve: Resolve, allowed: tuple[Network, ...]) -> None:
@@ -134,7 +134,7 @@ class CheckedNames:
         self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
 
     async def addresses(self, url: WebhookUrl) -> list[Address]:
-        """Where to connect to; the address itself when the host is one.
+        """Addresses to connect to; the host itself when it is an address.
 
         Raises:
             AddressRefusedError: no address of the name may be called.

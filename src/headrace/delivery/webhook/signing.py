@@ -1,4 +1,4 @@
-"""Signatures by Standard Webhooks, made with the standard's own library."""
+"""Signatures of Standard Webhooks, made with the standard's own library."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from headrace.delivery.contract import DeliveryError, FailureCause
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, no secret
 SECRET_BYTES = 32
-#: What the standard allows.
+#: Bounds in the standard.
 _SECRET_BYTES_MIN = 24
 _SECRET_BYTES_MAX = 64
 
 
 def new_secret(random_bytes: Callable[[int], bytes] = system_random.token_bytes) -> str:
-    """Make a secret for one endpoint, in the form that is shown to its owner."""
+    """Make a secret for one endpoint, in the form shown to its owner."""
     return SECRET_PREFIX + base64.b64encode(random_bytes(SECRET_BYTES)).decode()
 
 
@@ -28,8 +28,7 @@ def check_secret(secret: str) -> str:
     """Return the secret unchanged.
 
     Raises:
-        ValueError: it has not the form `whsec_` and base64 of 24 to 64 bytes. The message does not
-            repeat it.
+        ValueError: it is not `whsec_` and base64 of 24 to 64 bytes. The message does not repeat it.
     """
     try:
         raw = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
@@ -49,13 +48,13 @@ def check_secret(secret: str) -> str:
 def signature_headers(
     delivery_id: str, body: bytes, secrets: Sequence[str], now_us: int
 ) -> dict[str, str]:
-    """Headers that prove where a body comes from.
+    """Headers that authenticate a body.
 
     Args:
-        delivery_id: identifies the message; without dots, which separate what is signed.
+        delivery_id: identifies the message; without dots, which separate the signed parts.
         body: exactly the bytes sent.
-        secrets: during a rotation both, the newest first; a receiver that knows either accepts.
-        now_us: wall clock; receivers refuse a signature that is minutes old.
+        secrets: both during a rotation, the newest first; a receiver with either one accepts.
+        now_us: wall clock; receivers reject a signature that is minutes old.
 
     Raises:
         DeliveryError: there is no secret, or one cannot be read.

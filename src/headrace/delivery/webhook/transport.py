@@ -34,34 +34,34 @@ from headrace.version import VERSION
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookLimits:
-    """Everything about a call that can grow."""
+    """Limits of a call."""
 
-    #: From the look-up of the name to the last byte of the answer.
+    #: From the name lookup to the last byte of the response.
     deadline_s: float = 15.0
-    #: Status line and headers, those of interim answers (1xx) included.
+    #: Status line and headers, those of interim responses (1xx) included.
     head_bytes_max: int = 65_536
-    #: What follows the head.
+    #: Everything after the head.
     answer_bytes_max: int = 65_536
-    #: Interim answers before the final one.
+    #: Interim responses before the final one.
     interim_max: int = 16
-    #: All bytes that come over the connection, those of TLS included.
+    #: All bytes received over the connection, TLS included.
     wire_bytes_max: int = 1_048_576
-    #: Calls on their way at a time; a further one waits, and its deadline has not begun.
+    #: Concurrent calls; a further one waits, before its deadline begins.
     connections_max: int = 256
 
 
 class WebhookTransport:
-    """Calls endpoints and reads what they say. Made and closed inside a running event loop.
+    """Calls endpoints and reads their responses. Made and closed inside a running event loop.
 
-    Connections are not kept: each call resolves, checks and connects for itself (a checked
-    look-up is remembered for a few seconds), and no endpoint can leave bytes behind for the next
-    call to the same host, which may be another project's.
+    Connections are not reused: each call resolves, checks and connects for itself (a checked lookup
+    is cached for a few seconds), and no endpoint can leave bytes behind for the next call to the
+    same host, which may be another project's.
 
-    The status line decides over the outcome (docs/decisions/0010-reading-webhook-answers.md).
+    The status line decides the outcome (docs/decisions/0010-reading-webhook-answers.md).
 
     Args:
         allowed: networks that the operator allows.
-        limits: bounds of each call.
+        limits: of each call.
         resolve: resolves names; the system's resolver by default.
         clock_us: wall clock, for signatures and for dates in `Retry-After`.
         tls: checks certificates; the system's authorities by default.
@@ -112,7 +112,7 @@ class WebhookTransport:
         )
 
     async def close(self) -> None:
-        """Nothing to let go of: every call closes its own connection."""
+        """Nothing to release: every call closes its own connection."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -121,7 +121,7 @@ class WebhookTransport:
         await self.close()
 
     async def _call(self, delivery: Delivery) -> tuple[Answer, str | None]:
-        """The answer and what its `Retry-After` says."""
+        """The response and the value of its `Retry-After`."""
         target = delivery.target
         if not isinstance(target, WebhookTarget):
             raise TypeError("a webhook transport needs a webhook's target")
@@ -138,8 +138,8 @@ class WebhookTransport:
             async with asyncio.timeout(limits.deadline_s):
                 await self._exchange(url, request_head(url, signature, len(body)) + body, reader)
         except (OSError, DeliveryError) as error:
-            # An endpoint that took the event and then drips, resets or floods its answer did take
-            # it, and sending it again would only make a repeat.
+            # An endpoint that accepted the event and then drips, resets or floods its response did
+            # accept it, and sending it again would only duplicate it.
             if reader.status is None:
                 raise
             reader.cut(_why_cut(error))
@@ -169,7 +169,7 @@ def request_head(url: WebhookUrl, signature: dict[str, str], body_bytes: int) ->
         "Host": url.authority,
         "User-Agent": f"Headrace/{VERSION}",
         "Accept": "*/*",
-        # What is shown of the answer shall be readable, and it is never decompressed here.
+        # The excerpt of the response must be readable, and it is never decompressed here.
         "Accept-Encoding": "identity",
         "Content-Type": "application/json",
         "Content-Length": str(body_bytes),
@@ -194,5 +194,5 @@ def _no_answer(reader: AnswerReader) -> DeliveryError:
 
 
 def _elapsed_us(began_ns: int) -> int:
-    # Not the loop's clock: uvloop's only knows milliseconds.
+    # Not the loop's clock: uvloop's has only milliseconds.
     return (time.perf_counter_ns() - began_ns) // 1000

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from headrace.domain.deliveries.retry import processing_retry, retry_at_us
-from headrace.observability.events import DUTY_TAKEN, EVENT_FAILED, STORE_UNAVAILABLE
+from headrace.observability.events import EVENT_FAILED, LEADERSHIP_ACQUIRED, STORE_UNAVAILABLE
 from headrace.pipeline.processing.cataloguer import Cataloguer
 from headrace.pipeline.processing.plan import BatchPlanner
 from headrace.pipeline.processing.rules_cache import RulesCache
@@ -236,7 +236,7 @@ class Processor:
             return False
         if epoch != self._epoch or self._claims_unknown:
             if epoch != self._epoch:
-                _log.info(DUTY_TAKEN, duty="processing", epoch=epoch)
+                _log.info(LEADERSHIP_ACQUIRED, task="processing", epoch=epoch)
             self._batch = ()
             while await self._store.rescue(self._owner, RESCUED_MAX) == RESCUED_MAX:
                 pass
