@@ -25,7 +25,7 @@ Behaviour = Callable[["Exchange"], Awaitable[None]]
 
 @dataclass(kw_only=True)
 class Exchange:
-    """One request and the connection to misuse for its answer."""
+    """One request and the connection, to misuse for its response."""
 
     request: Request
     reader: asyncio.StreamReader
@@ -37,7 +37,7 @@ class Exchange:
         await self.writer.drain()
 
     async def pause(self, seconds: float) -> bool:
-        """Wait without answering; False as soon as the receiver is stopped."""
+        """Wait without responding; False as soon as the receiver is stopped."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.stopping.wait(), seconds)
         return not self.stopping.is_set()
@@ -56,7 +56,7 @@ class Receiver:
     port: int
     scheme: str = "http"
     requests: list[Request] = field(default_factory=list)
-    #: Connections whose other end is closed or reset by now.
+    #: Connections that the peer has closed or reset.
     hung_up: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     @property
@@ -113,7 +113,7 @@ async def _read_request(reader: asyncio.StreamReader) -> Request:
 
 
 def answers(status: int, body: bytes = b"ok", **headers: str) -> Behaviour:
-    """Answer properly; `Retry_After="3"` becomes a header."""
+    """Send a proper response; `Retry_After="3"` becomes a header."""
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     head = f"HTTP/1.1 {status} Status\r\nContent-Length: {len(body)}\r\n{lines}\r\n"
 
@@ -124,12 +124,12 @@ def answers(status: int, body: bytes = b"ok", **headers: str) -> Behaviour:
 
 
 async def silent(exchange: Exchange) -> None:
-    """Never answer; ends when the other side hangs up."""
+    """Never respond; ends when the peer disconnects."""
     await exchange.reader.read()
 
 
 def in_turn(*behaviours: Behaviour) -> Behaviour:
-    """One behaviour after the other, the last one for ever."""
+    """Behaviours in sequence, the last one repeated."""
     left = list(behaviours)
 
     async def behave(exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""The table of addresses: everything but global unicast is refused, in every form."""
+"""The table of addresses: everything but global unicast is rejected, in every form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.delivery.webhook.addresses import embedded_ipv4, parse_networks, refusal
+from headrace.delivery.webhook.addresses import embedded_ipv4, parse_networks, rejection_reason
 
 REFUSED = {
     "0.0.0.0": "unspecified",  # noqa: S104 - an address to refuse
@@ -97,13 +97,13 @@ ALLOWED = [
 
 
 @pytest.mark.parametrize(("address", "reason"), REFUSED.items())
-def test_refused_with_its_reason(address: str, reason: str) -> None:
-    assert reason in (refusal(ip_address(address)) or "")
+def test_rejected_with_its_reason(address: str, reason: str) -> None:
+    assert reason in (rejection_reason(ip_address(address)) or "")
 
 
 @pytest.mark.parametrize("address", ALLOWED)
-def test_global_unicast_is_let_through(address: str) -> None:
-    assert refusal(ip_address(address)) is None
+def test_global_unicast_is_accepted(address: str) -> None:
+    assert rejection_reason(ip_address(address)) is None
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,11 @@ def test_global_unicast_is_let_through(address: str) -> None:
     ],
 )
 def test_an_operator_allows_networks(networks: str, address: str, is_allowed: bool) -> None:
-    reason = refusal(ip_address(address), parse_networks(networks))
+    reason = rejection_reason(ip_address(address), parse_networks(networks))
     assert (reason is None) == is_allowed
 
 
-def test_networks_are_read_with_blanks_and_single_addresses() -> None:
+def test_networks_may_have_white_space_and_single_addresses() -> None:
     assert parse_networks(" 127.0.0.0/8 ,10.1.2.3,, ::1 ") == (
         ip_network("127.0.0.0/8"),
         ip_network("10.1.2.3/32"),
@@ -140,7 +140,7 @@ def test_networks_are_read_with_blanks_and_single_addresses() -> None:
 
 
 @pytest.mark.parametrize("text", ["10.1.0.5/16", "localhost", "10.0.0.0/33", "10.0.0.0;127.0.0.1"])
-def test_a_wrong_network_is_named(text: str) -> None:
+def test_invalid_network_is_named(text: str) -> None:
     with pytest.raises(ValueError, match=text.replace(".", r"\.")):
         parse_networks(f"127.0.0.0/8,{text}")
 
@@ -157,13 +157,13 @@ def test_no_transition_form_hides_an_address(inner: IPv4Address) -> None:
     for form in forms:
         address = IPv6Address(form)
         assert embedded_ipv4(address) == inner
-        assert str(inner) in (refusal(address) or "")
+        assert str(inner) in (rejection_reason(address) or "")
 
 
 @given(st.ip_addresses())
-def test_what_is_let_through_is_global_by_python_as_well(
+def test_accepted_address_is_also_global_for_python(
     address: IPv4Address | IPv6Address,
 ) -> None:
-    if refusal(address) is None:
+    if rejection_reason(address) is None:
         assert address.is_global
         assert not address.is_multicast

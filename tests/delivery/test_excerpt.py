@@ -1,4 +1,4 @@
-"""Text of strangers is stored short and harmless."""
+"""Foreign text is stored short and harmless."""
 
 from __future__ import annotations
 

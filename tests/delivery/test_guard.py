@@ -1,4 +1,4 @@
-"""Which URLs are accepted, by their text."""
+"""Accepted URLs, by their text."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ MALFORMED = [
     "https://example.com/<script>",
 ]
 
-#: Texts that name preparation turns into 127.0.0.1, which is how they are then treated.
+#: Texts that name preparation turns into 127.0.0.1, and that are treated as such.
 DISGUISED_ADDRESSES = [
     "127.0.0.1.",
     "\uff11\uff12\uff17.0.0.1",
@@ -83,7 +83,7 @@ DISGUISED_ADDRESSES = [
     "\u2460\u2461\u2466.0.0.1",
 ]
 
-#: Spellings of 127.0.0.1 and others that resolvers read as addresses.
+#: Notations of 127.0.0.1 and others that resolvers parse as addresses.
 ODD_ADDRESSES = [
     "2130706433",
     "127.1",
@@ -119,7 +119,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize("text", MALFORMED)
-def test_a_malformed_url_is_refused(text: str) -> None:
+def test_malformed_url_is_rejected(text: str) -> None:
     with pytest.raises(UrlRefusedError) as refused:
         check_url(text)
     assert refused.value.cause is FailureCause.URL_REFUSED
@@ -127,7 +127,7 @@ def test_a_malformed_url_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("host", ODD_ADDRESSES)
-def test_an_odd_spelling_of_an_address_is_refused_even_where_the_address_is_allowed(
+def test_odd_notation_of_an_address_is_rejected_even_if_the_address_is_allowed(
     host: str,
 ) -> None:
     with pytest.raises(UrlRefusedError):
@@ -142,7 +142,7 @@ def test_a_disguised_address_is_treated_as_what_it_becomes(host: str) -> None:
 
 
 @pytest.mark.parametrize("text", ADDRESSES)
-def test_a_private_address_is_refused(text: str) -> None:
+def test_private_address_is_rejected(text: str) -> None:
     with pytest.raises(AddressRefusedError) as refused:
         check_url(text)
     assert refused.value.cause is FailureCause.ADDRESS_REFUSED
@@ -150,7 +150,7 @@ def test_a_private_address_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("port", sorted(REFUSED_PORTS - {0}))
-def test_a_port_of_another_service_is_refused(port: int) -> None:
+def test_port_of_another_service_is_rejected(port: int) -> None:
     with pytest.raises(UrlRefusedError, match=str(port)):
         check_url(f"https://example.com:{port}/")
 
@@ -181,12 +181,12 @@ def test_usual_ports_are_fine(port: int) -> None:
         ("https://123.example.com/", None),
     ],
 )
-def test_a_good_url_is_put_in_one_form(text: str, canonical: str | None) -> None:
+def test_valid_url_is_normalized(text: str, canonical: str | None) -> None:
     assert check_url(text).text == (canonical or text)
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_accepted_or_refused(text: str) -> None:
+def test_any_text_is_accepted_or_rejected(text: str) -> None:
     for candidate in (text, f"http://{text}", f"http://{text}/", f"http://a.example/{text}"):
         _accepted_or_refused(candidate)
 
@@ -195,7 +195,7 @@ HOSTILE = st.text(alphabet="htps:/\\@#?[].%0127fxX-_ \t\u3002\uff11\u00e9a", max
 
 
 @given(HOSTILE)
-def test_what_is_accepted_is_read_the_same_way_by_other_parsers(text: str) -> None:
+def test_accepted_url_is_parsed_the_same_by_other_parsers(text: str) -> None:
     _accepted_or_refused(f"http://{text}")
 
 
@@ -209,6 +209,6 @@ def _accepted_or_refused(text: str) -> None:
     assert (read.scheme, read.hostname, port) == (url.scheme, url.host, url.port)
     assert (read.username, read.password, read.fragment) == (None, None, "")
     assert f"{url.scheme}://{url.authority}{url.target}" == url.text
-    # Both go into the head of a request as they are.
+    # Both are sent unchanged in the head of a request.
     assert re.fullmatch(r"[!-~]+", url.authority + url.target)
     assert check_url(url.text).text == url.text

@@ -1,4 +1,4 @@
-"""Handlers that end their process: called where nothing else goes with it."""
+"""Handlers that crash their process: called where nothing else is affected."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 
-#: One handler a way to behave; each writes down the process it runs in.
+#: One handler per behaviour; each records the process it runs in.
 HANDLERS = """
 import asyncio, ctypes, faulthandler, os, signal, sys, threading, time
 from pathlib import Path
@@ -194,7 +194,7 @@ async def test_a_suspect_runs_in_another_process(folder: Path, name: str) -> Non
     assert not runs(pid)
 
 
-async def test_what_is_no_suspect_runs_in_the_worker(folder: Path) -> None:
+async def test_other_deliveries_run_in_the_worker(folder: Path) -> None:
     pids: list[int] = []
     registry = HandlerRegistry()
     registry.on("*", name="it")(lambda _event: pids.append(os.getpid()))
@@ -233,7 +233,7 @@ async def test_every_end_is_an_outcome(
 
 
 @pytest.mark.parametrize("name", ["too long", "holds the interpreter"])
-async def test_past_its_deadline_the_process_is_ended(folder: Path, name: str) -> None:
+async def test_process_is_killed_past_the_deadline(folder: Path, name: str) -> None:
     async with isolating(folder, QUICK) as handlers:
         outcome = await handlers.attempt(suspect(name))
         assert isinstance(outcome, Failed)
@@ -244,19 +244,19 @@ async def test_past_its_deadline_the_process_is_ended(folder: Path, name: str) -
         assert isinstance(await handlers.attempt(suspect("good")), Delivered)
 
 
-async def test_a_process_makes_one_call_at_a_time_and_then_others(folder: Path) -> None:
+async def test_process_makes_one_call_at_a_time_and_is_reused(folder: Path) -> None:
     async with isolating(folder, IsolationLimits(processes_max=2)) as handlers:
         waiting = [asyncio.create_task(handlers.attempt(suspect("waits", n))) for n in range(5)]
         await asyncio.to_thread(wait_until, lambda: len(calls(folder)) == 2, "two calls")
         assert len({pid for _, pid in calls(folder)}) == 2
         (folder / "go").touch()
         assert {type(outcome) for outcome in await asyncio.gather(*waiting)} == {Delivered}
-        # In the order in which they came, the two at a time in either.
+        # In order of arrival; the two that run concurrently in either order.
         assert {attempt for attempt, _ in calls(folder)[:2]} == {0, 1}
         assert len({pid for _, pid in calls(folder)}) == 2
 
 
-async def test_a_new_process_has_made_no_call_and_the_number_stays_bounded(folder: Path) -> None:
+async def test_new_process_has_no_earlier_call_and_the_number_is_limited(folder: Path) -> None:
     async with isolating(folder, IsolationLimits(processes_max=1)) as handlers:
         for attempt in range(3):
             outcome = await handlers.attempt(suspect("good", attempt, new=True))
@@ -265,7 +265,7 @@ async def test_a_new_process_has_made_no_call_and_the_number_stays_bounded(folde
         assert len({pid for _, pid in calls(folder)}) == 3
 
 
-async def test_an_idle_process_ends_and_one_that_died_is_replaced(folder: Path) -> None:
+async def test_idle_process_ends_and_a_crashed_one_is_replaced(folder: Path) -> None:
     async with isolating(folder, IsolationLimits(idle_s=0.05)) as handlers:
         await handlers.attempt(suspect("good"))
         (_, first) = calls(folder)[0]
@@ -296,7 +296,7 @@ async def test_a_cancelled_attempt_ends_its_process(folder: Path) -> None:
         ("import time; time.sleep(60)", "not loaded within 1 seconds"),
     ],
 )
-async def test_handlers_that_cannot_be_loaded_are_no_fault_of_the_event(
+async def test_failure_to_load_handlers_does_not_blame_the_event(
     folder: Path, source: str, message: str
 ) -> None:
     (folder / "broken_handlers.py").write_text(source)

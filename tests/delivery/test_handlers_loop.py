@@ -1,4 +1,4 @@
-"""Whatever a handler does to its event loop or in its threads, its next calls are made."""
+"""A handler can be called again whatever it does to its event loop or in its threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Harm = Callable[[], Awaitable[None]]
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loops of handlers are those of asyncio, unless one of their modules chooses others."""
+    """Loops of handlers are those of asyncio, unless a module of handlers sets another policy."""
     if request.param == "uvloop":
         monkeypatch.setattr(asyncio, "new_event_loop", uvloop.new_event_loop)
 
@@ -123,8 +123,8 @@ async def stop_from_a_thread() -> None:
 
 @pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("harm", [stop, stop_from_a_thread])
-async def test_a_stopped_loop_goes_on(harm: Harm) -> None:
-    """With the call that stopped it and with another that was on its way."""
+async def test_stopped_loop_continues(harm: Harm) -> None:
+    """With the call that stopped it and with another one in progress."""
     waits = asyncio.Event()
     here = asyncio.get_running_loop()
     go_on: list[asyncio.Event] = []
@@ -147,13 +147,13 @@ async def test_a_stopped_loop_goes_on(harm: Harm) -> None:
 
 
 def close(loop: Any) -> None:
-    # As code does that lets loops run inside one another.
+    # Like code that nests loops.
     loop._thread_id = None
     loop.close()
 
 
 def break_it(loop: Any) -> None:
-    """As a handler does that closes descriptors which are not its own."""
+    """Like a handler that closes foreign descriptors."""
 
     def fail() -> None:
         raise OSError(errno.EBADF, "Bad file descriptor")
@@ -163,7 +163,7 @@ def break_it(loop: Any) -> None:
 
 @pytest.mark.parametrize("harm", [close, break_it])
 async def test_a_closed_loop_is_replaced(harm: Callable[[Any], None]) -> None:
-    """The calls that were on their way have failed, at once and not at their deadline."""
+    """Calls in progress fail at once, not at their deadline."""
     waits = asyncio.Event()
     here = asyncio.get_running_loop()
     behaviours = ["wait", "harm"]
@@ -200,7 +200,7 @@ def exit_in_a_loop() -> None:
     asyncio.run(task_awaited(SystemExit()))
 
 
-# Threads let an exit pass without a word; only pytest tells of it.
+# Threads ignore an exit silently; only pytest reports it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize(
     ("harm", "raises"), [(sys.exit, True), (exit_in_a_loop, True), (exit_in_a_thread, False)]

@@ -31,12 +31,12 @@ def test_a_function_is_registered_under_its_own_name(registry: HandlerRegistry) 
     assert registry.get(handler.name) is handler
 
 
-def test_a_chosen_name_outlives_a_rename(registry: HandlerRegistry) -> None:
+def test_chosen_name_survives_a_rename(registry: HandlerRegistry) -> None:
     registry.on("*", name="thanks")(thank)
     assert [handler.name for handler in registry] == ["thanks"]
 
 
-def test_async_functions_methods_and_objects_are_told_apart(registry: HandlerRegistry) -> None:
+def test_async_functions_methods_and_objects_are_detected(registry: HandlerRegistry) -> None:
     class Shop:
         async def order(self, event: Event) -> None:
             pass
@@ -55,27 +55,27 @@ def test_async_functions_methods_and_objects_are_told_apart(registry: HandlerReg
     assert all(handler.is_async for handler in registry)
 
 
-def test_two_decorators_on_one_function_add_up(registry: HandlerRegistry) -> None:
+def test_two_decorators_on_one_function_are_combined(registry: HandlerRegistry) -> None:
     registry.on("b.*")(registry.on("a")(thank))
     (handler,) = registry
     assert set(handler.patterns) == {"a", "b.*"}
 
 
-def test_two_functions_of_one_name_are_refused(registry: HandlerRegistry) -> None:
+def test_two_functions_with_one_name_are_rejected(registry: HandlerRegistry) -> None:
     registry.on("a", name="same")(thank)
     with pytest.raises(ValueError, match="two handlers are named same"):
         registry.on("a", name="same")(lambda _event: None)
 
 
 @pytest.mark.parametrize("pattern", ["Order.Completed", "order*", "*.completed", "", "a..b"])
-def test_a_wrong_pattern_is_refused_where_it_is_written(
+def test_invalid_pattern_is_rejected_at_the_decorator(
     registry: HandlerRegistry, pattern: str
 ) -> None:
     with pytest.raises(ValueError, match="on\\("):
         registry.on(pattern)
 
 
-def test_what_cannot_handle_an_event_is_refused(registry: HandlerRegistry) -> None:
+def test_invalid_handler_is_rejected(registry: HandlerRegistry) -> None:
     def generator(_event: Event) -> Iterator[None]:
         yield
 
@@ -92,7 +92,7 @@ def test_what_cannot_handle_an_event_is_refused(registry: HandlerRegistry) -> No
     assert len(registry) == 0
 
 
-def test_the_number_of_handlers_is_bounded(registry: HandlerRegistry) -> None:
+def test_number_of_handlers_is_limited(registry: HandlerRegistry) -> None:
     for number in range(HANDLERS_MAX):
         registry.on("a", name=f"handler {number}")(thank)
     with pytest.raises(ValueError, match=str(HANDLERS_MAX)):

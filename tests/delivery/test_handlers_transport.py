@@ -1,4 +1,4 @@
-"""Calling Python handlers: what their ends mean, and that none can hold up another."""
+"""Calling Python handlers: outcomes, and isolation from each other."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_a_handler_gets_the_event(kind: Callable[..., Any]) -> None:
     assert (got.delivery_id, got.attempt) == (UUID(DELIVERY_ID), 3)
 
 
-async def test_the_payload_is_decoded_when_asked_for() -> None:
+async def test_payload_is_decoded_on_access() -> None:
     seen: list[Event] = []
     registry = HandlerRegistry()
     registry.on("*", name="it")(seen.append)
@@ -91,7 +91,7 @@ async def test_the_payload_is_decoded_when_asked_for() -> None:
     assert seen[0].payload is seen[0].payload
     with pytest.raises(AttributeError):
         seen[0].event = "other"  # type: ignore[misc]
-    # A number that no double holds is the handler's to see, and breaks nothing unasked.
+    # A number beyond a double fails only when the handler reads the payload.
     with pytest.raises(ValueError, match="out of range"):
         seen[1].payload  # noqa: B018 - reading it is the test
     await transport.close()
@@ -113,7 +113,7 @@ async def test_the_payload_is_decoded_when_asked_for() -> None:
         (Unprintable(), FailureCause.HANDLER_RAISED, "Unprintable"),
     ],
 )
-async def test_what_a_handler_raises_is_an_outcome(
+async def test_exception_of_a_handler_is_an_outcome(
     kind: Callable[..., Any], error: BaseException, cause: FailureCause, message: str | None
 ) -> None:
     outcome = await outcome_of(kind(raising(error)))
@@ -130,7 +130,7 @@ async def test_a_message_is_cut_and_made_harmless() -> None:
     assert "\x1b" not in outcome.message
 
 
-async def test_a_sync_handler_that_makes_a_coroutine_fails_loudly() -> None:
+async def test_sync_handler_that_returns_a_coroutine_fails() -> None:
     async def inner() -> None:
         pass
 
@@ -139,7 +139,7 @@ async def test_a_sync_handler_that_makes_a_coroutine_fails_loudly() -> None:
     assert "async def" in outcome.message
 
 
-async def test_an_unknown_handler_is_tried_again_elsewhere() -> None:
+async def test_unknown_handler_is_retried() -> None:
     transport = HandlerTransport(HandlerRegistry())
     outcome = await transport.attempt(call("gone"))
     assert isinstance(outcome, Failed)
@@ -147,7 +147,7 @@ async def test_an_unknown_handler_is_tried_again_elsewhere() -> None:
     assert not outcome.permanent
 
 
-async def test_a_target_of_another_kind_is_our_own_fault() -> None:
+async def test_target_of_another_kind_is_an_internal_error() -> None:
     outcome = await HandlerTransport(HandlerRegistry()).attempt(webhook("http://127.0.0.1/"))
     assert isinstance(outcome, Failed)
     assert outcome.cause is FailureCause.INTERNAL
@@ -162,7 +162,7 @@ def blocking(release: threading.Event) -> Callable[[Event], None]:
 
 def blocking_loop(release: threading.Event) -> Callable[[Event], Any]:
     async def run(_event: Event) -> None:
-        release.wait(30)  # blocks the whole loop, as a careless handler does
+        release.wait(30)  # blocks the whole loop, like a careless handler
 
     return run
 
@@ -179,7 +179,7 @@ def never_cancelled(release: threading.Event) -> Callable[[Event], Any]:
 
 
 @pytest.mark.parametrize("make", [blocking, blocking_loop, never_cancelled])
-async def test_a_handler_past_its_deadline_blocks_nobody_else(
+async def test_handler_past_its_deadline_blocks_no_other(
     make: Callable[[threading.Event], Callable[[Event], Any]],
 ) -> None:
     release = threading.Event()
@@ -197,8 +197,8 @@ async def test_a_handler_past_its_deadline_blocks_nobody_else(
         outcome.cause for outcome in await asyncio.gather(*stuck) if isinstance(outcome, Failed)
     ]
     assert time.monotonic() - began < 10
-    # Two slots; once two calls are overdue, the others do not even start. Between the ends of the
-    # first two, the slot of one may be given to a third: so many threads are allowed.
+    # Two slots; once two calls are overdue, the others do not start. Between the ends of the first
+    # two, a third may get the slot of one: so many threads are allowed.
     overdue = causes.count(FailureCause.DEADLINE_EXCEEDED)
     assert SHORT.overdue_max <= overdue < SHORT.overdue_max + SHORT.calls_max
     assert causes.count(FailureCause.HANDLER_STUCK) == len(stuck) - overdue

@@ -1,4 +1,4 @@
-"""Names are resolved by us, and a call goes only to an address that was checked."""
+"""Names are resolved here, and calls go only to checked addresses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KEY = CERTIFICATE.with_suffix(".key")
 
 
 class Names:
-    """A resolver that answers each question with the next answer, the last one for ever."""
+    """A resolver that returns its answers in sequence, the last one repeated."""
 
     def __init__(self, *answers: Sequence[str] | OSError) -> None:
         self._answers = list(answers)
@@ -48,13 +48,13 @@ class Names:
         return answer
 
 
-async def test_a_name_that_changes_its_mind_after_saving_is_refused_at_the_call() -> None:
+async def test_name_that_changes_after_saving_is_rejected_at_the_call() -> None:
     async with receiver(answers(200)) as endpoint:
         names = Names([PUBLIC], ["127.0.0.1"], [METADATA], ["::ffff:127.0.0.1"])
         url = f"http://rebinding.test:{endpoint.port}/hook"
         await check_target(check_url(url), names, ())
         for _ in range(3):
-            # A transport each time, so that no look-up is remembered.
+            # A new transport each time, so that no lookup is cached.
             async with WebhookTransport(resolve=names) as webhooks:
                 outcome = await webhooks.attempt(webhook(url))
             assert isinstance(outcome, Failed)
@@ -65,7 +65,7 @@ async def test_a_name_that_changes_its_mind_after_saving_is_refused_at_the_call(
 
 
 async def test_a_call_resolves_once_and_connects_to_that_answer() -> None:
-    """Were the name resolved again between check and connect, the call would go elsewhere."""
+    """If the name were resolved again between check and connect, the call would go elsewhere."""
     async with receiver(answers(200)) as endpoint:
         names = Names(["127.0.0.1"], [PUBLIC])
         async with WebhookTransport(allowed=LOOPBACK, resolve=names) as webhooks:
@@ -75,7 +75,7 @@ async def test_a_call_resolves_once_and_connects_to_that_answer() -> None:
     assert endpoint.requests[0].headers["host"] == f"rebinding.test:{endpoint.port}"
 
 
-async def test_refused_addresses_of_a_name_are_left_out() -> None:
+async def test_rejected_addresses_of_a_name_are_left_out() -> None:
     async with receiver(answers(200)) as endpoint:
         names = Names(["::1", METADATA, "127.0.0.1", "10.0.0.1"])
         async with WebhookTransport(allowed=LOOPBACK, resolve=names) as webhooks:
@@ -95,7 +95,7 @@ async def test_refused_addresses_of_a_name_are_left_out() -> None:
         ["not an address"],
     ],
 )
-async def test_a_name_without_a_good_address_is_refused(answer: list[str]) -> None:
+async def test_name_without_an_allowed_address_is_rejected(answer: list[str]) -> None:
     with pytest.raises(AddressRefusedError):
         await checked_addresses("inside.test", 443, Names(answer), ())
     with pytest.raises(AddressRefusedError):
@@ -103,7 +103,7 @@ async def test_a_name_without_a_good_address_is_refused(answer: list[str]) -> No
 
 
 @pytest.mark.parametrize("answer", [[], socket.gaierror(-2, "Name or service not known")])
-async def test_a_name_that_does_not_resolve_is_tried_again(
+async def test_name_that_does_not_resolve_is_retried(
     answer: list[str] | OSError,
 ) -> None:
     async with WebhookTransport(resolve=Names(answer)) as webhooks:
@@ -111,7 +111,7 @@ async def test_a_name_that_does_not_resolve_is_tried_again(
     assert isinstance(outcome, Failed)
     assert outcome.cause is FailureCause.NAME_NOT_RESOLVED
     assert not outcome.permanent
-    # It may be made later, so it can be saved already.
+    # It may be created later, so it can be saved now.
     await check_target(check_url("https://nowhere.test/"), Names(answer), ())
 
 
@@ -140,8 +140,8 @@ async def test_the_system_resolver_reaches_nothing_private(host: str) -> None:
 
 
 @pytest.mark.parametrize("refused", [METADATA, "10.0.0.1", "::1", "::ffff:10.0.0.1"])
-async def test_hosts_written_as_addresses_pass_the_last_wall_too(refused: str) -> None:
-    """No resolver is asked for these, so they are checked where they are connected to."""
+async def test_hosts_written_as_addresses_are_checked_at_the_connection(refused: str) -> None:
+    """These are not resolved, so they are checked when connecting."""
     async with receiver(answers(200)) as endpoint:
         good = ip_address("127.0.0.1")
         (await connect([good], endpoint.port, LOOPBACK)).close()
@@ -149,7 +149,7 @@ async def test_hosts_written_as_addresses_pass_the_last_wall_too(refused: str) -
             await connect([ip_address(refused)], endpoint.port, LOOPBACK)
 
 
-async def test_the_last_wall_stops_a_call_that_passed_the_others(
+async def test_last_check_stops_a_call_that_passed_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with receiver(answers(200)) as endpoint, WebhookTransport() as webhooks:
@@ -163,7 +163,7 @@ async def test_the_last_wall_stops_a_call_that_passed_the_others(
     assert endpoint.requests == []
 
 
-async def test_a_checked_look_up_is_remembered() -> None:
+async def test_checked_lookup_is_cached() -> None:
     system = Names([PUBLIC, "2606:4700:4700::1111"], OSError())
     names = CheckedNames(system, ())
     for _ in range(2):
@@ -172,7 +172,7 @@ async def test_a_checked_look_up_is_remembered() -> None:
     assert system.asked == [("a.test", 443)]
 
 
-async def test_a_look_up_that_failed_is_not_remembered() -> None:
+async def test_failed_lookup_is_not_cached() -> None:
     names = CheckedNames(Names(OSError(), [METADATA], [PUBLIC]), ())
     url = check_url("https://a.test/hook")
     with pytest.raises(DeliveryError):
@@ -182,7 +182,7 @@ async def test_a_look_up_that_failed_is_not_remembered() -> None:
     assert await names.addresses(url) == [ip_address(PUBLIC)]
 
 
-async def test_remembered_look_ups_are_bounded() -> None:
+async def test_cached_lookups_are_limited() -> None:
     system = Names([PUBLIC])
     names = CheckedNames(system, ())
     for number in range(1025):
@@ -193,7 +193,7 @@ async def test_remembered_look_ups_are_bounded() -> None:
     assert len(system.asked) == 1026
 
 
-async def test_a_host_that_is_an_address_is_not_looked_up() -> None:
+async def test_host_that_is_an_address_is_not_resolved() -> None:
     system = Names(OSError())
     url = check_url("https://[2606:4700:4700::1111]/")
     assert await CheckedNames(system, ()).addresses(url) == [ip_address("2606:4700:4700::1111")]
@@ -208,8 +208,8 @@ async def test_the_next_address_is_tried_when_one_refuses() -> None:
     assert isinstance(outcome, Delivered)
 
 
-async def test_an_address_that_does_not_answer_holds_up_no_other() -> None:
-    """The first address takes no connection: its queue is full, so the handshake never ends."""
+async def test_address_that_does_not_respond_delays_no_other() -> None:
+    """The first address accepts no connection: its backlog is full, so the handshake never ends."""
     with socket.socket() as full, socket.socket() as filling:
         full.bind(("127.0.0.2", 0))
         full.listen(0)
@@ -226,7 +226,7 @@ async def test_an_address_that_does_not_answer_holds_up_no_other() -> None:
                 assert connected.getpeername()[0] == "127.0.0.1"
 
 
-async def test_no_connection_tells_why() -> None:
+async def test_failed_connection_has_a_reason() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         addresses = [ip_address("127.0.0.2"), ip_address("127.0.0.1")]
@@ -236,7 +236,7 @@ async def test_no_connection_tells_why() -> None:
     assert str(failed.value) == "no connection: Connection refused"
 
 
-async def test_the_system_resolver_gives_addresses() -> None:
+async def test_system_resolver_returns_addresses() -> None:
     found = await SystemResolve()("localhost", 80)
     assert any(ip_address(text).is_loopback for text in found)
     with pytest.raises(DeliveryError) as failed:
@@ -263,7 +263,7 @@ async def test_tls_is_checked_against_the_name_and_not_the_address() -> None:
     assert wrong.cause is FailureCause.TLS_FAILED
 
 
-async def test_an_untrusted_certificate_is_refused_and_tried_again() -> None:
+async def test_untrusted_certificate_is_rejected_and_retried() -> None:
     async with (
         receiver(answers(200), server_tls()) as endpoint,
         WebhookTransport(allowed=LOOPBACK, resolve=Names(["127.0.0.1"])) as webhooks,
@@ -275,8 +275,8 @@ async def test_an_untrusted_certificate_is_refused_and_tried_again() -> None:
     assert endpoint.requests == []
 
 
-async def test_a_handshake_that_is_not_answered_meets_the_deadline() -> None:
-    """The receiver waits for a request in clear text, which never comes."""
+async def test_handshake_without_a_response_meets_the_deadline() -> None:
+    """The receiver waits for a plain-text request, which never comes."""
     limits = WebhookLimits(deadline_s=0.3)
     async with (
         receiver(answers(200)) as endpoint,
@@ -289,7 +289,7 @@ async def test_a_handshake_that_is_not_answered_meets_the_deadline() -> None:
 
 
 def blocked_handshakes(released: threading.Event) -> ssl.SSLContext:
-    """Real TLS, each step of which waits first: in place of groups that take long to compute."""
+    """Real TLS whose steps wait first, instead of groups that take long to compute."""
 
     class Blocked(ssl.SSLObject):
         def do_handshake(self) -> None:
@@ -301,7 +301,7 @@ def blocked_handshakes(released: threading.Event) -> ssl.SSLContext:
     return context
 
 
-async def test_a_handshake_that_takes_long_to_compute_holds_up_no_other_call() -> None:
+async def test_slow_handshake_delays_no_other_call() -> None:
     released = threading.Event()
     async with (
         receiver(answers(200), server_tls()) as slow,
@@ -312,7 +312,7 @@ async def test_a_handshake_that_takes_long_to_compute_holds_up_no_other_call() -
     ):
         url = f"https://receiver.test:{slow.port}/"
         computing = asyncio.create_task(webhooks.attempt(webhook(url)))
-        # In these, the first call has long come to its handshake.
+        # By then the first call is in its handshake.
         for _ in range(20):
             assert isinstance(await webhooks.attempt(webhook(quick.url)), Delivered)
         assert not computing.done()
@@ -320,7 +320,7 @@ async def test_a_handshake_that_takes_long_to_compute_holds_up_no_other_call() -
         assert isinstance(await computing, Delivered)
 
 
-async def test_a_handshake_that_takes_long_to_compute_meets_the_deadline() -> None:
+async def test_slow_handshake_meets_the_deadline() -> None:
     released = threading.Event()
     async with (
         receiver(answers(200), server_tls()) as endpoint,

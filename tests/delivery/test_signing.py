@@ -33,7 +33,7 @@ NODE = Path(__file__).parent / "node"
 
 
 @pytest.mark.anyio
-async def test_what_is_received_verifies() -> None:
+async def test_received_request_verifies() -> None:
     request = await received(SECRET)
     verified = Webhook(SECRET).verify(request.body, request.headers)
     assert verified["type"] == "order.completed"
@@ -51,7 +51,7 @@ async def test_during_a_rotation_either_secret_verifies() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_javascript_library_verifies_and_refuses_the_same() -> None:
+async def test_javascript_library_verifies_and_rejects_the_same() -> None:
     request = await received(OTHER_SECRET, SECRET)
     body = request.body.decode()
     headers = request.headers
@@ -129,7 +129,7 @@ async def test_an_unreadable_secret_is_never_repeated(secret: str) -> None:
     async with WebhookTransport(allowed=LOOPBACK) as webhooks:
         outcome = await webhooks.attempt(webhook("http://127.0.0.1:9/", secret))
         assert isinstance(outcome, Failed)
-        # Port 9 is refused first; on a good port the secret is what is wrong.
+        # Port 9 is rejected first; on an allowed port the secret is wrong.
         assert outcome.cause is FailureCause.URL_REFUSED
         outcome = await webhooks.attempt(webhook("http://127.0.0.1:8999/", secret))
     assert isinstance(outcome, Failed)

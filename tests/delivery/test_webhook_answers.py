@@ -1,4 +1,4 @@
-"""What each answer of a receiver means for the delivery."""
+"""The outcome of each response of a receiver."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_any_2xx_is_a_success(status: int) -> None:
         (410, FailureCause.GONE),
     ],
 )
-async def test_a_final_refusal_is_permanent(status: int, cause: FailureCause) -> None:
+async def test_final_rejection_is_permanent(status: int, cause: FailureCause) -> None:
     async with receiver(answers(status, b"")) as endpoint, transport() as webhooks:
         outcome = await webhooks.attempt(webhook(endpoint.url))
     assert isinstance(outcome, Failed)
@@ -68,7 +68,7 @@ async def test_a_final_refusal_is_permanent(status: int, cause: FailureCause) ->
         (999, FailureCause.PROTOCOL_ERROR),
     ],
 )
-async def test_trouble_is_tried_again(status: int, cause: FailureCause) -> None:
+async def test_temporary_failure_is_retried(status: int, cause: FailureCause) -> None:
     async with receiver(answers(status, b"busy")) as endpoint, transport() as webhooks:
         outcome = await webhooks.attempt(webhook(endpoint.url))
     assert isinstance(outcome, Failed)
@@ -101,7 +101,7 @@ async def test_retry_after_is_reported(header: str, retry_after_s: float | None)
     assert outcome.retry_after_s == retry_after_s
 
 
-async def test_retry_after_means_nothing_on_a_final_refusal() -> None:
+async def test_retry_after_is_ignored_on_a_final_rejection() -> None:
     async with (
         receiver(answers(404, Retry_After="5")) as endpoint,
         transport() as webhooks,
@@ -111,7 +111,7 @@ async def test_retry_after_means_nothing_on_a_final_refusal() -> None:
     assert outcome.retry_after_s is None
 
 
-async def test_a_flapping_receiver_is_judged_anew_each_time() -> None:
+async def test_flapping_receiver_is_judged_by_each_response() -> None:
     behaviour = in_turn(answers(503), answers(200), answers(429), answers(200))
     async with receiver(behaviour) as endpoint, transport() as webhooks:
         outcomes = [

@@ -1,4 +1,4 @@
-"""Endpoints that send without end cost their own call, little memory and nobody else's turn."""
+"""Endpoints that send without end only affect their own call, with little memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PEAK_BYTES_MAX = 2_000_000
 _OK = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
-#: What comes first, and what comes without end; of each about 100 kB at a time.
+#: A prefix, and data sent without end, in pieces of about 100 kB.
 NO_ANSWER = {
     "100": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 4000),
     "101": (b"", b"HTTP/1.1 101 P\r\nUpgrade: h2c\r\n\r\n" * 3000),
@@ -61,7 +61,7 @@ DELIVERED = {
 
 
 async def outcome_of(head: bytes, block: bytes) -> AttemptOutcome:
-    """A call with the limits of production; looks at the most memory that it held at a time."""
+    """A call with production limits; measures its peak memory."""
     with raw_endpoint(head, block) as endpoint:
         async with WebhookTransport(allowed=LOOPBACK) as webhooks:
             tracemalloc.start()
@@ -85,14 +85,14 @@ async def test_a_flood_before_the_final_status_ends_the_call(flood: str) -> None
 
 
 @pytest.mark.parametrize("flood", DELIVERED)
-async def test_a_flood_after_the_status_ends_the_call_and_the_status_stands(flood: str) -> None:
+async def test_flood_after_the_status_ends_the_call_and_the_status_counts(flood: str) -> None:
     outcome = await outcome_of(*DELIVERED[flood])
     assert isinstance(outcome, Delivered)
     assert outcome.answer is not None
     assert outcome.answer.note != "the answer did not end before the deadline"
 
 
-async def test_only_so_many_interim_answers_are_read() -> None:
+async def test_interim_responses_are_limited() -> None:
     interim, final = b"HTTP/1.1 102 P\r\n\r\n", _OK + b"Content-Length: 0\r\n\r\n"
     outcome = await outcome_of(interim * 16 + final, b"")
     assert isinstance(outcome, Delivered)
@@ -108,8 +108,8 @@ async def test_only_so_many_interim_answers_are_read() -> None:
         *(DELIVERED[name] for name in ("headers", "body", "chunks of a byte", "trailers")),
     ],
 )
-async def test_others_have_their_turn_while_a_flood_is_read(head: bytes, block: bytes) -> None:
-    """The limits are lifted, so that the flood would go on for as long as it is read."""
+async def test_flood_does_not_starve_other_tasks(head: bytes, block: bytes) -> None:
+    """Without limits, so that the flood continues for as long as it is read."""
     limits = WebhookLimits(
         deadline_s=60,
         head_bytes_max=10**9,
@@ -167,7 +167,7 @@ async def _loopback(_host: str, _port: int) -> list[str]:
     return ["127.0.0.1"]
 
 
-async def test_the_bytes_of_tls_are_bounded_as_well() -> None:
+async def test_bytes_of_tls_are_limited() -> None:
     outcome = await tls_outcome(WebhookLimits(wire_bytes_max=20_000))
     assert isinstance(outcome, Delivered)
     assert outcome.answer is not None
@@ -176,7 +176,7 @@ async def test_the_bytes_of_tls_are_bounded_as_well() -> None:
     )
 
 
-async def test_the_bytes_of_a_handshake_are_bounded() -> None:
+async def test_bytes_of_a_handshake_are_limited() -> None:
     outcome = await tls_outcome(WebhookLimits(wire_bytes_max=500))
     assert isinstance(outcome, Failed)
     assert outcome.cause is FailureCause.PROTOCOL_ERROR

@@ -1,4 +1,4 @@
-"""The status line decides over a delivery, whatever follows it and however the bytes are split."""
+"""The status line decides the outcome, whatever follows it and however the bytes are split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.delivery.samples import LOOPBACK, event, webhook
 
 pytestmark = pytest.mark.anyio
 
-#: Only answers whose end nothing tells wait for it.
+#: Only responses without a marked end wait for it.
 DEADLINE_S = 0.3
 
 _OK = b"HTTP/1.1 200 OK\r\n"
@@ -29,7 +29,7 @@ _LENGTH = "Content-Length cannot be read, so the body was not"
 _CODING = "Transfer-Encoding cannot be read, so the body was not"
 _ONE_LINE = "header lines that cannot be read: 1"
 
-#: Bytes of an answer that say where it ends, its status, excerpt and note.
+#: Bytes of a response with a marked end, its status, excerpt and note.
 COMPLETE: dict[str, tuple[bytes, int, str, str | None]] = {
     "204 with a body": (
         b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nnull",
@@ -148,7 +148,7 @@ COMPLETE: dict[str, tuple[bytes, int, str, str | None]] = {
 }
 
 _CLOSED = "the connection was closed before the answer ended"
-#: Answers that end with the connection.
+#: Responses that end with the connection.
 UNTIL_CLOSED: dict[str, tuple[bytes, int, str, str | None]] = {
     "status line alone": (_OK, 200, "", _CLOSED),
     "status line without its end": (b"HTTP/1.1 204 No Content", 204, "", _CLOSED),
@@ -171,12 +171,12 @@ def split_in_bytes(data: bytes) -> list[bytes]:
 
 
 def sending(data: bytes, *, whole: bool, then: str) -> Behaviour:
-    """Send the bytes in one piece or one by one, then close, reset or keep silent."""
+    """Send the bytes in one piece or one by one, then close, reset or stay silent."""
 
     async def behave(exchange: Exchange) -> None:
         for piece in [data] if whole else split_in_bytes(data):
             await exchange.send(piece)
-            # What is written in one turn of the loop leaves in one piece.
+            # Writes in one iteration of the loop are sent in one piece.
             await asyncio.sleep(0)
         if then == "silent":
             await exchange.reader.read()
@@ -199,8 +199,8 @@ async def outcome_of(behave: Behaviour, deadline_s: float = DEADLINE_S) -> Attem
 
 @pytest.mark.parametrize("whole", [True, False], ids=["one send", "byte by byte"])
 @pytest.mark.parametrize("case", COMPLETE)
-async def test_an_answer_counts_as_soon_as_it_ends(case: str, whole: bool) -> None:
-    """The endpoint keeps the connection open, so an answer without an end would not come at all."""
+async def test_response_counts_as_soon_as_it_ends(case: str, whole: bool) -> None:
+    """The endpoint keeps the connection open, so a response without an end would never end."""
     data, status, excerpt, note = COMPLETE[case]
     outcome = await outcome_of(sending(data, whole=whole, then="silent"), deadline_s=30)
     assert isinstance(outcome, Delivered)
@@ -209,7 +209,7 @@ async def test_an_answer_counts_as_soon_as_it_ends(case: str, whole: bool) -> No
 
 @pytest.mark.parametrize("whole", [True, False], ids=["one send", "byte by byte"])
 @pytest.mark.parametrize("case", UNTIL_CLOSED)
-async def test_an_answer_may_end_with_the_connection(case: str, whole: bool) -> None:
+async def test_response_may_end_with_the_connection(case: str, whole: bool) -> None:
     data, status, excerpt, note = UNTIL_CLOSED[case]
     outcome = await outcome_of(sending(data, whole=whole, then="close"), deadline_s=30)
     assert isinstance(outcome, Delivered)
@@ -218,7 +218,7 @@ async def test_an_answer_may_end_with_the_connection(case: str, whole: bool) -> 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["one send", "byte by byte"])
 @pytest.mark.parametrize("data", [_OK, _OK + b"Content-Length: 100\r\n\r\nhalf"])
-async def test_silence_after_the_status_line_is_no_failure(data: bytes, whole: bool) -> None:
+async def test_silence_after_the_status_line_is_not_a_failure(data: bytes, whole: bool) -> None:
     outcome = await outcome_of(sending(data, whole=whole, then="silent"))
     assert isinstance(outcome, Delivered)
     assert outcome.answer is not None
@@ -226,7 +226,7 @@ async def test_silence_after_the_status_line_is_no_failure(data: bytes, whole: b
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["one send", "byte by byte"])
-async def test_a_reset_after_the_status_line_is_no_failure(whole: bool) -> None:
+async def test_reset_after_the_status_line_is_not_a_failure(whole: bool) -> None:
     outcome = await outcome_of(sending(_OK, whole=whole, then="reset"), deadline_s=30)
     assert isinstance(outcome, Delivered)
     assert outcome.answer == Answer(
@@ -236,7 +236,7 @@ async def test_a_reset_after_the_status_line_is_no_failure(whole: bool) -> None:
 
 @asynccontextmanager
 async def hasty_receiver() -> AsyncIterator[str]:
-    """Answers when it has read a head, and closes with most of the body unread: a reset."""
+    """Responds after the head, and closes with most of the body unread: a reset."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -247,8 +247,8 @@ async def hasty_receiver() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
 
-async def test_an_answer_before_the_request_was_read_counts() -> None:
-    """The rest of the request cannot be sent, and the answer is there all the same."""
+async def test_response_before_the_request_was_read_counts() -> None:
+    """The rest of the request cannot be sent, but there is a response."""
     large = event(payload='"' + "x" * 8_000_000 + '"')
     async with hasty_receiver() as url, WebhookTransport(allowed=LOOPBACK) as webhooks:
         outcome = await webhooks.attempt(webhook(url, of=large))
@@ -273,7 +273,7 @@ _ODD = b"odd\r\nContent-Length: 3, 4\r\nRetry-After: 7\r\n\r\nbusy"
         (600, FailureCause.PROTOCOL_ERROR, 7.0),
     ],
 )
-async def test_a_failure_is_told_by_its_status_as_well(
+async def test_failure_status_also_counts(
     status: int, cause: FailureCause, retry_after_s: float | None, whole: bool
 ) -> None:
     data = b"HTTP/1.1 %03d Status\r\n" % status + _ODD
@@ -288,7 +288,9 @@ async def test_a_failure_is_told_by_its_status_as_well(
 @pytest.mark.parametrize(
     "data", [b"", b"\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 101 Switching\r\n\r\n"]
 )
-async def test_no_final_answer_is_a_lost_connection(data: bytes, then: str, whole: bool) -> None:
+async def test_missing_final_response_is_a_lost_connection(
+    data: bytes, then: str, whole: bool
+) -> None:
     behave = sending(data, whole=whole, then=then)
     outcome = await outcome_of(behave, deadline_s=30)
     assert isinstance(outcome, Failed)
@@ -309,7 +311,7 @@ _PIECES = st.sampled_from(
     cuts=st.lists(st.integers(0, 200), max_size=10),
     closes=st.booleans(),
 )
-def test_no_answer_depends_on_how_it_is_split(
+def test_no_response_depends_on_how_it_is_split(
     pieces: list[bytes], cuts: list[int], closes: bool
 ) -> None:
     data = b"".join(pieces)

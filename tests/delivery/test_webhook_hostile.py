@@ -20,7 +20,7 @@ from tests.delivery.samples import LOOPBACK, webhook
 pytestmark = pytest.mark.anyio
 
 DEADLINE_S = 0.4
-#: Generous: a busy machine may be late, a missing deadline would never end.
+#: Generous: a busy machine may be late, without a deadline a call would never end.
 ENDED_S = 5.0
 MEGABYTE = 1_000_000
 
@@ -30,7 +30,7 @@ async def outcome_of(behave: Behaviour, deadline_s: float = DEADLINE_S) -> Attem
         began = time.monotonic()
         outcome = await webhooks.attempt(webhook(endpoint.url))
         assert time.monotonic() - began < deadline_s + ENDED_S
-        # Whoever still sends is cut off, and does not hold its connection for longer.
+        # A receiver that still sends is cut off and does not keep its connection.
         await asyncio.wait_for(endpoint.hung_up.acquire(), ENDED_S)
     return outcome
 
@@ -60,7 +60,7 @@ def flooding(head: bytes, block: bytes, blocks: int) -> Behaviour:
     return behave
 
 
-async def test_a_receiver_that_never_answers_meets_the_deadline() -> None:
+async def test_receiver_that_never_responds_meets_the_deadline() -> None:
     outcome = await outcome_of(silent)
     assert isinstance(outcome, Failed)
     assert outcome.cause is FailureCause.DEADLINE_EXCEEDED
@@ -79,7 +79,7 @@ async def test_a_dripping_head_meets_the_total_deadline(data: bytes) -> None:
     assert outcome.duration_us >= DEADLINE_S * 900_000
 
 
-async def test_a_dripping_header_ends_at_the_total_deadline_and_the_status_stands() -> None:
+async def test_dripping_header_ends_at_the_deadline_and_the_status_counts() -> None:
     outcome = await outcome_of(dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: "))
     assert isinstance(outcome, Delivered)
     assert outcome.duration_us >= DEADLINE_S * 900_000
@@ -87,7 +87,7 @@ async def test_a_dripping_header_ends_at_the_total_deadline_and_the_status_stand
     assert outcome.answer.note == "the answer did not end before the deadline"
 
 
-async def test_a_dripping_body_ends_at_the_total_deadline_and_the_status_stands() -> None:
+async def test_dripping_body_ends_at_the_deadline_and_the_status_counts() -> None:
     async def behave(exchange: Exchange) -> None:
         await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
         await dripping(b"")(exchange)
@@ -99,7 +99,7 @@ async def test_a_dripping_body_ends_at_the_total_deadline_and_the_status_stands(
     assert set(outcome.answer.excerpt) == {"x"}
 
 
-async def test_endless_interim_answers_meet_the_deadline() -> None:
+async def test_endless_interim_responses_meet_the_deadline() -> None:
     async def behave(exchange: Exchange) -> None:
         while not exchange.writer.transport.is_closing():
             await exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -110,7 +110,7 @@ async def test_endless_interim_answers_meet_the_deadline() -> None:
     assert not outcome.permanent
 
 
-async def test_a_reset_before_the_answer_is_tried_again() -> None:
+async def test_reset_before_the_response_is_retried() -> None:
     async def behave(exchange: Exchange) -> None:
         exchange.reset()
 
@@ -120,7 +120,7 @@ async def test_a_reset_before_the_answer_is_tried_again() -> None:
     assert not outcome.permanent
 
 
-async def test_a_reset_inside_the_body_leaves_the_status_standing() -> None:
+async def test_reset_inside_the_body_keeps_the_status() -> None:
     async def behave(exchange: Exchange) -> None:
         await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
         exchange.reset()
@@ -129,7 +129,7 @@ async def test_a_reset_inside_the_body_leaves_the_status_standing() -> None:
     assert isinstance(outcome, Delivered)
 
 
-async def test_a_close_without_an_answer_is_tried_again() -> None:
+async def test_close_without_a_response_is_retried() -> None:
     async def behave(_: Exchange) -> None:
         return
 
@@ -152,14 +152,14 @@ async def test_a_close_without_an_answer_is_tried_again() -> None:
         b"null HTTP/1.1 200 OK\r\n\r\n",
     ],
 )
-async def test_an_answer_that_is_no_http_is_tried_again(head: bytes) -> None:
+async def test_response_that_is_not_http_is_retried(head: bytes) -> None:
     outcome = await outcome_of(flooding(head, b"", 0))
     assert isinstance(outcome, Failed)
     assert outcome.cause is FailureCause.PROTOCOL_ERROR
     assert not outcome.permanent
 
 
-async def test_a_closed_port_is_tried_again() -> None:
+async def test_closed_port_is_retried() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
@@ -185,7 +185,7 @@ async def test_a_redirect_is_not_followed() -> None:
         assert other.requests == []
 
 
-async def test_a_huge_answer_is_read_to_its_limit_in_flat_memory() -> None:
+async def test_huge_response_is_read_to_its_limit_in_constant_memory() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n"
     outcome = await in_flat_memory(outcome_of, flooding(head, b"x" * MEGABYTE, 10_000), 10)
     assert isinstance(outcome, Delivered)
@@ -232,7 +232,7 @@ async def test_ten_megabytes_of_headers_end_the_call(
     ],
     ids=["many long", "one huge", "many short", "huge name"],
 )
-async def test_the_status_stands_before_ten_megabytes_of_headers(
+async def test_status_counts_before_ten_megabytes_of_headers(
     head: bytes, block: bytes, blocks: int
 ) -> None:
     behave = flooding(b"HTTP/1.1 200 OK\r\n" + head, block, blocks)
@@ -253,7 +253,7 @@ async def test_a_chunk_of_absurd_size_is_read_to_the_limit() -> None:
     assert isinstance(outcome, Delivered)
 
 
-async def test_control_characters_of_an_answer_are_made_harmless() -> None:
+async def test_control_characters_of_a_response_are_escaped() -> None:
     body = b"a\x00b\x1b[31mc\xff\xe2\x80\xae<script>\r\n"
     outcome = await outcome_of(answers(500, body))
     assert isinstance(outcome, Failed)
@@ -300,7 +300,7 @@ async def test_a_call_that_waits_for_a_slot_does_not_use_up_its_deadline() -> No
 
 
 async def _request_arrived(endpoint: Receiver) -> None:
-    """Give the loop turns until a request is there."""
+    """Yield to the loop until there is a request."""
     async with asyncio.timeout(ENDED_S):
         while not endpoint.requests:
             await asyncio.to_thread(lambda: None)
@@ -309,7 +309,7 @@ async def _request_arrived(endpoint: Receiver) -> None:
 async def in_flat_memory(
     run: Callable[[Behaviour], Awaitable[AttemptOutcome]], behave: Behaviour, megabytes_max: int
 ) -> AttemptOutcome:
-    """Run a call and look at the most memory it held at a time, receiver included."""
+    """Run a call and measure its peak memory, receiver included."""
     tracemalloc.start()
     try:
         outcome = await run(behave)

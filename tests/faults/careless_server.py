@@ -1,4 +1,4 @@
-"""The server without the sync of each commit: the control that shows that a test can see it."""
+"""The server without the sync of each commit: the control that shows that a test detects it."""
 
 from __future__ import annotations
 

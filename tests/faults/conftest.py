@@ -8,7 +8,7 @@ from tests.faults.server import Faulty
 
 @pytest.fixture
 def faulty(tmp_path: Path) -> Iterator[Faulty]:
-    """An empty store, and servers on it one after the other."""
+    """An empty store, and servers started on it in sequence."""
     made = Faulty(tmp_path / "headrace.db")
     yield made
     made.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.faults.strace import Call, bytes_of, calls_of
 
-#: System calls that change files of the store, and those that answer.
+#: System calls that change files of the store, and those that send responses.
 TRACED = "pwrite64,ftruncate,fsync,fdatasync,unlink,write,writev,sendto,sendmsg"
 SECTOR_BYTES = 512
 
@@ -70,7 +70,7 @@ class Disk:
         self._files = {str(database): _File(bytearray(database.read_bytes()))}
 
     def replay(self, log: Path) -> Iterator[int]:
-        """Do what the server did; yields the number of events acknowledged, at each answer."""
+        """Repeat what the server did; yields the number of events acknowledged at each response."""
         acknowledged = 0
         for call in calls_of(log):
             if call.result is None or call.result < 0:
@@ -94,7 +94,7 @@ class Disk:
             file.pending.append(_Change(int(found["length"]), None))
 
     def cut(self, folder: Path, rng: random.Random | None) -> Path:
-        """Write what is left into a folder; returns the database there."""
+        """Write what remains into a folder; returns the database there."""
         folder.mkdir()
         for path, file in self._files.items():
             # The index of the log lives in memory only.

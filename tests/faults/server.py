@@ -1,4 +1,4 @@
-"""Servers that a test makes fail, one after the other on one store."""
+"""Servers that a test makes fail, in sequence on one store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.torture.client import event_of
 from tests.torture.server import ServerProcess, prepare_store
 
 SECONDS_MAX = 30.0
-#: Far more than any armed fault lets through.
+#: Far more than any armed fault allows.
 EVENTS_MAX = 100
 
 
@@ -98,7 +98,7 @@ class Faulty:
 
 
 def send(client: Client, key: str, changes: Mapping[str, Any] | None = None) -> Answer | None:
-    """Post the event of a key; None when the server went away without an answer."""
+    """Post the event of a key; None when the server ended without a response."""
     try:
         return client.send(event_of(key) | dict(changes or {}))
     except (ConnectionEndedError, OSError):
@@ -107,10 +107,10 @@ def send(client: Client, key: str, changes: Mapping[str, Any] | None = None) -> 
 
 
 def send_until_trouble(client: Client) -> tuple[list[str], str, int | None]:
-    """Send one event after the other until one is not accepted.
+    """Send events in sequence until one is not accepted.
 
     Returns:
-        The keys acknowledged, the first that was not, and its status, None without an answer.
+        The keys acknowledged, the first that was not, and its status, None without a response.
     """
     acknowledged: list[str] = []
     for number in range(EVENTS_MAX):
@@ -132,7 +132,7 @@ def send_batch(client: Client, keys: Sequence[str]) -> Answer | None:
 
 
 def ask_until(found: Callable[[], bool], seconds_max: float = SECONDS_MAX) -> None:
-    """Ask the server again and again, which paces the loop, until it answers as wanted."""
+    """Poll the server until it responds as expected."""
     deadline = time.monotonic() + seconds_max
     while not found():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -26,7 +26,7 @@ Fault = Callable[[Nodes], Awaitable[None]]
 
 
 class OwnPlace(PostgresPlace):
-    """A database on a server of its own; a new one unless it is named."""
+    """A database on a server of its own; a new one by default."""
 
     def __init__(self, server: PostgresServer, database: str = "") -> None:
         self.server = server
@@ -53,7 +53,7 @@ async def one_of_each(nodes: Nodes) -> None:
 
 
 async def survive(nodes: Nodes, fault: Fault) -> None:
-    """Load, fault, load again without anybody's help, and an end in order."""
+    """Load, fault, load again without intervention, and a clean end."""
     nodes.send(CLIENTS)
     await nodes.acknowledged(EVENTS)
     await fault(nodes)
@@ -69,10 +69,10 @@ def run(
     url: str = "",
     prepare: Fault = one_of_each,
 ) -> Nodes:
-    """`survive` on the store of a place, and what must hold after any fault at all.
+    """`survive` on the store of a place, and the checks after any fault.
 
     Args:
-        url: by which the nodes reach the store, where that is another.
+        url: by which the nodes reach the store, if different.
         prepare: starts the nodes.
     """
 
@@ -94,7 +94,7 @@ def run(
 
 
 def check(place: PostgresPlace, nodes: Nodes) -> None:
-    """The ledger of the clients equals the store, and every event came to its end once."""
+    """The ledger of the clients equals the store, and every event was finished once."""
     found = compare(nodes.ledger, PostgresRows(place))
     assert found.clean, found
     processed = check_processing(PostgresRows(place))
@@ -104,7 +104,7 @@ def check(place: PostgresPlace, nodes: Nodes) -> None:
 
 
 def crash(server: PostgresServer, how: signal.Signals) -> None:
-    """End a server, and wait until the last of its processes has gone: then it can start again."""
+    """End a server, and wait until its last process has ended, so that it can start again."""
     server.stop(how)
     wait_until(lambda: not _works_in(server.data), "the server's processes have gone")
 
@@ -112,7 +112,7 @@ def crash(server: PostgresServer, how: signal.Signals) -> None:
 def _works_in(folder: Path) -> bool:
     """Whether any process has the folder as its own; a server's processes all do."""
     for process in Path("/proc").glob("[0-9]*"):
-        # It may end while we look, and then it has no folder.
+        # It may end during the check, and then it has no folder.
         with suppress(OSError):
             if (process / "cwd").readlink() == folder:
                 return True

@@ -52,7 +52,7 @@ def inject(what: str, *, calls: str = SYNC_CALLS, log: Path | None = None) -> li
 
 
 def trace(calls: str, log: Path, *, bytes_shown: int = 64) -> list[str]:
-    """Command line that writes down system calls of the server, with paths and raw bytes."""
+    """Command line that records system calls of the server, with paths and raw bytes."""
     needs_strace()
     shown = ["-s", str(bytes_shown), "-xx", "-e", f"trace={calls}"]
     return ["strace", "-f", "-y", "--seccomp-bpf", "-o", str(log), *shown, "--"]
@@ -76,7 +76,7 @@ class Call:
 
 
 def bytes_of(text: str) -> bytes:
-    r"""What strace shows as `\x41\x42`; anything else is taken as it stands."""
+    r"""Decode `\x41\x42` of strace; anything else is unchanged."""
     if "\\x" not in text:
         return text.encode()
     return bytes.fromhex(text.replace("\\x", ""))

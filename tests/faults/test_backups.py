@@ -34,7 +34,7 @@ def fill(place: Place) -> list[tuple[str]]:
 
 
 def check(place: Place, payloads: list[tuple[str]]) -> None:
-    """Everything is there, and the store goes on: keys are known, new events are taken."""
+    """Everything is restored, and the store works: keys are known, new events are accepted."""
     assert place.run_sql(_PAYLOADS) == payloads
     session = StoreSession(place)
     try:
@@ -48,7 +48,7 @@ def check(place: Place, payloads: list[tuple[str]]) -> None:
 
 @contextmanager
 def restored(place: OwnPlace) -> Iterator[PostgresPlace]:
-    """A place on a copy of the server that `pg_basebackup` took, which stands by itself."""
+    """A place on a standalone copy of the server made by `pg_basebackup`."""
     copy = StandbyServer(place.server)
     try:
         (copy.data / "standby.signal").unlink()
@@ -59,7 +59,7 @@ def restored(place: OwnPlace) -> Iterator[PostgresPlace]:
         copy.remove()
 
 
-def test_a_base_backup_is_a_whole_server() -> None:
+def test_base_backup_is_complete() -> None:
     with own_place() as place:
         payloads = fill(place)
         with restored(place) as copy:
@@ -80,14 +80,14 @@ def test_a_dump_is_restored_into_an_empty_database(tmp_path: Path) -> None:
     place.remove()
 
 
-def test_an_online_backup_of_a_file_is_a_whole_store(tmp_path: Path) -> None:
+def test_online_backup_of_a_file_is_complete(tmp_path: Path) -> None:
     place = SqlitePlace(tmp_path)
     payloads = fill(place)
     session = StoreSession(place)
     try:
         copy = SqlitePlace(tmp_path / "copy")
         copy.path.parent.mkdir(parents=True)
-        # What `.backup` of the sqlite3 tool does, beside an open store with a log.
+        # Like `.backup` of the sqlite3 tool, on an open store with a log.
         session.accept(new_event(key="in the log"))
         target, source = (apsw.Connection(str(each.path)) for each in (copy, place))
         with target.backup("main", source, "main") as backup:

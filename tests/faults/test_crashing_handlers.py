@@ -1,7 +1,7 @@
-"""Workers die with deliveries in their hands, killed from outside and by what handlers do.
+"""Workers crash with claimed deliveries, killed from outside and by handlers.
 
-Only what ends its process each time, in the end one that does nothing else, becomes poison.
-Everything else is delivered, whatever dies around it.
+Only a delivery that crashes its process each time, the last one with no other work, becomes poison.
+Everything else is delivered, whatever crashes around it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.support.waiting import wait_until
 
 STOP_SECONDS_MAX = 15.0
 SETTLED_SECONDS_MAX = 60.0
-#: Each writes down its calls. What is slow takes until the test says `go`.
+#: Each records its calls. Slow ones wait until the test says `go`.
 HANDLERS = """
 import asyncio, ctypes, os, signal, time
 from pathlib import Path
@@ -80,7 +80,7 @@ def raises_once(event: Event) -> None:
     if event.attempt == 1:
         raise ValueError("not yet")
 """
-#: Events, and the handlers that end their process over each.
+#: Events, and the handlers that crash their process over each.
 KILLERS = {
     "shop.exit": {"exits", "killed"},
     "shop.crash": {"crashes"},
@@ -119,11 +119,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Workers:
-    """Workers that are started again whenever they die."""
+    """Workers that are restarted whenever they crash."""
 
     def __init__(self, place: Place, folder: Path) -> None:
         self.deaths = 0
-        #: Of the worker that is started next.
+        #: Of the next worker to start.
         self.environment: dict[str, str] = {}
         self._url = place.url
         self._folder = folder
@@ -153,7 +153,7 @@ class Workers:
             self.deaths += 1
 
     async def kill(self, rng: random.Random) -> None:
-        """End one as the system does when memory is short; another is started."""
+        """Kill one like the system does when memory is short; another is started."""
         if self._running:
             process = self._running[rng.choice(sorted(self._running))]
             process.kill()
@@ -165,8 +165,8 @@ class Workers:
             process.kill()
 
 
-class Scene:
-    """A store with webhooks and handlers, and workers that are at it."""
+class Deployment:
+    """A store with webhooks and handlers, and workers on it."""
 
     def __init__(self, session: StoreSession, folder: Path, *, attempts_max: int = 14) -> None:
         self.session = session
@@ -186,7 +186,7 @@ class Scene:
             )
 
     async def webhooks(self, url: str, count: int) -> None:
-        """Make webhooks for what happens in the shop."""
+        """Make webhooks for the events of the shop."""
         for _ in range(count):
             webhook = NewWebhook(
                 id=str(uuid.uuid4()),
@@ -201,7 +201,7 @@ class Scene:
 
     @asynccontextmanager
     async def working(self, count: int = 1) -> AsyncIterator[None]:
-        """Keep so many workers running."""
+        """Keep this many workers running."""
         kept = [asyncio.create_task(self.workers.keep()) for _ in range(count)]
         try:
             yield
@@ -210,7 +210,7 @@ class Scene:
             await asyncio.gather(*kept)
 
     async def happen(self, *names: str, seconds: float = 60.0) -> None:
-        """Accept events, of several people."""
+        """Accept events of several people."""
         events = [
             new_event(
                 project_id=self.project_id,
@@ -226,14 +226,14 @@ class Scene:
         await asyncio.to_thread(wait_until, found, what, SETTLED_SECONDS_MAX)
 
     def is_processed(self) -> bool:
-        """Whether no event waits any more."""
+        """Whether no event is waiting."""
         return bool(self.place.run_sql(_UNPROCESSED) == [(0,)])
 
     async def settled(self) -> None:
-        """Wait until nothing is to be done any more."""
+        """Wait until everything is done."""
 
         def done() -> bool:
-            # First what makes deliveries: those made between the two looks must be seen.
+            # Events first: deliveries created between the two checks must be seen.
             if not self.is_processed():
                 return False
             states = {state for _, _, state, _ in self.place.run_sql(_DELIVERIES)}
@@ -250,12 +250,12 @@ class Scene:
 
     def dead(self) -> list[tuple[str, str, str]]:
         """Subscriber, event and cause of each dead letter."""
-        # Of an event, not a delivery, the first is NULL.
+        # For an event, not a delivery, the first is NULL.
         rows = self.place.run_sql(_DEAD)
         return sorted((str(target), event, cause) for target, event, cause in rows)
 
     def check(self, names: list[str]) -> None:
-        """Compare with what must have become of each event and subscriber, whatever died."""
+        """Compare with the expected outcome of each event and subscriber, whatever crashed."""
         found = Counter(
             (target, event, state) for target, event, state, _ in self.place.run_sql(_DELIVERIES)
         )
@@ -270,7 +270,7 @@ class Scene:
 
 
 def holding(gate: asyncio.Event) -> Behaviour:
-    """Answer when the gate is open."""
+    """Respond when the gate is open."""
 
     async def behave(exchange: Exchange) -> None:
         await gate.wait()
@@ -279,11 +279,11 @@ def holding(gate: asyncio.Event) -> Behaviour:
     return behave
 
 
-def test_a_handler_that_ends_its_process_costs_nobody_else_anything(
+def test_handler_that_crashes_its_process_affects_no_other_delivery(
     session: StoreSession, folder: Path
 ) -> None:
-    """Three slow webhooks with two events each, and slow handlers, are on their way meanwhile."""
-    scene = Scene(session, folder)
+    """Meanwhile three slow webhooks with two events each, and slow handlers, are in progress."""
+    scene = Deployment(session, folder)
 
     async def play() -> None:
         gate = asyncio.Event()
@@ -294,7 +294,7 @@ def test_a_handler_that_ends_its_process_costs_nobody_else_anything(
             await scene.until(lambda: len(scene.calls("slow")) == 2, "the handlers are called")
             await scene.happen("shop.exit")
             await scene.until(lambda: len(scene.dead()) == 2, "it is poison")
-            # The first of either takes the worker with it; then it has a process for itself.
+            # The first of either crashes the worker; then it has a process of its own.
             assert 1 <= scene.workers.deaths <= 2
             gate.set()
             (folder / "go").touch()
@@ -304,7 +304,7 @@ def test_a_handler_that_ends_its_process_costs_nobody_else_anything(
     scene.check(["shop.order", "shop.order", "shop.exit"])
     assert scene.dead() == [("exits", "shop.exit", "poison"), ("killed", "shop.exit", "poison")]
     for name in ("exits", "killed"):
-        # What was not called yet when the worker died is a suspect as well.
+        # Deliveries not called yet when the worker crashed are suspects as well.
         assert len(scene.calls(name)) in (2, 3)
 
 
@@ -312,8 +312,8 @@ def test_a_handler_that_ends_its_process_costs_nobody_else_anything(
 def test_workers_killed_from_outside_dead_letter_nothing(
     session: StoreSession, folder: Path, attempts_max: int
 ) -> None:
-    """Four in a row, each with all deliveries in its hands, however few attempts they have."""
-    scene = Scene(session, folder, attempts_max=attempts_max)
+    """Four in a row, each with all deliveries claimed, however few attempts they have."""
+    scene = Deployment(session, folder, attempts_max=attempts_max)
     rng = random.Random(7)
 
     async def play() -> None:
@@ -344,11 +344,11 @@ def test_workers_killed_from_outside_dead_letter_nothing(
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
 )
-def test_a_mix_of_slow_dying_and_healthy_ones_with_kills_ends_as_it_must(
+def test_mix_of_slow_crashing_and_healthy_deliveries_with_kills(
     session: StoreSession, folder: Path, seed: int
 ) -> None:
     """On PostgreSQL by two workers; some are killed inside a commit of processing."""
-    scene = Scene(session, folder)
+    scene = Deployment(session, folder)
     rng = random.Random(seed)
     embedded = scene.queue.embedded
     names: list[str] = []
@@ -376,7 +376,7 @@ def test_a_mix_of_slow_dying_and_healthy_ones_with_kills_ends_as_it_must(
 
 
 def sluggish(rng: random.Random) -> Behaviour:
-    """Answer after a while."""
+    """Respond after a while."""
 
     async def behave(exchange: Exchange) -> None:
         if await exchange.pause(rng.random() / 4):

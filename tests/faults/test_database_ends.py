@@ -1,4 +1,4 @@
-"""The database is killed, restarted or cut off under load; the service returns by itself."""
+"""The database is killed, restarted or cut off under load; the service recovers by itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CUTS = 4
 
 
 async def refused(nodes: Nodes) -> None:
-    """Ask as a caller does: told at once to come again later."""
+    """Send a request: it is at once told to retry later."""
     target = nodes.targets[0]
 
     def ask() -> None:
@@ -37,18 +37,18 @@ async def refused(nodes: Nodes) -> None:
     [signal.SIGKILL, signal.SIGQUIT, signal.SIGINT],
     ids=["killed", "immediate restart", "fast restart"],
 )
-def test_a_database_that_ends_loses_and_doubles_nothing(
+def test_database_that_ends_loses_and_duplicates_nothing(
     tmp_path: Path, how: signal.Signals
 ) -> None:
     with own_place() as place:
 
         async def fault(nodes: Nodes) -> None:
             await asyncio.to_thread(crash, place.server, how)
-            # What was committed before may be on its way to its client still.
+            # Responses for earlier commits may still be in flight.
             await nodes.all_refused()
             before = nodes.ledger.acknowledged
             await refused(nodes)
-            # Nobody is told that an event is stored while there is nothing that stores it.
+            # No event is acknowledged while there is no database.
             assert nodes.ledger.acknowledged == before
             # Not in a thread: the server ends with the thread that started it.
             place.server.start()
@@ -56,7 +56,7 @@ def test_a_database_that_ends_loses_and_doubles_nothing(
         run(place, tmp_path, fault)
 
 
-def test_connections_cut_inside_commits_lose_and_double_nothing(tmp_path: Path) -> None:
+def test_connections_cut_inside_commits_lose_and_duplicate_nothing(tmp_path: Path) -> None:
     with own_place() as place:
         proxy = TcpProxy(place.server.port)
         proxy.open()

@@ -1,4 +1,4 @@
-"""The database has too little of something: connections, room, or rows that it may forget."""
+"""The database lacks connections, disk space, or the possibility to vacuum."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUESTIONS = 20
 
 @contextlib.contextmanager
 def small_disk() -> Iterator[Path]:
-    """A file system of its own with little room, where the user of the server may go."""
+    """A small file system that the user of the server can access."""
     folder = Path(tempfile.mkdtemp(prefix="headrace-disk-"))
     folder.chmod(0o755)
     options = ["-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "tmpfs", str(folder)]
@@ -42,8 +42,8 @@ def small_disk() -> Iterator[Path]:
         folder.rmdir()
 
 
-def test_two_connections_for_many_are_refused_or_waited_for(tmp_path: Path) -> None:
-    """Every answer is a real one or says: come again; and no event suffers."""
+def test_requests_over_two_connections_wait_or_are_rejected(tmp_path: Path) -> None:
+    """Every response is a result or a retry later; and no event is lost."""
     with own_place() as place:
         statuses: list[int] = []
 
@@ -68,8 +68,8 @@ def test_two_connections_for_many_are_refused_or_waited_for(tmp_path: Path) -> N
         assert 200 in statuses
 
 
-def test_a_server_without_free_connections_is_come_back_to(tmp_path: Path) -> None:
-    """Somebody takes all that are left just when every session of ours is ended."""
+def test_server_without_free_connections_is_retried(tmp_path: Path) -> None:
+    """Another client takes all connections when every session of Headrace is ended."""
     with own_place(max_connections="30", superuser_reserved_connections="0") as place:
 
         async def fault(_: Nodes) -> None:
@@ -80,7 +80,7 @@ def test_a_server_without_free_connections_is_come_back_to(tmp_path: Path) -> No
 
 
 def take_all_connections(place: OwnPlace) -> list[asyncpg.Connection]:
-    """End the sessions of Headrace and fill their places, until the server takes no more."""
+    """End the sessions of Headrace and take their slots, until the server accepts no more."""
 
     async def take() -> list[asyncpg.Connection]:
         held = [await asyncpg.connect(place.server.url("postgres"))]
@@ -106,8 +106,8 @@ def give_back(taken: list[asyncpg.Connection]) -> None:
     aside(close())
 
 
-def test_a_snapshot_that_is_held_stops_nothing(tmp_path: Path) -> None:
-    """No row of the queue can be cleaned away meanwhile; all of it is worked nevertheless."""
+def test_open_snapshot_stops_nothing(tmp_path: Path) -> None:
+    """Meanwhile no row of the queue can be vacuumed; everything is still processed."""
     with own_place() as place:
 
         async def fault(nodes: Nodes) -> None:
@@ -123,8 +123,8 @@ def test_a_snapshot_that_is_held_stops_nothing(tmp_path: Path) -> None:
         run(place, tmp_path, fault)
 
 
-def test_a_full_disk_refuses_events_and_heals(tmp_path: Path) -> None:
-    """What was answered stays; a server that gave up is started by whoever made room."""
+def test_full_disk_rejects_events_and_recovers(tmp_path: Path) -> None:
+    """Acknowledged events stay; a server that stopped is restarted once there is space."""
     with small_disk() as disk:
         server = PostgresServer(
             room=disk, max_wal_size="64MB", min_wal_size="32MB", shared_buffers="32MB"
@@ -148,14 +148,14 @@ def test_a_full_disk_refuses_events_and_heals(tmp_path: Path) -> None:
 
 
 def fill(path: Path) -> None:
-    """Take the room that is left, while others take some too."""
+    """Take the space that is left, while others take some too."""
     with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(MIB))
 
 
 async def refused(nodes: Nodes) -> None:
-    """Load goes on until events are refused."""
+    """Load continues until events are rejected."""
     target = nodes.targets[0]
 
     def ask() -> None:

@@ -1,4 +1,4 @@
-"""No room on the disk: ingest is refused, everything else goes on, and it heals by itself."""
+"""A full disk: ingest is rejected, everything else continues, and it recovers by itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGE = {"payload": {"filling": "x" * 60_000}}
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with very little room."""
+    """A very small file system."""
     folder = tmp_path / "disk"
     folder.mkdir()
     options = ["-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
@@ -51,7 +51,7 @@ def answered(client: Client, key: str) -> Answer:
     return answer
 
 
-def test_a_full_disk_refuses_events_and_heals(on_small_disk: Faulty, small_disk: Path) -> None:
+def test_full_disk_rejects_events_and_recovers(on_small_disk: Faulty, small_disk: Path) -> None:
     client = on_small_disk.start()
     filler = occupy(small_disk, FILLER_BYTES)
     acknowledged: list[str] = []
@@ -68,7 +68,7 @@ def test_a_full_disk_refuses_events_and_heals(on_small_disk: Faulty, small_disk:
     assert "full" in refused.json()["error"]["message"]
     assert len(acknowledged) > 10
 
-    # Refused again and again without harm, and reading goes on.
+    # Repeated rejections do no harm, and reading continues.
     for number in range(20):
         assert answered(client, f"refused{number}").status in (202, 503)
     listed = client.get("/events?limit=5")
@@ -85,7 +85,9 @@ def test_a_full_disk_refuses_events_and_heals(on_small_disk: Faulty, small_disk:
     assert set(acknowledged) | {"healed"} <= set(stored)
 
 
-def test_ingest_is_refused_before_the_disk_is_full(on_small_disk: Faulty, small_disk: Path) -> None:
+def test_ingest_is_rejected_before_the_disk_is_full(
+    on_small_disk: Faulty, small_disk: Path
+) -> None:
     client = on_small_disk.start(disk_free_min_bytes=str(20 * MIB))
     assert answered(client, "before").status == 202
     assert client.get("/readyz").status == 200
@@ -107,7 +109,7 @@ def test_ingest_is_refused_before_the_disk_is_full(on_small_disk: Faulty, small_
     assert on_small_disk.stored_keys() == ["before", "after"]
 
 
-def test_a_server_that_starts_on_a_full_disk_says_so_and_reads(
+def test_server_started_on_a_full_disk_reports_it_and_reads(
     on_small_disk: Faulty,
 ) -> None:
     client = on_small_disk.start()

@@ -1,4 +1,4 @@
-"""Death and errors at the points that matter: before, inside and after a commit."""
+"""Crashes and errors at the critical points: before, inside and after a commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NTH = 12
     ("point", "stored"),
     [("before_commit", False), ("inside_commit", False), ("after_commit_before_answer", True)],
 )
-def test_a_retry_after_death_ends_with_one_event(faulty: Faulty, point: str, stored: bool) -> None:
+def test_retry_after_a_crash_gives_one_event(faulty: Faulty, point: str, stored: bool) -> None:
     client = faulty.start(fail_point=f"{point}:kill:{NTH}")
     acknowledged, doubtful, status = send_until_trouble(client)
     assert status is None
@@ -39,7 +39,7 @@ def test_a_retry_after_death_ends_with_one_event(faulty: Faulty, point: str, sto
 
 
 @pytest.mark.parametrize("point", ["before_commit", "inside_commit"])
-def test_an_error_in_a_commit_is_answered_to_its_requests_alone(faulty: Faulty, point: str) -> None:
+def test_error_in_a_commit_affects_only_its_requests(faulty: Faulty, point: str) -> None:
     client = faulty.start(fail_point=f"{point}:error:{NTH}")
     acknowledged, refused, status = send_until_trouble(client)
     assert status == 503
@@ -67,8 +67,8 @@ def test_a_batch_that_could_not_be_stored_is_one_plain_503(faulty: Faulty) -> No
     assert sorted(faulty.stored_keys()) == sorted(keys)
 
 
-def test_an_error_after_the_commit_is_answered_with_the_truth(faulty: Faulty) -> None:
-    """The event is stored, so it is acknowledged; then the process ends, since it is at fault."""
+def test_error_after_the_commit_still_acknowledges_the_event(faulty: Faulty) -> None:
+    """The event is stored, so it is acknowledged; then the process ends because of the error."""
     client = faulty.start(fail_point="after_commit_before_answer:error:2")
     answers = [send(client, "a"), send(client, "b")]
     assert [answer and answer.status for answer in answers] == [202, 202]

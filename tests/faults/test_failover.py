@@ -1,4 +1,4 @@
-"""The primary dies, its synchronous standby takes over: nothing that was answered is lost."""
+"""The primary crashes, its synchronous standby takes over: nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support.postgres_standby import StandbyServer
 from tests.torture.nodes import Nodes
 
 
-def test_a_failover_to_a_synchronous_standby_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """Nodes know both servers; whichever takes writes is theirs."""
+def test_failover_to_a_synchronous_standby_loses_and_duplicates_nothing(tmp_path: Path) -> None:
+    """Nodes know both servers and use the one that accepts writes."""
     with own_place() as place:
         standby = StandbyServer(place.server)
         try:

@@ -1,4 +1,4 @@
-"""Modes of files as the kernel is asked for them, and what is said when it refuses a change."""
+"""Modes of files as requested from the kernel, and the report when it rejects a change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.faults.strace import Call, bytes_of, calls_of, inject, trace
 from tests.support.server import HEADRACE, clean_environment
 
 _OPENED = re.compile(r', "([^"]*)", ([A-Z_|]+), (0\d*)$')
-#: What a server has beside the database while it runs.
+#: Files next to the database while a server runs.
 _STORE_FILES = ("", "-shm", "-wal", ".lock", ".reserve")
 _CHANGES = "?chmod,?fchmodat,?fchmodat2,fchmod"
 
@@ -37,7 +37,7 @@ def created_modes(calls: Sequence[Call], below: Path) -> dict[str, str]:
 
 
 def test_files_have_their_mode_from_the_call_that_creates_them(tmp_path: Path) -> None:
-    """With no umask to help, and without a change of mode afterwards."""
+    """Without a umask and without a later change of mode."""
     log, output, events = (tmp_path / each for each in ("calls", "out.ndjson", "events.ndjson"))
     events.write_text("no event\n", "utf-8")
     store = ("--store", f"sqlite:///{tmp_path / 'h.db'}")
@@ -66,7 +66,7 @@ def test_files_have_their_mode_from_the_call_that_creates_them(tmp_path: Path) -
 
 @pytest.mark.parametrize("mode", [0o644, 0o666, 0o755], ids=oct)
 def test_files_of_an_earlier_release_are_tightened_at_start(faulty: Faulty, mode: int) -> None:
-    """Those that a kill has left behind included."""
+    """Including those that a kill has left behind."""
     faulty.start()
     faulty.kill()
     files = [Path(f"{faulty.database}{each}") for each in _STORE_FILES]
@@ -80,7 +80,7 @@ def test_files_of_an_earlier_release_are_tightened_at_start(faulty: Faulty, mode
 def test_files_that_cannot_be_tightened_are_reported(
     faulty: Faulty, tmp_path: Path, mode: int
 ) -> None:
-    """As when they belong to somebody else."""
+    """As when they belong to another user."""
     faulty.database.chmod(mode)
     refusing = inject("error=EPERM", calls=_CHANGES)
 
@@ -105,9 +105,7 @@ def test_files_that_cannot_be_tightened_are_reported(
     assert "chmod 600" in finding["advice"]
 
 
-def test_an_import_that_goes_on_names_a_file_that_others_may_read(
-    faulty: Faulty, tmp_path: Path
-) -> None:
+def test_resumed_import_reports_a_file_that_others_may_read(faulty: Faulty, tmp_path: Path) -> None:
     store = f"sqlite:///{faulty.database}"
     file, rejected = tmp_path / "events.ndjson", tmp_path / "events.ndjson.rejected.ndjson"
     file.write_text("no event\n", "utf-8")

@@ -1,4 +1,4 @@
-"""One connection that sends what no client should: everybody else's events are stored meanwhile."""
+"""One hostile connection: the events of other clients are stored meanwhile."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def post(lines: str, key: str, text: str) -> bytes:
 
 
 def attacks() -> Iterator[tuple[str, bytes, int, str]]:
-    """Name, what comes before the events, how many answers that has, and lines of the events.
+    """Name, data before the events, its number of responses, and lines of the events.
 
-    A stack that grows with each request ends somewhere between the numbers of the first kind;
-    what breaks off there depends on the last frames that still fit.
+    A stack that grows with each request overflows somewhere between the numbers of the first kind;
+    what fails there depends on the last frames that still fit.
     """
     for count in range(470, 500):
         yield f"{count} upgrades", get(UPGRADE) * count, count, UPGRADE
@@ -68,7 +68,7 @@ def attacks() -> Iterator[tuple[str, bytes, int, str]]:
 async def attack(
     port: int, target: Target, name: str, data: bytes, answers: int, lines: str
 ) -> None:
-    """Send it all at once with some events behind, and read every answer."""
+    """Send it all at once followed by some events, and read every response."""
     keys = [f"{name}-{number}" for number in range(EVENTS)]
     for key in keys:
         event = event_of(key)
@@ -94,7 +94,7 @@ async def status_and_body(reader: asyncio.StreamReader) -> tuple[int, str]:
     return int(head[9:12]), data.get("id", data.get("status", ""))
 
 
-def test_events_are_stored_while_pipelines_are_sent_that_no_client_should_send(
+def test_events_are_stored_while_hostile_pipelines_are_sent(
     tmp_path: Path,
 ) -> None:
     database = tmp_path / "headrace.db"
@@ -132,8 +132,8 @@ def test_events_are_stored_while_pipelines_are_sent_that_no_client_should_send(
 
 
 @pytest.mark.slow
-def test_a_writer_that_does_not_answer_is_told_by_readiness(faulty: Faulty) -> None:
-    """The disk stands still in the middle of a commit, longer than an event should wait."""
+def test_readiness_reports_a_writer_that_does_not_respond(faulty: Faulty) -> None:
+    """The disk blocks in the middle of a commit, longer than an event should wait."""
     client = faulty.start(wrapper=inject("delay_enter=8000000:when=12"))
     sender = faulty.client()
     answers: list[Answer | None] = []

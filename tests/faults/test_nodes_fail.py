@@ -1,4 +1,4 @@
-"""Processes are killed, paused or have a wrong clock while the others go on."""
+"""Processes are killed, paused or have a wrong clock while the others continue."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def delivered(place: PostgresPlace) -> bool:
 
 
 def test_two_of_each_killed_in_turn(place: PostgresPlace, tmp_path: Path) -> None:
-    """The ledger of the clients equals the store, the log of the handler the deliveries."""
+    """The ledger of the clients equals the store, and the log of the handler the deliveries."""
 
     async def work() -> Nodes:
         nodes = Nodes(tmp_path, place.url, await prepare_shared(place.url), handlers=True)
@@ -70,12 +70,14 @@ def test_two_of_each_killed_in_turn(place: PostgresPlace, tmp_path: Path) -> Non
     nodes = asyncio.run(work())
     check(place, nodes)
     called = calls(nodes)
-    told = place.run_sql(
+    deliveries = place.run_sql(
         "SELECT e.id FROM deliveries d JOIN events e ON e.lane = d.lane AND e.sequence = d.sequence"
     )
-    assert {event_id.hex() for (event_id,) in told} == {name.replace("-", "") for name in called}
-    assert len(told) == len(called)
-    # Only what a killed worker had in its hands was called again.
+    assert {event_id.hex() for (event_id,) in deliveries} == {
+        name.replace("-", "") for name in called
+    }
+    assert len(deliveries) == len(called)
+    # Only calls of a killed worker were repeated.
     again = sum(count - 1 for count in called.values())
     lost = "SELECT count(*) FROM delivery_attempts WHERE cause = 'worker_lost'"
     assert again <= place.run_sql(lost)[0][0]
@@ -84,8 +86,8 @@ def test_two_of_each_killed_in_turn(place: PostgresPlace, tmp_path: Path) -> Non
 def test_a_worker_that_was_paused_past_its_lease_changes_nothing(
     place: PostgresPlace, tmp_path: Path
 ) -> None:
-    """It stands still with events in its hands; the other takes them over; then it goes on."""
-    short = {"TEST_DUTY_SECONDS": "4", "PYTHONPATH": _ROOT}
+    """It is paused with claimed events; the other takes them over; then it continues."""
+    short = {"TEST_LEADERSHIP_SECONDS": "4", "PYTHONPATH": _ROOT}
 
     async def fault(nodes: Nodes) -> None:
         paused, other = nodes.workers
@@ -120,7 +122,7 @@ async def wait_for_lanes(place: PostgresPlace, worker: Worker, count: int) -> No
 def test_a_node_with_a_wrong_clock_changes_nothing(
     place: PostgresPlace, tmp_path: Path, off_s: int
 ) -> None:
-    """Leases, times and the order of receipt are by the clock of the database."""
+    """Leases, times and the order of receipt use the clock of the database."""
     wrong = {"TEST_CLOCK_OFF_S": str(off_s), "PYTHONPATH": _ROOT}
     began_us = now_us()
 

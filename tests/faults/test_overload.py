@@ -1,4 +1,4 @@
-"""More events than the disk takes: refused at once, before the body is read."""
+"""More events than the disk can store: rejected at once, before the body is read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.faults.strace import inject
 from tests.support.raw_http import Answer, Client, Connection, head_of
 
 BATCH = 1000
-#: How long the disk stands still, in microseconds.
+#: How long the disk blocks, in microseconds.
 STALL_US = 4_000_000
 
 
-def test_a_full_queue_answers_at_once_without_reading_the_body(faulty: Faulty) -> None:
+def test_full_queue_responds_at_once_without_reading_the_body(faulty: Faulty) -> None:
     client = faulty.start(wrapper=inject(f"delay_enter={STALL_US}:when=12"))
     port = faulty.client().port
     answers: list[Answer] = []
@@ -29,7 +29,7 @@ def test_a_full_queue_answers_at_once_without_reading_the_body(faulty: Faulty) -
             answer = sender.post("/events/batch", json.dumps({"events": events}))
             answers.append(answer)
             if answer.status == 503:
-                # Smaller ones fill what room is left.
+                # Smaller ones fill the remaining space.
                 size //= 2
         sender.close()
 
@@ -43,7 +43,7 @@ def test_a_full_queue_answers_at_once_without_reading_the_body(faulty: Faulty) -
 
     def overloaded() -> bool:
         with Connection(port) as connection:
-            # The head alone: an answer to it has not waited for the body.
+            # Only the head: a response to it has not waited for the body.
             connection.send(head_of("POST", "/events", key=faulty.key, length=200))
             connection.socket.settimeout(0.3)
             try:

@@ -1,4 +1,4 @@
-"""A power cut after any answer leaves everything that was acknowledged.
+"""A power cut after any response keeps everything that was acknowledged.
 
 The machine keeps its power: what the disk would hold is rebuilt from a trace of the system calls.
 """
@@ -18,28 +18,28 @@ from tests.faults.strace import calls_of, trace
 from tests.torture.client import event_of
 
 EVENTS = 25
-#: Cuts after each answer: one that keeps nothing unsynced, the others a random part of it.
+#: Cuts after each response: one keeps nothing unsynced, the others a random part of it.
 CUTS = 3
 CAUTIOUS = ("-m", "headrace")
 CARELESS = ("-m", "tests.faults.careless_server")
 
 
 def traced_run(faulty: Faulty, log: Path, program: Sequence[str]) -> Disk:
-    """Accept some events one by one under strace; the disk as it was before."""
+    """Accept some events one by one under strace; returns the disk before."""
     disk = Disk(faulty.database)
     client = faulty.start(wrapper=trace(TRACED, log, bytes_shown=1 << 20), program=program)
     for number in range(EVENTS):
         answer = send(client, f"k{number}")
         assert answer is not None
         assert answer.status == 202
-    # One more answer, so that the last of those above is in the trace before strace is killed.
+    # One more response, so that the last one above is in the trace before strace is killed.
     assert client.get("/healthz").status == 200
     faulty.kill()
     return disk
 
 
 def stored_after(database: Path) -> list[tuple[str, str]]:
-    """Open what the cut left as the next start does, and read it."""
+    """Open the remains of the cut like the next start does, and read them."""
     connection = apsw.Connection(str(database))
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     assert connection.pragma("integrity_check") == "ok"
@@ -70,7 +70,7 @@ def losses(faulty: Faulty, log: Path, folder: Path, program: Sequence[str]) -> i
     return lost
 
 
-def test_no_cut_loses_what_was_acknowledged(faulty: Faulty, tmp_path: Path) -> None:
+def test_no_cut_loses_acknowledged_events(faulty: Faulty, tmp_path: Path) -> None:
     (tmp_path / "cuts").mkdir()
     assert losses(faulty, tmp_path / "strace.log", tmp_path / "cuts", CAUTIOUS) == 0
 
@@ -78,12 +78,12 @@ def test_no_cut_loses_what_was_acknowledged(faulty: Faulty, tmp_path: Path) -> N
 def test_without_the_sync_of_each_commit_the_same_cuts_lose_events(
     faulty: Faulty, tmp_path: Path
 ) -> None:
-    """Else the test above would be blind."""
+    """Otherwise the test above would prove nothing."""
     (tmp_path / "cuts").mkdir()
     assert losses(faulty, tmp_path / "strace.log", tmp_path / "cuts", CARELESS) > EVENTS
 
 
-def test_each_answer_follows_the_sync_of_its_commit(faulty: Faulty, tmp_path: Path) -> None:
+def test_each_response_follows_the_sync_of_its_commit(faulty: Faulty, tmp_path: Path) -> None:
     log = tmp_path / "strace.log"
     traced_run(faulty, log, CAUTIOUS)
     unsynced, synced, answers = 0, 0, 0

@@ -1,4 +1,4 @@
-"""`/readyz` follows what becomes of events, and comes back without one."""
+"""`/readyz` reflects whether events can be stored, and recovers without one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGE = {"payload": {"filling": "x" * 60_000}}
 
 
 def test_a_log_that_may_not_grow_makes_the_server_not_ready(faulty: Faulty) -> None:
-    """As a quota does; the room on the disk, which the guard looks at, says nothing of it."""
+    """Like a quota, which does not show in the free disk space that the guard checks."""
     client = faulty.start(wrapper=["prlimit", f"--fsize={FILE_BYTES_MAX}:unlimited"])
     assert client.get("/readyz").status == 200
     acknowledged: list[str] = []

@@ -1,4 +1,4 @@
-"""Two workers deliver to one webhook; one is killed with attempts on their way."""
+"""Two workers deliver to one webhook; one is killed with attempts in progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 
 EVENTS = 400
 ANSWERED_BEFORE_THE_KILL = 100
-#: More than one worker has on its way for one subscriber, so both have some.
+#: More than one worker's concurrent attempts for one subscriber, so both have some.
 HELD_BACK = 10
 STOP_SECONDS_MAX = 15.0
 _OWNERS = "SELECT DISTINCT owner FROM lanes WHERE owner IS NOT NULL ORDER BY owner"
@@ -33,7 +33,7 @@ _ON_THE_WAY = "SELECT id FROM deliveries WHERE state = 1 AND owner = ?"
 
 
 class Gate:
-    """Answers the first few, then holds its answers back until it is opened."""
+    """Responds to the first few, then holds its responses back until it is opened."""
 
     def __init__(self) -> None:
         self.held = 0
@@ -90,10 +90,10 @@ def wait_for_both(place: PostgresPlace) -> None:
 
 
 def kill(place: PostgresPlace, process: subprocess.Popen[bytes]) -> set[str]:
-    """End a worker as a power cut would; ids of what it had on its way before.
+    """End a worker like a power cut; returns the ids of its attempts in progress.
 
-    Looked at before, as the other worker takes over within a moment; the endpoint holds all back
-    meanwhile, so nothing of it ends.
+    Read before, as the other worker takes over within a moment; the endpoint holds responses back
+    meanwhile, so no attempt ends.
     """
     (owner,) = (name for (name,) in place.run_sql(_OWNERS) if f":{process.pid}:" in name)
     held = {name for (name,) in place.run_sql(_ON_THE_WAY, owner)}
@@ -105,13 +105,13 @@ def kill(place: PostgresPlace, process: subprocess.Popen[bytes]) -> set[str]:
 async def deliver_with_a_kill(
     place: PostgresPlace, workers: list[subprocess.Popen[bytes]], queue: Queue
 ) -> tuple[Receiver, set[str], set[str]]:
-    """The receiver, ids of all deliveries, and ids of those on their way at the kill."""
+    """The receiver, ids of all deliveries, and ids of those in progress at the kill."""
     gate = Gate()
     async with receiver(gate.behaviour()) as endpoint:
 
         def fill() -> set[str]:
             queue.clock.now_us = now_us()
-            # It subscribes to nothing that happens: its deliveries are those made here.
+            # It subscribes to no real events: its deliveries are created here.
             webhook = queue.webhook(queue.project(), url=endpoint.url, events=("no.such",))
             return {*queue.deliver(webhook.id, webhook.project_id, EVENTS, people=EVENTS)}
 

@@ -1,4 +1,4 @@
-"""Connections to the database keep silent inside transactions; new ones work."""
+"""Connections to the database become silent inside transactions; new ones work."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from tests.torture.nodes import Nodes
 #: Longest that callers and the worker may be without the database: three times what it takes, and
 #: half of what it took while each waited for connections that were long dead.
 AWAY_SECONDS_MAX = 20.0
-#: Keys of events come by when they are committed; BEGIN and COMMIT are mostly the worker's.
+#: Triggers: keys of events are sent when they are committed; BEGIN and COMMIT are mostly the
+#: worker's.
 POINTS = (
     (b"api0-client", Silence.HALFWAY),
     (b"BEGIN", Silence.AFTER),
     (b"COMMIT", Silence.BEFORE),
 )
-#: What no log may say of a database that is away: traces, and words about something else.
+#: What no log may contain about an unavailable database: stack traces and misleading words.
 UNTRUE = ("Traceback", "disk.low", "rollups.dropped", "narrow it down")
 
 
@@ -32,7 +33,7 @@ def through(place: OwnPlace, proxy: TcpProxy) -> str:
 
 
 async def recovered(nodes: Nodes, place: OwnPlace, what: str) -> None:
-    """Wait until events are acknowledged and processed again, and tell how long that took."""
+    """Wait until events are acknowledged and processed again; returns how long that took."""
     started = time.monotonic()
     await nodes.acknowledged(1, AWAY_SECONDS_MAX)
     acknowledged = time.monotonic() - started
@@ -51,7 +52,7 @@ async def recovered(nodes: Nodes, place: OwnPlace, what: str) -> None:
 
 
 def check_logs(nodes: Nodes) -> None:
-    """Every line is one of ours and true, and few of them say that the database is away."""
+    """Every log line is known and true, and few of them report the unavailable database."""
     for log in (*(api.log for api in nodes.apis), *(worker.log for worker in nodes.workers)):
         text = log.read_text("utf-8")
         assert not [words for words in UNTRUE if words in text], text
@@ -60,7 +61,7 @@ def check_logs(nodes: Nodes) -> None:
         assert len(away) < 20, text
 
 
-def test_silence_at_any_point_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_silence_at_any_point_loses_and_duplicates_nothing(tmp_path: Path) -> None:
     with own_place() as place:
         proxy = TcpProxy(place.server.port)
         proxy.open()
@@ -75,7 +76,9 @@ def test_silence_at_any_point_loses_and_doubles_nothing(tmp_path: Path) -> None:
         proxy.close()
 
 
-def test_silent_connections_to_a_healthy_database_lose_and_double_nothing(tmp_path: Path) -> None:
+def test_silent_connections_to_a_healthy_database_lose_and_duplicate_nothing(
+    tmp_path: Path,
+) -> None:
     with own_place() as place:
         proxy = TcpProxy(place.server.port)
         proxy.open()
@@ -88,10 +91,10 @@ def test_silent_connections_to_a_healthy_database_lose_and_double_nothing(tmp_pa
         proxy.close()
 
 
-def test_a_primary_that_falls_silent_before_its_failover_loses_and_doubles_nothing(
+def test_silent_primary_before_a_failover_loses_and_duplicates_nothing(
     tmp_path: Path,
 ) -> None:
-    """As when its machine loses the network: nothing tells the old connections that it is gone."""
+    """As when its machine loses the network: the old connections do not notice."""
     with own_place() as place:
         proxy = TcpProxy(place.server.port)
         proxy.open()

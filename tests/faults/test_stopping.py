@@ -1,4 +1,4 @@
-"""SIGTERM under load: what was read is answered, and nothing that was not."""
+"""SIGTERM under load: every request that was read gets a response, and no other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STOP_SECONDS_MAX = 10.0
 
 
 class Rounds:
-    """Some clients that send until the server is gone, and what came of it."""
+    """Some clients that send until the server has ended, and their results."""
 
     def __init__(self, database: Path) -> None:
         self.database = database
@@ -40,7 +40,7 @@ class Rounds:
             for n in range(CLIENTS)
         ]
         await self.ledger.wait_acknowledged(events)
-        # From now on nothing is sent again: what has no answer stays without one.
+        # From now on nothing is retried: a request without a response stays without one.
         self.target.finishing = True
         self.target.up.clear()
         started = time.monotonic()
@@ -66,7 +66,7 @@ def test_everything_read_is_answered_and_everything_stored_was_acknowledged(
     assert not rounds.database.with_name("headrace.db-wal").exists()
 
 
-def test_a_request_under_way_is_finished(tmp_path: Path) -> None:
+def test_request_in_progress_is_finished(tmp_path: Path) -> None:
     """Its head was read before SIGTERM, its body comes after."""
     database = tmp_path / "headrace.db"
     key = prepare_store(database)

@@ -1,4 +1,4 @@
-"""SIGTERM while the database is away: every process ends in time."""
+"""SIGTERM while the database is unavailable: every process ends in time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.tcp_proxy import TcpProxy
 from tests.torture.nodes import Nodes, Worker, prepare_shared
 from tests.torture.server import ServerProcess
 
-#: As the docs promise.
+#: As documented.
 STOP_SECONDS_MAX = 10.0
 
 

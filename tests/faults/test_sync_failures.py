@@ -12,7 +12,7 @@ from tests.faults.strace import calls_of, inject
 
 
 def assert_recovered(faulty: Faulty, acknowledged: list[str], doubtful: str) -> None:
-    """After a restart all that was acknowledged is there once, and the doubtful one can be sent."""
+    """After a restart acknowledged events are stored once, and the unknown one can be resent."""
     client = faulty.start()
     found = faulty.stored_keys()
     assert found in (acknowledged, [*acknowledged, doubtful])
@@ -24,16 +24,16 @@ def assert_recovered(faulty: Faulty, acknowledged: list[str], doubtful: str) -> 
 
 
 @pytest.mark.parametrize("when", [8, 11])
-def test_death_inside_an_fsync_loses_nothing_acknowledged(faulty: Faulty, when: int) -> None:
+def test_crash_inside_an_fsync_loses_nothing_acknowledged(faulty: Faulty, when: int) -> None:
     wrapper = inject(f"signal=SIGKILL:when={when}")
     acknowledged, doubtful, status = send_until_trouble(faulty.start(wrapper=wrapper))
     assert status is None
-    # strace ends by the signal that ended what it watched.
+    # strace ends by the signal that ended its process.
     assert faulty.wait_ended() == -signal.SIGKILL
     assert_recovered(faulty, acknowledged, doubtful)
 
 
-def test_a_failed_fsync_is_answered_to_its_requests_and_ends_the_process(
+def test_failed_fsync_fails_its_requests_and_ends_the_process(
     faulty: Faulty, tmp_path: Path
 ) -> None:
     log = tmp_path / "strace.log"
@@ -44,7 +44,7 @@ def test_a_failed_fsync_is_answered_to_its_requests_and_ends_the_process(
     calls = list(calls_of(log))
     failed = next(n for n, call in enumerate(calls) if "INJECTED" in call.error)
     assert calls[failed].path.endswith("headrace.db-wal")
-    # Nothing is written to the store after a sync that failed, at closing neither.
+    # Nothing is written to the store after a failed sync, not even at closing.
     after = [call for call in calls[failed + 1 :] if "headrace.db" in call.path]
     assert [call for call in after if not call.path.endswith(".lock")] == []
     assert_recovered(faulty, acknowledged, doubtful)
@@ -73,7 +73,7 @@ def test_a_failed_fsync_fails_the_whole_batch_it_was_for(faulty: Faulty) -> None
 
 
 def test_a_kill_inside_the_checkpoint_of_the_next_start_loses_nothing(faulty: Faulty) -> None:
-    """The log is being moved into the database when the process dies once more."""
+    """The process crashes again while the log is moved into the database."""
     client = faulty.start()
     keys = [f"k{n}" for n in range(30)]
     answers = [send(client, key) for key in keys]

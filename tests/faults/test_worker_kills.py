@@ -1,7 +1,7 @@
-"""Workers are killed while events are accepted; nothing of what they were doing is lost or doubled.
+"""Workers are killed while events are accepted; nothing is lost or duplicated.
 
-Nobody restarts them here but the test, so that no pause lies between two kills; the keeper of the
-real worker has tests of its own.
+Only the test restarts them, without a pause between two kills; the supervisor of the real worker
+has tests of its own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def workers(database: Path) -> Iterator[Workers]:
 
 
 async def kill_under_load(database: Path, workers: Workers, ledger: Ledger) -> None:
-    """Send all the time; kill whichever worker is at work again and again."""
+    """Send constantly; repeatedly kill the active worker."""
     server = ServerProcess(database, command="api")
     target = Target(ledger, database.with_name("key").read_text("ascii"))
     await server.start()
@@ -64,7 +64,7 @@ async def kill_under_load(database: Path, workers: Workers, ledger: Ledger) -> N
 
 
 @pytest.mark.slow
-def test_no_kill_of_a_worker_loses_or_doubles_anything(database: Path, workers: Workers) -> None:
+def test_no_kill_of_a_worker_loses_or_duplicates_anything(database: Path, workers: Workers) -> None:
     ledger = Ledger()
     asyncio.run(kill_under_load(database, workers, ledger))
     found = compare(ledger, SqliteRows(database))
@@ -78,10 +78,10 @@ def test_no_kill_of_a_worker_loses_or_doubles_anything(database: Path, workers: 
 
 
 @pytest.mark.parametrize("nth", [3, 5, 7, 9])
-def test_a_worker_that_dies_inside_a_commit_leaves_nothing_half_done(
+def test_worker_that_crashes_inside_a_commit_leaves_nothing_partial(
     faulty: Faulty, nth: int
 ) -> None:
-    """Whichever of its first commits that is: of a duty, of a claim, of a batch."""
+    """For each of its first commits: of leadership, of a claim, of a batch."""
     client = faulty.start()
     answer = send_batch(client, [f"k{n}" for n in range(1000)])
     assert answer is not None

@@ -1,4 +1,4 @@
-"""Any sequence of writes ends as a plain model says, and the system events tell all of it."""
+"""Any sequence of writes matches a plain model, and the system events report all changes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Model:
         self.contacts: dict[str, dict[str, Any]] = {}
 
     def holders(self, write: ContactWrite) -> dict[str, str]:
-        """Who has the identifiers of a write, by field."""
+        """Owners of the identifiers of a write, by field."""
         return {
             field: contact_id
             for field in ("external_id", "email")
@@ -93,7 +93,7 @@ def shown(contact: Contact) -> dict[str, Any]:
 
 
 @given(steps=STEPS)
-def test_any_writes_end_as_the_model_says(session: StoreSession, steps: list[Any]) -> None:
+def test_any_writes_match_the_model(session: StoreSession, steps: list[Any]) -> None:
     project_id = next(_projects)
     model = Model()
     for action, write, choice in steps:
@@ -101,10 +101,10 @@ def test_any_writes_end_as_the_model_says(session: StoreSession, steps: list[Any
 
     page = session.run(_list(session, project_id))
     assert {contact.id: shown(contact) for contact in page} == model.contacts
-    told = _retold(session, project_id)
-    assert told.keys() == model.contacts.keys()
+    rebuilt = _rebuilt(session, project_id)
+    assert rebuilt.keys() == model.contacts.keys()
     for contact in page:
-        for field, value in told[contact.id].items():
+        for field, value in rebuilt[contact.id].items():
             assert same_value(value, _field(contact, field))
 
 
@@ -147,7 +147,7 @@ def _step(
 
 
 def _target(model: Model, action: str, write: ContactWrite, choice: int) -> tuple[bool, str | None]:
-    """Whether the step makes sense, and the contact it is about: None for a new one."""
+    """Whether the step is possible, and its contact: None for a new one."""
     if action == "create":
         return True, None
     if action == "upsert":
@@ -172,31 +172,31 @@ async def _written(
     return updated
 
 
-def _retold(session: StoreSession, project_id: int) -> dict[str, dict[str, Any]]:
-    """Living contacts and their fields, as far as their events tell of them.
+def _rebuilt(session: StoreSession, project_id: int) -> dict[str, dict[str, Any]]:
+    """Existing contacts and their fields, derived from their events.
 
-    Each event must fit to those before it: what it changes from is what the last one changed to.
+    Each event must continue the ones before: its old values are the new values of the last one.
     """
     rows = session.place.run_sql(
         "SELECT event, payload FROM events WHERE project_id = ? ORDER BY sequence", project_id
     )
-    told: dict[str, dict[str, Any]] = {}
+    rebuilt: dict[str, dict[str, Any]] = {}
     for event, payload in rows:
         body = json.loads(payload)
         contact_id = body["contact_id"]
         if event.endswith("created"):
-            assert contact_id not in told
-            told[contact_id] = {}
+            assert contact_id not in rebuilt
+            rebuilt[contact_id] = {}
         elif event.endswith("deleted"):
-            del told[contact_id]
+            del rebuilt[contact_id]
         else:
             assert body["changes"]
             for field, change in body["changes"].items():
                 assert not same_value(change["from"], change["to"])
-                held = told[contact_id]
+                held = rebuilt[contact_id]
                 assert field not in held or same_value(held[field], change["from"])
                 held[field] = change["to"]
-    return told
+    return rebuilt
 
 
 NUMBERS = st.one_of(
@@ -207,7 +207,7 @@ NUMBERS = st.one_of(
 
 
 @given(text=NUMBERS)
-def test_a_number_is_kept_as_it_is_or_refused(text: str) -> None:
+def test_number_is_kept_exactly_or_rejected(text: str) -> None:
     try:
         number = read_number(text)
     except ValueError:
@@ -217,7 +217,7 @@ def test_a_number_is_kept_as_it_is_or_refused(text: str) -> None:
 
 
 @given(number=st.floats(allow_nan=False, allow_infinity=False))
-def test_every_double_is_taken(number: float) -> None:
+def test_every_double_is_accepted(number: float) -> None:
     assert read_number(repr(number)) == number
 
 
@@ -230,7 +230,7 @@ FIELDS = st.sampled_from(["external_id", "email", "properties", "emial"])
 
 
 @given(body=st.dictionaries(FIELDS, JSON, max_size=4), clears=st.booleans())
-def test_whatever_is_sent_is_taken_as_sent_or_refused(body: dict[str, Any], clears: bool) -> None:
+def test_any_value_is_accepted_unchanged_or_rejected(body: dict[str, Any], clears: bool) -> None:
     write = _decoded(json.dumps(body).encode(), clears=clears)
     if write is None:
         return
@@ -242,12 +242,12 @@ def test_whatever_is_sent_is_taken_as_sent_or_refused(body: dict[str, Any], clea
 
 
 @given(body=st.binary(max_size=200))
-def test_arbitrary_bytes_are_refused_or_an_empty_write(body: bytes) -> None:
+def test_arbitrary_bytes_are_rejected_or_an_empty_write(body: bytes) -> None:
     assert _decoded(body, clears=True) in (None, ContactWrite())
 
 
 def _decoded(body: bytes, *, clears: bool) -> ContactWrite | None:
-    """What a body says; None when it is refused, as it may be, by an answer of the contract."""
+    """The write in a body; None when it is rejected with an error of the contract."""
     try:
         return decode_contact(body, clears=clears)
     except ApiError as error:
@@ -255,7 +255,7 @@ def _decoded(body: bytes, *, clears: bool) -> ContactWrite | None:
 
 
 @given(left=VALUES, right=VALUES)
-def test_values_are_the_same_exactly_when_their_json_is(
+def test_values_are_equal_exactly_when_their_json_is(
     left: PropertyValue, right: PropertyValue
 ) -> None:
     def kind(value: PropertyValue) -> str:
@@ -280,7 +280,7 @@ def test_the_clock_of_retention_is_never_ahead_and_never_runs(
 
 
 @given(steps=st.lists(st.tuples(st.integers(0, 600), st.floats(0, 10))))
-def test_a_slice_stays_in_its_bounds(steps: list[tuple[int, float]]) -> None:
+def test_slice_stays_within_its_bounds(steps: list[tuple[int, float]]) -> None:
     size = SliceSize(0.008)
     for rows, seconds in steps:
         size.observe(rows, seconds)

@@ -1,4 +1,4 @@
-"""A search looks for exactly the texts that begin with it, in the order of characters."""
+"""A search finds exactly the texts that begin with it, in the order of code points."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ TEXTS = st.text(
 
 
 @given(TEXTS, TEXTS, st.booleans())
-def test_a_range_holds_what_begins_with_it(sought: str, other: str, joined: bool) -> None:
+def test_range_has_exactly_the_texts_with_the_prefix(sought: str, other: str, joined: bool) -> None:
     held = sought + other if joined else other
     found = search_of(sought).external_id
     assert (found.low <= held < found.high) is held.startswith(sought)
-    # Bytes of UTF-8, by which both stores compare, are in the same order.
+    # UTF-8 bytes, by which both stores compare, have the same order.
     low, high, text = (each.encode() for each in (found.low, found.high, held))
     assert (low <= text < high) is held.startswith(sought)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\x00", "a\n", "x" * 256, "\U0010ffff"])
-def test_what_cannot_be_looked_for(text: str) -> None:
+def test_invalid_searches_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="must"):
         check_search(text)

@@ -1,4 +1,4 @@
-"""The quick way to read an event and the thorough one agree on every body."""
+"""The fast and the thorough parser of events agree on every body."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Outcome = Draft | tuple[str, str, tuple[Any, ...]]
 
 
 def outcome(way: Any, body: bytes, limits: DraftLimits = LIMITS) -> Outcome:
-    """The draft, or all that the caller is told; any other exception is a failure."""
+    """The draft, or the error response; any other exception is a failure."""
     try:
         draft = way(body, limits)
     except ApiError as error:
@@ -86,7 +86,7 @@ BAD = {
 
 @st.composite
 def members(draw: st.DrawFn) -> tuple[str, str]:
-    """One member: nearly always of a known name, mostly right."""
+    """One member: nearly always of a known name, mostly valid."""
     name = draw(st.sampled_from(MEMBERS))
     kind = draw(st.integers(0, 9))
     value = draw(GOOD[name] if kind < 6 else BAD[name] if kind < 9 else VALUES)
@@ -104,7 +104,7 @@ def members(draw: st.DrawFn) -> tuple[str, str]:
 def bodies(draw: st.DrawFn) -> bytes:
     chosen = draw(st.lists(members(), max_size=8))
     if draw(st.integers(0, 3)):
-        # Mostly without a name twice, and with what is required.
+        # Mostly without duplicate names, and with the required ones.
         unique = {'"event"': '"a"', '"external_id"': '"x"'} | dict(chosen)
         chosen = draw(st.permutations(list(unique.items())))
     space = SPACE if draw(st.integers(0, 9)) else ODD_SPACE
@@ -129,14 +129,14 @@ def bodies(draw: st.DrawFn) -> bytes:
 @example(b'{"event":"a","external_id":"x","payload":"{}"}', None)
 @example(b'{"event":"a","external_id":"x\\"\\"\\""}', None)
 @example(b'\xef\xbb\xbf{"event":"a","external_id":"x"}', None)
-def test_both_ways_give_the_same(body: bytes, header_key: str | None) -> None:
+def test_both_parsers_agree(body: bytes, header_key: str | None) -> None:
     limits = DraftLimits(LIMITS.payload_bytes_max, LIMITS.now_us, header_key)
     assert outcome(decode_draft, body, limits) == outcome(draft_or_problems, body, limits)
 
 
 @settings(max_examples=300)
 @given(st.binary(max_size=60) | st.text(max_size=40).map(lambda t: t.encode("utf-8", "replace")))
-def test_no_bytes_are_more_than_refused(body: bytes) -> None:
+def test_any_bytes_are_at_most_rejected(body: bytes) -> None:
     assert outcome(decode_draft, body) == outcome(draft_or_problems, body)
 
 
@@ -151,8 +151,8 @@ def test_an_accepted_payload_is_the_text_that_was_sent(body: bytes) -> None:
         assert len(found.payload.encode()) <= LIMITS.payload_bytes_max
 
 
-def test_the_quick_way_is_taken() -> None:
-    """The comparison above is not one of a function with itself."""
+def test_fast_parser_is_used() -> None:
+    """So that the comparison above is not of a function with itself."""
     body = b'{"event":"a","external_id":"x","payload":{"a":"\\u00e9"},"idempotency_key":"k"}'
     sent = event_draft._decode(body)
     assert event_draft._check(sent, body, LIMITS) == draft_or_problems(body, LIMITS)

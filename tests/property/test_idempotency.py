@@ -1,4 +1,4 @@
-"""One event for each key, whatever comes at the same time: through the real queue and store."""
+"""One event for each key, under any concurrency, through the real queue and store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SENT = st.lists(
     min_size=1,
     max_size=60,
 )
-#: How many are sent before the loop lets the writer's answers in.
+#: How many are sent before the loop handles the writer's results.
 GROUPS = st.lists(st.integers(1, 20), min_size=1, max_size=20)
 
 
@@ -69,7 +69,7 @@ async def accept_all(
                 NOW_US,
                 lambda pending, one=one: answers.append((one, pending)),  # type: ignore[misc]
             )
-        # Lets whatever has been committed meanwhile be answered before the next are sent.
+        # Settles what was committed in the meantime before the next are sent.
         await store.events.last_sequence()
     await asyncio.wait_for(finished.wait(), 20)
     assert failures == []
@@ -98,7 +98,7 @@ async def stored_count(store: SqliteStore, project_id: int) -> int:
     return len(page.events)
 
 
-def test_each_key_ends_as_one_event(tmp_path_factory: object) -> None:
+def test_each_key_is_stored_as_one_event(tmp_path_factory: object) -> None:
     folder: Path = tmp_path_factory.mktemp("idempotency")  # type: ignore[attr-defined]
     runs = iter(range(1, 1_000_000))
 

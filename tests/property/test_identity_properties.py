@@ -1,4 +1,4 @@
-"""Who an event is about: normalization, identities and lanes."""
+"""Identities of events: normalization, identities and lanes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def test_normalizing_twice_changes_nothing(address: str) -> None:
 
 @settings(max_examples=300)
 @given(ADDRESSES, st.sampled_from(["", " ", "\t", "  "]), st.sampled_from(["NFC", "NFD"]))
-def test_case_blanks_and_composition_do_not_matter(address: str, blank: str, form: str) -> None:
+def test_case_white_space_and_composition_do_not_matter(
+    address: str, blank: str, form: str
+) -> None:
     spelled = blank + unicodedata.normalize(form, address) + blank  # type: ignore[arg-type]
     assert normalize_email(spelled) == normalize_email(address)
     if address.isascii():
@@ -71,7 +73,7 @@ def test_an_address_has_one_normalized_form(address: str, normalized: str) -> No
         *("a" * 60 + "@" + ".".join(["b" * 60] * 4) + ".example", "a@b.example\n", "x" * 10_000),
     ],
 )
-def test_what_is_no_address_is_refused_with_a_sentence(address: str) -> None:
+def test_invalid_address_is_rejected_with_a_sentence(address: str) -> None:
     with pytest.raises(ValueError, match=r"^(is not a valid e-mail|must be at most)") as raised:
         normalize_email(address)
     assert str(raised.value).isascii()
@@ -80,7 +82,7 @@ def test_what_is_no_address_is_refused_with_a_sentence(address: str) -> None:
 
 @settings(max_examples=300)
 @given(st.text(max_size=40))
-def test_any_text_is_normalized_or_refused(text: str) -> None:
+def test_any_text_is_normalized_or_rejected(text: str) -> None:
     try:
         normalized = normalize_email(text)
     except ValueError:
@@ -122,7 +124,7 @@ def test_idempotency_hashes_are_the_same_in_every_release() -> None:
 
 
 @given(st.integers(1, 1 << 40), st.integers(1, 1 << 40), st.text(max_size=9), st.text(max_size=9))
-def test_keys_of_different_projects_never_meet(
+def test_keys_of_different_projects_never_collide(
     one: int, other: int, key: str, other_key: str
 ) -> None:
     same = idempotency_hash(one, key) == idempotency_hash(other, other_key)
@@ -141,7 +143,7 @@ def test_a_uuid_has_one_form(value: object) -> None:
 
 
 @given(st.text(max_size=300))
-def test_an_external_id_is_kept_exactly_or_refused(text: str) -> None:
+def test_external_id_is_kept_exactly_or_rejected(text: str) -> None:
     blank = not text.strip()
     control = any(unicodedata.category(character) == "Cc" for character in text)
     if 1 <= len(text) <= 255 and not blank and not control:
@@ -152,7 +154,7 @@ def test_an_external_id_is_kept_exactly_or_refused(text: str) -> None:
 
 
 @given(st.text(max_size=300) | st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126)))
-def test_an_idempotency_key_is_kept_exactly_or_refused(text: str) -> None:
+def test_idempotency_key_is_kept_exactly_or_rejected(text: str) -> None:
     if 1 <= len(text) <= 255 and all(" " <= character <= "~" for character in text):
         assert check_idempotency_key(text) == text
     else:

@@ -36,7 +36,7 @@ NOW_US = 1_780_928_100_000_000
 
 
 @given(SEQUENCES, LANES, TAILS)
-def test_an_id_carries_its_sequence_and_lane(sequence: int, lane: int, tail: int) -> None:
+def test_id_contains_its_sequence_and_lane(sequence: int, lane: int, tail: int) -> None:
     made = id_of_sequence(sequence, lane, tail)
     assert sequence_of_id(made) == sequence
     assert lane_of_id(made) == lane
@@ -56,7 +56,7 @@ def test_ids_are_ordered_as_their_sequences(
 
 
 @given(st.binary(min_size=16, max_size=16))
-def test_any_sixteen_bytes_give_some_sequence(value: bytes) -> None:
+def test_any_sixteen_bytes_have_some_sequence(value: bytes) -> None:
     assert 0 <= sequence_of_id(value) < 1 << 63
 
 
@@ -85,8 +85,8 @@ def test_ids_increase_whatever_the_clock_does(steps: list[int], after: int) -> N
     ),
     st.integers(0, 1 << 62),
 )
-def test_ids_of_several_writers_never_meet(turns: list[tuple[int, int]], after: int) -> None:
-    """Two processes with two generators each, whatever the clock does and whoever is next."""
+def test_ids_of_several_writers_never_collide(turns: list[tuple[int, int]], after: int) -> None:
+    """Two processes with two generators each, with any clock and in any order."""
     now_us = NOW_US
     generators = [
         EventIdGenerator(lambda: now_us, after=after, writer=writer, system=system)
@@ -108,7 +108,7 @@ def test_ids_of_several_writers_never_meet(turns: list[tuple[int, int]], after: 
 
 
 @pytest.mark.parametrize("system", [False, True])
-def test_a_writer_goes_on_in_the_next_millisecond_when_its_numbers_are_used_up(
+def test_writer_continues_in_the_next_millisecond_when_its_numbers_are_used_up(
     system: bool,
 ) -> None:
     generator = EventIdGenerator(lambda: NOW_US, writer=3, system=system)
@@ -119,7 +119,7 @@ def test_a_writer_goes_on_in_the_next_millisecond_when_its_numbers_are_used_up(
     assert found == sorted(set(found))
 
 
-def test_an_id_shows_the_moment_of_receipt() -> None:
+def test_id_contains_the_time_of_receipt() -> None:
     generator = EventIdGenerator(lambda: NOW_US, rng=random.Random(1))
     sequence, made = generator.next(7)
     assert int.from_bytes(made[:6], "big") == NOW_US // 1000
@@ -128,7 +128,7 @@ def test_an_id_shows_the_moment_of_receipt() -> None:
 
 
 def test_more_ids_than_one_millisecond_holds() -> None:
-    """Then the next millisecond is begun early; the numbers of system events are left alone."""
+    """Then the next millisecond is begun early; the numbers of system events are not used."""
     first = NOW_US // 1000 << 21
     generator = EventIdGenerator(lambda: NOW_US, after=first + SYSTEM_COUNTER - 3)
     found = [generator.next(0)[0] for _ in range(4)]
@@ -216,7 +216,7 @@ def test_any_offset_is_read_as_by_the_library(naive: datetime, offset_minutes: i
         "2026-W23-1T00:00:00Z",
     ],
 )
-def test_what_is_no_rfc_3339_is_refused_with_a_sentence(text: str) -> None:
+def test_invalid_rfc_3339_is_rejected_with_a_sentence(text: str) -> None:
     with pytest.raises(ValueError, match=r"^(must|is|has) "):
         timestamps.parse(text)
 
@@ -245,12 +245,12 @@ CURSORS = Cursors(b"s" * 32)
 
 
 @given(POSITIONS, st.text(max_size=20))
-def test_a_cursor_gives_its_position_back(position: int, scope: str) -> None:
+def test_cursor_round_trips_its_position(position: int, scope: str) -> None:
     assert CURSORS.read(CURSORS.make(position, scope), scope) == position
 
 
 @given(POSITIONS, st.text(max_size=20), st.text(max_size=20))
-def test_a_cursor_is_useless_elsewhere(position: int, scope: str, other: str) -> None:
+def test_cursor_of_another_list_is_rejected(position: int, scope: str, other: str) -> None:
     text = CURSORS.make(position, scope)
     if scope != other:
         with pytest.raises(ApiError):
@@ -261,7 +261,7 @@ def test_a_cursor_is_useless_elsewhere(position: int, scope: str, other: str) ->
 
 @settings(max_examples=300)
 @given(POSITIONS, st.data())
-def test_a_changed_cursor_is_refused(position: int, data: st.DataObject) -> None:
+def test_changed_cursor_is_rejected(position: int, data: st.DataObject) -> None:
     text = CURSORS.make(position, "events 1")
     at = data.draw(st.integers(0, len(text) - 1))
     put = data.draw(st.sampled_from(["", "A", "a", "-", "_", "=", "é", "\0", "AA", " "]))
@@ -273,7 +273,7 @@ def test_a_changed_cursor_is_refused(position: int, data: st.DataObject) -> None
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_at_most_refused(text: str) -> None:
+def test_any_text_is_at_most_rejected(text: str) -> None:
     with pytest.raises(ApiError):
         CURSORS.read(text, "events 1")
 

@@ -1,4 +1,4 @@
-"""Rules on JSON text against slow and obvious implementations of the same."""
+"""Rules on JSON text against slow and obvious implementations."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_depth_of_deep_texts(depth: int) -> None:
 
 @settings(max_examples=200)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=20), st.integers(0, 60))
-def test_depth_of_deep_values_beside_each_other(depths: list[int], limit: int) -> None:
-    """Deeper than the rounds in which most texts are done."""
+def test_depth_of_several_deep_values(depths: list[int], limit: int) -> None:
+    """Deeper than the rounds that most texts need."""
     text = "[" + ",".join("[" * (depth - 1) + "]" * (depth - 1) for depth in depths) + "]"
     text = text.replace("[,", "[0,").replace(",,", ",0,").replace(",,", ",0,").replace(",]", ",0]")
     assert deeper_than(text.encode(), limit) == (depth_of(json.loads(text)) > limit)
@@ -101,7 +101,7 @@ def test_forbidden_escapes_are_found_as_character_by_character(text: str) -> Non
 
 @settings(max_examples=300)
 @given(ESCAPED)
-def test_what_is_let_through_can_be_encoded_and_holds_no_nul(text: str) -> None:
+def test_accepted_text_can_be_encoded_and_has_no_nul(text: str) -> None:
     if forbidden_escape(text.encode()) is None and '"' not in text.replace(r"\"", ""):
         value = json.loads(f'"{text}"')
         assert "\0" not in value
@@ -116,7 +116,7 @@ def test_objects_are_parsed_as_by_the_library(value: dict[str, Any]) -> None:
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=5))
-def test_a_member_twice_is_refused_only_in_the_outermost_object(names: list[str]) -> None:
+def test_duplicate_member_is_rejected_only_in_the_outermost_object(names: list[str]) -> None:
     inner = "{" + ",".join(f'"{name}":1' for name in names) + "}"
     assert parse_object(f'{{"outer":{inner},"list":[{inner}]}}')
     if len(set(names)) == len(names):
@@ -135,7 +135,7 @@ def same(one: str, other: str) -> bool:
 
 
 @given(st.dictionaries(st.text(max_size=4), JSON_VALUES, max_size=4))
-def test_spelling_does_not_make_content_differ(value: dict[str, Any]) -> None:
+def test_notation_does_not_make_content_differ(value: dict[str, Any]) -> None:
     plain = json.dumps(value)
     assert same(plain, json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False))
     assert same(plain, json.dumps(dict(reversed(value.items()))))
@@ -145,7 +145,7 @@ def test_spelling_does_not_make_content_differ(value: dict[str, Any]) -> None:
 @given(JSON_VALUES, JSON_VALUES)
 def test_other_values_make_content_differ(one: Any, other: Any) -> None:
     texts = json.dumps({"v": one}), json.dumps({"v": other})
-    # True equals 1 in Python, but not in JSON: its sorted text tells values apart.
+    # True equals 1 in Python, but not in JSON: the sorted text distinguishes them.
     wanted = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     assert same(*texts) == wanted
 

@@ -1,7 +1,7 @@
-"""The queue of accepted events against a model of it, whatever workers and operators do.
+"""The queue of accepted events against a model, for any behaviour of workers and operators.
 
-The model is a plain table of events. After every step the store must hold exactly what the model
-says; at the end a fresh worker must bring every event to its end.
+The model is a plain table of events. After every step the store must match the model exactly; at
+the end a new worker must finish every event.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.support.queue import LEADERSHIP_US, Queue, sequences
 
 WORKERS = 2
 ANY = st.integers(0, 1_000_000)
-#: What a worker does next; the numbers are limits, down to one event, and more than there are.
+#: What a worker does next; the numbers are limits, from one event to more than there are.
 ACTIONS = st.tuples(
     st.sampled_from(["claim", "finish", "finish", "fail"]),
     st.sampled_from([1, 2, 3, 256]),
@@ -40,14 +40,14 @@ ACTIONS = st.tuples(
 
 
 class Place(Enum):
-    """Where an event is."""
+    """State of an event in the model."""
 
     LINE = auto()
     HELD = auto()
     WAITING = auto()
     PROCESSED = auto()
     DEAD = auto()
-    #: Dead, and an operator has said that it stays so.
+    #: Dead-lettered, and discarded by an operator.
     DISCARDED = auto()
 
 
@@ -71,7 +71,7 @@ class Modelled:
     identity: str
     received_us: int
     place: Place = Place.LINE
-    #: What the status was before it came back into line.
+    #: The status before it was queued again.
     status: Status = Status.ACCEPTED
     owner: str | None = None
     attempt: int = 0
@@ -79,9 +79,9 @@ class Modelled:
     due_us: int = 0
     failures: int = 0
     dead_letters: int = 0
-    #: Whether a retry or a replay has let others pass.
+    #: Whether others may have overtaken it because of a retry or a replay.
     stepped_out: bool = False
-    #: How often it was processed; more than once would be a double.
+    #: How often it was processed; more than once would be a duplicate.
     done: int = 0
 
     def row(self) -> tuple[Any, ...]:
@@ -95,23 +95,23 @@ class Modelled:
 
 @dataclass
 class Worker:
-    """A worker process: what it believes to hold may be long gone."""
+    """A worker process: the claims it believes to hold may be lost."""
 
     name: str
     epoch: int | None = None
-    #: Epoch of a duty that was taken just now; what the last holder left is not freed yet.
+    #: Epoch of leadership just acquired; the last leader's claims are not freed yet.
     taken: int | None = None
     hands: list[Claimed] = field(default_factory=list)
-    #: Claims of earlier, which it had or should have let go.
-    gone: list[Claimed] = field(default_factory=list)
+    #: Earlier claims, which it released or should have released.
+    released: list[Claimed] = field(default_factory=list)
 
     def let_go(self) -> None:
-        self.gone += self.hands
+        self.released += self.hands
         self.hands = []
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Accepting, workers that work, pause and die, operators that replay, and time."""
+    """Accepting, workers that process, pause and crash, operators that replay, and time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.events: dict[int, Modelled] = {}
         self.removed: set[int] = set()
         self.workers: list[Worker] = []
-        self.duty: tuple[str, int, int] = ("", 0, 0)
+        self.leader: tuple[str, int, int] = ("", 0, 0)
         self._names = (f"w{n}" for n in itertools.count(1))
         self._numbers = itertools.count(1)
 
@@ -130,7 +130,7 @@ class QueueMachine(RuleBasedStateMachine):
         for project_id, count in enumerate(counts, 1):
             self.accept(project_id, "p", count)
         self.workers = [Worker(next(self._names)) for _ in range(WORKERS)]
-        self.a_worker_works(0, looks=True, steps=[("claim", 1, 0)])
+        self.a_worker_works(0, renews=True, steps=[("claim", 1, 0)])
 
     # Accepting and time
 
@@ -171,11 +171,11 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.queue.release(worker.name) == len(held)
         for event in held:
             self._give_back(event)
-        if self.duty[0] == worker.name:
-            self.duty = ("", self.duty[1], 0)
+        if self.leader[0] == worker.name:
+            self.leader = ("", self.leader[1], 0)
 
     def acquire_leadership(self, which: int) -> bool:
-        """Whether the duty is newly the worker's."""
+        """Whether the worker has just become leader."""
         worker = self.workers[which % len(self.workers)]
         epoch = self.queue.acquire_leadership(worker.name)
         assert epoch == self._expected_epoch(worker.name)
@@ -187,7 +187,7 @@ class QueueMachine(RuleBasedStateMachine):
     def free_what_is_left_over(self, which: int) -> None:
         worker = self.workers[which % len(self.workers)]
         epoch, worker.taken = worker.taken, None
-        if self.duty[0] != worker.name:
+        if self.leader[0] != worker.name:
             with pytest.raises(DutyLostError):
                 self.queue.rescue(worker.name)
             return
@@ -195,38 +195,38 @@ class QueueMachine(RuleBasedStateMachine):
         worker.epoch = epoch
 
     def the_store_fails_once(self) -> None:
-        """The worker does not know what it holds any more."""
+        """The worker has lost track of its claims."""
         worker = self._holder()
         if worker is not None:
             worker.let_go()
             self._rescue(worker.name)
 
-    @precondition(lambda self: any(worker.gone for worker in self.workers))
+    @precondition(lambda self: any(worker.released for worker in self.workers))
     @rule(which=ANY, retry_in_s=st.none() | st.just(1))
     def a_result_comes_too_late(self, which: int, retry_in_s: float | None) -> None:
-        """The invariants see that nothing changes."""
-        late = [worker for worker in self.workers if worker.gone]
+        """The invariants check that nothing changes."""
+        late = [worker for worker in self.workers if worker.released]
         worker = late[which % len(late)]
-        claimed = worker.gone[which % len(worker.gone)]
-        if self._ours(worker, [claimed]):
+        claimed = worker.released[which % len(worker.released)]
+        if self._held(worker, [claimed]):
             return
         assert not self.queue.fail(claimed, owner=worker.name, retry_in_s=retry_in_s)
-        if self.duty[0] == worker.name:
+        if self.leader[0] == worker.name:
             assert self.queue.process([claimed], owner=worker.name) == (0, [])
         else:
             with pytest.raises(DutyLostError):
                 self.queue.process([claimed], owner=worker.name)
 
-    @rule(which=ANY, looks=st.booleans(), steps=st.lists(ACTIONS, max_size=4))
-    def a_worker_works(self, which: int, looks: bool, steps: list[tuple[str, int, int]]) -> None:
-        """A turn of the loop: look after the duty if it is time to, then work.
+    @rule(which=ANY, renews=st.booleans(), steps=st.lists(ACTIONS, max_size=4))
+    def a_worker_works(self, which: int, renews: bool, steps: list[tuple[str, int, int]]) -> None:
+        """An iteration of the loop: renew leadership if it is time to, then process.
 
-        After each step a worker may be paused for as long as the other rules take.
+        After each step a worker may be paused while the other rules run.
         """
         worker = self.workers[which % len(self.workers)]
         if worker.taken is not None:
             self.free_what_is_left_over(which)
-        elif looks or worker.epoch is None:
+        elif renews or worker.epoch is None:
             took = self.acquire_leadership(which)
             if took and steps:
                 self.free_what_is_left_over(which)
@@ -242,7 +242,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def claim(self, worker: Worker, limit: int) -> None:
         due = self._anything_due()
-        if due and self.duty[0] != worker.name:
+        if due and self.leader[0] != worker.name:
             with pytest.raises(DutyLostError):
                 self.queue.claim(worker.name, limit)
             return
@@ -252,27 +252,27 @@ class QueueMachine(RuleBasedStateMachine):
 
     def finish(self, worker: Worker, count: int, claim_next: int) -> None:
         batch, rest = worker.hands[:count], worker.hands[count:]
-        if self.duty[0] != worker.name:
+        if self.leader[0] != worker.name:
             with pytest.raises(DutyLostError):
                 self.queue.process(batch, owner=worker.name, claim_next=claim_next)
             worker.let_go()
             return
-        ours = self._ours(worker, batch)
+        held = self._held(worker, batch)
         done, claimed = self.queue.process(batch, owner=worker.name, claim_next=claim_next)
-        assert done == len(ours)
-        for event in ours:
+        assert done == len(held)
+        for event in held:
             self._assert_in_turn(event)
             event.place, event.owner, event.done = Place.PROCESSED, None, event.done + 1
         worker.hands = rest
-        worker.gone += batch
+        worker.released += batch
         self._claimed(worker, claimed, claim_next)
 
     def fail(self, worker: Worker, retry_in_s: float | None) -> None:
         claimed = worker.hands.pop(0)
-        worker.gone.append(claimed)
-        ours = self._ours(worker, [claimed]) if self.duty[0] == worker.name else []
-        assert self.queue.fail(claimed, owner=worker.name, retry_in_s=retry_in_s) == bool(ours)
-        for event in ours:
+        worker.released.append(claimed)
+        held = self._held(worker, [claimed]) if self.leader[0] == worker.name else []
+        assert self.queue.fail(claimed, owner=worker.name, retry_in_s=retry_in_s) == bool(held)
+        for event in held:
             event.owner, event.failures, event.stepped_out = None, event.failures + 1, True
             if retry_in_s is None:
                 self._die(event)
@@ -316,7 +316,7 @@ class QueueMachine(RuleBasedStateMachine):
             if e.project_id == project_id and e.received_us < before_us and e.place in FINISHED
         }
         assert set(found) == old
-        # What was found some time ago may have come back to life since.
+        # An event found due earlier may be active again.
         named = [
             DueEvent(0, e.sequence, 0) for e in self.events.values() if e.received_us < before_us
         ]
@@ -326,7 +326,7 @@ class QueueMachine(RuleBasedStateMachine):
             del self.events[sequence]
         self.removed |= old
 
-    # What must hold after every step
+    # Invariants after every step
 
     @invariant()
     def the_store_holds_what_the_model_says(self) -> None:
@@ -362,11 +362,11 @@ class QueueMachine(RuleBasedStateMachine):
             self._folder.cleanup()
 
     def _everything_ends(self) -> None:
-        """Faults are over: a fresh worker drains the queue, waiting for retries as they come."""
+        """Without further faults, a new worker drains the queue and waits for retries."""
         for worker in self.workers:
             self.queue.dead.add(worker.name)
         self.workers = [Worker("last")]
-        self.a_worker_works(0, looks=True, steps=[("claim", 1, 0)])
+        self.a_worker_works(0, renews=True, steps=[("claim", 1, 0)])
         while unfinished := [e for e in self.events.values() if e.row()]:
             if all(e.place is Place.WAITING for e in unfinished):
                 self.queue.clock.now_us = max(
@@ -385,28 +385,28 @@ class QueueMachine(RuleBasedStateMachine):
         return [event for event in self.events.values() if event.place in places]
 
     def _status(self, event: Modelled) -> Status:
-        """In line again after a retry an event still reads as retrying."""
+        """Queued again after a retry, an event still has the status retrying."""
         if event.place in (Place.LINE, Place.HELD):
             return event.status
         return STATUS[event.place]
 
     def _holder(self) -> Worker | None:
-        return next((w for w in self.workers if w.epoch and w.name == self.duty[0]), None)
+        return next((w for w in self.workers if w.epoch and w.name == self.leader[0]), None)
 
     def _expected_epoch(self, name: str) -> int | None:
-        owner, epoch, until_us = self.duty
+        owner, epoch, until_us = self.leader
         now_us = self.queue.clock()
         if owner not in ("", name) and until_us > now_us and owner not in self.queue.dead:
             return None
         epoch += owner != name
-        self.duty = (name, epoch, now_us + LEADERSHIP_US)
+        self.leader = (name, epoch, now_us + LEADERSHIP_US)
         return epoch
 
     def _held_by(self, name: str) -> list[Modelled]:
         return [event for event in self._in(Place.HELD) if event.owner == name]
 
-    def _ours(self, worker: Worker, batch: list[Claimed]) -> list[Modelled]:
-        """Those of the batch that the worker really has, in order."""
+    def _held(self, worker: Worker, batch: list[Claimed]) -> list[Modelled]:
+        """The events of the batch that the worker still holds, in order."""
         found: Iterator[Modelled | None] = (self.events.get(c.sequence) for c in batch)
         return [
             event
@@ -445,7 +445,7 @@ class QueueMachine(RuleBasedStateMachine):
         )
 
     def _claimed(self, worker: Worker, claimed: Any, limit: int) -> None:
-        """Retries that are due stand in line again, and some of the line are the worker's now."""
+        """Due retries are queued again, and the worker has claimed some events."""
         if limit:
             for event in self._in(Place.WAITING):
                 if event.due_us <= self.queue.clock():
@@ -465,7 +465,7 @@ class QueueMachine(RuleBasedStateMachine):
         worker.hands += claimed
 
     def _assert_in_turn(self, event: Modelled) -> None:
-        """Nobody of the same identity who was received earlier still stands in line."""
+        """No earlier event of the same identity is still queued."""
         earlier = [
             other.sequence
             for other in self._in(Place.LINE)

@@ -22,13 +22,13 @@ def test_never_more_than_rate_and_burst_allow(rate: int, steps: list[tuple[int, 
             taken += count
             largest = max(largest, count)
     allowed = rate * BURST_SECONDS + (now_us - START_US) * rate / 1_000_000
-    # One request beyond a full bucket may borrow, and pays back before the next.
+    # One request beyond a full bucket may borrow, and is paid back before the next.
     assert taken <= allowed + largest
 
 
 @settings(max_examples=300)
 @given(st.integers(1, 1000), st.integers(1, 3000), STEPS)
-def test_after_the_time_told_it_is_granted(
+def test_request_is_granted_after_the_reported_time(
     rate: int, count: int, steps: list[tuple[int, int]]
 ) -> None:
     bucket = TokenBucket(rate)

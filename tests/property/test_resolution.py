@@ -1,7 +1,7 @@
-"""Whatever events say about the same people, contacts stay apart, whole and explained.
+"""For any events about the same people, contacts stay separate, complete and explained.
 
-Events go through the real planner and a real store, and are compared with a model that keeps a
-plain list of people and asks it one question at a time.
+Events go through the real planner and a real store, and are compared with a model that searches a
+plain list of people.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ UNKNOWN = "00000000-0000-4000-8000-00000000dead"
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """What an event says about its person."""
+    """The identifiers in an event."""
 
-    #: Place of a contact among those made so far, counted in a circle; -1: one that never was.
+    #: Index of a contact among those created so far, modulo their number; -1: one that never
+    #: existed.
     contact: int | None
     external_id: str | None
     email: str | None
@@ -49,7 +50,7 @@ class Person:
 
 @dataclass
 class Expected:
-    """What the model says about one event."""
+    """The model's result for one event."""
 
     reason: str
     by: str
@@ -59,7 +60,7 @@ class Expected:
 
 
 class Model:
-    """People in the order in which they came."""
+    """People in order of creation."""
 
     def __init__(self, *, may_create: bool, links: bool) -> None:
         self.people: list[Person] = []
@@ -128,7 +129,7 @@ class Life:
         self._queue = queue
         self._project_id = project_id
         self.model = model
-        self._told: list[tuple[str, dict[str, Any]]] = []
+        self._emitted: list[tuple[str, dict[str, Any]]] = []
 
     def forbid_creating(self) -> None:
         """Switch the policy off."""
@@ -181,7 +182,7 @@ class Life:
             assert contact_id is None
         elif expected.reason == "created":
             person.id = contact_id
-            self._told.append(("created", {"contact_id": contact_id, "source": "event"}))
+            self._emitted.append(("created", {"contact_id": contact_id, "source": "event"}))
         else:
             assert contact_id == person.id
             assert note.get("filled", []) == list(expected.filled)
@@ -190,8 +191,8 @@ class Life:
                 name: getattr(event, f"{name}_original", to) for name, to in expected.filled.items()
             }
             changes = {name: {"from": None, "to": to} for name, to in given.items()}
-            told = {"contact_id": contact_id, "source": "event", "changes": changes}
-            self._told.append(("updated", told))
+            emitted = {"contact_id": contact_id, "source": "event", "changes": changes}
+            self._emitted.append(("updated", emitted))
         conflicts = [(name, other.id) for name, other in expected.conflicts]
         assert [(c["field"], c["other_contact_id"]) for c in note.get("conflicts", [])] == conflicts
         assert self._queue.sql(
@@ -219,12 +220,12 @@ class Life:
             self._project_id,
             Source.SYSTEM,
         )
-        told = [(f"sendrealm.contact.{kind}", p["contact_id"], p) for kind, p in self._told]
-        assert [(name, about, json.loads(payload)) for name, about, payload in rows] == told
+        emitted = [(f"sendrealm.contact.{kind}", p["contact_id"], p) for kind, p in self._emitted]
+        assert [(name, about, json.loads(payload)) for name, about, payload in rows] == emitted
 
     def _system_events_end(self) -> None:
-        """What the system tells about its contacts makes no contact and nothing more to tell."""
-        assert len(self._queue.drain(plan=self._planner())) <= len(self._told)
+        """System events about contacts create no contact and no further system events."""
+        assert len(self._queue.drain(plan=self._planner())) <= len(self._emitted)
         self._compare_contacts()
         self._compare_system_events()
         rows = self._queue.sql(
@@ -253,7 +254,7 @@ def test_contacts_are_those_of_the_model(
 
 @settings(max_examples=20)
 @given(known=BATCHES, later=BATCHES)
-def test_nobody_is_created_while_the_policy_says_so(
+def test_no_contact_is_created_while_the_policy_forbids_it(
     world: World, known: list[list[Said]], later: list[list[Said]]
 ) -> None:
     life = world.start()
@@ -269,7 +270,7 @@ def test_nobody_is_created_while_the_policy_says_so(
 def test_how_events_are_batched_makes_no_difference(
     world: World, batches: list[list[Said]]
 ) -> None:
-    """Contact ids are left out: they are drawn anew each time, so no step can name one."""
+    """Contact ids are left out: they are random, so no step can name one."""
     steps = [
         Said(contact=None, external_id=said.external_id or "x1", email=said.email)
         for batch in batches
@@ -283,7 +284,7 @@ def test_how_events_are_batched_makes_no_difference(
     assert outcomes[0] == outcomes[1]
 
 
-def test_projects_have_contacts_of_their_own(world: World) -> None:
+def test_projects_have_separate_contacts(world: World) -> None:
     said = [[Said(contact=None, external_id="x1", email="a@b.example")]]
     lives = [world.start() for _ in range(3)]
     for life in lives:

@@ -31,7 +31,7 @@ JITTERS = st.floats(0, 1, exclude_max=True)
 
 
 @given(ATTEMPTS, POLICIES, JITTERS)
-def test_a_delay_is_positive_and_at_most_a_fifth_past_the_cap(
+def test_delay_is_positive_and_at_most_a_fifth_past_the_cap(
     attempt: int, policy: RetryPolicy, jitter: float
 ) -> None:
     delay = delay_s(attempt, policy, jitter)

@@ -45,7 +45,7 @@ def text_of(report: Report) -> str:
 
 
 def main() -> int:
-    """Run; the exit status says whether anything was found."""
+    """Run; the exit status shows whether anything was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--kills", type=int, default=1000, help="SIGKILLs (default: 1000)")
     parser.add_argument("--seconds", type=float, help="stop after so long (default: 10 per kill)")

@@ -1,4 +1,4 @@
-"""Compares what the clients were told with what is stored."""
+"""Compares the responses to clients with what is stored."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from headrace.domain.events.event import Source, Status
 from tests.torture.ledger import Ledger, Verdict
 from tests.torture.rows import Rows
 
-#: Examples of each kind of fault that are kept for the report.
+#: Examples of each kind of fault kept for the report.
 EXAMPLES_MAX = 10
 
-# What the worker adds by itself is not the clients'.
+# Without events that the worker adds.
 _SENT = "SELECT idempotency_key, id, payload FROM events WHERE source <> ?"
 _FORGOTTEN = (
     "SELECT id FROM events WHERE status NOT IN (?, ?) AND NOT EXISTS (SELECT 1 FROM event_queue "
@@ -29,7 +29,7 @@ class Findings(msgspec.Struct, kw_only=True):
 
     acknowledged: int = 0
     stored: int = 0
-    #: Acknowledged and not there.
+    #: Acknowledged but missing.
     lost: int = 0
     #: Stored more than once under one key.
     doubled: int = 0
@@ -41,11 +41,11 @@ class Findings(msgspec.Struct, kw_only=True):
     altered: int = 0
     #: Stored and never sent.
     invented: int = 0
-    #: Neither finished nor waiting for the worker: nobody would ever look at them again.
+    #: Neither finished nor waiting for the worker: never processed.
     forgotten: int = 0
-    #: Faults in what the worker made of the events, by name; looked for after a run with a worker.
+    #: Faults in the worker's results, by name; checked after a run with a worker.
     processing: dict[str, int] = msgspec.field(default_factory=dict)
-    #: Answers that no client may get, such as a 500.
+    #: Responses that no client may get, such as a 500.
     surprises: int = 0
     integrity: str = "ok"
     examples: list[str] = msgspec.field(default_factory=list)

@@ -1,7 +1,7 @@
-"""Clients that send events with unique keys and never give one up.
+"""Clients that send events with unique keys and retry each until acknowledged.
 
-What gets no answer is sent again with the same key. They speak HTTP by hand, so that a lost
-connection is seen as what it is and nothing is retried behind their back.
+A request without a response is sent again with the same key. They use raw HTTP, so that a lost
+connection is visible and nothing is retried implicitly.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 from tests.torture.ledger import Ledger, Verdict
 
-#: Longest wait for one answer. Only a server that hangs is so slow.
+#: Longest wait for one response. Only a hanging server is so slow.
 ANSWER_SECONDS_MAX = 30.0
-#: Share of sendings that repeat an event which was acknowledged before, and that are batches.
+#: Share of requests that repeat an acknowledged event, and that are batches.
 REPEATED_SHARE = 0.1
 BATCH_SHARE = 0.1
 BATCH_EVENTS_MAX = 40
@@ -24,7 +24,7 @@ _VERDICTS = {202: Verdict.ACCEPTED, 200: Verdict.DUPLICATE}
 
 
 class Target:
-    """The server as clients see it: somewhere, or away just now."""
+    """The server's address, or that it is unavailable."""
 
     def __init__(self, ledger: Ledger, key: str) -> None:
         self.ledger = ledger
@@ -46,11 +46,11 @@ class Client:
         self._count = 0
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._acknowledged: list[str] = []
-        #: Answers so far that said: not now.
+        #: Responses so far that asked to retry later.
         self.refused = 0
 
     async def run(self) -> None:
-        """Send until the run ends; whatever was begun is brought to an answer."""
+        """Send until the run ends; every started request is retried until it has a response."""
         while not self._target.finishing:
             keys = self._choose()
             while not await self._send(keys):
@@ -76,7 +76,7 @@ class Client:
         return f"{self._name}-{self._count}"
 
     async def _send(self, keys: list[str]) -> bool:
-        """Send once; False when there was no answer or one that says: try again."""
+        """Send once; False without a response, or with one that asks for a retry."""
         events = [event_of(key) for key in keys]
         for event in events:
             self._target.ledger.invoke(event["idempotency_key"], json.dumps(event["payload"]))
@@ -138,7 +138,7 @@ class Client:
 
 
 def event_of(key: str) -> dict[str, Any]:
-    """The event of a key: the same whenever and by whomever it is sent."""
+    """The event of a key: always the same."""
     rng = random.Random(key)
     size = rng.choice((10, 100, 100, 300, 3000))
     return {

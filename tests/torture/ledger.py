@@ -1,4 +1,4 @@
-"""What the clients remember: every event sent and every answer got. It outlives the server."""
+"""Every event sent and every response received by the clients. It outlives the server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 
 class Verdict(Enum):
-    """What an answer says about one event."""
+    """Meaning of a response for one event."""
 
     ACCEPTED = auto()
     DUPLICATE = auto()
@@ -20,7 +20,7 @@ class Entry:
 
     payload: str
     sent: int = 0
-    #: `(verdict, id)` of every answer that said the event is stored.
+    #: `(verdict, id)` of every response that acknowledged the event.
     answers: list[tuple[Verdict, str]] = field(default_factory=list)
 
 
@@ -31,18 +31,18 @@ class Ledger:
         self.entries: dict[str, Entry] = {}
         self.acknowledged = 0
         self.unanswered = 0
-        #: Answers that no client may ever get, as they were.
+        #: Responses that no client may ever get, verbatim.
         self.surprises: list[str] = []
         self._waiter: tuple[int, asyncio.Event] | None = None
 
     def invoke(self, key: str, payload: str) -> None:
-        """An event is about to be sent, perhaps again."""
+        """An event is about to be sent, possibly again."""
         entry = self.entries.setdefault(key, Entry(payload))
         assert entry.payload == payload
         entry.sent += 1
 
     def answered(self, key: str, verdict: Verdict, event_id: str) -> None:
-        """The server said that the event is stored."""
+        """The server acknowledged the event."""
         entry = self.entries[key]
         if not entry.answers:
             self.acknowledged += 1
@@ -51,7 +51,7 @@ class Ledger:
             self._waiter[1].set()
 
     async def wait_acknowledged(self, more: int) -> None:
-        """Wait until so many more events have been acknowledged."""
+        """Wait until this many more events have been acknowledged."""
         reached = asyncio.Event()
         self._waiter = (self.acknowledged + more, reached)
         await reached.wait()

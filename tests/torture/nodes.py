@@ -20,7 +20,7 @@ from tests.torture.server import ServerProcess
 
 STARTED = b"worker.started"
 STOP_SECONDS_MAX = 15.0
-#: Writes down each call, in one write that no kill can cut in two.
+#: Records each call, in one write that no kill can split.
 _HANDLER = """
 import os
 from headrace import on
@@ -63,7 +63,7 @@ class Worker:
         self.process: asyncio.subprocess.Process
 
     async def start(self) -> None:
-        """Start and wait until it works."""
+        """Start and wait until it is ready."""
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -80,7 +80,7 @@ class Worker:
                 await asyncio.to_thread(os.sched_yield)
 
     async def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it like a power cut."""
         self.process.kill()
         await self.process.wait()
 
@@ -122,7 +122,7 @@ class Nodes:
         program: Sequence[str] = ("-m", "headrace"),
         environment: Mapping[str, str] | None = None,
     ) -> Target:
-        """Start an API server; where clients find it."""
+        """Start an API server; returns its address."""
         name = f"api{len(self.apis)}.db"
         variables = {"HEADRACE_STORE": self.url, **(environment or {})}
         server = ServerProcess(
@@ -135,13 +135,13 @@ class Nodes:
         return target
 
     async def start_api(self, number: int) -> None:
-        """Start one again that has ended."""
+        """Restart one that has ended."""
         await self.apis[number].start()
         self.targets[number].port = self.apis[number].port
         self.targets[number].up.set()
 
     async def kill_api(self, number: int) -> None:
-        """End one as a power cut would, and start it again."""
+        """End one like a power cut, and start it again."""
         self.targets[number].up.clear()
         await self.apis[number].kill()
         await self.start_api(number)
@@ -160,7 +160,7 @@ class Nodes:
         return worker
 
     def send(self, clients: int) -> None:
-        """Let so many clients send to each API server from now on."""
+        """Start this many clients for each API server."""
         for at, target in enumerate(self.targets):
             for number in range(clients):
                 name = f"api{at}-client{number}"
@@ -169,7 +169,7 @@ class Nodes:
                 self._sending.append(asyncio.create_task(client.run()))
 
     async def acknowledged(self, more: int, seconds_max: float = 60.0) -> None:
-        """Wait until so many more events were acknowledged; a client's own fault ends the wait."""
+        """Wait for this many more acknowledged events; an error of a client ends the wait."""
         reached = asyncio.create_task(self.ledger.wait_acknowledged(more))
         async with asyncio.timeout(seconds_max):
             done, _ = await asyncio.wait(
@@ -180,7 +180,7 @@ class Nodes:
             task.result()
 
     async def all_refused(self) -> None:
-        """Wait until each client was refused; no answer to anything it sent before is under way."""
+        """Wait until each client was rejected, so that no earlier response is in flight."""
         before = [client.refused for client in self._clients]
 
         def seen() -> bool:
@@ -190,14 +190,14 @@ class Nodes:
         await asyncio.to_thread(wait_until, seen, "each client was refused")
 
     async def finish(self) -> None:
-        """Bring whatever was begun to an answer."""
+        """Finish every started request."""
         for target in self.targets:
             target.finishing = True
         async with asyncio.timeout(60.0):
             await asyncio.gather(*self._sending)
 
     async def abandon(self) -> None:
-        """Let the clients end, whatever they still wait for."""
+        """Stop the clients, even while they wait."""
         for sending in self._sending:
             sending.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
@@ -210,7 +210,7 @@ class Nodes:
         return statuses + [await api.stop() for api in self.apis]
 
     def close(self) -> None:
-        """End whatever still runs; paused processes, too."""
+        """End processes that still run, paused ones included."""
         for process in (
             *(worker.process for worker in self.workers),
             *(api.process for api in self.apis if hasattr(api, "process")),

@@ -1,4 +1,4 @@
-"""What the worker must have made of the events, once it was given the time to finish."""
+"""Expected results of the worker, after enough time to finish."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from headrace.domain.events.event import Source, Status
 from tests.support.waiting import wait_until
 from tests.torture.rows import Rows
 
-#: For whatever was accepted before the last kill.
+#: For events accepted before the last kill.
 DRAIN_SECONDS_MAX = 60.0
 
 _UNFINISHED = f"status NOT IN ({Status.PROCESSED:d}, {Status.DEAD_LETTERED:d})"
@@ -16,7 +16,7 @@ _CREATED = (
     "SELECT contact_id, count(*) AS times FROM events "  # noqa: S608
     f"WHERE source = {Source.SYSTEM:d} AND event = 'sendrealm.contact.created' GROUP BY contact_id"
 )
-#: Each counts rows that must not be there.
+#: Each counts rows that must not exist.
 _FAULTS = {
     "unfinished": f"SELECT count(*) FROM events WHERE {_UNFINISHED}",  # noqa: S608
     "left_in_line": (
@@ -52,12 +52,12 @@ class Processed(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     contacts: int
     dead_letters: int
-    #: Name of each kind of fault that was found, and how often.
+    #: Name of each kind of fault found, and its count.
     faults: dict[str, int]
 
 
 def wait_processed(store: Rows) -> None:
-    """Wait until the worker that runs has brought every event to its end."""
+    """Wait until the running worker has finished every event."""
     sql = f"SELECT 1 FROM events WHERE {_UNFINISHED} LIMIT 1"  # noqa: S608
     wait_until(lambda: not store.select(sql), "every event is processed", DRAIN_SECONDS_MAX)
 

@@ -1,4 +1,4 @@
-"""Looks at what a store holds past the store itself, whichever it is."""
+"""Reads the rows of any store without using the store's code."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.store.places import PostgresPlace
 
 
 class Rows(Protocol):
-    """A store as the checks see it: `events` with what became of them."""
+    """A store for the checks: `events` with their states."""
 
     def select(self, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
         """Rows of a query; values stand for question marks."""
         ...
 
     def integrity(self) -> str:
-        """`ok`, or what the database itself finds wrong."""
+        """`ok`, or the errors that the database itself finds."""
         ...
 
 
@@ -42,7 +42,7 @@ class SqliteRows:
 
 
 class PostgresRows:
-    """Of a database; events are shown with their outcomes, as the file holds them."""
+    """Of a database; events are shown with their states, as in the file."""
 
     _EVENTS = (
         "WITH events AS (SELECT e.*, coalesce(o.status, 0) AS status, "
@@ -57,7 +57,7 @@ class PostgresRows:
         return self._place.run_sql(self._EVENTS + sql, *values)
 
     def integrity(self) -> str:
-        """Every row that hangs on an event has its event."""
+        """Every row that belongs to an event has its event."""
         for table in ("event_states", "event_queue", "deliveries", "dead_letters"):
             sql = (
                 f"SELECT count(*) FROM {table} t WHERE NOT EXISTS (SELECT 1 FROM events e "  # noqa: S608

@@ -1,4 +1,4 @@
-"""Kill the server again and again while clients send, then look for what went wrong."""
+"""Repeatedly kill the server while clients send, then check for faults."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Torture:
         self._leaving: list[asyncio.Task[None]] = []
 
     def run(self, kills: int, seconds_max: float) -> Report:
-        """Kill so often, or until the time is up; then stop in order and compare."""
+        """Kill this often, or until the time is up; then stop cleanly and compare."""
         key = prepare_store(self._database)
         started = time.monotonic()
         asyncio.run(self._run(key, kills, started + seconds_max))
@@ -74,7 +74,7 @@ class Torture:
             self.ledger.surprises.append(f"exit status {status} after SIGTERM")
 
     async def _progress(self, clients: list[asyncio.Task[None]]) -> None:
-        """Wait for some more acknowledged events; a client's own fault ends the run."""
+        """Wait for some more acknowledged events; an error of a client ends the run."""
         more = asyncio.create_task(
             self.ledger.wait_acknowledged(self._rng.randint(*EVENTS_BETWEEN_KILLS))
         )
@@ -104,7 +104,7 @@ class Torture:
     async def _kill(self, *, children: bool) -> None:
         await self.server.kill(children=children)
         self.kills += 1
-        # A worker without its server goes by itself, while the next server starts already.
+        # A worker without its server ends by itself, while the next server is already starting.
         self._leaving.append(asyncio.create_task(self.server.left()))
 
     def _report(self, seconds: float) -> Report:

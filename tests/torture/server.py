@@ -1,4 +1,4 @@
-"""A real server process that is started, killed and started again on one store."""
+"""A real server process that is started, killed and restarted on one store."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class NotReadyError(Exception):
 
 
 class ServerProcess:
-    """One life of the server.
+    """One run of the server.
 
     Args:
         command: `serve`, or `api` for a server without a worker.
-        wrapper: put before the command, such as strace and its options.
+        wrapper: prepended to the command, such as strace and its options.
         environment: further variables.
         program: what to run instead of `-m headrace`.
     """
@@ -105,7 +105,7 @@ class ServerProcess:
         await self.ready()
 
     async def kill(self, *, children: bool = True) -> None:
-        """SIGKILL for the process, and for its worker unless that is to find out by itself."""
+        """SIGKILL for the process, and for its worker unless that is to notice by itself."""
         if self.process.returncode is None:
             if children:
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -120,12 +120,12 @@ class ServerProcess:
         return await self.ended()
 
     async def ended(self) -> int:
-        """Wait until it has ended, whoever told it to; returns the exit status."""
+        """Wait until it has ended, for any reason; returns the exit status."""
         status = await asyncio.wait_for(self.process.wait(), READY_SECONDS_MAX)
         await self.left()
         return status
 
     async def left(self) -> None:
-        """Wait until the last of its processes has gone, too."""
+        """Also wait until the last of its processes has ended."""
         assert self.process.stdout is not None
         await asyncio.wait_for(self.process.stdout.read(), READY_SECONDS_MAX)

@@ -20,7 +20,7 @@ PROCESSES = 2
 CLIENTS = 6
 #: A kill comes after so many further acknowledged events, drawn evenly.
 EVENTS_BETWEEN_KILLS = (1, 300)
-#: Share of kills that meet the database: it takes everything with it and is slow to come back.
+#: Share of kills of the database: it affects everything and is slow to restart.
 DATABASE_SHARE = 0.1
 
 
@@ -39,7 +39,7 @@ class SharedTorture:
         self._kills = 0
 
     def run(self, kills: int, seconds_max: float) -> Report:
-        """Kill so often, or until the time is up; then stop in order and compare."""
+        """Kill this often, or until the time is up; then stop cleanly and compare."""
         started = time.monotonic()
         with own_place() as place:
             nodes = asyncio.run(self._run(place, kills, started + seconds_max))

@@ -20,7 +20,7 @@ STOP_SECONDS_MAX = 12.0
 
 
 class Workers:
-    """Some workers of one store: one has the duty, the others stand by.
+    """Some workers of one store: one is the leader, the others stand by.
 
     Args:
         count: how many; every one that is killed is replaced at once.
@@ -49,26 +49,26 @@ class Workers:
         self._spawned += 1
 
     def kill_the_one_at_work(self) -> None:
-        """Wait until some worker processes, then end it as a power cut would."""
+        """Wait until a worker is processing, then end it like a power cut."""
         while (process := self._running.get(self._at_work())) is None:
-            wait_until(lambda: self._at_work() in self._running, "a worker has the duty")
+            wait_until(lambda: self._at_work() in self._running, "a worker is the leader")
         process.kill()
         process.wait()
         del self._running[process.pid]
         self._start()
 
     def _at_work(self) -> int:
-        """Process id of the holder of the duty, 0 for nobody."""
+        """Process id of the leader, 0 without one."""
         found: Any = self._connection.execute(
             "SELECT owner FROM leader_leases WHERE name = 'processing'"
         ).fetchone()
         return int(found[0].split(":")[-2]) if found is not None and found[0] else 0
 
     def wait_for_progress(self) -> None:
-        """Wait until the first in line is done.
+        """Wait until the first queued event is done.
 
-        What a dead worker held is worked first, one by one, so no event is held by three that are
-        killed in a row.
+        Claims of a dead worker are processed first, one by one, so no event is held by three
+        workers that are killed in a row.
         """
         first: Any = self._connection.execute("SELECT min(sequence) FROM event_queue").fetchone()
         if first[0] is None:
@@ -82,8 +82,8 @@ class Workers:
     def stop(self) -> list[int]:
         """SIGTERM for all; their exit statuses.
 
-        A process that is still being started knows of no orderly stop, so each is waited for. Those
-        that were killed had started, too: they had the duty.
+        A process that is still starting cannot stop cleanly, so each is waited for. Those that were
+        killed had started, too: they were leaders.
         """
         wait_until(
             lambda: self.log.read_bytes().count(b"worker.started") >= self._spawned,
@@ -94,7 +94,7 @@ class Workers:
         return [process.wait(STOP_SECONDS_MAX) for process in self._running.values()]
 
     def close(self) -> None:
-        """End whatever still runs."""
+        """End workers that still run."""
         for pid, process in self._running.items():
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""A certificate for `localhost` that nothing trusts but a test that says so."""
+"""A certificate for `localhost` that only tests trust."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _pem() -> bytes:
 
 
 def server_tls() -> ssl.SSLContext:
-    """For a relay that is `localhost`."""
+    """TLS context for a relay on `localhost`."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     with tempfile.NamedTemporaryFile() as file:
         file.write(_pem())
@@ -49,6 +49,6 @@ def server_tls() -> ssl.SSLContext:
 
 
 def client_tls() -> ssl.SSLContext:
-    """Trusts that relay alone."""
+    """TLS context that trusts only that relay."""
     pem = _pem().decode()
     return ssl.create_default_context(cadata=pem[pem.index("-----BEGIN CERTIFICATE") :])

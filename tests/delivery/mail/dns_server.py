@@ -1,4 +1,4 @@
-"""A name server on loopback that knows what a test tells it."""
+"""A name server on loopback with the records of a test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import dns.rrset
 
 @dataclass
 class NameServer(asyncio.DatagramProtocol):
-    """Records by name and type; a name in `failing` gets SERVFAIL, one in `silent` no answer."""
+    """Records by name and type; a name in `failing` gets SERVFAIL, one in `silent` no response."""
 
     records: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     failing: set[str] = field(default_factory=set)

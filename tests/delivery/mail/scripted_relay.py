@@ -1,4 +1,4 @@
-"""A relay on a real socket that follows a script: any answer, half of one, silence, or an end."""
+"""A relay on a real socket that follows a script: a response, half of one, silence, or a close."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 EHLO = "250-relay.example\r\n250-SIZE 10485760\r\n250 8BITMIME\r\n"
 EHLO_DSN = "250-relay.example\r\n250-DSN\r\n250-SMTPUTF8\r\n250 SIZE 0\r\n"
 
-#: Instead of an answer: close, close with what was sent so far, or wait.
+#: Instead of a response: close, close after a partial response, or wait.
 DROP = "<drop>"
 SILENCE = "<silence>"
 
 
 @dataclass(kw_only=True)
 class Script:
-    """What is answered to each command; `dot` is the end of the mail, `middle` comes before it."""
+    """The response to each command; `dot` is the end of the mail, `middle` comes before it."""
 
     greeting: str = "220 relay.example ESMTP\r\n"
     ehlo: str = EHLO
@@ -33,7 +33,7 @@ class Script:
 
 @dataclass(kw_only=True)
 class Scripted:
-    """The relay, and what it has seen."""
+    """The relay, and what it has received."""
 
     script: Script
     port: int = 0

@@ -1,4 +1,4 @@
-"""Mails as a parser of the standard library reads them back."""
+"""Mails as parsed by the standard library."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def test_transactional_mail() -> None:
     assert compose(CONTENT) == compose(CONTENT)
 
 
-def test_marketing_mail_can_be_left_with_one_click() -> None:
+def test_marketing_mail_has_one_click_unsubscribe() -> None:
     content = replace(
         MARKETING, topic_id="t1", feedback=("auto:1", "2", "t1", "7"), attempt=2, text=""
     )
     mail = read(replace(content, html="<p>Hi</p>", preview="Look & see"))
     assert f"<{UNSUBSCRIBE.url}>, <mailto:{UNSUBSCRIBE.address}>" in mail["List-Unsubscribe"]
-    # Long as it is, it must stay readable for programs.
+    # Although long, it must stay readable for programs.
     assert b"<" + UNSUBSCRIBE.url.encode() + b">" in compose(content)
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert mail["List-Id"] == "<t1.example.org>"
@@ -107,7 +107,7 @@ def test_attachments() -> None:
     assert body(mail, "html").strip() == "<p>x</p>"
 
 
-def test_mail_over_the_limit_is_refused() -> None:
+def test_mail_over_the_limit_is_rejected() -> None:
     file = Attachment(name="a", type="application/pdf", data=b"x" * 8 * 1024 * 1024)
     with pytest.raises(MailTooLargeError):
         compose(replace(CONTENT, attachments=(file,)))
@@ -155,7 +155,7 @@ def decoded(header: str) -> str:
 
 
 @given(text=st.text(alphabet=st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=90))
-def test_text_of_a_header_comes_back(text: str) -> None:
+def test_text_of_a_header_round_trips(text: str) -> None:
     header = mime.text_header("Subject", text).partition(": ")[2]
     assert decoded(header) == text
     shown = message_from_bytes(
@@ -166,7 +166,7 @@ def test_text_of_a_header_comes_back(text: str) -> None:
 
 
 @given(text=st.text(max_size=200))
-def test_body_comes_back(text: str) -> None:
+def test_body_round_trips(text: str) -> None:
     content = replace(CONTENT, text=text or "x", html="<p>x</p>")
     mail = read(content)
     lines = content.text.replace("\r\n", "\n").replace("\r", "\n")
@@ -187,6 +187,6 @@ def test_file_name_adds_no_header(name: str) -> None:
 
 @pytest.mark.parametrize("write", [mime.plain_header, mime.text_header])
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\r\n b", "a\x00b", "ü\nb", "a\u2028b"])
-def test_control_characters_are_refused(write: Callable[[str, str], str], value: str) -> None:
+def test_control_characters_are_rejected(write: Callable[[str, str], str], value: str) -> None:
     with pytest.raises(ValueError, match="control characters"):
         write("X-A", value)

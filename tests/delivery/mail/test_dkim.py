@@ -78,7 +78,7 @@ def node_says(mails: list[bytes]) -> list[str]:
     return [str(one) for one in json.loads(done.stdout)]
 
 
-def test_mailauth_verifies_and_refuses_what_was_changed() -> None:
+def test_mailauth_verifies_and_rejects_changed_mail() -> None:
     signed = [sign(mail, KEY, AT_S) for mail in MAILS.values()]
     changed = signed[1].replace(b"One-Click", b"Two-Click")
     added = signed[0].replace(b"Subject:", b"Subject: other\r\nSubject:", 1)
@@ -107,7 +107,7 @@ def test_changes_and_added_headers_break_the_signature(old: bytes, new: bytes) -
         assert not verified(head + mark + changed)
 
 
-def test_folding_on_the_way_breaks_nothing() -> None:
+def test_folding_in_transit_breaks_nothing() -> None:
     signed = sign(compose(CONTENT), KEY, AT_S)
     assert verified(signed.replace(b"\r\nDate: ", b"\r\ndate:\r\n\t ", 1))
 

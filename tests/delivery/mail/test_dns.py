@@ -32,7 +32,7 @@ RECORDS = records_of(
 
 
 def quoted(text: str) -> str:
-    """As a zone file has a long text: in strings of 255 characters."""
+    """A long text as in a zone file: in strings of 255 characters."""
     return " ".join(f'"{text[at : at + 255]}"' for at in range(0, len(text), 255))
 
 
@@ -44,7 +44,7 @@ def publish_all(server: NameServer) -> None:
             quoted("other-service=" + "x" * 600),
         ],
         ("bounces.example.org", "MX"): ["10 in.example.org."],
-        # The policy of the domain above holds.
+        # The policy of the parent domain applies.
         ("_dmarc.example.org", "TXT"): ['"v=DMARC1; p=reject; rua=mailto:a@example.org"'],
     }
 
@@ -57,7 +57,7 @@ async def server() -> AsyncIterator[NameServer]:
 
 
 async def looked_up(server: NameServer) -> dict[Purpose, RecordCheck]:
-    # Short only where silence is what the test waits for.
+    # Short only where the test waits for a timeout.
     lookup_s = 1.0 if server.silent else 20.0
     lookup = ResolverLookup(["127.0.0.1"], server.port, lookup_s=lookup_s)
     return {one.record.purpose: one for one in await check_records(RECORDS, lookup)}
@@ -68,7 +68,7 @@ async def test_published_records_verify_the_domain(server: NameServer) -> None:
     found = await looked_up(server)
     assert {one.state for one in found.values()} == {RecordState.OK}
     assert is_verified(found.values())
-    # What does not fit a datagram of 512 bytes is asked for over TCP.
+    # A response over 512 bytes is requested over TCP.
     assert server.questions.count("TXT bounces.example.org") == 2
 
 
@@ -82,7 +82,7 @@ async def test_missing_records_are_named(server: NameServer) -> None:
 
 
 @pytest.mark.anyio
-async def test_advice_does_not_hold_up_the_domain(server: NameServer) -> None:
+async def test_advice_does_not_block_the_domain(server: NameServer) -> None:
     del server.records["bounces.example.org", "MX"]
     del server.records["_dmarc.example.org", "TXT"]
     found = await looked_up(server)
@@ -92,7 +92,7 @@ async def test_advice_does_not_hold_up_the_domain(server: NameServer) -> None:
 
 
 @pytest.mark.anyio
-async def test_server_that_fails_or_is_silent_tells_nothing(server: NameServer) -> None:
+async def test_failing_or_silent_server_gives_no_result(server: NameServer) -> None:
     server.failing.add(KEY.record_name)
     server.silent.add("bounces.example.org")
     found = await looked_up(server)
@@ -104,7 +104,7 @@ async def test_server_that_fails_or_is_silent_tells_nothing(server: NameServer) 
 
 
 @pytest.mark.anyio
-async def test_null_mx_takes_no_bounces(server: NameServer) -> None:
+async def test_null_mx_accepts_no_bounces(server: NameServer) -> None:
     server.records["bounces.example.org", "MX"] = ["0 ."]
     assert (await looked_up(server))[Purpose.BOUNCE].state is RecordState.MISSING
 

@@ -1,4 +1,4 @@
-"""HTML is cut into pieces without loss, and only what is meant to change does."""
+"""HTML is split into pieces without loss, and only intended parts change."""
 
 from __future__ import annotations
 
@@ -113,12 +113,12 @@ def test_target_is_what_the_author_wrote() -> None:
     assert not is_trackable("https://a.example/" + "x" * 2048)
 
 
-def test_links_of_a_mail_are_bounded() -> None:
+def test_links_of_a_mail_are_limited() -> None:
     text = "".join(f'<a href="https://a.example/{n}">' for n in range(LINKS_MAX + 10))
     assert len(find_links(text, OWN)) == LINKS_MAX
 
 
-def test_parts_are_put_inside_the_body() -> None:
+def test_parts_are_inserted_into_the_body() -> None:
     page = "<!doctype html><html><head><title>x</title></head><body class=a><p>y</p></body></html>"
     assert add_pixel(page, "P").index("<img") == page.index("</body>")
     assert '<body class=a><a href="P"' in add_honeypot(page, "P")
@@ -151,7 +151,7 @@ def test_any_html_has_a_text(text: str) -> None:
     "part",
     ["<", "<!--", "<a ", "<a href='", "<a b=", "<style>", "<style></styl", "</", "<a/", "< ", "&"],
 )
-def test_time_grows_with_the_length_not_with_its_square(part: str) -> None:
+def test_time_is_linear_in_the_length(part: str) -> None:
     def seconds(count: int) -> float:
         text = part * count
         began = time.process_time()

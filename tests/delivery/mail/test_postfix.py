@@ -1,4 +1,4 @@
-"""A real mail server between us and the recipient: its answers, its reports, its hands off."""
+"""A real mail server between Headrace and the recipient: responses, reports and relaying."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MAIL = OutgoingMail(
 
 @dataclass
 class Next:
-    """The server that Postfix hands everything to."""
+    """The server that Postfix relays everything to."""
 
     taken: asyncio.Queue[Envelope]
 
@@ -61,7 +61,7 @@ async def running() -> AsyncIterator[tuple[SmtpRelay, Next]]:
     server = await loop.create_server(
         lambda: SMTP(following, loop=loop, hostname="next.example"), "127.0.0.1", 0
     )
-    # Not a folder of the test: those are closed to the user that Postfix runs as.
+    # Not a folder of the test: the user of Postfix cannot access those.
     root = Path(tempfile.mkdtemp())
     started = postfix.postfix(root, server.sockets[0].getsockname()[1])
     relay = await asyncio.to_thread(started.__enter__)
@@ -83,7 +83,7 @@ async def sent(relay: SmtpRelay, **changes: str | bytes) -> MailOutcome:
     return await relay.send(replace(MAIL, **changes), nothing)  # type: ignore[arg-type]
 
 
-async def test_mail_its_signature_and_its_report_come_through() -> None:
+async def test_mail_signature_and_report_arrive() -> None:
     async with running() as (relay, following):
         outcome = await sent(relay)
         assert outcome.outcome is AnswerClass.SENT, outcome.message
@@ -92,7 +92,7 @@ async def test_mail_its_signature_and_its_report_come_through() -> None:
     mail = next(one for one in taken if one.rcpt_tos == ["a@example.net"])
     assert mail.mail_from == MAIL.sender
     assert isinstance(mail.content, bytes)
-    # Postfix has put a line of its own before it, and left the rest alone.
+    # Postfix has prepended a line, and not changed the rest.
     assert mail.content[mail.content.index(b"DKIM-Signature") :] == CONTENT
     assert verified(mail.content)
     report = next(one for one in taken if one is not mail)
@@ -105,7 +105,7 @@ async def test_mail_its_signature_and_its_report_come_through() -> None:
     assert "Action: relayed" in text
 
 
-async def test_answers_of_a_real_server() -> None:
+async def test_responses_of_a_real_server() -> None:
     async with running() as (relay, _):
         unknown = await sent(relay, recipient="nobody@postfix.example")
         later = await sent(relay, recipient="later@postfix.example")

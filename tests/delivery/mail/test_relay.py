@@ -1,4 +1,4 @@
-"""Attempts against relays that answer anything at every stage, or do not answer."""
+"""Attempts against relays with any response at every stage, or none."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.delivery.mail.scripted_relay import (
 
 pytestmark = pytest.mark.anyio
 LIMITS = RelayLimits(open_s=20, command_s=20, content_s=20, final_s=20)
-#: The wait that a silent stage runs into; every other one stays long, however busy the machine is.
+#: The timeout of a silent stage; every other one stays long, however busy the machine is.
 IMPATIENT = {
     "greeting": replace(LIMITS, open_s=0.3),
     "ehlo": replace(LIMITS, command_s=0.5),
@@ -50,7 +50,7 @@ def url(port: int, kind: RelayKind = RelayKind.PLAIN, **more: Any) -> RelayUrl:
 
 
 class HandOvers:
-    """Counts attempts that are about to be made."""
+    """Counts attempts that are about to start."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -60,7 +60,7 @@ class HandOvers:
 
 
 async def attempt(script: Script, mail: OutgoingMail = MAIL) -> Any:
-    """One attempt: its outcome, and the relay."""
+    """Make one attempt; returns its outcome and the relay."""
     noted = HandOvers()
     silent = [name for name, answer in vars(script).items() if SILENCE in answer]
     limits = IMPATIENT[silent[0]] if silent else LIMITS
@@ -98,7 +98,7 @@ async def test_mail_arrives_as_it_was_composed() -> None:
         ({"ehlo": "250-relay\r\n" + SILENCE}, AnswerClass.RELAY_UNAVAILABLE, Phase.GREETING),
     ],
 )
-async def test_without_a_connection_no_attempt_is_noted(
+async def test_without_a_connection_no_attempt_is_recorded(
     changes: dict[str, str], outcome: AnswerClass, phase: Phase
 ) -> None:
     found, relay = await attempt(Script(**changes))
@@ -134,7 +134,7 @@ async def test_without_a_connection_no_attempt_is_noted(
         ({"dot": "550 5.7.26 unauthenticated\r\n"}, AnswerClass.SENDER_REFUSED, Phase.FINAL),
         ({"dot": "451 4.3.0 later\r\n"}, AnswerClass.DEFERRED, Phase.FINAL),
         ({"dot": "421 4.3.0 later\r\n"}, AnswerClass.RELAY_UNAVAILABLE, Phase.FINAL),
-        # Nobody can know.
+        # The outcome is unknown.
         ({"dot": DROP}, AnswerClass.UNKNOWN, Phase.FINAL),
         ({"dot": SILENCE}, AnswerClass.UNKNOWN, Phase.FINAL),
         ({"dot": "25" + DROP}, AnswerClass.UNKNOWN, Phase.FINAL),
@@ -144,7 +144,7 @@ async def test_without_a_connection_no_attempt_is_noted(
         ({"dot": "x" * 40_000}, AnswerClass.UNKNOWN, Phase.FINAL),
     ],
 )
-async def test_answer_at_every_stage(
+async def test_response_at_every_stage(
     changes: dict[str, str], outcome: AnswerClass, phase: Phase
 ) -> None:
     found, _ = await attempt(Script(**changes))
@@ -161,7 +161,7 @@ async def test_answer_at_every_stage(
     ],
 )
 async def test_end_before_the_final_dot_is_known(middle: str, outcome: AnswerClass) -> None:
-    """The content is larger than every buffer on its way, so the dot cannot have left."""
+    """The content is larger than every buffer, so the dot cannot have been sent."""
     large = replace(MAIL, content=b"Subject: x\r\n\r\n" + (b"x" * 74 + b"\r\n") * 400_000)
     found, relay = await attempt(Script(middle=middle, ehlo=EHLO_DSN), mail=large)
     assert (found.outcome, found.phase) == (outcome, Phase.DATA), found.message
@@ -178,7 +178,7 @@ async def test_refused_connection_and_unknown_host() -> None:
     assert noted.count == 0
 
 
-async def test_delivery_reports_are_asked_for_where_they_are_offered() -> None:
+async def test_delivery_reports_are_requested_where_offered() -> None:
     outcome, relay = await attempt(Script(ehlo=EHLO_DSN))
     assert outcome.reports_delivery
     assert relay.commands[1].endswith(f"RET=HDRS ENVID={MAIL.message_id}")
@@ -187,7 +187,7 @@ async def test_delivery_reports_are_asked_for_where_they_are_offered() -> None:
     )
 
 
-async def test_what_the_relay_cannot_take_is_not_handed_over() -> None:
+async def test_mail_that_the_relay_cannot_accept_is_not_sent() -> None:
     small = Script(ehlo="250-relay.example\r\n250 SIZE 10\r\n")
     outcome, relay = await attempt(small)
     assert (outcome.outcome, outcome.handed_over) == (AnswerClass.TOO_LARGE, False)
@@ -211,19 +211,19 @@ async def send_many(script: Script, count: int, limits: RelayLimits = LIMITS) ->
     return relay
 
 
-async def test_connection_is_used_again_up_to_its_limit() -> None:
+async def test_connection_is_reused_up_to_its_limit() -> None:
     relay = await send_many(Script(), 5, replace(LIMITS, mails_max=2))
     assert relay.connections == 3
     assert len(relay.mails) == 5
     assert relay.commands.count("RSET") == 2
 
 
-async def test_refused_recipient_keeps_the_connection() -> None:
+async def test_rejected_recipient_keeps_the_connection() -> None:
     relay = await send_many(Script(rcpt="550 5.1.1 no\r\n"), 3)
     assert relay.connections == 1
 
 
-async def test_connection_out_of_step_is_not_used_again() -> None:
+async def test_desynchronized_connection_is_not_reused() -> None:
     for script in (Script(dot=DROP), Script(mail="503 5.5.1 no\r\n"), Script(dot="ok\r\n")):
         relay = await send_many(script, 2)
         assert relay.connections == 2
@@ -241,7 +241,7 @@ async def test_connection_closed_by_the_relay_is_replaced_before_the_hand_over()
     assert noted.count == 3
 
 
-async def test_failed_note_hands_nothing_over() -> None:
+async def test_nothing_is_sent_when_recording_fails() -> None:
     async def fail() -> None:
         raise ConnectionError("the store is away")
 
@@ -274,7 +274,7 @@ async def test_cancelled_attempt_ends_its_connection() -> None:
         assert smtp.free == limits.connections_max
 
 
-async def test_mails_at_once_have_a_limit() -> None:
+async def test_concurrent_mails_are_limited() -> None:
     limits = replace(LIMITS, connections_max=2)
     async with scripted_relay() as relay, SmtpRelay(url(relay.port), limits) as smtp:
         outcomes = await asyncio.gather(*(smtp.send(MAIL, HandOvers()) for _ in range(10)))
@@ -297,7 +297,7 @@ async def test_captured_mail_is_kept() -> None:
 
 
 class Handler:
-    """What aiosmtpd has taken."""
+    """What aiosmtpd has received."""
 
     def __init__(self) -> None:
         self.envelopes: list[Envelope] = []
@@ -347,7 +347,7 @@ async def test_starttls_and_sign_in() -> None:
         assert outcome.outcome is AnswerClass.SENT, outcome.message
         wrong = await sent(replace(relay, password="wrong"), client_tls())
         assert (wrong.outcome, wrong.phase) == (AnswerClass.RELAY_AUTH, Phase.AUTH)
-        # A certificate that nobody vouches for is no relay.
+        # An untrusted certificate is rejected.
         stranger = await sent(relay)
         assert (stranger.outcome, stranger.handed_over) == (AnswerClass.RELAY_UNAVAILABLE, False)
         assert "TLS" in stranger.message
@@ -359,7 +359,7 @@ async def test_starttls_and_sign_in() -> None:
     assert handler.envelopes[0].content == MAIL.content
 
 
-async def test_relay_without_starttls_is_not_spoken_to_plainly() -> None:
+async def test_relay_without_starttls_gets_no_plain_text() -> None:
     handler = Handler()
     async with aiosmtpd_relay(handler) as port:
         outcome = await sent(parse_relay_url(f"smtp+starttls://{HOST}:{port}"), client_tls())
@@ -404,7 +404,7 @@ async def test_relay_url(text: str, shown: str) -> None:
         *("smtp://a.example/x", "smtp://a.example?x=1", "capture://x", "smtp://a.example\r\nX:25"),
     ],
 )
-async def test_wrong_relay_url(text: str) -> None:
+async def test_invalid_relay_url(text: str) -> None:
     with pytest.raises(ValueError, match="must") as caught:
         parse_relay_url(text)
     assert "example" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Templates: what they can do, what they cannot, and what publishing says about them."""
+"""Templates: rendering, limits, and publishing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.delivery.mail.liquid import (
     parse,
     render,
 )
-from headrace.delivery.mail.liquid_guard import MarkError, PutAside
+from headrace.delivery.mail.liquid_guard import MarkError, ProtectedMarks
 from headrace.delivery.mail.templates import (
     TemplateSource,
     derived_text,
@@ -49,7 +49,7 @@ def written(source: str, values: dict[str, Any] | None = None, *, is_html: bool 
     ("source", "expected"),
     [
         ("{{ first_name }}", "Jo &lt;b&gt;"),
-        # The payload comes before the properties, and `contact` says which is meant.
+        # The payload takes precedence over properties; `contact` selects properties.
         ("{{ plan }} {{ contact.properties.plan }}", "basic pro"),
         ("{{ payload.order_id }} {{ order_id }} {{ total }}", "7 7 12.5"),
         ("{{ nothing | default: 'you' }}", "you"),
@@ -65,7 +65,7 @@ def written(source: str, values: dict[str, Any] | None = None, *, is_html: bool 
         ("{{ first_name | upcase | truncate: 5, '' }}", "JO &lt;B"),
     ],
 )
-def test_written(source: str, expected: str) -> None:
+def test_rendering(source: str, expected: str) -> None:
     assert written(source) == expected
 
 
@@ -143,7 +143,7 @@ PARTS = st.sampled_from(
 
 
 @given(source=st.lists(PARTS, max_size=25).map("".join), is_html=st.booleans())
-def test_any_template_is_written_or_refused(source: str, *, is_html: bool) -> None:
+def test_any_template_is_rendered_or_rejected(source: str, *, is_html: bool) -> None:
     try:
         found = written(source, {"a": "<i>", "b": [1, "2"]}, is_html=is_html)
     except TemplateError:
@@ -171,9 +171,9 @@ def test_variables_and_those_that_are_required() -> None:
 
 
 @given(source=st.lists(PARTS, max_size=25).map("".join))
-def test_marks_come_back_where_they_were(source: str) -> None:
+def test_marks_are_restored_in_place(source: str) -> None:
     try:
-        aside = PutAside(source)
+        aside = ProtectedMarks(source)
     except MarkError:
         return
     assert aside.restore(aside.html) == source
@@ -204,7 +204,7 @@ async def test_html_that_breaks_the_inliner_breaks_nothing_else() -> None:
     style = "<style>p { color: red }</style>"
     with pytest.raises(CssError, match="more than 10000 elements"):
         await inline_css(style + "<div>" * 10_001)
-    # Each paragraph begins all the open elements again: a gigabyte from 40 KB.
+    # Each paragraph reopens all open elements: a gigabyte from 40 KB.
     with pytest.raises(CssError, match=r"memory|takes too long"):
         await inline_css(style + "".join(f"<p><b a={n}>x" for n in range(4000)))
     for tag in (
@@ -218,7 +218,7 @@ async def test_html_that_breaks_the_inliner_breaks_nothing_else() -> None:
 
 
 @pytest.mark.anyio
-async def test_publishing_makes_what_is_sent() -> None:
+async def test_publishing_produces_the_version_to_send() -> None:
     draft = TemplateSource(
         subject="Hi {{ first_name }}",
         preview="{{ order_id }} is on its way",
@@ -261,7 +261,7 @@ async def test_publishing_names_every_problem() -> None:
 
 
 @pytest.mark.anyio
-async def test_publishing_warns_of_what_works_badly() -> None:
+async def test_publishing_warns_of_likely_mistakes() -> None:
     html = "<p>" + "x" * 110_000 + '</p><a href="https://a.example/?m={{ contact.email }}">y</a>'
     found = await publish(TemplateSource(subject="x", html=html))
     messages = [one.message for one in found.warnings]
