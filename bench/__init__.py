@@ -1,1 +1,1 @@
-"""Measures Headrace on this machine, beside baselines measured in the same run."""
+"""Measures Headrace on this machine, together with baselines in the same run."""

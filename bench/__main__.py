@@ -69,7 +69,7 @@ def parse(arguments: Sequence[str]) -> tuple[Options, tuple[Scenario, ...]]:
 
 
 def measure(scenario: Scenario, options: Options, console: Console) -> ScenarioResult:
-    """Run one scenario, telling its progress."""
+    """Run one scenario and report its progress."""
     console.print(f"[bold]{scenario.title}[/]")
     started = time.perf_counter()
     outcome = scenario.run(options, lambda text: console.print(f"  {text}", highlight=False))
@@ -87,7 +87,7 @@ def main() -> None:
     options, scenarios = parse(sys.argv[1:])
     console = Console()
     if not console.is_terminal:
-        # In a log, tables keep their shape.
+        # Fixed width, so that tables keep their shape in a log.
         console = Console(width=LOG_COLUMNS)
     options.stores.mkdir(parents=True, exist_ok=True)
     if machine.filesystem(options.stores) in machine.VOLATILE_FILESYSTEMS:

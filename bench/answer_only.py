@@ -1,8 +1,8 @@
-"""The service itself, but its store answers at once and keeps nothing.
+"""The service itself, with a store that responds at once and keeps nothing.
 
-Connections, limits, authentication, decoding, checks, ids, commit queue and answers are the
-service's own code, composed by its own composition root: what is missing is only the commit. So
-its speed is what the service would reach with a disk that costs nothing. For measuring only.
+Connections, limits, authentication, decoding, checks, ids, commit queue and responses are the
+service's own code, built by its own composition root: only the commit is missing. So its speed is
+what the service would reach with a free disk. For measuring only.
 
     python -m bench.answer_only --folder DIR --port 8080
 """
@@ -30,7 +30,7 @@ from headrace.stores import open_store
 
 
 class AnswerOnlyStore:
-    """A store with everything of `store` except the committer: nothing accepted is written."""
+    """A store with everything of `store` except the committer: accepted events are not written."""
 
     committers = 1
 
@@ -46,19 +46,19 @@ class AnswerOnlyStore:
     def start_committing(
         self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]
     ) -> None:
-        """Remember where the events come from; nothing can fail here."""
+        """Keep the source of events; nothing can fail here."""
         del on_failed
         self._source = source
 
     def wake(self) -> None:
-        """Answer everything that came in this turn of the event loop at its end."""
+        """Settle everything that arrived in this iteration of the event loop at its end."""
         if not self._awake:
             self._awake = True
             self._loop.call_soon(self._answer)
 
     def _answer(self) -> None:
         self._awake = False
-        # An outcome nobody has set means stored.
+        # An outcome that is not set means stored.
         while self._source is not None and (batch := self._source.take()):
             self._source.settle(batch)
 

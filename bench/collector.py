@@ -1,4 +1,4 @@
-"""Gathers the rounds of every figure while contenders take turns."""
+"""Collects the rounds of every figure while contenders take turns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Collector:
         self._rounds.setdefault((series, point, metric, unit), []).append(value)
 
     def rows(self) -> tuple[Row, ...]:
-        """Return every figure gathered so far."""
+        """Return every figure collected so far."""
         return tuple(
             Row(series=series, point=point, metric=metric, unit=unit, rounds=tuple(rounds))
             for (series, point, metric, unit), rounds in self._rounds.items()

@@ -1,4 +1,4 @@
-"""Who is measured: how each is started, and the key it wants."""
+"""The contenders: how each is started, and the key it needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.stores import DATABASE, shared
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Running:
-    """A contender that is up and answers."""
+    """A running contender."""
 
     server: Server
     api_key: str
@@ -29,14 +29,14 @@ class Running:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         return self.server.port
 
     def check_stored(self, acknowledged: int) -> None:
-        """Make sure that a contender which stores has stored what it answered.
+        """Check that a contender which stores has stored every acknowledged event.
 
         Raises:
-            LoadFailedError: answered events are missing, so its speed means nothing.
+            LoadFailedError: acknowledged events are missing, so its speed means nothing.
         """
         databases = shared()
         if self.database is None:
@@ -70,7 +70,7 @@ class Contender:
 
 @contextmanager
 def fresh_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Make a folder for one server's files; it is gone afterwards."""
+    """Make a folder for one server's files, removed afterwards."""
     folder = parent / f"{name}-{secrets.token_hex(4)}"
     folder.mkdir(parents=True)
     try:
@@ -126,7 +126,7 @@ def fastapi_sqlite(folder: Path) -> Iterator[Running]:
 
 @contextmanager
 def granian_rsgi(folder: Path) -> Iterator[Running]:
-    """Decode and encode under granian, called the quickest way it has."""
+    """Decode and encode under granian, with its fastest interface."""
     port = free_port()
     command = [sys.executable, "-m", "granian", "--interface=rsgi", "--workers=1"]
     command += ["--loop=uvloop", f"--host={HOST}", f"--port={port}"]

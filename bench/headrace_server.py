@@ -22,9 +22,9 @@ from bench.processes import (
 )
 from bench.stores import store_url
 
-#: Where the server that only answers leaves its key for whoever started it.
+#: Where the server that only responds leaves its key for its parent process.
 KEY_FILE = "api.key"
-#: Keys made by another process are taken up within 5 s.
+#: Keys made by another process are effective within 5 s.
 KEY_USABLE_WITHIN_S = 10.0
 POLL_S = 0.05
 
@@ -72,7 +72,7 @@ def make_key(folder: Path) -> str:
 
 
 def wait_until_usable(port: int, api_key: str) -> None:
-    """Return once the server takes the key.
+    """Return once the server accepts the key.
 
     Raises:
         ServerFailedError: it never did.

@@ -1,4 +1,4 @@
-"""Describes the machine, so that figures are never read without it."""
+"""Describes the machine, for the context of the figures."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import apsw
 
 PROBE_BYTES = 64 * 1024
 PROBE_S = 1.0
-#: Kept in memory only: fsync on them costs nothing and proves nothing.
+#: In memory only: fsync on them is free and proves nothing.
 VOLATILE_FILESYSTEMS = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 
 
 def describe(folder: Path) -> dict[str, str]:
-    """Return what the figures depend on; `folder` is where the stores of the run lie."""
+    """Return what the figures depend on; `folder` is where the stores of the run are."""
     return {
         "CPU": _field(Path("/proc/cpuinfo"), "model name"),
         "cores": str(len(os.sched_getaffinity(0))),

@@ -19,10 +19,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Every load is bounded by `rounds`, `seconds` and the events asked for."""
 
     out: Path
-    #: What the servers keep their events in.
+    #: The kind of store of the servers.
     store: StoreKind = StoreKind.SQLITE
     quick: bool = False
-    #: Rounds are interleaved over the contenders, so that a disturbance hits all of them.
+    #: Rounds are interleaved over the contenders, so that a disturbance affects all of them.
     rounds: int = 3
     #: Length of one measurement.
     seconds: int = 5
@@ -34,18 +34,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     #: Rates that the hand-written endpoint can be expected to reach.
     baseline_rates: tuple[int, ...] = (500, 1_000)
     large_store_events: int = 1_000_000
-    #: Events that wait when a worker is started.
+    #: Size of the backlog when a worker is started.
     backlog_events: int = 200_000
-    #: Events a second, of which the time until they are processed is measured.
+    #: Events a second for measuring the time until they are processed.
     processed_rates: tuple[int, ...] = (500, 1_000, 2_000)
-    #: Deliveries of which the throughput is measured.
+    #: Deliveries for measuring throughput.
     deliveries: int = 20_000
     #: Contacts of the large store of contacts.
     contacts: int = 1_000_000
 
     @classmethod
     def quick_look(cls, out: Path) -> Self:
-        """One short round: shows that everything runs; its figures are not for quoting."""
+        """One short round that shows that everything runs; its figures are not for quoting."""
         return cls(
             out=out,
             quick=True,
@@ -63,11 +63,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stores(self) -> Path:
-        """Folder for the databases of a run: beside the results, so on the same disk."""
+        """Folder for the databases of a run: next to the results, so on the same disk."""
         return self.out / "stores"
 
     def described(self) -> dict[str, Any]:
-        """What the results say of a run; where they lie is not part of it."""
+        """The options that appear in the results, without paths."""
         kept = msgspec.structs.asdict(self)
         del kept["out"]
         return kept

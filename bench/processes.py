@@ -1,4 +1,4 @@
-"""Starts a server, waits until it answers, reads what it uses, and stops it again."""
+"""Starts a server, waits until it responds, reads its resource use, and stops it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Server:
 
     pid: int
     port: int
-    #: From the spawn to the first answer 200 on the path asked for.
+    #: From the spawn to the first 200 on the requested path.
     ready_after_s: float
 
     def cpu_s(self) -> float:
@@ -64,7 +64,7 @@ def running(
     """Run `command` until the block ends; its output goes to `log`.
 
     Raises:
-        ServerFailedError: it did not answer `ready_path` with 200 in time.
+        ServerFailedError: `ready_path` did not return 200 in time.
     """
     started = time.perf_counter()
     process = _spawn(command, log, env)
@@ -81,7 +81,7 @@ def running(
 def background(
     command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
 ) -> Iterator[int]:
-    """Run `command`, which listens nowhere, until the block ends; gives its process id.
+    """Run `command`, which does not listen, until the block ends; yields its process id.
 
     Raises:
         ServerFailedError: it ended by itself.
@@ -108,7 +108,7 @@ def _spawn(command: Sequence[str], log: Path, env: Mapping[str, str]) -> subproc
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on at the moment."""
+    """Return a port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -116,7 +116,7 @@ def free_port() -> int:
 
 
 def status_of(port: int, request: bytes) -> int | None:
-    """Send one whole request and return the status of its answer, None without an answer."""
+    """Send one whole request and return the status of its response, None without one."""
     with suppress(OSError), socket.create_connection((HOST, port), timeout=2) as connection:
         connection.sendall(request)
         first = connection.recv(4096)
@@ -149,7 +149,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, path: str, lo
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server's session: politely first, then for certain."""
+    """End the server's session: by SIGTERM first, then by SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             if number == signal.SIGTERM:

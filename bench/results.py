@@ -1,4 +1,4 @@
-"""What a scenario hands back, and what is written to results.json."""
+"""Results of a scenario, and the content of results.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Verdict(StrEnum):
-    """How a figure stands against its bar and goal."""
+    """Comparison of a figure with its bar and goal."""
 
     GOAL = "goal reached"
     BAR = "bar reached"
@@ -18,14 +18,14 @@ class Verdict(StrEnum):
 
 
 class Better(StrEnum):
-    """Which direction of a figure is the good one."""
+    """Which direction of a figure is better."""
 
     HIGHER = "higher"
     LOWER = "lower"
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One measured figure: who (`series`), under what (`point`), which (`metric`)."""
+    """One measured figure: contender (`series`), circumstance (`point`), quantity (`metric`)."""
 
     series: str
     point: str
@@ -41,7 +41,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure that has a bar to reach and a goal to go for."""
+    """A figure with a bar to reach and a goal to aim for."""
 
     what: str
     unit: str
@@ -86,17 +86,17 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True, tag="lines"):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that one scenario found out."""
+    """The result of one scenario."""
 
     rows: tuple[Row, ...]
     comparisons: tuple[Comparison, ...] = ()
     charts: tuple[Bars | Lines, ...] = ()
-    #: Facts a reader needs beside the figures, a sentence each.
+    #: Facts that a reader needs with the figures, a sentence each.
     notes: tuple[str, ...] = ()
 
 
 class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True):
-    """An outcome together with what the scenario says about itself."""
+    """An outcome with the scenario's description."""
 
     name: str
     title: str
@@ -116,7 +116,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ratios(measured: Row, reference: Row) -> tuple[float, ...]:
-    """Divide round by round: both values of a pair were taken within seconds of each other."""
+    """Divide round by round: both values of a pair were measured within seconds of each other."""
     return tuple(a / b for a, b in zip(measured.rounds, reference.rounds, strict=True))
 
 

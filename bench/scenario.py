@@ -1,4 +1,4 @@
-"""The shape that every file in `scenarios/` has."""
+"""The interface of every file in `scenarios/`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
-    """One question about the service and the way to answer it by measuring."""
+    """One question about the service, and the measurement that answers it."""
 
     #: What `--only` takes.
     name: str

@@ -1,4 +1,4 @@
-"""Looks into the store of a service, through a connection that can only read."""
+"""Reads the store of a service, over a read-only connection."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from tests.support.postgres import aside
 POLL_S = 0.05
 #: Busy only while a server closes or opens the file.
 BUSY_MS = 5_000
-#: Counting a large store takes its time.
+#: Counting a large store takes long.
 READ_SECONDS_MAX = 600.0
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """What the two kinds of store keep in different places."""
+    """Statements that differ between the two kinds of store."""
 
-    #: Events that are not processed. Only a literal lets SQLite use the index of those alone.
+    #: Events that are not processed. Only a literal lets SQLite use the partial index of those.
     unfinished: str
     #: `(how many, first mark, last mark)` of events after a sequence that are not of a source.
     marks: str
     #: `(sequence, key, received, processed)` after a sequence, of a status and of a source.
     processed: str
-    #: How far behind the newest processed event others may still be on their way, in sequences.
+    #: How far behind the newest processed event others may still be in progress, in sequences.
     disorder: int = 0
 
 
@@ -55,13 +55,13 @@ _POSTGRES = Dialect(
     processed="SELECT sequence, idempotency_key, received_us, processed_us "
     "FROM events JOIN event_states o USING (lane, sequence) "
     "WHERE sequence > ? AND status = ? AND source = ? ORDER BY sequence LIMIT 2000",
-    # Lanes are worked side by side.
+    # Lanes are processed in parallel.
     disorder=first_sequence_at(250_000),
 )
 
 
 class StoreReader:
-    """Reads beside the processes that write; no read lasts longer than its statement."""
+    """Reads while other processes write; no read lasts longer than its statement."""
 
     def __init__(self, folder: Path) -> None:
         databases = shared()
@@ -76,14 +76,14 @@ class StoreReader:
             self.dialect = _POSTGRES
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the connection."""
         if self._shared is not None:
             aside(self._shared.close())
         else:
             self._connection.close()
 
     def rows(self, statement: str, *values: object) -> list[Any]:
-        """All rows of a statement, in which `?` stands for the next of the values."""
+        """All rows of a statement with `?` placeholders."""
         if self._shared is not None:
             numbers = itertools.count(1)
             numbered = re.sub(r"\?", lambda _: f"${next(numbers)}", statement)
@@ -95,7 +95,7 @@ class StoreReader:
         return int(self.rows(statement, *values)[0][0] or 0)
 
     def last_sequence(self) -> int:
-        """The newest event's place in the order of receipt."""
+        """The newest event's sequence."""
         return self.number("SELECT max(sequence) FROM events")
 
     def waiting(self) -> int:
@@ -103,10 +103,10 @@ class StoreReader:
         return self.number("SELECT count(*) FROM event_queue")
 
     def wait_until_processed(self, seconds_max: float) -> None:
-        """Return once nothing waits.
+        """Return once the queue is empty.
 
         Raises:
-            LoadFailedError: it took longer, or an event did not get through.
+            LoadFailedError: it took longer, or an event failed.
         """
         give_up = time.perf_counter() + seconds_max
         while self.number("SELECT EXISTS (SELECT 1 FROM event_queue)"):
@@ -117,7 +117,7 @@ class StoreReader:
             raise LoadFailedError(f"{unfinished} events were not processed")
 
     def processed_per_second(self, after: int) -> tuple[int, float]:
-        """Events sent after sequence `after`: how many, and how many were done a second."""
+        """Events after sequence `after`: how many, and how many were processed a second."""
         (events, first_us, last_us), *_ = self.rows(self.dialect.marks, after, Source.SYSTEM.value)
         return events, events / max(1, last_us - first_us) * 1e6
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.support.postgres import PostgresServer
 
 DATABASE = "headrace.db"
-#: Of the PostgreSQL that is measured, which else is as for tests. The log may grow, so that a short
+#: Settings of the measured PostgreSQL, otherwise as for tests. The log may grow, so that a short
 #: load is not one long checkpoint.
 _SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
 
@@ -31,17 +31,17 @@ class SharedDatabases:
         self._names: dict[Path, str] = {}
 
     def name(self, folder: Path) -> str:
-        """Database that stands for the folder, made when first asked for."""
+        """Database of the folder, created on first use."""
         if folder not in self._names:
             self._names[folder] = self.server.new_database()
         return self._names[folder]
 
     def copy(self, source: Path, target: Path) -> None:
-        """Let the folder `target` begin with what that of `source` has; nobody may be using it."""
+        """Start the folder `target` with a copy of the database of `source`, which is idle."""
         self._names[target] = self.server.new_database(like=self.name(source))
 
     def drop(self, folder: Path) -> None:
-        """Remove the database of a folder that goes."""
+        """Remove the database of a removed folder."""
         if folder in self._names:
             self.server.drop_database(self._names.pop(folder))
 
@@ -52,7 +52,7 @@ _shared: SharedDatabases | None = None
 
 @contextmanager
 def using(kind: StoreKind, folder: Path) -> Iterator[None]:
-    """Let every server that is started keep its events in such a store, below `folder`."""
+    """Let every started server use such a store, below `folder`."""
     global _shared  # noqa: PLW0603 - one kind of store a run
     if kind is StoreKind.SQLITE:
         yield
@@ -73,7 +73,7 @@ def shared() -> SharedDatabases | None:
 
 
 def copy_store(source: Path, target: Path) -> None:
-    """Put a copy of a store at rest into another folder."""
+    """Copy a store that is not in use to another folder."""
     if _shared is not None:
         _shared.copy(source.resolve(), target.resolve())
     else:

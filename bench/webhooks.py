@@ -1,4 +1,4 @@
-"""Subscribers of the service under measurement, and the receiver that they point to."""
+"""Subscribers of the measured service, and their receiver."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 
 from bench.processes import HOST, free_port, running
 
-#: What every event of the loads is called; the system's own events are left out.
+#: Name of all events of the loads; without system events.
 EVENTS = ("order.*",)
 HEALTHY, DEAD, REFUSING = "ok", "dead", "refusing"
 #: The receiver is on loopback, which webhooks may not call unless an operator says so.
@@ -22,7 +22,7 @@ ANSWER_WITHIN_S = 30
 
 @contextmanager
 def receiving(folder: Path) -> Iterator[int]:
-    """Run the receiver until the block ends; gives its port."""
+    """Run the receiver until the block ends; yields its port."""
     port = free_port()
     command = [sys.executable, "-m", "bench.load.receiver", f"--port={port}"]
     log = folder / "receiver.log"

@@ -1,1 +1,1 @@
-"""What Headrace is measured against, each started as its users would start it."""
+"""Baselines that Headrace is compared with, each started as its users would start it."""

@@ -1,4 +1,4 @@
-"""The least that any endpoint does: decode an event, encode an answer. Nothing is stored.
+"""The minimum of any endpoint: decode an event, encode a response. Nothing is stored.
 
 `rsgi` runs under granian, `asgi` under uvicorn; both are callables without any framework.
 """
@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def answer(body: bytes) -> bytes:
-    """Return the answer to a request's body."""
+    """Return the response to a request's body."""
     event = _decode(body)
     return _encode(
         {
@@ -67,24 +67,24 @@ async def asgi(
 
 
 class RsgiScope(Protocol):
-    """What is read of a request's head."""
+    """The used part of a request's head."""
 
     method: str
 
 
 class RsgiProtocol(Protocol):
-    """What is used of granian's side of a request."""
+    """The used part of granian's side of a request."""
 
     async def __call__(self) -> bytes:
         """Return the whole body."""
         ...
 
     def response_str(self, status: int, headers: list[tuple[str, str]], body: str) -> None:
-        """Answer with text."""
+        """Respond with text."""
         ...
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        """Answer with bytes."""
+        """Respond with bytes."""
         ...
 
 

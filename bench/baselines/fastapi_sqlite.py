@@ -1,4 +1,4 @@
-"""The endpoint that people write by hand: FastAPI, pydantic, sqlite3, one commit a request.
+"""A typical hand-written endpoint: FastAPI, pydantic, sqlite3, one commit a request.
 
 Run by `uvicorn --factory bench.baselines.fastapi_sqlite:create_app`, with `BASELINE_DB` as the
 path of the database and `BASELINE_API_KEY` as the one key it accepts.
@@ -71,7 +71,7 @@ class EventIn(BaseModel):
 
     @model_validator(mode="after")
     def names_somebody(self) -> Self:
-        """Refuse an event that is about nobody."""
+        """Reject an event without an identity."""
         if self.contact_id is None and self.external_id is None and self.email is None:
             message = "one of contact_id, external_id or email is required"
             raise ValueError(message)
@@ -79,7 +79,7 @@ class EventIn(BaseModel):
 
 
 class EventOut(BaseModel):
-    """What is answered of an event."""
+    """The response for an event."""
 
     id: str
     event: str
@@ -90,13 +90,13 @@ class EventOut(BaseModel):
 
 
 class Answer(BaseModel):
-    """The answer's envelope."""
+    """The envelope of the response."""
 
     data: EventOut
 
 
 def open_database(path: str) -> sqlite3.Connection:
-    """Open the database the careful way: WAL, and a commit waits for the disk."""
+    """Open the database durably: WAL, and a commit waits for the disk."""
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")

@@ -1,8 +1,7 @@
 """PostgreSQL alone: `COPY` of the rows that the service has stored, into the same schema.
 
-Nothing is decoded, checked or answered here. One connection stores the events, their keys and what
-waits for a worker, which is all that an accept writes; `COPY` is the quickest way in that
-PostgreSQL has.
+Nothing is decoded, checked or answered here. One connection stores the events, their keys and queue
+rows, which is everything that an accept writes; `COPY` is the fastest way into PostgreSQL.
 """
 
 from __future__ import annotations

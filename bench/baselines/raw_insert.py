@@ -1,7 +1,7 @@
 """SQLite alone: `executemany` of the rows that the service has stored, into the same schema.
 
-Nothing is decoded, checked or answered here, and nobody else has the interpreter: it is the
-ceiling of what any server around this schema could store.
+Nothing is decoded, checked or answered here, and nothing else uses the interpreter: it is the
+ceiling of what any server with this schema could store.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SET_BY_PROCESSING = frozenset(
 def events_per_second(stored: Path, target: Path, *, rows_per_commit: int, rows_max: int) -> float:
     """Copy at most `rows_max` events of the database `stored` into the new file `target`.
 
-    Every event is written as at the accept, its row and by the trigger its work, and synced.
+    Every event is written as at the accept, its row and by the trigger its queue row, and synced.
     """
     source = apsw.Connection(str(stored), flags=apsw.SQLITE_OPEN_READONLY)
     writer = open_writer(str(target))

@@ -1,1 +1,1 @@
-"""The two load generators, both bounded in time and only for the loopback interface."""
+"""The load generators, bounded in time and only for the loopback interface."""

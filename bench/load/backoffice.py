@@ -1,4 +1,4 @@
-"""Somebody in front of the backoffice, and a project in which everything has happened."""
+"""A user of the backoffice, and a project with every kind of content."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OWNER = "owner@example.org"
 PROJECT = "default"
 COOKIE = "headrace_session"
 ANSWER_WITHIN_S = 120
-#: What the one webhook that there is refuses.
+#: Events that the only webhook rejects.
 FAILED, RARE = "order.refused", "page.visited.50"
 FAILURES = 20_000
 NAMES = 200
@@ -57,12 +57,12 @@ class Visitor:
         """Text of a page below `/backoffice`.
 
         Raises:
-            LoadFailedError: it was refused.
+            LoadFailedError: it was rejected.
         """
         try:
             return self._get(path)
         except (ConnectionError, http.client.HTTPException):
-            # Closed while others were asked; the next request makes a new one.
+            # Closed while others were measured; the next request opens a new one.
             self._connection.close()
             return self._get(path)
 
@@ -75,13 +75,13 @@ class Visitor:
         return text.decode()
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self._connection.close()
 
 
 @contextmanager
 def visiting(folder: Path, up: Running) -> Iterator[Visitor]:
-    """Sign the owner of the instance in."""
+    """Sign in as the owner of the instance."""
     token, project = _in_store(folder, _sign_in)
     visitor = Visitor(up.port, token, project)
     try:
@@ -91,7 +91,7 @@ def visiting(folder: Path, up: Running) -> Iterator[Visitor]:
 
 
 def make_things_happen(folder: Path, up: Running, receiver: int) -> None:
-    """Failures, refusals, many names, a month of traffic: what pages show besides processed events.
+    """Make failures, rejections, many names, a month of traffic: content of all pages.
 
     The service must be running a worker that may call the receiver of `bench.webhooks`.
     """
@@ -127,7 +127,7 @@ def _send(caller: Caller, names: list[str]) -> None:
 
 
 def _conflict(caller: Caller) -> None:
-    """Two people, and an event that says that they are one."""
+    """Two people, and an event that treats them as one."""
     for number in range(20):
         email = f"conflict{number}@example.org"
         _ask(caller, "/contacts", {"email": email})
@@ -157,7 +157,7 @@ async def _sign_in(store: Store) -> tuple[str, Project]:
     await store.members.invite(OWNER, issue().token_hash, at_us, is_owner=True, actor=ACTOR)
     token, session = issue_session(OWNER, at_us, address=HOST, browser=ACTOR)
     if not await store.sign_in.open_session(session, ()):
-        raise LoadFailedError("nobody could be signed in")
+        raise LoadFailedError("signing in failed")
     return token, await _project(store)
 
 
@@ -166,7 +166,7 @@ async def _project(store: Store) -> Project:
 
 
 def _in_store(folder: Path, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
-    """Do something in the store beside the server."""
+    """Run something in the store of the running server."""
 
     async def run() -> T:
         store = await open_store(store_url(folder), serve=False)

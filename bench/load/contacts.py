@@ -1,4 +1,4 @@
-"""Talks to `/contacts` one request at a time, and times each."""
+"""Sends requests to `/contacts` one at a time, and times each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.processes import HOST
 
 CONTACTS_A_REQUEST = 1_000
 ANSWER_WITHIN_S = 60
-#: So many people in a thousand have the rarer plan.
+#: People in a thousand with the rarer plan.
 RARE_PLAN_PER_MILLE = 1
 
 
@@ -43,14 +43,14 @@ class Caller:
         """One request; its decoded answer.
 
         Raises:
-            LoadFailedError: it was refused.
+            LoadFailedError: it was rejected.
         """
         headers = self._headers if body is None else {**self._headers, "Content-Type": media}
         try:
             self._connection.request(method, path, body, headers)
             answer = self._connection.getresponse()
         except ConnectionError:
-            # Closed by the server while others were measured; the next request makes a new one.
+            # Closed by the server while others were measured; the next request opens a new one.
             self._connection.close()
             self._connection.request(method, path, body, headers)
             answer = self._connection.getresponse()
@@ -61,7 +61,7 @@ class Caller:
 
 
 def person(number: int) -> dict[str, Any]:
-    """Somebody, the same for the same number."""
+    """A person, the same for the same number."""
     rare = number % 1000 < RARE_PLAN_PER_MILLE
     return {
         "external_id": f"user_{number:08}",
@@ -71,7 +71,7 @@ def person(number: int) -> dict[str, Any]:
 
 
 def fill(caller: Caller, start: int, count: int) -> list[str]:
-    """Upsert people by batches; their ids in order."""
+    """Upsert people in batches; returns their ids in order."""
     ids: list[str] = []
     for first in range(start, start + count, CONTACTS_A_REQUEST):
         numbers = range(first, min(first + CONTACTS_A_REQUEST, start + count))
@@ -82,7 +82,7 @@ def fill(caller: Caller, start: int, count: int) -> list[str]:
 
 
 def timed(request: Callable[[], Any], seconds: float) -> list[float]:
-    """Repeat a request for so long; the milliseconds each took."""
+    """Repeat a request for some time; returns the milliseconds each took."""
     found: list[float] = []
     end = time.perf_counter() + seconds
     while not found or time.perf_counter() < end:

@@ -22,7 +22,7 @@ class _Answer(msgspec.Struct):
 
 
 def everybody(people: int) -> Iterable[int]:
-    """One event of each of so many people."""
+    """One event of each of some number of people."""
     return range(people)
 
 

@@ -37,7 +37,7 @@ def at_rate(
             in microseconds since 1970.
 
     Raises:
-        LoadFailedError: an answer was not 202.
+        LoadFailedError: a response was not 202.
     """
     options: dict[str, object] = {
         "template": template.write(work / "request.template"),

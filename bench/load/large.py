@@ -1,4 +1,4 @@
-"""Fills a store with very many events, and processes them."""
+"""Fills a store with very many events and processes them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bench.scenario import Progress
 from bench.store_reader import reading
 
 FILL_STEP_EVENTS = 200_000
-#: Processing what waits is given up below this speed.
+#: Processing is abandoned below this speed.
 EVENTS_PER_SECOND_MIN = 1_000
 START_S = 30
-#: Generous: what an event takes with its indexes, and the log beside it.
+#: Generous: size of an event with its indexes, and the log.
 BYTES_AN_EVENT = 2_000
 
 
@@ -29,7 +29,7 @@ def fill_large(folder: Path, events: int, progress: Progress) -> None:
     """Store events, first one of each person, and process them.
 
     Raises:
-        StoreNotFilledError: no room on the disk.
+        StoreNotFilledError: not enough disk space.
     """
     wanted_bytes = events * BYTES_AN_EVENT
     if shutil.disk_usage(folder).free < wanted_bytes:
@@ -42,11 +42,11 @@ def fill_large(folder: Path, events: int, progress: Progress) -> None:
             progress(f"filling: {stored:,} of {events:,} events")
     drain(folder, events)
     progress(f"processed {events:,} events")
-    # What filling left in the page cache is written now, not while the first round is measured.
+    # Write back the page cache now, not while the first round is measured.
     os.sync()
 
 
 def drain(folder: Path, events: int) -> None:
-    """Let one worker process what waits, which is so many events."""
+    """Let one worker process the queue of this many events."""
     with working(folder), reading(folder) as reader:
         reader.wait_until_processed(START_S + events / EVENTS_PER_SECOND_MIN)

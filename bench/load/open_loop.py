@@ -1,13 +1,13 @@
 """Open-loop load: sends at fixed times whatever the server does, and measures from those times.
 
-A request that could not be sent when it was due, because every connection still waited for an
-answer, is measured from the time it was due. So a server that pauses is charged for everybody
-who would have waited (no coordinated omission). Runs in its own process and prints one JSON line:
+A request that could not be sent when it was due, because every connection still waited for a
+response, is measured from the time it was due. So a pause of the server counts for every request
+that would have waited (no coordinated omission). Runs in its own process and prints one JSON line:
 
     python -m bench.load.open_loop --template FILE --port 8080 --rate 1000 --seconds 5
 
-It waits with `select`, whose timeout is in microseconds: timers of the usual event loops are good
-to a millisecond, which is as much as what is measured here.
+It waits with `select`, whose timeout is in microseconds: timers of the usual event loops have a
+precision of a millisecond, as much as is measured here.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from bench.load.template import KEY, KEY_DIGITS, USER, USER_DIGITS
 from bench.processes import HOST
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0)
-#: As many as the digits of a user tell apart.
+#: As many as the digits of a user can distinguish.
 PEOPLE_MAX = 10**USER_DIGITS
-#: How long answers may take after the last request was due.
+#: How long responses may take after the last request was due.
 DRAIN_S = 5.0
 RECEIVE_BYTES = 65_536
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run at a fixed rate saw; times in microseconds."""
+    """Result of one run at a fixed rate; times in microseconds."""
 
     rate: int
-    #: Requests that were due in the measured time, the warm-up not counted.
+    #: Requests that were due in the measured time, without the warm-up.
     due: int
     unanswered: int
-    #: Status to number of answers, the warm-up's included.
+    #: Status to number of responses, including the warm-up.
     statuses: dict[str, int]
     #: Percentile to latency from the due time, as pairs in rising order.
     percentiles: tuple[tuple[float, float], ...]
@@ -73,18 +73,18 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class People:
-    """Who the events are about."""
+    """The people of the events."""
 
-    #: Events are of one of so many, drawn at random...
+    #: Events are of one of this many, drawn at random...
     known: int = PEOPLE_MAX
-    #: ...but for this share, of which each is of somebody new.
+    #: ...except for this share, each of a new person.
     new_percent: int = 0
     #: Number of the first new person.
     new_from: int = 0
 
 
 class Requests:
-    """Fills the placeholders of a single event's template anew for every request."""
+    """Fills the placeholders of a single event's template for every request."""
 
     def __init__(self, template: bytes, seed: int, people: People) -> None:
         self._digits = random.Random(seed)
@@ -125,11 +125,11 @@ class Generator:
         self._send_lags = array("d")
         self._statuses: Counter[str] = Counter()
         self._measured_from = 0.0
-        #: When a connection came free after there was none.
+        #: When a connection became free after there was none.
         self._free_since = 0.0
 
     def run(self) -> Latency:
-        """Connect, send everything that is due, wait for the answers."""
+        """Connect, send everything that is due, wait for the responses."""
         self._connect()
         plan = self._plan
         total = plan.rate * (plan.warmup_s + plan.seconds)
@@ -165,7 +165,7 @@ class Generator:
             self._epoll.register(opened, select.EPOLLIN)
 
     def _send_due(self, begin: float, sent: int, total: int) -> int:
-        """Send what is due while connections are free; return how many were sent in all."""
+        """Send what is due while connections are free; return how many were sent in total."""
         while sent < total and self._idle:
             due = begin + sent / self._plan.rate
             now = time.perf_counter()
@@ -181,7 +181,7 @@ class Generator:
         return sent
 
     def _receive(self, timeout_s: float) -> None:
-        """Take the answers that have come, or wait at most `timeout_s` for one."""
+        """Read available responses, or wait at most `timeout_s` for one."""
         if not select.select([self._epoll], [], [], timeout_s)[0]:
             return
         for fd, _ in self._epoll.poll(0):
@@ -203,7 +203,7 @@ class Generator:
 
 
 def _complete(received: bytearray) -> bool:
-    """Whether one whole answer has come; every contender sends `Content-Length`."""
+    """Whether a whole response has arrived; every contender sends `Content-Length`."""
     head_end = received.find(b"\r\n\r\n")
     if head_end < 0:
         return False
@@ -246,7 +246,7 @@ def main() -> None:
     )
     people = People(known=given.known, new_percent=given.new_percent, new_from=given.new_from)
     generator = Generator(plan, Requests(given.template.read_bytes(), given.seed, people))
-    # A collection would pause the clockwork; nothing here makes cycles.
+    # A collection would disturb the timing; nothing here makes cycles.
     gc.disable()
     wall_s = time.time() - time.perf_counter()
     latency = generator.run()

@@ -1,4 +1,4 @@
-"""A webhook receiver: answers at once on `/ok`, never on `/dead`, tells its count on `/count`.
+"""A webhook receiver: responds at once on `/ok`, never on `/dead`, with its count on `/count`.
 
 python -m bench.load.receiver --port 9000
 """
@@ -34,12 +34,12 @@ class Connection(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep where to answer."""
-        # The loop's own class is none of asyncio's.
+        """Keep the transport for responses."""
+        # The loop's own class is not one of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer every request that is whole."""
+        """Respond to every complete request."""
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             head = self._received[:end]

@@ -1,4 +1,4 @@
-"""The requests that every contender gets: one text for both generators."""
+"""The requests for every contender: one text for both generators."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-#: Replaced in every event by random hexadecimal digits: keys come from many callers, so they do
-#: not arrive in sorted order, which would flatter every index.
+#: Replaced in every event by random hexadecimal digits: keys come from many callers, so they do not
+#: arrive in sorted order, which would favour every index.
 KEY = "@KEY@"
 KEY_DIGITS = 16
 #: Replaced in every event by random decimal digits. Comes before the first `KEY` of an event.
 USER = "@USER@"
 USER_DIGITS = 6
-#: `accept.lua` draws from so many.
+#: `accept.lua` draws from this many.
 WRK_PEOPLE = 100_000
 
 _EVENT = (
@@ -26,13 +26,13 @@ _EVENT = (
 
 
 class Template(NamedTuple):
-    """A whole HTTP request with the placeholders `KEY` and `USER`, as often as it has events."""
+    """A whole HTTP request with the placeholders `KEY` and `USER`, once per event."""
 
     text: str
     events: int
 
     def write(self, path: Path) -> Path:
-        """Keep the text where a generator in another process reads it."""
+        """Write the text to a file for a generator in another process."""
         path.write_bytes(self.text.encode("ascii"))
         return path
 

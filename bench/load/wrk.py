@@ -12,22 +12,22 @@ from bench.load.template import Template
 from bench.processes import HOST
 
 SCRIPT = Path(__file__).with_name("accept.lua")
-#: For opening the connections and for answers still under way at the end.
+#: For opening the connections and for responses still in flight at the end.
 EXTRA_S = 30
 
 
 class LoadFailedError(RuntimeError):
-    """A load was not answered as it must be, so its figures mean nothing."""
+    """Responses to a load were wrong, so its figures mean nothing."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """What wrk saw."""
+    """Result of wrk."""
 
     requests: int
     duration_us: int
-    #: Answers outside 2xx and 3xx.
+    #: Responses outside 2xx and 3xx.
     refused: int
-    #: Connections that failed, and requests without an answer in time.
+    #: Connections that failed, and requests without a response in time.
     broken: int
     p50_us: int
     p99_us: int
@@ -43,7 +43,7 @@ def press(template: Template, *, port: int, connections: int, seconds: int, work
     """Load the server on `port` for `seconds`; `work` is a folder for the template's file.
 
     Raises:
-        LoadFailedError: an answer was an error, or a request got none.
+        LoadFailedError: a response was an error, or a request got none.
     """
     command = [
         "wrk",

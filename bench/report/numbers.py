@@ -1,4 +1,4 @@
-"""How figures are written, the same on the terminal and on the page."""
+"""Formats figures, the same on the terminal and on the page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def with_unit(value: float, unit: str) -> str:
 
 
 def limit(comparison: Comparison, value: float) -> str:
-    """A bar or a goal, with the direction in which it is kept."""
+    """A bar or a goal, with its direction."""
     sign = "≥" if comparison.better is Better.HIGHER else "≤"
     return f"{sign} {value:g} {comparison.unit}".rstrip()
 

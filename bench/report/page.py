@@ -1,4 +1,4 @@
-"""Makes the page: one file that needs nothing else."""
+"""Makes the page: one self-contained file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def page(report: Report) -> str:
     )
     charts = {
         scenario.name: [
-            # Drawn by us from our own figures.
+            # Drawn here from the figures of the run.
             Markup(svg(chart, f"{scenario.name}-{number}"))  # noqa: S704
             for number, chart in enumerate(scenario.outcome.charts)
         ]

@@ -1,4 +1,4 @@
-"""Draws charts as SVG that stands in the page itself."""
+"""Draws charts as inline SVG."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 from bench.report.numbers import figure
 from bench.results import Bars, Lines
 
-#: Told apart by most colour-blind readers (Okabe and Ito).
+#: Distinguishable by most colour-blind readers (Okabe and Ito).
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INCHES = (8.0, 4.0)

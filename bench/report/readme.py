@@ -14,7 +14,7 @@ from bench.results import Report, Row
 RESULTS = Path("build") / "bench" / "results.json"
 README = Path("README.md")
 START, END = "<!-- figures", "<!-- /figures -->"
-#: Of the machine: what a reader needs beside a figure.
+#: Facts about the machine that a reader needs with a figure.
 SHOWN = (
     "CPU",
     "cores",
@@ -25,7 +25,7 @@ SHOWN = (
     "SQLite",
     "commit",
 )
-#: Scenario, who, under what, which figure, and how it is called in the table. Left out if absent.
+#: Scenario, series, point, metric, and its name in the table. Left out if absent.
 HEADLINES = (
     ("accept", "headrace api", "64 connections", "accepted", "single events accepted, API alone"),
     ("accept", "headrace serve", "64 connections", "accepted", "the same beside a busy worker"),
@@ -52,7 +52,7 @@ HEADLINES = (
 
 
 class NotWrittenError(RuntimeError):
-    """The README was left as it is."""
+    """The README was not changed."""
 
 
 def figures(report: Report) -> str:
@@ -83,7 +83,7 @@ def figures(report: Report) -> str:
 
 
 def merged(reports: Sequence[Report]) -> Report:
-    """One report of several runs on one machine: of each scenario the last."""
+    """Combine several runs on one machine into a report: the last of each scenario."""
     scenarios = {each.name: each for report in reports for each in report.scenarios}
     return msgspec.structs.replace(
         reports[-1],

@@ -12,7 +12,7 @@ STYLES = {Verdict.GOAL: "green", Verdict.BAR: "yellow", Verdict.MISSED: "red"}
 
 
 def show(report: Report, console: Console) -> None:
-    """Print the medians of every scenario, then how they stand against bars and goals."""
+    """Print the medians of every scenario, then compare them with bars and goals."""
     for scenario in report.scenarios:
         console.print(_medians(scenario))
         for note in scenario.outcome.notes:

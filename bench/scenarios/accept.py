@@ -19,7 +19,7 @@ CONTENDERS = (
     contenders.GRANIAN_RSGI,
     contenders.UVICORN_ASGI,
 )
-#: The number of connections that the bars are about.
+#: The number of connections for the bars.
 COMPARED_CONNECTIONS = 64
 ACCEPTED = "accepted"
 

@@ -17,13 +17,13 @@ SERIES = "headrace worker"
 PEOPLE = 50_000
 KNOWN, NEW = "people known", "everybody new"
 PROCESSED = "processed"
-#: Draining is given up below this speed.
+#: Draining is abandoned below this speed.
 EVENTS_PER_SECOND_MIN = 1_000
 START_S = 30
 
 
 def run(options: Options, progress: Progress) -> Outcome:
-    """Fill without a worker, then start one and wait until nothing waits; in every round anew."""
+    """In every round: fill without a worker, then start one and wait until the queue is empty."""
     figures = Collector()
     backlog = options.backlog_events
     people = min(PEOPLE, backlog)

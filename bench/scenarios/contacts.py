@@ -34,7 +34,7 @@ Request = Callable[[], Any]
 
 
 class Store:
-    """A store with so many people, an audience and a topic of some of them."""
+    """A store with this many people, an audience and a topic of some of them."""
 
     def __init__(self, caller: Caller, people: int, audience_id: str, topic_id: str) -> None:
         self._caller = caller
@@ -50,7 +50,7 @@ class Store:
         return self._draw.randrange(self._people)
 
     def requests(self) -> dict[str, Request]:
-        """What is asked, by name."""
+        """The requests, by name."""
         within = f"/audiences/{self._audience_id}/contacts"
         return {
             "first page": self._get(str),
@@ -68,14 +68,14 @@ class Store:
         }
 
     def _upsert(self) -> Any:
-        somebody = person(self._somebody())
-        somebody["properties"]["seen"] = self._draw.randrange(10**6)
-        body = msgspec.json.encode(somebody)
+        chosen = person(self._somebody())
+        chosen["properties"]["seen"] = self._draw.randrange(10**6)
+        body = msgspec.json.encode(chosen)
         return self._caller.ask("POST", "/contacts?upsert=true", body)
 
 
 def run(options: Options, progress: Progress) -> Outcome:
-    """Fill a small and a large store, then ask both in turns."""
+    """Fill a small and a large store, then query both in turns."""
     figures = Collector()
     points = {f"{count:,} contacts": count for count in (SMALL_CONTACTS, options.contacts)}
     with (
@@ -133,7 +133,7 @@ def _filled(stores: Path, people: int, figures: Collector, progress: Progress) -
         for contact_id in members[:CONTACTS_A_REQUEST]:
             path = f"/contacts/{contact_id}/topics/{topic['id']}"
             caller.ask("PUT", path, b'{"is_subscribed":true}')
-        # What filling left in the page cache is written now, not while the first round is measured.
+        # Write back the page cache now, not while the first round is measured.
         os.sync()
         yield Store(caller, people, audience["id"], topic["id"])
 

@@ -23,20 +23,20 @@ from bench.webhooks import DEAD, ENVIRONMENT, HEALTHY, received, receiving, subs
 SERIES = "headrace worker"
 SUBSCRIBERS = (1, 10)
 DELIVERED = "delivered"
-#: Events a second beside a dead subscriber; nine deliveries each.
+#: Events a second with a dead subscriber; nine deliveries each.
 RATE = 50
 NEIGHBOURS = 9
 PEOPLE = 1_000
 PERCENTILES = {50.0: "p50", 95.0: "p95", 99.0: "p99", 100.0: "max"}
 ALONE, BESIDE = f"{NEIGHBOURS} healthy alone", f"{NEIGHBOURS} healthy beside a dead one"
-#: Delivering is given up below this speed.
+#: Delivering is abandoned below this speed.
 DELIVERIES_PER_SECOND_MIN = 100
 START_S = 30
 POLL_S = 0.1
 
 
 def run(options: Options, progress: Progress) -> Outcome:
-    """In every round: a backlog for one and for ten subscribers, then the dead neighbour."""
+    """In every round: backlogs for one and for ten subscribers, then with a dead subscriber."""
     figures = Collector()
     for number in range(1, options.rounds + 1):
         for subscribers in SUBSCRIBERS:
@@ -94,7 +94,7 @@ def _measure_latency(point: str, figures: Collector, options: Options) -> None:
 
 
 def _wait_until_delivered(reader: StoreReader, wanted: int, dead: str) -> None:
-    """Return once so many deliveries to others than `dead` have succeeded.
+    """Return once this many deliveries to subscribers other than `dead` have succeeded.
 
     Raises:
         LoadFailedError: it took too long, or one ended otherwise.

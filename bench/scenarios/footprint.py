@@ -16,7 +16,7 @@ from bench.scenario import Progress, Scenario
 from bench.stores import StoreKind
 
 SERIES = contenders.SERVE.name
-#: How long a started server is left alone before its memory is read.
+#: How long a started server is idle before its memory is read.
 IDLE_S = 3
 LOAD_CONNECTIONS = 64
 FIRST, SECOND = "first start, empty store", "second start"

@@ -14,7 +14,7 @@ from bench.scenario import Progress, Scenario
 from bench.stores import StoreKind
 
 CONTENDERS = (contenders.SERVE, contenders.ANSWER_ONLY, contenders.FASTAPI_SQLITE)
-#: The rate that the bar is about.
+#: The rate for the bar.
 COMPARED_RATE = 1_000
 NAMES = {percentile: f"p{percentile:g}" for percentile in PERCENTILES} | {100.0: "max"}
 
@@ -37,7 +37,7 @@ def run(options: Options, progress: Progress) -> Outcome:
 
 
 def _rates(contender: Contender, options: Options) -> tuple[int, ...]:
-    """Leave out rates that a contender cannot reach: its waiting line would only grow."""
+    """Leave out rates that a contender cannot reach: its queue would only grow."""
     if contender is contenders.FASTAPI_SQLITE:
         return options.baseline_rates
     return options.rates

@@ -30,7 +30,7 @@ Pages = dict[str, str]
 
 
 def run(options: Options, progress: Progress) -> Outcome:
-    """Fill one store, let everything happen in it, then ask for every page in turns."""
+    """Fill one store with every kind of content, then request every page in turns."""
     figures = Collector()
     point = f"{options.large_store_events:,} events stored"
     with fresh_folder(options.stores, "pages") as folder:
@@ -85,7 +85,7 @@ def outcome(figures: Collector, point: str) -> Outcome:
 
 
 def _pages(visitor: Visitor, caller: Caller) -> Pages:
-    """Name -> path of every page there is, with each of its filters."""
+    """Name -> path of every page, with each of its filters."""
     return {
         name: path if name in _OF_INSTANCE else visitor.project + path
         for name, path in (

@@ -27,17 +27,17 @@ COMPARED_RATE = 1_000
 PEOPLE = 50_000
 NEW_PERCENT = 10
 PERCENTILES = {50.0: "p50", 95.0: "p95", 99.0: "p99", 100.0: "max"}
-#: How often the store is asked what is done: this much may be added to a figure.
+#: How often the store is polled: this much may be added to a figure.
 WATCH_S = 0.002
-#: After the last request, for what is still under way.
+#: After the last request, for events still in progress.
 DRAIN_S = 30.0
 
 
 class Watcher:
-    """Notes when each event is first seen to be processed, by a connection of its own."""
+    """Records when each event is first seen as processed, over a connection of its own."""
 
     def __init__(self, reader: StoreReader) -> None:
-        #: Key to the time it was seen, the time received and the time it was marked with.
+        #: Key to the time seen, the time received and the stored time of processing.
         self.seen: dict[str, tuple[int, int, int]] = {}
         self._reader = reader
         self._start = self._position = reader.last_sequence()
@@ -51,7 +51,7 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        # Once more from the start: whatever was further out of order than looked for.
+        # Once more from the start: events further out of order than the window.
         self._position = self._start
         while self._look(disorder=0):
             pass
@@ -61,7 +61,7 @@ class Watcher:
             self._look(self._reader.dialect.disorder)
 
     def _look(self, disorder: int) -> int:
-        """Take what has been processed since the last look."""
+        """Read what has been processed since the last poll."""
         after = max(self._start, self._position - disorder)
         wanted = (Status.PROCESSED.value, Source.API.value)
         rows = self._reader.rows(self._reader.dialect.processed, after, *wanted)
@@ -73,7 +73,7 @@ class Watcher:
 
 
 def run(options: Options, progress: Progress) -> Outcome:
-    """In every round a store with known people, then one rate after the other."""
+    """In every round a store with known people, then each rate in sequence."""
     figures = Collector()
     for number in range(1, options.rounds + 1):
         with (

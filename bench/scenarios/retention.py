@@ -28,7 +28,7 @@ PEOPLE = 20_000
 RETENTION_DAYS = 1
 AGED_DAYS = 3
 DAY_MS = 24 * 3600 * 1000
-#: More than retention removes in that time, so that it is at work from the first to the last.
+#: More than retention removes in that time, so that it runs throughout.
 DUE_PER_SECOND = 20_000
 #: For the worker to start and to begin removing.
 REMOVING_WITHIN_S = 30.0
@@ -41,20 +41,20 @@ _SET_BACK = (
     f"UPDATE events SET sequence = sequence - {_AGED_SEQUENCES}, "  # noqa: S608
     f"received_us = received_us - {AGED_DAYS * DAY_MS * 1000}"
 )
-#: PostgreSQL keeps these apart from the events.
+#: PostgreSQL keeps these in separate tables.
 _SET_BACK_BESIDE = (
     f"UPDATE event_states SET sequence = sequence - {_AGED_SEQUENCES}",  # noqa: S608
     f"UPDATE idempotency_keys SET event_sequence = event_sequence - {_AGED_SEQUENCES}",  # noqa: S608
-    # What the server does by itself within a minute, and must not do while it is measured.
+    # Tasks that the server runs every minute, and must not run while it is measured.
     "VACUUM ANALYZE",
 )
-#: Retention follows a clock that has jumped only slowly; without memory it believes the events.
+#: Retention follows a clock that has jumped only slowly; without saved state it trusts the events.
 _FORGET_CLOCK = "DELETE FROM meta WHERE name = 'retention'"
 RESTING, RUNNING = "nothing due", "retention running"
 
 
 def run(options: Options, progress: Progress) -> Outcome:
-    """In every round one store in two copies: nothing is due in one, all old in the other."""
+    """In every round one store in two copies: nothing is due in one, everything in the other."""
     figures = Collector()
     for number in range(1, options.rounds + 1):
         with fresh_folder(options.stores, "retention") as made:
@@ -93,7 +93,7 @@ def _change(folder: Path, statement: str, on_postgresql: tuple[str, ...] = ()) -
     """Change a store at rest.
 
     Args:
-        on_postgresql: what else is to be changed there.
+        on_postgresql: further changes there.
     """
     databases = shared()
     if databases is not None:

@@ -23,7 +23,7 @@ CONNECTIONS = 64
 PEOPLE = 50_000
 API, WORKER = "headrace api", "headrace worker"
 ACCEPTED, PROCESSED = "accepted", "processed"
-#: Draining is given up below this speed.
+#: Draining is abandoned below this speed.
 EVENTS_PER_SECOND_MIN = 1_000
 START_S = 30
 
@@ -61,7 +61,7 @@ def _point(processes: int) -> str:
 
 
 def _accept(folder: Path, processes: int, options: Options) -> float:
-    """Events a second that so many API processes accept, each loaded by a wrk of its own."""
+    """Events a second that this many API processes accept, each loaded by a wrk of its own."""
     with ExitStack() as stack:
         places = [folder / str(number) for number in range(processes)]
         with serving(folder, "api"):
@@ -88,7 +88,7 @@ def _accept(folder: Path, processes: int, options: Options) -> float:
 
 
 def _process(folder: Path, workers: int, backlog: int) -> float:
-    """Events a second that so many workers take off a backlog of people who are known."""
+    """Events a second that this many workers process from a backlog of known people."""
     people = min(PEOPLE, backlog)
     with contenders.headrace_api(folder) as up, reading(folder) as reader:
         fill(up.port, up.api_key, everybody(people))

@@ -1,4 +1,4 @@
-"""Does the queue keep its speed while somebody holds a snapshot?"""
+"""Does the queue keep its speed while a snapshot is open?"""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from tests.support.postgres import aside
 PEOPLE = 50_000
 FREE, HELD = "nobody holds one", "a snapshot is held"
 SERIES = (FREE, HELD)
-#: Backlogs one after another; what the first leave behind is in the way of the last.
+#: Backlogs in sequence; dead rows of the first slow down the last.
 BACKLOGS = ("first backlog", "second backlog", "third backlog")
 PROCESSED = "processed"
-#: Draining is given up below this speed.
+#: Draining is abandoned below this speed.
 EVENTS_PER_SECOND_MIN = 500
 START_S = 30
 
 
 def run(options: Options, progress: Progress) -> Outcome:
-    """In every round the same backlogs on two stores, under a held snapshot on one of them."""
+    """In every round the same backlogs on two stores, with an open snapshot on one of them."""
     figures = Collector()
     for number in range(1, options.rounds + 1):
         for series in SERIES:
             with fresh_folder(options.stores, "snapshot") as folder:
                 _measure(series, folder, figures, options)
             speeds = [figures.row(series, point, PROCESSED).rounds[-1] for point in BACKLOGS]
-            told = ", ".join(f"{speed:,.0f}/s" for speed in speeds)
-            progress(f"round {number}: {series}: {told}")
+            speeds_text = ", ".join(f"{speed:,.0f}/s" for speed in speeds)
+            progress(f"round {number}: {series}: {speeds_text}")
     last = BACKLOGS[-1]
     pair = (figures.row(HELD, last, PROCESSED), figures.row(FREE, last, PROCESSED))
     comparison = Comparison(
@@ -77,7 +77,7 @@ def _measure(series: str, folder: Path, figures: Collector, options: Options) ->
 
 
 def _process(folder: Path, users: Iterable[int], events: int) -> float:
-    """Accept without a worker, then let one process all of it; events a second."""
+    """Accept without a worker, then let one process everything; returns events a second."""
     with contenders.headrace_api(folder) as up, reading(folder) as reader:
         before = reader.last_sequence()
         fill(up.port, up.api_key, users)
@@ -88,7 +88,7 @@ def _process(folder: Path, users: Iterable[int], events: int) -> float:
 
 @contextmanager
 def _snapshot(folder: Path) -> Iterator[None]:
-    """Hold what the store is now, as a long report does, until the block ends."""
+    """Hold a snapshot, like a long report, until the block ends."""
     connection = aside(asyncpg.connect(store_url(folder)))
     try:
         aside(connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ"))

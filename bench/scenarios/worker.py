@@ -23,7 +23,7 @@ from bench.stores import StoreKind
 RATE = 1_000
 POINT = f"{RATE:,}/s"
 PEOPLE = 20_000
-#: Enough that a worker that takes all of two cores is not through before the load ends.
+#: Enough that a worker that uses two cores does not finish before the load ends.
 BACKLOG_PER_SECOND = 20_000
 PERCENTILES = {50.0: "p50", 95.0: "p95", 99.0: "p99", 99.9: "p99.9", 100.0: "max"}
 P99 = PERCENTILES[99.0]
