@@ -11,7 +11,7 @@ import pytest
 from headrace.domain.access.policies import Policies
 from headrace.domain.events.event import Source, Status
 from headrace.pipeline.processing import processor as processor_module
-from headrace.store.contract.events import DutyLostError, StoreBusyError, StoreError
+from headrace.store.contract.events import LeadershipLostError, StoreBusyError, StoreError
 from tests.store.events import new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
@@ -252,7 +252,7 @@ def test_a_worker_that_was_paused_past_its_duty_stands_by(queue: Queue) -> None:
         queue.clock.now_us += LEADERSHIP_US
         assert await bench.store.acquire_leadership("processing", "b", LEADERSHIP_US) == 2
         before = queue.everything()
-        with pytest.raises(DutyLostError):
+        with pytest.raises(LeadershipLostError):
             await paused.run_once()
         assert queue.everything() == before
         async with bench.running("a"):

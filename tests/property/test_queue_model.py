@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from headrace.domain.events.event import Status
 from headrace.store.contract.dead_letters import Closing
-from headrace.store.contract.events import DutyLostError
+from headrace.store.contract.events import LeadershipLostError
 from headrace.store.contract.processing import CRASHES_MAX, Claimed
 from headrace.store.contract.retention import DueEvent
 from tests.store.events import new_event
@@ -188,7 +188,7 @@ class QueueMachine(RuleBasedStateMachine):
         worker = self.workers[which % len(self.workers)]
         epoch, worker.taken = worker.taken, None
         if self.leader[0] != worker.name:
-            with pytest.raises(DutyLostError):
+            with pytest.raises(LeadershipLostError):
                 self.queue.rescue(worker.name)
             return
         self._rescue(worker.name)
@@ -214,7 +214,7 @@ class QueueMachine(RuleBasedStateMachine):
         if self.leader[0] == worker.name:
             assert self.queue.process([claimed], owner=worker.name) == (0, [])
         else:
-            with pytest.raises(DutyLostError):
+            with pytest.raises(LeadershipLostError):
                 self.queue.process([claimed], owner=worker.name)
 
     @rule(which=ANY, renews=st.booleans(), steps=st.lists(ACTIONS, max_size=4))
@@ -243,7 +243,7 @@ class QueueMachine(RuleBasedStateMachine):
     def claim(self, worker: Worker, limit: int) -> None:
         due = self._anything_due()
         if due and self.leader[0] != worker.name:
-            with pytest.raises(DutyLostError):
+            with pytest.raises(LeadershipLostError):
                 self.queue.claim(worker.name, limit)
             return
         claimed = self.queue.claim(worker.name, limit)
@@ -253,7 +253,7 @@ class QueueMachine(RuleBasedStateMachine):
     def finish(self, worker: Worker, count: int, claim_next: int) -> None:
         batch, rest = worker.hands[:count], worker.hands[count:]
         if self.leader[0] != worker.name:
-            with pytest.raises(DutyLostError):
+            with pytest.raises(LeadershipLostError):
                 self.queue.process(batch, owner=worker.name, claim_next=claim_next)
             worker.let_go()
             return

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from headrace.domain.events.event import Source, Status
-from headrace.store.contract.events import DutyLostError
+from headrace.store.contract.events import LeadershipLostError
 from headrace.store.contract.processing import CLAIMED_CHARACTERS_MAX, CRASHES_MAX, Claimed
 from tests.store.events import new_event
 from tests.store.session import StoreSession
@@ -185,7 +185,7 @@ def test_a_failure_without_a_retry_is_a_dead_letter(queue: Queue) -> None:
 
 def test_only_the_leader_claims(queue: Queue) -> None:
     queue.accept_many(1)
-    with pytest.raises(DutyLostError):
+    with pytest.raises(LeadershipLostError):
         queue.claim("b")
     assert len(queue.claim("a")) == 1
 
@@ -196,11 +196,11 @@ def test_worker_that_lost_leadership_changes_nothing(queue: Queue) -> None:
     queue.clock.now_us += LEADERSHIP_US
     assert queue.acquire_leadership("b") == 2
     before = queue.everything()
-    with pytest.raises(DutyLostError):
+    with pytest.raises(LeadershipLostError):
         queue.process(batch, claim_next=10)
-    with pytest.raises(DutyLostError):
+    with pytest.raises(LeadershipLostError):
         queue.claim("a")
-    with pytest.raises(DutyLostError):
+    with pytest.raises(LeadershipLostError):
         queue.rescue("a")
     assert not queue.fail(batch[0], retry_in_s=1)
     assert not queue.fail(batch[1])

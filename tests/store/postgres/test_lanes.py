@@ -14,7 +14,7 @@ import pytest
 
 from headrace.domain.events.event import Status
 from headrace.domain.events.identity import LANES
-from headrace.store.contract.events import DutyLostError
+from headrace.store.contract.events import LeadershipLostError
 from headrace.store.contract.processing import (
     BatchPlan,
     Claimed,
@@ -138,7 +138,7 @@ def test_a_worker_without_lanes_claims_nothing(queue: Queue) -> None:
     async def scenario() -> None:
         await first.renew()
         assert await second.renew() is None
-        with pytest.raises(DutyLostError):
+        with pytest.raises(LeadershipLostError):
             await second.claim()
 
     queue.session.run(scenario())
@@ -230,11 +230,11 @@ def test_worker_paused_past_its_lease_changes_nothing(
         await second.renew()
 
     async def wake() -> None:
-        with pytest.raises(DutyLostError):
+        with pytest.raises(LeadershipLostError):
             await first.process()
-        with pytest.raises(DutyLostError):
+        with pytest.raises(LeadershipLostError):
             await first.claim()
-        with pytest.raises(DutyLostError):
+        with pytest.raises(LeadershipLostError):
             await first.store.rescue("a", 100)
         failure = ProcessingFailure("ValueError", "late", 1, None)
         assert not await first.store.fail("a", first.hands[0], failure)
@@ -263,7 +263,7 @@ def test_worker_stops_before_its_lease_ends(queue: Queue) -> None:
         assert len(worker.lanes()) == LANES
         now_s += 0.001
         assert worker.lanes() == set()
-        with pytest.raises(DutyLostError):
+        with pytest.raises(LeadershipLostError):
             await worker.claim()
         await worker.renew()
         assert len(await worker.claim()) == 3
@@ -355,7 +355,7 @@ class WorkerSimulation:
                 return mark_only(mine, find)
 
             await worker.process(plan, claim_next=self.rng.choice([0, 3]))
-        except DutyLostError:
+        except LeadershipLostError:
             worker.epoch, worker.hands = None, ()
             return
         self.ledger.note(planned)

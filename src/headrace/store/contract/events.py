@@ -44,7 +44,7 @@ class StoreSetupError(StoreError):
     """The store cannot be opened as it is; the message says what to do."""
 
 
-class DutyLostError(StoreError):
+class LeadershipLostError(StoreError):
     """Another worker processes now; nothing was written."""
 
 

@@ -234,7 +234,7 @@ class ProcessingStore(Protocol):
         """Claim due events in order of receipt, due retries among them, projects taking turns.
 
         Raises:
-            DutyLostError: the owner is not the leader of `processing`.
+            LeadershipLostError: the owner is not the leader of `processing`.
         """
         ...
 
@@ -254,7 +254,7 @@ class ProcessingStore(Protocol):
                 accepted after a subscriber was created must not miss it.
 
         Raises:
-            DutyLostError: the owner is not the leader of `processing`.
+            LeadershipLostError: the owner is not the leader of `processing`.
             SubscribersChangedError: read the rules again, then retry.
 
         Returns:
@@ -282,7 +282,7 @@ class ProcessingStore(Protocol):
         and poison is dead-lettered. The owner's own are not counted.
 
         Raises:
-            DutyLostError: the owner is not the leader of `processing`.
+            LeadershipLostError: the owner is not the leader of `processing`.
         """
         ...
 

@@ -14,7 +14,7 @@ import msgspec
 
 from headrace.domain.events.identity import LANES
 from headrace.process_names import is_alive
-from headrace.store.contract.events import DutyLostError
+from headrace.store.contract.events import LeadershipLostError
 from headrace.store.engine.postgres.database import Connection, Database
 
 #: A worker stops using its lanes so long before others may take them.
@@ -111,12 +111,12 @@ class Lanes:
         """Keep others from taking the lanes of `owner` until the transaction ends.
 
         Raises:
-            DutyLostError: another worker has taken them.
+            LeadershipLostError: another worker has taken them.
         """
         held = self._held.get(owner)
         row = held and await connection.fetchrow(_FENCE, owner, held.epoch)
         if not row:
-            raise DutyLostError
+            raise LeadershipLostError
         return Fenced(row[0], row[1])
 
     async def renew(self, owner: str, lease_us: int) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from headrace.store.contacts.races import write_contacts
-from headrace.store.contract.events import DutyLostError, SubscribersChangedError
+from headrace.store.contract.events import LeadershipLostError, SubscribersChangedError
 from headrace.store.contract.processing import (
     Claimed,
     Planner,
@@ -110,7 +110,7 @@ class PostgresProcessing:
     def _turn(self, connection: Connection, owner: str, database_us: int) -> ClaimTurn:
         lanes = self._lanes.held(owner)
         if not lanes:
-            raise DutyLostError
+            raise LeadershipLostError
         return ClaimTurn(
             connection,
             lanes,
@@ -200,7 +200,7 @@ class PostgresProcessing:
 
         try:
             return await self._write(owner, work)
-        except DutyLostError:
+        except LeadershipLostError:
             return False
 
     async def release(self, owner: str) -> int:

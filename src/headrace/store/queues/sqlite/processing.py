@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 
 from headrace.domain.events.event import Status
-from headrace.store.contract.events import DutyLostError, SubscribersChangedError
+from headrace.store.contract.events import LeadershipLostError, SubscribersChangedError
 from headrace.store.contract.processing import (
     CRASHES_MAX,
     LEASE_US,
@@ -176,7 +176,7 @@ def _is_leader(connection: apsw.Connection, owner: str) -> bool:
 
 def _check_leader(connection: apsw.Connection, owner: str) -> None:
     if not _is_leader(connection, owner):
-        raise DutyLostError
+        raise LeadershipLostError
 
 
 def _without_erased(connection: apsw.Connection, batch: Sequence[Claimed]) -> Sequence[Claimed]:
