@@ -185,10 +185,11 @@ class Headrace:
         self.port = await self._server.start(self.settings.host, self.settings.port)
         self._tasks = [
             asyncio.create_task(loop.run(), name=type(loop).__name__)
-            for loop in (guard, trials, rejections, operators, self._key_uses, rollups, streams)
+            for loop in (
+                *(guard, trials, rejections, access, operators),
+                *(self._key_uses, rollups, streams, self._mail.links),
+            )
         ]
-        self._tasks.append(asyncio.create_task(self._mail.links.run(), name="PublicLinks"))
-        self._tasks.append(asyncio.create_task(access.keep_fresh(), name="AccessCache"))
         if store.arrivals is not None:
             follower = LiveFollower(store.arrivals, live, clock_us)
             self._tasks.append(asyncio.create_task(follower.run(), name="LiveFollower"))

@@ -61,7 +61,7 @@ STUCK_NAMED_MAX = 3
 _log = structlog.get_logger()
 
 
-class Loop(Protocol):
+class BackgroundLoop(Protocol):
     """One background loop."""
 
     async def run(self) -> None:
@@ -189,7 +189,7 @@ class WorkerProcess:
             rng=rng,
         )
 
-    def _begin(self, *loops: Loop) -> None:
+    def _begin(self, *loops: BackgroundLoop) -> None:
         for loop in loops:
             task = asyncio.create_task(loop.run(), name=type(loop).__name__)
             task.add_done_callback(self._loop_ended)

@@ -268,7 +268,7 @@ def test_a_store_that_fails_for_a_while_costs_nothing(queue: Queue) -> None:
         name: [StoreBusyError("busy") for _ in range(times)]
         for name, times in {
             "record": 2,
-            "queues": 2,
+            "due_queues": 2,
             "claim": 2,
             "rescue": 1,
             "expire_unroutable": 1,

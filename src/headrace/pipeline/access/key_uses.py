@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-
-import structlog
 
 from headrace.observability.events import KEY_USES_LOST
 from headrace.pipeline.access.keys import AccessCache
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.access.members import Members
 from headrace.store.contract.events import StoreError
 
 NOTE_SECONDS = 60.0
-
-_log = structlog.get_logger()
 
 
 class KeyUseLog:
@@ -36,10 +32,11 @@ class KeyUseLog:
             await self._members.note_key_uses(dict.fromkeys(uses, self._clock_us()))
 
     async def run(self) -> None:
-        """Write every minute for ever; the loop's only end is its cancellation."""
-        while True:
-            await asyncio.sleep(NOTE_SECONDS)
-            try:
-                await self.flush()
-            except StoreError as error:
-                _log.warning(KEY_USES_LOST, error=str(error))
+        """Write every minute until cancelled."""
+        options = LoopOptions(
+            name="key_uses",
+            pause_s=NOTE_SECONDS,
+            pause_first=True,
+            failures={StoreError: KEY_USES_LOST},
+        )
+        await Loop(self.flush, options).run()

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from enum import Enum
 
 import msgspec
-import structlog
 
 from headrace.domain.access.api_keys import ApiKey, Scope, hash_secret, secret_matches, split_key
 from headrace.domain.access.policies import DEFAULTS, Policies
 from headrace.observability.events import ACCESS_REFRESH_FAILED, STORE_UNAVAILABLE
 from headrace.pipeline.access.look_up import LookUps
 from headrace.pipeline.access.rate_limit import TokenBucket
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.access.projects import Projects
 from headrace.store.contract.events import Access, StoreError
 
 #: How often a change of keys or policies is looked for. With the time of the look-up itself this
 #: stays well below the 5 s within which a revocation must work.
 REFRESH_SECONDS = 1.0
+#: What is held stays in force when the store cannot be read, or holds what cannot be understood.
+FAILURES = {
+    StoreError: STORE_UNAVAILABLE,
+    msgspec.MsgspecError: ACCESS_REFRESH_FAILED,
+    ValueError: ACCESS_REFRESH_FAILED,
+}
 #: Keys whose text has been verified are remembered by a digest of it, up to so many.
 VERIFIED_MAX = 10_000
-
-_log = structlog.get_logger()
 _NOBODY_HASH = hash_secret(b"")
 
 
@@ -214,13 +217,9 @@ class AccessCache:
         for project_id, policies in access.policies.items():
             self.project(project_id).apply(policies)
 
-    async def keep_fresh(self) -> None:
-        """Refresh for ever; the loop's only end is its cancellation."""
-        while True:
-            await asyncio.sleep(REFRESH_SECONDS)
-            try:
-                await self.look_ups.refresh()
-            except StoreError as error:
-                _log.warning(STORE_UNAVAILABLE, loop="access", error=str(error))
-            except (msgspec.MsgspecError, ValueError) as error:
-                _log.warning(ACCESS_REFRESH_FAILED, error=str(error))
+    async def run(self) -> None:
+        """Refresh until cancelled."""
+        options = LoopOptions(
+            name="access", pause_s=REFRESH_SECONDS, pause_first=True, failures=FAILURES
+        )
+        await Loop(self.look_ups.refresh, options).run()

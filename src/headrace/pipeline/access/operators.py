@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import structlog
-
 from headrace.domain.access.api_keys import hash_secret, secret_matches
 from headrace.domain.access.operators import Operator, split_token
-from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.pipeline.access.look_up import LookUps
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.access.operators import Operators
-from headrace.store.contract.events import StoreError
 
 REFRESH_SECONDS = 1.0
-
-_log = structlog.get_logger()
 _NOBODY_HASH = hash_secret(b"")
 
 
@@ -58,10 +51,6 @@ class OperatorCache:
         self._by_id = {operator.id: operator for operator in await self._store.list()}
 
     async def run(self) -> None:
-        """Refresh for ever; the loop's only end is its cancellation."""
-        while True:
-            await asyncio.sleep(REFRESH_SECONDS)
-            try:
-                await self.look_ups.refresh()
-            except StoreError as error:
-                _log.warning(STORE_UNAVAILABLE, loop="operators", error=str(error))
+        """Refresh until cancelled."""
+        options = LoopOptions(name="operators", pause_s=REFRESH_SECONDS, pause_first=True)
+        await Loop(self.look_ups.refresh, options).run()

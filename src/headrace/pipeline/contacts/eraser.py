@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 
 import msgspec
 import structlog
 
-from headrace.observability.events import ERASURE_DONE, STORE_UNAVAILABLE
+from headrace.observability.events import ERASURE_DONE
+from headrace.pipeline.leadership import Leadership
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.contract.erasures import Erasure, ErasureStatus
-from headrace.store.contract.events import StoreError
 from headrace.store.contract.processing import ProcessingStore
 from headrace.store.privacy.erasures import Erasures
 
@@ -61,23 +61,24 @@ class Eraser:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._erasures = erasures
-        self._leadership = duties
-        self._owner = owner
+        self._leadership = Leadership(
+            duties.acquire_leadership,
+            LEADERSHIP,
+            owner=owner,
+            lease_s=LEADERSHIP_SECONDS,
+            clock_us=clock_us,
+        )
         self._clock_us = clock_us
         self._monotonic_s = monotonic_s
-        self._renew_at_us = 0
         self._wipe_at_s = 0.0
 
     async def run(self) -> None:
-        """Erase until cancelled; an error is logged and waited out, never the end."""
-        while True:
-            try:
-                report = await self.run_once()
-            except StoreError as error:
-                _log.warning(STORE_UNAVAILABLE, loop="eraser", error=str(error))
-                await asyncio.sleep(ERROR_SECONDS)
-            else:
-                await asyncio.sleep(SLICE_SECONDS if report.running else IDLE_SECONDS)
+        """Erase until cancelled."""
+        options = LoopOptions(name="eraser", pause_s=IDLE_SECONDS, error_s=ERROR_SECONDS)
+        await Loop(self._step, options).run()
+
+    async def _step(self) -> float | None:
+        return SLICE_SECONDS if (await self.run_once()).running else None
 
     async def run_once(self) -> ErasureReport:
         """One slice of every running erasure, or the wiping of those that have none left.
@@ -86,7 +87,7 @@ class Eraser:
             StoreError: the store cannot do it now; what is gone is counted.
         """
         found = await self._erasures.unfinished(ERASURES_MAX)
-        if not found or not await self._is_leader():
+        if not found or not await self._leadership.is_held():
             return ErasureReport(0, 0)
         running = 0
         for erasure in found:
@@ -106,13 +107,3 @@ class Eraser:
         for erasure in wiping:
             _log.info(ERASURE_DONE, erasure=erasure.id, rows=sum(erasure.counts.values()))
         return len(wiping)
-
-    async def _is_leader(self) -> bool:
-        now_us = self._clock_us()
-        if now_us < self._renew_at_us:
-            return True
-        lease_us = int(LEADERSHIP_SECONDS * 1_000_000)
-        if await self._leadership.acquire_leadership(LEADERSHIP, self._owner, lease_us) is None:
-            return False
-        self._renew_at_us = now_us + lease_us // 3
-        return True

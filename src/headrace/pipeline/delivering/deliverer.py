@@ -10,7 +10,6 @@ that is dead or drips delays nobody else.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,14 +24,13 @@ from headrace.domain.deliveries.retry import delivery_retry
 from headrace.observability.events import (
     DELIVERIES_RESCUED,
     DELIVERY_DROPPED,
-    LOOP_FAILED,
-    STORE_UNAVAILABLE,
 )
 from headrace.pipeline.delivering.breakers import after_attempts, breaker_of, breaker_text
 from headrace.pipeline.delivering.fair_scheduler import Candidate, FairScheduler, TurnLimits
 from headrace.pipeline.delivering.in_flight import InFlight
 from headrace.pipeline.delivering.results import Ended, by_subscriber, outcome_of, record_of
 from headrace.pipeline.delivering.suspects import Suspects
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.contract.deliveries import (
     BreakerChange,
     ClaimedDelivery,
@@ -41,7 +39,7 @@ from headrace.store.contract.deliveries import (
     SubscriberQueue,
 )
 from headrace.store.contract.delivery_counts import AttemptCounts
-from headrace.store.contract.events import StoreError, StoreRowError
+from headrace.store.contract.events import StoreRowError
 from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.subscribers import Subscribers
@@ -150,8 +148,19 @@ class Deliverer:
         self._rng = rng
         self._options = options or DelivererOptions()
         self._turns = FairScheduler(self._options.turns)
-        self._wake = asyncio.Event()
-        self._flights = InFlight(transports.webhooks, transports.handlers, clock_us, self._wake.set)
+        self._loop = Loop(
+            self._step,
+            LoopOptions(
+                name="deliverer",
+                pause_s=self._options.poll_s,
+                error_s=self._options.error_s,
+                # A fault of ours must not end all deliveries.
+                survives_faults=True,
+            ),
+        )
+        self._flights = InFlight(
+            transports.webhooks, transports.handlers, clock_us, self._loop.wake
+        )
         self._suspects = Suspects(clock_us)
         self._after: tuple[str, int] | None = None
         #: Breakers of subscribers with something on its way, as last seen.
@@ -162,42 +171,18 @@ class Deliverer:
         )
         #: What the store has not been told yet.
         self._counts = AttemptCounts()
-        self._stopping = False
-        self._ended: asyncio.Event | None = None
 
     def wake(self) -> None:
         """Say that something may be due. Cheap; on the event loop."""
-        self._wake.set()
+        self._loop.wake()
 
     async def run(self) -> None:
         """Deliver until `stop`; an error is logged and waited out, never the end."""
-        self._ended = asyncio.Event()
-        try:
-            while not self._stopping:
-                await self._step()
-        finally:
-            self._ended.set()
+        await self._loop.run()
 
-    async def _step(self) -> None:
-        self._wake.clear()
-        try:
-            report = await self.run_once()
-        except StoreError as error:
-            _log.warning(STORE_UNAVAILABLE, loop="deliverer", error=str(error))
-            await self._wait(self._options.error_s)
-        except Exception:  # noqa: BLE001 - a fault of ours must not end all deliveries
-            _log.exception(LOOP_FAILED, loop="deliverer")
-            await self._wait(self._options.error_s)
-        else:
-            if not (report.begun or report.more):
-                await self._wait(self._options.poll_s)
-
-    async def _wait(self, timeout_s: float) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+    async def _step(self) -> float | None:
+        report = await self.run_once()
+        return 0.0 if report.begun or report.more else None
 
     async def run_once(self) -> StepReport:
         """One step.
@@ -207,7 +192,7 @@ class Deliverer:
         """
         recorded = await self._record()
         await self._upkeep()
-        begun = 0 if self._stopping else await self._begin()
+        begun = 0 if self._loop.stopping else await self._begin()
         return StepReport(recorded, begun, self._after is not None)
 
     async def announce(self) -> None:
@@ -222,10 +207,7 @@ class Deliverer:
 
     async def stop(self) -> None:
         """Take nothing more, wait a little for what is on its way, give back the rest."""
-        self._stopping = True
-        self._wake.set()
-        if self._ended is not None:
-            await self._ended.wait()
+        await self._loop.stop()
         await self._flights.wait(self._options.stop_grace_s)
         try:
             while await self._record():

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import msgspec
-import structlog
 
 from headrace.domain.deliveries.dead_letters import PER_SECOND_MAX
-from headrace.observability.events import STORE_UNAVAILABLE
+from headrace.pipeline.leadership import Leadership
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.contract.dead_letters import Replay
-from headrace.store.contract.events import StoreError
 from headrace.store.contract.processing import ProcessingStore
 from headrace.store.deliveries.replays import Replays
 
@@ -27,8 +25,6 @@ IDLE_SECONDS = 0.5
 ERROR_SECONDS = 1.0
 #: Replays that are worked at once, over all projects.
 REPLAYS_MAX = 100
-
-_log = structlog.get_logger()
 
 
 class ReplayReport(msgspec.Struct, frozen=True):
@@ -78,22 +74,23 @@ class Replayer:
         clock_us: Callable[[], int],
     ) -> None:
         self._replays = replays
-        self._leadership = duties
-        self._owner = owner
+        self._leadership = Leadership(
+            duties.acquire_leadership,
+            LEADERSHIP,
+            owner=owner,
+            lease_s=LEADERSHIP_SECONDS,
+            clock_us=clock_us,
+        )
         self._clock_us = clock_us
         self._paces: dict[str, Pace] = {}
-        self._renew_at_us = 0
 
     async def run(self) -> None:
-        """Replay until cancelled; an error is logged and waited out, never the end."""
-        while True:
-            try:
-                report = await self.run_once()
-            except StoreError as error:
-                _log.warning(STORE_UNAVAILABLE, loop="replayer", error=str(error))
-                await asyncio.sleep(ERROR_SECONDS)
-            else:
-                await asyncio.sleep(SLICE_SECONDS if report.running else IDLE_SECONDS)
+        """Replay until cancelled."""
+        options = LoopOptions(name="replayer", pause_s=IDLE_SECONDS, error_s=ERROR_SECONDS)
+        await Loop(self._step, options).run()
+
+    async def _step(self) -> float | None:
+        return SLICE_SECONDS if (await self.run_once()).running else None
 
     async def run_once(self) -> ReplayReport:
         """One slice of every running replay.
@@ -103,7 +100,7 @@ class Replayer:
         """
         running = await self._replays.running(REPLAYS_MAX)
         self._paces = {r.id: self._paces[r.id] for r in running if r.id in self._paces}
-        if not running or not await self._is_leader():
+        if not running or not await self._leadership.is_held():
             return ReplayReport(0, 0)
         going_on, replayed = 0, 0
         for replay in running:
@@ -121,13 +118,3 @@ class Replayer:
         count, goes_on = await self._replays.advance(replay.id, allowance, now_us)
         pace.spend(count)
         return count, goes_on
-
-    async def _is_leader(self) -> bool:
-        now_us = self._clock_us()
-        if now_us < self._renew_at_us:
-            return True
-        lease_us = int(LEADERSHIP_SECONDS * 1_000_000)
-        if await self._leadership.acquire_leadership(LEADERSHIP, self._owner, lease_us) is None:
-            return False
-        self._renew_at_us = now_us + lease_us // 3
-        return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from headrace.pipeline.intake.commit_queue import CommitQueue
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.contract.events import StoreError
 from headrace.store.store import Store
 
@@ -25,9 +26,8 @@ class CommitTrials:
 
     async def run(self) -> None:
         """Try until cancelled."""
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            await self.run_once()
+        options = LoopOptions(name="commit_trials", pause_s=EVERY_SECONDS, pause_first=True)
+        await Loop(self.run_once, options).run()
 
     async def run_once(self) -> None:
         """Commit a trial if the last commit failed and no event is on its way to tell."""

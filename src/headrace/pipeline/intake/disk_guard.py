@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.observability.events import DISK_ENOUGH, DISK_LOW, STORE_UNAVAILABLE
 from headrace.pipeline.intake.accept import STORAGE_RETRY_S, Acceptor
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.contract.events import StoreError
 from headrace.store.store import Store
 
@@ -52,10 +51,13 @@ class DiskGuard:
 
     async def run(self) -> None:
         """Check until cancelled."""
-        while True:
-            try:
-                await self.check()
-                await self._store.maintain()
-            except (StoreError, OSError) as error:
-                _log.warning(STORE_UNAVAILABLE, loop="disk_guard", error=str(error))
-            await asyncio.sleep(CHECK_SECONDS)
+        options = LoopOptions(
+            name="disk_guard",
+            pause_s=CHECK_SECONDS,
+            failures={StoreError: STORE_UNAVAILABLE, OSError: STORE_UNAVAILABLE},
+        )
+        await Loop(self._step, options).run()
+
+    async def _step(self) -> None:
+        await self.check()
+        await self._store.maintain()

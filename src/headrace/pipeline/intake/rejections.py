@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 
 import structlog
 
 from headrace.observability.events import REJECTIONS_DROPPED
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.access.rejections import Rejections
 from headrace.store.contract.events import Rejection, StoreError
 
@@ -33,6 +33,7 @@ class RejectionLog:
         #: Called with the project of each refusal.
         self.on_added: Callable[[int], None] = lambda _: None
         self._waiting: deque[Rejection] = deque()
+        self._flushes = 0
         self.dropped = 0
 
     def add(self, rejection: Rejection) -> None:
@@ -65,11 +66,12 @@ class RejectionLog:
 
     async def run(self) -> None:
         """Flush and prune until cancelled."""
-        flushes = 0
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            if self._waiting:
-                await self.flush()
-            flushes += 1
-            if flushes % PRUNE_EVERY_FLUSHES == 0:
-                await self.prune()
+        options = LoopOptions(name="rejections", pause_s=FLUSH_SECONDS, pause_first=True)
+        await Loop(self._step, options).run()
+
+    async def _step(self) -> None:
+        if self._waiting:
+            await self.flush()
+        self._flushes += 1
+        if self._flushes % PRUNE_EVERY_FLUSHES == 0:
+            await self.prune()

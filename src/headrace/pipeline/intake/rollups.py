@@ -6,7 +6,6 @@ that ingest never waits for it. What a crash finds in memory is lost: a few seco
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -14,6 +13,7 @@ import structlog
 from headrace.domain.events.event import FirstCopy
 from headrace.domain.upkeep.rollups import ACCEPTED, Outcome, Tally
 from headrace.observability.events import STORE_UNAVAILABLE
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.contract.events import Pending, StoreError
 from headrace.store.contract.rollups import Counted
 from headrace.store.upkeep.rollups import Rollups
@@ -91,6 +91,5 @@ class AcceptRollups:
 
     async def run(self) -> None:
         """Flush until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await self.flush()
+        options = LoopOptions(name="rollups", pause_s=FLUSH_SECONDS, pause_first=True)
+        await Loop(self.flush, options).run()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
-import structlog
-
-from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.pipeline.delivering.replayer import Pace
-from headrace.store.contract.events import StoreError
+from headrace.pipeline.leadership import Leadership
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.contract.processing import ProcessingStore
 from headrace.store.messages.jobs import SendJob, SendJobs
 
@@ -27,8 +24,6 @@ IDLE_SECONDS = 0.5
 ERROR_SECONDS = 1.0
 #: Jobs that are worked at once, over all projects.
 JOBS_MAX = 100
-
-_log = structlog.get_logger()
 
 
 class AudienceSends:
@@ -49,24 +44,25 @@ class AudienceSends:
         clock_us: Callable[[], int],
     ) -> None:
         self._jobs = jobs
-        self._leadership = duties
-        self._owner = owner
+        self._leadership = Leadership(
+            duties.acquire_leadership,
+            LEADERSHIP,
+            owner=owner,
+            lease_s=LEADERSHIP_SECONDS,
+            clock_us=clock_us,
+        )
         self._clock_us = clock_us
         self._paces: dict[str, Pace] = {}
-        self._renew_at_us = 0
         #: Called when messages were made.
         self.on_made: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
-        """Work until cancelled; an error is logged and waited out, never the end."""
-        while True:
-            try:
-                going_on = await self.run_once()
-            except StoreError as error:
-                _log.warning(STORE_UNAVAILABLE, loop="audience_sends", error=str(error))
-                await asyncio.sleep(ERROR_SECONDS)
-            else:
-                await asyncio.sleep(SLICE_SECONDS if going_on else IDLE_SECONDS)
+        """Work until cancelled."""
+        options = LoopOptions(name="audience_sends", pause_s=IDLE_SECONDS, error_s=ERROR_SECONDS)
+        await Loop(self._step, options).run()
+
+    async def _step(self) -> float | None:
+        return SLICE_SECONDS if await self.run_once() else None
 
     async def run_once(self) -> int:
         """One slice of every running job; how many go on.
@@ -76,7 +72,7 @@ class AudienceSends:
         """
         running = await self._jobs.running(self._clock_us(), JOBS_MAX)
         self._paces = {one.id: self._paces[one.id] for one in running if one.id in self._paces}
-        if not running or not await self._is_leader():
+        if not running or not await self._leadership.is_held():
             return 0
         going_on = 0
         for job in running:
@@ -93,14 +89,3 @@ class AudienceSends:
         looked, goes_on = await self._jobs.advance(job.id, allowance, now_us)
         pace.spend(looked)
         return goes_on
-
-    async def _is_leader(self) -> bool:
-        now_us = self._clock_us()
-        if now_us < self._renew_at_us:
-            return True
-        lease_us = int(LEADERSHIP_SECONDS * 1_000_000)
-        if await self._leadership.acquire_leadership(LEADERSHIP, self._owner, lease_us) is None:
-            self._renew_at_us = 0
-            return False
-        self._renew_at_us = now_us + lease_us // 3
-        return True

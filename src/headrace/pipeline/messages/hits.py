@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
-import structlog
-
-from headrace.observability.events import STORE_UNAVAILABLE
-from headrace.store.contract.events import StoreError
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.messages.engagement import Engagements
 
 #: Hits of one transaction.
 SLICE_MAX = 50
 IDLE_SECONDS = 0.5
 ERROR_SECONDS = 1.0
-
-_log = structlog.get_logger()
 
 
 class HitsSettled:
@@ -27,13 +21,10 @@ class HitsSettled:
         self._clock_us = clock_us
 
     async def run(self) -> None:
-        """Judge until cancelled; an error is logged and waited out, never the end."""
-        while True:
-            try:
-                settled = await self._engagements.settle(self._clock_us(), SLICE_MAX)
-            except StoreError as error:
-                _log.warning(STORE_UNAVAILABLE, loop="hits", error=str(error))
-                await asyncio.sleep(ERROR_SECONDS)
-            else:
-                if settled < SLICE_MAX:
-                    await asyncio.sleep(IDLE_SECONDS)
+        """Judge until cancelled."""
+        options = LoopOptions(name="hits", pause_s=IDLE_SECONDS, error_s=ERROR_SECONDS)
+        await Loop(self._step, options).run()
+
+    async def _step(self) -> float | None:
+        settled = await self._engagements.settle(self._clock_us(), SLICE_MAX)
+        return None if settled < SLICE_MAX else 0.0

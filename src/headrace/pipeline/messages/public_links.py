@@ -6,17 +6,14 @@ written down afterwards, in groups; what has no room is dropped and counted.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 
 import msgspec
-import structlog
 
 from headrace.domain.contacts.topics import Topic
 from headrace.domain.messages.kinds import Engagement
 from headrace.domain.messages.tokens import OPEN_LINK, MessageKeys, UnsubscribeTarget
-from headrace.observability.events import STORE_UNAVAILABLE
-from headrace.store.contract.events import StoreError
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.messages.engagement import NewHit
 from headrace.store.messages.links import HONEYPOT_LINK
 from headrace.store.messages.unsubscribes import Left
@@ -25,8 +22,6 @@ from headrace.store.store import Store
 HITS_WAITING_MAX = 10_000
 HITS_WRITTEN_MAX = 100
 WRITE_SECONDS = 0.2
-
-_log = structlog.get_logger()
 
 
 class Visitor(msgspec.Struct, frozen=True):
@@ -141,11 +136,8 @@ class PublicLinks:
 
     async def run(self) -> None:
         """Write hits down until cancelled."""
-        while True:
-            try:
-                written = await self.flush()
-            except StoreError as error:
-                _log.warning(STORE_UNAVAILABLE, loop="public_links", error=str(error))
-                written = 0
-            if written < HITS_WRITTEN_MAX:
-                await asyncio.sleep(WRITE_SECONDS)
+        options = LoopOptions(name="public_links", pause_s=WRITE_SECONDS)
+        await Loop(self._step, options).run()
+
+    async def _step(self) -> float | None:
+        return None if await self.flush() < HITS_WRITTEN_MAX else 0.0

@@ -33,6 +33,7 @@ from headrace.observability.events import (
     MESSAGES_RESCUED,
     STORE_UNAVAILABLE,
 )
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.messages.composer import Composed, Composer
 from headrace.pipeline.messages.grouping import Grouped
 from headrace.pipeline.messages.pacing import Pacing
@@ -143,11 +144,18 @@ class Sender:
         self._clock_us = clock_us
         self._rng = rng
         self._options = options or SenderOptions()
-        self._wake = asyncio.Event()
+        self._loop = Loop(
+            self._step,
+            LoopOptions(
+                name="sender",
+                pause_s=self._options.poll_s,
+                error_s=self._options.error_s,
+                # A fault of ours must not end all sending.
+                survives_faults=True,
+            ),
+        )
         self._tasks: dict[asyncio.Task[None], Claimed] = {}
         self._next_us = dict.fromkeys(("renew", "rescue"), 0)
-        self._stopping = False
-        self._ended: asyncio.Event | None = None
         self._start = Grouped[Start, StartResult](
             lambda starts: stores.outbox.start(owner, starts),
             lambda start: start.claimed.message.id,
@@ -158,7 +166,7 @@ class Sender:
 
     def wake(self) -> None:
         """Say that something may be due. Cheap; on the event loop."""
-        self._wake.set()
+        self._loop.wake()
 
     @property
     def busy(self) -> int:
@@ -167,33 +175,10 @@ class Sender:
 
     async def run(self) -> None:
         """Send until `stop`; an error is logged and waited out, never the end."""
-        self._ended = asyncio.Event()
-        try:
-            while not self._stopping:
-                await self._step()
-        finally:
-            self._ended.set()
+        await self._loop.run()
 
-    async def _step(self) -> None:
-        self._wake.clear()
-        try:
-            begun = await self.run_once()
-        except StoreError as error:
-            _log.warning(STORE_UNAVAILABLE, loop="sender", error=str(error))
-            await self._wait(self._options.error_s)
-        except Exception:  # noqa: BLE001 - a fault of ours must not end all sending
-            _log.exception(LOOP_FAILED, loop="sender")
-            await self._wait(self._options.error_s)
-        else:
-            if not begun:
-                await self._wait(self._options.poll_s)
-
-    async def _wait(self, timeout_s: float) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+    async def _step(self) -> float | None:
+        return 0.0 if await self.run_once() else None
 
     async def run_once(self) -> int:
         """Upkeep, and claim what there is room for; how many were begun.
@@ -213,7 +198,7 @@ class Sender:
         return len(claims)
 
     def _room(self) -> int:
-        if self._stopping:
+        if self._loop.stopping:
             return 0
         if self.pacing.relay_free_us > self._clock_us():
             return 0
@@ -224,7 +209,7 @@ class Sender:
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
-        self._wake.set()
+        self._loop.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error(LOOP_FAILED, loop="sender", error=repr(error))
 
@@ -372,10 +357,7 @@ class Sender:
 
     async def stop(self) -> None:
         """Take nothing more, wait a little for what is on its way, give back the rest."""
-        self._stopping = True
-        self._wake.set()
-        if self._ended is not None:
-            await self._ended.wait()
+        await self._loop.stop()
         if self._tasks:
             await asyncio.wait([*self._tasks], timeout=self._options.stop_grace_s)
         left = dict(self._tasks)

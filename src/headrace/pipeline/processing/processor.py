@@ -11,7 +11,9 @@ import msgspec
 import structlog
 
 from headrace.domain.deliveries.retry import processing_retry, retry_at_us
-from headrace.observability.events import EVENT_FAILED, LEADERSHIP_ACQUIRED, STORE_UNAVAILABLE
+from headrace.observability.events import EVENT_FAILED, LEADERSHIP_ACQUIRED
+from headrace.pipeline.leadership import Leadership
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.processing.cataloguer import Cataloguer
 from headrace.pipeline.processing.plan import BatchPlanner
 from headrace.pipeline.processing.rules_cache import RulesCache
@@ -26,7 +28,8 @@ from headrace.store.contract.processing import (
 
 #: Events of one transaction while others want the store: an accept may have to wait for its end.
 SHARED_BATCH_MAX = 64
-#: A worker that does not renew its duty for so long loses it.
+#: One worker at a time has it, and loses it when it does not renew it for so long.
+LEADERSHIP = "processing"
 LEADERSHIP_SECONDS = 15.0
 #: Pause after a batch that was not full, so that the next one holds more than a few events.
 GATHER_SECONDS = 0.01
@@ -84,9 +87,16 @@ class Processor:
         self._nudged = nudged
         self._clock_us = clock_us
         self._rng = rng
-        self._monotonic_s = monotonic_s
+        self._leadership = Leadership(
+            store.acquire_leadership,
+            LEADERSHIP,
+            owner=owner,
+            lease_s=LEADERSHIP_SECONDS,
+            clock_us=lambda: round(monotonic_s() * 1_000_000),
+            renew_s=store.pace.renew_seconds,
+        )
+        #: The epoch whose claims are known.
         self._epoch: int | None = None
-        self._renew_at = 0.0
         self._batch: Sequence[Claimed] = ()
         #: Claims may be ours of which we know nothing.
         self._claims_unknown = False
@@ -97,26 +107,26 @@ class Processor:
 
     async def run(self) -> None:
         """Process until cancelled; an error is logged and waited out, never the end."""
-        while True:
-            try:
-                if not await self._is_leader():
-                    await self._wait(STANDBY_SECONDS)
-                else:
-                    await self._pace(await self._timed_run())
-            except StoreError as error:
-                what = str(error) or type(error).__name__
-                _log.warning(STORE_UNAVAILABLE, loop="processor", error=what)
-                self._batch = ()
-                self._claims_unknown = True
-                self._renew_at = 0.0
-                await asyncio.sleep(ERROR_SECONDS)
+        options = LoopOptions(name="processor", pause_s=STANDBY_SECONDS, error_s=ERROR_SECONDS)
+        await Loop(self._step, options, wake=self._nudged).run()
+
+    async def _step(self) -> float | None:
+        try:
+            if not await self._is_leader():
+                return None
+            return await self._pace(await self._timed_run())
+        except StoreError:
+            self._batch = ()
+            self._claims_unknown = True
+            self._leadership.doubt()
+            raise
 
     async def _timed_run(self) -> tuple[int, float]:
         started = time.perf_counter()
         return await self.run_once(), time.perf_counter() - started
 
-    async def _pace(self, last: tuple[int, float]) -> None:
-        """Leave the store to others for a while.
+    async def _pace(self, last: tuple[int, float]) -> float:
+        """Leave the store to others for a while; then seconds to wait for events.
 
         Accepting comes first: each transaction here is one that an accept may have to wait for. So
         what trickles in is gathered for a moment. While others want the store, a young backlog
@@ -126,19 +136,19 @@ class Processor:
         events, seconds = last
         waits, self._waits = self._waits, self._store.lock_waits()
         if not events:
-            await self._wait(self._store.pace.poll_seconds)
-            return
+            return self._store.pace.poll_seconds
         full = events >= self._batch_max
         contended = self._waits > waits
         self._batch_max = SHARED_BATCH_MAX if contended else self._store.pace.batch_max
         if self._batch and self._batch[0].crashes:
             # One of many that a worker died with, each of them alone: nothing to gather.
-            return
+            return 0.0
         if not full:
             await asyncio.sleep(GATHER_SECONDS)
         elif contended:
             old = self._clock_us() - self._received_us > OLD_BACKLOG_US
             await asyncio.sleep(seconds if old else 8 * seconds)
+        return 0.0
 
     async def stop(self) -> None:
         """Give the claims back so that another worker goes on at once."""
@@ -224,12 +234,7 @@ class Processor:
 
     async def _is_leader(self) -> bool:
         """Hold or take the duty; its new holder first frees what the last one died with."""
-        now = self._monotonic_s()
-        if self._epoch is not None and now < self._renew_at:
-            return True
-        epoch = await self._store.acquire_leadership(
-            "processing", self._owner, int(LEADERSHIP_SECONDS * 1_000_000)
-        )
+        epoch = await self._leadership.epoch()
         if epoch is None:
             self._epoch = None
             self._batch = ()
@@ -241,15 +246,7 @@ class Processor:
             while await self._store.rescue(self._owner, RESCUED_MAX) == RESCUED_MAX:
                 pass
         self._epoch, self._claims_unknown = epoch, False
-        self._renew_at = now + self._store.pace.renew_seconds
         return True
-
-    async def _wait(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._nudged.wait(), seconds)
-        except TimeoutError:
-            return
-        self._nudged.clear()
 
 
 def _text(error: Exception) -> str:

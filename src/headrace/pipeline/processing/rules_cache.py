@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
-import structlog
 
 from headrace.domain.access.policies import Policies
 from headrace.observability.events import RULES_REFRESH_FAILED, STORE_UNAVAILABLE
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.processing.plan import Rules
 from headrace.store.access.projects import Projects
 from headrace.store.contract.events import StoreError
 from headrace.store.contract.processing import ProcessingStore
 
 REFRESH_SECONDS = 1.0
-
-_log = structlog.get_logger()
+#: What is held stays in force when the store cannot be read, or holds what cannot be understood.
+FAILURES = {
+    StoreError: STORE_UNAVAILABLE,
+    msgspec.MsgspecError: RULES_REFRESH_FAILED,
+    ValueError: RULES_REFRESH_FAILED,
+}
 
 
 class RulesCache:
@@ -53,11 +55,7 @@ class RulesCache:
 
     async def run(self) -> None:
         """Refresh until cancelled."""
-        while True:
-            await asyncio.sleep(REFRESH_SECONDS)
-            try:
-                await self.refresh()
-            except StoreError as error:
-                _log.warning(STORE_UNAVAILABLE, loop="rules", error=str(error))
-            except (msgspec.MsgspecError, ValueError) as error:
-                _log.warning(RULES_REFRESH_FAILED, error=str(error))
+        options = LoopOptions(
+            name="rules", pause_s=REFRESH_SECONDS, pause_first=True, failures=FAILURES
+        )
+        await Loop(self.refresh, options).run()

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
-import structlog
-
 from headrace.domain.ids import first_sequence_at
-from headrace.observability.events import STORE_UNAVAILABLE
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.streams.live import BACKLOG_MAX, LiveFeed
-from headrace.store.contract.events import ArrivalStore, StoreError
+from headrace.store.contract.events import ArrivalStore
 
 POLL_SECONDS = 0.3
 #: An event gets its sequence when it is received and can be read when it is committed; what takes
 #: longer than this is not shown live.
 OVERLAP_US = 5_000_000
-
-_log = structlog.get_logger()
 
 
 class LiveFollower:
@@ -34,12 +29,8 @@ class LiveFollower:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        while True:
-            try:
-                await self.run_once()
-            except StoreError as error:
-                _log.warning(STORE_UNAVAILABLE, loop="live", error=str(error))
-            await asyncio.sleep(POLL_SECONDS)
+        options = LoopOptions(name="live", pause_s=POLL_SECONDS)
+        await Loop(self.run_once, options).run()
 
     async def run_once(self) -> None:
         """Offer what has come since the last time."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from enum import Enum, StrEnum
 
 from headrace.domain.events.event import NewEvent
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.streams.live import LiveFeed
 
 #: Streams of one process.
@@ -139,9 +139,11 @@ class Streams:
 
     async def run(self) -> None:
         """Check until cancelled."""
-        while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            self.check_all()
+        options = LoopOptions(name="streams", pause_s=CHECK_SECONDS, pause_first=True)
+        await Loop(self._step, options).run()
+
+    async def _step(self) -> None:
+        self.check_all()
 
     def _is_stale(self, confirmed_s: float) -> bool:
         return self._monotonic_s() - confirmed_s >= UNCONFIRMED_SECONDS_MAX

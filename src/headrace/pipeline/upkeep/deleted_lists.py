@@ -7,15 +7,12 @@ be done stands in the store, so a restart goes on with it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
-import structlog
-
-from headrace.observability.events import STORE_UNAVAILABLE
+from headrace.pipeline.leadership import Leadership
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.contacts.groups.audiences import Audiences
 from headrace.store.contacts.groups.topics import Topics
-from headrace.store.contract.events import StoreError
 from headrace.store.contract.processing import ProcessingStore
 
 #: One worker at a time has it: two would wait for one another's rows.
@@ -28,8 +25,6 @@ SLICE_SECONDS = 0.1
 #: Between two looks for something to do.
 IDLE_SECONDS = 1.0
 ERROR_SECONDS = 1.0
-
-_log = structlog.get_logger()
 
 
 class DeletedListCleaner:
@@ -52,21 +47,22 @@ class DeletedListCleaner:
     ) -> None:
         self._audiences = audiences
         self._topics = topics
-        self._leadership = duties
-        self._owner = owner
+        self._leadership = Leadership(
+            duties.acquire_leadership,
+            LEADERSHIP,
+            owner=owner,
+            lease_s=LEADERSHIP_SECONDS,
+            clock_us=clock_us,
+        )
         self._clock_us = clock_us
-        self._renew_at_us = 0
 
     async def run(self) -> None:
-        """Remove until cancelled; an error is logged and waited out, never the end."""
-        while True:
-            try:
-                more = await self.run_once()
-            except StoreError as error:
-                _log.warning(STORE_UNAVAILABLE, loop="removals", error=str(error))
-                await asyncio.sleep(ERROR_SECONDS)
-            else:
-                await asyncio.sleep(SLICE_SECONDS if more else IDLE_SECONDS)
+        """Remove until cancelled."""
+        options = LoopOptions(name="removals", pause_s=IDLE_SECONDS, error_s=ERROR_SECONDS)
+        await Loop(self._step, options).run()
+
+    async def _step(self) -> float | None:
+        return SLICE_SECONDS if await self.run_once() else None
 
     async def run_once(self) -> bool:
         """One slice of each kind; whether there is more to remove.
@@ -74,19 +70,8 @@ class DeletedListCleaner:
         Raises:
             StoreError: the store cannot do it now.
         """
-        if not await self._is_leader():
+        if not await self._leadership.is_held():
             return False
         members = await self._audiences.remove_deleted(SLICE_ROWS, self._clock_us())
         subscriptions = await self._topics.remove_deleted(SLICE_ROWS)
         return members or subscriptions
-
-    async def _is_leader(self) -> bool:
-        now_us = self._clock_us()
-        if now_us < self._renew_at_us:
-            return True
-        lease_us = int(LEADERSHIP_SECONDS * 1_000_000)
-        if await self._leadership.acquire_leadership(LEADERSHIP, self._owner, lease_us) is None:
-            self._renew_at_us = 0
-            return False
-        self._renew_at_us = now_us + lease_us // 3
-        return True

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-import structlog
-
-from headrace.observability.events import STORE_UNAVAILABLE
-from headrace.store.contract.events import StoreError
+from headrace.pipeline.loop import Loop, LoopOptions
 
 EVERY_SECONDS = 30.0
 #: Rows of one transaction, and the pause after one that was full.
@@ -17,8 +14,6 @@ PAUSE_SECONDS = 0.05
 
 #: Removes at most so many of what is past its time at a moment; how many it removed.
 Prune = Callable[[int, int], Awaitable[int]]
-
-_log = structlog.get_logger()
 
 
 class HistoryPruner:
@@ -39,13 +34,12 @@ class HistoryPruner:
         self._pause = pause
 
     async def run(self) -> None:
-        """Prune until cancelled; an error is logged and waited out, never the end."""
-        while True:
-            await self._pause(EVERY_SECONDS)
-            try:
-                await self.run_once()
-            except StoreError as error:
-                _log.warning(STORE_UNAVAILABLE, loop="pruning", error=str(error))
+        """Prune until cancelled."""
+        options = LoopOptions(name="pruning", pause_s=EVERY_SECONDS, pause_first=True)
+        await Loop(self._step, options).run()
+
+    async def _step(self) -> None:
+        await self.run_once()
 
     async def run_once(self) -> int:
         """Remove all that is due; how many rows.

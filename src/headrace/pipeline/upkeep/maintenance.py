@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import structlog
-
-from headrace.observability.events import STORE_UNAVAILABLE
-from headrace.store.contract.events import StoreError
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.store import Store
 
 INTERVAL_SECONDS = 2.0
-
-_log = structlog.get_logger()
 
 
 class Maintenance:
@@ -23,9 +16,5 @@ class Maintenance:
 
     async def run(self) -> None:
         """Ask until cancelled; a store that is away for a while is asked again."""
-        while True:
-            try:
-                await self._store.maintain()
-            except StoreError as error:
-                _log.warning(STORE_UNAVAILABLE, loop="maintenance", error=str(error))
-            await asyncio.sleep(INTERVAL_SECONDS)
+        options = LoopOptions(name="maintenance", pause_s=INTERVAL_SECONDS)
+        await Loop(self._store.maintain, options).run()

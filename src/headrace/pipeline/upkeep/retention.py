@@ -29,6 +29,8 @@ from headrace.observability.events import (
     RETENTION_SWEPT,
     STORE_UNAVAILABLE,
 )
+from headrace.pipeline.leadership import AcquireLeadership, Leadership
+from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.access.projects import Projects
 from headrace.store.contract.events import StoreError
 from headrace.store.contract.retention import DueEvent, Removed, RetentionState
@@ -57,11 +59,11 @@ LEADERSHIP = "retention"
 LEADERSHIP_SECONDS = 60.0
 STANDBY_SECONDS = 10.0
 ERROR_SECONDS = 5.0
+#: A full disk among them: the store has given its reserve back, so the next try finds room for the
+#: log of a deletion.
+FAILURES = dict.fromkeys((StoreError, msgspec.MsgspecError, ValueError), STORE_UNAVAILABLE)
 
 _log = structlog.get_logger()
-
-#: Takes or renews a duty (name, owner, lease in microseconds); None while somebody else has it.
-AcquireLeadership = Callable[[str, str, int], Awaitable[int | None]]
 
 
 class RetentionOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,23 +128,28 @@ class EventRetention:
         self._sweeps_until_full = 0
         self._ticked_at: float | None = None
         self._unsaved: SweepReport | None = None
-        self._renew_at = 0.0
+        self._leadership = Leadership(
+            options.acquire_leadership,
+            LEADERSHIP,
+            owner=options.owner,
+            lease_s=LEADERSHIP_SECONDS,
+            clock_us=lambda: round(options.monotonic_s() * 1_000_000),
+        )
 
     async def run(self) -> None:
         """Sweep until cancelled; an error is logged and waited out, never the end."""
-        pause = self._options.pause
-        while True:
-            try:
-                if not await self._is_leader():
-                    await pause(STANDBY_SECONDS)
-                    continue
-                report = await self.run_once()
-                await pause(SWEEP_EVERY_SECONDS if report.finished else PAUSE_SECONDS_MIN)
-            except (StoreError, msgspec.MsgspecError, ValueError) as error:
-                # A full disk among them: the store has given its reserve back, so the next try
-                # finds room for the log of a deletion.
-                _log.warning(STORE_UNAVAILABLE, loop="retention", error=str(error))
-                await pause(ERROR_SECONDS)
+        options = LoopOptions(
+            name="retention",
+            pause_s=SWEEP_EVERY_SECONDS,
+            error_s=ERROR_SECONDS,
+            failures=FAILURES,
+        )
+        await Loop(self._step, options).run()
+
+    async def _step(self) -> float | None:
+        if not await self._is_leader():
+            return STANDBY_SECONDS
+        return None if (await self.run_once()).finished else PAUSE_SECONDS_MIN
 
     async def run_once(self) -> SweepReport:
         """Sweep all projects once, or for as long as a sweep may take.
@@ -286,18 +293,10 @@ class EventRetention:
 
         Two that sweep at once only do the work twice, so losing it in mid-sweep needs no fence.
         """
-        now_s = self._options.monotonic_s()
-        if now_s < self._renew_at:
-            return True
-        epoch = await self._options.acquire_leadership(
-            LEADERSHIP, self._options.owner, int(LEADERSHIP_SECONDS * 1_000_000)
-        )
-        if epoch is None:
-            self._renew_at = 0.0
+        held = await self._leadership.is_held()
+        if not held:
             self._ticked_at = None
-            return False
-        self._renew_at = now_s + LEADERSHIP_SECONDS / 3
-        return True
+        return held
 
 
 def _slice_of(due: Sequence[DueEvent], rows_max: int) -> Iterator[DueEvent]:

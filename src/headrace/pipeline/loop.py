@@ -1,0 +1,123 @@
+"""What all background loops have in common: repeat, wait, and survive errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from headrace.observability.events import LOOP_FAILED, STORE_UNAVAILABLE
+from headrace.store.contract.events import StoreError
+
+_log = structlog.get_logger()
+
+#: One round of work. Returns the seconds until the next, 0 for at once, None for `pause_s`.
+Step = Callable[[], Awaitable[float | None]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopOptions:
+    """How a loop repeats its step."""
+
+    #: What the log calls it.
+    name: str
+    #: Between two steps, where a step does not say otherwise.
+    pause_s: float
+    #: Pause after an error; None for `pause_s`.
+    error_s: float | None = None
+    #: Whether the first step, too, comes after a pause.
+    pause_first: bool = False
+    #: Errors that are logged and waited out, with the log event of each; the first class that fits.
+    #: Any other error ends the loop.
+    failures: Mapping[type[Exception], str] = field(
+        default_factory=lambda: {StoreError: STORE_UNAVAILABLE}
+    )
+    #: Whether an error that is not among them is waited out, too, and logged with its trace.
+    survives_faults: bool = False
+
+
+class Loop:
+    """Repeats a step until it is cancelled or stopped.
+
+    Args:
+        wake: ends the pause between two steps; made here where nothing else sets it.
+    """
+
+    def __init__(
+        self, step: Step, options: LoopOptions, *, wake: asyncio.Event | None = None
+    ) -> None:
+        self._step = step
+        self._options = options
+        self._wake = wake or asyncio.Event()
+        self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ended.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no further step will begin."""
+        return self._stop.is_set()
+
+    def wake(self) -> None:
+        """End the pause, or the next one. Cheap; on the event loop."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Repeat until cancelled or stopped.
+
+        Raises:
+            Exception: one that the options do not name.
+        """
+        self._ended.clear()
+        try:
+            if self._options.pause_first:
+                await _wait(self._wake, self._options.pause_s)
+            while not self.stopping:
+                # Before the step: whatever wakes the loop from here on may have come too late
+                # for it.
+                self._wake.clear()
+                await self._run_step()
+        finally:
+            self._ended.set()
+
+    async def _run_step(self) -> None:
+        options = self._options
+        try:
+            seconds = await self._step()
+        except Exception as error:  # noqa: BLE001 - raised again unless the options name it
+            self._log_failure(error)
+            # Only a stop ends this one early: what wakes the loop does not bring the store back.
+            await _wait(self._stop, options.pause_s if options.error_s is None else options.error_s)
+        else:
+            await _wait(self._wake, options.pause_s if seconds is None else seconds)
+
+    def _log_failure(self, error: Exception) -> None:
+        options = self._options
+        for kind, event in options.failures.items():
+            if isinstance(error, kind):
+                what = str(error) or type(error).__name__
+                _log.warning(event, loop=options.name, error=what)
+                return
+        if not options.survives_faults:
+            raise error
+        _log.exception(LOOP_FAILED, loop=options.name)
+
+    async def stop(self) -> None:
+        """Let the step under way come to its end, and begin no other."""
+        self._stop.set()
+        self._wake.set()
+        await self._ended.wait()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, or so long; others get their turn in any case."""
+    if seconds <= 0:
+        await asyncio.sleep(0)
+        return
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
