@@ -12,10 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from headrace.pipeline.delivering.replayer import SLICE_MAX, Pace, Replayer, ReplayReport
+from headrace.pipeline.delivering.replayer import Replayer, ReplayReport
 from headrace.process_names import own_name
 from headrace.store.contract.dead_letters import DeadLetterFilter, NewReplay, Replay, ReplayStatus
 from headrace.store.contract.events import StoreError
@@ -179,23 +177,6 @@ def test_an_error_does_not_end_the_loop(session: StoreSession) -> None:
     session.run(run())
 
     assert shown(session, replay) == (ReplayStatus.DONE, 1)
-
-
-@given(
-    per_second=st.integers(1, 1000),
-    steps=st.lists(st.integers(-5_000_000, 5_000_000), max_size=30),
-)
-def test_a_pace_is_never_exceeded(per_second: int, steps: list[int]) -> None:
-    now_us, forward_us, spent = START_US, 0, 0
-    pace = Pace(per_second, now_us)
-    for step in steps:
-        now_us += step
-        forward_us += max(0, step)
-        allowance = pace.allowance(now_us)
-        assert 0 <= allowance <= SLICE_MAX
-        pace.spend(allowance)
-        spent += allowance
-    assert spent <= 1 + forward_us * per_second / 1_000_000 + 1e-6
 
 
 def worker(place: SqlitePlace, fail_point: str = "") -> int:

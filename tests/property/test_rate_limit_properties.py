@@ -1,11 +1,11 @@
-"""The rate limit of a project."""
+"""Limits of so many a second: of a project, of a replay, of a send to an audience."""
 
 from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.pipeline.access.rate_limit import BURST_SECONDS, TokenBucket
+from headrace.pipeline.token_bucket import BURST_SECONDS, ForwardTime, TokenBucket
 
 START_US = 1_780_928_100_000_000
 STEPS = st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(1, 50)), min_size=1, max_size=60)
@@ -61,3 +61,24 @@ def test_a_burst_of_two_seconds_then_the_rate() -> None:
     assert [bucket.take(START_US) for _ in range(11)] == [0] * 10 + [1]
     assert bucket.take(START_US + 200_000) == 0
     assert bucket.take(START_US + 200_000) == 1
+
+
+@given(
+    rate=st.integers(1, 1000),
+    burst=st.integers(1, 200),
+    steps=st.lists(st.integers(-5_000_000, 5_000_000), max_size=30),
+)
+def test_lasting_work_goes_on_at_its_rate_when_the_clock_is_set_back(
+    rate: int, burst: int, steps: list[int]
+) -> None:
+    now_us, forward_us, spent = START_US, 0, 0
+    bucket, time = TokenBucket(rate, burst=burst, level=1), ForwardTime()
+    assert bucket.available(time.at(now_us)) == 1
+    for step in steps:
+        now_us += step
+        forward_us += max(0, step)
+        available = bucket.available(time.at(now_us))
+        assert min(burst, int(max(0, step) * rate / 1_000_000)) <= available <= burst
+        bucket.spend(available)
+        spent += available
+    assert spent <= 1 + forward_us * rate / 1_000_000 + 1e-6

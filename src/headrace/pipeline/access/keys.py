@@ -12,8 +12,8 @@ from headrace.domain.access.api_keys import ApiKey, Scope, hash_secret, secret_m
 from headrace.domain.access.policies import DEFAULTS, Policies
 from headrace.observability.events import ACCESS_REFRESH_FAILED, STORE_UNAVAILABLE
 from headrace.pipeline.access.look_up import LookUps
-from headrace.pipeline.access.rate_limit import TokenBucket
 from headrace.pipeline.loop import Loop, LoopOptions
+from headrace.pipeline.token_bucket import TokenBucket
 from headrace.store.access.projects import Projects
 from headrace.store.contract.events import Access, StoreError
 

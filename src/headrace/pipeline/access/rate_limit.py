@@ -1,44 +1,8 @@
-"""A limit of events per second with a burst."""
+"""A limit of requests per second for each caller."""
 
 from __future__ import annotations
 
-import math
-
-#: A project may use the allowance of so many seconds at once.
-BURST_SECONDS = 2
-
-
-class TokenBucket:
-    """Holds up to two seconds of `rate` and refills evenly; starts full.
-
-    Time is passed in, in microseconds, and may stand still or step back without harm.
-    """
-
-    __slots__ = ("_level", "_updated_us", "rate")
-
-    def __init__(self, rate: int) -> None:
-        self.rate = rate
-        self._level = float(rate * BURST_SECONDS)
-        self._updated_us: int | None = None
-
-    def take(self, now_us: int, count: int = 1) -> int:
-        """Take `count` tokens.
-
-        Returns:
-            0 when they were there, else the whole seconds after which they can be.
-        """
-        if self._updated_us is not None and now_us > self._updated_us:
-            refill = (now_us - self._updated_us) * self.rate / 1_000_000
-            self._level = min(float(self.rate * BURST_SECONDS), self._level + refill)
-        if self._updated_us is None or now_us > self._updated_us:
-            self._updated_us = now_us
-        # More than a full bucket can never be there: then a full one is enough, and what was taken
-        # beyond it is paid back before the next.
-        if self._level >= min(count, self.rate * BURST_SECONDS):
-            self._level -= count
-            return 0
-        missing = min(count, self.rate * BURST_SECONDS) - self._level
-        return max(1, math.ceil(missing / self.rate))
+from headrace.pipeline.token_bucket import TokenBucket
 
 
 class CallerBuckets:

@@ -9,6 +9,7 @@ import msgspec
 from headrace.domain.deliveries.dead_letters import PER_SECOND_MAX
 from headrace.pipeline.leadership import Leadership
 from headrace.pipeline.loop import Loop, LoopOptions
+from headrace.pipeline.token_bucket import ForwardTime, TokenBucket
 from headrace.store.contract.dead_letters import Replay
 from headrace.store.contract.processing import ProcessingStore
 from headrace.store.deliveries.replays import Replays
@@ -34,26 +35,6 @@ class ReplayReport(msgspec.Struct, frozen=True):
     running: int
     #: Dead letters replayed.
     replayed: int
-
-
-class Pace:
-    """How many more a replay may do now. Begins with one, and saves up no more than a slice."""
-
-    def __init__(self, per_second: int, now_us: int) -> None:
-        self._per_second = per_second
-        self._allowed = 1.0
-        self._at_us = now_us
-
-    def allowance(self, now_us: int) -> int:
-        """How many are allowed now; a clock that steps back adds nothing."""
-        gained = max(0, now_us - self._at_us) * self._per_second / 1_000_000
-        self._allowed = min(self._allowed + gained, float(SLICE_MAX))
-        self._at_us = now_us
-        return int(self._allowed)
-
-    def spend(self, count: int) -> None:
-        """Take off what was done."""
-        self._allowed -= count
 
 
 class Replayer:
@@ -82,7 +63,8 @@ class Replayer:
             clock_us=clock_us,
         )
         self._clock_us = clock_us
-        self._paces: dict[str, Pace] = {}
+        self._time = ForwardTime()
+        self._buckets: dict[str, TokenBucket] = {}
 
     async def run(self) -> None:
         """Replay until cancelled."""
@@ -99,7 +81,7 @@ class Replayer:
             StoreError: the store cannot do it now; whatever was replayed is counted.
         """
         running = await self._replays.running(REPLAYS_MAX)
-        self._paces = {r.id: self._paces[r.id] for r in running if r.id in self._paces}
+        self._buckets = {r.id: self._buckets[r.id] for r in running if r.id in self._buckets}
         if not running or not await self._leadership.is_held():
             return ReplayReport(0, 0)
         going_on, replayed = 0, 0
@@ -111,10 +93,13 @@ class Replayer:
 
     async def _advance(self, replay: Replay) -> tuple[int, bool]:
         now_us = self._clock_us()
-        pace = self._paces.setdefault(replay.id, Pace(replay.per_second, now_us))
-        allowance = pace.allowance(now_us)
+        # It begins with one, and saves up no more than a slice.
+        bucket = self._buckets.setdefault(
+            replay.id, TokenBucket(replay.per_second, burst=SLICE_MAX, level=1)
+        )
+        allowance = bucket.available(self._time.at(now_us))
         if allowance < 1:
             return 0, True
         count, goes_on = await self._replays.advance(replay.id, allowance, now_us)
-        pace.spend(count)
+        bucket.spend(count)
         return count, goes_on

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.pipeline.delivering.replayer import Pace
 from headrace.pipeline.leadership import Leadership
 from headrace.pipeline.loop import Loop, LoopOptions
+from headrace.pipeline.token_bucket import ForwardTime, TokenBucket
 from headrace.store.contract.processing import ProcessingStore
 from headrace.store.messages.jobs import SendJob, SendJobs
 
@@ -52,7 +52,8 @@ class AudienceSends:
             clock_us=clock_us,
         )
         self._clock_us = clock_us
-        self._paces: dict[str, Pace] = {}
+        self._time = ForwardTime()
+        self._buckets: dict[str, TokenBucket] = {}
         #: Called when messages were made.
         self.on_made: Callable[[], None] = lambda: None
 
@@ -71,7 +72,9 @@ class AudienceSends:
             StoreError: the store cannot do it now; whatever was made is counted.
         """
         running = await self._jobs.running(self._clock_us(), JOBS_MAX)
-        self._paces = {one.id: self._paces[one.id] for one in running if one.id in self._paces}
+        self._buckets = {
+            one.id: self._buckets[one.id] for one in running if one.id in self._buckets
+        }
         if not running or not await self._leadership.is_held():
             return 0
         going_on = 0
@@ -82,10 +85,13 @@ class AudienceSends:
 
     async def _advance(self, job: SendJob) -> bool:
         now_us = self._clock_us()
-        pace = self._paces.setdefault(job.id, Pace(job.per_second or PER_SECOND, now_us))
-        allowance = min(pace.allowance(now_us), SLICE_MAX)
+        # It begins with one, and saves up no more than a slice.
+        bucket = self._buckets.setdefault(
+            job.id, TokenBucket(job.per_second or PER_SECOND, burst=SLICE_MAX, level=1)
+        )
+        allowance = bucket.available(self._time.at(now_us))
         if allowance < 1:
             return True
         looked, goes_on = await self._jobs.advance(job.id, allowance, now_us)
-        pace.spend(looked)
+        bucket.spend(looked)
         return goes_on
