@@ -57,7 +57,7 @@ from headrace.pipeline.supervisor import WorkerSupervisor
 from headrace.store.contract.erasures import Erasure
 from headrace.store.contract.events import Pending, StoreError, StoreFailedError
 from headrace.store.store import Store
-from headrace.stores import shown_store
+from headrace.stores import store_url
 
 #: From SIGTERM to the end of the process.
 STOP_SECONDS_MAX = 10.0
@@ -205,7 +205,7 @@ class Headrace:
             SERVER_STARTED,
             host=self.settings.host,
             port=self.port,
-            store=shown_store(self.settings.store),
+            store=store_url(self.settings.store).shown,
         )
 
     def _document(self) -> ApiDocument:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import apsw
 
@@ -17,9 +14,9 @@ from headrace.store.engine.postgres.database import Database, PoolOptions
 from headrace.store.engine.postgres.errors import is_error
 from headrace.store.engine.postgres.errors import store_error as postgres_error
 from headrace.store.engine.postgres.shard import distribute
-from headrace.store.engine.postgres.url import is_postgres, masked
 from headrace.store.engine.sqlite.connection import open_reader, store_error
 from headrace.store.engine.sqlite.migrate import newest_version, schema_version
+from headrace.store.engine.url import StoreUrl, masked
 from headrace.store.postgres import open_store as open_postgres
 from headrace.store.postgres import schema_versions as postgres_versions
 from headrace.store.sqlite import open_store as open_sqlite
@@ -32,26 +29,38 @@ from headrace.store.transfer.target import Target
 COPY_STATEMENT_SECONDS_MAX = 120.0
 
 
-async def open_store(url: str, *, serve: bool, create: bool = True) -> Store:
-    """Open the store a URL names, connected as by default.
+def store_url(url: str) -> StoreUrl:
+    """Which store a URL names.
+
+    Raises:
+        StoreSetupError: none.
+    """
+    return StoreUrl.parse(url)
+
+
+async def open_store(
+    url: str, *, serve: bool, create: bool = True, options: PoolOptions | None = None
+) -> Store:
+    """Open the store a URL names.
 
     Args:
         serve: whether this process will accept events.
         create: whether to make a store where there is none.
+        options: how to connect to a PostgreSQL store.
 
     Raises:
         StoreSetupError: with what to do about it.
     """
-    if is_postgres(url):
-        return await open_postgres(url, PoolOptions(), create=create)
-    return open_sqlite(sqlite_path(url), serve=serve, create=create)
+    path = store_url(url).path
+    if path is None:
+        return await open_postgres(url, options or PoolOptions(), create=create)
+    return open_sqlite(path, serve=serve, create=create)
 
 
 async def open_configured(settings: Settings, *, serve: bool, create: bool = True) -> Store:
     """As `open_store`, connected as the settings say."""
-    if is_postgres(settings.store):
-        return await open_postgres(settings.store, pool_options(settings), create=create)
-    return await open_store(settings.store, serve=serve, create=create)
+    options = pool_options(settings)
+    return await open_store(settings.store, serve=serve, create=create, options=options)
 
 
 def pool_options(settings: Settings) -> PoolOptions:
@@ -69,7 +78,7 @@ async def migrate_store(settings: Settings) -> tuple[int, int]:
         StoreSetupError: with what to do about it.
     """
     before, _ = await schema_versions(settings)
-    if is_postgres(settings.store):
+    if store_url(settings.store).is_shared:
         options = pool_options(settings)
         store: Store = await open_postgres(settings.store, options, create=True, migrated=True)
     else:
@@ -84,7 +93,7 @@ async def distribute_store(settings: Settings, shards: int) -> list[str]:
     Raises:
         StoreSetupError: with what to do about it.
     """
-    if not is_postgres(settings.store):
+    if not store_url(settings.store).is_shared:
         message = "Only a PostgreSQL store can be spread, over the nodes of a Citus cluster."
         raise StoreSetupError(message)
     # A table may take hours to be moved. Whoever runs the command can end it at any time.
@@ -99,12 +108,14 @@ async def copy_store(source: str, target: str, progress: Progress) -> Report:
         StoreSetupError: with what to do about it.
         StoreError: it did not come to its end; run it again to go on.
     """
-    if not is_postgres(target):
-        message = (
-            f"{shown_store(target)!r} is no PostgreSQL store, and only into one can be copied."
-        )
+    source_path, target_url = store_url(source).path, store_url(target)
+    if not target_url.is_shared:
+        message = f"{target_url.shown!r} is no PostgreSQL store, and only into one can be copied."
         raise StoreSetupError(message)
-    opened = Source(sqlite_path(source))
+    if source_path is None:
+        message = f"{masked(source)!r} is no embedded store, and only from one can be copied."
+        raise StoreSetupError(message)
+    opened = Source(source_path)
     try:
         async with _apart(target, COPY_STATEMENT_SECONDS_MAX) as connection:
             return await CopyJob(opened, Target(connection), progress).run()
@@ -134,44 +145,15 @@ async def _apart(url: str, statement_seconds_max: float | None) -> AsyncIterator
         await connection.close()
 
 
-def sqlite_path(url: str) -> Path:
-    """File of an embedded store; three slashes before a relative path, four before an absolute.
-
-    A symbolic link is followed: SQLite keeps its own files beside the database and not beside the
-    link, and so must the lock, lest one store have two servers.
-
-    Raises:
-        StoreSetupError: the URL names no embedded store.
-    """
-    if not url.startswith("sqlite:///") or url.endswith("/"):
-        message = (
-            f"{masked(url)!r} is no store: use sqlite:///path/to/file.db "
-            "or postgresql://user@host/database"
-        )
-        raise StoreSetupError(message)
-    path = Path(unquote(urlsplit(url).path)[1:])
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
-
-
-def is_shared(url: str) -> bool:
-    """Whether several machines may work on the store."""
-    return is_postgres(url)
-
-
-def shown_store(url: str) -> str:
-    """The URL as it may be shown and logged: without a password."""
-    return masked(url) if is_postgres(url) else url
-
-
 async def schema_versions(settings: Settings) -> tuple[int, int]:
     """`(of the store, of this release)`; 0 for a store that is not there. Changes nothing.
 
     Raises:
         StoreSetupError: the store cannot be read.
     """
-    if is_postgres(settings.store):
+    path = store_url(settings.store).path
+    if path is None:
         return await postgres_versions(settings.store, pool_options(settings))
-    path = sqlite_path(settings.store)
     if not path.exists():
         return 0, newest_version()
     try:

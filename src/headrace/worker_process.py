@@ -46,7 +46,7 @@ from headrace.process_names import own_name
 from headrace.store.contract.deliveries import LoadedHandler
 from headrace.store.contract.events import StoreError
 from headrace.store.store import Store
-from headrace.stores import shown_store
+from headrace.stores import store_url
 
 #: From SIGTERM to the end of the process.
 STOP_SECONDS_MAX = 10.0
@@ -136,7 +136,7 @@ class WorkerProcess:
             store.messages.engagements.prune,
         )
         self._begin(HistoryPruner(prunes, store.clock_us))
-        _log.info(WORKER_STARTED, store=shown_store(self._settings.store))
+        _log.info(WORKER_STARTED, store=store_url(self._settings.store).shown)
 
     async def _make_deliverer(self, rules: RulesCache, rng: random.Random) -> Deliverer:
         settings, store = self._settings, self._store

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.store.engine.postgres.url import is_postgres, masked, one_host_each
-from headrace.stores import sqlite_path
+from headrace.store.contract.events import StoreSetupError
+from headrace.store.engine.url import StoreUrl, masked, one_host_each
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ from headrace.stores import sqlite_path
 def test_a_password_is_never_shown(url: str, shown: str) -> None:
     assert masked(url) == shown
     assert "cret" not in masked(url)
+    assert StoreUrl.parse(url).shown == shown
 
 
 @pytest.mark.parametrize(
@@ -36,12 +37,22 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
         ("postgresql://h/d", True),
         ("postgres://h/d", True),
         ("sqlite:///postgresql://x", False),
-        ("postgresqlx://h/d", False),
-        ("postgresql", False),
     ],
 )
 def test_only_its_schemes_name_a_shared_store(url: str, expected: bool) -> None:
-    assert is_postgres(url) == expected
+    assert StoreUrl.parse(url).is_shared == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "postgresqlx://h/d", "postgresql", "mysql://h/d", "headrace.db"),
+        *("sqlite:/x.db", "sqlite://x.db", "sqlite:///", "sqlite:///folder/", "Sqlite:///x.db"),
+    ],
+)
+def test_what_names_no_store_is_refused_with_what_does(url: str) -> None:
+    with pytest.raises(StoreSetupError, match=r"use sqlite:///path/to/file\.db or postgresql://"):
+        StoreUrl.parse(url)
 
 
 @pytest.mark.parametrize(
@@ -71,5 +82,5 @@ def test_a_link_names_the_file_that_it_leads_to(tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "disk" / "headrace.db")
     again.symlink_to("link.db")
     for path in (link, again, tmp_path / "disk" / "headrace.db"):
-        assert sqlite_path(f"sqlite:///{path}") == tmp_path / "disk" / "headrace.db"
-    assert sqlite_path("sqlite:///headrace.db") == Path("headrace.db")
+        assert StoreUrl.parse(f"sqlite:///{path}").path == tmp_path / "disk" / "headrace.db"
+    assert StoreUrl.parse("sqlite:///headrace.db").path == Path("headrace.db")

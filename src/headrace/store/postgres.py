@@ -43,8 +43,8 @@ from headrace.store.engine.postgres.migrate import (
 )
 from headrace.store.engine.postgres.sequences import SequenceAllocator, take_writer
 from headrace.store.engine.postgres.transaction import PostgresDatabase, PostgresTransaction
-from headrace.store.engine.postgres.url import masked
 from headrace.store.engine.transaction import Transaction
+from headrace.store.engine.url import masked
 from headrace.store.events.events import Events, last_sequence
 from headrace.store.events.trace import Trace
 from headrace.store.messages.messages import Messages

@@ -34,21 +34,22 @@ _MIB = 1024 * 1024
 
 def check_store(settings: Settings) -> list[Finding]:
     """Everything that can be said about the store without changing it."""
-    from headrace.stores import is_shared, schema_versions, shown_store, sqlite_path
+    from headrace.stores import schema_versions, store_url
 
     at_us = now_us()
-    shown = shown_store(settings.store)
     try:
-        if not is_shared(settings.store):
-            path = sqlite_path(settings.store)
-            if not path.exists():
-                return [_missing(path), check_clock(at_us, 0)]
+        url = store_url(settings.store)
+    except StoreError as error:
+        return [fail("store", "not the address of a store", str(error)), check_clock(at_us, 0)]
+    try:
+        if url.path is not None and not url.path.exists():
+            return [_missing(url.path), check_clock(at_us, 0)]
         current, newest = asyncio.run(schema_versions(settings))
         if current != newest:
-            return [ok("store", shown), _schema(current, newest), check_clock(at_us, 0)]
+            return [ok("store", url.shown), _schema(current, newest), check_clock(at_us, 0)]
         health, last, kept = in_store(settings, _look)
     except StoreError as error:
-        return [fail("store", shown, str(error)), check_clock(at_us, 0)]
+        return [fail("store", url.shown, str(error)), check_clock(at_us, 0)]
     newest_us = last // _SEQUENCES_A_MILLISECOND * 1000
     return [
         *_report(health, newest, settings.disk_free_min_bytes),

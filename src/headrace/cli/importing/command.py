@@ -136,11 +136,11 @@ def _target(settings: Settings, project: str, kind: Kind) -> Iterator[tuple[Clie
         yield Client(settings.url, settings.key), f"{settings.url} as {public}{what}"
         return
     from headrace.observability.logs import configure_logs
-    from headrace.stores import shown_store
+    from headrace.stores import store_url
 
     configure_logs("error", "auto")
     with local_server(settings, project, kind.scope) as (url, key):
-        yield Client(url, key), f"{shown_store(settings.store)} project {project}{what}"
+        yield Client(url, key), f"{store_url(settings.store).shown} project {project}{what}"
 
 
 def _beside(path: Path | None, ending: str) -> Path:

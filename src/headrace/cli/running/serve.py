@@ -60,10 +60,10 @@ def _serve(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
 
 async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
     from headrace.app import STOP_SECONDS_MAX, Headrace
-    from headrace.stores import is_shared, open_configured
+    from headrace.stores import open_configured, store_url
 
     # A shared database that has no schema is more likely the wrong one than one to be filled.
-    create = with_worker or not is_shared(settings.store)
+    create = with_worker or not store_url(settings.store).is_shared
     store = await open_configured(settings, serve=True, create=create)
     server = Headrace(settings, store, with_worker=with_worker)
     _stop_on_signals(server, STOP_SECONDS_MAX)
@@ -91,7 +91,7 @@ async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
 async def _announce(server: Headrace, *, as_json: bool) -> None:
     from headrace.bootstrap import first_start
     from headrace.cli.running.welcome import curl_line, url_of, welcome
-    from headrace.stores import shown_store
+    from headrace.stores import store_url
 
     # Only now: a start that found its port taken must not have used up the one showing of the key.
     first = await first_start(server.store, server.store.clock_us())
@@ -102,7 +102,7 @@ async def _announce(server: Headrace, *, as_json: bool) -> None:
     link = _sign_in_link(server.settings, url, first)
     if as_json:
         curl = None if key is None else curl_line(url, key)
-        store = shown_store(server.settings.store)
+        store = store_url(server.settings.store).shown
         print_json({"url": url, "store": store, "key": key, "curl": curl, "sign_in": link})
     else:
         typer.echo(welcome(url, key, link))

@@ -28,7 +28,7 @@ def copy(
 
     Example: headrace copy --from sqlite:///headrace.db --to postgresql://headrace@db/headrace
     """
-    from headrace.stores import copy_store, shown_store
+    from headrace.stores import copy_store, store_url
 
     with progress("Copying", total=_STEPS) as advance_to:
 
@@ -38,10 +38,10 @@ def copy(
         report = asyncio.run(copy_store(source, target, advance))
     if as_json:
         tables = {name: found.rows for name, found in report.tables.items()}
-        print_json({"to": shown_store(target), "rows": report.rows, "tables": tables})
+        print_json({"to": store_url(target).shown, "rows": report.rows, "tables": tables})
         return
     events = report.tables["events"].rows
     typer.echo(
-        f"Copied {report.rows} rows, {events} events among them, to {shown_store(target)}. "
+        f"Copied {report.rows} rows, {events} events among them, to {store_url(target).shown}. "
         "Counts and checksums of every table agree."
     )

@@ -29,12 +29,12 @@ def migrate(
 
     Example: headrace migrate --store sqlite:///headrace.db
     """
-    from headrace.stores import distribute_store, migrate_store, shown_store
+    from headrace.stores import distribute_store, migrate_store, store_url
 
     before, after = asyncio.run(migrate_store(settings))
     spread = asyncio.run(distribute_store(settings, shards)) if distribute else []
     if as_json:
-        found = {"store": shown_store(settings.store), "from": before, "to": after}
+        found = {"store": store_url(settings.store).shown, "from": before, "to": after}
         print_json(found | ({"distributed": spread} if distribute else {}))
         return
     if before == after:

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from headrace.store.engine.postgres.url import one_host_each
+from headrace.store.engine.url import one_host_each
 
 #: A server without power does not refuse connections, it does not respond. After so long the next
 #: host is tried as well; the first suitable one is taken.
