@@ -41,14 +41,14 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SQLITE = Dialect(
-    unfinished=f"SELECT count(*) FROM events WHERE status <> {Status.PROCESSED:d}",  # noqa: S608
+    unfinished=f"SELECT count(*) FROM events WHERE status <> {Status.PROCESSED:d}",
     marks="SELECT count(*), min(processed_us), max(processed_us) FROM events "
     "WHERE sequence > ? AND source <> ?",
     processed="SELECT sequence, idempotency_key, received_us, processed_us FROM events "
     "WHERE sequence > ? AND status = ? AND source = ? ORDER BY sequence LIMIT 2000",
 )
 _POSTGRES = Dialect(
-    unfinished="SELECT count(*) FROM events e LEFT JOIN event_states o USING (lane, sequence) "  # noqa: S608
+    unfinished="SELECT count(*) FROM events e LEFT JOIN event_states o USING (lane, sequence) "
     f"WHERE o.status IS DISTINCT FROM {Status.PROCESSED:d}",
     marks="SELECT count(*), min(processed_us), max(processed_us) "
     "FROM events JOIN event_states USING (lane, sequence) WHERE sequence > ? AND source <> ?",

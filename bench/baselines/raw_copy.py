@@ -21,7 +21,7 @@ _EVENT = tuple(EVENT_COLUMNS)
 _KEY = ("lane", "hash", "event_lane", "event_sequence")
 _WORK = ("lane", "sequence", "project_id", "queued_us")
 _STORED = (
-    f"SELECT {', '.join(f'e.{name}' for name in _EVENT)}, "  # noqa: S608 own column names
+    f"SELECT {', '.join(f'e.{name}' for name in _EVENT)}, "
     "k.lane AS key_lane, k.hash AS hash "
     "FROM events e LEFT JOIN idempotency_keys k "
     "ON k.event_lane = e.lane AND k.event_sequence = e.sequence "

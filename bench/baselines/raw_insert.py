@@ -47,9 +47,9 @@ def _timed_copy(
     columns = [row[1] for row in source.execute("PRAGMA table_info(events)")]
     named = ", ".join(name for name in columns if name not in SET_BY_PROCESSING)
     marks = ", ".join("?" * (named.count(",") + 1))
-    insert_event = f"INSERT INTO events ({named}) VALUES ({marks})"  # noqa: S608 own column names
+    insert_event = f"INSERT INTO events ({named}) VALUES ({marks})"
     events = source.execute(
-        f"SELECT {named} FROM events ORDER BY sequence LIMIT ?",  # noqa: S608 own column names
+        f"SELECT {named} FROM events ORDER BY sequence LIMIT ?",
         (rows_max,),
     )
     copied, spent_s = 0, 0.0

@@ -38,13 +38,13 @@ P99 = PERCENTILES[99.0]
 #: The sequence of an event holds the millisecond of its receipt, 21 bits up.
 _AGED_SEQUENCES = (AGED_DAYS * DAY_MS) << 21
 _SET_BACK = (
-    f"UPDATE events SET sequence = sequence - {_AGED_SEQUENCES}, "  # noqa: S608
+    f"UPDATE events SET sequence = sequence - {_AGED_SEQUENCES}, "
     f"received_us = received_us - {AGED_DAYS * DAY_MS * 1000}"
 )
 #: PostgreSQL keeps these in separate tables.
 _SET_BACK_BESIDE = (
-    f"UPDATE event_states SET sequence = sequence - {_AGED_SEQUENCES}",  # noqa: S608
-    f"UPDATE idempotency_keys SET event_sequence = event_sequence - {_AGED_SEQUENCES}",  # noqa: S608
+    f"UPDATE event_states SET sequence = sequence - {_AGED_SEQUENCES}",
+    f"UPDATE idempotency_keys SET event_sequence = event_sequence - {_AGED_SEQUENCES}",
     # Tasks that the server runs every minute, and must not run while it is measured.
     "VACUUM ANALYZE",
 )

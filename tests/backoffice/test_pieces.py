@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from headrace.backoffice.shell.addresses import client_address, throttled_address
 from headrace.backoffice.shell.browsers import browser_words
+from headrace.backoffice.shell.charts import Series, bar_chart, line_chart, sparkline
 from headrace.backoffice.shell.forms import Fields
 from headrace.backoffice.shell.json_view import VALUES_MAX, json_view
 from headrace.backoffice.shell.masking import masked
@@ -21,7 +22,6 @@ from headrace.backoffice.shell.passwords import (
     Passwords,
     TooManyAtOnceError,
 )
-from headrace.backoffice.shell.plots import bars, sparkline
 from headrace.backoffice.shell.setup import proxy_networks, public_origin
 from headrace.backoffice.shell.templating import byte_size, duration, number, time_element
 from headrace.config import SettingError
@@ -141,9 +141,12 @@ def test_long_text_is_folded() -> None:
 
 @pytest.mark.parametrize("values", [[], [0, 0], [5], [1, 2, 3], [1e9, 0, 3]])
 def test_plots_are_drawn_whatever_the_numbers(values: list[float]) -> None:
-    for drawn in (sparkline(values, "<t>"), bars([("good", values), ("bad", values)], "<t>")):
+    labels = [f"{slot}:00" for slot in range(len(values))]
+    series = [Series("good", "good", values), Series("bad", "bad", values)]
+    charts = [make("<t>", series, labels, "<s>", str) for make in (bar_chart, line_chart)]
+    for drawn, label in [(sparkline(values, "<t>"), "<t>"), *((c.svg, "<t>. <s>") for c in charts)]:
         root = ET.fromstring(str(drawn))  # noqa: S314 - our own
-        assert root.get("aria-label") == "<t>"
+        assert root.get("aria-label") == label
         assert "style" not in str(drawn)
 
 

@@ -510,7 +510,7 @@ class World:
         """
         allowed = self.oracle.strings()
         for table in tables(self.place):
-            rows = self._ask(f"SELECT * FROM {table}")  # noqa: S608
+            rows = self._ask(f"SELECT * FROM {table}")
             self._refuse(f"table {table}", {t.lower() for t in TRACE.findall(repr(rows))}, allowed)
         for name, data in self._raw_files():
             found = {text.decode().lower() for text in _RAW_TRACE.findall(data)}

@@ -46,7 +46,7 @@ def revoke_by_a_fast_clock(server: HttpServer, key: str) -> None:
 
 def set_column(column: str, value: str | int | bytes) -> Callable[[HttpServer, str], None]:
     def change(server: HttpServer, key: str) -> None:
-        sql = f"UPDATE api_keys SET {column} = ? WHERE public_id = ?"  # noqa: S608
+        sql = f"UPDATE api_keys SET {column} = ? WHERE public_id = ?"
         run_sql(server.store_url, sql, value, public_id(key))
 
     return change

@@ -346,7 +346,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def failures_and_dead_letters_are_on_record(self) -> None:
         for table, name in (("processing_attempts", "failures"), ("dead_letters", "dead_letters")):
-            counts = self.queue.sql(f"SELECT sequence, count(*) FROM {table} GROUP BY 1")  # noqa: S608
+            counts = self.queue.sql(f"SELECT sequence, count(*) FROM {table} GROUP BY 1")
             expected = {e.sequence: getattr(e, name) for e in self.events.values()}
             assert dict(counts) == {key: count for key, count in expected.items() if count}
 

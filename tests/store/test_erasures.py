@@ -192,7 +192,7 @@ def add_deliveries(people: People, events: Sequence[NewEvent], count: int) -> No
         lane = f"{event.lane}, " if "lane" in columns(place, "deliveries") else ""
         names = "lane, " if lane else ""
         place.run_sql(
-            f"INSERT INTO deliveries ({names}number, id, project_id, sequence, subscriber_id, "  # noqa: S608
+            f"INSERT INTO deliveries ({names}number, id, project_id, sequence, subscriber_id, "
             f"state, due_us, created_us) WITH RECURSIVE n (i) AS (SELECT {number} UNION ALL "
             f"SELECT i + 1 FROM n WHERE i < {number + count - 1}) "
             f"SELECT {lane}i, 'd' || i, 1, {event.sequence}, 's', 3, 0, 0 FROM n"

@@ -188,7 +188,7 @@ INSERT INTO templates SELECT 't' || i, 1, 't' || i, 'email', '', 'active', '{{}}
 FROM generate_series(1, 300) AS i;
 INSERT INTO template_versions SELECT 'v' || t.id || '-' || i, t.id, 1, i, '{{}}', '{{}}', 0, 'a'
 FROM templates t, generate_series(1, 20) AS i
-"""  # noqa: S608
+"""
 #: Small tables that may be scanned.
 _SMALL = {
     *("audiences", "topics", "operators", "o", "workers", "catalog_totals"),

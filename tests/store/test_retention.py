@@ -149,7 +149,7 @@ def _fill_deliveries(place: Place, event: NewEvent, count: int) -> None:
     add_delivery(place, event, 3, attempts=0)
     shared = sorted(columns(place, "deliveries") - {"number", "id"})
     place.run_sql(
-        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "  # noqa: S608
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
         f"INSERT INTO deliveries (number, id, {', '.join(shared)}) "
         f"SELECT 1000000 + i, 'x' || i, {', '.join(shared)} FROM deliveries, n "
         "WHERE number < 1000000 AND sequence = ?",
@@ -158,7 +158,7 @@ def _fill_deliveries(place: Place, event: NewEvent, count: int) -> None:
     )
     lane = "lane, " if "lane" in shared else ""
     place.run_sql(
-        f"INSERT INTO delivery_attempts ({lane}delivery_number, number, at_us, duration_us) "  # noqa: S608
+        f"INSERT INTO delivery_attempts ({lane}delivery_number, number, at_us, duration_us) "
         f"SELECT {lane}number, 1, 0, 0 FROM deliveries WHERE number >= 1000000"
     )
 

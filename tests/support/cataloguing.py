@@ -86,5 +86,5 @@ class Cataloguing:
         tables = ("catalog_names", "catalog_paths", "catalog_drift", "catalog_hours")
         rows: list[Sequence[Any]] = []
         for table in tables:
-            rows += self.session.place.run_sql(f"SELECT * FROM {table}")  # noqa: S608
+            rows += self.session.place.run_sql(f"SELECT * FROM {table}")
         return repr(rows)

@@ -180,14 +180,14 @@ class Queue:
         """What the store has noted about customer events, or about some, in order of receipt."""
         if isinstance(self.session.store, SqliteStore):
             columns = columns.replace("contact_id", "resolved_contact_id")
-            rows = f"(SELECT {columns}, sequence AS place, source FROM events) e"  # noqa: S608
+            rows = f"(SELECT {columns}, sequence AS place, source FROM events) e"
         else:
             rows = (
-                f"(SELECT {columns}, o.sequence AS place, source FROM event_states o "  # noqa: S608
+                f"(SELECT {columns}, o.sequence AS place, source FROM event_states o "
                 "JOIN (SELECT sequence, source FROM events) e ON e.sequence = o.sequence) e"
             )
         wanted = f"place IN ({','.join(map(str, sequences))})" if sequences else "source <> 3"
-        found = self.sql(f"SELECT * FROM {rows} WHERE {wanted} ORDER BY place")  # noqa: S608
+        found = self.sql(f"SELECT * FROM {rows} WHERE {wanted} ORDER BY place")
         return [row[:-2] for row in found]
 
     def attempts(self, sequence: int) -> list[Row]:
@@ -205,7 +205,7 @@ class Queue:
             *("contact_conflicts", "deliveries", "dead_letters"),
             *(() if isinstance(self.session.store, SqliteStore) else ("event_states",)),
         )
-        return {name: self.sql(f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables}  # noqa: S608
+        return {name: self.sql(f"SELECT * FROM {name} ORDER BY 1, 2") for name in tables}
 
 
 def sequences(batch: Sequence[Claimed]) -> list[int]:

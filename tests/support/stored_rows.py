@@ -31,7 +31,7 @@ def insert(place: Place, table: str, **values: Any) -> None:
     """Insert a row; values of columns that this store's table has not are left out."""
     held = {name: value for name, value in values.items() if name in columns(place, table)}
     marks = ", ".join("?" * len(held))
-    sql = f"INSERT INTO {table} ({', '.join(held)}) VALUES ({marks})"  # noqa: S608
+    sql = f"INSERT INTO {table} ({', '.join(held)}) VALUES ({marks})"
     place.run_sql(sql, *held.values())
 
 

@@ -13,12 +13,12 @@ DRAIN_SECONDS_MAX = 60.0
 
 _UNFINISHED = f"status NOT IN ({Status.PROCESSED:d}, {Status.DEAD_LETTERED:d})"
 _CREATED = (
-    "SELECT contact_id, count(*) AS times FROM events "  # noqa: S608
+    "SELECT contact_id, count(*) AS times FROM events "
     f"WHERE source = {Source.SYSTEM:d} AND event = 'sendrealm.contact.created' GROUP BY contact_id"
 )
 #: Each counts rows that must not exist.
 _FAULTS = {
-    "unfinished": f"SELECT count(*) FROM events WHERE {_UNFINISHED}",  # noqa: S608
+    "unfinished": f"SELECT count(*) FROM events WHERE {_UNFINISHED}",
     "left_in_line": (
         "SELECT (SELECT count(*) FROM event_queue) + (SELECT count(*) FROM event_retries)"
     ),
@@ -26,20 +26,20 @@ _FAULTS = {
         "SELECT count(*) - count(DISTINCT project_id || '/' || external_id) FROM contacts"
     ),
     "contacts_missing": (
-        "SELECT count(DISTINCT e.external_id) FROM events e "  # noqa: S608
+        "SELECT count(DISTINCT e.external_id) FROM events e "
         f"WHERE e.status = {Status.PROCESSED:d} AND e.external_id IS NOT NULL AND NOT EXISTS "
         "(SELECT 1 FROM contacts c WHERE c.project_id = e.project_id "
         "AND c.external_id = e.external_id AND c.id = e.resolved_contact_id)"
     ),
     "created_not_told_once": (
-        f"SELECT count(*) FROM contacts c LEFT JOIN ({_CREATED}) t ON t.contact_id = c.id "  # noqa: S608
+        f"SELECT count(*) FROM contacts c LEFT JOIN ({_CREATED}) t ON t.contact_id = c.id "
         "WHERE coalesce(t.times, 0) <> 1"
     ),
     "created_told_of_nobody": (
-        f"SELECT count(*) FROM ({_CREATED}) WHERE contact_id NOT IN (SELECT id FROM contacts)"  # noqa: S608
+        f"SELECT count(*) FROM ({_CREATED}) WHERE contact_id NOT IN (SELECT id FROM contacts)"
     ),
     "dead_without_letter": (
-        "SELECT count(*) FROM events e "  # noqa: S608
+        "SELECT count(*) FROM events e "
         f"WHERE e.status = {Status.DEAD_LETTERED:d} AND (SELECT count(*) FROM dead_letters d "
         "WHERE d.sequence = e.sequence AND d.state = 0) <> 1"
     ),
@@ -58,7 +58,7 @@ class Processed(msgspec.Struct, frozen=True, kw_only=True):
 
 def wait_processed(store: Rows) -> None:
     """Wait until the running worker has finished every event."""
-    sql = f"SELECT 1 FROM events WHERE {_UNFINISHED} LIMIT 1"  # noqa: S608
+    sql = f"SELECT 1 FROM events WHERE {_UNFINISHED} LIMIT 1"
     wait_until(lambda: not store.select(sql), "every event is processed", DRAIN_SECONDS_MAX)
 
 

@@ -60,7 +60,7 @@ class PostgresRows:
         """Every row that belongs to an event has its event."""
         for table in ("event_states", "event_queue", "deliveries", "dead_letters"):
             sql = (
-                f"SELECT count(*) FROM {table} t WHERE NOT EXISTS (SELECT 1 FROM events e "  # noqa: S608
+                f"SELECT count(*) FROM {table} t WHERE NOT EXISTS (SELECT 1 FROM events e "
                 "WHERE e.lane = t.lane AND e.sequence = t.sequence)"
             )
             if self.select(sql) != [(0,)]:

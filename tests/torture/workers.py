@@ -73,7 +73,7 @@ class Workers:
         first: Any = self._connection.execute("SELECT min(sequence) FROM event_queue").fetchone()
         if first[0] is None:
             return
-        finished = f"SELECT status >= {Status.PROCESSED:d} FROM events WHERE sequence = ?"  # noqa: S608
+        finished = f"SELECT status >= {Status.PROCESSED:d} FROM events WHERE sequence = ?"
         wait_until(
             lambda: self._connection.execute(finished, (first[0],)).fetchone() == (1,),
             "the first in line is processed",

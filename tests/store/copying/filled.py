@@ -55,16 +55,16 @@ def _fill_the_rest(place: SqlitePlace) -> None:
         "WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
     )
     for (table,) in tables:
-        empty = not place.run_sql(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608
+        empty = not place.run_sql(f"SELECT 1 FROM {table} LIMIT 1")
         if empty and table not in LEFT_BEHIND:
             _fill_generic(place, table)
 
 
 def _fill_generic(place: SqlitePlace, table: str) -> None:
-    columns = place.run_sql(f"SELECT name, type FROM pragma_table_info('{table}')")  # noqa: S608
+    columns = place.run_sql(f"SELECT name, type FROM pragma_table_info('{table}')")
     values = [_BY_COLUMN.get((table, name), _BY_TYPE[kind]) for name, kind in columns]
     marks = ", ".join("?" * len(values))
-    place.run_sql(f"INSERT INTO {table} VALUES ({marks})", *values)  # noqa: S608
+    place.run_sql(f"INSERT INTO {table} VALUES ({marks})", *values)
 
 
 def fill_many(place: SqlitePlace, count: int) -> None:

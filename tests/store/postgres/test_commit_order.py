@@ -204,7 +204,7 @@ def test_order_survives_a_database_clock_set_back(place: PostgresPlace) -> None:
     place.run_sql("INSERT INTO clock.back VALUES (0)")
     for name in ("clock_timestamp", "statement_timestamp"):
         place.run_sql(
-            f"CREATE FUNCTION clock.{name}() RETURNS timestamptz LANGUAGE sql VOLATILE AS "  # noqa: S608
+            f"CREATE FUNCTION clock.{name}() RETURNS timestamptz LANGUAGE sql VOLATILE AS "
             f"'SELECT pg_catalog.{name}() - seconds * interval ''1 s'' FROM clock.back'"
         )
     # Takes precedence over those of the server.

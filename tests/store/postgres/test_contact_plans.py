@@ -35,7 +35,7 @@ INSERT INTO topic_subscriptions (lane, contact_id, topic_id, contact_number, is_
     changed_us)
 SELECT lane, id, 't' || number % 300, number, number % 2 = 0, 0 FROM contacts;
 INSERT INTO topic_opt_outs SELECT lane, id, 0 FROM contacts WHERE number % 2 = 0
-"""  # noqa: S608
+"""
 FILTERS: dict[str, Any] = {
     "external_id": "u3",
     "email": "p3@x.org",

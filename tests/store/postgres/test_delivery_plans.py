@@ -41,7 +41,7 @@ SELECT lane, number, 'l' || number, project_id, sequence, 'a.b', 'delivery', 's1
 FROM deliveries;
 INSERT INTO event_queue (lane, sequence, project_id, queued_us)
 SELECT lane, sequence, project_id, sequence FROM events
-"""  # noqa: S608
+"""
 MINE = "'{" + ",".join(str(lane) for lane in range(LANES // 2)) + "}'"
 KEYS = "'{1,2,3,4,5,6,7,8}', '{1,2,3,4,5,6,7,8}'"
 CLAIMS = f"{KEYS}, '{{1,1,1,1,1,1,1,1}}'"

@@ -39,7 +39,7 @@ INSERT INTO event_queue (lane, sequence, project_id, queued_us)
 SELECT lane, sequence, project_id, received_us FROM events WHERE sequence > {EVENTS} - 900;
 INSERT INTO duplicate_requests
 SELECT lane, sequence, 1, received_us, NULL, NULL, false FROM events WHERE sequence % 3 = 0
-"""  # noqa: S608
+"""
 _KEY = "'00000000-0000-0000-0000-000000000001'"
 _ROW = (
     f"'{{1}}', '{{{_KEY[1:-1]}}}', '{{1}}', '{{7}}', '{{a}}', '{{a}}', '{{a}}', '{{a}}', "

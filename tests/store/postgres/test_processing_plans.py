@@ -34,7 +34,7 @@ INSERT INTO events (lane, sequence, id, project_id, event, external_id, occurred
     source, payload)
 SELECT i % {LANES}, i, md5(i::text)::uuid, 1 + i % 4, 'a.b', 'p' || i % 1000, i, i, 0, '{{}}'
 FROM generate_series(1, {EVENTS}) AS i
-"""  # noqa: S608
+"""
 # Old, so that no transaction can still be in progress.
 _WORK = """
 INSERT INTO event_queue (lane, sequence, project_id, queued_us)
@@ -54,7 +54,7 @@ INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id)
 SELECT lane, 1, 'external_id', external_id, id FROM contacts;
 INSERT INTO processing_attempts
 SELECT lane, sequence, n, 0, 0, 'c', 'e' FROM events, generate_series(1, 2) AS n
-"""  # noqa: S608
+"""
 MINE = "'{" + ",".join(str(lane) for lane in range(LANES // 2)) + "}'"
 KEYS = "'{1,2,3,4,5,6,7,8}', '{1,2,3,4,5,6,7,8}'"
 NAMES = "'{1,2}', '{1,1}', '{external_id,external_id}', '{p1,p2}'"

@@ -53,7 +53,7 @@ class Watched:
         )
         for kind in ("external_id", "email"):
             self.queue.sql(
-                "INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id) "  # noqa: S608
+                "INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id) "
                 f"SELECT lane, project_id, '{kind}', {kind}, id FROM contacts"
             )
         self.queue.sql(

@@ -1,6 +1,7 @@
-"""Plots with axes, drawn on the server: SVG for the marks, plain text for what is to be read.
+"""Charts, drawn on the server as SVG: no script, no inline style, readable without colour.
 
-Each comes with its numbers as a table for those who cannot see it or want to know exactly.
+A chart with axes comes with its numbers as a table, and small ones have a title, for those who
+cannot see them or want to know exactly.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from markupsafe import Markup
 
 #: Of the coordinates; the stylesheet stretches them to the room there is.
 WIDTH, HEIGHT = 960, 160
+_SPARK_WIDTH, _SPARK_HEIGHT = 120, 28
+_TICK_KINDS = {"delivered": "good", "dead_lettered": "bad", "retrying": "warn"}
 
 Shown = Callable[[float], str]
 
@@ -148,3 +151,45 @@ def _svg(label: str, marks: Sequence[Markup]) -> Markup:
         '<svg class="chart-marks" role="img" aria-label="{}" viewBox="0 0 {} {}" '
         'preserveAspectRatio="none">{}</svg>'
     ).format(label, WIDTH, HEIGHT, Markup("").join(marks))
+
+
+def sparkline(values: Sequence[float], title: str) -> Markup:
+    """A line over time, the newest value at the right."""
+    if not values or max(values) <= 0:
+        line = f"M0 {_SPARK_HEIGHT - 1}H{_SPARK_WIDTH}"
+        return _small_svg("spark", title, Markup('<path class="flat" d="{}"/>').format(line))
+    top = max(values)
+    step = _SPARK_WIDTH / max(len(values) - 1, 1)
+    points = [
+        f"{index * step:.1f} {_SPARK_HEIGHT - 2 - (value / top) * (_SPARK_HEIGHT - 4):.1f}"
+        for index, value in enumerate(values)
+    ]
+    line = "M" + "L".join(points)
+    area = f"{line}L{_SPARK_WIDTH} {_SPARK_HEIGHT}L0 {_SPARK_HEIGHT}Z"
+    marks = Markup('<path class="area" d="{}"/><path class="line" d="{}"/>').format(area, line)
+    return _small_svg("spark", title, marks)
+
+
+def ticks(statuses: Sequence[str]) -> Markup:
+    """The last deliveries as small marks, the newest at the right; `statuses` newest first."""
+    if not statuses:
+        return Markup('<span class="muted">none yet</span>')
+    good = sum(status == "delivered" for status in statuses)
+    marks = Markup("").join(
+        Markup('<rect class="{}" x="{}" y="2" width="4" height="14" rx="1"/>').format(
+            _TICK_KINDS.get(status, "info"), index * 6
+        )
+        for index, status in enumerate(reversed(statuses))
+    )
+    title = f"{good} of the last {len(statuses)} delivered"
+    drawn = _small_svg("ticks", title, marks, width=len(statuses) * 6, height=18)
+    return Markup('{}<span class="muted"> {}/{}</span>').format(drawn, good, len(statuses))
+
+
+def _small_svg(
+    name: str, title: str, marks: Markup, *, width: int = _SPARK_WIDTH, height: int = _SPARK_HEIGHT
+) -> Markup:
+    return Markup(
+        '<svg class="{0}" role="img" aria-label="{1}" viewBox="0 0 {2} {3}" width="{2}" '
+        'height="{3}" preserveAspectRatio="none"><title>{1}</title>{4}</svg>'
+    ).format(name, title, width, height, marks)

@@ -10,9 +10,9 @@ import jinja2
 from markupsafe import Markup
 
 from headrace.backoffice.shell.browsers import browser_words
+from headrace.backoffice.shell.charts import sparkline, ticks
 from headrace.backoffice.shell.json_view import json_view
 from headrace.backoffice.shell.masking import masked
-from headrace.backoffice.shell.plots import bars, sparkline, ticks
 from headrace.backoffice.shell.static import static_url
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
@@ -91,7 +91,7 @@ def _environment() -> jinja2.Environment:
         json_view=json_view,
         uuid=uuid_text,
     )
-    environment.globals.update(static_url=static_url, sparkline=sparkline, bars=bars, ticks=ticks)
+    environment.globals.update(static_url=static_url, sparkline=sparkline, ticks=ticks)
     return environment
 
 

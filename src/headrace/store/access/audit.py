@@ -14,6 +14,7 @@ from headrace.store.contract.operators import (
 )
 from headrace.store.contract.sign_in import AuditFilter, AuditRow
 from headrace.store.engine.dialect import Statement, sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Row, Transaction
 
 #: Entries that one search of the audit examines at most, so that a rare value has a bounded cost.
@@ -24,13 +25,13 @@ _INSERT = sql(
     "INSERT INTO audit (at_us, actor, project_id, action, detail) VALUES ($1, $2, $3, $4, $5)"
 )
 OF_PROJECT = sql(
-    f"SELECT {_COLUMNS} FROM audit WHERE project_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"  # noqa: S608
+    f"SELECT {_COLUMNS} FROM audit WHERE project_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
 )
 
 
 def _find(inner: str) -> Statement:
     return sql(
-        f"SELECT {_COLUMNS} FROM (SELECT {_COLUMNS} FROM audit WHERE {inner} "  # noqa: S608
+        f"SELECT {_COLUMNS} FROM (SELECT {_COLUMNS} FROM audit WHERE {inner} "
         "ORDER BY id DESC LIMIT $2) n WHERE ($4::text IS NULL OR action = $4) "
         "AND ($5::text IS NULL OR substr(action, 1, length($5)) = $5) "
         "AND ($6::text IS NULL OR strpos(lower(actor), lower($6)) > 0) "
@@ -57,7 +58,6 @@ EXPIRED_OF_NONE = sql(_EXPIRED.format(of="project_id IS NULL"))
 REMOVE = sql("DELETE FROM audit WHERE id = ANY($1::bigint[])")
 # Project 0 is that of handlers, which belong to all projects.
 _PROJECTS = sql("SELECT id FROM projects UNION ALL SELECT 0")
-_AFTER_ALL = 1 << 62
 
 
 async def write_audit(
@@ -77,7 +77,7 @@ async def read_audit(
     tx: Transaction, project_id: int, before: int | None, limit: int
 ) -> Sequence[AuditEntry]:
     """Entries about a project, newest first, below id `before`."""
-    below = _AFTER_ALL if before is None else before
+    below = BIGINT_MAX if before is None else before
     return [_audit_row(row).entry for row in await tx.rows(OF_PROJECT, project_id, below, limit)]
 
 
@@ -90,7 +90,7 @@ async def find_audit(
         prefix = wanted.action
     else:
         action = wanted.action
-    values: list[Any] = [_AFTER_ALL if before is None else before, AUDIT_EXAMINED_MAX, limit]
+    values: list[Any] = [BIGINT_MAX if before is None else before, AUDIT_EXAMINED_MAX, limit]
     values += [action, prefix, wanted.actor, wanted.after_us, wanted.before_us]
     if wanted.project_id is None:
         rows = await tx.rows(FIND, *values)

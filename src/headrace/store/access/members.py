@@ -18,7 +18,7 @@ from headrace.store.engine.transaction import Database, Row, Transaction
 
 # Addresses are sorted byte by byte, whatever the language of the database.
 ACCOUNTS = sql(
-    "SELECT email, is_owner, password_hash IS NOT NULL, created_us, "  # noqa: S608 - a constant
+    "SELECT email, is_owner, password_hash IS NOT NULL, created_us, "
     "(SELECT max(seen_us) FROM sessions s "
     "WHERE s.email = o.email AND s.seen_us > $1 AND s.created_us > $2), "
     "(SELECT count(*) FROM members m WHERE m.email = o.email) "
@@ -45,7 +45,7 @@ _REVOKE = sql(
     "WHERE email = $2 AND revoked_us IS NULL"
 )
 _FORGET = tuple(
-    sql(f"DELETE FROM {table} WHERE email = $1")  # noqa: S608
+    sql(f"DELETE FROM {table} WHERE email = $1")
     for table in ("sessions", "sign_in_links", "members")
 )
 MEMBERS = sql(

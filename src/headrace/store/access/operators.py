@@ -22,11 +22,9 @@ from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Transaction
 
 _COLUMNS = "id, email, token_hash, created_us, revoked_us, is_owner"
-_ADD = sql(f"INSERT INTO operators ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)")  # noqa: S608
+_ADD = sql(f"INSERT INTO operators ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)")
 # Addresses are sorted byte by byte, whatever the language of the database.
-_LIST = sql(
-    f'SELECT {_COLUMNS} FROM operators ORDER BY email COLLATE "C" LIMIT {OPERATORS_MAX}'  # noqa: S608
-)
+_LIST = sql(f'SELECT {_COLUMNS} FROM operators ORDER BY email COLLATE "C" LIMIT {OPERATORS_MAX}')
 _COUNT = sql("SELECT count(*), count(*) FILTER (WHERE email = $1) FROM operators")
 _REPLACE = sql("UPDATE operators SET id = $1, token_hash = $2, revoked_us = NULL WHERE email = $3")
 _PROJECT = sql("SELECT id FROM projects WHERE uuid = $1")

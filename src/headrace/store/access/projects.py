@@ -22,13 +22,11 @@ _INSERT = sql(
 # By code points, whatever the language of the database.
 _LIST = sql('SELECT id, uuid, name, created_us FROM projects ORDER BY name COLLATE "C"')
 _IDS = sql("SELECT id FROM projects")
-_INSERT_KEY = sql(
-    f"INSERT INTO api_keys ({keys.COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"  # noqa: S608
-)
+_INSERT_KEY = sql(f"INSERT INTO api_keys ({keys.COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
 _LIST_KEYS = sql(
-    f"SELECT {keys.COLUMNS} FROM api_keys WHERE project_id = $1 ORDER BY created_us DESC"  # noqa: S608
+    f"SELECT {keys.COLUMNS} FROM api_keys WHERE project_id = $1 ORDER BY created_us DESC"
 )
-_ALL_KEYS = sql(f"SELECT {keys.COLUMNS} FROM api_keys")  # noqa: S608
+_ALL_KEYS = sql(f"SELECT {keys.COLUMNS} FROM api_keys")
 _REVOKE_KEY = sql(
     "UPDATE api_keys SET revoked_us = $1 WHERE public_id = $2 AND revoked_us IS NULL "
     "RETURNING project_id"

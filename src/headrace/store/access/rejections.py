@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.store.contract.events import Rejection
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
 
 _COLUMNS = (
@@ -20,11 +21,10 @@ _NAMES = ("id", *_COLUMNS.split(", "))
 _ENCODED = ("details", "body_shape")
 
 _INSERT = sql(
-    f"INSERT INTO rejections ({_COLUMNS}) "  # noqa: S608
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+    f"INSERT INTO rejections ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 )
 LIST = sql(
-    f"SELECT id, {_COLUMNS} FROM rejections "  # noqa: S608
+    f"SELECT id, {_COLUMNS} FROM rejections "
     "WHERE project_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
 )
 # Ids grow with time, so the scan begins at the oldest and stops at the limit.
@@ -37,7 +37,6 @@ MANY = sql(
 )
 REMOVE = sql("DELETE FROM rejections WHERE id = ANY($1::bigint[])")
 _PROJECTS = sql("SELECT id FROM projects")
-_AFTER_ALL = 1 << 62
 
 
 class Rejections:
@@ -53,7 +52,7 @@ class Rejections:
 
     async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Rejection]:
         """Rejections of a project, newest first, below id `before`."""
-        values = (project_id, _AFTER_ALL if before is None else before, limit)
+        values = (project_id, BIGINT_MAX if before is None else before, limit)
         # Decoded where they are read: on SQLite that is not the event loop.
         return await self._database.read(lambda tx: _list(tx, *values))
 

@@ -38,11 +38,11 @@ _ADD_OWNER = sql(
 )
 ROLES = sql("SELECT project_id, role FROM members WHERE email = $1")
 
-_LINK_TEXT = f"SELECT {_LINK_COLUMNS} FROM sign_in_links WHERE token_hash = $1 AND expires_us > $2"  # noqa: S608
+_LINK_TEXT = f"SELECT {_LINK_COLUMNS} FROM sign_in_links WHERE token_hash = $1 AND expires_us > $2"
 _LINK = sql(_LINK_TEXT)
 # Locked, so that of two concurrent uses the second finds it used.
 _HOLD_LINK = sql(f"{_LINK_TEXT} FOR UPDATE")
-_ADD_LINK = sql(f"INSERT INTO sign_in_links ({_LINK_COLUMNS}) VALUES ($1, $2, $3, $4)")  # noqa: S608
+_ADD_LINK = sql(f"INSERT INTO sign_in_links ({_LINK_COLUMNS}) VALUES ($1, $2, $3, $4)")
 _END_EXPIRED_LINKS = sql("DELETE FROM sign_in_links WHERE expires_us <= $1")
 # Each sign-in adds one session, so the excess over the limit stays small.
 _END_OLDEST_LINKS = sql(
@@ -69,9 +69,9 @@ _FORGET_UNCOUNTED = sql(
 _FORGIVE = sql("DELETE FROM sign_in_attempts WHERE subject = ANY($1::text[])")
 
 _ALIVE = "seen_us > $2 AND created_us > $3"
-_SESSION = sql(f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE token_hash = $1 AND {_ALIVE}")  # noqa: S608
+_SESSION = sql(f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE token_hash = $1 AND {_ALIVE}")
 SESSIONS = sql(
-    f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE email = $1 AND {_ALIVE} "  # noqa: S608
+    f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE email = $1 AND {_ALIVE} "
     "ORDER BY seen_us DESC, id"
 )
 _ADD_SESSION = sql(

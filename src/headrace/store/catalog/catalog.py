@@ -43,28 +43,28 @@ _SUMS = (
 )
 # SQLite has no `bit_or`, and nothing to add up.
 NAMES = sql(
-    f"SELECT {_SUMS} FROM catalog_names WHERE project_id = $1 AND event > $2 "  # noqa: S608
+    f"SELECT {_SUMS} FROM catalog_names WHERE project_id = $1 AND event > $2 "
     "AND event >= $3 AND event < $4 GROUP BY event "
     "HAVING ($5::int IS NULL OR bit_or(sources) & $5 <> 0) "
     "AND ($6::int = 0 OR bit_or(personal) & $6 <> 0) ORDER BY event LIMIT $7",
-    sqlite=f"SELECT {NAME_COLUMNS} FROM catalog_names WHERE project_id = ?1 AND event > ?2 "  # noqa: S608
+    sqlite=f"SELECT {NAME_COLUMNS} FROM catalog_names WHERE project_id = ?1 AND event > ?2 "
     "AND event >= ?3 AND event < ?4 AND (?5 IS NULL OR sources & ?5) AND (?6 = 0 OR personal & ?6) "
     "ORDER BY event LIMIT ?7",
 )
 NAME = sql(
-    f"SELECT {_SUMS} FROM catalog_names WHERE project_id = $1 AND event = $2 GROUP BY event",  # noqa: S608
-    sqlite=f"SELECT {NAME_COLUMNS} FROM catalog_names WHERE project_id = ?1 AND event = ?2",  # noqa: S608
+    f"SELECT {_SUMS} FROM catalog_names WHERE project_id = $1 AND event = $2 GROUP BY event",
+    sqlite=f"SELECT {NAME_COLUMNS} FROM catalog_names WHERE project_id = ?1 AND event = ?2",
 )
 EXAMPLE = sql(
     "SELECT example, example_id FROM catalog_names WHERE project_id = $1 AND event = $2 "
     "AND example IS NOT NULL ORDER BY coalesce(drift_us, first_us) DESC LIMIT 1"
 )
 PATHS = sql(
-    f"SELECT {PATH_COLUMNS} FROM catalog_paths WHERE project_id = $1 AND event = $2 "  # noqa: S608
+    f"SELECT {PATH_COLUMNS} FROM catalog_paths WHERE project_id = $1 AND event = $2 "
     f"ORDER BY path LIMIT {_LANES_READ * PATHS_MAX}"
 )
 DRIFT = sql(
-    f"SELECT {DRIFT_COLUMNS} FROM catalog_drift WHERE project_id = $1 AND event = $2 "  # noqa: S608
+    f"SELECT {DRIFT_COLUMNS} FROM catalog_drift WHERE project_id = $1 AND event = $2 "
     f"ORDER BY at_us DESC, number DESC LIMIT {_LANES_READ * DRIFT_KEPT}"
 )
 HOURS = sql(

@@ -48,7 +48,7 @@ _CHOICE = (
 )
 _BY_CHOICE = f"coalesce({_CHOICE}, false)"
 _OR_BY_DEFAULT = (
-    f"coalesce({_CHOICE}, NOT EXISTS (SELECT 1 FROM topic_opt_outs o "  # noqa: S608
+    f"coalesce({_CHOICE}, NOT EXISTS (SELECT 1 FROM topic_opt_outs o "
     "WHERE o.lane = contacts.lane AND o.contact_id = contacts.id))"
 )
 _INSIDE = (
@@ -103,7 +103,7 @@ async def contact_rows(
         tests.append(f"{lead.number} >= {floor:d}")
     shown = ", ".join(f"contacts.{name}" for name in columns.split(", "))
     text = (
-        f"SELECT contacts.number, {shown} FROM {_source(lead)} WHERE {' AND '.join(tests)} "  # noqa: S608
+        f"SELECT contacts.number, {shown} FROM {_source(lead)} WHERE {' AND '.join(tests)} "
         f"ORDER BY {lead.number} DESC LIMIT {limit + 1}"
     )
     rows = await _fetch(tx, text, lead.values | query.other_values)
@@ -123,7 +123,7 @@ def _source(lead: Lead) -> str:
 async def _floor(tx: Transaction, lead: Lead) -> int | None:
     """Where this page stops, None when it can scan to the end."""
     text = (
-        f"SELECT {lead.number} FROM {lead.table} WHERE {lead.test} "  # noqa: S608
+        f"SELECT {lead.number} FROM {lead.table} WHERE {lead.test} "
         f"ORDER BY {lead.number} DESC LIMIT 1 OFFSET {ROWS_EXAMINED_MAX}"
     )
     rows = await _fetch(tx, text, lead.values)

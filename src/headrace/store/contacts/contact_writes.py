@@ -40,15 +40,15 @@ from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
 
-_BY_ID_TEXT = f"SELECT {COLUMNS} FROM contacts WHERE lane = $1 AND id = $2 AND project_id = $3"  # noqa: S608
+_BY_ID_TEXT = f"SELECT {COLUMNS} FROM contacts WHERE lane = $1 AND id = $2 AND project_id = $3"
 BY_ID = sql(_BY_ID_TEXT)
 _LOCK_BY_ID = sql(f"{_BY_ID_TEXT} FOR UPDATE")
 _INSERT = sql(
-    f"INSERT INTO contacts (lane, number, {COLUMNS}) "  # noqa: S608
+    f"INSERT INTO contacts (lane, number, {COLUMNS}) "
     f"VALUES ({', '.join(f'${n}' for n in range(1, 14))})"
 )
 _UPDATE = sql(
-    f"UPDATE contacts SET {', '.join(f'{name} = ${n}' for n, name in enumerate(WRITTEN, 3))} "  # noqa: S608
+    f"UPDATE contacts SET {', '.join(f'{name} = ${n}' for n, name in enumerate(WRITTEN, 3))} "
     "WHERE lane = $1 AND id = $2"
 )
 _DELETE = sql("DELETE FROM contacts WHERE lane = $1 AND id = $2")

@@ -22,7 +22,7 @@ Identifier = tuple[int, int, str, str]
 Alias = tuple[str, str]
 
 _KEY = "lane = $1 AND project_id = $2 AND kind = $3 AND value = $4"
-OWNER = sql(f"SELECT contact_id FROM contact_identifiers WHERE {_KEY}")  # noqa: S608
+OWNER = sql(f"SELECT contact_id FROM contact_identifiers WHERE {_KEY}")
 # Waits for other writers of the same identifiers; none is inserted that is taken by then.
 _CLAIM = sql(
     "INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id) "
@@ -32,23 +32,20 @@ _CLAIM = sql(
 )
 # An alias that becomes the contact's own identifier is no longer an alias.
 _OWN = sql(
-    f"UPDATE contact_identifiers SET alias = false WHERE {_KEY} AND contact_id = $5 AND alias"  # noqa: S608
+    f"UPDATE contact_identifiers SET alias = false WHERE {_KEY} AND contact_id = $5 AND alias"
 )
-_RELEASE = sql(f"DELETE FROM contact_identifiers WHERE {_KEY} AND contact_id = $5")  # noqa: S608
+_RELEASE = sql(f"DELETE FROM contact_identifiers WHERE {_KEY} AND contact_id = $5")
 OF = sql(
     "SELECT kind, value FROM contact_identifiers WHERE contact_id = $1 AND alias ORDER BY 1, 2"
 )
 LEAD_ALL = sql("UPDATE contact_identifiers SET contact_id = $1 WHERE contact_id = $2 AND alias")
 _LEAD = sql(
-    "UPDATE contact_identifiers SET contact_id = $6, alias = true "  # noqa: S608
-    f"WHERE {_KEY} AND contact_id = $5"
+    f"UPDATE contact_identifiers SET contact_id = $6, alias = true WHERE {_KEY} AND contact_id = $5"
 )
 _LEAD_BACK = sql(
-    f"UPDATE contact_identifiers SET contact_id = $6 WHERE {_KEY} AND contact_id = $5 AND alias"  # noqa: S608
+    f"UPDATE contact_identifiers SET contact_id = $6 WHERE {_KEY} AND contact_id = $5 AND alias"
 )
-_REMOVE_ALIAS = sql(
-    f"DELETE FROM contact_identifiers WHERE {_KEY} AND contact_id = $5 AND alias"  # noqa: S608
-)
+_REMOVE_ALIAS = sql(f"DELETE FROM contact_identifiers WHERE {_KEY} AND contact_id = $5 AND alias")
 REMOVE_ALIASES = sql("DELETE FROM contact_identifiers WHERE contact_id = $1 AND alias")
 _ADD_ALIAS = sql(
     "INSERT INTO contact_identifiers (lane, project_id, kind, value, contact_id, alias) "

@@ -17,19 +17,19 @@ from headrace.store.engine.transaction import Transaction
 
 COLUMNS = "c.number, c.id, c.project_id, c.external_id, c.email"
 FIND = sql(
-    f"SELECT {COLUMNS} FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "  # noqa: S608
+    f"SELECT {COLUMNS} FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "
     "JOIN contacts c ON c.lane = k.lane AND c.id = k.id WHERE c.project_id = $3"
 )
 # One lane at a time: a cluster cannot lock rows on several nodes in one statement.
 _OF_LANE = (
-    f"SELECT {COLUMNS} FROM contacts c WHERE c.lane = $1 AND c.id = ANY($2::text[]) "  # noqa: S608
+    f"SELECT {COLUMNS} FROM contacts c WHERE c.lane = $1 AND c.id = ANY($2::text[]) "
     "AND c.project_id = $3 ORDER BY c.id"
 )
 HOLD = sql(f"{_OF_LANE} FOR KEY SHARE")
 CHANGE = sql(f"{_OF_LANE} FOR NO KEY UPDATE")
 # Ids of contacts that were merged into others.
 FOLLOW = sql(
-    "SELECT i.value, i.contact_id FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "  # noqa: S608
+    "SELECT i.value, i.contact_id FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "
     "JOIN contact_identifiers i ON i.lane = k.lane AND i.value = k.id WHERE i.project_id = $3 "
     f"AND i.kind = '{IdentityType.CONTACT_ID}'"
 )

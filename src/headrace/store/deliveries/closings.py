@@ -28,19 +28,19 @@ _TRIES_MAX = 10
 
 ROW_COLUMNS = "lane, number, project_id, sequence, kind, subscriber_id, delivery_number, state"
 FIND = sql(
-    f"SELECT {ROW_COLUMNS} FROM dead_letters "  # noqa: S608
+    f"SELECT {ROW_COLUMNS} FROM dead_letters "
     "WHERE lane = $1 AND number = $2 AND id = $3 AND project_id = $4"
 )
 # Rows are found by their key: `+ 0` rules out partial indexes, see
 # store/queues/postgres/delivery_claims.py.
 _NAMED = "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, number)"
 CLOSE = sql(
-    f"UPDATE dead_letters SET state = $3, closed_us = $4, closed_by = $5, reason = $6 {_NAMED} "  # noqa: S608
+    f"UPDATE dead_letters SET state = $3, closed_us = $4, closed_by = $5, reason = $6 {_NAMED} "
     "WHERE dead_letters.lane = k.lane AND dead_letters.number = k.number "
     "AND dead_letters.state + 0 = 0 RETURNING dead_letters.number"
 )
 _ACCEPT_AGAIN = (
-    f"UPDATE {{table}} SET status = {Status.ACCEPTED:d}, attempts = 0 {_NAMED} "  # noqa: S608
+    f"UPDATE {{table}} SET status = {Status.ACCEPTED:d}, attempts = 0 {_NAMED} "
     "WHERE {table}.lane = k.lane AND {table}.sequence = k.number "
     f"AND {{table}}.status + 0 = {Status.DEAD_LETTERED:d} "
     "RETURNING {table}.lane, {table}.sequence, {table}.project_id"
@@ -60,7 +60,7 @@ _WORK = (
 WORK = sql(_WORK.format(time="queued_us"), sqlite=to_sqlite(_WORK.format(time="due_us")))
 # `claims` keeps counting: it fences a worker that was paused since before the replay.
 DELIVER_AGAIN = sql(
-    "UPDATE deliveries SET state = 0, attempt = 0, crashes = 0, due_us = $3, "  # noqa: S608
+    "UPDATE deliveries SET state = 0, attempt = 0, crashes = 0, due_us = $3, "
     f"lease_until_us = 0, owner = NULL, finished_us = NULL {_NAMED} "
     "WHERE deliveries.lane = k.lane AND deliveries.number = k.number AND deliveries.state = 4 "
     "RETURNING deliveries.lane, deliveries.number"

@@ -28,9 +28,9 @@ from headrace.store.deliveries.closings import (
     until_settled,
 )
 from headrace.store.engine.dialect import Statement, sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
 
-_NUMBER_MAX = 2**62
 _COLUMNS = (
     "SELECT k.number, k.id, e.id, k.event, k.kind, k.subscriber_id, k.cause, k.error, k.attempts, "
     "k.first_failed_us, k.dead_lettered_us, k.state"
@@ -74,7 +74,7 @@ class DeadLetters:
         self, project_id: int, wanted: DeadLetterFilter, *, before: int | None, limit: int
     ) -> DeadLetterPage:
         """Open dead letters, newest first, below number `before`."""
-        below = _NUMBER_MAX if before is None else before
+        below = BIGINT_MAX if before is None else before
         return await self._database.read(lambda tx: _page(tx, project_id, wanted, below, limit))
 
     async def groups(self, project_id: int, wanted: DeadLetterFilter) -> Sequence[DeadLetterGroup]:
@@ -83,7 +83,7 @@ class DeadLetters:
         Made of the newest `GROUPED_MAX`, at most `GROUPS_MAX` groups.
         """
         found = _Groups()
-        below: int | None = _NUMBER_MAX
+        below: int | None = BIGINT_MAX
         for _ in range(GROUPED_MAX // EXAMINED_MAX):
             if below is None:
                 break
@@ -95,7 +95,7 @@ class DeadLetters:
     async def count(self, project_id: int, wanted: DeadLetterFilter) -> tuple[int, int]:
         """How many open ones match, and the highest number that was examined (0: none)."""
         total, last = 0, 0
-        below: int | None = _NUMBER_MAX
+        below: int | None = BIGINT_MAX
         while below is not None:
             [[count, highest]], below = await self._step(COUNT, project_id, wanted, below)
             total += count

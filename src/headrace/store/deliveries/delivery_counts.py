@@ -24,12 +24,10 @@ _LOCK = sql(
 )
 _SET = sql("UPDATE meta SET value = $2 WHERE name = $1")
 CLAIMED = sql(
-    "SELECT count(*) FROM (SELECT 1 FROM deliveries "  # noqa: S608
+    "SELECT count(*) FROM (SELECT 1 FROM deliveries "
     f"WHERE state = 1 AND lease_until_us > 0 LIMIT {CLAIMED_COUNTED_MAX}) AS n"
 )
-_BREAKERS = sql(
-    f"SELECT breaker FROM subscribers WHERE breaker IS NOT NULL LIMIT {BREAKERS_MAX}"  # noqa: S608
-)
+_BREAKERS = sql(f"SELECT breaker FROM subscribers WHERE breaker IS NOT NULL LIMIT {BREAKERS_MAX}")
 
 
 class DeliveryCounts:

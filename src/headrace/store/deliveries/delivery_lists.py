@@ -14,13 +14,13 @@ from headrace.store.contract.deliveries import (
 )
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Row, Transaction
 
 #: Deliveries of one event that its trace shows; one for each subscriber that wanted it.
 _OF_EVENT_MAX = 500
 
 _ATTEMPT_NAMES = ("number", "at_us", "duration_us", "cause", "error", "http_status", "excerpt")
-_AFTER_ALL = 2**62
 _COLUMNS = (
     "SELECT d.lane, d.number, d.id, d.subscriber_id, e.id, e.event, d.state, d.attempt, d.due_us, "
     "d.created_us, d.finished_us, d.last_error"
@@ -50,7 +50,7 @@ async def deliveries_of_subscriber(
     tx: Transaction, project_id: int, subscriber_id: str, before: int | None, limit: int
 ) -> Sequence[DeliveryRecord]:
     """See `Deliveries.list`."""
-    below = _AFTER_ALL if before is None else before
+    below = BIGINT_MAX if before is None else before
     return await _records(tx, await tx.rows(OF_SUBSCRIBER, subscriber_id, project_id, below, limit))
 
 

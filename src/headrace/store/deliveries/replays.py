@@ -28,6 +28,7 @@ from headrace.store.deliveries.closings import (
 )
 from headrace.store.deliveries.dead_letters import MATCHES, wanted_values
 from headrace.store.engine.dialect import Statement, sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
 
 _COLUMNS = (
@@ -35,8 +36,7 @@ _COLUMNS = (
 )
 #: Dead letters that one slice examines, whether they match or not.
 _SLICE_EXAMINED_MAX = 1000
-_NUMBER_MAX = 2**62
-_SELECT = f"SELECT {_COLUMNS} FROM replays"  # noqa: S608
+_SELECT = f"SELECT {_COLUMNS} FROM replays"
 _GET = sql(f"{_SELECT} WHERE id = $1 AND project_id = $2")
 LIST = sql(f"{_SELECT} WHERE project_id = $1 AND number < $2 ORDER BY number DESC LIMIT $3")
 RUNNING = sql(f"{_SELECT} WHERE status = 'running' ORDER BY number LIMIT $1")
@@ -120,7 +120,7 @@ class Replays:
 
     async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Replay]:
         """Replays of a project, newest first, below number `before`."""
-        below = _NUMBER_MAX if before is None else before
+        below = BIGINT_MAX if before is None else before
         return await self._replays(LIST, project_id, below, limit)
 
     async def running(self, limit: int) -> Sequence[Replay]:

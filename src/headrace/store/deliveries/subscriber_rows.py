@@ -32,7 +32,7 @@ COLUMNS = (
 )
 _NAMES = tuple(name.strip() for name in COLUMNS.split(","))
 _GET = sql(
-    f"SELECT {COLUMNS} FROM subscribers WHERE id = $1 AND project_id = $2 AND kind = 'webhook'"  # noqa: S608
+    f"SELECT {COLUMNS} FROM subscribers WHERE id = $1 AND project_id = $2 AND kind = 'webhook'"
 )
 _LOCK = sql(
     "INSERT INTO meta (name, value) VALUES ('subscribers_version', '0') "

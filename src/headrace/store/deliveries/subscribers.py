@@ -29,16 +29,17 @@ from headrace.store.deliveries.subscriber_rows import (
     subscriber,
 )
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Transaction, Work
 
 T = TypeVar("T")
 
 LIST = sql(
-    f"SELECT {COLUMNS} FROM subscribers WHERE project_id = $1 AND kind = 'webhook' "  # noqa: S608
+    f"SELECT {COLUMNS} FROM subscribers WHERE project_id = $1 AND kind = 'webhook' "
     "AND created_us < $2 ORDER BY created_us DESC LIMIT $3"
 )
 _HANDLERS = sql(
-    f"SELECT {COLUMNS} FROM subscribers WHERE project_id = 0 AND kind = 'handler' "  # noqa: S608
+    f"SELECT {COLUMNS} FROM subscribers WHERE project_id = 0 AND kind = 'handler' "
     f"ORDER BY target LIMIT {HANDLERS_LISTED_MAX}"
 )
 _COUNT = sql(
@@ -62,7 +63,6 @@ _ROTATE = sql(
 )
 _DELETE = sql("DELETE FROM subscribers WHERE id = $1")
 _VERSION = sql("SELECT value FROM meta WHERE name = 'subscribers_version'")
-_AFTER_ALL = 2**62
 
 
 class Subscribers:
@@ -107,7 +107,7 @@ class Subscribers:
     ) -> Sequence[Subscriber]:
         """Webhooks of a project, newest first, below `created_us` of `before`."""
         now_us = self._clock_us()
-        below = _AFTER_ALL if before is None else before
+        below = BIGINT_MAX if before is None else before
 
         async def read(tx: Transaction) -> Sequence[Subscriber]:
             rows = await tx.rows(LIST, project_id, below, limit)

@@ -118,7 +118,7 @@ def _translate(text: str) -> str:
 
 
 def _any_of(found: re.Match[str]) -> str:
-    return f"IN (SELECT {_value(found[2])} FROM json_each(?{found[1]}))"  # noqa: S608
+    return f"IN (SELECT {_value(found[2])} FROM json_each(?{found[1]}))"
 
 
 def _unnested(found: re.Match[str]) -> str:
@@ -134,7 +134,7 @@ def _unnested(found: re.Match[str]) -> str:
         for (number, kind), name in zip(others, names[1:], strict=True)
     ]
     join = " CROSS JOIN" if found[4] else ""
-    return f"(SELECT {', '.join(columns)} FROM json_each(?{first}) j) AS {found[2]}{join}"  # noqa: S608
+    return f"(SELECT {', '.join(columns)} FROM json_each(?{first}) j) AS {found[2]}{join}"
 
 
 def _value(kind: str, value: str = "value") -> str:

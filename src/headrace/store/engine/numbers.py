@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+#: The largest value of a column for numbers and times: above every row, so that a list from there
+#: on has them all.
+BIGINT_MAX = 2**63 - 1
+
 
 class RowNumbers(Protocol):
     """Gives numbers in the order of creation."""

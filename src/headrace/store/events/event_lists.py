@@ -27,7 +27,7 @@ _BY_INDEX = ("external_id", "email", "status", "source", "event")
 
 #: Rows of a project's queue, counted until they are known to be too many to examine.
 QUEUE_LENGTH = sql(
-    "SELECT count(*) FROM (SELECT 1 FROM event_queue WHERE project_id = $1 "  # noqa: S608
+    "SELECT count(*) FROM (SELECT 1 FROM event_queue WHERE project_id = $1 "
     f"LIMIT {ROWS_EXAMINED_MAX + 1}) n"
 )
 
@@ -51,10 +51,10 @@ _OUTCOMES = _Walk("o", _OF_OUTCOMES, _OF_OUTCOMES, "event_states o")
 #: PostgreSQL's is in the order of the database's clock, SQLite's in that of its key.
 _QUEUE = _Walk(
     "q",
-    "(SELECT lane, sequence, project_id FROM event_queue WHERE project_id = $1 "  # noqa: S608
+    "(SELECT lane, sequence, project_id FROM event_queue WHERE project_id = $1 "
     f"ORDER BY queued_us, sequence LIMIT {ROWS_EXAMINED_MAX}) q "
     "JOIN stored_events e ON e.lane = q.lane AND e.sequence = q.sequence",
-    "event_queue q CROSS JOIN stored_events e ON e.sequence = q.sequence "  # noqa: S608
+    "event_queue q CROSS JOIN stored_events e ON e.sequence = q.sequence "
     "AND q.sequence <= (SELECT max(sequence) FROM (SELECT sequence FROM event_queue "
     f"WHERE project_id = $1 ORDER BY sequence LIMIT {ROWS_EXAMINED_MAX}))",
     None,
@@ -80,7 +80,7 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
         if floor is not None:
             tests.append(f"{walk.walked}.sequence >= {floor:d}")
         text = (
-            f"SELECT {COLUMNS} FROM {{tables}} WHERE {' AND '.join(tests)} "  # noqa: S608
+            f"SELECT {COLUMNS} FROM {{tables}} WHERE {' AND '.join(tests)} "
             f"ORDER BY {walk.walked}.sequence DESC LIMIT {limit:d}"
         )
         return sql(
@@ -97,7 +97,7 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
         if not self.others or walk.table is None:
             return None
         return sql(
-            f"SELECT {walk.walked}.sequence FROM {walk.table} WHERE {' AND '.join(self.leading)} "  # noqa: S608
+            f"SELECT {walk.walked}.sequence FROM {walk.table} WHERE {' AND '.join(self.leading)} "
             f"ORDER BY {walk.walked}.sequence DESC LIMIT 1 OFFSET {ROWS_EXAMINED_MAX}"
         )
 

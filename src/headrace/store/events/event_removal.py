@@ -24,9 +24,9 @@ Place = tuple[int, int]
 def removal(table: str, column: str) -> Statement:
     """A statement that removes rows by the number in a column, and their lane."""
     return sql(
-        f"DELETE FROM {table} t USING unnest($1::smallint[], $2::bigint[]) AS k (lane, number) "  # noqa: S608
+        f"DELETE FROM {table} t USING unnest($1::smallint[], $2::bigint[]) AS k (lane, number) "
         f"WHERE t.lane = k.lane AND t.{column} = k.number",
-        sqlite=f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?2))",  # noqa: S608
+        sqlite=f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?2))",
     )
 
 

@@ -12,6 +12,7 @@ from headrace.store.contacts.identifiers import ids_of
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract.events import REPEATS_KEPT, EventFilter, EventPage, KeyRepeat
 from headrace.store.engine.dialect import Statement, sql, without_lane
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.events.event_lists import (
     QUEUE_LENGTH,
@@ -24,7 +25,7 @@ from headrace.store.events.event_lists import (
 from headrace.store.events.stored_events import COLUMNS, stored_event
 
 GET = sql(
-    f"SELECT {COLUMNS} FROM stored_events e "  # noqa: S608
+    f"SELECT {COLUMNS} FROM stored_events e "
     "WHERE e.lane = $1 AND e.sequence = $2 AND e.id = $3 AND e.project_id = $4"
 )
 # Read separately from the event, whose lane differs: on a cluster that is another node.
@@ -34,22 +35,22 @@ FIND_KEY = sql(
     sqlite="SELECT lane, sequence FROM events WHERE idempotency_hash = ?1",
 )
 GET_OF_KEY = sql(
-    f"SELECT {COLUMNS} FROM stored_events e "  # noqa: S608
+    f"SELECT {COLUMNS} FROM stored_events e "
     "WHERE e.lane = $1 AND e.sequence = $2 AND e.project_id = $3 AND e.idempotency_key = $4"
 )
 AFTER = sql(
-    f"SELECT {COLUMNS} FROM stored_events e "  # noqa: S608
+    f"SELECT {COLUMNS} FROM stored_events e "
     "WHERE e.project_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3"
 )
 # Of one contact; run for each contact merged with it, since an index orders each separately.
 OF_CONTACT = sql(
-    f"SELECT {COLUMNS} FROM event_states o "  # noqa: S608
+    f"SELECT {COLUMNS} FROM event_states o "
     "JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence "
     "WHERE o.project_id = $1 AND o.contact_id = $2 AND o.contact_id IS NOT NULL "
     "AND o.sequence < $3 ORDER BY o.sequence DESC LIMIT $4"
 )
 REPEATS = without_lane(
-    "SELECT at_us, api_key_id, request_id, mismatch FROM duplicate_requests "  # noqa: S608
+    "SELECT at_us, api_key_id, request_id, mismatch FROM duplicate_requests "
     f"WHERE lane = $2 AND sequence = $1 ORDER BY number LIMIT {REPEATS_KEPT}"
 )
 # Scans the index project by project: sequences alone have no index on PostgreSQL, since every
@@ -58,7 +59,6 @@ NEXT_PROJECT = sql(
     "SELECT project_id FROM events WHERE project_id > $1 ORDER BY project_id LIMIT 1"
 )
 LAST_OF_PROJECT = sql("SELECT max(sequence) FROM events WHERE project_id = $1")
-_AFTER_ALL = (1 << 63) - 1
 
 
 class Events:
@@ -116,7 +116,7 @@ class Events:
 
         None when the project has no such contact.
         """
-        place = _AFTER_ALL if before is None else before
+        place = BIGINT_MAX if before is None else before
 
         async def read(tx: Transaction) -> EventPage | None:
             contact = await find_ref(tx, project_id, contact_id)

@@ -17,7 +17,7 @@ PROJECTS_MAX = 64
 
 
 def _count(rows: str, hint: str = "") -> Statement:
-    text = f"SELECT count(*) FROM (SELECT 1 FROM {{rows}} LIMIT {COUNTED_MAX}) AS n"  # noqa: S608
+    text = f"SELECT count(*) FROM (SELECT 1 FROM {{rows}} LIMIT {COUNTED_MAX}) AS n"
     return sql(
         text.format(rows=rows.format(hint="")),
         sqlite=to_sqlite(text.format(rows=rows.format(hint=hint))),

@@ -21,31 +21,30 @@ from headrace.store.events.trace_rows import (
 )
 
 _OF_EVENT = "WHERE lane = $2 AND sequence = $1"
-DECISION = without_lane(f"SELECT resolution, processed_us FROM event_states {_OF_EVENT}")  # noqa: S608
+DECISION = without_lane(f"SELECT resolution, processed_us FROM event_states {_OF_EVENT}")
 # On PostgreSQL a worker has one lease for all its claims. A dead one holds nothing, whatever the
 # row of the event says until another worker takes the lane.
 LEASE = sql(
-    "WITH held AS MATERIALIZED "  # noqa: S608
+    "WITH held AS MATERIALIZED "
     f"(SELECT owner, attempt FROM event_queue {_OF_EVENT} AND project_id = $3) "
     "SELECT w.lease_until_us, held.attempt FROM held JOIN workers w ON w.owner = held.owner",
     sqlite="SELECT lease_until_us, attempt FROM event_queue "
     "WHERE project_id = ?3 AND sequence = ?1 AND lease_until_us > 0",
 )
-RETRY = without_lane(f"SELECT due_us FROM event_retries {_OF_EVENT}")  # noqa: S608
+RETRY = without_lane(f"SELECT due_us FROM event_retries {_OF_EVENT}")
 REPEATS = without_lane(
-    "SELECT at_us, api_key_id, request_id, mismatch FROM duplicate_requests "  # noqa: S608
+    "SELECT at_us, api_key_id, request_id, mismatch FROM duplicate_requests "
     f"{_OF_EVENT} ORDER BY number LIMIT {ROWS_MAX}"
 )
 ATTEMPTS = without_lane(
-    "SELECT number, at_us, duration_us, cause, error FROM processing_attempts "  # noqa: S608
+    "SELECT number, at_us, duration_us, cause, error FROM processing_attempts "
     f"{_OF_EVENT} ORDER BY number LIMIT {ROWS_MAX}"
 )
 DEAD_LETTERS = without_lane(
-    f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters "  # noqa: S608
-    f"{_OF_EVENT} ORDER BY number LIMIT {ROWS_MAX}"
+    f"SELECT {DEAD_LETTER_COLUMNS} FROM dead_letters {_OF_EVENT} ORDER BY number LIMIT {ROWS_MAX}"
 )
 SUBSCRIBERS = sql(
-    f"SELECT {SUBSCRIBER_COLUMNS} FROM subscribers "  # noqa: S608
+    f"SELECT {SUBSCRIBER_COLUMNS} FROM subscribers "
     f"WHERE project_id IN (0, $1) ORDER BY project_id, created_us LIMIT {ROWS_MAX}"
 )
 

@@ -8,6 +8,7 @@ import msgspec
 
 from headrace.domain.messages.places import lane_of_uuid
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Transaction
 
 #: Kept in all projects together.
@@ -27,7 +28,6 @@ OF_MESSAGE = sql(
     "SELECT number, project_id, message_id, at_us, content FROM captured_mails "
     "WHERE message_id = $2 AND project_id = $1 ORDER BY number DESC LIMIT 1"
 )
-_AFTER_ALL = 2**62
 
 
 class CapturedMail(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class Captured:
         self, project_id: int, *, before: int | None, limit: int
     ) -> Sequence[CapturedMail]:
         """Mails of a project, newest first, numbered below `before`."""
-        place = _AFTER_ALL if before is None else before
+        place = BIGINT_MAX if before is None else before
         rows = await self._database.read(lambda tx: tx.rows(LIST, project_id, place, limit))
         return [CapturedMail(*row) for row in rows]
 

@@ -11,18 +11,19 @@ from headrace.store.access.audit import write_audit
 from headrace.store.contract.events import StoreConflictError
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
 
 COLUMNS = (
     "id, project_id, name, status, track_opens, track_clicks, dkim_selector, dkim_key, "
     "verified_us, verified_by, created_us, updated_us"
 )
-_GET_TEXT = f"SELECT {COLUMNS} FROM domains WHERE project_id = $1"  # noqa: S608
+_GET_TEXT = f"SELECT {COLUMNS} FROM domains WHERE project_id = $1"
 GET = sql(f"{_GET_TEXT} AND id = $2")
 BY_NAME = sql(f"{_GET_TEXT} AND name = $2")
 LIST = sql(f"{_GET_TEXT} AND created_us < $2 ORDER BY created_us DESC LIMIT $3")
 _INSERT = sql(
-    f"INSERT INTO domains ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"  # noqa: S608
+    f"INSERT INTO domains ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 )
 _COUNT = sql("SELECT count(*), coalesce(max(created_us), 0) FROM domains WHERE project_id = $1")
 # Names and creation times of a project are given out by one at a time.
@@ -36,7 +37,6 @@ _VERIFY = sql(
     "WHERE project_id = $1 AND id = $2"
 )
 _DELETE = sql("DELETE FROM domains WHERE project_id = $1 AND id = $2")
-_AFTER_ALL = 2**62
 
 
 class TooManyDomainsError(Exception):
@@ -113,7 +113,7 @@ class Domains:
 
     async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Domain]:
         """Domains of a project, newest first, created before `before`."""
-        below = _AFTER_ALL if before is None else before
+        below = BIGINT_MAX if before is None else before
         rows = await self._database.read(lambda tx: tx.rows(LIST, project_id, below, limit))
         return [domain(row) for row in rows]
 

@@ -50,9 +50,7 @@ INSERT_MESSAGE = sql(
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, "
     "$19, 'queued', $20, $20, $21, $22) ON CONFLICT (lane, id) DO NOTHING"
 )
-OF_EMAIL = sql(
-    f"SELECT {MESSAGE} FROM messages WHERE email_id = $1 ORDER BY id LIMIT $2"  # noqa: S608
-)
+OF_EMAIL = sql(f"SELECT {MESSAGE} FROM messages WHERE email_id = $1 ORDER BY id LIMIT $2")
 
 
 class UnknownContactError(Exception):

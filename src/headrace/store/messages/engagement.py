@@ -44,23 +44,21 @@ HITS_KEPT_US = 86_400_000_000
 
 _COLUMNS = "id, message_id, kind, link, at_us, address, user_agent, head, honeypot"
 _INSERT = sql(
-    f"INSERT INTO message_hits ({_COLUMNS}, due_us, lane) "  # noqa: S608
+    f"INSERT INTO message_hits ({_COLUMNS}, due_us, lane) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 )
 # Of a message that was forgotten nothing is written down.
 _THERE = sql("SELECT project_id FROM messages WHERE lane = $1 AND id = $2")
-DUE = sql(
-    f"SELECT {_COLUMNS} FROM message_hits WHERE due_us <= $1 ORDER BY due_us LIMIT $2"  # noqa: S608
-)
+DUE = sql(f"SELECT {_COLUMNS} FROM message_hits WHERE due_us <= $1 ORDER BY due_us LIMIT $2")
 _TAKE = sql(
     "UPDATE message_hits SET due_us = NULL WHERE lane = $1 AND id = $2 AND due_us IS NOT NULL"
 )
 OF_MESSAGE = sql(
-    f"SELECT {_COLUMNS} FROM message_hits WHERE message_id = $1 AND at_us BETWEEN $2 AND $3 "  # noqa: S608
+    f"SELECT {_COLUMNS} FROM message_hits WHERE message_id = $1 AND at_us BETWEEN $2 AND $3 "
     "ORDER BY at_us DESC LIMIT $4"
 )
 OF_ADDRESS = sql(
-    f"SELECT {_COLUMNS} FROM message_hits WHERE address = $1 AND at_us BETWEEN $2 AND $3 "  # noqa: S608
+    f"SELECT {_COLUMNS} FROM message_hits WHERE address = $1 AND at_us BETWEEN $2 AND $3 "
     "ORDER BY at_us DESC LIMIT $4"
 )
 _COUNT = sql(

@@ -20,6 +20,7 @@ from headrace.store.access.audit import write_audit
 from headrace.store.contacts.races import ContactRaceError, write_contacts
 from headrace.store.contract.messages import Email
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
 from headrace.store.messages.bodies import keep_parts, parts_of
 from headrace.store.messages.domains import BY_NAME, domain
@@ -42,7 +43,7 @@ SAMPLE = 10
 #: A count goes no further.
 COUNTED_MAX = 10_000_000
 
-_GET_TEXT = f"SELECT {COLUMNS} FROM send_jobs"  # noqa: S608
+_GET_TEXT = f"SELECT {COLUMNS} FROM send_jobs"
 GET = sql(f"{_GET_TEXT} WHERE id = $1 AND project_id = $2")
 _HOLD = sql(f"{_GET_TEXT} WHERE id = $1 FOR UPDATE")
 LIST = sql(f"{_GET_TEXT} WHERE project_id = $1 AND number < $2 ORDER BY number DESC LIMIT $3")
@@ -73,7 +74,7 @@ _OUTSIDE = (
     "AND x.contact_id = m.contact_id AND x.audience_id = ANY($2::text[]))"
 )
 COUNT = sql(
-    "SELECT count(*) FROM (SELECT DISTINCT m.contact_number FROM audience_members m "  # noqa: S608
+    "SELECT count(*) FROM (SELECT DISTINCT m.contact_number FROM audience_members m "
     f"WHERE m.audience_id = ANY($1::text[]) AND {_OUTSIDE} LIMIT $3) AS counted"
 )
 MEMBERS = sql(
@@ -90,7 +91,6 @@ ADDRESSES = sql(
     "FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "
     "JOIN contacts c ON c.lane = k.lane AND c.id = k.id WHERE c.project_id = $3"
 )
-_AFTER_ALL = 2**62
 
 
 class SendJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +188,7 @@ class SendJobs:
 
     async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[SendJob]:
         """Jobs of a project, newest first, numbered below `before`."""
-        place = _AFTER_ALL if before is None else before
+        place = BIGINT_MAX if before is None else before
         rows = await self._database.read(lambda tx: tx.rows(LIST, project_id, place, limit))
         return [job(row) for row in rows]
 

@@ -21,6 +21,7 @@ from headrace.store.contract.messages import (
     Start,
 )
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.messages.facts import find_contact, read_facts
@@ -47,10 +48,8 @@ from headrace.store.messages.outcomes import Outcomes
 SHOWN_MAX = 200
 
 _PAGE = "AND (created_us, id) < ($2, $3) ORDER BY created_us DESC, id DESC LIMIT $4"
-LIST = sql(f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 {_PAGE}")  # noqa: S608
-LIST_IN_STATE = sql(
-    f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND state = $5 {_PAGE}"  # noqa: S608
-)
+LIST = sql(f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 {_PAGE}")
+LIST_IN_STATE = sql(f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND state = $5 {_PAGE}")
 #: States that an index knows, in the order in which it names them: so SQLite may use it.
 NOT_ARRIVED = (
     *(MessageStatus.SKIPPED, MessageStatus.BOUNCED, MessageStatus.FAILED, MessageStatus.BLOCKED),
@@ -59,23 +58,23 @@ NOT_ARRIVED = (
 )
 _IN_INDEX = ", ".join(f"'{state}'" for state in NOT_ARRIVED)
 LIST_NOT_ARRIVED = sql(
-    f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND state = $5 "  # noqa: S608
+    f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND state = $5 "
     f"AND state IN ({_IN_INDEX}) {_PAGE}"
 )
-EMAILS = sql(f"SELECT {EMAIL} FROM emails WHERE project_id = $1 {_PAGE}")  # noqa: S608
+EMAILS = sql(f"SELECT {EMAIL} FROM emails WHERE project_id = $1 {_PAGE}")
 OF_CONTACT = sql(
-    f"SELECT {MESSAGE} FROM messages WHERE contact_id = $1 AND created_us < $2 "  # noqa: S608
+    f"SELECT {MESSAGE} FROM messages WHERE contact_id = $1 AND created_us < $2 "
     "ORDER BY created_us DESC LIMIT $3"
 )
 ATTEMPTS = sql(
-    f"SELECT {ATTEMPT} FROM message_attempts WHERE lane = $1 AND message_id = $2 "  # noqa: S608
+    f"SELECT {ATTEMPT} FROM message_attempts WHERE lane = $1 AND message_id = $2 "
     "ORDER BY number DESC LIMIT $3"
 )
 ENGAGED = sql(
-    f"SELECT {ENGAGEMENT} FROM message_engagement WHERE lane = $1 AND message_id = $2 "  # noqa: S608
+    f"SELECT {ENGAGEMENT} FROM message_engagement WHERE lane = $1 AND message_id = $2 "
     "ORDER BY kind, link, verdict LIMIT $3"
 )
-_CLAIM = sql(f"SELECT {CLAIMED} FROM messages WHERE lane = $1 AND id = $2")  # noqa: S608
+_CLAIM = sql(f"SELECT {CLAIMED} FROM messages WHERE lane = $1 AND id = $2")
 _SETTLE = sql(
     "UPDATE messages SET state = $3, reason = $4, due_us = $5, finished_us = $6, "
     "handed_us = NULL WHERE lane = $1 AND id = $2"
@@ -84,7 +83,7 @@ _CANCEL = sql(
     "UPDATE messages SET state = 'cancelled', reason = 'cancelled_by', due_us = NULL, "
     "finished_us = $3 WHERE lane = $1 AND id = $2"
 )
-_AFTER_ALL = (2**62, "~")
+_AFTER_ALL = (BIGINT_MAX, "~")
 
 
 class MessageDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,7 +135,7 @@ class MessageLists:
         self, contact: Contact, *, before: int | None, limit: int
     ) -> Sequence[Message]:
         """Messages to a contact, and to those that were merged into it, newest first."""
-        below = _AFTER_ALL[0] if before is None else before
+        below = BIGINT_MAX if before is None else before
 
         async def read(tx: Transaction) -> list[Message]:
             found: list[Message] = []

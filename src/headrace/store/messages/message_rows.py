@@ -32,11 +32,11 @@ ATTEMPT = ", ".join(field.name for field in msgspec.structs.fields(AttemptRecord
 ENGAGEMENT = ", ".join(field.name for field in msgspec.structs.fields(EngagementRecord))
 EMAIL = "id, project_id, content, created_us"
 
-GET = sql(f"SELECT {MESSAGE} FROM messages WHERE lane = $1 AND id = $2")  # noqa: S608
+GET = sql(f"SELECT {MESSAGE} FROM messages WHERE lane = $1 AND id = $2")
 HOLD = sql(
-    f"SELECT {CLAIMED}, owner, lease_until_us FROM messages WHERE lane = $1 AND id = $2 FOR UPDATE"  # noqa: S608
+    f"SELECT {CLAIMED}, owner, lease_until_us FROM messages WHERE lane = $1 AND id = $2 FOR UPDATE"
 )
-GET_EMAIL = sql(f"SELECT {EMAIL} FROM emails WHERE lane = $1 AND id = $2")  # noqa: S608
+GET_EMAIL = sql(f"SELECT {EMAIL} FROM emails WHERE lane = $1 AND id = $2")
 CONTENT = sql("SELECT content FROM messages WHERE lane = $1 AND id = $2")
 
 

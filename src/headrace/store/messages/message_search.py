@@ -15,6 +15,7 @@ from headrace.domain.messages.kinds import MessageStatus
 from headrace.store.contacts.identifiers import ids_of, owner_of
 from headrace.store.contract.messages import Message
 from headrace.store.engine.dialect import Statement, sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
 from headrace.store.messages.message_lists import LIST, LIST_NOT_ARRIVED, NOT_ARRIVED
 from headrace.store.messages.message_rows import FIELDS, MESSAGE, message
@@ -27,12 +28,12 @@ SLICE = 400
 Place = tuple[int, str]
 
 _PAGE = "AND (created_us, id) < ($2, $3) ORDER BY created_us DESC, id DESC LIMIT $4"
-OF_CONTACT = sql(f"SELECT {MESSAGE} FROM messages WHERE contact_id = $1 {_PAGE}")  # noqa: S608
+OF_CONTACT = sql(f"SELECT {MESSAGE} FROM messages WHERE contact_id = $1 {_PAGE}")
 OF_ADDRESS = sql(
-    f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND contact_id IS NULL "  # noqa: S608
+    f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND contact_id IS NULL "
     f"AND address = $5 {_PAGE}"
 )
-_AFTER_ALL: Place = (2**62, "~")
+_AFTER_ALL: Place = (BIGINT_MAX, "~")
 _COLUMNS = [field.name for field in FIELDS]
 _STATE, _DOMAIN = _COLUMNS.index("state"), _COLUMNS.index("domain")
 _ADDRESS = _COLUMNS.index("address")

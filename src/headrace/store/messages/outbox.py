@@ -49,7 +49,7 @@ LEASED_MAX = 1000
 _DUE = "SELECT 1 FROM messages m WHERE m.project_id = p.id AND m.kind = '{}' AND m.due_us <= $1"
 # A look into the index for each project and kind, however much of each waits.
 DUE_PROJECTS = sql(
-    "SELECT p.id FROM projects p "  # noqa: S608
+    "SELECT p.id FROM projects p "
     f"WHERE EXISTS ({_DUE.format('transactional')}) OR EXISTS ({_DUE.format('marketing')}) "
     "ORDER BY p.id"
 )
@@ -62,7 +62,7 @@ CANDIDATES = sql(
 )
 # Of two that read the same candidates the second finds other numbers.
 CLAIM = sql(
-    "UPDATE messages SET state = 'sending', owner = $4, lease_until_us = $5, "  # noqa: S608
+    "UPDATE messages SET state = 'sending', owner = $4, lease_until_us = $5, "
     "claims = claims + 1, due_us = NULL WHERE (lane, id, claims) IN "
     "(SELECT k.lane, k.id, k.claims FROM unnest($1::smallint[], $2::text[], $3::integer[]) "
     "AS k (lane, id, claims)) AND due_us <= $6 "
@@ -83,15 +83,15 @@ _STARTED = sql(
 )
 _LEAVE = "owner = NULL, lease_until_us = 0"
 _ENDED = sql(
-    "UPDATE messages SET state = $3, reason = $4, rule = $5, finished_us = $6, "  # noqa: S608
+    "UPDATE messages SET state = $3, reason = $4, rule = $5, finished_us = $6, "
     f"due_us = NULL, {_LEAVE} WHERE lane = $1 AND id = $2"
 )
 _DEFER = sql(
-    "UPDATE messages SET state = $3, reason = $4, rule = $5, due_us = $6, "  # noqa: S608
+    "UPDATE messages SET state = $3, reason = $4, rule = $5, due_us = $6, "
     f"deferred_us = coalesce(deferred_us, $7), {_LEAVE} WHERE lane = $1 AND id = $2"
 )
 _GIVE_BACK = sql(
-    f"UPDATE messages SET state = $3, due_us = $4, crashes = $5, {_LEAVE} "  # noqa: S608
+    f"UPDATE messages SET state = $3, due_us = $4, crashes = $5, {_LEAVE} "
     "WHERE lane = $1 AND id = $2"
 )
 _BEGUN = sql(

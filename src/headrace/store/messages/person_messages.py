@@ -51,16 +51,16 @@ OF_ADDRESSES = sql(
 )
 _PAGE = "AND (created_us, id) > ($3, $4) ORDER BY created_us, id LIMIT $5"
 PAGE_OF_CONTACT = sql(
-    f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND contact_id = $2 {_PAGE}"  # noqa: S608
+    f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND contact_id = $2 {_PAGE}"
 )
 PAGE_OF_ADDRESS = sql(
-    f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND address = $2 "  # noqa: S608
+    f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND address = $2 "
     f"AND contact_id IS NULL {_PAGE}"
 )
 _NAMED = "unnest($1::smallint[], $2::text[]) AS k (lane, id)"
 #: Place, as receipts name it -> how many rows of it belong to some messages.
 COUNTS = {
-    table: sql(f"SELECT count(*) FROM {_NAMED} JOIN {table} t ON {condition}")  # noqa: S608
+    table: sql(f"SELECT count(*) FROM {_NAMED} JOIN {table} t ON {condition}")
     for table, condition in (
         ("message_attempts", "t.lane = k.lane AND t.message_id = k.id"),
         ("message_engagement", "t.lane = k.lane AND t.message_id = k.id"),
@@ -70,28 +70,28 @@ COUNTS = {
 }
 # With an e-mail that has messages to others, or is yet to have them, only the addresses go.
 COUNT_EMAILS = sql(
-    f"SELECT count(*) FROM {_NAMED} JOIN emails e ON e.lane = k.lane AND e.id = k.id "  # noqa: S608
+    f"SELECT count(*) FROM {_NAMED} JOIN emails e ON e.lane = k.lane AND e.id = k.id "
     "WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.email_id = e.id "
     "AND NOT coalesce(m.contact_id = ANY($3::text[]), m.address = ANY($4::text[]), false)) "
     "AND NOT EXISTS (SELECT 1 FROM send_jobs j WHERE j.id = e.id "
     "AND j.status IN ('scheduled', 'running'))"
 )
 SUPPRESSIONS = sql(
-    f"SELECT {COLUMNS} FROM suppressions WHERE project_id = $1 AND email = ANY($2::text[])"  # noqa: S608
+    f"SELECT {COLUMNS} FROM suppressions WHERE project_id = $1 AND email = ANY($2::text[])"
 )
 FORGET_ADDRESSES = sql(
     "UPDATE suppressions SET email = NULL, note = '', evidence = '' "
     "WHERE project_id = $1 AND email = ANY($2::text[])"
 )
 ATTEMPTS = sql(
-    f"SELECT {ATTEMPT} FROM message_attempts WHERE lane = $1 AND message_id = $2 ORDER BY number"  # noqa: S608
+    f"SELECT {ATTEMPT} FROM message_attempts WHERE lane = $1 AND message_id = $2 ORDER BY number"
 )
 ENGAGED = sql(
-    f"SELECT {ENGAGEMENT} FROM message_engagement WHERE lane = $1 AND message_id = $2 "  # noqa: S608
+    f"SELECT {ENGAGEMENT} FROM message_engagement WHERE lane = $1 AND message_id = $2 "
     "ORDER BY kind, link, verdict"
 )
 _HIT = ", ".join(field.name for field in msgspec.structs.fields(HitRecord))
-HITS = sql(f"SELECT {_HIT} FROM message_hits WHERE message_id = $1 ORDER BY at_us")  # noqa: S608
+HITS = sql(f"SELECT {_HIT} FROM message_hits WHERE message_id = $1 ORDER BY at_us")
 CAPTURED = sql("SELECT content FROM captured_mails WHERE message_id = $1")
 OTHERS = sql("SELECT id FROM messages WHERE email_id = $1 LIMIT $2")
 _REWRITE = sql("UPDATE emails SET content = $3 WHERE lane = $1 AND id = $2")

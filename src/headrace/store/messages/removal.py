@@ -34,7 +34,7 @@ UNKNOWN = sql(
     "'complained') AND created_us < $2 AND lease_until_us = 0 ORDER BY created_us, id LIMIT $3"
 )
 REMOVE = tuple(
-    (table, sql(f"DELETE FROM {table} WHERE (lane, {column}) IN {_NAMED}"))  # noqa: S608
+    (table, sql(f"DELETE FROM {table} WHERE (lane, {column}) IN {_NAMED}"))
     for table, column in (
         ("message_attempts", "message_id"),
         ("message_engagement", "message_id"),

@@ -13,6 +13,7 @@ from headrace.domain.messages.requests import SuppressionFields
 from headrace.store.access.audit import write_audit
 from headrace.store.contract.messages import Suppressed
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
 from headrace.store.messages.keys import StoredKeys
 
@@ -26,28 +27,28 @@ OF_ADDRESSES = sql(
 )
 # A wider scope is never narrowed by a later entry for the same reason.
 _INSERT = sql(
-    f"INSERT INTO suppressions ({COLUMNS}, address_hash) "  # noqa: S608
+    f"INSERT INTO suppressions ({COLUMNS}, address_hash) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) "
     "ON CONFLICT (project_id, address_hash, reason) DO UPDATE SET "
     "scope = CASE WHEN suppressions.scope = 'all' THEN 'all' ELSE excluded.scope END, "
     "email = coalesce(suppressions.email, excluded.email) "
     f"RETURNING {COLUMNS}"
 )
-_GET_TEXT = f"SELECT {COLUMNS} FROM suppressions WHERE project_id = $1"  # noqa: S608
+_GET_TEXT = f"SELECT {COLUMNS} FROM suppressions WHERE project_id = $1"
 GET = sql(f"{_GET_TEXT} AND id = $2")
 _PAGE = "AND (since_us, id) < ($2, $3) ORDER BY since_us DESC, id DESC LIMIT $4"
 LIST = sql(f"{_GET_TEXT} {_PAGE}")
 LIST_BY_REASON = sql(f"{_GET_TEXT} AND reason = $5 {_PAGE}")
 # By the hash: an entry whose address is gone is found by whoever knows it.
 OF_ADDRESS = sql(f"{_GET_TEXT} AND address_hash = $2 ORDER BY reason")
-_DELETE = sql(f"DELETE FROM suppressions WHERE project_id = $1 AND id = $2 RETURNING {COLUMNS}")  # noqa: S608
+_DELETE = sql(f"DELETE FROM suppressions WHERE project_id = $1 AND id = $2 RETURNING {COLUMNS}")
 _SOFT = sql(
     "INSERT INTO soft_bounces (project_id, address_hash, count, first_us, last_us) "
     "VALUES ($1, $2, 1, $3, $3) ON CONFLICT (project_id, address_hash) DO UPDATE SET "
     "count = soft_bounces.count + 1, last_us = excluded.last_us RETURNING count, first_us"
 )
 _NO_SOFT = sql("DELETE FROM soft_bounces WHERE project_id = $1 AND address_hash = $2")
-_AFTER_ALL = (2**62, "~")
+_AFTER_ALL = (BIGINT_MAX, "~")
 
 
 class Suppressions:

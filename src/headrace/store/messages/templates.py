@@ -21,6 +21,7 @@ from headrace.store.contract.messages import (
     VersionContent,
 )
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
 from headrace.store.messages.domains import LOCK
 
@@ -29,14 +30,14 @@ COLUMNS = (
     "updated_us"
 )
 VERSION_COLUMNS = "id, template_id, project_id, number, content, draft, published_us, published_by"
-_GET_TEXT = f"SELECT {COLUMNS} FROM templates WHERE project_id = $1"  # noqa: S608
+_GET_TEXT = f"SELECT {COLUMNS} FROM templates WHERE project_id = $1"
 GET = sql(f"{_GET_TEXT} AND id = $2")
 _HOLD = sql(f"{_GET_TEXT} AND id = $2 FOR UPDATE")
 BY_NAME = sql(f"{_GET_TEXT} AND name = $2 AND status <> 'archived'")
 LIST = sql(f"{_GET_TEXT} AND created_us < $2 ORDER BY created_us DESC LIMIT $3")
 _COUNT = sql("SELECT count(*), coalesce(max(created_us), 0) FROM templates WHERE project_id = $1")
 _INSERT = sql(
-    f"INSERT INTO templates ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"  # noqa: S608
+    f"INSERT INTO templates ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 )
 _UPDATE = sql(
     "UPDATE templates SET name = $3, description = $4, draft = $5, changed = $6, updated_us = $7 "
@@ -50,17 +51,15 @@ _ARCHIVE = sql(
     "UPDATE templates SET status = 'archived', updated_us = $3 "
     "WHERE project_id = $1 AND id = $2 AND status <> 'archived'"
 )
-_VERSION_TEXT = f"SELECT {VERSION_COLUMNS} FROM template_versions WHERE project_id = $1"  # noqa: S608
+_VERSION_TEXT = f"SELECT {VERSION_COLUMNS} FROM template_versions WHERE project_id = $1"
 VERSION = sql(f"{_VERSION_TEXT} AND id = $2")
 VERSION_BY_NUMBER = sql(f"{_VERSION_TEXT} AND template_id = $2 AND number = $3")
 VERSIONS = sql(
     f"{_VERSION_TEXT} AND template_id = $2 AND number < $3 ORDER BY number DESC LIMIT $4"
 )
 _INSERT_VERSION = sql(
-    f"INSERT INTO template_versions ({VERSION_COLUMNS}) "  # noqa: S608
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+    f"INSERT INTO template_versions ({VERSION_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 )
-_AFTER_ALL = 2**62
 _NUMBER_AFTER_ALL = 2**31 - 1
 
 
@@ -122,7 +121,7 @@ class Templates:
 
     async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Template]:
         """Templates of a project, newest first, created before `before`."""
-        below = _AFTER_ALL if before is None else before
+        below = BIGINT_MAX if before is None else before
         rows = await self._database.read(lambda tx: tx.rows(LIST, project_id, below, limit))
         return [template(row) for row in rows]
 

@@ -16,6 +16,7 @@ from headrace.store.contacts.groups.topics import LIST, find_topic
 from headrace.store.contacts.refs import change_ref
 from headrace.store.contract.messages import Message
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.messages.mail_events import mail_event
@@ -23,7 +24,6 @@ from headrace.store.messages.message_rows import find_message, key_of
 
 #: Kind of engagement. Whoever leaves the topic and then everything has done both.
 UNSUBSCRIBE, UNSUBSCRIBE_ALL = "unsubscribe", "unsubscribe_all"
-_AFTER_ALL = 2**62
 
 _PROJECT = sql("SELECT project_id FROM contacts WHERE id = $1 LIMIT 1")
 _NOTE = sql(
@@ -81,7 +81,7 @@ class Unsubscribes:
                 left = await find_topic(tx, project_id, target.topic_id or "")
             changed = 0
             if all_topics:
-                rows = await tx.rows(LIST, project_id, _AFTER_ALL, TOPICS_MAX)
+                rows = await tx.rows(LIST, project_id, BIGINT_MAX, TOPICS_MAX)
                 topics = [topic(row) for row in rows]
                 out = await subscriptions.opt_out(tx, self._system_events, contact, topics, now_us)
                 changed = out.changed

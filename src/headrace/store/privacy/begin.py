@@ -26,6 +26,7 @@ from headrace.store.contract.erasures import (
 )
 from headrace.store.contract.merges import ALIASES_MAX
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Transaction
 from headrace.store.privacy.erased_events import PersonEvents
 from headrace.store.privacy.mention_search import LAST
@@ -44,12 +45,10 @@ from headrace.store.privacy.rows import (
     subject_text,
 )
 
-#: Of a time that has not ended.
-_ALWAYS_US = (1 << 63) - 1
-GET = sql(f"SELECT {COLUMNS} FROM erasures WHERE id = $1 AND project_id = $2")  # noqa: S608
+GET = sql(f"SELECT {COLUMNS} FROM erasures WHERE id = $1 AND project_id = $2")
 _E_COLUMNS = ", ".join(f"e.{name.strip()}" for name in COLUMNS.split(","))
 OF_CONTACTS = sql(
-    f"SELECT DISTINCT {_E_COLUMNS} FROM erased_contacts c JOIN erasures e ON e.id = c.erasure_id "  # noqa: S608
+    f"SELECT DISTINCT {_E_COLUMNS} FROM erased_contacts c JOIN erasures e ON e.id = c.erasure_id "
     "WHERE c.contact_id = ANY($1::text[]) AND c.project_id = $2 ORDER BY e.number DESC"
 )
 ERASED_WITH = sql(
@@ -151,8 +150,8 @@ async def subject_of_person(tx: Transaction, project_id: int, person: Person) ->
     subject = subject_of(project_id, person.ids, identifiers, written, placeholders(words))
     return msgspec.structs.replace(
         subject,
-        last=_ALWAYS_US,
-        last_system=_ALWAYS_US,
+        last=BIGINT_MAX,
+        last_system=BIGINT_MAX,
         shared=tuple(await _shared(tx, project_id, person.ids)),
         search_end=await tx.value(LAST, project_id) or 0,
     )
@@ -161,7 +160,7 @@ async def subject_of_person(tx: Transaction, project_id: int, person: Person) ->
 async def _shared(tx: Transaction, project_id: int, ids: Sequence[str]) -> list[Shared]:
     """Periods in which other contacts had the person's data: from a merge until its undoing."""
     found: list[Shared] = []
-    new = [Shared(each, 0, _ALWAYS_US) for each in ids]
+    new = [Shared(each, 0, BIGINT_MAX) for each in ids]
     while new and len(found) <= ALIASES_MAX:
         held = new.pop()
         for into, merged_us, undone_us in await tx.rows(UNDONE_INTO, project_id, held.contact_id):

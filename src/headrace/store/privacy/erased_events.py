@@ -31,7 +31,7 @@ _PLACES = {
 }
 # SQLite uses a partial index of non-null rows only where the statement states the condition.
 _FIND = (
-    "SELECT t.lane, t.sequence FROM unnest($2::text[]) AS k (value) "  # noqa: S608
+    "SELECT t.lane, t.sequence FROM unnest($2::text[]) AS k (value) "
     "JOIN {table} t ON t.project_id = $1 AND t.{column} = k.value AND t.{column} IS NOT NULL "
     "WHERE t.sequence <= $3 "
     f"AND t.sequence <= CASE t.sequence & {SYSTEM_COUNTER:d} "
@@ -39,7 +39,7 @@ _FIND = (
 )
 # The newest event of one kind with an identifier; `$3` is the bit that distinguishes the kinds.
 _LAST = (
-    "SELECT t.sequence FROM {table} t WHERE t.project_id = $1 AND t.{column} = $2 "  # noqa: S608
+    "SELECT t.sequence FROM {table} t WHERE t.project_id = $1 AND t.{column} = $2 "
     f"AND t.{{column}} IS NOT NULL AND t.sequence & {SYSTEM_COUNTER:d} = $3 "
     "ORDER BY t.sequence DESC LIMIT 1"
 )
@@ -47,11 +47,11 @@ FIND = {name: sql(_FIND.format(table=t, column=c)) for name, (t, c) in _PLACES.i
 LAST = {name: sql(_LAST.format(table=t, column=c)) for name, (t, c) in _PLACES.items()}
 _NAMED = "unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence)"
 DELIVERIES = without_lane(
-    f"SELECT d.lane, d.sequence, d.number FROM {_NAMED} "  # noqa: S608
+    f"SELECT d.lane, d.sequence, d.number FROM {_NAMED} "
     "JOIN deliveries d ON d.lane = k.lane AND d.sequence = k.sequence"
 )
 EVENTS = without_lane(
-    "SELECT e.idempotency_key, e.sequence, e.event, e.id "  # noqa: S608
+    "SELECT e.idempotency_key, e.sequence, e.event, e.id "
     f"FROM {_NAMED} JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence"
 )
 EXAMPLES = sql(
@@ -66,9 +66,9 @@ REMOVE_WORK = sql(
 REMOVE_RETRIES = removal("event_retries", "sequence")
 _RUNNING = "WHERE status <> 'done' AND status = 'running'"
 RUNNING = sql(
-    f"SELECT id, subject FROM erasures {_RUNNING}",  # noqa: S608
+    f"SELECT id, subject FROM erasures {_RUNNING}",
     # Without statistics SQLite would scan the table.
-    sqlite=f"SELECT id, subject FROM erasures INDEXED BY erasures_unfinished {_RUNNING}",  # noqa: S608
+    sqlite=f"SELECT id, subject FROM erasures INDEXED BY erasures_unfinished {_RUNNING}",
 )
 _COUNTS = sql("SELECT counts FROM erasures WHERE id = $1 FOR UPDATE")
 _COUNT = sql("UPDATE erasures SET counts = $1 WHERE id = $2")

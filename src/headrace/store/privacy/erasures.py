@@ -17,7 +17,7 @@ from headrace.store.contacts.contact_writes import ContactWriter
 from headrace.store.contacts.races import write_contacts
 from headrace.store.contract.erasures import SETTLE_US, Erasure, ErasureStatus, Report
 from headrace.store.engine.dialect import sql
-from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.numbers import BIGINT_MAX, RowNumbers
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.privacy.begin import GET, Request, begin
@@ -39,15 +39,14 @@ from headrace.store.privacy.rows import (
     subject_text,
 )
 
-_AFTER_ALL = (1 << 63) - 1
 LIST = sql(
-    f"SELECT {COLUMNS} FROM erasures WHERE project_id = $1 AND number < $2 "  # noqa: S608
+    f"SELECT {COLUMNS} FROM erasures WHERE project_id = $1 AND number < $2 "
     "AND dry_run = 0 ORDER BY number DESC LIMIT $3"
 )
 UNFINISHED = sql(
-    f"SELECT {COLUMNS} FROM erasures WHERE status <> 'done' ORDER BY number LIMIT $1",  # noqa: S608
+    f"SELECT {COLUMNS} FROM erasures WHERE status <> 'done' ORDER BY number LIMIT $1",
     # Without statistics it would scan the table in the order of its numbers.
-    sqlite=f"SELECT {COLUMNS} FROM erasures INDEXED BY erasures_unfinished "  # noqa: S608
+    sqlite=f"SELECT {COLUMNS} FROM erasures INDEXED BY erasures_unfinished "
     "WHERE status <> 'done' ORDER BY number LIMIT ?1",
 )
 _STATE_TEXT = (
@@ -155,7 +154,7 @@ class Erasures:
 
     async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Erasure]:
         """Erasures of a project, newest first, numbered below `before`; no dry runs."""
-        place = _AFTER_ALL if before is None else before
+        place = BIGINT_MAX if before is None else before
         rows = await self._database.read(lambda tx: tx.rows(LIST, project_id, place, limit))
         return [erasure(row) for row in rows]
 

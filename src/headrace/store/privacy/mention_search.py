@@ -29,7 +29,7 @@ BYTES_MAX = 1024 * 1024
 
 LAST = sql("SELECT sequence FROM events WHERE project_id = $1 ORDER BY sequence DESC LIMIT 1")
 _BOUNDS = "WHERE e.project_id = $1 AND e.sequence > $2 AND e.sequence <= $3 ORDER BY e.sequence"
-SIZES = sql(f"SELECT e.sequence, octet_length(e.payload) FROM events e {_BOUNDS} LIMIT $4")  # noqa: S608
+SIZES = sql(f"SELECT e.sequence, octet_length(e.payload) FROM events e {_BOUNDS} LIMIT $4")
 _READ = (
     "e.lane, e.sequence, e.id, e.event, e.source, e.contact_id, e.external_id, e.email, "
     "{resolved}, e.received_us, coalesce(e.idempotency_key, ''), e.payload FROM events e"
@@ -60,8 +60,8 @@ _MASKED = f"CASE WHEN {{0}} IS NULL THEN NULL ELSE '{MASK}' END"
 
 def _masking(table: str, change: str, rows: str, sqlite_rows: str, sqlite_table: str) -> Statement:
     return sql(
-        f"UPDATE {table} SET {change} WHERE {rows}",  # noqa: S608
-        sqlite=f"UPDATE {sqlite_table} SET {change} WHERE {sqlite_rows}",  # noqa: S608
+        f"UPDATE {table} SET {change} WHERE {rows}",
+        sqlite=f"UPDATE {sqlite_table} SET {change} WHERE {sqlite_rows}",
     )
 
 

@@ -28,7 +28,7 @@ _UP_TO = (
 
 def _page_of(table: str, column: str) -> str:
     return (
-        f"SELECT e.lane, e.sequence FROM {table} e WHERE e.project_id = $1 AND e.{column} = $2 "  # noqa: S608
+        f"SELECT e.lane, e.sequence FROM {table} e WHERE e.project_id = $1 AND e.{column} = $2 "
         f"AND e.{column} IS NOT NULL AND {_UP_TO}"
     )
 
@@ -49,7 +49,7 @@ _COUNTS = f"($3::boolean OR sequence & {SYSTEM_COUNTER:d} = 0)"
 
 def _any_of(table: str, column: str) -> str:
     return (
-        f"SELECT 1 FROM {table} WHERE project_id = $1 AND {column} = $2 "  # noqa: S608
+        f"SELECT 1 FROM {table} WHERE project_id = $1 AND {column} = $2 "
         f"AND {column} IS NOT NULL AND {_COUNTS} LIMIT 1"
     )
 
@@ -66,10 +66,10 @@ HAD_EVENTS = (
 def of_events(columns: str, table: str, order: str = "t.sequence") -> Statement:
     """A statement that reads rows of a table for some events, given by lanes and sequences."""
     return sql(
-        f"SELECT {columns} FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "  # noqa: S608
+        f"SELECT {columns} FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
         f"JOIN {table} t ON t.lane = k.lane AND t.sequence = k.sequence ORDER BY {order}",
         # On SQLite the sequence alone is the key, and not all tables have a lane.
-        sqlite=f"SELECT {columns} FROM json_each(?2) k "  # noqa: S608
+        sqlite=f"SELECT {columns} FROM json_each(?2) k "
         f"CROSS JOIN {table} t ON t.sequence = k.value ORDER BY {order}",
     )
 
@@ -77,11 +77,11 @@ def of_events(columns: str, table: str, order: str = "t.sequence") -> Statement:
 SIZES = of_events("t.lane, t.sequence, octet_length(t.payload)", "events")
 _IDENTITY = "e.sequence, e.event, e.source, e.contact_id, e.external_id, e.email, e.email_original"
 IDENTITIES = sql(
-    f"SELECT {_IDENTITY}, o.contact_id, e.payload "  # noqa: S608
+    f"SELECT {_IDENTITY}, o.contact_id, e.payload "
     "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence "
     "LEFT JOIN event_states o ON o.lane = e.lane AND o.sequence = e.sequence ORDER BY e.sequence",
-    sqlite=f"SELECT {_IDENTITY}, e.resolved_contact_id, e.payload FROM json_each(?2) k "  # noqa: S608
+    sqlite=f"SELECT {_IDENTITY}, e.resolved_contact_id, e.payload FROM json_each(?2) k "
     "CROSS JOIN events e ON e.sequence = k.value ORDER BY e.sequence",
 )
 

@@ -57,7 +57,7 @@ MERGES = sql(
 )
 _PAIR = "contact_id, other_contact_id, events, external_id_count, email_count, first_us, last_us"
 PAIRS = sql(
-    f"SELECT {_PAIR} FROM conflict_pairs WHERE low_id = $1 "  # noqa: S608
+    f"SELECT {_PAIR} FROM conflict_pairs WHERE low_id = $1 "
     f"UNION ALL SELECT {_PAIR} FROM conflict_pairs WHERE high_id = $1"
 )
 _TOPICS = sql("SELECT id, name FROM topics WHERE id = ANY($1::text[])")
@@ -67,11 +67,11 @@ _EVENT = (
     "e.idempotency_key, e.occurred_us, e.received_us, e.api_key_id, e.request_id, e.payload"
 )
 EVENTS = sql(
-    f"SELECT {_EVENT}, o.contact_id, coalesce(o.status, 0), coalesce(o.attempts, 0), "  # noqa: S608
+    f"SELECT {_EVENT}, o.contact_id, coalesce(o.status, 0), coalesce(o.attempts, 0), "
     "o.last_error, o.resolution FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence "
     "LEFT JOIN event_states o ON o.lane = e.lane AND o.sequence = e.sequence ORDER BY e.sequence",
-    sqlite=f"SELECT {_EVENT}, e.resolved_contact_id, e.status, e.attempts, e.last_error, "  # noqa: S608
+    sqlite=f"SELECT {_EVENT}, e.resolved_contact_id, e.status, e.attempts, e.last_error, "
     "e.resolution FROM json_each(?2) k CROSS JOIN events e ON e.sequence = k.value "
     "ORDER BY e.sequence",
 )

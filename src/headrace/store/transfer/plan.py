@@ -22,7 +22,7 @@ class TableCopy(msgspec.Struct, frozen=True):
 
 def _alike(table: str, columns: str, order: str) -> TableCopy:
     """A table that is the same in both stores."""
-    return TableCopy(table, f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608
+    return TableCopy(table, f"SELECT {columns} FROM {table} ORDER BY {order}")
 
 
 # A row whose event or delivery was removed before it is in no trace, but still counts.
@@ -158,18 +158,18 @@ COPIED: tuple[TableCopy, ...] = (
     _alike("event_retries", "lane, sequence, project_id, due_us, attempt, crashes", "sequence"),
     TableCopy(
         "duplicate_requests",
-        f"SELECT {_EVENT_LANE}, sequence, number, at_us, api_key_id, request_id, mismatch "  # noqa: S608
+        f"SELECT {_EVENT_LANE}, sequence, number, at_us, api_key_id, request_id, mismatch "
         "FROM duplicate_requests t ORDER BY sequence, number",
     ),
     TableCopy(
         "processing_attempts",
-        f"SELECT {_EVENT_LANE}, sequence, number, at_us, duration_us, cause, error "  # noqa: S608
+        f"SELECT {_EVENT_LANE}, sequence, number, at_us, duration_us, cause, error "
         "FROM processing_attempts t ORDER BY sequence, number",
     ),
     # In the target a field of an event conflicts once.
     TableCopy(
         "contact_conflicts",
-        f"SELECT {_EVENT_LANE}, sequence, field, max(id) AS number, project_id, contact_id, "  # noqa: S608
+        f"SELECT {_EVENT_LANE}, sequence, field, max(id) AS number, project_id, contact_id, "
         "other_contact_id, at_us FROM contact_conflicts t GROUP BY sequence, field "
         "ORDER BY sequence, field",
     ),
@@ -194,7 +194,7 @@ COPIED: tuple[TableCopy, ...] = (
     # In the target each worker counts in a lane of its own and readers add up: this becomes one
     # worker's.
     *(
-        TableCopy(table, f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608
+        TableCopy(table, f"SELECT {columns} FROM {table} ORDER BY {order}")
         for table, columns, order in (
             ("catalog_totals", "0 AS lane, project_id, names, names_over, failures", "project_id"),
             (

@@ -92,7 +92,7 @@ class Target:
 
     async def _check_empty(self) -> None:
         for copied in COPIED:
-            sql = f"SELECT 1 FROM {copied.table} LIMIT 1"  # noqa: S608
+            sql = f"SELECT 1 FROM {copied.table} LIMIT 1"
             if await self._connection.fetchval(sql) is not None:
                 message = (
                     f"The target has data already (in {copied.table}). A store is copied into an "
@@ -146,7 +146,7 @@ class Target:
         names = ", ".join(columns)
         # Skip what the copy itself has written there.
         where = f" WHERE name <> '{STATE}'" if copied.table == "meta" else ""
-        sql = f"SELECT {names} FROM {copied.table}{where}"  # noqa: S608
+        sql = f"SELECT {names} FROM {copied.table}{where}"
         async with transaction(self._connection, isolation="repeatable_read", readonly=True):
             cursor = await self._connection.cursor(sql)
             while rows := await cursor.fetch(_READ_ROWS):
@@ -157,8 +157,7 @@ class Target:
         async with transaction(self._connection):
             for table, column in await self._connection.fetch(_IDENTITIES):
                 await self._connection.fetchval(
-                    f"SELECT setval(pg_get_serial_sequence($1, $2), max({column})) "  # noqa: S608
-                    f"FROM {table}",
+                    f"SELECT setval(pg_get_serial_sequence($1, $2), max({column})) FROM {table}",
                     table,
                     column,
                 )

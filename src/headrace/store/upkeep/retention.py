@@ -39,7 +39,7 @@ FIND_EVENTS = sql(
 # Final states: only a replay of an open dead letter makes an event active again. An event that is
 # neither processed nor dead-lettered is always kept.
 FINISHED = without_lane(
-    "SELECT e.lane, e.sequence, e.idempotency_key "  # noqa: S608
+    "SELECT e.lane, e.sequence, e.idempotency_key "
     "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "JOIN events e ON e.lane = k.lane AND e.sequence = k.sequence "
     "JOIN event_states o ON o.lane = e.lane AND o.sequence = e.sequence "

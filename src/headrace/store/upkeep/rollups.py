@@ -19,11 +19,11 @@ from headrace.store.engine.transaction import Database, Row, Transaction
 
 _COLUMNS = "counts, accept, processing, delivery"
 READ = sql(
-    f"SELECT at, {_COLUMNS} FROM rollups WHERE project_id = $1 AND grain = $2 "  # noqa: S608
+    f"SELECT at, {_COLUMNS} FROM rollups WHERE project_id = $1 AND grain = $2 "
     "AND at BETWEEN $3 AND $4 AND subject = '' ORDER BY at"
 )
 SUBSCRIBERS = sql(
-    f"SELECT subject, {_COLUMNS} FROM rollups WHERE project_id = $1 AND grain = $2 "  # noqa: S608
+    f"SELECT subject, {_COLUMNS} FROM rollups WHERE project_id = $1 AND grain = $2 "
     "AND at BETWEEN $3 AND $4 AND subject > ''"
 )
 EXPIRED = sql(

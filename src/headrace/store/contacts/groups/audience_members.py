@@ -25,7 +25,7 @@ ENTER = sql(
 )
 LEAVE = sql("DELETE FROM audience_members WHERE lane = $1 AND contact_id = $2 AND audience_id = $3")
 FIRST = sql(
-    f"SELECT {COLUMNS} FROM (SELECT lane, contact_id, contact_number FROM audience_members "  # noqa: S608
+    f"SELECT {COLUMNS} FROM (SELECT lane, contact_id, contact_number FROM audience_members "
     "WHERE audience_id = $1 ORDER BY contact_number LIMIT $2) k "
     "JOIN contacts c ON c.lane = k.lane AND c.id = k.contact_id"
 )

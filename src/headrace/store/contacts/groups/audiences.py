@@ -15,26 +15,27 @@ from headrace.store.contacts.groups.audience_rows import COLUMNS, audience, chan
 from headrace.store.contacts.refs import find_ref, hold_refs
 from headrace.store.contract.events import StoreConflictError
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
 
 _GET_TEXT = (
-    f"SELECT {COLUMNS} FROM audiences WHERE id = $1 AND project_id = $2 AND deleted_us IS NULL"  # noqa: S608
+    f"SELECT {COLUMNS} FROM audiences WHERE id = $1 AND project_id = $2 AND deleted_us IS NULL"
 )
 _GET = sql(_GET_TEXT)
 # Keeps contacts from entering while an audience is deleted.
 _HOLD = sql(f"{_GET_TEXT} FOR SHARE")
 LIST = sql(
-    f"SELECT {COLUMNS} FROM audiences WHERE project_id = $1 AND deleted_us IS NULL "  # noqa: S608
+    f"SELECT {COLUMNS} FROM audiences WHERE project_id = $1 AND deleted_us IS NULL "
     "AND created_us < $2 ORDER BY created_us DESC LIMIT $3"
 )
 # Audiences have no lane, memberships have the lane of the contact: so these are two statements.
 _MEMBERSHIPS = sql("SELECT audience_id FROM audience_members WHERE lane = $1 AND contact_id = $2")
 _OF_CONTACT = sql(
-    f"SELECT {COLUMNS} FROM audiences WHERE project_id = $1 AND deleted_us IS NULL "  # noqa: S608
+    f"SELECT {COLUMNS} FROM audiences WHERE project_id = $1 AND deleted_us IS NULL "
     "AND id = ANY($2::text[]) ORDER BY name"
 )
-_INSERT = sql(f"INSERT INTO audiences ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)")  # noqa: S608
+_INSERT = sql(f"INSERT INTO audiences ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)")
 _TAKEN = sql("SELECT id FROM audiences WHERE project_id = $1 AND name = $2 AND deleted_us IS NULL")
 _COUNT = sql(
     "SELECT count(*), coalesce(max(created_us), 0) FROM audiences "
@@ -47,11 +48,9 @@ _DELETE = sql(
     "UPDATE audiences SET deleted_us = $3 WHERE id = $1 AND project_id = $2 AND deleted_us IS NULL"
 )
 _DELETED = sql(
-    f"SELECT {COLUMNS} FROM audiences WHERE deleted_us IS NOT NULL "  # noqa: S608
-    "ORDER BY deleted_us LIMIT 1"
+    f"SELECT {COLUMNS} FROM audiences WHERE deleted_us IS NOT NULL ORDER BY deleted_us LIMIT 1"
 )
 _REMOVE = sql("DELETE FROM audiences WHERE id = $1")
-_AFTER_ALL = 2**62
 
 
 class TooManyAudiencesError(Exception):
@@ -101,7 +100,7 @@ class Audiences:
 
     async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Audience]:
         """Audiences of a project, newest first, made before `before`."""
-        below = _AFTER_ALL if before is None else before
+        below = BIGINT_MAX if before is None else before
 
         async def read(tx: Transaction) -> Sequence[Audience]:
             return [audience(row) for row in await tx.rows(LIST, project_id, below, limit)]

@@ -19,7 +19,7 @@ from headrace.store.engine.transaction import Transaction
 EXIT = sql("DELETE FROM audience_members WHERE lane = $1 AND contact_id = $2 RETURNING audience_id")
 _NAMES = sql("SELECT id, name FROM audiences WHERE id = ANY($1::text[]) ORDER BY id")
 FORGET = tuple(
-    sql(f"DELETE FROM {table} WHERE lane = $1 AND contact_id = $2")  # noqa: S608
+    sql(f"DELETE FROM {table} WHERE lane = $1 AND contact_id = $2")
     for table in ("topic_subscriptions", "topic_opt_outs")
 )
 CHOICES = sql(
@@ -47,7 +47,7 @@ _ENTER = sql(
     "VALUES ($1, $2, $3, $4, $5)"
 )
 _OPT_OUT = sql("INSERT INTO topic_opt_outs (lane, contact_id, at_us) VALUES ($1, $2, $3)")
-_TOPICS = sql(f"SELECT {COLUMNS} FROM topics WHERE project_id = $1 AND deleted_us IS NULL")  # noqa: S608
+_TOPICS = sql(f"SELECT {COLUMNS} FROM topics WHERE project_id = $1 AND deleted_us IS NULL")
 
 
 async def detach_memberships(

@@ -16,20 +16,21 @@ from headrace.store.contacts.groups.topic_rows import COLUMNS, changed, topic
 from headrace.store.contacts.refs import change_ref, find_ref
 from headrace.store.contract.events import StoreConflictError
 from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
 
-_GET_TEXT = f"SELECT {COLUMNS} FROM topics WHERE id = $1 AND project_id = $2 AND deleted_us IS NULL"  # noqa: S608
+_GET_TEXT = f"SELECT {COLUMNS} FROM topics WHERE id = $1 AND project_id = $2 AND deleted_us IS NULL"
 _GET = sql(_GET_TEXT)
 # Keeps a topic's default and deletion fixed while a contact's choice depends on it.
 _HOLD = sql(f"{_GET_TEXT} FOR SHARE")
 _LIST_TEXT = (
-    f"SELECT {COLUMNS} FROM topics WHERE project_id = $1 AND deleted_us IS NULL "  # noqa: S608
+    f"SELECT {COLUMNS} FROM topics WHERE project_id = $1 AND deleted_us IS NULL "
     "AND created_us < $2 ORDER BY created_us DESC LIMIT $3"
 )
 LIST = sql(_LIST_TEXT)
 _HOLD_ALL = sql(f"{_LIST_TEXT} FOR SHARE")
-_INSERT = sql(f"INSERT INTO topics ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)")  # noqa: S608
+_INSERT = sql(f"INSERT INTO topics ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)")
 _TAKEN = sql("SELECT id FROM topics WHERE project_id = $1 AND name = $2 AND deleted_us IS NULL")
 _COUNT = sql(
     "SELECT count(*), coalesce(max(created_us), 0) FROM topics "
@@ -50,7 +51,6 @@ REMOVE = sql(
     "(SELECT lane, contact_id, topic_id FROM topic_subscriptions WHERE topic_id = $1 LIMIT $2)"
 )
 _REMOVE_TOPIC = sql("DELETE FROM topics WHERE id = $1")
-_AFTER_ALL = 2**62
 
 
 class TooManyTopicsError(Exception):
@@ -187,7 +187,7 @@ class Topics:
             contact = await change_ref(tx, project_id, contact_id)
             if contact is None:
                 return None
-            rows = await tx.rows(_HOLD_ALL, project_id, _AFTER_ALL, TOPICS_MAX)
+            rows = await tx.rows(_HOLD_ALL, project_id, BIGINT_MAX, TOPICS_MAX)
             topics = [topic(row) for row in rows]
             return await subscriptions.opt_out(tx, self._system_events, contact, topics, now_us)
 
@@ -201,7 +201,7 @@ async def find_topic(tx: Transaction, project_id: int, topic_id: str) -> Topic |
 
 
 async def _page(tx: Transaction, project_id: int, before: int | None, limit: int) -> list[Topic]:
-    below = _AFTER_ALL if before is None else before
+    below = BIGINT_MAX if before is None else before
     return [topic(row) for row in await tx.rows(LIST, project_id, below, limit)]
 
 

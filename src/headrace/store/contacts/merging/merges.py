@@ -27,13 +27,12 @@ from headrace.store.contract.merges import (
     Refusal,
 )
 from headrace.store.engine.dialect import sql
-from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.numbers import BIGINT_MAX, RowNumbers
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
 
-_AFTER_ALL = (1 << 63) - 1
 _PAIRS = (
-    f"SELECT {PAIR_COLUMNS} FROM conflict_pairs "  # noqa: S608
+    f"SELECT {PAIR_COLUMNS} FROM conflict_pairs "
     "WHERE project_id = $1 AND resolved_by IS NULL AND number < $2 "
 )
 PAIRS = {
@@ -43,16 +42,16 @@ PAIRS = {
     ),
 }
 PAIR = sql(
-    f"SELECT resolved_by, {PAIR_COLUMNS} FROM conflict_pairs "  # noqa: S608
+    f"SELECT resolved_by, {PAIR_COLUMNS} FROM conflict_pairs "
     "WHERE id = $1 AND project_id = $2 FOR UPDATE"
 )
 DISMISS = sql(
     "UPDATE conflict_pairs SET dismissed_us = $2, dismissed_by = $3, dismissed_reason = $4 "
     "WHERE id = $1"
 )
-_GET = sql(f"SELECT {COLUMNS} FROM merges WHERE id = $1 AND project_id = $2")  # noqa: S608
+_GET = sql(f"SELECT {COLUMNS} FROM merges WHERE id = $1 AND project_id = $2")
 LIST = sql(
-    f"SELECT {COLUMNS} FROM merges WHERE project_id = $1 AND number < $2 "  # noqa: S608
+    f"SELECT {COLUMNS} FROM merges WHERE project_id = $1 AND number < $2 "
     "ORDER BY number DESC LIMIT $3"
 )
 
@@ -81,7 +80,7 @@ class Merges:
         status: PairStatus = PairStatus.OPEN,
     ) -> PairPage:
         """Pairs of contacts that are not merged, newest first."""
-        place = _AFTER_ALL if before is None else before
+        place = BIGINT_MAX if before is None else before
         rows = await self._database.read(
             lambda tx: tx.rows(PAIRS[status], project_id, place, limit + 1)
         )
@@ -172,7 +171,7 @@ class Merges:
 
     async def list(self, project_id: int, *, before: int | None, limit: int) -> Sequence[Merge]:
         """Merges of a project, newest first, numbered below `before`."""
-        place = _AFTER_ALL if before is None else before
+        place = BIGINT_MAX if before is None else before
         rows = await self._database.read(lambda tx: tx.rows(LIST, project_id, place, limit))
         return [merge(row) for row in rows]
 

@@ -54,11 +54,11 @@ from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
 
 EVENTS = sql(
-    "SELECT count(*) FROM (SELECT 1 FROM unnest($2::text[]) AS k (id) "  # noqa: S608
+    "SELECT count(*) FROM (SELECT 1 FROM unnest($2::text[]) AS k (id) "
     "JOIN event_states o ON o.project_id = $1 AND o.contact_id = k.id "
     f"LIMIT {EVENTS_COUNTED_MAX}) AS counted",
     # SQLite keeps the state of an event in the event's own row.
-    sqlite="SELECT count(*) FROM (SELECT 1 FROM json_each(?2) j CROSS JOIN events e "  # noqa: S608
+    sqlite="SELECT count(*) FROM (SELECT 1 FROM json_each(?2) j CROSS JOIN events e "
     "ON e.project_id = ?1 AND e.resolved_contact_id = j.value "
     f"AND e.resolved_contact_id IS NOT NULL LIMIT {EVENTS_COUNTED_MAX})",
 )
@@ -72,7 +72,7 @@ _INSERT = sql(
     "snapshot) VALUES ($1, $2, $3, $4, $5, $6, $7)"
 )
 _UNDOABLE = sql(
-    f"SELECT {COLUMNS}, snapshot FROM merges WHERE id = $1 AND project_id = $2 FOR UPDATE"  # noqa: S608
+    f"SELECT {COLUMNS}, snapshot FROM merges WHERE id = $1 AND project_id = $2 FOR UPDATE"
 )
 _UNDONE = sql("UPDATE merges SET undone_us = $1, undone_by = $2, snapshot = NULL WHERE id = $3")
 # A later merge that is in force and builds on this one.

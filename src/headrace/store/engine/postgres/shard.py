@@ -23,7 +23,7 @@ _FIRST = "events"
 
 # Tables whose primary key begins with `lane`, first the one that the others are colocated with.
 TRAFFIC_TABLES = (
-    "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid "  # noqa: S608
+    "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid "
     "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0] "
     "WHERE i.indisprimary AND a.attname = 'lane' AND c.relkind = 'r' "
     f"AND c.relnamespace = current_schema()::regnamespace AND c.relname <> '{_OWNERS}' "

@@ -32,9 +32,7 @@ class PostgresTransaction:
         return await self.connection.fetchval(statement.postgres, *values)
 
     async def run(self, statement: Statement, *values: Any) -> int:
-        status = await self.connection.execute(statement.postgres, *values)
-        count = status.rpartition(" ")[2]
-        return int(count) if count.isdecimal() else 0
+        return rows_changed(await self.connection.execute(statement.postgres, *values))
 
     async def run_many(self, statement: Statement, rows: Sequence[Sequence[Any]]) -> None:
         await self.connection.executemany(statement.postgres, rows)
@@ -53,3 +51,9 @@ class PostgresDatabase:
 
     async def write(self, work: Work[T]) -> T:
         return await self._database.write(lambda connection: work(PostgresTransaction(connection)))
+
+
+def rows_changed(status: str) -> int:
+    """Rows that a statement changed, from its status; 0 for one that changes none by its kind."""
+    count = status.rpartition(" ")[2]
+    return int(count) if count.isdecimal() else 0

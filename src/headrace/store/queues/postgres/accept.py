@@ -39,7 +39,7 @@ EVENT_COLUMNS = {
     "payload": "text",
 }
 INSERT_EVENTS = (
-    f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) SELECT * FROM unnest("  # noqa: S608
+    f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) SELECT * FROM unnest("
     + ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(EVENT_COLUMNS.values(), 1))
     + ")"
 )

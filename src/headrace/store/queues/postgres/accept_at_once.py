@@ -42,7 +42,7 @@ WITH batch AS MATERIALIZED (
     SELECT lane, sequence, project_id, queued_us FROM fresh, place
 )
 SELECT queued_us, keyed FROM place
-"""  # noqa: S608
+"""
 
 
 async def insert_at_once(

@@ -11,7 +11,7 @@ from headrace.domain.events.identity import idempotency_hash
 from headrace.store.engine.postgres.database import Connection, Database
 
 ARRIVED = (
-    "SELECT sequence, id, project_id, lane, event, contact_id, external_id, email, "  # noqa: S608
+    "SELECT sequence, id, project_id, lane, event, contact_id, external_id, email, "
     "email_original, NULL, idempotency_key, occurred_us, received_us, source, api_key_id, "
     "request_id, payload FROM events WHERE project_id = $1 AND sequence > $2 "
     f"AND sequence <> ALL ($3::bigint[]) AND source <> {Source.SYSTEM:d} "

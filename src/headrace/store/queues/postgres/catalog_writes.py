@@ -32,7 +32,7 @@ _NAMES = (
     "(project_id, event, first_us, last_us, events, sources, inspected, personal)"
 )
 _COUNT = (
-    "UPDATE catalog_names AS c SET first_us = least(c.first_us, n.first_us), "  # noqa: S608
+    "UPDATE catalog_names AS c SET first_us = least(c.first_us, n.first_us), "
     "last_us = greatest(c.last_us, n.last_us), events = c.events + n.events, "
     "sources = c.sources | n.sources, inspected = c.inspected + n.inspected, "
     f"personal = c.personal | n.personal FROM {_NAMES} "
@@ -40,7 +40,7 @@ _COUNT = (
     "RETURNING c.project_id, c.event, c.inspected, c.paths, c.drifts"
 )
 _NEW_NAMES = (
-    "INSERT INTO catalog_names (lane, project_id, event, first_us, last_us, events, sources, "  # noqa: S608
+    "INSERT INTO catalog_names (lane, project_id, event, first_us, last_us, events, sources, "
     f"inspected, personal) SELECT $1, n.* FROM {_NAMES}"
 )
 _TOTALS = (
@@ -54,7 +54,7 @@ _ADD_TOTALS = (
 )
 # A new row starts with what other workers know of the name.
 _ADOPT = (
-    "INSERT INTO catalog_paths (lane, project_id, event, path, first_us, last_us, types, looks, "  # noqa: S608
+    "INSERT INTO catalog_paths (lane, project_id, event, path, first_us, last_us, types, looks, "
     "present, first_number, last_number, sequence) "
     "SELECT $1, project_id, event, path, min(first_us), max(last_us), bit_or(types), "
     "bit_or(looks), 0, 0, 0, max(sequence) FROM catalog_paths "
@@ -82,7 +82,7 @@ _PATHS = (
 )
 _KNOWN_PATHS = "SELECT path FROM catalog_paths WHERE lane = $1 AND project_id = $2 AND event = $3"
 _GONE = (
-    "UPDATE catalog_paths AS p SET gone_us = $5 "  # noqa: S608
+    "UPDATE catalog_paths AS p SET gone_us = $5 "
     "FROM unnest($2::int[], $3::text[], $4::bigint[]) AS n (project_id, event, inspected) "
     "WHERE p.lane = $1 AND p.project_id = n.project_id AND p.event = n.event "
     f"AND p.gone_us IS NULL AND p.last_number <= n.inspected - {GONE_AFTER} "

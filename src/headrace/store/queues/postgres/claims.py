@@ -43,7 +43,7 @@ _PART = (
     "AND owner IS NULL ORDER BY project_id, queued_us, sequence LIMIT 1)"
 )
 READ = (
-    "SELECT e.sequence, e.id, e.project_id, e.lane, e.event, e.contact_id, e.external_id, e.email, "  # noqa: S608
+    "SELECT e.sequence, e.id, e.project_id, e.lane, e.event, e.contact_id, e.external_id, e.email, "
     "e.email_original, e.occurred_us, e.received_us, e.source, octet_length(e.payload), "
     f"CASE WHEN octet_length(e.payload) <= {PAYLOAD_BYTES_INLINE} THEN e.payload END "
     "FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "

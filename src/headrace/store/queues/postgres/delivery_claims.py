@@ -42,11 +42,11 @@ SET state = 1, attempt = d.attempt + 1, claims = d.claims + 1, owner = $3, lease
 WHERE d.lane = k.lane AND d.number = k.number AND d.state + 0 IN (0, 2) AND d.due_us <= $5
 RETURNING d.lane, d.number, d.id, d.project_id, d.subscriber_id, d.attempt, d.claims, d.crashes,
     d.sequence
-"""  # noqa: S608
+"""
 _HELD = "FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) AS k (lane, number, claim)"
 _OURS = "d.lane = k.lane AND d.number = k.number AND d.claims = k.claim AND d.owner = $4"
 RENEW = (
-    f"UPDATE deliveries AS d SET lease_until_us = $5 {_HELD} "  # noqa: S608
+    f"UPDATE deliveries AS d SET lease_until_us = $5 {_HELD} "
     f"WHERE {_OURS} AND d.state + 0 = 1 RETURNING d.number"
 )
 # A delivery that was never attempted is pending again.
@@ -55,17 +55,17 @@ _AS_BEFORE = (
     "lease_until_us = 0"
 )
 GIVE_BACK = (
-    f"UPDATE deliveries AS d SET {_AS_BEFORE}, due_us = $5 {_HELD} "  # noqa: S608
+    f"UPDATE deliveries AS d SET {_AS_BEFORE}, due_us = $5 {_HELD} "
     f"WHERE {_OURS} AND d.state + 0 = 1 RETURNING d.number"
 )
 # At the end of a worker: in all lanes it claimed in, including those it no longer holds.
 _GIVE_BACK_ALL = (
-    f"UPDATE deliveries SET {_AS_BEFORE}, due_us = $2 "  # noqa: S608
+    f"UPDATE deliveries SET {_AS_BEFORE}, due_us = $2 "
     "WHERE state = 1 AND owner = $1 RETURNING number"
 )
 
 EVENTS = (
-    "SELECT e.lane, "  # noqa: S608
+    "SELECT e.lane, "
     f"{COLUMNS} FROM unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence) "
     "JOIN stored_events e ON e.lane = k.lane AND e.sequence = k.sequence"
 )

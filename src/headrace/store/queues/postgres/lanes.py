@@ -16,6 +16,7 @@ from headrace.domain.events.identity import LANES
 from headrace.process_names import is_alive
 from headrace.store.contract.events import LeadershipLostError
 from headrace.store.engine.postgres.database import Connection, Database
+from headrace.store.engine.postgres.transaction import rows_changed
 
 #: A worker stops using its lanes so long before others may take them.
 SAFETY_SECONDS = 2.0
@@ -167,7 +168,7 @@ class Lanes:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _REASSIGNING)
         rows = await connection.fetch("SELECT lane FROM lanes WHERE owner = $1", owner)
         lanes = [row[0] for row in rows]
-        given_back = _count(await connection.execute(GIVE_BACK, lanes, owner)) if lanes else 0
+        given_back = rows_changed(await connection.execute(GIVE_BACK, lanes, owner)) if lanes else 0
         await connection.execute(_FREE, [owner])
         await connection.execute("DELETE FROM workers WHERE owner = $1", owner)
         return given_back
@@ -192,8 +193,3 @@ async def _share_out(
         held += gained
         epoch = await connection.fetchval(_NEW_EPOCH, owner)
     return epoch, tuple(held)
-
-
-def _count(status: str) -> int:
-    """Rows that a statement changed, from its status."""
-    return int(status.rpartition(" ")[2])

@@ -23,6 +23,7 @@ from headrace.store.contract.processing import (
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection
 from headrace.store.engine.postgres.sequences import SequenceAllocator
+from headrace.store.engine.postgres.transaction import rows_changed
 from headrace.store.queues.postgres.contact_lookup import ContactLookup
 
 _CREATE = (
@@ -188,5 +189,5 @@ async def _claim(connection: Connection, plan: BatchPlan, found: ContactLookup) 
 
 
 def _check(status: str, expected: int) -> None:
-    if int(status.rpartition(" ")[2]) != expected:
+    if rows_changed(status) != expected:
         raise ContactRaceError

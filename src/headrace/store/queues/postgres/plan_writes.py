@@ -21,7 +21,7 @@ from headrace.store.queues.postgres.plan_contacts import write_contacts_of_plan
 from headrace.store.queues.postgres.system_events import insert_system_events
 
 _MARKS = (
-    "INSERT INTO event_states (lane, sequence, project_id, attempts, contact_id, resolution, "  # noqa: S608
+    "INSERT INTO event_states (lane, sequence, project_id, attempts, contact_id, resolution, "
     "status, "
     f"processed_us) SELECT n.*, {Status.PROCESSED:d}, $7 FROM unnest($1::smallint[], "
     "$2::bigint[], $3::int[], $4::smallint[], $5::text[], $6::text[]) AS n "

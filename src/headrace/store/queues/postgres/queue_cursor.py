@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.queues.postgres.committer import COMMIT_SECONDS_MAX
 
 #: A claim looks at least so far back: the clocks of processes differ, and replays are queued by
@@ -47,7 +48,6 @@ PROJECTS_MAX = 1024
 #: Lower ends (project and time, both exclusive) and upper ends (project, exclusive) of ranges of
 #: the queue, one list each.
 Ranges = tuple[list[int], list[int], list[int]]
-_END = 2**63 - 1
 _PROJECT_END = 2**31
 
 
@@ -159,8 +159,8 @@ class QueueCursor:
         """
         known = sorted(self._known)
         asked = set() if all_known else set(self.in_turn())
-        starts = [_END if p in asked else self._known[p].bound_us - 1 for p in known]
-        return [-1, *known], [_END, *starts], [*known, _PROJECT_END]
+        starts = [BIGINT_MAX if p in asked else self._known[p].bound_us - 1 for p in known]
+        return [-1, *known], [BIGINT_MAX, *starts], [*known, _PROJECT_END]
 
     def in_turn(self) -> list[int]:
         """Projects that a claim queries, starting after the one served last."""

@@ -13,7 +13,7 @@ from headrace.store.engine.postgres.transaction import PostgresTransaction
 from headrace.store.engine.transaction import Transaction
 
 _EVENTS = (
-    "INSERT INTO events (lane, sequence, id, project_id, event, contact_id, payload, occurred_us, "  # noqa: S608
+    "INSERT INTO events (lane, sequence, id, project_id, event, contact_id, payload, occurred_us, "
     "received_us, source) SELECT n.*, $8, $8, "
     f"{Source.SYSTEM:d} FROM unnest($1::smallint[], $2::bigint[], $3::uuid[], $4::int[], "
     "$5::text[], $6::text[], $7::text[]) AS n"

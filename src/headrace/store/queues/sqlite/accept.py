@@ -38,7 +38,7 @@ _RUNNING_ERASURES = (
     "WHERE status <> 'done' AND status = 'running'"
 )
 _ADD_REPEAT = (
-    "INSERT INTO duplicate_requests (sequence, number, at_us, api_key_id, request_id, mismatch) "  # noqa: S608
+    "INSERT INTO duplicate_requests (sequence, number, at_us, api_key_id, request_id, mismatch) "
     "SELECT ?1, count(*) + 1, ?2, ?3, ?4, ?5 FROM duplicate_requests WHERE sequence = ?1 "
     f"HAVING count(*) < {REPEATS_KEPT}"
 )

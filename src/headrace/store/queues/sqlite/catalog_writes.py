@@ -33,7 +33,7 @@ _NEW_NAME = (
     "project_id, event) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _MAKE_ROOM = (
-    "INSERT INTO catalog_totals (project_id, names) VALUES (?, 1) ON CONFLICT (project_id) "  # noqa: S608
+    "INSERT INTO catalog_totals (project_id, names) VALUES (?, 1) ON CONFLICT (project_id) "
     f"DO UPDATE SET names = names + 1 WHERE names < {NAMES_MAX}"
 )
 _NAME_OVER = "UPDATE catalog_totals SET names_over = names_over + ? WHERE project_id = ?"
@@ -65,7 +65,7 @@ UPDATE catalog_paths SET gone_us = ?1
 WHERE project_id = ?2 AND event = ?3 AND gone_us IS NULL AND last_number <= ?4 - {GONE_AFTER}
     AND present >= {GONE_AFTER} AND present >= {GONE_SHARE} * (last_number - first_number + 1)
 RETURNING path, sequence, last_number
-"""  # noqa: S608
+"""
 _FIRST_AFTER = (
     "SELECT id FROM events WHERE project_id = ? AND event = ? AND sequence > ? "
     "ORDER BY sequence LIMIT 1"

@@ -30,7 +30,7 @@ _CANDIDATES = (
 )
 # These are not processed: their payloads are not needed.
 _HELD = (
-    f"SELECT {_COLUMNS}, '', w.owner "  # noqa: S608
+    f"SELECT {_COLUMNS}, '', w.owner "
     # The hint keeps the scan on the small table.
     "FROM event_queue w CROSS JOIN events e ON e.sequence = w.sequence WHERE w.owner IS NOT "
     "NULL LIMIT ?"
@@ -43,7 +43,7 @@ _TAKE = (
     "WHERE project_id = ? AND sequence BETWEEN ? AND ? AND lease_until_us = 0"
 )
 _TAKEN = (
-    f"SELECT {_COLUMNS}, e.payload FROM event_queue w JOIN events e ON e.sequence = w.sequence "  # noqa: S608
+    f"SELECT {_COLUMNS}, e.payload FROM event_queue w JOIN events e ON e.sequence = w.sequence "
     "WHERE w.project_id = ? AND w.sequence BETWEEN ? AND ? AND w.owner = ? ORDER BY w.sequence"
 )
 

@@ -16,12 +16,12 @@ from headrace.store.contract.processing import Claimed, ContactIds
 
 _COLUMNS = "c.id, c.external_id, c.email, c.external_id_us, c.email_us, c.email_original"
 _BY_ID = (
-    f"SELECT c.id, {_COLUMNS} FROM json_each(?2) j "  # noqa: S608
+    f"SELECT c.id, {_COLUMNS} FROM json_each(?2) j "
     "CROSS JOIN contacts c ON c.id = j.value AND c.project_id = ?1"
 )
 # Its own identifiers and those of contacts that were merged into it.
 _BY_IDENTIFIER = (
-    f"SELECT i.value, {_COLUMNS} FROM json_each(?3) j "  # noqa: S608
+    f"SELECT i.value, {_COLUMNS} FROM json_each(?3) j "
     "CROSS JOIN contact_identifiers i ON i.project_id = ?1 AND i.kind = ?2 AND i.value = j.value "
     "CROSS JOIN contacts c ON c.id = i.contact_id"
 )

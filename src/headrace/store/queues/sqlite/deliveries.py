@@ -26,7 +26,7 @@ from headrace.store.queues.sqlite.delivery_outcomes import SqliteOutcomes
 from headrace.store.queues.sqlite.rollups import add_rollups
 from headrace.store.upkeep.rollup_counts import attempted, dead_lettered
 
-_EVENT = f"SELECT {COLUMNS} FROM stored_events e WHERE e.sequence = ?"  # noqa: S608
+_EVENT = f"SELECT {COLUMNS} FROM stored_events e WHERE e.sequence = ?"
 _LANES = list(range(LANES))
 
 

@@ -36,9 +36,9 @@ _CHANGE = (
     "WHERE id = ? AND project_id = ?"
 )
 _KEY = "lane = ? AND project_id = ? AND kind = ? AND value = ?"
-_RELEASE = f"DELETE FROM contact_identifiers WHERE {_KEY} AND contact_id = ?"  # noqa: S608
+_RELEASE = f"DELETE FROM contact_identifiers WHERE {_KEY} AND contact_id = ?"
 # An alias that becomes the contact's own identifier is no longer an alias.
-_OWN = f"UPDATE contact_identifiers SET alias = 0 WHERE {_KEY} AND contact_id = ? AND alias"  # noqa: S608
+_OWN = f"UPDATE contact_identifiers SET alias = 0 WHERE {_KEY} AND contact_id = ? AND alias"
 _WRITE = (
     "UPDATE contacts SET properties = ?, property_times = ?, "
     "updated_us = CASE WHEN ? THEN max(updated_us, ?) ELSE updated_us END "
@@ -55,7 +55,7 @@ _PAIR = (
     "last_event_id = excluded.last_event_id, last_us = max(last_us, excluded.last_us)"
 )
 _MARK = (
-    f"UPDATE events SET status = {Status.PROCESSED:d}, attempts = ?, resolved_contact_id = ?, "  # noqa: S608
+    f"UPDATE events SET status = {Status.PROCESSED:d}, attempts = ?, resolved_contact_id = ?, "
     "resolution = ?, processed_us = ?, last_error = NULL WHERE sequence = ?"
 )
 

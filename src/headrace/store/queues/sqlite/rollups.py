@@ -16,8 +16,7 @@ from headrace.store.upkeep.rollup_counts import by_grain
 
 _COLUMNS = "counts, accept, processing, delivery"
 _ONE = (
-    f"SELECT {_COLUMNS} FROM rollups "  # noqa: S608
-    "WHERE project_id = ? AND grain = ? AND at = ? AND subject = ?"
+    f"SELECT {_COLUMNS} FROM rollups WHERE project_id = ? AND grain = ? AND at = ? AND subject = ?"
 )
 _PUT = (
     "INSERT INTO rollups (project_id, grain, at, subject, counts, accept, processing, delivery) "
