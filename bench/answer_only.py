@@ -24,7 +24,8 @@ from headrace.app import Headrace
 from headrace.config import load_settings
 from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
-from headrace.store.contract.events import CommitSource, StoreFailedError
+from headrace.store.contract.commits import CommitSource
+from headrace.store.contract.errors import StoreFailedError
 from headrace.store.store import Store
 from headrace.stores import open_store
 

@@ -22,7 +22,7 @@ from bench.stores import store_url
 from bench.webhooks import REFUSING, subscribe
 from headrace.domain.access.sign_in import issue, issue_session
 from headrace.domain.ids import uuid_text
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from headrace.store.store import Store
 from headrace.stores import open_store
 from tests.support.past_traffic import past_traffic

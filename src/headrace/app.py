@@ -54,8 +54,9 @@ from headrace.pipeline.streams.follower import LiveFollower
 from headrace.pipeline.streams.live import LiveFeed
 from headrace.pipeline.streams.streams import Streams
 from headrace.pipeline.supervisor import WorkerSupervisor
+from headrace.store.contract.commits import Pending
 from headrace.store.contract.erasures import Erasure
-from headrace.store.contract.events import Pending, StoreError, StoreFailedError
+from headrace.store.contract.errors import StoreError, StoreFailedError
 from headrace.store.store import Store
 from headrace.stores import store_url
 

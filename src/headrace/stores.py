@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from headrace.config import Settings
-from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import Database, PoolOptions
 from headrace.store.engine.postgres.errors import is_error
 from headrace.store.engine.postgres.errors import store_error as postgres_error

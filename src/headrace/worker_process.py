@@ -44,7 +44,7 @@ from headrace.pipeline.upkeep.maintenance import Maintenance
 from headrace.pipeline.upkeep.retention import EventRetention, RetentionOptions
 from headrace.process_names import own_name
 from headrace.store.contract.deliveries import LoadedHandler
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from headrace.store.store import Store
 from headrace.stores import store_url
 

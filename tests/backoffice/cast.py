@@ -15,7 +15,7 @@ from headrace.backoffice.shell.origin import csrf_token
 from headrace.domain.access.sign_in import Role, issue, issue_session
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import now_us
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from headrace.store.contract.sign_in import Member
 from headrace.store.store import Store
 from headrace.stores import open_store

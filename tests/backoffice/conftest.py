@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from tests.backoffice.cast import Person, in_store, make_project, person, stranger
 from tests.support.server import RunningServer, running_server
 

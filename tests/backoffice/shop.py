@@ -11,7 +11,7 @@ import httpx
 
 from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.timestamps import now_us
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from tests.backoffice.cast import ACTOR, Person, in_store, make_project, project_path
 from tests.support.server import RunningServer
 from tests.support.waiting import wait_until

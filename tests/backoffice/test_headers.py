@@ -7,7 +7,7 @@ import re
 import pytest
 
 from headrace.backoffice.screens import SCREENS
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from tests.backoffice.cast import Person, project_path
 
 POLICY = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from tests.backoffice.cast import Person, project_path
 from tests.support.waiting import wait_until
 

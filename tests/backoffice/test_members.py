@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from headrace.domain.access.sign_in import Role
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from tests.backoffice.cast import OWNER, Person, person, project_path
 from tests.support.server import RunningServer
 

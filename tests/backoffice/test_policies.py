@@ -6,7 +6,7 @@ import pytest
 
 from headrace.backoffice.access.policy_words import GROUPS, MEANINGS
 from headrace.domain.access.policies import NAMES
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from tests.backoffice.cast import Person, project_path
 
 

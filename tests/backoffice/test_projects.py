@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headrace.domain.access.sign_in import Role
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from tests.backoffice.cast import Person, person, project_path
 from tests.support.server import RunningServer
 

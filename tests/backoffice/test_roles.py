@@ -12,7 +12,7 @@ from headrace.backoffice.screens import SCREENS
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, Screen, act, show
 from headrace.domain.access.sign_in import Role
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from tests.backoffice.cast import Person, make_project, person, project_path, stranger
 from tests.support.server import RunningServer
 

@@ -19,7 +19,7 @@ from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from headrace.store.contacts.groups.audiences import UnknownContactsError
 from headrace.store.contract.contacts import ContactFilter
 from headrace.store.contract.erasures import SETTLE_US
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.merges import MergeRefusedError, PairStatus
 from headrace.store.engine.postgres.database import prepare_connection
 from headrace.store.sqlite import SqliteStore

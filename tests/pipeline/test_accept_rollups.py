@@ -11,7 +11,8 @@ import pytest
 from headrace.domain.events.event import FirstCopy, Source
 from headrace.domain.upkeep.rollups import DAY_S, MINUTE_S, Outcome, bucket_of
 from headrace.pipeline.intake.rollups import MINUTE_US, WAITING_MAX, AcceptRollups
-from headrace.store.contract.events import Pending, StoreBusyError, StoreError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreBusyError, StoreError
 from headrace.store.contract.rollups import Counted
 from headrace.store.upkeep.rollups import Rollups
 from tests.store.events import START_US, new_event

@@ -11,7 +11,7 @@ import pytest
 
 from headrace.pipeline.intake import commit_trials
 from headrace.pipeline.intake.commit_trials import CommitTrials
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from headrace.store.engine.sqlite import connection
 from headrace.store.queues.postgres import committer
 from tests.store.places import Place, SqlitePlace

@@ -18,7 +18,7 @@ from headrace.store.contract.deliveries import (
     DeliveryState,
     Subscriber,
 )
-from headrace.store.contract.events import StoreBusyError, StoreError
+from headrace.store.contract.errors import StoreBusyError, StoreError
 from headrace.store.contract.processing import LEASE_US
 from tests.delivery.receiver import Behaviour, Exchange, answers, receiver, silent
 from tests.store.places import Place

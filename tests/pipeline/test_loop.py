@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from headrace.pipeline.leadership import Leadership
 from headrace.pipeline.loop import Loop, LoopOptions
-from headrace.store.contract.events import StoreBusyError, StoreError
+from headrace.store.contract.errors import StoreBusyError, StoreError
 
 FOR_EVER = 3600.0
 OPTIONS = LoopOptions(name="test", pause_s=FOR_EVER, error_s=0.0)

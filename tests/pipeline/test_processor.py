@@ -11,7 +11,7 @@ import pytest
 from headrace.domain.access.policies import Policies
 from headrace.domain.events.event import Source, Status
 from headrace.pipeline.processing import processor as processor_module
-from headrace.store.contract.events import LeadershipLostError, StoreBusyError, StoreError
+from headrace.store.contract.errors import LeadershipLostError, StoreBusyError, StoreError
 from tests.store.events import new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

@@ -16,7 +16,7 @@ import pytest
 from headrace.pipeline.delivering.replayer import Replayer, ReplayReport
 from headrace.process_names import own_name
 from headrace.store.contract.dead_letters import DeadLetterFilter, NewReplay, Replay, ReplayStatus
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from tests.store.events import START_US, new_event
 from tests.store.places import Place, SqlitePlace
 from tests.store.session import StoreSession

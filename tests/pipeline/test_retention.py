@@ -17,7 +17,7 @@ from headrace.pipeline.upkeep.retention import (
     EventRetention,
     RetentionOptions,
 )
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from headrace.store.contract.retention import RetentionState
 from tests.store.events import START_US
 from tests.store.places import SqlitePlace

@@ -19,7 +19,7 @@ from headrace.domain.contacts.properties import PropertyValue, check_value, read
 from headrace.domain.errors import ApiError
 from headrace.domain.upkeep.retention import CATCH_UP, SliceSize, trusted_clock
 from headrace.store.contract.contacts import ContactFilter
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from tests.store.events import START_US
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession

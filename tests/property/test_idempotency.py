@@ -18,7 +18,9 @@ from headrace.domain.ids import EventIdGenerator
 from headrace.pipeline.access.keys import ProjectAccess
 from headrace.pipeline.intake.accept import Acceptor, Origin
 from headrace.pipeline.intake.commit_queue import CommitQueue
-from headrace.store.contract.events import EventFilter, Pending, StoreFailedError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreFailedError
+from headrace.store.contract.events import EventFilter
 from headrace.store.sqlite import SqliteStore, open_store
 
 NOW_US = 1_780_928_100_000_000

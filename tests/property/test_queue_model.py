@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from headrace.domain.events.event import Status
 from headrace.store.contract.dead_letters import Closing
-from headrace.store.contract.events import LeadershipLostError
+from headrace.store.contract.errors import LeadershipLostError
 from headrace.store.contract.processing import CRASHES_MAX, Claimed
 from headrace.store.contract.retention import DueEvent
 from tests.store.events import new_event

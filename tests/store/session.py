@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from headrace.domain.events.event import FirstCopy, NewEvent
-from headrace.store.contract.events import Pending, StoreError, StoreFailedError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreError, StoreFailedError
 from headrace.store.store import Store
 from tests.store.places import Place
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from headrace.domain.events.event import FirstCopy, NewEvent
-from headrace.store.contract.events import REPEATS_KEPT, Pending, StoreError, StoreRowError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreError, StoreRowError
+from headrace.store.contract.events import REPEATS_KEPT
 from tests.store.events import START_US, as_stored, new_event
 from tests.store.session import StoreSession
 

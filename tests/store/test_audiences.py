@@ -11,7 +11,7 @@ from headrace.domain.contacts.audiences import AUDIENCES_MAX, Audience, Audience
 from headrace.domain.contacts.contact import Contact
 from headrace.store.contacts.groups.audiences import TooManyAudiencesError, UnknownContactsError
 from headrace.store.contract.contacts import ContactFilter
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events

@@ -14,7 +14,7 @@ from headrace.domain.events.event import Source
 from headrace.domain.events.identity import IdentityType, lane_of
 from headrace.store.contacts.contact_query import ROWS_EXAMINED_MAX
 from headrace.store.contract.contacts import ContactFilter
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from tests.store.events import START_US
 from tests.store.places import Place
 from tests.store.session import StoreSession

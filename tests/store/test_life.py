@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from tests.store.events import as_stored, new_event
 from tests.store.session import StoreSession
 

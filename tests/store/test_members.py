@@ -6,7 +6,8 @@ import pytest
 
 from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.access.sign_in import Role, issue
-from headrace.store.contract.events import Project, StoreConflictError
+from headrace.store.contract.access import Project
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.sign_in import AuditFilter, Member
 from tests.store.events import START_US
 from tests.store.session import StoreSession

@@ -13,7 +13,7 @@ from headrace.domain.contacts.contact import Contact, ContactWrite
 from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.errors import ApiError
 from headrace.store.contract.contacts import Upserted
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.merges import Merge, MergeRefusedError, Refusal
 from tests.store.events import START_US
 from tests.store.session import StoreSession

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from headrace.domain.events.event import Source, Status
-from headrace.store.contract.events import LeadershipLostError
+from headrace.store.contract.errors import LeadershipLostError
 from headrace.store.contract.processing import CLAIMED_CHARACTERS_MAX, CRASHES_MAX, Claimed
 from tests.store.events import new_event
 from tests.store.session import StoreSession

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headrace.domain.events.event import Source, Status
-from headrace.store.contract.events import StoreRowError, SubscribersChangedError
+from headrace.store.contract.errors import StoreRowError, SubscribersChangedError
 from headrace.store.contract.processing import (
     BatchPlan,
     Claimed,

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.access.policies import DEFAULTS, IdempotencyConflict
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from tests.store.events import START_US, new_event
 from tests.store.places import Place
 from tests.store.session import StoreSession

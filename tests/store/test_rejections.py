@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.store.contract.events import Rejection
+from headrace.store.contract.rejections import Rejection
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 

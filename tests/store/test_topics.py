@@ -15,7 +15,7 @@ from headrace.domain.contacts.topics import (
     subscription_id,
 )
 from headrace.store.contacts.groups.topics import TooManyTopicsError
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from tests.store.events import START_US
 from tests.store.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events

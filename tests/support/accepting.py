@@ -10,7 +10,8 @@ import asyncpg
 
 from headrace.domain.events.event import FirstCopy
 from headrace.pipeline.intake.commit_queue import CommitQueue
-from headrace.store.contract.events import Pending, StoreError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreError
 from headrace.store.store import Store
 from tests.store.events import new_event
 from tests.store.places import Place

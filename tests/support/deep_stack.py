@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from headrace.pipeline.intake.commit_queue import CommitQueue
-from headrace.store.contract.events import Pending
+from headrace.store.contract.commits import Pending
 from headrace.store.store import Store
 from tests.store.events import new_event
 

@@ -16,7 +16,6 @@ from headrace.domain.messages.requests import SuppressionFields
 from headrace.pipeline.processing.cataloguer import Cataloguer
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from headrace.store.contract.erasures import SETTLE_US, Erasure
-from headrace.store.contract.events import Rejection
 from headrace.store.contract.processing import (
     BatchPlan,
     Claimed,
@@ -24,6 +23,7 @@ from headrace.store.contract.processing import (
     Planner,
     SubscriberRule,
 )
+from headrace.store.contract.rejections import Rejection
 from headrace.store.messages.emails import SendContext
 from tests.store.events import START_US, new_event
 from tests.store.session import StoreSession

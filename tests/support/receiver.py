@@ -11,7 +11,8 @@ from headrace.domain.events.event import FirstCopy, NewEvent
 from headrace.domain.events.identity import IdentityType, lane_of
 from headrace.domain.ids import EventIdGenerator
 from headrace.pipeline.intake.commit_queue import CommitQueue
-from headrace.store.contract.events import Pending, StoreError, StoreFailedError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreError, StoreFailedError
 from headrace.store.store import Store
 from tests.store.events import new_event
 from tests.store.places import Place

@@ -14,7 +14,7 @@ from headrace.domain.upkeep.retention import (
     days_to_full,
 )
 from headrace.observability.retention_metrics import retention_families
-from headrace.store.contract.events import StoreHealth
+from headrace.store.contract.health import StoreHealth
 from headrace.store.contract.retention import Growth, RetentionState
 
 NOW_US = 1_780_928_100_000_000

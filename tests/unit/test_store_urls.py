@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.url import StoreUrl, masked, one_host_each
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from headrace.domain.events.event import FirstCopy
 from headrace.pipeline.intake.unsettled_keys import UnsettledKeys, Waiting
-from headrace.store.contract.events import Pending, StoreError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreError
 from tests.store.events import new_event
 
 

@@ -16,7 +16,7 @@ from headrace.backoffice.shell.error_pages import failure_page
 from headrace.backoffice.shell.passwords import TooManyAtOnceError
 from headrace.backoffice.shell.screen import routes
 from headrace.backoffice.shell.static import static_file
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

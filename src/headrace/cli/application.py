@@ -76,7 +76,7 @@ app.command("bench")(bench.bench)
 
 def run() -> None:
     """Run a command; whatever a user can cause ends in one line and an exit code."""
-    from headrace.store.contract.events import StoreError, StoreSetupError
+    from headrace.store.contract.errors import StoreError, StoreSetupError
 
     try:
         app()

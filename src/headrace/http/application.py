@@ -16,7 +16,7 @@ from headrace.http.server.rejections import Rejections
 from headrace.http.server.wire import error_body, error_headers
 from headrace.pipeline.access.keys import Principal
 from headrace.pipeline.intake.accept import storage_unavailable
-from headrace.store.contract.events import StoreBusyError, StoreError
+from headrace.store.contract.errors import StoreBusyError, StoreError
 
 
 def build_application(refusals: Rejections) -> App:

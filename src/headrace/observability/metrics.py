@@ -24,8 +24,9 @@ from prometheus_client.registry import Collector
 from headrace.observability.delivery_metrics import delivery_families
 from headrace.observability.retention_metrics import retention_families
 from headrace.observability.stats import AcceptStats
+from headrace.store.contract.commits import CommitStats
 from headrace.store.contract.delivery_counts import DeliveryNumbers
-from headrace.store.contract.events import CommitStats, StoreHealth
+from headrace.store.contract.health import StoreHealth
 from headrace.store.contract.processing import WorkStats
 from headrace.store.contract.retention import RetentionState
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from headrace.observability.events import LOOP_FAILED, STORE_UNAVAILABLE
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 
 _log = structlog.get_logger()
 

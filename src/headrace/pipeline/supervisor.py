@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from headrace.observability.events import WORKER_DIED
-from headrace.store.contract.events import Pending
+from headrace.store.contract.commits import Pending
 
 #: Pause before a dead worker is started again; doubles up to the maximum while it keeps dying.
 RESTART_SECONDS_MIN = 0.2

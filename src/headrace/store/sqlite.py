@@ -25,14 +25,9 @@ from headrace.store.contacts.contacts import Contacts
 from headrace.store.contacts.groups.audiences import Audiences
 from headrace.store.contacts.groups.topics import Topics
 from headrace.store.contacts.merging.merges import Merges
-from headrace.store.contract.events import (
-    CommitSource,
-    CommitStats,
-    StoreError,
-    StoreFailedError,
-    StoreHealth,
-    StoreSetupError,
-)
+from headrace.store.contract.commits import CommitSource, CommitStats
+from headrace.store.contract.errors import StoreError, StoreFailedError, StoreSetupError
+from headrace.store.contract.health import StoreHealth
 from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.delivery_lists import deliveries_of_event
@@ -74,7 +69,7 @@ _SYNCHRONOUS = {0: "off", 1: "normal", 2: "full", 3: "extra"}
 
 
 class SqliteStore:
-    """See `headrace.store.contract.events.Store`. Made by `open_store`."""
+    """See `headrace.store.store.Store`. Made by `open_store`."""
 
     kind = "sqlite"
     #: One connection writes.

@@ -16,13 +16,10 @@ from headrace.store.contacts.contacts import Contacts
 from headrace.store.contacts.groups.audiences import Audiences
 from headrace.store.contacts.groups.topics import Topics
 from headrace.store.contacts.merging.merges import Merges
-from headrace.store.contract.events import (
-    ArrivalStore,
-    CommitSource,
-    CommitStats,
-    StoreFailedError,
-    StoreHealth,
-)
+from headrace.store.contract.commits import CommitSource, CommitStats
+from headrace.store.contract.errors import StoreFailedError
+from headrace.store.contract.events import ArrivalStore
+from headrace.store.contract.health import StoreHealth
 from headrace.store.contract.processing import ProcessingStore
 from headrace.store.deliveries.dead_letters import DeadLetters
 from headrace.store.deliveries.deliveries import Deliveries

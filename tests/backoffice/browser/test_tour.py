@@ -7,7 +7,7 @@ import pytest
 from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.access.sign_in import Role, issue
 from headrace.domain.timestamps import now_us
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from headrace.store.contract.sign_in import Member
 from headrace.store.store import Store
 from tests.backoffice.browser.conftest import OpenWindow

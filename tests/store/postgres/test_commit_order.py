@@ -12,7 +12,8 @@ import pytest
 
 from headrace.domain.events.event import FirstCopy, NewEvent
 from headrace.domain.events.identity import IdentityType, lane_of, lane_of_key
-from headrace.store.contract.events import Pending, StoreError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreError
 from headrace.store.engine.postgres.database import PoolOptions, prepare_connection
 from headrace.store.postgres import PostgresStore
 from headrace.store.queues.postgres.accept import insert_batch

@@ -9,7 +9,7 @@ import pytest
 
 from headrace.pipeline.intake import commit_queue
 from headrace.pipeline.intake.commit_queue import COMMIT_EVENTS_MAX, EVENTS_MAX
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from headrace.store.queues.postgres import committer
 from headrace.store.queues.postgres.committer import COMMITTERS
 from tests.store.places import PostgresPlace

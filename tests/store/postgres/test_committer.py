@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from headrace.domain.events.event import FirstCopy, NewEvent
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from headrace.store.engine.postgres.database import PoolOptions
 from headrace.store.postgres import open_store
 from headrace.store.store import Store

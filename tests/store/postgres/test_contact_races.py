@@ -18,7 +18,7 @@ from headrace.domain.events.event import NewEvent, Status
 from headrace.domain.events.identity import IdentityType, lane_of
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from headrace.store.contacts import contact_writes
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from tests.store.events import START_US, new_event
 from tests.store.places import PostgresPlace
 from tests.store.session import StoreSession

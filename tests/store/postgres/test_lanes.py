@@ -14,7 +14,7 @@ import pytest
 
 from headrace.domain.events.event import Status
 from headrace.domain.events.identity import LANES
-from headrace.store.contract.events import LeadershipLostError
+from headrace.store.contract.errors import LeadershipLostError
 from headrace.store.contract.processing import (
     BatchPlan,
     Claimed,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import PoolOptions
 from headrace.store.engine.postgres.durability import check_server
 from headrace.store.engine.postgres.migrate import newest_version

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import Database, PoolOptions
 from headrace.store.engine.postgres.shard import TRAFFIC_TABLES, distribute
 from tests.store.places import PostgresPlace

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headrace.store.contract.events import StoreBusyError, StoreError
+from headrace.store.contract.errors import StoreBusyError, StoreError
 from headrace.store.engine.postgres import connect as connect_module
 from headrace.store.engine.postgres import database as database_module
 from headrace.store.engine.postgres.database import Connection, Database, PoolOptions

@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from headrace.store.contract.events import StoreError, StoreSetupError
+from headrace.store.contract.errors import StoreError, StoreSetupError
 from headrace.store.engine.sqlite.migrate import migrate, newest_version, schema_version
 from headrace.store.migrations import FIRST, Migration, migrations
 from headrace.store.sqlite import open_store

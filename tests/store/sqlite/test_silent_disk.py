@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from headrace.store.contract.events import StoreBusyError
+from headrace.store.contract.errors import StoreBusyError
 from headrace.store.engine.sqlite import readers, writer
 from headrace.store.engine.sqlite.connection import open_writer
 from headrace.store.engine.sqlite.readers import Readers

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.store.contract.events import Pending, StoreError, StoreFailedError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreError, StoreFailedError
 from headrace.store.engine.sqlite import writer
 from headrace.store.sqlite import open_store
 from tests.store.events import new_event

@@ -9,7 +9,7 @@ from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.access.sign_in import Role, issue, issue_link
 from headrace.domain.email import normalize_email
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.sign_in import Member
 
 #: Value and words of each role.

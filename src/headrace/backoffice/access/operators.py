@@ -8,7 +8,7 @@ from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.access.sign_in import issue, issue_link
 from headrace.domain.email import normalize_email
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 
 _LAST_OWNER = "The last owner of the instance stays one. Make somebody else an owner first."
 _GONE = "That operator is not there any more."

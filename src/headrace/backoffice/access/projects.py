@@ -8,7 +8,7 @@ from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, act, show
 from headrace.domain.access.names import name_problem
 from headrace.domain.ids import uuid_text
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 
 
 async def list_projects(visit: PageRequest) -> Response:

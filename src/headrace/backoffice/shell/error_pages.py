@@ -12,7 +12,7 @@ from starlette.responses import Response
 from headrace.backoffice.shell.passwords import TooManyAtOnceError
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import recognise
-from headrace.store.contract.events import StoreBusyError, StoreError
+from headrace.store.contract.errors import StoreBusyError, StoreError
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import msgspec
 
 from headrace.backoffice.shell.context import PREFIX
 from headrace.domain.ids import uuid_text
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 
 
 class Link(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from headrace.backoffice.shell.origin import csrf_token
 from headrace.backoffice.shell.templating import render
 from headrace.domain.access.sign_in import Role, SignedIn
 from headrace.domain.ids import uuid_text
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from headrace.store.store import Store
 
 

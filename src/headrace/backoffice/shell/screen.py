@@ -18,7 +18,7 @@ from headrace.backoffice.shell.origin import csrf_matches, is_our_own
 from headrace.backoffice.shell.request import PageRequest
 from headrace.domain.access.sign_in import SEEN_US, Role, token_hash
 from headrace.domain.ids import uuid_text
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 
 View = Callable[[PageRequest], Awaitable[Response]]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from headrace.backoffice.shell.request import PageRequest
 from headrace.domain.access.sign_in import token_hash
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 
 #: How often a session is asked for. With the time of the look-up this stays well below the 5 s
 #: within which the end of a session must work.

@@ -12,7 +12,7 @@ from headrace.cli.shared.settings import LINK, STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, in_store
 from headrace.config import Settings
 from headrace.domain.access.operators import IssuedToken, Operator, issue_token
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.store import Store
 
 app = typer.Typer(

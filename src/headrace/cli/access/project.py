@@ -12,7 +12,8 @@ from headrace.cli.shared.output import AsJson, print_json, print_rows
 from headrace.cli.shared.settings import STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, in_store
 from headrace.config import Settings
-from headrace.store.contract.events import Project, StoreConflictError
+from headrace.store.contract.access import Project
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.store import Store
 
 app = typer.Typer(help="Create and list projects.", no_args_is_help=True)

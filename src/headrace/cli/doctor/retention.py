@@ -9,7 +9,7 @@ import msgspec
 from headrace.cli.doctor.finding import Finding, ok, warn
 from headrace.domain.timestamps import to_text
 from headrace.domain.upkeep.retention import DAY_US, HOUR_US, bytes_per_day, days_to_full
-from headrace.store.contract.events import StoreHealth
+from headrace.store.contract.health import StoreHealth
 from headrace.store.contract.retention import Growth, RetentionState
 from headrace.store.store import Store
 

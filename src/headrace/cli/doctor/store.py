@@ -14,7 +14,8 @@ from headrace.cli.shared.stores import in_store
 from headrace.config import Settings
 from headrace.domain.ids import first_sequence_at
 from headrace.domain.timestamps import now_us
-from headrace.store.contract.events import StoreError, StoreHealth
+from headrace.store.contract.errors import StoreError
+from headrace.store.contract.health import StoreHealth
 from headrace.store.store import Store
 
 #: What the promise of a 202 rests on, by kind of store.

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from headrace.cli.shared.failure import usage
 from headrace.config import Settings
-from headrace.store.contract.events import Project
+from headrace.store.contract.access import Project
 from headrace.store.store import Store
 
 T = TypeVar("T")

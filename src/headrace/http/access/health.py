@@ -13,7 +13,7 @@ from headrace.http.routing.route import PUBLIC, get, ok, unavailable, whole
 from headrace.http.routing.schema import about
 from headrace.observability.metrics import Behind, render_metrics
 from headrace.pipeline.delivering.breakers import pauses
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from headrace.store.store import Store
 
 

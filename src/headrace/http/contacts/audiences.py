@@ -43,7 +43,7 @@ from headrace.store.contacts.groups.audiences import (
     UnknownContactsError,
 )
 from headrace.store.contract.contacts import ContactFilter
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 
 _UNIQUE = about("Unique in the project; blanks around it are left out.")
 

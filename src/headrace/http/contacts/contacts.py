@@ -39,7 +39,7 @@ from headrace.http.routing.route import (
     post,
 )
 from headrace.http.routing.schema import Email, ExternalId, Id, Time, about
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 
 #: What the system events of these routes name as their source.
 SOURCE = "api"

@@ -38,7 +38,7 @@ from headrace.http.routing.route import (
 )
 from headrace.http.routing.schema import Description, Id, Name, Time, about
 from headrace.store.contacts.groups.topics import TooManyTopicsError, Topics
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 
 _UNIQUE = about("Unique in the project; blanks around it are left out.")
 _DEFAULT = "Holds for every contact that has not chosen."

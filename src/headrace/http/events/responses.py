@@ -10,7 +10,8 @@ from headrace.domain.events.event import FirstCopy, Source, Status, StoredEvent
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
 from headrace.http.routing.schema import EventName, Id, Time, about
-from headrace.store.contract.events import KeyRepeat, Rejection
+from headrace.store.contract.events import KeyRepeat
+from headrace.store.contract.rejections import Rejection
 
 StatusName = Literal["accepted", "processing", "retrying", "processed", "dead_lettered"]
 SourceName = Literal["api", "batch", "import", "system"]

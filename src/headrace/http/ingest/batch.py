@@ -27,7 +27,8 @@ from headrace.http.server.head import Head
 from headrace.http.server.wire import ErrorText, error_object
 from headrace.pipeline.access.keys import Principal
 from headrace.pipeline.intake.accept import Origin, rate_limited, storage_unavailable
-from headrace.store.contract.events import Pending, StoreError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreError
 
 BODY_BYTES_MAX = 5 * 1024 * 1024
 #: Sent by `headrace import`, so that its events show where they came from.

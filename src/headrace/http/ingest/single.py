@@ -25,7 +25,7 @@ from headrace.http.server.head import Head
 from headrace.http.server.wire import data_body
 from headrace.pipeline.access.keys import Principal
 from headrace.pipeline.intake.accept import Origin, rate_limited
-from headrace.store.contract.events import Pending
+from headrace.store.contract.commits import Pending
 
 MISMATCH = (("Idempotency-Mismatch", "true"),)
 

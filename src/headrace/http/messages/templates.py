@@ -19,7 +19,7 @@ from headrace.http.routing.parameters import PAGE
 from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import Limits, created, get, json_body, ok, page, patch, post
 from headrace.http.routing.schema import Description, Id, Name, Time, about
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.messages import TEMPLATES_MAX, Template
 from headrace.store.messages.templates import Templates, TooManyTemplatesError
 

@@ -11,7 +11,7 @@ from headrace.domain.errors import ApiError, echo
 from headrace.http.server.head import Head
 from headrace.pipeline.access.keys import Principal
 from headrace.pipeline.intake.rejections import RejectionLog
-from headrace.store.contract.events import Rejection
+from headrace.store.contract.rejections import Rejection
 
 #: Larger bodies are noted without their shape: looking at one must stay cheap.
 SHAPE_BYTES_MAX = 64 * 1024

@@ -8,7 +8,7 @@ from headrace.observability.events import KEY_USES_LOST
 from headrace.pipeline.access.keys import AccessCache
 from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.access.members import Members
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 
 NOTE_SECONDS = 60.0
 

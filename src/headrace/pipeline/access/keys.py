@@ -15,7 +15,8 @@ from headrace.pipeline.access.look_up import LookUps
 from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.token_bucket import TokenBucket
 from headrace.store.access.projects import Projects
-from headrace.store.contract.events import Access, StoreError
+from headrace.store.contract.access import Access
+from headrace.store.contract.errors import StoreError
 
 #: How often a change of keys or policies is looked for. With the time of the look-up itself this
 #: stays well below the 5 s within which a revocation must work.

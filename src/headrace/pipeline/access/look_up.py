@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 
 #: Ids that the store was asked for and does not have; past so many all are forgotten.
 ABSENT_MAX = 10_000

@@ -39,7 +39,7 @@ from headrace.store.contract.deliveries import (
     SubscriberQueue,
 )
 from headrace.store.contract.delivery_counts import AttemptCounts
-from headrace.store.contract.events import StoreRowError
+from headrace.store.contract.errors import StoreRowError
 from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.subscribers import Subscribers

@@ -15,7 +15,8 @@ from headrace.domain.ids import EventIdGenerator
 from headrace.observability.stats import AcceptStats
 from headrace.pipeline.access.keys import ProjectAccess
 from headrace.pipeline.intake.commit_queue import CommitQueue
-from headrace.store.contract.events import Pending, StoreError, StoreFullError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreError, StoreFullError
 
 #: What a caller is told to wait when the queue is full: it empties within a second or the disk is
 #: in trouble.

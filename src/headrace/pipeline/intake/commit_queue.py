@@ -11,7 +11,8 @@ import structlog
 
 from headrace.observability.events import REQUEST_FAILED
 from headrace.pipeline.intake.unsettled_keys import UnsettledKeys, Waiting
-from headrace.store.contract.events import Pending, StoreBusyError, StoreError, StoreRowError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreBusyError, StoreError, StoreRowError
 
 #: Events that may wait to be committed; at 20,000 a second that is half a second of work.
 EVENTS_MAX = 10_000

@@ -6,7 +6,7 @@ import asyncio
 
 from headrace.pipeline.intake.commit_queue import CommitQueue
 from headrace.pipeline.loop import Loop, LoopOptions
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from headrace.store.store import Store
 
 EVERY_SECONDS = 1.0

@@ -8,7 +8,7 @@ from headrace.domain.errors import ApiError, ErrorCode
 from headrace.observability.events import DISK_ENOUGH, DISK_LOW, STORE_UNAVAILABLE
 from headrace.pipeline.intake.accept import STORAGE_RETRY_S, Acceptor
 from headrace.pipeline.loop import Loop, LoopOptions
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from headrace.store.store import Store
 
 CHECK_SECONDS = 1.0

@@ -10,7 +10,8 @@ import structlog
 from headrace.observability.events import REJECTIONS_DROPPED
 from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.access.rejections import Rejections
-from headrace.store.contract.events import Rejection, StoreError
+from headrace.store.contract.errors import StoreError
+from headrace.store.contract.rejections import Rejection
 
 #: Rejections that may wait to be written. A flood of them is a flood of the same.
 WAITING_MAX = 2000

@@ -14,7 +14,8 @@ from headrace.domain.events.event import FirstCopy
 from headrace.domain.upkeep.rollups import ACCEPTED, Outcome, Tally
 from headrace.observability.events import STORE_UNAVAILABLE
 from headrace.pipeline.loop import Loop, LoopOptions
-from headrace.store.contract.events import Pending, StoreError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreError
 from headrace.store.contract.rollups import Counted
 from headrace.store.upkeep.rollups import Rollups
 

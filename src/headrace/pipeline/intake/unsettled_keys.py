@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headrace.store.contract.events import Pending, StoreError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreError
 
 #: An event, its size, and when it was put in, as the commit queue keeps it.
 Waiting = tuple[Pending, int, float]

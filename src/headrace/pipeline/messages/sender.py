@@ -37,7 +37,7 @@ from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.messages.composer import Composed, Composer
 from headrace.pipeline.messages.grouping import Grouped
 from headrace.pipeline.messages.pacing import Pacing
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from headrace.store.contract.messages import (
     Claimed,
     Ended,

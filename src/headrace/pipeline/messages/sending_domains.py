@@ -11,7 +11,7 @@ from headrace.delivery.mail.dns_lookup import DnsLookup, check_records
 from headrace.domain.errors import ApiError, ErrorCode, FieldProblem
 from headrace.domain.messages.dns_records import DnsRecord, RecordCheck, is_verified, records_of
 from headrace.domain.messages.requests import DomainFields
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
 from headrace.store.messages.domains import TooManyDomainsError
 from headrace.store.store import Store

@@ -17,7 +17,7 @@ from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.processing.cataloguer import Cataloguer
 from headrace.pipeline.processing.plan import BatchPlanner
 from headrace.pipeline.processing.rules_cache import RulesCache
-from headrace.store.contract.events import StoreError, StoreRowError, SubscribersChangedError
+from headrace.store.contract.errors import StoreError, StoreRowError, SubscribersChangedError
 from headrace.store.contract.processing import (
     BatchPlan,
     Claimed,

@@ -9,7 +9,7 @@ from headrace.observability.events import RULES_REFRESH_FAILED, STORE_UNAVAILABL
 from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.processing.plan import Rules
 from headrace.store.access.projects import Projects
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from headrace.store.contract.processing import ProcessingStore
 
 REFRESH_SECONDS = 1.0

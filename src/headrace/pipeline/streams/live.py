@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from headrace.domain.events.event import NewEvent
 from headrace.domain.ids import first_sequence_at
-from headrace.store.contract.events import Pending
+from headrace.store.contract.commits import Pending
 
 #: Events one slow watcher may fall behind before it loses the oldest and is told how many.
 BACKLOG_MAX = 1000

@@ -32,7 +32,7 @@ from headrace.observability.events import (
 from headrace.pipeline.leadership import AcquireLeadership, Leadership
 from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.store.access.projects import Projects
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from headrace.store.contract.retention import DueEvent, Removed, RetentionState
 from headrace.store.upkeep.retention import StoreRetention
 

@@ -10,7 +10,7 @@ from headrace.store.access.audit import find_audit, write_audit
 from headrace.store.access.keys import note_uses, read_uses
 from headrace.store.access.operators import HOLD, lock_operators
 from headrace.store.access.sign_in import session_limits_us
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.operators import OPERATORS_MAX
 from headrace.store.contract.sign_in import MEMBERS_MAX, Account, AuditFilter, AuditRow, Member
 from headrace.store.engine.dialect import sql

@@ -16,7 +16,7 @@ from headrace.store.access.policies import (
     reset_policy,
     write_policy,
 )
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.operators import OPERATORS_MAX, AuditEntry
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Transaction

@@ -11,7 +11,8 @@ from headrace.domain.ids import new_uuid
 from headrace.store.access import keys, policies
 from headrace.store.access.audit import write_audit
 from headrace.store.access.sending_policies import SENDING_POLICIES
-from headrace.store.contract.events import Access, Project, StoreConflictError
+from headrace.store.contract.access import Access, Project
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, T, Transaction, Work
 

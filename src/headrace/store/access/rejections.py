@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.store.contract.events import Rejection
+from headrace.store.contract.rejections import Rejection
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction

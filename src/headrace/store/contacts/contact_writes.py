@@ -33,7 +33,7 @@ from headrace.store.contacts.groups.memberships import detach_memberships
 from headrace.store.contacts.races import ContactRaceError
 from headrace.store.contacts.refs import find_ref
 from headrace.store.contract.contacts import Upserted, UpsertOutcome
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.processing import SystemEvent
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers

@@ -10,7 +10,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from headrace.store.contract.events import StoreBusyError
+from headrace.store.contract.errors import StoreBusyError
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ import msgspec
 from headrace.domain.events.event import Status
 from headrace.domain.ids import lane_of_id, sequence_of_id
 from headrace.store.contract.dead_letters import Closing, DeadLetterKind, DeadLetterState
-from headrace.store.contract.events import StoreBusyError
+from headrace.store.contract.errors import StoreBusyError
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql, to_sqlite
 from headrace.store.engine.plans import BY_KEYS

@@ -11,6 +11,9 @@ from typing import Any, Protocol, TypeVar
 
 from headrace.store.engine.dialect import Statement
 
+#: Longest a read may hold its snapshot: a longer one would keep the log from being checkpointed.
+READ_SECONDS_MAX = 2.0
+
 T = TypeVar("T")
 
 #: One row of a result: its values by position. Truth values are 0 and 1 on SQLite.

@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.errors import StoreSetupError
 
 _AUTHORITY_END = re.compile("[/?#]")
 _QUERY = re.compile("[?#]")

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.store.access.audit import write_audit
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import BIGINT_MAX

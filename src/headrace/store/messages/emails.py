@@ -25,7 +25,7 @@ from headrace.store.contacts.contact_writes import ContactWriter
 from headrace.store.contacts.identifiers import owner_of
 from headrace.store.contacts.races import ContactRaceError, write_contacts
 from headrace.store.contacts.refs import find_ref
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.messages import Domain, Email, EmailContent, FileRef, Message
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers

@@ -11,7 +11,7 @@ from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.messages.kinds import TemplateStatus
 from headrace.domain.messages.requests import TemplateFields
 from headrace.store.access.audit import write_audit
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.messages import (
     TEMPLATES_MAX,
     VERSIONS_MAX,

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.store.contract.events import StoreError
+from headrace.store.contract.errors import StoreError
 from headrace.store.transfer.checksum import Checksum
 from headrace.store.transfer.plan import COPIED, TableCopy
 from headrace.store.transfer.source import Source

@@ -10,7 +10,7 @@ import apsw
 from apsw.ext import query_info
 
 from headrace.domain.events.identity import IdentityType, lane_of, lane_of_key
-from headrace.store.contract.events import StoreError, StoreSetupError
+from headrace.store.contract.errors import StoreError, StoreSetupError
 from headrace.store.engine.sqlite.connection import open_writer, store_error
 from headrace.store.engine.sqlite.lock import InstanceLock
 from headrace.store.engine.sqlite.migrate import newest_version, schema_version

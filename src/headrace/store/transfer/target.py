@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import transaction
 from headrace.store.engine.postgres.migrate import newest_version, schema_version
 from headrace.store.transfer.checksum import Checksum

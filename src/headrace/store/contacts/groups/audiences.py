@@ -13,7 +13,7 @@ from headrace.domain.ids import new_uuid, uuid_text
 from headrace.store.contacts.groups import audience_members
 from headrace.store.contacts.groups.audience_rows import COLUMNS, audience, changed
 from headrace.store.contacts.refs import find_ref, hold_refs
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.system_events import SystemEvents

@@ -14,7 +14,7 @@ from headrace.domain.ids import new_uuid, uuid_text
 from headrace.store.contacts.groups import subscriptions
 from headrace.store.contacts.groups.topic_rows import COLUMNS, changed, topic
 from headrace.store.contacts.refs import change_ref, find_ref
-from headrace.store.contract.events import StoreConflictError
+from headrace.store.contract.errors import StoreConflictError
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.system_events import SystemEvents

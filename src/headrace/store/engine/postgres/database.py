@@ -13,9 +13,10 @@ from typing import Any, Protocol, TypeVar
 import asyncpg
 import msgspec
 
-from headrace.store.contract.events import READ_SECONDS_MAX, StoreBusyError, StoreError
+from headrace.store.contract.errors import StoreBusyError, StoreError
 from headrace.store.engine.postgres.connect import connect
 from headrace.store.engine.postgres.errors import RETRIED, is_error, store_error
+from headrace.store.engine.transaction import READ_SECONDS_MAX
 
 T = TypeVar("T")
 

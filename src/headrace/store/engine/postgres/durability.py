@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import Connection
 
 #: Oldest major release that is supported and tested.

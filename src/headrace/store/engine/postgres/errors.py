@@ -6,7 +6,7 @@ import re
 
 import asyncpg
 
-from headrace.store.contract.events import StoreBusyError, StoreError, StoreFullError, StoreRowError
+from headrace.store.contract.errors import StoreBusyError, StoreError, StoreFullError, StoreRowError
 
 #: Conflicts with another transaction; the transaction can be retried.
 RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)

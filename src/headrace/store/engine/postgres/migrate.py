@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import Connection, Database
 from headrace.store.migrations import FIRST, Migration, migrations, too_old
 

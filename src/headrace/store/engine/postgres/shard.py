@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import Connection
 
 #: More shards than nodes, so that nodes can be added later; lanes are 256.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 
-from headrace.store.contract.events import (
+from headrace.store.contract.errors import (
     StoreBusyError,
     StoreError,
     StoreFailedError,

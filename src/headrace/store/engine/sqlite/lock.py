@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from headrace.private_files import open_private
-from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.sqlite.files import LOCK, file_beside
 
 

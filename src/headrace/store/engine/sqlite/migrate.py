@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import apsw
 
-from headrace.store.contract.events import StoreSetupError
+from headrace.store.contract.errors import StoreSetupError
 from headrace.store.migrations import FIRST, migrations, too_old
 
 

@@ -11,8 +11,9 @@ from typing import TypeVar
 
 import apsw
 
-from headrace.store.contract.events import READ_SECONDS_MAX, StoreBusyError
+from headrace.store.contract.errors import StoreBusyError
 from headrace.store.engine.sqlite.connection import open_reader, store_error
+from headrace.store.engine.transaction import READ_SECONDS_MAX
 
 T = TypeVar("T")
 

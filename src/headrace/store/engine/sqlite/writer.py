@@ -21,10 +21,8 @@ from typing import Any, TypeVar
 import apsw
 
 from headrace.faults import armed, fail_point
-from headrace.store.contract.events import (
-    CommitSource,
-    CommitStats,
-    Pending,
+from headrace.store.contract.commits import CommitSource, CommitStats, Pending
+from headrace.store.contract.errors import (
     StoreBusyError,
     StoreError,
     StoreFailedError,

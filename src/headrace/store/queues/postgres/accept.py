@@ -8,7 +8,9 @@ from typing import Any
 from headrace.domain.events.canonical import same_content
 from headrace.domain.events.event import FirstCopy, NewEvent
 from headrace.domain.events.identity import lane_of_key
-from headrace.store.contract.events import REPEATS_KEPT, Pending, StoreError
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.errors import StoreError
+from headrace.store.contract.events import REPEATS_KEPT
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection, transaction
 from headrace.store.privacy.rows import StoredIdentity, read_subject

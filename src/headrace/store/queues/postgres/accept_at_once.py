@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace.domain.events.identity import lane_of_key
-from headrace.store.contract.events import Pending
+from headrace.store.contract.commits import Pending
 from headrace.store.engine.postgres.database import Connection, failing_on_warnings
 from headrace.store.queues.postgres.accept import EVENT_COLUMNS
 

@@ -9,14 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from headrace.faults import armed, fail_point
-from headrace.store.contract.events import (
-    CommitSource,
-    CommitStats,
-    Pending,
-    StoreBusyError,
-    StoreError,
-    StoreRowError,
-)
+from headrace.store.contract.commits import CommitSource, CommitStats, Pending
+from headrace.store.contract.errors import StoreBusyError, StoreError, StoreRowError
 from headrace.store.engine.postgres.database import TRIES_MAX, Database, committed, silent
 from headrace.store.engine.postgres.errors import RETRIED, is_error, store_error
 from headrace.store.queues.postgres.accept import FirstRemovedError, insert_batch

@@ -14,7 +14,7 @@ import msgspec
 
 from headrace.domain.events.identity import LANES
 from headrace.process_names import is_alive
-from headrace.store.contract.events import LeadershipLostError
+from headrace.store.contract.errors import LeadershipLostError
 from headrace.store.engine.postgres.database import Connection, Database
 from headrace.store.engine.postgres.transaction import rows_changed
 

@@ -13,7 +13,7 @@ from headrace.store.contacts.identifiers import (
     identifiers_released,
 )
 from headrace.store.contacts.races import ContactRaceError
-from headrace.store.contract.events import StoreRowError
+from headrace.store.contract.errors import StoreRowError
 from headrace.store.contract.processing import (
     BatchPlan,
     ContactChanged,

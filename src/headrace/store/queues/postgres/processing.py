@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from headrace.store.contacts.races import write_contacts
-from headrace.store.contract.events import LeadershipLostError, SubscribersChangedError
+from headrace.store.contract.errors import LeadershipLostError, SubscribersChangedError
 from headrace.store.contract.processing import (
     Claimed,
     Planner,

@@ -10,7 +10,8 @@ import msgspec
 
 from headrace.domain.events.canonical import same_content
 from headrace.domain.events.event import FirstCopy, NewEvent
-from headrace.store.contract.events import REPEATS_KEPT, Pending
+from headrace.store.contract.commits import Pending
+from headrace.store.contract.events import REPEATS_KEPT
 from headrace.store.engine.sqlite.bulk import BulkInsert
 from headrace.store.engine.sqlite.writer import EventInserts
 from headrace.store.privacy.rows import StoredIdentity, Subject, read_subject

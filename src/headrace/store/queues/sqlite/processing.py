@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 
 from headrace.domain.events.event import Status
-from headrace.store.contract.events import LeadershipLostError, SubscribersChangedError
+from headrace.store.contract.errors import LeadershipLostError, SubscribersChangedError
 from headrace.store.contract.processing import (
     CRASHES_MAX,
     LEASE_US,
