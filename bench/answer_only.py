@@ -73,7 +73,7 @@ async def serve(folder: Path, port: int) -> None:
     issued = issue_key(project.id, frozenset({Scope.INGEST}), name="bench", now_us=now_us())
     await store.projects.add_key(issued.key, actor="bench")
     (folder / KEY_FILE).write_text(issued.text)
-    server = Headrace(settings, cast("Store", AnswerOnlyStore(store, loop)))
+    server = await Headrace.assemble(settings, cast("Store", AnswerOnlyStore(store, loop)))
     loop.add_signal_handler(signal.SIGTERM, server.ended.set)
     await server.start()
     await server.ended.wait()

@@ -7,6 +7,9 @@ import contextlib
 import gc
 import os
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -49,6 +52,7 @@ from headrace.pipeline.intake.commit_trials import CommitTrials
 from headrace.pipeline.intake.disk_guard import DiskGuard
 from headrace.pipeline.intake.rejections import RejectionLog
 from headrace.pipeline.intake.rollups import AcceptRollups
+from headrace.pipeline.loop import BackgroundLoop
 from headrace.pipeline.messages.mail_services import mail_services, relay_of
 from headrace.pipeline.streams.follower import LiveFollower
 from headrace.pipeline.streams.live import LiveFeed
@@ -103,26 +107,184 @@ def erasure_text(erasure: Erasure) -> bytes:
     return msgspec.json.encode(erasure_shown(erasure))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Parts:
+    """What a server is made of."""
+
+    queue: CommitQueue
+    access: AccessCache
+    streams: Streams
+    calls: WebhookCalls
+    passwords: Passwords
+    guard: DiskGuard
+    http: HttpServer
+    supervisor: WorkerSupervisor | None
+    #: Told to requests that last, at the stop.
+    stopping: asyncio.Event
+    #: What is counted and not yet written; written for the last time at the stop.
+    counted: Sequence[Flushes]
+    #: Everything that runs beside the requests.
+    loops: Sequence[BackgroundLoop]
+
+
+class Flushes(Protocol):
+    """Holds what is still to be written."""
+
+    async def flush(self) -> object: ...
+
+
+async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Parts:
+    clock_us = store.clock_us
+    supervisor = worker_supervisor(settings) if with_worker else None
+    queue = CommitQueue(asyncio.get_running_loop(), store.wake, store.committers)
+    acceptor = Acceptor(queue, await store.event_ids())
+    access = AccessCache(store.projects, clock_us)
+    await access.refresh()
+    operators = OperatorCache(store.operators)
+    await operators.refresh()
+    live = LiveFeed(None if store.arrivals is None else clock_us)
+    streams = Streams(live)
+    rejections = RejectionLog(store.rejections, clock_us)
+    rollups = AcceptRollups(store.rollups, clock_us)
+    rejections.on_added = rollups.rejected
+    queue.on_settled = _on_settled(rollups, live, supervisor)
+    refusals = Rejections(rejections, clock_us)
+    calls = WebhookCalls(parse_networks(settings.webhook_allow_networks))
+    webhooks = Webhooks(calls, clock_us)
+    mail = await mail_services(settings, store)
+    passwords = Passwords()
+    stopping = asyncio.Event()
+    services = Services(
+        store=store,
+        acceptor=acceptor,
+        access=access,
+        streams=streams,
+        cursors=Cursors(await store.secret("cursors")),
+        webhooks=webhooks,
+        mail=mail,
+        document=_document(settings),
+        clock_us=clock_us,
+        worker_problem=None if supervisor is None else lambda: supervisor.problem,
+        stopping=stopping,
+    )
+    backoffice = Backoffice(
+        store=store,
+        streams=streams,
+        webhooks=webhooks,
+        passwords=passwords,
+        mail=mail,
+        relay=relay_of(settings),
+        clock_us=clock_us,
+        public_origin=public_origin(settings.public_url),
+        trusted_proxies=proxy_networks(settings.trusted_proxies),
+    )
+    router = Router(
+        RouterDeps(
+            table=route_table(),
+            access=access,
+            operators=operators,
+            services=IngestServices(acceptor, refusals, clock_us),
+            runner=AsgiRunner(build_application(refusals), {"services": services}),
+            mounts=_mounts(settings, backoffice),
+        )
+    )
+    key_uses = KeyUseLog(access, store.members, clock_us)
+    guard = DiskGuard(store, acceptor, settings.disk_free_min_bytes)
+    loops: list[BackgroundLoop] = [
+        *(guard, CommitTrials(store, queue), rejections, rollups),
+        *(access, operators, key_uses, streams, mail.links),
+    ]
+    if store.arrivals is not None:
+        loops.append(LiveFollower(store.arrivals, live, clock_us))
+    if supervisor is not None:
+        loops.append(supervisor)
+    return _Parts(
+        queue=queue,
+        access=access,
+        streams=streams,
+        calls=calls,
+        passwords=passwords,
+        guard=guard,
+        http=HttpServer(router),
+        supervisor=supervisor,
+        stopping=stopping,
+        counted=(rejections, rollups, key_uses, mail.links),
+        loops=loops,
+    )
+
+
+def _on_settled(
+    rollups: AcceptRollups, live: LiveFeed, supervisor: WorkerSupervisor | None
+) -> Callable[[list[Pending]], None]:
+    def settled(batch: list[Pending]) -> None:
+        rollups.settled(batch)
+        live.publish(batch)
+        if supervisor is not None:
+            supervisor.nudge(batch)
+
+    return settled
+
+
+def _document(settings: Settings) -> ApiDocument:
+    has_backoffice = settings.backoffice != "off"
+    return ApiDocument(
+        ROUTES,
+        TAGS,
+        server_url=settings.public_url or "/",
+        backoffice_path=BACKOFFICE_PREFIX if has_backoffice else None,
+    )
+
+
+def _mounts(settings: Settings, backoffice: Backoffice) -> dict[bytes, AsgiRunner]:
+    """Applications beside the API, by the first part of their paths."""
+    if settings.backoffice == "off":
+        return {}
+    runner = AsgiRunner(build_backoffice(), {"backoffice": backoffice})
+    return {BACKOFFICE_PREFIX.encode(): runner}
+
+
 class Headrace:
-    """A running server: made by `start`, ended by `stop`.
+    """A server: made by `assemble`, brought up by `start`, ended by `stop`."""
 
-    Args:
-        with_worker: whether to keep a worker process beside it.
-    """
-
-    def __init__(self, settings: Settings, store: Store, *, with_worker: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, parts: _Parts, ended: asyncio.Event
+    ) -> None:
         self.settings = settings
         self.store = store
-        self._supervisor = worker_supervisor(settings) if with_worker else None
+        self.access = parts.access
         self.port = 0
         #: Set when the process must end; `failure` says why, None for an orderly stop.
-        self.ended = asyncio.Event()
+        self.ended = ended
         self.failure: StoreFailedError | None = None
         #: Set when the worker ended by a wrong setting, which it has told.
         self.worker_unusable = False
+        self._parts = parts
         self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        if parts.supervisor is not None:
+            parts.supervisor.on_unusable = self._worker_unusable
+
+    @classmethod
+    async def assemble(
+        cls,
+        settings: Settings,
+        store: Store,
+        *,
+        with_worker: bool = False,
+        ended: asyncio.Event | None = None,
+    ) -> Headrace:
+        """Put a server together on a store, which it closes at its end.
+
+        Args:
+            with_worker: whether to keep a worker process beside it.
+            ended: set when the process must end.
+
+        Raises:
+            StoreError: the store cannot be read.
+            SettingError: a setting cannot be used.
+        """
+        parts = await _parts(settings, store, with_worker=with_worker)
+        return cls(settings, store, parts, ended or asyncio.Event())
 
     async def start(self) -> None:
         """Bring everything up and listen.
@@ -131,72 +293,15 @@ class Headrace:
             OSError: the address cannot be had.
             StoreError: the store cannot be read.
         """
-        store = self.store
-        self.queue = CommitQueue(self._loop, store.wake, store.committers)
-        clock_us = store.clock_us
-        acceptor = Acceptor(self.queue, await store.event_ids())
-        self.access = access = AccessCache(store.projects, clock_us)
-        await access.refresh()
-        operators = OperatorCache(store.operators)
-        await operators.refresh()
-        live = LiveFeed(None if store.arrivals is None else clock_us)
-        self.queue.on_settled = self._settled
-        self._live = live
-        self._streams = streams = Streams(live)
-        rejections = RejectionLog(store.rejections, clock_us)
-        self._rejections = rejections
-        self._rollups = rollups = AcceptRollups(store.rollups, clock_us)
-        rejections.on_added = rollups.rejected
-        refusals = Rejections(rejections, clock_us)
-        self._calls = WebhookCalls(parse_networks(self.settings.webhook_allow_networks))
-        webhooks = Webhooks(self._calls, clock_us)
-        self._mail = await mail_services(self.settings, store)
-        services = Services(
-            store=store,
-            acceptor=acceptor,
-            access=access,
-            streams=streams,
-            cursors=Cursors(await store.secret("cursors")),
-            webhooks=webhooks,
-            mail=self._mail,
-            document=self._document(),
-            clock_us=clock_us,
-            worker_problem=self._worker_problem if self._supervisor is not None else None,
-            stopping=self._stopping,
-        )
-        runner = AsgiRunner(build_application(refusals), {"services": services})
-        router = Router(
-            RouterDeps(
-                table=route_table(),
-                access=access,
-                operators=operators,
-                services=IngestServices(acceptor, refusals, clock_us),
-                runner=runner,
-                mounts=self._mounts(streams, webhooks),
-            )
-        )
-        self._key_uses = KeyUseLog(access, store.members, clock_us)
-        guard = DiskGuard(store, acceptor, self.settings.disk_free_min_bytes)
-        await guard.check()
-        trials = CommitTrials(store, self.queue)
+        parts, store = self._parts, self.store
+        await parts.guard.check()
         if exposed := (await store.health()).exposed_files:
             _log.warning(STORE_EXPOSED, files=exposed, advice="chmod 600, as their owner")
-        store.start_committing(self.queue, self._store_failed)
-        self._server = HttpServer(router)
-        self.port = await self._server.start(self.settings.host, self.settings.port)
+        store.start_committing(parts.queue, self._store_failed)
+        self.port = await parts.http.start(self.settings.host, self.settings.port)
         self._tasks = [
-            asyncio.create_task(loop.run(), name=type(loop).__name__)
-            for loop in (
-                *(guard, trials, rejections, access, operators),
-                *(self._key_uses, rollups, streams, self._mail.links),
-            )
+            asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in parts.loops
         ]
-        if store.arrivals is not None:
-            follower = LiveFollower(store.arrivals, live, clock_us)
-            self._tasks.append(asyncio.create_task(follower.run(), name="LiveFollower"))
-        if self._supervisor is not None:
-            self._supervisor.on_unusable = self._worker_unusable
-            self._tasks.append(asyncio.create_task(self._supervisor.run(), name="WorkerSupervisor"))
         # What exists now lives as long as the process: the collector need not walk it again.
         gc.collect()
         gc.freeze()
@@ -208,44 +313,6 @@ class Headrace:
             port=self.port,
             store=store_url(self.settings.store).shown,
         )
-
-    def _document(self) -> ApiDocument:
-        has_backoffice = self.settings.backoffice != "off"
-        return ApiDocument(
-            ROUTES,
-            TAGS,
-            server_url=self.settings.public_url or "/",
-            backoffice_path=BACKOFFICE_PREFIX if has_backoffice else None,
-        )
-
-    def _mounts(self, streams: Streams, webhooks: Webhooks) -> dict[bytes, AsgiRunner]:
-        """Applications beside the API, by the first part of their paths."""
-        self._passwords = Passwords()
-        if self.settings.backoffice == "off":
-            return {}
-        backoffice = Backoffice(
-            store=self.store,
-            streams=streams,
-            webhooks=webhooks,
-            passwords=self._passwords,
-            mail=self._mail,
-            relay=relay_of(self.settings),
-            clock_us=self.store.clock_us,
-            public_origin=public_origin(self.settings.public_url),
-            trusted_proxies=proxy_networks(self.settings.trusted_proxies),
-        )
-        runner = AsgiRunner(build_backoffice(), {"backoffice": backoffice})
-        return {BACKOFFICE_PREFIX.encode(): runner}
-
-    def _settled(self, batch: list[Pending]) -> None:
-        self._rollups.settled(batch)
-        self._live.publish(batch)
-        if self._supervisor is not None:
-            self._supervisor.nudge(batch)
-
-    def _worker_problem(self) -> str | None:
-        assert self._supervisor is not None
-        return self._supervisor.problem
 
     def _worker_unusable(self) -> None:
         self.worker_unusable = True
@@ -262,29 +329,25 @@ class Headrace:
     async def stop(self) -> None:
         """Take nothing more, finish what was read, answer it, close the store."""
         _log.info(SERVER_STOPPING)
-        self._stopping.set()
-        self._streams.stop()
-        self._server.stop_listening()
+        parts = self._parts
+        parts.stopping.set()
+        parts.streams.stop()
+        parts.http.stop_listening()
         async with asyncio.TaskGroup() as ending:
-            if self._supervisor is not None:
-                ending.create_task(self._supervisor.stop())
-            closing = ending.create_task(self._server.wait_closed(DRAIN_SECONDS_MAX))
+            if parts.supervisor is not None:
+                ending.create_task(parts.supervisor.stop())
+            closing = ending.create_task(parts.http.wait_closed(DRAIN_SECONDS_MAX))
         finished = closing.result()
-        self.queue.closed = True
+        parts.queue.closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.failure is None:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(FLUSH_SECONDS_MAX):
-                    await self._flush()
-        await self._calls.close()
-        self._passwords.close()
+                    for counted in parts.counted:
+                        await counted.flush()
+        await parts.calls.close()
+        parts.passwords.close()
         await self.store.close()
         _log.info(SERVER_STOPPED, every_request_answered=finished)
-
-    async def _flush(self) -> None:
-        await self._rejections.flush()
-        await self._rollups.flush()
-        await self._key_uses.flush()
-        await self._mail.links.flush()

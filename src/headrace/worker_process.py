@@ -11,7 +11,6 @@ import contextlib
 import random
 import socket
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
@@ -31,6 +30,7 @@ from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
 from headrace.pipeline.contacts.eraser import Eraser
 from headrace.pipeline.delivering.deliverer import Deliverer, DelivererStores, Transports
 from headrace.pipeline.delivering.replayer import Replayer
+from headrace.pipeline.loop import BackgroundLoop
 from headrace.pipeline.messages.audience_sends import AudienceSends
 from headrace.pipeline.messages.composer import Composer, MailSettings
 from headrace.pipeline.messages.hits import HitsSettled
@@ -59,14 +59,6 @@ STATE_SECONDS = 0.5
 STUCK_NAMED_MAX = 3
 
 _log = structlog.get_logger()
-
-
-class BackgroundLoop(Protocol):
-    """One background loop."""
-
-    async def run(self) -> None:
-        """Work until cancelled."""
-        ...
 
 
 class WorkerProcess:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 
@@ -15,6 +16,14 @@ _log = structlog.get_logger()
 
 #: One round of work. Returns the seconds until the next, 0 for at once, None for `pause_s`.
 Step = Callable[[], Awaitable[float | None]]
+
+
+class BackgroundLoop(Protocol):
+    """Works beside everything else."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from headrace.config import Settings
 from headrace.domain.access.api_keys import IssuedKey, Scope, issue_key
 
 if TYPE_CHECKING:
-    from headrace.app import Headrace
+    from headrace.store.store import Store
 
 KEY_NAME = "import from the command line"
 #: A key that a killed import could not revoke ends by itself.
@@ -61,7 +61,7 @@ class _LocalServer:
             raise self._failure
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._server.ended.set)
+        self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
         if self._failure is not None:
             raise self._failure
@@ -82,30 +82,30 @@ class _LocalServer:
         from headrace.stores import open_configured
 
         self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
         store = await open_configured(self._settings, serve=True, create=False)
-        server: Headrace = Headrace(self._settings, store)
-        self._server = server
         try:
-            issued = await self._issue_key(server)
+            issued = await self._issue_key(store)
+            server = await Headrace.assemble(self._settings, store, ended=self._ended)
             await server.start()
         except BaseException:
             await store.close()
             raise
         self.port, self.key = server.port, issued.text
         self._started.set()
-        await server.ended.wait()
+        await self._ended.wait()
         if server.failure is None:
             await store.projects.revoke_key(issued.key.public_id, store.clock_us(), actor=ACTOR)
         await server.stop()
         if server.failure is not None:
             raise CommandFailed(f"The store failed: {server.failure}. Look at the disk.")
 
-    async def _issue_key(self, server: Headrace) -> IssuedKey:
-        project = await find_project(server.store, self._project)
-        at_us = server.store.clock_us()
+    async def _issue_key(self, store: Store) -> IssuedKey:
+        project = await find_project(store, self._project)
+        at_us = store.clock_us()
         scopes = frozenset({self._scope})
         issued = issue_key(
             project.id, scopes, name=KEY_NAME, now_us=at_us, expires_us=at_us + KEY_LIFE_US
         )
-        await server.store.projects.add_key(issued.key, actor=ACTOR)
+        await store.projects.add_key(issued.key, actor=ACTOR)
         return issued

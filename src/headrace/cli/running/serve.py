@@ -65,9 +65,10 @@ async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
     # A shared database that has no schema is more likely the wrong one than one to be filled.
     create = with_worker or not store_url(settings.store).is_shared
     store = await open_configured(settings, serve=True, create=create)
-    server = Headrace(settings, store, with_worker=with_worker)
-    _stop_on_signals(server, STOP_SECONDS_MAX)
+    ended = asyncio.Event()
+    _stop_on_signals(ended, STOP_SECONDS_MAX)
     try:
+        server = await Headrace.assemble(settings, store, with_worker=with_worker, ended=ended)
         await server.start()
     except OSError as error:
         await store.close()
@@ -76,7 +77,7 @@ async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
         await store.close()
         raise
     await _announce(server, as_json=as_json)
-    await server.ended.wait()
+    await ended.wait()
     limit_the_stop(STOP_SECONDS_MAX)
     await server.stop()
     if server.worker_unusable:
@@ -116,13 +117,13 @@ def _sign_in_link(settings: Settings, url: str, first: FirstStart | None) -> str
     return link_address(settings.public_url or url, first.link_token)
 
 
-def _stop_on_signals(server: Headrace, seconds_max: float) -> None:
+def _stop_on_signals(ended: asyncio.Event, seconds_max: float) -> None:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         # Now, since the start itself may still wait for the database.
         limit_the_stop(seconds_max)
-        server.ended.set()
+        ended.set()
         for number in _SIGNALS:
             # Not through the loop, which may be what hangs.
             loop.remove_signal_handler(number)
