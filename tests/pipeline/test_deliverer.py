@@ -217,7 +217,7 @@ def test_handlers_are_called_and_may_refuse(queue: Queue) -> None:
     async def announce() -> list[str]:
         async with deliverer_of(queue, registry=registry) as deliverer:
             await deliverer.announce()
-            return sorted(deliverer._handler_ids)
+            return sorted(deliverer._claimer.handler_ids)
 
     queue.session.run(announce())
     rows = queue.session.place.run_sql("SELECT target, id FROM subscribers ORDER BY target")

@@ -167,7 +167,7 @@ def test_a_worker_that_comes_back_too_late_changes_nothing(queue: Queue) -> None
             # The answer is here and the worker stands still, for longer than its lease.
             queue.clock.now_us += LEASE_US
             assert await queue.store.rescue(10) == [webhook.id]
-            await deliverer._record()
+            await deliverer._recorder.record(10)
             assert (deliverer.stats.stale, deliverer.stats.delivered) == (1, 0)
             shown = await queue.store.list(webhook.project_id, webhook.id, before=None, limit=9)
             assert [delivery.state for delivery in shown] == [DeliveryState.RETRYING]

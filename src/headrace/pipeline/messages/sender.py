@@ -37,6 +37,7 @@ from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.messages.composer import Composed, Composer
 from headrace.pipeline.messages.grouping import Grouped
 from headrace.pipeline.messages.pacing import Pacing
+from headrace.pipeline.timers import Timers
 from headrace.store.contract.errors import StoreError
 from headrace.store.contract.messages import (
     Claimed,
@@ -155,7 +156,7 @@ class Sender:
             ),
         )
         self._tasks: dict[asyncio.Task[None], Claimed] = {}
-        self._next_us = dict.fromkeys(("renew", "rescue"), 0)
+        self._timers = Timers(clock_us)
         self._start = Grouped[Start, StartResult](
             lambda starts: stores.outbox.start(owner, starts),
             lambda start: start.claimed.message.id,
@@ -339,21 +340,14 @@ class Sender:
     # --- upkeep and end ------------------------------------------------------------------------
 
     async def _upkeep(self) -> None:
-        if self._is_time("renew", self._options.renew_s) and self._tasks:
+        if self._timers.is_due("renew", self._options.renew_s) and self._tasks:
             # A claim that was lost is found out by the next write of its task.
             await self._stores.outbox.renew(self._owner, [*self._tasks.values()])
-        if self._is_time("rescue", self._options.rescue_s):
+        if self._timers.is_due("rescue", self._options.rescue_s):
             rescued = await self._stores.outbox.rescue(self._options.rescue_max)
             if rescued:
                 self.stats.rescued += rescued
                 _log.warning(MESSAGES_RESCUED, count=rescued)
-
-    def _is_time(self, duty: str, every_s: float) -> bool:
-        now_us = self._clock_us()
-        if now_us < self._next_us[duty]:
-            return False
-        self._next_us[duty] = now_us + round(every_s * 1_000_000)
-        return True
 
     async def stop(self) -> None:
         """Take nothing more, wait a little for what is on its way, give back the rest."""
