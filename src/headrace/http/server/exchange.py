@@ -22,13 +22,10 @@ class ClientConnection(Protocol):
     #: Called once when the client is gone; set by whoever streams an answer.
     on_lost: Callable[[], None] | None
 
-    def finish(self, exchange: Exchange, data: bytes) -> None:
-        """Write the answer of `exchange`, after those of the requests before it."""
-        ...
-
-    def when_first(self, exchange: Exchange, start: Callable[[], None]) -> None:
-        """Call `start` once all earlier answers are written."""
-        ...
+    #: Writes the answer of an exchange, after those of the requests before it.
+    finish: Callable[[Exchange, bytes], None]
+    #: Calls a function once all answers before that of an exchange are written.
+    when_first: Callable[[Exchange, Callable[[], None]], None]
 
     async def writable(self) -> None:
         """Wait until the client has taken enough of what was written to it."""
@@ -116,7 +113,7 @@ class Exchange:
         #: Whether a part of the answer was written already.
         self.in_parts = False
         self.answer: bytes | None = None
-        #: Called once all earlier answers are written, see `Connection.when_first`.
+        #: Called once all earlier answers are written, see `ClientConnection.when_first`.
         self.start: Callable[[], None] | None = None
 
     def respond_json(
