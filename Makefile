@@ -22,7 +22,7 @@ OPENAPI            := .venv-openapi
 OPENAPI_STAMP      := $(OPENAPI)/.installed
 OPENAPI_NODE       := tests/http/node
 OPENAPI_NODE_STAMP := $(OPENAPI_NODE)/node_modules/.installed
-# Pages are looked at for what keeps people out.
+# Pages are checked for accessibility.
 AXE         := tests/backoffice/node
 AXE_STAMP   := $(AXE)/node_modules/.installed
 
@@ -71,18 +71,18 @@ test: $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) $(OPENAPI_STAMP) $
 	$(if $(strip $(ARGS)),$(BIN)/pytest $(ARGS),scripts/test-in-halves)
 
 .PHONY: screenshots
-screenshots: $(DEV_STAMP) system-packages $(AXE_STAMP) ## Take the pictures of the pages in the docs anew
+screenshots: $(DEV_STAMP) system-packages $(AXE_STAMP) ## Take the screenshots in the docs again
 	$(BIN)/pytest tests/backoffice/browser
 	@mkdir -p docs/images
 	@for image in $$(grep -oh 'images/[a-z0-9.-]*\.png' docs/*.md | sort -u); do \
 	  cp "build/screenshots/$${image#images/}" "docs/$$image"; done
 
 .PHONY: torture
-torture: $(DEV_STAMP) system-packages ## Kill the server under load KILLS times (1000) and look for lost or doubled events (STORE=postgresql: nodes and database)
+torture: $(DEV_STAMP) system-packages ## Kill the server under load KILLS times (1000) and check for lost or duplicate events (STORE=postgresql: nodes and database)
 	$(BIN)/python -m tests.torture --store $(STORE) --kills $(KILLS) $(ARGS)
 
 .PHONY: histories
-histories: $(DEV_STAMP) ## Random histories of contacts, merges, consent and erasure beside a naive account of them (SEED=1 HISTORIES=100 STEPS=60)
+histories: $(DEV_STAMP) ## Random histories of contacts, merges, consent and erasure compared with a simple reference model (SEED=1 HISTORIES=100 STEPS=60)
 	$(BIN)/python -m tests.histories --histories $(HISTORIES) --steps $(STEPS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: bench
@@ -94,7 +94,7 @@ bench: $(BENCH_STAMP) ## Measure against the baselines (STORE=postgresql starts 
 figures: $(BENCH_STAMP) ## Write the figures of the last bench into the README
 	$(BIN)/python -m bench.report.readme $(ARGS)
 
-##@ Keep it up
+##@ Maintain it
 
 .PHONY: system-packages
 system-packages: ## Install the tools that the tests need from outside Python, if absent

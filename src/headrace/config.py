@@ -28,12 +28,12 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 SETTINGS = (
-    Setting("store", str, "sqlite:///headrace.db", "Where events are kept, as a URL."),
+    Setting("store", str, "sqlite:///headrace.db", "URL of the store."),
     Setting(
         "postgres_connections_max",
         int,
         10,
-        "Connections of a process to PostgreSQL, besides the few that commit events.",
+        "PostgreSQL connections per process, besides the few that commit events.",
         2,
         200,
     ),
@@ -41,7 +41,7 @@ SETTINGS = (
         "postgres_statements_kept",
         int,
         200,
-        "Prepared statements a connection to PostgreSQL keeps; 0 behind PgBouncer that pools "
+        "Prepared statements cached per PostgreSQL connection; 0 behind PgBouncer that pools "
         "transactions.",
         0,
         10_000,
@@ -52,16 +52,16 @@ SETTINGS = (
         "disk_free_min_bytes",
         int,
         256 * 1024 * 1024,
-        "Ingest is refused while the disk of the embedded store has less room, in bytes.",
+        "Ingest is rejected while the disk of the embedded store has fewer free bytes.",
         0,
     ),
-    Setting("log_level", str, "info", "Least severe log lines shown: debug, info, warning, error."),
+    Setting("log_level", str, "info", "Minimum log level: debug, info, warning, error."),
     Setting("log_format", str, "auto", "json, console, or auto: console at a terminal."),
     Setting(
         "handlers",
         str,
         "",
-        "Modules with Python handlers, dotted names separated by commas.",
+        "Python modules with handlers: dotted names separated by commas.",
     ),
     Setting(
         "webhook_allow_networks",
@@ -80,20 +80,21 @@ SETTINGS = (
         "public_url",
         str,
         "",
-        "Address under which people reach the server, such as https://events.example.org.",
+        "Public address of the server, such as https://events.example.org.",
     ),
     Setting(
         "mail_relay",
         str,
         "capture:",
-        "Where mail goes: capture: keeps it here and sends none; else "
+        "Where mail is sent: capture: stores it and sends nothing; else "
         "smtp+starttls://user:password@host:587, smtps:// or smtp://.",
     ),
     Setting(
         "mail_connections_max",
         int,
         4,
-        "Mails that one worker hands over at a time; so many can be unknown after a crash.",
+        "Mails that one worker sends at the same time; after a crash at most this many have an "
+        "unknown outcome.",
         1,
         100,
     ),
@@ -101,16 +102,16 @@ SETTINGS = (
         "mail_bounce_domain",
         str,
         "",
-        "Domain of the addresses to which bounces come back; without it they go to the sender.",
+        "Domain of the bounce addresses; without it bounces go to the sender.",
     ),
     Setting(
         "trusted_proxies",
         str,
         "",
-        "Networks of proxies in front whose X-Forwarded-For is believed, such as 10.0.0.0/8.",
+        "Networks of trusted proxies, whose X-Forwarded-For is used, such as 10.0.0.0/8.",
     ),
     Setting("url", str, "http://127.0.0.1:8080", "Server that send, import, export and tail use."),
-    Setting("key", str, "", "API key that those commands use."),
+    Setting("key", str, "", "API key for those commands."),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 #: Read elsewhere: fail points of tests.

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+#: A path from the root of the repository, such as a page names it.
+REPOSITORY_PATH = re.compile(r"(?:src|tests|bench|scripts|requirements)/[\w./-]+")
 VARIABLE = re.compile(r"\bHEADRACE_[A-Z][A-Z_]*[A-Z]\b")
 #: Ends a command inside a line of a shell.
 SHELL_ENDS = frozenset({"#", "|", "&&", "||", ";", ">", "2>", "<", "&"})
@@ -108,12 +110,26 @@ def test_every_variable_named_is_a_setting(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_path_named_exists(page: Path) -> None:
+    for code in inline_code(page.read_text("utf-8")):
+        if REPOSITORY_PATH.fullmatch(code):
+            assert (ROOT / code).exists(), f"{code} is not there"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_make_target_named_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     text = page.read_text("utf-8")
     for line in (*code_lines(text), *inline_code(text)):
         called = re.match(r"make ([a-z-]+)", line)
         assert called is None or called[1] in targets, f"{line}: no such target"
+
+
+def test_every_metric_is_documented() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    for module in (ROOT / "src" / "headrace" / "observability").glob("*metrics.py"):
+        for name in re.findall(r'"(headrace_[a-z_]+)"', module.read_text("utf-8")):
+            assert f"`{name}" in page, f"{name} is not in docs/operations.md"
 
 
 def test_the_list_of_pages_is_whole() -> None:
