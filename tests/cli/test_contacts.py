@@ -55,7 +55,7 @@ def test_erase_looks_first_and_then_forgets(server: RunningServer) -> None:
 
     told = run(server, "erase", contact_id, "--yes", "--mask-mentions")
     assert "is done." in told
-    assert "1 events of others name the person; masked: 1." in told
+    assert "1 events of other people name the person; masked: 1." in told
     assert "payload.friend" in told
     assert "cli-erase-1" not in told
 
@@ -64,6 +64,6 @@ def test_whom_nobody_knows(server: RunningServer) -> None:
     for arguments in (("export", NOBODY), ("erase", NOBODY, "--yes")):
         done = headrace("contacts", *arguments, "--store", server.store_url)
         assert done.returncode == 1
-        assert "Nothing is kept" in done.stderr
+        assert "No data about this contact" in done.stderr
     done = headrace("contacts", "export", "ann", "--store", server.store_url)
     assert done.returncode == 2

@@ -70,10 +70,10 @@ def test_groups_are_what_the_api_shows(server: RunningServer) -> None:
 
 def test_one_is_replayed_once(server: RunningServer) -> None:
     event_id, dead_letter_id = dead(server)
-    assert run(server, "replay", dead_letter_id.upper()).startswith("In line again")
+    assert run(server, "replay", dead_letter_id.upper()).startswith("Queued again")
     again = headrace("dead-letters", "replay", dead_letter_id, "--store", server.store_url)
     assert (again.returncode, again.stdout) == (1, "")
-    assert "replayed or discarded before" in again.stderr
+    assert "already replayed or discarded" in again.stderr
 
     def done() -> bool:
         return bool(server.ask(f"/events/{event_id}")["data"]["status"] == "processed")
@@ -117,7 +117,7 @@ def test_show_prints_the_trace(server: RunningServer) -> None:
     ]
     assert ways[0].stdout == ways[1].stdout
     trace = ways[0].stdout.split("\n\n")[1].splitlines()
-    assert any("Received through the API with key" in line for line in trace)
+    assert any("Received via the API with key" in line for line in trace)
     assert f"{'':26}StoreRowError: it would not go" in trace
     as_json = json.loads(headrace("events", "show", event_id, "--json", env=client).stdout)
     assert as_json["trace"] == server.ask(f"/events/{event_id}/trace")["data"]["entries"]
@@ -133,14 +133,14 @@ def test_show_prints_the_trace(server: RunningServer) -> None:
         (("list", "--limit", "0"), 2, "--limit"),
         (("replay",), 2, "or --all"),
         (("replay", NOBODY, "--all"), 2, "or --all"),
-        (("replay", NOBODY, "--dry-run"), 2, "--dry-run is for"),
-        (("replay", "not-an-id"), 2, "is no id of a dead letter"),
-        (("replay", NOBODY), 1, "There is no such dead letter"),
+        (("replay", NOBODY, "--dry-run"), 2, "--dry-run works with"),
+        (("replay", "not-an-id"), 2, "is not a valid dead letter ID"),
+        (("replay", NOBODY), 1, "Dead letter not found"),
         (("replay", "--all", "--per-second", "0"), 2, "--per-second"),
         (("discard", NOBODY), 2, "--reason"),
         (("discard", NOBODY, "--reason", " "), 2, "The reason must be"),
         (("discard", NOBODY, "--reason", "x\x1b[2J"), 2, "control characters"),
-        (("discard", NOBODY, "--reason", "why"), 1, "There is no such dead letter"),
+        (("discard", NOBODY, "--reason", "why"), 1, "Dead letter not found"),
     ],
 )
 def test_refusals(server: RunningServer, arguments: tuple[str, ...], code: int, said: str) -> None:

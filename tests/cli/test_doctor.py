@@ -52,7 +52,7 @@ def test_too_little_room_fails(server: RunningServer) -> None:
     assert done.returncode == 1
     [line] = [line for line in done.stdout.splitlines() if " disk " in line]
     assert line.startswith("fail")
-    assert "Make room" in line
+    assert "Free disk space" in line
     assert done.stderr.startswith("headrace: ")
 
 
@@ -70,4 +70,4 @@ def test_migrate_makes_a_store_and_then_has_nothing_to_do(tmp_path: Path) -> Non
     assert first["from"] == 0
     assert first["to"] > 0
     second = headrace("migrate", "--store", store)
-    assert second.stdout == f"The store has schema {first['to']} already; nothing to do.\n"
+    assert second.stdout == f"The store already has schema {first['to']}; nothing to do.\n"

@@ -36,7 +36,7 @@ def test_every_file_and_folder_is_private_at_any_umask(tmp_path: Path, umask: in
     try:
         to_server = ("--url", server.url, "--key", server.key)
         imported = headrace("import", str(events), *to_server, env=env, umask=umask)
-        assert "1 line was refused" in imported.stderr
+        assert "1 line was rejected" in imported.stderr
         (tmp_path / "events.ndjson.rejected.ndjson").rename(made / "rejected.ndjson")
         out = ("--output", str(made / "out.ndjson"))
         exported = headrace("export", *out, "--store", store, env=env, umask=umask)

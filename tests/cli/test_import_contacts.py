@@ -82,7 +82,7 @@ def test_csv_with_types_and_refusals(server: RunningServer, tmp_path: Path) -> N
     assert rejected[0]["reason"] == "seats: must be a number such as 12.5"
     assert rejected[0]["text"] == "u3,,free,many,,,,"
     assert rejected[1]["text"] == "u4,not an address,free,1,,,,"
-    assert rejected[2]["reason"] == "has 10 cells, the first line names 8 columns"
+    assert rejected[2]["reason"] == "has 10 cells, but the first line has 8 columns"
     again = over_http(server, str(file), code=1)
     assert (again["created"], again["updated"], again["unchanged"]) == (0, 0, 3)
 
@@ -173,8 +173,8 @@ def test_what_cannot_be_meant_is_refused(server: RunningServer, tmp_path: Path) 
     env = {"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key}
     file = tmp_path / "people.csv"
     for first, said in (
-        ("plan,seats", "must name a column external_id or email"),
-        ("email,plan,plan:number", "'plan' is there twice"),
+        ("plan,seats", "must have a column external_id or email"),
+        ("email,plan,plan:number", "'plan' appears twice"),
         ("email,,plan", "a column has no name"),
     ):
         file.write_text(f"{first}\n1,2,3\n", "utf-8")

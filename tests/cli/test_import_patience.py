@@ -34,7 +34,7 @@ def test_it_gives_up_on_a_server_that_refuses_for_long(tmp_path: Path) -> None:
     clock = Clock()
     with running_server(tmp_path, env=NEARLY_FULL) as server, client_of(server) as client:
         sender = Sender(client, 60.0, clock.sleep, lambda: clock.now)
-        with pytest.raises(CommandFailed, match=r"503 StorageUnavailable.* Gave up"):
+        with pytest.raises(CommandFailed, match=r"503 StorageUnavailable.* Stopped"):
             sender.send([EVENT])
     # As long each time as the server asked for.
     assert set(clock.waits) == {5.0}

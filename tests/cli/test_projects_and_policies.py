@@ -17,7 +17,7 @@ def test_projects_are_created_once_and_listed(tmp_path: Path) -> None:
     assert made.returncode == 0
     again = headrace("project", "create", "shop", *store)
     assert (again.returncode, again.stdout) == (1, "")
-    assert "There is a project 'shop' already" in again.stderr
+    assert "Project 'shop' already exists" in again.stderr
     listed = json.loads(headrace("project", "list", "--json", *store).stdout)
     assert listed == [json.loads(made.stdout)]
     assert "shop" in headrace("project", "list", *store).stdout

@@ -52,7 +52,7 @@ def test_a_repeat_is_told(server: RunningServer) -> None:
     command = ("send", "--event", "a.b", "--external-id", "u1", "--idempotency-key", "once")
     first, second = (headrace(*command, env=client(server)) for _ in range(2))
     assert first.stdout.startswith("accepted as ")
-    assert second.stdout.startswith("deduplicated")
+    assert second.stdout.startswith("duplicate")
     assert second.stdout.split()[-1] == first.stdout.split()[-1]
 
 
@@ -78,16 +78,20 @@ def test_control_characters_never_reach_the_terminal(server: RunningServer) -> N
     [
         (("--event", "Order", "--external-id", "u1"), 1, "422 ValidationError: event: must be"),
         (("--event", "a.b"), 1, "422 ValidationError"),
-        (("--event", "a.b", "--external-id", "u", "--payload", "{"), 2, "--payload is no JSON"),
+        (
+            ("--event", "a.b", "--external-id", "u", "--payload", "{"),
+            2,
+            "--payload is not valid JSON",
+        ),
         (("--event", "a.b", "--external-id", "u", "--payload", "@/none"), 2, "cannot be read"),
-        (("--event", "a.b", "--external-id", "u", "--url", "ftp://x"), 2, "no address of a server"),
+        (("--event", "a.b", "--external-id", "u", "--url", "ftp://x"), 2, "not a server URL"),
         (
             ("--event", "a.b", "--external-id", "u", "--url", "http://127.0.0.1:1"),
             1,
-            "does not answer",
+            "Cannot connect to",
         ),
         (("--event", "a.b", "--external-id", "u", "--key", "hr_wrong"), 1, "401 Unauthorized"),
-        (("--event", "a.b", "--external-id", "u", "--key", "a b\n"), 2, "no key has"),
+        (("--event", "a.b", "--external-id", "u", "--key", "a b\n"), 2, "invalid characters"),
     ],
 )
 def test_send_refusals(

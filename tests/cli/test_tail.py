@@ -52,7 +52,7 @@ def test_it_goes_on_after_a_restart(tmp_path: Path) -> None:
     errors = tmp_path / "errors"
     with running_server(tmp_path) as server, tail(server, errors, "--limit", "1") as process:
         server.kill()
-        wait_for_text(errors, "trying again")
+        wait_for_text(errors, "reconnecting")
         server.start()
         wait_for_second_watch(errors)
         server.ask("/events", {"event": "a.b", "external_id": "u1"})

@@ -24,7 +24,7 @@ from headrace.version import VERSION
 
 app = typer.Typer(
     name="headrace",
-    help="Accept customer events durably, once, and see each one through to its end.",
+    help="Accept customer events durably, store each once and deliver it to every subscriber.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -48,7 +48,7 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Accept customer events durably, once, and see each one through to its end."""
+    """Accept customer events durably, store each once and deliver it to every subscriber."""
     del version
 
 

@@ -28,15 +28,18 @@ def create(
     settings: Settings,
     project: ProjectName = DEFAULT_PROJECT,
     scope: Annotated[
-        list[Scope], typer.Option(help="What the key may do; repeat it for more than one.")
+        list[Scope], typer.Option(help="Scope of the key; repeat the option for several.")
     ] = [Scope.INGEST],  # noqa: B006 - typer reads it and never changes it
     expires: Annotated[
-        str, typer.Option(help="Span after which it stops working, such as 30d; never if left out.")
+        str,
+        typer.Option(
+            help="How long the key is valid, such as 30d; without it the key never expires."
+        ),
     ] = "",
-    name: Annotated[str, typer.Option(help="What the key is for, shown in lists.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the key, shown in lists.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Create an API key and show it, this once.
+    """Create an API key and print it. It is shown only once.
 
     Example: headrace key create --project default --scope ingest --scope read --expires 30d
     """
@@ -61,7 +64,7 @@ def create(
     typer.echo(issued.text)
     typer.echo(
         f"Key {issued.key.public_id} of project {project} ({' '.join(sorted(issued.key.scopes))}). "
-        "It is not shown again; a running server takes it within 5 s.",
+        "It is not shown again; a running server accepts it within 5 s.",
         err=True,
     )
 
@@ -94,7 +97,7 @@ def list_(
 @with_settings(*STORE)
 def revoke(
     settings: Settings,
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the key, as lists show it.")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="ID of the key, as lists show it.")],
     as_json: AsJson = False,
 ) -> None:
     """Revoke a key; a running server refuses it within 5 s.
@@ -108,7 +111,7 @@ def revoke(
         return await store.projects.revoke_key(public_id, store.clock_us(), actor=ACTOR)
 
     if not in_store(settings, work):
-        raise CommandFailed(f"There is no key {public_id!r} that could be revoked.")
+        raise CommandFailed(f"There is no key {public_id!r} that can be revoked.")
     if as_json:
         print_json({"id": public_id, "revoked": True})
     else:

@@ -25,7 +25,7 @@ Email = Annotated[str, typer.Option("--email", help="E-mail address of the opera
 @app.command()
 @with_settings(*STORE, *LINK)
 def create(settings: Settings, email: Email, as_json: AsJson = False) -> None:
-    """Create an owner of the instance; show the token and a sign-in link, this once.
+    """Create an owner of the instance; print the token and a sign-in link once.
 
     Example: headrace operator create --email you@example.org
     """
@@ -40,10 +40,10 @@ def create(settings: Settings, email: Email, as_json: AsJson = False) -> None:
     except StoreConflictError as error:
         if error.args[0] == "email":
             raise CommandFailed(
-                f"There is an operator {issued.operator.email} already. Another token: "
+                f"Operator {issued.operator.email} already exists. Another token: "
                 f"headrace operator reset-token --email {issued.operator.email}"
             ) from None
-        raise CommandFailed("There are too many operators already.") from None
+        raise CommandFailed("The maximum number of operators is reached.") from None
     link = _link_address(settings, token)
     if as_json:
         print_json({"token": issued.text, "sign_in": link, **_shown(issued.operator)})
@@ -55,9 +55,9 @@ def create(settings: Settings, email: Email, as_json: AsJson = False) -> None:
 @app.command("reset-password")
 @with_settings(*STORE, *LINK)
 def reset_password(settings: Settings, email: Email, as_json: AsJson = False) -> None:
-    """Show a link with which an operator sets a new password and signs in, once.
+    """Print a link that lets an operator set a new password and sign in once.
 
-    The password and sessions of before end when the link is used, which is possible for 24 hours.
+    The link is valid for 24 hours. Using it ends the old password and all sessions.
 
     Example: headrace operator reset-password --email you@example.org
     """
@@ -74,13 +74,13 @@ def reset_password(settings: Settings, email: Email, as_json: AsJson = False) ->
         print_json({"email": address, "sign_in": link})
         return
     typer.echo(link)
-    typer.echo(f"Whoever opens it becomes {address}. It is not shown again.", err=True)
+    typer.echo(f"Anyone who opens it signs in as {address}. It is not shown again.", err=True)
 
 
 @app.command("reset-token")
 @with_settings(*STORE)
 def reset_token(settings: Settings, email: Email, as_json: AsJson = False) -> None:
-    """Give an operator another token; the one before stops working within 5 s.
+    """Give an operator a new token; the old one stops working within 5 s.
 
     Example: headrace operator reset-token --email you@example.org
     """

@@ -26,7 +26,9 @@ NONE_WORDS = frozenset({"none", "null"})
 @with_settings(*STORE)
 def get(
     settings: Settings,
-    name: Annotated[str, typer.Argument(help="One policy; all if left out.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="Name of the policy; without it all policies are shown.")
+    ] = "",
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
@@ -58,11 +60,11 @@ def get(
 def set_(
     settings: Settings,
     name: Annotated[str, typer.Argument(help="The policy.")],
-    value: Annotated[str, typer.Argument(help="The new value; none lifts a limit.")],
+    value: Annotated[str, typer.Argument(help="The new value; none removes a limit.")],
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
-    """Change a policy; a running server goes by it within 5 s.
+    """Change a policy; a running server applies it within 5 s.
 
     Example: headrace policy set --project default event_ingest_limit_per_second 500
     """

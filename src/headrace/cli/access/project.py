@@ -38,11 +38,11 @@ def create(
     try:
         project = in_store(settings, work, create=True)
     except StoreConflictError:
-        raise CommandFailed(f"There is a project {name!r} already.") from None
+        raise CommandFailed(f"Project {name!r} already exists.") from None
     if as_json:
         print_json(_shown(project))
     else:
-        typer.echo(f"Created project {name}. Make a key: headrace key create --project {name!r}")
+        typer.echo(f"Created project {name}. Create a key: headrace key create --project {name!r}")
 
 
 @app.command("list")

@@ -20,13 +20,15 @@ _STDIN = "-"
 
 
 def check(
-    file: Annotated[str, typer.Argument(help="JSON file of the automation; - reads the input.")],
+    file: Annotated[
+        str, typer.Argument(help="JSON file with the automation; - reads standard input.")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Look for everything that would keep an automation from being published.
+    """List all problems that would prevent an automation from being published.
 
-    The file holds a definition, or an object with `name` and `definition`. No store and no server
-    are needed, so whether its templates, domains, topics, audiences and apps exist is not checked.
+    The file contains a definition, or an object with `name` and `definition`. No store or server
+    is needed, so whether its templates, domains, topics, audiences and apps exist is not checked.
 
     Example: headrace automation check examples/abandoned-checkout.json
     """

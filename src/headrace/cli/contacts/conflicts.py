@@ -31,11 +31,13 @@ LIMIT_MAX = 1000
 def conflicts(
     settings: Settings,
     project: ProjectName = DEFAULT_PROJECT,
-    status: Annotated[PairStatus, typer.Option(help="Which ones.")] = PairStatus.OPEN,
-    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
+    status: Annotated[PairStatus, typer.Option(help="Status of the conflicts.")] = PairStatus.OPEN,
+    limit: Annotated[
+        int, typer.Option(min=1, max=LIMIT_MAX, help="Maximum number of results.")
+    ] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List contacts that events take for one person, newest first.
+    """List pairs of contacts that may be the same person, newest first.
 
     Example: headrace contacts conflicts --status dismissed
     """
@@ -60,12 +62,12 @@ def conflicts(
 @with_settings(*STORE)
 def dismiss(
     settings: Settings,
-    conflict_id: Annotated[str, typer.Argument(metavar="ID", help="Which conflict.")],
-    reason: Annotated[str, typer.Option(help="Why, for those who look at it later.")],
+    conflict_id: Annotated[str, typer.Argument(metavar="ID", help="ID of the conflict.")],
+    reason: Annotated[str, typer.Option(help="Reason, kept in the audit.")],
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
-    """Say that the two contacts of a conflict are not one person.
+    """Record that the two contacts of a conflict are different people.
 
     Example: headrace contacts dismiss 0b0e7f3e-... --reason "a family shares the address"
     """
@@ -79,7 +81,7 @@ def dismiss(
     try:
         wanted_id = check_contact_id(conflict_id)
     except ValueError:
-        raise usage(f"{conflict_id!r} is no id of a conflict.") from None
+        raise usage(f"{conflict_id!r} is not a valid conflict ID.") from None
 
     async def work(store: Store) -> ContactPair:
         owner = await find_project(store, project)
@@ -92,11 +94,14 @@ def dismiss(
     except MergeRefusedError as error:
         if error.refusal is Refusal.RESOLVED:
             raise CommandFailed("The two contacts were merged.") from None
-        raise CommandFailed("There is no such conflict in this project.") from None
+        raise CommandFailed("Conflict not found in this project.") from None
     if as_json:
         print_json(shown)
     else:
-        typer.echo(f"Dismissed: {shown['contact_id']} and {shown['other_contact_id']} stay two.")
+        typer.echo(
+            f"Dismissed: {shown['contact_id']} and {shown['other_contact_id']} "
+            "stay separate contacts."
+        )
 
 
 def _shown(pair: ContactPair) -> dict[str, Any]:

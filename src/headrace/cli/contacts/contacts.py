@@ -21,7 +21,7 @@ from headrace.domain.ids import UUID_TEXT
 from headrace.store.contract.erasures import Erasure, ErasureStatus
 from headrace.store.store import Store
 
-app = typer.Typer(help="Export or erase a person, settle conflicts.", no_args_is_help=True)
+app = typer.Typer(help="Export or erase a person, resolve conflicts.", no_args_is_help=True)
 app.add_typer(conflicts.app)
 
 #: Between two looks at the job.
@@ -29,12 +29,12 @@ _LOOK_SECONDS = 0.2
 #: A job that stands still for so long has no worker.
 _STILL_SECONDS_MAX = 20.0
 
-ContactId = Annotated[str, typer.Argument(metavar="ID", help="Id of the contact.")]
+ContactId = Annotated[str, typer.Argument(metavar="ID", help="ID of the contact.")]
 
 
 @app.callback()
 def group() -> None:
-    """Export or erase a person, settle conflicts."""
+    """Export or erase a person, resolve conflicts."""
 
 
 @app.command()
@@ -43,15 +43,15 @@ def export(
     settings: Settings,
     contact_id: ContactId,
     output: Annotated[
-        Path | None, typer.Option(help="File to write; else standard output.")
+        Path | None, typer.Option(help="File to write; standard output if omitted.")
     ] = None,
     mentions: Annotated[
-        bool, typer.Option(help="Search events of others for the person's names.")
+        bool, typer.Option(help="Search other people's events for the person's identifiers.")
     ] = True,
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
-    """Write all that is kept about a person as one JSON document.
+    """Write all data about a person as one JSON document.
 
     Example: headrace contacts export 750306c8-... --output ada.json
     """
@@ -59,7 +59,7 @@ def export(
     if output is not None and is_standard_output(output):
         output = None
     if as_json and output is None:
-        raise usage("--json reports on a file: name one with --output.")
+        raise usage("--json prints a report about the file; name the file with --output.")
 
     async def write(store: Store, file: IO[bytes]) -> None:
         from headrace.pipeline.contacts.person_document import person_document
@@ -86,17 +86,20 @@ def erase(
     settings: Settings,
     contact_id: ContactId,
     mask_mentions: Annotated[
-        bool, typer.Option("--mask-mentions", help="Mask the person's names in events of others.")
+        bool,
+        typer.Option(
+            "--mask-mentions", help="Mask the person's identifiers in other people's events."
+        ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would be removed and found.")
+        bool, typer.Option("--dry-run", help="Only report what would be removed and found.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    wait: Annotated[bool, typer.Option(help="Wait until the worker is done with it.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until the worker has finished it.")] = True,
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a person everywhere; it cannot be taken back. The worker of the server does it.
+    """Remove all data about a person. This cannot be undone. The server's worker does it.
 
     Example: headrace contacts erase 750306c8-... --dry-run
     """
@@ -125,18 +128,18 @@ def _ask(contact_id: str) -> None:
     import sys
 
     if not sys.stdin.isatty():
-        raise usage("Erasing cannot be taken back: look with --dry-run, then say --yes.")
-    typer.confirm(f"Remove the person {contact_id} everywhere?", abort=True)
+        raise usage("Erasing cannot be undone: check with --dry-run, then pass --yes.")
+    typer.confirm(f"Remove all data about contact {contact_id}?", abort=True)
 
 
 def _id(text: str) -> str:
     if UUID_TEXT.fullmatch(text) is None:
-        raise usage(f"{text!r} is no id of a contact.")
+        raise usage(f"{text!r} is not a valid contact ID.")
     return text.lower()
 
 
 def _nobody(project: str) -> CommandFailed:
-    return CommandFailed(f"Nothing is kept about such a contact in project {project}.")
+    return CommandFailed(f"No data about this contact in project {project}.")
 
 
 async def _watched(store: Store, begun: Erasure) -> Erasure:
@@ -150,12 +153,13 @@ async def _watched(store: Store, begun: Erasure) -> Erasure:
         await asyncio.sleep(_LOOK_SECONDS)
         found = await store.erasures.get(begun.project_id, begun.id)
         if found is None:
-            raise CommandFailed(f"Erasure {begun.id} is no longer there.")
+            raise CommandFailed(f"Erasure {begun.id} no longer exists.")
         if found != seen:
             changed_at = time.monotonic()
         if time.monotonic() - changed_at > _STILL_SECONDS_MAX:
             raise CommandFailed(
-                f"Erasure {begun.id} waits: no worker runs. It goes on with the next one."
+                f"Erasure {begun.id} is waiting: no worker is running. "
+                "It continues when one starts."
             )
         seen = found
     return seen
@@ -174,7 +178,9 @@ def _print(erasure: Erasure, *, as_json: bool) -> None:
     rows = [[place, str(count)] for place, count in erasure.counts.items()]
     if rows:
         print_rows(["PLACE", "ROWS"], rows)
-    typer.echo(f"{mentions.events} events of others name the person; masked: {mentions.masked}.")
+    typer.echo(
+        f"{mentions.events} events of other people name the person; masked: {mentions.masked}."
+    )
     if mentions.listed:
         told = [[each.event_id, each.event, ", ".join(each.places)] for each in mentions.listed]
         print_rows(["EVENT", "NAME", "PLACES"], told)

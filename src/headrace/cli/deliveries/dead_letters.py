@@ -25,20 +25,20 @@ from headrace.store.contract.dead_letters import (
 )
 from headrace.store.store import Store
 
-app = typer.Typer(help="Look at dead letters, replay or discard them.", no_args_is_help=True)
+app = typer.Typer(help="List, replay or discard dead letters.", no_args_is_help=True)
 
 LIMIT_MAX = 1000
 
-Event = Annotated[str, typer.Option("--event", help="Only of this event name.")]
-SubscriberId = Annotated[str, typer.Option("--subscriber-id", help="Only for this subscriber.")]
-Cause = Annotated[str, typer.Option("--cause", help="Only of this cause.")]
-Kind = Annotated[str, typer.Option("--kind", help="Only processing, or only delivery.")]
+Event = Annotated[str, typer.Option("--event", help="Only this event name.")]
+SubscriberId = Annotated[str, typer.Option("--subscriber-id", help="Only this subscriber.")]
+Cause = Annotated[str, typer.Option("--cause", help="Only this cause.")]
+Kind = Annotated[str, typer.Option("--kind", help="Only processing or only delivery.")]
 
 _REFUSED = {
-    Closing.NOT_FOUND: "There is no such dead letter in this project.",
-    Closing.CLOSED_BEFORE: "It was replayed or discarded before.",
-    Closing.NOTHING_TO_REPLAY: "What failed does not wait for a replay.",
-    Closing.SUBSCRIBER_DELETED: "Its subscriber was deleted; nobody would get the delivery.",
+    Closing.NOT_FOUND: "Dead letter not found in this project.",
+    Closing.CLOSED_BEFORE: "It was already replayed or discarded.",
+    Closing.NOTHING_TO_REPLAY: "The event or delivery is no longer dead-lettered.",
+    Closing.SUBSCRIBER_DELETED: "Its subscriber was deleted, so it cannot be delivered.",
     Closing.SUBSCRIBER_DISABLED: "Its subscriber is disabled; enable it first.",
 }
 
@@ -52,7 +52,9 @@ def list_(
     subscriber_id: SubscriberId = "",
     cause: Cause = "",
     kind: Kind = "",
-    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=LIMIT_MAX, help="Maximum number of results.")
+    ] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List open dead letters, newest first.
@@ -96,7 +98,7 @@ def groups(
     kind: Kind = "",
     as_json: AsJson = False,
 ) -> None:
-    """Count open dead letters that failed alike, the most frequent first.
+    """Count open dead letters by kind, subscriber, cause and event, largest group first.
 
     Example: headrace dead-letters groups --kind delivery
     """
@@ -123,7 +125,7 @@ def groups(
 def replay(  # noqa: PLR0913, PLR0917 - one parameter a flag
     settings: Settings,
     dead_letter_id: Annotated[
-        str, typer.Argument(metavar="[ID]", help="Replay this one alone.")
+        str, typer.Argument(metavar="[ID]", help="ID of one dead letter to replay.")
     ] = "",
     project: ProjectName = DEFAULT_PROJECT,
     event: Event = "",
@@ -137,22 +139,24 @@ def replay(  # noqa: PLR0913, PLR0917 - one parameter a flag
         bool, typer.Option("--dry-run", help="Show what would be replayed, change nothing.")
     ] = False,
     per_second: Annotated[
-        int, typer.Option(min=1, max=PER_SECOND_MAX, help="At most so many a second.")
+        int, typer.Option(min=1, max=PER_SECOND_MAX, help="Maximum replays per second.")
     ] = PER_SECOND_DEFAULT,
-    wait: Annotated[bool, typer.Option(help="Wait until the worker is done with it.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until the worker has finished it.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Run again what failed: one, or all that match. Only what failed is run again.
+    """Run what failed again: one dead letter, or all that match.
 
     Example: headrace dead-letters replay --cause server_error --per-second 20 --dry-run
     """
     wanted = _wanted(event, subscriber_id, cause, kind)
     filtered = wanted != DeadLetterFilter()
     if (bool(dead_letter_id), filtered, everything).count(True) != 1:
-        raise usage("Name one dead letter by its ID, or filters, or --all.")
+        raise usage("Pass the ID of one dead letter, or filters, or --all.")
     if dead_letter_id:
         if only_look:
-            raise usage("--dry-run is for filters and --all; list shows what one is.")
+            raise usage(
+                "--dry-run works with filters and --all only; list shows single dead letters."
+            )
         _replay_one(settings, project, dead_letter_id, as_json=as_json)
         return
     if only_look:
@@ -168,12 +172,12 @@ def replay(  # noqa: PLR0913, PLR0917 - one parameter a flag
 @with_settings(*STORE)
 def discard(
     settings: Settings,
-    dead_letter_id: Annotated[str, typer.Argument(metavar="ID", help="Which one.")],
-    reason: Annotated[str, typer.Option(help="Why, for whoever looks at it later.")],
+    dead_letter_id: Annotated[str, typer.Argument(metavar="ID", help="ID of the dead letter.")],
+    reason: Annotated[str, typer.Option(help="Reason, shown in the trace.")],
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
-    """Close a dead letter for good; what failed stays as it is.
+    """Close a dead letter without running it again. This cannot be undone.
 
     Example: headrace dead-letters discard 0b0e7f3e-... --reason "order was a test"
     """
@@ -202,12 +206,12 @@ def _replay_one(settings: Settings, project: str, dead_letter_id: str, *, as_jso
         owner = await find_project(store, project)
         return await store.dead_letters.replay(owner.id, wanted_id, store.clock_us(), actor=ACTOR)
 
-    _print_closed(in_store(settings, work), "In line again", as_json=as_json)
+    _print_closed(in_store(settings, work), "Queued again", as_json=as_json)
 
 
 def _id(text: str) -> str:
     if UUID_TEXT.fullmatch(text) is None:
-        raise usage(f"{text!r} is no id of a dead letter.")
+        raise usage(f"{text!r} is not a valid dead letter ID.")
     return text.lower()
 
 

@@ -66,7 +66,7 @@ def start(settings: Settings, project: str, wanted: DeadLetterFilter, per_second
     try:
         return in_store(settings, work)
     except TooManyReplaysError:
-        raise CommandFailed(f"{RUNNING_MAX} replays of the project run already.") from None
+        raise CommandFailed(f"{RUNNING_MAX} replays of the project are already running.") from None
 
 
 def watch(settings: Settings, job: Replay) -> Replay:
@@ -83,12 +83,13 @@ def watch(settings: Settings, job: Replay) -> Replay:
                 await asyncio.sleep(_LOOK_SECONDS)
                 found = await store.replays.get(job.project_id, job.id)
                 if found is None:
-                    raise CommandFailed(f"Replay {job.id} is no longer there.")
+                    raise CommandFailed(f"Replay {job.id} no longer exists.")
                 if found.updated_us != seen.updated_us:
                     changed_at = time.monotonic()
                 if time.monotonic() - changed_at > _STILL_SECONDS_MAX:
                     raise CommandFailed(
-                        f"Replay {job.id} waits: no worker runs. It goes on with the next one."
+                        f"Replay {job.id} is waiting: no worker is running. "
+                        "It continues when one starts."
                     )
                 seen = found
                 show(seen.done, f"{seen.done} of {seen.total}")

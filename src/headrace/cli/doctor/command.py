@@ -17,7 +17,7 @@ from headrace.config import Settings
 
 @with_settings("store", "host", "port", "disk_free_min_bytes")
 def doctor(settings: Settings, as_json: AsJson = False) -> None:
-    """Look at store, disk, clock and port, and say what to do. Works beside a running server.
+    """Check store, disk, clock and port, and print advice. Works beside a running server.
 
     Example: headrace doctor --store sqlite:///headrace.db
     """

@@ -46,15 +46,15 @@ def check_retention(
 
 def _sweeps(state: RetentionState | None, at_us: int) -> Finding:
     if state is None:
-        return ok("retention", "has not swept this store yet")
-    found = f"last swept {to_text(state.at_us)}, {state.events} events removed since ever"
+        return ok("retention", "has not run on this store yet")
+    found = f"last run {to_text(state.at_us)}, {state.events} events removed in total"
     if at_us - state.at_us > SILENCE_US:
         return warn("retention", found, "Start a worker: headrace serve or headrace worker")
     if state.lag_us > LAG_US_MAX:
         found += f", {state.lag_us // HOUR_US} h behind"
         advice = (
-            "After a long stop it catches up by itself, a day an hour. Else look at the clock, "
-            "or take in fewer events than it can remove."
+            "After a long stop it catches up automatically, one day per hour. Otherwise check the "
+            "clock, or send fewer events than it can remove."
         )
         return warn("retention", found, advice)
     return ok("retention", found)
@@ -64,11 +64,11 @@ def _growth(growth: Growth, room_bytes: int) -> Finding:
     daily = bytes_per_day(growth.samples)
     room = f"room for {room_bytes // _MIB} MiB more"
     if daily is None:
-        return ok("growth", f"{room}; how fast it fills is known after an hour of work")
+        return ok("growth", f"{room}; growth is known after one hour of operation")
     days = days_to_full(growth.samples, room_bytes)
     if days is None:
-        return ok("growth", f"{room}; the store does not grow")
+        return ok("growth", f"{room}; the store is not growing")
     found = f"{room}, {daily / _MIB:.1f} MiB a day: full in {days:.0f} days"
     if days < DAYS_TO_FULL_MIN:
-        return warn("growth", found, "Make room, or shorten event_retention_days.")
+        return warn("growth", found, "Free disk space, or shorten event_retention_days.")
     return ok("growth", found)

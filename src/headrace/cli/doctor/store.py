@@ -67,14 +67,14 @@ async def _look(store: Store) -> tuple[StoreHealth, int, Kept]:
 def _missing(path: Path) -> Finding:
     folder = next(each for each in path.absolute().parents if each.exists())
     if not os.access(folder, os.W_OK | os.X_OK):
-        return fail("store", f"{path} is not there", f"Make {folder} writable for this user.")
-    return warn("store", f"{path} is not there", "The first start makes it: headrace serve")
+        return fail("store", f"{path} does not exist", f"Make {folder} writable for this user.")
+    return warn("store", f"{path} does not exist", "The first start creates it: headrace serve")
 
 
 def _schema(current: int, newest: int) -> Finding:
     found = f"{current}, this release has {newest}"
     if current > newest:
-        return fail("schema", found, "Run the newer release that made the store.")
+        return fail("schema", found, "Run the newer release that created the store.")
     return fail("schema", found, "Bring it up to date: headrace migrate")
 
 
@@ -97,15 +97,15 @@ def _report(health: StoreHealth, newest: int, free_bytes_min: int) -> Iterator[F
 def _modes(exposed: list[str]) -> Finding:
     # Opening the store took away from others what this user may change.
     if exposed:
-        found = f"open to other users: {', '.join(exposed)}"
-        return warn("file modes", found, "As their owner: chmod 600, on each of them.")
-    return ok("file modes", "0600, for the owner alone")
+        found = f"readable by other users: {', '.join(exposed)}"
+        return warn("file modes", found, "Run chmod 600 on each of them, as their owner.")
+    return ok("file modes", "0600, owner only")
 
 
 def _log(log_bytes: int) -> Finding:
     found = f"{log_bytes / _MIB:.1f} MiB"
     if log_bytes > LOG_BYTES_MAX:
-        return warn("log", found, "End whatever reads the store for a long time, such as a backup.")
+        return warn("log", found, "Stop long reads of the store, such as a backup.")
     return ok("log", found)
 
 
@@ -126,7 +126,9 @@ def _durability(health: StoreHealth) -> Finding:
 def _disk(free_bytes: int, free_bytes_min: int) -> Finding:
     found = f"{free_bytes // _MIB} MiB free, ingest stops below {free_bytes_min // _MIB} MiB"
     if free_bytes < free_bytes_min:
-        return fail("disk", found, "Make room, shorten event_retention_days, or move the store.")
+        return fail(
+            "disk", found, "Free disk space, shorten event_retention_days, or move the store."
+        )
     if free_bytes < 4 * free_bytes_min:
-        return warn("disk", found, "Make room soon, or shorten event_retention_days.")
+        return warn("disk", found, "Free disk space soon, or shorten event_retention_days.")
     return ok("disk", found)

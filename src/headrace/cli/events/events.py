@@ -21,31 +21,35 @@ from headrace.domain.ids import UUID_TEXT
 from headrace.store.contract.trace import TraceFacts
 from headrace.store.store import Store
 
-app = typer.Typer(help="Look at stored events.", no_args_is_help=True)
+app = typer.Typer(help="Show stored events.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Look at stored events."""
+    """Show stored events."""
 
 
 @app.command()
 @with_settings(*STORE, *CLIENT)
 def show(
     settings: Settings,
-    event_id: Annotated[str, typer.Argument(metavar="[ID]", help="Id of the event.")] = "",
-    idempotency_key: Annotated[str, typer.Option(help="Look it up by this key instead.")] = "",
+    event_id: Annotated[str, typer.Argument(metavar="[ID]", help="ID of the event.")] = "",
+    idempotency_key: Annotated[
+        str, typer.Option(help="Look up by this idempotency key instead.")
+    ] = "",
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
-    """Show one event and its life so far: with an API key over HTTP, else from the store itself.
+    """Show one event and its trace: over HTTP with an API key, else from the store.
 
     Example: headrace events show --idempotency-key order-A-1001
     """
     if bool(event_id) == bool(idempotency_key):
-        raise usage("Name the event either by its ID or by --idempotency-key.")
+        raise usage("Pass either the ID of the event or --idempotency-key.")
     if event_id and UUID_TEXT.fullmatch(event_id) is None:
-        raise usage(f"{event_id!r} is no id of an event.")
+        raise usage(
+            f"{event_id!r} is not a valid event ID. To look up by key use --idempotency-key."
+        )
     if settings.key:
         event, entries = _over_http(settings, event_id, idempotency_key)
     else:
@@ -87,6 +91,6 @@ def _from_store(
 
     facts = in_store(settings, work)
     if facts is None:
-        raise CommandFailed(f"There is no such event in project {project}.")
+        raise CommandFailed(f"Event not found in project {project}.")
     trace = trace_of(facts)
     return event_text(trace.event), msgspec.json.encode(trace.entries)

@@ -33,24 +33,26 @@ _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
 def export(
     settings: Settings,
     event: Annotated[str, typer.Option(help="Only events of this name.")] = "",
-    since: Annotated[str, typer.Option(help="Only received at or after, RFC 3339.")] = "",
+    since: Annotated[
+        str, typer.Option(help="Only events received at or after this RFC 3339 time.")
+    ] = "",
     output: Annotated[
-        Path | None, typer.Option(help="File to write; else standard output.")
+        Path | None, typer.Option(help="File to write; standard output if omitted.")
     ] = None,
     importable: Annotated[
-        bool, typer.Option("--importable", help="Only the members that import takes.")
+        bool, typer.Option("--importable", help="Only the fields that import accepts.")
     ] = False,
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
-    """Write events as lines of JSON, oldest first. Works beside a running server.
+    """Export events as lines of JSON, oldest first. Works beside a running server.
 
     Example: headrace export --since 2026-06-01T00:00:00Z --output events.ndjson
     """
     if output is not None and is_standard_output(output):
         output = None
     if as_json and output is None:
-        raise usage("--json reports on a file: name one with --output.")
+        raise usage("--json prints a report about the file; name the file with --output.")
     start = _start(since)
 
     async def write(store: Store, file: IO[bytes]) -> int:

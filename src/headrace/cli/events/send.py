@@ -20,14 +20,19 @@ from headrace.config import Settings
 def send(  # noqa: PLR0913, PLR0917 - one parameter a flag
     settings: Settings,
     event: Annotated[str, typer.Option(help="Name of the event.")],
-    external_id: Annotated[str, typer.Option(help="Your own id of the person.")] = "",
+    external_id: Annotated[str, typer.Option(help="Your own ID for the person.")] = "",
     email: Annotated[str, typer.Option(help="E-mail address of the person.")] = "",
-    contact_id: Annotated[str, typer.Option(help="Headrace's id of the person.")] = "",
+    contact_id: Annotated[str, typer.Option(help="Headrace's ID of the contact.")] = "",
     payload: Annotated[
-        str, typer.Option(help="A JSON object, @file to read it from, or @- for standard input.")
+        str,
+        typer.Option(
+            help="A JSON object, @FILE to read one from a file, or @- for standard input."
+        ),
     ] = "",
-    occurred_at: Annotated[str, typer.Option(help="RFC 3339 time; now if left out.")] = "",
-    idempotency_key: Annotated[str, typer.Option(help="Your name for this very event.")] = "",
+    occurred_at: Annotated[str, typer.Option(help="RFC 3339 time; now if omitted.")] = "",
+    idempotency_key: Annotated[
+        str, typer.Option(help="Key of this event; sending it again creates no duplicate.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Send one event.
@@ -50,7 +55,7 @@ def send(  # noqa: PLR0913, PLR0917 - one parameter a flag
         print_json(answer)
         return
     data = answer["data"]
-    word = "deduplicated: it is stored already as" if "deduplicated" in data else "accepted as"
+    word = "duplicate: already stored as" if "deduplicated" in data else "accepted as"
     typer.echo(f"{word} {data['id']}")
 
 
@@ -66,5 +71,5 @@ def _payload(text: str) -> msgspec.Raw:
     except OSError as error:
         raise usage(f"--payload: {text[1:]} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise usage(f"--payload is no JSON: {error}") from None
+        raise usage(f"--payload is not valid JSON: {error}") from None
     return msgspec.Raw(raw)

@@ -34,11 +34,13 @@ class Message(msgspec.Struct, frozen=True):
 @with_settings(*CLIENT)
 def tail(
     settings: Settings,
-    event: Annotated[str, typer.Option(help="Only names that start like this.")] = "",
-    limit: Annotated[int, typer.Option(min=0, help="End after so many events; 0: never.")] = 0,
+    event: Annotated[str, typer.Option(help="Only names that start with this text.")] = "",
+    limit: Annotated[
+        int, typer.Option(min=0, help="Stop after this many events; 0 means never.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Show events as they are accepted, until Ctrl-C. Goes on by itself after a restart.
+    """Show events as they are accepted, until Ctrl-C. Reconnects after a restart of the server.
 
     Example: headrace tail --event order.
     """
@@ -48,7 +50,9 @@ def tail(
         for message in _messages(client):
             if message.kind == "missed":
                 count = msgspec.json.decode(message.data)["count"]
-                typer.echo(f"headrace: {count} events came too fast to be shown", err=True)
+                typer.echo(
+                    f"headrace: {count} events skipped because they arrived too fast", err=True
+                )
             if message.kind != "event" or not _show(message.data, event, as_json=as_json):
                 continue
             left = None if left is None else left - 1
@@ -79,20 +83,20 @@ def _messages(client: Client) -> Iterator[Message]:
         try:
             response = client.open("GET", "/events/stream")
             if response.status in {429, 503}:
-                raise Unreachable(f"{client.url} answers {response.status}")
+                raise Unreachable(f"{client.url} returned {response.status}")
             if response.status != 200:
                 reason = error_text(msgspec.json.decode(response.read(65536) or b"null"))
                 raise CommandFailed(f"{response.status} {reason}")
             typer.echo(f"headrace: watching {client.url}", err=True)
             connected, told = True, False
             yield from _parse(response)
-            raise Unreachable(f"{client.url} has ended the stream")
+            raise Unreachable(f"{client.url} closed the stream")
         except (Unreachable, OSError, http.client.HTTPException) as error:
             client.close()
             if not connected:
                 raise CommandFailed(str(error)) from None
             if not told:
-                typer.echo(f"headrace: {error}; trying again until it does", err=True)
+                typer.echo(f"headrace: {error}; reconnecting", err=True)
             told = True
             time.sleep(RECONNECT_SECONDS)
 

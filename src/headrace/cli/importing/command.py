@@ -39,32 +39,35 @@ _REJECTED_DRY = ".rejected.dry-run.ndjson"
 def import_(
     settings: Settings,
     file: Annotated[
-        str, typer.Argument(help="File with one event or contact a line; - is standard input.")
+        str, typer.Argument(help="File with one event or contact per line; - reads standard input.")
     ],
     contacts: Annotated[
-        bool, typer.Option("--contacts", help="The lines are contacts; FILE.csv is read as CSV.")
+        bool,
+        typer.Option(
+            "--contacts", help="Import contacts instead of events; FILE.csv is read as CSV."
+        ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --contacts: write nothing, only tell.")
+        bool, typer.Option("--dry-run", help="With --contacts: write nothing, only report.")
     ] = False,
     project: ProjectName = DEFAULT_PROJECT,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, whatever an earlier run left.")
+        bool, typer.Option("--restart", help="Start over, ignoring saved progress.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import events, one JSON object a line, as POST /events takes them; or contacts.
+    """Import events, one JSON object per line with the fields of POST /events; or contacts.
 
-    With an API key over HTTP, else straight into the store, which no server may be using then.
-    Run it again after an interruption and it goes on; nothing is stored twice. A contact is found
-    by its external_id, else by its email, and created if it is not there.
+    With an API key it imports over HTTP, else into the store directly; no server may use the store
+    then. Run it again after an interruption to continue; nothing is stored twice. A contact is
+    found by its external_id, else by its email, and created if it does not exist.
 
     Example: headrace import events.ndjson
 
     Example: headrace import --contacts people.csv --dry-run
     """
     if dry_run and not contacts:
-        raise usage("--dry-run is for --contacts; POST /events/validate checks an event.")
+        raise usage("--dry-run works with --contacts only; POST /events/validate checks an event.")
     kind = CONTACTS if contacts else EVENTS
     if given(settings, "url") and not settings.key:
         raise usage("--url needs an API key: pass --key or set HEADRACE_KEY.")
@@ -80,7 +83,7 @@ def import_(
             try:
                 job.run(lines, lambda now: advance_to(now.offset, f"{now.decided} lines"))
             except KeyboardInterrupt:
-                hint = "" if path is None else "; run the same command again to go on"
+                hint = "" if path is None else "; run the same command again to continue"
                 typer.echo(f"headrace: interrupted{hint}", err=True)
                 raise
         finish()
@@ -160,13 +163,13 @@ def _report(state: State, kind: Kind, rejected: Path, *, as_json: bool) -> None:
         typer.echo(f"{state.decided} lines: {kind.told.format(**counts)}")
     if counts.get("mismatched"):
         typer.echo(
-            f"headrace: {counts['mismatched']} duplicates say something else than the event stored "
-            "first under their key; the first one stays",
+            f"headrace: {counts['mismatched']} duplicates differ from the event stored "
+            "first with their key; the stored event is kept",
             err=True,
         )
     if counts["rejected"]:
         if open_to_others(rejected):
-            hint = f"other users may read the refused lines; run: chmod 600 {rejected}"
+            hint = f"other users can read the rejected lines; run: chmod 600 {rejected}"
             typer.echo(f"headrace: {hint}", err=True)
         refused = "1 line was" if counts["rejected"] == 1 else f"{counts['rejected']} lines were"
-        raise CommandFailed(f"{refused} refused; see {rejected}")
+        raise CommandFailed(f"{refused} rejected; see {rejected}")

@@ -117,10 +117,10 @@ class Columns:
         known = [name for name, _ in self._columns]
         twice = sorted({name for name in known if known.count(name) > 1})
         if not all(name.strip() for name in known) or twice:
-            said = f"the column {twice[0]!r} is there twice" if twice else "a column has no name"
+            said = f"the column {twice[0]!r} appears twice" if twice else "a column has no name"
             raise usage(f"In the first line {said}.")
         if not set(IDENTIFIERS) & set(known):
-            raise usage("The first line must name a column external_id or email.")
+            raise usage("The first line must have a column external_id or email.")
 
     def contact(self, cells: list[str]) -> bytes:
         """JSON text of the contact that a record is.
@@ -129,7 +129,7 @@ class Columns:
             ValueError: what is wrong with which column.
         """
         if len(cells) > len(self._columns):
-            message = f"has {len(cells)} cells, the first line names {len(self._columns)} columns"
+            message = f"has {len(cells)} cells, but the first line has {len(self._columns)} columns"
             raise ValueError(message)
         members: list[str] = []
         properties: list[str] = []
@@ -159,11 +159,11 @@ def _column(text: str) -> tuple[str, str]:
         name, kind = text, "string"
     meant = name.strip()
     if meant in IDENTIFIERS and text != meant:
-        raise usage(f"In the first line write {meant} instead of {text!r}, without blanks or type.")
+        raise usage(f"In the first line write {meant} instead of {text!r}, without spaces or type.")
     if kind not in _TYPES:
         raise usage(
-            f"The type {kind!r} of the column {name!r} is none of {', '.join(_TYPES)}. A name with "
-            f"a colon in it needs its type, too: {text}:string"
+            f"The column {name!r} has the unknown type {kind!r}; known: {', '.join(_TYPES)}. A "
+            f"name that contains a colon needs a type, too: {text}:string"
         )
     return name, kind
 

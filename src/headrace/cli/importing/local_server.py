@@ -98,7 +98,7 @@ class _LocalServer:
             await store.projects.revoke_key(issued.key.public_id, store.clock_us(), actor=ACTOR)
         await server.stop()
         if server.failure is not None:
-            raise CommandFailed(f"The store failed: {server.failure}. Look at the disk.")
+            raise CommandFailed(f"The store failed: {server.failure}. Check the disk.")
 
     async def _issue_key(self, store: Store) -> IssuedKey:
         project = await find_project(store, self._project)

@@ -70,7 +70,9 @@ class Sender:
                 give_up, wait_s = self._clock() + self._patience_s, RETRY_SECONDS_MIN
             pause_s = wait_s if told_s is None else max(told_s, RETRY_SECONDS_MIN)
             if self._clock() + pause_s > give_up:
-                raise CommandFailed(f"{problem}. Gave up; run the same command again to go on.")
+                raise CommandFailed(
+                    f"{problem.rstrip('.')}. Stopped; run the same command again to continue."
+                )
             self._sleep(pause_s)
             wait_s = min(2 * wait_s, RETRY_SECONDS_MAX)
         return [decision for decision in decisions if decision is not None]
@@ -94,7 +96,7 @@ class Sender:
                 again += 1
             else:
                 decisions[index] = _decision(item)
-        return None, f"{again} lines were put off by the server" if again else ""
+        return None, f"{again} lines were deferred by the server" if again else ""
 
 
 def _items(answer: Answer, count: int) -> list[dict[str, Any]]:

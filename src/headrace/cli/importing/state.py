@@ -45,7 +45,7 @@ class StateFile:
         except FileNotFoundError:
             return fresh
         except (OSError, msgspec.MsgspecError) as error:
-            raise usage(f"{self.path} cannot be read ({error}); --restart begins anew") from None
+            raise usage(f"{self.path} cannot be read ({error}); --restart starts over") from None
         if found.fingerprint != fresh.fingerprint:
             raise usage(
                 "The file has changed since its import was interrupted. --restart imports it as a "
@@ -54,7 +54,7 @@ class StateFile:
         if found.target != fresh.target:
             raise usage(
                 f"The interrupted import went to {found.target}, this one goes to {fresh.target}. "
-                "Name the same target, or begin anew with --restart."
+                "Name the same target, or start over with --restart."
             )
         return found
 

@@ -32,7 +32,7 @@ def create(
     verified: Annotated[
         bool,
         typer.Option(
-            "--verified", help="Take it on your word, for a relay that signs; in the audit."
+            "--verified", help="Mark it verified without a check, for a relay that signs; audited."
         ),
     ] = False,
     as_json: AsJson = False,

@@ -26,10 +26,10 @@ _SIGNALLED = 128
 
 @with_settings(*SERVE)
 def serve(settings: Settings, as_json: AsJson = False) -> None:
-    """Run everything: API, and all that happens to events after it.
+    """Run the API, the worker and the backoffice.
 
-    The first start on an empty store makes project "default" and an API key, and prints the key, a
-    curl line and a link to sign in to the backoffice, once.
+    The first start on an empty store creates the project "default" and an API key. It prints the
+    key, a curl line and a link to sign in to the backoffice, once.
 
     Example: headrace serve --port 8080 --store sqlite:///headrace.db
     """
@@ -38,7 +38,7 @@ def serve(settings: Settings, as_json: AsJson = False) -> None:
 
 @with_settings(*SERVER)
 def api(settings: Settings, as_json: AsJson = False) -> None:
-    """Run the API alone.
+    """Run the API and the backoffice, without a worker.
 
     Example: headrace api --port 8080 --store sqlite:///headrace.db
     """
@@ -85,7 +85,7 @@ async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
     if server.failure is not None:
         raise CommandFailed(
             f"The store failed and the server stopped: {server.failure}. "
-            "Look at the disk, then start again."
+            "Check the disk, then start again."
         )
 
 

@@ -21,7 +21,7 @@ def worker(
     settings: Settings,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
 ) -> None:
-    """Run one more worker. `headrace serve` runs one by itself.
+    """Run an additional worker. `headrace serve` already runs one.
 
     Example: headrace worker --store sqlite:///headrace.db
     """
@@ -74,4 +74,4 @@ async def _run(settings: Settings, *, supervised: bool) -> None:
         watching.cancel()
     await process.stop()
     if process.failed:
-        raise CommandFailed("The worker stopped by a fault of its own; the log says which.")
+        raise CommandFailed("The worker stopped because of an internal error; see the log.")

@@ -21,5 +21,5 @@ def duration_us(text: str) -> int:
     match = _DURATION.fullmatch(text)
     seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
     if not 1 <= seconds <= SECONDS_MAX:
-        raise usage(f"{text!r} is no span of time; write for example 90s, 15m, 12h, 30d or 4w")
+        raise usage(f"{text!r} is not a duration; use for example 90s, 15m, 12h, 30d or 4w")
     return seconds * 1_000_000

@@ -41,7 +41,7 @@ class Answer(msgspec.Struct, frozen=True):
         try:
             return json.loads(self.body)
         except ValueError:
-            raise CommandFailed(f"The answer ({self.status}) is not from Headrace.") from None
+            raise CommandFailed(f"The response ({self.status}) is not from Headrace.") from None
 
 
 class Unreachable(Exception):
@@ -55,9 +55,9 @@ class Client:
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise usage(f"{url!r} is no address of a server, such as http://127.0.0.1:8080")
+            raise usage(f"{url!r} is not a server URL such as http://127.0.0.1:8080")
         if not key.isascii() or not key.isprintable() or " " in key:
-            raise usage("The API key holds characters that no key has.")
+            raise usage("The API key contains invalid characters.")
         make = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
@@ -117,7 +117,9 @@ class Client:
 
     def _why(self, error: Exception) -> str:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return f"{self.url} does not answer: {reason}"
+        if isinstance(error, ConnectionRefusedError):
+            return f"Cannot connect to {self.url}: {reason} (is `headrace serve` running?)"
+        return f"No response from {self.url}: {reason}"
 
 
 def client_of(settings: Settings, timeout_s: float = TIMEOUT_S) -> Client:

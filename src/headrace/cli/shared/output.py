@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 #: `--json`, the same for every command.
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def print_json(value: Any) -> None:

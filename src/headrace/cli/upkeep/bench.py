@@ -25,24 +25,26 @@ SECONDS_MAX = 600
 
 
 def bench(
-    seconds: Annotated[int, typer.Option(min=1, max=SECONDS_MAX, help="How long to send.")] = 5,
+    seconds: Annotated[
+        int, typer.Option(min=1, max=SECONDS_MAX, help="Duration of the measurement.")
+    ] = 5,
     connections: Annotated[
-        int, typer.Option(min=1, max=CONNECTIONS_MAX, help="Requests on their way at once.")
+        int, typer.Option(min=1, max=CONNECTIONS_MAX, help="Concurrent requests.")
     ] = 64,
     folder: Annotated[
         Path,
         typer.Option(
             exists=True,
             file_okay=False,
-            help="Where the store is made: choose the disk to measure.",
+            help="Folder for the store: choose the disk to measure.",
         ),
     ] = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Measure how many single events a second a fresh store on this disk accepts, and how fast.
+    """Measure how many single events per second a new store on this disk accepts, and how fast.
 
-    The sender shares the machine with the server, so a real one does better. The store of the run
-    is removed at the end.
+    Client and server share the machine, so a server with remote clients is faster. The store of
+    the run is removed at the end.
 
     Example: headrace bench --seconds 5 --connections 64 --folder /var/lib/headrace
     """

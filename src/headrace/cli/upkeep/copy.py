@@ -17,14 +17,14 @@ _STEPS = 1000
 def copy(
     source: Annotated[str, typer.Option("--from", help="Store to copy: sqlite:///path/file.db")],
     target: Annotated[
-        str, typer.Option("--to", help="Where to: postgresql://..., migrated and still empty.")
+        str, typer.Option("--to", help="Target: postgresql://..., migrated and empty.")
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Copy everything of an embedded store into an empty PostgreSQL store, and compare the two.
+    """Copy an embedded store into an empty PostgreSQL store, and compare the two.
 
-    No server, worker or command may use the source meanwhile, and none the target. Run it again
-    after an interruption and it goes on. The source stays as it is.
+    No server, worker or command may use the source or the target meanwhile. Run it again
+    after an interruption to continue. The source is not changed.
 
     Example: headrace copy --from sqlite:///headrace.db --to postgresql://headrace@db/headrace
     """

@@ -16,16 +16,17 @@ from headrace.config import Settings
 def migrate(
     settings: Settings,
     distribute: Annotated[
-        bool, typer.Option("--distribute", help="Then spread it over the nodes of a Citus cluster.")
+        bool,
+        typer.Option("--distribute", help="Then distribute it over the nodes of a Citus cluster."),
     ] = False,
     shards: Annotated[
-        int, typer.Option(min=1, max=256, help="Parts that --distribute makes of each table.")
+        int, typer.Option(min=1, max=256, help="Shards per table for --distribute.")
     ] = 16,
     as_json: AsJson = False,
 ) -> None:
-    """Make the store or bring it to the newest schema.
+    """Create the store or migrate it to the newest schema.
 
-    The server does so for an embedded store at its start; for PostgreSQL it wants this command.
+    The server migrates an embedded store at its start; PostgreSQL needs this command.
 
     Example: headrace migrate --store sqlite:///headrace.db
     """
@@ -38,14 +39,14 @@ def migrate(
         print_json(found | ({"distributed": spread} if distribute else {}))
         return
     if before == after:
-        typer.echo(f"The store has schema {after} already; nothing to do.")
+        typer.echo(f"The store already has schema {after}; nothing to do.")
     else:
-        typer.echo(f"Brought the store from schema {before} to {after}.")
+        typer.echo(f"Migrated the store from schema {before} to {after}.")
     if distribute:
         typer.echo(_told(spread))
 
 
 def _told(spread: list[str]) -> str:
     if not spread:
-        return "Every table that grows with traffic is spread already."
-    return f"Spread {len(spread)} tables by lane: {', '.join(spread)}."
+        return "Every table that grows with traffic is already distributed."
+    return f"Distributed {len(spread)} tables by lane: {', '.join(spread)}."
