@@ -89,7 +89,7 @@ async def test_flood_after_the_status_ends_the_call_and_the_status_counts(flood:
     outcome = await outcome_of(*DELIVERED[flood])
     assert isinstance(outcome, Delivered)
     assert outcome.answer is not None
-    assert outcome.answer.note != "the answer did not end before the deadline"
+    assert outcome.answer.note != "the response did not end before the deadline"
 
 
 async def test_interim_responses_are_limited() -> None:
@@ -98,7 +98,7 @@ async def test_interim_responses_are_limited() -> None:
     assert isinstance(outcome, Delivered)
     outcome = await outcome_of(interim * 17 + final, b"")
     assert isinstance(outcome, Failed)
-    assert outcome.message == "too many interim answers (1xx)"
+    assert outcome.message == "too many interim responses (1xx)"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ async def test_bytes_of_tls_are_limited() -> None:
     assert isinstance(outcome, Delivered)
     assert outcome.answer is not None
     assert outcome.answer == Answer(
-        http_status=200, excerpt=outcome.answer.excerpt, note="the endpoint sends too much"
+        http_status=200, excerpt=outcome.answer.excerpt, note="the endpoint sent too much data"
     )
 
 

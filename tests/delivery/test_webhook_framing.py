@@ -24,10 +24,10 @@ DEADLINE_S = 0.3
 
 _OK = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
-_NO_BODY = "the status has no body, so the one announced was not read"
-_LENGTH = "Content-Length cannot be read, so the body was not"
-_CODING = "Transfer-Encoding cannot be read, so the body was not"
-_ONE_LINE = "header lines that cannot be read: 1"
+_NO_BODY = "this status has no body, so the announced body was not read"
+_LENGTH = "Content-Length is invalid, so the body was not read"
+_CODING = "Transfer-Encoding is invalid, so the body was not read"
+_ONE_LINE = "invalid header lines: 1"
 
 #: Bytes of a response with a marked end, its status, excerpt and note.
 COMPLETE: dict[str, tuple[bytes, int, str, str | None]] = {
@@ -46,11 +46,11 @@ COMPLETE: dict[str, tuple[bytes, int, str, str | None]] = {
     "bytes after the last chunk": (_CHUNKED + b"2\r\nok\r\n0\r\n\r\nEXTRA", 200, "ok", None),
     "chunks": (_CHUNKED + b"1\r\no\r\n01;a=b\r\nk\r\n0\r\nA: b\r\n\r\n", 200, "ok", None),
     "chunks with bare LF": (_CHUNKED + b"2\nok\n0\n\n", 200, "ok", None),
-    "no chunk": (_CHUNKED + b"ok\r\n", 200, "", "a chunk has no size that can be read"),
-    "negative chunk": (_CHUNKED + b"-2\r\nok", 200, "", "a chunk has no size that can be read"),
+    "no chunk": (_CHUNKED + b"ok\r\n", 200, "", "a chunk has an invalid size"),
+    "negative chunk": (_CHUNKED + b"-2\r\nok", 200, "", "a chunk has an invalid size"),
     "huge chunk": (
         _CHUNKED + b"F" * 16 + b"\r\nok",
-        *(200, "", "a chunk has no size that can be read"),
+        *(200, "", "a chunk has an invalid size"),
     ),
     "longer chunk": (
         _CHUNKED + b"2\r\nokay\r\n0\r\n\r\n",
@@ -147,7 +147,7 @@ COMPLETE: dict[str, tuple[bytes, int, str, str | None]] = {
     ),
 }
 
-_CLOSED = "the connection was closed before the answer ended"
+_CLOSED = "the connection was closed before the response ended"
 #: Responses that end with the connection.
 UNTIL_CLOSED: dict[str, tuple[bytes, int, str, str | None]] = {
     "status line alone": (_OK, 200, "", _CLOSED),
@@ -222,7 +222,7 @@ async def test_silence_after_the_status_line_is_not_a_failure(data: bytes, whole
     outcome = await outcome_of(sending(data, whole=whole, then="silent"))
     assert isinstance(outcome, Delivered)
     assert outcome.answer is not None
-    assert outcome.answer.note == "the answer did not end before the deadline"
+    assert outcome.answer.note == "the response did not end before the deadline"
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["one send", "byte by byte"])
@@ -280,7 +280,8 @@ async def test_failure_status_also_counts(
     outcome = await outcome_of(sending(data, whole=whole, then="silent"), deadline_s=30)
     assert isinstance(outcome, Failed)
     assert (outcome.cause, outcome.retry_after_s) == (cause, retry_after_s)
-    assert outcome.message.endswith(f"(status {status}); {_ONE_LINE}; {_LENGTH}")
+    assert outcome.message.startswith(f"the endpoint returned {status} (")
+    assert outcome.message.endswith(f"); {_ONE_LINE}; {_LENGTH}")
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["one send", "byte by byte"])

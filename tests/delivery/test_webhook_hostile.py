@@ -84,7 +84,7 @@ async def test_dripping_header_ends_at_the_deadline_and_the_status_counts() -> N
     assert isinstance(outcome, Delivered)
     assert outcome.duration_us >= DEADLINE_S * 900_000
     assert outcome.answer is not None
-    assert outcome.answer.note == "the answer did not end before the deadline"
+    assert outcome.answer.note == "the response did not end before the deadline"
 
 
 async def test_dripping_body_ends_at_the_deadline_and_the_status_counts() -> None:
@@ -238,7 +238,9 @@ async def test_status_counts_before_ten_megabytes_of_headers(
     behave = flooding(b"HTTP/1.1 200 OK\r\n" + head, block, blocks)
     outcome = await in_flat_memory(outcome_of, behave, 10)
     assert isinstance(outcome, Delivered)
-    assert outcome.answer == Answer(http_status=200, excerpt="", note="the head is too large")
+    assert outcome.answer == Answer(
+        http_status=200, excerpt="", note="the response headers are too large"
+    )
 
 
 async def test_endless_trailers_end_the_call() -> None:

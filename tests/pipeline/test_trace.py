@@ -142,7 +142,7 @@ def test_a_fresh_event_was_received() -> None:
     assert msgspec.to_builtins(entry) == {
         "at": "2026-06-08T14:15:00.000Z",
         "type": "received",
-        "text": "Received through the API with key 0123456789abcdef.",
+        "text": "Received via the API with key 0123456789abcdef.",
         "status": "accepted",
         "api_key": "0123456789abcdef",
         "request_id": "r1",
@@ -201,7 +201,7 @@ def test_a_retry_tells_when() -> None:
     entry = only(of, EntryType.PROCESSING_FAILED)
 
     assert entry.next_attempt_at == "2026-06-08T14:15:30.000Z"
-    assert "tried again at 2026-06-08T14:15:30.000Z" in entry.text
+    assert "next retry at 2026-06-08T14:15:30.000Z" in entry.text
     assert (entry.duration_ms, entry.cause, entry.error) == (1.5, "StoreRowError", "no")
 
 
@@ -240,7 +240,7 @@ def test_given_up_and_replayed() -> None:
     ]
     entry = only(of, EntryType.REPLAYED)
     assert entry.text == (
-        "Replayed by fedcba9876543210 as part of replay 1234: the event was put back into line."
+        "Replayed by fedcba9876543210 as part of replay 1234: the event was queued again."
     )
     assert entry.actor == "fedcba9876543210"
 
@@ -268,8 +268,8 @@ def test_repeats_of_the_key() -> None:
         KeyUsed(START_US + 2, "k2", "r3", mismatch=True),
     ]
     same, other = trace_of(facts(repeats=repeats)).entries[1:]
-    assert "not stored twice" in same.text
-    assert "another content" in other.text
+    assert "no duplicate was stored" in same.text
+    assert "different content" in other.text
     assert (same.mismatch, other.mismatch) == (False, True)
     assert (other.api_key, other.request_id) == ("k2", "r3")
 
@@ -285,12 +285,12 @@ def test_repeats_of_the_key() -> None:
         (
             '{"reason":"created","by":"external_id","contact_id":"c1"}',
             ["identity_resolved", "contact_created"],
-            "Nobody had this external_id, so a contact was created.",
+            "No contact had this external_id, so one was created.",
         ),
         (
             '{"reason":"contact_not_found","by":"contact_id"}',
             ["identity_resolved"],
-            "There is no contact with this contact_id; the event was processed without one.",
+            "No contact has this contact_id; the event was processed without a contact.",
         ),
         (
             (
@@ -307,14 +307,14 @@ def test_repeats_of_the_key() -> None:
             ),
             ["identity_resolved", "contact_filled", "contact_changed"],
             (
-                "Nobody had this external_id; it joined contact c1, which has the email and had no "
-                "external_id."
+                "No contact had this external_id; it was added to contact c1, which has the "
+                "email and had no external_id."
             ),
         ),
         (
             '{"reason":"of_tomorrow","by":"email"}',
             ["identity_resolved"],
-            "The contact was decided by the email.",
+            "The contact was resolved by email.",
         ),
         ('{"other":1}', [], ""),
         ("broken", [], ""),
@@ -330,10 +330,10 @@ def test_the_identity_decision(note: str, kinds: list[str], text: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"events": ("cart.*", "user.left")}, "it wants cart.*, user.left."),
+        ({"events": ("cart.*", "user.left")}, "subscribed to cart.*, user.left."),
         (
             {"events": tuple(f"a.{n}" for n in range(9))},
-            "it wants a.0, a.1, a.2, a.3, a.4 and 4 more.",
+            "subscribed to a.0, a.1, a.2, a.3, a.4 and 4 more.",
         ),
         (
             {"enabled": False, "disabled_reason": "switched off", "disabled_us": START_US},
@@ -342,22 +342,22 @@ def test_the_identity_decision(note: str, kinds: list[str], text: str) -> None:
         ({"created_us": DONE_US + 1, "updated_us": DONE_US + 1}, "it did not exist yet."),
         (
             {"events": ("cart.*",), "updated_us": DONE_US + 1},
-            "by its present settings, which were changed since, it wants cart.*.",
+            "subscribed to cart.* (current settings; they have changed since).",
         ),
         (
             {"updated_us": DONE_US + 1},
-            "its settings were changed since; by its present ones it would.",
+            "its settings have changed since; with the current ones it would match.",
         ),
         (
             {"enabled": False, "disabled_us": DONE_US + 1, "updated_us": DONE_US + 1},
-            "its settings were changed since; by its present ones it would.",
+            "its settings have changed since; with the current ones it would match.",
         ),
-        ({}, "it was set up only moments before, or its delivery is no longer kept."),
+        ({}, "it was created only moments before, or its delivery is no longer kept."),
     ],
 )
 def test_why_a_subscriber_did_not_get_it(changes: dict[str, Any], why: str) -> None:
     entry = only(processed(subscribers=[subscriber(**changes)]), EntryType.SUBSCRIBER_SKIPPED)
-    assert entry.text == f"Webhook example.org did not get it: {why}"
+    assert entry.text == f"Webhook example.org skipped: {why}"
     assert entry.subscriber_id == "s1"
 
 
@@ -383,18 +383,14 @@ def test_a_failed_delivery_tells_its_next_attempt() -> None:
         first.text
         == "Attempt 1 to deliver to handler shop.on_order failed after 2.5 ms with status 500."
     )
-    assert second.text.endswith(
-        "failed after 2.5 ms; it is tried again at 2026-06-08T14:15:29.000Z."
-    )
+    assert second.text.endswith("failed after 2.5 ms; next retry at 2026-06-08T14:15:29.000Z.")
     assert (first.http_status, first.excerpt, second.http_status) == (500, "oh", None)
 
 
 def test_a_deleted_subscriber_is_still_told() -> None:
     of = processed(deliveries=[delivery(delivered(1, DONE_US))])
     entry = only(of, EntryType.SUBSCRIBER_MATCHED)
-    assert entry.text == (
-        "A subscriber that was deleted since wanted the event, so a delivery was made."
-    )
+    assert entry.text == ("A deleted subscriber matched; delivery queued.")
     assert entry.delivery_status == "delivered"
 
 

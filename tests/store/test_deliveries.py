@@ -214,7 +214,7 @@ def test_the_last_failure_leaves_a_dead_letter(queue: Queue) -> None:
         "SELECT project_id, event, subscriber_id, error, first_failed_us, dead_lettered_us "
         "FROM dead_letters"
     )
-    error = "the endpoint failed (status 500)"
+    error = "the endpoint returned 500 (server error)"
     expected = (webhook.project_id, "order.completed", webhook.id, error, began_us)
     assert rows == [(*expected, began_us + 5 * SECOND_US)]
 

@@ -193,4 +193,4 @@ class Queue:
 def failure(retry_in_s: float | None = 5.0, cause: str = "server_error") -> AttemptFailure:
     """A failed attempt; None: dead-letter it."""
     retry_in_us = None if retry_in_s is None else round(retry_in_s * SECOND_US)
-    return AttemptFailure(cause, "the endpoint failed (status 500)", retry_in_us)
+    return AttemptFailure(cause, "the endpoint returned 500 (server error)", retry_in_us)

@@ -113,10 +113,10 @@ async def test_null_mx_accepts_no_bounces(server: NameServer) -> None:
     ("purpose", "found", "state", "message"),
     [
         (Purpose.DKIM, [KEY.record_value.replace("; ", " ;\t")], RecordState.OK, ""),
-        (Purpose.DKIM, [KEY.record_value[:250]], RecordState.WRONG, "another one"),
+        (Purpose.DKIM, [KEY.record_value[:250]], RecordState.WRONG, "the key differs"),
         (Purpose.DKIM, ["v=DKIM1; p="], RecordState.WRONG, "revoked"),
         (Purpose.DKIM, [KEY.record_value] * 2, RecordState.WRONG, "several keys"),
-        (Purpose.DKIM, ["v=DKIM1; k=ed25519; p=x"], RecordState.WRONG, "another kind"),
+        (Purpose.DKIM, ["v=DKIM1; k=ed25519; p=x"], RecordState.WRONG, "another key type"),
         (Purpose.DKIM, ["hello"], RecordState.MISSING, "no key"),
         (Purpose.SPF, ["v=spf1 include:_SPF.relay.example ~all"], RecordState.OK, ""),
         (Purpose.SPF, ["v=spf1 redirect=_spf.example.org"], RecordState.OK, ""),

@@ -111,7 +111,7 @@ def _handler(function: Callable[..., Any], patterns: tuple[str, ...], name: str 
         message = "on() registers functions, not classes"
         raise TypeError(message)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        message = f"{function.__qualname__} is a generator: nothing would run it"
+        message = f"{function.__qualname__} is a generator, which is not supported"
         raise TypeError(message)
     try:
         inspect.signature(function).bind(object())

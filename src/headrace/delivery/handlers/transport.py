@@ -94,7 +94,7 @@ class HandlerTransport:
             failure = error
         except Exception as error:  # noqa: BLE001 - the contract: every end is an outcome
             failure = DeliveryError(
-                FailureCause.INTERNAL, f"the attempt failed here: {type(error).__name__}"
+                FailureCause.INTERNAL, f"internal error during the attempt: {type(error).__name__}"
             )
         duration_us = (time.perf_counter_ns() - began_ns) // 1000
         if failure is None:
@@ -128,7 +128,7 @@ class HandlerTransport:
         if lane.overdue >= limits.overdue_max:
             raise DeliveryError(
                 FailureCause.HANDLER_STUCK,
-                f"{lane.overdue} earlier calls are past their deadline and still run",
+                f"{lane.overdue} earlier calls are past their deadline and still running",
             )
         finished, cancel = self._start(handler, lane, event)
         try:
@@ -163,7 +163,7 @@ def _call_sync(handler: Handler, event: Event) -> None:
     result = handler.function(event)
     if inspect.iscoroutine(result):
         result.close()
-        message = "returned a coroutine that nothing awaits; declare the handler with async def"
+        message = "returned a coroutine that is not awaited; declare the handler with async def"
         raise TypeError(message)
 
 

@@ -79,7 +79,7 @@ class AnswerReader:
         """What could not be read of the response; None when everything was."""
         notes = list(self._notes)
         if self._unreadable:
-            notes.insert(0, f"header lines that cannot be read: {self._unreadable}")
+            notes.insert(0, f"invalid header lines: {self._unreadable}")
         return "; ".join(notes) or None
 
     @property
@@ -104,7 +104,7 @@ class AnswerReader:
         if self._line and self._part is _Part.STATUS_LINE:
             self._end_line()
         if not self.finished and (self._part is not _Part.BODY or self._left is not None):
-            self._note("the connection was closed before the answer ended")
+            self._note("the connection was closed before the response ended")
         self.finished = True
 
     def cut(self, why: str) -> None:
@@ -121,11 +121,11 @@ class AnswerReader:
 
     def _too_long(self) -> None:
         if self.status is None:
-            self._fail("the answer has no final status line, or too much before it")
+            self._fail("the response has no final status line, or too much data before it")
         elif self._part is _Part.HEADERS:
-            self.cut("the head is too large")
+            self.cut("the response headers are too large")
         else:
-            self.cut("the body is too large and was not read to its end")
+            self.cut("the body is too large and was not read completely")
 
     def _take_line(self, data: bytes, place: int) -> int:
         """Read to the end of a line; returns where to continue."""
@@ -158,7 +158,7 @@ class AnswerReader:
             return
         match = _STATUS_LINE.match(line)
         if match is None:
-            self._fail("the answer is no HTTP")
+            self._fail("the response is not HTTP")
             return
         self._part = _Part.HEADERS
         status = int(match[1])
@@ -167,7 +167,7 @@ class AnswerReader:
         elif self._interim_left:
             self._interim_left -= 1
         else:
-            self._fail("too many interim answers (1xx)")
+            self._fail("too many interim responses (1xx)")
 
     def _read_header(self, line: bytes) -> None:
         if not line:
@@ -199,7 +199,7 @@ class AnswerReader:
         lengths = self._headers.get(b"content-length")
         if self.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
             if codings or any(length.strip(b"0") for length in lengths or ()):
-                self._note("the status has no body, so the one announced was not read")
+                self._note("this status has no body, so the announced body was not read")
             self.finished = True
         elif codings and codings != [b"identity"]:
             self._begin_coded(codings)
@@ -210,7 +210,7 @@ class AnswerReader:
 
     def _begin_coded(self, codings: list[bytes]) -> None:
         if codings[-1] != b"chunked" or b"chunked" in codings[:-1]:
-            self.cut("Transfer-Encoding cannot be read, so the body was not")
+            self.cut("Transfer-Encoding is invalid, so the body was not read")
             return
         self._chunked = True
         self._part = _Part.CHUNK_SIZE
@@ -219,7 +219,7 @@ class AnswerReader:
         members = {member.strip(b" \t") for length in lengths for member in length.split(b",")}
         length = members.pop()
         if members or _NUMBER.fullmatch(length) is None:
-            self.cut("Content-Length cannot be read, so the body was not")
+            self.cut("Content-Length is invalid, so the body was not read")
             return
         self._left = int(length)
         self._part = _Part.BODY
@@ -228,7 +228,7 @@ class AnswerReader:
     def _read_chunk_size(self, line: bytes) -> None:
         match = _CHUNK_SIZE.fullmatch(line)
         if match is None:
-            self.cut("a chunk has no size that can be read")
+            self.cut("a chunk has an invalid size")
             return
         self._left = int(match[1], 16)
         self._part = _Part.BODY if self._left else _Part.TRAILERS

@@ -27,18 +27,18 @@ def cause_of_status(status: int) -> FailureCause | None:
 
 
 _STATUS_MESSAGES = {
-    FailureCause.GONE: "the endpoint is gone for good",
-    FailureCause.THROTTLED: "the endpoint asks for a later attempt",
-    FailureCause.REDIRECTED: "the endpoint redirects, and redirects are not followed",
-    FailureCause.REJECTED: "the endpoint refuses this event",
-    FailureCause.SERVER_ERROR: "the endpoint failed",
-    FailureCause.PROTOCOL_ERROR: "the endpoint gave no final HTTP answer",
+    FailureCause.GONE: "not retried, and the webhook is disabled",
+    FailureCause.THROTTLED: "asks to retry later",
+    FailureCause.REDIRECTED: "redirects are not followed",
+    FailureCause.REJECTED: "not retried",
+    FailureCause.SERVER_ERROR: "server error",
+    FailureCause.PROTOCOL_ERROR: "no final HTTP response",
 }
 
 
 def message_of_answer(cause: FailureCause, answer: Answer) -> str:
     """One sentence about a failed response."""
-    message = f"{_STATUS_MESSAGES[cause]} (status {answer.http_status})"
+    message = f"the endpoint returned {answer.http_status} ({_STATUS_MESSAGES[cause]})"
     return message if answer.note is None else f"{message}; {answer.note}"
 
 
@@ -47,14 +47,14 @@ def error_of(error: Exception) -> DeliveryError:
     if isinstance(error, DeliveryError):
         return error
     if isinstance(error, TimeoutError):
-        message = "the endpoint did not answer before the deadline"
+        message = "the endpoint did not respond before the deadline"
         return DeliveryError(FailureCause.DEADLINE_EXCEEDED, message)
     if isinstance(error, ssl.SSLError):
-        return DeliveryError(FailureCause.TLS_FAILED, "the endpoint broke the rules of TLS")
+        return DeliveryError(FailureCause.TLS_FAILED, "the TLS connection to the endpoint failed")
     if isinstance(error, OSError):
         message = f"the connection broke: {system_message(error)}"
         return DeliveryError(FailureCause.CONNECTION_LOST, message)
-    message = f"the attempt failed here: {type(error).__name__}"
+    message = f"internal error during the attempt: {type(error).__name__}"
     return DeliveryError(FailureCause.INTERNAL, message)
 
 

@@ -214,7 +214,7 @@ class Connection:
 
     async def _read(self) -> bytes:
         if self._bytes_left <= 0:
-            raise DeliveryError(FailureCause.PROTOCOL_ERROR, "the endpoint sends too much")
+            raise DeliveryError(FailureCause.PROTOCOL_ERROR, "the endpoint sent too much data")
         data = await self._loop.sock_recv(self._sock, min(_READ_BYTES, self._bytes_left))
         self._bytes_left -= len(data)
         # A socket that always has data must not starve other tasks.

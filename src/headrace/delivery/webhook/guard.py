@@ -92,7 +92,9 @@ def check_url(text: str, allowed: tuple[Network, ...] = ()) -> WebhookUrl:
         raise UrlRefusedError(f"has port {port}, which belongs to a service that is not HTTP")
     rest = match["rest"]
     if _REST.fullmatch(rest) is None:
-        raise UrlRefusedError("must have everything but letters, digits and punctuation as %XX")
+        raise UrlRefusedError(
+            "must percent-encode everything except letters, digits and punctuation"
+        )
     if address is not None:
         check_address(address, allowed)
     shown_host = f"[{host}]" if isinstance(address, IPv6Address) else host
@@ -125,7 +127,7 @@ def _check_text(text: str) -> re.Match[str]:
     if len(text) > URL_CHARACTERS_MAX:
         raise UrlRefusedError(f"must be at most {URL_CHARACTERS_MAX} characters")
     if _CONTROL_OR_BLANK.search(text):
-        raise UrlRefusedError("must not contain blanks or control characters")
+        raise UrlRefusedError("must not contain whitespace or control characters")
     if "\\" in text:
         raise UrlRefusedError("must not contain a backslash")
     if "#" in text:
@@ -141,7 +143,7 @@ def _check_authority(authority: str) -> tuple[str, Address | None, str | None]:
         raise UrlRefusedError("must not contain a user name or password")
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
-        raise UrlRefusedError("has a host or port that cannot be read")
+        raise UrlRefusedError("has an invalid host or port")
     host: str = match["host"]
     if host.startswith("["):
         try:
@@ -165,13 +167,13 @@ def _check_name(host: str) -> str:
         try:
             name = idna.encode(host, uts46=True, std3_rules=True).decode()
         except (idna.IDNAError, UnicodeError):
-            raise UrlRefusedError("has a host that is no valid international name") from None
+            raise UrlRefusedError("has a host that is not a valid international name") from None
     name = name.removesuffix(".")
     if len(name) > _HOST_CHARACTERS_MAX:
         raise UrlRefusedError(f"has a host of more than {_HOST_CHARACTERS_MAX} characters")
     for label in name.split("."):
         if _LABEL.fullmatch(label) is None:
-            raise UrlRefusedError("has a host that is no valid name")
+            raise UrlRefusedError("has a host that is not a valid name")
         if label.startswith("xn--"):
             _check_encoded_label(label)
     return name
@@ -181,7 +183,7 @@ def _check_encoded_label(label: str) -> None:
     try:
         idna.ulabel(label)
     except (idna.IDNAError, UnicodeError):
-        raise UrlRefusedError("has a host that is no valid international name") from None
+        raise UrlRefusedError("has a host that is not a valid international name") from None
 
 
 def _ipv4(name: str) -> IPv4Address | None:

@@ -182,14 +182,14 @@ def request_head(url: WebhookUrl, signature: dict[str, str], body_bytes: int) ->
 
 def _why_cut(error: OSError | DeliveryError) -> str:
     if isinstance(error, TimeoutError):
-        return "the answer did not end before the deadline"
+        return "the response did not end before the deadline"
     return str(error_of(error))
 
 
 def _no_answer(reader: AnswerReader) -> DeliveryError:
     if reader.failure is not None:
         return DeliveryError(FailureCause.PROTOCOL_ERROR, reader.failure)
-    message = "the connection was closed before an answer came"
+    message = "the connection was closed before a response arrived"
     return DeliveryError(FailureCause.CONNECTION_LOST, message)
 
 

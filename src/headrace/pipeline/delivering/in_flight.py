@@ -101,7 +101,7 @@ class InFlight:
             return await transport.attempt(delivery)
         except Exception as error:  # noqa: BLE001 - whoever breaks the promise costs one attempt
             _log.exception(LOOP_FAILED, loop="delivery", delivery=claimed.id)
-            message = f"the attempt failed here: {type(error).__name__}"
+            message = f"internal error during the attempt: {type(error).__name__}"
             return Failed(cause=FailureCause.INTERNAL, message=message, duration_us=0)
 
     def settle(self, ended: Iterable[Ended]) -> list[ClaimedDelivery]:

@@ -18,7 +18,7 @@ from headrace.store.contract.deliveries import (
 from headrace.store.contract.delivery_counts import DELIVERED, STALE
 from headrace.store.contract.processing import CRASHES_MAX
 
-GONE = "the endpoint answered 410 Gone"
+GONE = "the endpoint returned 410 Gone"
 
 
 class Ended(msgspec.Struct, frozen=True):

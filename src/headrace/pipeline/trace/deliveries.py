@@ -60,7 +60,7 @@ def delivery_moments(facts: TraceFacts) -> Iterator[Moment]:
 
 def _name(subscriber: TracedSubscriber | None) -> str:
     if subscriber is None:
-        return "a subscriber that was deleted since"
+        return "a deleted subscriber"
     if subscriber.kind is SubscriberKind.HANDLER:
         return f"handler {subscriber.target}"
     # The path of a URL can hold a secret of its owner's making; the host names it well enough.
@@ -72,7 +72,7 @@ def _matched(delivery: DeliveryRecord, subscriber: TracedSubscriber | None) -> M
     entry = TraceEntry(
         at=to_text(delivery.created_us),
         type=EntryType.SUBSCRIBER_MATCHED,
-        text=f"{name[0].upper()}{name[1:]} wanted the event, so a delivery was made.",
+        text=f"{name[0].upper()}{name[1:]} matched; delivery queued.",
         subscriber_id=delivery.subscriber_id,
         delivery_id=delivery.id,
         delivery_status=delivery.state.name.lower(),
@@ -85,7 +85,7 @@ def _skipped(subscriber: TracedSubscriber, event: str, at_us: int) -> Moment:
     entry = TraceEntry(
         at=to_text(at_us),
         type=EntryType.SUBSCRIBER_SKIPPED,
-        text=f"{name[0].upper()}{name[1:]} did not get it: {_why(subscriber, event, at_us)}.",
+        text=f"{name[0].upper()}{name[1:]} skipped: {_why(subscriber, event, at_us)}.",
         subscriber_id=subscriber.id,
     )
     return Moment(at_us, entry, detail=3)
@@ -98,7 +98,8 @@ def _unwanted(subscribers: Sequence[TracedSubscriber], at_us: int) -> Moment:
     entry = TraceEntry(
         at=to_text(at_us),
         type=EntryType.SUBSCRIBER_SKIPPED,
-        text=f"{len(subscribers)} subscribers do not want events of this name: {names}{more}.",
+        text=f"{len(subscribers)} subscribers skipped, not subscribed to this event name: "
+        f"{names}{more}.",
         count=len(subscribers),
     )
     return Moment(at_us, entry, detail=3)
@@ -115,12 +116,12 @@ def _why(subscriber: TracedSubscriber, event: str, at_us: int) -> str:
     reason = _reason_now(subscriber, event, at_us)
     if reason is None:
         return (
-            "its settings were changed since; by its present ones it would"
+            "its settings have changed since; with the current ones it would match"
             if changed
-            else "it was set up only moments before, or its delivery is no longer kept"
+            else "it was created only moments before, or its delivery is no longer kept"
         )
     if changed:
-        return f"by its present settings, which were changed since, {reason}"
+        return f"{reason} (current settings; they have changed since)"
     return reason
 
 
@@ -130,7 +131,7 @@ def _reason_now(subscriber: TracedSubscriber, event: str, at_us: int) -> str | N
         shown = ", ".join(subscriber.events[:_PATTERNS_SHOWN_MAX])
         left = len(subscriber.events) - _PATTERNS_SHOWN_MAX
         more = f" and {left} more" if left > 0 else ""
-        return f"it wants {shown}{more}"
+        return f"subscribed to {shown}{more}"
     disabled_after = subscriber.disabled_us is not None and subscriber.disabled_us > at_us
     if not subscriber.enabled and not disabled_after:
         why = f" ({subscriber.disabled_reason})" if subscriber.disabled_reason else ""
@@ -143,7 +144,7 @@ def _attempted(delivery: DeliveryRecord, attempt: Attempt, name: str) -> Moment:
     took = duration_text(attempt.duration_us)
     answer = f" with status {attempt.http_status}" if attempt.http_status is not None else ""
     retry_us = _retry_us(delivery, attempt)
-    follows = f"; it is tried again at {to_text(retry_us)}" if retry_us is not None else ""
+    follows = f"; next retry at {to_text(retry_us)}" if retry_us is not None else ""
     end_us = attempt.at_us + attempt.duration_us
     entry = TraceEntry(
         at=to_text(end_us),

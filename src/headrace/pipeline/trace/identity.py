@@ -13,15 +13,15 @@ from headrace.store.contract.trace import TraceFacts
 
 _TEXTS: dict[str, str] = {
     Reason.MATCHED: "The {by} belongs to contact {contact}.",
-    Reason.LINKED: "Nobody had this external_id; it joined contact {contact}, which has the {by} "
-    "and had no external_id.",
-    Reason.CREATED: "Nobody had this {by}, so a contact was created.",
-    Reason.CONTACT_NOT_FOUND: "There is no contact with this {by}; the event was processed "
-    "without one.",
-    Reason.CREATION_OFF: "Nobody has this {by}, and the project does not create contacts by "
-    "events; the event was processed without one.",
-    Reason.PLACEHOLDER_IDENTIFIER: "The {by} is a placeholder, which would make one person of "
-    "many; the event was processed without a contact.",
+    Reason.LINKED: "No contact had this external_id; it was added to contact {contact}, "
+    "which has the {by} and had no external_id.",
+    Reason.CREATED: "No contact had this {by}, so one was created.",
+    Reason.CONTACT_NOT_FOUND: "No contact has this {by}; the event was processed "
+    "without a contact.",
+    Reason.CREATION_OFF: "No contact has this {by}, and the policy create_contacts is off; "
+    "the event was processed without a contact.",
+    Reason.PLACEHOLDER_IDENTIFIER: "The {by} is a placeholder that many people could share; "
+    "the event was processed without a contact.",
 }
 
 
@@ -33,7 +33,7 @@ def identity_moments(facts: TraceFacts) -> Iterator[Moment]:
     if note is None:
         return
     at_us = facts.processed_us
-    text = _TEXTS.get(note.reason, "The contact was decided by the {by}.")
+    text = _TEXTS.get(note.reason, "The contact was resolved by {by}.")
     yield Moment(
         at_us,
         TraceEntry(
@@ -75,7 +75,7 @@ def identity_moments(facts: TraceFacts) -> Iterator[Moment]:
 
 def _ignored_identifiers(at_us: int, note: ResolutionNote) -> Iterator[Moment]:
     for field in note.placeholders:
-        text = f"The {field} is a placeholder and was taken as not sent."
+        text = f"The {field} is a placeholder and was ignored."
         yield _about(
             at_us, EntryType.PLACEHOLDER_IGNORED, text, contact_id=note.contact_id, field=field
         )
@@ -88,9 +88,9 @@ def _values(at_us: int, note: ResolutionNote) -> Iterator[Moment]:
         yield _about(at_us, EntryType.PROPERTIES_WRITTEN, text, contact_id=note.contact_id)
     for kept in note.kept:
         since = to_text(kept.since_us)
-        text = f"The field {kept.field} was left as it is: it is so since {since}, later than this."
+        text = f"The field {kept.field} kept its value of {since}, which is later than this event."
         if kept.once:
-            text = f"The field {kept.field} was left as it is: it was set before ({since})."
+            text = f"The field {kept.field} kept its value, which was set before ({since})."
         yield _about(
             at_us,
             EntryType.VALUE_KEPT,
@@ -100,7 +100,7 @@ def _values(at_us: int, note: ResolutionNote) -> Iterator[Moment]:
             since=since,
         )
     for field, reason in note.ignored:
-        text = f"The member {field} was ignored: it {reason}."
+        text = f"The field {field} was ignored: it {reason}."
         yield _about(
             at_us,
             EntryType.PROPERTY_IGNORED,

@@ -31,10 +31,10 @@ from headrace.store.contract.trace import (
 ENTRIES_MAX = 500
 
 _RECEIVED = {
-    Source.API: "Received through the API",
-    Source.BATCH: "Received in a batch through the API",
-    Source.IMPORT: "Received by an import",
-    Source.SYSTEM: "Emitted by Headrace itself",
+    Source.API: "Received via the API",
+    Source.BATCH: "Received in a batch via the API",
+    Source.IMPORT: "Received from an import",
+    Source.SYSTEM: "Emitted by Headrace",
 }
 
 
@@ -75,7 +75,7 @@ def _in_order(moments: list[Moment]) -> list[TraceEntry]:
     moments.sort(key=lambda moment: moment.at_us)
     entries = [moment.entry for moment in moments]
     if cut:
-        text = f"More happened than the {ENTRIES_MAX} entries that a trace shows."
+        text = f"More entries exist than the {ENTRIES_MAX} that a trace shows."
         entries.append(TraceEntry(at=entries[-1].at, type=EntryType.CUT, text=text))
     return entries
 
@@ -99,10 +99,10 @@ def _received(event: StoredEvent) -> Moment:
 
 
 def _repeated(repeat: KeyUsed) -> Moment:
-    text = "The same event was sent again; it was answered with this one and not stored twice."
+    text = "The same event was sent again; the response was this event and no duplicate was stored."
     if repeat.mismatch:
         text = (
-            "The idempotency key was sent again with another content; this event stayed as it is."
+            "The idempotency key was sent again with different content; this event was not changed."
         )
     return Moment(
         repeat.at_us,
@@ -142,7 +142,7 @@ def _started(at_us: int, number: int) -> Moment:
     entry = TraceEntry(
         at=to_text(at_us),
         type=EntryType.PROCESSING_STARTED,
-        text=f"A worker took the event, attempt {number}.",
+        text=f"Processing started, attempt {number}.",
         status="processing",
         attempt=number,
     )
@@ -150,9 +150,11 @@ def _started(at_us: int, number: int) -> Moment:
 
 
 def _failed(attempt: ProcessingAttempt, retry_us: int | None, *, final: bool) -> Moment:
-    follows = "no further attempt is made by itself" if final else "it is tried again later"
+    follows = (
+        "it will not be retried automatically" if final else "it will be retried automatically"
+    )
     if retry_us is not None:
-        follows = f"it is tried again at {to_text(retry_us)}"
+        follows = f"next retry at {to_text(retry_us)}"
     entry = TraceEntry(
         at=to_text(attempt.at_us),
         type=EntryType.PROCESSING_FAILED,
@@ -177,9 +179,7 @@ def _processed(facts: TraceFacts) -> Iterator[Moment]:
     entry = TraceEntry(
         at=to_text(facts.processed_us),
         type=EntryType.PROCESSED,
-        text=f"Processed: {subscribers} got a delivery."
-        if count
-        else "Processed: no subscriber wanted the event.",
+        text=f"Processed: {subscribers} matched." if count else "Processed: no subscriber matched.",
         status="processed",
     )
     yield Moment(facts.processed_us, entry)
@@ -192,7 +192,7 @@ def _dead_letter(dead_letter: TracedDeadLetter) -> Iterator[Moment]:
     entry = TraceEntry(
         at=to_text(dead_letter.dead_lettered_us),
         type=EntryType.DEAD_LETTERED,
-        text=f"{what} was given up after {attempts} and became a dead letter.",
+        text=f"{what} failed after {attempts} and became a dead letter.",
         status="dead_lettered" if processing else None,
         cause=dead_letter.cause,
         error=dead_letter.error,
@@ -208,7 +208,7 @@ def _closed(dead_letter: TracedDeadLetter, at_us: int, *, processing: bool) -> M
     actor, reason = dead_letter.closed_by or "somebody", dead_letter.reason
     replayed = dead_letter.state is DeadLetterState.REPLAYED
     if replayed:
-        what = "the event was put back into line" if processing else "the delivery is tried anew"
+        what = "the event was queued again" if processing else "the delivery will be retried"
         part = f" as part of {reason}" if reason else ""
         text = f"Replayed by {actor}{part}: {what}."
     else:
