@@ -45,7 +45,7 @@ def test_a_new_password_needs_the_one_before_and_ends_other_sessions(
         assert elsewhere.get("/account").status_code == 200
         assert change(ann, OLD) == 303
         assert elsewhere.get("/account").status_code == 303
-    assert "is changed" in ann.get("/account").text
+    assert "Password changed" in ann.get("/account").text
     assert change(ann, OLD) == 422
 
 
@@ -59,9 +59,9 @@ def test_a_session_is_ended_from_another(server: RunningServer, ann: Person) -> 
         page = ann.get("/account").text
         assert page.count('name="session"') == 1
         session = page.partition('name="session" value="')[2].partition('"')[0]
-        assert "The session is over" in follow(ann, {"session": session})
+        assert "Session ended" in follow(ann, {"session": session})
         assert elsewhere.get("/account").status_code == 303
-        assert "was over already" in follow(ann, {"session": session})
+        assert "had already ended" in follow(ann, {"session": session})
 
 
 def follow(ann: Person, fields: dict[str, str]) -> str:
@@ -72,4 +72,4 @@ def follow(ann: Person, fields: dict[str, str]) -> str:
 
 def test_a_message_is_shown_once(ann: Person) -> None:
     follow(ann, {"session": "absent"})
-    assert "was over already" not in ann.get("/account").text
+    assert "had already ended" not in ann.get("/account").text

@@ -111,7 +111,7 @@ def test_two_that_events_take_for_one_are_merged_and_parted(
     assert owner.post(f"{shop.path}/merges/{undo}/undo").status_code == 303
     assert owner.get(f"{shop.path}/contacts/{bob}").status_code == 200
     again = owner.post(f"{shop.path}/merges/{undo}/undo")
-    assert "undone before" in owner.client.get(again.headers["location"]).text
+    assert "already undone" in owner.client.get(again.headers["location"]).text
 
 
 def test_a_person_is_forgotten_with_a_receipt(
@@ -120,7 +120,7 @@ def test_a_person_is_forgotten_with_a_receipt(
     ann = act(shop, names[0])
     begun = owner.post(f"{shop.path}/contacts/{ann}/erase")
     receipt = begun.headers["location"].removeprefix("/backoffice" + shop.path)
-    shop.wait(lambda: "The person is forgotten." in page(owner, shop, receipt))
+    shop.wait(lambda: "The person was erased." in page(owner, shop, receipt))
     text = page(owner, shop, receipt)
     assert names[0] not in text
     assert "events" in text
@@ -143,7 +143,7 @@ def test_mentions_are_shown_by_a_dry_run_and_masked_on_request(
 
     begun = owner.post(f"{shop.path}/contacts/{ann}/erase", {"mask_mentions": "yes"})
     receipt = begun.headers["location"].removeprefix("/backoffice" + shop.path)
-    shop.wait(lambda: "The person is forgotten." in page(owner, shop, receipt))
+    shop.wait(lambda: "The person was erased." in page(owner, shop, receipt))
     assert "masked in 1 of them" in page(owner, shop, receipt)
     assert names[0] not in page(owner, shop, f"/events/{shop.sent[-1]}")
 

@@ -43,7 +43,7 @@ def test_one_is_replayed_and_fails_again_as_a_new_one(owner: Person, shop: Shop)
     again = owner.post(f"{shop.path}/dead-letters/{first}/replay")
     assert again.status_code == 303
     followed = owner.client.get(again.headers["location"])
-    assert "It was replayed or discarded before." in followed.text
+    assert "It was already replayed or discarded." in followed.text
 
 
 def test_one_is_discarded_with_a_reason(owner: Person, shop: Shop) -> None:

@@ -107,16 +107,16 @@ def test_a_filter_that_cannot_be_is_explained(
 def test_the_page_tells_the_story_and_shows_the_trace(owner: Person, shop: Shop) -> None:
     text = html.unescape(page(owner, shop, f"/events/{shop.sent[0]}"))
     assert "It was processed" in text
-    assert "Nobody got it" in text
-    assert "Nobody had this external_id, so a contact was created." in text
+    assert "Not delivered" in text
+    assert "No contact had this external_id, so one was created." in text
     assert 'class="timeline"' in text
     assert "o/1" in text
 
 
 def test_what_was_given_up_says_what_to_do(owner: Person, shop: Shop) -> None:
     text = html.unescape(page(owner, shop, f"/events/{shop.sent[2]}"))
-    assert "Its one delivery was given up." in text
-    assert "Mend the cause below, then replay" in text
+    assert "Its delivery failed." in text
+    assert "Fix the cause below, then replay" in text
     assert "does not resolve" in text
     assert "/replay" in text
 
@@ -140,7 +140,7 @@ def test_personal_data_is_masked_until_it_is_asked_for(owner: Person, shop: Shop
 
 def test_a_viewer_sees_and_changes_nothing(viewer: Person, shop: Shop) -> None:
     text = page(viewer, shop, f"/events/{shop.sent[2]}")
-    assert "was given up" in text
+    assert "Its delivery failed" in text
     assert "<button" not in text.partition('id="main"')[2]
 
 
@@ -148,7 +148,7 @@ def test_a_viewer_sees_and_changes_nothing(viewer: Person, shop: Shop) -> None:
 def test_an_event_that_is_not_there_is_a_page_of_its_own(
     owner: Person, shop: Shop, event_id: str
 ) -> None:
-    assert "There is nothing here" in page(owner, shop, f"/events/{event_id}", 404)
+    assert "Page not found" in page(owner, shop, f"/events/{event_id}", 404)
 
 
 def test_an_event_of_another_project_is_not_found(

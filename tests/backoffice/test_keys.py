@@ -42,7 +42,7 @@ def test_a_revoked_key_stops_working(owner: Person, project: Project) -> None:
     wait_until(lambda: not works(owner, key), "the key is refused")
     page = owner.get(f"{project_path(project)}/keys").text
     assert "is revoked" in page
-    assert "revoked before" in owner.client.get(owner.post(path).headers["location"]).text
+    assert "already revoked" in owner.client.get(owner.post(path).headers["location"]).text
 
 
 def test_a_key_is_revoked_in_its_own_project_only(

@@ -53,9 +53,9 @@ def test_a_role_is_changed_and_ended_at_once(
         assert somebody.post(policy, {"value": "false"}).status_code == 403
         shown(owner, f"{path}/role", {"email": email, "role": "operator"})
         assert somebody.post(policy, {"value": "false"}).status_code == 303
-        assert "no member any more" in shown(owner, f"{path}/remove", {"email": email})
+        assert "no longer a member" in shown(owner, f"{path}/remove", {"email": email})
         assert somebody.get(path).status_code == 404
-    assert "not there any more" in shown(owner, f"{path}/remove", {"email": email})
+    assert "no longer exists" in shown(owner, f"{path}/remove", {"email": email})
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,12 @@ def test_an_operator_is_added_made_owner_and_removed(
     link = owner.post("/operators/link", {"email": email}).text
     assert f"{server.url}/backoffice/welcome/" in link
     assert "an owner of" in shown(owner, "/operators/owner", {"email": email, "is_owner": "yes"})
-    assert "no owner of" in shown(owner, "/operators/owner", {"email": email, "is_owner": "no"})
-    assert "cannot sign in" in shown(owner, "/operators/remove", {"email": email})
-    assert "not there any more" in shown(owner, "/operators/remove", {"email": email})
-    assert "not there any more" in shown(owner, "/operators/link", {"email": email})
+    assert "no longer an owner of" in shown(
+        owner, "/operators/owner", {"email": email, "is_owner": "no"}
+    )
+    assert "can no longer sign in" in shown(owner, "/operators/remove", {"email": email})
+    assert "no longer exists" in shown(owner, "/operators/remove", {"email": email})
+    assert "no longer exists" in shown(owner, "/operators/link", {"email": email})
     assert owner.post("/operators", {"email": "nobody"}).status_code == 422
 
 

@@ -58,10 +58,10 @@ def test_the_list_finds_by_status_recipient_domain_and_contact(owner: Person, sh
 
 
 def test_a_captured_mail_says_that_nothing_leaves(owner: Person, shop: Shop) -> None:
-    assert "Nothing leaves this machine" in page(owner, shop, "/messages")
+    assert "No mail leaves this machine" in page(owner, shop, "/messages")
     message_id = send_and_wait(shop, owner)
     text = page(owner, shop, f"/messages/{message_id}")
-    assert "Nothing leaves this machine" in text
+    assert "No mail leaves this machine" in text
     assert "Attempt 1 through capture: taken." in text
     assert text.count(">pass</span>") == 9
 
@@ -134,7 +134,7 @@ def test_a_skipped_message_names_the_guardrail(owner: Person, shop: Shop) -> Non
     shop.client.post("/suppressions", json={"email": "ann@b.example"})
     message_id = send_and_wait(shop, owner, "skipped")
     text = html.unescape(page(owner, shop, f"/messages/{message_id}"))
-    assert "Not sent: the address was suppressed by hand." in text
+    assert "Not sent: the address was suppressed by an operator." in text
     assert text.count(">pass</span>") == 3
     assert ">skip</span>" in text
     assert text.count("not reached") == 5
@@ -177,7 +177,7 @@ def test_a_contact_shows_its_messages_and_why_not(owner: Person, shop: Shop) -> 
     text = page(owner, shop, f"/contacts/{contact}")
     assert f"/messages/{first}" in text
     assert f"/messages/{second}" in text
-    assert "the address was suppressed by hand" in text
+    assert "the address was suppressed by an operator" in text
     assert "Your order" not in text
 
 
@@ -205,14 +205,14 @@ def test_an_unknown_message_is_settled_by_a_person(tmp_path: Path) -> None:
             second = send_mail(shop, kind="marketing", to=["bob@b.example"])
             wait_for(shop, owner, second, "unknown")
             assert "capture:" not in page(owner, shop, "/messages")
-            assert "Review and settle them" in page(owner, shop, "/messages")
+            assert "Review and resolve them" in page(owner, shop, "/messages")
             text = page(owner, shop, f"/messages/{first}")
             assert "The mail is not kept" in text
 
             sent = owner.post(f"{shop.path}/messages/{first}/settle", {"outcome": "sent"})
-            assert "counts as sent" in said(owner, sent.headers["location"])
+            assert "The message is now sent" in said(owner, sent.headers["location"])
             again = owner.post(f"{shop.path}/messages/{first}/settle", {"outcome": "not_sent"})
-            assert "It is sent already." in said(owner, again.headers["location"])
+            assert "It is already sent." in said(owner, again.headers["location"])
             nothing = owner.post(f"{shop.path}/messages/{second}/settle", {"outcome": "perhaps"})
             assert "Nothing was changed" in said(owner, nothing.headers["location"])
             owner.post(f"{shop.path}/messages/{second}/settle", {"outcome": "not_sent"})

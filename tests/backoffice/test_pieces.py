@@ -125,7 +125,7 @@ def test_json_is_shown_to_the_letter() -> None:
     assert page.count("&#34;a&#34;") == 2
     assert "<b>" not in page
     assert "2 members" not in page
-    assert "5 members" in page
+    assert "5 keys" in page
 
 
 @pytest.mark.parametrize("text", ["no json <b>", "[" * 100_000, "[" + "1," * VALUES_MAX + "1]"])

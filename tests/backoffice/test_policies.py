@@ -21,7 +21,7 @@ def test_a_change_is_shown_with_who_and_what_was_before(owner: Person, project: 
     answer = owner.post(f"{path}/event_retention_days", {"value": "30"})
     assert answer.status_code == 303
     page = owner.get(path).text
-    assert "Event retention days is changed" in page
+    assert "Event retention days changed" in page
     assert 'value="30"' in page
     assert "event retention days: 90 → <strong>30</strong>" in page
     assert owner.email in page

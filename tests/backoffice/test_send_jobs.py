@@ -37,11 +37,11 @@ def test_a_job_shows_how_far_it_is(owner: Person, shop: Shop) -> None:
     job_id = new_job(shop)
     shop.wait(lambda: ">done</span>" in page(owner, shop, f"/send-jobs/{job_id}"))
     text = page(owner, shop, f"/send-jobs/{job_id}")
-    assert "1 messages made for 1 of 1 contacts" in text
+    assert "1 messages created for 1 of 1 contacts" in text
     assert "Everybody" in text
     assert f"/send-jobs/{job_id}" in page(owner, shop, "/send-jobs")
     late = owner.post(f"{shop.path}/send-jobs/{job_id}/stop")
-    assert "It is done already." in said(owner, late.headers["location"])
+    assert "It is already done." in said(owner, late.headers["location"])
 
 
 def test_a_job_is_stopped(owner: Person, shop: Shop) -> None:

@@ -87,7 +87,7 @@ def test_the_first_link_makes_an_owner_who_is_signed_in(server: RunningServer) -
         ({"password": "short"}, "at least 12 characters"),
         ({"password": "a" * 300}, "at most 256 characters"),
         ({"password": "aaaaaaaaaaaaaaaa"}, "different characters"),
-        ({"password": PASSWORD, "again": "another horse battery"}, "not the same"),
+        ({"password": PASSWORD, "again": "another horse battery"}, "do not match"),
     ],
 )
 def test_a_password_that_will_not_do_leaves_the_link_usable(
@@ -182,7 +182,7 @@ def test_an_account_may_be_tried_a_few_times_from_anywhere(
     answer = sign_in(nobody, "target@example.org", PASSWORD, fresh)
     assert answer.status_code == 429
     assert 0 < int(answer.headers["retry-after"]) <= 900
-    assert "Too many tries" in problem(answer)
+    assert "Too many attempts" in problem(answer)
     # Others are not held up, and a link is the way in for the one who is.
     set_password(nobody, make_link(server, "other@example.org"))
     assert sign_in(nobody, "other@example.org", PASSWORD, fresh).status_code == 303

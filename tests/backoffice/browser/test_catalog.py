@@ -56,7 +56,7 @@ def test_names_are_found(window: Window, shop: Shop) -> None:
     assert page.get_by_role("link", name="order.completed").count() == 0
     page.get_by_label("Name begins with").fill("nothing")
     page.get_by_role("button", name="Filter").click()
-    assert page.get_by_role("heading", name="No name fits").is_visible()
+    assert page.get_by_role("heading", name="No name matches").is_visible()
 
 
 def test_a_name_shows_paths_drift_and_example(window: Window, shop: Shop) -> None:

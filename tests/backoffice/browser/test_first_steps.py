@@ -39,7 +39,7 @@ def test_the_first_operator_comes_in_and_works(browser: Browser, fresh: RunningS
     window.shoot("welcome")
     page.get_by_label("E-mail").fill(EMAIL)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_label("Password again").fill(PASSWORD)
+    page.get_by_label("Confirm password").fill(PASSWORD)
     page.get_by_role("button", name="Set password and sign in").click()
     expect(page.get_by_role("status")).to_contain_text("Welcome")
 

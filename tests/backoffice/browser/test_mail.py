@@ -31,7 +31,7 @@ def shop(server: RunningServer, numbers: Iterator[int], owner: Person) -> Iterat
 def test_a_mail_is_sent_found_and_looked_at(window: Window, shop: Shop, owner: Person) -> None:
     message_id = send_and_wait(shop, owner, subject="Hello Ann", html=RUDE_HTML)
     page = window.go(f"{shop.path}/messages")
-    expect(page.get_by_role("note")).to_contain_text("Nothing leaves this machine")
+    expect(page.get_by_role("note")).to_contain_text("No mail leaves this machine")
     window.check_axe()
     page.locator("tbody a").first.click()
     expect(page).to_have_url(f"{shop.server.url}/backoffice{shop.path}/messages/{message_id}")

@@ -39,7 +39,7 @@ def test_every_span_is_drawn(new_window: OpenWindow, owner: Person, busy: Shop, 
     assert page.locator("svg.chart-marks rect").count() > 50
     assert page.locator("svg.chart-marks path.line").count() == 6
     label = page.locator("svg.chart-marks").first.get_attribute("aria-label") or ""
-    assert label.startswith("Arriving, events a minute. In the last ")
+    assert label.startswith("Ingestion, events/min. In the last ")
     assert page.get_by_role("link", name="hooks.invalid/orders/1").count() == 1
     window.check_axe()
     window.check_width()
@@ -59,8 +59,8 @@ def test_it_fits(
 
 def test_numbers_are_there_for_whoever_cannot_see(window: Window, busy: Shop) -> None:
     page = window.go(busy.path)
-    page.get_by_text("Numbers of Arriving").click()
-    table = page.get_by_role("region", name="Numbers of Arriving")
+    page.get_by_text("View data of Ingestion").click()
+    table = page.get_by_role("region", name="Data of Ingestion")
     assert table.get_by_role("columnheader", name="accepted").is_visible()
     assert table.get_by_role("row").count() > 30
 

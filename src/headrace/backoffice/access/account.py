@@ -25,23 +25,23 @@ async def change_password(visit: PageRequest) -> Response:
     wait_us = await visit.store.sign_in.count_try((account, place), visit.now_us)
     if wait_us:
         minutes = wait_us // 60_000_000 + 1
-        problem = f"Too many tries. Wait {minutes} min."
+        problem = f"Too many attempts. Wait {minutes} min."
         return await _page(visit, 429, problems={"current": problem})
     password = visit.form.raw("password")
     problems: dict[str, str] = {}
     if problem := password_problem(password):
         problems["password"] = problem
     elif password != visit.form.raw("again"):
-        problems["again"] = "The two are not the same. Type the password again."
+        problems["again"] = "The passwords do not match. Type them again."
     held = await visit.store.sign_in.password_hash(session.email)
     passwords = visit.backoffice.passwords
     if not await passwords.matches(held, visit.form.raw("current")):
-        problems["current"] = "That is not your password now."
+        problems["current"] = "That is not your current password."
     if problems:
         return await _page(visit, 422, problems=problems)
     hashed = await passwords.hash(password)
     await visit.store.sign_in.set_password(session.email, hashed, session.token_hash, visit.now_us)
-    return visit.go(visit.url("/account"), "The password is changed; your other sessions ended.")
+    return visit.go(visit.url("/account"), "Password changed; your other sessions were ended.")
 
 
 async def end_session(visit: PageRequest) -> Response:
@@ -53,8 +53,8 @@ async def end_session(visit: PageRequest) -> Response:
         action="session.revoke",
     )
     if not ended:
-        return visit.go(visit.url("/account"), "That session was over already.", kind="bad")
-    return visit.go(visit.url("/account"), "The session is over.")
+        return visit.go(visit.url("/account"), "That session had already ended.", kind="bad")
+    return visit.go(visit.url("/account"), "Session ended.")
 
 
 async def _page(

@@ -65,8 +65,8 @@ async def revoke_key(visit: PageRequest) -> Response:
     revoked = await visit.store.projects.revoke_key(wanted, visit.now_us, actor=visit.actor)
     back = visit.project_url("/keys")
     if not revoked:
-        return visit.go(back, "That key was revoked before.", kind="bad")
-    return visit.go(back, f"Key {wanted} is revoked; every server refuses it within 5 s.")
+        return visit.go(back, "That key was already revoked.", kind="bad")
+    return visit.go(back, f"Key {wanted} is revoked; every server rejects it within 5 s.")
 
 
 async def _list(

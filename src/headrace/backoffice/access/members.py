@@ -14,9 +14,9 @@ from headrace.store.contract.sign_in import Member
 
 #: Value and words of each role.
 ROLES = (
-    (Role.VIEWER, "Sees everything; personal data stays masked."),
-    (Role.OPERATOR, "Also replays, discards, changes policies and shows personal data."),
-    (Role.OWNER, "Also keys, members and erasing people."),
+    (Role.VIEWER, "Can see everything; personal data is masked."),
+    (Role.OPERATOR, "Can also replay, discard, change policies and show personal data."),
+    (Role.OWNER, "Can also manage keys and members, and erase people."),
 )
 
 
@@ -45,7 +45,7 @@ async def add_member(visit: PageRequest) -> Response:
     except StoreConflictError as error:
         return await _list(visit, 422, problem=f"There are too many {error.args[0]} already.")
     if not is_new:
-        return visit.go(visit.project_url("/members"), f"{email} is {role} of this project now.")
+        return visit.go(visit.project_url("/members"), f"{email} is now {role} of this project.")
     token, link = issue_link(email, visit.now_us)
     await visit.store.sign_in.add_link(link, actor=visit.actor)
     return await _list(visit, invited=email, token=token)
@@ -58,10 +58,10 @@ async def set_role(visit: PageRequest) -> Response:
     found = await visit.store.members.members(visit.project.id)
     member = next((each for each in found if each.email == email), None)
     if member is None or not role:
-        return visit.go(back, "That member is not there any more.", kind="bad")
+        return visit.go(back, "That member no longer exists.", kind="bad")
     changed = Member(email=email, role=Role(role), added_us=member.added_us)
     await visit.store.members.set_member(visit.project.id, changed, visit.now_us, actor=visit.actor)
-    return visit.go(back, f"{email} is {role} of this project now.")
+    return visit.go(back, f"{email} is now {role} of this project.")
 
 
 async def remove_member(visit: PageRequest) -> Response:
@@ -72,10 +72,10 @@ async def remove_member(visit: PageRequest) -> Response:
     )
     back = visit.project_url("/members")
     if not removed:
-        return visit.go(back, "That member is not there any more.", kind="bad")
+        return visit.go(back, "That member no longer exists.", kind="bad")
     if email == visit.who.session.email and not visit.who.is_owner:
         return visit.go(visit.url("/projects"), "You left the project.")
-    return visit.go(back, f"{email} is no member any more.")
+    return visit.go(back, f"{email} is no longer a member.")
 
 
 async def _list(

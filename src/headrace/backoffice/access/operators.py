@@ -10,8 +10,8 @@ from headrace.domain.access.sign_in import issue, issue_link
 from headrace.domain.email import normalize_email
 from headrace.store.contract.errors import StoreConflictError
 
-_LAST_OWNER = "The last owner of the instance stays one. Make somebody else an owner first."
-_GONE = "That operator is not there any more."
+_LAST_OWNER = "The instance needs at least one owner. Make someone else an owner first."
+_GONE = "That operator no longer exists."
 
 
 async def list_operators(visit: PageRequest) -> Response:
@@ -31,9 +31,9 @@ async def add_operator(visit: PageRequest) -> Response:
             email, issue().token_hash, visit.now_us, is_owner=is_owner, actor=visit.actor
         )
     except StoreConflictError:
-        return await _list(visit, 422, problem="There are too many operators already.")
+        return await _list(visit, 422, problem="The maximum number of operators is reached.")
     if not is_new:
-        return await _list(visit, 422, problem="There is an operator of that address already.")
+        return await _list(visit, 422, problem="An operator with that address already exists.")
     return await _with_link(visit, email)
 
 
@@ -54,9 +54,9 @@ async def set_owner(visit: PageRequest) -> Response:
     if not changed:
         return visit.go(visit.url("/operators"), _GONE, kind="bad")
     if email == visit.who.session.email and not is_owner:
-        return visit.go(visit.url("/projects"), "You are no owner of the instance any more.")
-    words = "an owner" if is_owner else "no owner"
-    return visit.go(visit.url("/operators"), f"{email} is {words} of the instance now.")
+        return visit.go(visit.url("/projects"), "You are no longer an owner of the instance.")
+    words = "is now an owner" if is_owner else "is no longer an owner"
+    return visit.go(visit.url("/operators"), f"{email} {words} of the instance.")
 
 
 async def remove_operator(visit: PageRequest) -> Response:
@@ -68,7 +68,7 @@ async def remove_operator(visit: PageRequest) -> Response:
         return visit.go(visit.url("/operators"), _LAST_OWNER, kind="bad")
     if not removed:
         return visit.go(visit.url("/operators"), _GONE, kind="bad")
-    return visit.go(visit.url("/operators"), f"{email} cannot sign in any more.")
+    return visit.go(visit.url("/operators"), f"{email} can no longer sign in.")
 
 
 async def _with_link(visit: PageRequest, email: str) -> Response:

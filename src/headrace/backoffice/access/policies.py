@@ -58,7 +58,7 @@ async def set_policy(visit: PageRequest) -> Response:
     await visit.store.operators.set_policies(
         visit.project.id, {name: value}, visit.now_us, actor=visit.actor
     )
-    text = f"{name.replace('_', ' ').capitalize()} is changed; it counts everywhere within 5 s."
+    text = f"{name.replace('_', ' ').capitalize()} changed. It applies within 5 s."
     return visit.go(visit.project_url("/policies"), text)
 
 

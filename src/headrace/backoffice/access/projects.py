@@ -24,10 +24,10 @@ async def create_project(visit: PageRequest) -> Response:
     try:
         project = await visit.store.projects.create(name, visit.now_us, actor=visit.actor)
     except StoreConflictError:
-        problem = "There is a project of that name already. Choose another."
+        problem = "A project with that name already exists. Choose another name."
         return _list(visit, 422, name=name, problem=problem)
     address = visit.url(f"/projects/{uuid_text(project.uuid)}/keys")
-    return visit.go(address, "The project is made. Next it needs an API key.")
+    return visit.go(address, "Project created. Next, create an API key.")
 
 
 def _list(visit: PageRequest, status: int = 200, *, name: str = "", problem: str = "") -> Response:

@@ -15,7 +15,7 @@ async def reveal(visit: PageRequest) -> Response:
     until_us = visit.now_us + REVEAL_US
     path = back.partition("?")[0]
     await visit.store.sign_in.reveal(visit.who, visit.project.id, until_us, visit.now_us, path)
-    text = "Personal data of this project is shown for 15 minutes. The audit says that you asked."
+    text = "Personal data of this project is shown for 15 minutes. This is recorded in the audit."
     return visit.go(back, text)
 
 

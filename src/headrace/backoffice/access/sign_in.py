@@ -13,7 +13,7 @@ from headrace.domain.email import normalize_email
 
 _BROWSER_CHARACTERS_MAX = 300
 #: The same for an unknown account, a wrong password and one that was never set.
-_REFUSED = "E-mail and password do not match. Check both; nothing else is told on purpose."
+_REFUSED = "E-mail and password do not match. Check both."
 
 
 async def sign_in_page(visit: PageRequest) -> Response:
@@ -37,7 +37,7 @@ async def sign_in(visit: PageRequest) -> Response:
     wait_us = await sessions.count_try((account, place), visit.now_us)
     if wait_us:
         minutes = wait_us // 60_000_000 + 1
-        problem = f"Too many tries. Wait {minutes} min, or ask for a sign-in link (see below)."
+        problem = f"Too many attempts. Wait {minutes} min, or ask for a sign-in link (see below)."
         response = _form(visit, 429, next_address=next_address, email=typed, problem=problem)
         response.headers["Retry-After"] = str(wait_us // 1_000_000 + 1)
         return response

@@ -43,7 +43,7 @@ async def use_link(visit: PageRequest) -> Response:
     if problem := password_problem(password):
         problems["password"] = problem
     elif password != visit.form.raw("again"):
-        problems["again"] = "The two are not the same. Type the password again."
+        problems["again"] = "The passwords do not match. Type them again."
     if problems:
         return _form(visit, link, 422, email=typed, problems=problems)
     return await _signed_in(visit, link, email, await visit.backoffice.passwords.hash(password))

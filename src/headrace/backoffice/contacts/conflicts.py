@@ -18,15 +18,15 @@ ROWS = 25
 MERGES_SHOWN = 20
 
 _REFUSED = {
-    Refusal.NOT_FOUND: "One of the two contacts is not there any more.",
-    Refusal.SAME_CONTACT: "Both are one contact already.",
-    Refusal.TOO_MANY_ALIASES: "The contact has too many identifiers of its own already.",
-    Refusal.NO_SUCH_MERGE: "There is no such merge.",
-    Refusal.UNDONE_BEFORE: "It was undone before.",
+    Refusal.NOT_FOUND: "One of the two contacts no longer exists.",
+    Refusal.SAME_CONTACT: "Both already are the same contact.",
+    Refusal.TOO_MANY_ALIASES: "The contact already has the maximum number of identifiers.",
+    Refusal.NO_SUCH_MERGE: "Merge not found.",
+    Refusal.UNDONE_BEFORE: "It was already undone.",
     Refusal.NOT_THE_LAST: "A later merge of the same contact must be undone first.",
-    Refusal.CONTACT_GONE: "The contact that is left was deleted.",
+    Refusal.CONTACT_GONE: "The surviving contact was deleted.",
     Refusal.RESOLVED: "The two were merged.",
-    Refusal.IDENTIFIER_TAKEN: "Somebody else has an identifier that would come back.",
+    Refusal.IDENTIFIER_TAKEN: "Another contact now has an identifier that would be restored.",
 }
 
 
@@ -63,7 +63,10 @@ async def dismiss(visit: PageRequest) -> Response:
         if error.refusal is Refusal.NOT_FOUND:
             raise HTTPException(404) from None
         return visit.go(address, _why(error), kind="bad")
-    return visit.go(address, "Dismissed: the two stay two. Who and why stands in the audit.")
+    return visit.go(
+        address,
+        "Dismissed: the contacts stay separate. The audit shows who dismissed them and why.",
+    )
 
 
 async def preview(visit: PageRequest) -> Response:
@@ -87,7 +90,10 @@ async def merge(visit: PageRequest) -> Response:
         )
     except (MergeRefusedError, ApiError) as error:
         return visit.go(visit.project_url("/contacts/conflicts"), _why(error), kind="bad")
-    text = "Merged. The other's id and identifiers lead here now; it can be undone."
+    text = (
+        "Merged. The other contact's id and identifiers now resolve to this one. "
+        "The merge can be undone."
+    )
     return visit.go(visit.project_url(f"/contacts/{made.contact_id}"), text)
 
 
@@ -105,7 +111,7 @@ async def undo(visit: PageRequest) -> Response:
         if error.refusal is Refusal.NO_SUCH_MERGE:
             raise HTTPException(404) from None
         return visit.go(address, _why(error), kind="bad")
-    return visit.go(address, "Undone: both contacts are back.")
+    return visit.go(address, "Undone: both contacts are restored.")
 
 
 def _other(text: str) -> str:

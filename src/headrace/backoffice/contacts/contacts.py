@@ -108,7 +108,7 @@ async def delete(visit: PageRequest) -> Response:
     """Delete the contact; its events stay."""
     contact = await find_contact(visit)
     await visit.store.contacts.delete(visit.project.id, contact.id, visit.now_us, source=SOURCE)
-    return visit.go(visit.project_url("/contacts"), "The contact is deleted; its events stay.")
+    return visit.go(visit.project_url("/contacts"), "Contact deleted. Its events stay.")
 
 
 SCREENS = (

@@ -53,7 +53,7 @@ async def export(visit: PageRequest) -> Response:
     if facts is None:
         raise HTTPException(404)
     if exports.is_full:
-        text = "Other exports are under way. Try again in a few seconds."
+        text = "Other exports are running. Try again in a few seconds."
         return visit.go(visit.project_url(f"/contacts/{contact.id}"), text)
     await exports.note(visit.project.id, contact.id, visit.now_us, actor=visit.actor)
     headers = {

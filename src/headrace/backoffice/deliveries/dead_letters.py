@@ -23,9 +23,9 @@ ROWS = 50
 GROUPS_SHOWN_MAX = 200
 
 _REFUSED = {
-    Closing.CLOSED_BEFORE: "It was replayed or discarded before.",
-    Closing.NOTHING_TO_REPLAY: "What failed does not wait for a replay any more.",
-    Closing.SUBSCRIBER_DELETED: "The subscriber was deleted: nobody would get the delivery.",
+    Closing.CLOSED_BEFORE: "It was already replayed or discarded.",
+    Closing.NOTHING_TO_REPLAY: "The event or delivery is no longer dead-lettered.",
+    Closing.SUBSCRIBER_DELETED: "The subscriber was deleted, so it cannot be delivered.",
     Closing.SUBSCRIBER_DISABLED: "The subscriber is disabled. Enable it first, then replay.",
 }
 
@@ -64,7 +64,7 @@ async def replay_one(visit: PageRequest) -> Response:
     closed = await visit.store.dead_letters.replay(
         visit.project.id, _dead_letter_id(visit), visit.now_us, actor=visit.actor
     )
-    return _closed(visit, closed, "It is back in line and tried anew.")
+    return _closed(visit, closed, "Queued again; it will be retried.")
 
 
 async def discard_one(visit: PageRequest) -> Response:
@@ -76,7 +76,7 @@ async def discard_one(visit: PageRequest) -> Response:
     closed = await visit.store.dead_letters.discard(
         visit.project.id, _dead_letter_id(visit), reason, visit.now_us, actor=visit.actor
     )
-    return _closed(visit, closed, "It is discarded; the reason stands in the trace.")
+    return _closed(visit, closed, "Discarded. The reason is in the trace.")
 
 
 def _closed(visit: PageRequest, closed: Closed, done: str) -> Response:

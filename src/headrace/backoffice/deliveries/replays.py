@@ -65,7 +65,7 @@ async def start(visit: PageRequest) -> Response:
     try:
         created = await visit.store.replays.create(replay, visit.now_us)
     except TooManyReplaysError:
-        text = f"{RUNNING_MAX} replays of this project run already; stop one or wait."
+        text = f"{RUNNING_MAX} replays of this project are already running; stop one or wait."
         return visit.go(back, text, kind="bad")
     return visit.go(visit.project_url(f"/replays/{created.id}"))
 
@@ -99,8 +99,8 @@ async def stop(visit: PageRequest) -> Response:
         raise HTTPException(404)
     address = visit.project_url(f"/replays/{replay_id}")
     if not stopped:
-        return visit.go(address, f"It is {found.status.value} already.", kind="bad")
-    return visit.go(address, "Stopped. What it has replayed stays replayed.")
+        return visit.go(address, f"It is already {found.status.value}.", kind="bad")
+    return visit.go(address, "Stopped. Dead letters that were already replayed stay replayed.")
 
 
 def _replay_id(visit: PageRequest) -> str:

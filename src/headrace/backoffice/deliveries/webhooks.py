@@ -81,7 +81,7 @@ async def enable(visit: PageRequest) -> Response:
     """Deliver again; what waited is delivered first."""
     webhook = await _webhook(visit)
     await _change(visit, webhook, WebhookChange(enabled=True))
-    return visit.go(_address(visit, webhook), "Enabled. What waited is delivered now.")
+    return visit.go(_address(visit, webhook), "Enabled. Waiting deliveries are being sent.")
 
 
 async def disable(visit: PageRequest) -> Response:
@@ -113,9 +113,9 @@ async def test(visit: PageRequest) -> Response:
     if isinstance(outcome, Failed):
         text = f"The test call failed after {took}{answered}: {outcome.message}"
         return visit.go(address, text, kind="bad")
-    text = f"The endpoint took the test call{answered} in {took}."
+    text = f"The endpoint accepted the test call{answered} in {took}."
     if outcome.answer is not None and outcome.answer.note is not None:
-        text = f"{text} Not all of its answer could be read: {outcome.answer.note}."
+        text = f"{text} Part of its response could not be read: {outcome.answer.note}."
     return visit.go(address, text)
 
 
@@ -135,7 +135,7 @@ async def delete(visit: PageRequest) -> Response:
     """Delete it; what waits for it becomes dead letters."""
     webhook = await _webhook(visit)
     await visit.store.subscribers.delete(visit.project.id, webhook.id, actor=visit.actor)
-    text = "Deleted. What still waited for it becomes dead letters."
+    text = "Deleted. Its pending deliveries become dead letters."
     return visit.go(visit.project_url("/subscribers"), text)
 
 

@@ -14,24 +14,21 @@ from headrace.store.contract.deliveries import DeliveryState
 from headrace.store.contract.trace import TraceFacts
 
 _CAME = {
-    Source.API: "through the API",
-    Source.BATCH: "in a batch through the API",
-    Source.IMPORT: "by an import",
-    Source.SYSTEM: "from Headrace itself",
+    Source.API: "via the API",
+    Source.BATCH: "in a batch via the API",
+    Source.IMPORT: "from an import",
+    Source.SYSTEM: "from Headrace itself (system event)",
 }
 _DELIVERIES = (
-    (DeliveryState.DELIVERED, "arrived"),
-    (DeliveryState.DELIVERING, "is on its way"),
-    (DeliveryState.PENDING, "waits for its turn"),
-    (DeliveryState.RETRYING, "failed and is tried again by itself"),
-    (DeliveryState.DEAD_LETTERED, "was given up"),
+    (DeliveryState.DELIVERED, "succeeded"),
+    (DeliveryState.DELIVERING, "is in progress"),
+    (DeliveryState.PENDING, "is pending"),
+    (DeliveryState.RETRYING, "failed and will be retried automatically"),
+    (DeliveryState.DEAD_LETTERED, "failed"),
 )
 _PLURAL = {
-    "arrived": "arrived",
-    "is on its way": "are on their way",
-    "waits for its turn": "wait for their turn",
-    "failed and is tried again by itself": "failed and are tried again by themselves",
-    "was given up": "were given up",
+    "is in progress": "are in progress",
+    "is pending": "are pending",
 }
 
 
@@ -44,27 +41,29 @@ class Story(msgspec.Struct, frozen=True):
 
 
 def story_of(trace: Trace, facts: TraceFacts) -> Story:
-    """Tell it: where the event came from, what was made of it, who got it, what is left to do."""
+    """Say where the event came from, how it was processed, who got it and what to do next."""
     event = trace.event
-    sentences = [f"The event was stored when it came {_CAME[Source(event.source)]}."]
+    sentences = [f"Received {_CAME[Source(event.source)]}."]
     status = Status(event.status)
     open_letters = [letter for letter in facts.dead_letters if letter.state is DeadLetterState.OPEN]
     if status is Status.PROCESSED:
         sentences += _processed(trace, facts)
     elif status is Status.RETRYING:
         sentences.append(
-            "Processing it failed and is tried again by itself: "
+            "Processing failed and will be retried automatically: "
             f"{_ended(event.last_error or 'no error was kept')}"
         )
     elif status is Status.DEAD_LETTERED:
         sentences.append(
-            "Processing it was given up, so nobody got it: "
+            "Processing failed, so it was not delivered: "
             f"{_ended(event.last_error or 'no error was kept')}"
         )
     elif status is Status.PROCESSING:
         sentences.append("A worker is processing it now.")
     else:
-        sentences.append("It waits for a worker. If that lasts, see whether a worker runs.")
+        sentences.append(
+            "It is waiting for a worker. If this takes long, check that a worker is running."
+        )
     if open_letters:
         sentences.append(_what_to_do([letter.kind for letter in open_letters]))
     return Story(sentences, _mood(status, facts, needs_a_person=bool(open_letters)))
@@ -75,7 +74,7 @@ def _processed(trace: Trace, facts: TraceFacts) -> list[str]:
     event = trace.event
     if facts.processed_us is not None:
         took = duration_text(max(0, facts.processed_us - event.received_us))
-        sentences.append(f"It was processed {took} after it was received.")
+        sentences.append(f"It was processed after {took}.")
     who = next(
         (
             entry.text
@@ -89,27 +88,28 @@ def _processed(trace: Trace, facts: TraceFacts) -> list[str]:
     counts = Counter(delivery.state for delivery in facts.deliveries)
     if not counts:
         skipped = any(entry.type is EntryType.SUBSCRIBER_SKIPPED for entry in trace.entries)
-        reason = "none of the subscribers wants events of this name"
+        reason = "no subscriber is subscribed to this event name"
         if not skipped:
-            reason = "this project had no subscriber then"
-        return [*sentences, f"Nobody got it: {reason}."]
-    parts = [_counted(counts[state], words) for state, words in _DELIVERIES if counts[state]]
+            reason = "this project had no subscriber at that time"
+        return [*sentences, f"Not delivered: {reason}."]
+    return [*sentences, _delivered(counts)]
+
+
+def _delivered(counts: Counter[DeliveryState]) -> str:
+    """One sentence, such as `1 of 3 deliveries succeeded, 2 failed`."""
     total = sum(counts.values())
-    of = "Its one delivery" if total == 1 else f"Of {total} deliveries"
+    found = [(counts[state], words) for state, words in _DELIVERIES if counts[state]]
     if total == 1:
-        sentences.append(f"{of} {parts[0].removeprefix('1 ')}.")
-    else:
-        sentences.append(f"{of}, {', '.join(parts)}.")
-    return sentences
-
-
-def _counted(count: int, words: str) -> str:
-    return f"1 {words}" if count == 1 else f"{count} {_PLURAL[words]}"
+        return f"Its delivery {found[0][1]}."
+    parts = [(count, words if count == 1 else _PLURAL.get(words, words)) for count, words in found]
+    count, words = parts[0]
+    rest = "".join(f", {count} {words}" for count, words in parts[1:])
+    return f"{count} of {total} deliveries {words}{rest}."
 
 
 def _what_to_do(kinds: list[DeadLetterKind]) -> str:
-    what = "it" if DeadLetterKind.PROCESSING in kinds else "what failed"
-    return f"Mend the cause below, then replay {what}; or discard it with a reason."
+    what = "the event" if DeadLetterKind.PROCESSING in kinds else "the failed deliveries"
+    return f"Fix the cause below, then replay {what}, or discard with a reason."
 
 
 def _mood(status: Status, facts: TraceFacts, *, needs_a_person: bool) -> str:

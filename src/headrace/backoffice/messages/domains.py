@@ -19,10 +19,10 @@ from headrace.domain.messages.requests import DomainFields, check_domain
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
 
 _PURPOSES = {
-    "dkim": "Signs mail and proves who owns the domain",
+    "dkim": "Signs mail and proves ownership of the domain",
     "spf": "Says which servers may send",
-    "dmarc": "Says what receivers do with mail that is not signed",
-    "bounce": "Where bounces come back",
+    "dmarc": "Says what receivers do with unsigned mail",
+    "bounce": "Where bounces are delivered",
 }
 
 
@@ -61,7 +61,7 @@ async def create(visit: PageRequest) -> Response:
     except ApiError as error:
         text = f"This {error.message}." if error.details else error.message
         return await _list(visit, 409, name=typed, problem=text)
-    text = "The domain is created. Publish its records, then look them up."
+    text = "Domain created. Publish its DNS records, then look them up."
     return visit.go(_address(visit, made), text)
 
 
@@ -112,7 +112,9 @@ async def verify(visit: PageRequest) -> Response:
     await visit.store.messages.domains.verify(
         visit.project.id, domain.id, visit.now_us, verified_by=visit.actor, actor=visit.actor
     )
-    return visit.go(address, "The domain counts as verified, on your word. The audit says so.")
+    return visit.go(
+        address, "The domain is verified without a check. This is recorded in the audit."
+    )
 
 
 async def delete(visit: PageRequest) -> Response:

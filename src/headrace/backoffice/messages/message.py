@@ -138,13 +138,13 @@ async def settle(visit: PageRequest) -> Response:
     if before is None:
         raise HTTPException(404)
     if before.message.state is not MessageStatus.UNKNOWN:
-        return visit.go(address, f"It is {before.message.state.value} already.", kind="bad")
+        return visit.go(address, f"It is already {before.message.state.value}.", kind="bad")
     settled = await messages.lists.settle(
         visit.project.id, message_id, _OUTCOMES[outcome], visit.now_us, actor=visit.actor
     )
     if settled is None:
         raise HTTPException(404)
-    return visit.go(address, f"The message counts as {settled.state.value} from now on.")
+    return visit.go(address, f"The message is now {settled.state.value}.")
 
 
 def _message_id(visit: PageRequest) -> str:

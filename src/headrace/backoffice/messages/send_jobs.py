@@ -62,9 +62,9 @@ async def stop(visit: PageRequest) -> Response:
         raise HTTPException(404)
     address = visit.project_url(f"/send-jobs/{job_id}")
     if before.status not in _OPEN:
-        return visit.go(address, f"It is {before.status} already.", kind="bad")
+        return visit.go(address, f"It is already {before.status}.", kind="bad")
     await visit.store.messages.jobs.stop(visit.project.id, job_id, visit.now_us, actor=visit.actor)
-    return visit.go(address, "Stopped. Messages that had not left are cancelled.")
+    return visit.go(address, "Stopped. Unsent messages are cancelled.")
 
 
 def _job_id(visit: PageRequest) -> str:

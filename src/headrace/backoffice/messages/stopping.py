@@ -28,7 +28,7 @@ async def stop(visit: PageRequest) -> Response:
         except ValueError as error:
             return visit.go(_back(visit), f"Nothing was stopped: the domain {error}.", kind="bad")
         if paused.channels & {Channel.MAIL}:
-            return visit.go(_back(visit), "All mail is stopped already.", kind="bad")
+            return visit.go(_back(visit), "All mail is already stopped.", kind="bad")
         value = sorted({*paused.domains, name})
         if len(value) > PAUSED_DOMAINS_MAX or paused.channels:
             text = "Nothing was stopped: stop all mail instead."
@@ -42,7 +42,9 @@ async def stop(visit: PageRequest) -> Response:
 async def resume(visit: PageRequest) -> Response:
     """End the stop; what waited is sent."""
     await _set(visit, "none")
-    return visit.go(_back(visit), "Sending is resumed. What waited is sent within 30 seconds.")
+    return visit.go(
+        _back(visit), "Sending is resumed. Waiting messages are sent within 30 seconds."
+    )
 
 
 async def _set(visit: PageRequest, value: Any) -> None:

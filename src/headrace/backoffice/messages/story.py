@@ -90,7 +90,7 @@ def steps_of(detail: MessageDetail) -> list[Step]:
 def _composed(message: Message, attempts: Sequence[AttemptRecord]) -> Step | None:
     if message.subject is not None or attempts:
         at_us = attempts[0].started_us if attempts else None
-        return Step("good", at_us, "Composed; every guardrail let it pass.")
+        return Step("good", at_us, "Composed; all checks passed.")
     if message.reason in _NOT_COMPOSED:
         why = ": ".join(filter(None, (reason_words(message.reason), message.rule)))
         return Step("bad", message.finished_us, f"Not composed: {why}.")

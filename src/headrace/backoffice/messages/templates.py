@@ -206,7 +206,7 @@ async def restore(visit: PageRequest) -> Response:
     if restored is None:
         raise HTTPException(404)
     address = visit.project_url(f"/templates/{template.id}")
-    return visit.go(address, f"The draft is that of version {number} now.")
+    return visit.go(address, f"The draft is now that of version {number}.")
 
 
 async def _find(visit: PageRequest) -> Template:

@@ -98,22 +98,22 @@ def _charts(window: Window, slots: Sequence[Tally], total: Tally) -> list[Chart]
         return f"In the {window.span.words}: {told}."
 
     arriving = bar_chart(
-        "Arriving, events a minute",
+        "Ingestion, events/min",
         [
             Series("accepted", "info", [slot.accepted / minutes for slot in slots]),
-            series("repeats", "quiet", Outcome.DEDUPLICATED),
+            series("duplicates", "quiet", Outcome.DEDUPLICATED),
             series("rejected", "bad", Outcome.REJECTED),
         ],
         labels,
         said(
             ("accepted", total.accepted),
-            ("repeats", total.count(Outcome.DEDUPLICATED)),
+            ("duplicates", total.count(Outcome.DEDUPLICATED)),
             ("rejected", total.count(Outcome.REJECTED)),
         ),
         _rate,
     )
     processing = bar_chart(
-        "Processing, events a minute",
+        "Processing, events/min",
         [
             series("processed", "good", Outcome.PROCESSED),
             series("retried", "warn", Outcome.RETRIED),
@@ -128,7 +128,7 @@ def _charts(window: Window, slots: Sequence[Tally], total: Tally) -> list[Chart]
         _rate,
     )
     delivering = bar_chart(
-        "Delivering, attempts a minute",
+        "Delivery, attempts/min",
         [
             series("delivered", "good", Outcome.DELIVERED),
             series("failed", "warn", Outcome.ATTEMPT_FAILED),
@@ -146,9 +146,9 @@ def _charts(window: Window, slots: Sequence[Tally], total: Tally) -> list[Chart]
         arriving,
         processing,
         delivering,
-        _latency("Time to accept", [slot.accept for slot in slots], total.accept, labels),
+        _latency("Accept latency", [slot.accept for slot in slots], total.accept, labels),
         _latency(
-            "Time until processed", [slot.processing for slot in slots], total.processing, labels
+            "Processing latency", [slot.processing for slot in slots], total.processing, labels
         ),
     ]
 
@@ -163,10 +163,7 @@ def _latency(
     series = [Series(name, colour, values[name]) for name, colour in _LINES]
     whole = {name: duration(value) for name, value in _percentiles(total).items()}
     summary = (
-        f"Half took at most {whole['p50']}, 95 of 100 at most {whole['p95']}, "
-        f"99 of 100 at most {whole['p99']}."
-        if total
-        else "Nothing was measured."
+        f"p50 {whole['p50']} · p95 {whole['p95']} · p99 {whole['p99']}" if total else "No data."
     )
     return line_chart(title, series, labels, summary, duration)
 

@@ -26,46 +26,46 @@ class Failure(msgspec.Struct, frozen=True):
 
 _BUSY = Failure(
     503,
-    "Too busy right now",
-    "The server has more to look up than it can at once.",
+    "The server is busy",
+    "The server is handling as many queries as it can.",
     "Wait a few seconds and reload.",
 )
 _BY_STATUS = {
     400: Failure(
         400,
         "This address cannot be read",
-        "A part of it is not encoded as addresses are.",
+        "Part of it is not encoded correctly.",
         "Go back and use the links and forms of the page.",
     ),
     404: Failure(
         404,
-        "There is nothing here",
+        "Page not found",
         "The page or object does not exist, was removed, or belongs to a project you are not a "
         "member of.",
         "Check the address, or start from your projects.",
     ),
     405: Failure(
         405,
-        "This page cannot do that",
-        "The address takes another kind of request.",
+        "Method not allowed",
+        "This address does not accept this kind of request.",
         "Go back and use the links and forms of the page.",
     ),
     413: Failure(
         413,
-        "That was too much at once",
+        "The form is too large",
         "The form is larger than 64 KiB.",
         "Go back and send less.",
     ),
     415: Failure(
         415,
         "The form cannot be read",
-        "It was not sent as forms of these pages are.",
+        "It was not sent in the format of these pages.",
         "Go back and send the form of the page again.",
     ),
     429: Failure(
         429,
         "Too many live pages are open",
-        "You or this project have as many open as are allowed at once.",
+        "You or this project have reached the maximum number of open live pages.",
         "Close one of them and reload.",
     ),
     503: _BUSY,
@@ -80,28 +80,28 @@ _FORBIDDEN = {
     "csrf": Failure(
         403,
         "This form is out of date",
-        "It was opened before you signed in, or in another session.",
+        "It was opened before you signed in or in another session.",
         "Go back, reload the page and send the form again. Nothing was changed.",
     ),
     "cross-site": Failure(
         403,
-        "This did not come from the backoffice",
-        "Changes are only taken from pages of this server.",
+        "This request did not come from the backoffice",
+        "Changes are only accepted from pages of this server.",
         "Open the page here and do it again. If a proxy in front changes the host name, set "
         "HEADRACE_PUBLIC_URL. Nothing was changed.",
     ),
 }
 _STORE = Failure(
     503,
-    "The store cannot do this now",
-    "It is read-only, full or away; what was accepted is safe.",
-    "Reload in a minute. If it stays, run headrace doctor on the server.",
+    "The store is unavailable",
+    "It is read-only, full or not reachable. Accepted events are safe.",
+    "Reload in a minute. If the problem remains, run headrace doctor on the server.",
 )
 _OURS = Failure(
     500,
-    "Something went wrong on our side",
-    "The log of the server tells more by the request id below.",
-    "Try again; if it happens again, report it with the request id.",
+    "Internal error",
+    "Find the details in the server log by the request id below.",
+    "Try again. If it happens again, report it with the request id.",
 )
 
 

@@ -53,7 +53,7 @@ class _Renderer:
         if self._values > VALUES_MAX:
             raise _TooManyError
         if isinstance(value, _Pairs):
-            return self._folded(value, "{", "}", "member", depth, named=True)
+            return self._folded(value, "{", "}", "key", depth, named=True)
         if isinstance(value, list):
             pairs = list(enumerate(value))
             return self._folded(pairs, "[", "]", "item", depth, named=False)

@@ -78,7 +78,7 @@ def routes(screens: tuple[Screen, ...]) -> list[Route]:
     for screen in screens:
         methods = by_path.setdefault(screen.path, {})
         if screen.method in methods:
-            message = f"{screen.method} {screen.path} is there twice"
+            message = f"{screen.method} {screen.path} occurs twice"
             raise ValueError(message)
         methods[screen.method] = screen
     return [

@@ -16,7 +16,7 @@
   const say = () => {
     const parts = [`${shown} shown since this page was opened`];
     if (paused) parts.push(`paused, ${waiting.length} waiting`);
-    if (missed) parts.push(`${missed} were too fast to show`);
+    if (missed) parts.push(`${missed} skipped because they arrived too fast`);
     state.textContent = parts.join(" · ");
   };
   const add = (html) => {
@@ -44,7 +44,7 @@
     source.addEventListener("end", (message) => {
       if (message.data !== "access_ended") return;
       source.close();
-      state.textContent = "You are signed out or may not see this project any more. Reload the page.";
+      state.textContent = "You are signed out or no longer have access to this project. Reload the page.";
     });
     source.addEventListener("open", () => {
       if (!shown) state.textContent = "Connected. Waiting for the next event…";
@@ -52,7 +52,7 @@
     source.addEventListener("error", () => {
       // Browsers connect again when a connection is lost, but not after a refusal.
       if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
-      state.textContent = "The connection was lost; trying again…";
+      state.textContent = "Connection lost; reconnecting…";
     });
   };
   connect();
@@ -60,7 +60,7 @@
   pause.addEventListener("click", () => {
     paused = !paused;
     pause.setAttribute("aria-pressed", String(paused));
-    pause.textContent = paused ? "Go on" : "Pause";
+    pause.textContent = paused ? "Resume" : "Pause";
     if (!paused) {
       waiting.forEach(add);
       waiting = [];
