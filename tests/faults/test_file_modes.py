@@ -126,6 +126,6 @@ def test_resumed_import_reports_a_file_that_others_may_read(faulty: Faulty, tmp_
     )
 
     assert done.returncode == 1
-    assert f"other users may read the refused lines; run: chmod 600 {rejected}" in done.stderr
+    assert f"other users can read the rejected lines; run: chmod 600 {rejected}" in done.stderr
     first, second = map(json.loads, rejected.read_text("utf-8").splitlines())
     assert (first, second["text"]) == ({}, "no event")

@@ -200,7 +200,7 @@ def test_each_state_of_a_key_has_its_message(
 def test_a_key_is_told_from_a_token_for_operators(project: Project) -> None:
     answer = project.client().get("/admin/projects")
     assert answer.status == 401
-    assert "an API key (hr_...) opens nothing here" in answer.json()["error"]["message"]
+    assert "an API key (hr_...) is not accepted here" in answer.json()["error"]["message"]
 
 
 def test_an_address_that_guesses_is_not_looked_up_for_long(

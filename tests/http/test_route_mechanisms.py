@@ -512,7 +512,7 @@ def test_the_document_joins_the_routes_of_a_path(small: Small) -> None:
 
 def test_a_route_that_could_never_be_reached_is_refused() -> None:
     once = get("/a", said("a"), PUBLIC, name="a", summary="a")
-    with pytest.raises(ValueError, match="there twice"):
+    with pytest.raises(ValueError, match="occurs twice"):
         RouteTable((once, once))
 
 

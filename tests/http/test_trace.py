@@ -190,7 +190,9 @@ def test_subscribers_that_do_not_want_the_event_are_one_line(
     [entry] = [entry for entry in entries if entry["type"] == "subscriber_skipped"]
     assert entry["count"] == 5
     assert "subscriber_id" not in entry
-    assert entry["text"].startswith("5 subscribers do not want events of this name: webhook host-")
+    assert entry["text"].startswith(
+        "5 subscribers skipped, not subscribed to this event name: webhook host-"
+    )
     assert entry["text"].endswith(" and 2 more.")
 
 

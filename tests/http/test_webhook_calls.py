@@ -158,7 +158,7 @@ def test_gone_disables_the_webhook(client: Client, endpoint: Endpoint) -> None:
     client.send({"event": "order.completed", "external_id": "a"})
     path = f"/webhooks/{webhook['id']}"
     wait_until(lambda: not client.get(path).data["enabled"], 20)
-    assert client.get(path).data["disabled_reason"] == "the endpoint answered 410 Gone"
+    assert client.get(path).data["disabled_reason"] == "the endpoint returned 410 Gone"
     kinds = {letter["kind"] for letter in client.get("/dead-letters").data}
     assert kinds == {"delivery"}
     causes = {letter["cause"] for letter in client.get("/dead-letters").data}
@@ -189,7 +189,7 @@ def test_a_test_call_tells_what_could_not_be_read(client: Client) -> None:
         webhook = create(client, odd.url)
         answer = client.request("POST", f"/webhooks/{webhook['id']}/test").data
     assert (answer["delivered"], answer["http_status"], answer["cause"]) == (True, 204, None)
-    assert answer["note"] == "the status has no body, so the one announced was not read"
+    assert answer["note"] == "this status has no body, so the announced body was not read"
 
 
 INTERIM = b"HTTP/1.1 102 P\r\n\r\n" * 5000
@@ -222,7 +222,7 @@ def test_test_calls_that_meet_a_flood_hold_up_no_other_request(
             enough.set()
             calling.join()
     assert {(one["delivered"], one["cause"], one["error"]) for one in flooded} == {
-        (False, "protocol_error", "too many interim answers (1xx)")
+        (False, "protocol_error", "too many interim responses (1xx)")
     }
     assert open_server.resident_bytes(peak=True) - before_bytes < 30_000_000
 
@@ -260,4 +260,4 @@ def test_an_odd_answer_is_one_attempt_with_a_note(client: Client) -> None:
         (delivery,) = of_event()
     (attempt,) = delivery["attempts"]
     assert (attempt["http_status"], attempt["cause"], attempt["error"]) == (200, None, None)
-    assert attempt["note"] == "Content-Length cannot be read, so the body was not"
+    assert attempt["note"] == "Content-Length is invalid, so the body was not read"

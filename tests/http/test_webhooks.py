@@ -67,7 +67,7 @@ def test_every_problem_is_listed(client: Client) -> None:
     assert answer.status == 422
     assert answer.code == "ValidationError"
     found = details(answer)
-    assert found["evnts"] == "is not a member of a webhook; did you mean events?"
+    assert found["evnts"] == "is an unknown field of a webhook; did you mean events?"
     assert found["url"] == "must begin with https:// or http://"
     assert found["events[1]"] == "must be a string, got a number"
     assert found["enabled"] == "must be true or false, got a number"

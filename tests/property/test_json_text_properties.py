@@ -66,20 +66,20 @@ def escape_problem(text: str) -> str | None:
     while at < len(text):
         if text[at] != "\\":
             if high:
-                return "a surrogate without its other half"
+                return "a lone surrogate"
             at += 1
             continue
         found = re.match(r"\\u([0-9a-fA-F]{4})", text[at:])
         code = int(found[1], 16) if found else -1
         if high and not 0xDC00 <= code <= 0xDFFF:
-            return "a surrogate without its other half"
+            return "a lone surrogate"
         if code == 0:
             return "the character NUL"
         if not high and 0xDC00 <= code <= 0xDFFF:
-            return "a surrogate without its other half"
+            return "a lone surrogate"
         high = 0xD800 <= code <= 0xDBFF
         at += 6 if found else 2
-    return "a surrogate without its other half" if high else None
+    return "a lone surrogate" if high else None
 
 
 ESCAPED = st.lists(

@@ -135,7 +135,7 @@ def fill_every_table(people: People, contact: Contact, event: NewEvent) -> None:
         at_us=0,
         status=422,
         code="ValidationError",
-        message=f"The member '{CANARY}' is there twice.",
+        message=f"The key '{CANARY}' occurs twice.",
         details=[("email", f"{EMAIL} is not an address")],
         route=f"GET /events/by-idempotency-key/{X}",
         api_key_id=None,

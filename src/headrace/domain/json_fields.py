@@ -42,7 +42,7 @@ class FieldReader:
         for name in members:
             if name not in known:
                 hint = unknown_hint(name, nearest_member(name, known), others_in)
-                self.add(echo(name), f"is not a member of {what}{hint}")
+                self.add(echo(name), f"is an unknown field of {what}{hint}")
 
     def add(self, field: str, message: str) -> None:
         """Add a problem."""
@@ -133,7 +133,7 @@ def text_problem(value: Any) -> str | None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        return "must not contain a surrogate without its other half"
+        return "must not contain a lone surrogate"
     return "must not contain the character NUL" if "\x00" in value else None
 
 

@@ -64,14 +64,14 @@ def forbidden_escape(text: bytes) -> str | None:
         pending = high_end
         high_end = -1
         if pending >= 0 and not (0xDC00 <= code <= 0xDFFF and match.start() == pending):
-            return "a surrogate without its other half"
+            return "a lone surrogate"
         if code == 0:
             return "the character NUL"
         if 0xD800 <= code <= 0xDBFF:
             high_end = match.end()
         elif 0xDC00 <= code <= 0xDFFF and pending < 0:
-            return "a surrogate without its other half"
-    return "a surrogate without its other half" if high_end >= 0 else None
+            return "a lone surrogate"
+    return "a lone surrogate" if high_end >= 0 else None
 
 
 class DuplicateMemberError(ValueError):

@@ -64,7 +64,7 @@ def parse(text: str) -> int:
             int(year), int(month), int(day), int(hour), int(minute), 59 if is_leap else int(second)
         )
     except ValueError as error:
-        message = f"is not a time on the calendar: {error}"
+        message = f"is not a valid date and time: {error}"
         raise ValueError(message) from None
     at_us = (naive - _EPOCH_NAIVE) // _MICROSECOND
     if is_leap:
@@ -77,7 +77,9 @@ def parse(text: str) -> int:
         message = "is outside the years 0001 to 9999 in UTC"
         raise ValueError(message)
     if is_leap and not _begins_month(at_us):
-        message = "has a leap second where none can be: they end the last day of a month in UTC"
+        message = (
+            "has a leap second at a wrong time: leap seconds end the last day of a month in UTC"
+        )
         raise ValueError(message)
     return at_us
 
@@ -107,7 +109,7 @@ def _begins_month(at_us: int) -> bool:
 
 def _offset_us(sign: str, hours: int, minutes: int) -> int:
     if hours > 23 or minutes > 59:
-        message = "has an offset that does not exist; the largest is 23:59"
+        message = "has an invalid offset; the largest is 23:59"
         raise ValueError(message)
     offset_us = (hours * 60 + minutes) * 60_000_000
     return offset_us if sign == "+" else -offset_us

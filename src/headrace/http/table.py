@@ -36,16 +36,16 @@ WEBHOOKS, ADMINISTRATION, SERVER = WEBHOOKS_TAG, "Administration", "Server"
 
 #: Groups of the document, in its order.
 TAGS = {
-    EVENTS: "Send events, find them, and see what happened to each.",
+    EVENTS: "Send events, find them and read their traces.",
     CONTACTS: "The people that events are about: their properties, merges and erasures.",
     TOPICS: "What contacts are subscribed to.",
     AUDIENCES: "Lists of contacts.",
-    MAIL: "E-mails, sending domains, templates, and addresses that get no mail.",
-    CATALOG: "Which events there are, what they look like, and how that has changed.",
-    DEAD_LETTERS: "Events and deliveries that failed for good, and their replays.",
+    MAIL: "E-mails, sending domains, templates and suppressed addresses.",
+    CATALOG: "Event names, the structure of their payloads, and how it has changed.",
+    DEAD_LETTERS: "Events and deliveries that failed permanently, and their replays.",
     WEBHOOKS: "Endpoints that events are delivered to.",
     ADMINISTRATION: "Projects and their policies; for operator tokens, not for API keys.",
-    SERVER: "The state of the server, and this document.",
+    SERVER: "Health of the server, and this document.",
 }
 
 

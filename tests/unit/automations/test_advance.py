@@ -177,7 +177,7 @@ def test_correlation_is_with_the_values_of_when_the_wait_began() -> None:
     ):
         world.process(event("order.completed", 5, payload, number=len(world.processed)))
         assert world.state.is_open is open_still
-    assert "a value that has to match differs" in " ".join(n.sentence for n in world.notes)
+    assert "a value to match differs" in " ".join(n.sentence for n in world.notes)
 
 
 def test_a_correlation_that_is_missing_is_told_at_once_and_times_out() -> None:

@@ -82,7 +82,7 @@ def test_a_filter_that_was_not_met_is_told_with_its_evidence() -> None:
     assert note.evidence is not None
     assert (note.evidence.needs, note.evidence.found) == ("1000", "400")
     assert note.sentence == (
-        "The event did not meet the filters of the trigger: "
+        "The event did not match the filters of the trigger: "
         "amount gte 1000 does not hold, the field is a number."
     )
 

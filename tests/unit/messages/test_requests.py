@@ -295,7 +295,7 @@ def test_domain_and_suppression() -> None:
     assert decode_domain(b'{"name":"Example.org","track_opens":false}', required=True) == (
         requests.DomainFields(name="example.org", track_opens=False)
     )
-    with pytest.raises(ApiError, match="is not a member"):
+    with pytest.raises(ApiError, match="is an unknown field"):
         decode_domain(b'{"name":"example.org"}', required=False)
     found = decode_suppression(b'{"email":"A@Example.org","scope":"marketing","reason":"asked"}')
     assert found.email == "a@example.org"

@@ -10,5 +10,5 @@ def name_problem(text: str) -> str:
     if not 1 <= len(text) <= NAME_CHARACTERS_MAX:
         return f"must be 1 to {NAME_CHARACTERS_MAX} characters, got {len(text)}"
     if not text.isprintable() or text != text.strip():
-        return "must be printable characters without blanks around them"
+        return "must be printable characters without surrounding whitespace"
     return ""

@@ -66,7 +66,7 @@ UNITS: dict[str, str] = {
     "event_ingest_limit_per_second": "events per second",
     "create_contacts": "true or false",
     "link_identifiers": "fill or conflict",
-    "placeholder_identifiers": "words with commas between them",
+    "placeholder_identifiers": "words separated by commas",
     "idempotency_conflict": "return_existing or reject",
     "delivery_max_attempts": "attempts",
     "processing_max_attempts": "attempts",

@@ -163,7 +163,10 @@ def throttles(email: str, address: str) -> tuple[Throttle, Throttle]:
 def password_problem(password: str) -> str:
     """What is wrong with a new password, empty when it is valid."""
     if len(password) < PASSWORD_CHARACTERS_MIN:
-        return f"Use at least {PASSWORD_CHARACTERS_MIN} characters; a few words are easy to keep."
+        return (
+            f"Use at least {PASSWORD_CHARACTERS_MIN} characters; "
+            "a passphrase is easiest to remember."
+        )
     if len(password) > PASSWORD_CHARACTERS_MAX:
         return f"Use at most {PASSWORD_CHARACTERS_MAX} characters."
     if len(set(password)) < 4:

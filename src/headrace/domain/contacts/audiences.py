@@ -99,7 +99,7 @@ def decode_contact_ids(body: bytes) -> tuple[str, ...]:
 
 def unknown_contacts(places: list[int]) -> ApiError:
     """422: these positions of `contact_ids` have ids without a contact in the project."""
-    message = "is the id of no contact of this project"
+    message = "is not the id of a contact of this project"
     return invalid(*(FieldProblem(f"contact_ids[{place}]", message) for place in places))
 
 

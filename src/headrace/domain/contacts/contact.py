@@ -148,13 +148,13 @@ def _reject_duplicates(body: bytes, check: FieldReader) -> None:
     # Text that the strict decoder below cannot read has been rejected already, except for text
     # hidden in escapes.
     if forbidden_escape(body) is not None:
-        check.add("properties", "must not contain NUL or a surrogate without its other half")
+        check.add("properties", "must not contain NUL or a lone surrogate")
     else:
         text = bytes(msgspec.json.decode(body, type=_PropertiesOnly).properties).decode()
         try:
             parse_object(text)
         except DuplicateMemberError:
-            check.add("properties", "has a member that is there twice")
+            check.add("properties", "has a duplicate key")
     check.raise_if_any()
 
 

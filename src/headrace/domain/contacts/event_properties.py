@@ -74,7 +74,7 @@ def event_properties(payload: str) -> EventProperties | None:
     once = _checked(members.get(SET_ONCE), SET_ONCE, addresses, ignored)
     for name in [name for name, value in once.items() if value is None]:
         del once[name]
-        ignored.append((f"properties.{as_written(name)}", f"null in {SET_ONCE} says nothing"))
+        ignored.append((f"properties.{as_written(name)}", f"null in {SET_ONCE} has no effect"))
     if not (sets or once or addresses or ignored):
         return None
     return EventProperties(sets, once, addresses, ignored)
@@ -98,7 +98,7 @@ def _checked(
         ignored.append((member, f"must be an object, got {kind_of(sent)}"))
         return {}
     if len(sent) > PROPERTIES_MAX:
-        ignored.append((member, f"must have at most {PROPERTIES_MAX} members, got {len(sent)}"))
+        ignored.append((member, f"must have at most {PROPERTIES_MAX} keys, got {len(sent)}"))
         return {}
     checked: dict[str, PropertyValue | None] = {}
     for name, value in sent.items():
@@ -120,7 +120,7 @@ def _check_address(
 ) -> None:
     field = f"{member}.{EMAIL}"
     if sent is None and member == SET_ONCE:
-        ignored.append((field, f"null in {SET_ONCE} says nothing"))
+        ignored.append((field, f"null in {SET_ONCE} has no effect"))
         return
     try:
         problem = None if sent is None else text_problem(sent)

@@ -44,7 +44,7 @@ def check_properties(value: Any, check: FieldReader) -> dict[str, PropertyValue 
         check.add("properties", f"must be an object, got {kind_of(value)}")
         return {}
     if len(value) > PROPERTIES_MAX:
-        check.add("properties", f"must have at most {PROPERTIES_MAX} members, got {len(value)}")
+        check.add("properties", f"must have at most {PROPERTIES_MAX} keys, got {len(value)}")
         return {}
     checked: dict[str, PropertyValue | None] = {}
     for name, sent in value.items():
@@ -105,7 +105,7 @@ def read_number(text: str) -> int | float:
     Raises:
         ValueError: it would be changed.
     """
-    message = "has more digits or a larger exponent than a double keeps; send it as a string"
+    message = "has more digits or a larger exponent than a double can store; send it as a string"
     if len(text) > _NUMBER_CHARACTERS_MAX:
         raise ValueError(message)
     number = float(text)
@@ -130,8 +130,8 @@ def same_value(left: PropertyValue | None, right: PropertyValue | None) -> bool:
 def size_problem(properties: Mapping[str, PropertyValue]) -> str | None:
     """Why these are too much for one contact, None when they are not."""
     if len(properties) > PROPERTIES_MAX:
-        return f"would be {len(properties)} on this contact, at most {PROPERTIES_MAX} are kept"
+        return f"would be {len(properties)} on this contact; at most {PROPERTIES_MAX} are kept"
     size = len(msgspec.json.encode(properties))
     if size > PROPERTIES_BYTES_MAX:
-        return f"would be {size} bytes of JSON, at most {PROPERTIES_BYTES_MAX} are kept"
+        return f"would be {size} bytes of JSON; at most {PROPERTIES_BYTES_MAX} are kept"
     return None

@@ -151,7 +151,7 @@ class Breaker:
         )
 
     def cancelled(self, permit: Permit) -> Breaker:
-        """The attempt was not made or not finished (shutdown), so it says nothing."""
+        """The attempt was not made or not finished (shutdown), so it does not count."""
         if permit.generation != self.generation or not permit.probe:
             return self
         return replace(self, probes_begun_us=self.probes_begun_us[1:])

@@ -93,7 +93,7 @@ def read_reason(body: bytes, what: str = "a discard") -> str:
     """
     check = FieldReader(read_object(body), ("reason",), what)
     if check.members.get("reason") is None:
-        check.add("reason", "is missing: say why, for whoever looks at it later")
+        check.add("reason", "is required: it is shown in the trace")
     reason = check.text("reason", check_reason)
     check.raise_if_any()
     assert reason is not None
@@ -120,7 +120,7 @@ def _filter(check: FieldReader) -> dict[str, str]:
     sent: Any = check.members.get("filter")
     if sent is None:
         # Leaving something out must not replay everything.
-        check.add("filter", "is missing: {} means every dead letter of the project")
+        check.add("filter", "is required; {} means every dead letter of the project")
         return {}
     if not isinstance(sent, dict):
         check.add("filter", f"must be an object, got {kind_of(sent)}")

@@ -64,7 +64,7 @@ def check_contact_id(text: str) -> str:
         raise ValueError(message)
     lowered = text.lower()
     if lowered == _NIL_UUID:
-        message = "is the nil UUID, which names nobody"
+        message = "is the nil UUID, which identifies nobody"
         raise ValueError(message)
     return lowered
 
@@ -134,7 +134,7 @@ def unknown_hint(name: str, nearest: str | None, others_in: str | None) -> str:
         return f"; did you mean {nearest}?"
     if others_in is None:
         return ""
-    return f"; did you mean {others_in}.{echo(name)}? Data of your own stands in {others_in}"
+    return f"; did you mean {others_in}.{echo(name)}? put your own data into {others_in}"
 
 
 def nearest_member(name: str, known: tuple[str, ...] = MEMBERS) -> str | None:

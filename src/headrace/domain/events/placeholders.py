@@ -44,7 +44,7 @@ class Placeholders:
     """The list of one project.
 
     Args:
-        text: value of the policy: words with commas between them. `word` matches itself,
+        text: value of the policy: words separated by commas. `word` matches itself,
             `role@` for that role at any domain, `name@domain.example` for the one address; each
             with `!` before it is no placeholder, and `!*` takes the built-in list out.
     """
@@ -98,12 +98,12 @@ def check_words(text: str) -> str:
     words = list(dict.fromkeys(split_words(text)))
     if len(words) > WORDS_MAX or len(text) > POLICY_CHARACTERS_MAX:
         message = (
-            f"must be at most {WORDS_MAX} words with commas between them, "
+            f"must be at most {WORDS_MAX} words separated by commas, "
             f"{POLICY_CHARACTERS_MAX} characters in all"
         )
         raise ValueError(message)
     if "!" in words:
-        message = "has a ! with no word behind it"
+        message = "has a ! without a word after it"
         raise ValueError(message)
     return ", ".join(words)
 

@@ -65,7 +65,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     try:
         return parse_object(text)
     except DuplicateMemberError as error:
-        message = f"The member '{echo(error.args[0])}' is there twice."
+        message = f"The key '{echo(error.args[0])}' occurs twice."
         raise malformed_json(message) from None
     except TypeError:
         message = "The body must be one JSON object."
@@ -144,7 +144,7 @@ class _Check:
         try:
             value.encode()
         except UnicodeEncodeError:
-            self.add(field, "must not contain a surrogate without its other half")
+            self.add(field, "must not contain a lone surrogate")
             return None
         try:
             return rule(value)
@@ -176,7 +176,7 @@ def _unknown_members(members: dict[str, Any], check: _Check) -> None:
     for number, name in enumerate(unknown[:PROBLEMS_MAX]):
         nearest = nearest_member(name) if number < HINTS_MAX else None
         hint = unknown_hint(name, nearest, "payload") if number < HINTS_MAX else ""
-        check.add(echo(name), f"is not a member of an event{hint}")
+        check.add(echo(name), f"is an unknown field of an event{hint}")
 
 
 def _key_of_header(key: str | None, header_key: str | None, check: _Check) -> str | None:

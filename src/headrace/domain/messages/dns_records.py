@@ -152,25 +152,25 @@ def _dkim(record: DnsRecord, found: Sequence[str]) -> tuple[RecordState, str]:
     wanted = _tags(record.value)["p"]
     keys = [tags for tags in map(_tags, found) if "p" in tags]
     if not keys:
-        return RecordState.MISSING, "there is no key; publish the record as shown"
+        return RecordState.MISSING, "no key found; publish the record as shown"
     if len(keys) > 1:
-        return RecordState.WRONG, "there are several keys under one selector; keep one"
+        return RecordState.WRONG, "several keys found under one selector; keep one"
     (tags,) = keys
     if tags.get("v", "DKIM1") != "DKIM1" or tags.get("k", "rsa") != "rsa":
-        return RecordState.WRONG, "the record is of another kind of key"
+        return RecordState.WRONG, "the record has another key type"
     if not tags["p"]:
         return RecordState.WRONG, "the key is revoked (p is empty)"
     if tags["p"] != wanted:
-        return RecordState.WRONG, "the key is another one; some panels cut it off at 255 characters"
+        return RecordState.WRONG, "the key differs; some DNS panels truncate it at 255 characters"
     return RecordState.OK, ""
 
 
 def _spf(record: DnsRecord, found: Sequence[str]) -> tuple[RecordState, str]:
     policies = [one.split() for one in found if one.split()[:1] in (["v=spf1"], ["V=SPF1"])]
     if not policies:
-        return RecordState.MISSING, "there is no SPF record"
+        return RecordState.MISSING, "no SPF record found"
     if len(policies) > 1:
-        return RecordState.WRONG, "there are several SPF records, which receivers take for an error"
+        return RecordState.WRONG, "several SPF records found, which is an error for receivers"
     terms = {term.lower().removeprefix("+") for term in policies[0][1:]}
     wanted = [term for term in record.value.lower().split()[1:] if not term.endswith("all")]
     missing = [term for term in wanted if term not in terms]
@@ -182,9 +182,9 @@ def _spf(record: DnsRecord, found: Sequence[str]) -> tuple[RecordState, str]:
 def _dmarc(_: DnsRecord, found: Sequence[str]) -> tuple[RecordState, str]:
     policies = [tags for tags in map(_tags, found) if tags.get("v") == "DMARC1"]
     if not policies:
-        return RecordState.MISSING, "there is no DMARC policy; large receivers ask for one"
+        return RecordState.MISSING, "no DMARC policy found; large receivers require one"
     if len(policies) > 1:
-        return RecordState.WRONG, "there are several DMARC policies, so receivers use none"
+        return RecordState.WRONG, "several DMARC policies found, so receivers use none"
     if policies[0].get("p", "").lower() not in {"none", "quarantine", "reject"}:
         return RecordState.WRONG, "the DMARC policy has no valid p"
     return RecordState.OK, ""
@@ -193,7 +193,7 @@ def _dmarc(_: DnsRecord, found: Sequence[str]) -> tuple[RecordState, str]:
 def _bounce(record: DnsRecord, found: Sequence[str]) -> tuple[RecordState, str]:
     hosts = [one.split()[-1].rstrip(".").lower() for one in found if one.split()]
     if not [host for host in hosts if host]:
-        return RecordState.MISSING, "no server takes mail for the bounce domain: bounces are lost"
+        return RecordState.MISSING, "the bounce domain has no mail server: bounces are lost"
     wanted = record.value.split()
     if len(wanted) == 2 and wanted[1].rstrip(".").lower() not in hosts:
         return RecordState.WRONG, "mail for the bounce domain goes to another server"

@@ -207,7 +207,7 @@ def _check_content(check: FieldReader) -> None:
     has = {name for name in MEMBERS if check.members.get(name) is not None}
     if "template_version_id" in has:
         for name in sorted(has & {"text", "html"}):
-            check.add(name, "must be absent where template_version_id is given")
+            check.add(name, "must be absent if template_version_id is given")
         return
     if not has & {"text", "html"}:
         check.add("", "one of text, html and template_version_id is required")
@@ -242,10 +242,10 @@ def _check_audience_send(check: FieldReader, request: EmailRequest) -> None:
     if check.members.get("audiences") == []:
         check.add("audiences", "must have at least one audience")
     if request.kind is not MessageKind.MARKETING:
-        check.add("kind", "must be marketing where audiences are given")
+        check.add("kind", "must be marketing if audiences are given")
     for name in ("cc", "bcc", "contact_id"):
         if check.members.get(name) is not None:
-            check.add(name, "must be absent where audiences are given")
+            check.add(name, "must be absent if audiences are given")
 
 
 def _kind(text: str) -> MessageKind:
@@ -274,7 +274,7 @@ def _headers(check: FieldReader) -> tuple[tuple[str, str], ...]:
         check.add("headers", f"must be an object, got {kind_of(value)}")
         return ()
     if len(value) > HEADERS_MAX:
-        check.add("headers", f"must have at most {HEADERS_MAX} members, got {len(value)}")
+        check.add("headers", f"must have at most {HEADERS_MAX} keys, got {len(value)}")
         return ()
     checked: list[tuple[str, str]] = []
     seen: set[str] = set()
@@ -282,7 +282,7 @@ def _headers(check: FieldReader) -> tuple[tuple[str, str], ...]:
         field = f"headers.{echo(name)}"
         problem = text_problem(sent)
         if problem is None and name.lower() in seen:
-            problem = "is there twice"
+            problem = "occurs twice"
         seen.add(name.lower())
         if problem is None:
             try:

@@ -222,7 +222,7 @@ def _source(text: str) -> str:
         message = f"must be at most {TEMPLATE_BYTES_MAX} bytes, got {size}"
         raise ValueError(message)
     if _CONTROL.search(text):
-        raise ValueError("must not contain control characters but line ends and tabs")
+        raise ValueError("must not contain control characters except line ends and tabs")
     return text
 
 
@@ -251,7 +251,7 @@ def _locale(text: str) -> str:
 
 def _url(text: str) -> str:
     if len(text) > URL_CHARACTERS_MAX or not text.isprintable() or " " in text:
-        message = f"must be a URL of at most {URL_CHARACTERS_MAX} characters without blanks"
+        message = f"must be a URL of at most {URL_CHARACTERS_MAX} characters without whitespace"
         raise ValueError(message)
     return text
 
@@ -270,7 +270,7 @@ def _push_texts(check: FieldReader) -> tuple[PushText, ...] | None:
             image_url=one.text("image_url", _url),
         )
         if any(found.locale.lower() == other.locale.lower() for other in texts):
-            one.add("locale", "is there twice")
+            one.add("locale", "occurs twice")
         texts.append(found)
     return tuple(texts)
 

@@ -18,19 +18,17 @@ from headrace.store.store import Store
 
 
 class Health(msgspec.Struct):
-    """That the process answers."""
+    """Liveness of the process."""
 
     status: Literal["ok"]
 
 
 class Readiness(msgspec.Struct, omit_defaults=True):
-    """Whether events are accepted now."""
+    """Whether the server accepts events."""
 
     status: Literal["ready", "not_ready"]
-    reason: Annotated[str | None, about("Why not.")] = None
-    worker: Annotated[
-        str | None, about("What keeps the worker beside the server from working.")
-    ] = None
+    reason: Annotated[str | None, about("Why the server is not ready.")] = None
+    worker: Annotated[str | None, about("Why the worker of this server is not working.")] = None
 
 
 def _services(request: Request) -> Services:
@@ -110,16 +108,16 @@ ROUTES = (
         healthz,
         PUBLIC,
         name="healthz",
-        summary="Whether the process answers",
-        answers=(ok("It does.", Health),),
+        summary="Whether the process is alive",
+        answers=(ok("It is alive.", Health),),
     ),
     get(
         "/readyz",
         readyz,
         PUBLIC,
         name="readyz",
-        summary="Whether events are accepted now",
-        answers=(ok("They are.", Readiness), unavailable("They are not; says why.", Readiness)),
+        summary="Whether the server accepts events",
+        answers=(ok("Ready.", Readiness), unavailable("Not ready, with the reason.", Readiness)),
     ),
     get(
         "/metrics",

@@ -54,7 +54,7 @@ class AuditEntryResponse(msgspec.Struct, kw_only=True):
     detail: Annotated[
         msgspec.Raw,
         about(
-            "What depends on the action; a changed policy has `policy`, `from` and `to`.",
+            "Facts that depend on the action; a changed policy has `policy`, `from` and `to`.",
             type="object",
             additionalProperties=True,
         ),
@@ -69,7 +69,7 @@ def _operator(request: Request) -> Operator:
 async def _project(services: Services, request: Request) -> tuple[int, Policies]:
     found = await services.store.operators.policies(read_uuid(request.path_params["id"]))
     if found is None:
-        raise ApiError(ErrorCode.NOT_FOUND, "There is no such project.")
+        raise ApiError(ErrorCode.NOT_FOUND, "Project not found.")
     return found
 
 
@@ -224,7 +224,7 @@ ROUTES = (
         OPERATOR,
         name="patchPolicies",
         summary="Change policies of a project",
-        description="All that are sent or none; null resets a policy.",
+        description="Changes all policies sent, or none of them; null resets a policy.",
         bodies=json_body(_POLICY_VALUES, example={"event_retention_days": 30}),
         answers=(_POLICIES,),
     ),

@@ -41,17 +41,17 @@ _Kind = Annotated[str, about(enum=list(KINDS))]
 
 
 class CatalogNameResponse(msgspec.Struct, kw_only=True):
-    """An event name and what is known of it at a glance."""
+    """Summary of an event name."""
 
     event: EventName
     first_seen_at: Time
     last_seen_at: Time
     events: int
-    inspected: Annotated[int, about("Of these, whose payload was looked at; shares are of them.")]
+    inspected: Annotated[int, about("Events whose payload was inspected; shares refer to these.")]
     sources: list[str]
     personal_data: list[_Kind]
     paths: int
-    drift_at: Annotated[Time | None, about("When what its events look like changed last.")]
+    drift_at: Annotated[Time | None, about("When the structure of its events last changed.")]
 
 
 class CatalogPathResponse(msgspec.Struct, kw_only=True):
@@ -59,25 +59,23 @@ class CatalogPathResponse(msgspec.Struct, kw_only=True):
 
     path: str
     types: list[str]
-    share: Annotated[float, about("Share of the events that have it.")]
-    example: Annotated[Any, about("A value of that type with nothing of those seen.")]
+    share: Annotated[float, about("Share of the inspected events that have this path.")]
+    example: Annotated[Any, about("A placeholder value of that type; never a real value.")]
     personal_data: list[_Kind]
     first_seen_at: Time
     last_seen_at: Time
-    gone_at: Annotated[Time | None, about("When its absence was noticed; null while it comes.")]
+    gone_at: Annotated[Time | None, about("When the path was found missing; null while it occurs.")]
 
 
 class CatalogDriftResponse(msgspec.Struct, kw_only=True):
-    """A change of what events of a name look like."""
+    """A change in the structure of the events of a name."""
 
     kind: Annotated[str, about(enum=[kind.value for kind in DriftKind])]
     path: str
-    type: Annotated[str | None, about("The type that is new; null for other kinds.")]
+    type: Annotated[str | None, about("The new type; null for other kinds.")]
     at: Time
-    event_id: Annotated[
-        Id | None, about("The event that showed it first; null when that is not known.")
-    ]
-    events_before: Annotated[int, about("Events looked at before that one.")]
+    event_id: Annotated[Id | None, about("The first event with the change; null if unknown.")]
+    events_before: Annotated[int, about("Events inspected before that one.")]
 
 
 class CatalogHourResponse(msgspec.Struct, kw_only=True):
@@ -88,13 +86,13 @@ class CatalogHourResponse(msgspec.Struct, kw_only=True):
 
 
 class CatalogEntryResponse(CatalogNameResponse, kw_only=True):
-    """All that is known of an event name."""
+    """The catalog entry of an event name."""
 
     hours: Annotated[
-        list[CatalogHourResponse], about("Of the last seven days, hours without events left out.")
+        list[CatalogHourResponse], about("Last seven days; hours without events are omitted.")
     ]
     schema: list[CatalogPathResponse]
-    paths_not_kept: Annotated[int, about("Sightings of paths past the 500 that are kept.")]
+    paths_not_kept: Annotated[int, about("Occurrences of paths beyond the 500 that are stored.")]
     drift: Annotated[list[CatalogDriftResponse], about("Newest first.")]
     example: dict[str, Any] | None
     example_event_id: Id | None
@@ -209,7 +207,7 @@ def _check_prefix(text: str) -> str:
     try:
         check_event_name(text.removesuffix("*").removesuffix("."))
     except ValueError:
-        message = "must be the beginning of an event name"
+        message = "must be a prefix of an event name"
         raise ValueError(message) from None
     return text.removesuffix("*")
 
@@ -224,26 +222,26 @@ ROUTES = (
             text(
                 "event",
                 _check_prefix,
-                "The beginning of the name; `order.*` is the same as `order.`.",
+                "Prefix of the name; `order.*` is the same as `order.`.",
                 pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*(\.?\*?)?$",
                 maxLength=EVENT_NAME_CHARACTERS_MAX,
                 examples=["order.*"],
             ),
-            one_of("source", SOURCE_NAMES, "Names with an event that came so."),
+            one_of("source", SOURCE_NAMES, "Names with an event from this source."),
             one_of(
                 "personal_data",
                 {ANY: PERSONAL, **KINDS},
-                "Names with a path that is likely to hold such data.",
+                "Names with a path that is likely to contain such data.",
             ),
             *PAGE,
         ),
-        answers=(page(CatalogNameResponse, "In the order of names."),),
+        answers=(page(CatalogNameResponse, "Sorted by name."),),
     ),
     get(
         "/catalog/{event}",
         get_catalog_entry,
         name="getCatalogEntry",
-        summary="Get what is known of an event name",
+        summary="Get the catalog entry of an event name",
         parameters=(in_path("event", **EVENT_NAME),),
         answers=(ok("The entry.", CatalogEntryResponse),),
     ),

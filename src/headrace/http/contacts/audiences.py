@@ -45,7 +45,7 @@ from headrace.store.contacts.groups.audiences import (
 from headrace.store.contract.contacts import ContactFilter
 from headrace.store.contract.errors import StoreConflictError
 
-_UNIQUE = about("Unique in the project; blanks around it are left out.")
+_UNIQUE = about("Unique in the project; surrounding whitespace is removed.")
 
 
 class AudienceCreate(msgspec.Struct, forbid_unknown_fields=True):
@@ -56,7 +56,7 @@ class AudienceCreate(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AudienceUpdate(msgspec.Struct, forbid_unknown_fields=True):
-    """A change of an audience. Members that are absent or null stay as they are."""
+    """A change of an audience. Fields that are absent or null are not changed."""
 
     name: Annotated[Name | None, _UNIQUE] = None
     description: Description | None = None
@@ -73,16 +73,16 @@ class AudienceResponse(msgspec.Struct, kw_only=True):
 
 
 class ContactIdsInput(msgspec.Struct, forbid_unknown_fields=True):
-    """Contacts to add; an id that repeats counts once."""
+    """Contacts to add; repeated ids count once."""
 
     contact_ids: Annotated[list[Id], about(minItems=1, maxItems=CONTACT_IDS_MAX)]
 
 
 class EnteredContactsResponse(msgspec.Struct, kw_only=True):
-    """What came of adding contacts."""
+    """Result of adding contacts."""
 
     audience_id: Id
-    entered: Annotated[int, about("Contacts that were not in it before.")]
+    entered: Annotated[int, about("Contacts that were added.")]
     already_in: int
 
 
@@ -240,9 +240,9 @@ ROUTES = (
         patch_audience,
         name="patchAudience",
         summary="Change an audience",
-        description="Members that are absent or null stay as they are.",
+        description="Fields that are absent or null are not changed.",
         bodies=json_body(AudienceUpdate, example={"name": "Early testers"}),
-        answers=(ok("The audience as it is now.", AudienceResponse),),
+        answers=(ok("The updated audience.", AudienceResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     delete(
@@ -250,8 +250,8 @@ ROUTES = (
         delete_audience,
         name="deleteAudience",
         summary="Delete an audience",
-        description="Its contacts stay. They are removed from it in the background, each with a "
-        "`sendrealm.audience.exited`.",
+        description="The contacts are kept. They are removed from the audience in the background, "
+        "each with a `sendrealm.audience.exited`.",
         answers=(no_content("Deleted."),),
     ),
     get(
@@ -267,15 +267,15 @@ ROUTES = (
         add_contacts,
         name="addContactsToAudience",
         summary="Add contacts to an audience",
-        description="All of them, or none when there is no contact of one of the ids.",
+        description="Adds all contacts, or none if one of the ids does not exist.",
         bodies=json_body(ContactIdsInput),
-        answers=(ok("All of them are in it now.", EnteredContactsResponse),),
+        answers=(ok("All contacts are in the audience.", EnteredContactsResponse),),
     ),
     delete(
         "/audiences/{id}/contacts/{contact_id}",
         remove_contact,
         name="removeContactFromAudience",
         summary="Remove a contact from an audience",
-        answers=(no_content("It is not in it any more."),),
+        answers=(no_content("The contact is not in the audience."),),
     ),
 )

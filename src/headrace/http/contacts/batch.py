@@ -30,7 +30,7 @@ CONTACTS_MAX = 1000
 
 
 class ContactBatchInput(msgspec.Struct, forbid_unknown_fields=True):
-    """Contacts to write; each is checked by itself, and a bad one spoils no other."""
+    """Contacts to write; each is checked separately, and a bad one does not affect the others."""
 
     contacts: Annotated[list[ContactInput], about(minItems=1, maxItems=CONTACTS_MAX)]
 
@@ -46,13 +46,13 @@ class ContactOutcome(StrEnum):
 
 
 class WrittenContact(msgspec.Struct):
-    """Which contact it is; in a dry run that of one to be created means nothing."""
+    """Id of the contact; in a dry run the id of a contact to be created has no meaning."""
 
     id: Id
 
 
 class ContactItem(msgspec.Struct, omit_defaults=True):
-    """Answer to one contact of a batch: `data`, or `error` as a single request would get it."""
+    """Result for one contact of a batch: `data`, or `error` as a single request would get it."""
 
     status: int
     outcome: ContactOutcome
@@ -61,7 +61,7 @@ class ContactItem(msgspec.Struct, omit_defaults=True):
 
 
 class ContactBatchAnswer(msgspec.Struct):
-    """Answer to a batch: one item per contact, in the order sent."""
+    """Response to a batch: one item per contact, in the order sent."""
 
     data: list[ContactItem]
     created: int
@@ -116,7 +116,7 @@ def _decode(line: bytes, policies: Policies) -> ContactWrite | ApiError:
     try:
         write = decode_contact(line, clears=False)
         if not (isinstance(write.external_id, str) or isinstance(write.email, str)):
-            raise invalid(FieldProblem("", "one of external_id and email is required"))
+            raise invalid(FieldProblem("", "external_id or email is required"))
         return for_upsert(write, policies)
     except ApiError as error:
         return error
@@ -147,17 +147,17 @@ ROUTES = (
         "/contacts/batch",
         upsert_contacts,
         name="upsertContacts",
-        summary=f"Create or write to up to {CONTACTS_MAX} contacts",
-        description="Each is found by its external_id, else by its email, and written for itself; "
-        "a bad one spoils no other.",
-        parameters=(flag("dry_run", "Write nothing, only say what would come of it."),),
+        summary=f"Create or update up to {CONTACTS_MAX} contacts",
+        description="Each contact is found by its external_id, else by its email, and written "
+        "separately; a bad one does not affect the others.",
+        parameters=(flag("dry_run", "Write nothing, only report the outcome."),),
         bodies=(
             *json_body(
                 ContactBatchInput,
                 example={"contacts": [{"external_id": "user_42", "email": "mike@example.com"}]},
             ),
-            ndjson_body("One ContactInput a line."),
+            ndjson_body("One ContactInput per line."),
         ),
-        answers=(whole("One answer per contact, in the order sent.", ContactBatchAnswer),),
+        answers=(whole("One result per contact, in the order sent.", ContactBatchAnswer),),
     ),
 )

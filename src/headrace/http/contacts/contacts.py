@@ -46,26 +46,28 @@ SOURCE = "api"
 
 
 class ContactInput(msgspec.Struct, forbid_unknown_fields=True):
-    """A write to a contact. Members that are absent stay as they are."""
+    """A write to a contact. Absent fields are not changed."""
 
     external_id: ExternalId | None = None
     email: Email | None = None
     properties: Annotated[
         dict[str, str | float | bool | list[str] | None] | None,
         about(
-            "Merged member by member; null removes one. At most 16 KiB as JSON.",
+            "Merged by name; null removes a property. At most 16 KiB as JSON.",
             maxProperties=PROPERTIES_MAX,
             propertyNames={"minLength": 1, "maxLength": NAME_CHARACTERS_MAX},
         ),
     ] = None
     occurred_at: Annotated[
         Time | None,
-        about("When all this became so; now, if left out. What happened later is left as it is."),
+        about(
+            "When these values became valid; now if omitted. Values that were set later are kept."
+        ),
     ] = None
 
 
 class ContactResponse(msgspec.Struct, kw_only=True):
-    """A contact as it is shown; `email` is as it was given."""
+    """A contact; `email` has the original spelling."""
 
     id: Id
     external_id: str | None
@@ -144,7 +146,7 @@ async def delete_contact(request: Request) -> Response:
     given = [each.name for each in ERASURE_PARAMETERS if each.name in context.query]
     if given:
         # Whoever asks for a dry run must not find the contact deleted.
-        raise invalid(*(FieldProblem(name, "goes with erase=true only") for name in given))
+        raise invalid(*(FieldProblem(name, "is allowed with erase=true only") for name in given))
     services = context.services
     gone = await services.store.contacts.delete(
         context.project_id, contact_id, services.clock_us(), source=SOURCE
@@ -179,14 +181,17 @@ ROUTES = (
         "/contacts",
         create_contact,
         name="createContact",
-        summary="Create a contact, or write to the one that is there",
+        summary="Create a contact, or update an existing one",
         parameters=(
-            flag("upsert", "Write to the contact of this external_id, else of this email."),
+            flag(
+                "upsert",
+                "Update the contact with this external_id, else with this email, if there is one.",
+            ),
         ),
         bodies=json_body(ContactInput, example=_EXAMPLE),
         answers=(
             created("Created.", ContactResponse),
-            ok("With upsert: it was there, and is as sent now.", ContactResponse),
+            ok("With upsert: the contact existed and was updated.", ContactResponse),
         ),
         errors=(ErrorCode.CONFLICT,),
     ),
@@ -195,7 +200,7 @@ ROUTES = (
         get_contact,
         name="getContact",
         summary="Get a contact",
-        description="The id of a contact that was merged into another one leads to that one.",
+        description="The id of a merged contact resolves to the surviving contact.",
         answers=(ok("The contact.", ContactResponse),),
     ),
     patch(
@@ -205,7 +210,7 @@ ROUTES = (
         summary="Change a contact",
         description="null clears an identifier or removes a property.",
         bodies=json_body(ContactInput, example={"properties": {"plan": "pro", "trial": None}}),
-        answers=(ok("The contact as it is now.", ContactResponse),),
+        answers=(ok("The updated contact.", ContactResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     delete(
@@ -213,15 +218,15 @@ ROUTES = (
         delete_contact,
         name="deleteContact",
         summary="Delete a contact, or erase the person",
-        description="Events of a deleted contact stay, unless the person is erased.",
+        description="Events of a deleted contact are kept, unless the person is erased.",
         parameters=(
-            flag("erase", "Remove the person everywhere, events included."),
+            flag("erase", "Remove all data about the person, events included."),
             *ERASURE_PARAMETERS,
         ),
         answers=(
             no_content("Deleted."),
             ok("With erase: the person is erased.", ErasureResponse),
-            accepted("With erase: the job goes on, see /erasures/{id}.", ErasureResponse),
+            accepted("With erase: the job is still running, see /erasures/{id}.", ErasureResponse),
         ),
     ),
     get(
@@ -229,7 +234,7 @@ ROUTES = (
         list_events,
         name="listEventsOfContact",
         summary="List the events of a contact",
-        description="Also those of contacts that were merged into it.",
+        description="Includes events of contacts that were merged into it.",
         parameters=PAGE,
         answers=(page(Event),),
     ),

@@ -32,26 +32,26 @@ STATUS_SHOWN: dict[ErasureStatus, StatusResponse] = {
 
 
 class MentionResponse(msgspec.Struct, kw_only=True):
-    """An event of somebody else that names the person."""
+    """An event of another person that names this person."""
 
     event_id: Id
     event: EventName
     places: Annotated[
-        tuple[str, ...], about("Where, such as `payload.friend.email`; the first ten.")
+        tuple[str, ...], about("Places such as `payload.friend.email`; the first ten.")
     ]
 
 
 class MentionsResponse(msgspec.Struct, kw_only=True):
-    """Events of others that name the person."""
+    """Events of other people that name this person."""
 
     searched: Annotated[int, about("Events of the project that were searched so far.")]
     events: int
-    masked: Annotated[int, about("In how many of them the names are masked now.")]
+    masked: Annotated[int, about("Events in which the identifiers were masked.")]
     listed: Annotated[list[MentionResponse], about("The first hundred.")]
 
 
 class EarlierResponse(msgspec.Struct, kw_only=True):
-    """An erasure of the same person that was asked for before."""
+    """An earlier erasure of the same person."""
 
     id: Id
     counts: dict[str, int]
@@ -60,19 +60,22 @@ class EarlierResponse(msgspec.Struct, kw_only=True):
 
 
 class ErasureResponse(msgspec.Struct, kw_only=True):
-    """An erasure: a job while it runs, a receipt when it is done. It names nobody."""
+    """An erasure: a job while it runs, a receipt when it is done. It contains no personal data."""
 
     id: Id
     contact_id: Id
     contact_ids: Annotated[
         tuple[Id, ...],
-        about("The contact's, and those of contacts that had been merged into it."),
+        about("The id of the contact and of contacts that were merged into it."),
     ]
     dry_run: Annotated[
-        bool, about("Whether it only says what an erasure would remove; kept for a day.")
+        bool, about("Whether this is a dry run, which removes nothing; kept for a day.")
     ]
     mask_mentions: bool
-    status: Annotated[StatusResponse, about("`wiping`: no row is left, only traces in files.")]
+    status: Annotated[
+        StatusResponse,
+        about("`wiping`: all rows are removed; remains in files are being overwritten."),
+    ]
     counts: Annotated[dict[str, int], about("Rows that were removed, by place.")]
     mentions: MentionsResponse
     earlier: Annotated[list[EarlierResponse], about("Newest first, at most twenty.")]
@@ -123,8 +126,8 @@ def _time(at_us: int | None) -> str | None:
 
 #: Parameters of `DELETE /contacts/{id}?erase=true`.
 PARAMETERS = (
-    flag("mask_mentions", "With erase: mask the person's names in events of others."),
-    flag("dry_run", "With erase: only say what it would remove and find."),
+    flag("mask_mentions", "With erase: mask the person's identifiers in other people's events."),
+    flag("dry_run", "With erase: only report what it would remove and find."),
 )
 
 

@@ -23,24 +23,26 @@ PROPERTY_FILTERS_MAX = 10
 
 def _check_property(name: str) -> str:
     if not 1 <= len(name) <= NAME_CHARACTERS_MAX or "\x00" in name:
-        message = f"names no property: it must have 1 to {NAME_CHARACTERS_MAX} characters"
+        message = (
+            f"has an invalid property name: it must have 1 to {NAME_CHARACTERS_MAX} characters"
+        )
         raise ValueError(message)
     return name
 
 
 _PARAMETERS = (
-    text("external_id", check_external_id, "Of the contact with this id.", **EXTERNAL_ID),
+    text("external_id", check_external_id, "Only the contact with this id.", **EXTERNAL_ID),
     text("email", normalize_email, "Of the contact with this address, in any case.", **EMAIL),
     uuid("audience_id", "In this audience."),
     uuid("topic_id", "Subscribed to it, by choice or by default."),
     text(
         "search",
         check_search,
-        "external_id or email begins with it.",
+        "Prefix of external_id or email.",
         minLength=1,
         maxLength=SEARCH_CHARACTERS_MAX,
     ),
-    time("created_after", "Created at this time or later."),
+    time("created_after", "Created at or after this time."),
     time("created_before", "Created before this time."),
     Parameter(
         name=PROPERTY_PREFIX,
@@ -48,8 +50,8 @@ _PARAMETERS = (
         count_max=PROPERTY_FILTERS_MAX,
         schema={"type": "string"},
         check=_check_property,
-        description="`property.<name>=<text>`: a string or an item of a list equals the text; a "
-        f"number or a boolean is what the text reads as. At most {PROPERTY_FILTERS_MAX}.",
+        description="`property.<name>=<text>`: a string or a list item equals the text; a "
+        f"number or a boolean equals the parsed text. At most {PROPERTY_FILTERS_MAX}.",
     ),
 )
 #: Parameter to the field of the filter, where they differ.
@@ -87,7 +89,7 @@ ROUTES = (
         list_contacts,
         name="listContacts",
         summary="List contacts",
-        description="Every filter that is given must match.",
+        description="All given filters must match.",
         parameters=(*_PARAMETERS, *PAGE),
         answers=(page(ContactResponse),),
     ),

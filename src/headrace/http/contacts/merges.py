@@ -35,37 +35,37 @@ from headrace.store.contract.merges import (
 
 
 class MergeInput(msgspec.Struct, rename={"from_": "from"}, forbid_unknown_fields=True):
-    """A merge: the contact that is merged into the one of the path."""
+    """A merge: the contact to merge into the contact of the path."""
 
     from_: Id
-    dry_run: Annotated[bool | None, about("Only say what it would do.")] = None
+    dry_run: Annotated[bool | None, about("Only report what it would do.")] = None
 
 
 class MergeChangeResponse(msgspec.Struct, rename={"from_": "from"}):
-    """What a field is and what it would be."""
+    """Current and new value of a field."""
 
     from_: PropertyValue | None
     to: PropertyValue | None
 
 
 class ContactIdentifierResponse(msgspec.Struct):
-    """An identifier that leads to a contact."""
+    """An identifier that resolves to a contact."""
 
     type: str
     value: str
 
 
 class MergePreviewResponse(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
-    """What a merge would do."""
+    """Preview of a merge."""
 
-    contact: Annotated[ContactResponse, about("The survivor as it would be.")]
+    contact: Annotated[ContactResponse, about("The surviving contact after the merge.")]
     from_: Annotated[ContactResponse, about("The contact that would be merged into it.")]
-    changes: Annotated[dict[str, MergeChangeResponse], about("By field.")]
+    changes: Annotated[dict[str, MergeChangeResponse], about("By field name.")]
     identifiers: Annotated[
         list[ContactIdentifierResponse],
-        about("Identifiers that would lead to the survivor besides its own."),
+        about("Additional identifiers that would resolve to the survivor."),
     ]
-    events: Annotated[int, about("What would follow; events are counted up to 100,000.")]
+    events: Annotated[int, about("What would be moved; events are counted up to 100,000.")]
     topics: int
     audiences: int
 
@@ -84,27 +84,28 @@ class MergeResponse(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
 
 
 class DismissInput(msgspec.Struct, forbid_unknown_fields=True):
-    """Why the two contacts of a conflict are not one person."""
+    """Why the two contacts of a conflict are different people."""
 
     reason: Reason
 
 
 class ConflictResponse(msgspec.Struct, kw_only=True):
-    """Two contacts that events take for one."""
+    """Two contacts that may be the same person."""
 
     id: Id
     status: PairStatus
     contact_id: Annotated[
         Id,
         about(
-            "Of the last event: whom it was resolved to, and who else has one of its identifiers."
+            "Of the last event: the contact it was resolved to, and the contact that has another "
+            "of its identifiers."
         ),
     ]
     other_contact_id: Id
     fields: Annotated[
         list[Literal["external_id", "email"]], about("Identifiers that are in conflict.")
     ]
-    events: Annotated[int, about("Events that took them for one.")]
+    events: Annotated[int, about("Events that named identifiers of both.")]
     first_at: Time
     last_at: Time
     last_event_id: Id
@@ -114,12 +115,12 @@ class ConflictResponse(msgspec.Struct, kw_only=True):
 
 
 _MESSAGES = {
-    Refusal.SAME_CONTACT: "Both ids lead to one and the same contact.",
-    Refusal.TOO_MANY_ALIASES: f"More than {ALIASES_MAX} identifiers would lead to this contact.",
-    Refusal.UNDONE_BEFORE: "This merge was undone before.",
+    Refusal.SAME_CONTACT: "Both ids resolve to the same contact.",
+    Refusal.TOO_MANY_ALIASES: f"More than {ALIASES_MAX} identifiers would resolve to this contact.",
+    Refusal.UNDONE_BEFORE: "This merge was already undone.",
     Refusal.NOT_THE_LAST: "A later merge builds on this one; undo that first.",
-    Refusal.CONTACT_GONE: "The contact was deleted; there is nothing to part.",
-    Refusal.IDENTIFIER_TAKEN: "Another contact has an identifier that would come back.",
+    Refusal.CONTACT_GONE: "The contact was deleted; the merge cannot be undone.",
+    Refusal.IDENTIFIER_TAKEN: "Another contact has an identifier that would be restored.",
     Refusal.RESOLVED: "The two contacts were merged.",
 }
 
@@ -287,9 +288,11 @@ ROUTES = (
         "/contacts/conflicts",
         list_conflicts,
         name="listConflicts",
-        summary="List pairs of contacts that events take for one person",
+        summary="List pairs of contacts that may be the same person",
         parameters=(
-            one_of("status", {each.value: each for each in PairStatus}, "Open ones, if left out."),
+            one_of(
+                "status", {each.value: each for each in PairStatus}, "Open conflicts if omitted."
+            ),
             *PAGE,
         ),
         answers=(page(ConflictResponse),),
@@ -298,22 +301,22 @@ ROUTES = (
         "/contacts/conflicts/{id}/dismiss",
         dismiss_conflict,
         name="dismissConflict",
-        summary="Say that the two contacts of a conflict are not one person",
+        summary="Record that the two contacts of a conflict are different people",
         bodies=json_body(DismissInput, example={"reason": "Father and son share an address."}),
-        answers=(ok("It is dismissed.", ConflictResponse),),
+        answers=(ok("The dismissed conflict.", ConflictResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     post(
         "/contacts/{id}/merge",
         merge_contact,
         name="mergeContacts",
-        summary="Merge another contact into this one, or see what that would do",
+        summary="Merge another contact into this one, or preview the merge",
         bodies=json_body(
             MergeInput, example={"from": "0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60", "dry_run": True}
         ),
         answers=(
-            created("Merged; the id of the other leads to this one.", MergeResponse),
-            ok("With dry_run: what it would do.", MergePreviewResponse),
+            created("Merged; the id of the other contact now resolves to this one.", MergeResponse),
+            ok("With dry_run: what would happen.", MergePreviewResponse),
         ),
         errors=(ErrorCode.CONFLICT,),
     ),
@@ -337,7 +340,7 @@ ROUTES = (
         undo_merge,
         name="undoMerge",
         summary="Undo a merge",
-        description="What was written since stays with the survivor.",
+        description="Later changes stay with the survivor.",
         bodies=empty_body(),
         answers=(ok("Undone.", MergeResponse),),
         errors=(ErrorCode.CONFLICT,),

@@ -27,7 +27,7 @@ async def export_person(request: Request) -> Response:
     if facts is None:
         raise not_found()
     if exports.is_full:
-        message = f"{EXPORTS_MAX} exports are under way."
+        message = f"{EXPORTS_MAX} exports are already running."
         raise ApiError(ErrorCode.OVERLOADED, message, retry_after_s=RETRY_SECONDS)
     headers = {
         "cache-control": "no-store",
@@ -42,18 +42,18 @@ ROUTES = (
         "/contacts/{id}/export",
         export_person,
         name="exportContact",
-        summary="Export all that is kept about a person",
+        summary="Export all data about a person",
         parameters=(
             flag(
                 "mentions",
-                "Whether all events of the project are searched for the person's names; true "
+                "Whether all events of the project are searched for the person's identifiers; true "
                 "unless it is false.",
             ),
         ),
         answers=(
             ok(
-                "One document, sent while it is read: what an erasure would remove, and which "
-                "events of others name the person. Cut off, it is no JSON.",
+                "One document, streamed: everything an erasure would remove, and which "
+                "events of other people name the person. A truncated response is not valid JSON.",
                 {"type": "object", "additionalProperties": True},
             ),
         ),

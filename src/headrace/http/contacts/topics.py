@@ -40,8 +40,8 @@ from headrace.http.routing.schema import Description, Id, Name, Time, about
 from headrace.store.contacts.groups.topics import TooManyTopicsError, Topics
 from headrace.store.contract.errors import StoreConflictError
 
-_UNIQUE = about("Unique in the project; blanks around it are left out.")
-_DEFAULT = "Holds for every contact that has not chosen."
+_UNIQUE = about("Unique in the project; surrounding whitespace is removed.")
+_DEFAULT = "Applies to every contact that has not chosen."
 
 
 class TopicCreate(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,7 +53,7 @@ class TopicCreate(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TopicUpdate(msgspec.Struct, forbid_unknown_fields=True):
-    """A change of a topic. Members that are absent or null stay as they are."""
+    """A change of a topic. Fields that are absent or null are not changed."""
 
     name: Annotated[Name | None, _UNIQUE] = None
     description: Description | None = None
@@ -72,19 +72,19 @@ class TopicResponse(msgspec.Struct, kw_only=True):
 
 
 class SubscriptionUpdate(msgspec.Struct, forbid_unknown_fields=True):
-    """A choice."""
+    """A subscription choice."""
 
     is_subscribed: bool
 
 
 class UnsubscribeAll(msgspec.Struct, forbid_unknown_fields=True):
-    """The choice of a contact that wants nothing any more."""
+    """Unsubscribes a contact from everything."""
 
     is_subscribed: Annotated[Literal[False], about(type="boolean", const=False)]
 
 
 class SubscriptionResponse(msgspec.Struct, kw_only=True):
-    """How a contact stands to a topic; both times are null while the topic's default holds."""
+    """Subscription of a contact to a topic; both times are null while the default applies."""
 
     id: Id
     contact_id: Id
@@ -95,18 +95,18 @@ class SubscriptionResponse(msgspec.Struct, kw_only=True):
 
 
 class TopicOfContactResponse(SubscriptionResponse, kw_only=True):
-    """The same in a list, with the topic's name."""
+    """Subscription of a contact to a topic, with the name of the topic."""
 
     topic_name: str
 
 
 class OptOutResponse(msgspec.Struct, kw_only=True):
-    """That a contact has unsubscribed from everything."""
+    """Record of an opt-out from everything."""
 
     contact_id: Id
     is_subscribed: bool
-    unsubscribed_at: Annotated[Time, about("When it did so first.")]
-    changed: Annotated[int, about("Topics that it was subscribed to until this request.")]
+    unsubscribed_at: Annotated[Time, about("When the contact did so first.")]
+    changed: Annotated[int, about("Topics that the contact was subscribed to before this request.")]
 
 
 def topic_shown(topic: Topic) -> TopicResponse:
@@ -304,9 +304,9 @@ ROUTES = (
         patch_topic,
         name="patchTopic",
         summary="Change a topic",
-        description="Members that are absent or null stay as they are.",
+        description="Fields that are absent or null are not changed.",
         bodies=json_body(TopicUpdate, example={"description": "What is new, once a month."}),
-        answers=(ok("The topic as it is now.", TopicResponse),),
+        answers=(ok("The updated topic.", TopicResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     delete(
@@ -314,7 +314,7 @@ ROUTES = (
         delete_topic,
         name="deleteTopic",
         summary="Delete a topic and all subscriptions to it",
-        description="Its subscriptions end; no contact counts as having unsubscribed.",
+        description="Its subscriptions end; this does not count as unsubscribing.",
         answers=(no_content("Deleted."),),
     ),
     get(
@@ -330,9 +330,9 @@ ROUTES = (
         put_all_subscriptions,
         name="unsubscribeFromEverything",
         summary="Unsubscribe a contact from everything, later topics included",
-        description="Later choices of single topics count again.",
+        description="The contact can subscribe to single topics again later.",
         bodies=json_body(UnsubscribeAll, example={"is_subscribed": False}),
-        answers=(ok("It is subscribed to nothing now.", OptOutResponse),),
+        answers=(ok("The contact is not subscribed to any topic.", OptOutResponse),),
     ),
     put(
         "/contacts/{contact_id}/topics/{topic_id}",
@@ -340,6 +340,6 @@ ROUTES = (
         name="putSubscription",
         summary="Subscribe a contact to a topic, or unsubscribe it",
         bodies=json_body(SubscriptionUpdate, example={"is_subscribed": True}),
-        answers=(ok("The subscription as it is now.", SubscriptionResponse),),
+        answers=(ok("The updated subscription.", SubscriptionResponse),),
     ),
 )

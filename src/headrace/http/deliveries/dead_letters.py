@@ -47,7 +47,7 @@ class DeadLetterResponse(msgspec.Struct, kw_only=True):
     event_id: Id
     event: EventName
     kind: KindName
-    subscriber_id: Annotated[Id | None, about("Null when processing failed.")]
+    subscriber_id: Annotated[Id | None, about("Null for a dead letter of processing.")]
     cause: str
     error: str
     attempts: int
@@ -56,7 +56,7 @@ class DeadLetterResponse(msgspec.Struct, kw_only=True):
 
 
 class DeadLetterGroupResponse(msgspec.Struct, kw_only=True):
-    """Open dead letters that failed alike."""
+    """Open dead letters of the same kind, subscriber, cause and event."""
 
     kind: KindName
     subscriber_id: Id | None
@@ -87,9 +87,9 @@ class DiscardInput(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _REFUSED = {
-    Closing.CLOSED_BEFORE: "This dead letter was replayed or discarded before.",
-    Closing.NOTHING_TO_REPLAY: "What failed does not wait for a replay.",
-    Closing.SUBSCRIBER_DELETED: "The subscriber was deleted; nobody would get the delivery.",
+    Closing.CLOSED_BEFORE: "This dead letter was already replayed or discarded.",
+    Closing.NOTHING_TO_REPLAY: "The event or delivery is no longer dead-lettered.",
+    Closing.SUBSCRIBER_DELETED: "The subscriber was deleted, so it cannot be delivered.",
     Closing.SUBSCRIBER_DISABLED: "The subscriber is disabled; enable it first.",
 }
 
@@ -232,16 +232,21 @@ ROUTES = (
         "/dead-letters/groups",
         list_groups,
         name="listDeadLetterGroups",
-        summary="Count open dead letters that failed alike",
+        summary="Count open dead letters by cause",
         parameters=(*_FILTERS, *PAGE),
-        answers=(page(DeadLetterGroupResponse, "The most frequent first."),),
+        answers=(
+            page(
+                DeadLetterGroupResponse,
+                "Groups of the same kind, subscriber, cause and event; the largest first.",
+            ),
+        ),
     ),
     post(
         "/dead-letters/{id}/replay",
         replay_one,
         name="replayDeadLetter",
-        summary="Run again what failed",
-        description="The same event or the same delivery; its attempts are counted from one again.",
+        summary="Replay a dead letter",
+        description="Runs the same event or delivery again; its attempts start from one.",
         bodies=empty_body(),
         answers=(ok("It is queued again.", DeadLetterResponse),),
         errors=(ErrorCode.CONFLICT,),
@@ -250,10 +255,10 @@ ROUTES = (
         "/dead-letters/{id}/discard",
         discard_one,
         name="discardDeadLetter",
-        summary="Close a dead letter for good",
-        description="What failed stays as it is.",
+        summary="Discard a dead letter",
+        description="The event or delivery stays dead-lettered.",
         bodies=json_body(DiscardInput, example={"reason": "The order was cancelled."}),
-        answers=(ok("It is discarded.", DeadLetterResponse),),
+        answers=(ok("The discarded dead letter.", DeadLetterResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
 )

@@ -40,7 +40,7 @@ from headrace.store.contract.dead_letters import (
 
 
 class ReplayFilter(msgspec.Struct, forbid_unknown_fields=True):
-    """Which dead letters are meant; every field that is set must match, `{}` means all."""
+    """Filter for dead letters; all fields that are set must match, `{}` matches all."""
 
     event: EventName | None = None
     subscriber_id: Id | None = None
@@ -52,11 +52,11 @@ class ReplayInput(msgspec.Struct, forbid_unknown_fields=True):
     """A replay of many dead letters."""
 
     filter: ReplayFilter
-    dry_run: Annotated[bool | None, about("Only say what it would do.")] = None
+    dry_run: Annotated[bool | None, about("Only report what it would do.")] = None
     per_second: Annotated[
         int | None,
         about(
-            "How many are replayed in a second.",
+            "Maximum replays per second.",
             minimum=1,
             maximum=PER_SECOND_MAX,
             default=PER_SECOND_DEFAULT,
@@ -65,10 +65,10 @@ class ReplayInput(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ReplayDryRun(msgspec.Struct, kw_only=True):
-    """What a replay would do."""
+    """Preview of a replay."""
 
     count: int
-    sample: Annotated[list[DeadLetterResponse], about("The newest of them.", maxItems=SAMPLE_MAX)]
+    sample: Annotated[list[DeadLetterResponse], about("The newest matches.", maxItems=SAMPLE_MAX)]
 
 
 class ReplayResponse(msgspec.Struct, kw_only=True):
@@ -77,7 +77,7 @@ class ReplayResponse(msgspec.Struct, kw_only=True):
     id: Id
     status: Literal["running", "done", "stopped"]
     total: Annotated[int, about("Dead letters that matched when it was created.")]
-    done: Annotated[int, about("Dead letters that it has replayed.")]
+    done: Annotated[int, about("Dead letters replayed so far.")]
 
 
 def _shown(replay: Replay) -> ReplayResponse:
@@ -124,7 +124,7 @@ async def _create(context: Context, wish: ReplayRequest) -> Response:
     try:
         created = await services.store.replays.create(replay, services.clock_us())
     except TooManyReplaysError:
-        message = f"{RUNNING_MAX} replays of this project run already; stop one or wait."
+        message = f"{RUNNING_MAX} replays of this project are already running; stop one or wait."
         raise ApiError(ErrorCode.CONFLICT, message) from None
     return json_response({"data": _shown(created)}, 202)
 
@@ -164,7 +164,7 @@ async def stop_replay(request: Request) -> Response:
     if found is None:
         raise not_found()
     if not stopped:
-        raise ApiError(ErrorCode.CONFLICT, f"This replay is {found.status.value} already.")
+        raise ApiError(ErrorCode.CONFLICT, f"This replay is already {found.status.value}.")
     return json_response({"data": _shown(found)})
 
 
@@ -173,14 +173,14 @@ ROUTES = (
         "/dead-letters/replay",
         replay_many,
         name="replayDeadLetters",
-        summary="Replay all dead letters that match, or see which those are",
+        summary="Replay all matching dead letters, or preview them",
         description=f"At most {RUNNING_MAX} replays of a project run at once.",
         bodies=json_body(
             ReplayInput, example={"filter": {"event": "order.completed"}, "dry_run": True}
         ),
         answers=(
-            accepted("A job that goes on in the background.", ReplayResponse),
-            ok("With dry_run: what it would do.", ReplayDryRun),
+            accepted("A job that runs in the background.", ReplayResponse),
+            ok("With dry_run: what would happen.", ReplayDryRun),
         ),
         errors=(ErrorCode.CONFLICT,),
     ),
@@ -204,9 +204,9 @@ ROUTES = (
         stop_replay,
         name="stopReplay",
         summary="Stop a replay",
-        description="What it has replayed stays replayed.",
+        description="Dead letters that were already replayed stay replayed.",
         bodies=empty_body(),
-        answers=(ok("It is stopped.", ReplayResponse),),
+        answers=(ok("The stopped replay.", ReplayResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
 )

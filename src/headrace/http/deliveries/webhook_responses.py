@@ -24,12 +24,14 @@ _WAITING = (DeliveryState.PENDING, DeliveryState.RETRYING)
 
 
 _URL = about(
-    "http or https, on a public address unless an operator allows it.",
+    "http or https. Must be a public address unless an operator allows private networks.",
     format="uri",
     maxLength=2048,
     examples=["https://example.com/headrace"],
 )
-_EVENTS = about("Names, prefixes such as order.*, or * for all.", minItems=1, maxItems=PATTERNS_MAX)
+_EVENTS = about(
+    "Names, prefixes such as order.*, or * for all events.", minItems=1, maxItems=PATTERNS_MAX
+)
 _Pattern = Annotated[str, about(**EVENT_PATTERN)]
 _Enabled = Annotated[bool | None, about("true also ends a pause.")]
 
@@ -44,7 +46,7 @@ class WebhookCreate(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
-    """A change of a webhook. Members that are absent or null stay as they are."""
+    """A change of a webhook. Fields that are absent or null are not changed."""
 
     url: Annotated[str | None, _URL] = None
     events: Annotated[list[_Pattern] | None, _EVENTS] = None
@@ -53,7 +55,7 @@ class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class WebhookResponse(msgspec.Struct, kw_only=True):
-    """A webhook as it is shown; its secret is not."""
+    """A webhook, without its secret."""
 
     id: Id
     url: str
@@ -63,23 +65,26 @@ class WebhookResponse(msgspec.Struct, kw_only=True):
     disabled_reason: Annotated[str | None, about("Null while it is enabled.")]
     paused_until: Annotated[
         Time | None,
-        about("Set while deliveries pause because the endpoint fails; then one is tried."),
+        about(
+            "Set while deliveries are paused because the endpoint fails; at this time one delivery "
+            "is attempted."
+        ),
     ]
     previous_secret_until: Annotated[
-        Time | None, about("Set during a rotation: until then the secret before signs, too.")
+        Time | None, about("Set during a rotation: until then the previous secret signs, too.")
     ]
     created_at: Time
     updated_at: Time
 
 
 class WebhookCreated(WebhookResponse, kw_only=True):
-    """A new webhook, with its secret for the first and last time."""
+    """A new webhook with its secret, which is shown only here."""
 
     secret: str
 
 
 class WebhookSecretResponse(msgspec.Struct):
-    """A new secret, for the first and last time."""
+    """A new secret, which is shown only here."""
 
     id: Id
     secret: str
@@ -87,22 +92,22 @@ class WebhookSecretResponse(msgspec.Struct):
 
 
 class DeliveryAttemptResponse(msgspec.Struct, kw_only=True):
-    """One try; without `cause` it succeeded."""
+    """One attempt; without `cause` it succeeded."""
 
     number: int
     at: Time
     latency_ms: float
-    http_status: Annotated[int | None, about("Null when there was no answer.")]
+    http_status: Annotated[int | None, about("Null if there was no response.")]
     cause: str | None
     error: str | None
-    response: Annotated[str | None, about("First bytes of the answer.")]
+    response: Annotated[str | None, about("Response body (truncated).")]
     note: Annotated[
-        str | None, about("What could not be read of the answer although the event was delivered.")
+        str | None, about("Problem with the response, although the event was delivered.")
     ]
 
 
 class DeliveryResponse(msgspec.Struct, kw_only=True):
-    """One event for one webhook; `id` is the `webhook-id` that its attempts carry."""
+    """One event for one webhook; `id` is the `webhook-id` header of its attempts."""
 
     id: Id
     event_id: Annotated[Id | None, about("Null once the event is gone.")]
@@ -110,13 +115,13 @@ class DeliveryResponse(msgspec.Struct, kw_only=True):
     status: DeliveryStatus
     created_at: Time
     finished_at: Annotated[Time | None, about("Null while it is not finished.")]
-    next_attempt_at: Annotated[Time | None, about("Null while nothing is to come.")]
+    next_attempt_at: Annotated[Time | None, about("Null if no attempt is scheduled.")]
     last_error: str | None
     attempts: Annotated[list[DeliveryAttemptResponse], about("Oldest first, the last 30.")]
 
 
 class WebhookTestResponse(msgspec.Struct, kw_only=True):
-    """What came of a test call."""
+    """Result of a test call."""
 
     delivered: bool
     latency_ms: float
@@ -124,9 +129,7 @@ class WebhookTestResponse(msgspec.Struct, kw_only=True):
     cause: str | None
     error: str | None
     response: str | None
-    note: Annotated[
-        str | None, about("What could not be read of the answer although the call succeeded.")
-    ]
+    note: Annotated[str | None, about("Problem with the response, although the call succeeded.")]
 
 
 def _webhook_fields(webhook: Subscriber) -> dict[str, object]:

@@ -201,7 +201,7 @@ ROUTES = (
         bodies=json_body(
             WebhookCreate, example={"url": "https://example.com/headrace", "events": ["order.*"]}
         ),
-        answers=(created("Created; `secret` is shown this once.", WebhookCreated),),
+        answers=(created("Created; `secret` is shown only once.", WebhookCreated),),
         errors=(ErrorCode.CONFLICT,),
     ),
     get(
@@ -224,18 +224,18 @@ ROUTES = (
         patch_webhook,
         name="patchWebhook",
         summary="Change a webhook",
-        description="Members that are absent or null stay as they are; `enabled: true` "
+        description="Fields that are absent or null are not changed; `enabled: true` "
         "also ends "
         "a pause.",
         bodies=json_body(WebhookUpdate, example={"enabled": True}),
-        answers=(ok("The webhook as it is now.", WebhookResponse),),
+        answers=(ok("The updated webhook.", WebhookResponse),),
     ),
     delete(
         "/webhooks/{id}",
         delete_webhook,
         name="deleteWebhook",
         summary="Delete a webhook",
-        description="Deliveries that wait for it become dead letters.",
+        description="Its pending deliveries become dead letters.",
         answers=(no_content("Deleted."),),
     ),
     post(
@@ -244,7 +244,9 @@ ROUTES = (
         name="testWebhook",
         summary="Call the webhook now with a test event",
         bodies=empty_body(),
-        answers=(ok("The call was made; whether it succeeded.", WebhookTestResponse),),
+        answers=(
+            ok("The call was made; `delivered` says whether it succeeded.", WebhookTestResponse),
+        ),
         errors=(ErrorCode.RATE_LIMITED,),
     ),
     post(
@@ -254,7 +256,7 @@ ROUTES = (
         summary="Replace the signing secret",
         description="Both secrets sign for 24 hours.",
         bodies=empty_body(),
-        answers=(ok("The new secret, shown this once.", WebhookSecretResponse),),
+        answers=(ok("The new secret, shown only once.", WebhookSecretResponse),),
     ),
     get(
         "/webhooks/{id}/deliveries",

@@ -128,7 +128,7 @@ ROUTES = (
         list_events,
         name="listEvents",
         summary="List events",
-        description="Every filter that is given must match.",
+        description="All given filters must match.",
         parameters=(*EVENT_FILTERS, *PAGE),
         answers=(page(Event),),
     ),
@@ -137,7 +137,7 @@ ROUTES = (
         stream,
         name="streamEvents",
         summary="Watch events as they are accepted",
-        description="Ends within 5 seconds once the key may no longer read.",
+        description="The stream ends within 5 seconds after the key loses read access.",
         answers=(
             whole(
                 "Server-sent events: `event` with an Event as data, `missed` with a count when the "

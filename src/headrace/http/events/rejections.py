@@ -30,8 +30,8 @@ ROUTES = (
         "/rejections",
         list_rejections,
         name="listRejections",
-        summary="List refused requests",
-        description="What was sent is shown by its shape only. An entry appears within a second, "
+        summary="List rejected requests",
+        description="Only the structure of the body is shown. An entry appears within a second "
         "and is kept for 7 days.",
         parameters=PAGE,
         answers=(page(RejectionResponse),),

@@ -40,7 +40,7 @@ class Deduplicated(msgspec.Struct):
 
 
 class Event(msgspec.Struct, kw_only=True):
-    """An event as it is shown."""
+    """An event."""
 
     id: Id
     event: EventName
@@ -48,16 +48,14 @@ class Event(msgspec.Struct, kw_only=True):
     status: StatusName
     contact_id: Annotated[
         Id | None,
-        about(
-            "Contact the event belongs to: the one it was resolved to, until then the one it names."
-        ),
+        about("Contact of the event: the one it was resolved to, before that the one it names."),
     ]
     external_id: str | None
     email: str | None
     payload: Annotated[
         msgspec.Raw,
         about(
-            "The JSON that was sent, byte for byte.",
+            "The JSON as it was sent, byte for byte.",
             type="object",
             additionalProperties=True,
             examples=[{"total": 49.9, "currency": "EUR"}],
@@ -71,7 +69,7 @@ class Event(msgspec.Struct, kw_only=True):
 
 
 class RejectionResponse(msgspec.Struct, kw_only=True):
-    """A refused request or event. What was sent is shown by its shape only."""
+    """A rejected request or event. Only the structure of the body is shown."""
 
     id: str
     at: Time

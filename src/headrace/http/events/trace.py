@@ -15,7 +15,7 @@ from headrace.pipeline.trace.trace import trace_of
 
 
 class TraceResponse(msgspec.Struct, kw_only=True):
-    """An event with its life so far."""
+    """An event with its trace."""
 
     event: Event
     entries: list[TraceEntry]
@@ -38,7 +38,12 @@ ROUTES = (
         "/events/{id}/trace",
         get_trace,
         name="getTrace",
-        summary="Get everything that happened to an event, in order, with reasons",
-        answers=(ok("The event and what happened to it so far.", TraceResponse),),
+        summary="Get the trace of an event",
+        answers=(
+            ok(
+                "The event and everything that happened to it, in order, with reasons.",
+                TraceResponse,
+            ),
+        ),
     ),
 )

@@ -42,7 +42,7 @@ class _Batch(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class BatchItem(msgspec.Struct, omit_defaults=True):
-    """Answer to one event of a batch: `data` or `error`, as a single request would get it."""
+    """Result for one event of a batch: `data` or `error`, as a single request would get it."""
 
     status: int
     # A union of the two types would need a tag in the JSON.
@@ -55,7 +55,7 @@ class BatchItem(msgspec.Struct, omit_defaults=True):
 
 
 class BatchAnswer(msgspec.Struct):
-    """Answer to a batch: one item per event, in the order sent."""
+    """Response to a batch: one item per event, in the order sent."""
 
     data: list[BatchItem]
     accepted: int
@@ -218,7 +218,7 @@ def split_array(body: bytes) -> list[bytes]:
         pass
     members = read_object(body)
     problems = [
-        FieldProblem(echo(name), "is not a member of a batch; did you mean events?")
+        FieldProblem(echo(name), "is not a field of a batch; did you mean events?")
         for name in list(members)[:10]
         if name != "events"
     ]
@@ -273,9 +273,9 @@ ROUTES = (
         description="A bad event does not affect the others.",
         bodies=(
             *json_body(BatchInput, example={"events": [EXAMPLE]}),
-            ndjson_body("One EventInput a line."),
+            ndjson_body("One EventInput per line."),
         ),
-        answers=(whole("One answer per event, in the order sent.", BatchAnswer),),
+        answers=(whole("One result per event, in the order sent.", BatchAnswer),),
         errors=INGEST_ERRORS,
         limits=Limits(body_bytes_max=BODY_BYTES_MAX, unpacked_bytes_max=BODY_BYTES_MAX),
     ),

@@ -24,12 +24,12 @@ EVENTS_MAX = 1000
 
 
 class EventInput(msgspec.Struct, forbid_unknown_fields=True):
-    """An event. At least one of contact_id, external_id and email has to say who it is about."""
+    """An event. At least one of contact_id, external_id and email is required."""
 
     event: Annotated[
         str,
         about(
-            "What happened. `sendrealm` and names that begin with `sendrealm.` are reserved.",
+            "Name of the event. `sendrealm` and names that begin with `sendrealm.` are reserved.",
             **EVENT_NAME,
             **{"not": {"pattern": r"^sendrealm(\.|$)"}},
         ),
@@ -38,11 +38,11 @@ class EventInput(msgspec.Struct, forbid_unknown_fields=True):
     external_id: ExternalId | None = None
     email: Email | None = None
     payload: Annotated[dict[str, Any] | None, about("Kept byte for byte.")] = None
-    occurred_at: Annotated[Time | None, about("When it happened; now, if left out.")] = None
+    occurred_at: Annotated[Time | None, about("When it happened; now if omitted.")] = None
     idempotency_key: Annotated[
         str | None,
         about(
-            "Names this event in the project, so that sending it again creates no second one.",
+            "Identifies this event in the project; sending it again creates no duplicate.",
             **IDEMPOTENCY_KEY,
         ),
     ] = None
@@ -57,7 +57,7 @@ EVENT_INPUT_RULES: dict[str, Any] = {
 
 
 class BatchInput(msgspec.Struct, forbid_unknown_fields=True):
-    """Events to ingest; each is checked by itself, and a bad one spoils no other."""
+    """Events to ingest; each is checked separately, and a bad one does not affect the others."""
 
     events: Annotated[list[EventInput], about(minItems=1, maxItems=EVENTS_MAX)]
 

@@ -114,14 +114,14 @@ def plan_single(
 KEY_HEADER = Parameter(
     name="Idempotency-Key",
     location="header",
-    description="The same as idempotency_key in the body; both and different is refused.",
+    description="Same as idempotency_key in the body; 422 if both are sent and differ.",
     schema={"type": "string", **IDEMPOTENCY_KEY},
 )
 #: Answers of what takes one event, whether it is stored or not.
 SINGLE_ANSWERS = (
-    accepted("New, and on stable storage.", Accepted),
+    accepted("The event is new and on stable storage.", Accepted),
     ok(
-        "The key was used before; the first event.",
+        "The key was used before; the response is the first event.",
         Deduplicated,
         headers=("Idempotency-Mismatch",),
     ),
@@ -141,8 +141,8 @@ ROUTES = (
         INGEST,
         name="ingestEvent",
         summary="Ingest one event",
-        description="Answered once the event is on stable storage. A request that is answered 429 "
-        "or 503, or not at all, is safe to send again with the same idempotency key.",
+        description="The response is sent once the event is on stable storage. A request that gets "
+        "429 or 503, or no response, is safe to send again with the same idempotency key.",
         parameters=(KEY_HEADER,),
         bodies=json_body(EventInput, example=EXAMPLE),
         answers=SINGLE_ANSWERS,

@@ -83,7 +83,7 @@ ROUTES = (
         INGEST,
         name="validateEvent",
         summary="Check an event without storing it",
-        description="Answers as `POST /events` would; the id of a new event is made up.",
+        description="Responds like `POST /events`; the id of a new event is not real.",
         parameters=(KEY_HEADER,),
         bodies=json_body(EventInput, example=EXAMPLE),
         answers=SINGLE_ANSWERS,

@@ -154,7 +154,7 @@ ROUTES = (
         description="It is verified once its required records are found in DNS. A project has at "
         f"most {DOMAINS_MAX} domains.",
         bodies=json_body(DomainCreate, example={"name": "example.org"}),
-        answers=(created("Created, with the records to publish.", DomainResponse),),
+        answers=(created("Created, with the DNS records to publish.", DomainResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     get(
@@ -177,14 +177,14 @@ ROUTES = (
         verify_domain,
         name="verifyDomain",
         summary="Look up the DNS records of a sending domain",
-        answers=(ok("The domain as it is now.", DomainResponse),),
+        answers=(ok("The updated domain.", DomainResponse),),
     ),
     delete(
         "/domains/{id}",
         delete_domain,
         name="deleteDomain",
         summary="Delete a sending domain",
-        description="What waits to be sent from it fails.",
+        description="Messages waiting to be sent from it fail.",
         answers=(no_content("Deleted."),),
     ),
 )

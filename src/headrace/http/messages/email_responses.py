@@ -30,8 +30,8 @@ Mailbox = Annotated[
 _Recipients = Annotated[list[Mailbox] | None, about(maxItems=RECIPIENTS_MAX)]
 _Audiences = Annotated[list[Id] | None, about(maxItems=AUDIENCES_MAX)]
 _IdempotencyKey = Annotated[str | None, about(**IDEMPOTENCY_KEY)]
-_Variables = about("With them, bodies are rendered as templates.")
-_Track = about("As the domain has it for marketing mail if absent, false for transactional mail.")
+_Variables = about("If present, bodies are rendered as templates.")
+_Track = about("Default: the domain's setting for marketing mail, false for transactional mail.")
 
 
 class AttachmentInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,7 +43,7 @@ class AttachmentInput(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TagInput(msgspec.Struct, forbid_unknown_fields=True):
-    """A name and value of your own."""
+    """A custom name and value."""
 
     name: str
     value: str
@@ -65,7 +65,9 @@ class EmailInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     attachments: Annotated[list[AttachmentInput] | None, about(maxItems=ATTACHMENTS_MAX)] = None
     template_version_id: Id | None = None
     variables: Annotated[dict[str, Any] | None, _Variables] = None
-    contact_id: Annotated[Id | None, about("Whom it is about; else found by each address.")] = None
+    contact_id: Annotated[
+        Id | None, about("The contact it is about; by default each address is looked up.")
+    ] = None
     topic_id: Id | None = None
     kind: Annotated[MessageKind | None, about("transactional if absent.")] = None
     scheduled_at: Time | None = None
@@ -74,12 +76,14 @@ class EmailInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     track_clicks: Annotated[bool | None, _Track] = None
     audiences: _Audiences = None
     excluded_audiences: _Audiences = None
-    dry_run: Annotated[bool | None, about("Only say how many an audience send would reach.")] = None
+    dry_run: Annotated[
+        bool | None, about("Only report how many contacts an audience send would reach.")
+    ] = None
     per_second: Annotated[int | None, about(minimum=1, maximum=PER_SECOND_MAX)] = None
 
 
 class EmailBatchInput(msgspec.Struct, forbid_unknown_fields=True):
-    """E-mails to send; each is checked by itself, and a bad one spoils no other."""
+    """E-mails to send; each is checked separately, and a bad one does not affect the others."""
 
     emails: Annotated[list[EmailInput], about(minItems=1, maxItems=BATCH_MAX)]
 
@@ -96,20 +100,20 @@ class MessageResponse(msgspec.Struct, kw_only=True):
 
 
 class AttemptResponse(msgspec.Struct, kw_only=True):
-    """One hand-over to the relay; without an outcome it is under way."""
+    """One attempt to send through the relay; without an outcome it is in progress."""
 
     number: int
     relay: str
     started_at: Time
     ended_at: Time | None
     outcome: str | None
-    code: Annotated[int | None, about("What the server answered.")]
+    code: Annotated[int | None, about("Response of the mail server.")]
     enhanced_code: str | None
     diagnostic: str | None
 
 
 class EngagementResponse(msgspec.Struct, kw_only=True):
-    """What came back, by who it was."""
+    """Opens and clicks, by person or machine."""
 
     kind: str
     link: int
@@ -121,11 +125,13 @@ class EngagementResponse(msgspec.Struct, kw_only=True):
 
 
 class EmailResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An e-mail. Of one with several recipients each message has a status of its own."""
+    """An e-mail. With several recipients each message has its own status."""
 
     id: Id
     subject: str | None
-    status: Annotated[MessageStatus, about("Of several messages, that of the least advanced.")]
+    status: Annotated[
+        MessageStatus, about("With several messages, the status of the least advanced one.")
+    ]
     last_event: str | None
     to: list[str]
     contact_id: Id | None
@@ -137,40 +143,40 @@ class EmailResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
     sent_at: Time | None
     skipped_reason: str | None
     messages: list[MessageResponse]
-    attempts: Annotated[list[AttemptResponse], about("Of an e-mail to one.")]
-    engagement: Annotated[list[EngagementResponse], about("Of an e-mail to one.")]
+    attempts: Annotated[list[AttemptResponse], about("Set if there is exactly one recipient.")]
+    engagement: Annotated[list[EngagementResponse], about("Set if there is exactly one recipient.")]
     deduplicated: Annotated[bool, about("Whether the key was used before.")] = False
 
 
 class SendJobResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A send to audiences, with how far it is."""
+    """A send to audiences, with its progress."""
 
     id: Id
     status: Annotated[str, about(enum=["scheduled", "running", "done", "stopped"])]
-    total: Annotated[int, about("Contacts when it began.")]
-    done: Annotated[int, about("Contacts that were looked at.")]
-    made: Annotated[int, about("Messages that were made.")]
+    total: Annotated[int, about("Contacts when the job started.")]
+    done: Annotated[int, about("Contacts checked so far.")]
+    made: Annotated[int, about("Messages created so far.")]
     created_at: Time
     deduplicated: bool = False
 
 
 class SendPreviewResponse(msgspec.Struct, kw_only=True):
-    """Whom a send to audiences would reach."""
+    """Preview of a send to audiences."""
 
     dry_run: Annotated[Literal[True], about(type="boolean", const=True)] = True
     count: int
-    sample: Annotated[list[Id], about("Some of the contacts.")]
+    sample: Annotated[list[Id], about("A sample of the contacts.")]
 
 
 class SentItem(msgspec.Struct):
-    """Which e-mail it is."""
+    """Id of the e-mail."""
 
     id: Id
     status: MessageStatus
 
 
 class EmailItem(msgspec.Struct, omit_defaults=True):
-    """Answer to one e-mail of a batch: `data`, or `error` as a single request would get it."""
+    """Result for one e-mail of a batch: `data`, or `error` as a single request would get it."""
 
     status: int
     data: SentItem | None = None
@@ -178,7 +184,7 @@ class EmailItem(msgspec.Struct, omit_defaults=True):
 
 
 class EmailBatchAnswer(msgspec.Struct):
-    """Answer to a batch: one item per e-mail, in the order sent."""
+    """Response to a batch: one item per e-mail, in the order sent."""
 
     data: list[EmailItem]
 

@@ -178,11 +178,12 @@ ROUTES = (
         send_email,
         name="sendEmail",
         summary="Send an e-mail",
-        description="One mail for each recipient, stored before it is answered. With `audiences` "
-        "instead of `to`, a job that makes a mail for each of their contacts; marketing only.",
+        description="Creates one message for each recipient, stored before the response. With "
+        "`audiences` instead of `to`, a job creates a message for each of their contacts; "
+        "marketing only.",
         bodies=json_body(EmailInput, example=_EXAMPLE),
         answers=(
-            created("It will be sent.", (EmailResponse, SendJobResponse)),
+            created("Accepted for sending.", (EmailResponse, SendJobResponse)),
             ok(
                 "The e-mail that has this key, or a dry run.",
                 (EmailResponse, SendJobResponse, SendPreviewResponse),
@@ -196,23 +197,23 @@ ROUTES = (
         send_emails,
         name="sendEmails",
         summary=f"Send up to {BATCH_MAX} e-mails",
-        description="Each is checked and answered for itself; a bad one spoils no other.",
+        description="Each is checked separately; a bad one does not affect the others.",
         bodies=json_body(EmailBatchInput, example={"emails": [_EXAMPLE]}),
-        answers=(whole("One answer per e-mail, in the order sent.", EmailBatchAnswer),),
+        answers=(whole("One result per e-mail, in the order sent.", EmailBatchAnswer),),
         limits=_LIMITS,
     ),
     get(
         "/emails/{id}",
         get_email,
         name="getEmail",
-        summary="Get an e-mail and what became of it",
+        summary="Get an e-mail and its status",
         answers=(ok("The e-mail.", EmailResponse),),
     ),
     get(
         "/send-jobs/{id}",
         get_job,
         name="getSendJob",
-        summary="Get a send to audiences and how far it is",
+        summary="Get the progress of a send to audiences",
         answers=(ok("The job.", SendJobResponse),),
     ),
     post(
@@ -220,7 +221,7 @@ ROUTES = (
         stop_job,
         name="stopSendJob",
         summary="Stop a send to audiences",
-        description="It makes no more messages, and those that wait are cancelled.",
-        answers=(ok("The job as it is now.", SendJobResponse),),
+        description="It creates no more messages, and waiting messages are cancelled.",
+        answers=(ok("The updated job.", SendJobResponse),),
     ),
 )

@@ -61,12 +61,16 @@ async def show_leaving(request: Request) -> Response:
     page = await _services(request).mail.links.leave_page(request.path_params["token"])
     if page is None:
         return _not_found()
-    everything = '<form method="post"><button name="all" value="1">Leave all mail</button></form>'
+    everything = (
+        '<form method="post"><button name="all" value="1">Unsubscribe from all mail</button></form>'
+    )
     if page.topic is None:
-        return _page("Unsubscribe", f"<p>You get no more mail of this sender.</p>{everything}")
+        return _page(
+            "Unsubscribe", f"<p>You will receive no more mail from this sender.</p>{everything}"
+        )
     name = escape(page.topic.name)
     one = f'<form method="post"><button>Unsubscribe from {name}</button></form>'
-    return _page("Unsubscribe", f"<p>You get mail about {name}.</p>{one}<p>{everything}</p>")
+    return _page("Unsubscribe", f"<p>You are subscribed to {name}.</p>{one}<p>{everything}</p>")
 
 
 async def leave(request: Request) -> Response:
@@ -84,7 +88,7 @@ async def leave(request: Request) -> Response:
     what = "this mail" if topic is None else escape(topic.name)
     if "all" in form:
         what = "all mail"
-    return _page("You are unsubscribed", f"<p>You get no more of {what}.</p>")
+    return _page("You are unsubscribed", f"<p>You will no longer receive {what}.</p>")
 
 
 async def _form(request: Request) -> dict[str, list[str]]:
@@ -115,7 +119,9 @@ def _visitor(request: Request) -> Visitor:
 
 
 def _not_found() -> Response:
-    return _page("This link leads nowhere", "<p>It is not whole, or not from here.</p>", 404)
+    return _page(
+        "Invalid link", "<p>The link is incomplete or was not created by this service.</p>", 404
+    )
 
 
 def _page(title: str, content: str, status: int = 200) -> Response:
@@ -132,7 +138,7 @@ ROUTES = (
         follow_click,
         PUBLIC,
         name="followClick",
-        summary="Follow a link of a mail",
+        summary="Follow a link in a mail",
         is_documented=False,
     ),
     get(
@@ -140,7 +146,7 @@ ROUTES = (
         note_open,
         PUBLIC,
         name="noteOpen",
-        summary="The pixel of a mail",
+        summary="Load the open-tracking pixel of a mail",
         is_documented=False,
     ),
     get(
@@ -148,7 +154,7 @@ ROUTES = (
         show_leaving,
         PUBLIC,
         name="showLeaving",
-        summary="Ask whether to leave",
+        summary="Show the unsubscribe page",
         is_documented=False,
     ),
     post(
@@ -156,7 +162,7 @@ ROUTES = (
         leave,
         PUBLIC,
         name="leave",
-        summary="Leave a topic or everything",
+        summary="Unsubscribe from a topic or from everything",
         bodies=_FORM,
         limits=_LIMITS,
         is_documented=False,

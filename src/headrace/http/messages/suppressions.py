@@ -22,11 +22,11 @@ from headrace.http.routing.schema import Email, Id, Time, about
 from headrace.store.contract.messages import Suppressed
 from headrace.store.messages.suppressions import Suppressions
 
-_SCOPE = about("Which mail is held back: `all` if absent.")
+_SCOPE = about("Which mail is suppressed: `all` if absent.")
 
 
 class SuppressionCreate(msgspec.Struct, forbid_unknown_fields=True):
-    """An address that is to get no mail."""
+    """An address to suppress."""
 
     email: Email
     scope: Annotated[SuppressionScope | None, _SCOPE] = None
@@ -36,14 +36,14 @@ class SuppressionCreate(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SuppressionResponse(msgspec.Struct, kw_only=True):
-    """Why an address gets no mail."""
+    """An entry of the suppression list."""
 
     id: Id
-    email: Annotated[str | None, about("Null once the person is forgotten; it still holds.")]
+    email: Annotated[str | None, about("Null once the person is erased; the entry still applies.")]
     scope: SuppressionScope
     reason: SuppressionReason
     note: str
-    evidence: Annotated[str, about("What the server said, or what was complained about.")]
+    evidence: Annotated[str, about("Text of the bounce or complaint.")]
     created_by: str
     created_at: Time
 
@@ -123,23 +123,23 @@ ROUTES = (
         "/suppressions",
         create_suppression,
         name="createSuppression",
-        summary="Hold back mail to an address",
-        description="An entry that is there already is widened, never narrowed.",
+        summary="Suppress mail to an address",
+        description="An existing entry is widened, never narrowed.",
         bodies=json_body(SuppressionCreate, example={"email": "mike@example.com"}),
-        answers=(created("It holds from now on.", SuppressionResponse),),
+        answers=(created("The entry applies from now on.", SuppressionResponse),),
     ),
     get(
         "/suppressions",
         list_suppressions,
         name="listSuppressions",
-        summary="List addresses that get no mail",
+        summary="List suppressed addresses",
         parameters=(
             *PAGE,
-            text("email", normalize_email, "Only those of this address; no pages then."),
+            text("email", normalize_email, "Only entries of this address; not paginated."),
             one_of(
                 "reason",
                 {each.value: each for each in SuppressionReason},
-                "Only those that are held back for it.",
+                "Only entries with this reason.",
             ),
         ),
         answers=(page(SuppressionResponse),),
@@ -148,7 +148,7 @@ ROUTES = (
         "/suppressions/{id}",
         delete_suppression,
         name="deleteSuppression",
-        summary="Let an address get mail again",
+        summary="Remove an address from the suppression list",
         answers=(no_content("Deleted."),),
     ),
 )

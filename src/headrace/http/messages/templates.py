@@ -39,15 +39,15 @@ class PushMessage(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TemplateUpdate(msgspec.Struct, forbid_unknown_fields=True):
-    """A change of a draft. Members that are absent or null stay as they are."""
+    """A change of a draft. Fields that are absent or null are not changed."""
 
     name: Name | None = None
     description: Description | None = None
     subject_template: _Line | None = None
     preview_text: _Line | None = None
-    editor_json: Annotated[dict[str, Any] | None, about("Kept for an editor, and never read.")] = (
-        None
-    )
+    editor_json: Annotated[
+        dict[str, Any] | None, about("Stored for an editor; not used by the server.")
+    ] = None
     rendered_html: str | None = None
     rendered_text: str | None = None
     default_locale: str | None = None
@@ -73,7 +73,7 @@ class TemplateResponse(msgspec.Struct, kw_only=True):
     preview_text: str
     rendered_html: str
     rendered_text: str
-    versions: Annotated[int, about("Number of the newest published version; 0: none.")]
+    versions: Annotated[int, about("Number of the newest published version; 0 if none.")]
     has_changes: Annotated[bool, about("Whether the draft was changed since that version.")]
     created_at: Time
     updated_at: Time
@@ -89,14 +89,14 @@ class VersionResponse(msgspec.Struct, kw_only=True):
 
 
 class WarningResponse(msgspec.Struct):
-    """What the author of a template should know."""
+    """A warning for the author of a template."""
 
     field: str
     message: str
 
 
 class PublishedResponse(msgspec.Struct, kw_only=True):
-    """A template and the version that was just made of it."""
+    """A template and the version that was just published."""
 
     id: Id
     status: TemplateStatus
@@ -221,7 +221,7 @@ ROUTES = (
                 "rendered_html": "<p>Good to have you.</p>",
             },
         ),
-        answers=(created("Created, as a draft.", TemplateResponse),),
+        answers=(created("Created as a draft.", TemplateResponse),),
         errors=(ErrorCode.CONFLICT,),
         limits=_LIMITS,
     ),
@@ -245,9 +245,10 @@ ROUTES = (
         patch_template,
         name="patchTemplate",
         summary="Change the draft of a template",
-        description="Members that are absent or null stay as they are. Published versions stay.",
+        description="Fields that are absent or null are not changed. Published versions "
+        "never change.",
         bodies=json_body(TemplateUpdate, example={"preview_text": "And what is new."}),
-        answers=(ok("The template as it is now.", TemplateResponse),),
+        answers=(ok("The updated template.", TemplateResponse),),
         errors=(ErrorCode.CONFLICT,),
         limits=_LIMITS,
     ),

@@ -57,13 +57,13 @@ ROUTES = (
         summary="This document as a page",
         answers=(whole("A page.", {"type": "string"}, media="text/html"),),
     ),
-    get("/", start_page, PUBLIC, name="start", summary="To the page", is_documented=False),
+    get("/", start_page, PUBLIC, name="start", summary="Redirect to the page", is_documented=False),
     get(
         "/favicon.ico",
         icon,
         PUBLIC,
         name="icon",
-        summary="The icon of pages",
+        summary="Icon of the pages",
         is_documented=False,
     ),
 )

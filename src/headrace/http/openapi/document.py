@@ -37,9 +37,9 @@ _SECURITY_SCHEMES: dict[str, Any] = {
     },
 }
 _ABOUT = """\
-Customer events: accepted durably, once, and seen through to their end.
+Customer events: accepted durably, stored once and delivered to every subscriber.
 
-Successful answers hold their value under `data`, lists also a `next_cursor`. A failed one is
+Successful responses have their value under `data`, lists also a `next_cursor`. An error is
 `{"status": 422, "error": {"code": "ValidationError", "message": "…", "details": […]}}` and names
 every problem at once. Times are RFC 3339 in UTC with milliseconds, ids are UUIDs."""
 

@@ -13,11 +13,11 @@ from headrace.http.server.wire import ErrorBody
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {
-        "description": "Names this request in the logs of the server.",
+        "description": "Identifies this request in the server logs.",
         "schema": {"type": "string"},
     },
     "Retry-After": {
-        "description": "Seconds to wait before the next try.",
+        "description": "Seconds to wait before retrying.",
         "schema": {"type": "integer", "minimum": 1},
     },
     "Idempotency-Mismatch": {
@@ -25,7 +25,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "const": "true"},
     },
     "WWW-Authenticate": {
-        "description": "How to say who asks.",
+        "description": "How to authenticate.",
         "schema": {"type": "string"},
     },
 }

@@ -90,20 +90,20 @@ _CALLS: tuple[tuple[str, str, str, Any], ...] = (
 TYPES = (WebhookCall, *dict.fromkeys(payload for *_, payload in _CALLS))
 
 _HEADERS = {
-    "webhook-id": "Names the delivery and stays the same over its attempts.",
+    "webhook-id": "Id of the delivery; the same for all its attempts.",
     "webhook-timestamp": "When this attempt was made, in seconds since 1970.",
     "webhook-signature": "`v1,` and the HMAC-SHA256 of id, timestamp and body, in base64; two of "
-    "them with a blank between while a secret is rotated.",
+    "them separated by a space while a secret is rotated.",
 }
 _ABOUT = (
     "Signed by [Standard Webhooks](https://www.standardwebhooks.com). Any 2xx means delivered; "
-    "anything else is tried again, but for 4xx other than 408, 425 and 429."
+    "anything else is retried, except 4xx other than 408, 425 and 429."
 )
 
 
 def webhook_calls(schemas: Schemas, tag: str) -> dict[str, Any]:
     """The `webhooks` of the document: one for events of callers, one for each system event."""
-    calls = {"event": _call(schemas, "onEvent", "An event that a webhook wants", tag, None)}
+    calls = {"event": _call(schemas, "onEvent", "An event for a webhook", tag, None)}
     for event, name, summary, payload in _CALLS:
         narrowed = {
             "properties": {

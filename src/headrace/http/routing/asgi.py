@@ -27,7 +27,7 @@ App = Callable[
 
 #: Tasks of slow routes at once; past it callers are told to come back.
 TASKS_MAX = 500
-WENT_WRONG = "Something went wrong on our side; the log knows more by the request id."
+WENT_WRONG = "Internal error. Find the details in the server log by the request id."
 
 _log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ class AsgiRunner:
 
 
 def _overloaded() -> ApiError:
-    message = "Too many requests are being answered."
+    message = "Too many requests are in progress."
     return ApiError(ErrorCode.OVERLOADED, message, retry_after_s=1)
 
 

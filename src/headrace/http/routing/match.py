@@ -51,7 +51,7 @@ class Resource:
         method = route.method.encode()
         before = self.by_method.get(method, ())
         if before and before[-1].when is None and before[-1].when_body is None:
-            message = f"{route.method} {route.path} is there twice"
+            message = f"{route.method} {route.path} occurs twice"
             raise ValueError(message)
         self.by_method[method] = (*before, route)
         if not before and route.is_plain:

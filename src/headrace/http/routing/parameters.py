@@ -80,12 +80,12 @@ PAGE = (
         name="limit",
         schema={"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
         check=_check_limit,
-        description="How many items to answer with at most.",
+        description="Maximum number of items to return.",
     ),
     Parameter(
         name="cursor",
         schema={"type": "string"},
-        description="`next_cursor` of the page before; good for the same filters only.",
+        description="`next_cursor` of the previous page; valid with the same filters only.",
     ),
 )
 
@@ -129,7 +129,7 @@ def _checked(pairs: list[tuple[str, str]], known: tuple[Parameter, ...]) -> dict
             if parameter is None:
                 raise ValueError(_unknown(name, known))
             if name in seen:
-                raise ValueError("is there twice")
+                raise ValueError("occurs twice")
             seen.add(name)
             if "\x00" in value:
                 raise ValueError("must not contain NUL")

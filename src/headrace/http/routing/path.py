@@ -12,7 +12,7 @@ from headrace.domain.ids import UUID_TEXT, uuid_text
 
 def not_found() -> ApiError:
     """404, the same for what is absent and what belongs to somebody else."""
-    return ApiError(ErrorCode.NOT_FOUND, "There is no such object in this project.")
+    return ApiError(ErrorCode.NOT_FOUND, "Not found in this project.")
 
 
 def read_uuid(text: str) -> bytes:

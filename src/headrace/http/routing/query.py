@@ -19,22 +19,21 @@ EVENT_FILTERS = (
     text(
         "event",
         check_filter,
-        "Name of the event, or the beginning of names: `order.*`. System events included.",
+        "Name of the event or a prefix: `order.*`. System events are included.",
         **EVENT_PATTERN,
     ),
     uuid(
         "contact_id",
         "Events that were resolved to this contact or to one that was merged into it, whatever "
-        "they were sent with. What was sent with the id and is resolved to nobody, or not yet, is "
-        "among them.",
+        "identifier they were sent with. Includes events sent with this id that are not resolved.",
     ),
     text("external_id", check_external_id, "Sent with this external_id.", **EXTERNAL_ID),
     text("email", normalize_email, "Sent with this email, in any case.", **EMAIL),
-    one_of("status", STATUS_NAMES, "How far processing is."),
-    one_of("source", SOURCE_NAMES, "How it came."),
-    time("occurred_after", "Occurred at this time or later."),
+    one_of("status", STATUS_NAMES, "Processing status."),
+    one_of("source", SOURCE_NAMES, "How the event was received."),
+    time("occurred_after", "Occurred at or after this time."),
     time("occurred_before", "Occurred before this time."),
-    time("received_after", "Received at this time or later."),
+    time("received_after", "Received at or after this time."),
     time("received_before", "Received before this time."),
 )
 _TIMES = tuple(each.name for each in EVENT_FILTERS if each.schema.get("format") == "date-time")

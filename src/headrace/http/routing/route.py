@@ -306,7 +306,7 @@ def unavailable(description: str, schema: Any) -> Answer:
 
 def page(item: Any, description: str = "") -> Answer:
     """A page of a list."""
-    text = "A page may hold fewer than asked for and still have a next one."
+    text = "A page can have fewer items than `limit` and still have a next page."
     return Answer(
         status=200,
         description=f"{description or 'Newest first.'} {text}",

@@ -168,7 +168,7 @@ class Router:
         if mount is not None:
             return mount.plan(head, None)
         principal = self._authenticate_header(self._table.who_of_area(head.path), head)
-        error = ApiError(ErrorCode.NOT_FOUND, "There is nothing at this path.")
+        error = ApiError(ErrorCode.NOT_FOUND, "This path does not exist.")
         self._note(error, head, principal, exchange)
         raise error
 
@@ -182,7 +182,7 @@ class Router:
         if resource.who is not Who.ANYBODY:
             principal = self._authenticate_header(resource.who, head)
         allowed = resource.allowed
-        message = f"This path takes {allowed}."
+        message = f"This path allows {allowed}."
         headers = (("Allow", allowed),)
         error = ApiError(ErrorCode.METHOD_NOT_ALLOWED, message, headers=headers)
         self._note(error, head, principal, exchange)
@@ -197,7 +197,9 @@ class Router:
         if not fitting:
             known = [name for route in routes for name in route.media]
             check_media_type(head, tuple(known))
-            raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "No such body is taken here.")
+            raise ApiError(
+                ErrorCode.UNSUPPORTED_MEDIA_TYPE, "This path does not accept such a body."
+            )
         self._set_cors(fitting[0], head, exchange)
         route = fitting[0]
         if route.when_body is None and not self._waits_for_body(route, values, head):
@@ -237,7 +239,7 @@ class Router:
             if self._waits_for_body(route, values, head):
                 members = read_object(text)
             return self._plan_route(route, values, head, exchange, members), text
-        raise ApiError(ErrorCode.VALIDATION, "This is not a body that the path takes.")
+        raise ApiError(ErrorCode.VALIDATION, "This path does not accept such a body.")
 
     # --- a route ---
 
@@ -336,7 +338,7 @@ class Router:
         if who is Who.OPERATOR:
             message = (
                 "A valid operator token is needed: Authorization: Bearer hro_...; "
-                "an API key (hr_...) opens nothing here."
+                "an API key (hr_...) is not accepted here."
             )
         elif who is Who.APP:
             message = "A known app is needed."
@@ -351,7 +353,7 @@ class Router:
             known = route.access.who is not Who.ANYBODY
             if known and not self._origins.allows(principal, _origin(head)):
                 exchange.headers = (("Vary", "Origin"),)
-                message = "Pages of this origin may not use this key."
+                message = "This origin is not allowed for this key."
                 raise ApiError(ErrorCode.FORBIDDEN, message)
 
     def _check_rate(self, route: Route, exchange: Exchange, principal: Any) -> None:
@@ -375,7 +377,7 @@ class Router:
 
     def _preflight_headers(self, cors: Cors, origin: str) -> tuple[tuple[str, str], ...]:
         if not self._origins.any_allows(origin):
-            message = "Pages of this origin may not use this server."
+            message = "This origin is not allowed."
             raise ApiError(ErrorCode.FORBIDDEN, message, headers=(("Vary", "Origin"),))
         return (
             ("Vary", "Origin"),

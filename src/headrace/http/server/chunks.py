@@ -66,5 +66,5 @@ class ChunkGuard:
         except ValueError:
             return None
         if len(digits) > _DIGITS_MAX:
-            return malformed("The size of a chunk is beyond all bounds.")
+            return malformed("A chunk size is too large.")
         return too_large(bytes_max) if size > bytes_max else None

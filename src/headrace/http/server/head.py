@@ -82,7 +82,7 @@ class Head:
         self.path, _, self.query_string = target.partition(b"?")
         self.shown_path = self.path
         if self.duplicate is not None:
-            message = f"The header {self.duplicate.decode()} is there twice."
+            message = f"The header {self.duplicate.decode()} occurs twice."
             raise malformed(message)
         headers = self.headers
         host = headers.get(b"host")
@@ -91,11 +91,11 @@ class Head:
                 message = "The header Host is missing."
                 raise malformed(message)
         elif len(host) > _AUTHORITY_BYTES_MAX or not is_authority(host):
-            message = "The header Host is no host with or without a port."
+            message = "The Host header is not a valid host or host:port."
             raise malformed(message)
         if b"transfer-encoding" in headers:
             if b"content-length" in headers:
-                message = "Content-Length and Transfer-Encoding exclude each other."
+                message = "Content-Length and Transfer-Encoding cannot be combined."
                 raise malformed(message)
             if headers[b"transfer-encoding"].strip().lower() != b"chunked":
                 message = "The only transfer encoding supported is chunked."
@@ -138,7 +138,7 @@ def _origin_form(target: bytes) -> bytes:
         raise malformed(message)
     authority = _BEFORE_PATH.match(rest)[0]  # type: ignore[index]  # it matches nothing, too
     if not 0 < len(authority) <= _AUTHORITY_BYTES_MAX or not is_authority(authority):
-        message = "The request target names no host with or without a port."
+        message = "The request target has no valid host or host:port."
         raise malformed(message)
     path = rest[len(authority) :]
     return path if path.startswith(b"/") else b"/" + path

@@ -97,7 +97,7 @@ def error_headers(error: ApiError) -> tuple[tuple[str, str], ...]:
 
 
 class ErrorText(msgspec.Struct, omit_defaults=True):
-    """`error` of a failed answer."""
+    """`error` of an error response."""
 
     code: str
     message: str
@@ -105,7 +105,7 @@ class ErrorText(msgspec.Struct, omit_defaults=True):
 
 
 class ErrorBody(msgspec.Struct):
-    """Body of every failed answer."""
+    """Body of every error response."""
 
     status: int
     error: ErrorText

@@ -251,7 +251,7 @@ def _uuid(text: str) -> str:
     if not UUID_TEXT.fullmatch(text):
         message = (
             "must be an id such as c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10; "
-            "a name goes into the member without _id"
+            "use the field without _id for a name"
         )
         raise ValueError(message)
     return text.lower()

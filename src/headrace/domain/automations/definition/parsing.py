@@ -126,7 +126,7 @@ def _sized(value: Any, most: int, field: str, problems: Problems) -> str | None:
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        message = "must not contain a surrogate without its other half"
+        message = "must not contain a lone surrogate"
         problems.add(Code.INVALID_VALUE, field, message)
         return None
     if size > most:
@@ -199,7 +199,7 @@ def _steps(definition: FieldReader) -> tuple[Step, ...]:
             continue
         if step.key in keys:
             field = f"{definition.at('steps')}[{index}].key"
-            message = f"'{step.key}' is the key of a step before; each step has its own"
+            message = f"'{step.key}' is already the key of another step"
             definition.problems.add(Code.DUPLICATE_KEY, field, message, step.key)
             continue
         keys.add(step.key)
@@ -238,7 +238,7 @@ def _step_type(text: str) -> StepType:
         return StepType(text)
     meant = nearest(text, tuple(StepType))
     hint = f"did you mean {meant}? " if meant else ""
-    message = f"'{echo(text)}' is no type of step; {hint}allowed are {', '.join(StepType)}"
+    message = f"'{echo(text)}' is not a step type; {hint}allowed are {', '.join(StepType)}"
     raise ValueError(message)
 
 

@@ -145,7 +145,7 @@ class _Check:
             return
         message = f"there is no step '{echo(key)}'"
         if key == TRIGGER:
-            message = "nothing can lead back to the trigger"
+            message = "a connection cannot lead to the trigger"
         self._add(Code.UNKNOWN_STEP, f"{field}.{member}", message)
 
     def _known_branch(self, source: str, branch: str, field: str) -> None:
@@ -182,7 +182,7 @@ class _Check:
         reachable = self._graph.reachable()
         for step in self._definition.steps:
             if step.key not in reachable:
-                message = f"no way leads from the trigger to step {step.key}"
+                message = f"there is no path from the trigger to step {step.key}"
                 self._add(Code.UNREACHABLE_STEP, self._field(step), message, step.key)
 
     def paths_of(self, step: Step) -> None:
@@ -203,7 +203,7 @@ class _Check:
             message = f"{echo(path.text)}: there is no step '{key}'"
             self._add(Code.UNKNOWN_STEP, field, message, step.key)
         elif step.key in self._upstream and key not in self._upstream[step.key]:
-            message = f"{echo(path.text)}: step {key} does not come before on every way"
+            message = f"{echo(path.text)}: step {key} is not on every path to this step"
             self._add(Code.NOT_UPSTREAM, field, message, step.key)
         else:
             problem = _lacks(self._graph.steps[key], path)
@@ -225,10 +225,10 @@ class _Check:
         if sender is None:
             self._add(Code.UNKNOWN_STEP, field, f"there is no step '{key}'", step.key)
         elif sender.type not in channels:
-            message = f"step {key} sends no message that one of these events is about"
+            message = f"step {key} sends no message that these events can refer to"
             self._add(Code.WRONG_CHANNEL, field, message, step.key)
         elif step.key in self._upstream and key not in self._upstream[step.key]:
-            message = f"step {key} does not come before on every way"
+            message = f"step {key} is not on every path to this step"
             self._add(Code.NOT_UPSTREAM, field, message, step.key)
 
     def exit_paths(self) -> None:
@@ -252,7 +252,7 @@ class _Check:
                 if not self._rules.topicless_marketing:
                     message = (
                         "a marketing mail needs a topic that people can unsubscribe from; "
-                        'or set "kind": "transactional" if it is none'
+                        'or set "kind": "transactional" if it is not marketing'
                     )
                     self._add(Code.TOPIC_REQUIRED, f"{field}.topic_id", message, step.key)
 
@@ -322,7 +322,7 @@ class _Check:
             return
         for branch in step.branches:
             if self._graph.target(step.key, branch) is None:
-                message = f"branch {branch} of step {step.key} leads nowhere; the run ends there"
+                message = f"branch {branch} of step {step.key} is not connected; the run ends there"
                 field = self._field(step)
                 self.warnings.add(Code.UNCONNECTED_BRANCH, field, message, step.key)
 
@@ -338,7 +338,7 @@ class _Check:
         names = {each.event_name for each in config.alternatives}
         if names & _OPENS:
             message = (
-                "mail programs open messages by themselves, so an open says little; "
+                "mail programs open messages automatically, so an open proves little; "
                 "wait for a click or an event of your own"
             )
             self.warnings.add(Code.OPEN_AS_DECISION, field, message, step.key)
@@ -348,7 +348,10 @@ class _Check:
             for name in sorted(names):
                 channel = channel_of(name)
                 if channel is not None and channel not in passed:
-                    message = f"no step before sends what {name} is about; any message counts"
+                    message = (
+                        f"no earlier step sends the message that {name} refers to; "
+                        "any message counts"
+                    )
                     self.warnings.add(Code.ANY_MESSAGE, field, message, step.key)
 
     def _warn_night(self, step: Step, config: DelayConfig) -> None:

@@ -49,7 +49,7 @@ def load_object(text: bytes, problems: Problems) -> dict[str, Any] | None:
             seen: set[str] = set()
             for name, _ in pairs:
                 if name in seen:
-                    message = "is there twice in one object"
+                    message = "occurs twice in one object"
                     problems.add(Code.DUPLICATE_MEMBER, echo(name), message)
                 seen.add(name)
         return result
@@ -76,7 +76,7 @@ def load_object(text: bytes, problems: Problems) -> dict[str, Any] | None:
 
 
 def _no_constant(name: str) -> NoReturn:
-    message = f"{name} is no number in JSON"
+    message = f"{name} is not a JSON number"
     raise ValueError(message)
 
 
@@ -112,7 +112,7 @@ class FieldReader:
             if name not in known:
                 meant = nearest(name, known) if len(problems) < _HINTS_MAX else None
                 hint = f"did you mean {meant}? " if meant else ""
-                message = f"is not known here; {hint}allowed are {', '.join(known)}"
+                message = f"is an unknown field; {hint}allowed are {', '.join(known)}"
                 self.bad(Code.UNKNOWN_MEMBER, name, message)
 
     def at(self, name: str) -> str:
@@ -214,7 +214,7 @@ class FieldReader:
             self.bad(Code.WRONG_TYPE, name, f"must be an object, got {kind_of(value)}")
             return {}
         if len(value) > most:
-            message = f"must have at most {most} members, got {len(value)}"
+            message = f"must have at most {most} keys, got {len(value)}"
             self.bad(Code.TOO_MANY, name, message)
             return {}
         return value

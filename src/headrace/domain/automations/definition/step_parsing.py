@@ -187,7 +187,7 @@ def _condition(reader: FieldReader) -> ConditionConfig:
         each = FieldReader(item, field, ("branch", "filters"), reader.problems, reader.step)
         branch = each.text("branch", required=True, rule=_branch) or f"_{index}"
         if branch in taken:
-            message = f"'{branch}' is taken; otherwise is for what no case wants"
+            message = f"'{branch}' is reserved for events that match no case"
             each.bad(Code.DUPLICATE_BRANCH, "branch", message)
         taken.add(branch)
         each.get("filters", required=True)

@@ -42,7 +42,7 @@ def check_zone(name: str) -> str:
         ValueError: there is no such zone, with a sentence for the caller.
     """
     if zone_of(name) is None:
-        message = f"'{echo(name)}' is no IANA time zone such as Europe/Berlin"
+        message = f"'{echo(name)}' is not an IANA time zone such as Europe/Berlin"
         raise ValueError(message)
     return name
 

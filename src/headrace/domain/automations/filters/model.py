@@ -198,7 +198,7 @@ class _Reader:
         self._counted(field)
         for name in value:
             if name not in {"field", "op", "value"}:
-                message = "is not a member of a comparison; allowed are field, op, value"
+                message = "is not a field of a comparison; allowed are field, op, value"
                 self._bad(Code.UNKNOWN_MEMBER, f"{field}.{echo(name)}", message)
         missing = [name for name in ("field", "op", "value") if name not in value]
         for name in missing:

@@ -165,14 +165,14 @@ def _segments(text: str) -> tuple[str | int, ...]:
         segments.append(match[1])
         segments.extend(int(index) for index in _INDEX.findall(match[2]))
     if len(segments) > PATH_SEGMENTS_MAX:
-        message = f"has {len(segments)} parts, at most {PATH_SEGMENTS_MAX} are allowed"
+        message = f"has {len(segments)} parts; at most {PATH_SEGMENTS_MAX} are allowed"
         raise ValueError(message)
     return tuple(segments)
 
 
 def _unknown(text: str, allowed: frozenset[Root]) -> str:
     forms = "; ".join(_FORMS[root] for root in Root if root in allowed)
-    return f"'{echo(text)}' leads to nothing here; allowed are {forms}"
+    return f"'{echo(text)}' is not available here; allowed are {forms}"
 
 
 def follow(value: Value, rest: tuple[str | int, ...]) -> Value:

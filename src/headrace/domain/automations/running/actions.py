@@ -110,7 +110,7 @@ def _update(
         if field not in IDENTIFIERS
         and not same_value(contact.properties.get(field.removeprefix(_PROPERTIES)), value)
     }
-    left = f"not set, for want of a value that fits: {', '.join(unusable)}" if unusable else ""
+    left = f"not set, because no value fits:  {', '.join(unusable)}" if unusable else ""
     if not identifiers and not properties:
         all_unusable = unusable and not wanted
         return _skip(Reason.MISSING_VARIABLE if all_unusable else Reason.ALREADY_SO, view, left)
@@ -182,7 +182,7 @@ def _emit(
     most = min(EMITTED_PAYLOAD_BYTES_MAX, view.policies.event_payload_limit_bytes)
     size = len(text.encode())
     if size > most:
-        detail = f"the payload would be {size} bytes, {most} are allowed"
+        detail = f"the payload would be {size} bytes; at most {most} are allowed"
         return Action(status=StepStatus.FAILED, reason=Reason.STEP_FAILED, view=view, detail=detail)
     return Action(
         status=StepStatus.COMPLETED,

@@ -26,13 +26,13 @@ class Mismatch(StrEnum):
     """Why an event does not match."""
 
     OTHER_NAME = "it has another name"
-    TOO_EARLY = "it was received before the look-back begins"
-    USED_UP = "the run has used it, or a later one of its name"
-    CORRELATION_MISSING = "what it would have to match is missing"
-    OTHER_VALUE = "a value that has to match differs"
-    OTHER_MESSAGE = "it is about another message"
-    MACHINE = "a machine and no person has caused it"
-    FILTER = "it does not meet the filters"
+    TOO_EARLY = "it was received before the start of the look-back"
+    USED_UP = "the run has already used it, or a later event of that name"
+    CORRELATION_MISSING = "the value to match is missing"
+    OTHER_VALUE = "a value to match differs"
+    OTHER_MESSAGE = "it refers to another message"
+    MACHINE = "it was caused by a machine, not a person"
+    FILTER = "it does not match the filters"
 
 
 def scalar_key(value: Value) -> str | None:
