@@ -10,6 +10,9 @@ HISTORIES ?= 100
 STEPS  ?= 60
 SEED   ?=
 STORE  ?= sqlite
+# Test processes side by side: more than there are cores, since most tests wait for a disk, a
+# deadline or another process. Each one has servers of its own.
+WORKERS ?= 4
 
 # A stamp per lock file: an unchanged lock file is not installed twice.
 DEV_STAMP   := $(VENV)/.dev-installed
@@ -68,7 +71,7 @@ format: $(DEV_STAMP) ## Rewrite the code in the project's format and apply the s
 
 .PHONY: test
 test: $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) $(OPENAPI_STAMP) $(OPENAPI_NODE_STAMP) $(OLD_POSTGRES_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
-	$(if $(strip $(ARGS)),$(BIN)/pytest $(ARGS),scripts/test-in-halves)
+	$(BIN)/pytest $(or $(strip $(ARGS)),--numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder)
 
 .PHONY: screenshots
 screenshots: $(DEV_STAMP) system-packages $(AXE_STAMP) ## Take the screenshots in the docs again

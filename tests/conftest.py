@@ -1,7 +1,9 @@
 import os
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.support import postgres
 
@@ -18,3 +20,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=f"{postgres.NEWEST},{postgres.OLDEST}",
         help="major releases of PostgreSQL to run on, where installed; empty: none",
     )
+
+
+#: Folders whose tests share a server for the whole run, and a browser; longer names first.
+_SHARING = ("tests/backoffice/browser/", "tests/backoffice/", "tests/http/")
+
+
+def _group(nodeid: str) -> str:
+    """Tests of one group run in one process: those that share a server, else those of a file."""
+    path = nodeid.partition("::")[0]
+    return next((folder for folder in _SHARING if path.startswith(folder)), path)
+
+
+class _GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Gives whole groups to processes.
+
+    In place of the marks of `--dist=loadgroup`: pytest-xdist 3.8 ignores them from pytest 9.2 on
+    (its issue 1386).
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest groups first, so that no process works on one alone in the end."""
+    items.sort(key=lambda item: _group(item.nodeid) not in _SHARING)

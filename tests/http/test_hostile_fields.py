@@ -294,12 +294,18 @@ TIMES_REFUSED: list[Any] = [
     1780928100,
     1780928100.5,
     True,
-    (NOW + timedelta(hours=25)).isoformat(),
-    (NOW + timedelta(days=3650)).isoformat(),
 ]
 
 
-@pytest.mark.parametrize("text", TIMES_REFUSED, ids=ascii)
+# A time that depends on now has a name that does not: every process collects the same tests.
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(pytest.param(text, id=ascii(text)) for text in TIMES_REFUSED),
+        pytest.param((NOW + timedelta(hours=25)).isoformat(), id="tomorrow"),
+        pytest.param((NOW + timedelta(days=3650)).isoformat(), id="in ten years"),
+    ],
+)
 def test_a_time_outside_the_rule_is_422(shared: Project, text: Any) -> None:
     answer = shared.client().send({"event": "a", "external_id": "x", "occurred_at": text})
 
