@@ -24,6 +24,7 @@ from headrace.delivery.webhook.resolver import (
 from headrace.delivery.webhook.transport import WebhookLimits, WebhookTransport
 from tests.delivery.receiver import answers, receiver
 from tests.delivery.samples import LOOPBACK, webhook
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -211,10 +212,11 @@ async def test_the_next_address_is_tried_when_one_refuses() -> None:
 async def test_address_that_does_not_respond_delays_no_other() -> None:
     """The first address accepts no connection: its backlog is full, so the handshake never ends."""
     with socket.socket() as full, socket.socket() as filling:
-        full.bind(("127.0.0.2", 0))
+        # The same port as the server's, which listens on the other address.
+        port = free_port()
+        full.bind(("127.0.0.2", port))
         full.listen(0)
         filling.connect(full.getsockname())
-        port = full.getsockname()[1]
         with socket.socket() as pending:
             pending.settimeout(0)
             pending.connect_ex(("127.0.0.2", port))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import wait_until
 
@@ -36,9 +37,7 @@ def pgbouncer(server: PostgresServer, folder: Path) -> Iterator[int]:
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("PgBouncer is not installed (make system-packages)")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = int(listener.getsockname()[1])
+    port = free_port()
     configuration = folder / "pgbouncer.ini"
     text = _CONFIGURATION.format(server=server.port, port=port, sessions=SESSIONS)
     configuration.write_text(text, "ascii")

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 SBIN = Path("/usr/lib/postfix/sbin")
 _OWNER = "daemon"
 _MAIN = """\
@@ -90,9 +92,7 @@ def postfix(root: Path, next_port: int) -> Iterator[Postfix]:
         root: an empty folder below one that everybody may enter.
         next_port: of an SMTP server on loopback.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     for name in ("conf", "data", *(f"queue/{one}" for one in _QUEUES)):
         (root / name).mkdir(parents=True)
         if name not in {"conf", "queue/pid"}:

@@ -13,7 +13,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import tempfile
@@ -27,6 +26,7 @@ import asyncpg
 
 from headrace.store.engine.postgres.database import Database, PoolOptions, prepare_connection
 from headrace.store.engine.postgres.migrate import migrate
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class PostgresServer:
         )
         self.data = self._folder / "data"
         self.log = self._folder / "server.log"
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._prepare()
 
@@ -250,12 +250,6 @@ def _readable(folder: Path, copy_to: Path) -> Path:
         return folder
     shutil.copytree(folder.parent, copy_to / "install", symlinks=True)
     return copy_to / "install" / folder.name
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @functools.cache
