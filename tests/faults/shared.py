@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headrace.store.engine.postgres.database import PoolOptions
-from tests.store.places import PostgresPlace
 from tests.support import postgres
+from tests.support.places import PostgresPlace
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import wait_until
 from tests.torture.check import compare

@@ -11,11 +11,11 @@ import apsw
 
 from headrace.domain.events.event import FirstCopy
 from tests.faults.shared import OwnPlace, own_place
-from tests.store.events import new_event
-from tests.store.places import Place, PostgresPlace, SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import new_event
+from tests.support.places import Place, PostgresPlace, SqlitePlace
 from tests.support.postgres_standby import StandbyServer
 from tests.support.real_events import real_events
+from tests.support.session import StoreSession
 
 _PAYLOADS = "SELECT payload FROM events ORDER BY sequence"
 

@@ -20,11 +20,11 @@ from headrace.delivery.webhook.signing import new_secret
 from headrace.domain.timestamps import now_us
 from headrace.store.contract.deliveries import NewWebhook
 from tests.delivery.receiver import Behaviour, Exchange, answers, receiver
-from tests.store.events import new_event
-from tests.store.places import PLACES, Place
-from tests.store.session import StoreSession
 from tests.support.deliveries import Queue
+from tests.support.events import new_event
+from tests.support.places import PLACES, Place
 from tests.support.server import HEADRACE, clean_environment
+from tests.support.session import StoreSession
 from tests.support.waiting import wait_until
 
 STOP_SECONDS_MAX = 15.0

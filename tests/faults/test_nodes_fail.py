@@ -14,7 +14,7 @@ import pytest
 from headrace.domain.events.identity import LANES
 from headrace.domain.timestamps import now_us
 from tests.faults.shared import EVENTS, check, run
-from tests.store.places import PostgresPlace
+from tests.support.places import PostgresPlace
 from tests.support.waiting import wait_until
 from tests.torture.nodes import Nodes, Worker, prepare_shared
 from tests.torture.processing import wait_processed

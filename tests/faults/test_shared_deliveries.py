@@ -13,10 +13,10 @@ import pytest
 
 from headrace.domain.timestamps import now_us
 from tests.delivery.receiver import Behaviour, Exchange, Receiver, answers, receiver
-from tests.store.places import PostgresPlace
-from tests.store.session import StoreSession
 from tests.support.deliveries import Queue
+from tests.support.places import PostgresPlace
 from tests.support.server import HEADRACE, clean_environment
+from tests.support.session import StoreSession
 from tests.support.waiting import wait_until
 
 EVENTS = 400

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.histories.run import run, shortened
 from tests.histories.steps import Step, printed, random_history, read
 from tests.histories.world import Difference
-from tests.store.places import PLACES
+from tests.support.places import PLACES
 
 
 def main() -> int:

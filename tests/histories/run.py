@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.histories.steps import Step
 from tests.histories.world import Difference, World
-from tests.store.places import PLACES
+from tests.support.places import PLACES
 
 #: Where a disk does not hold up thousands of commits.
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, not a guessable file

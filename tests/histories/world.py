@@ -24,12 +24,12 @@ from headrace.store.contract.merges import MergeRefusedError, PairStatus
 from headrace.store.engine.postgres.database import prepare_connection
 from headrace.store.sqlite import SqliteStore
 from tests.histories.steps import EMAILS, EXTERNAL_IDS, Step
-from tests.store.events import START_US, new_event
-from tests.store.places import Place, PostgresPlace, SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
 from tests.support.everywhere import tables
 from tests.support.people_oracle import GONE, IDENTIFIERS, TRACE, Event, Oracle, Refused
+from tests.support.places import Place, PostgresPlace, SqlitePlace
 from tests.support.queue import SECOND_US, Queue
+from tests.support.session import StoreSession
 
 #: A contact that never was.
 NOBODY = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"

@@ -3,14 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.conftest import store_kinds
-from tests.store.places import PLACES, Place
+from tests.support.places import PLACES, Place, store_kinds
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What asks for `any_place` runs over every store."""
     if "store_kind" in metafunc.fixturenames:
-        kinds = store_kinds(metafunc.config, metafunc.module.__name__)
+        kinds = store_kinds(metafunc.config)
         metafunc.parametrize("store_kind", kinds, scope="session")
 
 

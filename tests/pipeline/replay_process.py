@@ -9,7 +9,7 @@ import sys
 from headrace.pipeline.delivering.replayer import Replayer
 from headrace.process_names import own_name
 from headrace.stores import open_store
-from tests.store.events import START_US
+from tests.support.events import START_US
 
 
 async def work(store_url: str) -> None:

@@ -15,9 +15,9 @@ from headrace.store.contract.commits import Pending
 from headrace.store.contract.errors import StoreBusyError, StoreError
 from headrace.store.contract.rollups import Counted
 from headrace.store.upkeep.rollups import Rollups
-from tests.store.events import START_US, new_event
-from tests.store.places import Place
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
+from tests.support.places import Place
+from tests.support.session import StoreSession
 
 
 def pending(outcome: FirstCopy | StoreError | None = None, **fields: Any) -> Pending:

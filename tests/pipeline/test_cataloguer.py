@@ -17,7 +17,7 @@ from headrace.pipeline.processing.cataloguer import (
 )
 from headrace.store.contract.catalog import NameSeen
 from headrace.store.contract.processing import Claimed
-from tests.store.events import START_US
+from tests.support.events import START_US
 
 _sequences = itertools.count(1)
 

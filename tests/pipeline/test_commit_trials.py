@@ -14,8 +14,8 @@ from headrace.pipeline.intake.commit_trials import CommitTrials
 from headrace.store.contract.errors import StoreError
 from headrace.store.engine.sqlite import connection
 from headrace.store.queues.postgres import committer
-from tests.store.places import Place, SqlitePlace
 from tests.support.accepting import accepting, locked_table, outcomes
+from tests.support.places import Place, SqlitePlace
 
 
 @pytest.fixture(autouse=True)

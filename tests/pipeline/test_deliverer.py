@@ -13,10 +13,10 @@ from headrace.domain.access.policies import DEFAULTS
 from headrace.pipeline.delivering.results import GONE
 from headrace.store.contract.deliveries import DeliveryState, Subscriber
 from tests.delivery.receiver import answers, in_turn, receiver
-from tests.store.places import Place
-from tests.store.session import StoreSession
 from tests.support.deliverers import deliverer_of, ids_of, settle, step
 from tests.support.deliveries import ACTOR, SECOND_US, Queue
+from tests.support.places import Place
+from tests.support.session import StoreSession
 
 
 @pytest.fixture

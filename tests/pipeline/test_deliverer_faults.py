@@ -21,10 +21,10 @@ from headrace.store.contract.deliveries import (
 from headrace.store.contract.errors import StoreBusyError, StoreError
 from headrace.store.contract.processing import LEASE_US
 from tests.delivery.receiver import Behaviour, Exchange, answers, receiver, silent
-from tests.store.places import Place
-from tests.store.session import StoreSession
 from tests.support.deliverers import Arrivals, deliverer_of, ids_of, settle
 from tests.support.deliveries import Queue
+from tests.support.places import Place
+from tests.support.session import StoreSession
 
 QUICK_STOP = DelivererOptions(stop_grace_s=0.01)
 

@@ -11,9 +11,9 @@ import pytest
 from headrace.domain.contacts.contact import ContactWrite
 from headrace.pipeline.contacts.eraser import LEADERSHIP_SECONDS, Eraser, ErasureReport
 from headrace.store.contract.erasures import SETTLE_US, Erasure, ErasureStatus
-from tests.store.events import START_US
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.places import SqlitePlace
+from tests.support.session import StoreSession
 
 
 class Clock:

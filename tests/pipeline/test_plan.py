@@ -18,7 +18,7 @@ from headrace.store.contract.processing import (
     ContactIds,
     SubscriberRule,
 )
-from tests.store.events import START_US
+from tests.support.events import START_US
 
 PERSON = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 _sequences = itertools.count(1)

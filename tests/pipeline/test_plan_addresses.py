@@ -12,7 +12,7 @@ from headrace.pipeline.processing.plan import Rules
 from headrace.store.contract.processing import BatchPlan, ContactIds
 from tests.pipeline.test_plan import PERSON, claimed, plan
 from tests.pipeline.test_plan_properties import notes, saying, told
-from tests.store.events import START_US
+from tests.support.events import START_US
 
 OLD, NEW = "old@b.example", "new@b.example"
 

@@ -20,7 +20,7 @@ from headrace.pipeline.processing.resolution_note import (
 )
 from headrace.store.contract.processing import BatchPlan, Claimed, ContactIds
 from tests.pipeline.test_plan import PERSON, claimed, plan
-from tests.store.events import START_US
+from tests.support.events import START_US
 
 
 def saying(payload: dict[str, Any], at: int = 0, **said: Any) -> Claimed:

@@ -16,8 +16,11 @@ from tests.store.events import new_event
 from tests.store.places import SqlitePlace
 from tests.store.session import StoreSession
 from tests.support.dead_letters import rows_in
+from tests.support.events import new_event
+from tests.support.places import SqlitePlace
 from tests.support.processors import Bench, GuiltyPlanner, RefusedPlanner
 from tests.support.queue import LEADERSHIP_US, Queue
+from tests.support.session import StoreSession
 
 #: Longer than any test: whoever waits so long was not told.
 FOR_EVER = 1000.0

@@ -12,10 +12,10 @@ from headrace.pipeline.upkeep import history_pruner as pruning
 from headrace.pipeline.upkeep.history_pruner import HistoryPruner
 from headrace.store.contract.catalog import HOURS_KEPT
 from headrace.store.contract.rollups import Counted
-from tests.store.events import START_US
-from tests.store.places import Place
-from tests.store.session import StoreSession
 from tests.support.cataloguing import EVENT, Cataloguing
+from tests.support.events import START_US
+from tests.support.places import Place
+from tests.support.session import StoreSession
 
 DAY_US = DAY_S * 1_000_000
 

@@ -14,9 +14,9 @@ from headrace.pipeline.upkeep.deleted_lists import (
     SLICE_ROWS,
     DeletedListCleaner,
 )
-from tests.store.events import START_US
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.places import SqlitePlace
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import fill_contacts, system_events
 
 MEMBERS = 2 * SLICE_ROWS + 50

@@ -17,10 +17,13 @@ from headrace.pipeline.delivering.replayer import Replayer, ReplayReport
 from headrace.process_names import own_name
 from headrace.store.contract.dead_letters import DeadLetterFilter, NewReplay, Replay, ReplayStatus
 from headrace.store.contract.errors import StoreError
-from tests.store.events import START_US, new_event
-from tests.store.places import Place, SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
+from tests.support.places import Place, SqlitePlace
+from tests.support.session import StoreSession
 from tests.support.dead_letters import rows_in
+from tests.support.events import START_US, new_event
+from tests.support.places import Place, SqlitePlace
+from tests.support.session import StoreSession
 
 ACTOR = "0123456789abcdef"
 

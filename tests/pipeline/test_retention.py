@@ -19,9 +19,8 @@ from headrace.pipeline.upkeep.retention import (
 )
 from headrace.store.contract.errors import StoreError
 from headrace.store.contract.retention import RetentionState
-from tests.store.events import START_US
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.places import SqlitePlace
 from tests.support.retained import (
     add_dead_letter,
     add_delivery,
@@ -29,6 +28,7 @@ from tests.support.retained import (
     finished_event,
     finished_events,
 )
+from tests.support.session import StoreSession
 
 DAY_S = 24 * 3600
 

@@ -22,7 +22,7 @@ from headrace.pipeline.streams.streams import (
     StreamRefusedError,
     Streams,
 )
-from tests.store.places import Place
+from tests.support.places import Place
 
 ENDLESS_S = 60.0
 

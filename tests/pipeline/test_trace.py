@@ -25,7 +25,7 @@ from headrace.store.contract.trace import (
     TracedSubscriber,
     TraceFacts,
 )
-from tests.store.events import START_US, as_stored, new_event
+from tests.support.events import START_US, as_stored, new_event
 
 SECOND = 1_000_000
 DONE_US = START_US + 20 * SECOND

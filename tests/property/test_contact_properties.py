@@ -20,9 +20,9 @@ from headrace.domain.errors import ApiError
 from headrace.domain.upkeep.retention import CATCH_UP, SliceSize, trusted_clock
 from headrace.store.contract.contacts import ContactFilter
 from headrace.store.contract.errors import StoreConflictError
-from tests.store.events import START_US
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.places import SqlitePlace
+from tests.support.session import StoreSession
 
 VALUES = st.one_of(
     st.sampled_from(["", "a"]),

@@ -24,10 +24,10 @@ from headrace.store.contract.dead_letters import Closing
 from headrace.store.contract.errors import LeadershipLostError
 from headrace.store.contract.processing import CRASHES_MAX, Claimed
 from headrace.store.contract.retention import DueEvent
-from tests.store.events import new_event
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import new_event
+from tests.support.places import SqlitePlace
 from tests.support.queue import LEADERSHIP_US, Queue, sequences
+from tests.support.session import StoreSession
 
 WORKERS = 2
 ANY = st.integers(0, 1_000_000)

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from headrace.domain.access.policies import LinkIdentifiers, Policies
 from headrace.domain.events.event import NewEvent, Source, Status
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
-from tests.store.events import new_event
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import new_event
+from tests.support.places import SqlitePlace
 from tests.support.queue import Queue
+from tests.support.session import StoreSession
 
 UNKNOWN = "00000000-0000-4000-8000-00000000dead"
 

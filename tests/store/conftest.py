@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.places import OLDEST_PLACES, PLACES, POOLED_PLACES, Place
-from tests.store.session import StoreSession
-from tests.support import postgres
+from tests.support.places import OLDEST_PLACES, PLACES, POOLED_PLACES, Place, store_kinds
+from tests.support.session import StoreSession
 
 #: Modules that run on the oldest supported PostgreSQL as well.
 _ON_OLDEST = {
@@ -33,7 +32,8 @@ def store_kinds(config: pytest.Config, module: str) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "store_kind" in metafunc.fixturenames:
         folder, _, module = metafunc.module.__name__.rpartition(".")
-        kinds = store_kinds(metafunc.config, module)
+        pooled, oldest = module in _POOLED, module in _ON_OLDEST
+        kinds = store_kinds(metafunc.config, pooled=pooled, oldest=oldest)
         if folder.endswith(".sqlite"):
             kinds = ["sqlite"]
         metafunc.parametrize("store_kind", kinds, scope="session")

@@ -10,8 +10,8 @@ from headrace.domain.events.event import FirstCopy, NewEvent
 from headrace.store.contract.commits import Pending
 from headrace.store.contract.errors import StoreError, StoreRowError
 from headrace.store.contract.events import REPEATS_KEPT
-from tests.store.events import START_US, as_stored, new_event
-from tests.store.session import StoreSession
+from tests.support.events import START_US, as_stored, new_event
+from tests.support.session import StoreSession
 
 
 def first_copy(event: NewEvent, *, mismatch: bool = False) -> FirstCopy:

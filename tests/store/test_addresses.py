@@ -11,9 +11,9 @@ from headrace.domain.access.policies import Policies
 from headrace.domain.contacts.contact import Contact
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from headrace.store.contract.contacts import ContactFilter
-from tests.store.events import START_US, new_event
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
 from tests.support.queue import Queue
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events
 
 OLD, NEW = "old@b.example", "new@b.example"

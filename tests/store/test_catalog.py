@@ -19,9 +19,9 @@ from headrace.store.contract.catalog import (
     Drift,
     DriftKind,
 )
-from tests.store.events import START_US
-from tests.store.session import StoreSession
 from tests.support.cataloguing import EVENT, Cataloguing
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 
 HOUR = START_US // HOUR_US
 

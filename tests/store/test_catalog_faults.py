@@ -7,8 +7,8 @@ import pytest
 from headrace.store.contract.catalog import NAMES_MAX
 from headrace.store.queues.postgres import catalog_writes as postgres_writes
 from headrace.store.queues.sqlite import catalog_writes as sqlite_writes
-from tests.store.session import StoreSession
 from tests.support.cataloguing import Cataloguing
+from tests.support.session import StoreSession
 
 
 @pytest.mark.parametrize("fault", [ValueError("ours"), TypeError("ours")])

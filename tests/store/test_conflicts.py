@@ -11,9 +11,9 @@ from headrace.domain.access.policies import Policies
 from headrace.domain.contacts.contact import Contact
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from headrace.store.contract.merges import ContactPair, MergeRefusedError, PairStatus, Refusal
-from tests.store.events import START_US, new_event
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
 from tests.support.queue import Queue
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact
 
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"

@@ -12,8 +12,8 @@ from headrace.domain.contacts.contact import Contact
 from headrace.domain.contacts.search import MATCHES_MAX
 from headrace.domain.contacts.topics import TopicFields
 from headrace.store.contract.contacts import ContactFilter
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact, fill_contacts
 
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"

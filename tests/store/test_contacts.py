@@ -15,9 +15,9 @@ from headrace.domain.events.identity import IdentityType, lane_of
 from headrace.store.contacts.contact_query import ROWS_EXAMINED_MAX
 from headrace.store.contract.contacts import ContactFilter
 from headrace.store.contract.errors import StoreConflictError
-from tests.store.events import START_US
-from tests.store.places import Place
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.places import Place
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import fill_contacts
 
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"

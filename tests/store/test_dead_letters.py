@@ -19,9 +19,9 @@ from headrace.store.contract.dead_letters import (
     DeadLetterKind,
     DeadLetterState,
 )
-from tests.store.events import START_US, new_event
-from tests.store.session import StoreSession
 from tests.support.dead_letters import DeadLetterRows, rows_in
+from tests.support.events import START_US, new_event
+from tests.support.session import StoreSession
 
 NOW_US = START_US + 3600 * 1_000_000
 ACTOR = "0123456789abcdef"

@@ -21,8 +21,8 @@ from headrace.store.contract.deliveries import (
     WebhookChange,
 )
 from headrace.store.contract.processing import LEASE_US
-from tests.store.session import StoreSession
 from tests.support.deliveries import ACTOR, SECOND_US, Queue, failure
+from tests.support.session import StoreSession
 
 BREAKER = '{"state":"open","generation":1}'
 

@@ -6,8 +6,8 @@ import asyncio
 
 from headrace.store.contract.delivery_counts import SECONDS_BOUNDS, AttemptCounts
 from headrace.store.deliveries.delivery_counts import NAME, text_with
-from tests.store.session import StoreSession
 from tests.support.deliveries import Queue, failure
+from tests.support.session import StoreSession
 
 
 def counted(*attempts: tuple[str, float]) -> AttemptCounts:

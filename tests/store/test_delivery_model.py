@@ -29,9 +29,9 @@ from msgspec.structs import replace
 
 from headrace.store.contract.deliveries import LOSSES_MAX, ClaimedDelivery, DeliveryState
 from headrace.store.contract.processing import CRASHES_MAX, LEASE_US
-from tests.store.places import PLACES, Place
-from tests.store.session import StoreSession
 from tests.support.deliveries import ACTOR, SECOND_US, Queue, failure
+from tests.support.places import PLACES, Place
+from tests.support.session import StoreSession
 
 #: Small, so that runs reach them.
 ATTEMPTS_MAX = 4

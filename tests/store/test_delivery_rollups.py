@@ -16,8 +16,8 @@ from headrace.store.contract.deliveries import (
     WebhookChange,
 )
 from headrace.store.contract.processing import LEASE_US
-from tests.store.session import StoreSession
 from tests.support.deliveries import ACTOR, Queue, failure
+from tests.support.session import StoreSession
 
 STEPS = 40
 LAST_DAY = 2**31 - 1

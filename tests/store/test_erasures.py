@@ -15,9 +15,7 @@ from headrace.domain.events.event import FirstCopy, NewEvent, Status
 from headrace.domain.timestamps import now_us
 from headrace.store.contract.erasures import SETTLE_US, ErasureStatus
 from headrace.store.privacy import mention_search
-from tests.store.events import START_US, new_event
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
 from tests.support.everywhere import files_with, tables, tables_with
 from tests.support.forgetting import (
     ABSENT,
@@ -29,7 +27,9 @@ from tests.support.forgetting import (
     X,
     fill_every_table,
 )
+from tests.support.places import SqlitePlace
 from tests.support.queue import sequences
+from tests.support.session import StoreSession
 from tests.support.stored_rows import columns, insert
 
 #: What is kept of a person afterwards: the receipt and the audit of the erasure.

@@ -16,9 +16,9 @@ from headrace.domain.contacts.contact import ContactWrite
 from headrace.domain.deliveries.subscriptions import pattern_wants
 from headrace.domain.events.event import NewEvent, Source, Status, StoredEvent
 from headrace.store.contract.events import EventFilter, EventPage
-from tests.store.events import START_US, as_stored, new_event
-from tests.store.places import PLACES
-from tests.store.session import StoreSession
+from tests.support.events import START_US, as_stored, new_event
+from tests.support.places import PLACES
+from tests.support.session import StoreSession
 
 EVENTS = 700
 MINUTE_US = 60_000_000

@@ -10,8 +10,7 @@ import pytest
 from tests.histories.run import run, shortened
 from tests.histories.steps import Step, printed, random_history, read
 from tests.histories.world import Difference, World
-from tests.store.conftest import store_kinds
-from tests.store.places import Place, SqlitePlace
+from tests.support.places import Place, SqlitePlace, store_kinds
 
 STEPS = 50
 SEEDS = range(1, 5)
@@ -21,7 +20,7 @@ SEEDS = range(1, 5)
 def test_stores_agree_with_the_oracle(seed: int, request: pytest.FixtureRequest) -> None:
     history = random_history(seed, STEPS)
     try:
-        run(history, store_kinds(request.config, "test_histories"))
+        run(history, store_kinds(request.config))
     except Difference as difference:
         # Printed for `python -m tests.histories --replay`, which also shortens it.
         pytest.fail(f"{difference}\n{printed(history)}")

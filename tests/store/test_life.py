@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from headrace.store.contract.errors import StoreError
-from tests.store.events import as_stored, new_event
-from tests.store.session import StoreSession
+from tests.support.events import as_stored, new_event
+from tests.support.session import StoreSession
 
 
 def test_a_secret_is_made_once_and_kept(session: StoreSession) -> None:

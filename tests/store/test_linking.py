@@ -10,8 +10,8 @@ import pytest
 from headrace.domain.contacts.contact import Contact, ContactWrite
 from headrace.domain.errors import ApiError
 from headrace.store.contract.errors import StoreConflictError
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events
 
 EMAIL = "a@b.example"

@@ -9,8 +9,8 @@ from headrace.domain.access.sign_in import Role, issue
 from headrace.store.contract.access import Project
 from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.sign_in import AuditFilter, Member
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 
 ANN, BOB = "ann@example.org", "bob@example.org"
 

@@ -16,8 +16,8 @@ from headrace.domain.contacts.audiences import AudienceFields
 from headrace.domain.contacts.topics import TopicFields
 from headrace.store.contract.contacts import ContactFilter
 from headrace.store.store import Store
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events
 
 CONTACTS = 3

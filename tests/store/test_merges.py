@@ -15,8 +15,8 @@ from headrace.domain.errors import ApiError
 from headrace.store.contract.contacts import Upserted
 from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.merges import Merge, MergeRefusedError, Refusal
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 LATER_US = START_US + 1_000_000

@@ -19,7 +19,7 @@ from headrace.pipeline.intake import commit_queue
 from headrace.store.contract.processing import Claimed, ProcessingFailure
 from headrace.store.postgres import PostgresStore
 from headrace.store.queues.postgres import committer
-from tests.store.places import Place
+from tests.support.places import Place
 from tests.support.queue import LEADERSHIP_US, mark_only, sequences
 from tests.support.receiver import Outcome, Receiver, receiving
 

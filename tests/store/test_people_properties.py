@@ -19,9 +19,9 @@ from headrace.domain.contacts.properties import PropertyValue
 from headrace.domain.contacts.property_times import Stamp, Values, join, write
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from headrace.store.contract.contacts import ContactFilter
-from tests.store.events import START_US, new_event
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
 from tests.support.queue import Queue
+from tests.support.session import StoreSession
 
 NOW_US = START_US + 1_000_000
 NAMES = st.sampled_from(["p", "q", "r"])

@@ -10,8 +10,7 @@ import pytest
 from headrace.domain.contacts.contact import ContactWrite
 from headrace.pipeline.contacts.person_document import person_document
 from headrace.store.contract.erasures import Erasure
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
 from tests.support.everywhere import tables_with
 from tests.support.forgetting import (
     ABSENT,
@@ -23,6 +22,7 @@ from tests.support.forgetting import (
     X,
     fill_every_table,
 )
+from tests.support.session import StoreSession
 
 #: Places of a receipt that only concern the state of an event.
 INTERNAL = {"event_queue", "retries", "event_states", "keys"}

@@ -61,10 +61,10 @@ from headrace.store.privacy import (
     person_export,
 )
 from headrace.store.upkeep import retention, rollups
-from tests.store.places import PLACES, Place, PostgresPlace
-from tests.store.session import StoreSession
+from tests.support.places import PLACES, Place, PostgresPlace
 from tests.support.plans import SORT, indexes_in_order, tables_walked
 from tests.support.postgres_plans import explain
+from tests.support.session import StoreSession
 
 ROWS = 30_000
 _FILL = f"""

@@ -10,9 +10,9 @@ import pytest
 from headrace.domain.events.event import Source, Status
 from headrace.store.contract.errors import LeadershipLostError
 from headrace.store.contract.processing import CLAIMED_CHARACTERS_MAX, CRASHES_MAX, Claimed
-from tests.store.events import new_event
-from tests.store.session import StoreSession
+from tests.support.events import new_event
 from tests.support.queue import LEADERSHIP_US, SECOND_US, Queue, sequences
+from tests.support.session import StoreSession
 
 
 @pytest.fixture

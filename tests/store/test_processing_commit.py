@@ -20,9 +20,9 @@ from headrace.store.contract.processing import (
     NewDelivery,
     SystemEvent,
 )
-from tests.store.session import StoreSession
 from tests.support.dead_letters import DeadLetterRows
 from tests.support.queue import Queue, mark_only, sequences
+from tests.support.session import StoreSession
 
 ANN, BOB = "0a7e5a3e-0000-4000-8000-000000000001", "0a7e5a3e-0000-4000-8000-000000000002"
 SUBSCRIBER = "0a7e5a3e-0000-4000-8000-000000000009"

@@ -9,9 +9,9 @@ import pytest
 from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.access.policies import DEFAULTS, IdempotencyConflict
 from headrace.store.contract.errors import StoreConflictError
-from tests.store.events import START_US, new_event
-from tests.store.places import Place
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
+from tests.support.places import Place
+from tests.support.session import StoreSession
 
 
 def audited(place: Place) -> list[tuple[object, ...]]:

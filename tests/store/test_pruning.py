@@ -12,8 +12,8 @@ from headrace.store.contract.dead_letters import (
     NewReplay,
 )
 from headrace.store.contract.operators import AUDIT_KEPT_US
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 
 DAY_US = 24 * 3600 * 1_000_000
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from headrace.store.contract.rejections import Rejection
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 
 
 def rejection(number: int, *, project_id: int = 1) -> Rejection:

@@ -20,10 +20,10 @@ from headrace.store.contract.dead_letters import (
     ReplayStatus,
     TooManyReplaysError,
 )
-from tests.store.events import START_US, new_event
-from tests.store.places import PLACES
-from tests.store.session import StoreSession
 from tests.support.dead_letters import DeadLetterRows, rows_in
+from tests.support.events import START_US, new_event
+from tests.support.places import PLACES
+from tests.support.session import StoreSession
 
 NOW_US = START_US + 3600 * 1_000_000
 ACTOR = "0123456789abcdef"

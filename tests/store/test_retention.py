@@ -10,9 +10,8 @@ from headrace.domain.events.event import NewEvent, Status
 from headrace.domain.upkeep.retention import DAY_US, HOUR_US
 from headrace.store.contract.retention import DueEvent, Removed, RetentionState
 from headrace.store.events.event_removal import DELIVERIES_MAX
-from tests.store.events import START_US, new_event
-from tests.store.places import Place
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
+from tests.support.places import Place
 from tests.support.retained import (
     add_dead_letter,
     add_delivery,
@@ -22,6 +21,7 @@ from tests.support.retained import (
     counts,
     finished_event,
 )
+from tests.support.session import StoreSession
 from tests.support.stored_rows import columns
 
 NOW_US = START_US + 100 * DAY_US

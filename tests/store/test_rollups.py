@@ -19,10 +19,10 @@ from headrace.domain.upkeep.rollups import (
     bucket_of,
 )
 from headrace.store.contract.rollups import Counted, RollupRow
-from tests.store.events import START_US
-from tests.store.session import StoreSession
 from tests.support.cataloguing import Cataloguing
+from tests.support.events import START_US
 from tests.support.queue import Queue
+from tests.support.session import StoreSession
 
 SECOND_US = 1_000_000
 START_S = START_US // SECOND_US

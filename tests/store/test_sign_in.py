@@ -25,8 +25,8 @@ from headrace.domain.access.sign_in import (
     token_hash,
 )
 from headrace.store.contract.sign_in import Member
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 
 ANN, BOB = "ann@example.org", "bob@example.org"
 

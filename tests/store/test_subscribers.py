@@ -19,8 +19,8 @@ from headrace.store.contract.deliveries import (
     TooManyWebhooksError,
     WebhookChange,
 )
-from tests.store.session import StoreSession
 from tests.support.deliveries import ACTOR, Queue
+from tests.support.session import StoreSession
 
 OPEN_BREAKER = '{"state":"open","generation":1}'
 

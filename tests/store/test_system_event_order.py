@@ -9,9 +9,9 @@ from typing import Any
 from headrace.domain.contacts.audiences import AudienceFields
 from headrace.domain.contacts.contact import ContactWrite
 from headrace.domain.ids import SYSTEM_COUNTER, received_us_of, system_sequences_of
-from tests.store.events import START_US, new_event
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
+from tests.support.places import SqlitePlace
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events
 
 TASKS = 8

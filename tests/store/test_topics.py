@@ -16,8 +16,8 @@ from headrace.domain.contacts.topics import (
 )
 from headrace.store.contacts.groups.topics import TooManyTopicsError
 from headrace.store.contract.errors import StoreConflictError
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events
 
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"

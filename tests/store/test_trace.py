@@ -8,10 +8,10 @@ from headrace.domain.ids import uuid_text
 from headrace.store.contract.dead_letters import DeadLetterKind, DeadLetterState
 from headrace.store.contract.deliveries import DeliveryState, SubscriberKind
 from headrace.store.contract.trace import KeyUsed, TraceFacts
-from tests.store.events import START_US, as_stored, new_event
-from tests.store.places import Place
-from tests.store.session import StoreSession
 from tests.support.dead_letters import DeadLetterRows, rows_in
+from tests.support.events import START_US, as_stored, new_event
+from tests.support.places import Place
+from tests.support.session import StoreSession
 from tests.support.stored_rows import columns, insert
 
 

@@ -9,7 +9,7 @@ import pytest
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Transaction, WaitsError, drive
 from headrace.store.sqlite import SqliteStore
-from tests.store.session import StoreSession
+from tests.support.session import StoreSession
 
 _ADD = sql("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
 _ALL = sql("SELECT name, value FROM meta WHERE name = ANY($1::text[]) ORDER BY name")

@@ -9,8 +9,8 @@ from typing import Any
 from headrace.domain.contacts.contact import ContactWrite
 from headrace.domain.errors import ApiError
 from headrace.store.contract.contacts import UPSERTS_MAX, ContactFilter, Upserted, UpsertOutcome
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events
 
 

@@ -13,8 +13,8 @@ from headrace.pipeline.intake.commit_queue import CommitQueue
 from headrace.store.contract.commits import Pending
 from headrace.store.contract.errors import StoreError
 from headrace.store.store import Store
-from tests.store.events import new_event
-from tests.store.places import Place
+from tests.support.events import new_event
+from tests.support.places import Place
 
 TEST_SECONDS_MAX = 20.0
 

@@ -14,8 +14,8 @@ from headrace.domain.events.event import NewEvent
 from headrace.pipeline.processing.processor import Processor
 from headrace.pipeline.processing.rules_cache import RulesCache
 from headrace.store.contract.catalog import CatalogEntry, CatalogPath
-from tests.store.events import new_event
-from tests.store.session import StoreSession
+from tests.support.events import new_event
+from tests.support.session import StoreSession
 
 T = TypeVar("T")
 

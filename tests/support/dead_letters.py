@@ -13,8 +13,8 @@ import apsw
 
 from headrace.domain.events.event import Status
 from headrace.domain.ids import id_of_sequence, uuid_text
-from tests.store.events import START_US
-from tests.store.places import Place, SqlitePlace
+from tests.support.events import START_US
+from tests.support.places import Place, SqlitePlace
 
 RunSql = Callable[..., Sequence[tuple[Any, ...]]]
 

@@ -7,7 +7,7 @@ import asyncio
 from headrace.pipeline.intake.commit_queue import CommitQueue
 from headrace.store.contract.commits import Pending
 from headrace.store.store import Store
-from tests.store.events import new_event
+from tests.support.events import new_event
 
 #: More frames than there are between a put and the last line of what it calls.
 FRAMES = 30

@@ -26,8 +26,8 @@ from headrace.store.contract.deliveries import (
     Subscriber,
 )
 from headrace.store.queues.sqlite.deliveries import SqliteDeliveries
-from tests.store.events import new_event
-from tests.store.session import StoreSession
+from tests.support.events import new_event
+from tests.support.session import StoreSession
 
 ACTOR = "test"
 SECOND_US = 1_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.store.places import Place, SqlitePlace
+from tests.support.places import Place, SqlitePlace
 
 _SQLITE = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 _POSTGRES = (

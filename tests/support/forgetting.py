@@ -25,10 +25,10 @@ from headrace.store.contract.processing import (
 )
 from headrace.store.contract.rejections import Rejection
 from headrace.store.messages.emails import SendContext
-from tests.store.events import START_US, new_event
-from tests.store.session import StoreSession
 from tests.support import mail
+from tests.support.events import START_US, new_event
 from tests.support.queue import Queue
+from tests.support.session import StoreSession
 from tests.support.stored_rows import insert
 
 CANARY = "kanarienvogel"

@@ -11,8 +11,8 @@ from headrace.domain.messages.email_request import EmailRequest, email_of
 from headrace.domain.messages.smtp_answers import AnswerClass
 from headrace.store.contract.messages import Claimed, Ended, EndResult, Message, Start, StartResult
 from headrace.store.messages.emails import SendContext, SentEmail
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 
 OWNER = "somewhere/1:1:1"
 CONTEXT = SendContext(domain=None, create_contacts=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace.store.engine.dialect import Statement
-from tests.store.places import Place, PostgresPlace
+from tests.support.places import Place, PostgresPlace
 from tests.support.postgres_plans import Step, explain
 
 #: Of unfinished jobs and claims only: they are short whatever the size of their table.

@@ -25,8 +25,8 @@ from headrace.store.queues.sqlite.processing import SqliteProcessing
 from headrace.store.sqlite import SqliteStore
 from headrace.store.store import Store
 from headrace.store.upkeep.leadership import Leadership
-from tests.store.events import START_US, new_event
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
+from tests.support.session import StoreSession
 
 SECOND_US = 1_000_000
 LEADERSHIP_US = 15 * SECOND_US

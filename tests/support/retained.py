@@ -6,9 +6,9 @@ import itertools
 from typing import Any
 
 from headrace.domain.events.event import NewEvent, Status
-from tests.store.events import START_US, new_event
-from tests.store.places import Place
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
+from tests.support.places import Place
+from tests.support.session import StoreSession
 from tests.support.stored_rows import columns, insert
 
 #: Tables with rows about an event, its own apart; the last two are those of one of the stores.

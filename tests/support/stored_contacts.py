@@ -8,8 +8,8 @@ from typing import Any
 
 from headrace.domain.contacts.contact import Contact, ContactWrite
 from headrace.domain.events.identity import IdentityType, lane_of
-from tests.store.events import START_US
-from tests.store.session import StoreSession
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 from tests.support.stored_rows import insert_many
 
 #: Above every number that a store gives.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.store.places import Place
+from tests.support.places import Place
 
 _SQLITE = (
     "SELECT c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c "

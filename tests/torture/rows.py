@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import apsw
 
-from tests.store.places import PostgresPlace
+from tests.support.places import PostgresPlace
 
 
 class Rows(Protocol):

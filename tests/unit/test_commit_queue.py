@@ -12,7 +12,7 @@ from headrace.pipeline.intake import commit_queue
 from headrace.pipeline.intake.commit_queue import CommitQueue
 from headrace.store.contract.commits import Pending
 from headrace.store.contract.errors import StoreBusyError, StoreError, StoreRowError
-from tests.store.events import new_event
+from tests.support.events import new_event
 
 OVERHEAD_BYTES = commit_queue._OVERHEAD_BYTES
 

@@ -139,6 +139,14 @@ def test_the_list_of_pages_is_whole() -> None:
     assert not missing, "docs/index.md does not list them"
 
 
+def test_index_of_test_support_is_complete() -> None:
+    """One entry for each module, and none for a module that is gone."""
+    support = ROOT / "tests" / "support"
+    rows = re.findall(r"^\| (`.*?) \|", (support / "README.md").read_text("utf-8"), re.MULTILINE)
+    listed = sorted(name for row in rows for name in re.findall("`([^`]+)`", row))
+    assert listed == sorted({path.stem for path in support.glob("*.py")} - {"__init__"})
+
+
 def test_the_readme_has_a_place_for_figures() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     assert text.count("<!-- figures") == 1

@@ -8,7 +8,7 @@ from headrace.domain.events.event import FirstCopy
 from headrace.pipeline.intake.unsettled_keys import UnsettledKeys, Waiting
 from headrace.store.contract.commits import Pending
 from headrace.store.contract.errors import StoreError
-from tests.store.events import new_event
+from tests.support.events import new_event
 
 
 def waiting(key: str | None = "k", **changes: Any) -> Waiting:

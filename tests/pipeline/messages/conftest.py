@@ -2,8 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.store.places import Place
-from tests.store.session import StoreSession
+from tests.support.places import Place
+from tests.support.session import StoreSession
 
 
 @pytest.fixture

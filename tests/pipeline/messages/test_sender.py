@@ -13,10 +13,10 @@ from headrace.domain.messages.requests import TemplateFields
 from headrace.pipeline.messages.sender import Sender
 from headrace.store.contract.messages import VersionContent
 from tests.pipeline.messages.senders import URL, capture_relay, new_sender, smtp_relay
-from tests.store.events import START_US
-from tests.store.session import StoreSession
 from tests.support import mail
+from tests.support.events import START_US
 from tests.support.mail_sink import mail_sink
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact
 
 Use = Callable[[Sender], Coroutine[Any, Any, None]]

@@ -12,11 +12,11 @@ from collections import Counter
 import pytest
 
 from headrace.domain.contacts.topics import TopicFields
-from tests.store.events import START_US
-from tests.store.places import Place
-from tests.store.session import StoreSession
 from tests.support import mail
+from tests.support.events import START_US
 from tests.support.mail_sink import MailSink, mail_sink
+from tests.support.places import Place
+from tests.support.session import StoreSession
 
 pytestmark = pytest.mark.slow
 

@@ -16,9 +16,9 @@ from headrace.pipeline.messages.public_links import PublicLinks, Visitor
 from headrace.pipeline.messages.sending_domains import SendingDomains
 from headrace.pipeline.messages.templating import Templating
 from headrace.store.messages.links import HONEYPOT_LINK
-from tests.store.events import START_US
-from tests.store.session import StoreSession
 from tests.support import mail
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events
 
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"

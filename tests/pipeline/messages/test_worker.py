@@ -8,10 +8,10 @@ from pathlib import Path
 from headrace.config import load_settings
 from headrace.stores import open_store
 from headrace.worker_process import WorkerProcess
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
 from tests.support import mail
 from tests.support.mail_sink import MailSink, mail_sink
+from tests.support.places import SqlitePlace
+from tests.support.session import StoreSession
 
 
 async def work_until_sent(place: SqlitePlace, sink: MailSink) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.store.transfer.plan import LEFT_BEHIND
-from tests.store.events import START_US, new_event
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
+from tests.support.places import SqlitePlace
 from tests.support.real_events import real_events
 from tests.support.retained import add_everything
+from tests.support.session import StoreSession
 
 #: Payloads that a store which parses JSON would change.
 PAYLOADS = (

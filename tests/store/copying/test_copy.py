@@ -12,11 +12,11 @@ import pytest
 from headrace.domain.events.event import FirstCopy
 from headrace.store.transfer.plan import COPIED
 from tests.store.copying.filled import PAYLOADS, fill, fill_many
-from tests.store.events import START_US, new_event
-from tests.store.places import PostgresPlace, SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
+from tests.support.places import PostgresPlace, SqlitePlace
 from tests.support.queue import Queue
 from tests.support.server import HEADRACE, clean_environment, headrace, running_server
+from tests.support.session import StoreSession
 from tests.support.waiting import wait_until
 
 _PAYLOADS = "SELECT payload FROM events ORDER BY sequence"

@@ -13,7 +13,7 @@ from apsw.ext import query_info
 from headrace.store.migrations import migrations
 from headrace.store.transfer.plan import COPIED, LEFT_BEHIND, LEFT_EMPTY
 from headrace.store.transfer.source import make_functions
-from tests.store.places import PostgresPlace
+from tests.support.places import PostgresPlace
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from headrace.domain.messages.kinds import MessageStatus, SuppressionScope
 from headrace.domain.messages.requests import SuppressionFields
 from headrace.domain.messages.smtp_answers import AnswerClass
 from headrace.store.contract.messages import Claimed, Message
-from tests.store.events import START_US
-from tests.store.session import StoreSession
 from tests.support import mail
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events
 
 STEPS = 250

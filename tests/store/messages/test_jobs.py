@@ -8,9 +8,9 @@ from headrace.domain.contacts.audiences import AudienceFields
 from headrace.domain.messages.email_request import EmailRequest, email_of
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.store.messages.jobs import SendJob
-from tests.store.events import START_US
-from tests.store.session import StoreSession
 from tests.support import mail
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact
 
 

@@ -10,9 +10,9 @@ from headrace.domain.messages.smtp_answers import AnswerClass
 from headrace.domain.messages.tokens import UnsubscribeTarget
 from headrace.store.contract.messages import Message
 from headrace.store.messages.engagement import NewHit
-from tests.store.events import START_US
-from tests.store.session import StoreSession
 from tests.support import mail
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact, system_events
 
 DAY_US = 86_400_000_000

@@ -6,9 +6,9 @@ import asyncio
 
 from headrace.domain.contacts.topics import TopicFields
 from headrace.store.contract.messages import Start
-from tests.store.events import START_US
-from tests.store.session import StoreSession
 from tests.support import mail
+from tests.support.events import START_US
+from tests.support.session import StoreSession
 
 
 def new_topic(session: StoreSession, project_id: int) -> str:

@@ -8,8 +8,8 @@ from headrace.domain.messages.kinds import MessageStatus
 from headrace.domain.messages.smtp_answers import AnswerClass
 from headrace.store.contract.messages import Message
 from headrace.store.messages.reports import Report, ReportKind
-from tests.store.session import StoreSession
 from tests.support import mail
+from tests.support.session import StoreSession
 from tests.support.stored_contacts import system_events
 
 DAY_US = 86_400_000_000

@@ -11,8 +11,8 @@ from headrace.domain.messages.smtp_answers import AnswerClass
 from headrace.store.contract.messages import Message
 from headrace.store.messages import message_search
 from headrace.store.messages.message_search import MessageFilter, Place
-from tests.store.session import StoreSession
 from tests.support import mail
+from tests.support.session import StoreSession
 
 
 def found(

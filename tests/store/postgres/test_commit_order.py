@@ -19,8 +19,8 @@ from headrace.store.postgres import PostgresStore
 from headrace.store.queues.postgres.accept import insert_batch
 from headrace.store.queues.postgres.committer import COMMITTERS
 from headrace.store.queues.postgres.queue_cursor import COMMIT_US_MAX, LATE_US, SETTLE_SECONDS
-from tests.store.events import new_event
-from tests.store.places import PostgresPlace
+from tests.support.events import new_event
+from tests.support.places import PostgresPlace
 from tests.support.queue import LEADERSHIP_US, SECOND_US, mark_only, postgres_processing, sequences
 from tests.support.receiver import Receiver, receiving
 from tests.support.waiting import wait_until

@@ -12,8 +12,8 @@ from headrace.pipeline.intake.commit_queue import COMMIT_EVENTS_MAX, EVENTS_MAX
 from headrace.store.contract.errors import StoreError
 from headrace.store.queues.postgres import committer
 from headrace.store.queues.postgres.committer import COMMITTERS
-from tests.store.places import PostgresPlace
 from tests.support.accepting import accepting, locked_table, outcomes
+from tests.support.places import PostgresPlace
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from headrace.store.contract.errors import StoreError
 from headrace.store.engine.postgres.database import PoolOptions
 from headrace.store.postgres import open_store
 from headrace.store.store import Store
-from tests.store.events import new_event
-from tests.store.places import PostgresPlace
-from tests.store.session import Outcome, StoreSession
 from tests.support.deep_stack import check_commits_survive_broken_puts
+from tests.support.events import new_event
+from tests.support.places import PostgresPlace
 from tests.support.postgres import PostgresServer
+from tests.support.session import Outcome, StoreSession
 from tests.support.tcp_proxy import Cut, TcpProxy
 from tests.support.waiting import wait_until
 

@@ -17,7 +17,7 @@ from headrace.store.contacts import contact_lists
 from headrace.store.contacts.contact_rows import COLUMNS
 from headrace.store.contract.contacts import ContactFilter
 from headrace.store.engine.postgres.transaction import PostgresTransaction
-from tests.store.places import PostgresPlace
+from tests.support.places import PostgresPlace
 
 CONTACTS = 30_000
 _FILL = f"""

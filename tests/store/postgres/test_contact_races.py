@@ -19,10 +19,11 @@ from headrace.domain.events.identity import IdentityType, lane_of
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from headrace.store.contacts import contact_writes
 from headrace.store.contract.errors import StoreConflictError
-from tests.store.events import START_US, new_event
-from tests.store.places import PostgresPlace
-from tests.store.session import StoreSession
+from tests.support.events import START_US, new_event
+from tests.support.places import PostgresPlace
+from tests.support.session import StoreSession
 from tests.support.queue import Queue
+from tests.support.session import StoreSession
 from tests.support.shared_queue import SharingWorker
 
 WORKERS = 4

@@ -11,7 +11,7 @@ from headrace.domain.events.identity import LANES
 from headrace.store.deliveries import claim_ends, closings, unroutable
 from headrace.store.engine.plans import BY_KEYS
 from headrace.store.queues.postgres import delivery_claims, delivery_outcomes, due_scanner
-from tests.store.places import PostgresPlace
+from tests.support.places import PostgresPlace
 from tests.support.postgres_plans import explain
 
 EVENTS = 30_000

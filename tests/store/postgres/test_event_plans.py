@@ -15,8 +15,8 @@ from headrace.domain.events.identity import LANES
 from headrace.store.contract.events import EventFilter
 from headrace.store.events.event_lists import contact_queries, list_query
 from headrace.store.queues.postgres import accept, accept_at_once, arrivals
-from tests.store.events import START_US
-from tests.store.places import PostgresPlace
+from tests.support.events import START_US
+from tests.support.places import PostgresPlace
 from tests.support.postgres_plans import Step, explain, steps_of
 
 EVENTS = 40_000

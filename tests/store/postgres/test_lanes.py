@@ -23,10 +23,10 @@ from headrace.store.contract.processing import (
 )
 from headrace.store.postgres import PostgresStore
 from headrace.store.queues.postgres.lanes import SAFETY_SECONDS
-from tests.store.events import new_event
-from tests.store.places import PostgresPlace
-from tests.store.session import StoreSession
+from tests.support.events import new_event
+from tests.support.places import PostgresPlace
 from tests.support.queue import LEADERSHIP_US, SECOND_US, Queue, mark_only
+from tests.support.session import StoreSession
 from tests.support.shared_queue import Ledger, SharingWorker, owners_of_lanes
 
 

@@ -20,10 +20,10 @@ from headrace.store.engine.plans import BY_KEYS
 from headrace.store.postgres import PostgresStore
 from headrace.store.queues.postgres import claims, contact_lookup, lanes, rescue
 from headrace.store.queues.postgres.queue_cursor import QueueCursor
-from tests.store.places import PostgresPlace
-from tests.store.session import StoreSession
+from tests.support.places import PostgresPlace
 from tests.support.postgres_plans import explain
 from tests.support.queue import Queue, mark_only
+from tests.support.session import StoreSession
 
 EVENTS = 30_000
 BATCH = 500

@@ -11,7 +11,7 @@ import pytest
 from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import Database, PoolOptions
 from headrace.store.engine.postgres.shard import TRAFFIC_TABLES, distribute
-from tests.store.places import PostgresPlace
+from tests.support.places import PostgresPlace
 
 #: Small tables, which stay on one node: everything whose rows are made by hand, one a project or
 #: one a process, or that is bounded a project. A table that grows with traffic is not one of them.

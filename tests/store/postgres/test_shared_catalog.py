@@ -16,10 +16,10 @@ from headrace.pipeline.processing.processor import Processor
 from headrace.pipeline.processing.rules_cache import RulesCache
 from headrace.store.contract.catalog import DriftKind
 from headrace.store.contract.rollups import Counted
-from tests.store.events import START_US, new_event
-from tests.store.places import PostgresPlace
-from tests.store.session import StoreSession
 from tests.support.cataloguing import EVENT
+from tests.support.events import START_US, new_event
+from tests.support.places import PostgresPlace
+from tests.support.session import StoreSession
 
 LEADERSHIP_US = 60_000_000
 

@@ -19,9 +19,9 @@ from headrace.store.contract.deliveries import (
 )
 from headrace.store.contract.processing import LEASE_US
 from headrace.store.store import Store
-from tests.store.places import PostgresPlace
-from tests.store.session import StoreSession
 from tests.support.deliveries import LEADERSHIP_US, Queue
+from tests.support.places import PostgresPlace
+from tests.support.session import StoreSession
 from tests.support.waiting import wait_until
 
 EVENTS = 300

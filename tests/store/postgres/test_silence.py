@@ -14,7 +14,7 @@ from headrace.store.engine.postgres import connect as connect_module
 from headrace.store.engine.postgres import database as database_module
 from headrace.store.engine.postgres.database import Connection, Database, PoolOptions
 from headrace.store.queues.postgres.lanes import PAUSED
-from tests.store.places import PostgresPlace
+from tests.support.places import PostgresPlace
 from tests.support.tcp_proxy import Silence, TcpProxy
 from tests.support.waiting import wait_until
 

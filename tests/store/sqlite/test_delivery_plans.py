@@ -8,8 +8,8 @@ import apsw
 import pytest
 
 from headrace.store.queues.sqlite import delivery_claims
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.places import SqlitePlace
+from tests.support.session import StoreSession
 
 
 @pytest.mark.parametrize("statement", [delivery_claims.DUE_QUEUES, delivery_claims.CLAIM])

@@ -17,9 +17,9 @@ from headrace.store.contract.errors import StoreError, StoreSetupError
 from headrace.store.engine.sqlite.migrate import migrate, newest_version, schema_version
 from headrace.store.migrations import FIRST, Migration, migrations
 from headrace.store.sqlite import open_store
-from tests.store.events import as_stored, new_event
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import as_stored, new_event
+from tests.support.places import SqlitePlace
+from tests.support.session import StoreSession
 
 PAGE_BYTES = 4096
 

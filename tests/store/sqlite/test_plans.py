@@ -18,9 +18,9 @@ from headrace.domain.events.event import StoredEvent
 from headrace.store import sqlite as sqlite_store
 from headrace.store.contract.events import EventFilter
 from headrace.store.engine.sqlite import readers
-from tests.store.events import START_US, as_stored, new_event
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import START_US, as_stored, new_event
+from tests.support.places import SqlitePlace
+from tests.support.session import StoreSession
 
 #: These grow with traffic; a few projects and policies may be scanned.
 GROWING = ("events", "event_queue", "duplicate_requests")

@@ -12,10 +12,10 @@ import pytest
 
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from headrace.store.queues.sqlite import claims
-from tests.store.events import new_event
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.events import new_event
+from tests.support.places import SqlitePlace
 from tests.support.queue import Queue, mark_only
+from tests.support.session import StoreSession
 
 SMALL, LARGE = 1_000, 20_000
 SIZES = (SMALL, LARGE)

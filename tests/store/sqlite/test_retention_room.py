@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from headrace.store.contract.retention import DueEvent
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
+from tests.support.places import SqlitePlace
 from tests.support.retained import finished_event
+from tests.support.session import StoreSession
 
 
 @pytest.fixture

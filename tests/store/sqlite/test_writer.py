@@ -12,10 +12,10 @@ from headrace.store.contract.commits import Pending
 from headrace.store.contract.errors import StoreError, StoreFailedError
 from headrace.store.engine.sqlite import writer
 from headrace.store.sqlite import open_store
-from tests.store.events import new_event
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
 from tests.support.deep_stack import check_commits_survive_broken_puts
+from tests.support.events import new_event
+from tests.support.places import SqlitePlace
+from tests.support.session import StoreSession
 
 
 @pytest.fixture

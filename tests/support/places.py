@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import apsw
+import pytest
 
 from headrace.domain.events.event import Status
 from headrace.store.engine.postgres.database import PoolOptions
@@ -145,3 +146,21 @@ POOLED_PLACES: dict[str, Callable[[Path], Place]] = {
 OLDEST_PLACES: dict[str, Callable[[Path], Place]] = {
     f"postgresql{postgres.OLDEST}": functools.partial(PostgresPlace, major=postgres.OLDEST),
 }
+
+
+def store_kinds(config: pytest.Config, *, pooled: bool = False, oldest: bool = False) -> list[str]:
+    """Names of the stores to run tests over, as far as they are wanted and installed here.
+
+    Args:
+        config: of the run; its option `--postgres` says which releases are wanted.
+        pooled: also as behind a pooler.
+        oldest: also on the oldest release.
+    """
+    wanted = config.getoption("--postgres").split(",")
+    kinds = ["sqlite"]
+    if str(postgres.NEWEST) in wanted:
+        kinds += [kind for kind in PLACES if kind != "sqlite"]
+        kinds += POOLED_PLACES if pooled else []
+    if oldest and str(postgres.OLDEST) in wanted and postgres.binaries(postgres.OLDEST) is not None:
+        kinds += OLDEST_PLACES
+    return kinds

@@ -11,7 +11,7 @@ from headrace.domain.events.event import FirstCopy, NewEvent
 from headrace.store.contract.commits import Pending
 from headrace.store.contract.errors import StoreError, StoreFailedError
 from headrace.store.store import Store
-from tests.store.places import Place
+from tests.support.places import Place
 
 T = TypeVar("T")
 Outcome = FirstCopy | StoreError | None
