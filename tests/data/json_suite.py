@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from backports import zstd
+from headrace.http.server.zstandard import zstd
 
 DATA = Path(__file__).with_name("json-test-suite.jsonl.zst")
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from backports import zstd
+
+from headrace.http.server.zstandard import zstd
 
 DATA = Path(__file__).with_name("octokit-webhooks-examples.jsonl.zst")
 

@@ -17,8 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from backports import zstd
-
+from headrace.http.server.zstandard import zstd
 from tests.data.octokit_examples import DATA, read_examples
 
 PACKAGE = "@octokit/webhooks-examples"

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from backports import zstd
 
+from headrace.http.server.zstandard import zstd
 from tests.support.http_server import HttpServer, Project
 from tests.support.raw_http import Client
 

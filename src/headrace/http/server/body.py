@@ -6,9 +6,8 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-from backports import zstd
-
 from headrace.domain.errors import ApiError, ErrorCode
+from headrace.http.server.zstandard import zstd
 
 ENCODINGS = ("identity", "gzip", "zstd")
 _PIECE_BYTES = 64 * 1024
