@@ -13,6 +13,7 @@ STORE  ?= sqlite
 # Test processes side by side: more than there are cores, since most tests wait for a disk, a
 # deadline or another process. Each one has servers of its own.
 WORKERS ?= 4
+PARALLEL = --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
 
 # A stamp per lock file: an unchanged lock file is not installed twice.
 DEV_STAMP   := $(VENV)/.dev-installed
@@ -70,8 +71,19 @@ format: $(DEV_STAMP) ## Rewrite the code in the project's format and apply the s
 	$(BIN)/ruff format
 
 .PHONY: test
-test: $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) $(OPENAPI_STAMP) $(OPENAPI_NODE_STAMP) $(OLD_POSTGRES_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
-	$(BIN)/pytest $(or $(strip $(ARGS)),--numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder)
+test: $(if $(strip $(ARGS)),,test-second-python) $(DEV_STAMP) system-packages $(NODE_STAMP) $(AXE_STAMP) $(OPENAPI_STAMP) $(OPENAPI_NODE_STAMP) $(OLD_POSTGRES_STAMP) ## Run the tests (ARGS="tests/unit -k cursor" picks some)
+	$(BIN)/pytest $(or $(strip $(ARGS)),$(PARALLEL))
+
+.PHONY: test-python
+test-python: ## Run unit, property and store tests on another Python (PYTHON=python3.13), in an environment of its own
+	scripts/test-python $(PYTHON) $(PARALLEL) $(or $(ARGS),tests/unit tests/property tests/store)
+
+# A part of `make test`, where there is a second Python.
+.PHONY: test-second-python
+test-second-python:
+	@second=$$(scripts/second-python $(PYTHON)); if [ -z "$$second" ]; \
+	  then echo "No second Python here: make test-python runs the tests on one"; \
+	  else scripts/test-python "$$second" $(PARALLEL) tests/unit; fi
 
 .PHONY: screenshots
 screenshots: $(DEV_STAMP) system-packages $(AXE_STAMP) ## Take the screenshots in the docs again
@@ -117,7 +129,7 @@ examples: $(DEV_STAMP) ## Renew the real webhook payloads in tests/data from the
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build results; never a store
-	rm -rf $(VENV) .venv-lock $(OPENAPI) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .venv-lock .venv-python* $(OPENAPI) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .PHONY: help
