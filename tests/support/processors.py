@@ -1,4 +1,4 @@
-"""Processors over a queue of the test; their store tells what it was asked, and fails on demand."""
+"""Processors over a queue of the test; their store records calls and fails on demand."""
 
 from __future__ import annotations
 
@@ -24,18 +24,13 @@ from tests.support.queue import Queue
 WAIT_SECONDS_MAX = 20.0
 
 
-class WatchedProcessing(SqliteProcessing):
-    """The real queue; whoever waits is told of every call."""
-
-    # No test waits for a clock.
-    pace = msgspec.structs.replace(SqliteProcessing.pace, poll_seconds=0.0)
+class WatchedProcessing:
+    """The real queue of either store; it records calls, and `until` waits for them."""
 
     def __init__(self, queue: Queue) -> None:
-        store = queue.session.store
-        assert isinstance(store, SqliteStore)
-        super().__init__(
-            store._writer, store._readers, queue.clock, lambda owner: owner not in queue.dead
-        )
+        self._real = queue.store
+        # No test waits for a clock.
+        self.pace = msgspec.structs.replace(self._real.pace, poll_seconds=0.0)
         #: `(verb, owner)` of every call that has ended.
         self.calls: list[tuple[str, str]] = []
         #: Raised by the next calls of `process`, one each.
@@ -48,13 +43,13 @@ class WatchedProcessing(SqliteProcessing):
 
     async def acquire_leadership(self, name: str, owner: str, lease_us: int) -> int | None:
         try:
-            return await super().acquire_leadership(name, owner, lease_us)
+            return await self._real.acquire_leadership(name, owner, lease_us)
         finally:
             self._ended("acquire_leadership", owner)
 
     async def claim(self, owner: str, limit: int) -> Sequence[Claimed]:
         try:
-            return await super().claim(owner, limit)
+            return await self._real.claim(owner, limit)
         finally:
             self._ended("claim", owner)
 
@@ -70,11 +65,29 @@ class WatchedProcessing(SqliteProcessing):
         try:
             if self.process_errors:
                 raise self.process_errors.pop(0)
-            return await super().process(
+            return await self._real.process(
                 owner, batch, plan, claim_next, subscribers_version=subscribers_version
             )
         finally:
             self._ended("process", owner)
+
+    async def fail(self, owner: str, claimed: Claimed, failure: ProcessingFailure) -> bool:
+        return await self._real.fail(owner, claimed, failure)
+
+    async def release(self, owner: str) -> int:
+        return await self._real.release(owner)
+
+    async def rescue(self, owner: str, limit: int) -> int:
+        return await self._real.rescue(owner, limit)
+
+    async def subscriber_rules(self) -> tuple[int, Sequence[SubscriberRule]]:
+        return await self._real.subscriber_rules()
+
+    def lock_waits(self) -> int:
+        return self._real.lock_waits()
+
+    async def stats(self) -> WorkStats:
+        return await self._real.stats()
 
     async def until(self, found: Callable[[], bool]) -> None:
         """Wait until it is so; looked at after every call."""
