@@ -87,7 +87,7 @@ def test_minutes_are_kept_apart(session: StoreSession) -> None:
     assert [row.tally.count(Outcome.REJECTED) for row in rows] == [1, 1]
 
 
-def test_what_cannot_be_written_waits() -> None:
+def test_unwritten_counts_wait() -> None:
     store = Refusing()
     rollups = AcceptRollups(_rollups(store), lambda: START_US)
     rollups.rejected(1)
@@ -99,7 +99,7 @@ def test_what_cannot_be_written_waits() -> None:
     assert counted.tally.count(Outcome.REJECTED) == 2
 
 
-def test_what_waits_is_bounded() -> None:
+def test_waiting_counts_are_bounded() -> None:
     store = Refusing()
     rollups = AcceptRollups(_rollups(store), lambda: START_US)
     for project_id in range(WAITING_MAX + 7):

@@ -38,7 +38,7 @@ def after(cause: FailureCause, times: int) -> Breaker:
 
 
 @given(st.lists(st.tuples(OUTCOMES, st.integers(0, 10**9)), max_size=30))
-def test_any_breaker_is_read_as_it_was_written(steps: list[tuple[AttemptOutcome, int]]) -> None:
+def test_breaker_round_trips(steps: list[tuple[AttemptOutcome, int]]) -> None:
     breaker, now_us = Breaker(policy=POLICY), NOW_US
     for outcome, pause_us in steps:
         now_us += pause_us
@@ -51,27 +51,27 @@ def test_any_breaker_is_read_as_it_was_written(steps: list[tuple[AttemptOutcome,
         assert read.state is breaker.state
 
 
-def test_a_quiet_breaker_is_nothing_to_write() -> None:
+def test_quiet_breaker_is_not_written() -> None:
     assert breaker_text(Breaker()) is None
     assert breaker_of(None, POLICY) == Breaker(policy=POLICY)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"state":"ajar","generation":1}', "\x00"])
-def test_what_nobody_wrote_is_a_closed_breaker(text: str) -> None:
+def test_malformed_text_is_a_closed_breaker(text: str) -> None:
     assert breaker_of(text, POLICY).state is BreakerState.CLOSED
 
 
 @pytest.mark.parametrize("cause", [c for c in FailureCause if c.subscriber_down])
-def test_trouble_of_the_subscriber_opens_it(cause: FailureCause) -> None:
+def test_subscriber_failures_open_the_breaker(cause: FailureCause) -> None:
     assert after(cause, POLICY.failures_to_open).state is BreakerState.OPEN
 
 
 @pytest.mark.parametrize("cause", [c for c in FailureCause if not c.subscriber_down])
-def test_what_says_nothing_against_the_subscriber_does_not(cause: FailureCause) -> None:
+def test_other_failures_do_not_open_the_breaker(cause: FailureCause) -> None:
     assert after(cause, 3 * POLICY.failures_to_open) == Breaker(policy=POLICY)
 
 
-def test_a_refusal_shows_that_the_subscriber_is_up() -> None:
+def test_rejection_shows_that_the_subscriber_is_up() -> None:
     breaker = after(FailureCause.SERVER_ERROR, POLICY.failures_to_open - 1)
     breaker, permit = breaker.request(NOW_US)
     assert permit is not None
@@ -83,11 +83,11 @@ def test_a_refusal_shows_that_the_subscriber_is_up() -> None:
 
 
 @pytest.mark.parametrize(("failures", "paused"), [(1, False), (4, False), (5, True)])
-def test_a_text_tells_whether_its_subscriber_is_paused(failures: int, *, paused: bool) -> None:
+def test_text_shows_whether_the_subscriber_is_paused(failures: int, *, paused: bool) -> None:
     text = breaker_text(after(FailureCause.SERVER_ERROR, failures))
     assert text is not None
     assert pauses(text) == paused
 
 
-def test_a_text_that_nobody_wrote_pauses_nobody() -> None:
+def test_empty_object_pauses_no_subscriber() -> None:
     assert not pauses("{}")

@@ -65,7 +65,7 @@ def test_names_come_in_order_project_by_project() -> None:
     ]
 
 
-def test_the_first_event_with_a_type_is_told() -> None:
+def test_first_event_with_a_type_is_recorded() -> None:
     batch = [claimed(p) for p in ('{"a":1}', '{"a":2,"b":1}', '{"a":"x"}', '{"a":null}')]
     (name,) = look(batch)
     a, b = name.paths
@@ -109,7 +109,7 @@ def test_every_name_of_a_backlog_is_looked_at() -> None:
     assert {(name.events, name.inspected) for name in found} == {(1, 1)}
 
 
-def test_what_cannot_be_looked_at_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_payloads_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """No payload that was accepted is known to do it, so a fault of ours is put in its place."""
 
     def faulty(payload: str, book: PathBook) -> Shape:

@@ -45,7 +45,7 @@ async def nothing_can_be_stored(place: Place) -> AsyncIterator[None]:
         yield
 
 
-def test_a_trial_finds_out_that_events_can_be_stored_again(any_place: Place) -> None:
+def test_trial_commit_detects_recovery(any_place: Place) -> None:
     async def run() -> None:
         async with accepting(any_place) as (store, queue):
             trials = CommitTrials(store, queue)

@@ -62,7 +62,7 @@ def test_an_event_is_delivered_signed_and_recorded(queue: Queue) -> None:
     assert attempt.duration_us > 0
 
 
-def test_attempts_are_counted_by_outcome_and_told_to_the_store(queue: Queue) -> None:
+def test_attempts_are_counted_by_outcome_in_the_store(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, 3)
 
@@ -162,7 +162,7 @@ def test_a_permanent_failure_is_a_dead_letter_at_once(
     assert queue.dead_letters() == [(delivery_id, cause, 1)]
 
 
-def test_gone_disables_the_webhook_and_the_others_wait(queue: Queue) -> None:
+def test_gone_disables_the_webhook_and_its_other_deliveries_wait(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, 6)
 

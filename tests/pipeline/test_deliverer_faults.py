@@ -109,7 +109,7 @@ def test_two_workers_deliver_everything_once(queue: Queue) -> None:
     queue.session.run(scenario())
 
 
-def test_stopping_waits_for_what_is_on_its_way(queue: Queue) -> None:
+def test_stopping_waits_for_attempts_in_flight(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
     go_on = asyncio.Event()
@@ -133,7 +133,7 @@ def test_stopping_waits_for_what_is_on_its_way(queue: Queue) -> None:
     assert [delivery.state for delivery in queue.of(webhook)] == [DeliveryState.DELIVERED]
 
 
-def test_stopping_gives_back_what_takes_too_long(queue: Queue) -> None:
+def test_stopping_releases_slow_attempts(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, 2)
 
@@ -155,7 +155,7 @@ def test_stopping_gives_back_what_takes_too_long(queue: Queue) -> None:
         assert delivery.attempts == []
 
 
-def test_a_worker_that_comes_back_too_late_changes_nothing(queue: Queue) -> None:
+def test_worker_returning_after_its_lease_changes_nothing(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
 
@@ -229,7 +229,7 @@ def test_leases_are_renewed_while_an_attempt_lasts(queue: Queue) -> None:
     queue.session.run(scenario())
 
 
-def test_what_a_dead_worker_held_is_delivered_by_another(queue: Queue) -> None:
+def test_claims_of_a_dead_worker_are_delivered_by_another(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, 3)
     queue.claim("dead", webhook.id, webhook.project_id)

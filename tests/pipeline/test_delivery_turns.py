@@ -63,7 +63,7 @@ def test_a_project_with_many_subscribers_does_not_crowd_out_one_with_one() -> No
     assert dealt(turns, *crowd, queue("lonely", project=2))[("lonely", 2)] == 2
 
 
-def test_the_last_places_are_for_those_who_have_none() -> None:
+def test_last_slots_go_to_subscribers_without_one() -> None:
     turns = FairScheduler(LIMITS)
     busy = [queue(f"s{number}") for number in range(6)]
     assert sum(dealt(turns, *busy).values()) == 12
@@ -72,7 +72,7 @@ def test_the_last_places_are_for_those_who_have_none() -> None:
     assert dealt(turns, queue("new")) == {("new", 1): 1}
 
 
-def test_who_was_served_longest_ago_goes_first() -> None:
+def test_least_recently_served_goes_first() -> None:
     turns = FairScheduler(TurnLimits(total=1, reserved=0, share_first=1, share_max=1))
     names = ["a", "b", "c"]
     order = []
@@ -89,7 +89,7 @@ def test_a_handler_serves_its_projects_in_turns() -> None:
 
 
 @given(st.lists(LINES, max_size=6), st.randoms(use_true_random=False))
-def test_limits_hold_and_no_place_is_wasted(
+def test_limits_hold_and_no_slot_is_wasted(
     rounds: list[list[Candidate]], rng: random.Random
 ) -> None:
     turns = FairScheduler(LIMITS)

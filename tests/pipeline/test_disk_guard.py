@@ -43,7 +43,7 @@ async def blocked(free: int | None, reusable: int, watermark: int = WATERMARK) -
         (None, 0, False),
     ],
 )
-def test_room_freed_inside_the_file_counts_but_not_for_the_log(
+def test_room_freed_inside_the_file_does_not_count_for_the_log(
     free: int | None, reusable: int, expected: bool
 ) -> None:
     assert run(blocked(free, reusable)) is expected

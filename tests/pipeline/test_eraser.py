@@ -75,9 +75,7 @@ def test_an_erasure_is_taken_to_its_end(session: StoreSession, clock: Clock) -> 
     assert session.run(loop.run_once()) == ErasureReport(0, 0)
 
 
-def test_nothing_is_wiped_while_somebody_is_being_forgotten(
-    session: StoreSession, clock: Clock
-) -> None:
+def test_no_wipe_runs_during_an_erasure(session: StoreSession, clock: Clock) -> None:
     first, loop = begun(session), eraser(session, clock)
     clock.now_us += SETTLE_US
     while status(session, first) is ErasureStatus.RUNNING:

@@ -45,5 +45,5 @@ async def _uses(folder: Path) -> None:
     await store.close()
 
 
-def test_uses_are_noted_once_and_lost_never(tmp_path: Path) -> None:
+def test_uses_are_recorded_exactly_once(tmp_path: Path) -> None:
     asyncio.run(_uses(tmp_path))

@@ -95,7 +95,7 @@ def test_there_is_one_delivery_for_each_subscriber_that_wants_the_event() -> Non
     assert len({d.id for d in made}) == len(made)
 
 
-def test_an_event_about_nobody_is_delivered_all_the_same() -> None:
+def test_event_without_contact_is_delivered() -> None:
     rules = Rules({}, [rule("all", "*")])
     made = plan(claimed(contact_id=PERSON), rules=rules)
     assert [d.subscriber_id for d in made.deliveries] == ["all"]
@@ -111,7 +111,7 @@ def test_a_handler_of_all_projects_gets_those_without_webhooks_too() -> None:
 # Marks
 
 
-def test_every_event_is_marked_in_its_turn_with_its_attempt() -> None:
+def test_events_are_marked_in_order_with_their_attempts() -> None:
     batch = [claimed(external_id=f"x{n}") for n in range(3)]
     done = plan(*batch).done
     assert [(d.sequence, d.project_id, d.attempt) for d in done] == [
@@ -179,7 +179,7 @@ def test_a_field_that_holds_another_value_is_left_alone() -> None:
     assert not made.system_events
 
 
-def test_an_unknown_contact_id_makes_nobody() -> None:
+def test_unknown_contact_id_creates_no_contact() -> None:
     made = plan(claimed(contact_id=PERSON, external_id="x", email="a@b.example"))
     assert not made.contacts_created
     assert json.loads(made.done[0].resolution) == {
@@ -188,7 +188,7 @@ def test_an_unknown_contact_id_makes_nobody() -> None:
     }
 
 
-def test_nobody_is_made_while_the_policy_is_off() -> None:
+def test_policy_off_creates_no_contact() -> None:
     rules = Rules({1: Policies(create_contacts=False)}, ())
     mine, theirs = claimed(external_id="x"), claimed(project_id=2, external_id="x")
     made = plan(mine, theirs, rules=rules)
@@ -199,7 +199,7 @@ def test_nobody_is_made_while_the_policy_is_off() -> None:
 # What the system tells
 
 
-def test_a_created_contact_is_told_once() -> None:
+def test_created_contact_emits_one_event() -> None:
     made = plan(claimed(external_id="x", email="a@b.example"), claimed(external_id="x"))
     (told,) = made.system_events
     assert (told.project_id, told.event) == (1, "sendrealm.contact.created")
@@ -208,7 +208,7 @@ def test_a_created_contact_is_told_once() -> None:
     assert told.lane == lane_of(1, IdentityType.CONTACT_ID, "id1")
 
 
-def test_a_filled_contact_is_told_with_what_changed() -> None:
+def test_filled_contact_emits_its_changes() -> None:
     made = plan(
         claimed(contact_id=PERSON, external_id='"x"\\', email="ü@b.example"),
         known=[ContactIds(PERSON, None, None)],

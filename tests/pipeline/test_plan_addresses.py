@@ -59,7 +59,7 @@ def test_the_same_address_again_moves_its_time() -> None:
     assert (changed.changed, changed.after.email_us, told(made)) == (False, START_US, [])
 
 
-def test_of_two_events_of_one_moment_the_later_one_holds() -> None:
+def test_later_of_two_simultaneous_events_wins() -> None:
     batch = [saying({"$set": {"email": f"{name}@b.example"}}) for name in "ab"]
     assert address(plan(*batch, known=[holding()]))[0] == "b@b.example"
 
@@ -74,7 +74,7 @@ def test_an_address_set_once_only_fills() -> None:
     assert cleared.contacts_changed == {}
 
 
-def test_the_address_of_somebody_else_is_a_conflict() -> None:
+def test_address_of_another_contact_is_a_conflict() -> None:
     other = ContactIds("other", "y", NEW)
     made = plan(saying({"$set": {"email": NEW, "a": 1}}), known=[holding(), other])
     assert made.contacts_changed == {}
@@ -101,7 +101,7 @@ def test_of_two_conflicts_in_a_payload_the_first_is_noted() -> None:
     assert [conflict.other_contact_id for conflict in made.conflicts] == ["other"]
 
 
-def test_what_one_lets_go_of_another_can_take() -> None:
+def test_released_address_can_be_taken() -> None:
     made = plan(
         saying({"$set": {"email": NEW}}),
         saying({"$set": {"email": OLD}}, external_id="y"),
@@ -116,7 +116,7 @@ def test_what_one_lets_go_of_another_can_take() -> None:
     assert not made.conflicts
 
 
-def test_all_that_it_had_meanwhile_is_let_go_of() -> None:
+def test_intermediate_addresses_are_released() -> None:
     batch = [saying({"$set": {"email": f"{name}@b.example"}}) for name in ("a", "b", "a", "c")]
     changed = plan(*batch, known=[holding()]).contacts_changed[PERSON]
     assert changed.had == (OLD, "a@b.example", "b@b.example", "a@b.example")
@@ -137,7 +137,7 @@ def test_a_created_contact_has_the_address_at_once() -> None:
     "value",
     [1, True, ["a@b.example"], {"a": 1}, "", "mike", "a@b", "x\x00@b.example", "\ud800@b.c"],
 )
-def test_what_is_no_address_is_ignored_and_never_a_property(member: str, value: Any) -> None:
+def test_invalid_address_is_ignored_and_never_a_property(member: str, value: Any) -> None:
     made = plan(saying({member: {"email": value, "a": 1}}), known=[holding(None)])
     assert made.contacts_changed == {}
     assert made.contacts_written[PERSON].values.properties == {"a": 1}
@@ -188,7 +188,7 @@ def test_the_policy_keeps_an_unknown_external_id_apart() -> None:
         ContactIds(PERSON, None, "info@b.example"),
     ],
 )
-def test_nobody_else_is_joined(person: ContactIds) -> None:
+def test_no_other_contact_is_joined(person: ContactIds) -> None:
     made = plan(claimed(external_id="x", email=person.email), known=[person])
     assert notes(made)[0]["reason"] == "created"
     assert made.contacts_changed == {}

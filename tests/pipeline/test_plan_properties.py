@@ -124,7 +124,7 @@ def test_later_events_of_a_batch_build_on_earlier_ones() -> None:
     assert len(made.system_events) == 2
 
 
-def test_whom_an_event_is_about_may_follow_from_another_one() -> None:
+def test_contact_may_follow_from_an_earlier_event() -> None:
     """The first fills the address by which the second finds its contact."""
     made = plan(
         saying({}, email="a@b.example"),
@@ -144,13 +144,13 @@ def test_what_cannot_be_a_property_is_left_out_with_a_reason() -> None:
     assert ignored.keys() == {"properties.bad", "properties.", "$set_once"}
 
 
-def test_null_in_set_once_says_nothing() -> None:
+def test_null_in_set_once_is_ignored() -> None:
     made = plan(saying({"$set_once": {"a": None}}), known=[known()])
     assert made.contacts_written == {}
     assert notes(made)[0]["ignored"][0][0] == "properties.a"
 
 
-def test_too_much_is_left_out_one_by_one() -> None:
+def test_excess_properties_are_dropped_one_by_one() -> None:
     held = Values({"big": "x" * 16_000}, {"big": Stamp(START_US - 9)})
     made = plan(saying({"$set": {"huge": "y" * 1_000, "small": 1}}), known=[known(held)])
     assert written(made).keys() == {"big", "small"}
@@ -163,13 +163,13 @@ def test_more_than_two_hundred_at_once_are_too_many() -> None:
     assert notes(made)[0]["ignored"][0][0] == "$set"
 
 
-def test_a_note_has_an_end() -> None:
+def test_note_is_bounded() -> None:
     made = plan(saying({"$set": {f"p{n}": n for n in range(100)}}), known=[known()])
     (note,) = notes(made)
     assert (len(note["written"]), note["unnoted"]) == (NAMES_NOTED_MAX, 100 - NAMES_NOTED_MAX)
 
 
-def test_words_that_are_no_members_of_the_payload_write_nothing() -> None:
+def test_set_elsewhere_in_the_payload_writes_nothing() -> None:
     made = plan(saying({"note": 'he said "$set" it', "deep": {"$set": {"a": 1}}}), known=[known()])
     assert made.contacts_written == {}
     assert notes(made) == [{"reason": "matched", "by": "external_id", "contact_id": PERSON}]

@@ -11,9 +11,6 @@ from headrace.domain.access.policies import Policies
 from headrace.domain.events.event import Source, Status
 from headrace.pipeline.processing import processor as processor_module
 from headrace.store.contract.errors import LeadershipLostError, StoreBusyError, StoreError
-from tests.store.events import new_event
-from tests.store.places import SqlitePlace
-from tests.store.session import StoreSession
 from tests.support.dead_letters import rows_in
 from tests.support.events import new_event
 from tests.support.places import Place
@@ -21,7 +18,7 @@ from tests.support.processors import Bench, GuiltyPlanner, RefusedPlanner
 from tests.support.queue import LEADERSHIP_US, Queue
 from tests.support.session import StoreSession
 
-#: Longer than any test: whoever waits so long was not told.
+#: Longer than any test: a test that waits so long was not woken.
 FOR_EVER = 1000.0
 
 
@@ -68,7 +65,7 @@ def accept_with_guilty(queue: Queue) -> tuple[list[int], int]:
     return sequences[:4] + sequences[5:], sequences[4]
 
 
-def test_everything_accepted_is_processed_and_what_follows_from_it(queue: Queue) -> None:
+def test_accepted_and_resulting_events_are_processed(queue: Queue) -> None:
     queue.accept(*(new_event(external_id=f"x{n % 5}") for n in range(300)))
 
     async def scenario() -> None:
@@ -85,7 +82,7 @@ def test_everything_accepted_is_processed_and_what_follows_from_it(queue: Queue)
 
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, RecursionError])
-def test_a_guilty_event_fails_alone(
+def test_failing_event_fails_alone(
     queue: Queue,
     guilty: Callable[[Callable[[], Exception]], None],
     error: Callable[[], Exception],
@@ -104,7 +101,7 @@ def test_a_guilty_event_fails_alone(
     assert all(not queue.attempts(sequence) for sequence in good)
 
 
-def test_a_row_that_the_store_refuses_fails_alone(
+def test_row_rejected_by_the_store_fails_alone(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processor_module, "BatchPlanner", RefusedPlanner)
@@ -197,7 +194,7 @@ def test_an_error_of_the_store_costs_no_claim_and_no_attempt(queue: Queue, error
     assert queue.sql("SELECT count(*) FROM processing_attempts") == [(0,)]
 
 
-def test_an_error_of_the_store_while_looking_for_the_guilty_one(
+def test_store_error_while_isolating_the_failing_event(
     queue: Queue, guilty: Callable[[Callable[[], Exception]], None]
 ) -> None:
     guilty(ValueError)
@@ -222,10 +219,10 @@ def test_an_error_of_the_store_while_looking_for_the_guilty_one(
     assert len(queue.attempts(bad)) == 1
 
 
-# The duty
+# Leadership
 
 
-def test_another_worker_stands_by_and_takes_over_when_the_first_dies(queue: Queue) -> None:
+def test_standby_takes_over_when_the_leader_dies(queue: Queue) -> None:
     async def scenario() -> None:
         bench = Bench(queue)
         first = bench.processor("a")
@@ -243,7 +240,7 @@ def test_another_worker_stands_by_and_takes_over_when_the_first_dies(queue: Queu
     queue.session.run(scenario())
 
 
-def test_a_worker_that_was_paused_past_its_duty_stands_by(queue: Queue) -> None:
+def test_worker_paused_past_its_lease_becomes_standby(queue: Queue) -> None:
     queue.accept_many(3)
 
     async def scenario() -> None:
@@ -264,7 +261,7 @@ def test_a_worker_that_was_paused_past_its_duty_stands_by(queue: Queue) -> None:
     queue.session.run(scenario())
 
 
-def test_the_duty_is_renewed_in_good_time(queue: Queue) -> None:
+def test_leadership_is_renewed_before_the_lease_ends(queue: Queue) -> None:
     async def scenario() -> None:
         bench = Bench(queue)
         processor = bench.processor()
@@ -294,7 +291,7 @@ def test_a_stop_gives_back_what_was_claimed(queue: Queue) -> None:
     queue.session.run(scenario())
 
 
-# Being told
+# Waking up
 
 
 def test_an_idle_worker_wakes_when_it_is_nudged(queue: Queue) -> None:
@@ -311,7 +308,7 @@ def test_an_idle_worker_wakes_when_it_is_nudged(queue: Queue) -> None:
     queue.session.run(scenario())
 
 
-def test_a_worker_looks_by_itself_when_nobody_tells_it(queue: Queue) -> None:
+def test_worker_polls_without_being_woken(queue: Queue) -> None:
     async def scenario() -> None:
         bench = Bench(queue)
         async with bench.running():
@@ -322,7 +319,7 @@ def test_a_worker_looks_by_itself_when_nobody_tells_it(queue: Queue) -> None:
     queue.session.run(scenario())
 
 
-def test_an_event_reaches_a_subscriber_of_which_the_worker_had_not_heard(queue: Queue) -> None:
+def test_event_reaches_a_subscriber_unknown_to_the_worker(queue: Queue) -> None:
     async def scenario() -> None:
         bench = Bench(queue)
         await bench.rules.refresh()

@@ -32,9 +32,7 @@ def session(any_place: Place) -> Iterator[StoreSession]:
     session.close()
 
 
-def test_everything_past_its_time_goes(
-    session: StoreSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_expired_rows_are_pruned(session: StoreSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "ROWS_MAX", 2)
     catalog = Cataloguing(session)
     for hour in range(5):

@@ -17,9 +17,6 @@ from headrace.pipeline.delivering.replayer import Replayer, ReplayReport
 from headrace.process_names import own_name
 from headrace.store.contract.dead_letters import DeadLetterFilter, NewReplay, Replay, ReplayStatus
 from headrace.store.contract.errors import StoreError
-from tests.support.events import START_US, new_event
-from tests.support.places import Place, SqlitePlace
-from tests.support.session import StoreSession
 from tests.support.dead_letters import rows_in
 from tests.support.events import START_US, new_event
 from tests.support.places import Place, SqlitePlace

@@ -138,7 +138,7 @@ def test_a_dead_letter_keeps_its_event_until_it_goes_itself(sweeper: Sweeper) ->
     assert counts(sweeper.session.place)["events"] == 0
 
 
-def test_what_was_not_finished_when_it_was_passed_goes_later(sweeper: Sweeper) -> None:
+def test_event_unfinished_when_passed_is_removed_later(sweeper: Sweeper) -> None:
     project_id = sweeper.project("a", event_retention_days=1)
     late = finished_event(sweeper.session, project_id=project_id)
     number = add_delivery(sweeper.session.place, late, 2)
@@ -234,7 +234,7 @@ def test_a_clock_that_jumps_ahead_removes_a_day_an_hour_at_most(sweeper: Sweeper
     assert held - counts(sweeper.session.place)["events"] <= 1
 
 
-def test_a_clock_set_right_again_is_believed_at_once(sweeper: Sweeper) -> None:
+def test_corrected_clock_is_trusted_at_once(sweeper: Sweeper) -> None:
     sweeper.project("a")
     sweeper.sweep()
     sweeper.times.wall_us += 3650 * DAY_US

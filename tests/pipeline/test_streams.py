@@ -56,7 +56,7 @@ class World:
         raise AssertionError
 
 
-def test_a_key_has_its_share_and_gets_it_back() -> None:
+def test_key_has_a_share_that_is_returned() -> None:
     world = World()
     opened = [world.open() for _ in range(HOLDER_STREAMS_MAX)]
     with pytest.raises(StreamRefusedError) as refused:
@@ -69,7 +69,7 @@ def test_a_key_has_its_share_and_gets_it_back() -> None:
     world.open()
 
 
-def test_projects_share_what_is_left_until_there_is_nothing() -> None:
+def test_projects_share_the_remaining_streams() -> None:
     world = World()
     got: list[int] = []
     while (taken := world.open_all(len(got)))[0]:
@@ -82,7 +82,7 @@ def test_projects_share_what_is_left_until_there_is_nothing() -> None:
     assert not taken[1].is_own
 
 
-def test_a_stream_whose_right_is_over_hands_out_nothing_more() -> None:
+def test_stream_without_permission_sends_nothing_more() -> None:
     async def run() -> None:
         world = World()
         stream = world.open()
@@ -123,7 +123,7 @@ def test_while_the_process_stops_streams_end_and_none_goes_on() -> None:
     asyncio.run(run())
 
 
-def test_without_an_answer_of_the_store_a_stream_lasts_a_bounded_time(any_place: Place) -> None:
+def test_stream_is_bounded_while_the_store_does_not_answer(any_place: Place) -> None:
     async def run() -> None:
         world = World()
         store = await any_place.open()

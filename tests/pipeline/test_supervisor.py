@@ -155,7 +155,7 @@ def test_a_stop_ends_the_worker_and_starts_no_other() -> None:
     asyncio.run(scenario())
 
 
-def test_a_worker_that_does_not_listen_to_a_stop_is_killed(
+def test_worker_that_ignores_stop_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(supervisor_module, "STOP_SECONDS_MAX", 0.05)
@@ -209,7 +209,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_unusable_settings_are_told_and_not_tried_again() -> None:
+def test_unusable_settings_are_reported_and_not_retried() -> None:
     async def scenario() -> None:
         async with listening() as told:
             command = told.command("unusable", str(UNUSABLE))
@@ -256,7 +256,7 @@ def test_a_nudge_without_a_worker_is_nothing() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_worker_hears_that_its_server_is_gone(number: signal.Signals) -> None:
+def test_worker_notices_that_its_server_is_gone(number: signal.Signals) -> None:
     """However the server ends, the pipe closes: nobody else has its writing end."""
 
     async def scenario() -> None:
@@ -347,7 +347,7 @@ def never(event):
 """
 
 
-def test_readiness_tells_of_a_handler_that_cannot_be_called(tmp_path: Path) -> None:
+def test_readiness_reports_a_handler_that_cannot_be_called(tmp_path: Path) -> None:
     """And ingest goes on: `/readyz` is what a load balancer asks."""
     (tmp_path / "stuck_handlers.py").write_text(STUCK)
     environment = {"PYTHONPATH": str(tmp_path)}

@@ -104,7 +104,7 @@ def test_a_crash_at_the_last_attempt_is_the_end() -> None:
     assert (failure.cause, failure.retry_in_us) == ("handler_died", None)
 
 
-def test_a_result_clears_a_delivery_and_a_fault_of_ours_does_not() -> None:
+def test_result_clears_a_suspect_and_an_internal_error_does_not() -> None:
     raised = failure_of(failed(FailureCause.HANDLER_RAISED), 2)
     internal = failure_of(failed(FailureCause.INTERNAL), 2)
     assert raised is not None

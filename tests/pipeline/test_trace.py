@@ -193,7 +193,7 @@ def test_failed_attempts_then_success() -> None:
     assert [entry.attempt for entry in trace_of(of).entries if entry.attempt] == [1, 1, 2, 2, 3]
 
 
-def test_a_retry_tells_when() -> None:
+def test_retry_shows_its_time() -> None:
     due_us = START_US + 30 * SECOND
     attempts = [ProcessingAttempt(1, START_US + 2 * SECOND, 1500, "StoreRowError", "no")]
     of = facts(attempts=attempts, retry_due_us=due_us, event=event(status=Status.RETRYING))
@@ -205,7 +205,7 @@ def test_a_retry_tells_when() -> None:
     assert (entry.duration_ms, entry.cause, entry.error) == (1.5, "StoreRowError", "no")
 
 
-def test_an_event_in_the_hands_of_a_worker_is_processing() -> None:
+def test_claimed_event_is_processing() -> None:
     of = facts(lease_until_us=START_US + SECOND + LEASE_US, leased_attempt=1)
     assert statuses(of) == ["accepted", "processing"]
     assert trace_of(of).event.status == Status.PROCESSING
@@ -361,11 +361,11 @@ def test_why_a_subscriber_did_not_get_it(changes: dict[str, Any], why: str) -> N
     assert entry.subscriber_id == "s1"
 
 
-def test_nobody_is_considered_before_the_event_is_processed() -> None:
+def test_no_subscriber_is_considered_before_processing() -> None:
     assert told(facts(subscribers=[subscriber()])) == ["received"]
 
 
-def test_a_failed_delivery_tells_its_next_attempt() -> None:
+def test_failed_delivery_shows_its_next_attempt() -> None:
     of = processed(
         subscribers=[subscriber(kind=SubscriberKind.HANDLER, target="shop.on_order")],
         deliveries=[
@@ -387,14 +387,14 @@ def test_a_failed_delivery_tells_its_next_attempt() -> None:
     assert (first.http_status, first.excerpt, second.http_status) == (500, "oh", None)
 
 
-def test_a_deleted_subscriber_is_still_told() -> None:
+def test_deleted_subscriber_is_still_shown() -> None:
     of = processed(deliveries=[delivery(delivered(1, DONE_US))])
     entry = only(of, EntryType.SUBSCRIBER_MATCHED)
     assert entry.text == ("A deleted subscriber matched; delivery queued.")
     assert entry.delivery_status == "delivered"
 
 
-def test_the_path_of_a_webhook_is_not_told() -> None:
+def test_path_of_a_webhook_is_not_shown() -> None:
     of = processed(subscribers=[subscriber()], deliveries=[delivery(delivered(1, DONE_US))])
     assert b"secret-path" not in msgspec.json.encode(trace_of(of).entries)
 

@@ -271,7 +271,7 @@ TIMES = st.integers(0, 2**52)
 
 
 @given(trusted=TIMES, wall=TIMES, elapsed=st.integers(-(2**40), 2**40))
-def test_the_clock_of_retention_is_never_ahead_and_never_runs(
+def test_retention_clock_is_never_ahead_and_never_jumps(
     trusted: int, wall: int, elapsed: int
 ) -> None:
     clock = trusted_clock(trusted, wall, elapsed)

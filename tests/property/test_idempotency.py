@@ -128,7 +128,7 @@ def test_each_key_is_stored_as_one_event(tmp_path_factory: object) -> None:
             runner.run(store.close())
 
 
-def test_two_hundred_at_once(tmp_path: Path) -> None:
+def test_two_hundred_repeats_at_once_make_one_event(tmp_path: Path) -> None:
     rng = random.Random(1)
     sent: list[Sent] = [(1, "a", rng.randint(0, 1)) for _ in range(200)]
 

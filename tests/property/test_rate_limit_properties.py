@@ -44,7 +44,7 @@ def test_request_is_granted_after_the_reported_time(
 
 @settings(max_examples=300)
 @given(st.integers(1, 100), st.lists(st.integers(-5_000_000, 2_000_000), max_size=60))
-def test_a_clock_that_steps_back_gives_nothing_away(rate: int, steps: list[int]) -> None:
+def test_clock_set_back_grants_nothing_extra(rate: int, steps: list[int]) -> None:
     bucket = TokenBucket(rate)
     bucket.take(START_US)
     now_us = latest_us = START_US

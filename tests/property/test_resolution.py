@@ -246,9 +246,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @settings(max_examples=70)
 @given(batches=BATCHES, links=st.booleans())
-def test_contacts_are_those_of_the_model(
-    world: World, batches: list[list[Said]], links: bool
-) -> None:
+def test_contacts_match_model(world: World, batches: list[list[Said]], links: bool) -> None:
     world.start(links=links).live(batches)
 
 

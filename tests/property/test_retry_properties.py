@@ -39,7 +39,7 @@ def test_delay_is_positive_and_at_most_a_fifth_past_the_cap(
 
 
 @given(st.integers(1, 30), POLICIES)
-def test_the_delay_is_the_formula_of_the_contract(attempt: int, policy: RetryPolicy) -> None:
+def test_delay_follows_the_formula(attempt: int, policy: RetryPolicy) -> None:
     nominal = min(policy.cap_s, policy.base_s * policy.factor ** (attempt - 1))
     assert abs(delay_s(attempt, policy, 0.5) - nominal) <= nominal * 1e-9
 

@@ -19,16 +19,6 @@ _ON_OLDEST = {
 _POOLED = {"test_accept", "test_order_of_receipt"}
 
 
-def store_kinds(config: pytest.Config, module: str) -> list[str]:
-    """Names of the stores on which the tests of a module run."""
-    wanted = config.getoption("--postgres").split(",")
-    kinds = [kind for kind in PLACES if kind == "sqlite" or kind[len("postgresql") :] in wanted]
-    oldest = str(postgres.OLDEST) in wanted and postgres.binaries(postgres.OLDEST) is not None
-    if str(postgres.NEWEST) in wanted and module in _POOLED:
-        kinds += POOLED_PLACES
-    return kinds + (list(OLDEST_PLACES) if oldest and module in _ON_OLDEST else [])
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "store_kind" in metafunc.fixturenames:
         folder, _, module = metafunc.module.__name__.rpartition(".")

@@ -16,9 +16,15 @@ from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from headrace.pipeline.processing.processor import Processor
 from headrace.pipeline.processing.rules_cache import RulesCache
 from headrace.store.contract.errors import StoreError
-from headrace.store.contract.processing import BatchPlan, Claimed, FindContact, Planner
-from headrace.store.queues.sqlite.processing import SqliteProcessing
-from headrace.store.sqlite import SqliteStore
+from headrace.store.contract.processing import (
+    BatchPlan,
+    Claimed,
+    FindContact,
+    Planner,
+    ProcessingFailure,
+    SubscriberRule,
+    WorkStats,
+)
 from tests.support.queue import Queue
 
 WAIT_SECONDS_MAX = 20.0

@@ -47,20 +47,20 @@ def test_no_two_keys_are_alike() -> None:
 
 @pytest.mark.parametrize("at", [0, 2, 19])
 @pytest.mark.parametrize("byte", [b"-", b"\xff", b"\0", b" ", b"\xc3"])
-def test_a_key_with_another_frame_is_no_key(at: int, byte: bytes) -> None:
+def test_key_with_wrong_prefix_or_length_is_invalid(at: int, byte: bytes) -> None:
     text, _ = issued()
     assert split_key(text[:at] + byte + text[at + 1 :]) is None
 
 
 @pytest.mark.parametrize("at", [3, 18, 20, 83])
 @pytest.mark.parametrize("byte", [b"-", b"\xff", b"\0", b" ", b"_", b"\xc3"])
-def test_a_key_with_odd_characters_is_no_key(at: int, byte: bytes) -> None:
+def test_key_with_invalid_characters_is_invalid(at: int, byte: bytes) -> None:
     text, _ = issued()
     assert split_key(text[:at] + byte + text[at + 1 :]) is None
 
 
 @pytest.mark.parametrize("text", [b"", b"hr_", b"hr__", b"_" * KEY_CHARACTERS, b"x" * 1_000_000])
-def test_other_texts_are_no_key(text: bytes) -> None:
+def test_arbitrary_text_is_no_key(text: bytes) -> None:
     assert split_key(text) is None
     key, _ = issued()
     assert split_key(key + b"0") is None

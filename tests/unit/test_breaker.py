@@ -74,7 +74,7 @@ def test_one_probe_at_a_time_until_enough_succeed() -> None:
     assert not granted(breaker, now_us)[1].probe
 
 
-def test_a_probe_that_nobody_reports_on_is_given_up() -> None:
+def test_unreported_probe_expires() -> None:
     breaker = opened()
     now_us = breaker.next_chance_us()
     breaker, _ = granted(breaker, now_us)
@@ -85,7 +85,7 @@ def test_a_probe_that_nobody_reports_on_is_given_up() -> None:
     assert probe.probe
 
 
-def test_a_probe_that_was_not_made_gives_its_turn_back() -> None:
+def test_unused_probe_is_returned() -> None:
     breaker = opened()
     now_us = breaker.next_chance_us()
     breaker, probe = granted(breaker, now_us)

@@ -90,7 +90,7 @@ def test_keys_become_steps(key: str, path: str) -> None:
     ]
 
 
-def test_a_key_that_is_an_address_tells_its_kind_here_only() -> None:
+def test_key_that_is_an_address_marks_only_its_own_path() -> None:
     book = PathBook()
     first = shape_of('{"by":{"mike@x.example":{"a":1}}}', book)
     second = shape_of('{"by":{"12345":{"a":1}}}', book)
@@ -117,7 +117,7 @@ def test_a_duplicate_member_counts_once() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"a":}'])
-def test_what_is_no_object_is_told(text: str) -> None:
+def test_payload_that_is_no_object_is_reported(text: str) -> None:
     with pytest.raises(ValueError, match=r"object|JSON|char"):
         shape(text)
 
@@ -162,7 +162,7 @@ def test_an_example_of_something_large_is_cut() -> None:
     assert 2 < len(redacted_example(json.dumps(payload))) <= CHARACTERS_MAX
 
 
-def test_what_is_too_much_is_counted() -> None:
+def test_excess_is_counted() -> None:
     wide = shape(
         {f"k{chr(97 + n // 676)}{chr(97 + n // 26 % 26)}{chr(97 + n % 26)}": 1 for n in range(5000)}
     )
@@ -182,7 +182,7 @@ def test_what_is_too_much_is_counted() -> None:
     assert VALUES_MAX == 5_000
 
 
-def test_a_full_book_starts_afresh_between_batches() -> None:
+def test_full_book_is_cleared_between_batches() -> None:
     book = PathBook()
     for n in range(NODES_MAX // NEW_MAX + 2):
         prefix = "".join(chr(97 + int(digit)) for digit in str(n))
@@ -193,7 +193,7 @@ def test_a_full_book_starts_afresh_between_batches() -> None:
     assert shape_of('{"fresh":1}', book).over == 0
 
 
-def test_short_words_are_no_data() -> None:
+def test_short_words_are_not_data() -> None:
     assert [is_data(key) for key in ("sha256", "line_1", "utf8", "iso8601", "x12345")] == [
         *(False, False, False, False),
         True,

@@ -83,7 +83,7 @@ def test_a_repeat_about_another_identity_is_answered_after_the_first(
     runner.run(run())
 
 
-def test_there_is_room_for_so_many_events_and_no_more(queue: CommitQueue) -> None:
+def test_queue_is_bounded_in_events(queue: CommitQueue) -> None:
     for _ in range(commit_queue.EVENTS_MAX - 1):
         queue.put(pending())
     assert queue.has_room()
@@ -94,7 +94,7 @@ def test_there_is_room_for_so_many_events_and_no_more(queue: CommitQueue) -> Non
     assert queue.has_room(commit_queue.COMMIT_EVENTS_MAX)
 
 
-def test_there_is_room_for_so_many_bytes_and_no_more(queue: CommitQueue) -> None:
+def test_queue_is_bounded_in_bytes(queue: CommitQueue) -> None:
     large = "x" * (1024 * 1024)
     put = 0
     while queue.has_room():
@@ -161,7 +161,7 @@ def test_outcomes_are_handed_out_on_the_loop_in_order(runner: asyncio.Runner) ->
     assert told == [(n, threading.get_ident()) for n in range(3)]
 
 
-def test_an_answer_that_fails_keeps_no_other_from_its_sender(runner: asyncio.Runner) -> None:
+def test_failing_response_does_not_block_others(runner: asyncio.Runner) -> None:
     told: list[str] = []
 
     def fail(_: Pending) -> None:
@@ -254,7 +254,7 @@ def test_an_event_whose_commit_takes_too_long_is_answered_once(runner: asyncio.R
     runner.run(run())
 
 
-def test_what_waits_is_given_up_with_the_commit_that_failed(runner: asyncio.Runner) -> None:
+def test_waiting_events_fail_with_the_failed_commit(runner: asyncio.Runner) -> None:
     async def run() -> None:
         queue = CommitQueue(asyncio.get_running_loop(), lambda: None)
         _, outcomes = answers_of(queue, 1000)
@@ -345,7 +345,7 @@ def test_a_repeat_that_is_held_back_too_long_is_answered(runner: asyncio.Runner)
     runner.run(run())
 
 
-def test_what_waits_for_another_committer_is_not_given_up(runner: asyncio.Runner) -> None:
+def test_events_of_other_committers_keep_waiting(runner: asyncio.Runner) -> None:
     async def run() -> None:
         queue = CommitQueue(asyncio.get_running_loop(), lambda: None, committers=2)
         events = [Pending(new_event(lane=lane), lambda _: None) for lane in (0, 1)]

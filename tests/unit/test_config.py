@@ -55,12 +55,12 @@ def test_a_secret_can_be_kept_in_a_file(tmp_path: Path) -> None:
         ({"HEADRACE_DISK_FREE_MIN_BYTES": "-1"}, "must be at least 0, got -1"),
     ],
 )
-def test_what_cannot_be_used_is_named(environ: dict[str, str], said: str) -> None:
+def test_unusable_settings_are_named(environ: dict[str, str], said: str) -> None:
     with pytest.raises(SettingError, match=re.escape(said)):
         load_settings({}, environ)
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_binary_secret_file_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingError, match="it is no text in UTF-8"):

@@ -80,18 +80,18 @@ def test_columns_of_unnest_must_be_named() -> None:
         to_sqlite("SELECT 1 FROM unnest($1::int[], $2::int[]) AS k (a)")
 
 
-def test_a_text_of_its_own_is_taken_as_it_is() -> None:
+def test_explicit_sqlite_text_is_used_unchanged() -> None:
     statement = sql("SELECT now(), $1", sqlite="SELECT unixepoch(), ?1")
     assert statement.sqlite == "SELECT unixepoch(), ?1"
     assert statement.postgres == "SELECT now(), $1"
 
 
-def test_a_value_that_occurs_only_in_what_was_dropped_is_not_bound() -> None:
+def test_value_used_only_in_dropped_text_is_not_bound() -> None:
     assert sql("SELECT $1::int, $2::int", sqlite="SELECT ?1").sqlite_values == 1
     assert sql("SELECT 1").sqlite_values == 0
 
 
-def test_arrays_travel_with_their_places() -> None:
+def test_arrays_keep_their_positions() -> None:
     statement = sql(
         "SELECT k.a, k.b, k.c FROM unnest($1::text[], $2::uuid[], $3::bool[]) AS k (a, b, c)"
     )

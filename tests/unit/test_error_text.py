@@ -20,7 +20,7 @@ from headrace.http.server.wire import error_body
         ),
     ],
 )
-def test_a_problem_is_told_once_and_without_an_empty_field(
+def test_problem_appears_once_without_empty_fields(
     problems: list[tuple[str, str]], expected: str
 ) -> None:
     body = error_body(invalid(*(FieldProblem(*each) for each in problems)))

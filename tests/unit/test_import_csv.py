@@ -29,9 +29,7 @@ def members(line: Line) -> Any:
 
 
 @given(st.lists(st.tuples(CELLS, CELLS), max_size=8), st.data())
-def test_records_are_what_was_written_and_can_be_gone_on_with(
-    rows: list[tuple[str, str]], data: st.DataObject
-) -> None:
+def test_records_round_trip_and_resume(rows: list[tuple[str, str]], data: st.DataObject) -> None:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(("external_id", "note"))
@@ -119,7 +117,7 @@ def test_an_unknown_type_is_refused_with_those_that_there_are(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["note: x", "Phone:", "a:b c", "see http://x"])
-def test_what_is_no_word_belongs_to_the_name(name: str) -> None:
+def test_suffix_that_is_no_word_belongs_to_the_name(name: str) -> None:
     (line,) = read(f"email,{name}\na@x.org,1\n")
     assert members(line)["properties"] == {name: "1"}
 

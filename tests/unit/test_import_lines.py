@@ -32,7 +32,7 @@ def test_every_line_that_is_not_blank_is_read_with_its_number(texts: list[bytes]
 
 
 @given(st.lists(st.sampled_from([b"{}", b"", b"  ", b"[1]", b"x\r"])), st.data())
-def test_reading_goes_on_behind_any_line(texts: list[bytes], data: st.DataObject) -> None:
+def test_reading_resumes_after_any_line(texts: list[bytes], data: st.DataObject) -> None:
     content = b"\n".join(texts)
     lines = read(content)
     if lines:
@@ -49,7 +49,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
     ]
 
 
-def test_a_line_past_the_limit_is_cut_and_told() -> None:
+def test_line_past_the_limit_is_cut_and_reported() -> None:
     lines = read(b"x" * (3 * LINE_BYTES_MAX) + b"\n{}\n")
     assert [(line.number, line.too_long, len(line.text)) for line in lines] == [
         (1, True, LINE_BYTES_MAX),
@@ -67,7 +67,7 @@ def test_a_key_is_added_and_nothing_else_changed(members: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("text", [b'{"idempotency_key": "mine"}', b"[]", b"{", b"1", b"\xff"])
-def test_what_has_a_key_or_is_no_object_is_left_alone(text: bytes) -> None:
+def test_lines_with_a_key_or_without_an_object_are_unchanged(text: bytes) -> None:
     assert with_key(text, "import:0:1") == text
 
 
@@ -84,7 +84,7 @@ def test_batches_are_bounded_by_number_and_size() -> None:
     assert list(batches([])) == []
 
 
-def test_a_fingerprint_tells_files_apart(tmp_path: Path) -> None:
+def test_fingerprint_distinguishes_files(tmp_path: Path) -> None:
     files = {"a": b"{}\n", "b": b"[]\n", "longer": b"{}\n{}\n", "same as a": b"{}\n"}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)

@@ -33,7 +33,7 @@ class Log:
             return None
 
 
-def test_a_kind_of_line_is_told_once_in_a_while_with_how_many_were_left_out() -> None:
+def test_repeated_lines_are_logged_periodically_with_a_count() -> None:
     log = Log()
     assert log.told("out of reach: refused") is not None
     for _ in range(3):
@@ -49,7 +49,7 @@ def test_a_kind_of_line_is_told_once_in_a_while_with_how_many_were_left_out() ->
     assert "left_out" not in line
 
 
-def test_other_lines_all_come_through() -> None:
+def test_different_lines_are_all_logged() -> None:
     log = Log()
     assert all(log.told("the same", SERVER_STARTED) for _ in range(3))
     assert SERVER_STARTED not in repeats.LIMITED
@@ -73,7 +73,7 @@ def test_the_log_of_a_process_is_limited() -> None:
 
 
 @pytest.mark.parametrize("kinds", [KINDS_MAX, 10 * KINDS_MAX])
-def test_only_so_many_kinds_are_remembered(kinds: int) -> None:
+def test_number_of_remembered_kinds_is_bounded(kinds: int) -> None:
     log = Log()
     assert all(log.told(f"error {number}") for number in range(kinds))
     assert len(log._repeats._emitted) == KINDS_MAX

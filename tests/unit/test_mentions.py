@@ -61,7 +61,7 @@ def test_a_name_is_found_however_it_is_written(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", OTHERS)
-def test_what_only_looks_like_it_is_left_alone(value: str) -> None:
+def test_lookalikes_are_unchanged(value: str) -> None:
     text = f'{{"a":{value}}}'
     masked = FINDER.masked_json(text)
     assert (masked.text, masked.places) == (text, ())
@@ -94,7 +94,7 @@ def test_a_name_is_a_part_of_a_key(key: str, masked: str) -> None:
     assert FINDER.masked_key(key) == masked
 
 
-def test_without_names_nothing_is_found() -> None:
+def test_no_names_find_nothing() -> None:
     finder = NameFinder(["", "ab"])
     text = '{"a":"","b":"ab","c":"%20\\n"}'
     assert finder.masked_json(text).text == text

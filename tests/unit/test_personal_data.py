@@ -109,7 +109,7 @@ def test_a_card_may_be_a_number() -> None:
 
 
 @given(st.integers(10**11, 10**17 - 1))
-def test_one_digit_wrong_is_no_card(front: int) -> None:
+def test_wrong_check_digit_is_no_card(front: int) -> None:
     """Of ten check digits exactly one is right."""
     text = f"4{front}"
     right = sum(is_card_number(f"{text}{digit}") for digit in range(10))
@@ -117,7 +117,7 @@ def test_one_digit_wrong_is_no_card(front: int) -> None:
 
 
 @given(st.text(max_size=3000), st.text(max_size=300))
-def test_whatever_comes_is_looked_at(text: str, parent: str) -> None:
+def test_any_text_and_key_is_classified(text: str, parent: str) -> None:
     assert look_of_text(text) > 0
     assert look_of_key(text, parent) >= 0
 

@@ -33,7 +33,7 @@ NIL = "00000000-0000-0000-0000-000000000000"
         *("[object Object]", "NaN", "info@b.example", "noreply@b.example"),
     ],
 )
-def test_a_placeholder_is_nobody(value: str) -> None:
+def test_placeholder_identifies_no_contact(value: str) -> None:
     assert BUILT_IN(EXTERNAL_ID, value)
 
 
@@ -44,17 +44,17 @@ def test_a_placeholder_is_nobody(value: str) -> None:
         *("00000000-0000-4000-8000-00000000dead", "inf@b.example", "ann@info.example", "@"),
     ],
 )
-def test_what_only_looks_like_one_is_somebody(value: str) -> None:
+def test_lookalike_of_a_placeholder_identifies_a_contact(value: str) -> None:
     assert not BUILT_IN(EXTERNAL_ID, value)
 
 
-def test_addresses_of_a_role_are_nobodys() -> None:
+def test_role_addresses_identify_no_contact() -> None:
     assert all(BUILT_IN(EMAIL, f"{role}@b.example") for role in ROLES)
     assert not BUILT_IN(EMAIL, "ann@b.example")
     assert not BUILT_IN(EMAIL, "ann+info@b.example")
 
 
-def test_of_contact_ids_only_the_zeros_are() -> None:
+def test_only_the_zero_contact_id_is_a_placeholder() -> None:
     assert BUILT_IN(CONTACT_ID, NIL)
     assert not BUILT_IN(CONTACT_ID, "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10")
 
@@ -68,7 +68,7 @@ def test_a_project_adds_words_of_its_own() -> None:
     assert not own(EMAIL, "shop@other.example")
 
 
-def test_a_project_takes_built_in_words_out() -> None:
+def test_project_can_remove_built_in_words() -> None:
     own = Placeholders("!test, !info@, !0, !support@acme.example")
     assert not own(EXTERNAL_ID, "TEST")
     assert not own(EXTERNAL_ID, "0")
@@ -78,7 +78,7 @@ def test_a_project_takes_built_in_words_out() -> None:
     assert own(EXTERNAL_ID, "00")
 
 
-def test_a_project_takes_the_whole_list_out() -> None:
+def test_project_can_disable_the_whole_list() -> None:
     own = Placeholders("!*, mine")
     assert not any(own(EXTERNAL_ID, word) for word in WORDS)
     assert not own(EMAIL, "info@b.example")
@@ -91,7 +91,7 @@ def test_the_list_is_made_once_for_each_policy() -> None:
     assert placeholders("a, b") is placeholders("a, b")
 
 
-def test_the_policy_is_kept_tidy() -> None:
+def test_policy_is_normalized() -> None:
     assert check_words(" A,b ,, a,!X ") == "a, b, !x"
     assert check_policy("placeholder_identifiers", "A, b") == "a, b"
 
@@ -105,6 +105,6 @@ def test_the_policy_is_kept_tidy() -> None:
         "x" * (POLICY_CHARACTERS_MAX + 1),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused(text: str) -> None:
+def test_invalid_policy_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"must|has a"):
         check_policy("placeholder_identifiers", text)

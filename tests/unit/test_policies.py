@@ -27,7 +27,7 @@ def test_every_policy_has_a_unit_and_a_default_within_its_bounds() -> None:
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_bounds_belong_to_what_is_allowed(name: str) -> None:
+def test_bounds_are_inclusive(name: str) -> None:
     low, high = BOUNDS[name]
     whole = isinstance(getattr(DEFAULTS, name) or 1, int) and name not in (
         "retry_base_seconds",
@@ -46,7 +46,7 @@ def test_bounds_belong_to_what_is_allowed(name: str) -> None:
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, True, [], {}, "many", "", "1e400", "١"])
-def test_what_is_no_number_is_refused(name: str, value: Any) -> None:
+def test_non_numbers_are_rejected(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match="must be a number"):
         check_policy(name, value)
 

@@ -45,7 +45,7 @@ def test_files_and_folders_are_private_at_any_umask(tmp_path: Path, umask: int) 
     }
 
 
-def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+def test_existing_folder_keeps_its_mode(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o2775)
@@ -57,7 +57,7 @@ def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
         create_private_folder(shared / "file" / "below")
 
 
-def test_what_is_there_is_not_created_again(tmp_path: Path) -> None:
+def test_existing_links_are_not_followed(tmp_path: Path) -> None:
     link, victim = tmp_path / "link", tmp_path / "victim"
     victim.write_text("kept", "utf-8")
     for target in (victim, tmp_path / "nothing"):
@@ -77,7 +77,7 @@ def test_what_is_there_is_not_created_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after"), [(0o644, 0o600), (0o666, 0o600), (0o440, 0o400), (0o755, 0o600)]
 )
-def test_only_the_owner_keeps_what_was_allowed(tmp_path: Path, before: int, after: int) -> None:
+def test_only_owner_permissions_are_kept(tmp_path: Path, before: int, after: int) -> None:
     path = tmp_path / "file"
     path.touch()
     path.chmod(before)
@@ -86,7 +86,7 @@ def test_only_the_owner_keeps_what_was_allowed(tmp_path: Path, before: int, afte
     assert (open_to_others(path), mode(path)) == (False, after)
 
 
-def test_opening_a_file_takes_it_away_from_others_and_keeps_its_content(tmp_path: Path) -> None:
+def test_opening_makes_a_file_private_and_keeps_its_content(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("kept", "utf-8")
     path.chmod(0o664)
@@ -95,7 +95,7 @@ def test_opening_a_file_takes_it_away_from_others_and_keeps_its_content(tmp_path
     assert (path.read_text("utf-8"), mode(path)) == ("kept and more", 0o600)
 
 
-def test_folders_links_and_nothing_are_not_reported(tmp_path: Path) -> None:
+def test_folders_links_and_missing_files_are_not_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch(0o600)
     (tmp_path / "link").symlink_to("file")
     assert not any(open_to_others(tmp_path / each) for each in ("file", "link", "nothing", "."))

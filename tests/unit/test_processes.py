@@ -16,7 +16,7 @@ def test_a_process_knows_its_name_and_that_it_runs() -> None:
     assert is_alive(own_name())
 
 
-def test_a_process_that_has_ended_is_known_to_have() -> None:
+def test_ended_process_is_not_alive() -> None:
     """Before its parent has asked for its exit status, too."""
     code = "from headrace.process_names import own_name; print(own_name(), flush=True); input()"
     process = subprocess.Popen(
@@ -37,7 +37,7 @@ def test_a_reused_process_id_is_another_process() -> None:
     assert not is_alive(f"{host_and_pid}:{int(start) - 1}")
 
 
-def test_nothing_is_known_of_other_places() -> None:
+def test_processes_elsewhere_count_as_alive() -> None:
     """Not even where a machine or a container bears the same name."""
     place, _, _ = own_name().partition(":")
     for other in ("elsewhere.example", socket.gethostname(), f"{place[:-1]}x"):
@@ -45,7 +45,7 @@ def test_nothing_is_known_of_other_places() -> None:
     assert not is_alive(f"{place}:999999999:1")
 
 
-def test_what_is_no_name_is_taken_for_alive() -> None:
+def test_malformed_name_counts_as_alive() -> None:
     """Then the lease decides, as for other hosts."""
     for name in ("", "w", f"{socket.gethostname()}:x:1"):
         assert is_alive(name)

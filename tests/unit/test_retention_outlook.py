@@ -37,7 +37,7 @@ def samples(*used: tuple[int, int]) -> list[GrowthSample]:
         (((0, 0), (500, 1000), (524, 1010)), 10.0),
     ],
 )
-def test_growth_is_told_from_the_last_days(
+def test_growth_is_estimated_from_the_last_days(
     used: tuple[tuple[int, int], ...], daily: float | None
 ) -> None:
     assert bytes_per_day(samples(*used)) == daily

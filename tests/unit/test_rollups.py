@@ -51,7 +51,7 @@ def test_percentiles_are_near_the_true_ones() -> None:
         assert 0.6 < found / true < 1.7
 
 
-def test_of_nothing_there_is_no_percentile() -> None:
+def test_no_measurements_have_no_percentile() -> None:
     assert percentile_us(None, 0.5) is None
     assert percentile_us([0] * BUCKETS, 0.5) is None
 

@@ -30,7 +30,7 @@ from headrace.domain.deliveries.subscriptions import (
         ("sendrealm.*", "sendrealm.contact.created", True),
     ],
 )
-def test_what_a_pattern_wants(pattern: str, name: str, is_wanted: bool) -> None:
+def test_pattern_matching(pattern: str, name: str, is_wanted: bool) -> None:
     assert check_pattern(pattern) == pattern
     assert pattern_wants(pattern, name) == is_wanted
     assert bool(SubscriptionIndex([("it", [pattern])]).match(name)) == is_wanted
@@ -68,7 +68,7 @@ def test_every_problem_is_listed_with_its_place() -> None:
     assert patterns == ("order.*", "Order", "*", "a*")
 
 
-def test_repeats_are_left_out_and_the_order_is_kept() -> None:
+def test_duplicates_are_dropped_and_order_is_kept() -> None:
     assert check_patterns(["b", "a.*", "b"]) == (("b", "a.*"), [])
 
 

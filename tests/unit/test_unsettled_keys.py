@@ -63,7 +63,7 @@ def test_events_without_a_key_and_with_other_keys_do_not_wait() -> None:
         assert not keys.holds(waiting(f"k{number}"), number % 2)
 
 
-def test_nothing_is_kept_of_what_is_settled() -> None:
+def test_settled_keys_are_dropped() -> None:
     keys = UnsettledKeys()
     events = [waiting(f"k{number % 7}") for number in range(50)]
     held = [event for number, event in enumerate(events) if keys.holds(event, number % 2)]
@@ -76,7 +76,7 @@ def test_nothing_is_kept_of_what_is_settled() -> None:
     assert not keys._held
 
 
-def test_what_is_held_too_long_is_taken_back() -> None:
+def test_repeat_held_too_long_is_returned() -> None:
     keys = UnsettledKeys()
     first = waiting()
     old, young = ((waiting()[0], 1, put) for put in (1.0, 2.0))

@@ -72,7 +72,7 @@ def test_a_captured_mail_can_be_looked_at(session: StoreSession) -> None:
     assert mail.message_of(session, project, message).state is MessageStatus.SENT
 
 
-def test_marketing_mail_is_tracked_and_can_be_left(session: StoreSession) -> None:
+def test_marketing_mail_is_tracked_and_has_an_unsubscribe_link(session: StoreSession) -> None:
     project = mail.new_project(session)
     html = '<p><a href="https://shop.example/a?b=1&amp;c=2">Go</a></p>'
     topic = new_topic(session, project)
@@ -145,7 +145,7 @@ def test_answers_of_the_relay_decide(session: StoreSession) -> None:
     assert sorted(found) == ["blocked", "bounced", "deferred"]
 
 
-def test_a_relay_that_is_away_fails_nothing(session: StoreSession) -> None:
+def test_unreachable_relay_fails_no_message(session: StoreSession) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
     with mail_sink() as sink:
@@ -156,7 +156,7 @@ def test_a_relay_that_is_away_fails_nothing(session: StoreSession) -> None:
     assert waiting.attempt == 1
 
 
-def test_many_leave_over_few_connections(session: StoreSession) -> None:
+def test_many_mails_share_few_connections(session: StoreSession) -> None:
     project = mail.new_project(session)
     for number in range(30):
         mail.send_one(session, project, to=f"p{number}@example.net")

@@ -116,7 +116,7 @@ def test_a_kill_while_the_relay_takes_a_mail_doubles_no_marketing(place: Place) 
     assert ended["sent"] + ended["unknown"] == MAILS
 
 
-def test_without_the_row_of_the_attempt_mail_is_doubled(place: Place) -> None:
+def test_mail_is_doubled_without_the_attempt_row(place: Place) -> None:
     """The control: the tests above would see a mail that is sent twice."""
     fill(place, "marketing")
     sink = kill_while_mail_is_taken(place, "forget")

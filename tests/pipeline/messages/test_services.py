@@ -35,7 +35,7 @@ class NoRecords:
         return []
 
 
-def test_all_that_is_wrong_with_a_request_is_told_at_once(session: StoreSession) -> None:
+def test_all_problems_of_a_request_are_reported_at_once(session: StoreSession) -> None:
     project = mail.new_project(session)
     mailing = Mailing(session.store, needs_domain=True)
     request = mail.email_request(
@@ -149,7 +149,7 @@ def test_links_lead_on_and_are_noted(session: StoreSession) -> None:
     assert rows == [(3,)]
 
 
-def test_looking_at_the_page_to_leave_changes_nothing(session: StoreSession) -> None:
+def test_viewing_the_unsubscribe_page_changes_nothing(session: StoreSession) -> None:
     project = mail.new_project(session)
     contact = create_contact(session, project)
     fields = TopicFields(name="News", default_subscribed=True)

@@ -21,7 +21,6 @@ from headrace.store.contacts import contact_writes
 from headrace.store.contract.errors import StoreConflictError
 from tests.support.events import START_US, new_event
 from tests.support.places import PostgresPlace
-from tests.support.session import StoreSession
 from tests.support.queue import Queue
 from tests.support.session import StoreSession
 from tests.support.shared_queue import SharingWorker

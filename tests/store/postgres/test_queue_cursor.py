@@ -22,9 +22,9 @@ from headrace.store.queues.postgres.queue_cursor import (
     SETTLE_SECONDS,
     QueueCursor,
 )
-from tests.store.places import PostgresPlace
-from tests.store.session import StoreSession
+from tests.support.places import PostgresPlace
 from tests.support.queue import Queue, mark_only, postgres_processing, sequences
+from tests.support.session import StoreSession
 
 NOW_US = 1_800_000_000_000_000
 

@@ -180,7 +180,7 @@ def test_correlation_is_with_the_values_of_when_the_wait_began() -> None:
     assert "a value to match differs" in " ".join(n.sentence for n in world.notes)
 
 
-def test_a_correlation_that_is_missing_is_told_at_once_and_times_out() -> None:
+def test_missing_correlation_is_reported_at_once_and_times_out() -> None:
     world = begun(wait(correlate={"payload.x": "trigger.payload.x"}))
     assert "correlation_missing" in world.reasons()
     world.process(event("order.completed", 5))
@@ -340,7 +340,7 @@ def test_a_wait_can_be_about_an_earlier_message_and_take_machines() -> None:
     assert not world.state.is_open
 
 
-def test_without_a_message_of_its_own_a_run_takes_that_of_any() -> None:
+def test_wait_without_a_message_accepts_any_message() -> None:
     world = begun(wait("sendrealm.mail.open"))
     world.process(event("sendrealm.mail.open", 5, {"run_id": "another"}))
     assert not world.state.is_open
@@ -372,7 +372,7 @@ def test_a_message_freezes_its_variables() -> None:
         ({}, ("next", "next"), StepStatus.COMPLETED, "next", RunStatus.WAITING),
     ],
 )
-def test_what_becomes_of_a_message_decides_the_way(
+def test_message_outcome_decides_the_branch(
     config: dict[str, Any],
     branches: tuple[str, ...],
     status: StepStatus,
@@ -466,7 +466,7 @@ def test_steps_see_what_steps_before_them_have_changed() -> None:
     assert world.state.outcome is Outcome.CLEAN
 
 
-def test_what_cannot_or_need_not_be_done_is_skipped_with_its_reason() -> None:
+def test_impossible_or_needless_steps_are_skipped_with_a_reason() -> None:
     others = ("0d5a1f7e-51d5-4c0e-8a0e-2f6f0f4c9a77", "1d5a1f7e-51d5-4c0e-8a0e-2f6f0f4c9a77")
     steps = (
         step("in", "add_to_audience"),
@@ -510,7 +510,7 @@ def test_after_a_change_of_identifiers_the_contact_is_read_again() -> None:
     assert record.branch == "false"
 
 
-def test_what_is_too_large_fails_the_run() -> None:
+def test_oversized_values_fail_the_run() -> None:
     big = step("emit", "emit_event", event_name="big", payload={"x": {"from": "trigger.payload.x"}})
     world = World(version(chain(big)))
     world.begin(event("checkout.started", 0, {"x": "y" * 70_000}))

@@ -203,7 +203,7 @@ RESULTS = st.dictionaries(
 
 @settings(max_examples=300)
 @given(definitions(), histories(), RESULTS, st.sampled_from([{}, {"p": 1}]), st.integers(0, 999))
-def test_the_way_of_a_run_is_that_of_the_naive_interpreter(
+def test_run_matches_naive_interpreter(
     definition: dict[str, Any],
     history: tuple[list[Event], list[dict[str, Any]], int],
     results: dict[str, str],

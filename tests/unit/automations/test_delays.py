@@ -73,7 +73,7 @@ def test_durations(text: str, seconds: int) -> None:
         *("1.5 hours", "9" * 9 + " weeks", "P" + "9" * 1000 + "D", "١ day", "3 days "),
     ],
 )
-def test_what_is_no_duration(text: str) -> None:
+def test_invalid_durations(text: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         parse_duration(text)
 
@@ -158,7 +158,7 @@ def minute_by_minute(start: datetime, wall: time, zone: ZoneInfo) -> datetime:
     st.datetimes(datetime(2025, 1, 1), datetime(2027, 12, 31)),  # noqa: DTZ001
     st.times(),
 )
-def test_days_without_a_change_are_as_a_walk_minute_by_minute(
+def test_local_times_match_a_minute_by_minute_walk(
     zone_name: str, start: datetime, wall: time
 ) -> None:
     zone = ZoneInfo(zone_name)
@@ -238,7 +238,7 @@ def test_until_a_field(value: object, offset: int, expected: str | None) -> None
         ("soon", {"if_past": "exit"}, RunStatus.COMPLETED),
     ],
 )
-def test_what_is_past_or_missing_goes_on_or_ends(
+def test_past_or_missing_times_continue_or_end_the_run(
     value: str, setting: dict[str, str], status: RunStatus
 ) -> None:
     config = {"field": "contact.properties.ends_on"} | setting
@@ -283,7 +283,7 @@ def test_the_date_of_a_field_can_move_while_a_run_waits_for_it() -> None:
     assert world.state.open_wait.due_us == parse("2026-08-01T00:00:00Z")
 
 
-def test_a_zone_of_its_own_is_not_moved() -> None:
+def test_explicit_zone_is_not_moved() -> None:
     until_config = {"time": "09:00", "timezone": "Asia/Tokyo"}
     world = World(version(chain(step("d", "delay", until=until_config))))
     before = world.begin(event("checkout.started", 0))

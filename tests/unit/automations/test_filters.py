@@ -190,9 +190,7 @@ def test_operators(filters: str, payload: str, holds: bool) -> None:
         ('{"contact.in_audience": 5}', "invalid_value", ".contact.in_audience", "id or name"),
     ],
 )
-def test_what_is_wrong_with_a_filter_is_said(
-    filters: str, code: str, field: str, part: str
-) -> None:
+def test_filter_problems_are_named(filters: str, code: str, field: str, part: str) -> None:
     found = problem_of(filters)
     assert found[:2] == (code, f"filters{field}")
     assert part in found[2]
@@ -231,7 +229,7 @@ def test_membership_is_asked_by_id() -> None:
         assert verdict(filters, "{}", members=("a",)).holds is holds
 
 
-def test_the_comparison_that_decided_is_told() -> None:
+def test_deciding_comparison_is_reported() -> None:
     found = verdict(
         '{"currency": "EUR", "amount_gte": 1000, "x": 1}', '{"currency": "EUR", "amount": 400}'
     )
@@ -327,7 +325,7 @@ def comparisons(draw: st.DrawFn) -> tuple[str, Any]:
 
 
 @given(comparisons(), VALUES)
-def test_a_comparison_is_what_the_rules_say(comparison: tuple[str, Any], found: Any) -> None:
+def test_comparison_matches_the_rules(comparison: tuple[str, Any], found: Any) -> None:
     operator, value = comparison
     filters = json.dumps({f"x_{operator}": value})
     assert verdict(filters, json.dumps({"x": found})).holds is naive(operator, found, value)
@@ -357,7 +355,7 @@ def naive_tree(filters: dict[str, Any], found: Any) -> bool:
 
 @settings(max_examples=60)
 @given(TREES, VALUES)
-def test_groups_are_what_the_rules_say(filters: dict[str, Any], found: Any) -> None:
+def test_groups_match_the_rules(filters: dict[str, Any], found: Any) -> None:
     problems = Problems()
     read = parse_filter(parse_object(json.dumps(filters)), TRIGGER_FILTER, "", problems)
     if not problems.found:

@@ -67,7 +67,7 @@ def check(text: bytes) -> None:
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_what_is_no_definition_is_refused(text: bytes, code: str) -> None:
+def test_values_that_are_no_definition_are_rejected(text: bytes, code: str) -> None:
     assert code in [each.code for each in parse_document(text).problems.found]
 
 
@@ -190,12 +190,12 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_nothing_that_is_json_raises(value: Any) -> None:
+def test_no_json_value_raises(value: Any) -> None:
     check(json.dumps(value).encode())
 
 
 @given(st.binary(max_size=60))
-def test_nothing_at_all_raises(text: bytes) -> None:
+def test_no_bytes_raise(text: bytes) -> None:
     check(text)
 
 

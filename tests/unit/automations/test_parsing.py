@@ -306,7 +306,7 @@ def test_cases_keep_their_order() -> None:
     assert [case.branch for case in config.cases] == ["b", "a"]
 
 
-def test_what_is_only_unfinished_can_be_saved() -> None:
+def test_unfinished_definition_can_be_saved() -> None:
     document = read(chain({"key": "one", "type": "send_push_template", "config": {}}))
     assert {each.code for each in document.problems.found} <= UNFINISHED
     document = read(chain(step("one", "delay", seconds="x")))

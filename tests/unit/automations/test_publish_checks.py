@@ -214,7 +214,7 @@ def test_policies_limit_what_is_published() -> None:
     assert problems(chain(step("mail", "send_email_template", **config))) == []
 
 
-def test_whatever_is_referred_to_has_to_exist() -> None:
+def test_references_must_exist() -> None:
     kinds = (
         "send_email_template",
         "send_push_template",
@@ -339,7 +339,7 @@ def ways(graph: Graph, at: str, walked: tuple[str, ...] = ()) -> list[tuple[str,
 
 
 @given(graphs())
-def test_the_graph_agrees_with_walking_every_way(definition: Definition) -> None:
+def test_graph_matches_walking_every_path(definition: Definition) -> None:
     graph = Graph(definition)
     every = ways(graph, "trigger")
     assert graph.reachable() == {key for way in every for key in way} - {"trigger"}

@@ -68,16 +68,14 @@ BEGINS = event("checkout.started", 100, {"amount": Number("400")})
         ),
     ],
 )
-def test_a_start_or_the_reason_why_not(
-    members: dict[str, Any], context: StartContext, reason: str
-) -> None:
+def test_start_or_reason(members: dict[str, Any], context: StartContext, reason: str) -> None:
     decision = decide_start(trigger(**members), BEGINS, view(), context)
     assert decision.note.reason == reason
     assert decision.started is (reason == "started")
     assert decision.note.sentence.endswith(".")
 
 
-def test_a_filter_that_was_not_met_is_told_with_its_evidence() -> None:
+def test_unmet_filter_is_reported_with_evidence() -> None:
     note = decide_start(trigger(filters={"amount_gte": 1000}), BEGINS, view(), StartContext()).note
     assert note.evidence is not None
     assert (note.evidence.needs, note.evidence.found) == ("1000", "400")

@@ -219,7 +219,7 @@ def test_pacing_comes_last() -> None:
 @pytest.mark.parametrize(
     "name", ["", "Europe", "../etc/passwd", "/etc/passwd", "UTC\x00", "x" * 100, "Europe/Atlantis"]
 )
-def test_what_is_no_zone(name: str) -> None:
+def test_unknown_zone(name: str) -> None:
     assert find_zone(name) is None
     assert choose_zone((name, 5, None), "Europe/Vienna").key == "Europe/Vienna"
 

@@ -286,7 +286,7 @@ def test_domain_is_normalized(text: str, expected: str) -> None:
     "text",
     ["", "localhost", "127.0.0.1", "a..b", "-a.org", "a b.org", "a.org/x", "x" * 254, "@a.b"],
 )
-def test_what_is_no_domain(text: str) -> None:
+def test_invalid_domains(text: str) -> None:
     with pytest.raises(ValueError, match="must be a domain"):
         check_domain(text)
 

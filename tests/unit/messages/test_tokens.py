@@ -99,7 +99,7 @@ def test_any_other_character_makes_a_token_invalid(
 
 
 @given(text=st.text(alphabet=ALPHABET, max_size=110) | st.text(max_size=60))
-def test_made_up_tokens_are_refused(text: str) -> None:
+def test_forged_tokens_are_rejected(text: str) -> None:
     assert KEYS.read_tracking(text) is None
     assert KEYS.read_unsubscribe(text) is None
     assert KEYS.read_verp(text) is None
@@ -108,7 +108,7 @@ def test_made_up_tokens_are_refused(text: str) -> None:
     assert ADDRESSES.read(f"b+{text}@bounces.example.org") is None
 
 
-def test_token_of_one_kind_is_none_of_another() -> None:
+def test_token_of_one_kind_is_invalid_as_another() -> None:
     contact = str(uuid.uuid4())
     mailbox = KEYS.unsubscribe_mail(contact, None)
     assert KEYS.read_verp(mailbox) is None
