@@ -6,7 +6,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from headrace.domain.access.policies import NAMES
+from headrace.pipeline.access.policies import POLICY_NAMES
 from tests.support.server import RunningServer, headrace
 from tests.support.waiting import wait_until
 
@@ -41,7 +41,7 @@ def test_commands_make_no_store_by_mistake(tmp_path: Path) -> None:
 
 def test_all_policies_are_shown_with_their_bounds(server: RunningServer) -> None:
     shown = json.loads(headrace("policy", "get", "--json", "--store", server.store_url).stdout)
-    assert [policy["name"] for policy in shown] == list(NAMES)
+    assert [policy["name"] for policy in shown] == list(POLICY_NAMES)
     one = headrace("policy", "get", "retry_factor", "--store", server.store_url).stdout
     assert one.splitlines()[1].split() == ["retry_factor", "4", "4", "1", "to", "10", "times"]
 
@@ -93,3 +93,22 @@ def test_none_lifts_a_limit(server: RunningServer) -> None:
     name = "event_ingest_limit_per_second"
     for value, said in (("1000", f"{name}: none -> 1000\n"), ("none", f"{name}: 1000 -> none\n")):
         assert headrace("policy", "set", name, value, "--store", server.store_url).stdout == said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("sending_paused", '["example.org"]', 'none -> ["example.org"]'),
+        ("sending_paused", "none", '["example.org"] -> none'),
+        ("default_timezone", "Europe/Vienna", "UTC -> Europe/Vienna"),
+        ("max_defer_hours", "12", "72 -> 12"),
+        ("send_limit_per_day", "none", "none -> none"),
+    ],
+)
+def test_policies_of_messages_are_set_as_they_are_typed(
+    server: RunningServer, name: str, value: str, said: str
+) -> None:
+    done = headrace("policy", "set", name, value, "--store", server.store_url)
+    assert (done.returncode, done.stdout) == (0, f"{name}: {said}\n")
+    wrong = headrace("policy", "set", name, '{"x": 1}', "--store", server.store_url)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from headrace.domain.access.operators import issue_token
-from headrace.domain.access.policies import DEFAULTS, NAMES
+from headrace.domain.access.policies import DEFAULTS
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import now_us
+from headrace.pipeline.access.policies import POLICY_NAMES
 from headrace.store.store import Store
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.raw_http import Answer, Client
@@ -67,7 +68,7 @@ def values(client: Client, path: str) -> dict[str, Any]:
 def test_every_policy_is_shown_with_default_unit_and_bounds(operator: Client, path: str) -> None:
     shown = operator.get(f"{path}/policies").data
 
-    assert tuple(shown) == NAMES
+    assert tuple(shown) == POLICY_NAMES
     assert shown["event_retention_days"] == {
         "value": 90,
         "default": 90,
@@ -314,3 +315,65 @@ def test_the_token_of_an_operator_who_is_no_owner_opens_nothing(
     )
     wait_until(lambda: client.get("/admin/projects").status == 401, 5)
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sending_paused", "mail"),
+        ("sending_paused", ["example.org"]),
+        ("send_limit_per_day", 1000),
+        ("send_limit_per_day", {"mail": 1000}),
+        ("frequency_caps", [{"channel": "mail", "max": 2, "per_seconds": 86400}]),
+        ("quiet_hours", {"start": "22:00", "end": "07:00"}),
+        ("send_windows", [{"weekdays": ["mon"], "start": "09:00", "end": "17:00"}]),
+        ("default_timezone", "Europe/Vienna"),
+        ("max_defer_hours", 12),
+        ("machine_engagement", "emit"),
+        ("unknown_outcome_transactional", "hold"),
+        ("topicless_marketing", True),
+        ("run_retention_days", 30),
+        ("optional_events", ["sendrealm.mail.skip"]),
+    ],
+)
+def test_a_policy_of_messages_is_set_and_reset(
+    operator: Client, path: str, name: str, value: Any
+) -> None:
+    default = values(operator, path)[name]
+    changed = patch(operator, path, {name: value})
+    assert changed.status == 200, changed.body
+    assert values(operator, path)[name] == value
+    patch(operator, path, {name: None})
+    assert values(operator, path)[name] == default
+    entry = operator.get(f"{path}/audit").data[0]["detail"]
+    assert entry == {"policy": name, "from": value, "to": default}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sending_paused", "everything"),
+        ("sending_paused", ["localhost"]),
+        ("sending_paused", ["example.org"] * 101),
+        ("send_limit_per_day", {"fax": 1}),
+        ("send_limit_per_day", 0),
+        ("frequency_caps", [{"channel": "mail", "max": 2}]),
+        ("frequency_caps", [[[[[[]]]]]]),
+        ("quiet_hours", {"start": "25:00", "end": "07:00"}),
+        ("send_windows", [{"weekdays": [], "start": "09:00", "end": "17:00"}]),
+        ("default_timezone", "Mars/Olympus"),
+        ("default_timezone", 1),
+        ("max_defer_hours", "12"),
+        ("max_defer_hours", True),
+        ("max_defer_hours", 721),
+        ("complaint_scope", "some"),
+        ("topicless_marketing", "true"),
+        ("optional_events", ["mail.skip"]),
+    ],
+)
+def test_a_wrong_policy_of_messages_is_refused(
+    operator: Client, path: str, name: str, value: Any
+) -> None:
+    answer = patch(operator, path, {"max_defer_hours": 5, name: value})
+    assert (answer.status, answer.code, answer.fields) == (422, "ValidationError", [name])
+    assert values(operator, path)["max_defer_hours"] == 72

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any
 
 import msgspec
@@ -13,7 +14,12 @@ from headrace.cli.shared.output import AsJson, print_json, print_rows
 from headrace.cli.shared.settings import STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
-from headrace.domain.access.policies import BOUNDS, DEFAULTS, NAMES, UNITS, Policies, check_policy
+from headrace.domain.messages.policy_values import SENDING_POLICIES
+from headrace.pipeline.access.policies import (
+    POLICY_NAMES,
+    checked_value,
+    policy_facts,
+)
 from headrace.store.store import Store
 
 app = typer.Typer(help="Show and change the policies of a project.", no_args_is_help=True)
@@ -39,12 +45,11 @@ def get(
     if name:
         _known(name)
 
-    async def work(store: Store) -> Policies:
-        owner = await find_project(store, project)
-        return (await store.projects.access()).policies.get(owner.id, DEFAULTS)
+    async def work(store: Store) -> dict[str, Any]:
+        return await store.projects.policy_values((await find_project(store, project)).id)
 
-    policies = in_store(settings, work)
-    shown = [_shown(each, policies) for each in (NAMES if not name else (name,))]
+    values = in_store(settings, work)
+    shown = [_shown(each, values[each]) for each in (POLICY_NAMES if not name else (name,))]
     if as_json:
         print_json(shown[0] if name else shown)
         return
@@ -70,7 +75,7 @@ def set_(
     """
     _known(name)
     try:
-        checked = check_policy(name, None if value.lower() in NONE_WORDS else value)
+        checked = _checked(name, value)
     except ValueError as error:
         raise usage(f"{name} {error}, got {value!r}") from None
 
@@ -88,24 +93,43 @@ def set_(
 
 
 def _known(name: str) -> None:
-    if name not in NAMES:
-        raise usage(f"There is no policy {name!r}. Policies: {', '.join(NAMES)}")
+    if name not in POLICY_NAMES:
+        raise usage(f"There is no policy {name!r}. Policies: {', '.join(POLICY_NAMES)}")
 
 
-def _shown(name: str, policies: Policies) -> dict[str, Any]:
-    low, high = BOUNDS.get(name, (None, None))
+def _checked(name: str, text: str) -> Any:
+    """What was typed, as it is stored.
+
+    Raises:
+        ValueError: with a sentence for the operator.
+    """
+    if name not in SENDING_POLICIES:
+        return checked_value(name, None if text.lower() in NONE_WORDS else text)
+    value: Any = text
+    if text.lower() in NONE_WORDS:
+        # `none` is a value of its own where it is the default.
+        value = None if policy_facts(name).default != "none" else "none"
+    else:
+        with contextlib.suppress(msgspec.DecodeError):
+            value = msgspec.json.decode(text)
+    return checked_value(name, value)
+
+
+def _shown(name: str, value: Any) -> dict[str, Any]:
+    facts = policy_facts(name)
+    low, high = facts.bounds or (None, None)
     return {
         "name": name,
-        "value": getattr(policies, name),
-        "default": getattr(DEFAULTS, name),
+        "value": value,
+        "default": facts.default,
         "minimum": low,
         "maximum": high,
-        "unit": UNITS[name],
+        "unit": facts.unit,
     }
 
 
 def _bounds(name: str) -> str:
-    low, high = BOUNDS.get(name, (None, None))
+    low, high = policy_facts(name).bounds or (None, None)
     return "-" if low is None or high is None else f"{low:g} to {high:.10g}"
 
 

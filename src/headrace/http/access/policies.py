@@ -10,20 +10,30 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.domain.access.operators import Operator
-from headrace.domain.access.policies import BOUNDS, DEFAULTS, NAMES, UNITS, Policies, check_policy
+from headrace.domain.access.policies import BOUNDS, DEFAULTS, UNITS
 from headrace.domain.contacts.properties import read_number
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events.problems import read_object
 from headrace.domain.ids import uuid_text
 from headrace.domain.json_fields import FieldReader
 from headrace.domain.json_text import Number
+from headrace.domain.messages.email_request import plain_json
+from headrace.domain.messages.policy_values import DEPTH_MAX, SENDING_POLICIES
 from headrace.domain.timestamps import to_text
+from headrace.http.access.policy_schemas import sending_policy_schema
 from headrace.http.routing.context import Services, context_of, json_response
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE
 from headrace.http.routing.path import read_uuid
 from headrace.http.routing.route import OPERATOR, get, json_body, ok, page, patch
 from headrace.http.routing.schema import Id, Time, about
+from headrace.pipeline.access.policies import (
+    POLICY_NAMES,
+    checked_value,
+    policy_facts,
+)
+
+_JSON_TYPES = ["integer", "number", "string", "boolean", "array", "object", "null"]
 
 
 class ProjectResponse(msgspec.Struct, kw_only=True):
@@ -37,8 +47,8 @@ class ProjectResponse(msgspec.Struct, kw_only=True):
 class PolicyResponse(msgspec.Struct, kw_only=True):
     """One policy; bounds are inclusive and null where there are none."""
 
-    value: int | float | str | bool | None
-    default: int | float | str | bool | None
+    value: Annotated[Any, about("Arrays and objects are policies of messages.", type=_JSON_TYPES)]
+    default: Annotated[Any, about(type=_JSON_TYPES)]
     unit: str
     minimum: int | float | None
     maximum: int | float | None
@@ -66,11 +76,11 @@ def _operator(request: Request) -> Operator:
     return operator
 
 
-async def _project(services: Services, request: Request) -> tuple[int, Policies]:
+async def _project(services: Services, request: Request) -> int:
     found = await services.store.operators.policies(read_uuid(request.path_params["id"]))
     if found is None:
         raise ApiError(ErrorCode.NOT_FOUND, "Project not found.")
-    return found
+    return found[0]
 
 
 async def list_projects(request: Request) -> Response:
@@ -87,27 +97,27 @@ async def list_projects(request: Request) -> Response:
 async def get_policies(request: Request) -> Response:
     """`GET /admin/projects/{id}/policies`."""
     services = context_of(request).services
-    _, policies = await _project(services, request)
-    return json_response({"data": policies_shown(policies)})
+    project_id = await _project(services, request)
+    return json_response({"data": await policies_shown(services, project_id)})
 
 
 async def patch_policies(request: Request) -> Response:
     """`PATCH /admin/projects/{id}/policies`: all that is sent or nothing; null resets."""
     services, operator = context_of(request).services, _operator(request)
-    project_id, policies = await _project(services, request)
+    project_id = await _project(services, request)
     values = checked_policies(await read_body(request))
     if values:
-        policies = await services.store.operators.set_policies(
+        await services.store.operators.set_policies(
             project_id, values, services.clock_us(), actor=operator.actor
         )
-    return json_response({"data": policies_shown(policies)})
+    return json_response({"data": await policies_shown(services, project_id)})
 
 
 async def list_audit(request: Request) -> Response:
     """`GET /admin/projects/{id}/audit`: newest first."""
     context = context_of(request)
     services, limit = context.services, context.limit
-    project_id, _ = await _project(services, request)
+    project_id = await _project(services, request)
     scope = f"audit {project_id}"
     before = context.before(scope)
     found = await services.store.operators.audit(project_id, before=before, limit=limit + 1)
@@ -126,15 +136,17 @@ async def list_audit(request: Request) -> Response:
     return json_response({"data": shown, "next_cursor": following})
 
 
-def policies_shown(policies: Policies) -> dict[str, PolicyResponse]:
+async def policies_shown(services: Services, project_id: int) -> dict[str, PolicyResponse]:
     """All policies by name."""
+    values = await services.store.projects.policy_values(project_id)
     shown = {}
-    for name in NAMES:
-        low, high = BOUNDS.get(name, (None, None))
+    for name in POLICY_NAMES:
+        facts = policy_facts(name)
+        low, high = facts.bounds or (None, None)
         shown[name] = PolicyResponse(
-            value=getattr(policies, name),
-            default=getattr(DEFAULTS, name),
-            unit=UNITS[name],
+            value=values[name],
+            default=facts.default,
+            unit=facts.unit,
             minimum=low,
             maximum=high,
         )
@@ -147,14 +159,14 @@ def checked_policies(body: bytes) -> dict[str, Any]:
     Raises:
         ApiError: with every problem listed.
     """
-    check = FieldReader(read_object(body), NAMES, "the policies")
+    check = FieldReader(read_object(body), POLICY_NAMES, "the policies")
     values: dict[str, Any] = {}
-    for name in NAMES:
+    for name in POLICY_NAMES:
         if name not in check.members:
             continue
         sent = check.members[name]
         try:
-            values[name] = None if sent is None else check_policy(name, _typed(name, sent))
+            values[name] = None if sent is None else checked_value(name, _typed(name, sent))
         except ValueError as error:
             check.add(name, str(error))
     check.raise_if_any()
@@ -162,7 +174,13 @@ def checked_policies(body: bytes) -> dict[str, Any]:
 
 
 def _typed(name: str, sent: Any) -> Any:
-    """A parsed value in its own type, so that none passes for another."""
+    """A parsed value in its own type, so that none passes for another.
+
+    Raises:
+        ValueError: with a sentence for the caller.
+    """
+    if name in SENDING_POLICIES and not isinstance(sent, Number):
+        return plain_json(sent, DEPTH_MAX)
     if isinstance(sent, Number):
         try:
             number = read_number(sent)
@@ -179,6 +197,10 @@ def _json(value: Any) -> str:
 
 
 def _policy_schema(name: str) -> dict[str, Any]:
+    if name in SENDING_POLICIES:
+        facts = policy_facts(name)
+        text = f"In {facts.unit}; null resets to {_json(facts.default)}."
+        return {**sending_policy_schema(name), "description": text}
     default = getattr(DEFAULTS, name)
     reset = "removes the limit" if default is None else f"resets to {_json(default)}"
     note = {"description": f"In {UNITS[name]}; null {reset}."}
@@ -197,7 +219,7 @@ _POLICY_VALUES = {
     "title": "PolicyValues",
     "type": "object",
     "additionalProperties": False,
-    "properties": {name: _policy_schema(name) for name in NAMES},
+    "properties": {name: _policy_schema(name) for name in POLICY_NAMES},
 }
 _POLICIES = ok("Every policy by its name.", dict[str, PolicyResponse])
 

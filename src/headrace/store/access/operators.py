@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.domain.access.operators import Operator
 from headrace.domain.access.policies import DEFAULTS, Policies
+from headrace.domain.messages.policy_values import SENDING_POLICIES
 from headrace.store.access.audit import prune_audit, read_audit, write_audit
 from headrace.store.access.policies import (
     bump_access_version,
@@ -16,6 +17,7 @@ from headrace.store.access.policies import (
     reset_policy,
     write_policy,
 )
+from headrace.store.access.sending_policies import read_sending_values
 from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.operators import OPERATORS_MAX, AuditEntry
 from headrace.store.engine.dialect import sql
@@ -97,19 +99,21 @@ class Operators:
     ) -> Policies:
         """Set checked values, all in one transaction; None resets one to its default.
 
-        Each change is audited with an entry. Returns all policies afterwards.
+        Those that concern messages are given as JSON has them. What really changes is audited, an
+        entry each. Returns the other policies as they are then.
         """
 
         async def work(tx: Transaction) -> Policies:
             await bump_access_version(tx)
-            before = await read_policies(tx, project_id)
+            before = msgspec.structs.asdict(await read_policies(tx, project_id))
+            before |= await read_sending_values(tx, project_id)
             for name, value in values.items():
                 if value is None:
                     await reset_policy(tx, project_id, name)
                 else:
                     await write_policy(tx, project_id, name, value)
-                held = getattr(before, name)
-                wanted = getattr(DEFAULTS, name) if value is None else value
+                held = before[name]
+                wanted = _default(name) if value is None else value
                 if wanted != held:
                     detail = {"policy": name, "from": held, "to": wanted}
                     await write_audit(tx, now_us, actor, project_id, "policy.set", detail)
@@ -126,6 +130,12 @@ class Operators:
     async def prune_audit(self, now_us: int, limit: int) -> int:
         """Remove expired entries, at most `limit` of a project; returns how many."""
         return await self._database.write(lambda tx: prune_audit(tx, now_us, limit))
+
+
+def _default(name: str) -> Any:
+    if name in SENDING_POLICIES:
+        return SENDING_POLICIES[name].default
+    return getattr(DEFAULTS, name)
 
 
 async def lock_operators(tx: Transaction) -> None:

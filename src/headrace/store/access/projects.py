@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import msgspec
 
 from headrace.domain.access.api_keys import ApiKey
 from headrace.domain.ids import new_uuid
+from headrace.domain.messages.policy_values import SENDING_POLICIES
 from headrace.store.access import keys, policies
 from headrace.store.access.audit import write_audit
-from headrace.store.access.sending_policies import SENDING_POLICIES
+from headrace.store.access.sending_policies import read_sending_values
 from headrace.store.contract.access import Access, Project
 from headrace.store.contract.errors import StoreConflictError
 from headrace.store.engine.dialect import sql
@@ -97,20 +100,51 @@ class Projects:
     ) -> Any:
         """Set a policy to a checked value and audit it; returns the value before.
 
-        One that concerns messages is given and returned as in JSON; None is its default.
+        One that concerns messages is given and returned as JSON has it.
+        """
+        before, _ = await self.change_policy(project_id, name, lambda _: value, now_us, actor=actor)
+        return before
+
+    async def change_policy(
+        self,
+        project_id: int,
+        name: str,
+        change: Callable[[Any], Any],
+        now_us: int,
+        *,
+        actor: str,
+    ) -> tuple[Any, Any]:
+        """Make the value of a policy another, by what it is at that moment, and audit it.
+
+        Args:
+            change: gives the new value, which has to be a checked one; what it raises ends the
+                transaction, and nothing is changed.
+
+        Returns:
+            The value before and the value now.
         """
 
-        async def work(tx: Transaction) -> Any:
+        async def work(tx: Transaction) -> tuple[Any, Any]:
             if name in SENDING_POLICIES:
-                before = await policies.stored_policy(tx, project_id, name)
+                before = (await read_sending_values(tx, project_id))[name]
             else:
                 before = getattr(await policies.read_policies(tx, project_id), name)
+            value = change(before)
             await policies.write_policy(tx, project_id, name, value)
             detail = {"policy": name, "from": before, "to": value}
             await write_audit(tx, now_us, actor, project_id, "policy.set", detail)
-            return before
+            return before, value
 
         return await self._change(work)
+
+    async def policy_values(self, project_id: int) -> dict[str, Any]:
+        """Every policy of a project by name; those that concern messages as JSON has them."""
+
+        async def read(tx: Transaction) -> dict[str, Any]:
+            values = msgspec.structs.asdict(await policies.read_policies(tx, project_id))
+            return values | await read_sending_values(tx, project_id)
+
+        return await self._database.read(read, snapshot=True)
 
     async def access_version(self) -> int:
         """Version of `access()`, cheap enough to poll every second."""

@@ -1,0 +1,52 @@
+"""All policies of a project together: those of events and those that concern messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace.domain.access.policies import BOUNDS, DEFAULTS, NAMES, UNITS, check_policy
+from headrace.domain.messages.policy_values import SENDING_POLICIES, check_sending_policy
+
+#: Of every policy, in the order in which they are shown.
+POLICY_NAMES = (*NAMES, *SENDING_POLICIES)
+
+
+class PolicyFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for a policy in every project."""
+
+    #: As JSON has it.
+    default: Any
+    unit: str
+    #: Inclusive; None for what is no number.
+    bounds: tuple[float, float] | None
+
+
+def policy_facts(name: str) -> PolicyFacts:
+    """Default, unit and bounds of a policy.
+
+    Raises:
+        KeyError: there is no policy of that name.
+    """
+    if name in SENDING_POLICIES:
+        rule = SENDING_POLICIES[name]
+        return PolicyFacts(default=rule.default, unit=rule.unit, bounds=rule.bounds)
+    default = getattr(DEFAULTS, name)
+    return PolicyFacts(default=default, unit=UNITS[name], bounds=BOUNDS.get(name))
+
+
+def checked_value(name: str, value: Any) -> Any:
+    """A value of a policy as it is stored.
+
+    Args:
+        value: as JSON has it, with Python's numbers; for policies of events also as text.
+
+    Raises:
+        KeyError: there is no policy of that name.
+        ValueError: with a sentence for the operator.
+    """
+    if name not in SENDING_POLICIES:
+        return check_policy(name, value)
+    check_sending_policy(name, value)
+    return value
