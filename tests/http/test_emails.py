@@ -116,3 +116,17 @@ def test_a_wrong_email_is_refused(client: Client, members: dict[str, Any], field
     answer = email(client, **members)
     assert (answer.status, answer.code) == (422, "ValidationError")
     assert field in {problem["field"] for problem in answer.json()["error"]["details"]}
+
+
+def test_emails_are_listed_in_pages(client: Client) -> None:
+    later = {"scheduled_at": "2027-10-01T00:00:00Z"}
+    ids = [email(client, subject=f"No {n}", **later).data["id"] for n in range(2)]
+    ids.append(email(client, cc=["bob@b.example"], **later).data["id"])
+    page = client.get("/emails?limit=2").json()
+    shown = page["data"][0]
+    assert [one["id"] for one in page["data"]] == [ids[2], ids[1]]
+    assert (shown["from"], shown["to"]) == ("Shop <news@example.org>", ["ann@b.example"])
+    assert (shown["status"], shown["contact_id"]) == ("queued", None)
+    assert page["data"][1]["contact_id"] is not None
+    rest = client.get(f"/emails?limit=2&cursor={page['next_cursor']}").json()
+    assert ([one["id"] for one in rest["data"]], rest["next_cursor"]) == ([ids[0]], None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.audiences import NOBODY, ids_of, send
+from tests.support.audiences import NOBODY, ids_of, new_contact, send
 from tests.support.raw_http import Client
 
 EMAIL_TEMPLATE = {
@@ -106,3 +106,116 @@ def test_wrong_members_are_refused(client: Client, path: str, body: dict[str, ob
 @pytest.mark.parametrize("path", ["/domains", "/templates"])
 def test_what_is_not_there_is_404(client: Client, path: str) -> None:
     assert client.get(f"{path}/{NOBODY}").status == 404
+
+
+def test_what_is_tracked_of_a_domain_is_changed(client: Client) -> None:
+    made = send(client, "POST", "/domains", name="example.org").data
+    target = f"/domains/{made['id']}"
+    changed = send(client, "PATCH", target, track_opens=False)
+    assert changed.status == 200, changed.body
+    assert (changed.data["track_opens"], changed.data["track_clicks"]) == (False, True)
+    assert client.get(target).data == changed.data
+    refused = send(client, "PATCH", target, name="example.net")
+    assert (refused.status, refused.fields) == (422, ["name"])
+    assert send(client, "PATCH", f"/domains/{NOBODY}", track_opens=True).status == 404
+
+
+def new_version(client: Client, target: str, **draft: str) -> str:
+    assert send(client, "PATCH", target, **draft).status == 200
+    published = client.request("POST", f"{target}/publish")
+    assert published.status == 200, published.body
+    return str(published.data["current_published_version"]["id"])
+
+
+def test_versions_are_listed_looked_at_and_restored(client: Client) -> None:
+    target = f"/templates/{send(client, 'POST', '/templates', **EMAIL_TEMPLATE).data['id']}"
+    ids = [new_version(client, target, rendered_text=f"Hi {{{{ pet{n} }}}}") for n in range(3)]
+
+    page = client.get(f"{target}/versions?limit=2").json()
+    assert [one["id"] for one in page["data"]] == [ids[2], ids[1]]
+    rest = client.get(f"{target}/versions?limit=2&cursor={page['next_cursor']}").json()
+    assert ([one["id"] for one in rest["data"]], rest["next_cursor"]) == ([ids[0]], None)
+    first = client.get(f"{target}/versions/1").data
+    assert (first["rendered_text"], first["required"]) == ("Hi {{ pet0 }}", ["pet0"])
+    restored = send(client, "POST", f"{target}/restore", version_number=1)
+    assert restored.status == 200, restored.body
+    assert restored.data["rendered_text"] == "Hi {{ pet0 }}"
+    assert restored.data["has_changes"] is True
+    for number in ("4", "0", "x", "-1", "9" * 30):
+        assert client.get(f"{target}/versions/{number}").status == 404
+    wrong: tuple[object, ...] = (4, 0, -1, "1", 1.5, True, None, 10**30)
+    for given in wrong:
+        assert send(client, "POST", f"{target}/restore", version_number=given).status == 422
+
+
+def test_templates_are_found_by_channel_status_and_name(client: Client) -> None:
+    welcome = send(client, "POST", "/templates", **EMAIL_TEMPLATE).data["id"]
+    push = send(client, "POST", "/templates", name="Sale now", channel="push").data["id"]
+    client.request("POST", f"/templates/{welcome}/publish")
+
+    assert ids_of(client, "/templates?channel=push") == [push]
+    assert ids_of(client, "/templates?status=active") == [welcome]
+    assert ids_of(client, "/templates?search=SALE") == [push]
+    assert ids_of(client, "/templates?search=%25") == []
+    assert "rendered_html" not in client.get("/templates").data[0]
+    archived = client.request("POST", f"/templates/{welcome}/archive")
+    assert (archived.status, archived.data["status"]) == (200, "archived")
+    assert send(client, "POST", "/templates", **EMAIL_TEMPLATE).status == 201
+    assert client.request("POST", f"/templates/{welcome}/publish").status == 409
+
+
+def test_a_template_is_shown_with_the_data_of_a_contact(client: Client) -> None:
+    draft = {**EMAIL_TEMPLATE, "rendered_html": "<p>{{ contact.properties.plan }}</p>"}
+    target = f"/templates/{send(client, 'POST', '/templates', **draft).data['id']}"
+    contact = new_contact(client, properties={"plan": "<pro>"})
+
+    shown = send(client, "POST", f"{target}/preview", contact_id=contact)
+    assert shown.status == 200, shown.body
+    assert (shown.data["subject"], shown.data["html"]) == ("Welcome, friend", "<p>&lt;pro&gt;</p>")
+    named = send(client, "POST", f"{target}/preview", variables={"first_name": "Ann"})
+    assert (named.status, named.code) == (422, "ValidationError")
+    assert "contact.properties.plan" in named.json()["error"]["message"]
+    assert client.request("POST", f"{target}/preview", body=b"{}").status == 422
+    wrong: tuple[dict[str, object], ...] = (
+        {"contact_id": NOBODY},
+        {"variables": []},
+        {"version_number": 1},
+        {"x": 1},
+    )
+    for body in wrong:
+        assert send(client, "POST", f"{target}/preview", **body).status == 422
+    assert send(client, "POST", f"/templates/{NOBODY}/preview").status == 404
+
+
+def test_a_draft_without_a_subject_is_shown_and_not_sent(client: Client) -> None:
+    made = send(client, "POST", "/templates", name="Bare", channel="email", rendered_text="Hi")
+    target = f"/templates/{made.data['id']}"
+    shown = send(client, "POST", f"{target}/preview")
+    assert (shown.status, shown.data["subject"], shown.data["text"]) == (200, "", "Hi")
+    members = {"from": "news@example.org", "to": ["me@b.example"]}
+    answer = send(client, "POST", f"{target}/test-send", **members)
+    assert (answer.status, answer.fields) == (422, ["subject_template"])
+
+
+def test_a_draft_is_sent_to_be_looked_at(client: Client) -> None:
+    target = f"/templates/{send(client, 'POST', '/templates', **EMAIL_TEMPLATE).data['id']}"
+    members = {"from": "news@example.org", "to": ["me@b.example"], "variables": {"first_name": "A"}}
+    answer = send(client, "POST", f"{target}/test-send", **members)
+    assert answer.status == 201, answer.body
+    assert answer.data["subject"] == "[Test] Welcome, A"
+    assert client.get("/contacts?email=me@b.example").data == []
+    many = [f"p{n}@b.example" for n in range(11)]
+    wrongs: tuple[dict[str, object], ...] = (
+        {"to": []},
+        {"to": many},
+        {"to": ["nobody"]},
+        {"from": "x"},
+        {"cc": ["a@b.cc"]},
+    )
+    for wrong in wrongs:
+        assert send(client, "POST", f"{target}/test-send", **{**members, **wrong}).status == 422
+    # A value cannot begin a header of its own.
+    line = {"variables": {"first_name": "A\r\nBcc: eve@b.example"}}
+    answer = send(client, "POST", f"{target}/test-send", **{**members, **line})
+    assert answer.status == 201, answer.body
+    assert answer.data["subject"] == "[Test] Welcome, A Bcc: eve@b.example"

@@ -447,6 +447,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
         message_lists.LIST_NOT_ARRIVED,
         "1, 20000, 'x', 50, 'unknown'",
     ),
+    "message_lists.outcomes": (message_lists.OUTCOMES, "'{e1,e2}', 150"),
     "message_lists.emails": (message_lists.EMAILS, "1, 20000, 'x', 50"),
     "message_lists.of_contact": (message_lists.OF_CONTACT, "'c1', 20000, 50"),
     "message_lists.attempts": (message_lists.ATTEMPTS, "1, 'm1', 50"),

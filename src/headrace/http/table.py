@@ -24,7 +24,15 @@ from headrace.http.events import events, rejections, trace
 from headrace.http.ingest import batch as ingest_batch
 from headrace.http.ingest import single as ingest
 from headrace.http.ingest import validate
-from headrace.http.messages import domains, emails, mail_links, suppressions, templates
+from headrace.http.messages import (
+    domains,
+    emails,
+    mail_links,
+    messages,
+    suppressions,
+    template_versions,
+    templates,
+)
 from headrace.http.openapi import docs
 from headrace.http.openapi.document import WEBHOOKS_TAG
 from headrace.http.routing.match import RouteTable
@@ -40,7 +48,7 @@ TAGS = {
     CONTACTS: "The people that events are about: their properties, merges and erasures.",
     TOPICS: "What contacts are subscribed to.",
     AUDIENCES: "Lists of contacts.",
-    MAIL: "E-mails, sending domains, templates and suppressed addresses.",
+    MAIL: "E-mails and messages, sending domains, templates and suppressed addresses.",
     CATALOG: "Event names, the structure of their payloads, and how it has changed.",
     DEAD_LETTERS: "Events and deliveries that failed permanently, and their replays.",
     WEBHOOKS: "Endpoints that events are delivered to.",
@@ -74,7 +82,15 @@ ROUTES = (
     ),
     *_tagged(TOPICS, topics.ROUTES),
     *_tagged(AUDIENCES, audiences.ROUTES),
-    *_tagged(MAIL, emails.ROUTES, domains.ROUTES, templates.ROUTES, suppressions.ROUTES),
+    *_tagged(
+        MAIL,
+        emails.ROUTES,
+        messages.ROUTES,
+        domains.ROUTES,
+        templates.ROUTES,
+        template_versions.ROUTES,
+        suppressions.ROUTES,
+    ),
     *_tagged(CATALOG, catalog.ROUTES),
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),
     *_tagged(WEBHOOKS, webhooks.ROUTES),

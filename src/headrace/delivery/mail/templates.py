@@ -117,7 +117,7 @@ def render_source(source: TemplateSource, values: Mapping[str, Any], now_us: int
     }
     preview = _one_line(done.get("preview_text", ""))[:PREVIEW_CHARACTERS_MAX]
     return Rendered(
-        subject=_one_line(done["subject_template"])[:VALUE_CHARACTERS_MAX],
+        subject=_one_line(done.get("subject_template", ""))[:VALUE_CHARACTERS_MAX],
         preview=preview,
         html=done.get("rendered_html", ""),
         text=done.get("rendered_text", ""),

@@ -166,7 +166,7 @@ def email_of(
         tags=_tags(check),
         attachments=_attachments(check),
         template_version_id=check.text("template_version_id", check_contact_id),
-        variables=_variables(check),
+        variables=read_variables(check),
         contact_id=check.text("contact_id", check_contact_id),
         topic_id=check.text("topic_id", check_contact_id),
         kind=kind,
@@ -366,7 +366,8 @@ def _decoded(text: str) -> bytes:
         raise ValueError("must be base64 without line breaks") from None
 
 
-def _variables(check: FieldReader) -> dict[str, Any] | None:
+def read_variables(check: FieldReader) -> dict[str, Any] | None:
+    """The member `variables` of a body; None when it is absent or wrong, which is noted."""
     value = check.members.get("variables")
     if value is None:
         return None

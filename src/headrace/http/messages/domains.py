@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.domain.errors import ErrorCode
-from headrace.domain.messages.dns_records import DnsRecord
+from headrace.domain.messages.dns_records import DnsRecord, RecordCheck, RecordState
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.domain.messages.requests import DOMAIN_CHARACTERS_MAX, decode_domain
 from headrace.domain.timestamps import to_text
@@ -17,7 +17,17 @@ from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE
 from headrace.http.routing.path import not_found, path_uuid
-from headrace.http.routing.route import created, delete, get, json_body, no_content, ok, page, post
+from headrace.http.routing.route import (
+    created,
+    delete,
+    get,
+    json_body,
+    no_content,
+    ok,
+    page,
+    patch,
+    post,
+)
 from headrace.http.routing.schema import Id, Time, about
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
 from headrace.store.messages.domains import Domains
@@ -33,6 +43,17 @@ class DomainCreate(msgspec.Struct, forbid_unknown_fields=True):
     name: _DomainName
     track_opens: Annotated[bool | None, _OPENS] = None
     track_clicks: Annotated[bool | None, _CLICKS] = None
+
+
+class DomainUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of a sending domain. Members that are absent or null stay as they are."""
+
+    track_opens: Annotated[bool | None, about("Whether opens of marketing mail are tracked.")] = (
+        None
+    )
+    track_clicks: Annotated[bool | None, about("Whether clicks in marketing mail are tracked.")] = (
+        None
+    )
 
 
 class RecordResponse(msgspec.Struct, kw_only=True):
@@ -59,6 +80,24 @@ class DomainResponse(msgspec.Struct, kw_only=True):
     updated_at: Time
 
 
+class RecordCheckResponse(msgspec.Struct, kw_only=True):
+    """What was found of one record."""
+
+    type: str
+    name: str
+    purpose: Annotated[str, about(enum=["dkim", "spf", "dmarc", "bounce"])]
+    required: bool
+    state: Annotated[RecordState, about("`unknown`: the look-up failed.")]
+    message: Annotated[str, about("What to do; empty when all is well.")]
+    found: Annotated[list[str], about("What is published now.")]
+
+
+class CheckedDomainResponse(DomainResponse, kw_only=True):
+    """A sending domain, and what was found of its records just now."""
+
+    checks: list[RecordCheckResponse]
+
+
 def record_shown(record: DnsRecord) -> RecordResponse:
     """A record as the API shows it."""
     return RecordResponse(
@@ -81,6 +120,19 @@ def _shown(context: Context, domain: Domain) -> DomainResponse:
         records=[record_shown(one) for one in context.services.mail.domains.records(domain)],
         created_at=to_text(domain.created_us),
         updated_at=to_text(domain.updated_us),
+    )
+
+
+def check_shown(check: RecordCheck) -> RecordCheckResponse:
+    """What was found of a record, as the API shows it."""
+    return RecordCheckResponse(
+        type=check.record.type,
+        name=check.record.name,
+        purpose=check.record.purpose.value,
+        required=check.record.required,
+        state=check.state,
+        message=check.message,
+        found=list(check.found),
     )
 
 
@@ -124,7 +176,27 @@ async def verify_domain(request: Request) -> Response:
     )
     if checked is None:
         raise not_found()
-    return json_response({"data": _shown(context, checked.domain)})
+    shown = CheckedDomainResponse(
+        **msgspec.structs.asdict(_shown(context, checked.domain)),
+        checks=[check_shown(each) for each in checked.checks],
+    )
+    return json_response({"data": shown})
+
+
+async def patch_domain(request: Request) -> Response:
+    """`PATCH /domains/{id}`: what is tracked."""
+    context = context_of(request)
+    fields = decode_domain(await read_body(request), required=False)
+    changed = await _store(context).update(
+        context.project_id,
+        path_uuid(request),
+        context.services.clock_us(),
+        track_opens=fields.track_opens,
+        track_clicks=fields.track_clicks,
+    )
+    if changed is None:
+        raise not_found()
+    return json_response({"data": _shown(context, changed)})
 
 
 async def delete_domain(request: Request) -> Response:
@@ -177,7 +249,18 @@ ROUTES = (
         verify_domain,
         name="verifyDomain",
         summary="Look up the DNS records of a sending domain",
-        answers=(ok("The updated domain.", DomainResponse),),
+        description="It is verified once its required records are there, and no more when they "
+        "are gone. A domain that an operator has verified by word stays so.",
+        answers=(ok("The domain as it is now.", CheckedDomainResponse),),
+    ),
+    patch(
+        "/domains/{id}",
+        patch_domain,
+        name="patchDomain",
+        summary="Change what is tracked of a sending domain",
+        description="Members that are absent or null stay as they are; the name cannot be changed.",
+        bodies=json_body(DomainUpdate, example={"track_opens": False}),
+        answers=(ok("The domain as it is now.", DomainResponse),),
     ),
     delete(
         "/domains/{id}",

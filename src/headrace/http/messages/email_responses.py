@@ -19,10 +19,10 @@ from headrace.domain.messages.kinds import MessageKind, MessageStatus
 from headrace.domain.timestamps import to_text
 from headrace.http.routing.schema import IDEMPOTENCY_KEY, Id, Time, about
 from headrace.http.server.wire import ErrorText
-from headrace.store.contract.messages import AttemptRecord, EngagementRecord, Message
+from headrace.store.contract.messages import AttemptRecord, Email, EngagementRecord, Message
 from headrace.store.messages.emails import SentEmail
 from headrace.store.messages.jobs import Preview
-from headrace.store.messages.message_lists import MessageDetail
+from headrace.store.messages.message_lists import MessageDetail, Outcome
 
 Mailbox = Annotated[
     str, about("An address, or a name with one.", examples=["Shop <news@example.org>"])
@@ -124,6 +124,27 @@ class EngagementResponse(msgspec.Struct, kw_only=True):
     last_at: Time
 
 
+class EmailListItem(msgspec.Struct, kw_only=True):
+    """An e-mail without its messages. Of one to audiences there is no status: it has many."""
+
+    id: Id
+    from_: Mailbox = msgspec.field(name="from")
+    to: Annotated[list[str], about("Empty for a send to audiences.")]
+    subject: Annotated[str | None, about("Null where that of a template is used.")]
+    kind: MessageKind
+    topic_id: Id | None
+    template_version_id: Id | None
+    to_audiences: bool
+    status: Annotated[
+        MessageStatus | None, about("Of several messages, that of the least advanced.")
+    ]
+    last_event: Annotated[str | None, about("Of an e-mail to one.")]
+    contact_id: Annotated[Id | None, about("Of an e-mail to one.")]
+    skipped_reason: Annotated[str | None, about("Of an e-mail to one.")]
+    created_at: Time
+    sent_at: Time | None
+
+
 class EmailResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An e-mail. With several recipients each message has its own status."""
 
@@ -189,7 +210,7 @@ class EmailBatchAnswer(msgspec.Struct):
     data: list[EmailItem]
 
 
-def status_of(messages: Sequence[Message]) -> MessageStatus:
+def status_of(messages: Sequence[Message | Outcome]) -> MessageStatus:
     """The status of an e-mail: that of its message which has most before it."""
     states = {one.state for one in messages}
     return next((state for state in MessageStatus if state in states), MessageStatus.QUEUED)
@@ -220,9 +241,33 @@ def email_shown(sent: SentEmail, detail: MessageDetail | None = None) -> EmailRe
         sent_at=to_text(min(sent_us)) if sent_us else None,
         skipped_reason=only.reason if only is not None and skipped else None,
         messages=[_message(one) for one in messages],
-        attempts=[_attempt(one) for one in (detail.attempts if detail else ())],
-        engagement=[_engagement(one) for one in (detail.engagement if detail else ())],
+        attempts=[attempt_shown(one) for one in (detail.attempts if detail else ())],
+        engagement=[engagement_shown(one) for one in (detail.engagement if detail else ())],
         deduplicated=sent.deduplicated,
+    )
+
+
+def listed_email(of: Email, outcomes: Sequence[Outcome]) -> EmailListItem:
+    """An e-mail as lists show it."""
+    content, sender = of.content, of.content.sender
+    only = outcomes[0] if len(outcomes) == 1 else None
+    skipped = only is not None and only.state is MessageStatus.SKIPPED
+    sent_us = [one.sent_us for one in outcomes if one.sent_us is not None]
+    return EmailListItem(
+        id=of.id,
+        from_=f"{sender.name} <{sender.address}>" if sender.name else sender.address,
+        to=[one.address for one in content.to],
+        subject=content.subject,
+        kind=content.kind,
+        topic_id=content.topic_id,
+        template_version_id=content.template_version_id,
+        to_audiences=content.to_audiences,
+        status=status_of(outcomes) if outcomes else None,
+        last_event=only.last_event if only else None,
+        contact_id=only.contact_id if only else None,
+        skipped_reason=only.reason if only is not None and skipped else None,
+        created_at=to_text(of.created_us),
+        sent_at=to_text(min(sent_us)) if sent_us else None,
     )
 
 
@@ -242,7 +287,8 @@ def _message(of: Message) -> MessageResponse:
     )
 
 
-def _attempt(of: AttemptRecord) -> AttemptResponse:
+def attempt_shown(of: AttemptRecord) -> AttemptResponse:
+    """An attempt as the API shows it."""
     return AttemptResponse(
         number=of.number,
         relay=of.relay,
@@ -255,7 +301,8 @@ def _attempt(of: AttemptRecord) -> AttemptResponse:
     )
 
 
-def _engagement(of: EngagementRecord) -> EngagementResponse:
+def engagement_shown(of: EngagementRecord) -> EngagementResponse:
+    """What came back, as the API shows it."""
     return EngagementResponse(
         kind=of.kind,
         link=of.link,

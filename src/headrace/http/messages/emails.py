@@ -16,18 +16,22 @@ from headrace.http.messages.email_responses import (
     EmailBatchInput,
     EmailInput,
     EmailItem,
+    EmailListItem,
     EmailResponse,
     SendJobResponse,
     SendPreviewResponse,
     SentItem,
     email_shown,
+    listed_email,
     preview_shown,
     status_of,
 )
+from headrace.http.messages.messages import place_before
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
+from headrace.http.routing.parameters import PAGE
 from headrace.http.routing.path import not_found, path_uuid
-from headrace.http.routing.route import Limits, created, get, json_body, ok, post, whole
+from headrace.http.routing.route import Limits, created, get, json_body, ok, page, post, whole
 from headrace.http.server.head import Head
 from headrace.http.server.wire import error_object
 from headrace.pipeline.messages.mailing import StartedJob
@@ -121,6 +125,24 @@ def _item(outcome: SentEmail | ApiError) -> EmailItem:
     return EmailItem(200 if outcome.deduplicated else 201, data=data)
 
 
+async def list_emails(request: Request) -> Response:
+    """`GET /emails`: newest first."""
+    context = context_of(request)
+    lists, limit = context.services.store.messages.lists, context.limit
+    scope = f"emails {context.project_id}"
+    found = await lists.emails(
+        context.project_id, before=place_before(context, scope), limit=limit + 1
+    )
+    following = None
+    if len(found) > limit:
+        last = found[limit - 1]
+        following = context.services.cursors.make_text(f"{last.created_us} {last.id}", scope)
+    shown = found[:limit]
+    outcomes = await lists.outcomes([one.id for one in shown if not one.content.to_audiences])
+    data = [listed_email(one, outcomes.get(one.id, [])) for one in shown]
+    return json_response({"data": data, "next_cursor": following})
+
+
 async def get_email(request: Request) -> Response:
     """`GET /emails/{id}`."""
     context = context_of(request)
@@ -201,6 +223,16 @@ ROUTES = (
         bodies=json_body(EmailBatchInput, example={"emails": [_EXAMPLE]}),
         answers=(whole("One result per e-mail, in the order sent.", EmailBatchAnswer),),
         limits=_LIMITS,
+    ),
+    get(
+        "/emails",
+        list_emails,
+        name="listEmails",
+        summary="List e-mails",
+        description="What requests asked to be sent. `GET /messages` finds what became of each "
+        "recipient's mail.",
+        parameters=PAGE,
+        answers=(page(EmailListItem),),
     ),
     get(
         "/emails/{id}",

@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headrace.domain.contacts.search import SEARCH_CHARACTERS_MAX, check_search
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.messages.kinds import TemplateStatus
 from headrace.domain.messages.requests import SUBJECT_CHARACTERS_MAX, decode_template
@@ -15,7 +16,7 @@ from headrace.domain.timestamps import to_text
 from headrace.http.contacts.topics import name_taken
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
-from headrace.http.routing.parameters import PAGE
+from headrace.http.routing.parameters import PAGE, one_of, text
 from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import Limits, created, get, json_body, ok, page, patch, post
 from headrace.http.routing.schema import Description, Id, Name, Time, about
@@ -61,22 +62,27 @@ class TemplateCreate(TemplateUpdate, kw_only=True, forbid_unknown_fields=True):
     channel: Literal["email", "push"]
 
 
-class TemplateResponse(msgspec.Struct, kw_only=True):
-    """A template with its draft."""
+class ListedTemplate(msgspec.Struct, kw_only=True):
+    """A template without its draft."""
 
     id: Id
     name: str
     channel: Literal["email", "push"]
     description: str
     status: TemplateStatus
-    subject_template: str
-    preview_text: str
-    rendered_html: str
-    rendered_text: str
     versions: Annotated[int, about("Number of the newest published version; 0 if none.")]
     has_changes: Annotated[bool, about("Whether the draft was changed since that version.")]
     created_at: Time
     updated_at: Time
+
+
+class TemplateResponse(ListedTemplate, kw_only=True):
+    """A template with its draft."""
+
+    subject_template: str
+    preview_text: str
+    rendered_html: str
+    rendered_text: str
 
 
 class VersionResponse(msgspec.Struct, kw_only=True):
@@ -104,21 +110,28 @@ class PublishedResponse(msgspec.Struct, kw_only=True):
     warnings: list[WarningResponse]
 
 
-def _shown(of: Template) -> TemplateResponse:
-    return TemplateResponse(
+def _listed(of: Template) -> ListedTemplate:
+    return ListedTemplate(
         id=of.id,
         name=of.name,
         channel="push" if of.channel == "push" else "email",
         description=of.description,
         status=of.status,
-        subject_template=of.draft.subject_template,
-        preview_text=of.draft.preview_text,
-        rendered_html=of.draft.rendered_html,
-        rendered_text=of.draft.rendered_text,
         versions=of.versions,
         has_changes=of.changed,
         created_at=to_text(of.created_us),
         updated_at=to_text(of.updated_us),
+    )
+
+
+def template_shown(of: Template) -> TemplateResponse:
+    """A template as the API shows it."""
+    return TemplateResponse(
+        **msgspec.structs.asdict(_listed(of)),
+        subject_template=of.draft.subject_template,
+        preview_text=of.draft.preview_text,
+        rendered_html=of.draft.rendered_html,
+        rendered_text=of.draft.rendered_text,
     )
 
 
@@ -134,19 +147,27 @@ async def create_template(request: Request) -> Response:
     except TooManyTemplatesError:
         message = f"A project has at most {TEMPLATES_MAX} templates."
         raise ApiError(ErrorCode.CONFLICT, message) from None
-    return json_response({"data": _shown(made)}, 201)
+    return json_response({"data": template_shown(made)}, 201)
 
 
 async def list_templates(request: Request) -> Response:
     """`GET /templates`: newest first."""
     context = context_of(request)
-    limit = context.limit
-    scope, cursors = f"templates {context.project_id}", context.services.cursors
-    found = await _store(context).list(
-        context.project_id, before=context.before(scope), limit=limit + 1
+    limit, query = context.limit, context.query
+    channel, status, part = query.get("channel"), query.get("status"), query.get("search", "")
+    scope = f"templates {context.project_id} {channel} {status} {part}"
+    found = await _store(context).search(
+        context.project_id,
+        channel=channel,
+        status=status,
+        text=part,
+        before=context.before(scope),
+        limit=limit + 1,
     )
+    cursors = context.services.cursors
     following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
-    return json_response({"data": [_shown(one) for one in found[:limit]], "next_cursor": following})
+    shown = [_listed(one) for one in found[:limit]]
+    return json_response({"data": shown, "next_cursor": following})
 
 
 async def get_template(request: Request) -> Response:
@@ -155,7 +176,7 @@ async def get_template(request: Request) -> Response:
     found = await _store(context).get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
-    return json_response({"data": _shown(found)})
+    return json_response({"data": template_shown(found)})
 
 
 async def patch_template(request: Request) -> Response:
@@ -174,7 +195,7 @@ async def patch_template(request: Request) -> Response:
         raise name_taken("template") from None
     if changed is None:
         raise not_found()
-    return json_response({"data": _shown(changed)})
+    return json_response({"data": template_shown(changed)})
 
 
 async def publish_template(request: Request) -> Response:
@@ -230,8 +251,14 @@ ROUTES = (
         list_templates,
         name="listTemplates",
         summary="List templates",
-        parameters=PAGE,
-        answers=(page(TemplateResponse),),
+        description="Without their drafts. Every filter that is given must match.",
+        parameters=(
+            one_of("channel", ("email", "push"), "Only those of this channel."),
+            one_of("status", {each.value: each for each in TemplateStatus}, "Only in this status."),
+            text("search", check_search, "Their name holds it.", maxLength=SEARCH_CHARACTERS_MAX),
+            *PAGE,
+        ),
+        answers=(page(ListedTemplate),),
     ),
     get(
         "/templates/{id}",

@@ -65,15 +65,60 @@ class Templating:
         *,
         contact_id: str | None,
         variables: dict[str, object],
+        number: int | None = None,
     ) -> Rendered | None:
-        """The draft as a contact would get it; None when there is no such template.
+        """A template as a contact would get it; None when there is no such template.
+
+        Args:
+            number: of a version; None: the draft.
 
         Raises:
-            ApiError: 422 when it cannot be rendered, or the contact is unknown.
+            ApiError: 422 when it cannot be rendered, or contact or version are unknown.
         """
         held = await self._store.messages.templates.get(project_id, template_id)
         if held is None:
             return None
+        source = source_of(held.draft)
+        if number is not None:
+            version = await self._store.messages.templates.version_numbered(
+                project_id, template_id, number
+            )
+            if version is None:
+                raise invalid(FieldProblem("version_number", "is no version of this template"))
+            source = sent_source_of(version.content)
+        return await self._rendered(project_id, source, contact_id, variables)
+
+    async def try_out(
+        self,
+        project_id: int,
+        template_id: str,
+        *,
+        contact_id: str | None,
+        variables: dict[str, object],
+    ) -> Rendered | None:
+        """The draft as it would be sent once it is published; None when there is no template.
+
+        Raises:
+            ApiError: 422 with every problem that publishing would find, or when it cannot be
+                rendered, or the contact is unknown.
+        """
+        held = await self._store.messages.templates.get(project_id, template_id)
+        if held is None:
+            return None
+        if held.channel != "email":
+            raise invalid(FieldProblem("channel", "only e-mail templates can be sent as a test"))
+        made = await publish(source_of(held.draft))
+        if made.problems:
+            raise invalid(*made.problems)
+        return await self._rendered(project_id, made.source, contact_id, variables)
+
+    async def _rendered(
+        self,
+        project_id: int,
+        source: TemplateSource,
+        contact_id: str | None,
+        variables: dict[str, object],
+    ) -> Rendered:
         contact = None
         if contact_id is not None:
             contact = await self._store.contacts.get(project_id, contact_id)
@@ -87,7 +132,7 @@ class Templating:
             preferences_url="#preferences",
         )
         try:
-            return render_source(source_of(held.draft), values, self._store.clock_us())
+            return render_source(source, values, self._store.clock_us())
         except TemplateError as error:
             raise invalid(FieldProblem("", str(error))) from None
 
@@ -99,6 +144,13 @@ def source_of(draft: Draft) -> TemplateSource:
         preview=draft.preview_text,
         html=draft.rendered_html,
         text=draft.rendered_text,
+    )
+
+
+def sent_source_of(content: VersionContent) -> TemplateSource:
+    """The mail of a published version."""
+    return TemplateSource(
+        subject=content.subject, preview=content.preview, html=content.html, text=content.text
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from headrace.domain.contacts.contact import Contact
+from headrace.domain.messages.email_request import RECIPIENTS_MAX
 from headrace.domain.messages.guardrails import Reason, Verdict, trace
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.store.access.audit import write_audit
@@ -15,6 +15,7 @@ from headrace.store.access.sending_policies import read_sending_policies
 from headrace.store.contacts.identifiers import ids_of
 from headrace.store.contract.messages import (
     AttemptRecord,
+    Email,
     EmailContent,
     EngagementRecord,
     Message,
@@ -46,6 +47,8 @@ from headrace.store.messages.outcomes import Outcomes
 
 #: Attempts and kinds of engagement that one message shows.
 SHOWN_MAX = 200
+#: Messages of one e-mail in a list of e-mails; a request has no more recipients.
+OUTCOMES_MAX = 3 * RECIPIENTS_MAX
 
 _PAGE = "AND (created_us, id) < ($2, $3) ORDER BY created_us DESC, id DESC LIMIT $4"
 LIST = sql(f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 {_PAGE}")
@@ -60,6 +63,10 @@ _IN_INDEX = ", ".join(f"'{state}'" for state in NOT_ARRIVED)
 LIST_NOT_ARRIVED = sql(
     f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND state = $5 "
     f"AND state IN ({_IN_INDEX}) {_PAGE}"
+)
+OUTCOMES = sql(
+    "SELECT email_id, contact_id, reason, last_event, sent_us, state FROM messages "
+    "WHERE email_id = ANY($1::text[]) ORDER BY email_id, id LIMIT $2"
 )
 EMAILS = sql(f"SELECT {EMAIL} FROM emails WHERE project_id = $1 {_PAGE}")
 OF_CONTACT = sql(
@@ -98,6 +105,16 @@ class MessageDetail(msgspec.Struct, frozen=True, kw_only=True):
     guardrails: Sequence[Verdict] = ()
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one message of an e-mail."""
+
+    contact_id: str | None
+    reason: str | None
+    last_event: str | None
+    sent_us: int | None
+    state: MessageStatus
+
+
 class MessageLists:
     """Messages of all projects, to be read and settled by people."""
 
@@ -125,11 +142,24 @@ class MessageLists:
 
     async def emails(
         self, project_id: int, *, before: tuple[int, str] | None = None, limit: int
-    ) -> Sequence[Any]:
+    ) -> Sequence[Email]:
         """E-mails of a project, newest first, before `(created_us, id)`."""
         page = (project_id, *(_AFTER_ALL if before is None else before), limit)
         rows = await self._database.read(lambda tx: tx.rows(EMAILS, *page))
         return [email(row) for row in rows]
+
+    async def outcomes(self, email_ids: Sequence[str]) -> dict[str, Sequence[Outcome]]:
+        """What became of the messages of e-mails, by e-mail; of each at most `OUTCOMES_MAX`."""
+        if not email_ids:
+            return {}
+        rows = await self._database.read(
+            lambda tx: tx.rows(OUTCOMES, list(email_ids), OUTCOMES_MAX * len(email_ids))
+        )
+        found: dict[str, Sequence[Outcome]] = dict.fromkeys(email_ids, ())
+        for email_id, contact_id, reason, last_event, sent_us, state in rows:
+            one = Outcome(contact_id, reason, last_event, sent_us, MessageStatus(state))
+            found[email_id] = (*found[email_id], one)
+        return found
 
     async def of_contact(
         self, contact: Contact, *, before: int | None, limit: int

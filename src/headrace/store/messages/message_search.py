@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headrace.domain.events.identity import IdentityType
-from headrace.domain.messages.kinds import MessageStatus
-from headrace.store.contacts.identifiers import ids_of, owner_of
+from headrace.domain.messages.kinds import Channel, MessageKind, MessageStatus
+from headrace.store.contacts.identifiers import ids_of
+from headrace.store.contacts.refs import find_ref
 from headrace.store.contract.messages import Message
 from headrace.store.engine.dialect import Statement, sql
 from headrace.store.engine.numbers import BIGINT_MAX
@@ -29,15 +29,24 @@ Place = tuple[int, str]
 
 _PAGE = "AND (created_us, id) < ($2, $3) ORDER BY created_us DESC, id DESC LIMIT $4"
 OF_CONTACT = sql(f"SELECT {MESSAGE} FROM messages WHERE contact_id = $1 {_PAGE}")
-OF_ADDRESS = sql(
-    f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND contact_id IS NULL "
-    f"AND address = $5 {_PAGE}"
-)
+OF_ADDRESS = sql(f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND address = $5 {_PAGE}")
 _AFTER_ALL: Place = (BIGINT_MAX, "~")
 _COLUMNS = [field.name for field in FIELDS]
-_STATE, _DOMAIN = _COLUMNS.index("state"), _COLUMNS.index("domain")
-_ADDRESS = _COLUMNS.index("address")
+_PROJECT = _COLUMNS.index("project_id")
 _CREATED, _ID = _COLUMNS.index("created_us"), _COLUMNS.index("id")
+#: Columns that are compared, by the field of a filter.
+_COMPARED = {
+    field: _COLUMNS.index(column)
+    for field, column in {
+        "status": "state",
+        "recipient": "address",
+        "domain": "domain",
+        "kind": "kind",
+        "channel": "channel",
+        "email_id": "email_id",
+        "automation_id": "automation_id",
+    }.items()
+}
 
 
 class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,10 +55,14 @@ class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
     status: MessageStatus | None = None
     #: Normalized address that the message went to.
     recipient: str | None = None
-    #: Id of a contact of the project; messages to contacts merged into it count too.
+    #: Id of a contact; messages to contacts merged into it count too.
     contact_id: str | None = None
     #: Of the sender, lower-case ASCII.
     domain: str | None = None
+    kind: MessageKind | None = None
+    channel: Channel | None = None
+    email_id: str | None = None
+    automation_id: str | None = None
 
 
 class MessagePage(msgspec.Struct, frozen=True):
@@ -89,7 +102,8 @@ class MessageSearch:
 
         async def read(tx: Transaction) -> MessagePage:
             sources = await _sources(tx, project_id, wanted)
-            found = [await _matches(tx, source, wanted, begin, limit) for source in sources]
+            values = _values(project_id, wanted)
+            found = [await _matches(tx, source, values, begin, limit) for source in sources]
             return _page(found, limit)
 
         return await self._database.read(read, snapshot=True)
@@ -98,22 +112,19 @@ class MessageSearch:
 async def _sources(tx: Transaction, project_id: int, wanted: MessageFilter) -> list[_Source]:
     """The narrowest statements that together read every message that is meant."""
     if wanted.contact_id is not None:
-        ids = await ids_of(tx, wanted.contact_id)
+        contact = await find_ref(tx, project_id, wanted.contact_id)
+        # Messages of a contact that was deleted are kept under its own id.
+        ids = [wanted.contact_id] if contact is None else await ids_of(tx, contact.id)
         return [_Source(OF_CONTACT, each) for each in ids]
     if wanted.recipient is not None:
-        address = wanted.recipient
-        sources = [_Source(OF_ADDRESS, project_id, (address,))]
-        owner = await owner_of(tx, project_id, IdentityType.EMAIL, address)
-        if owner is not None:
-            sources += [_Source(OF_CONTACT, each) for each in await ids_of(tx, owner)]
-        return sources
+        return [_Source(OF_ADDRESS, project_id, (wanted.recipient,))]
     if wanted.status in NOT_ARRIVED:
         return [_Source(LIST_NOT_ARRIVED, project_id, (wanted.status.value,))]
     return [_Source(LIST, project_id)]
 
 
 async def _matches(
-    tx: Transaction, source: _Source, wanted: MessageFilter, begin: Place, limit: int
+    tx: Transaction, source: _Source, values: dict[int, int | str], begin: Place, limit: int
 ) -> _Found:
     matching: list[Row] = []
     compared, place = 0, begin
@@ -121,7 +132,7 @@ async def _matches(
         rows = await tx.rows(source.statement, source.first, *place, SLICE, *source.rest)
         for row in rows:
             place = row[_CREATED], row[_ID]
-            if _is_wanted(row, wanted):
+            if all(row[column] == value for column, value in values.items()):
                 matching.append(row)
             if len(matching) > limit:
                 return _Found(matching, place)
@@ -131,12 +142,14 @@ async def _matches(
     return _Found(matching, place)
 
 
-def _is_wanted(row: Row, wanted: MessageFilter) -> bool:
-    return (
-        (wanted.status is None or row[_STATE] == wanted.status.value)
-        and wanted.domain in {None, row[_DOMAIN]}
-        and wanted.recipient in {None, row[_ADDRESS]}
-    )
+def _values(project_id: int, wanted: MessageFilter) -> dict[int, int | str]:
+    """Values that a row must have, by column: an id of a contact may be of another project."""
+    values: dict[int, int | str] = {_PROJECT: project_id}
+    for field, column in _COMPARED.items():
+        value = getattr(wanted, field)
+        if value is not None:
+            values[column] = str(value)
+    return values
 
 
 def _page(found: Sequence[_Found], limit: int) -> MessagePage:

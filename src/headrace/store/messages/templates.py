@@ -35,6 +35,16 @@ GET = sql(f"{_GET_TEXT} AND id = $2")
 _HOLD = sql(f"{_GET_TEXT} AND id = $2 FOR UPDATE")
 BY_NAME = sql(f"{_GET_TEXT} AND name = $2 AND status <> 'archived'")
 LIST = sql(f"{_GET_TEXT} AND created_us < $2 ORDER BY created_us DESC LIMIT $3")
+# Without drafts, of which a page could hold a gigabyte.
+_LISTED = COLUMNS.replace("draft", "'{}' AS draft")
+SEARCH = sql(
+    f"SELECT {_LISTED} FROM templates WHERE project_id = $1 AND created_us < $2 "
+    "AND coalesce($4::text, channel) = channel AND coalesce($5::text, status) = status "
+    "AND strpos(lower(name), lower($6::text)) > 0 ORDER BY created_us DESC LIMIT $3",
+    sqlite=f"SELECT {_LISTED} FROM templates WHERE project_id = ?1 AND created_us < ?2 "
+    "AND coalesce(?4, channel) = channel AND coalesce(?5, status) = status "
+    "AND instr(lower(name), lower(?6)) > 0 ORDER BY created_us DESC LIMIT ?3",
+)
 _COUNT = sql("SELECT count(*), coalesce(max(created_us), 0) FROM templates WHERE project_id = $1")
 _INSERT = sql(
     f"INSERT INTO templates ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
@@ -51,11 +61,17 @@ _ARCHIVE = sql(
     "UPDATE templates SET status = 'archived', updated_us = $3 "
     "WHERE project_id = $1 AND id = $2 AND status <> 'archived'"
 )
+_EMPTY = "'{}' AS content, '{}' AS draft"
 _VERSION_TEXT = f"SELECT {VERSION_COLUMNS} FROM template_versions WHERE project_id = $1"
 VERSION = sql(f"{_VERSION_TEXT} AND id = $2")
 VERSION_BY_NUMBER = sql(f"{_VERSION_TEXT} AND template_id = $2 AND number = $3")
 VERSIONS = sql(
     f"{_VERSION_TEXT} AND template_id = $2 AND number < $3 ORDER BY number DESC LIMIT $4"
+)
+VERSION_LIST = sql(
+    f"SELECT {VERSION_COLUMNS.replace('content, draft', _EMPTY)} "
+    "FROM template_versions WHERE project_id = $1 AND template_id = $2 AND number < $3 "
+    "ORDER BY number DESC LIMIT $4"
 )
 _INSERT_VERSION = sql(
     f"INSERT INTO template_versions ({VERSION_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
@@ -123,6 +139,24 @@ class Templates:
         """Templates of a project, newest first, created before `before`."""
         below = BIGINT_MAX if before is None else before
         rows = await self._database.read(lambda tx: tx.rows(LIST, project_id, below, limit))
+        return [template(row) for row in rows]
+
+    async def search(
+        self,
+        project_id: int,
+        *,
+        channel: str | None = None,
+        status: TemplateStatus | None = None,
+        text: str = "",
+        before: int | None,
+        limit: int,
+    ) -> Sequence[Template]:
+        """Templates whose name holds a text, newest first, with empty drafts."""
+        below = BIGINT_MAX if before is None else before
+        values = (channel, None if status is None else status.value, text)
+        rows = await self._database.read(
+            lambda tx: tx.rows(SEARCH, project_id, below, limit, *values)
+        )
         return [template(row) for row in rows]
 
     async def update(
@@ -210,6 +244,23 @@ class Templates:
     async def version(self, project_id: int, version_id: str) -> TemplateVersion | None:
         """One version by its id."""
         return await self._database.read(lambda tx: find_version(tx, project_id, version_id))
+
+    async def version_numbered(
+        self, project_id: int, template_id: str, number: int
+    ) -> TemplateVersion | None:
+        """One version by its number."""
+        key = (project_id, template_id, number)
+        row = await self._database.read(lambda tx: tx.row(VERSION_BY_NUMBER, *key))
+        return None if row is None else version(row)
+
+    async def version_list(
+        self, project_id: int, template_id: str, *, before: int | None, limit: int
+    ) -> Sequence[TemplateVersion]:
+        """As `versions`, with nothing in them."""
+        below = _NUMBER_AFTER_ALL if before is None else before
+        key = (project_id, template_id)
+        rows = await self._database.read(lambda tx: tx.rows(VERSION_LIST, *key, below, limit))
+        return [version(row) for row in rows]
 
     async def versions(
         self, project_id: int, template_id: str, *, before: int | None, limit: int

@@ -1,0 +1,139 @@
+"""Why a message is where it is, in words: what each guardrail said, and what followed."""
+
+from __future__ import annotations
+
+from headrace.domain.messages.guardrails import Decision, Guardrail, Reason, Verdict
+from headrace.domain.messages.kinds import MessageStatus
+from headrace.domain.messages.smtp_answers import AnswerClass
+
+#: The guardrail that gives each reason; what composing says is not among them.
+GUARDRAIL_OF: dict[Reason | None, Guardrail] = {
+    Reason.SENDING_PAUSED: Guardrail.PAUSED,
+    Reason.NO_CONTACT: Guardrail.CONTACT,
+    Reason.CONTACT_DELETED: Guardrail.CONTACT,
+    Reason.CONTACT_ERASED: Guardrail.CONTACT,
+    Reason.NO_ADDRESS: Guardrail.ADDRESS,
+    Reason.NO_DEVICE: Guardrail.ADDRESS,
+    Reason.SUPPRESSED_HARD_BOUNCE: Guardrail.SUPPRESSION,
+    Reason.SUPPRESSED_COMPLAINT: Guardrail.SUPPRESSION,
+    Reason.SUPPRESSED_MANUAL: Guardrail.SUPPRESSION,
+    Reason.UNSUBSCRIBED_ALL: Guardrail.SUBSCRIPTION,
+    Reason.UNSUBSCRIBED_TOPIC: Guardrail.SUBSCRIPTION,
+    Reason.NO_TOPIC: Guardrail.SUBSCRIPTION,
+    Reason.FREQUENCY_CAP: Guardrail.FREQUENCY_CAP,
+    Reason.FREQUENCY_CAP_WAIT: Guardrail.FREQUENCY_CAP,
+    Reason.QUIET_HOURS: Guardrail.SEND_TIME,
+    Reason.SEND_WINDOW: Guardrail.SEND_TIME,
+    Reason.SEND_LIMIT: Guardrail.SEND_LIMIT,
+    Reason.DOMAIN_THROTTLED: Guardrail.PACING,
+    Reason.RELAY_DOWN: Guardrail.PACING,
+}
+
+_REASONS: dict[str, str] = {
+    Reason.NO_CONTACT: "marketing mail needs a contact, so that the recipient can leave",
+    Reason.CONTACT_DELETED: "the contact was deleted",
+    Reason.CONTACT_ERASED: "the person was forgotten",
+    Reason.NO_ADDRESS: "the contact has no address",
+    Reason.NO_DEVICE: "the contact has no device that takes push",
+    Reason.SUPPRESSED_HARD_BOUNCE: "mail to the address bounced before",
+    Reason.SUPPRESSED_COMPLAINT: "the recipient marked an earlier mail as spam",
+    Reason.SUPPRESSED_MANUAL: "a person put the address on the suppression list",
+    Reason.UNSUBSCRIBED_ALL: "the contact has left all mail",
+    Reason.UNSUBSCRIBED_TOPIC: "the contact is not subscribed to the topic",
+    Reason.NO_TOPIC: "marketing mail needs a topic",
+    Reason.FREQUENCY_CAP: "the contact has got as many messages as a frequency cap allows",
+    Reason.MISSING_VARIABLE: "the template needs a value that is not there",
+    Reason.GONE: "what it was to be made of is gone",
+    Reason.MAX_DEFER: "it would have had to wait longer than max_defer_hours",
+    Reason.SENDING_PAUSED: "sending is paused",
+    Reason.FREQUENCY_CAP_WAIT: "a frequency cap lets the next one go later",
+    Reason.QUIET_HOURS: "it is quiet hours where the contact is",
+    Reason.SEND_WINDOW: "no send window is open where the contact is",
+    Reason.SEND_LIMIT: "the project has reached its limit of the day",
+    Reason.DOMAIN_THROTTLED: "the receiver takes no more mail for now",
+    Reason.RELAY_DOWN: "the relay does not answer",
+    AnswerClass.RELAY_UNAVAILABLE: "the relay could not be used",
+    AnswerClass.RELAY_AUTH: "the relay refuses user or password",
+    AnswerClass.DEFERRED: "the server asked for a later try",
+    AnswerClass.THROTTLED: "the server said that we send too fast",
+    AnswerClass.MAILBOX_FULL: "the mailbox is full",
+    AnswerClass.ADDRESS_BAD: "the server said that there is no such address",
+    AnswerClass.DOMAIN_BAD: "the domain of the address has no server",
+    AnswerClass.TOO_LARGE: "the mail is too large",
+    AnswerClass.CONTENT_REFUSED: "the server refused the content",
+    AnswerClass.SENDER_REFUSED: "the server refused the sender, not the address",
+    AnswerClass.PROTOCOL: "the server broke the protocol",
+    AnswerClass.UNKNOWN: "the connection was lost after the end of the mail",
+    "compose": "the mail could not be composed",
+    "domain_not_verified": "the domain of the sender is not verified",
+    "poison": "workers died while they held it",
+    "settled": "a person said so",
+    "retry": "a person asked for another try",
+    "cancelled_by": "it was cancelled",
+    "bounced": "the mail came back",
+    "complained": "the recipient marked it as spam",
+}
+
+_STATES: dict[MessageStatus, str] = {
+    MessageStatus.QUEUED: "It waits to be sent",
+    MessageStatus.SENDING: "It is being sent",
+    MessageStatus.DEFERRED: "It waits for another time",
+    MessageStatus.SENT: "The relay took it",
+    MessageStatus.DELIVERED: "The receiving server has it",
+    MessageStatus.UNKNOWN: "Nobody can know whether the relay took it",
+    MessageStatus.SKIPPED: "It was not sent",
+    MessageStatus.BOUNCED: "It came back",
+    MessageStatus.FAILED: "It could not be sent",
+    MessageStatus.BLOCKED: "It was refused",
+    MessageStatus.EXPIRED: "Its tries came to their end",
+    MessageStatus.CANCELLED: "It was cancelled",
+    MessageStatus.COMPLAINED: "It arrived, and the recipient marked it as spam",
+}
+#: States that say by themselves what their usual reason says.
+_SAID = frozenset({"bounced", "complained", "cancelled_by"})
+
+
+def explain(state: MessageStatus, reason: str | None, rule: str | None) -> str:
+    """One sentence for people: what became of a message, and why.
+
+    A reason that is not known here, of a later release, is shown as it is stored.
+    """
+    text = _STATES[state]
+    if reason is not None and reason not in _SAID:
+        text += f": {_REASONS.get(reason, reason)}"
+        if rule:
+            text += f" ({rule})"
+    return f"{text}."
+
+
+def said_at_the_end(reason: str | None, rule: str | None) -> tuple[Verdict, ...]:
+    """What guardrails said of a message that one of them skipped, from what is stored of it.
+
+    Those before the one that decided had let it pass, else they would have decided.
+
+    Returns:
+        Verdicts in order; none when no guardrail decided.
+    """
+    known = {one.value: one for one in Reason}
+    given = known.get(reason or "")
+    # The rule of a wait that would be too long begins with what it would have waited for.
+    awaited = known.get((rule or "").partition(":")[0], Reason.SEND_WINDOW)
+    decided = GUARDRAIL_OF.get(awaited if given is Reason.MAX_DEFER else given)
+    if given is None or decided is None:
+        return ()
+    last = Verdict(guardrail=decided, decision=Decision.SKIP, reason=given, rule=rule or "")
+    return (*_passed(before=decided), last)
+
+
+def all_passed() -> tuple[Verdict, ...]:
+    """What guardrails said of a message that was handed over."""
+    return _passed(before=None)
+
+
+def _passed(before: Guardrail | None) -> tuple[Verdict, ...]:
+    verdicts: list[Verdict] = []
+    for one in Guardrail:
+        if one is before:
+            break
+        verdicts.append(Verdict(guardrail=one, decision=Decision.PASS))
+    return tuple(verdicts)

@@ -1,0 +1,300 @@
+"""`/templates/{id}/…`: published versions, and looking at a template before people get it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.domain.errors import FieldProblem, invalid
+from headrace.domain.messages.email_request import EmailRequest
+from headrace.domain.messages.template_requests import (
+    TEST_RECIPIENTS_MAX,
+    decode_preview,
+    decode_restore,
+    decode_test_send,
+)
+from headrace.domain.timestamps import to_text
+from headrace.http.deliveries.dead_letters import refuse_members
+from headrace.http.messages.email_responses import EmailResponse, Mailbox, email_shown
+from headrace.http.messages.templates import TemplateResponse, VersionResponse, template_shown
+from headrace.http.routing.context import Context, context_of, json_response
+from headrace.http.routing.media import read_body
+from headrace.http.routing.parameters import PAGE, in_path
+from headrace.http.routing.path import not_found, path_uuid
+from headrace.http.routing.route import (
+    Limits,
+    created,
+    empty_body,
+    get,
+    json_body,
+    ok,
+    page,
+    post,
+)
+from headrace.http.routing.schema import Id, about
+from headrace.pipeline.messages.templating import sent_source_of
+from headrace.store.contract.messages import TemplateVersion
+from headrace.store.messages.templates import Templates
+
+_NUMBER_DIGITS_MAX = 9
+#: Before the subject of what is only sent to be looked at.
+TEST_MARK = "[Test] "
+#: Variables, and a few addresses.
+BODY_BYTES_MAX = 256 * 1024
+#: Renderings of one process at the same time.
+CONCURRENT_MAX = 4
+
+
+class RestoreInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Which version becomes the draft."""
+
+    version_number: Annotated[int, about(minimum=1)]
+
+
+class PreviewInput(msgspec.Struct, forbid_unknown_fields=True):
+    """With whose data a template is shown."""
+
+    contact_id: Annotated[Id | None, about("Whose properties are used.")] = None
+    variables: dict[str, Any] | None = None
+    version_number: Annotated[int | None, about("The draft if absent.", minimum=1)] = None
+
+
+class TestSendInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Where a draft is sent to be looked at."""
+
+    from_: Mailbox = msgspec.field(name="from")
+    to: Annotated[list[Mailbox], about(minItems=1, maxItems=TEST_RECIPIENTS_MAX)]
+    contact_id: Annotated[Id | None, about("Whose properties are used.")] = None
+    variables: dict[str, Any] | None = None
+
+
+class PreviewResponse(msgspec.Struct, kw_only=True):
+    """A template as a contact would get it."""
+
+    subject: str
+    preview_text: str
+    html: str
+    text: str
+
+
+class VersionDetailResponse(VersionResponse, kw_only=True):
+    """A published version, and what it sends: CSS inlined, text derived."""
+
+    published_by: str
+    subject_template: str
+    preview_text: str
+    rendered_html: str
+    rendered_text: str
+    variables: Annotated[list[str], about("Names that it asks for.")]
+    required: Annotated[list[str], about("Names without which it is not sent.")]
+
+
+def _version(of: TemplateVersion) -> VersionResponse:
+    return VersionResponse(
+        id=of.id, version_number=of.number, published_at=to_text(of.published_us)
+    )
+
+
+async def list_versions(request: Request) -> Response:
+    """`GET /templates/{id}/versions`: newest first."""
+    context = context_of(request)
+    template_id, limit = path_uuid(request), context.limit
+    await _require_template(context, template_id)
+    scope, cursors = f"template versions {template_id}", context.services.cursors
+    found = await _store(context).version_list(
+        context.project_id, template_id, before=context.before(scope), limit=limit + 1
+    )
+    following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
+    shown = [_version(one) for one in found[:limit]]
+    return json_response({"data": shown, "next_cursor": following})
+
+
+async def get_version(request: Request) -> Response:
+    """`GET /templates/{id}/versions/{number}`."""
+    context = context_of(request)
+    number = request.path_params["number"]
+    if not (number.isascii() and number.isdigit() and len(number) <= _NUMBER_DIGITS_MAX):
+        raise not_found()
+    found = await _store(context).version_numbered(
+        context.project_id, path_uuid(request), int(number)
+    )
+    if found is None:
+        raise not_found()
+    sent = sent_source_of(found.content)
+    shown = VersionDetailResponse(
+        **msgspec.structs.asdict(_version(found)),
+        published_by=found.published_by,
+        subject_template=sent.subject,
+        preview_text=sent.preview,
+        rendered_html=sent.html,
+        rendered_text=sent.text,
+        variables=list(found.content.variables),
+        required=list(found.content.required),
+    )
+    return json_response({"data": shown})
+
+
+async def restore_template(request: Request) -> Response:
+    """`POST /templates/{id}/restore`: makes the draft that of a version."""
+    context = context_of(request)
+    template_id, body = path_uuid(request), await read_body(request)
+    await _require_template(context, template_id)
+    number = decode_restore(body)
+    restored = await _store(context).restore(
+        context.project_id, template_id, number, context.services.clock_us()
+    )
+    if restored is None:
+        raise invalid(FieldProblem("version_number", "is no version of this template"))
+    return json_response({"data": template_shown(restored)})
+
+
+async def archive_template(request: Request) -> Response:
+    """`POST /templates/{id}/archive`: its versions can still be sent, and its name is free."""
+    context = context_of(request)
+    template_id = path_uuid(request)
+    await refuse_members(request)
+    await _store(context).archive(
+        context.project_id,
+        template_id,
+        context.services.clock_us(),
+        actor=context.principal.key_id,
+    )
+    found = await _store(context).get(context.project_id, template_id)
+    if found is None:
+        raise not_found()
+    return json_response({"data": template_shown(found)})
+
+
+async def preview_template(request: Request) -> Response:
+    """`POST /templates/{id}/preview`: changes nothing and sends nothing."""
+    context = context_of(request)
+    template_id, body = path_uuid(request), await read_body(request)
+    await _require_template(context, template_id)
+    wanted = decode_preview(body)
+    rendered = await context.services.mail.templating.preview(
+        context.project_id,
+        template_id,
+        contact_id=wanted.contact_id,
+        variables=wanted.variables,
+        number=wanted.version_number,
+    )
+    if rendered is None:
+        raise not_found()
+    shown = PreviewResponse(
+        subject=rendered.subject,
+        preview_text=rendered.preview,
+        html=rendered.html,
+        text=rendered.text,
+    )
+    return json_response({"data": shown})
+
+
+async def test_send_template(request: Request) -> Response:
+    """`POST /templates/{id}/test-send`: the draft, as transactional mail."""
+    context = context_of(request)
+    template_id, body = path_uuid(request), await read_body(request)
+    await _require_template(context, template_id)
+    wanted = decode_test_send(body)
+    mail = context.services.mail
+    rendered = await mail.templating.try_out(
+        context.project_id,
+        template_id,
+        contact_id=wanted.contact_id,
+        variables=wanted.variables,
+    )
+    if rendered is None:
+        raise not_found()
+    email = EmailRequest(
+        sender=wanted.sender,
+        to=wanted.to,
+        subject=TEST_MARK + rendered.subject,
+        text=rendered.text or None,
+        html=rendered.html or None,
+        track_opens=False,
+        track_clicks=False,
+    )
+    # Who looks at a draft is no customer because of it.
+    policies = msgspec.structs.replace(context.principal.project.policies, create_contacts=False)
+    sent = await mail.mailing.send(context.project_id, email, policies)
+    return json_response({"data": email_shown(sent)}, 201)
+
+
+async def _require_template(context: Context, template_id: str) -> None:
+    if await _store(context).get(context.project_id, template_id) is None:
+        raise not_found()
+
+
+def _store(context: Context) -> Templates:
+    return context.services.store.messages.templates
+
+
+_LIMITS = Limits(
+    body_bytes_max=BODY_BYTES_MAX,
+    unpacked_bytes_max=BODY_BYTES_MAX,
+    concurrent_max=CONCURRENT_MAX,
+)
+
+ROUTES = (
+    get(
+        "/templates/{id}/versions",
+        list_versions,
+        name="listTemplateVersions",
+        summary="List published versions of a template",
+        parameters=PAGE,
+        answers=(page(VersionResponse),),
+    ),
+    get(
+        "/templates/{id}/versions/{number}",
+        get_version,
+        name="getTemplateVersion",
+        summary="Get a published version of a template",
+        parameters=(in_path("number", "Number of the version.", pattern="^[0-9]+$"),),
+        answers=(ok("The version.", VersionDetailResponse),),
+    ),
+    post(
+        "/templates/{id}/restore",
+        restore_template,
+        name="restoreTemplate",
+        summary="Make the draft that of a version",
+        description="What the draft holds is lost; published versions stay.",
+        bodies=json_body(RestoreInput, example={"version_number": 1}),
+        answers=(ok("The template as it is now.", TemplateResponse),),
+    ),
+    post(
+        "/templates/{id}/archive",
+        archive_template,
+        name="archiveTemplate",
+        summary="Take a template out of use",
+        description="Its versions can still be sent, and its name is free again. It cannot be "
+        "published any more.",
+        bodies=empty_body(),
+        answers=(ok("The template as it is now.", TemplateResponse),),
+    ),
+    post(
+        "/templates/{id}/preview",
+        preview_template,
+        name="previewTemplate",
+        summary="Show a template with a contact's data",
+        description="Sends nothing. A value that is missing is named in an answer 422.",
+        bodies=json_body(PreviewInput, example={"variables": {"first_name": "Ann"}}),
+        answers=(ok("As the contact would get it.", PreviewResponse),),
+        limits=_LIMITS,
+    ),
+    post(
+        "/templates/{id}/test-send",
+        test_send_template,
+        name="testSendTemplate",
+        summary="Send the draft of a template to be looked at",
+        description=f"As transactional mail to up to {TEST_RECIPIENTS_MAX} addresses, without "
+        f"tracking, with `{TEST_MARK.strip()}` before the subject. It makes no contacts.",
+        bodies=json_body(
+            TestSendInput,
+            example={"from": "news@example.org", "to": ["me@example.org"]},
+        ),
+        answers=(created("It will be sent.", EmailResponse),),
+        limits=_LIMITS,
+    ),
+)
