@@ -15,7 +15,7 @@ from headrace.cli.deliveries import dead_letters
 from headrace.cli.doctor import command as doctor
 from headrace.cli.events import events, export, send, tail
 from headrace.cli.importing import command as importing
-from headrace.cli.messages import domain
+from headrace.cli.messages import domain, mail, messages, suppressions, template
 from headrace.cli.running import serve, worker
 from headrace.cli.shared.failure import CommandFailed, ExitCode
 from headrace.cli.upkeep import bench, copy, migrate
@@ -63,6 +63,10 @@ app.add_typer(key.app, name="key")
 app.add_typer(policy.app, name="policy")
 app.add_typer(operator.app, name="operator")
 app.add_typer(domain.app, name="domain")
+app.add_typer(template.app, name="template")
+app.add_typer(messages.app, name="messages")
+app.add_typer(suppressions.app, name="suppressions")
+app.add_typer(mail.app, name="mail")
 app.command("send")(send.send)
 app.command("tail")(tail.tail)
 app.add_typer(events.app, name="events")

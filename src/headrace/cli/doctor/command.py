@@ -7,6 +7,7 @@ import platform
 import typer
 
 from headrace.cli.doctor.finding import Finding, Level, ok
+from headrace.cli.doctor.mail import check_mail
 from headrace.cli.doctor.store import check_store
 from headrace.cli.doctor.surroundings import check_files, check_port
 from headrace.cli.shared.failure import CommandFailed
@@ -15,13 +16,19 @@ from headrace.cli.shared.settings import with_settings
 from headrace.config import Settings
 
 
-@with_settings("store", "host", "port", "disk_free_min_bytes")
+@with_settings(
+    *("store", "host", "port", "disk_free_min_bytes"),
+    *("public_url", "mail_relay", "mail_bounce_domain"),
+)
 def doctor(settings: Settings, as_json: AsJson = False) -> None:
-    """Check store, disk, clock and port, and print advice. Works beside a running server.
+    """Check store, disk, clock, port and mail, and print advice. Works beside a running server.
 
     Example: headrace doctor --store sqlite:///headrace.db
     """
-    findings = [_release(), *check_store(settings), check_files(), check_port(settings)]
+    findings = [
+        *(_release(), *check_store(settings), check_files(), check_port(settings)),
+        *check_mail(settings),
+    ]
     failed = sum(finding.level is Level.FAIL for finding in findings)
     if as_json:
         print_json({"ok": not failed, "checks": findings})

@@ -1,0 +1,141 @@
+"""`headrace suppressions`: addresses that get no mail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.cli.access.key import ProjectName
+from headrace.cli.messages.shown import (
+    LIMIT_MAX,
+    cell,
+    id_of,
+    json_members,
+    suppression_shown,
+)
+from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.output import AsJson, print_json, print_rows
+from headrace.cli.shared.settings import STORE, with_settings
+from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
+from headrace.config import Settings
+from headrace.domain.messages.kinds import SuppressionReason, SuppressionScope
+from headrace.store.store import Store
+
+if TYPE_CHECKING:
+    from headrace.store.contract.messages import Suppressed
+
+app = typer.Typer(help="Hold back mail to addresses, and let it go again.", no_args_is_help=True)
+
+
+@app.command("list")
+@with_settings(*STORE)
+def list_(
+    settings: Settings,
+    project: ProjectName = DEFAULT_PROJECT,
+    email: Annotated[str, typer.Option("--email", help="Only those of this address.")] = "",
+    reason: Annotated[
+        SuppressionReason | None, typer.Option(help="Only those held back for it.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List addresses that get no mail, newest first.
+
+    Example: headrace suppressions list --reason hard_bounce
+    """
+    wanted = _address(email) if email else ""
+
+    async def work(store: Store) -> list[Suppressed]:
+        owner, entries = await find_project(store, project), store.messages.suppressions
+        if wanted:
+            found = await entries.of_address(owner.id, wanted)
+            return [one for one in found if reason in {None, one.reason}]
+        return list(await entries.list(owner.id, reason=reason, limit=limit))
+
+    shown = [suppression_shown(found) for found in in_store(settings, work)]
+    if as_json:
+        print_json(shown)
+        return
+    names = ("id", "created_at", "email", "scope", "reason", "note", "evidence")
+    print_rows([name.upper() for name in names], [[cell(e[name]) for name in names] for e in shown])
+
+
+@app.command()
+@with_settings(*STORE)
+def add(
+    settings: Settings,
+    email: Annotated[str, typer.Argument(help="The address.")],
+    project: ProjectName = DEFAULT_PROJECT,
+    scope: Annotated[
+        SuppressionScope, typer.Option(help="Which mail is held back.")
+    ] = SuppressionScope.ALL,
+    reason: Annotated[str, typer.Option(help="In your own words.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Hold back mail to an address; an entry that is there is widened, never narrowed.
+
+    Example: headrace suppressions add mike@example.com --reason "asked by phone"
+    """
+    from headrace.domain.errors import ApiError
+    from headrace.domain.messages.requests import decode_suppression
+
+    body = json_members(email=email, scope=scope.value, reason=reason)
+    try:
+        fields = decode_suppression(body)
+    except ApiError as error:
+        raise usage("; ".join(f"{one.field} {one.message}" for one in error.details)) from None
+
+    async def work(store: Store) -> Suppressed:
+        owner = await find_project(store, project)
+        return await store.messages.suppressions.add(
+            owner.id, fields, store.clock_us(), actor=ACTOR
+        )
+
+    made = suppression_shown(in_store(settings, work))
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(f"{made['email']} gets no mail (scope {made['scope']}): {made['id']}")
+
+
+@app.command()
+@with_settings(*STORE)
+def remove(
+    settings: Settings,
+    which: Annotated[
+        str, typer.Argument(metavar="ID|ADDRESS", help="One entry, or all of an address.")
+    ],
+    project: ProjectName = DEFAULT_PROJECT,
+    as_json: AsJson = False,
+) -> None:
+    """Let an address get mail again.
+
+    Example: headrace suppressions remove mike@example.com
+    """
+    wanted = _address(which) if "@" in which else id_of(which, "suppression")
+
+    async def work(store: Store) -> list[Suppressed]:
+        owner, entries = await find_project(store, project), store.messages.suppressions
+        ids = [wanted]
+        if "@" in wanted:
+            ids = [one.id for one in await entries.of_address(owner.id, wanted)]
+        gone = [await entries.remove(owner.id, each, store.clock_us(), actor=ACTOR) for each in ids]
+        return [one for one in gone if one is not None]
+
+    gone = [suppression_shown(one) for one in in_store(settings, work)]
+    if not gone:
+        raise CommandFailed(f"There is no such entry in project {project}.")
+    if as_json:
+        print_json(gone)
+    else:
+        typer.echo(f"Removed {len(gone)}: {', '.join(one['reason'] for one in gone)}")
+
+
+def _address(text: str) -> str:
+    from headrace.domain.email import normalize_email
+
+    try:
+        return normalize_email(text)
+    except ValueError as error:
+        raise usage(f"{text!r} {error}") from None

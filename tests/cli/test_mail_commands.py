@@ -1,0 +1,181 @@
+"""Commands about mail, beside a running server: templates, messages, suppressions, the stop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.server import RunningServer, headrace
+from tests.support.waiting import wait_until
+
+LATER = "2027-10-01T00:00:00Z"
+
+
+def run(server: RunningServer, *arguments: str) -> Any:
+    done = headrace(*arguments, "--json", "--store", server.store_url)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def text_of(server: RunningServer, *arguments: str) -> str:
+    done = headrace(*arguments, "--store", server.store_url)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def refused(server: RunningServer, *arguments: str, code: int = 2) -> str:
+    done = headrace(*arguments, "--store", server.store_url)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def mail(server: RunningServer, to: str, **members: Any) -> str:
+    body = {"from": "x@example.org", "to": [to], "subject": "Hello", "text": "Hi."}
+    return str(server.ask("/emails", {**body, **members})["data"]["messages"][0]["id"])
+
+
+def wait_for(server: RunningServer, message_id: str, status: str) -> None:
+    target = f"/messages/{message_id}"
+    wait_until(
+        lambda: server.ask(target)["data"]["status"] == status, f"{message_id} is not {status}"
+    )
+
+
+def test_a_suppressed_address_tells_why_nothing_came(server: RunningServer) -> None:
+    added = run(server, "suppressions", "add", "Ann@B.example", "--reason", "asked us")
+    assert (added["email"], added["scope"], added["created_by"]) == ("ann@b.example", "all", "cli")
+    listed = run(server, "suppressions", "list", "--email", "ANN@b.example")
+    assert listed == [added]
+    assert "ann@b.example" in text_of(server, "suppressions", "list", "--reason", "manual")
+    message_id = mail(server, "ann@b.example")
+    wait_for(server, message_id, "skipped")
+
+    shown = text_of(server, "messages", "show", message_id)
+    assert "a person put the address on the suppression list" in shown
+    assert "  suppression    skip   suppressed_manual, scope all" in shown.splitlines()
+    assert "attempts: none" in shown
+    (line,) = text_of(server, "messages", "list", "--email", "ann@b.example").splitlines()[1:]
+    assert line.split()[2:4] == ["skipped", "ann@b.example"]
+    assert len(run(server, "suppressions", "remove", "ann@b.example")) == 1
+    refused(server, "suppressions", "remove", "ann@b.example", code=1)
+    refused(server, "suppressions", "add", "nobody")
+    refused(server, "suppressions", "remove", "x")
+
+
+def test_a_sent_message_shows_its_attempt(server: RunningServer) -> None:
+    message_id = mail(server, "bob@b.example")
+    wait_for(server, message_id, "sent")
+    shown = text_of(server, "messages", "show", message_id).splitlines()
+    assert shown[0] == "The relay took it."
+    assert "composed: done" in shown
+    assert "guardrails, at the last hand-over:" in shown
+    assert any(line.startswith("  1  ") and " sent" in line for line in shown)
+    refused(server, "messages", "cancel", message_id, code=1)
+    refused(server, "messages", "show", "x")
+    refused(server, "messages", "show", "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10", code=1)
+    refused(server, "messages", "list", "--email", "nobody")
+
+
+def test_a_template_is_made_of_files_and_published(server: RunningServer, tmp_path: Path) -> None:
+    html = tmp_path / "welcome.html"
+    html.write_text("<p>Hello {{ first_name | default: 'you' }}</p>")
+    made = run(server, "template", "create", "Welcome", "--subject", "Hi", "--html", str(html))
+    assert (made["status"], made["versions"]) == ("draft", 0)
+    refused(server, "template", "create", "Welcome", "--subject", "Hi", code=1)
+    published = run(server, "template", "publish", "Welcome")
+    assert published["version_number"] == 1
+    assert run(server, "template", "list", "--status", "active")[0]["name"] == "Welcome"
+    html.write_bytes(b"\xff")
+    refused(server, "template", "create", "Other", "--subject", "Hi", "--html", str(html))
+    html.write_text("{% if %}")
+    wrong = ("template", "create", "Broken", "--subject", "Hi", "--html", str(html), "--publish")
+    assert "rendered_html" in refused(server, *wrong)
+    refused(server, "template", "publish", "Nothing", code=1)
+
+
+def test_a_waiting_message_is_cancelled(server: RunningServer) -> None:
+    message_id = mail(server, "eve@b.example", scheduled_at=LATER)
+    assert run(server, "messages", "cancel", message_id)["status"] == "cancelled"
+    assert [one["id"] for one in run(server, "messages", "list", "--status", "cancelled")] == [
+        message_id
+    ]
+
+
+def test_unknown_messages_are_settled(server: RunningServer) -> None:
+    assert text_of(server, "messages", "settle", "--all", "--as", "failed") == (
+        "Settled as failed: 0\n"
+    )
+    message_id = mail(server, "kim@b.example", scheduled_at=LATER)
+    refused(server, "messages", "settle", message_id, "--as", "sent", code=1)
+    refused(server, "messages", "settle", message_id)
+    refused(server, "messages", "settle", "--as", "sent")
+
+
+def test_sending_is_stopped_and_goes_on(server: RunningServer) -> None:
+    assert text_of(server, "mail", "pause") == "sending_paused: none -> mail\n"
+    message_id = mail(server, "dan@b.example")
+    shown = run(server, "messages", "show", message_id)
+    assert [one["reason"] for one in shown["guardrails"]] == ["sending_paused"]
+    assert text_of(server, "mail", "resume") == "sending_paused: mail -> none\n"
+    wait_for(server, message_id, "sent")
+
+
+def test_domains_are_stopped_one_by_one(server: RunningServer) -> None:
+    assert run(server, "mail", "pause", "--domain", "Example.org")["to"] == ["example.org"]
+    assert run(server, "mail", "pause", "--domain", "a.example")["to"] == [
+        "a.example",
+        "example.org",
+    ]
+    assert run(server, "mail", "resume", "--domain", "a.example")["to"] == ["example.org"]
+    assert run(server, "mail", "resume")["to"] == "none"
+    refused(server, "mail", "pause", "--domain", "localhost")
+    refused(server, "mail", "pause", "--channel", "fax")
+
+
+def test_a_domain_without_records_is_not_verified(server: RunningServer) -> None:
+    run(server, "domain", "create", "list.invalid", "--verified")
+    listed = run(server, "domain", "list")
+    assert [(one["name"], one["status"], one["verified_by"]) for one in listed] == [
+        ("list.invalid", "verified", "cli")
+    ]
+    refused(server, "domain", "verify", "other.invalid", code=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "check", "level", "found"),
+    [
+        ((), "mail relay", "ok", "none is sent"),
+        (("--mail-relay", "ftp://x"), "mail relay", "fail", "HEADRACE_MAIL_RELAY must be"),
+        (("--mail-relay", "smtp://r.example"), "mail links", "warn", "this machine alone"),
+        (
+            ("--mail-relay", "smtp://r.example", "--public-url", "http://127.0.0.1:8080"),
+            "mail links",
+            "warn",
+            "this machine alone",
+        ),
+        (
+            ("--mail-relay", "smtp://r.example", "--public-url", "http://h.example"),
+            "mail links",
+            "warn",
+            "not encrypted",
+        ),
+        (
+            ("--mail-relay", "smtp://r.example", "--public-url", "https://h.example"),
+            "mail links",
+            "ok",
+            "https://h.example",
+        ),
+    ],
+)
+def test_doctor_says_where_mail_goes(
+    server: RunningServer, settings: tuple[str, ...], check: str, level: str, found: str
+) -> None:
+    port = ("--port", str(server.port))
+    done = headrace("doctor", "--json", "--store", server.store_url, *port, *settings)
+    checks = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
+    assert checks[check]["level"] == level
+    assert found in checks[check]["found"]
