@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from headrace.domain.messages.kinds import MessageStatus
 from headrace.process_names import own_name
 from headrace.store.engine.dialect import sql
 from headrace.store.messages import outbox
+from headrace.store.store import Store
 from headrace.stores import open_store
 from tests.pipeline.messages.senders import new_sender, smtp_relay
 
-#: Looks that find nothing before the process ends.
-LOOKS = 3
+#: States of messages that this process is yet to do something about.
+OPEN = (MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.DEFERRED)
+#: Between two looks while all that is open waits for its time, such as a retry.
+WAIT_SECONDS = 0.05
 
 
 async def work(store_url: str, port: int) -> None:
@@ -20,14 +24,24 @@ async def work(store_url: str, port: int) -> None:
     owner = own_name()
     async with smtp_relay(port, connections_max=3) as relay:
         sender = await new_sender(store, relay, owner, rescue_s=0.0, ahead_max=2)
-        found_nothing = 0
-        while found_nothing < LOOKS:
+        while await is_open(store):
             await store.processing.acquire_leadership("processing", owner, 60_000_000)
             begun = await sender.run_once()
             await sender.idle()
-            found_nothing = 0 if begun else found_nothing + 1
+            if not begun:
+                await asyncio.sleep(WAIT_SECONDS)
         await sender.stop()
     await store.close()
+
+
+async def is_open(store: Store) -> bool:
+    """Whether any message waits, or is held by whoever died."""
+    lists = store.messages.lists
+    for project in await store.projects.list():
+        for state in OPEN:
+            if await lists.list(project.id, state=state, limit=1):
+                return True
+    return False
 
 
 if __name__ == "__main__":
