@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from headrace.backoffice.application import build_backoffice
+from headrace.backoffice.shell.addresses import client_address
 from headrace.backoffice.shell.context import PREFIX as BACKOFFICE_PREFIX
 from headrace.backoffice.shell.context import Backoffice
 from headrace.backoffice.shell.passwords import Passwords
@@ -154,6 +155,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
     mail = await mail_services(settings, store)
     passwords = Passwords()
     stopping = asyncio.Event()
+    proxies = proxy_networks(settings.trusted_proxies)
     services = Services(
         store=store,
         acceptor=acceptor,
@@ -164,6 +166,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
         mail=mail,
         document=_document(settings),
         clock_us=clock_us,
+        client_address=lambda request: client_address(request, proxies),
         worker_problem=None if supervisor is None else lambda: supervisor.problem,
         stopping=stopping,
     )
@@ -176,7 +179,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
         relay=relay_of(settings),
         clock_us=clock_us,
         public_origin=public_origin(settings.public_url),
-        trusted_proxies=proxy_networks(settings.trusted_proxies),
+        trusted_proxies=proxies,
     )
     router = Router(
         RouterDeps(

@@ -55,7 +55,7 @@ def test_a_suppressed_address_tells_why_nothing_came(server: RunningServer) -> N
     wait_for(server, message_id, "skipped")
 
     shown = text_of(server, "messages", "show", message_id)
-    assert "a person put the address on the suppression list" in shown
+    assert "the address is on the suppression list" in shown
     assert "  suppression    skip   suppressed_manual, scope all" in shown.splitlines()
     assert "attempts: none" in shown
     (line,) = text_of(server, "messages", "list", "--email", "ann@b.example").splitlines()[1:]
@@ -70,7 +70,7 @@ def test_a_sent_message_shows_its_attempt(server: RunningServer) -> None:
     message_id = mail(server, "bob@b.example")
     wait_for(server, message_id, "sent")
     shown = text_of(server, "messages", "show", message_id).splitlines()
-    assert shown[0] == "The relay took it."
+    assert shown[0] == "The relay accepted it."
     assert "composed: done" in shown
     assert "guardrails, at the last hand-over:" in shown
     assert any(line.startswith("  1  ") and " sent" in line for line in shown)

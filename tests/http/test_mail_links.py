@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email import policy
 from html import escape, unescape
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,11 @@ class Sent:
 
 @pytest.fixture
 def sent(server: HttpServer, project: Project) -> Sent:
+    return send_news(server, project)
+
+
+def send_news(server: HttpServer, project: Project) -> Sent:
+    """Send marketing mail to somebody who wants it."""
     client = project.client()
     topic, contact = new_topic(client), new_contact(client, email="ann@b.example")
     choose(client, contact, topic, wanted=True)
@@ -148,3 +154,90 @@ def test_a_token_that_is_none_leads_nowhere(sent: Sent, anybody: Client, kind: s
     if kind == "u":
         assert anybody.request("POST", changed, body=ONE_CLICK, body_type=FORM).status == 404
     assert sent.is_subscribed
+
+
+def choices(page: bytes) -> dict[str, bool]:
+    """Ids of the topics on the page, and whether each is switched on."""
+    found = re.findall(rb'name="topic" value="([0-9a-f-]+)"( checked)?>', page)
+    return {topic.decode(): bool(checked) for topic, checked in found}
+
+
+def test_the_page_has_a_switch_for_every_topic(sent: Sent, anybody: Client) -> None:
+    more = new_topic(sent.client, '<b>More</b> & "more"', default_subscribed=True)
+    before = sent.client.get(f"/contacts/{sent.contact}/topics").data
+    page = anybody.get(sent.leave)
+
+    assert choices(page.body) == {sent.topic: True, more: True}
+    assert b"<b>More" not in page.body
+    assert b"&lt;b&gt;More&lt;/b&gt; &amp; &quot;more&quot;" in page.body
+    assert anybody.request("HEAD", sent.leave).status == 200
+    assert sent.client.get(f"/contacts/{sent.contact}/topics").data == before
+
+
+def test_choices_are_saved_and_can_be_taken_back(sent: Sent, anybody: Client) -> None:
+    more = new_topic(sent.client, "More", default_subscribed=False)
+    offered = f"save=1&offered={sent.topic}&offered={more}"
+    for wanted, on in (
+        (f"&topic={more}", {sent.topic: False, more: True}),
+        ("", {sent.topic: False, more: False}),
+        (f"&topic={sent.topic}", {sent.topic: True, more: False}),
+    ):
+        body = (offered + wanted).encode()
+        saved = anybody.request("POST", sent.leave, body=body, body_type=FORM)
+        assert (saved.status, choices(saved.body)) == (200, on)
+        shown = sent.client.get(f"/contacts/{sent.contact}/topics").data
+        assert {each["topic_id"]: each["is_subscribed"] for each in shown} == on
+    told = [each["event"] for each in system_events(sent.client)]
+    assert told.count("sendrealm.mail.unsubscribe") == 1
+
+
+def test_only_what_was_offered_changes(sent: Sent, anybody: Client, server: HttpServer) -> None:
+    stranger = server.project()
+    foreign = new_topic(stranger.client(), "Foreign", default_subscribed=True)
+    stranger.close()
+    later = new_topic(sent.client, "Later", default_subscribed=True)
+    body = f"save=1&offered={sent.topic}&offered={foreign}&offered=x&topic={sent.topic}"
+    assert anybody.request("POST", sent.leave, body=body.encode(), body_type=FORM).status == 200
+    shown = sent.client.get(f"/contacts/{sent.contact}/topics").data
+    assert {each["topic_id"]: each["is_subscribed"] for each in shown} == {
+        sent.topic: True,
+        later: True,
+    }
+    changed = sent.leave[:-1] + ("A" if sent.leave[-1] != "A" else "B")
+    assert anybody.request("POST", changed, body=body.encode(), body_type=FORM).status == 404
+
+
+def test_one_click_leaves_whatever_else_the_form_says(sent: Sent, anybody: Client) -> None:
+    body = ONE_CLICK + f"&save=1&offered={sent.topic}&topic={sent.topic}".encode()
+    assert anybody.request("POST", sent.leave, body=body, body_type=FORM).status == 200
+    assert not sent.is_subscribed
+
+
+def test_the_page_of_somebody_who_is_gone_offers_nothing(sent: Sent, anybody: Client) -> None:
+    assert sent.client.request("DELETE", f"/contacts/{sent.contact}").status in {200, 202, 204}
+    page = anybody.get(sent.leave)
+    assert (page.status, choices(page.body)) == (200, {})
+    body = f"save=1&offered={sent.topic}".encode()
+    assert anybody.request("POST", sent.leave, body=body, body_type=FORM).status == 200
+
+
+def test_a_trusted_proxy_tells_who_followed_a_link(tmp_path: Path) -> None:
+    environment = {"HEADRACE_TRUSTED_PROXIES": "127.0.0.0/8"}
+    server = HttpServer(tmp_path, extra_environment=environment)
+    server.start(1)
+    project = server.project()
+    try:
+        sent = send_news(server, project)
+        anybody = Client(server.port, None)
+        rows = sql_on(tmp_path / "headrace.db")
+        for forwarded in ("203.0.113.9", "198.51.100.7, 203.0.113.10", "nonsense"):
+            anybody.request("GET", sent.open, headers={"X-Forwarded-For": forwarded})
+        anybody.close()
+        query = "SELECT address FROM message_hits ORDER BY at_us, id"
+        wait_until(lambda: len(rows(query)) == 3, WAIT_SECONDS_MAX)
+        # What stands before the nearest address that is no proxy anybody could have written.
+        expected = {"203.0.113.9", "203.0.113.10", "127.0.0.1"}
+        assert {row[0] for row in rows(query)} == expected
+    finally:
+        project.close()
+        assert server.stop() == 0

@@ -71,7 +71,7 @@ def test_a_message_that_was_sent_says_so(client: Client) -> None:
     wait_for(client, message_id, "sent")
     trace = client.get(f"/messages/{message_id}/trace").data
 
-    assert trace["explanation"] == "The relay took it."
+    assert trace["explanation"] == "The relay accepted it."
     assert (trace["composing"], trace["checked_when"]) == ("done", "hand_over")
     assert {one["decision"] for one in trace["guardrails"]} == {"pass"}
     assert trace["guardrails"][0]["guardrail"] == "paused"
@@ -85,7 +85,7 @@ def test_a_message_that_was_skipped_names_the_guardrail(client: Client) -> None:
     wait_for(client, message_id, "skipped")
     trace = client.get(f"/messages/{message_id}/trace").data
 
-    assert "a person put the address on the suppression list" in trace["explanation"]
+    assert "the address is on the suppression list" in trace["explanation"]
     assert trace["checked_when"] == "end"
     said = [(one["guardrail"], one["decision"]) for one in trace["guardrails"]]
     assert said[-1] == ("suppression", "skip")

@@ -78,7 +78,7 @@ def create(  # noqa: PLR0913, PLR0917 - one parameter a flag
     """
     from headrace.domain.errors import ApiError
     from headrace.domain.messages.requests import decode_template
-    from headrace.store.contract.events import StoreConflictError
+    from headrace.store.contract.errors import StoreConflictError
 
     body = json_members(
         name=name,

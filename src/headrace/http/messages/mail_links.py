@@ -6,21 +6,25 @@ Looking at a link to leave changes nothing: mail scanners follow every link of a
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from html import escape
 from urllib.parse import parse_qs, quote
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headrace.domain.contacts.topics import Subscription
 from headrace.domain.errors import ApiError
 from headrace.http.routing.context import Services
 from headrace.http.routing.media import ANY, read_body
 from headrace.http.routing.route import PUBLIC, Body, Limits, get, post
 from headrace.pipeline.messages.public_links import Visitor
-from headrace.store.messages.unsubscribes import Left
+from headrace.store.messages.unsubscribes import TOPICS_OFFERED_MAX, Left
 
 PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
 BODY_BYTES_MAX = 16 * 1024
+#: Each topic on the page has two.
+FIELDS_MAX = 2 * TOPICS_OFFERED_MAX + 10
 _USER_AGENT_CHARACTERS_MAX = 500
 _NO_STORE = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 _PAGE_HEADERS = {
@@ -33,9 +37,12 @@ _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:4rem auto;padding:0 1rem}}
-button{{font:inherit;padding:.5rem 1rem}}</style>
+button{{font:inherit;padding:.5rem 1rem}}fieldset{{margin:2rem 0}}small{{display:block}}</style>
 <main><h1>{title}</h1>{content}</main></html>
 """
+_EVERYTHING = (
+    '<form method="post"><button name="all" value="1">Unsubscribe from all mail</button></form>'
+)
 #: Every printable character of ASCII stays as it was authored.
 _AS_AUTHORED = "".join(map(chr, range(0x21, 0x7F)))
 
@@ -61,22 +68,41 @@ async def show_leaving(request: Request) -> Response:
     page = await _services(request).mail.links.leave_page(request.path_params["token"])
     if page is None:
         return _not_found()
-    everything = (
-        '<form method="post"><button name="all" value="1">Unsubscribe from all mail</button></form>'
+    if not page.choices:
+        # Without topics, or the person is gone: everything can be left all the same.
+        return _page("Unsubscribe", f"<p>You receive mail from this sender.</p>{_EVERYTHING}")
+    own = next((one for one in page.choices if one.topic == page.topic), None)
+    first = ""
+    if own is not None and own.is_subscribed:
+        name = escape(own.topic.name)
+        button = f'<form method="post"><button>Unsubscribe from {name}</button></form>'
+        first = f"<p>You are subscribed to {name}.</p>{button}"
+    elif own is not None:
+        first = f"<p>You are not subscribed to {escape(own.topic.name)}.</p>"
+    return _page("Unsubscribe", f"{first}{_choices(page.choices)}{_EVERYTHING}")
+
+
+def _choices(choices: Sequence[Subscription]) -> str:
+    """A form with a switch for each topic."""
+    rows = [
+        f'<p><label><input type="checkbox" role="switch" name="topic" value="{one.topic.id}"'
+        f"{' checked' if one.is_subscribed else ''}> {escape(one.topic.name)}</label>"
+        f"<small>{escape(one.topic.description)}</small>"
+        f'<input type="hidden" name="offered" value="{one.topic.id}"></p>'
+        for one in choices
+    ]
+    return (
+        '<form method="post"><fieldset><legend>Your subscriptions</legend>'
+        f'{"".join(rows)}<button name="save" value="1">Save</button></fieldset></form>'
     )
-    if page.topic is None:
-        return _page(
-            "Unsubscribe", f"<p>You will receive no more mail from this sender.</p>{everything}"
-        )
-    name = escape(page.topic.name)
-    one = f'<form method="post"><button>Unsubscribe from {name}</button></form>'
-    return _page("Unsubscribe", f"<p>You are subscribed to {name}.</p>{one}<p>{everything}</p>")
 
 
 async def leave(request: Request) -> Response:
     """`POST /u/{token}`: leaves at once, by the button or by the one click of RFC 8058."""
     form = await _form(request)
     is_one_click = form.get("List-Unsubscribe") == ["One-Click"]
+    if "save" in form and not is_one_click:
+        return await _save(request, form)
     left = await _services(request).mail.links.leave(
         request.path_params["token"],
         everything="all" in form,
@@ -91,6 +117,17 @@ async def leave(request: Request) -> Response:
     return _page("You are unsubscribed", f"<p>You will no longer receive {what}.</p>")
 
 
+async def _save(request: Request, form: dict[str, list[str]]) -> Response:
+    choices = await _services(request).mail.links.save(
+        request.path_params["token"],
+        offered=frozenset(form.get("offered", ())),
+        wanted=frozenset(form.get("topic", ())),
+    )
+    if choices is None:
+        return _not_found()
+    return _page("Your choices are saved", _choices(choices) if choices else "")
+
+
 async def _form(request: Request) -> dict[str, list[str]]:
     """Members of a form; one that cannot be read leaves the topic of the link all the same."""
     try:
@@ -100,7 +137,7 @@ async def _form(request: Request) -> dict[str, list[str]]:
     if "multipart/form-data" in request.headers.get("content-type", ""):
         return {"List-Unsubscribe": ["One-Click"]} if "One-Click" in body else {}
     try:
-        return parse_qs(body, keep_blank_values=True, max_num_fields=20)
+        return parse_qs(body, keep_blank_values=True, max_num_fields=FIELDS_MAX)
     except ValueError:
         return {}
 
@@ -112,7 +149,7 @@ def _services(request: Request) -> Services:
 
 def _visitor(request: Request) -> Visitor:
     return Visitor(
-        address=request.client.host if request.client else None,
+        address=_services(request).client_address(request) or None,
         user_agent=request.headers.get("user-agent", "")[:_USER_AGENT_CHARACTERS_MAX],
         head=request.method == "HEAD",
     )

@@ -58,6 +58,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     mail: MailServices
     document: ApiDescription
     clock_us: Callable[[], int]
+    #: Where a request comes from, behind the proxies that are trusted; empty: not known.
+    client_address: Callable[[Request], str]
     #: What keeps the worker beside this server from working, None for nothing; without one, None.
     worker_problem: Callable[[], str | None] | None = None
     #: Set when the process is about to stop.

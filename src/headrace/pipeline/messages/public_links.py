@@ -7,10 +7,11 @@ written down afterwards, in groups; what has no room is dropped and counted.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import msgspec
 
-from headrace.domain.contacts.topics import Topic
+from headrace.domain.contacts.topics import Subscription, Topic
 from headrace.domain.messages.kinds import Engagement
 from headrace.domain.messages.tokens import OPEN_LINK, MessageKeys, UnsubscribeTarget
 from headrace.pipeline.loop import Loop, LoopOptions
@@ -38,6 +39,8 @@ class LeavePage(msgspec.Struct, frozen=True, kw_only=True):
     target: UnsubscribeTarget
     #: None: the link is about everything, or the topic is gone.
     topic: Topic | None
+    #: How the recipient stands to the topics of the project; none when the person is gone.
+    choices: Sequence[Subscription] = ()
 
 
 class PublicLinks:
@@ -85,7 +88,24 @@ class PublicLinks:
         topic = None
         if target.topic_id is not None:
             topic = await self._store.topics.get(target.project_id, target.topic_id)
-        return LeavePage(target=target, topic=topic)
+        choices = await self._store.messages.unsubscribes.choices(target)
+        return LeavePage(target=target, topic=topic, choices=choices or ())
+
+    async def save(
+        self, token: str, *, offered: frozenset[str], wanted: frozenset[str]
+    ) -> Sequence[Subscription] | None:
+        """Write which topics a recipient wants; those that were offered, as they are now.
+
+        Returns:
+            None when the token is not of this store; none when the person is gone.
+        """
+        target = self._keys.read_unsubscribe(token)
+        if target is None or target.project_id is None:
+            return None
+        saved = await self._store.messages.unsubscribes.save(
+            target, self._store.clock_us(), offered=offered, wanted=wanted
+        )
+        return () if saved is None else saved.choices
 
     async def leave(self, token: str, *, everything: bool, source: str) -> Left | bool:
         """Leave by a link; False when the token is not of this store, True when nobody is left."""

@@ -5,15 +5,17 @@ A token needs no row: it works when message, run and automation are gone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
-from headrace.domain.contacts.topics import TOPICS_MAX, Topic
+from headrace.domain.contacts.topics import TOPICS_MAX, Subscription, Topic
 from headrace.domain.messages.kinds import MAIL_UNSUBSCRIBE, Verdict
 from headrace.domain.messages.tokens import UnsubscribeTarget
 from headrace.store.contacts.groups import subscriptions
 from headrace.store.contacts.groups.topic_rows import topic
 from headrace.store.contacts.groups.topics import LIST, find_topic
-from headrace.store.contacts.refs import change_ref
+from headrace.store.contacts.refs import ContactRef, change_ref, find_ref
 from headrace.store.contract.messages import Message
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import BIGINT_MAX
@@ -24,6 +26,8 @@ from headrace.store.messages.message_rows import find_message, key_of
 
 #: Kind of engagement. Whoever leaves the topic and then everything has done both.
 UNSUBSCRIBE, UNSUBSCRIBE_ALL = "unsubscribe", "unsubscribe_all"
+#: Topics on the page of choices.
+TOPICS_OFFERED_MAX = 100
 
 _PROJECT = sql("SELECT project_id FROM contacts WHERE id = $1 LIMIT 1")
 _NOTE = sql(
@@ -44,6 +48,13 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
     topic: Topic | None
     #: Topics from which the contact really was unsubscribed now.
     changed: int
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """What saving choices did."""
+
+    #: Choices of all topics that were offered, as they are now.
+    choices: Sequence[Subscription]
 
 
 class Unsubscribes:
@@ -97,6 +108,81 @@ class Unsubscribes:
             return Left(project_id=project_id, contact_id=contact.id, topic=left, changed=changed)
 
         return await self._database.write(work)
+
+    async def choices(self, target: UnsubscribeTarget) -> Sequence[Subscription] | None:
+        """How the contact of a token stands to the topics that it is offered.
+
+        The topic of the token comes first, then the newest ones, at most `TOPICS_OFFERED_MAX`.
+
+        Returns:
+            None when the contact is gone.
+        """
+
+        async def read(tx: Transaction) -> Sequence[Subscription] | None:
+            project_id = target.project_id
+            contact = None
+            if project_id is not None:
+                contact = await find_ref(tx, project_id, target.contact_id)
+            if contact is None:
+                return None
+            return await self._offered(tx, contact, target)
+
+        return await self._database.read(read, snapshot=True)
+
+    async def save(
+        self,
+        target: UnsubscribeTarget,
+        now_us: int,
+        *,
+        offered: frozenset[str],
+        wanted: frozenset[str],
+    ) -> Saved | None:
+        """Write what the contact of a token has chosen; None when the contact is gone.
+
+        Args:
+            offered: ids of topics that were to choose from; all others stay as they are.
+            wanted: those of them that the contact wants.
+        """
+
+        async def work(tx: Transaction) -> Saved | None:
+            project_id = target.project_id
+            contact = None
+            if project_id is not None:
+                contact = await change_ref(tx, project_id, target.contact_id)
+            if contact is None:
+                return None
+            before = [
+                held
+                for held in await self._offered(tx, contact, target)
+                if held.topic.id in offered
+            ]
+            for is_wanted in (True, False):
+                topics = [one.topic for one in before if (one.topic.id in wanted) is is_wanted]
+                await subscriptions.choose(
+                    tx, self._system_events, contact, topics, now_us, wanted=is_wanted
+                )
+            left = {
+                one.topic.id for one in before if one.is_subscribed and one.topic.id not in wanted
+            }
+            message = None
+            if target.message_id is not None and target.topic_id in left:
+                message = await find_message(tx, target.message_id)
+            if message is not None and message.project_id == contact.project_id:
+                await self._tell(tx, message, "page", now_us, everything=False)
+            return Saved(choices=await self._offered(tx, contact, target))
+
+        return await self._database.write(work)
+
+    async def _offered(
+        self, tx: Transaction, contact: ContactRef, target: UnsubscribeTarget
+    ) -> Sequence[Subscription]:
+        own = None
+        if target.topic_id is not None:
+            own = await find_topic(tx, contact.project_id, target.topic_id)
+        rows = await tx.rows(LIST, contact.project_id, BIGINT_MAX, TOPICS_OFFERED_MAX)
+        others = [one for one in map(topic, rows) if own is None or one.id != own.id]
+        topics = [*([] if own is None else [own]), *others][:TOPICS_OFFERED_MAX]
+        return await subscriptions.subscription_states(tx, contact, topics)
 
     async def _tell(
         self, tx: Transaction, message: Message, source: str, now_us: int, *, everything: bool
