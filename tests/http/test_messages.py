@@ -190,11 +190,14 @@ def test_a_wrong_filter_is_refused(client: Client, query: str) -> None:
 
 
 def test_messages_of_another_project_are_not_there(server: HttpServer, client: Client) -> None:
+    contact = new_contact(client, email="ann@b.example")
     message_id = mail(client, scheduled_at=LATER)
     stranger = server.project()
     other = stranger.client()
     try:
         assert found(other) == []
+        assert found(other, f"?contact_id={contact}") == []
+        assert found(other, "?email=ann@b.example") == []
         for method, path in (
             ("GET", ""),
             ("GET", "/trace"),

@@ -427,6 +427,8 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "suppressions.by_reason": (suppressions.LIST_BY_REASON, "1, 20000, 'x', 50, 'manual'"),
     "templates.by_name": (templates.BY_NAME, "1, 't1'"),
     "templates.list": (templates.LIST, "1, 200, 50"),
+    "templates.search": (templates.SEARCH, "1, 200, 50, 'email', NULL, ''"),
+    "templates.version_list": (templates.VERSION_LIST, "1, 't1', 10, 50"),
     "templates.version": (templates.VERSION, "1, 'vt1-1'"),
     "templates.versions": (templates.VERSIONS, "1, 't1', 10, 50"),
     "links.find": (links.FIND, "1, '{\\x00}'"),

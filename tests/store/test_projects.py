@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
 from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.access.policies import DEFAULTS, IdempotencyConflict
+from headrace.domain.messages.pausing import PauseError, pause_domain
 from headrace.store.contract.errors import StoreConflictError
 from tests.support.events import START_US, new_event
 from tests.support.places import Place
@@ -154,3 +156,35 @@ def test_key_without_a_project_is_rejected_and_the_store_continues(session: Stor
     assert session.run(projects.access_version()) == version
     assert audited(session.place) == []
     assert session.run(projects.create("shop", START_US, actor="cli")).name == "shop"
+
+
+def test_two_changes_of_one_policy_at_once_both_count(session: StoreSession) -> None:
+    projects = session.store.projects
+    project = session.run(projects.create("shop", START_US, actor="cli"))
+    names = [f"d{number}.example" for number in range(8)]
+
+    async def pause_all() -> None:
+        changes = (
+            projects.change_policy(
+                project.id, "sending_paused", pause_domain(name), START_US, actor="cli"
+            )
+            for name in names
+        )
+        await asyncio.gather(*changes)
+
+    session.run(pause_all())
+    values = session.run(projects.policy_values(project.id))
+    assert values["sending_paused"] == names
+    assert values["event_retention_days"] == DEFAULTS.event_retention_days
+
+
+def test_a_change_that_is_refused_changes_nothing(session: StoreSession) -> None:
+    projects = session.store.projects
+    project = session.run(projects.create("shop", START_US, actor="cli"))
+    key = (project.id, "sending_paused")
+    session.run(projects.set_policy(*key, "push", START_US, actor="cli"))
+    before = audited(session.place)
+    with pytest.raises(PauseError):
+        session.run(projects.change_policy(*key, pause_domain("a.example"), START_US, actor="cli"))
+    assert session.run(projects.policy_values(project.id))["sending_paused"] == "push"
+    assert audited(session.place) == before
