@@ -40,7 +40,9 @@ def test_a_change_from_another_site_is_refused(screen: Screen, owner: Person) ->
         assert "Nothing was changed" in answer.text
 
 
-@pytest.mark.parametrize("screen", [s for s in CHANGES if s.need is not Access.NOTHING], ids=named)
+@pytest.mark.parametrize(
+    "screen", [s for s in CHANGES if s.access is not Access.NOTHING], ids=named
+)
 def test_a_change_without_the_token_of_the_session_is_refused(
     screen: Screen, owner: Person
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from headrace.backoffice.screens import SCREENS
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, Screen, act, show
+from headrace.backoffice.shell.screen import Access, Screen, get, post
 from headrace.domain.access.sign_in import Role
 from headrace.store.contract.access import Project
 from tests.backoffice.cast import Person, make_project, person, project_path, stranger
@@ -81,11 +81,11 @@ def test_a_screen_lets_in_whom_it_declares_and_nobody_else(screen: Screen, cast:
     for who, needs in ALLOWED.items():
         answer = asked(screen, cast, who)
         assert answer.status_code < 500, (who, answer.text)
-        if screen.need in needs:
+        if screen.access in needs:
             assert not turned_away(answer), (who, answer.status_code, answer.headers)
         elif who == "nobody":
             assert answer.headers["location"].startswith("/backoffice/sign-in"), who
-        elif who == "outsider" and screen.need.role is not None:
+        elif who == "outsider" and screen.access.role is not None:
             # As if the project were not there.
             assert answer.status_code == 404
         else:
@@ -129,6 +129,6 @@ async def view(visit: PageRequest) -> None:
     ],
 )
 def test_a_project_in_the_path_and_a_role_in_it_go_together(path: str, need: Access) -> None:
-    for make in (show, act):
+    for make in (get, post):
         with pytest.raises(ValueError, match="go together"):
             make(path, view, need)  # type: ignore[arg-type]

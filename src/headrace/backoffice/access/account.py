@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from headrace.backoffice.shell.addresses import throttled_address
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.access.sign_in import PASSWORD_CHARACTERS_MIN, password_problem, throttles
 
 
@@ -70,7 +70,7 @@ async def _page(
 
 
 SCREENS = (
-    show("/account", show_account, Access.SIGNED_IN),
-    act("/account/password", change_password, Access.SIGNED_IN),
-    act("/account/sessions", end_session, Access.SIGNED_IN),
+    get("/account", show_account, Access.SIGNED_IN),
+    post("/account/password", change_password, Access.SIGNED_IN),
+    post("/account/sessions", end_session, Access.SIGNED_IN),
 )

@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, show
+from headrace.backoffice.shell.screen import Access, get
 from headrace.store.contract.sign_in import AuditFilter, AuditRow
 
 PAGE_ROWS = 50
@@ -111,6 +111,6 @@ def _end_of_day_us(day: str) -> int | None:
 
 
 SCREENS = (
-    show("/projects/{project}/audit", audit_of_project, Access.VIEWER),
-    show("/audit", audit_of_instance, Access.INSTANCE),
+    get("/projects/{project}/audit", audit_of_project, Access.VIEWER),
+    get("/audit", audit_of_instance, Access.INSTANCE),
 )

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from headrace.backoffice.shell.forms import Fields
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.access.api_keys import ApiKey, Scope, issue_key
 from headrace.domain.access.names import name_problem
 
@@ -99,7 +99,7 @@ def key_status(key: ApiKey, now_us: int) -> str:
 
 
 SCREENS = (
-    show("/projects/{project}/keys", list_keys, Access.VIEWER),
-    act("/projects/{project}/keys", create_key, Access.OWNER),
-    act("/projects/{project}/keys/{key}/revoke", revoke_key, Access.OWNER),
+    get("/projects/{project}/keys", list_keys, Access.VIEWER),
+    post("/projects/{project}/keys", create_key, Access.OWNER),
+    post("/projects/{project}/keys/{key}/revoke", revoke_key, Access.OWNER),
 )

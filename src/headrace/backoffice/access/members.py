@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from headrace.backoffice.shell.forms import Fields
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.access.sign_in import Role, issue, issue_link
 from headrace.domain.email import normalize_email
 from headrace.store.contract.errors import StoreConflictError
@@ -98,8 +98,8 @@ async def _list(
 
 
 SCREENS = (
-    show("/projects/{project}/members", list_members, Access.VIEWER),
-    act("/projects/{project}/members", add_member, Access.OWNER),
-    act("/projects/{project}/members/role", set_role, Access.OWNER),
-    act("/projects/{project}/members/remove", remove_member, Access.OWNER),
+    get("/projects/{project}/members", list_members, Access.VIEWER),
+    post("/projects/{project}/members", add_member, Access.OWNER),
+    post("/projects/{project}/members/role", set_role, Access.OWNER),
+    post("/projects/{project}/members/remove", remove_member, Access.OWNER),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.access.sign_in import issue, issue_link
 from headrace.domain.email import normalize_email
 from headrace.store.contract.errors import StoreConflictError
@@ -93,9 +93,9 @@ async def _list(
 
 
 SCREENS = (
-    show("/operators", list_operators, Access.INSTANCE),
-    act("/operators", add_operator, Access.INSTANCE),
-    act("/operators/link", make_link, Access.INSTANCE),
-    act("/operators/owner", set_owner, Access.INSTANCE),
-    act("/operators/remove", remove_operator, Access.INSTANCE),
+    get("/operators", list_operators, Access.INSTANCE),
+    post("/operators", add_operator, Access.INSTANCE),
+    post("/operators/link", make_link, Access.INSTANCE),
+    post("/operators/owner", set_owner, Access.INSTANCE),
+    post("/operators/remove", remove_operator, Access.INSTANCE),
 )

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from headrace.backoffice.access.audit import facts
 from headrace.backoffice.access.policy_words import GROUPS, MEANINGS
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.access.policies import BOUNDS, DEFAULTS, NAMES, UNITS, Policies, check_policy
 from headrace.store.contract.sign_in import AuditFilter
 
@@ -147,6 +147,6 @@ def _words(value: Any, unit: str) -> str:
 
 
 SCREENS = (
-    show("/projects/{project}/policies", show_policies, Access.VIEWER),
-    act("/projects/{project}/policies/{name}", set_policy, Access.OPERATOR),
+    get("/projects/{project}/policies", show_policies, Access.VIEWER),
+    post("/projects/{project}/policies/{name}", set_policy, Access.OPERATOR),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.access.names import name_problem
 from headrace.domain.ids import uuid_text
 from headrace.store.contract.errors import StoreConflictError
@@ -36,6 +36,6 @@ def _list(visit: PageRequest, status: int = 200, *, name: str = "", problem: str
 
 
 SCREENS = (
-    show("/projects", list_projects, Access.SIGNED_IN),
-    act("/projects", create_project, Access.INSTANCE),
+    get("/projects", list_projects, Access.SIGNED_IN),
+    post("/projects", create_project, Access.INSTANCE),
 )

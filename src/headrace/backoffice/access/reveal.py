@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act
+from headrace.backoffice.shell.screen import Access, post
 from headrace.domain.access.sign_in import REVEAL_US
 
 
@@ -27,6 +27,6 @@ async def mask(visit: PageRequest) -> Response:
 
 
 SCREENS = (
-    act("/projects/{project}/reveal", reveal, Access.OPERATOR),
-    act("/projects/{project}/mask", mask, Access.VIEWER),
+    post("/projects/{project}/reveal", reveal, Access.OPERATOR),
+    post("/projects/{project}/mask", mask, Access.VIEWER),
 )

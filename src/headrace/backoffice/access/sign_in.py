@@ -7,7 +7,7 @@ from starlette.responses import Response
 from headrace.backoffice.shell.addresses import client_address, throttled_address
 from headrace.backoffice.shell.cookies import drop_session, write_session
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.access.sign_in import issue_session, throttles
 from headrace.domain.email import normalize_email
 
@@ -86,7 +86,7 @@ def _form(
 
 
 SCREENS = (
-    show("/sign-in", sign_in_page, Access.NOTHING),
-    act("/sign-in", sign_in, Access.NOTHING),
-    act("/sign-out", sign_out, Access.SIGNED_IN),
+    get("/sign-in", sign_in_page, Access.NOTHING),
+    post("/sign-in", sign_in, Access.NOTHING),
+    post("/sign-out", sign_out, Access.SIGNED_IN),
 )

@@ -9,7 +9,7 @@ from headrace.backoffice.shell.addresses import client_address
 from headrace.backoffice.shell.context import PREFIX
 from headrace.backoffice.shell.cookies import write_session
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.access.sign_in import (
     PASSWORD_CHARACTERS_MIN,
     Link,
@@ -90,6 +90,6 @@ def _form(
 
 
 SCREENS = (
-    show("/welcome/{token}", welcome, Access.NOTHING),
-    act("/welcome/{token}", use_link, Access.NOTHING),
+    get("/welcome/{token}", welcome, Access.NOTHING),
+    post("/welcome/{token}", use_link, Access.NOTHING),
 )

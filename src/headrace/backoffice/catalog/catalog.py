@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from headrace.backoffice.shell.charts import Chart, Series, bar_chart
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, show
+from headrace.backoffice.shell.screen import Access, get
 from headrace.backoffice.shell.templating import number
 from headrace.domain.catalog.personal_data import KINDS, PERSONAL, kinds_of
 from headrace.domain.catalog.value_types import example_of, type_names
@@ -150,6 +150,6 @@ def _count(value: float) -> str:
 
 
 SCREENS = (
-    show("/projects/{project}/catalog", list_names, Access.VIEWER),
-    show("/projects/{project}/catalog/{event}", show_name, Access.VIEWER),
+    get("/projects/{project}/catalog", list_names, Access.VIEWER),
+    get("/projects/{project}/catalog/{event}", show_name, Access.VIEWER),
 )

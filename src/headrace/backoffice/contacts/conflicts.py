@@ -8,7 +8,7 @@ from starlette.responses import Response
 from headrace.backoffice.contacts.contacts import find_contact
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.deliveries.dead_letters import check_reason
 from headrace.domain.errors import ApiError
 from headrace.domain.ids import uuid_text
@@ -128,9 +128,9 @@ def _why(error: MergeRefusedError | ApiError) -> str:
 
 
 SCREENS = (
-    show("/projects/{project}/contacts/conflicts", list_conflicts, Access.VIEWER),
-    show("/projects/{project}/contacts/{contact}/merge", preview, Access.OPERATOR),
-    act("/projects/{project}/contacts/{contact}/merge", merge, Access.OPERATOR),
-    act("/projects/{project}/conflicts/{conflict}/dismiss", dismiss, Access.OPERATOR),
-    act("/projects/{project}/merges/{merge}/undo", undo, Access.OPERATOR),
+    get("/projects/{project}/contacts/conflicts", list_conflicts, Access.VIEWER),
+    get("/projects/{project}/contacts/{contact}/merge", preview, Access.OPERATOR),
+    post("/projects/{project}/contacts/{contact}/merge", merge, Access.OPERATOR),
+    post("/projects/{project}/conflicts/{conflict}/dismiss", dismiss, Access.OPERATOR),
+    post("/projects/{project}/merges/{merge}/undo", undo, Access.OPERATOR),
 )

@@ -11,7 +11,7 @@ from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.messages.notices import mail_notices
 from headrace.backoffice.messages.words import reason_words
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.contacts.contact import Contact
 from headrace.domain.contacts.search import check_search
 from headrace.domain.events.event import Status
@@ -112,7 +112,7 @@ async def delete(visit: PageRequest) -> Response:
 
 
 SCREENS = (
-    show("/projects/{project}/contacts", list_contacts, Access.VIEWER),
-    show("/projects/{project}/contacts/{contact}", show_contact, Access.VIEWER),
-    act("/projects/{project}/contacts/{contact}/delete", delete, Access.OPERATOR),
+    get("/projects/{project}/contacts", list_contacts, Access.VIEWER),
+    get("/projects/{project}/contacts/{contact}", show_contact, Access.VIEWER),
+    post("/projects/{project}/contacts/{contact}/delete", delete, Access.OPERATOR),
 )

@@ -8,7 +8,7 @@ from starlette.responses import Response, StreamingResponse
 from headrace.backoffice.contacts.contacts import find_contact
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.ids import uuid_text
 from headrace.pipeline.contacts.person_document import person_document
 from headrace.store.contract.erasures import ErasureStatus
@@ -65,7 +65,7 @@ async def export(visit: PageRequest) -> Response:
 
 
 SCREENS = (
-    act("/projects/{project}/contacts/{contact}/export", export, Access.OWNER),
-    act("/projects/{project}/contacts/{contact}/erase", erase, Access.OWNER),
-    show("/projects/{project}/erasures/{erasure}", show_erasure, Access.VIEWER),
+    post("/projects/{project}/contacts/{contact}/export", export, Access.OWNER),
+    post("/projects/{project}/contacts/{contact}/erase", erase, Access.OWNER),
+    get("/projects/{project}/erasures/{erasure}", show_erasure, Access.VIEWER),
 )

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.deliveries.dead_letters import FILTERS, check_filter, check_reason
 from headrace.domain.errors import ApiError
 from headrace.domain.ids import uuid_text
@@ -128,8 +128,8 @@ async def names_of_subscribers(visit: PageRequest) -> dict[str, str]:
 
 
 SCREENS = (
-    show("/projects/{project}/dead-letters", list_groups, Access.VIEWER),
-    show("/projects/{project}/dead-letters/list", list_some, Access.VIEWER),
-    act("/projects/{project}/dead-letters/{dead_letter}/replay", replay_one, Access.OPERATOR),
-    act("/projects/{project}/dead-letters/{dead_letter}/discard", discard_one, Access.OPERATOR),
+    get("/projects/{project}/dead-letters", list_groups, Access.VIEWER),
+    get("/projects/{project}/dead-letters/list", list_some, Access.VIEWER),
+    post("/projects/{project}/dead-letters/{dead_letter}/replay", replay_one, Access.OPERATOR),
+    post("/projects/{project}/dead-letters/{dead_letter}/discard", discard_one, Access.OPERATOR),
 )

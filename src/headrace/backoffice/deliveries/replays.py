@@ -12,7 +12,7 @@ from headrace.backoffice.deliveries.dead_letters import (
 )
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.deliveries.dead_letters import (
     PER_SECOND_DEFAULT,
     PER_SECOND_MAX,
@@ -111,8 +111,8 @@ def _replay_id(visit: PageRequest) -> str:
 
 
 SCREENS = (
-    show("/projects/{project}/dead-letters/replay", dry_run, Access.OPERATOR),
-    act("/projects/{project}/dead-letters/replay", start, Access.OPERATOR),
-    show("/projects/{project}/replays/{replay}", show_replay, Access.VIEWER),
-    act("/projects/{project}/replays/{replay}/stop", stop, Access.OPERATOR),
+    get("/projects/{project}/dead-letters/replay", dry_run, Access.OPERATOR),
+    post("/projects/{project}/dead-letters/replay", start, Access.OPERATOR),
+    get("/projects/{project}/replays/{replay}", show_replay, Access.VIEWER),
+    post("/projects/{project}/replays/{replay}/stop", stop, Access.OPERATOR),
 )

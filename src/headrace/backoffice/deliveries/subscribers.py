@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, show
+from headrace.backoffice.shell.screen import Access, get
 from headrace.domain.deliveries.breaker import BreakerPolicy, BreakerState
 from headrace.domain.ids import uuid_text
 from headrace.pipeline.delivering.breakers import breaker_of
@@ -164,6 +164,6 @@ def typed_of(subscriber: Subscriber) -> dict[str, str]:
 
 
 SCREENS = (
-    show("/projects/{project}/subscribers", list_subscribers, Access.VIEWER),
-    show("/projects/{project}/subscribers/{subscriber}", show_subscriber, Access.VIEWER),
+    get("/projects/{project}/subscribers", list_subscribers, Access.VIEWER),
+    get("/projects/{project}/subscribers/{subscriber}", show_subscriber, Access.VIEWER),
 )

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from headrace.backoffice.deliveries.subscribers import find_subscriber, subscriber_page
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.delivery.contract import DeliveryError, Failed
 from headrace.domain.deliveries.subscriptions import check_patterns
 from headrace.domain.errors import ApiError
@@ -170,12 +170,12 @@ async def _check(visit: PageRequest) -> _Checked:
 
 _ONE = "/projects/{project}/subscribers/{subscriber}"
 SCREENS = (
-    show("/projects/{project}/subscribers/new", new_webhook, Access.OPERATOR),
-    act("/projects/{project}/subscribers", create, Access.OPERATOR),
-    act(f"{_ONE}/edit", edit, Access.OPERATOR),
-    act(f"{_ONE}/enable", enable, Access.OPERATOR),
-    act(f"{_ONE}/disable", disable, Access.OPERATOR),
-    act(f"{_ONE}/test", test, Access.OPERATOR),
-    act(f"{_ONE}/rotate", rotate, Access.OPERATOR),
-    act(f"{_ONE}/delete", delete, Access.OPERATOR),
+    get("/projects/{project}/subscribers/new", new_webhook, Access.OPERATOR),
+    post("/projects/{project}/subscribers", create, Access.OPERATOR),
+    post(f"{_ONE}/edit", edit, Access.OPERATOR),
+    post(f"{_ONE}/enable", enable, Access.OPERATOR),
+    post(f"{_ONE}/disable", disable, Access.OPERATOR),
+    post(f"{_ONE}/test", test, Access.OPERATOR),
+    post(f"{_ONE}/rotate", rotate, Access.OPERATOR),
+    post(f"{_ONE}/delete", delete, Access.OPERATOR),
 )

@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from headrace.backoffice.events.payload import pretty, pretty_masked
 from headrace.backoffice.events.search import read_uuid
-from headrace.backoffice.events.summary import story_of
+from headrace.backoffice.events.summary import summary_of
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, show
+from headrace.backoffice.shell.screen import Access, get
 from headrace.domain.events.event import Source, Status, StoredEvent
 from headrace.domain.timestamps import parse, to_text
 from headrace.pipeline.trace.entry import EntryType
@@ -52,7 +52,7 @@ async def show_event(visit: PageRequest) -> Response:
         event=event,
         status_name=Status(event.status).name.lower(),
         source=Source(event.source).name.lower(),
-        story=story_of(trace, facts),
+        summary=summary_of(trace, facts),
         entries=[(parse(entry.at), entry) for entry in trace.entries],
         entry_kinds=_ENTRY_KINDS,
         deliveries=facts.deliveries,
@@ -88,4 +88,4 @@ def curl_of(event: StoredEvent) -> str:
     )
 
 
-SCREENS = (show("/projects/{project}/events/{event}", show_event, Access.VIEWER),)
+SCREENS = (get("/projects/{project}/events/{event}", show_event, Access.VIEWER),)

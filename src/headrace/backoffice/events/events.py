@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from headrace.backoffice.events.search import SOURCES, STATUSES, read_search, read_uuid
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, show
+from headrace.backoffice.shell.screen import Access, get
 from headrace.domain.events.event import Status
 from headrace.domain.ids import uuid_text
 
@@ -57,4 +57,4 @@ async def _find(visit: PageRequest, text: str) -> bytes | None:
     return None if by_key is None else by_key.id
 
 
-SCREENS = (show("/projects/{project}/events", list_events, Access.VIEWER),)
+SCREENS = (get("/projects/{project}/events", list_events, Access.VIEWER),)

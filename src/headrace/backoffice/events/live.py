@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from headrace.backoffice.events.search import EventSearch, read_search
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, show
+from headrace.backoffice.shell.screen import Access, get
 from headrace.backoffice.shell.stream_access import SessionFollower
 from headrace.domain.deliveries.subscriptions import pattern_wants
 from headrace.domain.events.event import NewEvent, Status, StoredEvent
@@ -99,6 +99,6 @@ def _row(visit: PageRequest, event: NewEvent) -> str:
 
 
 SCREENS = (
-    show("/projects/{project}/events/live", watch, Access.VIEWER),
-    show("/projects/{project}/events/live/stream", stream, Access.VIEWER),
+    get("/projects/{project}/events/live", watch, Access.VIEWER),
+    get("/projects/{project}/events/live/stream", stream, Access.VIEWER),
 )

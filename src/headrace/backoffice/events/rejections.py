@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, show
+from headrace.backoffice.shell.screen import Access, get
 
 ROWS = 50
 
@@ -22,4 +22,4 @@ async def list_rejections(visit: PageRequest) -> Response:
     )
 
 
-SCREENS = (show("/projects/{project}/rejections", list_rejections, Access.VIEWER),)
+SCREENS = (get("/projects/{project}/rejections", list_rejections, Access.VIEWER),)

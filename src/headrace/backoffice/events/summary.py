@@ -32,7 +32,7 @@ _PLURAL = {
 }
 
 
-class Story(msgspec.Struct, frozen=True):
+class EventSummary(msgspec.Struct, frozen=True):
     """A few sentences, and how it went."""
 
     sentences: list[str]
@@ -40,7 +40,7 @@ class Story(msgspec.Struct, frozen=True):
     severity: str
 
 
-def story_of(trace: Trace, facts: TraceFacts) -> Story:
+def summary_of(trace: Trace, facts: TraceFacts) -> EventSummary:
     """Say where the event came from, how it was processed, who got it and what to do next."""
     event = trace.event
     sentences = [f"Received {_CAME[Source(event.source)]}."]
@@ -66,7 +66,7 @@ def story_of(trace: Trace, facts: TraceFacts) -> Story:
         )
     if open_letters:
         sentences.append(_what_to_do([letter.kind for letter in open_letters]))
-    return Story(sentences, _mood(status, facts, needs_a_person=bool(open_letters)))
+    return EventSummary(sentences, _mood(status, facts, needs_a_person=bool(open_letters)))
 
 
 def _processed(trace: Trace, facts: TraceFacts) -> list[str]:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.messages.notices import mail_page
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.errors import ApiError
 from headrace.domain.ids import uuid_text
 from headrace.domain.messages.dns_records import RecordCheck
@@ -143,10 +143,10 @@ def _address(visit: PageRequest, domain: Domain) -> str:
 _ALL = "/projects/{project}/domains"
 _ONE = f"{_ALL}/{{domain}}"
 SCREENS = (
-    show(_ALL, list_domains, Access.VIEWER),
-    act(_ALL, create, Access.OPERATOR),
-    show(_ONE, show_domain, Access.VIEWER),
-    act(f"{_ONE}/look-up", look_up, Access.OPERATOR),
-    act(f"{_ONE}/verify", verify, Access.OPERATOR),
-    act(f"{_ONE}/delete", delete, Access.OPERATOR),
+    get(_ALL, list_domains, Access.VIEWER),
+    post(_ALL, create, Access.OPERATOR),
+    get(_ONE, show_domain, Access.VIEWER),
+    post(f"{_ONE}/look-up", look_up, Access.OPERATOR),
+    post(f"{_ONE}/verify", verify, Access.OPERATOR),
+    post(f"{_ONE}/delete", delete, Access.OPERATOR),
 )

@@ -9,7 +9,7 @@ from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.messages.notices import mail_page
 from headrace.backoffice.messages.words import reason_words
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, show
+from headrace.backoffice.shell.screen import Access, get
 from headrace.domain.email import normalize_email
 from headrace.domain.ids import uuid_text
 from headrace.domain.messages.kinds import MessageStatus
@@ -100,4 +100,4 @@ def place_text(place: Place | None) -> str | None:
     return None if place is None else f"{place[0]}.{place[1]}"
 
 
-SCREENS = (show("/projects/{project}/messages", list_messages, Access.VIEWER),)
+SCREENS = (get("/projects/{project}/messages", list_messages, Access.VIEWER),)

@@ -16,7 +16,7 @@ from headrace.backoffice.messages.story import checks_of, mark_of, steps_of
 from headrace.backoffice.messages.words import VERDICT_REASONS
 from headrace.backoffice.shell import content_policy
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.ids import uuid_text
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.store.contract.messages import EngagementRecord
@@ -156,9 +156,9 @@ def _message_id(visit: PageRequest) -> str:
 
 _ONE = "/projects/{project}/messages/{message}"
 SCREENS = (
-    show(_ONE, show_message, Access.VIEWER),
-    show(f"{_ONE}/html", show_html, Access.OPERATOR),
-    show(f"{_ONE}/mail", download_mail, Access.OPERATOR),
-    show(f"{_ONE}/files/{{number}}", download_file, Access.OPERATOR),
-    act(f"{_ONE}/settle", settle, Access.OPERATOR),
+    get(_ONE, show_message, Access.VIEWER),
+    get(f"{_ONE}/html", show_html, Access.OPERATOR),
+    get(f"{_ONE}/mail", download_mail, Access.OPERATOR),
+    get(f"{_ONE}/files/{{number}}", download_file, Access.OPERATOR),
+    post(f"{_ONE}/settle", settle, Access.OPERATOR),
 )

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.messages.notices import mail_page
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.ids import uuid_text
 
 ROWS = 25
@@ -76,7 +76,7 @@ def _job_id(visit: PageRequest) -> str:
 
 _ONE = "/projects/{project}/send-jobs/{job}"
 SCREENS = (
-    show("/projects/{project}/send-jobs", list_jobs, Access.VIEWER),
-    show(_ONE, show_job, Access.VIEWER),
-    act(f"{_ONE}/stop", stop, Access.OPERATOR),
+    get("/projects/{project}/send-jobs", list_jobs, Access.VIEWER),
+    get(_ONE, show_job, Access.VIEWER),
+    post(f"{_ONE}/stop", stop, Access.OPERATOR),
 )

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act
+from headrace.backoffice.shell.screen import Access, post
 from headrace.domain.messages.kinds import Channel
 from headrace.domain.messages.requests import check_domain
 from headrace.domain.messages.sending_policies import PAUSED_DOMAINS_MAX
@@ -59,6 +59,6 @@ def _back(visit: PageRequest) -> str:
 
 
 SCREENS = (
-    act("/projects/{project}/messages/stop", stop, Access.OPERATOR),
-    act("/projects/{project}/messages/resume", resume, Access.OPERATOR),
+    post("/projects/{project}/messages/stop", stop, Access.OPERATOR),
+    post("/projects/{project}/messages/resume", resume, Access.OPERATOR),
 )

@@ -10,7 +10,7 @@ from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.messages.listing import place_text, read_place
 from headrace.backoffice.messages.notices import mail_page
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.email import normalize_email
 from headrace.domain.errors import ApiError
 from headrace.domain.ids import uuid_text
@@ -111,7 +111,7 @@ async def remove(visit: PageRequest) -> Response:
 
 _ALL = "/projects/{project}/suppressions"
 SCREENS = (
-    show(_ALL, list_suppressions, Access.VIEWER),
-    act(_ALL, add, Access.OPERATOR),
-    act(f"{_ALL}/{{suppression}}/remove", remove, Access.OPERATOR),
+    get(_ALL, list_suppressions, Access.VIEWER),
+    post(_ALL, add, Access.OPERATOR),
+    post(f"{_ALL}/{{suppression}}/remove", remove, Access.OPERATOR),
 )

@@ -14,7 +14,7 @@ from headrace.backoffice.messages.message import mail_frame
 from headrace.backoffice.messages.notices import mail_page
 from headrace.backoffice.shell import content_policy
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.delivery.mail.templates import Rendered
 from headrace.domain.contacts.contact import Contact
 from headrace.domain.contacts.search import check_search
@@ -221,9 +221,9 @@ async def _find(visit: PageRequest) -> Template:
 
 _ONE = "/projects/{project}/templates/{template}"
 SCREENS = (
-    show("/projects/{project}/templates", list_templates, Access.VIEWER),
-    show(_ONE, show_template, Access.VIEWER),
-    show(f"{_ONE}/html", show_html, Access.VIEWER),
-    act(f"{_ONE}/publish", publish, Access.OPERATOR),
-    act(f"{_ONE}/restore", restore, Access.OPERATOR),
+    get("/projects/{project}/templates", list_templates, Access.VIEWER),
+    get(_ONE, show_template, Access.VIEWER),
+    get(f"{_ONE}/html", show_html, Access.VIEWER),
+    post(f"{_ONE}/publish", publish, Access.OPERATOR),
+    post(f"{_ONE}/restore", restore, Access.OPERATOR),
 )

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from headrace.backoffice.shell.cookies import THEMES, write_theme
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, act, show
+from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.ids import uuid_text
 
 
@@ -26,7 +26,7 @@ async def set_theme(visit: PageRequest) -> Response:
 
 
 SCREENS = (
-    show("", first_page, Access.SIGNED_IN),
-    show("/", first_page, Access.SIGNED_IN),
-    act("/theme", set_theme, Access.NOTHING),
+    get("", first_page, Access.SIGNED_IN),
+    get("/", first_page, Access.SIGNED_IN),
+    post("/theme", set_theme, Access.NOTHING),
 )

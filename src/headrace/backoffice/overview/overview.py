@@ -18,7 +18,7 @@ from headrace.backoffice.overview.numbers import (
 )
 from headrace.backoffice.shell.charts import Chart, Series, bar_chart, line_chart
 from headrace.backoffice.shell.request import PageRequest
-from headrace.backoffice.shell.screen import Access, show
+from headrace.backoffice.shell.screen import Access, get
 from headrace.backoffice.shell.templating import duration, number
 from headrace.domain.upkeep.retention import days_to_full
 from headrace.domain.upkeep.rollups import MINUTE_S, Outcome, Tally, percentile_us
@@ -202,4 +202,4 @@ async def _names(visit: PageRequest) -> dict[str, str]:
     return {subscriber.id: subscriber.target for subscriber in both}
 
 
-SCREENS = (show("/projects/{project}", overview, Access.VIEWER),)
+SCREENS = (get("/projects/{project}", overview, Access.VIEWER),)

@@ -47,29 +47,29 @@ _OF_PROJECT = frozenset({Access.VIEWER, Access.OPERATOR, Access.OWNER})
 
 
 class Screen(msgspec.Struct, frozen=True):
-    """One method of one path; made by `show` and `act`."""
+    """One method of one path; made by `get` and `post`."""
 
     method: str
     path: str
-    need: Access
+    access: Access
     view: View
 
 
-def show(path: str, view: View, need: Access) -> Screen:
+def get(path: str, view: View, access: Access) -> Screen:
     """A page or part of one: a GET that changes nothing."""
-    return _screen("GET", path, need, view)
+    return _screen("GET", path, access, view)
 
 
-def act(path: str, view: View, need: Access) -> Screen:
+def post(path: str, view: View, access: Access) -> Screen:
     """A change: a POST from one of our own pages, with the token of the session."""
-    return _screen("POST", path, need, view)
+    return _screen("POST", path, access, view)
 
 
-def _screen(method: str, path: str, need: Access, view: View) -> Screen:
-    if (need in _OF_PROJECT) != path.startswith("/projects/{project}"):
+def _screen(method: str, path: str, access: Access, view: View) -> Screen:
+    if (access in _OF_PROJECT) != path.startswith("/projects/{project}"):
         message = f"{method} {path}: a role in a project and a path below it go together"
         raise ValueError(message)
-    return Screen(method, path, need, view)
+    return Screen(method, path, access, view)
 
 
 def routes(screens: tuple[Screen, ...]) -> list[Route]:
@@ -111,17 +111,17 @@ async def _guarded(request: Request, screen: Screen) -> Response:
     await recognise(visit)
     if changes:
         visit.form = await read_form(request)
-    if screen.need is Access.NOTHING:
+    if screen.access is Access.NOTHING:
         return await screen.view(visit)
     if visit.signed_in is None:
         back = visit.here if screen.method == "GET" else ""
         return RedirectResponse(visit.url("/sign-in", next=back), 303)
     if changes and not csrf_matches(visit.session_token, visit.form.text("csrf")):
         raise HTTPException(403, "csrf")
-    if screen.need is Access.INSTANCE and not visit.who.is_owner:
+    if screen.access is Access.INSTANCE and not visit.who.is_owner:
         raise HTTPException(403, "role")
-    if screen.need.role is not None:
-        _enter(visit, screen.need.role)
+    if screen.access.role is not None:
+        _enter(visit, screen.access.role)
     return await screen.view(visit)
 
 
