@@ -1,1 +1,1 @@
-"""From the accept to the last retry."""
+"""The path of an event from accepting it to the last delivery attempt."""

@@ -1,4 +1,4 @@
-"""Which process does what only one at a time may do."""
+"""Leadership: for work that one process at a time may do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Leadership:
 
     Args:
         owner: name of this process, see `headrace.process_names`.
-        lease_s: so long after its last sign of life is it taken from a process.
+        lease_s: a process that does not renew for so long loses it.
         clock_us: microseconds of any clock.
         renew_s: how often the lease is renewed; a third of it by default.
     """
@@ -61,5 +61,5 @@ class Leadership:
         return await self.epoch() is not None
 
     def doubt(self) -> None:
-        """Ask the store the next time."""
+        """Ask the store at the next call."""
         self._epoch = None

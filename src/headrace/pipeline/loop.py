@@ -19,7 +19,7 @@ Step = Callable[[], Awaitable[float | None]]
 
 
 class BackgroundLoop(Protocol):
-    """Works beside everything else."""
+    """Runs in the background."""
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -30,7 +30,7 @@ class BackgroundLoop(Protocol):
 class LoopOptions:
     """How a loop repeats its step."""
 
-    #: What the log calls it.
+    #: Its name in the log.
     name: str
     #: Between two steps, where a step does not say otherwise.
     pause_s: float
@@ -43,7 +43,7 @@ class LoopOptions:
     failures: Mapping[type[Exception], str] = field(
         default_factory=lambda: {StoreError: STORE_UNAVAILABLE}
     )
-    #: Whether an error that is not among them is waited out, too, and logged with its trace.
+    #: Whether any other error is waited out, too, and logged with its trace.
     survives_faults: bool = False
 
 
@@ -51,7 +51,7 @@ class Loop:
     """Repeats a step until it is cancelled or stopped.
 
     Args:
-        wake: ends the pause between two steps; made here where nothing else sets it.
+        wake: ends the pause between two steps; created here by default.
     """
 
     def __init__(
@@ -84,8 +84,7 @@ class Loop:
             if self._options.pause_first:
                 await _wait(self._wake, self._options.pause_s)
             while not self.stopping:
-                # Before the step: whatever wakes the loop from here on may have come too late
-                # for it.
+                # Before the step, which may miss what a later wake-up announces.
                 self._wake.clear()
                 await self._run_step()
         finally:
@@ -97,7 +96,7 @@ class Loop:
             seconds = await self._step()
         except Exception as error:  # noqa: BLE001 - raised again unless the options name it
             self._log_failure(error)
-            # Only a stop ends this one early: what wakes the loop does not bring the store back.
+            # Only a stop ends this pause early: a wake-up does not repair the store.
             await _wait(self._stop, options.pause_s if options.error_s is None else options.error_s)
         else:
             await _wait(self._wake, options.pause_s if seconds is None else seconds)
@@ -114,14 +113,14 @@ class Loop:
         _log.exception(LOOP_FAILED, loop=options.name)
 
     async def stop(self) -> None:
-        """Let the step under way come to its end, and begin no other."""
+        """Let the running step finish, and begin no other."""
         self._stop.set()
         self._wake.set()
         await self._ended.wait()
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, or so long; others get their turn in any case."""
+    """Wait for an event or a timeout; always yields to other tasks."""
     if seconds <= 0:
         await asyncio.sleep(0)
         return

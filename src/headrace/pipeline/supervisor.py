@@ -1,4 +1,4 @@
-"""Keeps one worker process running beside the server, nudges it, and knows whether it works."""
+"""Keeps one worker process running beside the server, nudges it, and tracks its state."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from headrace.store.contract.commits import Pending
 #: Pause before a dead worker is started again; doubles up to the maximum while it keeps dying.
 RESTART_SECONDS_MIN = 0.2
 RESTART_SECONDS_MAX = 10.0
-#: A worker that ran so long did not die at once.
+#: A worker that ran longer resets the pause.
 HEALTHY_SECONDS = 30.0
 STOP_SECONDS_MAX = 6.0
-#: Exit code of a worker that no restart will help, as of every command for a wrong setting.
+#: Exit code of a worker with a wrong setting, as of every command: no restart will help.
 UNUSABLE = 2
-#: What a worker says of its state at a time; more is left out.
+#: Longest state that a worker reports; the rest is left out.
 STATE_BYTES_MAX = 2048
-#: Nudges are at least so far apart; in between the worker looks by itself.
+#: Minimum interval of nudges; in between, the worker polls.
 NUDGE_SECONDS_MIN = 0.002
 
 _ENDED = "the worker has ended and is started again"
@@ -66,7 +66,7 @@ class WorkerSupervisor:
         if self._socket is None or now - self._nudged_at < NUDGE_SECONDS_MIN:
             return
         self._nudged_at = now
-        # Full means that the worker has nudges enough.
+        # A full buffer means that the worker has enough nudges.
         with contextlib.suppress(OSError):
             self._socket.send(b".")
 
@@ -107,7 +107,7 @@ class WorkerSupervisor:
         finally:
             self._socket, self.problem = None, _ENDED
             loop.remove_reader(here)
-            # That is what tells a worker that its server is gone.
+            # This signals to the worker that its server is gone.
             here.close()
 
     def _read_state(self, here: socket.socket) -> None:
@@ -116,7 +116,7 @@ class WorkerSupervisor:
         except OSError:
             said = b""
         if not said:
-            # It has closed its end, or is gone; its exit status tells.
+            # The worker closed its end or exited; its exit status tells which.
             asyncio.get_running_loop().remove_reader(here)
             return
         lines = said.decode(errors="replace").split("\n")

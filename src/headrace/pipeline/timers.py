@@ -1,4 +1,4 @@
-"""When the parts of a loop that come now and then are due."""
+"""Schedules the periodic parts of a loop."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 
 class Timers:
-    """One moment for each name; at first, all are due."""
+    """A due time for each name; at first, all are due."""
 
     def __init__(self, clock_us: Callable[[], int]) -> None:
         self._clock_us = clock_us
         self._next_us: dict[str, int] = {}
 
     def is_due(self, name: str, every_s: float) -> bool:
-        """Whether it is due; then it is again in `every_s` seconds."""
+        """Whether it is due; if so, it is due again in `every_s` seconds."""
         now_us = self._clock_us()
         if now_us < self._next_us.get(name, 0):
             return False
@@ -21,5 +21,5 @@ class Timers:
         return True
 
     def hurry(self, name: str) -> None:
-        """Make it due the next time it is asked about."""
+        """Make it due at the next check."""
         self._next_us[name] = 0

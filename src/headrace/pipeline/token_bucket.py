@@ -1,18 +1,18 @@
-"""A limit of so many a second, with a burst."""
+"""A rate limit per second, with a burst."""
 
 from __future__ import annotations
 
 import math
 
-#: Unless it is made with another burst, a bucket holds the allowance of so many seconds.
+#: The default burst is the allowance of so many seconds.
 BURST_SECONDS = 2
 
 
 class TokenBucket:
     """Holds up to `burst` tokens and refills evenly, at `rate` a second.
 
-    Time is passed in, in microseconds, and may stand still or step back without harm: until it has
-    caught up, nothing is gained.
+    The caller passes the time in microseconds. It may stand still or step back: the bucket does not
+    refill until it has caught up.
 
     Args:
         burst: two seconds of `rate` by default.
@@ -31,7 +31,7 @@ class TokenBucket:
         """Take `count` tokens.
 
         Returns:
-            0 when they were there, else the whole seconds after which they can be.
+            0 on success, else the whole seconds after which to retry.
         """
         self._refill(now_us)
         # More than a full bucket can never be there: then a full one is enough, and what was taken
@@ -64,7 +64,7 @@ class TokenBucket:
 class ForwardTime:
     """Time that passes as that of a clock does, and stands still where the clock is set back.
 
-    With it, work that lasts goes on at its rate after a clock was set back by an hour.
+    With it, long work keeps its rate after a clock was set back by an hour.
     """
 
     def __init__(self) -> None:

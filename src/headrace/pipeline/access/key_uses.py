@@ -1,4 +1,4 @@
-"""When keys were last used: held in memory, noted in the store once a minute."""
+"""When keys were last used: held in memory, written to the store once a minute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOTE_SECONDS = 60.0
 
 
 class KeyUseLog:
-    """Takes what the cache has seen and writes it, for the list of keys."""
+    """Writes the keys used since the last flush, for the list of keys."""
 
     def __init__(self, access: AccessCache, members: Members, clock_us: Callable[[], int]) -> None:
         self._access = access
@@ -22,10 +22,10 @@ class KeyUseLog:
         self._clock_us = clock_us
 
     async def flush(self) -> None:
-        """Write what was used since the last time.
+        """Write the uses since the last flush.
 
         Raises:
-            StoreError: it cannot be written; the list then shows an older use.
+            StoreError: the write failed; the list then shows an older use.
         """
         uses = self._access.take_uses()
         if uses:

@@ -18,22 +18,22 @@ from headrace.store.access.projects import Projects
 from headrace.store.contract.access import Access
 from headrace.store.contract.errors import StoreError
 
-#: How often a change of keys or policies is looked for. With the time of the look-up itself this
-#: stays well below the 5 s within which a revocation must work.
+#: How often to poll for changed keys and policies. With the time of the query this stays well below
+#: the 5 s within which a revocation must work.
 REFRESH_SECONDS = 1.0
-#: What is held stays in force when the store cannot be read, or holds what cannot be understood.
+#: The cached data stays in force when the store cannot be read or its rows cannot be decoded.
 FAILURES = {
     StoreError: STORE_UNAVAILABLE,
     msgspec.MsgspecError: ACCESS_REFRESH_FAILED,
     ValueError: ACCESS_REFRESH_FAILED,
 }
-#: Keys whose text has been verified are remembered by a digest of it, up to so many.
+#: Limit of the cache of verified keys, by a digest of their text.
 VERIFIED_MAX = 10_000
 _NOBODY_HASH = hash_secret(b"")
 
 
 class KeyProblem(Enum):
-    """Why a key opens nothing; each is one sentence."""
+    """Why a key is rejected; each value is one sentence."""
 
     MISSING = "An API key is needed: Authorization: Bearer hr_..."
     MALFORMED = "This is not an API key; one reads hr_<16 characters>_<64 characters>."
@@ -43,7 +43,7 @@ class KeyProblem(Enum):
 
 
 class ProjectAccess:
-    """What requests of one project are subject to; shared by all its keys."""
+    """Policies and rate limit of one project; shared by all its keys."""
 
     __slots__ = ("bucket", "id", "policies")
 
@@ -54,7 +54,7 @@ class ProjectAccess:
         self.apply(policies)
 
     def apply(self, policies: Policies) -> None:
-        """Take over changed policies; the bucket is kept as long as its rate is."""
+        """Apply changed policies; the bucket is kept while its rate stays the same."""
         rate = policies.event_ingest_limit_per_second
         if rate is None:
             self.bucket = None
@@ -85,7 +85,7 @@ class AccessCache:
 
     Args:
         clock_us: microseconds since 1970, for expiry.
-        monotonic_s: for how old what is held may be.
+        monotonic_s: measures the age of the cached data.
     """
 
     def __init__(
@@ -98,20 +98,20 @@ class AccessCache:
         self._store = projects
         self._clock_us = clock_us
         self._monotonic_s = monotonic_s
-        #: When the last look-up began that has told what is held, by `monotonic_s`.
+        #: When the last successful refresh began, by `monotonic_s`.
         self._confirmed_s = monotonic_s()
         self._access = Access(version=-1, keys={}, policies={})
         self._projects: dict[int, ProjectAccess] = {}
         self._verified: dict[bytes, Principal] = {}
         self.look_ups = LookUps(self.refresh, lambda public_id: public_id in self._access.keys)
-        #: Keys used whose principals are no longer held.
+        #: Used keys whose principals are no longer cached.
         self._uses: set[str] = set()
 
     def authenticate_header(self, header: bytes) -> Principal | None:
-        """The principal of an `Authorization` header, None for whatever is no usable key.
+        """The principal of an `Authorization` header, None without a usable key.
 
-        A header that was right once is found by its whole text. An unknown id costs the same
-        comparison as a wrong secret, so timing tells neither.
+        A verified header is found by its whole text. An unknown id costs the same
+        comparison as a wrong secret, so timing reveals neither.
         """
         principal = self._verified.get(header)
         if principal is None:
@@ -142,10 +142,10 @@ class AccessCache:
         return parts[0]
 
     def problem(self, key_text: bytes) -> KeyProblem:
-        """Why a key opens nothing.
+        """Why a key is rejected.
 
-        That it is revoked or expired is told only to who has its secret: to all others a wrong
-        secret is the same as a key that does not exist.
+        Only a caller with the right secret learns that it is revoked or expired: to all others a
+        wrong secret looks like a key that does not exist.
         """
         if not key_text:
             return KeyProblem.MISSING
@@ -163,7 +163,7 @@ class AccessCache:
         """When the store last confirmed that a key, once verified, still has `scope`.
 
         Returns:
-            Seconds of `monotonic_s`; None when the key is over or lacks the scope by now.
+            Seconds of `monotonic_s`; None when the key is no longer valid or lacks the scope.
         """
         key = self._access.keys.get(principal.key_id)
         if key is None or key.secret_hash != principal.key.secret_hash:
@@ -173,7 +173,7 @@ class AccessCache:
         return self._confirmed_s
 
     def take_uses(self) -> set[str]:
-        """Public ids of the keys used since this was last asked."""
+        """Public ids of the keys used since the last call."""
         uses, self._uses = self._uses, set()
         for principal in self._verified.values():
             if principal.used:
@@ -204,7 +204,7 @@ class AccessCache:
         """Read keys and policies again if anything changed.
 
         Raises:
-            StoreError: the store cannot be read; what is held stays in force.
+            StoreError: the store cannot be read; the cached data stays in force.
         """
         began_s = self._monotonic_s()
         if await self._store.access_version() == self._access.version:

@@ -1,4 +1,4 @@
-"""Asks the store at once for an id that nothing held in memory knows."""
+"""Refreshes a cache at once for an id that it does not have."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Awaitable, Callable
 
 from headrace.store.contract.errors import StoreError
 
-#: Ids that the store was asked for and does not have; past so many all are forgotten.
+#: Limit of ids known to be absent from the store; past it, all are forgotten.
 ABSENT_MAX = 10_000
 
 
 class LookUps:
-    """Refreshes what is held in memory for callers that name something new.
+    """Refreshes a cache for callers that name an unknown id.
 
-    However many wait, one refresh runs at a time, and all who asked before it began share its
-    result. An id that is not there is not asked for again until `forget` is called.
+    One refresh runs at a time; all callers that waited before it began share its result. An absent
+    id is not looked up again until `forget` is called.
 
     Args:
         refresh: reads the store again.
-        knows: whether what is held has an id.
+        knows: whether the cache has an id.
     """
 
     def __init__(
@@ -29,15 +29,15 @@ class LookUps:
         self._knows = knows
         self._absent: set[str] = set()
         self._lock = asyncio.Lock()
-        #: Refreshes that have begun.
+        #: Number of refreshes begun.
         self._begun = 0
 
     def is_worthwhile(self, public_id: str) -> bool:
-        """Whether the store may know an id that is not held."""
+        """Whether the store may have an id that is not cached."""
         return public_id not in self._absent and not self._knows(public_id)
 
     async def look_up(self, public_id: str) -> None:
-        """Have the store asked; a store that cannot be read leaves the id unknown."""
+        """Refresh; the id stays unknown when the store cannot be read."""
         begun_before = self._begun
         async with self._lock:
             if self._begun == begun_before:
@@ -52,7 +52,7 @@ class LookUps:
             self._absent.add(public_id)
 
     async def refresh(self) -> None:
-        """Refresh as the clock says, and forget what was not there before.
+        """Refresh on schedule, and forget which ids were absent.
 
         Raises:
             StoreError: the store cannot be read.

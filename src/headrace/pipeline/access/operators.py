@@ -21,9 +21,9 @@ class OperatorCache:
         self.look_ups = LookUps(self.refresh, lambda public_id: public_id in self._by_id)
 
     def authenticate(self, token: bytes) -> Operator | None:
-        """The operator of a token, None for whatever is not a usable one.
+        """The operator of a token, None without a usable one.
 
-        An unknown id costs the same comparison as a wrong secret, so timing tells neither.
+        An unknown id costs the same comparison as a wrong secret, so timing reveals neither.
         """
         parts = split_token(token)
         if parts is None:
@@ -46,7 +46,7 @@ class OperatorCache:
         """Read all operators again: they are few.
 
         Raises:
-            StoreError: the store cannot be read; what is held stays in force.
+            StoreError: the store cannot be read; the cached data stays in force.
         """
         self._by_id = {operator.id: operator for operator in await self._store.list()}
 

@@ -14,12 +14,12 @@ POLICY_NAMES = (*NAMES, *SENDING_POLICIES)
 
 
 class PolicyFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for a policy in every project."""
+    """Default, unit and bounds of a policy, the same in every project."""
 
-    #: As JSON has it.
+    #: As a JSON value.
     default: Any
     unit: str
-    #: Inclusive; None for what is no number.
+    #: Inclusive; None for a policy that is not a number.
     bounds: tuple[float, float] | None
 
 

@@ -6,13 +6,13 @@ from headrace.pipeline.token_bucket import TokenBucket
 
 
 class CallerBuckets:
-    """A bucket for each caller; of those that are not heard of for long, none is kept.
+    """A token bucket for each caller; the least recently used are evicted.
 
     Args:
-        rate: of each, in requests a second.
+        rate: limit of each caller, in requests per second.
     """
 
-    #: Callers whose buckets are kept; the one that has been quiet for longest goes first.
+    #: Limit of buckets kept; past it, the least recently used is evicted.
     CALLERS_MAX = 10_000
 
     def __init__(self, rate: int) -> None:

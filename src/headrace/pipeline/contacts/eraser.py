@@ -1,4 +1,4 @@
-"""The loop that forgets people, slice by slice."""
+"""The loop that erases people in small transactions."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from headrace.store.contract.erasures import Erasure, ErasureStatus
 from headrace.store.contract.processing import ProcessingStore
 from headrace.store.privacy.erasures import Erasures
 
-#: One worker at a time has it; two would only do the work twice.
+#: One worker at a time erases; two would only do the work twice.
 LEADERSHIP = "erasures"
 LEADERSHIP_SECONDS = 15.0
 #: Events of one transaction: a few milliseconds of write lock.
 SLICE_MAX = 100
 SLICE_SECONDS = 0.02
-#: Between two looks for something to do.
+#: Seconds between two polls while there is nothing to do.
 IDLE_SECONDS = 0.2
 ERROR_SECONDS = 1.0
-#: Erasures that are worked at once, over all projects.
+#: Erasures in progress at once, over all projects.
 ERASURES_MAX = 100
-#: Wiping files holds up all writing: it takes no more than this share of the time.
+#: Wiping files blocks all writes: it takes at most this share of the time.
 WIPING_SHARE = 0.05
 
 _log = structlog.get_logger()
@@ -35,9 +35,9 @@ _log = structlog.get_logger()
 class ErasureReport(msgspec.Struct, frozen=True):
     """What one round did."""
 
-    #: Erasures that go on.
+    #: Erasures still running.
     running: int
-    #: Erasures that were finished.
+    #: Erasures finished.
     done: int
 
 
@@ -45,7 +45,7 @@ class Eraser:
     """Gives every running erasure a slice in turn; when none runs, wipes what they left.
 
     Args:
-        duties: tells which worker erases.
+        duties: decides which worker leads.
         owner: name of this process, see `headrace.process_names`.
         clock_us: microseconds since 1970.
         monotonic_s: measures how long wiping takes.
@@ -84,7 +84,7 @@ class Eraser:
         """One slice of every running erasure, or the wiping of those that have none left.
 
         Raises:
-            StoreError: the store cannot do it now; what is gone is counted.
+            StoreError: the store is unavailable; what was erased is counted.
         """
         found = await self._erasures.unfinished(ERASURES_MAX)
         if not found or not await self._leadership.is_held():

@@ -1,7 +1,7 @@
-"""All that is kept about a person as one JSON document, written while it is read.
+"""All data about a person as one JSON document, streamed while it is read.
 
-A page of events at a time, so its size does not matter. A document that was cut off is no JSON;
-the counts at its end are those that the receipt of an erasure would have.
+It reads a page of events at a time, so memory does not grow with the document. A truncated document
+is not valid JSON. The counts at its end equal those of an erasure's receipt.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _encode = msgspec.json.encode
 async def person_document(
     exports: PersonExports, facts: PersonFacts, *, mentions: bool = True
 ) -> AsyncIterator[bytes]:
-    """The document in pieces; one of those under way until its end.
+    """The document in chunks; counted as an export in progress until its end.
 
     Args:
         mentions: whether events of others are searched for the person's names, which takes as long
@@ -157,7 +157,7 @@ def _merge(row: Sequence[Any]) -> dict[str, Any]:
         "merged_at": to_text(created_us),
         "undone_by": undone_by,
         "undone_at": _time(undone_us),
-        # Both sides as they were, for the undoing.
+        # Both contacts before the merge, to undo it.
         "before": None if snapshot is None else msgspec.Raw(snapshot.encode()),
     }
 

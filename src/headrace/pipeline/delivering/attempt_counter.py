@@ -15,14 +15,14 @@ class DelivererStats(msgspec.Struct):
 
     delivered: int = 0
     failed: int = 0
-    #: Attempts whose claim was lost meanwhile; somebody else made or makes another.
+    #: Attempts whose claim was lost meanwhile; another worker has made or makes another.
     stale: int = 0
     rescued: int = 0
     unroutable: int = 0
 
 
 class AttemptCounter:
-    """Adds up what is written every few seconds; with the process, as much is lost."""
+    """Adds up counts that are written every few seconds; a crash loses the unwritten ones."""
 
     def __init__(self, store: DeliveryCounts, stats: DelivererStats) -> None:
         self._store = store
@@ -30,7 +30,7 @@ class AttemptCounter:
         self._unwritten = AttemptCounts()
 
     def observe(self, one: Ended, *, ours: bool) -> None:
-        """Count an attempt; `ours`: whether its claim still was when it was recorded."""
+        """Count an attempt; `ours`: whether this worker still held its claim by then."""
         seconds = one.outcome.duration_us / 1e6
         self._unwritten.observe(outcome_of(one, ours=ours), seconds)
         if not ours:
@@ -41,10 +41,10 @@ class AttemptCounter:
             self._stats.delivered += 1
 
     async def write(self) -> None:
-        """Write what was counted since the last time.
+        """Write the counts since the last write.
 
         Raises:
-            StoreError: it is kept for the next time.
+            StoreError: they are kept for the next write.
         """
         if not self._unwritten.outcomes:
             return

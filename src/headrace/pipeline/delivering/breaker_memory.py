@@ -1,4 +1,4 @@
-"""Breakers of subscribers with something on its way, as this worker last saw them."""
+"""Breakers of subscribers with deliveries in flight, as this worker last read them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from headrace.store.contract.deliveries import BreakerChange, SubscriberQueue
 
 
 class BreakerMemory:
-    """What the store is asked to change, from what stood there when it was last seen.
+    """Computes changes of breakers from their last known state.
 
-    Another worker may have changed a breaker meanwhile: then the store says how it is, and
-    `update` takes that over.
+    When another worker has changed a breaker meanwhile, the store returns its state, and `update`
+    takes it over.
 
     Args:
         rng: source of jitter.
@@ -30,9 +30,9 @@ class BreakerMemory:
         self._texts: dict[str, str | None] = {}
 
     def request(self, queue: SubscriberQueue) -> tuple[BreakerChange, Permit | None]:
-        """How the breaker changes by letting a delivery through, and the permit of that.
+        """How the breaker changes by admitting a delivery, and its permit.
 
-        The permit is None where nothing is let through now.
+        The permit is None when the breaker admits nothing now.
         """
         breaker = breaker_of(queue.breaker, self._policy)
         after, permit = breaker.request(self._clock_us())
@@ -50,13 +50,13 @@ class BreakerMemory:
         return BreakerChange(subscriber_id, before, breaker_text(breaker))
 
     def remember(self, changes: Iterable[BreakerChange]) -> None:
-        """The store has taken them."""
+        """Note changes that the store has committed."""
         self._texts |= {change.subscriber_id: change.after for change in changes}
 
     def update(self, texts: Mapping[str, str | None]) -> None:
-        """Take over what other workers have written."""
+        """Take over the states that other workers have written."""
         self._texts.update(texts)
 
     def keep(self, subscriber_ids: Collection[str]) -> None:
-        """Forget all others."""
+        """Forget all other subscribers."""
         self._texts = {name: text for name, text in self._texts.items() if name in subscriber_ids}

@@ -1,4 +1,4 @@
-"""Circuit breakers as they are shared by all workers: text beside the subscriber."""
+"""Circuit breakers shared by all workers, stored as text with the subscriber."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from headrace.delivery.contract import AttemptOutcome, Delivered, FailureCause
 from headrace.domain.deliveries.breaker import Breaker, BreakerPolicy, BreakerState, Permit
 
-#: The subscriber answered, though it did not take the event.
+#: The subscriber responded, but did not accept the event.
 _ANSWERED = frozenset(
     {
         FailureCause.REJECTED,
@@ -20,7 +20,7 @@ _ANSWERED = frozenset(
     }
 )
 
-#: The state of a breaker stands in its text, whatever the policy is.
+#: The text holds the state of a breaker, whatever the policy is.
 _ANY_POLICY = BreakerPolicy()
 
 
@@ -35,7 +35,7 @@ class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def breaker_of(text: str | None, policy: BreakerPolicy) -> Breaker:
-    """Read a breaker; None and what no release has written are closed ones."""
+    """Decode a breaker; None and unknown text give a closed one."""
     if text is None:
         return Breaker(policy=policy)
     try:
@@ -51,7 +51,7 @@ def pauses(text: str) -> bool:
 
 
 def breaker_text(breaker: Breaker) -> str | None:
-    """Write a breaker; one that is closed and saw no failure is nothing to remember."""
+    """Encode a breaker; None for one that is closed without a failure."""
     if breaker.state is BreakerState.CLOSED and not breaker.failures:
         return None
     stored = _Stored(
@@ -72,7 +72,7 @@ def after_attempts(
     now_us: int,
     jitter: float,
 ) -> Breaker:
-    """Tell a breaker how attempts ended; None: cut short, which says nothing."""
+    """Report ended attempts to a breaker; None: cut short, which says nothing."""
     for permit, outcome in attempts:
         if isinstance(outcome, Delivered) or (outcome and outcome.cause in _ANSWERED):
             breaker = breaker.succeeded(permit)

@@ -1,4 +1,4 @@
-"""Claims deliveries that may go, and begins their attempts."""
+"""Claims due deliveries and starts their attempts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from headrace.store.deliveries.deliveries import Deliveries
 
 
 class Claimer:
-    """Looks at a page of the queues at a time, and deals the free places out among them.
+    """Scans a page of the queues at a time, and assigns the free slots to them.
 
     Args:
         owner: name of this process, see `headrace.process_names`.
-        queues_max: looked at in one step; further ones have their turn in the next.
+        queues_max: scanned in one step; the others follow in the next.
         due_max: deliveries of one queue that are counted.
     """
 
@@ -41,19 +41,19 @@ class Claimer:
         self._queues_max = queues_max
         self._due_max = due_max
         self._after: tuple[str, int] | None = None
-        #: Handlers of this process; deliveries for others are left to other workers.
+        #: Handlers of this process; other workers claim the rest.
         self.handler_ids: frozenset[str] = frozenset()
 
     @property
     def more(self) -> bool:
-        """Whether there are queues that the last step did not look at."""
+        """Whether there are queues that the last step did not scan."""
         return self._after is not None
 
     async def begin(self) -> int:
-        """Claim what may go and begin it; how many.
+        """Claim due deliveries and start their attempts; returns how many.
 
         Raises:
-            StoreError: the store cannot do it now.
+            StoreError: the store is unavailable.
         """
         state = self._state
         if state.scheduler.free < 1:
@@ -88,7 +88,7 @@ class Claimer:
     def _requests(
         self, queues: Sequence[SubscriberQueue], permits: dict[str, Permit]
     ) -> list[ClaimRequest]:
-        """Deal the free places out among queues whose breakers let something through."""
+        """Assign the free slots to queues whose breakers admit a delivery."""
         changes: dict[str, BreakerChange] = {}
         candidates = []
         for queue in queues:

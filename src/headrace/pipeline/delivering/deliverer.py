@@ -1,11 +1,12 @@
-"""The loop that takes deliveries to their subscribers.
+"""The loop that makes deliveries.
 
-1. Record what has ended, in one transaction with what follows from it and with the breakers.
-2. Renew leases, rescue what dead workers held, expire what has no subscriber, announce handlers.
-3. Look which queues wait, deal the free places out, claim, and begin the attempts.
+1. Record ended attempts, in one transaction with their consequences and the breakers.
+2. Renew leases, reclaim deliveries of dead workers, expire those without a subscriber, announce
+   handlers.
+3. Scan for queues with due deliveries, assign the free slots, claim, and start the attempts.
 
-A subscriber holds its share of the places and no more, and none while its breaker is open. So one
-that is dead or drips delays nobody else.
+A subscriber uses at most its share of the slots, and none while its breaker is open. So one that
+is dead or slow delays no other.
 """
 
 from __future__ import annotations
@@ -45,23 +46,23 @@ class DelivererOptions:
 
     turns: TurnLimits = field(default_factory=TurnLimits)
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
-    #: Lines looked at in one step; further ones have their turn in the next.
+    #: Queues scanned in one step; the others follow in the next.
     lines_max: int = 128
     #: Attempts recorded in one transaction.
     records_max: int = 256
-    #: Longest wait for a wake-up; so late is a retry or the work of another process noticed.
+    #: Poll interval: the longest delay in noticing a due retry or work of another process.
     poll_s: float = 0.1
     renew_s: float = 15.0
     rescue_s: float = 5.0
     expire_s: float = 30.0
     announce_s: float = 30.0
-    #: So many seconds of counts are lost with a worker.
+    #: Interval of writing counts: a crash loses no more than this.
     count_s: float = 5.0
-    #: Rows of one transaction of rescue and shedding.
+    #: Rows of one transaction of reclaiming and expiring.
     upkeep_max: int = 256
     #: Wait after an error of the store.
     error_s: float = 0.5
-    #: At the end, for attempts on their way; the others are given back.
+    #: Wait at shutdown for attempts in flight; the rest are released.
     stop_grace_s: float = 4.0
 
 
@@ -71,7 +72,7 @@ class Transports:
 
     webhooks: Transport
     handlers: Transport
-    #: Handlers that this process has loaded; it takes no deliveries of others.
+    #: Handlers that this process has loaded; it claims deliveries of no others.
     loaded: Sequence[LoadedHandler] = ()
 
 
@@ -91,7 +92,7 @@ class StepReport(msgspec.Struct, frozen=True):
 
     recorded: int
     begun: int
-    #: Whether there are queues that were not looked at.
+    #: Whether there are queues that were not scanned.
     more: bool
 
 
@@ -100,9 +101,9 @@ class Deliverer:
 
     Args:
         stores: what the loop reads and writes.
-        transports: how to reach subscribers; closed by who made them.
+        transports: how to reach subscribers; the caller closes them.
         owner: name of this process, see `headrace.process_names`.
-        policies_of: policies of a project, as they are now.
+        policies_of: current policies of a project.
         rng: source of jitter.
     """
 
@@ -131,7 +132,7 @@ class Deliverer:
                 name="deliverer",
                 pause_s=options.poll_s,
                 error_s=options.error_s,
-                # A fault of ours must not end all deliveries.
+                # A bug here must not end all deliveries.
                 survives_faults=True,
             ),
         )
@@ -162,11 +163,11 @@ class Deliverer:
         )
 
     def wake(self) -> None:
-        """Say that something may be due. Cheap; on the event loop."""
+        """Signal that deliveries may be due. Cheap; on the event loop."""
         self._loop.wake()
 
     async def run(self) -> None:
-        """Deliver until `stop`; an error is logged and waited out, never the end."""
+        """Deliver until `stop`; an error is logged and retried after a pause."""
         await self._loop.run()
 
     async def _step(self) -> float | None:
@@ -185,9 +186,9 @@ class Deliverer:
         return StepReport(recorded, begun, self._claimer.more)
 
     async def announce(self) -> None:
-        """Register the handlers of this process; done by the loop, too.
+        """Register the handlers of this process; the loop does so, too.
 
-        Awaited before processing starts, no event is fanned out without them.
+        Await it before processing starts, so that no event is fanned out without them.
         """
         ids = await self._subscribers.announce_handlers(
             self._handlers, running_since_us=self._began_us
@@ -195,7 +196,7 @@ class Deliverer:
         self._claimer.handler_ids = frozenset(ids)
 
     async def stop(self) -> None:
-        """Take nothing more, wait a little for what is on its way, give back the rest."""
+        """Claim nothing more, wait a little for attempts in flight, release the rest."""
         await self._loop.stop()
         await self._flights.wait(self._options.stop_grace_s)
         try:
@@ -230,7 +231,7 @@ class Deliverer:
             await self._counter.write()
 
     def _again_if(self, done: int, name: str) -> None:
-        """When a slice was full there may be more; claims have their turn in between."""
+        """After a full slice there may be more: continue in the next step, after claims."""
         if done >= self._options.upkeep_max:
             self._timers.hurry(name)
 

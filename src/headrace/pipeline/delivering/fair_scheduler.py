@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import msgspec
 
-#: Subscribers without a delivery on its way that are remembered; past it the eldest is forgotten.
+#: Limit of idle subscribers that are remembered; past it, the oldest is forgotten.
 REMEMBERED_MAX = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TurnLimits:
-    """How many deliveries may be on their way at a time."""
+    """How many deliveries may be in flight at a time."""
 
     total: int = 128
-    #: Of those, kept for subscribers that have none on its way: slow ones cannot take them all.
+    #: Of those, reserved for subscribers with none in flight: slow ones cannot take them all.
     reserved: int = 32
     #: One subscriber's share begins with this many, and grows by one with each success...
     share_first: int = 2
@@ -30,7 +30,7 @@ class Candidate(msgspec.Struct, frozen=True):
     subscriber_id: str
     project_id: int
     due: int
-    #: Whether only one may go, to see whether the subscriber is back.
+    #: Whether only one may go, to probe whether the subscriber has recovered.
     probe: bool
 
 
@@ -40,12 +40,12 @@ class _Share:
     def __init__(self, width: int) -> None:
         self.width = width
         self.on_way = 0
-        #: Place in the order of being served; small: long ago.
+        #: When it was last served, as a sequence; small: long ago.
         self.served = 0
 
 
 class FairScheduler:
-    """Knows what is on its way, and deals out what is free."""
+    """Tracks deliveries in flight, and assigns free slots."""
 
     def __init__(self, limits: TurnLimits) -> None:
         self._limits = limits
@@ -57,11 +57,11 @@ class FairScheduler:
 
     @property
     def free(self) -> int:
-        """How many more may go now."""
+        """How many more deliveries may start now."""
         return self._limits.total - self.on_way
 
     def began(self, subscriber_id: str, project_id: int) -> None:
-        """A delivery is on its way."""
+        """Count a delivery as in flight."""
         self._clock += 1
         share = self._share(subscriber_id)
         share.on_way += 1
@@ -74,7 +74,7 @@ class FairScheduler:
         self.on_way += 1
 
     def ended(self, subscriber_id: str, project_id: int) -> None:
-        """Its way has ended, however."""
+        """Count a delivery as ended, with any outcome."""
         self._share(subscriber_id).on_way -= 1
         self._projects[project_id] -= 1
         if not self._projects[project_id]:
@@ -82,12 +82,12 @@ class FairScheduler:
         self.on_way -= 1
 
     def succeeded(self, subscriber_id: str) -> None:
-        """The subscriber took one: its share grows."""
+        """The subscriber accepted one: its share grows."""
         share = self._share(subscriber_id)
         share.width = min(share.width + 1, self._limits.share_max)
 
     def failed(self, subscriber_id: str) -> None:
-        """The subscriber is in trouble: one at a time, until it takes one."""
+        """The subscriber fails: one at a time, until it accepts one."""
         self._share(subscriber_id).width = 1
 
     def _share(self, subscriber_id: str) -> _Share:
@@ -104,13 +104,13 @@ class FairScheduler:
             del self._shares[idle]
 
     def deal(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, int]]:
-        """Deal the free places out, one by one.
+        """Assign the free slots, one by one.
 
-        Each goes to the project that has the fewest on their way, and in it to the subscriber that
-        has the fewest; of equals to the one that was served longest ago.
+        Each goes to the project with the fewest deliveries in flight, and in it to the subscriber
+        with the fewest; among equals, to the least recently served.
 
         Returns:
-            Candidates that get any, in the order of their first, with how many.
+            Candidates that get slots, in the order of their first one, with how many.
         """
         dealing = _Round(self, candidates)
         for free in range(self.free, 0, -1):
@@ -119,19 +119,19 @@ class FairScheduler:
         return dealing.result()
 
     def on_way_of(self, subscriber_id: str) -> tuple[int, int, int]:
-        """Of a subscriber: how many are on their way, how many may be, and when it was served."""
+        """Of a subscriber: how many are in flight, how many may be, and when it was served."""
         share = self._shares.get(subscriber_id)
         if share is None:
             return 0, self._limits.share_first, 0
         return share.on_way, share.width, share.served
 
     def on_way_of_project(self, project_id: int) -> tuple[int, int]:
-        """Of a project: how many are on their way, and when it was served."""
+        """Of a project: how many are in flight, and when it was served."""
         return self._projects.get(project_id, 0), self._projects_served.get(project_id, 0)
 
 
 class _Round:
-    """One deal: what is given out counts as on its way at once."""
+    """One round of assigning: an assigned slot counts as in flight at once."""
 
     def __init__(self, turns: FairScheduler, candidates: Sequence[Candidate]) -> None:
         self._given: dict[Candidate, int] = {}
@@ -142,7 +142,7 @@ class _Round:
         self._shares = {c.subscriber_id: turns.on_way_of(c.subscriber_id) for c in candidates}
 
     def one(self, *, only_idle: bool) -> bool:
-        """Give one place away; False when nobody can take it."""
+        """Assign one slot; False when no candidate can use it."""
         for project in sorted(self._queues, key=self._projects.__getitem__):
             queues = [
                 queue for queue in self._queues[project] if self._may(queue, only_idle=only_idle)

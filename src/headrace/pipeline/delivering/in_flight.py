@@ -1,4 +1,4 @@
-"""Attempts on their way: begun, ended, lost, cut short."""
+"""Attempts in flight: begun, ended, lost, cut short."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Flight:
 class InFlight:
     """Runs attempts; ended ones wait in `ended` until they are recorded.
 
-    Bounded by who begins them: what has ended is still on its way until `settle`.
+    Callers bound their number: an ended attempt counts as in flight until `settle`.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class InFlight:
         """Begin an attempt.
 
         Returns:
-            An older claim of the same delivery that was still on its way and is given up: its
-            lease ran out unnoticed and the delivery came back to this very process.
+            An older claim of the same delivery, now abandoned: its lease expired unnoticed and this
+            process claimed the delivery again.
         """
         stale = self._flights.pop(claimed.number, None)
         if stale is not None and stale.task is not None:
@@ -99,13 +99,13 @@ class InFlight:
         )
         try:
             return await transport.attempt(delivery)
-        except Exception as error:  # noqa: BLE001 - whoever breaks the promise costs one attempt
+        except Exception as error:  # noqa: BLE001 - a broken contract costs one attempt
             _log.exception(LOOP_FAILED, loop="delivery", delivery=claimed.id)
             message = f"internal error during the attempt: {type(error).__name__}"
             return Failed(cause=FailureCause.INTERNAL, message=message, duration_us=0)
 
     def settle(self, ended: Iterable[Ended]) -> list[ClaimedDelivery]:
-        """Forget attempts that are recorded; their claims."""
+        """Forget recorded attempts; returns their claims."""
         settled = []
         for one in ended:
             flight = self._flights.get(one.claimed.number)
@@ -119,7 +119,7 @@ class InFlight:
         return [flight.claimed for flight in self._flights.values()]
 
     def give_up(self, numbers: Sequence[int]) -> list[Flight]:
-        """Cut short the attempts of claims that are lost or to be given back."""
+        """Cut short the attempts of claims that are lost or to be released."""
         given_up = [self._flights.pop(number) for number in numbers if number in self._flights]
         for flight in given_up:
             if flight.task is not None:
@@ -131,7 +131,7 @@ class InFlight:
         self.ended = deque(one for one in self.ended if one.claimed.number not in numbers)
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait until nothing is on its way any more, or the time is over."""
+        """Wait until nothing is in flight, or for the timeout."""
         tasks = [flight.task for flight in self._flights.values() if flight.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=timeout_s)

@@ -1,4 +1,4 @@
-"""Records attempts that have ended, with what follows from them."""
+"""Records ended attempts with their consequences."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Recorder:
 
     Args:
         owner: name of this process, see `headrace.process_names`.
-        policies_of: policies of a project, as they are now.
+        policies_of: current policies of a project.
         rng: source of jitter.
     """
 
@@ -49,10 +49,10 @@ class Recorder:
         self._rng = rng
 
     async def record(self, limit: int) -> int:
-        """Record a batch of what has ended; how many.
+        """Record a batch of ended attempts; returns how many.
 
         Raises:
-            StoreError: what was not recorded is kept for the next time.
+            StoreError: what was not recorded is kept for the next call.
         """
         ended = [*self._state.in_flight.ended][:limit]
         if not ended:
@@ -68,7 +68,7 @@ class Recorder:
         try:
             await self._record_batch([one])
         except StoreRowError as error:
-            # Its lease runs out; as every way of a claim to end badly, that is counted.
+            # Its lease expires, and that is counted like every claim that ends badly.
             _log.error(DELIVERY_DROPPED, delivery=one.claimed.id, error=str(error))
             self._settle([one])
 
@@ -97,7 +97,7 @@ class Recorder:
             )
 
     async def _change_again(self, changes: Sequence[BreakerChange]) -> None:
-        # Once only: what is lost to a third worker at the same moment is a count of failures.
+        # Once only: losing the race to a third worker costs no more than a failure count.
         await self._store.record(self._owner, [], changes)
 
     def _learn(self, ended: Sequence[Ended], ours: frozenset[int]) -> None:
@@ -116,7 +116,7 @@ class Recorder:
             self._state.leave(claimed)
 
     async def record_cut_short(self, flights: Sequence[Flight]) -> None:
-        """Give breakers back the probes of attempts that were cut short."""
+        """Return the probes of attempts that were cut short to their breakers."""
         permits = {flight.claimed.subscriber_id: flight.permit for flight in flights}
         changes = [
             self._state.breakers.change(subscriber_id, [(permit, None)])

@@ -1,4 +1,4 @@
-"""The loop that works replays of many dead letters, each at its own rate."""
+"""The loop that runs replays of many dead letters, each at its own rate."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from headrace.store.contract.dead_letters import Replay
 from headrace.store.contract.processing import ProcessingStore
 from headrace.store.deliveries.replays import Replays
 
-#: One worker at a time has it, else each would add its own rate.
+#: One worker at a time replays, else each would add its own rate.
 LEADERSHIP = "replays"
 LEADERSHIP_SECONDS = 15.0
 #: Between two slices of a replay.
 SLICE_SECONDS = 0.1
 #: Dead letters of one transaction: enough for the highest rate, a few milliseconds of write lock.
 SLICE_MAX = PER_SECOND_MAX // 10
-#: Between two looks for something to do.
+#: Seconds between two polls while there is nothing to do.
 IDLE_SECONDS = 0.5
 ERROR_SECONDS = 1.0
-#: Replays that are worked at once, over all projects.
+#: Replays in progress at once, over all projects.
 REPLAYS_MAX = 100
 
 
 class ReplayReport(msgspec.Struct, frozen=True):
     """What one round did."""
 
-    #: Replays that go on.
+    #: Replays still running.
     running: int
     #: Dead letters replayed.
     replayed: int
@@ -41,7 +41,7 @@ class Replayer:
     """Gives every running replay a slice in turn.
 
     Args:
-        duties: tells which worker replays.
+        duties: decides which worker leads.
         owner: name of this process, see `headrace.process_names`.
         clock_us: microseconds since 1970.
     """
@@ -78,7 +78,7 @@ class Replayer:
         """One slice of every running replay.
 
         Raises:
-            StoreError: the store cannot do it now; whatever was replayed is counted.
+            StoreError: the store is unavailable; what was replayed is counted.
         """
         running = await self._replays.running(REPLAYS_MAX)
         self._buckets = {r.id: self._buckets[r.id] for r in running if r.id in self._buckets}
@@ -93,7 +93,7 @@ class Replayer:
 
     async def _advance(self, replay: Replay) -> tuple[int, bool]:
         now_us = self._clock_us()
-        # It begins with one, and saves up no more than a slice.
+        # It starts with one token and holds no more than a slice.
         bucket = self._buckets.setdefault(
             replay.id, TokenBucket(replay.per_second, burst=SLICE_MAX, level=1)
         )

@@ -1,4 +1,4 @@
-"""From the outcome of an attempt to what is recorded of it: arithmetic, without a store."""
+"""Computes the record of an attempt from its outcome. Pure."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def _failure_of(
     if not outcome.permanent:
         retry_in_us = retry_at_us(0, claimed.attempt, policy, jitter, outcome.retry_after_s)
     reason = GONE if outcome.disable_subscriber else None
-    # A fault of ours ends the attempt before the subscriber has shown anything.
+    # An internal error ends the attempt before it says anything about the subscriber.
     crashes = claimed.crashes if outcome.cause is FailureCause.INTERNAL else 0
     return AttemptFailure(outcome.cause.value, outcome.message, retry_in_us, reason, crashes)
 
 
 def _after_crash(outcome: Failed, claimed: ClaimedDelivery, policy: RetryPolicy) -> AttemptFailure:
-    """Tried again at once: it harms nobody else, and whether it is poison is soon known."""
+    """Retry at once: it delays no other delivery, and soon shows whether this one is poison."""
     crashes = claimed.crashes + 1
     if crashes >= CRASHES_MAX:
         error = f"{outcome.message}; that happened {crashes} times"
@@ -71,7 +71,7 @@ def _after_crash(outcome: Failed, claimed: ClaimedDelivery, policy: RetryPolicy)
 
 
 def outcome_of(ended: Ended, *, ours: bool) -> str:
-    """What an attempt is counted as; `ours`: whether its claim still was when it was recorded."""
+    """The counted outcome; `ours`: whether this worker still held the claim when recording it."""
     if not ours:
         return STALE
     return DELIVERED if isinstance(ended.outcome, Delivered) else ended.outcome.cause.value

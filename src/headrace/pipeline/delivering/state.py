@@ -1,4 +1,4 @@
-"""What one worker knows of attempts on their way and of their subscribers."""
+"""What one worker knows of attempts in flight and of their subscribers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.store.contract.deliveries import ClaimedDelivery
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DelivererState:
-    """Shared by those who claim, record and look after claims; all on one event loop."""
+    """Shared by claiming, recording and upkeep; all on one event loop."""
 
     in_flight: InFlight
     scheduler: FairScheduler
@@ -21,5 +21,5 @@ class DelivererState:
     suspects: Suspects
 
     def leave(self, claimed: ClaimedDelivery) -> None:
-        """A claim has ended, however: its place is free."""
+        """Free the slot of a claim that has ended, with any outcome."""
         self.scheduler.ended(claimed.subscriber_id, claimed.project_id)

@@ -1,10 +1,9 @@
-"""Which deliveries may have ended a process, and so how far from others a handler is called.
+"""Which deliveries may have crashed a process, and so how isolated a handler runs.
 
-A worker that dies makes suspects of all deliveries it held: any of them may have done it, or none.
-A suspect is tried again in a process beside the worker. While a handler has suspects on their way,
-and for a while after it has ended such a process, its other deliveries are kept out of the worker
-as well: a handler that ends every process then costs one death of the worker and not one for each
-event.
+When a worker dies, all deliveries it held are suspects: any of them may be the cause, or none. A
+suspect is retried in a process beside the worker. While a handler has suspects in flight, and for a
+while after it has crashed such a process, its other deliveries run outside the worker as well: a
+handler that crashes every process then costs one worker and not one for each event.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from headrace.delivery.contract import AttemptOutcome, Failed, FailureCause, Iso
 from headrace.store.contract.deliveries import ClaimedDelivery
 from headrace.store.contract.processing import CRASHES_MAX
 
-#: How long a handler is kept out of the worker after it has ended a process of its own.
+#: How long a handler is kept out of the worker after it has crashed a process of its own.
 KEPT_OUT_US = 10 * 60 * 1_000_000
 #: Causes that say nothing about what the handler does to its process.
 _SAY_NOTHING = frozenset({FailureCause.INTERNAL, FailureCause.HANDLER_MISSING})
@@ -26,7 +25,7 @@ class Suspects:
 
     def __init__(self, clock_us: Callable[[], int]) -> None:
         self._clock_us = clock_us
-        #: Subscriber -> until when no good end of an attempt clears it.
+        #: Subscriber -> time until which no attempt clears it.
         self._until_us: dict[str, int] = {}
 
     def add(self, subscribers: Iterable[str]) -> None:
@@ -38,7 +37,7 @@ class Suspects:
         """How to try a delivery."""
         if claimed.crashes:
             self.add([claimed.subscriber_id])
-        # The crash that makes it poison shall be the doing of nothing else.
+        # Run it alone: nothing else must cause the crash that makes it poison.
         if claimed.crashes >= CRASHES_MAX - 1:
             return Isolation.NEW
         suspected = claimed.subscriber_id in self._until_us

@@ -1,4 +1,4 @@
-"""What a webhook is asked for besides its deliveries: whether its URL may be called, and a test.
+"""URL checks and test calls of webhooks.
 
 A test is a real, signed call with an event that is stored nowhere.
 """
@@ -27,7 +27,7 @@ class WebhookCaller(Protocol):
     """Reaches endpoints; see `headrace.delivery.webhook.calls`."""
 
     async def check(self, url: str) -> str:
-        """The URL in its one spelling.
+        """The normalized URL.
 
         Raises:
             DeliveryError: it must not be called; the message is for its owner.
@@ -39,12 +39,12 @@ class WebhookCaller(Protocol):
         ...
 
     def new_secret(self) -> str:
-        """A secret that nobody has."""
+        """A new random secret."""
         ...
 
 
 class Webhooks:
-    """Checks URLs and makes test calls, only so many at a time."""
+    """Checks URLs and makes test calls, with a limit on concurrent ones."""
 
     def __init__(self, caller: WebhookCaller, clock_us: Callable[[], int]) -> None:
         self._caller = caller
@@ -63,7 +63,7 @@ class Webhooks:
         """Call an endpoint as a delivery would, whether it is enabled or not.
 
         Raises:
-            ApiError: 429 or 503 when too many tests are on their way.
+            ApiError: 429 or 503 when too many tests are running.
         """
         project_id = webhook.project_id
         if self._testing[project_id] >= TESTS_OF_PROJECT_MAX:

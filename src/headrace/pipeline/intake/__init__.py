@@ -1,1 +1,1 @@
-"""From a valid event to its answer: the gate and the commit queue."""
+"""From a valid event to its response: the gate and the commit queue."""

@@ -1,4 +1,4 @@
-"""The one way in: what every event passes through, whichever way it came."""
+"""Accepts events: every event passes through here, whatever its source."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from headrace.pipeline.intake.commit_queue import CommitQueue
 from headrace.store.contract.commits import Pending
 from headrace.store.contract.errors import StoreError, StoreFullError
 
-#: What a caller is told to wait when the queue is full: it empties within a second or the disk is
-#: in trouble.
+#: `Retry-After` when the queue is full: it drains within a second, or the disk is in trouble.
 OVERLOADED_RETRY_S = 1
 STORAGE_RETRY_S = 5
 
@@ -34,7 +33,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
 
 class Acceptor:
-    """Turns drafts into events and puts them on their way to the disk.
+    """Turns drafts into events and queues them for commit.
 
     Args:
         ids: the process's only generator of event ids.
@@ -43,12 +42,12 @@ class Acceptor:
     def __init__(self, queue: CommitQueue, ids: EventIdGenerator) -> None:
         self.queue = queue
         self.stats = AcceptStats()
-        #: Why nothing can be taken in now, None when all is well; set by the disk guard.
+        #: Why events cannot be accepted now, None when they can; set by the disk guard.
         self.blocked: ApiError | None = None
         self._ids = ids
 
     def check_open(self, events: int = 1) -> None:
-        """Refuse early: before a body is read and before anything is decoded.
+        """Reject early: before a body is read or decoded.
 
         Raises:
             ApiError: 503, always safe to send again.
@@ -97,7 +96,7 @@ class Acceptor:
         """Count an outcome: None for a new event, the first copy for a repeat.
 
         Raises:
-            ApiError: it was not stored, or the project refuses repeats with other content.
+            ApiError: it was not stored, or the project rejects repeats with other content.
         """
         outcome = pending.outcome
         if outcome is None:
@@ -114,7 +113,7 @@ class Acceptor:
 
 
 def overloaded() -> ApiError:
-    """503: the queue is full; nothing was taken in."""
+    """503: the queue is full; nothing was accepted."""
     message = "More events arrive than can be stored now. Send it again shortly."
     return ApiError(ErrorCode.OVERLOADED, message, retry_after_s=OVERLOADED_RETRY_S)
 
@@ -126,13 +125,13 @@ def rate_limited(rate: int, wait_s: int) -> ApiError:
 
 
 def key_reused() -> ApiError:
-    """422: this project wants a key to mean one content."""
+    """422: this project rejects a key that is reused with other content."""
     message = "This idempotency key was used for an event with other content."
     return ApiError(ErrorCode.IDEMPOTENCY_KEY_REUSED, message)
 
 
 def storage_unavailable(error: StoreError) -> ApiError:
-    """503: the event is not stored, or nobody knows whether it is; the key decides at the retry."""
+    """503: the event is not stored, or that is unknown; its key makes a retry safe."""
     message = (
         "The disk is full; events are not accepted until there is room."
         if isinstance(error, StoreFullError)

@@ -33,7 +33,7 @@ _log = structlog.get_logger()
 
 
 class CommitQueue:
-    """Takes events on the event loop, gives them to the committers, brings back the outcomes.
+    """Takes events on the event loop, hands them to the committers, returns the outcomes.
 
     Events wait in one queue for each committer, chosen by their lane. So events of one identity are
     committed one after the other, in order of receipt.
@@ -43,7 +43,7 @@ class CommitQueue:
     committers run on the loop, a single one may run on a thread of its own.
 
     Args:
-        wake: tells the committers that something waits.
+        wake: wakes the committers.
         committers: see `Store.committers`.
     """
 
@@ -74,7 +74,7 @@ class CommitQueue:
 
     @property
     def unsettled(self) -> int:
-        """Events put in whose senders have no answer yet."""
+        """Events added whose senders have no response yet."""
         return self._events_in - self._settled
 
     def has_room(self, events: int = 1) -> bool:
@@ -109,7 +109,7 @@ class CommitQueue:
                 pending, size, put = waiting.popleft()
                 batch.append(pending)
                 taken += size
-                # What was held back comes behind younger ones.
+                # An event that was held back comes behind younger ones.
                 since = min(since, put)
             if batch:
                 self._taken.append((since, batch))
@@ -128,7 +128,7 @@ class CommitQueue:
         self._answer_untaken(waiting, error)
 
     def _give_up_late(self, put_before: float, error: StoreError) -> None:
-        """The same with what has waited since before a time, for whichever committer."""
+        """The same for events of any committer that were added before a time."""
         late: list[Waiting] = [] if self._keys is None else self._keys.take_back(put_before)
         with self._lock:
             for number, waiting in enumerate(self._waiting):
@@ -146,7 +146,7 @@ class CommitQueue:
             self._hand_out([pending for pending, _, _ in waiting])
 
     def _check_waiting(self) -> None:
-        """Answer what has waited too long; come again when the next may have."""
+        """Fail events that have waited too long; schedule the next check."""
         now = self._loop.time()
         error = StoreBusyError(f"No commit within {WAIT_SECONDS_MAX:g} s.")
         self._give_up_late(now - WAIT_SECONDS_MAX, error)
@@ -154,7 +154,7 @@ class CommitQueue:
             late = [batch for since, batch in self._taken if since <= now - WAIT_SECONDS_MAX]
         for batch in late:
             for pending in batch:
-                # The committer may be about to write down its own outcome.
+                # The committer may be about to set its own outcome.
                 answer = Pending(pending.event, pending.settle)
                 answer.outcome = error
                 pending.settle = _is_answered
@@ -218,10 +218,10 @@ class CommitQueue:
     def _answer(self, pending: Pending) -> None:
         try:
             pending.settle(pending)
-        except Exception as error:  # noqa: BLE001 - logged with its trace; nobody else may suffer
-            # Whatever is wrong with one connection, the others get their answers.
+        except Exception as error:  # noqa: BLE001 - logged; other events must not suffer
+            # An error of one connection must not keep responses from the others.
             _log.exception(REQUEST_FAILED, error=type(error).__name__)
 
 
 def _is_answered(_: Pending) -> None:
-    """Instead of the answer of an event whose sender has one."""
+    """Replaces `settle` of an event whose sender has its response."""

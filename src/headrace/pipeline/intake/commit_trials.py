@@ -1,4 +1,4 @@
-"""Finds out when commits succeed again, while nobody sends events."""
+"""Probes whether commits succeed again while no events arrive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CommitTrials:
         await Loop(self.run_once, options).run()
 
     async def run_once(self) -> None:
-        """Commit a trial if the last commit failed and no event is on its way to tell."""
+        """Commit a trial if the last commit failed and no queued event will show the state."""
         failure = self._queue.failure
         if failure is None or self._queue.unsettled:
             return

@@ -19,10 +19,10 @@ _log = structlog.get_logger()
 
 
 class DiskGuard:
-    """Looks at the free room once a second.
+    """Checks the free space once a second.
 
     Args:
-        free_bytes_min: ingest is refused below; 0 turns the guard off.
+        free_bytes_min: ingest is rejected below; 0 turns the guard off.
     """
 
     def __init__(self, store: Store, acceptor: Acceptor, free_bytes_min: int) -> None:
@@ -35,7 +35,7 @@ class DiskGuard:
         health = await self._store.health()
         if health.free_bytes is None:
             return
-        # What retention has freed inside the file is room as well, but not for the log.
+        # Space that retention freed inside the file counts as well, but not for the log.
         room = health.free_bytes + health.reusable_bytes
         log_room_min = min(self._free_bytes_min, LOG_ROOM_BYTES)
         low = room < self._free_bytes_min or health.free_bytes < log_room_min

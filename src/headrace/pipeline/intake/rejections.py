@@ -1,4 +1,4 @@
-"""Remembers what was refused, without slowing down what is accepted."""
+"""Records rejections without slowing down accepted requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.store.access.rejections import Rejections
 from headrace.store.contract.errors import StoreError
 from headrace.store.contract.rejections import Rejection
 
-#: Rejections that may wait to be written. A flood of them is a flood of the same.
+#: Rejections that may wait to be written. A flood repeats the same ones.
 WAITING_MAX = 2000
 FLUSH_SECONDS = 0.25
 BATCH_MAX = 500
@@ -26,19 +26,19 @@ _log = structlog.get_logger()
 
 
 class RejectionLog:
-    """Collects refusals and writes them a few times a second."""
+    """Collects rejections and writes them a few times a second."""
 
     def __init__(self, store: Rejections, clock_us: Callable[[], int]) -> None:
         self._store = store
         self._clock_us = clock_us
-        #: Called with the project of each refusal.
+        #: Called with the project of each rejection.
         self.on_added: Callable[[int], None] = lambda _: None
         self._waiting: deque[Rejection] = deque()
         self._flushes = 0
         self.dropped = 0
 
     def add(self, rejection: Rejection) -> None:
-        """Keep a refusal; past the bound the newest are only counted."""
+        """Queue a rejection; past the limit it is only counted."""
         self.on_added(rejection.project_id)
         if len(self._waiting) < WAITING_MAX:
             self._waiting.append(rejection)
@@ -46,7 +46,7 @@ class RejectionLog:
             self.dropped += 1
 
     async def flush(self) -> None:
-        """Write what waits; a store that cannot be written to costs refusals, nothing else."""
+        """Write what waits; a failing store loses rejections, nothing else."""
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
             try:
@@ -57,7 +57,7 @@ class RejectionLog:
                 return
 
     async def prune(self) -> int:
-        """Remove what is older or more than is kept; returns how many went."""
+        """Remove rejections past the age or count limit; returns how many."""
         try:
             return await self._store.prune(
                 self._clock_us() - KEPT_US, KEPT_PER_PROJECT, PRUNED_AT_ONCE

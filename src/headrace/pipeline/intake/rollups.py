@@ -1,7 +1,7 @@
-"""Counts what is accepted and refused, and how long the answers took.
+"""Counts accepted and rejected events, and response times.
 
 Counted in memory on the event loop and written every few seconds in a transaction of its own, so
-that ingest never waits for it. What a crash finds in memory is lost: a few seconds of counters.
+that ingest never waits for it. A crash loses a few seconds of counters.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AcceptRollups:
     """Adds up by project and minute.
 
     Args:
-        clock_us: by which events are received.
+        clock_us: the clock of `received_us`.
     """
 
     def __init__(self, store: Rollups, clock_us: Callable[[], int]) -> None:
@@ -43,7 +43,7 @@ class AcceptRollups:
         self.dropped = 0
 
     def settled(self, batch: Sequence[Pending]) -> None:
-        """Count a batch whose senders have their answers."""
+        """Count a batch whose senders have their responses."""
         now_us = self._clock_us()
         for pending in batch:
             event, outcome = pending.event, pending.outcome
@@ -57,7 +57,7 @@ class AcceptRollups:
                 tally.observe_accept(now_us - event.received_us)
 
     def rejected(self, project_id: int) -> None:
-        """Count a request or an event of a batch that was refused."""
+        """Count a rejected request, or a rejected event of a batch."""
         self._tally(project_id, self._clock_us()).counts[Outcome.REJECTED] += 1
 
     def _tally(self, project_id: int, now_us: int) -> Tally:

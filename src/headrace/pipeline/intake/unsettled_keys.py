@@ -24,7 +24,7 @@ class UnsettledKeys:
         self._held: dict[bytes, list[Waiting]] = {}
 
     def holds(self, waiting: Waiting, committer: int) -> bool:
-        """Whether an event has to wait; then `settled` gives it back, and it is not to be queued.
+        """Whether an event has to wait; do not queue it then: `settled` returns it.
 
         Args:
             committer: whose the event is.
@@ -69,7 +69,7 @@ class UnsettledKeys:
         return repeats, failed
 
     def take_back(self, put_before: float) -> list[Waiting]:
-        """What has been held since before a time; it is held no longer."""
+        """Release and return what was held since before a time."""
         late: list[Waiting] = []
         for key, held in list(self._held.items()):
             late += [waiting for waiting in held if waiting[2] <= put_before]

@@ -10,19 +10,19 @@ from headrace.pipeline.token_bucket import ForwardTime, TokenBucket
 from headrace.store.contract.processing import ProcessingStore
 from headrace.store.messages.jobs import SendJob, SendJobs
 
-#: One worker at a time has it, else each would add its own rate.
+#: One worker at a time sends, else each would add its own rate.
 LEADERSHIP = "audience_sends"
 LEADERSHIP_SECONDS = 15.0
 #: Between two slices of a job.
 SLICE_SECONDS = 0.1
 #: Contacts of one transaction.
 SLICE_MAX = 100
-#: Of a job that names no rate.
+#: Rate of a job that names none.
 PER_SECOND = 1000
-#: Between two looks for something to do.
+#: Seconds between two polls while there is nothing to do.
 IDLE_SECONDS = 0.5
 ERROR_SECONDS = 1.0
-#: Jobs that are worked at once, over all projects.
+#: Jobs in progress at once, over all projects.
 JOBS_MAX = 100
 
 
@@ -30,7 +30,7 @@ class AudienceSends:
     """Gives every running job a slice in turn.
 
     Args:
-        duties: tells which worker does it.
+        duties: decides which worker leads.
         owner: name of this process, see `headrace.process_names`.
         clock_us: microseconds since 1970.
     """
@@ -66,10 +66,10 @@ class AudienceSends:
         return SLICE_SECONDS if await self.run_once() else None
 
     async def run_once(self) -> int:
-        """One slice of every running job; how many go on.
+        """One slice of every running job; returns how many still run.
 
         Raises:
-            StoreError: the store cannot do it now; whatever was made is counted.
+            StoreError: the store is unavailable; what was made is counted.
         """
         running = await self._jobs.running(self._clock_us(), JOBS_MAX)
         self._buckets = {
@@ -85,7 +85,7 @@ class AudienceSends:
 
     async def _advance(self, job: SendJob) -> bool:
         now_us = self._clock_us()
-        # It begins with one, and saves up no more than a slice.
+        # It starts with one token and holds no more than a slice.
         bucket = self._buckets.setdefault(
             job.id, TokenBucket(job.per_second or PER_SECOND, burst=SLICE_MAX, level=1)
         )

@@ -35,7 +35,7 @@ from headrace.store.messages.links import HONEYPOT_LINK
 
 
 class LinkNumbers(Protocol):
-    """Gives numbers to targets of links."""
+    """Assigns numbers to link targets."""
 
     async def numbers(self, project_id: int, targets: list[str]) -> dict[str, int]: ...
 
@@ -108,7 +108,7 @@ class Composer:
                     for file, data in zip(content.files, material.files, strict=True)
                 ),
                 at_us=now_us,
-                # A repeat says so only where the first may have arrived.
+                # A retry is marked as one only when an earlier attempt may have arrived.
                 attempt=claimed.unknowns + 1,
                 unsubscribe=self._unsubscribe(message, material, leave),
                 topic_id=message.topic_id,
@@ -156,7 +156,7 @@ class Composer:
         return render_source(source, _with_address(values, message), now_us)
 
     async def _tracked(self, message: Message, material: Material, html: str) -> str:
-        """With tracked links and the pixel, where the send, else the domain, wants them."""
+        """Add tracked links and the pixel if the send, else the domain, enables them."""
         if not html:
             return html
         base = self._settings.public_url
@@ -232,7 +232,7 @@ def template_contact(contact: Contact | None) -> TemplateContact | None:
 
 
 def _with_address(values: Mapping[str, Any], message: Message) -> dict[str, Any]:
-    """A bare `email` is the address the message goes to, unless something else is called so."""
+    """Set `email` to the recipient's address unless a variable has that name."""
     return {"email": message.address, **values}
 
 

@@ -1,4 +1,4 @@
-"""Joins what several tasks want written into one transaction."""
+"""Groups writes of several tasks into one transaction."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Result = TypeVar("Result")
 
 
 class Grouped(Generic[Item, Result]):
-    """While one transaction runs, what comes meanwhile waits for the next. On the event loop only.
+    """Items that arrive during a transaction wait for the next. On the event loop only.
 
-    How many can wait is bounded by how many tasks there are: each waits for its own result.
+    The number of tasks bounds how many wait: each waits for its own result.
 
     Args:
         write: writes a group; results by the key of the item.
@@ -54,7 +54,7 @@ class Grouped(Generic[Item, Result]):
                 for _, future in group:
                     future.cancel()
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is belongs to who asked
+            except Exception as error:  # noqa: BLE001 - raised to the callers
                 for _, future in group:
                     if not future.done():
                         future.set_exception(error)

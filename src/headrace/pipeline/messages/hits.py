@@ -14,7 +14,7 @@ ERROR_SECONDS = 1.0
 
 
 class HitsSettled:
-    """Judges slice by slice. Of two workers that meet, one judges each hit."""
+    """Judges slice by slice. With several workers, one of them judges each hit."""
 
     def __init__(self, engagements: Engagements, clock_us: Callable[[], int]) -> None:
         self._engagements = engagements

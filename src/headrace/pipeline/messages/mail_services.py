@@ -1,4 +1,4 @@
-"""What the edges use of mail, put together from the settings."""
+"""Mail services for the edges, built from the settings."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def relay_of(settings: Settings) -> RelayUrl:
     """The relay that mail goes through.
 
     Raises:
-        SettingError: it is none; without its text, which may hold a password.
+        SettingError: the relay is invalid; without its text, which may hold a password.
     """
     try:
         return parse_relay_url(settings.mail_relay)
@@ -57,13 +57,13 @@ def sending_domains(
     """Domains with the records that the relay of the settings needs.
 
     Args:
-        lookup: answers of DNS; None: those of the system's name servers.
+        lookup: asks DNS; None: the system's name servers.
 
     Raises:
         SettingError: the relay is none.
     """
     relay = relay_of(settings)
-    # Nothing leaves from `capture:`; the hosts of the domain's own mail stand for a relay to come.
+    # `capture:` sends nothing: the domain's own mail hosts stand in for a later relay.
     spf = f"a:{relay.host}" if relay.host else "mx"
     return SendingDomains(
         store,

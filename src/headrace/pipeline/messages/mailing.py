@@ -1,7 +1,7 @@
-"""Sending as the edges ask for it: checked requests in, stored messages out.
+"""Sending for the edges: checked requests in, stored messages out.
 
-What needs the store to be checked is checked here: the domain of the sender, the template version,
-topic, contact and audiences. All problems of a request are told at once.
+Checks that need the store are made here: the domain of the sender, the template version, topic,
+contact and audiences. All problems of a request are reported at once.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Mailing:
     async def send_batch(
         self, project_id: int, requests: Sequence[EmailRequest | ApiError], policies: Policies
     ) -> list[SentEmail | ApiError]:
-        """Send each by itself; one outcome for each, same order. What is an error already stays."""
+        """Send each separately; one outcome for each, same order. Earlier errors are kept."""
         outcomes: list[SentEmail | ApiError] = []
         contexts: list[tuple[EmailRequest, SendContext]] = []
         places: list[int] = []
@@ -77,7 +77,7 @@ class Mailing:
                 outcomes.append(error)
             else:
                 places.append(len(outcomes))
-                # Its place is kept until it is sent.
+                # A placeholder until it is sent.
                 outcomes.append(_no_contact())
         sent = await self._store.messages.emails.send_many(
             project_id, contexts, self._store.clock_us()

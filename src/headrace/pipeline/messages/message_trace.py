@@ -1,4 +1,4 @@
-"""Why a message is where it is: composed, checked, handed over, answered."""
+"""Explains the state of a message: composed, checked, handed over, answered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.domain.messages.guardrails import Reason, Verdict
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.store.messages.message_lists import MessageDetail
 
-#: Reasons of a message that ended because no mail could be made of it.
+#: Reasons of a message that ended because no mail could be composed.
 _NOT_COMPOSED = frozenset(
     {"compose", "domain_not_verified", Reason.MISSING_VARIABLE.value, Reason.GONE.value}
 )
@@ -30,7 +30,7 @@ class Composing(StrEnum):
 class CheckedWhen(StrEnum):
     """Which moment the verdicts of guardrails are of."""
 
-    #: This very moment; nothing is decided by it.
+    #: The time of the request; it decides nothing.
     NOW = "now"
     #: The last hand-over: the row of an attempt is written only when all let it pass.
     HAND_OVER = "hand_over"
@@ -39,7 +39,7 @@ class CheckedWhen(StrEnum):
 
 
 class MessageTrace(msgspec.Struct, frozen=True, kw_only=True):
-    """One message with all that happened to it, told in order."""
+    """One message with all that happened to it, in order."""
 
     detail: MessageDetail
     #: One sentence for people.

@@ -1,7 +1,7 @@
-"""How fast a relay and groups of receivers are sent to; kept in memory by each worker.
+"""Sending rates by relay and group of receivers; kept in memory by each worker.
 
-A receiver that says that we are too fast gets its next mail later, twice as late each time, and
-step by step sooner again once it takes mail. A relay that fails is left alone for a while.
+When a receiver throttles, the interval of its mails doubles; it shrinks step by step once the
+receiver accepts mail. A failing relay is paused for a while.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from headrace.domain.messages.settlement import SENDER_REFUSED_MAX, Settlement
 
-#: Groups that are remembered; the one not used for longest goes.
+#: Limit of groups remembered; past it, the least recently used is evicted.
 GROUPS_MAX = 10_000
 FIRST_INTERVAL_US = 1_000_000
 INTERVAL_MAX_US = 600_000_000
-#: Taken off the interval with every mail that is taken.
+#: Subtracted from the interval for every accepted mail.
 RECOVERY_US = 100_000
 #: A group that refuses a sending domain gets none of its mail for so long.
 REFUSED_US = 900_000_000
@@ -52,7 +52,7 @@ class Pacing:
         return 0 if held is None else max(held.free_us, held.refused_until_us)
 
     def began(self, domain: str, group: str, now_us: int) -> None:
-        """A mail goes there now."""
+        """Note that a mail is being sent there."""
         held = self._groups.get((domain, group))
         if held is not None and held.interval_us:
             held.free_us = now_us + held.interval_us
@@ -89,7 +89,7 @@ class Pacing:
             self.relay_free_us = now_us + RELAY_MAX_US
         elif settlement.relay_down:
             self._relay_failures += 1
-            # Some fail beside others that are well: only a row of failures is the relay's.
+            # Single failures between successes are not the relay's; a run of them is.
             wait_us = RELAY_FIRST_US << min(self._relay_failures, 6)
             if self._relay_failures > 1:
                 self.relay_free_us = now_us + min(wait_us, RELAY_MAX_US)

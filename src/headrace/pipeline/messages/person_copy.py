@@ -1,4 +1,4 @@
-"""Messages as the export of a person shows them: nothing of who else they were sent to."""
+"""Messages as the export of a person shows them: without other recipients."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def message_shown(copy: MessageCopy) -> dict[str, Any]:
             }
             for each in copy.hits
         ],
-        # The bytes of a mail, of which those that are no UTF-8 are replaced.
+        # The raw mail; bytes that are not UTF-8 are replaced.
         "captured": [each.decode(errors="replace") for each in copy.captured],
     }
 

@@ -1,7 +1,7 @@
-"""Links of mails as anybody may follow them: clicks, opens, leaving. No key, only a valid token.
+"""Links in mails: clicks, opens, unsubscribing. They need a valid token and no key.
 
-A redirect needs nothing but the row of its link, so it works when the message is gone. The hit is
-written down afterwards, in groups; what has no room is dropped and counted.
+A redirect needs only the row of its link, so it works when the message is gone. Hits are written
+afterwards, in groups; those that do not fit into the queue are dropped and counted.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class LeavePage(msgspec.Struct, frozen=True, kw_only=True):
     target: UnsubscribeTarget
     #: None: the link is about everything, or the topic is gone.
     topic: Topic | None
-    #: How the recipient stands to the topics of the project; none when the person is gone.
+    #: The recipient's subscriptions to the project's topics; empty when the person is gone.
     choices: Sequence[Subscription] = ()
 
 
 class PublicLinks:
-    """Answers what tokens mean, and writes hits down.
+    """Resolves tokens, and records hits.
 
     Args:
         keys: of the store.
@@ -54,7 +54,7 @@ class PublicLinks:
         self._store = store
         self._keys = keys
         self._waiting: deque[NewHit] = deque()
-        #: Hits that found no room.
+        #: Hits dropped because the queue was full.
         self.dropped = 0
 
     async def click(self, token: str, visitor: Visitor) -> str | None:
@@ -73,7 +73,7 @@ class PublicLinks:
         return target
 
     def open(self, token: str, visitor: Visitor) -> bool:
-        """Note an open; whether the token is of this store."""
+        """Record an open; returns whether the token is of this store."""
         hit = self._keys.read_tracking(token)
         if hit is None or hit.link != OPEN_LINK:
             return False
@@ -81,7 +81,7 @@ class PublicLinks:
         return True
 
     async def leave_page(self, token: str) -> LeavePage | None:
-        """What a link to leave is about; changes nothing. None: not a token of this store."""
+        """What an unsubscribe link is about; changes nothing. None: not a token of this store."""
         target = self._keys.read_unsubscribe(token)
         if target is None or target.project_id is None:
             return None
@@ -94,10 +94,11 @@ class PublicLinks:
     async def save(
         self, token: str, *, offered: frozenset[str], wanted: frozenset[str]
     ) -> Sequence[Subscription] | None:
-        """Write which topics a recipient wants; those that were offered, as they are now.
+        """Write which of the offered topics a recipient wants.
 
         Returns:
-            None when the token is not of this store; none when the person is gone.
+            The offered topics as they are now: None when the token is not of this store, empty when
+            the person is gone.
         """
         target = self._keys.read_unsubscribe(token)
         if target is None or target.project_id is None:
@@ -108,7 +109,7 @@ class PublicLinks:
         return () if saved is None else saved.choices
 
     async def leave(self, token: str, *, everything: bool, source: str) -> Left | bool:
-        """Leave by a link; False when the token is not of this store, True when nobody is left."""
+        """Unsubscribe; False: the token is not of this store, True: the person is gone."""
         target = self._keys.read_unsubscribe(token)
         if target is None:
             return False
@@ -142,10 +143,10 @@ class PublicLinks:
         )
 
     async def flush(self) -> int:
-        """Write the next hits down; how many.
+        """Write the next hits; returns how many.
 
         Raises:
-            StoreError: they wait for the next time.
+            StoreError: they stay queued.
         """
         group = [self._waiting[place] for place in range(min(len(self._waiting), HITS_WRITTEN_MAX))]
         if group:
@@ -155,7 +156,7 @@ class PublicLinks:
         return len(group)
 
     async def run(self) -> None:
-        """Write hits down until cancelled."""
+        """Write hits until cancelled."""
         options = LoopOptions(name="public_links", pause_s=WRITE_SECONDS)
         await Loop(self._step, options).run()
 

@@ -1,11 +1,11 @@
-"""The loop that takes messages to the relay.
+"""The loop that sends messages to the relay.
 
-1. Renew leases, take back what dead workers held.
+1. Renew leases, reclaim messages of dead workers.
 2. Claim as many due messages as there are connections, and some more to be composed meanwhile.
 3. Each message by itself: compose, then, when a connection is ready, guardrails and the row of the
-   attempt in one transaction, then the relay, then the outcome with all that follows from it.
+   attempt in one transaction, then the relay, then the outcome with its consequences.
 
-The transactions of messages that come to the same point at once are one.
+Messages that reach the same point at the same time share a transaction.
 """
 
 from __future__ import annotations
@@ -62,19 +62,19 @@ class ReadsMaterial(Protocol):
 class SenderOptions:
     """Limits and times of the loop."""
 
-    #: Messages held beside those that have a connection.
+    #: Messages claimed beyond those that have a connection.
     ahead_max: int = 8
-    #: Longest wait for a wake-up; so late is a message of another process noticed.
+    #: Poll interval: the longest delay in noticing a message of another process.
     poll_s: float = 0.2
     renew_s: float = 15.0
     rescue_s: float = 5.0
-    #: Claims that one rescue takes back.
+    #: Claims reclaimed at a time.
     rescue_max: int = 256
     #: Wait after an error of the store.
     error_s: float = 0.5
-    #: Tries to record an outcome that the store would not take.
+    #: Attempts to record an outcome while the store fails.
     record_tries: int = 20
-    #: At the end, for attempts on their way.
+    #: Wait at shutdown for attempts in flight.
     stop_grace_s: float = 4.0
 
 
@@ -82,18 +82,18 @@ class SenderStats(msgspec.Struct):
     """Counters since start."""
 
     sent: int = 0
-    #: Attempts that did not end with the mail taken.
+    #: Attempts that did not end with the mail accepted.
     failed: int = 0
     #: Skipped or deferred by a guardrail.
     refused: int = 0
     unknown: int = 0
-    #: Claims or attempts that somebody else has settled.
+    #: Claims or attempts that another worker has settled.
     stale: int = 0
     rescued: int = 0
 
 
 class Unsendable(msgspec.Struct, frozen=True):
-    """Why no mail can be made of a message."""
+    """Why no mail can be composed from a message."""
 
     state: MessageStatus
     reason: str
@@ -117,7 +117,7 @@ class Sender:
 
     Args:
         stores: the queue, and what mails are composed of.
-        relay: where they go; closed by who made it.
+        relay: where they go; the caller closes it.
         owner: name of this process, see `headrace.process_names`.
         needs_domain: whether the sender's domain must be a verified one; not with `capture:`.
         rng: source of jitter.
@@ -151,7 +151,7 @@ class Sender:
                 name="sender",
                 pause_s=self._options.poll_s,
                 error_s=self._options.error_s,
-                # A fault of ours must not end all sending.
+                # A bug here must not end all sending.
                 survives_faults=True,
             ),
         )
@@ -166,26 +166,26 @@ class Sender:
         )
 
     def wake(self) -> None:
-        """Say that something may be due. Cheap; on the event loop."""
+        """Signal that messages may be due. Cheap; on the event loop."""
         self._loop.wake()
 
     @property
     def busy(self) -> int:
-        """Messages that are held now."""
+        """Messages claimed now."""
         return len(self._tasks)
 
     async def run(self) -> None:
-        """Send until `stop`; an error is logged and waited out, never the end."""
+        """Send until `stop`; an error is logged and retried after a pause."""
         await self._loop.run()
 
     async def _step(self) -> float | None:
         return 0.0 if await self.run_once() else None
 
     async def run_once(self) -> int:
-        """Upkeep, and claim what there is room for; how many were begun.
+        """Upkeep, then claim what there is room for; returns how many were begun.
 
         Raises:
-            StoreError: the store cannot do it now.
+            StoreError: the store is unavailable.
         """
         await self._upkeep()
         room = self._room()
@@ -204,7 +204,7 @@ class Sender:
         if self.pacing.relay_free_us > self._clock_us():
             return 0
         if self.pacing.relay_fails:
-            # One message at a time finds out whether the relay is back.
+            # One message at a time probes whether the relay has recovered.
             return 0 if self._tasks else 1
         return self._relay.free + self._options.ahead_max - len(self._tasks)
 
@@ -215,7 +215,7 @@ class Sender:
             _log.error(LOOP_FAILED, loop="sender", error=repr(error))
 
     async def idle(self) -> None:
-        """Wait until nothing is held."""
+        """Wait until no message is claimed."""
         while self._tasks:
             await asyncio.wait([*self._tasks])
 
@@ -229,7 +229,7 @@ class Sender:
             else:
                 await self._end(claimed, composed)
         except StoreError as error:
-            # Its lease runs out, and what was begun by then is unknown.
+            # Its lease expires, and the outcome of a begun attempt is unknown.
             _log.warning(STORE_UNAVAILABLE, loop="sender", error=str(error))
 
     async def _compose(self, claimed: Claimed) -> Composed | Unsendable:
@@ -295,7 +295,7 @@ class Sender:
         await self._written(claimed, began[0] if began else None, outcome)
 
     async def _written(self, claimed: Claimed, attempt: int | None, outcome: MailOutcome) -> None:
-        """Record an outcome; a store that is away for a moment does not make it unknown."""
+        """Record an outcome; retry, so that a short outage of the store does not lose it."""
         answer = outcome.answer
         ended = Ended(
             claimed=claimed,
@@ -341,7 +341,7 @@ class Sender:
 
     async def _upkeep(self) -> None:
         if self._timers.is_due("renew", self._options.renew_s) and self._tasks:
-            # A claim that was lost is found out by the next write of its task.
+            # A lost claim shows at the next write of its task.
             await self._stores.outbox.renew(self._owner, [*self._tasks.values()])
         if self._timers.is_due("rescue", self._options.rescue_s):
             rescued = await self._stores.outbox.rescue(self._options.rescue_max)
@@ -350,7 +350,7 @@ class Sender:
                 _log.warning(MESSAGES_RESCUED, count=rescued)
 
     async def stop(self) -> None:
-        """Take nothing more, wait a little for what is on its way, give back the rest."""
+        """Claim nothing more, wait a little for attempts in flight, release the rest."""
         await self._loop.stop()
         if self._tasks:
             await asyncio.wait([*self._tasks], timeout=self._options.stop_grace_s)

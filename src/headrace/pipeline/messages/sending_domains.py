@@ -1,4 +1,4 @@
-"""Sending domains as the edges use them: made with a key, shown with their records, verified."""
+"""Sending domains for the edges: created with a key, shown with their records, verified."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from headrace.store.contract.messages import DOMAINS_MAX, Domain
 from headrace.store.messages.domains import TooManyDomainsError
 from headrace.store.store import Store
 
-#: Of keys that are made here.
+#: Of keys that are generated here.
 SELECTOR = "headrace"
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """A domain and what was found of its records."""
+    """A domain and the result of checking its records."""
 
     domain: Domain
     checks: tuple[RecordCheck, ...]
@@ -31,7 +31,7 @@ class SendingDomains:
     """Domains of all projects.
 
     Args:
-        lookup: answers of DNS.
+        lookup: asks DNS.
         spf: mechanisms that name the relay, as `records_of` takes them.
         bounce_domain: domain of the envelope sender; None: the sending domain itself.
     """
@@ -50,7 +50,7 @@ class SendingDomains:
         """Make a domain with a key of its own.
 
         Args:
-            verified: take it on the word of `actor`.
+            verified: trust `actor` instead of checking DNS.
 
         Raises:
             ApiError: 409 when the project has it, or too many.
@@ -86,9 +86,9 @@ class SendingDomains:
         )
 
     async def verify(self, project_id: int, domain_id: str, *, actor: str) -> Checked | None:
-        """Look the records up, and say so in the store; None when there is no such domain.
+        """Look the records up and store the result; None when there is no such domain.
 
-        A domain that was taken on somebody's word stays verified whatever is found.
+        A domain that was trusted without a check stays verified whatever is found.
         """
         domains = self._store.messages.domains
         domain = await domains.get(project_id, domain_id)

@@ -1,4 +1,4 @@
-"""Templates as the edges use them: published, and shown with a contact's data."""
+"""Templates for the edges: published, and shown with a contact's data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headrace.store.store import Store
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
-    """A new version, and what its author should know."""
+    """A new version, and warnings for its author."""
 
     version: TemplateVersion
     warnings: tuple[FieldProblem, ...]

@@ -1,6 +1,6 @@
 """What a batch of events adds to the catalog, worked out before its transaction begins.
 
-Cataloguing never fails an event: a payload that cannot be looked at is counted, that is all.
+Cataloguing never fails an event: a payload that cannot be analysed is only counted.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from headrace.observability.events import CATALOG_FAILED
 from headrace.store.contract.catalog import FirstShown, NameSeen, PathSeen
 from headrace.store.contract.processing import Claimed
 
-#: Payloads a second that are looked at for certain, even while there is a backlog.
+#: Payloads per second that are always analysed, even with a backlog.
 CERTAIN_PER_SECOND = 2_000
-#: Past that, and only while there is a backlog, so many of one name in one batch, and after them
-#: every how many. Counts of events are always of all.
+#: Past that, and only with a backlog: the first so many of a name in a batch, then one of every so
+#: many. Event counts always include all.
 CERTAIN_PER_NAME = 4
 EVERY = 16
 
@@ -29,10 +29,10 @@ _log = structlog.get_logger()
 
 
 class Cataloguer:
-    """Looks at batches; remembers only paths, and those only for speed.
+    """Analyses batches; remembers only paths, as a cache.
 
     Args:
-        monotonic_s: measures what a second is.
+        monotonic_s: measures seconds.
     """
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
@@ -90,7 +90,7 @@ class _Name:
         self._sample_places = -1
 
     def add(self, event: Claimed) -> int:
-        """Count an event; how many there are by now."""
+        """Count an event; returns how many there are so far."""
         seen = self.seen
         received_us = event.received_us
         seen.events += 1
@@ -102,7 +102,7 @@ class _Name:
         return seen.events
 
     def show(self, event: Claimed, shape: Shape) -> None:
-        """Add what the payload is made of."""
+        """Add the shape of a payload."""
         seen = self.seen
         index, paths = seen.inspected, self._paths
         seen.inspected += 1
@@ -121,7 +121,7 @@ class _Name:
             known.last_index = index
             known.last_us = max(known.last_us, event.received_us)
             known.sequence = event.sequence
-        # The one with the most to show.
+        # Keep the event with the most places as the sample.
         if len(shape.places) > self._sample_places:
             self._sample_places = len(shape.places)
             seen.sample, seen.sample_id = event.payload, event.id

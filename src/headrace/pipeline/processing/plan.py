@@ -59,7 +59,7 @@ class Rules:
         return self._policies.get(project_id, DEFAULTS)
 
     def placeholders(self, project_id: int) -> Placeholders:
-        """Identifiers that make no person in a project."""
+        """Placeholder identifiers, which resolve to no contact."""
         return self._placeholders.get(project_id, BUILT_IN)
 
     def subscribers(self, project_id: int, event: str) -> Sequence[str]:

@@ -49,7 +49,7 @@ _NO_VALUES = Values()
 
 
 class ContactRules(Protocol):
-    """What the projects say about their contacts."""
+    """Contact rules of the projects."""
 
     def policies(self, project_id: int) -> Policies: ...
     def placeholders(self, project_id: int) -> Placeholders: ...
@@ -90,7 +90,7 @@ class ContactPlanner:
         )
         writes = MARK in event.payload and event.source != Source.SYSTEM
         if resolved.plain and not writes:
-            # What nearly all events come to.
+            # The case of nearly all events.
             contact_id = resolved.contact_id
             return contact_id, plain_text(resolved.reason, resolved.by, contact_id)
         note = _note(resolved)
@@ -132,7 +132,7 @@ class ContactPlanner:
     def _write_addresses(
         self, change: _Change, wanted: EventProperties, at_us: int
     ) -> dict[str, str]:
-        """Write what the payload says about the address; a conflict when it is somebody else's."""
+        """Write what the payload says about the address; a conflict when another contact has it."""
         project_id = change.event.project_id
         conflicts: dict[str, str] = {}
         is_placeholder = self._rules.placeholders(project_id)
@@ -151,7 +151,7 @@ class ContactPlanner:
         return conflicts
 
     def _keep(self, change: _Change, *, created: bool) -> None:
-        """Add a change to the plan, and the event that tells it."""
+        """Add a change to the plan, and the event that reports it."""
         plan, project_id = self._plan, change.event.project_id
         before, held = change.before, change.held
         changes = change.changes()
@@ -230,7 +230,7 @@ class _Change:
         self.held = msgspec.structs.replace(self.held, values=values)
 
     def write_address(self, wanted: AddressWrite, at_us: int) -> None:
-        """Write the address that nobody else has, by the rule of properties: the newest holds."""
+        """Write an address that no other contact has; as with properties, the newest wins."""
         held = self.held
         since_us = held.email_us or 0
         taken = wanted.once and held.email is not None
@@ -249,7 +249,7 @@ class _Change:
         )
 
     def changes(self) -> Changes:
-        """Fields that differ from before, as `contact.updated` tells them."""
+        """Fields that differ from before, as `contact.updated` reports them."""
         fields = (
             ("external_id", self.before.external_id, self.held.external_id),
             (EMAIL, _shown_email(self.before), _shown_email(self.held)),
@@ -275,7 +275,7 @@ class _View:
 
     def __init__(self, find: FindContact) -> None:
         self._find = find
-        #: None for an identifier that a contact has let go of.
+        #: None for an identifier that a contact has given up.
         self._decided: dict[tuple[int, IdentityType, str], ContactIds | None] = {}
 
     def find(self, project_id: int, kind: IdentityType, value: str) -> ContactIds | None:
@@ -285,7 +285,7 @@ class _View:
         stored = self._find(project_id, kind, value)
         if stored is None or not self._decided:
             return stored
-        # Found by an identifier that leads to it, and changed under its own.
+        # Found by another identifier, but changed under its own id.
         return self._decided.get((project_id, IdentityType.CONTACT_ID, stored.id), stored)
 
     def put(self, project_id: int, before: ContactIds, contact: ContactIds) -> None:

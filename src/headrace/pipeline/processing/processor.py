@@ -26,20 +26,20 @@ from headrace.store.contract.processing import (
     ProcessingStore,
 )
 
-#: Events of one transaction while others want the store: an accept may have to wait for its end.
+#: Events of one transaction under contention: an accept may have to wait for its end.
 SHARED_BATCH_MAX = 64
-#: One worker at a time has it, and loses it when it does not renew it for so long.
+#: One worker at a time leads, and loses leadership when it does not renew it for so long.
 LEADERSHIP = "processing"
 LEADERSHIP_SECONDS = 15.0
 #: Pause after a batch that was not full, so that the next one holds more than a few events.
 GATHER_SECONDS = 0.01
-#: The same when another worker processes: it only waits for that one's end.
+#: The same while another worker leads.
 STANDBY_SECONDS = 1.0
-#: Age at which a backlog is no burst any more.
+#: Age at which a backlog is no longer a burst.
 OLD_BACKLOG_US = 30_000_000
 ERROR_SECONDS = 0.5
 RESCUED_MAX = 1000
-#: Tries of one batch while subscribers change under it.
+#: Attempts of one batch while subscribers change concurrently.
 RULES_READ_MAX = 5
 #: Longest error text kept.
 ERROR_CHARACTERS_MAX = 500
@@ -61,9 +61,9 @@ class Processor:
 
     Args:
         owner: name of this process, see `headrace.process_names`.
-        nudged: set by whoever knows that events have arrived.
+        nudged: set when events have arrived.
         rng: source of jitter.
-        monotonic_s: measures how long the duty is held.
+        monotonic_s: measures how long leadership is held.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Processor:
         #: The epoch whose claims are known.
         self._epoch: int | None = None
         self._batch: Sequence[Claimed] = ()
-        #: Claims may be ours of which we know nothing.
+        #: Whether this process may hold claims that it does not know of.
         self._claims_unknown = False
         self._waits = 0
         self._batch_max = store.pace.batch_max
@@ -106,7 +106,7 @@ class Processor:
         self._received_us = 0
 
     async def run(self) -> None:
-        """Process until cancelled; an error is logged and waited out, never the end."""
+        """Process until cancelled; an error is logged and retried after a pause."""
         options = LoopOptions(name="processor", pause_s=STANDBY_SECONDS, error_s=ERROR_SECONDS)
         await Loop(self._step, options, wake=self._nudged).run()
 
@@ -126,12 +126,12 @@ class Processor:
         return await self.run_once(), time.perf_counter() - started
 
     async def _pace(self, last: tuple[int, float]) -> float:
-        """Leave the store to others for a while; then seconds to wait for events.
+        """Leave the store to others for a while; returns the seconds to wait for events.
 
-        Accepting comes first: each transaction here is one that an accept may have to wait for. So
-        what trickles in is gathered for a moment. While others want the store, a young backlog
-        takes a ninth of its time, so that a burst is accepted at full speed; one that has grown old
-        takes half, so that a lasting load finds its balance instead of piling up.
+        Accepting comes first: an accept may have to wait for each transaction here. So single
+        events are gathered for a moment. Under contention, a young backlog takes a ninth of the
+        store's time, so that a burst is accepted at full speed; an old one takes half, so that a
+        lasting load reaches a balance instead of piling up.
         """
         events, seconds = last
         waits, self._waits = self._waits, self._store.lock_waits()
@@ -141,7 +141,7 @@ class Processor:
         contended = self._waits > waits
         self._batch_max = SHARED_BATCH_MAX if contended else self._store.pace.batch_max
         if self._batch and self._batch[0].crashes:
-            # One of many that a worker died with, each of them alone: nothing to gather.
+            # One of many events of a dead worker, processed one by one: nothing to gather.
             return 0.0
         if not full:
             await asyncio.sleep(GATHER_SECONDS)
@@ -151,7 +151,7 @@ class Processor:
         return 0.0
 
     async def stop(self) -> None:
-        """Give the claims back so that another worker goes on at once."""
+        """Release the claims so that another worker continues at once."""
         await self._store.release(self._owner)
 
     async def run_once(self) -> int:
@@ -168,7 +168,7 @@ class Processor:
             done = await self._one_by_one(batch)
         except StoreError:
             raise
-        except Exception:  # noqa: BLE001 - a fault of ours must cost its own event only
+        except Exception:  # noqa: BLE001 - a bug must cost its own event only
             done = await self._one_by_one(batch)
         self.stats.batches += 1
         self.stats.processed += done
@@ -180,7 +180,7 @@ class Processor:
     ) -> tuple[int, Sequence[Claimed]]:
         """Commit a batch with the newest rules; when they changed since, read them again."""
         backlog = len(batch) >= self._batch_max
-        # Payloads are looked at before the transaction, which others may wait for.
+        # Analyse payloads before the transaction, which others may wait for.
         seen = self._catalog.look(batch, backlog=backlog)
         for _ in range(RULES_READ_MAX):
             planner, version = BatchPlanner(self._rules.rules), self._rules.subscribers_version
@@ -207,7 +207,7 @@ class Processor:
         raise SubscribersChangedError
 
     async def _one_by_one(self, batch: Sequence[Claimed]) -> int:
-        """Find the guilty event of a batch: each in a transaction of its own."""
+        """Find the failing event of a batch: each in a transaction of its own."""
         done = 0
         for claimed in batch:
             started = time.perf_counter()
@@ -233,7 +233,7 @@ class Processor:
         await self._store.fail(self._owner, claimed, failure)
 
     async def _is_leader(self) -> bool:
-        """Hold or take the duty; its new holder first frees what the last one died with."""
+        """Keep or acquire leadership; a new leader first frees the claims of the last one."""
         epoch = await self._leadership.epoch()
         if epoch is None:
             self._epoch = None

@@ -13,7 +13,7 @@ from headrace.store.contract.errors import StoreError
 from headrace.store.contract.processing import ProcessingStore
 
 REFRESH_SECONDS = 1.0
-#: What is held stays in force when the store cannot be read, or holds what cannot be understood.
+#: The cached data stays in force when the store cannot be read or its rows cannot be decoded.
 FAILURES = {
     StoreError: STORE_UNAVAILABLE,
     msgspec.MsgspecError: RULES_REFRESH_FAILED,
@@ -31,7 +31,7 @@ class RulesCache:
         self.rules = Rules({}, ())
 
     def policies_of(self, project_id: int) -> Policies:
-        """Policies of a project, as they are now."""
+        """Current policies of a project."""
         return self.rules.policies(project_id)
 
     @property
@@ -43,7 +43,7 @@ class RulesCache:
         """Read them again if anything changed.
 
         Raises:
-            StoreError: the store cannot be read; what is held stays in force.
+            StoreError: the store cannot be read; the cached data stays in force.
         """
         subscribers_version, subscribers = await self._processing.subscriber_rules()
         access_version = await self._projects.access_version()

@@ -1,4 +1,4 @@
-"""Brings what other processes accept to those who watch here."""
+"""Brings events that other processes accept to the watchers of this one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ OVERLAP_US = 5_000_000
 
 
 class LiveFollower:
-    """Looks for new events of the projects that somebody watches; asks nothing while nobody does.
+    """Polls for new events of watched projects; idle while nobody watches.
 
-    Every look goes back over the last seconds, since commits do not come in the order of receipt.
-    What was offered already is left out.
+    Every poll reads the last seconds again, since commits are not in the order of receipt. Events
+    that were offered already are left out.
     """
 
     def __init__(self, arrivals: ArrivalStore, live: LiveFeed, clock_us: Callable[[], int]) -> None:
@@ -28,12 +28,12 @@ class LiveFollower:
         self._clock_us = clock_us
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Poll until cancelled."""
         options = LoopOptions(name="live", pause_s=POLL_SECONDS)
         await Loop(self.run_once, options).run()
 
     async def run_once(self) -> None:
-        """Offer what has come since the last time."""
+        """Offer events committed since the last poll."""
         horizon = first_sequence_at(self._clock_us() - OVERLAP_US)
         for project_id, followed in list(self._live.followed.items()):
             above = max(horizon, followed.start)

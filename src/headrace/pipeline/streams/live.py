@@ -1,4 +1,4 @@
-"""Accepted events as they happen, for whoever watches."""
+"""Live feed of accepted events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headrace.domain.events.event import NewEvent
 from headrace.domain.ids import first_sequence_at
 from headrace.store.contract.commits import Pending
 
-#: Events one slow watcher may fall behind before it loses the oldest and is told how many.
+#: Backlog of a slow watcher; past it, the oldest events are dropped and counted.
 BACKLOG_MAX = 1000
 #: Two processes agree about the time of the store to within this.
 _CLOCK_SLACK_US = 50_000
@@ -58,11 +58,11 @@ class Followed:
     def __init__(self, start: int) -> None:
         #: First sequence that is for the watchers.
         self.start = start
-        #: Sequences that were offered lately.
+        #: Sequences that were offered recently.
         self.offered: set[int] = set()
 
     def forget(self, up_to: int) -> None:
-        """Forget what cannot come again."""
+        """Forget sequences that cannot come again."""
         self.offered = {sequence for sequence in self.offered if sequence > up_to}
 
 
@@ -80,7 +80,7 @@ class LiveFeed:
         self.followed: dict[int, Followed] = {}
 
     def watch(self, project_id: int) -> Watcher:
-        """Start to watch; `Streams` limits how many do."""
+        """Start watching; `Streams` limits how many do."""
         if self._clock_us is not None and project_id not in self.followed:
             start = first_sequence_at(self._clock_us() - _CLOCK_SLACK_US)
             self.followed[project_id] = Followed(start)
@@ -89,7 +89,7 @@ class LiveFeed:
         return watcher
 
     def leave(self, watcher: Watcher) -> None:
-        """Stop to watch."""
+        """Stop watching."""
         self._watchers.discard(watcher)
         if all(other.project_id != watcher.project_id for other in self._watchers):
             self.followed.pop(watcher.project_id, None)

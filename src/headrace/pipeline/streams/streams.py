@@ -1,4 +1,4 @@
-"""Live streams: how many there may be, who may still have one, and how each of them ends."""
+"""Live streams: their limits, access checks, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PROJECT_STREAMS_MAX = 50
 #: Streams of one API key or operator in one process.
 HOLDER_STREAMS_MAX = 20
 
-#: How often the right to each stream is looked at. The right itself comes from what `AccessCache`
+#: How often the right to each stream is checked. The right itself comes from what `AccessCache`
 #: and the backoffice have read from the store within the last seconds.
 CHECK_SECONDS = 0.5
-#: A stream ends when the store has not confirmed its right for so long: a database that fails over
-#: does not end every stream, and one that cannot be asked keeps none open.
+#: A stream ends when the store has not confirmed its right for so long: a failover does not end
+#: every stream, and an unreachable database keeps none open.
 UNCONFIRMED_SECONDS_MAX = 10.0
-#: From the end of a right to the connection being cut, for a client that does not read.
+#: Time from the end of a right to cutting the connection of a client that does not read.
 END_SECONDS_MAX = 1.0
 
 #: When the store last confirmed that the holder may have the stream, in seconds of the monotonic
@@ -34,7 +34,7 @@ Right = Callable[[], float | None]
 class StreamEnd(StrEnum):
     """Why a stream was ended by the server, as its last message says."""
 
-    #: The key or session is over, or may no longer read this project.
+    #: The key or session is no longer valid, or may no longer read this project.
     ACCESS_ENDED = "access_ended"
     #: The store could not be asked for `UNCONFIRMED_SECONDS_MAX`.
     ACCESS_UNCONFIRMED = "access_unconfirmed"
@@ -132,7 +132,7 @@ class Streams:
                 stream.close()
 
     def stop(self) -> None:
-        """End all streams, and each that is still opened."""
+        """End all streams, and each one opened later."""
         self._stopping = True
         for stream in list(self._open):
             stream.end(StreamEnd.SERVER_STOPPING, self._monotonic_s())
@@ -150,7 +150,7 @@ class Streams:
 
 
 class Stream:
-    """One long-lived response and who may still have it; made by `Streams.open`."""
+    """One long-lived response and the right to it; made by `Streams.open`."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class Stream:
         return taken if self._streams.check(self) else None
 
     def end(self, reason: StreamEnd, now_s: float) -> None:
-        """Hand out nothing more, and wake who waits; the first reason stays."""
+        """Deliver no more events and wake the reader; the first reason stays."""
         if self.end_reason is None:
             self.end_reason, self.ended_s = reason, now_s
             self._watcher.wake()

@@ -1,7 +1,7 @@
 """The part of a trace about subscribers: who got the event, who did not and why, how it went. Pure.
 
-Why somebody did not get an event is not stored; it is told from the subscriber as it is now. When
-it was changed since, the sentence says so.
+Why a subscriber did not get an event is not stored; it is derived from its current settings. When
+they were changed since, the sentence says so.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NAMES_SHOWN_MAX = 3
 
 
 def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
-    """Each subscriber considered; nobody is before the event is processed."""
+    """Each subscriber considered; none before the event is processed."""
     if facts.processed_us is None:
         return
     known = {subscriber.id: subscriber for subscriber in facts.subscribers}
@@ -40,7 +40,7 @@ def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
     got = {delivery.subscriber_id for delivery in facts.deliveries}
     others = [each for each in facts.subscribers if each.id not in got]
     unwanted = [each for each in others if not _wants(each, facts.event.event)]
-    # One may say what it wants; of many that is not what the trace is read for.
+    # A single one is explained; many would hide what the trace is read for.
     folded = unwanted if len(unwanted) > 1 else []
     for subscriber in others:
         if subscriber not in folded:
@@ -50,7 +50,7 @@ def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
 
 
 def delivery_moments(facts: TraceFacts) -> Iterator[Moment]:
-    """Every attempt that is remembered."""
+    """Every stored attempt."""
     known = {subscriber.id: subscriber for subscriber in facts.subscribers}
     for delivery in facts.deliveries:
         name = _name(known.get(delivery.subscriber_id))
@@ -126,7 +126,7 @@ def _why(subscriber: TracedSubscriber, event: str, at_us: int) -> str:
 
 
 def _reason_now(subscriber: TracedSubscriber, event: str, at_us: int) -> str | None:
-    """What speaks against it as it is now; None when nothing does."""
+    """Why it would not get the event now; None when it would."""
     if not _wants(subscriber, event):
         shown = ", ".join(subscriber.events[:_PATTERNS_SHOWN_MAX])
         left = len(subscriber.events) - _PATTERNS_SHOWN_MAX

@@ -24,10 +24,10 @@ class EntryType(StrEnum):
     #: An identifier of the contact was changed or cleared.
     CONTACT_CHANGED = "contact_changed"
     IDENTITY_CONFLICT = "identity_conflict"
-    #: An identifier that stands for nobody was taken as not sent.
+    #: A placeholder identifier was ignored.
     PLACEHOLDER_IGNORED = "placeholder_ignored"
     PROPERTIES_WRITTEN = "properties_written"
-    #: A field kept its value, which is of a later time.
+    #: A field kept its value, which is newer.
     VALUE_KEPT = "value_kept"
     #: A member of the payload that was to write a property cannot be one.
     PROPERTY_IGNORED = "property_ignored"

@@ -1,4 +1,4 @@
-"""Tells the life of one event from what is stored about it. Pure."""
+"""Builds the history of one event from what is stored about it. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _RECEIVED = {
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """An event with its life so far, in order of time."""
+    """An event with its history so far, in order of time."""
 
     #: Its status is `processing` while a worker has it.
     event: StoredEvent
@@ -47,7 +47,7 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 def trace_of(facts: TraceFacts) -> Trace:
-    """Tell it."""
+    """Build the trace."""
     moments = [
         _received(facts.event),
         *map(_repeated, facts.repeats),
@@ -66,7 +66,7 @@ def trace_of(facts: TraceFacts) -> Trace:
 
 
 def _in_order(moments: list[Moment]) -> list[TraceEntry]:
-    """By time, of one time in the order given; too many go by their detail, the latest first."""
+    """Sort by time, stably; past the limit, drop the most detailed, the latest first."""
     cut = len(moments) > ENTRIES_MAX
     if cut:
         chosen = sorted(moments, key=lambda moment: (moment.detail, moment.at_us))
@@ -160,7 +160,7 @@ def _failed(attempt: ProcessingAttempt, retry_us: int | None, *, final: bool) ->
         type=EntryType.PROCESSING_FAILED,
         text=f"Attempt {attempt.number} at processing failed after "
         f"{duration_text(attempt.duration_us)}; {follows}.",
-        # The status that follows a final one is told with its dead letter.
+        # The status after a final failure is reported with its dead letter.
         status=None if final else "retrying",
         attempt=attempt.number,
         duration_ms=duration_ms(attempt.duration_us),

@@ -1,8 +1,8 @@
 """The loop that removes what belongs to deleted audiences and topics.
 
-They are gone for everybody the moment they are deleted. A million members are let go here, in
-transactions of a few milliseconds, each with its `sendrealm.audience.exited`. What is still to
-be done stands in the store, so a restart goes on with it.
+Deleting takes effect at once. The members, maybe a million, are removed here in transactions of a
+few milliseconds, each with its `sendrealm.audience.exited`. The store holds the remaining work, so
+a restart continues it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from headrace.store.contacts.groups.audiences import Audiences
 from headrace.store.contacts.groups.topics import Topics
 from headrace.store.contract.processing import ProcessingStore
 
-#: One worker at a time has it: two would wait for one another's rows.
+#: One worker at a time removes: two would wait for each other's row locks.
 LEADERSHIP = "removals"
 LEADERSHIP_SECONDS = 30.0
-#: Rows of one transaction. Each exit is an event that is to be processed, so this is also what
-#: keeps one large audience from filling the line faster than a worker empties it.
+#: Rows of one transaction. Each exit is an event to process, so this also keeps one large audience
+#: from filling the queue faster than a worker drains it.
 SLICE_ROWS = 200
 SLICE_SECONDS = 0.1
-#: Between two looks for something to do.
+#: Seconds between two polls while there is nothing to do.
 IDLE_SECONDS = 1.0
 ERROR_SECONDS = 1.0
 
@@ -31,7 +31,7 @@ class DeletedListCleaner:
     """Works one slice after the other.
 
     Args:
-        duties: tells which worker removes.
+        duties: decides which worker leads.
         owner: name of this process, see `headrace.process_names`.
         clock_us: microseconds since 1970.
     """
@@ -65,10 +65,10 @@ class DeletedListCleaner:
         return SLICE_SECONDS if await self.run_once() else None
 
     async def run_once(self) -> bool:
-        """One slice of each kind; whether there is more to remove.
+        """One slice of each kind; returns whether there is more to remove.
 
         Raises:
-            StoreError: the store cannot do it now.
+            StoreError: the store is unavailable.
         """
         if not await self._leadership.is_held():
             return False

@@ -1,4 +1,4 @@
-"""The loop that removes small things past their time: counters, ended replays, the audit."""
+"""The loop that removes expired counters, ended replays and audit entries."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ EVERY_SECONDS = 30.0
 ROWS_MAX = 200
 PAUSE_SECONDS = 0.05
 
-#: Removes at most so many of what is past its time at a moment; how many it removed.
+#: Removes rows that have expired at a time, up to a limit; returns how many.
 Prune = Callable[[int, int], Awaitable[int]]
 
 
 class HistoryPruner:
-    """Removes in small transactions. Two processes that do it at once only do it twice.
+    """Removes in small transactions. It needs no leader: two at once only do the work twice.
 
     Args:
-        prunes: what to call again for as long as it removes something.
+        prunes: each is called until it removes nothing.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class HistoryPruner:
         await self.run_once()
 
     async def run_once(self) -> int:
-        """Remove all that is due; how many rows.
+        """Remove all that is due; returns how many rows.
 
         Raises:
-            StoreError: the store cannot do it now.
+            StoreError: the store is unavailable.
         """
         total = 0
         for prune in self._prunes:

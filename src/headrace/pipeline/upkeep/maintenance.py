@@ -1,4 +1,4 @@
-"""What a store wants done every now and then, in a process that has no other loop for it."""
+"""Periodic maintenance of the store, in a process that has no other loop for it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ class Maintenance:
         self._store = store
 
     async def run(self) -> None:
-        """Ask until cancelled; a store that is away for a while is asked again."""
+        """Run until cancelled; retries when the store is unavailable."""
         options = LoopOptions(name="maintenance", pause_s=INTERVAL_SECONDS)
         await Loop(self._store.maintain, options).run()

@@ -1,9 +1,9 @@
-"""The loop that removes what is kept no longer.
+"""The loop that removes what has expired.
 
 One sweep a minute. It goes from project to project, a page of events each in turn, and removes in
 transactions of a few milliseconds with pauses between them, so that accepting and processing
-hardly notice. Where a sweep ended, the next goes on; now and then one starts over, for events that
-were not finished when they were passed.
+hardly notice. Each sweep continues where the last one ended; now and then one starts over, for
+events that were not finished when it passed them.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ from headrace.store.contract.retention import DueEvent, Removed, RetentionState
 from headrace.store.upkeep.retention import StoreRetention
 
 SWEEP_EVERY_SECONDS = 60.0
-#: A sweep that has more to do than this goes on in the next one, after the state is saved.
+#: A sweep that takes longer continues in the next one, after the state is saved.
 SWEEP_SECONDS_MAX = 60.0
 #: Sweeps between those that start over at the oldest event.
 SWEEPS_BETWEEN_FULL = 15
-#: Events looked at in one read.
+#: Events read at a time.
 PAGE = 500
 #: How long one transaction should take, from asking for it to its end on the disk. While others
 #: keep the store busy it takes longer, and the slices become smaller.
 SLICE_SECONDS = 0.004
 #: Payload that one transaction removes: long ones free hundreds of pages each.
 SLICE_PAYLOAD_BYTES = 1024 * 1024
-#: Pause after a transaction, in times of its length: so much of the time the lock is not ours.
+#: Pause after a transaction, as a multiple of its length: the lock is free for that long.
 PAUSE_TIMES = 9
-#: The same while what is due has been due for long: then keeping up comes before being unnoticed.
+#: The same while retention lags far behind: then catching up comes first.
 PAUSE_TIMES_BEHIND = 3
 BEHIND_US = 6 * HOUR_US
 PAUSE_SECONDS_MIN = 0.005
-#: Name of the duty that one process at a time has, and how long it holds without renewal.
+#: Name of the leadership, and how long it holds without renewal.
 LEADERSHIP = "retention"
 LEADERSHIP_SECONDS = 60.0
 STANDBY_SECONDS = 10.0
 ERROR_SECONDS = 5.0
-#: A full disk among them: the store has given its reserve back, so the next try finds room for the
+#: Including a full disk: the store has released its reserve, so the next attempt finds room for the
 #: log of a deletion.
 FAILURES = dict.fromkeys((StoreError, msgspec.MsgspecError, ValueError), STORE_UNAVAILABLE)
 
@@ -89,7 +89,7 @@ class SweepReport(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     #: See `RetentionState.lag_us`.
     lag_us: int = 0
-    #: Whether it came to the end of what is due.
+    #: Whether it removed all that is due.
     finished: bool = True
 
     def add(self, removed: Removed, seconds: float) -> None:
@@ -114,7 +114,7 @@ class _Place:
 
 
 class EventRetention:
-    """Sweeps; `state` has the totals since ever, for metrics."""
+    """Sweeps; `state` has the all-time totals, for metrics."""
 
     def __init__(
         self, store: StoreRetention, projects: Projects, options: RetentionOptions
@@ -137,7 +137,7 @@ class EventRetention:
         )
 
     async def run(self) -> None:
-        """Sweep until cancelled; an error is logged and waited out, never the end."""
+        """Sweep until cancelled; an error is logged and retried after a pause."""
         options = LoopOptions(
             name="retention",
             pause_s=SWEEP_EVERY_SECONDS,
@@ -158,8 +158,8 @@ class EventRetention:
         theirs, the projects taking turns; 4. save totals and clock.
 
         Raises:
-            StoreError: something could not be read or removed. What was removed is counted by the
-                next sweep that comes to its end.
+            StoreError: something could not be read or removed. The next sweep that finishes counts
+            what was removed.
         """
         clock_us, wall_us = await self._tick()
         report = self._unsaved = self._unsaved or SweepReport()
@@ -180,7 +180,7 @@ class EventRetention:
         wall_us, now_s = self._options.clock_us(), self._options.monotonic_s()
         state = self.state
         if state is None or self._ticked_at is None:
-            # Totals in the store may have grown while another process had the duty.
+            # Totals in the store may have grown while another process was the leader.
             state = await self._store.state()
             self._ticked_at = now_s
         if state is None:
@@ -231,13 +231,13 @@ class EventRetention:
             report.finished = False
             report.lag_us = max(place.lag_us for place in waiting)
         else:
-            # Only a sweep that came to its end counts, or a backlog would be started over for ever.
+            # Only a finished sweep counts, else a backlog would be restarted for ever.
             self._sweeps_until_full -= 1
 
     async def _page(
         self, place: _Place, wall_us: int, report: SweepReport, deadline: float
     ) -> bool:
-        """Remove what is due on one page; whether the project is done."""
+        """Remove what is due on one page; returns whether the project is done."""
         page = await self._store.find_due(
             place.project_id, place.cutoff_us, wall_us, place.position, PAGE
         )
@@ -257,7 +257,7 @@ class EventRetention:
         return page.end
 
     async def _rest(self, rows: int, started_s: float, lag_us: int = 0) -> float:
-        """Learn from a slice and leave the store to others; returns what the slice took."""
+        """Adapt the slice size and leave the store to others; returns its seconds."""
         seconds = self._options.monotonic_s() - started_s
         self._slice.observe(rows, seconds)
         times = PAUSE_TIMES if lag_us < BEHIND_US else PAUSE_TIMES_BEHIND
@@ -289,9 +289,9 @@ class EventRetention:
             )
 
     async def _is_leader(self) -> bool:
-        """Hold or take the duty.
+        """Keep or acquire leadership.
 
-        Two that sweep at once only do the work twice, so losing it in mid-sweep needs no fence.
+        Two that sweep at once only do the work twice, so losing it in mid-sweep needs no fencing.
         """
         held = await self._leadership.is_held()
         if not held:
