@@ -1,4 +1,4 @@
-"""Runs the handler of a route, and answers what it raises."""
+"""Runs the handler of a route, and turns exceptions into error responses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def build_application(refusals: Rejections) -> App:
             failure = as_api_error(error)
             _note(refusals, request, failure)
             if failure.code is ErrorCode.INTERNAL:
-                # The runner logs it, and answers.
+                # The runner logs it and sends the response.
                 raise
             headers = dict(error_headers(failure))
             response = Response(error_body(failure), failure.status, headers, "application/json")
@@ -45,7 +45,7 @@ async def _handle(request: Request) -> Response:
     state = request.scope["state"]
     route: Route = state["route"]
     state["query"] = {}
-    # What load balancers and browsers add to a public address means nothing.
+    # Ignore query parameters that load balancers and browsers add to public URLs.
     if route.access.who is not Who.ANYBODY:
         state["query"] = read_query(request.scope["query_string"], route.query)
     assert route.handler is not None
@@ -60,7 +60,7 @@ def _note(refusals: Rejections, request: Request, failure: ApiError) -> None:
 
 
 def as_api_error(error: Exception) -> ApiError:
-    """The one table from exceptions of handlers to answers."""
+    """The one mapping from exceptions of handlers to error responses."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, StoreBusyError):

@@ -1,4 +1,4 @@
-"""All routes of the API. Each module of handlers declares its own; this puts them together."""
+"""All routes of the API. Each module of handlers declares its own; this module collects them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EVENTS, CONTACTS, TOPICS = "Events", "Contacts", "Topics"
 AUDIENCES, MAIL, CATALOG, DEAD_LETTERS = "Audiences", "Mail", "Catalog", "Dead letters"
 WEBHOOKS, ADMINISTRATION, SERVER = WEBHOOKS_TAG, "Administration", "Server"
 
-#: Groups of the document, in its order.
+#: Groups of the OpenAPI document, in their order.
 TAGS = {
     EVENTS: "Send events, find them and read their traces.",
     CONTACTS: "The people that events are about: their properties, merges and erasures.",
@@ -100,5 +100,5 @@ ROUTES = (
 
 
 def route_table() -> RouteTable:
-    """The table that the server works with."""
+    """The route table of the server."""
     return RouteTable(ROUTES)

@@ -45,7 +45,7 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """200 when events can be accepted now, else 503 with the reason.
 
-    The worker beside the server is told of and decides nothing: events are accepted without it.
+    The worker's state is reported but does not count: events are accepted without it.
     """
     services = _services(request)
     reason = await _not_ready(services)

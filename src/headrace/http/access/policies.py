@@ -1,4 +1,4 @@
-"""`/admin`: what operators see and change; not for API keys."""
+"""`/admin`: routes for operators, not for API keys."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def get_policies(request: Request) -> Response:
 
 
 async def patch_policies(request: Request) -> Response:
-    """`PATCH /admin/projects/{id}/policies`: all that is sent or nothing; null resets."""
+    """`PATCH /admin/projects/{id}/policies`: all or nothing; null resets a policy."""
     services, operator = context_of(request).services, _operator(request)
     project_id = await _project(services, request)
     values = checked_policies(await read_body(request))
@@ -174,7 +174,7 @@ def checked_policies(body: bytes) -> dict[str, Any]:
 
 
 def _typed(name: str, sent: Any) -> Any:
-    """A parsed value in its own type, so that none passes for another.
+    """A parsed value in the policy's type; other types are rejected.
 
     Raises:
         ValueError: with a sentence for the caller.
@@ -186,9 +186,9 @@ def _typed(name: str, sent: Any) -> Any:
             number = read_number(sent)
         except ValueError:
             return ()
-        # To JSON `7.0` is a whole number.
+        # In JSON `7.0` is a whole number.
         return int(number) if number == int(number) else number
-    # Text is read leniently there, for the command line; here `"5"` is no number.
+    # The command line accepts numbers as text; here `"5"` is not a number.
     return () if isinstance(sent, str) and not isinstance(getattr(DEFAULTS, name), str) else sent
 
 

@@ -32,7 +32,7 @@ from headrace.store.contract.catalog import (
     HourCount,
 )
 
-#: Hours shown of a name, the one that runs included.
+#: Hours shown of a name, including the current one.
 HOURS_SHOWN = 7 * 24
 ANY = "any"
 
@@ -203,7 +203,7 @@ async def get_catalog_entry(request: Request) -> Response:
 
 
 def _check_prefix(text: str) -> str:
-    """The beginning that names must have; `order.*` is the same as `order.`."""
+    """The prefix that names must have; `order.*` is the same as `order.`."""
     try:
         check_event_name(text.removesuffix("*").removesuffix("."))
     except ValueError:

@@ -160,7 +160,7 @@ async def list_contacts_of_audience(request: Request) -> Response:
 
 
 async def add_contacts(request: Request) -> Response:
-    """`POST /audiences/{id}/contacts`: all of them, or none when one is nobody."""
+    """`POST /audiences/{id}/contacts`: all of them, or none when one does not exist."""
     context = context_of(request)
     audience_id = path_uuid(request)
     contact_ids = decode_contact_ids(await read_body(request))

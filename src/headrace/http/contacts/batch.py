@@ -1,4 +1,4 @@
-"""`POST /contacts/batch`: up to 1,000 contacts, each upserted and answered for itself."""
+"""`POST /contacts/batch`: up to 1,000 contacts, each upserted and reported separately."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ContactOutcome(StrEnum):
 
     CREATED = "created"
     UPDATED = "updated"
-    #: It was as sent already.
+    #: The contact was already as sent.
     UNCHANGED = "unchanged"
     REJECTED = "rejected"
 
@@ -90,7 +90,7 @@ async def upsert_contacts(request: Request) -> Response:
 
 
 def _texts(body: bytes, *, ndjson: bool) -> list[bytes]:
-    """The texts of the contacts.
+    """The JSON texts of the contacts.
 
     Raises:
         ApiError: 400 or 422 about the body as a whole.

@@ -90,7 +90,7 @@ def contact_shown(contact: Contact) -> ContactResponse:
 
 
 async def create_contact(request: Request) -> Response:
-    """`POST /contacts`, and with `?upsert=true` the write to whoever is there already."""
+    """`POST /contacts`, and with `?upsert=true` the update of an existing contact."""
     context = context_of(request)
     upsert = context.query.get("upsert", False)
     write = decode_contact(await read_body(request), clears=False)
@@ -138,14 +138,14 @@ async def patch_contact(request: Request) -> Response:
 
 
 async def delete_contact(request: Request) -> Response:
-    """`DELETE /contacts/{id}`: the contact goes, its events stay; with `erase` they go too."""
+    """`DELETE /contacts/{id}`: deletes the contact, keeps its events; `erase` removes them too."""
     context = context_of(request)
     contact_id = path_uuid(request)
     if context.query.get("erase", False):
         return await erase_contact(context, contact_id)
     given = [each.name for each in ERASURE_PARAMETERS if each.name in context.query]
     if given:
-        # Whoever asks for a dry run must not find the contact deleted.
+        # A request for a dry run must not delete the contact.
         raise invalid(*(FieldProblem(name, "is allowed with erase=true only") for name in given))
     services = context.services
     gone = await services.store.contacts.delete(

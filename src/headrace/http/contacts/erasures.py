@@ -17,7 +17,7 @@ from headrace.http.routing.route import get, ok, page
 from headrace.http.routing.schema import EventName, Id, Time, about
 from headrace.store.contract.erasures import Erasure, ErasureStatus
 
-#: How long the answer waits for the job to be done, and how often it looks.
+#: How long the response waits for the job to finish, and how often it polls.
 WAIT_SECONDS_MAX = 3.0
 LOOK_SECONDS = 0.1
 
@@ -132,7 +132,7 @@ PARAMETERS = (
 
 
 async def erase_contact(context: Context, contact_id: str) -> Response:
-    """Begin to erase a person; 200 if that is done at once, else 202 and the job goes on."""
+    """Begin to erase a person; 200 if it finishes at once, else 202 and the job continues."""
     mask_mentions = context.query.get("mask_mentions", False)
     dry_run = context.query.get("dry_run", False)
     services, principal = context.services, context.principal

@@ -54,7 +54,7 @@ _PARAMETERS = (
         f"number or a boolean equals the parsed text. At most {PROPERTY_FILTERS_MAX}.",
     ),
 )
-#: Parameter to the field of the filter, where they differ.
+#: Parameter -> field of the filter, where they differ.
 _FIELDS = {"created_after": "created_after_us", "created_before": "created_before_us"}
 
 
@@ -71,7 +71,7 @@ async def list_contacts(request: Request) -> Response:
 
 
 async def contact_page(context: Context, wanted: ContactFilter) -> Response:
-    """The page of a list of contacts that is asked for."""
+    """The requested page of a list of contacts."""
     limit, project_id = context.limit, context.project_id
     scope = f"contacts {project_id} {msgspec.json.encode(wanted).decode()}"
     found = await context.services.store.contacts.list(

@@ -195,7 +195,7 @@ def read_merge(body: bytes) -> tuple[str, bool]:
 
 
 async def merge_contact(request: Request) -> Response:
-    """`POST /contacts/{id}/merge`: what it would do, or the merge itself."""
+    """`POST /contacts/{id}/merge`: a preview, or the merge itself."""
     context = context_of(request)
     contact_id = path_uuid(request)
     other_id, dry_run = read_merge(await read_body(request))
@@ -214,7 +214,7 @@ async def merge_contact(request: Request) -> Response:
 
 
 async def undo_merge(request: Request) -> Response:
-    """`POST /merges/{id}/undo`: two contacts again."""
+    """`POST /merges/{id}/undo`: restores the two contacts."""
     context, merge_id = context_of(request), path_uuid(request)
     await refuse_members(request)
     services, principal = context.services, context.principal
@@ -250,7 +250,7 @@ async def list_merges(request: Request) -> Response:
 
 
 async def list_conflicts(request: Request) -> Response:
-    """`GET /contacts/conflicts`: open ones, or those that were dismissed, newest first."""
+    """`GET /contacts/conflicts`: open or dismissed ones, newest first."""
     context = context_of(request)
     status = context.query.get("status", PairStatus.OPEN)
     before, limit, scope = _page(context, f"{status.value} conflicts")

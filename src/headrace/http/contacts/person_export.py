@@ -1,4 +1,4 @@
-"""`GET /contacts/{id}/export`: all that is kept about a person."""
+"""`GET /contacts/{id}/export`: all stored data about a person."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.http.routing.route import get, ok
 from headrace.pipeline.contacts.person_document import person_document
 from headrace.store.privacy.person_export import EXPORTS_MAX
 
-#: When a client that found no place may ask again.
+#: `Retry-After` when too many exports are running.
 RETRY_SECONDS = 5
 
 

@@ -1,4 +1,4 @@
-"""`/topics`, and how contacts stand to them."""
+"""`/topics`, and the subscriptions of contacts to them."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ async def create_topic(request: Request) -> Response:
 
 
 def name_taken(what: str) -> ApiError:
-    """409: the name belongs to another one of the project."""
+    """409: another one of the project has the name."""
     problem = FieldProblem("name", f"belongs to another {what}")
     message = f"name: belongs to another {what} of this project"
     return ApiError(ErrorCode.CONFLICT, message, details=(problem,))
@@ -198,7 +198,7 @@ async def patch_topic(request: Request) -> Response:
 
 
 async def delete_topic(request: Request) -> Response:
-    """`DELETE /topics/{id}`: its subscriptions end, and nobody is said to have unsubscribed."""
+    """`DELETE /topics/{id}`: its subscriptions end without unsubscribe events."""
     context = context_of(request)
     topic_id = path_uuid(request)
     if not await _store(context).delete(_project(context), topic_id, _now_us(context)):
@@ -207,7 +207,7 @@ async def delete_topic(request: Request) -> Response:
 
 
 async def list_topics_of_contact(request: Request) -> Response:
-    """`GET /contacts/{id}/topics`: every topic and how the contact stands to it."""
+    """`GET /contacts/{id}/topics`: every topic with the contact's subscription."""
     context = context_of(request)
     limit = context.limit
     contact_id = path_uuid(request)
@@ -244,7 +244,7 @@ async def put_subscription(request: Request) -> Response:
 
 
 async def put_all_subscriptions(request: Request) -> Response:
-    """`PUT /contacts/{id}/topics`: unsubscribe from everything, topics that come later included."""
+    """`PUT /contacts/{id}/topics`: unsubscribe from everything, including later topics."""
     context = context_of(request)
     contact_id = path_uuid(request)
     if decode_subscribed(await read_body(request)):

@@ -1,4 +1,4 @@
-"""`/dead-letters`: what failed for good, and what is to become of it."""
+"""`/dead-letters`: final failures, to be replayed or discarded."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ async def list_dead_letters(request: Request) -> Response:
 
 
 async def list_groups(request: Request) -> Response:
-    """`GET /dead-letters/groups`: the most frequent first. Counted anew for every page."""
+    """`GET /dead-letters/groups`: the most frequent first. Every page counts again."""
     context = context_of(request)
     limit, wanted = context.limit, _wanted(context)
     project_id = context.project_id
@@ -198,10 +198,10 @@ async def discard_one(request: Request) -> Response:
 
 
 async def refuse_members(request: Request) -> None:
-    """Let a body that says nothing pass: none at all, or `{}`.
+    """Accept an empty body only: none at all, or `{}`.
 
     Raises:
-        ApiError: it says something, which nobody would act on.
+        ApiError: it has fields, which would be ignored.
     """
     if await request.body():
         FieldReader(read_object(await read_body(request)), (), "this request").raise_if_any()

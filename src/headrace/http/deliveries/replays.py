@@ -87,7 +87,7 @@ def _shown(replay: Replay) -> ReplayResponse:
 
 
 async def replay_many(request: Request) -> Response:
-    """`POST /dead-letters/replay`: what it would do, or a job that does it."""
+    """`POST /dead-letters/replay`: a preview, or a job that replays."""
     context = context_of(request)
     wish = read_replay(await read_body(request))
     if wish.dry_run:
@@ -154,7 +154,7 @@ async def get_replay(request: Request) -> Response:
 
 
 async def stop_replay(request: Request) -> Response:
-    """`POST /replays/{id}/stop`: what it has replayed stays replayed."""
+    """`POST /replays/{id}/stop`: the dead letters it has replayed stay replayed."""
     context, replay_id = context_of(request), path_uuid(request)
     await refuse_members(request)
     services, principal = context.services, context.principal

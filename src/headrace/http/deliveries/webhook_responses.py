@@ -1,4 +1,4 @@
-"""Answers about webhooks and deliveries, built from the same types that describe them."""
+"""Responses about webhooks and deliveries, built from the types of the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/webhooks`: endpoints of a project, their secrets, a test, and what was delivered to them."""
+"""`/webhooks`: endpoints of a project, their secrets, test calls and deliveries."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from headrace.store.deliveries.subscribers import Subscribers
 
 
 async def create_webhook(request: Request) -> Response:
-    """`POST /webhooks`: the only answer that shows the secret, but for a rotation's."""
+    """`POST /webhooks`: the only response with the secret, besides that of a rotation."""
     context = context_of(request)
     fields, check = decode_webhook(await read_body(request), required=True)
     url = await _checked_url(context, fields, check)
@@ -74,7 +74,7 @@ async def create_webhook(request: Request) -> Response:
 
 
 async def _checked_url(context: Context, fields: WebhookFields, check: FieldReader) -> str | None:
-    """The URL in its one spelling; raises with every problem of the request."""
+    """The normalized URL; raises with every problem of the request."""
     url = fields.url
     if url is not None:
         try:
@@ -122,7 +122,7 @@ async def patch_webhook(request: Request) -> Response:
 
 
 async def delete_webhook(request: Request) -> Response:
-    """`DELETE /webhooks/{id}`: what still waits for it becomes dead letters."""
+    """`DELETE /webhooks/{id}`: its pending deliveries become dead letters."""
     context = context_of(request)
     project_id = context.project_id
     if not await _store(context).delete(project_id, path_uuid(request), actor=_actor(context)):
@@ -131,7 +131,7 @@ async def delete_webhook(request: Request) -> Response:
 
 
 async def test_webhook(request: Request) -> Response:
-    """`POST /webhooks/{id}/test`: a signed call now, and what came of it."""
+    """`POST /webhooks/{id}/test`: makes a signed call now and returns its result."""
     context = context_of(request)
     await _refuse_body(request)
     webhook = await _webhook(request, context)
@@ -140,7 +140,7 @@ async def test_webhook(request: Request) -> Response:
 
 
 async def rotate_secret(request: Request) -> Response:
-    """`POST /webhooks/{id}/rotate-secret`: the secret before signs for a day more."""
+    """`POST /webhooks/{id}/rotate-secret`: the old secret signs for one more day."""
     context = context_of(request)
     await _refuse_body(request)
     secret = context.services.webhooks.new_secret()

@@ -20,9 +20,9 @@ from headrace.http.routing.route import get, ok, page, whole
 from headrace.http.routing.schema import IDEMPOTENCY_KEY
 from headrace.pipeline.streams.streams import Stream, StreamRefusedError
 
-#: A comment is sent after so long without events, so that proxies keep the connection.
+#: Interval of comments while there are no events, so that proxies keep the connection.
 HEARTBEAT_SECONDS = 15.0
-#: When a client that was refused a stream may ask again.
+#: `Retry-After` when a stream is refused.
 STREAM_RETRY_SECONDS = 30
 
 
@@ -105,7 +105,7 @@ def _open_stream(request: Request) -> Stream:
 
 def _message(event: NewEvent) -> bytes:
     shown = event_shown(_as_stored(event))
-    # JSON as sent may hold line ends between its members; in this format each starts a field.
+    # The sent JSON may contain newlines between members; in SSE each line needs `data:`.
     data = b"\ndata: ".join(msgspec.json.encode(shown).splitlines())
     return b"event: event\nid: %b\ndata: %b\n\n" % (shown.id.encode(), data)
 

@@ -1,4 +1,4 @@
-"""`GET /rejections`: what was refused lately and why."""
+"""`GET /rejections`: recent rejections and their reasons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.http.routing.route import get, page
 
 
 async def list_rejections(request: Request) -> Response:
-    """Newest first; an entry appears within a second of the refusal."""
+    """Newest first; an entry appears within a second of the rejection."""
     context = context_of(request)
     limit = context.limit
     project_id = context.project_id

@@ -1,4 +1,4 @@
-"""Answers about events, built from the same types that describe them."""
+"""Responses about events, built from the types of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ _encode = msgspec.json.encode
 def accepted_body(
     event_id: bytes, name: str, identity_type: str, identity_value: str, occurred_us: int
 ) -> bytes:
-    """`{"data": Accepted}`, written out by hand: only the identity can need escaping."""
+    """`{"data": Accepted}`, formatted by hand for speed: only the identity can need escaping."""
     return (
         f'{{"data":{{"id":"{uuid_text(event_id)}","event":"{name}",'
         f'"resolved_identity_type":"{identity_type}","resolved_identity_value":'
@@ -150,7 +150,7 @@ def accepted(
 
 
 def deduplicated(first: FirstCopy) -> Deduplicated:
-    """Answer to a repeat."""
+    """Response to a repeat."""
     return Deduplicated(uuid_text(first.id), first.event, True, to_text(first.occurred_us))  # noqa: FBT003
 
 

@@ -22,7 +22,7 @@ class TraceResponse(msgspec.Struct, kw_only=True):
 
 
 async def get_trace(request: Request) -> Response:
-    """Put together from what is stored anyway."""
+    """Built from what is stored anyway."""
     context = context_of(request)
     event_id = read_uuid(request.path_params["id"])
     facts = await context.services.store.trace.facts(context.project_id, event_id)

@@ -1,4 +1,4 @@
-"""`POST /events/batch`: up to 1,000 events, each answered for itself."""
+"""`POST /events/batch`: up to 1,000 events, each reported separately."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ IMPORT_HEADER = b"headrace-source"
 
 
 class _Batch(msgspec.Struct, forbid_unknown_fields=True):
-    """Body in JSON; each event is decoded and checked by itself."""
+    """Body in JSON; each event is decoded and checked separately."""
 
     events: list[msgspec.Raw]
 
@@ -64,7 +64,7 @@ class BatchAnswer(msgspec.Struct):
 
 
 class BatchIngest:
-    """The plan of one such request; lives until the last of its events is decided."""
+    """Handles one such request; lives until the last of its events is decided."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class BatchIngest:
         self._undecided = 0
 
     def run(self, exchange: Exchange, body: bytes) -> None:
-        """Check every event, queue the good ones, answer when all are decided."""
+        """Check every event, queue the valid ones, respond when all are decided."""
         self._exchange = exchange
         try:
             texts = self._split(unpack(body, self._encoding, BODY_BYTES_MAX))
@@ -103,7 +103,7 @@ class BatchIngest:
         limits = DraftLimits(project.policies.event_payload_limit_bytes, now_us)
         origin = Origin(project, source, self._principal.key_id, exchange.request_id.decode())
         self._items = [None] * len(texts)
-        # One more than there are, so that an event decided at once does not end the batch early.
+        # One extra, so that an event decided at once does not end the batch early.
         self._undecided = len(texts) + 1
         for index, text in enumerate(texts):
             try:
@@ -170,7 +170,7 @@ class BatchIngest:
         items = [item for item in self._items if item is not None]
         counts = {status: sum(item.status == status for item in items) for status in (202, 200)}
         rejected = len(items) - counts[202] - counts[200]
-        # Nothing stored and the disk to blame: one plain 503, which every client retries.
+        # Nothing was stored because of the store: one plain 503, which every client retries.
         if self._failures and rejected == len(items):
             self._exchange.fail(storage_unavailable(self._failures[0]))
             return
@@ -187,10 +187,10 @@ class BatchIngest:
 def plan_batch(
     services: IngestServices, head: Head, principal: Principal, media: str, encoding: str
 ) -> BatchIngest:
-    """The plan of a request that is let in.
+    """The handler of an admitted request.
 
     Raises:
-        ApiError: there is no room for it now.
+        ApiError: the queue is full.
     """
     services.acceptor.check_open()
     return BatchIngest(services, head, principal, encoding, ndjson=media == NDJSON)
@@ -200,7 +200,7 @@ _decode = msgspec.json.Decoder(_Batch).decode
 
 
 def split_array(body: bytes) -> list[bytes]:
-    """The texts of `{"events": […]}`; of too many only one more than are allowed.
+    """The texts of `{"events": […]}`; at most one more than the limit.
 
     Raises:
         ApiError: 400 or 422 about the body as a whole.
@@ -210,7 +210,7 @@ def split_array(body: bytes) -> list[bytes]:
         if len(events) > EVENTS_MAX:
             return [bytes(text) for text in events[: EVENTS_MAX + 1]]
         texts = [bytes(text) for text in events]
-        # One member and its list: whatever else is said outside the events is a second member.
+        # One member and its list: any other string outside the events is a second member.
         outside = body.count(b'"') - sum(text.count(b'"') for text in texts)
         if outside == 2:
             return texts
@@ -234,14 +234,14 @@ _BETWEEN = re.compile(r"[ \t\r\n,]*")
 
 
 def slice_elements(text: str) -> list[bytes]:
-    """Cut well-formed `{"<member>": […]}` into its elements with a parser that takes every escape.
+    """Cut well-formed `{"<member>": […]}` into its elements with a lenient parser.
 
-    The quick decoder refuses the whole text for half a surrogate pair in one event; that event
-    alone has to fail.
+    The fast decoder rejects the whole text for half a surrogate pair in one event; only that event
+    should fail.
     """
     start = _ARRAY_START.match(text)
     assert start is not None  # the caller has parsed it: one member, a list
-    # Numbers as text: thousands of digits are nothing to be computed with.
+    # Numbers as text: converting thousands of digits is slow.
     scanner = json.JSONDecoder(parse_int=Number, parse_float=Number)
     elements: list[bytes] = []
     position = _BETWEEN.match(text, start.end()).end()  # type: ignore[union-attr]
@@ -253,7 +253,7 @@ def slice_elements(text: str) -> list[bytes]:
 
 
 def split_lines(body: bytes) -> list[bytes]:
-    """The texts of newline-delimited JSON; blank lines and a missing last newline are fine.
+    """The texts of newline-delimited JSON; blank lines and a missing last newline are allowed.
 
     So is a byte order mark at the start, which some editors and exports write.
     """

@@ -1,4 +1,4 @@
-"""`POST /events`: one event, answered when it is on stable storage."""
+"""`POST /events`: one event; the response follows when it is on stable storage."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MISMATCH = (("Idempotency-Mismatch", "true"),)
 
 
 class SingleIngest:
-    """The plan of one such request; lives from its head to its answer."""
+    """Handles one such request; lives from its head to its response."""
 
     __slots__ = ("body_bytes_max", "draft", "encoding", "exchange", "head", "principal", "services")
 
@@ -47,7 +47,7 @@ class SingleIngest:
         self.draft: Draft
 
     def run(self, exchange: Exchange, body: bytes) -> None:
-        """Check the event and put it on its way to the disk."""
+        """Check the event and queue it for commit."""
         services, principal = self.services, self.principal
         self.exchange = exchange
         now_us = services.clock_us()
@@ -66,7 +66,7 @@ class SingleIngest:
             self._fail(error, body)
 
     def settle(self, pending: Pending) -> None:
-        """Answer; called once the event is decided."""
+        """Respond; called once the event is decided."""
         try:
             first = self.services.acceptor.result(pending, self.principal.project)
         except ApiError as error:
@@ -90,7 +90,7 @@ class SingleIngest:
 
 
 def header_key(head: Head) -> str | None:
-    """Value of `Idempotency-Key`; bytes past ASCII stay visible so that the rule refuses them."""
+    """Value of `Idempotency-Key`; bytes past ASCII are kept so that validation rejects them."""
     value = head.headers.get(b"idempotency-key")
     return None if value is None else value.decode("latin-1")
 
@@ -98,10 +98,10 @@ def header_key(head: Head) -> str | None:
 def plan_single(
     services: IngestServices, head: Head, principal: Principal, media: str, encoding: str
 ) -> SingleIngest:
-    """The plan of a request that is let in.
+    """The handler of an admitted request.
 
     Raises:
-        ApiError: there is no room for it now, or the project is past its rate.
+        ApiError: the queue is full, or the project is past its rate.
     """
     del media
     services.acceptor.check_open()
@@ -117,7 +117,7 @@ KEY_HEADER = Parameter(
     description="Same as idempotency_key in the body; 422 if both are sent and differ.",
     schema={"type": "string", **IDEMPOTENCY_KEY},
 )
-#: Answers of what takes one event, whether it is stored or not.
+#: Responses of routes that take one event, whether they store it or not.
 SINGLE_ANSWERS = (
     accepted("The event is new and on stable storage.", Accepted),
     ok(

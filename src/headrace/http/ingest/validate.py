@@ -24,7 +24,7 @@ from headrace.pipeline.intake.accept import key_reused
 
 
 async def validate(request: Request) -> Response:
-    """Answer as if the event were sent: the id of a new one is made up, a known key's is real."""
+    """Respond as if the event were sent: a new event gets a random id, a known key the real one."""
     context = context_of(request)
     now_us = context.services.clock_us()
     limits = DraftLimits(

@@ -1,4 +1,4 @@
-"""`/domains`: what mail is sent from."""
+"""`/domains`: sending domains."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _shown(context: Context, domain: Domain) -> DomainResponse:
 
 
 def check_shown(check: RecordCheck) -> RecordCheckResponse:
-    """What was found of a record, as the API shows it."""
+    """The check of a record as the API shows it."""
     return RecordCheckResponse(
         type=check.record.type,
         name=check.record.name,
@@ -169,7 +169,7 @@ async def get_domain(request: Request) -> Response:
 
 
 async def verify_domain(request: Request) -> Response:
-    """`POST /domains/{id}/verify`: look the records up."""
+    """`POST /domains/{id}/verify`: looks the records up."""
     context = context_of(request)
     checked = await context.services.mail.domains.verify(
         context.project_id, path_uuid(request), actor=context.principal.key_id
@@ -184,7 +184,7 @@ async def verify_domain(request: Request) -> Response:
 
 
 async def patch_domain(request: Request) -> Response:
-    """`PATCH /domains/{id}`: what is tracked."""
+    """`PATCH /domains/{id}`: sets what is tracked."""
     context = context_of(request)
     fields = decode_domain(await read_body(request), required=False)
     changed = await _store(context).update(
@@ -200,7 +200,7 @@ async def patch_domain(request: Request) -> Response:
 
 
 async def delete_domain(request: Request) -> Response:
-    """`DELETE /domains/{id}`: what waits to be sent from it fails."""
+    """`DELETE /domains/{id}`: messages that wait to be sent from it fail."""
     context = context_of(request)
     removed = await _store(context).delete(
         context.project_id,

@@ -211,7 +211,7 @@ class EmailBatchAnswer(msgspec.Struct):
 
 
 def status_of(messages: Sequence[Message | Outcome]) -> MessageStatus:
-    """The status of an e-mail: that of its message which has most before it."""
+    """The status of an e-mail: that of its least advanced message."""
     states = {one.state for one in messages}
     return next((state for state in MessageStatus if state in states), MessageStatus.QUEUED)
 
@@ -302,7 +302,7 @@ def attempt_shown(of: AttemptRecord) -> AttemptResponse:
 
 
 def engagement_shown(of: EngagementRecord) -> EngagementResponse:
-    """What came back, as the API shows it."""
+    """Engagement as the API shows it."""
     return EngagementResponse(
         kind=of.kind,
         link=of.link,

@@ -1,4 +1,4 @@
-"""`/emails`: send, one or many, and see what became of it."""
+"""`/emails`: send one or many, and read their status."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from headrace.store.messages.emails import SentEmail
 
 #: Files of 10 MiB in base64, and the bodies.
 BODY_BYTES_MAX = 20 * 1024 * 1024
-#: Such bodies are held in memory, unpacked and decoded, at the same time.
+#: Limit of such bodies in memory, unpacked and decoded, at the same time.
 CONCURRENT_MAX = 8
 
 
@@ -82,7 +82,7 @@ def _job(started: StartedJob) -> SendJobResponse:
 
 
 async def send_emails(request: Request) -> Response:
-    """`POST /emails/batch`: each is answered for itself."""
+    """`POST /emails/batch`: each is reported separately."""
     context = context_of(request)
     head: Head = request.scope["state"]["head"]
     if b"idempotency-key" in head.headers:

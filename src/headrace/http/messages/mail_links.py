@@ -1,6 +1,6 @@
-"""`/c/`, `/o/` and `/u/`: links in mails. A valid token is all that they need.
+"""`/c/`, `/o/` and `/u/`: links in mails. They need only a valid token.
 
-Looking at a link to leave changes nothing: mail scanners follow every link of a mail.
+GET of an unsubscribe link changes nothing: mail scanners follow every link of a mail.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ button{{font:inherit;padding:.5rem 1rem}}fieldset{{margin:2rem 0}}small{{display
 _EVERYTHING = (
     '<form method="post"><button name="all" value="1">Unsubscribe from all mail</button></form>'
 )
-#: Every printable character of ASCII stays as it was authored.
+#: Every printable character of ASCII is kept as authored.
 _AS_AUTHORED = "".join(map(chr, range(0x21, 0x7F)))
 
 
 async def follow_click(request: Request) -> Response:
-    """`GET /c/{token}`: to the target of the link, exactly as it was authored."""
+    """`GET /c/{token}`: redirects to the target, exactly as authored."""
     links = _services(request).mail.links
     target = await links.click(request.path_params["token"], _visitor(request))
     if target is None:
@@ -64,12 +64,12 @@ async def note_open(request: Request) -> Response:
 
 
 async def show_leaving(request: Request) -> Response:
-    """`GET /u/{token}`: a page that asks; nothing is changed."""
+    """`GET /u/{token}`: a page that asks; changes nothing."""
     page = await _services(request).mail.links.leave_page(request.path_params["token"])
     if page is None:
         return _not_found()
     if not page.choices:
-        # Without topics, or the person is gone: everything can be left all the same.
+        # Without topics or contact, unsubscribing from everything is still offered.
         return _page("Unsubscribe", f"<p>You receive mail from this sender.</p>{_EVERYTHING}")
     own = next((one for one in page.choices if one.topic == page.topic), None)
     first = ""
@@ -98,7 +98,7 @@ def _choices(choices: Sequence[Subscription]) -> str:
 
 
 async def leave(request: Request) -> Response:
-    """`POST /u/{token}`: leaves at once, by the button or by the one click of RFC 8058."""
+    """`POST /u/{token}`: unsubscribes at once, by the button or the one click of RFC 8058."""
     form = await _form(request)
     is_one_click = form.get("List-Unsubscribe") == ["One-Click"]
     if "save" in form and not is_one_click:
@@ -129,7 +129,7 @@ async def _save(request: Request, form: dict[str, list[str]]) -> Response:
 
 
 async def _form(request: Request) -> dict[str, list[str]]:
-    """Members of a form; one that cannot be read leaves the topic of the link all the same."""
+    """Fields of a form; an unreadable one still unsubscribes from the link's topic."""
     try:
         body = (await read_body(request)).decode("latin-1")
     except ApiError:

@@ -100,7 +100,7 @@ async def _detail(request: Request) -> MessageDetail:
 
 
 async def settle_message(request: Request) -> Response:
-    """`POST /messages/{id}/settle`: for those whose outcome nobody can know."""
+    """`POST /messages/{id}/settle`: for messages with an unknown outcome."""
     context = context_of(request)
     message_id, outcome = path_uuid(request), _outcome(await read_body(request))
     settled = await context.services.store.messages.lists.settle(
@@ -129,7 +129,7 @@ def _known_outcome(given: str) -> str:
 
 
 async def cancel_message(request: Request) -> Response:
-    """`POST /messages/{id}/cancel`: for those that wait."""
+    """`POST /messages/{id}/cancel`: for waiting messages."""
     context, message_id = context_of(request), path_uuid(request)
     await refuse_members(request)
     cancelled = await context.services.store.messages.lists.cancel(
@@ -139,7 +139,7 @@ async def cancel_message(request: Request) -> Response:
 
 
 def _changed(found: Message | None, wanted: MessageStatus, needed: str) -> Response:
-    """The message as it is now, or that it could not be changed; asked again it is the same."""
+    """The message as it is now, or an error when it could not be changed. Idempotent."""
     if found is None:
         raise not_found()
     if found.state is not wanted:
@@ -149,7 +149,7 @@ def _changed(found: Message | None, wanted: MessageStatus, needed: str) -> Respo
 
 
 _PAGE_NAMES = frozenset({"limit", "cursor"})
-#: Parameter to the field of the filter, where they differ.
+#: Parameter -> field of the filter, where they differ.
 _FIELDS = {"email": "recipient"}
 _FILTERS = (
     one_of("status", {each.value: each for each in MessageStatus}, "Only those in this status."),

@@ -62,7 +62,7 @@ def _shown(of: Suppressed) -> SuppressionResponse:
 
 
 async def create_suppression(request: Request) -> Response:
-    """`POST /suppressions`: an entry that is there is widened, never narrowed."""
+    """`POST /suppressions`: an existing entry is widened, never narrowed."""
     context = context_of(request)
     fields = decode_suppression(await read_body(request))
     made = await _store(context).add(

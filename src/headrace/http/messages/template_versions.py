@@ -1,4 +1,4 @@
-"""`/templates/{id}/…`: published versions, and looking at a template before people get it."""
+"""`/templates/{id}/…`: published versions, previews and test sends."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from headrace.store.contract.messages import TemplateVersion
 from headrace.store.messages.templates import Templates
 
 _NUMBER_DIGITS_MAX = 9
-#: Before the subject of what is only sent to be looked at.
+#: Prefix of the subject of test sends.
 TEST_MARK = "[Test] "
-#: Variables, and a few addresses.
+#: Enough for variables and a few addresses.
 BODY_BYTES_MAX = 256 * 1024
-#: Renderings of one process at the same time.
+#: Limit of concurrent renderings of one process.
 CONCURRENT_MAX = 4
 
 
@@ -138,7 +138,7 @@ async def get_version(request: Request) -> Response:
 
 
 async def restore_template(request: Request) -> Response:
-    """`POST /templates/{id}/restore`: makes the draft that of a version."""
+    """`POST /templates/{id}/restore`: copies a version into the draft."""
     context = context_of(request)
     template_id, body = path_uuid(request), await read_body(request)
     await _require_template(context, template_id)
@@ -152,7 +152,7 @@ async def restore_template(request: Request) -> Response:
 
 
 async def archive_template(request: Request) -> Response:
-    """`POST /templates/{id}/archive`: its versions can still be sent, and its name is free."""
+    """`POST /templates/{id}/archive`: its versions can still be sent; its name can be reused."""
     context = context_of(request)
     template_id = path_uuid(request)
     await refuse_members(request)
@@ -216,7 +216,7 @@ async def test_send_template(request: Request) -> Response:
         track_opens=False,
         track_clicks=False,
     )
-    # Who looks at a draft is no customer because of it.
+    # The recipient of a test must not become a contact.
     policies = msgspec.structs.replace(context.principal.project.policies, create_contacts=False)
     sent = await mail.mailing.send(context.project_id, email, policies)
     return json_response({"data": email_shown(sent)}, 201)

@@ -1,4 +1,4 @@
-"""`/templates`: drafts of mail, and the versions that are published of them."""
+"""`/templates`: drafts of mail, and publishing them as versions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.messages import TEMPLATES_MAX, Template
 from headrace.store.messages.templates import Templates, TooManyTemplatesError
 
-#: A draft in all its forms.
+#: Enough for a draft in all its forms.
 BODY_BYTES_MAX = 4 * 1024 * 1024
 _Line = Annotated[str, about(maxLength=SUBJECT_CHARACTERS_MAX)]
 
@@ -199,7 +199,7 @@ async def patch_template(request: Request) -> Response:
 
 
 async def publish_template(request: Request) -> Response:
-    """`POST /templates/{id}/publish`: makes a version of the draft."""
+    """`POST /templates/{id}/publish`: publishes the draft as a version."""
     context = context_of(request)
     made = await context.services.mail.templating.publish(
         context.project_id, path_uuid(request), actor=context.principal.key_id

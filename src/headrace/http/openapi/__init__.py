@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the table of routes and the types of bodies and answers."""
+"""The OpenAPI document, built from the route table and the types of bodies and responses."""
 
 from headrace.http.openapi.document import ApiDocument, openapi_document
 

@@ -1,4 +1,4 @@
-"""`/openapi.json`, and `/docs`, which shows it as one page without anything from other hosts."""
+"""`/openapi.json`, and `/docs`, which shows it as one page without external resources."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ async def openapi(request: Request) -> Response:
 
 
 async def page(request: Request) -> Response:
-    """The document for people."""
+    """The document as a page."""
     shown = _document(request).page
     return HTMLResponse(shown.html, headers={"content-security-policy": shown.policy})
 
 
 async def icon(request: Request) -> Response:
-    """What browsers ask for beside any page."""
+    """The favicon."""
     del request
     svg = resources.files("headrace.http").joinpath("docs_page", "icon.svg").read_bytes()
     return Response(svg, headers={"cache-control": "max-age=86400"}, media_type="image/svg+xml")
 
 
 async def start_page(request: Request) -> Response:
-    """To the document for people."""
+    """Redirects to the page of the document."""
     del request
     return RedirectResponse("/docs")
 

@@ -51,7 +51,7 @@ def openapi_document(
 
     Args:
         tags: descriptions of the groups, in their order.
-        server_url: where the API is reached from outside.
+        server_url: public URL of the API.
     """
     shown = [route for route in routes if route.is_documented]
     schemas = Schemas(shown, TYPES)
@@ -91,7 +91,7 @@ def _ways(described: Mapping[str, Any]) -> Iterable[str]:
 
 
 class ApiDocument:
-    """The document of a running server; made when it is first asked for.
+    """The document of a running server; built at the first request.
 
     Args:
         backoffice_path: where the backoffice is, None when there is none.
@@ -121,5 +121,5 @@ class ApiDocument:
 
     @cached_property
     def page(self) -> DocsPage:
-        """The document for people."""
+        """The document as a page."""
         return docs_page(self.document, self._backoffice_path)

@@ -1,14 +1,14 @@
-"""Example values of schemas, so that no answer in the document goes without one."""
+"""Example values of schemas, so that every response in the document has one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-#: Levels of objects in one another; a type that held itself would have no end.
+#: Limit of nesting; a recursive type would never end.
 _DEPTH_MAX = 8
 _REF = "#/components/schemas/"
-#: Texts whose type says nothing of what they look like, by the name of their member.
+#: Texts without a format in their type, by field name.
 _BY_NAME = {
     "action": "policy.changed",
     "actor": "key 8f3a61d09c2b7e45",
@@ -47,7 +47,7 @@ _PLAIN: dict[str, Any] = {"boolean": True, "integer": 1, "number": 1.5, "null": 
 def example_of(
     schema: Mapping[str, Any], components: Mapping[str, Any], name: str = "", depth: int = 0
 ) -> Any:
-    """A value that the schema allows, with the members that its objects always have.
+    """A value that the schema allows, with the required members of its objects.
 
     Args:
         name: of the member that the value is for.

@@ -1,4 +1,4 @@
-"""Operations of the document: what a method of a path takes and answers."""
+"""Operations of the document: parameters, bodies and responses of a method."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _access(route: Route) -> str:
 
 
 def _security(routes: Sequence[Route]) -> list[dict[str, list[str]]]:
-    """Ways to say who asks. One that the document has no word for is `{}`: none of the others."""
+    """Ways to authenticate. One that OpenAPI cannot express is `{}`: none of the others."""
     ways: dict[str, None] = {}
     for route in routes:
         if route.access.who is Who.OPERATOR:
@@ -100,7 +100,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         described["description"] = parameter.description
     if not parameter.is_prefix:
         return described | {"schema": parameter.schema}
-    # The document has no word for a family; an object whose members are parameters comes closest.
+    # OpenAPI cannot express a family; an object whose members are parameters comes closest.
     pattern = "^" + parameter.name.replace(".", r"\.") + "."
     return described | {
         "name": parameter.name.rstrip("."),

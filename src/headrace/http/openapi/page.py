@@ -1,4 +1,4 @@
-"""The document as a page for people: one file, with its style, script and icon in it."""
+"""The document as one HTML file, with its style, script and icon inline."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _hash(text: str) -> str:
 
 
 def _prose(text: str) -> Markup:
-    """Text with the little markup that descriptions use."""
+    """Render the markup that descriptions use."""
     linked = _LINK.sub(r'<a href="\2">\1</a>', str(escape(text)))
     return Markup(_CODE.sub(r"<code>\1</code>", linked))  # noqa: S704 - escaped above
 

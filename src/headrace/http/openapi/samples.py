@@ -72,7 +72,7 @@ def _is_stream(operation: Mapping[str, Any]) -> bool:
 
 def _curl(request: _Request) -> str:
     flags = "-N " if request.is_stream else ""
-    # With a body curl makes a POST of itself.
+    # With a body, curl uses POST by default.
     usual = "GET" if request.body is None else "POST"
     method = "" if request.method == usual else f"-X {request.method} "
     lines = [f'curl {flags}{method}"$HEADRACE_URL{request.target}"']

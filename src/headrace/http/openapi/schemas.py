@@ -1,4 +1,4 @@
-"""JSON Schemas of the types that requests and answers are made of."""
+"""JSON Schemas of the types of requests and responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REF = "#/components/schemas/"
 #: Rules about several members of a type at once.
 _RULES = {"EventInput": EVENT_INPUT_RULES}
 
-#: Types of layers below, which know nothing of formats; the names of their members tell.
+#: Types of lower layers without formats; the field names imply them.
 _WITHOUT_FORMATS = {"TraceEntry"}
 _ID: dict[str, Any] = {"format": "uuid", "examples": ["0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60"]}
 _TIME: dict[str, Any] = {"format": "date-time", "examples": ["2026-06-08T14:15:00.000Z"]}
@@ -80,7 +80,7 @@ def public_name(name: str) -> str:
 
 
 def _tidied(schema: Any) -> Any:
-    """Write what msgspec makes of a type as generators of clients expect it."""
+    """Adjust msgspec's schema of a type to what client generators expect."""
     if isinstance(schema, list):
         return [_tidied(each) for each in schema]
     if not isinstance(schema, dict):
@@ -97,7 +97,7 @@ def _tidied(schema: Any) -> Any:
 
 
 def _joined(schema: dict[str, Any]) -> dict[str, Any]:
-    """`anyOf` of one plain type and null as that type or null, which reads better."""
+    """Write `anyOf` of one plain type and null as a type list, which reads better."""
     match schema:
         case {"anyOf": [{"type": str(kind)} as only, {"type": "null"}], **rest} if (
             "enum" not in only and "const" not in only

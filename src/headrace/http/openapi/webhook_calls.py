@@ -1,4 +1,4 @@
-"""What Headrace sends: the calls of webhooks, and the payloads of its own events."""
+"""What Headrace sends: webhook calls, and the payloads of system events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs an ASGI application behind our connections, for every route that is not hot."""
+"""Runs an ASGI application on the server's connections, for every route that is not hot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ App = Callable[
     Awaitable[None],
 ]
 
-#: Tasks of slow routes at once; past it callers are told to come back.
+#: Limit of concurrent tasks of slow routes; past it, requests get 503.
 TASKS_MAX = 500
 WENT_WRONG = "Internal error. Find the details in the server log by the request id."
 
@@ -33,13 +33,13 @@ _log = structlog.get_logger()
 
 
 class AsgiRunner:
-    """Starts a task per request and knows those under way."""
+    """Starts a task per request and tracks those in progress."""
 
     def __init__(self, app: App, state: dict[str, Any]) -> None:
         self.app = app
         self.state = state
         self.tasks: set[asyncio.Task[None]] = set()
-        #: Of these, those of routes with a limit of their own, by the route's identity.
+        #: Of these, tasks of routes with a limit of their own, by the route's identity.
         self._limited: dict[int, set[asyncio.Task[None]]] = {}
 
     def plan(
@@ -53,20 +53,20 @@ class AsgiRunner:
         """Decide how a request for the application is handled.
 
         Args:
-            authorize: raises `ApiError` when `principal` may not do it any more. Called when the
-                request has its turn: behind a slow answer that is long after its head was read.
-            route: of the table, None for an application that has its own.
+            authorize: raises `ApiError` when `principal` is no longer allowed. Called when the
+                request starts: behind a slow response, that is long after its head was read.
+            route: from the table, None for an application with its own routes.
             values: of the parameters in the path.
 
         Raises:
-            ApiError: 503 when too many are under way.
+            ApiError: 503 when too many are in progress.
         """
         if len(self.tasks) >= TASKS_MAX:
             raise _overloaded()
         return AsgiHandler(self, head, principal, authorize, route, values or {})
 
     def has_room(self, route: Route | None) -> bool:
-        """Whether one more request of a route may be answered now."""
+        """Whether one more request of a route may start now."""
         if route is None or route.limits.concurrent_max is None:
             return True
         return len(self._limited.get(id(route), ())) < route.limits.concurrent_max
@@ -108,7 +108,7 @@ class AsgiHandler:
         self.authorize = authorize
 
     def run(self, exchange: Exchange, body: bytes) -> None:
-        """Start the application's task when the connection has come to it."""
+        """Start the application's task when all earlier responses are written."""
         exchange.connection.when_first(exchange, lambda: self._start(exchange, body))
 
     def _start(self, exchange: Exchange, body: bytes) -> None:
@@ -125,7 +125,7 @@ class AsgiHandler:
         cycle = _Cycle(exchange, body)
         connection = exchange.connection
         lost = connection.on_lost = cycle.lost.set
-        # A long answer is not made before the one ahead of it has been taken.
+        # Backpressure: start only when the client has drained the responses before.
         await connection.writable()
         try:
             if connection.transport.is_closing():
@@ -135,7 +135,7 @@ class AsgiHandler:
             await self.runner.app(self._scope(exchange), cycle.receive, cycle.send)
         except ApiError as error:
             exchange.fail(error)
-        except Exception as error:  # noqa: BLE001 - logged with its trace; nobody else may suffer
+        except Exception as error:  # noqa: BLE001 - logged; other requests must not suffer
             request_id = exchange.request_id.decode()
             _log.exception(REQUEST_FAILED, error=type(error).__name__, request_id=request_id)
             if not cycle.started:
@@ -189,7 +189,7 @@ class _Cycle:
         self._parts: list[bytes] = []
 
     async def receive(self) -> Message:
-        """The whole body at once, then the news that the client has gone."""
+        """The whole body at once, then `http.disconnect` when the client is gone."""
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
@@ -197,7 +197,7 @@ class _Cycle:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Write an answer: at once when it is whole, in chunks when it comes in parts."""
+        """Write a response: at once when it is complete, in chunks when it comes in parts."""
         if message["type"] == "http.response.start":
             self.started = True
             self._status = message["status"]
@@ -242,7 +242,7 @@ class _Cycle:
         connection = exchange.connection
         if not self._streaming:
             self._streaming = True
-            # Nothing is answered behind an answer without a known end.
+            # No response can follow one without a known length.
             exchange.close = exchange.close or not exchange.head_only
             start = self._start(b"transfer-encoding: chunked\r\n" if exchange.chunkable else b"")
             if exchange.head_only:

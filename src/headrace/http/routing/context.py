@@ -1,4 +1,4 @@
-"""What handlers of the slower routes are given, and how they answer."""
+"""What handlers of routes that are not hot get, and how they respond."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headrace.store.store import Store
 
 
 class DocsPage(Protocol):
-    """The description of the API for people."""
+    """The description of the API as a page."""
 
     @property
     def html(self) -> str: ...
@@ -33,7 +33,7 @@ class DocsPage(Protocol):
 
 
 class ApiDescription(Protocol):
-    """What this server tells about its API."""
+    """The description of this server's API."""
 
     @property
     def text(self) -> bytes:
@@ -42,7 +42,7 @@ class ApiDescription(Protocol):
 
     @property
     def page(self) -> DocsPage:
-        """The same for people."""
+        """The document as a page."""
         ...
 
 
@@ -58,16 +58,16 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     mail: MailServices
     document: ApiDescription
     clock_us: Callable[[], int]
-    #: Where a request comes from, behind the proxies that are trusted; empty: not known.
+    #: Client address of a request, behind trusted proxies; empty: unknown.
     client_address: Callable[[Request], str]
-    #: What keeps the worker beside this server from working, None for nothing; without one, None.
+    #: What keeps the worker from working, None for nothing; None without a worker.
     worker_problem: Callable[[], str | None] | None = None
     #: Set when the process is about to stop.
     stopping: asyncio.Event
 
 
 class Context(msgspec.Struct, frozen=True):
-    """One request's view of it."""
+    """The services as one request sees them."""
 
     services: Services
     principal: Principal
@@ -80,7 +80,7 @@ class Context(msgspec.Struct, frozen=True):
 
     @property
     def limit(self) -> int:
-        """Items on the page that is asked for."""
+        """Items of the requested page."""
         limit: int = self.query.get("limit", LIMIT_DEFAULT)
         return limit
 

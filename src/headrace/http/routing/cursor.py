@@ -1,4 +1,4 @@
-"""Cursors of lists: opaque, and useless for another list, project or filter than their own."""
+"""Cursors of lists: opaque, and valid only for their own list, project and filter."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Cursors:
         except ValueError:
             raise problem from None
         plain, mac = raw[:_POSITION_BYTES], raw[_POSITION_BYTES:]
-        # Re-encoding refuses spellings that differ only in unused bits.
+        # Re-encoding rejects spellings that differ only in unused bits.
         if not hmac.compare_digest(mac, self._mac(plain, scope)):
             raise problem
         position = int.from_bytes(plain, "big")

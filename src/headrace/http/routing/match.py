@@ -1,4 +1,4 @@
-"""Finds the routes of a path, made from the table of all routes."""
+"""Finds the routes of a path in the table of all routes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PLACE = re.compile(r"\\\{(\w+)(:path)?\\\}")
 
 
 class Plain:
-    """A route to which method and path alone lead, with what of it is looked at every time."""
+    """A route that method and path alone select, with what every request needs of it."""
 
     __slots__ = ("make_plan", "media", "requires_body", "route", "scope", "who")
 
@@ -30,9 +30,9 @@ class Resource:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        #: Routes by method, in the order in which they are asked whether a request is theirs.
+        #: Routes by method, in the order in which they are tried.
         self.by_method: dict[bytes, tuple[Route, ...]] = {}
-        #: Of these, where there is one and nothing more has to be looked at to choose it.
+        #: Of these, methods with one route that needs no further condition.
         self.plain: dict[bytes, Plain] = {}
         pattern = _PLACE.sub(
             lambda found: f"(?P<{found[1]}>{'.+' if found[2] else '[^/]+'})", re.escape(path)
@@ -43,7 +43,7 @@ class Resource:
         """Add a route.
 
         Raises:
-            ValueError: it would never be reached, or does not say what it is.
+            ValueError: it is unreachable or incomplete.
         """
         if (route.handler is None) == (route.plan is None):
             message = f"{route.method} {route.path} needs either a handler or a plan"
@@ -84,8 +84,8 @@ class Resource:
 class RouteTable:
     """All routes by their paths.
 
-    A path without parameters is found before one that could also mean it, and of two paths with
-    parameters the one whose first difference is fixed.
+    A path without parameters wins over one with parameters; of two paths with parameters, the one
+    that is literal at the first difference wins.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -121,11 +121,11 @@ class RouteTable:
         return None, _NO_VALUES
 
     def mount_of(self, path: bytes) -> bytes:
-        """The first part of a path, which another application may answer for."""
+        """The first segment of a path, which may belong to another application."""
         return b"/" + first_part(decode_path(path)).encode()
 
     def who_of_area(self, path: bytes) -> Who:
-        """Who may be told that there is nothing at a path: who may use all else below its part."""
+        """Who may learn that a path does not exist: who may use the others below its segment."""
         who = self._areas.get(first_part(decode_path(path)), Who.KEY)
         return Who.OPERATOR if who is Who.OPERATOR else Who.KEY
 

@@ -1,4 +1,4 @@
-"""Which bodies are taken: their media type and content encoding."""
+"""Which bodies are accepted: their media type and content encoding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.http.routing.route import Route
 from headrace.http.server.body import ENCODINGS, unpack
 from headrace.http.server.head import Head, media_type
 
-#: In the place of a media type: whatever is said, the body is what the route takes.
+#: In place of a media type: the route accepts any.
 ANY = "*/*"
 
 
@@ -35,13 +35,13 @@ def check_encoding(head: Head) -> str:
     """The content encoding of the body.
 
     Raises:
-        ApiError: 415 for one we do not undo.
+        ApiError: 415 for an unsupported one.
     """
     value = head.headers.get(b"content-encoding")
     if value is None:
         return "identity"
     encoding = value.decode("latin-1").strip().lower()
-    # RFC 9110, 8.4.1.3: an older name of the same.
+    # RFC 9110, 8.4.1.3: an alias.
     encoding = "gzip" if encoding == "x-gzip" else encoding
     if encoding not in ENCODINGS:
         message = f"Content-Encoding must be one of {', '.join(ENCODINGS)}, once."
@@ -54,7 +54,7 @@ async def read_body(request: Request) -> bytes:
     """The unpacked body of a request, in one of the media types of its route.
 
     Raises:
-        ApiError: 415, 413, or 400 when it is not what its encoding says.
+        ApiError: 415, 413, or 400 when it cannot be unpacked.
     """
     state = request.scope["state"]
     head: Head = state["head"]

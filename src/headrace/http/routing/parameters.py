@@ -25,7 +25,7 @@ def text(name: str, check: Callable[[str], Any], description: str = "", **rules:
 
 
 def in_path(name: str, description: str = "", **rules: Any) -> Parameter:
-    """A parameter of the path that is no UUID; its handler checks it."""
+    """A parameter of the path that is not a UUID; its handler checks it."""
     return Parameter(
         name=name,
         location="path",
@@ -51,7 +51,7 @@ def flag(name: str, description: str = "") -> Parameter:
 def one_of(
     name: str, values: Mapping[str, Any] | Iterable[str], description: str = ""
 ) -> Parameter:
-    """One name of a closed list; the handler gets what a mapping has for it."""
+    """One name of a closed list; the handler gets its value in a mapping."""
     known = values if isinstance(values, Mapping) else {value: value for value in values}
     return _choice(name, known, description)
 

@@ -1,8 +1,8 @@
-"""Routes: a method and a path, who may use it, what it takes and what it answers.
+"""Routes: method and path, access, input and responses.
 
 Each module of handlers ends with a tuple of these, as the pages of the backoffice do. The router,
-the guards in front of the handlers and the OpenAPI document are all made from them, so a route
-cannot exist without saying who may use it, and cannot answer what the document does not say.
+the guards in front of the handlers and the OpenAPI document are all built from them, so every route
+declares who may use it, and the document lists every response.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ BODY_BYTES_MAX = 1024 * 1024
 
 
 class PlanFactory(Protocol):
-    """Makes the plan of a hot route, which is answered without a task of its own.
+    """Creates the handler of a hot route, which runs without a task of its own.
 
     Args:
-        services: the part of the process that hot routes work with.
-        principal: whom the credential belongs to.
+        services: what hot routes need.
+        principal: owner of the credential.
         media: the media type of the body.
         encoding: its content encoding.
     """
@@ -49,7 +49,7 @@ BEARER_ONLY: tuple[Credential, ...] = (BEARER,)
 
 
 class Who(Enum):
-    """Whose credential opens a route."""
+    """Whose credential a route requires."""
 
     #: None is needed.
     ANYBODY = "anybody"
@@ -57,29 +57,29 @@ class Who(Enum):
     KEY = "key"
     #: An operator who owns the instance.
     OPERATOR = "operator"
-    #: An application with a public identifier of its own.
+    #: An application, by its public identifier.
     APP = "app"
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may use a route, and where the credential stands.
+    """Who may use a route, and where the credential is.
 
-    Of several places the first one that holds a credential decides, even if another would do.
+    The first place that has a credential decides, even if another one would be accepted.
     """
 
     who: Who
-    #: What a key needs, None when any key will do.
+    #: Scope that a key needs, None when any key is accepted.
     scope: Scope | None = None
     credentials: tuple[Credential, ...] = BEARER_ONLY
 
     @property
     def needs_body(self) -> bool:
-        """Whether the body has to be read before it is known who asks."""
+        """Whether authentication needs the body."""
         return any(credential.in_body for credential in self.credentials)
 
     @property
     def is_in_path(self) -> bool:
-        """Whether the path may hold a credential, and so must not be kept as it came."""
+        """Whether the path may contain a credential, and so must be redacted when stored."""
         return any(isinstance(credential, InPath) for credential in self.credentials)
 
     @property
@@ -98,7 +98,7 @@ INGEST, READ, MANAGE = key(Scope.INGEST), key(Scope.READ), key(Scope.MANAGE)
 
 
 class Cors(msgspec.Struct, frozen=True, kw_only=True):
-    """Lets pages of other sites use a route; which of them, the key or the app says."""
+    """Lets pages of other origins use a route; the key or the app lists which."""
 
     #: Headers that such a page may send.
     headers: tuple[str, ...]
@@ -107,15 +107,15 @@ class Cors(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much one route takes."""
+    """Limits of one route."""
 
     #: Of the body as it comes over the wire.
     body_bytes_max: int = BODY_BYTES_MAX
-    #: Of the body with its content encoding undone.
+    #: Of the unpacked body.
     unpacked_bytes_max: int = BODY_BYTES_MAX
-    #: Requests of the route that are answered at the same time; None for no limit of its own.
+    #: Concurrent requests of the route; None for no limit of its own.
     concurrent_max: int | None = None
-    #: Requests of one caller, who is a key or an app, else an address; None for no limit.
+    #: Requests of one caller: a key or an app, else an address; None for no limit.
     per_second_max: int | None = None
 
 
@@ -123,7 +123,7 @@ LIMITS = Limits()
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
-    """Something a request says in its query or in a header."""
+    """A parameter in the query or in a header."""
 
     name: str
     schema: dict[str, Any]
@@ -131,21 +131,21 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     location: str = "query"
     #: From text to the value that the handler gets; raises ValueError with a sentence.
     check: Callable[[str], Any] | None = None
-    #: Whether `name` is what a family of parameters begins with, such as `property.`.
+    #: Whether `name` is the prefix of a family of parameters, such as `property.`.
     is_prefix: bool = False
-    #: How many of such a family a request may have; `check` is then asked about their names.
+    #: Limit of such a family in one request; `check` then gets their names.
     count_max: int = 10
     example: Any = None
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):
-    """A body that a route takes, in one media type."""
+    """A body that a route accepts, in one media type."""
 
     media: str
     #: A type, or a JSON Schema for what no type describes.
     schema: Any
     example: Any = None
-    #: Without it, no body at all will do as well.
+    #: False: the body may be absent.
     required: bool = True
 
 
@@ -154,13 +154,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     status: int
     description: str
-    #: A type, a tuple of types of which it is one, a JSON Schema, or None when there is no body.
+    #: A type, a tuple of alternative types, a JSON Schema, or None when there is no body.
     schema: Any = None
-    #: How the value stands in the body: under `data`, as a list with its cursor, or alone.
+    #: How the value is wrapped: under `data`, as a list with its cursor, or not at all.
     wrap: str = "data"
     media: str = JSON
     headers: tuple[str, ...] = ()
-    #: Whether it is sent in parts and has no end of its own.
+    #: Whether it is an endless stream.
     is_stream: bool = False
 
 
@@ -168,9 +168,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One method of one path. Several routes may share both if `when` tells them apart."""
 
     method: str
-    #: With `{name}` for a segment, or `{name:path}` for all that is left.
+    #: With `{name}` for a segment, or `{name:path}` for the rest of the path.
     path: str
-    #: Name of the operation in clients that are generated from the document.
+    #: Name of the operation in generated clients.
     name: str
     summary: str
     access: Access
@@ -182,13 +182,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[Parameter, ...] = ()
     bodies: tuple[Body, ...] = ()
     answers: tuple[Answer, ...] = ()
-    #: Besides those that follow from the rest, see `errors_of`.
+    #: Errors besides the implied ones, see `errors_of`.
     errors: tuple[ErrorCode, ...] = ()
     limits: Limits = LIMITS
     cors: Cors | None = None
-    #: Which requests it is for, told from the head.
+    #: Which requests it matches, decided from the head.
     when: Callable[[Head], bool] | None = None
-    #: The same, told from the body, which is then read and unpacked first.
+    #: The same, decided from the body, which is then read and unpacked first.
     when_body: Callable[[bytes], bool] | None = None
     #: Whether the document names it.
     is_documented: bool = True
@@ -200,7 +200,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def needs_body(self) -> bool:
-        """Whether its body has to be read before it is known who asks, or what for."""
+        """Whether authentication or routing needs the body."""
         return self.when_body is not None or self.access.needs_body
 
     @property
@@ -209,7 +209,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_plain(self) -> bool:
-        """Whether method and path alone lead to it, and only its access has to be checked."""
+        """Whether method and path alone select it, and only its access has to be checked."""
         return (
             self.when is None
             and self.when_body is None
@@ -232,7 +232,7 @@ _PLACE = re.compile(r"\{(\w+)(:path)?\}")
 
 
 def get(path: str, handler: Handler, access: Access = READ, **more: Any) -> Route:
-    """Reads; answers HEAD as well."""
+    """A route that reads; it handles HEAD as well."""
     return _route("GET", path, handler, access, more)
 
 
@@ -259,7 +259,7 @@ def _route(
 
 
 def hot(method: str, path: str, plan: PlanFactory, access: Access, **more: Any) -> Route:
-    """A route that is answered by a plan of its own instead of a handler in a task."""
+    """A route with a request handler of its own instead of a handler in a task."""
     return Route(method=method, path=path, plan=plan, access=access, **more)
 
 
@@ -281,7 +281,7 @@ def empty_body() -> tuple[Body, ...]:
     return (Body(media=JSON, schema=schema, required=False),)
 
 
-# --- answers ---
+# --- responses ---
 
 
 def ok(description: str, schema: Any, *, headers: tuple[str, ...] = ()) -> Answer:
@@ -351,14 +351,14 @@ def has_header(name: str) -> Callable[[Head], bool]:
     return check
 
 
-# --- what follows from a route ---
+# --- what a route implies ---
 
 _ALWAYS = (ErrorCode.MALFORMED_REQUEST, ErrorCode.REQUEST_TOO_LARGE, ErrorCode.OVERLOADED)
 _BODY = (ErrorCode.MALFORMED_JSON, ErrorCode.VALIDATION, ErrorCode.UNSUPPORTED_MEDIA_TYPE)
 
 
 def errors_of(route: Route) -> tuple[ErrorCode, ...]:
-    """Every error that a route may answer: those that follow from what it is, and its own."""
+    """Every error that a route may return: the implied ones and its own."""
     errors = list(_ALWAYS)
     who = route.access.who
     if who is not Who.ANYBODY:

@@ -1,4 +1,4 @@
-"""What happens to a request, decided from its head: who asks, for what, and is there room."""
+"""Routes a request by its head: authentication, route and limits."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from headrace.pipeline.access.operators import OperatorCache
 from headrace.pipeline.access.rate_limit import CallerBuckets
 from headrace.pipeline.intake.accept import rate_limited
 
-#: Look-ups in the store for credentials that are not known, by address and second.
+#: Store look-ups of unknown credentials, per address and second.
 LOOK_UPS_PER_SECOND = 5
 
-#: The principal of a credential, None for one that is not usable.
+#: Returns the principal of a credential, None for an unusable one.
 Authenticator = Callable[[bytes], Any]
 
 
 class Origins(Protocol):
-    """Pages of which other sites may use routes that have `cors`."""
+    """Which other origins may use routes that have `cors`."""
 
     def allows(self, principal: Any, origin: str) -> bool:
         """Whether pages of `origin` may use the key or app of a request."""
         ...
 
     def any_allows(self, origin: str) -> bool:
-        """Whether any key or app of this server allows it; a preflight names none of them."""
+        """Whether any key or app of this server allows it; a preflight carries no credential."""
         ...
 
 
 class UnauthorizedError(ApiError):
-    """401, with what was tried."""
+    """401, with the credential that was tried."""
 
     def __init__(
         self, message: str, headers: tuple[tuple[str, str], ...], who: Who, credential: bytes
@@ -56,7 +56,7 @@ class UnauthorizedError(ApiError):
 
 
 class NoOrigins:
-    """Nobody has allowed any."""
+    """Allows no origin."""
 
     def allows(self, principal: Any, origin: str) -> bool:
         del principal, origin
@@ -75,10 +75,10 @@ class RouterDeps(msgspec.Struct, frozen=True, kw_only=True):
     operators: OperatorCache
     services: IngestServices
     runner: AsgiRunner
-    #: Finds the app of its identifier; there are none as long as nothing makes any.
+    #: Finds an app by its identifier; by default there are none.
     app_of: Authenticator = lambda _: None
     origins: Origins = NoOrigins()
-    #: Other applications by the first part of their paths; each sees to who may use it by itself.
+    #: Other applications by the first segment of their paths; each checks access itself.
     mounts: dict[bytes, AsgiRunner] = {}
 
 
@@ -140,7 +140,7 @@ class Router:
     def _look_up_of(
         self, error: UnauthorizedError, exchange: Exchange
     ) -> Callable[[], Awaitable[None]] | None:
-        """How to learn of a key that was made a moment ago, None when it is not worth asking."""
+        """How to look up a key that was just created, None when that is not worthwhile."""
         cache = self._caches.get(error.who)
         public_id = None if cache is None else cache.new_id(error.credential)
         if cache is None or public_id is None:
@@ -218,14 +218,14 @@ class Router:
         exchange: Exchange,
         body: bytes,
     ) -> tuple[RequestHandler, bytes]:
-        """Choose among routes by a body; returns the plan and the body unpacked.
+        """Choose among routes by a body; returns the handler and the unpacked body.
 
         Raises:
-            ApiError: it is for none of them, or its sender may not.
+            ApiError: none of them matches, or the sender lacks access.
         """
         unpacked_max = max(route.limits.unpacked_bytes_max for route in routes)
         text = unpack(body, check_encoding(head), unpacked_max)
-        # Nothing behind this needs to unpack it again.
+        # The body must not be unpacked twice.
         head.headers.pop(b"content-encoding", None)
         for route in routes:
             if route.when_body is not None and not route.when_body(text):
@@ -278,7 +278,7 @@ class Router:
             if route.access.scope is not None:
                 _require(route.access.scope, principal)
             self._check_origin(route, head, exchange, principal)
-            # Who is known by the body was charged by the address before it was read.
+            # A sender known by the body was rate-limited by address before it was read.
             if members is None:
                 self._check_rate(route, exchange, principal)
             media = encoding = ""
@@ -366,7 +366,7 @@ class Router:
             raise rate_limited(bucket.rate, wait_s)
 
     def _set_cors(self, route: Route, head: Head, exchange: Exchange) -> None:
-        """Let a page of an allowed origin read whatever the answer will be, a refusal included."""
+        """Let a page of an allowed origin read the response, including a rejection."""
         if route.cors is None or b"origin" not in head.headers:
             return
         origin = _origin(head)
@@ -393,7 +393,7 @@ class Router:
 
 
 class BodyFirst:
-    """The plan of a request whose route or sender only its body tells."""
+    """Handles a request whose route or sender depends on its body."""
 
     __slots__ = ("_head", "_router", "_routes", "_values", "body_bytes_max")
 
@@ -407,7 +407,7 @@ class BodyFirst:
         self._head = head
 
     def run(self, exchange: Exchange, body: bytes) -> None:
-        """Decide, and go on with the plan of the route."""
+        """Decide, and continue with the handler of the route."""
         try:
             plan, text = self._router.plan_with_body(
                 self._routes, self._values, self._head, exchange, body
@@ -420,7 +420,7 @@ class BodyFirst:
 
 
 class Preflight:
-    """The plan of a question whether a page may ask."""
+    """Handles a CORS preflight."""
 
     __slots__ = ("_headers", "body_bytes_max")
 
@@ -429,7 +429,7 @@ class Preflight:
         self._headers = headers
 
     def run(self, exchange: Exchange, body: bytes) -> None:
-        """It may."""
+        """Allow the request."""
         del body
         exchange.respond_empty(204, self._headers)
 

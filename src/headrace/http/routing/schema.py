@@ -1,7 +1,7 @@
-"""Types of fields that say more than their Python type does, for the OpenAPI document.
+"""Field types with descriptions and rules, for the OpenAPI document.
 
-None of it is checked when something is decoded or encoded: rules of input stand in the domain, and
-the document only repeats them.
+Decoding and encoding check none of it: the domain has the rules of input, and the document only
+repeats them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EVENT_NAME: dict[str, Any] = {
     "maxLength": EVENT_NAME_CHARACTERS_MAX,
     "examples": ["order.completed"],
 }
-#: A name, or the beginning of names: `order.*`.
+#: A name, or a prefix of names: `order.*`.
 EVENT_PATTERN: dict[str, Any] = {
     "maxLength": EVENT_NAME_CHARACTERS_MAX + 2,
     "pattern": r"^(\*|[a-z0-9_]+(\.[a-z0-9_]+)*(\.\*)?)$",
@@ -43,7 +43,7 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
 
 
 def about(description: str = "", **rules: Any) -> Meta:
-    """What a field means, and what its type cannot say in the words of JSON Schema."""
+    """The description of a field, and rules of JSON Schema that its type cannot express."""
     return Meta(description=description or None, extra_json_schema=rules or None)
 
 
@@ -53,7 +53,7 @@ EventName = Annotated[str, about(**EVENT_NAME)]
 ExternalId = Annotated[str, about(**EXTERNAL_ID)]
 Email = Annotated[str, about(**EMAIL)]
 
-#: Names that people give to what they make; blanks around one are left out.
+#: Names that users give; surrounding blanks are stripped.
 Name = Annotated[str, about(minLength=1, maxLength=NAME_CHARACTERS_MAX, examples=["Newsletter"])]
 Description = Annotated[
     str, about(maxLength=DESCRIPTION_CHARACTERS_MAX, examples=["What is new, once a month."])

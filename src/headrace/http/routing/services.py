@@ -11,7 +11,7 @@ from headrace.pipeline.intake.accept import Acceptor
 
 
 class IngestServices(msgspec.Struct, frozen=True):
-    """The part of the process that takes events in."""
+    """The services that accept events."""
 
     acceptor: Acceptor
     refusals: Rejections

@@ -1,4 +1,4 @@
-"""Request bodies: collected and unpacked, never past their limits."""
+"""Request bodies: unpacked within limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.http.server.zstandard import zstd
 
 ENCODINGS = ("identity", "gzip", "zstd")
 _PIECE_BYTES = 64 * 1024
-#: Members or frames in a row. Each costs a copy of what follows it, so thousands would be slow.
+#: Members or frames in a row. Each costs a copy of the rest, so thousands would be slow.
 _MEMBERS_MAX = 128
 #: 8 MiB, the largest window that every implementation must support (RFC 8878, 3.1.1.1.2).
 _WINDOW_LOG_MAX = 23
@@ -28,10 +28,10 @@ def unpack(body: bytes, encoding: str, bytes_max: int) -> bytes:
     """Undo the content encoding.
 
     Unpacks piece by piece and stops at the limit, so a bomb costs no more memory than the limit.
-    Several members or frames in a row are allowed, as their formats do.
+    Several members or frames in a row are allowed, as in their formats.
 
     Raises:
-        ApiError: 413 past `bytes_max`, 400 when the body is not what its encoding says.
+        ApiError: 413 past `bytes_max`, 400 when the body is corrupt.
     """
     if encoding == "identity":
         return body
@@ -51,7 +51,7 @@ def unpack(body: bytes, encoding: str, bytes_max: int) -> bytes:
 def _unpack_one(
     body: bytes, make: Callable[[], Unpacker], result: bytearray, bytes_max: int
 ) -> bytes:
-    """Unpack one member or frame into `result`; returns what follows it."""
+    """Unpack one member or frame into `result`; returns the rest."""
     unpacker = make()
     rest = body
     while not unpacker.eof:
@@ -59,7 +59,7 @@ def _unpack_one(
         result += piece
         if len(result) > bytes_max:
             raise too_large(bytes_max, decoded=True)
-        # zlib hands back what it has not looked at yet, zstd keeps it.
+        # zlib returns unconsumed input, zstd keeps it.
         rest = getattr(unpacker, "unconsumed_tail", b"")
         if not piece and not rest and not unpacker.eof:
             raise EOFError
@@ -83,6 +83,6 @@ def _gzip() -> Unpacker:
 
 
 def _zstd() -> Unpacker:
-    # A frame may ask for a window of gigabytes.
+    # A frame may declare a window of gigabytes.
     options = {int(zstd.DecompressionParameter.window_log_max): _WINDOW_LOG_MAX}
     return zstd.ZstdDecompressor(options=options)

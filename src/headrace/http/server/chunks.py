@@ -1,4 +1,4 @@
-"""Chunked bodies: what the parser lets pass without telling how much of it there is."""
+"""Chunked bodies: limits on what the parser does not report."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from headrace.http.server.body import too_large
 from headrace.http.server.head import malformed
 from headrace.http.server.limits import UNCOUNTED_BYTES_MAX, headers_too_large
 
-#: Stays below zero whatever one segment adds.
+#: Stays negative whatever one segment adds.
 _COUNTED = -(1 << 40)
-#: Longest end of a segment that can hold the size line of a chunk.
+#: Longest tail of a segment that can hold the size line of a chunk.
 _TAIL_BYTES = 40
-#: A size of so many hexadecimal digits is no size.
+#: A size with more hexadecimal digits is invalid.
 _DIGITS_MAX = 15
 
 
@@ -21,7 +21,7 @@ class ChunkGuard:
     __slots__ = ("_body_bytes", "_tail", "_uncounted_bytes")
 
     def __init__(self) -> None:
-        #: Body of the current chunk; negative between chunks and once its size was looked at.
+        #: Body of the current chunk; negative between chunks and once its size was checked.
         self._body_bytes = -1
         self._tail = b""
         # The segment in which the body begins may hold other requests before it.
@@ -37,7 +37,7 @@ class ChunkGuard:
         self._body_bytes = -1
 
     def received(self, count: int) -> None:
-        """So many bytes of body came."""
+        """Count received bytes of body."""
         self._uncounted_bytes = _COUNTED
         if self._body_bytes >= 0:
             self._body_bytes += count
@@ -45,10 +45,10 @@ class ChunkGuard:
     def problem(self, data: bytes | memoryview, bytes_max: int) -> ApiError | None:
         """What is wrong after the segment `data`, while more of the body is to come.
 
-        Extensions and trailers come without bound between pieces of body. And a chunk that
-        announces more than may come is refused now, instead of being waited for: the parser does
-        not tell the announced size, but how much of the chunk has arrived; counted back from the
-        end of the data, that is where its size line stands.
+        Bounds extensions and trailers between pieces of body. Also rejects a chunk that announces
+        more than the limit at once, instead of waiting for it: the parser does not report the
+        announced size, but how much of the chunk has arrived; counted back from the end of the
+        data, that is where its size line is.
         """
         self._uncounted_bytes = max(0, self._uncounted_bytes + len(data))
         if self._uncounted_bytes > UNCOUNTED_BYTES_MAX:

@@ -1,8 +1,8 @@
-"""One client connection: its socket, its deadlines, and how much may wait in it.
+"""One client connection: its socket, its deadlines and its backpressure.
 
-`RequestReader` reads the requests and `ResponseQueue` writes the answers in their order. Measured
-against a framework or another server in front, this is the difference between the disk and the
-interpreter being the limit (docs/decisions/0001-own-http-edge.md).
+`RequestReader` reads the requests and `ResponseQueue` writes the responses in their order. Without
+a framework or another server in front, the disk is the limit and not the interpreter, as measured
+in docs/decisions/0001-own-http-edge.md.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Connection(asyncio.Protocol):
     """Protocol of one socket.
 
     Args:
-        dispatcher: decides about each request.
-        connections: the server's set of open connections, which this one joins.
+        dispatcher: chooses the handler of each request.
+        connections: the server's set of open connections; this one adds itself.
     """
 
     __slots__ = (
@@ -64,26 +64,26 @@ class Connection(asyncio.Protocol):
         self._responses = ResponseQueue(self)
         self._exchanges = self._responses.exchanges
         self._reader = RequestReader(self, dispatcher, self._responses)
-        # Attributes and no methods: one call less for every answer.
+        # Attributes instead of methods save one call per response.
         self.finish = self._responses.finish
         self.when_first = self._responses.when_first
         #: The last data read, as long as requests in it wait for room; while they do, reading is
         #: paused. Its first `_parsed_bytes` have been parsed.
         self._unparsed = b""
         self._parsed_bytes = 0
-        #: Whether the loop has been asked to parse more of it.
+        #: Whether parsing more of it is scheduled on the loop.
         self._parsing_scheduled = False
         self._paused = False
         self._writable: asyncio.Event | None = None
-        #: What waited to be sent when that was last looked at.
+        #: Unsent bytes at the last check.
         self._unsent_bytes = 0
         #: Moment (of `clock`) at which the server calls `on_deadline`.
         self.deadline = clock() + IDLE_SECONDS_MAX
-        #: Set at shutdown: what is under way is answered, then the connection closes.
+        #: Set at shutdown: requests in progress are finished, then the connection closes.
         self.draining = False
-        #: The peer sends nothing more.
+        #: The peer has closed its sending side.
         self.half_closed = False
-        #: Called once when the peer is gone; set by whoever streams an answer.
+        #: Called once when the peer is gone; set by streaming responses.
         self.on_lost: Callable[[], None] | None = None
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self.peer = ""
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
             self.on_lost()
 
     def pause_writing(self) -> None:
-        # Backpressure: nothing more is read from a client that does not take its answers.
+        # Backpressure: stop reading from a client that does not drain its responses.
         self._writable = asyncio.Event()
         self._unsent_bytes = self.transport.get_write_buffer_size()
         self.deadline = self._clock() + UNREAD_SECONDS_MAX
@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def _has_room(self) -> bool:
-        """Whether the client takes its answers, and few requests and bytes wait for theirs."""
+        """Whether the client drains its responses, and few requests and bytes are pending."""
         return (
             self._writable is None
             and not self._reader.pending
@@ -134,14 +134,14 @@ class Connection(asyncio.Protocol):
         )
 
     def resume_reading(self) -> None:
-        """Read on, unless too many requests or bytes still wait.
+        """Resume reading, unless too many requests or bytes are still pending.
 
-        What was read already is parsed first, and not by this call: an answer that is written
-        while requests are parsed would otherwise parse the next one inside the one before it.
+        Data already read is parsed first, and not by this call: a response that is written while
+        requests are parsed would otherwise parse the next request recursively.
         """
         if not self._paused or not self._has_room() or self.transport.is_closing():
             return
-        # The time in which nothing was read is not the client's.
+        # The client is not charged for the time in which reading was paused.
         self.arm()
         if not self._unparsed:
             self._paused = False
@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol):
             self.deadline = 0.0 if self._exchanges else self._clock() + IDLE_SECONDS_MAX
 
     async def writable(self) -> None:
-        """Wait until the peer has taken enough of what was written to it."""
+        """Wait until the peer has drained enough of what was written."""
         if self._writable is not None:
             await self._writable.wait()
 
@@ -168,8 +168,8 @@ class Connection(asyncio.Protocol):
         if reader.stage == CLOSING:
             return
         fitting = reader.body_left + REQUEST_BYTES_MIN * (PIPELINE_MAX - len(self._exchanges))
-        # A line of a head ends with CR: where none comes, there is no further request. That is how
-        # one with a body of JSON is known at once.
+        # A line of a head ends with CR: without one there is no further request. This detects a
+        # single request with a JSON body at once.
         if len(data) <= fitting or data.find(b"\r", fitting - 1) < 0:
             reader.parse(data)
             if len(self._exchanges) >= PIPELINE_MAX:
@@ -182,11 +182,11 @@ class Connection(asyncio.Protocol):
     def _parse_some(self) -> None:
         """Parse as much of the last read as there is room for, and at most `PIPELINE_MAX` requests.
 
-        It is parsed in parts, each too short for more requests than may wait: what is left of a
+        It is parsed in parts, each too short for more requests than may be pending: the rest of a
         body, then as many bytes as the shortest requests have.
         """
         reader = self._reader
-        # A view, because to copy what is left for every part would be quadratic.
+        # A view, because copying the rest for every part would be quadratic.
         data = memoryview(self._unparsed)
         completed_max = reader.completed + PIPELINE_MAX
         for _ in range(PIPELINE_MAX):
@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
         self.resume_reading()
 
     def _parse_more(self) -> None:
-        """Called by the loop, so that other connections have had their turn."""
+        """Called by the loop, so that other connections get their turn."""
         self._parsing_scheduled = False
         if self._reader.stage == CLOSING or self.transport.is_closing():
             self._unparsed = b""
@@ -234,18 +234,18 @@ class Connection(asyncio.Protocol):
                 self.transport.abort()
             self.transport.close()
 
-    # --- asked by the reader and by the answers ---
+    # --- called by the reader and the response queue ---
 
     def end_within(self, seconds: float) -> None:
         """Set the deadline of a connection that is being closed."""
         self.deadline = self._clock() + seconds
 
     def drop_unparsed(self) -> None:
-        """Forget what was read and not parsed."""
+        """Drop data that was read and not parsed."""
         self._unparsed = b""
 
     def all_answered(self) -> None:
-        """Everything asked is answered; of the next request a part may be here already."""
+        """All responses are written; part of the next request may have arrived."""
         if self._paused:
             self._responses.large_body_waits = False
             self.resume_reading()
@@ -257,7 +257,7 @@ class Connection(asyncio.Protocol):
             self.deadline = self._clock() + IDLE_SECONDS_MAX
 
     def close_after_answer(self) -> None:
-        """Close so that the answer arrives: a client that still sends would get a reset instead."""
+        """Close so that the response arrives: a client still sending would get a reset instead."""
         done = self._reader.stage == IDLE and not self._paused
         self._reader.stage = CLOSING
         self._exchanges.clear()
@@ -268,25 +268,25 @@ class Connection(asyncio.Protocol):
         self.transport.write_eof()
         self.deadline = self._clock() + LINGER_SECONDS_MAX
         if self._paused:
-            # What the client still sends is read and dropped, see above.
+            # Read and drop what the client still sends, see above.
             self._paused = False
             self.transport.resume_reading()
 
     # --- its end ---
 
     def drain(self) -> None:
-        """Close as soon as everything read so far is answered."""
+        """Close once everything read so far has its response."""
         self.draining = True
         if not self._exchanges and not self._unparsed and self._reader.stage in (IDLE, HEAD):
             self.transport.close()
         self._responses.close_with_last()
 
     def eof_received(self) -> bool:
-        # A half-closed peer may still read: it gets what it asked for, then we close.
+        # A half-closed peer may still read: it gets its responses, then the connection closes.
         if self._reader.stage in (HEAD, BODY):
             self._reader.refuse(malformed("The request ends in the middle."))
             return True
-        # Whoever leaves a stream without end says no more than this.
+        # A client that leaves an endless stream signals no more than this.
         if not self._exchanges or self._exchanges[0].in_parts:
             return False
         self.half_closed = True

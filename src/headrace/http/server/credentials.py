@@ -1,4 +1,4 @@
-"""Where in a request a credential may stand. Nothing here says whether it is a good one."""
+"""Where in a request a credential may be. Nothing here verifies it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from headrace.http.server.head import Head
 
 
 class Credential(Protocol):
-    """One place of a request that may hold a credential."""
+    """One place of a request that may have a credential."""
 
     @property
     def in_body(self) -> bool:
-        """Whether it stands in the body, which has to be read before it is known who asks."""
+        """Whether it is in the body, which then has to be read before authentication."""
         ...
 
     @property
     def name(self) -> str:
-        """Name of the way in the OpenAPI document, empty where that has no word for it."""
+        """Name of the scheme in the OpenAPI document, empty where that cannot express it."""
         ...
 
     def find(
@@ -33,7 +33,7 @@ class Credential(Protocol):
 
         Args:
             path: values of the parameters in the path.
-            members: of the body, None as long as it is not read or when it is no JSON object.
+            members: of the body, None before it is read or when it is not a JSON object.
         """
         ...
 
@@ -72,9 +72,9 @@ class Basic(msgspec.Struct, frozen=True):
 
 
 class InHeader(msgspec.Struct, frozen=True):
-    """The value of a header, which a client may spell in its own way.
+    """The value of a header, in which a client may spell keys differently.
 
-    `joint` stands in it where a key has its underscores, and `prefix` may be left out.
+    `joint` replaces the underscores of a key, and `prefix` may be missing.
     """
 
     header: str
@@ -109,7 +109,7 @@ class InPath(msgspec.Struct, frozen=True):
 
 
 class InBody(msgspec.Struct, frozen=True):
-    """The first of these members of the body that is there."""
+    """The first of these members that the body has."""
 
     members: tuple[str, ...]
     in_body: bool = True

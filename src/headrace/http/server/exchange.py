@@ -1,4 +1,4 @@
-"""One request and its answer, and who decides what becomes of it."""
+"""One request and its response, and who handles it."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from headrace.http.server.wire import empty_answer, error_body, error_headers, j
 
 
 class ClientConnection(Protocol):
-    """What an exchange, and whoever answers it, needs of the connection it came over."""
+    """What an exchange and its handler need of the connection."""
 
     transport: asyncio.Transport
     #: Address of the client.
     peer: str
-    #: The client sends nothing more.
+    #: The client has closed its sending side.
     half_closed: bool
-    #: Called once when the client is gone; set by whoever streams an answer.
+    #: Called once when the client is gone; set by streaming responses.
     on_lost: Callable[[], None] | None
 
-    #: Writes the answer of an exchange, after those of the requests before it.
+    #: Writes the response of an exchange, after those of earlier requests.
     finish: Callable[[Exchange, bytes], None]
-    #: Calls a function once all answers before that of an exchange are written.
+    #: Calls a function once all responses before that of an exchange are written.
     when_first: Callable[[Exchange, Callable[[], None]], None]
 
     async def writable(self) -> None:
-        """Wait until the client has taken enough of what was written to it."""
+        """Wait until the client has drained enough of what was written."""
         ...
 
 
 class RequestHandler(Protocol):
-    """How one request is dealt with, decided from its head."""
+    """Handles one request; chosen from its head."""
 
     #: Bytes of body as they come over the wire.
     body_bytes_max: int
 
     def run(self, exchange: Exchange, body: bytes) -> None:
-        """Deal with the whole request; the exchange is answered now or later."""
+        """Handle the whole request; the response follows now or later."""
         ...
 
 
 class PendingHandler:
-    """The plan of a request about which the store has to be asked first.
+    """Handles a request that needs a store look-up first.
 
     Args:
-        decide: gives the plan, or raises `ApiError` as `Dispatcher.plan` does.
-        body_bytes_max: of the largest body that any plan takes.
+        decide: returns the handler, or raises `ApiError` as `Dispatcher.plan` does.
+        body_bytes_max: of the largest body that any of the handlers accepts.
     """
 
     __slots__ = ("body", "body_bytes_max", "decide")
@@ -61,19 +61,19 @@ class PendingHandler:
         self.body = b""
 
     def run(self, exchange: Exchange, body: bytes) -> None:
-        """Keep the body until it is decided what becomes of it."""
+        """Keep the body until the handler is known."""
         del exchange
         self.body = body
 
 
 class Dispatcher(Protocol):
-    """Decides what happens to a request."""
+    """Chooses the handler of a request."""
 
     def plan(self, head: Head, exchange: Exchange) -> RequestHandler:
-        """Judge a head; whatever the answer will be, `exchange.headers` are sent with it.
+        """Choose by a head; every response is sent with `exchange.headers`.
 
         Raises:
-            ApiError: the request is refused, its body unread.
+            ApiError: the request is rejected, its body unread.
         """
         ...
 
@@ -82,12 +82,12 @@ class Dispatcher(Protocol):
         ...
 
     def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
-        """Told of every refusal made here, for counting."""
+        """Called for every rejection made here, for counting."""
         ...
 
 
 class Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     __slots__ = (
         "answer",
@@ -106,20 +106,20 @@ class Exchange:
         self.request_id = request_id
         self.close = False
         self.head_only = False
-        #: Sent with every answer to this request, beside those of the answer itself.
+        #: Sent with every response to this request, in addition to the response's own.
         self.headers: tuple[tuple[str, str], ...] = ()
-        #: Whether the client knows chunks (HTTP/1.0 does not).
+        #: Whether the client supports chunks (HTTP/1.0 does not).
         self.chunkable = True
-        #: Whether a part of the answer was written already.
+        #: Whether a part of the response was written already.
         self.in_parts = False
         self.answer: bytes | None = None
-        #: Called once all earlier answers are written, see `ClientConnection.when_first`.
+        #: Called once all earlier responses are written, see `ClientConnection.when_first`.
         self.start: Callable[[], None] | None = None
 
     def respond_json(
         self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()
     ) -> None:
-        """Answer with JSON."""
+        """Respond with JSON."""
         if self.headers:
             headers = (*self.headers, *headers)
         data = json_answer(status, body, self.request_id, close=self.close, headers=headers)
@@ -128,12 +128,12 @@ class Exchange:
         self.connection.finish(self, data)
 
     def respond_empty(self, status: int, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """Answer without a body."""
+        """Respond without a body."""
         data = empty_answer(
             status, self.request_id, close=self.close, headers=(*self.headers, *headers)
         )
         self.connection.finish(self, data)
 
     def fail(self, error: ApiError) -> None:
-        """Answer with a failure."""
+        """Respond with an error."""
         self.respond_json(error.status, error_body(error), error_headers(error))

@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.domain.errors import ApiError, ErrorCode
 
-#: Of which a second one would leave open which of the two counts.
+#: Headers that must not be repeated: it would be ambiguous which one counts.
 _SINGLE = frozenset(
     {
         b"authorization",
@@ -50,13 +50,13 @@ class Head:
         self.target = b""
         self.path = b""
         self.query_string = b""
-        #: The path as it may be kept: without a credential that stands in it.
+        #: The path as it may be stored: without a credential in it.
         self.shown_path = b""
         self.headers: dict[bytes, bytes] = {}
         self.duplicate: bytes | None = None
 
     def add(self, name: bytes, value: bytes) -> None:
-        """Add a header as it was parsed; repeated ones are joined or refused later."""
+        """Add a header as it was parsed; repeated ones are joined or rejected later."""
         name = name.lower()
         headers = self.headers
         if name not in headers:
@@ -67,7 +67,7 @@ class Head:
             headers[name] = headers[name] + b", " + value
 
     def complete(self, method: bytes, version: str) -> None:
-        """Check what the parser lets pass.
+        """Check what the parser does not.
 
         Raises:
             ApiError: 400.
@@ -102,7 +102,7 @@ class Head:
                 raise malformed(message)
 
     def without_upgrade(self, version: str) -> bytes:
-        """The head in bytes, less the wish for another protocol.
+        """The head in bytes, without the request to upgrade.
 
         Args:
             version: of HTTP, which decides whether the connection is kept.
@@ -131,7 +131,7 @@ class Head:
 
 
 def _origin_form(target: bytes) -> bytes:
-    # `GET http://host/path` is legal towards a server; the host in it says nothing we need.
+    # `GET http://host/path` is legal for a server, too; its host is not needed.
     scheme, separator, rest = target.partition(b"://")
     if not separator or scheme.lower() not in (b"http", b"https"):
         message = "The request target must be a path."
@@ -147,7 +147,7 @@ def _origin_form(target: bytes) -> bytes:
 # Called for every request, with the same few values.
 @functools.lru_cache(maxsize=256)
 def is_authority(text: bytes) -> bool:
-    """Whether it is `host[:port]` as in RFC 3986, 3.2; an empty host is one, a user is none."""
+    """Whether it is `host[:port]` as in RFC 3986, 3.2; an empty host is allowed, a user is not."""
     found = _AUTHORITY.fullmatch(text)
     if found is None or int(found["port"] or 0) > _PORT_MAX:
         return False

@@ -1,4 +1,4 @@
-"""Listens, watches the deadlines of its connections, and stops without cutting anybody off."""
+"""Listens, enforces the deadlines of its connections, and stops gracefully."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from headrace.http.server.connection import Connection
 from headrace.http.server.exchange import Dispatcher
 from headrace.http.server.wire import CLOCK
 
-#: How often deadlines are looked at: their precision.
+#: How often deadlines are checked: their precision.
 SWEEP_SECONDS = 0.25
-#: Connections at once; one more is closed at once. Each costs a descriptor and a few KiB.
+#: Limit of connections; further ones are closed. Each costs a descriptor and a few KiB.
 CONNECTIONS_MAX = 10_000
 BACKLOG = 2048
 
@@ -30,7 +30,7 @@ class HttpServer:
         """Listen; returns the port, chosen by the system when `port` is 0.
 
         Raises:
-            OSError: the address cannot be had; the message says why.
+            OSError: the address cannot be used; the message says why.
         """
         loop = asyncio.get_running_loop()
         clock = loop.time
@@ -64,7 +64,7 @@ class HttpServer:
                     connection.on_deadline()
 
     def stop_listening(self) -> None:
-        """Take no more connections and no more requests; what was read is answered."""
+        """Accept no more connections and requests; requests already read get responses."""
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):

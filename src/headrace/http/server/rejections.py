@@ -1,4 +1,4 @@
-"""Notes refused requests of a known project, by the shape of what was sent, never its values."""
+"""Records rejected requests of a known project: the shape of the body, never its values."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from headrace.pipeline.access.keys import Principal
 from headrace.pipeline.intake.rejections import RejectionLog
 from headrace.store.contract.rejections import Rejection
 
-#: Larger bodies are noted without their shape: looking at one must stay cheap.
+#: Larger bodies are recorded without their shape, to bound the cost.
 SHAPE_BYTES_MAX = 64 * 1024
 SHAPE_MEMBERS_MAX = 20
 
 
 class Rejections:
-    """The edge's way to the rejection log."""
+    """The HTTP edge's access to the rejection log."""
 
     def __init__(self, log: RejectionLog, clock_us: Callable[[], int]) -> None:
         self._log = log
@@ -28,7 +28,7 @@ class Rejections:
     def note(
         self, error: ApiError, head: Head, principal: Principal, request_id: bytes, body: bytes
     ) -> None:
-        """Keep a refusal. Overload and limits are only counted: noting them would add to them."""
+        """Record a rejection. Overload and rate limits are only counted, to add no load."""
         if error.status in (429, 503):
             return
         self._log.add(
@@ -49,7 +49,7 @@ class Rejections:
 
 
 def body_shape(body: bytes) -> dict[str, str]:
-    """Member -> type and size; empty for what is no JSON object."""
+    """Member -> type and size; empty when it is not a JSON object."""
     if len(body) > SHAPE_BYTES_MAX:
         return {}
     try:

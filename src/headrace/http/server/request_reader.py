@@ -1,7 +1,7 @@
 """Reads requests from the bytes of one connection: framing and limits.
 
-The parser is llhttp (through httptools). What it leaves open is decided here: how large a request
-may be, and that nothing of a body is looked at before the head was judged.
+The parser is llhttp (through httptools). It does not limit the size of a request; that is done
+here, and the head is checked before anything of the body is read.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from headrace.http.server.limits import (
 from headrace.http.server.response_queue import ResponseQueue
 from headrace.observability.events import REQUEST_FAILED
 
-#: Where in a request the reader is; in the last, nothing more is read.
+#: Where in a request the reader is; in CLOSING, nothing more is read.
 IDLE, HEAD, BODY, CLOSING = range(4)
 _log = structlog.get_logger()
 
 
 class _EndedError(Exception):
-    """More was sent behind a request after which the connection closes; it is nobody's."""
+    """Data follows a request after which the connection closes; it is ignored."""
 
 
 class ReaderOwner(ClientConnection, Protocol):
     """What the reader needs of its connection."""
 
-    #: Moment at which the request must have come; 0.0: to be set by `arm`.
+    #: Deadline of the request; 0.0: to be set by `arm`.
     deadline: float
-    #: Whether the answer to each further request is the last.
+    #: Whether the next response is the last.
     draining: bool
 
     def arm(self) -> None:
-        """Set the deadline for what is to come next."""
+        """Set the deadline of the next data."""
         ...
 
     def end_within(self, seconds: float) -> None:
@@ -62,20 +62,20 @@ class ReaderOwner(ClientConnection, Protocol):
     def pause_reading(self) -> None: ...
 
     def resume_reading(self) -> None:
-        """Read on, unless too many requests or bytes still wait."""
+        """Resume reading, unless too many requests or bytes are still pending."""
         ...
 
     def drop_unparsed(self) -> None:
-        """Forget what was read and not parsed."""
+        """Drop data that was read and not parsed."""
         ...
 
 
 class RequestReader:
-    """Takes what the parser finds, and has each request dealt with.
+    """Passes each request that the parser finds to its handler.
 
     Args:
-        dispatcher: decides about each request.
-        responses: where requests wait for their answers.
+        dispatcher: chooses the handler of each request.
+        responses: where requests wait for their responses.
     """
 
     __slots__ = (
@@ -107,15 +107,15 @@ class RequestReader:
         self._exchanges = responses.exchanges
         self._parser = httptools.HttpRequestParser(self)
         self.stage = IDLE
-        #: Requests that were read to their end.
+        #: Requests that were read completely.
         self.completed = 0
         #: Bytes of a body of known length that are still to come.
         self.body_left = 0
-        #: Decisions about requests that are waited for; while there are any, nothing more is read.
+        #: Pending decisions about requests; while there are any, reading is paused.
         self.pending: set[asyncio.Task[None]] = set()
         self._head = Head()
         self._head_bytes = 0
-        #: Bytes received since the head began, as long as it is not complete.
+        #: Bytes received since the head began, until it is complete.
         self._head_raw_bytes = 0
         #: Set while a chunked body comes.
         self._chunks: ChunkGuard | None = None
@@ -145,7 +145,7 @@ class RequestReader:
             self._connection.arm()
 
     def _head_grew(self, count: int) -> None:
-        # The parser keeps an unfinished header to itself, so raw bytes are what bounds it.
+        # The parser does not report an unfinished header, so raw bytes bound it.
         self._head_raw_bytes += count
         if self._head_raw_bytes > HEADER_BYTES_MAX:
             self.refuse(
@@ -155,9 +155,9 @@ class RequestReader:
             )
 
     def _go_on_without_upgrade(self, rest: memoryview) -> None:
-        """Answer requests that ask for an upgrade as if they had not, as RFC 9110 7.8 allows.
+        """Handle upgrade requests as if they had not asked, as RFC 9110 7.8 allows.
 
-        The parser stops behind the head of each. That head is parsed again without the wish, then
+        The parser stops behind the head of each. That head is parsed again without it, then
         `rest`, what follows it, up to the next such head.
         """
         # In the head, unless it was CONNECT that stopped the parser: the last of its connection.
@@ -178,7 +178,7 @@ class RequestReader:
 
     def _parser_failed(self, error: httptools.HttpParserError) -> None:
         if not isinstance(error, httptools.HttpParserCallbackError):
-            # What follows a last request is nobody's; what belongs to it has to be right.
+            # What follows the last request is ignored; what belongs to it must be valid.
             if self.stage == IDLE and self._exchanges and self._exchanges[-1].close:
                 self._connection.drop_unparsed()
             else:
@@ -217,7 +217,7 @@ class RequestReader:
         self._head_bytes += len(name) + len(value) + 4
         head = self._head
         if self.stage != HEAD:
-            # A trailer came after everything was decided from the head; it may change nothing.
+            # A trailer comes after all decisions from the head; it may change nothing.
             if self._head_bytes > HEADER_BYTES_MAX:
                 raise headers_too_large()
             return
@@ -256,7 +256,7 @@ class RequestReader:
         self._admit(head, exchange, length)
 
     def _admit(self, head: Head, exchange: Exchange, length: int | None) -> None:
-        """Have the head judged; a refused request is answered here, its body skipped.
+        """Have the head checked; a rejected request gets its response here, its body skipped.
 
         Args:
             length: of the body, None when it comes in chunks.
@@ -280,7 +280,7 @@ class RequestReader:
 
     def _invite_body(self, head: Head, exchange: Exchange) -> None:
         """Send 100 Continue to a client that waits for it."""
-        # Behind unanswered requests it would be taken for a part of their answers.
+        # Behind pending requests it would be taken for a part of their responses.
         if (
             b"expect" in head.headers
             and head.headers[b"expect"].lower() == b"100-continue"
@@ -292,7 +292,7 @@ class RequestReader:
     def _decide_later(
         self, pending: PendingHandler, head: Head, exchange: Exchange, length: int | None
     ) -> None:
-        """Wait for a decision. What is sent meanwhile stays with the system, not in memory."""
+        """Wait for a decision. Data sent meanwhile stays in the socket buffer, not in memory."""
 
         async def decide() -> None:
             try:
@@ -381,7 +381,7 @@ class RequestReader:
         handler.run(exchange, body)
 
     def refuse(self, error: ApiError) -> None:
-        """Answer a request that cannot be read on, and close."""
+        """Respond to a request that cannot be parsed further, and close."""
         if self.stage == CLOSING:
             return
         exchange = self._exchange
@@ -401,7 +401,7 @@ class RequestReader:
         exchange.fail(error)
 
     def _stop_reading(self) -> None:
-        """The body of a request that was refused is not as it should be; its answer stands."""
+        """The body of a rejected request is malformed; its response stays."""
         self.stage = CLOSING
         self._connection.end_within(REQUEST_SECONDS_MAX)
         if self._exchanges:

@@ -1,4 +1,4 @@
-"""Requests of one connection that wait for their answers, and the answers in their order."""
+"""Pending requests of one connection, and their responses in order."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ class ResponseOwner(Protocol):
     transport: asyncio.Transport
 
     def resume_reading(self) -> None:
-        """There is room for a request again."""
+        """Called when there is room for a request again."""
         ...
 
     def all_answered(self) -> None:
-        """Everything asked is answered."""
+        """Called when all responses are written."""
         ...
 
     def close_after_answer(self) -> None:
-        """The last answer of the connection was written."""
+        """Called when the last response of the connection was written."""
         ...
 
 
 class ResponseQueue:
-    """Writes each answer after those of the requests before it."""
+    """Writes each response after those of earlier requests."""
 
     __slots__ = ("_owner", "_starting", "exchanges", "large_body_waits")
 
     def __init__(self, owner: ResponseOwner) -> None:
         self._owner = owner
-        #: Requests read whose answers are not written yet, at most `PIPELINE_MAX`.
+        #: Requests read whose responses are not written yet, at most `PIPELINE_MAX`.
         self.exchanges: deque[Exchange] = deque()
-        #: Set from a large body that came behind unanswered requests until an answer is written.
+        #: Set from a large body behind pending requests until a response is written.
         self.large_body_waits = False
-        #: Set while `_write_finished` starts an answer that waited for its turn.
+        #: Set while `_write_finished` starts a response that waited for its turn.
         self._starting = False
 
     def finish(self, exchange: Exchange, data: bytes, /) -> None:
-        """Write the answer of `exchange`, after those of the requests before it."""
+        """Write the response of `exchange`, after those of earlier requests."""
         exchanges, owner = self.exchanges, self._owner
         if owner.transport.is_closing():
             return
@@ -60,10 +60,10 @@ class ResponseQueue:
             exchange.answer = data
 
     def _write_finished(self) -> None:
-        """Write the answers that are ready, and start the next one if it waited for its turn.
+        """Write the responses that are ready, and start the next one if it waited for its turn.
 
-        What is started may be answered at once. That calls `finish`, which leaves what comes
-        behind it to this loop.
+        A started one may finish at once. That calls `finish`, which leaves later responses to this
+        loop.
         """
         exchanges, owner = self.exchanges, self._owner
         while exchanges:
@@ -90,10 +90,10 @@ class ResponseQueue:
             owner.all_answered()
 
     def when_first(self, exchange: Exchange, start: Callable[[], None]) -> None:
-        """Call `start` once all earlier answers are written.
+        """Call `start` once all earlier responses are written.
 
-        Answers that are long in the making are made one at a time, so that a client which sends
-        hundreds of such requests at once occupies no more than one that sends a single one.
+        Slow responses are produced one at a time, so that a client that pipelines hundreds of such
+        requests uses no more resources than one that sends a single one.
         """
         if self.exchanges and self.exchanges[0] is exchange:
             start()
@@ -101,6 +101,6 @@ class ResponseQueue:
             exchange.start = start
 
     def close_with_last(self) -> None:
-        """Close the connection after the last answer that waits now, and not before."""
+        """Close the connection after the last pending response."""
         for exchange in self.exchanges:
             exchange.close = exchange is self.exchanges[-1]

@@ -1,4 +1,4 @@
-"""Bytes of HTTP/1.1 answers, as far as they can be prepared before they are needed."""
+"""Bytes of HTTP/1.1 responses, prepared in advance where possible."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _STATUS_LINES = {
 }
 _encode = msgspec.json.encode
 
-#: Sent with every answer: nothing here is to be sniffed or kept by a cache on the way.
+#: Sent with every response: no content sniffing, no caching.
 _FIXED = b"x-content-type-options: nosniff\r\ncache-control: no-store\r\n"
 
 
 class Clock:
-    """The `Date` header, written once a second instead of once an answer."""
+    """The `Date` header, formatted once a second instead of once per response."""
 
     def __init__(self) -> None:
         self.line = b""
         self.tick()
 
     def tick(self) -> None:
-        """Write it anew."""
+        """Format it again."""
         self.line = f"date: {formatdate(usegmt=True)}\r\n".encode()
 
 
@@ -36,7 +36,7 @@ CLOCK = Clock()
 
 
 def status_line(status: int) -> bytes:
-    """First line of an answer."""
+    """First line of a response."""
     return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()
 
 
@@ -54,7 +54,7 @@ def json_answer(
     close: bool = False,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> bytes:
-    """A whole answer with a JSON body."""
+    """A complete response with a JSON body."""
     extra = header_lines(headers) if headers else b""
     if close:
         extra += b"connection: close\r\n"
@@ -75,14 +75,14 @@ def empty_answer(
     close: bool = False,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> bytes:
-    """A whole answer that has no body."""
+    """A complete response without a body."""
     end = b"connection: close\r\n" if close else b""
     lines = header_lines(headers) + b"x-request-id: %b\r\n" % request_id
     return b"%b%b%b%b%b\r\n" % (status_line(status), _FIXED, CLOCK.line, lines, end)
 
 
 def header_lines(headers: tuple[tuple[str, str], ...]) -> bytes:
-    """Headers as they are written."""
+    """Headers as bytes."""
     return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
 
 
@@ -112,13 +112,13 @@ class ErrorBody(msgspec.Struct):
 
 
 def error_object(error: ApiError) -> ErrorBody:
-    """The body of a failure as an object, for batches."""
+    """The body of an error as an object, for batches."""
     details = [{"field": problem.field, "message": problem.message} for problem in error.details]
     return ErrorBody(error.status, ErrorText(error.code.value, error.message, details))
 
 
 def error_body(error: ApiError) -> bytes:
-    """The body of a failure."""
+    """The body of an error."""
     return _encode(error_object(error))
 
 

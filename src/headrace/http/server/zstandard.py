@@ -1,4 +1,4 @@
-"""Zstandard: in the standard library from Python 3.14 on, the same as a package before."""
+"""Zstandard: from the standard library since Python 3.14, before that from its backport."""
 
 from __future__ import annotations
 
