@@ -67,12 +67,12 @@ from headrace.stores import store_url
 
 #: From SIGTERM to the end of the process.
 STOP_SECONDS_MAX = 10.0
-#: Of those, for connections and for the worker beside the server.
+#: Of those, for draining connections and stopping the worker.
 DRAIN_SECONDS_MAX = 6.0
-#: Then for what is counted and not yet written; the rest is for the store.
+#: Then for flushing counters; the rest is for the store.
 FLUSH_SECONDS_MAX = 1.0
 
-#: What a supervised worker is told of the server's settings.
+#: Settings of the server that a supervised worker gets.
 WORKER_SETTINGS = (
     *("store", "postgres_connections_max", "postgres_statements_kept"),
     *("handlers", "webhook_allow_networks", "log_level", "log_format"),
@@ -87,7 +87,7 @@ def worker_supervisor(settings: Settings) -> WorkerSupervisor:
     command = (sys.executable, "-m", "headrace", "worker", "--supervised")
     flags = {name: str(getattr(settings, name)) for name in WORKER_SETTINGS}
     if not settings.public_url:
-        # Links in mail lead to where the server listens.
+        # Links in mail lead to the server's address.
         flags["public_url"] = f"http://{settings.host}:{settings.port}"
     environ = {
         name: value
@@ -110,7 +110,7 @@ def erasure_text(erasure: Erasure) -> bytes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Parts:
-    """What a server is made of."""
+    """The parts of a server."""
 
     queue: CommitQueue
     access: AccessCache
@@ -120,16 +120,16 @@ class _Parts:
     guard: DiskGuard
     http: HttpServer
     supervisor: WorkerSupervisor | None
-    #: Told to requests that last, at the stop.
+    #: Set at the stop, to end long requests.
     stopping: asyncio.Event
-    #: What is counted and not yet written; written for the last time at the stop.
+    #: Buffered counters; flushed for the last time at the stop.
     counted: Sequence[Flushes]
-    #: Everything that runs beside the requests.
+    #: All background loops.
     loops: Sequence[BackgroundLoop]
 
 
 class Flushes(Protocol):
-    """Holds what is still to be written."""
+    """Buffers writes."""
 
     async def flush(self) -> object: ...
 
@@ -247,7 +247,7 @@ def _mounts(settings: Settings, backoffice: Backoffice) -> dict[bytes, AsgiRunne
 
 
 class Headrace:
-    """A server: made by `assemble`, brought up by `start`, ended by `stop`."""
+    """A server: built by `assemble`, started by `start`, ended by `stop`."""
 
     def __init__(
         self, settings: Settings, store: Store, parts: _Parts, ended: asyncio.Event
@@ -259,7 +259,7 @@ class Headrace:
         #: Set when the process must end; `failure` says why, None for an orderly stop.
         self.ended = ended
         self.failure: StoreFailedError | None = None
-        #: Set when the worker ended by a wrong setting, which it has told.
+        #: Set when the worker ended because of a wrong setting, which it has logged.
         self.worker_unusable = False
         self._parts = parts
         self._loop = asyncio.get_running_loop()
@@ -276,7 +276,7 @@ class Headrace:
         with_worker: bool = False,
         ended: asyncio.Event | None = None,
     ) -> Headrace:
-        """Put a server together on a store, which it closes at its end.
+        """Build a server on a store, which it closes at its end.
 
         Args:
             with_worker: whether to keep a worker process beside it.
@@ -290,10 +290,10 @@ class Headrace:
         return cls(settings, store, parts, ended or asyncio.Event())
 
     async def start(self) -> None:
-        """Bring everything up and listen.
+        """Start everything and listen.
 
         Raises:
-            OSError: the address cannot be had.
+            OSError: the address cannot be used.
             StoreError: the store cannot be read.
         """
         parts, store = self._parts, self.store
@@ -305,10 +305,10 @@ class Headrace:
         self._tasks = [
             asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in parts.loops
         ]
-        # What exists now lives as long as the process: the collector need not walk it again.
+        # What exists now lives as long as the process: the collector need not scan it again.
         gc.collect()
         gc.freeze()
-        # Requests leave no cycles behind; the default would look for some every few requests.
+        # Requests create no cycles; the default would collect every few requests.
         gc.set_threshold(20_000, 20, 20)
         _log.info(
             SERVER_STARTED,
@@ -330,7 +330,7 @@ class Headrace:
         self._loop.call_soon_threadsafe(end)
 
     async def stop(self) -> None:
-        """Take nothing more, finish what was read, answer it, close the store."""
+        """Accept nothing more, finish requests already read, close the store."""
         _log.info(SERVER_STOPPING)
         parts = self._parts
         parts.stopping.set()

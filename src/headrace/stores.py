@@ -1,4 +1,4 @@
-"""Which store a URL names: the only module that knows the concrete stores."""
+"""Opens the store of a URL: the only module that knows the concrete stores."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from headrace.store.transfer.job import CopyJob, Progress, Report
 from headrace.store.transfer.source import Source
 from headrace.store.transfer.target import Target
 
-#: For one statement of a copy, which writes a few thousand rows or reads as many.
+#: Timeout of one statement of a copy, which writes or reads a few thousand rows.
 COPY_STATEMENT_SECONDS_MAX = 120.0
 
 
 def store_url(url: str) -> StoreUrl:
-    """Which store a URL names.
+    """Parse the URL of a store.
 
     Raises:
-        StoreSetupError: none.
+        StoreSetupError: it is not the URL of a store.
     """
     return StoreUrl.parse(url)
 
@@ -72,7 +72,7 @@ def pool_options(settings: Settings) -> PoolOptions:
 
 
 async def migrate_store(settings: Settings) -> tuple[int, int]:
-    """Make a store or bring it to the newest schema; `(before, after)`.
+    """Create a store or migrate it to the newest schema; returns versions `(before, after)`.
 
     Raises:
         StoreSetupError: with what to do about it.
@@ -88,7 +88,7 @@ async def migrate_store(settings: Settings) -> tuple[int, int]:
 
 
 async def distribute_store(settings: Settings, shards: int) -> list[str]:
-    """Spread a store over the nodes of a cluster; the tables that were not spread before.
+    """Shard a store over the nodes of a cluster; returns the tables newly distributed.
 
     Raises:
         StoreSetupError: with what to do about it.
@@ -96,17 +96,17 @@ async def distribute_store(settings: Settings, shards: int) -> list[str]:
     if not store_url(settings.store).is_shared:
         message = "Only a PostgreSQL store can be spread, over the nodes of a Citus cluster."
         raise StoreSetupError(message)
-    # A table may take hours to be moved. Whoever runs the command can end it at any time.
+    # No timeout: moving a table may take hours. The operator can end it at any time.
     async with _apart(settings.store, None) as connection:
         return await distribute(connection, shards)
 
 
 async def copy_store(source: str, target: str, progress: Progress) -> Report:
-    """Copy a whole embedded store into an empty PostgreSQL one, or go on doing so.
+    """Copy a whole embedded store into an empty PostgreSQL one, or resume a copy.
 
     Raises:
         StoreSetupError: with what to do about it.
-        StoreError: it did not come to its end; run it again to go on.
+        StoreError: the copy did not finish; run it again to resume.
     """
     source_path, target_url = store_url(source).path, store_url(target)
     if not target_url.is_shared:
@@ -125,7 +125,7 @@ async def copy_store(source: str, target: str, progress: Progress) -> Report:
 
 @contextlib.asynccontextmanager
 async def _apart(url: str, statement_seconds_max: float | None) -> AsyncIterator[Any]:
-    """A connection for work that may take long; what it raises is a `StoreError`."""
+    """A dedicated connection for long work; its errors are raised as `StoreError`."""
     try:
         connection = await Database(url, PoolOptions()).dedicated_connection(statement_seconds_max)
     except Exception as error:
@@ -146,7 +146,7 @@ async def _apart(url: str, statement_seconds_max: float | None) -> AsyncIterator
 
 
 async def schema_versions(settings: Settings) -> tuple[int, int]:
-    """`(of the store, of this release)`; 0 for a store that is not there. Changes nothing.
+    """`(of the store, of this release)`; 0 for a store that does not exist. Changes nothing.
 
     Raises:
         StoreSetupError: the store cannot be read.

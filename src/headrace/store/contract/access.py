@@ -1,4 +1,4 @@
-"""Projects, and what authentication holds of them."""
+"""Projects, and their data that authentication caches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """All keys and policies, read together; what authentication holds in memory."""
+    """All keys and policies, read together; authentication caches them."""
 
     #: Changes with every change of a key or policy.
     version: int

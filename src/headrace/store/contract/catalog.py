@@ -87,7 +87,7 @@ class Drift(msgspec.Struct, frozen=True):
 
 
 class CatalogPath(msgspec.Struct, frozen=True):
-    """A path with all that was seen of it."""
+    """A path with its statistics."""
 
     path: str
     types: int

@@ -1,4 +1,4 @@
-"""How accepted events get into a store, and what is counted of it."""
+"""How accepted events are committed, and counters of that."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from headrace.store.contract.errors import StoreError
 
 
 class Pending:
-    """An event on its way into the store, and how to tell who waits for it.
+    """An event to be committed, and the callback of its sender.
 
     `outcome` is set by the store, then `settle` is called once on the event loop:
-    None: stored now, on stable storage. `FirstCopy`: the key was there, and that first event is on
+    None: stored now, on stable storage. `FirstCopy`: the key exists, and that first event is on
     stable storage. `StoreError`: not stored.
     """
 
@@ -30,8 +30,8 @@ class Pending:
 class CommitSource(Protocol):
     """Where a store's committers take accepted events from; implemented by the commit queue.
 
-    An event that is taken is never passed by a later one of the same identity, as long as each
-    committer has one commit on its way at a time: an identity belongs to one committer.
+    No later event of the same identity overtakes an event that is taken, as long as each
+    committer has one commit in flight at a time: an identity belongs to one committer.
     """
 
     def take(self, committer: int = 0) -> list[Pending]:
@@ -49,7 +49,7 @@ class CommitSource(Protocol):
         ...
 
     def give_up(self, committer: int, error: StoreError) -> None:
-        """Answer what waits for a committer with an error: its commits come to no end.
+        """Fail what waits for a committer: its commits do not finish.
 
         On the event loop only.
         """

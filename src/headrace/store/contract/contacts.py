@@ -22,7 +22,7 @@ class ContactFilter(msgspec.Struct, frozen=True, kw_only=True):
     audience_id: str | None = None
     #: Subscribed to the topic, by choice or by default.
     topic_id: str | None = None
-    #: Begins with it: `external_id` or the normalized `email`. See `domain.contact_search`.
+    #: Prefix of `external_id` or of the normalized `email`. See `domain.contact_search`.
     search: str | None = None
     created_after_us: int | None = None
     created_before_us: int | None = None

@@ -1,4 +1,4 @@
-"""What the API and the worker ask of a store to forget a person.
+"""What the API and the worker need of a store to erase a person.
 
 The contact and its memberships are removed at once. The rest is removed in slices: all events
 stored by then that name the person by any identifier, with everything that is kept about them. An
@@ -78,7 +78,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that forgets a person, and afterwards the receipt. Contains no name."""
+    """A job that erases a person, and afterwards the receipt. Contains no name."""
 
     #: Grows with time.
     number: int

@@ -1,10 +1,10 @@
-"""What a store says when it cannot do what it is asked."""
+"""Errors of stores."""
 
 from __future__ import annotations
 
 
 class StoreError(Exception):
-    """The store cannot do it now; the caller may try again."""
+    """The store is unavailable; the caller may retry."""
 
 
 class StoreBusyError(StoreError):
@@ -12,15 +12,15 @@ class StoreBusyError(StoreError):
 
 
 class StoreRowError(StoreError):
-    """The store refuses a row for what is in it; trying again will not help."""
+    """The store rejects a row for its content; a retry will not help."""
 
 
 class StoreFullError(StoreError):
-    """No room on the disk; reads go on, and writes work again once there is room."""
+    """The disk is full; reads continue, and writes work again once there is space."""
 
 
 class StoreFailedError(StoreError):
-    """The disk lied or died (a failed fsync). Nothing may be written any more: stop and restart."""
+    """The disk failed (such as a failed fsync). Nothing more may be written: stop and restart."""
 
 
 class StoreSetupError(StoreError):
@@ -28,12 +28,12 @@ class StoreSetupError(StoreError):
 
 
 class LeadershipLostError(StoreError):
-    """Another worker processes now; nothing was written."""
+    """Another worker is the leader; nothing was written."""
 
 
 class SubscribersChangedError(StoreError):
-    """The batch was planned for subscribers as they are no more; nothing was written."""
+    """The batch was planned for outdated subscribers; nothing was written."""
 
 
 class StoreConflictError(Exception):
-    """Something of that name is there already; `args[0]` is the field."""
+    """Something of that name exists; `args[0]` is the field."""

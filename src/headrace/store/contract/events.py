@@ -1,4 +1,4 @@
-"""Accepted events as they are listed and followed."""
+"""Lists and live reads of accepted events."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
 class EventPage(msgspec.Struct, frozen=True):
     """Some events, newest first.
 
-    `next_before` is the sequence to go on below, None at the end. A page can hold fewer events
-    than asked for and still go on: a rare value is searched in bounded steps.
+    `next_before` is the sequence to continue below, None at the end. A page can hold fewer events
+    than asked for and still have a next one: a rare value is searched in bounded steps.
     """
 
     events: list[StoredEvent]
@@ -50,7 +50,7 @@ class KeyRepeat(msgspec.Struct, frozen=True):
 
 
 class ArrivalStore(Protocol):
-    """What other processes accept, for a store that several may accept into."""
+    """Reads events that other processes accept, for a store with several servers."""
 
     async def arrived(
         self, project_id: int, above: int, known: Collection[int], limit: int

@@ -1,4 +1,4 @@
-"""How a store is."""
+"""Health of a store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """What `doctor`, `/readyz` and `/metrics` tell about a store."""
+    """What `doctor`, `/readyz` and `/metrics` report about a store."""
 
     kind: str
     location: str
@@ -20,9 +20,9 @@ class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
     log_bytes: int
     #: None where the store is on another machine.
     free_bytes: int | None
-    #: Room inside the files of the store that new rows fill before the files grow.
+    #: Free space inside the files of the store, which new rows fill before the files grow.
     reusable_bytes: int = 0
-    #: Why nothing can be written now; empty when all is well.
+    #: Why nothing can be written now; empty when writes work.
     problem: str = ""
     #: Files of the store that other users of the machine may read or write, with their modes.
     exposed_files: list[str] = []

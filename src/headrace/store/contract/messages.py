@@ -1,4 +1,4 @@
-"""What messages are to the pipeline and the edges. Times are microseconds since 1970 UTC."""
+"""Types of messages for the pipeline and the edges. Times are microseconds since 1970 UTC."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
     #: Private key, PEM.
     dkim_key: str
     verified_us: int | None
-    #: `dns`, or the operator on whose word it is taken.
+    #: `dns`, or the operator who confirmed it without a check.
     verified_by: str | None
     created_us: int
     updated_us: int
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What people write of a template; the members of its channel."""
+    """The editable content of a template; only fields of its channel are set."""
 
     subject_template: str = ""
     preview_text: str = ""
@@ -110,9 +110,9 @@ class Suppressed(msgspec.Struct, frozen=True, kw_only=True):
     project_id: int
     reason: SuppressionReason
     scope: SuppressionScope
-    #: None once the person is forgotten: the entry still holds.
+    #: None once the person is erased: the entry still applies.
     email: str | None
-    #: In the words of whoever asked.
+    #: Free text of the requester.
     note: str
     evidence: str
     created_by: str
@@ -128,7 +128,7 @@ class FileRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EmailContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is sent, without bodies and the bytes of files; also what a step of a run sends."""
+    """The content of an e-mail or of a step of a run, without bodies and bytes of files."""
 
     sender: Mailbox
     to: tuple[Mailbox, ...] = ()
@@ -149,7 +149,7 @@ class EmailContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     kind: MessageKind = MessageKind.TRANSACTIONAL
     track_opens: bool | None = None
     track_clicks: bool | None = None
-    #: Of a job: every recipient alone is in `To`.
+    #: Of a job: each recipient is alone in `To`.
     to_audiences: bool = False
     #: Automation and version, for feedback of large receivers.
     automation: tuple[str, str] | None = None
@@ -165,7 +165,7 @@ class Email(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One mail to one recipient, with its life."""
+    """One mail to one recipient, with its state."""
 
     id: str
     project_id: int
@@ -176,9 +176,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str | None
     step_key: str | None
     contact_id: str | None
-    #: Normalized; None once the person is forgotten.
+    #: Normalized; None once the person is erased.
     address: str | None
-    #: As it is written into the envelope.
+    #: As in the envelope.
     recipient: str | None
     #: `to`, `cc` or `bcc`.
     role: str
@@ -193,7 +193,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     #: Why it is in that state, and the rule that decided.
     reason: str | None
     rule: str | None
-    #: When the sending loop takes it; None: not by itself.
+    #: When the sending loop claims it; None: not automatically.
     due_us: int | None
     attempt: int
     sent_us: int | None
@@ -203,7 +203,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One hand-over to a relay. Without an outcome it is under way."""
+    """One hand-over to a relay. Without an outcome it is in progress."""
 
     number: int
     relay: str
@@ -217,7 +217,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngagementRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back of a message, by kind, link and verdict."""
+    """Engagement with a message, by kind, link and verdict."""
 
     kind: str
     link: int
@@ -229,7 +229,7 @@ class EngagementRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HitRecord(msgspec.Struct, frozen=True):
-    """One request for a pixel, a link or the page to leave; kept for a day."""
+    """One request for a pixel, a link or the unsubscribe page; kept for a day."""
 
     kind: str
     link: int
@@ -239,10 +239,10 @@ class HitRecord(msgspec.Struct, frozen=True):
 
 
 class MessageCopy(msgspec.Struct, frozen=True, kw_only=True):
-    """A message with all that is kept about it, for the person it was sent to."""
+    """A message with all data about it, for the export of its recipient."""
 
     message: Message
-    #: Its sender and what it says; also whom else it was sent to. None when its e-mail is gone.
+    #: Sender, content and all recipients. None when its e-mail is gone.
     content: EmailContent | None
     #: Bodies as authored; None where a template is used.
     text: str | None
@@ -257,7 +257,7 @@ class MessageCopy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that one worker holds."""
+    """A message that one worker has claimed."""
 
     message: Message
     #: Number of the claim; fences every write.
@@ -267,7 +267,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     horizon_s: int | None
     crashes: int
     protocol_errors: int
-    #: Attempts that ended without anybody knowing how.
+    #: Attempts with an unknown outcome.
     unknowns: int
     domain_bad_us: int | None
     group_key: str | None
@@ -290,9 +290,9 @@ class StartResult(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Number of the attempt, whose row is committed; None: nothing may be sent.
     attempt: int | None = None
-    #: Whether the claim was lost; somebody else has the message.
+    #: Whether the claim was lost; another worker has the message.
     lost: bool = False
-    #: State after it, where nothing may be sent.
+    #: State of the message, when nothing may be sent.
     state: MessageStatus | None = None
     reason: str | None = None
 
@@ -315,9 +315,9 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What followed from an attempt."""
+    """The effect of an attempt."""
 
-    #: None: the message is gone, or somebody else has settled it.
+    #: None: the message is gone, or something else has settled it.
     state: MessageStatus | None = None
     settlement: Settlement | None = None
 

@@ -1,4 +1,4 @@
-"""What is kept of requests and events that were rejected."""
+"""Records of rejected requests and events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True):
-    """A refused request or event, without its values."""
+    """A rejected request or event, without its values."""
 
     id: int = 0
     project_id: int

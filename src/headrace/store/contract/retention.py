@@ -1,4 +1,4 @@
-"""What retention asks of a store: find what is due, remove it in small transactions."""
+"""What retention needs of a store: find what is due, remove it in small transactions."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is sent to contacts, and what became of it."""
+"""Messages to contacts, and their outcomes."""

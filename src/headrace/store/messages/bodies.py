@@ -1,4 +1,4 @@
-"""Bodies and files of direct sends, kept once for each content; in the caller's transaction."""
+"""Bodies and files of direct sends, deduplicated by content; in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.store.engine.transaction import Transaction
 #: Names of the parts that are bodies; files are named by their number.
 TEXT, HTML = "text", "html"
 
-# `used_us` moves on, so that a removal under way finds the row changed and leaves it.
+# `used_us` is updated, so that a concurrent removal finds the row changed and keeps it.
 KEEP = sql(
     "INSERT INTO message_bodies (lane, project_id, hash, content, used_us) "
     "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (lane, project_id, hash) DO UPDATE SET "
@@ -25,7 +25,7 @@ _NAME = sql(
 PARTS = sql("SELECT part, hash FROM email_parts WHERE lane = $1 AND email_id = $2 ORDER BY part")
 READ = sql("SELECT content FROM message_bodies WHERE lane = $1 AND project_id = $2 AND hash = $3")
 UNNAME = sql("DELETE FROM email_parts WHERE lane = $1 AND email_id = $2 RETURNING hash")
-# One that an e-mail began to use since is left, whether it can be seen yet or not.
+# Keeps contents that an e-mail began to use since, even in an uncommitted transaction.
 DROP = sql(
     "DELETE FROM message_bodies WHERE lane = $1 AND project_id = $2 AND hash = $3 "
     "AND used_us <= $4 AND NOT EXISTS "
@@ -48,7 +48,7 @@ async def keep_parts(
 ) -> None:
     """Keep the contents of an e-mail."""
     hashes = {part: blake2b(content, digest_size=16).digest() for part, content in parts.items()}
-    # In the one order in which all lock contents.
+    # Always lock contents in this order, to avoid deadlocks.
     for part in sorted(parts, key=lambda part: hashes[part]):
         hashed = hashes[part]
         await tx.run(KEEP, hashed[0], project_id, hashed, parts[part], now_us)
@@ -71,7 +71,7 @@ async def read_parts(tx: Transaction, project_id: int, email_id: str) -> dict[st
 async def drop_parts(
     tx: Transaction, project_id: int, email_ids: Sequence[str], until_us: int
 ) -> int:
-    """Forget the contents of e-mails that are gone; how many contents nobody uses any more."""
+    """Remove unused contents of removed e-mails; returns how many."""
     hashes: set[bytes] = set()
     for email_id in sorted(email_ids):
         rows = await tx.rows(UNNAME, lane_of_uuid(email_id), email_id)

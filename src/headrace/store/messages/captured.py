@@ -1,4 +1,4 @@
-"""What the relay `capture:` was given: the newest mails, to be looked at."""
+"""Mails sent to the relay `capture:`: the newest ones, for inspection."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Captured:
         async def work(tx: Transaction) -> None:
             project_id = await tx.value(_PROJECT, lane_of_uuid(message_id), message_id)
             if project_id is None:
-                # The person was forgotten meanwhile.
+                # The person was erased meanwhile.
                 return
             await tx.run(_INSERT, project_id, message_id, now_us, content)
             last = await tx.value(NEWEST, KEPT_MAX)

@@ -1,4 +1,4 @@
-"""Domains that mail is sent from; every change is audited in its transaction."""
+"""Sending domains; every change is audited in its transaction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INSERT = sql(
     f"INSERT INTO domains ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 )
 _COUNT = sql("SELECT count(*), coalesce(max(created_us), 0) FROM domains WHERE project_id = $1")
-# Names and creation times of a project are given out by one at a time.
+# Serializes names and creation times of a project.
 LOCK = sql("SELECT 1 FROM projects WHERE id = $1 FOR NO KEY UPDATE")
 _UPDATE = sql(
     "UPDATE domains SET track_opens = $3, track_clicks = $4, updated_us = $5 "
@@ -66,7 +66,7 @@ class Domains:
             name: lower-case ASCII.
             dkim: selector and private key in PEM.
             track: whether opens and clicks of marketing mail are tracked.
-            verified_by: the operator on whose word it is taken; None: it is yet to be verified.
+            verified_by: the operator who confirms it without a check; None: not verified yet.
 
         Raises:
             TooManyDomainsError: there are `DOMAINS_MAX` already.
@@ -143,7 +143,7 @@ class Domains:
     async def verify(
         self, project_id: int, domain_id: str, now_us: int, *, verified_by: str | None, actor: str
     ) -> Domain | None:
-        """Say that a domain is verified, or (None) that its records are not there any more."""
+        """Mark a domain as verified, or (None) as no longer verified."""
 
         async def work(tx: Transaction) -> Domain | None:
             held = await _one(tx, project_id, domain_id)
@@ -160,7 +160,7 @@ class Domains:
         return await self._database.write(work)
 
     async def delete(self, project_id: int, domain_id: str, now_us: int, *, actor: str) -> bool:
-        """Delete a domain; what waits to be sent from it fails. False when there is none."""
+        """Delete a domain; messages waiting to be sent from it fail. False when there is none."""
 
         async def work(tx: Transaction) -> bool:
             held = await _one(tx, project_id, domain_id)

@@ -1,7 +1,7 @@
 """Requests to send: one e-mail, and a message for each recipient, in one transaction.
 
 The id of an e-mail follows from its idempotency key, and the id of a message from the e-mail and
-the recipient. So a repeat finds the rows of the first request and makes none.
+the recipient. So a repeat finds the rows of the first request and inserts none.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class UnknownContactError(Exception):
 
 
 class SendContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request is sent with, besides what it says itself."""
+    """Context of a request that the project's data determines."""
 
     #: None where the relay `capture:` takes mail of any domain.
     domain: Domain | None
-    #: Whether an address of nobody makes a contact.
+    #: Whether an unknown address creates a contact.
     create_contacts: bool
 
 
@@ -105,7 +105,7 @@ class Emails:
         self._numbers = numbers
 
     async def policies(self, project_id: int) -> SendingPolicies:
-        """What a project has decided about sending."""
+        """The sending policies of a project."""
         return await self._database.read(lambda tx: read_sending_policies(tx, project_id))
 
     async def send(
@@ -125,10 +125,10 @@ class Emails:
     async def send_many(
         self, project_id: int, requests: Sequence[tuple[EmailRequest, SendContext]], now_us: int
     ) -> list[SentEmail | UnknownContactError]:
-        """Send each request by itself; one outcome per request, same order.
+        """Send each request separately; one outcome per request, same order.
 
-        What is said to be written is so once this returns. After an error some may be and some
-        not; with idempotency keys it can be done again.
+        Reported outcomes are committed once this returns. After an error, some requests may be
+        committed and some not; with idempotency keys it can be repeated.
         """
         outcomes: list[SentEmail | UnknownContactError] = []
         for start in range(0, len(requests), SLICE):
@@ -172,7 +172,7 @@ class Emails:
         content = content_of(request)
         made = Email(id=own_id, project_id=project_id, content=content, created_us=now_us)
         if not await insert_email(tx, made, request_hash(request)):
-            # Somebody else was quicker with the same key; the next try finds what that one wrote.
+            # Another request with the same key was faster; the next attempt finds its rows.
             raise ContactRaceError
         await keep_parts(tx, project_id, own_id, parts_of(request), now_us)
         new = [
@@ -210,7 +210,7 @@ class Emails:
             return {one.address: ref.id for one in request.recipients}
         writer = ContactWriter(tx, self._system_events, self._numbers, now_us, "api")
         found: dict[str, str | None] = {}
-        # In the one order in which all write identifiers.
+        # Always write identifiers in this order, to avoid deadlocks.
         for one in sorted(request.recipients, key=lambda each: each.address):
             owner = await owner_of(tx, project_id, IdentityType.EMAIL, one.address)
             if owner is None and context.create_contacts:
@@ -226,7 +226,7 @@ class Emails:
 
 
 def content_of(request: EmailRequest) -> EmailContent:
-    """What is kept of a request beside its bodies."""
+    """The stored content of a request, without its bodies."""
     return EmailContent(
         sender=request.sender,
         to=request.to,
@@ -251,18 +251,18 @@ def content_of(request: EmailRequest) -> EmailContent:
 
 
 def request_hash(request: EmailRequest) -> bytes:
-    """What tells a repeat from a key that is used for something else."""
+    """Hash that distinguishes a repeat from a key reused for another request."""
     return blake2b(msgspec.json.encode(request, order="sorted"), digest_size=16).digest()
 
 
 async def insert_email(tx: Transaction, made: Email, hashed: bytes) -> bool:
-    """Insert an e-mail; False when there is one of that id."""
+    """Insert an e-mail; False when one with that id exists."""
     values = (made.id, made.project_id, hashed, content_text(made.content), made.created_us)
     return await tx.run(INSERT_EMAIL, lane_of_uuid(made.id), *values) > 0
 
 
 async def insert_messages(tx: Transaction, new: Sequence[NewMessage], now_us: int) -> None:
-    """Insert messages; those that are there already stay as they are."""
+    """Insert messages; existing ones are not changed."""
     await tx.run_many(INSERT_MESSAGE, [_values(one, now_us) for one in new])
 
 
@@ -308,7 +308,7 @@ async def _created(writer: ContactWriter, project_id: int, recipient: Mailbox) -
     try:
         return (await writer.create(project_id, write)).id
     except StoreConflictError:
-        # Absent a moment ago: somebody has just created it.
+        # Absent a moment ago: it has just been created concurrently.
         raise ContactRaceError from None
 
 
@@ -318,7 +318,7 @@ def _recipients(request: EmailRequest) -> list[tuple[str, Mailbox]]:
 
 
 def status_of(sent: SentEmail) -> MessageStatus:
-    """What stands for the whole e-mail: that of its message, else the least advanced."""
+    """The status of the whole e-mail: that of its least advanced message."""
     states = [one.state for one in sent.messages]
     if not states:
         return MessageStatus.QUEUED

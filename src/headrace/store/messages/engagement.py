@@ -1,7 +1,6 @@
-"""Hits on links and pixels: noted at once, judged when the burst is over.
+"""Hits on links and pixels: recorded at once, judged when the burst is over.
 
-What a hit tells besides: the mail was there. So one of a message whose outcome nobody knew settles
-it.
+A hit also shows that the mail arrived. So it settles a message with an unknown outcome.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _INSERT = sql(
     f"INSERT INTO message_hits ({_COLUMNS}, due_us, lane) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 )
-# Of a message that was forgotten nothing is written down.
+# Nothing is written for a removed message.
 _THERE = sql("SELECT project_id FROM messages WHERE lane = $1 AND id = $2")
 DUE = sql(f"SELECT {_COLUMNS} FROM message_hits WHERE due_us <= $1 ORDER BY due_us LIMIT $2")
 _TAKE = sql(
@@ -96,7 +95,7 @@ class Engagements:
 
     Args:
         scanners: networks of link scanners, as the operator lists them.
-        prefetchers: networks of proxies that fetch before anybody reads.
+        prefetchers: networks of proxies that fetch before a person reads.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class Engagements:
         self._networks: dict[str, Any] = {"scanners": scanners, "prefetchers": prefetchers}
 
     async def note(self, hits: Sequence[NewHit], now_us: int) -> None:
-        """Write hits down, to be judged later. Of messages that are gone none is written."""
+        """Write hits, to be judged later. Hits of removed messages are dropped."""
 
         async def work(tx: Transaction) -> None:
             for hit in hits:
@@ -131,7 +130,7 @@ class Engagements:
         await self._database.write(work)
 
     async def settle(self, now_us: int, limit: int) -> int:
-        """Judge up to `limit` hits whose burst is over, with their events; how many."""
+        """Judge up to `limit` hits whose burst is over, with their events; returns how many."""
         rows = await self._database.read(lambda tx: tx.rows(DUE, now_us, limit))
         if not rows:
             return 0
@@ -190,7 +189,7 @@ class Engagements:
         await self._system_events.insert(tx, events, now_us)
 
     async def prune(self, now_us: int, limit: int) -> int:
-        """Remove up to `limit` hits of the day before; how many."""
+        """Remove up to `limit` expired hits; returns how many."""
         before_us = now_us - HITS_KEPT_US
         rows = await self._database.read(lambda tx: tx.rows(OLD, before_us, limit))
         if not rows:

@@ -1,4 +1,4 @@
-"""What guardrails decide by, read in the transaction that hands a message over."""
+"""The facts that guardrails check, read in the transaction that starts an attempt."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ async def find_contact(
 ) -> Contact | None:
     """The contact of a message, also of one that was merged since.
 
-    Where a frequency cap may hold the contact is locked: of two messages to one contact the second
-    then counts the first.
+    Under a frequency cap, the contact is locked: of two messages to one contact, the second then
+    counts the first.
     """
     if message.contact_id is None:
         return None
@@ -60,7 +60,7 @@ async def read_facts(
     *,
     lock: bool = True,
 ) -> Facts | Reason:
-    """The facts about one message, or why it has to be skipped whatever they are.
+    """The facts about one message, or why it has to be skipped regardless of them.
 
     Args:
         lock: whether the count of the day is held until the transaction ends; not to read.
@@ -92,7 +92,7 @@ async def read_facts(
     if message.channel in policies.send_limit_per_day:
         day = day_of(now_us, policies)
         if lock:
-            # Locks the row, also where it is the first of the day.
+            # Locks the row, and creates it for the first message of the day.
             await count_sent(tx, message, policies, now_us, 0)
         sent = await tx.value(SENT_TODAY, message.project_id, message.channel.value, day)
         facts = replace(facts, sent_today=sent or 0)
@@ -100,7 +100,7 @@ async def read_facts(
 
 
 async def _with_consent(tx: Transaction, facts: Facts, contact: Contact) -> Facts | None:
-    """With what the contact has chosen; None when the topic is gone."""
+    """Add the contact's consent; None when the topic is gone."""
     ref = ContactRef(0, contact.id, contact.project_id, contact.lane)
     opted_out_us = await tx.value(OPTED_OUT, ref.home_lane, ref.id)
     facts = replace(facts, unsubscribed_all=opted_out_us is not None)

@@ -1,8 +1,7 @@
-"""Sends to audiences: messages are made slice by slice, each with the place in its transaction.
+"""Sends to audiences: messages are created slice by slice, with the position in the transaction.
 
-Whoever is in several audiences gets one message, because its id follows from the e-mail and the
-address. Who is in an audience, and who is excluded, is as of the slice; consent is as of the
-hand-over.
+A member of several audiences gets one message, because its id follows from the e-mail and the
+address. Memberships and exclusions are read with the slice, consent when sending.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ COLUMNS = (
 )
 #: Contacts that a dry run shows.
 SAMPLE = 10
-#: A count goes no further.
+#: Counting stops here.
 COUNTED_MAX = 10_000_000
 
 _GET_TEXT = f"SELECT {COLUMNS} FROM send_jobs"
@@ -63,7 +62,7 @@ _STOP = sql(
     "UPDATE send_jobs SET status = 'stopped', updated_us = $3 "
     "WHERE id = $1 AND project_id = $2 AND status IN ('scheduled', 'running')"
 )
-# What the job has made and nobody has begun to send.
+# Messages of the job that no worker has begun to send.
 CANCEL_MADE = sql(
     "UPDATE messages SET state = 'cancelled', reason = 'cancelled_by', due_us = NULL, "
     "finished_us = $2 WHERE email_id = $1 AND due_us IS NOT NULL "
@@ -102,7 +101,7 @@ class SendJob(msgspec.Struct, frozen=True, kw_only=True):
     audiences: tuple[str, ...]
     excluded: tuple[str, ...]
     per_second: int | None
-    #: Which of the audiences, and after which contact.
+    #: Position: which of the audiences, and after which contact.
     place: int
     position: int
     total: int
@@ -200,7 +199,7 @@ class SendJobs:
     async def stop(
         self, project_id: int, job_id: str, now_us: int, *, actor: str
     ) -> SendJob | None:
-        """Make no more messages, and cancel those that wait; None when there is no such job."""
+        """Create no more messages, and cancel those that wait; None when there is no such job."""
 
         async def work(tx: Transaction) -> SendJob | None:
             if await tx.run(_STOP, job_id, project_id, now_us):
@@ -213,10 +212,10 @@ class SendJobs:
         return await self._database.write(work)
 
     async def advance(self, job_id: str, limit: int, now_us: int) -> tuple[int, bool]:
-        """Make the messages of up to `limit` further contacts.
+        """Create the messages of up to `limit` further contacts.
 
         Returns:
-            How many contacts were looked at, and whether the job goes on.
+            How many contacts were examined, and whether the job continues.
         """
         return await self._database.write(lambda tx: _advance(tx, job_id, limit, now_us))
 
@@ -243,7 +242,7 @@ async def _advance(tx: Transaction, job_id: str, limit: int, now_us: int) -> tup
 
 
 async def _make(tx: Transaction, held: SendJob, rows: Sequence[Row], now_us: int) -> int:
-    """The messages of members of an audience; how many are wanted."""
+    """Create the messages of members of an audience; returns how many are wanted."""
     found = await tx.row(GET_EMAIL, lane_of_uuid(held.id), held.id)
     wanted = await _wanted(tx, rows, held.excluded)
     if found is None or not wanted:

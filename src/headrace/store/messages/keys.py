@@ -6,7 +6,7 @@ from headrace.domain.messages.tokens import MessageKeys
 from headrace.store.access.store_secrets import store_secret
 from headrace.store.engine.transaction import Database
 
-#: Name of the secret. With another one every link in mail that was sent would be dead.
+#: Name of the secret. Replacing it would break every link in sent mail.
 SECRET = "messages"  # noqa: S105 - a name
 
 
@@ -18,7 +18,7 @@ class StoredKeys:
         self._keys: MessageKeys | None = None
 
     async def get(self) -> MessageKeys:
-        """The keys, made at first use."""
+        """The keys, created at first use."""
         if self._keys is None:
             self._keys = MessageKeys(await store_secret(self._database, SECRET))
         return self._keys

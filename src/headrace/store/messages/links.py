@@ -1,4 +1,4 @@
-"""Targets of tracked links, each once in a project and kept for ever."""
+"""Targets of tracked links, unique in a project and kept for ever."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.store.engine.transaction import Database, Transaction
 
 #: Number of the hidden link that only machines follow; no target has it.
 HONEYPOT_LINK = LINK_MAX
-#: Numbers that one process remembers.
+#: Limit of numbers cached by one process.
 REMEMBERED_MAX = 10_000
 
 FIND = sql("SELECT hash, number FROM links WHERE project_id = $1 AND hash = ANY($2::bytea[])")
@@ -30,7 +30,7 @@ class Links:
         self._known: dict[tuple[int, str], int] = {}
 
     async def numbers(self, project_id: int, targets: Sequence[str]) -> dict[str, int]:
-        """The number of each target, given at its first use."""
+        """The number of each target, assigned at its first use."""
         new = [target for target in targets if (project_id, target) not in self._known]
         if new:
             if len(self._known) + len(new) > REMEMBERED_MAX:

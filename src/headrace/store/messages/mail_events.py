@@ -1,4 +1,4 @@
-"""System events of messages, in the transaction of what they tell."""
+"""System events of messages, in the transaction of what they report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.store.engine.transaction import Transaction
 async def mail_event(
     tx: Transaction, message: Message, name: str, **payload: Any
 ) -> list[SystemEvent]:
-    """The event about a message; none where no contact is known that it could be about."""
+    """The event about a message; empty without a known contact."""
     if message.contact_id is None:
         return []
     contact = await find_ref(tx, message.project_id, message.contact_id)

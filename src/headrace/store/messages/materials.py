@@ -12,7 +12,7 @@ from headrace.store.messages.templates import find_version
 
 
 class Materials:
-    """Reads what mails are composed of; never takes the writer."""
+    """Reads what mails are composed of, without taking the writer."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Messages as people look at them: lists, one with all that happened, and the unknown ones."""
+"""Messages for people: lists, one message in detail, and settling unknown outcomes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ OUTCOMES_MAX = 3 * RECIPIENTS_MAX
 _PAGE = "AND (created_us, id) < ($2, $3) ORDER BY created_us DESC, id DESC LIMIT $4"
 LIST = sql(f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 {_PAGE}")
 LIST_IN_STATE = sql(f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND state = $5 {_PAGE}")
-#: States that an index knows, in the order in which it names them: so SQLite may use it.
+#: States of a partial index, in the order of its definition: else SQLite cannot use it.
 NOT_ARRIVED = (
     *(MessageStatus.SKIPPED, MessageStatus.BOUNCED, MessageStatus.FAILED, MessageStatus.BLOCKED),
     *(MessageStatus.EXPIRED, MessageStatus.UNKNOWN, MessageStatus.CANCELLED),
@@ -210,13 +210,13 @@ class MessageLists:
     async def settle(
         self, project_id: int, message_id: str, outcome: str, now_us: int, *, actor: str
     ) -> Message | None:
-        """Say what became of a message whose outcome nobody knew; audited.
+        """Settle a message with an unknown outcome; audited.
 
         Args:
             outcome: `sent`, `failed` or `retry`; the last may send the mail twice.
 
         Returns:
-            The message as it is then; None when the project has none of that id. One that is not
+            The updated message; None when the project has none of that id. One that is not
             unknown stays as it is.
         """
 
@@ -243,7 +243,7 @@ class MessageLists:
         return await self._database.write(work)
 
     async def cancel(self, project_id: int, message_id: str, now_us: int) -> Message | None:
-        """Cancel a message that waits; one that is under way or done stays as it is."""
+        """Cancel a waiting message; one that is in progress or done stays as it is."""
 
         async def work(tx: Transaction) -> Message | None:
             held = await hold(tx, message_id)

@@ -26,7 +26,7 @@ _CLAIMED = (
     *("claims", "first_due_us", "deferred_us", "horizon_s", "crashes", "protocol_errors"),
     *("unknowns", "domain_bad_us", "group_key"),
 )
-#: What a claim gives.
+#: Columns that a claim returns.
 CLAIMED = f"{MESSAGE}, {', '.join(_CLAIMED)}"
 ATTEMPT = ", ".join(field.name for field in msgspec.structs.fields(AttemptRecord))
 ENGAGEMENT = ", ".join(field.name for field in msgspec.structs.fields(EngagementRecord))
@@ -48,7 +48,7 @@ class Held(msgspec.Struct, frozen=True):
     lease_until_us: int
 
     def is_of(self, owner: str, claim: int) -> bool:
-        """Whether that claim still holds it."""
+        """Whether that claim is still valid."""
         return (
             self.owner == owner
             and self.claimed.claim == claim
@@ -95,23 +95,23 @@ def email(row: Row) -> Email:
 
 
 def read_content(text: str) -> EmailContent:
-    """Content as it was stored."""
+    """Decode stored content."""
     return msgspec.json.decode(text, type=EmailContent)
 
 
 def content_text(content: EmailContent) -> str:
-    """Content as it is stored."""
+    """Encode content for the store."""
     return msgspec.json.encode(content).decode()
 
 
 async def hold(tx: Transaction, message_id: str) -> Held | None:
-    """A message that nobody else changes until the end of the transaction."""
+    """Lock a message until the end of the transaction."""
     row = await tx.row(HOLD, *key_of(message_id))
     return None if row is None else Held(claimed(row), row[-2], row[-1])
 
 
 async def find_message(tx: Transaction, message_id: str) -> Message | None:
-    """A message of whatever project."""
+    """A message of any project."""
     row = await tx.row(GET, *key_of(message_id))
     return None if row is None else message(row)
 

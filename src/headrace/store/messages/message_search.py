@@ -1,7 +1,7 @@
 """Lists of messages by recipient, contact, sending domain and status, a page at a time.
 
-Each list follows an index. What no index knows is compared row by row, and of those only so many a
-page: a page may be short, or empty, and still go on.
+Each list follows an index. Filters without an index are compared row by row, with a limit of rows
+per page: a page may be short, or empty, and still have a next one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from headrace.store.messages.message_rows import FIELDS, MESSAGE, message
 COMPARED_MAX = 4000
 SLICE = 400
 
-#: Creation time and id of a message; a page goes on below one.
+#: Creation time and id of a message; a page continues below one.
 Place = tuple[int, str]
 
 _PAGE = "AND (created_us, id) < ($2, $3) ORDER BY created_us DESC, id DESC LIMIT $4"
@@ -50,7 +50,7 @@ _COMPARED = {
 
 
 class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which messages are meant; None: any."""
+    """Which messages to list; None: any."""
 
     status: MessageStatus | None = None
     #: Normalized address that the message went to.
@@ -89,7 +89,7 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 class MessageSearch:
-    """Messages of all projects, by what people look for."""
+    """Searches messages of all projects."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -110,7 +110,7 @@ class MessageSearch:
 
 
 async def _sources(tx: Transaction, project_id: int, wanted: MessageFilter) -> list[_Source]:
-    """The narrowest statements that together read every message that is meant."""
+    """The narrowest statements that together read every matching message."""
     if wanted.contact_id is not None:
         contact = await find_ref(tx, project_id, wanted.contact_id)
         # Messages of a contact that was deleted are kept under its own id.
@@ -153,7 +153,7 @@ def _values(project_id: int, wanted: MessageFilter) -> dict[int, int | str]:
 
 
 def _page(found: Sequence[_Found], limit: int) -> MessagePage:
-    # Below the place where the first source stopped, others could have more that is newer.
+    # Below the place where the first source stopped, it may have matches not read yet.
     floor = max((one.stopped for one in found if one.stopped is not None), default=None)
     rows = {(row[_CREATED], row[_ID]): row for one in found for row in one.rows}
     places = sorted((p for p in rows if floor is None or p >= floor), reverse=True)

@@ -1,4 +1,4 @@
-"""The parts of a store that have to do with messages, together."""
+"""All parts of a store for messages."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The queue of messages: which are due, claiming, starting, taking back.
+"""The queue of messages: finding due ones, claiming, starting, reclaiming.
 
 A claim is fenced by its number: of two workers that both believe to hold a message only the last
-one can begin an attempt, and the row of the attempt is committed before anything is said to a
-relay. What a dead worker had claimed and not begun is sent by another; what it had begun is
-`unknown`.
+one can begin an attempt, and the row of the attempt is committed before the relay is contacted.
+After a worker dies, another one sends the messages it had claimed and not begun; those it had
+begun are `unknown`.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from headrace.store.messages.outcomes import ADD_ATTEMPT, Outcomes
 
 #: How long a claim lasts without being renewed.
 LEASE_US = 60_000_000
-#: Deaths of workers that held a message, after which it is not tried again.
+#: Worker crashes while holding a message after which it is not retried.
 CRASHES_MAX = 3
-#: A message that only the emergency stop holds is looked at again after so long.
+#: A message that only the emergency stop holds is checked again after so long.
 PAUSED_US = 30_000_000
-#: Claims that one look for lost ones reads.
+#: Claims read by one scan for lost ones.
 LEASED_MAX = 1000
 
 _DUE = "SELECT 1 FROM messages m WHERE m.project_id = p.id AND m.kind = '{}' AND m.due_us <= $1"
-# A look into the index for each project and kind, however much of each waits.
+# One index look-up for each project and kind, however much of each waits.
 DUE_PROJECTS = sql(
     "SELECT p.id FROM projects p "
     f"WHERE EXISTS ({_DUE.format('transactional')}) OR EXISTS ({_DUE.format('marketing')}) "
@@ -56,11 +56,11 @@ DUE_PROJECTS = sql(
 CANDIDATES = sql(
     "SELECT lane, id, claims FROM messages WHERE project_id = $1 AND kind = $2 AND due_us <= $3 "
     "AND lane = ANY($5::smallint[]) ORDER BY due_us LIMIT $4",
-    # One process works all lanes there.
+    # One process works all lanes in SQLite.
     sqlite="SELECT lane, id, claims FROM messages WHERE project_id = ?1 AND kind = ?2 "
     "AND due_us <= ?3 ORDER BY due_us LIMIT ?4",
 )
-# Of two that read the same candidates the second finds other numbers.
+# Compare-and-set: of two workers with the same candidates, the second finds other numbers.
 CLAIM = sql(
     "UPDATE messages SET state = 'sending', owner = $4, lease_until_us = $5, "
     "claims = claims + 1, due_us = NULL WHERE (lane, id, claims) IN "
@@ -114,7 +114,7 @@ class Outbox:
     Args:
         clock_us: the store's clock.
         lanes: lanes that this process may claim in; on PostgreSQL those of its worker.
-        is_alive: whether the process that an owner names still runs; what a dead one held is taken
+        is_alive: whether the process that an owner names still runs; claims of a dead one are taken
             back at once instead of at the end of its lease.
     """
 
@@ -141,7 +141,7 @@ class Outbox:
         now_us, lanes = self._clock_us(), list(self._lanes())
         if not lanes or limit < 1:
             return []
-        # Nearly always there is nothing: then the write lock of SQLite is left alone.
+        # Usually there is nothing: then the write lock of SQLite is not taken.
         keys = await self._database.read(lambda tx: self._due(tx, now_us, lanes, limit))
         if not keys:
             return []
@@ -248,10 +248,10 @@ class Outbox:
         return await self._database.write(work)
 
     async def record(self, owner: str, ended: Sequence[Ended]) -> dict[str, EndResult]:
-        """Write how attempts ended, with all that follows, in one transaction.
+        """Write how attempts ended, with all effects, in one transaction.
 
-        An attempt whose claim was lost still settles its message where that became `unknown` and
-        nobody has tried again.
+        An attempt whose claim was lost still settles its message if that became `unknown` and was
+        not retried.
 
         Returns:
             By the id of the message.
@@ -274,7 +274,7 @@ class Outbox:
         return results
 
     async def renew(self, owner: str, claims: Sequence[Claimed]) -> frozenset[str]:
-        """Hold claims on; ids of those that are still the owner's."""
+        """Renew claims; returns the ids of those that the owner still holds."""
         now_us = self._clock_us()
         named = sorted((*key_of(one.message.id), one.claim) for one in claims)
         columns = [[row[place] for row in named] for place in range(3)]
@@ -287,7 +287,7 @@ class Outbox:
         return await self._database.write(work)
 
     async def release(self, owner: str, claims: Sequence[Claimed]) -> int:
-        """Give back what was not begun; what was begun becomes `unknown`. How many."""
+        """Release messages not begun; begun ones become `unknown`. Returns how many."""
 
         async def work(tx: Transaction) -> int:
             count = 0
@@ -301,7 +301,7 @@ class Outbox:
         return await self._database.write(work)
 
     async def rescue(self, limit: int) -> int:
-        """Take back what dead workers held, up to `limit`; how many."""
+        """Reclaim messages of dead workers, up to `limit`; returns how many."""
         now_us = self._clock_us()
         rows = await self._database.read(lambda tx: tx.rows(LEASED, LEASED_MAX))
         lost = [
@@ -332,7 +332,7 @@ class Outbox:
         key = key_of(message.id)
         number = await tx.value(_BEGUN, *key, message.attempt, held.claim)
         if number is not None:
-            # Of what is unknown there is no event to write.
+            # An unknown outcome has no event.
             await Outcomes(tx, now_us).unknown(held, number)
             return
         crashes = held.crashes + died
@@ -376,12 +376,12 @@ async def _skip_event(tx: Transaction, message: Message, refused: StartResult) -
 
 
 def _or_unknown(held: Claimed, state: MessageStatus) -> MessageStatus:
-    """What became of it, unless an earlier attempt may have reached the relay."""
+    """The state, or `unknown` when an earlier attempt may have reached the relay."""
     return MessageStatus.UNKNOWN if held.unknowns else state
 
 
 def _lock_order(start: Start) -> tuple[int, str, str]:
-    """The one order in which all lock contacts."""
+    """Always lock contacts in this order, to avoid deadlocks."""
     message = start.claimed.message
     if message.contact_id is None:
         return -1, "", message.id

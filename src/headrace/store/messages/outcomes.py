@@ -1,4 +1,4 @@
-"""What follows from an attempt, in the transaction that records it."""
+"""Effects of an attempt, in the transaction that records it."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from headrace.store.messages.suppressions import (
 )
 
 _ACTOR = "worker"
-#: What the attempt of a worker that died says.
+#: Outcome of an attempt whose worker died.
 LOST = "worker_lost"
 
-# Written once: an outcome that nobody knew may become known, nothing else changes.
+# Written once: only an unknown outcome may still change.
 _END_ATTEMPT = sql(
     "UPDATE message_attempts SET ended_us = $4, outcome = $5, phase = $6, code = $7, status = $8, "
     "diagnostic = $9 WHERE lane = $1 AND message_id = $2 AND number = $3 "
@@ -68,8 +68,8 @@ _HANDED = frozenset({MessageStatus.SENT, MessageStatus.UNKNOWN})
 class Outcomes:
     """Records attempts.
 
-    What several messages of one transaction need is read once, and their events are written
-    together by `flush`.
+    It reads shared data of the messages of one transaction once; `flush` writes their events
+    together.
     """
 
     def __init__(self, tx: Transaction, now_us: int) -> None:
@@ -87,7 +87,7 @@ class Outcomes:
         """Record one attempt; see `Outbox.record`."""
         held = await hold(self._tx, ended.claimed.message.id)
         if held is None:
-            # The person was forgotten meanwhile: nothing of it may come back.
+            # The person was erased meanwhile: no data of them may be written.
             return EndResult()
         if ended.attempt is None:
             if not held.is_of(owner, ended.claimed.claim):
@@ -104,14 +104,14 @@ class Outcomes:
         return EndResult(state=settlement.status, settlement=settlement)
 
     async def unknown(self, held: Claimed, number: int) -> None:
-        """Record an attempt whose worker died before it could tell how it ended."""
+        """Record an attempt whose worker died before it recorded the outcome."""
         ended = Ended(claimed=held, attempt=number, outcome=AnswerClass.UNKNOWN)
         await self._end_attempt(held.message, ended, (None, None, None, LOST))
         settlement = await self._decide(held, AnswerClass.UNKNOWN, 0.5)
         await self._write(held, ended, settlement)
 
     async def settle_sent(self, message: Message) -> None:
-        """What was unknown has arrived: something came back, or a person says so."""
+        """Settle an unknown message as sent: a report or hit arrived, or a person confirmed it."""
         now_us = self._now_us
         times = (None, now_us, now_us)
         kept = (True, "send", 0, 0, None)
@@ -206,7 +206,7 @@ class Outcomes:
         ended: Ended,
         settlement: Settlement,
     ) -> bool:
-        """Suppress an address that is bad, at once or by now; whether it is."""
+        """Suppress an address after a hard bounce or enough soft ones; returns whether."""
         hashed = keys.address_hash(message.project_id, address)
         if settlement.soft_bounce:
             sending, _ = await self._policies_of(message.project_id)
@@ -238,7 +238,7 @@ class Outcomes:
 
 
 async def _begun(tx: Transaction, held: Held, ended: Ended, now_us: int) -> tuple[Held, Ended]:
-    """Write the row of an attempt that ended before anything was said about the mail."""
+    """Write the row of an attempt that ended before the hand-over."""
     key = key_of(held.claimed.message.id)
     number = held.claimed.message.attempt + 1
     await tx.run(ADD_ATTEMPT, *key, number, ended.claimed.claim, ended.relay, now_us)
@@ -252,7 +252,7 @@ async def _begun(tx: Transaction, held: Held, ended: Ended, now_us: int) -> tupl
 
 
 def _settles(held: Held, owner: str, ended: Ended) -> bool:
-    """Whether an attempt decides what becomes of its message."""
+    """Whether an attempt decides the state of its message."""
     if held.is_of(owner, ended.claimed.claim):
         return True
     message = held.claimed.message

@@ -1,7 +1,7 @@
-"""Messages to one person: what goes when the person is forgotten, and what an export shows.
+"""Messages to one person: what an erasure removes, and what an export shows.
 
-Messages belong to a person by the contact, or by an address that nobody else has. Suppressions of
-a forgotten person stay as a keyed hash, so that they hold.
+Messages belong to a person by the contact, or by an address that no other contact has.
+Suppressions of an erased person stay as a keyed hash, so that they still apply.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ COUNTS = {
         ("captured_mails", "t.message_id = k.id"),
     )
 }
-# With an e-mail that has messages to others, or is yet to have them, only the addresses go.
+# Of an e-mail with present or future messages to others, only the addresses are removed.
 COUNT_EMAILS = sql(
     f"SELECT count(*) FROM {_NAMED} JOIN emails e ON e.lane = k.lane AND e.id = k.id "
     "WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.email_id = e.id "
@@ -97,7 +97,7 @@ OTHERS = sql("SELECT id FROM messages WHERE email_id = $1 LIMIT $2")
 _REWRITE = sql("UPDATE emails SET content = $3 WHERE lane = $1 AND id = $2")
 #: Recipients of one e-mail.
 _OTHERS_MAX = 200
-#: Stands in an e-mail to several for the address of one who was forgotten.
+#: Replaces the address of an erased person in an e-mail to several.
 ERASED = Mailbox("erased@invalid.invalid")
 
 
@@ -186,7 +186,7 @@ def _emails(subject: Subject) -> list[str]:
 
 
 async def _forget_recipients(tx: Transaction, email_id: str, addresses: set[str]) -> None:
-    """Take addresses out of an e-mail that is also somebody else's."""
+    """Remove addresses from an e-mail that has other recipients, too."""
     row = await tx.row(GET_EMAIL, *key_of(email_id))
     if row is None:
         return

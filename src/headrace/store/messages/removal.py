@@ -1,7 +1,7 @@
-"""Messages that go, and those past their time.
+"""Removal of messages, such as expired ones.
 
-With a message go its attempts, hits, engagement and captured mails; with the last message of an
-e-mail the e-mail, and the contents that nobody else uses. Links stay.
+With a message, its attempts, hits, engagement and captured mails are removed; with the last message
+of an e-mail, the e-mail and its unused contents. Links stay.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FINISHED = sql(
     "SELECT id, email_id, address FROM messages WHERE project_id = $1 AND finished_us < $2 "
     "ORDER BY finished_us LIMIT $3"
 )
-# Of which nobody will know any more.
+# Messages whose outcome will stay unknown.
 UNKNOWN = sql(
     "SELECT id, email_id, address FROM messages WHERE project_id = $1 AND state = 'unknown' "
     "AND state IN ('skipped', 'bounced', 'failed', 'blocked', 'expired', 'unknown', 'cancelled', "
@@ -57,13 +57,13 @@ _REMOVE_JOBS = sql("DELETE FROM send_jobs WHERE id = ANY($1::text[])")
 
 
 class Removal:
-    """Removal of what is past its time, in all projects."""
+    """Removal of expired messages in all projects."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def prune(self, now_us: int, limit: int) -> int:
-        """Remove up to `limit` messages that ended so long ago as the project wants; how many."""
+        """Remove up to `limit` messages past the project's retention; returns how many."""
         removed = 0
         for (project_id,) in await self._database.read(lambda tx: tx.rows(_PROJECTS)):
             left = limit - removed
@@ -82,7 +82,7 @@ class Removal:
             jobs = await tx.rows(OLD_JOBS, project_id, before_us, limit)
             return rows, [row[0] for row in jobs]
 
-        # Nearly always there is nothing: then the write lock of SQLite is left alone.
+        # Usually there is nothing: then the write lock of SQLite is not taken.
         rows, jobs = await self._database.read(find)
         if not rows and not jobs:
             return 0
@@ -97,7 +97,7 @@ class Removal:
 
 
 async def remove_messages(tx: Transaction, rows: Sequence[Row]) -> dict[str, int]:
-    """Remove messages with all that is only about them; rows by place."""
+    """Remove messages with all their rows; returns row counts by place."""
     ids = sorted(row[0] for row in rows)
     keys = columns_of(sorted(key_of(each) for each in ids), 2)
     counts = {table: await tx.run(statement, *keys) for table, statement in REMOVE}
@@ -107,7 +107,7 @@ async def remove_messages(tx: Transaction, rows: Sequence[Row]) -> dict[str, int
 
 
 async def remove_emails(tx: Transaction, project_id: int, ids: set[str]) -> set[str]:
-    """Remove those e-mails that have no message any more; which they are."""
+    """Remove those e-mails that have no messages left; returns their ids."""
     removed: set[str] = set()
     for email_id in sorted(ids):
         created_us = await tx.value(REMOVE_EMAIL, lane_of_uuid(email_id), email_id)

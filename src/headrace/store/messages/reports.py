@@ -1,6 +1,6 @@
-"""What comes back about a message from outside: delivered, bounced, complained about.
+"""External reports about a message: delivered, bounced, complaint.
 
-Reports to the bounce address, hooks of providers and feedback loops all give one normal form.
+Reports to the bounce address, hooks of providers and feedback loops are normalized to one form.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MOVE = sql(
 
 
 class ReportKind(StrEnum):
-    """What a report says."""
+    """Kind of a report."""
 
     DELIVERED = "delivered"
     HARD = "hard"
@@ -56,12 +56,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     kind: ReportKind
     #: `dsn`, `arf`, or the name of a provider.
     source: str
-    #: Enhanced code, and what was said, on one line with addresses masked.
+    #: Enhanced status code and text, on one line with addresses masked.
     status: str | None = None
     diagnostic: str | None = None
 
 
-#: States that a report of each kind moves on; in all others it changes nothing.
+#: States that a report of each kind changes; it has no effect in others.
 _FROM = {
     ReportKind.DELIVERED: {MessageStatus.SENT, MessageStatus.UNKNOWN},
     ReportKind.HARD: {MessageStatus.SENT, MessageStatus.UNKNOWN, MessageStatus.DELIVERED},
@@ -79,7 +79,7 @@ class Reports:
         self._keys = keys
 
     async def apply(self, report: Report, now_us: int) -> Message | None:
-        """Let a report have its effects, once; what it says again changes nothing.
+        """Apply a report, once; a repeat changes nothing.
 
         Returns:
             The message as it was; None when there is none.
@@ -95,7 +95,7 @@ class Reports:
                 return message
             hashed = keys.address_hash(message.project_id, message.address or "")
             if message.state is MessageStatus.UNKNOWN and report.kind is not ReportKind.HARD:
-                # Whatever came back, the mail was there.
+                # Any other report proves that the mail was handed over.
                 outcomes = Outcomes(tx, now_us)
                 await outcomes.settle_sent(message)
                 await outcomes.flush(self._system_events)

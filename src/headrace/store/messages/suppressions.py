@@ -18,7 +18,7 @@ from headrace.store.engine.transaction import Database, Row, Transaction
 from headrace.store.messages.keys import StoredKeys
 
 COLUMNS = "id, project_id, reason, scope, email, note, evidence, created_by, since_us"
-#: Soft bounces become a hard one only when they are spread over so long.
+#: Soft bounces count as a hard one only when they span at least so long.
 SOFT_BOUNCE_US = 7 * 86_400 * 1_000_000
 
 OF_ADDRESSES = sql(
@@ -39,7 +39,7 @@ GET = sql(f"{_GET_TEXT} AND id = $2")
 _PAGE = "AND (since_us, id) < ($2, $3) ORDER BY since_us DESC, id DESC LIMIT $4"
 LIST = sql(f"{_GET_TEXT} {_PAGE}")
 LIST_BY_REASON = sql(f"{_GET_TEXT} AND reason = $5 {_PAGE}")
-# By the hash: an entry whose address is gone is found by whoever knows it.
+# By the hash, which also finds an entry whose address was erased.
 OF_ADDRESS = sql(f"{_GET_TEXT} AND address_hash = $2 ORDER BY reason")
 _DELETE = sql(f"DELETE FROM suppressions WHERE project_id = $1 AND id = $2 RETURNING {COLUMNS}")
 _SOFT = sql(
@@ -61,7 +61,7 @@ class Suppressions:
     async def add(
         self, project_id: int, fields: SuppressionFields, now_us: int, *, actor: str
     ) -> Suppressed:
-        """Put an address on the list by hand; what is there already is widened, never narrowed."""
+        """Add an address to the list by hand; an existing entry is widened, never narrowed."""
         keys = await self._keys.get()
 
         async def work(tx: Transaction) -> Suppressed:
@@ -82,7 +82,7 @@ class Suppressions:
     async def remove(
         self, project_id: int, suppression_id: str, now_us: int, *, actor: str
     ) -> Suppressed | None:
-        """Take an entry off the list; None when there is none."""
+        """Remove an entry from the list; None when there is none."""
 
         async def work(tx: Transaction) -> Suppressed | None:
             row = await tx.row(_DELETE, project_id, suppression_id)
@@ -125,7 +125,7 @@ class Suppressions:
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """What is put on the list."""
+    """An entry to add to the list."""
 
     #: Keyed hash of the address, and the address.
     hashed: bytes
@@ -138,7 +138,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def suppress(tx: Transaction, project_id: int, entry: Entry, now_us: int) -> Suppressed:
-    """Put an address on the list, in the caller's transaction."""
+    """Add an address to the list, in the caller's transaction."""
     row = await tx.row(
         _INSERT,
         *(uuid_text(new_uuid()), project_id, entry.reason.value, entry.scope.value),
@@ -151,7 +151,7 @@ async def suppress(tx: Transaction, project_id: int, entry: Entry, now_us: int) 
 async def suppressions_of(
     tx: Transaction, project_id: int, hashes: Sequence[bytes]
 ) -> dict[bytes, tuple[Suppression, ...]]:
-    """What stands against addresses, by their hash."""
+    """Suppressions of addresses, by their hash."""
     found: dict[bytes, tuple[Suppression, ...]] = {}
     for hashed, reason, scope in await tx.rows(OF_ADDRESSES, project_id, list(hashes)):
         entry = Suppression(reason=SuppressionReason(reason), scope=SuppressionScope(scope))
@@ -162,7 +162,7 @@ async def suppressions_of(
 async def count_soft_bounce(
     tx: Transaction, project_id: int, hashed: bytes, now_us: int, most: int
 ) -> bool:
-    """Count a bounce that may pass; whether the address is to be taken for bad from now on."""
+    """Count a soft bounce; returns whether the address counts as bad from now on."""
     row = await tx.row(_SOFT, project_id, hashed, now_us)
     assert row is not None
     hard = bool(row[0] >= most and now_us - row[1] >= SOFT_BOUNCE_US)
@@ -172,12 +172,12 @@ async def count_soft_bounce(
 
 
 async def forget_soft_bounces(tx: Transaction, project_id: int, hashed: bytes) -> None:
-    """The address takes mail again."""
+    """Reset the count of an address that accepts mail again."""
     await tx.run(_NO_SOFT, project_id, hashed)
 
 
 async def _audit(tx: Transaction, now_us: int, actor: str, action: str, entry: Suppressed) -> None:
-    # Without the address, which the audit would keep longer than the person is known.
+    # Without the address, which the audit would keep beyond an erasure.
     detail = {"suppression": entry.id, "reason": entry.reason.value, "scope": entry.scope.value}
     await write_audit(tx, now_us, actor, entry.project_id, action, detail)
 

@@ -35,7 +35,7 @@ GET = sql(f"{_GET_TEXT} AND id = $2")
 _HOLD = sql(f"{_GET_TEXT} AND id = $2 FOR UPDATE")
 BY_NAME = sql(f"{_GET_TEXT} AND name = $2 AND status <> 'archived'")
 LIST = sql(f"{_GET_TEXT} AND created_us < $2 ORDER BY created_us DESC LIMIT $3")
-# Without drafts, of which a page could hold a gigabyte.
+# Without drafts: a page of them could reach a gigabyte.
 _LISTED = COLUMNS.replace("draft", "'{}' AS draft")
 SEARCH = sql(
     f"SELECT {_LISTED} FROM templates WHERE project_id = $1 AND created_us < $2 "
@@ -84,7 +84,7 @@ class TooManyTemplatesError(Exception):
 
 
 class DraftChangedError(Exception):
-    """The draft is not any more the one that was to be published."""
+    """The draft has changed since it was read for publishing."""
 
 
 class Templates:
@@ -151,7 +151,7 @@ class Templates:
         before: int | None,
         limit: int,
     ) -> Sequence[Template]:
-        """Templates whose name holds a text, newest first, with empty drafts."""
+        """Templates whose name contains a text, newest first, with empty drafts."""
         below = BIGINT_MAX if before is None else before
         values = (channel, None if status is None else status.value, text)
         rows = await self._database.read(
@@ -177,14 +177,14 @@ class Templates:
     async def publish(
         self, held: Template, content: VersionContent, now_us: int, *, actor: str
     ) -> TemplateVersion:
-        """Make the next version of the draft as `held` has it.
+        """Publish the draft of `held` as the next version.
 
         Args:
-            held: the template as it was read; what was checked is its draft.
-            content: what publishing made of that draft.
+            held: the template as it was read; its draft was checked.
+            content: rendered from that draft.
 
         Raises:
-            DraftChangedError: somebody has changed the draft, or the template is gone.
+            DraftChangedError: the draft was changed, or the template is gone.
             TooManyTemplatesError: it has `VERSIONS_MAX` versions.
         """
 
@@ -218,7 +218,7 @@ class Templates:
     async def restore(
         self, project_id: int, template_id: str, number: int, now_us: int
     ) -> Template | None:
-        """Make the draft that of a version; None without the template or the version."""
+        """Copy a version into the draft; None without the template or the version."""
 
         async def work(tx: Transaction) -> Template | None:
             held = await _held(tx, project_id, template_id)
@@ -230,7 +230,7 @@ class Templates:
         return await self._database.write(work)
 
     async def archive(self, project_id: int, template_id: str, now_us: int, *, actor: str) -> bool:
-        """Take a template out of use; its versions still send. False when there is none."""
+        """Archive a template; its versions can still be sent. False when there is none."""
 
         async def work(tx: Transaction) -> bool:
             if not await tx.run(_ARCHIVE, project_id, template_id, now_us):
@@ -256,7 +256,7 @@ class Templates:
     async def version_list(
         self, project_id: int, template_id: str, *, before: int | None, limit: int
     ) -> Sequence[TemplateVersion]:
-        """As `versions`, with nothing in them."""
+        """As `versions`, without content."""
         below = _NUMBER_AFTER_ALL if before is None else before
         key = (project_id, template_id)
         rows = await self._database.read(lambda tx: tx.rows(VERSION_LIST, *key, below, limit))
@@ -273,7 +273,7 @@ class Templates:
 
 
 def draft_of(before: Draft, fields: TemplateFields) -> Draft:
-    """A draft with what was sent written over it."""
+    """A draft, overwritten with the fields sent."""
     changes: dict[str, Any] = {
         name: value
         for name in ("subject_template", "preview_text", "editor_json", "rendered_html")

@@ -1,4 +1,4 @@
-"""Leaving by the link or the address in a mail: consent, engagement and events in one transaction.
+"""Unsubscribing by link or address in a mail: consent, engagement, events in one transaction.
 
 A token needs no row: it works when message, run and automation are gone.
 """
@@ -24,7 +24,7 @@ from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.messages.mail_events import mail_event
 from headrace.store.messages.message_rows import find_message, key_of
 
-#: Kind of engagement. Whoever leaves the topic and then everything has done both.
+#: Kinds of engagement. Unsubscribing from the topic and then from everything records both.
 UNSUBSCRIBE, UNSUBSCRIBE_ALL = "unsubscribe", "unsubscribe_all"
 #: Topics on the page of choices.
 TOPICS_OFFERED_MAX = 100
@@ -40,25 +40,25 @@ _LAST_EVENT = sql("UPDATE messages SET last_event = 'unsubscribe' WHERE lane = $
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
-    """What leaving did."""
+    """Result of unsubscribing."""
 
     project_id: int
     contact_id: str
-    #: None: everything was left, or the topic is gone.
+    #: None: unsubscribed from everything, or the topic is gone.
     topic: Topic | None
-    #: Topics from which the contact really was unsubscribed now.
+    #: Topics from which this call unsubscribed the contact.
     changed: int
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
-    """What saving choices did."""
+    """Result of saving choices."""
 
     #: Choices of all topics that were offered, as they are now.
     choices: Sequence[Subscription]
 
 
 class Unsubscribes:
-    """Leaving, of all projects."""
+    """Unsubscribing, for all projects."""
 
     def __init__(self, database: Database, system_events: SystemEvents) -> None:
         self._database = database
@@ -67,14 +67,14 @@ class Unsubscribes:
     async def leave(
         self, target: UnsubscribeTarget, now_us: int, *, everything: bool, source: str
     ) -> Left | None:
-        """Unsubscribe whom a token names. Asked again, it changes nothing more.
+        """Unsubscribe the contact of a token. Idempotent.
 
         Args:
-            everything: leave all topics, whatever the token names.
+            everything: all topics, whatever the token names.
             source: `one_click`, `page` or `mailto`.
 
         Returns:
-            None when the contact is gone: it gets no mail any more.
+            None when the contact is gone: it gets no more mail.
         """
 
         async def work(tx: Transaction) -> Left | None:
@@ -110,7 +110,7 @@ class Unsubscribes:
         return await self._database.write(work)
 
     async def choices(self, target: UnsubscribeTarget) -> Sequence[Subscription] | None:
-        """How the contact of a token stands to the topics that it is offered.
+        """The subscriptions of a token's contact to the offered topics.
 
         The topic of the token comes first, then the newest ones, at most `TOPICS_OFFERED_MAX`.
 
@@ -140,7 +140,7 @@ class Unsubscribes:
         """Write what the contact of a token has chosen; None when the contact is gone.
 
         Args:
-            offered: ids of topics that were to choose from; all others stay as they are.
+            offered: ids of the offered topics; all others stay as they are.
             wanted: those of them that the contact wants.
         """
 
