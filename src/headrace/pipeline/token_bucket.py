@@ -62,7 +62,7 @@ class TokenBucket:
 
 
 class ForwardTime:
-    """Time that passes as that of a clock does, and stands still where the clock is set back.
+    """Follows a clock, but stops instead of going back when the clock is set back.
 
     With it, long work keeps its rate after a clock was set back by an hour.
     """

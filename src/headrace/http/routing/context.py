@@ -101,6 +101,6 @@ def context_of(request: Request) -> Context:
 
 
 def json_response(value: Any, status: int = 200) -> Response:
-    """Answer with JSON, encoded from the types that describe the API."""
+    """Respond with JSON, encoded from the types that describe the API."""
     headers = {"cache-control": "no-store"}
     return Response(msgspec.json.encode(value), status, headers, "application/json")

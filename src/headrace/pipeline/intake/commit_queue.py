@@ -118,7 +118,7 @@ class CommitQueue:
         return batch
 
     def give_up(self, committer: int, error: StoreError) -> None:
-        """Answer what waits for a committer with an error; none of it reaches the store.
+        """Fail what waits for a committer with an error; none of it reaches the store.
 
         On the loop only.
         """

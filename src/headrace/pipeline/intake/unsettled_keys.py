@@ -1,4 +1,4 @@
-"""Idempotency keys of events that are on their way into the store, where several committers run."""
+"""Idempotency keys of events in the commit queue, where several committers run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Explains the state of a message: composed, checked, handed over, answered."""
+"""Explains the state of a message: composing, guardrails, attempts and reports."""
 
 from __future__ import annotations
 

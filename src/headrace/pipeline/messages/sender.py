@@ -2,7 +2,7 @@
 
 1. Renew leases, reclaim messages of dead workers.
 2. Claim as many due messages as there are connections, and some more to be composed meanwhile.
-3. Each message by itself: compose, then, when a connection is ready, guardrails and the row of the
+3. Each message separately: compose, then, when a connection is ready, guardrails and the row of the
    attempt in one transaction, then the relay, then the outcome with its consequences.
 
 Messages that reach the same point at the same time share a transaction.

@@ -87,7 +87,7 @@ class Streams:
         Args:
             holder: key or operator whose share it counts for.
             right: asked every `CHECK_SECONDS` and before events are handed out.
-            cut: closes the connection at once; for a client that does not take the end.
+            cut: closes the connection at once; for a client that does not read the end.
 
         Raises:
             StreamRefusedError: a limit is reached, or the right is not confirmed.
@@ -114,7 +114,7 @@ class Streams:
         self._open.discard(stream)
 
     def check(self, stream: Stream) -> bool:
-        """End a stream whose right is over; whether it goes on."""
+        """End a stream whose right is over; returns whether it continues."""
         confirmed_s = stream.right()
         if confirmed_s is None:
             stream.end(StreamEnd.ACCESS_ENDED, self._monotonic_s())
@@ -168,7 +168,7 @@ class Stream:
         self.holder = holder
         self.right = right
         self.cut = cut
-        #: Why and when (by the monotonic clock) the server has ended it; None: it goes on.
+        #: Why and when (by the monotonic clock) the server has ended it; None: it is open.
         self.end_reason: StreamEnd | None = None
         self.ended_s: float | None = None
 

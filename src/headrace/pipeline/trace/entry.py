@@ -73,9 +73,9 @@ class TraceEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     delivery_id: str | None = None
     delivery_status: str | None = None
     http_status: int | None = None
-    #: First bytes of the answer of a webhook.
+    #: First bytes of a webhook's response.
     excerpt: str | None = None
-    #: What could not be read of the answer of a webhook that took the event.
+    #: What could not be read of the response of a webhook that accepted the event.
     note: str | None = None
     dead_letter_id: str | None = None
     #: Who replayed or discarded: public id of an API key, or an operator.

@@ -118,7 +118,7 @@ def _repeated(repeat: KeyUsed) -> Moment:
 
 
 def _processing(facts: TraceFacts) -> Iterator[Moment]:
-    """Every attempt that failed, the one that worked, and the one under way."""
+    """Every attempt that failed, the one that worked, and the one in progress."""
     final_us = {
         dead_letter.dead_lettered_us
         for dead_letter in facts.dead_letters
@@ -134,7 +134,7 @@ def _processing(facts: TraceFacts) -> Iterator[Moment]:
     if facts.lease_until_us is not None:
         yield _started(facts.lease_until_us - LEASE_US, max(following, facts.leased_attempt))
     elif facts.processed_us is not None:
-        # When the attempt that worked began is not kept; it takes milliseconds.
+        # The start of the successful attempt is not stored; it takes milliseconds.
         yield _started(facts.processed_us, max(following, facts.event.attempts))
 
 

@@ -43,7 +43,7 @@ SWEEP_SECONDS_MAX = 60.0
 SWEEPS_BETWEEN_FULL = 15
 #: Events read at a time.
 PAGE = 500
-#: How long one transaction should take, from asking for it to its end on the disk. While others
+#: How long one transaction should take, from requesting it to its commit on the disk. While others
 #: keep the store busy it takes longer, and the slices become smaller.
 SLICE_SECONDS = 0.004
 #: Payload that one transaction removes: long ones free hundreds of pages each.

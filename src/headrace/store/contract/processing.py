@@ -275,7 +275,7 @@ class ProcessingStore(Protocol):
         ...
 
     async def rescue(self, owner: str, limit: int) -> int:
-        """Take back up to `limit` claims of any owner; returns how many.
+        """Reclaim up to `limit` claims of any owner; returns how many.
 
         For a leader that processes nothing: right after it became leader, or lost track of its
         claims by an error. Other owners crashed with their claims, so a crash is counted for each,

@@ -78,7 +78,7 @@ class SentEmail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that is to be made."""
+    """A message to insert."""
 
     id: str
     project_id: int
@@ -153,7 +153,7 @@ class Emails:
         try:
             return await self._send(tx, project_id, request, context, now_us)
         except UnknownContactError as error:
-            # Raised before anything is written, so the transaction goes on.
+            # Raised before anything is written, so the transaction continues.
             return error
 
     async def _send(
