@@ -1,4 +1,4 @@
-"""The Starlette application of the backoffice: screens, their headers, and how failures look."""
+"""The Starlette application of the backoffice: screens, response headers and error pages."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-#: On every answer that does not set its own. `same-origin` and not `no-referrer`: with that
-#: browsers would send our own forms with the origin `null`.
+#: On every response that does not set its own. `same-origin` and not `no-referrer`: with the
+#: latter browsers send the backoffice's own forms with the origin `null`.
 SECURITY_HEADERS = (
     (content_policy.HEADER.encode(), content_policy.PAGE.encode()),
     (b"referrer-policy", b"same-origin"),
@@ -34,7 +34,7 @@ SECURITY_HEADERS = (
 
 
 class _WithHeaders:
-    """Adds the headers to every answer, failures included."""
+    """Adds the headers to every response, errors included."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -51,7 +51,7 @@ class _WithHeaders:
 
 
 def build_backoffice() -> _WithHeaders:
-    """Make the application; it finds `Backoffice` in the request's state as `backoffice`."""
+    """Create the application; it reads `Backoffice` from the request's state as `backoffice`."""
     navigation.offer({screen.path for screen in SCREENS if screen.method == "GET"})
     handled = (HTTPException, StoreError, TooManyAtOnceError, Exception)
     application = Starlette(

@@ -1,4 +1,4 @@
-"""Every screen there is, file by file."""
+"""Every screen, file by file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SCREENS: tuple[Screen, ...] = (
     *account.SCREENS,
     *reveal.SCREENS,
     *events.SCREENS,
-    # Before the page of one event, whose path it would fit.
+    # Before the page of one event, whose path also matches it.
     *live.SCREENS,
     *event.SCREENS,
     *rejections.SCREENS,
@@ -53,11 +53,11 @@ SCREENS: tuple[Screen, ...] = (
     *dead_letters.SCREENS,
     *webhooks.SCREENS,
     *subscribers.SCREENS,
-    # Before the page of one contact, whose path it would fit.
+    # Before the page of one contact, whose path also matches it.
     *conflicts.SCREENS,
     *contacts.SCREENS,
     *erasures.SCREENS,
-    # Before the page of one message, whose path it would fit.
+    # Before the page of one message, whose path also matches it.
     *stopping.SCREENS,
     *listing.SCREENS,
     *message.SCREENS,

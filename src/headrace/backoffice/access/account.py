@@ -1,4 +1,4 @@
-"""What belongs to the person: password and sessions."""
+"""The signed-in person's own account: password and sessions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from headrace.domain.access.sign_in import PASSWORD_CHARACTERS_MIN, password_pro
 
 
 async def show_account(visit: PageRequest) -> Response:
-    """Both."""
+    """Show the password form and the sessions."""
     return await _page(visit)
 
 
 async def change_password(visit: PageRequest) -> Response:
-    """Change the password by the one before; every other session ends.
+    """Change the password, given the current one; every other session ends.
 
-    Tries count as those to sign in do: whoever finds an open browser must not guess here.
+    Attempts count like sign-in attempts, so that an open browser is no way to guess the password.
     """
     session = visit.who.session
     account, place = throttles(session.email, throttled_address(session.address))

@@ -1,4 +1,4 @@
-"""The audit: who changed what and who signed in, of a project or of the instance."""
+"""The audit log of a project or of the instance: who changed what and who signed in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.backoffice.shell.screen import Access, get
 from headrace.store.contract.sign_in import AuditFilter, AuditRow
 
 PAGE_ROWS = 50
-#: What can be filtered by: an action, or a group of them ending with a dot; its words.
+#: Filter values and their labels: an action, or a group of actions as a prefix ending with a dot.
 ACTIONS = (
     ("", "Everything"),
     ("policy.", "Policies"),
@@ -39,18 +39,18 @@ class Shown(msgspec.Struct, frozen=True):
     """A row of the list."""
 
     row: AuditRow
-    #: Name and value of each fact.
+    #: Name and value of each detail.
     facts: list[tuple[str, str]]
     project: str
 
 
 async def audit_of_project(visit: PageRequest) -> Response:
-    """What happened in this project."""
+    """Changes in this project."""
     return await _page(visit, visit.project.id)
 
 
 async def audit_of_instance(visit: PageRequest) -> Response:
-    """What happened anywhere, sign-ins and operators too."""
+    """Changes in all projects and the instance, sign-ins and operators included."""
     return await _page(visit, None)
 
 
@@ -85,7 +85,7 @@ async def _page(visit: PageRequest, project_id: int | None) -> Response:
 
 
 def facts(detail: str) -> list[tuple[str, str]]:
-    """Facts of an entry as text; objects as JSON."""
+    """Details of an entry as text; objects as JSON."""
     try:
         members = msgspec.json.decode(detail, type=dict[str, object])
     except msgspec.MsgspecError:

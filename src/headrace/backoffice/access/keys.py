@@ -1,4 +1,4 @@
-"""API keys of a project: make one (shown once), see when it was used, revoke it."""
+"""API keys of a project: create one (shown once), see its last use, revoke it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from headrace.domain.access.api_keys import ApiKey, Scope, issue_key
 from headrace.domain.access.names import name_problem
 
 _DAY_US = 86_400 * 1_000_000
-#: Value of the form and its words.
+#: Form value and label.
 EXPIRIES = (("", "Never"), ("7", "7 days"), ("30", "30 days"), ("90", "90 days"), ("365", "1 year"))
-#: What each scope allows, in the words of the page.
+#: What each scope allows.
 SCOPES = (
     (Scope.INGEST, "Send events."),
     (Scope.READ, "Read events, traces, contacts, dead letters and webhooks."),
@@ -37,7 +37,7 @@ async def list_keys(visit: PageRequest) -> Response:
 
 
 async def create_key(visit: PageRequest) -> Response:
-    """Make a key and show it, this once."""
+    """Create a key and show it, this once."""
     name = visit.form.text("name")
     chosen = frozenset(Scope(text) for text in visit.form.all("scope") if text in set(Scope))
     days = visit.form.one_of("expires", tuple(key for key, _ in EXPIRIES))

@@ -1,4 +1,4 @@
-"""Members of a project: who may do what in it."""
+"""Members of a project and their roles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.domain.email import normalize_email
 from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.sign_in import Member
 
-#: Value and words of each role.
+#: Value and label of each role.
 ROLES = (
     (Role.VIEWER, "Can see everything; personal data is masked."),
     (Role.OPERATOR, "Can also replay, discard, change policies and show personal data."),
@@ -21,12 +21,12 @@ ROLES = (
 
 
 async def list_members(visit: PageRequest) -> Response:
-    """By address."""
+    """List members by e-mail address."""
     return await _list(visit)
 
 
 async def add_member(visit: PageRequest) -> Response:
-    """Add somebody by e-mail; whoever has no account yet gets one, and a link to sign in with."""
+    """Add a member by e-mail; without an account, one is created with a sign-in link."""
     typed = visit.form.text("email")
     role = visit.form.one_of("role", tuple(Role))
     try:
@@ -65,7 +65,7 @@ async def set_role(visit: PageRequest) -> Response:
 
 
 async def remove_member(visit: PageRequest) -> Response:
-    """End a membership; the account stays."""
+    """Remove a member; the account stays."""
     email = visit.form.text("email")
     removed = await visit.store.members.remove_member(
         visit.project.id, email, visit.now_us, actor=visit.actor

@@ -1,4 +1,4 @@
-"""Operators: everybody who may sign in, for owners of the instance."""
+"""Operators: everyone who may sign in. For owners of the instance."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _GONE = "That operator no longer exists."
 
 
 async def list_operators(visit: PageRequest) -> Response:
-    """By address."""
+    """List operators by e-mail address."""
     return await _list(visit)
 
 
 async def add_operator(visit: PageRequest) -> Response:
-    """Add somebody, and show the link to sign in with."""
+    """Add an operator, and show the sign-in link."""
     try:
         email = normalize_email(visit.form.text("email"))
     except ValueError as error:
@@ -38,12 +38,12 @@ async def add_operator(visit: PageRequest) -> Response:
 
 
 async def make_link(visit: PageRequest) -> Response:
-    """A link for somebody who has no password or forgot it."""
+    """Create a sign-in link for an operator who has no password or forgot it."""
     return await _with_link(visit, visit.form.text("email"))
 
 
 async def set_owner(visit: PageRequest) -> Response:
-    """Make somebody an owner of the instance, or no longer."""
+    """Grant or withdraw ownership of the instance."""
     email, is_owner = visit.form.text("email"), visit.form.text("is_owner") == "yes"
     try:
         changed = await visit.store.members.set_owner(
@@ -60,7 +60,7 @@ async def set_owner(visit: PageRequest) -> Response:
 
 
 async def remove_operator(visit: PageRequest) -> Response:
-    """End an account: sessions, password, token and memberships."""
+    """Revoke an account with its sessions, password, token and memberships."""
     email = visit.form.text("email")
     try:
         removed = await visit.store.members.remove(email, visit.now_us, actor=visit.actor)

@@ -1,4 +1,4 @@
-"""Policies of a project: value, default, bounds, unit, and what each does; changes are audited."""
+"""Policies of a project: value, default, bounds, unit and effect; changes are audited."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _UNIT_ENDINGS = ("_bytes", "_days", "_seconds", "_per_second")
 
 
 class PolicyRow(msgspec.Struct, frozen=True):
-    """A policy as the page shows it."""
+    """A policy as shown on the page."""
 
     name: str
     title: str
     meaning: str
-    #: As it is typed; empty for no limit.
+    #: As typed; empty for no limit.
     text: str
     shown: str
     default: str
     bounds: str
     unit: str
-    #: Pairs of value and words; empty when a number or text is typed.
+    #: Pairs of value and label; empty for a number or text.
     choices: tuple[tuple[str, str], ...]
     changed: bool
     optional: bool
@@ -39,12 +39,12 @@ class PolicyRow(msgspec.Struct, frozen=True):
 
 
 async def show_policies(visit: PageRequest) -> Response:
-    """All of them, by what they are about."""
+    """List all policies, grouped by subject."""
     return await _page(visit)
 
 
 async def set_policy(visit: PageRequest) -> Response:
-    """Change one, or set it back to its default."""
+    """Change a policy, or reset it to its default."""
     name = visit.request.path_params["name"]
     if name not in NAMES:
         raise HTTPException(404)
@@ -63,7 +63,7 @@ async def set_policy(visit: PageRequest) -> Response:
 
 
 def _checked(name: str, typed: str) -> Any:
-    """A typed value in its own type; None sets back, which for a limit lifts it.
+    """Convert a typed value to its type; None resets, which removes a limit.
 
     Raises:
         ValueError: as the rest of a sentence.
@@ -105,7 +105,7 @@ def _row(policies: Policies, name: str, wrong: str, typed: str, problem: str) ->
         choices = (("true", "on"), ("false", "off"))
     elif isinstance(default, str) and hasattr(type(default), "__members__"):
         choices = tuple((str(each), str(each).replace("_", " ")) for each in type(default))  # type: ignore[attr-defined]
-    # A text has a description there, which its meaning gives already.
+    # The unit of a text would be a description that repeats the policy's meaning.
     unit = "" if isinstance(default, bool | str) else UNITS.get(name, "")
     return PolicyRow(
         name=name,
@@ -124,7 +124,7 @@ def _row(policies: Policies, name: str, wrong: str, typed: str, problem: str) ->
 
 
 def _title(name: str) -> str:
-    """The name without its unit, which stands beside the value."""
+    """The name without its unit, which is shown next to the value."""
     for ending in _UNIT_ENDINGS:
         name = name.removesuffix(ending)
     return name.replace("_", " ").capitalize()

@@ -1,8 +1,8 @@
-"""What each policy does, in the words of the page."""
+"""What each policy does, as shown on the page."""
 
 from __future__ import annotations
 
-#: Titles and what stands below each, in order. A policy named nowhere comes last.
+#: Group titles and their policies, in order. A policy in no group comes last.
 GROUPS = (
     (
         "Ingestion",

@@ -1,4 +1,4 @@
-"""All projects of the person who looks, and making one."""
+"""The projects of the signed-in person, and creating one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from headrace.store.contract.errors import StoreConflictError
 
 
 async def list_projects(visit: PageRequest) -> Response:
-    """By name, with the role in each."""
+    """List projects by name, with the role in each."""
     return _list(visit)
 
 
 async def create_project(visit: PageRequest) -> Response:
-    """Make a project and go on to its keys, without which nothing can be sent."""
+    """Create a project and redirect to its keys, without which nothing can be sent."""
     name = visit.form.text("name")
     if problem := name_problem(name):
         return _list(visit, 422, name=name, problem=f"The name {problem}.")

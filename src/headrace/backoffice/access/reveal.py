@@ -1,4 +1,4 @@
-"""Personal data of a project, unmasked for a quarter of an hour: asked for, and audited."""
+"""Show personal data of a project unmasked for 15 minutes, on request; audited."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def reveal(visit: PageRequest) -> Response:
 
 
 async def mask(visit: PageRequest) -> Response:
-    """Mask again, before the time is over."""
+    """Mask again before the time is up."""
     back = visit.safe_address(visit.form.text("back"))
     await visit.store.sign_in.reveal(visit.who, visit.project.id, 0, visit.now_us, back)
     return visit.go(back)

@@ -12,22 +12,22 @@ from headrace.domain.access.sign_in import issue_session, throttles
 from headrace.domain.email import normalize_email
 
 _BROWSER_CHARACTERS_MAX = 300
-#: The same for an unknown account, a wrong password and one that was never set.
+#: The same for an unknown account, a wrong password and a missing one.
 _REFUSED = "E-mail and password do not match. Check both."
 
 
 async def sign_in_page(visit: PageRequest) -> Response:
-    """The form."""
+    """Show the form."""
     if visit.signed_in is not None:
         return visit.go(visit.safe_address(visit.query.text("next")))
     return _form(visit, next_address=visit.query.text("next"))
 
 
 async def sign_in(visit: PageRequest) -> Response:
-    """Count the try, look at the password, open a session.
+    """Count the attempt, verify the password, open a session.
 
-    The try is counted before the password is looked at, so that many at once gain nothing. An
-    account that is not there takes the same time and gets the same answer.
+    Counting comes before verifying, so that parallel attempts gain nothing. An unknown account
+    takes the same time and gets the same response.
     """
     next_address, typed = visit.form.text("next"), visit.form.text("email")
     email = _normalized(typed)
@@ -54,7 +54,7 @@ async def sign_in(visit: PageRequest) -> Response:
 
 
 async def sign_out(visit: PageRequest) -> Response:
-    """End this session, here and in the store."""
+    """End this session in the browser and in the store."""
     session = visit.who.session
     await visit.store.sign_in.end_session(
         session.email, session.id, visit.now_us, action="session.close"
@@ -65,7 +65,7 @@ async def sign_out(visit: PageRequest) -> Response:
 
 
 def browser_of(visit: PageRequest) -> str:
-    """What the browser calls itself, for the list of sessions."""
+    """The browser's name, for the list of sessions."""
     text = visit.request.headers.get("user-agent", "")[:_BROWSER_CHARACTERS_MAX]
     return "".join(c for c in text if c.isprintable())
 

@@ -1,4 +1,4 @@
-"""A sign-in link: set a password with it, and be signed in."""
+"""A sign-in link: set a password with it and sign in."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from headrace.domain.email import normalize_email
 
 
 async def welcome(visit: PageRequest) -> Response:
-    """The form. Looking at a link does not use it up: mail programs look at links too."""
+    """Show the form. A GET does not use up the link: mail programs prefetch links."""
     link = await _link(visit)
     return _over(visit) if link is None else _form(visit, link)
 
 
 async def use_link(visit: PageRequest) -> Response:
-    """Set the password; the link and all other sessions of the operator are over then."""
+    """Set the password; this invalidates the link and all other sessions of the operator."""
     link = await _link(visit)
     if link is None:
         return _over(visit)

@@ -1,4 +1,4 @@
-"""The catalog: event names with their counts, and what events of one name look like."""
+"""The catalog: event names with their counts, and the shape of the events of one name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from headrace.store.contract.catalog import (
 )
 
 ROWS = 50
-#: Hours of a sparkline, and of the plot of one name.
+#: Hours in a sparkline, and in the plot of one name.
 SPARK_HOURS = 48
 PLOT_HOURS = 7 * 24
 NAME_CHARACTERS_MAX = 200
@@ -38,7 +38,7 @@ _COLOURS = {"api": "info", "batch": "accent", "import": "quiet", "system": "good
 
 
 async def list_names(visit: PageRequest) -> Response:
-    """Names in order, with filters by name, source and personal data."""
+    """List names in order, with filters by name, source and personal data."""
     prefix = visit.query.text("event").lower().removesuffix("*")[:NAME_CHARACTERS_MAX]
     source = visit.query.one_of("source", tuple(_SOURCES))
     personal = visit.query.one_of("personal_data", (ANY, *KINDS))
@@ -69,7 +69,7 @@ async def list_names(visit: PageRequest) -> Response:
 def _rows(
     names: Sequence[CatalogName], hours: Sequence[HourCount], first: int
 ) -> list[tuple[CatalogName, list[int], list[str], list[str]]]:
-    """Each with its counts by hour, its sources and its kinds of personal data."""
+    """Each name with its hourly counts, its sources and its kinds of personal data."""
     counts = {name.event: [0] * SPARK_HOURS for name in names}
     for count in hours:
         counts[count.event][count.hour - first] += count.events
@@ -87,7 +87,7 @@ async def show_name(visit: PageRequest) -> Response:
     """One name: counts, paths, drift, example.
 
     Raises:
-        HTTPException: 404, events of that name never came.
+        HTTPException: 404, no event of that name was ever received.
     """
     event = visit.request.path_params["event"]
     store, project_id = visit.store.catalog, visit.project.id

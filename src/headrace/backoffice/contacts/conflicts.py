@@ -1,4 +1,4 @@
-"""Contacts that events take for one person: look, merge, undo, or dismiss."""
+"""Contacts that events identify as one person: compare, merge, undo a merge, or dismiss."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REFUSED = {
 
 
 async def list_conflicts(visit: PageRequest) -> Response:
-    """Open pairs, newest first, and the last merges; or the pairs that were dismissed."""
+    """List open pairs, newest first, and the last merges; or the dismissed pairs."""
     before, project_id = visit.query.number("before"), visit.project.id
     status = PairStatus(visit.query.one_of("status", tuple(PairStatus)) or PairStatus.OPEN)
     page = await visit.store.merges.pairs(project_id, before=before, limit=ROWS, status=status)
@@ -46,7 +46,7 @@ async def list_conflicts(visit: PageRequest) -> Response:
 
 
 async def dismiss(visit: PageRequest) -> Response:
-    """The two are not one person."""
+    """Dismiss a pair: the two are different people."""
     raw = read_uuid(visit.request.path_params["conflict"])
     if raw is None:
         raise HTTPException(404)
@@ -70,7 +70,7 @@ async def dismiss(visit: PageRequest) -> Response:
 
 
 async def preview(visit: PageRequest) -> Response:
-    """What a merge would do; nothing has happened yet."""
+    """Preview a merge without changing anything."""
     contact = await find_contact(visit)
     other = _other(visit.query.text("from"))
     try:
@@ -81,7 +81,7 @@ async def preview(visit: PageRequest) -> Response:
 
 
 async def merge(visit: PageRequest) -> Response:
-    """Make one contact of two."""
+    """Merge two contacts."""
     contact = await find_contact(visit)
     other = _other(visit.form.text("from"))
     try:
@@ -98,7 +98,7 @@ async def merge(visit: PageRequest) -> Response:
 
 
 async def undo(visit: PageRequest) -> Response:
-    """Make two contacts of one again."""
+    """Undo a merge."""
     raw = read_uuid(visit.request.path_params["merge"])
     if raw is None:
         raise HTTPException(404)

@@ -26,7 +26,7 @@ SOURCE = "backoffice"
 
 
 async def list_contacts(visit: PageRequest) -> Response:
-    """The newest, or those whose identifier begins with what was typed."""
+    """List the newest, or those with an identifier that begins with the search text."""
     search, problem = visit.query.exact("search"), ""
     contact_id = read_uuid(search.strip())
     if contact_id is not None:
@@ -51,10 +51,10 @@ async def list_contacts(visit: PageRequest) -> Response:
 
 
 async def show_contact(visit: PageRequest) -> Response:
-    """Everything known about a person, and what the person did lately."""
+    """Everything known about a person, with recent activity."""
     contact = await find_contact(visit)
     if contact.id != visit.request.path_params["contact"].lower():
-        # The id of a contact that was merged leads to the one that is left.
+        # The id of a merged contact redirects to the surviving one.
         return visit.go(visit.project_url(f"/contacts/{contact.id}"))
     store, project_id = visit.store, visit.project.id
     subscriptions = await store.topics.subscriptions(
@@ -81,7 +81,7 @@ async def show_contact(visit: PageRequest) -> Response:
 
 
 async def find_contact(visit: PageRequest) -> Contact:
-    """The contact of the path.
+    """The contact in the path.
 
     Raises:
         HTTPException: 404.
@@ -96,7 +96,7 @@ async def find_contact(visit: PageRequest) -> Contact:
 
 
 def _properties(contact: Contact) -> list[tuple[str, Any, int | None]]:
-    """Name, value and since when, by name."""
+    """Name, value and time of the last change, by name."""
     times = contact.property_times
     return [
         (name, value, times[name].at_us if name in times else None)

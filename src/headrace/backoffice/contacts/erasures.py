@@ -1,4 +1,4 @@
-"""Exporting and forgetting a person: asked for by an owner; the receipt names nobody."""
+"""Exporting and erasing a person, for owners; the receipt names nobody."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.store.contract.erasures import ErasureStatus
 
 
 async def erase(visit: PageRequest) -> Response:
-    """Begin, or only look; the receipt's page follows the job."""
+    """Start the erasure, or a dry run; the receipt's page shows progress."""
     contact = await find_contact(visit)
     begun = await visit.store.erasures.begin(
         visit.project.id,
@@ -31,7 +31,7 @@ async def erase(visit: PageRequest) -> Response:
 
 
 async def show_erasure(visit: PageRequest) -> Response:
-    """How far the job is, and what it has removed where."""
+    """The job's progress, and what it has removed where."""
     raw = read_uuid(visit.request.path_params["erasure"])
     found = None
     if raw is not None:
@@ -46,7 +46,7 @@ async def show_erasure(visit: PageRequest) -> Response:
 
 
 async def export(visit: PageRequest) -> Response:
-    """All that is kept about a person, unmasked, as a file; audited."""
+    """Download everything stored about a person, unmasked, as a file; audited."""
     contact = await find_contact(visit)
     exports = visit.store.person_exports
     facts = await exports.find(visit.project.id, contact.id)

@@ -1,4 +1,4 @@
-"""Dead letters: grouped by cause, one by one, and what is to become of them."""
+"""Dead letters: grouped by cause, listed, replayed or discarded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.store.contract.dead_letters import Closed, Closing, DeadLetterFilt
 from headrace.store.contract.deliveries import Subscriber
 
 ROWS = 50
-#: Groups on the first page; what is beyond is found by filters.
+#: Groups on the first page; filters find the rest.
 GROUPS_SHOWN_MAX = 200
 
 _REFUSED = {
@@ -31,7 +31,7 @@ _REFUSED = {
 
 
 async def list_groups(visit: PageRequest) -> Response:
-    """What failed alike stands together, the most frequent first."""
+    """Group dead letters by failure, the largest group first."""
     groups = await visit.store.dead_letters.groups(visit.project.id, DeadLetterFilter())
     replays = await visit.store.replays.list(visit.project.id, before=None, limit=10)
     return visit.page(
@@ -45,7 +45,7 @@ async def list_groups(visit: PageRequest) -> Response:
 
 
 async def list_some(visit: PageRequest) -> Response:
-    """Open dead letters one by one, newest first."""
+    """List open dead letters, newest first."""
     wanted = read_filter(visit)
     page = await visit.store.dead_letters.list(
         visit.project.id, wanted, before=visit.query.number("before"), limit=ROWS
@@ -60,7 +60,7 @@ async def list_some(visit: PageRequest) -> Response:
 
 
 async def replay_one(visit: PageRequest) -> Response:
-    """Put what failed back into line."""
+    """Put failed work back into the queue."""
     closed = await visit.store.dead_letters.replay(
         visit.project.id, _dead_letter_id(visit), visit.now_us, actor=visit.actor
     )
@@ -68,7 +68,7 @@ async def replay_one(visit: PageRequest) -> Response:
 
 
 async def discard_one(visit: PageRequest) -> Response:
-    """Close it for good."""
+    """Discard it for good."""
     try:
         reason = check_reason(visit.form.text("reason"))
     except ValueError as error:
@@ -100,10 +100,10 @@ def _dead_letter_id(visit: PageRequest) -> str:
 
 
 def read_filter(visit: PageRequest, fields: Any = None) -> DeadLetterFilter:
-    """Which dead letters are meant, from the query or a form.
+    """Filter of dead letters from the query or a form.
 
     Raises:
-        HTTPException: 404; nobody types these, they stand in links.
+        HTTPException: 404; these values come from links and are never typed.
     """
     fields = visit.query if fields is None else fields
     given = {name: fields.text(name) for name in FILTERS if fields.text(name)}
@@ -114,7 +114,7 @@ def read_filter(visit: PageRequest, fields: Any = None) -> DeadLetterFilter:
 
 
 def filter_fields(wanted: DeadLetterFilter) -> dict[str, str]:
-    """The same as fields of a link or form."""
+    """The filter as fields of a link or form."""
     return {name: str(value) for name, value in msgspec.to_builtins(wanted).items()}
 
 

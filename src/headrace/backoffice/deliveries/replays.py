@@ -1,4 +1,4 @@
-"""Replays of many dead letters: what one would do, doing it, watching and stopping it."""
+"""Replays of many dead letters: preview, start, watch and stop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from headrace.store.contract.dead_letters import (
 
 
 async def dry_run(visit: PageRequest) -> Response:
-    """How many it would be and some of them; nothing is changed."""
+    """Show how many dead letters match and a sample; changes nothing."""
     wanted, project_id = read_filter(visit), visit.project.id
     count, _ = await visit.store.dead_letters.count(project_id, wanted)
     page = await visit.store.dead_letters.list(project_id, wanted, before=None, limit=SAMPLE_MAX)
@@ -45,7 +45,7 @@ async def dry_run(visit: PageRequest) -> Response:
 
 
 async def start(visit: PageRequest) -> Response:
-    """Make the replay; a worker does it."""
+    """Create the replay; a worker runs it."""
     wanted, project_id = read_filter(visit, visit.form), visit.project.id
     back = visit.project_url("/dead-letters/replay", **filter_fields(wanted))
     try:
@@ -71,7 +71,7 @@ async def start(visit: PageRequest) -> Response:
 
 
 async def show_replay(visit: PageRequest) -> Response:
-    """How far it is; the page reloads itself while it runs."""
+    """Show progress; the page reloads itself while the replay runs."""
     replay = await visit.store.replays.get(visit.project.id, _replay_id(visit))
     if replay is None:
         raise HTTPException(404)
@@ -84,13 +84,13 @@ async def show_replay(visit: PageRequest) -> Response:
         subscribers=await names_of_subscribers(visit),
     )
     if running:
-        # A header and not a script: the progress also moves where scripts are off.
+        # A header and not a script, so that the page also reloads where scripts are off.
         response.headers["Refresh"] = "2"
     return response
 
 
 async def stop(visit: PageRequest) -> Response:
-    """Stop it; what it has replayed stays replayed."""
+    """Stop it; what is already replayed stays replayed."""
     replay_id = _replay_id(visit)
     stopped, found = await visit.store.replays.stop(
         visit.project.id, replay_id, visit.now_us, actor=visit.actor

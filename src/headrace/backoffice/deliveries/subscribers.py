@@ -1,4 +1,4 @@
-"""Subscribers: webhooks and handlers with their health, and one of them with its deliveries."""
+"""Subscribers: webhooks and handlers with their health, and one with its deliveries."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from headrace.store.contract.deliveries import (
 
 ROWS = 25
 DELIVERIES_ROWS = 25
-#: Deliveries that the health of a subscriber is told from.
+#: Number of recent deliveries that determine the health of a subscriber.
 RECENT = 20
 HANDLERS_SHOWN_MAX = 100
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How a subscriber does, from its last deliveries."""
+    """Health of a subscriber, from its last deliveries."""
 
     #: enabled, paused or disabled.
     state: str
-    #: Why, and until when; empty while all is well.
+    #: Why, and until when; empty while healthy.
     why: str
-    #: Set while deliveries pause: when one is tried again.
+    #: Set while deliveries are paused: time of the next attempt.
     paused_until_us: int | None
     #: Statuses of the last deliveries, newest first.
     recent: Sequence[str]
-    #: Median of the attempts that worked; None when none did.
+    #: Median of the successful attempts; None without any.
     latency_us: int | None
 
     @property
     def delivered(self) -> int:
-        """How many of the recent ones arrived."""
+        """How many of the recent deliveries succeeded."""
         return sum(status == "delivered" for status in self.recent)
 
 
@@ -56,7 +56,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 async def list_subscribers(visit: PageRequest) -> Response:
-    """Webhooks of the project, newest first, and the handlers that workers have loaded."""
+    """List webhooks of the project, newest first, and the handlers that workers have loaded."""
     before = visit.query.number("before")
     webhooks = await visit.store.subscribers.list(visit.project.id, before=before, limit=ROWS + 1)
     handlers = await visit.store.subscribers.handlers() if before is None else ()
@@ -77,7 +77,7 @@ async def _row(visit: PageRequest, subscriber: Subscriber) -> Row:
 
 
 def health_of(subscriber: Subscriber, recent: Sequence[DeliveryRecord], now_us: int) -> Health:
-    """Tell it. Pure."""
+    """Compute the health. Pure."""
     breaker = breaker_of(subscriber.breaker, BreakerPolicy())
     state, why, until_us = "enabled", "", None
     if not subscriber.enabled:
@@ -101,12 +101,12 @@ def health_of(subscriber: Subscriber, recent: Sequence[DeliveryRecord], now_us: 
 
 
 async def show_subscriber(visit: PageRequest) -> Response:
-    """One subscriber: what it wants, how it does, and every delivery with its attempts."""
+    """One subscriber: its subscription, its health, and every delivery with its attempts."""
     return await subscriber_page(visit, await find_subscriber(visit))
 
 
 async def find_subscriber(visit: PageRequest) -> Subscriber:
-    """The webhook or handler of the path.
+    """The webhook or handler in the path.
 
     Raises:
         HTTPException: 404.
@@ -133,7 +133,7 @@ async def subscriber_page(
     problems: dict[str, str] | None = None,
     typed: dict[str, str] | None = None,
 ) -> Response:
-    """The page of a subscriber, also after a change that shows something once."""
+    """Render a subscriber's page, also after a change that shows a secret once."""
     before = visit.query.number("before")
     deliveries = await visit.store.deliveries.list(
         visit.project.id, subscriber.id, before=before, limit=DELIVERIES_ROWS + 1
@@ -155,7 +155,7 @@ async def subscriber_page(
 
 
 def typed_of(subscriber: Subscriber) -> dict[str, str]:
-    """What the form of a webhook shows."""
+    """Values for the form of a webhook."""
     return {
         "url": subscriber.target,
         "events": " ".join(subscriber.events),

@@ -27,7 +27,7 @@ _EMPTY = {"url": "", "events": "", "description": ""}
 
 
 class _Checked(msgspec.Struct):
-    """A form as typed, with what is wrong and what came of it."""
+    """A form as typed, with its errors and its result."""
 
     typed: dict[str, str]
     problems: dict[str, str] = {}
@@ -37,12 +37,12 @@ class _Checked(msgspec.Struct):
 
 
 async def new_webhook(visit: PageRequest) -> Response:
-    """The empty form."""
+    """Show the empty form."""
     return visit.page("webhook_new.html", typed=_EMPTY, problems={})
 
 
 async def create(visit: PageRequest) -> Response:
-    """Make a webhook; its page shows the secret this once."""
+    """Create a webhook; its page shows the secret this once."""
     checked = await _check(visit)
     if checked.problems:
         return visit.page("webhook_new.html", 422, typed=checked.typed, problems=checked.problems)
@@ -78,7 +78,7 @@ async def edit(visit: PageRequest) -> Response:
 
 
 async def enable(visit: PageRequest) -> Response:
-    """Deliver again; what waited is delivered first."""
+    """Resume deliveries; waiting ones go first."""
     webhook = await _webhook(visit)
     await _change(visit, webhook, WebhookChange(enabled=True))
     return visit.go(_address(visit, webhook), "Enabled. Waiting deliveries are being sent.")
@@ -101,7 +101,7 @@ async def _change(visit: PageRequest, webhook: Subscriber, change: WebhookChange
 
 
 async def test(visit: PageRequest) -> Response:
-    """A signed call with a test event, now."""
+    """Send a signed test event now."""
     webhook = await _webhook(visit)
     address = _address(visit, webhook)
     try:
@@ -120,7 +120,7 @@ async def test(visit: PageRequest) -> Response:
 
 
 async def rotate(visit: PageRequest) -> Response:
-    """A new secret, shown this once; the one before signs for a day more."""
+    """Create a new secret, shown this once; the previous one still signs for a day."""
     webhook = await _webhook(visit)
     secret = visit.backoffice.webhooks.new_secret()
     rotated = await visit.store.subscribers.rotate_secret(
@@ -132,7 +132,7 @@ async def rotate(visit: PageRequest) -> Response:
 
 
 async def delete(visit: PageRequest) -> Response:
-    """Delete it; what waits for it becomes dead letters."""
+    """Delete it; its waiting deliveries become dead letters."""
     webhook = await _webhook(visit)
     await visit.store.subscribers.delete(visit.project.id, webhook.id, actor=visit.actor)
     text = "Deleted. Its pending deliveries become dead letters."

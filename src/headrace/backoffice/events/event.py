@@ -1,4 +1,4 @@
-"""One event: its life as a timeline, its deliveries, its payload, and what can be done."""
+"""One event: its timeline, deliveries and payload, and the available actions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headrace.pipeline.trace.trace import trace_of
 from headrace.store.contract.dead_letters import DeadLetterState
 from headrace.store.contract.deliveries import DeliveryState
 
-#: How an entry of the timeline is coloured.
+#: Colour of each kind of timeline entry.
 _ENTRY_KINDS = {
     EntryType.PROCESSED.value: "good",
     EntryType.DELIVERED.value: "good",
@@ -37,7 +37,7 @@ _ENTRY_KINDS = {
 
 
 async def show_event(visit: PageRequest) -> Response:
-    """Everything that is known about one event."""
+    """Show everything known about one event."""
     event_id = read_uuid(visit.request.path_params["event"])
     facts = None
     if event_id is not None:
@@ -70,7 +70,7 @@ async def show_event(visit: PageRequest) -> Response:
 
 
 def curl_of(event: StoredEvent) -> str:
-    """A command that sends the same event again, as a new one: without its idempotency key."""
+    """A command that sends the event again as a new one: without its idempotency key."""
     who = {
         "contact_id": event.contact_id,
         "external_id": event.external_id,

@@ -1,4 +1,4 @@
-"""Events: find one, or look at the latest."""
+"""Events: search, or list the latest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROWS = 50
 
 
 async def list_events(visit: PageRequest) -> Response:
-    """The newest that match; an id or idempotency key goes straight to its event."""
+    """List the newest matches; an id or idempotency key redirects to its event."""
     find = visit.query.exact("find")
     if find:
         found = await _find(visit, find)

@@ -18,12 +18,12 @@ from headrace.domain.events.event import NewEvent, Status, StoredEvent
 from headrace.pipeline.streams.streams import Stream, StreamRefusedError
 from headrace.store.contract.events import EventFilter
 
-#: A comment is sent after so long without events, so that proxies keep the connection.
+#: Time without events after which a comment is sent, so that proxies keep the connection.
 HEARTBEAT_SECONDS = 15.0
 
 
 async def watch(visit: PageRequest) -> Response:
-    """The page; without a script it points to the list."""
+    """Show the page; without scripts it links to the list."""
     search = read_search(visit.query)
     fields = {name: search.typed[name] for name in ("event", "who", "source")}
     return visit.page(
@@ -35,7 +35,7 @@ async def watch(visit: PageRequest) -> Response:
 
 
 async def stream(visit: PageRequest) -> Response:
-    """Rows of a table as server-sent events, each rendered as the list renders it."""
+    """Stream table rows as server-sent events, rendered as in the list."""
     search = read_search(visit.query)
     if search.problems:
         raise HTTPException(400)
@@ -93,7 +93,7 @@ def _row(visit: PageRequest, event: NewEvent) -> str:
     )
     names = {status.value: status.name.lower() for status in Status}
     html = visit.fragment("event_rows.html", events=[stored], status_names=names)
-    # In this format each line end starts a field.
+    # In this format each line break starts a field.
     data = "\ndata: ".join(html.splitlines())
     return f"event: row\ndata: {data}\n\n"
 

@@ -1,4 +1,4 @@
-"""Payloads as text: with indents, and with likely personal data masked."""
+"""Payloads as text: indented, and with likely personal data masked."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from headrace.domain.catalog.personal_data import (
 
 
 class _Number(str):
-    """A number in the digits it was sent in."""
+    """A number with the digits of the original text."""
 
     __slots__ = ()
 
 
 class _Members(list[tuple[str, Any]]):
-    """Members of an object in their order, repeated names included."""
+    """Members of an object in order, repeated names included."""
 
 
-#: Name of the member, name of the one around it, a scalar -> the scalar to show.
+#: Name of the member, name of its parent, a scalar -> the scalar to show.
 _Shown = Callable[[str, str, Any], Any]
 
 
 def pretty(payload: str) -> str:
-    """The payload with an indent for each level; numbers and repeated members stay as sent."""
+    """The payload, indented; numbers and repeated members stay as sent."""
     try:
         return _indented(_parse(payload), lambda _name, _around, value: value)
     except (ValueError, RecursionError):
@@ -39,7 +39,7 @@ def pretty(payload: str) -> str:
 
 
 def pretty_masked(payload: str) -> str:
-    """The same with whatever looks personal masked; empty when that cannot be told."""
+    """The same with likely personal data masked; empty when the payload cannot be parsed."""
     try:
         return _indented(_parse(payload), _mask)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What was refused lately, and why; bodies are shown by their shape only."""
+"""Recent rejections and their reasons; of bodies only the shape is shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROWS = 50
 
 
 async def list_rejections(visit: PageRequest) -> Response:
-    """The newest first."""
+    """List rejections, newest first."""
     before = visit.query.number("before")
     found = await visit.store.rejections.list(visit.project.id, before=before, limit=ROWS + 1)
     rows = found[:ROWS]

@@ -1,4 +1,4 @@
-"""What people type to find events, turned into a filter; what cannot be is explained beside it."""
+"""Search input turned into an event filter; invalid input is explained next to its field."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ FIELDS = ("event", "status", "who", "source", "since", "until")
 
 
 class EventSearch(msgspec.Struct, frozen=True):
-    """A search as it was typed, and as the store takes it."""
+    """A search as typed, and as the store takes it."""
 
-    #: Field of the form -> text, for the form to show again.
+    #: Form field -> text, to show in the form again.
     typed: dict[str, str]
-    #: Field of the form -> what is wrong with it.
+    #: Form field -> error.
     problems: dict[str, str]
     wanted: EventFilter
 
     @property
     def narrows(self) -> bool:
-        """Whether anything was asked for."""
+        """Whether any field is set."""
         return any(self.typed.values())
 
 
 def read_search(query: Fields) -> EventSearch:
-    """Read the filter form of the list of events."""
+    """Read the filter form of the event list."""
     typed = {name: query.exact(name) if name == "who" else query.text(name) for name in FIELDS}
     problems: dict[str, str] = {}
     values: dict[str, Any] = {}
@@ -64,10 +64,10 @@ def read_uuid(text: str) -> bytes | None:
 
 
 def read_moment(text: str) -> int:
-    """Microseconds of what a `datetime-local` field gives, which is taken as UTC.
+    """Microseconds of a `datetime-local` value, read as UTC.
 
     Raises:
-        ValueError: it is no date and time.
+        ValueError: it is not a date and time.
     """
     try:
         at = datetime.fromisoformat(text)
@@ -86,7 +86,7 @@ def _number(text: str, names: tuple[str, ...], kind: type[Status | Source]) -> i
 
 
 def _identity(text: str) -> dict[str, str]:
-    """An id of a contact, an e-mail address, or else an external id, which is taken exactly."""
+    """A contact id, an e-mail address, or else an external id, which is matched exactly."""
     contact_id = read_uuid(text.strip())
     if contact_id is not None:
         return {"contact_id": uuid_text(contact_id)}
@@ -94,6 +94,6 @@ def _identity(text: str) -> dict[str, str]:
         try:
             return {"email": normalize_email(text)}
         except ValueError:
-            # Some people use addresses of their own kind as external ids.
+            # Some projects use e-mail addresses as external ids.
             return {"external_id": check_external_id(text)}
     return {"external_id": check_external_id(text)}

@@ -1,4 +1,4 @@
-"""What happened to an event, in a few plain sentences, and what a person can do about it. Pure."""
+"""What happened to an event, in a few sentences, and what the operator can do about it. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PLURAL = {
 
 
 class EventSummary(msgspec.Struct, frozen=True):
-    """A few sentences, and how it went."""
+    """A few sentences and their severity."""
 
     sentences: list[str]
     #: good, warn or bad.
@@ -41,7 +41,7 @@ class EventSummary(msgspec.Struct, frozen=True):
 
 
 def summary_of(trace: Trace, facts: TraceFacts) -> EventSummary:
-    """Say where the event came from, how it was processed, who got it and what to do next."""
+    """Describe the event's source, processing and deliveries, and what to do next."""
     event = trace.event
     sentences = [f"Received {_CAME[Source(event.source)]}."]
     status = Status(event.status)

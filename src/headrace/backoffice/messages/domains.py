@@ -1,4 +1,4 @@
-"""Sending domains: the records to publish, and whether they are there."""
+"""Sending domains: the DNS records to publish, and whether they were found."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PURPOSES = {
 
 
 async def list_domains(visit: PageRequest) -> Response:
-    """All domains of the project, by name, and the form for another."""
+    """List all domains of the project, by name, and the form for a new one."""
     return await _list(visit)
 
 
@@ -48,7 +48,7 @@ async def _list(
 
 
 async def create(visit: PageRequest) -> Response:
-    """Make a domain with a key of its own; its page shows the records."""
+    """Create a domain with its own key; its page shows the records."""
     typed = visit.form.text("name")
     tracks = visit.form.text("track") == "yes"
     try:
@@ -92,7 +92,7 @@ async def _page(
 
 
 async def look_up(visit: PageRequest) -> Response:
-    """Look the records up now; the page shows what was found of each."""
+    """Look up the records now; the page shows the result for each."""
     domain = await _find(visit)
     checked = await visit.backoffice.mail.domains.verify(
         visit.project.id, domain.id, actor=visit.actor
@@ -103,7 +103,7 @@ async def look_up(visit: PageRequest) -> Response:
 
 
 async def verify(visit: PageRequest) -> Response:
-    """Take the domain on the word of whoever asks; audited."""
+    """Mark the domain as verified without DNS, on the operator's word; audited."""
     domain = await _find(visit)
     address = _address(visit, domain)
     if visit.form.text("sure") != "yes":
@@ -118,7 +118,7 @@ async def verify(visit: PageRequest) -> Response:
 
 
 async def delete(visit: PageRequest) -> Response:
-    """Delete it; what waits to be sent from it fails."""
+    """Delete it; messages waiting to be sent from it fail."""
     domain = await _find(visit)
     await visit.store.messages.domains.delete(
         visit.project.id, domain.id, visit.now_us, actor=visit.actor

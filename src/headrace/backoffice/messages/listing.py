@@ -1,4 +1,4 @@
-"""Messages: the newest, or those to a person, from a domain, or in a status."""
+"""Messages: the newest, or filtered by recipient, domain or status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIELDS = ("status", "recipient", "domain", "contact")
 
 
 class _Search(msgspec.Struct):
-    """A search as typed, with what is wrong and what the store is asked."""
+    """A search as typed, with its errors and the store's filter."""
 
     typed: dict[str, str]
     problems: dict[str, str]
@@ -88,7 +88,7 @@ async def _read_search(visit: PageRequest) -> _Search:
 
 
 def read_place(text: str) -> Place | None:
-    """Where a page begins, as links have it; None for anything else."""
+    """Decode a page cursor from a link; None when invalid."""
     at, _, message_id = text.partition(".")
     if at.isascii() and at.isdigit() and len(at) <= 18 and read_uuid(message_id) is not None:
         return int(at), message_id
@@ -96,7 +96,7 @@ def read_place(text: str) -> Place | None:
 
 
 def place_text(place: Place | None) -> str | None:
-    """The same for a link."""
+    """Encode a page cursor for a link."""
     return None if place is None else f"{place[0]}.{place[1]}"
 
 

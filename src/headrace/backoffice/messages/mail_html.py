@@ -1,7 +1,7 @@
-"""HTML of mails as pages show it: looking is no open, and nothing in it leads away.
+"""HTML of mails for display: viewing counts as no open, and no link works.
 
-What keeps a mail harmless is the frame it stands in (`content_policy.MAIL`). This takes out what
-would count as an open or a click, and what the frame would refuse and report.
+The frame's content policy makes a mail harmless (`content_policy.MAIL`). This module removes what
+would count as an open or a click, and what the frame would block and report.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from headrace.delivery.mail.html_tokens import (
     value_of,
 )
 
-#: Attributes that make a browser ask another server, at once or when something is pressed.
+#: Attributes that make a browser send a request, on load or on a click.
 _REQUESTS = frozenset(
     {"src", "srcset", "background", "poster", "data", "href", "xlink:href"}
     | {"action", "formaction", "ping", "target"}
 )
-#: Elements that do nothing there, or that browsers report when the frame refuses them.
+#: Elements that have no effect there, or that browsers report when the frame blocks them.
 _DROPPED = frozenset({"script", "base", "meta", "link", "iframe", "object", "embed"})
 _INLINE = "data:image/"
 _TAG = re.compile("</?[a-zA-Z]")
@@ -31,7 +31,7 @@ _DOCTYPE = re.compile("<!doctype", re.IGNORECASE)
 
 
 def quiet(text: str) -> str:
-    """The same HTML without requests and scripts; where a link would lead stands in its title."""
+    """The same HTML without requests and scripts; the title of a link shows its target."""
     pieces: list[str] = []
     for token in tokenize(text):
         if token.name in _DROPPED and token.kind is not TokenKind.TEXT:
@@ -39,7 +39,7 @@ def quiet(text: str) -> str:
         if token.kind is TokenKind.COMMENT and not _DOCTYPE.match(text, token.start):
             continue
         if token.kind is TokenKind.TEXT and _TAG.match(text, token.start):
-            # A tag that never ends: browsers drop it, and so all that follows.
+            # An unclosed tag: browsers drop it with everything after it.
             break
         if token.kind is TokenKind.START:
             pieces.append(_start_tag(text, token))
@@ -52,7 +52,7 @@ def _start_tag(text: str, token: Token) -> str:
     kept = [(each.name, value_of(text, each)) for each in token.attributes if _stays(text, each)]
     link = attribute_of(token, "href")
     if link is not None and token.name in {"a", "area"}:
-        # Looks like a link, leads nowhere. The first of two titles counts.
+        # Looks like a link but has no target. Of two titles the first counts.
         kept[:0] = [("href", "#"), ("title", value_of(text, link))]
     written = "".join(f' {name}="{html.escape(value, quote=True)}"' for name, value in kept)
     return f"<{token.name}{written}>"

@@ -1,4 +1,4 @@
-"""A mail taken apart for people: headers, text, HTML, files."""
+"""A mail parsed for display: headers, text, HTML, attachments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from email.parser import BytesParser
 
 import msgspec
 
-#: Shown of a text or of one header; the file of the whole mail has all of it.
+#: Characters shown of a text or of one header; the download has the whole mail.
 TEXT_CHARACTERS_MAX = 200_000
 HEADER_CHARACTERS_MAX = 2000
 HEADERS_MAX = 100
@@ -16,7 +16,7 @@ FILES_MAX = 100
 
 
 class MailFile(msgspec.Struct, frozen=True):
-    """A file in a mail."""
+    """An attachment."""
 
     name: str
     type: str
@@ -27,7 +27,7 @@ class MailParts(msgspec.Struct, frozen=True):
     """One mail."""
 
     headers: list[tuple[str, str]]
-    #: Empty: there is none.
+    #: Empty: none.
     text: str
     html: str
     files: list[MailFile]
@@ -39,7 +39,7 @@ class MailParts(msgspec.Struct, frozen=True):
 
 
 def take_apart(content: bytes) -> MailParts:
-    """Read a mail; what cannot be read of it is left out."""
+    """Parse a mail; unreadable parts are left out."""
     parsed = BytesParser(policy=policy.default).parsebytes(content)
     headers = [
         (name, str(value)[:HEADER_CHARACTERS_MAX])

@@ -1,4 +1,4 @@
-"""One message: what happened to it, the mail itself, and settling what nobody knows."""
+"""One message: its history, the mail itself, and settling an unknown outcome."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from headrace.store.contract.messages import EngagementRecord
 from headrace.store.messages.captured import CapturedMail
 from headrace.store.messages.links import HONEYPOT_LINK
 
-#: Targets of links that one page looks up.
+#: Link targets looked up for one page.
 TARGETS_MAX = 50
 _OUTCOMES = {"sent": "sent", "not_sent": "failed"}
 
 
 async def show_message(visit: PageRequest) -> Response:
-    """Everything that is known of a message."""
+    """Everything known about a message."""
     message_id = _message_id(visit)
     messages = visit.store.messages
     detail = await messages.lists.detail(visit.project.id, message_id, visit.now_us)
@@ -59,7 +59,7 @@ async def show_message(visit: PageRequest) -> Response:
 
 
 async def _targets(visit: PageRequest, engagement: Sequence[EngagementRecord]) -> dict[int, str]:
-    """Where the links that were followed lead, by number."""
+    """Target of each clicked link, by its number."""
     numbers = {each.link for each in engagement if each.kind == "click"}
     found: dict[int, str] = {}
     for number in sorted(numbers)[:TARGETS_MAX]:
@@ -78,7 +78,7 @@ async def show_html(visit: PageRequest) -> Response:
 
 
 def mail_frame(html: str) -> Response:
-    """HTML of a mail that can do nothing and ask nobody."""
+    """HTML of a mail that can run nothing and send no request."""
     response = HTMLResponse(quiet(html))
     response.headers[content_policy.HEADER] = content_policy.MAIL
     return response
@@ -91,7 +91,7 @@ async def download_mail(visit: PageRequest) -> Response:
 
 
 async def download_file(visit: PageRequest) -> Response:
-    """One file of the captured mail."""
+    """One attachment of the captured mail."""
     parts: MailParts = take_apart((await _captured(visit)).content)
     number = visit.request.path_params["number"]
     if not (number.isascii() and number.isdigit() and len(number) <= 3):
@@ -103,7 +103,7 @@ async def download_file(visit: PageRequest) -> Response:
 
 
 def _download(content: bytes, name: str) -> Response:
-    # As bytes, whatever type the mail claims: browsers keep it and never show it.
+    # As bytes, whatever type the mail claims: browsers save it and never render it.
     headers = {
         "content-disposition": f"attachment; filename*=UTF-8''{quote(name[:200], safe='')}",
         content_policy.HEADER: content_policy.MAIL,
@@ -112,7 +112,7 @@ def _download(content: bytes, name: str) -> Response:
 
 
 async def _captured(visit: PageRequest) -> CapturedMail:
-    """The captured mail of the path, once personal data is shown.
+    """The captured mail in the path, while personal data is unmasked.
 
     Raises:
         HTTPException: 404.
@@ -127,7 +127,7 @@ async def _captured(visit: PageRequest) -> CapturedMail:
 
 
 async def settle(visit: PageRequest) -> Response:
-    """Say what became of a message whose outcome nobody knows; audited."""
+    """Record the outcome of a message whose outcome is unknown; audited."""
     message_id = _message_id(visit)
     address = visit.project_url(f"/messages/{message_id}")
     outcome = visit.form.one_of("outcome", tuple(_OUTCOMES))

@@ -1,4 +1,4 @@
-"""What every page about mail says at its top: the relay, and whether sending is stopped."""
+"""Notices on top of every mail page: the relay, and whether sending is stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def mail_page(
 
 
 async def mail_notices(visit: PageRequest) -> dict[str, Any]:
-    """What `mail_notices.html` needs."""
+    """Template variables of `mail_notices.html`."""
     policies = await visit.store.messages.emails.policies(visit.project.id)
     return {
         "stopped": stopped_words(policies.sending_paused),

@@ -1,4 +1,4 @@
-"""Sends to audiences: how far each is, and stopping one."""
+"""Sends to audiences: progress, and stopping one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPEN = frozenset({"scheduled", "running"})
 
 
 async def list_jobs(visit: PageRequest) -> Response:
-    """Jobs of the project, newest first."""
+    """List jobs of the project, newest first."""
     found = await visit.store.messages.jobs.list(
         visit.project.id, before=visit.query.number("before"), limit=ROWS + 1
     )
@@ -30,7 +30,7 @@ async def list_jobs(visit: PageRequest) -> Response:
 
 
 async def show_job(visit: PageRequest) -> Response:
-    """How far it is; the page reloads itself until it ends."""
+    """Show progress; the page reloads itself until the job ends."""
     job = await visit.store.messages.jobs.get(visit.project.id, _job_id(visit))
     if job is None:
         raise HTTPException(404)
@@ -44,7 +44,7 @@ async def show_job(visit: PageRequest) -> Response:
         excluded=[await _name(visit, each) for each in job.excluded],
     )
     if job.status == "running":
-        # A header and not a script: the progress also moves where scripts are off.
+        # A header and not a script, so that the page also reloads where scripts are off.
         response.headers["Refresh"] = "2"
     return response
 
@@ -55,7 +55,7 @@ async def _name(visit: PageRequest, audience_id: str) -> str:
 
 
 async def stop(visit: PageRequest) -> Response:
-    """Make no more messages, and cancel those that wait."""
+    """Create no more messages, and cancel the waiting ones."""
     job_id = _job_id(visit)
     before = await visit.store.messages.jobs.get(visit.project.id, job_id)
     if before is None:

@@ -1,4 +1,4 @@
-"""The stop button: nothing leaves, for all of a project, one channel, or one sending domain."""
+"""The emergency stop of sending, for a whole project, one channel, or one sending domain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHANNELS = ("mail", "push")
 
 
 async def stop(visit: PageRequest) -> Response:
-    """Stop what the form names; a domain joins those that are stopped already."""
+    """Stop what the form names; a domain is added to those already stopped."""
     wanted = visit.form.one_of("what", ("all", *_CHANNELS, "domain"))
     value: Any = wanted
     if wanted == "domain":
@@ -40,7 +40,7 @@ async def stop(visit: PageRequest) -> Response:
 
 
 async def resume(visit: PageRequest) -> Response:
-    """End the stop; what waited is sent."""
+    """Resume; waiting messages are sent."""
     await _set(visit, "none")
     return visit.go(
         _back(visit), "Sending is resumed. Waiting messages are sent within 30 seconds."

@@ -1,4 +1,4 @@
-"""What happened to a message: steps in order, and what each guardrail said."""
+"""The history of a message: its steps in order, and the result of each guardrail."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _GUARDRAIL_OF = {
     Reason.RELAY_DOWN: Guardrail.PACING,
 }
 _DECISIONS = {Decision.PASS: "pass", Decision.SKIP: "skip", Decision.DEFER: "wait"}
-#: Ends that composing has, before anything is handed over.
+#: Final states of composing, before anything is handed over.
 _NOT_COMPOSED = frozenset({"missing_variable", "compose", "domain_not_verified", "gone"})
 _GOOD = frozenset({MessageStatus.SENT, MessageStatus.DELIVERED})
 _BAD = frozenset(
@@ -44,18 +44,18 @@ _OPEN = frozenset({MessageStatus.QUEUED, MessageStatus.SENDING})
 
 
 class Step(msgspec.Struct, frozen=True):
-    """Something that happened; `mark` is good, info, warn, bad or quiet."""
+    """One step; `mark` is good, info, warn, bad or quiet."""
 
     mark: str
-    #: None: when is not known.
+    #: None: time unknown.
     at_us: int | None
     text: str
-    #: What a server said; empty: nothing.
+    #: The server's reply; empty: none.
     detail: str = ""
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What one guardrail said."""
+    """The result of one guardrail."""
 
     name: str
     #: pass, skip, wait; empty: not reached.
@@ -66,7 +66,7 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def mark_of(status: MessageStatus) -> str:
-    """How good a status is."""
+    """Severity of a status."""
     if status in _GOOD:
         return "good"
     if status in _BAD:
@@ -75,7 +75,7 @@ def mark_of(status: MessageStatus) -> str:
 
 
 def steps_of(detail: MessageDetail) -> list[Step]:
-    """The life of a message, oldest first. Pure."""
+    """The history of a message, oldest first. Pure."""
     message = detail.message
     source = f"step {message.step_key} of an automation" if message.step_key else "a request"
     steps = [Step("info", message.created_us, f"Created by {source}.")]
@@ -123,7 +123,7 @@ def _outcome(message: Message) -> Step:
 
 
 def checks_of(detail: MessageDetail) -> list[Check]:
-    """Every guardrail in order: as it says now for a message that waits, else as it was. Pure."""
+    """Every guardrail in order: current for a waiting message, else as recorded. Pure."""
     if detail.guardrails:
         return _filled([_check(each) for each in detail.guardrails])
     message = detail.message
@@ -144,7 +144,7 @@ def checks_of(detail: MessageDetail) -> list[Check]:
 def _decided(message: Message) -> tuple[Guardrail, str] | None:
     """The guardrail that stopped a message, and its reason."""
     reason = message.reason or ""
-    # A wait that would be too long names the reason of the wait in its rule.
+    # When a wait would be too long, the rule holds the reason of the wait.
     cause = (message.rule or "").partition(":")[0] if reason == Reason.MAX_DEFER else reason
     found = next((guard for each, guard in _GUARDRAIL_OF.items() if each == cause), None)
     if found is None and reason == Reason.MAX_DEFER:
@@ -167,6 +167,6 @@ def _passed(guardrail: Guardrail) -> Check:
 
 
 def _filled(checks: list[Check]) -> list[Check]:
-    """With those that were not reached."""
+    """The results with those guardrails added that were not reached."""
     rest = list(Guardrail)[len(checks) :]
     return [*checks, *(Check(GUARDRAILS[each], "") for each in rest)]

@@ -1,4 +1,4 @@
-"""Suppressions: addresses that get no mail, put on the list and taken off by hand."""
+"""Suppressions: addresses that get no mail, added and removed by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EMPTY = {"email": "", "scope": "all", "reason": ""}
 
 
 async def list_suppressions(visit: PageRequest) -> Response:
-    """Entries of the project, newest first, or those of one address."""
+    """List entries of the project, newest first, or those of one address."""
     return await _page(visit)
 
 
@@ -82,7 +82,7 @@ async def _newest(visit: PageRequest, reason: str) -> tuple[list[Suppressed], st
 
 
 async def add(visit: PageRequest) -> Response:
-    """Put an address on the list; an entry that is there is widened, never narrowed."""
+    """Add an address; an existing entry is widened, never narrowed."""
     typed = {name: visit.form.text(name) for name in _EMPTY}
     given = {name: value for name, value in typed.items() if value}
     try:
@@ -97,7 +97,7 @@ async def add(visit: PageRequest) -> Response:
 
 
 async def remove(visit: PageRequest) -> Response:
-    """Take an entry off the list."""
+    """Remove an entry."""
     raw = read_uuid(visit.request.path_params["suppression"])
     gone = None
     if raw is not None:

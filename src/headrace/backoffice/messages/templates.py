@@ -26,25 +26,25 @@ from headrace.store.contract.messages import Template
 
 ROWS = 50
 VERSIONS_SHOWN = 20
-#: Contacts among which the one that was typed is looked for.
+#: How many contacts are searched for the one that was typed.
 _CANDIDATES_MAX = 50
 
 
 class _Preview(msgspec.Struct, kw_only=True):
-    """What was typed for a preview, and what came of it."""
+    """Input of a preview, and its result."""
 
     contact: str
     variables: str
     contact_id: str | None = None
     values: dict[str, Any] = {}
     problem: str = ""
-    #: A contact's data is personal: it is shown only when that was asked for.
+    #: A contact's data is personal: shown only while unmasked.
     masked: bool = False
     rendered: Rendered | None = None
 
 
 async def list_templates(visit: PageRequest) -> Response:
-    """Templates of the project, newest first."""
+    """List templates of the project, newest first."""
     found = await visit.store.messages.templates.list(
         visit.project.id, before=visit.query.number("before"), limit=ROWS + 1
     )
@@ -153,7 +153,7 @@ def _read_variables(text: str) -> dict[str, Any]:
 
 
 async def _find_contact(visit: PageRequest, text: str) -> Contact | None:
-    """The contact of an id, an external id or an e-mail address."""
+    """Find the contact by id, external id or e-mail address."""
     raw = read_uuid(text)
     if raw is not None:
         found = await visit.store.contacts.get(visit.project.id, uuid_text(raw))
@@ -178,7 +178,7 @@ def _sentence(error: ApiError) -> str:
 
 
 async def publish(visit: PageRequest) -> Response:
-    """Make a version of the draft; the page shows what its author should know."""
+    """Publish the draft as a version; the page shows warnings for its author."""
     template = await _find(visit)
     try:
         made = await visit.backoffice.mail.templating.publish(
@@ -195,7 +195,7 @@ async def publish(visit: PageRequest) -> Response:
 
 
 async def restore(visit: PageRequest) -> Response:
-    """Make the draft that of a version."""
+    """Replace the draft with a version."""
     template = await _find(visit)
     number = visit.form.number("number")
     restored = None

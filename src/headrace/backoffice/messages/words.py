@@ -1,4 +1,4 @@
-"""What statuses, reasons and guardrails mean, in the words of the pages."""
+"""Labels of statuses, reasons and guardrails."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GUARDRAILS = {
     Guardrail.SEND_LIMIT: "Daily limit",
     Guardrail.PACING: "Pace of relay and receiver",
 }
-#: Why a message is in its state: of guardrails, of answers of relays, and of the sending loop.
+#: Reasons for a message's state: from guardrails, relay replies and the sending loop.
 REASONS = {
     "no_contact": "no contact has this address, so the recipient could not unsubscribe",
     "contact_deleted": "the contact was deleted",
@@ -88,5 +88,5 @@ VERDICT_REASONS = {
 
 
 def reason_words(reason: str | None) -> str:
-    """A reason as the rest of a sentence; one that is not known as it is."""
+    """A reason as the rest of a sentence; an unknown one unchanged."""
     return "" if reason is None else REASONS.get(reason, reason.replace("_", " "))

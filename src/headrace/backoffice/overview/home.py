@@ -1,4 +1,4 @@
-"""`/backoffice`: on to the page where work begins; and the theme."""
+"""`/backoffice`: redirect to the first page; and the theme."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from headrace.domain.ids import uuid_text
 
 
 async def first_page(visit: PageRequest) -> Response:
-    """The only project's overview, else the list of projects."""
+    """Redirect to the only project's overview, else to the list of projects."""
     if len(visit.projects) == 1:
         return visit.go(visit.url(f"/projects/{uuid_text(visit.projects[0].uuid)}"))
     return visit.go(visit.url("/projects"))
 
 
 async def set_theme(visit: PageRequest) -> Response:
-    """Light, dark, or as the system has it."""
+    """Set the theme: light, dark, or that of the system."""
     response = visit.go(visit.safe_address(visit.form.text("back")))
     theme = visit.form.one_of("theme", THEMES) or "auto"
     write_theme(response, theme, secure=visit.backoffice.secure)

@@ -1,4 +1,4 @@
-"""Rollups of a time, cut into the slots that a plot shows. Pure."""
+"""Rollups of a time span, grouped into the slots of a plot. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from headrace.store.contract.rollups import RollupRow
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A time to look at."""
+    """A time span to show."""
 
     name: str
     words: str
-    #: Rows that it is read from, and how many of them make a slot.
+    #: Grain of the rows to read, and how many rows make a slot.
     grain_s: int
     per_slot: int
     slots: int
-    #: Rows that subscribers are summed up from: there are many, so they are longer ones.
+    #: Grain for subscribers: coarser, since they have many rows.
     subscribers_grain_s: int
 
     @property
@@ -52,7 +52,7 @@ class Window(msgspec.Struct, frozen=True):
     """A span that ends now."""
 
     span: Span
-    #: First and last row, in grains since 1970; the last one still runs.
+    #: First and last row, in grains since 1970; the last one is still open.
     first: int
     last: int
 
@@ -63,20 +63,20 @@ class Window(msgspec.Struct, frozen=True):
 
     @property
     def of_subscribers(self) -> tuple[int, int, int]:
-        """Grain, first and last row of what is known of subscribers."""
+        """Grain, first and last row of subscriber data."""
         grain_s = self.span.subscribers_grain_s
         first_s = self.first * self.span.grain_s
         return grain_s, first_s // grain_s, self.last * self.span.grain_s // grain_s
 
     @property
     def labels(self) -> list[str]:
-        """Start of each slot as text, for people who read the numbers."""
+        """Start of each slot as text, for the table of numbers."""
         pattern = "%H:%M" if self.span.slots * self.span.slot_s <= DAY_S else "%d %b %H:%M"
         return [self.time_of(slot).strftime(pattern) for slot in range(self.span.slots)]
 
 
 def window_of(span: Span, now_us: int) -> Window:
-    """The slots of a span, the last of which holds the present moment."""
+    """The slots of a span; the last contains the present."""
     slot = now_us // 1_000_000 // span.slot_s
     first = (slot - span.slots + 1) * span.per_slot
     return Window(span, first, (slot + 1) * span.per_slot - 1)

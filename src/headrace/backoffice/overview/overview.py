@@ -1,4 +1,4 @@
-"""The overview of a project: what came in, how it went and what waits. Read from rollups only."""
+"""The overview of a project: accepted, processed and waiting work. Reads only rollups."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from headrace.store.contract.deliveries import Subscriber
 from headrace.store.contract.rollups import RollupRow
 
 SLOWEST_SHOWN = 8
-#: Subscribers whose names are looked up; rows of others are those of deleted ones.
+#: Subscribers whose names are looked up; rows of others belong to deleted ones.
 SUBSCRIBERS_MAX = 200
 
 _LINES = (("p99", "bad"), ("p95", "warn"), ("p50", "info"))
 
 
 class Slow(msgspec.Struct, frozen=True):
-    """How long one subscriber took."""
+    """Latency of one subscriber."""
 
     id: str
     name: str
@@ -77,7 +77,7 @@ async def overview(visit: PageRequest) -> Response:
 
 
 async def _anything(visit: PageRequest) -> bool:
-    """Whether the project ever had an event."""
+    """Whether the project has ever had an event."""
     totals = await visit.store.catalog.totals(visit.project.id)
     return totals.names > 0
 
@@ -173,7 +173,7 @@ def _rate(value: float) -> str:
 
 
 async def _slowest(visit: PageRequest, rows: Sequence[RollupRow]) -> list[Slow]:
-    """Subscribers by what one attempt in twenty takes, the slowest first."""
+    """Subscribers by 95th percentile of latency, slowest first."""
     found = []
     for row in rows:
         slow_us = percentile_us(row.tally.delivery, 0.95)

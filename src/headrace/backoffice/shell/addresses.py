@@ -1,4 +1,4 @@
-"""Who is asking: the address behind proxies, as far as it can be believed."""
+"""The client's address behind proxies, as far as it can be trusted."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from starlette.requests import Request
 
 from headrace.backoffice.shell.context import Network
 
-#: Providers give a whole network of this size to one customer.
+#: Providers assign one customer a whole network of this size.
 _IPV6_PREFIX = 64
 _HOPS_MAX = 20
 
 
 def client_address(request: Request, trusted: tuple[Network, ...]) -> str:
-    """The nearest address that no trusted proxy has."""
+    """The nearest address that is not a trusted proxy."""
     peer = request.client.host if request.client else ""
     hops = request.headers.get("x-forwarded-for", "").split(",")[-_HOPS_MAX:]
     while hops and _is_trusted(peer, trusted):
@@ -26,7 +26,7 @@ def client_address(request: Request, trusted: tuple[Network, ...]) -> str:
 
 
 def throttled_address(address: str) -> str:
-    """What tries of an address are counted by: for IPv6 its network."""
+    """Key for counting attempts by address: for IPv6 its network."""
     parsed = _parsed(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:

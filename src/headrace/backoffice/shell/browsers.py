@@ -1,8 +1,8 @@
-"""What a browser calls itself, in a few words."""
+"""Short names of browsers, from their user agent."""
 
 from __future__ import annotations
 
-#: The first that is found counts: later names hide inside the texts of earlier ones.
+#: The first match counts: the user agents of earlier names also contain later ones.
 _BROWSERS = (
     ("Edg/", "Edge"),
     ("OPR/", "Opera"),
@@ -24,7 +24,7 @@ _CHARACTERS = 60
 
 
 def browser_words(user_agent: str) -> str:
-    """`Firefox on Linux`; what is not known is shown as it is, shortened."""
+    """`Firefox on Linux`; an unknown user agent as it is, shortened."""
     browser = next((words for part, words in _BROWSERS if part in user_agent), "")
     system = next((words for part, words in _SYSTEMS if part in user_agent), "")
     if browser and system:

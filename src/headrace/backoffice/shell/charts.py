@@ -1,7 +1,7 @@
-"""Charts, drawn on the server as SVG: no script, no inline style, readable without colour.
+"""Charts, rendered on the server as SVG: no script, no inline style, readable without colour.
 
-A chart with axes comes with its numbers as a table, and small ones have a title, for those who
-cannot see them or want to know exactly.
+A chart with axes comes with its numbers as a table, and a small one has a title, for people who
+cannot see it or need exact values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from markupsafe import Markup
 
-#: Of the coordinates; the stylesheet stretches them to the room there is.
+#: In SVG units; the stylesheet stretches them to the available width.
 WIDTH, HEIGHT = 960, 160
 _SPARK_WIDTH, _SPARK_HEIGHT = 120, 28
 _TICK_KINDS = {"delivered": "good", "dead_lettered": "bad", "retrying": "warn"}
@@ -24,23 +24,23 @@ class Series(msgspec.Struct, frozen=True):
     """Values over time, oldest first."""
 
     words: str
-    #: Class that gives the colour: good, warn, bad, info, quiet, accent.
+    #: Class that sets the colour: good, warn, bad, info, quiet, accent.
     colour: str
     #: None: nothing was measured.
     values: Sequence[float | None]
 
 
 class Chart(msgspec.Struct, frozen=True):
-    """A plot and what stands around it."""
+    """A plot with its labels."""
 
     title: str
     svg: Markup
     series: Sequence[Series]
     #: Start of each slot, as text.
     labels: Sequence[str]
-    #: Texts of the axis, from the top down.
+    #: Labels of the value axis, from the top down.
     axis: Sequence[str]
-    #: One sentence that says it without seeing it.
+    #: One sentence that describes the chart to people who cannot see it.
     summary: str
     shown: Shown
     empty: bool
@@ -53,7 +53,7 @@ class Chart(msgspec.Struct, frozen=True):
 
     @property
     def rows(self) -> list[tuple[str, list[str]]]:
-        """The numbers of slots in which there was something."""
+        """Indexes of non-empty slots."""
         rows = []
         for index, label in enumerate(self.labels):
             values = [series.values[index] for series in self.series]
@@ -78,7 +78,7 @@ def bar_chart(
             tall = value / top * HEIGHT if top else 0
             if tall <= 0:
                 continue
-            # What is there must be seen, however little.
+            # A value above zero has to be visible, however small.
             tall = max(tall, 1.0)
             base -= tall
             marks.append(
@@ -101,7 +101,7 @@ def bar_chart(
 def line_chart(
     title: str, series: Sequence[Series], labels: Sequence[str], summary: str, shown: Shown
 ) -> Chart:
-    """Lines on a scale of powers of ten, broken where nothing was measured."""
+    """Lines on a logarithmic scale, broken where nothing was measured."""
     found = [value for one in series for value in one.values if value]
     low = 10 ** math.floor(math.log10(min(found))) if found else 1
     high = 10 ** math.ceil(math.log10(max(found) * 1.0001)) if found else 10
@@ -127,14 +127,14 @@ def _path(values: Sequence[float | None], place: Callable[[int, float], str]) ->
         if value is not None:
             run.append(place(index, value))
         elif run:
-            # A lone point is drawn as a dot: a line of no length with round ends.
+            # A single point is drawn as a dot: a zero-length line with round ends.
             parts.append("M" + "L".join(run if len(run) > 1 else run * 2))
             run = []
     return "".join(parts)
 
 
 def round_up(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, ... so that the axis reads well."""
+    """The next of 1, 2, 5, 10, 20, ..., for round axis labels."""
     if value <= 0:
         return 0
     power: float = 10.0 ** math.floor(math.log10(value))

@@ -1,4 +1,4 @@
-"""What the pages are given by the process."""
+"""What the process provides to pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.pipeline.messages.mail_services import MailServices
 from headrace.pipeline.streams.streams import Streams
 from headrace.store.store import Store
 
-#: Where the pages are; every path below begins with it.
+#: Base path of all pages.
 PREFIX = "/backoffice"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -31,17 +31,17 @@ class Backoffice(msgspec.Struct, frozen=True, kw_only=True):
     #: Where mail goes.
     relay: RelayUrl
     clock_us: Callable[[], int]
-    #: Scheme and host under which people reach this server; empty when nobody has said.
+    #: Public scheme and host of this server; empty when not configured.
     public_origin: str = ""
-    #: Proxies whose `X-Forwarded-For` is believed.
+    #: Proxies whose `X-Forwarded-For` is trusted.
     trusted_proxies: tuple[Network, ...] = ()
 
     @property
     def captures(self) -> bool:
-        """Whether mail is kept here instead of leaving the machine."""
+        """Whether mail is captured here instead of sent."""
         return self.relay.kind is RelayKind.CAPTURE
 
     @property
     def secure(self) -> bool:
-        """Whether browsers come over TLS, so that cookies may demand it."""
+        """Whether browsers connect over TLS, so that cookies may be `Secure`."""
         return self.public_origin.startswith("https://")

@@ -19,7 +19,7 @@ _YEAR_SECONDS = 365 * 24 * 3600
 
 
 class Flash(msgspec.Struct, frozen=True):
-    """A message for the page that comes next."""
+    """A message for the next page."""
 
     text: str
     #: `good` or `bad`.
@@ -27,7 +27,7 @@ class Flash(msgspec.Struct, frozen=True):
 
 
 def _named(name: str, *, secure: bool) -> str:
-    # Browsers take a cookie of this prefix only with Secure, Path=/ and no Domain.
+    # Browsers accept a cookie with this prefix only with Secure, Path=/ and no Domain.
     return f"__Host-{name}" if secure else name
 
 
@@ -38,17 +38,17 @@ def read_session(request: Request, *, secure: bool) -> str:
 
 
 def write_session(response: Response, token: str, *, secure: bool) -> None:
-    """Keep the token; the server alone says when it is over, the browser forgets it then too."""
+    """Set the token as a session cookie; only the server decides when it expires."""
     _set(response, _SESSION, token, SESSION_US // 1_000_000, secure=secure)
 
 
 def drop_session(response: Response, *, secure: bool) -> None:
-    """Forget the token."""
+    """Delete the token."""
     _set(response, _SESSION, "", 0, secure=secure)
 
 
 def read_flash(request: Request, *, secure: bool) -> Flash | None:
-    """The message left by the page before."""
+    """The message left by the previous page."""
     text = request.cookies.get(_named(_FLASH, secure=secure), "")
     try:
         return msgspec.json.decode(urlsafe_b64decode(text.encode()), type=Flash) if text else None
@@ -65,7 +65,7 @@ def write_flash(response: Response, flash: Flash, *, secure: bool) -> None:
 
 
 def drop_flash(response: Response, *, secure: bool) -> None:
-    """The message was shown."""
+    """Delete the message once shown."""
     _set(response, _FLASH, "", 0, secure=secure)
 
 
@@ -76,7 +76,7 @@ def read_theme(request: Request, *, secure: bool) -> str:
 
 
 def write_theme(response: Response, theme: str, *, secure: bool) -> None:
-    """Keep the theme for a year."""
+    """Set the theme for a year."""
     _set(response, _THEME, theme, _YEAR_SECONDS, secure=secure)
 
 

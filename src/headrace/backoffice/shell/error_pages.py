@@ -1,4 +1,4 @@
-"""Pages for what went wrong: what happened, and what to do about it."""
+"""Error pages: what happened, and what to do about it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.store.contract.errors import StoreBusyError, StoreError
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """What the page says."""
+    """Contents of an error page."""
 
     status: int
     title: str
@@ -106,7 +106,7 @@ _OURS = Failure(
 
 
 async def failure_page(request: Request, error: Exception) -> Response:
-    """The one place where a failure becomes a page."""
+    """The one place where an exception becomes a page."""
     failure = _failure(error)
     state = request.scope["state"]
     visit = state.get("visit")
@@ -116,7 +116,7 @@ async def failure_page(request: Request, error: Exception) -> Response:
         except HTTPException:
             request.scope["query_string"] = b""
             visit = PageRequest(request, state["backoffice"])
-        # A path that leads nowhere has no screen that would have looked who is signed in.
+        # An unknown path has no screen that would have identified the person.
         with contextlib.suppress(StoreError):
             await recognise(visit)
     response: Response = visit.page("failure.html", failure.status, failure=failure)

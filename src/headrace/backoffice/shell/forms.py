@@ -1,4 +1,4 @@
-"""What forms and filters send: read with limits, never trusted."""
+"""Form and query fields: read with limits, never trusted."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Fields:
         self._pairs = pairs
 
     def text(self, name: str) -> str:
-        """A value without blanks around it and without characters that cannot be stored."""
+        """A value without surrounding blanks and without characters that cannot be stored."""
         return self.raw(name).strip().replace("\x00", "")[:VALUE_CHARACTERS_MAX]
 
     def exact(self, name: str) -> str:
-        """A value with the blanks around it (identifiers, keys); empty when it is only blanks."""
+        """A value with surrounding blanks kept (identifiers, keys); empty when only blanks."""
         value = self.raw(name).replace("\x00", "")[:VALUE_CHARACTERS_MAX]
         return value if value.strip() else ""
 
     def raw(self, name: str) -> str:
-        """A value exactly as sent (passwords), empty when it is not there."""
+        """A value exactly as sent (passwords), empty when absent."""
         return next((value for key, value in reversed(self._pairs) if key == name), "")
 
     def all(self, name: str) -> list[str]:
@@ -44,12 +44,12 @@ class Fields:
         return int(text)
 
     def one_of(self, name: str, choices: tuple[str, ...]) -> str:
-        """A value if it is among `choices`, else empty."""
+        """A value that is among `choices`, else empty."""
         text = self.text(name)
         return text if text in choices else ""
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Everything, in the order sent."""
+        """All fields, in the order sent."""
         return list(self._pairs)
 
 

@@ -7,22 +7,22 @@ from typing import Any
 
 from markupsafe import Markup
 
-#: Past so many values the text is shown as it is: a page of that size would only be slow.
+#: Above this many values the text is shown as it is: such a page would be slow.
 VALUES_MAX = 3000
-#: Objects and arrays this deep begin folded.
+#: Objects and arrays at this depth start folded.
 _OPEN_DEPTH = 3
 _FOLDED_FROM = 60
 _TEXT_CHARACTERS = 600
 
 
 class _Literal(str):
-    """A number in the words of whoever sent it."""
+    """A number with the digits of the original text."""
 
     __slots__ = ()
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """Members of an object in their order, repeated names included."""
+    """Members of an object in order, repeated names included."""
 
 
 class _TooManyError(Exception):
@@ -30,7 +30,7 @@ class _TooManyError(Exception):
 
 
 def json_view(text: str) -> Markup:
-    """Render; what is no JSON, or too much of it, is shown as text."""
+    """Render; text that is no JSON, or has too many values, is shown as it is."""
     try:
         value = json.loads(
             text,

@@ -1,4 +1,4 @@
-"""Personal data as it is shown until somebody asks for it: enough to recognise, not to use."""
+"""Masks personal data: recognisable, but not usable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the navigation of a project, in order."""
+"""Navigation of a project, in order."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Link(msgspec.Struct, frozen=True):
     current: bool
 
 
-#: Label, path below the project, name of the icon in `templates/icons.html`. A page shows up here
-#: as soon as its screen exists, see `offer`.
+#: Label, path below the project, icon name in `templates/icons.html`. An entry appears once its
+#: screen exists, see `offer`.
 ENTRIES = (
     ("Overview", "", "overview"),
     ("Events", "/events", "events"),
@@ -42,7 +42,7 @@ _offered: set[str] = set()
 
 
 def offer(paths: set[str]) -> None:
-    """Paths of all screens; entries without one are left out."""
+    """Register the paths of all screens; entries without a screen are left out."""
     _offered.clear()
     _offered.update(paths)
 

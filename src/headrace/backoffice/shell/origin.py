@@ -1,4 +1,4 @@
-"""Whether a request that changes something comes from one of our own pages."""
+"""Whether a state-changing request comes from one of the backoffice's own pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.backoffice.shell.context import Backoffice
 
 
 def is_our_own(request: Request, backoffice: Backoffice) -> bool:
-    """Judge `Sec-Fetch-Site` and `Origin`; browsers send at least one of them with every form."""
+    """Check `Sec-Fetch-Site` and `Origin`; browsers send at least one of them with every form."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site is None and origin is None:
@@ -27,10 +27,10 @@ def is_our_own(request: Request, backoffice: Backoffice) -> bool:
 
 
 def csrf_token(session_token: str) -> str:
-    """What every form of a session carries; tells nothing about the session's own token."""
+    """The token in every form of a session; reveals nothing about the session's own token."""
     return hmac.new(session_token.encode(), b"csrf", sha256).hexdigest()
 
 
 def csrf_matches(session_token: str, sent: str) -> bool:
-    """Compare in constant time, as bytes: on text it refuses non-ASCII."""
+    """Compare in constant time, as bytes: `compare_digest` rejects non-ASCII text."""
     return hmac.compare_digest(csrf_token(session_token).encode(), sent.encode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""Argon2, in threads and only so many at once: each takes 64 MiB and a tenth of a second."""
+"""Argon2 in threads, with a limit on concurrency: each hash takes 64 MiB and 100 ms."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import argon2
 
 AT_ONCE_MAX = 2
-#: Past so many that wait, callers are told to come back.
+#: Above this many waiting callers, further ones are asked to retry.
 WAITING_MAX = 32
 
-#: Compared with when there is no account, so that its absence cannot be told by the time taken.
-#: Of a password that nobody knows, with the parameters below.
+#: Verified when the account does not exist, so that timing does not reveal its absence. A hash of
+#: an unknown password, with the parameters below.
 NOBODY_HASH = (
     "$argon2id$v=19$m=65536,t=3,p=1$xT1uq3S0C8a5o0gqN2Y0nA"
     "$Zt0m6H2bq7m8oJk5dGq0Cw3m8Q6cWb1dJYw0pYyqB5E"
@@ -20,7 +20,7 @@ NOBODY_HASH = (
 
 
 class TooManyAtOnceError(Exception):
-    """So many passwords are being looked at that this one must come back."""
+    """Too many passwords are being verified; the caller has to retry."""
 
 
 class Passwords:
@@ -40,7 +40,7 @@ class Passwords:
         return str(await self._run(self._hasher.hash, password))
 
     async def matches(self, password_hash: str | None, password: str) -> bool:
-        """Whether it is the password; takes as long when there is no hash.
+        """Whether the password is correct; takes as long when there is no hash.
 
         Raises:
             TooManyAtOnceError: try again in a moment.
@@ -65,5 +65,5 @@ class Passwords:
             self._waiting -= 1
 
     def close(self) -> None:
-        """Let those under way end."""
+        """Wait for running hashes to finish."""
         self._executor.shutdown(wait=False, cancel_futures=True)

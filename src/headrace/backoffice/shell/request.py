@@ -1,4 +1,4 @@
-"""One request of a person: who it is, what they may do, and how they are answered."""
+"""One request of a person: identity, permissions and response."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from headrace.store.store import Store
 
 
 class PageRequest:
-    """What a view is given. Views of a project may use `project` and `role` without a check."""
+    """The argument of a view. Views of a project may use `project` and `role` without a check."""
 
     def __init__(self, request: Request, backoffice: Backoffice) -> None:
         self.request = request
@@ -51,22 +51,22 @@ class PageRequest:
 
     @property
     def who(self) -> SignedIn:
-        """The person; only for screens that need one."""
+        """The signed-in person; only for screens that require one."""
         assert self.signed_in is not None, "a public screen asks who it is"
         return self.signed_in
 
     @property
     def actor(self) -> str:
-        """What the audit calls the person."""
+        """The person's name in the audit log."""
         return self.who.actor
 
     def enter(self, project: Project, role: Role) -> None:
-        """The path names this project, and the person is at home in it."""
+        """Set the project of the path and the person's role in it."""
         self._project = project
         self._role = role
 
     def renew(self, signed_in: SignedIn | None) -> None:
-        """Take over what the store says now of the person and the role in the project."""
+        """Update the person and the role in the project from the store."""
         self.signed_in = signed_in
         self._role = None if signed_in is None else signed_in.role_in(self.project.id)
 
@@ -77,17 +77,17 @@ class PageRequest:
         return self._project
 
     def may(self, role: Role | str) -> bool:
-        """Whether the person has this role in the project of the path; templates name it."""
+        """Whether the person has this role in the path's project; templates pass its name."""
         return self._role is not None and self._role.includes(Role(role))
 
     @property
     def shows_personal_data(self) -> bool:
-        """Whether personal data of this project is unmasked in this session now."""
+        """Whether this session currently sees this project's personal data unmasked."""
         if self.signed_in is None or self._project is None:
             return False
         session = self.signed_in.session
         return (
-            # Of a role that was taken away nothing stays shown.
+            # A withdrawn role hides personal data again.
             self.may(Role.OPERATOR)
             and session.revealed_project_id == self._project.id
             and session.revealed_until_us > self.now_us
@@ -100,24 +100,24 @@ class PageRequest:
 
     @property
     def here(self) -> str:
-        """Path and query, to come back to."""
+        """Path and query, to return to."""
         query = self.request.scope["query_string"].decode("ascii", "ignore")
         path = quote(self.path, safe="/-._~")
         return f"{path}?{query}" if query else path
 
     def url(self, path: str, **query: Any) -> str:
-        """Address of a page of the backoffice: `/projects`, with the query fields that are set."""
+        """Address of a backoffice page: `/projects`, with the query fields that are set."""
         fields = {name: value for name, value in query.items() if value not in (None, "")}
         return f"{PREFIX}{path}" + (f"?{urlencode(fields)}" if fields else "")
 
     def absolute_url(self, path: str) -> str:
-        """A whole address, to hand to somebody: the public one, else the one asked for just now."""
+        """An absolute address to hand out: on the public address, else on that of the request."""
         host = self.request.headers.get("host", "")
         origin = self.backoffice.public_origin or f"http://{host}"
         return origin + self.url(path)
 
     def project_url(self, path: str = "", **query: Any) -> str:
-        """Address of a page of the project of the path: `/events`."""
+        """Address of a page of the path's project: `/events`."""
         return self.url(f"/projects/{uuid_text(self.project.uuid)}{path}", **query)
 
     def same_page(self, **query: Any) -> str:
@@ -136,12 +136,12 @@ class PageRequest:
         return response
 
     def unique_id(self, name: str) -> str:
-        """An id that nothing else on the page has."""
+        """An id that is unique on the page."""
         self._unique += 1
         return f"{name}-{self._unique}"
 
     def fragment(self, template: str, **context: Any) -> str:
-        """Render a template, for a page or for a part of one that is sent by itself."""
+        """Render a template, for a page or for a fragment sent separately."""
         return render(template, self._context() | context)
 
     def _context(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class PageRequest:
         }
 
     def go(self, address: str, text: str = "", *, kind: str = "good") -> Response:
-        """Send the browser to another page, after a change: with a message that it shows once.
+        """Redirect to another page after a change, with a message that it shows once.
 
         Args:
             address: as `url` or `project_url` makes it.
@@ -171,7 +171,7 @@ class PageRequest:
         return response
 
     def safe_address(self, address: str) -> str:
-        """An address a form or link brought, if it is one of ours; else the first page."""
+        """An address from a form or link, if it is a backoffice page; else the first page."""
         ours = address == PREFIX or address.startswith((f"{PREFIX}/", f"{PREFIX}?"))
         clean = address.isascii() and address.isprintable() and "\\" not in address
         return address if ours and clean and "//" not in address else PREFIX

@@ -1,4 +1,4 @@
-"""Screens: a path, what it needs and who answers. No route exists without saying who may use it."""
+"""Screens: a path, its required access and its views. Every route declares who may use it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ View = Callable[[PageRequest], Awaitable[Response]]
 class Access(Enum):
     """Who may use a screen."""
 
-    #: Everybody, without a session.
+    #: Everyone, without a session.
     NOTHING = "nothing"
-    #: Whoever is signed in.
+    #: Anyone signed in.
     SIGNED_IN = "signed_in"
-    #: A role in the project of the path.
+    #: A role in the path's project.
     VIEWER = "viewer"
     OPERATOR = "operator"
     OWNER = "owner"
@@ -39,7 +39,7 @@ class Access(Enum):
 
     @property
     def role(self) -> Role | None:
-        """The role in a project, None when it is not about one."""
+        """The role in a project, None when the screen is not about one."""
         return Role(self.value) if self in _OF_PROJECT else None
 
 
@@ -56,12 +56,12 @@ class Screen(msgspec.Struct, frozen=True):
 
 
 def get(path: str, view: View, access: Access) -> Screen:
-    """A page or part of one: a GET that changes nothing."""
+    """A page or fragment: a GET that changes nothing."""
     return _screen("GET", path, access, view)
 
 
 def post(path: str, view: View, access: Access) -> Screen:
-    """A change: a POST from one of our own pages, with the token of the session."""
+    """A change: a POST from one of the backoffice's pages, with the session's form token."""
     return _screen("POST", path, access, view)
 
 
@@ -73,7 +73,7 @@ def _screen(method: str, path: str, access: Access, view: View) -> Screen:
 
 
 def routes(screens: tuple[Screen, ...]) -> list[Route]:
-    """Routes of Starlette, each behind its guard; one for each path."""
+    """Starlette routes, each behind its guard; one for each path."""
     by_path: dict[str, dict[str, Screen]] = {}
     for screen in screens:
         methods = by_path.setdefault(screen.path, {})
@@ -96,11 +96,11 @@ def _endpoint(methods: dict[str, Screen]) -> Callable[[Request], Awaitable[Respo
 
 
 async def _guarded(request: Request, screen: Screen) -> Response:
-    """Let a request through to its view, or not.
+    """Let a request through to its view, or reject it.
 
-    1. a change comes from one of our own pages; 2. there is a session, its operator not revoked;
-    3. a change carries the session's token; 4. the project is one the person is at home in, with
-    the role. A project of others is answered as an absent one.
+    1. a change comes from one of the backoffice's pages; 2. there is a session and its operator is
+    not revoked; 3. a change carries the session's token; 4. the person has the role in the project.
+    The response for a project of others is the same as for an absent one.
     """
     backoffice: Backoffice = request.scope["state"]["backoffice"]
     visit = PageRequest(request, backoffice)
@@ -126,7 +126,7 @@ async def _guarded(request: Request, screen: Screen) -> Response:
 
 
 async def recognise(visit: PageRequest) -> None:
-    """Find out who is signed in, if anybody is, and the projects they may see.
+    """Identify the signed-in person, if any, and the projects they may see.
 
     Raises:
         StoreError: the store cannot be read.
@@ -146,7 +146,7 @@ async def recognise(visit: PageRequest) -> None:
         try:
             await store.sign_in.seen(hashed, visit.now_us)
         except StoreError:
-            # A full disk must not keep people from looking at why it is full.
+            # A full disk must not keep people from finding out why it is full.
             return
 
 

@@ -1,4 +1,4 @@
-"""From settings to what the pages are given."""
+"""Converts settings for the pages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def public_origin(url: str) -> str:
 
 
 def proxy_networks(text: str) -> tuple[Network, ...]:
-    """Networks of proxies, separated by commas.
+    """Networks of trusted proxies, separated by commas.
 
     Raises:
         SettingError: names the item that is no network.

@@ -1,4 +1,4 @@
-"""Stylesheet, script and icon: few and small, held in memory, named by their content."""
+"""Stylesheets, scripts and icons: small, held in memory, addressed by their content."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _FILES = _load()
 
 
 def static_url(name: str) -> str:
-    """Address of a file; another content has another one, so browsers may keep it for ever."""
+    """Address of a file; it changes with the content, so browsers may cache it for ever."""
     return f"{PREFIX}/static/{_FILES[name].digest}/{name}"
 
 
 async def static_file(request: Request) -> Response:
-    """Answer with a file of that name and content."""
+    """Serve the file with that name and content hash."""
     file = _FILES.get(request.path_params["name"])
     if file is None or file.digest != request.path_params["digest"]:
         raise HTTPException(404)

@@ -1,4 +1,4 @@
-"""Whether a person may still see the project of an answer that goes on for long."""
+"""Whether a person may still see the project during a long-lived response."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from headrace.backoffice.shell.request import PageRequest
 from headrace.domain.access.sign_in import token_hash
 from headrace.store.contract.errors import StoreError
 
-#: How often a session is asked for. With the time of the look-up this stays well below the 5 s
-#: within which the end of a session must work.
+#: Interval between session checks. Together with the look-up this stays well below the 5 s
+#: within which the end of a session takes effect.
 ASK_SECONDS = 1.5
 
 
 class SessionFollower:
-    """Keeps a visit as the store has it: session, role, and whether personal data is shown.
+    """Keeps a request's session, role and unmasking in step with the store.
 
-    Looking is no use of the session: one that is left alone ends while a live page is open.
+    A check does not extend the session: an idle one expires while a live page is open.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class SessionFollower:
         return self._confirmed_s if alive else None
 
     async def run(self) -> None:
-        """Ask until the session is over; while the store does not answer, the last answer ages."""
+        """Check until the session ends; on store errors the last confirmation ages."""
         visit = self._visit
         hashed = token_hash(visit.session_token)
         while visit.signed_in is not None:

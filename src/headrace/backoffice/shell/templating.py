@@ -1,4 +1,4 @@
-"""The Jinja2 environment: everything escaped, nothing undefined, our own filters."""
+"""The Jinja2 environment: autoescape, strict undefined, custom filters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 
 
 def time_element(at_us: int | None, empty: str = "never") -> Markup:
-    """`<time>` in UTC; a script of ours turns it to the viewer's zone, with UTC on hover."""
+    """`<time>` in UTC; a script converts it to the viewer's zone, with UTC on hover."""
     if at_us is None:
         return Markup('<span class="muted">{}</span>').format(empty)
     text = datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -34,7 +34,7 @@ def time_element(at_us: int | None, empty: str = "never") -> Markup:
 
 
 def duration(span_us: float | None) -> str:
-    """A span in the two units that matter: `1 h 5 min`, `12 ms`."""
+    """A duration in its two largest units: `1 h 5 min`, `12 ms`."""
     if span_us is None:
         return "-"
     if span_us < 1000:
