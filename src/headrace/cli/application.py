@@ -79,7 +79,7 @@ app.command("bench")(bench.bench)
 
 
 def run() -> None:
-    """Run a command; whatever a user can cause ends in one line and an exit code."""
+    """Run a command; every failure that a user can cause ends in one line and an exit code."""
     from headrace.store.contract.errors import StoreError, StoreSetupError
 
     try:
@@ -91,11 +91,11 @@ def run() -> None:
     except StoreError as error:
         _end(str(error), ExitCode.FAILED)
     except BrokenPipeError:
-        # The reader of our output has gone; the interpreter must not trip over it again at exit.
+        # The reader of our output has gone; the interpreter must not fail on the flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.FAILED)
     except OSError as error:
-        # A full disk, a file that may not be written: the system's own words say enough.
+        # A full disk or a missing permission: the system's own message is enough.
         name = "" if error.filename is None else f": {error.filename}"
         _end(f"{error.strerror or error}{name}", ExitCode.FAILED)
 

@@ -1,4 +1,4 @@
-"""`headrace key`: who may talk to a project."""
+"""`headrace key`: API keys of a project."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def revoke(
 
     Example: headrace key revoke 5f0c8a3e9b1d4c72
     """
-    # Whoever pastes the whole key means that key.
+    # A pasted whole key identifies that key.
     public_id = key_id.split("_")[1] if key_id.startswith(f"{PREFIX}_") else key_id
 
     async def work(store: Store) -> bool:

@@ -7,10 +7,10 @@ from headrace.domain.access.names import name_problem
 
 
 def check_name(text: str, what: str) -> str:
-    """Return a name that lists can show.
+    """Return a name that is fit for display.
 
     Raises:
-        CommandFailed: empty, too long, or with characters that cannot be seen.
+        CommandFailed: empty, too long, or with invisible characters.
     """
     if problem := name_problem(text):
         raise usage(f"{what} {problem}")

@@ -116,7 +116,7 @@ def list_(settings: Settings, as_json: AsJson = False) -> None:
 
 
 async def _make_link(store: Store, email: str) -> str | None:
-    """Token of a link for an operator, None when there is none of that address."""
+    """Token of a sign-in link for an operator, None when no operator has that address."""
     from headrace.domain.access.sign_in import issue_link
 
     token, link = issue_link(email, store.clock_us())

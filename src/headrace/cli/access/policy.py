@@ -24,7 +24,7 @@ from headrace.store.store import Store
 
 app = typer.Typer(help="Show and change the policies of a project.", no_args_is_help=True)
 
-#: How `policy set` is told to lift a limit.
+#: Argument of `policy set` that removes a limit.
 NONE_WORDS = frozenset({"none", "null"})
 
 
@@ -98,7 +98,7 @@ def _known(name: str) -> None:
 
 
 def _checked(name: str, text: str) -> Any:
-    """What was typed, as it is stored.
+    """The typed value, as it is stored.
 
     Raises:
         ValueError: with a sentence for the operator.
@@ -107,7 +107,7 @@ def _checked(name: str, text: str) -> Any:
         return checked_value(name, None if text.lower() in NONE_WORDS else text)
     value: Any = text
     if text.lower() in NONE_WORDS:
-        # `none` is a value of its own where it is the default.
+        # Where `none` is the default it is a value, not the absence of a limit.
         value = None if policy_facts(name).default != "none" else "none"
     else:
         with contextlib.suppress(msgspec.DecodeError):

@@ -1,4 +1,4 @@
-"""`headrace project`: tenants of a store."""
+"""`headrace project`: projects of a store."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""`headrace automation`: what follows an event."""
+"""`headrace automation`: checking automations."""

@@ -1,4 +1,4 @@
-"""`headrace automation check`: what is wrong with a definition, before it goes anywhere."""
+"""`headrace automation check`: problems of a definition, before it is sent anywhere."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check(
 
 
 def _read(file: str) -> bytes:
-    """The file, or as much of it as shows that it is too large."""
+    """The file, or as much of it as proves that it is too large."""
     from headrace.domain.automations.limits import DOCUMENT_BYTES_MAX
 
     if file == _STDIN:

@@ -1,4 +1,4 @@
-"""The group of commands."""
+"""The command group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`headrace contacts`: conflicts of contacts that events take for one person."""
+"""`headrace contacts`: conflicts of contacts that events identify as one person."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def dismiss(
 
 
 def _shown(pair: ContactPair) -> dict[str, Any]:
-    """A conflict as the API shows it."""
+    """A conflict as in responses of the API."""
     from headrace.domain.timestamps import to_text
 
     return {

@@ -1,4 +1,4 @@
-"""`headrace contacts`: what is kept about a person, and forgetting one."""
+"""`headrace contacts`: exporting and erasing a person."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from headrace.store.store import Store
 app = typer.Typer(help="Export or erase a person, resolve conflicts.", no_args_is_help=True)
 app.add_typer(conflicts.app)
 
-#: Between two looks at the job.
+#: Interval between polls of the job.
 _LOOK_SECONDS = 0.2
-#: A job that stands still for so long has no worker.
+#: A job without progress for this long has no worker.
 _STILL_SECONDS_MAX = 20.0
 
 ContactId = Annotated[str, typer.Argument(metavar="ID", help="ID of the contact.")]
@@ -143,10 +143,10 @@ def _nobody(project: str) -> CommandFailed:
 
 
 async def _watched(store: Store, begun: Erasure) -> Erasure:
-    """The erasure once it is done.
+    """The finished erasure.
 
     Raises:
-        CommandFailed: no worker seems to work on it.
+        CommandFailed: no worker seems to process it.
     """
     seen, changed_at = begun, time.monotonic()
     while seen.status is not ErasureStatus.DONE:

@@ -1,4 +1,4 @@
-"""`headrace dead-letters`: what failed for good, and what is to become of it."""
+"""`headrace dead-letters`: list, replay or discard what failed for good."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def _wanted(event: str, subscriber_id: str, cause: str, kind: str) -> DeadLetter
 
 
 def dead_letter_shown(dead_letter: DeadLetter) -> dict[str, Any]:
-    """A dead letter as the API shows it."""
+    """A dead letter as in responses of the API."""
     from headrace.domain.ids import uuid_text
     from headrace.domain.timestamps import to_text
 

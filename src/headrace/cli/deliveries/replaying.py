@@ -1,4 +1,4 @@
-"""Starting a replay of many dead letters and watching the worker do it."""
+"""Starting a replay of many dead letters and following its progress."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from headrace.store.contract.dead_letters import (
 )
 from headrace.store.store import Store
 
-#: Between two looks at the job.
+#: Interval between polls of the job.
 _LOOK_SECONDS = 0.2
-#: A job that stands still for so long has no worker; the slowest rate is one a second.
+#: A job without progress for this long has no worker; the slowest rate is one a second.
 _STILL_SECONDS_MAX = 20.0
 
 
 def dry_run(
     settings: Settings, project: str, wanted: DeadLetterFilter
 ) -> tuple[int, list[DeadLetter]]:
-    """How many a replay would be of, and some of them."""
+    """How many dead letters a replay would include, and a sample of them."""
 
     async def work(store: Store) -> tuple[int, list[DeadLetter]]:
         owner = await find_project(store, project)
@@ -42,10 +42,10 @@ def dry_run(
 
 
 def start(settings: Settings, project: str, wanted: DeadLetterFilter, per_second: int) -> Replay:
-    """Create the job; it goes on whatever becomes of this command.
+    """Create the job; it continues even if this command ends.
 
     Raises:
-        CommandFailed: too many run already.
+        CommandFailed: too many replays are running.
     """
     from headrace.domain.ids import new_uuid, uuid_text
 
@@ -70,10 +70,10 @@ def start(settings: Settings, project: str, wanted: DeadLetterFilter, per_second
 
 
 def watch(settings: Settings, job: Replay) -> Replay:
-    """Show progress until the job ends; returns it as it is then.
+    """Show progress until the job ends; returns its final state.
 
     Raises:
-        CommandFailed: no worker seems to work on it.
+        CommandFailed: no worker seems to process it.
     """
 
     async def work(store: Store) -> Replay:

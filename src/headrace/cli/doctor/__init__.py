@@ -1,1 +1,1 @@
-"""`headrace doctor`: what is wrong here, and what to do about it."""
+"""`headrace doctor`: finds problems and says what to do about them."""

@@ -1,4 +1,4 @@
-"""The command itself."""
+"""The doctor command."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import msgspec
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
@@ -16,7 +16,7 @@ class Level(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What was looked at, how it is, and what to do; no advice when all is well."""
+    """What was checked, its state, and advice; empty when all is well."""
 
     check: str
     level: Level
@@ -25,15 +25,15 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def ok(check: str, found: str) -> Finding:
-    """Nothing to do."""
+    """A finding that needs no action."""
     return Finding(check, Level.OK, found)
 
 
 def warn(check: str, found: str, advice: str) -> Finding:
-    """Works, but somebody should look at it."""
+    """A finding that works but needs attention."""
     return Finding(check, Level.WARN, found, advice)
 
 
 def fail(check: str, found: str, advice: str) -> Finding:
-    """Does not work, or must not be relied on."""
+    """A finding that does not work, or is not to be relied on."""
     return Finding(check, Level.FAIL, found, advice)

@@ -1,4 +1,4 @@
-"""Checks of mail: where it goes, and where its links lead."""
+"""Checks of mail: the relay, and the address of links."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.config import SettingError, Settings
 
 
 def check_mail(settings: Settings) -> Iterator[Finding]:
-    """The relay, and the address that links in mails begin with."""
+    """Check the relay, and the base address of links in mails."""
     from headrace.delivery.mail.relay_url import RelayKind
     from headrace.pipeline.messages.mail_services import relay_of
 

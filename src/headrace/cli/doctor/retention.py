@@ -13,33 +13,33 @@ from headrace.store.contract.health import StoreHealth
 from headrace.store.contract.retention import Growth, RetentionState
 from headrace.store.store import Store
 
-#: Sooner than this the disk is worth a warning.
+#: Warn when the disk will be full sooner than this.
 DAYS_TO_FULL_MIN = 14
-#: A sweep a minute, so this long without one means that nobody sweeps.
+#: Sweeps run every minute, so this long without one means that none runs.
 SILENCE_US = 10 * 60 * 1_000_000
 LAG_US_MAX = DAY_US
 _MIB = 1024 * 1024
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What retention has left behind in the store."""
+    """What retention has recorded in the store."""
 
     state: RetentionState | None
     growth: Growth
 
 
 async def look_at_retention(store: Store) -> Kept:
-    """Read what the checks need."""
+    """Read the data of the checks."""
     return Kept(await store.retention.state(), await store.retention.growth())
 
 
 def check_retention(
     kept: Kept, health: StoreHealth, at_us: int, free_bytes_min: int
 ) -> Iterator[Finding]:
-    """Whether what is due goes, and how long the room lasts."""
+    """Check that expired events are removed, and estimate when the disk is full."""
     yield _sweeps(kept.state, at_us)
     if health.free_bytes is not None:
-        # Pages that removed rows have left are used before the file grows.
+        # Pages freed by removed rows are reused before the file grows.
         room = kept.growth.reusable_bytes + max(0, health.free_bytes - free_bytes_min)
         yield _growth(kept.growth, room)
 

@@ -18,7 +18,7 @@ from headrace.store.contract.errors import StoreError
 from headrace.store.contract.health import StoreHealth
 from headrace.store.store import Store
 
-#: What the promise of a 202 rests on, by kind of store.
+#: What the durability of a 202 rests on, by kind of store.
 DURABLE = {
     "sqlite": {"journal_mode": {"wal"}, "synchronous": {"full"}},
     "postgresql": {
@@ -27,14 +27,14 @@ DURABLE = {
         "synchronous_commit": {"on", "remote_apply"},
     },
 }
-#: A log that only grows is one that somebody's open snapshot keeps from being emptied.
+#: A log larger than this is kept from being truncated by an open snapshot.
 LOG_BYTES_MAX = 256 * 1024 * 1024
 _SEQUENCES_A_MILLISECOND = first_sequence_at(1000)
 _MIB = 1024 * 1024
 
 
 def check_store(settings: Settings) -> list[Finding]:
-    """Everything that can be said about the store without changing it."""
+    """All findings about the store; changes nothing."""
     from headrace.stores import schema_versions, store_url
 
     at_us = now_us()
@@ -84,7 +84,7 @@ def _report(health: StoreHealth, newest: int, free_bytes_min: int) -> Iterator[F
         yield fail("store", f"{health.location}, {size}", health.problem)
     else:
         yield ok("store", f"{health.location}, {size}")
-    # A library too old to be relied on is refused when the store is opened.
+    # Opening the store already rejects a library that is too old.
     yield ok("database", f"{health.kind} {health.version}")
     yield ok("schema", str(newest))
     yield _durability(health)
@@ -95,7 +95,7 @@ def _report(health: StoreHealth, newest: int, free_bytes_min: int) -> Iterator[F
 
 
 def _modes(exposed: list[str]) -> Finding:
-    # Opening the store took away from others what this user may change.
+    # Opening the store has already fixed the modes that this user may change.
     if exposed:
         found = f"readable by other users: {', '.join(exposed)}"
         return warn("file modes", found, "Run chmod 600 on each of them, as their owner.")

@@ -1,4 +1,4 @@
-"""Checks of the machine: clock, files, and who has the port."""
+"""Checks of the machine: clock, open files and port."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from headrace.cli.shared.http_client import Client, Unreachable
 from headrace.config import Settings
 from headrace.domain.timestamps import parse, to_text
 
-#: No machine that runs this release has an earlier date.
+#: No machine that runs this release can have an earlier date.
 RELEASED_US = parse("2026-01-01T00:00:00Z")
 #: A clock this far behind the newest event was set back.
 CLOCK_BEHIND_US = 5_000_000
-#: Connections the server takes, and some for files.
+#: File descriptors for the server's connections, and some for files.
 FILES_WANTED = 10_100
 PROBE_SECONDS = 2.0
 
 
 def check_clock(now_us: int, newest_us: int) -> Finding:
-    """The wall clock, against the release and the newest event (0: there is none)."""
+    """Check the clock against the release date and the newest event (0: there is none)."""
     found = to_text(now_us)
     if now_us < RELEASED_US:
         return fail("clock", found, "Set the clock: it is earlier than this release.")
@@ -34,7 +34,7 @@ def check_clock(now_us: int, newest_us: int) -> Finding:
 
 
 def check_files() -> Finding:
-    """How many connections the system lets one process have."""
+    """Check how many connections the system allows one process."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= FILES_WANTED:
         return ok("open files", "unlimited" if soft == resource.RLIM_INFINITY else str(soft))
@@ -45,7 +45,7 @@ def check_files() -> Finding:
 
 
 def check_port(settings: Settings) -> Finding:
-    """Whether the server could listen, or who listens in its place."""
+    """Check that the server can listen, or name the process that holds the port."""
     host, port = settings.host, settings.port
     name = f"port {port}"
     try:
@@ -76,7 +76,7 @@ def _is_headrace(url: str) -> bool:
 
 
 def _holder(port: int) -> str:
-    """` (pid 123, nginx)` when the system tells this user, else nothing."""
+    """` (pid 123, nginx)` when this user may see it, else empty."""
     inodes = {
         inode for name in ("tcp", "tcp6") for inode in _listening(Path("/proc/net", name), port)
     }
@@ -86,7 +86,7 @@ def _holder(port: int) -> str:
             if links & inodes:
                 return f" (pid {process.name}, {(process / 'comm').read_text('utf-8').strip()})"
         except OSError:
-            # It has ended meanwhile, or belongs to somebody else.
+            # The process has ended, or belongs to another user.
             continue
     return ""
 

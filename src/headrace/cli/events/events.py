@@ -1,4 +1,4 @@
-"""`headrace events`: look at what is stored."""
+"""`headrace events`: show stored events."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def show(
     else:
         event, entries = _from_store(settings, project, event_id, idempotency_key)
     if as_json:
-        # Joined as text: the payload stays byte for byte as it was sent.
+        # Joined as text, so that the payload keeps the exact bytes that were sent.
         typer.echo(f'{event.decode().removesuffix("}")},"trace":{entries.decode()}}}')
         return
     members = msgspec.json.decode(event, type=dict[str, msgspec.Raw])

@@ -1,4 +1,4 @@
-"""`headrace export`: events as newline-delimited JSON, oldest first, straight from the store."""
+"""`headrace export`: events as newline-delimited JSON, oldest first, read from the store."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from headrace.domain.timestamps import parse, to_text
 from headrace.store.store import Store
 
 PAGE_EVENTS = 500
-#: Of the progress bar, which goes by time received: nobody has to count the events first.
+#: Steps of the progress bar, which follows the time received: counting the events would be slow.
 _STEPS = 1000
-#: Inside a payload they can only be blanks between its members, never part of a text.
+#: Inside a JSON payload line breaks are only white space between tokens, never part of a string.
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
 
 
@@ -65,7 +65,7 @@ def export(
                 count += 1
         return count
 
-    # Opened before the loop runs: a pipe may wait for its reader, and Ctrl-C has to end that.
+    # Opened before the loop runs: a pipe may block until it has a reader, and Ctrl-C must end that.
     with destination(output) as file:
         count = in_store(settings, lambda store: write(store, file))
     if as_json:
@@ -84,7 +84,7 @@ def _start(since: str) -> int:
 
 
 async def _events(store: Store, project_id: int, start: int) -> AsyncIterator[StoredEvent]:
-    """Events above `start` up to the newest at the time of asking, so that it ends."""
+    """Events above `start` up to the newest at the time of the call, so that it ends."""
     last = await store.events.last_sequence()
     position, first = start, None
     with progress("Exporting", total=_STEPS) as advance_to:
@@ -114,7 +114,7 @@ def _sent(event: StoredEvent) -> bytes:
         "contact_id": event.contact_id,
         "external_id": event.external_id,
         "email": event.email_original or event.email,
-        # To the microsecond, so that coming back it is the same event and not one like it.
+        # In microseconds, so that importing it again gives an identical event.
         "occurred_at": f"{to_text(event.occurred_us)[:-1]}{event.occurred_us % 1000:03d}Z",
         "idempotency_key": event.idempotency_key or f"export:{uuid_text(event.id)}",
         "payload": msgspec.Raw(event.payload.encode()),

@@ -1,4 +1,4 @@
-"""How events are shown to people: one line each, or member by member."""
+"""Display of events: one line each, or field by field."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import typer
 
 from headrace.cli.shared.output import printable
 
-#: Of a payload, in one line of a list.
+#: Characters of a payload in one line of a list.
 PAYLOAD_CHARACTERS_MAX = 120
 
 
 def event_line(event: dict[str, Any], payload: str) -> str:
-    """One line about an event; `event` as the API shows it, `payload` its JSON text."""
+    """One line about an event; `event` as in the API, `payload` its JSON text."""
     who = next(
         (f"{name}={event[name]}" for name in ("contact_id", "external_id", "email") if event[name]),
         "-",
@@ -27,7 +27,7 @@ def event_line(event: dict[str, Any], payload: str) -> str:
 
 
 def print_event(event: dict[str, Any], payload: str) -> None:
-    """Each member on a line of its own, the payload last."""
+    """Each field on its own line, the payload last."""
     for name, value in event.items():
         if name != "payload":
             typer.echo(f"{name:16} {'-' if value is None else printable(str(value))}")
@@ -35,10 +35,10 @@ def print_event(event: dict[str, Any], payload: str) -> None:
 
 
 def print_trace(entries: list[dict[str, Any]]) -> None:
-    """A line for each happening; what went wrong stands below it."""
+    """A line for each trace entry, with its error below."""
     for entry in entries:
         typer.echo(f"{entry['at']}  {printable(entry['text'])}")
         if "error" in entry:
             cause, error = printable(entry.get("cause", "")), printable(entry["error"])
-            # Errors of processing begin with their cause.
+            # Processing errors begin with their cause.
             typer.echo(f"{'':26}{error if error.startswith(cause) else f'{cause}: {error}'}")

@@ -18,9 +18,9 @@ from headrace.cli.shared.settings import CLIENT, with_settings
 from headrace.config import Settings
 
 RECONNECT_SECONDS = 1.0
-#: The server says something every 15 s; three times that in silence means it is gone.
+#: The server sends a heartbeat every 15 s; three missing ones mean that it is gone.
 SILENCE_SECONDS_MAX = 45.0
-#: A line of the stream is one line of an event, whose payload is at most 1 MiB of text.
+#: A line of the stream holds one event, with a payload of at most 1 MiB.
 LINE_BYTES_MAX = 8 * 1024 * 1024
 
 
@@ -77,7 +77,7 @@ def _show(data: bytes, prefix: str, *, as_json: bool) -> bool:
 
 
 def _messages(client: Client) -> Iterator[Message]:
-    """Messages of one connection after another; ends never."""
+    """Messages of one connection after another; never ends."""
     connected = told = False
     while True:
         try:

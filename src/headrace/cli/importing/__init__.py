@@ -1,1 +1,1 @@
-"""`headrace import`: a file of newline-delimited JSON, resumable, doubling nothing."""
+"""`headrace import`: a file of newline-delimited JSON; resumable, without duplicates."""

@@ -1,4 +1,4 @@
-"""The command itself: which file, to whom, and what it reports."""
+"""The import command: its file, target and report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from headrace.private_files import open_to_others
 
 STDIN = "-"
 _REJECTED = ".rejected.ndjson"
-#: A dry run writes to a file of its own: a real run that goes on later still needs the other.
+#: A dry run has its own file, so that it does not overwrite the one of a real run.
 _REJECTED_DRY = ".rejected.dry-run.ndjson"
 
 
@@ -91,7 +91,7 @@ def import_(
 
 
 def _lines(source: IO[bytes], path: Path | None, state: State, kind: Kind) -> Iterator[Line]:
-    """What is to be sent, after what an earlier run has done."""
+    """The lines still to send after an earlier run."""
     if kind is CONTACTS and path is not None and path.suffix.lower() == ".csv":
         return read_records(source, number=state.line, offset=state.offset)
     if path is not None:
@@ -102,9 +102,9 @@ def _lines(source: IO[bytes], path: Path | None, state: State, kind: Kind) -> It
 def _state(
     path: Path | None, target: str, *, restart: bool
 ) -> tuple[State, Callable[[State], None], Callable[[], None]]:
-    """`(state to begin with, how to save it, what to do at the end)`."""
+    """`(initial state, how to save it, what to do at the end)`."""
     if path is None:
-        # Standard input cannot be read again, so its keys need only be new.
+        # Standard input cannot be read again, so its keys only have to be unique.
         name = secrets.token_hex(FINGERPRINT_CHARACTERS // 2)
         return State(name, target), lambda _: None, lambda: None
     kept = StateFile(path)
@@ -131,10 +131,10 @@ def _opened(name: str) -> Iterator[tuple[IO[bytes], Path | None]]:
 
 @contextlib.contextmanager
 def _target(settings: Settings, project: str, kind: Kind) -> Iterator[tuple[Client, str]]:
-    """Whom to send to, and the name of that for the state."""
+    """The client to send with, and the target's name in the state file."""
     what = "" if kind is EVENTS else f", {kind.name}"
     if settings.key:
-        # The key's public part stands for the project, which only the server knows.
+        # The key's public part identifies the project, which only the server knows.
         public = settings.key[: len(PREFIX) + 1 + PUBLIC_ID_CHARACTERS]
         yield Client(settings.url, settings.key), f"{settings.url} as {public}{what}"
         return

@@ -1,9 +1,9 @@
-"""Contacts in CSV: one a record, turned into what `POST /contacts` takes.
+"""Contacts in CSV: each record becomes a body of `POST /contacts`.
 
 The first record names the columns. `external_id` and `email` are identifiers; every other column is
-a property, of the type that follows its name: `plan`, `seats:number`, `vip:boolean`, `since:date`,
-`tags:list`. An empty cell leaves what it stands for as it is. Blanks belong to names and texts, as
-RFC 4180 has it: an external_id is kept exactly.
+a property, of the type after the colon in its name: `plan`, `seats:number`, `vip:boolean`,
+`since:date`, `tags:list`. An empty cell leaves the field unchanged. Blanks are part of names and
+texts (RFC 4180): an external_id is kept exactly.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from headrace.cli.importing.lines import LINE_BYTES_MAX, Line
 from headrace.cli.shared.failure import usage
 
 IDENTIFIERS = ("external_id", "email")
-#: Between the items of a list in one cell.
+#: Separates the items of a list in one cell.
 LIST_SEPARATOR = ";"
 COLUMNS_MAX = 300
-#: Tried in this order; the first that the line of names holds is it.
+#: Tried in this order; the first one found in the header is used.
 _DELIMITERS = (",", ";", "\t")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _WORD = re.compile(r"\w+")
@@ -68,7 +68,7 @@ _TYPES: dict[str, Callable[[str], str]] = {
 
 
 class _Source:
-    """Lines of the file as text, counted, so that every record knows where it ends."""
+    """Lines of the file as text, counted, to know where each record ends."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -107,7 +107,7 @@ class Columns:
         names: the first record.
 
     Raises:
-        CommandFailed: the names are none, too many or not clear.
+        CommandFailed: the names are missing, too many or ambiguous.
     """
 
     def __init__(self, names: list[str]) -> None:
@@ -123,10 +123,10 @@ class Columns:
             raise usage("The first line must have a column external_id or email.")
 
     def contact(self, cells: list[str]) -> bytes:
-        """JSON text of the contact that a record is.
+        """JSON text of the contact in a record.
 
         Raises:
-            ValueError: what is wrong with which column.
+            ValueError: names the column and the problem.
         """
         if len(cells) > len(self._columns):
             message = f"has {len(cells)} cells, but the first line has {len(self._columns)} columns"
@@ -149,10 +149,10 @@ class Columns:
 
 
 def _column(text: str) -> tuple[str, str]:
-    """`(name, type)` of a column. What follows a colon and is no word belongs to the name.
+    """`(name, type)` of a column. A suffix that is not a word belongs to the name.
 
     Raises:
-        CommandFailed: it names no type that there is, or is hardly meant as it is written.
+        CommandFailed: the type is unknown, or the name is probably a mistake.
     """
     name, colon, kind = text.rpartition(":")
     if not colon or not (_WORD.fullmatch(kind) or kind.strip() in _TYPES):
@@ -169,10 +169,10 @@ def _column(text: str) -> tuple[str, str]:
 
 
 def read_records(file: IO[bytes], *, number: int, offset: int) -> Iterator[Line]:
-    """Records after the line `number`, which ends at `offset`; the file is read from its start.
+    """Records after line `number`, which ends at `offset`; reads the file's header first.
 
     Raises:
-        CommandFailed: the first line is no line of names.
+        CommandFailed: the first line is no header.
     """
     file.seek(0)
     source = _Source(file)

@@ -1,4 +1,4 @@
-"""One import: lines in, batches out, counts and refusals kept."""
+"""One import: reads lines, sends batches, keeps counts and rejections."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _TOO_LONG = Decision(0, "LineTooLong", f"is longer than {LINE_BYTES_MAX} bytes")
 
 
 class Rejections:
-    """`FILE.rejected.ndjson`: line number, reason and the line; made at the first of them."""
+    """`FILE.rejected.ndjson`: line number, reason and line; created on the first rejection."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def reset(self, keep_bytes: int) -> None:
-        """Drop what a batch wrote that was interrupted before its state was saved."""
+        """Drop rejections of a batch that was interrupted before its state was saved."""
         with contextlib.suppress(FileNotFoundError):
             if keep_bytes == 0:
                 self.path.unlink()
@@ -34,7 +34,7 @@ class Rejections:
                 file.truncate(keep_bytes)
 
     def add(self, refused: list[tuple[Line, Decision]]) -> int:
-        """Append these; returns the length of the file."""
+        """Append rejections; returns the length of the file."""
         descriptor = open_private(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         with os.fdopen(descriptor, "ab") as file:
             for line, decision in refused:
@@ -53,11 +53,11 @@ def _refusal(line: Line, decision: Decision) -> dict[str, str | int]:
 
 
 class ImportJob:
-    """Takes lines to their decisions.
+    """Sends lines and records the decision about each.
 
     Args:
         kind: what the lines are.
-        key_prefix: start of the idempotency keys of lines that have none.
+        key_prefix: of the idempotency keys given to lines without one.
         save: called with the state after every batch.
     """
 
@@ -79,7 +79,7 @@ class ImportJob:
         self._save = save
 
     def run(self, lines: Iterable[Line], advanced: Callable[[State], None]) -> None:
-        """Send all lines; `advanced` is told after every batch."""
+        """Send all lines; calls `advanced` after every batch."""
         for batch in batches(lines, self._kind):
             self._send(batch)
             advanced(self._state)
@@ -120,18 +120,18 @@ class ImportJob:
 
 
 def _refused_here(line: Line) -> Decision | None:
-    """The decision about a line that no server need see."""
+    """The decision about a line that need not be sent."""
     if line.too_long:
         return _TOO_LONG
     return Decision(0, "InvalidLine", line.problem) if line.problem else None
 
 
 def batches(lines: Iterable[Line], kind: Kind = EVENTS) -> Iterator[list[Line]]:
-    """Group lines by number and size."""
+    """Group lines into batches, limited by number and size."""
     batch: list[Line] = []
     size = 0
     for line in lines:
-        # Lines are joined by one byte each.
+        # One byte joins each line to the next.
         if batch and (
             len(batch) == kind.batch_lines or size + len(line.text) + 1 > kind.batch_bytes
         ):

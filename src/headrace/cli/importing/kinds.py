@@ -1,4 +1,4 @@
-"""What can be imported: where it goes, and what may become of a line."""
+"""What can be imported: its route, limits and possible results."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class Kind:
 
     #: Plural, for messages.
     name: str
-    #: Takes a batch as newline-delimited JSON.
+    #: Route that takes a batch as newline-delimited JSON.
     path: str
-    #: Scope of the key that is made for an import without a server.
+    #: Scope of the key created for an import without a server.
     scope: str
     batch_lines: int
-    #: Below what the server takes in one request, with room for what is added.
+    #: Below the server's limit for one request, with room for what is added.
     batch_bytes: int
-    #: Whether a line without an idempotency key is given one, so that none is stored twice.
+    #: Whether lines without an idempotency key get one, so that none is stored twice.
     keyed: bool
-    #: Names of the counts, in the order in which they are told.
+    #: Names of the counts, in the order they are reported.
     counts: tuple[str, ...]
-    #: The count that a decision about a line adds to.
+    #: The count that a decision about a line increments.
     count: Callable[[Decision], str]
-    #: How the counts are told.
+    #: Text of the report.
     told: str
 
 

@@ -1,4 +1,4 @@
-"""Lines of a file, each with a name of its own."""
+"""Lines of a file, each with its own idempotency key."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import msgspec
 
 #: The largest payload a project can allow is 1 MiB; a longer line is no event.
 LINE_BYTES_MAX = 2 * 1024 * 1024
-#: Of a file, that make its fingerprint together with its size.
+#: Bytes of a file that make its fingerprint together with its size.
 FINGERPRINT_BYTES = 1024 * 1024
 FINGERPRINT_CHARACTERS = 16
 _BLANKS = b" \t\r\n"
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line that is not blank, or one record over several."""
+    """One line that is not blank, or one record of several lines."""
 
     #: From 1, blank lines counted.
     number: int
     text: bytes
-    #: Where the next line begins.
+    #: Offset of the next line.
     end: int
     too_long: bool = False
-    #: Why it is not sent at all; empty when nothing is wrong with it.
+    #: Why it is not sent; empty when it is valid.
     problem: str = ""
-    #: As it stands in the file, where `text` is something else.
+    #: The original text, where `text` was converted.
     sent: bytes | None = None
-    #: Lines that it takes.
+    #: Number of lines it spans.
     lines: int = 1
 
     @property
@@ -42,7 +42,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def fingerprint(path: Path) -> str:
-    """Tells files apart without reading all of them: their first MiB and their size."""
+    """Identifies a file without reading all of it: hash of its first MiB and its size."""
     with path.open("rb") as file:
         digest = sha256(file.read(FINGERPRINT_BYTES))
     digest.update(str(path.stat().st_size).encode())
@@ -50,7 +50,7 @@ def fingerprint(path: Path) -> str:
 
 
 def read_lines(file: IO[bytes], *, number: int, offset: int) -> Iterator[Line]:
-    """Lines after the `number` already read; `file` stands at `offset`."""
+    """Lines after the `number` already read; `file` is positioned at `offset`."""
     while text := file.readline(LINE_BYTES_MAX):
         number += 1
         offset += len(text)
@@ -75,13 +75,13 @@ def _skip_line(file: IO[bytes]) -> int:
 def with_key(text: bytes, key: str) -> bytes:
     """The event with `key` as its idempotency key, unless it has one of its own.
 
-    All other bytes stay as they are. What is no object is left for the server to refuse.
+    All other bytes stay as they are. The server rejects what is not an object.
     """
     members = _members(text)
     if members is None or members.get("idempotency_key") is not None:
         return text
     if "idempotency_key" in members:
-        # There and null: a second member of that name would be ambiguous.
+        # Present and null: adding a second member of that name would be ambiguous.
         raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         return msgspec.json.encode(raw | {"idempotency_key": key})
     separator = b"," if members else b""
@@ -90,7 +90,7 @@ def with_key(text: bytes, key: str) -> bytes:
 
 def _members(text: bytes) -> dict[str, Any] | None:
     try:
-        # Python's own parser takes every escape that the server takes.
+        # Python's own parser accepts every escape that the server accepts.
         members = json.loads(text)
     except (ValueError, RecursionError):
         return None

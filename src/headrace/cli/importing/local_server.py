@@ -1,4 +1,4 @@
-"""A server for one import, when none runs: the same way in as for everybody else."""
+"""A temporary server for an import when none runs, so that it uses the same API."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from headrace.store.store import Store
 
 KEY_NAME = "import from the command line"
-#: A key that a killed import could not revoke ends by itself.
+#: A killed import cannot revoke its key, so the key expires.
 KEY_LIFE_US = 7 * 86400 * 1_000_000
 
 
 @contextmanager
 def local_server(settings: Settings, project: str, scope: str) -> Iterator[tuple[str, str]]:
-    """`(address, key)` of a server on the store of the settings, on a free port of this machine.
+    """`(address, key)` of a server on the configured store, on a free port of this machine.
 
     Raises:
-        StoreSetupError: the store is not there, or in use by a server.
+        StoreSetupError: the store does not exist, or a server uses it.
     """
     server = _LocalServer(
         msgspec.structs.replace(settings, host="127.0.0.1", port=0), project, Scope(scope)
@@ -41,7 +41,7 @@ def local_server(settings: Settings, project: str, scope: str) -> Iterator[tuple
 
 
 class _LocalServer:
-    """Runs in a thread, so that the command can ask it like any other server."""
+    """Runs in a thread, so that the command can call it like any other server."""
 
     def __init__(self, settings: Settings, project: str, scope: Scope) -> None:
         self._scope = scope

@@ -1,4 +1,4 @@
-"""Sends batches until every line in them is decided."""
+"""Sends batches until every line in them has a decision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from headrace.cli.shared.failure import CommandFailed
 from headrace.cli.shared.http_client import Answer, Client, Unreachable, error_text
 
-#: Longest wait without any answer that decides a line.
+#: Longest wait without a response that decides a line.
 PATIENCE_SECONDS = 300.0
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.5, 15.0
 _TRY_AGAIN = frozenset({408, 429, 503})
@@ -20,22 +20,22 @@ _HEADERS = {"Content-Type": "application/x-ndjson", "Headrace-Source": "import"}
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What the server decided about one line."""
+    """The server's decision about one line."""
 
     status: int
     code: str = ""
     reason: str = ""
     mismatch: bool = False
-    #: What became of a contact.
+    #: Result for a contact.
     outcome: str = ""
 
 
 class Sender:
-    """Sends over one client; waits as long as the server says.
+    """Sends over one client; waits as long as the server asks.
 
     Args:
-        path: takes a batch as newline-delimited JSON.
-        patience_s: after so long without progress the command gives up; a later run goes on.
+        path: route that takes a batch as newline-delimited JSON.
+        patience_s: time without progress after which the command gives up; a later run continues.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Sender:
         self._clock = clock
 
     def send(self, texts: list[bytes]) -> list[Decision]:
-        """One decision per text, in their order.
+        """One decision per text, in order.
 
         Raises:
-            CommandFailed: refused as a whole, or no progress for too long.
+            CommandFailed: the whole batch was rejected, or no progress for too long.
         """
         decisions: list[Decision | None] = [None] * len(texts)
         give_up = self._clock() + self._patience_s
@@ -80,7 +80,7 @@ class Sender:
     def _try(
         self, texts: list[bytes], indexes: list[int], decisions: list[Decision | None]
     ) -> tuple[float | None, str]:
-        """Send once and note what was decided; `(wait the server asks for, problem or nothing)`."""
+        """Send once and record decisions; `(wait the server asks for, problem or nothing)`."""
         body = b"\n".join(texts[index] for index in indexes)
         try:
             answer = self._client.ask("POST", self._path, body, headers=_HEADERS)

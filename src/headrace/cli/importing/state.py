@@ -1,4 +1,4 @@
-"""How far an import has come, kept beside the file so that the next run goes on from there."""
+"""Progress of an import, kept beside the file so that the next run continues from there."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from headrace.private_files import replace_private
 
 
 class State(msgspec.Struct):
-    """Position after the last line that was answered; written by the import after each batch."""
+    """Position after the last line with a response; saved after each batch."""
 
     #: See `lines.fingerprint`.
     fingerprint: str
-    #: Which server or store the lines went to.
+    #: Server or store the lines were sent to.
     target: str
     offset: int = 0
     line: int = 0
-    #: Length of the file of rejected lines; what is past it belongs to a batch never finished.
+    #: Length of the file of rejected lines; anything beyond belongs to an unfinished batch.
     rejected_bytes: int = 0
-    #: Lines that are decided.
+    #: Number of lines with a decision.
     decided: int = 0
-    #: Of those, by what became of them; see `kinds.Kind.counts`.
+    #: The same by result; see `kinds.Kind.counts`.
     counts: dict[str, int] = {}
 
 
 class StateFile:
-    """`FILE.import-state.json`; gone once an import is through."""
+    """`FILE.import-state.json`; removed when an import is complete."""
 
     def __init__(self, source: Path) -> None:
         self.path = source.with_name(source.name + ".import-state.json")
 
     def load(self, fresh: State) -> State:
-        """The state of an interrupted import of this very file to this very target, else `fresh`.
+        """The state of an interrupted import of this file to this target, else `fresh`.
 
         Raises:
-            CommandFailed: it belongs to another.
+            CommandFailed: it belongs to another file or target.
         """
         try:
             found = msgspec.json.decode(self.path.read_bytes(), type=State)
@@ -59,7 +59,7 @@ class StateFile:
         return found
 
     def save(self, state: State) -> None:
-        """Replace the state in one step: a kill leaves the old one or the new one."""
+        """Replace the state atomically: a kill leaves the old one or the new one."""
         partial = self.path.with_name(self.path.name + ".partial")
         with os.fdopen(replace_private(partial), "wb") as file:
             file.write(msgspec.json.encode(state))
@@ -68,5 +68,5 @@ class StateFile:
         partial.replace(self.path)
 
     def remove(self) -> None:
-        """The import is through."""
+        """Remove the state of a complete import."""
         self.path.unlink(missing_ok=True)

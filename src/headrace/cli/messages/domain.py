@@ -1,4 +1,4 @@
-"""`headrace domain`: what mail is sent from."""
+"""`headrace domain`: sending domains."""
 
 from __future__ import annotations
 

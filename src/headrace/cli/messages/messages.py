@@ -1,4 +1,4 @@
-"""`headrace messages`: what became of mail, and why it did or did not arrive."""
+"""`headrace messages`: status of mail, and why it did or did not arrive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Find messages, and settle those that are unknown.", no_args_is_help=True)
 
-#: Messages of one page.
+#: Messages per page.
 PAGE = 200
 SETTLEMENTS = ("sent", "failed", "retry")
 MessageId = Annotated[str, typer.Argument(metavar="ID", help="Id of the message.")]
@@ -151,7 +151,7 @@ def settle(
 
 
 async def _unknown(store: Store, project_id: int) -> list[str]:
-    """Ids of all messages that are unknown now."""
+    """Ids of all messages with an unknown outcome."""
     ids: list[str] = []
     before: Place | None = None
     while True:

@@ -1,4 +1,4 @@
-"""How messages, suppressions and templates are shown by commands: as the API shows them."""
+"""Messages, suppressions and templates as commands show them: in the API's form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def id_of(text: str, what: str) -> str:
     """Canonical text of an id.
 
     Raises:
-        CommandFailed: it is none.
+        CommandFailed: it is no id.
     """
     if UUID_TEXT.fullmatch(text) is None:
         raise usage(f"{text!r} is no id of a {what}.")
@@ -29,12 +29,12 @@ def id_of(text: str, what: str) -> str:
 
 
 def time_of(at_us: int | None) -> str | None:
-    """A moment, or none."""
+    """Text of a time, or None."""
     return None if at_us is None else to_text(at_us)
 
 
 def message_shown(of: Message) -> dict[str, Any]:
-    """A message as lists of the API show it."""
+    """A message as in lists of the API."""
     return {
         "id": of.id,
         "created_at": to_text(of.created_us),
@@ -55,7 +55,7 @@ def message_shown(of: Message) -> dict[str, Any]:
 
 
 def trace_shown(of: MessageTrace) -> dict[str, Any]:
-    """All that happened to a message."""
+    """A message with its whole history."""
     return {
         "message": message_shown(of.detail.message),
         "explanation": of.explanation,
@@ -126,12 +126,12 @@ def template_shown(of: Template) -> dict[str, Any]:
 
 
 def cell(value: Any) -> str:
-    """A value as a column of a table."""
+    """A value as text in a table."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None or not str(value) else str(value)
 
 
 def json_members(**members: Any) -> bytes:
-    """A body as a request would have it, to be checked by the rules of requests."""
+    """Build a request body, to be checked by the rules of requests."""
     return msgspec.json.encode({name: value for name, value in members.items() if value != ""})

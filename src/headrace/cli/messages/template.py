@@ -1,4 +1,4 @@
-"""`headrace template`: what mail is made of."""
+"""`headrace template`: e-mail templates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Create, publish and list templates.", no_args_is_help=True)
 
-#: More than any template may have.
+#: Above the limit of any template.
 FILE_BYTES_MAX = 1024 * 1024
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headrace.bootstrap import FirstStart
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: As shells report a process that a signal ended.
+#: Added to a signal's number for the exit status, as shells do.
 _SIGNALLED = 128
 
 
@@ -62,7 +62,7 @@ async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
     from headrace.app import STOP_SECONDS_MAX, Headrace
     from headrace.stores import open_configured, store_url
 
-    # A shared database that has no schema is more likely the wrong one than one to be filled.
+    # A shared database without a schema is more likely the wrong one than a new one.
     create = with_worker or not store_url(settings.store).is_shared
     store = await open_configured(settings, serve=True, create=create)
     ended = asyncio.Event()
@@ -94,7 +94,7 @@ async def _announce(server: Headrace, *, as_json: bool) -> None:
     from headrace.cli.running.welcome import curl_line, url_of, welcome
     from headrace.stores import store_url
 
-    # Only now: a start that found its port taken must not have used up the one showing of the key.
+    # Only now: a start that fails on a taken port must not use up the key, which is shown once.
     first = await first_start(server.store, server.store.clock_us())
     if first is not None:
         await server.access.refresh()
@@ -121,11 +121,11 @@ def _stop_on_signals(ended: asyncio.Event, seconds_max: float) -> None:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        # Now, since the start itself may still wait for the database.
+        # Now, since the start itself may still be waiting for the database.
         limit_the_stop(seconds_max)
         ended.set()
         for number in _SIGNALS:
-            # Not through the loop, which may be what hangs.
+            # Not through the loop, which may be hanging.
             loop.remove_signal_handler(number)
             signal.signal(number, lambda caught, _: os._exit(_SIGNALLED + caught))
 

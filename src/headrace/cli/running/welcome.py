@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Addresses that mean "every interface" to a listener and nothing to a client.
+#: Addresses that mean "every interface" to a listener but cannot be connected to.
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - replaced, not bound
 
 _SIGN_IN = """
@@ -18,13 +18,13 @@ _BODY = (
 
 
 def url_of(host: str, port: int) -> str:
-    """Address under which this machine reaches a server that listens on `host`."""
+    """Address at which this machine reaches a server that listens on `host`."""
     reachable = _ANY.get(host, host)
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def curl_line(url: str, key: str) -> str:
-    """A first event, ready to be pasted into a shell."""
+    """A curl command for a first event, ready to be pasted into a shell."""
     return (
         f"curl -sS -X POST {url}/events -H 'Authorization: Bearer {key}' "
         f"-H 'Content-Type: application/json' -d '{_BODY}'"

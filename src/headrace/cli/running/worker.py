@@ -1,4 +1,4 @@
-"""`headrace worker`: process and deliver what the API has accepted."""
+"""`headrace worker`: process and deliver accepted events."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ async def _run(settings: Settings, *, supervised: bool) -> None:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        # Now, since the start itself may still wait for the database.
+        # Now, since the start itself may still be waiting for the database.
         limit_the_stop(STOP_SECONDS_MAX)
         process.ended.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        # At a terminal both processes get the signal; a supervised worker goes on until its server
-        # says so, or is gone.
+        # Ctrl-C signals both processes; a supervised worker continues until its server stops it or
+        # is gone.
         if supervised and number == signal.SIGINT:
             signal.signal(number, signal.SIG_IGN)
         else:

@@ -1,4 +1,4 @@
-"""Spans of time as people type them: `90s`, `15m`, `12h`, `30d`, `4w`."""
+"""Durations as typed: `90s`, `15m`, `12h`, `30d`, `4w`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from headrace.cli.shared.failure import usage
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhdw])", re.ASCII)
-#: A century; longer is a slip of the finger.
+#: A century; anything longer is a typing error.
 SECONDS_MAX = 100 * 366 * 86400
 
 
 def duration_us(text: str) -> int:
-    """Read a span of time; returns microseconds.
+    """Parse a duration; returns microseconds.
 
     Raises:
-        CommandFailed: it is none.
+        CommandFailed: it is not a duration.
     """
     match = _DURATION.fullmatch(text)
     seconds = int(match[1]) * _SECONDS[match[2]] if match else 0

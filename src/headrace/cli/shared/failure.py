@@ -1,4 +1,4 @@
-"""How a command ends when it cannot do what it was asked."""
+"""How a command fails."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the shell is told."""
+    """Exit codes."""
 
     DONE = 0
-    #: It was tried and did not work, or only in part.
+    #: It was tried and failed, or only part succeeded.
     FAILED = 1
-    #: It was not tried: wrong arguments, settings or surroundings.
+    #: It was not tried: wrong arguments, settings or environment.
     USAGE = 2
 
 
@@ -24,5 +24,5 @@ class CommandFailed(Exception):
 
 
 def usage(message: str) -> CommandFailed:
-    """The command was called wrongly."""
+    """The failure of a command that was called wrongly."""
     return CommandFailed(message, ExitCode.USAGE)

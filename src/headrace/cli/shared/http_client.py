@@ -1,4 +1,4 @@
-"""Talks to a Headrace over HTTP, with the standard library alone: one connection, one question."""
+"""Calls a Headrace over HTTP with the standard library: one connection, one request at a time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from headrace.cli.shared.output import printable
 from headrace.config import Settings
 
 TIMEOUT_S = 30.0
-#: More than any answer to a command; an answer past it is no answer of Headrace.
+#: Above any response to a command; a larger one is not from Headrace.
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the server said."""
+    """A response of the server."""
 
     status: int
     #: Names in lower case.
@@ -28,7 +28,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def retry_after_s(self) -> float | None:
-        """Seconds to wait before the next try, None when the server does not say."""
+        """Seconds to wait before the next attempt, None when the server does not say."""
         text = self.headers.get("retry-after", "")
         return float(text) if text.isdecimal() else None
 
@@ -36,7 +36,7 @@ class Answer(msgspec.Struct, frozen=True):
         """The decoded body.
 
         Raises:
-            CommandFailed: it is no JSON, so whoever answered is no Headrace.
+            CommandFailed: it is no JSON, so the server is no Headrace.
         """
         try:
             return json.loads(self.body)
@@ -45,11 +45,11 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Unreachable(Exception):
-    """No answer came; nobody knows whether the request was carried out."""
+    """There was no response; whether the request was carried out is unknown."""
 
 
 class Client:
-    """Asks one server as one API key; keeps its connection between questions."""
+    """Calls one server with one API key over a persistent connection."""
 
     def __init__(self, url: str, key: str, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url.rstrip("/")
@@ -76,10 +76,10 @@ class Client:
         *,
         headers: dict[str, str] | None = None,
     ) -> Answer:
-        """One request and its whole answer.
+        """Send one request and read its whole response.
 
         Raises:
-            Unreachable: there was none.
+            Unreachable: there was no response.
         """
         response = self.open(method, path, body, headers=headers)
         try:
@@ -98,10 +98,10 @@ class Client:
         *,
         headers: dict[str, str] | None = None,
     ) -> http.client.HTTPResponse:
-        """Send a request and return once the head of its answer is there.
+        """Send a request and return once the head of its response has arrived.
 
         Raises:
-            Unreachable: it never was.
+            Unreachable: there was no response.
         """
         sent = self._headers | (headers or {})
         try:
@@ -112,7 +112,7 @@ class Client:
             raise Unreachable(self._why(error)) from None
 
     def close(self) -> None:
-        """Close the connection; the next question opens another."""
+        """Close the connection; the next request opens another."""
         self._connection.close()
 
     def _why(self, error: Exception) -> str:
@@ -123,7 +123,7 @@ class Client:
 
 
 def client_of(settings: Settings, timeout_s: float = TIMEOUT_S) -> Client:
-    """Client of the server that the settings name.
+    """Client of the server in the settings.
 
     Raises:
         CommandFailed: no key is given.
@@ -134,10 +134,10 @@ def client_of(settings: Settings, timeout_s: float = TIMEOUT_S) -> Client:
 
 
 def ask(client: Client, method: str, path: str, body: bytes | None = None) -> Answer:
-    """Ask once, for commands that leave repeating to their user.
+    """Send once, for commands that leave retrying to the user.
 
     Raises:
-        CommandFailed: no answer, or a refusal, in the server's own words.
+        CommandFailed: no response, or a rejection, with the server's message.
     """
     headers = {} if body is None else {"Content-Type": "application/json"}
     try:
@@ -150,14 +150,14 @@ def ask(client: Client, method: str, path: str, body: bytes | None = None) -> An
 
 
 def error_text(answer: Any) -> str:
-    """The sentences of an error answer in one line."""
+    """The messages of an error response in one line."""
     try:
         error = answer["error"]
         details = "; ".join(
             f"{d['field']}: {d['message']}" if d["field"] else d["message"]
             for d in error.get("details", [])
         )
-        # The message of a single problem is that problem.
+        # With a single problem, the error's message is the problem's.
         told = not details or details == error["message"]
         text = f"{error['code']}: {error['message']}" + ("" if told else f" ({details})")
     except (TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""What commands print: JSON for machines, aligned columns for people, nothing a terminal obeys."""
+"""Output of commands: JSON for machines, aligned columns for people, no terminal escapes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-#: `--json`, the same for every command.
+#: The `--json` option, the same for every command.
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -18,7 +18,7 @@ def print_json(value: Any) -> None:
 
 
 def print_rows(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns under their names, aligned, whatever the output is."""
+    """Print aligned columns under their names, to a terminal or not."""
     cells = [[printable(cell) for cell in row] for row in [names, *rows]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
@@ -27,7 +27,7 @@ def print_rows(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def printable(text: str) -> str:
-    """The text with whatever could steer a terminal spelled out."""
+    """The text with characters that could control a terminal escaped."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """Yields a function that is told how far it is, out of `total`, and a few words about it."""
+    """Yields a function to report progress with: how far out of `total`, and a few words."""
     if not sys.stderr.isatty():
         yield _show_nothing
         return
@@ -35,4 +35,4 @@ def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
 
 
 def _show_nothing(_done: int, _words: str) -> None:
-    """Nobody watches."""
+    """Not at a terminal, so do nothing."""

@@ -1,4 +1,4 @@
-"""Turns rows of the settings table into flags of commands, so that no setting lacks one."""
+"""Turns rows of the settings table into flags of commands, so that every setting has one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import typer
 
 from headrace.config import SETTINGS, Setting, Settings, flag, load_settings, variable
 
-#: Settings by what a command does.
+#: Names of settings, grouped by what a command does.
 STORE = ("store", "postgres_connections_max", "postgres_statements_kept")
-#: What mail goes through, and where links in it lead.
+#: The mail relay, and the base address of links in mail.
 MAIL = ("public_url", "mail_relay", "mail_connections_max", "mail_bounce_domain")
 SERVER = (
     "host",
@@ -29,7 +29,7 @@ SERVER = (
 )
 SERVE = (*SERVER, "handlers")
 WORKER = (*STORE, "handlers", "webhook_allow_networks", *MAIL, "log_level", "log_format")
-#: Where people reach the server, for links to hand out.
+#: Public address of the server, for links to hand out.
 LINK = ("public_url", "url")
 CLIENT = ("url", "key")
 
@@ -54,7 +54,7 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
             *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own),
             *(_flag(_BY_NAME[name]) for name in names),
         ]
-        # Typer reads the signature for the order and the annotations for the types.
+        # Typer reads order from the signature and types from the annotations.
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         run.__doc__ = command.__doc__
@@ -66,7 +66,7 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 
 
 def given(settings: Settings, name: str) -> bool:
-    """Whether somebody set this, or it has its default."""
+    """Whether the setting was given, rather than left at its default."""
     return bool(getattr(settings, name) != _BY_NAME[name].default)
 
 

@@ -13,7 +13,7 @@ from headrace.store.store import Store
 
 T = TypeVar("T")
 
-#: Who the audit says it was.
+#: The actor in the audit log.
 ACTOR = "cli"
 DEFAULT_PROJECT = "default"
 
@@ -21,10 +21,10 @@ DEFAULT_PROJECT = "default"
 def in_store(
     settings: Settings, work: Callable[[Store], Awaitable[T]], *, create: bool = False
 ) -> T:
-    """Run `work` on the store and close it again.
+    """Open the store, run `work` on it and close it.
 
     Args:
-        create: whether a store that is not there is made; else that ends the command.
+        create: whether to create a missing store; without it a missing store ends the command.
     """
     from headrace.stores import open_configured
 
@@ -42,7 +42,7 @@ async def find_project(store: Store, name: str) -> Project:
     """The project of that name.
 
     Raises:
-        CommandFailed: there is none.
+        CommandFailed: there is no such project.
     """
     projects = await store.projects.list()
     for project in projects:

@@ -1,4 +1,4 @@
-"""`headrace bench`: how fast this machine accepts events, in a few seconds and without traces."""
+"""`headrace bench`: how fast this machine accepts events, measured on a temporary store."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def _measure(store: str, seconds: int, connections: int) -> dict[str, Any]
 
 
 async def _send(port: int, key: str, until: float, latencies: list[float]) -> None:
-    """Send one event after the other on one connection."""
+    """Send events one after the other on one connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     prefix = secrets.token_hex(6)
     head = (

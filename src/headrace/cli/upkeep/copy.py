@@ -10,7 +10,7 @@ import typer
 from headrace.cli.shared.output import AsJson, print_json
 from headrace.cli.shared.progress import progress
 
-#: The bar counts in thousandths: how many rows there are is known only after a look.
+#: The bar counts in thousandths, since the number of rows is known only after a scan.
 _STEPS = 1000
 
 

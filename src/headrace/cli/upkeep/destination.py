@@ -1,4 +1,4 @@
-"""Where a command writes what `--output` names: a file, a link, a pipe, a device."""
+"""The destination of `--output`: a file, a link, a pipe or a device."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from headrace.private_files import replace_private
 
 PARTIAL = ".partial"
 _STANDARD_OUTPUT = 1
-#: As the kernel follows at most.
+#: The kernel's limit on following symbolic links.
 _LINKS_MAX = 40
 
 
 @contextlib.contextmanager
 def destination(output: Path | None) -> Iterator[IO[bytes]]:
-    """What to write to; None is standard output.
+    """The binary file to write to; None is standard output.
 
-    - A plain file, or none yet: for its owner alone (0600), and there only once it is whole.
-    - A symbolic link stays; what it points at is such a file.
-    - A pipe or a device is written to as it stands. A named pipe waits for its reader.
+    - A plain or new file: readable by its owner only (0600), and it appears only when complete.
+    - A symbolic link stays; its target is written as such a file.
+    - A pipe or a device is written to directly. A named pipe waits for its reader.
 
     Raises:
         CommandFailed: it cannot be written.
@@ -42,18 +42,18 @@ def destination(output: Path | None) -> Iterator[IO[bytes]]:
             yield file
     except OSError as error:
         if error.filename not in (None, str(output), str(path), f"{path}{PARTIAL}"):
-            # Not about the output: what was to be written could not be read.
+            # The error is not about the output: reading the data failed.
             raise
         raise CommandFailed(f"{output} cannot be written: {error.strerror}") from None
 
 
 def is_standard_output(output: Path) -> bool:
-    """Whether the path is a name of standard output: `/dev/stdout`, `/dev/fd/1`."""
+    """Whether the path names standard output: `/dev/stdout`, `/dev/fd/1`."""
     return _inherited(output) == _STANDARD_OUTPUT
 
 
 def _existing(output: Path) -> int | None:
-    """Descriptor of what is written to as it stands; None for a plain file or a new one."""
+    """Descriptor of a target written to directly; None for a plain file or a new one."""
     inherited = _inherited(output)
     if inherited is not None:
         return os.dup(inherited)
@@ -69,7 +69,7 @@ def _existing(output: Path) -> int | None:
 def _inherited(output: Path) -> int | None:
     """Number of the open descriptor that the path names, such as 63 of `/dev/fd/63`.
 
-    It is used itself: opened by its path, a file would be written from its beginning again.
+    The descriptor itself is used: reopening a file by its path would write from its start.
     """
     own = os.path.realpath("/proc/self/fd")
     for _ in range(_LINKS_MAX):
