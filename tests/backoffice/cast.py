@@ -1,4 +1,4 @@
-"""The people of the tests: they are signed in without waiting for a password to be hashed."""
+"""People of the tests, signed in without the cost of hashing a password."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ COOKIE = "headrace_session"
 
 
 def in_store(server: RunningServer, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
-    """Do something in the store beside the server.
+    """Run `work` on the server's store from this process.
 
-    In a thread of its own: the one that drives a browser has a loop already.
+    In its own thread, since the one that drives a browser already has a loop.
     """
 
     async def run() -> T:
@@ -47,7 +47,7 @@ def in_store(server: RunningServer, work: Callable[[Store], Coroutine[Any, Any, 
 
 @dataclass
 class Person:
-    """Somebody in front of the pages, without a browser."""
+    """A client of the pages, without a browser."""
 
     server: RunningServer
     email: str
@@ -56,11 +56,11 @@ class Person:
     client: httpx.Client
 
     def get(self, path: str) -> httpx.Response:
-        """A page of the backoffice: `/projects`."""
+        """Get a backoffice page: `/projects`."""
         return self.client.get(f"/backoffice{path}")
 
     def post(self, path: str, fields: Mapping[str, Any] | None = None) -> httpx.Response:
-        """Send a form of our own page."""
+        """Send a form as a backoffice page does."""
         form = {"csrf": csrf_token(self.token)} | dict(fields or {})
         headers = {"origin": self.server.url, "sec-fetch-site": "same-origin"}
         return self.client.post(f"/backoffice{path}", data=form, headers=headers)
@@ -74,11 +74,11 @@ def person(
     is_owner: bool = True,
     roles: Mapping[int, Role] | None = None,
 ) -> Iterator[Person]:
-    """Somebody signed in.
+    """Create a signed-in person.
 
     Args:
         is_owner: of the whole instance.
-        roles: by project, for whoever is not.
+        roles: by project, for people who are not owners.
     """
     token = in_store(server, lambda store: _sign_in(store, email, is_owner, roles or {}))
     cookies = {COOKIE: token}
@@ -88,7 +88,7 @@ def person(
 
 @contextmanager
 def stranger(server: RunningServer) -> Iterator[Person]:
-    """Somebody without a session."""
+    """A client without a session."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
         yield Person(server, "", "", client)
 
@@ -111,7 +111,7 @@ async def _sign_in(
 
 
 def make_project(server: RunningServer, name: str) -> Project:
-    """A fresh project."""
+    """Create a project."""
     return in_store(server, lambda store: store.projects.create(name, now_us(), actor=ACTOR))
 
 

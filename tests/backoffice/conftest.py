@@ -11,7 +11,7 @@ from tests.support.server import RunningServer, running_server
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One server for all pages; what it logs is looked at when the session ends."""
+    """One server for all pages; its log is checked when the session ends."""
     with running_server(tmp_path_factory.mktemp("backoffice")) as running:
         yield running
     log = running.log_path.read_text("utf-8")
@@ -28,25 +28,25 @@ def owner(server: RunningServer) -> Iterator[Person]:
 
 @pytest.fixture
 def nobody(server: RunningServer) -> Iterator[Person]:
-    """Somebody who is not signed in."""
+    """A client that is not signed in."""
     with stranger(server) as somebody:
         yield somebody
 
 
 @pytest.fixture(scope="session")
 def numbers() -> Iterator[int]:
-    """For names that nobody else has."""
+    """A part that makes names unique."""
     return iter(range(10_000))
 
 
 @pytest.fixture
 def project(server: RunningServer, numbers: Iterator[int]) -> Project:
-    """A project that nobody has used."""
+    """A new project."""
     return make_project(server, f"project {next(numbers)}")
 
 
 @pytest.fixture(scope="session")
 def default_project(server: RunningServer) -> Project:
-    """The project that the first start made."""
+    """The project created by the first start."""
     projects = in_store(server, lambda store: store.projects.list())
     return next(each for each in projects if each.name == "default")

@@ -1,4 +1,4 @@
-"""Mail of a shop: sent through the API, waited for until it has left or never will."""
+"""Mail of a shop: sent through the API, then awaited until it has a final status."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from tests.backoffice.cast import Person
 from tests.backoffice.shop import Shop
 
-#: As a rude author would write it: everything in it that could do something.
+#: Hostile HTML with everything that could cause a request or run.
 RUDE_HTML = (
     "<html><head><style>p{color:#063}</style><base href='https://evil.example/'>"
     "<meta http-equiv=refresh content='0;url=https://evil.example/r'></head><body>"
@@ -41,13 +41,13 @@ def send_and_wait(shop: Shop, person: Person, status: str = "sent", **members: A
 
 
 def wait_for(shop: Shop, person: Person, message_id: str, status: str) -> None:
-    """Until the page of a message shows a status."""
+    """Wait until the page of a message shows a status."""
     path = f"{shop.path}/messages/{message_id}"
     shop.wait(lambda: f">{status}</span>" in person.get(path).text)
 
 
 def reveal(shop: Shop, person: Person) -> None:
-    """Show personal data of the project to a person."""
+    """Show a person the project's personal data unmasked."""
     assert person.post(f"{shop.path}/reveal", {"back": "/backoffice"}).status_code == 303
 
 
@@ -57,10 +57,10 @@ def mask(shop: Shop, person: Person) -> None:
 
 
 def audited(shop: Shop, person: Person, action: str) -> str:
-    """The audit of the project, of one kind of action."""
+    """The project's audit log for one kind of action."""
     return person.get(f"{shop.path}/audit?action={action}").text
 
 
 def said(person: Person, location: str) -> str:
-    """The page that a change leads to, with what it says."""
+    """The page after the redirect of a change, with its message."""
     return person.client.get(location).text

@@ -1,4 +1,4 @@
-"""A project in which things happened: some went well, one delivery failed for good."""
+"""A project with history: some deliveries succeeded, one failed for good."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.backoffice.cast import ACTOR, Person, in_store, make_project, project
 from tests.support.server import RunningServer
 from tests.support.waiting import wait_until
 
-#: Nobody is there and nobody ever will be: the name is reserved for that (RFC 2606).
+#: A name that never resolves, reserved for that (RFC 2606).
 DEAD_URL = "https://hooks.invalid/orders"
 
 
 @dataclass
 class Shop:
-    """A project with a key, and what was sent to it."""
+    """A project with a key, and the events sent to it."""
 
     server: RunningServer
     project: Project
@@ -32,11 +32,11 @@ class Shop:
 
     @property
     def path(self) -> str:
-        """Of its pages, below `/backoffice`."""
+        """Path of its pages, below `/backoffice`."""
         return project_path(self.project)
 
     def send(self, event: str, **fields: Any) -> str:
-        """Send an event; its id."""
+        """Send an event; returns its id."""
         answer = self.client.post("/events", json={"event": event, **fields})
         assert answer.status_code == 202, answer.text
         event_id: str = answer.json()["data"]["id"]
@@ -44,22 +44,22 @@ class Shop:
         return event_id
 
     def make_webhook(self, url: str, *events: str) -> str:
-        """A webhook; its id."""
+        """Create a webhook; returns its id."""
         answer = self.client.post("/webhooks", json={"url": url, "events": list(events)})
         assert answer.status_code == 201, answer.text
         webhook_id: str = answer.json()["data"]["id"]
         return webhook_id
 
     def wait_until_processed(self, event_id: str) -> None:
-        """Until the worker has done its part."""
+        """Wait until the worker has processed the event."""
         self.wait(lambda: self._status(event_id) == "processed")
 
     def wait_for_dead_letters(self, count: int) -> None:
-        """Until so many are open."""
+        """Wait until this many are open."""
         self.wait(lambda: len(self.client.get("/dead-letters").json()["data"]) >= count)
 
     def wait(self, met: Callable[[], bool]) -> None:
-        """Until a condition is met."""
+        """Wait for a condition."""
         wait_until(met, "what the test waits for", timeout_s=30)
 
     def _status(self, event_id: str) -> str:
@@ -69,7 +69,7 @@ class Shop:
 
 @contextmanager
 def open_shop(server: RunningServer, name: str, **policies: Any) -> Iterator[Shop]:
-    """Make a project with a key that works, and policies of its own."""
+    """Create a project with a working key and its own policies."""
     project = make_project(server, name)
     issued = issue_key(project.id, frozenset(Scope), name="shop", now_us=now_us())
 
@@ -82,7 +82,7 @@ def open_shop(server: RunningServer, name: str, **policies: Any) -> Iterator[Sho
     headers = {"authorization": f"Bearer {issued.text}"}
     with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
         shop = Shop(server, project, issued.text, client)
-        # Servers look for new keys and policies every second.
+        # Servers poll for new keys and policies every second.
         shop.wait(lambda: client.get("/events").status_code == 200)
         yield shop
 

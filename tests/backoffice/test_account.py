@@ -17,7 +17,7 @@ OLD, NEW = "correct horse battery", "another horse battery"
 
 @pytest.fixture
 def ann(server: RunningServer, numbers: Iterator[int]) -> Iterator[Person]:
-    """Somebody with a password."""
+    """An operator with a password."""
     email = f"ann{next(numbers)}@example.org"
     with person(server, email, is_owner=False) as somebody:
 

@@ -1,4 +1,4 @@
-"""Contacts: find one, see what is known, merge two, undo it, forget somebody."""
+"""Contacts: search, view, merge, undo a merge, erase a person."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def shop(server: RunningServer) -> Iterator[Shop]:
 
 @pytest.fixture
 def names(numbers: Iterator[int]) -> tuple[str, str]:
-    """External ids that nobody has."""
+    """Unused external ids."""
     number = next(numbers)
     return f"ann-{number}", f"bob-{number}"
 
 
 def contact_of(shop: Shop, external_id: str) -> str:
-    """Id of the contact an event made."""
+    """Id of the contact that an event created."""
     found = shop.client.get("/contacts", params={"external_id": external_id}).json()["data"]
     contact_id: str = found[0]["id"]
     return contact_id
 
 
 def act(shop: Shop, external_id: str, **fields: object) -> str:
-    """Send an event of somebody and wait until it is processed; the contact's id."""
+    """Send an event of a person and wait until it is processed; returns the contact's id."""
     shop.wait_until_processed(shop.send("account.opened", external_id=external_id, **fields))
     return contact_of(shop, external_id)
 
@@ -58,7 +58,7 @@ def test_a_person_is_found_and_shown(owner: Person, shop: Shop, names: tuple[str
 
 
 def test_an_external_id_is_looked_for_exactly(owner: Person, shop: Shop) -> None:
-    """Blanks at its ends are part of it, wherever it is typed."""
+    """Surrounding blanks are part of an external id, in every field where it is typed."""
     plain, spaced = act(shop, "exact"), act(shop, " exact ")
     assert plain != spaced
     found = page(owner, shop, "/contacts?search=%20exact%20")

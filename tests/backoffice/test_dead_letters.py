@@ -14,7 +14,7 @@ from tests.support.server import RunningServer
 
 @pytest.fixture
 def shop(server: RunningServer, numbers: Iterator[int]) -> Iterator[Shop]:
-    """Two orders that were given up at a webhook."""
+    """Two orders with a dead-lettered webhook delivery."""
     with open_shop(server, f"given up {next(numbers)}", delivery_max_attempts=1) as shop:
         shop.make_webhook(DEAD_URL, "order.*")
         for _ in range(2):

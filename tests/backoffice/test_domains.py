@@ -1,4 +1,4 @@
-"""Sending domains: made, their records shown and looked up, verified on somebody's word."""
+"""Sending domains: created, their records shown and looked up, verified without DNS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shop(server: RunningServer, numbers: Iterator[int]) -> Iterator[Shop]:
 
 @pytest.fixture
 def domain(owner: Person, shop: Shop) -> str:
-    """Path of a domain's page; its names lead nowhere (RFC 2606)."""
+    """Path of a domain's page; its names never resolve (RFC 2606)."""
     made = owner.post(f"{shop.path}/domains", {"name": "Shop.INVALID", "track": "yes"})
     assert made.status_code == 303, made.text
     return made.headers["location"].removeprefix("/backoffice" + shop.path)
@@ -57,7 +57,7 @@ def test_a_look_up_says_what_was_found_of_each_record(
 ) -> None:
     answer = owner.post(f"{shop.path}{domain}/look-up")
     assert answer.status_code == 200
-    # Without a name server the look-up fails, with one the names do not exist.
+    # Without a name server the look-up fails; with one the names do not exist.
     found = answer.text.count(">unknown</span>") + answer.text.count(">missing</span>")
     assert found == 3
     assert shop.client.get("/domains").json()["data"][0]["status"] == "pending"

@@ -1,4 +1,4 @@
-"""Finding an event, and what its page tells."""
+"""Finding an event, and the contents of its page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.server import RunningServer
 
 @pytest.fixture(scope="module")
 def shop(server: RunningServer) -> Iterator[Shop]:
-    """Three orders of Ann, one of them given up at a webhook."""
+    """Three orders of Ann, one with a dead-lettered webhook delivery."""
     with open_shop(server, "shop of events", delivery_max_attempts=1) as shop:
         shop.make_webhook(DEAD_URL, "order.failed")
         shop.send(
@@ -33,7 +33,7 @@ def shop(server: RunningServer) -> Iterator[Shop]:
 
 @pytest.fixture(scope="module")
 def viewer(server: RunningServer, shop: Shop) -> Iterator[Person]:
-    """Somebody who may only look."""
+    """A viewer of the project."""
     roles = {shop.project.id: Role.VIEWER}
     with person(server, "viewer@example.org", is_owner=False, roles=roles) as somebody:
         yield somebody

@@ -1,4 +1,4 @@
-"""Changes are taken from our own pages only, with the token of the session."""
+"""Changes are accepted only from the backoffice's pages, with the session's token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every answer carries, and what no page holds."""
+"""Headers of every response, and what no page contains."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_page_is_sealed(path: str, owner: Person, project: Project) -> Non
     assert answer.headers["referrer-policy"] == "same-origin"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["cross-origin-opener-policy"] == "same-origin"
-    # Names that people gave stand in values and between tags, and may say anything.
+    # Names that people choose appear in attributes and between tags, and may be anything.
     tags = " ".join(re.findall(r"<[^<>]*>", re.sub(r'"[^"]*"', '""', answer.text)))
     assert not re.search(r"\sstyle=|\son[a-z]+=|<style", tags)
     assert not re.search(r"(?:href|src|action)=\"javascript:", answer.text)

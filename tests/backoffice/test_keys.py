@@ -1,4 +1,4 @@
-"""API keys: made, shown once, used, revoked."""
+"""API keys: created, shown once, used, revoked."""
 
 from __future__ import annotations
 

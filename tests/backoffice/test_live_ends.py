@@ -1,7 +1,7 @@
-"""How the live page of the backoffice ends, and when it masks personal data again.
+"""When the backoffice's live page ends, and when it masks personal data again.
 
-On PostgreSQL the streams are at one server and the changes are made at another. All streams are
-opened first and all rights taken away together; then each has to end.
+On PostgreSQL the streams are on one server and the changes are made on another. All streams are
+opened first and all rights withdrawn together; then each stream has to end.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ EMAIL = "ann@example.org"
 
 
 class World(NamedTuple):
-    """Where changes are made, where streams are, and who works there."""
+    """The servers for changes and for streams, and the people who use them."""
 
     here: RunningServer
     there: RunningServer
@@ -157,7 +157,7 @@ def watch(world: World, token: str, held: ExitStack) -> Watcher:
 
 
 def watch_until_its_time_is_over(world: World, held: ExitStack) -> Watcher:
-    """Of a session that is seven days old in a moment, long enough to open the stream."""
+    """A stream of a session that expires in a moment, long enough to open the stream."""
     email = "expires@example.org"
     with person(world.here, email, roles={world.shop.project.id: Role.VIEWER}, is_owner=False):
         pass
@@ -178,7 +178,7 @@ def open_session(world: World, session: Session) -> None:
 
 
 class Streams:
-    """One stream for each way to lose the right to it, and one that keeps it."""
+    """One stream for each way to lose access, and one that keeps it."""
 
     def __init__(self, world: World, held: ExitStack) -> None:
         self.people: dict[str, Person] = {}
@@ -230,7 +230,7 @@ def row_with(watcher: Watcher, text: str) -> str:
 
 
 class Revealed:
-    """Somebody to whom the stream shows personal data."""
+    """A person to whom the stream shows personal data."""
 
     def __init__(self, world: World, role: Role, numbers: Iterator[int], held: ExitStack) -> None:
         self.world = world
@@ -244,7 +244,7 @@ class Revealed:
         assert self.is_shown()
 
     def is_shown(self) -> bool:
-        """Whether the row of a fresh event shows whom it is about."""
+        """Whether the row of a new event shows its e-mail address."""
         key = f"order-{next(self._numbers)}"
         self.world.shop.send("order.completed", email=EMAIL, idempotency_key=key)
         return EMAIL in row_with(self._watcher, key)
@@ -266,7 +266,7 @@ def test_masking_masks_what_the_stream_sends(revealed: Revealed) -> None:
 
 
 def test_the_time_of_showing_holds_for_the_stream(revealed: Revealed) -> None:
-    """The session says until when, so the stream knows without a change."""
+    """The session stores the end of unmasking, so the stream needs no change to notice it."""
     until_us = now_us() + 2 * SECOND_US
     sql = "UPDATE sessions SET revealed_until_us = ? WHERE email = ?"
     run_sql(revealed.world.here.store_url, sql, until_us, revealed.who.email)
@@ -275,7 +275,7 @@ def test_the_time_of_showing_holds_for_the_stream(revealed: Revealed) -> None:
 
 
 def test_a_role_that_may_not_show_masks(revealed: Revealed) -> None:
-    """On every page, not only in the stream."""
+    """This holds on every page, not only in the stream."""
     fields = {"email": revealed.who.email, "role": "viewer"}
     path = f"{revealed.world.shop.path}/members/role"
     assert revealed.world.owner.post(path, fields).status_code == 303
@@ -287,7 +287,7 @@ def test_an_operator_has_a_share_of_the_streams(world: World, numbers: Iterator[
     email = f"many{next(numbers)}@example.org"
     roles = {world.shop.project.id: Role.VIEWER}
     with ExitStack() as held:
-        # A share is that of a person, however many sessions there are.
+        # The limit is per person, however many sessions there are.
         people = [
             held.enter_context(person(world.here, email, is_owner=False, roles=roles))
             for _ in range(2)
@@ -311,7 +311,7 @@ def key_works(server: RunningServer, key: str) -> bool:
 
 def test_a_key_revoked_on_its_page_ends_its_stream(world: World) -> None:
     with open_shop(world.here, "another shop") as shop, Watcher(world.there.port) as watcher:
-        # The other server reads new keys every second.
+        # The other server polls for new keys every second.
         wait_until(lambda: key_works(world.there, shop.key), "the key works there")
         watcher.start(shop.key)
         path = f"{shop.path}/keys/{shop.key.split('_')[1]}/revoke"

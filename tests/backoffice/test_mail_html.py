@@ -1,4 +1,4 @@
-"""HTML of mails as pages show it: it asks nobody and runs nothing."""
+"""HTML of mails for display: it sends no request and runs nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DROPPED = {"script", "base", "meta", "link", "iframe", "object", "embed"}
 
 
 class Requests(HTMLParser):
-    """Another reader of HTML, which notes what would ask somebody or run."""
+    """An independent HTML parser that records what would send a request or run."""
 
     def __init__(self) -> None:
         super().__init__()

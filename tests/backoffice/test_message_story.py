@@ -1,4 +1,4 @@
-"""What a message's page tells, from what is stored of it."""
+"""The history on a message's page, derived from its stored rows."""
 
 from __future__ import annotations
 

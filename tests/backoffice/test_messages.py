@@ -1,4 +1,4 @@
-"""Messages: found by what people look for, told in full, masked, and stopped."""
+"""Messages: searched, shown with their history, masked, and stopped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.server import RunningServer, running_server
 
 @pytest.fixture
 def shop(server: RunningServer, numbers: Iterator[int], owner: Person) -> Iterator[Shop]:
-    """A project of its own, whose personal data is masked."""
+    """A project of its own, with masked personal data."""
     with open_shop(server, f"mail {next(numbers)}") as shop:
         mask(shop, owner)
         yield shop
@@ -190,7 +190,7 @@ def test_what_is_absent_is_not_found(owner: Person, shop: Shop) -> None:
 
 
 def test_an_unknown_message_is_settled_by_a_person(tmp_path: Path) -> None:
-    """Through a relay that hangs up after the mail, so that nobody can know."""
+    """Send through a relay that hangs up after the mail, so that the outcome is unknown."""
     with mail_sink(lambda number: "" if number <= 2 else "250 2.0.0 Ok") as sink:
         env = {"HEADRACE_MAIL_RELAY": f"smtp://127.0.0.1:{sink.port}"}
         with (

@@ -1,4 +1,4 @@
-"""The parts of which pages are made."""
+"""The building blocks of pages."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_roles_include_those_below() -> None:
 
 @pytest.mark.parametrize("template", sorted(TEMPLATES.iterdir()), ids=lambda path: path.name)
 def test_no_template_says_what_is_safe(template: Path) -> None:
-    """Everything is escaped; a filter or block that switches it off has no place here."""
+    """Templates contain no filter or block that switches escaping off."""
     text = template.read_text("utf-8")
     ways_out = (
         "|safe",

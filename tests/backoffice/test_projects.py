@@ -1,4 +1,4 @@
-"""The list of projects, making one, and personal data in them."""
+"""The list of projects, creating one, and unmasking personal data."""
 
 from __future__ import annotations
 

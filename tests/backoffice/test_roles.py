@@ -1,4 +1,4 @@
-"""Who may use which screen: every screen there is, with everybody there is."""
+"""Access to every screen, for every kind of person."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.store.contract.access import Project
 from tests.backoffice.cast import Person, make_project, person, project_path, stranger
 from tests.support.server import RunningServer
 
-#: What each of the cast may use, from the weakest.
+#: What each person may use, from the weakest role.
 ALLOWED = {
     "nobody": {Access.NOTHING},
     "outsider": {Access.NOTHING, Access.SIGNED_IN},
@@ -25,14 +25,14 @@ ALLOWED = {
     "owner": {Access.NOTHING, Access.SIGNED_IN, Access.VIEWER, Access.OPERATOR, Access.OWNER},
     "instance": set(Access),
 }
-#: Answered once; a test of its own tells that it works.
+#: Works only once; covered by its own test.
 SIGN_OUT = "/sign-out"
-#: Never ends by itself.
+#: Endless responses.
 STREAMS = "/stream"
 
 
 class Cast:
-    """One person of each kind, and the project they are at home in."""
+    """One person of each kind, and the project they belong to."""
 
     def __init__(self, server: RunningServer, stack: ExitStack) -> None:
         self.project: Project = make_project(server, "roles")
@@ -51,7 +51,7 @@ def cast(server: RunningServer) -> Iterator[Cast]:
 
 
 def path_of(screen: Screen, cast: Cast) -> str:
-    """The path with the real project and names of nothing in the other places."""
+    """The path with the real project, and ids that do not exist in the other places."""
     path = screen.path.replace("/projects/{project}", project_path(cast.project))
     parts = ["absent" if part.startswith("{") else part for part in path.split("/")]
     return "/".join(parts)
@@ -86,7 +86,7 @@ def test_a_screen_lets_in_whom_it_declares_and_nobody_else(screen: Screen, cast:
         elif who == "nobody":
             assert answer.headers["location"].startswith("/backoffice/sign-in"), who
         elif who == "outsider" and screen.access.role is not None:
-            # As if the project were not there.
+            # As if the project did not exist.
             assert answer.status_code == 404
         else:
             assert answer.status_code == 403, who

@@ -1,4 +1,4 @@
-"""Sends to audiences: how far they are, and stopping one."""
+"""Sends to audiences: their progress, and stopping one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Link, password, sign-out, and how often somebody may try."""
+"""Sign-in links, passwords, signing out, and the limit on attempts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAME_SITE = {"sec-fetch-site": "same-origin"}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server whose proxy is here, so that each test asks from an address of its own."""
+    """A server that trusts this client as a proxy, so that each test has its own address."""
     folder = tmp_path_factory.mktemp("sign-in")
     with running_server(folder, args=("--trusted-proxies", "127.0.0.0/8")) as running:
         yield running
@@ -36,12 +36,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def address(numbers: Iterator[int]) -> dict[str, str]:
-    """Header of a request from an address that nobody has used."""
+    """Header of a request from an unused address."""
     return SAME_SITE | {"x-forwarded-for": f"203.0.113.{next(numbers) + 1}"}
 
 
 def make_link(server: RunningServer, email: str) -> str:
-    """Path of a sign-in link for somebody, who becomes an operator if they are none."""
+    """Path of a sign-in link for a person, who becomes an operator if necessary."""
 
     async def work(store: Store) -> str:
         await store.members.invite(email, issue().token_hash, now_us(), is_owner=True, actor="test")
@@ -135,7 +135,7 @@ def test_signing_in_by_password_and_out_again(
     assert "ann@example.org" in signed.get("/account").text
     answer = signed.post("/sign-out")
     assert answer.headers["location"] == "/backoffice/sign-in"
-    # The token is worth nothing any more, also to whoever kept it.
+    # The token is no longer valid, even when it was copied.
     signed.client.cookies.set(COOKIE, signed.token)
     assert signed.get("/account").status_code == 303
 
@@ -183,7 +183,7 @@ def test_an_account_may_be_tried_a_few_times_from_anywhere(
     assert answer.status_code == 429
     assert 0 < int(answer.headers["retry-after"]) <= 900
     assert "Too many attempts" in problem(answer)
-    # Others are not held up, and a link is the way in for the one who is.
+    # Others are not blocked, and a link lets the blocked person in.
     set_password(nobody, make_link(server, "other@example.org"))
     assert sign_in(nobody, "other@example.org", PASSWORD, fresh).status_code == 303
     assert set_password(nobody, make_link(server, "target@example.org")).status_code == 303
@@ -235,7 +235,7 @@ def test_behind_tls_the_cookie_demands_it(tmp_path_factory: pytest.TempPathFacto
         assert session.startswith("__Host-headrace_session=")
         assert {"Secure", "HttpOnly", "Path=/"} <= set(session.split("; "))
         assert "Domain" not in session
-        # A cookie that anything on the same host could have set is none.
+        # A cookie that anything on the same host could have set is ignored.
         token = session.partition("=")[2].partition(";")[0]
         nobody.client.cookies.clear()
         nobody.client.cookies.set(COOKIE, token)

@@ -1,4 +1,4 @@
-"""Webhooks with their health, and everything that can be done to one."""
+"""Webhooks: their health and every action on one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELDS = {"url": DEAD_URL, "events": "order.* cart.updated", "description": "to 
 
 @pytest.fixture(scope="module")
 def shop(server: RunningServer) -> Iterator[Shop]:
-    """A project without subscribers, whose deliveries are tried once."""
+    """A project without subscribers, whose deliveries are attempted once."""
     with open_shop(server, "shop of subscribers", delivery_max_attempts=1) as shop:
         yield shop
 
@@ -29,7 +29,7 @@ def webhook(shop: Shop) -> str:
 
 
 def shown(shop: Shop, path: str) -> dict[str, object]:
-    """The webhook as the API shows it."""
+    """The webhook in the API."""
     answer = shop.client.get(f"/webhooks/{path.rpartition('/')[2]}")
     data: dict[str, object] = answer.json()["data"]
     return data

@@ -1,4 +1,4 @@
-"""Suppressions: found, put on the list and taken off, masked like all addresses."""
+"""Suppressions: listed, added and removed, masked like all addresses."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.support.server import RunningServer
 
 @pytest.fixture
 def shop(server: RunningServer, numbers: Iterator[int], owner: Person) -> Iterator[Shop]:
-    """A project of its own, whose personal data is masked."""
+    """A project of its own, with masked personal data."""
     with open_shop(server, f"suppressions {next(numbers)}") as shop:
         mask(shop, owner)
         yield shop
 
 
 def entries(shop: Shop) -> list[tuple[str, str]]:
-    """Address and scope of each entry, as the API shows them."""
+    """Address and scope of each entry in the API."""
     return [(e["email"], e["scope"]) for e in shop.client.get("/suppressions").json()["data"]]
 
 

@@ -1,4 +1,4 @@
-"""Templates: previewed with a contact's data, published, and brought back."""
+"""Templates: previewed with a contact's data, published, and restored."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DRAFT = {
 
 @pytest.fixture
 def shop(server: RunningServer, numbers: Iterator[int], owner: Person) -> Iterator[Shop]:
-    """A project of its own, whose personal data is masked."""
+    """A project of its own, with masked personal data."""
     with open_shop(server, f"templates {next(numbers)}") as shop:
         mask(shop, owner)
         yield shop

@@ -1,4 +1,4 @@
-"""`headrace automation check`: a definition is judged without store or server."""
+"""`headrace automation check`: checks a definition without store or server."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def run(server: RunningServer, *arguments: str) -> Any:
 
 
 def conflict(server: RunningServer) -> dict[str, Any]:
-    """Two contacts that an event takes for one, as the API shows them."""
+    """Two contacts that an event identifies as one person, as in the API."""
     number = next(_numbers)
     address = f"{number}@b.example"
     for said in (

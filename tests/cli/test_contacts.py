@@ -20,7 +20,7 @@ def run(server: RunningServer, *arguments: str) -> str:
 
 
 def acts(server: RunningServer, external_id: str, **payload: Any) -> str:
-    """An event of somebody; the id of the contact."""
+    """Send an event of a person; returns the contact's id."""
     sent = {"event": "a.b", "external_id": external_id, "payload": payload}
     event_id = server.ask("/events", sent)["data"]["id"]
     wait_until(

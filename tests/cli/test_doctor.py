@@ -38,7 +38,7 @@ def test_a_missing_store_is_no_failure_and_stays_missing(tmp_path: Path) -> None
 
 def test_another_program_on_the_port_fails(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        # Nobody accepts: the probe gets no answer and must not wait for one long.
+        # Nothing accepts connections: the probe gets no response and must not wait long for one.
         port = str(taken.getsockname()[1])
         store = f"sqlite:///{tmp_path / 'none.db'}"
         found = findings("--store", store, "--port", port, code=1)

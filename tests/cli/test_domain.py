@@ -1,4 +1,4 @@
-"""`headrace domain`: made in the store of a running server."""
+"""`headrace domain`: domains created in the store of a running server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`headrace export`, and the way back in."""
+"""`headrace export`, and importing what it wrote."""
 
 import json
 from pathlib import Path

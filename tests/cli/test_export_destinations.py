@@ -78,7 +78,7 @@ def test_a_named_pipe_is_written_to_and_stays(store: str, tmp_path: Path) -> Non
 
 
 def link_to(target: str, folder: Path) -> Path:
-    """Devices are named through a link, so that no fault can replace one of this machine."""
+    """Devices are named through a link, so that no bug can replace a real device."""
     link = folder / "link"
     link.symlink_to(target)
     return link
@@ -109,7 +109,7 @@ def test_standard_output_by_its_path_is_standard_output(
 
 
 def test_a_descriptor_of_the_caller_goes_on_where_it_stands(store: str, tmp_path: Path) -> None:
-    """As `exec 3> file` in a shell, with lines of others before and after."""
+    """As `exec 3> file` in a shell, with other output before and after."""
     path = tmp_path / "file"
     with path.open("wb", buffering=0) as file:
         file.write(b"before\n")

@@ -1,4 +1,4 @@
-"""What the commands leave on the disk is for its owner alone, whatever the umask."""
+"""Files that the commands create are readable by their owner only, whatever the umask."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.support.server import RunningServer, headrace
 
 PRIVATE = 0o600
 PRIVATE_FOLDER = 0o700
-#: What a server has beside the database while it runs.
+#: Files beside the database while a server runs.
 STORE_FILES = ("", "-shm", "-wal", ".lock", ".reserve")
 
 
 def modes(folder: Path) -> dict[str, int]:
-    """Mode of everything below a folder, by its path from there."""
+    """Mode of everything below a folder, by relative path."""
     return {
         str(each.relative_to(folder)): stat.S_IMODE(each.lstat().st_mode)
         for each in sorted(folder.rglob("*"))
@@ -28,7 +28,7 @@ def modes(folder: Path) -> dict[str, int]:
 def test_every_file_and_folder_is_private_at_any_umask(tmp_path: Path, umask: int) -> None:
     made, events = tmp_path / "made", tmp_path / "events.ndjson"
     store = f"sqlite:///{made / 'here' / 'h.db'}"
-    # A strict umask would also spoil the byte code that the interpreter keeps.
+    # A strict umask would also affect the interpreter's byte-code cache.
     env = {"PYTHONDONTWRITEBYTECODE": "1", "HEADRACE_LOG_LEVEL": "error"}
     events.write_text('{"event":"a.b","external_id":"u1"}\nno event\n', "utf-8")
     server = RunningServer(tmp_path, env, (), store=store, umask=umask)

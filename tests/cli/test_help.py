@@ -1,4 +1,4 @@
-"""Every command explains itself the same way."""
+"""The help of every command has the same form."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from headrace.config import SETTINGS
 from tests.support.server import headrace
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
-#: It has nothing to report to a machine: it runs until it is stopped.
+#: Without `--json`: it runs until it is stopped and has no result to print.
 WITHOUT_JSON = {("worker",)}
 
 

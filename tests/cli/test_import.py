@@ -1,4 +1,4 @@
-"""`headrace import`: every line once, whatever happens on the way."""
+"""`headrace import`: every line exactly once, despite failures."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`headrace import --contacts`: CSV and NDJSON, rehearsed, interrupted, and done again."""
+"""`headrace import --contacts`: CSV and NDJSON; dry run, interruption, repetition."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_killed_import_of_csv_goes_on(server: RunningServer, tmp_path: Path) -
     report = over_http(server, str(file))
 
     assert report["lines"] == count
-    # The batch that was under way may have been written without being noted.
+    # The batch in flight may have been stored without being recorded.
     assert report["created"] + report["unchanged"] == count
     assert not state.exists()
     last = contact(server, f"k{count - 1}")

@@ -1,4 +1,4 @@
-"""An import against a server that takes nothing: it waits, but not for ever."""
+"""An import against a server that accepts nothing: it waits, but not for ever."""
 
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +15,7 @@ NEARLY_FULL = {"HEADRACE_DISK_FREE_MIN_BYTES": str(1 << 60)}
 
 
 class Clock:
-    """A clock that goes on only while somebody waits."""
+    """A clock that advances only during waits."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -36,7 +36,7 @@ def test_it_gives_up_on_a_server_that_refuses_for_long(tmp_path: Path) -> None:
         sender = Sender(client, 60.0, clock.sleep, lambda: clock.now)
         with pytest.raises(CommandFailed, match=r"503 StorageUnavailable.* Stopped"):
             sender.send([EVENT])
-    # As long each time as the server asked for.
+    # Each wait is as long as the server asked for.
     assert set(clock.waits) == {5.0}
     assert sum(clock.waits) <= 60.0
 
@@ -53,5 +53,5 @@ def test_it_goes_on_when_the_server_is_back(tmp_path: Path) -> None:
         server.kill()
         [decision] = Sender(client, 60.0, sleep, lambda: 0.0).send([EVENT])
         assert decision.status == 202
-        # Nobody said how long, so it waits longer each time.
+        # Without a hint from the server the waits grow.
         assert waits == [0.5, 1.0]

@@ -1,4 +1,4 @@
-"""`headrace key`: made, listed and revoked in the store of a running server."""
+"""`headrace key`: keys created, listed and revoked in the store of a running server."""
 
 import json
 import urllib.error
@@ -38,7 +38,7 @@ def test_a_new_key_works_and_stops_working_within_five_seconds(server: RunningSe
 
 
 def test_a_key_is_alone_on_standard_output(server: RunningServer) -> None:
-    """So that `KEY=$(headrace key create)` holds the key and nothing else."""
+    """`KEY=$(headrace key create)` has to hold the key and nothing else."""
     text = key(server, "create", "--name", "for a script")
     assert text.startswith("hr_")
     assert text.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Commands about mail, beside a running server: templates, messages, suppressions, the stop."""
+"""Mail commands beside a running server: templates, messages, suppressions, emergency stop."""
 
 from __future__ import annotations
 

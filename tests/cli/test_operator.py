@@ -1,4 +1,4 @@
-"""`headrace operator`: tokens are shown once, and the last one counts."""
+"""`headrace operator`: tokens are shown once, and only the last one is valid."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tests.support.postgres import server as postgres_server
 from tests.support.server import RunningServer, headrace
 from tests.support.waiting import wait_until
 
-#: The server under test lets everybody in and asks for no password, so any will do.
+#: The test server uses `trust` authentication, so any password will do.
 PASSWORD = "s3cret"
 
 
@@ -27,7 +27,7 @@ def empty_url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A `headrace serve` that has filled an empty database."""
+    """A `headrace serve` that has migrated an empty database."""
     database = postgres_server()
     name = database.new_database(migrated=False)
     url = database.url(name, user=f"postgres:{PASSWORD}")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.server import RunningServer, headrace
 
-#: Nothing listens there.
+#: Nothing listens on this port.
 NOBODY = "http://127.0.0.1:1"
 
 

@@ -1,4 +1,4 @@
-"""`headrace serve` as its users meet it: first start, later starts, stops and refusals."""
+"""`headrace serve`: first start, later starts, stops and start-up errors."""
 
 import json
 import re
@@ -19,7 +19,7 @@ KEY = re.compile(r"hr_[0-9a-f]{16}_[0-9a-f]{64}")
 
 
 def start(store: Path, output: Path, *flags: str) -> subprocess.Popen[bytes]:
-    """`headrace serve` with everything it prints going to one file, as in a container."""
+    """`headrace serve` with all its output going to one file, as in a container."""
     with output.open("wb") as file:
         command = [*HEADRACE, "serve", "--port", "0", "--store", f"sqlite:///{store}", *flags]
         return subprocess.Popen(
@@ -117,7 +117,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         running_server(tmp_path) as server,
         socket.create_connection(("127.0.0.1", server.port)) as slow,
     ):
-        # A request that is never finished keeps the orderly stop waiting.
+        # An unfinished request keeps the graceful stop waiting.
         slow.sendall(b"POST /events HTTP/1.1\r\nHost: test\r\n")
         server.ask("/healthz")
         server.process.terminate()

@@ -1,4 +1,4 @@
-"""`headrace tail`: live, filtered, and going on after a restart."""
+"""`headrace tail`: live, filtered, and continuing after a restart."""
 
 import json
 import subprocess

@@ -16,7 +16,7 @@ OpenWindow = Callable[..., Window]
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The one browser; each test has windows of its own that share nothing."""
+    """The shared browser; each test has isolated windows."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

@@ -1,4 +1,4 @@
-"""The catalog in a browser: what was sent is found, and hostile keys are inert."""
+"""The catalog in a browser: sent events appear, and hostile keys are inert."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ORDER = {
 
 @pytest.fixture(scope="module")
 def shop(server: RunningServer) -> Iterator[Shop]:
-    """Orders that change their looks, and an event of somebody hostile."""
+    """Orders whose shape changes, and a hostile event."""
     with open_shop(server, "shop of the catalog") as shop:
         for number in range(3):
             shop.send("order.completed", external_id=f"u{number}", payload=ORDER)

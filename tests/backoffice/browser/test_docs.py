@@ -23,7 +23,7 @@ def test_the_page_is_readable(new_window: OpenWindow, width: int, scheme: str) -
     assert page.locator("#ingestEvent").get_attribute("open") is not None
     window.check_width()
     window.shoot(f"docs-{width}-{scheme}", full=False)
-    # It looks at every node of a long page: once in each scheme and each width is enough.
+    # axe visits every node of a long page: once in each scheme and each width is enough.
     if (width, scheme) in ((390, "light"), (1440, "dark")):
         window.check_axe()
 

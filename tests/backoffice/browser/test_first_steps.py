@@ -1,4 +1,4 @@
-"""From the link that the first start prints to a revoked key, as a person does it."""
+"""From the link printed by the first start to a revoked key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mail in a browser: sent, looked at safely, understood, stopped."""
+"""Mail in a browser: sent, viewed safely, explained, stopped."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.backoffice.shop import Shop, open_shop
 from tests.support.server import RunningServer
 
 LONG = "w" * 60
-#: As long as addresses get, and nothing in them to break a line at.
+#: An address of maximum length without a place to break the line.
 LONG_ADDRESS = f"{LONG}@{LONG}.{LONG}.example"
 
 
 @pytest.fixture
 def shop(server: RunningServer, numbers: Iterator[int], owner: Person) -> Iterator[Shop]:
-    """A project of its own, whose personal data is masked."""
+    """A project of its own, with masked personal data."""
     with open_shop(server, f"mail in a browser {next(numbers)}") as shop:
         mask(shop, owner)
         yield shop
@@ -41,14 +41,14 @@ def test_a_mail_is_sent_found_and_looked_at(window: Window, shop: Shop, owner: P
     expect(page.locator("main")).to_contain_text("Hello Ann")
     mail = page.frame_locator("iframe.mail-frame")
     expect(mail.locator("b")).to_have_text("way")
-    # Its own style holds, its script did not run, and its links lead nowhere.
+    # Its own style applies, its script did not run, and its links have no target.
     colour = mail.locator("p").evaluate("element => getComputedStyle(element).color")
     assert colour == "rgb(0, 102, 51)"
     assert "Headrace" in page.title()
     mail.get_by_text("Track it").click()
     expect(mail.locator("b")).to_have_text("way")
     expect(page).to_have_url(f"{shop.server.url}/backoffice{shop.path}/messages/{message_id}")
-    # Of the driver, which looks into the frame; what the mail brought is seen by the tests below.
+    # Caused by the driver, which inspects the frame; the tests below check what the mail causes.
     window.wrong = [each for each in window.wrong if "Blocked script execution" not in each]
     window.check_axe()
     window.shoot("message")

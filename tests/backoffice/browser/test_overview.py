@@ -1,4 +1,4 @@
-"""The overview in a browser: drawn, readable, wide and narrow, light and dark."""
+"""The overview in a browser: rendered, readable, wide and narrow, light and dark."""
 
 from __future__ import annotations
 

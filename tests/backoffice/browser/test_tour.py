@@ -1,4 +1,4 @@
-"""Every page of the settings of a project and of the instance: readable, narrow and wide."""
+"""Every settings page of a project and of the instance: readable, narrow and wide."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGES = (*(f"project/{name}" for name in OF_PROJECT), *OF_INSTANCE)
 
 @pytest.fixture(scope="module")
 def shop(server: RunningServer) -> Project:
-    """A project somebody has set up."""
+    """A project with settings of every kind."""
     return in_store(server, _set_up)
 
 
@@ -69,7 +69,7 @@ def test_pages_fit_and_keep_nobody_out(
     for name in PAGES:
         window.go(path_of(name, shop))
         window.check_width()
-        # What axe finds depends on colours and on what is shown: once for each of both.
+        # axe's findings depend on the colours and on the visible elements: once for each of both.
         if (width, scheme) in ((360, "dark"), (1600, "light")):
             window.check_axe()
         window.shoot(f"{name.replace('/', '-')}-{width}-{scheme}")

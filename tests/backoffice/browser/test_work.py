@@ -1,4 +1,4 @@
-"""What an operator does all day, in a browser: see it, understand it, fix it."""
+"""An operator's daily work in a browser: see a problem, understand it, fix it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.raw_http import head_of
 from tests.support.server import RunningServer
 from tests.support.stream import Watcher
 
-#: As of a hostile caller: none of it may run, and none may break the layout.
+#: Hostile text: none of it may run, and none may break the layout.
 HOSTILE = "<script>document.title='x'</script><img src=x onerror=alert(1)>\u202e" + "W" * 150
 PAGES = ("events", "events/live", "rejections", "dead-letters", "contacts", "subscribers")
 
 
 @pytest.fixture
 def shop(server: RunningServer, numbers: Iterator[int]) -> Iterator[Shop]:
-    """A project of its own whose deliveries are tried once."""
+    """A project of its own whose deliveries are attempted once."""
     with open_shop(server, f"work {next(numbers)}", delivery_max_attempts=1) as shop:
         yield shop
 
@@ -68,7 +68,7 @@ def test_a_live_page_says_when_its_person_is_signed_out(
 def test_a_live_page_that_is_refused_tries_again(
     new_window: OpenWindow, server: RunningServer, shop: Shop
 ) -> None:
-    """Browsers alone do not: for them a refusal is the end."""
+    """Browsers do not retry by themselves: for them an error status is final."""
     target = f"/backoffice{shop.path}/events/live/stream"
     roles = {shop.project.id: Role.VIEWER}
     with person(server, "waits@example.org", is_owner=False, roles=roles) as somebody:

@@ -1,4 +1,4 @@
-"""A browser window that remembers whatever should not have happened in it."""
+"""A browser window that records every error in it."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # As the drawing of text differs between machines.
+    # Since text rendering differs between machines.
     "--font-render-hinting=none",
 ]
 ACTION_SECONDS_MAX = 20.0
-#: Kept for whoever wants to look at them; not a part of the repository.
+#: Screenshots, kept for review; not part of the repository.
 SCREENSHOTS = ROOT / "build" / "screenshots"
 AXE = ROOT / "tests" / "backoffice" / "node" / "node_modules" / "axe-core" / "axe.min.js"
-#: The findings of axe that nobody may be left with.
+#: Severities of axe findings that fail a test.
 GRAVE = frozenset({"serious", "critical"})
 
 
 class Window:
-    """One page in a context of its own, and what went wrong in it."""
+    """One page in its own browser context, and the errors in it."""
 
     def __init__(self, context: BrowserContext, page: Page, server: RunningServer) -> None:
         self.context = context
         self.page = page
         self.server = server
         self.wrong: list[str] = []
-        #: Statuses of pages that the test means to get; others from 400 on are wrong.
+        #: Expected statuses; all others from 400 on are errors.
         self.expected: set[int] = set()
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
@@ -50,7 +50,7 @@ class Window:
         page.on("response", self._on_response)
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # The browser itself reports a status that the test expects; `_on_response` judges it.
+        # The browser logs statuses that the test expects; `_on_response` checks them.
         if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
             self.wrong.append(f"console: {message.text}")
 
@@ -70,7 +70,7 @@ class Window:
         return self.page
 
     def check_axe(self) -> None:
-        """No finding of axe-core that is serious or critical."""
+        """Assert that axe-core has no serious or critical finding."""
         self.page.evaluate(AXE.read_text("utf-8"))
         found: Any = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         grave = [
@@ -82,21 +82,21 @@ class Window:
         assert not grave, "\n".join([self.page.url, *grave])
 
     def check_width(self) -> None:
-        """The page is not wider than the window."""
+        """Assert that the page is not wider than the window."""
         wide: Any = self.page.evaluate(
             "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
         )
         assert wide[0] <= wide[1], f"{self.page.url} is {wide[0]} px wide in {wide[1]}"
 
     def shoot(self, name: str, *, full: bool = True) -> Path:
-        """Keep a picture of the page as `name.png`."""
+        """Save a screenshot of the page as `name.png`."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         path = SCREENSHOTS / f"{name}.png"
         self.page.screenshot(path=path, full_page=full, animations="disabled")
         return path
 
     def close(self) -> None:
-        """Close it and say what went wrong in it."""
+        """Close the window and assert that it had no errors."""
         self.context.close()
         assert not self.wrong, "\n".join(self.wrong)
 
@@ -104,11 +104,11 @@ class Window:
 def open_window(
     browser: Browser, server: RunningServer, token: str, *, width: int, height: int, scheme: str
 ) -> Window:
-    """A window; signed in when there is a token of a session."""
+    """Open a window; signed in when a session token is given."""
     context = browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme="dark" if scheme == "dark" else "light",
-        # Nothing is looked at halfway through appearing.
+        # So that no check runs in the middle of an animation.
         reduced_motion="reduce",
         timezone_id="Europe/Berlin",
         locale="en-GB",
