@@ -1,4 +1,4 @@
-"""One server for all HTTP tests; each test has a project of its own, so they cannot meet."""
+"""One server for all HTTP tests; each test has its own project, so they do not interfere."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.support.postgres import NEWEST
 from tests.support.postgres import server as postgres_server
 from tests.support.raw_http import Client
 
-#: Projects for the tests that ask a server on PostgreSQL.
+#: Projects for the tests against a server on PostgreSQL.
 _PROJECTS_ON_POSTGRES = 500
 
 
-#: Modules that ask servers on both stores; the others are about what is in front of the store.
+#: Modules tested against both stores; the others do not depend on the store.
 _ON_BOTH_STORES = frozenset(
     {
         "test_post_events",
@@ -78,7 +78,7 @@ class Servers:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Shared by the whole session; what they log is looked at when the session ends."""
+    """Shared by the whole session; their logs are checked when the session ends."""
     running = Servers(tmp_path_factory.mktemp)
     yield running
     running.stop()
@@ -91,7 +91,7 @@ def server(servers: Servers, store_kind: str) -> HttpServer:
 
 @pytest.fixture
 def project(server: HttpServer) -> Iterator[Project]:
-    """A fresh project."""
+    """A new project."""
     project = server.project()
     yield project
     project.close()
@@ -99,7 +99,7 @@ def project(server: HttpServer) -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def shared(server: HttpServer) -> Iterator[Project]:
-    """A project for all tests of a file that do not mind one another's events."""
+    """A project for all tests of a file that tolerate one another's events."""
     project = server.project()
     yield project
     project.close()
@@ -107,5 +107,5 @@ def shared(server: HttpServer) -> Iterator[Project]:
 
 @pytest.fixture
 def client(project: Project) -> Client:
-    """Asks with a key of the fresh project that has every scope."""
+    """A client with a key of the new project that has every scope."""
     return project.client()

@@ -1,4 +1,4 @@
-"""`/admin`: policies, projects and the audit, for operators only."""
+"""`/admin`: policies, projects and the audit log, for operators only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 
 
 def issue(server: HttpServer, email: str) -> str:
-    """A token of a new operator, as the command line makes it."""
+    """A token of a new operator, created as the command line does."""
     issued = issue_token(email, now_us())
     server.in_store(lambda store: store.operators.add(issued.operator, actor="test"))
     return issued.text
@@ -46,7 +46,7 @@ def operator(server: HttpServer, token: str) -> Iterator[Client]:
 
 @pytest.fixture
 def path(server: HttpServer, project: Project) -> str:
-    """`/admin/projects/{id}` of the fresh project."""
+    """`/admin/projects/{id}` of the new project."""
 
     async def find(store: Store) -> str:
         projects = await store.projects.list()

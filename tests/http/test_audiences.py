@@ -1,4 +1,4 @@
-"""`/audiences`: members enter and exit, each told once."""
+"""`/audiences`: members enter and exit, with one event for each change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.raw_http import Client
 
 
 def audience_events(client: Client) -> list[tuple[str, str]]:
-    """Event and contact."""
+    """Name and contact of a system event."""
     return [
         (event["event"].rpartition(".")[2], event["payload"]["contact_id"])
         for event in system_events(client)

@@ -1,4 +1,4 @@
-"""Who may do what over every route: made from the table of routes, so none can be forgotten."""
+"""Authorization of every route, generated from the route table so that none is forgotten."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from tests.support.raw_http import Answer, Client, Connection, head_of
 OPERATIONS = list(operations(ROUTES))
 KEYED = [each for each in OPERATIONS if not each.is_public and not each.is_for_operators]
 WITH_IDS = [each for each in KEYED if each.parameters]
-#: What is not told to everybody must look like nothing at all.
+#: The id of nothing: a hidden resource must look like an absent one.
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 LISTS = ("/contacts", "/topics", "/audiences", "/webhooks", "/dead-letters", "/replays", "/merges")
 MAIL_LISTS = ("/domains", "/templates", "/suppressions")
 
 Place = tuple[str, str]
 
-#: Of these both have the same.
+#: Parameters with the same value in both projects.
 NO_IDS = {("events", "key"), ("catalog", "event"), ("templates", "number")}
 
 
 class Inhabitant:
     """A project with one of everything that has an id.
 
-    A path parameter that is not named here fails the tests: say what a foreign one would be.
+    A path parameter without an entry fails the tests: add the value a foreign one would have.
     """
 
     def __init__(self, server: HttpServer) -> None:
@@ -94,7 +94,7 @@ class Inhabitant:
         }
 
     def everything(self) -> dict[str, Any]:
-        """All that others could have changed."""
+        """Everything that requests of others could have changed."""
         contact_id = self.ids["contacts", "id"]
         audience_id = self.ids["audiences", "id"]
         paths = (
@@ -115,7 +115,7 @@ def owner(server: HttpServer) -> Iterator[Inhabitant]:
 
 @pytest.fixture(scope="module")
 def stranger(server: HttpServer) -> Iterator[Inhabitant]:
-    """Has as much, in a project of its own."""
+    """A client with the same rights, in a project of its own."""
     inhabitant = Inhabitant(server)
     yield inhabitant
     inhabitant.project.close()
@@ -123,7 +123,7 @@ def stranger(server: HttpServer) -> Iterator[Inhabitant]:
 
 @pytest.fixture(scope="module")
 def keys(server: HttpServer, owner: Inhabitant) -> dict[str, str]:
-    """A key of each scope, one without any use left, and what is no key."""
+    """A key of each scope, a key without scopes, and text that is no key."""
     made = {scope.value: server.issue_key(owner.project, [scope]) for scope in Scope}
     revoked = server.issue_key(owner.project)
     server.in_store(
@@ -136,7 +136,7 @@ def keys(server: HttpServer, owner: Inhabitant) -> dict[str, str]:
 
 
 def ask(port: int, operation: Operation, target: str, key: str | None) -> int:
-    """Status of the answer; its body, which may have no end, is left alone."""
+    """Status of the response; the body, which may be endless, is not read."""
     body, media = operation.body()
     length = None if body is None else len(body)
     head = head_of(operation.method, target, key=key, length=length, body_type=media)
@@ -163,7 +163,7 @@ def test_without_a_good_key_nothing_opens(
 def test_one_scope_opens_it_and_no_other(
     server: HttpServer, owner: Inhabitant, keys: dict[str, str], operation: Operation
 ) -> None:
-    # Nothing is done to what others need: the ids are nobody's.
+    # Nothing that later tests need is changed: the ids do not exist.
     target = operation.target(dict.fromkeys(owner.ids, ABSENT))
     for scope in Scope:
         status = ask(server.port, operation, target, keys[scope.value])
@@ -178,7 +178,7 @@ def test_one_scope_opens_it_and_no_other(
 def test_what_is_foreign_is_as_good_as_absent(
     owner: Inhabitant, stranger: Inhabitant, operation: Operation
 ) -> None:
-    """One foreign id is enough, whatever else is one's own."""
+    """One foreign id is enough for a rejection, even if all others are the caller's own."""
     for place in operation.parameters:
         own = dict(owner.ids)
         if place in NO_IDS:
@@ -223,7 +223,7 @@ def test_no_api_key_opens_what_is_for_operators(
 
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.is_public], ids=str)
 def test_public_routes_ask_for_no_key(server: HttpServer, operation: Operation) -> None:
-    # A token that nobody made leads nowhere, whoever asks.
+    # A token that was never issued is not found, whoever calls.
     target = operation.target(dict.fromkeys(operation.parameters, "x"))
     opened = (200, 404) if operation.parameters else (200, 307)
     assert ask(server.port, operation, target, None) in opened

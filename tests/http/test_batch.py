@@ -1,4 +1,4 @@
-"""`POST /events/batch`: every event is answered for itself, in the order sent."""
+"""`POST /events/batch`: a result for every event, in the order sent."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def test_members_of_the_envelope_may_be_escaped_and_spaced(client: Client) -> No
 
 
 def test_a_byte_order_mark_before_the_first_line_is_skipped(client: Client) -> None:
-    """Some editors and exports write one; anywhere else it is no JSON."""
+    """Some editors and exports write a byte order mark; anywhere else it is invalid JSON."""
     mark, lines = b"\xef\xbb\xbf", [b'{"event":"a","external_id":"x"}'] * 2
     for body, expected in (
         (mark + b"\n".join(lines), [202, 202]),

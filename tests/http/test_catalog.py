@@ -1,4 +1,4 @@
-"""`/catalog`: what is known of event names, and how it is asked for."""
+"""`/catalog`: contents and queries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVENTS = (
 
 
 def send(client: Client, events: Sequence[dict[str, Any]]) -> list[str]:
-    """Send one by one, wait until all are processed; their ids."""
+    """Send one by one, wait until all are processed; returns their ids."""
     ids = [str(client.send(event | {"external_id": "u1"}).data["id"]) for event in events]
 
     def processed() -> bool:

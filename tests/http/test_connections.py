@@ -1,4 +1,4 @@
-"""Connections as such: versions, closing, upgrades, HEAD, Expect, many idle ones."""
+"""Connections: versions, closing, upgrades, HEAD, Expect, many idle ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_head_is_get_without_its_body(server: HttpServer, project: Project, targ
     with Connection(server.port) as connection:
         connection.send(head_of("HEAD", target, key=project.key))
         head = connection.answer(head_only=True)
-        # A body sent all the same would be taken for the next answer.
+        # A body sent for HEAD would be parsed as the next response.
         connection.send(head_of("GET", "/healthz"))
         assert connection.answer().status == 200
     if target != "/events/stream":
@@ -97,7 +97,7 @@ def test_an_upgrade_is_not_made_and_the_request_answered(
         connection.send(head + body)
         answer = connection.answer()
         assert answer.status == (202 if method == "POST" else 200)
-        # It goes on in HTTP/1.1, in which the other protocol's first words mean nothing.
+        # The connection stays on HTTP/1.1, in which the other protocol's first bytes mean nothing.
         connection.send(head_of("GET", "/healthz") + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         assert [connection.answer().status for _ in range(2)] == [200, 400]
         assert connection.closed()
@@ -125,7 +125,7 @@ def test_the_absolute_form_of_a_target_is_understood(server: HttpServer, project
 def test_the_host_of_an_absolute_target_ends_where_its_path_or_query_begins(
     server: HttpServer, target: bytes, status: int
 ) -> None:
-    """The redirect is that of the path `/`."""
+    """The redirect is the response for the path `/`."""
     with Connection(server.port) as connection:
         connection.send(b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % target)
         assert connection.answer().status == status
@@ -136,7 +136,7 @@ def test_the_host_of_an_absolute_target_ends_where_its_path_or_query_begins(
 def test_connect_is_a_method_that_no_path_takes(
     server: HttpServer, target: str, lines: dict[str, str]
 ) -> None:
-    """A client that took 405 for a tunnel would send bytes of another protocol behind it."""
+    """A client that mistook 405 for a tunnel would next send bytes of another protocol."""
     with Connection(server.port) as connection:
         connection.send(head_of("CONNECT", target, headers=lines) + head_of("GET", "/healthz"))
         answer = connection.answer()
@@ -171,7 +171,7 @@ def test_an_upgrade_in_http_1_0_is_ignored_and_the_connection_closed(
 def test_events_with_upgrades_are_stored_as_they_are_sent(
     server: HttpServer, project: Project, coding: str
 ) -> None:
-    """More than may wait at once, behind as many requests that are no events."""
+    """More than may wait at once, behind as many requests that are not events."""
     requests = []
     for number in range(150):
         body = b'{"event":"up","external_id":"%d"}' % number
@@ -209,7 +209,7 @@ def test_a_thousand_idle_connections_do_not_keep_others_waiting(
     idle = [Connection(server.port) for _ in range(1000)]
     try:
         for number, connection in enumerate(idle):
-            # A third silent, a third in the middle of a head, a third in the middle of a body.
+            # A third idle, a third in the middle of a head, a third in the middle of a body.
             connection.send((b"", b"GET /heal", post(project) + EVENT[:5])[number % 3])
         client = project.client()
         for _ in range(100):

@@ -1,4 +1,4 @@
-"""`POST /contacts/batch`: each line for itself, or a dry run of all."""
+"""`POST /contacts/batch`: a result for each line, or a dry run of all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/contacts`: create, upsert, read, change, delete, and the system events they cause."""
+"""`/contacts`: create, upsert, read, update, delete, and the resulting system events."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_the_policy_keeps_identifiers_apart(
     numbers = itertools.count()
 
     def is_refused() -> bool:
-        # Within seconds, so each try is about somebody else.
+        # Attempts follow within seconds, so each uses another contact.
         number = next(numbers)
         email = f"{number}@b.example"
         create(client, email=email)
@@ -315,7 +315,7 @@ def test_the_list_filters_by_time(client: Client) -> None:
 )
 def test_a_wrong_filter_is_refused(client: Client, query: str) -> None:
     answer = client.get(f"/contacts?{query}")
-    # A target past the limit of the server is refused before it is looked at.
+    # The server rejects an overlong target before parsing it.
     assert answer.status == (414 if len(query) > 8000 else 422)
 
 
@@ -326,7 +326,7 @@ def test_a_cursor_is_good_for_its_own_filter_only(client: Client) -> None:
     assert client.get(f"/contacts?limit=1&property.n=1&cursor={cursor}").status == 422
 
 
-# --- what is refused ---
+# --- rejections ---
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_two_hundred_properties_are_kept_and_no_more(client: Client) -> None:
     assert patch(client, contact_id, properties={"p0": None, "q": 1}).status == 200
 
 
-# --- who may ---
+# --- authorization ---
 
 
 def test_another_projects_contact_is_as_absent(server: HttpServer, project: Project) -> None:
@@ -534,7 +534,7 @@ def test_another_method_is_405_with_all_that_are_allowed(
 def test_an_unknown_member_is_led_to_where_it_belongs(
     client: Client, sent: dict[str, Any], field: str, hint: str
 ) -> None:
-    """On every way that writes contacts."""
+    """This holds on every route that writes contacts."""
     body = {"external_id": "hint", **sent}
     batch = client.post("/contacts/batch", json.dumps({"contacts": [body]}))
     answers = [client.post("/contacts", json.dumps(body)).json()["error"], batch.data[0]["error"]]

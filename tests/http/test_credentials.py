@@ -1,4 +1,4 @@
-"""Who may do what: keys, scopes, revocation, expiry, and what a stranger is told."""
+"""Authentication: keys, scopes, revocation, expiry, and what unauthenticated callers learn."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_whatever_is_no_valid_key_is_401_with_the_body_unread(
     token = tokens(shared)[name]
     line = b"" if token is None else b"Authorization: %b\r\n" % token
     with Connection(server.port) as connection:
-        # The answer comes although none of the body does.
+        # The response arrives although none of the body is sent.
         connection.send(
             b"POST /events HTTP/1.1\r\nHost: a\r\n%bContent-Length: 500000\r\n\r\n" % line
         )
@@ -125,7 +125,7 @@ def test_a_key_in_the_query_is_no_key(server: HttpServer, shared: Project) -> No
 
 
 def test_wrong_secrets_take_as_long_as_unknown_ids(server: HttpServer, shared: Project) -> None:
-    """Thousands of tries do no harm, and the median times tell the two apart by nothing much."""
+    """Thousands of attempts do no harm, and median times do not distinguish the two cases."""
     public_id = shared.key.split("_")[1]
     clients = [
         Client(server.port, f"hr_{public_id}_{WRONG_SECRET}"),
@@ -178,7 +178,7 @@ def test_a_revoked_key_stops_working_within_five_seconds(
 
     assert wait_until(lambda: client.get("/events").status == 401, 5) < 5
     assert client.post("/events", EVENT).status == 401
-    # The one it overlapped with goes on.
+    # The key it overlapped with stays valid.
     assert project.client().get("/events").status == 200
 
 
@@ -204,7 +204,7 @@ def test_a_rate_limit_takes_effect_within_five_seconds(
     batch = client.post("/events/batch", '{"events":[' + EVENT + "]}")
     assert (batch.status, batch.code) == (429, "RateLimited")
     assert int(batch.headers["retry-after"]) >= 1
-    # Reading and other projects go on.
+    # Reads and other projects are unaffected.
     assert client.get("/events").status == 200
     other = server.project()
     assert other.client().post("/events", EVENT).status == 202

@@ -1,4 +1,4 @@
-"""`/dead-letters` and `/replays`: looked at, replayed, discarded, by whoever may."""
+"""`/dead-letters` and `/replays`: list, replay, discard, and authorization."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.raw_http import Answer, Client
 
 MILLISECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 NOBODY = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
-#: Refused by the rule for addresses, so a replayed delivery ends at once and calls nobody.
+#: Rejected by the address rules, so a replayed delivery fails at once and sends nothing.
 NOWHERE = "http://127.0.0.1:9/hook"
 
 
@@ -47,12 +47,12 @@ def sequence(event_id: str) -> int:
 
 
 def dead_event(client: Client, rows: DeadLetterRows, event: str = "order.completed") -> str:
-    """An event whose processing was given up; returns the id of its dead letter."""
+    """A dead letter of an event whose processing was given up; returns its id."""
     return rows.processing(sequence(send(client, event)))
 
 
 def dead_delivery(client: Client, project: Project, rows: DeadLetterRows) -> tuple[str, str]:
-    """Ids of a dead letter and of its subscriber, which wants no event of these tests."""
+    """Ids of a dead letter and of its subscriber, which matches no event of these tests."""
     subscriber_id = rows.subscriber(project.id, target=NOWHERE, events=["never.sent"])
     return rows.delivery(sequence(send(client)), subscriber_id), subscriber_id
 

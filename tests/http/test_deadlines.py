@@ -1,4 +1,4 @@
-"""Slow and silent clients are ended at the deadlines; all at once, as the deadlines are real."""
+"""Slow and idle clients are closed at the deadlines; tested in parallel, with real deadlines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.raw_http import HOST, head_of
 
 HEAD_SECONDS = 5.0
 BODY_SECONDS = 10.0
-#: How much later than the deadline the end may come on a busy machine.
+#: How late after the deadline the close may come on a busy machine.
 LATE_SECONDS = 2.5
 
 Outcome = tuple[float, bytes]
@@ -25,14 +25,14 @@ class Slow:
         self._port = port
 
     async def run(self, start: bytes, drip: bytes, pause_s: float) -> Outcome:
-        """Send `start`, then `drip` byte by byte; returns seconds until the end, and the answer."""
+        """Send `start`, then `drip` byte by byte; returns seconds to the close and the response."""
         reader, writer = await asyncio.open_connection(HOST, self._port)
         began = time.monotonic()
         answer = asyncio.create_task(reader.read())
         try:
             writer.write(start)
             for byte in drip:
-                # The wait between two bytes is for the answer itself.
+                # The pause between two bytes is spent reading the response.
                 done, _ = await asyncio.wait({answer}, timeout=pause_s)
                 if done:
                     break
@@ -54,7 +54,7 @@ def assert_timed_out(outcome: Outcome, deadline_s: float) -> None:
 
 
 async def ask_meanwhile(port: int, request: bytes, until: Callable[[], bool]) -> tuple[int, float]:
-    """Ask over and over; returns how often it was answered, and the longest wait."""
+    """Send requests repeatedly; returns the number of responses, and the longest wait."""
     reader, writer = await asyncio.open_connection(HOST, port)
     count, longest = 0, 0.0
     while not until():
@@ -119,7 +119,7 @@ def test_slow_clients_end_at_the_deadline_and_others_are_served(
             assert_timed_out(by_name[name], HEAD_SECONDS)
     for name in bodies:
         assert_timed_out(by_name[name], BODY_SECONDS)
-    # Answered at its head; when the body never comes there is nothing more to say.
+    # The head already got a response; if the body never arrives there is nothing to add.
     seconds, text = by_name["refused"]
     assert seconds <= BODY_SECONDS + LATE_SECONDS
     assert text.startswith(b"HTTP/1.1 401 ")

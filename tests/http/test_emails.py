@@ -1,4 +1,4 @@
-"""`/emails`: sending through a server and its worker, and what is refused."""
+"""`/emails`: sending through a server and its worker, and rejections."""
 
 from __future__ import annotations
 

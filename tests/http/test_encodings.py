@@ -1,4 +1,4 @@
-"""Compressed bodies: unpacked within limits, refused when they are not what they say."""
+"""Compressed bodies: decompressed within limits, rejected when malformed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.support.raw_http import Client
 
 MIB = 1024 * 1024
 EVENT = b'{"event":"a","external_id":"x"}'
-#: What unpacking may cost, whatever the body unpacks to.
+#: Memory that decompression may use, whatever the size of the output.
 FLAT_BYTES = 40 * MIB
 
 
 @cache
 def bomb(encoding: str, mebibytes: int) -> bytes:
-    """Zeros in many mebibytes, packed piece by piece."""
+    """Many mebibytes of zeros, compressed chunk by chunk."""
     packer = zlib.compressobj(9, wbits=31) if encoding == "gzip" else zstd.ZstdCompressor()
     zeros = b" " * MIB
     return b"".join([packer.compress(zeros) for _ in range(mebibytes)]) + packer.flush()
@@ -167,7 +167,7 @@ def test_the_payload_limit_counts_unpacked_bytes(client: Client) -> None:
 @pytest.mark.parametrize("name", ["x-gzip", "X-GZIP", "gzip", "GZip"])
 @pytest.mark.parametrize("target", ["/events", "/events/validate", "/contacts"])
 def test_gzip_has_an_older_name(shared: Project, name: str, target: str) -> None:
-    """RFC 9110, 8.4.1.3: `x-gzip` means the same."""
+    """RFC 9110, 8.4.1.3: `x-gzip` is the same encoding."""
     event = {"event": "a", "external_id": "x"}
     sent = {"external_id": f"{name} {target}"} if target == "/contacts" else event
 

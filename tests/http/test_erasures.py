@@ -1,4 +1,4 @@
-"""Erasing people over HTTP, and what is left of them in the files of a real server."""
+"""Erasing people over HTTP, and what remains of them in the files of a real server."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_whom_nobody_knows_is_not_found(server: HttpServer, client: Client) -> N
 
 
 def friends(client: Client, name: str) -> list[dict[str, Any]]:
-    """Events of others, two of which name a person."""
+    """Events of other people, two of which mention the person."""
     email = f"{name}@b.example"
     return [
         processed(
@@ -165,7 +165,7 @@ def test_mentions_are_masked_on_request(client: Client) -> None:
     assert shown[0].data["idempotency_key"] == "invite-[erased]"
     assert shown[1].data["payload"] == {"[erased]": {"n": 1.5}}
     assert shown[2].data["payload"] == {"to": "other@b.example"}
-    # The key is as it was: a repeat finds its event.
+    # The key is unchanged: a repeat finds its event.
     again = client.send(
         {
             "event": "order.completed",
@@ -219,7 +219,7 @@ def test_a_reader_erases_nobody(server: HttpServer, project: Project, client: Cl
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[HttpServer]:
-    """A server whose files and log nobody else writes to."""
+    """A server with its own files and log."""
     server = HttpServer(tmp_path)
     server.start(projects=2)
     yield server
@@ -227,7 +227,7 @@ def own_server(tmp_path: Path) -> Iterator[HttpServer]:
 
 
 def live(client: Client, name: str) -> str:
-    """Leave traces wherever a caller can; the id of the contact."""
+    """Leave traces in every place a caller can write to; returns the contact's id."""
     email = f"{name}@b.example"
     said: dict[str, Any] = {"external_id": f"{name}-1", "email": email}
     contact_id: str = create(

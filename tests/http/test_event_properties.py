@@ -1,4 +1,4 @@
-"""Properties that events write, identifiers that are none, and writes with a time of their own."""
+"""Properties written by events, invalid identifiers, and writes with their own time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_an_event_writes_properties(client: Client) -> None:
 
 
 def test_the_loser_is_told_on_the_trace(client: Client) -> None:
-    """What happened last holds, whatever arrives last."""
+    """The latest `occurred_at` wins, whatever the order of receipt."""
     processed(client, external_id="x", occurred_at=NEW, payload={"$set": {"plan": "pro"}})
     late = processed(client, external_id="x", occurred_at=OLD, payload={"$set": {"plan": "free"}})
 

@@ -1,4 +1,4 @@
-"""Fields at and past the edges of their rules."""
+"""Fields at and beyond their limits."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ TIMES_REFUSED: list[Any] = [
 ]
 
 
-# A time that depends on now has a name that does not: every process collects the same tests.
+# A time relative to now gets a fixed name: every process has to collect the same tests.
 @pytest.mark.parametrize(
     "text",
     [

@@ -1,4 +1,4 @@
-"""Broken and doubtful framing is refused, and the connection closed so nothing can follow it."""
+"""Malformed or ambiguous framing is rejected, and the connection closed so nothing can follow."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ START = {
 }
 
 
-#: No `host[:port]`.
+#: Not a `host[:port]`.
 NOT_HOSTS = [
     b"a b@c/d?",
     b"a b",
@@ -201,7 +201,7 @@ def stored(project: Project) -> int:
 
 
 def assert_refused_once(server: HttpServer, data: bytes, follow_up: bytes) -> None:
-    """400, then the end; a request sent behind the broken one is never looked at."""
+    """400, then the close; a request sent behind the malformed one is never parsed."""
     with Connection(server.port) as connection:
         connection.send_all_accepted(data + follow_up)
         answer = connection.answer()
@@ -246,7 +246,7 @@ def test_what_is_no_http_1_1_request_is_400_and_close(server: HttpServer, name: 
         try:
             answer = connection.answer()
         except ConnectionEndedError:
-            # Without a line's end there may be nothing to answer yet; the end is enough.
+            # Without a line ending a response may not be possible yet; the close is enough.
             return
         assert answer.status == 400, answer
         assert answer.headers["connection"] == "close"
@@ -280,7 +280,7 @@ def test_a_host_may_be_a_name_or_an_address_with_a_port(server: HttpServer, host
 def test_malformed_chunks_of_a_last_request_are_400_at_once(
     server: HttpServer, shared: Project, name: str, version: bytes
 ) -> None:
-    """What is wrong with a request is answered; only what follows the last one is nobody's."""
+    """An invalid last request gets a response; only bytes after it are ignored."""
     head = post_head(shared, b"Transfer-Encoding: chunked\r\nConnection: close\r\n")
     with Connection(server.port, timeout_s=5) as connection:
         connection.send(head.replace(b"HTTP/1.1", b"HTTP/%b" % version) + MALFORMED_CHUNKS[name])
@@ -299,7 +299,7 @@ def test_nothing_of_all_that_was_stored(shared: Project) -> None:
 def test_nothing_behind_a_refused_chunked_request_is_looked_at(
     server: HttpServer, project: Project, refused_by: str
 ) -> None:
-    """The answer says `close`, so what follows in the same segment is nobody's."""
+    """The response says `close`, so bytes after it in the same segment are ignored."""
     key = b"wrong" if refused_by == "authorization" else project.key.encode()
     kind = b"text/plain" if refused_by == "media type" else b"application/json"
     path = b"/nowhere" if refused_by == "scope" else b"/events"

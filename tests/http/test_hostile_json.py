@@ -1,4 +1,4 @@
-"""Bodies that are not the JSON they should be, or barely are."""
+"""Bodies that are invalid JSON, or barely valid."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ INVALID = {
     "surrogate in an unknown name": event(b'"\\ud800":1'),
     "a thousand unknown members": event(b",".join(b'"x%d":1' % n for n in range(1000))),
 }
-#: Kept exactly as sent.
+#: Stored exactly as sent.
 KEPT = {
     "depth 32": b'{"a":' * 31 + b"{}" + b"}" * 31,
     "1e400": b'{"n":1e400}',
@@ -179,7 +179,7 @@ def test_malformed_json_is_400(shared: Project, name: str) -> None:
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_json_is_refused_in_a_batch(shared: Project, name: str) -> None:
-    """Alone on a line it spoils that line only; inside an array it can spoil the request."""
+    """Alone on a line it spoils only that line; inside an array it can spoil the request."""
     client = shared.client()
     lines = MALFORMED[name].count(b"\n") + 1
     ndjson = client.post(
@@ -215,7 +215,7 @@ def test_an_invalid_event_does_not_spoil_its_neighbours(shared: Project, name: s
 @pytest.mark.parametrize("name", KEPT)
 @pytest.mark.parametrize("way", ["single", "null beside", "batch", "lone surrogate beside"])
 def test_a_payload_is_kept_byte_for_byte(shared: Project, name: str, way: str) -> None:
-    """Also where a neighbour or a null sends it the thorough way."""
+    """This also holds where a neighbour or a null selects the slow parser."""
     client = shared.client()
     payload = KEPT[name]
     text = event(b'"payload":' + payload + (b',"email":null' if way == "null beside" else b""))
@@ -279,7 +279,7 @@ def test_json_in_utf_8_may_be_named_so(shared: Project, body_type: str) -> None:
 
 
 def test_absurd_bodies_are_judged_quickly(shared: Project) -> None:
-    """A megabyte made to be slow to look at must not keep all others waiting."""
+    """A megabyte that is slow to parse must not block other requests."""
     names = ",".join(f'"idempotency_kex{n:05}":1' for n in range(30_000))
     bodies = {
         "unknown members": event(names.encode()),

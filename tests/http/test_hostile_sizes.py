@@ -1,4 +1,4 @@
-"""Heads and bodies past their limits are refused without being read on."""
+"""Heads and bodies over their limits are rejected without being read to the end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.support.http_server import HttpServer, Project
 from tests.support.raw_http import Answer, Connection, head_of
 
 MIB = 1024 * 1024
-#: What a refused request may cost the server in memory, whatever its size.
+#: Memory that a rejected request may use, whatever its size.
 FLAT_BYTES = 24 * MIB
 
 
 def answer_to(server: HttpServer, data: bytes, *, piece_bytes: int = 1 << 30) -> Answer:
-    """Send from a thread of its own: the answer comes before all is sent."""
+    """Send from a thread of its own: the response arrives before all is sent."""
     with Connection(server.port) as connection:
 
         def send() -> None:
@@ -153,7 +153,7 @@ def test_an_endless_tail_of_a_chunked_body_costs_no_memory(
 def test_a_body_that_looks_like_a_chunk_is_no_chunk(
     server: HttpServer, project: Project, cut: int
 ) -> None:
-    """Digits on a line of their own, cut anywhere by the segments, are the caller's JSON."""
+    """Digits on a line of their own, wherever segments split them, belong to the caller's JSON."""
     body = (
         b'{"event":"a","external_id":"x","payload":{"n":[\r\n' + b"9" * 39 + b"\r\n,1,\r\n"
         b"123456789012345678\r\n]}}"

@@ -1,4 +1,4 @@
-"""One key, one event: whoever asks, however often, all at once."""
+"""One key, one event: for any client, number of repeats and concurrency."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARALLEL = 200
 
 
 async def post_all(port: int, requests: list[bytes]) -> list[tuple[int, dict[str, object]]]:
-    """Send each over a connection of its own; all are open before the first byte goes out."""
+    """Send each over a connection of its own; all are open before the first byte is sent."""
     streams = await asyncio.gather(*(asyncio.open_connection(HOST, port) for _ in requests))
     for (_, writer), request in zip(streams, requests, strict=True):
         writer.write(request)

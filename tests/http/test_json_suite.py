@@ -1,4 +1,4 @@
-"""A JSON parsing test suite that others wrote, each case sent as a payload and as a body."""
+"""A public JSON parsing test suite, each case sent as a payload and as a body."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from tests.data.json_suite import JsonCase, Verdict, read_cases
 from tests.support.http_server import Project
 
 CASES = {case.name: case for case in read_cases()}
-#: JSON that the contract refuses all the same: NUL cannot be kept everywhere.
+#: Valid JSON that the contract rejects: not every store can keep NUL.
 REFUSED_BY_CONTRACT = {"y_object_escaped_null_in_key", "y_string_null_escape"}
 
 
 def payload_of(case: JsonCase) -> bytes:
-    """The case itself where it is an object, else as a member of one."""
+    """The case itself when it is an object, else as a field of one."""
     text = case.text.strip(b" \t\r\n")
     return text if text.startswith(b"{") else b'{"v":' + case.text + b"}"
 
@@ -41,7 +41,7 @@ def test_a_case_as_payload(shared: Project, name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_case_as_body(shared: Project, name: str) -> None:
-    """No case is an event, so none is taken; what is no JSON is told from what is no event."""
+    """No case is an event, so all are rejected; the error separates bad JSON from bad events."""
     case = CASES[name]
     for target in ("/events", "/events/batch", "/events/validate"):
         answer = shared.client().post(target, case.text)

@@ -1,4 +1,4 @@
-"""`GET /events` and what is found by id or key."""
+"""`GET /events`, and finding events by id or key."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def sent(number: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def filled(server: HttpServer) -> Iterator[tuple[Project, list[dict[str, Any]]]]:
-    """A project with events of all kinds, and they, newest first."""
+    """A project with events of all kinds, and those events, newest first."""
     project = server.project()
     client = project.client()
     half = EVENTS // 2
@@ -110,7 +110,7 @@ def test_all_pages_together_hold_each_matching_event_once_newest_first(
 
     expected = [event["id"] for event in stored if matches(event, query)]
     found = [event["id"] for page in pages for event in page]
-    # A bound of time is either within or without; what lies exactly on it is not the point here.
+    # A bound of time may be inclusive or exclusive; this test does not depend on it.
     edge = {query.get("occurred_after"), query.get("occurred_before")}
     on_edge = {event["id"] for event in stored if event["occurred_at"] in edge}
     assert [x for x in found if x not in on_edge] == [x for x in expected if x not in on_edge]
@@ -146,7 +146,7 @@ def test_received_times_and_status_filter_as_well(client: Client) -> None:
 
 def test_an_offset_in_a_query_is_encoded(client: Client) -> None:
     assert client.get("/events?occurred_after=2026-01-01T00:00:00%2B02:00").status == 200
-    # A bare plus is a space in a query.
+    # A literal plus is a space in a query.
     assert client.get("/events?occurred_after=2026-01-01T00:00:00+02:00").status == 422
 
 

@@ -1,4 +1,4 @@
-"""Whatever a caller sends, a log line stays one line of JSON, and tells nothing of it."""
+"""Every log line stays one line of JSON and reveals nothing of a request's contents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVIL = f'{CANARY}\nlevel=ERROR msg="{CANARY}"\r\n{{"level":"error"}}\x1b[31m\u20
 
 @pytest.fixture
 def talkative(tmp_path: Path) -> Iterator[HttpServer]:
-    """A server of its own that logs all it can."""
+    """A server of its own with the most verbose log level."""
     server = HttpServer(tmp_path, {"HEADRACE_LOG_LEVEL": "debug"})
     server.start(projects=1)
     yield server

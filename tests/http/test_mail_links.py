@@ -1,4 +1,4 @@
-"""Links of mails, followed by anybody: leaving, clicks, opens; and tokens that are none."""
+"""Links in mails: unsubscribing, clicks, opens; and invalid tokens. No key is needed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ FORM = "application/x-www-form-urlencoded"
 
 @dataclass
 class Sent:
-    """A marketing mail that was sent, and what is in it."""
+    """A sent marketing mail and its contents."""
 
     client: Client
     message_id: str
     contact: str
     topic: str
-    #: Paths of a tracked link, of the pixel, and of the header to leave.
+    #: Paths of a tracked link, of the pixel, and of the unsubscribe header.
     click: str
     open: str
     leave: str
@@ -49,7 +49,7 @@ def sent(server: HttpServer, project: Project) -> Sent:
 
 
 def send_news(server: HttpServer, project: Project) -> Sent:
-    """Send marketing mail to somebody who wants it."""
+    """Send marketing mail to a subscribed contact."""
     client = project.client()
     topic, contact = new_topic(client), new_contact(client, email="ann@b.example")
     choose(client, contact, topic, wanted=True)
@@ -73,7 +73,7 @@ def send_news(server: HttpServer, project: Project) -> Sent:
         message_id=message_id,
         contact=contact,
         topic=topic,
-        # The first link is one that nobody sees.
+        # The first link is a hidden one.
         click=re.findall(r"/c/[\w.-]+", text)[-1],
         open=re.findall(r"/o/[\w.-]+", text)[0],
         leave=re.findall(r"/u/[\w.-]+", str(mail["list-unsubscribe"]))[0],
@@ -82,7 +82,7 @@ def send_news(server: HttpServer, project: Project) -> Sent:
 
 @pytest.fixture
 def anybody(server: HttpServer) -> Iterator[Client]:
-    """Asks without a key."""
+    """A client without a key."""
     client = Client(server.port, None)
     yield client
     client.close()
@@ -235,7 +235,7 @@ def test_a_trusted_proxy_tells_who_followed_a_link(tmp_path: Path) -> None:
         anybody.close()
         query = "SELECT address FROM message_hits ORDER BY at_us, id"
         wait_until(lambda: len(rows(query)) == 3, WAIT_SECONDS_MAX)
-        # What stands before the nearest address that is no proxy anybody could have written.
+        # Anyone could have written what precedes the nearest address that is no proxy.
         expected = {"203.0.113.9", "203.0.113.10", "127.0.0.1"}
         assert {row[0] for row in rows(query)} == expected
     finally:

@@ -1,4 +1,4 @@
-"""`/domains`, `/templates` and `/suppressions`: the answers, and what is refused."""
+"""`/domains`, `/templates` and `/suppressions`: responses and rejections."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_a_draft_is_sent_to_be_looked_at(client: Client) -> None:
     )
     for wrong in wrongs:
         assert send(client, "POST", f"{target}/test-send", **{**members, **wrong}).status == 422
-    # A value cannot begin a header of its own.
+    # A value cannot start another header.
     line = {"variables": {"first_name": "A\r\nBcc: eve@b.example"}}
     answer = send(client, "POST", f"{target}/test-send", **{**members, **line})
     assert answer.status == 201, answer.body

@@ -16,7 +16,7 @@ LATER = "2027-10-01T00:00:00Z"
 
 
 def mail(client: Client, to: str = "ann@b.example", **members: Any) -> str:
-    """The id of the message of an e-mail to one."""
+    """Send an e-mail to one recipient; returns the id of its message."""
     body = {"from": "Shop <news@example.org>", "to": [to], "subject": "Hello", "text": "Hi."}
     answer = send(client, "POST", "/emails", **{**body, **members})
     assert answer.status == 201, answer.body
@@ -148,7 +148,7 @@ def test_an_unknown_message_is_settled_by_a_person(
         "UPDATE messages SET state = 'unknown', reason = 'unknown', due_us = NULL WHERE id = ?",
         message_id,
     )
-    # Nothing leaves again before it is looked at.
+    # Nothing is sent again before an operator settles it.
     server.set_policy(project, "sending_paused", "all")
     assert found(client, "?status=unknown") == [message_id]
     for _ in range(2):

@@ -1,6 +1,6 @@
-"""A key works as soon as it is made, and asking for keys that do not exist costs little.
+"""A key works as soon as it is created, and requests with unknown keys cost little.
 
-On a server of its own: how often the store is asked is limited by address.
+On a server of its own: look-ups in the store are rate-limited by address.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ AsKey = Callable[[str | None], Client]
 
 @pytest.fixture
 def as_key(server: HttpServer) -> Iterator[AsKey]:
-    """Makes a client that asks with a key of its own."""
+    """Creates a client with its own key."""
     made: list[Client] = []
 
     def make(key: str | None) -> Client:
@@ -73,7 +73,7 @@ def test_the_body_may_come_before_and_after_the_decision(
         connection.send(post(server.issue_key(project), LARGE) + LARGE[:100])
         connection.send(LARGE[100:])
         assert connection.answer().status == 202
-        # The connection goes on as if nothing had been waited for.
+        # The connection continues as if nothing had waited.
         connection.send(post(project.key) + EVENT)
         assert connection.answer().status == 202
 
@@ -120,7 +120,7 @@ def test_a_key_that_does_not_exist_is_401_with_the_body_unread(server: HttpServe
 
 
 def test_what_is_too_large_for_the_route_is_413(server: HttpServer, project: Project) -> None:
-    """Until it is known who asks, the largest body of any route would be waited for."""
+    """Until the caller is known, the largest body of any route would be accepted."""
     with Connection(server.port) as connection:
         connection.send(
             head_of("POST", "/events", key=server.issue_key(project), length=2 * 1024 * 1024)
@@ -151,7 +151,7 @@ def test_callers_share_a_look_up_and_absent_ids_are_not_asked_again() -> None:
         await asyncio.sleep(0)
         go_on.set()
         await asyncio.gather(*asking)
-        # The first begins before the others ask, and the second answers all of them.
+        # The first look-up begins before the others ask, and the second serves all of them.
         assert refreshes == 2
         assert not look_ups.is_worthwhile("new")
         assert not look_ups.is_worthwhile("x")
@@ -192,7 +192,7 @@ def test_each_state_of_a_key_has_its_message(
     }
     client = as_key(keys[state])
 
-    # Made a moment ago: those that the store knows may take a second when many were asked for.
+    # The keys are new: an existing key may take a second after many look-ups.
     wait_until(lambda: client.get("/events").json()["error"]["message"] == message, 5)
     assert client.get("/events").code == "Unauthorized"
 
@@ -206,11 +206,11 @@ def test_a_key_is_told_from_a_token_for_operators(project: Project) -> None:
 def test_an_address_that_guesses_is_not_looked_up_for_long(
     server: HttpServer, project: Project, as_key: AsKey
 ) -> None:
-    """Past its rate an unknown key is refused without asking; a known one is not concerned."""
+    """Over its rate an unknown key is rejected without a look-up; known keys are unaffected."""
     for number in range(40):
         guess = f"hr_{number:016x}_{'0' * 64}"
         assert as_key(guess).get("/events").status == 401
     client = as_key(server.issue_key(project))
     assert project.client().get("/events").status == 200
-    # The look-up of every second finds it all the same.
+    # The poll of every second still finds it.
     wait_until(lambda: client.get("/events").status == 200, 5)

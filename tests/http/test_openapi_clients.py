@@ -1,7 +1,7 @@
-"""The OpenAPI document with the tools of others: validators, and generators of clients.
+"""The OpenAPI document with third-party tools: validators, and generators of clients.
 
-`make test` installs them: `.venv-openapi` and `tests/http/node/node_modules`. What a generator
-cannot do is listed here with its reason; anything else that it says is a failure.
+`make test` installs them: `.venv-openapi` and `tests/http/node/node_modules`. Known limits of a
+generator are listed here with their reasons; any other warning fails the test.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ NODE_TOOLS = NODE / "node_modules" / ".bin"
 GENERATED = Path(__file__).parent / "generated"
 PACKAGE = "headrace_generated"
 
-#: What openapi-python-client says of an operation that it generates otherwise, and why that is so.
+#: Warnings of openapi-python-client for operations that it generates differently, and why.
 PYTHON_EXCEPTIONS = {
-    # NDJSON has no schema: there is no model of it. The same operation takes the batch as JSON.
+    # It has no model for NDJSON, which has no schema. The same operation takes the batch as JSON.
     ("POST /events/batch", "Unsupported content type application/x-ndjson"),
     ("POST /contacts/batch", "Unsupported content type application/x-ndjson"),
 }
@@ -56,7 +56,7 @@ def operations(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def folder(document: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with the document, in which clients are generated."""
+    """A folder with the document, for generated clients."""
     folder = tmp_path_factory.mktemp("openapi")
     (folder / "openapi.json").write_text(json.dumps(document))
     yield folder
@@ -64,7 +64,7 @@ def folder(document: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory
 
 
 def run(command: Sequence[str | Path], folder: Path) -> str:
-    """What a tool says; it must succeed."""
+    """Output of a tool, which must succeed."""
     assert Path(command[0]).exists(), f"{command[0]} is absent: make test installs it"
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, timeout=90

@@ -1,4 +1,4 @@
-"""What readers and generators of clients need of the OpenAPI document."""
+"""Quality of the OpenAPI document for readers and generators of clients."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ OPERATIONS = {
     for operation in item.values()
 }
 ID = "0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60"
-#: Names that callers choose, and numbers of rows.
+#: Names chosen by callers, and numbers of rows.
 NO_UUID = {"external_id", "request_id", "Rejection.id", "AuditEntry.id"}
 
 
 def schema_of(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
-    """A validator that knows the components and looks at formats."""
+    """A validator that knows the components and checks formats."""
     whole = {**schema, "components": DOCUMENT["components"]}
     return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
@@ -90,7 +90,7 @@ def test_ids_and_times_say_their_format() -> None:
 
 
 def test_no_schema_is_left_open() -> None:
-    """Every member has a type, a reference or a choice of them."""
+    """Every property has a type, a reference or a choice of them."""
     for type_name, name, member in members():
         known = {"type", "$ref", "anyOf", "oneOf", "const", "enum"} & member.keys()
         assert known or (type_name, name) == ("CatalogPath", "example"), (type_name, name)

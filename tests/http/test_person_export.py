@@ -1,4 +1,4 @@
-"""`GET /contacts/{id}/export`: who may read it, and that it is whole."""
+"""`GET /contacts/{id}/export`: authorization and completeness."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_readers_export_and_strangers_find_nobody(
 def test_after_an_erasure_only_the_receipt_is_left(client: Client) -> None:
     contact_id = create(client, external_id="x", email="x@b.example").data["id"]
     receipt = erase(client, contact_id)
-    # What the system told last: that the contact was deleted.
+    # The last system event: the contact was deleted.
     found = client.get(f"/contacts/{contact_id}/export").data
     assert found["contact"] is None
     assert [each["id"] for each in found["erasures"]] == [receipt["id"]]

@@ -1,4 +1,4 @@
-"""However many requests a connection sends at once: few wait, the stack stays flat, order holds."""
+"""Pipelined requests, however many: few wait, the stack stays flat, the order is kept."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def chunked(path: bytes, body: bytes, lines: bytes = b"") -> bytes:
     )
 
 
-#: Frames between the loop and a request; they do not depend on what is sent.
+#: Stack frames between the loop and a request; independent of what is sent.
 DEPTH_MAX = 15
 #: A body that looks like requests.
 NESTED = b"GET /inner HTTP/1.0\r\nHost: a\r\n\r\n" * 5
@@ -81,13 +81,13 @@ def test_no_pipeline_gets_past_the_limits(name: str) -> None:
     assert set(answered) <= {200, 404}
     assert len(watcher.seen) == count
     assert watcher.waiting_most <= PIPELINE_MAX
-    # What is left of one read and what the next one brings; then others have their turn.
+    # The rest of one read and what the next read brings; then other connections are served.
     assert watcher.turn_most <= 2 * PIPELINE_MAX
     assert watcher.depth_most < DEPTH_MAX
 
 
 def mixed_requests() -> tuple[bytes, list[tuple[str, str, bytes]]]:
-    """A pipeline of every kind, and what has to be understood of it."""
+    """A pipeline of every kind of request, and the requests to be parsed from it."""
     data = b""
     expected = []
     for lines, path in ((b"", "/a"), (UPGRADE, "/now"), (H2C, "/turn"), (WEBSOCKET, "/a")):
@@ -129,7 +129,7 @@ def test_what_is_understood_does_not_depend_on_the_segments(size: int) -> None:
 
 
 def test_a_chunked_request_may_begin_behind_a_large_one() -> None:
-    """What came before it in the same segment is none of its own bytes."""
+    """Bytes before it in the same segment do not count towards its size."""
     body = b"x" * 50_000
     first, second = post(b"/a", body), chunked(b"/a", b"some words")
     watcher = Watcher()
@@ -167,7 +167,7 @@ def test_a_client_that_leaves_with_requests_unread_harms_nobody() -> None:
 
 @pytest.mark.parametrize("path", [b"/a", b"/now", b"/turn", b"/refused"])
 def test_a_server_that_stops_says_which_answer_is_its_last(path: bytes) -> None:
-    """However many requests of the connection were read: those behind the last are not begun."""
+    """However many requests of the connection were read, those after the last do not start."""
     watcher = Watcher()
 
     async def run(edge: Edge) -> bytes:
@@ -187,7 +187,7 @@ def test_a_server_that_stops_says_which_answer_is_its_last(path: bytes) -> None:
 
 
 def test_a_large_body_behind_others_stops_reading_until_one_is_answered() -> None:
-    """Bodies that wait for their turn are bounded in bytes, not only in number."""
+    """Queued bodies are limited in bytes, not only in number."""
     body = b"x" * 300_000
     watcher = Watcher()
     answered = run_edge(lambda edge: statuses(edge, [post(b"/a", body, UPGRADE) * 20], 20), watcher)

@@ -1,4 +1,4 @@
-"""Many requests on one connection, sent without waiting for answers."""
+"""Many requests on one connection, sent without waiting for responses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def send_all(connection: Connection, pieces: list[bytes]) -> None:
 
 
 def test_answers_come_in_the_order_of_the_requests(server: HttpServer, project: Project) -> None:
-    """Hot routes are answered by a commit, others by a task: neither overtakes the other."""
+    """A commit completes hot routes, a task completes others: neither overtakes the other."""
     requests = []
     for number in range(30):
         requests += [
@@ -42,7 +42,7 @@ def test_answers_come_in_the_order_of_the_requests(server: HttpServer, project: 
         for number in range(30):
             accepted = connection.answer()
             assert (accepted.status, accepted.data["resolved_identity_value"]) == (202, f"{number}")
-            # A list asked for behind an event is made after it was answered.
+            # A list requested after an event runs only after that event's response.
             listed = [event["external_id"] for event in connection.answer().data]
             assert f"{number}" in listed
             assert [connection.answer().status for _ in range(3)] == [404, 200, 401]
@@ -50,7 +50,7 @@ def test_answers_come_in_the_order_of_the_requests(server: HttpServer, project: 
 
 @pytest.mark.parametrize("size", [700, 4096, 65_536, 10_000_000])
 def test_five_hundred_requests_at_once(server: HttpServer, project: Project, size: int) -> None:
-    """However the segments cut them: a request may end in the middle of what is read."""
+    """This holds for any segmentation: a read may end in the middle of a request."""
     data = b"".join(post(project, number) for number in range(500))
     with Connection(server.port) as connection:
         pieces = [data[start : start + size] for start in range(0, len(data), size)]
@@ -118,12 +118,12 @@ def test_a_client_that_leaves_before_the_answer_harms_nobody(
 def test_a_client_that_never_reads_is_not_read_from_either(
     server: HttpServer, project: Project
 ) -> None:
-    """Its unread answers must not grow: what it may still send is what the sockets hold."""
+    """Its unread responses must not accumulate: the sockets' buffers limit what it sends."""
     before = server.resident_bytes()
     request = get(project, "/openapi.json")
     with Connection(server.port, timeout_s=0.5) as connection:
         with pytest.raises(TimeoutError):
-            # More than all sockets between the two could hold.
+            # More than all socket buffers between the two can hold.
             connection.send(request * 1_000_000)
         assert project.client().get("/healthz").status == 200
         assert server.resident_bytes() - before < 16 * 1024 * 1024

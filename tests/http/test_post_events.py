@@ -1,4 +1,4 @@
-"""`POST /events`: what is answered, and what is then stored."""
+"""`POST /events`: the response and the stored event."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_event_can_be_read_as_soon_as_it_is_answered(client: Client) -> None
 
     received_at = shown.pop("received_at")
     assert MILLISECONDS.fullmatch(received_at)
-    # The worker may have been quicker than this reader.
+    # The worker may already have processed it.
     assert {shown.pop("status"), shown.pop("attempts")} <= {
         "accepted",
         "processing",

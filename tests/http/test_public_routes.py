@@ -1,4 +1,4 @@
-"""What is answered without a key, and what every answer carries."""
+"""Routes without a key, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ METRICS = {
 
 @pytest.fixture
 def anybody(server: HttpServer) -> Iterator[Client]:
-    """Asks without a key."""
+    """A client without a key."""
     client = Client(server.port, None)
     yield client
     client.close()
@@ -88,10 +88,10 @@ def test_the_docs_page_needs_nothing_from_elsewhere(anybody: Client) -> None:
     assert "frame-ancestors 'none'" in policy
     page = answer.body.decode()
     for attribute in re.findall(r'(?:src|href|action)\s*=\s*["\']?([^"\'\s>]+)', page):
-        # The one link to elsewhere explains how calls of webhooks are signed.
+        # The one external link explains how webhook calls are signed.
         assert attribute.startswith(("/", "#", "data:", "https://www.standardwebhooks.com"))
         assert not attribute.startswith("//")
-    # Its own script and style are allowed by what they are, and no others.
+    # Its own script and style are allowed by their hashes, and no others.
     for kind in ("script", "style"):
         (own,) = re.findall(rf"<{kind}>(.*?)</{kind}>", page, re.DOTALL)
         assert page.count(f"<{kind}") == 1
@@ -138,7 +138,7 @@ def test_the_samples_of_the_page_can_be_run_as_they_are(
     for command in (["bash", "-c", first], [sys.executable, "-c", sample.python]):
         said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert "data" in json.loads(said.stdout), said.stdout
-        # What it made would be in the way of the next language.
+        # Build output would affect the next language.
         if name in ("createTopic", "createContact"):
             made = json.loads(said.stdout)["data"]["id"]
             assert project.client().request("DELETE", f"{path}/{made}").status == 204

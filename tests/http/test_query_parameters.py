@@ -1,4 +1,4 @@
-"""Parameters of queries, over every route of the table: what is unknown, wrong or said twice."""
+"""Query parameters of every route in the table: unknown, invalid or repeated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.http_server import Project
 from tests.support.raw_http import Answer
 
 KEYED = [each for each in operations(ROUTES) if not each.is_public and not each.is_for_operators]
-#: Handlers, which read a query; the two routes that take events in have no use for one.
+#: Handlers that read a query; the two ingest routes have none.
 HANDLED = [each for each in KEYED if each.route.handler is not None]
 
 

@@ -1,4 +1,4 @@
-"""Hundreds of real webhook bodies, by every way in, each read back byte for byte."""
+"""Hundreds of real webhook bodies through every ingest route, each read back byte for byte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.support.raw_http import Client
 from tests.support.real_events import RealEvent, real_events
 
-#: Below the 5 MiB of a batch.
+#: Below the 5 MiB limit of a batch.
 BATCH_BYTES = 4 * 1024 * 1024
 
 

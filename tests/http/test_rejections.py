@@ -1,4 +1,4 @@
-"""`GET /rejections`: what was refused and why, without what was in it."""
+"""`GET /rejections`: what was rejected and why, without its contents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECRET = "canary-7f3a"
 
 
 def rejections(client: Client, count: int) -> list[dict[str, Any]]:
-    """They are written within a second."""
+    """Wait for rejections, which are written within a second."""
     wait_until(lambda: len(client.get("/rejections?limit=200").data) >= count, 5)
     found: list[dict[str, Any]] = client.get("/rejections?limit=200").data
     return found

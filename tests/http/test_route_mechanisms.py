@@ -1,4 +1,4 @@
-"""What a route can say beyond method, path and key: tried with real requests on a small table."""
+"""Route options beyond method, path and key: tested with real requests on a small table."""
 
 from __future__ import annotations
 
@@ -59,34 +59,34 @@ SHOP, OTHER = "https://shop.example", "https://other.example"
 ANY_BODY = (Body(media=ANY, schema={"type": "object"}),)
 OBJECT = {"type": "object"}
 ANSWERS = (ok("What was understood.", OBJECT),)
-#: As the write key of a client that spells it `<id>:<secret>`.
+#: Like the write key of a client that sends it as `<id>:<secret>`.
 WRITE_KEY = InHeader("X-Write-Key", joint=":", prefix="hr_")
 BROWSER = Cors(headers=("authorization", "content-type"))
 
 
 @dataclass
 class App:
-    """A caller that is no key."""
+    """A caller without a key."""
 
     name: str
 
 
 @dataclass
 class Small:
-    """The running server and what its routes wait for."""
+    """The running server and the events that its routes wait for."""
 
     port: int = 0
     key: str = ""
     reader: str = ""
     log: RejectionLog | None = None
     loop: asyncio.AbstractEventLoop = field(default_factory=uvloop.new_event_loop)
-    #: Set by a request that is being answered, and what ends it.
+    #: Set when a request is in progress, and what completes it.
     arrived: threading.Event = field(default_factory=threading.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def said(name: str, **more: Any) -> Any:
-    """A handler that says which one it is, for whom, and what it got."""
+    """A handler that responds with its name, its caller and its input."""
 
     async def handler(request: Request) -> Response:
         state = request.scope["state"]
@@ -103,7 +103,7 @@ def said(name: str, **more: Any) -> Any:
 
 
 class ShopOrigins:
-    """Pages of the shop may use every key; those of the other site may use no key."""
+    """The shop's origin may use every key; the other origin may use none."""
 
     def allows(self, principal: Any, origin: str) -> bool:
         return principal is not None and origin == SHOP
@@ -346,7 +346,7 @@ def test_a_key_is_found_wherever_the_route_says(small: Small) -> None:
 
 
 def test_the_first_place_with_a_credential_decides(small: Small) -> None:
-    """A client that masks its key in the body sends the right one in a header."""
+    """A client that masks its key in the body sends the real one in a header."""
     masked = {"writeKey": "***"}
     assert ask(small, "/track", masked, **bearer(small)).status == 200
     wrong = f"Bearer hr_{'0' * 16}_{'0' * 64}"
@@ -394,7 +394,7 @@ def test_a_key_in_the_path_is_not_kept_with_a_rejection(small: Small) -> None:
     assert not any("hr_" in route for route in noted)
 
 
-# --- pages of other sites ---
+# --- cross-origin requests ---
 
 
 def cors_of(answer: Answer) -> str | None:
@@ -449,7 +449,7 @@ def test_requests_of_no_page_get_no_cors_headers(small: Small) -> None:
 
 
 def test_a_route_has_its_own_limits_of_size(small: Small) -> None:
-    """The wire is limited before the body is read, the rest when it is known which route it is."""
+    """The wire size is limited before the body is read, the rest once the route is known."""
     assert ask(small, "/track", b"x" * 1001, **bearer(small)).status == 413
     app = {"app_id": "app_1", "event_type": "x" * 150}
     assert ask(small, "/track", app).status == 200

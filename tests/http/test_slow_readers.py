@@ -1,4 +1,4 @@
-"""Large answers to clients that take them slowly, or not at all."""
+"""Large responses to clients that read them slowly, or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TARGET = "/events?event=a&limit=200"
 
 @pytest.fixture(scope="module")
 def large(server: HttpServer) -> Iterator[Project]:
-    """A project of which one page is 12 MB."""
+    """A project whose first page is 12 MB."""
     project = server.project()
     client = project.client()
     events = [{"event": "a", "external_id": "x", "payload": PAYLOAD}] * (EVENTS // 4)
@@ -40,13 +40,13 @@ def test_a_slow_reader_gets_all_of_it_and_nobody_waits(server: HttpServer, large
             if number % 5 == 0:
                 assert others.get("/events?limit=1").status == 200
             left -= len(data)
-            # The head may have come with a part of the body.
+            # The head may have arrived with a part of the body.
             if data.endswith(b'"next_cursor":null}') or not left:
                 break
 
 
 def test_lists_nobody_reads_do_not_pile_up(server: HttpServer, large: Project) -> None:
-    """Asked for in a row on one connection, the next is made when the one before is taken."""
+    """Pipelined on one connection, each response is produced when the previous one was read."""
     before = server.resident_bytes()
     others = large.client()
     with Connection(server.port) as connection:

@@ -1,4 +1,4 @@
-"""`GET /events/stream`: accepted events, live, to the watchers of their project."""
+"""`GET /events/stream`: accepted events, live, to the subscribers of their project."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_projects_do_not_see_one_another(server: HttpServer, project: Project) -
 
 
 def test_watchers_that_leave_make_room_for_others(server: HttpServer, project: Project) -> None:
-    """Also those that asked for something else on the same connection, or for two streams."""
+    """This includes connections that requested something else before, or two streams."""
     stream = head_of("GET", "/events/stream", key=project.key)
     listed = head_of("GET", "/events", key=project.key)
     for round_of_requests in (stream, listed + stream, stream + stream, stream + listed) * 60:
@@ -79,13 +79,13 @@ def test_watchers_that_leave_make_room_for_others(server: HttpServer, project: P
 
     assert wait_until(served, 10) < 10
     with ExitStack() as held:
-        # The last one from above may still be leaving.
+        # The last one from above may still be closing.
         for _ in range(HOLDER_STREAMS_MAX * 3 // 4):
             held.enter_context(Watcher(server.port)).start(project.key)
 
 
 def open_until_refused(server: HttpServer, key: str, held: ExitStack) -> tuple[int, Answer]:
-    """Open streams as one key until one is refused; how many were not, and that answer."""
+    """Open streams with one key until one is rejected; how many were not, and that response."""
     for count in range(STREAMS_MAX + 1):
         connection = held.enter_context(Connection(server.port))
         connection.send(head_of("GET", "/events/stream", key=key))
@@ -111,7 +111,7 @@ def test_a_key_that_opens_all_it_can_leaves_room_for_others(
 
 
 def test_projects_that_open_all_they_can_leave_room_for_others(server: HttpServer) -> None:
-    """Each that comes gets less than the one before, but some, until no place is left at all."""
+    """Each new project gets a smaller share, but some, until all places are taken."""
     projects = [server.project() for _ in range(12)]
     keys = make_keys(server, projects)
     newest = projects[-1].client(keys[projects[-1].id][-1])
@@ -135,7 +135,7 @@ def test_projects_that_open_all_they_can_leave_room_for_others(server: HttpServe
 
 
 def make_keys(server: HttpServer, projects: list[Project]) -> dict[int, list[str]]:
-    """As many for each project as together may have more streams than the project."""
+    """For each project as many keys as it takes to exceed the project's stream limit."""
     count = PROJECT_STREAMS_MAX // HOLDER_STREAMS_MAX + 1
     issued = [
         issue_key(project.id, frozenset(Scope), name="watches", now_us=now_us())

@@ -1,6 +1,6 @@
-"""How `GET /events/stream` ends when its key may not read any more, or the server stops.
+"""How `GET /events/stream` ends when its key loses access, or the server stops.
 
-All streams are opened first and all rights taken away together; then each has to end.
+All streams are opened first and all rights withdrawn together; then each has to end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.support.stream import Watcher
 ACCESS_ENDED = 'event: end\ndata: {"reason":"access_ended"}'
 STOPPING = 'event: end\ndata: {"reason":"server_stopping"}'
 DAY_US = 24 * 3600 * 1_000_000
-#: Twelve megabytes: more than sockets buffer, so who does not read them keeps the server waiting.
+#: Twelve megabytes: more than sockets buffer, so a client that does not read blocks the server.
 LARGE = [{"event": "a", "external_id": "x", "payload": {"text": "x" * 60_000}}] * 50
 ROUNDS = 4
 
@@ -39,7 +39,7 @@ def revoke_by_command(server: HttpServer, key: str) -> None:
 
 
 def revoke_by_a_fast_clock(server: HttpServer, key: str) -> None:
-    """As a command on a machine whose clock is a day ahead."""
+    """As a command on a machine whose clock is a day ahead would."""
     at_us = now_us() + DAY_US
     server.in_store(lambda store: store.projects.revoke_key(public_id(key), at_us, actor=ACTOR))
 
@@ -68,7 +68,7 @@ WAYS: dict[str, Callable[[HttpServer, str], None]] = {
 
 
 class Streams:
-    """One stream for each way to lose the right to it, one that keeps it, one that expires."""
+    """One stream for each way to lose access, one that keeps it, one that expires."""
 
     def __init__(self, server: HttpServer, project: Project, held: ExitStack) -> None:
         self.server = server
@@ -97,7 +97,7 @@ class Streams:
         return watcher
 
     def _watch_until_it_expires(self) -> Watcher:
-        """Of a key that works long enough to open it."""
+        """A stream of a key that is valid just long enough to open it."""
         for life_s in (2, 4, 8, 16):
             expires_us = now_us() + life_s * 1_000_000
             key = self.server.issue_key(self.project, expires_us=expires_us)
@@ -115,7 +115,7 @@ class Streams:
     def take_rights_away(self) -> None:
         for way, take_away in WAYS.items():
             take_away(self.server, self.keys[way])
-        # What was changed past the store is looked at once anything was changed through it.
+        # Changes made past the store become visible with the next change made through it.
         self.server.set_policy(self.project, "event_retention_days", 30)
 
 
@@ -153,7 +153,7 @@ def test_another_key_of_the_project_goes_on(streams: Streams) -> None:
 def test_nothing_is_answered_behind_a_stream_that_ended(
     server: HttpServer, project: Project
 ) -> None:
-    """What was asked behind it was let in while the key was still good."""
+    """A request pipelined behind the stream was authorized while the key was still valid."""
     key = issue_working_key(server, project)
     listed = head_of("GET", "/events", key=key)
     with Watcher(server.port) as watcher:
@@ -169,7 +169,7 @@ def test_a_request_that_waits_for_its_turn_needs_a_key_that_still_works(
     send_large_events(project)
     key = issue_working_key(server, project)
     with Connection(server.port) as connection:
-        # The second is not looked at before the first, of several MB, was taken.
+        # The second is not parsed until the first response, of several MB, was read.
         connection.send(
             head_of("GET", "/events?limit=200", key=key) + head_of("GET", "/events", key=key)
         )
@@ -191,7 +191,7 @@ def test_a_client_that_does_not_read_is_cut(server: HttpServer, project: Project
         send_large_events(project)
         assert is_connected(server.port, own_port)
         revoke(server, key)
-        # Long before a client that takes nothing is cut anyway.
+        # Long before a client that reads nothing is closed anyway.
         assert wait_until(lambda: not is_connected(server.port, own_port), 15) < 15
         with pytest.raises((ConnectionEndedError, ConnectionResetError)):
             watcher.last_message()
@@ -208,7 +208,7 @@ def test_a_stopping_server_ends_its_streams(tmp_path: Path) -> None:
         for _ in range(ROUNDS * len(LARGE)):
             watcher.event()
         project.close()
-        # The one that did not read does not hold the end up.
+        # The client that did not read does not delay the end.
         assert server.stop() == 0
         assert watcher.last_message() == STOPPING
     assert '"every_request_answered": true' in server.log_text()
@@ -233,6 +233,6 @@ def revoke(server: HttpServer, key: str) -> None:
 
 
 def is_connected(server_port: int, client_port: int) -> bool:
-    """Whether the server holds its end of a connection, as the kernel sees it."""
+    """Whether the server has its end of a connection open, as the kernel sees it."""
     ends = f":{server_port:04X} 0100007F:{client_port:04X} 01 "
     return ends in Path("/proc/net/tcp").read_text("ascii")

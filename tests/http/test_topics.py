@@ -1,4 +1,4 @@
-"""`/topics` and subscriptions: the exact answers, and what is refused."""
+"""`/topics` and subscriptions: exact responses, and rejections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`GET /events/{id}/trace`: the whole life of an event."""
+"""`GET /events/{id}/trace`: the complete history of an event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def trace(client: Client, event_id: str) -> dict[str, Any]:
 
 
 def entries(client: Client, event_id: str) -> list[dict[str, Any]]:
-    """Without the subscribers that were considered: handlers belong to every project."""
+    """The trace without candidate subscribers: handlers belong to every project."""
     found: list[dict[str, Any]] = trace(client, event_id)["entries"]
     return [entry for entry in found if entry["type"] != "subscriber_skipped"]
 

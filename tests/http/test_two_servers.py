@@ -1,4 +1,4 @@
-"""Two servers on one database: what one accepts, the other knows."""
+"""Two servers on one database: each sees what the other accepted."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def second(server: HttpServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def beside(second: HttpServer, project: Project) -> Iterator[Client]:
-    """Asks the second server with a key of the project."""
+    """Calls the second server with a key of the project."""
     client = Client(second.port, project.key)
     yield client
     client.close()
 
 
 async def post_all(requests: list[tuple[int, bytes]]) -> list[tuple[int, str]]:
-    """Send each to its port; all connections are open before the first byte goes out."""
+    """Send each to its port; all connections are open before the first byte is sent."""
     streams = await asyncio.gather(*(asyncio.open_connection(HOST, port) for port, _ in requests))
     for (_, writer), (_, request) in zip(streams, requests, strict=True):
         writer.write(request)
@@ -98,7 +98,7 @@ def test_a_watcher_sees_what_either_accepts_once(
         }
         seen = [watcher.event()["id"] for _ in sent]
         assert sorted(seen) == sorted(sent)
-        # Anything that came twice would come before this one.
+        # A duplicate would arrive before this one.
         last = client.send({"event": "a", "external_id": "last"}).data["id"]
         assert watcher.event()["id"] == last
 

@@ -1,4 +1,4 @@
-"""`POST /events/validate`: the answers of `POST /events`, and nothing stored."""
+"""`POST /events/validate`: the same responses as `POST /events`, and nothing stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhooks that are really called: tests, deliveries, and what is shown of both."""
+"""Webhooks called over real sockets: tests, deliveries, and how both are shown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.raw_http import Client
 
 @dataclass
 class Endpoint:
-    """A receiver in a thread, which answers what the test says."""
+    """A receiver in a thread, which responds as the test says."""
 
     status: int = 200
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -45,7 +45,7 @@ def endpoint() -> Iterator[Endpoint]:
             self.wfile.write(b"thank you")
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Send no response."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state.port = server.server_port
@@ -198,7 +198,7 @@ INTERIM = b"HTTP/1.1 102 P\r\n\r\n" * 5000
 def test_test_calls_that_meet_a_flood_hold_up_no_other_request(
     open_server: HttpServer, project: Project, client: Client, endpoint: Endpoint
 ) -> None:
-    """Health and tests of another webhook are answered while flooded tests run in turn."""
+    """Another webhook's health and tests respond while a flood of tests is processed in turn."""
     healthy = f"/webhooks/{create(client, endpoint.url)['id']}/test"
     before_bytes = open_server.resident_bytes(peak=True)
     other_client = project.client()

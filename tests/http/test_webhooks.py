@@ -1,4 +1,4 @@
-"""`/webhooks`: create, read, change, delete, rotate, and what is refused."""
+"""`/webhooks`: create, read, update, delete, rotate, and rejections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.domain.access.api_keys import Scope
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.raw_http import Answer, Client
 
-#: Documentation of an address that is public and answers nobody here: nothing is sent to it.
+#: From a range for documentation: a public address without a host, so nothing is sent to it.
 URL = "https://93.184.216.34/hook"
 NOBODY = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 

@@ -7,7 +7,7 @@ from tests.support.places import PLACES, Place, store_kinds
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What asks for `any_place` runs over every store."""
+    """Run tests that use `any_place` on every store."""
     if "store_kind" in metafunc.fixturenames:
         kinds = store_kinds(metafunc.config)
         metafunc.parametrize("store_kind", kinds, scope="session")

@@ -1,4 +1,4 @@
-"""A process that works all replays of a store; it can be told to die, see `headrace.faults`."""
+"""A process that runs all replays of a store; it can crash on request, see `headrace.faults`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.events import START_US
 
 
 async def work(store_url: str) -> None:
-    """Each round comes a tenth of a second of its clock after the one before."""
+    """A clock that advances by 100 ms with each round."""
     store = await open_store(store_url, serve=False, create=False)
     times = itertools.count(START_US, 100_000)
     try:

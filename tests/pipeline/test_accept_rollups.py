@@ -1,4 +1,4 @@
-"""Counting what is accepted: in memory, written by the way."""
+"""Counters of accepted events: kept in memory, written periodically."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pending(outcome: FirstCopy | StoreError | None = None, **fields: Any) -> Pen
 
 
 class Refusing:
-    """A store that takes nothing until it is told to."""
+    """A store whose writes fail until the test allows them."""
 
     def __init__(self) -> None:
         self.open = False
@@ -40,7 +40,7 @@ class Refusing:
 
 
 def _rollups(store: Refusing) -> Rollups:
-    """Nothing else is asked of it."""
+    """The rest of the store is not used."""
     return cast("Rollups", store)
 
 

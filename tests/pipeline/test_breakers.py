@@ -1,4 +1,4 @@
-"""Breakers survive being written and read, and hear of attempts what matters to them."""
+"""Breakers are stored and restored, and count the attempts that concern them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_rejection_shows_that_the_subscriber_is_up() -> None:
     assert permit is not None
     rejected = failed(FailureCause.REJECTED)
     assert after_attempts(breaker, [(permit, rejected)], NOW_US, 0.5).failures == 0
-    # A fault of ours is none of either: the count stays.
+    # An error of Headrace itself is neither success nor failure: the count stays.
     ours = failed(FailureCause.INTERNAL)
     assert after_attempts(breaker, [(permit, ours)], NOW_US, 0.5) == breaker
 

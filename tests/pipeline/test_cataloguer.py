@@ -1,4 +1,4 @@
-"""What a batch adds to the catalog: all of it counted, payloads sampled only under a backlog."""
+"""What a batch adds to the catalog: all events counted, payloads sampled only under a backlog."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_every_name_of_a_backlog_is_looked_at() -> None:
 
 
 def test_unreadable_payloads_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No payload that was accepted is known to do it, so a fault of ours is put in its place."""
+    """No accepted payload is known to cause an error, so the test injects one."""
 
     def faulty(payload: str, book: PathBook) -> Shape:
         if "boom" in payload:

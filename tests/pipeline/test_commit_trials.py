@@ -1,4 +1,4 @@
-"""A server that cannot store events says so, and finds out by itself when it can again."""
+"""A server that cannot store events reports it, and detects by itself when it can again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def locked_file(place: SqlitePlace) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def nothing_can_be_stored(place: Place) -> AsyncIterator[None]:
-    """Somebody else holds the lock that each commit of events needs."""
+    """Another session holds the lock that each commit of events needs."""
     if isinstance(place, SqlitePlace):
         with locked_file(place):
             yield

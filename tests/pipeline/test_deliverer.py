@@ -1,4 +1,4 @@
-"""What becomes of deliveries, with real receivers and handlers and a clock that the test moves."""
+"""Deliveries with real receivers and handlers, and a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def states(queue: Queue, webhook: Subscriber) -> list[DeliveryState]:
 
 
 def point_at(queue: Queue, webhook: Subscriber, url: str) -> None:
-    """Set the URL past the checks of the edge."""
+    """Set the URL, bypassing the checks of the edge."""
     queue.session.place.run_sql("UPDATE subscribers SET target = ? WHERE id = ?", url, webhook.id)
 
 
@@ -51,7 +51,7 @@ def test_an_event_is_delivered_signed_and_recorded(queue: Queue) -> None:
             assert deliverer.stats.delivered == 1
             (request,) = endpoint.requests
             assert request.headers["webhook-id"] == delivery_id
-            # Raises when the signature is not of this body by this secret.
+            # Raises unless the signature is of this body with this secret.
             Webhook(webhook.secrets[0]).verify(request.body.decode(), request.headers)
 
     queue.session.run(scenario())
@@ -75,7 +75,7 @@ def test_attempts_are_counted_by_outcome_in_the_store(queue: Queue) -> None:
             await settle(deliverer)
 
     queue.session.run(scenario())
-    # The end of a worker tells what it counted last.
+    # A worker writes its last counts when it stops.
     attempts = queue.session.run(queue.session.store.delivery_counts.numbers()).attempts
     assert attempts.outcomes == {"server_error": 1, "rejected": 1, "delivered": 2}
     assert sum(attempts.buckets) == 4
@@ -113,7 +113,7 @@ def test_a_failure_is_tried_again_on_schedule_with_the_same_id(queue: Queue) -> 
             queue.clock.pass_s(3.9)
             await settle(deliverer)
             assert len(endpoint.requests) == 1
-            # 5 s, give or take a fifth.
+            # 5 s, plus or minus a fifth.
             queue.clock.pass_s(2.2)
             await settle(deliverer)
             assert ids_of(endpoint) == [delivery_id, delivery_id]
@@ -170,7 +170,7 @@ def test_gone_disables_the_webhook_and_its_other_deliveries_wait(queue: Queue) -
         async with receiver(answers(410, b"")) as endpoint, deliverer_of(queue) as deliverer:
             point_at(queue, webhook, endpoint.url)
             await settle(deliverer)
-            # The first share of a subscriber is two.
+            # A new subscriber's concurrency limit is two.
             assert len(endpoint.requests) == 2
 
     queue.session.run(scenario())
@@ -244,7 +244,7 @@ def test_a_failing_subscriber_is_paused_probed_and_taken_back(queue: Queue) -> N
         async with receiver(behave) as endpoint, deliverer_of(queue) as deliverer:
             point_at(queue, webhook, endpoint.url)
             await settle(deliverer)
-            # Two at first, then one at a time, until the fifth failure in a row opens it.
+            # Two at first, then one at a time, until five consecutive failures open the breaker.
             assert len(endpoint.requests) == 5
             for probes in (6, 7):
                 queue.clock.pass_s(100)
@@ -280,7 +280,7 @@ def test_a_pause_holds_for_every_worker(queue: Queue) -> None:
             await settle(second)
             assert len(endpoint.requests) == 5
             queue.clock.pass_s(100)
-            # One probe of the two workers together.
+            # One probe for the two workers together.
             assert (await first.run_once()).begun == 1
             assert (await second.run_once()).begun == 0
 

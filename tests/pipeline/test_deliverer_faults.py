@@ -1,4 +1,4 @@
-"""What goes wrong around deliveries: dead subscribers and workers, lost leases, a failing store."""
+"""Delivery failures: dead subscribers and workers, lost leases, a failing store."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def noting(arrivals: Arrivals, behave: Behaviour) -> Behaviour:
 
 @pytest.mark.parametrize("dead", [1, 60])
 def test_dead_subscribers_delay_no_healthy_one(queue: Queue, dead: int) -> None:
-    """Everything for the healthy arrives while no call of the dead ones has even ended."""
+    """Deliveries to healthy subscribers complete before any call to a dead one has ended."""
     project = queue.project()
     healthy = [queue.webhook(project) for _ in range(9)]
     silent_ones = [queue.webhook(project) for _ in range(dead)]
@@ -164,7 +164,7 @@ def test_worker_returning_after_its_lease_changes_nothing(queue: Queue) -> None:
             point_at(queue, [webhook], endpoint.url)
             await deliverer.run_once()
             await deliverer._flights.wait(10)
-            # The answer is here and the worker stands still, for longer than its lease.
+            # The response is here and the worker is paused, for longer than its lease.
             queue.clock.now_us += LEASE_US
             assert await queue.store.rescue(10) == [webhook.id]
             await deliverer._recorder.record(10)
@@ -195,7 +195,7 @@ def test_an_attempt_whose_lease_is_lost_is_cut_short(queue: Queue) -> None:
             await deliverer.run_once()
             assert len(deliverer._flights) == 0
             assert await queue.store.renew("other", [other]) == {other.number}
-            # The receiver sees the end of the call.
+            # The receiver sees the call end.
             async with asyncio.timeout(10):
                 await endpoint.hung_up.acquire()
 
@@ -245,7 +245,7 @@ def test_claims_of_a_dead_worker_are_delivered_by_another(queue: Queue) -> None:
 
 
 class Failing:
-    """A store whose next verbs fail."""
+    """A store whose next calls fail."""
 
     def __init__(self, store: Any, failures: dict[str, list[StoreError]]) -> None:
         self._store = store
@@ -296,7 +296,7 @@ def test_a_store_that_fails_for_a_while_costs_nothing(queue: Queue) -> None:
 
 
 def test_a_drip_ends_by_the_deadline_and_counts_as_taken(queue: Queue) -> None:
-    """The status decides; how long the body takes after it changes nothing but the duration."""
+    """The status decides; the time of the body changes only the duration."""
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id)
 

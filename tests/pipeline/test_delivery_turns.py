@@ -1,4 +1,4 @@
-"""Who goes next: shares, turns, and that nobody waits for a stranger."""
+"""Fair scheduling: limits, turns, and no subscriber blocks another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINES = st.lists(
 
 
 def dealt(turns: FairScheduler, *candidates: Candidate) -> dict[tuple[str, int], int]:
-    """Deal and begin what was dealt."""
+    """Deal and start the claimed deliveries."""
     result = turns.deal(candidates)
     for queue, count in result:
         for _ in range(count):
@@ -104,7 +104,7 @@ def test_limits_hold_and_no_slot_is_wasted(
         names = [name for name, _ in on_way]
         assert all(names.count(name) <= LIMITS.share_max for name in names)
         idle = {one.subscriber_id for one in queues} - set(names)
-        # Whoever has nothing on its way got something, unless every place is taken.
+        # Every subscriber with nothing in flight got a delivery, unless all places are taken.
         assert not idle or len(on_way) == LIMITS.total
         rng.shuffle(on_way)
         keep = rng.randint(0, len(on_way))

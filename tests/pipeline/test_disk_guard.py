@@ -1,4 +1,4 @@
-"""When ingest is refused for lack of room."""
+"""When ingest is rejected for lack of disk space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WATERMARK = 256 * MIB
 
 
 class Measured:
-    """A store that reports the room it is told to."""
+    """A store that reports the free space set by the test."""
 
     def __init__(self, free: int | None, reusable: int) -> None:
         self.room = SimpleNamespace(free_bytes=free, reusable_bytes=reusable)

@@ -1,4 +1,4 @@
-"""The loop that forgets people: slice by slice, one worker at a time, wiping last."""
+"""The erasure loop: slice by slice, one worker at a time, secure deletion last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.session import StoreSession
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now_us = START_US
@@ -89,7 +89,7 @@ def test_no_wipe_runs_during_an_erasure(session: StoreSession, clock: Clock) -> 
 def test_wiping_leaves_time_to_others(
     session: StoreSession, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second of it is followed by a pause of many."""
+    """A second of work is followed by a pause of many."""
     erasures, loop = session.store.erasures, eraser(session, clock)
     wipe = erasures.wipe
 

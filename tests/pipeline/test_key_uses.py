@@ -1,4 +1,4 @@
-"""When keys were last used: seen in memory, noted in the store."""
+"""When keys were last used: recorded in memory, written to the store."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ async def _uses(folder: Path) -> None:
     await log.flush()
     assert await store.members.key_uses(project.id) == {name: AT_US + 1}
 
-    # Nothing new is nothing to write.
+    # Without new uses there is nothing to write.
     now_us[0] = AT_US + 2
     await log.flush()
     assert await store.members.key_uses(project.id) == {name: AT_US + 1}
 
-    # A use is kept over a change of keys, which forgets whom the cache has verified.
+    # Recorded uses survive a change of keys, which clears the cache of verified keys.
     assert access.authenticate_header(header) is not None
     await store.projects.revoke_key(idle.key.public_id, now_us[0], actor="test")
     await access.refresh()

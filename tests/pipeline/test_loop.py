@@ -1,4 +1,4 @@
-"""The loop under all background work, and the leadership that some of it needs."""
+"""The loop of all background work, and the leadership that some of it needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIONS = LoopOptions(name="test", pause_s=FOR_EVER, error_s=0.0)
 
 
 class Steps:
-    """Does and returns one thing after the other, and stops the loop after the last."""
+    """Runs and returns one step after the other, and stops the loop after the last."""
 
     def __init__(self, *results: float | Exception | None) -> None:
         self._results = list(results)
@@ -39,7 +39,7 @@ class Steps:
 
 
 def run(steps: Steps, options: LoopOptions = OPTIONS) -> Sequence[dict[str, object]]:
-    """Run to the end; what was logged."""
+    """Run to the end; returns what was logged."""
 
     async def scenario() -> None:
         steps.loop = Loop(steps, options)
@@ -125,7 +125,7 @@ def test_a_loop_that_was_never_run_stops_at_once() -> None:
 
 
 class Leases:
-    """Answers of a store, in turn; then the last again."""
+    """Results of a store, in turn; then the last repeatedly."""
 
     def __init__(self, *epochs: int | Exception | None) -> None:
         self._epochs = list(epochs)

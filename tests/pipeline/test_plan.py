@@ -1,4 +1,4 @@
-"""What is decided about a batch: contacts, deliveries, and what the system tells about them."""
+"""Planning a batch: contacts, deliveries and system events."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def plan(
     known: Sequence[ContactIds] = (),
     rules: Rules | None = None,
 ) -> BatchPlan:
-    """Plan a batch over contacts of project 1; ids are drawn as `id1`, `id2`."""
+    """Plan a batch over contacts of project 1; new ids are `id1`, `id2`."""
     numbers = itertools.count(1)
 
     def find(project_id: int, kind: IdentityType, value: str) -> ContactIds | None:
@@ -196,7 +196,7 @@ def test_policy_off_creates_no_contact() -> None:
     assert json.loads(made.done[0].resolution)["reason"] == "creation_off"
 
 
-# What the system tells
+# System events
 
 
 def test_created_contact_emits_one_event() -> None:

@@ -1,4 +1,4 @@
-"""What the payload of an event does to the address of its contact."""
+"""How the payload of an event changes its contact's address."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OLD, NEW = "old@b.example", "new@b.example"
 
 
 def holding(email: str | None = OLD, since: int = -9) -> ContactIds:
-    """A contact that has the address since that time."""
+    """A contact that has had the address since that time."""
     return ContactIds(PERSON, "x", email, email_us=START_US + since, values=Values())
 
 
 def address(made: BatchPlan) -> tuple[str | None, str | None]:
-    """Normalized and as given, of the contact that changed."""
+    """Normalized and original address of the changed contact."""
     after = made.contacts_changed[PERSON].after
     return after.email, after.email_original
 

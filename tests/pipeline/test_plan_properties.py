@@ -1,4 +1,4 @@
-"""What the events of a batch write into properties, and what the trace is told of it."""
+"""Properties written by the events of a batch, and their trace entries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.events import START_US
 
 
 def saying(payload: dict[str, Any], at: int = 0, **said: Any) -> Claimed:
-    """An event by `external_id` x, unless it is said otherwise, that happened at some time."""
+    """An event at some time, by `external_id` x unless given."""
     event = claimed(**{"external_id": "x", **said})
     return replace(event, payload=json.dumps(payload), occurred_us=START_US + at)
 

@@ -1,4 +1,4 @@
-"""The loop that takes accepted events to `processed`."""
+"""The loop that processes accepted events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.processors import Bench, GuiltyPlanner, RefusedPlanner
 from tests.support.queue import LEADERSHIP_US, Queue
 from tests.support.session import StoreSession
 
-#: Longer than any test: a test that waits so long was not woken.
+#: Longer than any test: a test that waits this long was not woken.
 FOR_EVER = 1000.0
 
 

@@ -1,4 +1,4 @@
-"""The loop that removes counters past their time."""
+"""The loop that removes expired counters."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def removals(session: StoreSession, owner: str = "one") -> DeletedListCleaner:
 
 
 def deleted_audience(session: StoreSession) -> None:
-    """An audience of many, deleted."""
+    """A deleted audience with many members."""
     fill_contacts(session, MEMBERS, prefix="u")
     ids = [str(row[0]) for row in session.place.run_sql("SELECT id FROM contacts")]
     audiences = session.store.audiences

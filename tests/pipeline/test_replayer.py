@@ -1,4 +1,4 @@
-"""The loop that works replays: at their rate, after a crash, one worker at a time."""
+"""The replay loop: at the set rate, after a crash, one worker at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ACTOR = "0123456789abcdef"
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now_us = START_US
@@ -51,7 +51,7 @@ def session(any_place: Place) -> Iterator[StoreSession]:
 
 
 def replay_of(session: StoreSession, count: int, per_second: int, project_id: int = 1) -> Replay:
-    """A replay of that many new dead letters."""
+    """A replay of this many new dead letters."""
     rows = rows_in(session.place)
     events = [new_event(project_id=project_id) for _ in range(count)]
     session.accept(*events)
@@ -145,7 +145,7 @@ def test_one_worker_replays_at_a_time(session: StoreSession) -> None:
 
 
 class FailingOnce:
-    """The clock of a machine whose store is away for a moment."""
+    """The clock of a machine whose store is briefly unavailable."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -180,7 +180,7 @@ def test_an_error_does_not_end_the_loop(session: StoreSession) -> None:
 
 
 def worker(place: SqlitePlace, fail_point: str = "") -> int:
-    """Work all replays in a process of its own; returns its exit status."""
+    """Run all replays in a process of its own; returns its exit status."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
     if fail_point:
         environment["HEADRACE_FAIL_POINT"] = fail_point
@@ -189,7 +189,7 @@ def worker(place: SqlitePlace, fail_point: str = "") -> int:
 
 
 def test_killed_at_every_commit_it_replays_each_once(place: SqlitePlace) -> None:
-    """Each process dies one commit later than the one before, rows written and not committed."""
+    """Each process dies one commit later than the previous one, with uncommitted rows."""
     session = StoreSession(place)
     replay = replay_of(session, 12, per_second=30)
     kills = 0

@@ -1,4 +1,4 @@
-"""The sweep: what it removes in which steps, whose clock it believes, what it reports."""
+"""The sweep: its steps, the clock it trusts, its reports."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ DAY_S = 24 * 3600
 
 
 class Times:
-    """A wall clock that can be set, and one that only runs; both stand still by themselves."""
+    """A wall clock that can be set and a monotonic one; both advance only on request."""
 
     def __init__(self) -> None:
         self.wall_us = START_US
         self.monotonic_s = 1000.0
         self.pauses: list[float] = []
-        #: What each pause adds, beside its own length.
+        #: Added by each pause, beside its own length.
         self.slow_s = 0.0
 
     def go_on(self, seconds: float) -> None:
@@ -85,7 +85,7 @@ class Sweeper:
         return report.events, report.dead_letters
 
     def days_later(self, days: float) -> None:
-        """Let time pass, with a sweep each half day and at the end."""
+        """Advance the clocks, with a sweep each half day and at the end."""
         for _ in range(int(days * 2)):
             self.sweep()
             self.times.go_on(DAY_S / 2)
@@ -198,7 +198,7 @@ def test_a_sweep_ends_in_time_and_the_next_goes_on(sweeper: Sweeper) -> None:
 
 
 def test_projects_take_turns(sweeper: Sweeper) -> None:
-    """A project with much to remove does not keep another's few waiting."""
+    """A project with much to remove does not delay one with little."""
     large = sweeper.project("large", event_retention_days=1)
     small = sweeper.project("small", event_retention_days=1)
     finished_events(sweeper.session, 700, project_id=large)
@@ -333,7 +333,7 @@ def test_the_lag_is_how_long_the_oldest_has_been_due(sweeper: Sweeper) -> None:
 
 
 def test_one_process_sweeps_at_a_time(sweeper: Sweeper) -> None:
-    """The other waits for the duty, and has it when the first one's process has ended."""
+    """The other waits for leadership, and acquires it when the first one's process has ended."""
     asked: list[str] = []
 
     async def taken(name: str, owner: str, lease_us: int) -> int | None:

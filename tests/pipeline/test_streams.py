@@ -1,4 +1,4 @@
-"""Live streams: shares, and what becomes of one that cannot be confirmed or does not close."""
+"""Live streams: shares, and streams that cannot be confirmed or do not close."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ ENDLESS_S = 60.0
 
 
 class World:
-    """Streams whose clock and rights the test sets."""
+    """Streams whose clock and access the test sets."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
         self.streams = Streams(LiveFeed(), monotonic_s=lambda: self.now_s)
-        #: What every stream is told of its right; None: it is over.
+        #: Access reported to every stream; None: it has ended.
         self.confirmed_s: float | None = self.now_s
         self.cut: list[str] = []
 
@@ -43,7 +43,7 @@ class World:
         )
 
     def open_all(self, project_id: int) -> tuple[int, StreamLimit]:
-        """Open streams as one key after another until no further key helps."""
+        """Open streams with one key after another until no further key helps."""
         count = 0
         for key in range(STREAMS_MAX):
             try:
@@ -76,7 +76,7 @@ def test_projects_share_the_remaining_streams() -> None:
         got.append(taken[0])
     assert got[0] == PROJECT_STREAMS_MAX
     assert got == sorted(got, reverse=True)
-    # However few are left, a project that has none gets one.
+    # However few places are left, a project without streams gets one.
     assert sum(got) == STREAMS_MAX
     assert taken[1] is StreamLimit.PROCESS
     assert not taken[1].is_own
@@ -114,7 +114,7 @@ def test_while_the_process_stops_streams_end_and_none_goes_on() -> None:
         world = World()
         opened = [world.open()]
         world.streams.stop()
-        # Of a request that was read before.
+        # From an earlier request.
         opened.append(world.open())
         for stream in opened:
             assert await stream.next(ENDLESS_S) is None

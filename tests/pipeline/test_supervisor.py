@@ -1,4 +1,4 @@
-"""One worker process beside the server: restarted when it dies, gone when the server is."""
+"""One worker process beside the server: restarted when it dies, stopped with the server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 
 WAIT_SECONDS_MAX = 20.0
 
-#: Tells its parent's test by TCP that it runs, what it was nudged with, and how it ended.
+#: Reports to the test by TCP that it runs, its nudges, and how it ended.
 WORKER = """
 import os, signal, socket, sys
 told = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
@@ -37,7 +37,7 @@ while data := os.read(0, 4096):
     told.sendall(b"nudged %d\\n" % len(data))
 told.sendall(b"closed\\n")
 """
-#: A server whose only part is the supervisor of such a worker.
+#: A server with only a supervisor of such a worker.
 SERVER = """
 import asyncio, os, sys
 from headrace.pipeline.supervisor import WorkerSupervisor
@@ -46,7 +46,7 @@ asyncio.run(WorkerSupervisor(sys.argv[1:], os.environ).run())
 
 
 class Told:
-    """What workers have said, in order."""
+    """Reports of workers, in order."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -66,14 +66,14 @@ class Told:
             await writer.wait_closed()
 
     async def all_gone(self) -> None:
-        """Wait until no worker is left that could say anything."""
+        """Wait until no worker is left that could report anything."""
         await asyncio.wait_for(asyncio.gather(*self._listeners), WAIT_SECONDS_MAX)
 
     async def next(self) -> str:
         return await asyncio.wait_for(self._said.get(), WAIT_SECONDS_MAX)
 
     async def started(self) -> int:
-        """Process id of the worker that starts next."""
+        """Process id of the next worker that starts."""
         while not (said := await self.next()).startswith("started"):
             assert said in ("gone", "closed")
         return int(said.split()[1])
@@ -112,7 +112,7 @@ def paces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wait_ended(pid: int) -> None:
-    """Wait until a process that is nobody's child here has ended."""
+    """Wait until a process that is no child of this one has ended."""
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(pid)
         try:
@@ -181,7 +181,7 @@ def test_a_stop_between_two_workers_starts_none(monkeypatch: pytest.MonkeyPatch)
             assert await told.next() == "gone"
             async with asyncio.timeout(WAIT_SECONDS_MAX):
                 while not supervisor.restarts:
-                    # The death is noticed by the loop itself.
+                    # The loop itself notices the death.
                     await asyncio.to_thread(os.sched_yield)
             await supervisor.stop()
             await asyncio.wait_for(task, WAIT_SECONDS_MAX)
@@ -235,7 +235,7 @@ def test_nudges_reach_the_worker() -> None:
 
 
 def test_a_nudge_never_waits_for_a_worker_that_does_not_read() -> None:
-    """Far more than a pipe holds; a write that blocked would end by the test's deadline."""
+    """Far more than a pipe holds; a blocking write would run into the test's deadline."""
 
     async def scenario() -> None:
         async with listening() as told, supervising(told.command("deaf")) as (supervisor, _):
@@ -257,7 +257,7 @@ def test_a_nudge_without_a_worker_is_nothing() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_worker_notices_that_its_server_is_gone(number: signal.Signals) -> None:
-    """However the server ends, the pipe closes: nobody else has its writing end."""
+    """However the server ends, the pipe closes: no other process has its writing end."""
 
     async def scenario() -> None:
         async with listening() as told:
@@ -348,7 +348,7 @@ def never(event):
 
 
 def test_readiness_reports_a_handler_that_cannot_be_called(tmp_path: Path) -> None:
-    """And ingest goes on: `/readyz` is what a load balancer asks."""
+    """And ingest continues: `/readyz` is what a load balancer polls."""
     (tmp_path / "stuck_handlers.py").write_text(STUCK)
     environment = {"PYTHONPATH": str(tmp_path)}
     with running_server(tmp_path, args=("--handlers", "stuck_handlers"), env=environment) as server:

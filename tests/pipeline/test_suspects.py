@@ -1,4 +1,4 @@
-"""Who is kept out of the worker, and what follows from a crash."""
+"""Which subscribers are kept out of the worker, and the consequences of a crash."""
 
 from __future__ import annotations
 

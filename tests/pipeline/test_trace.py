@@ -1,4 +1,4 @@
-"""The life of an event in sentences: what is told, in which order, and what is left out."""
+"""The history of an event in sentences: entries, order and omissions."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def only(of: TraceFacts, kind: EntryType) -> TraceEntry:
 
 
 def statuses(of: TraceFacts) -> list[str]:
-    """Every move of the event's status."""
+    """Every transition of the event's status."""
     return [entry.status for entry in trace_of(of).entries if entry.status is not None]
 
 

@@ -1,4 +1,4 @@
-"""A process that sends what is due in a store; it can be told to die, see `headrace.faults`."""
+"""A process that sends due mail; it can be configured to crash, see `headrace.faults`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from headrace.store.store import Store
 from headrace.stores import open_store
 from tests.pipeline.messages.senders import new_sender, smtp_relay
 
-#: States of messages that this process is yet to do something about.
+#: States of messages that still need work from this process.
 OPEN = (MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.DEFERRED)
-#: Between two looks while all that is open waits for its time, such as a retry.
+#: Interval between polls while all open messages wait for a time, such as a retry.
 WAIT_SECONDS = 0.05
 
 
@@ -35,7 +35,7 @@ async def work(store_url: str, port: int) -> None:
 
 
 async def is_open(store: Store) -> bool:
-    """Whether any message waits, or is held by whoever died."""
+    """Whether any message waits, or a dead worker still holds one."""
     lists = store.messages.lists
     for project in await store.projects.list():
         for state in OPEN:
@@ -46,6 +46,6 @@ async def is_open(store: Store) -> bool:
 
 if __name__ == "__main__":
     if sys.argv[3:] == ["forget"]:
-        # As if no attempt had been written before the hand-over.
+        # As if no attempt had been recorded before the hand-over.
         outbox._BEGUN = sql(f"{outbox._BEGUN.postgres} AND number < 0")
     asyncio.run(work(sys.argv[1], int(sys.argv[2])))

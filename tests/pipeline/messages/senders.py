@@ -1,4 +1,4 @@
-"""A sender over a store and a relay, as the worker has it."""
+"""A sender with a store and a relay, as in the worker."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _COMMAND = [sys.executable, "-m", "tests.pipeline.messages.mail_process"]
 
 
 def fill(place: Place, kind: str) -> int:
-    """Messages to as many people; the id of their project."""
+    """Messages to this many people; returns the id of their project."""
     session = StoreSession(place)
     project = mail.new_project(session, worker=False)
     fields = TopicFields(name="News", default_subscribed=True)
@@ -38,7 +38,7 @@ def fill(place: Place, kind: str) -> int:
 
 
 def run_worker(place: Place, port: int, fail_point: str = "", *more: str) -> int:
-    """The exit status of a worker that sends all that is due, or dies of it."""
+    """Run a worker until all due mail is sent or it dies; returns its exit status."""
     environ = os.environ | {"HEADRACE_FAIL_POINT": fail_point}
     done = subprocess.run(
         [*_COMMAND, place.url, str(port), *more],
@@ -54,7 +54,7 @@ def states(place: Place) -> Counter[str]:
 
 
 class Killer:
-    """Kills the worker when the sink has a mail, before it answers."""
+    """Kills the worker when the sink has received a mail, before it replies."""
 
     def __init__(self, at: set[int]) -> None:
         self._at = at
@@ -91,7 +91,7 @@ def test_a_kill_between_two_steps_doubles_nothing(place: Place, point: str) -> N
     assert taken <= ended["sent"] + ended["unknown"]
     if point == "message_started":
         assert ended["unknown"] >= 2
-        # Nothing was said about those that were only begun.
+        # Messages that were only begun never reached the relay.
         assert taken < MAILS
 
 
@@ -117,7 +117,7 @@ def test_a_kill_while_the_relay_takes_a_mail_doubles_no_marketing(place: Place) 
 
 
 def test_mail_is_doubled_without_the_attempt_row(place: Place) -> None:
-    """The control: the tests above would see a mail that is sent twice."""
+    """The control: the tests above would detect a mail that is sent twice."""
     fill(place, "marketing")
     sink = kill_while_mail_is_taken(place, "forget")
     assert max(sink.counts.values()) > 1

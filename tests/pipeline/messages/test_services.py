@@ -1,4 +1,4 @@
-"""What the edges ask of mail: sending, publishing, domains, links that anybody may follow."""
+"""Mail services for the edges: sending, publishing, domains, public links."""
 
 from __future__ import annotations
 
