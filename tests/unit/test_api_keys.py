@@ -1,4 +1,4 @@
-"""The text of API keys, and what is kept of it."""
+"""The text of API keys, and what is stored of it."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def test_a_key_is_usable_until_it_expires_or_is_revoked() -> None:
     endless = issue_key(1, frozenset(Scope), name="t", now_us=NOW_US).key
     assert endless.usable_at(1 << 62)
     revoked = msgspec.structs.replace(endless, revoked_us=NOW_US)
-    # Also before that moment: the clock it was revoked by may be ahead.
+    # Even before that time: the clock that set it may be ahead.
     assert not any(revoked.usable_at(at_us) for at_us in (NOW_US - 10, NOW_US, NOW_US + 10))

@@ -125,7 +125,7 @@ def test_a_policy_that_contradicts_itself_is_refused(wrong: dict[str, float]) ->
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """Attempts begin, end, end late or never end, while time goes on."""
+    """Attempts start, end, end late or never end, while time advances."""
 
     permits = Bundle("permits")
 
@@ -144,7 +144,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.breaker, permit = self.breaker.request(self.now_us)
         assert (permit is not None) == (self.now_us >= chance_us)
         if permit is None:
-            # Whatever happened, the breaker never closes the door for good.
+            # Whatever happened, the breaker never stays open for good.
             self.now_us = self.breaker.next_chance_us()
             self.breaker, permit = granted(self.breaker, self.now_us)
         return permit

@@ -1,4 +1,4 @@
-"""The bounds of the queue between requests and disk."""
+"""The limits of the queue between requests and disk."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_failing_response_does_not_block_others(runner: asyncio.Runner) -> None:
 def answers_of(
     queue: CommitQueue, count: int, answered: asyncio.Event | None = None
 ) -> tuple[list[Pending], list[object]]:
-    """Put so many events in; the events, and the outcomes with which they are answered."""
+    """Put this many events in; returns the events and the outcomes they resolve to."""
     outcomes: list[object] = []
 
     def settle(answer: Pending) -> None:
@@ -214,7 +214,7 @@ def test_an_event_that_waits_too_long_is_answered_and_never_taken(runner: asynci
         assert [type(outcome) for outcome in outcomes] == [StoreBusyError] * 3
         assert queue.take() == []
         assert (queue.depth, queue.unsettled) == (0, 0)
-        # The next one has its own time.
+        # The next one has its own deadline.
         answered.clear()
         _, later = answers_of(queue, 1)
         await answered.wait()
@@ -225,7 +225,7 @@ def test_an_event_that_waits_too_long_is_answered_and_never_taken(runner: asynci
 
 @pytest.mark.usefixtures("hasty")
 def test_an_event_whose_commit_takes_too_long_is_answered_once(runner: asyncio.Runner) -> None:
-    """What becomes of it later is known to the store, and told to those who count and watch."""
+    """Its later outcome is known to the store, and reported to counters and subscribers."""
 
     async def run() -> None:
         queue = CommitQueue(asyncio.get_running_loop(), lambda: None)
@@ -284,7 +284,7 @@ def test_problem_follows_the_last_commit(runner: asyncio.Runner) -> None:
         assert queue.problem() is None
         await settle(queue, StoreError("No room."))
         assert queue.problem() == "Events cannot be stored: No room."
-        # A row that is refused says nothing about the next one.
+        # A rejected row says nothing about the next one.
         await settle(queue, StoreRowError("refused"))
         assert queue.problem() is not None
         await settle(queue, StoreRowError("refused"), None)
@@ -318,7 +318,7 @@ def test_problem_once_the_oldest_event_has_waited_long(
 
 @pytest.mark.usefixtures("hasty")
 def test_a_repeat_that_is_held_back_too_long_is_answered(runner: asyncio.Runner) -> None:
-    """The event before it, which another committer has, may be stored all the same."""
+    """Another committer has the event before it, which may be stored nevertheless."""
 
     async def run() -> None:
         queue = CommitQueue(asyncio.get_running_loop(), lambda: None, committers=2)

@@ -1,4 +1,4 @@
-"""Settings: what they are taken from, what is refused, and that each is documented."""
+"""Settings: their sources, invalid values, and that each is documented."""
 
 import re
 from pathlib import Path

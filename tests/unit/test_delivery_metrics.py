@@ -1,4 +1,4 @@
-"""Deliveries in the form that Prometheus reads."""
+"""Delivery metrics in the Prometheus format."""
 
 from __future__ import annotations
 

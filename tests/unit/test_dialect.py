@@ -1,4 +1,4 @@
-"""SQLite's text of a statement is derived from PostgreSQL's: one test for each rule."""
+"""SQLite statements are derived from PostgreSQL's: one test for each rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages say nothing that the code does not bear out, and link to nothing that is not there."""
+"""The documentation matches the code, and its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-#: A path from the root of the repository, such as a page names it.
+#: A path from the root of the repository, as pages write it.
 REPOSITORY_PATH = re.compile(r"(?:src|tests|bench|scripts|requirements)/[\w./-]+")
 VARIABLE = re.compile(r"\bHEADRACE_[A-Z][A-Z_]*[A-Z]\b")
 #: Ends a command inside a line of a shell.
 SHELL_ENDS = frozenset({"#", "|", "&&", "||", ";", ">", "2>", "<", "&"})
-#: Put together here, so that this file is not what it looks for.
+#: Concatenated here, so that this file does not contain what it searches for.
 REGISTRIES = tuple("".join(parts) for parts in (("pypi", ".org"), ("python", "hosted.org")))
 REGISTRIES += tuple("".join(parts) for parts in (("registry.", "npmjs"), ("crates", ".io")))
 MACHINE_PATHS = tuple(f"/{folder}/" for folder in ("root", "work", "home/user", "Users"))
@@ -51,7 +51,7 @@ def inline_code(text: str) -> Iterator[str]:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Every call of `headrace` that a page shows, as its words."""
+    """Every call of `headrace` that a page shows, split into words."""
     text = page.read_text("utf-8")
     for line in (*code_lines(text), *inline_code(text)):
         words = shlex.split(line, comments=True) if line.startswith("headrace ") else []
@@ -61,7 +61,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def anchor(heading: str) -> str:
-    """As a page of a forge names its headings."""
+    """The anchor that a forge gives a heading."""
     kept = re.sub(r"[^\w\- ]", "", heading.strip().lower())
     return kept.replace(" ", "-")
 
@@ -86,7 +86,7 @@ def test_every_command_shown_exists_with_its_options(page: Path) -> None:
         shown = f"headrace {shlex.join(words)}"
         command: Any = typer.main.get_command(app)
         rest = list(words)
-        # A word in capitals stands for something; the usage of a group ends there.
+        # A word in capitals is a placeholder; the usage of a group ends there.
         while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
             if rest[0].isupper() or rest[0] in {"…", "..."}:
                 break
@@ -140,7 +140,7 @@ def test_the_list_of_pages_is_whole() -> None:
 
 
 def test_index_of_test_support_is_complete() -> None:
-    """One entry for each module, and none for a module that is gone."""
+    """One entry for each module, and none for a removed module."""
     support = ROOT / "tests" / "support"
     rows = re.findall(r"^\| (`.*?) \|", (support / "README.md").read_text("utf-8"), re.MULTILINE)
     listed = sorted(name for row in rows for name in re.findall("`([^`]+)`", row))

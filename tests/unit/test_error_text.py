@@ -1,4 +1,4 @@
-"""What the command line prints of a failed answer."""
+"""The command line's message for an error response."""
 
 import json
 

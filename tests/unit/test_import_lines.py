@@ -1,4 +1,4 @@
-"""How an import reads lines and names them."""
+"""How an import reads lines and gives them idempotency keys."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The import contracts of pyproject.toml: they hold, and each fails when it is broken."""
+"""The import contracts of pyproject.toml: they hold, and each fails when violated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNDER_TYPE_CHECKING = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A copy of the package that a test may spoil."""
+    """A copy of the package for a test to modify."""
     ignored = shutil.ignore_patterns("__pycache__", "*.sql", "*.html", "*.css", "*.js", "*.svg")
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=ignored)
     return tmp_path / "src" / "headrace"

@@ -1,4 +1,4 @@
-"""What libraries log comes as lines of ours."""
+"""Log records of libraries appear in Headrace's own format."""
 
 from __future__ import annotations
 

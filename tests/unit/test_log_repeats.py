@@ -1,4 +1,4 @@
-"""One line, not one per try, while a thing goes wrong again and again."""
+"""A repeated failure logs one line, not one per attempt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headrace.observability.repeats import EVERY_SECONDS, KINDS_MAX, Repeats
 
 
 class Log:
-    """What comes through, at the times of the test."""
+    """Returns what is logged at the times of the test."""
 
     def __init__(self) -> None:
         self.now_s = 0.0

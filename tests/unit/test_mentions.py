@@ -1,4 +1,4 @@
-"""Names of a person in payloads of others: every way of writing them, and nothing else."""
+"""A person's names in payloads of others: every spelling, and nothing else."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_name_is_found_however_it_is_written(value: str) -> None:
     shown = json.loads(masked.text)["a"][1]["b"]
     assert MASK in shown
     assert "example" not in shown.replace("x.example", "") or "@" not in shown
-    # All else stays as it was, byte for byte.
+    # Everything else is unchanged, byte for byte.
     assert masked.text.startswith('{"a": [1, {"b":"')
     assert masked.text.endswith('}],"z":1.50}')
 
@@ -114,7 +114,7 @@ def test_other_payloads_keep_every_byte(value: dict[str, Any], escaped: bool) ->
     text = json.dumps(value, ensure_ascii=escaped)
     masked = _NEVER.masked_json(text)
     assert (masked.text, masked.places) == (text, ())
-    # The tokens are those of JSON, whatever stands in strings.
+    # The tokens are those of JSON, whatever strings contain.
     named = _NEVER.masked_json(
         json.dumps({"a": value, "b": "somebody@never.example"}, ensure_ascii=escaped)
     )

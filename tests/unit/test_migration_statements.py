@@ -1,4 +1,4 @@
-"""Migrations fall into their statements, none of which is cut in a text."""
+"""Migrations are split into statements, never inside a string."""
 
 from __future__ import annotations
 

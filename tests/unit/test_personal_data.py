@@ -1,4 +1,4 @@
-"""What is taken for personal data, and what is not."""
+"""What is detected as personal data, and what is not."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_card_may_be_a_number() -> None:
 
 @given(st.integers(10**11, 10**17 - 1))
 def test_wrong_check_digit_is_no_card(front: int) -> None:
-    """Of ten check digits exactly one is right."""
+    """Exactly one of ten check digits is right."""
     text = f"4{front}"
     right = sum(is_card_number(f"{text}{digit}") for digit in range(10))
     assert right == 1
@@ -123,11 +123,11 @@ def test_any_text_and_key_is_classified(text: str, parent: str) -> None:
 
 
 def cost_of_doubling(work: Callable[[str], object], start: str, unit: str, end: str) -> float:
-    """How much more processor time a text takes than one half as long; about 2 when linear."""
+    """Ratio of processor time to that of a text half as long; about 2 when linear."""
     sizes = (LOOKED_AT_MAX // 2, LOOKED_AT_MAX)
     texts = [start + unit * ((n - len(start + end)) // len(unit)) + end for n in sizes]
     best = [math.inf, math.inf]
-    # The least of several: others on the machine can only make a run slower.
+    # The minimum of several: load on the machine can only make a run slower.
     for _ in range(15):
         for which, text in enumerate(texts):
             began = time.thread_time_ns()
@@ -137,7 +137,7 @@ def cost_of_doubling(work: Callable[[str], object], start: str, unit: str, end: 
     return best[1] / best[0]
 
 
-#: Between the cost of a text twice as long when it is linear, 2, and when it is quadratic, 4.
+#: Between 2, the ratio for a linear cost, and 4, the ratio for a quadratic one.
 LINEAR_MAX = 3.0
 
 
@@ -145,7 +145,7 @@ LINEAR_MAX = 3.0
     ("start", "unit", "end"),
     [
         *(("", unit, "") for unit in ("@", "a@", "1 ", "1.", ":", "a:", "+", "(1 ")),
-        # What ends so that the whole does not match is tried in every other way, if there is one.
+        # An ending that prevents a match makes a regular expression try every alternative.
         *(("", unit, "g") for unit in (":", "a:", ":" * 99 + "g ")),
         *(("", unit, "a") for unit in ("1", "1-", "1.")),
         *(("1", ":", "g"), ("a@", "b.", ""), ("@", "a1", ""), ("", "a1", "@")),
@@ -156,6 +156,6 @@ def test_cost_of_hostile_text_is_linear(start: str, unit: str, end: str) -> None
 
 
 def test_quadratic_pattern_is_found() -> None:
-    """The measure itself: from each colon on, this pattern reads to the end and does not match."""
+    """A control: from each colon on, this pattern reads to the end and does not match."""
     quadratic = re.compile(r"[:]*g")
     assert cost_of_doubling(quadratic.search, "", ":", "") > LINEAR_MAX

@@ -1,4 +1,4 @@
-"""Identifiers that stand for nobody, and how a project says which."""
+"""Placeholder identifiers, which identify nobody, and how a project defines them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds, types and sentences of the policies."""
+"""Bounds, types and messages of the policies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and folders for their owner alone."""
+"""Files and folders for their owner only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headrace.private_files import (
 
 @pytest.fixture(params=[0o000, 0o022, 0o277, 0o777], ids=oct)
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
-    """The umask of the test; nothing else runs in this process meanwhile."""
+    """Set the umask; nothing else runs in this process meanwhile."""
     value: int = request.param
     before = os.umask(value)
     yield value

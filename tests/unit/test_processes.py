@@ -17,7 +17,7 @@ def test_a_process_knows_its_name_and_that_it_runs() -> None:
 
 
 def test_ended_process_is_not_alive() -> None:
-    """Before its parent has asked for its exit status, too."""
+    """This holds even before its parent has read its exit status."""
     code = "from headrace.process_names import own_name; print(own_name(), flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -38,7 +38,7 @@ def test_a_reused_process_id_is_another_process() -> None:
 
 
 def test_processes_elsewhere_count_as_alive() -> None:
-    """Not even where a machine or a container bears the same name."""
+    """Not even when another machine or container has the same name."""
     place, _, _ = own_name().partition(":")
     for other in ("elsewhere.example", socket.gethostname(), f"{place[:-1]}x"):
         assert is_alive(f"{other}:999999999:1")

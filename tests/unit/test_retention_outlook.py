@@ -1,4 +1,4 @@
-"""What is said about retention and about the day the disk will be full."""
+"""The report about retention and the day the disk will be full."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def samples(*used: tuple[int, int]) -> list[GrowthSample]:
         (((5, 100), (6, 150)), 1200.0),
         (((5, 100), (29, 150)), 50.0),
         (((5, 200), (29, 150)), -50.0),
-        # What was before the last seven days does not count.
+        # Data from before the last seven days does not count.
         (((0, 0), (500, 1000), (524, 1010)), 10.0),
     ],
 )

@@ -18,7 +18,7 @@ from headrace.domain.deliveries.retry import (
 
 #: 2026-06-08T14:15:00Z
 NOW_US = 1_780_928_100_000_000
-#: The jitter that leaves the nominal delay as it is.
+#: The jitter value that leaves the nominal delay unchanged.
 MIDDLE = 0.5
 
 

@@ -1,4 +1,4 @@
-"""Which store an address names, and how that of a shared store is shown."""
+"""Which store an address names, and how the address of a shared store is displayed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of two events with one key the first is stored, whichever committers they belong to."""
+"""Of two events with one key the first is stored, whichever committers have them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_repeat_for_the_same_committer_follows_by_itself() -> None:
     assert not keys.holds(repeat, 1)
     assert keys.holds(other, 0)
     assert settle(keys, first) == ([other], [])
-    # The repeat is not settled yet, so the key is still at its committer.
+    # The repeat has no outcome yet, so its committer still has the key.
     assert keys.holds(another := waiting(), 0)
     repeat[0].outcome = FirstCopy(b"", "a", 0, mismatch=False)
     assert settle(keys, repeat) == ([another], [])

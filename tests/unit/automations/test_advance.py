@@ -1,4 +1,4 @@
-"""What runs do, rule by rule. Against the naive interpreter the rules are tested together."""
+"""What runs do, one rule at a time. `test_against_naive` tests the rules together."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def push(key: str = "push", **config: Any) -> dict[str, Any]:
 
 
 def queued(*steps: dict[str, Any], **others: Any) -> World:
-    """A run whose messages stay queued until the test answers."""
+    """A run whose messages stay queued until the test completes them."""
     world = World(version(chain(*steps, **others)), results=lambda _: None)
     world.begin(BEGINS)
     return world
@@ -289,7 +289,7 @@ def test_an_exit_cancels_the_message_that_is_queued() -> None:
 
 
 def test_an_exit_that_came_after_a_timer_lets_the_timer_come_first() -> None:
-    """However late the timer is, the run goes the way it would have gone without the lag."""
+    """However late the timer fires, the run takes the branch it would take without the lag."""
     world = begun(delay(), step("tag", "contact_update"), delay("more", 30), exit_on=EXIT)
     world.process(event("order.completed", 12))
     assert world.state.is_open
@@ -494,7 +494,7 @@ def test_impossible_or_needless_steps_are_skipped_with_a_reason() -> None:
 
 
 def test_after_a_change_of_identifiers_the_contact_is_read_again() -> None:
-    """Another contact may have the address, which only the store can tell."""
+    """Another contact may have the address, which only the store can check."""
     of = version(
         chain(
             step("mail", "contact_update", set={"email": "NEW@example.com"}),

@@ -1,4 +1,4 @@
-"""Whatever the definition, the history and the lag: the machine goes the way of the naive one."""
+"""For any definition, history and lag the machine takes the same path as the naive interpreter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.domain.json_text import Number
 from tests.support.automation_runs import START_US, World, contact, event, version, view
 from tests.support.naive_automations import Naive
 
-#: So long that no timer is taken before the events from before it.
+#: So long that no timer fires before earlier events are processed.
 PATIENT = RunPolicies(timer_hold_max_seconds=10**9)
 NAMES = st.sampled_from("aab")
 VALUES = st.integers(0, 2)
@@ -91,7 +91,7 @@ CONFIGS = {
 }
 
 
-#: Most of what can go wrong goes wrong between delays and waits.
+#: Most errors occur between delays and waits.
 KINDS = [*sorted(CONFIGS), "delay", "delay", "wait_for_event", "wait_for_event", "wait_for_event"]
 
 
@@ -109,7 +109,7 @@ def branches(kind: str, config: dict[str, Any]) -> list[str]:
 
 @st.composite
 def definitions(draw: st.DrawFn) -> dict[str, Any]:
-    """Any graph whose connections lead forward; some of its steps may not be reached."""
+    """Any graph whose connections lead forward; some of its steps may be unreachable."""
     kinds = draw(st.lists(st.sampled_from(KINDS), min_size=2, max_size=7))
     keys = [f"s{index}" for index in range(len(kinds))]
     connections = [{"from": "trigger", "to": "s0", "branch": "next"}]
@@ -143,7 +143,7 @@ GAPS = st.sampled_from([0, 0.001, 1, 2, 4, 8, 16])
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Event], list[dict[str, Any]], int]:
-    """Events in order of receipt, the same for the naive interpreter, and which begins the run."""
+    """Events in order of receipt, the same for the naive interpreter, and the run's trigger."""
     moment, number = 0.0, 0
     real: list[Event] = []
     naive: list[dict[str, Any]] = []
@@ -188,7 +188,7 @@ def live(world: World, history: list[Event], first: int, lag: Random) -> None:
             if lag.random() < 0.5:
                 world.take(EventArrived(arrived))
         elif not world.fire(unprocessed=pending):
-            # Held: only the events that it waits for can help.
+            # Held: only the events it waits for can resume it.
             world.process(pending.pop(0))
         else:
             world.take(TimerDue(wait_id=wait.id))

@@ -1,4 +1,4 @@
-"""When delays end: durations, wall times over the nights when clocks change, dates of fields."""
+"""When delays end: durations, wall times across clock changes, dates from fields."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_invalid_durations(text: str) -> None:
             "Europe/Berlin",
             "2026-11-01T01:30:00.000Z",
         ),
-        # Half an hour on Lord Howe, a day without midnight in Havana, and one that Samoa left out.
+        # Half an hour on Lord Howe, a day without midnight in Havana, and a day skipped in Samoa.
         (until("02:15"), "2026-10-03T10:00:00Z", "Australia/Lord_Howe", "2026-10-03T15:30:00.000Z"),
         (until("00:30"), "2026-03-08T04:00:00Z", "America/Havana", "2026-03-08T05:00:00.000Z"),
         (until("09:00"), "2011-12-30T09:30:00Z", "Pacific/Apia", "2011-12-30T10:00:00.000Z"),
@@ -132,7 +132,7 @@ def test_until_a_time_of_day(config: DelayConfig, begun: str, zone: str, expecte
 
 
 def minute_by_minute(start: datetime, wall: time, zone: ZoneInfo) -> datetime:
-    """Walk on until the clock on the wall shows the time, or has jumped over it."""
+    """Advance until the wall clock shows the time, or has skipped it."""
     moment = start
     before = moment.astimezone(zone).replace(tzinfo=None)
     target = datetime.combine(before.date(), wall)
@@ -165,7 +165,7 @@ def test_local_times_match_a_minute_by_minute_walk(
     begun = start.replace(second=0, microsecond=0, tzinfo=UTC)
     wall = wall.replace(second=0, microsecond=0)
     walked = minute_by_minute(begun, wall, zone)
-    # Where a time comes twice, the walk may begin between the two.
+    # Where a wall time occurs twice, the search may start between the two.
     offsets = {(begun + timedelta(hours=hour)).astimezone(zone).utcoffset() for hour in (-3, 30)}
     found = next_wall_time(round(begun.timestamp()) * 1_000_000, wall, frozenset(), zone)
     if len(offsets) == 1:

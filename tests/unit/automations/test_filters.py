@@ -1,4 +1,4 @@
-"""The filter language: what each operator means, and that no value of a field breaks a filter."""
+"""The filter language: each operator's meaning, and that no field value breaks a filter."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def is_number(value: Any) -> bool:
 
 
 def naive(operator: str, found: Any, value: Any) -> bool:
-    """The rules as the documentation words them, on ordinary Python values."""
+    """The documented rules, on ordinary Python values."""
     texts = isinstance(found, str) and isinstance(value, str)
     ordered = texts or (is_number(found) and is_number(value))
     rules: dict[str, Callable[[], bool]] = {
@@ -303,7 +303,7 @@ def naive(operator: str, found: Any, value: Any) -> bool:
 
 
 def naive_contains(found: Any, value: Any) -> bool | None:
-    """None for what contains nothing."""
+    """None for values that cannot contain anything."""
     if isinstance(found, list):
         return any(equal(each, value) for each in found)
     return isinstance(value, str) and value in found if isinstance(found, str) else None

@@ -1,4 +1,4 @@
-"""Whatever is sent as a definition is answered with a problem, clearly and without much work."""
+"""Any body sent as a definition gets a clear problem in response, at little cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.definitions import chain, read, report_on, step
 
 
 def calls_of(work: Callable[[], object]) -> int:
-    """How many functions are called: a measure of work that no busy machine changes."""
+    """Number of function calls: a measure of work that does not depend on the machine's load."""
     count = 0
 
     def on_event(_frame: object, event: str, _argument: object) -> None:
@@ -121,12 +121,12 @@ def test_a_chain_of_all_steps_is_checked_in_time_that_grows_with_its_length() ->
         text = json.dumps(value).encode()
         return calls_of(lambda: check(text))
 
-    # The set of steps before each one is made of bits, so only a small part grows quadratically.
+    # The sets of previous steps are bit masks, so only a small part grows quadratically.
     assert work(200) < 3 * work(100)
 
 
 def test_a_lattice_with_very_many_ways_is_checked_step_by_step() -> None:
-    """2^99 ways lead through it."""
+    """There are 2^99 paths through it."""
     steps = [step(f"s{index}", "condition") for index in range(100)]
     value = chain(*steps)
     value["connections"] = [{"from": "trigger", "to": "s0"}] + [

@@ -1,4 +1,4 @@
-"""Definitions are read strictly: each problem has a code, a path, and says what is allowed."""
+"""Definitions are parsed strictly: each problem has a code, a path, and the allowed values."""
 
 from __future__ import annotations
 

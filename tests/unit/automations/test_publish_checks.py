@@ -1,4 +1,4 @@
-"""What keeps an automation from being published, all of it at once, and what is only warned of."""
+"""What prevents an automation from being published, reported all at once, and warnings."""
 
 from __future__ import annotations
 
@@ -330,7 +330,7 @@ def graphs(draw: st.DrawFn) -> Definition:
 
 
 def ways(graph: Graph, at: str, walked: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Every way from a step on, as far as it goes without coming twice to one step."""
+    """Every path from a step, up to the first repeated step."""
     found = [(*walked, at)]
     for target in graph.following(at):
         if target not in walked and target != at:

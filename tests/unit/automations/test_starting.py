@@ -1,4 +1,4 @@
-"""Which events begin runs, and why the others do not."""
+"""Which events start runs, and why the others do not."""
 
 from __future__ import annotations
 

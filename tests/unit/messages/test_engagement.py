@@ -1,4 +1,4 @@
-"""Who opened: each reason of the closed list, and what it taints."""
+"""Who caused an open or a click: each reason of the closed list, and what it affects."""
 
 from __future__ import annotations
 

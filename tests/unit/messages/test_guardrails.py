@@ -1,4 +1,4 @@
-"""Guardrails in their order, and times in zones that change their clocks."""
+"""Guardrails in order, and quiet hours in zones with clock changes."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_skipped(facts: Facts, reason: Reason) -> None:
         replace(TRANSACTIONAL, suppressions=COMPLAINT),
         replace(TRANSACTIONAL, unsubscribed_all=True, is_subscribed=False),
         replace(TRANSACTIONAL, topic_id=None),
-        # Left everything once, chose this topic since.
+        # Unsubscribed from everything once, then chose this topic.
         replace(FACTS, unsubscribed_all=True, is_subscribed=True),
     ],
 )
@@ -185,7 +185,7 @@ def test_quiet_hours_of_the_contacts_zone() -> None:
 def test_send_windows_defer_to_the_next_one() -> None:
     windows = parse_send_windows([{"weekdays": ["mon"], "start": "09:00", "end": "09:05"}])
     found = judge(FACTS, policies(send_windows=windows, max_defer_hours=720), NOON_US)
-    # The spread never leaves a short window.
+    # Jitter never leaves a short window.
     assert us("2026-06-15T09:00:00+00:00") <= (found.until_us or 0)
     assert (found.until_us or 0) < us("2026-06-15T09:05:00+00:00")
     assert found.reason is Reason.SEND_WINDOW
@@ -228,7 +228,7 @@ ZONES = st.sampled_from(
     ["UTC", "Europe/Vienna", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]
 ).map(ZoneInfo)
 CLOCKS = st.builds(time, st.integers(0, 23), st.sampled_from([0, 15, 30, 59]))
-#: Nights in which clocks change, and others.
+#: Nights with clock changes, and others.
 MOMENTS = st.sampled_from(
     ["2026-03-29", "2026-10-25", "2026-03-08", "2026-11-01", "2026-04-05", "2026-07-01"]
 ).flatmap(
@@ -265,7 +265,7 @@ def test_first_allowed_moment_is_allowed_and_the_first(
     if found is not None:
         assert found >= now_us
         assert allowed(found)
-    # A jump of the clock may cost its own length, never more.
+    # A clock change may cost its own length, never more.
     last_us = now_us + 7 * 24 * HOUR_US if found is None else found - HOUR_US
     for at_us in range(now_us, last_us, step_us):
         assert not allowed(at_us), datetime.fromtimestamp(at_us / 1e6, UTC)

@@ -1,4 +1,4 @@
-"""The emergency stop: what each change makes of each value."""
+"""The emergency stop: the effect of each change on each value."""
 
 from __future__ import annotations
 

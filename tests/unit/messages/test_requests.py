@@ -1,4 +1,4 @@
-"""Bodies of requests: what is taken, and every problem named at once."""
+"""Request bodies: what is accepted, and every problem reported at once."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_full_request_is_taken() -> None:
         }
     )
     assert request.sender == Mailbox("news@example.org", "Shop")
-    # An address that comes again is dropped: one mail for each.
+    # A repeated address is dropped: one mail for each.
     assert [one.address for one in request.recipients] == [
         "a@example.net",
         "b@example.net",

@@ -1,4 +1,4 @@
-"""What follows from each class of answer."""
+"""The effects of each class of SMTP reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of the table of answers, and answers as large receivers write them."""
+"""Every row of the table of SMTP replies, and replies as large receivers word them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CASES = [
     (Phase.MAIL, 530, "5.7.0 Must issue a STARTTLS command first", AnswerClass.RELAY_AUTH),
     (Phase.MAIL, 530, "Authentication required", AnswerClass.RELAY_AUTH),
     (Phase.RCPT, 421, "4.4.2 timeout exceeded", AnswerClass.RELAY_UNAVAILABLE),
-    # Later.
+    # Temporary.
     (Phase.RCPT, 450, "4.2.0 Greylisted, see http://postgrey.example", AnswerClass.DEFERRED),
     (Phase.RCPT, 451, "4.7.1 Try again later", AnswerClass.DEFERRED),
     (Phase.RCPT, 450, "mailbox busy", AnswerClass.DEFERRED),

@@ -1,4 +1,4 @@
-"""Tokens come back as they were made, and nothing else does."""
+"""Tokens decode to what they were made of, and nothing else decodes."""
 
 from __future__ import annotations
 
