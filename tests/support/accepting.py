@@ -1,4 +1,4 @@
-"""An open store that commits events from a real queue, inside the process of the test."""
+"""An open store that commits events from a real queue, in the test's own process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEST_SECONDS_MAX = 20.0
 
 @contextlib.asynccontextmanager
 async def locked_table(place: Place) -> AsyncIterator[None]:
-    """Somebody holds the table of events on PostgreSQL: commits wait for that."""
+    """Lock the table of events on PostgreSQL, so that commits wait."""
     holder = await asyncpg.connect(place.url)
     async with holder.transaction():
         await holder.execute("LOCK TABLE events")
@@ -40,7 +40,7 @@ async def accepting(place: Place) -> AsyncIterator[tuple[Store, CommitQueue]]:
 
 
 async def outcomes(queue: CommitQueue, count: int) -> list[FirstCopy | StoreError | None]:
-    """Of so many events put in at once, when the last of them is answered."""
+    """Put this many events in at once; returns when the last has its outcome."""
     answered: list[FirstCopy | StoreError | None] = []
     done = asyncio.Event()
 

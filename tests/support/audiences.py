@@ -1,4 +1,4 @@
-"""Asking `/topics` and `/audiences` the way callers do."""
+"""Calls of `/topics` and `/audiences`."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ NOBODY = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 
 
 def send(client: Client, method: str, target: str, **members: Any) -> Answer:
-    """A request with a JSON body."""
+    """Send a request with a JSON body."""
     return client.request(method, target, body=json.dumps(members).encode())
 
 
 def new_contact(client: Client, **fields: Any) -> str:
-    """Id of a new contact."""
+    """Create a contact; returns its id."""
     return made(send(client, "POST", "/contacts", **fields))
 
 
 def new_topic(client: Client, name: str = "News", **fields: Any) -> str:
-    """Id of a new topic."""
+    """Create a topic; returns its id."""
     return made(send(client, "POST", "/topics", name=name, **fields))
 
 
 def new_audience(client: Client, name: str = "VIP", **fields: Any) -> str:
-    """Id of a new audience."""
+    """Create an audience; returns its id."""
     return made(send(client, "POST", "/audiences", name=name, **fields))
 
 
 def made(answer: Answer) -> str:
-    """Id of what a 201 has created."""
+    """Id in a 201 response."""
     assert answer.status == 201, answer.body
     return str(answer.data["id"])
 
@@ -42,7 +42,7 @@ def choose(client: Client, contact_id: str, topic_id: str, *, wanted: Any) -> An
 
 
 def ids_of(client: Client, target: str) -> list[str]:
-    """Ids of a list, all pages, in its order."""
+    """Ids of a list, all pages, in order."""
     found: list[str] = []
     joint = "&" if "?" in target else "?"
     cursor = ""

@@ -1,4 +1,4 @@
-"""A small world around the machine of automations: it stores what is decided, and lags behind."""
+"""A minimal environment for automation runs: it stores decisions, and can lag behind."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RUN = "bbbbbbbb-0000-4000-8000-000000000001"
 
 
 def at(seconds: float) -> int:
-    """A moment so long after the beginning of the test's day."""
+    """A time this long after the start of the test's day."""
     return START_US + round(seconds * SECOND_US)
 
 
@@ -53,7 +53,7 @@ def event(
     number: int = 0,
     **others: Any,
 ) -> Event:
-    """An event received at that moment, the `number`th of its millisecond."""
+    """An event received at that time, the `number`th of its millisecond."""
     received_us = at(seconds)
     sequence = first_sequence_at(received_us) + number
     return Event(
@@ -85,17 +85,17 @@ def view(policies: RunPolicies | None = None, **others: Any) -> View:
 
 
 def version(definition: dict[str, Any], *, checked: bool = True) -> Version:
-    """Version 1 of a definition, which has to pass the publish checks unless told otherwise."""
+    """Version 1 of a definition, which must pass the publish checks unless stated otherwise."""
     found = definition_of(definition) if checked else read(definition).definition
     assert found is not None
     return Version(AUTOMATION, 1, found)
 
 
 class World:
-    """One run, its contact, and the events that are processed so far.
+    """One run, its contact, and the events processed so far.
 
-    Effects are performed at once. Messages are answered at once by `results`: step key -> status
-    and reason; None leaves them queued.
+    Effects are performed at once. `results` (step key -> status and reason) completes messages at
+    once; None leaves them queued.
     """
 
     def __init__(
@@ -115,19 +115,19 @@ class World:
 
     @property
     def state(self) -> Run:
-        """The run, which has begun."""
+        """The run, which has started."""
         assert self.run is not None
         return self.run
 
     def begin(self, trigger: Event) -> Run:
-        """Begin the run; the trigger counts as processed."""
+        """Start the run; the trigger counts as processed."""
         self.processed.append(trigger)
         self.now_us = max(self.now_us, trigger.received_us)
         self._store(begin(self.version, RUN, trigger, self.view))
         return self.state
 
     def take(self, item: Input) -> Run:
-        """Advance the run, and answer what the decision asks for."""
+        """Advance the run, and carry out the decision."""
         self._store(advance(self.state, self.version, item, self.view, self.now_us))
         return self.state
 
@@ -139,7 +139,7 @@ class World:
             self.take(EventArrived(arrived))
 
     def fire(self, *, unprocessed: Iterable[Event] = ()) -> bool:
-        """Let the timer of the open wait be due; whether it was taken."""
+        """Fire the timer of the open wait; returns whether it was accepted."""
         wait = self.state.open_wait
         assert wait is not None
         assert wait.due_us is not None
@@ -162,7 +162,7 @@ class World:
             self._perform(effect)
         if decision.again:
             self.take(Continue())
-        # Messages take no time here, so nothing can be received while one is under way.
+        # Messages take no time here, so no event can arrive while one is being sent.
         self._answer()
         if decision.look_back is not None and self.state.is_open:
             self._look_back(decision.look_back)
@@ -202,7 +202,7 @@ class World:
 
 
 def check_decision(before: Run | None, decision: Decision, of: Version) -> None:
-    """What holds for every decision."""
+    """Assert what holds for every decision."""
     run = decision.run
     keys = [record.key for record in run.steps]
     assert len(keys) == len(set(keys)), "a step is taken once"

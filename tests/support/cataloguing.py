@@ -1,4 +1,4 @@
-"""Events that go through a real worker loop into the catalog."""
+"""Events that a real worker loop adds to the catalog."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVENT = "order.completed"
 
 
 class Cataloguing:
-    """A store, and a worker that processes whatever the test accepts."""
+    """A store, and a worker that processes what the test accepts."""
 
     def __init__(self, session: StoreSession) -> None:
         self.session = session
@@ -42,7 +42,7 @@ class Cataloguing:
         return self.session.run(work)
 
     def accept(self, *payloads: Any, **fields: Any) -> list[NewEvent]:
-        """Accept events with these payloads; texts go as they are."""
+        """Accept events with these payloads; strings are used as they are."""
         events = [
             new_event(
                 payload=p if isinstance(p, str) else msgspec.json.encode(p).decode(), **fields
@@ -53,7 +53,7 @@ class Cataloguing:
         return events
 
     def process(self) -> None:
-        """Process all that waits."""
+        """Process all waiting events."""
         self.run(self._process())
 
     async def _process(self) -> None:
@@ -63,7 +63,7 @@ class Cataloguing:
             pass
 
     def sent(self, *payloads: Any, **fields: Any) -> list[NewEvent]:
-        """Accept and process, all of them in one batch if they fit."""
+        """Accept and process events, in one batch if they fit."""
         events = self.accept(*payloads, **fields)
         self.process()
         return events
@@ -77,7 +77,7 @@ class Cataloguing:
         return {path.path: path for path in self.entry(event).paths}
 
     def personal(self, event: str = EVENT) -> dict[str, list[str]]:
-        """Path -> kinds of personal data, of those that have some."""
+        """Path -> kinds of personal data, where there are any."""
         kinds = {path.path: kinds_of(path.looks) for path in self.entry(event).paths}
         return {path: found for path, found in kinds.items() if found}
 

@@ -1,4 +1,4 @@
-"""Asking `/contacts` the way callers do."""
+"""Calls of `/contacts`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def delete(client: Client, contact_id: str) -> Answer:
 
 
 def listed(client: Client, query: str = "") -> list[str]:
-    """Ids of a list, all pages, in its order."""
+    """Ids of a list, all pages, in order."""
     found: list[str] = []
     cursor = ""
     while True:

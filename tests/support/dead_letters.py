@@ -1,4 +1,4 @@
-"""Makes dead letters as the worker leaves them behind, by rows."""
+"""Inserts dead letters as the worker writes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.places import Place, SqlitePlace
 
 RunSql = Callable[..., Sequence[tuple[Any, ...]]]
 
-# Both stores have these columns, but for the lane of attempts of processing.
+# Both stores have these columns; only the lane of processing attempts differs.
 _INSERT = (
     "INSERT INTO dead_letters (lane, number, id, project_id, sequence, event, kind, "
     "subscriber_id, delivery_number, cause, error, attempts, first_failed_us, dead_lettered_us) "
@@ -77,12 +77,12 @@ def rows_in(place: Place) -> DeadLetterRows:
 
 
 class DeadLetterRows:
-    """Writes them; every time is later than the one before."""
+    """Inserts rows; every time is later than the previous one."""
 
     def __init__(self, run_sql: RunSql, *, lanes: bool = False) -> None:
         self.run_sql = run_sql
         self._lanes = lanes
-        # The embedded store numbers its rows by itself.
+        # The embedded store assigns row numbers itself.
         self._numbers: Iterator[int | None] = (
             itertools.count(1) if lanes else itertools.repeat(None)
         )
@@ -107,7 +107,7 @@ class DeadLetterRows:
         return subscriber_id
 
     def processing(self, sequence: int, *, cause: str = "StoreRowError", attempts: int = 2) -> str:
-        """An event that could not be processed; returns the id of its dead letter."""
+        """An event whose processing failed for good; returns the id of its dead letter."""
         self.run_sql("DELETE FROM event_queue WHERE sequence = ?", sequence)
         error = f"{cause}: it would not go"
         times = [next(self._times) for _ in range(attempts)]
@@ -126,7 +126,7 @@ class DeadLetterRows:
         cause: str = "rejected",
         attempts: int = 3,
     ) -> str:
-        """A delivery whose attempts are used up; returns the id of its dead letter."""
+        """A delivery without attempts left; returns the id of its dead letter."""
         at_us = next(self._times)
         error = "the receiver answered 400"
         row = self._insert(
@@ -158,7 +158,7 @@ class DeadLetterRows:
     def mark(
         self, sequence: int, status: Status, attempts: int = 0, error: str | None = None
     ) -> None:
-        """Say what became of an event."""
+        """Set the status of an event."""
         sql = _MARK_OUTCOME if self._lanes else _MARK
         self.run_sql(sql, status.value, attempts, error, sequence)
 
@@ -168,7 +168,7 @@ class DeadLetterRows:
         return int(found[0][0])
 
     def waits(self, sequence: int) -> bool:
-        """Whether the event is in line, its attempts counted anew."""
+        """Whether the event is in the queue, with its attempts reset."""
         sql = "SELECT attempt, crashes, owner FROM event_queue WHERE sequence = ?"
         found = self.run_sql(sql, sequence)
         assert found in ([], [(0, 0, None)])

@@ -1,4 +1,4 @@
-"""Putting an event in at the end of the stack, where anything that is called may break off."""
+"""Putting an event in near the end of the stack, where any call may raise RecursionError."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from headrace.store.contract.commits import Pending
 from headrace.store.store import Store
 from tests.support.events import new_event
 
-#: More frames than there are between a put and the last line of what it calls.
+#: More frames than there are between a put and the deepest call in it.
 FRAMES = 30
 ANSWER_SECONDS_MAX = 10.0
 
 
 async def check_commits_survive_broken_puts(store: Store) -> None:
-    """Break off a put after every number of frames; each that came through has to be answered."""
+    """Interrupt a put at every stack depth; each that succeeded must get its outcome."""
     queue = CommitQueue(asyncio.get_running_loop(), store.wake, store.committers)
     store.start_committing(queue, lambda _: None)
     answered = asyncio.Event()
@@ -29,7 +29,7 @@ async def check_commits_survive_broken_puts(store: Store) -> None:
 
 
 def _frames_that_fit() -> int:
-    """Calls of Python functions that the stack still has room for."""
+    """Number of Python calls that the stack still has room for."""
     try:
         return 1 + _frames_that_fit()
     except RecursionError:
@@ -37,7 +37,7 @@ def _frames_that_fit() -> int:
 
 
 def _put_deep_down(queue: CommitQueue, pending: Pending, frames: int) -> bool:
-    """Put an event with so many frames above; False when that broke off somewhere."""
+    """Put an event with this many frames above; False when the stack was too small."""
     try:
         if frames:
             return _put_deep_down(queue, pending, frames - 1)

@@ -1,4 +1,4 @@
-"""Definitions of automations for tests, as JSON and read."""
+"""Definitions of automations for tests, as JSON and parsed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.domain.automations.problems import Problem
 AN_ID = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 ANOTHER_ID = "0d5a1f7e-51d5-4c0e-8a0e-2f6f0f4c9a77"
 
-#: A config that is right for each type of step.
+#: A valid config for each type of step.
 CONFIGS: dict[str, dict[str, Any]] = {
     "delay": {"seconds": 60},
     "condition": {"filters": {"contact.email_exists": True}},
@@ -38,12 +38,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 
 def step(key: str, kind: str, /, **config: Any) -> dict[str, Any]:
-    """A step; without config one that is right for its type."""
+    """A step; without config it gets a valid one for its type."""
     return {"key": key, "type": kind, "config": config or CONFIGS[kind]}
 
 
 def chain(*steps: dict[str, Any], branches: tuple[str, ...] = (), **others: Any) -> dict[str, Any]:
-    """A definition in which each step follows the one before by a branch (`next`)."""
+    """A definition in which a branch (`next`) connects each step to the one after it."""
     keys = ["trigger", *(each["key"] for each in steps)]
     named = (*branches, *["next"] * len(keys))
     connections = [
@@ -63,7 +63,7 @@ def read(value: dict[str, Any]) -> Document:
 
 
 def definition_of(value: dict[str, Any]) -> Definition:
-    """A definition that has to be right."""
+    """A parsed definition that must be valid."""
     report = report_on(value)
     assert not report.problems
     definition = read(value).definition

@@ -1,4 +1,4 @@
-"""Deliverers over a queue of the test, with real transports and a clock that the test moves."""
+"""Deliverers with the test's own queue, real transports and a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def deliverer_of(
     store: Deliveries | None = None,
     limits: WebhookLimits | None = None,
 ) -> AsyncIterator[Deliverer]:
-    """A deliverer that may call loopback; its transports are closed with the block."""
+    """A deliverer that may call loopback; its transports are closed at the end of the block."""
     queue.lives(owner)
     known = registry or HandlerRegistry()
     loaded = [LoadedHandler(handler.name, handler.patterns) for handler in known]
@@ -63,7 +63,7 @@ async def deliverer_of(
 
 
 async def settle(deliverer: Deliverer) -> None:
-    """Step until nothing is due and nothing is on its way."""
+    """Step until nothing is due or in flight."""
     async with asyncio.timeout(WAIT_SECONDS_MAX):
         while True:
             report = await deliverer.run_once()
@@ -73,14 +73,14 @@ async def settle(deliverer: Deliverer) -> None:
 
 
 async def step(deliverer: Deliverer) -> int:
-    """One step and the end of what it began, recorded with the next; how many it began."""
+    """Step once and wait for what it started, recorded with the next; returns how many."""
     report = await deliverer.run_once()
     await deliverer._flights.wait(WAIT_SECONDS_MAX)
     return report.begun
 
 
 class Arrivals:
-    """Waits for what receivers get, without asking again and again."""
+    """Waits for requests at receivers, without polling."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Condition()
@@ -95,5 +95,5 @@ class Arrivals:
 
 
 def ids_of(receiver: Receiver) -> Sequence[str]:
-    """The `webhook-id` of every request, in the order of their arrival."""
+    """The `webhook-id` of every request, in order of arrival."""
     return [request.headers["webhook-id"] for request in receiver.requests]

@@ -1,4 +1,4 @@
-"""A queue of deliveries whose clock belongs to the test."""
+"""A queue of deliveries with a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _REGISTER = (
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that the test advances."""
 
     def __init__(self, start_us: int | None = None) -> None:
         self.now_us = now_us() if start_us is None else start_us
@@ -62,7 +62,7 @@ class Clock:
 
 
 class Queue:
-    """Makes projects, webhooks and deliveries in an open store, and claims by hand.
+    """Creates projects, webhooks and deliveries in an open store, and claims by hand.
 
     Args:
         lanes: whether to hold every lane of a shared store.
@@ -75,14 +75,14 @@ class Queue:
         self.subscribers = session.store.subscribers
         self.embedded = isinstance(self.store, SqliteDeliveries)
         self._numbers = itertools.count(1)
-        # The store's clock is the machine's; here the test moves it.
+        # The store normally uses the machine's clock; here the test sets it.
         for part in (self.store, self.subscribers):
             part._clock_us = self.clock
         if lanes and not self.embedded:
             self.hold_lanes()
 
     def hold_lanes(self) -> None:
-        """Let this process hold every lane: only their holder claims deliveries."""
+        """Let this process hold every lane: only the holder claims deliveries."""
         duty = self.session.store.processing.acquire_leadership(
             "processing", "holder", LEADERSHIP_US
         )
@@ -94,7 +94,7 @@ class Queue:
             self.session.place.run_sql(_REGISTER, owner, self.clock.now_us + 10**15)
 
     def dies(self, owner: str) -> None:
-        """What the store learns of the end of a worker's process before its leases end."""
+        """Report the end of a worker's process to the store, before its leases expire."""
         if self.embedded:
             self.store._is_alive = lambda one: one != owner  # type: ignore[attr-defined]
         else:
@@ -122,9 +122,9 @@ class Queue:
     def deliver(
         self, subscriber_id: str, project_id: int, count: int = 1, *, people: int = 1
     ) -> list[str]:
-        """Insert what fan-out inserts: an event and a delivery each; ids of the deliveries.
+        """Insert what fan-out inserts: an event and a delivery each; returns the deliveries' ids.
 
-        Events of several people lie in several lanes.
+        Events of several people are in several lanes.
         """
         events = []
         for n in range(count):
@@ -173,7 +173,7 @@ class Queue:
         )
 
     def rescue(self, limit: int = 100) -> int:
-        """How many were taken back."""
+        """Take back expired claims; returns how many."""
         return len(self.session.run(self.store.rescue(limit)))
 
     def of(self, subscriber: Subscriber) -> Sequence[DeliveryRecord]:
@@ -182,7 +182,7 @@ class Queue:
         return [*self.session.run(listed)][::-1]
 
     def dead_letters(self) -> Sequence[tuple[Any, ...]]:
-        """`(delivery id, cause, attempts)` of those that are open, oldest first."""
+        """`(delivery id, cause, attempts)` of open dead letters, oldest first."""
         return self.session.place.run_sql(
             "SELECT d.id, l.cause, l.attempts FROM dead_letters AS l "
             "JOIN deliveries AS d ON d.number = l.delivery_number "

@@ -1,4 +1,4 @@
-"""Every route of the table, with requests made from its description."""
+"""Every route of the table, with requests generated from its description."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ class Operation:
 
     @property
     def scope(self) -> Scope:
-        """The one scope that opens it."""
+        """The one scope that grants access."""
         scope = self.route.access.scope
         assert scope is not None
         return scope
 
     def target(self, values: Mapping[tuple[str, str], str]) -> str:
-        """The path with its parameters filled in; a value that is not known is a KeyError."""
+        """The path with its parameters filled in; an unknown parameter raises KeyError."""
         filled = self.path
         for place in self.parameters:
             filled = filled.replace(f"{{{place[1]}}}", values[place])
@@ -75,7 +75,7 @@ class Operation:
         return None, "application/json"
 
     def _sample(self, schema: Mapping[str, Any]) -> Any:
-        """The least that a schema allows."""
+        """The smallest value that a schema allows."""
         if "$ref" in schema:
             name = schema["$ref"].rpartition("/")[2]
             return self._sample(self.document["components"]["schemas"][name])
@@ -110,7 +110,7 @@ class Operation:
 
 
 def operations(routes: Iterable[Route]) -> Iterator[Operation]:
-    """All of a table, those that the document leaves out included."""
+    """All operations of a table, including those left out of the document."""
     routes = tuple(routes)
     document = openapi_document(routes, {})
     for route in routes:

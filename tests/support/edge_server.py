@@ -1,4 +1,4 @@
-"""The HTTP edge alone, in the process of the test, with a planner that watches what it is asked."""
+"""The HTTP edge alone, in the test's process, with a dispatcher that records its calls."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from headrace.http.server.listener import HttpServer
 T = TypeVar("T")
 
 HOST = "127.0.0.1"
-#: Turns of the loop in which a connection is accepted, or what was sent on it is read.
+#: Iterations of the loop in which a connection is accepted, or what was sent on it is read.
 TURNS = 5
 BODY_BYTES_MAX = 1024 * 1024
 
 
 @dataclass
 class Watcher:
-    """Judges heads by their path and keeps what it saw.
+    """Dispatches requests by their path and records them.
 
-    `/refused` is refused, `/now` is answered at once, `/turn` when all before it were answered,
-    and everything else when the loop has come to rest.
+    `/refused` is rejected, `/now` gets a response at once, `/turn` after all earlier responses, and
+    everything else when the loop is idle.
     """
 
-    #: Method, path and body of every request in the order in which they came.
+    #: Method, path and body of every request in order of arrival.
     seen: list[tuple[str, str, bytes]] = field(default_factory=list)
-    #: Most requests of one connection that waited for their answers at the same time.
+    #: Highest number of requests of one connection waiting for responses.
     waiting_most: int = 0
-    #: Most heads that were judged in one turn of the loop.
+    #: Highest number of heads dispatched in one iteration of the loop.
     turn_most: int = 0
-    #: Most frames of Python between the loop and a request.
+    #: Highest number of Python frames between the loop and a request.
     depth_most: int = 0
     depth_before: int = 0
     server: HttpServer | None = None
@@ -50,7 +50,7 @@ class Watcher:
         return b"1"
 
     def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
-        """Nothing is counted here."""
+        """Count nothing."""
 
     def plan(self, head: Head, exchange: Exchange) -> RequestHandler:
         del exchange
@@ -65,7 +65,7 @@ class Watcher:
         return RequestHandler(self, head)
 
     def look(self) -> None:
-        """Note how deep the stack is, and how much waits."""
+        """Record the stack's depth and the number of waiting requests."""
         self.depth_most = max(self.depth_most, depth_now() - self.depth_before)
         assert self.server is not None
         waiting = [len(each._exchanges) for each in self.server._connections]
@@ -73,7 +73,7 @@ class Watcher:
 
     def wait(self, exchange: Exchange) -> None:
         if not self._waiting:
-            # Later than everything that the loop finds to do now.
+            # After everything that the loop has ready now.
             asyncio.get_running_loop().call_later(0.005, self._answer)
         self._waiting.append(exchange)
 
@@ -118,7 +118,7 @@ class Edge:
 
 
 def run_edge(work: Callable[[Edge], Coroutine[Any, Any, T]], watcher: Watcher) -> T:
-    """Run `work` with a server that asks `watcher`."""
+    """Run `work` with a server that dispatches to `watcher`."""
 
     async def run() -> T:
         watcher.depth_before = depth_now()
@@ -135,7 +135,7 @@ def run_edge(work: Callable[[Edge], Coroutine[Any, Any, T]], watcher: Watcher) -
 
 
 def depth_now() -> int:
-    """Frames of Python on the stack."""
+    """Number of Python frames on the stack."""
     depth = 0
     frame: FrameType | None = sys._getframe()
     while frame is not None:
@@ -145,14 +145,14 @@ def depth_now() -> int:
 
 
 async def statuses(edge: Edge, pieces: list[bytes], count: int) -> list[int]:
-    """Send pieces on one connection, each read by itself, and read so many answers' statuses."""
+    """Send pieces on one connection, each read separately; returns this many response statuses."""
     reader, writer = await asyncio.open_connection(HOST, edge.port)
     connected = writer.transport.get_extra_info("socket")
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     async def send() -> None:
         for piece in pieces:
-            # The server is on the same loop: in a few turns it has read what came before.
+            # The server is on the same loop: within some iterations it has read earlier pieces.
             for _ in range(TURNS):
                 await asyncio.sleep(0)
             writer.write(piece)
@@ -167,7 +167,7 @@ async def statuses(edge: Edge, pieces: list[bytes], count: int) -> list[int]:
 
 
 async def read_status(reader: asyncio.StreamReader) -> int:
-    """Read one answer; its status."""
+    """Read one response; returns its status."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
     await reader.readexactly(int(length))

@@ -1,4 +1,4 @@
-"""Events made for a store, without the checks of the edge."""
+"""Events for direct use in a store, without the checks of the edge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _numbers = itertools.count(1)
 
 
 def new_event(*, project_id: int = 1, key: str | None = None, **changes: Any) -> NewEvent:
-    """An event with a sequence above all before it; `changes` set any field."""
+    """An event with a sequence above all earlier ones; `changes` set any field."""
     number = next(_numbers)
     sequence = changes.get("sequence", ((START_US // 1000) << 21) + number)
     external_id = changes.get("external_id", "customer-1")
@@ -46,7 +46,7 @@ def new_event(*, project_id: int = 1, key: str | None = None, **changes: Any) ->
 
 
 def as_stored(event: NewEvent, **changes: Any) -> StoredEvent:
-    """What the store must give back for an event that was just accepted."""
+    """What the store must return for an event that was just accepted."""
     values = msgspec.structs.asdict(event)
     del values["lane"], values["idempotency_hash"]
     values |= {"status": Status.ACCEPTED, "resolved_contact_id": None}

@@ -1,4 +1,4 @@
-"""Looks for a word in all that a store keeps: every table of its schema, every file it writes."""
+"""Searches for a word in everything a store keeps: all tables of its schema, all its files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _POSTGRES = (
 
 
 def tables(place: Place) -> list[str]:
-    """Names of all tables, as the database itself lists them."""
+    """Names of all tables, from the database itself."""
     rows = place.run_sql(_SQLITE if isinstance(place, SqlitePlace) else _POSTGRES)
     return sorted(str(row[0]) for row in rows)
 
 
 def tables_with(place: Place, word: str) -> list[str]:
-    """Tables with a row that holds the word."""
+    """Tables with a row that contains the word."""
     found = []
     for table in tables(place):
         rows = place.run_sql(f"SELECT * FROM {table}")
@@ -31,7 +31,7 @@ def tables_with(place: Place, word: str) -> list[str]:
 
 
 def files_with(folder: Path, word: str) -> list[str]:
-    """Files below a folder that hold the bytes of the word, whatever they are."""
+    """Files below a folder that contain the bytes of the word, whatever their type."""
     return sorted(
         path.name
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""A store with people in it whose events are processed, and who are forgotten again."""
+"""A store with people whose events are processed, and who are then erased."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LATER_US = START_US + 60_000_000
 
 
 class Cataloguing:
-    """A planner whose plans also say what the payloads are made of, as the worker's do."""
+    """A planner whose plans also contain the catalog shapes of payloads, as in the worker."""
 
     def __init__(self, planner: Planner) -> None:
         self._planner = planner
@@ -53,7 +53,7 @@ class Cataloguing:
 
 
 class People:
-    """A store with events that are processed by the real planner."""
+    """A store with events that the real planner processes."""
 
     def __init__(self, session: StoreSession) -> None:
         self.session = session
@@ -89,7 +89,7 @@ class People:
         return self.session.run(self.session.store.erasures.advance(erasure.id, limit, now_us))
 
     def finish(self, erasure: Erasure) -> Erasure:
-        """Forget to the end; the receipt."""
+        """Run an erasure to its end; returns the receipt."""
         while self.advance(erasure):
             pass
         assert self.session.run(self.session.store.erasures.wipe(LATER_US + 9))
@@ -103,7 +103,7 @@ class People:
         return self.finish(begun)
 
     def names(self) -> list[str | None]:
-        """External ids of events that are left, in order of receipt."""
+        """External ids of remaining events, in order of receipt."""
         rows = self.session.place.run_sql(
             "SELECT external_id FROM events WHERE source <> 3 ORDER BY sequence"
         )
@@ -111,7 +111,7 @@ class People:
 
 
 def fill_every_table(people: People, contact: Contact, event: NewEvent) -> None:
-    """Whatever else can hold something about a person."""
+    """Insert a row in everything else that can contain data of a person."""
     session, place = people.session, people.session.place
     about = {"lane": event.lane, "sequence": event.sequence, "project_id": 1}
     insert(
@@ -170,7 +170,7 @@ def fill_every_table(people: People, contact: Contact, event: NewEvent) -> None:
 
 
 def fill_messages(people: People) -> None:
-    """A mail to the person alone, one to the person and another, and what came of them."""
+    """A mail to the person alone, one to the person and another, and their results."""
     session, place = people.session, people.session.place
     emails = session.store.messages.emails
     context = SendContext(domain=None, create_contacts=False)

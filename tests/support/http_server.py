@@ -1,4 +1,4 @@
-"""A real `headrace serve` for the HTTP tests, with projects and keys made before it starts."""
+"""A real `headrace serve` for the HTTP tests, with projects and keys created before it starts."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ T = TypeVar("T")
 
 ACTOR = "test"
 ALL_SCOPES = frozenset(Scope)
-#: Projects that wait for tests which want one of their own.
+#: Unused projects, for tests that need one of their own.
 PROJECTS_READY = 1200
 
 
 @dataclass
 class Project:
-    """One project, and clients that ask as its keys."""
+    """One project, and clients with its keys."""
 
     id: int
     port: int
-    #: Of a key with every scope.
+    #: A key with every scope.
     key: str
     clients: list[Client] = field(default_factory=list)
 
@@ -54,7 +54,7 @@ class HttpServer:
 
     directory: Path
     extra_environment: dict[str, str] = field(default_factory=dict)
-    #: Address of a shared store, to be used instead of one in the folder.
+    #: Address of a shared store, used instead of one in the folder.
     shared_url: str = ""
     command: str = "serve"
     port: int = 0
@@ -84,7 +84,7 @@ class HttpServer:
         self.port = int(json.loads(line)["url"].rpartition(":")[2])
 
     def stop(self) -> int:
-        """Ask it to end; returns the exit status."""
+        """Ask it to stop; returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(15)
@@ -94,12 +94,12 @@ class HttpServer:
             self.process.stdout.close()
 
     def project(self) -> Project:
-        """A project that nobody has used."""
+        """An unused project."""
         project_id, key = self.projects.pop()
         return Project(project_id, self.port, key)
 
     def in_store(self, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
-        """Do something in the store beside the server, as the command line does."""
+        """Run `work` on the server's store from this process, as the command line does."""
 
         async def run() -> T:
             store = await open_store(self.store_url, serve=False)
@@ -117,7 +117,7 @@ class HttpServer:
         *,
         expires_us: int | None = None,
     ) -> str:
-        """Make a key; the server knows it within seconds, see `wait_until`."""
+        """Create a key; the server knows it within seconds, see `wait_until`."""
         issued = issue_key(
             project.id, frozenset(scopes), name="extra", now_us=now_us(), expires_us=expires_us
         )
@@ -130,7 +130,7 @@ class HttpServer:
         )
 
     def resident_bytes(self, *, peak: bool = False) -> int:
-        """Memory of the process, from the kernel."""
+        """Memory of the process, as reported by the kernel."""
         wanted = "VmHWM:" if peak else "VmRSS:"
         status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
         return next(int(x.split()[1]) * 1024 for x in status.splitlines() if x.startswith(wanted))
@@ -150,9 +150,9 @@ async def _make_projects(store: Store, count: int) -> list[tuple[int, str]]:
 
 
 def wait_until(found: Callable[[], bool], timeout_s: float) -> float:
-    """Ask again until it is so; returns the seconds it took.
+    """Repeat `found` until it is true; returns the seconds it took.
 
-    `found` asks the server, which paces the loop; there is no sleep in it.
+    `found` sends a request to the server, which paces the loop, so there is no sleep in it.
     """
     started = time.monotonic()
     while not found():

@@ -1,4 +1,4 @@
-"""Messages in a store, driven without a relay."""
+"""Messages in a store, processed without a relay."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONTEXT = SendContext(domain=None, create_contacts=True)
 
 
 def email_request(to: str = "ann@example.net", **members: Any) -> EmailRequest:
-    """A checked request; `members` are those of the body."""
+    """A valid request; `members` are the fields of its body."""
     body = {"from": "Shop <news@example.org>", "to": [to], "subject": "Hello", "text": "Hi."}
     return email_of(json.loads(json.dumps(body | members)), START_US, topicless_marketing=True)
 
@@ -71,7 +71,7 @@ def record(
 def deliver(
     session: StoreSession, outcome: AnswerClass = AnswerClass.SENT, **members: Any
 ) -> EndResult:
-    """Claim the one message that is due, begin it and record how it ended."""
+    """Claim the one message that is due, begin it and record its result."""
     (claimed,) = claim(session)
     begun = start(session, claimed)
     assert begun.attempt is not None, begun
@@ -79,7 +79,7 @@ def deliver(
 
 
 def message_of(session: StoreSession, project_id: int, message: Message) -> Message:
-    """The message as it is now."""
+    """The current state of the message."""
     assert message.email_id is not None
     sent = session.run(session.store.messages.emails.get(project_id, message.email_id))
     assert sent is not None
@@ -87,7 +87,7 @@ def message_of(session: StoreSession, project_id: int, message: Message) -> Mess
 
 
 def make_due(session: StoreSession, message: Message) -> None:
-    """Let what waits for a later time be due now."""
+    """Make messages that wait for a later time due now."""
     session.place.run_sql(
         "UPDATE messages SET due_us = 1 WHERE id = ? AND due_us IS NOT NULL", message.id
     )

@@ -1,4 +1,4 @@
-"""A real SMTP server that counts what it takes, in a thread of its own."""
+"""A real SMTP server that counts accepted mails, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope
 
-#: Says what is answered after the final dot to the n-th mail, from 1; empty: it hangs up instead.
+#: Reply after the final dot for the n-th mail, from 1; empty: it hangs up instead.
 Answer = Callable[[int], str]
 
 
 class MailSink:
-    """Takes every mail, unless `answer` says something else."""
+    """Accepts every mail, unless `answer` returns another reply."""
 
     def __init__(self, answer: Answer | None = None) -> None:
         self._answer = answer or (lambda _: "250 2.0.0 Ok")
         self._lock = threading.Lock()
         self.mails: list[tuple[str, bytes]] = []
-        #: Set once a mail was taken.
+        #: Set once a mail was accepted.
         self.taken = threading.Event()
         self.port = 0
 
     async def handle_DATA(  # noqa: N802 - the name that aiosmtpd calls
         self, server: Any, _session: Any, envelope: Envelope
     ) -> str:
-        """Take one mail."""
+        """Accept one mail."""
         content = envelope.content
         assert isinstance(content, bytes)
         with self._lock:
@@ -45,12 +45,12 @@ class MailSink:
 
     @property
     def counts(self) -> Counter[str]:
-        """Mails taken by recipient."""
+        """Number of accepted mails by recipient."""
         with self._lock:
             return Counter(recipient for recipient, _ in self.mails)
 
     def parsed(self) -> list[Message]:
-        """What was taken, in order."""
+        """Accepted mails, in order."""
         with self._lock:
             return [message_from_bytes(content) for _, content in self.mails]
 

@@ -1,16 +1,16 @@
 """A deliberately naive interpreter of automations: it sees the whole history at once.
 
-It works on the JSON of a definition and shares no code with the real one. Time is an integer of
-microseconds; an event is a dict with `sequence`, `name`, `payload` and `received`. It knows the
-steps that decide the way of a run; messages are sent in no time, and with `results` otherwise.
+It uses the JSON of a definition and shares no code with the real one. Time is an integer of
+microseconds; an event is a dict with `sequence`, `name`, `payload` and `received`. It supports the
+steps that decide a run's path; messages are sent in no time, with the statuses in `results`.
 
-The rules, as the documentation words them:
+The rules, as documented:
 
-- A run waits for the first event, in order of receipt, that fits. It must be received before the
+- A run waits for the first event, in order of receipt, that matches. It must be received before the
   deadline, after the look-back begins, and after every event of its name that was used.
-- An exit rule ends the run as soon as an event that fits it is received, while the run waits. A
-  timer that is due at that very moment comes first.
-- A run that is resumed by an event that lay before the wait goes on at the time of the wait.
+- An exit rule ends the run as soon as a matching event is received, while the run waits. A timer
+  that is due at that very moment comes first.
+- A run resumed by an event from before the wait continues at the time of the wait.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _ABSENT = object()
 
 
 class Naive:
-    """One run, told from its beginning to its end or to where it waits for ever.
+    """One run, from its beginning to its end or to a wait that never ends.
 
     Args:
         definition: JSON of the definition.
-        trigger: the event that begins it.
+        trigger: the event that starts it.
         events: all events of the contact, in order of receipt.
-        properties: of the contact; they never change but by the run.
+        properties: of the contact; only the run changes them.
         results: step key -> `completed`, `skipped` or `failed`, for messages.
     """
 
@@ -50,7 +50,7 @@ class Naive:
         self.now: int = trigger["received"]
         self.used: dict[str, int] = {trigger["name"]: trigger["sequence"]}
         self.resumed: dict[str, Event] = {}
-        #: `(step key, branch taken or None, time it was left)`, in order.
+        #: `(step key, branch taken or None, time of leaving it)`, in order.
         self.path: list[tuple[str, str | None, int]] = []
         self.statuses: dict[str, str] = {}
         self.branches: dict[str, str] = {}
@@ -110,13 +110,13 @@ class Naive:
             return max(used, int(self.trigger["sequence"]))
         if look_back == "step":
             last = max([int(self.trigger["sequence"]), *self.used.values()])
-            # Sequences are those of a millisecond and a counter.
+            # A sequence consists of a millisecond and a counter.
             return max(used, last, (begun // 1000 << 21) - 1)
         earliest = (begun - int(look_back) * SECOND) // 1000
         return max(used, (earliest << 21) - 1)
 
     def _rest(self, key: str, due: int, found: tuple[Event, str] | None) -> str | None:
-        """Stand still until the event that was found, or the deadline, unless an exit comes."""
+        """Wait until the event that was found, or the deadline, unless an exit comes first."""
         ends = due if found is None else found[0]["sequence"]
         for event in self.events:
             before = event["received"] < due if found is None else event["sequence"] <= ends

@@ -1,4 +1,4 @@
-"""Counters of a busy month, written where processing would have written them."""
+"""Counters of a busy month, in the form that processing writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.domain.upkeep.rollups import BUCKETS, Outcome, Tally, bucket_of
 from headrace.store.contract.rollups import Counted
 from headrace.store.store import Store
 
-#: Of the last part, minute by minute; before it, hour by hour.
+#: The last part by minute; before it, by hour.
 MINUTES = 26 * 60
 HOURS = 30 * 24
 

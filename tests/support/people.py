@@ -1,4 +1,4 @@
-"""Asking about people, their conflicts and merges, the way callers do."""
+"""Calls about people, their conflicts and merges."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WAIT_SECONDS_MAX = 20.0
 
 
 def processed(client: Client, **event: Any) -> dict[str, Any]:
-    """Send an event and wait until it is processed; the event as it is then."""
+    """Send an event and wait until it is processed; returns the processed event."""
     answer = client.send({"event": "order.completed", **event})
     assert answer.status in (200, 202), answer.body
     event_id = answer.data["id"]
@@ -24,7 +24,7 @@ def processed(client: Client, **event: Any) -> dict[str, Any]:
 
 
 def entries(client: Client, event: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    """Entries of one type on the trace of an event."""
+    """Entries of one type in the trace of an event."""
     found = client.get(f"/events/{event['id']}/trace").data["entries"]
     return [entry for entry in found if entry["type"] == kind]
 
@@ -41,7 +41,7 @@ def undo(client: Client, merge_id: str) -> Answer:
 
 
 def erase(client: Client, contact_id: str, query: str = "") -> dict[str, Any]:
-    """`DELETE /contacts/{id}?erase=true`, and wait until it is done; the receipt."""
+    """`DELETE /contacts/{id}?erase=true`, and wait until it is done; returns the receipt."""
     answer = client.request("DELETE", f"/contacts/{contact_id}?erase=true&{query}".rstrip("&"))
     assert answer.status in (200, 202), answer.body
     erasure_id = answer.data["id"]

@@ -1,7 +1,7 @@
-"""A naive account of people: what contacts, merges, consent and erasure must come to.
+"""A naive model of people: the expected result of contacts, merges, consent and erasure.
 
-Plain lists and dictionaries, each question answered by looking at all of them. It knows contacts,
-merges, topics and audiences by small numbers in the order of their creation, and nothing of tables.
+It uses plain lists and dictionaries and answers each question by scanning all of them. Contacts,
+merges, topics and audiences are small numbers in the order of creation; there are no tables.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-#: What a person is told from everybody else by; nothing else in a store looks like it.
+#: Matches data of a test's people; nothing else in a store has this form.
 TRACE = re.compile(r"xid-\d+-k|mail\d+@kanari\.example|val-\d+-k", re.IGNORECASE)
-#: Place of a request among what happened at the same moment.
+#: Rank of a request among changes of the same time.
 REQUEST = 2**63 - 1
 IDENTIFIERS = ("external_id", "email")
-#: Label of nobody: in place of a merge that is forgotten.
+#: Label of nobody: replaces an erased merge.
 GONE = 0
 
-#: Value, time, place in that moment, whether it was set once.
+#: Value, time, rank at that time, whether it was set once.
 Held = tuple[Any, int, int, bool]
 
 
@@ -30,27 +30,27 @@ class Person:
     label: int
     created_us: int
     external_id: str | None = None
-    #: Normalized, and as given.
+    #: Normalized, and original.
     email: str | None = None
     original: str | None = None
     #: When an identifier was set or cleared.
     since: dict[str, int] = field(default_factory=dict)
-    #: By name; a value of None was removed.
+    #: By name; the value of a removed one is None.
     held: dict[str, Held] = field(default_factory=dict)
-    #: Topic -> what was chosen, and when.
+    #: Topic -> choice and its time.
     choices: dict[int, tuple[bool, int]] = field(default_factory=dict)
     opted_out_us: int | None = None
-    #: Audience -> when it was entered.
+    #: Audience -> time of entry.
     audiences: dict[int, int] = field(default_factory=dict)
 
     def shown(self) -> dict[str, Any]:
-        """Fields, as they are told."""
+        """Fields, as in system events."""
         fields: dict[str, Any] = {"external_id": self.external_id, "email": self.original}
         fields |= {f"properties.{name}": held[0] for name, held in self.held.items()}
         return {name: value for name, value in fields.items() if value is not None}
 
     def put(self, name: str, value: Any, at_us: int, order: int, *, once: bool = False) -> None:
-        """Write a property, unless what is held is the newer word."""
+        """Write a property, unless the current value is newer."""
         new = (value, at_us, order, once)
         if name not in self.held or wins(new, self.held[name]):
             self.held[name] = new
@@ -64,7 +64,7 @@ class Person:
 
 
 def wins(new: Held, old: Held) -> bool:
-    """Whether a property takes the place of another."""
+    """Whether a new property value replaces the old one."""
     (_, at_us, order, once), (_, old_us, old_order, old_once) = new, old
     if once != old_once:
         return old_once
@@ -96,7 +96,7 @@ class Merge:
     own: int
     other: int
     undone: bool = False
-    #: Survivor before and after, the other, what led to the other.
+    #: Survivor before and after, the other, identifiers that led to the other.
     sides: tuple[Person, Person, Person, list[tuple[str, Any]]] | None = None
     #: Pairs that it resolved.
     resolved: list[frozenset[int]] = field(default_factory=list)
@@ -104,7 +104,7 @@ class Merge:
 
 @dataclass
 class Pair:
-    """Two contacts that events take for one."""
+    """Two contacts that events identify as one person."""
 
     fields: set[str] = field(default_factory=set)
     events: set[int] = field(default_factory=set)
@@ -113,7 +113,7 @@ class Pair:
 
 
 class Refused(Exception):
-    """Nothing was changed; the argument says why."""
+    """Nothing was changed; the argument is the reason."""
 
 
 class Oracle:
@@ -131,20 +131,20 @@ class Oracle:
         #: Topic -> default; None when it is deleted.
         self.topics: list[bool | None] = []
         self.audiences = 0
-        #: `(label, what changed)` of each system event.
+        #: `(label, change)` of each system event.
         self.told: list[tuple[int, Any]] = []
-        #: Labels that were forgotten together.
+        #: Groups of labels erased together.
         self.erased: list[set[int]] = []
 
     # Finding
 
     def find(self, label: int) -> Person | None:
-        """The contact of an id, also of one that was merged into it."""
+        """The contact with an id, or the one it was merged into."""
         label = self.leads.get(("id", label), label)
         return next((person for person in self.people if person.label == label), None)
 
     def owner(self, kind: str, value: str | None) -> Person | None:
-        """Whom an identifier leads to."""
+        """The contact with an identifier."""
         label = self.leads.get((kind, value))
         return None if label is None else self.find(label)
 
@@ -155,7 +155,7 @@ class Oracle:
         return person
 
     def ids(self, label: int) -> set[int]:
-        """All ids that lead to a contact."""
+        """All ids that resolve to a contact."""
         return {label} | {
             value for (kind, value), owner in self.leads.items() if kind == "id" and owner == label
         }
@@ -163,7 +163,7 @@ class Oracle:
     # Writing
 
     def _changed(self, before: Person, after: Person) -> None:
-        """Note the identifiers of a contact and what is told of it."""
+        """Record the identifiers of a contact and its system event."""
         for name in IDENTIFIERS:
             old, new = getattr(before, name), getattr(after, name)
             if old != new and old is not None and self.leads.get((name, old)) == after.label:
@@ -221,7 +221,7 @@ class Oracle:
         self.told.append((person.label, "created"))
         told = len(self.told)
         self._apply(person, write, now_us)
-        # What it is created with is not told.
+        # Identifiers given at creation have no change event.
         del self.told[told:]
         return person.label
 
@@ -271,7 +271,7 @@ class Oracle:
     # Events
 
     def process(self, event: Event) -> None:
-        """What the worker does about one event."""
+        """What the worker does with one event."""
         person = self._meant(event)
         if person is None and event.contact is not None:
             return
@@ -295,7 +295,7 @@ class Oracle:
             pair.events.add(event.number)
 
     def _meant(self, event: Event) -> Person | None:
-        """The contact that the first identifier leads to, or that an unknown one joins."""
+        """The contact of the first identifier, or the one that an unknown identifier joins."""
         if event.contact is not None:
             return self.find(event.contact)
         if event.external_id is None:
@@ -307,7 +307,7 @@ class Oracle:
         return person
 
     def _fill(self, event: Event, person: Person) -> dict[str, int]:
-        """Fill empty identifiers; those of others, by name."""
+        """Fill empty identifiers; returns those of other contacts, by name."""
         conflicts: dict[str, int] = {}
         for name in IDENTIFIERS:
             value = getattr(event, name)
@@ -335,7 +335,7 @@ class Oracle:
                 continue
             given = values["email"]
             owner = self.owner("email", _plain(given))
-            # What was filled a moment ago is not among those that lead anywhere yet.
+            # Identifiers filled just now do not resolve to a contact yet.
             if given is not None and owner is not None and owner is not person:
                 conflicts.setdefault("email", owner.label)
                 continue
@@ -366,7 +366,7 @@ class Oracle:
             if getattr(own, name) is None and getattr(other, name) is not None:
                 own.identify(name, getattr(other, name), other.original, other.since[name])
         for name, held in other.held.items():
-            # Of two of the same moment that of the survivor stays.
+            # At the same time the survivor's value stays.
             if name not in own.held or own.held[name][1:] != held[1:]:
                 own.put(name, *held[:3], once=held[3])
         self._join_consent(own, other, now_us)
@@ -382,7 +382,7 @@ class Oracle:
 
     @staticmethod
     def _join_consent(own: Person, other: Person, now_us: int) -> None:
-        """Of each topic the last word, and unsubscribing from everything is one about all."""
+        """Keep each topic's latest choice; unsubscribing from everything is one for all topics."""
         both: dict[int, list[tuple[int, bool, bool]]] = {}
         for first, second in ((own, other), (other, own)):
             for topic, (wanted, at_us) in first.choices.items():
@@ -452,7 +452,7 @@ class Oracle:
     # Consent
 
     def subscribed(self, person: Person, topic: int) -> bool:
-        """Whether a contact is subscribed to a topic that is there."""
+        """Whether a contact is subscribed to an existing topic."""
         if topic in person.choices:
             return person.choices[topic][0]
         return bool(self.topics[topic]) and person.opted_out_us is None
@@ -480,14 +480,14 @@ class Oracle:
             person.opted_out_us = now_us
         return True
 
-    # Forgetting
+    # Erasure
 
     def erase(self, label: int, *, told_is_left: bool) -> bool:
-        """Forget a person; whether there was one to forget.
+        """Erase a person; returns whether there was one to erase.
 
         Args:
-            told_is_left: what to take it for when all that is left may be what was told of the
-                contact. That may have gone with another one, whom it was a part of by then.
+            told_is_left: the assumption when only system events of the contact may remain. They may
+                already be erased with another contact that it was merged into.
         """
         person = self.find(label)
         names: set[tuple[str, Any]] = set()
@@ -513,7 +513,7 @@ class Oracle:
         return True
 
     def _forget_events(self, ids: set[int], names: set[tuple[str, Any]]) -> None:
-        """Remove events of a person, and what they lead to of former contacts, into `ids`."""
+        """Remove events of a person, and add to `ids` the former contacts that they lead to."""
         found = [event for event in self.events if _is_of(event, ids, names)]
         for event in found:
             decided = (
@@ -528,7 +528,7 @@ class Oracle:
             self._forget_events(ids, names)
 
     def _ids_by_merges(self, label: int) -> set[int]:
-        """All that a contact that is gone was one with, by merges and by erasures."""
+        """All contacts that a removed one was joined with, by merges and by erasures."""
         ids, size = {label}, 0
         while len(ids) > size:
             size = len(ids)
@@ -537,16 +537,16 @@ class Oracle:
         return ids
 
     def strings(self) -> set[str]:
-        """Everything of people that may still be read somewhere.
+        """All data of people that may still be readable somewhere.
 
-        What was told of others is taken to stay, though some of it goes with the person.
+        System events of others are assumed to stay, though some are erased with the person.
         """
         undoable = [merge.sides for merge in self.merges]
         kept = (self.people, self.leads, self.events, self.told, undoable, self.pairs)
         return {found.lower() for found in TRACE.findall(repr(kept))}
 
     def open_pairs(self, *, dismissed: bool) -> list[tuple[list[int], list[str], int]]:
-        """Conflicts that a list shows."""
+        """Conflicts in the list."""
         return sorted(
             (sorted(labels), sorted(pair.fields), len(pair.events))
             for labels, pair in self.pairs.items()
@@ -555,12 +555,12 @@ class Oracle:
 
 
 def _plain(email: str | None) -> str | None:
-    """The normalized form of what is written; external ids are lower case already."""
+    """The normalized form of an e-mail address; external ids are lower case already."""
     return None if email is None else email.lower()
 
 
 def _is_of(event: Event, ids: set[int], names: set[tuple[str, Any]]) -> bool:
-    """Whether an event names a person by an id or identifier, or was resolved to one."""
+    """Whether an event names a person by an id or identifier, or was resolved to that person."""
     return bool(
         {event.person, event.contact} & ids
         or {("external_id", event.external_id), ("email", event.email)} & names
@@ -572,7 +572,7 @@ def _joins(person: Person, happened_us: int) -> bool:
 
 
 def _parted(person: Person, before: Person, after: Person, other: Person) -> Person:
-    """The survivor without what it got by a merge; what was written since stays."""
+    """The survivor without what a merge added; later writes stay."""
     parted = copy.deepcopy(person)
     for name in IDENTIFIERS:
         value, since_us = getattr(person, name), person.since.get(name)

@@ -16,7 +16,7 @@ from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import wait_until
 
-#: Fewer sessions than the processes have connections, so that they really share.
+#: Fewer sessions than the processes have connections, so that they are really shared.
 SESSIONS = 6
 _CONFIGURATION = """
 [databases]
@@ -33,7 +33,7 @@ default_pool_size = {sessions}
 
 @contextmanager
 def pgbouncer(server: PostgresServer, folder: Path) -> Iterator[int]:
-    """Its port, while it runs."""
+    """Its port while it runs."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("PgBouncer is not installed (make system-packages)")
@@ -41,7 +41,7 @@ def pgbouncer(server: PostgresServer, folder: Path) -> Iterator[int]:
     configuration = folder / "pgbouncer.ini"
     text = _CONFIGURATION.format(server=server.port, port=port, sessions=SESSIONS)
     configuration.write_text(text, "ascii")
-    # It does not run as root; what it reads must be open to whom it becomes.
+    # It does not run as root; its user must be able to read its files.
     as_user = ["-u", "nobody"] if os.geteuid() == 0 else []
     with (folder / "pgbouncer.log").open("wb") as log:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Where a store under test lives, and how a test looks at it past the store itself."""
+"""Where a store under test lives, and how a test reads it directly."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from tests.support import postgres
 
 
 class Place(Protocol):
-    """One empty place for one store; it stays when the store is closed."""
+    """An empty place for one store; it remains when the store is closed."""
 
     #: URL of the store there.
     url: str
 
     async def open(self) -> Store:
-        """Open the store there, as the process that serves."""
+        """Open the store there, as a serving process does."""
         ...
 
     def run_sql(self, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
-        """Run one statement on a connection of its own: sees only what is committed.
+        """Run one statement on a separate connection, which sees only committed data.
 
-        Values stand for question marks, whichever the store.
+        Question marks are placeholders for values, whichever the store.
         """
         ...
 
     def set_status(self, sequence: int, status: Status) -> None:
-        """Make a stored event one of that status, as processing would have left it."""
+        """Set the status of a stored event, as processing would."""
         ...
 
     def resolve(self, sequence: int, contact_id: str) -> None:
@@ -44,7 +44,7 @@ class Place(Protocol):
         ...
 
     def remove(self) -> None:
-        """Give back what the place takes."""
+        """Release the resources of the place."""
         ...
 
 
@@ -131,12 +131,12 @@ class PostgresPlace:
         self.server.drop_database(self.database)
 
 
-#: Every store that keeps the contract; the whole suite runs over each.
+#: Every store that implements the contract; the whole suite runs over each.
 PLACES: dict[str, Callable[[Path], Place]] = {
     "sqlite": SqlitePlace,
     f"postgresql{postgres.NEWEST}": PostgresPlace,
 }
-#: As behind a pooler that gives every transaction another connection.
+#: As behind a pooler that assigns each transaction another connection.
 POOLED_PLACES: dict[str, Callable[[Path], Place]] = {
     f"postgresql{postgres.NEWEST}-pooled": functools.partial(
         PostgresPlace, options=PoolOptions(statements_kept=0)
@@ -149,10 +149,10 @@ OLDEST_PLACES: dict[str, Callable[[Path], Place]] = {
 
 
 def store_kinds(config: pytest.Config, *, pooled: bool = False, oldest: bool = False) -> list[str]:
-    """Names of the stores to run tests over, as far as they are wanted and installed here.
+    """Names of the stores to run tests over, limited to those requested and installed here.
 
     Args:
-        config: of the run; its option `--postgres` says which releases are wanted.
+        config: of the run; its option `--postgres` lists the requested releases.
         pooled: also as behind a pooler.
         oldest: also on the oldest release.
     """

@@ -1,4 +1,4 @@
-"""Which tables a statement walks from end to end, on either database."""
+"""Tables that a statement scans completely, on either database."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from headrace.store.engine.dialect import Statement
 from tests.support.places import Place, PostgresPlace
 from tests.support.postgres_plans import Step, explain
 
-#: Of unfinished jobs and claims only: they are short whatever the size of their table.
+#: Only unfinished jobs and claims: short whatever the size of their table.
 _SHORT_INDEX = re.compile(
     "USING INDEX (erasures_unfinished|replays_running|deliveries_leased|messages_leased"
     "|send_jobs_open)"
 )
-#: A walk over a table of rows, not over the values that were given.
+#: A scan of a table, not of the given values.
 _SCAN = re.compile(r"SCAN (?!.*VIRTUAL TABLE)(?!\(|k\b|n\b|CONSTANT)(\S+)")
 _INDEX = re.compile(r"USING (?:COVERING )?INDEX (\w+)")
 _SEARCH = re.compile(r"SEARCH (\S+)")
-#: Stands for rows that SQLite sorts because no index gives their order.
+#: Stands for rows that SQLite sorts because no index provides their order.
 SORT = "a sort"
 _MODES = ("force_custom_plan", "force_generic_plan")
 
 
 def tables_walked(place: Place, statement: Statement, values: str) -> set[str]:
-    """Tables that are read whole or sorted without an index.
+    """Tables that are scanned completely or sorted without an index.
 
     Args:
-        place: a store; on PostgreSQL filled and analysed, so that an index is worth its while.
-        values: of the parameters, as SQL of PostgreSQL with commas.
+        place: a store; on PostgreSQL filled and analysed, so that indexes pay off.
+        values: of the parameters, as PostgreSQL expressions separated by commas.
     """
     if isinstance(place, PostgresPlace):
         planned = [step for plan in _plans(place, statement, values) for step in plan]
@@ -59,7 +59,7 @@ def indexes_in_order(place: Place, statement: Statement, values: str) -> set[str
 
 
 def _plans(place: PostgresPlace, statement: Statement, values: str) -> list[list[Step]]:
-    """With the values known, and as a prepared statement is planned in the long run."""
+    """Plans with known values, and as a prepared statement gets after several executions."""
     return [explain(place.url, statement.postgres, values, mode) for mode in _MODES]
 
 
@@ -73,7 +73,7 @@ def _sqlite_plan(place: Place, statement: Statement) -> Sequence[Sequence[Any]]:
 
 
 def _led_by_rows(steps: Sequence[Sequence[Any]]) -> set[str]:
-    """Tables of which all rows of a project or the like are compared with the given values."""
+    """Tables in which a filter compares all rows of a project or the like with the values."""
     led: dict[int, set[str]] = {}
     found: set[str] = set()
     for _, parent, _, detail in steps:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import socket
 
-#: Below the range from which Linux takes the ports of outgoing connections and of servers that ask
-#: for any port: between this look and the start of the server, none of them can take it.
+#: Below the range that Linux uses for outgoing connections and for servers that ask for any port,
+#: so that none of them can take it between this check and the start of the server.
 _PORTS = range(12_000, 32_000)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nothing listens on; random, so that parallel test processes do not meet."""
+    """A port that nothing listens on; random, so that parallel test processes do not collide."""
     choices = random.SystemRandom().sample(_PORTS, 100)
     for port in choices:
         with socket.socket() as probe:

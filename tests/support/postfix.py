@@ -86,10 +86,10 @@ class Postfix:
 
 @contextmanager
 def postfix(root: Path, next_port: int) -> Iterator[Postfix]:
-    """Start it; mail for other domains, reports included, goes on to `next_port`.
+    """Start it; mail for other domains, bounces included, is relayed to `next_port`.
 
     Args:
-        root: an empty folder below one that everybody may enter.
+        root: an empty folder below one that every user may enter.
         next_port: of an SMTP server on loopback.
     """
     port = free_port()
@@ -116,7 +116,7 @@ def postfix(root: Path, next_port: int) -> Iterator[Postfix]:
         _wait_for(port, process, log)
         yield Postfix(port, log)
     finally:
-        # It leads a session of its own and takes its daemons with it.
+        # It leads its own session, which includes its daemons.
         process.terminate()
         process.wait(10)
 

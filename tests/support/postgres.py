@@ -1,7 +1,7 @@
-"""Real PostgreSQL servers for the tests, one of a major release, started when first asked for.
+"""Real PostgreSQL servers for the tests, one per major release, started on first use.
 
 The data directory is in memory where there is room, so a test costs some tens of milliseconds;
-`fsync` stays on, since the store refuses a server without it.
+`fsync` stays on, since the store rejects a server without it.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ def binaries(major: int) -> Path | None:
 
 
 class PostgresServer:
-    """One server; `start` and `stop` may be called again and again.
+    """One server; `start` and `stop` may be called repeatedly.
 
     Args:
-        room: where its data goes; where there is most room, else.
+        room: folder for its data; by default in memory or with temporary files.
     """
 
     def __init__(self, major: int = NEWEST, room: Path | None = None, **settings: str) -> None:
@@ -94,14 +94,14 @@ class PostgresServer:
         self._make_data()
 
     def run_tool(self, name: str, *arguments: str) -> None:
-        """Run a program that comes with the server to its end, as the user of the server."""
+        """Run a program of the server's release to its end, as the server's user."""
         command = [*_as_user(), str(self._bin / name), *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self._folder)
 
     def _make_data(self) -> None:
         options = ["--locale=C", "--auth=trust", "--no-sync", "--no-instructions"]
         self.run_tool("initdb", "-D", str(self.data), "-U", "postgres", "-E", "UTF8", *options)
-        # In the file, not on the command line, which no `ALTER SYSTEM` of a test could overrule.
+        # In the file, not on the command line, which a test's `ALTER SYSTEM` could not override.
         lines = [f"{name} = '{value}'" for name, value in self.settings.items()]
         with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.write("\n".join(["", *lines, ""]))
@@ -113,11 +113,11 @@ class PostgresServer:
 
     @property
     def runs(self) -> bool:
-        """Whether the server is there; it may have ended by itself."""
+        """Whether the server runs; it may have ended by itself."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start and wait until it answers."""
+        """Start and wait until it accepts connections."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -154,14 +154,14 @@ class PostgresServer:
         return True
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """End it: SIGINT ends sessions and stops in order, SIGQUIT and SIGKILL as a crash does."""
+        """Stop it: SIGINT ends sessions and shuts down, SIGQUIT and SIGKILL as a crash does."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(30)
             self._process = None
 
     def remove(self) -> None:
-        """End it for good."""
+        """Stop it and remove its data."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -169,7 +169,7 @@ class PostgresServer:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def run_sql(self, database: str, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
-        """Run one statement on a connection of its own, from any thread."""
+        """Run one statement on a separate connection, from any thread."""
 
         async def run() -> Sequence[tuple[Any, ...]]:
             connection = await asyncpg.connect(self.url(database))
@@ -204,10 +204,10 @@ class PostgresServer:
         return itertools.count(1)
 
     def new_database(self, *, migrated: bool = True, like: str | None = None) -> str:
-        """Make a database; its name.
+        """Create a database; returns its name.
 
         Args:
-            like: another one that it begins as a copy of; nobody may be connected to that.
+            like: the database to copy; nobody may be connected to it.
         """
         name = f"test_{next(self._numbers)}"
         source = like or (self._template if migrated else "template1")
@@ -215,13 +215,13 @@ class PostgresServer:
         return name
 
     def drop_database(self, name: str) -> None:
-        """Remove a database and end whoever is still connected to it."""
+        """Remove a database and close all connections to it."""
         self.run_sql("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @functools.cache
 def server(major: int = NEWEST) -> PostgresServer:
-    """The server that all tests share; it ends with the tests."""
+    """The server that all tests share; it stops with the tests."""
     started = PostgresServer(major)
     atexit.register(started.remove)
     started.start()
@@ -229,14 +229,14 @@ def server(major: int = NEWEST) -> PostgresServer:
 
 
 def _roomy_folder() -> Path | None:
-    """Where the data goes: in memory, else wherever temporary files go."""
+    """Folder for the data: in memory, else that of temporary files."""
     if not _SHARED_MEMORY.is_dir() or shutil.disk_usage(_SHARED_MEMORY).free < _ROOM_BYTES_MIN:
         return None
     return _SHARED_MEMORY
 
 
 def _as_user() -> list[str]:
-    """Run what follows as somebody who is not root, and end it when the tests end."""
+    """Run the following as an unprivileged user, and end it when the tests end."""
     command = ["setpriv", "--pdeathsig", "QUIT"]
     if os.geteuid() == 0:
         command += ["--reuid", _USER, "--regid", "nogroup", "--clear-groups"]
@@ -244,7 +244,7 @@ def _as_user() -> list[str]:
 
 
 def _readable(folder: Path, copy_to: Path) -> Path:
-    """The folder of binaries, or a copy of it where others may not look into the first one."""
+    """The folder of binaries, or a copy of it where others cannot read the original."""
     closed = any(not parent.stat().st_mode & stat.S_IXOTH for parent in (folder, *folder.parents))
     if not closed:
         return folder
@@ -254,12 +254,12 @@ def _readable(folder: Path, copy_to: Path) -> Path:
 
 @functools.cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """A loop in a thread of its own: tests ask for SQL with and without a loop of theirs."""
+    """A loop in a thread of its own: tests run SQL with and without a loop of their own."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="test-sql", daemon=True).start()
     return loop
 
 
 def aside(work: Coroutine[Any, Any, T], seconds_max: float = 60.0) -> T:
-    """Run something on a loop beside that of the test."""
+    """Run a coroutine on a loop beside that of the test."""
     return asyncio.run_coroutine_threadsafe(work, _loop()).result(seconds_max)

@@ -1,4 +1,4 @@
-"""A synchronous standby of a PostgreSQL server, made as the operations page says."""
+"""A synchronous standby of a PostgreSQL server, set up as the operations page describes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NAME = "standby"
 
 
 class StandbyServer(PostgresServer):
-    """Follows a running server from the start; `promote` makes it one of its own."""
+    """Follows a running server from the start; `promote` makes it a primary."""
 
     def __init__(self, primary: PostgresServer) -> None:
         self._primary = primary
@@ -22,7 +22,7 @@ class StandbyServer(PostgresServer):
         )
 
     def wait_synchronous(self) -> None:
-        """From now on no commit of the primary returns before this server has it on its disk."""
+        """From now on each commit of the primary waits until this server has it on disk."""
         self._primary.set("synchronous_standby_names", NAME)
         sql = "SELECT sync_state FROM pg_stat_replication"
         wait_until(
@@ -30,7 +30,7 @@ class StandbyServer(PostgresServer):
         )
 
     def promote(self) -> None:
-        """Take over; asked of the server itself, as whoever does the failover would."""
+        """Promote it, through the server itself, as a failover would."""
         self.run_sql("postgres", "SELECT pg_promote()")
         wait_until(
             lambda: self.run_sql("postgres", "SELECT pg_is_in_recovery()") == [(False,)],

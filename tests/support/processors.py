@@ -1,4 +1,4 @@
-"""Processors over a queue of the test; their store records calls and fails on demand."""
+"""Processors over the test's own queue; their store records calls and fails on demand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WatchedProcessing:
         self._real = queue.store
         # No test waits for a clock.
         self.pace = msgspec.structs.replace(self._real.pace, poll_seconds=0.0)
-        #: `(verb, owner)` of every call that has ended.
+        #: `(verb, owner)` of every completed call.
         self.calls: list[tuple[str, str]] = []
         #: Raised by the next calls of `process`, one each.
         self.process_errors: list[StoreError] = []
@@ -96,20 +96,20 @@ class WatchedProcessing:
         return await self._real.stats()
 
     async def until(self, found: Callable[[], bool]) -> None:
-        """Wait until it is so; looked at after every call."""
+        """Wait for a condition; it is checked after every call."""
         async with asyncio.timeout(WAIT_SECONDS_MAX):
             while not found():
                 self._changed.clear()
                 await self._changed.wait()
 
     async def until_asked(self, verb: str, owner: str, times: int = 1) -> None:
-        """Wait for so many further calls."""
+        """Wait for this many further calls."""
         goal = self.calls.count((verb, owner)) + times
         await self.until(lambda: self.calls.count((verb, owner)) >= goal)
 
 
 class Bench:
-    """What processors of one test share."""
+    """State shared by the processors of one test."""
 
     def __init__(self, queue: Queue, policies: Policies | None = None) -> None:
         self.queue = queue
@@ -133,7 +133,7 @@ class Bench:
 
     @asynccontextmanager
     async def running(self, owner: str = "a") -> AsyncIterator[Processor]:
-        """A processor at work, cancelled and stopped at the end of the block."""
+        """A running processor, cancelled and stopped at the end of the block."""
         processor = self.processor(owner)
         task = asyncio.create_task(processor.run())
         try:
@@ -153,7 +153,7 @@ class Bench:
 
 
 class GuiltyPlanner(BatchPlanner):
-    """Raises for events named `guilty`, and plans the rest like any other."""
+    """Raises for events named `guilty`, and plans the rest normally."""
 
     error: Callable[[], Exception] = ValueError
 
@@ -164,7 +164,7 @@ class GuiltyPlanner(BatchPlanner):
 
 
 class RefusedPlanner(BatchPlanner):
-    """Decides something about events named `guilty` that no store can keep."""
+    """Returns a plan for events named `guilty` that no store can write."""
 
     def __call__(self, batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
         plan = super().__call__(batch, find)

@@ -1,4 +1,4 @@
-"""The queue of accepted events as its tests drive it: owners, a clock, a look at the tables."""
+"""The queue of accepted events under test: owners, a clock, and reads of its tables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Row = tuple[Any, ...]
 
 
 def mark_only(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
-    """A planner to whom every event is about nobody."""
+    """A planner that finds no contact for any event."""
     del find
     return BatchPlan(
         done=[Done(c.sequence, c.project_id, c.attempt, None, "{}", c.lane) for c in batch]
@@ -43,7 +43,7 @@ def mark_only(batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
 
 
 class Clock:
-    """A store's clock that stands until the test moves it."""
+    """A store's clock that the test advances."""
 
     def __init__(self) -> None:
         self.now_us = START_US + SECOND_US
@@ -56,7 +56,7 @@ class Clock:
 
 
 def processing_of(store: Store, clock: Clock, dead: set[str]) -> ProcessingStore:
-    """The queue of a store by another clock, where the owners in `dead` run no more."""
+    """A store's queue with another clock, in which the owners in `dead` no longer run."""
     if isinstance(store, SqliteStore):
         return SqliteProcessing(store._writer, store._readers, clock, lambda o: o not in dead)
     assert isinstance(store, PostgresStore)
@@ -69,7 +69,7 @@ def postgres_processing(
     dead: set[str],
     monotonic_s: Callable[[], float] = lambda: 0.0,
 ) -> PostgresProcessing:
-    """The same for several processes on one database: each has lanes of its own."""
+    """The same for several processes on one database, each with its own lanes."""
 
     async def read_clock(place: Connection | Transaction) -> int:
         del place
@@ -85,7 +85,7 @@ def postgres_processing(
 
 
 class Queue:
-    """A queue that workers named by letters work on; `a` has the duty from the start."""
+    """A queue for workers named by letters; `a` holds leadership from the start."""
 
     def __init__(self, session: StoreSession, *, first_owner: str | None = "a") -> None:
         self.session = session
@@ -154,13 +154,13 @@ class Queue:
         return self.session.run(self.store.stats())
 
     def die_and_follow(self, dying: str, following: str) -> int:
-        """A worker dies with all it holds, and another takes its place; what was rescued."""
+        """Let a worker die with its claims and another take over; returns what was rescued."""
         self.dead.add(dying)
         assert self.acquire_leadership(following) is not None
         return self.rescue(following)
 
     def drain(self, owner: str = "a", plan: Planner = mark_only) -> list[int]:
-        """Process whatever is due; the sequences in the order of processing."""
+        """Process what is due; returns the sequences in the order of processing."""
         done: list[int] = []
         while batch := self.claim(owner):
             assert self.process(batch, plan, owner=owner)[0] == len(batch)
@@ -168,16 +168,16 @@ class Queue:
         return done
 
     def sql(self, sql: str, *values: Any) -> list[Row]:
-        """Ask past the store: sees only what is committed."""
+        """Query the database directly: sees only committed data."""
         return list(self.session.place.run_sql(sql, *values))
 
     def status(self, sequence: int) -> Status:
-        """As stored: an event that is being processed is still `accepted`."""
+        """Stored status: an event that is being processed is still `accepted`."""
         found = self.marks("status", sequence)
         return Status(found[0][0]) if found else Status.ACCEPTED
 
     def marks(self, columns: str, *sequences: int) -> list[Row]:
-        """What the store has noted about customer events, or about some, in order of receipt."""
+        """Recorded status of customer events, all or some, in order of receipt."""
         if isinstance(self.session.store, SqliteStore):
             columns = columns.replace("contact_id", "resolved_contact_id")
             rows = f"(SELECT {columns}, sequence AS place, source FROM events) e"

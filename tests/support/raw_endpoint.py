@@ -1,4 +1,4 @@
-"""Webhook endpoints in threads that send bytes instead of answers."""
+"""Webhook endpoints in threads that send raw bytes as responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class RawEndpoint:
-    """Sends `head` to each request, and then `block` without end; without a block it closes.
+    """Sends `head` for each request, then `block` endlessly; without a block it closes.
 
     Its threads block in the system, so the socket always has more to read.
     """

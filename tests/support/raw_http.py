@@ -1,4 +1,4 @@
-"""HTTP/1.1 by hand, over a blocking socket: every byte that goes out is the test's own."""
+"""HTTP/1.1 over a blocking socket: the test controls every byte that is sent."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SILENCE_SECONDS_MAX = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One answer; names of headers in lower case."""
+    """One response; names of headers in lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    #: Interim answers (1xx) that came before it.
+    #: Interim responses (1xx) before it.
     interim: tuple[int, ...] = ()
 
     def json(self) -> Any:
@@ -33,19 +33,19 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """`error.code` of a failed answer."""
+        """`error.code` of an error response."""
         answer = self.json()
         assert answer["status"] == self.status
         return str(answer["error"]["code"])
 
     @property
     def fields(self) -> list[str]:
-        """The fields that `error.details` names."""
+        """The fields named in `error.details`."""
         return [detail["field"] for detail in self.json()["error"].get("details", [])]
 
 
 class ConnectionEndedError(Exception):
-    """The server closed before a whole answer had arrived; `args[0]` is what had."""
+    """The server closed before a whole response had arrived; `args[0]` is the part that had."""
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Connection:
         self.socket.sendall(data)
 
     def send_all_accepted(self, data: bytes) -> None:
-        """Send, but do not mind when the server has closed before it took everything."""
+        """Send, and ignore that the server closed before it read everything."""
         try:
             self.socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
@@ -88,7 +88,7 @@ class Connection:
         self.socket.shutdown(socket.SHUT_WR)
 
     def answer(self, *, head_only: bool = False) -> Answer:
-        """Read one answer, interim ones before it included.
+        """Read one response, with the interim ones before it.
 
         Raises:
             ConnectionEndedError: the server closed first.
@@ -103,7 +103,7 @@ class Connection:
             return Answer(status=status, headers=headers, body=body, interim=tuple(interim))
 
     def head(self) -> Answer:
-        """Read only the head of an answer whose body has no end."""
+        """Read only the head of an endless response."""
         status, headers = self._head()
         return Answer(status=status, headers=headers, body=b"")
 
@@ -115,7 +115,7 @@ class Connection:
         return found + end
 
     def closed(self) -> bool:
-        """Whether the server closes and says nothing more; waits for it."""
+        """Whether the server closes without sending more; waits for it."""
         if self._left:
             return False
         try:
@@ -184,7 +184,7 @@ def head_of(
 
 @dataclass
 class Client:
-    """Asks as one API key over one connection, made anew whenever the server has closed it."""
+    """Calls with one API key over one connection, reopened whenever the server has closed it."""
 
     port: int
     key: str | None

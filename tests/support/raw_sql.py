@@ -1,4 +1,4 @@
-"""One statement on the store of a running server, past what the store offers."""
+"""One statement on the store of a running server, bypassing the store's contract."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def run_sql(store_url: str, sql: str, *values: Any) -> None:
     """Run and commit a statement.
 
     Args:
-        values: stand for question marks, whichever the store.
+        values: for the question marks, whichever the store.
     """
     scheme, _, rest = store_url.partition("://")
     if scheme == "sqlite":

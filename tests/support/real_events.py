@@ -1,4 +1,4 @@
-"""Real webhook bodies as events, for every way in: single, batch, lines, import."""
+"""Real webhook bodies as events, for every ingest route: single, batch, lines, import."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.data.octokit_examples import read_examples
 
 @dataclass(frozen=True, kw_only=True)
 class RealEvent:
-    """One event as JSON text, and the payload in it, which must come back byte for byte."""
+    """One event as JSON text, and its payload, which must come back byte for byte."""
 
     name: str
     external_id: str
@@ -17,7 +17,7 @@ class RealEvent:
     payload: bytes
 
     def is_kept_in(self, shown: bytes) -> bool:
-        """Whether the text of `GET /events/{id}` holds the payload as it was sent."""
+        """Whether the text of `GET /events/{id}` contains the payload as it was sent."""
         return b'"payload":' + self.payload + b',"occurred_at"' in shown
 
 
@@ -25,8 +25,8 @@ def real_events(*, one_line: bool = False, keys: str = "") -> list[RealEvent]:
     """Every example as an event.
 
     Args:
-        one_line: without white space between the tokens of payloads, as newline-delimited JSON
-            needs them.
+        one_line: without white space between tokens of payloads, as newline-delimited JSON
+            requires.
         keys: start of the idempotency keys; empty leaves keys out.
     """
     events = []

@@ -1,4 +1,4 @@
-"""A store that takes events through the real commit queue, as a process that serves does."""
+"""A store that commits events through the real commit queue, as a serving process does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Outcome = FirstCopy | StoreError | None
 
 
 class Receiver:
-    """Made by `receiving`."""
+    """Created by `receiving`."""
 
     def __init__(self, store: Store, ids: EventIdGenerator) -> None:
         self.store = store
@@ -38,7 +38,7 @@ class Receiver:
         return new_event(sequence=sequence, id=event_id, external_id=identity, lane=lane, **changes)
 
     def send(self, event: NewEvent) -> asyncio.Future[Outcome]:
-        """Hand an event over; what becomes of it."""
+        """Put an event in; returns its outcome."""
         outcome: asyncio.Future[Outcome] = self._loop.create_future()
         self._queue.put(Pending(event, lambda pending: outcome.set_result(pending.outcome)))
         return outcome
@@ -46,7 +46,7 @@ class Receiver:
 
 @asynccontextmanager
 async def receiving(place: Place) -> AsyncIterator[Receiver]:
-    """Open the store of a place and commit what is sent, until the end of the block."""
+    """Open the store of a place and commit what is put in, until the end of the block."""
     store = await place.open()
     try:
         receiver = Receiver(store, await store.event_ids())

@@ -1,4 +1,4 @@
-"""Events with all that hangs on them, as retention meets them."""
+"""Events with all rows that refer to them, for retention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.places import Place
 from tests.support.session import StoreSession
 from tests.support.stored_rows import columns, insert
 
-#: Tables with rows about an event, its own apart; the last two are those of one of the stores.
+#: Tables with rows about an event, except its own; only one store has the last two.
 SATELLITES = (
     "duplicate_requests",
     "processing_attempts",
@@ -33,7 +33,7 @@ _numbers = itertools.count(1)
 def finished_event(
     session: StoreSession, *, status: Status = Status.PROCESSED, **changes: Any
 ) -> NewEvent:
-    """An accepted event whose work is done."""
+    """An accepted event whose processing is complete."""
     return finished_events(session, 1, status=status, **changes)[0]
 
 
@@ -112,7 +112,7 @@ def add_dead_letter(
 
 
 def add_everything(place: Place, event: NewEvent) -> None:
-    """A row in each satellite table, none of which keeps the event."""
+    """Insert a row in each satellite table, none of which keeps the event."""
     _about(place, "duplicate_requests", event, number=1, at_us=0, mismatch=False)
     _about(
         place, "processing_attempts", event, number=1, at_us=0, duration_us=0, cause="c", error="e"

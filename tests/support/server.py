@@ -1,4 +1,4 @@
-"""A real `headrace serve` in a process of its own, on a free port and a store of its own."""
+"""A real `headrace serve` in its own process, on a free port and with its own store."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: The contract gives a stop 10 s.
+#: The contract allows 10 s for a stop.
 STOP_SECONDS_MAX = 12.0
 COMMAND_SECONDS_MAX = 60.0
 HEADRACE = (sys.executable, "-m", "headrace")
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment without anybody's Headrace settings, with `extra`."""
+    """The environment without Headrace settings, with `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
     return kept | {"HEADRACE_DISK_FREE_MIN_BYTES": "0"} | dict(extra or {})
 
@@ -34,7 +34,7 @@ def headrace(
     cwd: Path | None = None,
     umask: int = -1,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, whatever that is; with the umask of the tests unless given."""
+    """Run a command to its end, whatever its result; with the tests' umask unless given."""
     return subprocess.run(
         [*HEADRACE, *arguments],
         env=clean_environment(env),
@@ -51,19 +51,19 @@ def headrace(
 
 @dataclass
 class RunningServer:
-    """The process and what is needed to talk to it; made by `running_server`."""
+    """The process and its connection data; created by `running_server`."""
 
     directory: Path
     env: Mapping[str, str]
     args: Sequence[str]
-    #: Address of a shared store, to be used instead of one in the folder.
+    #: Address of a shared store, used instead of one in the folder.
     store: str = ""
     #: Of the process; that of the tests when negative.
     umask: int = -1
     url: str = ""
-    #: Of the first start; later starts make none.
+    #: From the first start; later starts create none.
     key: str = ""
-    #: What the last start announced.
+    #: Announcement of the last start.
     announced: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -103,15 +103,15 @@ class RunningServer:
         self.key = self.key or self.announced["key"] or ""
 
     def kill(self) -> int:
-        """End it as a power cut would; returns the exit status."""
+        """Kill it as a power failure would; returns the exit status."""
         return self._end(signal.SIGKILL)
 
     def terminate(self) -> int:
-        """Ask it to stop in order; returns the exit status."""
+        """Stop it gracefully; returns the exit status."""
         return self._end(signal.SIGTERM)
 
     def restart(self) -> None:
-        """Start again on the same store and port, after a stop in order if it still runs."""
+        """Start again on the same store and port, after a graceful stop if it still runs."""
         self.terminate()
         self.start()
 
@@ -127,10 +127,10 @@ class RunningServer:
             self.process.stdout.close()
 
     def ask(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
-        """Ask over HTTP as `key`, else as the first key; returns the decoded answer.
+        """Send a request with `key`, else with the first key; returns the decoded response.
 
         Raises:
-            urllib.error.HTTPError: the answer is no success.
+            urllib.error.HTTPError: the response is no success.
         """
         request = urllib.request.Request(  # noqa: S310 - the scheme is the server's own
             self.url + path,
@@ -152,7 +152,7 @@ def running_server(
     args: Sequence[str] = (),
     store: str = "",
 ) -> Iterator[RunningServer]:
-    """A server, stopped in order when the block ends.
+    """A server, stopped gracefully when the block ends.
 
     Args:
         store: address of a shared store; without one it is in `directory`.

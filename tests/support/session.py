@@ -1,4 +1,4 @@
-"""A store in use: opened, committing, and driven from tests that are plain functions."""
+"""An open store that commits, for tests that are plain functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANSWER_SECONDS_MAX = 20.0
 
 
 class Batches:
-    """A commit source whose batches are those of the test, neither cut nor joined."""
+    """A commit source with the test's own batches, neither split nor joined."""
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[list[Pending]] = queue.SimpleQueue()
@@ -32,7 +32,7 @@ class Batches:
         self._waiting.put(batch)
 
     def take(self, committer: int = 0) -> list[Pending]:
-        # What a test waits for is one batch at a time: whoever comes first commits it.
+        # A test waits for one batch at a time: the first committer commits it.
         del committer
         try:
             return self._waiting.get_nowait()
@@ -44,7 +44,7 @@ class Batches:
         self._settled.put(batch)
 
     def give_up(self, committer: int, error: StoreError) -> None:
-        """Nothing waits here that a test would want to be answered for it."""
+        """Do nothing: no test here waits for outcomes during a stop."""
 
     def wait_settled(self) -> list[Pending]:
         return self._settled.get(timeout=ANSWER_SECONDS_MAX)
@@ -63,11 +63,11 @@ class StoreSession:
         self._open = True
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for one verb of the store."""
+        """Run one coroutine of the store."""
         return self._runner.run(work)
 
     def accept(self, *events: NewEvent) -> list[Outcome]:
-        """Hand events over as one batch; returns their outcomes in the same order."""
+        """Commit events as one batch; returns their outcomes in the same order."""
         return self.run(self.accepted(*events))
 
     async def accepted(self, *events: NewEvent) -> list[Outcome]:
@@ -78,7 +78,7 @@ class StoreSession:
         return [pending.outcome for pending in settled]
 
     def give(self, *events: NewEvent) -> list[Pending]:
-        """Hand events over as one batch and do not wait."""
+        """Submit events as one batch without waiting."""
         batch = [Pending(event, lambda _: None) for event in events]
         self.batches.give(batch)
         self.store.wake()
@@ -99,6 +99,6 @@ class StoreSession:
             self.left()
 
     def left(self) -> None:
-        """The test has closed the store itself."""
+        """Note that the test has closed the store itself."""
         self._open = False
         self._runner.close()

@@ -1,4 +1,4 @@
-"""Workers that share one queue, each as a process of its own would: with lanes of its own."""
+"""Workers that share one queue, each with its own lanes, as separate processes would."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.queue import LEADERSHIP_US, Queue, mark_only, postgres_proces
 
 
 class SharingWorker:
-    """One worker; the test says when it does what."""
+    """One worker, driven step by step."""
 
     def __init__(
         self, queue: Queue, name: str, monotonic_s: Callable[[], float] = lambda: 0.0
@@ -25,7 +25,7 @@ class SharingWorker:
         self.hands: Sequence[Claimed] = ()
 
     async def renew(self) -> int | None:
-        """As the loop does it: whoever gained lanes frees what the last owner died with."""
+        """As the loop does: a worker that gains lanes rescues the claims of their dead owner."""
         epoch = await self.store.acquire_leadership("processing", self.name, LEADERSHIP_US)
         if epoch is not None and epoch != self.epoch:
             self.hands = ()
@@ -47,17 +47,17 @@ class SharingWorker:
         return await self.store.release(self.name)
 
     def lanes(self) -> set[int]:
-        """What it believes to hold."""
+        """The lanes that it believes to hold."""
         return {*self.store._lanes.held(self.name)}
 
 
 def owners_of_lanes(queue: Queue) -> dict[str | None, int]:
-    """How many lanes each worker has, by the database."""
+    """Number of lanes of each worker, from the database."""
     return Counter(row[0] for row in queue.sql("SELECT owner FROM lanes"))
 
 
 class Ledger:
-    """In which order the events of each identity were processed."""
+    """Order in which the events of each identity were processed."""
 
     def __init__(self) -> None:
         self.done: dict[str, list[int]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Contacts written straight into a store, and the system events that it has written."""
+"""Contacts written directly to a store, and its system events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.events import START_US
 from tests.support.session import StoreSession
 from tests.support.stored_rows import insert_many
 
-#: Above every number that a store gives.
+#: Above every number that a store assigns.
 NEWEST = 2**62
 
 
@@ -23,13 +23,13 @@ def create_contact(session: StoreSession, project_id: int = 1, **fields: Any) ->
 
 
 def system_events(session: StoreSession, prefix: str) -> list[tuple[str, dict[str, Any]]]:
-    """`(name, payload)` of the system events with such names, in the order of receipt."""
+    """`(name, payload)` of the system events with these names, in order of receipt."""
     rows = session.place.run_sql("SELECT event, payload FROM events ORDER BY sequence")
     return [(name, json.loads(payload)) for name, payload in rows if name.startswith(prefix)]
 
 
 def fill_contacts(session: StoreSession, count: int, *, prefix: str, project_id: int = 1) -> None:
-    """Very many contacts at once, past the store: `prefix-1` and so on, with a plan `free`."""
+    """Insert many contacts directly: `prefix-1` and so on, with a plan `free`."""
     rows = [
         {
             "lane": lane_of(project_id, IdentityType.CONTACT_ID, contact_id),

@@ -1,4 +1,4 @@
-"""Rows put into a store past its contract, whichever store it is."""
+"""Rows inserted directly into either store, bypassing its contract."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def columns(place: Place, table: str) -> frozenset[str]:
 
 
 def insert(place: Place, table: str, **values: Any) -> None:
-    """Insert a row; values of columns that this store's table has not are left out."""
+    """Insert a row; values for columns that this store's table lacks are left out."""
     held = {name: value for name, value in values.items() if name in columns(place, table)}
     marks = ", ".join("?" * len(held))
     sql = f"INSERT INTO {table} ({', '.join(held)}) VALUES ({marks})"
@@ -36,7 +36,7 @@ def insert(place: Place, table: str, **values: Any) -> None:
 
 
 def insert_many(place: Place, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows of the same columns by one statement; does nothing without such a table."""
+    """Insert rows of the same columns with one statement; does nothing without such a table."""
     held = [name for name in rows[0] if name in columns(place, table)]
     if not held:
         return

@@ -8,12 +8,12 @@ from typing import Any
 
 from tests.support.raw_http import Connection, head_of
 
-#: Longest wait for the end of a stream; far more than the server promises.
+#: Longest wait for the end of a stream; far above the server's promise.
 END_SECONDS_MAX = 20.0
 
 
 class StreamEndedError(Exception):
-    """The server has ended the stream in order."""
+    """The server has ended the stream cleanly."""
 
 
 class Watcher(Connection):
@@ -48,13 +48,13 @@ class Watcher(Connection):
         return message.decode()
 
     def last_message(self) -> str:
-        """Read until the server ends the stream and closes; the message before that."""
+        """Read until the server ends the stream and closes; returns the last message."""
         message = ""
         deadline = time.monotonic() + END_SECONDS_MAX
         try:
             while True:
                 message = self.message()
-                # Heartbeats alone would go on for ever.
+                # Heartbeats alone would continue for ever.
                 assert time.monotonic() < deadline, "the server does not end the stream"
         except StreamEndedError:
             assert self.read_until(b"\r\n") == b"\r\n"
@@ -62,7 +62,7 @@ class Watcher(Connection):
         return message
 
     def event(self, name: str = "a") -> dict[str, Any]:
-        """The next event of that name; events of the system come in between."""
+        """The next event of that name; system events may come in between."""
         while True:
             lines = self.message().split("\n")
             if "event: event" in lines:

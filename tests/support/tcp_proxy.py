@@ -1,4 +1,4 @@
-"""A way to a server that a test can cut or silence, also in the middle of what comes by."""
+"""A proxy to a server that a test can cut or silence, even in the middle of a message."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ _CHUNK_BYTES = 65536
 
 
 class Cut(Enum):
-    """Where the way is cut once the marked bytes come by."""
+    """Where the connection is cut when the marked bytes arrive."""
 
     #: The server never sees them.
     BEFORE = "before"
-    #: The server sees them and answers, and the answer is lost.
+    #: The server sees them and responds, and the response is lost.
     AFTER = "after"
 
 
 class Silence(Enum):
-    """From where on nothing passes a connection any more, in either direction; it stays open."""
+    """Point after which nothing passes a connection in either direction; it stays open."""
 
     #: The server never sees the marked bytes.
     BEFORE = "before"
-    #: The server sees them; its answer never arrives.
+    #: The server sees them; its response never arrives.
     AFTER = "after"
-    #: The first half of the answer arrives.
+    #: The first half of the response arrives.
     HALFWAY = "halfway"
 
 
 class _Way:
-    """One connection and its other half."""
+    """One client connection and its server connection."""
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.writers = (client, server)
         self.silent = False
-        #: What is to become of the next answer.
+        #: What to do with the next response.
         self.answer: Cut | Silence | None = None
 
     def abort(self) -> None:
@@ -46,13 +46,13 @@ class _Way:
 
 
 class TcpProxy:
-    """Forwards connections to a port of this machine; runs beside the loop of the test."""
+    """Forwards connections to a port of this machine; runs outside the test's loop."""
 
     def __init__(self, port: int) -> None:
         self.port = 0
-        #: Where new connections lead.
+        #: Port that new connections are forwarded to.
         self.target = port
-        #: All that new connections get to hear, if they are not to lead anywhere.
+        #: All that new connections receive, when they are not to be forwarded.
         self.mute: bytes | None = None
         self._mark: tuple[bytes, Cut | Silence] | None = None
         self._ways: set[_Way] = set()
@@ -69,7 +69,7 @@ class TcpProxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
-        """Refuse new connections and cut those that are there."""
+        """Refuse new connections and cut existing ones."""
         aside(self._close())
 
     async def _close(self) -> None:
@@ -89,11 +89,11 @@ class TcpProxy:
 
     @property
     def armed(self) -> bool:
-        """Whether the mark has not come by yet."""
+        """Whether the mark has not been seen yet."""
         return self._mark is not None
 
     def silence(self) -> int:
-        """Silence all connections that are there, for good; how many. New ones work."""
+        """Silence all existing connections for good; returns how many. New ones work."""
 
         async def silence() -> int:
             for way in self._ways:
@@ -154,7 +154,7 @@ class TcpProxy:
         await self._end(way, writer)
 
     async def _end(self, way: _Way, writer: asyncio.StreamWriter) -> None:
-        """One side has closed. Over a silent way the other never gets to know."""
+        """One side has closed. Over a silenced connection the other is never notified."""
         if way.silent:
             await self._closed.wait()
         writer.close()
