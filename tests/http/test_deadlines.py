@@ -32,7 +32,7 @@ class Slow:
         try:
             writer.write(start)
             for byte in drip:
-                # The pause between two bytes is spent reading the response.
+                # The pause between two bytes ends early when the response arrives.
                 done, _ = await asyncio.wait({answer}, timeout=pause_s)
                 if done:
                     break

@@ -25,7 +25,7 @@ LINES = st.lists(
 
 
 def dealt(turns: FairScheduler, *candidates: Candidate) -> dict[tuple[str, int], int]:
-    """Deal and start the claimed deliveries."""
+    """Schedule the candidates and start what was scheduled."""
     result = turns.deal(candidates)
     for queue, count in result:
         for _ in range(count):

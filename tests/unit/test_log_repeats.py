@@ -20,7 +20,7 @@ from headrace.observability.repeats import EVERY_SECONDS, KINDS_MAX, Repeats
 
 
 class Log:
-    """Returns what is logged at the times of the test."""
+    """A log with a clock that the test sets; returns each line that is not suppressed."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
