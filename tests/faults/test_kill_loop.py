@@ -10,10 +10,12 @@ from tests.torture.__main__ import text_of
 from tests.torture.run import Torture
 
 KILLS = 22
-SECONDS_MAX = 90.0
+#: On a busy machine each kill waits for a slow start.
+SECONDS_MAX = 240.0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_no_kill_loses_duplicates_or_alters_acknowledged_events(tmp_path: Path) -> None:
     report = Torture(tmp_path, seed=20260608).run(KILLS, SECONDS_MAX)
     assert report.findings.clean, text_of(report)

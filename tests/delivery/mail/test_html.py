@@ -161,5 +161,6 @@ def test_time_is_linear_in_the_length(part: str) -> None:
         assert kinds <= set(TokenKind)
         return time.process_time() - began
 
-    small = max(seconds(5_000), 0.01)
-    assert seconds(40_000) < small * 32
+    # The least of several runs: what another process takes only adds to one.
+    small = max(min(seconds(5_000) for _ in range(5)), 0.01)
+    assert min(seconds(40_000) for _ in range(3)) < small * 32

@@ -212,7 +212,7 @@ async def test_html_that_breaks_the_inliner_breaks_nothing_else() -> None:
         "<p {{ attributes }}>",
         '<p style="{% if a %}color: red{% endif %}">',
     ):
-        with pytest.raises(CssError, match="Liquid stands between"):
+        with pytest.raises(CssError, match="Liquid is between"):
             await inline_css(style + tag)
     assert await inline_css("<p>no style</p>") == "<p>no style</p>"
 

@@ -33,7 +33,11 @@ from headrace.pipeline.access.policies import (
     policy_facts,
 )
 
-_JSON_TYPES = ["integer", "number", "string", "boolean", "array", "object", "null"]
+#: Generators of clients need to know what an array holds: anything.
+_ANY_JSON: dict[str, Any] = {
+    "type": ["integer", "number", "string", "boolean", "array", "object", "null"],
+    "items": {},
+}
 
 
 class ProjectResponse(msgspec.Struct, kw_only=True):
@@ -47,8 +51,8 @@ class ProjectResponse(msgspec.Struct, kw_only=True):
 class PolicyResponse(msgspec.Struct, kw_only=True):
     """One policy; bounds are inclusive and null where there are none."""
 
-    value: Annotated[Any, about("Arrays and objects are policies of messages.", type=_JSON_TYPES)]
-    default: Annotated[Any, about(type=_JSON_TYPES)]
+    value: Annotated[Any, about("Arrays and objects are policies of messages.", **_ANY_JSON)]
+    default: Annotated[Any, about(**_ANY_JSON)]
     unit: str
     minimum: int | float | None
     maximum: int | float | None
