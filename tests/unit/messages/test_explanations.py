@@ -10,7 +10,7 @@ from headrace.domain.messages.kinds import MessageStatus
 from headrace.domain.messages.smtp_answers import AnswerClass
 
 
-@pytest.mark.parametrize("reason", [*Reason, *(set(AnswerClass) - {AnswerClass.SENT})])
+@pytest.mark.parametrize("reason", [*Reason, *sorted(set(AnswerClass) - {AnswerClass.SENT})])
 def test_every_reason_has_words(reason: str) -> None:
     text = explain(MessageStatus.SKIPPED, str(reason), None)
     assert text.startswith("It was not sent: ")
