@@ -15,6 +15,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from tests.support.ports import free_port
+
 
 @dataclass
 class NameServer(asyncio.DatagramProtocol):
@@ -67,11 +69,15 @@ async def name_server() -> AsyncIterator[NameServer]:
     """Listen on UDP and TCP; answers over 512 bytes need the latter."""
     loop = asyncio.get_running_loop()
     server = NameServer()
-    transport, _ = await loop.create_datagram_endpoint(lambda: server, ("127.0.0.1", 0))
-    server.port = transport.get_extra_info("sockname")[1]
-    tcp = await asyncio.start_server(server.serve_tcp, "127.0.0.1", server.port)
+    # One port that is free on both: a port that UDP is given may be taken on TCP.
+    server.port = free_port()
+    transport, _ = await loop.create_datagram_endpoint(lambda: server, ("127.0.0.1", server.port))
     try:
-        yield server
+        tcp = await asyncio.start_server(server.serve_tcp, "127.0.0.1", server.port)
+        try:
+            yield server
+        finally:
+            tcp.close()
     finally:
+        # Also when TCP cannot listen: the loop is closed next.
         transport.close()
-        tcp.close()
