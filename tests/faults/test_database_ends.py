@@ -1,4 +1,4 @@
-"""The database is killed, restarted or cut off under load; the service recovers by itself."""
+"""The database is killed, restarted or cut off under load; the service recovers without help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A full disk: ingest is rejected, everything else continues, and it recovers by itself."""
+"""A full disk: ingest is rejected until there is room again, everything else continues."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ def test_no_api_key_opens_what_is_for_operators(
 
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.is_public], ids=str)
 def test_public_routes_ask_for_no_key(server: HttpServer, operation: Operation) -> None:
-    # A token that was never issued is not found, whoever calls.
+    # A token that was never issued is not found, for any caller.
     target = operation.target(dict.fromkeys(operation.parameters, "x"))
     opened = (200, 404) if operation.parameters else (200, 307)
     assert ask(server.port, operation, target, None) in opened

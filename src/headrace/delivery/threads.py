@@ -48,7 +48,7 @@ def start_in_thread(call: Callable[[], T], name: str) -> asyncio.Future[Finished
 
     def run() -> None:
         finished = finish(call)
-        # A closed loop raises: then nothing waits any more.
+        # A closed loop raises: nothing waits for the result then.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, finished)
 

@@ -156,7 +156,7 @@ class PostgresStore:
     def start_committing(
         self, source: CommitSource, on_failed: Callable[[StoreFailedError], None]
     ) -> None:
-        # A server with a failed fsync stops and recovers by itself, so no failure is final here.
+        # After a failed fsync the server restarts and recovers, so no failure is final here.
         del on_failed
         self._committer.start(source)
 

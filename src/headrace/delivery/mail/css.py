@@ -13,6 +13,8 @@ from headrace.delivery.mail.liquid_guard import ProtectedMarks
 _PROCESS = Path(__file__).with_name("css_process.py")
 #: From the start of the process to its last byte.
 DEADLINE_S = 10.0
+#: For a killed process to end.
+_KILLED_S = 2.0
 #: The tool's time grows with the square of how deeply they nest.
 ELEMENTS_MAX = 10_000
 #: Of the result; more is too large for a mail.
@@ -68,7 +70,9 @@ async def _run(html: str) -> str:
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            # A killed process ends at once, unless the system itself is stuck.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _KILLED_S)
     if process.returncode != 0:
         raise CssError("the HTML nests too deeply or needs too much memory")
     if len(written) > HTML_BYTES_MAX:

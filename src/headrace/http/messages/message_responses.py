@@ -53,7 +53,7 @@ class ListedMessage(msgspec.Struct, kw_only=True):
     reason: Annotated[str | None, _REASON]
     rule: Annotated[str | None, _RULE]
     attempts: Annotated[int, about("Hand-overs to the relay that were begun.")]
-    due_at: Annotated[Time | None, about("When it is looked at next; null: not by itself.")]
+    due_at: Annotated[Time | None, about("When the worker processes it next; null if it does not.")]
     last_event: str | None
     created_at: Time
     sent_at: Time | None

@@ -268,8 +268,8 @@ ROUTES = (
         archive_template,
         name="archiveTemplate",
         summary="Take a template out of use",
-        description="Its versions can still be sent, and its name is free again. It cannot be "
-        "published any more.",
+        description="Its versions can still be sent, and its name is free again. It can no longer "
+        "be published.",
         bodies=empty_body(),
         answers=(ok("The template as it is now.", TemplateResponse),),
     ),
