@@ -16,9 +16,9 @@ from headrace.backoffice.messages.words import (
 )
 from headrace.domain.messages.guardrails import Guardrail, Reason
 from headrace.domain.messages.kinds import Channel, MessageKind, MessageStatus, VerdictReason
-from headrace.domain.messages.smtp_answers import AnswerClass
+from headrace.domain.messages.smtp_replies import ReplyClass
 from headrace.store.contract.messages import AttemptRecord, Message
-from headrace.store.messages.message_lists import MessageDetail
+from headrace.store.messages.sending.message_lists import MessageDetail
 
 _EMPTY: dict[str, Any] = dict.fromkeys(Message.__struct_fields__)
 
@@ -47,7 +47,7 @@ def attempt(outcome: str | None, **changes: Any) -> AttemptRecord:
 def test_every_word_of_the_closed_lists_is_there() -> None:
     assert set(STATUSES) == set(MessageStatus)
     assert set(GUARDRAILS) == set(Guardrail)
-    known = {each.value for each in Reason} | {each.value for each in AnswerClass} - {"sent"}
+    known = {each.value for each in Reason} | {each.value for each in ReplyClass} - {"sent"}
     assert known <= set(REASONS)
     assert set(VERDICT_REASONS) == {each.value for each in VerdictReason}
     assert reason_words("something_new") == "something new"

@@ -34,22 +34,16 @@ from headrace.store.deliveries import (
 )
 from headrace.store.engine.dialect import Statement, sql
 from headrace.store.events import event_lists, event_removal, events, queue_reads, trace
-from headrace.store.messages import (
-    bodies,
-    captured,
+from headrace.store.messages import message_rows, person_messages, removal, suppressions
+from headrace.store.messages.content import bodies, captured, links, templates
+from headrace.store.messages.feedback import engagement
+from headrace.store.messages.sending import (
     emails,
-    engagement,
     facts,
     jobs,
-    links,
     message_lists,
-    message_rows,
     message_search,
     outbox,
-    person_messages,
-    removal,
-    suppressions,
-    templates,
 )
 from headrace.store.privacy import begin as erasure_begin
 from headrace.store.privacy import (

@@ -24,7 +24,7 @@ from headrace.store.contract.processing import (
     SubscriberRule,
 )
 from headrace.store.contract.rejections import Rejection
-from headrace.store.messages.emails import SendContext
+from headrace.store.messages.sending.emails import SendContext
 from tests.support import mail
 from tests.support.events import START_US, new_event
 from tests.support.queue import Queue

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from headrace.domain.messages.email_request import EmailRequest, email_of
-from headrace.domain.messages.smtp_answers import AnswerClass
+from headrace.domain.messages.smtp_replies import ReplyClass
 from headrace.store.contract.messages import Claimed, Ended, EndResult, Message, Start, StartResult
-from headrace.store.messages.emails import SendContext, SentEmail
+from headrace.store.messages.sending.emails import SendContext, SentEmail
 from tests.support.events import START_US
 from tests.support.session import StoreSession
 
@@ -58,7 +58,7 @@ def start(session: StoreSession, claimed: Claimed, owner: str = OWNER) -> StartR
 def record(
     session: StoreSession,
     claimed: Claimed,
-    outcome: AnswerClass = AnswerClass.SENT,
+    outcome: ReplyClass = ReplyClass.SENT,
     attempt: int = 1,
     owner: str = OWNER,
     **members: Any,
@@ -69,7 +69,7 @@ def record(
 
 
 def deliver(
-    session: StoreSession, outcome: AnswerClass = AnswerClass.SENT, **members: Any
+    session: StoreSession, outcome: ReplyClass = ReplyClass.SENT, **members: Any
 ) -> EndResult:
     """Claim the one message that is due, begin it and record its result."""
     (claimed,) = claim(session)

@@ -35,6 +35,6 @@ ERASURE_DONE = "erasure.done"
 DELIVERY_DROPPED = "delivery.dropped"
 MESSAGES_RESCUED = "messages.rescued"
 MAIL_RELAY_HELD = "mail.relay_held"
-MAIL_SENDER_REFUSED = "mail.sender_refused"
+MAIL_SENDER_REJECTED = "mail.sender_rejected"
 
 ALL = tuple(value for name, value in sorted(globals().items()) if name.isupper())

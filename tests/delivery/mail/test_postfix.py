@@ -21,7 +21,7 @@ from headrace.delivery.mail.dkim import sign
 from headrace.delivery.mail.relay import SmtpRelay
 from headrace.delivery.mail.relay_url import RelayKind, RelayUrl
 from headrace.delivery.mail.smtp import RelayLimits
-from headrace.domain.messages.smtp_answers import AnswerClass, Phase
+from headrace.domain.messages.smtp_replies import Phase, ReplyClass
 from headrace.domain.messages.tokens import BounceAddresses
 from tests.delivery.mail.test_compose import MARKETING
 from tests.delivery.mail.test_dkim import AT_S, KEY, verified
@@ -86,7 +86,7 @@ async def sent(relay: SmtpRelay, **changes: str | bytes) -> MailOutcome:
 async def test_mail_signature_and_report_arrive() -> None:
     async with running() as (relay, following):
         outcome = await sent(relay)
-        assert outcome.outcome is AnswerClass.SENT, outcome.message
+        assert outcome.outcome is ReplyClass.SENT, outcome.message
         assert outcome.reports_delivery
         taken = [await asyncio.wait_for(following.taken.get(), 20) for _ in range(2)]
     mail = next(one for one in taken if one.rcpt_tos == ["a@example.net"])
@@ -112,11 +112,11 @@ async def test_responses_of_a_real_server() -> None:
         blocked = await sent(relay, sender="x@blocked.example")
         large = await sent(relay, content=CONTENT + b"x\r\n" * 50_000)
         good = await sent(relay)
-    assert (unknown.outcome, unknown.phase) == (AnswerClass.ADDRESS_BAD, Phase.RCPT)
-    assert unknown.answer is not None
-    assert unknown.answer.status == "5.1.1"
+    assert (unknown.outcome, unknown.phase) == (ReplyClass.ADDRESS_BAD, Phase.RCPT)
+    assert unknown.reply is not None
+    assert unknown.reply.status == "5.1.1"
     assert "nobody@" not in unknown.message
-    assert later.outcome is AnswerClass.DEFERRED
-    assert blocked.outcome is AnswerClass.SENDER_REFUSED
-    assert (large.outcome, large.handed_over) == (AnswerClass.TOO_LARGE, False)
-    assert good.outcome is AnswerClass.SENT
+    assert later.outcome is ReplyClass.DEFERRED
+    assert blocked.outcome is ReplyClass.SENDER_REFUSED
+    assert (large.outcome, large.handed_over) == (ReplyClass.TOO_LARGE, False)
+    assert good.outcome is ReplyClass.SENT

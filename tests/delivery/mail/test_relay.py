@@ -16,7 +16,7 @@ from headrace.delivery.mail.contract import MailOutcome, OutgoingMail
 from headrace.delivery.mail.relay import CaptureRelay, SmtpRelay, open_relay
 from headrace.delivery.mail.relay_url import RelayKind, RelayUrl, parse_relay_url
 from headrace.delivery.mail.smtp import RelayLimits
-from headrace.domain.messages.smtp_answers import AnswerClass, Phase
+from headrace.domain.messages.smtp_replies import Phase, ReplyClass
 from tests.delivery.mail.certificate import client_tls, server_tls
 from tests.delivery.mail.scripted_relay import (
     DROP,
@@ -73,8 +73,8 @@ async def attempt(script: Script, mail: OutgoingMail = MAIL) -> Any:
 
 async def test_mail_arrives_as_it_was_composed() -> None:
     outcome, relay = await attempt(Script())
-    assert (outcome.outcome, outcome.phase) == (AnswerClass.SENT, Phase.FINAL)
-    assert outcome.answer.status == "2.0.0"
+    assert (outcome.outcome, outcome.phase) == (ReplyClass.SENT, Phase.FINAL)
+    assert outcome.reply.status == "2.0.0"
     assert relay.mails == [MAIL.content]
     assert relay.commands == [
         "EHLO localhost",
@@ -88,18 +88,18 @@ async def test_mail_arrives_as_it_was_composed() -> None:
 @pytest.mark.parametrize(
     ("changes", "outcome", "phase"),
     [
-        ({"greeting": "421 4.3.2 later\r\n"}, AnswerClass.RELAY_UNAVAILABLE, Phase.GREETING),
-        ({"greeting": "554 5.7.1 no\r\n"}, AnswerClass.RELAY_UNAVAILABLE, Phase.GREETING),
-        ({"greeting": DROP}, AnswerClass.RELAY_UNAVAILABLE, Phase.CONNECT),
-        ({"greeting": SILENCE}, AnswerClass.RELAY_UNAVAILABLE, Phase.CONNECT),
-        ({"greeting": "22" + SILENCE}, AnswerClass.RELAY_UNAVAILABLE, Phase.CONNECT),
-        ({"greeting": "HTTP/1.1 400 Bad\r\n"}, AnswerClass.PROTOCOL, Phase.GREETING),
-        ({"ehlo": "550 5.7.1 who?\r\n"}, AnswerClass.RELAY_UNAVAILABLE, Phase.GREETING),
-        ({"ehlo": "250-relay\r\n" + SILENCE}, AnswerClass.RELAY_UNAVAILABLE, Phase.GREETING),
+        ({"greeting": "421 4.3.2 later\r\n"}, ReplyClass.RELAY_UNAVAILABLE, Phase.GREETING),
+        ({"greeting": "554 5.7.1 no\r\n"}, ReplyClass.RELAY_UNAVAILABLE, Phase.GREETING),
+        ({"greeting": DROP}, ReplyClass.RELAY_UNAVAILABLE, Phase.CONNECT),
+        ({"greeting": SILENCE}, ReplyClass.RELAY_UNAVAILABLE, Phase.CONNECT),
+        ({"greeting": "22" + SILENCE}, ReplyClass.RELAY_UNAVAILABLE, Phase.CONNECT),
+        ({"greeting": "HTTP/1.1 400 Bad\r\n"}, ReplyClass.PROTOCOL, Phase.GREETING),
+        ({"ehlo": "550 5.7.1 who?\r\n"}, ReplyClass.RELAY_UNAVAILABLE, Phase.GREETING),
+        ({"ehlo": "250-relay\r\n" + SILENCE}, ReplyClass.RELAY_UNAVAILABLE, Phase.GREETING),
     ],
 )
 async def test_without_a_connection_no_attempt_is_recorded(
-    changes: dict[str, str], outcome: AnswerClass, phase: Phase
+    changes: dict[str, str], outcome: ReplyClass, phase: Phase
 ) -> None:
     found, relay = await attempt(Script(**changes))
     assert (found.outcome, found.phase) == (outcome, phase)
@@ -110,42 +110,42 @@ async def test_without_a_connection_no_attempt_is_recorded(
 @pytest.mark.parametrize(
     ("changes", "outcome", "phase"),
     [
-        ({"mail": "530 5.7.0 sign in\r\n"}, AnswerClass.RELAY_AUTH, Phase.MAIL),
-        ({"mail": "503 5.5.1 Sender already given\r\n"}, AnswerClass.PROTOCOL, Phase.MAIL),
-        ({"mail": "550 5.7.1 go away\r\n"}, AnswerClass.SENDER_REFUSED, Phase.MAIL),
-        ({"mail": "421 4.7.0 too many\r\n"}, AnswerClass.THROTTLED, Phase.MAIL),
-        ({"mail": DROP}, AnswerClass.RELAY_UNAVAILABLE, Phase.MAIL),
-        ({"mail": SILENCE}, AnswerClass.RELAY_UNAVAILABLE, Phase.MAIL),
-        ({"rcpt": "450 4.7.1 greylisted\r\n"}, AnswerClass.DEFERRED, Phase.RCPT),
-        ({"rcpt": "452 4.2.2 full\r\n"}, AnswerClass.MAILBOX_FULL, Phase.RCPT),
-        ({"rcpt": "550 5.1.1 unknown\r\n"}, AnswerClass.ADDRESS_BAD, Phase.RCPT),
-        ({"rcpt": "550 5.4.4 no host\r\n"}, AnswerClass.DOMAIN_BAD, Phase.RCPT),
-        ({"rcpt": "550-5.1.1 a\r\n550 5.1.1 b\r\n"}, AnswerClass.ADDRESS_BAD, Phase.RCPT),
-        ({"rcpt": "55" + DROP}, AnswerClass.RELAY_UNAVAILABLE, Phase.RCPT),
-        ({"rcpt": "what?\r\n"}, AnswerClass.PROTOCOL, Phase.RCPT),
-        ({"rcpt": "x" * 40_000 + "\r\n"}, AnswerClass.PROTOCOL, Phase.RCPT),
-        ({"rcpt": "251 will forward\r\n"}, AnswerClass.SENT, Phase.FINAL),
-        ({"data": "554 5.7.1 no\r\n"}, AnswerClass.SENDER_REFUSED, Phase.DATA),
-        ({"data": "250 ok\r\n"}, AnswerClass.PROTOCOL, Phase.DATA),
-        ({"data": DROP}, AnswerClass.RELAY_UNAVAILABLE, Phase.DATA),
-        ({"dot": "250 2.0.0 ok\r\n"}, AnswerClass.SENT, Phase.FINAL),
-        ({"dot": "552 5.3.4 too large\r\n"}, AnswerClass.TOO_LARGE, Phase.FINAL),
-        ({"dot": "554 5.6.0 malformed\r\n"}, AnswerClass.CONTENT_REFUSED, Phase.FINAL),
-        ({"dot": "550 5.7.26 unauthenticated\r\n"}, AnswerClass.SENDER_REFUSED, Phase.FINAL),
-        ({"dot": "451 4.3.0 later\r\n"}, AnswerClass.DEFERRED, Phase.FINAL),
-        ({"dot": "421 4.3.0 later\r\n"}, AnswerClass.RELAY_UNAVAILABLE, Phase.FINAL),
+        ({"mail": "530 5.7.0 sign in\r\n"}, ReplyClass.RELAY_AUTH, Phase.MAIL),
+        ({"mail": "503 5.5.1 Sender already given\r\n"}, ReplyClass.PROTOCOL, Phase.MAIL),
+        ({"mail": "550 5.7.1 go away\r\n"}, ReplyClass.SENDER_REFUSED, Phase.MAIL),
+        ({"mail": "421 4.7.0 too many\r\n"}, ReplyClass.THROTTLED, Phase.MAIL),
+        ({"mail": DROP}, ReplyClass.RELAY_UNAVAILABLE, Phase.MAIL),
+        ({"mail": SILENCE}, ReplyClass.RELAY_UNAVAILABLE, Phase.MAIL),
+        ({"rcpt": "450 4.7.1 greylisted\r\n"}, ReplyClass.DEFERRED, Phase.RCPT),
+        ({"rcpt": "452 4.2.2 full\r\n"}, ReplyClass.MAILBOX_FULL, Phase.RCPT),
+        ({"rcpt": "550 5.1.1 unknown\r\n"}, ReplyClass.ADDRESS_BAD, Phase.RCPT),
+        ({"rcpt": "550 5.4.4 no host\r\n"}, ReplyClass.DOMAIN_BAD, Phase.RCPT),
+        ({"rcpt": "550-5.1.1 a\r\n550 5.1.1 b\r\n"}, ReplyClass.ADDRESS_BAD, Phase.RCPT),
+        ({"rcpt": "55" + DROP}, ReplyClass.RELAY_UNAVAILABLE, Phase.RCPT),
+        ({"rcpt": "what?\r\n"}, ReplyClass.PROTOCOL, Phase.RCPT),
+        ({"rcpt": "x" * 40_000 + "\r\n"}, ReplyClass.PROTOCOL, Phase.RCPT),
+        ({"rcpt": "251 will forward\r\n"}, ReplyClass.SENT, Phase.FINAL),
+        ({"data": "554 5.7.1 no\r\n"}, ReplyClass.SENDER_REFUSED, Phase.DATA),
+        ({"data": "250 ok\r\n"}, ReplyClass.PROTOCOL, Phase.DATA),
+        ({"data": DROP}, ReplyClass.RELAY_UNAVAILABLE, Phase.DATA),
+        ({"dot": "250 2.0.0 ok\r\n"}, ReplyClass.SENT, Phase.FINAL),
+        ({"dot": "552 5.3.4 too large\r\n"}, ReplyClass.TOO_LARGE, Phase.FINAL),
+        ({"dot": "554 5.6.0 malformed\r\n"}, ReplyClass.CONTENT_REFUSED, Phase.FINAL),
+        ({"dot": "550 5.7.26 unauthenticated\r\n"}, ReplyClass.SENDER_REFUSED, Phase.FINAL),
+        ({"dot": "451 4.3.0 later\r\n"}, ReplyClass.DEFERRED, Phase.FINAL),
+        ({"dot": "421 4.3.0 later\r\n"}, ReplyClass.RELAY_UNAVAILABLE, Phase.FINAL),
         # The outcome is unknown.
-        ({"dot": DROP}, AnswerClass.UNKNOWN, Phase.FINAL),
-        ({"dot": SILENCE}, AnswerClass.UNKNOWN, Phase.FINAL),
-        ({"dot": "25" + DROP}, AnswerClass.UNKNOWN, Phase.FINAL),
-        ({"dot": "250-ok\r\n" + SILENCE}, AnswerClass.UNKNOWN, Phase.FINAL),
-        ({"dot": "ok\r\n"}, AnswerClass.UNKNOWN, Phase.FINAL),
-        ({"dot": "354 more?\r\n"}, AnswerClass.UNKNOWN, Phase.FINAL),
-        ({"dot": "x" * 40_000}, AnswerClass.UNKNOWN, Phase.FINAL),
+        ({"dot": DROP}, ReplyClass.UNKNOWN, Phase.FINAL),
+        ({"dot": SILENCE}, ReplyClass.UNKNOWN, Phase.FINAL),
+        ({"dot": "25" + DROP}, ReplyClass.UNKNOWN, Phase.FINAL),
+        ({"dot": "250-ok\r\n" + SILENCE}, ReplyClass.UNKNOWN, Phase.FINAL),
+        ({"dot": "ok\r\n"}, ReplyClass.UNKNOWN, Phase.FINAL),
+        ({"dot": "354 more?\r\n"}, ReplyClass.UNKNOWN, Phase.FINAL),
+        ({"dot": "x" * 40_000}, ReplyClass.UNKNOWN, Phase.FINAL),
     ],
 )
 async def test_response_at_every_stage(
-    changes: dict[str, str], outcome: AnswerClass, phase: Phase
+    changes: dict[str, str], outcome: ReplyClass, phase: Phase
 ) -> None:
     found, _ = await attempt(Script(**changes))
     assert (found.outcome, found.phase) == (outcome, phase), found.message
@@ -155,12 +155,12 @@ async def test_response_at_every_stage(
 @pytest.mark.parametrize(
     ("middle", "outcome"),
     [
-        ("552 5.3.4 too large\r\n" + DROP, AnswerClass.TOO_LARGE),
-        (DROP, AnswerClass.RELAY_UNAVAILABLE),
-        (SILENCE, AnswerClass.RELAY_UNAVAILABLE),
+        ("552 5.3.4 too large\r\n" + DROP, ReplyClass.TOO_LARGE),
+        (DROP, ReplyClass.RELAY_UNAVAILABLE),
+        (SILENCE, ReplyClass.RELAY_UNAVAILABLE),
     ],
 )
-async def test_end_before_the_final_dot_is_known(middle: str, outcome: AnswerClass) -> None:
+async def test_end_before_the_final_dot_is_known(middle: str, outcome: ReplyClass) -> None:
     """The content is larger than every buffer, so the dot cannot have been sent."""
     large = replace(MAIL, content=b"Subject: x\r\n\r\n" + (b"x" * 74 + b"\r\n") * 400_000)
     found, relay = await attempt(Script(middle=middle, ehlo=EHLO_DSN), mail=large)
@@ -174,7 +174,7 @@ async def test_refused_connection_and_unknown_host() -> None:
     noted = HandOvers()
     async with SmtpRelay(url(port), LIMITS) as smtp:
         outcome = await smtp.send(MAIL, noted)
-    assert (outcome.outcome, outcome.phase) == (AnswerClass.RELAY_UNAVAILABLE, Phase.CONNECT)
+    assert (outcome.outcome, outcome.phase) == (ReplyClass.RELAY_UNAVAILABLE, Phase.CONNECT)
     assert noted.count == 0
 
 
@@ -190,12 +190,12 @@ async def test_delivery_reports_are_requested_where_offered() -> None:
 async def test_mail_that_the_relay_cannot_accept_is_not_sent() -> None:
     small = Script(ehlo="250-relay.example\r\n250 SIZE 10\r\n")
     outcome, relay = await attempt(small)
-    assert (outcome.outcome, outcome.handed_over) == (AnswerClass.TOO_LARGE, False)
+    assert (outcome.outcome, outcome.handed_over) == (ReplyClass.TOO_LARGE, False)
     foreign = replace(MAIL, recipient="ü@example.net")
     outcome, relay = await attempt(Script(), mail=foreign)
-    assert (outcome.outcome, outcome.handed_over) == (AnswerClass.CONTENT_REFUSED, False)
+    assert (outcome.outcome, outcome.handed_over) == (ReplyClass.CONTENT_REFUSED, False)
     outcome, relay = await attempt(Script(ehlo=EHLO_DSN), mail=foreign)
-    assert outcome.outcome is AnswerClass.SENT
+    assert outcome.outcome is ReplyClass.SENT
     assert "SMTPUTF8" in relay.commands[1]
     assert relay.commands[2] == "RCPT TO:<ü@example.net> NOTIFY=SUCCESS,FAILURE,DELAY"
 
@@ -237,7 +237,7 @@ async def test_connection_closed_by_the_relay_is_replaced_before_the_hand_over()
         second = await smtp.send(MAIL, noted)
         third = await smtp.send(MAIL, noted, fresh=True)
         assert relay.connections == 3
-    assert {one.outcome for one in (first, second, third)} == {AnswerClass.SENT}
+    assert {one.outcome for one in (first, second, third)} == {ReplyClass.SENT}
     assert noted.count == 3
 
 
@@ -251,7 +251,7 @@ async def test_nothing_is_sent_when_recording_fails() -> None:
         assert smtp.free == LIMITS.connections_max
         outcome = await smtp.send(MAIL, HandOvers())
         assert relay.connections == 1
-    assert outcome.outcome is AnswerClass.SENT
+    assert outcome.outcome is ReplyClass.SENT
     assert len(relay.mails) == 1
 
 
@@ -279,7 +279,7 @@ async def test_concurrent_mails_are_limited() -> None:
     async with scripted_relay() as relay, SmtpRelay(url(relay.port), limits) as smtp:
         outcomes = await asyncio.gather(*(smtp.send(MAIL, HandOvers()) for _ in range(10)))
         assert relay.connections <= 2
-    assert {one.outcome for one in outcomes} == {AnswerClass.SENT}
+    assert {one.outcome for one in outcomes} == {ReplyClass.SENT}
     assert len(relay.mails) == 10
 
 
@@ -292,7 +292,7 @@ async def test_captured_mail_is_kept() -> None:
     relay = open_relay(parse_relay_url("capture:"), keep)
     assert isinstance(relay, CaptureRelay)
     outcome = await relay.send(MAIL, HandOvers())
-    assert (outcome.outcome, outcome.relay) == (AnswerClass.SENT, "capture:")
+    assert (outcome.outcome, outcome.relay) == (ReplyClass.SENT, "capture:")
     assert kept == [MAIL]
 
 
@@ -344,15 +344,15 @@ async def test_starttls_and_sign_in() -> None:
     async with aiosmtpd_relay(handler, authenticator=authenticate, **options) as port:
         relay = parse_relay_url(f"smtp+starttls://user:p%40ss@{HOST}:{port}")
         outcome = await sent(relay, client_tls())
-        assert outcome.outcome is AnswerClass.SENT, outcome.message
+        assert outcome.outcome is ReplyClass.SENT, outcome.message
         wrong = await sent(replace(relay, password="wrong"), client_tls())
-        assert (wrong.outcome, wrong.phase) == (AnswerClass.RELAY_AUTH, Phase.AUTH)
+        assert (wrong.outcome, wrong.phase) == (ReplyClass.RELAY_AUTH, Phase.AUTH)
         # An untrusted certificate is rejected.
         stranger = await sent(relay)
-        assert (stranger.outcome, stranger.handed_over) == (AnswerClass.RELAY_UNAVAILABLE, False)
+        assert (stranger.outcome, stranger.handed_over) == (ReplyClass.RELAY_UNAVAILABLE, False)
         assert "TLS" in stranger.message
         plain = await sent(parse_relay_url(f"smtp://{HOST}:{port}"))
-        assert plain.outcome is AnswerClass.RELAY_AUTH
+        assert plain.outcome is ReplyClass.RELAY_AUTH
     assert handler.encrypted == [True]
     assert handler.envelopes[0].mail_from == MAIL.sender
     assert handler.envelopes[0].rcpt_tos == [MAIL.recipient]
@@ -363,9 +363,9 @@ async def test_relay_without_starttls_gets_no_plain_text() -> None:
     handler = Handler()
     async with aiosmtpd_relay(handler) as port:
         outcome = await sent(parse_relay_url(f"smtp+starttls://{HOST}:{port}"), client_tls())
-        assert (outcome.outcome, outcome.handed_over) == (AnswerClass.RELAY_UNAVAILABLE, False)
+        assert (outcome.outcome, outcome.handed_over) == (ReplyClass.RELAY_UNAVAILABLE, False)
         outcome = await sent(parse_relay_url(f"smtp://user:p@{HOST}:{port}"))
-        assert (outcome.outcome, outcome.phase) == (AnswerClass.RELAY_AUTH, Phase.AUTH)
+        assert (outcome.outcome, outcome.phase) == (ReplyClass.RELAY_AUTH, Phase.AUTH)
     assert handler.envelopes == []
 
 
@@ -373,9 +373,9 @@ async def test_implicit_tls() -> None:
     handler = Handler()
     async with aiosmtpd_relay(handler, implicit_tls=server_tls()) as port:
         outcome = await sent(parse_relay_url(f"smtps://{HOST}:{port}"), client_tls())
-        assert outcome.outcome is AnswerClass.SENT, outcome.message
+        assert outcome.outcome is ReplyClass.SENT, outcome.message
         stranger = await sent(parse_relay_url(f"smtps://{HOST}:{port}"))
-        assert stranger.outcome is AnswerClass.RELAY_UNAVAILABLE
+        assert stranger.outcome is ReplyClass.RELAY_UNAVAILABLE
     assert len(handler.envelopes) == 1
 
 

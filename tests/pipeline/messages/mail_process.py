@@ -8,7 +8,7 @@ import sys
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.process_names import own_name
 from headrace.store.engine.dialect import sql
-from headrace.store.messages import outbox
+from headrace.store.messages.sending import outbox
 from headrace.store.store import Store
 from headrace.stores import open_store
 from tests.pipeline.messages.senders import new_sender, smtp_relay

@@ -15,7 +15,7 @@ from headrace.pipeline.messages.mailing import Mailing
 from headrace.pipeline.messages.public_links import PublicLinks, Visitor
 from headrace.pipeline.messages.sending_domains import SendingDomains
 from headrace.pipeline.messages.templating import Templating
-from headrace.store.messages.links import HONEYPOT_LINK
+from headrace.store.messages.content.links import HONEYPOT_LINK
 from tests.support import mail
 from tests.support.events import START_US
 from tests.support.session import StoreSession

@@ -11,7 +11,7 @@ import pytest
 from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.messages.kinds import MessageStatus, SuppressionScope
 from headrace.domain.messages.requests import SuppressionFields
-from headrace.domain.messages.smtp_answers import AnswerClass
+from headrace.domain.messages.smtp_replies import ReplyClass
 from headrace.store.contract.messages import Claimed, Message
 from tests.support import mail
 from tests.support.events import START_US
@@ -23,8 +23,8 @@ PEOPLE = ("ann", "bob", "eve")
 WORKERS = ("somewhere/1:1:1", "elsewhere/2:2:2")
 CAP = 2
 _OUTCOMES = (
-    *(AnswerClass.SENT, AnswerClass.SENT, AnswerClass.DEFERRED, AnswerClass.UNKNOWN),
-    *(AnswerClass.SENDER_REFUSED, AnswerClass.PROTOCOL, AnswerClass.RELAY_UNAVAILABLE),
+    *(ReplyClass.SENT, ReplyClass.SENT, ReplyClass.DEFERRED, ReplyClass.UNKNOWN),
+    *(ReplyClass.SENDER_REFUSED, ReplyClass.PROTOCOL, ReplyClass.RELAY_UNAVAILABLE),
 )
 
 
@@ -133,11 +133,11 @@ class History:
         self.take(claimed.message, outcome)
         mail.record(self.session, claimed, outcome, attempt, owner=worker)
 
-    def take(self, message: Message, outcome: AnswerClass) -> None:
+    def take(self, message: Message, outcome: ReplyClass) -> None:
         """What the relay knows of an attempt."""
-        unknown = outcome is AnswerClass.UNKNOWN
+        unknown = outcome is ReplyClass.UNKNOWN
         self.account.unknowns[message.id] += unknown
-        if outcome is AnswerClass.SENT or (unknown and self.rng.random() < 0.5):
+        if outcome is ReplyClass.SENT or (unknown and self.rng.random() < 0.5):
             self.account.taken[message.id] += 1
         elif not unknown and message.kind == "marketing":
             self.account.handed[self.account.person(message)] -= 1
@@ -146,7 +146,7 @@ class History:
         """A worker dies with all that it holds, and another one takes it back."""
         worker = self.rng.choice(WORKERS)
         for claimed, _ in self.begun[worker]:
-            self.take(claimed.message, AnswerClass.UNKNOWN)
+            self.take(claimed.message, ReplyClass.UNKNOWN)
         self.session.place.run_sql(
             "UPDATE messages SET lease_until_us = 1 WHERE owner = ? AND lease_until_us > 0", worker
         )
@@ -197,8 +197,8 @@ class History:
             self.die()
         for worker in WORKERS:
             for claimed, attempt in self.begun[worker]:
-                self.take(claimed.message, AnswerClass.SENT)
-                mail.record(self.session, claimed, AnswerClass.SENT, attempt, owner=worker)
+                self.take(claimed.message, ReplyClass.SENT)
+                mail.record(self.session, claimed, ReplyClass.SENT, attempt, owner=worker)
         self.session.place.run_sql(
             "UPDATE messages SET lease_until_us = 1 WHERE lease_until_us > 0"
         )
@@ -210,8 +210,8 @@ class History:
             for claimed in claims:
                 result = mail.start(self.session, claimed)
                 if result.attempt is not None:
-                    self.take(claimed.message, AnswerClass.SENT)
-                    mail.record(self.session, claimed, AnswerClass.SENT, result.attempt)
+                    self.take(claimed.message, ReplyClass.SENT)
+                    mail.record(self.session, claimed, ReplyClass.SENT, result.attempt)
             self.wait()
 
     def check_end(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from headrace.domain.contacts.audiences import AudienceFields
 from headrace.domain.messages.email_request import EmailRequest, email_of
 from headrace.domain.messages.kinds import MessageStatus
-from headrace.store.messages.jobs import SendJob
+from headrace.store.messages.sending.jobs import SendJob
 from tests.support import mail
 from tests.support.events import START_US
 from tests.support.session import StoreSession

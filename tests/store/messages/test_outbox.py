@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.messages.kinds import MessageStatus, SuppressionScope
 from headrace.domain.messages.requests import SuppressionFields
-from headrace.domain.messages.smtp_answers import AnswerClass
+from headrace.domain.messages.smtp_replies import ReplyClass
 from tests.support import mail
 from tests.support.events import START_US
 from tests.support.session import StoreSession
@@ -102,13 +102,13 @@ def test_transactional_mail_is_tried_once_more_after_an_unknown_outcome(
 ) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
-    mail.deliver(session, AnswerClass.UNKNOWN)
+    mail.deliver(session, ReplyClass.UNKNOWN)
     held = mail.message_of(session, project, message)
     assert held.state is MessageStatus.UNKNOWN
     assert held.due_us is not None
 
     mail.make_due(session, message)
-    mail.deliver(session, AnswerClass.UNKNOWN)
+    mail.deliver(session, ReplyClass.UNKNOWN)
     again = mail.message_of(session, project, message)
     assert (again.state, again.due_us, again.attempt) == (MessageStatus.UNKNOWN, None, 2)
 
@@ -128,7 +128,7 @@ def test_a_hard_bounce_suppresses_the_address(session: StoreSession) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
     mail.deliver(
-        session, AnswerClass.ADDRESS_BAD, code=550, status="5.1.1", diagnostic="no such user"
+        session, ReplyClass.ADDRESS_BAD, code=550, status="5.1.1", diagnostic="no such user"
     )
     assert mail.message_of(session, project, message).state is MessageStatus.BOUNCED
     ((name, payload),) = system_events(session, "sendrealm.mail.")
@@ -143,7 +143,7 @@ def test_a_hard_bounce_suppresses_the_address(session: StoreSession) -> None:
 def test_what_is_refused_for_the_sender_suppresses_nobody(session: StoreSession) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
-    mail.deliver(session, AnswerClass.SENDER_REFUSED, code=550, status="5.7.26")
+    mail.deliver(session, ReplyClass.SENDER_REFUSED, code=550, status="5.7.26")
     assert mail.message_of(session, project, message).state is MessageStatus.BLOCKED
     assert session.place.run_sql("SELECT count(*) FROM suppressions") == [(0,)]
 
@@ -151,7 +151,7 @@ def test_what_is_refused_for_the_sender_suppresses_nobody(session: StoreSession)
 def test_a_refusal_that_may_pass_is_tried_again(session: StoreSession) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
-    mail.deliver(session, AnswerClass.DEFERRED, code=451)
+    mail.deliver(session, ReplyClass.DEFERRED, code=451)
     waiting = mail.message_of(session, project, message)
     assert (waiting.state, waiting.reason) == (MessageStatus.DEFERRED, "deferred")
     mail.make_due(session, message)

@@ -6,10 +6,10 @@ from typing import Any
 
 from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.messages.kinds import Engagement, MessageStatus, SuppressionReason
-from headrace.domain.messages.smtp_answers import AnswerClass
+from headrace.domain.messages.smtp_replies import ReplyClass
 from headrace.domain.messages.tokens import UnsubscribeTarget
 from headrace.store.contract.messages import Message
-from headrace.store.messages.engagement import NewHit
+from headrace.store.messages.feedback.engagement import NewHit
 from tests.support import mail
 from tests.support.events import START_US
 from tests.support.session import StoreSession
@@ -131,7 +131,7 @@ def test_a_hit_settles_what_nobody_knew(session: StoreSession) -> None:
     project = mail.new_project(session)
     topic = new_topic(session, project)
     message = mail.send_one(session, project, kind="marketing", topic_id=topic)
-    mail.deliver(session, AnswerClass.UNKNOWN)
+    mail.deliver(session, ReplyClass.UNKNOWN)
     now_us = session.store.clock_us() + 60_000_000
     hit(session, message, now_us)
     settle_hits(session, now_us + 20_000_000)
@@ -157,7 +157,7 @@ def test_a_person_settles_an_unknown_outcome(session: StoreSession) -> None:
     lists = session.store.messages.lists
     for outcome, state in (("sent", "sent"), ("failed", "failed"), ("retry", "deferred")):
         message = mail.send_one(session, project, kind="marketing", topic_id=topic)
-        mail.deliver(session, AnswerClass.UNKNOWN)
+        mail.deliver(session, ReplyClass.UNKNOWN)
         unknown = session.run(lists.list(project, state=MessageStatus.UNKNOWN, limit=9))
         assert [one.id for one in unknown] == [message.id]
         settled = session.run(lists.settle(project, message.id, outcome, START_US, actor="me"))
@@ -209,7 +209,7 @@ def test_an_erasure_leaves_nothing_but_the_hash(session: StoreSession) -> None:
         mail.record(
             session,
             claimed,
-            AnswerClass.ADDRESS_BAD if bad else AnswerClass.SENT,
+            ReplyClass.ADDRESS_BAD if bad else ReplyClass.SENT,
             number or 0,
             diagnostic="no ann here" if bad else "ok",
         )

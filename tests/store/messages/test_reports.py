@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from headrace.domain.messages.kinds import MessageStatus
-from headrace.domain.messages.smtp_answers import AnswerClass
+from headrace.domain.messages.smtp_replies import ReplyClass
 from headrace.store.contract.messages import Message
-from headrace.store.messages.reports import Report, ReportKind
+from headrace.store.messages.feedback.reports import Report, ReportKind
 from tests.support import mail
 from tests.support.session import StoreSession
 from tests.support.stored_contacts import system_events
@@ -25,8 +25,8 @@ def names(session: StoreSession) -> list[str]:
     return sorted(name.rpartition(".")[2] for name, _ in system_events(session, "sendrealm.mail."))
 
 
-@pytest.mark.parametrize("outcome", [AnswerClass.SENT, AnswerClass.UNKNOWN])
-def test_a_delivery_is_told_once(session: StoreSession, outcome: AnswerClass) -> None:
+@pytest.mark.parametrize("outcome", [ReplyClass.SENT, ReplyClass.UNKNOWN])
+def test_a_delivery_is_told_once(session: StoreSession, outcome: ReplyClass) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
     mail.deliver(session, outcome)
@@ -39,7 +39,7 @@ def test_a_delivery_is_told_once(session: StoreSession, outcome: AnswerClass) ->
 def test_a_bounce_settles_an_unknown_outcome_and_suppresses(session: StoreSession) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
-    mail.deliver(session, AnswerClass.UNKNOWN)
+    mail.deliver(session, ReplyClass.UNKNOWN)
     for _ in range(2):
         report(session, message, ReportKind.HARD)
     ended = mail.message_of(session, project, message)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from headrace.domain.messages.kinds import MessageStatus
-from headrace.domain.messages.smtp_answers import AnswerClass
+from headrace.domain.messages.smtp_replies import ReplyClass
 from headrace.store.contract.messages import Message
-from headrace.store.messages import message_search
-from headrace.store.messages.message_search import MessageFilter, Place
+from headrace.store.messages.sending import message_search
+from headrace.store.messages.sending.message_search import MessageFilter, Place
 from tests.support import mail
 from tests.support.session import StoreSession
 
@@ -68,7 +68,7 @@ def test_a_recipient_is_found_with_and_without_a_contact(session: StoreSession) 
 def test_status_and_domain_narrow_every_list(session: StoreSession) -> None:
     project_id = mail.new_project(session)
     mail.send_one(session, project_id)
-    mail.deliver(session, AnswerClass.ADDRESS_BAD)
+    mail.deliver(session, ReplyClass.ADDRESS_BAD)
     sent = mail.send_one(session, project_id, to="bob@b.example", **{"from": "a@other.example"})
     mail.deliver(session)
 

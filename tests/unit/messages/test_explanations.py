@@ -7,10 +7,10 @@ import pytest
 from headrace.domain.messages.explanations import explain, said_at_the_end
 from headrace.domain.messages.guardrails import Decision, Guardrail, Reason
 from headrace.domain.messages.kinds import MessageStatus
-from headrace.domain.messages.smtp_answers import AnswerClass
+from headrace.domain.messages.smtp_replies import ReplyClass
 
 
-@pytest.mark.parametrize("reason", [*Reason, *sorted(set(AnswerClass) - {AnswerClass.SENT})])
+@pytest.mark.parametrize("reason", [*Reason, *sorted(set(ReplyClass) - {ReplyClass.SENT})])
 def test_every_reason_has_words(reason: str) -> None:
     text = explain(MessageStatus.SKIPPED, str(reason), None)
     assert text.startswith("It was not sent: ")

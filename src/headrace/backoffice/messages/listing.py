@@ -15,7 +15,7 @@ from headrace.domain.ids import uuid_text
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.domain.messages.requests import check_domain
 from headrace.store.contract.messages import DOMAINS_MAX
-from headrace.store.messages.message_search import MessageFilter, Place
+from headrace.store.messages.sending.message_search import MessageFilter, Place
 
 ROWS = 50
 FIELDS = ("status", "recipient", "domain", "contact")

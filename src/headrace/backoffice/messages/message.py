@@ -20,8 +20,8 @@ from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.ids import uuid_text
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.store.contract.messages import EngagementRecord
-from headrace.store.messages.captured import CapturedMail
-from headrace.store.messages.links import HONEYPOT_LINK
+from headrace.store.messages.content.captured import CapturedMail
+from headrace.store.messages.content.links import HONEYPOT_LINK
 
 #: Link targets looked up for one page.
 TARGETS_MAX = 50

@@ -10,7 +10,7 @@ from headrace.backoffice.messages.words import GUARDRAILS, STATUSES, reason_word
 from headrace.domain.messages.guardrails import Decision, Guardrail, Reason, Verdict
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.store.contract.messages import AttemptRecord, Message
-from headrace.store.messages.message_lists import MessageDetail
+from headrace.store.messages.sending.message_lists import MessageDetail
 
 _GUARDRAIL_OF = {
     Reason.SENDING_PAUSED: Guardrail.PAUSED,

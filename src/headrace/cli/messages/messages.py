@@ -18,8 +18,8 @@ from headrace.store.store import Store
 
 if TYPE_CHECKING:
     from headrace.store.contract.messages import Message
-    from headrace.store.messages.message_lists import MessageDetail
-    from headrace.store.messages.message_search import MessageFilter, Place
+    from headrace.store.messages.sending.message_lists import MessageDetail
+    from headrace.store.messages.sending.message_search import MessageFilter, Place
 
 app = typer.Typer(help="Find messages, and settle those that are unknown.", no_args_is_help=True)
 
@@ -202,7 +202,7 @@ def _filter(
 ) -> MessageFilter:
     from headrace.domain.email import normalize_email
     from headrace.domain.messages.requests import check_domain
-    from headrace.store.messages.message_search import MessageFilter
+    from headrace.store.messages.sending.message_search import MessageFilter
 
     try:
         return MessageFilter(

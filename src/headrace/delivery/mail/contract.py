@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from headrace.domain.messages.smtp_answers import Answer, AnswerClass, Phase
+from headrace.domain.messages.smtp_replies import Phase, Reply, ReplyClass
 
 #: Writes and commits that an attempt has started. Awaited when a connection is ready for the mail
 #: and before any command about it: if the process crashes before this returns, the mail was not
@@ -36,11 +36,11 @@ class OutgoingMail:
 class MailOutcome:
     """How one attempt ended."""
 
-    outcome: AnswerClass
+    outcome: ReplyClass
     #: The phase in which it ended.
     phase: Phase
     #: Response of the server; None without one.
-    answer: Answer | None
+    reply: Reply | None
     #: One sentence, safe to show: without address and password.
     message: str
     #: Host and port, or `capture:`.

@@ -16,7 +16,7 @@ from headrace.delivery.mail.contract import (
 )
 from headrace.delivery.mail.relay_url import RelayKind, RelayUrl
 from headrace.delivery.mail.smtp import Ended, RelayLimits, SmtpSession, open_session
-from headrace.domain.messages.smtp_answers import Answer, AnswerClass, Phase
+from headrace.domain.messages.smtp_replies import Phase, Reply, ReplyClass
 
 #: Stores a captured mail where people can see it.
 Keep = Callable[[OutgoingMail], Awaitable[None]]
@@ -101,11 +101,11 @@ class SmtpRelay:
             await before_hand_over()
             handed_over = True
             reports = session.reports_delivery
-            answer = await session.deliver(mail)
+            reply = await session.deliver(mail)
             return MailOutcome(
-                outcome=AnswerClass.SENT,
+                outcome=ReplyClass.SENT,
                 phase=Phase.FINAL,
-                answer=answer,
+                reply=reply,
                 message="the relay took the mail",
                 relay=self.name,
                 duration_us=_since_us(began_ns),
@@ -116,7 +116,7 @@ class SmtpRelay:
             return MailOutcome(
                 outcome=ended.outcome,
                 phase=ended.phase,
-                answer=ended.answer,
+                reply=ended.reply,
                 message=str(ended),
                 relay=self.name,
                 duration_us=_since_us(began_ns),
@@ -206,9 +206,9 @@ class CaptureRelay:
             finally:
                 self._used -= 1
         return MailOutcome(
-            outcome=AnswerClass.SENT,
+            outcome=ReplyClass.SENT,
             phase=Phase.FINAL,
-            answer=Answer(250, "captured"),
+            reply=Reply(250, "captured"),
             message="the mail was captured and leaves this machine for nowhere",
             relay=self.name,
             duration_us=_since_us(began_ns),

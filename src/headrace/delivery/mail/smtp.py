@@ -25,12 +25,12 @@ from aiosmtplib.protocol import SMTPProtocol
 
 from headrace.delivery.mail.contract import OutgoingMail
 from headrace.delivery.mail.relay_url import RelayKind, RelayUrl
-from headrace.domain.messages.smtp_answers import (
-    Answer,
-    AnswerClass,
+from headrace.domain.messages.smtp_replies import (
     Phase,
+    Reply,
+    ReplyClass,
     classify,
-    read_answer,
+    read_reply,
     shown_text,
 )
 
@@ -64,16 +64,16 @@ class Ended(Exception):
     Attributes:
         outcome: of the attempt.
         phase: in which it ended.
-        answer: response of the server; None without one.
+        reply: response of the server; None without one.
     """
 
     def __init__(
-        self, outcome: AnswerClass, phase: Phase, message: str, answer: Answer | None = None
+        self, outcome: ReplyClass, phase: Phase, message: str, reply: Reply | None = None
     ) -> None:
         super().__init__(message)
         self.outcome = outcome
         self.phase = phase
-        self.answer = answer
+        self.reply = reply
 
 
 class SmtpSession:
@@ -114,12 +114,12 @@ class SmtpSession:
         limit = self._client.esmtp_extensions.get("size", "").strip()
         if limit.isdigit() and 0 < int(limit) < len(mail.content):
             message = f"the relay takes at most {limit} bytes, the mail has {len(mail.content)}"
-            raise Ended(AnswerClass.TOO_LARGE, Phase.MAIL, message)
+            raise Ended(ReplyClass.TOO_LARGE, Phase.MAIL, message)
         if _needs_utf8(mail) and not self._client.supports_extension("smtputf8"):
             message = "the relay takes no addresses with other characters than ASCII"
-            raise Ended(AnswerClass.CONTENT_REFUSED, Phase.MAIL, message)
+            raise Ended(ReplyClass.CONTENT_REFUSED, Phase.MAIL, message)
 
-    async def deliver(self, mail: OutgoingMail) -> Answer:
+    async def deliver(self, mail: OutgoingMail) -> Reply:
         """Send one mail.
 
         Returns:
@@ -168,7 +168,7 @@ class SmtpSession:
 
     async def _command(
         self, phase: Phase, run: Callable[[], Awaitable[SMTPResponse]], *good: int
-    ) -> Answer:
+    ) -> Reply:
         task = asyncio.current_task()
         cancelled = task.cancelling() if task else 0
         try:
@@ -180,15 +180,15 @@ class SmtpSession:
         except (SMTPResponseException, SMTPException, OSError, ValueError) as error:
             self._broken = True
             raise _ended(error, phase) from error
-        answer = read_answer(response.code, response.message)
-        if answer.code not in good:
-            outcome = classify(phase, answer)
+        reply = read_reply(response.code, response.message)
+        if reply.code not in good:
+            outcome = classify(phase, reply)
             # After an unexpected response, the next ones would be assigned to the wrong commands.
-            self._broken |= outcome is AnswerClass.PROTOCOL or answer.code == 421
-            raise Ended(outcome, phase, _said(answer), answer)
-        return answer
+            self._broken |= outcome is ReplyClass.PROTOCOL or reply.code == 421
+            raise Ended(outcome, phase, _said(reply), reply)
+        return reply
 
-    async def _content(self, content: bytes) -> Answer:
+    async def _content(self, content: bytes) -> Reply:
         protocol = self._client.protocol
         if protocol is None:
             self._broken = True
@@ -203,15 +203,15 @@ class SmtpSession:
             with suppress(SMTPException, OSError):
                 # The reader reports a connection lost here: from now on the outcome is unknown.
                 protocol.write(b".\r\n")
-            answer = await self._final(reading)
+            reply = await self._final(reading)
         finally:
             await _cancelled(reading)
         self._broken = False
-        outcome = classify(Phase.FINAL, answer)
-        if outcome is not AnswerClass.SENT:
-            self._broken = outcome is AnswerClass.UNKNOWN or answer.code == 421
-            raise Ended(outcome, Phase.FINAL, _said(answer), answer)
-        return answer
+        outcome = classify(Phase.FINAL, reply)
+        if outcome is not ReplyClass.SENT:
+            self._broken = outcome is ReplyClass.UNKNOWN or reply.code == 421
+            raise Ended(outcome, Phase.FINAL, _said(reply), reply)
+        return reply
 
     async def _write(
         self, protocol: SMTPProtocol, content: bytes, reading: asyncio.Future[SMTPResponse]
@@ -249,21 +249,21 @@ class SmtpSession:
             await _cancelled(draining)
         if not done:
             message = "the relay does not read the mail"
-            raise Ended(AnswerClass.RELAY_UNAVAILABLE, Phase.DATA, message)
+            raise Ended(ReplyClass.RELAY_UNAVAILABLE, Phase.DATA, message)
 
-    async def _final(self, reading: asyncio.Future[SMTPResponse]) -> Answer:
+    async def _final(self, reading: asyncio.Future[SMTPResponse]) -> Reply:
         try:
             async with asyncio.timeout(self._limits.final_s):
                 response = await reading
         except TimeoutError:
-            message = "the relay did not answer after the end of the mail"
+            message = "the relay did not reply after the end of the mail"
         except SMTPResponseException as error:
-            message = f"the relay answered after the end of the mail with {shown_text(str(error))}"
+            message = f"the relay sent {shown_text(str(error))} after the end of the mail"
         except (SMTPException, OSError):
             message = "the connection was lost after the end of the mail"
         else:
-            return read_answer(response.code, response.message)
-        raise Ended(AnswerClass.UNKNOWN, Phase.FINAL, message)
+            return read_reply(response.code, response.message)
+        raise Ended(ReplyClass.UNKNOWN, Phase.FINAL, message)
 
 
 async def open_session(
@@ -297,8 +297,8 @@ async def open_session(
                 await client.login(url.user, url.password)
     except TimeoutError:
         client.close()
-        message = "the relay did not answer in time"
-        raise Ended(AnswerClass.RELAY_UNAVAILABLE, phase, message) from None
+        message = "the relay did not reply in time"
+        raise Ended(ReplyClass.RELAY_UNAVAILABLE, phase, message) from None
     except (SMTPException, OSError, ValueError) as error:
         client.close()
         raise _ended(error, phase) from error
@@ -311,29 +311,29 @@ async def open_session(
 def _ended(error: Exception, phase: Phase) -> Ended:
     """Map an error before the final dot to the closed lists."""
     if isinstance(error, SMTPResponseException):
-        answer = read_answer(error.code, error.message)
+        reply = read_reply(error.code, error.message)
         if phase is Phase.CONNECT:
             phase = Phase.GREETING
-        return Ended(classify(phase, answer), phase, _said(answer), answer)
+        return Ended(classify(phase, reply), phase, _said(reply), reply)
     if phase is Phase.AUTH and not isinstance(error, OSError):
         # No method, or none without TLS: only an operator can fix that.
-        return Ended(AnswerClass.RELAY_AUTH, phase, shown_text(str(error)))
+        return Ended(ReplyClass.RELAY_AUTH, phase, shown_text(str(error)))
     if isinstance(error, SMTPServerDisconnected):
         return _lost(phase)
     if isinstance(error, TimeoutError):
-        message = "the relay did not answer in time"
+        message = "the relay did not reply in time"
     elif isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
         message = f"TLS failed: {shown_text(str(error))}"
     elif isinstance(error, ValueError):
-        return Ended(AnswerClass.CONTENT_REFUSED, phase, "an address cannot be written")
+        return Ended(ReplyClass.CONTENT_REFUSED, phase, "an address cannot be written")
     else:
         message = shown_text(str(error)) or type(error).__name__
-    return Ended(AnswerClass.RELAY_UNAVAILABLE, phase, message)
+    return Ended(ReplyClass.RELAY_UNAVAILABLE, phase, message)
 
 
 def _lost(phase: Phase) -> Ended:
     message = "the connection was lost before the end of the mail"
-    return Ended(AnswerClass.RELAY_UNAVAILABLE, phase, message)
+    return Ended(ReplyClass.RELAY_UNAVAILABLE, phase, message)
 
 
 def _early(reading: asyncio.Future[SMTPResponse]) -> Ended:
@@ -342,13 +342,13 @@ def _early(reading: asyncio.Future[SMTPResponse]) -> Ended:
     if isinstance(error, Exception):
         return _ended(error, Phase.DATA)
     response = reading.result()
-    answer = read_answer(response.code, response.message)
-    return Ended(classify(Phase.DATA, answer), Phase.DATA, _said(answer), answer)
+    reply = read_reply(response.code, response.message)
+    return Ended(classify(Phase.DATA, reply), Phase.DATA, _said(reply), reply)
 
 
-def _said(answer: Answer) -> str:
-    status = f" {answer.status}" if answer.status else ""
-    return f"the relay said {answer.code}{status} {answer.text}".rstrip()
+def _said(reply: Reply) -> str:
+    status = f" {reply.status}" if reply.status else ""
+    return f"the relay said {reply.code}{status} {reply.text}".rstrip()
 
 
 def _needs_utf8(mail: OutgoingMail) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace.domain.messages.guardrails import Decision, Guardrail, Reason, Verdict
 from headrace.domain.messages.kinds import MessageStatus
-from headrace.domain.messages.smtp_answers import AnswerClass
+from headrace.domain.messages.smtp_replies import ReplyClass
 
 #: The guardrail that gives each reason; what composing says is not among them.
 GUARDRAIL_OF: dict[Reason | None, Guardrail] = {
@@ -52,18 +52,18 @@ _REASONS: dict[str, str] = {
     Reason.SEND_LIMIT: "the project has reached its daily limit",
     Reason.DOMAIN_THROTTLED: "the receiving domain is throttled",
     Reason.RELAY_DOWN: "the relay is unavailable",
-    AnswerClass.RELAY_UNAVAILABLE: "the relay was unavailable",
-    AnswerClass.RELAY_AUTH: "the relay refuses user or password",
-    AnswerClass.DEFERRED: "the server asked for a later try",
-    AnswerClass.THROTTLED: "the server limits our sending rate",
-    AnswerClass.MAILBOX_FULL: "the mailbox is full",
-    AnswerClass.ADDRESS_BAD: "the server says that the address does not exist",
-    AnswerClass.DOMAIN_BAD: "the domain of the address has no server",
-    AnswerClass.TOO_LARGE: "the mail is too large",
-    AnswerClass.CONTENT_REFUSED: "the server refused the content",
-    AnswerClass.SENDER_REFUSED: "the server refused the sender, not the address",
-    AnswerClass.PROTOCOL: "the server violated the protocol",
-    AnswerClass.UNKNOWN: "the connection was lost after the mail was transmitted",
+    ReplyClass.RELAY_UNAVAILABLE: "the relay was unavailable",
+    ReplyClass.RELAY_AUTH: "the relay rejects user or password",
+    ReplyClass.DEFERRED: "the server asked for a later try",
+    ReplyClass.THROTTLED: "the server limits our sending rate",
+    ReplyClass.MAILBOX_FULL: "the mailbox is full",
+    ReplyClass.ADDRESS_BAD: "the server says that the address does not exist",
+    ReplyClass.DOMAIN_BAD: "the domain of the address has no server",
+    ReplyClass.TOO_LARGE: "the mail is too large",
+    ReplyClass.CONTENT_REFUSED: "the server rejected the content",
+    ReplyClass.SENDER_REFUSED: "the server rejected the sender, not the address",
+    ReplyClass.PROTOCOL: "the server violated the protocol",
+    ReplyClass.UNKNOWN: "the connection was lost after the mail was transmitted",
     "compose": "the mail could not be composed",
     "domain_not_verified": "the domain of the sender is not verified",
     "poison": "workers crashed while sending it",

@@ -11,7 +11,7 @@ from headrace.domain.messages.kinds import (
     SuppressionReason,
     UnknownOutcome,
 )
-from headrace.domain.messages.smtp_answers import AnswerClass
+from headrace.domain.messages.smtp_replies import ReplyClass
 
 #: How long a message is retried, from its first due time, unless the request sets another limit.
 HORIZON_S = {MessageKind.MARKETING: 72 * 3600.0, MessageKind.TRANSACTIONAL: 24 * 3600.0}
@@ -27,7 +27,7 @@ UNKNOWN_RETRY_S = 600.0
 #: A missing route is final when it is still missing this long after the first time.
 DOMAIN_BAD_S = 24 * 3600.0
 #: Failures in a row before mail of a sending domain to a group of receivers waits.
-SENDER_REFUSED_MAX = 5
+SENDER_REJECTIONS_MAX = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,22 +74,22 @@ class Settlement:
     #: Halve the rate towards this receiver.
     slow_down: bool = False
     #: Counts for the breaker of (sending domain, receiver group).
-    sender_refused: bool = False
+    sender_rejected: bool = False
 
 
 _HARD_BOUNCE = Settlement(status=MessageStatus.BOUNCED, suppress=SuppressionReason.HARD_BOUNCE)
 #: Outcomes after which there is nothing to decide.
 _ENDS = {
-    AnswerClass.SENT: Settlement(status=MessageStatus.SENT),
-    AnswerClass.ADDRESS_BAD: _HARD_BOUNCE,
-    AnswerClass.TOO_LARGE: Settlement(status=MessageStatus.FAILED),
-    AnswerClass.CONTENT_REFUSED: Settlement(status=MessageStatus.FAILED),
-    AnswerClass.SENDER_REFUSED: Settlement(status=MessageStatus.BLOCKED, sender_refused=True),
+    ReplyClass.SENT: Settlement(status=MessageStatus.SENT),
+    ReplyClass.ADDRESS_BAD: _HARD_BOUNCE,
+    ReplyClass.TOO_LARGE: Settlement(status=MessageStatus.FAILED),
+    ReplyClass.CONTENT_REFUSED: Settlement(status=MessageStatus.FAILED),
+    ReplyClass.SENDER_REFUSED: Settlement(status=MessageStatus.BLOCKED, sender_rejected=True),
 }
 
 
 def settle(
-    outcome: AnswerClass,
+    outcome: ReplyClass,
     progress: Progress,
     *,
     now_us: int,
@@ -109,11 +109,11 @@ def settle(
     """
     if outcome in _ENDS:
         return _ENDS[outcome]
-    if outcome is AnswerClass.UNKNOWN:
+    if outcome is ReplyClass.UNKNOWN:
         return _unknown(progress, now_us, unknown)
-    if outcome is AnswerClass.PROTOCOL and progress.protocol_errors > 0:
+    if outcome is ReplyClass.PROTOCOL and progress.protocol_errors > 0:
         return Settlement(status=MessageStatus.FAILED, fresh_connection=True)
-    if outcome is AnswerClass.DOMAIN_BAD and _still_bad(progress, now_us):
+    if outcome is ReplyClass.DOMAIN_BAD and _still_bad(progress, now_us):
         return _HARD_BOUNCE
     wait_s = _wait_s(outcome, progress.attempt, policy, jitter)
     retry_at_us = now_us + round(wait_s * 1_000_000)
@@ -121,11 +121,11 @@ def settle(
     return Settlement(
         status=MessageStatus.EXPIRED if late else MessageStatus.DEFERRED,
         retry_at_us=None if late else retry_at_us,
-        soft_bounce=outcome is AnswerClass.MAILBOX_FULL,
-        fresh_connection=outcome is AnswerClass.PROTOCOL,
-        relay_down=outcome is AnswerClass.RELAY_UNAVAILABLE,
-        hold_relay=outcome is AnswerClass.RELAY_AUTH,
-        slow_down=outcome is AnswerClass.THROTTLED,
+        soft_bounce=outcome is ReplyClass.MAILBOX_FULL,
+        fresh_connection=outcome is ReplyClass.PROTOCOL,
+        relay_down=outcome is ReplyClass.RELAY_UNAVAILABLE,
+        hold_relay=outcome is ReplyClass.RELAY_AUTH,
+        slow_down=outcome is ReplyClass.THROTTLED,
     )
 
 
@@ -148,19 +148,19 @@ def _still_bad(progress: Progress, now_us: int) -> bool:
     return since_us is not None and now_us - since_us >= DOMAIN_BAD_S * 1_000_000
 
 
-def _wait_s(outcome: AnswerClass, attempt: int, policy: RetryPolicy, jitter: float) -> float:
+def _wait_s(outcome: ReplyClass, attempt: int, policy: RetryPolicy, jitter: float) -> float:
     normal = delay_s(attempt, policy, jitter)
     match outcome:
-        case AnswerClass.PROTOCOL:
+        case ReplyClass.PROTOCOL:
             return 0.0
-        case AnswerClass.DEFERRED:
+        case ReplyClass.DEFERRED:
             # Greylisting needs minutes, whatever the project's schedule begins with.
             index = min(attempt, len(GREYLIST_S)) - 1
             return GREYLIST_S[index] if attempt <= len(GREYLIST_S) else max(normal, GREYLIST_S[-1])
-        case AnswerClass.DOMAIN_BAD | AnswerClass.MAILBOX_FULL:
+        case ReplyClass.DOMAIN_BAD | ReplyClass.MAILBOX_FULL:
             return max(normal, SLOW_S)
-        case AnswerClass.THROTTLED:
+        case ReplyClass.THROTTLED:
             return max(normal, THROTTLED_S)
-        case AnswerClass.RELAY_AUTH:
+        case ReplyClass.RELAY_AUTH:
             return max(normal, RELAY_AUTH_S)
     return normal

@@ -30,7 +30,7 @@ from headrace.http.routing.route import (
 )
 from headrace.http.routing.schema import Id, Time, about
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
-from headrace.store.messages.domains import Domains
+from headrace.store.messages.content.domains import Domains
 
 _DomainName = Annotated[str, about(maxLength=DOMAIN_CHARACTERS_MAX, examples=["example.org"])]
 _OPENS = about("Whether opens of marketing mail are tracked; true if absent.")

@@ -20,9 +20,9 @@ from headrace.domain.timestamps import to_text
 from headrace.http.routing.schema import IDEMPOTENCY_KEY, Id, Time, about
 from headrace.http.server.wire import ErrorText
 from headrace.store.contract.messages import AttemptRecord, Email, EngagementRecord, Message
-from headrace.store.messages.emails import SentEmail
-from headrace.store.messages.jobs import Preview
-from headrace.store.messages.message_lists import MessageDetail, Outcome
+from headrace.store.messages.sending.emails import SentEmail
+from headrace.store.messages.sending.jobs import Preview
+from headrace.store.messages.sending.message_lists import MessageDetail, Outcome
 
 Mailbox = Annotated[
     str, about("An address, or a name with one.", examples=["Shop <news@example.org>"])

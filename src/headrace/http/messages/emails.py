@@ -35,7 +35,7 @@ from headrace.http.routing.route import Limits, created, get, json_body, ok, pag
 from headrace.http.server.head import Head
 from headrace.http.server.wire import error_object
 from headrace.pipeline.messages.mailing import StartedJob
-from headrace.store.messages.emails import SentEmail
+from headrace.store.messages.sending.emails import SentEmail
 
 #: Files of 10 MiB in base64, and the bodies.
 BODY_BYTES_MAX = 20 * 1024 * 1024

@@ -19,7 +19,7 @@ from headrace.http.routing.context import Services
 from headrace.http.routing.media import ANY, read_body
 from headrace.http.routing.route import PUBLIC, Body, Limits, get, post
 from headrace.pipeline.messages.public_links import Visitor
-from headrace.store.messages.unsubscribes import TOPICS_OFFERED_MAX, Left
+from headrace.store.messages.feedback.unsubscribes import TOPICS_OFFERED_MAX, Left
 
 PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
 BODY_BYTES_MAX = 16 * 1024

@@ -28,8 +28,8 @@ from headrace.http.routing.route import empty_body, get, json_body, ok, page, po
 from headrace.http.routing.schema import EMAIL
 from headrace.pipeline.messages.message_trace import trace_of
 from headrace.store.contract.messages import Message
-from headrace.store.messages.message_lists import MessageDetail
-from headrace.store.messages.message_search import MessageFilter, Place
+from headrace.store.messages.sending.message_lists import MessageDetail
+from headrace.store.messages.sending.message_search import MessageFilter, Place
 
 #: State of a message after each settlement.
 _STATE_AFTER = {

@@ -37,7 +37,7 @@ from headrace.http.routing.route import (
 from headrace.http.routing.schema import Id, about
 from headrace.pipeline.messages.templating import sent_source_of
 from headrace.store.contract.messages import TemplateVersion
-from headrace.store.messages.templates import Templates
+from headrace.store.messages.content.templates import Templates
 
 _NUMBER_DIGITS_MAX = 9
 #: Prefix of the subject of test sends.

@@ -22,7 +22,7 @@ from headrace.http.routing.route import Limits, created, get, json_body, ok, pag
 from headrace.http.routing.schema import Description, Id, Name, Time, about
 from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.messages import TEMPLATES_MAX, Template
-from headrace.store.messages.templates import Templates, TooManyTemplatesError
+from headrace.store.messages.content.templates import Templates, TooManyTemplatesError
 
 #: Enough for a draft in all its forms.
 BODY_BYTES_MAX = 4 * 1024 * 1024

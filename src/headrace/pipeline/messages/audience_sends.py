@@ -8,7 +8,7 @@ from headrace.pipeline.leadership import Leadership
 from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.token_bucket import ForwardTime, TokenBucket
 from headrace.store.contract.processing import ProcessingStore
-from headrace.store.messages.jobs import SendJob, SendJobs
+from headrace.store.messages.sending.jobs import SendJob, SendJobs
 
 #: One worker at a time sends, else each would add its own rate.
 LEADERSHIP = "audience_sends"

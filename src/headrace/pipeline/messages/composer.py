@@ -31,7 +31,7 @@ from headrace.domain.messages.tokens import (
 from headrace.domain.messages.variables import TemplateContact, template_values
 from headrace.domain.timestamps import to_text
 from headrace.store.contract.messages import Claimed, Material, Message
-from headrace.store.messages.links import HONEYPOT_LINK
+from headrace.store.messages.content.links import HONEYPOT_LINK
 
 
 class LinkNumbers(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from headrace.pipeline.loop import Loop, LoopOptions
-from headrace.store.messages.engagement import Engagements
+from headrace.store.messages.feedback.engagement import Engagements
 
 #: Hits of one transaction.
 SLICE_MAX = 50

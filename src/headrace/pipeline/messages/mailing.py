@@ -15,8 +15,8 @@ from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.messages.email_request import EmailRequest
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.store.contract.messages import Domain
-from headrace.store.messages.emails import SendContext, SentEmail, UnknownContactError
-from headrace.store.messages.jobs import Preview, SendJob
+from headrace.store.messages.sending.emails import SendContext, SentEmail, UnknownContactError
+from headrace.store.messages.sending.jobs import Preview, SendJob
 from headrace.store.store import Store
 
 
@@ -58,7 +58,7 @@ class Mailing:
             )
         except UnknownContactError:
             raise _no_contact() from None
-        return _unless_refused(sent, policies)
+        return _raise_if_rejected(sent, policies)
 
     async def send_batch(
         self, project_id: int, requests: Sequence[EmailRequest | ApiError], policies: Policies
@@ -86,7 +86,7 @@ class Mailing:
             if isinstance(one, UnknownContactError):
                 continue
             try:
-                outcomes[place] = _unless_refused(one, policies)
+                outcomes[place] = _raise_if_rejected(one, policies)
             except ApiError as error:
                 outcomes[place] = error
         return outcomes
@@ -165,7 +165,7 @@ def _no_contact() -> ApiError:
     return invalid(FieldProblem("contact_id", "is no contact of this project"))
 
 
-def _unless_refused(sent: SentEmail, policies: Policies) -> SentEmail:
+def _raise_if_rejected(sent: SentEmail, policies: Policies) -> SentEmail:
     if sent.mismatch and policies.idempotency_conflict is IdempotencyConflict.REJECT:
         raise _reused()
     return sent

@@ -10,7 +10,7 @@ import msgspec
 from headrace.domain.messages.explanations import all_passed, explain, said_at_the_end
 from headrace.domain.messages.guardrails import Reason, Verdict
 from headrace.domain.messages.kinds import MessageStatus
-from headrace.store.messages.message_lists import MessageDetail
+from headrace.store.messages.sending.message_lists import MessageDetail
 
 #: Reasons of a message that ended because no mail could be composed.
 _NOT_COMPOSED = frozenset(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from headrace.domain.messages.settlement import SENDER_REFUSED_MAX, Settlement
+from headrace.domain.messages.settlement import SENDER_REJECTIONS_MAX, Settlement
 
 #: Limit of groups remembered; past it, the least recently used is evicted.
 GROUPS_MAX = 10_000
@@ -17,8 +17,8 @@ FIRST_INTERVAL_US = 1_000_000
 INTERVAL_MAX_US = 600_000_000
 #: Subtracted from the interval for every accepted mail.
 RECOVERY_US = 100_000
-#: A group that refuses a sending domain gets none of its mail for so long.
-REFUSED_US = 900_000_000
+#: A group that rejects a sending domain gets none of its mail for so long.
+REJECTED_US = 900_000_000
 RELAY_FIRST_US = 1_000_000
 RELAY_MAX_US = 60_000_000
 
@@ -28,8 +28,8 @@ class _Group:
     interval_us: int = 0
     free_us: int = 0
     #: In a row, by sending domain.
-    refused: int = 0
-    refused_until_us: int = 0
+    rejected: int = 0
+    rejected_until_us: int = 0
 
 
 class Pacing:
@@ -49,7 +49,7 @@ class Pacing:
     def receiver_free_us(self, domain: str, group: str) -> int:
         """When a receiver may get the next mail of a sending domain."""
         held = self._groups.get((domain, group))
-        return 0 if held is None else max(held.free_us, held.refused_until_us)
+        return 0 if held is None else max(held.free_us, held.rejected_until_us)
 
     def began(self, domain: str, group: str, now_us: int) -> None:
         """Note that a mail is being sent there."""
@@ -62,7 +62,7 @@ class Pacing:
         self._relay(settlement, now_us)
         held = self._groups.get((domain, group))
         if held is None:
-            if not (settlement.slow_down or settlement.sender_refused):
+            if not (settlement.slow_down or settlement.sender_rejected):
                 return False
             held = self._groups[(domain, group)] = _Group()
             if len(self._groups) > GROUPS_MAX:
@@ -74,13 +74,13 @@ class Pacing:
             held.free_us = now_us + held.interval_us
         elif not settlement.relay_down:
             held.interval_us = max(0, held.interval_us - RECOVERY_US)
-        if not settlement.sender_refused:
-            held.refused = 0
+        if not settlement.sender_rejected:
+            held.rejected = 0
             return False
-        held.refused += 1
-        if held.refused % SENDER_REFUSED_MAX:
+        held.rejected += 1
+        if held.rejected % SENDER_REJECTIONS_MAX:
             return False
-        held.refused_until_us = now_us + REFUSED_US
+        held.rejected_until_us = now_us + REJECTED_US
         return True
 
     def _relay(self, settlement: Settlement, now_us: int) -> None:

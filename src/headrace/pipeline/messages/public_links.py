@@ -15,9 +15,9 @@ from headrace.domain.contacts.topics import Subscription, Topic
 from headrace.domain.messages.kinds import Engagement
 from headrace.domain.messages.tokens import OPEN_LINK, MessageKeys, UnsubscribeTarget
 from headrace.pipeline.loop import Loop, LoopOptions
-from headrace.store.messages.engagement import NewHit
-from headrace.store.messages.links import HONEYPOT_LINK
-from headrace.store.messages.unsubscribes import Left
+from headrace.store.messages.content.links import HONEYPOT_LINK
+from headrace.store.messages.feedback.engagement import NewHit
+from headrace.store.messages.feedback.unsubscribes import Left
 from headrace.store.store import Store
 
 HITS_WAITING_MAX = 10_000

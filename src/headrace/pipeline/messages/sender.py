@@ -25,11 +25,11 @@ from headrace.delivery.mail.dkim import DkimKeyError
 from headrace.delivery.mail.liquid import MissingVariableError, TemplateError
 from headrace.domain.messages.guardrails import Reason
 from headrace.domain.messages.kinds import DomainStatus, MessageStatus
-from headrace.domain.messages.smtp_answers import AnswerClass, Phase
+from headrace.domain.messages.smtp_replies import Phase, ReplyClass
 from headrace.observability.events import (
     LOOP_FAILED,
     MAIL_RELAY_HELD,
-    MAIL_SENDER_REFUSED,
+    MAIL_SENDER_REJECTED,
     MESSAGES_RESCUED,
     STORE_UNAVAILABLE,
 )
@@ -47,7 +47,7 @@ from headrace.store.contract.messages import (
     Start,
     StartResult,
 )
-from headrace.store.messages.outbox import Outbox
+from headrace.store.messages.sending.outbox import Outbox
 
 _log = structlog.get_logger()
 
@@ -85,7 +85,7 @@ class SenderStats(msgspec.Struct):
     #: Attempts that did not end with the mail accepted.
     failed: int = 0
     #: Skipped or deferred by a guardrail.
-    refused: int = 0
+    held_back: int = 0
     unknown: int = 0
     #: Claims or attempts that another worker has settled.
     stale: int = 0
@@ -245,7 +245,7 @@ class Sender:
             reason = Reason.MISSING_VARIABLE.value
             return Unsendable(MessageStatus.SKIPPED, reason, error.name)
         except MailTooLargeError as error:
-            return Unsendable(MessageStatus.FAILED, AnswerClass.TOO_LARGE.value, str(error))
+            return Unsendable(MessageStatus.FAILED, ReplyClass.TOO_LARGE.value, str(error))
         except (TemplateError, ComposeError, DkimKeyError) as error:
             return Unsendable(MessageStatus.FAILED, "compose", str(error))
 
@@ -256,7 +256,7 @@ class Sender:
         if not written:
             self.stats.stale += 1
         elif end.state is MessageStatus.SKIPPED:
-            self.stats.refused += 1
+            self.stats.held_back += 1
         else:
             self.stats.failed += 1
 
@@ -285,7 +285,7 @@ class Sender:
             if error.args[0] == "lost":
                 self.stats.stale += 1
             else:
-                self.stats.refused += 1
+                self.stats.held_back += 1
             return
         except asyncio.CancelledError:
             if began:
@@ -296,16 +296,16 @@ class Sender:
 
     async def _written(self, claimed: Claimed, attempt: int | None, outcome: MailOutcome) -> None:
         """Record an outcome; retry, so that a short outage of the store does not lose it."""
-        answer = outcome.answer
+        reply = outcome.reply
         ended = Ended(
             claimed=claimed,
             attempt=attempt,
             outcome=outcome.outcome,
             relay=outcome.relay,
             phase=outcome.phase.value,
-            code=None if answer is None else answer.code,
-            status=None if answer is None else answer.status,
-            diagnostic=outcome.message if answer is None else answer.text,
+            code=None if reply is None else reply.code,
+            status=None if reply is None else reply.status,
+            diagnostic=outcome.message if reply is None else reply.text,
             jitter=self._rng.random(),
         )
         for left in reversed(range(self._options.record_tries)):
@@ -333,7 +333,7 @@ class Sender:
             self.stats.failed += 1
         domain, group = claimed.message.domain or "", claimed.group_key or ""
         if self.pacing.ended(domain, group, settlement, self._clock_us()):
-            _log.error(MAIL_SENDER_REFUSED, domain=domain, receivers=group)
+            _log.error(MAIL_SENDER_REJECTED, domain=domain, receivers=group)
         if settlement.hold_relay:
             _log.error(MAIL_RELAY_HELD, relay=self._relay.name)
 
@@ -364,9 +364,9 @@ class Sender:
 
 def _cut_short(relay: str) -> MailOutcome:
     return MailOutcome(
-        outcome=AnswerClass.UNKNOWN,
+        outcome=ReplyClass.UNKNOWN,
         phase=Phase.FINAL,
-        answer=None,
+        reply=None,
         message="the worker ended while the mail was being handed over",
         relay=relay,
         duration_us=0,

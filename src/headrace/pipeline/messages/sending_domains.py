@@ -13,7 +13,7 @@ from headrace.domain.messages.dns_records import DnsRecord, RecordCheck, is_veri
 from headrace.domain.messages.requests import DomainFields
 from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
-from headrace.store.messages.domains import TooManyDomainsError
+from headrace.store.messages.content.domains import TooManyDomainsError
 from headrace.store.store import Store
 
 #: Of keys that are generated here.

@@ -16,7 +16,7 @@ from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.messages.variables import template_values
 from headrace.pipeline.messages.composer import template_contact
 from headrace.store.contract.messages import Draft, TemplateVersion, VersionContent
-from headrace.store.messages.templates import DraftChangedError, TooManyTemplatesError
+from headrace.store.messages.content.templates import DraftChangedError, TooManyTemplatesError
 from headrace.store.store import Store
 
 

@@ -20,7 +20,7 @@ from headrace.domain.messages.kinds import (
     TemplateStatus,
 )
 from headrace.domain.messages.settlement import Settlement
-from headrace.domain.messages.smtp_answers import AnswerClass
+from headrace.domain.messages.smtp_replies import ReplyClass
 
 DOMAINS_MAX = 100
 TEMPLATES_MAX = 1000
@@ -303,7 +303,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     claimed: Claimed
     #: None: it ended before the hand-over, so its row is yet to be written.
     attempt: int | None
-    outcome: AnswerClass
+    outcome: ReplyClass
     relay: str = ""
     phase: str | None = None
     code: int | None = None

@@ -7,22 +7,22 @@ from collections.abc import Callable, Sequence
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database
-from headrace.store.messages.captured import Captured
-from headrace.store.messages.domains import Domains
-from headrace.store.messages.emails import Emails
-from headrace.store.messages.engagement import Engagements
-from headrace.store.messages.jobs import SendJobs
+from headrace.store.messages.content.captured import Captured
+from headrace.store.messages.content.domains import Domains
+from headrace.store.messages.content.links import Links
+from headrace.store.messages.content.templates import Templates
+from headrace.store.messages.feedback.engagement import Engagements
+from headrace.store.messages.feedback.reports import Reports
+from headrace.store.messages.feedback.unsubscribes import Unsubscribes
 from headrace.store.messages.keys import StoredKeys
-from headrace.store.messages.links import Links
-from headrace.store.messages.materials import Materials
-from headrace.store.messages.message_lists import MessageLists
-from headrace.store.messages.message_search import MessageSearch
-from headrace.store.messages.outbox import Outbox
 from headrace.store.messages.removal import Removal
-from headrace.store.messages.reports import Reports
+from headrace.store.messages.sending.emails import Emails
+from headrace.store.messages.sending.jobs import SendJobs
+from headrace.store.messages.sending.materials import Materials
+from headrace.store.messages.sending.message_lists import MessageLists
+from headrace.store.messages.sending.message_search import MessageSearch
+from headrace.store.messages.sending.outbox import Outbox
 from headrace.store.messages.suppressions import Suppressions
-from headrace.store.messages.templates import Templates
-from headrace.store.messages.unsubscribes import Unsubscribes
 
 
 class Messages:

@@ -16,7 +16,7 @@ from headrace.store.contract.messages import HitRecord, Message, MessageCopy, Su
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
-from headrace.store.messages.bodies import HTML, TEXT, read_parts
+from headrace.store.messages.content.bodies import HTML, TEXT, read_parts
 from headrace.store.messages.message_rows import (
     ATTEMPT,
     ENGAGEMENT,

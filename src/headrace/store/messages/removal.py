@@ -13,7 +13,7 @@ from headrace.store.access.policies import stored_policy
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Database, Row, Transaction
-from headrace.store.messages.bodies import drop_parts
+from headrace.store.messages.content.bodies import drop_parts
 from headrace.store.messages.message_rows import key_of
 from headrace.store.privacy.rows import added
 

@@ -33,10 +33,10 @@ from headrace.store.contract.messages import Message
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Row, Transaction
-from headrace.store.messages.links import TARGET
+from headrace.store.messages.content.links import TARGET
 from headrace.store.messages.mail_events import mail_event
 from headrace.store.messages.message_rows import GET, hold, key_of, message
-from headrace.store.messages.outcomes import Outcomes
+from headrace.store.messages.sending.outcomes import Outcomes
 
 #: Single hits, and with them addresses, are kept so long.
 HITS_KEPT_US = 86_400_000_000

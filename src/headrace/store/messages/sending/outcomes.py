@@ -17,7 +17,7 @@ from headrace.domain.messages.kinds import (
 )
 from headrace.domain.messages.sending_policies import SendingPolicies
 from headrace.domain.messages.settlement import Progress, Settlement, settle
-from headrace.domain.messages.smtp_answers import AnswerClass
+from headrace.domain.messages.smtp_replies import ReplyClass
 from headrace.domain.messages.tokens import MessageKeys
 from headrace.store.access.policies import read_policies
 from headrace.store.access.sending_policies import read_sending_policies
@@ -93,8 +93,8 @@ class Outcomes:
             if not held.is_of(owner, ended.claimed.claim):
                 return EndResult()
             held, ended = await _begun(self._tx, held, ended, self._now_us)
-        answer = (ended.phase, ended.code, ended.status, ended.diagnostic)
-        if not await self._end_attempt(held.claimed.message, ended, answer):
+        reply = (ended.phase, ended.code, ended.status, ended.diagnostic)
+        if not await self._end_attempt(held.claimed.message, ended, reply):
             return EndResult()
         if not _settles(held, owner, ended):
             return EndResult()
@@ -105,9 +105,9 @@ class Outcomes:
 
     async def unknown(self, held: Claimed, number: int) -> None:
         """Record an attempt whose worker died before it recorded the outcome."""
-        ended = Ended(claimed=held, attempt=number, outcome=AnswerClass.UNKNOWN)
+        ended = Ended(claimed=held, attempt=number, outcome=ReplyClass.UNKNOWN)
         await self._end_attempt(held.message, ended, (None, None, None, LOST))
-        settlement = await self._decide(held, AnswerClass.UNKNOWN, 0.5)
+        settlement = await self._decide(held, ReplyClass.UNKNOWN, 0.5)
         await self._write(held, ended, settlement)
 
     async def settle_sent(self, message: Message) -> None:
@@ -117,13 +117,13 @@ class Outcomes:
         kept = (True, "send", 0, 0, None)
         key = key_of(message.id)
         await self._tx.run(_SETTLE, *key, MessageStatus.SENT.value, None, *times, *kept)
-        await self._tell_sent(message, await self._tx.value(_RELAY_OF, *key))
+        await self._emit_sent(message, await self._tx.value(_RELAY_OF, *key))
 
     async def _end_attempt(
-        self, message: Message, ended: Ended, answer: tuple[str | int | None, ...]
+        self, message: Message, ended: Ended, reply: tuple[str | int | None, ...]
     ) -> bool:
         """Write how an attempt ended; False when that was known already."""
-        values = (ended.attempt, self._now_us, ended.outcome.value, *answer)
+        values = (ended.attempt, self._now_us, ended.outcome.value, *reply)
         return await self._tx.run(_END_ATTEMPT, *key_of(message.id), *values) > 0
 
     async def _policies_of(self, project_id: int) -> tuple[SendingPolicies, RetryPolicy]:
@@ -133,7 +133,7 @@ class Outcomes:
             self._policies[project_id] = sending, retry
         return self._policies[project_id]
 
-    async def _decide(self, held: Claimed, outcome: AnswerClass, jitter: float) -> Settlement:
+    async def _decide(self, held: Claimed, outcome: ReplyClass, jitter: float) -> Settlement:
         message = held.message
         sending, retry = await self._policies_of(message.project_id)
         settlement = settle(
@@ -161,7 +161,7 @@ class Outcomes:
         outcome, state, now_us = ended.outcome, settlement.status, self._now_us
         sent = state is MessageStatus.SENT
         domain_bad_us = held.domain_bad_us
-        if outcome is AnswerClass.DOMAIN_BAD:
+        if outcome is ReplyClass.DOMAIN_BAD:
             domain_bad_us = domain_bad_us or now_us
         await self._tx.run(
             _SETTLE,
@@ -173,8 +173,8 @@ class Outcomes:
             now_us if sent else None,
             state in _HANDED,
             _last_event(state),
-            held.protocol_errors + (outcome is AnswerClass.PROTOCOL),
-            held.unknowns + (outcome is AnswerClass.UNKNOWN),
+            held.protocol_errors + (outcome is ReplyClass.PROTOCOL),
+            held.unknowns + (outcome is ReplyClass.UNKNOWN),
             domain_bad_us,
         )
 
@@ -185,7 +185,7 @@ class Outcomes:
             if message.attempt > 1 and message.address is not None:
                 hashed = keys.address_hash(message.project_id, message.address)
                 await forget_soft_bounces(self._tx, message.project_id, hashed)
-            await self._tell_sent(message, ended.relay)
+            await self._emit_sent(message, ended.relay)
             return
         hard = settlement.suppress is not None
         if message.address is not None and (hard or settlement.soft_bounce):
@@ -225,7 +225,7 @@ class Outcomes:
         await suppress(self._tx, message.project_id, entry, self._now_us)
         return True
 
-    async def _tell_sent(self, message: Message, relay: str) -> None:
+    async def _emit_sent(self, message: Message, relay: str) -> None:
         self._events += await mail_event(
             self._tx,
             message,
@@ -257,7 +257,7 @@ def _settles(held: Held, owner: str, ended: Ended) -> bool:
         return True
     message = held.claimed.message
     late = message.state is MessageStatus.UNKNOWN and message.attempt == ended.attempt
-    return late and ended.outcome is not AnswerClass.UNKNOWN
+    return late and ended.outcome is not ReplyClass.UNKNOWN
 
 
 def _last_event(state: MessageStatus) -> str | None:

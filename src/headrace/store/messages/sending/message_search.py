@@ -17,8 +17,8 @@ from headrace.store.contract.messages import Message
 from headrace.store.engine.dialect import Statement, sql
 from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
-from headrace.store.messages.message_lists import LIST, LIST_NOT_ARRIVED, NOT_ARRIVED
 from headrace.store.messages.message_rows import FIELDS, MESSAGE, message
+from headrace.store.messages.sending.message_lists import LIST, LIST_NOT_ARRIVED, NOT_ARRIVED
 
 #: Rows that one page compares, and that one statement reads.
 COMPARED_MAX = 4000

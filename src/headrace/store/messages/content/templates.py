@@ -23,7 +23,7 @@ from headrace.store.contract.messages import (
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
-from headrace.store.messages.domains import LOCK
+from headrace.store.messages.content.domains import LOCK
 
 COLUMNS = (
     "id, project_id, name, channel, description, status, draft, versions, changed, created_us, "

@@ -5,10 +5,10 @@ from __future__ import annotations
 from headrace.store.contacts.contact_writes import by_id
 from headrace.store.contract.messages import Claimed, Material
 from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.messages.bodies import HTML, TEXT, read_parts
-from headrace.store.messages.domains import BY_NAME, domain
+from headrace.store.messages.content.bodies import HTML, TEXT, read_parts
+from headrace.store.messages.content.domains import BY_NAME, domain
+from headrace.store.messages.content.templates import find_version
 from headrace.store.messages.message_rows import find_content
-from headrace.store.messages.templates import find_version
 
 
 class Materials:

@@ -25,7 +25,6 @@ from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.messages.facts import find_contact, read_facts
 from headrace.store.messages.keys import StoredKeys
 from headrace.store.messages.message_rows import (
     ATTEMPT,
@@ -43,7 +42,8 @@ from headrace.store.messages.message_rows import (
     key_of,
     message,
 )
-from headrace.store.messages.outcomes import Outcomes
+from headrace.store.messages.sending.facts import find_contact, read_facts
+from headrace.store.messages.sending.outcomes import Outcomes
 
 #: Attempts and kinds of engagement that one message shows.
 SHOWN_MAX = 200

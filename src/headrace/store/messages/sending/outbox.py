@@ -31,11 +31,11 @@ from headrace.store.engine.dialect import sql
 from headrace.store.engine.plans import BY_KEYS
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.messages.facts import count_sent, find_contact, read_facts
 from headrace.store.messages.keys import StoredKeys
 from headrace.store.messages.mail_events import mail_event
 from headrace.store.messages.message_rows import CLAIMED, claimed, hold, key_of
-from headrace.store.messages.outcomes import ADD_ATTEMPT, Outcomes
+from headrace.store.messages.sending.facts import count_sent, find_contact, read_facts
+from headrace.store.messages.sending.outcomes import ADD_ATTEMPT, Outcomes
 
 #: How long a claim lasts without being renewed.
 LEASE_US = 60_000_000

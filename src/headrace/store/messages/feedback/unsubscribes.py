@@ -104,7 +104,7 @@ class Unsubscribes:
             if target.message_id is not None:
                 message = await find_message(tx, target.message_id)
             if message is not None and message.project_id == project_id:
-                await self._tell(tx, message, source, now_us, everything=all_topics)
+                await self._emit(tx, message, source, now_us, everything=all_topics)
             return Left(project_id=project_id, contact_id=contact.id, topic=left, changed=changed)
 
         return await self._database.write(work)
@@ -168,7 +168,7 @@ class Unsubscribes:
             if target.message_id is not None and target.topic_id in left:
                 message = await find_message(tx, target.message_id)
             if message is not None and message.project_id == contact.project_id:
-                await self._tell(tx, message, "page", now_us, everything=False)
+                await self._emit(tx, message, "page", now_us, everything=False)
             return Saved(choices=await self._offered(tx, contact, target))
 
         return await self._database.write(work)
@@ -184,7 +184,7 @@ class Unsubscribes:
         topics = [*([] if own is None else [own]), *others][:TOPICS_OFFERED_MAX]
         return await subscriptions.subscription_states(tx, contact, topics)
 
-    async def _tell(
+    async def _emit(
         self, tx: Transaction, message: Message, source: str, now_us: int, *, everything: bool
     ) -> None:
         kind = UNSUBSCRIBE_ALL if everything else UNSUBSCRIBE

@@ -21,9 +21,10 @@ from headrace.store.contract.messages import Email
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
-from headrace.store.messages.bodies import keep_parts, parts_of
-from headrace.store.messages.domains import BY_NAME, domain
-from headrace.store.messages.emails import (
+from headrace.store.messages.content.bodies import keep_parts, parts_of
+from headrace.store.messages.content.domains import BY_NAME, domain
+from headrace.store.messages.message_rows import GET_EMAIL, email
+from headrace.store.messages.sending.emails import (
     REQUEST_HASH,
     NewMessage,
     content_of,
@@ -31,7 +32,6 @@ from headrace.store.messages.emails import (
     insert_messages,
     request_hash,
 )
-from headrace.store.messages.message_rows import GET_EMAIL, email
 
 COLUMNS = (
     "number, id, project_id, audiences, excluded, per_second, place, position, total, done, made, "

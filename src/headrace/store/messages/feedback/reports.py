@@ -26,7 +26,7 @@ from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.messages.keys import StoredKeys
 from headrace.store.messages.mail_events import mail_event
 from headrace.store.messages.message_rows import hold, key_of
-from headrace.store.messages.outcomes import Outcomes
+from headrace.store.messages.sending.outcomes import Outcomes
 from headrace.store.messages.suppressions import (
     Entry,
     count_soft_bounce,
@@ -110,7 +110,7 @@ class Reports:
         if report.kind is ReportKind.DELIVERED:
             await forget_soft_bounces(tx, message.project_id, hashed)
             await self._move(tx, message, MessageStatus.DELIVERED, "delivery", now_us)
-            await self._tell(tx, message, MAIL_DELIVERY, now_us, source=report.source)
+            await self._emit(tx, message, MAIL_DELIVERY, now_us, source=report.source)
             return
         policies = await read_sending_policies(tx, message.project_id)
         if report.kind is ReportKind.COMPLAINT:
@@ -120,7 +120,7 @@ class Reports:
             )
             await self._move(tx, message, MessageStatus.COMPLAINED, "complaint", now_us)
             more = {"source": report.source, "topic_id": message.topic_id}
-            await self._tell(tx, message, MAIL_COMPLAINT, now_us, **more)
+            await self._emit(tx, message, MAIL_COMPLAINT, now_us, **more)
             return
         if report.kind is ReportKind.SOFT:
             most = policies.soft_bounces_to_suppress
@@ -129,12 +129,12 @@ class Reports:
         bad = (hashed, SuppressionReason.HARD_BOUNCE, SuppressionScope.ALL)
         await self._suppress(tx, report, message, bad, now_us)
         await self._move(tx, message, MessageStatus.BOUNCED, "bounce", now_us)
-        told: dict[str, Any] = {
+        payload: dict[str, Any] = {
             "class": "address_bad" if report.kind is ReportKind.HARD else "mailbox_full",
             "status": report.status,
             "diagnostic": report.diagnostic,
         }
-        await self._tell(tx, message, MAIL_BOUNCE, now_us, **told)
+        await self._emit(tx, message, MAIL_BOUNCE, now_us, **payload)
 
     async def _suppress(
         self,
@@ -163,7 +163,7 @@ class Reports:
         reason = None if state is MessageStatus.DELIVERED else state.value
         await tx.run(_MOVE, *key_of(message.id), state.value, reason, event, now_us)
 
-    async def _tell(
+    async def _emit(
         self, tx: Transaction, message: Message, name: str, now_us: int, **payload: Any
     ) -> None:
         events = await mail_event(tx, message, name, **payload)

@@ -31,7 +31,7 @@ class Phase(StrEnum):
     FINAL = "final"
 
 
-class AnswerClass(StrEnum):
+class ReplyClass(StrEnum):
     """Outcome of an attempt; a closed list, stored with the attempt."""
 
     SENT = "sent"
@@ -58,7 +58,7 @@ class AnswerClass(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """One response of a server."""
 
     #: Basic code, 200 to 599; 0 when there was no valid response.
@@ -96,18 +96,16 @@ _AUTH_CODES = frozenset({530, 534, 535, 538})
 _BEFORE_MAIL = frozenset({Phase.CONNECT, Phase.GREETING, Phase.AUTH})
 #: Meaning of a basic code alone; other permanent codes count against the sender.
 _BY_CODE = {
-    **dict.fromkeys((500, 501, 502, 503, 504, 555), AnswerClass.PROTOCOL),
-    551: AnswerClass.ADDRESS_BAD,
-    552: AnswerClass.TOO_LARGE,
-    **dict.fromkeys((521, 556), AnswerClass.DOMAIN_BAD),
+    **dict.fromkeys((500, 501, 502, 503, 504, 555), ReplyClass.PROTOCOL),
+    551: ReplyClass.ADDRESS_BAD,
+    552: ReplyClass.TOO_LARGE,
+    **dict.fromkeys((521, 556), ReplyClass.DOMAIN_BAD),
 }
 _ADDRESS_DETAILS = frozenset({(1, 1), (1, 2), (1, 3), (1, 6), (1, 10), (2, 1)})
-_ABOUT_ADDRESS = frozenset(
-    {AnswerClass.ADDRESS_BAD, AnswerClass.DOMAIN_BAD, AnswerClass.MAILBOX_FULL}
-)
+_ABOUT_ADDRESS = frozenset({ReplyClass.ADDRESS_BAD, ReplyClass.DOMAIN_BAD, ReplyClass.MAILBOX_FULL})
 
 
-def read_answer(code: int, text: str) -> Answer:
+def read_reply(code: int, text: str) -> Reply:
     """Make a response safe to store and show.
 
     Args:
@@ -115,13 +113,13 @@ def read_answer(code: int, text: str) -> Answer:
         text: everything after the codes of all lines, joined by line ends.
     """
     if not 200 <= code <= 599:
-        return Answer(0, shown_text(text))
+        return Reply(0, shown_text(text))
     match = _ENHANCED.match(text.lstrip())
     if match is None:
-        return Answer(code, shown_text(text))
+        return Reply(code, shown_text(text))
     # Each line repeats the enhanced code, which the text does not need.
     lines = (line.removeprefix(match[0]).strip() for line in text.splitlines())
-    return Answer(code, shown_text(" ".join(lines)), match[0])
+    return Reply(code, shown_text(" ".join(lines)), match[0])
 
 
 def shown_text(text: str) -> str:
@@ -130,85 +128,85 @@ def shown_text(text: str) -> str:
     return _ADDRESS.sub(r"***@\1", cut)[:TEXT_CHARACTERS_MAX]
 
 
-def classify(phase: Phase, answer: Answer) -> AnswerClass:
+def classify(phase: Phase, reply: Reply) -> ReplyClass:
     """Interpret a response.
 
     Args:
         phase: of the command.
-        answer: as `read_answer` returns it; code 0 means no valid response.
+        reply: as `read_reply` returns it; code 0 means no valid response.
     """
-    code = answer.code
+    code = reply.code
     if code < 400:
         return _without_rejection(phase, code)
     if code in _AUTH_CODES:
-        return AnswerClass.RELAY_AUTH
+        return ReplyClass.RELAY_AUTH
     if phase in _BEFORE_MAIL:
-        refused = phase is Phase.AUTH and code >= 500
-        return AnswerClass.RELAY_AUTH if refused else AnswerClass.RELAY_UNAVAILABLE
-    found = _for_good(answer) if code >= 500 else _for_now(answer)
+        rejected = phase is Phase.AUTH and code >= 500
+        return ReplyClass.RELAY_AUTH if rejected else ReplyClass.RELAY_UNAVAILABLE
+    found = _for_good(reply) if code >= 500 else _for_now(reply)
     if phase is Phase.MAIL and found in _ABOUT_ADDRESS:
         # It is about the sender: no recipient was named yet.
-        return AnswerClass.SENDER_REFUSED if code >= 500 else AnswerClass.DEFERRED
+        return ReplyClass.SENDER_REFUSED if code >= 500 else ReplyClass.DEFERRED
     return found
 
 
-def _without_rejection(phase: Phase, code: int) -> AnswerClass:
+def _without_rejection(phase: Phase, code: int) -> ReplyClass:
     if phase is not Phase.FINAL:
-        return AnswerClass.PROTOCOL
+        return ReplyClass.PROTOCOL
     # After the final dot a server may have accepted the mail even if it sent something other than
     # 2xx.
-    return AnswerClass.SENT if 200 <= code < 300 else AnswerClass.UNKNOWN
+    return ReplyClass.SENT if 200 <= code < 300 else ReplyClass.UNKNOWN
 
 
-def _detail(answer: Answer) -> tuple[int, int] | None:
+def _detail(reply: Reply) -> tuple[int, int] | None:
     """Subject and detail of the enhanced code; None when it is unspecific (x.0.0)."""
-    match = _ENHANCED.fullmatch(answer.status or "")
+    match = _ENHANCED.fullmatch(reply.status or "")
     if match is None or (match[2], match[3]) == ("0", "0"):
         return None
     return int(match[2]), int(match[3])
 
 
-def _for_now(answer: Answer) -> AnswerClass:
-    detail = _detail(answer)
-    if detail == (2, 2) or (detail is None and _FULL.search(answer.text)):
-        return AnswerClass.MAILBOX_FULL
-    if detail == (5, 3) or _RATE.search(answer.text):
-        return AnswerClass.THROTTLED
-    if answer.code == 421:
+def _for_now(reply: Reply) -> ReplyClass:
+    detail = _detail(reply)
+    if detail == (2, 2) or (detail is None and _FULL.search(reply.text)):
+        return ReplyClass.MAILBOX_FULL
+    if detail == (5, 3) or _RATE.search(reply.text):
+        return ReplyClass.THROTTLED
+    if reply.code == 421:
         # With 4.7.x a receiver rejects the sender, otherwise a relay closes for everyone.
-        refused = detail is not None and detail[0] == 7
-        return AnswerClass.THROTTLED if refused else AnswerClass.RELAY_UNAVAILABLE
-    if answer.code == 454:
-        return AnswerClass.RELAY_UNAVAILABLE
-    return AnswerClass.DEFERRED
+        rejected = detail is not None and detail[0] == 7
+        return ReplyClass.THROTTLED if rejected else ReplyClass.RELAY_UNAVAILABLE
+    if reply.code == 454:
+        return ReplyClass.RELAY_UNAVAILABLE
+    return ReplyClass.DEFERRED
 
 
-def _for_good(answer: Answer) -> AnswerClass:
-    detail = _detail(answer)
+def _for_good(reply: Reply) -> ReplyClass:
+    detail = _detail(reply)
     found = None if detail is None else _by_detail(detail)
     if found is not None:
         return found
-    if answer.code in {550, 553} and _NO_SUCH_USER.search(answer.text):
-        return AnswerClass.ADDRESS_BAD
-    if answer.code in {550, 552, 553} and _FULL.search(answer.text):
-        return AnswerClass.MAILBOX_FULL
-    return _BY_CODE.get(answer.code, AnswerClass.SENDER_REFUSED)
+    if reply.code in {550, 553} and _NO_SUCH_USER.search(reply.text):
+        return ReplyClass.ADDRESS_BAD
+    if reply.code in {550, 552, 553} and _FULL.search(reply.text):
+        return ReplyClass.MAILBOX_FULL
+    return _BY_CODE.get(reply.code, ReplyClass.SENDER_REFUSED)
 
 
-def _by_detail(detail: tuple[int, int]) -> AnswerClass | None:
+def _by_detail(detail: tuple[int, int]) -> ReplyClass | None:
     """Meaning of an enhanced code; None when the basic code and the text have to decide."""
     if detail in _ADDRESS_DETAILS:
-        return AnswerClass.ADDRESS_BAD
+        return ReplyClass.ADDRESS_BAD
     if detail in {(2, 3), (3, 4)}:
-        return AnswerClass.TOO_LARGE
+        return ReplyClass.TOO_LARGE
     if detail == (2, 2):
-        return AnswerClass.MAILBOX_FULL
+        return ReplyClass.MAILBOX_FULL
     if detail in {(1, 7), (1, 8)}:
         # Both are about the sender's address.
-        return AnswerClass.SENDER_REFUSED
+        return ReplyClass.SENDER_REFUSED
     return {
-        4: AnswerClass.DOMAIN_BAD,
-        5: AnswerClass.PROTOCOL,
-        6: AnswerClass.CONTENT_REFUSED,
-        7: AnswerClass.SENDER_REFUSED,
+        4: ReplyClass.DOMAIN_BAD,
+        5: ReplyClass.PROTOCOL,
+        6: ReplyClass.CONTENT_REFUSED,
+        7: ReplyClass.SENDER_REFUSED,
     }.get(detail[0])

@@ -31,7 +31,7 @@ from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database, Transaction
-from headrace.store.messages.bodies import keep_parts, parts_of
+from headrace.store.messages.content.bodies import keep_parts, parts_of
 from headrace.store.messages.message_rows import GET_EMAIL, MESSAGE, content_text, email, message
 
 #: E-mails of a batch that one transaction writes.

@@ -1,0 +1,1 @@
+"""What mails are made of: templates, sending domains, tracked links, bodies and files."""

@@ -1,0 +1,1 @@
+"""What comes back after sending: hits, reports of relays, unsubscribes."""
