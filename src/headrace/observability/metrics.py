@@ -160,17 +160,19 @@ def _behind_families(behind: Behind | None, now_us: int) -> Iterator[Metric]:
         yield from retention_families(None)
         return
     yield from retention_families(behind.retention)
-    yield from _work_families(behind.work, now_us)
+    yield from _event_queue_families(behind.work, now_us)
     yield from delivery_families(behind.deliveries, behind.breakers_open)
 
 
-def _work_families(work: WorkStats, now_us: int) -> Iterator[Metric]:
+def _event_queue_families(work: WorkStats, now_us: int) -> Iterator[Metric]:
     """Sizes of the queues; counts stop at 100,000."""
-    yield _gauge("headrace_work_ready", "Accepted events that wait for the worker.", work.ready)
-    yield _gauge("headrace_work_retrying", "Events that wait for a retry.", work.retrying)
+    yield _gauge(
+        "headrace_event_queue_ready", "Accepted events that wait for the worker.", work.ready
+    )
+    yield _gauge("headrace_event_queue_retrying", "Events that wait for a retry.", work.retrying)
     age_us = 0 if work.oldest_us is None else max(0, now_us - work.oldest_us)
     yield _gauge(
-        "headrace_work_oldest_seconds", "Age of the oldest queued event.", age_us / 1_000_000
+        "headrace_event_queue_oldest_seconds", "Age of the oldest queued event.", age_us / 1_000_000
     )
     yield _gauge("headrace_deliveries_waiting", "Deliveries waiting to be made.", work.deliveries)
     yield _gauge("headrace_dead_letters_open", "Open dead letters.", work.dead_letters)
