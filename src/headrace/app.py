@@ -34,7 +34,7 @@ from headrace.http.routing.cursor import Cursors
 from headrace.http.routing.router import Router, RouterDeps
 from headrace.http.routing.services import IngestServices
 from headrace.http.server.listener import HttpServer
-from headrace.http.server.rejections import Rejections
+from headrace.http.server.rejection_recorder import RejectionRecorder
 from headrace.http.table import ROUTES, TAGS, route_table
 from headrace.observability.events import (
     SERVER_STARTED,
@@ -149,7 +149,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
     rollups = AcceptRollups(store.rollups, clock_us)
     rejections.on_added = rollups.rejected
     queue.on_settled = _on_settled(rollups, live, supervisor)
-    refusals = Rejections(rejections, clock_us)
+    recorder = RejectionRecorder(rejections, clock_us)
     calls = WebhookCalls(parse_networks(settings.webhook_allow_networks))
     webhooks = Webhooks(calls, clock_us)
     mail = await mail_services(settings, store)
@@ -186,8 +186,8 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
             table=route_table(),
             access=access,
             operators=operators,
-            services=IngestServices(acceptor, refusals, clock_us),
-            runner=AsgiRunner(build_application(refusals), {"services": services}),
+            services=IngestServices(acceptor, recorder, clock_us),
+            runner=AsgiRunner(build_application(recorder), {"services": services}),
             mounts=_mounts(settings, backoffice),
         )
     )
@@ -353,4 +353,4 @@ class Headrace:
         await parts.calls.close()
         parts.passwords.close()
         await self.store.close()
-        _log.info(SERVER_STOPPED, every_request_answered=finished)
+        _log.info(SERVER_STOPPED, every_request_responded=finished)

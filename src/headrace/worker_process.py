@@ -207,7 +207,7 @@ class WorkerProcess:
     async def watch_parent(self, descriptor: int) -> None:
         """Wake up when the server signals through a socket, and end when it closes."""
         reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
-        telling = asyncio.create_task(self._report_to_parent(writer))
+        reporting = asyncio.create_task(self._report_to_parent(writer))
         try:
             while await reader.read(4096):
                 self._nudged.set()
@@ -215,18 +215,18 @@ class WorkerProcess:
             # The server was killed with unread data.
             pass
         finally:
-            telling.cancel()
+            reporting.cancel()
             self.ended.set()
 
     async def _report_to_parent(self, writer: asyncio.StreamWriter) -> None:
         """Report the worker's state to the server when it changes."""
         # The server cannot know otherwise that its worker has started.
-        told = None
+        reported = None
         while True:
             problem = self.problem()
-            if problem != told:
+            if problem != reported:
                 writer.write(f"{problem}\n".encode())
-                told = problem
+                reported = problem
             await asyncio.sleep(STATE_SECONDS)
 
     async def stop(self) -> None:

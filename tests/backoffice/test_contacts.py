@@ -57,7 +57,7 @@ def test_a_person_is_found_and_shown(owner: Person, shop: Shop, names: tuple[str
     assert f"{names[0]}@example.org" not in text
 
 
-def test_an_external_id_is_looked_for_exactly(owner: Person, shop: Shop) -> None:
+def test_an_external_id_is_searched_exactly(owner: Person, shop: Shop) -> None:
     """Surrounding blanks are part of an external id, in every field where it is typed."""
     plain, spaced = act(shop, "exact"), act(shop, " exact ")
     assert plain != spaced

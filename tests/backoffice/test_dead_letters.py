@@ -57,7 +57,7 @@ def test_one_is_discarded_with_a_reason(owner: Person, shop: Shop) -> None:
     assert any("sent by hand <i>" in trace for trace in traces)
 
 
-def test_a_group_is_looked_at_then_replayed(owner: Person, shop: Shop) -> None:
+def test_a_group_is_previewed_then_replayed(owner: Person, shop: Shop) -> None:
     before = set(letters(shop))
     text = page(owner, shop, "/dead-letters/replay?event=order.completed")
     assert "Replay 2 dead letters" in text

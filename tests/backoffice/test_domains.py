@@ -52,7 +52,7 @@ def test_a_name_that_will_not_do_makes_nothing(
     assert len(shop.client.get("/domains").json()["data"]) == 1, domain
 
 
-def test_a_look_up_says_what_was_found_of_each_record(
+def test_a_look_up_reports_what_was_found_for_each_record(
     owner: Person, shop: Shop, domain: str
 ) -> None:
     answer = owner.post(f"{shop.path}{domain}/look-up")

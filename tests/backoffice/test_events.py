@@ -55,7 +55,7 @@ def test_an_id_or_a_key_leads_straight_to_the_event(
     assert answer.headers["location"] == f"/backoffice{shop.path}/events/{shop.sent[0]}"
 
 
-def test_a_key_is_looked_for_exactly(owner: Person, shop: Shop) -> None:
+def test_a_key_is_searched_exactly(owner: Person, shop: Shop) -> None:
     event_id = shop.send("order.paid", external_id="exact key", idempotency_key=" key ")
     straight = owner.get(f"{shop.path}/events?find=%20key%20")
     assert straight.headers["location"].endswith(f"/events/{event_id}")
@@ -104,7 +104,7 @@ def test_a_filter_that_cannot_be_is_explained(
     assert problem in page(owner, shop, f"/events?{query}", status)
 
 
-def test_the_page_tells_the_story_and_shows_the_trace(owner: Person, shop: Shop) -> None:
+def test_the_page_shows_the_summary_and_the_trace(owner: Person, shop: Shop) -> None:
     text = html.unescape(page(owner, shop, f"/events/{shop.sent[0]}"))
     assert "It was processed" in text
     assert "Not delivered" in text
@@ -159,7 +159,7 @@ def test_an_event_of_another_project_is_not_found(
         assert "No event of this project" in page(owner, other, f"/events?find={shop.sent[0]}")
 
 
-def test_what_was_refused_is_listed_with_its_reason(owner: Person, shop: Shop) -> None:
+def test_a_rejection_is_listed_with_its_reason(owner: Person, shop: Shop) -> None:
     refused = {"event": "Order Placed", "email": "<b>x</b>", "idempotencyKey": "k"}
     assert shop.client.post("/events", json=refused).status_code == 422
     shop.wait(lambda: "idempotencyKey" in page(owner, shop, "/rejections"))

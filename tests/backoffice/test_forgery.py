@@ -23,7 +23,7 @@ def named(screen: Screen) -> str:
 
 
 @pytest.mark.parametrize("screen", CHANGES, ids=named)
-def test_a_change_from_another_site_is_refused(screen: Screen, owner: Person) -> None:
+def test_a_change_from_another_site_is_rejected(screen: Screen, owner: Person) -> None:
     form = {"csrf": csrf_token(owner.token)}
     for headers in (
         {},
@@ -43,7 +43,7 @@ def test_a_change_from_another_site_is_refused(screen: Screen, owner: Person) ->
 @pytest.mark.parametrize(
     "screen", [s for s in CHANGES if s.access is not Access.NOTHING], ids=named
 )
-def test_a_change_without_the_token_of_the_session_is_refused(
+def test_a_change_without_the_token_of_the_session_is_rejected(
     screen: Screen, owner: Person
 ) -> None:
     for token in ("", "é", "0" * 64, csrf_token("x" * 43)):
@@ -66,7 +66,7 @@ def test_a_get_changes_nothing_and_needs_no_token(owner: Person) -> None:
         (b"\xff\xfe", "application/x-www-form-urlencoded", 400),
     ],
 )
-def test_a_form_that_cannot_be_read_is_refused(
+def test_a_form_that_cannot_be_read_is_rejected(
     owner: Person, body: bytes, kind: str, status: int
 ) -> None:
     headers = {"content-type": kind, **OURS}
@@ -74,5 +74,5 @@ def test_a_form_that_cannot_be_read_is_refused(
     assert answer.status_code == status
 
 
-def test_a_query_that_cannot_be_read_is_refused(owner: Person) -> None:
+def test_a_query_that_cannot_be_read_is_rejected(owner: Person) -> None:
     assert owner.get("/projects?a=%ff").status_code == 400

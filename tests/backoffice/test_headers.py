@@ -56,7 +56,7 @@ def test_styles_and_scripts_may_be_kept_for_ever_under_their_content(owner: Pers
         assert owner.client.get(other).status_code == 404
 
 
-def test_the_theme_is_kept_and_the_way_back_stays_ours(owner: Person) -> None:
+def test_the_theme_is_kept_and_the_redirect_stays_on_this_server(owner: Person) -> None:
     form = {"theme": "dark", "back": "/backoffice/projects"}
     answer = owner.post("/theme", form)
     assert answer.headers["location"] == "/backoffice/projects"

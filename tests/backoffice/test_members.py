@@ -103,7 +103,9 @@ def test_an_operator_is_added_made_owner_and_removed(
     assert owner.post("/operators", {"email": "nobody"}).status_code == 422
 
 
-def test_the_audit_tells_of_it_and_is_filtered(owner: Person, project: Project, email: str) -> None:
+def test_the_audit_lists_the_change_and_is_filtered(
+    owner: Person, project: Project, email: str
+) -> None:
     owner.post(f"{project_path(project)}/members", {"email": email, "role": "viewer"})
     path = f"{project_path(project)}/audit"
     page = owner.get(f"{path}?action=member.&actor={OWNER}").text
@@ -116,7 +118,7 @@ def test_the_audit_tells_of_it_and_is_filtered(owner: Person, project: Project, 
     assert "member.set" in owner.get(f"{path}?until=no+day&action=no+action&before=x").text
 
 
-def test_a_long_audit_goes_on_below(owner: Person, project: Project) -> None:
+def test_a_long_audit_has_more_pages(owner: Person, project: Project) -> None:
     path = project_path(project)
     for number in range(55):
         owner.post(f"{path}/policies/event_retention_days", {"value": str(number + 1)})

@@ -62,7 +62,7 @@ def test_a_captured_mail_says_that_nothing_leaves(owner: Person, shop: Shop) -> 
     message_id = send_and_wait(shop, owner)
     text = page(owner, shop, f"/messages/{message_id}")
     assert "No mail leaves this machine" in text
-    assert "Attempt 1 through capture: taken." in text
+    assert "Attempt 1 through capture: accepted." in text
     assert text.count(">pass</span>") == 9
 
 

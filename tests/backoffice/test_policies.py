@@ -57,7 +57,7 @@ def test_a_limit_is_set_and_lifted(owner: Person, project: Project) -> None:
         ("event_ingest_limit_per_second", "-1"),
     ],
 )
-def test_a_wrong_value_is_told_and_changes_nothing(
+def test_a_wrong_value_is_reported_and_changes_nothing(
     owner: Person, project: Project, name: str, value: str
 ) -> None:
     path = f"{project_path(project)}/policies"

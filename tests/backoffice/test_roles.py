@@ -77,7 +77,7 @@ WALKED = [s for s in SCREENS if s.path != SIGN_OUT and not s.path.endswith(STREA
 
 
 @pytest.mark.parametrize("screen", WALKED, ids=named)
-def test_a_screen_lets_in_whom_it_declares_and_nobody_else(screen: Screen, cast: Cast) -> None:
+def test_a_screen_admits_only_declared_roles(screen: Screen, cast: Cast) -> None:
     for who, needs in ALLOWED.items():
         answer = asked(screen, cast, who)
         assert answer.status_code < 500, (who, answer.text)
@@ -98,7 +98,7 @@ def test_a_stream_is_for_members(screen: Screen, cast: Cast) -> None:
     assert asked(screen, cast, "outsider").status_code == 404
 
 
-def test_a_project_of_others_is_answered_as_an_absent_one(cast: Cast) -> None:
+def test_a_project_of_others_looks_absent(cast: Cast) -> None:
     absent = "/projects/c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10/keys"
     outsider = cast.people["outsider"]
     real = outsider.get(f"{project_path(cast.project)}/keys")
@@ -109,7 +109,7 @@ def test_a_project_of_others_is_answered_as_an_absent_one(cast: Cast) -> None:
     ) == made_up.text.partition("Request <code>")[0].replace(absent.removesuffix("/keys"), "")
 
 
-def test_another_methods_answer_says_which_it_takes(cast: Cast) -> None:
+def test_a_wrong_method_gets_the_allowed_ones(cast: Cast) -> None:
     owner = cast.people["instance"]
     answer = owner.client.delete("/backoffice/projects")
     assert answer.status_code == 405

@@ -102,7 +102,7 @@ def test_a_password_that_will_not_do_leaves_the_link_usable(
     assert nobody.get(path).status_code == 200
 
 
-def test_looking_at_a_link_does_not_use_it_up(server: RunningServer, nobody: Person) -> None:
+def test_viewing_a_link_does_not_use_it_up(server: RunningServer, nobody: Person) -> None:
     path = make_link(server, "looked@example.org")
     assert [nobody.get(path).status_code for _ in range(3)] == [200, 200, 200]
     assert set_password(nobody, path).status_code == 303
@@ -140,7 +140,7 @@ def test_signing_in_by_password_and_out_again(
     assert signed.get("/account").status_code == 303
 
 
-def test_nothing_tells_whether_an_account_exists(
+def test_nothing_reveals_whether_an_account_exists(
     server: RunningServer, nobody: Person, address: dict[str, str]
 ) -> None:
     set_password(nobody, make_link(server, "known@example.org"))
@@ -153,7 +153,7 @@ def test_nothing_tells_whether_an_account_exists(
     assert not any("set-cookie" in answer.headers for answer in answers)
 
 
-def test_the_way_after_signing_in_stays_on_this_server(
+def test_the_redirect_after_signing_in_stays_on_this_server(
     server: RunningServer, nobody: Person, address: dict[str, str]
 ) -> None:
     set_password(nobody, make_link(server, "way@example.org"))

@@ -35,7 +35,7 @@ def shown(shop: Shop, path: str) -> dict[str, object]:
     return data
 
 
-def test_a_webhook_is_made_and_its_secret_shown_once(owner: Person, shop: Shop) -> None:
+def test_a_webhook_is_created_and_its_secret_shown_once(owner: Person, shop: Shop) -> None:
     page(owner, shop, "/subscribers/new")
     made = owner.post(f"{shop.path}/subscribers", FIELDS)
     assert made.status_code == 201
@@ -134,7 +134,7 @@ def subscriber(**changes: object) -> Subscriber:
     return Subscriber(**(values | changes))  # type: ignore[arg-type]
 
 
-def test_health_is_told_from_the_breaker() -> None:
+def test_health_is_derived_from_the_breaker() -> None:
     paused = '{"state":"open","generation":1,"pause_until_us":5000}'
     assert health_of(subscriber(), [], 0).state == "enabled"
     assert health_of(subscriber(breaker=paused), [], 0).paused_until_us == 5000

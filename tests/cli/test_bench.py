@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.support.server import headrace
 
 
-def test_a_short_run_tells_what_was_accepted_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_short_run_reports_what_was_accepted_and_leaves_nothing(tmp_path: Path) -> None:
     run = headrace(
         *("bench", "--seconds", "1", "--connections", "4", "--folder", str(tmp_path), "--json")
     )
@@ -17,7 +17,7 @@ def test_a_short_run_tells_what_was_accepted_and_leaves_nothing(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     run = headrace("bench", "--seconds", "1", "--folder", str(tmp_path / "absent"))
     assert run.returncode == 2
     assert "absent" in run.stderr

@@ -73,7 +73,7 @@ def test_a_conflict_is_dismissed(server: RunningServer) -> None:
         (("conflicts", "--project", "nowhere"), 2),
     ],
 )
-def test_refusals(server: RunningServer, arguments: tuple[str, ...], code: int) -> None:
+def test_rejections(server: RunningServer, arguments: tuple[str, ...], code: int) -> None:
     done = headrace("contacts", *arguments, "--store", server.store_url)
     assert done.returncode == code
     assert "Traceback" not in done.stderr

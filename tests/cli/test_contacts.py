@@ -42,7 +42,7 @@ def test_export_writes_what_the_api_shows(server: RunningServer, tmp_path: Path)
     assert json.loads(run(server, "export", contact_id, "--no-mentions"))["data"]["contact"]
 
 
-def test_erase_looks_first_and_then_forgets(server: RunningServer) -> None:
+def test_erase_counts_first_and_then_removes(server: RunningServer) -> None:
     contact_id = acts(server, "cli-erase-1")
     acts(server, "cli-friend", friend="cli-erase-1")
 
@@ -60,7 +60,7 @@ def test_erase_looks_first_and_then_forgets(server: RunningServer) -> None:
     assert "cli-erase-1" not in told
 
 
-def test_whom_nobody_knows(server: RunningServer) -> None:
+def test_unknown_person(server: RunningServer) -> None:
     for arguments in (("export", NOBODY), ("erase", NOBODY, "--yes")):
         done = headrace("contacts", *arguments, "--store", server.store_url)
         assert done.returncode == 1

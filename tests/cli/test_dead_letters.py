@@ -143,7 +143,9 @@ def test_show_prints_the_trace(server: RunningServer) -> None:
         (("discard", NOBODY, "--reason", "why"), 1, "Dead letter not found"),
     ],
 )
-def test_refusals(server: RunningServer, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_rejections(
+    server: RunningServer, arguments: tuple[str, ...], code: int, said: str
+) -> None:
     refused = headrace("dead-letters", *arguments, "--store", server.store_url)
     assert refused.returncode == code
     assert said in refused.stderr

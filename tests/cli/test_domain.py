@@ -23,7 +23,7 @@ def test_a_domain_is_created_with_its_records(server: RunningServer) -> None:
     assert "already" in again.stderr
 
 
-def test_what_is_no_domain_or_no_relay_is_one_line(server: RunningServer) -> None:
+def test_an_invalid_domain_or_relay_is_reported_in_one_line(server: RunningServer) -> None:
     store = ("--store", server.store_url)
     done = headrace("domain", "create", "localhost", *store)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -84,7 +84,7 @@ def test_what_is_exported_can_be_imported_elsewhere_and_back(tmp_path: Path) -> 
         (("--json",), 2, "--output"),
     ],
 )
-def test_refusals(server: RunningServer, flags: tuple[str, ...], code: int, said: str) -> None:
+def test_rejections(server: RunningServer, flags: tuple[str, ...], code: int, said: str) -> None:
     refused = headrace("export", *flags, "--store", server.store_url)
     assert refused.returncode == code
     assert said in refused.stderr

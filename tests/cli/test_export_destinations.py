@@ -50,7 +50,7 @@ def test_a_link_stays_and_its_target_is_written(store: str, tmp_path: Path, is_t
     ]
 
 
-def test_a_refused_export_through_a_link_keeps_what_was_there(store: str, tmp_path: Path) -> None:
+def test_a_rejected_export_through_a_link_keeps_what_was_there(store: str, tmp_path: Path) -> None:
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_text("older\n", "utf-8")
     link.symlink_to(target)
@@ -108,7 +108,9 @@ def test_standard_output_by_its_path_is_standard_output(
     assert done.stdout.startswith('{"id":')
 
 
-def test_a_descriptor_of_the_caller_goes_on_where_it_stands(store: str, tmp_path: Path) -> None:
+def test_a_descriptor_of_the_caller_is_continued_at_its_position(
+    store: str, tmp_path: Path
+) -> None:
     """As `exec 3> file` in a shell, with other output before and after."""
     path = tmp_path / "file"
     with path.open("wb", buffering=0) as file:

@@ -56,7 +56,7 @@ def test_help_is_printed_by_the_real_command() -> None:
     assert headrace("no-such-command").returncode == 2
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     told = headrace("--version")
     assert told.returncode == 0
     assert told.stdout == f"headrace {__version__}\n"

@@ -53,7 +53,7 @@ def test_a_repeated_import_doubles_nothing(server: RunningServer, tmp_path: Path
     assert not list(tmp_path.glob("*.import-state.json"))
 
 
-def test_bad_lines_go_to_a_file_and_spoil_no_other(server: RunningServer, tmp_path: Path) -> None:
+def test_bad_lines_go_to_a_file_and_affect_no_other(server: RunningServer, tmp_path: Path) -> None:
     good = {"event": "bad.lines", "external_id": "u1"}
     lines = [good, "{no json", "", good | {"event": "Bad"}, "[]", good | {"payload": []}, good]
     report = over_http(server, str(write(tmp_path / "events.ndjson", lines)), code=1)
@@ -94,7 +94,7 @@ def test_own_idempotency_keys_are_kept(server: RunningServer, tmp_path: Path) ->
     assert keys[1].endswith(":4")
 
 
-def test_a_killed_import_goes_on_where_it_was(server: RunningServer, tmp_path: Path) -> None:
+def test_a_killed_import_continues_where_it_was(server: RunningServer, tmp_path: Path) -> None:
     count = 30_000
     lines = events(count, "killed.import")
     lines[10] = "bad"
@@ -181,7 +181,7 @@ def test_the_store_of_a_running_server_is_left_to_it(server: RunningServer, tmp_
         (("/dev/stdin", "--key", "KEY", "--url", "URL"), 2, "headrace import -"),
     ],
 )
-def test_refusals(
+def test_rejections(
     server: RunningServer, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     write(tmp_path / "events.ndjson", events(1))

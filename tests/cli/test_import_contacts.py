@@ -42,7 +42,7 @@ def contact(server: RunningServer, external_id: str) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def test_csv_with_types_and_refusals(server: RunningServer, tmp_path: Path) -> None:
+def test_csv_with_types_and_rejections(server: RunningServer, tmp_path: Path) -> None:
     file = tmp_path / "people.csv"
     file.write_text(CSV, "utf-8")
 
@@ -106,7 +106,7 @@ def test_ndjson_is_upserted_with_its_types(server: RunningServer, tmp_path: Path
     assert over_http(server, str(file))["updated"] == 1
 
 
-def test_a_killed_import_of_csv_goes_on(server: RunningServer, tmp_path: Path) -> None:
+def test_a_killed_import_of_csv_continues(server: RunningServer, tmp_path: Path) -> None:
     count = 20_000
     file = tmp_path / "many.csv"
     rows = "".join(f'k{n},"a\nb",{n}\n' for n in range(count))
@@ -131,7 +131,7 @@ def test_a_killed_import_of_csv_goes_on(server: RunningServer, tmp_path: Path) -
     assert last["properties"] == {"text": "a\nb", "n": count - 1}
 
 
-def test_a_dry_run_keeps_the_refusals_of_an_interrupted_import(
+def test_a_dry_run_keeps_the_rejections_of_an_interrupted_import(
     server: RunningServer, tmp_path: Path
 ) -> None:
     count = 20_000
@@ -169,7 +169,7 @@ def test_without_a_server_it_goes_into_the_store_itself(tmp_path: Path) -> None:
         assert said in done.stdout
 
 
-def test_what_cannot_be_meant_is_refused(server: RunningServer, tmp_path: Path) -> None:
+def test_an_unusable_header_or_option_is_rejected(server: RunningServer, tmp_path: Path) -> None:
     env = {"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key}
     file = tmp_path / "people.csv"
     for first, said in (

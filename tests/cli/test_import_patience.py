@@ -30,7 +30,7 @@ def client_of(server: RunningServer) -> closing[Client]:
     return closing(Client(server.url, server.key))
 
 
-def test_it_gives_up_on_a_server_that_refuses_for_long(tmp_path: Path) -> None:
+def test_it_gives_up_on_a_server_that_rejects_for_long(tmp_path: Path) -> None:
     clock = Clock()
     with running_server(tmp_path, env=NEARLY_FULL) as server, client_of(server) as client:
         sender = Sender(client, 60.0, clock.sleep, lambda: clock.now)
@@ -41,7 +41,7 @@ def test_it_gives_up_on_a_server_that_refuses_for_long(tmp_path: Path) -> None:
     assert sum(clock.waits) <= 60.0
 
 
-def test_it_goes_on_when_the_server_is_back(tmp_path: Path) -> None:
+def test_it_continues_when_the_server_is_back(tmp_path: Path) -> None:
     with running_server(tmp_path) as server, client_of(server) as client:
         waits: list[float] = []
 

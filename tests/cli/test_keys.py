@@ -77,7 +77,9 @@ def test_the_whole_key_can_be_pasted_to_revoke_it(server: RunningServer) -> None
         (("create", "--name", "x" * 101), 2, "must be 1 to 100 characters, got 101"),
     ],
 )
-def test_refusals(server: RunningServer, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_rejections(
+    server: RunningServer, arguments: tuple[str, ...], code: int, said: str
+) -> None:
     refused = headrace("key", *arguments, "--store", server.store_url)
     assert refused.returncode == code
     assert said in refused.stderr

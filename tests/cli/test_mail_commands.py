@@ -45,7 +45,7 @@ def wait_for(server: RunningServer, message_id: str, status: str) -> None:
     )
 
 
-def test_a_suppressed_address_tells_why_nothing_came(server: RunningServer) -> None:
+def test_a_suppressed_address_shows_why_nothing_was_sent(server: RunningServer) -> None:
     added = run(server, "suppressions", "add", "Ann@B.example", "--reason", "asked us")
     assert (added["email"], added["scope"], added["created_by"]) == ("ann@b.example", "all", "cli")
     listed = run(server, "suppressions", "list", "--email", "ANN@b.example")
@@ -115,7 +115,7 @@ def test_unknown_messages_are_settled(server: RunningServer) -> None:
     refused(server, "messages", "settle", "--as", "sent")
 
 
-def test_sending_is_stopped_and_goes_on(server: RunningServer) -> None:
+def test_sending_is_stopped_and_resumed(server: RunningServer) -> None:
     assert text_of(server, "mail", "pause") == "sending_paused: none -> mail\n"
     message_id = mail(server, "dan@b.example")
     shown = run(server, "messages", "show", message_id)

@@ -61,7 +61,7 @@ def test_an_address_has_one_operator_whose_token_can_be_replaced(tmp_path: Path)
         (("reset-password", "--email", "nobody"), 2),
     ],
 )
-def test_what_cannot_be_done_ends_in_one_line(
+def test_an_impossible_request_ends_in_one_line(
     tmp_path: Path, arguments: tuple[str, ...], status: int
 ) -> None:
     done = headrace(tmp_path, "operator", *arguments)

@@ -57,7 +57,7 @@ def test_migrate_fills_a_database_once(empty_url: str) -> None:
     assert "nothing to do" in again.stdout
 
 
-def test_a_server_that_is_away_is_told_without_the_password() -> None:
+def test_an_unreachable_server_is_reported_without_the_password() -> None:
     url = f"postgresql://ada:{PASSWORD}@127.0.0.1:1/headrace"
     for command in (("api",), ("doctor",), ("project", "list"), ("migrate",), ("export",)):
         done = headrace(*command, "--store", url)

@@ -48,7 +48,7 @@ def test_an_external_id_is_kept_exactly(server: RunningServer) -> None:
     assert json.loads(shown.stdout)["external_id"] == "  Ann  "
 
 
-def test_a_repeat_is_told(server: RunningServer) -> None:
+def test_a_repeat_is_reported(server: RunningServer) -> None:
     command = ("send", "--event", "a.b", "--external-id", "u1", "--idempotency-key", "once")
     first, second = (headrace(*command, env=client(server)) for _ in range(2))
     assert first.stdout.startswith("accepted as ")
@@ -94,7 +94,7 @@ def test_control_characters_never_reach_the_terminal(server: RunningServer) -> N
         (("--event", "a.b", "--external-id", "u", "--key", "a b\n"), 2, "invalid characters"),
     ],
 )
-def test_send_refusals(
+def test_send_rejections(
     server: RunningServer, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     refused = headrace("send", *arguments, env=client(server))
@@ -120,7 +120,7 @@ def test_a_key_is_needed(server: RunningServer) -> None:
         (("--idempotency-key", "nobody used this"), 1),
     ],
 )
-def test_show_refusals(server: RunningServer, arguments: tuple[str, ...], code: int) -> None:
+def test_show_rejections(server: RunningServer, arguments: tuple[str, ...], code: int) -> None:
     over_http = headrace("events", "show", *arguments, env=client(server))
     from_store = headrace("events", "show", *arguments, "--store", server.store_url)
     assert over_http.returncode == from_store.returncode == code

@@ -109,7 +109,7 @@ def test_a_signal_stops_in_order(tmp_path: Path, number: signal.Signals) -> None
     with running_server(tmp_path) as server:
         server.process.send_signal(number)
         assert server.process.wait(11) == 0
-        assert '"every_request_answered": true' in server.log_path.read_text("utf-8")
+        assert '"every_request_responded": true' in server.log_path.read_text("utf-8")
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_only_one_server_has_a_store_that_a_link_names(tmp_path: Path) -> None:
         (("--host", "192.0.2.1", "--port", "0"), {}, "Cannot listen on 192.0.2.1"),
     ],
 )
-def test_what_cannot_work_is_refused_in_one_line(
+def test_an_impossible_setting_is_rejected_in_one_line(
     tmp_path: Path, flags: tuple[str, ...], env: dict[str, str], said: str
 ) -> None:
     refused = headrace("serve", *flags, env=env, cwd=tmp_path)

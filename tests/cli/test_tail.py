@@ -48,7 +48,7 @@ def test_json_has_the_event_as_the_api_shows_it(server: RunningServer, tmp_path:
     assert [json.loads(line)["id"] for line in output.splitlines()] == ids
 
 
-def test_it_goes_on_after_a_restart(tmp_path: Path) -> None:
+def test_it_continues_after_a_restart(tmp_path: Path) -> None:
     errors = tmp_path / "errors"
     with running_server(tmp_path) as server, tail(server, errors, "--limit", "1") as process:
         server.kill()

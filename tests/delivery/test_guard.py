@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headrace.delivery.contract import FailureCause
 from headrace.delivery.webhook.guard import (
-    REFUSED_PORTS,
+    BLOCKED_PORTS,
     AddressRefusedError,
     UrlRefusedError,
     check_url,
@@ -149,7 +149,7 @@ def test_private_address_is_rejected(text: str) -> None:
     assert refused.value.cause.permanent
 
 
-@pytest.mark.parametrize("port", sorted(REFUSED_PORTS - {0}))
+@pytest.mark.parametrize("port", sorted(BLOCKED_PORTS - {0}))
 def test_port_of_another_service_is_rejected(port: int) -> None:
     with pytest.raises(UrlRefusedError, match=str(port)):
         check_url(f"https://example.com:{port}/")

@@ -67,7 +67,7 @@ async def test_a_handler_gets_the_event(kind: Callable[..., Any]) -> None:
     seen: list[Event] = []
     outcome = await outcome_of(kind(seen.append))
     assert isinstance(outcome, Delivered)
-    assert outcome.answer is None
+    assert outcome.response is None
     (got,) = seen
     assert got.id == UUID(bytes=EVENT.id)
     assert got.event == "order.completed"

@@ -65,7 +65,7 @@ async def test_name_that_changes_after_saving_is_rejected_at_the_call() -> None:
     assert endpoint.requests == []
 
 
-async def test_a_call_resolves_once_and_connects_to_that_answer() -> None:
+async def test_a_call_resolves_once_and_connects_to_that_address() -> None:
     """If the name were resolved again between check and connect, the call would go elsewhere."""
     async with receiver(answers(200)) as endpoint:
         names = Names(["127.0.0.1"], [PUBLIC])

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from headrace.delivery.contract import Answer, AttemptOutcome, Delivered, Failed, FailureCause
+from headrace.delivery.contract import (
+    AttemptOutcome,
+    Delivered,
+    EndpointResponse,
+    Failed,
+    FailureCause,
+)
 from headrace.delivery.webhook.transport import WebhookLimits, WebhookTransport
 from tests.delivery.receiver import Exchange, answers, receiver
 from tests.delivery.samples import LOOPBACK, webhook
@@ -88,8 +94,8 @@ async def test_a_flood_before_the_final_status_ends_the_call(flood: str) -> None
 async def test_flood_after_the_status_ends_the_call_and_the_status_counts(flood: str) -> None:
     outcome = await outcome_of(*DELIVERED[flood])
     assert isinstance(outcome, Delivered)
-    assert outcome.answer is not None
-    assert outcome.answer.note != "the response did not end before the deadline"
+    assert outcome.response is not None
+    assert outcome.response.note != "the response did not end before the deadline"
 
 
 async def test_interim_responses_are_limited() -> None:
@@ -113,7 +119,7 @@ async def test_flood_does_not_starve_other_tasks(head: bytes, block: bytes) -> N
     limits = WebhookLimits(
         deadline_s=60,
         head_bytes_max=10**9,
-        answer_bytes_max=10**9,
+        response_bytes_max=10**9,
         wire_bytes_max=10**9,
         interim_max=10**9,
     )
@@ -170,9 +176,9 @@ async def _loopback(_host: str, _port: int) -> list[str]:
 async def test_bytes_of_tls_are_limited() -> None:
     outcome = await tls_outcome(WebhookLimits(wire_bytes_max=20_000))
     assert isinstance(outcome, Delivered)
-    assert outcome.answer is not None
-    assert outcome.answer == Answer(
-        http_status=200, excerpt=outcome.answer.excerpt, note="the endpoint sent too much data"
+    assert outcome.response is not None
+    assert outcome.response == EndpointResponse(
+        http_status=200, excerpt=outcome.response.excerpt, note="the endpoint sent too much data"
     )
 
 

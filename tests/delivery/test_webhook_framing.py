@@ -11,8 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.delivery.contract import Answer, AttemptOutcome, Delivered, Failed, FailureCause
-from headrace.delivery.webhook.answer import AnswerReader
+from headrace.delivery.contract import (
+    AttemptOutcome,
+    Delivered,
+    EndpointResponse,
+    Failed,
+    FailureCause,
+)
+from headrace.delivery.webhook.response_reader import ResponseReader
 from headrace.delivery.webhook.transport import WebhookLimits, WebhookTransport
 from tests.delivery.receiver import Behaviour, Exchange, receiver
 from tests.delivery.samples import LOOPBACK, event, webhook
@@ -204,7 +210,7 @@ async def test_response_counts_as_soon_as_it_ends(case: str, whole: bool) -> Non
     data, status, excerpt, note = COMPLETE[case]
     outcome = await outcome_of(sending(data, whole=whole, then="silent"), deadline_s=30)
     assert isinstance(outcome, Delivered)
-    assert outcome.answer == Answer(http_status=status, excerpt=excerpt, note=note)
+    assert outcome.response == EndpointResponse(http_status=status, excerpt=excerpt, note=note)
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["one send", "byte by byte"])
@@ -213,7 +219,7 @@ async def test_response_may_end_with_the_connection(case: str, whole: bool) -> N
     data, status, excerpt, note = UNTIL_CLOSED[case]
     outcome = await outcome_of(sending(data, whole=whole, then="close"), deadline_s=30)
     assert isinstance(outcome, Delivered)
-    assert outcome.answer == Answer(http_status=status, excerpt=excerpt, note=note)
+    assert outcome.response == EndpointResponse(http_status=status, excerpt=excerpt, note=note)
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["one send", "byte by byte"])
@@ -221,15 +227,15 @@ async def test_response_may_end_with_the_connection(case: str, whole: bool) -> N
 async def test_silence_after_the_status_line_is_not_a_failure(data: bytes, whole: bool) -> None:
     outcome = await outcome_of(sending(data, whole=whole, then="silent"))
     assert isinstance(outcome, Delivered)
-    assert outcome.answer is not None
-    assert outcome.answer.note == "the response did not end before the deadline"
+    assert outcome.response is not None
+    assert outcome.response.note == "the response did not end before the deadline"
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["one send", "byte by byte"])
 async def test_reset_after_the_status_line_is_not_a_failure(whole: bool) -> None:
     outcome = await outcome_of(sending(_OK, whole=whole, then="reset"), deadline_s=30)
     assert isinstance(outcome, Delivered)
-    assert outcome.answer == Answer(
+    assert outcome.response == EndpointResponse(
         http_status=200, excerpt="", note="the connection broke: Connection reset by peer"
     )
 
@@ -253,7 +259,7 @@ async def test_response_before_the_request_was_read_counts() -> None:
     async with hasty_receiver() as url, WebhookTransport(allowed=LOOPBACK) as webhooks:
         outcome = await webhooks.attempt(webhook(url, of=large))
     assert isinstance(outcome, Delivered)
-    assert outcome.answer == Answer(http_status=200, excerpt="ok")
+    assert outcome.response == EndpointResponse(http_status=200, excerpt="ok")
 
 
 _ODD = b"odd\r\nContent-Length: 3, 4\r\nRetry-After: 7\r\n\r\nbusy"
@@ -323,7 +329,7 @@ def test_no_response_depends_on_how_it_is_split(
 
 
 def _read(pieces: list[bytes], *, closes: bool) -> tuple[object, ...]:
-    reader = AnswerReader(head_bytes_max=100, body_bytes_max=60, interim_max=2)
+    reader = ResponseReader(head_bytes_max=100, body_bytes_max=60, interim_max=2)
     for piece in pieces:
         reader.feed(piece)
     if closes:

@@ -11,7 +11,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from headrace.delivery.contract import Answer, AttemptOutcome, Delivered, Failed, FailureCause
+from headrace.delivery.contract import (
+    AttemptOutcome,
+    Delivered,
+    EndpointResponse,
+    Failed,
+    FailureCause,
+)
 from headrace.delivery.excerpt import EXCERPT_BYTES_MAX
 from headrace.delivery.webhook.transport import WebhookLimits, WebhookTransport
 from tests.delivery.receiver import Behaviour, Exchange, Receiver, answers, receiver, silent
@@ -88,8 +94,8 @@ async def test_dripping_header_ends_at_the_deadline_and_the_status_counts() -> N
     outcome = await outcome_of(behave)
     assert isinstance(outcome, Delivered)
     assert outcome.duration_us >= DEADLINE_S * 900_000
-    assert outcome.answer is not None
-    assert outcome.answer.note == "the response did not end before the deadline"
+    assert outcome.response is not None
+    assert outcome.response.note == "the response did not end before the deadline"
 
 
 async def test_dripping_body_ends_at_the_deadline_and_the_status_counts() -> None:
@@ -100,8 +106,8 @@ async def test_dripping_body_ends_at_the_deadline_and_the_status_counts() -> Non
     outcome = await outcome_of(behave)
     assert isinstance(outcome, Delivered)
     assert outcome.duration_us >= DEADLINE_S * 900_000
-    assert outcome.answer is not None
-    assert set(outcome.answer.excerpt) == {"x"}
+    assert outcome.response is not None
+    assert set(outcome.response.excerpt) == {"x"}
 
 
 async def test_endless_interim_responses_meet_the_deadline() -> None:
@@ -194,8 +200,8 @@ async def test_huge_response_is_read_to_its_limit_in_constant_memory() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n"
     outcome = await in_flat_memory(outcome_of, flooding(head, b"x" * MEGABYTE, 10_000), 10)
     assert isinstance(outcome, Delivered)
-    assert outcome.answer is not None
-    assert outcome.answer.excerpt == "x" * EXCERPT_BYTES_MAX
+    assert outcome.response is not None
+    assert outcome.response.excerpt == "x" * EXCERPT_BYTES_MAX
 
 
 async def test_a_gzip_bomb_is_not_unpacked() -> None:
@@ -203,8 +209,8 @@ async def test_a_gzip_bomb_is_not_unpacked() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
     outcome = await in_flat_memory(outcome_of, flooding(head, bomb, 1), 10)
     assert isinstance(outcome, Delivered)
-    assert outcome.answer is not None
-    assert outcome.answer.excerpt.startswith("(compressed")
+    assert outcome.response is not None
+    assert outcome.response.excerpt.startswith("(compressed")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +249,7 @@ async def test_status_counts_before_ten_megabytes_of_headers(
     behave = flooding(b"HTTP/1.1 200 OK\r\n" + head, block, blocks)
     outcome = await in_flat_memory(outcome_of, behave, 10)
     assert isinstance(outcome, Delivered)
-    assert outcome.answer == Answer(
+    assert outcome.response == EndpointResponse(
         http_status=200, excerpt="", note="the response headers are too large"
     )
 
@@ -264,8 +270,8 @@ async def test_control_characters_of_a_response_are_escaped() -> None:
     body = b"a\x00b\x1b[31mc\xff\xe2\x80\xae<script>\r\n"
     outcome = await outcome_of(answers(500, body))
     assert isinstance(outcome, Failed)
-    assert outcome.answer is not None
-    assert outcome.answer.excerpt == "a\ufffdb\ufffd[31mc\ufffd\ufffd<script>\n"
+    assert outcome.response is not None
+    assert outcome.response.excerpt == "a\ufffdb\ufffd[31mc\ufffd\ufffd<script>\n"
 
 
 async def test_the_url_and_its_token_are_in_no_message() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 import pytest
 
-from tests.support.raw_http import Answer, Client, ConnectionEndedError
+from tests.support.raw_http import Client, ConnectionEndedError, Response
 from tests.torture.client import event_of
 from tests.torture.server import ServerProcess, prepare_store
 
@@ -97,7 +97,7 @@ class Faulty:
         self._runner.close()
 
 
-def send(client: Client, key: str, changes: Mapping[str, Any] | None = None) -> Answer | None:
+def send(client: Client, key: str, changes: Mapping[str, Any] | None = None) -> Response | None:
     """Post the event of a key; None when the server ended without a response."""
     try:
         return client.send(event_of(key) | dict(changes or {}))
@@ -122,7 +122,7 @@ def send_until_trouble(client: Client) -> tuple[list[str], str, int | None]:
     pytest.fail("no trouble came")
 
 
-def send_batch(client: Client, keys: Sequence[str]) -> Answer | None:
+def send_batch(client: Client, keys: Sequence[str]) -> Response | None:
     """Post the events of some keys in one request."""
     try:
         return client.post("/events/batch", json.dumps({"events": [event_of(k) for k in keys]}))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.server import Faulty, ask_until, send
-from tests.support.raw_http import Answer, Client
+from tests.support.raw_http import Client, Response
 
 MIB = 1024 * 1024
 DISK_BYTES = 40 * MIB
@@ -45,7 +45,7 @@ def occupy(folder: Path, size: int) -> Path:
     return filler
 
 
-def answered(client: Client, key: str) -> Answer:
+def answered(client: Client, key: str) -> Response:
     answer = send(client, key, LARGE)
     assert answer is not None
     return answer

@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.server import Faulty, ask_until, send
 from tests.faults.strace import inject
-from tests.support.raw_http import Answer
+from tests.support.raw_http import Response
 from tests.torture.check import compare
 from tests.torture.client import Client, Target, event_of
 from tests.torture.ledger import Ledger, Verdict
@@ -136,7 +136,7 @@ def test_readiness_reports_a_writer_that_does_not_respond(faulty: Faulty) -> Non
     """The disk blocks in the middle of a commit, longer than an event should wait."""
     client = faulty.start(wrapper=inject("delay_enter=8000000:when=12"))
     sender = faulty.client()
-    answers: list[Answer | None] = []
+    answers: list[Response | None] = []
     sending = threading.Thread(
         target=lambda: answers.extend(send(sender, f"k{number}") for number in range(30))
     )

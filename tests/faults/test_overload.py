@@ -8,7 +8,7 @@ import threading
 from headrace.pipeline.intake.commit_queue import EVENTS_MAX
 from tests.faults.server import Faulty, ask_until
 from tests.faults.strace import inject
-from tests.support.raw_http import Answer, Client, Connection, head_of
+from tests.support.raw_http import Client, Connection, Response, head_of
 
 BATCH = 1000
 #: How long the disk blocks, in microseconds.
@@ -18,7 +18,7 @@ STALL_US = 4_000_000
 def test_full_queue_responds_at_once_without_reading_the_body(faulty: Faulty) -> None:
     client = faulty.start(wrapper=inject(f"delay_enter={STALL_US}:when=12"))
     port = faulty.client().port
-    answers: list[Answer] = []
+    answers: list[Response] = []
     enough = threading.Event()
 
     def flood(number: int) -> None:
@@ -39,7 +39,7 @@ def test_full_queue_responds_at_once_without_reading_the_body(faulty: Faulty) ->
     for thread in floods:
         thread.start()
 
-    refused: list[Answer] = []
+    refused: list[Response] = []
 
     def overloaded() -> bool:
         with Connection(port) as connection:

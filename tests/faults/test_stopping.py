@@ -54,7 +54,7 @@ class Rounds:
 
 
 @pytest.mark.parametrize("command", ["serve", "api"])
-def test_everything_read_is_answered_and_everything_stored_was_acknowledged(
+def test_every_request_read_gets_a_response_and_every_stored_event_was_acknowledged(
     tmp_path: Path, command: str
 ) -> None:
     rounds = Rounds(tmp_path / "headrace.db")

@@ -20,7 +20,7 @@ from headrace.store.contacts.groups.audiences import UnknownContactsError
 from headrace.store.contract.contacts import ContactFilter
 from headrace.store.contract.erasures import SETTLE_US
 from headrace.store.contract.errors import StoreConflictError
-from headrace.store.contract.merges import MergeRefusedError, PairStatus
+from headrace.store.contract.merges import MergeRejectedError, PairStatus
 from headrace.store.engine.postgres.database import prepare_connection
 from headrace.store.sqlite import SqliteStore
 from tests.histories.steps import EMAILS, EXTERNAL_IDS, Step
@@ -95,8 +95,8 @@ class World:
             return self.session.run(work)
         except StoreConflictError as error:
             return ("refused", *error.args)
-        except MergeRefusedError as error:
-            return ("refused", error.refusal.value)
+        except MergeRejectedError as error:
+            return ("refused", error.rejection.value)
 
     @staticmethod
     def _expect(verb: Any, *values: Any, **options: Any) -> Any:

@@ -16,7 +16,7 @@ from headrace.domain.timestamps import now_us
 from headrace.pipeline.access.policies import POLICY_NAMES
 from headrace.store.store import Store
 from tests.support.http_server import HttpServer, Project, wait_until
-from tests.support.raw_http import Answer, Client
+from tests.support.raw_http import Client, Response
 
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 
@@ -55,7 +55,7 @@ def path(server: HttpServer, project: Project) -> str:
     return f"/admin/projects/{server.in_store(find)}"
 
 
-def patch(client: Client, path: str, body: Any) -> Answer:
+def patch(client: Client, path: str, body: Any) -> Response:
     text = body if isinstance(body, str) else json.dumps(body)
     return client.request("PATCH", f"{path}/policies", body=text.encode())
 
@@ -123,7 +123,7 @@ def test_several_are_changed_at_once_and_null_resets(operator: Client, path: str
         ("retry_factor", "2"),
     ],
 )
-def test_a_wrong_value_is_refused_and_nothing_is_changed(
+def test_a_wrong_value_is_rejected_and_nothing_is_changed(
     operator: Client, path: str, name: str, value: Any
 ) -> None:
     other = "delivery_max_attempts"
@@ -134,7 +134,7 @@ def test_a_wrong_value_is_refused_and_nothing_is_changed(
 
 
 @pytest.mark.parametrize("number", ["7", "7.0", "0.7e1"])
-def test_a_whole_number_may_be_spelled_in_any_way(operator: Client, path: str, number: str) -> None:
+def test_a_whole_number_may_have_any_spelling(operator: Client, path: str, number: str) -> None:
     answer = patch(
         operator, path, f'{{"event_retention_days": {number}, "retry_factor": {number}}}'
     )
@@ -148,7 +148,7 @@ def test_bounds_are_written_out(operator: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "1e999", "9" * 5000, "-0", "1e-400"])
-def test_a_strange_number_is_refused(operator: Client, path: str, number: str) -> None:
+def test_a_strange_number_is_rejected(operator: Client, path: str, number: str) -> None:
     answer = patch(operator, path, f'{{"retry_factor": {number}}}')
     assert answer.status == (400 if number == "NaN" else 422)
 
@@ -371,7 +371,7 @@ def test_a_policy_of_messages_is_set_and_reset(
         ("optional_events", ["mail.skip"]),
     ],
 )
-def test_a_wrong_policy_of_messages_is_refused(
+def test_a_wrong_policy_of_messages_is_rejected(
     operator: Client, path: str, name: str, value: Any
 ) -> None:
     answer = patch(operator, path, {"max_defer_hours": 5, name: value})

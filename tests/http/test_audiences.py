@@ -157,7 +157,7 @@ def test_a_name_that_is_taken_is_409(client: Client) -> None:
 @pytest.mark.parametrize(
     "query", ["audience_id=x", "topic_id=", "search=", "search=%20", "search=%07", "serch=a"]
 )
-def test_a_doubtful_filter_is_refused(client: Client, query: str) -> None:
+def test_an_ambiguous_filter_is_rejected(client: Client, query: str) -> None:
     assert client.get(f"/contacts?{query}").status == 422
 
 

@@ -17,7 +17,7 @@ from tests.support.audiences import choose, new_audience, new_contact, new_topic
 from tests.support.dead_letters import DeadLetterRows, sql_on
 from tests.support.described_routes import Operation, operations
 from tests.support.http_server import ACTOR, HttpServer, wait_until
-from tests.support.raw_http import Answer, Client, Connection, head_of
+from tests.support.raw_http import Client, Connection, Response, head_of
 
 OPERATIONS = list(operations(ROUTES))
 KEYED = [each for each in OPERATIONS if not each.is_public and not each.is_for_operators]
@@ -145,7 +145,7 @@ def ask(port: int, operation: Operation, target: str, key: str | None) -> int:
         return connection.head().status
 
 
-def answer_of(client: Client, operation: Operation, target: str) -> Answer:
+def answer_of(client: Client, operation: Operation, target: str) -> Response:
     body, media = operation.body()
     return client.request(operation.method, target, body=body, body_type=media)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.http_server import HttpServer, Project, wait_until
-from tests.support.raw_http import Answer, Client
+from tests.support.raw_http import Client, Response
 
 MIB = 1024 * 1024
 LINES = "application/x-ndjson"
@@ -18,11 +18,11 @@ def event(number: int, **more: Any) -> dict[str, Any]:
     return {"event": "a", "external_id": f"{number}", **more}
 
 
-def send_array(client: Client, events: list[Any]) -> Answer:
+def send_array(client: Client, events: list[Any]) -> Response:
     return client.post("/events/batch", json.dumps({"events": events}))
 
 
-def send_lines(client: Client, events: list[Any]) -> Answer:
+def send_lines(client: Client, events: list[Any]) -> Response:
     return client.post("/events/batch", "\n".join(map(json.dumps, events)), body_type=LINES)
 
 
@@ -31,13 +31,13 @@ def send(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def counts(answer: Answer) -> tuple[int, int, int]:
+def counts(answer: Response) -> tuple[int, int, int]:
     body = answer.json()
     assert len(body["data"]) == body["accepted"] + body["deduplicated"] + body["rejected"]
     return body["accepted"], body["deduplicated"], body["rejected"]
 
 
-def test_each_event_is_answered_as_if_sent_alone(client: Client, send: Any) -> None:
+def test_each_event_gets_the_result_it_would_get_alone(client: Client, send: Any) -> None:
     answer = send(client, [event(1), event(2, idempotency_key="k"), event(3)])
 
     assert answer.status == 200
@@ -62,7 +62,7 @@ def test_a_bad_one_in_a_hundred_costs_only_itself(client: Client, send: Any) -> 
     assert len(client.get("/events?event=a&limit=200").data) == 99
 
 
-def test_every_kind_of_refusal_keeps_its_own_status(client: Client, send: Any) -> None:
+def test_every_kind_of_rejection_keeps_its_own_status(client: Client, send: Any) -> None:
     answer = send(
         client,
         [
@@ -114,7 +114,9 @@ def test_a_repeated_batch_is_all_duplicates(client: Client, send: Any) -> None:
     assert ids[0] == ids[1]
 
 
-def test_a_reused_key_is_refused_by_policy(server: HttpServer, project: Project, send: Any) -> None:
+def test_a_reused_key_is_rejected_by_policy(
+    server: HttpServer, project: Project, send: Any
+) -> None:
     client = project.client()
     client.send(event(1, idempotency_key="k"))
     server.set_policy(project, "idempotency_conflict", "reject")
@@ -161,7 +163,9 @@ def test_a_thousand_are_taken_and_one_more_is_not(client: Client, send: Any) -> 
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_is_no_array_of_events_is_refused(client: Client, body: str, status: int) -> None:
+def test_a_body_that_is_no_array_of_events_is_rejected(
+    client: Client, body: str, status: int
+) -> None:
     assert client.post("/events/batch", body).status == status
 
 
@@ -172,7 +176,7 @@ def test_no_lines_are_no_batch(client: Client, body: str) -> None:
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n\r\n \n"], ids=ascii)
 @pytest.mark.parametrize("between", ["\n", "\r\n", "\n\n", "\r\n \t\r\n"], ids=ascii)
-def test_lines_end_as_they_like(client: Client, between: str, end: str) -> None:
+def test_lines_may_have_any_ending(client: Client, between: str, end: str) -> None:
     body = between.join(json.dumps(event(number)) for number in range(3)) + end
 
     answer = client.post("/events/batch", body, body_type=LINES)
@@ -197,7 +201,7 @@ def test_lines_end_as_they_like(client: Client, between: str, end: str) -> None:
     ],
     ids=lambda line: str(line[:40]),
 )
-def test_a_broken_line_in_the_middle_costs_only_itself(client: Client, line: bytes) -> None:
+def test_a_broken_line_in_the_middle_is_rejected_alone(client: Client, line: bytes) -> None:
     good = json.dumps(event(1)).encode()
 
     answer = client.post("/events/batch", b"\n".join([good, line, good]), body_type=LINES)

@@ -86,7 +86,7 @@ def test_pages_follow_one_another(client: Client) -> None:
     "query",
     ["event=A", "event=a..b", "event=%27", "source=web", "personal_data=all", "limit=0", "x=1"],
 )
-def test_wrong_queries_are_refused(client: Client, query: str) -> None:
+def test_wrong_queries_are_rejected(client: Client, query: str) -> None:
     assert client.get(f"/catalog?{query}").status == 422
 
 

@@ -33,7 +33,7 @@ def test_a_connection_is_kept_by_default(server: HttpServer, project: Project) -
 
 
 @pytest.mark.parametrize("keep_alive", [b"", b"Connection: keep-alive\r\n"])
-def test_http_1_0_is_answered_and_closed(
+def test_http_1_0_gets_a_response_and_is_closed(
     server: HttpServer, project: Project, keep_alive: bytes
 ) -> None:
     request = (post(project) + EVENT).replace(b"HTTP/1.1\r\nHost: test\r\n", b"HTTP/1.0\r\n")
@@ -51,7 +51,7 @@ def test_expect_100_continue_asks_for_the_body(server: HttpServer, project: Proj
         assert connection.answer().status == 202
 
 
-def test_expect_100_continue_is_not_said_to_who_is_refused(server: HttpServer) -> None:
+def test_a_rejected_request_gets_no_100_continue(server: HttpServer) -> None:
     head = head_of("POST", "/events", headers={"Expect": "100-continue"}, length=len(EVENT))
     with Connection(server.port) as connection:
         connection.send(head)
@@ -87,7 +87,7 @@ def test_head_is_get_without_its_body(server: HttpServer, project: Project, targ
     ids=["h2c", "websocket"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_an_upgrade_is_not_made_and_the_request_answered(
+def test_an_upgrade_is_ignored_and_the_request_handled(
     server: HttpServer, project: Project, lines: dict[str, str], method: str
 ) -> None:
     body = EVENT if method == "POST" else b""
@@ -146,7 +146,7 @@ def test_connect_is_a_method_that_no_path_takes(
         assert connection.closed()
 
 
-def test_connect_with_a_key_is_no_way_past_the_methods(
+def test_connect_with_a_key_does_not_bypass_the_methods(
     server: HttpServer, project: Project
 ) -> None:
     for target, status in (("/events", 405), ("/contacts", 405), ("/nowhere", 404)):

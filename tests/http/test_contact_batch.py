@@ -9,10 +9,10 @@ import pytest
 
 from headrace.http.contacts.batch import CONTACTS_MAX
 from tests.support.contacts import create, listed, system_events
-from tests.support.raw_http import Answer, Client
+from tests.support.raw_http import Client, Response
 
 
-def send(client: Client, *lines: Any, query: str = "", **headers: str) -> Answer:
+def send(client: Client, *lines: Any, query: str = "", **headers: str) -> Response:
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     return client.post(
         f"/contacts/batch{query}",
@@ -22,11 +22,11 @@ def send(client: Client, *lines: Any, query: str = "", **headers: str) -> Answer
     )
 
 
-def counts(answer: Answer) -> dict[str, int]:
+def counts(answer: Response) -> dict[str, int]:
     return {name: value for name, value in answer.json().items() if name != "data"}
 
 
-def test_each_line_is_answered_for_itself(client: Client) -> None:
+def test_each_line_gets_its_own_result(client: Client) -> None:
     held = create(client, external_id="held", email="held@x.org", properties={"a": 1}).data["id"]
     other = create(client, external_id="same", properties={"a": 1}).data["id"]
 
@@ -77,7 +77,7 @@ def test_later_lines_see_earlier_ones(client: Client) -> None:
     assert [item["outcome"] for item in answer.data] == ["created", "unchanged", "updated"]
 
 
-def test_a_dry_run_tells_the_same_and_writes_nothing(client: Client) -> None:
+def test_a_dry_run_reports_the_same_and_writes_nothing(client: Client) -> None:
     create(client, external_id="held")
     lines = [
         {"external_id": "held", "email": "a@x.org"},
@@ -117,7 +117,7 @@ def test_json_is_taken_too(client: Client) -> None:
     assert client.post("/contacts/batch", "[]").status == 400
 
 
-def test_what_else_is_refused(client: Client) -> None:
+def test_other_invalid_batches_are_rejected(client: Client) -> None:
     assert client.post("/contacts/batch", "{}", body_type="text/csv").status == 415
     assert send(client, {}, query="?dry_run=1").status == 422
     assert send(client, {}, query="?upsert=true").status == 422

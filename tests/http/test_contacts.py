@@ -137,7 +137,7 @@ def test_upsert_needs_an_identifier(client: Client) -> None:
 
 
 @pytest.mark.parametrize("query", ["?upsert=1", "?upsert=", "?upsert=true&upsert=true", "?x=1"])
-def test_a_doubtful_query_is_refused(client: Client, query: str) -> None:
+def test_an_ambiguous_query_is_rejected(client: Client, query: str) -> None:
     assert create(client, query, external_id="x").status == 422
     assert listed(client) == []
 
@@ -221,7 +221,7 @@ def test_one_is_not_true(client: Client) -> None:
     assert patch(client, contact_id, properties={"a": True}).data["properties"] == {"a": True}
 
 
-def test_a_callers_own_contact_event_is_refused(client: Client) -> None:
+def test_a_callers_own_contact_event_is_rejected(client: Client) -> None:
     answer = client.send({"event": "sendrealm.contact.created", "external_id": "x"})
     assert answer.code == "ReservedEventName"
 
@@ -313,7 +313,7 @@ def test_the_list_filters_by_time(client: Client) -> None:
         f"property.a={'x' * 9000}",
     ],
 )
-def test_a_wrong_filter_is_refused(client: Client, query: str) -> None:
+def test_a_wrong_filter_is_rejected(client: Client, query: str) -> None:
     answer = client.get(f"/contacts?{query}")
     # The server rejects an overlong target before parsing it.
     assert answer.status == (414 if len(query) > 8000 else 422)
@@ -370,7 +370,7 @@ def test_a_cursor_is_good_for_its_own_filter_only(client: Client) -> None:
         ('{"id": "x"}', "id"),
     ],
 )
-def test_a_wrong_contact_is_refused_with_its_field(shared: Project, body: str, field: str) -> None:
+def test_a_wrong_contact_is_rejected_with_its_field(shared: Project, body: str, field: str) -> None:
     client = shared.client()
     created = client.post("/contacts", body)
     assert (created.status, created.code, created.fields) == (422, "ValidationError", [field])
@@ -500,7 +500,7 @@ def test_scopes_decide_who_reads_and_who_writes(server: HttpServer, project: Pro
     }
 
 
-def test_without_a_key_nothing_is_told(project: Project) -> None:
+def test_without_a_key_nothing_is_revealed(project: Project) -> None:
     client = Client(project.port, None)
     assert {client.get("/contacts").status, create(client).status} == {401}
     client.close()

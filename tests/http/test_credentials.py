@@ -85,7 +85,9 @@ def test_whatever_is_no_valid_key_is_401_with_the_body_unread(
 @pytest.mark.parametrize(
     "target", ["/events", "/nowhere", "/rejections", "/events/x", "/%65vents", "/%68ealth"]
 )
-def test_a_stranger_is_not_told_what_there_is(server: HttpServer, method: str, target: str) -> None:
+def test_a_stranger_does_not_learn_what_exists(
+    server: HttpServer, method: str, target: str
+) -> None:
     with Connection(server.port) as connection:
         connection.send(head_of(method, target))
         assert connection.answer().status == 401

@@ -14,7 +14,7 @@ from headrace.domain.access.api_keys import Scope
 from headrace.domain.ids import sequence_of_id
 from tests.support.dead_letters import DeadLetterRows, sql_on
 from tests.support.http_server import HttpServer, Project, wait_until
-from tests.support.raw_http import Answer, Client
+from tests.support.raw_http import Client, Response
 
 MILLISECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 NOBODY = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
@@ -27,7 +27,7 @@ def rows(server: HttpServer) -> DeadLetterRows:
     return DeadLetterRows(sql_on(server.directory / "headrace.db"))
 
 
-def post(client: Client, path: str, body: Any = None) -> Answer:
+def post(client: Client, path: str, body: Any = None) -> Response:
     return client.request("POST", path, body=None if body is None else json.dumps(body).encode())
 
 
@@ -129,7 +129,7 @@ def test_filters_and_pages(client: Client, project: Project, rows: DeadLetterRow
         ("state=0", "state"),
     ],
 )
-def test_hostile_filters_are_refused(shared: Project, path: str, query: str, field: str) -> None:
+def test_hostile_filters_are_rejected(shared: Project, path: str, query: str, field: str) -> None:
     answer = shared.client().get(f"{path}?{query}")
     assert answer.status == 422
     assert answer.fields[0] == field
@@ -404,25 +404,25 @@ def test_so_many_jobs_run_at_once(client: Client, project: Project, rows: DeadLe
         ({"filter": {}, "dryRun": True}, ["dryRun"]),
     ],
 )
-def test_a_wrong_job_is_refused(shared: Project, body: Any, fields: list[str]) -> None:
+def test_a_wrong_job_is_rejected(shared: Project, body: Any, fields: list[str]) -> None:
     answer = post(shared.client(), "/dead-letters/replay", body)
     assert (answer.status, answer.code) == (422, "ValidationError")
     assert answer.fields == fields
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b'{"filter":{},"filter":{}}', b"\xff"])
-def test_a_malformed_job_is_refused(shared: Project, body: bytes) -> None:
+def test_a_malformed_job_is_rejected(shared: Project, body: bytes) -> None:
     answer = shared.client().post("/dead-letters/replay", body)
     assert answer.status == 400
 
 
-def test_other_media_types_are_refused(shared: Project) -> None:
+def test_other_media_types_are_rejected(shared: Project) -> None:
     answer = shared.client().post("/dead-letters/replay", b"{}", body_type="text/plain")
     assert answer.status == 415
 
 
 @pytest.mark.parametrize("path", [f"/dead-letters/{NOBODY}/replay", f"/replays/{NOBODY}/stop"])
-def test_a_body_that_nobody_would_act_on_is_refused(shared: Project, path: str) -> None:
+def test_an_unused_body_is_rejected(shared: Project, path: str) -> None:
     client = shared.client()
     assert post(client, path, {"per_second": 5}).status == 422
     assert client.post(path, b"[]").status == 400
@@ -439,7 +439,7 @@ def test_a_body_that_nobody_would_act_on_is_refused(shared: Project, path: str) 
         (f"/replays/{NOBODY}", "GET, HEAD"),
     ],
 )
-def test_other_methods_are_refused(shared: Project, path: str, allowed: str) -> None:
+def test_other_methods_are_rejected(shared: Project, path: str, allowed: str) -> None:
     answer = shared.client().request("DELETE", path)
     assert answer.status == 405
     assert sorted(answer.headers["allow"].split(", ")) == sorted(allowed.split(", "))

@@ -70,7 +70,7 @@ async def ask_meanwhile(port: int, request: bytes, until: Callable[[], bool]) ->
     return count, longest
 
 
-def test_slow_clients_end_at_the_deadline_and_others_are_served(
+def test_slow_clients_are_cut_off_at_the_deadline_and_others_are_served(
     server: HttpServer, project: Project
 ) -> None:
     event = b'{"event":"a","external_id":"x"}'

@@ -8,12 +8,12 @@ import pytest
 
 from tests.support.audiences import NOBODY, new_audience, new_contact, new_topic, send
 from tests.support.http_server import wait_until
-from tests.support.raw_http import Answer, Client
+from tests.support.raw_http import Client, Response
 
 WAIT_SECONDS_MAX = 20.0
 
 
-def email(client: Client, **members: Any) -> Answer:
+def email(client: Client, **members: Any) -> Response:
     body = {"from": "Shop <news@example.org>", "to": ["ann@b.example"], "subject": "Hello"}
     return send(client, "POST", "/emails", **{**body, "text": "Hi.", **members})
 
@@ -89,7 +89,7 @@ def test_audiences_get_a_job(client: Client) -> None:
     assert client.get(target).data["status"] in {"stopped", "done"}
 
 
-def test_a_batch_answers_each_for_itself(client: Client) -> None:
+def test_a_batch_has_a_result_for_each_email(client: Client) -> None:
     good = {"from": "news@example.org", "to": ["ann@b.example"], "subject": "a", "text": "b"}
     emails = [good, {**good, "to": ["nobody"]}, {**good, "contact_id": NOBODY}]
     answer = send(client, "POST", "/emails/batch", emails=emails)
@@ -112,7 +112,7 @@ def test_a_batch_answers_each_for_itself(client: Client) -> None:
         ({"template_version_id": NOBODY, "text": None}, "template_version_id"),
     ],
 )
-def test_a_wrong_email_is_refused(client: Client, members: dict[str, Any], field: str) -> None:
+def test_a_wrong_email_is_rejected(client: Client, members: dict[str, Any], field: str) -> None:
     answer = email(client, **members)
     assert (answer.status, answer.code) == (422, "ValidationError")
     assert field in {problem["field"] for problem in answer.json()["error"]["details"]}

@@ -86,7 +86,7 @@ def test_the_idempotency_key_goes_with_its_event(client: Client) -> None:
     assert client.get(f"/events/{first['id']}/trace").status == 404
 
 
-def test_whom_nobody_knows_is_not_found(server: HttpServer, client: Client) -> None:
+def test_an_unknown_person_is_not_found(server: HttpServer, client: Client) -> None:
     contact_id = create(client, external_id="x").data["id"]
     assert client.request("DELETE", f"/contacts/{NOBODY}?erase=true").status == 404
     assert client.get(f"/erasures/{NOBODY}").status == 404
@@ -116,7 +116,7 @@ def friends(client: Client, name: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_dry_run_changes_nothing_and_tells_what_would_go(client: Client) -> None:
+def test_a_dry_run_changes_nothing_and_reports_what_would_be_removed(client: Client) -> None:
     email = f"{CANARY}@b.example"
     contact_id = create(client, external_id=f"{CANARY}-1", email=email).data["id"]
     processed(client, external_id=f"{CANARY}-1", payload={"a": 1})

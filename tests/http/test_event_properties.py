@@ -23,7 +23,7 @@ def test_an_event_writes_properties(client: Client) -> None:
     assert event["payload"] == {"$set": {"plan": "pro", "tags": ["a"]}}
 
 
-def test_the_loser_is_told_on_the_trace(client: Client) -> None:
+def test_the_losing_value_is_shown_on_the_trace(client: Client) -> None:
     """The latest `occurred_at` wins, whatever the order of receipt."""
     processed(client, external_id="x", occurred_at=NEW, payload={"$set": {"plan": "pro"}})
     late = processed(client, external_id="x", occurred_at=OLD, payload={"$set": {"plan": "free"}})
@@ -68,7 +68,7 @@ def test_a_cleared_address_is_not_filled_by_an_older_event(client: Client) -> No
 
 
 @pytest.mark.parametrize("text", ["yesterday", "", "2026-01-01"])
-def test_a_time_that_is_none_is_refused(client: Client, text: str) -> None:
+def test_an_invalid_time_is_rejected(client: Client, text: str) -> None:
     answer = create(client, external_id="x", occurred_at=text)
     assert (answer.status, answer.fields) == (422, ["occurred_at"])
 
@@ -85,7 +85,7 @@ def test_a_placeholder_joins_nobody(client: Client) -> None:
     assert [e["field"] for e in entries(client, second, "placeholder_ignored")] == ["external_id"]
 
 
-def test_upsert_by_a_placeholder_is_refused(client: Client) -> None:
+def test_upsert_by_a_placeholder_is_rejected(client: Client) -> None:
     answer = create(client, "?upsert=true", external_id="anonymous", email="a@b.example")
     assert (answer.status, answer.fields) == (422, ["external_id"])
     assert create(client, external_id="anonymous").status == 201

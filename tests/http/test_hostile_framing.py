@@ -296,7 +296,7 @@ def test_nothing_of_all_that_was_stored(shared: Project) -> None:
 
 
 @pytest.mark.parametrize("refused_by", ["authorization", "media type", "scope"])
-def test_nothing_behind_a_refused_chunked_request_is_looked_at(
+def test_nothing_after_a_rejected_chunked_request_is_read(
     server: HttpServer, project: Project, refused_by: str
 ) -> None:
     """The response says `close`, so bytes after it in the same segment are ignored."""
@@ -320,7 +320,7 @@ def test_nothing_behind_a_refused_chunked_request_is_looked_at(
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-def test_nothing_behind_a_last_request_is_looked_at(
+def test_nothing_after_a_last_request_is_read(
     server: HttpServer, project: Project, version: bytes
 ) -> None:
     event = post_head(project, b"Content-Length: %b\r\nConnection: close\r\n" % SIZE) + EVENT

@@ -178,7 +178,7 @@ def test_malformed_json_is_400(shared: Project, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_json_is_refused_in_a_batch(shared: Project, name: str) -> None:
+def test_malformed_json_is_rejected_in_a_batch(shared: Project, name: str) -> None:
     """Alone on a line it spoils only that line; inside an array it can spoil the request."""
     client = shared.client()
     lines = MALFORMED[name].count(b"\n") + 1

@@ -7,14 +7,14 @@ import threading
 import pytest
 
 from tests.support.http_server import HttpServer, Project
-from tests.support.raw_http import Answer, Connection, head_of
+from tests.support.raw_http import Connection, Response, head_of
 
 MIB = 1024 * 1024
 #: Memory that a rejected request may use, whatever its size.
 FLAT_BYTES = 24 * MIB
 
 
-def answer_to(server: HttpServer, data: bytes, *, piece_bytes: int = 1 << 30) -> Answer:
+def answer_to(server: HttpServer, data: bytes, *, piece_bytes: int = 1 << 30) -> Response:
     """Send from a thread of its own: the response arrives before all is sent."""
     with Connection(server.port) as connection:
 
@@ -114,7 +114,7 @@ def test_an_endless_chunked_body_is_413(
     [(b"100001", 413), (b"7fffffff", 413), (b"FFFFFFFFF", 413), (b"0000000000000000026", 400)],
 )
 @pytest.mark.parametrize("extension", [b"", b";a=b", b";" + b"x" * 200])
-def test_a_chunk_that_announces_too_much_is_refused_at_once(
+def test_a_chunk_that_announces_too_much_is_rejected_at_once(
     server: HttpServer, project: Project, size: bytes, status: int, extension: bytes
 ) -> None:
     head = head_of(

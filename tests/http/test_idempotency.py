@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.domain.access.api_keys import Scope
 from tests.support.http_server import HttpServer, Project, wait_until
-from tests.support.raw_http import HOST, Answer, Client, head_of
+from tests.support.raw_http import HOST, Client, Response, head_of
 
 PARALLEL = 200
 
@@ -89,7 +89,9 @@ def test_a_repeat_shows_the_first(client: Client) -> None:
     ],
     ids=str,
 )
-def test_other_content_is_told_by_a_header(client: Client, change: dict[str, object]) -> None:
+def test_different_content_is_reported_in_a_header(
+    client: Client, change: dict[str, object]
+) -> None:
     sent = {"event": "a", "external_id": "x", "idempotency_key": "k", "payload": {"a": 1}}
     first = client.send(sent)
 
@@ -101,7 +103,9 @@ def test_other_content_is_told_by_a_header(client: Client, change: dict[str, obj
     assert "payload" not in again.data
 
 
-def test_the_policy_reject_answers_other_content_422(server: HttpServer, project: Project) -> None:
+def test_policy_reject_responds_422_to_different_content(
+    server: HttpServer, project: Project
+) -> None:
     client = project.client()
     sent = {"event": "a", "external_id": "x", "idempotency_key": "k", "payload": {"secret": 1}}
     client.send(sent)
@@ -169,21 +173,21 @@ def test_api_keys_of_a_project_share_its_idempotency_keys(
     assert (again.status, again.data["id"]) == (200, first.data["id"])
 
 
-def single(client: Client, key: str) -> Answer:
+def single(client: Client, key: str) -> Response:
     return client.send({"event": "a", "external_id": "x", "idempotency_key": key})
 
 
-def by_header(client: Client, key: str) -> Answer:
+def by_header(client: Client, key: str) -> Response:
     return client.send({"event": "a", "external_id": "x"}, Idempotency_Key=key)
 
 
-WAYS: tuple[Callable[[Client, str], Answer], ...] = (single, by_header)
+WAYS: tuple[Callable[[Client, str], Response], ...] = (single, by_header)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(WAYS), st.sampled_from("abAB~")), max_size=20))
-def test_any_order_of_ways_gives_one_event_a_key(
-    shared: Project, sends: list[tuple[Callable[[Client, str], Answer], str]]
+def test_any_mix_of_request_forms_gives_one_event_per_key(
+    shared: Project, sends: list[tuple[Callable[[Client, str], Response], str]]
 ) -> None:
     client = shared.client()
     # The server outlives the example, which may be run again.

@@ -113,7 +113,7 @@ def test_the_pixel_is_a_picture(sent: Sent, anybody: Client) -> None:
     assert (len(answer.body), answer.body[:6]) == (43, b"GIF89a")
 
 
-def test_looking_at_the_link_to_leave_changes_nothing(sent: Sent, anybody: Client) -> None:
+def test_viewing_the_unsubscribe_link_changes_nothing(sent: Sent, anybody: Client) -> None:
     for method in ("GET", "HEAD"):
         assert anybody.request(method, sent.leave).status == 200
     page = anybody.get(sent.leave)
@@ -221,7 +221,7 @@ def test_the_page_of_somebody_who_is_gone_offers_nothing(sent: Sent, anybody: Cl
     assert anybody.request("POST", sent.leave, body=body, body_type=FORM).status == 200
 
 
-def test_a_trusted_proxy_tells_who_followed_a_link(tmp_path: Path) -> None:
+def test_a_trusted_proxy_reports_the_client_address_of_a_click(tmp_path: Path) -> None:
     environment = {"HEADRACE_TRUSTED_PROXIES": "127.0.0.0/8"}
     server = HttpServer(tmp_path, extra_environment=environment)
     server.start(1)

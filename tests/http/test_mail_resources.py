@@ -97,7 +97,7 @@ def test_suppressions_are_listed_in_pages(client: Client) -> None:
         ("/suppressions", {"email": "a@b.example", "scope": "some"}),
     ],
 )
-def test_wrong_members_are_refused(client: Client, path: str, body: dict[str, object]) -> None:
+def test_wrong_members_are_rejected(client: Client, path: str, body: dict[str, object]) -> None:
     answer = send(client, "POST", path, **body)
     assert (answer.status, answer.code) == (422, "ValidationError")
     assert ids_of(client, path) == []
@@ -127,7 +127,7 @@ def new_version(client: Client, target: str, **draft: str) -> str:
     return str(published.data["current_published_version"]["id"])
 
 
-def test_versions_are_listed_looked_at_and_restored(client: Client) -> None:
+def test_versions_are_listed_shown_and_restored(client: Client) -> None:
     target = f"/templates/{send(client, 'POST', '/templates', **EMAIL_TEMPLATE).data['id']}"
     ids = [new_version(client, target, rendered_text=f"Hi {{{{ pet{n} }}}}") for n in range(3)]
 
@@ -197,7 +197,7 @@ def test_a_draft_without_a_subject_is_shown_and_not_sent(client: Client) -> None
     assert (answer.status, answer.fields) == (422, ["subject_template"])
 
 
-def test_a_draft_is_sent_to_be_looked_at(client: Client) -> None:
+def test_a_draft_can_be_sent_as_a_test(client: Client) -> None:
     target = f"/templates/{send(client, 'POST', '/templates', **EMAIL_TEMPLATE).data['id']}"
     members = {"from": "news@example.org", "to": ["me@b.example"], "variables": {"first_name": "A"}}
     answer = send(client, "POST", f"{target}/test-send", **members)

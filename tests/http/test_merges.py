@@ -10,7 +10,7 @@ from headrace.domain.access.api_keys import Scope
 from tests.support.contacts import create, delete, patch, system_events
 from tests.support.http_server import HttpServer, Project, wait_until
 from tests.support.people import merge, processed, undo
-from tests.support.raw_http import Answer, Client
+from tests.support.raw_http import Client, Response
 
 NOBODY = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 
@@ -52,7 +52,7 @@ def test_a_pair_is_listed_once_with_its_last_event(client: Client) -> None:
     }
 
 
-def dismiss(client: Client, conflict_id: object, body: str = '{"reason": "a family"}') -> Answer:
+def dismiss(client: Client, conflict_id: object, body: str = '{"reason": "a family"}') -> Response:
     return client.post(f"/contacts/conflicts/{conflict_id}/dismiss", body)
 
 
@@ -72,7 +72,7 @@ def test_a_conflict_is_dismissed_once(project: Project, client: Client) -> None:
     assert conflicts(client, "?status=dismissed") == [before.data]
 
 
-def _dismissal(answer: Answer) -> dict[str, object]:
+def _dismissal(answer: Response) -> dict[str, object]:
     return {name: answer.data[name] for name in ("dismissed_by", "dismissed_at")}
 
 
@@ -103,7 +103,7 @@ def test_what_cannot_be_dismissed(server: HttpServer, client: Client) -> None:
 
 
 @pytest.mark.parametrize("status", ["", "closed", "OPEN", "open,dismissed"])
-def test_an_unknown_status_of_conflicts_is_refused_with_the_known_ones(
+def test_an_unknown_status_of_conflicts_is_rejected_with_the_known_ones(
     client: Client, status: str
 ) -> None:
     answer = client.get(f"/contacts/conflicts?status={status}")
@@ -178,7 +178,7 @@ def test_a_merge_leads_everything_to_the_survivor(client: Client) -> None:
     assert patch(client, other, properties={"new": 1}).data["id"] == own
 
 
-def test_a_merge_is_told(client: Client) -> None:
+def test_a_merge_emits_an_event(client: Client) -> None:
     own, other = two(client)
     merge(client, own, other)
     told = system_events(client)[2:]
@@ -225,9 +225,7 @@ def test_merges_are_listed(client: Client) -> None:
         (f'{{"from":"{NOBODY}","frm":1}}', ["frm"]),
     ],
 )
-def test_a_merge_that_cannot_be_meant_is_refused(
-    client: Client, body: str, fields: list[str]
-) -> None:
+def test_an_impossible_merge_is_rejected(client: Client, body: str, fields: list[str]) -> None:
     own, _ = two(client)
     answer = client.post(f"/contacts/{own}/merge", body)
     assert (answer.status, answer.code, answer.fields) == (422, "ValidationError", fields)
@@ -244,7 +242,7 @@ def test_nobody_merges_with_nobody(client: Client) -> None:
     assert undo(client, NOBODY).status == 404
 
 
-def test_properties_that_are_too_much_for_one_are_refused(client: Client) -> None:
+def test_properties_over_the_limit_of_one_contact_are_rejected(client: Client) -> None:
     own = create(client, properties={"a": "x" * 9_000}).data["id"]
     other = create(client, properties={"b": "x" * 9_000}).data["id"]
     for dry_run in (True, False):
@@ -306,7 +304,7 @@ def test_a_timeline_is_newest_first_and_paged(client: Client) -> None:
     assert client.get(f"/contacts/{contact_id}/events?event=a").status == 422
 
 
-def test_a_timeline_tells_what_the_system_did(client: Client) -> None:
+def test_a_timeline_shows_what_the_system_did(client: Client) -> None:
     first = processed(client, external_id="x")
     processed(client, external_id="x", payload={"$set": {"plan": "pro"}})
     contact_id = first["contact_id"] or client.get("/contacts").data[0]["id"]

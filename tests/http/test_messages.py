@@ -164,7 +164,7 @@ def test_an_unknown_message_is_settled_by_a_person(
     "body",
     [b"{}", b'{"outcome": "lost"}', b'{"outcome": 1}', b'{"outcome": "sent", "x": 1}'],
 )
-def test_a_wrong_settlement_is_refused(client: Client, body: bytes) -> None:
+def test_a_wrong_settlement_is_rejected(client: Client, body: bytes) -> None:
     message_id = mail(client, scheduled_at=LATER)
     answer = client.request("POST", f"/messages/{message_id}/settle", body=body)
     assert answer.status == 422
@@ -185,7 +185,7 @@ def test_a_wrong_settlement_is_refused(client: Client, body: bytes) -> None:
         "emial=a@b.example",
     ],
 )
-def test_a_wrong_filter_is_refused(client: Client, query: str) -> None:
+def test_a_wrong_filter_is_rejected(client: Client, query: str) -> None:
     assert client.get(f"/messages?{query}").status == 422
 
 

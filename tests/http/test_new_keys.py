@@ -135,7 +135,7 @@ def test_the_token_of_an_operator_works_at_once(server: HttpServer, as_key: AsKe
     assert as_key(issued.text).get("/admin/projects").status == 200
 
 
-def test_callers_share_a_look_up_and_absent_ids_are_not_asked_again() -> None:
+def test_callers_share_a_look_up_and_absent_ids_are_not_looked_up_again() -> None:
     async def run() -> None:
         held: set[str] = set()
         refreshes = 0
@@ -203,13 +203,13 @@ def _message(body: Any) -> str | None:
     return body["error"]["message"] if "error" in body else None
 
 
-def test_a_key_is_told_from_a_token_for_operators(project: Project) -> None:
+def test_an_api_key_is_distinguished_from_an_operator_token(project: Project) -> None:
     answer = project.client().get("/admin/projects")
     assert answer.status == 401
     assert "an API key (hr_...) is not accepted here" in answer.json()["error"]["message"]
 
 
-def test_an_address_that_guesses_is_not_looked_up_for_long(
+def test_guessed_keys_are_rejected_without_a_look_up(
     server: HttpServer, project: Project, as_key: AsKey
 ) -> None:
     """Over its rate an unknown key is rejected without a look-up; known keys are unaffected."""

@@ -62,7 +62,7 @@ def test_every_example_is_what_its_schema_says(operation: Mapping[str, Any]) -> 
             schema_of(content["schema"]).validate(content["example"])
 
 
-def test_answers_under_data_and_bodies_with_members_have_examples() -> None:
+def test_responses_and_bodies_have_examples() -> None:
     for name, operation in OPERATIONS.items():
         body = operation.get("requestBody", {}).get("content", {}).get("application/json")
         if body is not None and "$ref" in body["schema"] and name != "addContactsToAudience":
@@ -126,7 +126,7 @@ def test_what_creates_needs_a_name_and_what_changes_does_not() -> None:
         ({"event": "a", "external_id": "x", "externalId": "y"}, False),
     ],
 )
-def test_an_event_needs_somebody_whom_it_is_about(sent: Any, *, allowed: bool) -> None:
+def test_an_event_needs_an_identifier(sent: Any, *, allowed: bool) -> None:
     validator = schema_of({"$ref": "#/components/schemas/EventInput"})
     assert validator.is_valid(sent) is allowed
 
@@ -184,7 +184,7 @@ def test_the_server_is_where_it_is_reached_from_outside(client: Client) -> None:
     assert outside.document["servers"] == [{"url": "https://events.example"}]
 
 
-def test_headers_of_answers_are_described_as_they_come(client: Client) -> None:
+def test_headers_of_responses_are_described_as_sent(client: Client) -> None:
     sent = {"event": "a", "external_id": "x", "idempotency_key": "k"}
     client.send(sent)
     repeat = client.send({**sent, "event": "b"})

@@ -166,7 +166,7 @@ def test_a_client_that_leaves_with_requests_unread_harms_nobody() -> None:
 
 
 @pytest.mark.parametrize("path", [b"/a", b"/now", b"/turn", b"/refused"])
-def test_a_server_that_stops_says_which_answer_is_its_last(path: bytes) -> None:
+def test_a_stopping_server_marks_its_last_response(path: bytes) -> None:
     """However many requests of the connection were read, those after the last do not start."""
     watcher = Watcher()
 
@@ -186,7 +186,7 @@ def test_a_server_that_stops_says_which_answer_is_its_last(path: bytes) -> None:
     assert len(watcher.seen) == 1 + len(answers)
 
 
-def test_a_large_body_behind_others_stops_reading_until_one_is_answered() -> None:
+def test_a_large_body_behind_others_stops_reading_until_a_response_is_sent() -> None:
     """Queued bodies are limited in bytes, not only in number."""
     body = b"x" * 300_000
     watcher = Watcher()

@@ -26,7 +26,7 @@ def send_all(connection: Connection, pieces: list[bytes]) -> None:
         connection.send(piece)
 
 
-def test_answers_come_in_the_order_of_the_requests(server: HttpServer, project: Project) -> None:
+def test_responses_come_in_the_order_of_the_requests(server: HttpServer, project: Project) -> None:
     """A commit completes hot routes, a task completes others: neither overtakes the other."""
     requests = []
     for number in range(30):
@@ -93,7 +93,7 @@ def test_a_broken_request_does_not_spoil_those_before_it(
     assert len(project.client().get("/events?event=a").data) == 1
 
 
-def test_a_client_that_half_closes_still_gets_its_answers(
+def test_a_client_that_half_closes_still_gets_its_responses(
     server: HttpServer, project: Project
 ) -> None:
     with Connection(server.port) as connection:
@@ -103,7 +103,7 @@ def test_a_client_that_half_closes_still_gets_its_answers(
         assert connection.closed()
 
 
-def test_a_client_that_leaves_before_the_answer_harms_nobody(
+def test_a_client_that_leaves_before_the_response_affects_no_other(
     server: HttpServer, project: Project
 ) -> None:
     for _ in range(50):

@@ -11,7 +11,7 @@ CONTACT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 MILLISECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
-def test_a_new_event_is_answered_202_with_its_identity(client: Client) -> None:
+def test_a_new_event_gets_202_with_its_id(client: Client) -> None:
     sent = {
         "event": "order.completed",
         "contact_id": CONTACT,
@@ -37,7 +37,7 @@ def test_a_new_event_is_answered_202_with_its_identity(client: Client) -> None:
     }
 
 
-def test_the_event_can_be_read_as_soon_as_it_is_answered(client: Client) -> None:
+def test_an_accepted_event_can_be_read_at_once(client: Client) -> None:
     event_id = client.send({"event": "a.b", "external_id": "x", "payload": {"n": 1}}).data["id"]
 
     shown = client.get(f"/events/{event_id}").data

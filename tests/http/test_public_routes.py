@@ -18,7 +18,7 @@ from headrace.http.openapi import ApiDocument
 from headrace.http.openapi.samples import sample_of
 from headrace.http.table import ROUTES, TAGS
 from tests.support.http_server import HttpServer, Project
-from tests.support.raw_http import Answer, Client, Connection, head_of
+from tests.support.raw_http import Client, Connection, Response, head_of
 
 METRICS = {
     "headrace_events_accepted",
@@ -170,7 +170,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_every_answer_has_an_id_of_its_own(server: HttpServer, name: str) -> None:
+def test_every_response_has_its_own_request_id(server: HttpServer, name: str) -> None:
     ids = set()
     for _ in range(3):
         with Connection(server.port) as connection:
@@ -182,9 +182,9 @@ def test_every_answer_has_an_id_of_its_own(server: HttpServer, name: str) -> Non
     assert len(ids) == 3
 
 
-def test_answers_about_a_project_are_not_kept_by_caches(project: Project) -> None:
+def test_responses_about_a_project_are_not_cached(project: Project) -> None:
     client = project.client()
-    answers: list[Answer] = [
+    answers: list[Response] = [
         client.send({"event": "a", "external_id": "x"}),
         client.send({}),
         client.get("/events"),

@@ -8,14 +8,14 @@ from headrace.http.table import ROUTES
 from tests.http.test_authorization import ABSENT
 from tests.support.described_routes import Operation, operations
 from tests.support.http_server import Project
-from tests.support.raw_http import Answer
+from tests.support.raw_http import Response
 
 KEYED = [each for each in operations(ROUTES) if not each.is_public and not each.is_for_operators]
 #: Handlers that read a query; the two ingest routes have none.
 HANDLED = [each for each in KEYED if each.route.handler is not None]
 
 
-def ask(shared: Project, operation: Operation, query: str) -> Answer:
+def ask(shared: Project, operation: Operation, query: str) -> Response:
     target = operation.target(dict.fromkeys(operation.parameters, ABSENT))
     body, media = operation.body()
     client = shared.client()
@@ -56,7 +56,7 @@ def test_the_nearest_parameter_is_named(
     assert hint in answer.json()["error"]["message"]
 
 
-def test_every_problem_of_a_query_is_told_at_once(shared: Project) -> None:
+def test_all_problems_of_a_query_are_reported_at_once(shared: Project) -> None:
     answer = shared.client().get("/events?limit=0&status=x&event=A&what=1&email=x&email=y")
     assert answer.fields == ["limit", "status", "event", "what", "email", "email"]
 

@@ -18,7 +18,7 @@ def rejections(client: Client, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_refusal_is_shown_with_its_reason_and_shape(client: Client) -> None:
+def test_a_rejection_is_shown_with_its_reason_and_shape(client: Client) -> None:
     sent = {"event": "Bad", "external_id": SECRET, "payload": {"secret": SECRET}, "oops": [1, 2]}
     answer = client.send(sent)
 
@@ -42,7 +42,7 @@ def test_a_refusal_is_shown_with_its_reason_and_shape(client: Client) -> None:
     assert SECRET not in json.dumps(shown)
 
 
-def test_each_refused_event_of_a_batch_is_shown(client: Client) -> None:
+def test_each_rejected_event_of_a_batch_is_shown(client: Client) -> None:
     events = [{"event": "Bad", "external_id": f"{number}"} for number in range(5)]
     client.post("/events/batch", json.dumps({"events": events}))
 
@@ -75,7 +75,7 @@ def test_projects_do_not_see_one_another(server: HttpServer, project: Project) -
     stranger.close()
 
 
-def test_refusals_before_the_body_are_shown_too(client: Client) -> None:
+def test_rejections_before_the_body_are_shown_too(client: Client) -> None:
     client.post("/events", b"{}", body_type="text/plain")
     client.post("/events", b"{}", headers={"Content-Encoding": "br"})
 

@@ -46,19 +46,20 @@ from headrace.http.routing.router import Router, RouterDeps
 from headrace.http.routing.services import IngestServices
 from headrace.http.server.credentials import BASIC, BEARER, InBody, InHeader, InPath
 from headrace.http.server.listener import HttpServer
-from headrace.http.server.rejections import Rejections
+from headrace.http.server.rejection_recorder import RejectionRecorder
 from headrace.pipeline.access.keys import AccessCache, Principal
 from headrace.pipeline.access.operators import OperatorCache
 from headrace.pipeline.intake.accept import Acceptor
 from headrace.pipeline.intake.commit_queue import CommitQueue
 from headrace.pipeline.intake.rejections import RejectionLog
 from headrace.stores import open_store
-from tests.support.raw_http import Answer, Client, Connection, head_of
+from tests.support.raw_http import Client, Connection, head_of
+from tests.support.raw_http import Response as RawResponse
 
 SHOP, OTHER = "https://shop.example", "https://other.example"
 ANY_BODY = (Body(media=ANY, schema={"type": "object"}),)
 OBJECT = {"type": "object"}
-ANSWERS = (ok("What was understood.", OBJECT),)
+RESPONSES = (ok("What was understood.", OBJECT),)
 #: Like the write key of a client that sends it as `<id>:<secret>`.
 WRITE_KEY = InHeader("X-Write-Key", joint=":", prefix="hr_")
 BROWSER = Cors(headers=("authorization", "content-type"))
@@ -166,7 +167,7 @@ def table(small: Small) -> RouteTable:
             PUBLIC,
             name="seldom",
             summary="Seldom",
-            answers=ANSWERS,
+            responses=RESPONSES,
             limits=Limits(per_second_max=1),
         ),
         get(
@@ -175,7 +176,7 @@ def table(small: Small) -> RouteTable:
             PUBLIC,
             name="slow",
             summary="Slow",
-            answers=ANSWERS,
+            responses=RESPONSES,
             limits=Limits(concurrent_max=1),
         ),
         get(
@@ -184,7 +185,7 @@ def table(small: Small) -> RouteTable:
             PUBLIC,
             name="stream",
             summary="Parts",
-            answers=(
+            responses=(
                 whole("Parts.", {"type": "string"}, media="text/event-stream", is_stream=True),
             ),
         ),
@@ -193,7 +194,7 @@ def table(small: Small) -> RouteTable:
 
 
 def _post(path: str, name: str, access: Access, **more: Any) -> Route:
-    return post(path, said(name), access, name=name, summary=name, answers=ANSWERS, **more)
+    return post(path, said(name), access, name=name, summary=name, responses=RESPONSES, **more)
 
 
 async def _serve(
@@ -209,15 +210,15 @@ async def _serve(
     await access.refresh()
     queue = CommitQueue(small.loop, store.wake, store.committers)
     small.log = RejectionLog(store.rejections, store.clock_us)
-    refusals = Rejections(small.log, store.clock_us)
+    recorder = RejectionRecorder(small.log, store.clock_us)
     acceptor = Acceptor(queue, await store.event_ids())
     router = Router(
         RouterDeps(
             table=table(small),
             access=access,
             operators=OperatorCache(store.operators),
-            services=IngestServices(acceptor, refusals, store.clock_us),
-            runner=AsgiRunner(build_application(refusals), {}),
+            services=IngestServices(acceptor, recorder, store.clock_us),
+            runner=AsgiRunner(build_application(recorder), {}),
             origins=ShopOrigins(),
             app_of=lambda text: App("shop app") if text == b"app_1" else None,
         )
@@ -257,7 +258,7 @@ def ask(
     method: str = "POST",
     media: str = "application/json",
     **headers: str,
-) -> Answer:
+) -> RawResponse:
     client = Client(small.port, None)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
@@ -290,7 +291,7 @@ def test_the_media_type_or_a_header_chooses_among_routes_of_a_path(
     assert answer.data["route"] == route
 
 
-def test_a_media_type_of_no_route_is_refused_with_the_body_unread(small: Small) -> None:
+def test_a_media_type_of_no_route_is_rejected_with_the_body_unread(small: Small) -> None:
     with Connection(small.port) as connection:
         connection.send(
             head_of("POST", "/things", key=small.key, length=500_000, body_type="text/plain")
@@ -371,7 +372,7 @@ def test_what_is_no_credential_is_401(small: Small, body: Any, headers: dict[str
     assert (answer.status, answer.code) == (401, "Unauthorized")
 
 
-def test_401_names_the_ways(small: Small) -> None:
+def test_401_names_the_authentication_schemes(small: Small) -> None:
     assert ask(small, "/track", {}).headers["www-authenticate"] == "Bearer, Basic"
     assert ask(small, "/things", {}).headers["www-authenticate"] == "Bearer"
 
@@ -381,7 +382,7 @@ def test_a_body_that_should_hold_the_key_has_to_be_json(small: Small) -> None:
     assert (answer.status, answer.code) == (400, "MalformedJson")
 
 
-def test_a_key_without_the_scope_is_403_wherever_it_stands(small: Small) -> None:
+def test_a_key_without_the_scope_is_403_in_body_and_path(small: Small) -> None:
     assert ask(small, "/track", {"writeKey": small.reader}).status == 403
     assert ask(small, f"/e/{small.reader}", {}).status == 403
 
@@ -397,11 +398,11 @@ def test_a_key_in_the_path_is_not_kept_with_a_rejection(small: Small) -> None:
 # --- cross-origin requests ---
 
 
-def cors_of(answer: Answer) -> str | None:
-    return answer.headers.get("access-control-allow-origin")
+def cors_of(response: RawResponse) -> str | None:
+    return response.headers.get("access-control-allow-origin")
 
 
-def test_a_preflight_is_answered_for_every_origin_that_some_key_allows(small: Small) -> None:
+def test_a_preflight_succeeds_for_every_origin_that_some_key_allows(small: Small) -> None:
     for origin in (SHOP, OTHER):
         answer = ask(
             small,
@@ -420,12 +421,14 @@ def test_a_preflight_is_answered_for_every_origin_that_some_key_allows(small: Sm
     assert (refused.status, cors_of(refused)) == (403, None)
 
 
-def test_a_path_without_cors_tells_a_stranger_nothing(small: Small) -> None:
+def test_a_path_without_cors_reveals_nothing_to_a_stranger(small: Small) -> None:
     answer = ask(small, "/things", method="OPTIONS", Origin=SHOP)
     assert (answer.status, cors_of(answer)) == (401, None)
 
 
-def test_a_page_may_read_answers_and_refusals_if_the_key_allows_its_origin(small: Small) -> None:
+def test_a_page_may_read_responses_and_rejections_if_the_key_allows_its_origin(
+    small: Small,
+) -> None:
     good = ask(small, "/track", {}, Origin=SHOP, **bearer(small))
     assert (good.status, cors_of(good)) == (200, SHOP)
     for body in ({}, {"writeKey": "x"}, b"{", b"x" * 2000):
@@ -480,7 +483,7 @@ def test_a_route_has_its_own_limit_of_requests_at_once(small: Small) -> None:
     small.loop.call_soon_threadsafe(small.go_on.clear)
 
 
-def test_an_answer_may_come_in_parts(small: Small) -> None:
+def test_a_response_may_come_in_parts(small: Small) -> None:
     small.arrived.clear()
     with Connection(small.port) as connection:
         connection.send(head_of("GET", "/stream"))
@@ -510,7 +513,7 @@ def test_the_document_joins_the_routes_of_a_path(small: Small) -> None:
     assert "429" in document["paths"]["/seldom"]["get"]["responses"]
 
 
-def test_a_route_that_could_never_be_reached_is_refused() -> None:
+def test_a_route_that_could_never_be_reached_is_rejected() -> None:
     once = get("/a", said("a"), PUBLIC, name="a", summary="a")
     with pytest.raises(ValueError, match="occurs twice"):
         RouteTable((once, once))

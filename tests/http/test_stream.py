@@ -9,7 +9,7 @@ from headrace.domain.timestamps import now_us
 from headrace.pipeline.streams.streams import HOLDER_STREAMS_MAX, PROJECT_STREAMS_MAX, STREAMS_MAX
 from headrace.store.store import Store
 from tests.support.http_server import ACTOR, HttpServer, Project, wait_until
-from tests.support.raw_http import Answer, Client, Connection, head_of
+from tests.support.raw_http import Client, Connection, Response, head_of
 from tests.support.stream import Watcher
 
 
@@ -41,7 +41,7 @@ def test_an_event_looks_as_it_does_when_read(server: HttpServer, project: Projec
     assert seen == read
 
 
-def test_duplicates_and_refusals_are_not_shown(server: HttpServer, project: Project) -> None:
+def test_duplicates_and_rejections_are_not_shown(server: HttpServer, project: Project) -> None:
     client = project.client()
     with Watcher(server.port) as watcher:
         watcher.start(project.key)
@@ -84,7 +84,7 @@ def test_watchers_that_leave_make_room_for_others(server: HttpServer, project: P
             held.enter_context(Watcher(server.port)).start(project.key)
 
 
-def open_until_refused(server: HttpServer, key: str, held: ExitStack) -> tuple[int, Answer]:
+def open_until_refused(server: HttpServer, key: str, held: ExitStack) -> tuple[int, Response]:
     """Open streams with one key until one is rejected; how many were not, and that response."""
     for count in range(STREAMS_MAX + 1):
         connection = held.enter_context(Connection(server.port))
@@ -169,7 +169,7 @@ def test_http_1_0_gets_the_stream_without_chunks(server: HttpServer, project: Pr
     wait_until(started, 5)
 
 
-def test_a_stranger_is_refused(server: HttpServer) -> None:
+def test_a_stranger_is_rejected(server: HttpServer) -> None:
     client = Client(server.port, None)
     assert client.get("/events/stream").status == 401
     client.close()

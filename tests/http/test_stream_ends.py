@@ -135,7 +135,7 @@ def test_a_stream_ends_with_the_right_of_its_key(streams: Streams, way: str) -> 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_it_is_not_opened_again(streams: Streams, way: str) -> None:
+def test_a_stream_is_not_opened_again(streams: Streams, way: str) -> None:
     streams.end_of(way)
     client = Client(streams.server.port, streams.keys[way])
     status = 403 if way.endswith("removed") else 401
@@ -143,16 +143,14 @@ def test_it_is_not_opened_again(streams: Streams, way: str) -> None:
     client.close()
 
 
-def test_another_key_of_the_project_goes_on(streams: Streams) -> None:
+def test_streams_of_another_key_of_the_project_continue(streams: Streams) -> None:
     for way in streams.watchers:
         streams.end_of(way)
     sent = streams.project.client().send({"event": "a", "external_id": "x"}).data["id"]
     assert streams.keeps.event()["id"] == sent
 
 
-def test_nothing_is_answered_behind_a_stream_that_ended(
-    server: HttpServer, project: Project
-) -> None:
+def test_no_response_follows_a_stream_that_ended(server: HttpServer, project: Project) -> None:
     """A request pipelined behind the stream was authorized while the key was still valid."""
     key = issue_working_key(server, project)
     listed = head_of("GET", "/events", key=key)
@@ -211,7 +209,7 @@ def test_a_stopping_server_ends_its_streams(tmp_path: Path) -> None:
         # The client that did not read does not delay the end.
         assert server.stop() == 0
         assert watcher.last_message() == STOPPING
-    assert '"every_request_answered": true' in server.log_text()
+    assert '"every_request_responded": true' in server.log_text()
 
 
 def send_large_events(project: Project) -> None:

@@ -50,7 +50,7 @@ def test_topics_are_listed_newest_first(client: Client) -> None:
     assert ids_of(client, "/topics") == made[::-1]
 
 
-def test_a_choice_is_answered_to_the_letter(client: Client) -> None:
+def test_a_choice_is_returned_unchanged(client: Client) -> None:
     contact_id, topic_id = new_contact(client), new_topic(client)
 
     subscribed = choose(client, contact_id, topic_id, wanted=True)
@@ -170,7 +170,7 @@ def test_every_problem_of_a_topic_is_named(
     assert client.get("/topics").data == []
 
 
-def test_a_mistyped_member_is_told_its_nearest(client: Client) -> None:
+def test_a_mistyped_field_is_reported_with_the_nearest_known_one(client: Client) -> None:
     answer = send(client, "POST", "/topics", name="a", default_subscribe=True)
     assert "did you mean default_subscribed?" in answer.json()["error"]["message"]
 

@@ -76,7 +76,7 @@ def test_the_next_event_matches_the_contact(client: Client) -> None:
     assert "contact_filled" in matched
 
 
-def test_repeats_of_the_key_are_told(client: Client) -> None:
+def test_repeats_of_the_key_are_listed(client: Client) -> None:
     event_id = processed(client, idempotency_key="k")
     again = client.send(
         {"event": "order.completed", "external_id": "user_1", "idempotency_key": "k"}
@@ -113,7 +113,7 @@ def test_dead_letter_replay_and_what_came_of_it(server: HttpServer, client: Clie
     assert {entry["cause"] for entry in failed} == {"StoreRowError"}
 
 
-def test_a_subscriber_that_did_not_get_it_is_told_why(
+def test_a_skipped_subscriber_is_listed_with_the_reason(
     server: HttpServer, client: Client, project: Project
 ) -> None:
     rows = DeadLetterRows(sql_on(server.directory / "headrace.db"))
@@ -171,13 +171,13 @@ def test_it_takes_the_scope_read_and_no_parameters(server: HttpServer, project: 
 
 
 @pytest.mark.parametrize("key", [None, "hr_0123456789abcdef_" + "0" * 64])
-def test_without_a_key_nothing_is_told(server: HttpServer, key: str | None) -> None:
+def test_without_a_key_nothing_is_revealed(server: HttpServer, key: str | None) -> None:
     client = Client(server.port, key)
     assert client.get(f"/events/{uuid.uuid4()}/trace").status == 401
     client.close()
 
 
-def test_subscribers_that_do_not_want_the_event_are_one_line(
+def test_skipped_subscribers_share_one_entry(
     server: HttpServer, client: Client, project: Project
 ) -> None:
     rows = DeadLetterRows(sql_on(server.directory / "headrace.db"))
@@ -197,7 +197,7 @@ def test_subscribers_that_do_not_want_the_event_are_one_line(
 
 
 @pytest.mark.parametrize("name", ["氏名", "größe", "имя", "שם"])
-def test_names_of_properties_are_told_as_they_were_written(client: Client, name: str) -> None:
+def test_names_of_properties_are_shown_as_they_were_written(client: Client, name: str) -> None:
     event_id = processed(client, payload={"$set": {name: "x", f"{name}2": {"a": 1}}})
 
     entries = trace(client, event_id)["entries"]

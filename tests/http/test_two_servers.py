@@ -73,7 +73,7 @@ def test_of_parallel_posts_to_both_with_a_new_key_one_is_202(
     assert len(project.client().get("/events?event=a").data) == ROUNDS
 
 
-def test_an_event_is_read_at_the_other_as_soon_as_it_is_answered(
+def test_an_accepted_event_can_be_read_on_the_other_server_at_once(
     project: Project, beside: Client
 ) -> None:
     for number in range(10):

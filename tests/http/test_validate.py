@@ -23,7 +23,7 @@ REFUSED: list[Any] = [
 ]
 
 
-def test_a_good_event_is_answered_as_new_and_not_stored(client: Client) -> None:
+def test_a_valid_event_gets_the_response_of_a_new_one_and_is_not_stored(client: Client) -> None:
     answers = [client.post(path, json.dumps(SENT)) for path in ("/events/validate", "/events")]
 
     assert [answer.status for answer in answers] == [202, 202]
@@ -35,7 +35,7 @@ def test_a_good_event_is_answered_as_new_and_not_stored(client: Client) -> None:
 
 
 @pytest.mark.parametrize("sent", REFUSED, ids=lambda sent: str(sent)[:40])
-def test_a_bad_event_is_answered_as_if_sent(client: Client, sent: Any) -> None:
+def test_an_invalid_event_gets_the_response_of_a_sent_one(client: Client, sent: Any) -> None:
     body = sent if isinstance(sent, str) else json.dumps(sent)
     validated, posted = (client.post(path, body) for path in ("/events/validate", "/events"))
 
@@ -43,7 +43,7 @@ def test_a_bad_event_is_answered_as_if_sent(client: Client, sent: Any) -> None:
     assert validated.json() == posted.json()
 
 
-def test_a_known_key_is_answered_with_its_event(client: Client) -> None:
+def test_a_known_key_returns_its_event(client: Client) -> None:
     sent = {**SENT, "idempotency_key": "k"}
     validated_first = client.post("/events/validate", json.dumps(sent))
     stored = client.send(sent)

@@ -128,9 +128,7 @@ def test_a_test_of_nobody_says_so(client: Client) -> None:
     assert url not in answer["error"]
 
 
-def test_an_event_reaches_its_webhook_and_the_list_tells_of_it(
-    client: Client, endpoint: Endpoint
-) -> None:
+def test_an_event_reaches_its_webhook_and_is_listed(client: Client, endpoint: Endpoint) -> None:
     webhook = create(client, endpoint.url)
     path = f"/webhooks/{webhook['id']}/deliveries"
     event = client.send({"event": "order.completed", "external_id": "a"}).data
@@ -183,7 +181,7 @@ def test_deliveries_page(client: Client, endpoint: Endpoint) -> None:
     )
 
 
-def test_a_test_call_tells_what_could_not_be_read(client: Client) -> None:
+def test_a_test_call_reports_what_could_not_be_read(client: Client) -> None:
     head = b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nnull"
     with raw_endpoint(head) as odd:
         webhook = create(client, odd.url)
@@ -246,7 +244,7 @@ def test_deliveries_that_meet_a_flood_hold_up_no_others(client: Client, endpoint
     assert set(causes) == {"protocol_error"}
 
 
-def test_an_odd_answer_is_one_attempt_with_a_note(client: Client) -> None:
+def test_a_malformed_response_is_one_attempt_with_a_note(client: Client) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"
     with raw_endpoint(head) as odd:
         webhook = create(client, odd.url)

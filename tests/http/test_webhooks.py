@@ -10,7 +10,7 @@ import pytest
 
 from headrace.domain.access.api_keys import Scope
 from tests.support.http_server import HttpServer, Project, wait_until
-from tests.support.raw_http import Answer, Client
+from tests.support.raw_http import Client, Response
 
 #: From a range for documentation: a public address without a host, so nothing is sent to it.
 URL = "https://93.184.216.34/hook"
@@ -26,16 +26,16 @@ ROUTES = [
 ]
 
 
-def create(client: Client, **fields: Any) -> Answer:
+def create(client: Client, **fields: Any) -> Response:
     return client.post("/webhooks", json.dumps({"url": URL, "events": ["order.*"]} | fields))
 
 
-def ask(client: Client, method: str, path: str, **fields: Any) -> Answer:
+def ask(client: Client, method: str, path: str, **fields: Any) -> Response:
     body = json.dumps(fields).encode() if method == "PATCH" else None
     return client.request(method, path, body=body)
 
 
-def details(answer: Answer) -> dict[str, str]:
+def details(answer: Response) -> dict[str, str]:
     return {one["field"]: one["message"] for one in answer.json()["error"]["details"]}
 
 
@@ -114,7 +114,7 @@ def test_a_wrong_field_is_named(client: Client, fields: dict[str, Any], field: s
         "https://" + "a" * 3000,
     ],
 )
-def test_a_url_that_must_not_be_called_is_refused_at_save(client: Client, url: str) -> None:
+def test_a_url_that_must_not_be_called_is_rejected_at_save(client: Client, url: str) -> None:
     refused = create(client, url=url)
     assert (refused.status, refused.fields) == (422, ["url"])
     webhook = create(client).data
@@ -133,7 +133,7 @@ def test_a_body_that_is_no_object_is_malformed(client: Client, body: str) -> Non
     assert client.post("/webhooks", body).status == 400
 
 
-def test_another_media_type_is_refused(client: Client) -> None:
+def test_another_media_type_is_rejected(client: Client) -> None:
     assert client.post("/webhooks", "{}", body_type="text/plain").status == 415
 
 
@@ -191,7 +191,7 @@ def test_webhooks_of_others_are_not_there(client: Client, server: HttpServer) ->
     project.close()
 
 
-def test_a_cursor_of_others_is_refused(client: Client, server: HttpServer) -> None:
+def test_a_cursor_of_others_is_rejected(client: Client, server: HttpServer) -> None:
     for _ in range(2):
         create(client)
     cursor = client.get("/webhooks?limit=1").json()["next_cursor"]
@@ -201,7 +201,7 @@ def test_a_cursor_of_others_is_refused(client: Client, server: HttpServer) -> No
 
 
 @pytest.mark.parametrize("query", ["?limit=0", "?limit=201", "?limit=x", "?cursor=x", "?a=1"])
-def test_a_wrong_query_is_refused(client: Client, query: str) -> None:
+def test_a_wrong_query_is_rejected(client: Client, query: str) -> None:
     path = f"/webhooks/{create(client).data['id']}/deliveries"
     assert client.get(f"/webhooks{query}").status == 422
     assert client.get(f"{path}{query}").status == 422

@@ -51,13 +51,13 @@ class Clock:
         return self.now_s
 
 
-def look(batch: list[Claimed], *, backlog: bool = False) -> list[NameSeen]:
-    return Cataloguer(Clock()).look(batch, backlog=backlog)
+def analyze(batch: list[Claimed], *, backlog: bool = False) -> list[NameSeen]:
+    return Cataloguer(Clock()).analyze(batch, backlog=backlog)
 
 
 def test_names_come_in_order_project_by_project() -> None:
     batch = [claimed(event=e, project_id=p) for p, e in ((2, "a"), (1, "z"), (1, "b"), (1, "z"))]
-    found = look(batch)
+    found = analyze(batch)
     assert [(n.project_id, n.event, n.events) for n in found] == [
         (1, "b", 1),
         (1, "z", 2),
@@ -67,7 +67,7 @@ def test_names_come_in_order_project_by_project() -> None:
 
 def test_first_event_with_a_type_is_recorded() -> None:
     batch = [claimed(p) for p in ('{"a":1}', '{"a":2,"b":1}', '{"a":"x"}', '{"a":null}')]
-    (name,) = look(batch)
+    (name,) = analyze(batch)
     a, b = name.paths
     assert [(f.index, f.event_id) for f in a.firsts] == [
         (index, batch[index].id) for index in (0, 2, 3)
@@ -77,9 +77,9 @@ def test_first_event_with_a_type_is_recorded() -> None:
     assert (name.sample, name.sample_id) == (batch[1].payload, batch[1].id)
 
 
-def test_all_payloads_are_looked_at_while_there_is_no_backlog() -> None:
+def test_all_payloads_are_inspected_while_there_is_no_backlog() -> None:
     batch = [claimed() for _ in range(3 * CERTAIN_PER_SECOND)]
-    (name,) = look(batch)
+    (name,) = analyze(batch)
     assert (name.events, name.inspected) == (len(batch), len(batch))
 
 
@@ -89,23 +89,23 @@ def test_a_backlog_is_sampled_past_what_a_second_allows() -> None:
     batch = [claimed() for _ in range(CERTAIN_PER_SECOND // 2)]
     inspected = []
     for _ in range(3):
-        (name,) = looking.look(batch, backlog=True)
+        (name,) = looking.analyze(batch, backlog=True)
         assert name.events == len(batch)
         assert name.paths[0].present == name.inspected
         inspected.append(name.inspected)
     few = CERTAIN_PER_NAME + len(batch) // EVERY - CERTAIN_PER_NAME // EVERY
     assert inspected == [len(batch), len(batch), few]
     clock.now_s += 0.5
-    (name,) = looking.look(batch, backlog=True)
+    (name,) = looking.analyze(batch, backlog=True)
     assert name.inspected == len(batch)
 
 
-def test_every_name_of_a_backlog_is_looked_at() -> None:
+def test_every_name_of_a_backlog_is_inspected() -> None:
     clock = Clock()
     looking = Cataloguer(clock)
-    looking.look([claimed() for _ in range(CERTAIN_PER_SECOND)], backlog=True)
+    looking.analyze([claimed() for _ in range(CERTAIN_PER_SECOND)], backlog=True)
     batch = [claimed(event=f"e{number}") for number in range(500)]
-    found = looking.look(batch, backlog=True)
+    found = looking.analyze(batch, backlog=True)
     assert {(name.events, name.inspected) for name in found} == {(1, 1)}
 
 
@@ -118,6 +118,6 @@ def test_unreadable_payloads_are_counted(monkeypatch: pytest.MonkeyPatch) -> Non
         return shape_of(payload, book)
 
     monkeypatch.setattr(cataloguer, "shape_of", faulty)
-    (name,) = look([claimed(), claimed('{"boom":1}'), claimed()])
+    (name,) = analyze([claimed(), claimed('{"boom":1}'), claimed()])
     assert (name.events, name.inspected, name.failures) == (3, 2, 1)
     assert [path.path for path in name.paths] == ["a"]

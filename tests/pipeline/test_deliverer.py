@@ -100,7 +100,7 @@ def test_both_secrets_sign_during_a_rotation(queue: Queue) -> None:
     queue.session.run(scenario())
 
 
-def test_a_failure_is_tried_again_on_schedule_with_the_same_id(queue: Queue) -> None:
+def test_a_failure_is_retried_on_schedule_with_the_same_id(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     (delivery_id,) = queue.deliver(webhook.id, webhook.project_id)
 
@@ -201,7 +201,7 @@ def test_attempts_end_by_the_policy_of_the_project(queue: Queue) -> None:
     assert queue.dead_letters() == [(delivery_id, "server_error", 3)]
 
 
-def test_handlers_are_called_and_may_refuse(queue: Queue) -> None:
+def test_handlers_are_called_and_may_reject(queue: Queue) -> None:
     registry, seen = HandlerRegistry(), []
 
     async def takes(event: Event) -> None:

@@ -53,7 +53,7 @@ def test_a_watermark_of_zero_turns_the_guard_off() -> None:
     assert not run(blocked(0, 0, watermark=0))
 
 
-def test_ingest_opens_again_once_there_is_room() -> None:
+def test_ingest_resumes_once_there_is_room() -> None:
     async def scenario() -> list[bool]:
         store, acceptor = Measured(0, 0), SimpleNamespace(blocked=None)
         guard = DiskGuard(cast("Any", store), cast("Any", acceptor), WATERMARK)

@@ -124,7 +124,7 @@ def test_one_worker_erases_and_another_follows_it(session: StoreSession, clock: 
     assert session.run(second.run_once()) == ErasureReport(1, 0)
 
 
-def test_the_loop_goes_on_until_it_is_cancelled(session: StoreSession) -> None:
+def test_the_loop_runs_until_it_is_cancelled(session: StoreSession) -> None:
     erasure = begun(session)
     now = START_US + SETTLE_US
     loop = Eraser(session.store.erasures, session.store.processing, owner="a", clock_us=lambda: now)

@@ -65,7 +65,7 @@ def test_a_large_audience_goes_slice_by_slice(session: StoreSession) -> None:
     assert session.place.run_sql("SELECT count(*) FROM audiences") == [(0,)]
 
 
-def test_another_worker_goes_on_where_one_has_ended(session: StoreSession) -> None:
+def test_another_worker_continues_where_one_has_ended(session: StoreSession) -> None:
     deleted_audience(session)
     session.run(removals(session).run_once())
     session.place.run_sql("DELETE FROM leader_leases")

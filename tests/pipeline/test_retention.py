@@ -180,7 +180,7 @@ def test_large_payloads_make_small_slices(sweeper: Sweeper) -> None:
     assert (report.events, report.slices) == (4, 4)
 
 
-def test_a_sweep_ends_in_time_and_the_next_goes_on(sweeper: Sweeper) -> None:
+def test_a_sweep_ends_in_time_and_the_next_continues(sweeper: Sweeper) -> None:
     project_id = sweeper.project("a", event_retention_days=1)
     finished_events(sweeper.session, 200, project_id=project_id)
     sweeper.sweep()

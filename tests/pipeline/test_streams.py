@@ -19,7 +19,7 @@ from headrace.pipeline.streams.streams import (
     Stream,
     StreamEnd,
     StreamLimit,
-    StreamRefusedError,
+    StreamRejectedError,
     Streams,
 )
 from tests.support.places import Place
@@ -50,7 +50,7 @@ class World:
                 while True:
                     self.open(project_id, f"key {key} of {project_id}")
                     count += 1
-            except StreamRefusedError as error:
+            except StreamRejectedError as error:
                 if error.limit is not StreamLimit.HOLDER:
                     return count, error.limit
         raise AssertionError
@@ -59,7 +59,7 @@ class World:
 def test_key_has_a_share_that_is_returned() -> None:
     world = World()
     opened = [world.open() for _ in range(HOLDER_STREAMS_MAX)]
-    with pytest.raises(StreamRefusedError) as refused:
+    with pytest.raises(StreamRejectedError) as refused:
         world.open()
     assert refused.value.limit is StreamLimit.HOLDER
     assert refused.value.limit.is_own
@@ -109,7 +109,7 @@ def test_a_stream_that_was_ended_and_does_not_close_is_cut() -> None:
     assert world.cut == ["key"]
 
 
-def test_while_the_process_stops_streams_end_and_none_goes_on() -> None:
+def test_streams_end_when_the_process_stops() -> None:
     async def run() -> None:
         world = World()
         opened = [world.open()]
@@ -123,7 +123,7 @@ def test_while_the_process_stops_streams_end_and_none_goes_on() -> None:
     asyncio.run(run())
 
 
-def test_stream_is_bounded_while_the_store_does_not_answer(any_place: Place) -> None:
+def test_stream_is_bounded_while_the_store_does_not_respond(any_place: Place) -> None:
     async def run() -> None:
         world = World()
         store = await any_place.open()
@@ -149,7 +149,7 @@ def test_stream_is_bounded_while_the_store_does_not_answer(any_place: Place) -> 
         world.now_s += 1
         assert not goes_on(stream)
         assert stream.end_reason is StreamEnd.ACCESS_UNCONFIRMED
-        with pytest.raises(StreamRefusedError) as refused:
+        with pytest.raises(StreamRejectedError) as refused:
             world.streams.open(1, "key", confirmed, lambda: None)
         assert refused.value.limit is StreamLimit.UNCONFIRMED
         await access.refresh()

@@ -190,7 +190,7 @@ def test_a_stop_between_two_workers_starts_none(monkeypatch: pytest.MonkeyPatch)
     asyncio.run(scenario())
 
 
-def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+def test_a_worker_that_cannot_be_started_is_retried(tmp_path: Path) -> None:
     program = tmp_path / "worker"
 
     async def scenario() -> None:

@@ -82,7 +82,7 @@ def failure_of(
 
 
 @pytest.mark.parametrize("crashes", range(CRASHES_MAX - 1))
-def test_a_crash_is_counted_and_tried_again_at_once(crashes: int) -> None:
+def test_a_crash_is_counted_and_retried_at_once(crashes: int) -> None:
     failure = failure_of(failed(FailureCause.HANDLER_DIED), crashes)
     assert failure is not None
     assert (failure.cause, failure.retry_in_us, failure.crashes) == ("handler_died", 0, crashes + 1)

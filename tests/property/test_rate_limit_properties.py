@@ -68,7 +68,7 @@ def test_a_burst_of_two_seconds_then_the_rate() -> None:
     burst=st.integers(1, 200),
     steps=st.lists(st.integers(-5_000_000, 5_000_000), max_size=30),
 )
-def test_lasting_work_goes_on_at_its_rate_when_the_clock_is_set_back(
+def test_lasting_work_keeps_its_rate_when_the_clock_is_set_back(
     rate: int, burst: int, steps: list[int]
 ) -> None:
     now_us, forward_us, spent = START_US, 0, 0

@@ -10,7 +10,12 @@ import pytest
 from headrace.domain.access.policies import Policies
 from headrace.domain.contacts.contact import Contact
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
-from headrace.store.contract.merges import ContactPair, MergeRefusedError, PairStatus, Refusal
+from headrace.store.contract.merges import (
+    ContactPair,
+    MergeRejectedError,
+    MergeRejection,
+    PairStatus,
+)
 from tests.support.events import START_US, new_event
 from tests.support.queue import Queue
 from tests.support.session import StoreSession
@@ -48,11 +53,11 @@ class Conflicts:
         merges = self.session.store.merges
         return self.session.run(merges.dismiss(1, pair_id, reason, LATER_US, actor=actor))
 
-    def refused(self, pair_id: str, project_id: int = 1) -> Refusal:
+    def rejected(self, pair_id: str, project_id: int = 1) -> MergeRejection:
         merges = self.session.store.merges
-        with pytest.raises(MergeRefusedError) as raised:
+        with pytest.raises(MergeRejectedError) as raised:
             self.session.run(merges.dismiss(project_id, pair_id, "r", LATER_US, actor="ann"))
-        return raised.value.refusal
+        return raised.value.rejection
 
     def audited(self) -> list[dict[str, str]]:
         rows = self.session.place.run_sql(
@@ -131,7 +136,7 @@ def test_merge_removes_a_dismissed_conflict_and_undoing_restores_it(
     done = conflicts.dismiss(pair.id)
     merge_id = conflicts.merge(conflicts.own, conflicts.other)
     assert conflicts.listed(PairStatus.DISMISSED) == []
-    assert conflicts.refused(pair.id) is Refusal.RESOLVED
+    assert conflicts.rejected(pair.id) is MergeRejection.RESOLVED
     conflicts.session.run(conflicts.session.store.merges.undo(1, merge_id, LATER_US, actor="bob"))
     assert conflicts.listed(PairStatus.DISMISSED) == [done]
 
@@ -143,7 +148,7 @@ def test_deleting_a_contact_removes_its_conflicts(conflicts: Conflicts) -> None:
     contacts = conflicts.session.store.contacts
     conflicts.session.run(contacts.delete(1, conflicts.other.id, LATER_US, source="api"))
     assert conflicts.listed(PairStatus.DISMISSED) == []
-    assert conflicts.refused(pair.id) is Refusal.NOT_FOUND
+    assert conflicts.rejected(pair.id) is MergeRejection.NOT_FOUND
 
 
 def test_deleting_a_contact_removes_conflicts_of_merged_ones(
@@ -161,8 +166,8 @@ def test_deleting_a_contact_removes_conflicts_of_merged_ones(
 def test_conflict_of_another_project_is_not_found(conflicts: Conflicts) -> None:
     conflicts.meet()
     (pair,) = conflicts.listed()
-    assert conflicts.refused(pair.id, project_id=2) is Refusal.NOT_FOUND
-    assert conflicts.refused(ABSENT) is Refusal.NOT_FOUND
+    assert conflicts.rejected(pair.id, project_id=2) is MergeRejection.NOT_FOUND
+    assert conflicts.rejected(ABSENT) is MergeRejection.NOT_FOUND
     assert conflicts.listed() == [pair]
 
 

@@ -14,7 +14,7 @@ from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.errors import ApiError
 from headrace.store.contract.contacts import Upserted
 from headrace.store.contract.errors import StoreConflictError
-from headrace.store.contract.merges import Merge, MergeRefusedError, Refusal
+from headrace.store.contract.merges import Merge, MergeRejectedError, MergeRejection
 from tests.support.events import START_US
 from tests.support.session import StoreSession
 
@@ -48,18 +48,20 @@ def undo(session: StoreSession, done: Merge, at_us: int = LATER_US + 1) -> Merge
     return session.run(session.store.merges.undo(1, done.id, at_us, actor="tester"))
 
 
-def rejection(session: StoreSession, own_id: str, other_id: str, project_id: int = 1) -> Refusal:
-    with pytest.raises(MergeRefusedError) as raised:
+def rejection(
+    session: StoreSession, own_id: str, other_id: str, project_id: int = 1
+) -> MergeRejection:
+    with pytest.raises(MergeRejectedError) as raised:
         session.run(
             session.store.merges.merge(project_id, own_id, other_id, LATER_US, actor="tester")
         )
-    return raised.value.refusal
+    return raised.value.rejection
 
 
-def refused_undo(session: StoreSession, done: Merge, project_id: int = 1) -> Refusal:
-    with pytest.raises(MergeRefusedError) as raised:
+def refused_undo(session: StoreSession, done: Merge, project_id: int = 1) -> MergeRejection:
+    with pytest.raises(MergeRejectedError) as raised:
         session.run(session.store.merges.undo(project_id, done.id, LATER_US, actor="tester"))
-    return raised.value.refusal
+    return raised.value.rejection
 
 
 def emitted(session: StoreSession) -> list[tuple[str, dict[str, Any]]]:
@@ -350,8 +352,8 @@ def test_one_of_equal_concurrent_merges_is_made(session: StoreSession) -> None:
 
     done = session.run(at_once())
     assert sum(isinstance(each, Merge) for each in done) == 1
-    refused = [each.refusal for each in done if isinstance(each, MergeRefusedError)]
-    assert refused == [Refusal.SAME_CONTACT] * 2
+    refused = [each.rejection for each in done if isinstance(each, MergeRejectedError)]
+    assert refused == [MergeRejection.SAME_CONTACT] * 2
 
 
 def test_undo_restores_both_sides(session: StoreSession) -> None:
@@ -396,7 +398,7 @@ def test_undo_returns_an_identifier_that_the_survivor_adopted(session: StoreSess
 def test_undo_twice_is_rejected(session: StoreSession) -> None:
     done = merge(session, *two(session))
     undo(session, done)
-    assert refused_undo(session, done) is Refusal.UNDONE_BEFORE
+    assert refused_undo(session, done) is MergeRejection.UNDONE_BEFORE
 
 
 def test_undo_is_in_reverse_order(session: StoreSession) -> None:
@@ -406,7 +408,7 @@ def test_undo_is_in_reverse_order(session: StoreSession) -> None:
     second = merge(session, c, a)
     assert {(get(session, each.id) or a).id for each in (a, b, c)} == {c.id}
 
-    assert refused_undo(session, first) is Refusal.NOT_THE_LAST
+    assert refused_undo(session, first) is MergeRejection.NOT_THE_LAST
     undo(session, second)
     assert [(get(session, each.id) or a).id for each in (a, b, c)] == [a.id, a.id, c.id]
     undo(session, first)
@@ -418,7 +420,7 @@ def test_undo_is_rejected_when_another_contact_has_an_identifier(session: StoreS
     done = merge(session, own, other)
     update(session, own.id, email="n@n.example")
     taken = create(session, email="b@b.example")
-    assert refused_undo(session, done) is Refusal.IDENTIFIER_TAKEN
+    assert refused_undo(session, done) is MergeRejection.IDENTIFIER_TAKEN
     assert get(session, taken.id) == taken
 
 
@@ -427,7 +429,7 @@ def test_undo_is_rejected_after_deletion_of_the_survivor(session: StoreSession) 
     done = merge(session, own, other)
     assert session.run(session.store.contacts.delete(1, other.id, LATER_US, source="api"))
     assert get(session, own.id) is None
-    assert refused_undo(session, done) is Refusal.CONTACT_GONE
+    assert refused_undo(session, done) is MergeRejection.CONTACT_GONE
     assert create(session, external_id="y").id not in (own.id, other.id)
 
 
@@ -435,14 +437,14 @@ def test_impossible_merges_are_rejected(session: StoreSession) -> None:
     own, other = two(session)
     stranger = create(session, 2, external_id="x")
 
-    assert rejection(session, own.id, ABSENT) is Refusal.NOT_FOUND
-    assert rejection(session, ABSENT, own.id) is Refusal.NOT_FOUND
-    assert rejection(session, own.id, stranger.id) is Refusal.NOT_FOUND
-    assert rejection(session, own.id, other.id, project_id=2) is Refusal.NOT_FOUND
-    assert rejection(session, own.id, own.id) is Refusal.SAME_CONTACT
+    assert rejection(session, own.id, ABSENT) is MergeRejection.NOT_FOUND
+    assert rejection(session, ABSENT, own.id) is MergeRejection.NOT_FOUND
+    assert rejection(session, own.id, stranger.id) is MergeRejection.NOT_FOUND
+    assert rejection(session, own.id, other.id, project_id=2) is MergeRejection.NOT_FOUND
+    assert rejection(session, own.id, own.id) is MergeRejection.SAME_CONTACT
     done = merge(session, own, other)
-    assert rejection(session, own.id, other.id) is Refusal.SAME_CONTACT
-    assert refused_undo(session, done, project_id=2) is Refusal.NO_SUCH_MERGE
+    assert rejection(session, own.id, other.id) is MergeRejection.SAME_CONTACT
+    assert refused_undo(session, done, project_id=2) is MergeRejection.NO_SUCH_MERGE
 
 
 def test_properties_over_the_limit_are_rejected(session: StoreSession) -> None:

@@ -178,7 +178,7 @@ def test_two_changes_of_one_policy_at_once_both_count(session: StoreSession) -> 
     assert values["event_retention_days"] == DEFAULTS.event_retention_days
 
 
-def test_a_change_that_is_refused_changes_nothing(session: StoreSession) -> None:
+def test_a_change_that_is_rejected_changes_nothing(session: StoreSession) -> None:
     projects = session.store.projects
     project = session.run(projects.create("shop", START_US, actor="cli"))
     key = (project.id, "sending_paused")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.raw_http import Answer, Client
+from tests.support.raw_http import Client, Response
 
 NOBODY = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 
 
-def send(client: Client, method: str, target: str, **members: Any) -> Answer:
+def send(client: Client, method: str, target: str, **members: Any) -> Response:
     """Send a request with a JSON body."""
     return client.request(method, target, body=json.dumps(members).encode())
 
@@ -30,13 +30,13 @@ def new_audience(client: Client, name: str = "VIP", **fields: Any) -> str:
     return made(send(client, "POST", "/audiences", name=name, **fields))
 
 
-def made(answer: Answer) -> str:
+def made(answer: Response) -> str:
     """Id in a 201 response."""
     assert answer.status == 201, answer.body
     return str(answer.data["id"])
 
 
-def choose(client: Client, contact_id: str, topic_id: str, *, wanted: Any) -> Answer:
+def choose(client: Client, contact_id: str, topic_id: str, *, wanted: Any) -> Response:
     """`PUT /contacts/{contact_id}/topics/{topic_id}`."""
     return send(client, "PUT", f"/contacts/{contact_id}/topics/{topic_id}", is_subscribed=wanted)
 

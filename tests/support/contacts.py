@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.raw_http import Answer, Client
+from tests.support.raw_http import Client, Response
 
 
-def create(client: Client, query: str = "", **fields: Any) -> Answer:
+def create(client: Client, query: str = "", **fields: Any) -> Response:
     """`POST /contacts`."""
     return client.post(f"/contacts{query}", json.dumps(fields))
 
 
-def patch(client: Client, contact_id: str, body: str | None = None, **fields: Any) -> Answer:
+def patch(client: Client, contact_id: str, body: str | None = None, **fields: Any) -> Response:
     """`PATCH /contacts/{id}`; `body` is sent instead of the fields."""
     text = json.dumps(fields) if body is None else body
     return client.request("PATCH", f"/contacts/{contact_id}", body=text.encode())
 
 
-def delete(client: Client, contact_id: str) -> Answer:
+def delete(client: Client, contact_id: str) -> Response:
     """`DELETE /contacts/{id}`."""
     return client.request("DELETE", f"/contacts/{contact_id}")
 

@@ -49,7 +49,7 @@ class Watcher:
     def next_request_id(self) -> bytes:
         return b"1"
 
-    def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
+    def count_rejection(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
         """Count nothing."""
 
     def plan(self, head: Head, exchange: Exchange) -> RequestHandler:

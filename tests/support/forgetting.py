@@ -48,7 +48,7 @@ class Cataloguing:
 
     def __call__(self, batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
         plan = self._planner(batch, find)
-        plan.catalog = self._cataloguer.look(batch, backlog=False)
+        plan.catalog = self._cataloguer.analyze(batch, backlog=False)
         return plan
 
 

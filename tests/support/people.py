@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.support.http_server import wait_until
-from tests.support.raw_http import Answer, Client
+from tests.support.raw_http import Client, Response
 
 WAIT_SECONDS_MAX = 20.0
 
@@ -29,13 +29,13 @@ def entries(client: Client, event: dict[str, Any], kind: str) -> list[dict[str, 
     return [entry for entry in found if entry["type"] == kind]
 
 
-def merge(client: Client, contact_id: str, other_id: str, **fields: Any) -> Answer:
+def merge(client: Client, contact_id: str, other_id: str, **fields: Any) -> Response:
     """`POST /contacts/{id}/merge`."""
     body = json.dumps({"from": other_id, **fields})
     return client.post(f"/contacts/{contact_id}/merge", body)
 
 
-def undo(client: Client, merge_id: str) -> Answer:
+def undo(client: Client, merge_id: str) -> Response:
     """`POST /merges/{id}/undo`."""
     return client.request("POST", f"/merges/{merge_id}/undo")
 

@@ -80,8 +80,8 @@ def postgres_processing(
 
     database = store._database
     lanes = Lanes(database, read_clock=read_clock, is_alive=is_alive, monotonic_s=monotonic_s)
-    duties = Leadership(read_clock, is_alive)
-    return PostgresProcessing(database, store._numbers, lanes, duties, clock, monotonic_s)
+    leadership = Leadership(read_clock, is_alive)
+    return PostgresProcessing(database, store._numbers, lanes, leadership, clock, monotonic_s)
 
 
 class Queue:

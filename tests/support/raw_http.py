@@ -15,7 +15,7 @@ SILENCE_SECONDS_MAX = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Response:
     """One response; names of headers in lower case."""
 
     status: int
@@ -87,7 +87,7 @@ class Connection:
     def half_close(self) -> None:
         self.socket.shutdown(socket.SHUT_WR)
 
-    def answer(self, *, head_only: bool = False) -> Answer:
+    def answer(self, *, head_only: bool = False) -> Response:
         """Read one response, with the interim ones before it.
 
         Raises:
@@ -100,12 +100,12 @@ class Connection:
                 interim.append(status)
                 continue
             body = b"" if head_only or status in (204, 304) else self._body(headers)
-            return Answer(status=status, headers=headers, body=body, interim=tuple(interim))
+            return Response(status=status, headers=headers, body=body, interim=tuple(interim))
 
-    def head(self) -> Answer:
+    def head(self) -> Response:
         """Read only the head of an endless response."""
         status, headers = self._head()
-        return Answer(status=status, headers=headers, body=b"")
+        return Response(status=status, headers=headers, body=b"")
 
     def read_until(self, end: bytes) -> bytes:
         """Read up to and including `end`."""
@@ -190,7 +190,7 @@ class Client:
     key: str | None
     _connection: Connection | None = field(default=None, init=False)
 
-    def get(self, target: str, **headers: str) -> Answer:
+    def get(self, target: str, **headers: str) -> Response:
         return self.request("GET", target, headers=_header_names(headers))
 
     def post(
@@ -200,11 +200,11 @@ class Client:
         *,
         body_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> Response:
         data = body.encode() if isinstance(body, str) else body
         return self.request("POST", target, body=data, body_type=body_type, headers=headers)
 
-    def send(self, event: Mapping[str, Any], **headers: str) -> Answer:
+    def send(self, event: Mapping[str, Any], **headers: str) -> Response:
         """`POST /events` with an event made of Python values."""
         return self.post("/events", json.dumps(event), headers=_header_names(headers))
 
@@ -216,7 +216,7 @@ class Client:
         body: bytes | None = None,
         body_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> Response:
         length = None if body is None else len(body)
         head = head_of(
             method, target, key=self.key, headers=headers, length=length, body_type=body_type

@@ -119,7 +119,7 @@ def test_a_subscriber_that_asks_to_wait_is_paused_at_once(asked_s: float, pause_
         {"pause_cap_s": 5},
     ],
 )
-def test_a_policy_that_contradicts_itself_is_refused(wrong: dict[str, float]) -> None:
+def test_a_policy_that_contradicts_itself_is_rejected(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="breaker"):
         BreakerPolicy(**wrong)  # type: ignore[arg-type]
 

@@ -54,7 +54,7 @@ def test_an_identity_belongs_to_one_committer(runner: asyncio.Runner) -> None:
 
 
 @pytest.mark.parametrize("error", [None, StoreError("refused")])
-def test_a_repeat_about_another_identity_is_answered_after_the_first(
+def test_a_repeat_with_another_identity_is_settled_after_the_first(
     runner: asyncio.Runner, error: StoreError | None
 ) -> None:
     async def run() -> None:
@@ -204,7 +204,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_an_event_that_waits_too_long_is_answered_and_never_taken(runner: asyncio.Runner) -> None:
+def test_an_event_that_waits_too_long_fails_and_is_never_taken(runner: asyncio.Runner) -> None:
     async def run() -> None:
         queue = CommitQueue(asyncio.get_running_loop(), lambda: None)
         answered = asyncio.Event()
@@ -224,7 +224,7 @@ def test_an_event_that_waits_too_long_is_answered_and_never_taken(runner: asynci
 
 
 @pytest.mark.usefixtures("hasty")
-def test_an_event_whose_commit_takes_too_long_is_answered_once(runner: asyncio.Runner) -> None:
+def test_an_event_whose_commit_takes_too_long_is_settled_once(runner: asyncio.Runner) -> None:
     """Its later outcome is known to the store, and reported to counters and subscribers."""
 
     async def run() -> None:
@@ -317,7 +317,7 @@ def test_problem_once_the_oldest_event_has_waited_long(
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_repeat_that_is_held_back_too_long_is_answered(runner: asyncio.Runner) -> None:
+def test_a_repeat_that_is_held_back_too_long_fails(runner: asyncio.Runner) -> None:
     """Another committer has the event before it, which may be stored nevertheless."""
 
     async def run() -> None:

@@ -78,13 +78,13 @@ def test_a_cell_has_the_type_of_its_column(cell: str, kind: str, value: Any) -> 
         ("today", "date"),
     ],
 )
-def test_a_cell_of_another_type_is_refused_with_its_column(cell: str, kind: str) -> None:
+def test_a_cell_of_another_type_is_rejected_with_its_column(cell: str, kind: str) -> None:
     (line,) = read(f'email,p:{kind}\na@x.org,"{cell}"\n')
     assert line.problem.startswith("p: must be")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_the_first_line_tells_the_delimiter(delimiter: str) -> None:
+def test_the_first_line_determines_the_delimiter(delimiter: str) -> None:
     text = f"email{delimiter}plan\na@x.org{delimiter}pro\n"
     (line,) = read(b"\xef\xbb\xbf" + text.encode())
     assert members(line) == {"email": "a@x.org", "properties": {"plan": "pro"}}
@@ -111,7 +111,7 @@ def test_a_bad_record_spoils_no_other() -> None:
 
 
 @pytest.mark.parametrize("name", ["n:integer", "n:Number", "n: number", "utm:source"])
-def test_an_unknown_type_is_refused_with_those_that_there_are(name: str) -> None:
+def test_an_unknown_type_is_rejected_with_the_known_ones(name: str) -> None:
     with pytest.raises(CommandFailed, match="known: string, number, boolean, date, list"):
         read(f"email,{name}\na@x.org,1\n")
 
@@ -133,7 +133,7 @@ def test_blanks_belong_to_names_and_texts() -> None:
 
 
 @pytest.mark.parametrize("name", [" email", "email ", "email:string", " external_id:list"])
-def test_an_identifier_that_is_hardly_meant_so_is_refused(name: str) -> None:
+def test_an_implausible_identifier_is_rejected(name: str) -> None:
     with pytest.raises(CommandFailed, match="without spaces or type"):
         read(f"external_id,{name}\n1,2\n" if "external" not in name else f"email,{name}\n1,2\n")
 
@@ -142,6 +142,6 @@ def test_an_identifier_that_is_hardly_meant_so_is_refused(name: str) -> None:
     "text",
     ["", "\n", "email, \n", "email,:number\n", "a,b\n", "email,email\n", "email,\n", "\xff\n"],
 )
-def test_a_first_line_that_names_no_columns_is_refused(text: str) -> None:
+def test_a_first_line_that_names_no_columns_is_rejected(text: str) -> None:
     with pytest.raises(CommandFailed):
         read(text.encode("latin-1"))

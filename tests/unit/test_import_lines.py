@@ -40,7 +40,7 @@ def test_reading_resumes_after_any_line(texts: list[bytes], data: st.DataObject)
         assert read(content, last.number, last.end) == [x for x in lines if x.number > last.number]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_line() -> None:
     mark = b"\xef\xbb\xbf"
     lines = read(mark + b"{}\n" + mark + b"{}\n")
     assert [(line.number, line.text, line.end) for line in lines] == [

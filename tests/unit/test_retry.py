@@ -93,7 +93,7 @@ def test_the_last_attempt_has_no_next_one() -> None:
         {"max_attempts": 31},
     ],
 )
-def test_values_out_of_bounds_are_refused(wrong: dict[str, float]) -> None:
+def test_values_out_of_bounds_are_rejected(wrong: dict[str, float]) -> None:
     values: dict[str, float] = {"base_s": 5, "factor": 4, "cap_s": 60, "max_attempts": 3}
     with pytest.raises(ValueError, match="must be from"):
         RetryPolicy(**(values | wrong))  # type: ignore[arg-type]

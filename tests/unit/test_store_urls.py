@@ -50,7 +50,7 @@ def test_only_its_schemes_name_a_shared_store(url: str, expected: bool) -> None:
         *("sqlite:/x.db", "sqlite://x.db", "sqlite:///", "sqlite:///folder/", "Sqlite:///x.db"),
     ],
 )
-def test_what_names_no_store_is_refused_with_what_does(url: str) -> None:
+def test_an_invalid_store_url_is_rejected_with_a_valid_example(url: str) -> None:
     with pytest.raises(StoreSetupError, match=r"use sqlite:///path/to/file\.db or postgresql://"):
         StoreUrl.parse(url)
 

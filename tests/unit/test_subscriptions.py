@@ -57,7 +57,7 @@ def test_pattern_matching(pattern: str, name: str, is_wanted: bool) -> None:
         "a" * 201 + ".*",
     ],
 )
-def test_a_malformed_pattern_is_refused(pattern: str) -> None:
+def test_a_malformed_pattern_is_rejected(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"must|may"):
         check_pattern(pattern)
 
@@ -133,6 +133,6 @@ def test_every_pattern_of_the_grammar_is_accepted(pattern: str) -> None:
 
 
 @given(st.text(max_size=20))
-def test_any_text_is_accepted_or_refused(text: str) -> None:
+def test_any_text_is_accepted_or_rejected(text: str) -> None:
     _, problems = check_patterns([text])
     assert all(problem.message for problem in problems)

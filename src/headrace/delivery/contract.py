@@ -137,7 +137,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class EndpointResponse:
     """The stored part of a webhook's response."""
 
     http_status: int
@@ -152,7 +152,7 @@ class Delivered:
     """The subscriber accepted the event. Handlers have no response."""
 
     duration_us: int
-    answer: Answer | None = None
+    response: EndpointResponse | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,7 +163,7 @@ class Failed:
     #: One sentence, safe to show; without secrets and the URL.
     message: str
     duration_us: int
-    answer: Answer | None = None
+    response: EndpointResponse | None = None
     #: What the receiver asked for, 0 up to 24 hours; None when it asked for nothing.
     retry_after_s: float | None = None
 

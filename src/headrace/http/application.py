@@ -12,14 +12,14 @@ from headrace.domain.errors import ApiError, ErrorCode
 from headrace.http.routing.asgi import WENT_WRONG, App
 from headrace.http.routing.parameters import read_query
 from headrace.http.routing.route import Route, Who
-from headrace.http.server.rejections import Rejections
+from headrace.http.server.rejection_recorder import RejectionRecorder
 from headrace.http.server.wire import error_body, error_headers
 from headrace.pipeline.access.keys import Principal
 from headrace.pipeline.intake.accept import storage_unavailable
 from headrace.store.contract.errors import StoreBusyError, StoreError
 
 
-def build_application(refusals: Rejections) -> App:
+def build_application(recorder: RejectionRecorder) -> App:
     """Make the ASGI application; its handlers find their services in the request's state."""
 
     async def application(
@@ -30,7 +30,7 @@ def build_application(refusals: Rejections) -> App:
             response = await _handle(request)
         except Exception as error:
             failure = as_api_error(error)
-            _note(refusals, request, failure)
+            _note(recorder, request, failure)
             if failure.code is ErrorCode.INTERNAL:
                 # The runner logs it and sends the response.
                 raise
@@ -52,11 +52,11 @@ async def _handle(request: Request) -> Response:
     return await route.handler(request)
 
 
-def _note(refusals: Rejections, request: Request, failure: ApiError) -> None:
+def _note(recorder: RejectionRecorder, request: Request, failure: ApiError) -> None:
     state = request.scope["state"]
     if isinstance(state["principal"], Principal) and failure.status != 404:
         request_id = state["request_id"].encode()
-        refusals.note(failure, state["head"], state["principal"], request_id, b"")
+        recorder.note(failure, state["head"], state["principal"], request_id, b"")
 
 
 def as_api_error(error: Exception) -> ApiError:

@@ -275,7 +275,7 @@ async def _check_whole(database: Database) -> None:
     if unfinished is not None:
         raise StoreSetupError(
             f"The store {masked(database.url)} holds a part of another one. Run the same headrace "
-            "copy again to finish it, or drop the database and make it anew."
+            "copy again to finish it, or drop the database and create it again."
         )
 
 

@@ -28,7 +28,7 @@ def shop(server: RunningServer, numbers: Iterator[int], owner: Person) -> Iterat
         yield shop
 
 
-def test_a_mail_is_sent_found_and_looked_at(window: Window, shop: Shop, owner: Person) -> None:
+def test_a_mail_is_sent_found_and_read(window: Window, shop: Shop, owner: Person) -> None:
     message_id = send_and_wait(shop, owner, subject="Hello Ann", html=RUDE_HTML)
     page = window.go(f"{shop.path}/messages")
     expect(page.get_by_role("note")).to_contain_text("No mail leaves this machine")

@@ -57,7 +57,7 @@ def test_it_fits(
     window.shoot(f"overview-{width}-{scheme}")
 
 
-def test_numbers_are_there_for_whoever_cannot_see(window: Window, busy: Shop) -> None:
+def test_charts_have_their_numbers_as_text(window: Window, busy: Shop) -> None:
     page = window.go(busy.path)
     page.get_by_text("View data of Ingestion").click()
     table = page.get_by_role("region", name="Data of Ingestion")

@@ -65,7 +65,7 @@ def test_a_live_page_says_when_its_person_is_signed_out(
         expect(page.locator("[data-live-state]")).to_contain_text("You are signed out")
 
 
-def test_a_live_page_that_is_refused_tries_again(
+def test_a_rejected_live_page_retries(
     new_window: OpenWindow, server: RunningServer, shop: Shop
 ) -> None:
     """Browsers do not retry by themselves: for them an error status is final."""
@@ -92,7 +92,7 @@ def test_what_failed_is_understood_and_replayed(window: Window, shop: Shop) -> N
     window.shoot("dead-letters")
     page.get_by_role("link", name="name not resolved", exact=True).click()
     page.locator("tbody a").first.click()
-    expect(page.locator(".story")).to_contain_text("Its delivery failed.")
+    expect(page.locator(".summary")).to_contain_text("Its delivery failed.")
     window.check_axe()
     page.get_by_role("button", name="Replay").click()
     expect(page.get_by_role("status")).to_contain_text("Queued again")

@@ -62,7 +62,7 @@ def test_a_mail_leaves_over_smtp(session: StoreSession) -> None:
     assert mail.message_of(session, project, message).state is MessageStatus.SENT
 
 
-def test_a_captured_mail_can_be_looked_at(session: StoreSession) -> None:
+def test_a_captured_mail_can_be_read(session: StoreSession) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
     capture(session)
@@ -132,7 +132,7 @@ def test_a_relay_needs_a_verified_domain(session: StoreSession) -> None:
         assert len(sink.mails) == 1
 
 
-def test_answers_of_the_relay_decide(session: StoreSession) -> None:
+def test_replies_of_the_relay_decide(session: StoreSession) -> None:
     project = mail.new_project(session)
     answers = ["550 5.1.1 no such user", "451 4.7.1 greylisted", "550 5.7.26 unauthenticated"]
     messages = [

@@ -47,7 +47,7 @@ def test_all_problems_of_a_request_are_reported_at_once(session: StoreSession) -
     assert fields == ["from", "template_version_id", "topic_id"]
 
 
-def test_a_batch_spoils_no_neighbours(session: StoreSession) -> None:
+def test_a_failing_email_affects_no_other_of_its_batch(session: StoreSession) -> None:
     project = mail.new_project(session)
     mailing = Mailing(session.store, needs_domain=False)
     known = create_contact(session, project)
@@ -63,7 +63,7 @@ def test_a_batch_spoils_no_neighbours(session: StoreSession) -> None:
     assert good == [False, True, False, False, True]
 
 
-def test_a_key_of_something_else_is_refused_where_the_policy_says_so(
+def test_a_key_reused_for_something_else_is_rejected_by_policy(
     session: StoreSession,
 ) -> None:
     project = mail.new_project(session)

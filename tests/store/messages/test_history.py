@@ -238,7 +238,9 @@ class History:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_random_history_sends_once_and_to_whom_it_may(session: StoreSession, seed: int) -> None:
+def test_a_random_history_sends_once_and_only_to_allowed_recipients(
+    session: StoreSession, seed: int
+) -> None:
     history = History(session, seed)
     for _ in range(STEPS):
         history.step()

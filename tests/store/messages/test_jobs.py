@@ -90,7 +90,7 @@ def test_the_same_key_is_the_same_job(session: StoreSession) -> None:
     assert again[0].id == first[0].id
 
 
-def test_a_slice_that_is_done_again_makes_nothing_twice(session: StoreSession) -> None:
+def test_a_repeated_slice_creates_nothing_twice(session: StoreSession) -> None:
     project = mail.new_project(session)
     one = audience(session, project, "one", people(session, project, 4))
     job = create(session, project, request(one))

@@ -140,7 +140,7 @@ def test_a_hard_bounce_suppresses_the_address(session: StoreSession) -> None:
     assert mail.message_of(session, project, again).state is MessageStatus.SKIPPED
 
 
-def test_what_is_refused_for_the_sender_suppresses_nobody(session: StoreSession) -> None:
+def test_a_rejection_of_the_sender_suppresses_no_address(session: StoreSession) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
     mail.deliver(session, ReplyClass.SENDER_REFUSED, code=550, status="5.7.26")
@@ -148,7 +148,7 @@ def test_what_is_refused_for_the_sender_suppresses_nobody(session: StoreSession)
     assert session.place.run_sql("SELECT count(*) FROM suppressions") == [(0,)]
 
 
-def test_a_refusal_that_may_pass_is_tried_again(session: StoreSession) -> None:
+def test_a_temporary_rejection_is_retried(session: StoreSession) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
     mail.deliver(session, ReplyClass.DEFERRED, code=451)
@@ -260,7 +260,7 @@ def test_projects_take_turns_and_transactional_mail_goes_first(session: StoreSes
     assert "now@example.net" in {each.message.address for each in claimed}
 
 
-def test_what_is_given_back_is_claimed_again(session: StoreSession) -> None:
+def test_a_released_message_is_claimed_again(session: StoreSession) -> None:
     project = mail.new_project(session)
     mail.send_one(session, project)
     (claimed,) = mail.claim(session)
@@ -279,7 +279,7 @@ def test_a_scheduled_message_waits(session: StoreSession) -> None:
     mail.deliver(session)
 
 
-def test_a_skip_is_told_where_the_project_asks_for_it(session: StoreSession) -> None:
+def test_a_skip_emits_an_event_where_the_project_asks_for_it(session: StoreSession) -> None:
     project = mail.new_project(session)
     fields = SuppressionFields(email="ann@example.net", scope=SuppressionScope.ALL, note="")
     session.run(session.store.messages.suppressions.add(project, fields, START_US, actor="me"))

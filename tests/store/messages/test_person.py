@@ -83,7 +83,7 @@ def test_one_click_leaves_the_topic_once(session: StoreSession) -> None:
     assert names(session).count("sendrealm.mail.unsubscribe") == 2
 
 
-def test_leaving_works_when_the_message_is_gone(session: StoreSession) -> None:
+def test_unsubscribing_works_when_the_message_is_gone(session: StoreSession) -> None:
     project = mail.new_project(session)
     contact, topic = create_contact(session, project), new_topic(session, project)
     by_mailbox = UnsubscribeTarget(contact_id=contact.id, topic_id=topic)
@@ -95,7 +95,7 @@ def test_leaving_works_when_the_message_is_gone(session: StoreSession) -> None:
     assert names(session) == []
 
 
-def test_an_open_of_a_person_is_told_once(session: StoreSession) -> None:
+def test_an_open_by_a_person_emits_one_event(session: StoreSession) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
     mail.deliver(session)
@@ -113,7 +113,7 @@ def test_an_open_of_a_person_is_told_once(session: StoreSession) -> None:
     ) == [("person", 2, 1_000_000)]
 
 
-def test_a_machine_is_counted_and_not_told(session: StoreSession) -> None:
+def test_an_open_by_a_machine_is_counted_without_an_event(session: StoreSession) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
     mail.deliver(session)
@@ -127,7 +127,7 @@ def test_a_machine_is_counted_and_not_told(session: StoreSession) -> None:
     ]
 
 
-def test_a_hit_settles_what_nobody_knew(session: StoreSession) -> None:
+def test_a_hit_settles_an_unknown_outcome(session: StoreSession) -> None:
     project = mail.new_project(session)
     topic = new_topic(session, project)
     message = mail.send_one(session, project, kind="marketing", topic_id=topic)
@@ -238,7 +238,7 @@ def test_an_erasure_leaves_nothing_but_the_hash(session: StoreSession) -> None:
     assert mail.start(session, claimed).reason == "suppressed_hard_bounce"
 
 
-def test_what_was_sent_meanwhile_to_a_forgotten_person_leaves_no_trace(
+def test_messages_sent_during_an_erasure_leave_no_trace(
     session: StoreSession,
 ) -> None:
     project = mail.new_project(session)

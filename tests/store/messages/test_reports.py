@@ -26,7 +26,7 @@ def names(session: StoreSession) -> list[str]:
 
 
 @pytest.mark.parametrize("outcome", [ReplyClass.SENT, ReplyClass.UNKNOWN])
-def test_a_delivery_is_told_once(session: StoreSession, outcome: ReplyClass) -> None:
+def test_a_delivery_emits_one_event(session: StoreSession, outcome: ReplyClass) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
     mail.deliver(session, outcome)

@@ -113,7 +113,7 @@ def test_silence_is_an_error_in_time_and_the_next_operation_works(
                 await do(opened, what)
             assert not proxy.armed
             if what != "fail":
-                assert str(raised.value) == "The database does not answer."
+                assert str(raised.value) == "The database does not respond."
             assert await opened.read(ask) == 1
             assert opened.silences == 1
 
@@ -134,7 +134,7 @@ def test_a_session_that_waits_for_the_rest_of_a_statement_holds_no_lock(
     async def run() -> None:
         async with database(proxy, place) as opened:
             proxy.silence_at(half.encode(), Silence.AFTER)
-            with pytest.raises(StoreError, match="does not answer"):
+            with pytest.raises(StoreError, match="does not respond"):
                 await opened.write(write_twice, LIMIT_SECONDS)
             await opened.write(write_twice, HANGS_SECONDS / 2)
             sessions = "SELECT count(*) FROM pg_stat_activity WHERE query = $1 AND state = 'active'"
@@ -172,11 +172,11 @@ def test_server_that_only_accepts_connections_is_unreachable(
         async with database(proxy, place) as opened:
             proxy.mute = answer
             proxy.silence()
-            with pytest.raises(StoreError, match="does not answer"):
+            with pytest.raises(StoreError, match="does not respond"):
                 await do(opened, "read")
             with pytest.raises(StoreError, match="out of reach"):
                 await do(opened, "write")
-            with pytest.raises(OSError, match="no server has answered"):
+            with pytest.raises(OSError, match="no server responded"):
                 await opened.dedicated_connection()
             proxy.mute = None
             assert await opened.read(ask) == 1
@@ -192,7 +192,7 @@ def test_silence_while_a_connection_is_opened_is_an_error_in_time(
     async def run() -> None:
         async with database(proxy, place) as opened:
             proxy.silence_at(mark, where)
-            with pytest.raises(OSError, match="no server has answered"):
+            with pytest.raises(OSError, match="no server responded"):
                 await opened.dedicated_connection()
             assert not proxy.armed
             await (await opened.dedicated_connection()).close()
@@ -227,9 +227,9 @@ def test_one_silent_connection_makes_the_others_suspect(
             await asyncio.gather(*(opened.read(sleep) for _ in range(3)))
             assert proxy.silence() == 3
             long = asyncio.ensure_future(opened.write(write, 3600.0))
-            with pytest.raises(StoreError, match="does not answer"):
+            with pytest.raises(StoreError, match="does not respond"):
                 await do(opened, "read")
-            with pytest.raises(StoreError, match="does not answer"):
+            with pytest.raises(StoreError, match="does not respond"):
                 await long
             assert await do(opened, "read") == 1
 

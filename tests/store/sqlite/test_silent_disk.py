@@ -53,18 +53,18 @@ def test_read_without_a_response_times_out(
     path: Path, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its thread stays busy, and counts, until the disk responds."""
-    monkeypatch.setattr(readers, "ANSWER_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(readers, "RESPONSE_SECONDS_MAX", 0.01)
     monkeypatch.setattr(readers, "WAITING_MAX", WAITING_MAX)
 
     async def run() -> None:
         opened = Readers(str(path))
         for _ in range(WAITING_MAX):
-            with pytest.raises(StoreBusyError, match="does not answer"):
+            with pytest.raises(StoreBusyError, match="does not respond"):
                 await opened.run(stuck, 0.0)
         with pytest.raises(StoreBusyError, match="Too many reads"):
             await opened.run(stuck, 0.0)
         stuck.go_on.set()
-        monkeypatch.setattr(readers, "ANSWER_SECONDS_MAX", 10.0)
+        monkeypatch.setattr(readers, "RESPONSE_SECONDS_MAX", 10.0)
         monkeypatch.setattr(readers, "WAITING_MAX", 2 * WAITING_MAX)
         assert await opened.run(lambda _: "answer") == "answer"
         opened.close()

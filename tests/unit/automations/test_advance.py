@@ -112,7 +112,7 @@ def test_an_event_resumes_once_and_is_kept_on_the_step() -> None:
     assert world.take(TimerDue(wait_id=closed.id)) == before
 
 
-def test_an_event_that_came_before_the_wait_is_found_by_looking_back() -> None:
+def test_an_event_received_before_the_wait_is_found_by_look_back() -> None:
     world = begun(delay(), wait(), branches=("next", "next"))
     world.process(event("order.completed", 5))
     world.fire()
@@ -267,7 +267,7 @@ def test_a_delay_is_held_for_events_that_may_end_the_run() -> None:
     assert world.state.status is RunStatus.EXITED
 
 
-def test_an_exit_rule_ends_the_run_wherever_it_stands() -> None:
+def test_an_exit_rule_ends_the_run_at_any_step() -> None:
     world = begun(delay(), delay("more"), exit_on=EXIT)
     world.process(event("order.completed", 5))
     run = world.state
@@ -301,7 +301,7 @@ def test_an_exit_that_came_after_a_timer_lets_the_timer_come_first() -> None:
     assert world.state.at_us == at(12)
 
 
-def test_an_exit_behind_the_event_that_is_found_by_looking_back_still_counts() -> None:
+def test_an_exit_after_the_event_found_by_look_back_still_counts() -> None:
     world = World(version(chain(wait("a"), delay(), branches=("next", "received"), exit_on=EXIT)))
     world.processed += [event("a", 5), event("order.completed", 7)]
     world.begin(BEGINS)

@@ -180,7 +180,7 @@ def test_local_times_match_a_minute_by_minute_walk(
     st.dates(date(2000, 1, 1), date(2030, 1, 1)),
     st.times(),
 )
-def test_a_wall_time_is_shown_by_the_clock_or_was_jumped_over(
+def test_a_wall_time_exists_or_was_skipped_by_a_clock_change(
     zone_name: str, day: date, wall: time
 ) -> None:
     zone = zone_of(zone_name)
@@ -248,7 +248,7 @@ def test_past_or_missing_times_continue_or_end_the_run(
     assert world.begin(event("checkout.started", 0)).status is status
 
 
-def test_the_spread_is_the_same_for_the_same_run_and_stays_inside() -> None:
+def test_the_spread_is_stable_for_a_run_and_within_bounds() -> None:
     config = DelayConfig(seconds=60, spread_seconds=600)
     found = [delay_due(config, 0, "UTC", MISSING, f"run{index}/step").at_us for index in range(500)]
     again = [delay_due(config, 0, "UTC", MISSING, f"run{index}/step").at_us for index in range(500)]

@@ -196,7 +196,7 @@ def test_filter_problems_are_named(filters: str, code: str, field: str, part: st
     assert part in found[2]
 
 
-def test_long_texts_numbers_and_paths_are_refused() -> None:
+def test_long_texts_numbers_and_paths_are_rejected() -> None:
     assert problem_of('{"x": "%s"}' % ("a" * 1001))[0] == "invalid_value"
     assert problem_of('{"x": %s}' % ("9" * 1001))[0] == "invalid_value"
     assert problem_of('{"%s": 1}' % ("a" * 501))[0] == "invalid_path"

@@ -74,7 +74,7 @@ def test_values_that_are_no_definition_are_rejected(text: bytes, code: str) -> N
 @pytest.mark.parametrize(
     "number", ["1e400", "-1e400", "9" * 5000, "1e999999999999999999999", "9007199254740993", "-0.0"]
 )
-def test_huge_numbers_are_read_or_refused_and_never_changed(number: str) -> None:
+def test_huge_numbers_are_read_or_rejected_and_never_changed(number: str) -> None:
     value = chain(step("one", "delay", seconds="@"), trigger={"event_name": "a"})
     value["trigger"]["filters"] = {"amount_gte": "@"}
     text = json.dumps(value, separators=(",", ":")).replace('"@"', number)
@@ -125,7 +125,7 @@ def test_a_chain_of_all_steps_is_checked_in_time_that_grows_with_its_length() ->
     assert work(200) < 3 * work(100)
 
 
-def test_a_lattice_with_very_many_ways_is_checked_step_by_step() -> None:
+def test_a_lattice_with_very_many_paths_is_checked_step_by_step() -> None:
     """There are 2^99 paths through it."""
     steps = [step(f"s{index}", "condition") for index in range(100)]
     value = chain(*steps)

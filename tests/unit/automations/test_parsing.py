@@ -31,7 +31,7 @@ def test_every_type_of_step_is_read(kind: StepType) -> None:
 
 
 @pytest.mark.parametrize("kind", StepType)
-def test_unknown_members_are_refused_with_what_is_allowed(kind: StepType) -> None:
+def test_unknown_members_are_rejected_with_what_is_allowed(kind: StepType) -> None:
     config = CONFIGS[kind] | {"sekonds": 3}
     (problem,) = read(chain({"key": "one", "type": kind, "config": config})).problems.found
     assert (problem.code, problem.field) == (Code.UNKNOWN_MEMBER, "steps[0].config.sekonds")

@@ -133,7 +133,7 @@ def test_the_branch_skipped_is_taken_only_by_runs_that_go_on(
     assert [code for code, _ in problems(value)] == expected
 
 
-def test_paths_to_steps_point_upstream_on_every_way() -> None:
+def test_references_point_to_earlier_steps_on_every_path() -> None:
     filters = {"steps.left.branch": "next"}
     value = connected(
         ("trigger", "next", "fork"),

@@ -17,7 +17,7 @@ def test_every_reason_has_words(reason: str) -> None:
     assert str(reason) not in text.split()
 
 
-def test_the_rule_stands_beside_the_reason() -> None:
+def test_the_rule_is_shown_with_the_reason() -> None:
     text = explain(MessageStatus.DEFERRED, "quiet_hours", "in Europe/Vienna")
     assert text == "It waits for a later time: the contact has quiet hours (in Europe/Vienna)."
     assert explain(MessageStatus.SENT, None, None) == "The relay accepted it."

@@ -170,7 +170,7 @@ def test_frequency_caps_skip_or_wait_until_the_window_has_moved_on() -> None:
 QUIET = parse_quiet_hours({"start": "21:00", "end": "08:00"})
 
 
-def test_quiet_hours_of_the_contacts_zone() -> None:
+def test_quiet_hours_use_the_zone_of_the_contact() -> None:
     rules = policies(quiet_hours=QUIET)
     tokyo = replace(FACTS, timezones=("nowhere", "Asia/Tokyo"))
     found = judge(tokyo, rules, NOON_US)

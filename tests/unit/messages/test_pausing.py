@@ -37,7 +37,7 @@ from headrace.domain.messages.pausing import (
         ("none", resume_domain("a.example"), "none"),
     ],
 )
-def test_what_stands_still_follows(before: Any, change: Pause, after: Any) -> None:
+def test_a_change_pauses_or_resumes(before: Any, change: Pause, after: Any) -> None:
     assert change(before) == after
 
 
@@ -50,6 +50,6 @@ def test_what_stands_still_follows(before: Any, change: Pause, after: Any) -> No
         ([f"d{n}.example" for n in range(100)], pause_domain("a.example")),
     ],
 )
-def test_what_the_policy_cannot_say_is_refused(before: Any, change: Pause) -> None:
+def test_changes_that_the_policy_cannot_express_are_rejected(before: Any, change: Pause) -> None:
     with pytest.raises(PauseError):
         change(before)

@@ -214,7 +214,7 @@ def test_accepted_headers_have_no_line_ends(name: str, value: str) -> None:
 
 
 @given(text=st.text(max_size=60) | st.emails().map(lambda one: f"x <{one}>"))
-def test_mailboxes_are_read_or_refused(text: str) -> None:
+def test_mailboxes_are_read_or_rejected(text: str) -> None:
     try:
         mailbox = parse_mailbox(text)
     except ValueError:

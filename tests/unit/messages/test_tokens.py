@@ -117,7 +117,7 @@ def test_token_of_one_kind_is_invalid_as_another() -> None:
     assert ADDRESSES.read(ADDRESSES.sender(contact).replace("bounces.", "other.")) is None
 
 
-def test_short_secret_and_large_link_are_refused() -> None:
+def test_short_secret_and_large_link_are_rejected() -> None:
     with pytest.raises(ValueError, match="16 bytes"):
         MessageKeys(b"short")
     with pytest.raises(ValueError, match="five bytes"):

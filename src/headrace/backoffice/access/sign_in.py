@@ -13,7 +13,7 @@ from headrace.domain.email import normalize_email
 
 _BROWSER_CHARACTERS_MAX = 300
 #: The same for an unknown account, a wrong password and a missing one.
-_REFUSED = "E-mail and password do not match. Check both."
+_WRONG_CREDENTIALS = "E-mail and password do not match. Check both."
 
 
 async def sign_in_page(visit: PageRequest) -> Response:
@@ -44,10 +44,10 @@ async def sign_in(visit: PageRequest) -> Response:
     found = await sessions.password_hash(email)
     if not await visit.backoffice.passwords.matches(found, visit.form.raw("password")):
         await sessions.note_failure(email, address, visit.now_us)
-        return _form(visit, 422, next_address=next_address, email=typed, problem=_REFUSED)
+        return _form(visit, 422, next_address=next_address, email=typed, problem=_WRONG_CREDENTIALS)
     token, session = issue_session(email, visit.now_us, address=address, browser=browser_of(visit))
     if not await sessions.open_session(session, (account,)):
-        return _form(visit, 422, next_address=next_address, email=typed, problem=_REFUSED)
+        return _form(visit, 422, next_address=next_address, email=typed, problem=_WRONG_CREDENTIALS)
     response = visit.go(visit.safe_address(next_address))
     write_session(response, token, secure=visit.backoffice.secure)
     return response

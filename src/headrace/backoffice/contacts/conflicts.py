@@ -12,21 +12,23 @@ from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.deliveries.dead_letters import check_reason
 from headrace.domain.errors import ApiError
 from headrace.domain.ids import uuid_text
-from headrace.store.contract.merges import MergeRefusedError, PairStatus, Refusal
+from headrace.store.contract.merges import MergeRejectedError, MergeRejection, PairStatus
 
 ROWS = 25
 MERGES_SHOWN = 20
 
-_REFUSED = {
-    Refusal.NOT_FOUND: "One of the two contacts no longer exists.",
-    Refusal.SAME_CONTACT: "Both already are the same contact.",
-    Refusal.TOO_MANY_ALIASES: "The contact already has the maximum number of identifiers.",
-    Refusal.NO_SUCH_MERGE: "Merge not found.",
-    Refusal.UNDONE_BEFORE: "It was already undone.",
-    Refusal.NOT_THE_LAST: "A later merge of the same contact must be undone first.",
-    Refusal.CONTACT_GONE: "The surviving contact was deleted.",
-    Refusal.RESOLVED: "The two were merged.",
-    Refusal.IDENTIFIER_TAKEN: "Another contact now has an identifier that would be restored.",
+_REJECTED = {
+    MergeRejection.NOT_FOUND: "One of the two contacts no longer exists.",
+    MergeRejection.SAME_CONTACT: "Both already are the same contact.",
+    MergeRejection.TOO_MANY_ALIASES: "The contact already has the maximum number of identifiers.",
+    MergeRejection.NO_SUCH_MERGE: "Merge not found.",
+    MergeRejection.UNDONE_BEFORE: "It was already undone.",
+    MergeRejection.NOT_THE_LAST: "A later merge of the same contact must be undone first.",
+    MergeRejection.CONTACT_GONE: "The surviving contact was deleted.",
+    MergeRejection.RESOLVED: "The two were merged.",
+    MergeRejection.IDENTIFIER_TAKEN: (
+        "Another contact now has an identifier that would be restored."
+    ),
 }
 
 
@@ -59,8 +61,8 @@ async def dismiss(visit: PageRequest) -> Response:
         await visit.store.merges.dismiss(
             visit.project.id, uuid_text(raw), reason, visit.now_us, actor=visit.actor
         )
-    except MergeRefusedError as error:
-        if error.refusal is Refusal.NOT_FOUND:
+    except MergeRejectedError as error:
+        if error.rejection is MergeRejection.NOT_FOUND:
             raise HTTPException(404) from None
         return visit.go(address, _why(error), kind="bad")
     return visit.go(
@@ -75,7 +77,7 @@ async def preview(visit: PageRequest) -> Response:
     other = _other(visit.query.text("from"))
     try:
         shown = await visit.store.merges.preview(visit.project.id, contact.id, other)
-    except (MergeRefusedError, ApiError) as error:
+    except (MergeRejectedError, ApiError) as error:
         return visit.go(visit.project_url("/contacts/conflicts"), _why(error), kind="bad")
     return visit.page("merge.html", preview=shown)
 
@@ -88,7 +90,7 @@ async def merge(visit: PageRequest) -> Response:
         made = await visit.store.merges.merge(
             visit.project.id, contact.id, other, visit.now_us, actor=visit.actor
         )
-    except (MergeRefusedError, ApiError) as error:
+    except (MergeRejectedError, ApiError) as error:
         return visit.go(visit.project_url("/contacts/conflicts"), _why(error), kind="bad")
     text = (
         "Merged. The other contact's id and identifiers now resolve to this one. "
@@ -107,8 +109,8 @@ async def undo(visit: PageRequest) -> Response:
         await visit.store.merges.undo(
             visit.project.id, uuid_text(raw), visit.now_us, actor=visit.actor
         )
-    except MergeRefusedError as error:
-        if error.refusal is Refusal.NO_SUCH_MERGE:
+    except MergeRejectedError as error:
+        if error.rejection is MergeRejection.NO_SUCH_MERGE:
             raise HTTPException(404) from None
         return visit.go(address, _why(error), kind="bad")
     return visit.go(address, "Undone: both contacts are restored.")
@@ -121,9 +123,9 @@ def _other(text: str) -> str:
     return uuid_text(raw)
 
 
-def _why(error: MergeRefusedError | ApiError) -> str:
-    if isinstance(error, MergeRefusedError):
-        return _REFUSED[error.refusal]
+def _why(error: MergeRejectedError | ApiError) -> str:
+    if isinstance(error, MergeRejectedError):
+        return _REJECTED[error.rejection]
     return "; ".join(f"{problem.field} {problem.message}" for problem in error.details)
 
 

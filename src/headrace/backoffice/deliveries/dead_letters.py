@@ -22,7 +22,7 @@ ROWS = 50
 #: Groups on the first page; filters find the rest.
 GROUPS_SHOWN_MAX = 200
 
-_REFUSED = {
+_REJECTED = {
     Closing.CLOSED_BEFORE: "It was already replayed or discarded.",
     Closing.NOTHING_TO_REPLAY: "The event or delivery is no longer dead-lettered.",
     Closing.SUBSCRIBER_DELETED: "The subscriber was deleted, so it cannot be delivered.",
@@ -82,8 +82,8 @@ async def discard_one(visit: PageRequest) -> Response:
 def _closed(visit: PageRequest, closed: Closed, done: str) -> Response:
     if closed.closing is Closing.NOT_FOUND:
         raise HTTPException(404)
-    if closed.closing in _REFUSED:
-        return visit.go(_back(visit), _REFUSED[closed.closing], kind="bad")
+    if closed.closing in _REJECTED:
+        return visit.go(_back(visit), _REJECTED[closed.closing], kind="bad")
     return visit.go(_back(visit), done)
 
 

@@ -109,13 +109,13 @@ async def test(visit: PageRequest) -> Response:
     except ApiError as error:
         return visit.go(address, error.message, kind="bad")
     took = f"{outcome.duration_us / 1000:.0f} ms"
-    answered = "" if outcome.answer is None else f" with {outcome.answer.http_status}"
+    with_status = "" if outcome.response is None else f" with {outcome.response.http_status}"
     if isinstance(outcome, Failed):
-        text = f"The test call failed after {took}{answered}: {outcome.message}"
+        text = f"The test call failed after {took}{with_status}: {outcome.message}"
         return visit.go(address, text, kind="bad")
-    text = f"The endpoint accepted the test call{answered} in {took}."
-    if outcome.answer is not None and outcome.answer.note is not None:
-        text = f"{text} Part of its response could not be read: {outcome.answer.note}."
+    text = f"The endpoint accepted the test call{with_status} in {took}."
+    if outcome.response is not None and outcome.response.note is not None:
+        text = f"{text} Part of its response could not be read: {outcome.response.note}."
     return visit.go(address, text)
 
 

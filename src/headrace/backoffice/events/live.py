@@ -15,7 +15,7 @@ from headrace.backoffice.shell.screen import Access, get
 from headrace.backoffice.shell.stream_access import SessionFollower
 from headrace.domain.deliveries.subscriptions import pattern_wants
 from headrace.domain.events.event import NewEvent, Status, StoredEvent
-from headrace.pipeline.streams.streams import Stream, StreamRefusedError
+from headrace.pipeline.streams.streams import Stream, StreamRejectedError
 from headrace.store.contract.events import EventFilter
 
 #: Time without events after which a comment is sent, so that proxies keep the connection.
@@ -66,7 +66,7 @@ def _open_stream(visit: PageRequest, follower: SessionFollower) -> Stream:
     cut = visit.request.scope["state"]["cut"]
     try:
         return visit.backoffice.streams.open(visit.project.id, visit.actor, follower.confirmed, cut)
-    except StreamRefusedError as error:
+    except StreamRejectedError as error:
         raise HTTPException(429 if error.limit.is_own else 503) from None
 
 

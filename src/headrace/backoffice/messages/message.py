@@ -12,7 +12,7 @@ from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.messages.mail_html import quiet
 from headrace.backoffice.messages.mail_parts import MailParts, take_apart
 from headrace.backoffice.messages.notices import mail_page
-from headrace.backoffice.messages.story import checks_of, mark_of, steps_of
+from headrace.backoffice.messages.summary import checks_of, severity_of, steps_of
 from headrace.backoffice.messages.words import VERDICT_REASONS
 from headrace.backoffice.shell import content_policy
 from headrace.backoffice.shell.request import PageRequest
@@ -44,7 +44,7 @@ async def show_message(visit: PageRequest) -> Response:
         "message.html",
         detail=detail,
         message=detail.message,
-        mark=mark_of(detail.message.state),
+        severity=severity_of(detail.message.state),
         steps=steps_of(detail),
         checks=checks_of(detail),
         checked_now=bool(detail.guardrails),

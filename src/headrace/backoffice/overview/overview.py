@@ -94,8 +94,8 @@ def _charts(window: Window, slots: Sequence[Tally], total: Tally) -> list[Chart]
         return Series(words, colour, [slot.count(*outcomes) / minutes for slot in slots])
 
     def said(*parts: tuple[str, int]) -> str:
-        told = ", ".join(f"{number(count)} {words}" for words, count in parts)
-        return f"In the {window.span.words}: {told}."
+        parts_text = ", ".join(f"{number(count)} {words}" for words, count in parts)
+        return f"In the {window.span.words}: {parts_text}."
 
     arriving = bar_chart(
         "Ingestion, events/min",

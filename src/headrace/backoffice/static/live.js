@@ -50,7 +50,7 @@
       if (!shown) state.textContent = "Connected. Waiting for the next event…";
     });
     source.addEventListener("error", () => {
-      // Browsers connect again when a connection is lost, but not after a refusal.
+      // Browsers connect again when a connection is lost, but not after a rejection.
       if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
       state.textContent = "Connection lost; reconnecting…";
     });

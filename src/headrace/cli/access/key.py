@@ -100,7 +100,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="ID of the key, as lists show it.")],
     as_json: AsJson = False,
 ) -> None:
-    """Revoke a key; a running server refuses it within 5 s.
+    """Revoke a key; a running server rejects it within 5 s.
 
     Example: headrace key revoke 5f0c8a3e9b1d4c72
     """

@@ -14,10 +14,10 @@ from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_
 from headrace.config import Settings
 from headrace.store.contract.merges import (
     ContactPair,
-    MergeRefusedError,
+    MergeRejectedError,
+    MergeRejection,
     PairPage,
     PairStatus,
-    Refusal,
 )
 from headrace.store.store import Store
 
@@ -91,8 +91,8 @@ def dismiss(
 
     try:
         shown = _shown(in_store(settings, work))
-    except MergeRefusedError as error:
-        if error.refusal is Refusal.RESOLVED:
+    except MergeRejectedError as error:
+        if error.rejection is MergeRejection.RESOLVED:
             raise CommandFailed("The two contacts were merged.") from None
         raise CommandFailed("Conflict not found in this project.") from None
     if as_json:

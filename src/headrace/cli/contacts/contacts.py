@@ -182,5 +182,5 @@ def _print(erasure: Erasure, *, as_json: bool) -> None:
         f"{mentions.events} events of other people name the person; masked: {mentions.masked}."
     )
     if mentions.listed:
-        told = [[each.event_id, each.event, ", ".join(each.places)] for each in mentions.listed]
-        print_rows(["EVENT", "NAME", "PLACES"], told)
+        rows = [[each.event_id, each.event, ", ".join(each.places)] for each in mentions.listed]
+        print_rows(["EVENT", "NAME", "PLACES"], rows)

@@ -34,7 +34,7 @@ SubscriberId = Annotated[str, typer.Option("--subscriber-id", help="Only this su
 Cause = Annotated[str, typer.Option("--cause", help="Only this cause.")]
 Kind = Annotated[str, typer.Option("--kind", help="Only processing or only delivery.")]
 
-_REFUSED = {
+_REJECTED = {
     Closing.NOT_FOUND: "Dead letter not found in this project.",
     Closing.CLOSED_BEFORE: "It was already replayed or discarded.",
     Closing.NOTHING_TO_REPLAY: "The event or delivery is no longer dead-lettered.",
@@ -265,7 +265,7 @@ def _group_shown(group: DeadLetterGroup) -> dict[str, Any]:
 
 def _print_closed(closed: Closed, done: str, *, as_json: bool) -> None:
     if closed.closing is not Closing.DONE or closed.dead_letter is None:
-        raise CommandFailed(_REFUSED[closed.closing])
+        raise CommandFailed(_REJECTED[closed.closing])
     shown = dead_letter_shown(closed.dead_letter)
     if as_json:
         print_json(shown)

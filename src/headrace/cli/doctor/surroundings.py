@@ -69,10 +69,10 @@ def check_port(settings: Settings) -> Finding:
 
 def _is_headrace(url: str) -> bool:
     try:
-        answer = Client(url, "", PROBE_SECONDS).ask("GET", "/healthz")
+        response = Client(url, "", PROBE_SECONDS).ask("GET", "/healthz")
     except Unreachable:
         return False
-    return answer.status == 200 and "x-request-id" in answer.headers
+    return response.status == 200 and "x-request-id" in response.headers
 
 
 def _holder(port: int) -> str:

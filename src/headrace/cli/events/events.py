@@ -70,8 +70,8 @@ def _over_http(settings: Settings, event_id: str, idempotency_key: str) -> tuple
     if idempotency_key:
         path = f"/events/by-idempotency-key/{quote(idempotency_key, safe='')}"
         event_id = ask(client, "GET", path).json()["data"]["id"]
-    answer = ask(client, "GET", f"/events/{event_id}/trace")
-    shown = msgspec.json.decode(answer.body, type=dict[str, dict[str, msgspec.Raw]])["data"]
+    response = ask(client, "GET", f"/events/{event_id}/trace")
+    shown = msgspec.json.decode(response.body, type=dict[str, dict[str, msgspec.Raw]])["data"]
     return bytes(shown["event"]), bytes(shown["entries"])
 
 

@@ -50,11 +50,11 @@ def send(  # noqa: PLR0913, PLR0917 - one parameter a flag
     body = {name: value for name, value in members.items() if value}
     if payload:
         body["payload"] = _payload(payload)
-    answer = ask(client_of(settings), "POST", "/events", msgspec.json.encode(body)).json()
+    response = ask(client_of(settings), "POST", "/events", msgspec.json.encode(body)).json()
     if as_json:
-        print_json(answer)
+        print_json(response)
         return
-    data = answer["data"]
+    data = response["data"]
     word = "duplicate: already stored as" if "deduplicated" in data else "accepted as"
     typer.echo(f"{word} {data['id']}")
 

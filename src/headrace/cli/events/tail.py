@@ -78,7 +78,7 @@ def _show(data: bytes, prefix: str, *, as_json: bool) -> bool:
 
 def _messages(client: Client) -> Iterator[Message]:
     """Messages of one connection after another; never ends."""
-    connected = told = False
+    connected = reported = False
     while True:
         try:
             response = client.open("GET", "/events/stream")
@@ -88,16 +88,16 @@ def _messages(client: Client) -> Iterator[Message]:
                 reason = error_text(msgspec.json.decode(response.read(65536) or b"null"))
                 raise CommandFailed(f"{response.status} {reason}")
             typer.echo(f"headrace: watching {client.url}", err=True)
-            connected, told = True, False
+            connected, reported = True, False
             yield from _parse(response)
             raise Unreachable(f"{client.url} closed the stream")
         except (Unreachable, OSError, http.client.HTTPException) as error:
             client.close()
             if not connected:
                 raise CommandFailed(str(error)) from None
-            if not told:
+            if not reported:
                 typer.echo(f"headrace: {error}; reconnecting", err=True)
-            told = True
+            reported = True
             time.sleep(RECONNECT_SECONDS)
 
 

@@ -13,7 +13,7 @@ import typer
 
 from headrace.cli.access.key import ProjectName
 from headrace.cli.importing.csv_file import read_records
-from headrace.cli.importing.job import ImportJob, Rejections
+from headrace.cli.importing.job import ImportJob, RejectedLines
 from headrace.cli.importing.kinds import CONTACTS, EVENTS, Kind
 from headrace.cli.importing.lines import FINGERPRINT_CHARACTERS, Line, fingerprint, read_lines
 from headrace.cli.importing.local_server import local_server
@@ -73,11 +73,11 @@ def import_(
         raise usage("--url needs an API key: pass --key or set HEADRACE_KEY.")
     with _opened(file) as (source, path), _target(settings, project, kind) as (client, target):
         state, save, finish = _state(None if dry_run else path, target, restart=restart)
-        refusals = Rejections(_beside(path, _REJECTED_DRY if dry_run else _REJECTED))
-        refusals.reset(state.rejected_bytes)
+        rejections = RejectedLines(_beside(path, _REJECTED_DRY if dry_run else _REJECTED))
+        rejections.reset(state.rejected_bytes)
         prefix = f"import:{state.fingerprint}"
         sender = Sender(client, path=f"{kind.path}?dry_run=true" if dry_run else kind.path)
-        job = ImportJob(sender, state, refusals, kind=kind, key_prefix=prefix, save=save)
+        job = ImportJob(sender, state, rejections, kind=kind, key_prefix=prefix, save=save)
         lines = _lines(source, path, state, kind)
         with progress("Importing", total=_size(path)) as advance_to:
             try:
@@ -87,7 +87,7 @@ def import_(
                 typer.echo(f"headrace: interrupted{hint}", err=True)
                 raise
         finish()
-    _report(state, kind, refusals.path, as_json=as_json)
+    _report(state, kind, rejections.path, as_json=as_json)
 
 
 def _lines(source: IO[bytes], path: Path | None, state: State, kind: Kind) -> Iterator[Line]:
@@ -157,10 +157,10 @@ def _size(path: Path | None) -> int:
 def _report(state: State, kind: Kind, rejected: Path, *, as_json: bool) -> None:
     counts = {name: state.counts.get(name, 0) for name in kind.counts}
     if as_json:
-        refused = str(rejected) if counts["rejected"] else None
-        print_json({"lines": state.decided, **counts, "rejected_file": refused})
+        rejected_file = str(rejected) if counts["rejected"] else None
+        print_json({"lines": state.decided, **counts, "rejected_file": rejected_file})
     else:
-        typer.echo(f"{state.decided} lines: {kind.told.format(**counts)}")
+        typer.echo(f"{state.decided} lines: {kind.report.format(**counts)}")
     if counts.get("mismatched"):
         typer.echo(
             f"headrace: {counts['mismatched']} duplicates differ from the event stored "
@@ -171,5 +171,5 @@ def _report(state: State, kind: Kind, rejected: Path, *, as_json: bool) -> None:
         if open_to_others(rejected):
             hint = f"other users can read the rejected lines; run: chmod 600 {rejected}"
             typer.echo(f"headrace: {hint}", err=True)
-        refused = "1 line was" if counts["rejected"] == 1 else f"{counts['rejected']} lines were"
-        raise CommandFailed(f"{refused} rejected; see {rejected}")
+        lines = "1 line was" if counts["rejected"] == 1 else f"{counts['rejected']} lines were"
+        raise CommandFailed(f"{lines} rejected; see {rejected}")

@@ -18,7 +18,7 @@ from headrace.private_files import open_private
 _TOO_LONG = Decision(0, "LineTooLong", f"is longer than {LINE_BYTES_MAX} bytes")
 
 
-class Rejections:
+class RejectedLines:
     """`FILE.rejected.ndjson`: line number, reason and line; created on the first rejection."""
 
     def __init__(self, path: Path) -> None:
@@ -33,16 +33,16 @@ class Rejections:
             with os.fdopen(open_private(self.path, os.O_RDWR), "r+b") as file:
                 file.truncate(keep_bytes)
 
-    def add(self, refused: list[tuple[Line, Decision]]) -> int:
+    def add(self, rejected: list[tuple[Line, Decision]]) -> int:
         """Append rejections; returns the length of the file."""
         descriptor = open_private(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         with os.fdopen(descriptor, "ab") as file:
-            for line, decision in refused:
-                file.write(msgspec.json.encode(_refusal(line, decision)) + b"\n")
+            for line, decision in rejected:
+                file.write(msgspec.json.encode(_rejection(line, decision)) + b"\n")
             return file.tell()
 
 
-def _refusal(line: Line, decision: Decision) -> dict[str, str | int]:
+def _rejection(line: Line, decision: Decision) -> dict[str, str | int]:
     return {
         "line": line.number,
         "status": decision.status,
@@ -65,7 +65,7 @@ class ImportJob:
         self,
         sender: Sender,
         state: State,
-        refusals: Rejections,
+        rejections: RejectedLines,
         *,
         kind: Kind = EVENTS,
         key_prefix: str,
@@ -73,7 +73,7 @@ class ImportJob:
     ) -> None:
         self._sender = sender
         self._state = state
-        self._refusals = refusals
+        self._rejections = rejections
         self._kind = kind
         self._key_prefix = key_prefix
         self._save = save
@@ -86,21 +86,21 @@ class ImportJob:
 
     def _send(self, batch: list[Line]) -> None:
         state = self._state
-        refused_here = [_refused_here(line) for line in batch]
+        rejected_here = [_rejected_here(line) for line in batch]
         texts = [
             self._text(line)
-            for line, refusal in zip(batch, refused_here, strict=True)
-            if refusal is None
+            for line, rejection in zip(batch, rejected_here, strict=True)
+            if rejection is None
         ]
-        answers = iter(self._sender.send(texts))
-        refused = []
-        for line, refusal in zip(batch, refused_here, strict=True):
-            decision = refusal or next(answers)
+        decisions = iter(self._sender.send(texts))
+        rejected = []
+        for line, rejection in zip(batch, rejected_here, strict=True):
+            decision = rejection or next(decisions)
             self._count(decision)
             if decision.code:
-                refused.append((line, decision))
-        if refused:
-            state.rejected_bytes = self._refusals.add(refused)
+                rejected.append((line, decision))
+        if rejected:
+            state.rejected_bytes = self._rejections.add(rejected)
         state.line, state.offset = batch[-1].last_number, batch[-1].end
         self._save(state)
 
@@ -119,7 +119,7 @@ class ImportJob:
             counts[name] = counts.get(name, 0) + 1
 
 
-def _refused_here(line: Line) -> Decision | None:
+def _rejected_here(line: Line) -> Decision | None:
     """The decision about a line that need not be sent."""
     if line.too_long:
         return _TOO_LONG

@@ -28,7 +28,7 @@ class Kind:
     #: The count that a decision about a line increments.
     count: Callable[[Decision], str]
     #: Text of the report.
-    told: str
+    report: str
 
 
 def _count_event(decision: Decision) -> str:
@@ -50,7 +50,7 @@ EVENTS = Kind(
     keyed=True,
     counts=("accepted", "deduplicated", "mismatched", "rejected"),
     count=_count_event,
-    told="{accepted} accepted, {deduplicated} duplicates, {rejected} rejected",
+    report="{accepted} accepted, {deduplicated} duplicates, {rejected} rejected",
 )
 CONTACTS = Kind(
     name="contacts",
@@ -61,5 +61,5 @@ CONTACTS = Kind(
     keyed=False,
     counts=("created", "updated", "unchanged", "rejected"),
     count=_count_contact,
-    told="{created} created, {updated} updated, {unchanged} unchanged, {rejected} rejected",
+    report="{created} created, {updated} updated, {unchanged} unchanged, {rejected} rejected",
 )

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.cli.shared.failure import CommandFailed
-from headrace.cli.shared.http_client import Answer, Client, Unreachable, error_text
+from headrace.cli.shared.http_client import Client, Response, Unreachable, error_text
 
 #: Longest wait without a response that decides a line.
 PATIENCE_SECONDS = 300.0
@@ -63,12 +63,12 @@ class Sender:
         give_up = self._clock() + self._patience_s
         wait_s = RETRY_SECONDS_MIN
         while open_ones := [i for i, found in enumerate(decisions) if found is None]:
-            told_s, problem = self._try(texts, open_ones, decisions)
+            retry_after_s, problem = self._try(texts, open_ones, decisions)
             if not problem:
                 continue
             if any(decisions[index] is not None for index in open_ones):
                 give_up, wait_s = self._clock() + self._patience_s, RETRY_SECONDS_MIN
-            pause_s = wait_s if told_s is None else max(told_s, RETRY_SECONDS_MIN)
+            pause_s = wait_s if retry_after_s is None else max(retry_after_s, RETRY_SECONDS_MIN)
             if self._clock() + pause_s > give_up:
                 raise CommandFailed(
                     f"{problem.rstrip('.')}. Stopped; run the same command again to continue."
@@ -83,15 +83,15 @@ class Sender:
         """Send once and record decisions; `(wait the server asks for, problem or nothing)`."""
         body = b"\n".join(texts[index] for index in indexes)
         try:
-            answer = self._client.ask("POST", self._path, body, headers=_HEADERS)
+            response = self._client.ask("POST", self._path, body, headers=_HEADERS)
         except Unreachable as error:
             return None, str(error)
-        if answer.status in _TRY_AGAIN:
-            return answer.retry_after_s, f"{answer.status} {error_text(answer.json())}"
-        if answer.status != 200:
-            raise CommandFailed(f"{answer.status} {error_text(answer.json())}")
+        if response.status in _TRY_AGAIN:
+            return response.retry_after_s, f"{response.status} {error_text(response.json())}"
+        if response.status != 200:
+            raise CommandFailed(f"{response.status} {error_text(response.json())}")
         again = 0
-        for index, item in zip(indexes, _items(answer, len(indexes)), strict=True):
+        for index, item in zip(indexes, _items(response, len(indexes)), strict=True):
             if item["status"] in _TRY_AGAIN:
                 again += 1
             else:
@@ -99,10 +99,10 @@ class Sender:
         return None, f"{again} lines were deferred by the server" if again else ""
 
 
-def _items(answer: Answer, count: int) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = answer.json()["data"]
+def _items(response: Response, count: int) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = response.json()["data"]
     if len(items) != count:
-        raise CommandFailed(f"The server answered {len(items)} of {count} lines.")
+        raise CommandFailed(f"The server responded to {len(items)} of {count} lines.")
     return items
 
 

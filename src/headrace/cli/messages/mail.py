@@ -16,7 +16,7 @@ from headrace.domain.messages.pausing import Pause, PauseError, pause_all, pause
 from headrace.domain.messages.pausing import resume_domain as resume_one
 from headrace.store.store import Store
 
-app = typer.Typer(help="Stop sending at once, and go on again.", no_args_is_help=True)
+app = typer.Typer(help="Stop sending at once, and resume it.", no_args_is_help=True)
 
 Domain = Annotated[str, typer.Option("--domain", help="Only mail from this sending domain.")]
 
@@ -48,7 +48,7 @@ def resume(
     domain: Domain = "",
     as_json: AsJson = False,
 ) -> None:
-    """Go on sending; what waited goes out within 30 seconds.
+    """Resume sending; waiting messages are sent within 30 seconds.
 
     Example: headrace mail resume
     """

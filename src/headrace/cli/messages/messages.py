@@ -79,7 +79,7 @@ def show(
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
-    """Show why a message did or did not arrive: composed, checked, tried, answered.
+    """Show why a message did or did not arrive: composed, checked, attempted, replied to.
 
     Example: headrace messages show 0f3b6a2e-...
     """

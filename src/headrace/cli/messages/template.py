@@ -153,8 +153,8 @@ async def _publish(store: Store, project_id: int, template_id: str) -> Published
 
 
 def _wrong(error: Any) -> CommandFailed:
-    told = "; ".join(f"{one.field} {one.message}" for one in error.details) or error.message
-    return usage(printable(told))
+    problems = "; ".join(f"{one.field} {one.message}" for one in error.details) or error.message
+    return usage(printable(problems))
 
 
 def _read(path: Path | None) -> str:

@@ -15,10 +15,10 @@ from headrace.config import Settings
 
 TIMEOUT_S = 30.0
 #: Above any response to a command; a larger one is not from Headrace.
-ANSWER_BYTES_MAX = 64 * 1024 * 1024
+RESPONSE_BYTES_MAX = 64 * 1024 * 1024
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True):
     """A response of the server."""
 
     status: int
@@ -75,7 +75,7 @@ class Client:
         body: bytes | None = None,
         *,
         headers: dict[str, str] | None = None,
-    ) -> Answer:
+    ) -> Response:
         """Send one request and read its whole response.
 
         Raises:
@@ -83,12 +83,12 @@ class Client:
         """
         response = self.open(method, path, body, headers=headers)
         try:
-            content = response.read(ANSWER_BYTES_MAX)
+            content = response.read(RESPONSE_BYTES_MAX)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise Unreachable(self._why(error)) from None
         headers_found = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, headers_found, content)
+        return Response(response.status, headers_found, content)
 
     def open(
         self,
@@ -133,7 +133,7 @@ def client_of(settings: Settings, timeout_s: float = TIMEOUT_S) -> Client:
     return Client(settings.url, settings.key, timeout_s)
 
 
-def ask(client: Client, method: str, path: str, body: bytes | None = None) -> Answer:
+def ask(client: Client, method: str, path: str, body: bytes | None = None) -> Response:
     """Send once, for commands that leave retrying to the user.
 
     Raises:
@@ -141,25 +141,25 @@ def ask(client: Client, method: str, path: str, body: bytes | None = None) -> An
     """
     headers = {} if body is None else {"Content-Type": "application/json"}
     try:
-        answer = client.ask(method, path, body, headers=headers)
+        response = client.ask(method, path, body, headers=headers)
     except Unreachable as error:
         raise CommandFailed(str(error)) from None
-    if answer.status >= 400:
-        raise CommandFailed(f"{answer.status} {error_text(answer.json())}")
-    return answer
+    if response.status >= 400:
+        raise CommandFailed(f"{response.status} {error_text(response.json())}")
+    return response
 
 
-def error_text(answer: Any) -> str:
+def error_text(response: Any) -> str:
     """The messages of an error response in one line."""
     try:
-        error = answer["error"]
+        error = response["error"]
         details = "; ".join(
             f"{d['field']}: {d['message']}" if d["field"] else d["message"]
             for d in error.get("details", [])
         )
         # With a single problem, the error's message is the problem's.
-        told = not details or details == error["message"]
-        text = f"{error['code']}: {error['message']}" + ("" if told else f" ({details})")
+        redundant = not details or details == error["message"]
+        text = f"{error['code']}: {error['message']}" + ("" if redundant else f" ({details})")
     except (TypeError, KeyError):
         text = "without a reason"
     return printable(text)

@@ -103,10 +103,12 @@ async def _send(port: int, key: str, until: float, latencies: list[float]) -> No
             f'"idempotency_key":"{prefix}-{number}"}}'
         )
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        answer = await reader.readuntil(b"\r\n\r\n")
-        if not answer.startswith(b"HTTP/1.1 202"):
-            raise CommandFailed(f"The server answered {answer.splitlines()[0].decode('latin-1')}.")
-        length = int(answer.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        response = await reader.readuntil(b"\r\n\r\n")
+        if not response.startswith(b"HTTP/1.1 202"):
+            raise CommandFailed(
+                f"The server responded with {response.splitlines()[0].decode('latin-1')}."
+            )
+        length = int(response.partition(b"content-length: ")[2].partition(b"\r\n")[0])
         await reader.readexactly(length)
         latencies.append(time.perf_counter() - sent_at)
     writer.close()

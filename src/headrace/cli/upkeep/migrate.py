@@ -33,20 +33,20 @@ def migrate(
     from headrace.stores import distribute_store, migrate_store, store_url
 
     before, after = asyncio.run(migrate_store(settings))
-    spread = asyncio.run(distribute_store(settings, shards)) if distribute else []
+    distributed = asyncio.run(distribute_store(settings, shards)) if distribute else []
     if as_json:
         found = {"store": store_url(settings.store).shown, "from": before, "to": after}
-        print_json(found | ({"distributed": spread} if distribute else {}))
+        print_json(found | ({"distributed": distributed} if distribute else {}))
         return
     if before == after:
         typer.echo(f"The store already has schema {after}; nothing to do.")
     else:
         typer.echo(f"Migrated the store from schema {before} to {after}.")
     if distribute:
-        typer.echo(_told(spread))
+        typer.echo(_summary(distributed))
 
 
-def _told(spread: list[str]) -> str:
-    if not spread:
+def _summary(distributed: list[str]) -> str:
+    if not distributed:
         return "Every table that grows with traffic is already distributed."
-    return f"Distributed {len(spread)} tables by lane: {', '.join(spread)}."
+    return f"Distributed {len(distributed)} tables by lane: {', '.join(distributed)}."

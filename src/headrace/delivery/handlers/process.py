@@ -66,16 +66,16 @@ async def _serve(
     reader, writer = await asyncio.open_connection(sock=connection)
     transport = HandlerTransport(registry, limits)
 
-    async def answer(call: Call) -> None:
+    async def respond(call: Call) -> None:
         writer.write(frame(await _result(transport, call)))
         await writer.drain()
 
-    answering: asyncio.Task[None] | None = None
+    responding: asyncio.Task[None] | None = None
     # Keeps reading during a call, to notice the end of the worker.
     while (call := await read_frame(reader, Call)) is not None:
-        if answering is not None:
-            await answering
-        answering = asyncio.create_task(answer(call))
+        if responding is not None:
+            await responding
+        responding = asyncio.create_task(respond(call))
     # Threads that a handler has left running must not keep the process alive.
     os._exit(0)
 

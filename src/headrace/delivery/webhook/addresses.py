@@ -18,7 +18,7 @@ from ipaddress import (
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-_REFUSED_IPV4: tuple[tuple[Network, str], ...] = tuple(
+_BLOCKED_IPV4: tuple[tuple[Network, str], ...] = tuple(
     (IPv4Network(network), kind)
     for network, kind in (
         ("0.0.0.0/8", "unspecified"),
@@ -44,7 +44,7 @@ _GLOBAL_UNICAST_IPV6 = IPv6Network("2000::/3")
 
 # The first that contains an address names it. Everything outside 2000::/3 is rejected, listed or
 # not.
-_REFUSED_IPV6: tuple[tuple[Network, str], ...] = tuple(
+_BLOCKED_IPV6: tuple[tuple[Network, str], ...] = tuple(
     (IPv6Network(network), kind)
     for network, kind in (
         ("::/128", "unspecified"),
@@ -126,7 +126,7 @@ def rejection_reason(address: Address, allowed: Iterable[Network] = ()) -> str |
     """
     networks = tuple(allowed)
     if isinstance(address, IPv4Address):
-        return None if _is_in(address, networks) else _kind(address, _REFUSED_IPV4)
+        return None if _is_in(address, networks) else _kind(address, _BLOCKED_IPV4)
     if address.scope_id is not None:
         return "link-local (it names an interface)"
     inner = embedded_ipv4(address)
@@ -134,7 +134,7 @@ def rejection_reason(address: Address, allowed: Iterable[Network] = ()) -> str |
         return _rejection_of_form(address, inner, networks)
     if _is_in(address, networks):
         return None
-    kind = _kind(address, _REFUSED_IPV6)
+    kind = _kind(address, _BLOCKED_IPV6)
     return kind or (None if address in _GLOBAL_UNICAST_IPV6 else "not global unicast")
 
 
@@ -145,8 +145,8 @@ def _rejection_of_form(
         return None
     if _is_in(address, networks) and rejection_reason(inner, networks) is None:
         return None
-    form = _kind(address, _REFUSED_IPV6) or "ISATAP"
-    kind = _kind(inner, _REFUSED_IPV4)
+    form = _kind(address, _BLOCKED_IPV6) or "ISATAP"
+    kind = _kind(inner, _BLOCKED_IPV4)
     return f"{form}, carrying {inner}" + (f", which is {kind}" if kind else "")
 
 

@@ -6,7 +6,7 @@ import os
 import ssl
 from http import HTTPStatus
 
-from headrace.delivery.contract import Answer, DeliveryError, FailureCause
+from headrace.delivery.contract import DeliveryError, EndpointResponse, FailureCause
 
 _LATER = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
@@ -36,10 +36,10 @@ _STATUS_MESSAGES = {
 }
 
 
-def message_of_answer(cause: FailureCause, answer: Answer) -> str:
+def message_of_response(cause: FailureCause, response: EndpointResponse) -> str:
     """One sentence about a failed response."""
-    message = f"the endpoint returned {answer.http_status} ({_STATUS_MESSAGES[cause]})"
-    return message if answer.note is None else f"{message}; {answer.note}"
+    message = f"the endpoint returned {response.http_status} ({_STATUS_MESSAGES[cause]})"
+    return message if response.note is None else f"{message}; {response.note}"
 
 
 def error_of(error: Exception) -> DeliveryError:

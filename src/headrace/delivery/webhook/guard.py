@@ -26,7 +26,7 @@ _DEFAULT_PORT = {"http": 80, "https": 443}
 
 #: Ports of non-HTTP services that could act on the text of a request: those that browsers block,
 #: then remote desktops, databases, caches and container engines.
-REFUSED_PORTS = frozenset(
+BLOCKED_PORTS = frozenset(
     {
         *(0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95),
         *(101, 102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161),
@@ -88,7 +88,7 @@ def check_url(text: str, allowed: tuple[Network, ...] = ()) -> WebhookUrl:
     port = int(port_text) if port_text else _DEFAULT_PORT[scheme]
     if not 0 < port <= 65535:
         raise UrlRefusedError("has a port outside 1 to 65535")
-    if port in REFUSED_PORTS:
+    if port in BLOCKED_PORTS:
         raise UrlRefusedError(f"has port {port}, which belongs to a service that is not HTTP")
     rest = match["rest"]
     if _REST.fullmatch(rest) is None:

@@ -79,22 +79,22 @@ async def checked_addresses(
             FailureCause.NAME_NOT_RESOLVED, f"{url_host} does not resolve: {_reason(error)}"
         ) from error
     kept: list[Address] = []
-    refused: AddressRefusedError | None = None
+    blocked: AddressRefusedError | None = None
     for text in found:
         try:
             address = ip_address(text)
             check_address(address, allowed)
         except AddressRefusedError as error:
-            refused = refused or error
+            blocked = blocked or error
         except ValueError:
-            refused = refused or AddressRefusedError(f"{url_host} resolves to no address")
+            blocked = blocked or AddressRefusedError(f"{url_host} resolves to no address")
         else:
             kept.append(address)
     if kept:
         return kept
-    if refused is None:
+    if blocked is None:
         raise DeliveryError(FailureCause.NAME_NOT_RESOLVED, f"{url_host} has no address")
-    raise AddressRefusedError(f"{url_host} resolves to {refused}") from refused
+    raise AddressRefusedError(f"{url_host} resolves to {blocked}") from blocked
 
 
 async def check_target(

@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from typing import Self
 
 from headrace.delivery.contract import (
-    Answer,
     AttemptOutcome,
     Delivered,
     Delivery,
     DeliveryError,
+    EndpointResponse,
     Failed,
     FailureCause,
     WebhookTarget,
 )
 from headrace.delivery.webhook.addresses import Network
-from headrace.delivery.webhook.answer import AnswerReader
 from headrace.delivery.webhook.body import webhook_body
-from headrace.delivery.webhook.classify import cause_of_status, error_of, message_of_answer
+from headrace.delivery.webhook.classify import cause_of_status, error_of, message_of_response
 from headrace.delivery.webhook.connection import Connection, connect, default_tls
 from headrace.delivery.webhook.guard import WebhookUrl, check_url
 from headrace.delivery.webhook.resolver import CheckedNames, Resolve, SystemResolve
+from headrace.delivery.webhook.response_reader import ResponseReader
 from headrace.delivery.webhook.signing import signature_headers
 from headrace.domain import timestamps
 from headrace.domain.deliveries.retry import parse_retry_after
@@ -41,7 +41,7 @@ class WebhookLimits:
     #: Status line and headers, those of interim responses (1xx) included.
     head_bytes_max: int = 65_536
     #: Everything after the head.
-    answer_bytes_max: int = 65_536
+    response_bytes_max: int = 65_536
     #: Interim responses before the final one.
     interim_max: int = 16
     #: All bytes received over the connection, TLS included.
@@ -57,7 +57,7 @@ class WebhookTransport:
     is cached for a few seconds), and no endpoint can leave bytes behind for the next call to the
     same host, which may be another project's.
 
-    The status line decides the outcome (docs/decisions/0010-reading-webhook-answers.md).
+    The status line decides the outcome (docs/decisions/0010-reading-webhook-responses.md).
 
     Args:
         allowed: networks that the operator allows.
@@ -88,7 +88,7 @@ class WebhookTransport:
         async with self._slots:
             began_ns = time.perf_counter_ns()
             try:
-                answer, retry_after = await self._call(delivery)
+                response, retry_after = await self._call(delivery)
             except Exception as error:  # noqa: BLE001 - the contract: every end is an outcome
                 failure = error_of(error)
                 return Failed(
@@ -97,17 +97,17 @@ class WebhookTransport:
                     duration_us=_elapsed_us(began_ns),
                 )
             duration_us = _elapsed_us(began_ns)
-        cause = cause_of_status(answer.http_status)
+        cause = cause_of_status(response.http_status)
         if cause is None:
-            return Delivered(duration_us=duration_us, answer=answer)
+            return Delivered(duration_us=duration_us, response=response)
         retry_after_s = None
         if retry_after is not None and not cause.permanent:
             retry_after_s = parse_retry_after(retry_after, self._clock_us())
         return Failed(
             cause=cause,
-            message=message_of_answer(cause, answer),
+            message=message_of_response(cause, response),
             duration_us=duration_us,
-            answer=answer,
+            response=response,
             retry_after_s=retry_after_s,
         )
 
@@ -120,7 +120,7 @@ class WebhookTransport:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _call(self, delivery: Delivery) -> tuple[Answer, str | None]:
+    async def _call(self, delivery: Delivery) -> tuple[EndpointResponse, str | None]:
         """The response and the value of its `Retry-After`."""
         target = delivery.target
         if not isinstance(target, WebhookTarget):
@@ -129,9 +129,9 @@ class WebhookTransport:
         body = webhook_body(delivery.event)
         signature = signature_headers(delivery.id, body, target.secrets, self._clock_us())
         limits = self._limits
-        reader = AnswerReader(
+        reader = ResponseReader(
             head_bytes_max=limits.head_bytes_max,
-            body_bytes_max=limits.answer_bytes_max,
+            body_bytes_max=limits.response_bytes_max,
             interim_max=limits.interim_max,
         )
         try:
@@ -144,11 +144,13 @@ class WebhookTransport:
                 raise
             reader.cut(_why_cut(error))
         if reader.status is None:
-            raise _no_answer(reader)
-        answer = Answer(http_status=reader.status, excerpt=reader.excerpt, note=reader.note)
-        return answer, reader.retry_after
+            raise _no_response(reader)
+        response = EndpointResponse(
+            http_status=reader.status, excerpt=reader.excerpt, note=reader.note
+        )
+        return response, reader.retry_after
 
-    async def _exchange(self, url: WebhookUrl, request: bytes, reader: AnswerReader) -> None:
+    async def _exchange(self, url: WebhookUrl, request: bytes, reader: ResponseReader) -> None:
         addresses = await self._names.addresses(url)
         sock = await connect(addresses, url.port, self._allowed)
         with Connection(sock, self._limits.wire_bytes_max) as connection:
@@ -186,7 +188,7 @@ def _why_cut(error: OSError | DeliveryError) -> str:
     return str(error_of(error))
 
 
-def _no_answer(reader: AnswerReader) -> DeliveryError:
+def _no_response(reader: ResponseReader) -> DeliveryError:
     if reader.failure is not None:
         return DeliveryError(FailureCause.PROTOCOL_ERROR, reader.failure)
     message = "the connection was closed before a response arrived"

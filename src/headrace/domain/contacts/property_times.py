@@ -75,7 +75,7 @@ class Written(msgspec.Struct, frozen=True):
     #: Names that keep their value, and since when they have it.
     kept: list[tuple[str, int]]
     #: Names that do not fit, with the reason.
-    refused: list[tuple[str, str]]
+    rejected: list[tuple[str, str]]
     #: Why the whole was too much; None when it was not.
     problem: str | None
 
@@ -94,7 +94,7 @@ def write(held: Values, sent: Mapping[str, PropertyValue | None], stamp: Stamp) 
     properties, times = dict(held.properties), dict(held.times)
     applied: list[str] = []
     kept: list[tuple[str, int]] = []
-    refused: list[tuple[str, str]] = []
+    rejected: list[tuple[str, str]] = []
     for name, value in sent.items():
         before = held.held(name)
         if before is not None and not stamp.beats(before):
@@ -105,8 +105,10 @@ def write(held: Values, sent: Mapping[str, PropertyValue | None], stamp: Stamp) 
         applied.append(name)
     problem = size_problem(properties)
     if problem is not None:
-        properties, times, applied, refused = _one_by_one(held, sent, stamp, applied)
-    return Written(Values(properties, _bounded(properties, times)), applied, kept, refused, problem)
+        properties, times, applied, rejected = _one_by_one(held, sent, stamp, applied)
+    return Written(
+        Values(properties, _bounded(properties, times)), applied, kept, rejected, problem
+    )
 
 
 def _put(properties: dict[str, Any], name: str, value: PropertyValue | None) -> None:
@@ -122,7 +124,7 @@ def _one_by_one(
     """The same for a write that is too much as a whole: removals first, then what fits."""
     properties, times = dict(held.properties), dict(held.times)
     applied: list[str] = []
-    refused: list[tuple[str, str]] = []
+    rejected: list[tuple[str, str]] = []
     for name in sorted(names, key=lambda name: sent[name] is not None):
         before = dict(properties)
         _put(properties, name, sent[name])
@@ -132,8 +134,8 @@ def _one_by_one(
             applied.append(name)
         else:
             properties = before
-            refused.append((name, problem))
-    return properties, times, applied, refused
+            rejected.append((name, problem))
+    return properties, times, applied, rejected
 
 
 def join(own: Values, other: Values) -> Values:

@@ -13,7 +13,7 @@ SEARCH_CHARACTERS_MAX = 255
 MATCHES_MAX = 5_000
 
 #: Control characters, and the last character of Unicode, which none follows.
-_REFUSED = re.compile("[\x00-\x1f\x7f-\x9f\U0010ffff]")
+_INVALID = re.compile("[\x00-\x1f\x7f-\x9f\U0010ffff]")
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ def check_search(text: str) -> str:
     if not 1 <= len(text) <= SEARCH_CHARACTERS_MAX:
         message = f"must be 1 to {SEARCH_CHARACTERS_MAX} characters, got {len(text)}"
         raise ValueError(message)
-    if _REFUSED.search(text) or not text.strip():
+    if _INVALID.search(text) or not text.strip():
         message = "must not be only blanks or contain control characters"
         raise ValueError(message)
     return text

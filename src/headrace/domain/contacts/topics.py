@@ -101,8 +101,8 @@ def decode_subscribed(body: bytes) -> bool:
     return bool(wanted)
 
 
-def refuse_everything() -> None:
-    """Refuse to subscribe a contact to everything.
+def reject_everything() -> None:
+    """Reject subscribing a contact to everything.
 
     Raises:
         ApiError: 422, always: consent is given to one topic at a time.

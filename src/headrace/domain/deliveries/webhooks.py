@@ -48,7 +48,7 @@ def decode_webhook(body: bytes, *, required: bool) -> tuple[WebhookFields, Field
     return fields, check
 
 
-def refuse_members(body: bytes, what: str) -> None:
+def reject_fields(body: bytes, what: str) -> None:
     """Check the body of a request without fields: empty, or an empty object.
 
     Raises:

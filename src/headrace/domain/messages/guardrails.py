@@ -223,11 +223,11 @@ def _subscription(facts: Facts, policies: SendingPolicies, _now_us: int) -> Verd
     if facts.topic_id is None:
         if not policies.topicless_marketing:
             return _skip(Guardrail.SUBSCRIPTION, Reason.NO_TOPIC)
-        refused = facts.unsubscribed_all
+        opted_out = facts.unsubscribed_all
     else:
         # A contact that opted out of everything and then chose this topic is subscribed to it.
-        refused = not facts.is_subscribed
-    if not refused:
+        opted_out = not facts.is_subscribed
+    if not opted_out:
         return None
     everything = facts.unsubscribed_all
     reason = Reason.UNSUBSCRIBED_ALL if everything else Reason.UNSUBSCRIBED_TOPIC

@@ -37,7 +37,7 @@ def _services(request: Request) -> Services:
 
 
 async def healthz(request: Request) -> Response:
-    """200 while the process answers at all."""
+    """200 while the process responds at all."""
     del request
     return json_response({"data": Health("ok")})
 
@@ -109,7 +109,7 @@ ROUTES = (
         PUBLIC,
         name="healthz",
         summary="Whether the process is alive",
-        answers=(ok("It is alive.", Health),),
+        responses=(ok("It is alive.", Health),),
     ),
     get(
         "/readyz",
@@ -117,7 +117,7 @@ ROUTES = (
         PUBLIC,
         name="readyz",
         summary="Whether the server accepts events",
-        answers=(ok("Ready.", Readiness), unavailable("Not ready, with the reason.", Readiness)),
+        responses=(ok("Ready.", Readiness), unavailable("Not ready, with the reason.", Readiness)),
     ),
     get(
         "/metrics",
@@ -125,6 +125,6 @@ ROUTES = (
         PUBLIC,
         name="metrics",
         summary="Metrics in the text format of Prometheus",
-        answers=(whole("All metrics.", {"type": "string"}, media="text/plain"),),
+        responses=(whole("All metrics.", {"type": "string"}, media="text/plain"),),
     ),
 )

@@ -234,7 +234,7 @@ ROUTES = (
         OPERATOR,
         name="listProjects",
         summary="List all projects",
-        answers=(page(ProjectResponse, "All projects, by name."),),
+        responses=(page(ProjectResponse, "All projects, by name."),),
     ),
     get(
         "/admin/projects/{id}/policies",
@@ -242,7 +242,7 @@ ROUTES = (
         OPERATOR,
         name="getPolicies",
         summary="Get the policies of a project",
-        answers=(_POLICIES,),
+        responses=(_POLICIES,),
     ),
     patch(
         "/admin/projects/{id}/policies",
@@ -252,7 +252,7 @@ ROUTES = (
         summary="Change policies of a project",
         description="Changes all policies sent, or none of them; null resets a policy.",
         bodies=json_body(_POLICY_VALUES, example={"event_retention_days": 30}),
-        answers=(_POLICIES,),
+        responses=(_POLICIES,),
     ),
     get(
         "/admin/projects/{id}/audit",
@@ -261,6 +261,6 @@ ROUTES = (
         name="listAudit",
         summary="List changes of a project",
         parameters=PAGE,
-        answers=(page(AuditEntryResponse),),
+        responses=(page(AuditEntryResponse),),
     ),
 )

@@ -235,7 +235,7 @@ ROUTES = (
             ),
             *PAGE,
         ),
-        answers=(page(CatalogNameResponse, "Sorted by name."),),
+        responses=(page(CatalogNameResponse, "Sorted by name."),),
     ),
     get(
         "/catalog/{event}",
@@ -243,6 +243,6 @@ ROUTES = (
         name="getCatalogEntry",
         summary="Get the catalog entry of an event name",
         parameters=(in_path("event", **EVENT_NAME),),
-        answers=(ok("The entry.", CatalogEntryResponse),),
+        responses=(ok("The entry.", CatalogEntryResponse),),
     ),
 )

@@ -217,7 +217,7 @@ ROUTES = (
         summary="Create an audience",
         description=f"A project has at most {AUDIENCES_MAX} audiences.",
         bodies=json_body(AudienceCreate, example={"name": "Beta testers"}),
-        answers=(created("Created.", AudienceResponse),),
+        responses=(created("Created.", AudienceResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     get(
@@ -226,14 +226,14 @@ ROUTES = (
         name="listAudiences",
         summary="List audiences",
         parameters=PAGE,
-        answers=(page(AudienceResponse),),
+        responses=(page(AudienceResponse),),
     ),
     get(
         "/audiences/{id}",
         get_audience,
         name="getAudience",
         summary="Get an audience",
-        answers=(ok("The audience.", AudienceResponse),),
+        responses=(ok("The audience.", AudienceResponse),),
     ),
     patch(
         "/audiences/{id}",
@@ -242,7 +242,7 @@ ROUTES = (
         summary="Change an audience",
         description="Fields that are absent or null are not changed.",
         bodies=json_body(AudienceUpdate, example={"name": "Early testers"}),
-        answers=(ok("The updated audience.", AudienceResponse),),
+        responses=(ok("The updated audience.", AudienceResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     delete(
@@ -252,7 +252,7 @@ ROUTES = (
         summary="Delete an audience",
         description="The contacts are kept. They are removed from the audience in the background, "
         "each with a `sendrealm.audience.exited`.",
-        answers=(no_content("Deleted."),),
+        responses=(no_content("Deleted."),),
     ),
     get(
         "/audiences/{id}/contacts",
@@ -260,7 +260,7 @@ ROUTES = (
         name="listContactsOfAudience",
         summary="List the contacts of an audience",
         parameters=PAGE,
-        answers=(page(ContactResponse, "Newest contacts first."),),
+        responses=(page(ContactResponse, "Newest contacts first."),),
     ),
     post(
         "/audiences/{id}/contacts",
@@ -269,13 +269,13 @@ ROUTES = (
         summary="Add contacts to an audience",
         description="Adds all contacts, or none if one of the ids does not exist.",
         bodies=json_body(ContactIdsInput),
-        answers=(ok("All contacts are in the audience.", EnteredContactsResponse),),
+        responses=(ok("All contacts are in the audience.", EnteredContactsResponse),),
     ),
     delete(
         "/audiences/{id}/contacts/{contact_id}",
         remove_contact,
         name="removeContactFromAudience",
         summary="Remove a contact from an audience",
-        answers=(no_content("The contact is not in the audience."),),
+        responses=(no_content("The contact is not in the audience."),),
     ),
 )

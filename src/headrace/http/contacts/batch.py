@@ -60,7 +60,7 @@ class ContactItem(msgspec.Struct, omit_defaults=True):
     error: ErrorText | None = None
 
 
-class ContactBatchAnswer(msgspec.Struct):
+class ContactBatchResponse(msgspec.Struct):
     """Response to a batch: one item per contact, in the order sent."""
 
     data: list[ContactItem]
@@ -86,7 +86,7 @@ async def upsert_contacts(request: Request) -> Response:
         source="import" if head.headers.get(IMPORT_HEADER) == b"import" else SOURCE,
         dry_run=dry_run,
     )
-    return json_response(_answer(decoded, outcomes))
+    return json_response(_batch_response(decoded, outcomes))
 
 
 def _texts(body: bytes, *, ndjson: bool) -> list[bytes]:
@@ -122,13 +122,13 @@ def _decode(line: bytes, policies: Policies) -> ContactWrite | ApiError:
         return error
 
 
-def _answer(
+def _batch_response(
     decoded: Sequence[ContactWrite | ApiError], outcomes: Sequence[UpsertOutcome]
-) -> ContactBatchAnswer:
+) -> ContactBatchResponse:
     following = iter(outcomes)
     items = [_item(each if isinstance(each, ApiError) else next(following)) for each in decoded]
     counts = {outcome: sum(item.outcome is outcome for item in items) for outcome in ContactOutcome}
-    return ContactBatchAnswer(items, **{outcome.value: n for outcome, n in counts.items()})
+    return ContactBatchResponse(items, **{outcome.value: n for outcome, n in counts.items()})
 
 
 def _item(outcome: UpsertOutcome) -> ContactItem:
@@ -158,6 +158,6 @@ ROUTES = (
             ),
             ndjson_body("One ContactInput per line."),
         ),
-        answers=(whole("One result per contact, in the order sent.", ContactBatchAnswer),),
+        responses=(whole("One result per contact, in the order sent.", ContactBatchResponse),),
     ),
 )

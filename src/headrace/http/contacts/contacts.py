@@ -189,7 +189,7 @@ ROUTES = (
             ),
         ),
         bodies=json_body(ContactInput, example=_EXAMPLE),
-        answers=(
+        responses=(
             created("Created.", ContactResponse),
             ok("With upsert: the contact existed and was updated.", ContactResponse),
         ),
@@ -201,7 +201,7 @@ ROUTES = (
         name="getContact",
         summary="Get a contact",
         description="The id of a merged contact resolves to the surviving contact.",
-        answers=(ok("The contact.", ContactResponse),),
+        responses=(ok("The contact.", ContactResponse),),
     ),
     patch(
         "/contacts/{id}",
@@ -210,7 +210,7 @@ ROUTES = (
         summary="Change a contact",
         description="null clears an identifier or removes a property.",
         bodies=json_body(ContactInput, example={"properties": {"plan": "pro", "trial": None}}),
-        answers=(ok("The updated contact.", ContactResponse),),
+        responses=(ok("The updated contact.", ContactResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     delete(
@@ -223,7 +223,7 @@ ROUTES = (
             flag("erase", "Remove all data about the person, events included."),
             *ERASURE_PARAMETERS,
         ),
-        answers=(
+        responses=(
             no_content("Deleted."),
             ok("With erase: the person is erased.", ErasureResponse),
             accepted("With erase: the job is still running, see /erasures/{id}.", ErasureResponse),
@@ -236,6 +236,6 @@ ROUTES = (
         summary="List the events of a contact",
         description="Includes events of contacts that were merged into it.",
         parameters=PAGE,
-        answers=(page(Event),),
+        responses=(page(Event),),
     ),
 )

@@ -186,13 +186,13 @@ ROUTES = (
         name="listErasures",
         summary="List erasures",
         parameters=PAGE,
-        answers=(page(ErasureResponse),),
+        responses=(page(ErasureResponse),),
     ),
     get(
         "/erasures/{id}",
         get_erasure,
         name="getErasure",
         summary="Get an erasure: its progress, or the receipt",
-        answers=(ok("The erasure.", ErasureResponse),),
+        responses=(ok("The erasure.", ErasureResponse),),
     ),
 )

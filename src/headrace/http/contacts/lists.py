@@ -91,6 +91,6 @@ ROUTES = (
         summary="List contacts",
         description="All given filters must match.",
         parameters=(*_PARAMETERS, *PAGE),
-        answers=(page(ContactResponse),),
+        responses=(page(ContactResponse),),
     ),
 )

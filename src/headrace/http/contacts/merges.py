@@ -16,7 +16,7 @@ from headrace.domain.events.problems import read_object
 from headrace.domain.json_fields import FieldReader
 from headrace.domain.timestamps import to_text
 from headrace.http.contacts.contacts import ContactResponse, contact_shown
-from headrace.http.deliveries.dead_letters import Reason, refuse_members
+from headrace.http.deliveries.dead_letters import Reason, reject_fields
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE, one_of
@@ -28,9 +28,9 @@ from headrace.store.contract.merges import (
     ContactPair,
     Merge,
     MergePreview,
-    MergeRefusedError,
+    MergeRejectedError,
+    MergeRejection,
     PairStatus,
-    Refusal,
 )
 
 
@@ -115,19 +115,21 @@ class ConflictResponse(msgspec.Struct, kw_only=True):
 
 
 _MESSAGES = {
-    Refusal.SAME_CONTACT: "Both ids resolve to the same contact.",
-    Refusal.TOO_MANY_ALIASES: f"More than {ALIASES_MAX} identifiers would resolve to this contact.",
-    Refusal.UNDONE_BEFORE: "This merge was already undone.",
-    Refusal.NOT_THE_LAST: "A later merge builds on this one; undo that first.",
-    Refusal.CONTACT_GONE: "The contact was deleted; the merge cannot be undone.",
-    Refusal.IDENTIFIER_TAKEN: "Another contact has an identifier that would be restored.",
-    Refusal.RESOLVED: "The two contacts were merged.",
+    MergeRejection.SAME_CONTACT: "Both ids resolve to the same contact.",
+    MergeRejection.TOO_MANY_ALIASES: (
+        f"More than {ALIASES_MAX} identifiers would resolve to this contact."
+    ),
+    MergeRejection.UNDONE_BEFORE: "This merge was already undone.",
+    MergeRejection.NOT_THE_LAST: "A later merge builds on this one; undo that first.",
+    MergeRejection.CONTACT_GONE: "The contact was deleted; the merge cannot be undone.",
+    MergeRejection.IDENTIFIER_TAKEN: "Another contact has an identifier that would be restored.",
+    MergeRejection.RESOLVED: "The two contacts were merged.",
 }
 
 
-def _failure(error: MergeRefusedError) -> ApiError:
-    if error.refusal in _MESSAGES:
-        return ApiError(ErrorCode.CONFLICT, _MESSAGES[error.refusal])
+def _failure(error: MergeRejectedError) -> ApiError:
+    if error.rejection in _MESSAGES:
+        return ApiError(ErrorCode.CONFLICT, _MESSAGES[error.rejection])
     return not_found()
 
 
@@ -208,7 +210,7 @@ async def merge_contact(request: Request) -> Response:
         merge = await merges.merge(
             project_id, contact_id, other_id, services.clock_us(), actor=principal.key_id
         )
-    except MergeRefusedError as error:
+    except MergeRejectedError as error:
         raise _failure(error) from None
     return json_response({"data": merge_shown(merge)}, 201)
 
@@ -216,13 +218,13 @@ async def merge_contact(request: Request) -> Response:
 async def undo_merge(request: Request) -> Response:
     """`POST /merges/{id}/undo`: restores the two contacts."""
     context, merge_id = context_of(request), path_uuid(request)
-    await refuse_members(request)
+    await reject_fields(request)
     services, principal = context.services, context.principal
     try:
         merge = await services.store.merges.undo(
             principal.project.id, merge_id, services.clock_us(), actor=principal.key_id
         )
-    except MergeRefusedError as error:
+    except MergeRejectedError as error:
         raise _failure(error) from None
     return json_response({"data": merge_shown(merge)})
 
@@ -273,7 +275,7 @@ async def dismiss_conflict(request: Request) -> Response:
         pair = await services.store.merges.dismiss(
             context.project_id, conflict_id, reason, services.clock_us(), actor=principal.key_id
         )
-    except MergeRefusedError as error:
+    except MergeRejectedError as error:
         raise _failure(error) from None
     return json_response({"data": conflict_shown(pair)})
 
@@ -295,7 +297,7 @@ ROUTES = (
             ),
             *PAGE,
         ),
-        answers=(page(ConflictResponse),),
+        responses=(page(ConflictResponse),),
     ),
     post(
         "/contacts/conflicts/{id}/dismiss",
@@ -303,7 +305,7 @@ ROUTES = (
         name="dismissConflict",
         summary="Record that the two contacts of a conflict are different people",
         bodies=json_body(DismissInput, example={"reason": "Father and son share an address."}),
-        answers=(ok("The dismissed conflict.", ConflictResponse),),
+        responses=(ok("The dismissed conflict.", ConflictResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     post(
@@ -314,7 +316,7 @@ ROUTES = (
         bodies=json_body(
             MergeInput, example={"from": "0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60", "dry_run": True}
         ),
-        answers=(
+        responses=(
             created("Merged; the id of the other contact now resolves to this one.", MergeResponse),
             ok("With dry_run: what would happen.", MergePreviewResponse),
         ),
@@ -326,14 +328,14 @@ ROUTES = (
         name="listMerges",
         summary="List merges",
         parameters=PAGE,
-        answers=(page(MergeResponse),),
+        responses=(page(MergeResponse),),
     ),
     get(
         "/merges/{id}",
         get_merge,
         name="getMerge",
         summary="Get a merge",
-        answers=(ok("The merge.", MergeResponse),),
+        responses=(ok("The merge.", MergeResponse),),
     ),
     post(
         "/merges/{id}/undo",
@@ -342,7 +344,7 @@ ROUTES = (
         summary="Undo a merge",
         description="Later changes stay with the survivor.",
         bodies=empty_body(),
-        answers=(ok("Undone.", MergeResponse),),
+        responses=(ok("Undone.", MergeResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
 )

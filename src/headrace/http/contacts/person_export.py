@@ -50,7 +50,7 @@ ROUTES = (
                 "unless it is false.",
             ),
         ),
-        answers=(
+        responses=(
             ok(
                 "One document, streamed: everything an erasure would remove, and which "
                 "events of other people name the person. A truncated response is not valid JSON.",

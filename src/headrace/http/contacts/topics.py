@@ -16,7 +16,7 @@ from headrace.domain.contacts.topics import (
     Topic,
     decode_subscribed,
     decode_topic,
-    refuse_everything,
+    reject_everything,
     subscription_id,
 )
 from headrace.domain.errors import ApiError, ErrorCode, FieldProblem
@@ -248,7 +248,7 @@ async def put_all_subscriptions(request: Request) -> Response:
     context = context_of(request)
     contact_id = path_uuid(request)
     if decode_subscribed(await read_body(request)):
-        refuse_everything()
+        reject_everything()
     opted = await _store(context).opt_out(_project(context), contact_id, _now_us(context))
     if opted is None:
         raise not_found()
@@ -281,7 +281,7 @@ ROUTES = (
         summary="Create a topic",
         description=f"A project has at most {TOPICS_MAX} topics.",
         bodies=json_body(TopicCreate, example={"name": "News", "default_subscribed": True}),
-        answers=(created("Created.", TopicResponse),),
+        responses=(created("Created.", TopicResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     get(
@@ -290,14 +290,14 @@ ROUTES = (
         name="listTopics",
         summary="List topics",
         parameters=PAGE,
-        answers=(page(TopicResponse),),
+        responses=(page(TopicResponse),),
     ),
     get(
         "/topics/{id}",
         get_topic,
         name="getTopic",
         summary="Get a topic",
-        answers=(ok("The topic.", TopicResponse),),
+        responses=(ok("The topic.", TopicResponse),),
     ),
     patch(
         "/topics/{id}",
@@ -306,7 +306,7 @@ ROUTES = (
         summary="Change a topic",
         description="Fields that are absent or null are not changed.",
         bodies=json_body(TopicUpdate, example={"description": "What is new, once a month."}),
-        answers=(ok("The updated topic.", TopicResponse),),
+        responses=(ok("The updated topic.", TopicResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     delete(
@@ -315,7 +315,7 @@ ROUTES = (
         name="deleteTopic",
         summary="Delete a topic and all subscriptions to it",
         description="Its subscriptions end; this does not count as unsubscribing.",
-        answers=(no_content("Deleted."),),
+        responses=(no_content("Deleted."),),
     ),
     get(
         "/contacts/{id}/topics",
@@ -323,7 +323,7 @@ ROUTES = (
         name="listTopicsOfContact",
         summary="List all topics and whether a contact is subscribed to them",
         parameters=PAGE,
-        answers=(page(TopicOfContactResponse),),
+        responses=(page(TopicOfContactResponse),),
     ),
     put(
         "/contacts/{id}/topics",
@@ -332,7 +332,7 @@ ROUTES = (
         summary="Unsubscribe a contact from everything, later topics included",
         description="The contact can subscribe to single topics again later.",
         bodies=json_body(UnsubscribeAll, example={"is_subscribed": False}),
-        answers=(ok("The contact is not subscribed to any topic.", OptOutResponse),),
+        responses=(ok("The contact is not subscribed to any topic.", OptOutResponse),),
     ),
     put(
         "/contacts/{contact_id}/topics/{topic_id}",
@@ -340,6 +340,6 @@ ROUTES = (
         name="putSubscription",
         summary="Subscribe a contact to a topic, or unsubscribe it",
         bodies=json_body(SubscriptionUpdate, example={"is_subscribed": True}),
-        answers=(ok("The updated subscription.", SubscriptionResponse),),
+        responses=(ok("The updated subscription.", SubscriptionResponse),),
     ),
 )

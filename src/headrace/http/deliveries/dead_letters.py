@@ -86,7 +86,7 @@ class DiscardInput(msgspec.Struct, forbid_unknown_fields=True):
     reason: Reason
 
 
-_REFUSED = {
+_REJECTED = {
     Closing.CLOSED_BEFORE: "This dead letter was already replayed or discarded.",
     Closing.NOTHING_TO_REPLAY: "The event or delivery is no longer dead-lettered.",
     Closing.SUBSCRIBER_DELETED: "The subscriber was deleted, so it cannot be delivered.",
@@ -178,7 +178,7 @@ async def list_groups(request: Request) -> Response:
 async def replay_one(request: Request) -> Response:
     """`POST /dead-letters/{id}/replay`: only what failed is run again."""
     context, dead_letter_id = context_of(request), _id(request)
-    await refuse_members(request)
+    await reject_fields(request)
     services, principal = context.services, context.principal
     closed = await services.store.dead_letters.replay(
         principal.project.id, dead_letter_id, services.clock_us(), actor=principal.key_id
@@ -197,7 +197,7 @@ async def discard_one(request: Request) -> Response:
     return _closed(closed)
 
 
-async def refuse_members(request: Request) -> None:
+async def reject_fields(request: Request) -> None:
     """Accept an empty body only: none at all, or `{}`.
 
     Raises:
@@ -212,8 +212,8 @@ def _id(request: Request) -> str:
 
 
 def _closed(closed: Closed) -> Response:
-    if closed.closing in _REFUSED:
-        raise ApiError(ErrorCode.CONFLICT, _REFUSED[closed.closing])
+    if closed.closing in _REJECTED:
+        raise ApiError(ErrorCode.CONFLICT, _REJECTED[closed.closing])
     if closed.dead_letter is None:
         raise not_found()
     return json_response({"data": dead_letter_shown(closed.dead_letter)})
@@ -226,7 +226,7 @@ ROUTES = (
         name="listDeadLetters",
         summary="List open dead letters",
         parameters=(*_FILTERS, *PAGE),
-        answers=(page(DeadLetterResponse),),
+        responses=(page(DeadLetterResponse),),
     ),
     get(
         "/dead-letters/groups",
@@ -234,7 +234,7 @@ ROUTES = (
         name="listDeadLetterGroups",
         summary="Count open dead letters by cause",
         parameters=(*_FILTERS, *PAGE),
-        answers=(
+        responses=(
             page(
                 DeadLetterGroupResponse,
                 "Groups of the same kind, subscriber, cause and event; the largest first.",
@@ -248,7 +248,7 @@ ROUTES = (
         summary="Replay a dead letter",
         description="Runs the same event or delivery again; its attempts start from one.",
         bodies=empty_body(),
-        answers=(ok("It is queued again.", DeadLetterResponse),),
+        responses=(ok("It is queued again.", DeadLetterResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     post(
@@ -258,7 +258,7 @@ ROUTES = (
         summary="Discard a dead letter",
         description="The event or delivery stays dead-lettered.",
         bodies=json_body(DiscardInput, example={"reason": "The order was cancelled."}),
-        answers=(ok("The discarded dead letter.", DeadLetterResponse),),
+        responses=(ok("The discarded dead letter.", DeadLetterResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
 )

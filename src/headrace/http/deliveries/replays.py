@@ -22,7 +22,7 @@ from headrace.http.deliveries.dead_letters import (
     KindName,
     dead_letter_shown,
     filter_of,
-    refuse_members,
+    reject_fields,
 )
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
@@ -156,7 +156,7 @@ async def get_replay(request: Request) -> Response:
 async def stop_replay(request: Request) -> Response:
     """`POST /replays/{id}/stop`: the dead letters it has replayed stay replayed."""
     context, replay_id = context_of(request), path_uuid(request)
-    await refuse_members(request)
+    await reject_fields(request)
     services, principal = context.services, context.principal
     stopped, found = await services.store.replays.stop(
         principal.project.id, replay_id, services.clock_us(), actor=principal.key_id
@@ -178,7 +178,7 @@ ROUTES = (
         bodies=json_body(
             ReplayInput, example={"filter": {"event": "order.completed"}, "dry_run": True}
         ),
-        answers=(
+        responses=(
             accepted("A job that runs in the background.", ReplayResponse),
             ok("With dry_run: what would happen.", ReplayDryRun),
         ),
@@ -190,14 +190,14 @@ ROUTES = (
         name="listReplays",
         summary="List replays",
         parameters=PAGE,
-        answers=(page(ReplayResponse),),
+        responses=(page(ReplayResponse),),
     ),
     get(
         "/replays/{id}",
         get_replay,
         name="getReplay",
         summary="Get a replay",
-        answers=(ok("The replay.", ReplayResponse),),
+        responses=(ok("The replay.", ReplayResponse),),
     ),
     post(
         "/replays/{id}/stop",
@@ -206,7 +206,7 @@ ROUTES = (
         summary="Stop a replay",
         description="Dead letters that were already replayed stay replayed.",
         bodies=empty_body(),
-        answers=(ok("The stopped replay.", ReplayResponse),),
+        responses=(ok("The stopped replay.", ReplayResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
 )

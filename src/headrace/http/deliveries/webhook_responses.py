@@ -193,13 +193,13 @@ def _attempt_shown(attempt: Attempt) -> DeliveryAttemptResponse:
 def test_shown(outcome: AttemptOutcome) -> WebhookTestResponse:
     """The outcome of a test call as the API shows it."""
     failed = outcome if isinstance(outcome, Failed) else None
-    answer = outcome.answer
+    response = outcome.response
     return WebhookTestResponse(
         delivered=failed is None,
         latency_ms=outcome.duration_us / 1000,
-        http_status=None if answer is None else answer.http_status,
+        http_status=None if response is None else response.http_status,
         cause=None if failed is None else failed.cause.value,
         error=None if failed is None else failed.message,
-        response=None if answer is None else answer.excerpt,
-        note=None if answer is None or failed is not None else answer.note,
+        response=None if response is None else response.excerpt,
+        note=None if response is None or failed is not None else response.note,
     )

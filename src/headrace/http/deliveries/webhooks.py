@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.delivery.contract import DeliveryError
-from headrace.domain.deliveries.webhooks import WebhookFields, decode_webhook, refuse_members
+from headrace.domain.deliveries.webhooks import WebhookFields, decode_webhook, reject_fields
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.json_fields import FieldReader
@@ -133,7 +133,7 @@ async def delete_webhook(request: Request) -> Response:
 async def test_webhook(request: Request) -> Response:
     """`POST /webhooks/{id}/test`: makes a signed call now and returns its result."""
     context = context_of(request)
-    await _refuse_body(request)
+    await _reject_body(request)
     webhook = await _webhook(request, context)
     outcome = await context.services.webhooks.test(webhook)
     return json_response({"data": test_shown(outcome)})
@@ -142,7 +142,7 @@ async def test_webhook(request: Request) -> Response:
 async def rotate_secret(request: Request) -> Response:
     """`POST /webhooks/{id}/rotate-secret`: the old secret signs for one more day."""
     context = context_of(request)
-    await _refuse_body(request)
+    await _reject_body(request)
     secret = context.services.webhooks.new_secret()
     rotated = _found(
         await _store(context).rotate_secret(
@@ -168,9 +168,9 @@ async def list_deliveries(request: Request) -> Response:
     return json_response({"data": shown, "next_cursor": following})
 
 
-async def _refuse_body(request: Request) -> None:
+async def _reject_body(request: Request) -> None:
     body = await read_body(request) if await request.body() else b""
-    refuse_members(body, "this request, which takes none")
+    reject_fields(body, "this request, which takes none")
 
 
 async def _webhook(request: Request, context: Context) -> Subscriber:
@@ -201,7 +201,7 @@ ROUTES = (
         bodies=json_body(
             WebhookCreate, example={"url": "https://example.com/headrace", "events": ["order.*"]}
         ),
-        answers=(created("Created; `secret` is shown only once.", WebhookCreated),),
+        responses=(created("Created; `secret` is shown only once.", WebhookCreated),),
         errors=(ErrorCode.CONFLICT,),
     ),
     get(
@@ -210,14 +210,14 @@ ROUTES = (
         name="listWebhooks",
         summary="List webhooks",
         parameters=PAGE,
-        answers=(page(WebhookResponse),),
+        responses=(page(WebhookResponse),),
     ),
     get(
         "/webhooks/{id}",
         get_webhook,
         name="getWebhook",
         summary="Get a webhook",
-        answers=(ok("The webhook.", WebhookResponse),),
+        responses=(ok("The webhook.", WebhookResponse),),
     ),
     patch(
         "/webhooks/{id}",
@@ -228,7 +228,7 @@ ROUTES = (
         "also ends "
         "a pause.",
         bodies=json_body(WebhookUpdate, example={"enabled": True}),
-        answers=(ok("The updated webhook.", WebhookResponse),),
+        responses=(ok("The updated webhook.", WebhookResponse),),
     ),
     delete(
         "/webhooks/{id}",
@@ -236,7 +236,7 @@ ROUTES = (
         name="deleteWebhook",
         summary="Delete a webhook",
         description="Its pending deliveries become dead letters.",
-        answers=(no_content("Deleted."),),
+        responses=(no_content("Deleted."),),
     ),
     post(
         "/webhooks/{id}/test",
@@ -244,7 +244,7 @@ ROUTES = (
         name="testWebhook",
         summary="Call the webhook now with a test event",
         bodies=empty_body(),
-        answers=(
+        responses=(
             ok("The call was made; `delivered` says whether it succeeded.", WebhookTestResponse),
         ),
         errors=(ErrorCode.RATE_LIMITED,),
@@ -256,7 +256,7 @@ ROUTES = (
         summary="Replace the signing secret",
         description="Both secrets sign for 24 hours.",
         bodies=empty_body(),
-        answers=(ok("The new secret, shown only once.", WebhookSecretResponse),),
+        responses=(ok("The new secret, shown only once.", WebhookSecretResponse),),
     ),
     get(
         "/webhooks/{id}/deliveries",
@@ -265,6 +265,6 @@ ROUTES = (
         summary="List the deliveries of a webhook",
         description="Each with its attempts.",
         parameters=PAGE,
-        answers=(page(DeliveryResponse),),
+        responses=(page(DeliveryResponse),),
     ),
 )

@@ -18,11 +18,11 @@ from headrace.http.routing.path import not_found, read_uuid
 from headrace.http.routing.query import EVENT_FILTERS, event_filter
 from headrace.http.routing.route import get, ok, page, whole
 from headrace.http.routing.schema import IDEMPOTENCY_KEY
-from headrace.pipeline.streams.streams import Stream, StreamRefusedError
+from headrace.pipeline.streams.streams import Stream, StreamRejectedError
 
 #: Interval of comments while there are no events, so that proxies keep the connection.
 HEARTBEAT_SECONDS = 15.0
-#: `Retry-After` when a stream is refused.
+#: `Retry-After` when a stream is rejected.
 STREAM_RETRY_SECONDS = 30
 
 
@@ -98,7 +98,7 @@ def _open_stream(request: Request) -> Stream:
             lambda: services.access.confirmed(principal, Scope.READ),
             request.scope["state"]["cut"],
         )
-    except StreamRefusedError as error:
+    except StreamRejectedError as error:
         code = ErrorCode.RATE_LIMITED if error.limit.is_own else ErrorCode.OVERLOADED
         raise ApiError(code, str(error), retry_after_s=STREAM_RETRY_SECONDS) from None
 
@@ -130,7 +130,7 @@ ROUTES = (
         summary="List events",
         description="All given filters must match.",
         parameters=(*EVENT_FILTERS, *PAGE),
-        answers=(page(Event),),
+        responses=(page(Event),),
     ),
     get(
         "/events/stream",
@@ -138,7 +138,7 @@ ROUTES = (
         name="streamEvents",
         summary="Watch events as they are accepted",
         description="The stream ends within 5 seconds after the key loses read access.",
-        answers=(
+        responses=(
             whole(
                 "Server-sent events: `event` with an Event as data, `missed` with a count when the "
                 "reader was too slow, `end` with a reason as the last one when the server ends the "
@@ -156,13 +156,13 @@ ROUTES = (
         name="getEventByKey",
         summary="Get an event by its idempotency key",
         parameters=(in_path("key", **IDEMPOTENCY_KEY),),
-        answers=(ok("The event.", Event),),
+        responses=(ok("The event.", Event),),
     ),
     get(
         "/events/{id}",
         get_event,
         name="getEvent",
         summary="Get an event",
-        answers=(ok("The event.", Event),),
+        responses=(ok("The event.", Event),),
     ),
 )

@@ -34,6 +34,6 @@ ROUTES = (
         description="Only the structure of the body is shown. An entry appears within a second "
         "and is kept for 7 days.",
         parameters=PAGE,
-        answers=(page(RejectionResponse),),
+        responses=(page(RejectionResponse),),
     ),
 )

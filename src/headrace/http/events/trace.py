@@ -39,7 +39,7 @@ ROUTES = (
         get_trace,
         name="getTrace",
         summary="Get the trace of an event",
-        answers=(
+        responses=(
             ok(
                 "The event and everything that happened to it, in order, with reasons.",
                 TraceResponse,

@@ -54,7 +54,7 @@ class BatchItem(msgspec.Struct, omit_defaults=True):
     idempotency_mismatch: bool = False
 
 
-class BatchAnswer(msgspec.Struct):
+class BatchResponse(msgspec.Struct):
     """Response to a batch: one item per event, in the order sent."""
 
     data: list[BatchItem]
@@ -159,7 +159,7 @@ class BatchIngest:
     def _reject(self, index: int, error: ApiError, text: bytes) -> None:
         services, exchange = self._services, self._exchange
         services.acceptor.stats.reject(error.code)
-        services.refusals.note(error, self._head, self._principal, exchange.request_id, text)
+        services.rejections.note(error, self._head, self._principal, exchange.request_id, text)
         self._items[index] = BatchItem(error.status, error=error_object(error).error)
         self._decided()
 
@@ -174,13 +174,15 @@ class BatchIngest:
         if self._failures and rejected == len(items):
             self._exchange.fail(storage_unavailable(self._failures[0]))
             return
-        answer = BatchAnswer(items, counts[202], counts[200], rejected)
-        self._exchange.respond_json(200, msgspec.json.encode(answer))
+        response = BatchResponse(items, counts[202], counts[200], rejected)
+        self._exchange.respond_json(200, msgspec.json.encode(response))
 
     def _fail(self, error: ApiError, body: bytes) -> None:
         services = self._services
         services.acceptor.stats.reject(error.code)
-        services.refusals.note(error, self._head, self._principal, self._exchange.request_id, body)
+        services.rejections.note(
+            error, self._head, self._principal, self._exchange.request_id, body
+        )
         self._exchange.fail(error)
 
 
@@ -275,7 +277,7 @@ ROUTES = (
             *json_body(BatchInput, example={"events": [EXAMPLE]}),
             ndjson_body("One EventInput per line."),
         ),
-        answers=(whole("One result per event, in the order sent.", BatchAnswer),),
+        responses=(whole("One result per event, in the order sent.", BatchResponse),),
         errors=INGEST_ERRORS,
         limits=Limits(body_bytes_max=BODY_BYTES_MAX, unpacked_bytes_max=BODY_BYTES_MAX),
     ),

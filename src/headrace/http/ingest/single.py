@@ -85,7 +85,7 @@ class SingleIngest:
     def _fail(self, error: ApiError, body: bytes) -> None:
         services = self.services
         services.acceptor.stats.reject(error.code)
-        services.refusals.note(error, self.head, self.principal, self.exchange.request_id, body)
+        services.rejections.note(error, self.head, self.principal, self.exchange.request_id, body)
         self.exchange.fail(error)
 
 
@@ -118,7 +118,7 @@ KEY_HEADER = Parameter(
     schema={"type": "string", **IDEMPOTENCY_KEY},
 )
 #: Responses of routes that take one event, whether they store it or not.
-SINGLE_ANSWERS = (
+SINGLE_RESPONSES = (
     accepted("The event is new and on stable storage.", Accepted),
     ok(
         "The key was used before; the response is the first event.",
@@ -145,7 +145,7 @@ ROUTES = (
         "429 or 503, or no response, is safe to send again with the same idempotency key.",
         parameters=(KEY_HEADER,),
         bodies=json_body(EventInput, example=EXAMPLE),
-        answers=SINGLE_ANSWERS,
+        responses=SINGLE_RESPONSES,
         errors=INGEST_ERRORS,
     ),
 )

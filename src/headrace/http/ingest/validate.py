@@ -1,4 +1,4 @@
-"""`POST /events/validate`: what `POST /events` would answer, with nothing stored."""
+"""`POST /events/validate`: how `POST /events` would respond, with nothing stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.domain.events.identity import lane_of
 from headrace.domain.ids import first_sequence_at, id_of_sequence
 from headrace.http.events.responses import accepted_body, deduplicated
 from headrace.http.ingest.event_input import EXAMPLE, EventInput
-from headrace.http.ingest.single import INGEST_ERRORS, KEY_HEADER, MISMATCH, SINGLE_ANSWERS
+from headrace.http.ingest.single import INGEST_ERRORS, KEY_HEADER, MISMATCH, SINGLE_RESPONSES
 from headrace.http.routing.context import Context, context_of
 from headrace.http.routing.media import read_body
 from headrace.http.routing.route import INGEST, json_body, post
@@ -86,7 +86,7 @@ ROUTES = (
         description="Responds like `POST /events`; the id of a new event is not real.",
         parameters=(KEY_HEADER,),
         bodies=json_body(EventInput, example=EXAMPLE),
-        answers=SINGLE_ANSWERS,
+        responses=SINGLE_RESPONSES,
         errors=INGEST_ERRORS,
     ),
 )

@@ -226,7 +226,7 @@ ROUTES = (
         description="It is verified once its required records are found in DNS. A project has at "
         f"most {DOMAINS_MAX} domains.",
         bodies=json_body(DomainCreate, example={"name": "example.org"}),
-        answers=(created("Created, with the DNS records to publish.", DomainResponse),),
+        responses=(created("Created, with the DNS records to publish.", DomainResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
     get(
@@ -235,14 +235,14 @@ ROUTES = (
         name="listDomains",
         summary="List sending domains",
         parameters=PAGE,
-        answers=(page(DomainResponse),),
+        responses=(page(DomainResponse),),
     ),
     get(
         "/domains/{id}",
         get_domain,
         name="getDomain",
         summary="Get a sending domain",
-        answers=(ok("The domain.", DomainResponse),),
+        responses=(ok("The domain.", DomainResponse),),
     ),
     post(
         "/domains/{id}/verify",
@@ -251,7 +251,7 @@ ROUTES = (
         summary="Look up the DNS records of a sending domain",
         description="It is verified once its required records are there, and no more when they "
         "are gone. A domain that an operator has verified by word stays so.",
-        answers=(ok("The domain as it is now.", CheckedDomainResponse),),
+        responses=(ok("The domain as it is now.", CheckedDomainResponse),),
     ),
     patch(
         "/domains/{id}",
@@ -260,7 +260,7 @@ ROUTES = (
         summary="Change what is tracked of a sending domain",
         description="Members that are absent or null stay as they are; the name cannot be changed.",
         bodies=json_body(DomainUpdate, example={"track_opens": False}),
-        answers=(ok("The domain as it is now.", DomainResponse),),
+        responses=(ok("The domain as it is now.", DomainResponse),),
     ),
     delete(
         "/domains/{id}",
@@ -268,6 +268,6 @@ ROUTES = (
         name="deleteDomain",
         summary="Delete a sending domain",
         description="Messages waiting to be sent from it fail.",
-        answers=(no_content("Deleted."),),
+        responses=(no_content("Deleted."),),
     ),
 )

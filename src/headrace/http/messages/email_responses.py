@@ -204,7 +204,7 @@ class EmailItem(msgspec.Struct, omit_defaults=True):
     error: ErrorText | None = None
 
 
-class EmailBatchAnswer(msgspec.Struct):
+class EmailBatchResponse(msgspec.Struct):
     """Response to a batch: one item per e-mail, in the order sent."""
 
     data: list[EmailItem]

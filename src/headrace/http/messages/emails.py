@@ -12,8 +12,8 @@ from headrace.domain.messages.email_request import BATCH_MAX, EmailRequest, deco
 from headrace.domain.timestamps import to_text
 from headrace.http.ingest.batch import slice_elements
 from headrace.http.messages.email_responses import (
-    EmailBatchAnswer,
     EmailBatchInput,
+    EmailBatchResponse,
     EmailInput,
     EmailItem,
     EmailListItem,
@@ -93,7 +93,7 @@ async def send_emails(request: Request) -> Response:
     topicless = await mailing.allows_topicless_marketing(project.id)
     decoded = [_decoded(context, text, topicless=topicless) for text in texts]
     outcomes = await mailing.send_batch(project.id, decoded, project.policies)
-    return json_response(EmailBatchAnswer([_item(each) for each in outcomes]))
+    return json_response(EmailBatchResponse([_item(each) for each in outcomes]))
 
 
 def _texts(body: bytes) -> list[bytes]:
@@ -204,7 +204,7 @@ ROUTES = (
         "`audiences` instead of `to`, a job creates a message for each of their contacts; "
         "marketing only.",
         bodies=json_body(EmailInput, example=_EXAMPLE),
-        answers=(
+        responses=(
             created("Accepted for sending.", (EmailResponse, SendJobResponse)),
             ok(
                 "The e-mail that has this key, or a dry run.",
@@ -221,7 +221,7 @@ ROUTES = (
         summary=f"Send up to {BATCH_MAX} e-mails",
         description="Each is checked separately; a bad one does not affect the others.",
         bodies=json_body(EmailBatchInput, example={"emails": [_EXAMPLE]}),
-        answers=(whole("One result per e-mail, in the order sent.", EmailBatchAnswer),),
+        responses=(whole("One result per e-mail, in the order sent.", EmailBatchResponse),),
         limits=_LIMITS,
     ),
     get(
@@ -232,21 +232,21 @@ ROUTES = (
         description="What requests asked to be sent. `GET /messages` finds what became of each "
         "recipient's mail.",
         parameters=PAGE,
-        answers=(page(EmailListItem),),
+        responses=(page(EmailListItem),),
     ),
     get(
         "/emails/{id}",
         get_email,
         name="getEmail",
         summary="Get an e-mail and its status",
-        answers=(ok("The e-mail.", EmailResponse),),
+        responses=(ok("The e-mail.", EmailResponse),),
     ),
     get(
         "/send-jobs/{id}",
         get_job,
         name="getSendJob",
         summary="Get the progress of a send to audiences",
-        answers=(ok("The job.", SendJobResponse),),
+        responses=(ok("The job.", SendJobResponse),),
     ),
     post(
         "/send-jobs/{id}/stop",
@@ -254,6 +254,6 @@ ROUTES = (
         name="stopSendJob",
         summary="Stop a send to audiences",
         description="It creates no more messages, and waiting messages are cancelled.",
-        answers=(ok("The updated job.", SendJobResponse),),
+        responses=(ok("The updated job.", SendJobResponse),),
     ),
 )

@@ -11,7 +11,7 @@ from headrace.domain.events.problems import read_object
 from headrace.domain.json_fields import FieldReader
 from headrace.domain.messages.kinds import Channel, MessageKind, MessageStatus
 from headrace.domain.messages.requests import DOMAIN_CHARACTERS_MAX, check_domain
-from headrace.http.deliveries.dead_letters import refuse_members
+from headrace.http.deliveries.dead_letters import reject_fields
 from headrace.http.messages.message_responses import (
     SETTLEMENTS,
     ListedMessage,
@@ -131,7 +131,7 @@ def _known_outcome(given: str) -> str:
 async def cancel_message(request: Request) -> Response:
     """`POST /messages/{id}/cancel`: for waiting messages."""
     context, message_id = context_of(request), path_uuid(request)
-    await refuse_members(request)
+    await reject_fields(request)
     cancelled = await context.services.store.messages.lists.cancel(
         context.project_id, message_id, context.services.clock_us()
     )
@@ -176,14 +176,14 @@ ROUTES = (
         summary="List messages",
         description="One for each recipient of each e-mail. Every filter that is given must match.",
         parameters=(*_FILTERS, *PAGE),
-        answers=(page(ListedMessage),),
+        responses=(page(ListedMessage),),
     ),
     get(
         "/messages/{id}",
         get_message,
         name="getMessage",
         summary="Get a message",
-        answers=(ok("The message.", ListedMessage),),
+        responses=(ok("The message.", ListedMessage),),
     ),
     get(
         "/messages/{id}/trace",
@@ -192,7 +192,7 @@ ROUTES = (
         summary="Find out why a message did or did not arrive",
         description="Whether it was composed, what each guardrail said, each attempt with the "
         "words of the server, and what came back.",
-        answers=(ok("All that happened to it.", MessageTraceResponse),),
+        responses=(ok("All that happened to it.", MessageTraceResponse),),
     ),
     post(
         "/messages/{id}/settle",
@@ -202,7 +202,7 @@ ROUTES = (
         description="Of a mail whose connection broke after its end nobody can know whether the "
         "relay took it. Asked again, it changes nothing. `retry` may send the mail twice.",
         bodies=json_body(SettleInput, example={"outcome": "sent"}),
-        answers=(ok("The message as it is now.", ListedMessage),),
+        responses=(ok("The message as it is now.", ListedMessage),),
         errors=(ErrorCode.CONFLICT,),
     ),
     post(
@@ -211,7 +211,7 @@ ROUTES = (
         name="cancelMessage",
         summary="Cancel a message that waits",
         bodies=empty_body(),
-        answers=(ok("The message as it is now.", ListedMessage),),
+        responses=(ok("The message as it is now.", ListedMessage),),
         errors=(ErrorCode.CONFLICT,),
     ),
 )

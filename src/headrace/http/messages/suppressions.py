@@ -126,7 +126,7 @@ ROUTES = (
         summary="Suppress mail to an address",
         description="An existing entry is widened, never narrowed.",
         bodies=json_body(SuppressionCreate, example={"email": "mike@example.com"}),
-        answers=(created("The entry applies from now on.", SuppressionResponse),),
+        responses=(created("The entry applies from now on.", SuppressionResponse),),
     ),
     get(
         "/suppressions",
@@ -142,13 +142,13 @@ ROUTES = (
                 "Only entries with this reason.",
             ),
         ),
-        answers=(page(SuppressionResponse),),
+        responses=(page(SuppressionResponse),),
     ),
     delete(
         "/suppressions/{id}",
         delete_suppression,
         name="deleteSuppression",
         summary="Remove an address from the suppression list",
-        answers=(no_content("Deleted."),),
+        responses=(no_content("Deleted."),),
     ),
 )

@@ -17,7 +17,7 @@ from headrace.domain.messages.template_requests import (
     decode_test_send,
 )
 from headrace.domain.timestamps import to_text
-from headrace.http.deliveries.dead_letters import refuse_members
+from headrace.http.deliveries.dead_letters import reject_fields
 from headrace.http.messages.email_responses import EmailResponse, Mailbox, email_shown
 from headrace.http.messages.templates import TemplateResponse, VersionResponse, template_shown
 from headrace.http.routing.context import Context, context_of, json_response
@@ -155,7 +155,7 @@ async def archive_template(request: Request) -> Response:
     """`POST /templates/{id}/archive`: its versions can still be sent; its name can be reused."""
     context = context_of(request)
     template_id = path_uuid(request)
-    await refuse_members(request)
+    await reject_fields(request)
     await _store(context).archive(
         context.project_id,
         template_id,
@@ -244,7 +244,7 @@ ROUTES = (
         name="listTemplateVersions",
         summary="List published versions of a template",
         parameters=PAGE,
-        answers=(page(VersionResponse),),
+        responses=(page(VersionResponse),),
     ),
     get(
         "/templates/{id}/versions/{number}",
@@ -252,7 +252,7 @@ ROUTES = (
         name="getTemplateVersion",
         summary="Get a published version of a template",
         parameters=(in_path("number", "Number of the version.", pattern="^[0-9]+$"),),
-        answers=(ok("The version.", VersionDetailResponse),),
+        responses=(ok("The version.", VersionDetailResponse),),
     ),
     post(
         "/templates/{id}/restore",
@@ -261,7 +261,7 @@ ROUTES = (
         summary="Make the draft that of a version",
         description="What the draft holds is lost; published versions stay.",
         bodies=json_body(RestoreInput, example={"version_number": 1}),
-        answers=(ok("The template as it is now.", TemplateResponse),),
+        responses=(ok("The template as it is now.", TemplateResponse),),
     ),
     post(
         "/templates/{id}/archive",
@@ -271,16 +271,16 @@ ROUTES = (
         description="Its versions can still be sent, and its name is free again. It can no longer "
         "be published.",
         bodies=empty_body(),
-        answers=(ok("The template as it is now.", TemplateResponse),),
+        responses=(ok("The template as it is now.", TemplateResponse),),
     ),
     post(
         "/templates/{id}/preview",
         preview_template,
         name="previewTemplate",
         summary="Show a template with a contact's data",
-        description="Sends nothing. A value that is missing is named in an answer 422.",
+        description="Sends nothing. A value that is missing is named in the 422 response.",
         bodies=json_body(PreviewInput, example={"variables": {"first_name": "Ann"}}),
-        answers=(ok("As the contact would get it.", PreviewResponse),),
+        responses=(ok("As the contact would get it.", PreviewResponse),),
         limits=_LIMITS,
     ),
     post(
@@ -294,7 +294,7 @@ ROUTES = (
             TestSendInput,
             example={"from": "news@example.org", "to": ["me@example.org"]},
         ),
-        answers=(created("It will be sent.", EmailResponse),),
+        responses=(created("It will be sent.", EmailResponse),),
         limits=_LIMITS,
     ),
 )

@@ -242,7 +242,7 @@ ROUTES = (
                 "rendered_html": "<p>Good to have you.</p>",
             },
         ),
-        answers=(created("Created as a draft.", TemplateResponse),),
+        responses=(created("Created as a draft.", TemplateResponse),),
         errors=(ErrorCode.CONFLICT,),
         limits=_LIMITS,
     ),
@@ -258,14 +258,14 @@ ROUTES = (
             text("search", check_search, "Their name holds it.", maxLength=SEARCH_CHARACTERS_MAX),
             *PAGE,
         ),
-        answers=(page(ListedTemplate),),
+        responses=(page(ListedTemplate),),
     ),
     get(
         "/templates/{id}",
         get_template,
         name="getTemplate",
         summary="Get a template",
-        answers=(ok("The template.", TemplateResponse),),
+        responses=(ok("The template.", TemplateResponse),),
     ),
     patch(
         "/templates/{id}",
@@ -275,7 +275,7 @@ ROUTES = (
         description="Fields that are absent or null are not changed. Published versions "
         "never change.",
         bodies=json_body(TemplateUpdate, example={"preview_text": "And what is new."}),
-        answers=(ok("The updated template.", TemplateResponse),),
+        responses=(ok("The updated template.", TemplateResponse),),
         errors=(ErrorCode.CONFLICT,),
         limits=_LIMITS,
     ),
@@ -285,7 +285,7 @@ ROUTES = (
         name="publishTemplate",
         summary="Publish the draft of an e-mail template",
         description="Only published versions can be sent; they never change.",
-        answers=(ok("Published.", PublishedResponse),),
+        responses=(ok("Published.", PublishedResponse),),
         errors=(ErrorCode.CONFLICT,),
     ),
 )

@@ -47,7 +47,9 @@ ROUTES = (
         PUBLIC,
         name="openapi",
         summary="This document",
-        answers=(whole("An OpenAPI document.", {"type": "object", "additionalProperties": True}),),
+        responses=(
+            whole("An OpenAPI document.", {"type": "object", "additionalProperties": True}),
+        ),
     ),
     get(
         "/docs",
@@ -55,7 +57,7 @@ ROUTES = (
         PUBLIC,
         name="docs",
         summary="This document as a page",
-        answers=(whole("A page.", {"type": "string"}, media="text/html"),),
+        responses=(whole("A page.", {"type": "string"}, media="text/html"),),
     ),
     get("/", start_page, PUBLIC, name="start", summary="Redirect to the page", is_documented=False),
     get(

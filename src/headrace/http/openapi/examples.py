@@ -16,7 +16,7 @@ _BY_NAME = {
     "cause": "http_status",
     "code": "ValidationError",
     "email": "mike@example.com",
-    "error": "The endpoint answered 500.",
+    "error": "The endpoint responded with 500.",
     "external_id": "user_42",
     "field": "email",
     "idempotency_key": "order-A-1001",

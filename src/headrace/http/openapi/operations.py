@@ -8,7 +8,7 @@ from typing import Any
 from headrace.domain.errors import STATUS_OF, ErrorCode
 from headrace.http.openapi.examples import example_of
 from headrace.http.openapi.schemas import Schemas
-from headrace.http.routing.route import JSON, Answer, Parameter, Route, Who, errors_of
+from headrace.http.routing.route import JSON, Parameter, ResponseSpec, Route, Who, errors_of
 from headrace.http.server.wire import ErrorBody
 
 HEADERS: dict[str, dict[str, Any]] = {
@@ -117,8 +117,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 def _responses(routes: Sequence[Route], schemas: Schemas) -> dict[str, Any]:
     responses: dict[str, Any] = {}
-    for answer in (each for route in routes for each in route.answers):
-        responses[str(answer.status)] = _response(answer, schemas)
+    for response in (each for route in routes for each in route.responses):
+        responses[str(response.status)] = _response(response, schemas)
     codes = dict.fromkeys(code for route in routes for code in errors_of(route))
     by_status: dict[int, list[ErrorCode]] = {}
     for code in codes:
@@ -129,22 +129,22 @@ def _responses(routes: Sequence[Route], schemas: Schemas) -> dict[str, Any]:
     return responses
 
 
-def _response(answer: Answer, schemas: Schemas) -> dict[str, Any]:
+def _response(response: ResponseSpec, schemas: Schemas) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "description": answer.description,
-        "headers": _headers("X-Request-Id", *answer.headers),
+        "description": response.description,
+        "headers": _headers("X-Request-Id", *response.headers),
     }
-    if answer.schema is not None:
-        schema = _wrapped(answer, schemas.of(answer.schema))
+    if response.schema is not None:
+        schema = _wrapped(response, schemas.of(response.schema))
         content: dict[str, Any] = {"schema": schema}
-        if answer.media == JSON and answer.wrap != "none":
+        if response.media == JSON and response.wrap != "none":
             content["example"] = example_of(schema, schemas.components)
-        described["content"] = {answer.media: content}
+        described["content"] = {response.media: content}
     return described
 
 
-def _wrapped(answer: Answer, schema: dict[str, Any]) -> dict[str, Any]:
-    match answer.wrap:
+def _wrapped(response: ResponseSpec, schema: dict[str, Any]) -> dict[str, Any]:
+    match response.wrap:
         case "data":
             return _object(data=schema)
         case "page":

@@ -100,7 +100,7 @@ def _call(name: str, operation: Mapping[str, Any], components: Mapping[str, Any]
 
 
 def _described(operation: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
-    answers = operation["responses"]
+    responses = operation["responses"]
     return {
         "id": operation["operationId"],
         "summary": operation["summary"],
@@ -118,11 +118,15 @@ def _described(operation: Mapping[str, Any], components: Mapping[str, Any]) -> d
             _body(media, content["schema"], components)
             for media, content in operation.get("requestBody", {}).get("content", {}).items()
         ],
-        "answers": [
-            {"status": status, "type": _answer_type(answer), "about": _prose(answer["description"])}
-            for status, answer in answers.items()
+        "responses": [
+            {
+                "status": status,
+                "type": _response_type(response),
+                "about": _prose(response["description"]),
+            }
+            for status, response in responses.items()
         ],
-        "example": _example(answers.values()),
+        "example": _example(responses.values()),
     }
 
 
@@ -132,9 +136,9 @@ def _body(media: str, schema: Mapping[str, Any], components: Mapping[str, Any]) 
     return {"media": media, "type": _type(schema), "members": _members(whole) or about}
 
 
-def _example(answers: Iterable[Mapping[str, Any]]) -> str:
-    for answer in answers:
-        content = answer.get("content", {}).get(JSON, {})
+def _example(responses: Iterable[Mapping[str, Any]]) -> str:
+    for response in responses:
+        content = response.get("content", {}).get(JSON, {})
         if "example" in content:
             text = msgspec.json.encode(content["example"])
             return msgspec.json.format(text, indent=2).decode()
@@ -172,8 +176,8 @@ def _row(
     }
 
 
-def _answer_type(answer: Mapping[str, Any]) -> Markup:
-    for content in answer.get("content", {}).values():
+def _response_type(response: Mapping[str, Any]) -> Markup:
+    for content in response.get("content", {}).values():
         schema = content["schema"]
         return _type(schema.get("properties", {}).get("data", schema))
     return Markup()

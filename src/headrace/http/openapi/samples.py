@@ -54,7 +54,7 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True):
     is_stream: bool
 
     @property
-    def has_answer(self) -> bool:
+    def has_response(self) -> bool:
         return self.method != "DELETE"
 
 
@@ -100,18 +100,18 @@ def _python(request: _Request) -> str:
     ]
     if request.is_stream:
         lines += [
-            f'with headrace.stream("GET", "{request.target}", timeout=None) as answer:',
-            "    for line in answer.iter_lines():",
+            f'with headrace.stream("GET", "{request.target}", timeout=None) as response:',
+            "    for line in response.iter_lines():",
             "        print(line)",
         ]
         return "\n".join(lines)
     given = f'"{request.target}"'
     if request.body is not None:
         given = f"\n    {given},\n    json={_indented(_literal(request.body), 4)},\n"
-    lines.append(f"answer = headrace.{request.method.lower()}({given})")
-    lines.append("answer.raise_for_status()")
-    if request.has_answer:
-        lines.append("print(answer.text)")
+    lines.append(f"response = headrace.{request.method.lower()}({given})")
+    lines.append("response.raise_for_status()")
+    if request.has_response:
+        lines.append("print(response.text)")
     return "\n".join(lines)
 
 
@@ -146,17 +146,19 @@ def _typescript(request: _Request) -> str:
         text = json.dumps(request.body, ensure_ascii=False, indent=2)
         options.append(f"  body: JSON.stringify({_indented(text, 2)}),")
     given = ", {\n" + "\n".join(options) + "\n}" if options else ""
-    lines = [f"const answer = await fetch(`${{process.env.HEADRACE_URL}}{request.target}`{given});"]
+    lines = [
+        f"const response = await fetch(`${{process.env.HEADRACE_URL}}{request.target}`{given});"
+    ]
     if request.is_stream:
         lines += [
-            "for await (const part of answer.body!.pipeThrough(new TextDecoderStream())) {",
+            "for await (const part of response.body!.pipeThrough(new TextDecoderStream())) {",
             "  console.log(part);",
             "}",
         ]
         return "\n".join(lines)
-    lines.append("if (!answer.ok) throw new Error(await answer.text());")
-    if request.has_answer:
-        lines.append("console.log(await answer.text());")
+    lines.append("if (!response.ok) throw new Error(await response.text());")
+    if request.has_response:
+        lines.append("console.log(await response.text());")
     return "\n".join(lines)
 
 

@@ -32,7 +32,7 @@ class Schemas:
         types: dict[str, Any] = {repr(ErrorBody): ErrorBody}
         for route in routes:
             declared = [body.schema for body in route.bodies]
-            declared += [answer.schema for answer in route.answers]
+            declared += [response.schema for response in route.responses]
             types |= {
                 repr(each): each
                 for one in declared

@@ -149,7 +149,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     required: bool = True
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class ResponseSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One successful response."""
 
     status: int
@@ -181,7 +181,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     parameters: tuple[Parameter, ...] = ()
     bodies: tuple[Body, ...] = ()
-    answers: tuple[Answer, ...] = ()
+    responses: tuple[ResponseSpec, ...] = ()
     #: Errors besides the implied ones, see `errors_of`.
     errors: tuple[ErrorCode, ...] = ()
     limits: Limits = LIMITS
@@ -284,30 +284,32 @@ def empty_body() -> tuple[Body, ...]:
 # --- responses ---
 
 
-def ok(description: str, schema: Any, *, headers: tuple[str, ...] = ()) -> Answer:
-    return Answer(status=200, description=description, schema=schema, headers=headers)
+def ok(description: str, schema: Any, *, headers: tuple[str, ...] = ()) -> ResponseSpec:
+    return ResponseSpec(status=200, description=description, schema=schema, headers=headers)
 
 
-def created(description: str, schema: Any) -> Answer:
-    return Answer(status=201, description=description, schema=schema)
+def created(description: str, schema: Any) -> ResponseSpec:
+    return ResponseSpec(status=201, description=description, schema=schema)
 
 
-def accepted(description: str, schema: Any) -> Answer:
-    return Answer(status=202, description=description, schema=schema)
+def accepted(description: str, schema: Any) -> ResponseSpec:
+    return ResponseSpec(status=202, description=description, schema=schema)
 
 
-def no_content(description: str) -> Answer:
-    return Answer(status=204, description=description)
+def no_content(description: str) -> ResponseSpec:
+    return ResponseSpec(status=204, description=description)
 
 
-def unavailable(description: str, schema: Any) -> Answer:
-    return Answer(status=503, description=description, schema=schema, headers=("Retry-After",))
+def unavailable(description: str, schema: Any) -> ResponseSpec:
+    return ResponseSpec(
+        status=503, description=description, schema=schema, headers=("Retry-After",)
+    )
 
 
-def page(item: Any, description: str = "") -> Answer:
+def page(item: Any, description: str = "") -> ResponseSpec:
     """A page of a list."""
     text = "A page can have fewer items than `limit` and still have a next page."
-    return Answer(
+    return ResponseSpec(
         status=200,
         description=f"{description or 'Newest first.'} {text}",
         schema=item,
@@ -317,9 +319,9 @@ def page(item: Any, description: str = "") -> Answer:
 
 def whole(
     description: str, schema: Any, *, status: int = 200, media: str = JSON, is_stream: bool = False
-) -> Answer:
+) -> ResponseSpec:
     """A body that is not wrapped in `data`."""
-    return Answer(
+    return ResponseSpec(
         status=status,
         description=description,
         schema=schema,

@@ -116,7 +116,7 @@ class Router:
         self._requests += 1
         return b"%b%08x" % (self._request_prefix, self._requests)
 
-    def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
+    def count_rejection(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
         del head, request_id
         self._services.acceptor.stats.reject(error.code)
 
@@ -389,7 +389,7 @@ class Router:
 
     def _note(self, error: ApiError, head: Head, principal: Any, exchange: Exchange) -> None:
         if isinstance(principal, Principal) and error.status != 404:
-            self._services.refusals.note(error, head, principal, exchange.request_id, b"")
+            self._services.rejections.note(error, head, principal, exchange.request_id, b"")
 
 
 class BodyFirst:
@@ -413,7 +413,7 @@ class BodyFirst:
                 self._routes, self._values, self._head, exchange, body
             )
         except ApiError as error:
-            self._router.refused(error, self._head, exchange.request_id)
+            self._router.count_rejection(error, self._head, exchange.request_id)
             exchange.fail(error)
             return
         plan.run(exchange, text)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from headrace.http.server.rejections import Rejections
+from headrace.http.server.rejection_recorder import RejectionRecorder
 from headrace.pipeline.intake.accept import Acceptor
 
 
@@ -14,5 +14,5 @@ class IngestServices(msgspec.Struct, frozen=True):
     """The services that accept events."""
 
     acceptor: Acceptor
-    refusals: Rejections
+    rejections: RejectionRecorder
     clock_us: Callable[[], int]

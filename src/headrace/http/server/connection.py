@@ -224,7 +224,7 @@ class Connection(asyncio.Protocol):
             self.deadline = 0.0
         elif self._reader.stage in (HEAD, BODY):
             what = "headers" if self._reader.stage == HEAD else "body"
-            self._reader.refuse(
+            self._reader.reject(
                 ApiError(ErrorCode.REQUEST_TIMEOUT, f"The {what} took too long to arrive.")
             )
         elif self._reader.stage == CLOSING:
@@ -244,7 +244,7 @@ class Connection(asyncio.Protocol):
         """Drop data that was read and not parsed."""
         self._unparsed = b""
 
-    def all_answered(self) -> None:
+    def all_written(self) -> None:
         """All responses are written; part of the next request may have arrived."""
         if self._paused:
             self._responses.large_body_waits = False
@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
         elif self._writable is None:
             self.deadline = self._clock() + IDLE_SECONDS_MAX
 
-    def close_after_answer(self) -> None:
+    def close_after_response(self) -> None:
         """Close so that the response arrives: a client still sending would get a reset instead."""
         done = self._reader.stage == IDLE and not self._paused
         self._reader.stage = CLOSING
@@ -284,7 +284,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         # A half-closed peer may still read: it gets its responses, then the connection closes.
         if self._reader.stage in (HEAD, BODY):
-            self._reader.refuse(malformed("The request ends in the middle."))
+            self._reader.reject(malformed("The request ends in the middle."))
             return True
         # A client that leaves an endless stream signals no more than this.
         if not self._exchanges or self._exchanges[0].in_parts:

@@ -8,7 +8,12 @@ from typing import Protocol
 
 from headrace.domain.errors import ApiError
 from headrace.http.server.head import Head
-from headrace.http.server.wire import empty_answer, error_body, error_headers, json_answer
+from headrace.http.server.wire import (
+    encode_empty_response,
+    encode_json_response,
+    error_body,
+    error_headers,
+)
 
 
 class ClientConnection(Protocol):
@@ -81,7 +86,7 @@ class Dispatcher(Protocol):
         """A fresh id for `X-Request-Id`."""
         ...
 
-    def refused(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
+    def count_rejection(self, error: ApiError, head: Head | None, request_id: bytes) -> None:
         """Called for every rejection made here, for counting."""
         ...
 
@@ -90,7 +95,6 @@ class Exchange:
     """One request and its response."""
 
     __slots__ = (
-        "answer",
         "chunkable",
         "close",
         "connection",
@@ -98,6 +102,7 @@ class Exchange:
         "headers",
         "in_parts",
         "request_id",
+        "response",
         "start",
     )
 
@@ -112,7 +117,7 @@ class Exchange:
         self.chunkable = True
         #: Whether a part of the response was written already.
         self.in_parts = False
-        self.answer: bytes | None = None
+        self.response: bytes | None = None
         #: Called once all earlier responses are written, see `ClientConnection.when_first`.
         self.start: Callable[[], None] | None = None
 
@@ -122,14 +127,16 @@ class Exchange:
         """Respond with JSON."""
         if self.headers:
             headers = (*self.headers, *headers)
-        data = json_answer(status, body, self.request_id, close=self.close, headers=headers)
+        data = encode_json_response(
+            status, body, self.request_id, close=self.close, headers=headers
+        )
         if self.head_only:
             data = data[: data.index(b"\r\n\r\n") + 4]
         self.connection.finish(self, data)
 
     def respond_empty(self, status: int, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """Respond without a body."""
-        data = empty_answer(
+        data = encode_empty_response(
             status, self.request_id, close=self.close, headers=(*self.headers, *headers)
         )
         self.connection.finish(self, data)

@@ -20,8 +20,8 @@ BACKLOG = 2048
 class HttpServer:
     """One listening socket and its connections."""
 
-    def __init__(self, planner: Dispatcher) -> None:
-        self._planner = planner
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -37,8 +37,8 @@ class HttpServer:
 
         def make() -> asyncio.BaseProtocol:
             if len(self._connections) >= CONNECTIONS_MAX:
-                return _Refused()
-            return Connection(self._planner, self._connections, clock)
+                return _OverLimit()
+            return Connection(self._dispatcher, self._connections, clock)
 
         try:
             self._server = await loop.create_server(
@@ -85,7 +85,7 @@ class HttpServer:
         return finished
 
 
-class _Refused(asyncio.Protocol):
+class _OverLimit(asyncio.Protocol):
     """A connection past the limit."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -140,7 +140,7 @@ class RequestReader:
             limit = SKIPPED_BYTES_MAX if self._handler is None else self._handler.body_bytes_max
             problem = self._chunks.problem(data, limit)
             if problem is not None:
-                self.refuse(problem)
+                self.reject(problem)
         if stage in (HEAD, BODY) and self._connection.deadline == 0.0:
             self._connection.arm()
 
@@ -148,7 +148,7 @@ class RequestReader:
         # The parser does not report an unfinished header, so raw bytes bound it.
         self._head_raw_bytes += count
         if self._head_raw_bytes > HEADER_BYTES_MAX:
-            self.refuse(
+            self.reject(
                 headers_too_large()
                 if self._head.headers or len(self._head.target) < TARGET_BYTES_MAX
                 else ApiError(ErrorCode.URI_TOO_LONG, "The target is too long.")
@@ -182,16 +182,16 @@ class RequestReader:
             if self.stage == IDLE and self._exchanges and self._exchanges[-1].close:
                 self._connection.drop_unparsed()
             else:
-                self.refuse(malformed("The request is not valid HTTP/1.1."))
+                self.reject(malformed("The request is not valid HTTP/1.1."))
             return
         cause = error.__context__
         if isinstance(cause, ApiError):
-            self.refuse(cause)
+            self.reject(cause)
         elif isinstance(cause, _EndedError):
             self._connection.drop_unparsed()
         else:
             _log.error(REQUEST_FAILED, error=type(cause).__name__, exc_info=cause)
-            self.refuse(ApiError(ErrorCode.INTERNAL, "Something went wrong on our side."))
+            self.reject(ApiError(ErrorCode.INTERNAL, "Something went wrong on our side."))
 
     # --- the parser's callbacks ---
 
@@ -266,7 +266,7 @@ class RequestReader:
             if length is not None and length > handler.body_bytes_max:
                 raise too_large(handler.body_bytes_max)
         except ApiError as error:
-            self._dispatcher.refused(error, head, exchange.request_id)
+            self._dispatcher.count_rejection(error, head, exchange.request_id)
             self._handler = None
             if length is None or length > SKIPPED_BYTES_MAX:
                 exchange.close = True
@@ -303,7 +303,7 @@ class RequestReader:
                 _log.error(REQUEST_FAILED, error=type(error).__name__, exc_info=error)
                 decided = ApiError(ErrorCode.INTERNAL, "Something went wrong on our side.")
             self.pending.discard(task)
-            waits = exchange in self._exchanges and exchange.answer is None
+            waits = exchange in self._exchanges and exchange.response is None
             if waits and not self._connection.transport.is_closing():
                 self._decided(pending, decided, head, exchange, length)
             self._connection.resume_reading()
@@ -327,7 +327,7 @@ class RequestReader:
         ):
             decided = too_large(decided.body_bytes_max)
         if isinstance(decided, ApiError):
-            self._dispatcher.refused(decided, head, exchange.request_id)
+            self._dispatcher.count_rejection(decided, head, exchange.request_id)
             if receives:
                 self._handler = None
                 self._body.clear()
@@ -380,20 +380,20 @@ class RequestReader:
             self._connection.pause_reading()
         handler.run(exchange, body)
 
-    def refuse(self, error: ApiError) -> None:
+    def reject(self, error: ApiError) -> None:
         """Respond to a request that cannot be parsed further, and close."""
         if self.stage == CLOSING:
             return
         exchange = self._exchange
         if self.stage == BODY and exchange is not None and self._handler is None:
-            answered = exchange.answer is not None or exchange not in self._exchanges
-            if answered:
+            responded = exchange.response is not None or exchange not in self._exchanges
+            if responded:
                 self._stop_reading()
                 return
         if exchange is None or exchange not in self._exchanges:
             exchange = Exchange(self._connection, self._dispatcher.next_request_id())
             self._exchanges.append(exchange)
-        self._dispatcher.refused(error, self._head, exchange.request_id)
+        self._dispatcher.count_rejection(error, self._head, exchange.request_id)
         self._handler = None
         exchange.close = True
         self.stage = CLOSING

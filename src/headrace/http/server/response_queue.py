@@ -19,11 +19,11 @@ class ResponseOwner(Protocol):
         """Called when there is room for a request again."""
         ...
 
-    def all_answered(self) -> None:
+    def all_written(self) -> None:
         """Called when all responses are written."""
         ...
 
-    def close_after_answer(self) -> None:
+    def close_after_response(self) -> None:
         """Called when the last response of the connection was written."""
         ...
 
@@ -51,13 +51,13 @@ class ResponseQueue:
             exchanges.popleft()
             owner.transport.write(data)
             if exchange.close:
-                owner.close_after_answer()
+                owner.close_after_response()
             elif not exchanges:
-                owner.all_answered()
+                owner.all_written()
             elif not self._starting:
                 self._write_finished()
         else:
-            exchange.answer = data
+            exchange.response = data
 
     def _write_finished(self) -> None:
         """Write the responses that are ready, and start the next one if it waited for its turn.
@@ -68,11 +68,11 @@ class ResponseQueue:
         exchanges, owner = self.exchanges, self._owner
         while exchanges:
             exchange = exchanges[0]
-            if exchange.answer is not None:
+            if exchange.response is not None:
                 exchanges.popleft()
-                owner.transport.write(exchange.answer)
+                owner.transport.write(exchange.response)
                 if exchange.close:
-                    owner.close_after_answer()
+                    owner.close_after_response()
                     return
             elif exchange.start is not None:
                 start, exchange.start = exchange.start, None
@@ -87,7 +87,7 @@ class ResponseQueue:
             self.large_body_waits = False
             owner.resume_reading()
         else:
-            owner.all_answered()
+            owner.all_written()
 
     def when_first(self, exchange: Exchange, start: Callable[[], None]) -> None:
         """Call `start` once all earlier responses are written.

@@ -46,7 +46,7 @@ _JSON_HEADS = {
 }
 
 
-def json_answer(
+def encode_json_response(
     status: int,
     body: bytes,
     request_id: bytes,
@@ -68,7 +68,7 @@ def json_answer(
     )
 
 
-def empty_answer(
+def encode_empty_response(
     status: int,
     request_id: bytes,
     *,

@@ -45,7 +45,7 @@ class Eraser:
     """Gives every running erasure a slice in turn; when none runs, wipes what they left.
 
     Args:
-        duties: decides which worker leads.
+        leadership_store: decides which worker leads.
         owner: name of this process, see `headrace.process_names`.
         clock_us: microseconds since 1970.
         monotonic_s: measures how long wiping takes.
@@ -54,7 +54,7 @@ class Eraser:
     def __init__(
         self,
         erasures: Erasures,
-        duties: ProcessingStore,
+        leadership_store: ProcessingStore,
         *,
         owner: str,
         clock_us: Callable[[], int],
@@ -62,7 +62,7 @@ class Eraser:
     ) -> None:
         self._erasures = erasures
         self._leadership = Leadership(
-            duties.acquire_leadership,
+            leadership_store.acquire_leadership,
             LEADERSHIP,
             owner=owner,
             lease_s=LEADERSHIP_SECONDS,

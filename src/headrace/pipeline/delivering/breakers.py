@@ -10,7 +10,7 @@ from headrace.delivery.contract import AttemptOutcome, Delivered, FailureCause
 from headrace.domain.deliveries.breaker import Breaker, BreakerPolicy, BreakerState, Permit
 
 #: The subscriber responded, but did not accept the event.
-_ANSWERED = frozenset(
+_RESPONDED = frozenset(
     {
         FailureCause.REJECTED,
         FailureCause.GONE,
@@ -74,7 +74,7 @@ def after_attempts(
 ) -> Breaker:
     """Report ended attempts to a breaker; None: cut short, which says nothing."""
     for permit, outcome in attempts:
-        if isinstance(outcome, Delivered) or (outcome and outcome.cause in _ANSWERED):
+        if isinstance(outcome, Delivered) or (outcome and outcome.cause in _RESPONDED):
             breaker = breaker.succeeded(permit)
         elif outcome is not None and outcome.cause.subscriber_down:
             breaker = breaker.failed(permit, now_us, jitter, outcome.retry_after_s)

@@ -101,5 +101,5 @@ class Claimer:
             )
         return [
             ClaimRequest(one.subscriber_id, one.project_id, count, changes[one.subscriber_id])
-            for one, count in self._state.scheduler.deal(candidates)
+            for one, count in self._state.scheduler.assign(candidates)
         ]

@@ -25,7 +25,7 @@ from headrace.observability.events import DELIVERIES_RESCUED
 from headrace.pipeline.delivering.attempt_counter import AttemptCounter, DelivererStats
 from headrace.pipeline.delivering.breaker_memory import BreakerMemory
 from headrace.pipeline.delivering.claimer import Claimer
-from headrace.pipeline.delivering.fair_scheduler import FairScheduler, TurnLimits
+from headrace.pipeline.delivering.fair_scheduler import FairnessLimits, FairScheduler
 from headrace.pipeline.delivering.in_flight import InFlight
 from headrace.pipeline.delivering.recorder import Recorder
 from headrace.pipeline.delivering.state import DelivererState
@@ -44,7 +44,7 @@ _log = structlog.get_logger()
 class DelivererOptions:
     """Limits and times of the loop."""
 
-    turns: TurnLimits = field(default_factory=TurnLimits)
+    fairness: FairnessLimits = field(default_factory=FairnessLimits)
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     #: Queues scanned in one step; the others follow in the next.
     lines_max: int = 128
@@ -141,7 +141,7 @@ class Deliverer:
         )
         self._state = state = DelivererState(
             in_flight=self._flights,
-            scheduler=FairScheduler(options.turns),
+            scheduler=FairScheduler(options.fairness),
             breakers=BreakerMemory(options.breaker, clock_us, rng),
             suspects=Suspects(clock_us),
         )
@@ -159,7 +159,7 @@ class Deliverer:
             state,
             owner=owner,
             queues_max=options.lines_max,
-            due_max=options.turns.share_max,
+            due_max=options.fairness.share_max,
         )
 
     def wake(self) -> None:

@@ -41,7 +41,7 @@ class Replayer:
     """Gives every running replay a slice in turn.
 
     Args:
-        duties: decides which worker leads.
+        leadership_store: decides which worker leads.
         owner: name of this process, see `headrace.process_names`.
         clock_us: microseconds since 1970.
     """
@@ -49,14 +49,14 @@ class Replayer:
     def __init__(
         self,
         replays: Replays,
-        duties: ProcessingStore,
+        leadership_store: ProcessingStore,
         *,
         owner: str,
         clock_us: Callable[[], int],
     ) -> None:
         self._replays = replays
         self._leadership = Leadership(
-            duties.acquire_leadership,
+            leadership_store.acquire_leadership,
             LEADERSHIP,
             owner=owner,
             lease_s=LEADERSHIP_SECONDS,
@@ -84,12 +84,12 @@ class Replayer:
         self._buckets = {r.id: self._buckets[r.id] for r in running if r.id in self._buckets}
         if not running or not await self._leadership.is_held():
             return ReplayReport(0, 0)
-        going_on, replayed = 0, 0
+        unfinished, replayed = 0, 0
         for replay in running:
-            count, goes_on = await self._advance(replay)
+            count, has_more = await self._advance(replay)
             replayed += count
-            going_on += goes_on
-        return ReplayReport(going_on, replayed)
+            unfinished += has_more
+        return ReplayReport(unfinished, replayed)
 
     async def _advance(self, replay: Replay) -> tuple[int, bool]:
         now_us = self._clock_us()
@@ -100,6 +100,6 @@ class Replayer:
         allowance = bucket.available(self._time.at(now_us))
         if allowance < 1:
             return 0, True
-        count, goes_on = await self._replays.advance(replay.id, allowance, now_us)
+        count, has_more = await self._replays.advance(replay.id, allowance, now_us)
         bucket.spend(count)
-        return count, goes_on
+        return count, has_more

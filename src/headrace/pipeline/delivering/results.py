@@ -40,9 +40,9 @@ def record_of(ended: Ended, policy: RetryPolicy, jitter: float) -> AttemptRecord
         failure=None
         if isinstance(outcome, Delivered)
         else _failure_of(outcome, ended.claimed, policy, jitter),
-        http_status=outcome.answer.http_status if outcome.answer else None,
-        excerpt=outcome.answer.excerpt if outcome.answer else None,
-        note=outcome.answer.note if outcome.answer else None,
+        http_status=outcome.response.http_status if outcome.response else None,
+        excerpt=outcome.response.excerpt if outcome.response else None,
+        note=outcome.response.note if outcome.response else None,
     )
 
 

@@ -70,7 +70,7 @@ class Webhooks:
             message = f"At most {TESTS_OF_PROJECT_MAX} test calls of a project run at a time."
             raise ApiError(ErrorCode.RATE_LIMITED, message, retry_after_s=_RETRY_AFTER_S)
         if self._testing.total() >= TESTS_MAX:
-            message = "Too many test calls are on their way."
+            message = "Too many test calls are in progress."
             raise ApiError(ErrorCode.OVERLOADED, message, retry_after_s=_RETRY_AFTER_S)
         self._testing[project_id] += 1
         try:

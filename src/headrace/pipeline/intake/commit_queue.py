@@ -22,7 +22,7 @@ BYTES_MAX = 64 * 1024 * 1024
 #: store keeps a prepared statement up to this size.
 COMMIT_EVENTS_MAX = 384
 COMMIT_BYTES_MAX = 8 * 1024 * 1024
-#: An event whose commit is not known to have succeeded by then is answered 503.
+#: An event whose commit is not known to have succeeded by then gets a 503 response.
 WAIT_SECONDS_MAX = 15.0
 #: Age of the oldest event that waits for its commit at which no more should be sent here.
 READY_SECONDS_MAX = 5.0
@@ -125,7 +125,7 @@ class CommitQueue:
         with self._lock:
             waiting = [*self._waiting[committer]]
             self._waiting[committer].clear()
-        self._answer_untaken(waiting, error)
+        self._fail_untaken(waiting, error)
 
     def _give_up_late(self, put_before: float, error: StoreError) -> None:
         """The same for events of any committer that were added before a time."""
@@ -134,9 +134,9 @@ class CommitQueue:
             for number, waiting in enumerate(self._waiting):
                 late += [each for each in waiting if each[2] <= put_before]
                 self._waiting[number] = deque(each for each in waiting if each[2] > put_before)
-        self._answer_untaken(late, error)
+        self._fail_untaken(late, error)
 
-    def _answer_untaken(self, waiting: list[Waiting], error: StoreError) -> None:
+    def _fail_untaken(self, waiting: list[Waiting], error: StoreError) -> None:
         with self._lock:
             self._events_out += len(waiting)
             self._bytes_out += sum(size for _, size, _ in waiting)
@@ -155,10 +155,10 @@ class CommitQueue:
         for batch in late:
             for pending in batch:
                 # The committer may be about to set its own outcome.
-                answer = Pending(pending.event, pending.settle)
-                answer.outcome = error
-                pending.settle = _is_answered
-                self._answer(answer)
+                replacement = Pending(pending.event, pending.settle)
+                replacement.outcome = error
+                pending.settle = _is_settled
+                self._settle_one(replacement)
         since = [put for put in self._since() if put > now - WAIT_SECONDS_MAX]
         due = min(since, default=now) + WAIT_SECONDS_MAX
         self._checking = self._loop.call_at(due, self._check_waiting) if self._since() else None
@@ -191,7 +191,7 @@ class CommitQueue:
             self._release(*self._keys.settled(batch))
         self._note_failure(batch)
         for pending in batch:
-            self._answer(pending)
+            self._settle_one(pending)
         self.on_settled(batch)
 
     def _release(self, repeats: list[Waiting], failed: list[Waiting]) -> None:
@@ -215,7 +215,7 @@ class CommitQueue:
             if not isinstance(outcome, StoreRowError):
                 self.failure = outcome
 
-    def _answer(self, pending: Pending) -> None:
+    def _settle_one(self, pending: Pending) -> None:
         try:
             pending.settle(pending)
         except Exception as error:  # noqa: BLE001 - logged; other events must not suffer
@@ -223,5 +223,5 @@ class CommitQueue:
             _log.exception(REQUEST_FAILED, error=type(error).__name__)
 
 
-def _is_answered(_: Pending) -> None:
+def _is_settled(_: Pending) -> None:
     """Replaces `settle` of an event whose sender has its response."""

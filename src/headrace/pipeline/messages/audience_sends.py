@@ -30,7 +30,7 @@ class AudienceSends:
     """Gives every running job a slice in turn.
 
     Args:
-        duties: decides which worker leads.
+        leadership_store: decides which worker leads.
         owner: name of this process, see `headrace.process_names`.
         clock_us: microseconds since 1970.
     """
@@ -38,14 +38,14 @@ class AudienceSends:
     def __init__(
         self,
         jobs: SendJobs,
-        duties: ProcessingStore,
+        leadership_store: ProcessingStore,
         *,
         owner: str,
         clock_us: Callable[[], int],
     ) -> None:
         self._jobs = jobs
         self._leadership = Leadership(
-            duties.acquire_leadership,
+            leadership_store.acquire_leadership,
             LEADERSHIP,
             owner=owner,
             lease_s=LEADERSHIP_SECONDS,
@@ -77,11 +77,11 @@ class AudienceSends:
         }
         if not running or not await self._leadership.is_held():
             return 0
-        going_on = 0
+        unfinished = 0
         for job in running:
-            going_on += await self._advance(job)
+            unfinished += await self._advance(job)
         self.on_made()
-        return going_on
+        return unfinished
 
     async def _advance(self, job: SendJob) -> bool:
         now_us = self._clock_us()
@@ -92,6 +92,6 @@ class AudienceSends:
         allowance = bucket.available(self._time.at(now_us))
         if allowance < 1:
             return True
-        looked, goes_on = await self._jobs.advance(job.id, allowance, now_us)
+        looked, has_more = await self._jobs.advance(job.id, allowance, now_us)
         bucket.spend(looked)
-        return goes_on
+        return has_more

@@ -92,7 +92,7 @@ class Mailing:
         return outcomes
 
     async def preview(self, project_id: int, request: EmailRequest, policies: Policies) -> Preview:
-        """Whom a send to audiences would reach.
+        """The recipients of a send to audiences.
 
         Raises:
             ApiError: as `start`.

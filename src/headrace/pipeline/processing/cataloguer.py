@@ -41,7 +41,7 @@ class Cataloguer:
         self._left = float(CERTAIN_PER_SECOND)
         self._refilled_s = monotonic_s()
 
-    def look(self, batch: Sequence[Claimed], *, backlog: bool) -> list[NameSeen]:
+    def analyze(self, batch: Sequence[Claimed], *, backlog: bool) -> list[NameSeen]:
         """What the batch adds, name by name, in the order of projects and names.
 
         Args:

@@ -171,11 +171,11 @@ class ContactPlanner:
             self._keep_change(project_id, before, held, changes)
         if created:
             payload = f'{{"contact_id":"{held.id}","source":"event"}}'
-            self._tell("sendrealm.contact.created", project_id, held.id, payload)
+            self._emit("sendrealm.contact.created", project_id, held.id, payload)
         elif changes:
-            told = {"contact_id": held.id, "source": "event", "changes": changes}
-            text = msgspec.json.encode(told).decode()
-            self._tell("sendrealm.contact.updated", project_id, held.id, text)
+            updated = {"contact_id": held.id, "source": "event", "changes": changes}
+            text = msgspec.json.encode(updated).decode()
+            self._emit("sendrealm.contact.updated", project_id, held.id, text)
 
     def _keep_change(
         self, project_id: int, before: ContactIds, held: ContactIds, changes: Changes
@@ -199,7 +199,7 @@ class ContactPlanner:
                 contact_id, project_id, held.values, changed
             )
 
-    def _tell(self, name: str, project_id: int, contact_id: str, payload: str) -> None:
+    def _emit(self, name: str, project_id: int, contact_id: str, payload: str) -> None:
         lane = lane_of(project_id, IdentityType.CONTACT_ID, contact_id)
         self._plan.system_events.append(SystemEvent(project_id, name, contact_id, payload, lane))
 
@@ -307,7 +307,7 @@ def _written(
     values = second.values
     note.written = [*first.applied, *second.applied]
     note.kept = [*note.kept, *kept_noted(first.kept), *kept_noted(second.kept, once=True)]
-    note.ignored = [*wanted.ignored, *first.refused, *second.refused]
+    note.ignored = [*wanted.ignored, *first.rejected, *second.rejected]
     names = dict.fromkeys(note.written)
     changes = {
         f"properties.{name}": {"from": old, "to": new}

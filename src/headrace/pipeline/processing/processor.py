@@ -181,7 +181,7 @@ class Processor:
         """Commit a batch with the newest rules; when they changed since, read them again."""
         backlog = len(batch) >= self._batch_max
         # Analyse payloads before the transaction, which others may wait for.
-        seen = self._catalog.look(batch, backlog=backlog)
+        seen = self._catalog.analyze(batch, backlog=backlog)
         for _ in range(RULES_READ_MAX):
             planner, version = BatchPlanner(self._rules.rules), self._rules.subscribers_version
 
@@ -189,8 +189,9 @@ class Processor:
                 mine: Sequence[Claimed], find: FindContact, planner: BatchPlanner = planner
             ) -> BatchPlan:
                 planned = planner(mine, find)
+                everything = len(mine) == len(batch)
                 planned.catalog = (
-                    seen if len(mine) == len(batch) else self._catalog.look(mine, backlog=backlog)
+                    seen if everything else self._catalog.analyze(mine, backlog=backlog)
                 )
                 return planned
 

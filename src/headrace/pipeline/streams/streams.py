@@ -55,7 +55,7 @@ class StreamLimit(Enum):
         return self in (StreamLimit.HOLDER, StreamLimit.PROJECT)
 
 
-class StreamRefusedError(Exception):
+class StreamRejectedError(Exception):
     """A stream is not opened now; `limit` says why."""
 
     def __init__(self, limit: StreamLimit) -> None:
@@ -90,19 +90,19 @@ class Streams:
             cut: closes the connection at once; for a client that does not read the end.
 
         Raises:
-            StreamRefusedError: a limit is reached, or the right is not confirmed.
+            StreamRejectedError: a limit is reached, or the right is not confirmed.
         """
         confirmed_s = right()
         if confirmed_s is not None and self._is_stale(confirmed_s):
-            raise StreamRefusedError(StreamLimit.UNCONFIRMED)
+            raise StreamRejectedError(StreamLimit.UNCONFIRMED)
         left = STREAMS_MAX - len(self._open)
         if left <= 0:
-            raise StreamRefusedError(StreamLimit.PROCESS)
+            raise StreamRejectedError(StreamLimit.PROCESS)
         if sum(stream.holder == holder for stream in self._open) >= HOLDER_STREAMS_MAX:
-            raise StreamRefusedError(StreamLimit.HOLDER)
+            raise StreamRejectedError(StreamLimit.HOLDER)
         of_project = sum(stream.project_id == project_id for stream in self._open)
         if of_project >= min(PROJECT_STREAMS_MAX, left):
-            raise StreamRefusedError(StreamLimit.PROJECT)
+            raise StreamRejectedError(StreamLimit.PROJECT)
         stream = Stream(self, self._live, project_id, holder, right, cut)
         self._open.add(stream)
         if self._stopping:

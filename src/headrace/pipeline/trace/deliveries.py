@@ -142,16 +142,17 @@ def _reason_now(subscriber: TracedSubscriber, event: str, at_us: int) -> str | N
 def _attempted(delivery: DeliveryRecord, attempt: Attempt, name: str) -> Moment:
     worked = attempt.cause is None
     took = duration_text(attempt.duration_us)
-    answer = f" with status {attempt.http_status}" if attempt.http_status is not None else ""
+    with_status = f" with status {attempt.http_status}" if attempt.http_status is not None else ""
     retry_us = _retry_us(delivery, attempt)
     follows = f"; next retry at {to_text(retry_us)}" if retry_us is not None else ""
     end_us = attempt.at_us + attempt.duration_us
     entry = TraceEntry(
         at=to_text(end_us),
         type=EntryType.DELIVERED if worked else EntryType.DELIVERY_FAILED,
-        text=f"Delivered to {name} in {took}{answer}."
+        text=f"Delivered to {name} in {took}{with_status}."
         if worked
-        else f"Attempt {attempt.number} to deliver to {name} failed after {took}{answer}{follows}.",
+        else f"Attempt {attempt.number} to deliver to {name} failed after {took}{with_status}"
+        f"{follows}.",
         attempt=attempt.number,
         duration_ms=duration_ms(attempt.duration_us),
         cause=attempt.cause,

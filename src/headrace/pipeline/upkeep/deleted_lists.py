@@ -31,7 +31,7 @@ class DeletedListCleaner:
     """Works one slice after the other.
 
     Args:
-        duties: decides which worker leads.
+        leadership_store: decides which worker leads.
         owner: name of this process, see `headrace.process_names`.
         clock_us: microseconds since 1970.
     """
@@ -40,7 +40,7 @@ class DeletedListCleaner:
         self,
         audiences: Audiences,
         topics: Topics,
-        duties: ProcessingStore,
+        leadership_store: ProcessingStore,
         *,
         owner: str,
         clock_us: Callable[[], int],
@@ -48,7 +48,7 @@ class DeletedListCleaner:
         self._audiences = audiences
         self._topics = topics
         self._leadership = Leadership(
-            duties.acquire_leadership,
+            leadership_store.acquire_leadership,
             LEADERSHIP,
             owner=owner,
             lease_s=LEADERSHIP_SECONDS,

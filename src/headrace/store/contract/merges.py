@@ -76,7 +76,7 @@ class MergePreview(msgspec.Struct, frozen=True, kw_only=True):
     audiences: int
 
 
-class Refusal(StrEnum):
+class MergeRejection(StrEnum):
     """Why a merge or its undoing is rejected."""
 
     #: One of the two contacts does not exist.
@@ -104,12 +104,12 @@ class PairStatus(StrEnum):
     DISMISSED = "dismissed"
 
 
-class MergeRefusedError(Exception):
-    """Nothing was changed; `refusal` says why."""
+class MergeRejectedError(Exception):
+    """Nothing was changed; `rejection` says why."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.value)
-        self.refusal = refusal
+    def __init__(self, rejection: MergeRejection) -> None:
+        super().__init__(rejection.value)
+        self.rejection = rejection
 
 
 class PairPage(msgspec.Struct, frozen=True):

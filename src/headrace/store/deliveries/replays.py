@@ -188,13 +188,13 @@ async def _advance(tx: Transaction, replay_id: str, limit: int, now_us: int) -> 
     replayed = sum(closing is Closing.DONE for closing in closings.values())
     # Fewer than asked for: nothing more matches up to the ceiling.
     position = rows[-1].number if len(rows) == limit else ceiling
-    goes_on = position < last_number
-    status = ReplayStatus.RUNNING if goes_on else ReplayStatus.DONE
+    has_more = position < last_number
+    status = ReplayStatus.RUNNING if has_more else ReplayStatus.DONE
     await tx.run(_MOVE, position, done + replayed, status.value, now_us, replay_id)
-    if not goes_on:
+    if not has_more:
         detail = {"replay": replay_id, "done": done + replayed, "total": total}
         await write_audit(tx, now_us, actor, project_id, "replay.done", detail)
-    return replayed, goes_on
+    return replayed, has_more
 
 
 def _replay(row: Row) -> Replay:

@@ -174,12 +174,12 @@ class Erasures:
         if state is None:
             return False
         if state.is_dry_run:
-            goes_on = await self._count(erasure_id, state, limit)
+            has_more = await self._count(erasure_id, state, limit)
         else:
-            goes_on = await self._database.write(
+            has_more = await self._database.write(
                 lambda tx: self._erase(tx, erasure_id, limit, now_us)
             )
-        return True if goes_on else await self._search(erasure_id, now_us)
+        return True if has_more else await self._search(erasure_id, now_us)
 
     async def _erase(self, tx: Transaction, erasure_id: str, limit: int, now_us: int) -> bool:
         state = await _state(tx, erasure_id, lock=True)
@@ -324,8 +324,8 @@ async def _state(tx: Transaction, erasure_id: str, *, lock: bool = False) -> Sta
 
 async def _move(tx: Transaction, erasure_id: str, state: State, now_us: int = 0) -> None:
     """Store its progress; the person's identifiers are removed at the end."""
-    goes_on = state.status in {ErasureStatus.RUNNING, ErasureStatus.LOOKING}
-    subject = subject_text(state.subject) if goes_on else None
+    has_more = state.status in {ErasureStatus.RUNNING, ErasureStatus.LOOKING}
+    subject = subject_text(state.subject) if has_more else None
     finished_us = now_us if state.status is ErasureStatus.DONE else None
     texts = (json_text(state.counts), json_text(state.report), state.status.value)
     await tx.run(_MOVE, erasure_id, subject, *texts, finished_us)

@@ -72,7 +72,7 @@ def _masking_of_event(table: str, column: str, sqlite_table: str = "") -> Statem
     return _masking(table, change, rows, "sequence = ?2", sqlite_table or table)
 
 
-_ANSWERS = (
+_RESPONSES = (
     _masking(
         "delivery_attempts",
         f"excerpt = NULL, error = {_MASKED.format('error')}",
@@ -235,7 +235,7 @@ class MentionSearch:
         if not rewritten.places:
             return ()
         await tx.run(_MASK, *place, rewritten.payload, rewritten.idempotency_key)
-        for statement in _ANSWERS:
+        for statement in _RESPONSES:
             await tx.run(statement, *place)
         await tx.run(_EXAMPLE, self._subject.project_id, event.event, event.id)
         return rewritten.places

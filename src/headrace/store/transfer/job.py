@@ -97,7 +97,7 @@ class CopyJob:
         if differing:
             message = (
                 f"The stores differ in {', '.join(differing)}. If the source was used since the "
-                "copy began, drop the target and begin anew."
+                "copy began, drop the target and start again."
             )
             raise CopyDifferenceError(message)
         return Report(tables)

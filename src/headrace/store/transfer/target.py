@@ -79,8 +79,8 @@ class Target:
             await self._connection.execute(_SAVE, STATE, _text(state))
         elif state.source != source:
             message = (
-                "The target holds a part of another store, whose copy was not finished. Go on with "
-                "that one, or drop the target and make it anew."
+                "The target holds a part of another store, whose copy was not finished. "
+                "Continue with that one, or drop the target and create it again."
             )
             raise StoreSetupError(message)
         return state

@@ -106,9 +106,9 @@ def _reason(trigger: Trigger, event: Event, view: View | None, context: StartCon
     for holds, reason in checks:
         if holds:
             return reason
-    refused = _reentry(trigger, event, context.entry)
-    if refused is not None:
-        return refused
+    rejected = _reentry(trigger, event, context.entry)
+    if rejected is not None:
+        return rejected
     if context.open_runs_of_contact >= context.open_runs_per_contact_max:
         return Reason.TOO_MANY_OPEN
     return Reason.STARTED if context.may_start else Reason.START_LIMIT

@@ -21,10 +21,10 @@ from headrace.store.contract.merges import (
     ContactPair,
     Merge,
     MergePreview,
-    MergeRefusedError,
+    MergeRejectedError,
+    MergeRejection,
     PairPage,
     PairStatus,
-    Refusal,
 )
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import BIGINT_MAX, RowNumbers
@@ -96,15 +96,15 @@ class Merges:
         again changes nothing.
 
         Raises:
-            MergeRefusedError: there is no such pair, or the two are merged.
+            MergeRejectedError: there is no such pair, or the two are merged.
         """
 
         async def work(tx: Transaction) -> ContactPair:
             row = await tx.row(PAIR, pair_id, project_id)
             if row is None:
-                raise MergeRefusedError(Refusal.NOT_FOUND)
+                raise MergeRejectedError(MergeRejection.NOT_FOUND)
             if row[0] is not None:
-                raise MergeRefusedError(Refusal.RESOLVED)
+                raise MergeRejectedError(MergeRejection.RESOLVED)
             found = pair(row[1:])
             if found.dismissed_us is not None:
                 return found
@@ -122,7 +122,7 @@ class Merges:
         """What `merge` would do.
 
         Raises:
-            MergeRefusedError: the merge would be rejected.
+            MergeRejectedError: the merge would be rejected.
             ApiError: 422, the properties of both are too much for one.
         """
         return await self._database.read(
@@ -138,7 +138,7 @@ class Merges:
         value stays. The other contact is removed, and its identifiers lead to the survivor.
 
         Raises:
-            MergeRefusedError: with the reason.
+            MergeRejectedError: with the reason.
             ApiError: 422, the properties of both are too much for one.
         """
 
@@ -155,7 +155,7 @@ class Merges:
         survivor.
 
         Raises:
-            MergeRefusedError: with the reason.
+            MergeRejectedError: with the reason.
         """
 
         async def work(tx: Transaction) -> Merge:

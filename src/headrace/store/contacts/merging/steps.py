@@ -47,8 +47,8 @@ from headrace.store.contract.merges import (
     ALIASES_MAX,
     EVENTS_COUNTED_MAX,
     MergePreview,
-    MergeRefusedError,
-    Refusal,
+    MergeRejectedError,
+    MergeRejection,
 )
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
@@ -110,10 +110,10 @@ async def _two(
     for each in (contact_id, other_id):
         found = await by_id(tx, project_id, each)
         if found is None:
-            raise MergeRefusedError(Refusal.NOT_FOUND)
+            raise MergeRejectedError(MergeRejection.NOT_FOUND)
         ids.append(found.id)
     if ids[0] == ids[1]:
-        raise MergeRefusedError(Refusal.SAME_CONTACT)
+        raise MergeRejectedError(MergeRejection.SAME_CONTACT)
     held: dict[str, Contact] = {}
     # In the order in which all writers lock contacts.
     for each in sorted(ids, key=lambda each: (contact_lane(project_id, each), each)):
@@ -138,7 +138,7 @@ async def _ref(tx: Transaction, contact: Contact) -> ContactRef:
 
 async def _reject_many(tx: Transaction, own: Contact, more: int) -> None:
     if len(await aliases_of(tx, own.id)) + more > ALIASES_MAX:
-        raise MergeRefusedError(Refusal.TOO_MANY_ALIASES)
+        raise MergeRejectedError(MergeRejection.TOO_MANY_ALIASES)
 
 
 class MergeSteps:
@@ -223,7 +223,7 @@ class MergeSteps:
         if snapshot is not None:
             current = await by_id(tx, project_id, snapshot.own.contact.id, lock=True)
         if snapshot is None or current is None or current.id != snapshot.own.contact.id:
-            raise MergeRefusedError(Refusal.CONTACT_GONE)
+            raise MergeRejectedError(MergeRejection.CONTACT_GONE)
         other = snapshot.other.contact
         own = separated(current, snapshot.own.contact, snapshot.after, other)
         await self._reject_taken(current, own, other)
@@ -241,20 +241,20 @@ class MergeSteps:
     async def _undoable(self, project_id: int, merge_id: str) -> Undoable:
         row = await self._tx.row(_UNDOABLE, merge_id, project_id)
         if row is None:
-            raise MergeRefusedError(Refusal.NO_SUCH_MERGE)
+            raise MergeRejectedError(MergeRejection.NO_SUCH_MERGE)
         found = undoable(tuple(row))
         if found.merge.undone_us is not None:
-            raise MergeRefusedError(Refusal.UNDONE_BEFORE)
+            raise MergeRejectedError(MergeRejection.UNDONE_BEFORE)
         later = (found.merge.number, found.merge.contact_id)
         if found.snapshot is not None and await self._tx.value(LATER, *later) is not None:
-            raise MergeRefusedError(Refusal.NOT_THE_LAST)
+            raise MergeRejectedError(MergeRejection.NOT_THE_LAST)
         return found
 
     async def _reject_taken(self, current: Contact, own: Contact, other: Contact) -> None:
         for kind, value in (*own_aliases(own), *own_aliases(other)):
             holder = await owner_of(self._tx, own.project_id, IdentityType(kind), value)
             if holder is not None and holder != current.id:
-                raise MergeRefusedError(Refusal.IDENTIFIER_TAKEN)
+                raise MergeRejectedError(MergeRejection.IDENTIFIER_TAKEN)
 
     async def _bring_back(self, side: Side) -> None:
         await self._writer.insert(side.contact, side.number)

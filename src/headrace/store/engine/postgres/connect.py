@@ -28,7 +28,7 @@ async def connect(url: str, options: dict[str, Any], seconds_max: float) -> Any:
         async with asyncio.timeout(seconds_max):
             return await _first(one_host_each(url), options)
     except TimeoutError:
-        message = f"no server has answered within {seconds_max:g} s"
+        message = f"no server responded within {seconds_max:g} s"
         raise ConnectionError(message) from None
 
 

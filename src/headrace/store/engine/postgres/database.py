@@ -378,7 +378,7 @@ class _LostError(StoreError):
 
 def silent() -> StoreError:
     """The error for a server that did not respond within a limit."""
-    return StoreError("The database does not answer.")
+    return StoreError("The database does not respond.")
 
 
 async def _nothing(_: Connection) -> None:

@@ -40,7 +40,7 @@ _MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[StoreError], str], 
         StoreBusyError,
         "The database has cancelled the statement: {}",
     ),
-    ((TimeoutError,), StoreBusyError, "The database has not answered in time."),
+    ((TimeoutError,), StoreBusyError, "The database did not respond in time."),
     ((asyncpg.DiskFullError,), StoreFullError, "The disk of the database is full."),
     (
         (asyncpg.TooManyConnectionsError,),

@@ -23,7 +23,7 @@ READERS = 3
 WAITING_MAX = 200
 #: Extra time for a read's turn, and for a disk that does not respond; the limit of the read itself
 #: comes first.
-ANSWER_SECONDS_MAX = 5.0
+RESPONSE_SECONDS_MAX = 5.0
 #: Virtual machine steps between two checks of the clock; some tens of microseconds.
 _STEPS = 5000
 
@@ -45,7 +45,7 @@ class Readers:
 
         Raises:
             StoreBusyError: too many reads wait, this one took longer than `seconds_max`, or it had
-            no result `ANSWER_SECONDS_MAX` later.
+            no result `RESPONSE_SECONDS_MAX` later.
         """
         if self._waiting >= WAITING_MAX:
             message = "Too many reads at once."
@@ -55,9 +55,9 @@ class Readers:
         reading = loop.run_in_executor(self._executor, self._read, read, seconds_max)
         reading.add_done_callback(self._ended)
         # Not cancelled with its caller: its thread is busy until it ends.
-        await asyncio.wait({reading}, timeout=seconds_max + ANSWER_SECONDS_MAX)
+        await asyncio.wait({reading}, timeout=seconds_max + RESPONSE_SECONDS_MAX)
         if not reading.done():
-            message = "The store does not answer."
+            message = "The store does not respond."
             raise StoreBusyError(message)
         return reading.result()
 

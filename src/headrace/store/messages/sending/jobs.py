@@ -116,7 +116,7 @@ class SendJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """Whom a job would send to."""
+    """The recipients of a job."""
 
     count: int
     #: Ids of some of the contacts.
@@ -130,7 +130,7 @@ class SendJobs:
         self._database = database
 
     async def preview(self, project_id: int, request: EmailRequest) -> Preview:
-        """Whom `create` would send to."""
+        """The recipients of what `create` would send."""
         audiences, excluded = list(request.audiences), list(request.excluded_audiences)
 
         async def read(tx: Transaction) -> Preview:
@@ -235,10 +235,10 @@ async def _advance(tx: Transaction, job_id: str, limit: int, now_us: int) -> tup
         made = await _make(tx, held, rows, now_us)
         position = rows[-1][0] if looked == limit else -1
         place += looked < limit
-    goes_on = place < len(held.audiences)
+    has_more = place < len(held.audiences)
     progress = (place, position, held.done + looked, held.made + made)
-    await tx.run(_MOVE, job_id, *progress, "running" if goes_on else "done", now_us)
-    return looked, goes_on
+    await tx.run(_MOVE, job_id, *progress, "running" if has_more else "done", now_us)
+    return looked, has_more
 
 
 async def _make(tx: Transaction, held: SendJob, rows: Sequence[Row], now_us: int) -> int:

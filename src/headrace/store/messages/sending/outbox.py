@@ -218,10 +218,10 @@ class Outbox:
                         await count_sent(tx, message, policies, now_us)
                     results[message.id] = await _begin(tx, current, now_us)
                 else:
-                    refused = await _reject(tx, held.claimed, verdict, now_us)
-                    results[message.id] = refused
-                    if refused.state is MessageStatus.SKIPPED:
-                        events += await _skip_event(tx, message, refused)
+                    rejected = await _reject(tx, held.claimed, verdict, now_us)
+                    results[message.id] = rejected
+                    if rejected.state is MessageStatus.SKIPPED:
+                        events += await _skip_event(tx, message, rejected)
             await self._system_events.insert(tx, events, now_us)
             return results
 
@@ -369,10 +369,12 @@ async def _reject(tx: Transaction, held: Claimed, verdict: Verdict, now_us: int)
     return StartResult(state=state, reason=reason)
 
 
-async def _skip_event(tx: Transaction, message: Message, refused: StartResult) -> list[SystemEvent]:
+async def _skip_event(
+    tx: Transaction, message: Message, rejected: StartResult
+) -> list[SystemEvent]:
     if not await wants_event(tx, message.project_id, MAIL_SKIP):
         return []
-    return await mail_event(tx, message, MAIL_SKIP, reason=refused.reason)
+    return await mail_event(tx, message, MAIL_SKIP, reason=rejected.reason)
 
 
 def _or_unknown(held: Claimed, state: MessageStatus) -> MessageStatus:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.backoffice.messages.story import checks_of, steps_of
+from headrace.backoffice.messages.summary import checks_of, steps_of
 from headrace.backoffice.messages.words import (
     GUARDRAILS,
     REASONS,
@@ -44,7 +44,7 @@ def attempt(outcome: str | None, **changes: Any) -> AttemptRecord:
     return AttemptRecord(**values | {"outcome": outcome} | changes)
 
 
-def test_every_word_of_the_closed_lists_is_there() -> None:
+def test_every_value_of_the_closed_lists_has_words() -> None:
     assert set(STATUSES) == set(MessageStatus)
     assert set(GUARDRAILS) == set(Guardrail)
     known = {each.value for each in Reason} | {each.value for each in ReplyClass} - {"sent"}
@@ -54,18 +54,18 @@ def test_every_word_of_the_closed_lists_is_there() -> None:
     assert reason_words(None) == ""
 
 
-def test_what_the_server_said_is_told() -> None:
+def test_the_reply_of_the_server_is_shown() -> None:
     refused = attempt(
         "address_bad", code=550, status="5.1.1", phase="rcpt", diagnostic="no such user"
     )
     steps = steps_of(detail(refused, state=MessageStatus.BOUNCED, reason="address_bad"))
-    assert [step.mark for step in steps] == ["info", "good", "warn", "bad"]
-    said = "Attempt 1 through mx.example:25: there is no such address. It answered 550 5.1.1."
+    assert [step.severity for step in steps] == ["info", "good", "warn", "bad"]
+    said = "Attempt 1 through mx.example:25: there is no such address. Reply: 550 5.1.1."
     assert (steps[2].text, steps[2].detail) == (said, "no such user")
     assert steps[3].text == "The address does not work. Reason: there is no such address."
 
 
-def test_without_an_answer_the_phase_is_told() -> None:
+def test_without_a_reply_the_phase_is_shown() -> None:
     steps = steps_of(detail(attempt("relay_unavailable", phase="connect")))
     assert "(connect)" in steps[2].text
     assert "under way" in steps_of(detail(attempt(None)))[2].text

@@ -44,9 +44,9 @@ _OPEN = frozenset({MessageStatus.QUEUED, MessageStatus.SENDING})
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One step; `mark` is good, info, warn, bad or quiet."""
+    """One step; `severity` is good, info, warn, bad or quiet."""
 
-    mark: str
+    severity: str
     #: None: time unknown.
     at_us: int | None
     text: str
@@ -65,7 +65,7 @@ class Check(msgspec.Struct, frozen=True):
     until_us: int | None = None
 
 
-def mark_of(status: MessageStatus) -> str:
+def severity_of(status: MessageStatus) -> str:
     """Severity of a status."""
     if status in _GOOD:
         return "good"
@@ -102,12 +102,12 @@ def _attempted(attempt: AttemptRecord) -> Step:
     if attempt.outcome is None:
         return Step("info", attempt.started_us, f"{through}: under way.")
     said = " ".join(str(part) for part in (attempt.code, attempt.status) if part is not None)
-    answered = f" It answered {said}." if said else ""
+    reply = f" Reply: {said}." if said else ""
     if attempt.outcome == "sent":
-        text = f"{through}: taken.{answered}"
+        text = f"{through}: accepted.{reply}"
         return Step("good", attempt.ended_us, text, attempt.diagnostic or "")
     at = f" ({attempt.phase})" if attempt.phase and not said else ""
-    text = f"{through}: {reason_words(attempt.outcome)}{at}.{answered}"
+    text = f"{through}: {reason_words(attempt.outcome)}{at}.{reply}"
     return Step("warn", attempt.ended_us, text, attempt.diagnostic or "")
 
 
@@ -119,7 +119,7 @@ def _outcome(message: Message) -> Step:
         text = f"{text} Reason: {reason_words(message.reason)}."
     if message.rule and message.reason not in _NOT_COMPOSED:
         text = f"{text} Rule: {message.rule}."
-    return Step(mark_of(message.state), message.finished_us or message.sent_us, text)
+    return Step(severity_of(message.state), message.finished_us or message.sent_us, text)
 
 
 def checks_of(detail: MessageDetail) -> list[Check]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.delivery.contract import Answer, Delivered, Failed, FailureCause
+from headrace.delivery.contract import Delivered, EndpointResponse, Failed, FailureCause
 from headrace.delivery.webhook.transport import WebhookTransport
 from tests.delivery.receiver import answers, in_turn, receiver
 from tests.delivery.samples import DELIVERY_ID, LOOPBACK, event, webhook
@@ -21,7 +21,7 @@ async def test_any_2xx_is_a_success(status: int) -> None:
     async with receiver(answers(status, body)) as endpoint, transport() as webhooks:
         outcome = await webhooks.attempt(webhook(endpoint.url))
     assert isinstance(outcome, Delivered)
-    assert outcome.answer == Answer(http_status=status, excerpt=body.decode())
+    assert outcome.response == EndpointResponse(http_status=status, excerpt=body.decode())
     assert outcome.duration_us > 0
 
 
@@ -76,7 +76,7 @@ async def test_temporary_failure_is_retried(status: int, cause: FailureCause) ->
     assert not outcome.permanent
     assert outcome.cause.subscriber_down
     assert not outcome.disable_subscriber
-    assert outcome.answer == Answer(http_status=status, excerpt="busy")
+    assert outcome.response == EndpointResponse(http_status=status, excerpt="busy")
 
 
 @pytest.mark.parametrize(

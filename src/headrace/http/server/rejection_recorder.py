@@ -18,7 +18,7 @@ SHAPE_BYTES_MAX = 64 * 1024
 SHAPE_MEMBERS_MAX = 20
 
 
-class Rejections:
+class RejectionRecorder:
     """The HTTP edge's access to the rejection log."""
 
     def __init__(self, log: RejectionLog, clock_us: Callable[[], int]) -> None:

@@ -34,7 +34,7 @@ class _Part(Enum):
     TRAILERS = auto()
 
 
-class AnswerReader:
+class ResponseReader:
     """Reads one response, however its bytes are split.
 
     Args:
