@@ -54,7 +54,7 @@ def test_an_event_arrives_live_and_is_found_by_its_key(window: Window, shop: Sho
     window.shoot("event")
 
 
-def test_a_live_page_says_when_its_person_is_signed_out(
+def test_a_live_page_reports_that_the_session_ended(
     new_window: OpenWindow, server: RunningServer, shop: Shop
 ) -> None:
     roles = {shop.project.id: Role.VIEWER}
@@ -155,3 +155,14 @@ def test_hostile_values_do_nothing(
         window.check_width()
         window.check_axe()
         window.shoot(f"hostile-{path.split('/')[0]}-{path.count('/')}-{width}-{scheme}")
+
+
+def test_cells_of_stacked_rows_keep_their_layout(
+    new_window: OpenWindow, owner: Person, shop: Shop
+) -> None:
+    """On a phone each cell is a line of its own; its parts must not become narrow columns."""
+    shop.client.post("/events", json={"event": "Not a name"})
+    page = new_window(owner, width=360).go(f"{shop.path}/rejections")
+    route = page.get_by_text("POST /events", exact=True).bounding_box()
+    assert route is not None
+    assert route["width"] > 2 * route["height"]
