@@ -25,8 +25,8 @@ from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
 from headrace.domain.events.event import StoredEvent
 from headrace.http.application import build_application
-from headrace.http.contacts.erasures import erasure_shown
-from headrace.http.events.responses import event_shown
+from headrace.http.contacts.erasures import erasure_response
+from headrace.http.events.responses import event_response
 from headrace.http.openapi import ApiDocument
 from headrace.http.routing.asgi import AsgiRunner
 from headrace.http.routing.context import Services
@@ -100,12 +100,12 @@ def worker_supervisor(settings: Settings) -> WorkerSupervisor:
 
 def event_text(event: StoredEvent) -> bytes:
     """JSON text of an event as the API shows it."""
-    return msgspec.json.encode(event_shown(event))
+    return msgspec.json.encode(event_response(event))
 
 
 def erasure_text(erasure: Erasure) -> bytes:
     """JSON text of an erasure as the API shows it."""
-    return msgspec.json.encode(erasure_shown(erasure))
+    return msgspec.json.encode(erasure_response(erasure))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

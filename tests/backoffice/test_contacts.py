@@ -91,7 +91,7 @@ def test_only_blanks_are_nothing(owner: Person, shop: Shop) -> None:
     assert "account.opened" in page(owner, shop, "/events?who=%20&find=%20")
 
 
-def test_two_that_events_take_for_one_are_merged_and_parted(
+def test_two_contacts_in_conflict_are_merged_and_separated(
     owner: Person, shop: Shop, names: tuple[str, str]
 ) -> None:
     ann = act(shop, names[0])

@@ -43,9 +43,7 @@ def test_a_domain_shows_the_records_to_publish(owner: Person, shop: Shop, domain
 
 
 @pytest.mark.parametrize("name", ["", "x", "a@b.example", "shop.invalid"])
-def test_a_name_that_will_not_do_makes_nothing(
-    owner: Person, shop: Shop, domain: str, name: str
-) -> None:
+def test_an_invalid_name_creates_nothing(owner: Person, shop: Shop, domain: str, name: str) -> None:
     answer = owner.post(f"{shop.path}/domains", {"name": name})
     assert answer.status_code in {409, 422}
     assert 'aria-invalid="true"' in answer.text

@@ -67,7 +67,7 @@ def test_the_theme_is_kept_and_the_redirect_stays_on_this_server(owner: Person) 
     assert "data-theme" not in owner.get("/projects").text
 
 
-def test_a_path_that_leads_nowhere_knows_who_is_signed_in(owner: Person, nobody: Person) -> None:
+def test_an_unknown_path_shows_the_signed_in_user(owner: Person, nobody: Person) -> None:
     page = owner.get("/nothing/here")
     assert page.status_code == 404
     assert owner.email in page.text

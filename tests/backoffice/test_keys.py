@@ -54,7 +54,7 @@ def test_a_key_is_revoked_in_its_own_project_only(
     wait_until(lambda: works(owner, key), "the key works still")
 
 
-def test_wrong_fields_make_no_key(owner: Person, project: Project) -> None:
+def test_wrong_fields_create_no_key(owner: Person, project: Project) -> None:
     path = f"{project_path(project)}/keys"
     for fields, said in (
         ({"name": "x"}, "at least one scope"),

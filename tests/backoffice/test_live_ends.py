@@ -215,7 +215,7 @@ def test_a_live_page_ends_with_the_right_to_it(streams: Streams, way: str) -> No
     assert streams.end_of(way).endswith(ACCESS_ENDED)
 
 
-def test_others_go_on(world: World, streams: Streams) -> None:
+def test_other_streams_continue(world: World, streams: Streams) -> None:
     for way in streams.watchers:
         streams.end_of(way)
     world.shop.send("order.completed", external_id="ann", idempotency_key="after all")

@@ -53,7 +53,7 @@ class Requests(HTMLParser):
         ("<p title='a\"b'>x</p>", '<p title="a&quot;b">x</p>'),
     ],
 )
-def test_requests_go_and_the_rest_stays(authored: str, shown: str | None) -> None:
+def test_markup_that_sends_requests_is_removed(authored: str, shown: str | None) -> None:
     expected = '<a href="#" title="https://x.example/?a=1&amp;b=2">x</A>'
     assert quiet(authored) == (expected if shown is None else shown)
 
@@ -68,7 +68,7 @@ _PIECES = st.sampled_from(
 
 
 @given(st.lists(_PIECES, max_size=25).map("".join))
-def test_whatever_is_authored_asks_nobody(authored: str) -> None:
+def test_authored_content_makes_no_request(authored: str) -> None:
     reader = Requests()
     reader.feed(quiet(authored))
     reader.close()

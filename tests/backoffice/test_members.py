@@ -66,7 +66,7 @@ def test_a_role_is_changed_and_ended_at_once(
         ({"email": "a@example.org"}, "Choose a role"),
     ],
 )
-def test_wrong_fields_add_nobody(
+def test_wrong_fields_add_no_member(
     owner: Person, project: Project, fields: dict[str, str], said: str
 ) -> None:
     path = f"{project_path(project)}/members"

@@ -57,7 +57,7 @@ def test_the_list_finds_by_status_recipient_domain_and_contact(owner: Person, sh
         assert 'aria-invalid="true"' in page(owner, shop, f"/messages?{wrong}", 422)
 
 
-def test_a_captured_mail_says_that_nothing_leaves(owner: Person, shop: Shop) -> None:
+def test_a_captured_mail_is_marked_as_not_sent(owner: Person, shop: Shop) -> None:
     assert "No mail leaves this machine" in page(owner, shop, "/messages")
     message_id = send_and_wait(shop, owner)
     text = page(owner, shop, f"/messages/{message_id}")

@@ -74,7 +74,7 @@ def test_no_public_address(url: str) -> None:
         public_origin(url)
 
 
-def test_the_hash_of_nobody_costs_what_a_real_one_does() -> None:
+def test_the_hash_for_unknown_accounts_has_the_same_cost() -> None:
     passwords = Passwords()
     real = asyncio.run(passwords.hash("correct horse battery"))
     assert argon2.extract_parameters(real) == argon2.extract_parameters(NOBODY_HASH)

@@ -10,7 +10,7 @@ from tests.backoffice.cast import Person, person, project_path
 from tests.support.server import RunningServer
 
 
-def test_a_project_is_made_once(owner: Person, numbers: Iterator[int]) -> None:
+def test_a_project_is_created_once(owner: Person, numbers: Iterator[int]) -> None:
     name = f"made {next(numbers)}"
     answer = owner.post("/projects", {"name": name})
     assert answer.headers["location"].endswith("/keys")

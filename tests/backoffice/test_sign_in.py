@@ -68,7 +68,7 @@ def problem(answer: httpx.Response) -> str:
     return found[1]
 
 
-def test_the_first_link_makes_an_owner_who_is_signed_in(server: RunningServer) -> None:
+def test_the_first_link_creates_a_signed_in_owner(server: RunningServer) -> None:
     path = server.announced["sign_in"].removeprefix(f"{server.url}/backoffice")
     assert path.startswith(LINK_PATH.removeprefix("/backoffice"))
     with stranger(server) as nobody:
@@ -220,7 +220,7 @@ def test_an_address_from_an_untrusted_peer_is_not_believed(
         assert in_store(direct, look) == '{"address":"127.0.0.1"}'
 
 
-def test_behind_tls_the_cookie_demands_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_with_tls_the_cookie_is_secure(tmp_path_factory: pytest.TempPathFactory) -> None:
     args = ("--public-url", "https://events.example.org")
     with running_server(tmp_path_factory.mktemp("tls"), args=args) as tls, stranger(tls) as nobody:
         link = tls.announced["sign_in"]

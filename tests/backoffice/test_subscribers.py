@@ -57,7 +57,7 @@ def test_a_webhook_is_created_and_its_secret_shown_once(owner: Person, shop: Sho
         ({"description": "x" * 4000}, "must be at most"),
     ],
 )
-def test_a_wrong_form_makes_nothing(
+def test_an_invalid_form_creates_nothing(
     owner: Person, shop: Shop, changed: dict[str, str], problem: str
 ) -> None:
     before = len(shop.client.get("/webhooks").json()["data"])
@@ -87,7 +87,7 @@ def test_it_is_disabled_and_enabled(owner: Person, shop: Shop, webhook: str) -> 
     assert shown(shop, webhook)["enabled"] is True
 
 
-def test_a_test_call_says_what_came_of_it(owner: Person, shop: Shop, webhook: str) -> None:
+def test_a_test_call_shows_its_result(owner: Person, shop: Shop, webhook: str) -> None:
     answer = owner.post(f"{shop.path}{webhook}/test")
     assert answer.status_code == 303
     assert "The test call failed" in owner.client.get(answer.headers["location"]).text

@@ -58,7 +58,7 @@ def test_a_wrong_form_changes_nothing(owner: Person, shop: Shop, fields: dict[st
     assert entries(shop) == []
 
 
-def test_pages_go_on_where_the_last_one_ended(owner: Person, shop: Shop) -> None:
+def test_pages_continue_where_the_last_one_ended(owner: Person, shop: Shop) -> None:
     for number in range(52):
         shop.client.post("/suppressions", json={"email": f"p{number}@b.example"})
     first = page(owner, shop, "/suppressions")

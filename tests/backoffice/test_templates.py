@@ -74,7 +74,7 @@ def test_variables_are_a_json_object(
     assert "must be a JSON object" in page(owner, shop, f"{template}?variables={variables}")
 
 
-def test_what_cannot_be_rendered_says_why(owner: Person, shop: Shop) -> None:
+def test_a_template_that_cannot_be_rendered_says_why(owner: Person, shop: Shop) -> None:
     needs = new_template(shop, subject_template="{{ order_id }}")
     text = page(owner, shop, f"/templates/{needs}")
     assert "It cannot be shown so" in text

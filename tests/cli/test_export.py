@@ -39,7 +39,7 @@ def test_filters(server: RunningServer) -> None:
     assert export(server, "--since", "2999-01-01T00:00:00Z") == []
 
 
-def test_a_payload_over_many_lines_comes_out_on_one(server: RunningServer) -> None:
+def test_a_payload_over_many_lines_is_printed_on_one(server: RunningServer) -> None:
     server.ask("/events", {"event": "line.ends", "external_id": "u1"})
     sent = headrace(
         *("send", "--event", "line.ends", "--external-id", "u2"),
@@ -52,7 +52,7 @@ def test_a_payload_over_many_lines_comes_out_on_one(server: RunningServer) -> No
     assert '"payload":{   "a": 1.0,    "b": "\\n" }' in done.stdout
 
 
-def test_what_is_exported_can_be_imported_elsewhere_and_back(tmp_path: Path) -> None:
+def test_an_export_can_be_imported_elsewhere_and_back(tmp_path: Path) -> None:
     file, other = tmp_path / "events.ndjson", ("--store", f"sqlite:///{tmp_path / 'other.db'}")
     with running_server(tmp_path) as server:
         events = [

@@ -115,7 +115,7 @@ def test_a_killed_import_continues_where_it_was(server: RunningServer, tmp_path:
     assert not state.exists()
 
 
-def test_a_file_that_changed_meanwhile_is_not_gone_on_with(
+def test_an_import_of_a_changed_file_does_not_continue(
     server: RunningServer, tmp_path: Path
 ) -> None:
     file = write(tmp_path / "events.ndjson", events(10, "changed.file"))
@@ -150,7 +150,7 @@ def test_an_import_waits_as_long_as_the_rate_limit_says(tmp_path: Path) -> None:
         assert over_http(server, str(file))["accepted"] == 2000
 
 
-def test_without_a_server_it_goes_into_the_store_itself(tmp_path: Path) -> None:
+def test_without_a_server_it_writes_into_the_store(tmp_path: Path) -> None:
     file = write(tmp_path / "events.ndjson", events(700))
     store = ("--store", f"sqlite:///{tmp_path / 'headrace.db'}")
     headrace("project", "create", "shop", *store)

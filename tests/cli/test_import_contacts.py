@@ -153,7 +153,7 @@ def test_a_dry_run_keeps_the_rejections_of_an_interrupted_import(
         assert [json.loads(line)["text"] for line in lines] == ["first,many", "last,many"]
 
 
-def test_without_a_server_it_goes_into_the_store_itself(tmp_path: Path) -> None:
+def test_without_a_server_it_writes_into_the_store(tmp_path: Path) -> None:
     file = tmp_path / "people.csv"
     file.write_text("email;seats:number\na@x.org;1\nb@x.org;2\n", "utf-8")
     store = ("--store", f"sqlite:///{tmp_path / 'headrace.db'}")

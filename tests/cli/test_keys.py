@@ -44,7 +44,7 @@ def test_a_key_is_alone_on_standard_output(server: RunningServer) -> None:
     assert text.count("\n") == 1
 
 
-def test_a_key_may_do_what_its_scopes_say(server: RunningServer) -> None:
+def test_a_key_may_do_what_its_scopes_allow(server: RunningServer) -> None:
     reader = key(server, "create", "--scope", "read").strip()
     wait_until(lambda: status(server, reader) == 403, "the key may not ingest")
     assert server.ask("/events", key=reader)["data"] is not None

@@ -30,7 +30,7 @@ def test_names_must_be_fit_to_be_shown(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "new.db").exists()
 
 
-def test_commands_make_no_store_by_mistake(tmp_path: Path) -> None:
+def test_commands_create_no_store_by_mistake(tmp_path: Path) -> None:
     missing = tmp_path / "missing.db"
     for arguments in (("project", "list"), ("key", "create"), ("policy", "get"), ("export",)):
         refused = headrace(*arguments, "--store", f"sqlite:///{missing}")

@@ -11,12 +11,12 @@ from headrace.delivery.excerpt import EXCERPT_BYTES_MAX, safe_excerpt, safe_text
 
 
 @given(st.binary(max_size=5000))
-def test_any_bytes_become_short_harmless_text(raw: bytes) -> None:
+def test_any_bytes_become_short_safe_text(raw: bytes) -> None:
     check(safe_excerpt(raw))
 
 
 @given(st.text(max_size=3000))
-def test_any_text_becomes_short_and_harmless(text: str) -> None:
+def test_any_text_becomes_short_and_safe(text: str) -> None:
     check(safe_text(text))
 
 

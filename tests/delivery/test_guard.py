@@ -127,7 +127,7 @@ def test_malformed_url_is_rejected(text: str) -> None:
 
 
 @pytest.mark.parametrize("host", ODD_ADDRESSES)
-def test_odd_notation_of_an_address_is_rejected_even_if_the_address_is_allowed(
+def test_unusual_notation_of_an_address_is_rejected_even_if_the_address_is_allowed(
     host: str,
 ) -> None:
     with pytest.raises(UrlRefusedError):
@@ -135,7 +135,7 @@ def test_odd_notation_of_an_address_is_rejected_even_if_the_address_is_allowed(
 
 
 @pytest.mark.parametrize("host", DISGUISED_ADDRESSES)
-def test_a_disguised_address_is_treated_as_what_it_becomes(host: str) -> None:
+def test_a_disguised_address_is_checked_in_its_normalized_form(host: str) -> None:
     with pytest.raises(AddressRefusedError):
         check_url(f"http://{host}/")
     assert check_url(f"http://{host}/", LOOPBACK).text == "http://127.0.0.1/"

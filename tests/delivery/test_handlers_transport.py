@@ -123,7 +123,7 @@ async def test_exception_of_a_handler_is_an_outcome(
     assert message is None or outcome.message == message
 
 
-async def test_a_message_is_cut_and_made_harmless() -> None:
+async def test_a_message_is_shortened_and_sanitized() -> None:
     outcome = await outcome_of(raising(ValueError("\x1b[2J" + "x" * 5000)))
     assert isinstance(outcome, Failed)
     assert len(outcome.message) < 1100
@@ -252,7 +252,7 @@ async def test_a_cancelled_attempt_cancels_its_coroutine() -> None:
     await transport.close()
 
 
-async def test_closing_leaves_a_blocked_thread_behind() -> None:
+async def test_closing_does_not_wait_for_a_blocked_thread() -> None:
     release = threading.Event()
     registry = HandlerRegistry()
     registry.on("*", name="it")(blocking_loop(release))

@@ -148,7 +148,7 @@ def test_bounds_are_written_out(operator: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "1e999", "9" * 5000, "-0", "1e-400"])
-def test_a_strange_number_is_rejected(operator: Client, path: str, number: str) -> None:
+def test_an_invalid_number_is_rejected(operator: Client, path: str, number: str) -> None:
     answer = patch(operator, path, f'{{"retry_factor": {number}}}')
     assert answer.status == (400 if number == "NaN" else 422)
 
@@ -266,7 +266,7 @@ def test_an_api_key_opens_nothing_of_it(project: Project, path: str, spelling: s
         assert b"event_retention_days" not in answer.body
 
 
-def test_a_token_opens_nothing_else(operator: Client) -> None:
+def test_a_token_is_valid_for_nothing_else(operator: Client) -> None:
     for target in (
         "/events",
         "/contacts",

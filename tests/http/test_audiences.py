@@ -66,7 +66,7 @@ def test_contacts_enter_and_exit(client: Client) -> None:
     }
 
 
-def test_one_who_is_nobody_keeps_all_out_and_all_such_are_named(
+def test_one_absent_contact_rejects_the_batch_and_all_absent_ones_are_named(
     server: HttpServer, client: Client
 ) -> None:
     audience_id, contact_id = new_audience(client), new_contact(client)
@@ -115,7 +115,7 @@ def test_a_thousand_enter_at_once(client: Client) -> None:
     assert [contact["id"] for contact in page.data] == ids[::-1][:200]
 
 
-def test_a_deleted_audience_is_gone_at_once_and_everybody_exits(client: Client) -> None:
+def test_a_deleted_audience_disappears_at_once_and_all_members_exit(client: Client) -> None:
     audience_id = new_audience(client)
     contacts = [new_contact(client) for _ in range(3)]
     target = f"/audiences/{audience_id}"

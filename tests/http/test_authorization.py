@@ -213,7 +213,7 @@ def test_strangers_change_nothing(owner: Inhabitant, stranger: Inhabitant) -> No
 @pytest.mark.parametrize(
     "operation", [each for each in OPERATIONS if each.is_for_operators], ids=str
 )
-def test_no_api_key_opens_what_is_for_operators(
+def test_no_api_key_grants_operator_access(
     server: HttpServer, owner: Inhabitant, operation: Operation
 ) -> None:
     target = operation.target(dict.fromkeys(operation.parameters, ABSENT))

@@ -48,7 +48,7 @@ def test_each_event_gets_the_result_it_would_get_alone(client: Client, send: Any
         assert client.get(f"/events/{item['data']['id']}").data["source"] == "batch"
 
 
-def test_a_bad_one_in_a_hundred_costs_only_itself(client: Client, send: Any) -> None:
+def test_one_invalid_event_in_a_hundred_is_rejected_alone(client: Client, send: Any) -> None:
     events = [event(number) for number in range(100)]
     events[41] = {"event": "Bad Name", "external_id": "41"}
 

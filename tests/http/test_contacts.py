@@ -472,7 +472,7 @@ def test_another_projects_contact_is_as_absent(server: HttpServer, project: Proj
 
 
 @pytest.mark.parametrize("contact_id", ["x", "..", "%00", NOBODY.upper(), f"{NOBODY}0", "%ff"])
-def test_an_id_that_is_none_is_not_found(shared: Project, contact_id: str) -> None:
+def test_an_invalid_id_is_not_found(shared: Project, contact_id: str) -> None:
     assert shared.client().get(f"/contacts/{contact_id}").status == 404
 
 

@@ -192,7 +192,7 @@ def test_a_replayed_event_is_processed_again(
     assert (again.status, again.code) == (409, "Conflict")
 
 
-def test_a_discarded_one_stays_as_it_is(client: Client, rows: DeadLetterRows) -> None:
+def test_a_discarded_dead_letter_stays_unchanged(client: Client, rows: DeadLetterRows) -> None:
     event_id = send(client)
     dead_letter_id = rows.processing(sequence(event_id))
 

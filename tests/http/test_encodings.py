@@ -151,7 +151,7 @@ def test_another_encoding_is_415(shared: Project, encoding: str) -> None:
         assert answer.headers["accept-encoding"] == "gzip, zstd"
 
 
-def test_identity_says_nothing(client: Client) -> None:
+def test_identity_reveals_nothing(client: Client) -> None:
     assert client.post("/events", EVENT, headers={"Content-Encoding": "identity"}).status == 202
 
 

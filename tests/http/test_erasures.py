@@ -177,7 +177,7 @@ def test_mentions_are_masked_on_request(client: Client) -> None:
 
 
 @pytest.mark.parametrize("query", ["dry_run=true", "mask_mentions=true&erase=false"])
-def test_what_goes_with_an_erasure_only_deletes_nobody(client: Client, query: str) -> None:
+def test_invalid_options_of_an_erasure_delete_nothing(client: Client, query: str) -> None:
     contact_id = create(client, external_id="x").data["id"]
     assert client.request("DELETE", f"/contacts/{contact_id}?{query}").status == 422
     assert listed(client) == [contact_id]
@@ -196,7 +196,7 @@ def test_an_erasure_by_a_merged_id_lists_both(client: Client) -> None:
 
 
 @pytest.mark.parametrize("query", ["erase=yes", "erase=", "erase=true&erase=true", "eraze=true"])
-def test_a_doubtful_wish_erases_nothing(client: Client, query: str) -> None:
+def test_an_ambiguous_request_erases_nothing(client: Client, query: str) -> None:
     contact_id = create(client, external_id="x").data["id"]
     assert client.request("DELETE", f"/contacts/{contact_id}?{query}").status == 422
     assert listed(client) == [contact_id]

@@ -73,7 +73,7 @@ def test_an_invalid_time_is_rejected(client: Client, text: str) -> None:
     assert (answer.status, answer.fields) == (422, ["occurred_at"])
 
 
-def test_a_placeholder_joins_nobody(client: Client) -> None:
+def test_a_placeholder_resolves_to_no_contact(client: Client) -> None:
     first = processed(client, external_id="null")
     second = processed(client, external_id="undefined", email="a@b.example")
 
@@ -126,7 +126,7 @@ def test_an_event_changes_the_address(client: Client) -> None:
     ]
 
 
-def test_an_address_that_is_somebody_elses_is_a_conflict(client: Client) -> None:
+def test_an_address_of_another_contact_is_a_conflict(client: Client) -> None:
     other = create(client, email="a@b.example").data["id"]
     event = processed(client, external_id="x", payload={"$set": {"email": "a@b.example"}})
     (conflict,) = entries(client, event, "identity_conflict")

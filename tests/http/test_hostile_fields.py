@@ -82,7 +82,7 @@ def test_a_reserved_name_is_422_with_its_own_code(shared: Project, name: str) ->
     assert (answer.status, answer.code) == (422, "ReservedEventName")
 
 
-def test_a_reserved_prefix_with_nothing_behind_it_is_422(shared: Project) -> None:
+def test_a_reserved_prefix_without_a_name_is_422(shared: Project) -> None:
     answer = shared.client().send({"event": "sendrealm.", "external_id": "x"})
 
     assert (answer.status, answer.fields) == (422, ["event"])

@@ -255,7 +255,7 @@ def test_what_is_no_http_1_1_request_is_400_and_close(server: HttpServer, name: 
 @pytest.mark.parametrize("host", NOT_HOSTS)
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 @pytest.mark.parametrize("lines", [b"", b"Connection: upgrade\r\nUpgrade: a\r\n"])
-def test_a_host_that_is_none_is_400_and_close(
+def test_an_invalid_host_is_400_and_close(
     server: HttpServer, host: bytes, version: bytes, lines: bytes
 ) -> None:
     with Connection(server.port) as connection:

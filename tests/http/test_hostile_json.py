@@ -204,7 +204,7 @@ def test_json_past_the_rules_is_422(shared: Project, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_an_invalid_event_does_not_spoil_its_neighbours(shared: Project, name: str) -> None:
+def test_an_invalid_event_does_not_affect_its_neighbours(shared: Project, name: str) -> None:
     body = b'{"events":[' + b",".join([GOOD, INVALID[name], GOOD]) + b"]}"
 
     answer = shared.client().post("/events/batch", body)

@@ -118,7 +118,7 @@ def test_all_pages_together_hold_each_matching_event_once_newest_first(
     client.close()
 
 
-def test_events_that_come_meanwhile_disturb_no_walk(client: Client) -> None:
+def test_new_events_do_not_disturb_paging(client: Client) -> None:
     for number in range(10):
         client.send({"event": "a", "external_id": f"{number}"})
     seen = []

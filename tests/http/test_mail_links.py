@@ -88,7 +88,7 @@ def anybody(server: HttpServer) -> Iterator[Client]:
     client.close()
 
 
-def test_a_click_leads_where_the_author_wanted(sent: Sent, anybody: Client) -> None:
+def test_a_click_redirects_to_the_authors_target(sent: Sent, anybody: Client) -> None:
     answer = anybody.get(sent.click)
 
     assert (answer.status, answer.headers["location"]) == (302, TARGET)
@@ -144,7 +144,7 @@ def test_the_page_leaves_everything_where_that_is_wanted(sent: Sent, anybody: Cl
 
 
 @pytest.mark.parametrize("kind", ["c", "u"])
-def test_a_token_that_is_none_leads_nowhere(sent: Sent, anybody: Client, kind: str) -> None:
+def test_an_invalid_token_is_404(sent: Sent, anybody: Client, kind: str) -> None:
     path = sent.click if kind == "c" else sent.leave
     changed = path[:-1] + ("A" if path[-1] != "A" else "B")
     for target in (changed, f"/{kind}/x", f"/{kind}/{'a' * 500}"):
@@ -207,13 +207,15 @@ def test_only_what_was_offered_changes(sent: Sent, anybody: Client, server: Http
     assert anybody.request("POST", changed, body=body.encode(), body_type=FORM).status == 404
 
 
-def test_one_click_leaves_whatever_else_the_form_says(sent: Sent, anybody: Client) -> None:
+def test_one_click_unsubscribes_whatever_else_the_form_contains(
+    sent: Sent, anybody: Client
+) -> None:
     body = ONE_CLICK + f"&save=1&offered={sent.topic}&topic={sent.topic}".encode()
     assert anybody.request("POST", sent.leave, body=body, body_type=FORM).status == 200
     assert not sent.is_subscribed
 
 
-def test_the_page_of_somebody_who_is_gone_offers_nothing(sent: Sent, anybody: Client) -> None:
+def test_the_page_of_a_deleted_contact_offers_no_actions(sent: Sent, anybody: Client) -> None:
     assert sent.client.request("DELETE", f"/contacts/{sent.contact}").status in {200, 202, 204}
     page = anybody.get(sent.leave)
     assert (page.status, choices(page.body)) == (200, {})

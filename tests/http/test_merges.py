@@ -121,7 +121,7 @@ def test_conflicts_are_paged(client: Client) -> None:
     assert (len(first["data"]), len(second["data"]), second["next_cursor"]) == (2, 1, None)
 
 
-def test_what_is_merged_is_no_conflict_and_comes_back_when_undone(client: Client) -> None:
+def test_a_merge_closes_a_conflict_and_its_undo_reopens_it(client: Client) -> None:
     own, other = two(client)
     processed(client, external_id="x", email="b@b.example")
     done = merge(client, own, other).data
@@ -159,7 +159,7 @@ def test_a_dry_run_shows_what_would_be_and_changes_nothing(client: Client) -> No
     assert client.get("/contacts").data == before
 
 
-def test_a_merge_leads_everything_to_the_survivor(client: Client) -> None:
+def test_a_merge_moves_everything_to_the_survivor(client: Client) -> None:
     own, other = two(client)
     early = processed(client, email="b@b.example")
 
@@ -231,7 +231,7 @@ def test_an_impossible_merge_is_rejected(client: Client, body: str, fields: list
     assert (answer.status, answer.code, answer.fields) == (422, "ValidationError", fields)
 
 
-def test_nobody_merges_with_nobody(client: Client) -> None:
+def test_two_absent_contacts_cannot_be_merged(client: Client) -> None:
     own, other = two(client)
     assert merge(client, own, NOBODY).status == 404
     assert merge(client, NOBODY, own).status == 404

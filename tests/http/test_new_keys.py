@@ -79,9 +79,7 @@ def test_the_body_may_come_before_and_after_the_decision(
         assert connection.answer().status == 202
 
 
-def test_a_client_that_waits_to_send_its_body_is_asked_for_it(
-    server: HttpServer, project: Project
-) -> None:
+def test_a_client_that_expects_100_continue_gets_it(server: HttpServer, project: Project) -> None:
     with Connection(server.port) as connection:
         connection.send(post(server.issue_key(project), Expect="100-continue"))
         assert connection.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 100")

@@ -104,7 +104,7 @@ def test_batches_name_the_type_of_their_items() -> None:
     assert contacts["items"] == {"$ref": "#/components/schemas/ContactInput"}
 
 
-def test_what_creates_needs_a_name_and_what_changes_does_not() -> None:
+def test_creating_needs_a_name_and_changing_does_not() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     for name, required in (
         ("Topic", ["name"]),

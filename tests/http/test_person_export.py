@@ -39,7 +39,7 @@ def test_everything_about_a_person_is_one_document(client: Client) -> None:
     assert client.get(f"/contacts/{own}/export?x=1").status == 422
 
 
-def test_readers_export_and_strangers_find_nobody(
+def test_readers_may_export_and_strangers_get_404(
     server: HttpServer, project: Project, client: Client
 ) -> None:
     contact_id = create(client, external_id="x").data["id"]

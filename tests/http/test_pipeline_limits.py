@@ -152,7 +152,7 @@ def test_many_connections_at_once_keep_each_its_order() -> None:
     assert watcher.depth_most < DEPTH_MAX
 
 
-def test_a_client_that_leaves_with_requests_unread_harms_nobody() -> None:
+def test_a_client_that_leaves_with_unread_requests_affects_no_other() -> None:
     watcher = Watcher()
 
     async def run(edge: Edge) -> list[int]:

@@ -61,7 +61,7 @@ def test_five_hundred_requests_at_once(server: HttpServer, project: Project, siz
     assert values == [str(number) for number in range(500)]
 
 
-def test_a_thousand_slow_requests_at_once_take_the_place_of_one(
+def test_a_thousand_pipelined_slow_requests_run_one_at_a_time(
     server: HttpServer, project: Project
 ) -> None:
     data = get(project, "/events") * 1000
@@ -82,7 +82,7 @@ def test_a_part_of_the_next_request_may_come_with_the_last_one(
             assert [connection.answer().status for _ in range(2)] == [202, 202]
 
 
-def test_a_broken_request_does_not_spoil_those_before_it(
+def test_a_broken_request_does_not_affect_those_before_it(
     server: HttpServer, project: Project
 ) -> None:
     broken = b"POST /events HTTP/1.1\r\nContent-Length: x\r\n\r\n"

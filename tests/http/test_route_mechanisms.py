@@ -328,7 +328,7 @@ def _basic(user: str, password: str) -> dict[str, str]:
     return {"Authorization": f"Basic {pair}"}
 
 
-def test_a_key_is_found_wherever_the_route_says(small: Small) -> None:
+def test_a_key_is_read_from_every_place_the_route_declares(small: Small) -> None:
     body = {"type": "track"}
     spelled = small.key.removeprefix("hr_").replace("_", ":")
     ways: list[dict[str, str]] = [

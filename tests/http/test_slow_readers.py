@@ -28,7 +28,9 @@ def large(server: HttpServer) -> Iterator[Project]:
     project.close()
 
 
-def test_a_slow_reader_gets_all_of_it_and_nobody_waits(server: HttpServer, large: Project) -> None:
+def test_a_slow_reader_gets_everything_and_blocks_no_other(
+    server: HttpServer, large: Project
+) -> None:
     others = large.client()
     with Connection(server.port) as connection:
         connection.send(head_of("GET", TARGET, key=large.key))
@@ -45,7 +47,7 @@ def test_a_slow_reader_gets_all_of_it_and_nobody_waits(server: HttpServer, large
                 break
 
 
-def test_lists_nobody_reads_do_not_pile_up(server: HttpServer, large: Project) -> None:
+def test_unread_lists_do_not_accumulate(server: HttpServer, large: Project) -> None:
     """Pipelined on one connection, each response is produced when the previous one was read."""
     before = server.resident_bytes()
     others = large.client()
@@ -58,7 +60,9 @@ def test_lists_nobody_reads_do_not_pile_up(server: HttpServer, large: Project) -
         connection.close()
 
 
-def test_one_that_leaves_in_the_middle_harms_nobody(server: HttpServer, large: Project) -> None:
+def test_a_client_that_leaves_in_the_middle_affects_no_other(
+    server: HttpServer, large: Project
+) -> None:
     for _ in range(10):
         with Connection(server.port) as connection:
             connection.send(head_of("GET", TARGET, key=large.key))

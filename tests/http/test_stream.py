@@ -27,7 +27,7 @@ def test_every_watcher_of_the_project_sees_each_event_in_order(
         watcher.close()
 
 
-def test_an_event_looks_as_it_does_when_read(server: HttpServer, project: Project) -> None:
+def test_a_streamed_event_equals_the_one_that_is_read(server: HttpServer, project: Project) -> None:
     payload = '{ "a" : 1.0,\r\n\n "b":"x\\ny" }'
     with Watcher(server.port) as watcher:
         watcher.start(project.key)
@@ -63,7 +63,7 @@ def test_projects_do_not_see_one_another(server: HttpServer, project: Project) -
     stranger.close()
 
 
-def test_watchers_that_leave_make_room_for_others(server: HttpServer, project: Project) -> None:
+def test_closed_streams_make_room_for_others(server: HttpServer, project: Project) -> None:
     """This includes connections that requested something else before, or two streams."""
     stream = head_of("GET", "/events/stream", key=project.key)
     listed = head_of("GET", "/events", key=project.key)

@@ -129,7 +129,7 @@ def test_unsubscribing_from_everything(client: Client) -> None:
     assert names[1:] == ["sendrealm.topic.unsubscribed"] * 2
 
 
-def test_nobody_subscribes_to_everything(client: Client) -> None:
+def test_subscribing_to_everything_is_rejected(client: Client) -> None:
     contact_id = new_contact(client)
     answer = send(client, "PUT", f"/contacts/{contact_id}/topics", is_subscribed=True)
     assert (answer.status, answer.fields) == (422, ["is_subscribed"])
@@ -183,7 +183,7 @@ def test_a_choice_is_true_or_false(client: Client, value: Any) -> None:
         assert (answer.status, answer.fields) == (422, ["is_subscribed"])
 
 
-def test_who_or_what_is_not_there_is_404(server: HttpServer, client: Client) -> None:
+def test_absent_contacts_and_topics_are_404(server: HttpServer, client: Client) -> None:
     contact_id, topic_id = new_contact(client), new_topic(client)
     other = server.project()
     stranger = other.client()

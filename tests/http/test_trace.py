@@ -93,7 +93,7 @@ def test_repeats_of_the_key_are_listed(client: Client) -> None:
     ]
 
 
-def test_dead_letter_replay_and_what_came_of_it(server: HttpServer, client: Client) -> None:
+def test_dead_letter_replay_and_its_result(server: HttpServer, client: Client) -> None:
     rows = DeadLetterRows(sql_on(server.directory / "headrace.db"))
     event_id = processed(client)
     dead_letter_id = rows.processing(sequence_of_id(uuid.UUID(event_id).bytes), attempts=2)

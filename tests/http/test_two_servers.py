@@ -84,7 +84,7 @@ def test_an_accepted_event_can_be_read_on_the_other_server_at_once(
     assert len(beside.get("/events?event=a").data) == 10
 
 
-def test_a_watcher_sees_what_either_accepts_once(
+def test_a_stream_sees_events_of_both_servers_once(
     second: HttpServer, project: Project, beside: Client
 ) -> None:
     with Watcher(second.port) as watcher:

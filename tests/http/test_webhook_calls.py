@@ -118,7 +118,7 @@ def test_a_test_that_fails_says_how(client: Client, endpoint: Endpoint) -> None:
     assert client.get(f"/webhooks/{webhook['id']}").data["enabled"]
 
 
-def test_a_test_of_nobody_says_so(client: Client) -> None:
+def test_a_test_call_without_a_listener_fails_with_the_cause(client: Client) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
@@ -193,7 +193,7 @@ def test_a_test_call_reports_what_could_not_be_read(client: Client) -> None:
 INTERIM = b"HTTP/1.1 102 P\r\n\r\n" * 5000
 
 
-def test_test_calls_that_meet_a_flood_hold_up_no_other_request(
+def test_test_calls_that_meet_a_flood_delay_no_other_request(
     open_server: HttpServer, project: Project, client: Client, endpoint: Endpoint
 ) -> None:
     """Another webhook's health and tests respond while a flood of tests is processed in turn."""
@@ -225,7 +225,7 @@ def test_test_calls_that_meet_a_flood_hold_up_no_other_request(
     assert open_server.resident_bytes(peak=True) - before_bytes < 30_000_000
 
 
-def test_deliveries_that_meet_a_flood_hold_up_no_others(client: Client, endpoint: Endpoint) -> None:
+def test_deliveries_that_meet_a_flood_delay_no_others(client: Client, endpoint: Endpoint) -> None:
     healthy = create(client, endpoint.url)
     with raw_endpoint(b"", INTERIM) as hostile:
         flooded = create(client, hostile.url)

@@ -160,7 +160,7 @@ def test_a_rotation_shows_a_new_secret_once(client: Client) -> None:
 
 
 @pytest.mark.parametrize("action", ["test", "rotate-secret"])
-def test_an_action_takes_no_members(client: Client, action: str) -> None:
+def test_an_action_takes_no_fields(client: Client, action: str) -> None:
     webhook = create(client).data
     answer = client.post(f"/webhooks/{webhook['id']}/{action}", '{"secret":"x"}')
     assert (answer.status, answer.fields) == (422, ["secret"])

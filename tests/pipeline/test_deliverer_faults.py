@@ -261,7 +261,7 @@ class Failing:
         return getattr(self._store, name)
 
 
-def test_a_store_that_fails_for_a_while_costs_nothing(queue: Queue) -> None:
+def test_a_temporary_store_failure_loses_nothing(queue: Queue) -> None:
     webhook = queue.webhook(queue.project())
     queue.deliver(webhook.id, webhook.project_id, 5)
     failures: dict[str, list[StoreError]] = {

@@ -50,7 +50,7 @@ def test_a_share_begins_small_and_grows_with_success() -> None:
     assert assigned(scheduler, queue("a")) == {("a", 1): 1}
 
 
-def test_a_probe_goes_alone() -> None:
+def test_a_probe_is_the_only_delivery_in_flight() -> None:
     scheduler = FairScheduler(LIMITS)
     scheduler.succeeded("a")
     assert assigned(scheduler, queue("a", probe=True)) == {("a", 1): 1}

@@ -163,14 +163,14 @@ def test_a_lease_is_renewed_after_a_third_of_it() -> None:
     assert leases.asked == 2
 
 
-def test_who_does_not_lead_asks_each_time() -> None:
+def test_a_follower_tries_to_lead_each_time() -> None:
     leases = Leases(None, None, 8)
     leadership = leases.leadership()
     assert [outcome(leadership.is_held()) for _ in range(4)] == [False, False, True, True]
     assert leases.asked == 3
 
 
-def test_a_doubt_asks_the_store() -> None:
+def test_doubted_leadership_is_read_from_the_store() -> None:
     leases = Leases(7, StoreError("away"), 8)
     leadership = leases.leadership()
     assert outcome(leadership.epoch()) == 7

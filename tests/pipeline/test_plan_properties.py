@@ -193,7 +193,7 @@ def resolved(*batch: Claimed, contacts: Sequence[ContactIds] = ()) -> list[dict[
     return notes(plan(*batch, known=contacts))
 
 
-def test_a_placeholder_makes_no_contact() -> None:
+def test_a_placeholder_creates_no_contact() -> None:
     made = plan(claimed(external_id="null"), claimed(email="info@b.example"))
     assert made.contacts_created == {}
     assert [(note["reason"], note["placeholders"]) for note in notes(made)] == [
@@ -202,7 +202,7 @@ def test_a_placeholder_makes_no_contact() -> None:
     ]
 
 
-def test_behind_a_placeholder_the_next_identifier_decides() -> None:
+def test_after_a_placeholder_the_next_identifier_decides() -> None:
     made = plan(claimed(external_id="anonymous", email="a@b.example"))
     (created,) = made.contacts_created.values()
     assert (created.external_id, created.email) == (None, "a@b.example")

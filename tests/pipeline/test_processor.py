@@ -179,7 +179,7 @@ def test_an_error_whose_text_cannot_be_stored_is_still_recorded(
 
 
 @pytest.mark.parametrize("errors", [1, 2, 5])
-def test_an_error_of_the_store_costs_no_claim_and_no_attempt(queue: Queue, errors: int) -> None:
+def test_a_store_error_uses_up_no_claim_and_no_attempt(queue: Queue, errors: int) -> None:
     queue.accept_many(600)
 
     async def scenario() -> None:

@@ -125,7 +125,7 @@ def test_a_shorter_policy_applies_at_the_next_sweep(sweeper: Sweeper) -> None:
     assert sweeper.sweep() == (1, 0)
 
 
-def test_a_dead_letter_keeps_its_event_until_it_goes_itself(sweeper: Sweeper) -> None:
+def test_a_dead_letter_keeps_its_event_until_it_is_removed(sweeper: Sweeper) -> None:
     project_id = sweeper.project("a", event_retention_days=1, dead_letter_retention_days=5)
     event = finished_event(sweeper.session, project_id=project_id)
     add_dead_letter(sweeper.session.place, event, 0)

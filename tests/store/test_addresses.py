@@ -122,7 +122,7 @@ def test_an_alias_becomes_the_contacts_own(people: People) -> None:
     assert [bool(row[0]) for row in rows] == [False]
 
 
-def test_alias_that_was_claimed_and_released_leads_nowhere(people: People) -> None:
+def test_a_released_alias_resolves_to_nothing(people: People) -> None:
     own = create_contact(people.session, external_id="x", email=OLD)
     other = create_contact(people.session, external_id="y", email=NEW)
     merges = people.session.store.merges

@@ -514,7 +514,7 @@ def test_newer_events_of_a_former_contact_are_removed(people: People) -> None:
     assert tables_with(people.session.place, CANARY) == []
 
 
-def test_a_person_who_came_back_is_forgotten_with_the_former_contact(people: People) -> None:
+def test_erasing_a_recreated_person_includes_the_former_contact(people: People) -> None:
     """Created, changed, deleted, created again by an event: system events name the first one."""
     former = people.create(external_id=X)
     people.accept(external_id=X)

@@ -11,7 +11,7 @@ from tests.support.events import as_stored, new_event
 from tests.support.session import StoreSession
 
 
-def test_a_secret_is_made_once_and_kept(session: StoreSession) -> None:
+def test_a_secret_is_created_once_and_kept(session: StoreSession) -> None:
     first = session.run(session.store.secret("cursors"))
     other = session.run(session.store.secret("something"))
     assert len(first) == len(other) == 32

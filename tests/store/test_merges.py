@@ -109,7 +109,7 @@ def test_newer_value_of_a_property_wins(session: StoreSession) -> None:
     assert found.properties == {"plan": "basic", "seats": 1}
 
 
-def test_all_identifiers_of_the_other_lead_to_the_survivor(session: StoreSession) -> None:
+def test_all_identifiers_of_the_other_resolve_to_the_survivor(session: StoreSession) -> None:
     own, other = two(session)
     merge(session, own, other)
     found = get(session, own.id)

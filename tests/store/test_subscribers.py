@@ -244,7 +244,7 @@ def test_unloaded_handler_is_disabled_and_enabled_again(queue: Queue) -> None:
     assert handlers(queue)["a.f"][1:] == (1, None)
 
 
-def test_after_a_downtime_handlers_get_as_long_to_come_back(queue: Queue) -> None:
+def test_after_a_downtime_handlers_get_the_same_grace_period(queue: Queue) -> None:
     announce(queue, LoadedHandler("a.f", ("x",)))
     queue.clock.now_us += 10 * HANDLER_UNSEEN_US
     started_us = queue.clock()

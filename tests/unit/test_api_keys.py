@@ -41,7 +41,7 @@ def test_only_the_hash_of_the_secret_is_kept() -> None:
     assert not secret_matches(b"\xff" * 64, made.key.secret_hash)
 
 
-def test_no_two_keys_are_alike() -> None:
+def test_keys_are_unique() -> None:
     assert len({issued()[0] for _ in range(100)}) == 100
 
 

@@ -122,7 +122,7 @@ def test_one_commit_is_bounded_in_events_and_bytes(queue: CommitQueue) -> None:
         assert (count - 1) * size < commit_queue.COMMIT_BYTES_MAX
 
 
-def test_an_event_larger_than_a_commit_goes_alone(queue: CommitQueue) -> None:
+def test_an_event_larger_than_a_commit_is_committed_alone(queue: CommitQueue) -> None:
     queue.put(pending("x" * (commit_queue.COMMIT_BYTES_MAX + 1)))
     queue.put(pending())
     assert [len(queue.take()) for _ in range(2)] == [1, 1]

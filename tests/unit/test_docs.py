@@ -67,7 +67,7 @@ def anchor(heading: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_every_relative_link_leads_somewhere(page: Path) -> None:
+def test_every_relative_link_has_a_target(page: Path) -> None:
     for link in LINK.findall(page.read_text("utf-8")):
         parts = urlsplit(link)
         if parts.scheme:

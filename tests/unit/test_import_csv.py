@@ -90,7 +90,7 @@ def test_the_first_line_determines_the_delimiter(delimiter: str) -> None:
     assert members(line) == {"email": "a@x.org", "properties": {"plan": "pro"}}
 
 
-def test_a_bad_record_spoils_no_other() -> None:
+def test_an_invalid_record_affects_no_other() -> None:
     rows = [
         b"email,note",
         b"a@x.org,\xff",

@@ -67,7 +67,7 @@ def test_a_switch(value: Any, found: bool) -> None:
 
 
 @pytest.mark.parametrize("value", [2, "perhaps", None, [True]])
-def test_a_switch_is_nothing_else(value: Any) -> None:
+def test_a_switch_is_true_or_false(value: Any) -> None:
     with pytest.raises(ValueError, match="true or false"):
         check_policy("create_contacts", value)
 

@@ -77,7 +77,7 @@ def test_each_host_has_a_url_of_its_own(url: str, expected: list[str]) -> None:
     assert one_host_each(url) == expected
 
 
-def test_a_link_names_the_file_that_it_leads_to(tmp_path: Path) -> None:
+def test_a_link_is_reported_with_its_target_file(tmp_path: Path) -> None:
     link, again = tmp_path / "link.db", tmp_path / "again.db"
     link.symlink_to(tmp_path / "disk" / "headrace.db")
     again.symlink_to("link.db")

@@ -33,7 +33,7 @@ from headrace.store.contract.retention import RetentionState
 _STARTED = time.time()
 
 
-class Behind(msgspec.Struct, frozen=True, kw_only=True):
+class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
     """What the store reports about itself and about its queues."""
 
     health: StoreHealth
@@ -49,12 +49,12 @@ def render_metrics(
     commits: CommitStats,
     *,
     queue_depth: int,
-    behind: Behind | None,
+    stats: StoreStats | None,
     now_us: int = 0,
     blocked: bool,
     worker_ready: bool | None = None,
 ) -> bytes:
-    """The text of a scrape; without `behind` the store's own numbers are left out.
+    """The text of a scrape; without `stats` the store's own numbers are left out.
 
     Args:
         worker_ready: None for a server without a worker of its own.
@@ -65,8 +65,8 @@ def render_metrics(
             (
                 *_accept_families(accept, queue_depth, blocked=blocked),
                 *_commit_families(commits),
-                *_store_families(behind),
-                *_behind_families(behind, now_us),
+                *_store_families(stats),
+                *_queue_families(stats, now_us),
                 *_worker_families(worker_ready),
                 *_process_families(),
             )
@@ -140,8 +140,8 @@ def _commit_families(stats: CommitStats) -> Iterator[Metric]:
     yield _counter("headrace_commits_failed", "Commits that failed.", stats.failed_commits)
 
 
-def _store_families(behind: Behind | None) -> Iterator[Metric]:
-    health = None if behind is None else behind.health
+def _store_families(stats: StoreStats | None) -> Iterator[Metric]:
+    health = None if stats is None else stats.health
     yield _gauge(
         "headrace_store_up",
         "1 while the store responds.",
@@ -155,13 +155,13 @@ def _store_families(behind: Behind | None) -> Iterator[Metric]:
         yield _gauge("headrace_disk_free_bytes", "Room left for the store.", health.free_bytes)
 
 
-def _behind_families(behind: Behind | None, now_us: int) -> Iterator[Metric]:
-    if behind is None:
+def _queue_families(stats: StoreStats | None, now_us: int) -> Iterator[Metric]:
+    if stats is None:
         yield from retention_families(None)
         return
-    yield from retention_families(behind.retention)
-    yield from _event_queue_families(behind.work, now_us)
-    yield from delivery_families(behind.deliveries, behind.breakers_open)
+    yield from retention_families(stats.retention)
+    yield from _event_queue_families(stats.work, now_us)
+    yield from delivery_families(stats.deliveries, stats.breakers_open)
 
 
 def _event_queue_families(work: WorkStats, now_us: int) -> Iterator[Metric]:

@@ -41,7 +41,7 @@ def test_the_scheme_is_chosen_and_kept(new_window: OpenWindow) -> None:
     assert page.get_by_role("button", name="Light").is_visible()
 
 
-def test_a_search_leaves_what_has_every_word(new_window: OpenWindow) -> None:
+def test_a_search_finds_entries_with_every_word(new_window: OpenWindow) -> None:
     page = opened(new_window())
 
     page.keyboard.press("/")

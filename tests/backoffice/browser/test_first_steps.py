@@ -31,7 +31,7 @@ def open_alone(browser: Browser, server: RunningServer) -> Window:
     return open_window(browser, server, "", width=1280, height=800, scheme="light")
 
 
-def test_the_first_operator_comes_in_and_works(browser: Browser, fresh: RunningServer) -> None:
+def test_the_first_operator_can_sign_in(browser: Browser, fresh: RunningServer) -> None:
     window = open_alone(browser, fresh)
     window.expected = {422}
     page = window.page

@@ -76,7 +76,7 @@ def test_sending_is_stopped_by_a_button(window: Window, shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("width", "scheme"), [(400, "dark"), (400, "light"), (1280, "dark"), (1600, "light")]
 )
-def test_pages_of_mail_fit_and_keep_nobody_out(
+def test_pages_of_mail_fit_and_are_accessible(
     new_window: OpenWindow, owner: Person, shop: Shop, width: int, scheme: str
 ) -> None:
     reveal(shop, owner)

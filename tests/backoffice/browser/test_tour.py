@@ -62,7 +62,7 @@ def path_of(name: str, project: Project) -> str:
 @pytest.mark.parametrize(
     ("width", "scheme"), [(360, "light"), (360, "dark"), (1600, "light"), (1600, "dark")]
 )
-def test_pages_fit_and_keep_nobody_out(
+def test_pages_fit_and_are_accessible(
     new_window: OpenWindow, owner: Person, shop: Project, width: int, scheme: str
 ) -> None:
     window = new_window(owner, width=width, height=900, scheme=scheme)
@@ -76,7 +76,7 @@ def test_pages_fit_and_keep_nobody_out(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_before_signing_in_keep_nobody_out(new_window: OpenWindow, scheme: str) -> None:
+def test_pages_before_signing_in_are_accessible(new_window: OpenWindow, scheme: str) -> None:
     window = new_window(width=360, scheme=scheme)
     window.expected = {404, 410}
     for path in ("/sign-in", "/welcome/over", "/nothing"):
@@ -87,7 +87,7 @@ def test_pages_before_signing_in_keep_nobody_out(new_window: OpenWindow, scheme:
     window.shoot(f"sign-in-360-{scheme}")
 
 
-def test_open_menus_and_questions_keep_nobody_out(
+def test_open_menus_and_dialogs_are_accessible(
     new_window: OpenWindow, owner: Person, shop: Project
 ) -> None:
     window = new_window(owner, width=360)

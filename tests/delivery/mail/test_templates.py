@@ -200,7 +200,7 @@ async def test_css_is_inlined_and_liquid_stays() -> None:
 
 
 @pytest.mark.anyio
-async def test_html_that_breaks_the_inliner_breaks_nothing_else() -> None:
+async def test_html_that_the_inliner_cannot_handle_is_rejected() -> None:
     style = "<style>p { color: red }</style>"
     with pytest.raises(CssError, match="more than 10000 elements"):
         await inline_css(style + "<div>" * 10_001)

@@ -125,7 +125,7 @@ def test_a_domain_is_made_and_verified(session: StoreSession) -> None:
     assert checked.domain.status is DomainStatus.VERIFIED
 
 
-def test_links_lead_on_and_are_noted(session: StoreSession) -> None:
+def test_links_redirect_and_are_recorded(session: StoreSession) -> None:
     project = mail.new_project(session)
     message = mail.send_one(session, project)
     mail.deliver(session)

@@ -255,7 +255,7 @@ def test_messages_sent_during_an_erasure_leave_no_trace(
     assert count(session, "message_attempts") == 0
 
 
-def test_messages_go_when_their_time_is_over(session: StoreSession) -> None:
+def test_messages_are_removed_after_their_retention_time(session: StoreSession) -> None:
     project = mail.new_project(session)
     first = mail.send_one(session, project, text="The same.")
     mail.deliver(session)

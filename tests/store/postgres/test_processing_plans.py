@@ -122,7 +122,7 @@ def test_every_hot_statement_names_lanes(sql: str) -> None:
     assert "lane = " in sql
 
 
-def test_plan_made_for_empty_tables_works_for_full_ones(place: PostgresPlace) -> None:
+def test_a_plan_for_empty_tables_works_for_full_ones(place: PostgresPlace) -> None:
     """A prepared statement keeps its plan until the table is analyzed again."""
 
     async def plans() -> list[str]:

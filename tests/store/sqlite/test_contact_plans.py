@@ -100,12 +100,12 @@ def test_every_combination_of_filters_is_served_by_an_index(connection: apsw.Con
 
 
 @pytest.mark.parametrize("name", INDEXES)
-def test_a_filter_leads_by_its_own_index(connection: apsw.Connection, name: str) -> None:
+def test_a_filter_is_served_by_its_own_index(connection: apsw.Connection, name: str) -> None:
     last = list_plans(connection, **{name: FILTERS[name]})[-1]
     assert last[0].startswith(f"SEARCH {INDEXES[name]}"), last
 
 
-def test_most_selective_filter_leads(connection: apsw.Connection) -> None:
+def test_the_most_selective_filter_chooses_the_index(connection: apsw.Connection) -> None:
     wanted = {name: FILTERS[name] for name in ("audience_id", "topic_id", "search")}
     assert list_plans(connection, **wanted)[-1][0].startswith(f"SEARCH {INDEXES['search']}")
     wanted["email"] = "x"

@@ -85,7 +85,7 @@ def test_store_of_any_earlier_release_is_migrated(
     older.close()
 
 
-def test_a_step_that_fails_leaves_nothing_behind() -> None:
+def test_a_failing_step_leaves_no_changes() -> None:
     connection = apsw.Connection(":memory:")
     connection.execute("CREATE TABLE rejections (x)")
     with pytest.raises(apsw.SQLError):
@@ -168,7 +168,7 @@ def test_no_store_is_created_unless_requested(sqlite_place: SqlitePlace) -> None
     assert not sqlite_place.path.exists()
 
 
-def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreSetupError, match="cannot be opened"):
         open_store(tmp_path / "file" / "headrace.db", serve=True)
@@ -187,7 +187,7 @@ def test_library_that_can_lose_rows_is_rejected(
 # --- after an unclean stop ---
 
 
-def test_a_log_left_behind_is_moved_into_the_database_before_serving(
+def test_a_leftover_log_is_checkpointed_before_serving(
     session: StoreSession, tmp_path: Path
 ) -> None:
     events = [new_event(key=f"k{n}") for n in range(100)]

@@ -170,7 +170,7 @@ def test_events_of_a_contact_are_found_by_two_indexes(explained: Explained) -> N
     assert not any("events_project" in step for step in steps)
 
 
-def test_the_most_selective_filter_leads(explained: Explained) -> None:
+def test_the_most_selective_filter_chooses_the_index(explained: Explained) -> None:
     session = explained.session
     wanted = EventFilter(event="order.completed", status=0, email="a@one.example")
     session.run(session.store.events.list(1, wanted, before=None, limit=5))

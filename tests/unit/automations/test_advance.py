@@ -432,7 +432,7 @@ def test_a_cancelled_run_is_over(reason: Reason) -> None:
         assert world.take(item) == before
 
 
-def test_steps_see_what_steps_before_them_have_changed() -> None:
+def test_steps_see_changes_of_earlier_steps() -> None:
     filters = {"contact.properties.plan": "pro", "contact.in_audience": AN_ID}
     steps = (
         step("plan", "contact_update", set={"properties.plan": "pro"}, unset=["properties.trial"]),

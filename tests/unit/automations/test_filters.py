@@ -219,7 +219,7 @@ def test_each_place_sees_its_own_paths() -> None:
         assert (not problems.found) is allowed, (place, path)
 
 
-def test_membership_is_asked_by_id() -> None:
+def test_membership_is_queried_by_id() -> None:
     for filters, holds in (
         ('{"contact.in_audience": "a"}', True),
         ('{"contact.in_audience_ne": "a"}', False),
@@ -382,7 +382,7 @@ def test_absurd_numbers_compare_with_nothing(number: str) -> None:
     assert verdict('{"x_ne": 1}', payload).holds
 
 
-def test_lists_of_any_length_cost_no_more_than_their_limit() -> None:
+def test_evaluation_of_lists_of_any_length_is_bounded() -> None:
     def work(elements: int) -> int:
         ready = facts(json.dumps({"x": [1] * elements}))
         problems = Problems()

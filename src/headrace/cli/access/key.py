@@ -59,7 +59,7 @@ def create(
 
     issued, at_us = in_store(settings, work)
     if as_json:
-        print_json({"key": issued.text, "project": project, **_shown(issued.key, at_us)})
+        print_json({"key": issued.text, "project": project, **_view(issued.key, at_us)})
         return
     typer.echo(issued.text)
     typer.echo(
@@ -84,7 +84,7 @@ def list_(
         return list(await store.projects.list_keys(owner.id)), store.clock_us()
 
     keys, at_us = in_store(settings, work)
-    shown = [_shown(key, at_us) for key in keys]
+    shown = [_view(key, at_us) for key in keys]
     if as_json:
         print_json(shown)
         return
@@ -118,7 +118,7 @@ def revoke(
         typer.echo(f"Revoked key {public_id}.")
 
 
-def _shown(key: ApiKey, at_us: int) -> dict[str, Any]:
+def _view(key: ApiKey, at_us: int) -> dict[str, Any]:
     return {
         "id": key.public_id,
         "name": key.name,

@@ -46,7 +46,7 @@ def create(settings: Settings, email: Email, as_json: AsJson = False) -> None:
         raise CommandFailed("The maximum number of operators is reached.") from None
     link = _link_address(settings, token)
     if as_json:
-        print_json({"token": issued.text, "sign_in": link, **_shown(issued.operator)})
+        print_json({"token": issued.text, "sign_in": link, **_view(issued.operator)})
         return
     _show(issued, as_json=False)
     typer.echo(f"Sign in to the backoffice (the link works once, for 24 hours): {link}", err=True)
@@ -105,7 +105,7 @@ def list_(settings: Settings, as_json: AsJson = False) -> None:
     async def work(store: Store) -> list[Operator]:
         return list(await store.operators.list())
 
-    shown = [_shown(operator) for operator in in_store(settings, work)]
+    shown = [_view(operator) for operator in in_store(settings, work)]
     if as_json:
         print_json(shown)
         return
@@ -146,7 +146,7 @@ def _issue(email: str) -> IssuedToken:
 
 def _show(issued: IssuedToken, *, as_json: bool) -> None:
     if as_json:
-        print_json({"token": issued.text, **_shown(issued.operator)})
+        print_json({"token": issued.text, **_view(issued.operator)})
         return
     typer.echo(issued.text)
     typer.echo(
@@ -156,7 +156,7 @@ def _show(issued: IssuedToken, *, as_json: bool) -> None:
     )
 
 
-def _shown(operator: Operator) -> dict[str, Any]:
+def _view(operator: Operator) -> dict[str, Any]:
     from headrace.domain.timestamps import to_text
 
     return {

@@ -49,7 +49,7 @@ def get(
         return await store.projects.policy_values((await find_project(store, project)).id)
 
     values = in_store(settings, work)
-    shown = [_shown(each, values[each]) for each in (POLICY_NAMES if not name else (name,))]
+    shown = [_view(each, values[each]) for each in (POLICY_NAMES if not name else (name,))]
     if as_json:
         print_json(shown[0] if name else shown)
         return
@@ -115,7 +115,7 @@ def _checked(name: str, text: str) -> Any:
     return checked_value(name, value)
 
 
-def _shown(name: str, value: Any) -> dict[str, Any]:
+def _view(name: str, value: Any) -> dict[str, Any]:
     facts = policy_facts(name)
     low, high = facts.bounds or (None, None)
     return {

@@ -40,7 +40,7 @@ def create(
     except StoreConflictError:
         raise CommandFailed(f"Project {name!r} already exists.") from None
     if as_json:
-        print_json(_shown(project))
+        print_json(_view(project))
     else:
         typer.echo(f"Created project {name}. Create a key: headrace key create --project {name!r}")
 
@@ -56,7 +56,7 @@ def list_(settings: Settings, as_json: AsJson = False) -> None:
     async def work(store: Store) -> list[Project]:
         return list(await store.projects.list())
 
-    shown = [_shown(project) for project in in_store(settings, work)]
+    shown = [_view(project) for project in in_store(settings, work)]
     if as_json:
         print_json(shown)
     else:
@@ -65,7 +65,7 @@ def list_(settings: Settings, as_json: AsJson = False) -> None:
         )
 
 
-def _shown(project: Project) -> dict[str, Any]:
+def _view(project: Project) -> dict[str, Any]:
     from headrace.domain.ids import uuid_text
     from headrace.domain.timestamps import to_text
 

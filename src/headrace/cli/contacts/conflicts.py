@@ -46,7 +46,7 @@ def conflicts(
         owner = await find_project(store, project)
         return await store.merges.pairs(owner.id, before=None, limit=limit, status=status)
 
-    shown = [_shown(pair) for pair in in_store(settings, work).pairs]
+    shown = [_view(pair) for pair in in_store(settings, work).pairs]
     if as_json:
         print_json(shown)
         return
@@ -90,7 +90,7 @@ def dismiss(
         )
 
     try:
-        shown = _shown(in_store(settings, work))
+        shown = _view(in_store(settings, work))
     except MergeRejectedError as error:
         if error.rejection is MergeRejection.RESOLVED:
             raise CommandFailed("The two contacts were merged.") from None
@@ -104,7 +104,7 @@ def dismiss(
         )
 
 
-def _shown(pair: ContactPair) -> dict[str, Any]:
+def _view(pair: ContactPair) -> dict[str, Any]:
     """A conflict as in responses of the API."""
     from headrace.domain.timestamps import to_text
 

@@ -77,7 +77,7 @@ def list_(
                 break
         return found
 
-    shown = [dead_letter_shown(found) for found in in_store(settings, work)]
+    shown = [dead_letter_view(found) for found in in_store(settings, work)]
     if as_json:
         print_json(shown)
         return
@@ -108,7 +108,7 @@ def groups(
         owner = await find_project(store, project)
         return list(await store.dead_letters.groups(owner.id, wanted))
 
-    shown = [_group_shown(group) for group in in_store(settings, work)]
+    shown = [_group_view(group) for group in in_store(settings, work)]
     if as_json:
         print_json(shown)
         return
@@ -161,7 +161,7 @@ def replay(  # noqa: PLR0913, PLR0917 - one parameter a flag
         return
     if only_look:
         count, sample = dry_run(settings, project, wanted)
-        _print_dry_run(count, [dead_letter_shown(each) for each in sample], as_json=as_json)
+        _print_dry_run(count, [dead_letter_view(each) for each in sample], as_json=as_json)
         return
     job = start(settings, project, wanted, per_second)
     ended = watch(settings, job) if wait else job
@@ -230,7 +230,7 @@ def _wanted(event: str, subscriber_id: str, cause: str, kind: str) -> DeadLetter
     return msgspec.convert(checked, DeadLetterFilter)
 
 
-def dead_letter_shown(dead_letter: DeadLetter) -> dict[str, Any]:
+def dead_letter_view(dead_letter: DeadLetter) -> dict[str, Any]:
     """A dead letter as in responses of the API."""
     from headrace.domain.ids import uuid_text
     from headrace.domain.timestamps import to_text
@@ -249,7 +249,7 @@ def dead_letter_shown(dead_letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _group_shown(group: DeadLetterGroup) -> dict[str, Any]:
+def _group_view(group: DeadLetterGroup) -> dict[str, Any]:
     from headrace.domain.timestamps import to_text
 
     return {
@@ -266,7 +266,7 @@ def _group_shown(group: DeadLetterGroup) -> dict[str, Any]:
 def _print_closed(closed: Closed, done: str, *, as_json: bool) -> None:
     if closed.closing is not Closing.DONE or closed.dead_letter is None:
         raise CommandFailed(_REJECTED[closed.closing])
-    shown = dead_letter_shown(closed.dead_letter)
+    shown = dead_letter_view(closed.dead_letter)
     if as_json:
         print_json(shown)
     else:

@@ -21,7 +21,7 @@ def check_mail(settings: Settings) -> Iterator[Finding]:
         yield fail("mail relay", str(error), "Set HEADRACE_MAIL_RELAY to one of docs/mail.md.")
         return
     if relay.kind is RelayKind.CAPTURE:
-        found = "capture: mail is kept here to be looked at, and none is sent (HEADRACE_MAIL_RELAY)"
+        found = "capture: mail is stored for inspection, and none is sent (HEADRACE_MAIL_RELAY)"
         yield ok("mail relay", found)
         return
     yield ok("mail relay", f"{relay.kind.value} {relay.host}:{relay.port}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headrace.cli.messages.shown import cell, time_of
+from headrace.cli.messages.views import cell, time_of
 from headrace.cli.shared.failure import CommandFailed, usage
 from headrace.cli.shared.output import AsJson, print_json, print_rows
 from headrace.cli.shared.settings import STORE, with_settings
@@ -66,7 +66,7 @@ def create(
     except ApiError as error:
         raise CommandFailed(f"{checked}: {error.message}") from None
     if as_json:
-        print_json(_shown(domain, records))
+        print_json(_view(domain, records))
         return
     typer.echo(f"Created domain {domain.name}, {domain.status.value}. Records to publish:")
     print_rows(
@@ -163,7 +163,7 @@ def _check(check: RecordCheck) -> dict[str, Any]:
     }
 
 
-def _shown(domain: Domain, records: tuple[DnsRecord, ...]) -> dict[str, Any]:
+def _view(domain: Domain, records: tuple[DnsRecord, ...]) -> dict[str, Any]:
     return {
         "id": domain.id,
         "name": domain.name,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headrace.cli.access.key import ProjectName
-from headrace.cli.messages.shown import LIMIT_MAX, cell, id_of, message_shown, trace_shown
+from headrace.cli.messages.views import LIMIT_MAX, cell, id_of, message_view, trace_view
 from headrace.cli.shared.failure import CommandFailed, usage
 from headrace.cli.shared.output import AsJson, print_json, print_rows, printable
 from headrace.cli.shared.settings import STORE, with_settings
@@ -63,7 +63,7 @@ def list_(
                 break
         return found
 
-    shown = [message_shown(found) for found in in_store(settings, work)]
+    shown = [message_view(found) for found in in_store(settings, work)]
     if as_json:
         print_json(shown)
         return
@@ -94,7 +94,7 @@ def show(
         raise _nothing(project)
     from headrace.pipeline.messages.message_trace import trace_of
 
-    shown = trace_shown(trace_of(detail))
+    shown = trace_view(trace_of(detail))
     if as_json:
         print_json(shown)
     else:
@@ -115,7 +115,7 @@ def settle(
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
-    """Say what became of messages of which nobody knows whether the relay took them.
+    """Settle messages of which it is unknown whether the relay accepted them.
 
     Example: headrace messages settle --all --as sent
     """
@@ -145,7 +145,7 @@ def settle(
     if wanted and settled[0].state is not expected:
         raise CommandFailed(f"The message is {settled[0].state.value}, not unknown.")
     if as_json:
-        print_json([message_shown(one) for one in settled])
+        print_json([message_view(one) for one in settled])
     else:
         typer.echo(f"Settled as {outcome}: {len(settled)}")
 
@@ -188,7 +188,7 @@ def cancel(
     if found.state is not MessageStatus.CANCELLED:
         raise CommandFailed(f"The message is {found.state.value}, not waiting.")
     if as_json:
-        print_json(message_shown(found))
+        print_json(message_view(found))
     else:
         typer.echo(f"Cancelled message {found.id}.")
 

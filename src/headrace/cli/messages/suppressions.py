@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headrace.cli.access.key import ProjectName
-from headrace.cli.messages.shown import (
+from headrace.cli.messages.views import (
     LIMIT_MAX,
     cell,
     id_of,
     json_members,
-    suppression_shown,
+    suppression_view,
 )
 from headrace.cli.shared.failure import CommandFailed, usage
 from headrace.cli.shared.output import AsJson, print_json, print_rows
@@ -25,7 +25,9 @@ from headrace.store.store import Store
 if TYPE_CHECKING:
     from headrace.store.contract.messages import Suppressed
 
-app = typer.Typer(help="Hold back mail to addresses, and let it go again.", no_args_is_help=True)
+app = typer.Typer(
+    help="Suppress mail to addresses, and list and remove suppressions.", no_args_is_help=True
+)
 
 
 @app.command("list")
@@ -53,7 +55,7 @@ def list_(
             return [one for one in found if reason in {None, one.reason}]
         return list(await entries.list(owner.id, reason=reason, limit=limit))
 
-    shown = [suppression_shown(found) for found in in_store(settings, work)]
+    shown = [suppression_view(found) for found in in_store(settings, work)]
     if as_json:
         print_json(shown)
         return
@@ -92,7 +94,7 @@ def add(
             owner.id, fields, store.clock_us(), actor=ACTOR
         )
 
-    made = suppression_shown(in_store(settings, work))
+    made = suppression_view(in_store(settings, work))
     if as_json:
         print_json(made)
     else:
@@ -109,7 +111,7 @@ def remove(
     project: ProjectName = DEFAULT_PROJECT,
     as_json: AsJson = False,
 ) -> None:
-    """Let an address get mail again.
+    """Remove suppressions of an address, so that it gets mail again.
 
     Example: headrace suppressions remove mike@example.com
     """
@@ -123,7 +125,7 @@ def remove(
         gone = [await entries.remove(owner.id, each, store.clock_us(), actor=ACTOR) for each in ids]
         return [one for one in gone if one is not None]
 
-    gone = [suppression_shown(one) for one in in_store(settings, work)]
+    gone = [suppression_view(one) for one in in_store(settings, work)]
     if not gone:
         raise CommandFailed(f"There is no such entry in project {project}.")
     if as_json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headrace.cli.access.key import ProjectName
-from headrace.cli.messages.shown import LIMIT_MAX, cell, json_members, template_shown
+from headrace.cli.messages.views import LIMIT_MAX, cell, json_members, template_view
 from headrace.cli.shared.failure import CommandFailed, usage
 from headrace.cli.shared.output import AsJson, print_json, print_rows, printable
 from headrace.cli.shared.settings import STORE, with_settings
@@ -49,7 +49,7 @@ def list_(
         templates = store.messages.templates
         return list(await templates.search(owner.id, status=status, before=None, limit=limit))
 
-    shown = [template_shown(found) for found in in_store(settings, work)]
+    shown = [template_view(found) for found in in_store(settings, work)]
     if as_json:
         print_json(shown)
         return
@@ -106,7 +106,7 @@ def create(  # noqa: PLR0913, PLR0917 - one parameter a flag
     except StoreConflictError:
         raise CommandFailed(f"There is a template {name!r} already.") from None
     if as_json:
-        print_json(template_shown(made) | _published(published))
+        print_json(template_view(made) | _published(published))
     else:
         typer.echo(f"Created template {printable(made.name)}: {made.id}")
         _print_published(published)

@@ -94,7 +94,7 @@ _SAID = frozenset({"bounced", "complained", "cancelled_by"})
 
 
 def explain(state: MessageStatus, reason: str | None, rule: str | None) -> str:
-    """One sentence for people: what became of a message, and why.
+    """One sentence for people: outcome of a message, with the reason.
 
     A reason that is not known here, of a later release, is shown as it is stored.
     """

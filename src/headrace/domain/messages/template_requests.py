@@ -28,7 +28,7 @@ class PreviewRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TestSendRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a draft is sent to be looked at, and with whose data."""
+    """Where a draft is sent as a test, and with whose data."""
 
     sender: Mailbox
     to: tuple[Mailbox, ...]

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from headrace.http.routing.context import Services, json_response
 from headrace.http.routing.route import PUBLIC, get, ok, unavailable, whole
 from headrace.http.routing.schema import about
-from headrace.observability.metrics import Behind, render_metrics
+from headrace.observability.metrics import StoreStats, render_metrics
 from headrace.pipeline.delivering.breakers import pauses
 from headrace.store.contract.errors import StoreError
 from headrace.store.store import Store
@@ -75,14 +75,14 @@ async def metrics(request: Request) -> Response:
     """Prometheus text format."""
     services = _services(request)
     try:
-        behind = await _behind(services.store)
+        stats = await _store_stats(services.store)
     except StoreError:
-        behind = None
+        stats = None
     text = render_metrics(
         services.acceptor.stats,
         services.store.commit_stats,
         queue_depth=services.acceptor.queue.depth,
-        behind=behind,
+        stats=stats,
         now_us=services.clock_us(),
         worker_ready=None if services.worker_problem is None else not services.worker_problem(),
         blocked=services.acceptor.blocked is not None
@@ -91,9 +91,9 @@ async def metrics(request: Request) -> Response:
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _behind(store: Store) -> Behind:
+async def _store_stats(store: Store) -> StoreStats:
     deliveries = await store.delivery_counts.numbers()
-    return Behind(
+    return StoreStats(
         health=await store.health(),
         retention=await store.retention.state(),
         work=await store.processing.stats(),

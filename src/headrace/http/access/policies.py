@@ -102,7 +102,7 @@ async def get_policies(request: Request) -> Response:
     """`GET /admin/projects/{id}/policies`."""
     services = context_of(request).services
     project_id = await _project(services, request)
-    return json_response({"data": await policies_shown(services, project_id)})
+    return json_response({"data": await policy_responses(services, project_id)})
 
 
 async def patch_policies(request: Request) -> Response:
@@ -114,7 +114,7 @@ async def patch_policies(request: Request) -> Response:
         await services.store.operators.set_policies(
             project_id, values, services.clock_us(), actor=operator.actor
         )
-    return json_response({"data": await policies_shown(services, project_id)})
+    return json_response({"data": await policy_responses(services, project_id)})
 
 
 async def list_audit(request: Request) -> Response:
@@ -140,7 +140,7 @@ async def list_audit(request: Request) -> Response:
     return json_response({"data": shown, "next_cursor": following})
 
 
-async def policies_shown(services: Services, project_id: int) -> dict[str, PolicyResponse]:
+async def policy_responses(services: Services, project_id: int) -> dict[str, PolicyResponse]:
     """All policies by name."""
     values = await services.store.projects.policy_values(project_id)
     shown = {}

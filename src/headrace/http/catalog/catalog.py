@@ -103,7 +103,7 @@ def sources_of(bits: int) -> list[str]:
     return [source.name.lower() for source in Source if bits >> source & 1]
 
 
-def name_shown(name: CatalogName) -> CatalogNameResponse:
+def name_response(name: CatalogName) -> CatalogNameResponse:
     """A name as the API shows it."""
     return CatalogNameResponse(
         event=name.event,
@@ -118,21 +118,21 @@ def name_shown(name: CatalogName) -> CatalogNameResponse:
     )
 
 
-def entry_shown(entry: CatalogEntry, hours: Sequence[HourCount]) -> CatalogEntryResponse:
+def entry_response(entry: CatalogEntry, hours: Sequence[HourCount]) -> CatalogEntryResponse:
     """An entry as the API shows it."""
     name = entry.name
     return CatalogEntryResponse(
-        **msgspec.structs.asdict(name_shown(name)),
-        hours=_hours_shown(hours),
-        schema=[_path_shown(path, name.inspected) for path in entry.paths],
+        **msgspec.structs.asdict(name_response(name)),
+        hours=_hour_responses(hours),
+        schema=[_path_response(path, name.inspected) for path in entry.paths],
         paths_not_kept=name.paths_over,
-        drift=[_drift_shown(drift) for drift in entry.drift],
+        drift=[_drift_response(drift) for drift in entry.drift],
         example=None if entry.example is None else msgspec.json.decode(entry.example),
         example_event_id=None if entry.example_id is None else uuid_text(entry.example_id),
     )
 
 
-def _hours_shown(hours: Sequence[HourCount]) -> list[CatalogHourResponse]:
+def _hour_responses(hours: Sequence[HourCount]) -> list[CatalogHourResponse]:
     by_hour: dict[int, dict[str, int]] = {}
     for count in hours:
         by_hour.setdefault(count.hour, {})[Source(count.source).name.lower()] = count.events
@@ -142,7 +142,7 @@ def _hours_shown(hours: Sequence[HourCount]) -> list[CatalogHourResponse]:
     ]
 
 
-def _path_shown(path: CatalogPath, inspected: int) -> CatalogPathResponse:
+def _path_response(path: CatalogPath, inspected: int) -> CatalogPathResponse:
     return CatalogPathResponse(
         path=path.path,
         types=type_names(path.types),
@@ -155,7 +155,7 @@ def _path_shown(path: CatalogPath, inspected: int) -> CatalogPathResponse:
     )
 
 
-def _drift_shown(drift: Drift) -> CatalogDriftResponse:
+def _drift_response(drift: Drift) -> CatalogDriftResponse:
     return CatalogDriftResponse(
         kind=drift.kind.value,
         path=drift.path,
@@ -181,7 +181,7 @@ async def list_catalog(request: Request) -> Response:
     after = cursors.read_text(query["cursor"], scope) if "cursor" in query else ""
     found = await context.services.store.catalog.names(project_id, wanted, after, limit + 1)
     following = cursors.make_text(found[limit - 1].event, scope) if len(found) > limit else None
-    shown = [name_shown(name) for name in found[:limit]]
+    shown = [name_response(name) for name in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -199,7 +199,7 @@ async def get_catalog_entry(request: Request) -> Response:
         raise not_found()
     hour = context.services.clock_us() // HOUR_US
     hours = await store.hours(project_id, [event], hour - HOURS_SHOWN + 1, hour)
-    return json_response({"data": entry_shown(entry, hours)})
+    return json_response({"data": entry_response(entry, hours)})
 
 
 def _check_prefix(text: str) -> str:

@@ -86,7 +86,7 @@ class EnteredContactsResponse(msgspec.Struct, kw_only=True):
     already_in: int
 
 
-def audience_shown(audience: Audience) -> AudienceResponse:
+def audience_response(audience: Audience) -> AudienceResponse:
     """An audience as the API shows it."""
     return AudienceResponse(
         id=audience.id,
@@ -108,7 +108,7 @@ async def create_audience(request: Request) -> Response:
     except TooManyAudiencesError:
         message = f"A project has at most {AUDIENCES_MAX} audiences; delete one first."
         raise ApiError(ErrorCode.CONFLICT, message) from None
-    return json_response({"data": audience_shown(made)}, 201)
+    return json_response({"data": audience_response(made)}, 201)
 
 
 async def list_audiences(request: Request) -> Response:
@@ -119,14 +119,14 @@ async def list_audiences(request: Request) -> Response:
     before = context.before(scope)
     found = await _store(context).list(_project(context), before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
-    shown = [audience_shown(audience) for audience in found[:limit]]
+    shown = [audience_response(audience) for audience in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
 async def get_audience(request: Request) -> Response:
     """`GET /audiences/{id}`."""
     audience = await _audience(request, context_of(request))
-    return json_response({"data": audience_shown(audience)})
+    return json_response({"data": audience_response(audience)})
 
 
 async def patch_audience(request: Request) -> Response:
@@ -140,7 +140,7 @@ async def patch_audience(request: Request) -> Response:
         )
     except StoreConflictError:
         raise name_taken("audience") from None
-    return json_response({"data": audience_shown(_found(changed))})
+    return json_response({"data": audience_response(_found(changed))})
 
 
 async def delete_audience(request: Request) -> Response:

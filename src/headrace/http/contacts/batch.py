@@ -36,7 +36,7 @@ class ContactBatchInput(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ContactOutcome(StrEnum):
-    """What became of one contact of a batch."""
+    """Outcome for one contact of a batch."""
 
     CREATED = "created"
     UPDATED = "updated"

@@ -21,7 +21,7 @@ from headrace.domain.contacts.properties import NAME_CHARACTERS_MAX, PROPERTIES_
 from headrace.domain.errors import ErrorCode, FieldProblem, invalid
 from headrace.http.contacts.erasures import PARAMETERS as ERASURE_PARAMETERS
 from headrace.http.contacts.erasures import ErasureResponse, erase_contact
-from headrace.http.events.responses import Event, event_shown
+from headrace.http.events.responses import Event, event_response
 from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE, flag
@@ -77,7 +77,7 @@ class ContactResponse(msgspec.Struct, kw_only=True):
     updated_at: Time
 
 
-def contact_shown(contact: Contact) -> ContactResponse:
+def contact_response(contact: Contact) -> ContactResponse:
     """A contact as the API shows it."""
     return ContactResponse(
         id=contact.id,
@@ -108,7 +108,7 @@ async def create_contact(request: Request) -> Response:
             contact = await contacts.create(project_id, write, now_us, source=SOURCE)
     except StoreConflictError as error:
         raise clash(error.args) from None
-    return json_response({"data": contact_shown(contact)}, 201 if created else 200)
+    return json_response({"data": contact_response(contact)}, 201 if created else 200)
 
 
 async def get_contact(request: Request) -> Response:
@@ -117,7 +117,7 @@ async def get_contact(request: Request) -> Response:
     found = await context.services.store.contacts.get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
-    return json_response({"data": contact_shown(found)})
+    return json_response({"data": contact_response(found)})
 
 
 async def patch_contact(request: Request) -> Response:
@@ -134,7 +134,7 @@ async def patch_contact(request: Request) -> Response:
         raise clash(error.args) from None
     if found is None:
         raise not_found()
-    return json_response({"data": contact_shown(found)})
+    return json_response({"data": contact_response(found)})
 
 
 async def delete_contact(request: Request) -> Response:
@@ -170,7 +170,7 @@ async def list_events(request: Request) -> Response:
     if found is None:
         raise not_found()
     following = None if found.next_before is None else cursors.make(found.next_before, scope)
-    shown = [event_shown(event) for event in found.events]
+    shown = [event_response(event) for event in found.events]
     return json_response({"data": shown, "next_cursor": following})
 
 

@@ -84,7 +84,7 @@ class ErasureResponse(msgspec.Struct, kw_only=True):
     finished_at: Time | None
 
 
-def erasure_shown(erasure: Erasure) -> ErasureResponse:
+def erasure_response(erasure: Erasure) -> ErasureResponse:
     """An erasure as the API shows it."""
     report = erasure.report
     mentions = report.mentions
@@ -153,7 +153,7 @@ async def erase_contact(context: Context, contact_id: str) -> Response:
         await asyncio.sleep(LOOK_SECONDS)
         found = await erasures.get(project_id, found.id) or found
     status = 200 if found.status is ErasureStatus.DONE else 202
-    return json_response({"data": erasure_shown(found)}, status)
+    return json_response({"data": erasure_response(found)}, status)
 
 
 async def get_erasure(request: Request) -> Response:
@@ -162,7 +162,7 @@ async def get_erasure(request: Request) -> Response:
     found = await context.services.store.erasures.get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
-    return json_response({"data": erasure_shown(found)})
+    return json_response({"data": erasure_response(found)})
 
 
 async def list_erasures(request: Request) -> Response:
@@ -175,7 +175,7 @@ async def list_erasures(request: Request) -> Response:
     before = context.before(scope)
     found = await context.services.store.erasures.list(project_id, before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
-    shown = [erasure_shown(erasure) for erasure in found[:limit]]
+    shown = [erasure_response(erasure) for erasure in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 

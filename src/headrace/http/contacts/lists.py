@@ -10,7 +10,7 @@ from headrace.domain.contacts.properties import NAME_CHARACTERS_MAX
 from headrace.domain.contacts.search import SEARCH_CHARACTERS_MAX, check_search
 from headrace.domain.email import normalize_email
 from headrace.domain.events.fields import check_external_id
-from headrace.http.contacts.contacts import ContactResponse, contact_shown
+from headrace.http.contacts.contacts import ContactResponse, contact_response
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.parameters import PAGE, text, time, uuid
 from headrace.http.routing.route import Parameter, get, page
@@ -79,7 +79,7 @@ async def contact_page(context: Context, wanted: ContactFilter) -> Response:
     )
     cursors = context.services.cursors
     following = None if found.next_before is None else cursors.make(found.next_before, scope)
-    shown = [contact_shown(contact) for contact in found.contacts]
+    shown = [contact_response(contact) for contact in found.contacts]
     return json_response({"data": shown, "next_cursor": following})
 
 

@@ -15,7 +15,7 @@ from headrace.domain.events.fields import check_contact_id
 from headrace.domain.events.problems import read_object
 from headrace.domain.json_fields import FieldReader
 from headrace.domain.timestamps import to_text
-from headrace.http.contacts.contacts import ContactResponse, contact_shown
+from headrace.http.contacts.contacts import ContactResponse, contact_response
 from headrace.http.deliveries.dead_letters import Reason, reject_fields
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
@@ -133,7 +133,7 @@ def _failure(error: MergeRejectedError) -> ApiError:
     return not_found()
 
 
-def merge_shown(merge: Merge) -> MergeResponse:
+def merge_response(merge: Merge) -> MergeResponse:
     """A merge as the API shows it."""
     return MergeResponse(
         id=merge.id,
@@ -147,7 +147,7 @@ def merge_shown(merge: Merge) -> MergeResponse:
     )
 
 
-def conflict_shown(pair: ContactPair) -> ConflictResponse:
+def conflict_response(pair: ContactPair) -> ConflictResponse:
     """A conflict as the API shows it."""
     dismissed = pair.dismissed_us is not None
     return ConflictResponse(
@@ -166,10 +166,10 @@ def conflict_shown(pair: ContactPair) -> ConflictResponse:
     )
 
 
-def _preview_shown(preview: MergePreview) -> MergePreviewResponse:
+def _preview_response(preview: MergePreview) -> MergePreviewResponse:
     return MergePreviewResponse(
-        contact=contact_shown(preview.contact),
-        from_=contact_shown(preview.other),
+        contact=contact_response(preview.contact),
+        from_=contact_response(preview.other),
         changes={
             field: MergeChangeResponse(change["from"], change["to"])
             for field, change in preview.changes.items()
@@ -206,13 +206,13 @@ async def merge_contact(request: Request) -> Response:
     try:
         if dry_run:
             preview = await merges.preview(project_id, contact_id, other_id)
-            return json_response({"data": _preview_shown(preview)})
+            return json_response({"data": _preview_response(preview)})
         merge = await merges.merge(
             project_id, contact_id, other_id, services.clock_us(), actor=principal.key_id
         )
     except MergeRejectedError as error:
         raise _failure(error) from None
-    return json_response({"data": merge_shown(merge)}, 201)
+    return json_response({"data": merge_response(merge)}, 201)
 
 
 async def undo_merge(request: Request) -> Response:
@@ -226,7 +226,7 @@ async def undo_merge(request: Request) -> Response:
         )
     except MergeRejectedError as error:
         raise _failure(error) from None
-    return json_response({"data": merge_shown(merge)})
+    return json_response({"data": merge_response(merge)})
 
 
 async def get_merge(request: Request) -> Response:
@@ -235,7 +235,7 @@ async def get_merge(request: Request) -> Response:
     found = await context.services.store.merges.get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
-    return json_response({"data": merge_shown(found)})
+    return json_response({"data": merge_response(found)})
 
 
 async def list_merges(request: Request) -> Response:
@@ -247,7 +247,7 @@ async def list_merges(request: Request) -> Response:
     )
     cursors = context.services.cursors
     following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
-    shown = [merge_shown(merge) for merge in found[:limit]]
+    shown = [merge_response(merge) for merge in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -261,7 +261,7 @@ async def list_conflicts(request: Request) -> Response:
     )
     cursors = context.services.cursors
     following = None if found.next_before is None else cursors.make(found.next_before, scope)
-    shown = [conflict_shown(pair) for pair in found.pairs]
+    shown = [conflict_response(pair) for pair in found.pairs]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -277,7 +277,7 @@ async def dismiss_conflict(request: Request) -> Response:
         )
     except MergeRejectedError as error:
         raise _failure(error) from None
-    return json_response({"data": conflict_shown(pair)})
+    return json_response({"data": conflict_response(pair)})
 
 
 def _page(context: Context, name: str) -> tuple[int | None, int, str]:

@@ -109,7 +109,7 @@ class OptOutResponse(msgspec.Struct, kw_only=True):
     changed: Annotated[int, about("Topics that the contact was subscribed to before this request.")]
 
 
-def topic_shown(topic: Topic) -> TopicResponse:
+def topic_response(topic: Topic) -> TopicResponse:
     """A topic as the API shows it."""
     return TopicResponse(
         id=topic.id,
@@ -121,7 +121,7 @@ def topic_shown(topic: Topic) -> TopicResponse:
     )
 
 
-def subscription_shown(held: Subscription) -> SubscriptionResponse:
+def subscription_response(held: Subscription) -> SubscriptionResponse:
     """A subscription as the API shows it."""
     at = None if held.changed_us is None else timestamps.to_text(held.changed_us)
     return SubscriptionResponse(
@@ -134,7 +134,7 @@ def subscription_shown(held: Subscription) -> SubscriptionResponse:
     )
 
 
-def _opt_out_shown(opted: OptOut) -> OptOutResponse:
+def _opt_out_response(opted: OptOut) -> OptOutResponse:
     return OptOutResponse(
         contact_id=opted.contact_id,
         is_subscribed=False,
@@ -154,7 +154,7 @@ async def create_topic(request: Request) -> Response:
     except TooManyTopicsError:
         message = f"A project has at most {TOPICS_MAX} topics; delete one first."
         raise ApiError(ErrorCode.CONFLICT, message) from None
-    return json_response({"data": topic_shown(made)}, 201)
+    return json_response({"data": topic_response(made)}, 201)
 
 
 def name_taken(what: str) -> ApiError:
@@ -172,7 +172,7 @@ async def list_topics(request: Request) -> Response:
     before = context.before(scope)
     found = await _store(context).list(_project(context), before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
-    shown = [topic_shown(topic) for topic in found[:limit]]
+    shown = [topic_response(topic) for topic in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -180,7 +180,7 @@ async def get_topic(request: Request) -> Response:
     """`GET /topics/{id}`."""
     context = context_of(request)
     found = await _store(context).get(_project(context), path_uuid(request))
-    return json_response({"data": topic_shown(_found(found))})
+    return json_response({"data": topic_response(_found(found))})
 
 
 async def patch_topic(request: Request) -> Response:
@@ -194,7 +194,7 @@ async def patch_topic(request: Request) -> Response:
         )
     except StoreConflictError:
         raise name_taken("topic") from None
-    return json_response({"data": topic_shown(_found(changed))})
+    return json_response({"data": topic_response(_found(changed))})
 
 
 async def delete_topic(request: Request) -> Response:
@@ -226,7 +226,7 @@ async def list_topics_of_contact(request: Request) -> Response:
 
 
 def _with_name(held: Subscription) -> TopicOfContactResponse:
-    shown = msgspec.structs.asdict(subscription_shown(held))
+    shown = msgspec.structs.asdict(subscription_response(held))
     return TopicOfContactResponse(**shown, topic_name=held.topic.name)
 
 
@@ -240,7 +240,7 @@ async def put_subscription(request: Request) -> Response:
     )
     if held is None:
         raise not_found()
-    return json_response({"data": subscription_shown(held)})
+    return json_response({"data": subscription_response(held)})
 
 
 async def put_all_subscriptions(request: Request) -> Response:
@@ -252,7 +252,7 @@ async def put_all_subscriptions(request: Request) -> Response:
     opted = await _store(context).opt_out(_project(context), contact_id, _now_us(context))
     if opted is None:
         raise not_found()
-    return json_response({"data": _opt_out_shown(opted)})
+    return json_response({"data": _opt_out_response(opted)})
 
 
 def _found(topic: Topic | None) -> Topic:

@@ -94,7 +94,7 @@ _REJECTED = {
 }
 
 
-def dead_letter_shown(dead_letter: DeadLetter) -> DeadLetterResponse:
+def dead_letter_response(dead_letter: DeadLetter) -> DeadLetterResponse:
     """A dead letter as the API shows it."""
     return DeadLetterResponse(
         id=dead_letter.id,
@@ -110,7 +110,7 @@ def dead_letter_shown(dead_letter: DeadLetter) -> DeadLetterResponse:
     )
 
 
-def _group_shown(group: DeadLetterGroup) -> DeadLetterGroupResponse:
+def _group_response(group: DeadLetterGroup) -> DeadLetterGroupResponse:
     return DeadLetterGroupResponse(
         kind=group.kind.value,
         subscriber_id=group.subscriber_id,
@@ -156,7 +156,7 @@ async def list_dead_letters(request: Request) -> Response:
         project_id, wanted, before=before, limit=limit
     )
     following = None if found.next_before is None else cursors.make(found.next_before, scope)
-    shown = [dead_letter_shown(dead_letter) for dead_letter in found.dead_letters]
+    shown = [dead_letter_response(dead_letter) for dead_letter in found.dead_letters]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -171,7 +171,7 @@ async def list_groups(request: Request) -> Response:
     groups = await context.services.store.dead_letters.groups(project_id, wanted)
     end = start + limit
     following = cursors.make(end, scope) if end < len(groups) else None
-    shown = [_group_shown(group) for group in groups[start:end]]
+    shown = [_group_response(group) for group in groups[start:end]]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -216,7 +216,7 @@ def _closed(closed: Closed) -> Response:
         raise ApiError(ErrorCode.CONFLICT, _REJECTED[closed.closing])
     if closed.dead_letter is None:
         raise not_found()
-    return json_response({"data": dead_letter_shown(closed.dead_letter)})
+    return json_response({"data": dead_letter_response(closed.dead_letter)})
 
 
 ROUTES = (

@@ -20,7 +20,7 @@ from headrace.http.deliveries.dead_letters import (
     CAUSE,
     DeadLetterResponse,
     KindName,
-    dead_letter_shown,
+    dead_letter_response,
     filter_of,
     reject_fields,
 )
@@ -80,7 +80,7 @@ class ReplayResponse(msgspec.Struct, kw_only=True):
     done: Annotated[int, about("Dead letters replayed so far.")]
 
 
-def _shown(replay: Replay) -> ReplayResponse:
+def _response(replay: Replay) -> ReplayResponse:
     return ReplayResponse(
         id=replay.id, status=replay.status.value, total=replay.total, done=replay.done
     )
@@ -104,7 +104,7 @@ async def _dry_run(context: Context, wish: ReplayRequest) -> Response:
         page = await dead_letters.list(
             project_id, wanted, before=page.next_before, limit=SAMPLE_MAX
         )
-    sample = [dead_letter_shown(dead_letter) for dead_letter in page.dead_letters]
+    sample = [dead_letter_response(dead_letter) for dead_letter in page.dead_letters]
     return json_response({"data": ReplayDryRun(count=count, sample=sample)})
 
 
@@ -126,7 +126,7 @@ async def _create(context: Context, wish: ReplayRequest) -> Response:
     except TooManyReplaysError:
         message = f"{RUNNING_MAX} replays of this project are already running; stop one or wait."
         raise ApiError(ErrorCode.CONFLICT, message) from None
-    return json_response({"data": _shown(created)}, 202)
+    return json_response({"data": _response(created)}, 202)
 
 
 async def list_replays(request: Request) -> Response:
@@ -140,7 +140,7 @@ async def list_replays(request: Request) -> Response:
     found = await context.services.store.replays.list(project_id, before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
     return json_response(
-        {"data": [_shown(replay) for replay in found[:limit]], "next_cursor": following}
+        {"data": [_response(replay) for replay in found[:limit]], "next_cursor": following}
     )
 
 
@@ -150,7 +150,7 @@ async def get_replay(request: Request) -> Response:
     found = await context.services.store.replays.get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
-    return json_response({"data": _shown(found)})
+    return json_response({"data": _response(found)})
 
 
 async def stop_replay(request: Request) -> Response:
@@ -165,7 +165,7 @@ async def stop_replay(request: Request) -> Response:
         raise not_found()
     if not stopped:
         raise ApiError(ErrorCode.CONFLICT, f"This replay is already {found.status.value}.")
-    return json_response({"data": _shown(found)})
+    return json_response({"data": _response(found)})
 
 
 ROUTES = (

@@ -150,7 +150,7 @@ def _webhook_fields(webhook: Subscriber) -> dict[str, object]:
     }
 
 
-def webhook_shown(webhook: Subscriber) -> WebhookResponse:
+def webhook_response(webhook: Subscriber) -> WebhookResponse:
     """A webhook as the API shows it."""
     return msgspec.convert(_webhook_fields(webhook), WebhookResponse)
 
@@ -160,7 +160,7 @@ def webhook_created(webhook: Subscriber, secret: str) -> WebhookCreated:
     return msgspec.convert(_webhook_fields(webhook) | {"secret": secret}, WebhookCreated)
 
 
-def delivery_shown(delivery: DeliveryRecord) -> DeliveryResponse:
+def delivery_response(delivery: DeliveryRecord) -> DeliveryResponse:
     """A delivery as the API shows it."""
     finished_us = delivery.finished_us
     waits = delivery.state in _WAITING
@@ -173,11 +173,11 @@ def delivery_shown(delivery: DeliveryRecord) -> DeliveryResponse:
         finished_at=None if finished_us is None else to_text(finished_us),
         next_attempt_at=to_text(delivery.due_us) if waits else None,
         last_error=delivery.last_error,
-        attempts=[_attempt_shown(attempt) for attempt in delivery.attempts],
+        attempts=[_attempt_response(attempt) for attempt in delivery.attempts],
     )
 
 
-def _attempt_shown(attempt: Attempt) -> DeliveryAttemptResponse:
+def _attempt_response(attempt: Attempt) -> DeliveryAttemptResponse:
     return DeliveryAttemptResponse(
         number=attempt.number,
         at=to_text(attempt.at_us),
@@ -190,7 +190,7 @@ def _attempt_shown(attempt: Attempt) -> DeliveryAttemptResponse:
     )
 
 
-def test_shown(outcome: AttemptOutcome) -> WebhookTestResponse:
+def test_call_response(outcome: AttemptOutcome) -> WebhookTestResponse:
     """The outcome of a test call as the API shows it."""
     failed = outcome if isinstance(outcome, Failed) else None
     response = outcome.response

@@ -19,10 +19,10 @@ from headrace.http.deliveries.webhook_responses import (
     WebhookSecretResponse,
     WebhookTestResponse,
     WebhookUpdate,
-    delivery_shown,
-    test_shown,
+    delivery_response,
+    test_call_response,
     webhook_created,
-    webhook_shown,
+    webhook_response,
 )
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
@@ -94,14 +94,14 @@ async def list_webhooks(request: Request) -> Response:
     before = context.before(scope)
     found = await _store(context).list(project_id, before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
-    shown = [webhook_shown(webhook) for webhook in found[:limit]]
+    shown = [webhook_response(webhook) for webhook in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
 async def get_webhook(request: Request) -> Response:
     """`GET /webhooks/{id}`."""
     webhook = await _webhook(request, context_of(request))
-    return json_response({"data": webhook_shown(webhook)})
+    return json_response({"data": webhook_response(webhook)})
 
 
 async def patch_webhook(request: Request) -> Response:
@@ -118,7 +118,7 @@ async def patch_webhook(request: Request) -> Response:
     changed = await _store(context).update(
         context.project_id, webhook_id, change, actor=_actor(context)
     )
-    return json_response({"data": webhook_shown(_found(changed))})
+    return json_response({"data": webhook_response(_found(changed))})
 
 
 async def delete_webhook(request: Request) -> Response:
@@ -136,7 +136,7 @@ async def test_webhook(request: Request) -> Response:
     await _reject_body(request)
     webhook = await _webhook(request, context)
     outcome = await context.services.webhooks.test(webhook)
-    return json_response({"data": test_shown(outcome)})
+    return json_response({"data": test_call_response(outcome)})
 
 
 async def rotate_secret(request: Request) -> Response:
@@ -164,7 +164,7 @@ async def list_deliveries(request: Request) -> Response:
         webhook.project_id, webhook.id, before=before, limit=limit + 1
     )
     following = cursors.make(found[limit - 1].number, scope) if len(found) > limit else None
-    shown = [delivery_shown(delivery) for delivery in found[:limit]]
+    shown = [delivery_response(delivery) for delivery in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 

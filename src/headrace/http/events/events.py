@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from headrace.domain.access.api_keys import Scope
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events.event import NewEvent, Status, StoredEvent
-from headrace.http.events.responses import Event, event_shown
+from headrace.http.events.responses import Event, event_response
 from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.parameters import PAGE, in_path
 from headrace.http.routing.path import not_found, read_uuid
@@ -39,7 +39,7 @@ async def list_events(request: Request) -> Response:
         if found.next_before is None
         else context.services.cursors.make(found.next_before, scope)
     )
-    shown = [event_shown(event) for event in found.events]
+    shown = [event_response(event) for event in found.events]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -48,7 +48,7 @@ async def get_event(request: Request) -> Response:
     context = context_of(request)
     event_id = read_uuid(request.path_params["id"])
     found = await context.services.store.events.get(context.project_id, event_id)
-    return _shown_or_404(found)
+    return _response_or_404(found)
 
 
 async def get_by_key(request: Request) -> Response:
@@ -56,13 +56,13 @@ async def get_by_key(request: Request) -> Response:
     context = context_of(request)
     key = request.path_params["key"]
     found = await context.services.store.events.get_by_key(context.project_id, key)
-    return _shown_or_404(found)
+    return _response_or_404(found)
 
 
-def _shown_or_404(found: StoredEvent | None) -> Response:
+def _response_or_404(found: StoredEvent | None) -> Response:
     if found is None:
         raise not_found()
-    return json_response({"data": event_shown(found)})
+    return json_response({"data": event_response(found)})
 
 
 async def stream(request: Request) -> Response:
@@ -104,7 +104,7 @@ def _open_stream(request: Request) -> Stream:
 
 
 def _message(event: NewEvent) -> bytes:
-    shown = event_shown(_as_stored(event))
+    shown = event_response(_as_stored(event))
     # The sent JSON may contain newlines between members; in SSE each line needs `data:`.
     data = b"\ndata: ".join(msgspec.json.encode(shown).splitlines())
     return b"event: event\nid: %b\ndata: %b\n\n" % (shown.id.encode(), data)

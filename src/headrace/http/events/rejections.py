@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.http.events.responses import RejectionResponse, rejection_shown
+from headrace.http.events.responses import RejectionResponse, rejection_response
 from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.parameters import PAGE
 from headrace.http.routing.route import get, page
@@ -21,7 +21,7 @@ async def list_rejections(request: Request) -> Response:
     before = context.before(scope)
     found = await context.services.store.rejections.list(project_id, before=before, limit=limit + 1)
     following = cursors.make(found[limit - 1].id, scope) if len(found) > limit else None
-    shown = [rejection_shown(rejection) for rejection in found[:limit]]
+    shown = [rejection_response(rejection) for rejection in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 

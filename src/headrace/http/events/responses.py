@@ -84,7 +84,7 @@ class RejectionResponse(msgspec.Struct, kw_only=True):
     body_bytes: int
 
 
-def event_shown(event: StoredEvent) -> Event:
+def event_response(event: StoredEvent) -> Event:
     """An event as the API shows it."""
     return Event(
         id=uuid_text(event.id),
@@ -103,7 +103,7 @@ def event_shown(event: StoredEvent) -> Event:
     )
 
 
-def rejection_shown(rejection: Rejection) -> RejectionResponse:
+def rejection_response(rejection: Rejection) -> RejectionResponse:
     """A rejection as the API shows it."""
     return RejectionResponse(
         id=str(rejection.id),
@@ -163,6 +163,6 @@ class Repeat(msgspec.Struct):
     mismatch: bool
 
 
-def repeat_shown(repeat: KeyRepeat) -> Repeat:
+def repeat_response(repeat: KeyRepeat) -> Repeat:
     """A repeat as the trace shows it."""
     return Repeat(to_text(repeat.at_us), repeat.api_key_id, repeat.request_id, repeat.mismatch)

@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.http.events.responses import Event, event_shown
+from headrace.http.events.responses import Event, event_response
 from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.path import not_found, read_uuid
 from headrace.http.routing.route import get, ok
@@ -29,7 +29,7 @@ async def get_trace(request: Request) -> Response:
     if facts is None:
         raise not_found()
     trace = trace_of(facts)
-    shown = TraceResponse(event=event_shown(trace.event), entries=trace.entries)
+    shown = TraceResponse(event=event_response(trace.event), entries=trace.entries)
     return json_response({"data": shown})
 
 

@@ -98,7 +98,7 @@ class CheckedDomainResponse(DomainResponse, kw_only=True):
     checks: list[RecordCheckResponse]
 
 
-def record_shown(record: DnsRecord) -> RecordResponse:
+def record_response(record: DnsRecord) -> RecordResponse:
     """A record as the API shows it."""
     return RecordResponse(
         type=record.type,
@@ -109,7 +109,7 @@ def record_shown(record: DnsRecord) -> RecordResponse:
     )
 
 
-def _shown(context: Context, domain: Domain) -> DomainResponse:
+def _response(context: Context, domain: Domain) -> DomainResponse:
     return DomainResponse(
         id=domain.id,
         name=domain.name,
@@ -117,13 +117,13 @@ def _shown(context: Context, domain: Domain) -> DomainResponse:
         track_opens=domain.track_opens,
         track_clicks=domain.track_clicks,
         verified_at=None if domain.verified_us is None else to_text(domain.verified_us),
-        records=[record_shown(one) for one in context.services.mail.domains.records(domain)],
+        records=[record_response(one) for one in context.services.mail.domains.records(domain)],
         created_at=to_text(domain.created_us),
         updated_at=to_text(domain.updated_us),
     )
 
 
-def check_shown(check: RecordCheck) -> RecordCheckResponse:
+def check_response(check: RecordCheck) -> RecordCheckResponse:
     """The check of a record as the API shows it."""
     return RecordCheckResponse(
         type=check.record.type,
@@ -143,7 +143,7 @@ async def create_domain(request: Request) -> Response:
     made = await context.services.mail.domains.create(
         context.project_id, fields, verified=False, actor=context.principal.key_id
     )
-    return json_response({"data": _shown(context, made)}, 201)
+    return json_response({"data": _response(context, made)}, 201)
 
 
 async def list_domains(request: Request) -> Response:
@@ -155,7 +155,7 @@ async def list_domains(request: Request) -> Response:
         context.project_id, before=context.before(scope), limit=limit + 1
     )
     following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
-    shown = [_shown(context, domain) for domain in found[:limit]]
+    shown = [_response(context, domain) for domain in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -165,7 +165,7 @@ async def get_domain(request: Request) -> Response:
     found = await _store(context).get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
-    return json_response({"data": _shown(context, found)})
+    return json_response({"data": _response(context, found)})
 
 
 async def verify_domain(request: Request) -> Response:
@@ -177,8 +177,8 @@ async def verify_domain(request: Request) -> Response:
     if checked is None:
         raise not_found()
     shown = CheckedDomainResponse(
-        **msgspec.structs.asdict(_shown(context, checked.domain)),
-        checks=[check_shown(each) for each in checked.checks],
+        **msgspec.structs.asdict(_response(context, checked.domain)),
+        checks=[check_response(each) for each in checked.checks],
     )
     return json_response({"data": shown})
 
@@ -196,7 +196,7 @@ async def patch_domain(request: Request) -> Response:
     )
     if changed is None:
         raise not_found()
-    return json_response({"data": _shown(context, changed)})
+    return json_response({"data": _response(context, changed)})
 
 
 async def delete_domain(request: Request) -> Response:
@@ -251,7 +251,7 @@ ROUTES = (
         summary="Look up the DNS records of a sending domain",
         description="It is verified once its required records are there, and no more when they "
         "are gone. A domain that an operator has verified by word stays so.",
-        responses=(ok("The domain as it is now.", CheckedDomainResponse),),
+        responses=(ok("The updated domain.", CheckedDomainResponse),),
     ),
     patch(
         "/domains/{id}",
@@ -260,7 +260,7 @@ ROUTES = (
         summary="Change what is tracked of a sending domain",
         description="Members that are absent or null stay as they are; the name cannot be changed.",
         bodies=json_body(DomainUpdate, example={"track_opens": False}),
-        responses=(ok("The domain as it is now.", DomainResponse),),
+        responses=(ok("The updated domain.", DomainResponse),),
     ),
     delete(
         "/domains/{id}",

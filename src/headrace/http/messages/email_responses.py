@@ -216,7 +216,7 @@ def status_of(messages: Sequence[Message | Outcome]) -> MessageStatus:
     return next((state for state in MessageStatus if state in states), MessageStatus.QUEUED)
 
 
-def email_shown(sent: SentEmail, detail: MessageDetail | None = None) -> EmailResponse:
+def email_response(sent: SentEmail, detail: MessageDetail | None = None) -> EmailResponse:
     """An e-mail as the API shows it.
 
     Args:
@@ -241,8 +241,8 @@ def email_shown(sent: SentEmail, detail: MessageDetail | None = None) -> EmailRe
         sent_at=to_text(min(sent_us)) if sent_us else None,
         skipped_reason=only.reason if only is not None and skipped else None,
         messages=[_message(one) for one in messages],
-        attempts=[attempt_shown(one) for one in (detail.attempts if detail else ())],
-        engagement=[engagement_shown(one) for one in (detail.engagement if detail else ())],
+        attempts=[attempt_response(one) for one in (detail.attempts if detail else ())],
+        engagement=[engagement_response(one) for one in (detail.engagement if detail else ())],
         deduplicated=sent.deduplicated,
     )
 
@@ -271,7 +271,7 @@ def listed_email(of: Email, outcomes: Sequence[Outcome]) -> EmailListItem:
     )
 
 
-def preview_shown(preview: Preview) -> SendPreviewResponse:
+def preview_response(preview: Preview) -> SendPreviewResponse:
     """A dry run as the API shows it."""
     return SendPreviewResponse(count=preview.count, sample=preview.sample)
 
@@ -287,7 +287,7 @@ def _message(of: Message) -> MessageResponse:
     )
 
 
-def attempt_shown(of: AttemptRecord) -> AttemptResponse:
+def attempt_response(of: AttemptRecord) -> AttemptResponse:
     """An attempt as the API shows it."""
     return AttemptResponse(
         number=of.number,
@@ -301,7 +301,7 @@ def attempt_shown(of: AttemptRecord) -> AttemptResponse:
     )
 
 
-def engagement_shown(of: EngagementRecord) -> EngagementResponse:
+def engagement_response(of: EngagementRecord) -> EngagementResponse:
     """Engagement as the API shows it."""
     return EngagementResponse(
         kind=of.kind,

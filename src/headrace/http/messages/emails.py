@@ -21,9 +21,9 @@ from headrace.http.messages.email_responses import (
     SendJobResponse,
     SendPreviewResponse,
     SentItem,
-    email_shown,
+    email_response,
     listed_email,
-    preview_shown,
+    preview_response,
     status_of,
 )
 from headrace.http.messages.messages import place_before
@@ -58,10 +58,10 @@ async def send_email(request: Request) -> Response:
     )
     if not wanted.audiences:
         sent = await mailing.send(project.id, wanted, project.policies)
-        return json_response({"data": email_shown(sent)}, 200 if sent.deduplicated else 201)
+        return json_response({"data": email_response(sent)}, 200 if sent.deduplicated else 201)
     if wanted.dry_run:
         preview = await mailing.preview(project.id, wanted, project.policies)
-        return json_response({"data": preview_shown(preview)})
+        return json_response({"data": preview_response(preview)})
     started = await mailing.start(
         project.id, wanted, project.policies, actor=context.principal.key_id
     )
@@ -154,7 +154,7 @@ async def get_email(request: Request) -> Response:
     if len(found.messages) == 1:
         now_us = context.services.clock_us()
         detail = await messages.lists.detail(context.project_id, found.messages[0].id, now_us)
-    return json_response({"data": email_shown(found, detail)})
+    return json_response({"data": email_response(found, detail)})
 
 
 async def get_job(request: Request) -> Response:
@@ -229,7 +229,7 @@ ROUTES = (
         list_emails,
         name="listEmails",
         summary="List e-mails",
-        description="What requests asked to be sent. `GET /messages` finds what became of each "
+        description="E-mails that were requested. `GET /messages` finds the outcome of each "
         "recipient's mail.",
         parameters=PAGE,
         responses=(page(EmailListItem),),

@@ -12,8 +12,8 @@ from headrace.domain.timestamps import to_text
 from headrace.http.messages.email_responses import (
     AttemptResponse,
     EngagementResponse,
-    attempt_shown,
-    engagement_shown,
+    attempt_response,
+    engagement_response,
 )
 from headrace.http.routing.schema import Id, Time, about
 from headrace.pipeline.messages.message_trace import CheckedWhen, Composing, MessageTrace
@@ -25,7 +25,7 @@ _RULE = about("The rule that decided, in words.")
 
 
 class SettleInput(msgspec.Struct, forbid_unknown_fields=True):
-    """What became of a message whose outcome nobody knew."""
+    """The outcome of a message whose outcome was unknown."""
 
     outcome: Annotated[
         Literal["sent", "failed", "retry"], about("`retry` may send the mail a second time.")
@@ -74,7 +74,7 @@ class MessageTraceResponse(msgspec.Struct, kw_only=True):
     """All that happened to a message, in order."""
 
     message: ListedMessage
-    explanation: Annotated[str, about("What became of it and why, in one sentence.")]
+    explanation: Annotated[str, about("Its outcome and the reason, in one sentence.")]
     composing: Annotated[Composing, about("Whether a mail was made of it.")]
     guardrails: Annotated[
         list[GuardrailVerdict],
@@ -89,7 +89,7 @@ class MessageTraceResponse(msgspec.Struct, kw_only=True):
     engagement: list[EngagementResponse]
 
 
-def message_shown(of: Message) -> ListedMessage:
+def message_response(of: Message) -> ListedMessage:
     """A message as lists show it."""
     return ListedMessage(
         id=of.id,
@@ -118,17 +118,17 @@ def message_shown(of: Message) -> ListedMessage:
     )
 
 
-def trace_shown(of: MessageTrace) -> MessageTraceResponse:
+def trace_response(of: MessageTrace) -> MessageTraceResponse:
     """A trace as the API shows it."""
     return MessageTraceResponse(
-        message=message_shown(of.detail.message),
+        message=message_response(of.detail.message),
         explanation=of.explanation,
         composing=of.composing,
         guardrails=[_guardrail(each) for each in of.guardrails],
         checked_when=of.checked_when,
         checked_at=_time(of.checked_us),
-        attempts=[attempt_shown(each) for each in of.detail.attempts],
-        engagement=[engagement_shown(each) for each in of.detail.engagement],
+        attempts=[attempt_response(each) for each in of.detail.attempts],
+        engagement=[engagement_response(each) for each in of.detail.engagement],
     )
 
 

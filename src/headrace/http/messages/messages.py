@@ -17,8 +17,8 @@ from headrace.http.messages.message_responses import (
     ListedMessage,
     MessageTraceResponse,
     SettleInput,
-    message_shown,
-    trace_shown,
+    message_response,
+    trace_response,
 )
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
@@ -59,7 +59,7 @@ async def list_messages(request: Request) -> Response:
     if found.next_before is not None:
         created_us, message_id = found.next_before
         following = context.services.cursors.make_text(f"{created_us} {message_id}", scope)
-    shown = [message_shown(one) for one in found.messages]
+    shown = [message_response(one) for one in found.messages]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -81,12 +81,12 @@ def place_before(context: Context, scope: str) -> Place | None:
 async def get_message(request: Request) -> Response:
     """`GET /messages/{id}`."""
     detail = await _detail(request)
-    return json_response({"data": message_shown(detail.message)})
+    return json_response({"data": message_response(detail.message)})
 
 
 async def trace_message(request: Request) -> Response:
     """`GET /messages/{id}/trace`."""
-    return json_response({"data": trace_shown(trace_of(await _detail(request)))})
+    return json_response({"data": trace_response(trace_of(await _detail(request)))})
 
 
 async def _detail(request: Request) -> MessageDetail:
@@ -145,7 +145,7 @@ def _changed(found: Message | None, wanted: MessageStatus, needed: str) -> Respo
     if found.state is not wanted:
         message = f"The message is {found.state.value}, not {needed}."
         raise ApiError(ErrorCode.CONFLICT, message)
-    return json_response({"data": message_shown(found)})
+    return json_response({"data": message_response(found)})
 
 
 _PAGE_NAMES = frozenset({"limit", "cursor"})
@@ -192,17 +192,17 @@ ROUTES = (
         summary="Find out why a message did or did not arrive",
         description="Whether it was composed, what each guardrail said, each attempt with the "
         "words of the server, and what came back.",
-        responses=(ok("All that happened to it.", MessageTraceResponse),),
+        responses=(ok("Its history.", MessageTraceResponse),),
     ),
     post(
         "/messages/{id}/settle",
         settle_message,
         name="settleMessage",
-        summary="Say what became of a message that is unknown",
-        description="Of a mail whose connection broke after its end nobody can know whether the "
-        "relay took it. Asked again, it changes nothing. `retry` may send the mail twice.",
+        summary="Settle a message whose outcome is unknown",
+        description="When the connection breaks after the end of a mail, it is unknown whether the "
+        "relay accepted it. A repeated request changes nothing. `retry` may send the mail twice.",
         bodies=json_body(SettleInput, example={"outcome": "sent"}),
-        responses=(ok("The message as it is now.", ListedMessage),),
+        responses=(ok("The updated message.", ListedMessage),),
         errors=(ErrorCode.CONFLICT,),
     ),
     post(
@@ -211,7 +211,7 @@ ROUTES = (
         name="cancelMessage",
         summary="Cancel a message that waits",
         bodies=empty_body(),
-        responses=(ok("The message as it is now.", ListedMessage),),
+        responses=(ok("The updated message.", ListedMessage),),
         errors=(ErrorCode.CONFLICT,),
     ),
 )

@@ -48,7 +48,7 @@ class SuppressionResponse(msgspec.Struct, kw_only=True):
     created_at: Time
 
 
-def _shown(of: Suppressed) -> SuppressionResponse:
+def _response(of: Suppressed) -> SuppressionResponse:
     return SuppressionResponse(
         id=of.id,
         email=of.email,
@@ -68,7 +68,7 @@ async def create_suppression(request: Request) -> Response:
     made = await _store(context).add(
         context.project_id, fields, context.services.clock_us(), actor=context.principal.key_id
     )
-    return json_response({"data": _shown(made)}, 201)
+    return json_response({"data": _response(made)}, 201)
 
 
 async def list_suppressions(request: Request) -> Response:
@@ -77,7 +77,7 @@ async def list_suppressions(request: Request) -> Response:
     reason, email, limit = context.query.get("reason"), context.query.get("email"), context.limit
     if email is not None:
         found = await _store(context).of_address(context.project_id, email)
-        shown = [_shown(one) for one in found if reason in {None, one.reason}]
+        shown = [_response(one) for one in found if reason in {None, one.reason}]
         return json_response({"data": shown, "next_cursor": None})
     scope = f"suppressions {context.project_id} {reason or ''}"
     found = await _store(context).list(
@@ -87,7 +87,9 @@ async def list_suppressions(request: Request) -> Response:
     if len(found) > limit:
         last = found[limit - 1]
         following = context.services.cursors.make_text(f"{last.since_us} {last.id}", scope)
-    return json_response({"data": [_shown(one) for one in found[:limit]], "next_cursor": following})
+    return json_response(
+        {"data": [_response(one) for one in found[:limit]], "next_cursor": following}
+    )
 
 
 def _before(context: Context, scope: str) -> tuple[int, str] | None:

@@ -18,8 +18,8 @@ from headrace.domain.messages.template_requests import (
 )
 from headrace.domain.timestamps import to_text
 from headrace.http.deliveries.dead_letters import reject_fields
-from headrace.http.messages.email_responses import EmailResponse, Mailbox, email_shown
-from headrace.http.messages.templates import TemplateResponse, VersionResponse, template_shown
+from headrace.http.messages.email_responses import EmailResponse, Mailbox, email_response
+from headrace.http.messages.templates import TemplateResponse, VersionResponse, template_response
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE, in_path
@@ -63,7 +63,7 @@ class PreviewInput(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TestSendInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Where a draft is sent to be looked at."""
+    """Where a draft is sent as a test."""
 
     from_: Mailbox = msgspec.field(name="from")
     to: Annotated[list[Mailbox], about(minItems=1, maxItems=TEST_RECIPIENTS_MAX)]
@@ -148,7 +148,7 @@ async def restore_template(request: Request) -> Response:
     )
     if restored is None:
         raise invalid(FieldProblem("version_number", "is no version of this template"))
-    return json_response({"data": template_shown(restored)})
+    return json_response({"data": template_response(restored)})
 
 
 async def archive_template(request: Request) -> Response:
@@ -165,7 +165,7 @@ async def archive_template(request: Request) -> Response:
     found = await _store(context).get(context.project_id, template_id)
     if found is None:
         raise not_found()
-    return json_response({"data": template_shown(found)})
+    return json_response({"data": template_response(found)})
 
 
 async def preview_template(request: Request) -> Response:
@@ -219,7 +219,7 @@ async def test_send_template(request: Request) -> Response:
     # The recipient of a test must not become a contact.
     policies = msgspec.structs.replace(context.principal.project.policies, create_contacts=False)
     sent = await mail.mailing.send(context.project_id, email, policies)
-    return json_response({"data": email_shown(sent)}, 201)
+    return json_response({"data": email_response(sent)}, 201)
 
 
 async def _require_template(context: Context, template_id: str) -> None:
@@ -261,7 +261,7 @@ ROUTES = (
         summary="Make the draft that of a version",
         description="What the draft holds is lost; published versions stay.",
         bodies=json_body(RestoreInput, example={"version_number": 1}),
-        responses=(ok("The template as it is now.", TemplateResponse),),
+        responses=(ok("The updated template.", TemplateResponse),),
     ),
     post(
         "/templates/{id}/archive",
@@ -271,7 +271,7 @@ ROUTES = (
         description="Its versions can still be sent, and its name is free again. It can no longer "
         "be published.",
         bodies=empty_body(),
-        responses=(ok("The template as it is now.", TemplateResponse),),
+        responses=(ok("The updated template.", TemplateResponse),),
     ),
     post(
         "/templates/{id}/preview",
@@ -287,9 +287,9 @@ ROUTES = (
         "/templates/{id}/test-send",
         test_send_template,
         name="testSendTemplate",
-        summary="Send the draft of a template to be looked at",
+        summary="Send the draft of a template as a test",
         description=f"As transactional mail to up to {TEST_RECIPIENTS_MAX} addresses, without "
-        f"tracking, with `{TEST_MARK.strip()}` before the subject. It makes no contacts.",
+        f"tracking, with `{TEST_MARK.strip()}` before the subject. It creates no contacts.",
         bodies=json_body(
             TestSendInput,
             example={"from": "news@example.org", "to": ["me@example.org"]},

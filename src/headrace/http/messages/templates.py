@@ -124,7 +124,7 @@ def _listed(of: Template) -> ListedTemplate:
     )
 
 
-def template_shown(of: Template) -> TemplateResponse:
+def template_response(of: Template) -> TemplateResponse:
     """A template as the API shows it."""
     return TemplateResponse(
         **msgspec.structs.asdict(_listed(of)),
@@ -147,7 +147,7 @@ async def create_template(request: Request) -> Response:
     except TooManyTemplatesError:
         message = f"A project has at most {TEMPLATES_MAX} templates."
         raise ApiError(ErrorCode.CONFLICT, message) from None
-    return json_response({"data": template_shown(made)}, 201)
+    return json_response({"data": template_response(made)}, 201)
 
 
 async def list_templates(request: Request) -> Response:
@@ -176,7 +176,7 @@ async def get_template(request: Request) -> Response:
     found = await _store(context).get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
-    return json_response({"data": template_shown(found)})
+    return json_response({"data": template_response(found)})
 
 
 async def patch_template(request: Request) -> Response:
@@ -195,7 +195,7 @@ async def patch_template(request: Request) -> Response:
         raise name_taken("template") from None
     if changed is None:
         raise not_found()
-    return json_response({"data": template_shown(changed)})
+    return json_response({"data": template_response(changed)})
 
 
 async def publish_template(request: Request) -> Response:

@@ -16,7 +16,7 @@ from headrace.domain.contacts.contact import Contact, shown_email
 from headrace.domain.events.event import Source, Status
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
-from headrace.pipeline.messages.person_copy import message_shown, suppression_shown
+from headrace.pipeline.messages.person_copy import message_view, suppression_view
 from headrace.store.contract.dead_letters import DeadLetterState
 from headrace.store.contract.deliveries import DeliveryState
 from headrace.store.privacy.person_details import Details, counts_of
@@ -62,11 +62,11 @@ async def _pieces(
     yield b'],"messages":['
     between = b""
     async for message in exports.messages(subject):
-        yield between + _encode(message_shown(message))
+        yield between + _encode(message_view(message))
         between = b","
     suppressions, about_messages = await exports.message_facts(subject)
     counts = added(counts, about_messages)
-    yield b'],"suppressions":' + _encode([suppression_shown(each) for each in suppressions])
+    yield b'],"suppressions":' + _encode([suppression_view(each) for each in suppressions])
     named = await exports.named(subject)
     counts = added(counts, _counts(named, examples))
     yield b"," + _encode(_named(named)).removeprefix(b"{").removesuffix(b"}")

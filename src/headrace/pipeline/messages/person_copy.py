@@ -15,7 +15,7 @@ from headrace.store.contract.messages import (
 )
 
 
-def message_shown(copy: MessageCopy) -> dict[str, Any]:
+def message_view(copy: MessageCopy) -> dict[str, Any]:
     """A message with its content, attempts and what came back."""
     message = copy.message
     return {
@@ -65,7 +65,7 @@ def message_shown(copy: MessageCopy) -> dict[str, Any]:
     }
 
 
-def suppression_shown(entry: Suppressed) -> dict[str, Any]:
+def suppression_view(entry: Suppressed) -> dict[str, Any]:
     """An entry of the suppression list."""
     return {
         "id": entry.id,

@@ -286,7 +286,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a start."""
+    """Result of a start."""
 
     #: Number of the attempt, whose row is committed; None: nothing may be sent.
     attempt: int | None = None

@@ -106,7 +106,7 @@ class MessageDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of one message of an e-mail."""
+    """Outcome of one message of an e-mail."""
 
     contact_id: str | None
     reason: str | None
@@ -149,7 +149,7 @@ class MessageLists:
         return [email(row) for row in rows]
 
     async def outcomes(self, email_ids: Sequence[str]) -> dict[str, Sequence[Outcome]]:
-        """What became of the messages of e-mails, by e-mail; of each at most `OUTCOMES_MAX`."""
+        """Outcomes of the messages of e-mails, by e-mail; of each at most `OUTCOMES_MAX`."""
         if not email_ids:
             return {}
         rows = await self._database.read(

@@ -33,7 +33,7 @@ def time_of(at_us: int | None) -> str | None:
     return None if at_us is None else to_text(at_us)
 
 
-def message_shown(of: Message) -> dict[str, Any]:
+def message_view(of: Message) -> dict[str, Any]:
     """A message as in lists of the API."""
     return {
         "id": of.id,
@@ -54,10 +54,10 @@ def message_shown(of: Message) -> dict[str, Any]:
     }
 
 
-def trace_shown(of: MessageTrace) -> dict[str, Any]:
+def trace_view(of: MessageTrace) -> dict[str, Any]:
     """A message with its whole history."""
     return {
-        "message": message_shown(of.detail.message),
+        "message": message_view(of.detail.message),
         "explanation": of.explanation,
         "composing": of.composing.value,
         "checked_when": None if of.checked_when is None else of.checked_when.value,
@@ -97,7 +97,7 @@ def trace_shown(of: MessageTrace) -> dict[str, Any]:
     }
 
 
-def suppression_shown(of: Suppressed) -> dict[str, Any]:
+def suppression_view(of: Suppressed) -> dict[str, Any]:
     """An entry of the suppression list."""
     return {
         "id": of.id,
@@ -111,7 +111,7 @@ def suppression_shown(of: Suppressed) -> dict[str, Any]:
     }
 
 
-def template_shown(of: Template) -> dict[str, Any]:
+def template_view(of: Template) -> dict[str, Any]:
     """A template without its draft."""
     return {
         "id": of.id,
