@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import apsw
+import structlog
 
 from headrace.config import Settings
+from headrace.observability.events import STORE_MIGRATING
 from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import Database, PoolOptions
 from headrace.store.engine.postgres.errors import is_error
@@ -27,6 +30,8 @@ from headrace.store.transfer.target import Target
 
 #: Timeout of one statement of a copy, which writes or reads a few thousand rows.
 COPY_STATEMENT_SECONDS_MAX = 120.0
+#: Between two log lines about a migration that takes longer.
+MIGRATION_LOG_SECONDS = 5.0
 
 
 def store_url(url: str) -> StoreUrl:
@@ -54,7 +59,20 @@ async def open_store(
     path = store_url(url).path
     if path is None:
         return await open_postgres(url, options or PoolOptions(), create=create)
-    return open_sqlite(path, serve=serve, create=create)
+    return open_sqlite(path, serve=serve, create=create, report=_MigrationLog())
+
+
+class _MigrationLog:
+    """Logs how far a migration is, now and then."""
+
+    def __init__(self) -> None:
+        self._logged_at = time.monotonic()
+
+    def __call__(self, moved: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._logged_at >= MIGRATION_LOG_SECONDS:
+            self._logged_at = now
+            structlog.get_logger().info(STORE_MIGRATING, moved=moved, total=total)
 
 
 async def open_configured(settings: Settings, *, serve: bool, create: bool = True) -> Store:

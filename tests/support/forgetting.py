@@ -9,7 +9,7 @@ from headrace.domain.access.policies import Policies
 from headrace.domain.contacts.audiences import AudienceFields
 from headrace.domain.contacts.contact import Contact, ContactWrite
 from headrace.domain.contacts.topics import TopicFields
-from headrace.domain.events.event import NewEvent
+from headrace.domain.events.event import NewEvent, Status
 from headrace.domain.messages.kinds import SuppressionScope
 from headrace.domain.messages.places import lane_of_uuid
 from headrace.domain.messages.requests import SuppressionFields
@@ -128,6 +128,7 @@ def fill_every_table(people: People, contact: Contact, event: NewEvent) -> None:
     retry = new_event(external_id=X, payload=f'{{"a":"{CANARY}"}}')
     people.queue.accept(retry)
     place.run_sql("DELETE FROM event_queue WHERE sequence = ?", retry.sequence)
+    place.set_status(retry.sequence, Status.RETRYING)
     waiting = {"lane": retry.lane, "sequence": retry.sequence, "project_id": 1}
     insert(place, "event_retries", **waiting, due_us=LATER_US * 2, attempt=1, crashes=0)
     rejection = Rejection(

@@ -70,11 +70,13 @@ class SqlitePlace:
         if status == Status.PROCESSING:
             self.run_sql("UPDATE event_queue SET lease_until_us = 1 WHERE sequence = ?", sequence)
         else:
-            self.run_sql("UPDATE events SET status = ? WHERE sequence = ?", status, sequence)
+            self.run_sql(
+                "UPDATE events SET status = ?, part = 1 WHERE sequence = ?", status, sequence
+            )
 
     def resolve(self, sequence: int, contact_id: str) -> None:
         self.run_sql(
-            "UPDATE events SET status = ?, resolved_contact_id = ? WHERE sequence = ?",
+            "UPDATE events SET status = ?, resolved_contact_id = ?, part = 1 WHERE sequence = ?",
             *(int(Status.PROCESSED), contact_id, sequence),
         )
         self.run_sql("DELETE FROM event_queue WHERE sequence = ?", sequence)

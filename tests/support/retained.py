@@ -22,7 +22,7 @@ SATELLITES = (
     "event_states",
     "idempotency_keys",
 )
-_MARK = "UPDATE events SET status = ? WHERE sequence BETWEEN ? AND ?"
+_MARK = "UPDATE events SET status = ?, part = 1 WHERE sequence BETWEEN ? AND ?"
 _MARK_APART = (
     "INSERT INTO event_states (lane, sequence, project_id, status, attempts) "
     "SELECT lane, sequence, project_id, ?, 0 FROM events WHERE sequence BETWEEN ? AND ?"

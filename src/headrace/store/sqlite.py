@@ -53,7 +53,8 @@ from headrace.store.messages.person_messages import PersonMessages
 from headrace.store.privacy.erased_events import PersonEvents
 from headrace.store.privacy.erasures import Erasures
 from headrace.store.privacy.person_export import PersonExports
-from headrace.store.queues.sqlite.accept import EVENT_INSERTS
+from headrace.store.queues.sqlite.accept import event_inserts
+from headrace.store.queues.sqlite.backfill import backfill
 from headrace.store.queues.sqlite.deliveries import SqliteDeliveries
 from headrace.store.queues.sqlite.processing import SqliteProcessing
 from headrace.store.queues.sqlite.rollups import SqliteRollupWrites
@@ -147,7 +148,7 @@ class SqliteStore:
             self._failure = str(error)
             on_failed(error)
 
-        self._writer.start_committing(source, EVENT_INSERTS, failed)
+        self._writer.start_committing(source, event_inserts(), failed)
 
     def wake(self) -> None:
         self._writer.wake()
@@ -208,7 +209,13 @@ class SqliteStore:
             self._lock.release()
 
 
-def open_store(path: Path, *, serve: bool, create: bool = True) -> SqliteStore:
+def open_store(
+    path: Path,
+    *,
+    serve: bool,
+    create: bool = True,
+    report: Callable[[int, int], None] = lambda _done, _of: None,
+) -> SqliteStore:
     """Open a store, migrate it to the newest schema and make sure that what is visible is durable.
 
     1. reject a library that can lose rows; 2. take the instance lock; 3. open; 4. empty the log
@@ -218,6 +225,8 @@ def open_store(path: Path, *, serve: bool, create: bool = True) -> SqliteStore:
         serve: whether this process will accept events: only one may. A command that changes a key
             or a policy opens the store beside a running server.
         create: whether to make the file when it does not exist.
+        report: called while the rows of an older store are moved, with how many have been and how
+            many there are.
 
     Raises:
         StoreSetupError: with what to do about it.
@@ -238,6 +247,8 @@ def open_store(path: Path, *, serve: bool, create: bool = True) -> SqliteStore:
                 checkpoint_fully(connection)
                 _check_file(connection, path)
             migrate(connection)
+            if backfill(connection, report) and serve:
+                checkpoint_fully(connection)
         except StoreSetupError:
             raise
         except (apsw.CorruptError, apsw.NotADBError) as error:

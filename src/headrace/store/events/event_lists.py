@@ -1,7 +1,8 @@
 """Chooses the index of a list of events, and what is filtered row by row.
 
 A list scans one index in the order of its pages, newest first. All other filters are tested row by
-row, up to a limit: then the page ends with a cursor to continue.
+row, up to a limit: then the page ends with a cursor to continue. Events that are in no index yet
+(`store/events/parts.py`) are tested row by row as well.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from headrace.domain.events.event import Source, Status
 from headrace.domain.ids import first_sequence_at
 from headrace.store.contract.events import EventFilter
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
+from headrace.store.events.parts import UNINDEXED_MAX, from_parts, part_of, unindexed
 from headrace.store.events.stored_events import COLUMNS
 
 #: Rows that one page may examine before it returns what it found and a cursor to continue.
@@ -39,25 +41,47 @@ class _Walk(msgspec.Struct, frozen=True):
     tables: str
     #: Where SQLite needs another text.
     sqlite_tables: str
-    #: Table of the rows alone; None when all of them can be examined.
-    table: str | None
+    #: Tables of the rows alone; None when all of them can be examined.
+    alone: tuple[str, str] | None
+    #: Whether it goes from part to part on SQLite.
+    has_parts: bool
+    #: Whether it misses events that no worker has processed, on SQLite.
+    has_rest: bool
 
 
-_EVENTS = _Walk("e", "stored_events e", "stored_events e", "events e")
+_EVENTS = _Walk(
+    walked="e",
+    tables="stored_events e",
+    sqlite_tables=from_parts("stored_events", "e"),
+    alone=("events e", from_parts("events", "e")),
+    has_parts=True,
+    has_rest=True,
+)
 #: Led by the states of the events.
 _OF_OUTCOMES = "event_states o JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence"
-_OUTCOMES = _Walk("o", _OF_OUTCOMES, _OF_OUTCOMES, "event_states o")
+_OUTCOMES = _Walk(
+    walked="o",
+    tables=_OF_OUTCOMES,
+    sqlite_tables=from_parts("event_states", "o")
+    + " CROSS JOIN stored_events e ON e.sequence = o.sequence",
+    alone=("event_states o", from_parts("event_states", "o")),
+    has_parts=True,
+    # What has not been processed has neither contact nor failure.
+    has_rest=False,
+)
 #: Led by the head of the queue: claimed events are there, and the whole of a short queue.
 #: PostgreSQL's is in the order of the database's clock, SQLite's in that of its key.
 _QUEUE = _Walk(
-    "q",
-    "(SELECT lane, sequence, project_id FROM event_queue WHERE project_id = $1 "
+    walked="q",
+    tables="(SELECT lane, sequence, project_id FROM event_queue WHERE project_id = $1 "
     f"ORDER BY queued_us, sequence LIMIT {ROWS_EXAMINED_MAX}) q "
     "JOIN stored_events e ON e.lane = q.lane AND e.sequence = q.sequence",
-    "event_queue q CROSS JOIN stored_events e ON e.sequence = q.sequence "
+    sqlite_tables="event_queue q CROSS JOIN stored_events e ON e.sequence = q.sequence "
     "AND q.sequence <= (SELECT max(sequence) FROM (SELECT sequence FROM event_queue "
     f"WHERE project_id = $1 ORDER BY sequence LIMIT {ROWS_EXAMINED_MAX}))",
-    None,
+    alone=None,
+    has_parts=False,
+    has_rest=False,
 )
 
 
@@ -72,20 +96,17 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     #: Those of `leading` come first.
     values: list[Any]
     leading_values: int
+    #: Bounds of the page: sequences at or above the first, and below the second.
+    first: int | None
+    before: int | None
 
     def page(self, limit: int, floor: int | None) -> Statement:
         """The statement of a page; `floor` is the last sequence it may examine."""
-        walk = self.walk
-        tests = [*self.leading, *self.others]
+        tests = [*self.leading, *self._bounds(), *self.others]
         if floor is not None:
-            tests.append(f"{walk.walked}.sequence >= {floor:d}")
-        text = (
-            f"SELECT {COLUMNS} FROM {{tables}} WHERE {' AND '.join(tests)} "
-            f"ORDER BY {walk.walked}.sequence DESC LIMIT {limit:d}"
-        )
-        return sql(
-            text.format(tables=walk.tables),
-            sqlite=to_sqlite(text.format(tables=walk.sqlite_tables)),
+            tests.append(f"{self.walk.walked}.sequence >= {floor:d}")
+        return self._statement(
+            COLUMNS, (self.walk.tables, self.walk.sqlite_tables), tests, f"LIMIT {limit:d}"
         )
 
     def floor(self) -> Statement | None:
@@ -93,13 +114,57 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
 
         Takes the first `leading_values` of `values`.
         """
-        walk = self.walk
-        if not self.others or walk.table is None:
+        if not self.others or self.walk.alone is None:
             return None
-        return sql(
-            f"SELECT {walk.walked}.sequence FROM {walk.table} WHERE {' AND '.join(self.leading)} "
-            f"ORDER BY {walk.walked}.sequence DESC LIMIT 1 OFFSET {ROWS_EXAMINED_MAX}"
+        tests = [*self.leading, *self._bounds()]
+        return self._statement(
+            f"{self.walk.walked}.sequence",
+            self.walk.alone,
+            tests,
+            f"LIMIT 1 OFFSET {ROWS_EXAMINED_MAX}",
         )
+
+    def rest(self, limit: int, floor: int | None) -> Statement | None:
+        """The statement for what is in no index yet; None when there can be nothing."""
+        if not self.walk.has_rest:
+            return None
+        tests = [each for each in self.leading[1:] if " IS NOT NULL" not in each]
+        tests += [*self._bounds("q"), *self.others]
+        if floor is not None:
+            tests.append(f"q.sequence >= {floor:d}")
+        conditions = "".join(f"AND {each} " for each in tests)
+        return unindexed(COLUMNS, conditions, f"DESC LIMIT {limit:d}")
+
+    def rest_floor(self) -> Statement | None:
+        """As `floor`, for `rest`."""
+        if not self.walk.has_rest or (not self.others and len(self.leading) == 1):
+            return None
+        conditions = "".join(f"AND {each} " for each in self._bounds("q"))
+        return unindexed("q.sequence", conditions, f"DESC LIMIT 1 OFFSET {UNINDEXED_MAX}")
+
+    def _bounds(self, walked: str = "") -> list[str]:
+        walked = walked or self.walk.walked
+        found = [] if self.before is None else [f"{walked}.sequence < {self.before:d}"]
+        return found if self.first is None else [*found, f"{walked}.sequence >= {self.first:d}"]
+
+    def _statement(
+        self, columns: str, tables: tuple[str, str], tests: list[str], limit: str
+    ) -> Statement:
+        text = "SELECT {columns} FROM {tables} WHERE {tests} ORDER BY {order} {limit}"
+        order = f"{self.walk.walked}.sequence DESC"
+        postgres = text.format(
+            columns=columns, tables=tables[0], tests=" AND ".join(tests), order=order, limit=limit
+        )
+        if self.walk.has_parts:
+            order = f"p.part DESC, {order}"
+            if self.before is not None:
+                tests = [*tests, f"p.part <= {part_of(str(self.before))}"]
+            if self.first is not None:
+                tests = [*tests, f"p.part >= {part_of(str(self.first))}"]
+        sqlite = text.format(
+            columns=columns, tables=tables[1], tests=" AND ".join(tests), order=order, limit=limit
+        )
+        return sql(postgres, sqlite=to_sqlite(sqlite))
 
 
 def asks_for_queue(wanted: EventFilter) -> bool:
@@ -169,9 +234,15 @@ def _query(
         others.append(f"(e.{name} = ${len(values)}) IS TRUE")
     others += _range("occurred_us", wanted.occurred_after_us, wanted.occurred_before_us)
     others += _range("received_us", wanted.received_after_us, wanted.received_before_us)
-    leading += _sequence_bounds(walk.walked, wanted, before)
+    first, before = _sequence_bounds(wanted, before)
     return ListQuery(
-        walk=walk, leading=leading, others=others, values=values, leading_values=leading_values
+        walk=walk,
+        leading=leading,
+        others=others,
+        values=values,
+        leading_values=leading_values,
+        first=first,
+        before=before,
     )
 
 
@@ -214,12 +285,11 @@ def _range(column: str, after_us: int | None, before_us: int | None) -> list[str
     return low + ([f"(e.{column} < {before_us:d}) IS TRUE"] if before_us is not None else [])
 
 
-def _sequence_bounds(walked: str, wanted: EventFilter, before: int | None) -> list[str]:
+def _sequence_bounds(wanted: EventFilter, before: int | None) -> tuple[int | None, int | None]:
     ends = [] if before is None else [before]
     if wanted.received_before_us is not None:
         ends.append(first_sequence_at(wanted.received_before_us + _CLOCK_SLACK_US))
-    bounds = [f"{walked}.sequence < {min(ends):d}"] if ends else []
+    first = None
     if wanted.received_after_us is not None:
         first = first_sequence_at(wanted.received_after_us - _CLOCK_SLACK_US)
-        bounds.append(f"{walked}.sequence >= {first:d}")
-    return bounds
+    return first, min(ends, default=None)

@@ -47,6 +47,18 @@ REMOVE_KEYS = sql(
     sqlite="",
 )
 REMOVE_EVENTS = removal("events", "sequence")
+# On SQLite the keys of removed events wait to leave their large table with others. A key may have
+# come again and belong to a later event.
+FORGET_KEYS = (
+    sql(
+        "", sqlite="DELETE FROM expired_keys WHERE hash IN (SELECT unhex(value) FROM json_each(?1))"
+    ),
+    sql(
+        "",
+        sqlite="DELETE FROM sorted_keys WHERE hash IN (SELECT unhex(value) FROM json_each(?1)) "
+        "AND NOT EXISTS (SELECT 1 FROM events e WHERE e.sequence = sorted_keys.sequence)",
+    ),
+)
 
 
 async def remove_rows(tx: Transaction, statement: Statement, places: Sequence[Place]) -> int:
@@ -86,3 +98,10 @@ async def remove_belongings(
     )
     counts["keys"] = await tx.run(REMOVE_KEYS, *columns_of(named, 3)) if named else 0
     return counts
+
+
+async def forget_keys(tx: Transaction, project_id: int, keys: Iterable[str | None]) -> None:
+    """Leave nothing of the idempotency keys of events that have just been removed."""
+    hashes = [idempotency_hash(project_id, key).hex() for key in keys if key is not None]
+    for statement in FORGET_KEYS:
+        await tx.run(statement, hashes)

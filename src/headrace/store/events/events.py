@@ -22,6 +22,13 @@ from headrace.store.events.event_lists import (
     contact_queries,
     list_query,
 )
+from headrace.store.events.parts import (
+    from_parts,
+    newest_first,
+    oldest_first,
+    part_of,
+    unindexed,
+)
 from headrace.store.events.stored_events import COLUMNS, stored_event
 
 GET = sql(
@@ -31,8 +38,10 @@ GET = sql(
 # Read separately from the event, whose lane differs: on a cluster that is another node.
 FIND_KEY = sql(
     "SELECT event_lane, event_sequence FROM idempotency_keys WHERE hash = $1 AND lane = $2",
-    # SQLite keeps the hash in the event's own row.
-    sqlite="SELECT lane, sequence FROM events WHERE idempotency_hash = ?1",
+    # SQLite has two tables of keys, of which the event has to be there.
+    sqlite="SELECT e.lane, e.sequence FROM (SELECT sequence FROM recent_keys WHERE hash = ?1 "
+    "UNION ALL SELECT sequence FROM sorted_keys WHERE hash = ?1) k "
+    "CROSS JOIN events e ON e.sequence = k.sequence LIMIT 1",
 )
 GET_OF_KEY = sql(
     f"SELECT {COLUMNS} FROM stored_events e "
@@ -40,25 +49,38 @@ GET_OF_KEY = sql(
 )
 AFTER = sql(
     f"SELECT {COLUMNS} FROM stored_events e "
-    "WHERE e.project_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3"
+    "WHERE e.project_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3",
+    sqlite=f"SELECT {COLUMNS} FROM {from_parts('stored_events', 'e')} "
+    f"WHERE p.part >= {part_of('?2')} AND e.project_id = ?1 AND e.sequence > ?2 "
+    "ORDER BY p.part, e.sequence LIMIT ?3",
 )
+AFTER_REST = unindexed(COLUMNS, "AND q.sequence > $2", "LIMIT $3")
 # Of one contact; run for each contact merged with it, since an index orders each separately.
 OF_CONTACT = sql(
     f"SELECT {COLUMNS} FROM event_states o "
     "JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence "
     "WHERE o.project_id = $1 AND o.contact_id = $2 AND o.contact_id IS NOT NULL "
-    "AND o.sequence < $3 ORDER BY o.sequence DESC LIMIT $4"
+    "AND o.sequence < $3 ORDER BY o.sequence DESC LIMIT $4",
+    # SQLite keeps the state of an event in the event's own row.
+    sqlite=f"SELECT {COLUMNS} FROM {from_parts('stored_events', 'e')} "
+    f"WHERE p.part <= {part_of('?3')} AND e.project_id = ?1 AND e.resolved_contact_id = ?2 "
+    "AND e.resolved_contact_id IS NOT NULL AND e.sequence < ?3 "
+    "ORDER BY p.part DESC, e.sequence DESC LIMIT ?4",
 )
 REPEATS = without_lane(
     "SELECT at_us, api_key_id, request_id, mismatch FROM duplicate_requests "
     f"WHERE lane = $2 AND sequence = $1 ORDER BY number LIMIT {REPEATS_KEPT}"
 )
-# Scans the index project by project: sequences alone have no index on PostgreSQL, since every
+# PostgreSQL scans the index project by project: sequences alone have no index there, since every
 # unique key starts with the lane.
 NEXT_PROJECT = sql(
-    "SELECT project_id FROM events WHERE project_id > $1 ORDER BY project_id LIMIT 1"
+    "SELECT project_id FROM events WHERE project_id > $1 ORDER BY project_id LIMIT 1", sqlite=""
 )
-LAST_OF_PROJECT = sql("SELECT max(sequence) FROM events WHERE project_id = $1")
+LAST_OF_PROJECT = sql(
+    "SELECT max(sequence) FROM events WHERE project_id = $1",
+    # Of all projects at once.
+    sqlite="SELECT max(sequence) FROM events WHERE ?1 IS NOT NULL",
+)
 
 
 class Events:
@@ -134,8 +156,13 @@ class Events:
 
     async def after(self, project_id: int, sequence: int, limit: int) -> Sequence[StoredEvent]:
         """Events of a project above `sequence`, oldest first: for exports."""
-        rows = await self._database.read(lambda tx: tx.rows(AFTER, project_id, sequence, limit))
-        return [stored_event(row) for row in rows]
+
+        async def read(tx: Transaction) -> Sequence[StoredEvent]:
+            rows = await tx.rows(AFTER, project_id, sequence, limit)
+            rest = await tx.rows(AFTER_REST, project_id, sequence, limit)
+            return [stored_event(row) for row in oldest_first(rows, rest, limit)]
+
+        return await self._database.read(read)
 
     async def repeats(self, event: StoredEvent) -> Sequence[KeyRepeat]:
         """Later requests with the event's key, oldest first, at most `REPEATS_KEPT`."""
@@ -154,11 +181,11 @@ async def last_sequence(tx: Transaction) -> int:
     """The highest sequence stored, 0 in an empty store."""
     highest = project_id = 0
     while True:
-        found = await tx.value(NEXT_PROJECT, project_id)
-        if found is None:
-            return highest
-        project_id = int(found)
         highest = max(highest, int(await tx.value(LAST_OF_PROJECT, project_id) or 0))
+        found = await tx.rows(NEXT_PROJECT, project_id)
+        if not found:
+            return highest
+        project_id = int(found[0][0])
 
 
 async def _page_of_contact(
@@ -193,11 +220,19 @@ async def _page_of_contact(
 async def _walked(
     tx: Transaction, query: ListQuery, limit: int
 ) -> tuple[list[StoredEvent], int | None]:
-    """Up to `limit + 1` events, and down to which sequence they are all; None: to the end."""
-    find_floor, floor = query.floor(), None
+    """Up to `limit + 1` events, and the sequence down to which they are all; None: to the end."""
+    floors = []
+    find_floor = query.floor()
     if find_floor is not None:
-        floor = await tx.value(find_floor, *query.values[: query.leading_values])
+        floors.append(await tx.value(find_floor, *query.values[: query.leading_values]))
+    find_floor = query.rest_floor()
+    if find_floor is not None:
+        floors += [row[0] for row in await tx.rows(find_floor, *query.values[:1])]
+    floor = max((each for each in floors if each is not None), default=None)
     rows = await tx.rows(query.page(limit + 1, floor), *query.values)
+    rest = query.rest(limit + 1, floor)
+    if rest is not None:
+        rows = newest_first(rows, await tx.rows(rest, *query.values), limit + 1)
     events = [stored_event(row) for row in rows]
     return events, events[limit].sequence if len(events) > limit else floor
 

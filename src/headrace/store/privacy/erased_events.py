@@ -10,15 +10,17 @@ from headrace.domain.ids import SYSTEM_COUNTER
 from headrace.store.contacts.races import ContactRaceError
 from headrace.store.contract.processing import Claimed
 from headrace.store.engine.columns import columns_of
-from headrace.store.engine.dialect import sql, without_lane
+from headrace.store.engine.dialect import sql, to_sqlite, without_lane
 from headrace.store.engine.transaction import Transaction
 from headrace.store.events.event_removal import (
     DELIVERIES_MAX,
     REMOVE_EVENTS,
+    forget_keys,
     removal,
     remove_belongings,
     remove_rows,
 )
+from headrace.store.events.parts import from_parts, unindexed
 from headrace.store.privacy.person_events import Place, Removed
 from headrace.store.privacy.rows import Subject, added, read_subject
 
@@ -43,8 +45,42 @@ _LAST = (
     f"AND t.{{column}} IS NOT NULL AND t.sequence & {SYSTEM_COUNTER:d} = $3 "
     "ORDER BY t.sequence DESC LIMIT 1"
 )
-FIND = {name: sql(_FIND.format(table=t, column=c)) for name, (t, c) in _PLACES.items()}
-LAST = {name: sql(_LAST.format(table=t, column=c)) for name, (t, c) in _PLACES.items()}
+_SQLITE_COLUMNS = {"resolved": "resolved_contact_id"}
+
+
+def _in_parts(text: str, name: str) -> str:
+    """The same on SQLite: part by part, and the state of an event in the event's own row."""
+    column = _SQLITE_COLUMNS.get(name, name)
+    text = text.replace(
+        "JOIN {table} t ON ", "CROSS JOIN event_parts p CROSS JOIN events t ON t.part = p.part AND "
+    )
+    text = text.replace("FROM {table} t", f"FROM {from_parts('events', 't')}")
+    text = text.replace("ORDER BY t.sequence", "ORDER BY p.part DESC, t.sequence")
+    return to_sqlite(text.format(column=column))
+
+
+FIND = {
+    name: sql(_FIND.format(table=table, column=column), sqlite=_in_parts(_FIND, name))
+    for name, (table, column) in _PLACES.items()
+}
+LAST = {
+    name: sql(_LAST.format(table=table, column=column), sqlite=_in_parts(_LAST, name))
+    for name, (table, column) in _PLACES.items()
+}
+# Of what no worker has processed yet: it is resolved to nobody.
+_MEANT = (
+    "e.contact_id IN (SELECT value FROM json_each(?2)) OR e.external_id IN "
+    "(SELECT value FROM json_each(?3)) OR e.email IN (SELECT value FROM json_each(?4))"
+)
+FIND_REST = unindexed(
+    "e.lane, e.sequence",
+    f"AND ({_MEANT}) AND q.sequence <= ?5 AND q.sequence <= CASE q.sequence & {SYSTEM_COUNTER:d} "
+    "WHEN 0 THEN ?6 ELSE ?7 END",
+    "LIMIT ?8",
+)
+LAST_REST = unindexed(
+    "q.sequence", f"AND ({_MEANT}) AND q.sequence & {SYSTEM_COUNTER:d} = ?5", "DESC LIMIT 1"
+)
 _NAMED = "unnest($1::smallint[], $2::bigint[]) AS k (lane, sequence)"
 DELIVERIES = without_lane(
     f"SELECT d.lane, d.sequence, d.number FROM {_NAMED} "
@@ -86,7 +122,8 @@ class PersonEvents:
                 for value in values:
                     newest = await tx.value(LAST[name], subject.project_id, value, bit)
                     last = max(last, newest or 0)
-            found.append(last)
+            rest = await tx.rows(LAST_REST, subject.project_id, *_named(subject), bit)
+            found.append(max(last, *(row[0] for row in rest)) if rest else last)
         return found[0], found[1]
 
     async def find(self, tx: Transaction, subject: Subject, limit: int) -> Sequence[Place]:
@@ -97,6 +134,9 @@ class PersonEvents:
             found |= {(row[0], row[1]) for row in await tx.rows(FIND[name], *wanted)}
             if len(found) >= limit:
                 break
+        if len(found) < limit:
+            named = (subject.project_id, *_named(subject), *subject.bounds, limit)
+            found |= {(row[0], row[1]) for row in await tx.rows(FIND_REST, *named)}
         return (await _fitting(tx, sorted(found)[:limit]))[0]
 
     async def remove(self, tx: Transaction, project_id: int, places: Sequence[Place]) -> Removed:
@@ -155,6 +195,10 @@ class ErasedEvents:
             raise ContactRaceError
 
 
+def _named(subject: Subject) -> tuple[list[str], list[str], list[str]]:
+    return [*subject.contact_ids], [*subject.external_ids], [*subject.emails]
+
+
 def _values(subject: Subject) -> dict[str, tuple[str, ...]]:
     return {
         "contact_id": subject.contact_ids,
@@ -204,4 +248,5 @@ async def _remove(
     counts["event_queue"] = work
     counts["catalog_examples"] = await tx.run(EXAMPLES, project_id, names, ids)
     counts["events"] = await remove_rows(tx, REMOVE_EVENTS, places)
+    await forget_keys(tx, project_id, (key for key, _ in keys))
     return counts

@@ -19,6 +19,7 @@ from headrace.domain.ids import uuid_text
 from headrace.store.contract.erasures import MENTIONS_LISTED_MAX, Mention, Mentions, Report
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.engine.transaction import Transaction
+from headrace.store.events.parts import from_parts, oldest_first, part_of, unindexed
 from headrace.store.privacy.person_events import Place
 from headrace.store.privacy.rows import Shared, StoredIdentity, Subject
 
@@ -27,20 +28,38 @@ from headrace.store.privacy.rows import Shared, StoredIdentity, Subject
 EVENTS_MAX = 500
 BYTES_MAX = 1024 * 1024
 
-LAST = sql("SELECT sequence FROM events WHERE project_id = $1 ORDER BY sequence DESC LIMIT 1")
-_BOUNDS = "WHERE e.project_id = $1 AND e.sequence > $2 AND e.sequence <= $3 ORDER BY e.sequence"
-SIZES = sql(f"SELECT e.sequence, octet_length(e.payload) FROM events e {_BOUNDS} LIMIT $4")
-_READ = (
-    "e.lane, e.sequence, e.id, e.event, e.source, e.contact_id, e.external_id, e.email, "
-    "{resolved}, e.received_us, coalesce(e.idempotency_key, ''), e.payload FROM events e"
+LAST = sql(
+    "SELECT sequence FROM events WHERE project_id = $1 ORDER BY sequence DESC LIMIT 1",
+    # Of all projects, which is as good an end.
+    sqlite="SELECT max(sequence) FROM events WHERE ?1 IS NOT NULL",
 )
+_RANGE = "WHERE e.project_id = $1 AND e.sequence > $2 AND e.sequence <= $3"
+_BOUNDS = f"{_RANGE} ORDER BY e.sequence"
+_SIZE = "e.sequence, octet_length(e.payload)"
+# Part by part on SQLite.
+_IN_PARTS = (
+    f"FROM {from_parts('events', 'e')} {_RANGE} AND p.part >= {part_of('$2')} "
+    f"AND p.part <= {part_of('$3')} ORDER BY p.part, e.sequence LIMIT $4"
+)
+_REST = "AND q.sequence > $2 AND q.sequence <= $3"
+SIZES = sql(
+    f"SELECT {_SIZE} FROM events e {_BOUNDS} LIMIT $4",
+    sqlite=to_sqlite(f"SELECT {_SIZE} {_IN_PARTS}"),
+)
+SIZES_REST = unindexed(_SIZE, _REST, "LIMIT $4")
+_READ = (
+    "e.sequence, e.lane, e.id, e.event, e.source, e.contact_id, e.external_id, e.email, "
+    "{resolved}, e.received_us, coalesce(e.idempotency_key, ''), e.payload"
+)
+_READ_SQLITE = _READ.format(resolved="e.resolved_contact_id")
 PAYLOADS = sql(
-    f"SELECT {_READ.format(resolved='o.contact_id')} "
+    f"SELECT {_READ.format(resolved='o.contact_id')} FROM events e "
     "LEFT JOIN event_states o ON o.lane = e.lane AND o.sequence = e.sequence "
     f"{_BOUNDS} LIMIT $4",
     # SQLite keeps the state of an event in the event's own row.
-    sqlite=to_sqlite(f"SELECT {_READ.format(resolved='e.resolved_contact_id')} {_BOUNDS} LIMIT $4"),
+    sqlite=to_sqlite(f"SELECT {_READ_SQLITE} {_IN_PARTS}"),
 )
+PAYLOADS_REST = unindexed(_READ_SQLITE, _REST, "LIMIT $4")
 _HOLD = sql(
     "SELECT payload, coalesce(idempotency_key, '') FROM events "
     "WHERE lane = $1 AND sequence = $2 FOR UPDATE"
@@ -152,7 +171,11 @@ class MentionSearch:
         """The next events after `subject.searched_to`."""
         subject = self._subject
         bounds = (subject.project_id, subject.searched_to, subject.search_end)
-        sizes = await tx.rows(SIZES, *bounds, EVENTS_MAX)
+        sizes = oldest_first(
+            await tx.rows(SIZES, *bounds, EVENTS_MAX),
+            await tx.rows(SIZES_REST, *bounds, EVENTS_MAX),
+            EVENTS_MAX,
+        )
         room, count = BYTES_MAX, 0
         for _, size in sizes:
             if count and size > room:
@@ -161,9 +184,13 @@ class MentionSearch:
             count += 1
         if not count:
             return Slice(0, subject.search_end, [], is_last=True)
-        rows = await tx.rows(PAYLOADS, *bounds, count)
+        rows = oldest_first(
+            await tx.rows(PAYLOADS, *bounds, count),
+            await tx.rows(PAYLOADS_REST, *bounds, count),
+            count,
+        )
         found = [event for event in (_event(row) for row in rows) if self.rewritten(event).places]
-        last = rows[-1][1] if rows else subject.search_end
+        last = rows[-1][0] if rows else subject.search_end
         return Slice(len(rows), last, found, is_last=count == len(sizes) < EVENTS_MAX)
 
     def rewritten(self, event: Event) -> Rewritten:
@@ -242,7 +269,7 @@ class MentionSearch:
 
 
 def _event(row: Sequence[Any]) -> Event:
-    lane, sequence, event_id, *rest = row
+    sequence, lane, event_id, *rest = row
     return Event(lane, sequence, bytes(event_id), *rest)
 
 

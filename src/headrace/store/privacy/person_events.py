@@ -11,6 +11,7 @@ from headrace.domain.ids import SYSTEM_COUNTER
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.engine.transaction import Row, Transaction
+from headrace.store.events.parts import from_parts, part_of, unindexed
 from headrace.store.privacy.rows import Subject
 
 #: Lane and sequence of an event.
@@ -22,44 +23,56 @@ PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
 _UP_TO = (
     "e.sequence > $3 AND e.sequence <= $4 "
     f"AND e.sequence <= CASE e.sequence & {SYSTEM_COUNTER:d} "
-    "WHEN 0 THEN $5::bigint ELSE $6::bigint END ORDER BY e.sequence LIMIT $7"
+    "WHEN 0 THEN $5::bigint ELSE $6::bigint END"
 )
 
 
-def _page_of(table: str, column: str) -> str:
-    return (
-        f"SELECT e.lane, e.sequence FROM {table} e WHERE e.project_id = $1 AND e.{column} = $2 "
-        f"AND e.{column} IS NOT NULL AND {_UP_TO}"
+def _page_of(table: str, column: str, sqlite_column: str = "") -> Statement:
+    text = (
+        "SELECT e.lane, e.sequence FROM {tables} WHERE e.project_id = $1 AND e.{column} = $2 "
+        "AND e.{column} IS NOT NULL AND {bounds} LIMIT $7"
+    )
+    return sql(
+        text.format(tables=f"{table} e", column=column, bounds=f"{_UP_TO} ORDER BY e.sequence"),
+        sqlite=to_sqlite(
+            text.format(
+                tables=from_parts("events", "e"),
+                column=sqlite_column or column,
+                bounds=f"{_UP_TO} AND p.part >= {part_of('$3')} ORDER BY p.part, e.sequence",
+            )
+        ),
     )
 
 
 #: One value at a time: an index orders the events of each value.
 PAGES = {
-    "contact_id": sql(_page_of("events", "contact_id")),
-    "external_id": sql(_page_of("events", "external_id")),
-    "email": sql(_page_of("events", "email")),
-    "resolved": sql(
-        _page_of("event_states", "contact_id"),
-        # SQLite keeps the state of an event in the event's own row.
-        sqlite=to_sqlite(_page_of("events", "resolved_contact_id")),
-    ),
+    "contact_id": _page_of("events", "contact_id"),
+    "external_id": _page_of("events", "external_id"),
+    "email": _page_of("events", "email"),
+    # SQLite keeps the state of an event in the event's own row.
+    "resolved": _page_of("event_states", "contact_id", "resolved_contact_id"),
 }
-_COUNTS = f"($3::boolean OR sequence & {SYSTEM_COUNTER:d} = 0)"
+#: Of what no worker has processed: it is resolved to nobody.
+PAGES_REST = {
+    name: unindexed("e.lane, e.sequence", f"AND (e.{name} = $2) IS TRUE AND {_UP_TO}", "LIMIT $7")
+    for name in ("contact_id", "external_id", "email")
+}
+_COUNTS = f"($3::boolean OR e.sequence & {SYSTEM_COUNTER:d} = 0)"
 
 
-def _any_of(table: str, column: str) -> str:
-    return (
-        f"SELECT 1 FROM {table} WHERE project_id = $1 AND {column} = $2 "
-        f"AND {column} IS NOT NULL AND {_COUNTS} LIMIT 1"
+def _any_of(table: str, column: str, sqlite_column: str = "") -> Statement:
+    text = (
+        "SELECT 1 FROM {tables} WHERE e.project_id = $1 AND e.{column} = $2 "
+        f"AND e.{{column}} IS NOT NULL AND {_COUNTS} LIMIT 1"
     )
+    in_parts = text.format(tables=from_parts("events", "e"), column=sqlite_column or column)
+    return sql(text.format(tables=f"{table} e", column=column), sqlite=to_sqlite(in_parts))
 
 
 HAD_EVENTS = (
-    sql(_any_of("events", "contact_id")),
-    sql(
-        _any_of("event_states", "contact_id"),
-        sqlite=to_sqlite(_any_of("events", "resolved_contact_id")),
-    ),
+    _any_of("events", "contact_id"),
+    _any_of("event_states", "contact_id", "resolved_contact_id"),
+    unindexed("1", f"AND (e.contact_id = $2) IS TRUE AND {_COUNTS}", "LIMIT 1"),
 )
 
 
@@ -118,7 +131,7 @@ async def had_events(
     """
     for each in contact_ids:
         for statement in HAD_EVENTS:
-            if await tx.value(statement, project_id, each, system) is not None:
+            if await tx.rows(statement, project_id, each, system):
                 return True
     return False
 
@@ -134,9 +147,10 @@ async def page_of_person(tx: Transaction, subject: Subject, after: int, limit: i
     found: set[Place] = set()
     for name, values in wanted.items():
         for value in values:
-            rows = await tx.rows(
-                PAGES[name], subject.project_id, value, after, *subject.bounds, limit
-            )
+            asked = (subject.project_id, value, after, *subject.bounds, limit)
+            rows = list(await tx.rows(PAGES[name], *asked))
+            if name in PAGES_REST:
+                rows += await tx.rows(PAGES_REST[name], *asked)
             found |= {(row[0], row[1]) for row in rows}
             if len(found) > limit:
                 found = set(sorted(found, key=lambda place: place[1])[:limit])

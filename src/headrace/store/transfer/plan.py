@@ -38,7 +38,11 @@ _CATALOG_PATHS = (
 # The functions named here are those of source.py.
 
 COPIED: tuple[TableCopy, ...] = (
-    _alike("meta", "name, value", "name"),
+    TableCopy(
+        "meta",
+        "SELECT name, value FROM meta WHERE name NOT IN ('backfill', 'last_dead_letter') "
+        "ORDER BY name",
+    ),
     _alike("secrets", "name, value", "name"),
     _alike("projects", "id, uuid, name, created_us", "id"),
     _alike(
@@ -325,6 +329,14 @@ COPIED: tuple[TableCopy, ...] = (
 LEFT_BEHIND: dict[str, str] = {
     "leader_leases": "the processes of that store have ended",
     "size_samples": "tells of the disk of that store",
+    "event_parts": "PostgreSQL has its own partitions",
+    "recent_keys": "read from the events",
+    "sorted_keys": "read from the events",
+    "expired_keys": "of events that are gone",
+}
+#: Columns of copied tables that are not copied, and why.
+LEFT_BEHIND_COLUMNS: dict[str, dict[str, str]] = {
+    "events": {"part": "PostgreSQL has its own partitions"},
 }
 
 #: Tables of the target that are not filled, and why.

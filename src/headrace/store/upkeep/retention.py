@@ -24,6 +24,7 @@ from headrace.store.events.event_removal import (
     remove_belongings,
     remove_rows,
 )
+from headrace.store.events.parts import from_parts, part_of
 from headrace.store.upkeep.sizes import reusable_bytes, used_bytes
 
 #: Events from further ahead than this were received by a wrong clock. They are skipped, so that
@@ -34,7 +35,11 @@ _GROWTH_HOURS_KEPT = 30 * 24
 # The length of a payload is in the header of its value, so this does not read the payload.
 FIND_EVENTS = sql(
     "SELECT lane, sequence, octet_length(payload), received_us FROM events "
-    "WHERE project_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3"
+    "WHERE project_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3",
+    # What is in no part yet is not finished.
+    sqlite="SELECT e.lane, e.sequence, octet_length(e.payload), e.received_us "
+    f"FROM {from_parts('events', 'e')} WHERE p.part >= {part_of('?2')} "
+    "AND e.project_id = ?1 AND e.sequence > ?2 ORDER BY p.part, e.sequence LIMIT ?3",
 )
 # Final states: only a replay of an open dead letter makes an event active again. An event that is
 # neither processed nor dead-lettered is always kept.
@@ -69,7 +74,12 @@ FIND_DEAD_LETTERS = sql(
 )
 REMOVE_DEAD_LETTERS = removal("dead_letters", "number")
 _PROJECTS = sql("SELECT id FROM projects")
-NEWEST = sql("SELECT received_us FROM events WHERE project_id = $1 ORDER BY sequence DESC LIMIT 1")
+NEWEST = sql(
+    "SELECT received_us FROM events WHERE project_id = $1 ORDER BY sequence DESC LIMIT 1",
+    # Of all projects: only the newest of them all is wanted.
+    sqlite="SELECT received_us FROM events WHERE ?1 IS NOT NULL "
+    "AND sequence = (SELECT max(sequence) FROM events)",
+)
 _STATE = sql("SELECT value FROM meta WHERE name = 'retention'")
 _SAVE = sql(
     "INSERT INTO meta (name, value) VALUES ('retention', $1) "

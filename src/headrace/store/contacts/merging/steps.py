@@ -58,9 +58,10 @@ EVENTS = sql(
     "JOIN event_states o ON o.project_id = $1 AND o.contact_id = k.id "
     f"LIMIT {EVENTS_COUNTED_MAX}) AS counted",
     # SQLite keeps the state of an event in the event's own row.
-    sqlite="SELECT count(*) FROM (SELECT 1 FROM json_each(?2) j CROSS JOIN events e "
-    "ON e.project_id = ?1 AND e.resolved_contact_id = j.value "
-    f"AND e.resolved_contact_id IS NOT NULL LIMIT {EVENTS_COUNTED_MAX})",
+    sqlite="SELECT count(*) FROM (SELECT 1 FROM json_each(?2) j CROSS JOIN event_parts p "
+    "CROSS JOIN events e ON e.part = p.part AND e.project_id = ?1 "
+    "AND e.resolved_contact_id = j.value AND e.resolved_contact_id IS NOT NULL "
+    f"LIMIT {EVENTS_COUNTED_MAX})",
 )
 RESOLVE = sql(
     "UPDATE conflict_pairs SET resolved_by = $2 WHERE low_id = ANY($1::text[]) "

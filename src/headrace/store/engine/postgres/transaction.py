@@ -22,7 +22,9 @@ class PostgresTransaction:
         self.connection = connection
 
     async def rows(self, statement: Statement, *values: Any) -> Sequence[Row]:
-        return await self.connection.fetch(statement.postgres, *values)
+        return (
+            await self.connection.fetch(statement.postgres, *values) if statement.postgres else ()
+        )
 
     async def row(self, statement: Statement, *values: Any) -> Row | None:
         row: Row | None = await self.connection.fetchrow(statement.postgres, *values)
@@ -32,6 +34,8 @@ class PostgresTransaction:
         return await self.connection.fetchval(statement.postgres, *values)
 
     async def run(self, statement: Statement, *values: Any) -> int:
+        if not statement.postgres:
+            return 0
         return rows_changed(await self.connection.execute(statement.postgres, *values))
 
     async def run_many(self, statement: Statement, rows: Sequence[Sequence[Any]]) -> None:

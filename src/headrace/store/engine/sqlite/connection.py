@@ -96,6 +96,14 @@ def open_writer(path: str) -> apsw.Connection:
     return connection
 
 
+def open_checkpointer(path: str) -> apsw.Connection:
+    """A connection that only moves the log into the database."""
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.pragma("synchronous", "full")
+    connection.wal_autocheckpoint(0)
+    return connection
+
+
 def open_reader(path: str) -> apsw.Connection:
     """A read-only connection."""
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)

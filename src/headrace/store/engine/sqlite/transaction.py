@@ -25,6 +25,8 @@ class SqliteTransaction:
         self.connection = connection
 
     async def rows(self, statement: Statement, *values: Any) -> Sequence[Row]:
+        if not statement.sqlite:
+            return ()
         rows: Sequence[Row] = self._execute(statement, values).fetchall()
         return rows
 

@@ -1,4 +1,4 @@
-"""The thread that owns the only writing connection: group commit, jobs and checkpoints.
+"""The thread that owns the only writing connection: group commit and jobs.
 
 It alternates: one commit of accepted events, then one job (a change of keys, a batch of processed
 events, a slice of retention). There is no timer: whatever arrives while one commit is written to
@@ -8,12 +8,11 @@ the disk makes up the next one.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +28,13 @@ from headrace.store.contract.errors import (
     StoreFullError,
     StoreRowError,
 )
-from headrace.store.engine.sqlite.connection import ROW_ERRORS, BusyHandler, store_error
+from headrace.store.engine.sqlite.checkpointer import Checkpointer
+from headrace.store.engine.sqlite.connection import (
+    ROW_ERRORS,
+    BusyHandler,
+    open_checkpointer,
+    store_error,
+)
 from headrace.store.engine.sqlite.files import LOG, file_beside
 
 T = TypeVar("T")
@@ -42,6 +47,11 @@ JOB_SECONDS_MAX = 20.0
 BARE_JOB_SECONDS_MAX = 3600.0
 #: Pages of log after which it is moved into the database (16 MiB of 4 KiB pages).
 CHECKPOINT_PAGES = 4000
+#: Pages of log that the writing thread moves itself, so that the next commit begins the log again.
+LAST_PAGES_MAX = 500
+#: Checkpoints in a row that end with more than that left in the log. Then commits wait for one, or
+#: the log would grow as long as the load lasts.
+CHECKPOINTS_BEHIND_MAX = 8
 #: Longest time until the thread polls, even if a `wake` is lost.
 POLL_SECONDS = 1.0
 _PAGES_PER_COMMIT = 8
@@ -88,6 +98,9 @@ class EventInserts:
     insert: Callable[[apsw.Connection, list[Pending]], bool]
     #: Sets the outcome of every duplicate in a committed batch.
     settle_repeats: Callable[[apsw.Connection, list[Pending]], object]
+    #: What is due after a commit of so many events, or after a second without one (0); each is a
+    #: short transaction.
+    upkeep: Callable[[apsw.Connection, int], Iterable[Callable[[apsw.Connection], None]]]
 
 
 class Writer:
@@ -112,6 +125,14 @@ class Writer:
         #: Estimated pages that commits have added to the log since the last checkpoint: the
         #: library's own count would call into the interpreter in the middle of every commit.
         self._log_pages = 0
+        #: Whether the other thread moves the log, whether it has just ended, and how often in a row
+        #: too much was left.
+        self._moving = False
+        self._moved = False
+        self._behind = 0
+        self._checkpointer = Checkpointer(
+            open_checkpointer(connection.filename), self._checkpoint_ended
+        )
         if armed("inside_commit"):
             connection.set_commit_hook(_fail_inside_commit)
         self._thread = threading.Thread(target=self._run, name="headrace-writer", daemon=True)
@@ -179,6 +200,7 @@ class Writer:
         self._stopping = True
         self._wake.put(None)
         self._thread.join()
+        self._checkpointer.close()
 
     def _run(self) -> None:
         try:
@@ -192,14 +214,14 @@ class Writer:
 
     def _work(self) -> None:
         while True:
-            with contextlib.suppress(queue.Empty):
+            try:
                 self._wake.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                self._keep_up(0)
             while self._turn():
                 pass
             if self._stopping:
                 return
-            if self._log_pages >= CHECKPOINT_PAGES:
-                self._checkpoint()
 
     def _turn(self) -> bool:
         """Run one batch and one job; False when there was neither."""
@@ -209,8 +231,7 @@ class Writer:
         job = self._jobs.popleft() if self._jobs else None
         if job is not None:
             self._run_job(job)
-        if self._log_pages >= 2 * CHECKPOINT_PAGES:
-            self._checkpoint()
+        self._keep_log_short()
         return bool(batch) or job is not None
 
     def _commit(self, batch: list[Pending]) -> None:
@@ -223,6 +244,20 @@ class Writer:
             fail_point("after_commit_before_answer")
         finally:
             self._source.settle(batch)
+        self._keep_up(len(batch))
+
+    def _keep_up(self, committed: int) -> None:
+        """Behind the answers, so that nobody waits for it more than for another commit."""
+        if self._inserts is None:
+            return
+        try:
+            for work in self._inserts.upkeep(self._connection, committed):
+                if self._failure is None:
+                    self._log_pages += _PAGES_PER_JOB
+                    self._transact(work)
+        except (apsw.Error, OSError) as error:
+            # It was rolled back, and is due again after the next commit.
+            self._after_failure(store_error(error))
 
     def _commit_or_isolate(self, batch: list[Pending]) -> None:
         """Commit the batch; if one row makes it fail, bisect until only that row fails."""
@@ -310,13 +345,28 @@ class Writer:
             self._failure = error
             self._on_failed(error)
 
-    def _checkpoint(self) -> None:
-        """Move the log into the database as far as readers allow."""
-        self._log_pages = 0
-        try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except apsw.Error as error:
+    def _keep_log_short(self) -> None:
+        """Move the log into the database as far as readers allow, mostly in the other thread."""
+        if self._moved:
+            self._moving = self._moved = False
+            self._behind += 1
+            if self._log_pages <= LAST_PAGES_MAX or self._behind >= CHECKPOINTS_BEHIND_MAX:
+                self._behind = self._log_pages = 0
+                try:
+                    self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                except apsw.Error as error:
+                    self._after_failure(store_error(error))
+        if not self._moving and (self._behind or self._log_pages >= CHECKPOINT_PAGES):
+            self._moving = True
+            self._log_pages = 0
+            self._checkpointer.request()
+
+    def _checkpoint_ended(self, error: apsw.Error | None) -> None:
+        """Called in the other thread."""
+        if error is not None:
             self._after_failure(store_error(error))
+        self._moved = True
+        self.wake()
 
 
 def _fail_inside_commit() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apsw
@@ -15,25 +15,32 @@ from headrace.store.contract.events import REPEATS_KEPT
 from headrace.store.engine.sqlite.bulk import BulkInsert
 from headrace.store.engine.sqlite.writer import EventInserts
 from headrace.store.privacy.rows import StoredIdentity, Subject, read_subject
+from headrace.store.queues.sqlite.keys import IDLE_SLICES, Keys
+from headrace.store.queues.sqlite.parts import Parts
 
 _EVENT_COLUMNS = (
     "sequence, id, project_id, lane, event, contact_id, external_id, email, email_original, "
     "idempotency_hash, idempotency_key, occurred_us, received_us, source, api_key_id, request_id, "
     "payload"
 )
-# Only the idempotency key may skip a row silently; anything else is an error.
+# A trigger skips the rows whose idempotency key is taken; anything else is an error.
 _INSERT_EVENTS = BulkInsert(
     f"INSERT INTO events ({_EVENT_COLUMNS})",
     _EVENT_COLUMNS.count(",") + 1,
-    " ON CONFLICT (idempotency_hash) WHERE idempotency_hash IS NOT NULL DO NOTHING",
 )
 #: Batch sizes that one statement can insert; such a batch needs no BEGIN and COMMIT.
 EXACT_SIZES = _INSERT_EVENTS.sizes
 _FIND_FIRST = (
-    "SELECT sequence, id, event, contact_id, external_id, email, occurred_us, received_us, "
-    "payload, resolved_contact_id FROM events WHERE idempotency_hash = ?"
+    "SELECT e.sequence, e.id, e.event, e.contact_id, e.external_id, e.email, e.occurred_us, "
+    "e.received_us, e.payload, e.resolved_contact_id FROM (SELECT sequence FROM recent_keys "
+    "WHERE hash = ?1 UNION ALL SELECT sequence FROM sorted_keys WHERE hash = ?1) k "
+    "CROSS JOIN events e ON e.sequence = k.sequence LIMIT 1"
 )
-_RELEASE_KEY = "UPDATE events SET idempotency_hash = NULL WHERE sequence = ?"
+_FORGET_HASH = "UPDATE events SET idempotency_hash = NULL WHERE sequence = ?"
+_RELEASE_KEY = (
+    "DELETE FROM recent_keys WHERE hash = ?",
+    "DELETE FROM sorted_keys WHERE hash = ?",
+)
 _RUNNING_ERASURES = (
     "SELECT subject FROM erasures INDEXED BY erasures_unfinished "
     "WHERE status <> 'done' AND status = 'running'"
@@ -65,7 +72,8 @@ def insert_batch(connection: apsw.Connection, batch: Sequence[Pending]) -> bool:
 def settle_repeats(connection: apsw.Connection, batch: Sequence[Pending]) -> list[Pending]:
     """Set the outcome of every duplicate in a committed batch; returns the duplicates.
 
-    The key of an event that is being erased is free: an event with it is inserted here.
+    A key whose event was removed since the insert, or is being erased, is free: an event with it is
+    inserted here.
     """
     repeats = []
     subjects = [read_subject(row[0]) for row in connection.execute(_RUNNING_ERASURES)]
@@ -73,10 +81,14 @@ def settle_repeats(connection: apsw.Connection, batch: Sequence[Pending]) -> lis
         event = pending.event
         if event.idempotency_hash is None:
             continue
-        # The row exists: the insert found it or made it.
+        # The insert found the row or made it; retention may have removed it since.
         first: Any = connection.execute(_FIND_FIRST, (event.idempotency_hash,)).fetchone()
-        if first[0] != event.sequence and _is_erased(subjects, event.project_id, first):
-            connection.execute(_RELEASE_KEY, (first[0],))
+        if first is None:
+            insert_batch(connection, [pending])
+        elif first[0] != event.sequence and _is_erased(subjects, event.project_id, first):
+            connection.execute(_FORGET_HASH, (first[0],))
+            for release in _RELEASE_KEY:
+                connection.execute(release, (event.idempotency_hash,))
             insert_batch(connection, [pending])
         elif first[0] != event.sequence:
             mismatch = not same_content(event, event.received_us, first[2:9])
@@ -100,4 +112,18 @@ def _note_repeat(
     connection.execute(_ADD_REPEAT, values)
 
 
-EVENT_INSERTS = EventInserts(EXACT_SIZES, insert_batch, settle_repeats)
+def event_inserts() -> EventInserts:
+    """How the one process that accepts stores events."""
+    parts, keys = Parts(), Keys()
+
+    def upkeep(
+        connection: apsw.Connection, committed: int
+    ) -> Iterator[Callable[[apsw.Connection], None]]:
+        if parts.is_full(connection, committed):
+            yield parts.begin
+        for _ in range(1 if committed else IDLE_SLICES):
+            if not keys.is_due(connection, idle=not committed):
+                return
+            yield keys.move
+
+    return EventInserts(EXACT_SIZES, insert_batch, settle_repeats, upkeep)

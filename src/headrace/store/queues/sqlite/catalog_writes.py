@@ -21,6 +21,7 @@ from headrace.store.contract.catalog import (
     NameSeen,
 )
 from headrace.store.engine.sqlite.connection import ROW_ERRORS
+from headrace.store.events.parts import part_of
 
 _COUNT = (
     "UPDATE catalog_names SET first_us = min(first_us, ?), last_us = max(last_us, ?), "
@@ -67,8 +68,9 @@ WHERE project_id = ?2 AND event = ?3 AND gone_us IS NULL AND last_number <= ?4 -
 RETURNING path, sequence, last_number
 """
 _FIRST_AFTER = (
-    "SELECT id FROM events WHERE project_id = ? AND event = ? AND sequence > ? "
-    "ORDER BY sequence LIMIT 1"
+    "SELECT e.id FROM event_parts p CROSS JOIN events e ON e.part = p.part "
+    f"WHERE p.part >= {part_of('?3')} AND e.project_id = ?1 AND e.event = ?2 AND e.sequence > ?3 "
+    "ORDER BY p.part, e.sequence LIMIT 1"
 )
 _DRIFT = (
     "INSERT INTO catalog_drift (project_id, event, number, kind, path, type, at_us, event_id, "

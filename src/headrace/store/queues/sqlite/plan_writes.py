@@ -17,6 +17,7 @@ from headrace.store.contacts.identifiers import (
 from headrace.store.contacts.merging.pair_rows import pairs_found
 from headrace.store.contract.processing import BatchPlan, ContactChanged, ContactCreated
 from headrace.store.engine.sqlite.bulk import BulkInsert
+from headrace.store.queues.sqlite.parts import PART_OF_EVENT
 from headrace.store.queues.sqlite.system_events import insert_system_events
 
 _CONTACTS = BulkInsert(
@@ -56,7 +57,8 @@ _PAIR = (
 )
 _MARK = (
     f"UPDATE events SET status = {Status.PROCESSED:d}, attempts = ?, resolved_contact_id = ?, "
-    "resolution = ?, processed_us = ?, last_error = NULL WHERE sequence = ?"
+    f"resolution = ?, processed_us = ?, last_error = NULL, part = {PART_OF_EVENT} "
+    "WHERE sequence = ?"
 )
 
 

@@ -29,6 +29,7 @@ from headrace.store.queues.sqlite import claims
 from headrace.store.queues.sqlite.catalog_writes import write_catalog
 from headrace.store.queues.sqlite.contact_lookup import ContactLookup
 from headrace.store.queues.sqlite.dead_letter_ids import next_dead_letters
+from headrace.store.queues.sqlite.parts import PART_OF_EVENT
 from headrace.store.queues.sqlite.plan_writes import write_plan
 from headrace.store.queues.sqlite.rollups import add_rollups
 from headrace.store.upkeep.leadership import Leadership, release_leadership
@@ -226,7 +227,8 @@ def _record_failure(
     status = Status.RETRYING if retries else Status.DEAD_LETTERED
     add_rollups(connection, [failed(claimed.project_id, now_us, retries=retries)])
     connection.execute(
-        "UPDATE events SET status = ?, attempts = ?, last_error = ? WHERE sequence = ?",
+        f"UPDATE events SET status = ?, attempts = ?, last_error = ?, part = {PART_OF_EVENT} "
+        "WHERE sequence = ?",
         (status.value, claimed.attempt, failure.error, claimed.sequence),
     )
     if retries:
