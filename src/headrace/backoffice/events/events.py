@@ -22,12 +22,12 @@ async def list_events(visit: PageRequest) -> Response:
             return visit.go(visit.project_url(f"/events/{uuid_text(found)}"))
     search = read_search(visit.query)
     before = visit.query.number("before")
-    events, following = [], None
+    events, following, unindexed = [], None, None
     if not search.problems:
         page = await visit.store.events.list(
             visit.project.id, search.wanted, before=before, limit=ROWS
         )
-        events, following = page.events, page.next_before
+        events, following, unindexed = page.events, page.next_before, page.unindexed
     return visit.page(
         "events.html",
         422 if search.problems else 200,
@@ -38,6 +38,7 @@ async def list_events(visit: PageRequest) -> Response:
         sources=_choices(SOURCES),
         status_names={status.value: status.name.lower() for status in Status},
         next_before=following,
+        unindexed=unindexed,
     )
 
 

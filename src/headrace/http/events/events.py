@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -11,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from headrace.domain.access.api_keys import Scope
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events.event import NewEvent, Status, StoredEvent
-from headrace.http.events.responses import Event, event_response
+from headrace.http.events.responses import Event, Incomplete, event_response
 from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.parameters import PAGE, in_path
 from headrace.http.routing.path import not_found, read_uuid
@@ -40,7 +41,10 @@ async def list_events(request: Request) -> Response:
         else context.services.cursors.make(found.next_before, scope)
     )
     shown = [event_response(event) for event in found.events]
-    return json_response({"data": shown, "next_cursor": following})
+    body: dict[str, Any] = {"data": shown, "next_cursor": following}
+    if found.unindexed is not None:
+        body["incomplete"] = Incomplete(unindexed=found.unindexed)
+    return json_response(body)
 
 
 async def get_event(request: Request) -> Response:
@@ -130,7 +134,7 @@ ROUTES = (
         summary="List events",
         description="All given filters must match.",
         parameters=(*EVENT_FILTERS, *PAGE),
-        responses=(page(Event),),
+        responses=(page(Event, beside={"incomplete": Incomplete}),),
     ),
     get(
         "/events/stream",

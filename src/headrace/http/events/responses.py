@@ -20,6 +20,15 @@ STATUS_NAMES: dict[int, StatusName] = {status.value: status.name.lower() for sta
 SOURCE_NAMES: dict[int, SourceName] = {source.value: source.name.lower() for source in Source}  # type: ignore[misc]
 
 
+class Incomplete(msgspec.Struct):
+    """Set when a page ended among events that no worker has processed yet.
+
+    Such events are in no index, so one page tests at most 100,000 of them; `next_cursor` continues.
+    """
+
+    unindexed: Annotated[int, about("Events that wait to be processed, counted up to 1,000,000.")]
+
+
 class Accepted(msgspec.Struct):
     """A new event, on stable storage."""
 

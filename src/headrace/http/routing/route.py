@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
@@ -158,6 +159,8 @@ class ResponseSpec(msgspec.Struct, frozen=True, kw_only=True):
     schema: Any = None
     #: How the value is wrapped: under `data`, as a list with its cursor, or not at all.
     wrap: str = "data"
+    #: Optional fields beside the list.
+    beside: Mapping[str, Any] = MappingProxyType({})
     media: str = JSON
     headers: tuple[str, ...] = ()
     #: Whether it is an endless stream.
@@ -306,14 +309,17 @@ def unavailable(description: str, schema: Any) -> ResponseSpec:
     )
 
 
-def page(item: Any, description: str = "") -> ResponseSpec:
-    """A page of a list."""
+def page(
+    item: Any, description: str = "", *, beside: Mapping[str, Any] | None = None
+) -> ResponseSpec:
+    """A page of a list; `beside` are further fields that it can have."""
     text = "A page can have fewer items than `limit` and still have a next page."
     return ResponseSpec(
         status=200,
         description=f"{description or 'Newest first.'} {text}",
         schema=item,
         wrap="page",
+        beside=beside or {},
     )
 
 

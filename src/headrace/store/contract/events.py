@@ -9,6 +9,8 @@ import msgspec
 
 from headrace.domain.events.event import NewEvent, StoredEvent
 
+#: Unprocessed events that a page counts, at most.
+UNINDEXED_COUNTED_MAX = 1_000_000
 #: Repeats of one key that are remembered for its trace; later ones only count in the metrics.
 REPEATS_KEPT = 20
 
@@ -34,10 +36,13 @@ class EventPage(msgspec.Struct, frozen=True):
 
     `next_before` is the sequence to continue below, None at the end. A page can hold fewer events
     than asked for and still have a next one: a rare value is searched in bounded steps.
+    `unindexed` is set when such a step ended among events that no worker has processed yet, which
+    are in no index: how many there are, counted up to `UNINDEXED_COUNTED_MAX`.
     """
 
     events: list[StoredEvent]
     next_before: int | None
+    unindexed: int | None = None
 
 
 class KeyRepeat(msgspec.Struct, frozen=True):

@@ -99,6 +99,8 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     #: Bounds of the page: sequences at or above the first, and below the second.
     first: int | None
     before: int | None
+    #: Whether events that no worker has processed can be among them, and not in what is scanned.
+    has_rest: bool
 
     def page(self, limit: int, floor: int | None) -> Statement:
         """The statement of a page; `floor` is the last sequence it may examine."""
@@ -126,7 +128,7 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     def rest(self, limit: int, floor: int | None) -> Statement | None:
         """The statement for what is in no index yet; None when there can be nothing."""
-        if not self.walk.has_rest:
+        if not self.has_rest:
             return None
         tests = [each for each in self.leading[1:] if " IS NOT NULL" not in each]
         tests += [*self._bounds("q"), *self.others]
@@ -137,7 +139,7 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     def rest_floor(self) -> Statement | None:
         """As `floor`, for `rest`."""
-        if not self.walk.has_rest or (not self.others and len(self.leading) == 1):
+        if not self.has_rest or (not self.others and len(self.leading) == 1):
             return None
         conditions = "".join(f"AND {each} " for each in self._bounds("q"))
         return unindexed("q.sequence", conditions, f"DESC LIMIT 1 OFFSET {UNINDEXED_MAX}")
@@ -243,6 +245,7 @@ def _query(
         leading_values=leading_values,
         first=first,
         before=before,
+        has_rest=walk.has_rest and wanted.status in (None, Status.ACCEPTED, Status.PROCESSING),
     )
 
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from headrace.domain.events.event import StoredEvent
 from headrace.domain.events.identity import idempotency_hash, lane_of_key
 from headrace.domain.ids import lane_of_id, sequence_of_id
 from headrace.store.contacts.identifiers import ids_of
 from headrace.store.contacts.refs import find_ref
-from headrace.store.contract.events import REPEATS_KEPT, EventFilter, EventPage, KeyRepeat
+from headrace.store.contract.events import (
+    REPEATS_KEPT,
+    UNINDEXED_COUNTED_MAX,
+    EventFilter,
+    EventPage,
+    KeyRepeat,
+)
 from headrace.store.engine.dialect import Statement, sql, without_lane
 from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Transaction
@@ -66,6 +74,10 @@ OF_CONTACT = sql(
     f"WHERE p.part <= {part_of('?3')} AND e.project_id = ?1 AND e.resolved_contact_id = ?2 "
     "AND e.resolved_contact_id IS NOT NULL AND e.sequence < ?3 "
     "ORDER BY p.part DESC, e.sequence DESC LIMIT ?4",
+)
+COUNT_QUEUE = sql(
+    "SELECT count(*) FROM (SELECT 1 FROM event_queue WHERE project_id = $1 "
+    f"LIMIT {UNINDEXED_COUNTED_MAX}) n"
 )
 REPEATS = without_lane(
     "SELECT at_us, api_key_id, request_id, mismatch FROM duplicate_requests "
@@ -125,9 +137,13 @@ class Events:
             if asks_for_queue(wanted):
                 short_queue = await tx.value(QUEUE_LENGTH, project_id) <= ROWS_EXAMINED_MAX
             query = list_query(project_id, wanted, before, short_queue=short_queue)
-            events, bound = await _walked(tx, query, limit)
-            more = len(events) > limit
-            return EventPage(events[:limit], events[limit - 1].sequence if more else bound)
+            found = await _walked(tx, query, limit)
+            events, more = found.events, len(found.events) > limit
+            return EventPage(
+                events[:limit],
+                events[limit - 1].sequence if more else found.bound,
+                await _count_unindexed(tx, project_id) if found.ends_unindexed else None,
+            )
 
         return await self._database.read(read)
 
@@ -197,12 +213,14 @@ async def _page_of_contact(
     ids = [asked] if contact is None else await ids_of(tx, contact.id)
     found: dict[int, StoredEvent] = {}
     bounds: list[int] = []
+    ends_unindexed = False
     for each in ids:
         for query in contact_queries(project_id, wanted, before, each):
-            events, bound = await _walked(tx, query, limit)
-            found |= {event.sequence: event for event in events}
-            if bound is not None:
-                bounds.append(bound)
+            walked = await _walked(tx, query, limit)
+            ends_unindexed |= walked.ends_unindexed
+            found |= {event.sequence: event for event in walked.events}
+            if walked.bound is not None:
+                bounds.append(walked.bound)
     # Below the highest bound one of the lists has not been examined.
     bound = max(bounds, default=None)
     whole = [sequence for sequence in found if bound is None or sequence >= bound]
@@ -214,27 +232,46 @@ async def _page_of_contact(
         for sequence in whole[:limit]
         if found[sequence].resolved_contact_id in (None, *ids)
     ]
-    return EventPage(page, whole[limit - 1] if len(whole) > limit else bound)
+    more = len(whole) > limit
+    return EventPage(
+        page,
+        whole[limit - 1] if more else bound,
+        await _count_unindexed(tx, project_id) if ends_unindexed and not more else None,
+    )
 
 
-async def _walked(
-    tx: Transaction, query: ListQuery, limit: int
-) -> tuple[list[StoredEvent], int | None]:
-    """Up to `limit + 1` events, and the sequence down to which they are all; None: to the end."""
-    floors = []
+class _Walked(msgspec.Struct, frozen=True):
+    """Up to `limit + 1` events of a list."""
+
+    events: list[StoredEvent]
+    #: Sequence down to which they are all; None: to the end.
+    bound: int | None
+    #: Whether it ends among events that are in no index yet.
+    ends_unindexed: bool
+
+
+async def _walked(tx: Transaction, query: ListQuery, limit: int) -> _Walked:
+    floor = rest_floor = None
     find_floor = query.floor()
     if find_floor is not None:
-        floors.append(await tx.value(find_floor, *query.values[: query.leading_values]))
+        floor = await tx.value(find_floor, *query.values[: query.leading_values])
     find_floor = query.rest_floor()
     if find_floor is not None:
-        floors += [row[0] for row in await tx.rows(find_floor, *query.values[:1])]
-    floor = max((each for each in floors if each is not None), default=None)
+        for row in await tx.rows(find_floor, *query.values[:1]):
+            rest_floor = row[0]
+    floor = max((each for each in (floor, rest_floor) if each is not None), default=None)
     rows = await tx.rows(query.page(limit + 1, floor), *query.values)
     rest = query.rest(limit + 1, floor)
     if rest is not None:
         rows = newest_first(rows, await tx.rows(rest, *query.values), limit + 1)
     events = [stored_event(row) for row in rows]
-    return events, events[limit].sequence if len(events) > limit else floor
+    if len(events) > limit:
+        return _Walked(events, events[limit].sequence, ends_unindexed=False)
+    return _Walked(events, floor, ends_unindexed=floor is not None and floor == rest_floor)
+
+
+async def _count_unindexed(tx: Transaction, project_id: int) -> int:
+    return int(await tx.value(COUNT_QUEUE, project_id))
 
 
 async def _one(tx: Transaction, statement: Statement, *values: Any) -> StoredEvent | None:
