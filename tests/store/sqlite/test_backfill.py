@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-import apsw
 import pytest
 
 from headrace.domain.events.event import NewEvent, Status
@@ -93,7 +93,7 @@ def test_parts_are_ranges_of_sequences(session: StoreSession) -> None:
     )
     assert sum(count for _, _, _, count, _ in rows) == EVENTS
     assert len(rows) > 2
-    for (_, _, last, _, _), (_, first, _, _, begin) in zip(rows, rows[1:], strict=False):
+    for (_, _, last, _, _), (_, first, _, _, begin) in itertools.pairwise(rows):
         assert last < begin <= first
 
 
@@ -111,9 +111,10 @@ def test_an_interrupted_one_goes_on_at_the_next_start(
         raise StoppedError
 
     while not reached or _is_unfinished(place):
-        with monkeypatch.context() as patched, pytest.raises(StoreSetupError, match="opened"):
+        with monkeypatch.context() as patched:
             patched.setattr(backfill_module, "fail_point", stop_inside)
-            sqlite_store.open_store(place.path, serve=True)
+            with pytest.raises(StoreSetupError, match="opened"):
+                sqlite_store.open_store(place.path, serve=True)
         with pytest.raises(StoreSetupError, match="opened"):
             sqlite_store.open_store(place.path, serve=True, report=stop)
     assert reached == sorted(reached)

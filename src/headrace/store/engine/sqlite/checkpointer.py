@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import apsw
 
+from headrace.faults import fail_point
+
 
 class Checkpointer:
     """One checkpoint at a time. `request` and `close` are for one thread, the writing one.
@@ -48,6 +50,7 @@ class Checkpointer:
             self._requests.acquire()
             if self._closing:
                 return
+            fail_point("before_checkpoint")
             try:
                 self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             except apsw.Error as error:
