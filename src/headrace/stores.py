@@ -44,13 +44,19 @@ def store_url(url: str) -> StoreUrl:
 
 
 async def open_store(
-    url: str, *, serve: bool, create: bool = True, options: PoolOptions | None = None
+    url: str,
+    *,
+    serve: bool,
+    create: bool = True,
+    accept_data_loss: bool = False,
+    options: PoolOptions | None = None,
 ) -> Store:
     """Open the store a URL names.
 
     Args:
         serve: whether this process will accept events.
         create: whether to make a store where there is none.
+        accept_data_loss: whether to open an embedded store whose log is not whole.
         options: how to connect to a PostgreSQL store.
 
     Raises:
@@ -59,7 +65,13 @@ async def open_store(
     path = store_url(url).path
     if path is None:
         return await open_postgres(url, options or PoolOptions(), create=create)
-    return open_sqlite(path, serve=serve, create=create, report=_MigrationLog())
+    return open_sqlite(
+        path,
+        serve=serve,
+        create=create,
+        accept_data_loss=accept_data_loss,
+        report=_MigrationLog(),
+    )
 
 
 class _MigrationLog:
@@ -75,10 +87,17 @@ class _MigrationLog:
             structlog.get_logger().info(STORE_MIGRATING, moved=moved, total=total)
 
 
-async def open_configured(settings: Settings, *, serve: bool, create: bool = True) -> Store:
+async def open_configured(
+    settings: Settings, *, serve: bool, create: bool = True, accept_data_loss: bool = False
+) -> Store:
     """As `open_store`, connected as the settings say."""
-    options = pool_options(settings)
-    return await open_store(settings.store, serve=serve, create=create, options=options)
+    return await open_store(
+        settings.store,
+        serve=serve,
+        create=create,
+        accept_data_loss=accept_data_loss,
+        options=pool_options(settings),
+    )
 
 
 def pool_options(settings: Settings) -> PoolOptions:

@@ -39,6 +39,7 @@ from headrace.store.engine.sqlite.disk import DiskReserve, free_bytes
 from headrace.store.engine.sqlite.file_wiping import SqliteFiles
 from headrace.store.engine.sqlite.files import exposed_files
 from headrace.store.engine.sqlite.lock import InstanceLock
+from headrace.store.engine.sqlite.log_end import LogEnd, check_log
 from headrace.store.engine.sqlite.migrate import migrate, schema_version
 from headrace.store.engine.sqlite.readers import Readers
 from headrace.store.engine.sqlite.transaction import (
@@ -82,6 +83,7 @@ class SqliteStore:
         self._path = path
         self._connection = connection
         self._lock = lock
+        self._log_end = None if lock is None else LogEnd(path, connection, lock)
         self._reserve = DiskReserve(path)
         if lock is not None:
             self._reserve.take()
@@ -89,6 +91,8 @@ class SqliteStore:
         self._durability = _durability(connection)
         self._schema_version = schema_version(connection)
         self._writer = Writer(connection, on_full=self._make_room)
+        if self._log_end is not None:
+            self._writer.on_commit = self._log_end.note
         self._readers = Readers(str(path))
         self._failure = ""
         self.database = SqliteDatabase(self._writer, self._readers)
@@ -205,6 +209,8 @@ class SqliteStore:
             # The log stays and is emptied at the next start; nothing is lost.
             pass
         self._connection.close()
+        if self._log_end is not None:
+            self._log_end.close()
         if self._lock is not None:
             self._lock.release()
 
@@ -214,17 +220,20 @@ def open_store(
     *,
     serve: bool,
     create: bool = True,
+    accept_data_loss: bool = False,
     report: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> SqliteStore:
     """Open a store, migrate it to the newest schema and make sure that what is visible is durable.
 
-    1. reject a library that can lose rows; 2. take the instance lock; 3. open; 4. empty the log
-    into the database and sync; 5. check the file; 6. migrate. A rejected store is closed again.
+    1. reject a library that can lose rows; 2. take the instance lock; 3. check that the log of a
+    killed server is whole; 4. open; 5. empty the log into the database and sync; 6. check the file;
+    7. migrate. A rejected store is closed again.
 
     Args:
         serve: whether this process will accept events: only one may. A command that changes a key
             or a policy opens the store beside a running server.
         create: whether to make the file when it does not exist.
+        accept_data_loss: whether to go on where the log of a killed server is not whole.
         report: called while the rows of an older store are moved, with how many have been and how
             many there are.
 
@@ -240,7 +249,10 @@ def open_store(
             create_private_folder(path.parent)
             lock = InstanceLock(path) if serve else None
             if lock is not None:
-                undo.callback(lock.release)
+                undo.callback(lock.give_back)
+                if not accept_data_loss:
+                    check_log(path, lock)
+                lock.take_over()
             connection = open_writer(str(path))
             undo.callback(connection.close)
             if serve:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,13 +20,22 @@ if TYPE_CHECKING:
     from headrace.app import Headrace
     from headrace.bootstrap import FirstStart
 
+AcceptDataLoss = Annotated[
+    bool,
+    typer.Option(
+        "--accept-data-loss",
+        help="Start although the log of a killed server is missing or damaged.",
+    ),
+]
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: Added to a signal's number for the exit status, as shells do.
 _SIGNALLED = 128
 
 
 @with_settings(*SERVE)
-def serve(settings: Settings, as_json: AsJson = False) -> None:
+def serve(
+    settings: Settings, as_json: AsJson = False, accept_data_loss: AcceptDataLoss = False
+) -> None:
     """Run the API, the worker and the backoffice.
 
     The first start on an empty store creates the project "default" and an API key. It prints the
@@ -33,19 +43,30 @@ def serve(settings: Settings, as_json: AsJson = False) -> None:
 
     Example: headrace serve --port 8080 --store sqlite:///headrace.db
     """
-    _serve(settings, as_json=as_json, with_worker=True)
+    start = _Start(as_json=as_json, with_worker=True, accept_data_loss=accept_data_loss)
+    _serve(settings, start)
 
 
 @with_settings(*SERVER)
-def api(settings: Settings, as_json: AsJson = False) -> None:
+def api(
+    settings: Settings, as_json: AsJson = False, accept_data_loss: AcceptDataLoss = False
+) -> None:
     """Run the API and the backoffice, without a worker.
 
     Example: headrace api --port 8080 --store sqlite:///headrace.db
     """
-    _serve(settings, as_json=as_json, with_worker=False)
+    start = _Start(as_json=as_json, with_worker=False, accept_data_loss=accept_data_loss)
+    _serve(settings, start)
 
 
-def _serve(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
+@dataclass(frozen=True)
+class _Start:
+    as_json: bool
+    with_worker: bool
+    accept_data_loss: bool
+
+
+def _serve(settings: Settings, start: _Start) -> None:
     import uvloop
 
     from headrace.observability.logs import configure_logs
@@ -55,20 +76,24 @@ def _serve(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
     except ValueError as error:
         raise usage(str(error)) from None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(settings, as_json=as_json, with_worker=with_worker))
+        runner.run(_run(settings, start))
 
 
-async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
+async def _run(settings: Settings, start: _Start) -> None:
     from headrace.app import STOP_SECONDS_MAX, Headrace
     from headrace.stores import open_configured, store_url
 
     # A shared database without a schema is more likely the wrong one than a new one.
-    create = with_worker or not store_url(settings.store).is_shared
-    store = await open_configured(settings, serve=True, create=create)
+    create = start.with_worker or not store_url(settings.store).is_shared
+    store = await open_configured(
+        settings, serve=True, create=create, accept_data_loss=start.accept_data_loss
+    )
     ended = asyncio.Event()
     _stop_on_signals(ended, STOP_SECONDS_MAX)
     try:
-        server = await Headrace.assemble(settings, store, with_worker=with_worker, ended=ended)
+        server = await Headrace.assemble(
+            settings, store, with_worker=start.with_worker, ended=ended
+        )
         await server.start()
     except OSError as error:
         await store.close()
@@ -76,7 +101,7 @@ async def _run(settings: Settings, *, as_json: bool, with_worker: bool) -> None:
     except BaseException:
         await store.close()
         raise
-    await _announce(server, as_json=as_json)
+    await _announce(server, as_json=start.as_json)
     await ended.wait()
     limit_the_stop(STOP_SECONDS_MAX)
     await server.stop()

@@ -12,10 +12,11 @@ from pathlib import Path
 from headrace.private_files import create_private, make_private, open_to_others, shown_mode
 
 LOG = "-wal"
+SHARED_MEMORY = "-shm"
 LOCK = ".lock"
 RESERVE = ".reserve"
 #: The database comes first: SQLite creates its own files with the mode that the database has.
-_ENDINGS = ("", LOG, "-shm", "-journal", LOCK, RESERVE)
+_ENDINGS = ("", LOG, SHARED_MEMORY, "-journal", LOCK, RESERVE)
 
 
 def file_beside(database: Path, ending: str) -> Path:

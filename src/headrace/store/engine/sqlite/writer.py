@@ -113,6 +113,8 @@ class Writer:
         connection.set_busy_handler(self.busy)
         self.stats = CommitStats()
         self._connection = connection
+        #: Called after each commit of accepted events, before they are answered.
+        self.on_commit: Callable[[list[Pending]], None] = lambda _: None
         #: Holds an item as long as there may be work. An event of the threading module is Python
         #: code: an error in the middle of its `set` would leave it set without waking the thread.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -240,6 +242,7 @@ class Writer:
         self._log_pages += _PAGES_PER_COMMIT + _PAGES_PER_EVENT * len(batch)
         try:
             self._commit_or_isolate(batch)
+            self.on_commit(batch)
             self.stats.observe(len(batch), time.perf_counter() - started)
             fail_point("after_commit_before_answer")
         finally:
@@ -352,6 +355,7 @@ class Writer:
             self._behind += 1
             if self._log_pages <= LAST_PAGES_MAX or self._behind >= CHECKPOINTS_BEHIND_MAX:
                 self._behind = self._log_pages = 0
+                fail_point("before_last_pages")
                 try:
                     self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
                 except apsw.Error as error:
