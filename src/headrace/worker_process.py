@@ -30,7 +30,7 @@ from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
 from headrace.pipeline.contacts.eraser import Eraser
 from headrace.pipeline.delivering.deliverer import Deliverer, DelivererStores, Transports
 from headrace.pipeline.delivering.replayer import Replayer
-from headrace.pipeline.loop import BackgroundLoop
+from headrace.pipeline.loop import BackgroundLoop, Loop, LoopOptions
 from headrace.pipeline.messages.audience_sends import AudienceSends
 from headrace.pipeline.messages.composer import Composer, MailSettings
 from headrace.pipeline.messages.hits import HitsSettled
@@ -55,6 +55,8 @@ GIVE_BACK_SECONDS_MAX = 5.0
 
 #: How often the worker's state is checked for changes.
 STATE_SECONDS = 0.5
+#: Notices of arrivals from other processes; after an error the worker only polls for a while.
+LISTENING = LoopOptions(name="arrivals", pause_s=5.0)
 #: Handlers that are named in the state.
 STUCK_NAMED_MAX = 3
 
@@ -113,6 +115,7 @@ class WorkerProcess:
         hits = HitsSettled(store.messages.engagements, store.clock_us)
         self._begin(self.sender, audience_sends, hits)
         self._begin(rules, self.processor, self.deliverer, replayer, removals, eraser)
+        self._begin(Loop(self._listen, LISTENING))
         options = RetentionOptions(
             owner=own_name(),
             acquire_leadership=store.processing.acquire_leadership,
@@ -203,6 +206,9 @@ class WorkerProcess:
         more = len(stuck) - STUCK_NAMED_MAX
         named = ", ".join(stuck[:STUCK_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
         return f"handlers do not return from their calls: {named}"
+
+    async def _listen(self) -> None:
+        await self._store.listen(self._nudged.set)
 
     async def watch_parent(self, descriptor: int) -> None:
         """Wake up when the server signals through a socket, and end when it closes."""

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from headrace.pipeline.leadership import Leadership
-from headrace.pipeline.loop import Loop, LoopOptions
+from headrace.pipeline.loop import IdlePause, Loop, LoopOptions
 from headrace.store.contract.errors import StoreBusyError, StoreError
 
 FOR_EVER = 3600.0
@@ -178,3 +178,29 @@ def test_doubted_leadership_is_read_from_the_store() -> None:
     with pytest.raises(StoreError):
         outcome(leadership.epoch())
     assert outcome(leadership.epoch()) == 8
+
+
+def test_an_idle_pause_doubles_up_to_its_limit_and_starts_over_after_work() -> None:
+    pause = IdlePause(0.5, 3.0)
+    assert [pause.next_s() for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
+    pause.reset()
+    assert pause.next_s() == 0.5
+
+
+def test_an_idle_pause_without_a_limit_does_not_grow() -> None:
+    pause = IdlePause(0.5, None)
+    assert [pause.next_s() for _ in range(2)] == [0.5, 0.5]
+
+
+def test_a_wake_up_ends_an_idle_pause_and_starts_over() -> None:
+    steps = Steps(None, None, None)
+
+    def wake() -> None:
+        assert steps.loop is not None
+        steps.loop.wake()
+
+    steps.meanwhile = wake
+    options = LoopOptions(name="test", pause_s=FOR_EVER, idle_max_s=2 * FOR_EVER)
+    assert run(steps, options) == []
+    assert steps.loop is not None
+    assert steps.loop.idle.next_s() == FOR_EVER

@@ -34,6 +34,9 @@ class LoopOptions:
     name: str
     #: Between two steps, where a step does not say otherwise.
     pause_s: float
+    #: While steps leave the pause to the loop, it doubles up to this; a wake-up starts over. None:
+    #: it does not grow.
+    idle_max_s: float | None = None
     #: Pause after an error; None for `pause_s`.
     error_s: float | None = None
     #: Whether the first step, too, comes after a pause.
@@ -45,6 +48,25 @@ class LoopOptions:
     )
     #: Whether any other error is waited out, too, and logged with its trace.
     survives_faults: bool = False
+
+
+class IdlePause:
+    """A pause that doubles while there is nothing to do, so that an idle process costs little."""
+
+    def __init__(self, first_s: float, longest_s: float | None) -> None:
+        self._first_s = first_s
+        self._longest_s = max(first_s, longest_s or 0.0)
+        self._next_s = first_s
+
+    def next_s(self) -> float:
+        """Seconds of this pause; the next one is longer."""
+        seconds = self._next_s
+        self._next_s = min(2 * seconds, self._longest_s)
+        return seconds
+
+    def reset(self) -> None:
+        """Begin with the shortest again."""
+        self._next_s = self._first_s
 
 
 class Loop:
@@ -59,6 +81,7 @@ class Loop:
     ) -> None:
         self._step = step
         self._options = options
+        self.idle = IdlePause(options.pause_s, options.idle_max_s)
         self._wake = wake or asyncio.Event()
         self._stop = asyncio.Event()
         self._ended = asyncio.Event()
@@ -99,7 +122,12 @@ class Loop:
             # Only a stop ends this pause early: a wake-up does not repair the store.
             await _wait(self._stop, options.pause_s if options.error_s is None else options.error_s)
         else:
-            await _wait(self._wake, options.pause_s if seconds is None else seconds)
+            if seconds is None:
+                seconds = self.idle.next_s()
+            else:
+                self.idle.reset()
+            if await _wait(self._wake, seconds):
+                self.idle.reset()
 
     def _log_failure(self, error: Exception) -> None:
         options = self._options
@@ -119,13 +147,14 @@ class Loop:
         await self._ended.wait()
 
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event or a timeout; always yields to other tasks."""
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event or a timeout; whether it was the event. Always yields to other tasks."""
     if seconds <= 0:
         await asyncio.sleep(0)
-        return
+        return False
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
     except TimeoutError:
-        return
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -49,6 +50,7 @@ from headrace.store.privacy.erased_events import PersonEvents
 from headrace.store.privacy.erasures import Erasures
 from headrace.store.privacy.person_export import PersonExports
 from headrace.store.queues.postgres.accept import try_insert
+from headrace.store.queues.postgres.arrival_notices import listen
 from headrace.store.queues.postgres.arrivals import PostgresArrivals
 from headrace.store.queues.postgres.committer import COMMITTERS, Committer
 from headrace.store.queues.postgres.deliveries import PostgresDeliveries
@@ -162,6 +164,12 @@ class PostgresStore:
 
     def wake(self) -> None:
         self._committer.wake()
+
+    async def listen(self, arrived: Callable[[], None]) -> None:
+        if self._database.keeps_sessions:
+            await listen(self._database, arrived)
+        else:
+            await asyncio.Event().wait()
 
     async def health(self) -> StoreHealth:
         schema = await self._database.read(schema_version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +157,11 @@ class SqliteStore:
 
     def wake(self) -> None:
         self._writer.wake()
+
+    async def listen(self, arrived: Callable[[], None]) -> None:
+        # The one server that accepts runs the worker and signals to it.
+        del arrived
+        await asyncio.Event().wait()
 
     async def health(self) -> StoreHealth:
         database, log = database_paths(self._path)

@@ -141,6 +141,14 @@ class Store(Protocol):
         """Notify the committer that its source has events. Cheap; safe from any thread."""
         ...
 
+    async def listen(self, arrived: Callable[[], None]) -> None:
+        """Call `arrived` when another process has stored events; never returns.
+
+        Raises:
+            StoreError: the connection was lost; listen again.
+        """
+        ...
+
     async def health(self) -> StoreHealth:
         """The store's own report."""
         ...

@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from headrace.domain.events.event import Status
@@ -22,7 +23,7 @@ from headrace.store.contract.processing import (
     ProcessingFailure,
 )
 from headrace.store.postgres import PostgresStore
-from headrace.store.queues.postgres.lanes import SAFETY_SECONDS
+from headrace.store.queues.postgres.lanes import REASSIGNING, SAFETY_SECONDS
 from tests.support.events import new_event
 from tests.support.places import PostgresPlace
 from tests.support.queue import LEADERSHIP_US, SECOND_US, Queue, mark_only
@@ -388,3 +389,39 @@ def test_each_event_is_processed_once_and_in_order_whatever_workers_do(
     assert all(order == sorted(order) for order in town.ledger.done.values())
     assert queue.sql("SELECT count(*) FROM event_queue") == [(0,)]
     assert queue.sql("SELECT count(*) FROM dead_letters") == [(0,)]
+
+
+# Renewal
+
+
+def test_a_renewal_that_reassigns_nothing_does_not_wait_for_one_that_does(
+    queue: Queue, pair: tuple[SharingWorker, SharingWorker], place: PostgresPlace
+) -> None:
+    first, second = pair
+
+    async def scenario() -> None:
+        other = await asyncpg.connect(place.url)
+        try:
+            async with other.transaction():
+                await other.execute("SELECT pg_advisory_xact_lock($1)", REASSIGNING)
+                assert await first.renew() == first.epoch
+                assert await second.renew() == second.epoch
+        finally:
+            await other.close()
+
+    queue.session.run(scenario())
+
+
+def test_a_renewal_prolongs_the_lease(
+    queue: Queue, pair: tuple[SharingWorker, SharingWorker]
+) -> None:
+    first, second = pair
+
+    async def scenario() -> None:
+        for _ in range(3):
+            queue.clock.now_us += LEADERSHIP_US // 2
+            await first.renew()
+            await second.renew()
+
+    queue.session.run(scenario())
+    assert owners_of_lanes(queue) == {"a": 128, "b": 128}

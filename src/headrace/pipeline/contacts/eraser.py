@@ -23,6 +23,8 @@ SLICE_MAX = 100
 SLICE_SECONDS = 0.02
 #: Seconds between two polls while there is nothing to do.
 IDLE_SECONDS = 0.2
+#: The pause doubles up to this while there is nothing to do.
+IDLE_SECONDS_MAX = 4.0
 ERROR_SECONDS = 1.0
 #: Erasures in progress at once, over all projects.
 ERASURES_MAX = 100
@@ -74,7 +76,12 @@ class Eraser:
 
     async def run(self) -> None:
         """Erase until cancelled."""
-        options = LoopOptions(name="eraser", pause_s=IDLE_SECONDS, error_s=ERROR_SECONDS)
+        options = LoopOptions(
+            name="eraser",
+            pause_s=IDLE_SECONDS,
+            idle_max_s=IDLE_SECONDS_MAX,
+            error_s=ERROR_SECONDS,
+        )
         await Loop(self._step, options).run()
 
     async def _step(self) -> float | None:

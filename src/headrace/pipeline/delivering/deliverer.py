@@ -52,6 +52,8 @@ class DelivererOptions:
     records_max: int = 256
     #: Poll interval: the longest delay in noticing a due retry or work of another process.
     poll_s: float = 0.1
+    #: The same when there was nothing for a while and no other part of the process woke the loop.
+    idle_max_s: float = 1.0
     renew_s: float = 15.0
     rescue_s: float = 5.0
     expire_s: float = 30.0
@@ -131,6 +133,7 @@ class Deliverer:
             LoopOptions(
                 name="deliverer",
                 pause_s=options.poll_s,
+                idle_max_s=options.idle_max_s,
                 error_s=options.error_s,
                 # A bug here must not end all deliveries.
                 survives_faults=True,

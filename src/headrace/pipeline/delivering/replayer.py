@@ -23,6 +23,8 @@ SLICE_SECONDS = 0.1
 SLICE_MAX = PER_SECOND_MAX // 10
 #: Seconds between two polls while there is nothing to do.
 IDLE_SECONDS = 0.5
+#: The pause doubles up to this while there is nothing to do.
+IDLE_SECONDS_MAX = 4.0
 ERROR_SECONDS = 1.0
 #: Replays in progress at once, over all projects.
 REPLAYS_MAX = 100
@@ -68,7 +70,12 @@ class Replayer:
 
     async def run(self) -> None:
         """Replay until cancelled."""
-        options = LoopOptions(name="replayer", pause_s=IDLE_SECONDS, error_s=ERROR_SECONDS)
+        options = LoopOptions(
+            name="replayer",
+            pause_s=IDLE_SECONDS,
+            idle_max_s=IDLE_SECONDS_MAX,
+            error_s=ERROR_SECONDS,
+        )
         await Loop(self._step, options).run()
 
     async def _step(self) -> float | None:

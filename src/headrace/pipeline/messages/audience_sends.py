@@ -21,6 +21,8 @@ SLICE_MAX = 100
 PER_SECOND = 1000
 #: Seconds between two polls while there is nothing to do.
 IDLE_SECONDS = 0.5
+#: The pause doubles up to this while there is nothing to do.
+IDLE_SECONDS_MAX = 4.0
 ERROR_SECONDS = 1.0
 #: Jobs in progress at once, over all projects.
 JOBS_MAX = 100
@@ -59,7 +61,12 @@ class AudienceSends:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        options = LoopOptions(name="audience_sends", pause_s=IDLE_SECONDS, error_s=ERROR_SECONDS)
+        options = LoopOptions(
+            name="audience_sends",
+            pause_s=IDLE_SECONDS,
+            idle_max_s=IDLE_SECONDS_MAX,
+            error_s=ERROR_SECONDS,
+        )
         await Loop(self._step, options).run()
 
     async def _step(self) -> float | None:

@@ -10,6 +10,8 @@ from headrace.store.messages.feedback.engagement import Engagements
 #: Hits of one transaction.
 SLICE_MAX = 50
 IDLE_SECONDS = 0.5
+#: The pause doubles up to this while there is nothing to do.
+IDLE_SECONDS_MAX = 4.0
 ERROR_SECONDS = 1.0
 
 
@@ -22,7 +24,12 @@ class HitsSettled:
 
     async def run(self) -> None:
         """Judge until cancelled."""
-        options = LoopOptions(name="hits", pause_s=IDLE_SECONDS, error_s=ERROR_SECONDS)
+        options = LoopOptions(
+            name="hits",
+            pause_s=IDLE_SECONDS,
+            idle_max_s=IDLE_SECONDS_MAX,
+            error_s=ERROR_SECONDS,
+        )
         await Loop(self._step, options).run()
 
     async def _step(self) -> float | None:

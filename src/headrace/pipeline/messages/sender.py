@@ -66,6 +66,8 @@ class SenderOptions:
     ahead_max: int = 8
     #: Poll interval: the longest delay in noticing a message of another process.
     poll_s: float = 0.2
+    #: The same when there was nothing for a while.
+    idle_max_s: float = 1.0
     renew_s: float = 15.0
     rescue_s: float = 5.0
     #: Claims reclaimed at a time.
@@ -150,6 +152,7 @@ class Sender:
             LoopOptions(
                 name="sender",
                 pause_s=self._options.poll_s,
+                idle_max_s=self._options.idle_max_s,
                 error_s=self._options.error_s,
                 # A bug here must not end all sending.
                 survives_faults=True,

@@ -107,13 +107,18 @@ class Processor:
 
     async def run(self) -> None:
         """Process until cancelled; an error is logged and retried after a pause."""
-        options = LoopOptions(name="processor", pause_s=STANDBY_SECONDS, error_s=ERROR_SECONDS)
+        options = LoopOptions(
+            name="processor",
+            pause_s=self._store.pace.poll_seconds,
+            idle_max_s=self._store.pace.poll_seconds_max,
+            error_s=ERROR_SECONDS,
+        )
         await Loop(self._step, options, wake=self._nudged).run()
 
     async def _step(self) -> float | None:
         try:
             if not await self._is_leader():
-                return None
+                return STANDBY_SECONDS
             return await self._pace(await self._timed_run())
         except StoreError:
             self._batch = ()
@@ -125,8 +130,8 @@ class Processor:
         started = time.perf_counter()
         return await self.run_once(), time.perf_counter() - started
 
-    async def _pace(self, last: tuple[int, float]) -> float:
-        """Leave the store to others for a while; returns the seconds to wait for events.
+    async def _pace(self, last: tuple[int, float]) -> float | None:
+        """Leave the store to others for a while; returns the seconds to wait, None when idle.
 
         Accepting comes first: an accept may have to wait for each transaction here. So single
         events are gathered for a moment. Under contention, a young backlog takes a ninth of the
@@ -136,7 +141,7 @@ class Processor:
         events, seconds = last
         waits, self._waits = self._waits, self._store.lock_waits()
         if not events:
-            return self._store.pace.poll_seconds
+            return None
         full = events >= self._batch_max
         contended = self._waits > waits
         self._batch_max = SHARED_BATCH_MAX if contended else self._store.pace.batch_max

@@ -45,10 +45,9 @@ class RulesCache:
         Raises:
             StoreError: the store cannot be read; the cached data stays in force.
         """
-        subscribers_version, subscribers = await self._processing.subscriber_rules()
-        access_version = await self._projects.access_version()
-        if (access_version, subscribers_version) == self._versions:
+        if await self._projects.rules_versions() == self._versions:
             return
+        subscribers_version, subscribers = await self._processing.subscriber_rules()
         access = await self._projects.access()
         self.rules = Rules(access.policies, subscribers)
         self._versions = (access.version, subscribers_version)

@@ -24,6 +24,8 @@ SLICE_ROWS = 200
 SLICE_SECONDS = 0.1
 #: Seconds between two polls while there is nothing to do.
 IDLE_SECONDS = 1.0
+#: The pause doubles up to this while there is nothing to do.
+IDLE_SECONDS_MAX = 5.0
 ERROR_SECONDS = 1.0
 
 
@@ -58,7 +60,12 @@ class DeletedListCleaner:
 
     async def run(self) -> None:
         """Remove until cancelled."""
-        options = LoopOptions(name="removals", pause_s=IDLE_SECONDS, error_s=ERROR_SECONDS)
+        options = LoopOptions(
+            name="removals",
+            pause_s=IDLE_SECONDS,
+            idle_max_s=IDLE_SECONDS_MAX,
+            error_s=ERROR_SECONDS,
+        )
         await Loop(self._step, options).run()
 
     async def _step(self) -> float | None:

@@ -26,6 +26,9 @@ _INSERT = sql(
 # By code points, whatever the language of the database.
 _LIST = sql('SELECT id, uuid, name, created_us FROM projects ORDER BY name COLLATE "C"')
 _IDS = sql("SELECT id FROM projects")
+_RULES_VERSIONS = sql(
+    "SELECT name, value FROM meta WHERE name IN ('access_version', 'subscribers_version')"
+)
 _INSERT_KEY = sql(f"INSERT INTO api_keys ({keys.COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
 _LIST_KEYS = sql(
     f"SELECT {keys.COLUMNS} FROM api_keys WHERE project_id = $1 ORDER BY created_us DESC"
@@ -149,6 +152,12 @@ class Projects:
     async def access_version(self) -> int:
         """Version of `access()`, cheap enough to poll every second."""
         return await self._database.read(policies.access_version)
+
+    async def rules_versions(self) -> tuple[int, int]:
+        """Versions of `access()` and of the subscribers, in one read."""
+        rows = await self._database.read(lambda tx: tx.rows(_RULES_VERSIONS))
+        found = {name: int(value) for name, value in rows}
+        return found.get("access_version", 0), found.get("subscribers_version", 0)
 
     async def access(self) -> Access:
         """Everything that authentication needs, from one snapshot."""

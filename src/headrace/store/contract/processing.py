@@ -207,8 +207,10 @@ class QueueTuning(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Events of one transaction.
     batch_max: int
-    #: How long an idle worker waits for a notification before it polls.
+    #: How long an idle worker waits for a notification before it polls; doubles up to the second
+    #: while nothing is found.
     poll_seconds: float
+    poll_seconds_max: float
     #: Time between renewals of leadership, at which lanes are also reassigned.
     renew_seconds: float
 

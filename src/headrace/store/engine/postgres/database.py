@@ -140,6 +140,11 @@ class Database:
         #: `silences` when the idle connections were last replaced.
         self._replaced_at = 0
 
+    @property
+    def keeps_sessions(self) -> bool:
+        """Whether a connection has its own session: not behind a pooler."""
+        return self.options.statements_kept > 0
+
     async def connect(self) -> None:
         """Open the first connection.
 

@@ -15,6 +15,7 @@ from headrace.store.engine.postgres.database import TRIES_MAX, Database, committ
 from headrace.store.engine.postgres.errors import RETRIED, is_error, store_error
 from headrace.store.queues.postgres.accept import FirstRemovedError, insert_batch
 from headrace.store.queues.postgres.accept_at_once import insert_at_once
+from headrace.store.queues.postgres.arrival_notices import ArrivalNotices
 
 #: Writes a batch; returns what is still to be written.
 _Work = Callable[[Any, list[Pending]], Awaitable[list[Pending]]]
@@ -45,6 +46,7 @@ class Committer:
         # A single statement has no point at which a test could stop it.
         self.at_once = at_once and not armed("inside_commit")
         self.stats = CommitStats()
+        self.notices = ArrivalNotices()
         self._awake = asyncio.Event()
         self._woken = False
         self._stopping = False
@@ -122,6 +124,8 @@ class _CommitLoop:
     async def _drain(self) -> None:
         while batch := self._source.take(self._number):
             await self._commit(batch)
+            if self._connection is not None:
+                await self._committer.notices.send(self._connection)
 
     async def _commit(self, batch: list[Pending]) -> None:
         started = time.perf_counter()

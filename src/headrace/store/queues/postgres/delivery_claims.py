@@ -94,6 +94,8 @@ async def queues_of(
     handlers: Collection[str],
 ) -> tuple[list[SubscriberQueue], list[QueueKey]]:
     """Split `found` into queues to serve and those whose subscriber is deleted."""
+    if not found:
+        return [], []
     ids = sorted({name for (name, _), _ in found})
     rows = await connection.fetch(_QUEUES, ids)
     subscribers = {name: rest for name, *rest in rows}

@@ -30,10 +30,19 @@ PAUSED = (
     "WHERE current_setting('server_version_num')::int >= 170000"
 )
 #: Held while lanes are reassigned, so that workers never decide about the same ones at once.
-_REASSIGNING = 7_267_001
+REASSIGNING = 7_267_001
 
 _CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _RENEW = "UPDATE workers SET lease_until_us = $2 WHERE owner = $1 RETURNING epoch"
+# Only while nothing is to be reassigned: no lane is free, and all others are known and alive.
+_KEEP = (
+    "UPDATE workers SET lease_until_us = $2 WHERE owner = $1 AND epoch = $3 "
+    "AND NOT EXISTS (SELECT 1 FROM lanes WHERE owner IS NULL) "
+    "AND $4::text[] = ARRAY(SELECT w.owner FROM workers w WHERE w.owner <> $1 "
+    "AND w.lease_until_us > $5 ORDER BY w.owner) "
+    "AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.owner <> $1 AND w.lease_until_us <= $5) "
+    "RETURNING epoch"
+)
 _JOIN = "INSERT INTO workers (owner, epoch, lease_until_us) VALUES ($1, 0, $2)"
 _OTHERS = "SELECT owner, lease_until_us FROM workers WHERE owner <> $1"
 # A locked row belongs to a write in progress; the next sweep finds it free.
@@ -77,6 +86,8 @@ class _Held(msgspec.Struct, frozen=True):
     lanes: tuple[int, ...]
     #: By this machine's monotonic clock.
     safe_until_s: float
+    #: The other live workers among which the lanes were shared, sorted.
+    others: tuple[str, ...]
 
 
 class Lanes:
@@ -130,42 +141,66 @@ class Lanes:
             A number that changes whenever lanes are gained; None while there are none.
         """
         began_s = self._monotonic_s()
+        safe_until_s = began_s + lease_us / 1_000_000 - SAFETY_SECONDS
+        if await self._keep(owner, lease_us):
+            self._held[owner] = msgspec.structs.replace(
+                self._held[owner], safe_until_s=safe_until_s
+            )
+            return self._held[owner].epoch
 
-        async def work(connection: Connection) -> tuple[int, tuple[int, ...]]:
+        async def work(connection: Connection) -> _Held:
             await connection.execute(PAUSED)
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _REASSIGNING)
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", REASSIGNING)
             now_us = await self._read_clock(connection)
             epoch = await connection.fetchval(_RENEW, owner, now_us + lease_us)
             if epoch is None:
                 # Lanes held under a former row are no longer held.
                 await connection.execute(_FREE, [owner])
                 await connection.execute(_JOIN, owner, now_us + lease_us)
-            alive = 1 + await self._remove_dead(connection, owner, now_us)
-            return await _share_out(connection, owner, epoch or 0, -(-LANES // alive))
+            others = await self._remove_dead(connection, owner, now_us)
+            fair = -(-LANES // (1 + len(others)))
+            epoch, lanes = await _share_out(connection, owner, epoch or 0, fair)
+            return _Held(epoch, lanes, safe_until_s, tuple(sorted(others)))
 
-        epoch, lanes = await self._database.write(work)
-        if not lanes:
+        held = await self._database.write(work)
+        if not held.lanes:
             self._held.pop(owner, None)
             return None
-        safe_until_s = began_s + lease_us / 1_000_000 - SAFETY_SECONDS
-        self._held[owner] = _Held(epoch, lanes, safe_until_s)
-        return epoch
+        self._held[owner] = held
+        return held.epoch
 
-    async def _remove_dead(self, connection: Connection, owner: str, now_us: int) -> int:
-        """Free the lanes of dead workers; returns how many others are alive."""
+    async def _keep(self, owner: str, lease_us: int) -> bool:
+        """Renew the lease in one short statement; False if lanes may have to be reassigned.
+
+        It needs no lock: the statement finds no row once another worker has removed this one.
+        """
+        held = self._held.get(owner)
+        fair = 0 if held is None else -(-LANES // (1 + len(held.others)))
+        if held is None or len(held.lanes) > fair or not all(map(self._is_alive, held.others)):
+            return False
+
+        async def work(connection: Connection) -> bool:
+            now_us = await self._read_clock(connection)
+            values = (owner, now_us + lease_us, held.epoch, list(held.others), now_us)
+            return await connection.fetchval(_KEEP, *values) is not None
+
+        return await self._database.write(work)
+
+    async def _remove_dead(self, connection: Connection, owner: str, now_us: int) -> list[str]:
+        """Free the lanes of dead workers; returns the others that are alive."""
         others = await connection.fetch(_OTHERS, owner)
         dead = [name for name, until in others if until <= now_us or not self._is_alive(name)]
         if dead:
             removed = await connection.fetch(_REMOVE_DEAD, dead)
             await connection.execute(_FREE, [row[0] for row in removed])
-        return len(others) - len(dead)
+        return [name for name, _ in others if name not in dead]
 
     async def leave(self, connection: Connection, owner: str) -> int:
         """Give up all lanes of `owner` and the claims in them; returns the number of claims.
 
         Inside the caller's transaction; `forget` follows when that is committed.
         """
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _REASSIGNING)
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", REASSIGNING)
         rows = await connection.fetch("SELECT lane FROM lanes WHERE owner = $1", owner)
         lanes = [row[0] for row in rows]
         given_back = rows_changed(await connection.execute(GIVE_BACK, lanes, owner)) if lanes else 0

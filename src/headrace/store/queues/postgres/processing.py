@@ -43,6 +43,9 @@ T = TypeVar("T")
 
 #: Limit for a scan of a queue whose dead rows cannot be vacuumed.
 SCAN_SECONDS_MAX = 20.0
+#: Longest pause of an idle worker, with and without notices of arrivals.
+POLL_SECONDS_MAX = 2.0
+UNNOTIFIED_SECONDS = 0.25
 #: Attempts at a batch that loses races for its contacts, before it locks them all.
 UNLOCKED_TRIES = 3
 
@@ -56,10 +59,6 @@ class PostgresProcessing:
         lanes: shared with everything else that claims in this process.
     """
 
-    # Nothing waits for the end of a batch. A worker on a different machine than the servers gets no
-    # notification, so it polls more often than it could afford on a file; a poll is a few reads.
-    pace = QueueTuning(batch_max=512, poll_seconds=0.025, renew_seconds=1.0)
-
     def __init__(
         self,
         database: Database,
@@ -69,6 +68,15 @@ class PostgresProcessing:
         clock_us: Callable[[], int],
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        # Nothing waits for the end of a batch. Notices of arrivals may be lost, so an idle worker
+        # polls, too, though more and more seldom: the server has other work. A pooler forwards no
+        # notices.
+        self.pace = QueueTuning(
+            batch_max=512,
+            poll_seconds=0.025,
+            poll_seconds_max=POLL_SECONDS_MAX if database.keeps_sessions else UNNOTIFIED_SECONDS,
+            renew_seconds=3.0,
+        )
         self._database = database
         self._transactions = PostgresDatabase(database)
         self._numbers = numbers

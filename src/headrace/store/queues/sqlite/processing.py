@@ -46,7 +46,7 @@ class SqliteProcessing:
     """
 
     # An accept may have to wait for the end of a batch, and a renewal is a write to the disk.
-    pace = QueueTuning(batch_max=256, poll_seconds=0.02, renew_seconds=5.0)
+    pace = QueueTuning(batch_max=256, poll_seconds=0.02, poll_seconds_max=0.02, renew_seconds=5.0)
 
     def __init__(
         self,
