@@ -6,11 +6,13 @@ rows, which is everything that an accept writes; `COPY` is the fastest way into 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
 import asyncpg
 
+from headrace.store.engine.postgres.database import PartitionMadeError, with_partitions
 from headrace.store.queues.postgres.accept import EVENT_COLUMNS
 from tests.support.postgres import aside
 
@@ -76,6 +78,14 @@ def _records(rows: list[Any]) -> _Records:
 
 
 async def _store(writer: Any, records: _Records) -> None:
-    async with writer.transaction():
-        for table, (columns, rows) in records.items():
-            await writer.copy_records_to_table(table, columns=columns, records=rows)
+    async def work(connection: Any) -> None:
+        async with connection.transaction():
+            for table, (columns, rows) in records.items():
+                await connection.copy_records_to_table(table, columns=columns, records=rows)
+
+    # Partitions are made as the store itself does.
+    done = False
+    while not done:
+        with contextlib.suppress(PartitionMadeError):
+            await with_partitions(writer, work)
+            done = True

@@ -6,8 +6,9 @@ is raised). An unarmed point costs one comparison.
 
 Points: `before_commit`, `inside_commit` (rows written, COMMIT not yet sent),
 `after_commit_before_answer`; of the embedded store's upkeep `inside_begin_of_part`,
-`inside_move_of_keys`, `before_checkpoint`, `before_last_pages` and `inside_backfill`; of mail `message_claimed`, `message_started` (the row of an attempt is
-committed, nothing is sent to the relay) and `message_recorded`.
+`inside_move_of_keys`, `before_checkpoint`, `before_last_pages` and `inside_backfill`; of mail
+`message_claimed`, `message_started` (the row of an attempt is committed, nothing is sent to the
+relay) and `message_recorded`.
 """
 
 from __future__ import annotations

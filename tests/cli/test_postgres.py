@@ -113,3 +113,22 @@ def test_what_one_command_writes_the_next_one_reads(server: RunningServer, tmp_p
         return sent.returncode == 0
 
     wait_until(known, "the running server takes the new key")
+
+
+def test_the_doctor_warns_of_missing_vacuum_settings(empty_url: str) -> None:
+    assert headrace("migrate", "--store", empty_url).returncode == 0
+
+    def vacuum() -> dict[str, str]:
+        done = headrace("doctor", "--json", "--store", empty_url)
+        checks: list[dict[str, str]] = json.loads(done.stdout)["checks"]
+        return next(each for each in checks if each["check"] == "vacuum")
+
+    assert vacuum()["level"] == "ok"
+    database = empty_url.rpartition("/")[2]
+    server = postgres_server()
+    server.run_sql(database, "ALTER TABLE event_queue RESET (autovacuum_vacuum_threshold)")
+    server.run_sql(database, "ALTER TABLE deliveries SET (autovacuum_enabled = off)")
+    found = vacuum()
+    assert found["level"] == "warn"
+    assert "event_queue has no autovacuum_vacuum_threshold" in found["found"]
+    assert "autovacuum of deliveries is off" in found["found"]

@@ -9,8 +9,8 @@ from tests.support.places import Place, SqlitePlace
 
 _SQLITE = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 _POSTGRES = (
-    "SELECT table_name FROM information_schema.tables "
-    "WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+    "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
+    "AND relnamespace = 'public'::regnamespace"
 )
 
 

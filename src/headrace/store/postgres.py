@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -37,8 +38,10 @@ from headrace.store.engine.postgres.migrate import (
     newest_version,
     schema_version,
 )
+from headrace.store.engine.postgres.partitions import lacks_partition, make_ahead
 from headrace.store.engine.postgres.sequences import SequenceAllocator, take_writer
 from headrace.store.engine.postgres.transaction import PostgresDatabase, PostgresTransaction
+from headrace.store.engine.postgres.vacuum import vacuum_problems
 from headrace.store.engine.transaction import Transaction
 from headrace.store.engine.url import masked
 from headrace.store.events.events import Events, last_sequence
@@ -56,12 +59,16 @@ from headrace.store.queues.postgres.committer import COMMITTERS, Committer
 from headrace.store.queues.postgres.deliveries import PostgresDeliveries
 from headrace.store.queues.postgres.lanes import Lanes, database_clock
 from headrace.store.queues.postgres.processing import PostgresProcessing
+from headrace.store.queues.postgres.retention import PostgresRetention
 from headrace.store.queues.postgres.rollups import PostgresRollupWrites
 from headrace.store.queues.postgres.system_events import PostgresSystemEvents
 from headrace.store.upkeep.leadership import Leadership
 from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
 from headrace.store.upkeep.sizes import is_sharded, used_bytes
+
+#: Time between looks for partitions that will be needed soon; shorter than `AHEAD_US`.
+PARTITIONS_SECONDS = 10.0
 
 
 class FilesOfServer:
@@ -101,6 +108,7 @@ class PostgresStore:
         self._numbers = numbers
         self._clock = clock
         self._settings = settings
+        self._partitions_at_s = 0.0
         self._committer = Committer(database, at_once=at_once)
         self.events = Events(self.database)
         self.arrivals = PostgresArrivals(database)
@@ -110,7 +118,7 @@ class PostgresStore:
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)
-        self.retention = StoreRetention(self.database)
+        self.retention: StoreRetention = PostgresRetention(database)
         self.subscribers = Subscribers(self.database, clock)
         lanes = Lanes(database)
         self.processing = PostgresProcessing(
@@ -183,6 +191,7 @@ class PostgresStore:
             size_bytes=size,
             log_bytes=0,
             free_bytes=None,
+            vacuum_problems=await self._database.read(vacuum_problems),
         )
 
     async def secret(self, name: str) -> bytes:
@@ -193,6 +202,17 @@ class PostgresStore:
 
     async def maintain(self) -> None:
         await self._clock.measure(self._database)
+        await self._make_partitions()
+
+    async def _make_partitions(self) -> None:
+        """Make the partitions that are needed soon; looks every `PARTITIONS_SECONDS`."""
+        now_s = time.monotonic()
+        if now_s < self._partitions_at_s:
+            return
+        self._partitions_at_s = now_s + PARTITIONS_SECONDS
+        now_us = self._clock()
+        if await self._database.read(lambda connection: lacks_partition(connection, now_us)):
+            await self._database.alone(lambda connection: make_ahead(connection, now_us))
 
     async def close(self) -> None:
         await self._committer.stop()

@@ -12,9 +12,11 @@ import pytest
 
 from headrace.domain.events.event import FirstCopy, NewEvent
 from headrace.domain.events.identity import IdentityType, lane_of, lane_of_key
+from headrace.domain.timestamps import now_us
 from headrace.store.contract.commits import Pending
 from headrace.store.contract.errors import StoreError
 from headrace.store.engine.postgres.database import PoolOptions, prepare_connection
+from headrace.store.engine.postgres.partitions import make_ahead
 from headrace.store.postgres import PostgresStore
 from headrace.store.queues.postgres.accept import insert_batch
 from headrace.store.queues.postgres.committer import COMMITTERS
@@ -73,6 +75,8 @@ class Work:
 async def connected(place: PostgresPlace) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(place.url)
     await prepare_connection(connection)
+    # As the store does for its own connections.
+    await make_ahead(connection, now_us())
     try:
         yield connection
     finally:

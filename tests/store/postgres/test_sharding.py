@@ -22,6 +22,7 @@ SMALL = {
     "audit",
     "captured_mails",
     "domains",
+    "dropped_ranges",
     "erased_contacts",
     "erasures",
     "lanes",
@@ -52,11 +53,13 @@ SMALL = {
 #: events, and are looked up by keys without a lane.
 SLOWLY_GROWING = {"links", "soft_bounces", "suppressions"}
 _TABLES = (
-    "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
+    "AND relnamespace = 'public'::regnamespace"
 )
 _LANES = (
     "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid "
-    "WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attname = 'lane'"
+    "WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.attname = 'lane' "
+    "AND c.relnamespace = 'public'::regnamespace"
 )
 #: Unique indexes with the names of their columns in order.
 _UNIQUE = (

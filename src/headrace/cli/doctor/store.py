@@ -88,6 +88,8 @@ def _report(health: StoreHealth, newest: int, free_bytes_min: int) -> Iterator[F
     yield ok("database", f"{health.kind} {health.version}")
     yield ok("schema", str(newest))
     yield _durability(health)
+    if health.kind == "postgresql":
+        yield _vacuum(health.vacuum_problems)
     if health.free_bytes is not None:
         yield _modes(health.exposed_files)
         yield _log(health.log_bytes)
@@ -107,6 +109,13 @@ def _log(log_bytes: int) -> Finding:
     if log_bytes > LOG_BYTES_MAX:
         return warn("log", found, "Stop long reads of the store, such as a backup.")
     return ok("log", found)
+
+
+def _vacuum(problems: list[str]) -> Finding:
+    if problems:
+        advice = "Tables will grow and slow down. Restore these settings, see docs/operations.md."
+        return warn("vacuum", ", ".join(problems), advice)
+    return ok("vacuum", "autovacuum is on, with the settings that the tables need")
 
 
 def _durability(health: StoreHealth) -> Finding:

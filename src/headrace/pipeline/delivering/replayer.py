@@ -24,7 +24,7 @@ SLICE_MAX = PER_SECOND_MAX // 10
 #: Seconds between two polls while there is nothing to do.
 IDLE_SECONDS = 0.5
 #: The pause doubles up to this while there is nothing to do.
-IDLE_SECONDS_MAX = 4.0
+IDLE_SECONDS_MAX = 2.0
 ERROR_SECONDS = 1.0
 #: Replays in progress at once, over all projects.
 REPLAYS_MAX = 100

@@ -22,7 +22,7 @@ PER_SECOND = 1000
 #: Seconds between two polls while there is nothing to do.
 IDLE_SECONDS = 0.5
 #: The pause doubles up to this while there is nothing to do.
-IDLE_SECONDS_MAX = 4.0
+IDLE_SECONDS_MAX = 2.0
 ERROR_SECONDS = 1.0
 #: Jobs in progress at once, over all projects.
 JOBS_MAX = 100

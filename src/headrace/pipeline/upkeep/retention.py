@@ -154,8 +154,9 @@ class EventRetention:
     async def run_once(self) -> SweepReport:
         """Sweep all projects once, or for as long as a sweep may take.
 
-        1. move retention's clock on; 2. remove dead letters past their time; 3. remove events past
-        theirs, the projects taking turns; 4. save totals and clock.
+        1. move retention's clock on; 2. remove dead letters past their time; 3. drop parts of
+        the store that are past theirs as a whole; 4. remove other events past theirs, the projects
+        taking turns; 5. save totals and clock.
 
         Raises:
             StoreError: something could not be read or removed. The next sweep that finishes counts
@@ -169,7 +170,9 @@ class EventRetention:
         for project_id, policy in policies.items():
             before_us = clock_us - policy.dead_letter_retention_days * DAY_US
             await self._remove_dead_letters(project_id, before_us, report, deadline)
-        await self._remove_events(self._places(policies, clock_us), wall_us, report, deadline)
+        places = self._places(policies, clock_us)
+        await self._drop_due(places, report, deadline)
+        await self._remove_events(places, wall_us, report, deadline)
         report.lag_us += max(0, wall_us - clock_us)
         await self._save(report, clock_us, wall_us)
         self._unsaved = None
@@ -217,6 +220,21 @@ class EventRetention:
                 report.add(removed, await self._rest(removed.dead_letters, started_s))
             if removed.complete:
                 return
+        report.finished = False
+
+    async def _drop_due(
+        self, places: Sequence[_Place], report: SweepReport, deadline: float
+    ) -> None:
+        before_us = {place.project_id: place.cutoff_us for place in places}
+        while self._options.monotonic_s() < deadline:
+            started_s = self._options.monotonic_s()
+            removed = await self._store.drop_due(before_us)
+            if removed.complete:
+                return
+            seconds = self._options.monotonic_s() - started_s
+            report.add(removed, seconds)
+            await self._options.pause(max(PAUSE_SECONDS_MIN, PAUSE_TIMES_BEHIND * seconds))
+            await self._is_leader()
         report.finished = False
 
     async def _remove_events(

@@ -24,5 +24,7 @@ class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
     reusable_bytes: int = 0
     #: Why nothing can be written now; empty when writes work.
     problem: str = ""
+    #: What keeps tables from being vacuumed in time.
+    vacuum_problems: list[str] = []
     #: Files of the store that other users of the machine may read or write, with their modes.
     exposed_files: list[str] = []

@@ -341,6 +341,7 @@ LEFT_BEHIND_COLUMNS: dict[str, dict[str, str]] = {
 
 #: Tables of the target that are not filled, and why.
 LEFT_EMPTY: dict[str, str] = {
+    "dropped_ranges": "of what retention has dropped in that store",
     "leader_leases": "the processes of that store have ended",
     "workers": "the processes of that store have ended",
     "lanes": "the target's own, made with its schema",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from headrace.store.contract.errors import StoreSetupError
-from headrace.store.engine.postgres.database import transaction
+from headrace.store.engine.postgres.database import (
+    PartitionMadeError,
+    transaction,
+    with_partitions,
+)
 from headrace.store.engine.postgres.migrate import newest_version, schema_version
 from headrace.store.transfer.checksum import Checksum
 from headrace.store.transfer.plan import COPIED, TableCopy
@@ -121,15 +126,21 @@ class Target:
         return convert
 
     async def write(
-        self, copied: TableCopy, columns: Sequence[str], rows: Iterable[Any], state: CopyState
+        self, copied: TableCopy, columns: Sequence[str], rows: Sequence[Any], state: CopyState
     ) -> None:
         """Write rows and the progress, both or neither."""
+
+        async def work(connection: Any) -> None:
+            async with transaction(connection):
+                await connection.copy_records_to_table(copied.table, records=rows, columns=columns)
+                await connection.execute(_SAVE, STATE, _text(state))
+
         # The client library's own limit does not cover a full send buffer.
-        async with asyncio.timeout(WRITE_SECONDS_MAX), transaction(self._connection):
-            await self._connection.copy_records_to_table(
-                copied.table, records=rows, columns=columns
-            )
-            await self._connection.execute(_SAVE, STATE, _text(state))
+        async with asyncio.timeout(WRITE_SECONDS_MAX):
+            while True:
+                # Events that are newer than the target itself have no partition yet.
+                with contextlib.suppress(PartitionMadeError):
+                    return await with_partitions(self._connection, work)
 
     async def checksum(
         self, copied: TableCopy, columns: Sequence[str], advance: Callable[[int], None]

@@ -6,7 +6,7 @@ by an index, so its cost depends on the slice and not on the store (a test check
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -126,6 +126,18 @@ class StoreRetention:
             return Removed()
         places = [(event.lane, event.sequence) for event in events]
         return await self._database.write(lambda tx: _remove_events(tx, project_id, places))
+
+    async def drop_due(self, before_us: Mapping[int, int]) -> Removed:
+        """Take a step of dropping whole parts of the store in which every event is due.
+
+        Args:
+            before_us: for each project, the time before which its events were received.
+
+        Returns:
+            `complete` is False when there may be more to do.
+        """
+        del before_us
+        return Removed()
 
     async def remove_dead_letters(self, project_id: int, before_us: int, limit: int) -> Removed:
         """Remove up to `limit` dead letters from before `before_us`, the oldest first.

@@ -16,6 +16,7 @@ import msgspec
 from headrace.store.contract.errors import StoreBusyError, StoreError
 from headrace.store.engine.postgres.connect import connect
 from headrace.store.engine.postgres.errors import RETRIED, is_error, store_error
+from headrace.store.engine.postgres.partitions import make_partition, missing_sequence
 from headrace.store.engine.transaction import READ_SECONDS_MAX
 
 T = TypeVar("T")
@@ -268,6 +269,22 @@ class Database:
             message = f"The database was not done within {seconds_max:g} s."
             raise StoreBusyError(message) from error
 
+    async def alone(
+        self,
+        work: Callable[[Connection], Awaitable[T]],
+        seconds_max: float = WRITE_SECONDS_MAX,
+    ) -> T:
+        """Run `work`, which begins and ends its own transactions.
+
+        Raises:
+            StoreError: it failed, or took longer than `seconds_max`.
+        """
+        try:
+            return await self._run(work, seconds_max)
+        except TimeoutError as error:
+            message = f"The database was not done within {seconds_max:g} s."
+            raise StoreBusyError(message) from error
+
     async def _run(self, work: Callable[[Any], Awaitable[T]], seconds_max: float) -> T:
         """Run `work` on a connection of the pool.
 
@@ -287,9 +304,11 @@ class Database:
                 self.limited(deadline - loop.time()),
             ):
                 await self._end_abandoned(connection)
-                return await work(connection)
+                return await with_partitions(connection, work)
         except RETRIED as error:
             raise _LostError(f"{type(error).__name__}: {error}") from error
+        except PartitionMadeError as error:
+            raise _LostError(str(error)) from error
         except TimeoutError as error:
             if self.silences > silences:
                 raise silent() from error
@@ -375,6 +394,26 @@ class Database:
                 await pool.close()
         except TimeoutError:
             pool.terminate()
+
+
+class PartitionMadeError(StoreError):
+    """There was no partition for an event; it is there now. Retry."""
+
+
+async def with_partitions(connection: Any, work: Callable[[Any], Awaitable[T]]) -> T:
+    """Run `work`, which is rolled back when it fails.
+
+    Raises:
+        PartitionMadeError: see there.
+    """
+    try:
+        return await work(connection)
+    except asyncpg.CheckViolationError as error:
+        sequence = missing_sequence(error)
+        if sequence is None:
+            raise
+        await make_partition(connection, sequence)
+        raise PartitionMadeError("An event had no partition.") from error
 
 
 class _LostError(StoreError):

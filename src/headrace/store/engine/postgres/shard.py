@@ -25,7 +25,8 @@ _FIRST = "events"
 TRAFFIC_TABLES = (
     "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid "
     "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0] "
-    "WHERE i.indisprimary AND a.attname = 'lane' AND c.relkind = 'r' "
+    "WHERE i.indisprimary AND a.attname = 'lane' AND c.relkind IN ('r', 'p') "
+    "AND NOT c.relispartition "
     f"AND c.relnamespace = current_schema()::regnamespace AND c.relname <> '{_OWNERS}' "
     f"ORDER BY c.relname <> '{_FIRST}', c.relname"
 )

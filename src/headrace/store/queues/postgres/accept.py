@@ -69,6 +69,10 @@ FIND_FIRST = (
     "FROM unnest($1::smallint[], $2::bigint[]) AS first (lane, sequence) "
     "JOIN events e ON e.lane = first.lane AND e.sequence = first.sequence"
 )
+FIND_THERE = (
+    "SELECT e.lane, e.sequence FROM unnest($1::smallint[], $2::bigint[]) AS first (lane, sequence) "
+    "JOIN events e ON e.lane = first.lane AND e.sequence = first.sequence"
+)
 RUNNING_ERASURES = "SELECT subject FROM erasures WHERE status <> 'done' AND status = 'running'"
 FIND_IDENTITY = (
     "SELECT e.lane, e.sequence, e.project_id, e.contact_id, e.external_id, e.email, o.contact_id "
@@ -76,7 +80,7 @@ FIND_IDENTITY = (
     "JOIN events e ON e.lane = first.lane AND e.sequence = first.sequence "
     "LEFT JOIN event_states o ON o.lane = e.lane AND o.sequence = e.sequence"
 )
-# The event that is being erased keeps its text, but is no longer found by its key.
+# The event that is being erased keeps its text, but is no longer found by its key; others are gone.
 RELEASE_KEYS = (
     "DELETE FROM idempotency_keys i USING unnest($1::smallint[], $2::uuid[]) AS k (lane, hash) "
     "WHERE i.lane = k.lane AND i.hash = k.hash"
@@ -110,6 +114,8 @@ async def insert_batch(
     """
     events = [pending.event for pending in batch]
     new = await _insert_keys(connection, events)
+    if len(new) < len(events):
+        new = await _with_keys_of_removed(connection, events, new)
     if len(new) < len(events):
         new = await _with_keys_of_erased(connection, events, new)
     await connection.execute(INSERT_EVENTS, *_event_columns(new))
@@ -147,6 +153,30 @@ async def _insert_keys(connection: Connection, events: list[NewEvent]) -> list[N
         return events
     won = {row[0] for row in rows}
     return [event for event in events if event.idempotency_hash is None or event.sequence in won]
+
+
+async def _with_keys_of_removed(
+    connection: Connection, events: list[NewEvent], new: list[NewEvent]
+) -> list[NewEvent]:
+    """Events that are new when keys count only as long as their event is there; in the same order.
+
+    Retention drops events by the partition and removes their keys later.
+    """
+    stored = {event.sequence for event in new}
+    repeats = [event for event in events if event.sequence not in stored]
+    hashes = sorted({event.idempotency_hash for event in repeats if event.idempotency_hash})
+    held = await connection.fetch(HOLD_KEYS, [lane_of_key(hashed) for hashed in hashes], hashes)
+    places = sorted({(row[1], row[2]) for row in held})
+    there = {tuple(row) for row in await connection.fetch(FIND_THERE, *columns_of(places, 2))}
+    # In this batch, the first copy of a key is not there yet.
+    free = {row[0] for row in held if row[2] not in stored and (row[1], row[2]) not in there}
+    if not free:
+        return new
+    keys = sorted((lane_of_key(hashed), hashed) for hashed in free)
+    await connection.execute(RELEASE_KEYS, *columns_of(keys, 2))
+    again = [event for event in repeats if event.idempotency_hash in free]
+    stored |= {event.sequence for event in await _insert_keys(connection, again)}
+    return [event for event in events if event.sequence in stored]
 
 
 async def _with_keys_of_erased(

@@ -11,7 +11,14 @@ from typing import Any
 from headrace.faults import armed, fail_point
 from headrace.store.contract.commits import CommitSource, CommitStats, Pending
 from headrace.store.contract.errors import StoreBusyError, StoreError, StoreRowError
-from headrace.store.engine.postgres.database import TRIES_MAX, Database, committed, silent
+from headrace.store.engine.postgres.database import (
+    TRIES_MAX,
+    Database,
+    PartitionMadeError,
+    committed,
+    silent,
+    with_partitions,
+)
 from headrace.store.engine.postgres.errors import RETRIED, is_error, store_error
 from headrace.store.queues.postgres.accept import FirstRemovedError, insert_batch
 from headrace.store.queues.postgres.accept_at_once import insert_at_once
@@ -169,7 +176,7 @@ class _CommitLoop:
     async def _commit_again(self, batch: list[Pending], work: _Work) -> list[Pending]:
         """Commit; retry on a conflict with another transaction."""
         for _ in range(TRIES_MAX - 1):
-            with contextlib.suppress(*RETRIED, FirstRemovedError):
+            with contextlib.suppress(*RETRIED, FirstRemovedError, PartitionMadeError):
                 return await self._commit_once(batch, work)
         try:
             return await self._commit_once(batch, work)
@@ -199,7 +206,9 @@ class _CommitLoop:
         silences = database.silences
         try:
             async with database.limited(COMMIT_SECONDS_MAX):
-                return await work(await self._connected(), batch)
+                return await with_partitions(
+                    await self._connected(), lambda connection: work(connection, batch)
+                )
         except (*RETRIED, StoreError):
             raise
         except TimeoutError as error:
