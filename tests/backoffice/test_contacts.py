@@ -10,6 +10,7 @@ import pytest
 from headrace.domain.access.sign_in import Role
 from tests.backoffice.cast import Person, person
 from tests.backoffice.shop import Shop, open_shop, page
+from tests.support.forgetting import leave_copies
 from tests.support.server import RunningServer
 
 
@@ -115,7 +116,7 @@ def test_two_contacts_in_conflict_are_merged_and_separated(
 
 
 def test_a_person_is_forgotten_with_a_receipt(
-    owner: Person, shop: Shop, names: tuple[str, str]
+    owner: Person, server: RunningServer, shop: Shop, names: tuple[str, str]
 ) -> None:
     ann = act(shop, names[0])
     begun = owner.post(f"{shop.path}/contacts/{ann}/erase")
@@ -124,6 +125,9 @@ def test_a_person_is_forgotten_with_a_receipt(
     text = page(owner, shop, receipt)
     assert names[0] not in text
     assert "events" in text
+    assert "headrace compact" not in text
+    leave_copies(server.store_path)
+    assert "run: headrace compact" in page(owner, shop, receipt)
     page(owner, shop, f"/contacts/{ann}", 404)
 
 

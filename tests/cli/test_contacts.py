@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from tests.support.forgetting import leave_copies
 from tests.support.server import RunningServer, headrace
 from tests.support.waiting import wait_until
 
@@ -58,6 +59,10 @@ def test_erase_counts_first_and_then_removes(server: RunningServer) -> None:
     assert "1 events of other people name the person; masked: 1." in told
     assert "payload.friend" in told
     assert "cli-erase-1" not in told
+    assert "headrace compact" not in told
+
+    leave_copies(server.store_path)
+    assert "run: headrace compact" in run(server, "erase", contact_id, "--yes")
 
 
 def test_unknown_person(server: RunningServer) -> None:

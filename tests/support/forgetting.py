@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import apsw
 
 from headrace.domain.access.policies import Policies
 from headrace.domain.contacts.audiences import AudienceFields
@@ -108,6 +111,16 @@ class People:
             "SELECT external_id FROM events WHERE source <> 3 ORDER BY sequence"
         )
         return [row[0] for row in rows]
+
+
+def leave_copies(database: Path) -> None:
+    """Note on all receipts of a store what a file too large to be rewritten would note."""
+    connection = apsw.Connection(str(database))
+    connection.set_busy_timeout(5000)
+    connection.execute(
+        "UPDATE erasures SET report = json_set(report, '$.copies_may_remain', json('true'))"
+    )
+    connection.close()
 
 
 def fill_every_table(people: People, contact: Contact, event: NewEvent) -> None:

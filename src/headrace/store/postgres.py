@@ -22,6 +22,7 @@ from headrace.store.contacts.groups.audiences import Audiences
 from headrace.store.contacts.groups.topics import Topics
 from headrace.store.contacts.merging.merges import Merges
 from headrace.store.contract.commits import CommitSource, CommitStats
+from headrace.store.contract.erasures import Wiped
 from headrace.store.contract.errors import StoreError, StoreFailedError, StoreSetupError
 from headrace.store.contract.health import StoreHealth
 from headrace.store.deliveries.dead_letters import DeadLetters
@@ -74,9 +75,9 @@ PARTITIONS_SECONDS = 10.0
 class FilesOfServer:
     """See `headrace.store.privacy.erasures.Files`."""
 
-    async def wipe(self) -> bool:
+    async def wipe(self) -> Wiped:
         # The server itself overwrites what removed rows leave in its files, at some later time.
-        return True
+        return Wiped.DONE
 
 
 #: Left by `headrace.store.transfer` until a copy is complete.

@@ -11,7 +11,7 @@ from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.ids import uuid_text
 from headrace.pipeline.contacts.person_document import person_document
-from headrace.store.contract.erasures import ErasureStatus
+from headrace.store.contract.erasures import FINISH_HINT, ErasureStatus
 
 
 async def erase(visit: PageRequest) -> Response:
@@ -39,7 +39,8 @@ async def show_erasure(visit: PageRequest) -> Response:
     if found is None:
         raise HTTPException(404)
     done = found.status is ErasureStatus.DONE
-    response = visit.page("erasure.html", erasure=found, done=done)
+    hint = FINISH_HINT if found.report.copies_may_remain else ""
+    response = visit.page("erasure.html", erasure=found, done=done, hint=hint)
     if not done:
         response.headers["Refresh"] = "2"
     return response

@@ -18,7 +18,7 @@ from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_
 from headrace.cli.upkeep.destination import destination, is_standard_output
 from headrace.config import Settings
 from headrace.domain.ids import UUID_TEXT
-from headrace.store.contract.erasures import Erasure, ErasureStatus
+from headrace.store.contract.erasures import FINISH_HINT, Erasure, ErasureStatus
 from headrace.store.store import Store
 
 app = typer.Typer(help="Export or erase a person, resolve conflicts.", no_args_is_help=True)
@@ -184,3 +184,5 @@ def _print(erasure: Erasure, *, as_json: bool) -> None:
     if mentions.listed:
         rows = [[each.event_id, each.event, ", ".join(each.places)] for each in mentions.listed]
         print_rows(["EVENT", "NAME", "PLACES"], rows)
+    if erasure.report.copies_may_remain:
+        typer.echo(FINISH_HINT)

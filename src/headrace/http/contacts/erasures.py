@@ -15,7 +15,7 @@ from headrace.http.routing.parameters import PAGE, flag
 from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import get, ok, page
 from headrace.http.routing.schema import EventName, Id, Time, about
-from headrace.store.contract.erasures import Erasure, ErasureStatus
+from headrace.store.contract.erasures import FINISH_HINT, Erasure, ErasureStatus
 
 #: How long the response waits for the job to finish, and how often it polls.
 WAIT_SECONDS_MAX = 3.0
@@ -79,6 +79,14 @@ class ErasureResponse(msgspec.Struct, kw_only=True):
     counts: Annotated[dict[str, int], about("Rows that were removed, by place.")]
     mentions: MentionsResponse
     earlier: Annotated[list[EarlierResponse], about("Newest first, at most twenty.")]
+    copies_may_remain: Annotated[
+        bool,
+        about(
+            "Whether copies of removed values may be left in unused bytes of the store's file, "
+            "because it was too large to be rewritten; false after `headrace compact`."
+        ),
+    ]
+    hint: Annotated[str | None, about("How to remove these copies, null when there are none.")]
     requested_by: Annotated[str, about("Public id of the API key, or an operator.")]
     requested_at: Time
     finished_at: Time | None
@@ -114,6 +122,8 @@ def erasure_response(erasure: Erasure) -> ErasureResponse:
             )
             for each in report.earlier
         ],
+        copies_may_remain=report.copies_may_remain,
+        hint=FINISH_HINT if report.copies_may_remain else None,
         requested_by=erasure.actor,
         requested_at=to_text(erasure.created_us),
         finished_at=_time(erasure.finished_us),

@@ -9,7 +9,7 @@ an unknown person.
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 
 import msgspec
 
@@ -19,6 +19,11 @@ SETTLE_US = 1_000_000
 MENTIONS_LISTED_MAX = 100
 #: Earlier erasures that a receipt lists, the newest ones.
 EARLIER_LISTED_MAX = 20
+#: How to finish an erasure of which copies may remain.
+FINISH_HINT = (
+    "The file of the store was too large to be rewritten, so copies of removed values may remain "
+    "in unused bytes of it. To remove them, stop the server and run: headrace compact"
+)
 #: How long the findings of a dry run are kept.
 DRY_RUN_KEPT_US = 24 * 3600 * 1_000_000
 
@@ -32,6 +37,16 @@ class ErasureStatus(StrEnum):
     #: No row is left, but traces of rows in the files are.
     WIPING = "wiping"
     DONE = "done"
+
+
+class Wiped(Enum):
+    """What became of the traces of removed rows in files."""
+
+    #: A reader still needs them: retry later.
+    NOT_YET = auto()
+    DONE = auto()
+    #: The file is too large to be rewritten: copies in unused bytes of its pages may be left.
+    IN_PLACE = auto()
 
 
 class Mention(msgspec.Struct, frozen=True):
@@ -75,6 +90,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     mentions: Mentions = Mentions()
     #: Newest first.
     earlier: tuple[EarlierErasure, ...] = ()
+    #: Whether copies of removed values may be left in unused bytes of a large file. Set when the
+    #: erasure is done, taken back by a compaction.
+    copies_may_remain: bool = False
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):

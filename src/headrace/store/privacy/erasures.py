@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.store.contacts.contact_writes import ContactWriter
 from headrace.store.contacts.races import write_contacts
-from headrace.store.contract.erasures import SETTLE_US, Erasure, ErasureStatus, Report
+from headrace.store.contract.erasures import SETTLE_US, Erasure, ErasureStatus, Report, Wiped
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import BIGINT_MAX, RowNumbers
 from headrace.store.engine.system_events import SystemEvents
@@ -65,6 +65,18 @@ DONE = sql(
     "UPDATE erasures SET status = 'done', finished_us = $1 "
     "WHERE status <> 'done' AND status = 'wiping'"
 )
+# PostgreSQL has no such files.
+_NOTE_COPIES = sql(
+    "",
+    sqlite="UPDATE erasures SET report = json_set(report, '$.copies_may_remain', json('true')) "
+    "WHERE status <> 'done' AND status = 'wiping'",
+)
+#: After a compaction: nothing of what was removed is left in the file.
+NO_COPIES = sql(
+    "",
+    sqlite="UPDATE erasures SET report = json_remove(report, '$.copies_may_remain') "
+    "WHERE report ->> '$.copies_may_remain'",
+)
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,8 +96,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 class Files(Protocol):
     """Traces of removed rows in the files of a store."""
 
-    async def wipe(self) -> bool:
-        """Overwrite them; False when a reader still needs them: retry later."""
+    async def wipe(self) -> Wiped:
+        """Overwrite them as far as possible."""
         ...
 
 
@@ -301,9 +313,16 @@ class Erasures:
         Returns:
             False when a reader still needs what is to be overwritten: retry later.
         """
-        if not await self._files.wipe():
+        wiped = await self._files.wipe()
+        if wiped is Wiped.NOT_YET:
             return False
-        await self._database.write(lambda tx: tx.run(DONE, now_us))
+
+        async def finish(tx: Transaction) -> None:
+            if wiped is Wiped.IN_PLACE:
+                await tx.run(_NOTE_COPIES)
+            await tx.run(DONE, now_us)
+
+        await self._database.write(finish)
         return True
 
 

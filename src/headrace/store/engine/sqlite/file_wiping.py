@@ -6,23 +6,25 @@ from pathlib import Path
 
 import apsw
 
+from headrace.store.contract.erasures import Wiped
 from headrace.store.engine.sqlite.writer import Writer
 
 #: A file up to this size is rewritten, which blocks all writing for a second or two.
 REWRITTEN_BYTES_MAX = 256 * 1024 * 1024
 
 
-def wipe_file(connection: apsw.Connection, path: Path) -> bool:
+def wipe_file(connection: apsw.Connection, path: Path) -> Wiped:
     """Leave nothing of removed rows in the file and its log; not inside a transaction.
 
     Removed rows have been overwritten already. Copies in unused bytes of pages, left when rows
     moved between pages, have not: only rewriting the file is sure to drop them. A file that is too
-    large for that keeps them until its pages are reused.
+    large for that keeps them until its pages are reused, or until `compact.py` copies the rest.
 
     Returns:
-        False when a reader still has an old snapshot, so that the log cannot be emptied yet.
+        Not yet when a reader still has an old snapshot, so that the log cannot be emptied.
     """
-    if path.stat().st_size <= REWRITTEN_BYTES_MAX:
+    is_rewritten = path.stat().st_size <= REWRITTEN_BYTES_MAX
+    if is_rewritten:
         # Not in memory, this connection's default.
         connection.pragma("temp_store", "file")
         try:
@@ -32,8 +34,10 @@ def wipe_file(connection: apsw.Connection, path: Path) -> bool:
     try:
         pages, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     except apsw.BusyError:
-        return False
-    return pages == moved
+        return Wiped.NOT_YET
+    if pages != moved:
+        return Wiped.NOT_YET
+    return Wiped.DONE if is_rewritten else Wiped.IN_PLACE
 
 
 class SqliteFiles:
@@ -43,5 +47,5 @@ class SqliteFiles:
         self._writer = writer
         self._path = path
 
-    async def wipe(self) -> bool:
+    async def wipe(self) -> Wiped:
         return await self._writer.run_bare(lambda connection: wipe_file(connection, self._path))
