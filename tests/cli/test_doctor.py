@@ -21,7 +21,8 @@ def test_all_is_well_beside_a_running_server(server: RunningServer) -> None:
     assert found[f"port {server.port}"]["found"] == (
         f"in use by headrace (pid {server.process.pid}, {_name(server.process.pid)})"
     )
-    for check in ("store", "schema", "log", "disk", "clock"):
+    assert "free inside the file" in found["space"]["found"]
+    for check in ("store", "schema", "log", "disk", "clock", "space"):
         assert found[check]["level"] == "ok"
 
 

@@ -11,7 +11,7 @@ from headrace.domain.upkeep.retention import DAY_US, HOUR_US
 from headrace.store.contract.retention import DueEvent, Removed, RetentionState
 from headrace.store.events.event_removal import DELIVERIES_MAX
 from tests.support.events import START_US, new_event
-from tests.support.places import Place
+from tests.support.places import Place, SqlitePlace
 from tests.support.retained import (
     add_dead_letter,
     add_delivery,
@@ -256,3 +256,8 @@ def test_samples_of_a_clock_that_ran_ahead_are_dropped(session: StoreSession) ->
         session.run(retention.save(RetentionState(clock_us=at_us, at_us=at_us)))
     samples = session.run(retention.growth()).samples
     assert [sample.hour for sample in samples] == [NOW_US // HOUR_US]
+
+
+def test_the_use_of_the_file_is_known_where_the_store_has_one(session: StoreSession) -> None:
+    space = session.run(session.store.retention.space_use())
+    assert (space is not None) == isinstance(session.place, SqlitePlace)

@@ -15,7 +15,7 @@ from headrace.domain.upkeep.retention import (
 )
 from headrace.observability.retention_metrics import retention_families
 from headrace.store.contract.health import StoreHealth
-from headrace.store.contract.retention import Growth, RetentionState
+from headrace.store.contract.retention import Growth, RetentionState, SpaceUse
 
 NOW_US = 1_780_928_100_000_000
 MIB = 1024 * 1024
@@ -50,7 +50,10 @@ def test_a_store_that_does_not_grow_is_never_full() -> None:
 
 
 def findings(
-    state: RetentionState | None = None, daily: int = 0, room: int = 100 * MIB
+    state: RetentionState | None = None,
+    daily: int = 0,
+    room: int = 100 * MIB,
+    space: SpaceUse | None = None,
 ) -> list[tuple[Level, str]]:
     health = StoreHealth(
         kind="sqlite",
@@ -63,8 +66,8 @@ def findings(
         free_bytes=300 * MIB + room // 2,
     )
     growth = Growth(samples((0, 0), (24, daily)), room // 2)
-    found = check_retention(Kept(state, growth), health, NOW_US, 300 * MIB)
-    return [(finding.level, finding.found) for finding in found]
+    found = check_retention(Kept(state, growth, space), health, NOW_US, 300 * MIB)
+    return [(each.level, f"{each.found} {each.advice}".strip()) for each in found]
 
 
 def test_room_inside_the_store_counts_and_the_watermark_does_not() -> None:
@@ -76,6 +79,31 @@ def test_room_inside_the_store_counts_and_the_watermark_does_not() -> None:
 def test_a_disk_that_fills_soon_is_a_warning() -> None:
     (_, (level, _)) = findings(daily=100 * MIB // DAYS_TO_FULL_MIN + MIB)
     assert level is Level.WARN
+
+
+@pytest.mark.parametrize(
+    ("used", "free", "events", "found"),
+    [
+        (600 * MIB, 10 * MIB, MIB, "about 600 bytes per event, 10 MiB free inside the file"),
+        (0, 0, 0, "few events yet, 0 MiB free inside the file"),
+        (MIB, MIB, 999, "few events yet, 1 MiB free inside the file"),
+        # Free space is worth a compaction when it is large in itself and beside the rest.
+        (64 * MIB, 64 * MIB, MIB, "about 64 bytes per event, 64 MiB free inside the file"),
+        (600 * MIB, 100 * MIB, MIB, "about 600 bytes per event, 100 MiB free inside the file"),
+        (
+            *(200 * MIB, 65 * MIB, MIB),
+            (
+                "about 200 bytes per event, 65 MiB free inside the file "
+                "headrace compact gives back 65 MiB."
+            ),
+        ),
+    ],
+)
+def test_bytes_per_event_and_space_to_give_back(
+    used: int, free: int, events: int, found: str
+) -> None:
+    space = SpaceUse(used_bytes=used, reusable_bytes=free, events_about=events)
+    assert findings(space=space)[1] == (Level.OK, found)
 
 
 @pytest.mark.parametrize(

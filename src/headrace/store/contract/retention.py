@@ -57,6 +57,16 @@ class RetentionState(msgspec.Struct, frozen=True):
     lag_us: int = 0
 
 
+class SpaceUse(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store uses its file for."""
+
+    used_bytes: int
+    #: Free inside the file, used before it grows.
+    reusable_bytes: int
+    #: About how many processed events are stored.
+    events_about: int
+
+
 class Growth(msgspec.Struct, frozen=True):
     """How the store grows."""
 

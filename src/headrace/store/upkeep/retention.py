@@ -12,7 +12,14 @@ import msgspec
 
 from headrace.domain.events.event import Status
 from headrace.domain.upkeep.retention import DAY_US, HOUR_US, GrowthSample
-from headrace.store.contract.retention import DueEvent, DuePage, Growth, Removed, RetentionState
+from headrace.store.contract.retention import (
+    DueEvent,
+    DuePage,
+    Growth,
+    Removed,
+    RetentionState,
+    SpaceUse,
+)
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql, without_lane
 from headrace.store.engine.transaction import Database, Row, Transaction
@@ -25,7 +32,7 @@ from headrace.store.events.event_removal import (
     remove_rows,
 )
 from headrace.store.events.parts import from_parts, part_of
-from headrace.store.upkeep.sizes import reusable_bytes, used_bytes
+from headrace.store.upkeep.sizes import events_about, reusable_bytes, used_bytes
 
 #: Events from further ahead than this were received by a wrong clock. They are skipped, so that
 #: they do not hide the events behind them.
@@ -184,6 +191,24 @@ class StoreRetention:
         async def read(tx: Transaction) -> Growth:
             rows = await tx.rows(_SAMPLES)
             return Growth([GrowthSample(*row) for row in rows], await reusable_bytes(tx))
+
+        return await self._database.read(read)
+
+    async def space_use(self) -> SpaceUse | None:
+        """What the file of the store is used for; None on PostgreSQL.
+
+        Counts up to a million events by an index, so not for every request.
+        """
+
+        async def read(tx: Transaction) -> SpaceUse | None:
+            events = await events_about(tx)
+            if events is None:
+                return None
+            return SpaceUse(
+                used_bytes=await used_bytes(tx),
+                reusable_bytes=await reusable_bytes(tx),
+                events_about=events,
+            )
 
         return await self._database.read(read)
 
