@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import apsw
 import structlog
 
 from headrace.config import Settings
+from headrace.domain.timestamps import now_us
 from headrace.observability.events import STORE_MIGRATING
 from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import Database, PoolOptions
 from headrace.store.engine.postgres.errors import is_error
 from headrace.store.engine.postgres.errors import store_error as postgres_error
 from headrace.store.engine.postgres.shard import distribute
+from headrace.store.engine.sqlite.compact import Report as CompactReport
+from headrace.store.engine.sqlite.compact import Space, open_compaction
 from headrace.store.engine.sqlite.connection import open_reader, store_error
 from headrace.store.engine.sqlite.migrate import newest_version, schema_version
 from headrace.store.engine.url import StoreUrl, masked
 from headrace.store.postgres import open_store as open_postgres
 from headrace.store.postgres import schema_versions as postgres_versions
+from headrace.store.privacy.erasures import DONE, NO_COPIES
 from headrace.store.sqlite import open_store as open_sqlite
 from headrace.store.store import Store
 from headrace.store.transfer.job import CopyJob, Progress, Report
@@ -136,6 +140,32 @@ async def distribute_store(settings: Settings, shards: int) -> list[str]:
     # No timeout: moving a table may take hours. The operator can end it at any time.
     async with _apart(settings.store, None) as connection:
         return await distribute(connection, shards)
+
+
+@contextlib.contextmanager
+def compact_store(settings: Settings) -> Iterator[tuple[Space, Callable[[CompactReport], int]]]:
+    """How much space a compaction of an embedded store needs, and a function that runs it.
+
+    The function returns the bytes of the new file. No other process can use the store meanwhile.
+
+    Raises:
+        StoreSetupError: with what to do about it.
+        StoreError: of the function; the store is unchanged.
+    """
+    path = store_url(settings.store).path
+    if path is None:
+        message = (
+            "Only an embedded store is compacted. PostgreSQL gives space back with "
+            "VACUUM (FULL), which locks a table, or with pg_repack, which does not."
+        )
+        raise StoreSetupError(message)
+
+    def finish_erasures(connection: apsw.Connection) -> None:
+        connection.execute(DONE.sqlite, (now_us(),))
+        connection.execute(NO_COPIES.sqlite)
+
+    with open_compaction(path) as compaction:
+        yield compaction.space, lambda report: compaction.run(report, finish_erasures)
 
 
 async def copy_store(source: str, target: str, progress: Progress) -> Report:

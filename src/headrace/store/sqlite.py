@@ -37,8 +37,9 @@ from headrace.store.deliveries.subscribers import Subscribers
 from headrace.store.engine.numbers import NumbersByDatabase
 from headrace.store.engine.sqlite.connection import check_version, open_writer, store_error
 from headrace.store.engine.sqlite.disk import DiskReserve, free_bytes
+from headrace.store.engine.sqlite.file_check import check_file, damaged
 from headrace.store.engine.sqlite.file_wiping import SqliteFiles
-from headrace.store.engine.sqlite.files import exposed_files
+from headrace.store.engine.sqlite.files import exposed_files, remove_unfinished_copy
 from headrace.store.engine.sqlite.lock import InstanceLock
 from headrace.store.engine.sqlite.log_end import LogEnd, check_log
 from headrace.store.engine.sqlite.migrate import migrate, schema_version
@@ -259,18 +260,19 @@ def open_store(
                 if not accept_data_loss:
                     check_log(path, lock)
                 lock.take_over()
+                remove_unfinished_copy(path)
             connection = open_writer(str(path))
             undo.callback(connection.close)
             if serve:
                 checkpoint_fully(connection)
-                _check_file(connection, path)
+                _check_small_file(connection, path)
             migrate(connection)
             if backfill(connection, report) and serve:
                 checkpoint_fully(connection)
         except StoreSetupError:
             raise
         except (apsw.CorruptError, apsw.NotADBError) as error:
-            raise _damaged(path, str(error)) from error
+            raise damaged(path, str(error)) from error
         except (apsw.Error, OSError, StoreError) as error:
             message = f"The store {path} cannot be opened: {store_error(error)}"
             raise StoreSetupError(message) from error
@@ -278,19 +280,10 @@ def open_store(
     return SqliteStore(path, connection, lock)
 
 
-def _check_file(connection: apsw.Connection, path: Path) -> None:
+def _check_small_file(connection: apsw.Connection, path: Path) -> None:
     if path.stat().st_size > CHECKED_BYTES_MAX:
         return
-    found = str(connection.pragma("quick_check", 1))
-    if found != "ok":
-        raise _damaged(path, found.splitlines()[-1])
-
-
-def _damaged(path: Path, found: str) -> StoreSetupError:
-    return StoreSetupError(
-        f"The store {path} is damaged ({found}). Do not use it further: copy it away and "
-        "restore a backup, or recover what can be read with: sqlite3 FILE .recover"
-    )
+    check_file(connection, path)
 
 
 def _durability(connection: apsw.Connection) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Commands that copy, migrate and measure a store."""
+"""Commands that compact, copy, migrate and measure a store."""

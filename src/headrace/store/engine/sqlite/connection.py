@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from pathlib import Path
 
@@ -78,12 +79,18 @@ def open_writer(path: str) -> apsw.Connection:
 
     Raises:
         OSError: the file does not exist and cannot be created.
+        StoreBusyError: `headrace compact` has just replaced the file.
     """
     make_store_private(Path(path))
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(path, flags=flags)
     connection.set_busy_handler(BusyHandler())
     connection.pragma("journal_mode", "wal")
+    try:
+        check_not_replaced(connection)
+    except StoreBusyError:
+        connection.close()
+        raise
     connection.pragma("synchronous", "full")
     # Checkpoints run between commits, never inside one that a caller waits for.
     connection.wal_autocheckpoint(0)
@@ -94,6 +101,24 @@ def open_writer(path: str) -> apsw.Connection:
     connection.pragma("secure_delete", "fast")
     connection.pragma("journal_size_limit", 64 * 1024 * 1024)
     return connection
+
+
+def check_not_replaced(connection: apsw.Connection) -> None:
+    """Reject a file whose name another file has taken since it was opened.
+
+    What is written to it would be lost. After this the file stays in place: a connection in WAL
+    mode has a shared lock from its first read until it is closed, and `compact.py` replaces the
+    file only where there is none.
+
+    Raises:
+        StoreBusyError: open it again.
+    """
+    connection.pragma("schema_version")
+    moved = ctypes.c_int()
+    connection.file_control("main", apsw.SQLITE_FCNTL_HAS_MOVED, ctypes.addressof(moved))
+    if moved.value:
+        message = "The file of the store has just been replaced. Try again."
+        raise StoreBusyError(message)
 
 
 def open_checkpointer(path: str) -> apsw.Connection:

@@ -15,8 +15,10 @@ LOG = "-wal"
 SHARED_MEMORY = "-shm"
 LOCK = ".lock"
 RESERVE = ".reserve"
+#: Written by `compact.py`, which renames it over the database.
+COPY = ".compacting"
 #: The database comes first: SQLite creates its own files with the mode that the database has.
-_ENDINGS = ("", LOG, SHARED_MEMORY, "-journal", LOCK, RESERVE)
+_ENDINGS = ("", LOG, SHARED_MEMORY, "-journal", LOCK, RESERVE, COPY)
 
 
 def file_beside(database: Path, ending: str) -> Path:
@@ -45,3 +47,13 @@ def exposed_files(database: Path) -> list[str]:
     """Files of a store that other users may read or write: `headrace.db (0644)`."""
     files = (file_beside(database, ending) for ending in _ENDINGS)
     return [f"{each.name} ({shown_mode(each)})" for each in files if open_to_others(each)]
+
+
+def remove_unfinished_copy(database: Path) -> None:
+    """Remove what a killed compaction has left; only under the instance lock.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    for ending in (COPY, COPY + LOG, COPY + SHARED_MEMORY, COPY + "-journal"):
+        file_beside(database, ending).unlink(missing_ok=True)
