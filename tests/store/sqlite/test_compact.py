@@ -14,7 +14,7 @@ import pytest
 
 from headrace import faults
 from headrace.config import Settings, load_settings
-from headrace.http.contacts.erasures import erasure_shown
+from headrace.http.contacts.erasures import erasure_response
 from headrace.store.contract.errors import StoreBusyError, StoreError, StoreSetupError
 from headrace.store.engine.sqlite import connection as connections
 from headrace.store.engine.sqlite import file_wiping
@@ -253,7 +253,7 @@ def erased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SqlitePlace
         people.accept(external_id=f"other-{number}", payload=json.dumps({"kept": "x" * 900}))
         people.process()
     receipt = people.erase(contact.id)
-    shown = erasure_shown(receipt)
+    shown = erasure_response(receipt)
     assert shown.copies_may_remain
     assert shown.hint is not None
     assert "headrace compact" in shown.hint
@@ -269,7 +269,7 @@ def test_a_compaction_finishes_an_erasure(erased: tuple[SqlitePlace, str]) -> No
     found = session.run(session.store.erasures.get(1, erasure_id))
     assert found is not None
     assert found.finished_us is not None
-    shown = erasure_shown(found)
+    shown = erasure_response(found)
     assert (shown.copies_may_remain, shown.hint) == (False, None)
     session.close()
 
@@ -278,6 +278,6 @@ def test_an_erasure_in_a_rewritten_file_has_no_hint(tmp_path: Path) -> None:
     session = StoreSession(SqlitePlace(tmp_path))
     people = People(session)
     contact = people.create(external_id=X)
-    shown = erasure_shown(people.erase(contact.id))
+    shown = erasure_response(people.erase(contact.id))
     assert (shown.copies_may_remain, shown.hint) == (False, None)
     session.close()
