@@ -77,6 +77,7 @@ WORKER_SETTINGS = (
     *("store", "postgres_connections_max", "postgres_statements_kept"),
     *("handlers", "webhook_allow_networks", "log_level", "log_format"),
     *("public_url", "mail_relay", "mail_connections_max", "mail_bounce_domain"),
+    "secret_key",
 )
 
 _log = structlog.get_logger()
@@ -150,7 +151,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
     rejections.on_added = rollups.rejected
     queue.on_settled = _on_settled(rollups, live, supervisor)
     recorder = RejectionRecorder(rejections, clock_us)
-    calls = WebhookCalls(parse_networks(settings.webhook_allow_networks))
+    calls = WebhookCalls(parse_networks(settings.webhook_allow_networks), store.secret_keys)
     webhooks = Webhooks(calls, clock_us)
     mail = await mail_services(settings, store)
     passwords = Passwords()

@@ -30,6 +30,13 @@ class Setting(msgspec.Struct, frozen=True):
 SETTINGS = (
     Setting("store", str, "sqlite:///headrace.db", "URL of the store."),
     Setting(
+        "secret_key",
+        str,
+        "",
+        "Key that seals secrets in the store; after it, separated by commas, older keys that still "
+        "open them.",
+    ),
+    Setting(
         "postgres_connections_max",
         int,
         10,
@@ -122,6 +129,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Checked values of all settings."""
 
     store: str
+    secret_key: str
     postgres_connections_max: int
     postgres_statements_kept: int
     host: str

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import apsw
 import structlog
 
 from headrace.config import Settings
+from headrace.domain.access.sealing import KeyRing, SealingKey, parse_keys
 from headrace.domain.timestamps import now_us
 from headrace.observability.events import STORE_MIGRATING
+from headrace.store.access.key_file import KeyFile
+from headrace.store.access.sealing import seal_all, sealed_secrets
 from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import Database, PoolOptions
 from headrace.store.engine.postgres.errors import is_error
@@ -21,6 +25,7 @@ from headrace.store.engine.postgres.shard import distribute
 from headrace.store.engine.sqlite.compact import Report as CompactReport
 from headrace.store.engine.sqlite.compact import Space, open_compaction
 from headrace.store.engine.sqlite.connection import open_reader, store_error
+from headrace.store.engine.sqlite.files import SECRET_KEYS, file_beside
 from headrace.store.engine.sqlite.migrate import newest_version, schema_version
 from headrace.store.engine.url import StoreUrl, masked
 from headrace.store.postgres import open_store as open_postgres
@@ -54,28 +59,41 @@ async def open_store(
     create: bool = True,
     accept_data_loss: bool = False,
     options: PoolOptions | None = None,
+    secret_key: str = "",
 ) -> Store:
-    """Open the store a URL names.
+    """Open the store a URL names, and seal secrets that are not sealed with the current key.
 
     Args:
         serve: whether this process will accept events.
         create: whether to make a store where there is none.
         accept_data_loss: whether to open an embedded store whose log is not whole.
         options: how to connect to a PostgreSQL store.
+        secret_key: the setting of that name.
 
     Raises:
         StoreSetupError: with what to do about it.
     """
-    path = store_url(url).path
+    place = SecretKeys.of(store_url(url), secret_key)
+    path, ring = place.path, place.ring()
+    is_new = path is not None and not path.exists()
+    store: Store
     if path is None:
-        return await open_postgres(url, options or PoolOptions(), create=create)
-    return open_sqlite(
-        path,
-        serve=serve,
-        create=create,
-        accept_data_loss=accept_data_loss,
-        report=_MigrationLog(),
-    )
+        store = await open_postgres(url, options or PoolOptions(), create=create, keys=ring)
+    else:
+        store = open_sqlite(
+            path,
+            serve=serve,
+            create=create,
+            accept_data_loss=accept_data_loss,
+            keys=ring,
+            report=_MigrationLog(),
+        )
+    try:
+        await place.prepare(store, create=serve or is_new)
+    except BaseException:
+        await store.close()
+        raise
+    return store
 
 
 class _MigrationLog:
@@ -101,7 +119,111 @@ async def open_configured(
         create=create,
         accept_data_loss=accept_data_loss,
         options=pool_options(settings),
+        secret_key=settings.secret_key,
     )
+
+
+class SecretKeys:
+    """Where the keys come from that seal the secrets of one store.
+
+    They are those of the setting, then those of the file beside an embedded store, which is made
+    when there are none.
+    """
+
+    def __init__(self, path: Path | None, given: tuple[SealingKey, ...]) -> None:
+        self.path = path
+        self.given = given
+        self.file = None if path is None else KeyFile(file_beside(path, SECRET_KEYS))
+
+    @classmethod
+    def of(cls, url: StoreUrl, setting: str) -> SecretKeys:
+        """The keys for the store of a URL.
+
+        Raises:
+            StoreSetupError: the setting holds something else.
+        """
+        try:
+            return cls(url.path, parse_keys(setting))
+        except ValueError as error:
+            message = f"HEADRACE_SECRET_KEY {error}"
+            raise StoreSetupError(message) from None
+
+    def read(self) -> tuple[SealingKey, ...]:
+        """All keys there are; the first one seals.
+
+        Raises:
+            StoreSetupError: the file cannot be read.
+        """
+        kept = () if self.file is None else self.file.read()
+        known = {key.id for key in self.given}
+        return (*self.given, *(key for key in kept if key.id not in known))
+
+    def ring(self) -> KeyRing:
+        """The keys for a process, which reads them again when it meets another one."""
+        return KeyRing(self.read(), self.read)
+
+    async def prepare(self, store: Store, *, create: bool) -> None:
+        """Check that every secret can be opened, and seal what is not sealed with the first key.
+
+        Args:
+            create: whether to make the key file of an embedded store that has none.
+
+        Raises:
+            StoreSetupError: a key is missing.
+        """
+        ring = store.secret_keys
+        found = await sealed_secrets(store.database)
+        missing = sorted(set(found.by_key) - set(ring.ids))
+        if missing:
+            raise StoreSetupError(self._missing(missing))
+        if not ring.ids and create and self.file is not None:
+            ring.replace(self.file.add())
+        if ring.ids and found.plain:
+            await seal_all(store.database, ring, store.clock_us(), actor="start")
+
+    def _missing(self, ids: list[str]) -> str:
+        keys = "key" if len(ids) == 1 else "keys"
+        text = f"Secrets in the store are sealed with {keys} {', '.join(ids)}, not present here. "
+        if self.file is None:
+            return f"{text}Set HEADRACE_SECRET_KEY, or add the key to it after a comma."
+        where = "Bring back" if not self.file.path.exists() else "Add it to"
+        return f"{text}{where} {self.file.path}, or set HEADRACE_SECRET_KEY."
+
+
+def key_file(url: str) -> Path | None:
+    """The file with the keys of an embedded store, None when there is none."""
+    path = store_url(url).path
+    found = None if path is None else file_beside(path, SECRET_KEYS)
+    return found if found is not None and found.exists() else None
+
+
+async def rotate_secret_key(settings: Settings) -> tuple[str, int]:
+    """Seal all secrets with a new key, or with the first one of the setting.
+
+    Returns:
+        The id of the key, and how many secrets were sealed again.
+
+    Raises:
+        StoreSetupError: with what to do about it.
+    """
+    place = SecretKeys.of(store_url(settings.store), settings.secret_key)
+    store = await open_configured(settings, serve=False, create=False)
+    try:
+        ring = store.secret_keys
+        if not place.given and place.file is not None:
+            if ring.ids:
+                # The file drops the oldest key when it is full; nothing may need it.
+                await seal_all(store.database, ring, store.clock_us(), actor="cli")
+            # In the file before anything is sealed with it.
+            place.file.add()
+            ring.replace(place.read())
+        if not ring.ids:
+            message = "There is no secret key. Set HEADRACE_SECRET_KEY on every process."
+            raise StoreSetupError(message)
+        sealed = await seal_all(store.database, ring, store.clock_us(), actor="cli")
+        return ring.ids[0], sealed
+    finally:
+        await store.close()
 
 
 def pool_options(settings: Settings) -> PoolOptions:
@@ -121,7 +243,11 @@ async def migrate_store(settings: Settings) -> tuple[int, int]:
     before, _ = await schema_versions(settings)
     if store_url(settings.store).is_shared:
         options = pool_options(settings)
-        store: Store = await open_postgres(settings.store, options, create=True, migrated=True)
+        place = SecretKeys.of(store_url(settings.store), settings.secret_key)
+        store: Store = await open_postgres(
+            settings.store, options, create=True, migrated=True, keys=place.ring()
+        )
+        await place.prepare(store, create=False)
     else:
         store = await open_configured(settings, serve=False)
     await store.close()

@@ -138,7 +138,7 @@ class WorkerProcess:
         modules = [name.strip() for name in settings.handlers.split(",") if name.strip()]
         registry = load_handlers(modules, Path.cwd()) if modules else registered
         loaded = [LoadedHandler(handler.name, handler.patterns) for handler in registry]
-        webhooks = WebhookCalls(parse_networks(settings.webhook_allow_networks))
+        webhooks = WebhookCalls(parse_networks(settings.webhook_allow_networks), store.secret_keys)
         in_worker = HandlerTransport(registry)
         handlers = IsolatingHandlers(in_worker, modules, Path.cwd())
         self._transports += [webhooks, handlers, in_worker]

@@ -22,7 +22,7 @@ def test_all_is_well_beside_a_running_server(server: RunningServer) -> None:
         f"in use by headrace (pid {server.process.pid}, {_name(server.process.pid)})"
     )
     assert "free inside the file" in found["space"]["found"]
-    for check in ("store", "schema", "log", "disk", "clock", "space"):
+    for check in ("store", "schema", "log", "disk", "clock", "space", "secrets"):
         assert found[check]["level"] == "ok"
 
 

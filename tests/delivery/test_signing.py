@@ -18,6 +18,7 @@ from headrace.delivery.contract import Delivered, DeliveryError, Failed, Failure
 from headrace.delivery.webhook.body import webhook_body
 from headrace.delivery.webhook.signing import check_secret, new_secret, signature_headers
 from headrace.delivery.webhook.transport import WebhookTransport
+from headrace.domain.access.sealing import KeyRing, Purpose, parse_keys
 from tests.delivery.receiver import Request, answers, receiver
 from tests.delivery.samples import (
     DELIVERY_ID,
@@ -136,6 +137,25 @@ async def test_an_unreadable_secret_is_never_repeated(secret: str) -> None:
     assert outcome.cause is FailureCause.SECRET_UNUSABLE
     assert outcome.permanent
     assert len(secret) < 8 or secret not in outcome.message
+
+
+@pytest.mark.anyio
+async def test_a_sealed_secret_signs_and_waits_for_its_key() -> None:
+    keys = parse_keys("new-" * 10)
+    sealed = KeyRing(keys).seal(SECRET, Purpose.WEBHOOK)
+    async with receiver(answers(200)) as endpoint:
+        async with WebhookTransport(allowed=LOOPBACK, keys=KeyRing(keys)) as webhooks:
+            outcome = await webhooks.attempt(webhook(endpoint.url, sealed))
+        assert isinstance(outcome, Delivered)
+        (request,) = endpoint.requests
+        async with WebhookTransport(allowed=LOOPBACK, keys=KeyRing()) as webhooks:
+            outcome = await webhooks.attempt(webhook(endpoint.url, sealed))
+    Webhook(SECRET).verify(request.body, dict(request.headers))
+    assert isinstance(outcome, Failed)
+    assert outcome.cause is FailureCause.SECRET_SEALED
+    # The operator can bring the key back.
+    assert not outcome.permanent
+    assert keys[0].id in outcome.message
 
 
 def test_an_endpoint_without_a_secret_is_not_called() -> None:

@@ -21,7 +21,7 @@ _REMOVE = sql("DELETE FROM meta WHERE name = ANY($1::text[]) RETURNING name")
 
 @pytest.fixture
 def database(session: StoreSession) -> Database:
-    database: Database = session.store.database  # type: ignore[attr-defined]
+    database: Database = session.store.database
     return database
 
 

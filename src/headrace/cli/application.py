@@ -18,7 +18,7 @@ from headrace.cli.importing import command as importing
 from headrace.cli.messages import domain, mail, messages, suppressions, template
 from headrace.cli.running import serve, worker
 from headrace.cli.shared.failure import CommandFailed, ExitCode
-from headrace.cli.upkeep import bench, compact, copy, migrate
+from headrace.cli.upkeep import bench, compact, copy, migrate, secrets
 from headrace.config import SettingError
 from headrace.version import VERSION
 
@@ -58,6 +58,7 @@ app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)
 app.command("copy")(copy.copy)
 app.command("compact")(compact.compact)
+app.add_typer(secrets.app, name="secrets")
 app.command("doctor")(doctor.doctor)
 app.add_typer(project.app, name="project")
 app.add_typer(key.app, name="key")

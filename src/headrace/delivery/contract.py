@@ -41,6 +41,8 @@ class FailureCause(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
     #: The stored signing secret cannot be read.
     SECRET_UNUSABLE = "secret_unusable"  # noqa: S105 - the name of a cause
+    #: This process does not have the key that the signing secret is sealed with.
+    SECRET_SEALED = "secret_sealed"  # noqa: S105 - the name of a cause
     #: A handler raised.
     HANDLER_RAISED = "handler_raised"
     #: A handler raised `Permanent`.
@@ -100,7 +102,7 @@ class WebhookTarget:
     """Target of a webhook, as stored with the subscriber."""
 
     url: str
-    #: `whsec_` secrets, the newest first; two while a rotation overlaps.
+    #: `whsec_` secrets, sealed or in plain, the newest first; two while a rotation overlaps.
     secrets: tuple[str, ...]
 
 

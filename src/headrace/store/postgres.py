@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from headrace.domain.access.sealing import KeyRing
 from headrace.domain.ids import EventIdGenerator
 from headrace.process_names import is_alive
 from headrace.store.access.members import Members
@@ -103,6 +104,7 @@ class PostgresStore:
         settings: dict[str, str],
         *,
         at_once: bool = True,
+        keys: KeyRing | None = None,
     ) -> None:
         self._database = database
         self.database = PostgresDatabase(database)
@@ -110,6 +112,7 @@ class PostgresStore:
         self._clock = clock
         self._settings = settings
         self._partitions_at_s = 0.0
+        self.secret_keys = keys or KeyRing()
         self._committer = Committer(database, at_once=at_once)
         self.events = Events(self.database)
         self.arrivals = PostgresArrivals(database)
@@ -120,7 +123,7 @@ class PostgresStore:
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)
         self.retention: StoreRetention = PostgresRetention(database)
-        self.subscribers = Subscribers(self.database, clock)
+        self.subscribers = Subscribers(self.database, clock, self.secret_keys)
         lanes = Lanes(database)
         self.processing = PostgresProcessing(
             database, numbers, lanes, Leadership(_database_clock), clock
@@ -150,6 +153,7 @@ class PostgresStore:
             system_events,
             numbers,
             clock,
+            self.secret_keys,
             lanes=lanes.held,
             is_alive=is_alive,
         )
@@ -221,7 +225,12 @@ class PostgresStore:
 
 
 async def open_store(
-    url: str, options: PoolOptions, *, create: bool = False, migrated: bool = False
+    url: str,
+    options: PoolOptions,
+    *,
+    create: bool = False,
+    migrated: bool = False,
+    keys: KeyRing | None = None,
 ) -> PostgresStore:
     """Open a store whose schema is that of this release.
 
@@ -231,6 +240,7 @@ async def open_store(
     Args:
         create: whether to make the schema in a database that has none.
         migrated: whether to migrate an older schema to the newest.
+        keys: seal secrets; None: they are stored in plain.
 
     Raises:
         StoreSetupError: with what to do about it.
@@ -247,7 +257,7 @@ async def open_store(
         numbers = SequenceAllocator(clock, writer, await once.read(last_sequence))
         # A pooler may send the parts of a statement outside a transaction to different servers.
         at_once = options.statements_kept > 0 and not await once.read(is_sharded)
-    return PostgresStore(database, clock, numbers, settings, at_once=at_once)
+    return PostgresStore(database, clock, numbers, settings, at_once=at_once, keys=keys)
 
 
 async def schema_versions(url: str, options: PoolOptions) -> tuple[int, int]:

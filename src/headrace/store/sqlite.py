@@ -10,6 +10,7 @@ from typing import Any
 
 import apsw
 
+from headrace.domain.access.sealing import KeyRing
 from headrace.domain.events.identity import LANES
 from headrace.domain.ids import EventIdGenerator
 from headrace.domain.timestamps import now_us
@@ -81,7 +82,13 @@ class SqliteStore:
     #: One process accepts, so it knows every arrival.
     arrivals = None
 
-    def __init__(self, path: Path, connection: apsw.Connection, lock: InstanceLock | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: apsw.Connection,
+        lock: InstanceLock | None,
+        keys: KeyRing | None = None,
+    ) -> None:
         self._path = path
         self._connection = connection
         self._lock = lock
@@ -97,6 +104,7 @@ class SqliteStore:
             self._writer.on_commit = self._log_end.note
         self._readers = Readers(str(path))
         self._failure = ""
+        self.secret_keys = keys or KeyRing()
         self.database = SqliteDatabase(self._writer, self._readers)
         self.events = Events(self.database)
         self.processing = SqliteProcessing(self._writer, self._readers, now_us, is_alive)
@@ -119,13 +127,14 @@ class SqliteStore:
             system_events,
             numbers,
             now_us,
+            self.secret_keys,
             lanes=lambda: range(LANES),
             is_alive=is_alive,
         )
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)
-        self.subscribers = Subscribers(self.database, now_us)
+        self.subscribers = Subscribers(self.database, now_us, self.secret_keys)
         self.deliveries = SqliteDeliveries(self._writer, self._readers, now_us, is_alive)
         self.delivery_counts = DeliveryCounts(self.database)
         self.dead_letters = DeadLetters(self.database)
@@ -228,6 +237,7 @@ def open_store(
     serve: bool,
     create: bool = True,
     accept_data_loss: bool = False,
+    keys: KeyRing | None = None,
     report: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> SqliteStore:
     """Open a store, migrate it to the newest schema and make sure that what is visible is durable.
@@ -241,6 +251,7 @@ def open_store(
             or a policy opens the store beside a running server.
         create: whether to make the file when it does not exist.
         accept_data_loss: whether to go on where the log of a killed server is not whole.
+        keys: seal secrets; None: they are stored in plain.
         report: called while the rows of an older store are moved, with how many have been and how
             many there are.
 
@@ -277,7 +288,7 @@ def open_store(
             message = f"The store {path} cannot be opened: {store_error(error)}"
             raise StoreSetupError(message) from error
         undo.pop_all()
-    return SqliteStore(path, connection, lock)
+    return SqliteStore(path, connection, lock, keys)
 
 
 def _check_small_file(connection: apsw.Connection, path: Path) -> None:

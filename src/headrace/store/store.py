@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from headrace.domain.access.sealing import KeyRing
 from headrace.domain.ids import EventIdGenerator
 from headrace.store.access.members import Members
 from headrace.store.access.operators import Operators
@@ -26,6 +27,7 @@ from headrace.store.deliveries.deliveries import Deliveries
 from headrace.store.deliveries.delivery_counts import DeliveryCounts
 from headrace.store.deliveries.replays import Replays
 from headrace.store.deliveries.subscribers import Subscribers
+from headrace.store.engine.transaction import Database
 from headrace.store.events.events import Events
 from headrace.store.events.trace import Trace
 from headrace.store.messages.messages import Messages
@@ -37,6 +39,14 @@ from headrace.store.upkeep.rollups import Rollups
 
 class Store(Protocol):
     """A whole store."""
+
+    @property
+    def database(self) -> Database: ...
+
+    @property
+    def secret_keys(self) -> KeyRing:
+        """The keys that seal secrets in this store."""
+        ...
 
     @property
     def events(self) -> Events: ...

@@ -7,6 +7,8 @@ from email import message_from_string
 from typing import Any
 
 from headrace.delivery.mail.contract import MailRelay
+from headrace.delivery.mail.dkim import new_dkim_key
+from headrace.domain.access.sealing import parse_keys
 from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.domain.messages.requests import TemplateFields
@@ -130,6 +132,30 @@ def test_a_relay_needs_a_verified_domain(session: StoreSession) -> None:
         mail.send_one(session, project)
         with_sender(session, lambda: smtp_relay(sink.port), needs_domain=True)
         assert len(sink.mails) == 1
+
+
+def test_mail_is_signed_with_a_sealed_key(session: StoreSession) -> None:
+    project = mail.new_project(session)
+    domains = session.store.messages.domains
+    keys = session.store.secret_keys
+    keys.replace(parse_keys("new-" * 10))
+    key = new_dkim_key("example.org", "hr1")
+    dkim = ("hr1", key.private_pem.decode())
+    made = session.run(
+        domains.create(project, "example.org", START_US, dkim=dkim, verified_by="me", actor="me")
+    )
+    assert made.dkim_key.startswith("sealed:")
+    mail.send_one(session, project)
+    capture(session)
+    (text,) = captured(session, project)
+    assert "d=example.org; s=hr1;" in text
+
+    # Without the key the message waits.
+    keys.replace(())
+    waiting = mail.send_one(session, project)
+    capture(session)
+    assert mail.message_of(session, project, waiting).state is MessageStatus.SENDING
+    assert len(captured(session, project)) == 1
 
 
 def test_replies_of_the_relay_decide(session: StoreSession) -> None:

@@ -17,7 +17,7 @@ from headrace.config import Settings
 
 
 @with_settings(
-    *("store", "host", "port", "disk_free_min_bytes"),
+    *("store", "secret_key", "host", "port", "disk_free_min_bytes"),
     *("public_url", "mail_relay", "mail_bounce_domain"),
 )
 def doctor(settings: Settings, as_json: AsJson = False) -> None:

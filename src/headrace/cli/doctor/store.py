@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from headrace.cli.doctor.finding import Finding, fail, ok, warn
 from headrace.cli.doctor.retention import Kept, check_retention, look_at_retention
 from headrace.cli.doctor.surroundings import check_clock
@@ -14,6 +16,7 @@ from headrace.cli.shared.stores import in_store
 from headrace.config import Settings
 from headrace.domain.ids import first_sequence_at
 from headrace.domain.timestamps import now_us
+from headrace.store.access.sealing import Sealed, sealed_secrets
 from headrace.store.contract.errors import StoreError
 from headrace.store.contract.health import StoreHealth
 from headrace.store.store import Store
@@ -33,6 +36,13 @@ _SEQUENCES_A_MILLISECOND = first_sequence_at(1000)
 _MIB = 1024 * 1024
 
 
+class Secrets(msgspec.Struct, frozen=True):
+    """How secrets are stored, and the ids of the keys of this process."""
+
+    stored: Sealed
+    key_ids: tuple[str, ...]
+
+
 def check_store(settings: Settings) -> list[Finding]:
     """All findings about the store; changes nothing."""
     from headrace.stores import schema_versions, store_url
@@ -48,20 +58,37 @@ def check_store(settings: Settings) -> list[Finding]:
         current, newest = asyncio.run(schema_versions(settings))
         if current != newest:
             return [ok("store", url.shown), _schema(current, newest), check_clock(at_us, 0)]
-        health, last, kept = in_store(settings, _look)
+        health, last, kept, secrets = in_store(settings, _look)
     except StoreError as error:
         return [fail("store", url.shown, str(error)), check_clock(at_us, 0)]
     newest_us = last // _SEQUENCES_A_MILLISECOND * 1000
     return [
         *_report(health, newest, settings.disk_free_min_bytes),
+        _secrets(secrets),
         *check_retention(kept, health, at_us, settings.disk_free_min_bytes),
         check_clock(at_us, newest_us),
     ]
 
 
-async def _look(store: Store) -> tuple[StoreHealth, int, Kept]:
+async def _look(store: Store) -> tuple[StoreHealth, int, Kept, Secrets]:
     last = await store.events.last_sequence()
-    return await store.health(), last, await look_at_retention(store)
+    secrets = Secrets(await sealed_secrets(store.database), store.secret_keys.ids)
+    return await store.health(), last, await look_at_retention(store), secrets
+
+
+def _secrets(secrets: Secrets) -> Finding:
+    # Opening the store has already rejected a key that is missing.
+    stored = secrets.stored
+    if not secrets.key_ids:
+        found = f"{stored.plain} webhook secrets and DKIM keys are stored in plain"
+        advice = "Set HEADRACE_SECRET_KEY on every process, such as: openssl rand -base64 32"
+        return warn("secrets", found, advice)
+    current = secrets.key_ids[0]
+    older = stored.total - stored.by_key.get(current, 0)
+    if older:
+        found = f"{older} of {stored.total} are not sealed with the current key {current}"
+        return warn("secrets", found, "Seal them again: headrace secrets rotate")
+    return ok("secrets", f"{stored.total} sealed with key {current}")
 
 
 def _missing(path: Path) -> Finding:

@@ -12,7 +12,7 @@ import typer
 from headrace.config import SETTINGS, Setting, Settings, flag, load_settings, variable
 
 #: Names of settings, grouped by what a command does.
-STORE = ("store", "postgres_connections_max", "postgres_statements_kept")
+STORE = ("store", "secret_key", "postgres_connections_max", "postgres_statements_kept")
 #: The mail relay, and the base address of links in mail.
 MAIL = ("public_url", "mail_relay", "mail_connections_max", "mail_bounce_domain")
 SERVER = (

@@ -28,7 +28,7 @@ def copy(
 
     Example: headrace copy --from sqlite:///headrace.db --to postgresql://headrace@db/headrace
     """
-    from headrace.stores import copy_store, store_url
+    from headrace.stores import copy_store, key_file, store_url
 
     with progress("Copying", total=_STEPS) as advance_to:
 
@@ -45,3 +45,8 @@ def copy(
         f"Copied {report.rows} rows, {events} events among them, to {store_url(target).shown}. "
         "Counts and checksums of every table agree."
     )
+    keys = key_file(source)
+    if keys is not None:
+        typer.echo(
+            f"Its secrets stay sealed: set HEADRACE_SECRET_KEY_FILE={keys} on every process."
+        )

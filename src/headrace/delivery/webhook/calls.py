@@ -12,13 +12,19 @@ from headrace.delivery.webhook.signing import new_secret
 if TYPE_CHECKING:
     from headrace.delivery.webhook.resolver import SystemResolve
     from headrace.delivery.webhook.transport import WebhookTransport
+    from headrace.domain.access.sealing import KeyRing
 
 
 class WebhookCalls:
-    """Loads the client and the TLS authorities on first use, since they are large."""
+    """Loads the client and the TLS authorities on first use, since they are large.
 
-    def __init__(self, allowed: tuple[Network, ...]) -> None:
+    Args:
+        keys: open sealed secrets.
+    """
+
+    def __init__(self, allowed: tuple[Network, ...], keys: KeyRing) -> None:
         self._allowed = allowed
+        self._keys = keys
         self._resolve: SystemResolve | None = None
         self._transport: WebhookTransport | None = None
 
@@ -41,7 +47,7 @@ class WebhookCalls:
         if self._transport is None:
             from headrace.delivery.webhook.transport import WebhookTransport  # noqa: PLC0415
 
-            self._transport = WebhookTransport(allowed=self._allowed)
+            self._transport = WebhookTransport(allowed=self._allowed, keys=self._keys)
         return await self._transport.attempt(delivery)
 
     def new_secret(self) -> str:

@@ -28,6 +28,7 @@ from headrace.delivery.webhook.resolver import CheckedNames, Resolve, SystemReso
 from headrace.delivery.webhook.response_reader import ResponseReader
 from headrace.delivery.webhook.signing import signature_headers
 from headrace.domain import timestamps
+from headrace.domain.access.sealing import KeyRing, Purpose, SealedError
 from headrace.domain.deliveries.retry import parse_retry_after
 from headrace.version import VERSION
 
@@ -65,6 +66,7 @@ class WebhookTransport:
         resolve: resolves names; the system's resolver by default.
         clock_us: wall clock, for signatures and for dates in `Retry-After`.
         tls: checks certificates; the system's authorities by default.
+        keys: open sealed secrets.
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class WebhookTransport:
         resolve: Resolve | None = None,
         clock_us: Callable[[], int] = timestamps.now_us,
         tls: ssl.SSLContext | None = None,
+        keys: KeyRing | None = None,
     ) -> None:
+        self._keys = keys or KeyRing()
         self._allowed = allowed
         self._limits = limits or WebhookLimits()
         self._clock_us = clock_us
@@ -120,6 +124,13 @@ class WebhookTransport:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    def _opened(self, secret: str) -> str:
+        try:
+            return self._keys.open(secret, Purpose.WEBHOOK)
+        except SealedError as error:
+            # The operator can supply the key, so the delivery is tried again.
+            raise DeliveryError(FailureCause.SECRET_SEALED, str(error)) from None
+
     async def _call(self, delivery: Delivery) -> tuple[EndpointResponse, str | None]:
         """The response and the value of its `Retry-After`."""
         target = delivery.target
@@ -127,7 +138,8 @@ class WebhookTransport:
             raise TypeError("a webhook transport needs a webhook's target")
         url = check_url(target.url, self._allowed)
         body = webhook_body(delivery.event)
-        signature = signature_headers(delivery.id, body, target.secrets, self._clock_us())
+        secrets = [self._opened(secret) for secret in target.secrets]
+        signature = signature_headers(delivery.id, body, secrets, self._clock_us())
         limits = self._limits
         reader = ResponseReader(
             head_bytes_max=limits.head_bytes_max,

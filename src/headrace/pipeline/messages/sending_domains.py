@@ -75,8 +75,13 @@ class SendingDomains:
             raise ApiError(ErrorCode.CONFLICT, message) from None
 
     def records(self, domain: Domain) -> tuple[DnsRecord, ...]:
-        """What to publish for a domain."""
-        key = DkimKey(domain.name, domain.dkim_selector, domain.dkim_key.encode())
+        """What to publish for a domain.
+
+        Raises:
+            StoreError: its key cannot be opened.
+        """
+        private_key = self._store.messages.domains.private_key(domain)
+        key = DkimKey(domain.name, domain.dkim_selector, private_key.encode())
         return records_of(
             domain.name,
             dkim_name=key.record_name,

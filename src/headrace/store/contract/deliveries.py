@@ -95,7 +95,7 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool
     #: Why it is not enabled; None while it is.
     disabled_reason: str | None
-    #: Secrets that sign now, the newest first; empty for handlers.
+    #: Secrets that sign now as they are stored, the newest first; empty for handlers.
     secrets: tuple[str, ...]
     #: Until when the second secret also signs; None outside of a rotation.
     previous_until_us: int | None

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from headrace.domain.access.sealing import KeyRing, Purpose
 from headrace.store.contract.deliveries import (
     HANDLERS_LISTED_MAX,
     ROTATION_OVERLAP_US,
@@ -70,11 +71,13 @@ class Subscribers:
 
     Args:
         clock_us: the clock of the store.
+        keys: seal the secrets of webhooks, which stay sealed until a request is signed.
     """
 
-    def __init__(self, database: Database, clock_us: Callable[[], int]) -> None:
+    def __init__(self, database: Database, clock_us: Callable[[], int], keys: KeyRing) -> None:
         self._database = database
         self._clock_us = clock_us
+        self._keys = keys
 
     async def create(self, webhook: NewWebhook, *, actor: str) -> Subscriber:
         """Create a webhook.
@@ -83,6 +86,8 @@ class Subscribers:
             TooManyWebhooksError: the project has as many as it may.
         """
         now_us, project_id = self._clock_us(), webhook.project_id
+        sealed = self._keys.seal(webhook.secret, Purpose.WEBHOOK)
+        webhook = msgspec.structs.replace(webhook, secret=sealed)
 
         async def work(tx: Transaction) -> Subscriber:
             count, last_us = await tx.row(_COUNT, project_id) or (0, 0)
@@ -152,11 +157,12 @@ class Subscribers:
         """Make `secret` the first one; the previous one still signs for `ROTATION_OVERLAP_US`."""
         now_us = self._clock_us()
         until_us = now_us + ROTATION_OVERLAP_US
+        sealed = self._keys.seal(secret, Purpose.WEBHOOK)
 
         async def work(tx: Transaction) -> Subscriber | None:
             if await find_webhook(tx, project_id, subscriber_id, now_us) is None:
                 return None
-            await tx.run(_ROTATE, until_us, secret, now_us, subscriber_id)
+            await tx.run(_ROTATE, until_us, sealed, now_us, subscriber_id)
             detail = {"subscriber": subscriber_id, "previous_until_us": until_us}
             await note_change(tx, now_us, actor, project_id, "webhook.rotate_secret", detail)
             return await _required(tx, project_id, subscriber_id, now_us)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from headrace.domain.access.sealing import KeyRing
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Database
@@ -30,6 +31,7 @@ class Messages:
 
     Args:
         clock_us: the store's clock.
+        secret_keys: seal the private keys of domains.
         lanes: lanes that this process may claim messages in.
         is_alive: whether the process that an owner names still runs.
     """
@@ -40,19 +42,20 @@ class Messages:
         system_events: SystemEvents,
         numbers: RowNumbers,
         clock_us: Callable[[], int],
+        secret_keys: KeyRing,
         *,
         lanes: Callable[[], Sequence[int]],
         is_alive: Callable[[str], bool],
     ) -> None:
         self.keys = StoredKeys(database)
-        self.domains = Domains(database)
+        self.domains = Domains(database, secret_keys)
         self.templates = Templates(database)
         self.suppressions = Suppressions(database, self.keys)
         self.emails = Emails(database, system_events, numbers)
         self.jobs = SendJobs(database)
         self.links = Links(database)
         self.captured = Captured(database)
-        self.materials = Materials(database)
+        self.materials = Materials(database, secret_keys)
         self.removal = Removal(database)
         self.reports = Reports(database, system_events, self.keys)
         self.lists = MessageLists(database, system_events, self.keys)

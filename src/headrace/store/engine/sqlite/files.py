@@ -17,8 +17,9 @@ LOCK = ".lock"
 RESERVE = ".reserve"
 #: Written by `compact.py`, which renames it over the database.
 COPY = ".compacting"
+SECRET_KEYS = ".key"  # noqa: S105 - the ending of a name
 #: The database comes first: SQLite creates its own files with the mode that the database has.
-_ENDINGS = ("", LOG, SHARED_MEMORY, "-journal", LOCK, RESERVE, COPY)
+_ENDINGS = ("", LOG, SHARED_MEMORY, "-journal", LOCK, RESERVE, COPY, SECRET_KEYS)
 
 
 def file_beside(database: Path, ending: str) -> Path:

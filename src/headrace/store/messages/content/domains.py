@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from headrace.domain.access.sealing import KeyRing, Purpose
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.store.access.audit import write_audit
+from headrace.store.access.sealing import opened
 from headrace.store.contract.errors import StoreConflictError
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
 from headrace.store.engine.dialect import sql
@@ -44,10 +46,15 @@ class TooManyDomainsError(Exception):
 
 
 class Domains:
-    """Domains of all projects. A name that is taken raises `StoreConflictError`."""
+    """Domains of all projects. A name that is taken raises `StoreConflictError`.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        keys: seal the private keys of the domains.
+    """
+
+    def __init__(self, database: Database, keys: KeyRing) -> None:
         self._database = database
+        self._keys = keys
 
     async def create(
         self,
@@ -89,7 +96,7 @@ class Domains:
                 track_opens=track[0],
                 track_clicks=track[1],
                 dkim_selector=dkim[0],
-                dkim_key=dkim[1],
+                dkim_key=self._keys.seal(dkim[1], Purpose.DKIM),
                 verified_us=made_us if verified_by else None,
                 verified_by=verified_by,
                 created_us=made_us,
@@ -101,6 +108,14 @@ class Domains:
             return made
 
         return await self._database.write(work)
+
+    def private_key(self, domain: Domain) -> str:
+        """The private key that signs mail of a domain, in PEM.
+
+        Raises:
+            SecretKeyError: it cannot be opened.
+        """
+        return opened(self._keys, domain.dkim_key, Purpose.DKIM)
 
     async def get(self, project_id: int, domain_id: str) -> Domain | None:
         """One domain, None when the project has no such domain."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
+from headrace.domain.access.sealing import KeyRing, Purpose
+from headrace.store.access.sealing import opened
 from headrace.store.contacts.contact_writes import by_id
 from headrace.store.contract.messages import Claimed, Material
 from headrace.store.engine.transaction import Database, Transaction
@@ -14,12 +18,21 @@ from headrace.store.messages.message_rows import find_content
 class Materials:
     """Reads what mails are composed of, without taking the writer."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, keys: KeyRing) -> None:
         self._database = database
+        self._keys = keys
 
     async def read(self, claimed: Claimed) -> Material | None:
-        """What to compose of; None when the e-mail or its template version is gone."""
-        return await self._database.read(lambda tx: read_material(tx, claimed), snapshot=True)
+        """What to compose of; None when the e-mail or its template version is gone.
+
+        Raises:
+            SecretKeyError: the key of the domain cannot be opened.
+        """
+        found = await self._database.read(lambda tx: read_material(tx, claimed), snapshot=True)
+        if found is None or found.domain is None:
+            return found
+        key = opened(self._keys, found.domain.dkim_key, Purpose.DKIM)
+        return structs.replace(found, domain=structs.replace(found.domain, dkim_key=key))
 
 
 async def read_material(tx: Transaction, claimed: Claimed) -> Material | None:

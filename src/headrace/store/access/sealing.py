@@ -1,0 +1,134 @@
+"""Which stored secrets are sealed with which key, and sealing them with the current one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.domain.access.sealing import (
+    KEY_ID_CHARACTERS,
+    PREFIX,
+    KeyRing,
+    Purpose,
+    SealedError,
+)
+from headrace.store.access.audit import write_audit
+from headrace.store.contract.errors import StoreError
+from headrace.store.engine.dialect import Statement, sql
+from headrace.store.engine.transaction import Database, Transaction
+
+#: Secrets read at a time while all are sealed again.
+BATCH = 500
+_SEALED_CHARACTERS = len(PREFIX) + KEY_ID_CHARACTERS
+
+
+class SecretKeyError(StoreError):
+    """A stored secret cannot be opened by this process."""
+
+
+class _Column(msgspec.Struct, frozen=True):
+    """A column with secrets."""
+
+    purpose: Purpose
+    #: Starts of the values and how many have each.
+    count: Statement
+    #: Values that do not begin with `$1`, by id above `$2`, at most `$3`.
+    others: Statement
+    #: Replace a value, unless it was changed meanwhile.
+    replace: Statement
+
+
+def _column(table: str, column: str, purpose: Purpose) -> _Column:
+    start = f"substr({column}, 1, {_SEALED_CHARACTERS})"
+    # Plain secrets are one group: the start of one must not leave the database.
+    group = f"CASE WHEN {column} LIKE '{PREFIX}%' THEN {start} ELSE '' END"
+    return _Column(
+        purpose,
+        count=sql(
+            f"SELECT {group}, count(*) FROM {table} WHERE {column} IS NOT NULL GROUP BY {group}"
+        ),
+        others=sql(
+            f"SELECT id, {column} FROM {table} "
+            f"WHERE {column} IS NOT NULL AND {start} <> $1 AND id > $2 ORDER BY id LIMIT $3"
+        ),
+        replace=sql(f"UPDATE {table} SET {column} = $3 WHERE id = $1 AND {column} = $2"),
+    )
+
+
+COLUMNS = (
+    _column("subscribers", "secret", Purpose.WEBHOOK),
+    _column("subscribers", "previous_secret", Purpose.WEBHOOK),
+    _column("domains", "dkim_key", Purpose.DKIM),
+)
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """How the secrets of a store are stored."""
+
+    #: Key id -> secrets sealed with it.
+    by_key: dict[str, int]
+    plain: int
+
+    @property
+    def total(self) -> int:
+        """All secrets."""
+        return self.plain + sum(self.by_key.values())
+
+
+async def sealed_secrets(database: Database) -> Sealed:
+    """Count the secrets of a store by key."""
+
+    async def read(tx: Transaction) -> Sealed:
+        by_key: dict[str, int] = {}
+        plain = 0
+        for column in COLUMNS:
+            for start, count in await tx.rows(column.count):
+                if start:
+                    key_id = start.removeprefix(PREFIX)
+                    by_key[key_id] = by_key.get(key_id, 0) + count
+                else:
+                    plain += count
+        return Sealed(by_key, plain)
+
+    return await database.read(read)
+
+
+async def seal_all(database: Database, ring: KeyRing, now_us: int, *, actor: str) -> int:
+    """Seal every secret with the first key of the ring, in one transaction; returns how many.
+
+    Raises:
+        SecretKeyError: one was sealed with a key that is not in the ring; nothing is changed.
+    """
+
+    async def work(tx: Transaction) -> int:
+        sealed = 0
+        for column in COLUMNS:
+            sealed += await _seal_column(tx, column, ring)
+        if sealed:
+            detail = {"key": ring.ids[0], "secrets": sealed}
+            await write_audit(tx, now_us, actor, None, "secrets.seal", detail)
+        return sealed
+
+    return await database.write(work)
+
+
+async def _seal_column(tx: Transaction, column: _Column, ring: KeyRing) -> int:
+    start, after, sealed = PREFIX + ring.ids[0], "", 0
+    while rows := await tx.rows(column.others, start, after, BATCH):
+        for row_id, text in rows:
+            fresh = ring.seal(opened(ring, text, column.purpose), column.purpose)
+            sealed += await tx.run(column.replace, row_id, text, fresh)
+        after = rows[-1][0]
+    return sealed
+
+
+def opened(ring: KeyRing, text: str, purpose: Purpose) -> str:
+    """The secret of a stored text.
+
+    Raises:
+        SecretKeyError: its key is not there, or it was altered.
+    """
+    try:
+        return ring.open(text, purpose)
+    except SealedError as error:
+        message = f"{error}; see HEADRACE_SECRET_KEY"
+        raise SecretKeyError(message) from None
