@@ -71,7 +71,7 @@ def test_the_whole_key_can_be_pasted_to_revoke_it(server: RunningServer) -> None
     [
         (("revoke", "0123456789abcdef"), 1, "There is no key '0123456789abcdef'"),
         (("create", "--project", "nowhere"), 2, "There is no project 'nowhere'"),
-        (("create", "--scope", "root"), 2, "'ingest', 'read', 'manage'"),
+        (("create", "--scope", "root"), 2, "'ingest', 'read', 'manage', 'send'"),
         (("create", "--expires", "soon"), 2, "is not a duration"),
         (("create", "--name", "x\x1b[2J"), 2, "must be printable"),
         (("create", "--name", "x" * 101), 2, "must be 1 to 100 characters, got 101"),

@@ -307,6 +307,7 @@ def test_scopes_decide(server: HttpServer, project: Project) -> None:
     assert statuses == {
         Scope.INGEST: ([403] * 4, [403] * 4),
         Scope.READ: ([200, 200, 200, 404], [403] * 4),
+        Scope.SEND: ([403] * 4, [403] * 4),
         Scope.MANAGE: ([403] * 4, [404, 404, 200, 404]),
     }
 

@@ -19,7 +19,8 @@ EXPIRIES = (("", "Never"), ("7", "7 days"), ("30", "30 days"), ("90", "90 days")
 SCOPES = (
     (Scope.INGEST, "Send events."),
     (Scope.READ, "Read events, traces, contacts, dead letters and webhooks."),
-    (Scope.MANAGE, "Change contacts and webhooks, replay and discard dead letters."),
+    (Scope.MANAGE, "Change contacts and webhooks, replay and discard dead letters; send mail."),
+    (Scope.SEND, "Only send mail."),
 )
 
 

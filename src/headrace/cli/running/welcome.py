@@ -39,7 +39,7 @@ def welcome(url: str, key: str | None, link: str | None) -> str:
     return (
         f"{ready}\n\n"
         "First start: created project default and an API key with all scopes "
-        "(ingest, read, manage).\n"
+        "(ingest, read, manage, send).\n"
         f"This is the only time the key is shown:\n\n  {key}\n\n"
         f"Send a first event:\n\n  {curl_line(url, key)}\n"
     ) + (_SIGN_IN.format(link=link) if link else "")

@@ -22,6 +22,13 @@ class Scope(StrEnum):
     INGEST = "ingest"
     READ = "read"
     MANAGE = "manage"
+    #: Send mail; `manage` includes it.
+    SEND = "send"
+
+
+def allows(scopes: frozenset[Scope], wanted: Scope) -> bool:
+    """Whether a key with these scopes may do what `wanted` is for."""
+    return wanted in scopes or (wanted is Scope.SEND and Scope.MANAGE in scopes)
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,7 +31,17 @@ from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE
 from headrace.http.routing.path import not_found, path_uuid
-from headrace.http.routing.route import Limits, created, get, json_body, ok, page, post, whole
+from headrace.http.routing.route import (
+    SEND,
+    Limits,
+    created,
+    get,
+    json_body,
+    ok,
+    page,
+    post,
+    whole,
+)
 from headrace.http.server.head import Head
 from headrace.http.server.wire import error_object
 from headrace.pipeline.messages.mailing import StartedJob
@@ -198,6 +208,7 @@ ROUTES = (
     post(
         "/emails",
         send_email,
+        SEND,
         name="sendEmail",
         summary="Send an e-mail",
         description="Creates one message for each recipient, stored before the response. With "
@@ -217,6 +228,7 @@ ROUTES = (
     post(
         "/emails/batch",
         send_emails,
+        SEND,
         name="sendEmails",
         summary=f"Send up to {BATCH_MAX} e-mails",
         description="Each is checked separately; a bad one does not affect the others.",
@@ -251,6 +263,7 @@ ROUTES = (
     post(
         "/send-jobs/{id}/stop",
         stop_job,
+        SEND,
         name="stopSendJob",
         summary="Stop a send to audiences",
         description="It creates no more messages, and waiting messages are cancelled.",

@@ -96,6 +96,7 @@ def key(scope: Scope, *credentials: Credential) -> Access:
 PUBLIC = Access(who=Who.ANYBODY, credentials=())
 OPERATOR = Access(who=Who.OPERATOR)
 INGEST, READ, MANAGE = key(Scope.INGEST), key(Scope.READ), key(Scope.MANAGE)
+SEND = key(Scope.SEND)
 
 
 class Cors(msgspec.Struct, frozen=True, kw_only=True):

@@ -445,7 +445,7 @@ def _credential(
 
 
 def _require(scope: Scope, principal: Any) -> None:
-    if scope not in principal.key.scopes:
+    if not principal.may(scope):
         message = f"This key does not have the scope {scope.value}."
         raise ApiError(ErrorCode.FORBIDDEN, message)
 

@@ -8,7 +8,14 @@ from enum import Enum
 
 import msgspec
 
-from headrace.domain.access.api_keys import ApiKey, Scope, hash_secret, secret_matches, split_key
+from headrace.domain.access.api_keys import (
+    ApiKey,
+    Scope,
+    allows,
+    hash_secret,
+    secret_matches,
+    split_key,
+)
 from headrace.domain.access.policies import DEFAULTS, Policies
 from headrace.observability.events import ACCESS_REFRESH_FAILED, STORE_UNAVAILABLE
 from headrace.pipeline.access.look_up import LookUps
@@ -76,8 +83,8 @@ class Principal:
         self.used = True
 
     def may(self, scope: Scope) -> bool:
-        """Whether the key has `scope`."""
-        return scope in self.key.scopes
+        """Whether the key has `scope`, or one that includes it."""
+        return allows(self.key.scopes, scope)
 
 
 class AccessCache:
@@ -168,7 +175,7 @@ class AccessCache:
         key = self._access.keys.get(principal.key_id)
         if key is None or key.secret_hash != principal.key.secret_hash:
             return None
-        if scope not in key.scopes or not key.usable_at(self._clock_us()):
+        if not allows(key.scopes, scope) or not key.usable_at(self._clock_us()):
             return None
         return self._confirmed_s
 
