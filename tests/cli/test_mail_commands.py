@@ -131,7 +131,9 @@ def test_domains_are_stopped_one_by_one(server: RunningServer) -> None:
         "example.org",
     ]
     assert run(server, "mail", "resume", "--domain", "a.example")["to"] == ["example.org"]
-    assert run(server, "mail", "resume")["to"] == "none"
+    assert run(server, "mail", "pause")["to"] == ["mail", "example.org"]
+    assert run(server, "mail", "resume")["to"] == ["example.org"]
+    assert run(server, "mail", "resume", "--channel", "all")["to"] == "none"
     refused(server, "mail", "pause", "--domain", "localhost")
     refused(server, "mail", "pause", "--channel", "fax")
 

@@ -10,6 +10,7 @@ import pytest
 from headrace.domain.access.api_keys import Scope, issue_key
 from headrace.domain.access.policies import DEFAULTS, IdempotencyConflict
 from headrace.domain.messages.pausing import PauseError, pause_domain
+from headrace.domain.messages.sending_policies import PAUSED_DOMAINS_MAX
 from headrace.store.contract.errors import StoreConflictError
 from tests.support.events import START_US, new_event
 from tests.support.places import Place
@@ -182,9 +183,10 @@ def test_a_change_that_is_rejected_changes_nothing(session: StoreSession) -> Non
     projects = session.store.projects
     project = session.run(projects.create("shop", START_US, actor="cli"))
     key = (project.id, "sending_paused")
-    session.run(projects.set_policy(*key, "push", START_US, actor="cli"))
+    full = sorted(f"d{number}.example" for number in range(PAUSED_DOMAINS_MAX))
+    session.run(projects.set_policy(*key, full, START_US, actor="cli"))
     before = audited(session.place)
     with pytest.raises(PauseError):
         session.run(projects.change_policy(*key, pause_domain("a.example"), START_US, actor="cli"))
-    assert session.run(projects.policy_values(project.id))["sending_paused"] == "push"
+    assert session.run(projects.policy_values(project.id))["sending_paused"] == full
     assert audited(session.place) == before

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from headrace.backoffice.shell.request import PageRequest
 from headrace.domain.messages.kinds import Channel
+from headrace.domain.messages.pausing import stops_of
 from headrace.domain.messages.sending_policies import SendingPaused
 
 
@@ -23,6 +24,7 @@ async def mail_notices(visit: PageRequest) -> dict[str, Any]:
     policies = await visit.store.messages.emails.policies(visit.project.id)
     return {
         "stopped": stopped_words(policies.sending_paused),
+        "stops": stops_of(policies.sending_paused),
         "captures": visit.backoffice.captures,
     }
 
@@ -30,7 +32,9 @@ async def mail_notices(visit: PageRequest) -> dict[str, Any]:
 def stopped_words(paused: SendingPaused) -> str:
     """What is stopped, as the middle of a sentence; empty: nothing."""
     if paused.channels == frozenset(Channel):
-        return "all messages of this project"
-    if paused.channels:
-        return f"all {' and '.join(sorted(paused.channels))} of this project"
-    return f"mail from {', '.join(sorted(paused.domains))}" if paused.domains else ""
+        words = ["all messages of this project"]
+    else:
+        words = [f"all {channel} of this project" for channel in sorted(paused.channels)]
+    if paused.domains:
+        words.append(f"mail from {', '.join(sorted(paused.domains))}")
+    return ", and ".join(words)

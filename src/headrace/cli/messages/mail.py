@@ -50,6 +50,8 @@ def resume(
 ) -> None:
     """Resume sending; waiting messages are sent within 30 seconds.
 
+    Domains that were paused one by one stay paused, unless the channel is all.
+
     Example: headrace mail resume
     """
     name = _domain(domain)

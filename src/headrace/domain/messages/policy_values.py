@@ -142,7 +142,8 @@ SENDING_POLICIES: dict[str, SendingPolicy] = {
     "sending_paused": _policy(
         parse_sending_paused,
         "none",
-        f"none, all, mail, push or an array of up to {PAUSED_DOMAINS_MAX} sending domains",
+        f"none, all, mail, push or an array of up to {PAUSED_DOMAINS_MAX} sending domains, with "
+        "mail or push as well",
     ),
     "send_limit_per_day": _policy(
         _limits, None, "messages a day, of each channel or by channel", BOUNDS["send_limit_per_day"]

@@ -108,7 +108,7 @@ BOUNDS: dict[str, tuple[int, int]] = {
 
 
 def parse_sending_paused(value: Any) -> SendingPaused:
-    """Read `none`, `all`, `mail`, `push` or an array of domains.
+    """Read `none`, `all`, `mail`, `push` or an array of domains, which may name channels as well.
 
     Raises:
         ValueError: with a sentence for the operator.
@@ -118,10 +118,14 @@ def parse_sending_paused(value: Any) -> SendingPaused:
         return SendingPaused(channels=frozenset(named[value]))
     if not isinstance(value, list) or not all(type(item) is str for item in value):
         raise ValueError("must be none, all, mail, push or an array of domains")
-    if len(value) > PAUSED_DOMAINS_MAX:
+    channels = frozenset(Channel(item) for item in value if item in set(Channel))
+    domains = [item for item in value if item not in set(Channel)]
+    if len(domains) > PAUSED_DOMAINS_MAX:
         message = f"must have at most {PAUSED_DOMAINS_MAX} domains"
         raise ValueError(message)
-    return SendingPaused(domains=frozenset(check_domain(item) for item in value))
+    return SendingPaused(
+        channels=channels, domains=frozenset(check_domain(item) for item in domains)
+    )
 
 
 def parse_frequency_caps(value: Any) -> tuple[FrequencyCap, ...]:

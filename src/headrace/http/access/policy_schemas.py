@@ -49,7 +49,7 @@ _DAY_LIMIT = _count(*(SENDING_POLICIES["send_limit_per_day"].bounds or (1, 1)))
 _SHAPES: dict[str, list[dict[str, Any]]] = {
     "sending_paused": [
         _one_of("none", "all", "mail", "push"),
-        _array(_DOMAIN, PAUSED_DOMAINS_MAX),
+        _array(_DOMAIN, PAUSED_DOMAINS_MAX + len(Channel)),
     ],
     "send_limit_per_day": [_DAY_LIMIT, _object((), **dict.fromkeys(Channel, _DAY_LIMIT))],
     "frequency_caps": [
