@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def test_a_skipped_message_names_the_guardrail(owner: Person, shop: Shop) -> Non
     shop.client.post("/suppressions", json={"email": "ann@b.example"})
     message_id = send_and_wait(shop, owner, "skipped")
     text = html.unescape(page(owner, shop, f"/messages/{message_id}"))
-    assert "Not sent: the address was suppressed by an operator." in text
+    assert "It was not sent: the address is on the suppression list (scope all)." in text
     assert text.count(">pass</span>") == 3
     assert ">skip</span>" in text
     assert text.count("not reached") == 5
@@ -145,10 +146,10 @@ def test_sending_is_stopped_and_resumed(owner: Person, shop: Shop) -> None:
     assert "Sending is stopped" in said(owner, stopped.headers["location"])
     message_id = send_mail(shop)
     shop.wait(lambda: ">wait</span>" in page(owner, shop, f"/messages/{message_id}"))
-    assert "sending is stopped" in page(owner, shop, f"/messages/{message_id}")
+    assert "sending is paused" in page(owner, shop, f"/messages/{message_id}")
     for path in ("", "/messages", "/domains", "/templates", "/suppressions", "/send-jobs"):
         assert "all messages of this project" in page(owner, shop, path), path
-    owner.post(f"{shop.path}/messages/resume")
+    owner.post(f"{shop.path}/messages/resume", {"what": "all"})
     assert "stop-banner" not in page(owner, shop, "/messages")
     wait_for(shop, owner, message_id, "sent")
     assert "sending paused" in audited(shop, owner, "policy.").replace("_", " ")
@@ -162,11 +163,35 @@ def test_domains_are_stopped_one_by_one(owner: Person, shop: Shop) -> None:
     refused = owner.post(f"{shop.path}/messages/stop", {"what": "domain", "domain": "-"})
     assert "Nothing was stopped" in said(owner, refused.headers["location"])
     nothing = owner.post(f"{shop.path}/messages/stop", {"what": "x"})
-    assert "choose what to stop" in said(owner, nothing.headers["location"])
+    assert "choose what" in said(owner, nothing.headers["location"])
     owner.post(f"{shop.path}/messages/stop", {"what": "mail"})
-    assert "all mail of this project" in page(owner, shop, "/messages")
+    both = "all mail of this project, and mail from a.example, b.example"
+    assert both in page(owner, shop, "/messages")
+    owner.post(f"{shop.path}/messages/stop", {"what": "push"})
     owner.post(f"{shop.path}/messages/stop", {"what": "domain", "domain": "c.example"})
-    assert "all mail of this project" in page(owner, shop, "/messages")
+    # Each stop ends by itself.
+    owner.post(f"{shop.path}/messages/resume", {"what": "mail"})
+    left = "all push of this project, and mail from a.example, b.example, c.example"
+    assert left in page(owner, shop, "/messages")
+    owner.post(f"{shop.path}/messages/resume", {"what": "domain", "domain": "b.example"})
+    owner.post(f"{shop.path}/messages/resume", {"what": "push"})
+    text = page(owner, shop, "/messages")
+    assert "for mail from a.example, c.example." in text
+    assert "Resume everything" in text
+    owner.post(f"{shop.path}/messages/resume", {"what": "all"})
+    assert "stop-banner" not in page(owner, shop, "/messages")
+
+
+def test_operators_who_stop_at_the_same_time_lose_no_stop(owner: Person, shop: Shop) -> None:
+    names = [f"d{number}.example" for number in range(12)]
+
+    def stop(name: str) -> None:
+        owner.post(f"{shop.path}/messages/stop", {"what": "domain", "domain": name})
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(stop, names))
+    text = page(owner, shop, "/messages")
+    assert [name for name in names if f"Resume mail from {name}" not in text] == []
 
 
 def test_a_contact_shows_its_messages_and_why_not(owner: Person, shop: Shop) -> None:
@@ -177,7 +202,7 @@ def test_a_contact_shows_its_messages_and_why_not(owner: Person, shop: Shop) -> 
     text = page(owner, shop, f"/contacts/{contact}")
     assert f"/messages/{first}" in text
     assert f"/messages/{second}" in text
-    assert "the address was suppressed by an operator" in text
+    assert "the address is on the suppression list" in text
     assert "Your order" not in text
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.domain.messages.explanations import explain, said_at_the_end
+from headrace.domain.messages.explanations import GUARDRAIL_NAMES, explain, said_at_the_end
 from headrace.domain.messages.guardrails import Decision, Guardrail, Reason
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.domain.messages.smtp_replies import ReplyClass
@@ -15,6 +15,10 @@ def test_every_reason_has_words(reason: str) -> None:
     text = explain(MessageStatus.SKIPPED, str(reason), None)
     assert text.startswith("It was not sent: ")
     assert str(reason) not in text.split()
+
+
+def test_every_guardrail_has_a_name() -> None:
+    assert set(GUARDRAIL_NAMES) == set(Guardrail)
 
 
 def test_the_rule_is_shown_with_the_reason() -> None:

@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.messages.notices import mail_notices
-from headrace.backoffice.messages.words import reason_words
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.contacts.contact import Contact
 from headrace.domain.contacts.search import check_search
 from headrace.domain.events.event import Status
 from headrace.domain.ids import uuid_text
+from headrace.domain.messages.explanations import reason_words
 from headrace.store.contract.contacts import ContactFilter
 
 ROWS = 50

@@ -7,11 +7,11 @@ from starlette.responses import Response
 
 from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.messages.notices import mail_page
-from headrace.backoffice.messages.words import reason_words
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get
 from headrace.domain.email import normalize_email
 from headrace.domain.ids import uuid_text
+from headrace.domain.messages.explanations import reason_words
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.domain.messages.requests import check_domain
 from headrace.store.contract.messages import DOMAINS_MAX

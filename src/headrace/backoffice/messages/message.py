@@ -19,6 +19,7 @@ from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get, post
 from headrace.domain.ids import uuid_text
 from headrace.domain.messages.kinds import MessageStatus
+from headrace.pipeline.messages.message_trace import trace_of
 from headrace.store.contract.messages import EngagementRecord
 from headrace.store.messages.content.captured import CapturedMail
 from headrace.store.messages.content.links import HONEYPOT_LINK
@@ -36,6 +37,7 @@ async def show_message(visit: PageRequest) -> Response:
     if detail is None:
         raise HTTPException(404)
     held = await messages.captured.of_message(visit.project.id, message_id)
+    trace = trace_of(detail)
     mail = None
     if held is not None and visit.shows_personal_data:
         mail = take_apart(held.content)
@@ -45,8 +47,8 @@ async def show_message(visit: PageRequest) -> Response:
         detail=detail,
         message=detail.message,
         severity=severity_of(detail.message.state),
-        steps=steps_of(detail),
-        checks=checks_of(detail),
+        steps=steps_of(trace),
+        checks=checks_of(trace),
         checked_now=bool(detail.guardrails),
         targets=await _targets(visit, detail.engagement),
         verdict_reasons=VERDICT_REASONS,

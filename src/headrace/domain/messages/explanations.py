@@ -29,6 +29,19 @@ GUARDRAIL_OF: dict[Reason | None, Guardrail] = {
     Reason.RELAY_DOWN: Guardrail.PACING,
 }
 
+#: Guardrails by the name that pages show.
+GUARDRAIL_NAMES: dict[Guardrail, str] = {
+    Guardrail.PAUSED: "Emergency stop",
+    Guardrail.CONTACT: "Contact",
+    Guardrail.ADDRESS: "Address",
+    Guardrail.SUPPRESSION: "Suppression list",
+    Guardrail.SUBSCRIPTION: "Opt-out and topic",
+    Guardrail.FREQUENCY_CAP: "Frequency caps",
+    Guardrail.SEND_TIME: "Quiet hours and send windows",
+    Guardrail.SEND_LIMIT: "Daily limit",
+    Guardrail.PACING: "Pace of relay and receiver",
+}
+
 _REASONS: dict[str, str] = {
     Reason.NO_CONTACT: "marketing mail needs a contact, so that the recipient can unsubscribe",
     Reason.CONTACT_DELETED: "the contact was deleted",
@@ -100,10 +113,15 @@ def explain(state: MessageStatus, reason: str | None, rule: str | None) -> str:
     """
     text = _STATES[state]
     if reason is not None and reason not in _SAID:
-        text += f": {_REASONS.get(reason, reason)}"
+        text += f": {reason_words(reason)}"
         if rule:
             text += f" ({rule})"
     return f"{text}."
+
+
+def reason_words(reason: str | None) -> str:
+    """A reason as a clause; one of a later release as it is stored, none as empty text."""
+    return "" if reason is None else _REASONS.get(reason, reason)
 
 
 def said_at_the_end(reason: str | None, rule: str | None) -> tuple[Verdict, ...]:
