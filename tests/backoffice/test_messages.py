@@ -241,7 +241,7 @@ def test_an_unknown_message_is_settled_by_a_person(tmp_path: Path) -> None:
             nothing = owner.post(f"{shop.path}/messages/{second}/settle", {"outcome": "perhaps"})
             assert "Nothing was changed" in said(owner, nothing.headers["location"])
             owner.post(f"{shop.path}/messages/{second}/settle", {"outcome": "not_sent"})
-            assert "an operator said that it was not sent" in page(
+            assert "It could not be sent: set by a person." in page(
                 owner, shop, f"/messages/{second}"
             )
             assert "message.settle" in audited(shop, owner, "message.")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import html
+
 import pytest
 
 from headrace.backoffice.access.policy_words import GROUPS, MEANINGS
-from headrace.domain.access.policies import NAMES
+from headrace.pipeline.access.policies import POLICY_NAMES
 from headrace.store.contract.access import Project
 from tests.backoffice.cast import Person, project_path
 
 
 def test_every_policy_is_explained_and_has_a_place() -> None:
-    assert set(MEANINGS) == set(NAMES)
-    assert sorted(name for _, names in GROUPS for name in names) == sorted(NAMES)
+    assert set(MEANINGS) == set(POLICY_NAMES)
+    assert sorted(name for _, names in GROUPS for name in names) == sorted(POLICY_NAMES)
 
 
 def test_a_change_is_shown_with_who_and_what_was_before(owner: Person, project: Project) -> None:
@@ -69,3 +71,18 @@ def test_a_wrong_value_is_reported_and_changes_nothing(
 
 def test_an_unknown_policy_is_absent(owner: Person, project: Project) -> None:
     assert owner.post(f"{project_path(project)}/policies/other", {"value": "1"}).status_code == 404
+
+
+def test_a_policy_of_messages_is_set_as_json(owner: Person, project: Project) -> None:
+    path = f"{project_path(project)}/policies"
+    hours = '{"start": "22:00", "end": "07:00"}'
+    assert owner.post(f"{path}/quiet_hours", {"value": hours}).status_code == 303
+    text = html.unescape(owner.get(path).text)
+    assert '{"start":"22:00","end":"07:00"}' in text
+    wrong = owner.post(f"{path}/quiet_hours", {"value": '{"start": "25:00"}'})
+    assert wrong.status_code == 422
+    owner.post(f"{path}/sending_paused", {"value": '["mail", "example.org"]'})
+    assert '["mail","example.org"]' in html.unescape(owner.get(path).text)
+    for name in ("quiet_hours", "sending_paused"):
+        owner.post(f"{path}/{name}", {"value": "", "reset": "yes"})
+    assert 'name="reset"' not in owner.get(path).text

@@ -13,7 +13,7 @@ from tests.support.server import RunningServer, headrace
 PRIVATE = 0o600
 PRIVATE_FOLDER = 0o700
 #: Files beside the database while a server runs.
-STORE_FILES = ("", "-shm", "-wal", ".lock", ".reserve")
+STORE_FILES = ("", "-shm", "-wal", ".lock", ".reserve", ".key")
 
 
 def modes(folder: Path) -> dict[str, int]:

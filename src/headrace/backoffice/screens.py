@@ -22,6 +22,7 @@ from headrace.backoffice.messages import (
     domains,
     listing,
     message,
+    new_send,
     send_jobs,
     stopping,
     suppressions,
@@ -61,6 +62,8 @@ SCREENS: tuple[Screen, ...] = (
     *stopping.SCREENS,
     *listing.SCREENS,
     *message.SCREENS,
+    # Before `/send-jobs/{job}`, which would match `new`.
+    *new_send.SCREENS,
     *send_jobs.SCREENS,
     *templates.SCREENS,
     *domains.SCREENS,

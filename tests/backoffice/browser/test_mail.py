@@ -68,7 +68,7 @@ def test_sending_is_stopped_by_a_button(window: Window, shop: Shop) -> None:
     window.check_axe()
     window.go(shop.path)
     expect(page.locator(".stop-banner")).to_be_visible()
-    page.get_by_role("button", name="Resume sending").click()
+    page.get_by_role("button", name="Resume all mail").click()
     page.get_by_role("button", name="Resume", exact=True).click()
     expect(page.locator(".stop-banner")).to_have_count(0)
 

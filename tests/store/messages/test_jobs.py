@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from headrace.domain.contacts.audiences import AudienceFields
+from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.messages.email_request import EmailRequest, email_of
 from headrace.domain.messages.kinds import MessageStatus
+from headrace.domain.messages.requests import decode_suppression
+from headrace.store.messages.sending.job_preview import Target
 from headrace.store.messages.sending.jobs import SendJob
+from headrace.store.messages.sending.message_search import MessageFilter
 from tests.support import mail
 from tests.support.events import START_US
 from tests.support.session import StoreSession
 from tests.support.stored_contacts import create_contact
+
+DAY_US = 86_400_000_000
 
 
 def audience(session: StoreSession, project_id: int, name: str, people: list[str]) -> str:
@@ -75,6 +82,100 @@ def test_everybody_of_the_audiences_gets_one_message(session: StoreSession) -> N
     assert done is not None
     assert (done.status, done.done) == ("done", 10)
     assert session.run(session.store.messages.jobs.running(START_US * 2, 9)) == []
+
+
+def test_a_draft_waits_until_it_is_started(session: StoreSession) -> None:
+    project = mail.new_project(session)
+    ids = people(session, project, 5)
+    one = audience(session, project, "one", ids[:2])
+    jobs, clock_us = session.store.messages.jobs, session.store.clock_us
+    job, _, _ = session.run(jobs.create(project, request(one), clock_us(), actor="me", draft=True))
+    assert job.status == "draft"
+    assert session.run(jobs.running(clock_us(), 9)) == []
+    assert session.run(jobs.advance(job.id, 9, clock_us())) == (0, False)
+    assert not session.run(jobs.pause(project, job.id, clock_us(), actor="me"))
+    # An e-mail without messages is not removed while its job waits.
+    session.run(session.store.messages.removal.prune(clock_us() + 400 * DAY_US, 9))
+    # Contacts that joined in the meantime are counted.
+    session.run(session.store.audiences.enter(project, one, ids[2:], START_US))
+    assert session.run(jobs.start(project, job.id, 50, clock_us(), actor="ann"))
+    started = session.run(jobs.get(project, job.id))
+    assert started is not None
+    assert (started.status, started.total, started.per_second) == ("running", 5, 50)
+    assert not session.run(jobs.start(project, job.id, 50, clock_us(), actor="ann"))
+    work_off(session, job)
+    assert len(addresses(session)) == 5
+
+
+def test_a_paused_job_creates_nothing_until_it_goes_on(session: StoreSession) -> None:
+    project = mail.new_project(session)
+    one = audience(session, project, "one", people(session, project, 5))
+    jobs, clock_us = session.store.messages.jobs, session.store.clock_us
+    job = create(session, project, request(one))
+    session.run(jobs.advance(job.id, 2, clock_us()))
+    assert session.run(jobs.pause(project, job.id, clock_us(), actor="me"))
+    assert session.run(jobs.advance(job.id, 2, clock_us())) == (0, False)
+    assert len(addresses(session)) == 2
+    assert session.run(jobs.start(project, job.id, None, clock_us(), actor="me"))
+    work_off(session, job)
+    assert len(addresses(session)) == 5
+    assert session.run(jobs.outcomes(job.id)) == [("queued", None, 5)]
+    assert not session.run(jobs.pause(project, job.id, clock_us(), actor="me"))
+    assert not session.run(jobs.start(project + 1, job.id, None, clock_us(), actor="me"))
+
+
+def test_a_forecast_counts_by_reason_what_guardrails_say(session: StoreSession) -> None:
+    project = mail.new_project(session)
+    ids = people(session, project, 6)
+    nameless = create_contact(session, project, external_id="no-address").id
+    one = audience(session, project, "one", [*ids[:4], nameless])
+    two = audience(session, project, "two", ids[3:])
+    out = audience(session, project, "out", ids[:1])
+    topics = session.store.topics
+    fields = TopicFields(name="News", default_subscribed=True)
+    topic = session.run(topics.create(project, fields, START_US)).id
+    session.run(topics.subscribe(project, ids[1], topic, START_US, wanted=False))
+    session.run(topics.opt_out(project, ids[2], START_US))
+    suppression = decode_suppression(b'{"email": "p3@example.net", "reason": "asked"}')
+    session.run(session.store.messages.suppressions.add(project, suppression, START_US, actor="me"))
+    target = Target(audiences=[one, two], excluded=[out], topic_id=topic, domain="example.org")
+    previews = session.store.messages.previews
+    forecast = session.run(previews.forecast(project, target, START_US))
+    assert (forecast.judged, forecast.more, forecast.sent) == (7, False, 2)
+    assert forecast.skipped == {
+        "excluded": 1,
+        "unsubscribed_topic": 1,
+        "unsubscribed_all": 1,
+        "suppressed_manual": 1,
+        "no_address": 1,
+    }
+    assert forecast.deferred == {}
+    paused = ["mail", "a.example"]
+    session.run(
+        session.store.projects.set_policy(project, "sending_paused", paused, START_US, actor="me")
+    )
+    forecast = session.run(previews.forecast(project, target, START_US))
+    assert (forecast.sent, forecast.deferred) == (0, {"sending_paused": 6})
+
+
+def test_a_forecast_is_what_the_job_then_does(session: StoreSession) -> None:
+    project = mail.new_project(session)
+    ids = people(session, project, 3)
+    one = audience(session, project, "one", ids)
+    session.run(session.store.topics.opt_out(project, ids[0], START_US))
+    allowed = ("topicless_marketing", json.loads("true"))
+    session.run(session.store.projects.set_policy(project, *allowed, START_US, actor="me"))
+    job = create(session, project, request(one))
+    target = Target(audiences=[one], excluded=[], topic_id=None, domain="example.org")
+    forecast = session.run(session.store.messages.previews.forecast(project, target, START_US))
+    assert (forecast.sent, forecast.skipped) == (2, {"unsubscribed_all": 1})
+    work_off(session, job)
+    found = session.run(
+        session.store.messages.search.find(
+            project, MessageFilter(email_id=job.id), before=None, limit=9
+        )
+    )
+    assert len(found.messages) == 3
 
 
 def test_the_same_key_is_the_same_job(session: StoreSession) -> None:

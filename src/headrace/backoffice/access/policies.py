@@ -12,7 +12,13 @@ from headrace.backoffice.access.audit import facts
 from headrace.backoffice.access.policy_words import GROUPS, MEANINGS
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get, post
-from headrace.domain.access.policies import BOUNDS, DEFAULTS, NAMES, UNITS, Policies, check_policy
+from headrace.domain.messages.policy_values import SENDING_POLICIES
+from headrace.pipeline.access.policies import (
+    POLICY_NAMES,
+    policy_facts,
+    typed_value,
+    value_text,
+)
 from headrace.store.contract.sign_in import AuditFilter
 
 _AUDIT_ROWS = 15
@@ -46,18 +52,23 @@ async def show_policies(visit: PageRequest) -> Response:
 async def set_policy(visit: PageRequest) -> Response:
     """Change a policy, or reset it to its default."""
     name = visit.request.path_params["name"]
-    if name not in NAMES:
+    if name not in POLICY_NAMES:
         raise HTTPException(404)
     typed = visit.form.text("value")
-    value: Any = None
+    value: Any = policy_facts(name).default if name in SENDING_POLICIES else None
     if not visit.form.text("reset"):
         try:
             value = _checked(name, typed)
         except ValueError as error:
             return await _page(visit, 422, wrong=name, typed=typed, problem=f"It {error}.")
-    await visit.store.operators.set_policies(
-        visit.project.id, {name: value}, visit.now_us, actor=visit.actor
-    )
+    if name in SENDING_POLICIES:
+        await visit.store.projects.set_policy(
+            visit.project.id, name, value, visit.now_us, actor=visit.actor
+        )
+    else:
+        await visit.store.operators.set_policies(
+            visit.project.id, {name: value}, visit.now_us, actor=visit.actor
+        )
     text = f"{name.replace('_', ' ').capitalize()} changed. It applies within 5 s."
     return visit.go(visit.project_url("/policies"), text)
 
@@ -68,20 +79,17 @@ def _checked(name: str, typed: str) -> Any:
     Raises:
         ValueError: as the rest of a sentence.
     """
-    if typed == "" and getattr(DEFAULTS, name) is None:
+    if typed == "" and policy_facts(name).default is None:
         return None
-    return check_policy(name, typed)
+    return typed_value(name, typed)
 
 
 async def _page(
     visit: PageRequest, status: int = 200, *, wrong: str = "", typed: str = "", problem: str = ""
 ) -> Response:
-    found = await visit.store.operators.policies(visit.project.uuid)
-    if found is None:
-        raise HTTPException(404)
-    _, policies = found
+    values = await visit.store.projects.policy_values(visit.project.id)
     groups = [
-        (title, [_row(policies, name, wrong, typed, problem) for name in names])
+        (title, [_row(values[name], name, wrong, typed, problem) for name in names])
         for title, names in _grouped()
     ]
     wanted = AuditFilter(project_id=visit.project.id, action="policy.")
@@ -91,22 +99,24 @@ async def _page(
 
 
 def _grouped() -> list[tuple[str, list[str]]]:
-    grouped = [(title, [name for name in names if name in NAMES]) for title, names in GROUPS]
+    grouped = [(title, [name for name in names if name in POLICY_NAMES]) for title, names in GROUPS]
     known = {name for _, names in grouped for name in names}
-    rest = [name for name in NAMES if name not in known]
+    rest = [name for name in POLICY_NAMES if name not in known]
     return [*grouped, *([("More", rest)] if rest else [])]
 
 
-def _row(policies: Policies, name: str, wrong: str, typed: str, problem: str) -> PolicyRow:
-    value, default = getattr(policies, name), getattr(DEFAULTS, name)
-    low, high = BOUNDS.get(name, (None, None))
+def _row(value: Any, name: str, wrong: str, typed: str, problem: str) -> PolicyRow:
+    facts_of = policy_facts(name)
+    default = facts_of.default
+    low, high = facts_of.bounds or (None, None)
     choices: tuple[tuple[str, str], ...] = ()
     if isinstance(default, bool):
         choices = (("true", "on"), ("false", "off"))
     elif isinstance(default, str) and hasattr(type(default), "__members__"):
         choices = tuple((str(each), str(each).replace("_", " ")) for each in type(default))  # type: ignore[attr-defined]
     # The unit of a text would be a description that repeats the policy's meaning.
-    unit = "" if isinstance(default, bool | str) else UNITS.get(name, "")
+    is_number = name not in SENDING_POLICIES or type(default) is int
+    unit = "" if isinstance(default, bool | str) or not is_number else facts_of.unit
     return PolicyRow(
         name=name,
         title=_title(name),
@@ -135,12 +145,14 @@ def _text(value: Any, *, typed: bool = False) -> str:
         return "" if typed else "none"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:.10g}" if isinstance(value, int | float) else str(value)
+    if isinstance(value, int | float):
+        return f"{value:.10g}"
+    return value_text(value) if isinstance(value, list | dict) else str(value)
 
 
 def _words(value: Any, unit: str) -> str:
-    if value is None:
-        return "no limit"
+    if value is None or value == []:
+        return "none"
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{_text(value).replace('_', ' ')} {unit}".strip() or "none"

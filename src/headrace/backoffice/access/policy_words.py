@@ -26,6 +26,32 @@ GROUPS = (
             "retry_cap_seconds",
         ),
     ),
+    (
+        "Messages",
+        (
+            "sending_paused",
+            "send_limit_per_day",
+            "frequency_caps",
+            "quiet_hours",
+            "send_windows",
+            "default_timezone",
+            "max_defer_hours",
+            "topicless_marketing",
+        ),
+    ),
+    (
+        "Results of messages",
+        (
+            "unknown_outcome_marketing",
+            "unknown_outcome_transactional",
+            "soft_bounces_to_suppress",
+            "complaint_scope",
+            "engagement_settle_seconds",
+            "machine_engagement",
+            "optional_events",
+            "run_retention_days",
+        ),
+    ),
 )
 MEANINGS = {
     "event_payload_limit_bytes": "Largest payload of one event, as UTF-8 bytes of its JSON text. "
@@ -48,4 +74,30 @@ MEANINGS = {
     "retry_base_seconds": "Delay after the first failed attempt.",
     "retry_factor": "Factor by which each further delay grows.",
     "retry_cap_seconds": "Longest delay between two attempts.",
+    "sending_paused": "Emergency stop: none of these messages is sent, and they wait. none, all, "
+    'mail, push, or JSON such as ["mail", "example.org"].',
+    "send_limit_per_day": 'Messages a day, such as 1000 or {"mail": 1000}. Further ones wait for '
+    "the next day.",
+    "frequency_caps": "Limits of messages to one contact, such as "
+    '[{"channel": "mail", "max": 2, "per_seconds": 86400}].',
+    "quiet_hours": "Hours in which marketing messages wait, in the time zone of the contact, such "
+    'as {"start": "22:00", "end": "07:00"}.',
+    "send_windows": "Times in which marketing messages may be sent, such as "
+    '[{"weekdays": ["mon", "tue"], "start": "09:00", "end": "17:00"}].',
+    "default_timezone": "Time zone of contacts without the property timezone, and of the daily "
+    "limit.",
+    "max_defer_hours": "A message that would wait longer is skipped.",
+    "topicless_marketing": "Whether marketing mail may be sent without a topic.",
+    "unknown_outcome_marketing": "What happens to a message with an unknown result: hold, or "
+    "retry, which may send it twice.",
+    "unknown_outcome_transactional": "The same for transactional messages.",
+    "soft_bounces_to_suppress": "Soft bounces over at least 7 days after which an address is "
+    "suppressed.",
+    "complaint_scope": "Which mail a complaint suppresses: marketing, or all.",
+    "engagement_settle_seconds": "How long opens and clicks are collected before they are "
+    "classified as person or machine.",
+    "machine_engagement": "Whether opens and clicks by machines create events (emit) or are only "
+    "recorded (record).",
+    "optional_events": 'Further system events, such as ["sendrealm.mail.skip"].',
+    "run_retention_days": "How long messages and runs of automations are kept after they ended.",
 }

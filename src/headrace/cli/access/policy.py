@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from headrace.cli.access.key import ProjectName
@@ -14,18 +12,15 @@ from headrace.cli.shared.output import AsJson, print_json, print_rows
 from headrace.cli.shared.settings import STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
-from headrace.domain.messages.policy_values import SENDING_POLICIES
 from headrace.pipeline.access.policies import (
     POLICY_NAMES,
-    checked_value,
     policy_facts,
+    typed_value,
+    value_text,
 )
 from headrace.store.store import Store
 
 app = typer.Typer(help="Show and change the policies of a project.", no_args_is_help=True)
-
-#: Argument of `policy set` that removes a limit.
-NONE_WORDS = frozenset({"none", "null"})
 
 
 @app.command("get")
@@ -54,7 +49,7 @@ def get(
         print_json(shown[0] if name else shown)
         return
     rows = [
-        (p["name"], _text(p["value"]), _text(p["default"]), _bounds(p["name"]), p["unit"])
+        (p["name"], value_text(p["value"]), value_text(p["default"]), _bounds(p["name"]), p["unit"])
         for p in shown
     ]
     print_rows(("POLICY", "VALUE", "DEFAULT", "BOUNDS", "UNIT"), rows)
@@ -75,7 +70,7 @@ def set_(
     """
     _known(name)
     try:
-        checked = _checked(name, value)
+        checked = typed_value(name, value)
     except ValueError as error:
         raise usage(f"{name} {error}, got {value!r}") from None
 
@@ -89,30 +84,12 @@ def set_(
     if as_json:
         print_json({"project": project, "name": name, "from": before, "to": checked})
     else:
-        typer.echo(f"{name}: {_text(before)} -> {_text(checked)}")
+        typer.echo(f"{name}: {value_text(before)} -> {value_text(checked)}")
 
 
 def _known(name: str) -> None:
     if name not in POLICY_NAMES:
         raise usage(f"There is no policy {name!r}. Policies: {', '.join(POLICY_NAMES)}")
-
-
-def _checked(name: str, text: str) -> Any:
-    """The typed value, as it is stored.
-
-    Raises:
-        ValueError: with a sentence for the operator.
-    """
-    if name not in SENDING_POLICIES:
-        return checked_value(name, None if text.lower() in NONE_WORDS else text)
-    value: Any = text
-    if text.lower() in NONE_WORDS:
-        # Where `none` is the default it is a value, not the absence of a limit.
-        value = None if policy_facts(name).default != "none" else "none"
-    else:
-        with contextlib.suppress(msgspec.DecodeError):
-            value = msgspec.json.decode(text)
-    return checked_value(name, value)
 
 
 def _view(name: str, value: Any) -> dict[str, Any]:
@@ -131,9 +108,3 @@ def _view(name: str, value: Any) -> dict[str, Any]:
 def _bounds(name: str) -> str:
     low, high = policy_facts(name).bounds or (None, None)
     return "-" if low is None or high is None else f"{low:g} to {high:.10g}"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "none" if value is None else msgspec.json.encode(value).decode().strip('"')

@@ -21,6 +21,7 @@ from headrace.http.routing.schema import IDEMPOTENCY_KEY, Id, Time, about
 from headrace.http.server.wire import ErrorText
 from headrace.store.contract.messages import AttemptRecord, Email, EngagementRecord, Message
 from headrace.store.messages.sending.emails import SentEmail
+from headrace.store.messages.sending.job_preview import JUDGED_MAX, Forecast
 from headrace.store.messages.sending.jobs import Preview
 from headrace.store.messages.sending.message_lists import MessageDetail, Outcome
 
@@ -187,6 +188,17 @@ class SendPreviewResponse(msgspec.Struct, kw_only=True):
     dry_run: Annotated[Literal[True], about(type="boolean", const=True)] = True
     count: int
     sample: Annotated[list[Id], about("A sample of the contacts.")]
+    judged: Annotated[
+        int, about(f"Contacts whose messages were checked: the first {JUDGED_MAX:,}.")
+    ]
+    skipped: Annotated[
+        dict[str, int],
+        about(
+            "Of these, contacts that would get no message, by reason. Frequency caps, limits and "
+            "pacing are checked only while sending."
+        ),
+    ]
+    deferred: Annotated[dict[str, int], about("Of these, messages that would wait, by reason.")]
 
 
 class SentItem(msgspec.Struct):
@@ -271,9 +283,15 @@ def listed_email(of: Email, outcomes: Sequence[Outcome]) -> EmailListItem:
     )
 
 
-def preview_response(preview: Preview) -> SendPreviewResponse:
+def preview_response(preview: Preview, forecast: Forecast) -> SendPreviewResponse:
     """A dry run as the API shows it."""
-    return SendPreviewResponse(count=preview.count, sample=preview.sample)
+    return SendPreviewResponse(
+        count=preview.count,
+        sample=preview.sample,
+        judged=forecast.judged,
+        skipped=forecast.skipped,
+        deferred=forecast.deferred,
+    )
 
 
 def _message(of: Message) -> MessageResponse:

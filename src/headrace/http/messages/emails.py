@@ -71,7 +71,8 @@ async def send_email(request: Request) -> Response:
         return json_response({"data": email_response(sent)}, 200 if sent.deduplicated else 201)
     if wanted.dry_run:
         preview = await mailing.preview(project.id, wanted, project.policies)
-        return json_response({"data": preview_response(preview)})
+        forecast = await mailing.forecast(project.id, wanted)
+        return json_response({"data": preview_response(preview, forecast)})
     started = await mailing.start(
         project.id, wanted, project.policies, actor=context.principal.key_id
     )

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headrace.domain.access.policies import IdempotencyConflict, Policies
+from headrace.domain.access.policies import DEFAULTS, IdempotencyConflict, Policies
 from headrace.domain.errors import ApiError, ErrorCode, FieldProblem, invalid
 from headrace.domain.messages.email_request import EmailRequest
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.store.contract.messages import Domain
 from headrace.store.messages.sending.emails import SendContext, SentEmail, UnknownContactError
+from headrace.store.messages.sending.job_preview import Forecast, Target
 from headrace.store.messages.sending.jobs import Preview, SendJob
 from headrace.store.store import Store
 
@@ -99,6 +100,44 @@ class Mailing:
         """
         await self._context(project_id, request, policies)
         return await self._store.messages.jobs.preview(project_id, request)
+
+    async def forecast(self, project_id: int, request: EmailRequest) -> Forecast:
+        """What a send to audiences would do now, by reason; changes nothing."""
+        target = Target(
+            audiences=request.audiences,
+            excluded=request.excluded_audiences,
+            topic_id=request.topic_id,
+            domain=request.sender.domain,
+        )
+        previews = self._store.messages.previews
+        return await previews.forecast(project_id, target, self._store.clock_us())
+
+    async def forecast_job(self, job: SendJob) -> Forecast | None:
+        """As `forecast`, for a job; None when its e-mail is gone."""
+        found = await self._store.messages.emails.get(job.project_id, job.id)
+        if found is None:
+            return None
+        content = found.email.content
+        target = Target(
+            audiences=job.audiences,
+            excluded=job.excluded,
+            topic_id=content.topic_id,
+            domain=content.sender.domain,
+        )
+        previews = self._store.messages.previews
+        return await previews.forecast(job.project_id, target, self._store.clock_us())
+
+    async def draft(self, project_id: int, request: EmailRequest, *, actor: str) -> SendJob:
+        """Create a send to audiences that waits until it is started.
+
+        Raises:
+            ApiError: 422, with every problem.
+        """
+        await self._context(project_id, request, DEFAULTS)
+        now_us = self._store.clock_us()
+        jobs = self._store.messages.jobs
+        job, _, _ = await jobs.create(project_id, request, now_us, actor=actor, draft=True)
+        return job
 
     async def start(
         self, project_id: int, request: EmailRequest, policies: Policies, *, actor: str

@@ -18,6 +18,7 @@ from headrace.store.messages.feedback.unsubscribes import Unsubscribes
 from headrace.store.messages.keys import StoredKeys
 from headrace.store.messages.removal import Removal
 from headrace.store.messages.sending.emails import Emails
+from headrace.store.messages.sending.job_preview import JobPreview
 from headrace.store.messages.sending.jobs import SendJobs
 from headrace.store.messages.sending.materials import Materials
 from headrace.store.messages.sending.message_lists import MessageLists
@@ -53,6 +54,7 @@ class Messages:
         self.suppressions = Suppressions(database, self.keys)
         self.emails = Emails(database, system_events, numbers)
         self.jobs = SendJobs(database)
+        self.previews = JobPreview(database, self.keys)
         self.links = Links(database)
         self.captured = Captured(database)
         self.materials = Materials(database, secret_keys)

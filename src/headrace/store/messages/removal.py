@@ -47,7 +47,7 @@ REMOVE_EMAIL = sql(
     "DELETE FROM emails WHERE lane = $1 AND id = $2 "
     "AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.email_id = $2) "
     "AND NOT EXISTS (SELECT 1 FROM send_jobs j WHERE j.id = $2 "
-    "AND j.status IN ('scheduled', 'running')) RETURNING created_us"
+    "AND j.status NOT IN ('done', 'stopped')) RETURNING created_us"
 )
 OLD_JOBS = sql(
     "SELECT id FROM send_jobs WHERE project_id = $1 AND status IN ('done', 'stopped') "

@@ -41,6 +41,8 @@ COLUMNS = (
 SAMPLE = 10
 #: Counting stops here.
 COUNTED_MAX = 10_000_000
+#: Messages that one count by state reads.
+OUTCOMES_MAX = 100_000
 
 _GET_TEXT = f"SELECT {COLUMNS} FROM send_jobs"
 GET = sql(f"{_GET_TEXT} WHERE id = $1 AND project_id = $2")
@@ -59,7 +61,16 @@ _MOVE = sql(
     "updated_us = $7 WHERE id = $1"
 )
 _STOP = sql(
-    "UPDATE send_jobs SET status = 'stopped', updated_us = $3 "
+    "UPDATE send_jobs SET status = 'stopped', updated_us = $3 WHERE id = $1 AND project_id = $2 "
+    "AND status IN ('draft', 'scheduled', 'running', 'paused')"
+)
+_START = sql(
+    "UPDATE send_jobs SET per_second = $3, total = $4, updated_us = $5, "
+    "status = CASE WHEN due_us > $5 THEN 'scheduled' ELSE 'running' END "
+    "WHERE id = $1 AND project_id = $2 AND status IN ('draft', 'paused')"
+)
+_PAUSE = sql(
+    "UPDATE send_jobs SET status = 'paused', updated_us = $3 "
     "WHERE id = $1 AND project_id = $2 AND status IN ('scheduled', 'running')"
 )
 # Messages of the job that no worker has begun to send.
@@ -67,6 +78,10 @@ CANCEL_MADE = sql(
     "UPDATE messages SET state = 'cancelled', reason = 'cancelled_by', due_us = NULL, "
     "finished_us = $2 WHERE email_id = $1 AND due_us IS NOT NULL "
     "AND state IN ('queued', 'deferred')"
+)
+OUTCOMES = sql(
+    "SELECT state, reason, count(*) FROM (SELECT state, reason FROM messages WHERE email_id = $1 "
+    "LIMIT $2) AS counted GROUP BY state, reason ORDER BY count(*) DESC, state, reason"
 )
 _OUTSIDE = (
     "NOT EXISTS (SELECT 1 FROM audience_members x WHERE x.lane = m.lane "
@@ -107,7 +122,7 @@ class SendJob(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     done: int
     made: int
-    #: `scheduled`, `running`, `done` or `stopped`.
+    #: `draft`, `scheduled`, `running`, `paused`, `done` or `stopped`.
     status: str
     actor: str
     due_us: int
@@ -146,9 +161,18 @@ class SendJobs:
         return await self._database.read(read, snapshot=True)
 
     async def create(
-        self, project_id: int, request: EmailRequest, now_us: int, *, actor: str
+        self,
+        project_id: int,
+        request: EmailRequest,
+        now_us: int,
+        *,
+        actor: str,
+        draft: bool = False,
     ) -> tuple[SendJob, bool, bool]:
         """Begin a job, or find that of the first request with its key.
+
+        Args:
+            draft: whether it waits for `start`.
 
         Returns:
             The job, whether it was there already, and whether the key was used for something else.
@@ -167,13 +191,15 @@ class SendJobs:
                 raise ContactRaceError
             await keep_parts(tx, project_id, job_id, parts_of(request), now_us)
             due_us = max(now_us, request.scheduled_us or 0)
+            begun = "scheduled" if due_us > now_us else "running"
             await tx.run(
                 *(_INSERT, job_id, project_id, _text(request.audiences)),
                 *(_text(request.excluded_audiences), request.per_second, count),
-                *("scheduled" if due_us > now_us else "running", actor, due_us, now_us),
+                *("draft" if draft else begun, actor, due_us, now_us),
             )
             detail = {"job": job_id, "audiences": list(request.audiences), "count": count}
-            await write_audit(tx, now_us, actor, project_id, "email.audiences", detail)
+            action = "email.draft" if draft else "email.audiences"
+            await write_audit(tx, now_us, actor, project_id, action, detail)
             row = await tx.row(GET, job_id, project_id)
             assert row is not None
             return job(row), False, False
@@ -210,6 +236,45 @@ class SendJobs:
             return None if row is None else job(row)
 
         return await self._database.write(work)
+
+    async def start(
+        self, project_id: int, job_id: str, per_second: int | None, now_us: int, *, actor: str
+    ) -> bool:
+        """Begin a draft, or continue a paused job; False when it is neither.
+
+        Args:
+            per_second: its rate from now on; None: the fastest.
+        """
+        held = await self.get(project_id, job_id)
+        if held is None:
+            return False
+        lists = [list(held.audiences), list(held.excluded)]
+        total = await self._database.read(lambda tx: tx.value(COUNT, *lists, COUNTED_MAX))
+
+        async def work(tx: Transaction) -> bool:
+            if not await tx.run(_START, job_id, project_id, per_second, total, now_us):
+                return False
+            detail = {"job": job_id, "count": total, "per_second": per_second}
+            await write_audit(tx, now_us, actor, project_id, "email.start", detail)
+            return True
+
+        return await self._database.write(work)
+
+    async def pause(self, project_id: int, job_id: str, now_us: int, *, actor: str) -> bool:
+        """Create no more messages until `start`; those created are sent. False: it does not run."""
+
+        async def work(tx: Transaction) -> bool:
+            if not await tx.run(_PAUSE, job_id, project_id, now_us):
+                return False
+            await write_audit(tx, now_us, actor, project_id, "email.pause", {"job": job_id})
+            return True
+
+        return await self._database.write(work)
+
+    async def outcomes(self, job_id: str) -> Sequence[tuple[str, str | None, int]]:
+        """How many messages of a job have each state and reason, of the first `OUTCOMES_MAX`."""
+        rows = await self._database.read(lambda tx: tx.rows(OUTCOMES, job_id, OUTCOMES_MAX))
+        return [(row[0], row[1], row[2]) for row in rows]
 
     async def advance(self, job_id: str, limit: int, now_us: int) -> tuple[int, bool]:
         """Create the messages of up to `limit` further contacts.

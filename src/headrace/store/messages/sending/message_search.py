@@ -30,6 +30,7 @@ Place = tuple[int, str]
 _PAGE = "AND (created_us, id) < ($2, $3) ORDER BY created_us DESC, id DESC LIMIT $4"
 OF_CONTACT = sql(f"SELECT {MESSAGE} FROM messages WHERE contact_id = $1 {_PAGE}")
 OF_ADDRESS = sql(f"SELECT {MESSAGE} FROM messages WHERE project_id = $1 AND address = $5 {_PAGE}")
+OF_EMAIL = sql(f"SELECT {MESSAGE} FROM messages WHERE email_id = $1 {_PAGE}")
 _AFTER_ALL: Place = (BIGINT_MAX, "~")
 _COLUMNS = [field.name for field in FIELDS]
 _PROJECT = _COLUMNS.index("project_id")
@@ -44,6 +45,7 @@ _COMPARED = {
         "kind": "kind",
         "channel": "channel",
         "email_id": "email_id",
+        "reason": "reason",
         "automation_id": "automation_id",
     }.items()
 }
@@ -62,6 +64,8 @@ class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
     kind: MessageKind | None = None
     channel: Channel | None = None
     email_id: str | None = None
+    #: Why it has its status, as it is stored.
+    reason: str | None = None
     automation_id: str | None = None
 
 
@@ -118,6 +122,8 @@ async def _sources(tx: Transaction, project_id: int, wanted: MessageFilter) -> l
         return [_Source(OF_CONTACT, each) for each in ids]
     if wanted.recipient is not None:
         return [_Source(OF_ADDRESS, project_id, (wanted.recipient,))]
+    if wanted.email_id is not None:
+        return [_Source(OF_EMAIL, wanted.email_id)]
     if wanted.status in NOT_ARRIVED:
         return [_Source(LIST_NOT_ARRIVED, project_id, (wanted.status.value,))]
     return [_Source(LIST, project_id)]
