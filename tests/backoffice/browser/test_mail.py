@@ -68,7 +68,7 @@ def test_sending_is_stopped_by_a_button(window: Window, shop: Shop) -> None:
     window.check_axe()
     window.go(shop.path)
     expect(page.locator(".stop-banner")).to_be_visible()
-    page.get_by_role("button", name="Resume all mail").click()
+    page.get_by_role("button", name="Resume sending…").click()
     page.get_by_role("button", name="Resume", exact=True).click()
     expect(page.locator(".stop-banner")).to_have_count(0)
 
@@ -118,6 +118,12 @@ def test_pages_of_mail_fit_and_are_accessible(
     )
     assert job.status_code == 201, job.text
     contact = shop.client.get("/contacts").json()["data"][0]["id"]
+    shop.client.post(f"/audiences/{audience}/contacts", json={"contact_ids": [contact]})
+    form = {"from": "a@example.org", "audience": audience, "topic_id": topic}
+    form |= {"subject": subject, "text": "News"}
+    draft = owner.post(f"{shop.path}/send-jobs", form).headers["location"]
+    draft = draft.partition("/send-jobs/")[2]
+    owner.post(f"{shop.path}/messages/stop", {"what": "push"})
     owner.post(f"{shop.path}/messages/stop", {"what": "domain", "domain": f"{LONG}.example"})
     window = new_window(owner, width=width, scheme=scheme)
     for name, path in (
@@ -131,6 +137,9 @@ def test_pages_of_mail_fit_and_are_accessible(
         ("suppressions", "suppressions"),
         ("jobs", "send-jobs"),
         ("job", f"send-jobs/{job.json()['data']['id']}"),
+        ("draft", f"send-jobs/{draft}"),
+        ("new-send", "send-jobs/new"),
+        ("policies", "policies"),
         ("contact", f"contacts/{contact}"),
     ):
         window.go(f"{shop.path}/{path}")

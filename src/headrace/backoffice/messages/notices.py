@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from headrace.backoffice.shell.request import PageRequest
 from headrace.domain.messages.kinds import Channel
-from headrace.domain.messages.pausing import stops_of
 from headrace.domain.messages.sending_policies import SendingPaused
 
 
@@ -24,7 +23,8 @@ async def mail_notices(visit: PageRequest) -> dict[str, Any]:
     policies = await visit.store.messages.emails.policies(visit.project.id)
     return {
         "stopped": stopped_words(policies.sending_paused),
-        "stops": stops_of(policies.sending_paused),
+        "stopped_channels": sorted(policies.sending_paused.channels),
+        "stopped_domains": sorted(policies.sending_paused.domains),
         "captures": visit.backoffice.captures,
     }
 
