@@ -1,0 +1,300 @@
+"""How fast is mail sent, and what does it cost deliveries and processing beside it?"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench import contenders
+from bench.collector import Collector
+from bench.contenders import Running, fresh_folder
+from bench.headrace_server import working
+from bench.load.fill import everybody, fill
+from bench.load.wrk import LoadFailedError
+from bench.options import Options
+from bench.processes import HOST, background, free_port
+from bench.results import Bars, Better, Comparison, Outcome, ratios
+from bench.scenario import Progress, Scenario
+from bench.store_reader import StoreReader, reading
+from bench.stores import StoreKind, store_url
+from bench.webhooks import ENVIRONMENT, HEALTHY, receiving, subscribe
+from headrace.delivery.mail.dkim import new_dkim_key
+from headrace.stores import open_store
+
+SERIES = "headrace worker"
+DOMAIN = "example.org"
+UNSIGNED, SIGNED = "unsigned", "signed with DKIM"
+MAILS = "mails"
+ALONE, BESIDE_MAIL = "alone", "beside mail"
+NO_MESSAGES, MESSAGES_WAIT = "no messages", "10,000 messages wait"
+DELIVERED, PROCESSED = "deliveries", "processing"
+#: Mails a second that a send to an audience creates beside the deliveries: 430,000 a day.
+BESIDE_PER_SECOND = 5
+WAITING = 10_000
+#: Domains of recipients, so that no receiver is paced.
+RECEIVERS = 50
+BATCH = 1_000
+PAIRS = 10
+HTML = "<p>" + "It is on its way, and will be with you soon. " * 40 + "</p>"
+TEXT = "It is on its way, and will be with you soon.\n" * 40
+#: Sending is abandoned below this speed.
+PER_SECOND_MIN = 10
+START_S = 30
+POLL_S = 0.1
+ANSWER_WITHIN_S = 60
+
+
+def run(options: Options, progress: Progress) -> Outcome:
+    """Speed in every round; then pairs of deliveries and of processing with and without mail."""
+    figures = Collector()
+    mails = options.deliveries // 5
+    for number in range(1, options.rounds + 1):
+        for point in (UNSIGNED, SIGNED):
+            _measure_mails(point, mails, figures, options)
+            progress(f"round {number}: {point}: {_last(figures, point, MAILS):,.0f} mails/s")
+    pairs = 1 if options.quick else PAIRS
+    for number in range(1, pairs + 1):
+        # Each comes first in turn, so that what drifts affects both alike.
+        order = 1 if number % 2 else -1
+        for point in (ALONE, BESIDE_MAIL)[::order]:
+            _measure_deliveries(point, mails, figures, options)
+            progress(f"pair {number}: deliveries {point}: {_last(figures, point, DELIVERED):,.0f}")
+        for point in (NO_MESSAGES, MESSAGES_WAIT)[::order]:
+            _measure_processing(point, mails * 5, figures, options)
+            progress(f"pair {number}: {point}: {_last(figures, point, PROCESSED):,.0f} events/s")
+    return Outcome(
+        rows=figures.rows(), comparisons=_comparisons(figures), charts=(_chart(figures),)
+    )
+
+
+def _last(figures: Collector, point: str, metric: str) -> float:
+    return figures.row(SERIES, point, metric).rounds[-1]
+
+
+def _measure_mails(point: str, mails: int, figures: Collector, options: Options) -> None:
+    """Accept e-mails without a worker, then let one send them all."""
+    with fresh_folder(options.stores, "mail") as folder, _sink(folder) as relay:
+        with contenders.headrace(folder, "api", relay) as up:
+            _domain(folder, signed=point == SIGNED)
+            for start in range(0, mails, BATCH):
+                _send(up, range(start, min(mails, start + BATCH)))
+        with working(folder, relay), reading(folder) as reader:
+            _wait(reader, "SELECT count(*) FROM messages WHERE state = 'sent'", mails)
+            (first_us, last_us), *_ = reader.rows(
+                "SELECT min(handed_us), max(sent_us) FROM messages"
+            )
+    figures.add(SERIES, point, MAILS, "1/s", mails / (last_us - first_us) * 1e6)
+
+
+def _measure_deliveries(point: str, events: int, figures: Collector, options: Options) -> None:
+    """A backlog of deliveries, alone and while a paced send makes and sends mail."""
+    with (
+        fresh_folder(options.stores, "mail") as folder,
+        _sink(folder) as relay,
+        receiving(folder) as receiver,
+    ):
+        env = {**ENVIRONMENT, **relay}
+        with contenders.headrace(folder, "api", env) as up:
+            subscribe(up.port, up.api_key, receiver, HEALTHY, 0)
+            fill(up.port, up.api_key, everybody(events))
+            if point == BESIDE_MAIL:
+                _domain(folder, signed=True)
+                _audience_send(up)
+        with working(folder, env), reading(folder) as reader:
+            _wait(reader, "SELECT count(*) FROM deliveries WHERE state = 3", events)
+            (first_us, last_us), *_ = reader.rows(
+                "SELECT min(created_us), max(finished_us) FROM deliveries"
+            )
+            if point == BESIDE_MAIL and not reader.number("SELECT count(*) FROM messages"):
+                raise LoadFailedError("no mail was created beside the deliveries")
+    figures.add(SERIES, point, DELIVERED, "1/s", events / (last_us - first_us) * 1e6)
+
+
+def _measure_processing(point: str, events: int, figures: Collector, options: Options) -> None:
+    """A backlog of events, in a store without messages and in one where messages wait."""
+    with fresh_folder(options.stores, "mail") as folder:
+        with contenders.headrace(folder, "api") as up, reading(folder) as reader:
+            if point == MESSAGES_WAIT:
+                for start in range(0, WAITING, BATCH):
+                    _send(up, range(start, start + BATCH), later=True)
+            after = reader.last_sequence()
+            fill(up.port, up.api_key, everybody(events))
+        with working(folder), reading(folder) as reader:
+            reader.wait_until_processed(START_S + events / PER_SECOND_MIN)
+            _, speed = reader.processed_per_second(after)
+    figures.add(SERIES, point, PROCESSED, "1/s", speed)
+
+
+@contextmanager
+def _sink(folder: Path) -> Iterator[dict[str, str]]:
+    """Run the relay until the block ends; yields the settings that name it."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.load.mail_sink", f"--port={port}"]
+    with background(command, log=folder / "sink.log"):
+        give_up = time.perf_counter() + START_S
+        while True:
+            try:
+                socket.create_connection((HOST, port), timeout=1).close()
+                break
+            except OSError:
+                if time.perf_counter() > give_up:
+                    raise LoadFailedError("the mail sink does not listen") from None
+                time.sleep(POLL_S)
+        yield {"HEADRACE_MAIL_RELAY": f"smtp://{HOST}:{port}"}
+
+
+def _domain(folder: Path, *, signed: bool) -> None:
+    """A verified domain, with or without a key."""
+
+    async def work() -> None:
+        store = await open_store(store_url(folder), serve=False, create=False)
+        project, *_ = await store.projects.list()
+        pem = new_dkim_key(DOMAIN, "bench").private_pem.decode() if signed else ""
+        await store.messages.domains.create(
+            project.id,
+            DOMAIN,
+            store.clock_us(),
+            dkim=("bench", pem),
+            verified_by="bench",
+            actor="bench",
+        )
+        await store.close()
+
+    asyncio.run(work())
+
+
+def _address(number: int) -> str:
+    return f"p{number}@r{number % RECEIVERS}.example"
+
+
+def _send(up: Running, numbers: range, *, later: bool = False) -> None:
+    """Mail to one person each; `later`: scheduled, so that it only waits."""
+    at = {"scheduled_at": (datetime.now(UTC) + timedelta(days=9)).isoformat()} if later else {}
+    emails = [
+        {
+            "from": f"Shop <news@{DOMAIN}>",
+            "to": [_address(number)],
+            "subject": f"Your order {number}",
+            "text": TEXT,
+            "html": HTML,
+            **at,
+        }
+        for number in numbers
+    ]
+    answer = _ask(up, "/emails/batch", {"emails": emails})
+    if any(one["status"] != 201 for one in answer["data"]):
+        raise LoadFailedError("e-mails were rejected")
+
+
+def _audience_send(up: Running) -> None:
+    """A send to an audience that makes mail for longer than a measurement lasts."""
+    people = [{"email": _address(number)} for number in range(BATCH)]
+    made = _ask(up, "/contacts/batch", {"contacts": people})
+    ids = [one["data"]["id"] for one in made["data"]]
+    audience = _ask(up, "/audiences", {"name": "All"})["data"]["id"]
+    _ask(up, f"/audiences/{audience}/contacts", {"contact_ids": ids})
+    topic = _ask(up, "/topics", {"name": "News", "default_subscribed": True})["data"]["id"]
+    body = {"from": f"news@{DOMAIN}", "audiences": [audience], "kind": "marketing"}
+    body |= {"subject": "News", "text": TEXT, "html": HTML, "topic_id": topic}
+    _ask(up, "/emails", body | {"per_second": BESIDE_PER_SECOND})
+
+
+def _ask(up: Running, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"http://{HOST}:{up.port}{path}",
+        data=msgspec.json.encode(body),
+        headers={"Authorization": f"Bearer {up.api_key}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=ANSWER_WITHIN_S) as answer:  # noqa: S310 as above
+        return msgspec.json.decode(answer.read())
+
+
+def _wait(reader: StoreReader, count: str, wanted: int) -> None:
+    """Return once the statement counts this many.
+
+    Raises:
+        LoadFailedError: it took too long.
+    """
+    seconds_max = START_S + wanted / PER_SECOND_MIN
+    give_up = time.perf_counter() + seconds_max
+    while (done := reader.number(count)) < wanted:
+        if time.perf_counter() > give_up:
+            raise LoadFailedError(f"{done} of {wanted} after {seconds_max:.0f} s")
+        time.sleep(POLL_S)
+
+
+def _comparisons(figures: Collector) -> tuple[Comparison, ...]:
+    def speed(point: str, bar: float, goal: float) -> Comparison:
+        return Comparison(
+            what=f"mails handed to a local relay, {point}",
+            unit="1/s",
+            rounds=figures.row(SERIES, point, MAILS).rounds,
+            bar=bar,
+            goal=goal,
+            better=Better.HIGHER,
+        )
+
+    def ratio(what: str, metric: str, points: tuple[str, str], bar: float) -> Comparison:
+        reference, measured = (figures.row(SERIES, point, metric) for point in points)
+        return Comparison(
+            what=what,
+            unit="ratio",
+            rounds=ratios(measured, reference),
+            bar=bar,
+            goal=1.0,
+            better=Better.HIGHER,
+        )
+
+    return (
+        speed(UNSIGNED, 150, 400),
+        speed(SIGNED, 80, 400),
+        ratio(
+            f"deliveries beside {BESIDE_PER_SECOND} mails/s",
+            DELIVERED,
+            (ALONE, BESIDE_MAIL),
+            0.95,
+        ),
+        ratio(
+            f"events processed while {WAITING:,} messages wait",
+            PROCESSED,
+            (NO_MESSAGES, MESSAGES_WAIT),
+            0.97,
+        ),
+    )
+
+
+def _chart(figures: Collector) -> Bars:
+    points = (UNSIGNED, SIGNED)
+    return Bars(
+        title="Mails a second handed to a local relay by one worker",
+        unit="1/s",
+        groups=points,
+        series={SERIES: tuple(figures.row(SERIES, point, MAILS).rounds for point in points)},
+    )
+
+
+SCENARIO = Scenario(
+    name="mail",
+    title="Mail",
+    method=(
+        "The relay is a small SMTP server of its own on the same machine that takes every mail at "
+        "once. Speed: transactional e-mails with text and HTML of 2 KB are stored by headrace api; "
+        "one headrace worker composes, guards, hands over and records them over 4 connections; "
+        "from the first hand-over to the last recorded one. Deliveries: a backlog for one webhook, "
+        f"alone and while a send to an audience creates {BESIDE_PER_SECOND} signed mails a second. "
+        f"Processing: a backlog of events, without messages and while {WAITING:,} scheduled "
+        "messages wait. Ratios are of interleaved pairs."
+    ),
+    run=run,
+    stores=frozenset(StoreKind),
+)
