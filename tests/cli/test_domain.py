@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from tests.support.commands import headrace_here
 from tests.support.server import RunningServer, headrace
 
 
@@ -18,14 +19,14 @@ def test_a_domain_is_created_with_its_records(server: RunningServer) -> None:
     values = {record["purpose"]: record["value"] for record in made["records"]}
     assert values["spf"] == "v=spf1 a:relay.example.net ~all"
     assert values["dkim"].startswith("v=DKIM1;")
-    again = headrace(*arguments)
+    again = headrace_here(*arguments)
     assert again.returncode != 0
     assert "already" in again.stderr
 
 
 def test_an_invalid_domain_or_relay_is_reported_in_one_line(server: RunningServer) -> None:
     store = ("--store", server.store_url)
-    done = headrace("domain", "create", "localhost", *store)
+    done = headrace_here("domain", "create", "localhost", *store)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     for command in (("domain", "create", "example.net"), ("worker",)):
         done = headrace(*command, "--mail-relay", "ftp://u:secret@x", *store)

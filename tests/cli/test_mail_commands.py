@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.commands import headrace_here
 from tests.support.server import RunningServer, headrace
 from tests.support.waiting import wait_until
 
@@ -15,19 +16,19 @@ LATER = "2027-10-01T00:00:00Z"
 
 
 def run(server: RunningServer, *arguments: str) -> Any:
-    done = headrace(*arguments, "--json", "--store", server.store_url)
+    done = headrace_here(*arguments, "--json", "--store", server.store_url)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def text_of(server: RunningServer, *arguments: str) -> str:
-    done = headrace(*arguments, "--store", server.store_url)
+    done = headrace_here(*arguments, "--store", server.store_url)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def refused(server: RunningServer, *arguments: str, code: int = 2) -> str:
-    done = headrace(*arguments, "--store", server.store_url)
+    done = headrace_here(*arguments, "--store", server.store_url)
     assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
@@ -78,6 +79,19 @@ def test_a_sent_message_shows_its_attempt(server: RunningServer) -> None:
     refused(server, "messages", "show", "x")
     refused(server, "messages", "show", "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10", code=1)
     refused(server, "messages", "list", "--email", "nobody")
+
+
+def test_commands_are_processes_with_codes(server: RunningServer) -> None:
+    """The other tests of this file run commands in their own process."""
+    store = ("--store", server.store_url)
+    listed = headrace("suppressions", "list", "--json", *store)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert isinstance(json.loads(listed.stdout), list)
+    failed = headrace("suppressions", "remove", "nobody@b.example", *store)
+    wrong = headrace("suppressions", "add", "nobody", *store)
+    for done, code in ((failed, 1), (wrong, 2)):
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+        assert "Traceback" not in done.stderr
 
 
 def test_a_template_is_made_of_files_and_published(server: RunningServer, tmp_path: Path) -> None:
@@ -177,7 +191,7 @@ def test_doctor_says_where_mail_goes(
     server: RunningServer, settings: tuple[str, ...], check: str, level: str, found: str
 ) -> None:
     port = ("--port", str(server.port))
-    done = headrace("doctor", "--json", "--store", server.store_url, *port, *settings)
+    done = headrace_here("doctor", "--json", "--store", server.store_url, *port, *settings)
     checks = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
     assert checks[check]["level"] == level
     assert found in checks[check]["found"]

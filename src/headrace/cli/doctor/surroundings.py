@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import resource
 import socket
@@ -69,7 +70,8 @@ def check_port(settings: Settings) -> Finding:
 
 def _is_headrace(url: str) -> bool:
     try:
-        response = Client(url, "", PROBE_SECONDS).ask("GET", "/healthz")
+        with contextlib.closing(Client(url, "", PROBE_SECONDS)) as client:
+            response = client.ask("GET", "/healthz")
     except Unreachable:
         return False
     return response.status == 200 and "x-request-id" in response.headers
