@@ -160,6 +160,27 @@ def test_an_unknown_message_is_settled_by_a_person(
     assert (answer.status, answer.code) == (409, "Conflict")
 
 
+def test_all_unknown_messages_are_settled(client: Client, server: HttpServer) -> None:
+    topic = new_topic(client, default_subscribed=True)
+    members = {"kind": "marketing", "topic_id": topic, "scheduled_at": LATER}
+    ids = [mail(client, **members) for _ in range(3)]
+    waiting = mail(client, **members)
+    rows = sql_on(server.directory / "headrace.db")
+    for message_id in ids:
+        rows(
+            "UPDATE messages SET state = 'unknown', reason = 'unknown', due_us = NULL WHERE id = ?",
+            message_id,
+        )
+    answer = send(client, "POST", "/messages/settle", outcome="failed")
+    assert (answer.status, answer.data) == (200, {"settled": 3, "more": False})
+    assert found(client, "?status=unknown") == []
+    assert sorted(found(client, "?status=failed")) == sorted(ids)
+    assert client.get(f"/messages/{waiting}").data["status"] == "queued"
+    answer = send(client, "POST", "/messages/settle", outcome="sent")
+    assert answer.data == {"settled": 0, "more": False}
+    assert client.request("POST", "/messages/settle", body=b"{}").status == 422
+
+
 @pytest.mark.parametrize(
     "body",
     [b"{}", b'{"outcome": "lost"}', b'{"outcome": 1}', b'{"outcome": "sent", "x": 1}'],

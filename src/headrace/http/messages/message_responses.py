@@ -32,6 +32,13 @@ class SettleInput(msgspec.Struct, forbid_unknown_fields=True):
     ]
 
 
+class SettledMessages(msgspec.Struct):
+    """How many messages a request settled."""
+
+    settled: int
+    more: Annotated[bool, about("Whether others are left: repeat the request.")]
+
+
 class ListedMessage(msgspec.Struct, kw_only=True):
     """One mail or push to one recipient."""
 

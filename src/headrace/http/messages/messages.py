@@ -16,6 +16,7 @@ from headrace.http.messages.message_responses import (
     SETTLEMENTS,
     ListedMessage,
     MessageTraceResponse,
+    SettledMessages,
     SettleInput,
     message_response,
     trace_response,
@@ -37,6 +38,9 @@ _STATE_AFTER = {
     "failed": MessageStatus.FAILED,
     "retry": MessageStatus.DEFERRED,
 }
+
+#: Messages that one request settles; each is a transaction.
+SETTLED_MAX = 200
 
 
 async def list_messages(request: Request) -> Response:
@@ -111,6 +115,27 @@ async def settle_message(request: Request) -> Response:
         actor=context.principal.key_id,
     )
     return _changed(settled, _STATE_AFTER[outcome], "unknown")
+
+
+async def settle_messages(request: Request) -> Response:
+    """`POST /messages/settle`: all messages with an unknown outcome, a bounded number at a time."""
+    context, outcome = context_of(request), _outcome(await read_body(request))
+    lists = context.services.store.messages.lists
+    found = await lists.list(
+        context.project_id, state=MessageStatus.UNKNOWN, before=None, limit=SETTLED_MAX + 1
+    )
+    settled = 0
+    for each in found[:SETTLED_MAX]:
+        now = await lists.settle(
+            context.project_id,
+            each.id,
+            outcome,
+            context.services.clock_us(),
+            actor=context.principal.key_id,
+        )
+        settled += now is not None
+    answer = SettledMessages(settled=settled, more=len(found) > SETTLED_MAX)
+    return json_response({"data": answer})
 
 
 def _outcome(body: bytes) -> str:
@@ -204,6 +229,16 @@ ROUTES = (
         bodies=json_body(SettleInput, example={"outcome": "sent"}),
         responses=(ok("The updated message.", ListedMessage),),
         errors=(ErrorCode.CONFLICT,),
+    ),
+    post(
+        "/messages/settle",
+        settle_messages,
+        name="settleMessages",
+        summary="Say what became of all messages that are unknown",
+        description=f"Settles up to {SETTLED_MAX} of them, newest first. Repeat the request while "
+        "`more` is true. Each one is audited. `retry` may send mails twice.",
+        bodies=json_body(SettleInput, example={"outcome": "failed"}),
+        responses=(ok("How many were settled.", SettledMessages),),
     ),
     post(
         "/messages/{id}/cancel",
