@@ -80,7 +80,14 @@ def test_audiences_get_a_job(client: Client) -> None:
 
     looked = email(client, **members, dry_run=True)
     assert looked.status == 200, looked.body
-    assert looked.data == {"dry_run": True, "count": 1, "sample": [contact]}
+    assert looked.data == {
+        "dry_run": True,
+        "count": 1,
+        "sample": [contact],
+        "judged": 1,
+        "skipped": {"no_address": 1},
+        "deferred": {},
+    }
     answer = email(client, **members)
     assert (answer.status, answer.data["total"]) == (201, 1)
     target = f"/send-jobs/{answer.data['id']}"
