@@ -106,11 +106,14 @@ def _measure_deliveries(point: str, events: int, figures: Collector, options: Op
     ):
         env = {**ENVIRONMENT, **relay}
         with contenders.headrace(folder, "api", env) as up:
+            body = _audience(up)
+        _drain(folder, BATCH * 2)
+        with contenders.headrace(folder, "api", env) as up:
+            _domain(folder, signed=True)
             subscribe(up.port, up.api_key, receiver, HEALTHY, 0)
             fill(up.port, up.api_key, everybody(events))
             if point == BESIDE_MAIL:
-                _domain(folder, signed=True)
-                _audience_send(up)
+                _ask(up, "/emails", body | {"per_second": BESIDE_PER_SECOND})
         with working(folder, env), reading(folder) as reader:
             _wait(reader, "SELECT count(*) FROM deliveries WHERE state = 3", events)
             (first_us, last_us), *_ = reader.rows(
@@ -181,8 +184,13 @@ def _people(folder: Path, count: int) -> None:
         for start in range(0, count, BATCH):
             people = [{"email": _address(number)} for number in range(start, start + BATCH)]
             _ask(up, "/contacts/batch", {"contacts": people})
+    _drain(folder, count)
+
+
+def _drain(folder: Path, events: int) -> None:
+    """Process what setting up has caused, so that it is not measured."""
     with working(folder), reading(folder) as reader:
-        reader.wait_until_processed(START_S + count / PER_SECOND_MIN)
+        reader.wait_until_processed(START_S + events / PER_SECOND_MIN)
 
 
 def _address(number: int) -> str:
@@ -208,17 +216,17 @@ def _send(up: Running, numbers: range, *, later: bool = False) -> None:
         raise LoadFailedError("e-mails were rejected")
 
 
-def _audience_send(up: Running) -> None:
-    """A send to an audience that makes mail for longer than a measurement lasts."""
+def _audience(up: Running) -> dict[str, Any]:
+    """An audience, large enough to get mail for longer than a measurement lasts; its e-mail."""
     people = [{"email": _address(number)} for number in range(BATCH)]
     made = _ask(up, "/contacts/batch", {"contacts": people})
     ids = [one["data"]["id"] for one in made["data"]]
     audience = _ask(up, "/audiences", {"name": "All"})["data"]["id"]
     _ask(up, f"/audiences/{audience}/contacts", {"contact_ids": ids})
     topic = _ask(up, "/topics", {"name": "News", "default_subscribed": True})["data"]["id"]
-    body = {"from": f"news@{DOMAIN}", "audiences": [audience], "kind": "marketing"}
-    body |= {"subject": "News", "text": TEXT, "html": HTML, "topic_id": topic}
-    _ask(up, "/emails", body | {"per_second": BESIDE_PER_SECOND})
+    body: dict[str, Any] = {"from": f"news@{DOMAIN}", "audiences": [audience]}
+    body |= {"kind": "marketing"}
+    return body | {"subject": "News", "text": TEXT, "html": HTML, "topic_id": topic}
 
 
 def _ask(up: Running, path: str, body: dict[str, Any]) -> Any:

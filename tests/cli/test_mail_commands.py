@@ -152,6 +152,12 @@ def test_domains_are_stopped_one_by_one(server: RunningServer) -> None:
     refused(server, "mail", "pause", "--channel", "fax")
 
 
+def test_mail_doctor_checks_the_set_up(server: RunningServer) -> None:
+    assert "mail relay" in text_of(server, "mail", "doctor", "--project", "default")
+    refused(server, "mail", "doctor", "--domain", "other.invalid", code=1)
+    refused(server, "mail", "doctor", "--domain", "localhost")
+
+
 def test_a_domain_without_records_is_not_verified(server: RunningServer) -> None:
     run(server, "domain", "create", "list.invalid", "--verified")
     listed = run(server, "domain", "list")

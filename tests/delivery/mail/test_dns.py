@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.cli.doctor.mail_domains import check_domain_records, check_relay_name
 from headrace.delivery.mail.dkim import new_dkim_key
 from headrace.delivery.mail.dns_lookup import LookupFailedError, ResolverLookup, check_records
 from headrace.domain.messages.dns_records import (
@@ -144,3 +145,36 @@ def test_any_record_is_judged(purpose: Purpose, found: list[str]) -> None:
     record = next(one for one in RECORDS if one.purpose is purpose)
     check = judge_record(record, found)
     assert all(one.isascii() and one.isprintable() for one in check.found)
+
+
+@pytest.mark.anyio
+async def test_the_relay_has_a_name_or_none(server: NameServer) -> None:
+    server.records = {
+        ("relay.example", "A"): ["192.0.2.7", "192.0.2.8"],
+        ("relay.example", "AAAA"): ["2001:db8::7"],
+        ("7.2.0.192.in-addr.arpa", "PTR"): ["mail.relay.example."],
+    }
+    lookup = ResolverLookup(["127.0.0.1"], server.port)
+    found = await lookup.reverse("relay.example")
+    assert found == {"192.0.2.7": ["mail.relay.example"], "192.0.2.8": [], "2001:db8::7": []}
+    finding = await check_relay_name("relay.example", lookup)
+    assert (finding.level, "192.0.2.8, 2001:db8::7" in finding.found) == ("warn", True)
+    server.records["relay.example", "A"] = ["192.0.2.7"]
+    del server.records["relay.example", "AAAA"]
+    assert (await check_relay_name("relay.example", lookup)).level == "ok"
+    assert (await check_relay_name("localhost", lookup)).level == "warn"
+
+
+@pytest.mark.anyio
+async def test_findings_say_what_to_publish(server: NameServer) -> None:
+    publish_all(server)
+    lookup = ResolverLookup(["127.0.0.1"], server.port)
+    checks = await check_records(RECORDS, lookup)
+    findings = list(check_domain_records("mail.example.org", checks))
+    assert {finding.level for finding in findings} == {"ok"}
+    server.records = {}
+    checks = await check_records(RECORDS, lookup)
+    levels = {one.check: one for one in check_domain_records("mail.example.org", checks)}
+    assert levels["mail.example.org dkim"].level == "fail"
+    assert KEY.record_name in levels["mail.example.org dkim"].advice
+    assert levels["mail.example.org dmarc"].level == "warn"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 
 import typer
 
@@ -29,6 +30,15 @@ def doctor(settings: Settings, as_json: AsJson = False) -> None:
         *(_release(), *check_store(settings), check_files(), check_port(settings)),
         *check_mail(settings),
     ]
+    report(findings, as_json=as_json)
+
+
+def report(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print findings.
+
+    Raises:
+        CommandFailed: one of them failed.
+    """
     failed = sum(finding.level is Level.FAIL for finding in findings)
     if as_json:
         print_json({"ok": not failed, "checks": findings})

@@ -1,4 +1,4 @@
-"""`headrace mail`: the emergency stop."""
+"""`headrace mail`: the emergency stop, and what receivers see of the set-up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from headrace.cli.access.key import ProjectName
+from headrace.cli.doctor.finding import Finding
 from headrace.cli.shared.failure import CommandFailed, usage
 from headrace.cli.shared.output import AsJson, print_json
 from headrace.cli.shared.settings import STORE, with_settings
@@ -16,7 +17,7 @@ from headrace.domain.messages.pausing import Pause, PauseError, pause_all, pause
 from headrace.domain.messages.pausing import resume_domain as resume_one
 from headrace.store.store import Store
 
-app = typer.Typer(help="Stop sending at once, and resume it.", no_args_is_help=True)
+app = typer.Typer(help="Stop and resume sending; check the set-up.", no_args_is_help=True)
 
 Domain = Annotated[str, typer.Option("--domain", help="Only mail from this sending domain.")]
 
@@ -57,6 +58,51 @@ def resume(
     name = _domain(domain)
     change = resume_one(name) if name else resume_all(_channel(channel))
     _change(settings, project, change, as_json=as_json)
+
+
+@app.command()
+@with_settings(*STORE, "public_url", "mail_relay", "mail_bounce_domain")
+def doctor(
+    settings: Settings,
+    project: ProjectName = DEFAULT_PROJECT,
+    domain: Annotated[
+        str, typer.Option("--domain", help="Only this sending domain; without it, all of them.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Check the relay, links and DNS records of sending domains; changes nothing.
+
+    Example: headrace mail doctor --domain example.org
+    """
+    from headrace.cli.doctor.command import report
+    from headrace.cli.doctor.mail import check_mail
+
+    name = _domain(domain)
+
+    async def work(store: Store) -> list[Finding]:
+        return await _looked_up(store, settings, project, name)
+
+    report([*check_mail(settings), *in_store(settings, work)], as_json=as_json)
+
+
+async def _looked_up(store: Store, settings: Settings, project: str, name: str) -> list[Finding]:
+    from headrace.cli.doctor.mail_domains import check_domain_records, check_relay_name
+    from headrace.delivery.mail.dns_lookup import ResolverLookup
+    from headrace.pipeline.messages.mail_services import relay_of, sending_domains
+    from headrace.store.contract.messages import DOMAINS_MAX
+
+    owner = await find_project(store, project)
+    held = await store.messages.domains.list(owner.id, before=None, limit=DOMAINS_MAX)
+    wanted = [one for one in held if not name or one.name == name]
+    if name and not wanted:
+        raise CommandFailed(f"There is no domain {name!r} in project {project}.")
+    domains = sending_domains(settings, store)
+    findings: list[Finding] = []
+    for one in wanted:
+        findings += check_domain_records(one.name, await domains.check(one))
+    if host := relay_of(settings).host:
+        findings.append(await check_relay_name(host, ResolverLookup()))
+    return findings
 
 
 def _change(settings: Settings, project: str, change: Pause, *, as_json: bool) -> None:

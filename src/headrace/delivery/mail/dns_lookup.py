@@ -11,6 +11,7 @@ import dns.exception
 import dns.name
 import dns.rdatatype
 import dns.resolver
+import dns.reversename
 
 from headrace.domain.messages.dns_records import (
     DnsRecord,
@@ -23,6 +24,8 @@ from headrace.domain.messages.dns_records import (
 
 #: For one query, all servers and retries together.
 LOOKUP_S = 5.0
+#: Addresses of one host whose names are looked up.
+ADDRESSES_MAX = 8
 
 
 class LookupFailedError(Exception):
@@ -81,6 +84,18 @@ class ResolverLookup:
             for record in await self._ask(name, "MX")
             if record.exchange != dns.name.root
         ]
+
+    async def reverse(self, host: str) -> dict[str, Sequence[str]]:
+        """The names (PTR) of each IPv4 and IPv6 address of a host; see `DnsLookup` for errors."""
+        addresses = [
+            record.address for kind in ("A", "AAAA") for record in await self._ask(host, kind)
+        ]
+        found: dict[str, Sequence[str]] = {}
+        for address in addresses[:ADDRESSES_MAX]:
+            name = dns.reversename.from_address(address).to_text(omit_final_dot=True)
+            pointers = await self._ask(name, "PTR")
+            found[address] = [one.target.to_text(omit_final_dot=True) for one in pointers]
+        return found
 
     async def _ask(self, name: str, kind: str) -> Sequence[Any]:
         try:

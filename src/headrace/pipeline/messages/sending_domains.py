@@ -90,6 +90,14 @@ class SendingDomains:
             bounce_domain=self._bounce_domain,
         )
 
+    async def check(self, domain: Domain) -> tuple[RecordCheck, ...]:
+        """Look the records of a domain up; changes nothing.
+
+        Raises:
+            StoreError: its key cannot be opened.
+        """
+        return await check_records(self.records(domain), self._lookup)
+
     async def verify(self, project_id: int, domain_id: str, *, actor: str) -> Checked | None:
         """Look the records up and store the result; None when there is no such domain.
 
@@ -99,7 +107,7 @@ class SendingDomains:
         domain = await domains.get(project_id, domain_id)
         if domain is None:
             return None
-        checks = await check_records(self.records(domain), self._lookup)
+        checks = await self.check(domain)
         on_word = domain.verified_by not in {None, "dns"}
         if not on_word:
             verified_by = "dns" if is_verified(checks) else None
