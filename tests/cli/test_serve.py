@@ -59,10 +59,13 @@ def test_the_key_is_printed_once_and_never_logged(tmp_path: Path) -> None:
     wait_for_text(output, "curl ")
     stop(process)
     assert len(set(KEY.findall(output.read_text("utf-8")))) == 1
+    assert "none is sent (HEADRACE_MAIL_RELAY)" in output.read_text("utf-8")
+    assert f"{tmp_path / 'headrace.db.key'}. Back it up" in output.read_text("utf-8")
     process = start(tmp_path / "headrace.db", later)
     wait_for_text(later, "Headrace is ready on http://127.0.0.1:")
     stop(process)
     assert "hr_" not in later.read_text("utf-8")
+    assert "Back it up" not in later.read_text("utf-8")
 
 
 def test_first_start_prints_a_link_to_the_backoffice_once(tmp_path: Path) -> None:

@@ -117,7 +117,9 @@ async def _run(settings: Settings, start: _Start) -> None:
 async def _announce(server: Headrace, *, as_json: bool) -> None:
     from headrace.bootstrap import first_start
     from headrace.cli.running.welcome import curl_line, url_of, welcome
-    from headrace.stores import store_url
+    from headrace.delivery.mail.relay_url import RelayKind
+    from headrace.pipeline.messages.mail_services import relay_of
+    from headrace.stores import key_file, store_url
 
     # Only now: a start that fails on a taken port must not use up the key, which is shown once.
     first = await first_start(server.store, server.store.clock_us())
@@ -131,7 +133,9 @@ async def _announce(server: Headrace, *, as_json: bool) -> None:
         store = store_url(server.settings.store).shown
         print_json({"url": url, "store": store, "key": key, "curl": curl, "sign_in": link})
     else:
-        typer.echo(welcome(url, key, link))
+        captures = relay_of(server.settings).kind is RelayKind.CAPTURE
+        file = key_file(server.settings.store)
+        typer.echo(welcome(url, key, link, captures=captures, key_file=file))
 
 
 def _sign_in_link(settings: Settings, url: str, first: FirstStart | None) -> str | None:

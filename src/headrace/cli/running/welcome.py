@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 #: Addresses that mean "every interface" to a listener but cannot be connected to.
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - replaced, not bound
 
@@ -9,6 +11,10 @@ _SIGN_IN = """
 Sign in to the backoffice (the link works once, for 24 hours):
 
   {link}
+"""
+
+_KEY_FILE = """
+Secrets in the store are sealed with the key in {file}. Back it up in another place.
 """
 
 _BODY = (
@@ -31,9 +37,28 @@ def curl_line(url: str, key: str) -> str:
     )
 
 
-def welcome(url: str, key: str | None, link: str | None) -> str:
-    """The ready line, and on the first start the key, how to use it, and how to sign in."""
+_CAPTURES = (
+    "Mail is only kept to be looked at in the backoffice; none is sent (HEADRACE_MAIL_RELAY)."
+)
+
+
+def welcome(
+    url: str,
+    key: str | None,
+    link: str | None,
+    *,
+    captures: bool = False,
+    key_file: Path | None = None,
+) -> str:
+    """The ready line, and on the first start the key, how to use it, and how to sign in.
+
+    Args:
+        captures: whether mail goes nowhere.
+        key_file: the file with the keys that seal secrets, to be backed up.
+    """
     ready = f"Headrace is ready on {url}"
+    if captures:
+        ready = f"{ready}\n{_CAPTURES}"
     if key is None:
         return ready
     return (
@@ -42,4 +67,6 @@ def welcome(url: str, key: str | None, link: str | None) -> str:
         "(ingest, read, manage, send).\n"
         f"This is the only time the key is shown:\n\n  {key}\n\n"
         f"Send a first event:\n\n  {curl_line(url, key)}\n"
-    ) + (_SIGN_IN.format(link=link) if link else "")
+        + (_KEY_FILE.format(file=key_file) if key_file else "")
+        + (_SIGN_IN.format(link=link) if link else "")
+    )
