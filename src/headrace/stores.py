@@ -12,11 +12,13 @@ import apsw
 import structlog
 
 from headrace.config import Settings
+from headrace.delivery.mail.dkim import new_dkim_key
+from headrace.delivery.webhook.signing import new_secret
 from headrace.domain.access.sealing import KeyRing, SealingKey, parse_keys
 from headrace.domain.timestamps import now_us
 from headrace.observability.events import STORE_MIGRATING
 from headrace.store.access.key_file import KeyFile
-from headrace.store.access.sealing import seal_all, sealed_secrets
+from headrace.store.access.sealing import replace_lost, seal_all, sealed_secrets
 from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import Database, PoolOptions
 from headrace.store.engine.postgres.errors import is_error
@@ -195,6 +197,40 @@ def key_file(url: str) -> Path | None:
     path = store_url(url).path
     found = None if path is None else file_beside(path, SECRET_KEYS)
     return found if found is not None and found.exists() else None
+
+
+async def replace_lost_secrets(settings: Settings) -> tuple[int, int]:
+    """Replace the secrets whose key is lost; returns how many webhooks and how many domains.
+
+    Raises:
+        StoreSetupError: with what to do about it.
+    """
+    url = store_url(settings.store)
+    place = SecretKeys.of(url, settings.secret_key)
+    if place.file is not None and not place.read():
+        place.file.add()
+    ring = place.ring()
+    store: Store
+    if url.path is None:
+        store = await open_postgres(settings.store, pool_options(settings), keys=ring)
+    else:
+        store = open_sqlite(url.path, serve=False, create=False, keys=ring)
+    try:
+        return await replace_lost(
+            store.database,
+            ring,
+            store.clock_us(),
+            new_secret=new_secret,
+            new_dkim_key=_new_private_key,
+            actor="cli",
+        )
+    finally:
+        await store.close()
+
+
+def _new_private_key() -> str:
+    # The domain is not part of the key.
+    return new_dkim_key("example.org", "headrace").private_pem.decode()
 
 
 async def rotate_secret_key(settings: Settings) -> tuple[str, int]:

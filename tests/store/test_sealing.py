@@ -16,7 +16,7 @@ from headrace.store.access.sealing import SecretKeyError, sealed_secrets
 from headrace.store.contract.deliveries import NewWebhook
 from headrace.store.contract.errors import StoreSetupError
 from headrace.store.store import Store
-from headrace.stores import key_file, open_store, rotate_secret_key
+from headrace.stores import key_file, open_store, replace_lost_secrets, rotate_secret_key
 from tests.support.places import Place
 
 T = TypeVar("T")
@@ -219,3 +219,18 @@ def test_a_lost_key_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(StoreSetupError, match=r"Bring back .*headrace\.db\.key"):
         asyncio.run(used(add=False))
     assert key_file(url) is None
+
+
+def test_secrets_of_a_lost_key_are_replaced(place: Place) -> None:
+    in_store(place, add_secrets, OLD)
+    flags: dict[str, Any] = {"store": place.url, "secret_key": NEW}
+    settings = load_settings(flags, {})
+    assert asyncio.run(replace_lost_secrets(settings)) == (1, 1)
+    assert asyncio.run(replace_lost_secrets(settings)) == (0, 0)
+    secret, key = in_store(place, secrets_of, NEW)
+    assert secret.startswith("whsec_")
+    assert secret != SECRET
+    assert key.startswith("-----BEGIN PRIVATE KEY-----\n")
+    assert place.run_sql("SELECT status FROM domains") == [("pending",)]
+    texts = [text for text in stored(place) if text]
+    assert [key_id_of(text) for text in texts] == [key_id(NEW)] * 2

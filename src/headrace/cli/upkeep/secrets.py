@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import typer
 
+from headrace.cli.shared.failure import usage
 from headrace.cli.shared.output import AsJson, print_json
 from headrace.cli.shared.settings import STORE, with_settings
 from headrace.config import Settings
@@ -13,9 +15,31 @@ from headrace.config import Settings
 app = typer.Typer(help="The key that seals secrets in the store.", no_args_is_help=True)
 
 
-@app.callback()
-def main() -> None:
-    """The key that seals secrets in the store."""
+@app.command("replace-lost")
+@with_settings(*STORE)
+def replace_lost(
+    settings: Settings,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Confirm: what is replaced cannot be restored.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Replace the secrets whose key is lost, with the server stopped.
+
+    Each such webhook gets a new secret: rotate it to see one. Each such domain gets a new DKIM
+    key: publish its record and verify it again.
+
+    Example: headrace secrets replace-lost --yes
+    """
+    from headrace.stores import replace_lost_secrets
+
+    if not yes:
+        raise usage("Secrets are replaced for good. Look for the key first, then say --yes.")
+    webhooks, domains = asyncio.run(replace_lost_secrets(settings))
+    if as_json:
+        print_json({"webhooks": webhooks, "domains": domains})
+    else:
+        typer.echo(f"Replaced secrets of {webhooks} webhooks and keys of {domains} domains.")
 
 
 @app.command()

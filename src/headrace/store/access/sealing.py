@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from headrace.domain.access.sealing import (
@@ -10,6 +12,7 @@ from headrace.domain.access.sealing import (
     KeyRing,
     Purpose,
     SealedError,
+    key_id_of,
 )
 from headrace.store.access.audit import write_audit
 from headrace.store.contract.errors import StoreError
@@ -119,6 +122,54 @@ async def _seal_column(tx: Transaction, column: _Column, ring: KeyRing) -> int:
             sealed += await tx.run(column.replace, row_id, text, fresh)
         after = rows[-1][0]
     return sealed
+
+
+_SECRETS = sql("SELECT id, secret, previous_secret FROM subscribers WHERE secret IS NOT NULL")
+_NEW_SECRET = sql(
+    "UPDATE subscribers SET secret = $2, previous_secret = NULL, previous_until_us = NULL "
+    "WHERE id = $1"
+)
+_DKIM_KEYS = sql("SELECT id, dkim_key FROM domains")
+_NEW_DKIM_KEY = sql(
+    "UPDATE domains SET dkim_key = $2, status = 'pending', verified_us = NULL, "
+    "verified_by = NULL WHERE id = $1"
+)
+
+
+async def replace_lost(
+    database: Database,
+    ring: KeyRing,
+    now_us: int,
+    *,
+    new_secret: Callable[[], str],
+    new_dkim_key: Callable[[], str],
+    actor: str,
+) -> tuple[int, int]:
+    """Replace secrets whose key is not in the ring by new ones, in one transaction.
+
+    Receivers of these webhooks need the new secret, and the domains have to be verified again.
+
+    Returns:
+        How many webhooks and how many domains.
+    """
+
+    def is_lost(text: str | None) -> bool:
+        key_id = None if text is None else key_id_of(text)
+        return key_id is not None and key_id not in ring.ids
+
+    async def work(tx: Transaction) -> tuple[int, int]:
+        webhooks = [row[0] for row in await tx.rows(_SECRETS) if any(map(is_lost, row[1:]))]
+        domains = [row[0] for row in await tx.rows(_DKIM_KEYS) if is_lost(row[1])]
+        for webhook_id in webhooks:
+            await tx.run(_NEW_SECRET, webhook_id, ring.seal(new_secret(), Purpose.WEBHOOK))
+        for domain_id in domains:
+            await tx.run(_NEW_DKIM_KEY, domain_id, ring.seal(new_dkim_key(), Purpose.DKIM))
+        if webhooks or domains:
+            detail = {"webhooks": len(webhooks), "domains": len(domains)}
+            await write_audit(tx, now_us, actor, None, "secrets.replace_lost", detail)
+        return len(webhooks), len(domains)
+
+    return await database.write(work)
 
 
 def opened(ring: KeyRing, text: str, purpose: Purpose) -> str:
