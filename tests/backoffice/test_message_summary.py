@@ -49,7 +49,7 @@ def test_the_reply_of_the_server_is_shown() -> None:
     steps = steps_of(trace(refused, state=MessageStatus.BOUNCED, reason="address_bad"))
     assert [step.severity for step in steps] == ["info", "good", "warn", "bad"]
     why = "the server says that the address does not exist"
-    said = f"Attempt 1 through mx.example:25: {why}. It answered 550 5.1.1."
+    said = f"Attempt 1 through mx.example:25: {why}. Reply: 550 5.1.1."
     assert (steps[2].text, steps[2].detail) == (said, "no such user")
     assert steps[3].text == "It bounced: the server says that the address does not exist."
 
