@@ -32,6 +32,8 @@ def tables_walked(place: Place, statement: Statement, values: str) -> set[str]:
         values: of the parameters, as PostgreSQL expressions separated by commas.
     """
     if isinstance(place, PostgresPlace):
+        if not statement.postgres:
+            return set()
         planned = [step for plan in _plans(place, statement, values) for step in plan]
         return {step["Relation Name"] for step in planned if step["Node Type"] == "Seq Scan"}
     if not statement.sqlite:
