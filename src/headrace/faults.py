@@ -9,7 +9,8 @@ Points: `before_commit`, `inside_commit` (rows written, COMMIT not yet sent),
 `inside_move_of_keys`, `before_checkpoint`, `before_last_pages` and `inside_backfill`; of mail
 `message_claimed`, `message_started` (the row of an attempt is committed, nothing is sent to the
 relay) and `message_recorded`; of `headrace compact`, in this order, `compact_checking`,
-`compact_copying`, `compact_copied`, `compact_synced`, `compact_log_removed` and `compact_replaced`.
+`compact_copying`, `compact_copied`, `compact_synced`, `compact_log_removed` and `compact_replaced`;
+of automations `automation_inside_commit` and `automation_committed`.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from headrace.delivery.mail.smtp import RelayLimits
 from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
 from headrace.observability.events import WORKER_STARTED, WORKER_STOPPED
+from headrace.pipeline.automations.runner import AutomationRunner
 from headrace.pipeline.contacts.eraser import Eraser
 from headrace.pipeline.delivering.deliverer import Deliverer, DelivererStores, Transports
 from headrace.pipeline.delivering.replayer import Replayer
@@ -84,7 +85,7 @@ class WorkerProcess:
             ValueError: the networks that webhooks may call are not networks.
         """
         store, rng = self._store, random.SystemRandom()
-        rules = RulesCache(store.projects, store.processing)
+        rules = RulesCache(store.projects, store.processing, store.automations.definitions)
         await rules.refresh()
         self.processor = Processor(
             store.processing,
@@ -112,8 +113,13 @@ class WorkerProcess:
             store.messages.jobs, store.processing, owner=own_name(), clock_us=store.clock_us
         )
         audience_sends.on_made = self.sender.wake
+        runner = AutomationRunner(
+            store.automations.work, store.processing, owner=own_name(), clock_us=store.clock_us
+        )
+        runner.on_worked = self.sender.wake
+        self.processor.on_inbox = runner.wake
         hits = HitsSettled(store.messages.engagements, store.clock_us)
-        self._begin(self.sender, audience_sends, hits)
+        self._begin(self.sender, audience_sends, hits, runner)
         self._begin(rules, self.processor, self.deliverer, replayer, removals, eraser)
         self._begin(Loop(self._listen, LISTENING))
         options = RetentionOptions(
@@ -128,6 +134,7 @@ class WorkerProcess:
             store.replays.prune,
             store.operators.prune_audit,
             store.messages.removal.prune,
+            store.automations.removal.prune,
             store.messages.engagements.prune,
         )
         self._begin(HistoryPruner(prunes, store.clock_us))

@@ -93,6 +93,11 @@ def test_nothing_is_left_in_any_table_or_file(people: People) -> None:
         "audit": 1,
         "catalog_paths": 2,
         "catalog_examples": 1,
+        "automation_runs": 1,
+        "automation_notes": 1,
+        "automation_entries": 1,
+        "automation_inbox": 1,
+        "rejected_starts": 1,
     }
     assert expected.items() <= receipt.counts.items()
 

@@ -149,6 +149,12 @@ def test_export_has_what_an_erasure_removes(people: People) -> None:
         ("captured_mails", "captured"),
     ):
         assert sum(len(one[place_of]) for one in messages) == removed[name] == 1, name
+    runs = found["automation_runs"]
+    assert len(runs) == removed["automation_runs"] == 1
+    assert sum(len(run["timeline"]) for run in runs) == removed["automation_notes"] == 1
+    assert runs[0]["trigger_event"]["payload"] == {"secret": CANARY}
+    for name in ("rejected_starts", "automation_entries"):
+        assert len(found[name]) == removed[name] == 1, name
     # The other one also belongs to another person.
     assert removed["emails"] == 1
     # The one event of another person, without a request to mask it.

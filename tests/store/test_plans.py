@@ -9,6 +9,15 @@ import pytest
 
 from headrace.domain.events.identity import LANES
 from headrace.store.access import audit, members, rejections, sign_in
+from headrace.store.automations import (
+    automations,
+    inputs,
+    person_runs,
+    runs,
+    views,
+    work,
+)
+from headrace.store.automations import removal as run_removal
 from headrace.store.catalog import catalog
 from headrace.store.contacts import contact_lists, contact_writes, identifiers, refs
 from headrace.store.contacts.groups import (
@@ -181,12 +190,39 @@ SELECT id, project_id, '[]', '[]', 1, 'done', 'a', 0, 0, 0 FROM emails;
 INSERT INTO templates SELECT 't' || i, 1, 't' || i, 'email', '', 'active', '{{}}', 1, false, i, i
 FROM generate_series(1, 300) AS i;
 INSERT INTO template_versions SELECT 'v' || t.id || '-' || i, t.id, 1, i, '{{}}', '{{}}', 0, 'a'
-FROM templates t, generate_series(1, 20) AS i
+FROM templates t, generate_series(1, 20) AS i;
+INSERT INTO automations (id, project_id, name, description, status, draft, draft_revision,
+    trigger_event, created_us, updated_us)
+SELECT 'au' || i, 1 + i % 3, 'n' || i, '', 'active', '{{}}', 1, 'e' || i, i, i
+FROM generate_series(1, 300) AS i;
+INSERT INTO automation_versions (automation_id, number, id, project_id, definition, sha256,
+    event_names, published_us, published_by)
+SELECT a.id, i, a.id || '-' || i, a.project_id, '{{}}', '', '[]', i, 'a'
+FROM automations a, generate_series(1, 20) AS i;
+INSERT INTO automation_inbox (lane, sequence, project_id, contact_id, due_us)
+SELECT lane, sequence, project_id, 'c' || sequence % 2000, sequence FROM events;
+INSERT INTO automation_entries (lane, contact_id, automation_id, entry_key, project_id,
+    last_start_us, starts) SELECT lane, id, 'au' || number % 300, '', project_id, 0, 1
+FROM contacts;
+INSERT INTO automation_runs (lane, id, project_id, automation_id, version, contact_id, entry_key,
+    event_lane, sequence, status, state, due_us, started_us, finished_us)
+SELECT number % 256, 'r' || number, project_id, 'au' || number % 300, 1 + number % 20,
+    'c' || number % 2000, '', lane, number,
+    CASE WHEN number % 20 = 0 THEN 'waiting' ELSE 'completed' END, '{{}}',
+    CASE WHEN number % 20 = 0 THEN number END, number,
+    CASE WHEN number % 20 > 0 THEN number END FROM contacts;
+INSERT INTO automation_notes (lane, run_id, number, at_us, reason, sentence)
+SELECT lane, id, n, 0, 'x', '' FROM automation_runs, generate_series(0, 2) AS n;
+INSERT INTO rejected_starts (lane, sequence, automation_id, project_id, version, contact_id,
+    event_id, reason, sentence, at_us)
+SELECT lane, sequence, 'au' || sequence % 300, project_id, 1, 'c' || sequence % 2000, 'e', 'x', '',
+    sequence FROM events
 """
 #: Small tables that may be scanned.
 _SMALL = {
     *("audiences", "topics", "operators", "o", "workers", "catalog_totals"),
     *("domains", "templates", "projects", "p", "send_counts", "captured_mails"),
+    *("automations", "automation_versions", "a", "v"),
 }
 #: Statements that sort only few rows: requested ones, to lock them in order, or those of one owner.
 _SORTED = {
@@ -488,6 +524,47 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
         for table, statement in removal.REMOVE
     },
     "contact_writes.cancel_messages": (contact_writes.CANCEL_MESSAGES, "'{c1,c2}', 1"),
+    "contact_writes.wake_runs": (contact_writes.WAKE_RUNS, "'{c1,c2}', 1"),
+    "automations.by_name": (automations.BY_NAME, "1, 'n1'"),
+    "automations.list": (automations.LIST, "1, 200, 50, 'active', ''"),
+    "automations.version": (automations.VERSION, "'au1', 1"),
+    "automations.versions": (automations.VERSIONS, "'au1', 20, 50"),
+    "automations.names": (automations.NAMES, ""),
+    "inputs.event": (inputs.EVENT, "1, 1"),
+    "inputs.look_back": (inputs.LOOK_BACK, "1, 'c1', 1, '{a.b,c.d}', 10000"),
+    "work.due_events": (work.DUE_EVENTS, "100, 64"),
+    "work.due_runs": (work.DUE_RUNS, "100, 64"),
+    "work.next_event": (work.NEXT_EVENT, ""),
+    "work.next_run": (work.NEXT_RUN, ""),
+    "work.oldest_of_contact": (work.OLDEST_OF_CONTACT, "'{c1,c2}'"),
+    "work.starters": (work.STARTERS, "1, 'e1'"),
+    "work.open_of_contact": (work.OPEN_OF_CONTACT, "'{c1,c2}', 100"),
+    "work.hold_run": (work.HOLD_RUN, "1, 'r1'"),
+    "work.entry": (work.ENTRY, "1, 'c1', 'au1', ''"),
+    "views.member_of": (views.MEMBER_OF, "1, 'c1', '{a1,a2}'"),
+    "runs.of_automation": (runs.OF_AUTOMATION, "'au1', 20000, 'x', 50"),
+    "runs.of_status": (runs.OF_STATUS, "'au1', 20000, 'x', 50, 'waiting'"),
+    "runs.of_contact": (runs.OF_CONTACT, "'c1', 20000, 'x', 50"),
+    "runs.get": (runs.GET, "1, 'r1'"),
+    "runs.notes": (runs.NOTES, "1, 'r1', 50"),
+    "runs.rejected": (runs.REJECTED_STARTS, "'au1', 20000, 50"),
+    "run_removal.finished": (run_removal.FINISHED, "1, 1000, 50"),
+    "run_removal.notes": (run_removal.REMOVE_NOTES, "'{1,2}', '{r1,r2}'"),
+    "run_removal.runs": (run_removal.REMOVE_RUNS, "'{1,2}', '{r1,r2}'"),
+    "run_removal.old_rejected": (run_removal.OLD_REJECTED, "1, 1000, 50"),
+    "run_removal.rejected": (run_removal.REMOVE_REJECTED, "'{1,2}', '{1,2}', '{au1,au2}'"),
+    "person_runs.runs": (person_runs.RUNS, "'{c1,c2}', 50"),
+    "person_runs.page": (person_runs.PAGE_OF_RUNS, "'c1', 1, 'x', 50"),
+    "person_runs.rejected": (person_runs.PAGE_OF_REJECTED, "'c1', 1, 50"),
+    "person_runs.entries": (person_runs.ENTRIES, "'{c1,c2}', 50"),
+    **{
+        f"person_runs.count {table}": (statement, "'{c1,c2}'")
+        for table, statement in person_runs.COUNTS.items()
+    },
+    **{
+        f"person_runs.remove {table}": (statement, "'{c1,c2}'")
+        for table, statement in person_runs.REMOVE.items()
+    },
 }
 
 

@@ -9,15 +9,19 @@ from typing import Any
 import apsw
 
 from headrace.domain.access.policies import Policies
+from headrace.domain.automations.running.runs import Event, Run
+from headrace.domain.automations.running.states import RunStatus
 from headrace.domain.contacts.audiences import AudienceFields
 from headrace.domain.contacts.contact import Contact, ContactWrite
 from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.events.event import NewEvent, Status
+from headrace.domain.ids import uuid_text
 from headrace.domain.messages.kinds import SuppressionScope
 from headrace.domain.messages.places import lane_of_uuid
 from headrace.domain.messages.requests import SuppressionFields
 from headrace.pipeline.processing.cataloguer import Cataloguer
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
+from headrace.store.automations.run_rows import key_of, state_text
 from headrace.store.contract.erasures import SETTLE_US, Erasure
 from headrace.store.contract.processing import (
     BatchPlan,
@@ -39,6 +43,7 @@ X = f"{CANARY}-1"
 EMAIL = f"{CANARY}@b.example"
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 SUBSCRIBER = "5d6a2e1f-3f1d-4a31-8a5c-0a4c3d8d8f10"
+RUN_ID = "0b1ff9f6-8f0b-5a43-9be1-3c1d1a2f7a10"
 LATER_US = START_US + 60_000_000
 
 
@@ -181,6 +186,7 @@ def fill_every_table(people: People, contact: Contact, event: NewEvent) -> None:
     session.run(session.store.audiences.enter(1, audience.id, [contact.id], START_US))
     fill_catalog(people, event)
     fill_messages(people)
+    fill_runs(people, contact, event)
 
 
 def fill_messages(people: People) -> None:
@@ -209,6 +215,50 @@ def fill_messages(people: People) -> None:
     insert(place, "captured_mails", **captured)
     fields = SuppressionFields(email=EMAIL, scope=SuppressionScope.ALL, note=CANARY)
     session.run(session.store.messages.suppressions.add(1, fields, START_US, actor="tester"))
+
+
+def fill_runs(people: People, contact: Contact, event: NewEvent) -> None:
+    """A run of the person, and what is kept about other starts."""
+    place = people.session.place
+    trigger = Event(
+        sequence=event.sequence,
+        id=uuid_text(event.id),
+        name="a.b",
+        payload={"secret": CANARY},
+        occurred_us=0,
+        received_us=0,
+    )
+    run = Run(
+        id=RUN_ID,
+        automation_id="a",
+        version=1,
+        trigger=trigger,
+        status=RunStatus.COMPLETED,
+        at_us=0,
+    )
+    lane, _ = key_of(run.id)
+    about = {"project_id": 1, "automation_id": "a", "version": 1, "contact_id": contact.id}
+    started = {"event_lane": event.lane, "sequence": event.sequence, "started_us": 0}
+    insert(
+        place,
+        "automation_runs",
+        **(about | started),
+        lane=lane,
+        id=run.id,
+        entry_key=CANARY,
+        status="completed",
+        state=state_text(run),
+        error=CANARY,
+        finished_us=1,
+    )
+    note = {"number": 0, "at_us": 0, "reason": "started", "sentence": CANARY}
+    insert(place, "automation_notes", lane=lane, run_id=run.id, **note)
+    start = {"event_id": "e", "reason": "paused", "sentence": CANARY, "at_us": 0}
+    insert(place, "rejected_starts", **about, **start, lane=1, sequence=event.sequence)
+    entry = {"entry_key": CANARY, "last_start_us": 0, "starts": 1}
+    insert(place, "automation_entries", **about, **entry, lane=1)
+    failed = {"sequence": event.sequence, "error": CANARY}
+    insert(place, "automation_inbox", **about, **failed, lane=event.lane)
 
 
 def fill_catalog(people: People, event: NewEvent) -> None:

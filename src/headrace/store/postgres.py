@@ -17,6 +17,8 @@ from headrace.store.access.projects import Projects
 from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
 from headrace.store.access.store_secrets import store_secret
+from headrace.store.automations.person_runs import PersonMessagesAndRuns
+from headrace.store.automations.store_parts import AutomationParts
 from headrace.store.catalog.catalog import Catalog
 from headrace.store.contacts.contacts import Contacts
 from headrace.store.contacts.groups.audiences import Audiences
@@ -49,7 +51,6 @@ from headrace.store.engine.url import masked
 from headrace.store.events.events import Events, last_sequence
 from headrace.store.events.trace import Trace
 from headrace.store.messages.messages import Messages
-from headrace.store.messages.person_messages import PersonMessages
 from headrace.store.migrations import FIRST, too_old
 from headrace.store.privacy.erased_events import PersonEvents
 from headrace.store.privacy.erasures import Erasures
@@ -118,7 +119,7 @@ class PostgresStore:
         self.arrivals = PostgresArrivals(database)
         self.projects = Projects(self.database)
         self.rejections = Rejections(self.database)
-        self.person_exports = PersonExports(self.database, PersonMessages())
+        self.person_exports = PersonExports(self.database, PersonMessagesAndRuns())
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)
@@ -143,11 +144,12 @@ class PostgresStore:
             system_events,
             numbers,
             PersonEvents(),
-            PersonMessages(),
+            PersonMessagesAndRuns(),
             FilesOfServer(),
         )
         self.catalog = Catalog(self.database)
         self.rollups = Rollups(self.database, PostgresRollupWrites(numbers.writer))
+        self.automations = AutomationParts(self.database, system_events, numbers, clock)
         self.messages = Messages(
             self.database,
             system_events,

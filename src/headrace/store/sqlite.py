@@ -22,6 +22,8 @@ from headrace.store.access.projects import Projects
 from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
 from headrace.store.access.store_secrets import store_secret
+from headrace.store.automations.person_runs import PersonMessagesAndRuns
+from headrace.store.automations.store_parts import AutomationParts
 from headrace.store.catalog.catalog import Catalog
 from headrace.store.contacts.contacts import Contacts
 from headrace.store.contacts.groups.audiences import Audiences
@@ -53,7 +55,6 @@ from headrace.store.engine.sqlite.writer import Writer, checkpoint_fully, databa
 from headrace.store.events.events import Events
 from headrace.store.events.trace import Trace
 from headrace.store.messages.messages import Messages
-from headrace.store.messages.person_messages import PersonMessages
 from headrace.store.privacy.erased_events import PersonEvents
 from headrace.store.privacy.erasures import Erasures
 from headrace.store.privacy.person_export import PersonExports
@@ -118,10 +119,10 @@ class SqliteStore:
             system_events,
             numbers,
             PersonEvents(),
-            PersonMessages(),
+            PersonMessagesAndRuns(),
             SqliteFiles(self._writer, path),
         )
-        self.person_exports = PersonExports(self.database, PersonMessages())
+        self.person_exports = PersonExports(self.database, PersonMessagesAndRuns())
         self.messages = Messages(
             self.database,
             system_events,
@@ -131,6 +132,7 @@ class SqliteStore:
             lanes=lambda: range(LANES),
             is_alive=is_alive,
         )
+        self.automations = AutomationParts(self.database, system_events, numbers, now_us)
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)

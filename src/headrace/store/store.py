@@ -12,6 +12,7 @@ from headrace.store.access.operators import Operators
 from headrace.store.access.projects import Projects
 from headrace.store.access.rejections import Rejections
 from headrace.store.access.sign_in import SignIn
+from headrace.store.automations.store_parts import AutomationParts
 from headrace.store.catalog.catalog import Catalog
 from headrace.store.contacts.contacts import Contacts
 from headrace.store.contacts.groups.audiences import Audiences
@@ -103,6 +104,9 @@ class Store(Protocol):
 
     @property
     def messages(self) -> Messages: ...
+
+    @property
+    def automations(self) -> AutomationParts: ...
 
     @property
     def operators(self) -> Operators: ...

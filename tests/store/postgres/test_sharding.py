@@ -20,6 +20,8 @@ SMALL = {
     "api_keys",
     "audiences",
     "audit",
+    "automation_versions",
+    "automations",
     "captured_mails",
     "domains",
     "dropped_ranges",

@@ -16,6 +16,11 @@ from headrace.domain.contacts.contact import Contact, shown_email
 from headrace.domain.events.event import Source, Status
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
+from headrace.pipeline.automations.run_document import (
+    entry_shown,
+    rejected_shown,
+    run_exported,
+)
 from headrace.pipeline.messages.person_copy import message_view, suppression_view
 from headrace.store.contract.dead_letters import DeadLetterState
 from headrace.store.contract.deliveries import DeliveryState
@@ -64,9 +69,21 @@ async def _pieces(
     async for message in exports.messages(subject):
         yield between + _encode(message_view(message))
         between = b","
+    yield b'],"automation_runs":['
+    between = b""
+    async for run in exports.runs(subject):
+        yield between + _encode(run_exported(run))
+        between = b","
+    yield b'],"rejected_starts":['
+    between = b""
+    async for rejected in exports.rejected_starts(subject):
+        yield between + _encode(rejected_shown(rejected))
+        between = b","
+    entries = [entry_shown(each) for each in await exports.entries(subject)]
+    yield b'],"automation_entries":' + _encode(entries)
     suppressions, about_messages = await exports.message_facts(subject)
     counts = added(counts, about_messages)
-    yield b'],"suppressions":' + _encode([suppression_view(each) for each in suppressions])
+    yield b',"suppressions":' + _encode([suppression_view(each) for each in suppressions])
     named = await exports.named(subject)
     counts = added(counts, _counts(named, examples))
     yield b"," + _encode(_named(named)).removeprefix(b"{").removesuffix(b"}")

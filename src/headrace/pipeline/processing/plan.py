@@ -7,13 +7,14 @@ the store writes in the transaction that marks the events.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from headrace.domain.access.policies import DEFAULTS, Policies
 from headrace.domain.deliveries.subscriptions import SubscriptionIndex
 from headrace.domain.events.placeholders import BUILT_IN, Placeholders
 from headrace.domain.ids import uuid_text
 from headrace.pipeline.processing.plan_contacts import ContactPlanner
+from headrace.store.contract.automations import InboxEvent
 from headrace.store.contract.processing import (
     BatchPlan,
     Claimed,
@@ -33,12 +34,20 @@ def random_uuid() -> str:
 
 
 class Rules:
-    """What processing depends on besides the events; replaced as a whole when it changes."""
+    """What processing depends on besides the events; replaced as a whole when it changes.
+
+    Args:
+        automation_events: names of events that may start or continue a run, by project.
+    """
 
     def __init__(
-        self, policies: dict[int, Policies], subscribers: Sequence[SubscriberRule]
+        self,
+        policies: dict[int, Policies],
+        subscribers: Sequence[SubscriberRule],
+        automation_events: Mapping[int, frozenset[str]] | None = None,
     ) -> None:
         self._policies = policies
+        self._automation_events = automation_events or {}
         self._placeholders = {
             project_id: Placeholders(words)
             for project_id, held in policies.items()
@@ -67,6 +76,10 @@ class Rules:
         matches = self._indexes.get(project_id, self._everywhere).match(event)
         return [match.subscriber for match in matches]
 
+    def concerns_automations(self, project_id: int, event: str) -> bool:
+        """Whether an event may start or continue a run."""
+        return event in self._automation_events.get(project_id, ())
+
 
 def _index(rules: Sequence[SubscriberRule]) -> SubscriptionIndex[str]:
     return SubscriptionIndex((rule.id, rule.events) for rule in rules)
@@ -80,6 +93,8 @@ class BatchPlanner:
         self._new_id = new_id
         #: Deliveries of the last plan.
         self.deliveries = 0
+        #: Events of the last plan that concern automations.
+        self.inbox = 0
 
     def __call__(self, batch: Sequence[Claimed], find: FindContact) -> BatchPlan:
         """Decide about each event in turn; later ones see what earlier ones decided."""
@@ -94,8 +109,13 @@ class BatchPlanner:
                         self._new_id(), project_id, event.sequence, subscriber_id, event.lane
                     )
                 )
+            if self._rules.concerns_automations(project_id, event.event):
+                # A deleted contact no longer resolves, but its runs still have to end.
+                about = contact_id or event.contact_id
+                plan.inbox.append(InboxEvent(event.lane, event.sequence, project_id, about))
             plan.done.append(
                 Done(event.sequence, project_id, event.attempt, contact_id, resolution, event.lane)
             )
         self.deliveries = len(plan.deliveries)
+        self.inbox = len(plan.inbox)
         return plan

@@ -80,6 +80,8 @@ class Processor:
         self.stats = ProcessorStats()
         #: Called when a batch has made deliveries.
         self.on_deliveries: Callable[[], None] = lambda: None
+        #: Called when a batch has events for automations.
+        self.on_inbox: Callable[[], None] = lambda: None
         self._store = store
         self._rules = rules
         self._catalog = Cataloguer()
@@ -209,6 +211,8 @@ class Processor:
                 continue
             if planner.deliveries:
                 self.on_deliveries()
+            if planner.inbox:
+                self.on_inbox()
             return result
         raise SubscribersChangedError
 

@@ -9,6 +9,7 @@ from headrace.observability.events import RULES_REFRESH_FAILED, STORE_UNAVAILABL
 from headrace.pipeline.loop import Loop, LoopOptions
 from headrace.pipeline.processing.plan import Rules
 from headrace.store.access.projects import Projects
+from headrace.store.automations.automations import Automations
 from headrace.store.contract.errors import StoreError
 from headrace.store.contract.processing import ProcessingStore
 
@@ -22,10 +23,20 @@ FAILURES = {
 
 
 class RulesCache:
-    """Holds the current `Rules`."""
+    """Holds the current `Rules`.
 
-    def __init__(self, projects: Projects, processing: ProcessingStore) -> None:
+    Args:
+        automations: None where none are run.
+    """
+
+    def __init__(
+        self,
+        projects: Projects,
+        processing: ProcessingStore,
+        automations: Automations | None = None,
+    ) -> None:
         self._projects = projects
+        self._automations = automations
         self._processing = processing
         self._versions = (-1, -1)
         self.rules = Rules({}, ())
@@ -36,7 +47,7 @@ class RulesCache:
 
     @property
     def subscribers_version(self) -> int:
-        """Version of the subscribers in `rules`."""
+        """Version of the subscribers, and of the names of events, in `rules`."""
         return self._versions[1]
 
     async def refresh(self) -> None:
@@ -49,7 +60,9 @@ class RulesCache:
             return
         subscribers_version, subscribers = await self._processing.subscriber_rules()
         access = await self._projects.access()
-        self.rules = Rules(access.policies, subscribers)
+        # Read after the version, so they are at least as new.
+        names = None if self._automations is None else await self._automations.event_names()
+        self.rules = Rules(access.policies, subscribers, names)
         self._versions = (access.version, subscribers_version)
 
     async def run(self) -> None:

@@ -67,6 +67,11 @@ CANCEL_MESSAGES = sql(
     "reason = 'contact_deleted', due_us = NULL "
     "WHERE contact_id = ANY($1::text[]) AND due_us IS NOT NULL"
 )
+# Its open runs end as soon as the runner looks at them.
+WAKE_RUNS = sql(
+    "UPDATE automation_runs SET due_us = $2 WHERE contact_id = ANY($1::text[]) "
+    "AND due_us IS NOT NULL"
+)
 # Merges that led to the contact, also indirectly: they can no longer be undone.
 FORGET_SNAPSHOTS = sql(
     "UPDATE merges SET snapshot = NULL "
@@ -241,6 +246,7 @@ class ContactWriter:
         await identifiers.release(self.tx, held.id, identifiers.own_identifiers(held))
         ids = await identifiers.ids_of(self.tx, held.id)
         await self.tx.run(CANCEL_MESSAGES, ids, self.now_us)
+        await self.tx.run(WAKE_RUNS, ids, self.now_us)
         for statement in (FORGET_SNAPSHOTS, *FORGET):
             await self.tx.run(statement, ids)
         await self.tx.run(identifiers.REMOVE_ALIASES, held.id)

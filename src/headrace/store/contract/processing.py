@@ -13,6 +13,7 @@ import msgspec
 
 from headrace.domain.contacts.property_times import Values
 from headrace.domain.events.identity import IdentityType
+from headrace.store.contract.automations import InboxEvent
 from headrace.store.contract.catalog import NameSeen
 
 #: How long a claim holds without renewal.
@@ -163,6 +164,7 @@ class BatchPlan(msgspec.Struct):
     conflicts: list[ConflictFound] = []
     system_events: list[SystemEvent] = []
     deliveries: list[NewDelivery] = []
+    inbox: list[InboxEvent] = []
     catalog: list[NameSeen] = []
 
 

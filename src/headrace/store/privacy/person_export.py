@@ -17,6 +17,7 @@ from headrace.store.contacts.groups.memberships import read_memberships
 from headrace.store.contacts.identifiers import Alias, aliases_of
 from headrace.store.contacts.merge_rows import Memberships
 from headrace.store.contacts.refs import find_ref
+from headrace.store.contract.automations import EntryRow, RejectedStart, RunDetail
 from headrace.store.contract.erasures import Erasure, Mention
 from headrace.store.contract.messages import MessageCopy, Suppressed
 from headrace.store.engine.columns import columns_of
@@ -40,6 +41,8 @@ from headrace.store.privacy.rows import Subject
 EVENTS_MAX = 50
 #: Messages of one page; details of each are read separately.
 MESSAGES_MAX = 50
+#: Runs, and rejected starts, of one page.
+RUNS_MAX = 20
 #: Exports that a process runs at once: each searches all events of a project.
 EXPORTS_MAX = 2
 
@@ -224,6 +227,35 @@ class PersonExports:
                     lambda tx, each=each: self._person_messages.copy(tx, each),  # type: ignore[misc]
                     snapshot=True,
                 )
+
+    async def runs(self, subject: Subject) -> AsyncIterator[RunDetail]:
+        """Runs of a person in automations, page by page."""
+        place: MessagePlace | None = MessagePlace()
+        while place is not None:
+            found, place = await self._database.read(
+                lambda tx, place=place: self._person_messages.runs(  # type: ignore[misc]
+                    tx, subject, place, RUNS_MAX
+                ),
+                snapshot=True,
+            )
+            for each in found:
+                yield each
+
+    async def rejected_starts(self, subject: Subject) -> AsyncIterator[RejectedStart]:
+        """Events of a person that started no run."""
+        place: MessagePlace | None = MessagePlace()
+        while place is not None:
+            found, place = await self._database.read(
+                lambda tx, place=place: self._person_messages.rejected_starts(  # type: ignore[misc]
+                    tx, subject, place, RUNS_MAX
+                )
+            )
+            for each in found:
+                yield each
+
+    async def entries(self, subject: Subject) -> Sequence[EntryRow]:
+        """When a person last started each automation."""
+        return await self._database.read(lambda tx: self._person_messages.entries(tx, subject))
 
     async def message_facts(self, subject: Subject) -> tuple[Sequence[Suppressed], dict[str, int]]:
         """Suppressions of a person's addresses; and rows about messages, by place."""

@@ -1,4 +1,4 @@
-"""The interface to messages for erasure and export of a person."""
+"""The interface to messages and runs for erasure and export of a person."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Protocol
 
 import msgspec
 
+from headrace.store.contract.automations import EntryRow, RejectedStart, RunDetail
 from headrace.store.contract.messages import Message, MessageCopy, Suppressed
 from headrace.store.engine.transaction import Transaction
 from headrace.store.privacy.rows import Subject
 
 
 class MessagePlace(msgspec.Struct, frozen=True):
-    """A position in the messages to a person."""
+    """A position in the messages to a person, or in the person's runs."""
 
     #: Number of the contact or address of the person that they are to.
     whose: int = 0
@@ -22,14 +23,17 @@ class MessagePlace(msgspec.Struct, frozen=True):
 
 
 class PersonMessages(Protocol):
-    """Messages to a person, with all that is kept about them; in the caller's transaction."""
+    """Messages to a person and the person's runs, with all that is kept about them.
+
+    In the caller's transaction.
+    """
 
     async def had_messages(self, tx: Transaction, contact_ids: Sequence[str]) -> bool:
-        """Whether messages to one of the contacts are kept."""
+        """Whether messages to one of the contacts, or runs, are kept."""
         ...
 
     async def erase(self, tx: Transaction, subject: Subject, limit: int) -> dict[str, int] | None:
-        """Remove up to `limit` messages; rows removed by place, None when none is left."""
+        """Remove up to `limit` of each; rows removed by place, None when nothing is left."""
         ...
 
     async def count(self, tx: Transaction, subject: Subject) -> dict[str, int]:
@@ -48,4 +52,20 @@ class PersonMessages(Protocol):
 
     async def suppressions(self, tx: Transaction, subject: Subject) -> Sequence[Suppressed]:
         """Entries of the suppression list with an address of the person."""
+        ...
+
+    async def runs(
+        self, tx: Transaction, subject: Subject, after: MessagePlace, limit: int
+    ) -> tuple[Sequence[RunDetail], MessagePlace | None]:
+        """Up to `limit` runs from a position on, and where to continue; None at the end."""
+        ...
+
+    async def rejected_starts(
+        self, tx: Transaction, subject: Subject, after: MessagePlace, limit: int
+    ) -> tuple[Sequence[RejectedStart], MessagePlace | None]:
+        """The same for events that started no run."""
+        ...
+
+    async def entries(self, tx: Transaction, subject: Subject) -> Sequence[EntryRow]:
+        """When the person last started each automation."""
         ...

@@ -323,6 +323,46 @@ COPIED: tuple[TableCopy, ...] = (
         "done, made, status, actor, due_us, created_us, updated_us",
         "number",
     ),
+    _alike(
+        "automations",
+        "id, project_id, name, description, status, draft, draft_revision, editor_layout, version, "
+        "version_revision, trigger_event, active_since_us, created_us, updated_us",
+        "id",
+    ),
+    _alike(
+        "automation_versions",
+        "automation_id, number, id, project_id, definition, sha256, event_names, published_us, "
+        "published_by",
+        "automation_id, number",
+    ),
+    _alike(
+        "automation_inbox",
+        "lane, sequence, project_id, contact_id, due_us, attempt, error",
+        "lane, sequence",
+    ),
+    _alike(
+        "automation_entries",
+        "lane, contact_id, automation_id, entry_key, project_id, last_start_us, starts",
+        "lane, contact_id, automation_id, entry_key",
+    ),
+    _alike(
+        "automation_runs",
+        "lane, id, project_id, automation_id, version, contact_id, entry_key, event_lane, "
+        "sequence, status, reason, outcome, at_step, state, due_us, attempt, error, notes, "
+        "started_us, finished_us",
+        "lane, id",
+    ),
+    _alike(
+        "automation_notes",
+        "lane, run_id, number, at_us, reason, step_key, sentence",
+        "lane, run_id, number",
+    ),
+    _alike(
+        "rejected_starts",
+        "lane, sequence, automation_id, project_id, version, contact_id, event_id, reason, "
+        "sentence, at_us",
+        "lane, sequence, automation_id",
+    ),
 )
 
 #: Tables of the source that are not read, and why.

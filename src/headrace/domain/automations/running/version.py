@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from headrace.domain.automations.definition.graph import Graph
-from headrace.domain.automations.definition.model import Alternative, Definition, Step, WaitConfig
+from headrace.domain.automations.definition.model import (
+    Alternative,
+    Definition,
+    DelayConfig,
+    Step,
+    WaitConfig,
+)
+from headrace.domain.automations.running.delays import depends_on_contact_zone
+from headrace.domain.contacts.contact import CONTACT_UPDATED
 
 
 class Version:
@@ -43,3 +51,17 @@ class Version:
             for each in step.config.alternatives
         )
         return frozenset((*waited, *(rule.event_name for rule in self.definition.exit_on)))
+
+    @property
+    def depends_on_contact(self) -> bool:
+        """Whether a change of the contact can move the end of a delay."""
+        return any(
+            isinstance(step.config, DelayConfig) and depends_on_contact_zone(step.config)
+            for step in self.definition.steps
+        )
+
+    @property
+    def event_names(self) -> frozenset[str]:
+        """Names of all events that may start a run of this version, or change an open one."""
+        changes = {CONTACT_UPDATED} if self.depends_on_contact else set[str]()
+        return self.awaited_names | changes | {self.definition.trigger.event_name}

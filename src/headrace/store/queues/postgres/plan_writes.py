@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from headrace.domain.events.event import Status
 from headrace.domain.events.identity import contact_lane
 from headrace.domain.ids import new_uuid, uuid_text
+from headrace.store.automations.inbox import add_to_inbox
 from headrace.store.contacts.merging.pair_rows import pairs_found
 from headrace.store.contract.processing import BatchPlan, ConflictFound, Done, NewDelivery
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection
 from headrace.store.engine.postgres.sequences import SequenceAllocator
+from headrace.store.engine.postgres.transaction import PostgresTransaction
 from headrace.store.queues.postgres.contact_lookup import ContactLookup
 from headrace.store.queues.postgres.plan_contacts import write_contacts_of_plan
 from headrace.store.queues.postgres.system_events import insert_system_events
@@ -60,7 +62,7 @@ async def write_plan(
     found: ContactLookup,
     now_us: int,
 ) -> None:
-    """Write contacts, conflicts, deliveries, system events and the states of the events.
+    """Write contacts, conflicts, deliveries, system events, the inbox and the events' states.
 
     Args:
         found: what the plan was made from.
@@ -72,6 +74,7 @@ async def write_plan(
     await _write_conflicts(connection, numbers, plan.conflicts, now_us)
     await _write_deliveries(connection, numbers, plan.deliveries, now_us)
     await insert_system_events(connection, numbers, plan.system_events, now_us)
+    await add_to_inbox(PostgresTransaction(connection), plan.inbox, now_us)
     await _write_marks(connection, plan.done, now_us)
 
 

@@ -9,6 +9,7 @@ import apsw
 from headrace.domain.events.event import Status
 from headrace.domain.events.identity import contact_lane
 from headrace.domain.ids import new_uuid, uuid_text
+from headrace.store.automations.inbox import add_to_inbox
 from headrace.store.contacts.identifiers import (
     identifier,
     identifiers_claimed,
@@ -17,6 +18,8 @@ from headrace.store.contacts.identifiers import (
 from headrace.store.contacts.merging.pair_rows import pairs_found
 from headrace.store.contract.processing import BatchPlan, ContactChanged, ContactCreated
 from headrace.store.engine.sqlite.bulk import BulkInsert
+from headrace.store.engine.sqlite.transaction import SqliteTransaction
+from headrace.store.engine.transaction import drive
 from headrace.store.queues.sqlite.parts import PART_OF_EVENT
 from headrace.store.queues.sqlite.system_events import insert_system_events
 
@@ -63,7 +66,7 @@ _MARK = (
 
 
 def write_plan(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> None:
-    """Write contacts, conflicts, deliveries, system events and the states of the events."""
+    """Write contacts, conflicts, deliveries, system events, the inbox and the events' states."""
     _write_contacts(connection, plan, now_us)
     _write_conflicts(connection, plan, now_us)
     deliveries = [
@@ -72,6 +75,7 @@ def write_plan(connection: apsw.Connection, plan: BatchPlan, now_us: int) -> Non
     ]
     _DELIVERIES.run(connection, deliveries)
     insert_system_events(connection, plan.system_events, now_us)
+    drive(add_to_inbox(SqliteTransaction(connection), plan.inbox, now_us))
     connection.executemany(
         _MARK,
         [(d.attempt, d.contact_id, d.resolution, now_us, d.sequence) for d in plan.done],

@@ -1,0 +1,1 @@
+"""Automations, their runs, and the transactions that advance these."""

@@ -1,0 +1,102 @@
+"""Events as inputs of runs, read in the transaction that advances these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from headrace.domain.automations.filters.values import json_of
+from headrace.domain.automations.running.runs import Event, read_payload
+from headrace.domain.events.event import Source, StoredEvent
+from headrace.domain.ids import uuid_text
+from headrace.domain.json_text import Number
+from headrace.store.contract.processing import SystemEvent
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.system_events import SystemEvents
+from headrace.store.engine.transaction import Transaction
+from headrace.store.events.stored_events import COLUMNS, stored_event
+
+#: Events that one look-back reads at most.
+LOOKED_BACK_MAX = 10_000
+#: Member of the payload of a system event that a run has caused.
+CAUSED_BY = "caused_by"
+#: Deepest chain that is told apart; far above what the policy allows.
+_DEPTH_MAX = 1000
+
+EVENT = sql(f"SELECT {COLUMNS} FROM stored_events e WHERE e.lane = $1 AND e.sequence = $2")
+# For each id that leads to the contact, since an index orders the events of each separately.
+LOOK_BACK = sql(
+    f"SELECT {COLUMNS} FROM event_states o "
+    "JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence "
+    "WHERE o.project_id = $1 AND o.contact_id = $2 AND o.contact_id IS NOT NULL "
+    "AND o.sequence > $3 AND o.status = 3 AND e.event = ANY($4::text[]) "
+    "ORDER BY o.sequence LIMIT $5"
+)
+
+
+def event_of(stored: StoredEvent) -> Event:
+    """A stored event as an input of runs."""
+    payload = read_payload(stored.payload)
+    return Event(
+        sequence=stored.sequence,
+        id=uuid_text(stored.id),
+        name=stored.event,
+        payload=payload,
+        occurred_us=stored.occurred_us,
+        received_us=stored.received_us,
+        source=stored.source,
+        depth=_depth(payload) if stored.source == Source.SYSTEM else 0,
+    )
+
+
+def _depth(payload: dict[str, Any]) -> int:
+    """How long the chain of automations is that has caused an event."""
+    cause = payload.get(CAUSED_BY)
+    depth = cause.get("depth") if isinstance(cause, dict) else None
+    if not isinstance(depth, Number) or not depth.isdigit():
+        return 0
+    return min(int(depth[:9]), _DEPTH_MAX)
+
+
+async def find_event(tx: Transaction, lane: int, sequence: int) -> Event | None:
+    """One event, None when it is no longer kept."""
+    row = await tx.row(EVENT, lane, sequence)
+    return None if row is None else event_of(stored_event(row))
+
+
+async def look_back(
+    tx: Transaction, project_id: int, contact_ids: Iterable[str], names: Iterable[str], since: int
+) -> tuple[Event, ...]:
+    """Processed events of a contact with these names, received after `since`, in order."""
+    found: list[Event] = []
+    wanted = sorted(names)
+    for each in contact_ids:
+        rows = await tx.rows(LOOK_BACK, project_id, each, since, wanted, LOOKED_BACK_MAX)
+        found += [event_of(stored_event(row)) for row in rows]
+    found.sort(key=lambda event: event.sequence)
+    return tuple(found[:LOOKED_BACK_MAX])
+
+
+class CausedEvents:
+    """See `SystemEvents`; adds to each payload which run has caused the event.
+
+    Args:
+        depth: of the events: one more than that of the run.
+    """
+
+    def __init__(self, system_events: SystemEvents, run_id: str, depth: int) -> None:
+        self._system_events = system_events
+        self._cause = {"run_id": run_id, "depth": Number(depth)}
+
+    async def insert(self, tx: Transaction, events: Any, now_us: int) -> None:
+        caused = [
+            SystemEvent(
+                one.project_id,
+                one.event,
+                one.contact_id,
+                json_of({**read_payload(one.payload), CAUSED_BY: self._cause}),
+                one.lane,
+            )
+            for one in events
+        ]
+        await self._system_events.insert(tx, caused, now_us)

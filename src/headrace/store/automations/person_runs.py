@@ -1,0 +1,104 @@
+"""Runs of a person, erased with the messages to this person.
+
+See `headrace.store.privacy.person_messages.PersonMessages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headrace.store.automations.removal import remove_runs
+from headrace.store.automations.run_rows import REJECTED, rejected_start
+from headrace.store.automations.runs import find_run
+from headrace.store.contract.automations import EntryRow, RejectedStart, RunDetail
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Transaction
+from headrace.store.messages.person_messages import PersonMessages
+from headrace.store.privacy.person_messages import MessagePlace
+from headrace.store.privacy.rows import Subject, added
+
+_OF = "contact_id = ANY($1::text[])"
+RUNS = sql(f"SELECT id FROM automation_runs WHERE {_OF} ORDER BY contact_id, started_us LIMIT $2")
+_TABLES = ("automation_inbox", "rejected_starts", "automation_entries")
+COUNTS = {
+    "automation_runs": sql(f"SELECT count(*) FROM automation_runs WHERE {_OF}"),
+    "automation_notes": sql(
+        "SELECT count(*) FROM automation_runs r "
+        "JOIN automation_notes n ON n.lane = r.lane AND n.run_id = r.id "
+        f"WHERE r.{_OF}"
+    ),
+} | {table: sql(f"SELECT count(*) FROM {table} WHERE {_OF}") for table in _TABLES}
+REMOVE = {table: sql(f"DELETE FROM {table} WHERE {_OF}") for table in _TABLES}
+
+PAGE_OF_RUNS = sql(
+    "SELECT id, started_us FROM automation_runs WHERE contact_id = $1 "
+    "AND (started_us, id) > ($2, $3) ORDER BY started_us, id LIMIT $4"
+)
+PAGE_OF_REJECTED = sql(
+    f"SELECT {REJECTED} FROM rejected_starts WHERE contact_id = $1 AND contact_id IS NOT NULL "
+    "AND sequence > $2 ORDER BY sequence LIMIT $3"
+)
+ENTRIES = sql(
+    "SELECT automation_id, entry_key, last_start_us, starts FROM automation_entries "
+    f"WHERE {_OF} LIMIT $2"
+)
+#: Entries that an export lists at most.
+_ENTRIES_MAX = 10_000
+
+
+class PersonMessagesAndRuns(PersonMessages):
+    """Messages to a person, and the person's runs."""
+
+    async def had_messages(self, tx: Transaction, contact_ids: Sequence[str]) -> bool:
+        if await super().had_messages(tx, contact_ids):
+            return True
+        return await tx.row(RUNS, list(contact_ids), 1) is not None
+
+    async def erase(self, tx: Transaction, subject: Subject, limit: int) -> dict[str, int] | None:
+        ids = list(subject.contact_ids)
+        runs = [row[0] for row in await tx.rows(RUNS, ids, limit)]
+        counts = await remove_runs(tx, runs) if runs else {}
+        for table, statement in REMOVE.items():
+            counts[table] = await tx.run(statement, ids)
+        messages = await super().erase(tx, subject, limit)
+        counts = added({}, counts)
+        if messages is None:
+            return counts or None
+        return added(counts, messages)
+
+    async def count(self, tx: Transaction, subject: Subject) -> dict[str, int]:
+        ids = list(subject.contact_ids)
+        counts = {table: await tx.value(each, ids) for table, each in COUNTS.items()}
+        return added(added({}, counts), await super().count(tx, subject))
+
+    async def runs(
+        self, tx: Transaction, subject: Subject, after: MessagePlace, limit: int
+    ) -> tuple[Sequence[RunDetail], MessagePlace | None]:
+        if after.whose >= len(subject.contact_ids):
+            return [], None
+        whose = subject.contact_ids[after.whose]
+        rows = await tx.rows(PAGE_OF_RUNS, whose, after.created_us, after.message_id, limit)
+        found = [await find_run(tx, row[0]) for row in rows]
+        details = [each for each in found if each is not None]
+        if len(rows) < limit:
+            return details, MessagePlace(after.whose + 1)
+        return details, MessagePlace(after.whose, rows[-1][1], rows[-1][0])
+
+    async def rejected_starts(
+        self, tx: Transaction, subject: Subject, after: MessagePlace, limit: int
+    ) -> tuple[Sequence[RejectedStart], MessagePlace | None]:
+        if after.whose >= len(subject.contact_ids):
+            return [], None
+        whose = subject.contact_ids[after.whose]
+        rows = await tx.rows(PAGE_OF_REJECTED, whose, after.created_us, limit)
+        found = [rejected_start(row) for row in rows]
+        if len(rows) < limit:
+            return found, MessagePlace(after.whose + 1)
+        return found, MessagePlace(after.whose, found[-1].sequence)
+
+    async def entries(self, tx: Transaction, subject: Subject) -> Sequence[EntryRow]:
+        rows = await tx.rows(ENTRIES, list(subject.contact_ids), _ENTRIES_MAX)
+        return [
+            EntryRow(automation_id=a, entry_key=key, last_start_us=last_us, starts=starts)
+            for a, key, last_us, starts in sorted(rows, key=lambda row: row[2])
+        ]

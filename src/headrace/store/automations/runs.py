@@ -1,0 +1,144 @@
+"""Reads of runs and rejected starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headrace.domain.contacts.contact import Contact
+from headrace.store.automations.automations import find_automation
+from headrace.store.automations.run_rows import (
+    COLUMNS,
+    NOTE,
+    REJECTED,
+    key_of,
+    note_row,
+    read_state,
+    rejected_start,
+    run_row,
+)
+from headrace.store.contacts.contact_writes import by_id
+from headrace.store.contacts.identifiers import ids_of
+from headrace.store.contract.automations import (
+    NOTES_MAX,
+    RejectedStart,
+    RunDetail,
+    RunFilter,
+    RunRow,
+)
+from headrace.store.engine.dialect import Statement, sql
+from headrace.store.engine.numbers import BIGINT_MAX
+from headrace.store.engine.transaction import Database, Transaction
+
+_BEFORE = "(started_us, id) < ($2, $3) ORDER BY started_us DESC, id DESC LIMIT $4"
+OF_AUTOMATION = sql(f"SELECT {COLUMNS} FROM automation_runs WHERE automation_id = $1 AND {_BEFORE}")
+OF_STATUS = sql(
+    f"SELECT {COLUMNS} FROM automation_runs WHERE automation_id = $1 AND status = $5 AND {_BEFORE}"
+)
+# For each id that leads to the contact.
+OF_CONTACT = sql(f"SELECT {COLUMNS} FROM automation_runs WHERE contact_id = $1 AND {_BEFORE}")
+GET = sql(f"SELECT {COLUMNS}, state FROM automation_runs WHERE lane = $1 AND id = $2")
+NOTES = sql(
+    f"SELECT {NOTE} FROM automation_notes WHERE lane = $1 AND run_id = $2 ORDER BY number LIMIT $3"
+)
+REJECTED_STARTS = sql(
+    f"SELECT {REJECTED} FROM rejected_starts WHERE automation_id = $1 AND sequence < $2 "
+    "ORDER BY sequence DESC LIMIT $3"
+)
+#: After every id.
+_LAST_ID = "~"
+#: Runs of a contact that are examined for a filter.
+_EXAMINED_MAX = 1000
+
+#: Where a page of runs begins: before this time and id.
+Place = tuple[int, str]
+
+
+class Runs:
+    """Runs of all projects, for reading."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list(
+        self,
+        project_id: int,
+        automation_id: str,
+        wanted: RunFilter,
+        *,
+        before: Place | None = None,
+        limit: int,
+    ) -> Sequence[RunRow] | None:
+        """Runs of an automation, newest first; None when there is no such automation."""
+
+        async def read(tx: Transaction) -> list[RunRow] | None:
+            if await find_automation(tx, project_id, automation_id) is None:
+                return None
+            place = before or (BIGINT_MAX, _LAST_ID)
+            if wanted.contact_id is not None:
+                contact = await by_id(tx, project_id, wanted.contact_id)
+                ids = [wanted.contact_id] if contact is None else await ids_of(tx, contact.id)
+                rows = await _of_contact(tx, ids, place, _EXAMINED_MAX)
+                return [
+                    row
+                    for row in rows
+                    if row.automation_id == automation_id
+                    and (wanted.status is None or row.status is wanted.status)
+                ][:limit]
+            statement: Statement = OF_AUTOMATION if wanted.status is None else OF_STATUS
+            more = () if wanted.status is None else (wanted.status.value,)
+            rows_found = await tx.rows(statement, automation_id, *place, limit, *more)
+            return [run_row(row) for row in rows_found]
+
+        return await self._database.read(read)
+
+    async def of_contact(
+        self, contact: Contact, *, before: Place | None = None, limit: int
+    ) -> Sequence[RunRow]:
+        """Runs of a contact in all automations, newest first."""
+
+        async def read(tx: Transaction) -> list[RunRow]:
+            place = before or (BIGINT_MAX, _LAST_ID)
+            return await _of_contact(tx, await ids_of(tx, contact.id), place, limit)
+
+        return await self._database.read(read)
+
+    async def get(self, project_id: int, run_id: str) -> RunDetail | None:
+        """One run with everything that happened in it; None when there is none."""
+
+        async def read(tx: Transaction) -> RunDetail | None:
+            found = await find_run(tx, run_id)
+            return None if found is None or found.row.project_id != project_id else found
+
+        return await self._database.read(read, snapshot=True)
+
+    async def rejected_starts(
+        self, project_id: int, automation_id: str, *, before: int | None = None, limit: int
+    ) -> Sequence[RejectedStart] | None:
+        """Events that started no run, newest first; None when there is no such automation."""
+        below = BIGINT_MAX if before is None else before
+
+        async def read(tx: Transaction) -> list[RejectedStart] | None:
+            if await find_automation(tx, project_id, automation_id) is None:
+                return None
+            rows = await tx.rows(REJECTED_STARTS, automation_id, below, limit)
+            return [rejected_start(row) for row in rows]
+
+        return await self._database.read(read)
+
+
+async def find_run(tx: Transaction, run_id: str) -> RunDetail | None:
+    """A run of any project, with everything that happened in it."""
+    row = await tx.row(GET, *key_of(run_id))
+    if row is None:
+        return None
+    notes = [note_row(each) for each in await tx.rows(NOTES, *key_of(run_id), NOTES_MAX)]
+    return RunDetail(row=run_row(row), run=read_state(row[-1]), notes=notes)
+
+
+async def _of_contact(
+    tx: Transaction, ids: Sequence[str], place: Place, limit: int
+) -> list[RunRow]:
+    found: list[RunRow] = []
+    for each in ids:
+        found += [run_row(row) for row in await tx.rows(OF_CONTACT, each, *place, limit)]
+    return sorted(found, key=lambda row: (row.started_us, row.id), reverse=True)[:limit]

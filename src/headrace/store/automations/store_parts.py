@@ -1,0 +1,33 @@
+"""All parts of a store for automations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headrace.store.automations.automations import Automations
+from headrace.store.automations.removal import RunRemoval
+from headrace.store.automations.runs import Runs
+from headrace.store.automations.work import AutomationWork
+from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.system_events import SystemEvents
+from headrace.store.engine.transaction import Database
+
+
+class AutomationParts:
+    """Everything about automations in one store.
+
+    Args:
+        clock_us: the store's clock.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        system_events: SystemEvents,
+        numbers: RowNumbers,
+        clock_us: Callable[[], int],
+    ) -> None:
+        self.definitions = Automations(database)
+        self.runs = Runs(database)
+        self.removal = RunRemoval(database)
+        self.work = AutomationWork(database, system_events, numbers, clock_us)

@@ -1,0 +1,154 @@
+"""Types of automations for the pipeline and the edges. Times are microseconds since 1970 UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.runs import Run
+from headrace.domain.automations.running.starting import AutomationStatus
+from headrace.domain.automations.running.states import Outcome, RunStatus
+
+#: Automations of a project, archived ones included.
+AUTOMATIONS_MAX = 1000
+VERSIONS_MAX = 1000
+#: Notes that are kept of one run; further ones are dropped.
+NOTES_MAX = 2000
+#: Attempts at one input before it is given up.
+ATTEMPTS_MAX = 5
+
+
+class Automation(msgspec.Struct, frozen=True, kw_only=True):
+    """A draft with its published versions."""
+
+    id: str
+    project_id: int
+    name: str
+    description: str
+    status: AutomationStatus
+    #: JSON of the definition, as its author wrote it.
+    draft: str
+    draft_revision: int
+    #: JSON; never read by the server.
+    editor_layout: str | None
+    #: Number of the newest version; 0: none was published.
+    version: int
+    #: Revision of the draft that was published last.
+    version_revision: int
+    created_us: int
+    updated_us: int
+
+    @property
+    def has_draft_changes(self) -> bool:
+        """Whether the draft differs from the newest version."""
+        return self.draft_revision != self.version_revision
+
+
+class AutomationVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A published version; it never changes."""
+
+    automation_id: str
+    number: int
+    id: str
+    #: JSON with names replaced by ids.
+    definition: str
+    sha256: str
+    published_us: int
+    published_by: str
+
+
+class InboxEvent(msgspec.Struct, frozen=True, gc=False):
+    """A processed event that may start or continue a run."""
+
+    lane: int
+    sequence: int
+    project_id: int
+    contact_id: str | None
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A run without its steps and waits."""
+
+    id: str
+    project_id: int
+    automation_id: str
+    version: int
+    contact_id: str
+    entry_key: str
+    event_lane: int
+    #: Of the event that started it.
+    sequence: int
+    status: RunStatus
+    reason: Reason | None
+    outcome: Outcome | None
+    at_step: str | None
+    #: When the runner looks at it next; None: it has ended.
+    due_us: int | None
+    #: Failed attempts at what is due, and the last error.
+    attempt: int
+    error: str | None
+    started_us: int
+    finished_us: int | None
+
+
+class NoteRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided in a run, and why."""
+
+    number: int
+    at_us: int
+    reason: Reason
+    step_key: str | None
+    sentence: str
+
+
+class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A run with everything that happened in it."""
+
+    row: RunRow
+    run: Run
+    notes: Sequence[NoteRow]
+
+
+class RejectedStart(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that would have started a run but for a rule."""
+
+    automation_id: str
+    sequence: int
+    version: int
+    contact_id: str | None
+    event_id: str
+    reason: Reason
+    sentence: str
+    at_us: int
+
+
+class EntryRow(msgspec.Struct, frozen=True, kw_only=True):
+    """When a contact last started a run, for one value of the re-entry key."""
+
+    automation_id: str
+    entry_key: str
+    last_start_us: int
+    starts: int
+
+
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs of an automation to list; None: any."""
+
+    status: RunStatus | None = None
+    contact_id: str | None = None
+
+
+class Worked(msgspec.Struct, frozen=True, kw_only=True):
+    """What one round of the runner did."""
+
+    #: Events that were read from the inbox.
+    events: int = 0
+    #: Runs whose timer was due.
+    timers: int = 0
+    started: int = 0
+    #: Events and timers that could not be applied; they are retried later.
+    failed: int = 0
+    #: When the next event or timer is due; None: nothing waits.
+    next_us: int | None = None
