@@ -1,1 +1,1 @@
-"""`headrace automation`: checking automations."""
+"""`headrace automation`: automations and their runs."""

@@ -35,7 +35,7 @@ def check(
     from headrace.domain.automations.definition.parsing import parse_document
     from headrace.domain.automations.definition.publish_checks import Report, check_for_publish
 
-    document = parse_document(_read(file))
+    document = parse_document(read_file(file))
     if document.definition is None:
         report = Report(tuple(document.problems.found), ())
     else:
@@ -58,7 +58,7 @@ def check(
         raise CommandFailed("" if as_json else _verdict(len(document.problems)))
 
 
-def _read(file: str) -> bytes:
+def read_file(file: str) -> bytes:
     """The file, or as much of it as proves that it is too large."""
     from headrace.domain.automations.limits import DOCUMENT_BYTES_MAX
 
@@ -77,11 +77,11 @@ def _print(document: Document, report: Report) -> None:
     for word in document.rewritten:
         typer.echo(f"rewritten  {word.field}: {printable(word.was)} is now {word.now}")
     for each in report.problems:
-        typer.echo(_line("problem", each))
+        typer.echo(problem_line("problem", each))
     if document.problems.left_out:
         typer.echo(f"problem    and {document.problems.left_out} more")
     for each in report.warnings:
-        typer.echo(_line("warning", each))
+        typer.echo(problem_line("warning", each))
     if not report.problems and document.definition is not None:
         name = f"{document.name!r}" if document.name else "The automation"
         steps = len(document.definition.steps)
@@ -93,7 +93,8 @@ def _print(document: Document, report: Report) -> None:
         )
 
 
-def _line(level: str, problem: Problem) -> str:
+def problem_line(level: str, problem: Problem) -> str:
+    """One line about a problem or warning."""
     where = problem.field or "the file"
     step = f" (step {problem.step})" if problem.step else ""
     return printable(f"{level:9}  {where}{step}: {problem.message} [{problem.code}]")

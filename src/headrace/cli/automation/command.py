@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
+from headrace.cli.automation import definitions, runs
 from headrace.cli.automation.check import check
 
-app = typer.Typer(help="Check automations.", no_args_is_help=True)
+app = typer.Typer(
+    help="Create, publish and check automations, and see their runs.", no_args_is_help=True
+)
+app.command("list")(definitions.list_)
+app.command()(definitions.create)
+app.command()(definitions.publish)
+app.command()(definitions.show)
+app.command()(definitions.pause)
+app.command()(definitions.resume)
+app.command()(definitions.archive)
+app.command()(runs.runs)
+app.command()(runs.run)
+app.command()(runs.rejected)
 app.command()(check)

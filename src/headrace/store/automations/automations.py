@@ -437,7 +437,9 @@ async def _insert_version(
 
 
 async def _checked(tx: Transaction, held: Automation) -> tuple[Checked, Document, References]:
-    document, report, references = await _check(tx, held.project_id, held.draft.encode())
+    # Problems name their place as in the request that wrote the draft.
+    text = f'{{"name":"draft","definition":{held.draft}}}'
+    document, report, references = await _check(tx, held.project_id, text.encode())
     checked = Checked(automation=held, report=report, left_out=document.problems.left_out)
     return checked, document, references
 

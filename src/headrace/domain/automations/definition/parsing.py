@@ -89,18 +89,43 @@ def parse_document(text: bytes) -> Document:
     if "definition" not in value:
         return _with_definition(Document(problems=problems), value)
     reader = FieldReader(value, "", _DOCUMENT, problems)
+    document = _document(reader, required=True)
+    return _with_definition(document, reader.get("definition", required=True))
+
+
+def parse_fields(text: bytes, *, required: bool) -> Document:
+    """Read the fields of an automation, as `POST` and `PATCH /automations` take them.
+
+    Never raises for any text: everything is in the problems of the result.
+
+    Args:
+        required: whether there must be a name and a definition. An absent definition leaves `text`
+            empty.
+    """
+    problems = Problems()
+    value = load_object(text, problems)
+    if value is None:
+        return Document(problems=problems)
+    reader = FieldReader(value, "", _DOCUMENT, problems)
+    document = _document(reader, required=required)
+    definition = reader.get("definition", required=required)
+    return document if definition is None else _with_definition(document, definition)
+
+
+def _document(reader: FieldReader, *, required: bool) -> Document:
+    """Everything but the definition."""
+    problems = reader.problems
     layout = reader.get("editor_layout")
     kept = None
     if layout is not None:
         kept = _sized(layout, EDITOR_LAYOUT_BYTES_MAX, "editor_layout", problems)
-    document = Document(
+    return Document(
         problems=problems,
-        name=reader.text("name", required=True, rule=check_name),
+        name=reader.text("name", required=required, rule=check_name),
         description=reader.text("description", rule=check_description),
         field="definition",
         editor_layout=kept,
     )
-    return _with_definition(document, reader.get("definition", required=True))
 
 
 def _with_definition(document: Document, value: Any) -> Document:

@@ -1,0 +1,42 @@
+"""Automations and runs as commands show them: in the API's form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headrace.domain.timestamps import to_text
+
+if TYPE_CHECKING:
+    from headrace.store.contract.automations import Automation, RunRow
+
+
+def automation_shown(of: Automation) -> dict[str, Any]:
+    """An automation without its definition."""
+    return {
+        "id": of.id,
+        "name": of.name,
+        "description": of.description,
+        "status": of.status.value,
+        "version_number": of.version or None,
+        "has_draft_changes": of.has_draft_changes,
+        "created_at": to_text(of.created_us),
+        "updated_at": to_text(of.updated_us),
+    }
+
+
+def run_shown(of: RunRow) -> dict[str, Any]:
+    """A run without its steps."""
+    return {
+        "id": of.id,
+        "automation_id": of.automation_id,
+        "version_number": of.version,
+        "contact_id": of.contact_id,
+        "status": of.status.value,
+        "status_reason": of.reason,
+        "outcome": of.outcome,
+        "at_step": of.at_step,
+        "started_at": to_text(of.started_us),
+        "finished_at": None if of.finished_us is None else to_text(of.finished_us),
+        "next_at": None if of.due_us is None else to_text(of.due_us),
+        "last_error": of.error,
+    }
