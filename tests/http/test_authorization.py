@@ -25,12 +25,21 @@ WITH_IDS = [each for each in KEYED if each.parameters]
 #: The id of nothing: a hidden resource must look like an absent one.
 ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
 LISTS = ("/contacts", "/topics", "/audiences", "/webhooks", "/dead-letters", "/replays", "/merges")
-MAIL_LISTS = ("/domains", "/templates", "/suppressions")
+MAIL_LISTS = ("/domains", "/templates", "/suppressions", "/automations")
 
 Place = tuple[str, str]
 
 #: Parameters with the same value in both projects.
-NO_IDS = {("events", "key"), ("catalog", "event"), ("templates", "number")}
+NO_IDS = {
+    *(("events", "key"), ("catalog", "event"), ("templates", "number")),
+    ("automations", "number"),
+}
+#: Its run waits for ever, as far as a test is concerned.
+DEFINITION = {
+    "trigger": {"event_name": "a.b"},
+    "steps": [{"key": "s", "type": "delay", "config": {"duration": "300 days"}}],
+    "connections": [{"from": "trigger", "to": "s"}],
+}
 
 
 class Inhabitant:
@@ -47,10 +56,15 @@ class Inhabitant:
 
     def _make(self) -> dict[Place, str]:
         client = self.client
+        body = {"name": "Wait", "definition": DEFINITION}
+        automation_id = send(client, "POST", "/automations", **body).data["id"]
+        assert client.request("POST", f"/automations/{automation_id}/publish").status == 200
         event_id = client.send({"event": "a.b", "external_id": "x", "idempotency_key": "k"}).data[
             "id"
         ]
         wait_until(lambda: client.get(f"/events/{event_id}").data["status"] == "processed", 30)
+        runs = f"/automations/{automation_id}/runs"
+        wait_until(lambda: bool(client.get(runs).data), 30)
         contact_id, topic_id = new_contact(client), new_topic(client)
         audience_id = new_audience(client)
         send(client, "POST", f"/audiences/{audience_id}/contacts", contact_ids=[contact_id])
@@ -90,6 +104,9 @@ class Inhabitant:
             ("send-jobs", "id"): send(client, "POST", "/emails", **many).data["id"],
             ("templates", "id"): template.data["id"],
             ("templates", "number"): "1",
+            ("automations", "id"): automation_id,
+            ("automations", "number"): "1",
+            ("automation-runs", "id"): client.get(runs).data[0]["id"],
             ("suppressions", "id"): send(client, "POST", "/suppressions", **address).data["id"],
         }
 

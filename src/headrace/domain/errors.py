@@ -28,6 +28,9 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "NotFound"
     METHOD_NOT_ALLOWED = "MethodNotAllowed"
     CONFLICT = "Conflict"
+    VERSION_CONFLICT = "VersionConflict"
+    NOT_ELIGIBLE = "NotEligible"
+    AUTOMATION_INVALID = "AutomationInvalid"
     IDEMPOTENCY_KEY_REUSED = "IdempotencyKeyReused"
     RATE_LIMITED = "RateLimited"
     OVERLOADED = "Overloaded"
@@ -44,11 +47,14 @@ STATUS_OF: dict[ErrorCode, int] = {
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.REQUEST_TIMEOUT: 408,
     ErrorCode.CONFLICT: 409,
+    ErrorCode.VERSION_CONFLICT: 409,
+    ErrorCode.NOT_ELIGIBLE: 409,
     ErrorCode.PAYLOAD_TOO_LARGE: 413,
     ErrorCode.REQUEST_TOO_LARGE: 413,
     ErrorCode.URI_TOO_LONG: 414,
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
     ErrorCode.VALIDATION: 422,
+    ErrorCode.AUTOMATION_INVALID: 422,
     ErrorCode.RESERVED_EVENT_NAME: 422,
     ErrorCode.IDEMPOTENCY_KEY_REUSED: 422,
     ErrorCode.RATE_LIMITED: 429,

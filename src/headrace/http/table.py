@@ -8,6 +8,8 @@ import msgspec
 
 from headrace.http.access import health
 from headrace.http.access import policies as admin_policies
+from headrace.http.automations import automations
+from headrace.http.automations import runs as automation_runs
 from headrace.http.catalog import catalog
 from headrace.http.contacts import (
     audiences,
@@ -41,6 +43,7 @@ from headrace.http.routing.route import Route
 EVENTS, CONTACTS, TOPICS = "Events", "Contacts", "Topics"
 AUDIENCES, MAIL, CATALOG, DEAD_LETTERS = "Audiences", "Mail", "Catalog", "Dead letters"
 WEBHOOKS, ADMINISTRATION, SERVER = WEBHOOKS_TAG, "Administration", "Server"
+AUTOMATIONS = "Automations"
 
 #: Groups of the OpenAPI document, in their order.
 TAGS = {
@@ -49,6 +52,7 @@ TAGS = {
     TOPICS: "What contacts are subscribed to.",
     AUDIENCES: "Lists of contacts.",
     MAIL: "E-mails and messages, sending domains, templates and suppressed addresses.",
+    AUTOMATIONS: "What events start: definitions with versions, and runs of contacts.",
     CATALOG: "Event names, the structure of their payloads, and how it has changed.",
     DEAD_LETTERS: "Events and deliveries that failed permanently, and their replays.",
     WEBHOOKS: "Endpoints that events are delivered to.",
@@ -91,6 +95,7 @@ ROUTES = (
         template_versions.ROUTES,
         suppressions.ROUTES,
     ),
+    *_tagged(AUTOMATIONS, automations.ROUTES, automation_runs.ROUTES),
     *_tagged(CATALOG, catalog.ROUTES),
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),
     *_tagged(WEBHOOKS, webhooks.ROUTES),

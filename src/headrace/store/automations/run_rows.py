@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -113,5 +112,5 @@ def due_us_of(run: Run, poll_us: int) -> int | None:
 
 
 def payload_text(payload: dict[str, Any]) -> Any:
-    """A payload as plain JSON, for what is shown."""
-    return json.loads(json_of(payload))
+    """JSON of a payload with all digits of its numbers, for a response."""
+    return msgspec.Raw(json_of(payload).encode())

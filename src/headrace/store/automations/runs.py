@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headrace.domain.automations.running.runs import stable_id
 from headrace.domain.contacts.contact import Contact
-from headrace.store.automations.automations import find_automation
+from headrace.store.automations.automations import find_automation, find_version
+from headrace.store.automations.inputs import EVENT
 from headrace.store.automations.run_rows import (
     COLUMNS,
     NOTE,
@@ -16,6 +18,7 @@ from headrace.store.automations.run_rows import (
     rejected_start,
     run_row,
 )
+from headrace.store.automations.views import SENDS
 from headrace.store.contacts.contact_writes import by_id
 from headrace.store.contacts.identifiers import ids_of
 from headrace.store.contract.automations import (
@@ -28,6 +31,8 @@ from headrace.store.contract.automations import (
 from headrace.store.engine.dialect import Statement, sql
 from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Transaction
+from headrace.store.events.stored_events import stored_event
+from headrace.store.messages.message_rows import find_message
 
 _BEFORE = "(started_us, id) < ($2, $3) ORDER BY started_us DESC, id DESC LIMIT $4"
 OF_AUTOMATION = sql(f"SELECT {COLUMNS} FROM automation_runs WHERE automation_id = $1 AND {_BEFORE}")
@@ -131,8 +136,31 @@ async def find_run(tx: Transaction, run_id: str) -> RunDetail | None:
     row = await tx.row(GET, *key_of(run_id))
     if row is None:
         return None
-    notes = [note_row(each) for each in await tx.rows(NOTES, *key_of(run_id), NOTES_MAX)]
-    return RunDetail(row=run_row(row), run=read_state(row[-1]), notes=notes)
+    found, run = run_row(row), read_state(row[-1])
+    version = await find_version(tx, found.automation_id, found.version)
+    sends = [step.key for step in run.steps if step.type in SENDS]
+    messages = [await find_message(tx, stable_id(run.id, key)) for key in sends]
+    return RunDetail(
+        row=found,
+        run=run,
+        notes=[note_row(each) for each in await tx.rows(NOTES, *key_of(run_id), NOTES_MAX)],
+        version_id=None if version is None else version.id,
+        identity=await _identity(tx, found),
+        messages=[each for each in messages if each is not None],
+    )
+
+
+async def _identity(tx: Transaction, of: RunRow) -> tuple[str, str] | None:
+    """The identifier by which the first event was resolved."""
+    row = await tx.row(EVENT, of.event_lane, of.sequence)
+    if row is None:
+        return None
+    event = stored_event(row)
+    for kind in ("contact_id", "external_id", "email"):
+        value = getattr(event, kind)
+        if value is not None:
+            return kind, value
+    return None
 
 
 async def _of_contact(

@@ -25,7 +25,8 @@ MEMBER_OF = sql(
     "SELECT audience_id FROM audience_members WHERE lane = $1 AND contact_id = $2 "
     "AND audience_id = ANY($3::text[])"
 )
-_SENDS = frozenset({StepType.SEND_EMAIL, StepType.SEND_PUSH})
+#: Types of the steps that send messages.
+SENDS = frozenset({StepType.SEND_EMAIL, StepType.SEND_PUSH})
 
 
 async def read_run_policies(tx: Transaction, project_id: int) -> RunPolicies:
@@ -80,7 +81,7 @@ async def _topics(tx: Transaction, contact: Contact, ids: list[str]) -> dict[str
 async def _message_events(tx: Transaction, run: Run) -> dict[str, str]:
     found: dict[str, str] = {}
     for step in run.steps:
-        if step.type in _SENDS:
+        if step.type in SENDS:
             held = await find_message(tx, stable_id(run.id, step.key))
             if held is not None and held.last_event is not None:
                 found[step.key] = held.last_event

@@ -46,6 +46,7 @@ from headrace.domain.events.event import Source
 from headrace.domain.events.identity import contact_lane
 from headrace.domain.ids import received_us_of
 from headrace.faults import fail_point
+from headrace.store.access.audit import write_audit
 from headrace.store.automations.automations import find_version
 from headrace.store.automations.effects import Effects
 from headrace.store.automations.inputs import find_event, look_back
@@ -330,15 +331,22 @@ class AutomationWork:
             done = _sum(done, await self._try_one(one, failed) or Worked(timers=1, failed=1))
         return done
 
-    async def take(self, project_id: int, run_id: str, item: Input) -> bool:
-        """Apply an input to one run; False when the project has no such run."""
+    async def cancel(
+        self, project_id: int, run_id: str, item: Cancel, *, actor: str
+    ) -> bool | None:
+        """Cancel a run; False when it has ended, None when the project has no such run."""
 
-        async def work(tx: Transaction) -> bool:
-            step = _Step(self, tx, self._clock_us())
+        async def work(tx: Transaction) -> bool | None:
+            now_us = self._clock_us()
+            step = _Step(self, tx, now_us)
             held = await step.hold(run_id)
             if held is None or held.row.project_id != project_id:
+                return None
+            if not held.run.is_open:
                 return False
             await step.advance(held, item)
+            detail = {"run": run_id, "automation": held.row.automation_id, "reason": item.detail}
+            await write_audit(tx, now_us, actor, project_id, "automation.run_cancel", detail)
             return True
 
         return await write_contacts(lambda: self._database.write(work))

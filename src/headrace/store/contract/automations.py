@@ -10,6 +10,7 @@ from headrace.domain.automations.running.reasons import Reason
 from headrace.domain.automations.running.runs import Run
 from headrace.domain.automations.running.starting import AutomationStatus
 from headrace.domain.automations.running.states import Outcome, RunStatus
+from headrace.store.contract.messages import Message
 
 #: Automations of a project, archived ones included.
 AUTOMATIONS_MAX = 1000
@@ -109,6 +110,12 @@ class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
     row: RunRow
     run: Run
     notes: Sequence[NoteRow]
+    #: Id of its version.
+    version_id: str | None = None
+    #: Kind and value of the identifier in the event that started it; None: it is no longer kept.
+    identity: tuple[str, str] | None = None
+    #: Messages of its steps.
+    messages: Sequence[Message] = ()
 
 
 class RejectedStart(msgspec.Struct, frozen=True, kw_only=True):

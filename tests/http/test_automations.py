@@ -1,0 +1,182 @@
+"""`/automations` and `/automation-runs`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.support.http_server import Project
+from tests.support.raw_http import Client
+from tests.support.waiting import wait_until
+
+ABSENT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
+
+
+def definition(event: str = "go", **config: Any) -> dict[str, Any]:
+    config = config or {"seconds": 3600}
+    return {
+        "trigger": {"event_name": event},
+        "steps": [{"key": "s", "type": "delay", "config": config}],
+        "connections": [{"from": "trigger", "to": "s", "branch": "next"}],
+    }
+
+
+def create(client: Client, name: str = "Auto", of: dict[str, Any] | None = None) -> Any:
+    body = {"name": name, "definition": of or definition()}
+    return client.post("/automations", json.dumps(body))
+
+
+def change(event: str) -> bytes:
+    """The body of a request that writes another draft."""
+    return json.dumps({"definition": definition(event)}).encode()
+
+
+def publish(client: Client, automation_id: str) -> Any:
+    return client.request("POST", f"/automations/{automation_id}/publish")
+
+
+def test_draft_is_kept_and_aliases_are_replaced(project: Project) -> None:
+    client = project.client()
+    made = create(client, of=definition(duration_seconds=60))
+    assert made.status == 201
+    assert made.data["status"] == "draft"
+    assert made.data["version_number"] is None
+    assert made.data["has_draft_changes"] is True
+    assert made.data["definition"]["steps"][0]["config"] == {"seconds": 60}
+    assert [each["was"] for each in made.data["rewritten"]] == ["duration_seconds"]
+    got = client.get(f"/automations/{made.data['id']}").data
+    assert got == {**made.data, "rewritten": []}
+    assert create(client).code == "Conflict"
+    (listed,) = client.get("/automations?status=draft&search=AUT").data
+    assert listed["id"] == made.data["id"]
+    assert "definition" not in listed
+
+
+def test_numbers_of_a_definition_keep_their_digits(project: Project) -> None:
+    client = project.client()
+    text = json.dumps({"name": "N", "definition": definition()})
+    long = "12345678901234567890.10"
+    text = text.replace('"event_name": "go"', f'"event_name": "go", "filters": {{"n_gte": {long}}}')
+    made = client.post("/automations", text)
+    assert made.status == 201
+    assert long in client.get(f"/automations/{made.data['id']}").body.decode()
+
+
+def test_unfinished_draft_is_saved_and_not_published(project: Project) -> None:
+    client = project.client()
+    of = {**definition(), "connections": []}
+    made = create(client, of=of).data
+    checked = client.request("POST", f"/automations/{made['id']}/validate").data
+    assert checked["ok"] is False
+    assert "trigger_not_connected" in [each["code"] for each in checked["problems"]]
+    refused = publish(client, made["id"])
+    assert (refused.status, refused.code) == (422, "AutomationInvalid")
+    assert any(field.startswith("definition") for field in refused.fields)
+    assert client.get(f"/automations/{made['id']}").data["status"] == "draft"
+
+
+def test_unreadable_definition_is_rejected_with_every_problem(project: Project) -> None:
+    of = definition(seconds=0)
+    of["steps"][0]["extra"] = 1
+    refused = create(project.client(), of=of)
+    assert (refused.status, refused.code) == (422, "ValidationError")
+    assert sorted(refused.fields) == [
+        "definition.steps[0].config.seconds",
+        "definition.steps[0].extra",
+    ]
+    assert project.client().post("/automations", "{").code == "MalformedJson"
+    nameless = project.client().post("/automations", json.dumps({"definition": definition()}))
+    assert nameless.fields == ["name"]
+
+
+def test_change_of_another_revision_is_refused(project: Project) -> None:
+    client = project.client()
+    made = create(client).data
+    path, body = f"/automations/{made['id']}", change("other")
+    headers = {"If-Match": f'"{made["draft_revision"]}"'}
+    changed = client.request("PATCH", path, body=body, headers=headers)
+    assert (changed.status, changed.data["draft_revision"]) == (200, 2)
+    stale = client.request("PATCH", path, body=body, headers=headers)
+    assert (stale.status, stale.code) == (409, "VersionConflict")
+
+
+def test_versions_stay_as_they_were_published(project: Project) -> None:
+    client = project.client()
+    made = create(client).data
+    published = publish(client, made["id"]).data
+    version = published["current_published_version"]
+    assert (published["status"], version["version_number"]) == ("active", 1)
+    assert publish(client, made["id"]).data["current_published_version"] == version
+    client.request("PATCH", f"/automations/{made['id']}", body=change("other"))
+    assert client.get(f"/automations/{made['id']}").data["has_draft_changes"] is True
+    publish(client, made["id"])
+    versions = client.get(f"/automations/{made['id']}/versions").data
+    assert [(one["version_number"], one["state"]) for one in versions] == [
+        (2, "published"),
+        (1, "superseded"),
+    ]
+    first = client.get(f"/automations/{made['id']}/versions/1").data
+    assert first["definition"]["trigger"]["event_name"] == "go"
+    assert first["id"] == version["id"]
+    assert client.get(f"/automations/{made['id']}/versions/3").status == 404
+
+
+def test_status_changes(project: Project) -> None:
+    client = project.client()
+    made = create(client).data
+    path = f"/automations/{made['id']}"
+    assert client.request("POST", f"{path}/pause").code == "Conflict"
+    publish(client, made["id"])
+    assert client.request("POST", f"{path}/pause").data["status"] == "paused"
+    assert client.request("POST", f"{path}/resume").data["status"] == "active"
+    assert client.request("DELETE", path).status == 204
+    assert client.get(path).data["status"] == "archived"
+    assert client.request("POST", f"{path}/resume").code == "Conflict"
+    assert publish(client, made["id"]).code == "Conflict"
+    assert create(client).status == 201
+
+
+def test_run_is_shown_with_its_steps_and_cancelled(project: Project) -> None:
+    client = project.client()
+    made = create(client).data
+    publish(client, made["id"])
+    sent = client.send({"event": "go", "external_id": "x", "payload": {"n": 1}}).data
+    runs = f"/automations/{made['id']}/runs"
+    wait_until(lambda: bool(client.get(runs).data), "no run")
+    (listed,) = client.get(f"{runs}?status=waiting").data
+    run = client.get(f"/automation-runs/{listed['id']}").data
+    assert run["trigger_event"]["id"] == sent["id"]
+    assert run["trigger_event"]["payload"] == {"n": 1}
+    assert (run["resolved_identity_type"], run["resolved_identity_value"]) == ("external_id", "x")
+    assert run["last_error"] is None
+    (step,) = run["steps"]
+    assert (step["step_key"], step["status"], len(step["waits"])) == ("s", "waiting", 1)
+    assert client.get(f"{runs}?contact_id={run['contact_id']}").data == [listed]
+    assert client.get(f"{runs}?status=completed").data == []
+    timeline = client.get(f"/automation-runs/{listed['id']}/timeline").data
+    assert [note["reason"] for note in timeline] == ["started", "delay_begun"]
+
+    body = json.dumps({"reason": "by mistake"})
+    path = f"/automation-runs/{listed['id']}/cancel"
+    cancelled = client.post(path, body).data
+    assert (cancelled["status"], cancelled["status_reason"]) == ("cancelled", "cancelled_by")
+    again = client.post(path, body)
+    assert (again.status, again.code) == (409, "NotEligible")
+    assert client.post(f"/automation-runs/{ABSENT}/cancel", body).status == 404
+
+
+def test_rejected_starts_say_why(project: Project) -> None:
+    client = project.client()
+    of = definition()
+    of["trigger"]["reentry"] = {"mode": "one_active"}
+    made = create(client, of=of).data
+    publish(client, made["id"])
+    for _ in range(2):
+        client.send({"event": "go", "external_id": "x"})
+    path = f"/automations/{made['id']}/rejected-starts"
+    wait_until(lambda: bool(client.get(path).data), "nothing was rejected")
+    (one,) = client.get(path).data
+    assert (one["reason"], one["sentence"]) == (
+        "reentry_active",
+        "A run of this contact is still open.",
+    )
