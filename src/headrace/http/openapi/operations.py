@@ -136,11 +136,12 @@ def _response(response: ResponseSpec, schemas: Schemas) -> dict[str, Any]:
     }
     if response.schema is not None:
         schema = _wrapped(response, schemas.of(response.schema))
-        for name, type_ in response.beside.items():
-            schema["properties"][name] = schemas.of(type_)
         content: dict[str, Any] = {"schema": schema}
         if response.media == JSON and response.wrap != "none":
             content["example"] = example_of(schema, schemas.components)
+        # Not in the example, since they are rarely there.
+        for name, type_ in response.beside.items():
+            schema["properties"][name] = schemas.of(type_)
         described["content"] = {response.media: content}
     return described
 

@@ -33,6 +33,7 @@ class Schemas:
         for route in routes:
             declared = [body.schema for body in route.bodies]
             declared += [response.schema for response in route.responses]
+            declared += [each for response in route.responses for each in response.beside.values()]
             types |= {
                 repr(each): each
                 for one in declared
