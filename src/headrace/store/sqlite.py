@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ from headrace.store.privacy.person_export import PersonExports
 from headrace.store.queues.sqlite.accept import event_inserts
 from headrace.store.queues.sqlite.backfill import backfill
 from headrace.store.queues.sqlite.deliveries import SqliteDeliveries
+from headrace.store.queues.sqlite.keys import FIND, open_keys
 from headrace.store.queues.sqlite.processing import SqliteProcessing
 from headrace.store.queues.sqlite.rollups import SqliteRollupWrites
 from headrace.store.queues.sqlite.system_events import SqliteSystemEvents
@@ -107,7 +108,11 @@ class SqliteStore:
         self._failure = ""
         self.secret_keys = keys or KeyRing()
         self.database = SqliteDatabase(self._writer, self._readers)
-        self.events = Events(self.database)
+        self.events = Events(
+            self.database,
+            # The newest keys are in the memory of the accepting connection.
+            find_key=None if lock is None else self._find_key,
+        )
         self.processing = SqliteProcessing(self._writer, self._readers, now_us, is_alive)
         system_events, numbers = SqliteSystemEvents(), NumbersByDatabase()
         self.contacts = Contacts(self.database, system_events, numbers)
@@ -169,6 +174,9 @@ class SqliteStore:
 
     def wake(self) -> None:
         self._writer.wake()
+
+    async def _find_key(self, hashed: bytes) -> Sequence[Any] | None:
+        return await self._writer.look(lambda connection: connection.execute(FIND, (hashed,)).get)
 
     async def listen(self, arrived: Callable[[], None]) -> None:
         # The one server that accepts runs the worker and signals to it.
@@ -282,6 +290,8 @@ def open_store(
             migrate(connection)
             if backfill(connection, report) and serve:
                 checkpoint_fully(connection)
+            if serve:
+                open_keys(connection)
         except StoreSetupError:
             raise
         except (apsw.CorruptError, apsw.NotADBError) as error:

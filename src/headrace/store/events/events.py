@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -31,6 +31,7 @@ from headrace.store.events.event_lists import (
     list_query,
 )
 from headrace.store.events.parts import (
+    KEYS_SORTED_TO,
     from_parts,
     newest_first,
     oldest_first,
@@ -46,10 +47,10 @@ GET = sql(
 # Read separately from the event, whose lane differs: on a cluster that is another node.
 FIND_KEY = sql(
     "SELECT event_lane, event_sequence FROM idempotency_keys WHERE hash = $1 AND lane = $2",
-    # SQLite has two tables of keys, of which the event has to be there.
-    sqlite="SELECT e.lane, e.sequence FROM (SELECT sequence FROM recent_keys WHERE hash = ?1 "
-    "UNION ALL SELECT sequence FROM sorted_keys WHERE hash = ?1) k "
-    "CROSS JOIN events e ON e.sequence = k.sequence LIMIT 1",
+    # On SQLite, for a process that does not accept: the newest keys are in the events only.
+    sqlite="SELECT e.lane, e.sequence FROM (SELECT sequence FROM sorted_keys WHERE hash = ?1 "
+    f"UNION ALL SELECT sequence FROM events WHERE sequence > {KEYS_SORTED_TO} "
+    "AND idempotency_hash = ?1) k CROSS JOIN events e ON e.sequence = k.sequence LIMIT 1",
 )
 GET_OF_KEY = sql(
     f"SELECT {COLUMNS} FROM stored_events e "
@@ -95,11 +96,16 @@ LAST_OF_PROJECT = sql(
 )
 
 
+#: Finds lane and sequence of the event with a key, by its hash.
+FindKey = Callable[[bytes], Awaitable[Sequence[Any] | None]]
+
+
 class Events:
     """Events of all projects, for reading; the committer writes them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, find_key: FindKey | None = None) -> None:
         self._database = database
+        self._find_key = find_key or self._find_stored_key
 
     async def last_sequence(self) -> int:
         """The highest sequence stored, 0 in an empty store."""
@@ -113,13 +119,14 @@ class Events:
         """The event stored under an idempotency key."""
         hashed = idempotency_hash(project_id, idempotency_key)
 
-        async def read(tx: Transaction) -> StoredEvent | None:
-            place = await tx.row(FIND_KEY, hashed, lane_of_key(hashed))
-            if place is None:
-                return None
-            return await _one(tx, GET_OF_KEY, *place, project_id, idempotency_key)
+        place = await self._find_key(hashed)
+        if place is None:
+            return None
+        wanted = (*place, project_id, idempotency_key)
+        return await self._database.read(lambda tx: _one(tx, GET_OF_KEY, *wanted))
 
-        return await self._database.read(read)
+    async def _find_stored_key(self, hashed: bytes) -> Sequence[Any] | None:
+        return await self._database.read(lambda tx: tx.row(FIND_KEY, hashed, lane_of_key(hashed)))
 
     async def list(
         self, project_id: int, wanted: EventFilter, *, before: int | None, limit: int

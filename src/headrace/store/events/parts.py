@@ -14,6 +14,10 @@ from headrace.store.engine.dialect import Statement, sql, to_sqlite
 
 #: Events not indexed yet that one page looks at.
 UNINDEXED_MAX = 100_000
+#: Sequence up to which all idempotency keys are in `sorted_keys`.
+KEYS_SORTED_TO = (
+    "coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'keys_sorted_to'), -1)"
+)
 T = TypeVar("T")
 
 

@@ -40,8 +40,8 @@ _CATALOG_PATHS = (
 COPIED: tuple[TableCopy, ...] = (
     TableCopy(
         "meta",
-        "SELECT name, value FROM meta WHERE name NOT IN ('backfill', 'last_dead_letter') "
-        "ORDER BY name",
+        "SELECT name, value FROM meta "
+        "WHERE name NOT IN ('backfill', 'keys_sorted_to', 'last_dead_letter') ORDER BY name",
     ),
     _alike("secrets", "name, value", "name"),
     _alike("projects", "id, uuid, name, created_us", "id"),
@@ -370,7 +370,6 @@ LEFT_BEHIND: dict[str, str] = {
     "leader_leases": "the processes of that store have ended",
     "size_samples": "tells of the disk of that store",
     "event_parts": "PostgreSQL has its own partitions",
-    "recent_keys": "read from the events",
     "sorted_keys": "read from the events",
     "expired_keys": "of events that are gone",
 }

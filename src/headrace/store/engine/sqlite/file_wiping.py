@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import apsw
 
 from headrace.store.contract.erasures import Wiped
+from headrace.store.engine.sqlite.connection import open_writer
 from headrace.store.engine.sqlite.writer import Writer
 
 #: A file up to this size is rewritten, which blocks all writing for a second or two.
@@ -25,12 +27,11 @@ def wipe_file(connection: apsw.Connection, path: Path) -> Wiped:
     """
     is_rewritten = path.stat().st_size <= REWRITTEN_BYTES_MAX
     if is_rewritten:
-        # Not in memory, this connection's default.
-        connection.pragma("temp_store", "file")
-        try:
-            connection.execute("VACUUM")
-        finally:
-            connection.pragma("temp_store", "memory")
+        # With its temporary files on the disk. On a connection of its own: changing that setting
+        # drops the temporary tables of a connection, and the accepting one has some.
+        with contextlib.closing(open_writer(str(path))) as other:
+            other.pragma("temp_store", "file")
+            other.execute("VACUUM")
     try:
         pages, moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     except apsw.BusyError:

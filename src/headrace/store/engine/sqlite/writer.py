@@ -175,6 +175,14 @@ class Writer:
         """
         return await self._run_in_turn(work, BARE_JOB_SECONDS_MAX, bare=True)
 
+    async def look(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Run a short read between two transactions, on the connection that writes.
+
+        Raises:
+            StoreError: it failed.
+        """
+        return await self._run_in_turn(work, JOB_SECONDS_MAX, bare=True)
+
     async def _run_in_turn(
         self, work: Callable[[apsw.Connection], T], seconds_max: float, *, bare: bool
     ) -> T:

@@ -38,13 +38,9 @@ CREATE INDEX events_status ON events (part, project_id, status)
 CREATE INDEX events_source ON events (part, project_id, source)
     WHERE part IS NOT NULL AND source <> 0;
 
--- The one authority on idempotency, in the transaction of the event itself. Two levels: new keys go
--- into a small table, and move to the large one in slices of neighbouring hashes. A key counts as
--- long as its event is there.
-CREATE TABLE recent_keys (
-    hash     BLOB PRIMARY KEY,
-    sequence INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+-- The one authority on idempotency, with the keys of the newest events, which the accepting
+-- connection holds in memory (`store/queues/sqlite/keys.py`). A key counts as long as its event is
+-- there.
 CREATE TABLE sorted_keys (
     hash     BLOB PRIMARY KEY,
     sequence INTEGER NOT NULL
@@ -58,27 +54,13 @@ INSERT INTO meta (name, value) VALUES ('backfill', '{}');
 DROP TRIGGER events_queued;
 -- In the statement that inserts the events: one commit is then one call of the library, and the
 -- interpreter lock changes hands once instead of four times (docs/decisions/0002-group-commit.md).
-CREATE TRIGGER events_unique BEFORE INSERT ON events WHEN new.idempotency_hash IS NOT NULL BEGIN
-    SELECT raise(IGNORE) WHERE EXISTS (
-        SELECT 1 FROM recent_keys k JOIN events e ON e.sequence = k.sequence
-        WHERE k.hash = new.idempotency_hash
-    ) OR EXISTS (
-        SELECT 1 FROM sorted_keys k JOIN events e ON e.sequence = k.sequence
-        WHERE k.hash = new.idempotency_hash
-    );
-END;
 CREATE TRIGGER events_queued AFTER INSERT ON events BEGIN
     INSERT INTO event_queue (project_id, sequence, lane, due_us)
     VALUES (new.project_id, new.sequence, new.lane, new.received_us);
-    INSERT OR REPLACE INTO recent_keys (hash, sequence)
-    SELECT new.idempotency_hash, new.sequence WHERE new.idempotency_hash IS NOT NULL;
 END;
 
 CREATE TRIGGER events_removed AFTER DELETE ON events WHEN old.idempotency_hash IS NOT NULL BEGIN
-    INSERT OR IGNORE INTO expired_keys (hash) SELECT old.idempotency_hash WHERE NOT EXISTS (
-        SELECT 1 FROM recent_keys WHERE hash = old.idempotency_hash AND sequence = old.sequence
-    );
-    DELETE FROM recent_keys WHERE hash = old.idempotency_hash AND sequence = old.sequence;
+    INSERT OR IGNORE INTO expired_keys (hash) VALUES (old.idempotency_hash);
 END;
 
 -- Numbers never come back: a replay that is under way ends at the number that was the last when it

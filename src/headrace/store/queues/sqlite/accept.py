@@ -32,13 +32,13 @@ _INSERT_EVENTS = BulkInsert(
 EXACT_SIZES = _INSERT_EVENTS.sizes
 _FIND_FIRST = (
     "SELECT e.sequence, e.id, e.event, e.contact_id, e.external_id, e.email, e.occurred_us, "
-    "e.received_us, e.payload, e.resolved_contact_id FROM (SELECT sequence FROM recent_keys "
+    "e.received_us, e.payload, e.resolved_contact_id FROM (SELECT sequence FROM temp.recent_keys "
     "WHERE hash = ?1 UNION ALL SELECT sequence FROM sorted_keys WHERE hash = ?1) k "
     "CROSS JOIN events e ON e.sequence = k.sequence LIMIT 1"
 )
 _FORGET_HASH = "UPDATE events SET idempotency_hash = NULL WHERE sequence = ?"
 _RELEASE_KEY = (
-    "DELETE FROM recent_keys WHERE hash = ?",
+    "DELETE FROM temp.recent_keys WHERE hash = ?",
     "DELETE FROM sorted_keys WHERE hash = ?",
 )
 _RUNNING_ERASURES = (

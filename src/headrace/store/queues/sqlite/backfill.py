@@ -13,12 +13,14 @@ import apsw
 import msgspec
 
 from headrace.faults import fail_point
+from headrace.store.queues.sqlite.keys import MARK
 from headrace.store.queues.sqlite.parts import PART_EVENTS
 
 #: Keys, and events, of one transaction.
 KEYS = 50_000
 EVENTS = 16_384
 
+_NEWEST = "SELECT coalesce(max(sequence), -1) FROM events"
 # By its smallest index, that of the keys.
 _COUNT = "SELECT count(*) FROM events"
 _STATE = "SELECT value FROM meta WHERE name = 'backfill'"
@@ -101,6 +103,7 @@ def _copy_keys(connection: apsw.Connection, state: _State) -> int:
     if last is None:
         state.keys_to = None
         connection.execute("DROP INDEX IF EXISTS events_idempotency")
+        connection.execute(MARK, (str(connection.execute(_NEWEST).get),))
         return 0
     connection.execute(_COPY_KEYS, (first, last))
     state.keys_to = bytes(last).hex()
