@@ -18,6 +18,7 @@ from headrace.domain.events.event import StoredEvent
 from headrace.store import sqlite as sqlite_store
 from headrace.store.contract.events import EventFilter
 from headrace.store.engine.sqlite import readers
+from headrace.store.queues.sqlite.keys import open_keys
 from tests.support.events import START_US, as_stored, new_event
 from tests.support.places import SqlitePlace
 from tests.support.session import StoreSession
@@ -53,6 +54,7 @@ class Explained:
         self.event = event
         self._statements = statements
         self._connection = apsw.Connection(str(_path(session)))
+        open_keys(self._connection)
 
     def plans(self) -> dict[str, list[str]]:
         """Plan of each statement run since the last call."""
@@ -219,7 +221,7 @@ def test_accepting_duplicates_is_served_by_an_index(explained: Explained) -> Non
     plans = explained.plans()
     steps = {step for plan in plans.values() for step in plan}
     for table in ("recent_keys", "sorted_keys"):
-        assert f"SEARCH {table} USING PRIMARY KEY (hash=?)" in steps
+        assert any(f"{table} USING PRIMARY KEY (hash=?)" in step for step in steps), steps
     assert_indexed(plans)
 
 
