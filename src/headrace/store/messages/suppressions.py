@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from headrace.domain.ids import new_uuid, uuid_text
+from headrace.domain.messages.feedback.soft_bounces import address_is_bad
 from headrace.domain.messages.guardrails import Suppression
 from headrace.domain.messages.kinds import SuppressionReason, SuppressionScope
 from headrace.domain.messages.requests import SuppressionFields
@@ -18,8 +19,6 @@ from headrace.store.engine.transaction import Database, Row, Transaction
 from headrace.store.messages.keys import StoredKeys
 
 COLUMNS = "id, project_id, reason, scope, email, note, evidence, created_by, since_us"
-#: Soft bounces count as a hard one only when they span at least so long.
-SOFT_BOUNCE_US = 7 * 86_400 * 1_000_000
 
 OF_ADDRESSES = sql(
     "SELECT address_hash, reason, scope FROM suppressions "
@@ -165,7 +164,7 @@ async def count_soft_bounce(
     """Count a soft bounce; returns whether the address counts as bad from now on."""
     row = await tx.row(_SOFT, project_id, hashed, now_us)
     assert row is not None
-    hard = bool(row[0] >= most and now_us - row[1] >= SOFT_BOUNCE_US)
+    hard = address_is_bad(row[0], row[1], now_us, most)
     if hard:
         await forget_soft_bounces(tx, project_id, hashed)
     return hard
