@@ -16,8 +16,12 @@ from headrace.domain.messages.tokens import BounceAddresses, UnsubscribeTarget
 #: Addresses of one mail that are checked for a token.
 ADDRESSES_MAX = 50
 
-_ADDRESS = re.compile(r"[^\s<>@:;,\"()\[\]]{1,64}@[A-Za-z0-9._\[\]:-]{1,255}")
-_MESSAGE_ID = re.compile(r"<?([^\s<>]{1,250}@[^\s<>]{1,250})>?")
+#: Without control characters and marks that reorder text, as these are shown.
+_ADDRESS = re.compile(
+    r"[^\s<>@:;,\"()\[\]\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]{1,64}"
+    r"@[A-Za-z0-9._\[\]:-]{1,255}"
+)
+_MESSAGE_ID = re.compile(r"<?([!-;=?-~]{1,250}@[!-;=?-~]{1,250})>?")
 _DATE_CHARACTERS_MAX = 100
 #: Fields of a mail that name the address it was delivered to.
 _DELIVERED_TO = ("delivered-to", "x-original-to", "envelope-to", "to")
