@@ -70,6 +70,8 @@ def test_other_body_and_other_secret_are_rejected() -> None:
     assert not standard_webhook_is_signed(headers(), BODY + b" ", [SECRET], AT_US)
     assert not standard_webhook_is_signed(headers(OTHER), BODY, [SECRET], AT_US)
     assert not standard_webhook_is_signed(headers(), BODY, ["", "whsec_", "%%"], AT_US)
+    short = "whsec_" + base64.b64encode(b"15 bytes at most"[:15]).decode()
+    assert not standard_webhook_is_signed(headers(short), BODY, [short], AT_US)
     assert not standard_webhook_is_signed({}, BODY, [SECRET], AT_US)
 
 

@@ -344,7 +344,9 @@ def test_forged_sender_and_token_are_not_believed() -> None:
         b'{"RecordType": "Bounce", "Type": {}, "Metadata": "x", "BouncedAt": "yesterday"}',
         b'{"type": "email.bounced", "data": {"bounce": "x", "to": [[]], "tags": [[]]}}',
         b'{"type": "email.bounced\\u0000\\ud83d", "data": null}',
-        b'{"type": "' + b"x" * BODY_BYTES_MAX + b'"}',
+        ses("Delivery", more="x" * BODY_BYTES_MAX),
+        postmark("Delivery", more="x" * BODY_BYTES_MAX),
+        resend("email.delivered", more="x" * BODY_BYTES_MAX),
     ],
 )
 def test_wrong_payload_is_unknown_and_no_error(reader: Any, body: bytes) -> None:

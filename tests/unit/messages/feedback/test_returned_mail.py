@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from headrace.domain.messages.feedback.form import Feedback, FeedbackKind, Source
-from headrace.domain.messages.feedback.returned_mail import read_returned_mail
+from headrace.domain.messages.feedback.returned_mail import read_returned_mail, report_for
 from headrace.domain.messages.smtp_replies import ReplyClass
 
 from .mails import (
@@ -150,6 +150,20 @@ def test_each_recipient_has_its_report() -> None:
         (HARD, "b@example.net"),
         (DELIVERED, "ann@example.net"),
     ]
+
+
+def test_failed_member_of_a_list_does_not_make_the_list_bad() -> None:
+    def kind_for(address: str, *blocks: str) -> FeedbackKind:
+        found = read_returned_mail(report("\n\n".join(blocks)))
+        return report_for(found.reports, address).kind
+
+    dead = failed("5.1.1", "smtp; 550 5.1.1 User unknown", recipient="Member@Example.net")
+    delivered = acted("delivered", "2.1.5")
+    assert kind_for("list@example.net", dead, delivered) is DELIVERED
+    assert kind_for("member@example.net", dead, delivered) is HARD
+    assert kind_for("ann@example.net", dead, delivered) is DELIVERED
+    # A forward to a single address that does not exist.
+    assert kind_for("ann@example.net", dead) is HARD
 
 
 def test_forwarded_address_is_reported_as_the_original_one() -> None:

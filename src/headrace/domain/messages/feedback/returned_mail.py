@@ -67,6 +67,21 @@ def read_returned_mail(
     return ReturnedMail((_without_report(mail, known),))
 
 
+def report_for(reports: Sequence[Feedback], address: str) -> Feedback:
+    """The report about the recipient of a message.
+
+    A list or an alias may report each of its members instead: some of them failing does not make
+    the address bad.
+
+    Args:
+        reports: of one mail; at least one.
+        address: the recipient, normalized.
+    """
+    named = [one for one in reports if one.address and one.address.lower() == address]
+    others = [one for one in reports if one.kind is not FeedbackKind.HARD]
+    return (named or others or list(reports))[0]
+
+
 def _known(mail: Mail, origin: Origin) -> Feedback:
     return Feedback(
         kind=FeedbackKind.UNKNOWN,
