@@ -56,7 +56,7 @@ def test_files_have_their_mode_from_the_call_that_creates_them(tmp_path: Path) -
             capture_output=True,
         )
         calls += calls_of(log)
-    beside_store = ("", "-journal", "-wal", "-shm", ".lock", ".reserve")
+    beside_store = ("", "-journal", "-wal", "-shm", ".lock", ".reserve", ".key.new")
     beside_file = (".import-state.json.partial", ".rejected.ndjson")
     created = [f"h.db{each}" for each in beside_store]
     created += [f"events.ndjson{each}" for each in beside_file]

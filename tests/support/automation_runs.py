@@ -24,7 +24,7 @@ from headrace.domain.automations.running.inputs import (
     MessageFinished,
     TimerDue,
 )
-from headrace.domain.automations.running.reasons import Note, Reason
+from headrace.domain.automations.running.reasons import Note, RunReason
 from headrace.domain.automations.running.runs import Event, Run, read_payload
 from headrace.domain.automations.running.states import RunStatus, StepStatus, WaitKind, WaitStatus
 from headrace.domain.automations.running.version import Version
@@ -102,7 +102,7 @@ class World:
         self,
         of: Version,
         seen: View | None = None,
-        results: Callable[[str], tuple[StepStatus, Reason | None] | None] | None = None,
+        results: Callable[[str], tuple[StepStatus, RunReason | None] | None] | None = None,
     ) -> None:
         self.version = of
         self.view = seen or view()

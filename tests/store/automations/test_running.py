@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.states import FoundBy, Outcome, RunStatus, WaitStatus
 from headrace.store.automations.automations import Changes
 from tests.support.session import StoreSession
@@ -35,10 +35,10 @@ def test_event_starts_a_run_that_waits_for_its_delay(shop: StoredAutomations) ->
     assert done.row.outcome is Outcome.CLEAN
     assert done.row.due_us is None
     assert [note.reason for note in done.notes] == [
-        Reason.STARTED,
-        Reason.DELAY_BEGUN,
-        Reason.DELAY_ELAPSED,
-        Reason.END_OF_BRANCH,
+        RunReason.STARTED,
+        RunReason.DELAY_BEGUN,
+        RunReason.DELAY_ELAPSED,
+        RunReason.END_OF_BRANCH,
     ]
 
 
@@ -111,7 +111,7 @@ def test_event_received_in_time_counts_although_it_is_processed_late(
     # The runner comes first: it finds that an earlier event is not processed yet.
     shop.run()
     assert shop.path(of) == [("s0", None)]
-    assert shop.detail(of).notes[-1].reason is Reason.TIMER_HELD
+    assert shop.detail(of).notes[-1].reason is RunReason.TIMER_HELD
     shop.settle()
     assert shop.path(of)[0] == ("s0", "received")
 
@@ -161,7 +161,7 @@ def test_deleted_contact_ends_its_runs(shop: StoredAutomations) -> None:
     shop.settle()
     done = shop.detail(of)
     assert done.row.status is RunStatus.CANCELLED
-    assert done.row.reason is Reason.CONTACT_DELETED
+    assert done.row.reason is RunReason.CONTACT_DELETED
 
 
 def test_merged_contact_continues_its_runs(shop: StoredAutomations) -> None:

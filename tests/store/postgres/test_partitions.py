@@ -553,6 +553,8 @@ ALTER INDEX event_states_0_pkey RENAME TO event_states_pkey;
 ALTER INDEX event_states_0_contact RENAME TO event_states_contact;
 ALTER INDEX event_states_0_status RENAME TO event_states_status;
 CREATE VIEW stored_events AS SELECT * FROM events;
+DROP TABLE automations, automation_versions, automation_inbox, automation_entries, automation_runs,
+    automation_notes, rejected_starts;
 DELETE FROM schema_migrations WHERE number >= 14
 """
 

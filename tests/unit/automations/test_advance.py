@@ -26,7 +26,7 @@ from headrace.domain.automations.running.inputs import (
     Retry,
     TimerDue,
 )
-from headrace.domain.automations.running.reasons import _SENTENCES, Reason
+from headrace.domain.automations.running.reasons import _SENTENCES, RunReason
 from headrace.domain.automations.running.states import (
     FoundBy,
     Outcome,
@@ -84,7 +84,7 @@ def test_a_delay_ends_at_its_time_and_the_run_with_its_branch() -> None:
     assert standing.due_us == at(10)
     assert world.fire()
     assert world.state.status is RunStatus.COMPLETED
-    assert (world.state.reason, world.state.outcome) == (Reason.END_OF_BRANCH, Outcome.CLEAN)
+    assert (world.state.reason, world.state.outcome) == (RunReason.END_OF_BRANCH, Outcome.CLEAN)
     assert world.reasons() == ["started", "delay_begun", "delay_elapsed", "end_of_branch"]
 
 
@@ -271,7 +271,7 @@ def test_an_exit_rule_ends_the_run_at_any_step() -> None:
     world = begun(delay(), delay("more"), exit_on=EXIT)
     world.process(event("order.completed", 5))
     run = world.state
-    assert (run.status, run.reason, run.at_step) == (RunStatus.EXITED, Reason.EXIT_RULE, "pause")
+    assert (run.status, run.reason, run.at_step) == (RunStatus.EXITED, RunReason.EXIT_RULE, "pause")
     assert [record.status for record in run.steps] == [StepStatus.CANCELLED]
 
 
@@ -381,7 +381,7 @@ def test_message_outcome_decides_the_branch(
 ) -> None:
     steps = [push(**config), delay()] if len(branches) > 1 else [push(**config)]
     world = queued(*steps, branches=branches)
-    reason = Reason.NO_DEVICE if status is StepStatus.SKIPPED else None
+    reason = RunReason.NO_DEVICE if status is StepStatus.SKIPPED else None
     world.take(MessageFinished(step_key="push", status=status, at_us=at(3), reason=reason))
     assert world.path()[0] == ("push", path)
     assert world.state.status is run_status
@@ -395,10 +395,10 @@ def test_message_outcome_decides_the_branch(
 
 def test_a_deferred_message_is_shown_with_its_reason_and_time() -> None:
     world = queued(push())
-    world.take(MessageDeferred(step_key="push", until_us=at(60), reason=Reason.QUIET_HOURS))
+    world.take(MessageDeferred(step_key="push", until_us=at(60), reason=RunReason.QUIET_HOURS))
     record = world.state.record("push")
     assert record is not None
-    assert (record.status, record.reason) == (StepStatus.DEFERRED, Reason.QUIET_HOURS)
+    assert (record.status, record.reason) == (StepStatus.DEFERRED, RunReason.QUIET_HOURS)
     assert world.notes[-1].sentence == (
         "Deferred to the end of the quiet hours: until 2026-06-08T00:01:00.000Z."
     )
@@ -421,8 +421,8 @@ def test_a_failed_run_is_retried_at_its_step_with_the_same_ids() -> None:
     assert ended.status is RunStatus.EXITED
 
 
-@pytest.mark.parametrize("reason", [Reason.CANCELLED_BY, Reason.CONTACT_ERASED])
-def test_a_cancelled_run_is_over(reason: Reason) -> None:
+@pytest.mark.parametrize("reason", [RunReason.CANCELLED_BY, RunReason.CONTACT_ERASED])
+def test_a_cancelled_run_is_over(reason: RunReason) -> None:
     world = queued(push(), exit_on=EXIT)
     world.take(Cancel(reason=reason, at_us=at(5), detail="asked by support"))
     assert (world.state.status, world.state.reason) == (RunStatus.CANCELLED, reason)
@@ -514,7 +514,7 @@ def test_oversized_values_fail_the_run() -> None:
     big = step("emit", "emit_event", event_name="big", payload={"x": {"from": "trigger.payload.x"}})
     world = World(version(chain(big)))
     world.begin(event("checkout.started", 0, {"x": "y" * 70_000}))
-    assert (world.state.status, world.state.reason) == (RunStatus.FAILED, Reason.STEP_FAILED)
+    assert (world.state.status, world.state.reason) == (RunStatus.FAILED, RunReason.STEP_FAILED)
     assert "70008 bytes" in world.notes[-1].sentence
     update = step("set", "contact_update", set={"properties.x": {"from": "trigger.payload.x"}})
     world = World(version(chain(update)))
@@ -580,7 +580,7 @@ def test_the_same_input_gives_the_same_decision() -> None:
 
 
 def test_every_reason_has_a_sentence() -> None:
-    assert set(_SENTENCES) == set(Reason)
+    assert set(_SENTENCES) == set(RunReason)
 
 
 def test_a_version_says_what_it_awaits_and_needs() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace.domain.automations.running.effects import EmitEvent, SendMessage, UpdateContact
 from headrace.domain.automations.running.inputs import EventArrived, TimerDue
-from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.runs import Event
 from headrace.domain.automations.running.states import StepStatus
 from headrace.domain.automations.running.view import RunPolicies
@@ -63,9 +63,9 @@ def test_run_matches_naive_interpreter(
     real, plain, first = history
     naive = Naive(definition, plain[first], plain, properties, results)
 
-    def result(key: str) -> tuple[StepStatus, Reason | None]:
+    def result(key: str) -> tuple[StepStatus, RunReason | None]:
         status = StepStatus(results.get(key, "completed"))
-        return status, Reason.NO_DEVICE if status is StepStatus.SKIPPED else None
+        return status, RunReason.NO_DEVICE if status is StepStatus.SKIPPED else None
 
     seen = view(PATIENT, contact=contact(**properties))
     world = World(version(definition, checked=False), seen, result)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.starting import (
     AutomationStatus,
     Entry,
@@ -87,9 +87,9 @@ def test_unmet_filter_is_reported_with_evidence() -> None:
 
 def test_an_event_without_contact_meets_filters_but_begins_nothing() -> None:
     decision = decide_start(trigger(), BEGINS, None, StartContext())
-    assert decision.note.reason is Reason.NO_CONTACT
+    assert decision.note.reason is RunReason.NO_CONTACT
     asks = trigger(filters={"contact.email_exists": True})
-    assert decide_start(asks, BEGINS, None, StartContext()).note.reason is Reason.FILTER_NOT_MET
+    assert decide_start(asks, BEGINS, None, StartContext()).note.reason is RunReason.FILTER_NOT_MET
 
 
 @pytest.mark.parametrize(("age", "reason"), [(60, "started"), (60.001, "too_old")])
@@ -101,13 +101,13 @@ def test_age_is_that_at_receipt(age: float, reason: str) -> None:
 
 def test_imported_events_begin_runs_only_where_that_is_allowed() -> None:
     imported = event("checkout.started", 100, source=Source.IMPORT)
-    for allowed, reason in ((False, Reason.IMPORTED), (True, Reason.STARTED)):
+    for allowed, reason in ((False, RunReason.IMPORTED), (True, RunReason.STARTED)):
         of = trigger(allow_imported=allowed)
         assert decide_start(of, imported, view(), StartContext()).note.reason is reason
 
 
 def test_a_chain_of_automations_ends() -> None:
-    for depth, reason in ((5, Reason.STARTED), (6, Reason.LOOP)):
+    for depth, reason in ((5, RunReason.STARTED), (6, RunReason.LOOP)):
         caused = event("checkout.started", 100, depth=depth)
         assert decide_start(trigger(), caused, view(), StartContext()).note.reason is reason
 

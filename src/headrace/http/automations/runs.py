@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from headrace.domain.automations.definition.model import StepType
 from headrace.domain.automations.running.inputs import Cancel
-from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.runs import Event, StepRecord, Wait
 from headrace.domain.automations.running.states import (
     FoundBy,
@@ -58,7 +58,7 @@ class RunResponse(msgspec.Struct, kw_only=True):
     mode: Literal["live"] = "live"
     contact_id: Id
     status: RunStatus
-    status_reason: Reason | None
+    status_reason: RunReason | None
     outcome: Outcome | None
     at_step: str | None
     started_at: Time
@@ -111,7 +111,7 @@ class RunStep(msgspec.Struct, kw_only=True):
     step_type: StepType
     status: StepStatus
     branch_taken: str | None
-    reason: Reason | None
+    reason: RunReason | None
     decision: Annotated[str | None, about("The comparison that decided.")]
     attempts: int
     started_at: Time
@@ -139,7 +139,7 @@ class RunNote(msgspec.Struct, kw_only=True):
 
     at: Time
     step_key: str | None
-    reason: Reason
+    reason: RunReason
     sentence: str
 
 
@@ -149,7 +149,7 @@ class RejectedStartResponse(msgspec.Struct, kw_only=True):
     event_id: Id
     contact_id: Id | None
     version_number: int
-    reason: Reason
+    reason: RunReason
     sentence: str
     at: Time
 
@@ -326,7 +326,7 @@ async def cancel_run(request: Request) -> Response:
     context, run_id = context_of(request), path_uuid(request)
     reason = _reason(await read_body(request))
     now_us = context.services.clock_us()
-    item = Cancel(reason=Reason.CANCELLED_BY, at_us=now_us, detail=reason)
+    item = Cancel(reason=RunReason.CANCELLED_BY, at_us=now_us, detail=reason)
     done = await context.services.store.automations.work.cancel(
         context.project_id, run_id, item, actor=context.principal.key_id
     )

@@ -20,7 +20,7 @@ from headrace.domain.automations.running.effects import (
     UpdateContact,
 )
 from headrace.domain.automations.running.inputs import MessageFinished
-from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.runs import Run
 from headrace.domain.automations.running.states import StepStatus
 from headrace.domain.contacts.contact import ContactWrite
@@ -150,13 +150,13 @@ class Effects:
         """Queue a mail: its id follows from run and step, so there is one at most."""
         config = effect.config
         if not isinstance(config, EmailConfig):
-            return _unsent(effect, run, Reason.NO_DEVICE)
+            return _unsent(effect, run, RunReason.NO_DEVICE)
         contact = await by_id(self._tx, self._project_id, self._contact_id)
         if contact is None or contact.email is None:
-            return _unsent(effect, run, Reason.NO_ADDRESS)
+            return _unsent(effect, run, RunReason.NO_ADDRESS)
         row = await self._tx.row(DOMAIN, self._project_id, config.domain.id)
         if row is None:
-            return _unsent(effect, run, Reason.GONE)
+            return _unsent(effect, run, RunReason.GONE)
         sender = domain(row)
         author = parse_mailbox(config.from_address or f"{SENDER}@{sender.name}")
         content = EmailContent(
@@ -186,7 +186,7 @@ class Effects:
         return None
 
 
-def _unsent(effect: SendMessage, run: Run, reason: Reason) -> MessageFinished:
+def _unsent(effect: SendMessage, run: Run, reason: RunReason) -> MessageFinished:
     return MessageFinished(
         step_key=effect.step_key, status=StepStatus.SKIPPED, at_us=run.at_us, reason=reason
     )

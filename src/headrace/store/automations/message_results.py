@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from headrace.domain.automations.running.inputs import MessageDeferred, MessageFinished
-from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.runs import Wait
 from headrace.domain.automations.running.states import StepStatus
 from headrace.domain.messages.kinds import MessageStatus
 from headrace.store.contract.messages import Message
 
 _TAKEN = frozenset({MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.COMPLAINED})
-_REASONS = frozenset(reason.value for reason in Reason)
+_REASONS = frozenset(reason.value for reason in RunReason)
 
 
 def result_of(
@@ -22,7 +22,7 @@ def result_of(
         message: None when it was removed.
     """
     if message is None:
-        return _finished(step_key, StepStatus.SKIPPED, now_us, Reason.GONE)
+        return _finished(step_key, StepStatus.SKIPPED, now_us, RunReason.GONE)
     if message.state.final or message.state in _TAKEN:
         return _result(message, step_key, message.sent_us or message.finished_us or now_us)
     is_deferred = message.state is MessageStatus.DEFERRED
@@ -35,18 +35,18 @@ def _result(message: Message, step_key: str, at_us: int) -> MessageFinished:
     if message.state in _TAKEN:
         return _finished(step_key, StepStatus.COMPLETED, at_us)
     if message.state is MessageStatus.SKIPPED:
-        return _finished(step_key, StepStatus.SKIPPED, at_us, _reason(message) or Reason.GONE)
+        return _finished(step_key, StepStatus.SKIPPED, at_us, _reason(message) or RunReason.GONE)
     detail = ": ".join(filter(None, (message.state.value, message.reason)))
     return _finished(step_key, StepStatus.FAILED, at_us, detail=detail)
 
 
-def _reason(message: Message) -> Reason | None:
+def _reason(message: Message) -> RunReason | None:
     reason = message.reason
-    return None if reason is None or reason not in _REASONS else Reason(reason)
+    return None if reason is None or reason not in _REASONS else RunReason(reason)
 
 
 def _finished(
-    step_key: str, status: StepStatus, at_us: int, reason: Reason | None = None, detail: str = ""
+    step_key: str, status: StepStatus, at_us: int, reason: RunReason | None = None, detail: str = ""
 ) -> MessageFinished:
     return MessageFinished(
         step_key=step_key, status=status, at_us=at_us, reason=reason, detail=detail

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.domain.automations.filters.values import json_of
-from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.runs import Event, Run, read_payload
 from headrace.domain.automations.running.states import Outcome, RunStatus, WaitKind
 from headrace.domain.messages.places import lane_of_uuid
@@ -76,7 +76,7 @@ def run_row(row: Sequence[Any]) -> RunRow:
     """A run from `COLUMNS`."""
     values = dict(zip(_FIELDS, row, strict=False))
     values["status"] = RunStatus(values["status"])
-    for name, kind in (("reason", Reason), ("outcome", Outcome)):
+    for name, kind in (("reason", RunReason), ("outcome", Outcome)):
         if values[name] is not None:
             values[name] = kind(values[name])
     return RunRow(**values)
@@ -86,14 +86,14 @@ def note_row(row: Sequence[Any]) -> NoteRow:
     """A note from `NOTE`."""
     number, at_us, reason, step_key, sentence = row
     return NoteRow(
-        number=number, at_us=at_us, reason=Reason(reason), step_key=step_key, sentence=sentence
+        number=number, at_us=at_us, reason=RunReason(reason), step_key=step_key, sentence=sentence
     )
 
 
 def rejected_start(row: Sequence[Any]) -> RejectedStart:
     """A rejected start from `REJECTED`."""
     values = dict(zip(REJECTED.split(", "), row, strict=True))
-    return RejectedStart(**values | {"reason": Reason(values["reason"])})
+    return RejectedStart(**values | {"reason": RunReason(values["reason"])})
 
 
 def due_us_of(run: Run, poll_us: int) -> int | None:

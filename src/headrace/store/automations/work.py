@@ -29,7 +29,7 @@ from headrace.domain.automations.running.inputs import (
     MessageFinished,
     TimerDue,
 )
-from headrace.domain.automations.running.reasons import Note, Reason
+from headrace.domain.automations.running.reasons import Note, RunReason
 from headrace.domain.automations.running.runs import Event, Run, Wait, stable_id
 from headrace.domain.automations.running.starting import (
     AutomationStatus,
@@ -464,7 +464,7 @@ class _Step:
         )
         decision = decide_start(trigger, event, view, context)
         if not decision.started or person.contact is None:
-            if decision.note.reason is not Reason.FILTER_NOT_MET:
+            if decision.note.reason is not RunReason.FILTER_NOT_MET:
                 await self._reject(automation_id, number, item, event, decision.note)
             return
         self.started += 1
@@ -598,7 +598,7 @@ class _Step:
         version = await self._work.versions.get(self._tx, row.automation_id, row.version)
         person = await self._person(row.project_id, row.contact_id)
         if person.contact is None:
-            item = Cancel(reason=Reason.CONTACT_DELETED, at_us=self._now_us)
+            item = Cancel(reason=RunReason.CONTACT_DELETED, at_us=self._now_us)
             person = msgspec.structs.replace(person, contact=_nobody(row))
         decision = await self._decide(held.run, version, item, person)
         return await self._settle(held, version, decision, person)

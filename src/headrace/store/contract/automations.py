@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.runs import Run
 from headrace.domain.automations.running.starting import AutomationStatus
 from headrace.domain.automations.running.states import Outcome, RunStatus
@@ -82,7 +82,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     #: Of the event that started it.
     sequence: int
     status: RunStatus
-    reason: Reason | None
+    reason: RunReason | None
     outcome: Outcome | None
     at_step: str | None
     #: When the runner looks at it next; None: it has ended.
@@ -99,7 +99,7 @@ class NoteRow(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     at_us: int
-    reason: Reason
+    reason: RunReason
     step_key: str | None
     sentence: str
 
@@ -126,7 +126,7 @@ class RejectedStart(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     contact_id: str | None
     event_id: str
-    reason: Reason
+    reason: RunReason
     sentence: str
     at_us: int
 

@@ -28,7 +28,7 @@ from headrace.domain.automations.running.effects import (
     SetSubscription,
     UpdateContact,
 )
-from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.states import StepStatus
 from headrace.domain.automations.running.view import Subscription, View
 from headrace.domain.contacts.contact import IDENTIFIERS
@@ -44,7 +44,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a step: an effect, or why there is none. `view` is what later steps see."""
 
     status: StepStatus
-    reason: Reason
+    reason: RunReason
     view: View
     effect: Effect | None = None
     detail: str = ""
@@ -79,7 +79,7 @@ def act(step: Step, effect_id: str, view: View, find: LookUp, depth: int) -> Act
     raise ValueError(message)
 
 
-def _skip(reason: Reason, view: View, detail: str = "") -> Action:
+def _skip(reason: RunReason, view: View, detail: str = "") -> Action:
     return Action(status=StepStatus.SKIPPED, reason=reason, view=view, detail=detail)
 
 
@@ -113,17 +113,21 @@ def _update(
     left = f"not set, because no value fits:  {', '.join(unusable)}" if unusable else ""
     if not identifiers and not properties:
         all_unusable = unusable and not wanted
-        return _skip(Reason.MISSING_VARIABLE if all_unusable else Reason.ALREADY_SO, view, left)
+        return _skip(
+            RunReason.MISSING_VARIABLE if all_unusable else RunReason.ALREADY_SO, view, left
+        )
     after = {**contact.properties, **properties}
     kept = {name: value for name, value in after.items() if value is not None}
     problem = size_problem(kept)
     if problem is not None:
         detail = f"the properties {problem}"
-        return Action(status=StepStatus.FAILED, reason=Reason.STEP_FAILED, view=view, detail=detail)
+        return Action(
+            status=StepStatus.FAILED, reason=RunReason.STEP_FAILED, view=view, detail=detail
+        )
     changed = msgspec.structs.replace(contact, properties=kept)
     return Action(
         status=StepStatus.COMPLETED,
-        reason=Reason.CONTACT_CHANGED,
+        reason=RunReason.CONTACT_CHANGED,
         view=msgspec.structs.replace(view, contact=changed),
         effect=UpdateContact(
             id=effect_id, step_key=key, identifiers=identifiers, properties=properties
@@ -137,12 +141,12 @@ def _membership(
 ) -> Action:
     now = view.audiences.get(audience_id)
     if now is None:
-        return _skip(Reason.GONE, view)
+        return _skip(RunReason.GONE, view)
     if now is is_member:
-        return _skip(Reason.ALREADY_SO, view)
+        return _skip(RunReason.ALREADY_SO, view)
     return Action(
         status=StepStatus.COMPLETED,
-        reason=Reason.AUDIENCE_ENTERED if is_member else Reason.AUDIENCE_EXITED,
+        reason=RunReason.AUDIENCE_ENTERED if is_member else RunReason.AUDIENCE_EXITED,
         view=msgspec.structs.replace(view, audiences={**view.audiences, audience_id: is_member}),
         effect=ChangeMembership(
             id=effect_id, step_key=key, audience_id=audience_id, is_member=is_member
@@ -154,15 +158,15 @@ def _subscription(key: str, config: TopicConfig, effect_id: str, view: View) -> 
     topic_id = config.topic.id or ""
     now = view.topics.get(topic_id)
     if now is None:
-        return _skip(Reason.GONE, view)
+        return _skip(RunReason.GONE, view)
     if now.is_subscribed is config.is_subscribed:
-        return _skip(Reason.ALREADY_SO, view)
+        return _skip(RunReason.ALREADY_SO, view)
     if config.is_subscribed and now.own_choice:
-        return _skip(Reason.OWN_CHOICE, view)
+        return _skip(RunReason.OWN_CHOICE, view)
     after = Subscription(config.is_subscribed)
     return Action(
         status=StepStatus.COMPLETED,
-        reason=Reason.TOPIC_CHANGED,
+        reason=RunReason.TOPIC_CHANGED,
         view=msgspec.structs.replace(view, topics={**view.topics, topic_id: after}),
         effect=SetSubscription(
             id=effect_id, step_key=key, topic_id=topic_id, is_subscribed=config.is_subscribed
@@ -183,10 +187,12 @@ def _emit(
     size = len(text.encode())
     if size > most:
         detail = f"the payload would be {size} bytes; at most {most} are allowed"
-        return Action(status=StepStatus.FAILED, reason=Reason.STEP_FAILED, view=view, detail=detail)
+        return Action(
+            status=StepStatus.FAILED, reason=RunReason.STEP_FAILED, view=view, detail=detail
+        )
     return Action(
         status=StepStatus.COMPLETED,
-        reason=Reason.EVENT_EMITTED,
+        reason=RunReason.EVENT_EMITTED,
         view=view,
         effect=EmitEvent(
             id=effect_id,

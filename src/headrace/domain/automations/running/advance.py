@@ -58,7 +58,7 @@ from headrace.domain.automations.running.inputs import (
     TimerDue,
 )
 from headrace.domain.automations.running.matching import Mismatch, await_event, mismatch
-from headrace.domain.automations.running.reasons import Note, Reason, explain
+from headrace.domain.automations.running.reasons import Note, RunReason, explain
 from headrace.domain.automations.running.runs import (
     Awaited,
     Event,
@@ -176,17 +176,17 @@ class _Machine:
             for number, rule in enumerate(rules)
         ]
         self._replace(waits=tuple(waits))
-        self._note(Reason.STARTED)
+        self._note(RunReason.STARTED)
         self._wants_look_back = bool(rules)
         if self._version.graph.first is None:
-            self._end(RunStatus.COMPLETED, Reason.END_OF_BRANCH)
+            self._end(RunStatus.COMPLETED, RunReason.END_OF_BRANCH)
         self._walk(self._version.graph.first)
 
     def take(self, item: Input, now_us: int) -> None:
         if isinstance(item, Retry):
             self._retry(item)
         elif not self._run.is_open:
-            self._note(Reason.NOTHING_TO_DO, detail=f"the run is {self._run.status}")
+            self._note(RunReason.NOTHING_TO_DO, detail=f"the run is {self._run.status}")
         elif isinstance(item, TimerDue):
             self._timer(item, now_us)
         else:
@@ -246,11 +246,11 @@ class _Machine:
                 # The timer was due before the event was received, so it comes first. Its result is
                 # not known yet; the event is read again once it is.
                 self._replace(exit_pending=True)
-                self._note(Reason.EXIT_PENDING, stands_at.step_key)
+                self._note(RunReason.EXIT_PENDING, stands_at.step_key)
                 return True
             self._at(event.received_us)
             self._close(wait, WaitStatus.RECEIVED, event)
-            self._end(RunStatus.EXITED, Reason.EXIT_RULE, detail=event.name)
+            self._end(RunStatus.EXITED, RunReason.EXIT_RULE, detail=event.name)
             return True
         return False
 
@@ -265,7 +265,7 @@ class _Machine:
                 return awaited
             if why[0] is not Mismatch.OTHER_NAME:
                 self._note(
-                    Reason.EVENT_IGNORED,
+                    RunReason.EVENT_IGNORED,
                     wait.step_key,
                     detail="" if why[1] else f"{event.name}: {why[0]}",
                     evidence=why[1],
@@ -284,7 +284,7 @@ class _Machine:
         self._close(wait, WaitStatus.RECEIVED, event, found_by)
         key = wait.step_key or ""
         self._change(key, event=event)
-        self._note(Reason.EVENT_RECEIVED, key, detail=event.name)
+        self._note(RunReason.EVENT_RECEIVED, key, detail=event.name)
         self._leave(key, fits.branch)
 
     def _late(self, event: Event) -> None:
@@ -299,7 +299,7 @@ class _Machine:
                 continue
             if self._fitting(wait, event) is not None:
                 self._put(wait, late_events=(*wait.late_events, event.sequence))
-                self._note(Reason.EVENT_LATE, wait.step_key, detail=event.name)
+                self._note(RunReason.EVENT_LATE, wait.step_key, detail=event.name)
 
     def _looked_back(self, events: tuple[Event, ...]) -> None:
         """Apply the events in order until one advances the run; the rest is then read again."""
@@ -313,7 +313,7 @@ class _Machine:
     def _timer(self, item: TimerDue, now_us: int) -> None:
         wait = self._run.open_wait
         if wait is None or wait.id != item.wait_id or wait.due_us is None or wait.due_us > now_us:
-            self._note(Reason.NOTHING_TO_DO, detail="the timer is not due")
+            self._note(RunReason.NOTHING_TO_DO, detail="the timer is not due")
             return
         if self._is_held(wait, wait.due_us, item.oldest_unprocessed_us, now_us):
             return
@@ -321,11 +321,11 @@ class _Machine:
         key = wait.step_key or ""
         if wait.kind is WaitKind.EVENT:
             self._close(wait, WaitStatus.TIMED_OUT)
-            self._note(Reason.TIMED_OUT, key)
+            self._note(RunReason.TIMED_OUT, key)
             self._leave(key, Branch.TIMED_OUT)
         else:
             self._close(wait, WaitStatus.ELAPSED)
-            self._note(Reason.DELAY_ELAPSED, key)
+            self._note(RunReason.DELAY_ELAPSED, key)
             self._leave(key, Branch.NEXT)
         self._wants_look_back = self._wants_look_back or self._run.exit_pending
 
@@ -339,10 +339,10 @@ class _Machine:
         behind_s = (now_us - oldest_us) // _SECOND_US
         if now_us >= latest_us:
             detail = f"taken all the same, with processing {behind_s} seconds behind"
-            self._note(Reason.TIMER_HELD, wait.step_key, detail=detail)
+            self._note(RunReason.TIMER_HELD, wait.step_key, detail=detail)
             return False
         self._put(wait, held_until_us=min(now_us + _HOLD_US, latest_us))
-        self._note(Reason.TIMER_HELD, wait.step_key, detail=f"{behind_s} seconds behind")
+        self._note(RunReason.TIMER_HELD, wait.step_key, detail=f"{behind_s} seconds behind")
         return True
 
     def _message_finished(self, item: MessageFinished) -> None:
@@ -350,29 +350,29 @@ class _Machine:
         step = self._version.graph.steps.get(item.step_key)
         config = None if step is None else step.config
         if wait is None or not isinstance(config, EmailConfig | PushConfig):
-            self._note(Reason.NOTHING_TO_DO, detail="no message of this step is under way")
+            self._note(RunReason.NOTHING_TO_DO, detail="no message of this step is under way")
             return
         self._at(item.at_us)
         self._close(wait, WaitStatus.ELAPSED)
         key = item.step_key
         match item.status:
             case StepStatus.COMPLETED:
-                self._note(Reason.MESSAGE_SENT, key)
+                self._note(RunReason.MESSAGE_SENT, key)
                 self._leave(key, Branch.NEXT)
             case StepStatus.SKIPPED if item.reason is not None:
                 self._skipped(key, item.reason, config.on_skipped, item.detail)
             case StepStatus.FAILED:
-                self._note(Reason.MESSAGE_FAILED, key, detail=item.detail)
+                self._note(RunReason.MESSAGE_FAILED, key, detail=item.detail)
                 self._failed(key, config.on_failed, item.detail)
             case _:
                 message = f"a message cannot finish as {item.status}, or not without a reason"
                 raise ValueError(message)
 
-    def _skipped(self, key: str, reason: Reason, on_skipped: NextOrExit, detail: str) -> None:
+    def _skipped(self, key: str, reason: RunReason, on_skipped: NextOrExit, detail: str) -> None:
         self._note(reason, key, detail=detail)
         if on_skipped is NextOrExit.EXIT:
             self._finish_step(key, StepStatus.SKIPPED, reason=reason)
-            self._end(RunStatus.EXITED, Reason.EXIT_RULE, detail="on_skipped is exit")
+            self._end(RunStatus.EXITED, RunReason.EXIT_RULE, detail="on_skipped is exit")
             return
         connected = self._version.graph.target(key, Branch.SKIPPED) is not None
         branch = Branch.SKIPPED if connected else Branch.NEXT
@@ -380,7 +380,7 @@ class _Machine:
 
     def _failed(self, key: str, on_failed: OnFailed, detail: str) -> None:
         """A connected branch is taken; else `on_failed` decides."""
-        reason = Reason.STEP_FAILED
+        reason = RunReason.STEP_FAILED
         if self._version.graph.target(key, Branch.FAILED) is not None:
             self._leave(key, Branch.FAILED, StepStatus.FAILED, reason=reason)
         elif on_failed is OnFailed.NEXT:
@@ -389,19 +389,19 @@ class _Machine:
             self._fail(key, detail)
 
     def _fail(self, key: str, detail: str) -> None:
-        self._finish_step(key, StepStatus.FAILED, reason=Reason.STEP_FAILED)
-        self._end(RunStatus.FAILED, Reason.STEP_FAILED, detail=detail)
+        self._finish_step(key, StepStatus.FAILED, reason=RunReason.STEP_FAILED)
+        self._end(RunStatus.FAILED, RunReason.STEP_FAILED, detail=detail)
 
     def _message_deferred(self, item: MessageDeferred) -> None:
         wait = self._message_wait(item.step_key)
         if wait is None:
-            self._note(Reason.NOTHING_TO_DO, detail="no message of this step is under way")
+            self._note(RunReason.NOTHING_TO_DO, detail="no message of this step is under way")
             return
         self._put(wait, held_until_us=item.until_us)
         status = StepStatus.RETRYING if item.reason is None else StepStatus.DEFERRED
         self._change(item.step_key, status=status, reason=item.reason)
         until = f"until {to_text(item.until_us)}"
-        self._note(item.reason or Reason.MESSAGE_FAILED, item.step_key, detail=until)
+        self._note(item.reason or RunReason.MESSAGE_FAILED, item.step_key, detail=until)
 
     def _message_wait(self, key: str) -> Wait | None:
         wait = self._run.open_wait
@@ -412,7 +412,7 @@ class _Machine:
         """Repeat the failed step, with the same ids."""
         record = self._run.record(self._run.at_step or "")
         if self._run.status is not RunStatus.FAILED or record is None:
-            self._note(Reason.NOTHING_TO_DO, detail=f"the run is {self._run.status}")
+            self._note(RunReason.NOTHING_TO_DO, detail=f"the run is {self._run.status}")
             return
         self._at(item.at_us)
         waits = tuple(
@@ -429,7 +429,7 @@ class _Machine:
             finished_us=None,
             attempts=record.attempts + 1,
         )
-        self._note(Reason.RETRIED, record.key)
+        self._note(RunReason.RETRIED, record.key)
         self._wants_look_back = self._has_exits()
         step = self._version.step(record.key)
         after = self._perform(step)
@@ -439,7 +439,7 @@ class _Machine:
     def _continue(self) -> None:
         key = self._run.at_step
         if self._run.status is not RunStatus.RUNNING or key is None:
-            self._note(Reason.NOTHING_TO_DO, detail=f"the run is {self._run.status}")
+            self._note(RunReason.NOTHING_TO_DO, detail=f"the run is {self._run.status}")
             return
         self._wants_look_back = self._has_exits()
         self._walk(key)
@@ -459,7 +459,7 @@ class _Machine:
         if due.at_us is not None and due.at_us != wait.due_us:
             self._put(wait, zone=zone, due_us=due.at_us)
             detail = f"it is now {to_text(due.at_us)}"
-            self._note(Reason.DELAY_MOVED, wait.step_key, detail=detail)
+            self._note(RunReason.DELAY_MOVED, wait.step_key, detail=detail)
 
     # Steps.
 
@@ -493,11 +493,11 @@ class _Machine:
         zone = contact_zone(self._view)
         due = delay_due(config, self._run.at_us, zone, self._field(config), self._seed(key))
         if due.at_us is None:
-            reason = Reason.DATE_MISSING if due.was_missing else Reason.DATE_PAST
+            reason = RunReason.DATE_MISSING if due.was_missing else RunReason.DATE_PAST
             self._note(reason, key)
             if due.instead is NextOrExit.EXIT:
                 self._finish_step(key, StepStatus.COMPLETED, reason=reason)
-                self._end(RunStatus.EXITED, Reason.EXIT_RULE, detail=f"{reason}, set to exit")
+                self._end(RunStatus.EXITED, RunReason.EXIT_RULE, detail=f"{reason}, set to exit")
                 return None
             return self._next(key, Branch.NEXT, reason=reason)
         self._open(
@@ -510,7 +510,7 @@ class _Machine:
                 zone=zone if depends_on_contact_zone(config) else None,
             )
         )
-        self._note(Reason.DELAY_BEGUN, key, detail=f"it ends at {to_text(due.at_us)}")
+        self._note(RunReason.DELAY_BEGUN, key, detail=f"it ends at {to_text(due.at_us)}")
         return None
 
     def _condition(self, key: str, config: ConditionConfig) -> str | None:
@@ -523,7 +523,7 @@ class _Machine:
                 branch, evidence = case.branch, verdict.evidence
                 break
         why = f"; {evidence.sentence}" if evidence is not None else ""
-        self._note(Reason.BRANCH_TAKEN, key, detail=f"branch {branch}{why}", evidence=evidence)
+        self._note(RunReason.BRANCH_TAKEN, key, detail=f"branch {branch}{why}", evidence=evidence)
         return self._next(key, branch, evidence=evidence)
 
     def _wait(self, key: str, config: WaitConfig) -> None:
@@ -545,10 +545,10 @@ class _Machine:
             )
         )
         names = " or ".join(dict.fromkeys(each.event_name for each in awaited))
-        self._note(Reason.WAIT_BEGUN, key, detail=f"for {names}, until {to_text(due_us)}")
+        self._note(RunReason.WAIT_BEGUN, key, detail=f"for {names}, until {to_text(due_us)}")
         for each in awaited:
             if each.correlation_missing:
-                self._note(Reason.CORRELATION_MISSING, key, detail=each.event_name)
+                self._note(RunReason.CORRELATION_MISSING, key, detail=each.event_name)
         self._wants_look_back = True
 
     def _sender(self, config: WaitConfig, wanted: Alternative) -> str | None:
@@ -573,7 +573,7 @@ class _Machine:
                 started_us=self._run.at_us,
             )
         )
-        self._note(Reason.MESSAGE_QUEUED, key)
+        self._note(RunReason.MESSAGE_QUEUED, key)
 
     def _act(self, step: Step) -> str | None:
         action = act(step, self._id(step.key), self._view, self._find, self._run.depth)
@@ -603,7 +603,7 @@ class _Machine:
         branch: str,
         status: StepStatus = StepStatus.COMPLETED,
         *,
-        reason: Reason | None = None,
+        reason: RunReason | None = None,
     ) -> None:
         """End the step that the run was at, and continue."""
         self._moved = True
@@ -615,17 +615,17 @@ class _Machine:
         branch: str,
         status: StepStatus = StepStatus.COMPLETED,
         *,
-        reason: Reason | None = None,
+        reason: RunReason | None = None,
         evidence: Evidence | None = None,
     ) -> str | None:
         """End a step by a branch; returns the next key. Without one the run is completed."""
         self._finish_step(key, status, branch=branch, reason=reason, evidence=evidence)
         target = self._version.graph.target(key, branch)
         if target is None:
-            self._end(RunStatus.COMPLETED, Reason.END_OF_BRANCH)
+            self._end(RunStatus.COMPLETED, RunReason.END_OF_BRANCH)
         return target
 
-    def _end(self, status: RunStatus, reason: Reason, *, detail: str = "") -> None:
+    def _end(self, status: RunStatus, reason: RunReason, *, detail: str = "") -> None:
         """End the run: its current step and all its waits are cancelled."""
         self._moved = True
         wait = self._run.open_wait
@@ -656,7 +656,7 @@ class _Machine:
             return Outcome.WITH_FAILURES
         skipped = (record for record in records if record.status is StepStatus.SKIPPED)
         # A change that was already in effect is not worth a note.
-        lost = any(record.reason is not Reason.ALREADY_SO for record in skipped)
+        lost = any(record.reason is not RunReason.ALREADY_SO for record in skipped)
         return Outcome.WITH_SKIPS if lost else Outcome.CLEAN
 
     def _look_back(self) -> LookBackRequest | None:
@@ -728,7 +728,7 @@ class _Machine:
         status: StepStatus,
         *,
         branch: str | None = None,
-        reason: Reason | None = None,
+        reason: RunReason | None = None,
         evidence: Evidence | None = None,
     ) -> None:
         self._change(
@@ -742,7 +742,7 @@ class _Machine:
 
     def _note(
         self,
-        reason: Reason,
+        reason: RunReason,
         key: str | None = None,
         *,
         detail: str = "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.runs import Event
 from headrace.domain.automations.running.states import StepStatus
 
@@ -41,7 +41,7 @@ class MessageFinished(msgspec.Struct, frozen=True, kw_only=True):
     step_key: str
     status: StepStatus
     at_us: int
-    reason: Reason | None = None
+    reason: RunReason | None = None
     #: The relay's response, for the note; without addresses.
     detail: str = ""
 
@@ -52,13 +52,13 @@ class MessageDeferred(msgspec.Struct, frozen=True, kw_only=True):
     step_key: str
     until_us: int
     #: None: the message failed for now and is retried.
-    reason: Reason | None = None
+    reason: RunReason | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     """The run has to end, with one of the reasons for ends."""
 
-    reason: Reason
+    reason: RunReason
     at_us: int
     detail: str = ""
 

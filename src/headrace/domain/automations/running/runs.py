@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.domain.automations.definition.model import StepType
 from headrace.domain.automations.filters.evaluation import Evidence
-from headrace.domain.automations.running.reasons import Reason
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.states import (
     OPEN_RUNS,
     FoundBy,
@@ -76,7 +76,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     due_us: int | None = None
     #: Zone that `due_us` was computed in, where it depends on the contact's.
     zone: str | None = None
-    #: Not checked before then, see `Reason.TIMER_HELD` and `MessageDeferred`.
+    #: Not checked before then, see `RunReason.TIMER_HELD` and `MessageDeferred`.
     held_until_us: int | None = None
     awaited: tuple[Awaited, ...] = ()
     ended_us: int | None = None
@@ -97,7 +97,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_us: int
     finished_us: int | None = None
     attempts: int = 1
-    reason: Reason | None = None
+    reason: RunReason | None = None
     evidence: Evidence | None = None
     #: The event that resumed it; None also when it is no longer kept.
     event: Event | None = None
@@ -116,7 +116,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     trigger: Event
     status: RunStatus
     at_us: int
-    reason: Reason | None = None
+    reason: RunReason | None = None
     outcome: Outcome | None = None
     #: The step it is at, or ended at.
     at_step: str | None = None

@@ -10,7 +10,7 @@ from headrace.domain.automations.definition.model import ReentryMode, Trigger
 from headrace.domain.automations.filters.evaluation import evaluate
 from headrace.domain.automations.filters.values import is_missing
 from headrace.domain.automations.running.matching import scalar_key
-from headrace.domain.automations.running.reasons import Note, Reason, explain
+from headrace.domain.automations.running.reasons import Note, RunReason, explain
 from headrace.domain.automations.running.runs import Event
 from headrace.domain.automations.running.view import View, facts, look_up
 from headrace.domain.events.event import Source
@@ -85,23 +85,23 @@ def decide_start(
     key = entry_key(trigger, event)
     verdict = evaluate(trigger.filters, facts(event, None, view, event.received_us))
     if not verdict.holds:
-        reason, evidence = Reason.FILTER_NOT_MET, verdict.evidence
+        reason, evidence = RunReason.FILTER_NOT_MET, verdict.evidence
     else:
         reason, evidence = _reason(trigger, event, view, context), None
     note = explain(reason, event.received_us, evidence=evidence)
-    return StartDecision(started=reason is Reason.STARTED, note=note, entry_key=key)
+    return StartDecision(started=reason is RunReason.STARTED, note=note, entry_key=key)
 
 
-def _reason(trigger: Trigger, event: Event, view: View | None, context: StartContext) -> Reason:
+def _reason(trigger: Trigger, event: Event, view: View | None, context: StartContext) -> RunReason:
     age_us = event.received_us - event.occurred_us
     checks = (
-        (context.status is AutomationStatus.PAUSED, Reason.PAUSED),
-        (context.status is not AutomationStatus.ACTIVE, Reason.NOT_ACTIVE),
-        (view is None, Reason.NO_CONTACT),
-        (context.is_erasing, Reason.ERASED),
-        (age_us > trigger.max_age_seconds * _SECOND_US, Reason.TOO_OLD),
-        (event.source == Source.IMPORT and not trigger.allow_imported, Reason.IMPORTED),
-        (event.depth > context.automation_depth_max, Reason.LOOP),
+        (context.status is AutomationStatus.PAUSED, RunReason.PAUSED),
+        (context.status is not AutomationStatus.ACTIVE, RunReason.NOT_ACTIVE),
+        (view is None, RunReason.NO_CONTACT),
+        (context.is_erasing, RunReason.ERASED),
+        (age_us > trigger.max_age_seconds * _SECOND_US, RunReason.TOO_OLD),
+        (event.source == Source.IMPORT and not trigger.allow_imported, RunReason.IMPORTED),
+        (event.depth > context.automation_depth_max, RunReason.LOOP),
     )
     for holds, reason in checks:
         if holds:
@@ -110,20 +110,20 @@ def _reason(trigger: Trigger, event: Event, view: View | None, context: StartCon
     if rejected is not None:
         return rejected
     if context.open_runs_of_contact >= context.open_runs_per_contact_max:
-        return Reason.TOO_MANY_OPEN
-    return Reason.STARTED if context.may_start else Reason.START_LIMIT
+        return RunReason.TOO_MANY_OPEN
+    return RunReason.STARTED if context.may_start else RunReason.START_LIMIT
 
 
-def _reentry(trigger: Trigger, event: Event, entry: Entry | None) -> Reason | None:
+def _reentry(trigger: Trigger, event: Event, entry: Entry | None) -> RunReason | None:
     if entry is None:
         return None
     match trigger.reentry.mode:
         case ReentryMode.ONE_ACTIVE:
-            return Reason.REENTRY_ACTIVE if entry.has_open_run else None
+            return RunReason.REENTRY_ACTIVE if entry.has_open_run else None
         case ReentryMode.ONCE:
-            return Reason.REENTRY_ONCE
+            return RunReason.REENTRY_ONCE
         case ReentryMode.ONCE_PER:
             since_us = event.received_us - entry.last_start_us
             within = since_us < trigger.reentry.seconds * _SECOND_US
-            return Reason.REENTRY_COOLDOWN if within else None
+            return RunReason.REENTRY_COOLDOWN if within else None
     return None
