@@ -162,6 +162,8 @@ def test_cells_of_stacked_rows_keep_their_layout(
 ) -> None:
     """On a phone each cell is a line of its own; its parts must not become narrow columns."""
     shop.client.post("/events", json={"event": "Not a name"})
+    # Rejections are stored behind the response.
+    shop.wait(lambda: bool(shop.client.get("/rejections").json()["data"]))
     page = new_window(owner, width=360).go(f"{shop.path}/rejections")
     route = page.get_by_text("POST /events", exact=True).bounding_box()
     assert route is not None
