@@ -169,7 +169,7 @@ def test_domains_are_stopped_one_by_one(owner: Person, shop: Shop) -> None:
     assert both in page(owner, shop, "/messages")
     owner.post(f"{shop.path}/messages/stop", {"what": "push"})
     owner.post(f"{shop.path}/messages/stop", {"what": "domain", "domain": "c.example"})
-    # Each stop ends by itself.
+    # Each stop is resumed separately.
     owner.post(f"{shop.path}/messages/resume", {"what": "mail"})
     left = "all push of this project, and mail from a.example, b.example, c.example"
     assert left in page(owner, shop, "/messages")

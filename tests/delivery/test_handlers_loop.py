@@ -68,7 +68,8 @@ async def callback(error: BaseException) -> None:
         raise error
 
     asyncio.get_running_loop().call_soon(run)
-    await asyncio.sleep(0.001)
+    # The callback runs before this continues.
+    await asyncio.sleep(0)
 
 
 async def thread(error: BaseException) -> None:

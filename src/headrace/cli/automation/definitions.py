@@ -9,7 +9,7 @@ import typer
 
 from headrace.cli.access.key import ProjectName
 from headrace.cli.automation.check import problem_line, read_file
-from headrace.cli.automation.shown import automation_shown
+from headrace.cli.automation.views import automation_view
 from headrace.cli.shared.failure import CommandFailed, usage
 from headrace.cli.shared.output import AsJson, print_json, print_rows, printable
 from headrace.cli.shared.settings import STORE, with_settings
@@ -74,7 +74,7 @@ def create(
 
     made, checked, is_new = in_store(settings, work)
     if as_json:
-        print_json(automation_shown(made))
+        print_json(automation_view(made))
     else:
         verb = "Created" if is_new else "Changed the draft of"
         for word in rewritten:
@@ -150,7 +150,7 @@ def publish(
     if as_json:
         version = checked.version
         print_json(
-            automation_shown(checked.automation)
+            automation_view(checked.automation)
             | {
                 "published_version": None if version is None else version.number,
                 "problems": checked.report.problems,
@@ -179,7 +179,7 @@ def _set_status(
     except WrongStatusError:
         raise CommandFailed("It was never published.") from None
     if as_json:
-        print_json(automation_shown(changed))
+        print_json(automation_view(changed))
     else:
         typer.echo(printable(f"{changed.name} is {changed.status.value}."))
 
@@ -247,7 +247,7 @@ def list_(
         wanted = None if status is None else status.value
         return list(await definitions.list(owner.id, status=wanted, limit=limit))
 
-    shown = [automation_shown(found) for found in in_store(settings, work)]
+    shown = [automation_view(found) for found in in_store(settings, work)]
     if as_json:
         print_json(shown)
         return
@@ -273,10 +273,10 @@ def show(
         return await find(store, owner.id, which)
 
     found = in_store(settings, work)
-    shown = automation_shown(found) | {"definition": json.loads(found.draft)}
+    shown = automation_view(found) | {"definition": json.loads(found.draft)}
     if as_json:
         print_json(shown)
         return
-    for name, value in automation_shown(found).items():
+    for name, value in automation_view(found).items():
         typer.echo(printable(f"{name:18} {'' if value is None else value}"))
     typer.echo(json.dumps(shown["definition"], indent=2))

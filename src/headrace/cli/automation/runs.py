@@ -8,7 +8,7 @@ import typer
 
 from headrace.cli.access.key import ProjectName
 from headrace.cli.automation.definitions import LIMIT_MAX, Which, find
-from headrace.cli.automation.shown import run_shown
+from headrace.cli.automation.views import run_view
 from headrace.cli.shared.failure import CommandFailed, usage
 from headrace.cli.shared.output import AsJson, print_json, print_rows, printable
 from headrace.cli.shared.settings import STORE, with_settings
@@ -45,7 +45,7 @@ def runs(
         wanted = RunFilter(status=status)
         return list(await store.automations.runs.list(owner.id, of.id, wanted, limit=limit) or ())
 
-    shown = [run_shown(row) for row in in_store(settings, work)]
+    shown = [run_view(row) for row in in_store(settings, work)]
     if as_json:
         print_json(shown)
         return
@@ -65,7 +65,7 @@ def run(
 
     Example: headrace automation run 0197a3f0-6b2e-5c41-9f0a-1d2c3b4a5f60
     """
-    from headrace.pipeline.automations.run_document import note_shown, run_exported
+    from headrace.pipeline.automations.run_document import note_document, run_exported
 
     if UUID_TEXT.fullmatch(run_id) is None:
         raise usage(f"{run_id!r} is no id of a run.")
@@ -80,10 +80,10 @@ def run(
     if as_json:
         print_json(run_exported(found))
         return
-    for name, value in run_shown(found.row).items():
+    for name, value in run_view(found.row).items():
         typer.echo(printable(f"{name:14} {'' if value is None else value}"))
     typer.echo("")
-    for note in map(note_shown, found.notes):
+    for note in map(note_document, found.notes):
         typer.echo(printable(f"{note['at']}  {note['step_key'] or '-':12}  {note['sentence']}"))
 
 
@@ -99,7 +99,7 @@ def rejected(
 
     Example: headrace automation rejected "Abandoned checkout"
     """
-    from headrace.pipeline.automations.run_document import rejected_shown
+    from headrace.pipeline.automations.run_document import rejected_document
 
     async def work(store: Store) -> list[RejectedStart]:
         owner = await find_project(store, project)
@@ -107,7 +107,7 @@ def rejected(
         reads = store.automations.runs
         return list(await reads.rejected_starts(owner.id, of.id, limit=limit) or ())
 
-    shown = [rejected_shown(one) for one in in_store(settings, work)]
+    shown = [rejected_document(one) for one in in_store(settings, work)]
     if as_json:
         print_json(shown)
         return

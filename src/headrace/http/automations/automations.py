@@ -158,7 +158,7 @@ class AutomationVersionDetail(AutomationVersionResponse, kw_only=True):
     published_by: str
 
 
-def listed_shown(of: Automation) -> ListedAutomation:
+def listed_response(of: Automation) -> ListedAutomation:
     """An automation as in lists."""
     return ListedAutomation(
         id=of.id,
@@ -172,11 +172,11 @@ def listed_shown(of: Automation) -> ListedAutomation:
     )
 
 
-def automation_shown(of: Automation, rewritten: Iterable[Rewritten] = ()) -> AutomationResponse:
+def automation_response(of: Automation, rewritten: Iterable[Rewritten] = ()) -> AutomationResponse:
     """An automation with its draft."""
     layout = None if of.editor_layout is None else _raw(of.editor_layout)
     return AutomationResponse(
-        **msgspec.structs.asdict(listed_shown(of)),
+        **msgspec.structs.asdict(listed_response(of)),
         definition=_raw(of.draft),
         draft_revision=of.draft_revision,
         editor_layout=layout,
@@ -189,7 +189,7 @@ def _raw(text: str) -> Any:
     return msgspec.Raw(text.encode())
 
 
-def _version_shown(of: AutomationVersion, newest: int) -> AutomationVersionResponse:
+def _version_response(of: AutomationVersion, newest: int) -> AutomationVersionResponse:
     return AutomationVersionResponse(
         id=of.id,
         version_number=of.number,
@@ -207,7 +207,7 @@ async def create_automation(request: Request) -> Response:
     context = context_of(request)
     fields, rewritten = read_fields(await read_body(request), required=True)
     made = await _create(context, fields)
-    return json_response({"data": automation_shown(made, rewritten)}, 201)
+    return json_response({"data": automation_response(made, rewritten)}, 201)
 
 
 async def _create(context: Context, fields: Changes) -> Automation:
@@ -237,14 +237,14 @@ async def list_automations(request: Request) -> Response:
     )
     cursors = context.services.cursors
     following = cursors.make(found[limit - 1].created_us, scope) if len(found) > limit else None
-    shown = [listed_shown(one) for one in found[:limit]]
+    shown = [listed_response(one) for one in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
 async def get_automation(request: Request) -> Response:
     """`GET /automations/{id}`."""
     found = await found_automation(context_of(request), path_uuid(request))
-    return json_response({"data": automation_shown(found)})
+    return json_response({"data": automation_response(found)})
 
 
 async def patch_automation(request: Request) -> Response:
@@ -270,7 +270,7 @@ async def patch_automation(request: Request) -> Response:
         raise ApiError(ErrorCode.CONFLICT, _ARCHIVED) from None
     if changed is None:
         raise not_found()
-    return json_response({"data": automation_shown(changed, rewritten)})
+    return json_response({"data": automation_response(changed, rewritten)})
 
 
 def _revision(request: Request) -> int | None:
@@ -329,7 +329,7 @@ def _published(checked: Checked) -> AutomationPublishedResponse:
     return AutomationPublishedResponse(
         id=checked.automation.id,
         status=checked.automation.status,
-        current_published_version=_version_shown(version, version.number),
+        current_published_version=_version_response(version, version.number),
         warnings=_findings(checked.report.warnings),
     )
 
@@ -352,7 +352,7 @@ async def archive_automation(request: Request) -> Response:
 async def _set_status(request: Request, status: AutomationStatus) -> Response:
     await reject_fields(request)
     changed = await _change_status(request, status)
-    return json_response({"data": automation_shown(changed)})
+    return json_response({"data": automation_response(changed)})
 
 
 async def _change_status(request: Request, status: AutomationStatus) -> Automation:
@@ -391,7 +391,7 @@ async def list_automation_versions(request: Request) -> Response:
     versions = found or ()
     cursors = context.services.cursors
     following = cursors.make(versions[limit - 1].number, scope) if len(versions) > limit else None
-    shown = [_version_shown(one, held.version) for one in versions[:limit]]
+    shown = [_version_response(one, held.version) for one in versions[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -406,7 +406,7 @@ async def get_automation_version(request: Request) -> Response:
     if found is None:
         raise not_found()
     shown = AutomationVersionDetail(
-        **msgspec.structs.asdict(_version_shown(found, held.version)),
+        **msgspec.structs.asdict(_version_response(found, held.version)),
         definition=_raw(found.definition),
         sha256=found.sha256,
         published_by=found.published_by,

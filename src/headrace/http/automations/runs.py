@@ -164,7 +164,7 @@ def _time(at_us: int | None) -> str | None:
     return None if at_us is None else to_text(at_us)
 
 
-def run_shown(of: RunRow) -> RunResponse:
+def run_response(of: RunRow) -> RunResponse:
     """A run as in lists."""
     return RunResponse(
         id=of.id,
@@ -237,11 +237,11 @@ def _step(of: StepRecord, detail: RunDetail) -> RunStep:
     )
 
 
-def detail_shown(of: RunDetail) -> RunDetailResponse:
+def detail_response(of: RunDetail) -> RunDetailResponse:
     """A run with its steps, waits and mails."""
     kind, value = of.identity or (None, None)
     return RunDetailResponse(
-        **msgspec.structs.asdict(run_shown(of.row)),
+        **msgspec.structs.asdict(run_response(of.row)),
         automation_version_id=of.version_id,
         trigger_event_name=of.run.trigger.name,
         resolved_identity_type=kind,
@@ -290,7 +290,7 @@ async def list_runs(request: Request) -> Response:
     if len(found) > limit:
         last = found[limit - 1]
         following = context.services.cursors.make_text(f"{last.started_us} {last.id}", scope)
-    shown = [run_shown(row) for row in found[:limit]]
+    shown = [run_response(row) for row in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -312,7 +312,7 @@ async def list_rejected_starts(request: Request) -> Response:
 async def get_run(request: Request) -> Response:
     """`GET /automation-runs/{id}`."""
     detail = await _detail(context_of(request), path_uuid(request))
-    return json_response({"data": detail_shown(detail)})
+    return json_response({"data": detail_response(detail)})
 
 
 async def get_timeline(request: Request) -> Response:
@@ -334,7 +334,7 @@ async def cancel_run(request: Request) -> Response:
         raise not_found()
     if not done:
         raise ApiError(ErrorCode.NOT_ELIGIBLE, "The run has ended.")
-    return json_response({"data": detail_shown(await _detail(context, run_id))})
+    return json_response({"data": detail_response(await _detail(context, run_id))})
 
 
 def _reason(body: bytes) -> str:

@@ -26,11 +26,11 @@ def run_exported(detail: RunDetail) -> dict[str, Any]:
         "trigger_event": _event(run.trigger),
         "steps": [_step(step) for step in run.steps],
         "waits": [_wait(wait) for wait in run.waits],
-        "timeline": [note_shown(note) for note in detail.notes],
+        "timeline": [note_document(note) for note in detail.notes],
     }
 
 
-def note_shown(note: NoteRow) -> dict[str, Any]:
+def note_document(note: NoteRow) -> dict[str, Any]:
     """A note of a run."""
     return {
         "at": to_text(note.at_us),
@@ -40,7 +40,7 @@ def note_shown(note: NoteRow) -> dict[str, Any]:
     }
 
 
-def rejected_shown(one: RejectedStart) -> dict[str, Any]:
+def rejected_document(one: RejectedStart) -> dict[str, Any]:
     """An event that started no run."""
     return {
         "automation_id": one.automation_id,
@@ -53,7 +53,7 @@ def rejected_shown(one: RejectedStart) -> dict[str, Any]:
     }
 
 
-def entry_shown(one: EntryRow) -> dict[str, Any]:
+def entry_document(one: EntryRow) -> dict[str, Any]:
     """When a contact last started an automation."""
     return {
         "automation_id": one.automation_id,

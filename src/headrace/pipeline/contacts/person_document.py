@@ -17,8 +17,8 @@ from headrace.domain.events.event import Source, Status
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
 from headrace.pipeline.automations.run_document import (
-    entry_shown,
-    rejected_shown,
+    entry_document,
+    rejected_document,
     run_exported,
 )
 from headrace.pipeline.messages.person_copy import message_view, suppression_view
@@ -77,9 +77,9 @@ async def _pieces(
     yield b'],"rejected_starts":['
     between = b""
     async for rejected in exports.rejected_starts(subject):
-        yield between + _encode(rejected_shown(rejected))
+        yield between + _encode(rejected_document(rejected))
         between = b","
-    entries = [entry_shown(each) for each in await exports.entries(subject)]
+    entries = [entry_document(each) for each in await exports.entries(subject)]
     yield b'],"automation_entries":' + _encode(entries)
     suppressions, about_messages = await exports.message_facts(subject)
     counts = added(counts, about_messages)

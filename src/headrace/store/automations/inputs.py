@@ -20,7 +20,7 @@ from headrace.store.events.stored_events import COLUMNS, stored_event
 LOOKED_BACK_MAX = 10_000
 #: Member of the payload of a system event that a run has caused.
 CAUSED_BY = "caused_by"
-#: Deepest chain that is told apart; far above what the policy allows.
+#: Depths above this count as this one; far above what the policy allows.
 _DEPTH_MAX = 1000
 
 EVENT = sql(f"SELECT {COLUMNS} FROM stored_events e WHERE e.lane = $1 AND e.sequence = $2")

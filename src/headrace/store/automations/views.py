@@ -67,7 +67,7 @@ async def _audiences(tx: Transaction, contact: Contact, ids: list[str]) -> dict[
 
 
 async def _topics(tx: Transaction, contact: Contact, ids: list[str]) -> dict[str, Subscription]:
-    """A stored choice counts as the contact's own, whoever has written it."""
+    """A stored choice counts as the contact's own, also if an operator stored it."""
     if not ids:
         return {}
     topics = [topic(row) for row in await tx.rows(TOPICS, contact.project_id, ids)]

@@ -109,7 +109,7 @@ def _compare(comparison: Comparison, facts: Facts) -> Verdict:
         return _membership(comparison, facts)
     found = facts.look_up(comparison.path)
     holds = compare(comparison, found, facts.now_us)
-    return Verdict(holds, _evidence(comparison, kind(found), _shown(found), holds=holds))
+    return Verdict(holds, _evidence(comparison, kind(found), _as_text(found), holds=holds))
 
 
 def _membership(comparison: Comparison, facts: Facts) -> Verdict:
@@ -133,7 +133,7 @@ def _evidence(
     )
 
 
-def _shown(found: Value) -> str | None:
+def _as_text(found: Value) -> str | None:
     if is_missing(found):
         return None
     if isinstance(found, str):

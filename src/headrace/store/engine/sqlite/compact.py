@@ -152,7 +152,7 @@ class Compaction:
         fail_point("compact_synced")
 
     def _replace(self) -> None:
-        # Closing must not touch the log any more: soon its name belongs to the new file.
+        # Closing must not write the log: its name will belong to the new file.
         self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         # All of it is in the database, which the checkpoint has synced.
         file_beside(self._path, LOG).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from headrace.store.contract.automations import Automation, RunRow
 
 
-def automation_shown(of: Automation) -> dict[str, Any]:
+def automation_view(of: Automation) -> dict[str, Any]:
     """An automation without its definition."""
     return {
         "id": of.id,
@@ -24,7 +24,7 @@ def automation_shown(of: Automation) -> dict[str, Any]:
     }
 
 
-def run_shown(of: RunRow) -> dict[str, Any]:
+def run_view(of: RunRow) -> dict[str, Any]:
     """A run without its steps."""
     return {
         "id": of.id,
