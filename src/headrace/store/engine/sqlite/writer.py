@@ -322,7 +322,9 @@ class Writer:
         try:
             if self._failure is not None:
                 raise self._failure
-            self._log_pages += _PAGES_PER_JOB
+            # A bare job reads, or empties the log itself.
+            if not job.bare:
+                self._log_pages += _PAGES_PER_JOB
             result = job.work(self._connection) if job.bare else self._transact(job.work)
         except ROW_ERRORS as error:
             job.finish(None, StoreRowError(f"{type(error).__name__}: {error}"))
