@@ -1,8 +1,8 @@
 """Properties of a contact: strings, numbers, booleans, dates and lists of strings by name.
 
 A value keeps its type. A date is a JSON string and stays the string that was sent. A number is
-accepted only if a double holds it exactly, so none is changed silently; longer ones are sent as
-strings.
+stored as a double, and accepted only if the double written with as many digits is the same number,
+so none is changed silently; longer ones are sent as strings.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ PROPERTIES_BYTES_MAX = 16 * 1024
 NAME_CHARACTERS_MAX = 100
 #: Characters of a number; the longest double in plain notation has fewer.
 _NUMBER_CHARACTERS_MAX = 400
+#: Significant digits that name one double; C, PHP and .NET write so many (`%.17g`).
+_DIGITS_MAX = 17
 #: Past it, neighbouring whole numbers are the same double.
 _INTEGER_MAX = 2**53 - 1
 
@@ -100,7 +102,9 @@ def check_value(sent: Any) -> PropertyValue:
 
 
 def read_number(text: str) -> int | float:
-    """Read a JSON number that a double holds exactly.
+    """Read a JSON number that a double holds to its last digit.
+
+    `49.899999999999999` is 49.9: other languages write 17 digits of that double.
 
     Raises:
         ValueError: it would be changed.
@@ -109,9 +113,13 @@ def read_number(text: str) -> int | float:
     if len(text) > _NUMBER_CHARACTERS_MAX:
         raise ValueError(message)
     number = float(text)
-    # `repr` is the shortest text that reads back as this double, so 0.1 passes and a longer
-    # neighbour of it does not.
-    if not math.isfinite(number) or Decimal(repr(number)) != Decimal(str(text)):
+    exact = Decimal(str(text))
+    digits = len("".join(map(str, exact.as_tuple().digits)).strip("0")) or 1
+    if not math.isfinite(number) or digits > _DIGITS_MAX:
+        raise ValueError(message)
+    # `repr` is the shortest text of this double and has up to 17 digits as well, of which the
+    # last one can differ from that of the correctly rounded text.
+    if exact not in {Decimal(repr(number)), Decimal(f"{number:.{digits}g}")}:
         raise ValueError(message)
     if text.lstrip("-").isdigit():
         if abs(number) > _INTEGER_MAX:
