@@ -239,9 +239,7 @@ def test_a_key_outside_the_rule_is_422(shared: Project, key: Any) -> None:
     assert (answer.status, answer.fields) == (422, ["idempotency_key"])
 
 
-@pytest.mark.parametrize(
-    "key", ["a b", " ", "  a", "a ", "x" * 255, "%2e%2e/", "a/b?c#d", "~!\"'\\"]
-)
+@pytest.mark.parametrize("key", ["a b", "  a", "a ", "x" * 255, "%2e%2e/", "a/b?c#d", "~!\"'\\"])
 def test_a_key_inside_the_rule_is_kept_by_its_bytes(shared: Project, key: str) -> None:
     sent = {"event": "a", "external_id": "x", "idempotency_key": key}
     first = shared.client().send(sent)

@@ -198,3 +198,49 @@ def test_any_mix_of_request_forms_gives_one_event_per_key(
         assert answer.status == (200 if letter in ids else 202)
         assert ids.setdefault(letter, answer.data["id"]) == answer.data["id"]
     client.close()
+
+
+def in_batch(client: Client, key: str) -> Response:
+    event = {"event": "a", "external_id": "x", "idempotency_key": key}
+    return client.post("/events/batch", json.dumps({"events": [event]}))
+
+
+def validated(client: Client, key: str) -> Response:
+    event = {"event": "a", "external_id": "x", "idempotency_key": key}
+    return client.post("/events/validate", json.dumps(event))
+
+
+@pytest.mark.parametrize("way", [single, by_header, in_batch, validated])
+@pytest.mark.parametrize(
+    "key", ["undefined", "null", "None", "NaN", "[object Object]", "nil", "0", "0000-00", "TEST"]
+)
+def test_a_key_that_looks_like_an_unset_variable_is_422(
+    client: Client, key: str, way: Callable[[Client, str], Response]
+) -> None:
+    answer = way(client, key)
+
+    if way is in_batch:
+        assert answer.json()["rejected"] == 1
+        error = answer.json()["data"][0]["error"]
+    else:
+        assert answer.status == 422
+        error = answer.json()["error"]
+    assert "looks like an unset variable" in error["details"][0]["message"]
+
+
+@pytest.mark.parametrize("key", [" ", "     ", " undefined "])
+def test_blanks_around_nothing_or_a_placeholder_are_no_key(client: Client, key: str) -> None:
+    assert single(client, key).fields == ["idempotency_key"]
+
+
+@pytest.mark.parametrize("key", ["order-1", "info@shop.example", "0a", "nullable", "1", "00-1"])
+def test_a_key_that_only_resembles_a_placeholder_is_accepted(client: Client, key: str) -> None:
+    assert single(client, key).status == 202
+
+
+def test_the_policy_of_placeholders_applies_to_keys(server: HttpServer, project: Project) -> None:
+    client = project.client()
+    server.set_policy(project, "placeholder_identifiers", "none-yet, !test")
+
+    assert wait_until(lambda: single(client, "none-yet").status == 422, 5) < 5
+    assert single(client, "test").status == 202

@@ -101,7 +101,7 @@ def test_the_document_names_every_error_code(server: HttpServer) -> None:
         ("external_id", "x" * 255, "x" * 256),
         ("idempotency_key", "k" * 255, "k" * 256),
         ("external_id", "x", ""),
-        ("idempotency_key", " ", ""),
+        ("idempotency_key", "k", ""),
         ("event", "sendrealmx", "sendrealm"),
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import uuid
 
+import pytest
+
 from tests.support.raw_http import Client
 
 CONTACT = "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10"
@@ -144,3 +146,32 @@ def test_the_original_spelling_of_an_address_is_shown(client: Client) -> None:
 
     assert answer.data["resolved_identity_value"] == "mike@x.org"
     assert client.get(f"/events/{answer.data['id']}").data["email"] == " Mike@X.ORG"
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "fields", "said"),
+    [
+        ({"external_id": "u1", "email": "nobody"}, ["email"], "external_id is valid"),
+        ({"contact_id": "7", "email": "a@b.example"}, ["contact_id"], "email is valid"),
+        (
+            {"contact_id": CONTACT, "external_id": " ", "email": "a@b.example"},
+            ["external_id"],
+            "contact_id and email are valid",
+        ),
+    ],
+)
+def test_an_invalid_identifier_rejects_the_event_and_names_the_valid_ones(
+    client: Client, identifiers: dict[str, str], fields: list[str], said: str
+) -> None:
+    answer = client.send({"event": "a.b", **identifiers})
+
+    assert (answer.status, answer.fields) == (422, fields)
+    assert answer.json()["error"]["details"][0]["message"].endswith(said)
+
+
+def test_without_a_valid_identifier_none_is_named(client: Client) -> None:
+    answer = client.send({"event": "a.b", "contact_id": "7", "email": "nobody"})
+
+    assert answer.fields == ["contact_id", "email"]
+    assert b"valid;" not in answer.body
+    assert b"is valid" not in answer.body

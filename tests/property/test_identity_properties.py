@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from headrace.domain.email import EMAIL_CHARACTERS_MAX, normalize_email
 from headrace.domain.events.fields import check_contact_id, check_external_id, check_idempotency_key
+from headrace.domain.events.placeholders import BUILT_IN
 from headrace.domain.events.identity import LANES, IdentityType, idempotency_hash, lane_of
 
 LOCAL = st.from_regex(r"[A-Za-z0-9_+-]{1,12}(\.[A-Za-z0-9_+-]{1,6})?", fullmatch=True)
@@ -156,7 +157,11 @@ def test_external_id_is_kept_exactly_or_rejected(text: str) -> None:
 @given(st.text(max_size=300) | st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126)))
 def test_idempotency_key_is_kept_exactly_or_rejected(text: str) -> None:
     if 1 <= len(text) <= 255 and all(" " <= character <= "~" for character in text):
-        assert check_idempotency_key(text) == text
+        if BUILT_IN.is_unset_key(text):
+            with pytest.raises(ValueError, match=r"^looks like an unset variable"):
+                check_idempotency_key(text)
+        else:
+            assert check_idempotency_key(text) == text
     else:
         with pytest.raises(ValueError, match=r"^must"):
             check_idempotency_key(text)

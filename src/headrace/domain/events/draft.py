@@ -60,7 +60,7 @@ def _check(sent: EventInput, body: bytes, limits: DraftLimits) -> Draft:
             raise ValueError
         if len(_known_names) < _KNOWN_NAMES_MAX:
             _known_names.add(name)
-    key = _key(sent.idempotency_key, limits.header_key)
+    key = _key(sent.idempotency_key, limits)
     contact_id = None if sent.contact_id is None else check_contact_id(sent.contact_id)
     external_id = None if sent.external_id is None else check_external_id(sent.external_id)
     email = None if sent.email is None else normalize_email(sent.email)
@@ -88,12 +88,13 @@ def _check(sent: EventInput, body: bytes, limits: DraftLimits) -> Draft:
     )
 
 
-def _key(key: str | None, header_key: str | None) -> str | None:
+def _key(key: str | None, limits: DraftLimits) -> str | None:
+    header_key = limits.header_key
     if header_key is not None:
         if key is not None and key != header_key:
             raise ValueError
         key = header_key
-    return None if key is None else check_idempotency_key(key)
+    return None if key is None else check_idempotency_key(key, limits.placeholders)
 
 
 def _members_certain(sent: EventInput, body: bytes, payload: bytes) -> bool:

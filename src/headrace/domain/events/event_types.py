@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.domain.events.identity import IdentityType
+from headrace.domain.events.placeholders import BUILT_IN, Placeholders
 
 
 class EventInput(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -27,6 +28,8 @@ class DraftLimits(msgspec.Struct, frozen=True, gc=False):
     now_us: int
     #: Value of the `Idempotency-Key` header.
     header_key: str | None = None
+    #: Identifiers that stand for nobody, and keys that stand for no event.
+    placeholders: Placeholders = BUILT_IN
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):

@@ -7,6 +7,7 @@ import re
 
 from headrace.domain import timestamps
 from headrace.domain.errors import ApiError, ErrorCode, echo
+from headrace.domain.events.placeholders import BUILT_IN, Placeholders
 from headrace.domain.ids import UUID_TEXT
 from headrace.domain.json_text import DEPTH_MAX, deeper_than, forbidden_escape
 
@@ -83,13 +84,19 @@ def check_external_id(text: str) -> str:
     return text
 
 
-def check_idempotency_key(text: str) -> str:
-    """Return the text unchanged: keys are compared byte for byte."""
+def check_idempotency_key(text: str, placeholders: Placeholders = BUILT_IN) -> str:
+    """Return the text unchanged: keys are compared byte for byte.
+
+    A key that every event of a program has by mistake would make all but the first duplicates.
+    """
     if not 1 <= len(text) <= IDEMPOTENCY_KEY_CHARACTERS_MAX:
         message = f"must be 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} characters, got {len(text)}"
         raise ValueError(message)
     if _PRINTABLE_ASCII.fullmatch(text) is None:
         message = "must be printable ASCII characters"
+        raise ValueError(message)
+    if placeholders.is_unset_key(text):
+        message = f"looks like an unset variable, got {echo(text)!r}; omit it or send a unique key"
         raise ValueError(message)
     return text
 

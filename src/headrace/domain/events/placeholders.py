@@ -80,6 +80,16 @@ class Placeholders:
             return _ZEROS.fullmatch(text) is not None
         return False
 
+    def is_unset_key(self, key: str) -> bool:
+        """Whether an idempotency key is only blanks or what programs send for an unset variable.
+
+        Roles such as `info@` identify many people, but may well identify an event.
+        """
+        text = key.strip().casefold()
+        if not text or text in self._words:
+            return True
+        return self._zeros and text not in self._allowed and _ZEROS.fullmatch(text) is not None
+
 
 def split_words(text: str) -> list[str]:
     """The words of the policy, in comparable form."""

@@ -96,9 +96,14 @@ def draft_or_problems(body: bytes, limits: DraftLimits) -> Draft:
     occurred_us = check.text(
         members, "occurred_at", lambda text: check_occurred_at(text, limits.now_us)
     )
-    key = check.text(members, "idempotency_key", check_idempotency_key)
-    key = _key_of_header(key, limits.header_key, check)
+    key = check.text(
+        members, "idempotency_key", lambda text: check_idempotency_key(text, limits.placeholders)
+    )
+    key = _key_of_header(key, limits, check)
     payload = _payload(members, body, limits, check)
+    _name_valid_identifiers(
+        {"contact_id": contact_id, "external_id": external_id, "email": email}, check
+    )
     check.raise_if_any(reserved=name is not None and is_reserved(name))
     identity = {
         IdentityType.CONTACT_ID: contact_id,
@@ -179,13 +184,28 @@ def _unknown_members(members: dict[str, Any], check: _Check) -> None:
         check.add(echo(name), f"is an unknown field of an event{hint}")
 
 
-def _key_of_header(key: str | None, header_key: str | None, check: _Check) -> str | None:
+def _name_valid_identifiers(checked: dict[str, str | None], check: _Check) -> None:
+    """Say which identifiers are valid when others are not: the event is rejected all the same."""
+    valid = " and ".join(name for name, value in checked.items() if value is not None)
+    if not valid:
+        return
+    verb = "are" if " and " in valid else "is"
+    check.problems = [
+        FieldProblem(each.field, f"{each.message}; {valid} {verb} valid")
+        if each.field in checked
+        else each
+        for each in check.problems
+    ]
+
+
+def _key_of_header(key: str | None, limits: DraftLimits, check: _Check) -> str | None:
+    header_key = limits.header_key
     if header_key is None:
         return key
     if key is not None and key != header_key:
         check.add("idempotency_key", "differs from the header Idempotency-Key")
     try:
-        return check_idempotency_key(header_key)
+        return check_idempotency_key(header_key, limits.placeholders)
     except ValueError as error:
         check.add("Idempotency-Key", str(error))
         return None

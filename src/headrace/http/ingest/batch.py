@@ -13,6 +13,7 @@ from headrace.domain.errors import ApiError, FieldProblem, echo, invalid
 from headrace.domain.events.draft import decode_draft
 from headrace.domain.events.event import Source
 from headrace.domain.events.event_types import Draft, DraftLimits
+from headrace.domain.events.placeholders import placeholders
 from headrace.domain.events.problems import read_object
 from headrace.domain.json_text import Number
 from headrace.http.events.responses import accepted, deduplicated
@@ -100,7 +101,11 @@ class BatchIngest:
         )
         project = self._principal.project
         now_us = self._services.clock_us()
-        limits = DraftLimits(project.policies.event_payload_limit_bytes, now_us)
+        limits = DraftLimits(
+            project.policies.event_payload_limit_bytes,
+            now_us,
+            placeholders=placeholders(project.policies.placeholder_identifiers),
+        )
         origin = Origin(project, source, self._principal.key_id, exchange.request_id.decode())
         self._items = [None] * len(texts)
         # One extra, so that an event decided at once does not end the batch early.

@@ -42,7 +42,8 @@ class EventInput(msgspec.Struct, forbid_unknown_fields=True):
     idempotency_key: Annotated[
         str | None,
         about(
-            "Identifies this event in the project; sending it again creates no duplicate.",
+            "Identifies this event in the project; sending it again creates no duplicate. "
+            "What looks like an unset variable (`undefined`, `null`, `0`) is rejected.",
             **IDEMPOTENCY_KEY,
         ),
     ] = None

@@ -6,6 +6,7 @@ from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events.draft import decode_draft
 from headrace.domain.events.event import Source
 from headrace.domain.events.event_types import Draft, DraftLimits
+from headrace.domain.events.placeholders import placeholders
 from headrace.http.events.responses import Accepted, Deduplicated, accepted_body, deduplicated
 from headrace.http.ingest.event_input import EXAMPLE, EventInput
 from headrace.http.routing.route import (
@@ -54,8 +55,12 @@ class SingleIngest:
         try:
             if self.encoding != "identity":
                 body = unpack(body, self.encoding, BODY_BYTES_MAX)
+            policies = principal.project.policies
             limits = DraftLimits(
-                principal.project.policies.event_payload_limit_bytes, now_us, header_key(self.head)
+                policies.event_payload_limit_bytes,
+                now_us,
+                header_key(self.head),
+                placeholders(policies.placeholder_identifiers),
             )
             draft = self.draft = decode_draft(body, limits)
             origin = Origin(

@@ -11,6 +11,7 @@ from headrace.domain.events.canonical import same_content
 from headrace.domain.events.draft import decode_draft
 from headrace.domain.events.event import FirstCopy
 from headrace.domain.events.event_types import Draft, DraftLimits
+from headrace.domain.events.placeholders import placeholders
 from headrace.domain.events.identity import lane_of
 from headrace.domain.ids import first_sequence_at, id_of_sequence
 from headrace.http.events.responses import accepted_body, deduplicated
@@ -27,10 +28,12 @@ async def validate(request: Request) -> Response:
     """Respond as if the event were sent: a new event gets a random id, a known key the real one."""
     context = context_of(request)
     now_us = context.services.clock_us()
+    policies = context.principal.project.policies
     limits = DraftLimits(
-        context.principal.project.policies.event_payload_limit_bytes,
+        policies.event_payload_limit_bytes,
         now_us,
         request.headers.get("idempotency-key"),
+        placeholders(policies.placeholder_identifiers),
     )
     try:
         draft = decode_draft(await read_body(request), limits)

@@ -35,7 +35,8 @@ EXTERNAL_ID: dict[str, Any] = {
 }
 EMAIL: dict[str, Any] = {"format": "email", "maxLength": 254, "examples": ["mike@example.com"]}
 IDEMPOTENCY_KEY: dict[str, Any] = {
-    "pattern": r"^[\x20-\x7e]+$",
+    # Not only blanks.
+    "pattern": r"^[\x20-\x7e]*[\x21-\x7e][\x20-\x7e]*$",
     "minLength": 1,
     "maxLength": IDEMPOTENCY_KEY_CHARACTERS_MAX,
     "examples": ["order-A-1001"],
