@@ -82,6 +82,35 @@ def test_a_line_that_is_no_text_or_far_too_long_is_one_bad_line(
     assert (report["accepted"], report["rejected"]) == (2, 2)
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        '{"n": 1%s}' % ("0" * 4300),
+        '{"n": -1%s}' % ("0" * 5000),
+        '{"n": 1e999}',
+        '{"n": 0.1%s}' % ("1" * 5000),
+    ],
+    ids=["4,301 digits", "negative", "large exponent", "long fraction"],
+)
+def test_a_line_with_any_number_is_stored_once(
+    server: RunningServer, tmp_path: Path, payload: str
+) -> None:
+    name = f"huge.n{abs(hash(payload))}"
+    line = f'{{"event": "{name}", "external_id": "u1", "payload": {payload}}}'
+    file = write(tmp_path / "events.ndjson", [line])
+
+    assert over_http(server, str(file))["accepted"] == 1
+    assert over_http(server, str(file))["deduplicated"] == 1
+
+
+def test_a_line_without_key_that_is_no_unicode_is_rejected(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    line = '{"event": "odd.key", "external_id": "u", "idempotency_key": null, "\\ud800": 1}'
+    report = over_http(server, str(write(tmp_path / "events.ndjson", [line])), code=1)
+    assert (report["accepted"], report["rejected"]) == (0, 1)
+
+
 def test_own_idempotency_keys_are_kept(server: RunningServer, tmp_path: Path) -> None:
     one = {"event": "own.keys", "external_id": "u1", "idempotency_key": "mine"}
     other = one | {"payload": {"other": True}}

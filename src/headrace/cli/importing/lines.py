@@ -82,7 +82,10 @@ def with_key(text: bytes, key: str) -> bytes:
         return text
     if "idempotency_key" in members:
         # Present and null: adding a second member of that name would be ambiguous.
-        raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        try:
+            raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return text
         return msgspec.json.encode(raw | {"idempotency_key": key})
     separator = b"," if members else b""
     return b'{"idempotency_key":%b%b%b' % (msgspec.json.encode(key), separator, text[1:])
@@ -90,8 +93,9 @@ def with_key(text: bytes, key: str) -> bytes:
 
 def _members(text: bytes) -> dict[str, Any] | None:
     try:
-        # Python's own parser accepts every escape that the server accepts.
-        members = json.loads(text)
+        # Python's own parser accepts every escape that the server accepts. Numbers stay text, as
+        # Python converts none of more than 4,300 digits.
+        members = json.loads(text, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         return None
     return members if isinstance(members, dict) else None
