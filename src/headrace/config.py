@@ -208,7 +208,13 @@ def _checked(setting: Setting, value: Any) -> Any:
         message = f"{_named(setting)} must be {' or '.join(setting.choices)}, got {value!r}"
         raise SettingError(message)
     if setting.type is not int:
-        return str(value)
+        text = str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            message = f"{_named(setting)} is not UTF-8"
+            raise SettingError(message) from None
+        return text
     try:
         number = int(value)
     except ValueError:

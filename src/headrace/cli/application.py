@@ -17,7 +17,8 @@ from headrace.cli.events import events, export, send, tail
 from headrace.cli.importing import command as importing
 from headrace.cli.messages import domain, mail, messages, suppressions, template
 from headrace.cli.running import serve, worker
-from headrace.cli.shared.failure import CommandFailed, ExitCode
+from headrace.cli.shared.failure import CommandFailed, ExitCode, usage
+from headrace.cli.shared.output import printable
 from headrace.cli.upkeep import bench, compact, copy, migrate, secrets
 from headrace.config import SettingError
 from headrace.version import VERSION
@@ -85,6 +86,7 @@ def run() -> None:
     from headrace.store.contract.errors import StoreError, StoreSetupError
 
     try:
+        _check_arguments(sys.argv[1:])
         app()
     except CommandFailed as error:
         _end(str(error), error.code)
@@ -100,6 +102,20 @@ def run() -> None:
         # A full disk or a missing permission: the system's own message is enough.
         name = "" if error.filename is None else f": {error.filename}"
         _end(f"{error.strerror or error}{name}", ExitCode.FAILED)
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """Reject what is no text: it could be neither sent nor stored.
+
+    Raises:
+        CommandFailed: names the argument.
+    """
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = argument.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            raise usage(f"Argument {number} is not UTF-8: {printable(shown)[:64]}") from None
 
 
 def _end(message: str, code: ExitCode) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.input import standard_input
 from headrace.cli.shared.output import AsJson, print_json, printable
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def read_file(file: str) -> bytes:
     from headrace.domain.automations.limits import DOCUMENT_BYTES_MAX
 
     if file == _STDIN:
-        return sys.stdin.buffer.read(DOCUMENT_BYTES_MAX + 1)
+        return standard_input().read(DOCUMENT_BYTES_MAX + 1)
     try:
         with Path(file).open("rb") as source:
             return source.read(DOCUMENT_BYTES_MAX + 1)

@@ -127,7 +127,8 @@ def erase(
 def _ask(contact_id: str) -> None:
     import sys
 
-    if not sys.stdin.isatty():
+    # None where the shell closed it: `<&-`.
+    if sys.stdin is None or not sys.stdin.isatty():
         raise usage("Erasing cannot be undone: check with --dry-run, then pass --yes.")
     typer.confirm(f"Remove all data about contact {contact_id}?", abort=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from headrace.cli.shared.failure import usage
 from headrace.cli.shared.http_client import ask, client_of
+from headrace.cli.shared.input import standard_input
 from headrace.cli.shared.output import AsJson, print_json
 from headrace.cli.shared.settings import CLIENT, with_settings
 from headrace.config import Settings
@@ -50,7 +50,12 @@ def send(  # noqa: PLR0913, PLR0917 - one parameter a flag
     body = {name: value for name, value in members.items() if value}
     if payload:
         body["payload"] = _payload(payload)
-    response = ask(client_of(settings), "POST", "/events", msgspec.json.encode(body)).json()
+    sent = ask(client_of(settings), "POST", "/events", msgspec.json.encode(body))
+    response = sent.json()
+    if "idempotency-mismatch" in sent.headers:
+        typer.echo(
+            "headrace: the event stored first with this key has other content; it is kept", err=True
+        )
     if as_json:
         print_json(response)
         return
@@ -62,7 +67,7 @@ def send(  # noqa: PLR0913, PLR0917 - one parameter a flag
 def _payload(text: str) -> msgspec.Raw:
     try:
         if text == "@-":
-            raw = sys.stdin.buffer.read()
+            raw = standard_input().read()
         elif text.startswith("@"):
             raw = Path(text[1:]).read_bytes()
         else:

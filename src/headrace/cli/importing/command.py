@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Annotated
@@ -21,6 +20,7 @@ from headrace.cli.importing.sender import Sender
 from headrace.cli.importing.state import State, StateFile
 from headrace.cli.shared.failure import CommandFailed, usage
 from headrace.cli.shared.http_client import Client
+from headrace.cli.shared.input import standard_input
 from headrace.cli.shared.output import AsJson, print_json
 from headrace.cli.shared.progress import progress
 from headrace.cli.shared.settings import CLIENT, STORE, given, with_settings
@@ -116,7 +116,7 @@ def _state(
 @contextlib.contextmanager
 def _opened(name: str) -> Iterator[tuple[IO[bytes], Path | None]]:
     if name == STDIN:
-        yield sys.stdin.buffer, None
+        yield standard_input(), None
         return
     path = Path(name)
     try:

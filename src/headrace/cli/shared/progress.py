@@ -10,7 +10,8 @@ from contextlib import contextmanager
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
     """Yields a function to report progress with: how far out of `total`, and a few words."""
-    if not sys.stderr.isatty():
+    # None where the shell closed it: `2>&-`.
+    if sys.stderr is None or not sys.stderr.isatty():
         yield _show_nothing
         return
     from rich.console import Console

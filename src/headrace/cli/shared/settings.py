@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from headrace.cli.shared.failure import usage
 from headrace.config import SETTINGS, Setting, Settings, flag, load_settings, variable
 
 #: Names of settings, grouped by what a command does.
@@ -46,11 +47,15 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         _, *own = inspect.signature(command, eval_str=True).parameters.values()
 
-        def run(**values: Any) -> None:
+        def run(context: typer.Context, **values: Any) -> None:
+            _reject_empty(context, values)
             flags = {name: values.pop(name) for name in names}
             command(load_settings(flags, os.environ), **values)
 
         parameters = [
+            inspect.Parameter(
+                "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+            ),
             *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own),
             *(_flag(_BY_NAME[name]) for name in names),
         ]
@@ -63,6 +68,24 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
         return run
 
     return decorate
+
+
+def _reject_empty(context: typer.Context, values: dict[str, Any]) -> None:
+    """Reject an optional value that was given but is empty, mostly an unset variable of the shell.
+
+    Taken as not given, `--idempotency-key "$KEY"` would send an event without a key.
+
+    Raises:
+        CommandFailed: names the option.
+    """
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if values.get(name) == "" and source is not None and source.name == "COMMANDLINE":
+            label = parameter.opts[0]
+            if not label.startswith("-"):
+                label = (parameter.metavar or label).strip("[]").upper()
+            raise usage(f"{label} is empty. Is a variable not set? Omit it if none is meant.")
 
 
 def given(settings: Settings, name: str) -> bool:

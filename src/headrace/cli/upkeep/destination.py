@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from headrace.cli.shared.failure import CommandFailed
+from headrace.cli.shared.failure import CommandFailed, usage
 from headrace.private_files import replace_private
 
 PARTIAL = ".partial"
@@ -31,6 +31,8 @@ def destination(output: Path | None) -> Iterator[IO[bytes]]:
         CommandFailed: it cannot be written.
     """
     if output is None:
+        if sys.stdout is None:
+            raise usage("Standard output is closed.")  # type: ignore[unreachable]
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
