@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.domain.events.event import FirstCopy
 from headrace.store.contract.commits import Pending
 from headrace.store.contract.errors import StoreError, StoreFailedError
 from headrace.store.engine.sqlite import writer
@@ -49,6 +50,28 @@ def test_an_unexpected_error_fails_its_batch_and_nothing_else(
     assert opened.stored_ids() == []
     assert opened.accept(new_event(key="a"), new_event(key="b")) == [None, None]
     assert opened.failures == []
+
+
+def test_an_error_after_the_commit_fails_events_with_a_key_only(
+    opened: StoreSession, failing: Callable[[str], None]
+) -> None:
+    """A retry of an event without a key would store it twice."""
+    opened.accept(new_event(key="a"))
+    failing("before_settling_repeats")
+    batch = [new_event(), new_event(key="a"), new_event(key="b"), new_event()]
+
+    outcomes = opened.accept(*batch)
+
+    assert [type(outcome) for outcome in outcomes] == [
+        type(None),
+        StoreError,
+        StoreError,
+        type(None),
+    ]
+    assert {batch[0].id, batch[2].id, batch[3].id} <= set(opened.stored_ids())
+    # The keys tell on a retry which of them are stored.
+    retried = opened.accept(new_event(key="a"), new_event(key="b"))
+    assert [type(outcome) for outcome in retried] == [FirstCopy, FirstCopy]
 
 
 def test_error_between_batches_closes_the_store_instead_of_hanging(

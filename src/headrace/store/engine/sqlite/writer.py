@@ -303,11 +303,14 @@ class Writer:
         inserts = self._inserts
         assert inserts is not None
         try:
+            fail_point("before_settling_repeats")
             self._transact(lambda connection: inserts.settle_repeats(connection, batch))
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests are answered
-            # The new events of the batch are stored, but it is unknown which they are: the keys
-            # decide when their callers retry.
-            self._fail(batch, store_error(error))
+            # The new events of the batch are stored, but it is unknown which of those with a key
+            # they are: the keys decide when their callers retry. A retry without a key would store
+            # the event twice, and all of those are stored.
+            keyed = [each for each in batch if each.event.idempotency_hash is not None]
+            self._fail(keyed, store_error(error))
 
     def _fail(self, batch: list[Pending], error: StoreError) -> None:
         self.stats.failed_commits += 1
