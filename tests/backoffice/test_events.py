@@ -76,6 +76,9 @@ def test_what_is_not_there_is_explained(owner: Person, shop: Shop) -> None:
         ("who=ann%40example.org", [0]),
         ("status=processed&event=order.completed", [0]),
         ("status=retrying", []),
+        ("delivery=failed", [2]),
+        ("delivery=none&event=order.refunded", [1]),
+        ("delivery=delivered", []),
         ("source=import", []),
         ("since=2999-01-01T00:00", []),
         ("until=2999-01-01T00:00&event=order.failed", [2]),
@@ -94,6 +97,7 @@ def test_filters_narrow_the_list(owner: Person, shop: Shop, query: str, found: l
         ("event=Order%20X", "a prefix such as order.*"),
         ("since=yesterday", "date and time"),
         ("status=lost", "No event matches"),
+        ("delivery=lost", "No event matches"),
         ("who=%00", ""),
     ],
 )

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from headrace.backoffice.deliveries.subscribers import health_of
-from headrace.store.contract.deliveries import Subscriber, SubscriberKind
+from headrace.store.contract.deliveries import (
+    Attempt,
+    DeliveryRecord,
+    DeliveryState,
+    Subscriber,
+    SubscriberKind,
+)
 from tests.backoffice.cast import Person
 from tests.backoffice.shop import DEAD_URL, Shop, open_shop, page
 from tests.support.server import RunningServer
@@ -132,6 +138,59 @@ def subscriber(**changes: object) -> Subscriber:
         "updated_us": 1,
     }
     return Subscriber(**(values | changes))  # type: ignore[arg-type]
+
+
+def delivery(state: DeliveryState, *causes: str | None) -> DeliveryRecord:
+    attempts = [
+        Attempt(
+            number=number, at_us=number * 1_000_000, duration_us=1000, cause=cause, error=cause,
+            http_status=None, excerpt=None,
+        )
+        for number, cause in enumerate(causes, 1)
+    ]  # fmt: skip
+    return DeliveryRecord(
+        number=1, id="d", subscriber_id="x", event_id=None, event=None, state=state,
+        attempt=len(causes), due_us=0, created_us=0, finished_us=None, last_error=None,
+        attempts=attempts,
+    )  # fmt: skip
+
+
+GOOD = delivery(DeliveryState.DELIVERED, None)
+DEAD = delivery(DeliveryState.DEAD_LETTERED, "timeout", "timeout")
+RETRYING = delivery(DeliveryState.RETRYING, "timeout")
+WAITING = delivery(DeliveryState.PENDING)
+
+
+@pytest.mark.parametrize(
+    ("recent", "state", "why"),
+    [
+        ([], "enabled", ""),
+        ([WAITING], "enabled", ""),
+        ([GOOD], "healthy", ""),
+        ([WAITING, GOOD], "healthy", ""),
+        ([DEAD] * 20, "failing", "20 of the last 20 failed, since 1970-01-01T00:00:01.000Z"),
+        ([RETRYING], "failing", "1 of the last 1 failed, since 1970-01-01T00:00:01.000Z"),
+        (
+            [WAITING, DEAD, GOOD],
+            "failing",
+            "1 of the last 2 failed, since 1970-01-01T00:00:01.000Z",
+        ),
+        ([GOOD] + [DEAD] * 4, "failing", "4 of the last 5 failed, since 1970-01-01T00:00:01.000Z"),
+        ([GOOD] * 10 + [DEAD], "healthy", ""),
+    ],
+)
+def test_health_is_derived_from_the_last_deliveries(
+    recent: list[DeliveryRecord], state: str, why: str
+) -> None:
+    found = health_of(subscriber(), recent, 0)
+    assert (found.state, found.why) == (state, why)
+
+
+def test_a_subscriber_that_fails_looks_failing(owner: Person, shop: Shop) -> None:
+    webhook_id = shop.make_webhook(DEAD_URL, "order.lost")
+    shop.send("order.lost", external_id="ann")
+    shop.wait(lambda: "failed, since" in page(owner, shop, f"/subscribers/{webhook_id}"))
+    assert "failing" in page(owner, shop, "/subscribers")
 
 
 def test_health_is_derived_from_the_breaker() -> None:

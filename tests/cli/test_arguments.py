@@ -1,9 +1,8 @@
-"""Arguments that a shell passes by mistake: bytes that are no text, empty values, closed streams."""
+"""Arguments that a shell passes by mistake: no text, empty values, closed streams."""
 
 import json
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -12,10 +11,10 @@ from tests.support.server import HEADRACE, RunningServer, clean_environment, hea
 NOT_UTF8 = os.fsencode("x") + b"\xff"
 
 
-def run(*arguments: str | bytes, shell: str = "", **variables: str | bytes) -> tuple[int, str]:
-    """Run a command; `shell` has redirections. Returns its exit code and standard error."""
+def run(*arguments: str | bytes, redirect: str = "", **variables: str | bytes) -> tuple[int, str]:
+    """Run a command; `redirect` is for its streams. Returns its exit code and standard error."""
     command = [os.fsencode(each) for each in (*HEADRACE, *arguments)]
-    script = f'"$@" {shell}'
+    script = f'"$@" {redirect}'
     done = subprocess.run(
         ["/bin/sh", "-c", script, "sh", *command],
         env={**clean_environment(), **variables},
@@ -58,12 +57,12 @@ def test_a_setting_that_is_not_utf8_ends_in_one_line() -> None:
     ],
 )
 def test_closed_standard_input_ends_in_one_line(arguments: tuple[str, ...], shell: str) -> None:
-    code, said = run(*arguments, shell=shell, HEADRACE_KEY="hr_x")
+    code, said = run(*arguments, redirect=shell, HEADRACE_KEY="hr_x")
     assert (code, said) == (2, "headrace: Standard input is closed.\n")
 
 
 def test_an_export_without_standard_output_ends_in_one_line(server: RunningServer) -> None:
-    code, said = run("export", "--store", server.store_url, shell=">&-")
+    code, said = run("export", "--store", server.store_url, redirect=">&-")
     assert (code, said) == (2, "headrace: Standard output is closed.\n")
 
 

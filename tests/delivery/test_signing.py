@@ -178,6 +178,7 @@ def test_the_body_is_the_event_with_its_payload_byte_for_byte() -> None:
         "event": "order.completed",
         "source": "api",
         "status": "processed",
+        "delivery_status": "pending",
         "contact_id": "c6717a52-1c61-4b7c-9d0f-6f1f3c5f2a10",
         "external_id": "customer-7",
         "email": "MIKE@X.ORG",

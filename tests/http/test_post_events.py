@@ -59,6 +59,7 @@ def test_an_accepted_event_can_be_read_at_once(client: Client) -> None:
         "id": event_id,
         "event": "a.b",
         "source": "api",
+        "delivery_status": "none",
         "external_id": "x",
         "email": None,
         "payload": {"n": 1},

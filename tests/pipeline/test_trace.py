@@ -441,3 +441,53 @@ def test_every_type_has_one_sentence() -> None:
         assert entry.text[0].isupper()
         assert entry.text.endswith(".")
         assert "None" not in entry.text
+
+
+def test_attempts_count_from_one_after_a_replay() -> None:
+    """As the dead letters say: the trace must not contradict itself."""
+    ended = dead_letter(
+        kind=DeadLetterKind.DELIVERY, attempts=2, dead_lettered_us=DONE_US + 2 * SECOND,
+        state=DeadLetterState.REPLAYED, closed_us=DONE_US + 3 * SECOND, closed_by="ann",
+        subscriber_id="s1",
+    )  # fmt: skip
+    again = msgspec.structs.replace(
+        ended, id="l2", attempts=1, dead_lettered_us=DONE_US + 5 * SECOND,
+        state=DeadLetterState.OPEN, closed_us=None, closed_by=None,
+    )  # fmt: skip
+    attempts = [attempt(n, DONE_US + at * SECOND) for n, at in ((1, 0), (3, 1), (4, 4))]
+    of = processed(
+        subscribers=[subscriber()],
+        deliveries=[
+            msgspec.structs.replace(
+                delivery(*attempts, state=DeliveryState.DEAD_LETTERED), attempt=1
+            )
+        ],
+        dead_letters=[ended, again],
+    )
+
+    entries = trace_of(of).entries
+
+    failures = [each for each in entries if each.type is EntryType.DELIVERY_FAILED]
+    assert [each.attempt for each in failures] == [1, 2, 1]
+    said = [each.text for each in entries if each.type is EntryType.DEAD_LETTERED]
+    assert ["after 2 attempts" in said[0], "after 1 attempt" in said[1]] == [True, True]
+
+
+def test_an_attempt_whose_worker_crashed_has_the_number_of_the_next_one() -> None:
+    lost = attempt(2, DONE_US + SECOND, cause="worker_lost")
+    of = processed(
+        subscribers=[subscriber()],
+        deliveries=[
+            msgspec.structs.replace(
+                delivery(attempt(1, DONE_US), lost, attempt(3, DONE_US + 2 * SECOND)), attempt=2
+            )
+        ],
+    )
+    failures = [e for e in trace_of(of).entries if e.type is EntryType.DELIVERY_FAILED]
+    assert [each.attempt for each in failures] == [1, 2, 2]
+
+
+def test_two_webhooks_of_one_host_are_told_apart() -> None:
+    others = [subscriber(id=f"{n}2345678-rest", events=("cart.*",)) for n in (1, 2)]
+    entry = only(processed(subscribers=others), EntryType.SUBSCRIBER_SKIPPED)
+    assert "webhook example.org (12345678), webhook example.org (22345678)" in entry.text

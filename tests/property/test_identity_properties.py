@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from headrace.domain.email import EMAIL_CHARACTERS_MAX, normalize_email
 from headrace.domain.events.fields import check_contact_id, check_external_id, check_idempotency_key
-from headrace.domain.events.placeholders import BUILT_IN
 from headrace.domain.events.identity import LANES, IdentityType, idempotency_hash, lane_of
+from headrace.domain.events.placeholders import BUILT_IN
 
 LOCAL = st.from_regex(r"[A-Za-z0-9_+-]{1,12}(\.[A-Za-z0-9_+-]{1,6})?", fullmatch=True)
 LABEL = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9-]{0,5}[A-Za-z0-9])?", fullmatch=True)

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from headrace.domain.contacts.contact import ContactWrite
 from headrace.domain.deliveries.subscriptions import pattern_wants
-from headrace.domain.events.event import NewEvent, Source, Status, StoredEvent
+from headrace.domain.events.event import DeliveryStatus, NewEvent, Source, Status, StoredEvent
+from headrace.store.contract.deliveries import DeliveryState
 from headrace.store.contract.events import EventFilter, EventPage
 from tests.support.events import START_US, as_stored, new_event
-from tests.support.places import PLACES
+from tests.support.places import PLACES, Place
 from tests.support.session import StoreSession
 
 EVENTS = 700
@@ -61,10 +62,35 @@ def filled(store_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         status = rng.choices((0, 1, 2, 3, 4), (10, 3, 3, 80, 4))[0]
         session.accept(event)
         place.set_status(event.sequence, Status(status))
-        model.append(as_stored(event, status=status))
+        states = _deliver(place, rng, event) if status == Status.PROCESSED else []
+        shown = DeliveryStatus[delivery_status(states)]
+        model.append(as_stored(event, status=status, delivery_status=shown))
     yield Filled(session, model)
     session.close()
     place.remove()
+
+
+def _deliver(place: Place, rng: random.Random, event: NewEvent) -> list[int]:
+    """Insert deliveries of an event; returns their states."""
+    states = rng.choice(([], [], [3], [3, 3], [4], [4, 4], [3, 4], [4, 0], [2], [1, 3], [0, 4, 4]))
+    for number, state in enumerate(states):
+        place.run_sql(
+            "INSERT INTO deliveries (lane, number, id, project_id, sequence, subscriber_id, state, "
+            "due_us, created_us) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0)",
+            *(event.lane, event.sequence * 4 % (1 << 62) + number, f"{event.sequence}-{number}"),
+            *(event.project_id, event.sequence, f"s{number}", state),
+        )
+    return states
+
+
+def delivery_status(states: list[int]) -> str:
+    """The naive definition, by the states of all deliveries."""
+    failed = states.count(DeliveryState.DEAD_LETTERED)
+    if failed:
+        return "FAILED" if failed == len(states) else "PARTLY_FAILED"
+    if not states:
+        return "NONE"
+    return "DELIVERED" if set(states) == {DeliveryState.DELIVERED} else "PENDING"
 
 
 def sometimes(values: st.SearchStrategy[str] | st.SearchStrategy[int]) -> st.SearchStrategy[object]:
@@ -79,6 +105,7 @@ FILTERS = st.builds(
     external_id=sometimes(st.sampled_from((*EXTERNAL_IDS, "nobody", "customer-1' OR 1=1 --"))),
     email=sometimes(st.sampled_from(EMAILS)),
     status=sometimes(st.integers(0, 4)),
+    delivery_status=sometimes(st.integers(0, 4)),
     source=sometimes(st.integers(0, 3)),
     occurred_after_us=sometimes(MOMENTS),
     occurred_before_us=sometimes(MOMENTS),
@@ -90,7 +117,7 @@ FILTERS = st.builds(
 def matches(event: StoredEvent, wanted: EventFilter) -> bool:
     if wanted.event is not None and not pattern_wants(wanted.event, event.event):
         return False
-    equal = ("contact_id", "external_id", "email", "status", "source")
+    equal = ("contact_id", "external_id", "email", "status", "delivery_status", "source")
     for name in equal:
         value = getattr(wanted, name)
         if value is not None and getattr(event, name) != value:

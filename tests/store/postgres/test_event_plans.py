@@ -37,6 +37,11 @@ SELECT lane, sequence, project_id, CASE WHEN sequence % 100 = 0 THEN 4
 FROM events WHERE sequence <= {EVENTS} - 900;
 INSERT INTO event_queue (lane, sequence, project_id, queued_us)
 SELECT lane, sequence, project_id, received_us FROM events WHERE sequence > {EVENTS} - 900;
+INSERT INTO deliveries (lane, number, id, project_id, sequence, subscriber_id, state, due_us,
+    created_us)
+SELECT lane, sequence, 'd' || sequence, project_id, sequence, 's' || sequence % 3,
+    CASE WHEN sequence % 40 = 0 THEN 4 ELSE 3 END, 0, 0
+FROM events WHERE sequence <= {EVENTS} - 900;
 INSERT INTO duplicate_requests
 SELECT lane, sequence, 1, received_us, NULL, NULL, false FROM events WHERE sequence % 3 = 0
 """
@@ -69,6 +74,7 @@ FILTERS: dict[str, Any] = {
     "contact_id": "c7",
     "status": 4,
     "source": 2,
+    "delivery_status": 4,
     "event": "order.3",
     "received_after_us": START_US,
     "occurred_before_us": START_US + EVENTS,

@@ -37,6 +37,7 @@ FILTERS = {
     "email": "a@one.example",
     "status": 2,
     "source": 1,
+    "delivery_status": 4,
     "occurred_after_us": START_US,
     "occurred_before_us": START_US + 9,
     "received_after_us": START_US,

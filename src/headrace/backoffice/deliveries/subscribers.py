@@ -13,6 +13,7 @@ from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get
 from headrace.domain.deliveries.breaker import BreakerPolicy, BreakerState
 from headrace.domain.ids import uuid_text
+from headrace.domain.timestamps import to_text
 from headrace.pipeline.delivering.breakers import breaker_of
 from headrace.store.contract.deliveries import (
     DeliveryRecord,
@@ -26,12 +27,14 @@ DELIVERIES_ROWS = 25
 #: Number of recent deliveries that determine the health of a subscriber.
 RECENT = 20
 HANDLERS_SHOWN_MAX = 100
+#: One failed delivery in so many, or the newest one, makes a subscriber failing.
+FAILING_SHARE = 5
 
 
 class Health(msgspec.Struct, frozen=True):
     """Health of a subscriber, from its last deliveries."""
 
-    #: enabled, paused or disabled.
+    #: healthy, failing, paused or disabled; enabled before the first attempt.
     state: str
     #: Why, and until when; empty while healthy.
     why: str
@@ -79,7 +82,8 @@ async def _row(visit: PageRequest, subscriber: Subscriber) -> Row:
 def health_of(subscriber: Subscriber, recent: Sequence[DeliveryRecord], now_us: int) -> Health:
     """Compute the health. Pure."""
     breaker = breaker_of(subscriber.breaker, BreakerPolicy())
-    state, why, until_us = "enabled", "", None
+    state, why = _state_of(recent)
+    until_us = None
     if not subscriber.enabled:
         state, why = "disabled", subscriber.disabled_reason or ""
     elif breaker.state is BreakerState.OPEN and breaker.pause_until_us > now_us:
@@ -98,6 +102,29 @@ def health_of(subscriber: Subscriber, recent: Sequence[DeliveryRecord], now_us: 
         recent=[delivery.state.name.lower() for delivery in recent],
         latency_us=worked[len(worked) // 2] if worked else None,
     )
+
+
+def _state_of(recent: Sequence[DeliveryRecord]) -> tuple[str, str]:
+    """State and reason by what the last deliveries show, newest first."""
+    decided = [each for each in recent if _has_failed(each) or _has_succeeded(each)]
+    failed = [each for each in decided if _has_failed(each)]
+    if not decided:
+        return "enabled", ""
+    if not _has_failed(decided[0]) and len(failed) * FAILING_SHARE < len(decided):
+        return "healthy", ""
+    since_us = min(
+        attempt.at_us for each in failed for attempt in each.attempts if attempt.cause is not None
+    )
+    return "failing", f"{len(failed)} of the last {len(decided)} failed, since {to_text(since_us)}"
+
+
+def _has_failed(delivery: DeliveryRecord) -> bool:
+    """Whether its last attempt failed."""
+    return bool(delivery.attempts) and delivery.attempts[-1].cause is not None
+
+
+def _has_succeeded(delivery: DeliveryRecord) -> bool:
+    return delivery.state is DeliveryState.DELIVERED
 
 
 async def show_subscriber(visit: PageRequest) -> Response:

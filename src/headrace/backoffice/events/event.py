@@ -13,7 +13,7 @@ from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.events.summary import summary_of
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get
-from headrace.domain.events.event import Source, Status, StoredEvent
+from headrace.domain.events.event import DeliveryStatus, Source, Status, StoredEvent
 from headrace.domain.timestamps import parse, to_text
 from headrace.pipeline.trace.entry import EntryType
 from headrace.pipeline.trace.trace import trace_of
@@ -51,6 +51,9 @@ async def show_event(visit: PageRequest) -> Response:
         "event.html",
         event=event,
         status_name=Status(event.status).name.lower(),
+        delivery_status=DeliveryStatus(event.delivery_status).name.lower()
+        if event.delivery_status
+        else "",
         source=Source(event.source).name.lower(),
         summary=summary_of(trace, facts),
         entries=[(parse(entry.at), entry) for entry in trace.entries],

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from headrace.backoffice.events.search import SOURCES, STATUSES, read_search, read_uuid
+from headrace.backoffice.events.search import (
+    DELIVERY_STATUSES,
+    SOURCES,
+    STATUSES,
+    read_search,
+    read_uuid,
+)
 from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get
-from headrace.domain.events.event import Status
+from headrace.domain.events.event import DeliveryStatus, Status
 from headrace.domain.ids import uuid_text
 
 ROWS = 50
@@ -35,8 +41,10 @@ async def list_events(visit: PageRequest) -> Response:
         search=search,
         find=find,
         statuses=_choices(STATUSES),
+        delivery_statuses=_choices(DELIVERY_STATUSES),
         sources=_choices(SOURCES),
         status_names={status.value: status.name.lower() for status in Status},
+        delivery_names={status.value: status.name.lower() for status in DeliveryStatus},
         next_before=following,
         unindexed=unindexed,
     )

@@ -14,7 +14,7 @@ from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get
 from headrace.backoffice.shell.stream_access import SessionFollower
 from headrace.domain.deliveries.subscriptions import pattern_wants
-from headrace.domain.events.event import NewEvent, Status, StoredEvent
+from headrace.domain.events.event import DeliveryStatus, NewEvent, Status, StoredEvent
 from headrace.pipeline.streams.streams import Stream, StreamRejectedError
 from headrace.store.contract.events import EventFilter
 
@@ -92,7 +92,10 @@ def _row(visit: PageRequest, event: NewEvent) -> str:
         **values, status=Status.ACCEPTED, resolved_contact_id=None, attempts=0, last_error=None
     )
     names = {status.value: status.name.lower() for status in Status}
-    html = visit.fragment("event_rows.html", events=[stored], status_names=names)
+    deliveries = {status.value: status.name.lower() for status in DeliveryStatus}
+    html = visit.fragment(
+        "event_rows.html", events=[stored], status_names=names, delivery_names=deliveries
+    )
     # In this format each line break starts a field.
     data = "\ndata: ".join(html.splitlines())
     return f"event: row\ndata: {data}\n\n"

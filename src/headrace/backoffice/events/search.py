@@ -11,14 +11,15 @@ import msgspec
 from headrace.backoffice.shell.forms import Fields
 from headrace.domain.deliveries.subscriptions import check_filter
 from headrace.domain.email import normalize_email
-from headrace.domain.events.event import Source, Status
+from headrace.domain.events.event import DeliveryStatus, Source, Status
 from headrace.domain.events.fields import check_external_id
 from headrace.domain.ids import UUID_TEXT, uuid_text
 from headrace.store.contract.events import EventFilter
 
 STATUSES = tuple(status.name.lower() for status in Status)
+DELIVERY_STATUSES = tuple(status.name.lower() for status in DeliveryStatus)
 SOURCES = tuple(source.name.lower() for source in Source)
-FIELDS = ("event", "status", "who", "source", "since", "until")
+FIELDS = ("event", "status", "delivery", "who", "source", "since", "until")
 
 
 class EventSearch(msgspec.Struct, frozen=True):
@@ -51,6 +52,10 @@ def read_search(query: Fields) -> EventSearch:
 
     read("event", lambda text: {"event": check_filter(text)})
     read("status", lambda text: {"status": _number(text, STATUSES, Status)})
+    read(
+        "delivery",
+        lambda text: {"delivery_status": _number(text, DELIVERY_STATUSES, DeliveryStatus)},
+    )
     read("source", lambda text: {"source": _number(text, SOURCES, Source)})
     read("who", _identity)
     read("since", lambda text: {"received_after_us": read_moment(text)})
@@ -78,7 +83,7 @@ def read_moment(text: str) -> int:
         raise ValueError(message) from None
 
 
-def _number(text: str, names: tuple[str, ...], kind: type[Status | Source]) -> int:
+def _number(text: str, names: tuple[str, ...], kind: type[Status | Source | DeliveryStatus]) -> int:
     if text not in names:
         message = f"must be one of {', '.join(names)}"
         raise ValueError(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.domain import timestamps
-from headrace.domain.events.event import Source, Status, StoredEvent
+from headrace.domain.events.event import DeliveryStatus, Source, Status, StoredEvent
 from headrace.domain.ids import uuid_text
 
 _encode = msgspec.json.Encoder().encode
@@ -18,6 +18,7 @@ class EventData(msgspec.Struct, frozen=True, kw_only=True):
     event: str
     source: str
     status: str
+    delivery_status: str
     #: Resolved, or as sent while the event has not been resolved.
     contact_id: str | None
     external_id: str | None
@@ -51,6 +52,8 @@ def webhook_body(event: StoredEvent) -> bytes:
                 event=event.event,
                 source=Source(event.source).name.lower(),
                 status=Status(event.status).name.lower(),
+                # Every attempt sends the same bytes, so this one is under way.
+                delivery_status=DeliveryStatus.PENDING.name.lower(),
                 contact_id=event.resolved_contact_id or event.contact_id,
                 external_id=event.external_id,
                 email=event.email_original or event.email,

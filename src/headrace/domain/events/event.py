@@ -30,6 +30,24 @@ class Status(IntEnum):
     DEAD_LETTERED = 4
 
 
+class DeliveryStatus(IntEnum):
+    """How the deliveries of an event went, all together; derived from their states.
+
+    Of each delivery only its present state counts: a replay makes it pending again.
+    """
+
+    #: No subscriber gets it, or it is not processed yet.
+    NONE = 0
+    #: Some are not decided yet, and none has failed.
+    PENDING = 1
+    #: Each one arrived.
+    DELIVERED = 2
+    #: Some have failed for good, others have not.
+    PARTLY_FAILED = 3
+    #: Each one has failed for good.
+    FAILED = 4
+
+
 class NewEvent(msgspec.Struct, frozen=True, gc=False):
     """A checked event on its way into the store, in the order of the store's columns.
 
@@ -86,6 +104,8 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     resolved_contact_id: str | None
     attempts: int
     last_error: str | None
+    #: A `DeliveryStatus`; read only where events are shown.
+    delivery_status: int = DeliveryStatus.NONE
 
 
 class FirstCopy(msgspec.Struct, frozen=True, gc=False):

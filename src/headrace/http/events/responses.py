@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from headrace.domain.events.event import FirstCopy, Source, Status, StoredEvent
+from headrace.domain.events.event import DeliveryStatus, FirstCopy, Source, Status, StoredEvent
 from headrace.domain.ids import uuid_text
 from headrace.domain.timestamps import to_text
 from headrace.http.routing.schema import EventName, Id, Time, about
@@ -14,9 +14,14 @@ from headrace.store.contract.events import KeyRepeat
 from headrace.store.contract.rejections import Rejection
 
 StatusName = Literal["accepted", "processing", "retrying", "processed", "dead_lettered"]
+DeliveryStatusName = Literal["none", "pending", "delivered", "partly_failed", "failed"]
 SourceName = Literal["api", "batch", "import", "system"]
 
 STATUS_NAMES: dict[int, StatusName] = {status.value: status.name.lower() for status in Status}  # type: ignore[misc]
+DELIVERY_STATUS_NAMES: dict[int, DeliveryStatusName] = {
+    status.value: status.name.lower()  # type: ignore[misc]
+    for status in DeliveryStatus
+}
 SOURCE_NAMES: dict[int, SourceName] = {source.value: source.name.lower() for source in Source}  # type: ignore[misc]
 
 
@@ -55,6 +60,13 @@ class Event(msgspec.Struct, kw_only=True):
     event: EventName
     source: SourceName
     status: StatusName
+    delivery_status: Annotated[
+        DeliveryStatusName,
+        about(
+            "How its deliveries went, all together. In webhook bodies always `pending`, since the "
+            "delivery is under way."
+        ),
+    ]
     contact_id: Annotated[
         Id | None,
         about("Contact of the event: the one it was resolved to, before that the one it names."),
@@ -100,6 +112,7 @@ def event_response(event: StoredEvent) -> Event:
         event=event.event,
         source=SOURCE_NAMES[event.source],
         status=STATUS_NAMES[event.status],
+        delivery_status=DELIVERY_STATUS_NAMES[event.delivery_status],
         contact_id=event.resolved_contact_id or event.contact_id,
         external_id=event.external_id,
         email=event.email_original or event.email,

@@ -11,8 +11,8 @@ from headrace.domain.events.canonical import same_content
 from headrace.domain.events.draft import decode_draft
 from headrace.domain.events.event import FirstCopy
 from headrace.domain.events.event_types import Draft, DraftLimits
-from headrace.domain.events.placeholders import placeholders
 from headrace.domain.events.identity import lane_of
+from headrace.domain.events.placeholders import placeholders
 from headrace.domain.ids import first_sequence_at, id_of_sequence
 from headrace.http.events.responses import accepted_body, deduplicated
 from headrace.http.ingest.event_input import EXAMPLE, EventInput

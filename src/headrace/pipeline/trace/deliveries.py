@@ -6,6 +6,7 @@ they were changed since, the sentence says so.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
@@ -18,25 +19,28 @@ from headrace.pipeline.trace.entry import (
     duration_ms,
     duration_text,
 )
+from headrace.store.contract.dead_letters import DeadLetterKind
 from headrace.store.contract.deliveries import (
     Attempt,
     DeliveryRecord,
     DeliveryState,
+    StoreCause,
     SubscriberKind,
 )
-from headrace.store.contract.trace import TracedSubscriber, TraceFacts
+from headrace.store.contract.trace import TracedDeadLetter, TracedSubscriber, TraceFacts
 
 _PATTERNS_SHOWN_MAX = 5
 _NAMES_SHOWN_MAX = 3
+_DELETED = "a deleted subscriber"
 
 
 def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
     """Each subscriber considered; none before the event is processed."""
     if facts.processed_us is None:
         return
-    known = {subscriber.id: subscriber for subscriber in facts.subscribers}
+    names = _names(facts.subscribers)
     for delivery in facts.deliveries:
-        yield _matched(delivery, known.get(delivery.subscriber_id))
+        yield _matched(delivery, names.get(delivery.subscriber_id, _DELETED))
     got = {delivery.subscriber_id for delivery in facts.deliveries}
     others = [each for each in facts.subscribers if each.id not in got]
     unwanted = [each for each in others if not _wants(each, facts.event.event)]
@@ -44,31 +48,69 @@ def subscriber_moments(facts: TraceFacts) -> Iterator[Moment]:
     folded = unwanted if len(unwanted) > 1 else []
     for subscriber in others:
         if subscriber not in folded:
-            yield _skipped(subscriber, facts.event.event, facts.processed_us)
+            yield _skipped(subscriber, names[subscriber.id], facts.event.event, facts.processed_us)
     if folded:
-        yield _unwanted(folded, facts.processed_us)
+        yield _unwanted([names[each.id] for each in folded], facts.processed_us)
 
 
 def delivery_moments(facts: TraceFacts) -> Iterator[Moment]:
     """Every stored attempt."""
-    known = {subscriber.id: subscriber for subscriber in facts.subscribers}
+    names = _names(facts.subscribers)
     for delivery in facts.deliveries:
-        name = _name(known.get(delivery.subscriber_id))
-        for attempt in delivery.attempts:
-            yield _attempted(delivery, attempt, name)
+        name = names.get(delivery.subscriber_id, _DELETED)
+        numbers = _attempt_numbers(delivery, facts.dead_letters)
+        for attempt, number in zip(delivery.attempts, numbers, strict=True):
+            yield _attempted(delivery, attempt, number, name)
 
 
-def _name(subscriber: TracedSubscriber | None) -> str:
-    if subscriber is None:
-        return "a deleted subscriber"
-    if subscriber.kind is SubscriberKind.HANDLER:
-        return f"handler {subscriber.target}"
-    # The path of a URL can hold a secret of its owner's making; the host names it well enough.
-    return f"webhook {urlsplit(subscriber.target).hostname}"
+def _names(subscribers: Sequence[TracedSubscriber]) -> dict[str, str]:
+    """Names of subscribers by their id; two webhooks of one host have the start of their id, too.
+
+    The path of a URL can hold a secret of its owner's making, so only the host is named.
+    """
+    hosts = {
+        each.id: urlsplit(each.target).hostname or ""
+        for each in subscribers
+        if each.kind is SubscriberKind.WEBHOOK
+    }
+    count = Counter(hosts.values())
+    names = {each.id: f"handler {each.target}" for each in subscribers if each.id not in hosts}
+    for webhook_id, host in hosts.items():
+        which = f" ({webhook_id[:8]})" if count[host] > 1 else ""
+        names[webhook_id] = f"webhook {host}{which}"
+    return names
 
 
-def _matched(delivery: DeliveryRecord, subscriber: TracedSubscriber | None) -> Moment:
-    name = _name(subscriber)
+def _attempt_numbers(
+    delivery: DeliveryRecord, dead_letters: Sequence[TracedDeadLetter]
+) -> list[int]:
+    """The number of each stored attempt as it was counted, from 1 after every replay.
+
+    A dead letter ends a run of attempts and has their number; the delivery has that of its last
+    run. Attempts whose worker crashed do not count: such a one has the number of the next one.
+    """
+    ends = sorted(
+        (each.dead_lettered_us, each.attempts)
+        for each in dead_letters
+        if each.kind is DeadLetterKind.DELIVERY and each.subscriber_id == delivery.subscriber_id
+    )
+    runs: dict[int, list[int]] = {}
+    for index, attempt in enumerate(delivery.attempts):
+        run = sum(end_us < attempt.at_us for end_us, _ in ends)
+        runs.setdefault(run, []).append(index)
+    # The attempt in progress is counted but not stored.
+    current = delivery.attempt - (delivery.state is DeliveryState.DELIVERING)
+    numbers = [0] * len(delivery.attempts)
+    for run, indexes in runs.items():
+        counted = ends[run][1] if run < len(ends) else current
+        for index in reversed(indexes):
+            lost = delivery.attempts[index].cause == StoreCause.WORKER_LOST
+            numbers[index] = max(1, counted + lost)
+            counted -= not lost
+    return numbers
+
+
+def _matched(delivery: DeliveryRecord, name: str) -> Moment:
     entry = TraceEntry(
         at=to_text(delivery.created_us),
         type=EntryType.SUBSCRIBER_MATCHED,
@@ -80,8 +122,7 @@ def _matched(delivery: DeliveryRecord, subscriber: TracedSubscriber | None) -> M
     return Moment(delivery.created_us, entry, detail=1)
 
 
-def _skipped(subscriber: TracedSubscriber, event: str, at_us: int) -> Moment:
-    name = _name(subscriber)
+def _skipped(subscriber: TracedSubscriber, name: str, event: str, at_us: int) -> Moment:
     entry = TraceEntry(
         at=to_text(at_us),
         type=EntryType.SUBSCRIBER_SKIPPED,
@@ -91,8 +132,8 @@ def _skipped(subscriber: TracedSubscriber, event: str, at_us: int) -> Moment:
     return Moment(at_us, entry, detail=3)
 
 
-def _unwanted(subscribers: Sequence[TracedSubscriber], at_us: int) -> Moment:
-    names = ", ".join(_name(each) for each in subscribers[:_NAMES_SHOWN_MAX])
+def _unwanted(subscribers: Sequence[str], at_us: int) -> Moment:
+    names = ", ".join(subscribers[:_NAMES_SHOWN_MAX])
     left = len(subscribers) - _NAMES_SHOWN_MAX
     more = f" and {left} more" if left > 0 else ""
     entry = TraceEntry(
@@ -139,7 +180,7 @@ def _reason_now(subscriber: TracedSubscriber, event: str, at_us: int) -> str | N
     return None
 
 
-def _attempted(delivery: DeliveryRecord, attempt: Attempt, name: str) -> Moment:
+def _attempted(delivery: DeliveryRecord, attempt: Attempt, number: int, name: str) -> Moment:
     worked = attempt.cause is None
     took = duration_text(attempt.duration_us)
     with_status = f" with status {attempt.http_status}" if attempt.http_status is not None else ""
@@ -151,9 +192,8 @@ def _attempted(delivery: DeliveryRecord, attempt: Attempt, name: str) -> Moment:
         type=EntryType.DELIVERED if worked else EntryType.DELIVERY_FAILED,
         text=f"Delivered to {name} in {took}{with_status}."
         if worked
-        else f"Attempt {attempt.number} to deliver to {name} failed after {took}{with_status}"
-        f"{follows}.",
-        attempt=attempt.number,
+        else f"Attempt {number} to deliver to {name} failed after {took}{with_status}{follows}.",
+        attempt=number,
         duration_ms=duration_ms(attempt.duration_us),
         cause=attempt.cause,
         error=attempt.error,

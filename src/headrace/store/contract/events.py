@@ -24,6 +24,8 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     external_id: str | None = None
     email: str | None = None
     status: int | None = None
+    #: A `DeliveryStatus`.
+    delivery_status: int | None = None
     source: int | None = None
     occurred_after_us: int | None = None
     occurred_before_us: int | None = None

@@ -62,7 +62,7 @@ WORK = sql(_WORK.format(time="queued_us"), sqlite=to_sqlite(_WORK.format(time="d
 DELIVER_AGAIN = sql(
     "UPDATE deliveries SET state = 0, attempt = 0, crashes = 0, due_us = $3, "
     f"lease_until_us = 0, owner = NULL, finished_us = NULL {_NAMED} "
-    "WHERE deliveries.lane = k.lane AND deliveries.number = k.number AND deliveries.state = 4 "
+    "WHERE deliveries.lane = k.lane AND deliveries.number = k.number AND deliveries.state + 0 = 4 "
     "RETURNING deliveries.lane, deliveries.number"
 )
 _SUBSCRIBERS = sql("SELECT id, enabled FROM subscribers WHERE id = ANY($1::text[])")

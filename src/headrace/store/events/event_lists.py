@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 
 from headrace.domain.deliveries.subscriptions import is_prefix
-from headrace.domain.events.event import Source, Status
+from headrace.domain.events.event import DeliveryStatus, Source, Status
 from headrace.domain.ids import first_sequence_at
 from headrace.store.contract.events import EventFilter
 from headrace.store.engine.dialect import Statement, sql, to_sqlite
 from headrace.store.events.parts import UNINDEXED_MAX, from_parts, part_of, unindexed
-from headrace.store.events.stored_events import COLUMNS
+from headrace.store.events.stored_events import DELIVERY_STATUS, SHOWN_COLUMNS
 
 #: Rows that one page may examine before it returns what it found and a cursor to continue.
 ROWS_EXAMINED_MAX = 20_000
@@ -83,6 +83,22 @@ _QUEUE = _Walk(
     has_parts=False,
     has_rest=False,
 )
+#: Led by the deliveries that failed for good.
+_FAILURES = _Walk(
+    walked="f",
+    tables="deliveries f JOIN stored_events e ON e.lane = f.lane AND e.sequence = f.sequence",
+    sqlite_tables="deliveries f CROSS JOIN stored_events e ON e.sequence = f.sequence",
+    alone=("deliveries f", "deliveries f"),
+    has_parts=False,
+    # What has not been processed has no deliveries.
+    has_rest=False,
+)
+#: Of several failed deliveries of an event, the first one leads to it.
+_FIRST_FAILURE = (
+    "NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.lane = f.lane AND o.sequence = f.sequence "
+    "AND o.state = 4 AND o.number < f.number)"
+)
+_FAILED = (DeliveryStatus.FAILED, DeliveryStatus.PARTLY_FAILED)
 
 
 class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +124,7 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
         if floor is not None:
             tests.append(f"{self.walk.walked}.sequence >= {floor:d}")
         return self._statement(
-            COLUMNS, (self.walk.tables, self.walk.sqlite_tables), tests, f"LIMIT {limit:d}"
+            SHOWN_COLUMNS, (self.walk.tables, self.walk.sqlite_tables), tests, f"LIMIT {limit:d}"
         )
 
     def floor(self) -> Statement | None:
@@ -135,7 +151,7 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
         if floor is not None:
             tests.append(f"q.sequence >= {floor:d}")
         conditions = "".join(f"AND {each} " for each in tests)
-        return unindexed(COLUMNS, conditions, f"DESC LIMIT {limit:d}")
+        return unindexed(SHOWN_COLUMNS, conditions, f"DESC LIMIT {limit:d}")
 
     def rest_floor(self) -> Statement | None:
         """As `floor`, for `rest`."""
@@ -192,7 +208,7 @@ def list_query(
     walk = _walk(lead, wanted)
     # Without another filter the project leads: a small one is not slowed down by a large one.
     leading = {}
-    if lead is not None and walk is not _QUEUE:
+    if lead is not None and walk not in (_QUEUE, _FAILURES):
         leading = {lead: filters.pop(lead)}
     return _query(project_id, wanted, before, walk, leading, filters)
 
@@ -226,6 +242,11 @@ def _query(
         leading += [f"{column} = ${len(values)}", *_partial_index_condition(column, name)]
     leading_values = len(values)
     others = []
+    if walk is _FAILURES:
+        leading.append("f.state = 4")
+        others.append(_FIRST_FAILURE)
+    if wanted.delivery_status is not None:
+        others.append(f"{DELIVERY_STATUS} = {wanted.delivery_status:d}")
     for name, value in filters.items():
         if name == "event" and is_prefix(value):
             prefix = value.removesuffix("*")
@@ -245,7 +266,9 @@ def _query(
         leading_values=leading_values,
         first=first,
         before=before,
-        has_rest=walk.has_rest and wanted.status in (None, Status.ACCEPTED, Status.PROCESSING),
+        has_rest=walk.has_rest
+        and wanted.status in (None, Status.ACCEPTED, Status.PROCESSING)
+        and wanted.delivery_status in (None, DeliveryStatus.NONE),
     )
 
 
@@ -269,6 +292,8 @@ def _indexed(name: str, value: Any, short_queue: bool) -> bool:  # noqa: FBT001 
 
 
 def _walk(lead: str | None, wanted: EventFilter) -> _Walk:
+    if lead in (None, "source", "event") and wanted.delivery_status in _FAILED:
+        return _FAILURES
     if lead != "status":
         return _EVENTS
     return _QUEUE if wanted.status in (Status.ACCEPTED, Status.PROCESSING) else _OUTCOMES

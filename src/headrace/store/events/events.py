@@ -38,10 +38,10 @@ from headrace.store.events.parts import (
     part_of,
     unindexed,
 )
-from headrace.store.events.stored_events import COLUMNS, stored_event
+from headrace.store.events.stored_events import SHOWN_COLUMNS, shown_event
 
 GET = sql(
-    f"SELECT {COLUMNS} FROM stored_events e "
+    f"SELECT {SHOWN_COLUMNS} FROM stored_events e "
     "WHERE e.lane = $1 AND e.sequence = $2 AND e.id = $3 AND e.project_id = $4"
 )
 # Read separately from the event, whose lane differs: on a cluster that is another node.
@@ -53,25 +53,25 @@ FIND_KEY = sql(
     "AND idempotency_hash = ?1) k CROSS JOIN events e ON e.sequence = k.sequence LIMIT 1",
 )
 GET_OF_KEY = sql(
-    f"SELECT {COLUMNS} FROM stored_events e "
+    f"SELECT {SHOWN_COLUMNS} FROM stored_events e "
     "WHERE e.lane = $1 AND e.sequence = $2 AND e.project_id = $3 AND e.idempotency_key = $4"
 )
 AFTER = sql(
-    f"SELECT {COLUMNS} FROM stored_events e "
+    f"SELECT {SHOWN_COLUMNS} FROM stored_events e "
     "WHERE e.project_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3",
-    sqlite=f"SELECT {COLUMNS} FROM {from_parts('stored_events', 'e')} "
+    sqlite=f"SELECT {SHOWN_COLUMNS} FROM {from_parts('stored_events', 'e')} "
     f"WHERE p.part >= {part_of('?2')} AND e.project_id = ?1 AND e.sequence > ?2 "
     "ORDER BY p.part, e.sequence LIMIT ?3",
 )
-AFTER_REST = unindexed(COLUMNS, "AND q.sequence > $2", "LIMIT $3")
+AFTER_REST = unindexed(SHOWN_COLUMNS, "AND q.sequence > $2", "LIMIT $3")
 # Of one contact; run for each contact merged with it, since an index orders each separately.
 OF_CONTACT = sql(
-    f"SELECT {COLUMNS} FROM event_states o "
+    f"SELECT {SHOWN_COLUMNS} FROM event_states o "
     "JOIN stored_events e ON e.lane = o.lane AND e.sequence = o.sequence "
     "WHERE o.project_id = $1 AND o.contact_id = $2 AND o.contact_id IS NOT NULL "
     "AND o.sequence < $3 ORDER BY o.sequence DESC LIMIT $4",
     # SQLite keeps the state of an event in the event's own row.
-    sqlite=f"SELECT {COLUMNS} FROM {from_parts('stored_events', 'e')} "
+    sqlite=f"SELECT {SHOWN_COLUMNS} FROM {from_parts('stored_events', 'e')} "
     f"WHERE p.part <= {part_of('?3')} AND e.project_id = ?1 AND e.resolved_contact_id = ?2 "
     "AND e.resolved_contact_id IS NOT NULL AND e.sequence < ?3 "
     "ORDER BY p.part DESC, e.sequence DESC LIMIT ?4",
@@ -170,7 +170,7 @@ class Events:
             events: list[StoredEvent] = []
             for each in await ids_of(tx, contact.id):
                 rows = await tx.rows(OF_CONTACT, project_id, each, place, limit + 1)
-                events += map(stored_event, rows)
+                events += map(shown_event, rows)
             events.sort(key=lambda event: -event.sequence)
             more = len(events) > limit
             return EventPage(events[:limit], events[limit - 1].sequence if more else None)
@@ -183,7 +183,7 @@ class Events:
         async def read(tx: Transaction) -> Sequence[StoredEvent]:
             rows = await tx.rows(AFTER, project_id, sequence, limit)
             rest = await tx.rows(AFTER_REST, project_id, sequence, limit)
-            return [stored_event(row) for row in oldest_first(rows, rest, limit)]
+            return [shown_event(row) for row in oldest_first(rows, rest, limit)]
 
         return await self._database.read(read)
 
@@ -271,7 +271,7 @@ async def _walked(tx: Transaction, query: ListQuery, limit: int) -> _Walked:
     rest = query.rest(limit + 1, floor)
     if rest is not None:
         rows = newest_first(rows, await tx.rows(rest, *query.values), limit + 1)
-    events = [stored_event(row) for row in rows]
+    events = [shown_event(row) for row in rows]
     if len(events) > limit:
         return _Walked(events, events[limit].sequence, ends_unindexed=False)
     return _Walked(events, floor, ends_unindexed=floor is not None and floor == rest_floor)
@@ -283,4 +283,4 @@ async def _count_unindexed(tx: Transaction, project_id: int) -> int:
 
 async def _one(tx: Transaction, statement: Statement, *values: Any) -> StoredEvent | None:
     row = await tx.row(statement, *values)
-    return None if row is None else stored_event(row)
+    return None if row is None else shown_event(row)
