@@ -68,6 +68,10 @@ def test_a_group_is_previewed_then_replayed(owner: Person, shop: Shop) -> None:
     shop.wait(lambda: "2 of 2 replayed" in page(owner, shop, job))
     shop.wait(lambda: len(letters(shop)) == 2 and not before & set(letters(shop)))
     assert "2 of 2" in page(owner, shop, "/dead-letters")
+    # Every one failed again, and a replay that is done must not hide that.
+    text = page(owner, shop, job)
+    assert "failed again" in text
+    assert "<dt>Succeeded</dt><dd>0</dd>" in text
 
 
 def test_a_replay_can_be_stopped(owner: Person, shop: Shop) -> None:

@@ -330,6 +330,8 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "replays.running": (replays.RUNNING, "50"),
     "replays.count_running": (replays.COUNT_RUNNING, "1"),
     "replays.forget": (replays.FORGET, "1, 1000"),
+    "replays.outcomes_of_deliveries": (replays.OUTCOMES_OF_DELIVERIES, "1, 'replay x'"),
+    "replays.outcomes_of_events": (replays.OUTCOMES_OF_EVENTS, "1, 'replay x'"),
     "replays.old": (replays.OLD, "100, 9"),
     "replays.remove": (replays.REMOVE, "'{1,2,3}'"),
     "replays.ceiling": (replays.CEILING, "1, 100, 20000, 999"),

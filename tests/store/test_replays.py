@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headrace.domain.events.event import Status
 from headrace.store.contract.dead_letters import (
     RUNNING_MAX,
     DeadLetterFilter,
@@ -310,3 +311,27 @@ def _dead(session: StoreSession, rows: DeadLetterRows, kind: str) -> str:
     rows.run_sql("DELETE FROM event_queue WHERE sequence = ?", event.sequence)
     subscriber = rows.subscriber(1, enabled=kind == "delivery")
     return rows.delivery(event.sequence, subscriber, attempts=1)
+
+
+def test_outcome_says_what_failed_again(session: StoreSession, rows: DeadLetterRows) -> None:
+    webhook = rows.subscriber(1)
+    events = [new_event() for _ in range(4)]
+    session.accept(*events)
+    for event in events[:3]:
+        rows.delivery(event.sequence, webhook)
+    rows.processing(events[3].sequence)
+    replay = create(session)
+
+    def outcome() -> tuple[int, int, int]:
+        found = session.run(session.store.replays.outcome(1, replay.id))
+        return found.succeeded, found.failed_again, found.pending
+
+    assert outcome() == (0, 0, 0)
+    advance(session, replay)
+    assert outcome() == (0, 0, 4)
+    for event, state in zip(events[:2], (3, 4), strict=True):
+        rows.run_sql("UPDATE deliveries SET state = ? WHERE sequence = ?", state, event.sequence)
+    rows.mark(events[3].sequence, Status.DEAD_LETTERED)
+    assert outcome() == (1, 2, 1)
+    other = session.run(session.store.replays.outcome(2, replay.id))
+    assert (other.succeeded, other.failed_again, other.pending) == (0, 0, 0)

@@ -75,10 +75,12 @@ async def show_replay(visit: PageRequest) -> Response:
     replay = await visit.store.replays.get(visit.project.id, _replay_id(visit))
     if replay is None:
         raise HTTPException(404)
-    running = replay.status is ReplayStatus.RUNNING
+    outcome = await visit.store.replays.outcome(visit.project.id, replay.id)
+    running = replay.status is ReplayStatus.RUNNING or outcome.pending > 0
     response = visit.page(
         "replay.html",
         replay=replay,
+        outcome=outcome,
         running=running,
         wanted=filter_fields(replay.wanted),
         subscribers=await names_of_subscribers(visit),

@@ -78,6 +78,15 @@ class ReplayResponse(msgspec.Struct, kw_only=True):
     status: Literal["running", "done", "stopped"]
     total: Annotated[int, about("Dead letters that matched when it was created.")]
     done: Annotated[int, about("Dead letters replayed so far.")]
+    succeeded: Annotated[
+        int | None, about("Replayed ones that have succeeded by now. Null in lists.")
+    ] = None
+    failed_again: Annotated[
+        int | None, about("Replayed ones that are dead letters again. Null in lists.")
+    ] = None
+    pending: Annotated[
+        int | None, about("Replayed ones that are not decided yet. Null in lists.")
+    ] = None
 
 
 def _response(replay: Replay) -> ReplayResponse:
@@ -150,7 +159,10 @@ async def get_replay(request: Request) -> Response:
     found = await context.services.store.replays.get(context.project_id, path_uuid(request))
     if found is None:
         raise not_found()
-    return json_response({"data": _response(found)})
+    outcome = await context.services.store.replays.outcome(context.project_id, found.id)
+    counts = msgspec.structs.asdict(outcome)
+    shown = msgspec.structs.replace(_response(found), **counts)
+    return json_response({"data": shown})
 
 
 async def stop_replay(request: Request) -> Response:

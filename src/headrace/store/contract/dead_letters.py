@@ -18,6 +18,8 @@ GROUPED_MAX = 1_000_000
 #: Different groups that are kept.
 GROUPS_MAX = 10_000
 #: Dead letters that a dry run shows.
+#: Dead letters of a replay whose outcome is counted; the oldest ones.
+OUTCOMES_COUNTED_MAX = 100_000
 SAMPLE_MAX = 10
 #: Replays of one project that may run at once.
 RUNNING_MAX = 10
@@ -150,6 +152,16 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     created_us: int
     updated_us: int
+
+
+class ReplayOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of what a replay has replayed, by its present state."""
+
+    succeeded: int
+    #: Dead letters again.
+    failed_again: int
+    #: Not decided yet.
+    pending: int
 
 
 class NewReplay(msgspec.Struct, frozen=True, kw_only=True):

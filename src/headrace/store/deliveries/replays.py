@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.store.access.audit import write_audit
 from headrace.store.contract.dead_letters import (
+    OUTCOMES_COUNTED_MAX,
     REPLAYS_KEPT,
     REPLAYS_KEPT_US,
     RUNNING_MAX,
@@ -16,6 +17,7 @@ from headrace.store.contract.dead_letters import (
     DeadLetterFilter,
     NewReplay,
     Replay,
+    ReplayOutcome,
     ReplayStatus,
     TooManyReplaysError,
 )
@@ -77,6 +79,26 @@ CEILING = sql(f"SELECT d.number {_OPEN_AFTER} ORDER BY d.number LIMIT 1 OFFSET $
 NEXT = sql(f"SELECT {ROW_COLUMNS} {_OPEN_AFTER} AND {MATCHES} ORDER BY d.number LIMIT $8")
 
 
+# Both are 3 when it worked and 4 when it failed for good: `DeliveryState` and `Status`.
+_REPLAYED = (
+    "SELECT lane, sequence, kind, delivery_number FROM dead_letters WHERE project_id = $1 "
+    "AND reason = $2 AND state = 1 AND reason IS NOT NULL "
+    f"ORDER BY number LIMIT {OUTCOMES_COUNTED_MAX}"
+)
+_COUNTS = (
+    "SELECT count(*) FILTER (WHERE {state} = 3), count(*) FILTER (WHERE {state} = 4), count(*) "
+    f"FROM ({_REPLAYED}) AS k "
+)
+OUTCOMES_OF_DELIVERIES = sql(
+    _COUNTS.format(state="d.state") + "JOIN deliveries AS d ON d.lane = k.lane "
+    "AND d.number = k.delivery_number WHERE k.kind = 'delivery'"
+)
+OUTCOMES_OF_EVENTS = sql(
+    _COUNTS.format(state="e.status") + "JOIN event_states AS e ON e.lane = k.lane "
+    "AND e.sequence = k.sequence WHERE k.kind = 'processing'"
+)
+
+
 class Replays:
     """Replays of many dead letters: durable, and run in slices of one transaction each."""
 
@@ -115,6 +137,20 @@ class Replays:
         async def read(tx: Transaction) -> Replay | None:
             row = await tx.row(_GET, replay_id, project_id)
             return None if row is None else _replay(row)
+
+        return await self._database.read(read)
+
+    async def outcome(self, project_id: int, replay_id: str) -> ReplayOutcome:
+        """What became of what it has replayed, of the oldest `OUTCOMES_COUNTED_MAX`."""
+
+        async def read(tx: Transaction) -> ReplayOutcome:
+            succeeded = failed = total = 0
+            for statement in (OUTCOMES_OF_DELIVERIES, OUTCOMES_OF_EVENTS):
+                [row] = await tx.rows(statement, project_id, _reason(replay_id))
+                succeeded, failed, total = succeeded + row[0], failed + row[1], total + row[2]
+            return ReplayOutcome(
+                succeeded=succeeded, failed_again=failed, pending=total - succeeded - failed
+            )
 
         return await self._database.read(read)
 
@@ -183,7 +219,7 @@ async def _advance(tx: Transaction, replay_id: str, limit: int, now_us: int) -> 
     ceiling = last_number if ceiling is None else int(ceiling)
     found = await tx.rows(NEXT, project_id, position, ceiling, *wanted_values(wanted), limit)
     rows = [DeadRow(*row) for row in found]
-    by = ClosedBy(now_us=now_us, actor=actor, reason=f"replay {replay_id}")
+    by = ClosedBy(now_us=now_us, actor=actor, reason=_reason(replay_id))
     closings = await replay_rows(tx, rows, by)
     replayed = sum(closing is Closing.DONE for closing in closings.values())
     # Fewer than asked for: nothing more matches up to the ceiling.
@@ -195,6 +231,11 @@ async def _advance(tx: Transaction, replay_id: str, limit: int, now_us: int) -> 
         detail = {"replay": replay_id, "done": done + replayed, "total": total}
         await write_audit(tx, now_us, actor, project_id, "replay.done", detail)
     return replayed, has_more
+
+
+def _reason(replay_id: str) -> str:
+    """Names the replay in the dead letters that it closes."""
+    return f"replay {replay_id}"
 
 
 def _replay(row: Row) -> Replay:
