@@ -47,11 +47,11 @@ def serving(
 
 
 @contextmanager
-def working(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Run one `headrace worker` on the store in `folder` until the block ends."""
+def working(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[int]:
+    """Run one `headrace worker` on the store in `folder` until the block ends; yields its pid."""
     line = headrace("worker", f"--store={store_url(folder)}")
-    with background(line, log=folder / "worker.log", env=env):
-        yield
+    with background(line, log=folder / "worker.log", env=env) as pid:
+        yield pid
 
 
 def set_policy(folder: Path, name: str, value: str) -> None:

@@ -45,7 +45,7 @@ class Server:
 
     def cpu_s(self) -> float:
         """Return processor time used so far, in user and system mode, by all its processes."""
-        return sum(_cpu_s(pid) for pid in process_tree(self.pid))
+        return cpu_s(self.pid)
 
     def memory(self) -> Memory:
         """Read the memory of all its processes."""
@@ -123,6 +123,11 @@ def status_of(port: int, request: bytes) -> int | None:
         if first.startswith(b"HTTP/1.1 "):
             return int(first[9:12])
     return None
+
+
+def cpu_s(root: int) -> float:
+    """Return processor time, in seconds, that `root` and its descendants have used so far."""
+    return sum(_cpu_s(pid) for pid in process_tree(root))
 
 
 def process_tree(root: int) -> list[int]:

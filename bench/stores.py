@@ -13,7 +13,7 @@ from tests.support.postgres import PostgresServer
 DATABASE = "headrace.db"
 #: Settings of the measured PostgreSQL, otherwise as for tests. The log may grow, so that a short
 #: load is not one long checkpoint.
-_SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
+_SHARED_BUFFERS, _LOG_MAX = "512MB", "4GB"
 
 
 class StoreKind(StrEnum):
@@ -57,7 +57,9 @@ def using(kind: StoreKind, folder: Path) -> Iterator[None]:
     if kind is StoreKind.SQLITE:
         yield
         return
-    server = PostgresServer(room=folder.resolve(), **_SETTINGS)
+    server = PostgresServer(
+        room=folder.resolve(), shared_buffers=_SHARED_BUFFERS, max_wal_size=_LOG_MAX
+    )
     try:
         server.start()
         _shared = SharedDatabases(server)

@@ -40,7 +40,7 @@ def run(options: Options, progress: Progress) -> Outcome:
             progress(f"round {number}: {_summary(figures, large)}")
     return Outcome(
         rows=figures.rows(),
-        comparisons=tuple(_comparison(figures, large, metric) for metric in (SINGLE, PROCESSED)),
+        comparisons=tuple(_comparison(figures, large, metric) for metric in METRICS),
         charts=(_chart(figures, large),),
     )
 
@@ -83,8 +83,8 @@ def _comparison(figures: Collector, large: str, metric: str) -> Comparison:
         what=f"{metric} with {large}, share of the empty store's",
         unit="",
         rounds=ratios(figures.row(SERIES, large, metric), figures.row(SERIES, EMPTY, metric)),
-        bar=0.8,
-        goal=0.95,
+        bar=0.9,
+        goal=0.97,
         better=Better.HIGHER,
     )
 
@@ -106,10 +106,12 @@ SCENARIO = Scenario(
     title="A large store against an empty one",
     method=(
         f"One store is filled through the batch API with events of {WRK_PEOPLE:,} people and "
-        "processed. Then in turns on that store and on one that holds a single event of each "
-        f"person: headrace api is loaded by wrk, single events over {CONNECTIONS} connections, "
-        f"then batches of {EVENTS_A_BATCH} over {BATCH_CONNECTIONS}; after that one headrace "
-        "worker processes what was accepted. Keys and people are random, so every index is "
+        "processed; on SQLite all but the first of each are copies with keys of their own, written "
+        "by SQL as the worker would leave them. Then in turns on that store and on one that holds "
+        "a single event of each person: headrace api is loaded by wrk, single events over "
+        f"{CONNECTIONS} connections, then batches of {EVENTS_A_BATCH} over {BATCH_CONNECTIONS}; "
+        "after that one headrace worker processes what was accepted. Keys and people are random, "
+        "so every index is "
         "written all over."
     ),
     run=run,

@@ -78,8 +78,8 @@ def _comparison(figures: Collector) -> Comparison:
         what=f"accept p99 at {COMPARED_RATE:,} requests/s, worker running",
         unit="ms",
         rounds=row.rounds,
-        bar=20,
-        goal=5,
+        bar=5,
+        goal=3,
         better=Better.LOWER,
     )
 

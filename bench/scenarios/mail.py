@@ -7,9 +7,10 @@ import socket
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from bench import contenders
 from bench.collector import Collector
 from bench.contenders import Running, fresh_folder
 from bench.headrace_server import working
-from bench.load.fill import everybody, fill
+from bench.load.fill import anybody, everybody, fill
 from bench.load.wrk import LoadFailedError
 from bench.options import Options
-from bench.processes import HOST, background, free_port
+from bench.processes import HOST, background, cpu_s, free_port
 from bench.results import Bars, Better, Comparison, Outcome, ratios
 from bench.scenario import Progress, Scenario
 from bench.store_reader import StoreReader, reading
@@ -44,6 +45,10 @@ WAITING = 10_000
 #: Domains of recipients, so that no receiver is paced.
 RECEIVERS = 50
 BATCH = 1_000
+#: Of the send beside the deliveries: enough for all pairs.
+RECIPIENTS = 5_000
+#: Whose events are processed.
+PEOPLE = 20_000
 PAIRS = 10
 HTML = "<p>" + "It is on its way, and will be with you soon. " * 40 + "</p>"
 TEXT = "It is on its way, and will be with you soon.\n" * 40
@@ -52,6 +57,8 @@ PER_SECOND_MIN = 10
 START_S = 30
 POLL_S = 0.1
 ANSWER_WITHIN_S = 60
+#: Measures one round of so many events.
+Measure = Callable[[int, Collector], None]
 
 
 def run(options: Options, progress: Progress) -> Outcome:
@@ -63,18 +70,26 @@ def run(options: Options, progress: Progress) -> Outcome:
             _measure_mails(point, mails, figures, options)
             progress(f"round {number}: {point}: {_last(figures, point, MAILS):,.0f} mails/s")
     pairs = 1 if options.quick else PAIRS
-    for number in range(1, pairs + 1):
-        # Each comes first in turn, so that what drifts affects both alike.
-        order = 1 if number % 2 else -1
-        for point in (ALONE, BESIDE_MAIL)[::order]:
-            _measure_deliveries(point, mails * 2, figures, options)
-            progress(f"pair {number}: deliveries {point}: {_last(figures, point, DELIVERED):,.0f}")
-        for point in (NO_MESSAGES, MESSAGES_WAIT)[::order]:
-            _measure_processing(point, mails * 10, figures, options)
-            progress(f"pair {number}: {point}: {_last(figures, point, PROCESSED):,.0f} events/s")
+    with _delivering(options) as measured:
+        for number in range(1, pairs + 1):
+            for point in _in_turn(measured, number):
+                measured[point](mails, figures)
+                speed = _last(figures, point, DELIVERED)
+                progress(f"pair {number}: deliveries {point}: {speed:,.0f}/s")
+    with _processing(options) as measured:
+        for number in range(1, pairs + 1):
+            for point in _in_turn(measured, number):
+                measured[point](mails * 20, figures)
+                speed = _last(figures, point, PROCESSED)
+                progress(f"pair {number}: processing, {point}: {speed:,.0f}/s")
     return Outcome(
         rows=figures.rows(), comparisons=_comparisons(figures), charts=(_chart(figures),)
     )
+
+
+def _in_turn(points: Iterable[str], number: int) -> Iterable[str]:
+    # Each comes first in turn, so that what drifts affects both alike.
+    return list(points)[:: 1 if number % 2 else -1]
 
 
 def _last(figures: Collector, point: str, metric: str) -> float:
@@ -97,47 +112,92 @@ def _measure_mails(point: str, mails: int, figures: Collector, options: Options)
     figures.add(SERIES, point, MAILS, "1/s", mails / (last_us - first_us) * 1e6)
 
 
-def _measure_deliveries(point: str, events: int, figures: Collector, options: Options) -> None:
-    """A backlog of deliveries, alone and while a paced send makes and sends mail."""
-    with (
-        fresh_folder(options.stores, "mail") as folder,
-        _sink(folder) as relay,
-        receiving(folder) as receiver,
-    ):
-        env = {**ENVIRONMENT, **relay}
-        with contenders.headrace(folder, "api", env) as up:
-            body = _audience(up)
-        _drain(folder, BATCH * 2)
-        with contenders.headrace(folder, "api", env) as up:
-            _domain(folder, signed=True)
-            subscribe(up.port, up.api_key, receiver, HEALTHY, 0)
-            fill(up.port, up.api_key, everybody(events))
-            if point == BESIDE_MAIL:
-                _ask(up, "/emails", body | {"per_second": BESIDE_PER_SECOND})
-        with working(folder, env), reading(folder) as reader:
-            _wait(reader, "SELECT count(*) FROM deliveries WHERE state = 3", events)
-            (first_us, last_us), *_ = reader.rows(
-                "SELECT min(created_us), max(finished_us) FROM deliveries"
-            )
-            if point == BESIDE_MAIL and not reader.number("SELECT count(*) FROM messages"):
-                raise LoadFailedError("no mail was created beside the deliveries")
+@contextmanager
+def _delivering(options: Options) -> Iterator[dict[str, Measure]]:
+    """Two stores with a webhook, one of which also sends mail; how to measure each."""
+    with ExitStack() as stack:
+        measured: dict[str, Measure] = {}
+        for point in (ALONE, BESIDE_MAIL):
+            folder = stack.enter_context(fresh_folder(options.stores, f"mail-{len(measured)}"))
+            receiver = stack.enter_context(receiving(folder))
+            env = {**ENVIRONMENT, **stack.enter_context(_sink(folder))}
+            with contenders.headrace(folder, "api", env) as up:
+                body = _audience(up)
+            _drain(folder, RECIPIENTS * 2)
+            with contenders.headrace(folder, "api", env) as up:
+                _domain(folder, signed=True)
+                subscribe(up.port, up.api_key, receiver, HEALTHY, 0)
+                if point == BESIDE_MAIL:
+                    _ask(up, "/emails", body | {"per_second": BESIDE_PER_SECOND})
+            measured[point] = partial(_measure_deliveries, point, folder, env)
+        yield measured
+
+
+def _measure_deliveries(
+    point: str, folder: Path, env: dict[str, str], events: int, figures: Collector
+) -> None:
+    """A backlog of deliveries, alone or while a paced send makes and sends mail."""
+    with contenders.headrace(folder, "api", env) as up, reading(folder) as reader:
+        after = reader.last_sequence()
+        mails = reader.number("SELECT count(*) FROM messages")
+        fill(up.port, up.api_key, everybody(events))
+    with working(folder, env) as pid, reading(folder) as reader:
+        delivered = "SELECT count(*) FROM deliveries WHERE state = 3 AND sequence > ?"
+        cpu_us = _work(reader, pid, delivered, after, events)
+        (first_us, last_us), *_ = reader.rows(
+            "SELECT min(created_us), max(finished_us) FROM deliveries WHERE sequence > ?", after
+        )
+        if point == BESIDE_MAIL and reader.number("SELECT count(*) FROM messages") == mails:
+            raise LoadFailedError("no mail was created beside the deliveries")
     figures.add(SERIES, point, DELIVERED, "1/s", events / (last_us - first_us) * 1e6)
+    figures.add(SERIES, point, f"{DELIVERED}, CPU of each", "µs", cpu_us)
 
 
-def _measure_processing(point: str, events: int, figures: Collector, options: Options) -> None:
-    """A backlog of events, in a store without messages and in one where messages wait."""
-    with fresh_folder(options.stores, "mail") as folder:
-        _people(folder, WAITING)
-        with contenders.headrace(folder, "api") as up, reading(folder) as reader:
+@contextmanager
+def _processing(options: Options) -> Iterator[dict[str, Measure]]:
+    """Two stores, in one of which messages wait; how to measure each."""
+    with ExitStack() as stack:
+        measured: dict[str, Measure] = {}
+        for point in (NO_MESSAGES, MESSAGES_WAIT):
+            folder = stack.enter_context(fresh_folder(options.stores, f"mail-{len(measured)}"))
+            _people(folder, WAITING)
             if point == MESSAGES_WAIT:
-                for start in range(0, WAITING, BATCH):
-                    _send(up, range(start, start + BATCH), later=True)
-            after = reader.last_sequence()
-            fill(up.port, up.api_key, everybody(events))
-        with working(folder), reading(folder) as reader:
-            reader.wait_until_processed(START_S + events / PER_SECOND_MIN)
-            _, speed = reader.processed_per_second(after)
+                with contenders.headrace(folder, "api") as up:
+                    for start in range(0, WAITING, BATCH):
+                        _send(up, range(start, start + BATCH), later=True)
+                _drain(folder, WAITING)
+            measured[point] = partial(_measure_processing, point, folder)
+        yield measured
+
+
+def _measure_processing(point: str, folder: Path, events: int, figures: Collector) -> None:
+    """A backlog of events that concern no mail."""
+    with contenders.headrace(folder, "api") as up, reading(folder) as reader:
+        after = reader.last_sequence()
+        # The same people each time: only the first round creates contacts.
+        fill(up.port, up.api_key, anybody(PEOPLE, events))
+    processed = f"SELECT {events} - count(*) FROM event_queue WHERE sequence > ?"
+    with working(folder) as pid, reading(folder) as reader:
+        cpu_us = _work(reader, pid, processed, after, events)
+        _, speed = reader.processed_per_second(after)
     figures.add(SERIES, point, PROCESSED, "1/s", speed)
+    figures.add(SERIES, point, f"{PROCESSED}, CPU of each", "µs", cpu_us)
+
+
+def _work(reader: StoreReader, pid: int, done: str, after: int, wanted: int) -> float:
+    """Wait until `done` counts `wanted`; CPU time of the worker for each, in microseconds.
+
+    Without the start of the worker, which takes as long as thousands of events.
+    """
+    began, began_s = 0, 0.0
+    give_up = time.perf_counter() + START_S + wanted / PER_SECOND_MIN
+    while (count := reader.number(done, after)) < wanted:
+        if count and not began:
+            began, began_s = count, cpu_s(pid)
+        if time.perf_counter() > give_up:
+            raise LoadFailedError(f"{count} of {wanted} in time")
+        time.sleep(POLL_S)
+    return (cpu_s(pid) - began_s) / (wanted - began) * 1e6
 
 
 @contextmanager
@@ -218,11 +278,12 @@ def _send(up: Running, numbers: range, *, later: bool = False) -> None:
 
 def _audience(up: Running) -> dict[str, Any]:
     """An audience, large enough to get mail for longer than a measurement lasts; its e-mail."""
-    people = [{"email": _address(number)} for number in range(BATCH)]
-    made = _ask(up, "/contacts/batch", {"contacts": people})
-    ids = [one["data"]["id"] for one in made["data"]]
     audience = _ask(up, "/audiences", {"name": "All"})["data"]["id"]
-    _ask(up, f"/audiences/{audience}/contacts", {"contact_ids": ids})
+    for start in range(0, RECIPIENTS, BATCH):
+        people = [{"email": _address(number)} for number in range(start, start + BATCH)]
+        made = _ask(up, "/contacts/batch", {"contacts": people})
+        ids = [one["data"]["id"] for one in made["data"]]
+        _ask(up, f"/audiences/{audience}/contacts", {"contact_ids": ids})
     topic = _ask(up, "/topics", {"name": "News", "default_subscribed": True})["data"]["id"]
     body: dict[str, Any] = {"from": f"news@{DOMAIN}", "audiences": [audience]}
     body |= {"kind": "marketing"}
@@ -285,6 +346,12 @@ def _comparisons(figures: Collector) -> tuple[Comparison, ...]:
             0.95,
         ),
         ratio(
+            f"CPU of an event while {WAITING:,} messages wait, without them against with",
+            f"{PROCESSED}, CPU of each",
+            (MESSAGES_WAIT, NO_MESSAGES),
+            0.97,
+        ),
+        ratio(
             f"events processed while {WAITING:,} messages wait",
             PROCESSED,
             (NO_MESSAGES, MESSAGES_WAIT),
@@ -313,7 +380,9 @@ SCENARIO = Scenario(
         "from the first hand-over to the last recorded one. Deliveries: a backlog for one webhook, "
         f"alone and while a send to an audience creates {BESIDE_PER_SECOND} signed mails a second. "
         f"Processing: a backlog of events, without messages and while {WAITING:,} scheduled "
-        "messages wait. Ratios are of interleaved pairs."
+        "messages wait. Ratios are of interleaved pairs on stores that live through all of them; "
+        "CPU is that of the worker's processes, without its start, and comparable on a busy "
+        "machine."
     ),
     run=run,
     stores=frozenset(StoreKind),
