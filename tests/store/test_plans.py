@@ -10,10 +10,13 @@ import pytest
 from headrace.domain.events.identity import LANES
 from headrace.store.access import audit, members, rejections, sign_in
 from headrace.store.automations import (
+    advancing,
+    applying,
     automations,
     inputs,
     person_runs,
     runs,
+    starts,
     views,
     work,
 )
@@ -538,11 +541,11 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "work.due_runs": (work.DUE_RUNS, "100, 64"),
     "work.next_event": (work.NEXT_EVENT, ""),
     "work.next_run": (work.NEXT_RUN, ""),
-    "work.oldest_of_contact": (work.OLDEST_OF_CONTACT, "'{c1,c2}'"),
-    "work.starters": (work.STARTERS, "1, 'e1'"),
-    "work.open_of_contact": (work.OPEN_OF_CONTACT, "'{c1,c2}', 100"),
-    "work.hold_run": (work.HOLD_RUN, "1, 'r1'"),
-    "work.entry": (work.ENTRY, "1, 'c1', 'au1', ''"),
+    "applying.oldest_of_contact": (applying.OLDEST_OF_CONTACT, "'{c1,c2}'"),
+    "starts.starters": (starts.STARTERS, "1, 'e1'"),
+    "advancing.open_of_contact": (advancing.OPEN_OF_CONTACT, "'{c1,c2}', 100"),
+    "advancing.hold_run": (advancing.HOLD_RUN, "1, 'r1'"),
+    "starts.entry": (starts.ENTRY, "1, 'c1', 'au1', ''"),
     "views.member_of": (views.MEMBER_OF, "1, 'c1', '{a1,a2}'"),
     "runs.of_automation": (runs.OF_AUTOMATION, "'au1', 20000, 'x', 50"),
     "runs.of_status": (runs.OF_STATUS, "'au1', 20000, 'x', 50, 'waiting'"),

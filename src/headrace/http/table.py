@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.http.access import health
 from headrace.http.access import policies as admin_policies
-from headrace.http.automations import automations
+from headrace.http.automations import drafts, publishing, versions
 from headrace.http.automations import runs as automation_runs
 from headrace.http.catalog import catalog
 from headrace.http.contacts import (
@@ -95,7 +95,9 @@ ROUTES = (
         template_versions.ROUTES,
         suppressions.ROUTES,
     ),
-    *_tagged(AUTOMATIONS, automations.ROUTES, automation_runs.ROUTES),
+    *_tagged(
+        AUTOMATIONS, drafts.ROUTES, publishing.ROUTES, versions.ROUTES, automation_runs.ROUTES
+    ),
     *_tagged(CATALOG, catalog.ROUTES),
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),
     *_tagged(WEBHOOKS, webhooks.ROUTES),

@@ -2,272 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
-
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.domain.automations.definition.model import StepType
 from headrace.domain.automations.running.inputs import Cancel
 from headrace.domain.automations.running.reasons import RunReason
-from headrace.domain.automations.running.runs import Event, StepRecord, Wait
 from headrace.domain.automations.running.states import (
-    FoundBy,
-    Outcome,
     RunStatus,
-    StepStatus,
-    WaitKind,
-    WaitStatus,
 )
 from headrace.domain.errors import ApiError, ErrorCode
 from headrace.domain.events.problems import read_object
 from headrace.domain.json_fields import FieldReader
-from headrace.domain.labels import DESCRIPTION_CHARACTERS_MAX, check_description
-from headrace.domain.timestamps import to_text
+from headrace.domain.labels import check_description
+from headrace.http.automations.run_responses import (
+    RejectedStartResponse,
+    RunCancel,
+    RunDetailResponse,
+    RunNote,
+    RunResponse,
+    detail_response,
+    note_response,
+    rejected_response,
+    run_response,
+)
 from headrace.http.messages.messages import place_before
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE, one_of, uuid
 from headrace.http.routing.path import not_found, path_uuid
 from headrace.http.routing.route import get, json_body, ok, page, post
-from headrace.http.routing.schema import Id, Time, about
-from headrace.store.automations.run_rows import payload_text
 from headrace.store.contract.automations import (
-    NoteRow,
-    RejectedStart,
     RunDetail,
     RunFilter,
-    RunRow,
 )
-from headrace.store.contract.messages import Message
-
-
-class RunError(msgspec.Struct):
-    """The last error of what is due in a run; it is retried."""
-
-    message: str
-
-
-class RunResponse(msgspec.Struct, kw_only=True):
-    """A run without its steps."""
-
-    id: Id
-    automation_id: Id
-    version_number: int
-    mode: Literal["live"] = "live"
-    contact_id: Id
-    status: RunStatus
-    status_reason: RunReason | None
-    outcome: Outcome | None
-    at_step: str | None
-    started_at: Time
-    finished_at: Time | None
-    next_at: Annotated[Time | None, about("When it is looked at next.")]
-    last_error: RunError | None
-
-
-class RunEvent(msgspec.Struct, kw_only=True):
-    """An event that a run has used."""
-
-    id: Id
-    event_name: str
-    payload: dict[str, Any]
-    occurred_at: Time
-
-
-class RunWait(msgspec.Struct, kw_only=True):
-    """Why a run waits or has waited."""
-
-    id: Id
-    step_key: str | None
-    kind: WaitKind
-    status: WaitStatus
-    waiting_for_event_name: str | None
-    timeout_at: Time | None
-    held_until: Time | None
-    resumed_at: Time | None
-    timed_out_at: Time | None
-    found_by: FoundBy | None
-
-
-class RunMessage(msgspec.Struct, kw_only=True):
-    """A mail that a step has queued."""
-
-    id: Id
-    subject: str | None
-    status: str
-    last_event: str | None
-    template_version_id: Id | None
-    contact_id: Id | None
-    automation_step_key: str | None
-    created_at: Time
-
-
-class RunStep(msgspec.Struct, kw_only=True):
-    """A step that a run has reached."""
-
-    step_key: str
-    step_type: StepType
-    status: StepStatus
-    branch_taken: str | None
-    reason: RunReason | None
-    decision: Annotated[str | None, about("The comparison that decided.")]
-    attempts: int
-    started_at: Time
-    finished_at: Time | None
-    resumed_by_event: RunEvent | None
-    waits: list[RunWait]
-    linked_emails: list[RunMessage]
-
-
-class RunDetailResponse(RunResponse, kw_only=True):
-    """A run with its steps, waits and mails."""
-
-    automation_version_id: Id | None
-    trigger_event_name: str
-    resolved_identity_type: str | None
-    resolved_identity_value: str | None
-    trigger_event: RunEvent
-    steps: list[RunStep]
-    waits: list[RunWait]
-    sent_emails: list[RunMessage]
-
-
-class RunNote(msgspec.Struct, kw_only=True):
-    """One thing that was decided in a run, and why."""
-
-    at: Time
-    step_key: str | None
-    reason: RunReason
-    sentence: str
-
-
-class RejectedStartResponse(msgspec.Struct, kw_only=True):
-    """An event that would have started a run but for a rule."""
-
-    event_id: Id
-    contact_id: Id | None
-    version_number: int
-    reason: RunReason
-    sentence: str
-    at: Time
-
-
-class RunCancel(msgspec.Struct, forbid_unknown_fields=True):
-    """Why a run is cancelled."""
-
-    reason: Annotated[str, about(minLength=1, maxLength=DESCRIPTION_CHARACTERS_MAX)]
-
-
-def _time(at_us: int | None) -> str | None:
-    return None if at_us is None else to_text(at_us)
-
-
-def run_response(of: RunRow) -> RunResponse:
-    """A run as in lists."""
-    return RunResponse(
-        id=of.id,
-        automation_id=of.automation_id,
-        version_number=of.version,
-        contact_id=of.contact_id,
-        status=of.status,
-        status_reason=of.reason,
-        outcome=of.outcome,
-        at_step=of.at_step,
-        started_at=to_text(of.started_us),
-        finished_at=_time(of.finished_us),
-        next_at=_time(of.due_us),
-        last_error=None if of.error is None else RunError(of.error),
-    )
-
-
-def _event(of: Event) -> RunEvent:
-    return RunEvent(
-        id=of.id,
-        event_name=of.name,
-        payload=payload_text(of.payload),
-        occurred_at=to_text(of.occurred_us),
-    )
-
-
-def _wait(of: Wait) -> RunWait:
-    received = of.status in {WaitStatus.RECEIVED, WaitStatus.ELAPSED}
-    return RunWait(
-        id=of.id,
-        step_key=of.step_key,
-        kind=of.kind,
-        status=of.status,
-        waiting_for_event_name=of.awaited[0].event_name if of.awaited else None,
-        timeout_at=_time(of.due_us),
-        held_until=_time(of.held_until_us),
-        resumed_at=_time(of.ended_us) if received else None,
-        timed_out_at=_time(of.ended_us) if of.status is WaitStatus.TIMED_OUT else None,
-        found_by=of.found_by,
-    )
-
-
-def _message(of: Message) -> RunMessage:
-    return RunMessage(
-        id=of.id,
-        subject=of.subject,
-        status=of.state.value,
-        last_event=of.last_event,
-        template_version_id=of.template_version_id,
-        contact_id=of.contact_id,
-        automation_step_key=of.step_key,
-        created_at=to_text(of.created_us),
-    )
-
-
-def _step(of: StepRecord, detail: RunDetail) -> RunStep:
-    return RunStep(
-        step_key=of.key,
-        step_type=of.type,
-        status=of.status,
-        branch_taken=of.branch,
-        reason=of.reason,
-        decision=None if of.evidence is None else of.evidence.sentence,
-        attempts=of.attempts,
-        started_at=to_text(of.started_us),
-        finished_at=_time(of.finished_us),
-        resumed_by_event=None if of.event is None else _event(of.event),
-        waits=[_wait(wait) for wait in detail.run.waits if wait.step_key == of.key],
-        linked_emails=[_message(each) for each in detail.messages if each.step_key == of.key],
-    )
-
-
-def detail_response(of: RunDetail) -> RunDetailResponse:
-    """A run with its steps, waits and mails."""
-    kind, value = of.identity or (None, None)
-    return RunDetailResponse(
-        **msgspec.structs.asdict(run_response(of.row)),
-        automation_version_id=of.version_id,
-        trigger_event_name=of.run.trigger.name,
-        resolved_identity_type=kind,
-        resolved_identity_value=value,
-        trigger_event=_event(of.run.trigger),
-        steps=[_step(step, of) for step in of.run.steps],
-        waits=[_wait(wait) for wait in of.run.waits],
-        sent_emails=[_message(each) for each in of.messages],
-    )
-
-
-def _note(of: NoteRow) -> RunNote:
-    return RunNote(
-        at=to_text(of.at_us), step_key=of.step_key, reason=of.reason, sentence=of.sentence
-    )
-
-
-def _rejected(of: RejectedStart) -> RejectedStartResponse:
-    return RejectedStartResponse(
-        event_id=of.event_id,
-        contact_id=of.contact_id,
-        version_number=of.version,
-        reason=of.reason,
-        sentence=of.sentence,
-        at=to_text(of.at_us),
-    )
 
 
 async def list_runs(request: Request) -> Response:
@@ -305,7 +72,7 @@ async def list_rejected_starts(request: Request) -> Response:
         raise not_found()
     cursors = context.services.cursors
     following = cursors.make(found[limit - 1].sequence, scope) if len(found) > limit else None
-    shown = [_rejected(one) for one in found[:limit]]
+    shown = [rejected_response(one) for one in found[:limit]]
     return json_response({"data": shown, "next_cursor": following})
 
 
@@ -318,7 +85,7 @@ async def get_run(request: Request) -> Response:
 async def get_timeline(request: Request) -> Response:
     """`GET /automation-runs/{id}/timeline`: oldest first."""
     detail = await _detail(context_of(request), path_uuid(request))
-    return json_response({"data": [_note(note) for note in detail.notes]})
+    return json_response({"data": [note_response(note) for note in detail.notes]})
 
 
 async def cancel_run(request: Request) -> Response:

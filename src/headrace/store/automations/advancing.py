@@ -1,0 +1,254 @@
+"""Advances runs in a transaction.
+
+A run is read and locked, the decision is made, its effects are performed, and the run is stored
+with the time at which it is looked at next. So after a crash a run is either as before an input,
+which is then applied again, or as after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.domain.automations.running.advance import advance
+from headrace.domain.automations.running.effects import Decision
+from headrace.domain.automations.running.inputs import (
+    Cancel,
+    Continue,
+    Input,
+    LookedBack,
+    MessageFinished,
+)
+from headrace.domain.automations.running.reasons import Note, RunReason
+from headrace.domain.automations.running.runs import Run
+from headrace.domain.automations.running.version import Version
+from headrace.domain.automations.running.view import RunPolicies
+from headrace.domain.contacts.contact import Contact
+from headrace.store.automations.effects import Effects
+from headrace.store.automations.inputs import look_back
+from headrace.store.automations.run_rows import (
+    COLUMNS,
+    due_us_of,
+    key_of,
+    read_state,
+    run_row,
+    state_text,
+)
+from headrace.store.automations.version_cache import VersionCache
+from headrace.store.automations.views import read_run_policies, read_view
+from headrace.store.contacts.contact_writes import by_id
+from headrace.store.contacts.identifiers import ids_of
+from headrace.store.contract.automations import NOTES_MAX, RunRow
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.system_events import SystemEvents
+from headrace.store.engine.transaction import Transaction
+
+#: Open runs of one contact that one event is applied to.
+OPEN_RUNS_READ_MAX = 10_000
+#: Rounds of one decision, far above what a definition of 200 steps can need.
+ROUNDS_MAX = 2000
+#: How often a run looks at the message that it waits for: seldom once it has waited long.
+POLL_US_MIN, POLL_US_MAX = 200_000, 60_000_000
+
+OPEN_OF_CONTACT = sql(
+    "SELECT started_us, id, automation_id, version, entry_key FROM automation_runs "
+    "WHERE contact_id = ANY($1::text[]) AND due_us IS NOT NULL LIMIT $2"
+)
+HOLD_RUN = sql(
+    f"SELECT {COLUMNS}, state, notes FROM automation_runs WHERE lane = $1 AND id = $2 FOR UPDATE"
+)
+_UPDATE_RUN = sql(
+    "UPDATE automation_runs SET status = $3, reason = $4, outcome = $5, at_step = $6, state = $7, "
+    "due_us = $8, notes = $9, finished_us = $10, attempt = 0, error = NULL "
+    "WHERE lane = $1 AND id = $2"
+)
+_NOTE = sql(
+    "INSERT INTO automation_notes (lane, run_id, number, at_us, reason, step_key, sentence) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7)"
+)
+
+
+class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run whose row is locked until the end of the transaction."""
+
+    row: RunRow
+    run: Run
+    #: How many notes it has.
+    notes: int
+
+
+class OpenRun(msgspec.Struct, frozen=True):
+    """An open run of a contact, as it was when the event was read."""
+
+    id: str
+    automation_id: str
+    version: int
+    entry_key: str
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """The contact of an event or run now, and all ids that lead to it."""
+
+    #: None: it was deleted, or there never was one.
+    contact: Contact | None
+    ids: tuple[str, ...]
+
+
+class RunAdvancer:
+    """Advances runs in one transaction; what it has read so far is kept until its end."""
+
+    def __init__(
+        self,
+        tx: Transaction,
+        now_us: int,
+        *,
+        versions: VersionCache,
+        system_events: SystemEvents,
+        numbers: RowNumbers,
+    ) -> None:
+        self.tx = tx
+        self.now_us = now_us
+        self.versions = versions
+        self._system_events = system_events
+        self._numbers = numbers
+        self._policies: dict[int, RunPolicies] = {}
+
+    async def hold(self, run_id: str) -> HeldRun | None:
+        """Lock a run until the end of the transaction."""
+        row = await self.tx.row(HOLD_RUN, *key_of(run_id))
+        if row is None:
+            return None
+        return HeldRun(row=run_row(row), run=read_state(row[-2]), notes=row[-1])
+
+    async def advance(self, held: HeldRun, item: Input) -> HeldRun | None:
+        """Apply an input; returns the run after it."""
+        row = held.row
+        version = await self.versions.get(self.tx, row.automation_id, row.version)
+        person = await self.person(row.project_id, row.contact_id)
+        if person.contact is None:
+            item = Cancel(reason=RunReason.CONTACT_DELETED, at_us=self.now_us)
+            person = msgspec.structs.replace(person, contact=_nobody(row))
+        decision = await self._decide(held.run, version, item, person)
+        return await self.settle(held, version, decision, person)
+
+    async def _decide(self, run: Run, version: Version, item: Input, person: Person) -> Decision:
+        assert person.contact is not None
+        policies = await self.policies_of(person.contact.project_id)
+        view = await read_view(self.tx, person.contact, version, policies, run)
+        return advance(run, version, item, view, self.now_us)
+
+    async def settle(
+        self, held: HeldRun, version: Version, decision: Decision, person: Person
+    ) -> HeldRun | None:
+        """Perform a decision and what follows from it at once, then store the run."""
+        assert person.contact is not None
+        project_id = held.row.project_id
+        effects = Effects(
+            self.tx,
+            self._system_events,
+            self._numbers,
+            project_id=project_id,
+            contact_id=person.contact.id,
+            now_us=self.now_us,
+        )
+        notes: list[Note] = []
+        unsent: list[MessageFinished] = []
+        for _ in range(ROUNDS_MAX):
+            notes += decision.notes
+            for effect in decision.effects:
+                result = await effects.perform(effect, decision.run)
+                unsent += [] if result is None else [result]
+            following = await self._following(decision, person, project_id, unsent)
+            if following is None:
+                return await self.store(held, decision.run, notes)
+            if decision.effects:
+                person = await self.person(project_id, person.contact.id)
+                if person.contact is None:
+                    return await self.store(held, decision.run, notes)
+            decision = await self._decide(decision.run, version, following, person)
+        message = f"run {held.row.id} does not come to an end"
+        raise ValueError(message)
+
+    async def _following(
+        self,
+        decision: Decision,
+        person: Person,
+        project_id: int,
+        unsent: list[MessageFinished],
+    ) -> Input | None:
+        """The input that follows from a decision at once."""
+        if decision.again:
+            return Continue()
+        if decision.look_back is not None:
+            wanted = decision.look_back
+            return LookedBack(
+                await look_back(self.tx, project_id, person.ids, wanted.names, wanted.since)
+            )
+        if unsent and decision.run.is_open:
+            return unsent.pop(0)
+        return None
+
+    async def store(self, held: HeldRun, run: Run, notes: Sequence[Note]) -> HeldRun:
+        """Store a run, with the time at which it is looked at next."""
+        key = key_of(run.id)
+        kept = notes[: max(0, NOTES_MAX - held.notes)]
+        due_us = due_us_of(run, self._poll_us(run))
+        if run != held.run or kept or due_us != held.row.due_us or held.row.attempt:
+            await self.tx.run(
+                _UPDATE_RUN,
+                *key,
+                run.status.value,
+                None if run.reason is None else run.reason.value,
+                None if run.outcome is None else run.outcome.value,
+                *(run.at_step, state_text(run), due_us, held.notes + len(kept), run.finished_us),
+            )
+        rows = [
+            (*key, held.notes + n, note.at_us, note.reason.value, note.step_key, note.sentence)
+            for n, note in enumerate(kept)
+        ]
+        if rows:
+            await self.tx.run_many(_NOTE, rows)
+        row = msgspec.structs.replace(held.row, due_us=due_us, status=run.status)
+        return HeldRun(row=row, run=run, notes=held.notes + len(kept))
+
+    def _poll_us(self, run: Run) -> int:
+        """When to look at a message again; a deferred one right after it is due."""
+        wait = run.open_wait
+        if wait is None:
+            return self.now_us
+        if wait.held_until_us is not None and wait.held_until_us > self.now_us:
+            return wait.held_until_us + POLL_US_MIN
+        waited_us = self.now_us - wait.started_us
+        return self.now_us + min(max(waited_us // 4, POLL_US_MIN), POLL_US_MAX)
+
+    # Reads.
+
+    async def person(self, project_id: int, contact_id: str | None) -> Person:
+        """The contact of that id now, and all ids that lead to it."""
+        if contact_id is None:
+            return Person(contact=None, ids=())
+        contact = await by_id(self.tx, project_id, contact_id)
+        if contact is None:
+            return Person(contact=None, ids=(contact_id,))
+        return Person(contact=contact, ids=tuple(await ids_of(self.tx, contact.id)))
+
+    async def open_runs(self, person: Person) -> list[OpenRun]:
+        """Open runs of a contact, oldest first."""
+        if not person.ids:
+            return []
+        rows = await self.tx.rows(OPEN_OF_CONTACT, list(person.ids), OPEN_RUNS_READ_MAX)
+        return [OpenRun(*row[1:]) for row in sorted(tuple(row) for row in rows)]
+
+    async def policies_of(self, project_id: int) -> RunPolicies:
+        """Policies of a project."""
+        found = self._policies.get(project_id)
+        if found is None:
+            found = self._policies[project_id] = await read_run_policies(self.tx, project_id)
+        return found
+
+
+def _nobody(row: RunRow) -> Contact:
+    """Stands for a deleted contact while its runs are cancelled."""
+    return Contact(id=row.contact_id, project_id=row.project_id, created_us=0, updated_us=0)

@@ -1,0 +1,94 @@
+"""Inputs of runs that come with time: events of the inbox, and timers."""
+
+from __future__ import annotations
+
+from headrace.domain.automations.running.inputs import (
+    ContactChanged,
+    Continue,
+    EventArrived,
+    TimerDue,
+)
+from headrace.domain.automations.running.runs import Event, Wait, stable_id
+from headrace.domain.automations.running.states import WaitKind, WaitStatus
+from headrace.domain.contacts.contact import CONTACT_UPDATED
+from headrace.domain.ids import received_us_of
+from headrace.store.automations.advancing import HeldRun, OpenRun, RunAdvancer
+from headrace.store.automations.inputs import find_event
+from headrace.store.automations.message_results import result_of
+from headrace.store.automations.starts import RunStarter
+from headrace.store.contract.automations import InboxEvent
+from headrace.store.engine.dialect import sql
+from headrace.store.events.queue_reads import OLDEST
+from headrace.store.messages.message_rows import find_message
+
+_TAKE = sql("DELETE FROM automation_inbox WHERE lane = $1 AND sequence = $2")
+OLDEST_OF_CONTACT = sql(
+    "SELECT min(sequence) FROM automation_inbox WHERE contact_id = ANY($1::text[]) "
+    "AND due_us IS NOT NULL"
+)
+
+
+async def apply_event(runs: RunAdvancer, starter: RunStarter, item: InboxEvent) -> None:
+    """Apply an event to the open runs of its contact, then start runs with it."""
+    if not await runs.tx.run(_TAKE, item.lane, item.sequence):
+        return
+    event = await find_event(runs.tx, item.lane, item.sequence)
+    if event is None:
+        return
+    person = await runs.person(item.project_id, item.contact_id)
+    for run in await runs.open_runs(person):
+        await _apply(runs, run, event)
+    # Runs that the event has ended do not keep another one from starting.
+    await starter.start_all(item, event, person)
+
+
+async def _apply(runs: RunAdvancer, run: OpenRun, event: Event) -> None:
+    version = await runs.versions.get(runs.tx, run.automation_id, run.version)
+    moves = event.name == CONTACT_UPDATED and version.depends_on_contact
+    if event.name not in version.awaited_names and not moves:
+        return
+    held = await runs.hold(run.id)
+    if held is None or held.run.trigger.sequence == event.sequence or not held.run.is_open:
+        return
+    if event.name in version.awaited_names:
+        held = await runs.advance(held, EventArrived(event))
+    if moves and held is not None and held.run.is_open:
+        await runs.advance(held, ContactChanged())
+
+
+async def apply_timer(runs: RunAdvancer, run_id: str) -> None:
+    """Advance a run that is due."""
+    held = await runs.hold(run_id)
+    if held is None or held.row.due_us is None or held.row.due_us > runs.now_us:
+        return
+    wait = held.run.open_wait
+    if wait is None:
+        await runs.advance(held, Continue())
+    elif wait.kind is WaitKind.MESSAGE and wait.step_key is not None:
+        message = await find_message(runs.tx, stable_id(run_id, wait.step_key))
+        result = result_of(message, wait.step_key, wait, runs.now_us)
+        if result is None:
+            await runs.store(held, held.run, ())
+        else:
+            await runs.advance(held, result)
+    else:
+        oldest_us = await _oldest(runs, held, wait)
+        await runs.advance(held, TimerDue(wait_id=wait.id, oldest_unprocessed_us=oldest_us))
+
+
+async def _oldest(runs: RunAdvancer, held: HeldRun, wait: Wait) -> int | None:
+    """When the oldest event was received that the run has not seen, if that matters.
+
+    The queue is read before the inbox: an event that leaves the first in between is in the
+    second.
+    """
+    exits = any(
+        each.kind is WaitKind.EXIT and each.status is WaitStatus.WAITING for each in held.run.waits
+    )
+    if wait.kind is not WaitKind.EVENT and not exits:
+        return None
+    queued_us = await runs.tx.value(OLDEST, held.row.project_id)
+    person = await runs.person(held.row.project_id, held.row.contact_id)
+    sequence = await runs.tx.value(OLDEST_OF_CONTACT, list(person.ids))
+    found = [queued_us, None if sequence is None else received_us_of(sequence)]
+    return min((each for each in found if each is not None), default=None)
