@@ -100,3 +100,30 @@ def test_unreadable_definition_is_refused(server: RunningServer, tmp_path: Path)
     done = headrace("automation", "create", str(path), "--store", server.store_url)
     assert done.returncode == 2
     assert "definition.trigger.x: is an unknown field" in done.stderr
+
+
+def test_runs_are_cancelled_in_bulk(server: RunningServer, tmp_path: Path) -> None:
+    definition = {
+        "trigger": {"event_name": "bulk.began"},
+        "steps": [{"key": "a", "type": "delay", "config": {"seconds": 3600}}],
+        "connections": [{"from": "trigger", "to": "a"}],
+    }
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"name": "Bulk", "definition": definition}), "utf-8")
+    text_of(server, "automation", "create", str(path), "--publish")
+    for _ in range(2):
+        send(server, "bulk.began")
+    listed = ("automation", "runs", "Bulk", "--status", "waiting")
+    wait_until(lambda: len(run(server, *listed)) == 2, "no runs")
+    first = run(server, *listed)[0]["id"]
+    text_of(server, "automation", "cancel-run", first, "--reason", "a test")
+    failed = headrace(
+        *("automation", "retry-run", first, "--reason", "x"), "--store", server.store_url
+    )
+    assert failed.stderr == ("headrace: Only a failed run can be retried; this one is cancelled.\n")
+    dry = run(server, "automation", "cancel-runs", "Bulk", "--at-step", "a", "--dry-run")
+    assert (dry["count"], dry["has_more"]) == (1, False)
+    done = text_of(server, "automation", "cancel-runs", "Bulk", "--reason", "a test")
+    assert done == "1 run cancelled.\n"
+    assert run(server, *listed) == []
+    assert run(server, "automation", "retry-runs", "Bulk", "--reason", "x") == {"count": 0}

@@ -180,3 +180,70 @@ def test_rejected_starts_say_why(project: Project) -> None:
         "reentry_active",
         "A run of this contact is still open.",
     )
+
+
+def fail_a_run(client: Client) -> tuple[str, Any]:
+    """The id of an automation, and its only run, for which the contact has no room."""
+    value, key = "x" * 9_000, "properties.b"
+    of = definition()
+    of["steps"][0] |= {
+        "type": "contact_update",
+        "config": {"set": {key: {"from": "trigger.payload.b"}}},
+    }
+    made = create(client, of=of).data
+    publish(client, made["id"])
+    client.send({"event": "go", "external_id": "x", "payload": {"$set": {"a": value}, "b": value}})
+    runs = f"/automations/{made['id']}/runs"
+    wait_until(lambda: bool(client.get(f"{runs}?status=failed").data), "no failed run")
+    return made["id"], client.get(runs).data[0]
+
+
+def test_failed_run_is_a_dead_letter_and_is_retried(project: Project) -> None:
+    client = project.client()
+    automation_id, run = fail_a_run(client)
+    (letter,) = client.get("/dead-letters?kind=automation").data
+    assert (letter["run_id"], letter["cause"]) == (run["id"], "step_failed")
+    assert client.get("/dead-letters/groups?kind=automation").data[0]["count"] == 1
+    entries = client.get(f"/events/{letter['event_id']}/trace").data["entries"]
+    assert "An automation failed after 1 attempt" in entries[-1]["text"]
+
+    many = f"/automations/{automation_id}/runs/retry"
+    dry = client.post(many, json.dumps({"filter": {"at_step": "s"}, "dry_run": True})).data
+    assert (dry["count"], dry["has_more"], dry["sample"][0]["id"]) == (1, False, run["id"])
+    body = json.dumps({"filter": {}, "reason": "again"})
+    done = {"dry_run": False, "count": 1, "has_more": False, "sample": []}
+    assert client.post(many, body).data == done
+    wait_until(
+        lambda: [each["attempts"] for each in client.get("/dead-letters").data] == [2], "no retry"
+    )
+
+    client.request(
+        "PATCH", f"/contacts/{run['contact_id']}", body=b'{"properties": {"a": "small"}}'
+    )
+    path = f"/automation-runs/{run['id']}/retry"
+    wrong = client.post(path, json.dumps({"reason": "x", "from_step": "unknown"}))
+    assert (wrong.status, wrong.code) == (409, "NotEligible")
+    retried = client.post(path, json.dumps({"reason": "room was made"})).data
+    assert (retried["status"], retried["steps"][0]["attempts"]) == ("completed", 3)
+    assert client.get("/dead-letters").data == []
+    assert client.post(path, json.dumps({"reason": "x"})).code == "NotEligible"
+
+
+def test_changes_of_many_runs_are_checked(project: Project) -> None:
+    client = project.client()
+    made = create(client).data
+    path = f"/automations/{made['id']}/runs/cancel"
+    assert client.post(path, "{}").fields == ["filter", "reason"]
+    wrong = {
+        "filter": {"version": "1", "at_step": "A", "status": "old", "started_before": "1"},
+        "reason": " ",
+        "limit": 0,
+    }
+    assert sorted(client.post(path, json.dumps(wrong)).fields) == [
+        *("filter.at_step", "filter.started_before", "filter.status", "filter.version"),
+        *("limit", "reason"),
+    ]
+    ok = json.dumps({"filter": {}, "dry_run": True})
+    assert client.post(f"/automations/{ABSENT}/runs/cancel", ok).status == 404
+    contact = f"/contacts/{ABSENT}/automations/cancel"
+    assert client.post(contact, json.dumps({"reason": "x"})).status == 404

@@ -14,6 +14,7 @@ from headrace.store.automations import (
     applying,
     automations,
     inputs,
+    operations,
     person_runs,
     runs,
     starts,
@@ -21,6 +22,7 @@ from headrace.store.automations import (
     work,
 )
 from headrace.store.automations import removal as run_removal
+from headrace.store.automations.dead_letters import CLOSE_OF_RUNS
 from headrace.store.catalog import catalog
 from headrace.store.contacts import contact_lists, contact_writes, identifiers, refs
 from headrace.store.contacts.groups import (
@@ -544,6 +546,13 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "applying.oldest_of_contact": (applying.OLDEST_OF_CONTACT, "'{c1,c2}'"),
     "starts.starters": (starts.STARTERS, "1, 'e1'"),
     "advancing.open_of_contact": (advancing.OPEN_OF_CONTACT, "'{c1,c2}', 100"),
+    "dead_letters_of_runs.close": (CLOSE_OF_RUNS, "'{r1,r2}', 1, 'a', NULL"),
+    "operations.count": (operations.BULK_COUNT, "'au1', 'waiting', 1000, NULL, NULL, NULL, 100"),
+    "operations.page": (
+        operations.BULK_PAGE,
+        "'au1', 'waiting', 1000, 1, 's1', NULL, 100, -1, ''",
+    ),
+    "operations.open_of_contact": (operations.OPEN_OF_CONTACT, "'{c1,c2}', NULL, 100"),
     "advancing.hold_run": (advancing.HOLD_RUN, "1, 'r1'"),
     "starts.entry": (starts.ENTRY, "1, 'c1', 'au1', ''"),
     "views.member_of": (views.MEMBER_OF, "1, 'c1', '{a1,a2}'"),

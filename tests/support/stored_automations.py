@@ -12,6 +12,7 @@ from headrace.domain.events.event import NewEvent
 from headrace.domain.ids import first_sequence_at
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
 from headrace.store.automations.automations import Automations, Changes, Checked
+from headrace.store.automations.operations import RunOperations
 from headrace.store.automations.work import LEADERSHIP, AutomationWork
 from headrace.store.contract.automations import (
     Automation,
@@ -88,8 +89,16 @@ class StoredAutomations:
         assert isinstance(store, SqliteStore | PostgresStore)
         audiences, contacts = store.audiences, store.contacts
         return AutomationWork(
-            store.database, audiences._system_events, contacts._numbers, self.clock
+            store.database,
+            audiences._system_events,
+            contacts._numbers,
+            self.clock,
+            store.automations.work._dead_letter_ids,
         )
+
+    def operations(self) -> RunOperations:
+        """What people do to runs, with the clock of the test."""
+        return RunOperations(self.work._database, self.work.advancer, self.clock)
 
     # Definitions.
 

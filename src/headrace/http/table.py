@@ -9,6 +9,7 @@ import msgspec
 from headrace.http.access import health
 from headrace.http.access import policies as admin_policies
 from headrace.http.automations import drafts, publishing, versions
+from headrace.http.automations import operations as run_operations
 from headrace.http.automations import runs as automation_runs
 from headrace.http.catalog import catalog
 from headrace.http.contacts import (
@@ -96,7 +97,12 @@ ROUTES = (
         suppressions.ROUTES,
     ),
     *_tagged(
-        AUTOMATIONS, drafts.ROUTES, publishing.ROUTES, versions.ROUTES, automation_runs.ROUTES
+        AUTOMATIONS,
+        drafts.ROUTES,
+        publishing.ROUTES,
+        versions.ROUTES,
+        automation_runs.ROUTES,
+        run_operations.ROUTES,
     ),
     *_tagged(CATALOG, catalog.ROUTES),
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),

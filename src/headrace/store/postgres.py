@@ -60,6 +60,7 @@ from headrace.store.queues.postgres.arrival_notices import listen
 from headrace.store.queues.postgres.arrivals import PostgresArrivals
 from headrace.store.queues.postgres.committer import COMMITTERS, Committer
 from headrace.store.queues.postgres.deliveries import PostgresDeliveries
+from headrace.store.queues.postgres.delivery_outcomes import PostgresOutcomes
 from headrace.store.queues.postgres.lanes import Lanes, database_clock
 from headrace.store.queues.postgres.processing import PostgresProcessing
 from headrace.store.queues.postgres.retention import PostgresRetention
@@ -149,7 +150,9 @@ class PostgresStore:
         )
         self.catalog = Catalog(self.database)
         self.rollups = Rollups(self.database, PostgresRollupWrites(numbers.writer))
-        self.automations = AutomationParts(self.database, system_events, numbers, clock)
+        self.automations = AutomationParts(
+            self.database, system_events, numbers, clock, PostgresOutcomes(numbers)
+        )
         self.messages = Messages(
             self.database,
             system_events,

@@ -61,6 +61,7 @@ from headrace.store.privacy.person_export import PersonExports
 from headrace.store.queues.sqlite.accept import event_inserts
 from headrace.store.queues.sqlite.backfill import backfill
 from headrace.store.queues.sqlite.deliveries import SqliteDeliveries
+from headrace.store.queues.sqlite.delivery_outcomes import SqliteOutcomes
 from headrace.store.queues.sqlite.keys import FIND, open_keys
 from headrace.store.queues.sqlite.processing import SqliteProcessing
 from headrace.store.queues.sqlite.rollups import SqliteRollupWrites
@@ -137,7 +138,9 @@ class SqliteStore:
             lanes=lambda: range(LANES),
             is_alive=is_alive,
         )
-        self.automations = AutomationParts(self.database, system_events, numbers, now_us)
+        self.automations = AutomationParts(
+            self.database, system_events, numbers, now_us, SqliteOutcomes()
+        )
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)
         self.members = Members(self.database)

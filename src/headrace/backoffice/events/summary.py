@@ -108,7 +108,12 @@ def _delivered(counts: Counter[DeliveryState]) -> str:
 
 
 def _what_to_do(kinds: list[DeadLetterKind]) -> str:
-    what = "the event" if DeadLetterKind.PROCESSING in kinds else "the failed deliveries"
+    if DeadLetterKind.PROCESSING in kinds:
+        what = "the event"
+    elif DeadLetterKind.DELIVERY in kinds:
+        what = "what failed" if DeadLetterKind.AUTOMATION in kinds else "the failed deliveries"
+    else:
+        what = "the failed automation"
     return f"Fix the cause below, then replay {what}, or discard with a reason."
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from headrace.cli.automation import definitions, runs
+from headrace.cli.automation import definitions, operations, runs
 from headrace.cli.automation.check import check
 
 app = typer.Typer(
@@ -20,4 +20,8 @@ app.command()(definitions.archive)
 app.command()(runs.runs)
 app.command()(runs.run)
 app.command()(runs.rejected)
+app.command()(operations.cancel_run)
+app.command()(operations.retry_run)
+app.command()(operations.cancel_runs)
+app.command()(operations.retry_runs)
 app.command()(check)

@@ -32,12 +32,12 @@ LIMIT_MAX = 1000
 Event = Annotated[str, typer.Option("--event", help="Only this event name.")]
 SubscriberId = Annotated[str, typer.Option("--subscriber-id", help="Only this subscriber.")]
 Cause = Annotated[str, typer.Option("--cause", help="Only this cause.")]
-Kind = Annotated[str, typer.Option("--kind", help="Only processing or only delivery.")]
+Kind = Annotated[str, typer.Option("--kind", help="Only processing, delivery or automation.")]
 
 _REJECTED = {
     Closing.NOT_FOUND: "Dead letter not found in this project.",
     Closing.CLOSED_BEFORE: "It was already replayed or discarded.",
-    Closing.NOTHING_TO_REPLAY: "The event or delivery is no longer dead-lettered.",
+    Closing.NOTHING_TO_REPLAY: "The event, delivery or run is no longer dead-lettered.",
     Closing.SUBSCRIBER_DELETED: "Its subscriber was deleted, so it cannot be delivered.",
     Closing.SUBSCRIBER_DISABLED: "Its subscriber is disabled; enable it first.",
 }
@@ -241,6 +241,7 @@ def dead_letter_view(dead_letter: DeadLetter) -> dict[str, Any]:
         "event": dead_letter.event,
         "kind": dead_letter.kind.value,
         "subscriber_id": dead_letter.subscriber_id,
+        "run_id": dead_letter.run_id,
         "cause": dead_letter.cause,
         "error": dead_letter.error,
         "attempts": dead_letter.attempts,

@@ -14,7 +14,7 @@ from headrace.domain.events.problems import read_object
 from headrace.domain.json_fields import FieldReader, kind_of
 from headrace.domain.json_text import Number
 
-KINDS = ("processing", "delivery")
+KINDS = ("processing", "delivery", "automation")
 CAUSE_CHARACTERS_MAX = 100
 #: Causes of the closed lists, and names of Python's exceptions.
 CAUSE_PATTERN = r"[A-Za-z][A-Za-z0-9_.]*"

@@ -17,8 +17,9 @@ from headrace.domain.automations.running.states import (
     WaitKind,
     WaitStatus,
 )
-from headrace.domain.labels import DESCRIPTION_CHARACTERS_MAX
 from headrace.domain.timestamps import to_text
+from headrace.http.routing.context import Context
+from headrace.http.routing.path import not_found
 from headrace.http.routing.schema import Id, Time, about
 from headrace.store.automations.run_rows import payload_text
 from headrace.store.contract.automations import (
@@ -141,12 +142,6 @@ class RejectedStartResponse(msgspec.Struct, kw_only=True):
     at: Time
 
 
-class RunCancel(msgspec.Struct, forbid_unknown_fields=True):
-    """Why a run is cancelled."""
-
-    reason: Annotated[str, about(minLength=1, maxLength=DESCRIPTION_CHARACTERS_MAX)]
-
-
 def _time(at_us: int | None) -> str | None:
     return None if at_us is None else to_text(at_us)
 
@@ -257,3 +252,15 @@ def rejected_response(of: RejectedStart) -> RejectedStartResponse:
         sentence=of.sentence,
         at=to_text(of.at_us),
     )
+
+
+async def found_run(context: Context, run_id: str) -> RunDetail:
+    """A run of the project.
+
+    Raises:
+        ApiError: 404 when there is none.
+    """
+    found = await context.services.store.automations.runs.get(context.project_id, run_id)
+    if found is None:
+        raise not_found()
+    return found

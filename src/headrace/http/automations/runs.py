@@ -5,34 +5,26 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace.domain.automations.running.inputs import Cancel
-from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.states import (
     RunStatus,
 )
-from headrace.domain.errors import ApiError, ErrorCode
-from headrace.domain.events.problems import read_object
-from headrace.domain.json_fields import FieldReader
-from headrace.domain.labels import check_description
 from headrace.http.automations.run_responses import (
     RejectedStartResponse,
-    RunCancel,
     RunDetailResponse,
     RunNote,
     RunResponse,
     detail_response,
+    found_run,
     note_response,
     rejected_response,
     run_response,
 )
 from headrace.http.messages.messages import place_before
-from headrace.http.routing.context import Context, context_of, json_response
-from headrace.http.routing.media import read_body
+from headrace.http.routing.context import context_of, json_response
 from headrace.http.routing.parameters import PAGE, one_of, uuid
 from headrace.http.routing.path import not_found, path_uuid
-from headrace.http.routing.route import get, json_body, ok, page, post
+from headrace.http.routing.route import get, ok, page
 from headrace.store.contract.automations import (
-    RunDetail,
     RunFilter,
 )
 
@@ -78,45 +70,14 @@ async def list_rejected_starts(request: Request) -> Response:
 
 async def get_run(request: Request) -> Response:
     """`GET /automation-runs/{id}`."""
-    detail = await _detail(context_of(request), path_uuid(request))
+    detail = await found_run(context_of(request), path_uuid(request))
     return json_response({"data": detail_response(detail)})
 
 
 async def get_timeline(request: Request) -> Response:
     """`GET /automation-runs/{id}/timeline`: oldest first."""
-    detail = await _detail(context_of(request), path_uuid(request))
+    detail = await found_run(context_of(request), path_uuid(request))
     return json_response({"data": [note_response(note) for note in detail.notes]})
-
-
-async def cancel_run(request: Request) -> Response:
-    """`POST /automation-runs/{id}/cancel`."""
-    context, run_id = context_of(request), path_uuid(request)
-    reason = _reason(await read_body(request))
-    now_us = context.services.clock_us()
-    item = Cancel(reason=RunReason.CANCELLED_BY, at_us=now_us, detail=reason)
-    done = await context.services.store.automations.work.cancel(
-        context.project_id, run_id, item, actor=context.principal.key_id
-    )
-    if done is None:
-        raise not_found()
-    if not done:
-        raise ApiError(ErrorCode.NOT_ELIGIBLE, "The run has ended.")
-    return json_response({"data": detail_response(await _detail(context, run_id))})
-
-
-def _reason(body: bytes) -> str:
-    check = FieldReader(read_object(body), ("reason",), "a cancellation")
-    check.require("reason")
-    reason = check.text("reason", check_description)
-    check.raise_if_any()
-    return reason or ""
-
-
-async def _detail(context: Context, run_id: str) -> RunDetail:
-    found = await context.services.store.automations.runs.get(context.project_id, run_id)
-    if found is None:
-        raise not_found()
-    return found
 
 
 ROUTES = (
@@ -154,15 +115,5 @@ ROUTES = (
         name="getAutomationRunTimeline",
         summary="Get what was decided in a run, and why",
         responses=(ok("Oldest first.", list[RunNote]),),
-    ),
-    post(
-        "/automation-runs/{id}/cancel",
-        cancel_run,
-        name="cancelAutomationRun",
-        summary="Cancel an open run",
-        description="A mail that is still queued is cancelled, too.",
-        bodies=json_body(RunCancel, example={"reason": "The order was entered by mistake."}),
-        responses=(ok("The cancelled run.", RunDetailResponse),),
-        errors=(ErrorCode.NOT_ELIGIBLE,),
     ),
 )

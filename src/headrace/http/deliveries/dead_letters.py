@@ -37,17 +37,21 @@ from headrace.store.contract.dead_letters import (
     DeadLetterGroup,
 )
 
-KindName = Literal["processing", "delivery"]
+KindName = Literal["processing", "delivery", "automation"]
 
 
 class DeadLetterResponse(msgspec.Struct, kw_only=True):
-    """An event or delivery whose attempts are used up or whose error is permanent."""
+    """An event, delivery or run of an automation that failed for good."""
 
     id: Id
     event_id: Id
     event: EventName
     kind: KindName
-    subscriber_id: Annotated[Id | None, about("Null for a dead letter of processing.")]
+    subscriber_id: Annotated[Id | None, about("Set for a delivery only.")]
+    run_id: Annotated[
+        Id | None,
+        about("Set if a run of an automation failed; else null."),
+    ]
     cause: str
     error: str
     attempts: int
@@ -88,7 +92,7 @@ class DiscardInput(msgspec.Struct, forbid_unknown_fields=True):
 
 _REJECTED = {
     Closing.CLOSED_BEFORE: "This dead letter was already replayed or discarded.",
-    Closing.NOTHING_TO_REPLAY: "The event or delivery is no longer dead-lettered.",
+    Closing.NOTHING_TO_REPLAY: "The event, delivery or run is no longer dead-lettered.",
     Closing.SUBSCRIBER_DELETED: "The subscriber was deleted, so it cannot be delivered.",
     Closing.SUBSCRIBER_DISABLED: "The subscriber is disabled; enable it first.",
 }
@@ -102,6 +106,7 @@ def dead_letter_response(dead_letter: DeadLetter) -> DeadLetterResponse:
         event=dead_letter.event,
         kind=dead_letter.kind.value,
         subscriber_id=dead_letter.subscriber_id,
+        run_id=dead_letter.run_id,
         cause=dead_letter.cause,
         error=dead_letter.error,
         attempts=dead_letter.attempts,
@@ -136,7 +141,7 @@ _FILTERS = (
     text("event", check_event_name, "Name of the event.", **EVENT_NAME),
     uuid("subscriber_id", "Deliveries to this subscriber."),
     text("cause", check_cause, "Why it failed.", **CAUSE),
-    one_of("kind", KINDS, "What failed: processing an event, or a delivery."),
+    one_of("kind", KINDS, "What failed: processing an event, a delivery, or an automation."),
 )
 
 
@@ -246,7 +251,10 @@ ROUTES = (
         replay_one,
         name="replayDeadLetter",
         summary="Replay a dead letter",
-        description="Runs the same event or delivery again; its attempts start from one.",
+        description=(
+            "Runs the same event or delivery again; its attempts start from one. A run of an "
+            "automation is retried at the step that failed."
+        ),
         bodies=empty_body(),
         responses=(ok("It is queued again.", DeadLetterResponse),),
         errors=(ErrorCode.CONFLICT,),
@@ -256,7 +264,7 @@ ROUTES = (
         discard_one,
         name="discardDeadLetter",
         summary="Discard a dead letter",
-        description="The event or delivery stays dead-lettered.",
+        description="The event, delivery or run stays as it is.",
         bodies=json_body(DiscardInput, example={"reason": "The order was cancelled."}),
         responses=(ok("The discarded dead letter.", DeadLetterResponse),),
         errors=(ErrorCode.CONFLICT,),

@@ -185,9 +185,21 @@ def _processed(facts: TraceFacts) -> Iterator[Moment]:
     yield Moment(facts.processed_us, entry)
 
 
+_FAILED = {
+    DeadLetterKind.PROCESSING: "Processing",
+    DeadLetterKind.DELIVERY: "A delivery",
+    DeadLetterKind.AUTOMATION: "An automation",
+}
+_AGAIN = {
+    DeadLetterKind.PROCESSING: "the event was queued again",
+    DeadLetterKind.DELIVERY: "the delivery will be retried",
+    DeadLetterKind.AUTOMATION: "the automation will be retried",
+}
+
+
 def _dead_letter(dead_letter: TracedDeadLetter) -> Iterator[Moment]:
     processing = dead_letter.kind is DeadLetterKind.PROCESSING
-    what = "Processing" if processing else "A delivery"
+    what = _FAILED[dead_letter.kind]
     attempts = "1 attempt" if dead_letter.attempts == 1 else f"{dead_letter.attempts} attempts"
     entry = TraceEntry(
         at=to_text(dead_letter.dead_lettered_us),
@@ -201,14 +213,15 @@ def _dead_letter(dead_letter: TracedDeadLetter) -> Iterator[Moment]:
     )
     yield Moment(dead_letter.dead_lettered_us, entry)
     if dead_letter.state is not DeadLetterState.OPEN:
-        yield _closed(dead_letter, dead_letter.closed_us or 0, processing=processing)
+        yield _closed(dead_letter, dead_letter.closed_us or 0)
 
 
-def _closed(dead_letter: TracedDeadLetter, at_us: int, *, processing: bool) -> Moment:
+def _closed(dead_letter: TracedDeadLetter, at_us: int) -> Moment:
+    processing = dead_letter.kind is DeadLetterKind.PROCESSING
     actor, reason = dead_letter.closed_by or "somebody", dead_letter.reason
     replayed = dead_letter.state is DeadLetterState.REPLAYED
     if replayed:
-        what = "the event was queued again" if processing else "the delivery will be retried"
+        what = _AGAIN[dead_letter.kind]
         part = f" as part of {reason}" if reason else ""
         text = f"Replayed by {actor}{part}: {what}."
     else:

@@ -22,9 +22,11 @@ from headrace.domain.automations.running.inputs import (
 )
 from headrace.domain.automations.running.reasons import Note, RunReason
 from headrace.domain.automations.running.runs import Run
+from headrace.domain.automations.running.states import RunStatus
 from headrace.domain.automations.running.version import Version
 from headrace.domain.automations.running.view import RunPolicies
 from headrace.domain.contacts.contact import Contact
+from headrace.store.automations.dead_letters import STEP_FAILED, DeadLetterIds, Failure, bury_run
 from headrace.store.automations.effects import Effects
 from headrace.store.automations.inputs import look_back
 from headrace.store.automations.run_rows import (
@@ -61,7 +63,7 @@ HOLD_RUN = sql(
 )
 _UPDATE_RUN = sql(
     "UPDATE automation_runs SET status = $3, reason = $4, outcome = $5, at_step = $6, state = $7, "
-    "due_us = $8, notes = $9, finished_us = $10, attempt = 0, error = NULL "
+    "due_us = $8, notes = $9, finished_us = $10, attempt = 0, error = NULL, first_failed_us = NULL "
     "WHERE lane = $1 AND id = $2"
 )
 _NOTE = sql(
@@ -107,12 +109,14 @@ class RunAdvancer:
         versions: VersionCache,
         system_events: SystemEvents,
         numbers: RowNumbers,
+        dead_letter_ids: DeadLetterIds,
     ) -> None:
         self.tx = tx
         self.now_us = now_us
         self.versions = versions
         self._system_events = system_events
         self._numbers = numbers
+        self._dead_letter_ids = dead_letter_ids
         self._policies: dict[int, RunPolicies] = {}
 
     async def hold(self, run_id: str) -> HeldRun | None:
@@ -210,8 +214,28 @@ class RunAdvancer:
         ]
         if rows:
             await self.tx.run_many(_NOTE, rows)
+        if run.status is RunStatus.FAILED and held.row.due_us is not None:
+            await self._bury(held.row, run, notes)
         row = msgspec.structs.replace(held.row, due_us=due_us, status=run.status)
         return HeldRun(row=row, run=run, notes=held.notes + len(kept))
+
+    async def _bury(self, row: RunRow, run: Run, notes: Sequence[Note]) -> None:
+        """Write the dead letter of a run that has just failed."""
+        step = run.record(run.at_step or "")
+        failed = [note for note in notes if note.reason is RunReason.STEP_FAILED]
+        await bury_run(
+            self.tx,
+            self._dead_letter_ids,
+            row,
+            run.trigger.name,
+            Failure(
+                cause=STEP_FAILED,
+                error=f"step {run.at_step}: {failed[-1].sentence if failed else 'it failed'}",
+                attempts=1 if step is None else step.attempts,
+                first_failed_us=self.now_us,
+                now_us=self.now_us,
+            ),
+        )
 
     def _poll_us(self, run: Run) -> int:
         """When to look at a message again; a deferred one right after it is due."""

@@ -6,10 +6,11 @@ from headrace.domain.automations.running.inputs import (
     ContactChanged,
     Continue,
     EventArrived,
+    Retry,
     TimerDue,
 )
 from headrace.domain.automations.running.runs import Event, Wait, stable_id
-from headrace.domain.automations.running.states import WaitKind, WaitStatus
+from headrace.domain.automations.running.states import RunStatus, WaitKind, WaitStatus
 from headrace.domain.contacts.contact import CONTACT_UPDATED
 from headrace.domain.ids import received_us_of
 from headrace.store.automations.advancing import HeldRun, OpenRun, RunAdvancer
@@ -62,7 +63,9 @@ async def apply_timer(runs: RunAdvancer, run_id: str) -> None:
     if held is None or held.row.due_us is None or held.row.due_us > runs.now_us:
         return
     wait = held.run.open_wait
-    if wait is None:
+    if held.row.status is RunStatus.FAILED:
+        await runs.advance(held, Retry(at_us=runs.now_us))
+    elif wait is None:
         await runs.advance(held, Continue())
     elif wait.kind is WaitKind.MESSAGE and wait.step_key is not None:
         message = await find_message(runs.tx, stable_id(run_id, wait.step_key))

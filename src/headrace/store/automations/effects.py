@@ -53,6 +53,12 @@ SENDER = "no-reply"
 _LIVE = "WHERE id = $1 AND project_id = $2 AND deleted_us IS NULL FOR SHARE"
 _AUDIENCE = sql(f"SELECT {AUDIENCE_COLUMNS} FROM audiences {_LIVE}")
 _TOPIC = sql(f"SELECT {TOPIC_COLUMNS} FROM topics {_LIVE}")
+# A retry of the step sends the message that failed, with the same id.
+_SEND_AGAIN = sql(
+    "UPDATE messages SET state = 'queued', reason = NULL, rule = NULL, due_us = $3, "
+    "first_due_us = $3, deferred_us = NULL, finished_us = NULL, crashes = 0 "
+    "WHERE lane = $1 AND id = $2 AND state IN ('failed', 'bounced', 'blocked', 'expired')"
+)
 _CANCEL_MESSAGE = sql(
     "UPDATE messages SET state = 'cancelled', reason = 'cancelled_by', due_us = NULL, "
     "finished_us = $3 WHERE lane = $1 AND id = $2 AND state IN ('queued', 'deferred')"
@@ -182,7 +188,8 @@ class Effects:
             due_us=self._now_us,
             step=(run.automation_id, run.id, effect.step_key),
         )
-        await insert_messages(self._tx, [new], self._now_us)
+        if not await self._tx.run(_SEND_AGAIN, *key_of(effect.id), self._now_us):
+            await insert_messages(self._tx, [new], self._now_us)
         return None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from headrace.store.automations.automations import Automations
+from headrace.store.automations.dead_letters import DeadLetterIds
+from headrace.store.automations.operations import RunOperations
 from headrace.store.automations.removal import RunRemoval
 from headrace.store.automations.runs import Runs
 from headrace.store.automations.work import AutomationWork
@@ -26,8 +28,10 @@ class AutomationParts:
         system_events: SystemEvents,
         numbers: RowNumbers,
         clock_us: Callable[[], int],
+        dead_letter_ids: DeadLetterIds,
     ) -> None:
         self.definitions = Automations(database)
         self.runs = Runs(database)
         self.removal = RunRemoval(database)
-        self.work = AutomationWork(database, system_events, numbers, clock_us)
+        self.work = AutomationWork(database, system_events, numbers, clock_us, dead_letter_ids)
+        self.operations = RunOperations(database, self.work.advancer, clock_us)

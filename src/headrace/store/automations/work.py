@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from headrace.domain.automations.running.inputs import (
-    Cancel,
-)
 from headrace.faults import fail_point
-from headrace.store.access.audit import write_audit
 from headrace.store.automations.advancing import RunAdvancer
 from headrace.store.automations.applying import apply_event, apply_timer
-from headrace.store.automations.run_rows import (
-    key_of,
+from headrace.store.automations.dead_letters import (
+    ERROR_CHARACTERS_MAX,
+    DeadLetterIds,
+    Failure,
+    bury_event,
+    bury_run,
 )
+from headrace.store.automations.run_rows import COLUMNS, key_of, run_row
 from headrace.store.automations.starts import RunStarter
 from headrace.store.automations.version_cache import VersionCache
 from headrace.store.contacts.races import write_contacts
@@ -44,7 +45,7 @@ EVENTS_MAX = 64
 TIMERS_MAX = 64
 #: Pause after a failed attempt at an input; doubles with each.
 RETRY_US = 5_000_000
-ERROR_CHARACTERS_MAX = 500
+CAUSE_CHARACTERS_MAX = 100
 
 _LEADS = sql(f"SELECT 1 FROM leader_leases WHERE name = '{LEADERSHIP}' AND owner = $1 FOR SHARE")
 DUE_EVENTS = sql(
@@ -56,14 +57,24 @@ NEXT_EVENT = sql("SELECT min(due_us) FROM automation_inbox WHERE due_us IS NOT N
 NEXT_RUN = sql("SELECT min(due_us) FROM automation_runs WHERE due_us IS NOT NULL")
 _RETRY_EVENT = sql(
     "UPDATE automation_inbox SET attempt = attempt + 1, error = $4, "
-    f"due_us = CASE WHEN attempt + 1 >= {ATTEMPTS_MAX} THEN NULL "
-    "ELSE $3::bigint + $5::bigint * (1 << attempt) END WHERE lane = $1 AND sequence = $2"
+    "first_failed_us = coalesce(first_failed_us, $3), "
+    "due_us = $3::bigint + $5::bigint * (1 << attempt) WHERE lane = $1 AND sequence = $2 "
+    "RETURNING attempt, first_failed_us"
 )
+_REMOVE_EVENT = sql("DELETE FROM automation_inbox WHERE lane = $1 AND sequence = $2")
 _RETRY_RUN = sql(
     "UPDATE automation_runs SET attempt = attempt + 1, error = $4, "
-    "due_us = $3::bigint + $5::bigint * (1 << least(attempt, 10)) "
-    "WHERE lane = $1 AND id = $2 AND due_us IS NOT NULL"
+    "first_failed_us = coalesce(first_failed_us, $3), "
+    "due_us = $3::bigint + $5::bigint * (1 << attempt) "
+    "WHERE lane = $1 AND id = $2 AND due_us IS NOT NULL "
+    f"RETURNING attempt, first_failed_us, {COLUMNS}"
 )
+# The state stays as it was before the input, which a retry applies again.
+_STOP_RUN = sql(
+    "UPDATE automation_runs SET status = 'failed', reason = 'step_failed', due_us = NULL, "
+    "finished_us = $3 WHERE lane = $1 AND id = $2"
+)
+_EVENT_NAME = sql("SELECT event FROM stored_events WHERE lane = $1 AND sequence = $2")
 
 
 class AutomationWork:
@@ -79,8 +90,10 @@ class AutomationWork:
         system_events: SystemEvents,
         numbers: RowNumbers,
         clock_us: Callable[[], int],
+        dead_letter_ids: DeadLetterIds,
     ) -> None:
         self._database = database
+        self._dead_letter_ids = dead_letter_ids
         self._system_events = system_events
         self._numbers = numbers
         self._clock_us = clock_us
@@ -108,7 +121,7 @@ class AutomationWork:
         async def batch(tx: Transaction) -> Worked:
             await _check_leads(tx, owner)
             rows = await tx.rows(DUE_EVENTS, now_us, EVENTS_MAX)
-            runs = self._runs(tx, now_us)
+            runs = self.advancer(tx, now_us)
             starter = RunStarter(runs)
             for row in rows:
                 await apply_event(runs, starter, InboxEvent(*row))
@@ -130,14 +143,13 @@ class AutomationWork:
 
             async def one(tx: Transaction, item: InboxEvent = item) -> Worked:
                 await _check_leads(tx, owner)
-                runs = self._runs(tx, now_us)
+                runs = self.advancer(tx, now_us)
                 starter = RunStarter(runs)
                 await apply_event(runs, starter, item)
                 return Worked(events=1, started=starter.started)
 
-            async def failed(tx: Transaction, error: str, item: InboxEvent = item) -> None:
-                key = (item.lane, item.sequence)
-                await tx.run(_RETRY_EVENT, *key, now_us, error, RETRY_US)
+            async def failed(tx: Transaction, error: Exception, item: InboxEvent = item) -> None:
+                await self._retry_event(tx, item, now_us, error)
 
             done = _sum(done, await self._try_one(one, failed) or Worked(events=1, failed=1))
         return done
@@ -153,7 +165,7 @@ class AutomationWork:
         async def batch(tx: Transaction) -> Worked:
             await _check_leads(tx, owner)
             rows = await tx.rows(DUE_RUNS, now_us, TIMERS_MAX)
-            runs = self._runs(tx, now_us)
+            runs = self.advancer(tx, now_us)
             for row in rows:
                 await apply_timer(runs, row[0])
             fail_point("automation_inside_commit")
@@ -173,34 +185,47 @@ class AutomationWork:
 
             async def one(tx: Transaction, run_id: str = run_id) -> Worked:
                 await _check_leads(tx, owner)
-                await apply_timer(self._runs(tx, now_us), run_id)
+                await apply_timer(self.advancer(tx, now_us), run_id)
                 return Worked(timers=1)
 
-            async def failed(tx: Transaction, error: str, run_id: str = run_id) -> None:
-                await tx.run(_RETRY_RUN, *key_of(run_id), now_us, error, RETRY_US)
+            async def failed(tx: Transaction, error: Exception, run_id: str = run_id) -> None:
+                await self._retry_run(tx, run_id, now_us, error)
 
             done = _sum(done, await self._try_one(one, failed) or Worked(timers=1, failed=1))
         return done
 
-    async def cancel(
-        self, project_id: int, run_id: str, item: Cancel, *, actor: str
-    ) -> bool | None:
-        """Cancel a run; False when it has ended, None when the project has no such run."""
+    async def _retry_event(
+        self, tx: Transaction, item: InboxEvent, now_us: int, error: Exception
+    ) -> None:
+        """Count an attempt; the last one makes the event a dead letter."""
+        key = (item.lane, item.sequence)
+        row = await tx.row(_RETRY_EVENT, *key, now_us, _text(error), RETRY_US)
+        if row is None or row[0] < ATTEMPTS_MAX:
+            return
+        await tx.run(_REMOVE_EVENT, *key)
+        await bury_event(
+            tx,
+            self._dead_letter_ids,
+            item,
+            _failure(error, row[0], row[1], now_us),
+        )
 
-        async def work(tx: Transaction) -> bool | None:
-            now_us = self._clock_us()
-            runs = self._runs(tx, now_us)
-            held = await runs.hold(run_id)
-            if held is None or held.row.project_id != project_id:
-                return None
-            if not held.run.is_open:
-                return False
-            await runs.advance(held, item)
-            detail = {"run": run_id, "automation": held.row.automation_id, "reason": item.detail}
-            await write_audit(tx, now_us, actor, project_id, "automation.run_cancel", detail)
-            return True
-
-        return await write_contacts(lambda: self._database.write(work))
+    async def _retry_run(self, tx: Transaction, run_id: str, now_us: int, error: Exception) -> None:
+        """Count an attempt; the last one makes the run a dead letter."""
+        key = key_of(run_id)
+        found = await tx.row(_RETRY_RUN, *key, now_us, _text(error), RETRY_US)
+        if found is None or found[0] < ATTEMPTS_MAX:
+            return
+        attempts, first_failed_us, *columns = found
+        row = run_row(columns)
+        await tx.run(_STOP_RUN, *key, now_us)
+        await bury_run(
+            tx,
+            self._dead_letter_ids,
+            row,
+            await tx.value(_EVENT_NAME, row.event_lane, row.sequence) or "",
+            _failure(error, attempts, first_failed_us, now_us),
+        )
 
     async def _try(self, work: Callable[[Transaction], Any]) -> Worked | None:
         """Run a batch; None when one of its inputs fails, and then nothing was changed."""
@@ -215,7 +240,7 @@ class AutomationWork:
             return None
 
     async def _try_one(
-        self, work: Callable[[Transaction], Any], failed: Callable[[Transaction, str], Any]
+        self, work: Callable[[Transaction], Any], failed: Callable[[Transaction, Exception], Any]
     ) -> Worked | None:
         try:
             done: Worked = await write_contacts(lambda: self._database.write(work))
@@ -223,19 +248,21 @@ class AutomationWork:
         except (StoreError, OSError) as error:
             if not isinstance(error, StoreRowError):
                 raise
-            text = _text(error)
+            why: Exception = error
         except Exception as error:  # noqa: BLE001 - recorded with the input
-            text = _text(error)
-        await self._database.write(lambda tx: failed(tx, text))
+            why = error
+        await self._database.write(lambda tx: failed(tx, why))
         return None
 
-    def _runs(self, tx: Transaction, now_us: int) -> RunAdvancer:
+    def advancer(self, tx: Transaction, now_us: int) -> RunAdvancer:
+        """What advances runs in a transaction."""
         return RunAdvancer(
             tx,
             now_us,
             versions=self._versions,
             system_events=self._system_events,
             numbers=self._numbers,
+            dead_letter_ids=self._dead_letter_ids,
         )
 
 
@@ -250,6 +277,16 @@ def _sum(one: Worked, other: Worked) -> Worked:
         timers=one.timers + other.timers,
         started=one.started + other.started,
         failed=one.failed + other.failed,
+    )
+
+
+def _failure(error: Exception, attempts: int, first_failed_us: int, now_us: int) -> Failure:
+    return Failure(
+        cause=type(error).__name__[:CAUSE_CHARACTERS_MAX],
+        error=_text(error),
+        attempts=attempts,
+        first_failed_us=first_failed_us,
+        now_us=now_us,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 import msgspec
 
@@ -19,6 +20,11 @@ VERSIONS_MAX = 1000
 NOTES_MAX = 2000
 #: Attempts at one input before it is given up.
 ATTEMPTS_MAX = 5
+#: Runs that one request cancels or retries.
+BULK_RUNS_MAX = 1000
+#: Runs that a preview counts, and shows.
+BULK_COUNTED_MAX = 100_000
+BULK_SAMPLE_MAX = 10
 
 
 class Automation(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,11 +146,40 @@ class EntryRow(msgspec.Struct, frozen=True, kw_only=True):
     starts: int
 
 
-class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which runs of an automation to list; None: any."""
 
     status: RunStatus | None = None
     contact_id: str | None = None
+    version: int | None = None
+    at_step: str | None = None
+    started_before_us: int | None = None
+
+
+class RunAction(StrEnum):
+    """What people do to runs."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+
+class BulkPreview(msgspec.Struct, frozen=True, kw_only=True):
+    """What an action would do to many runs."""
+
+    #: Up to `BULK_COUNTED_MAX`.
+    count: int
+    #: Whether there are even more.
+    more: bool
+    #: The oldest ones.
+    sample: Sequence[RunRow]
+
+
+class BulkResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What an action has done to many runs."""
+
+    done: int
+    #: Whether runs are left that match.
+    has_more: bool
 
 
 class Worked(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,6 +36,9 @@ class DeadLetterKind(StrEnum):
     PROCESSING = "processing"
     #: One delivery; the event is processed, and other deliveries are not affected.
     DELIVERY = "delivery"
+    #: A run of an automation, or an event that could not be applied to runs; the event is
+    #: processed, and deliveries are not affected.
+    AUTOMATION = "automation"
 
 
 class DeadLetterState(IntEnum):
@@ -60,7 +63,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     event_id: bytes
     event: str
     kind: DeadLetterKind
-    #: None when processing failed.
+    #: Set for a delivery only.
     subscriber_id: str | None
     cause: str
     error: str
@@ -69,6 +72,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     first_failed_us: int
     dead_lettered_us: int
     state: DeadLetterState
+    #: The run that failed; None also for an event that could not be applied to runs.
+    run_id: str | None = None
 
 
 class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -111,7 +116,7 @@ class Closing(StrEnum):
     NOT_FOUND = "not_found"
     #: It was replayed or discarded before.
     CLOSED_BEFORE = "closed_before"
-    #: The event or delivery does not wait for a replay, or is removed.
+    #: The event, delivery or run does not wait for a replay, or is removed.
     NOTHING_TO_REPLAY = "nothing_to_replay"
     #: The subscriber was deleted: the delivery has no recipient.
     SUBSCRIBER_DELETED = "subscriber_deleted"

@@ -14,6 +14,7 @@ import msgspec
 
 from headrace.domain.events.event import Status
 from headrace.domain.ids import lane_of_id, sequence_of_id
+from headrace.store.automations.dead_letters import apply_again, retry_runs
 from headrace.store.contract.dead_letters import Closing, DeadLetterKind, DeadLetterState
 from headrace.store.contract.errors import StoreBusyError
 from headrace.store.engine.columns import columns_of
@@ -26,7 +27,9 @@ T = TypeVar("T")
 #: Attempts at a transaction when another closes one of its dead letters.
 _TRIES_MAX = 10
 
-ROW_COLUMNS = "lane, number, project_id, sequence, kind, subscriber_id, delivery_number, state"
+ROW_COLUMNS = (
+    "lane, number, project_id, sequence, kind, subscriber_id, delivery_number, state, run_id"
+)
 FIND = sql(
     f"SELECT {ROW_COLUMNS} FROM dead_letters "
     "WHERE lane = $1 AND number = $2 AND id = $3 AND project_id = $4"
@@ -86,6 +89,7 @@ class DeadRow(msgspec.Struct, frozen=True, gc=False):
     subscriber_id: str | None
     delivery_number: int | None
     state: int
+    run_id: str | None
 
     @property
     def key(self) -> Key:
@@ -139,6 +143,7 @@ async def replay_rows(tx: Transaction, rows: Sequence[DeadRow], by: ClosedBy) ->
     parts = {kind: [row for row in open_rows if row.kind == kind] for kind in DeadLetterKind}
     closings |= await _process_again(tx, parts[DeadLetterKind.PROCESSING], by)
     closings |= await _deliver_again(tx, parts[DeadLetterKind.DELIVERY], by)
+    closings |= await _automate_again(tx, parts[DeadLetterKind.AUTOMATION], by)
     done = [key for key, closing in closings.items() if closing is Closing.DONE]
     if await _close(tx, done, DeadLetterState.REPLAYED, by) < len(done):
         raise ClosedMeanwhileError
@@ -184,6 +189,25 @@ async def _deliver_again(
     found = await tx.rows(DELIVER_AGAIN, *columns_of(served, 2), by.now_us)
     again = {(lane, number) for lane, number in found}
     return {row.key: _delivered(row, enabled, again) for row in rows}
+
+
+async def _automate_again(
+    tx: Transaction, rows: Sequence[DeadRow], by: ClosedBy
+) -> dict[Key, Closing]:
+    if not rows:
+        return {}
+    events = {(row.lane, row.sequence) for row in rows if row.run_id is None}
+    runs = {row.run_id for row in rows if row.run_id is not None}
+    applied = await apply_again(tx, sorted(events), by.now_us) if events else set()
+    retried = await retry_runs(tx, sorted(runs), by.now_us) if runs else set()
+    return {
+        row.key: _done_if(
+            accepted=row.run_id in retried
+            if row.run_id is not None
+            else (row.lane, row.sequence) in applied
+        )
+        for row in rows
+    }
 
 
 def _delivered(row: DeadRow, enabled: dict[str, bool], again: set[Key]) -> Closing:

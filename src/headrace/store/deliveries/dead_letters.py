@@ -33,7 +33,7 @@ from headrace.store.engine.transaction import Database, Row, Transaction
 
 _COLUMNS = (
     "SELECT k.number, k.id, e.id, k.event, k.kind, k.subscriber_id, k.cause, k.error, k.attempts, "
-    "k.first_failed_us, k.dead_lettered_us, k.state"
+    "k.first_failed_us, k.dead_lettered_us, k.state, k.run_id"
 )
 _EVENT = "JOIN events AS e ON e.lane = k.lane AND e.sequence = k.sequence"
 _GET = sql(f"{_COLUMNS} FROM dead_letters AS k {_EVENT} WHERE k.lane = $1 AND k.number = $2")
@@ -190,10 +190,10 @@ def _dead_letter(row: Row) -> DeadLetter:
     """A dead letter.
 
     Columns: number, id, id and name of the event, kind, subscriber_id, cause, error, attempts,
-    first_failed_us, dead_lettered_us, state.
+    first_failed_us, dead_lettered_us, state, run_id.
     """
     number, dead_letter_id, event_id, event, kind, subscriber_id, cause, error, *rest = row
-    attempts, first_failed_us, dead_lettered_us, state = rest
+    attempts, first_failed_us, dead_lettered_us, state, run_id = rest
     return DeadLetter(
         number=number,
         id=dead_letter_id,
@@ -207,6 +207,7 @@ def _dead_letter(row: Row) -> DeadLetter:
         first_failed_us=first_failed_us,
         dead_lettered_us=dead_lettered_us,
         state=DeadLetterState(state),
+        run_id=run_id,
     )
 
 

@@ -29,7 +29,8 @@ DETAILS = {
     ),
     "dead_letters": of_events(
         "t.sequence, t.id, t.kind, t.subscriber_id, t.cause, t.error, t.attempts, "
-        "t.first_failed_us, t.dead_lettered_us, t.state, t.closed_us, t.closed_by, t.reason",
+        "t.first_failed_us, t.dead_lettered_us, t.state, t.closed_us, t.closed_by, t.reason, "
+        "t.run_id",
         "dead_letters",
         "t.sequence, t.number",
     ),

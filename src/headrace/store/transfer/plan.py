@@ -192,7 +192,7 @@ COPIED: tuple[TableCopy, ...] = (
         "dead_letters",
         "lane, number, id, project_id, sequence, event, kind, subscriber_id, delivery_number, "
         "cause, error, attempts, first_failed_us, dead_lettered_us, state, closed_us, closed_by, "
-        "reason",
+        "reason, run_id",
         "number",
     ),
     # In the target each worker counts in a lane of its own and readers add up: this becomes one
@@ -326,7 +326,8 @@ COPIED: tuple[TableCopy, ...] = (
     _alike(
         "automations",
         "id, project_id, name, description, status, draft, draft_revision, editor_layout, version, "
-        "version_revision, trigger_event, active_since_us, created_us, updated_us",
+        "version_revision, trigger_event, active_since_us, pause_mode, task, overdue, "
+        "overdue_before_us, created_us, updated_us",
         "id",
     ),
     _alike(
@@ -337,7 +338,8 @@ COPIED: tuple[TableCopy, ...] = (
     ),
     _alike(
         "automation_inbox",
-        "lane, sequence, project_id, contact_id, due_us, attempt, error",
+        "lane, sequence, project_id, contact_id, due_us, attempt, error, first_failed_us, "
+        "starts_only",
         "lane, sequence",
     ),
     _alike(
@@ -348,8 +350,8 @@ COPIED: tuple[TableCopy, ...] = (
     _alike(
         "automation_runs",
         "lane, id, project_id, automation_id, version, contact_id, entry_key, event_lane, "
-        "sequence, status, reason, outcome, at_step, state, due_us, attempt, error, notes, "
-        "started_us, finished_us",
+        "sequence, status, reason, outcome, at_step, state, due_us, attempt, error, "
+        "first_failed_us, notes, started_us, finished_us",
         "lane, id",
     ),
     _alike(
@@ -363,6 +365,7 @@ COPIED: tuple[TableCopy, ...] = (
         "sentence, at_us",
         "lane, sequence, automation_id",
     ),
+    _alike("automation_starts", "project_id, minute, started", "project_id, minute"),
 )
 
 #: Tables of the source that are not read, and why.

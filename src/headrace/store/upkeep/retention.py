@@ -65,7 +65,12 @@ FINISHED = without_lane(
     "WHERE d.lane = e.lane AND d.sequence = e.sequence AND d.state <= 2) "
     # Open.
     "AND NOT EXISTS (SELECT 1 FROM dead_letters l "
-    "WHERE l.lane = e.lane AND l.sequence = e.sequence AND l.state <= 0)"
+    "WHERE l.lane = e.lane AND l.sequence = e.sequence AND l.state <= 0) "
+    # Automations still need it.
+    "AND NOT EXISTS (SELECT 1 FROM automation_inbox i "
+    "WHERE i.sequence = e.sequence AND i.lane = e.lane) "
+    "AND NOT EXISTS (SELECT 1 FROM automation_runs r "
+    "WHERE r.sequence = e.sequence AND r.due_us IS NOT NULL)"
 )
 # In the order of the given events; SQLite keeps that order without sorting.
 FIND_DELIVERIES = sql(

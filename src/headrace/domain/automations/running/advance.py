@@ -409,7 +409,15 @@ class _Machine:
         return wait if waits_for_it else None
 
     def _retry(self, item: Retry) -> None:
-        """Repeat the failed step, with the same ids."""
+        """Repeat the failed step, with the same ids.
+
+        A run that is open was stopped because an input could not be applied: its timer is still
+        due, and events that came in the meantime are read.
+        """
+        if self._run.is_open:
+            self._note(RunReason.RETRIED, self._run.at_step)
+            self._wants_look_back = True
+            return
         record = self._run.record(self._run.at_step or "")
         if self._run.status is not RunStatus.FAILED or record is None:
             self._note(RunReason.NOTHING_TO_DO, detail=f"the run is {self._run.status}")
@@ -422,6 +430,11 @@ class _Machine:
             for wait in self._run.waits
         )
         self._replace(status=RunStatus.RUNNING, reason=None, finished_us=None, waits=waits)
+        self._wants_look_back = self._has_exits()
+        if item.from_step is not None and item.from_step != record.key:
+            self._note(RunReason.RETRIED, item.from_step)
+            self._walk(item.from_step)
+            return
         self._change(
             record.key,
             status=StepStatus.RUNNING,
@@ -430,7 +443,6 @@ class _Machine:
             attempts=record.attempts + 1,
         )
         self._note(RunReason.RETRIED, record.key)
-        self._wants_look_back = self._has_exits()
         step = self._version.step(record.key)
         after = self._perform(step)
         if after is not None:

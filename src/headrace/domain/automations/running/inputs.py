@@ -64,9 +64,10 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """Continue a failed run at the step that failed."""
+    """Continue a failed run at the step that failed, or at one that it has not reached."""
 
     at_us: int
+    from_step: str | None = None
 
 
 class Continue(msgspec.Struct, frozen=True):

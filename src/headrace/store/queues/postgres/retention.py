@@ -54,7 +54,10 @@ _ANY_UNFINISHED = (
     "OR EXISTS (SELECT 1 FROM event_queue WHERE sequence >= $1 AND sequence < $2) "
     "OR EXISTS (SELECT 1 FROM event_retries WHERE sequence >= $1 AND sequence < $2) "
     "OR EXISTS (SELECT 1 FROM deliveries WHERE sequence >= $1 AND sequence < $2 AND state <= 2) "
-    "OR EXISTS (SELECT 1 FROM dead_letters WHERE sequence >= $1 AND sequence < $2 AND state <= 0)"
+    "OR EXISTS (SELECT 1 FROM dead_letters WHERE sequence >= $1 AND sequence < $2 AND state <= 0) "
+    "OR EXISTS (SELECT 1 FROM automation_inbox WHERE sequence >= $1 AND sequence < $2) "
+    "OR EXISTS (SELECT 1 FROM automation_runs WHERE sequence >= $1 AND sequence < $2 "
+    "AND due_us IS NOT NULL)"
 )
 _ANY = "SELECT EXISTS (SELECT 1 FROM {table})"
 _COUNT = "SELECT count(*) FROM {table}"

@@ -1,0 +1,37 @@
+-- Operating automations: dead letters of runs, pausing with open runs held, limits of starts.
+
+-- The run that failed; NULL when an event could not be applied to runs.
+ALTER TABLE dead_letters ADD COLUMN run_id text;
+CREATE INDEX dead_letters_run ON dead_letters (run_id) WHERE run_id IS NOT NULL AND state = 0;
+
+-- When what is due first failed.
+ALTER TABLE automation_inbox ADD COLUMN first_failed_us bigint;
+-- 1: it was applied to open runs; only starts wait, for a limit.
+ALTER TABLE automation_inbox ADD COLUMN starts_only smallint NOT NULL DEFAULT 0;
+-- Events that failed for good stayed here. They are tried again, and become dead letters if they
+-- still fail.
+UPDATE automation_inbox SET due_us = 0, attempt = 0 WHERE due_us IS NULL;
+ALTER TABLE automation_runs ADD COLUMN first_failed_us bigint;
+-- An event is kept while it is the trigger of an open run.
+CREATE INDEX automation_runs_trigger ON automation_runs (sequence) WHERE due_us IS NOT NULL;
+-- Runs that became due while their automation holds its runs: their time was moved by 2^61.
+CREATE INDEX automation_runs_parked ON automation_runs (automation_id, due_us)
+    WHERE due_us >= 2305843009213693952;
+
+-- How it was paused: hold, drain or cancel.
+ALTER TABLE automations ADD COLUMN pause_mode text;
+-- What the runner still has to do to its runs: cancel, or resume; NULL: nothing.
+ALTER TABLE automations ADD COLUMN task text;
+-- What happens to runs that were due before overdue_before_us when it was resumed: run, skip_sends
+-- or cancel.
+ALTER TABLE automations ADD COLUMN overdue text;
+ALTER TABLE automations ADD COLUMN overdue_before_us bigint;
+CREATE INDEX automations_task ON automations (id) WHERE task IS NOT NULL;
+
+-- Runs started by minute, for the limit of an hour; only of projects that have one.
+CREATE TABLE automation_starts (
+    project_id integer NOT NULL,
+    minute     bigint NOT NULL,
+    started    integer NOT NULL,
+    PRIMARY KEY (project_id, minute)
+);
