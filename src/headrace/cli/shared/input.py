@@ -16,5 +16,5 @@ def standard_input() -> IO[bytes]:
     """
     # Python has no object for it then, whatever its type says.
     if sys.stdin is None:
-        raise usage("Standard input is closed.")  # type: ignore[unreachable]
+        raise usage("Standard input is closed.")
     return sys.stdin.buffer

@@ -32,7 +32,7 @@ def destination(output: Path | None) -> Iterator[IO[bytes]]:
     """
     if output is None:
         if sys.stdout is None:
-            raise usage("Standard output is closed.")  # type: ignore[unreachable]
+            raise usage("Standard output is closed.")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
