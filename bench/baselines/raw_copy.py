@@ -25,7 +25,7 @@ _WORK = ("lane", "sequence", "project_id", "queued_us")
 _STORED = (
     f"SELECT {', '.join(f'e.{name}' for name in _EVENT)}, "
     "k.lane AS key_lane, k.hash AS hash "
-    "FROM events e LEFT JOIN idempotency_keys k "
+    "FROM events e LEFT JOIN (TABLE recent_keys UNION ALL TABLE sorted_keys) k "
     "ON k.event_lane = e.lane AND k.event_sequence = e.sequence "
     "WHERE e.sequence > $1 ORDER BY e.sequence LIMIT $2"
 )
@@ -66,7 +66,7 @@ def _records(rows: list[Any]) -> _Records:
     keyed = [row for row in rows if row["hash"] is not None]
     return {
         "events": (_EVENT, [tuple(row)[: len(_EVENT)] for row in rows]),
-        "idempotency_keys": (
+        "recent_keys": (
             _KEY,
             [(row["key_lane"], row["hash"], row["lane"], row["sequence"]) for row in keyed],
         ),

@@ -44,7 +44,8 @@ _SET_BACK = (
 #: PostgreSQL keeps these in separate tables.
 _SET_BACK_BESIDE = (
     f"UPDATE event_states SET sequence = sequence - {_AGED_SEQUENCES}",
-    f"UPDATE idempotency_keys SET event_sequence = event_sequence - {_AGED_SEQUENCES}",
+    f"UPDATE recent_keys SET event_sequence = event_sequence - {_AGED_SEQUENCES}",
+    f"UPDATE sorted_keys SET event_sequence = event_sequence - {_AGED_SEQUENCES}",
     # Tasks that the server runs every minute, and must not run while it is measured.
     "VACUUM ANALYZE",
 )

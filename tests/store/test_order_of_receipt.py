@@ -133,7 +133,7 @@ class History:
         sql = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
             "AND datname = current_database() "
-            r"AND query ~ '^\s*(WITH batch|INSERT INTO (events|idempotency_keys)) '"
+            r"AND query ~ '^\s*(WITH batch|INSERT INTO (events|recent_keys)) '"
         )
         while self.sending:
             await asyncio.to_thread(self.place.run_sql, sql)

@@ -90,7 +90,8 @@ SELECT lane, number, gen_random_uuid(), project_id, 'a.b', CASE WHEN number % 2 
     external_id, email, 0, 0, 0, '{{}}' FROM contacts;
 INSERT INTO event_states (lane, sequence, project_id, status, attempts, contact_id)
 SELECT lane, sequence, project_id, 3, 1, 'c' || sequence % 2000 FROM events;
-INSERT INTO idempotency_keys SELECT sequence % {LANES}, id, lane, sequence FROM events;
+INSERT INTO recent_keys SELECT sequence % {LANES}, id, lane, sequence FROM events;
+INSERT INTO sorted_keys SELECT sequence % {LANES}, gen_random_uuid(), lane, sequence FROM events;
 INSERT INTO event_queue (lane, sequence, project_id, queued_us)
 SELECT lane, sequence, project_id, sequence FROM events WHERE sequence % 4 = 0;
 INSERT INTO event_retries SELECT lane, sequence, project_id, sequence, 1, 0 FROM events
@@ -403,7 +404,10 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
         f"event_removal.{name}": (statement, _PLACES)
         for name, statement in event_removal.REMOVE_DETAILS.items()
     },
-    "event_removal.keys": (event_removal.REMOVE_KEYS, f"'{{1}}', '{{{_ID[1:-1]}}}', '{{1}}'"),
+    **{
+        f"event_removal.keys_{number}": (each, f"'{{1}}', '{{{_ID[1:-1]}}}', '{{1}}'")
+        for number, each in enumerate(event_removal.REMOVE_KEYS)
+    },
     "event_removal.events": (event_removal.REMOVE_EVENTS, _PLACES),
     "erased_events.deliveries": (erased_events.DELIVERIES, _PLACES),
     "erased_events.events": (erased_events.EVENTS, _PLACES),

@@ -20,7 +20,7 @@ SATELLITES = (
     "delivery_attempts",
     "dead_letters",
     "event_states",
-    "idempotency_keys",
+    "recent_keys",
 )
 _MARK = "UPDATE events SET status = ?, part = 1 WHERE sequence BETWEEN ? AND ?"
 _MARK_APART = (

@@ -67,6 +67,7 @@ class PostgresRows:
                 return f"{table} without events"
         keys = (
             "SELECT count(*) FROM events e WHERE idempotency_key IS NOT NULL AND NOT EXISTS "
-            "(SELECT 1 FROM idempotency_keys k WHERE k.event_sequence = e.sequence)"
+            "(SELECT 1 FROM recent_keys k WHERE k.event_sequence = e.sequence) AND NOT EXISTS "
+            "(SELECT 1 FROM sorted_keys k WHERE k.event_sequence = e.sequence)"
         )
         return "ok" if self.select(keys) == [(0,)] else "events without their keys"

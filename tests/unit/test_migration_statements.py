@@ -28,3 +28,9 @@ def test_comments_and_blanks_are_no_statements() -> None:
         1, "x", "-- first; and more\nCREATE TABLE a ();\n\nINSERT INTO a -- why;\nDEFAULT VALUES;\n"
     )
     assert step.statements() == ["CREATE TABLE a ()", "INSERT INTO a \nDEFAULT VALUES"]
+
+
+def test_the_body_of_a_function_is_not_cut() -> None:
+    body = "$$\nBEGIN\n    RETURN 1;\nEND\n$$"
+    step = Migration(1, "x", f"CREATE FUNCTION a() AS {body};\nINSERT INTO a VALUES ('$1');\n")
+    assert step.statements() == [f"CREATE FUNCTION a() AS {body}", "INSERT INTO a VALUES ('$1')"]

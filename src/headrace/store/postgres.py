@@ -61,6 +61,7 @@ from headrace.store.queues.postgres.arrivals import PostgresArrivals
 from headrace.store.queues.postgres.committer import COMMITTERS, Committer
 from headrace.store.queues.postgres.deliveries import PostgresDeliveries
 from headrace.store.queues.postgres.delivery_outcomes import PostgresOutcomes
+from headrace.store.queues.postgres.keys import KeyMover
 from headrace.store.queues.postgres.lanes import Lanes, database_clock
 from headrace.store.queues.postgres.processing import PostgresProcessing
 from headrace.store.queues.postgres.retention import PostgresRetention
@@ -114,6 +115,7 @@ class PostgresStore:
         self._clock = clock
         self._settings = settings
         self._partitions_at_s = 0.0
+        self._keys = KeyMover(database)
         self.secret_keys = keys or KeyRing()
         self._committer = Committer(database, at_once=at_once)
         self.events = Events(self.database)
@@ -213,6 +215,7 @@ class PostgresStore:
     async def maintain(self) -> None:
         await self._clock.measure(self._database)
         await self._make_partitions()
+        await self._keys.step()
 
     async def _make_partitions(self) -> None:
         """Make the partitions that are needed soon; looks every `PARTITIONS_SECONDS`."""

@@ -92,7 +92,7 @@ async def held(place: PostgresPlace, event: NewEvent) -> AsyncIterator[None]:
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute(
-            "INSERT INTO idempotency_keys VALUES ($1, $2, 0, 0)", lane_of_key(key), key
+            "INSERT INTO recent_keys VALUES ($1, $2, 0, 0)", lane_of_key(key), key
         )
         yield
         await transaction.rollback()

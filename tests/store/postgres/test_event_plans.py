@@ -14,7 +14,7 @@ import pytest
 from headrace.domain.events.identity import LANES
 from headrace.store.contract.events import EventFilter
 from headrace.store.events.event_lists import contact_queries, list_query
-from headrace.store.queues.postgres import accept, accept_at_once, arrivals
+from headrace.store.queues.postgres import accept, accept_at_once, arrivals, keys
 from tests.support.events import START_US
 from tests.support.places import PostgresPlace
 from tests.support.postgres_plans import Step, explain, steps_of
@@ -29,8 +29,10 @@ SELECT i % {LANES}, i, gen_random_uuid(), 1 + i % 3,
     'u' || i % 1000, 'p' || i % 1000 || '@x.org', 'k' || i, {START_US} + i, {START_US} + i,
     CASE WHEN i % 50 = 0 THEN 2 ELSE 0 END, '{{}}'
 FROM generate_series(1, {EVENTS}) AS i;
-INSERT INTO idempotency_keys
+INSERT INTO recent_keys
 SELECT sequence % {LANES}, md5(idempotency_key)::uuid, lane, sequence FROM events;
+INSERT INTO sorted_keys
+SELECT sequence % {LANES}, gen_random_uuid(), lane, sequence FROM events;
 INSERT INTO event_states (lane, sequence, project_id, status, attempts, contact_id)
 SELECT lane, sequence, project_id, CASE WHEN sequence % 100 = 0 THEN 4
     WHEN sequence % 77 = 0 THEN 2 ELSE 3 END, 1, contact_id
@@ -53,14 +55,19 @@ _ROW = (
 _PLACES = "'{1,2,3}', '{1,2,3}'"
 _HASHES = f"'{{1,2}}', '{{{_KEY[1:-1]},{_KEY[1:-1]}}}'"
 STATEMENTS = {
-    "insert keys": (accept.INSERT_KEYS, f"{_HASHES}, '{{1,2}}', '{{1,2}}'"),
+    "insert keys": (keys.INSERT_KEYS, f"{_HASHES}, '{{1,2}}', '{{1,2}}'"),
+    "find sorted keys": (keys.FIND_SORTED, _HASHES),
+    "move keys": (keys.MOVE_SLICE, f"1, {_KEY}, 100"),
     "insert events": (accept.INSERT_EVENTS, _ROW),
     "insert work": (accept.INSERT_WORK, f"{_PLACES}, '{{1,1,1}}', 0"),
     "insert at once": (
         accept_at_once.INSERT_AT_ONCE,
         f"{_ROW}, '{{1}}', '{{{_KEY[1:-1]}}}', 0",
     ),
-    "hold keys": (accept.HOLD_KEYS, _HASHES),
+    "hold recent keys": (keys.HOLD_KEYS[0], _HASHES),
+    "hold sorted keys": (keys.HOLD_KEYS[1], _HASHES),
+    "release recent keys": (keys.RELEASE_KEYS[0], _HASHES),
+    "release sorted keys": (keys.RELEASE_KEYS[1], _HASHES),
     "find first": (accept.FIND_FIRST, _PLACES),
     "insert repeats": (
         accept.INSERT_REPEATS,

@@ -30,6 +30,7 @@ from headrace.store.engine.postgres.partitions import (
 from headrace.store.events.event_lists import list_query
 from headrace.store.postgres import PostgresStore, open_store
 from headrace.store.queues.postgres import accept, claims
+from headrace.store.queues.postgres.keys import KeyMover
 from headrace.store.queues.postgres.retention import PostgresRetention
 from tests.support.events import START_US, new_event
 from tests.support.places import PostgresPlace
@@ -106,6 +107,14 @@ def drop_due(session: StoreSession, before_us: dict[int, int] = OLD, steps: int 
         if removed.complete:
             return Removed(events, letters, rows)
     return Removed(events, letters, rows, complete=False)
+
+
+def move_keys(session: StoreSession, place: PostgresPlace, level: str) -> None:
+    """Move the keys to that level."""
+    mover = KeyMover(database_of(session))
+    while level == "sorted_keys" and session.run(mover.move_slice()):
+        pass
+    assert place.run_sql(f"SELECT count(*) > 0 FROM {level}") == [(True,)]
 
 
 def database_of(session: StoreSession) -> Any:
@@ -301,7 +310,7 @@ def test_a_partition_in_which_everything_is_due_is_dropped(
     assert counts(place) == {
         "events": 1,
         "event_states": 1,
-        "idempotency_keys": 1,
+        "recent_keys": 1,
         "duplicate_requests": 1,
         "processing_attempts": 1,
         "contact_conflicts": 1,
@@ -386,15 +395,19 @@ def test_the_first_partition_is_emptied(session: StoreSession, place: PostgresPl
     end_us = session.store.clock_us() + DAY_US
     assert drop_due(session, {1: end_us}).events == 1
     assert session.stored_ids() == [young.id]
-    assert place.run_sql("SELECT count(*) FROM idempotency_keys") == [(0,)]
+    assert place.run_sql("SELECT count(*) FROM recent_keys") == [(0,)]
     # What is as old still finds its place, such as a copy of another store.
     older = new_event(key="k")
     assert session.accept(older) == [None]
     assert session.stored_ids() == [older.id, young.id]
 
 
-def test_a_key_counts_exactly_as_long_as_its_event_is_there(session: StoreSession) -> None:
+@pytest.mark.parametrize("level", ["recent_keys", "sorted_keys"])
+def test_a_key_counts_exactly_as_long_as_its_event_is_there(
+    session: StoreSession, place: PostgresPlace, level: str
+) -> None:
     first = finished_event(session, **at(0, key="k"))
+    move_keys(session, place, level)
     copy = FirstCopy(first.id, first.event, first.occurred_us, mismatch=False)
     # Recorded; detached and dropped; what belonged to it; its key.
     outcomes = []
@@ -420,15 +433,18 @@ def test_two_copies_of_a_freed_key_in_one_batch_are_one_event(session: StoreSess
     assert session.stored_ids() == [one.id]
 
 
+@pytest.mark.parametrize("level", ["recent_keys", "sorted_keys"])
 @pytest.mark.parametrize("steps", range(1, 6))
 def test_an_interrupted_drop_goes_on(
-    session: StoreSession, place: PostgresPlace, steps: int
+    session: StoreSession, place: PostgresPlace, steps: int, level: str
 ) -> None:
     event = finished_event(session, **at(0, key="k"))
     add_everything(place, event)
+    move_keys(session, place, level)
     drop_due(session, steps=steps)
     drop_due(session)
     assert set(counts(place).values()) == {0}
+    assert place.run_sql("SELECT count(*) FROM sorted_keys") == [(0,)]
     assert listed(place) == []
     assert place.run_sql("SELECT * FROM dropped_ranges") == []
 
@@ -536,6 +552,11 @@ def test_a_store_from_before_is_migrated_without_being_rewritten(place: Postgres
 
 #: The tables as the migration before has left them.
 _BEFORE = """
+INSERT INTO sorted_keys TABLE recent_keys;
+DROP TABLE recent_keys;
+DROP FUNCTION give_back_sorted;
+ALTER TABLE sorted_keys RENAME TO idempotency_keys;
+ALTER INDEX sorted_keys_pkey RENAME TO idempotency_keys_pkey;
 DROP VIEW stored_events;
 ALTER TABLE events DETACH PARTITION events_0;
 ALTER TABLE event_states DETACH PARTITION event_states_0;

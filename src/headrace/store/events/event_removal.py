@@ -40,11 +40,15 @@ REMOVE_DETAILS = {
     # SQLite keeps these two in the event's own row.
     "event_states": sql(removal("event_states", "sequence").postgres, sqlite=""),
 }
-REMOVE_KEYS = sql(
-    "DELETE FROM idempotency_keys i USING unnest($1::smallint[], $2::uuid[], $3::bigint[]) "
-    "AS k (lane, hash, sequence) "
-    "WHERE i.lane = k.lane AND i.hash = k.hash AND i.event_sequence = k.sequence",
-    sqlite="",
+# In this order: a key that is moved meanwhile from the first to the second is found in the second.
+REMOVE_KEYS = tuple(
+    sql(
+        f"DELETE FROM {table} i USING unnest($1::smallint[], $2::uuid[], $3::bigint[]) "
+        "AS k (lane, hash, sequence) "
+        "WHERE i.lane = k.lane AND i.hash = k.hash AND i.event_sequence = k.sequence",
+        sqlite="",
+    )
+    for table in ("recent_keys", "sorted_keys")
 )
 REMOVE_EVENTS = removal("events", "sequence")
 # On SQLite the keys of removed events wait to leave their large table with others. A key may have
@@ -96,7 +100,9 @@ async def remove_belongings(
             if key is not None
         )
     )
-    counts["keys"] = await tx.run(REMOVE_KEYS, *columns_of(named, 3)) if named else 0
+    counts["keys"] = 0
+    for statement in REMOVE_KEYS if named else ():
+        counts["keys"] += await tx.run(statement, *columns_of(named, 3))
     return counts
 
 

@@ -46,7 +46,8 @@ GET = sql(
 )
 # Read separately from the event, whose lane differs: on a cluster that is another node.
 FIND_KEY = sql(
-    "SELECT event_lane, event_sequence FROM idempotency_keys WHERE hash = $1 AND lane = $2",
+    "SELECT event_lane, event_sequence FROM recent_keys WHERE hash = $1 AND lane = $2 UNION ALL "
+    "SELECT event_lane, event_sequence FROM sorted_keys WHERE hash = $1 AND lane = $2 LIMIT 1",
     # On SQLite, for a process that does not accept: the newest keys are in the events only.
     sqlite="SELECT e.lane, e.sequence FROM (SELECT sequence FROM sorted_keys WHERE hash = ?1 "
     f"UNION ALL SELECT sequence FROM events WHERE sequence > {KEYS_SORTED_TO} "

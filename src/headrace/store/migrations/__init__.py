@@ -8,6 +8,8 @@ from importlib import resources
 import msgspec
 
 _COMMENT = re.compile(r"--[^\n]*")
+#: What stands between semicolons; the body of a function may contain some.
+_STATEMENT = re.compile(r"(?:\$\$.*?\$\$|[^;$]|\$(?!\$))+", re.DOTALL)
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
 
@@ -32,8 +34,12 @@ class Migration(msgspec.Struct, frozen=True):
     sql: str
 
     def statements(self) -> list[str]:
-        """Its statements one by one; no text inside them contains a semicolon or two dashes."""
-        parts = _COMMENT.sub("", self.sql).split(";")
+        """Its statements one by one.
+
+        No text inside them contains a semicolon or two dashes, except that a function between
+        `$$` contains semicolons.
+        """
+        parts = _STATEMENT.findall(_COMMENT.sub("", self.sql))
         return [part.strip() for part in parts if part.strip()]
 
 

@@ -138,7 +138,7 @@ COPIED: tuple[TableCopy, ...] = (
         "sequence",
     ),
     TableCopy(
-        "idempotency_keys",
+        "sorted_keys",
         "SELECT lane_of_key(idempotency_hash) AS lane, idempotency_hash AS hash, "
         "lane AS event_lane, sequence AS event_sequence FROM events "
         "WHERE idempotency_hash IS NOT NULL ORDER BY sequence",
@@ -383,6 +383,7 @@ LEFT_BEHIND_COLUMNS: dict[str, dict[str, str]] = {
 
 #: Tables of the target that are not filled, and why.
 LEFT_EMPTY: dict[str, str] = {
+    "recent_keys": "all keys are copied into `sorted_keys`",
     "dropped_ranges": "of what retention has dropped in that store",
     "leader_leases": "the processes of that store have ended",
     "workers": "the processes of that store have ended",

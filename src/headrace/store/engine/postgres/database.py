@@ -49,6 +49,8 @@ _SERVER_SETTINGS = {
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10s",
+    # Each statement is to see what was committed before it: a key that was just moved, for one.
+    "default_transaction_isolation": "read committed",
     # Compiling a statement takes longer than running any of these.
     "jit": "off",
 }

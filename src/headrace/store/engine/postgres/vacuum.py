@@ -9,7 +9,8 @@ from typing import Any
 EXPECTED = {
     "event_queue": ("autovacuum_vacuum_scale_factor", "autovacuum_vacuum_threshold"),
     "deliveries": ("autovacuum_vacuum_scale_factor",),
-    "idempotency_keys": (
+    "recent_keys": ("autovacuum_vacuum_scale_factor", "autovacuum_vacuum_threshold"),
+    "sorted_keys": (
         "autovacuum_vacuum_scale_factor",
         "autovacuum_vacuum_insert_scale_factor",
     ),

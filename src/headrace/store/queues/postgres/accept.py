@@ -7,21 +7,14 @@ from typing import Any
 
 from headrace.domain.events.canonical import same_content
 from headrace.domain.events.event import FirstCopy, NewEvent
-from headrace.domain.events.identity import lane_of_key
 from headrace.store.contract.commits import Pending
 from headrace.store.contract.errors import StoreError
 from headrace.store.contract.events import REPEATS_KEPT
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection, transaction
 from headrace.store.privacy.rows import StoredIdentity, read_subject
+from headrace.store.queues.postgres.keys import hold_keys, insert_keys, release_keys
 
-# Waits for a transaction that is inserting the same key. Sorted by the caller: two batches with the
-# same keys in a different order would deadlock.
-INSERT_KEYS = (
-    "INSERT INTO idempotency_keys (lane, hash, event_lane, event_sequence) "
-    "SELECT * FROM unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::bigint[]) "
-    "ON CONFLICT (lane, hash) DO NOTHING RETURNING event_sequence"
-)
 EVENT_COLUMNS = {
     "sequence": "bigint",
     "id": "uuid",
@@ -53,15 +46,6 @@ INSERT_WORK = (
     "SELECT *, greatest((extract(epoch FROM statement_timestamp()) * 1000000)::bigint, $4) "
     "FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) RETURNING queued_us"
 )
-# Changes no value, but locks the rows and makes this a writing transaction. So two servers record
-# duplicates of a key in turn, and the response waits until the first copy is on a synchronous
-# standby too: a first copy can be visible before its own commit is confirmed.
-HOLD_KEYS = (
-    "UPDATE idempotency_keys k SET event_lane = k.event_lane "
-    "FROM unnest($1::smallint[], $2::uuid[]) AS repeated (lane, hash) "
-    "WHERE k.lane = repeated.lane AND k.hash = repeated.hash "
-    "RETURNING k.hash, k.event_lane, k.event_sequence"
-)
 FIND_FIRST = (
     "SELECT e.lane, e.sequence, e.id, e.event, e.contact_id, e.external_id, e.email, "
     "e.occurred_us, e.received_us, e.payload, (SELECT count(*) FROM duplicate_requests r "
@@ -79,11 +63,6 @@ FIND_IDENTITY = (
     "FROM unnest($1::smallint[], $2::bigint[]) AS first (lane, sequence) "
     "JOIN events e ON e.lane = first.lane AND e.sequence = first.sequence "
     "LEFT JOIN event_states o ON o.lane = e.lane AND o.sequence = e.sequence"
-)
-# The event that is being erased keeps its text, but is no longer found by its key; others are gone.
-RELEASE_KEYS = (
-    "DELETE FROM idempotency_keys i USING unnest($1::smallint[], $2::uuid[]) AS k (lane, hash) "
-    "WHERE i.lane = k.lane AND i.hash = k.hash"
 )
 INSERT_REPEATS = (
     "INSERT INTO duplicate_requests (lane, sequence, number, at_us, api_key_id, "
@@ -113,7 +92,7 @@ async def insert_batch(
         FirstRemovedError: see there.
     """
     events = [pending.event for pending in batch]
-    new = await _insert_keys(connection, events)
+    new = await insert_keys(connection, events)
     if len(new) < len(events):
         new = await _with_keys_of_removed(connection, events, new)
     if len(new) < len(events):
@@ -131,30 +110,6 @@ async def insert_batch(
     return [copies.get(event.sequence) for event in events], queued_us
 
 
-async def _insert_keys(connection: Connection, events: list[NewEvent]) -> list[NewEvent]:
-    """Insert the keys; returns the new events, in the order of the batch."""
-    keyed = [
-        (event.idempotency_hash, event.sequence, event.lane)
-        for event in events
-        if event.idempotency_hash is not None
-    ]
-    if not keyed:
-        return events
-    keyed.sort()
-    hashes = [row[0] for row in keyed]
-    rows = await connection.fetch(
-        INSERT_KEYS,
-        [lane_of_key(hashed) for hashed in hashes],
-        hashes,
-        [row[2] for row in keyed],
-        [row[1] for row in keyed],
-    )
-    if len(rows) == len(keyed):
-        return events
-    won = {row[0] for row in rows}
-    return [event for event in events if event.idempotency_hash is None or event.sequence in won]
-
-
 async def _with_keys_of_removed(
     connection: Connection, events: list[NewEvent], new: list[NewEvent]
 ) -> list[NewEvent]:
@@ -165,17 +120,16 @@ async def _with_keys_of_removed(
     stored = {event.sequence for event in new}
     repeats = [event for event in events if event.sequence not in stored]
     hashes = sorted({event.idempotency_hash for event in repeats if event.idempotency_hash})
-    held = await connection.fetch(HOLD_KEYS, [lane_of_key(hashed) for hashed in hashes], hashes)
+    held = await hold_keys(connection, hashes)
     places = sorted({(row[1], row[2]) for row in held})
     there = {tuple(row) for row in await connection.fetch(FIND_THERE, *columns_of(places, 2))}
     # In this batch, the first copy of a key is not there yet.
     free = {row[0] for row in held if row[2] not in stored and (row[1], row[2]) not in there}
     if not free:
         return new
-    keys = sorted((lane_of_key(hashed), hashed) for hashed in free)
-    await connection.execute(RELEASE_KEYS, *columns_of(keys, 2))
+    await release_keys(connection, free)
     again = [event for event in repeats if event.idempotency_hash in free]
-    stored |= {event.sequence for event in await _insert_keys(connection, again)}
+    stored |= {event.sequence for event in await insert_keys(connection, again)}
     return [event for event in events if event.sequence in stored]
 
 
@@ -193,22 +147,21 @@ async def _with_keys_of_erased(
     hashes = sorted(key for key, project in projects.items() if key and project in wanted)
     if not hashes:
         return new
-    lanes = [lane_of_key(hashed) for hashed in hashes]
-    held = await connection.fetch(HOLD_KEYS, lanes, hashes)
+    held = await hold_keys(connection, hashes)
     places = {row[0]: (row[1], row[2]) for row in held}
     rows = await connection.fetch(FIND_IDENTITY, *columns_of(sorted(set(places.values())), 2))
     found = {(row[0], row[1]): (StoredIdentity(row[1], *row[2:6]), row[6]) for row in rows}
-    erased = [
-        (lane_of_key(hashed), hashed)
-        for hashed, place in sorted(places.items())
+    erased = {
+        hashed
+        for hashed, place in places.items()
         if place in found and any(subject.means(*found[place]) for subject in subjects)
-    ]
+    }
     if not erased:
         return new
-    await connection.execute(RELEASE_KEYS, *columns_of(erased, 2))
-    released = {hashed for _, hashed in erased}
-    again = [event for event in repeats if event.idempotency_hash in released]
-    stored |= {event.sequence for event in await _insert_keys(connection, again)}
+    # The event that is being erased keeps its text, but is no longer found by its key.
+    await release_keys(connection, erased)
+    again = [event for event in repeats if event.idempotency_hash in erased]
+    stored |= {event.sequence for event in await insert_keys(connection, again)}
     return [event for event in events if event.sequence in stored]
 
 
@@ -219,7 +172,7 @@ def _event_columns(events: list[NewEvent]) -> list[list[Any]]:
 async def _note_repeats(connection: Connection, repeats: list[NewEvent]) -> dict[int, FirstCopy]:
     """The outcome of each duplicate, by its sequence."""
     hashes = sorted({event.idempotency_hash for event in repeats if event.idempotency_hash})
-    held = await connection.fetch(HOLD_KEYS, [lane_of_key(hashed) for hashed in hashes], hashes)
+    held = await hold_keys(connection, hashes)
     places = {row[0]: (row[1], row[2]) for row in held}
     asked = sorted(set(places.values()))
     rows = await connection.fetch(FIND_FIRST, *columns_of(asked, 2))

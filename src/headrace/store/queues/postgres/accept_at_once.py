@@ -17,24 +17,29 @@ from headrace.store.queues.postgres.accept import EVENT_COLUMNS
 
 _COLUMNS = ", ".join(EVENT_COLUMNS)
 _KINDS = (*EVENT_COLUMNS.values(), "smallint", "uuid")
-# Keys are sorted as in accept.py, or two batches could deadlock. Of two events of a batch with one
+# Keys are sorted as in keys.py, or two batches could deadlock. Of two events of a batch with one
 # key, the first gets it. `queued_us` is as in accept.py, read after all waits for locks and keys.
+# The function is given all keys that were inserted, so it runs after the last of them.
 INSERT_AT_ONCE = f"""
 WITH batch AS MATERIALIZED (
     SELECT * FROM unnest({", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_KINDS, 1))})
     AS t ({_COLUMNS}, key_lane, hash)
 ), won AS (
-    INSERT INTO idempotency_keys (lane, hash, event_lane, event_sequence)
+    INSERT INTO recent_keys (lane, hash, event_lane, event_sequence)
     SELECT key_lane, hash, lane, sequence FROM batch WHERE hash IS NOT NULL
     ORDER BY key_lane, hash, sequence
-    ON CONFLICT (lane, hash) DO NOTHING RETURNING event_sequence
+    ON CONFLICT (lane, hash) DO NOTHING RETURNING lane, hash, event_sequence
+), checked AS MATERIALIZED (
+    SELECT coalesce(give_back_sorted(array_agg(lane), array_agg(hash)), '{{}}') AS known FROM won
+), kept AS MATERIALIZED (
+    SELECT event_sequence FROM won, checked WHERE hash <> ALL (known)
 ), fresh AS MATERIALIZED (
-    SELECT * FROM batch WHERE hash IS NULL OR sequence IN (SELECT event_sequence FROM won)
+    SELECT * FROM batch WHERE hash IS NULL OR sequence IN (SELECT event_sequence FROM kept)
 ), place AS MATERIALIZED (
     SELECT array_agg(event_sequence) AS keyed,
         greatest((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, ${len(_KINDS) + 1})
         AS queued_us
-    FROM won
+    FROM kept
 ), stored AS (
     INSERT INTO events ({_COLUMNS}) SELECT {_COLUMNS} FROM fresh
 ), waiting AS (

@@ -3,8 +3,8 @@
 1. A partition in which everything is due is recorded in `dropped_ranges`, detached and dropped; no
    row of it is read again.
 2. What belonged to its events in other tables is removed by the range of their sequences.
-3. Their keys are removed by a pass over the pages of the table of keys; until then they do not
-   count, since their events are gone (`accept.py`).
+3. Their keys are removed from `recent_keys`, then by a pass over the pages of `sorted_keys`; until
+   then they do not count, since their events are gone (`accept.py`).
 
 Where something has to stay, such as events of a project that keeps its own longer, the rest of a
 partition is removed row by row in order of sequence, once all of it is old enough for its project.
@@ -24,6 +24,7 @@ from headrace.store.contract.retention import DuePage, Removed
 from headrace.store.engine.postgres.database import Connection, Database
 from headrace.store.engine.postgres.partitions import TABLES, Partition, partitions
 from headrace.store.engine.postgres.transaction import PostgresDatabase, rows_changed
+from headrace.store.queues.postgres.keys import LOCK_MOVE
 from headrace.store.upkeep.retention import StoreRetention
 
 #: How far the time inside a sequence may differ from the recorded time of receipt.
@@ -39,6 +40,8 @@ _DELIVERIES_MAX = 1000
 #: Pages of the table of keys that one transaction passes over, with about 130 keys each.
 _KEY_PAGES = 64
 _PAGE_BYTES = 8192
+#: Keys that one transaction removes from `recent_keys`.
+_RECENT_KEYS_MAX = 20_000
 
 _PROJECTS = (
     "WITH RECURSIVE found (id) AS (SELECT min(project_id) FROM {events} UNION ALL "
@@ -96,11 +99,15 @@ REMOVE_BY_LANE = {
 }
 REMOVE_DEAD_LETTERS = "DELETE FROM dead_letters WHERE sequence >= $1 AND sequence < $2"
 _REMOVE_KEYS = (
-    "DELETE FROM idempotency_keys k USING unnest($1::bigint[], $2::bigint[]) "
+    "DELETE FROM sorted_keys k USING unnest($1::bigint[], $2::bigint[]) "
     "AS gone (first, past) WHERE k.ctid >= '({first},0)'::tid AND k.ctid < '({past},0)'::tid "
     "AND k.event_sequence >= gone.first AND k.event_sequence < gone.past"
 )
-_KEY_BYTES = "SELECT pg_relation_size('idempotency_keys')"
+_KEY_BYTES = "SELECT pg_relation_size('sorted_keys')"
+_REMOVE_RECENT = (
+    "DELETE FROM recent_keys WHERE ctid = ANY (ARRAY(SELECT ctid FROM recent_keys "
+    "WHERE event_sequence >= $1 AND event_sequence < $2 LIMIT $3))"
+)
 
 
 class PostgresRetention(StoreRetention):
@@ -229,7 +236,13 @@ class PostgresRetention(StoreRetention):
                 lanes = list(range(LANES))
                 rows += rows_changed(await connection.execute(statement, first, end, lanes))
             letters = rows_changed(await connection.execute(REMOVE_DEAD_LETTERS, first, end))
-            await connection.execute(_BEGIN_KEYS, first)
+            # None is moved behind the pass over `sorted_keys` once all have left `recent_keys`.
+            await connection.execute(LOCK_MOVE)
+            values = (first, end, _RECENT_KEYS_MAX)
+            recent = rows_changed(await connection.execute(_REMOVE_RECENT, *values))
+            rows += recent
+            if recent < _RECENT_KEYS_MAX:
+                await connection.execute(_BEGIN_KEYS, first)
             return Removed(0, letters, rows + letters, complete=False)
 
         return await self._connections.write(work)

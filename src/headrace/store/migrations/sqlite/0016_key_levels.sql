@@ -1,0 +1,1 @@
+-- Nothing to change here: on SQLite, keys have had two levels since 0014.
