@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from headrace.domain.access.policies import Policies
@@ -34,7 +35,9 @@ def known(values: Values | None = None, **fields: Any) -> ContactIds:
 
 
 def notes(made: BatchPlan) -> list[dict[str, Any]]:
-    return [json.loads(done.resolution) for done in made.done]
+    """Notes of the events, as in an export."""
+    found = [read_note(done.resolution, done.contact_id) for done in made.done]
+    return [json.loads(msgspec.json.encode(note)) for note in found]
 
 
 def told(made: BatchPlan) -> list[dict[str, Any]]:
@@ -232,8 +235,11 @@ def test_an_identifier_that_was_cleared_later_is_not_filled() -> None:
     assert [each.after.email for each in after.contacts_changed.values()] == ["a@b.example"]
 
 
-def test_the_note_that_is_written_by_hand_is_a_note() -> None:
+def test_both_forms_of_a_note_read_the_same() -> None:
     for contact_id in (None, PERSON):
         note = ResolutionNote("matched", "email", contact_id)
-        assert plain_text("matched", "email", contact_id) == note.text()
-        assert read_note(note.text()) == note
+        assert read_note(plain_text("matched", "email"), contact_id) == note
+        assert read_note(note.text(), contact_id) == note
+    written = ResolutionNote("matched", "email", PERSON, ignored=[("two words", "a reason")])
+    assert read_note(written.text(), PERSON) == written
+    assert read_note('{"of tomorrow": 1}', None) is None

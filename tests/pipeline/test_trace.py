@@ -262,6 +262,22 @@ def test_discarded_with_a_reason() -> None:
     assert statuses(of)[-1] == "processed"
 
 
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("matched email", '{"reason":"matched","by":"email","contact_id":"c1"}'),
+        ("contact_not_found contact_id", '{"reason":"contact_not_found","by":"contact_id"}'),
+    ],
+)
+def test_a_short_note_reads_like_the_same_as_json(short: str, long: str) -> None:
+    """The contact of the short one is that of the event."""
+    found = "c1" if "c1" in long else None
+    of = event(status=Status.PROCESSED, attempts=1, resolved_contact_id=found)
+    assert trace_of(processed(event=of, resolution=short)) == trace_of(
+        processed(event=of, resolution=long)
+    )
+
+
 def test_repeats_of_the_key() -> None:
     repeats = [
         KeyUsed(START_US + 1, "k1", "r2", mismatch=False),

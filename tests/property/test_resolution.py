@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from headrace.domain.access.policies import LinkIdentifiers, Policies
 from headrace.domain.events.event import NewEvent, Source, Status
 from headrace.pipeline.processing.plan import BatchPlanner, Rules
+from headrace.pipeline.processing.resolution_note import read_note
 from tests.support.events import new_event
 from tests.support.places import SqlitePlace
 from tests.support.queue import Queue
@@ -173,7 +175,7 @@ class Life:
             "SELECT status, resolved_contact_id, resolution FROM events WHERE sequence = ?",
             event.sequence,
         )
-        note = json.loads(text)
+        note = json.loads(msgspec.json.encode(read_note(text, contact_id)))
         person = expected.person
         assert status == Status.PROCESSED
         assert (note["reason"], note["by"]) == (expected.reason, expected.by)

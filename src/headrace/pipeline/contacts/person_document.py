@@ -22,6 +22,7 @@ from headrace.pipeline.automations.run_document import (
     run_exported,
 )
 from headrace.pipeline.messages.person_copy import message_view, suppression_view
+from headrace.pipeline.processing.resolution_note import read_note
 from headrace.store.contract.dead_letters import DeadLetterState
 from headrace.store.contract.deliveries import DeliveryState
 from headrace.store.privacy.person_details import Details, counts_of
@@ -195,6 +196,11 @@ def _by_event(details: Details) -> dict[int, dict[str, list[Any]]]:
     return found
 
 
+def _note(text: str, contact_id: str | None) -> Any:
+    """What is noted about the contact, as JSON; also that of a newer release."""
+    return read_note(text, contact_id) or msgspec.Raw(text.encode())
+
+
 def _event(row: Sequence[Any], details: dict[str, list[Any]]) -> dict[str, Any]:
     _, event_id, name, source, contact_id, external_id, email, email_original, *rest = row
     key, occurred_us, received_us, api_key_id, request_id, payload, *outcome = rest
@@ -219,7 +225,7 @@ def _event(row: Sequence[Any], details: dict[str, list[Any]]) -> dict[str, Any]:
         "request_id": request_id,
         "attempts": attempts,
         "last_error": last_error,
-        "resolution": None if not resolution else msgspec.Raw(resolution.encode()),
+        "resolution": None if not resolution else _note(resolution, resolved_id),
         "repeats": [
             {
                 "at": to_text(row[1]),

@@ -92,7 +92,7 @@ class ContactPlanner:
         if resolved.plain and not writes:
             # The case of nearly all events.
             contact_id = resolved.contact_id
-            return contact_id, plain_text(resolved.reason, resolved.by, contact_id)
+            return contact_id, plain_text(resolved.reason, resolved.by)
         note = _note(resolved)
         stamp = Stamp(happened_us, event.sequence)
         wanted = event_properties(event.payload) if writes else None

@@ -1,6 +1,7 @@
-"""What is noted with an event about its contact, for its trace: `events.resolution` as JSON.
+"""What is noted with an event about its contact, for its trace: `events.resolution`.
 
-Names of fields only, never their values.
+JSON, or of nearly all events only reason and field, such as `matched external_id`: a note is stored
+with every event, and the contact is stored beside it. Names of fields only, never their values.
 """
 
 from __future__ import annotations
@@ -61,11 +62,9 @@ class ResolutionNote(msgspec.Struct, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
-def plain_text(reason: str, by: str, contact_id: str | None) -> str:
-    """The JSON of a note with these three fields only, without an encoder, for speed."""
-    if contact_id is None:
-        return f'{{"reason":"{reason}","by":"{by}"}}'
-    return f'{{"reason":"{reason}","by":"{by}","contact_id":"{contact_id}"}}'
+def plain_text(reason: str, by: str) -> str:
+    """A note with only these two and the contact that is stored beside it."""
+    return f"{reason} {by}"
 
 
 def conflicts_noted(conflicts: Sequence[tuple[str, str]]) -> list[ConflictNoted]:
@@ -80,8 +79,15 @@ def kept_noted(
     return [KeptNoted(f"{prefix}{as_written(name)}", since_us, once) for name, since_us in kept]
 
 
-def read_note(text: str) -> ResolutionNote | None:
-    """Decode a stored note; None for one of a newer release."""
+def read_note(text: str, contact_id: str | None) -> ResolutionNote | None:
+    """Decode a stored note; None for one of a newer release.
+
+    Args:
+        contact_id: what is stored beside it.
+    """
+    reason, _, by = text.partition(" ")
+    if by.isidentifier():
+        return ResolutionNote(reason, by, contact_id)
     try:
         return msgspec.json.decode(text, type=ResolutionNote)
     except msgspec.DecodeError:

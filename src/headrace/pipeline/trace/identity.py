@@ -29,7 +29,7 @@ def identity_moments(facts: TraceFacts) -> Iterator[Moment]:
     """The decision, and what it did to contacts."""
     if facts.resolution is None or facts.processed_us is None:
         return
-    note = read_note(facts.resolution)
+    note = read_note(facts.resolution, facts.event.resolved_contact_id)
     if note is None:
         return
     at_us = facts.processed_us
