@@ -18,8 +18,10 @@ from headrace.domain.upkeep.retention import DAY_US
 from headrace.store.contract.events import EventFilter
 from headrace.store.contract.retention import Removed
 from headrace.store.engine.postgres.database import PoolOptions
+from headrace.store.engine.postgres.packing import pack_next
 from headrace.store.engine.postgres.partitions import (
     BYTES_MEANT,
+    TABLES,
     WIDTH_US_MAX,
     WIDTH_US_MIN,
     Partition,
@@ -243,6 +245,75 @@ def test_lengths_grow_while_little_is_stored(place: PostgresPlace) -> None:
     assert lengths == sorted(lengths)
     assert WIDTH_US_MAX <= lengths[-1] <= WIDTH_US_MAX + 2 * MINUTE_US
     assert BYTES_MEANT > 0
+
+
+# Packing
+
+
+def unpacked(place: PostgresPlace) -> set[str]:
+    """Partitions with an index that is not rebuilt."""
+    return {
+        row[0]
+        for row in place.run_sql(
+            "SELECT i.indrelid::regclass::text FROM pg_index i JOIN pg_class c "
+            "ON c.oid = i.indrelid WHERE c.relispartition AND c.relkind = 'r' AND "
+            "(NOT i.indisvalid OR obj_description(i.indexrelid) IS DISTINCT FROM 'packed')"
+        )
+    }
+
+
+def files_of_indexes(place: PostgresPlace) -> set[tuple[Any, ...]]:
+    return set(
+        place.run_sql(
+            "SELECT c.oid, c.relfilenode FROM pg_class c WHERE c.relkind = 'i' AND c.relispartition"
+        )
+    )
+
+
+def test_indexes_of_complete_partitions_are_rebuilt_once(
+    session: StoreSession, place: PostgresPlace
+) -> None:
+    events = [finished_event(session, **at(minutes, key=f"k{minutes}")) for minutes in (0, 99, 400)]
+    late = finished_event(session, **at(2000, key="k"))
+    found = listed(place)
+    assert len(found) == 4
+    drop_due(session, {1: BASE_US})
+    kept = {each.table(parent) for each in found[-3:] for parent in TABLES}
+    assert unpacked(place) == kept | {"events_0", "event_states_0"}
+    files = files_of_indexes(place)
+    drop_due(session, {1: BASE_US})
+    assert files_of_indexes(place) == files
+    assert session.stored_ids() == [*(event.id for event in events), late.id]
+    found_event = session.run(session.store.events.get_by_key(1, "k0"))
+    assert found_event is not None
+
+
+def test_an_interrupted_rebuild_is_done_again(session: StoreSession, place: PostgresPlace) -> None:
+    """A transaction that has begun before holds it up; it is ended while it waits."""
+    for minutes in (0, 99, 400, 2000):
+        finished_event(session, **at(minutes))
+    table = listed(place)[0].table("events")
+
+    async def interrupt() -> None:
+        reading, packing = await asyncpg.connect(place.url), await asyncpg.connect(place.url)
+        try:
+            async with reading.transaction(isolation="repeatable_read"):
+                await reading.execute(f"SELECT count(*) FROM {table}")
+                await packing.execute("SET statement_timeout = '100ms'")
+                with pytest.raises(asyncpg.QueryCanceledError):
+                    await pack_next(packing)
+        finally:
+            await reading.close()
+            await packing.close()
+
+    asyncio.run(interrupt())
+    invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+    assert place.run_sql(invalid) == [(1,)]
+    drop_due(session, {1: BASE_US})
+    assert place.run_sql(invalid) == [(0,)]
+    assert table not in unpacked(place)
+    # It is dropped like any other.
+    assert drop_due(session).events == 4
 
 
 # Searching

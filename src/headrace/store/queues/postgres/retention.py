@@ -6,6 +6,9 @@
 3. Their keys are removed from `recent_keys`, then by a pass over the pages of `sorted_keys`; until
    then they do not count, since their events are gone (`accept.py`).
 
+When there is nothing to drop, the indexes of complete partitions are rebuilt
+(`engine/postgres/packing.py`).
+
 Where something has to stay, such as events of a project that keeps its own longer, the rest of a
 partition is removed row by row in order of sequence, once all of it is old enough for its project.
 """
@@ -22,6 +25,7 @@ from headrace.domain.ids import first_sequence_at, received_us_of
 from headrace.store.contract.errors import StoreBusyError
 from headrace.store.contract.retention import DuePage, Removed
 from headrace.store.engine.postgres.database import Connection, Database
+from headrace.store.engine.postgres.packing import pack_next
 from headrace.store.engine.postgres.partitions import TABLES, Partition, partitions
 from headrace.store.engine.postgres.transaction import PostgresDatabase, rows_changed
 from headrace.store.queues.postgres.keys import LOCK_MOVE
@@ -118,6 +122,8 @@ class PostgresRetention(StoreRetention):
         self._connections = database
         self._listed: list[Partition] = []
         self._listed_until_s = 0.0
+        #: When indexes may be rebuilt again.
+        self._pack_at_s = 0.0
         #: Partitions in which something has to stay, until when that is believed.
         self._kept_until_s: dict[str, float] = {}
 
@@ -144,7 +150,19 @@ class PostgresRetention(StoreRetention):
         # Last: one pass serves all ranges that were dropped before it began.
         if ranges:
             return await self._remove_keys(ranges)
-        return Removed()
+        return Removed(complete=not await self._pack())
+
+    async def _pack(self) -> bool:
+        """Rebuild an index of a complete partition; False when there is none to do now."""
+        # Behind a pooler a session, and so its lock, cannot be held.
+        if not self._connections.keeps_sessions or time.monotonic() < self._pack_at_s:
+            return False
+        try:
+            return await self._connections.alone(pack_next, _DROP_SECONDS_MAX)
+        except StoreBusyError:
+            # It waits for transactions that have begun before it, such as a dump.
+            self._pack_at_s = time.monotonic() + _KEPT_SECONDS
+            return False
 
     async def _partitions(self) -> list[Partition]:
         now_s = time.monotonic()
