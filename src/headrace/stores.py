@@ -111,6 +111,11 @@ class _MigrationLog:
             structlog.get_logger().info(STORE_MIGRATING, moved=moved, total=total)
 
 
+def _log_step(step: str, done: int, total: int) -> None:
+    """Log the step of a migration that begins."""
+    structlog.get_logger().info(STORE_MIGRATING, step=step, moved=done, total=total)
+
+
 async def open_configured(
     settings: Settings, *, serve: bool, create: bool = True, accept_data_loss: bool = False
 ) -> Store:
@@ -281,7 +286,12 @@ async def migrate_store(settings: Settings) -> tuple[int, int]:
         options = pool_options(settings)
         place = SecretKeys.of(store_url(settings.store), settings.secret_key)
         store: Store = await open_postgres(
-            settings.store, options, create=True, migrated=True, keys=place.ring()
+            settings.store,
+            options,
+            create=True,
+            migrated=True,
+            report=_log_step,
+            keys=place.ring(),
         )
         await place.prepare(store, create=False)
     else:

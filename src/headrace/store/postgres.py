@@ -37,6 +37,7 @@ from headrace.store.engine.postgres.clock import StoreClock
 from headrace.store.engine.postgres.database import Connection, Database, PoolOptions
 from headrace.store.engine.postgres.durability import check_server, read_settings
 from headrace.store.engine.postgres.migrate import (
+    Report,
     migrate,
     newer_release,
     newest_version,
@@ -238,6 +239,7 @@ async def open_store(
     *,
     create: bool = False,
     migrated: bool = False,
+    report: Report | None = None,
     keys: KeyRing | None = None,
 ) -> PostgresStore:
     """Open a store whose schema is that of this release.
@@ -248,6 +250,7 @@ async def open_store(
     Args:
         create: whether to make the schema in a database that has none.
         migrated: whether to migrate an older schema to the newest.
+        report: see `migrate`.
         keys: seal secrets; None: they are stored in plain.
 
     Raises:
@@ -256,7 +259,7 @@ async def open_store(
     database = Database(url, options)
     async with _closed_on_error(database):
         settings = await _connect(database)
-        await _check_schema(database, create=create, migrated=migrated)
+        await _check_schema(database, create=create, migrated=migrated, report=report)
         await _check_whole(database)
         clock = StoreClock()
         await clock.measure(database)
@@ -326,7 +329,9 @@ async def _check_whole(database: Database) -> None:
         )
 
 
-async def _check_schema(database: Database, *, create: bool, migrated: bool) -> None:
+async def _check_schema(
+    database: Database, *, create: bool, migrated: bool, report: Report | None
+) -> None:
     found = await database.read(schema_version)
     if found > newest_version():
         raise newer_release(found)
@@ -335,7 +340,7 @@ async def _check_schema(database: Database, *, create: bool, migrated: bool) -> 
     if 0 < found < FIRST:
         raise StoreSetupError(too_old(found))
     if migrated or (found == 0 and create):
-        await migrate(database)
+        await migrate(database, report)
         return
     state = "no schema yet" if found == 0 else f"schema {found}"
     raise StoreSetupError(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from headrace.store.contract.errors import StoreSetupError
-from headrace.store.engine.postgres.database import PoolOptions
+from headrace.store.engine.postgres.database import Database, PoolOptions
 from headrace.store.engine.postgres.durability import check_server
-from headrace.store.engine.postgres.migrate import newest_version
+from headrace.store.engine.postgres.migrate import _Steps, newest_version
 from headrace.store.migrations import FIRST, Migration, migrations
 from headrace.store.postgres import open_store, schema_versions
 from headrace.store.store import Store
@@ -170,3 +174,74 @@ def test_error_of_an_absent_server_hides_the_password() -> None:
 )
 def test_error_of_an_invalid_url_hides_the_password(url: str) -> None:
     assert "s3cret" not in rejection(url)
+
+
+#: Brings the store of a URL to the newest schema, and prints each step when it begins.
+_MIGRATE = """
+import asyncio, sys
+from headrace.store.engine.postgres.database import PoolOptions
+from headrace.store.postgres import open_store
+
+def report(step, done, total):
+    print(step, done, total, flush=True)
+
+async def migrate():
+    store = await open_store(sys.argv[1], PoolOptions(), migrated=True, report=report)
+    await store.close()
+
+asyncio.run(migrate())
+"""
+
+
+@pytest.fixture
+def old_database() -> Iterator[str]:
+    """A store as the steps before partitions have left it, with some events."""
+    name = server().new_database(migrated=False)
+    steps = [step for step in migrations("postgres") if step.number < 14]
+
+    async def fill() -> None:
+        database = Database(server().url(name), PoolOptions())
+        await database.connect()
+        await database.write(_Steps(steps))
+        await database.close()
+
+    asyncio.run(fill())
+    server().run_sql(
+        name,
+        "INSERT INTO events (lane, sequence, id, project_id, event, idempotency_key, occurred_us, "
+        "received_us, source, payload) SELECT n % 256, n, gen_random_uuid(), 1, 'a', 'k' || n, n, "
+        "n, 0, '{}' FROM generate_series(1, 500) AS n",
+    )
+    server().run_sql(
+        name,
+        "INSERT INTO idempotency_keys SELECT lane, md5(idempotency_key)::uuid, lane, sequence "
+        "FROM events",
+    )
+    yield name
+    server().drop_database(name)
+
+
+def test_a_killed_migration_goes_on_where_it_was(old_database: str) -> None:
+    """Whichever step it was in: that one is rolled back, the ones before it stay."""
+    steps = [f"{step.number:04d}_{step.name}" for step in migrations("postgres")]
+    missing = [step for step in steps if int(step[:4]) >= 14]
+    url = server().url(old_database)
+    command = [sys.executable, "-c", _MIGRATE, url]
+    before = int(missing[0][:4]) - 1
+    for number, step in enumerate(missing, 1):
+        # Each time it gets one step further.
+        armed = os.environ | {"HEADRACE_FAIL_POINT": f"inside_migration:kill:{min(number, 2)}"}
+        ended = subprocess.run(command, env=armed, check=False, capture_output=True, text=True)
+        assert ended.returncode == -signal.SIGKILL
+        assert ended.stdout.splitlines()[-1].split()[0] == step
+        [[version]] = server().run_sql(old_database, "SELECT max(number) FROM schema_migrations")
+        assert version == before
+        before = int(step[:4])
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert ended.stdout.splitlines() == [f"{missing[-1]} 0 1"]
+    counts = (
+        "SELECT (SELECT count(*) FROM events)::int, (SELECT count(*) FROM sorted_keys)::int, "
+        "(SELECT count(*) FROM recent_keys)::int"
+    )
+    assert server().run_sql(old_database, counts) == [(500, 500, 0)]
+    assert asyncio.run(opened(url)) == newest_version()

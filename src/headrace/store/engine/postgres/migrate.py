@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from headrace.faults import fail_point
 from headrace.store.contract.errors import StoreSetupError
 from headrace.store.engine.postgres.database import Connection, Database
 from headrace.store.migrations import FIRST, Migration, migrations, too_old
@@ -12,6 +13,8 @@ from headrace.store.migrations import FIRST, Migration, migrations, too_old
 _LOCK = 0x4865_6164_7261_6365
 #: A step may build an index on a large table.
 _STEP_SECONDS_MAX = 3600.0
+
+Report = Callable[[str, int, int], None]
 
 _MAKE_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -38,12 +41,18 @@ def newest_version() -> int:
     return migrations("postgres")[-1].number
 
 
-async def migrate(database: Database) -> list[str]:
+async def migrate(database: Database, report: Report | None = None) -> list[str]:
     """Apply missing steps, each in one transaction; returns their names.
+
+    An interrupted step is rolled back and the ones before it are kept, so a migration goes on where
+    it was interrupted.
 
     An empty database gets all steps in one transaction: other processes see no schema or the whole
     schema, never what looks like that of an older release. Several processes may migrate at once:
     each step is applied under a lock, by one of them.
+
+    Args:
+        report: called before each step with its name, how many are done, and how many there are.
 
     Raises:
         StoreSetupError: the database is of a newer release, or of a development version.
@@ -51,10 +60,15 @@ async def migrate(database: Database) -> list[str]:
     steps = migrations("postgres")
     if await database.read(schema_version) == 0:
         return await database.write(_Steps(steps), _STEP_SECONDS_MAX)
-    applied = []
-    for step in steps:
+    applied: list[str] = []
+    found = await database.read(schema_version)
+    missing = [step for step in steps if step.number > found]
+    for number, step in enumerate(missing):
+        if report is not None:
+            report(f"{step.number:04d}_{step.name}", number, len(missing))
         applied += await database.write(_Steps((step,)), _STEP_SECONDS_MAX)
-    return applied
+    # Raises for a newer release.
+    return applied or await database.write(_Steps(()))
 
 
 def newer_release(found: int) -> StoreSetupError:
@@ -85,4 +99,5 @@ class _Steps:
             for statement in step.statements():
                 await connection.execute(statement)
             await connection.execute(_ADD, step.number, step.name)
+            fail_point("inside_migration")
         return [f"{step.number:04d}_{step.name}" for step in missing]
