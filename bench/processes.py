@@ -142,6 +142,13 @@ def process_tree(root: int) -> list[int]:
     return tree
 
 
+def tree_cpu_s(root: int) -> float:
+    """Return processor time of `root`, its descendants, and its children that have ended."""
+    ended = _stat(root)
+    of_ended = (int(ended[13]) + int(ended[14])) / TICKS_PER_S if ended else 0.0
+    return of_ended + sum(_cpu_s(pid) for pid in process_tree(root))
+
+
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int, path: str, log: Path) -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
     give_up = time.perf_counter() + READY_WITHIN_S

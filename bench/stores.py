@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import NEWEST, PostgresServer
 
 DATABASE = "headrace.db"
 #: Settings of the measured PostgreSQL, otherwise as for tests. The log may grow, so that a short
 #: load is not one long checkpoint.
-_SHARED_BUFFERS, _LOG_MAX = "512MB", "4GB"
+_SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
 
 
 class StoreKind(StrEnum):
@@ -51,15 +51,17 @@ _shared: SharedDatabases | None = None
 
 
 @contextmanager
-def using(kind: StoreKind, folder: Path) -> Iterator[None]:
-    """Let every started server use such a store, below `folder`."""
+def using(kind: StoreKind, folder: Path, **settings: str) -> Iterator[None]:
+    """Let every started server use such a store, below `folder`.
+
+    Args:
+        settings: of PostgreSQL, other than those of all scenarios.
+    """
     global _shared  # noqa: PLW0603 - one kind of store a run
     if kind is StoreKind.SQLITE:
         yield
         return
-    server = PostgresServer(
-        room=folder.resolve(), shared_buffers=_SHARED_BUFFERS, max_wal_size=_LOG_MAX
-    )
+    server = PostgresServer(NEWEST, folder.resolve(), **(_SETTINGS | settings))
     try:
         server.start()
         _shared = SharedDatabases(server)

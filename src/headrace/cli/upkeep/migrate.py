@@ -30,8 +30,11 @@ def migrate(
 
     Example: headrace migrate --store sqlite:///headrace.db
     """
+    from headrace.observability.logs import configure_logs
     from headrace.stores import distribute_store, migrate_store, store_url
 
+    # How far it is goes to standard error.
+    configure_logs("info", "auto")
     before, after = asyncio.run(migrate_store(settings))
     distributed = asyncio.run(distribute_store(settings, shards)) if distribute else []
     if as_json:
