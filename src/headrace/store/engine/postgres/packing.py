@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.store.engine.postgres.partitions import TABLES, partitions
+from headrace.store.engine.postgres.shard import MAY_BE_SHARDED
 
 #: The newest partitions: one made ahead, one in use, and one whose events may still wait.
 UNPACKED = 3
@@ -38,6 +39,9 @@ async def pack_next(connection: Any) -> bool:
     An interrupted rebuild is done again. The first partition, which has no lower bound, is left as
     it is: it may be as large as a whole store.
     """
+    # Not tried on a cluster.
+    if await connection.fetchval(MAY_BE_SHARDED):
+        return False
     found = (await partitions(connection))[:-UNPACKED]
     tables = [each.table(parent) for each in found if not each.is_first for parent in TABLES]
     if not tables or not await connection.fetchval(_TRY_LOCK):

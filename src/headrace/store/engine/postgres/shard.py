@@ -30,6 +30,8 @@ TRAFFIC_TABLES = (
     f"AND c.relnamespace = current_schema()::regnamespace AND c.relname <> '{_OWNERS}' "
     f"ORDER BY c.relname <> '{_FIRST}', c.relname"
 )
+#: Whether tables may be sharded.
+MAY_BE_SHARDED = "SELECT to_regclass('pg_dist_partition') IS NOT NULL"
 _INSTALLED = "SELECT 1 FROM pg_extension WHERE extname = 'citus'"
 _SHARD = "SELECT logicalrelid::regclass::text FROM pg_dist_partition WHERE partmethod = 'h'"
 

@@ -28,6 +28,7 @@ from headrace.domain.events.identity import LANES, lane_of_key
 from headrace.faults import fail_point
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.postgres.database import Connection, Database
+from headrace.store.engine.postgres.shard import MAY_BE_SHARDED
 
 #: Keys in `recent_keys` at which they begin to be moved, and the share of `sorted_keys` that they
 #: must be as well: then a page of the large index, which holds some 200, takes 12 at a time.
@@ -175,6 +176,9 @@ class KeyMover:
                 return
 
     async def _is_due(self, connection: Connection) -> bool:
+        # Not tried on a cluster, where all keys stay in the first table.
+        if await connection.fetchval(MAY_BE_SHARDED):
+            return False
         sorted_keys = await connection.fetchval(_SORTED_BYTES) / _KEY_BYTES
         wanted = max(self._recent_max, int(sorted_keys * RECENT_SHARE))
         return bool(await connection.fetchval(_COUNT, wanted) >= wanted)
