@@ -147,6 +147,7 @@ def test_export_has_what_an_erasure_removes(people: People) -> None:
         ("message_engagement", "engagement"),
         ("message_hits", "hits"),
         ("captured_mails", "captured"),
+        ("mail_notifications", "notifications"),
     ):
         assert sum(len(one[place_of]) for one in messages) == removed[name] == 1, name
     runs = found["automation_runs"]

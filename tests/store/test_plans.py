@@ -50,7 +50,7 @@ from headrace.store.engine.dialect import Statement, sql
 from headrace.store.events import event_lists, event_removal, events, queue_reads, trace
 from headrace.store.messages import message_rows, person_messages, removal, suppressions
 from headrace.store.messages.content import bodies, captured, links, templates
-from headrace.store.messages.feedback import engagement
+from headrace.store.messages.feedback import engagement, notifications
 from headrace.store.messages.sending import (
     emails,
     facts,
@@ -189,6 +189,11 @@ INSERT INTO suppressions SELECT id, project_id, decode(md5(id), 'hex'), 'manual'
 INSERT INTO soft_bounces SELECT project_id, decode(md5(id), 'hex'), 1, 0, 0 FROM emails;
 INSERT INTO captured_mails (project_id, message_id, at_us, content)
 SELECT 1 + i % 3, 'm' || i, 0, '\\x00' FROM generate_series(1, 2000) AS i;
+INSERT INTO mail_notifications (id, project_id, digest, message_id, intake, source, event, kind,
+    effect, at_us, due_us, raw)
+SELECT 'n' || i, 1 + i % 3, decode(md5('' || i), 'hex'), 'm' || i, 'imap', 'dsn', '', 'hard',
+    'nothing', i, CASE WHEN i % 50 = 0 THEN i END, '' FROM generate_series(1, 5000) AS i;
+UPDATE messages SET mail_key = 'k' || id;
 INSERT INTO send_counts SELECT id, 'mail', '2026-01-01', 1 FROM projects;
 INSERT INTO send_jobs (id, project_id, audiences, excluded, total, status, actor, due_us,
     created_us, updated_us)
@@ -502,10 +507,27 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "engagement.of_address": (engagement.OF_ADDRESS, "'a1', 1, 9, 50"),
     "engagement.old": (engagement.OLD, "100, 50"),
     "engagement.remove": (engagement.REMOVE, "'{1,2}', '{h1,h2}'"),
+    "notifications.by_digest": (notifications.BY_DIGEST, "'\\x00'"),
+    "notifications.by_number": (notifications.BY_NUMBER, "1"),
+    "notifications.get": (notifications.GET, "1, 'n1'"),
+    "notifications.list": (notifications.LIST, "1, 20000, 50, 'hard', NULL, NULL"),
+    "notifications.list of message": (
+        notifications.LIST_OF_MESSAGE,
+        "'m1', 20000, 50, NULL, NULL, NULL",
+    ),
+    "notifications.counts": (notifications.COUNTS, "1"),
+    "notifications.due": (notifications.DUE, "1, 50"),
+    "notifications.by_mail_key": (notifications.BY_MAIL_KEY, "'k1'"),
+    "notifications.domain_owners": (notifications.DOMAIN_OWNERS, "'n1'"),
+    "notifications.surplus": (notifications.SURPLUS, "1, 1000"),
+    "notifications.trim": (notifications.TRIM, "1, 50"),
+    "notifications.oldest": (notifications.OLDEST, "1, 50"),
+    "notifications.remove": (notifications.REMOVE, "'{1,2}'"),
     "removal.finished": (removal.FINISHED, "1, 1000, 50"),
     "removal.unknown": (removal.UNKNOWN, "1, 1000, 50"),
     "removal.remove_hits": (removal.REMOVE_HITS, "'{m1,m2}'"),
     "removal.remove_captured": (removal.REMOVE_CAPTURED, "'{m1,m2}'"),
+    "removal.remove_notifications": (removal.REMOVE_NOTIFICATIONS, "'{m1,m2}'"),
     "removal.remove_email": (removal.REMOVE_EMAIL, "1, 'e1'"),
     "removal.old_jobs": (removal.OLD_JOBS, "1, 1, 50"),
     "person_messages.of_contacts": (person_messages.OF_CONTACTS, "'{c1,c2}', 50"),
@@ -528,6 +550,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "person_messages.engaged": (person_messages.ENGAGED, "1, 'm1'"),
     "person_messages.hits": (person_messages.HITS, "'m1'"),
     "person_messages.captured": (person_messages.CAPTURED, "'m1'"),
+    "person_messages.notifications": (person_messages.NOTIFICATIONS, "'m1'"),
     "person_messages.others": (person_messages.OTHERS, "'e1', 50"),
     "person_messages.forget_addresses": (person_messages.FORGET_ADDRESSES, "1, '{x,y}'"),
     **{

@@ -213,6 +213,10 @@ def fill_messages(people: People) -> None:
         "content": b"To: " + EMAIL.encode(),
     }
     insert(place, "captured_mails", **captured)
+    received = {"id": "n", "project_id": 1, "digest": b"d", "message_id": alone.id}
+    understood = {"intake": "imap", "source": "dsn", "event": "", "kind": "hard", "address": EMAIL}
+    followed = {"effect": "suppressed", "at_us": 0, "raw": CANARY}
+    insert(place, "mail_notifications", **received, **understood, **followed)
     fields = SuppressionFields(email=EMAIL, scope=SuppressionScope.ALL, note=CANARY)
     session.run(session.store.messages.suppressions.add(1, fields, START_US, actor="tester"))
 

@@ -49,8 +49,10 @@ def claim(session: StoreSession, limit: int = 10, owner: str = OWNER) -> list[Cl
     return list(session.run(session.store.messages.outbox.claim(owner, limit)))
 
 
-def start(session: StoreSession, claimed: Claimed, owner: str = OWNER) -> StartResult:
-    begun = Start(claimed=claimed, relay="test", subject="Hello")
+def start(
+    session: StoreSession, claimed: Claimed, owner: str = OWNER, mail_key: str | None = None
+) -> StartResult:
+    begun = Start(claimed=claimed, relay="test", subject="Hello", mail_key=mail_key)
     results = session.run(session.store.messages.outbox.start(owner, [begun]))
     return results[claimed.message.id]
 

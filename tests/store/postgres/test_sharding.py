@@ -29,6 +29,7 @@ SMALL = {
     "erasures",
     "lanes",
     "leader_leases",
+    "mail_notifications",
     "members",
     "merges",
     "meta",

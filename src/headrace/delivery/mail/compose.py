@@ -80,6 +80,8 @@ class MailContent:
     topic_id: str | None = None
     #: Automation, version, topic and project, for Google Postmaster; empty parts become `-`.
     feedback: tuple[str, str, str, str] | None = field(default=None)
+    #: Further headers that Headrace writes, such as the token of the message.
+    own_headers: tuple[tuple[str, str], ...] = ()
 
 
 def compose(content: MailContent) -> bytes:
@@ -150,6 +152,8 @@ def _headers(content: MailContent) -> Iterator[str]:
     if content.feedback is not None:
         parts = (_FEEDBACK_PART.sub("", part)[:60] or "-" for part in content.feedback)
         yield plain_header("Feedback-ID", ":".join(parts))
+    for name, value in content.own_headers:
+        yield plain_header(name, value)
     if content.attempt > 1:
         yield f"X-Headrace-Attempt: {content.attempt}"
 

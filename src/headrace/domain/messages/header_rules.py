@@ -17,6 +17,7 @@ RESERVED = frozenset(
         *("received", "reply-to", "return-path", "sender", "subject", "to", "x-headrace-attempt"),
         *("authentication-results", "delivered-to", "domainkey-signature", "received-spf"),
         *("original-recipient", "disposition-notification-to", "return-receipt-to"),
+        "x-pm-metadata-headrace",
     }
 )
 _RESERVED_PREFIXES = ("content-", "resent-", "arc-", "x-headrace-")

@@ -26,6 +26,10 @@ LINK_MAX = 2**40 - 1
 #: RFC 5321 4.5.3.1.1.
 LOCAL_PART_CHARACTERS_MAX = 64
 
+#: Header of each mail with the token of its envelope sender: providers and reports that lose the
+#: sender return the headers.
+TOKEN_HEADER = "X-Headrace-Message"  # noqa: S105 - a name, no secret
+
 _VERSION = 1
 _VERP_MAC_BYTES = 5
 _TRACKING_MAC_BYTES = 8

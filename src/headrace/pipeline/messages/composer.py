@@ -24,6 +24,7 @@ from headrace.domain.messages.email_request import Attachment
 from headrace.domain.messages.kinds import DomainStatus, MessageKind
 from headrace.domain.messages.tokens import (
     OPEN_LINK,
+    TOKEN_HEADER,
     BounceAddresses,
     MessageKeys,
     UnsubscribeTarget,
@@ -47,6 +48,9 @@ class MailSettings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str
     #: Where bounces come back; None: to the sender.
     bounce_domain: str | None = None
+    #: Headers in which providers take the token of a message, to return it in their webhooks. The
+    #: value is the token after the text here.
+    provider_headers: tuple[tuple[str, str], ...] = ()
 
 
 class Composed(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +58,8 @@ class Composed(msgspec.Struct, frozen=True, kw_only=True):
 
     mail: OutgoingMail
     subject: str
+    #: Local part of the Message-ID.
+    mail_key: str
 
 
 class Composer:
@@ -113,6 +119,7 @@ class Composer:
                 unsubscribe=self._unsubscribe(message, material, leave),
                 topic_id=message.topic_id,
                 feedback=_feedback(message, material),
+                own_headers=self._own_headers(message, content.headers),
             )
         )
         domain = material.domain
@@ -125,7 +132,21 @@ class Composer:
             recipient=message.recipient or message.address or "",
             content=made,
         )
-        return Composed(mail=mail, subject=rendered.subject)
+        return Composed(mail=mail, subject=rendered.subject, mail_key=key)
+
+    def _own_headers(
+        self, message: Message, authored: tuple[tuple[str, str], ...]
+    ) -> tuple[tuple[str, str], ...]:
+        token = self._keys.verp(message.id)
+        names = {name.lower() for name, _ in authored}
+        return (
+            (TOKEN_HEADER, token),
+            *(
+                (name, before + token)
+                for name, before in self._settings.provider_headers
+                if name.lower() not in names
+            ),
+        )
 
     def _rendered(self, message: Message, material: Material, leave: str, now_us: int) -> Rendered:
         content, version = material.content, material.version

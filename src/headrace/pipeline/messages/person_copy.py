@@ -62,6 +62,20 @@ def message_view(copy: MessageCopy) -> dict[str, Any]:
         ],
         # The raw mail; bytes that are not UTF-8 are replaced.
         "captured": [each.decode(errors="replace") for each in copy.captured],
+        "notifications": [
+            {
+                "id": each.id,
+                "kind": each.kind.value,
+                "source": each.source.value,
+                "address": each.address,
+                "status": each.status,
+                "diagnostic": each.diagnostic,
+                "effect": each.effect.value,
+                "received_at": to_text(each.at_us),
+                "raw": each.raw,
+            }
+            for each in copy.notifications
+        ],
     }
 
 

@@ -273,6 +273,7 @@ class Sender:
                     claimed=claimed,
                     relay=self._relay.name,
                     subject=composed.subject,
+                    mail_key=composed.mail_key,
                     receiver_free_us=self.pacing.receiver_free_us(domain, group),
                 )
             )

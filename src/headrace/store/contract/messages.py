@@ -10,6 +10,8 @@ import msgspec
 from headrace.domain.contacts.contact import Contact
 from headrace.domain.messages.addresses import Mailbox
 from headrace.domain.messages.email_request import Tag
+from headrace.domain.messages.feedback.form import FeedbackKind, Source
+from headrace.domain.messages.feedback.notification import Effect, Intake
 from headrace.domain.messages.kinds import (
     Channel,
     DomainStatus,
@@ -238,6 +240,36 @@ class HitRecord(msgspec.Struct, frozen=True):
     user_agent: str
 
 
+class Notification(msgspec.Struct, frozen=True, kw_only=True):
+    """A bounce, complaint or webhook: what was received, understood and done."""
+
+    number: int
+    id: str
+    project_id: int
+    #: None: it is about no known message.
+    message_id: str | None
+    intake: Intake
+    source: Source
+    #: The source's own word.
+    event: str
+    kind: FeedbackKind
+    #: The recipient, as reported; None also where the message is not known.
+    address: str | None
+    #: A `ReplyClass`; None when nothing is known.
+    reason: str | None
+    #: Enhanced status code.
+    status: str | None
+    diagnostic: str | None
+    reporter: str | None
+    provider_id: str | None
+    effect: Effect
+    #: When it happened, as reported.
+    reported_us: int | None
+    at_us: int
+    #: Readable extract, addresses masked.
+    raw: str
+
+
 class MessageCopy(msgspec.Struct, frozen=True, kw_only=True):
     """A message with all data about it, for the export of its recipient."""
 
@@ -254,6 +286,8 @@ class MessageCopy(msgspec.Struct, frozen=True, kw_only=True):
     hits: Sequence[HitRecord]
     #: Mails that the relay `capture:` would have sent.
     captured: Sequence[bytes]
+    #: What came back about it.
+    notifications: Sequence[Notification] = ()
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
@@ -280,6 +314,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     #: Name of the relay, as attempts show it.
     relay: str
     subject: str
+    #: Local part of the Message-ID.
+    mail_key: str | None = None
     #: When the receiver's group and the relay may be used; None or past: now.
     receiver_free_us: int | None = None
     relay_free_us: int | None = None

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from headrace.domain.messages.feedback.form import FeedbackKind, Source
+from headrace.domain.messages.feedback.notification import Effect, Intake
 from headrace.domain.messages.kinds import Channel, MessageKind, MessageStatus
 from headrace.domain.messages.places import lane_of_uuid
 from headrace.store.contract.messages import (
@@ -16,6 +18,7 @@ from headrace.store.contract.messages import (
     EmailContent,
     EngagementRecord,
     Message,
+    Notification,
 )
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Row, Transaction
@@ -30,6 +33,7 @@ _CLAIMED = (
 CLAIMED = f"{MESSAGE}, {', '.join(_CLAIMED)}"
 ATTEMPT = ", ".join(field.name for field in msgspec.structs.fields(AttemptRecord))
 ENGAGEMENT = ", ".join(field.name for field in msgspec.structs.fields(EngagementRecord))
+NOTIFICATION = ", ".join(field.name for field in msgspec.structs.fields(Notification))
 EMAIL = "id, project_id, content, created_us"
 
 GET = sql(f"SELECT {MESSAGE} FROM messages WHERE lane = $1 AND id = $2")
@@ -84,6 +88,16 @@ def attempt(row: Row) -> AttemptRecord:
 def engagement(row: Row) -> EngagementRecord:
     """The engagement of a row of `ENGAGEMENT`."""
     return EngagementRecord(**dict(zip(ENGAGEMENT.split(", "), row, strict=True)))
+
+
+def notification(row: Row) -> Notification:
+    """The notification of a row of `NOTIFICATION`."""
+    values = dict(zip(NOTIFICATION.split(", "), row, strict=True))
+    values["intake"] = Intake(values["intake"])
+    values["source"] = Source(values["source"])
+    values["kind"] = FeedbackKind(values["kind"])
+    values["effect"] = Effect(values["effect"])
+    return Notification(**values)
 
 
 def email(row: Row) -> Email:

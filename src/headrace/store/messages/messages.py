@@ -13,7 +13,7 @@ from headrace.store.messages.content.domains import Domains
 from headrace.store.messages.content.links import Links
 from headrace.store.messages.content.templates import Templates
 from headrace.store.messages.feedback.engagement import Engagements
-from headrace.store.messages.feedback.reports import Reports
+from headrace.store.messages.feedback.notifications import Notifications
 from headrace.store.messages.feedback.unsubscribes import Unsubscribes
 from headrace.store.messages.keys import StoredKeys
 from headrace.store.messages.removal import Removal
@@ -59,7 +59,7 @@ class Messages:
         self.captured = Captured(database)
         self.materials = Materials(database, secret_keys)
         self.removal = Removal(database)
-        self.reports = Reports(database, system_events, self.keys)
+        self.notifications = Notifications(database, system_events, self.keys)
         self.lists = MessageLists(database, system_events, self.keys)
         self.search = MessageSearch(database)
         self.engagements = Engagements(database, system_events)

@@ -22,6 +22,7 @@ from headrace.store.messages.message_rows import (
     ENGAGEMENT,
     GET_EMAIL,
     MESSAGE,
+    NOTIFICATION,
     attempt,
     content_text,
     email,
@@ -29,6 +30,7 @@ from headrace.store.messages.message_rows import (
     find_content,
     key_of,
     message,
+    notification,
 )
 from headrace.store.messages.removal import (
     REMOVE_CAPTURED,
@@ -66,6 +68,7 @@ COUNTS = {
         ("message_engagement", "t.lane = k.lane AND t.message_id = k.id"),
         ("message_hits", "t.message_id = k.id"),
         ("captured_mails", "t.message_id = k.id"),
+        ("mail_notifications", "t.message_id = k.id"),
     )
 }
 # Of an e-mail with present or future messages to others, only the addresses are removed.
@@ -93,6 +96,9 @@ ENGAGED = sql(
 _HIT = ", ".join(field.name for field in msgspec.structs.fields(HitRecord))
 HITS = sql(f"SELECT {_HIT} FROM message_hits WHERE message_id = $1 ORDER BY at_us")
 CAPTURED = sql("SELECT content FROM captured_mails WHERE message_id = $1")
+NOTIFICATIONS = sql(
+    f"SELECT {NOTIFICATION} FROM mail_notifications WHERE message_id = $1 ORDER BY number"
+)
 OTHERS = sql("SELECT id FROM messages WHERE email_id = $1 LIMIT $2")
 _REWRITE = sql("UPDATE emails SET content = $3 WHERE lane = $1 AND id = $2")
 #: Recipients of one e-mail.
@@ -176,6 +182,7 @@ class PersonMessages:
             engagement=[engagement(row) for row in await tx.rows(ENGAGED, *key)],
             hits=[HitRecord(*row) for row in await tx.rows(HITS, of.id)],
             captured=[bytes(row[0]) for row in await tx.rows(CAPTURED, of.id)],
+            notifications=[notification(row) for row in await tx.rows(NOTIFICATIONS, of.id)],
         )
 
 

@@ -1,7 +1,7 @@
 """Removal of messages, such as expired ones.
 
-With a message, its attempts, hits, engagement and captured mails are removed; with the last message
-of an e-mail, the e-mail and its unused contents. Links stay.
+With a message, its attempts, hits, engagement, captured mails and notifications are removed; with
+the last message of an e-mail, the e-mail and its unused contents. Links stay.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ REMOVE = tuple(
 )
 REMOVE_HITS = sql("DELETE FROM message_hits WHERE message_id = ANY($1::text[])")
 REMOVE_CAPTURED = sql("DELETE FROM captured_mails WHERE message_id = ANY($1::text[])")
+REMOVE_NOTIFICATIONS = sql("DELETE FROM mail_notifications WHERE message_id = ANY($1::text[])")
 REMOVE_EMAIL = sql(
     "DELETE FROM emails WHERE lane = $1 AND id = $2 "
     "AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.email_id = $2) "
@@ -103,6 +104,7 @@ async def remove_messages(tx: Transaction, rows: Sequence[Row]) -> dict[str, int
     counts = {table: await tx.run(statement, *keys) for table, statement in REMOVE}
     counts["message_hits"] = await tx.run(REMOVE_HITS, ids)
     counts["captured_mails"] = await tx.run(REMOVE_CAPTURED, ids)
+    counts["mail_notifications"] = await tx.run(REMOVE_NOTIFICATIONS, ids)
     return added({}, counts)
 
 

@@ -273,7 +273,7 @@ COPIED: tuple[TableCopy, ...] = (
         "domain, domain_id, subject, group_key, state, reason, rule, due_us, "
         "first_due_us, deferred_us, horizon_s, attempt, claims, crashes, protocol_errors, "
         "unknowns, domain_bad_us, owner, lease_until_us, handed_us, sent_us, finished_us, "
-        "last_event, created_us",
+        "last_event, created_us, mail_key",
         "lane, id",
     ),
     _alike(
@@ -310,6 +310,13 @@ COPIED: tuple[TableCopy, ...] = (
     _alike(
         "captured_mails",
         "number, project_id, message_id, at_us, content",
+        "number",
+    ),
+    _alike(
+        "mail_notifications",
+        "number, id, project_id, digest, message_id, intake, source, event, kind, address, "
+        "reason, status, diagnostic, reporter, provider_id, effect, reported_us, at_us, due_us, "
+        "raw",
         "number",
     ),
     _alike(

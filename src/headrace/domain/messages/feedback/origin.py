@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.domain.ids import UUID_TEXT
 from headrace.domain.messages.feedback.mime import Headers
-from headrace.domain.messages.tokens import BounceAddresses, UnsubscribeTarget
+from headrace.domain.messages.tokens import TOKEN_HEADER, BounceAddresses, UnsubscribeTarget
 
 #: Addresses of one mail that are checked for a token.
 ADDRESSES_MAX = 50
@@ -57,7 +57,9 @@ def find_origin(
         envelope_id: `Original-Envelope-Id`.
     """
     texts = [*recipients, *headers.all(*_DELIVERED_TO), *more, *returned.all("return-path")]
-    found = None if addresses is None else read_addresses(addresses, texts)
+    found = None
+    if addresses is not None:
+        found = read_addresses(addresses, texts) or header_token(addresses, returned)
     claimed = envelope_id.strip()
     return Origin(
         message_id=found if isinstance(found, str) else None,
@@ -65,6 +67,11 @@ def find_origin(
         envelope_id=claimed.lower() if UUID_TEXT.fullmatch(claimed) else None,
         original_message_id=message_id_of(returned.first("message-id")),
     )
+
+
+def header_token(addresses: BounceAddresses, returned: Headers) -> str | None:
+    """The message that the header with its token names, verified."""
+    return addresses.keys.read_verp(returned.first(TOKEN_HEADER.lower()).strip())
 
 
 def read_addresses(

@@ -29,7 +29,7 @@ UNSUBSCRIBE, UNSUBSCRIBE_ALL = "unsubscribe", "unsubscribe_all"
 #: Topics on the page of choices.
 TOPICS_OFFERED_MAX = 100
 
-_PROJECT = sql("SELECT project_id FROM contacts WHERE id = $1 LIMIT 1")
+_PROJECTS = sql("SELECT id FROM projects ORDER BY id")
 _NOTE = sql(
     "INSERT INTO message_engagement (lane, message_id, kind, link, verdict, reason, count, "
     "first_us, last_us) VALUES ($1, $2, $3, 0, $4, $5, 1, $6, $6) "
@@ -71,43 +71,16 @@ class Unsubscribes:
 
         Args:
             everything: all topics, whatever the token names.
-            source: `one_click`, `page` or `mailto`.
+            source: `one_click`, `page`, `mailto` or the name of a provider.
 
         Returns:
             None when the contact is gone: it gets no more mail.
         """
-
-        async def work(tx: Transaction) -> Left | None:
-            project_id = target.project_id
-            if project_id is None:
-                project_id = await tx.value(_PROJECT, target.contact_id)
-            if project_id is None:
-                return None
-            contact = await change_ref(tx, project_id, target.contact_id)
-            if contact is None:
-                return None
-            all_topics = everything or target.topic_id is None
-            left = None
-            if not all_topics:
-                left = await find_topic(tx, project_id, target.topic_id or "")
-            changed = 0
-            if all_topics:
-                rows = await tx.rows(LIST, project_id, BIGINT_MAX, TOPICS_MAX)
-                topics = [topic(row) for row in rows]
-                out = await subscriptions.opt_out(tx, self._system_events, contact, topics, now_us)
-                changed = out.changed
-            elif left is not None:
-                changed = await subscriptions.choose(
-                    tx, self._system_events, contact, [left], now_us, wanted=False
-                )
-            message = None
-            if target.message_id is not None:
-                message = await find_message(tx, target.message_id)
-            if message is not None and message.project_id == project_id:
-                await self._emit(tx, message, source, now_us, everything=all_topics)
-            return Left(project_id=project_id, contact_id=contact.id, topic=left, changed=changed)
-
-        return await self._database.write(work)
+        return await self._database.write(
+            lambda tx: leave_in(
+                tx, self._system_events, target, now_us, everything=everything, source=source
+            )
+        )
 
     async def choices(self, target: UnsubscribeTarget) -> Sequence[Subscription] | None:
         """The subscriptions of a token's contact to the offered topics.
@@ -168,7 +141,7 @@ class Unsubscribes:
             if target.message_id is not None and target.topic_id in left:
                 message = await find_message(tx, target.message_id)
             if message is not None and message.project_id == contact.project_id:
-                await self._emit(tx, message, "page", now_us, everything=False)
+                await _emit(tx, self._system_events, message, "page", now_us, everything=False)
             return Saved(choices=await self._offered(tx, contact, target))
 
         return await self._database.write(work)
@@ -184,19 +157,74 @@ class Unsubscribes:
         topics = [*([] if own is None else [own]), *others][:TOPICS_OFFERED_MAX]
         return await subscriptions.subscription_states(tx, contact, topics)
 
-    async def _emit(
-        self, tx: Transaction, message: Message, source: str, now_us: int, *, everything: bool
-    ) -> None:
-        kind = UNSUBSCRIBE_ALL if everything else UNSUBSCRIBE
-        key = (*key_of(message.id), kind, Verdict.PERSON.value)
-        if await tx.value(_NOTE, *key, source, now_us) > 1:
-            return
-        await tx.run(_LAST_EVENT, *key_of(message.id))
-        events = await mail_event(
-            tx,
-            message,
-            MAIL_UNSUBSCRIBE,
-            source=source,
-            topic_id=None if everything else message.topic_id,
+
+async def leave_in(
+    tx: Transaction,
+    system_events: SystemEvents,
+    target: UnsubscribeTarget,
+    now_us: int,
+    *,
+    everything: bool,
+    source: str,
+) -> Left | None:
+    """See `Unsubscribes.leave`; in the caller's transaction."""
+    project_id = target.project_id
+    if project_id is None:
+        project_id = await project_of(tx, target.contact_id)
+    if project_id is None:
+        return None
+    contact = await change_ref(tx, project_id, target.contact_id)
+    if contact is None:
+        return None
+    all_topics = everything or target.topic_id is None
+    left = None
+    if not all_topics:
+        left = await find_topic(tx, project_id, target.topic_id or "")
+    changed = 0
+    if all_topics:
+        rows = await tx.rows(LIST, project_id, BIGINT_MAX, TOPICS_MAX)
+        topics = [topic(row) for row in rows]
+        out = await subscriptions.opt_out(tx, system_events, contact, topics, now_us)
+        changed = out.changed
+    elif left is not None:
+        changed = await subscriptions.choose(
+            tx, system_events, contact, [left], now_us, wanted=False
         )
-        await self._system_events.insert(tx, events, now_us)
+    message = None
+    if target.message_id is not None:
+        message = await find_message(tx, target.message_id)
+    if message is not None and message.project_id == project_id:
+        await _emit(tx, system_events, message, source, now_us, everything=all_topics)
+    return Left(project_id=project_id, contact_id=contact.id, topic=left, changed=changed)
+
+
+async def project_of(tx: Transaction, contact_id: str) -> int | None:
+    """The project of a contact, also of a merged one; a mail address has no room for it."""
+    for (project_id,) in await tx.rows(_PROJECTS):
+        if await find_ref(tx, project_id, contact_id) is not None:
+            return int(project_id)
+    return None
+
+
+async def _emit(
+    tx: Transaction,
+    system_events: SystemEvents,
+    message: Message,
+    source: str,
+    now_us: int,
+    *,
+    everything: bool,
+) -> None:
+    kind = UNSUBSCRIBE_ALL if everything else UNSUBSCRIBE
+    key = (*key_of(message.id), kind, Verdict.PERSON.value)
+    if await tx.value(_NOTE, *key, source, now_us) > 1:
+        return
+    await tx.run(_LAST_EVENT, *key_of(message.id))
+    events = await mail_event(
+        tx,
+        message,
+        MAIL_UNSUBSCRIBE,
+        source=source,
+        topic_id=None if everything else message.topic_id,
+    )
+    await system_events.insert(tx, events, now_us)

@@ -78,7 +78,8 @@ LEASED = sql(
     "ORDER BY lease_until_us LIMIT $1"
 )
 _STARTED = sql(
-    "UPDATE messages SET attempt = $3, handed_us = $4, subject = $5, reason = NULL, rule = NULL "
+    "UPDATE messages SET attempt = $3, handed_us = $4, subject = $5, "
+    "mail_key = coalesce(mail_key, $6), reason = NULL, rule = NULL "
     "WHERE lane = $1 AND id = $2"
 )
 _LEAVE = "owner = NULL, lease_until_us = 0"
@@ -351,7 +352,7 @@ async def _begin(tx: Transaction, start: Start, now_us: int) -> StartResult:
     key = key_of(held.message.id)
     number = held.message.attempt + 1
     await tx.run(ADD_ATTEMPT, *key, number, held.claim, start.relay, now_us)
-    await tx.run(_STARTED, *key, number, now_us, start.subject)
+    await tx.run(_STARTED, *key, number, now_us, start.subject, start.mail_key)
     return StartResult(attempt=number)
 
 

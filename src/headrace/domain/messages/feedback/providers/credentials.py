@@ -58,6 +58,11 @@ def standard_webhook_is_signed(
     return any(_signs(key, content, sent) for secret in secrets if (key := _key(secret)))
 
 
+def secret_is_usable(secret: str) -> bool:
+    """Whether a secret can sign: base64 of enough bytes, with or without `whsec_`."""
+    return bool(_key(secret))
+
+
 def _signs(key: bytes, content: bytes, sent: Sequence[str]) -> bool:
     expected = base64.b64encode(hmac.digest(key, content, hashlib.sha256))
     # All are compared, so that the time says nothing about which one is right.

@@ -10,7 +10,7 @@ from headrace.domain import timestamps
 from headrace.domain.email import EMAIL_CHARACTERS_MAX
 from headrace.domain.messages.feedback.form import RECIPIENTS_MAX
 from headrace.domain.messages.feedback.origin import address_of, message_id_of, read_addresses
-from headrace.domain.messages.tokens import BounceAddresses
+from headrace.domain.messages.tokens import TOKEN_HEADER, BounceAddresses
 
 #: Bytes of a webhook's body; SNS sends at most 256 KiB.
 BODY_BYTES_MAX = 512 * 1024
@@ -67,6 +67,13 @@ def message_id_header(headers: list[dict[str, Any]]) -> str | None:
     """`Message-ID` of a list of objects with `name` and `value`."""
     values = (text(one, "value") for one in headers if text(one, "name").lower() == "message-id")
     return message_id_of(next(values, ""))
+
+
+def token_header(headers: list[dict[str, Any]]) -> str:
+    """The token in a list of objects with `name` and `value`; empty without one."""
+    wanted = TOKEN_HEADER.lower()
+    found = (text(one, "value") for one in headers if text(one, "name").lower() == wanted)
+    return next(found, "").strip()
 
 
 def time_of(value: str) -> int | None:

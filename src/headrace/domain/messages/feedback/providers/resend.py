@@ -81,4 +81,4 @@ def _token(data: dict[str, Any]) -> str:
     names = (
         payloads.text(one, "value") for one in listed if one.get("name") == payloads.TOKEN_NAME
     )
-    return found or next(names, "")
+    return found or next(names, "") or payloads.token_header(payloads.objects(data, "headers"))

@@ -64,12 +64,23 @@ def read_ses(body: bytes, known: BounceAddresses | None = None) -> tuple[Feedbac
         kind=FeedbackKind.UNKNOWN,
         source=Source.SES,
         event=word(event),
-        message_id=payloads.signed_message_id(known, sender=payloads.text(mail, "source")),
+        message_id=payloads.signed_message_id(
+            known, sender=payloads.text(mail, "source"), token=_token(mail)
+        ),
         original_message_id=payloads.message_id_header(payloads.objects(mail, "headers")),
         provider_id=word(payloads.text(mail, "messageId")) or None,
         at_us=payloads.time_of(payloads.text(mail, "timestamp")),
     )
     return tuple(_read(event, members, base))[:RECIPIENTS_MAX] or (base,)
+
+
+def _token(mail: dict[str, Any]) -> str:
+    """From the tags of published events, else from the headers that SES returns if asked to."""
+    values = payloads.inside(mail, "tags").get(payloads.TOKEN_NAME)
+    tagged = values[0] if isinstance(values, list) and values else None
+    if isinstance(tagged, str):
+        return tagged
+    return payloads.token_header(payloads.objects(mail, "headers"))
 
 
 def _message(members: dict[str, Any]) -> str:
