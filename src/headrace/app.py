@@ -21,6 +21,7 @@ from headrace.backoffice.shell.context import Backoffice
 from headrace.backoffice.shell.passwords import Passwords
 from headrace.backoffice.shell.setup import proxy_networks, public_origin
 from headrace.config import Settings
+from headrace.delivery.mail.bounce_server import BounceServer
 from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
 from headrace.domain.events.event import StoredEvent
@@ -54,7 +55,13 @@ from headrace.pipeline.intake.disk_guard import DiskGuard
 from headrace.pipeline.intake.rejections import RejectionLog
 from headrace.pipeline.intake.rollups import AcceptRollups
 from headrace.pipeline.loop import BackgroundLoop
-from headrace.pipeline.messages.mail_services import mail_services, relay_of
+from headrace.pipeline.messages.mail_services import (
+    bounce_server,
+    listener_of,
+    mail_services,
+    mailbox_of,
+    relay_of,
+)
 from headrace.pipeline.streams.follower import LiveFollower
 from headrace.pipeline.streams.live import LiveFeed
 from headrace.pipeline.streams.streams import Streams
@@ -77,6 +84,7 @@ WORKER_SETTINGS = (
     *("store", "postgres_connections_max", "postgres_statements_kept"),
     *("handlers", "webhook_allow_networks", "log_level", "log_format"),
     *("public_url", "mail_relay", "mail_connections_max", "mail_bounce_domain"),
+    *("mail_bounce_imap", "mail_ses_topics", "mail_postmark_login"),
     "secret_key",
 )
 
@@ -121,6 +129,8 @@ class _Parts:
     guard: DiskGuard
     http: HttpServer
     supervisor: WorkerSupervisor | None
+    #: Accepts mail that came back; None without the setting.
+    bounces: BounceServer | None
     #: Set at the stop, to end long requests.
     stopping: asyncio.Event
     #: Buffered counters; flushed for the last time at the stop.
@@ -154,6 +164,9 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
     calls = WebhookCalls(parse_networks(settings.webhook_allow_networks), store.secret_keys)
     webhooks = Webhooks(calls, clock_us)
     mail = await mail_services(settings, store)
+    listener = listener_of(settings)
+    # Only the worker reads it, but a wrong setting has to stop the start.
+    mailbox_of(settings)
     passwords = Passwords()
     stopping = asyncio.Event()
     proxies = proxy_networks(settings.trusted_proxies)
@@ -211,6 +224,7 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
         guard=guard,
         http=HttpServer(router),
         supervisor=supervisor,
+        bounces=None if listener is None else bounce_server(listener, mail.intake),
         stopping=stopping,
         counted=(rejections, rollups, key_uses, mail.links),
         loops=loops,
@@ -302,6 +316,8 @@ class Headrace:
         if exposed := (await store.health()).exposed_files:
             _log.warning(STORE_EXPOSED, files=exposed, advice="chmod 600, as their owner")
         store.start_committing(parts.queue, self._store_failed)
+        if parts.bounces is not None:
+            await parts.bounces.start()
         self.port = await parts.http.start(self.settings.host, self.settings.port)
         self._tasks = [
             asyncio.create_task(loop.run(), name=type(loop).__name__) for loop in parts.loops
@@ -337,6 +353,8 @@ class Headrace:
         parts.stopping.set()
         parts.streams.stop()
         parts.http.stop_listening()
+        if parts.bounces is not None:
+            await parts.bounces.close()
         async with asyncio.TaskGroup() as ending:
             if parts.supervisor is not None:
                 ending.create_task(parts.supervisor.stop())

@@ -112,6 +112,36 @@ SETTINGS = (
         "Domain of the bounce addresses; without it bounces go to the sender.",
     ),
     Setting(
+        "mail_bounce_imap",
+        str,
+        "",
+        "Mailbox that bounces are read from, such as imaps://user:password@host/INBOX.",
+    ),
+    Setting(
+        "mail_bounce_listen",
+        str,
+        "",
+        "Where bounces are accepted, such as lmtp://127.0.0.1:2424; smtp:// for a mail server.",
+    ),
+    Setting(
+        "mail_ses_topics",
+        str,
+        "",
+        "ARNs of the SNS topics that Amazon SES publishes to, separated by commas.",
+    ),
+    Setting(
+        "mail_postmark_login",
+        str,
+        "",
+        "user:password in the address of the webhook given to Postmark.",
+    ),
+    Setting(
+        "mail_resend_secrets",
+        str,
+        "",
+        "Signing secrets of webhooks of Resend, whsec_…, separated by commas.",
+    ),
+    Setting(
         "trusted_proxies",
         str,
         "",
@@ -144,6 +174,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_relay: str
     mail_connections_max: int
     mail_bounce_domain: str
+    mail_bounce_imap: str
+    mail_bounce_listen: str
+    mail_ses_topics: str
+    mail_postmark_login: str
+    mail_resend_secrets: str
     trusted_proxies: str
     url: str
     key: str

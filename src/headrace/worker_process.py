@@ -33,9 +33,16 @@ from headrace.pipeline.delivering.deliverer import Deliverer, DelivererStores, T
 from headrace.pipeline.delivering.replayer import Replayer
 from headrace.pipeline.loop import BackgroundLoop, Loop, LoopOptions
 from headrace.pipeline.messages.audience_sends import AudienceSends
+from headrace.pipeline.messages.bounce_mailbox import BounceMailbox
 from headrace.pipeline.messages.composer import Composer, MailSettings
+from headrace.pipeline.messages.feedback_settled import FeedbackSettled
 from headrace.pipeline.messages.hits import HitsSettled
-from headrace.pipeline.messages.mail_services import relay_of
+from headrace.pipeline.messages.mail_services import (
+    mail_intake,
+    mailbox_of,
+    provider_headers,
+    relay_of,
+)
 from headrace.pipeline.messages.sender import Sender, SenderStores
 from headrace.pipeline.processing.processor import Processor
 from headrace.pipeline.processing.rules_cache import RulesCache
@@ -119,7 +126,16 @@ class WorkerProcess:
         runner.on_worked = self.sender.wake
         self.processor.on_inbox = runner.wake
         hits = HitsSettled(store.messages.engagements, store.clock_us)
-        self._begin(self.sender, audience_sends, hits, runner)
+        feedback = FeedbackSettled(store.messages.notifications, store.clock_us)
+        self._begin(self.sender, audience_sends, hits, runner, feedback)
+        mailbox = mailbox_of(self._settings)
+        if mailbox is not None:
+            intake = await mail_intake(self._settings, store)
+            self._begin(
+                BounceMailbox(
+                    mailbox, intake, store.processing, owner=own_name(), clock_us=store.clock_us
+                )
+            )
         self._begin(rules, self.processor, self.deliverer, replayer, removals, eraser)
         self._begin(Loop(self._listen, LISTENING))
         options = RetentionOptions(
@@ -134,6 +150,7 @@ class WorkerProcess:
             store.replays.prune,
             store.operators.prune_audit,
             store.messages.removal.prune,
+            store.messages.notifications.prune,
             store.automations.removal.prune,
             store.messages.engagements.prune,
         )
@@ -180,6 +197,7 @@ class WorkerProcess:
         mail_settings = MailSettings(
             public_url=settings.public_url.rstrip("/") or settings.url,
             bounce_domain=settings.mail_bounce_domain or None,
+            provider_headers=provider_headers(settings),
         )
         return Sender(
             SenderStores(outbox=messages.outbox, materials=messages.materials),

@@ -31,7 +31,9 @@ from headrace.http.messages import (
     domains,
     emails,
     mail_links,
+    mail_notifications,
     messages,
+    provider_webhooks,
     suppressions,
     template_versions,
     templates,
@@ -95,6 +97,7 @@ ROUTES = (
         templates.ROUTES,
         template_versions.ROUTES,
         suppressions.ROUTES,
+        mail_notifications.ROUTES,
     ),
     *_tagged(
         AUTOMATIONS,
@@ -108,7 +111,7 @@ ROUTES = (
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),
     *_tagged(WEBHOOKS, webhooks.ROUTES),
     *_tagged(ADMINISTRATION, admin_policies.ROUTES),
-    *_tagged(SERVER, health.ROUTES, docs.ROUTES, mail_links.ROUTES),
+    *_tagged(SERVER, health.ROUTES, docs.ROUTES, mail_links.ROUTES, provider_webhooks.ROUTES),
 )
 
 

@@ -38,5 +38,7 @@ DELIVERY_DROPPED = "delivery.dropped"
 MESSAGES_RESCUED = "messages.rescued"
 MAIL_RELAY_HELD = "mail.relay_held"
 MAIL_SENDER_REJECTED = "mail.sender_rejected"
+MAIL_BOUNCES_UNREADABLE = "mail.bounces_unreadable"
+MAIL_BOUNCE_FAILED = "mail.bounce_failed"
 
 ALL = tuple(value for name, value in sorted(globals().items()) if name.isupper())

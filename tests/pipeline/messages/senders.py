@@ -28,10 +28,17 @@ def capture_relay(store: Store) -> CaptureRelay:
 
 
 async def new_sender(
-    store: Store, relay: MailRelay, owner: str, *, needs_domain: bool = False, **options: Any
+    store: Store,
+    relay: MailRelay,
+    owner: str,
+    *,
+    needs_domain: bool = False,
+    bounce_domain: str | None = None,
+    **options: Any,
 ) -> Sender:
     keys = await store.messages.keys.get()
-    composer = Composer(keys, store.messages.links, MailSettings(public_url=URL))
+    mail_settings = MailSettings(public_url=URL, bounce_domain=bounce_domain)
+    composer = Composer(keys, store.messages.links, mail_settings)
     return Sender(
         SenderStores(outbox=store.messages.outbox, materials=store.messages.materials),
         composer,

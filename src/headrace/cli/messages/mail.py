@@ -1,23 +1,33 @@
-"""`headrace mail`: the emergency stop, and what receivers see of the set-up."""
+"""`headrace mail`: the emergency stop, what came back, and what receivers see of the set-up."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from headrace.cli.access.key import ProjectName
 from headrace.cli.doctor.finding import Finding
-from headrace.cli.shared.failure import CommandFailed, usage
-from headrace.cli.shared.output import AsJson, print_json
-from headrace.cli.shared.settings import STORE, with_settings
+from headrace.cli.messages.views import LIMIT_MAX, cell, id_of, notification_view
+from headrace.cli.shared.failure import CommandFailed, ExitCode, usage
+from headrace.cli.shared.output import AsJson, print_json, print_rows
+from headrace.cli.shared.settings import BOUNCES, CLIENT, STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
+from headrace.domain.messages.feedback.form import FeedbackKind, Source
+from headrace.domain.messages.feedback.notification import Effect
 from headrace.domain.messages.pausing import Pause, PauseError, pause_all, pause_domain, resume_all
 from headrace.domain.messages.pausing import resume_domain as resume_one
 from headrace.store.store import Store
 
-app = typer.Typer(help="Stop and resume sending; check the set-up.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from headrace.store.contract.messages import Notification
+
+app = typer.Typer(
+    help="Stop and resume sending, read bounces, check the set-up.", no_args_is_help=True
+)
 
 Domain = Annotated[str, typer.Option("--domain", help="Only mail from this sending domain.")]
 
@@ -61,7 +71,92 @@ def resume(
 
 
 @app.command()
-@with_settings(*STORE, "public_url", "mail_relay", "mail_bounce_domain")
+@with_settings(*CLIENT)
+def bounce(
+    settings: Settings,
+    recipient: Annotated[
+        str, typer.Option("--recipient", help="Envelope recipient, if the mail server passes it.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Pass a mail that came back from standard input to the server.
+
+    If that fails the exit status is 75, so that the mail server keeps the mail and calls again.
+
+    Example: headrace mail bounce --recipient "$RECIPIENT" < message
+    """
+    raw = _standard_input()
+    try:
+        shown = _pass_on(settings, raw, recipient)
+    except CommandFailed as error:
+        raise CommandFailed(str(error), ExitCode.TRY_AGAIN) from None
+    if as_json:
+        print_json(shown)
+    elif shown is None:
+        typer.echo("Stored; the message belongs to another project.")
+    else:
+        typer.echo(f"{shown['kind']}: {shown['effect']} (message {shown['message_id'] or '-'})")
+
+
+def _standard_input() -> bytes:
+    """The start of the mail; the rest is read and dropped, as mail servers expect."""
+    from headrace.domain.messages.feedback.mime import BYTES_MAX
+
+    raw = sys.stdin.buffer.read(BYTES_MAX)
+    while sys.stdin.buffer.read(BYTES_MAX):
+        pass
+    return raw
+
+
+def _pass_on(settings: Settings, raw: bytes, recipient: str) -> Any:
+    from headrace.cli.shared.http_client import Unreachable, client_of, error_text
+
+    path = "/mail/bounces" + (f"?recipient={quote(recipient, safe='')}" if recipient else "")
+    client = client_of(settings)
+    try:
+        response = client.ask("POST", path, raw, headers={"Content-Type": "message/rfc822"})
+    except Unreachable as error:
+        raise CommandFailed(str(error)) from None
+    if response.status >= 400:
+        raise CommandFailed(f"{response.status} {error_text(response.json())}")
+    return response.json()["data"]["notification"]
+
+
+@app.command()
+@with_settings(*STORE)
+def notifications(
+    settings: Settings,
+    project: ProjectName = DEFAULT_PROJECT,
+    kind: Annotated[FeedbackKind | None, typer.Option(help="Only of this kind.")] = None,
+    source: Annotated[Source | None, typer.Option(help="Only from this source.")] = None,
+    effect: Annotated[Effect | None, typer.Option(help="Only with this effect.")] = None,
+    message_id: Annotated[str, typer.Option("--message", help="Only about this message.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List what came back about mail, newest first: understood as what, and what followed.
+
+    Example: headrace mail notifications --kind hard
+    """
+    wanted = id_of(message_id, "message") if message_id else None
+
+    async def work(store: Store) -> list[Notification]:
+        from headrace.store.messages.feedback.notifications import Wanted
+
+        owner = await find_project(store, project)
+        filters = Wanted(kind=kind, source=source, effect=effect, message_id=wanted)
+        return list(await store.messages.notifications.list(owner.id, filters, limit=limit))
+
+    shown = [notification_view(one) for one in in_store(settings, work)]
+    if as_json:
+        print_json(shown)
+        return
+    names = ("received_at", "kind", "effect", "source", "status", "message_id")
+    print_rows([name.upper() for name in names], [[cell(e[name]) for name in names] for e in shown])
+
+
+@app.command()
+@with_settings(*STORE, "public_url", "mail_relay", "mail_bounce_domain", *BOUNCES)
 def doctor(
     settings: Settings,
     project: ProjectName = DEFAULT_PROJECT,

@@ -12,7 +12,7 @@ from headrace.domain.timestamps import to_text
 
 if TYPE_CHECKING:
     from headrace.pipeline.messages.message_trace import MessageTrace
-    from headrace.store.contract.messages import Message, Suppressed, Template
+    from headrace.store.contract.messages import Message, Notification, Suppressed, Template
 
 LIMIT_MAX = 1000
 
@@ -108,6 +108,28 @@ def suppression_view(of: Suppressed) -> dict[str, Any]:
         "evidence": of.evidence,
         "created_by": of.created_by,
         "created_at": to_text(of.since_us),
+    }
+
+
+def notification_view(of: Notification) -> dict[str, Any]:
+    """A notification as in the API."""
+    return {
+        "id": of.id,
+        "received_at": to_text(of.at_us),
+        "reported_at": time_of(of.reported_us),
+        "intake": of.intake.value,
+        "source": of.source.value,
+        "event": of.event,
+        "kind": of.kind.value,
+        "message_id": of.message_id,
+        "address": of.address,
+        "reason": of.reason,
+        "status": of.status,
+        "diagnostic": of.diagnostic,
+        "reporter": of.reporter,
+        "provider_id": of.provider_id,
+        "effect": of.effect.value,
+        "raw": of.raw,
     }
 
 

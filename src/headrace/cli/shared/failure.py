@@ -13,6 +13,8 @@ class ExitCode(IntEnum):
     FAILED = 1
     #: It was not tried: wrong arguments, settings or environment.
     USAGE = 2
+    #: EX_TEMPFAIL of sysexits.h: a mail server keeps the mail and calls the command again.
+    TRY_AGAIN = 75
 
 
 class CommandFailed(Exception):

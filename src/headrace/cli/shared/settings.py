@@ -15,7 +15,14 @@ from headrace.config import SETTINGS, Setting, Settings, flag, load_settings, va
 #: Names of settings, grouped by what a command does.
 STORE = ("store", "secret_key", "postgres_connections_max", "postgres_statements_kept")
 #: The mail relay, and the base address of links in mail.
-MAIL = ("public_url", "mail_relay", "mail_connections_max", "mail_bounce_domain")
+MAIL = (
+    *("public_url", "mail_relay", "mail_connections_max", "mail_bounce_domain"),
+    *("mail_bounce_imap", "mail_ses_topics", "mail_postmark_login"),
+)
+#: How mail that came back is accepted over the network.
+INTAKE = ("mail_bounce_listen", "mail_resend_secrets")
+#: All ways in which mail and webhooks come back.
+BOUNCES = ("mail_bounce_imap", "mail_ses_topics", "mail_postmark_login", *INTAKE)
 SERVER = (
     "host",
     "port",
@@ -24,6 +31,7 @@ SERVER = (
     "webhook_allow_networks",
     "backoffice",
     *MAIL,
+    *INTAKE,
     "trusted_proxies",
     "log_level",
     "log_format",
