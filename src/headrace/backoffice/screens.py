@@ -23,6 +23,7 @@ from headrace.backoffice.messages import (
     listing,
     message,
     new_send,
+    notifications,
     send_jobs,
     stopping,
     suppressions,
@@ -68,4 +69,5 @@ SCREENS: tuple[Screen, ...] = (
     *templates.SCREENS,
     *domains.SCREENS,
     *suppressions.SCREENS,
+    *notifications.SCREENS,
 )

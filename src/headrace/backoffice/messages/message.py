@@ -12,6 +12,7 @@ from headrace.backoffice.events.search import read_uuid
 from headrace.backoffice.messages.mail_html import quiet
 from headrace.backoffice.messages.mail_parts import MailParts, take_apart
 from headrace.backoffice.messages.notices import mail_page
+from headrace.backoffice.messages.notifications import EFFECTS
 from headrace.backoffice.messages.summary import checks_of, severity_of, steps_of
 from headrace.backoffice.messages.words import VERDICT_REASONS
 from headrace.backoffice.shell import content_policy
@@ -23,9 +24,12 @@ from headrace.pipeline.messages.message_trace import trace_of
 from headrace.store.contract.messages import EngagementRecord
 from headrace.store.messages.content.captured import CapturedMail
 from headrace.store.messages.content.links import HONEYPOT_LINK
+from headrace.store.messages.feedback.notifications import Wanted
 
 #: Link targets looked up for one page.
 TARGETS_MAX = 50
+#: Notifications on the page of a message; the others are behind a link.
+RETURNED_SHOWN_MAX = 5
 _OUTCOMES = {"sent": "sent", "not_sent": "failed"}
 
 
@@ -37,6 +41,9 @@ async def show_message(visit: PageRequest) -> Response:
     if detail is None:
         raise HTTPException(404)
     held = await messages.captured.of_message(visit.project.id, message_id)
+    returned = await messages.notifications.list(
+        visit.project.id, Wanted(message_id=message_id), limit=RETURNED_SHOWN_MAX
+    )
     trace = trace_of(detail)
     mail = None
     if held is not None and visit.shows_personal_data:
@@ -52,6 +59,8 @@ async def show_message(visit: PageRequest) -> Response:
         checked_now=bool(detail.guardrails),
         targets=await _targets(visit, detail.engagement),
         verdict_reasons=VERDICT_REASONS,
+        returned=returned,
+        effect_words=EFFECTS,
         is_captured=held is not None,
         mail=mail,
         mail_bytes=0 if held is None else len(held.content),

@@ -34,6 +34,7 @@ ENTRIES = (
     ("Policies", "/policies", "policies"),
     ("Sending domains", "/domains", "domains"),
     ("Suppressions", "/suppressions", "suppressions"),
+    ("Returned mail", "/notifications", "returned"),
     ("Members", "/members", "members"),
     ("Audit", "/audit", "audit"),
 )

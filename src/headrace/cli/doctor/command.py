@@ -13,13 +13,13 @@ from headrace.cli.doctor.store import check_store
 from headrace.cli.doctor.surroundings import check_files, check_port
 from headrace.cli.shared.failure import CommandFailed
 from headrace.cli.shared.output import AsJson, print_json, printable
-from headrace.cli.shared.settings import with_settings
+from headrace.cli.shared.settings import BOUNCES, with_settings
 from headrace.config import Settings
 
 
 @with_settings(
     *("store", "secret_key", "host", "port", "disk_free_min_bytes"),
-    *("public_url", "mail_relay", "mail_bounce_domain"),
+    *("public_url", "mail_relay", "mail_bounce_domain", *BOUNCES),
 )
 def doctor(settings: Settings, as_json: AsJson = False) -> None:
     """Check store, disk, clock, port and mail, and print advice. Works beside a running server.

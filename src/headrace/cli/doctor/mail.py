@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from headrace.cli.doctor.finding import Finding, fail, ok, warn
 from headrace.config import SettingError, Settings
+
+if TYPE_CHECKING:
+    from headrace.delivery.mail.bounce_urls import MailboxUrl
 
 
 def check_mail(settings: Settings) -> Iterator[Finding]:
@@ -29,6 +34,55 @@ def check_mail(settings: Settings) -> Iterator[Finding]:
     if not settings.mail_bounce_domain:
         advice = "Set HEADRACE_MAIL_BOUNCE_DOMAIN for bounces to come back."
         yield warn("bounces", "go to the address of the sender", advice)
+    yield from check_bounces(settings)
+
+
+def check_bounces(settings: Settings) -> Iterator[Finding]:
+    """Check the ways in which bounces and webhooks come back; opens the mailbox, reads nothing."""
+    from headrace.pipeline.messages.mail_services import listener_of, mailbox_of, provider_keys
+
+    advice = "See docs/mail.md, Bounces."
+    try:
+        mailbox, listener = mailbox_of(settings), listener_of(settings)
+        keys = provider_keys(settings)
+    except SettingError as error:
+        yield fail("bounces", str(error), advice)
+        return
+    if mailbox is not None:
+        yield _mailbox(mailbox)
+    if listener is not None:
+        yield ok("bounces", f"are accepted at {listener.shown}")
+    providers = {
+        "Amazon SES": keys.ses_topics,
+        "Postmark": keys.postmark_password,
+        "Resend": keys.resend_secrets,
+    }
+    known = [name for name, value in providers.items() if value]
+    if known:
+        yield ok("webhooks", f"of {', '.join(known)} are taken at {_base(settings)}/mail/webhooks/")
+    if settings.mail_bounce_domain and mailbox is None and listener is None and not known:
+        found = f"to {settings.mail_bounce_domain} are not read by this process"
+        more = "Unless a mail server calls `headrace mail bounce`, set HEADRACE_MAIL_BOUNCE_IMAP."
+        yield warn("bounces", found, more)
+
+
+def _mailbox(url: MailboxUrl) -> Finding:
+    from headrace.delivery.mail.imap import Mailbox, MailboxError, MailboxLimits
+
+    async def count() -> int:
+        limits = MailboxLimits(open_s=10, command_s=10)
+        async with await Mailbox.open(url, limits) as opened:
+            return len(await opened.find())
+
+    try:
+        waiting = asyncio.run(count())
+    except MailboxError as error:
+        return fail("bounces", str(error), "Check HEADRACE_MAIL_BOUNCE_IMAP.")
+    return ok("bounces", f"are read from {url.shown}; {waiting} wait")
+
+
+def _base(settings: Settings) -> str:
+    return settings.public_url.rstrip("/") or f"http://{settings.host}:{settings.port}"
 
 
 def _links(public_url: str) -> Finding:

@@ -156,7 +156,7 @@ def notifications(
 
 
 @app.command()
-@with_settings(*STORE, "public_url", "mail_relay", "mail_bounce_domain", *BOUNCES)
+@with_settings(*STORE, "host", "port", "public_url", "mail_relay", "mail_bounce_domain", *BOUNCES)
 def doctor(
     settings: Settings,
     project: ProjectName = DEFAULT_PROJECT,
