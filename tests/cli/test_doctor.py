@@ -72,3 +72,23 @@ def test_migrate_makes_a_store_and_then_has_nothing_to_do(tmp_path: Path) -> Non
     assert first["to"] > 0
     second = headrace("migrate", "--store", store)
     assert second.stdout == f"The store already has schema {first['to']}; nothing to do.\n"
+
+
+def test_the_ways_of_bounces_are_checked(tmp_path: Path) -> None:
+    store = ("--store", f"sqlite:///{tmp_path / 'none.db'}", "--port", "0")
+    found = findings(*store, "--mail-bounce-domain", "b.example.org", code=0)
+    assert found["bounces"]["level"] == "warn"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        silent.close()
+        url = f"imap://user:secret-password@127.0.0.1:{port}/INBOX"
+        found = findings(*store, "--mail-bounce-imap", url, code=1)
+    assert "cannot be opened" in found["bounces"]["found"]
+    assert "secret-password" not in json.dumps(found)
+    found = findings(*store, "--mail-bounce-imap", "imaps://user:secret-password", code=1)
+    assert "HEADRACE_MAIL_BOUNCE_IMAP must" in found["bounces"]["found"]
+    assert "secret-password" not in json.dumps(found)
+    listen = ("--mail-bounce-listen", "lmtp://127.0.0.1:2424", "--mail-postmark-login", "a:b")
+    found = findings(*store, *listen, code=0)
+    assert found["bounces"]["found"] == "are accepted at lmtp://127.0.0.1:2424"
+    assert "of Postmark are taken at" in found["webhooks"]["found"]

@@ -201,3 +201,48 @@ def test_doctor_says_where_mail_goes(
     checks = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
     assert checks[check]["level"] == level
     assert found in checks[check]["found"]
+
+
+def dsn(message_id: str) -> str:
+    return (
+        "From: MAILER-DAEMON@relay.example\nTo: x@example.org\n"
+        'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n'
+        "--b\nContent-Type: message/delivery-status\n\n"
+        f"Reporting-MTA: dns; relay.example\nOriginal-Envelope-Id: {message_id}\n\n"
+        "Final-Recipient: rfc822; cleo@b.example\nAction: failed\nStatus: 5.1.1\n\n--b--\n"
+    )
+
+
+def test_a_bounce_is_passed_on_and_listed(server: RunningServer) -> None:
+    message_id = mail(server, "cleo@b.example")
+    wait_for(server, message_id, "sent")
+    env = {"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key}
+    done = headrace("mail", "bounce", "--recipient", "x@y.org", env=env, stdin=dsn(message_id))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"hard: suppressed (message {message_id})\n"
+    again = headrace("mail", "bounce", "--json", env=env, stdin=dsn(message_id))
+    (listed,) = run(server, "mail", "notifications", "--message", message_id)
+    assert json.loads(again.stdout)["id"] == listed["id"]
+    assert (listed["kind"], listed["effect"], listed["intake"]) == ("hard", "suppressed", "command")
+    line = text_of(server, "mail", "notifications", "--kind", "hard").splitlines()[1]
+    assert line.split()[1:3] == ["hard", "suppressed"]
+    assert run(server, "mail", "notifications", "--effect", "delivered") == []
+    refused(server, "mail", "notifications", "--message", "x")
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"HEADRACE_URL": "http://127.0.0.1:1", "HEADRACE_KEY": "hr_x"},
+        {"HEADRACE_KEY": "hr_wrong"},
+        {},
+    ],
+)
+def test_a_bounce_that_is_not_taken_stays_with_the_mail_server(
+    server: RunningServer, env: dict[str, str]
+) -> None:
+    """75 makes a mail server keep the mail; any other status would return or drop it."""
+    done = headrace(
+        "mail", "bounce", env={"HEADRACE_URL": server.url, **env}, stdin="x" * 3_000_000
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (75, "", 1), done.stderr

@@ -26,7 +26,7 @@ OPERATIONS = {
 }
 ID = "0197a3f0-6b2e-7c41-9f0a-1d2c3b4a5f60"
 #: Names chosen by callers, and numbers of rows.
-NO_UUID = {"external_id", "request_id", "Rejection.id", "AuditEntry.id"}
+NO_UUID = {"external_id", "request_id", "provider_id", "Rejection.id", "AuditEntry.id"}
 
 
 def schema_of(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:

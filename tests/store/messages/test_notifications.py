@@ -116,23 +116,23 @@ def test_a_complaint_stops_marketing_and_not_the_rest(session: StoreSession) -> 
 def test_soft_bounces_over_a_week_are_a_hard_one(session: StoreSession) -> None:
     project = mail.new_project(session)
     effects = []
-    for number in range(5):
-        message = sent(session, project)
+    messages = [sent(session, project) for _ in range(5)]
+    for number, message in enumerate(messages):
         report = about(message, FeedbackKind.SOFT, reason=ReplyClass.MAILBOX_FULL)
         effects.append(take(session, received(report), number * 2 * DAY_US).effect)
     assert effects == [*[Effect.COUNTED] * 4, Effect.SUPPRESSED]
     assert names(session).count("bounce") == 1
-    assert state(session, project, message) == (MessageStatus.BOUNCED, "mailbox_full")
+    assert state(session, project, messages[-1]) == (MessageStatus.BOUNCED, "mailbox_full")
     assert session.place.run_sql("SELECT count(*) FROM soft_bounces") == [(0,)]
 
 
 def test_a_delivery_between_soft_bounces_starts_the_count_again(session: StoreSession) -> None:
     project = mail.new_project(session)
-    for number in range(6):
+    messages = [sent(session, project) for _ in range(6)]
+    for number, message in enumerate(messages):
         kind = FeedbackKind.DELIVERED if number == 3 else FeedbackKind.SOFT
-        message = sent(session, project)
         take(session, received(about(message, kind)), number * 3 * DAY_US)
-    assert state(session, project, message) == (MessageStatus.FAILED, "deferred")
+    assert state(session, project, messages[-1]) == (MessageStatus.FAILED, "deferred")
     assert reasons(session, project) == []
 
 
@@ -241,9 +241,13 @@ def test_an_unsigned_claim_needs_the_address_or_a_known_source(
     (claimed,) = mail.claim(session)
     mail.start(session, claimed, mail_key=KEY)
     mail.record(session, claimed)
-    names = {"envelope_id": message.id, "original_message_id": f"{KEY}@example.org"}
+    by_envelope = claim == "envelope_id"
     report = Feedback(
-        kind=FeedbackKind.HARD, source=Source.DSN, address=address, **{claim: names[claim]}
+        kind=FeedbackKind.HARD,
+        source=Source.DSN,
+        address=address,
+        envelope_id=message.id if by_envelope else None,
+        original_message_id=None if by_envelope else f"{KEY}@example.org",
     )
     given = take(session, received(report, trusted=trusted))
     assert given.project_id == project

@@ -28,6 +28,7 @@ def check_mail(settings: Settings) -> Iterator[Finding]:
     if relay.kind is RelayKind.CAPTURE:
         found = "capture: mail is stored for inspection, and none is sent (HEADRACE_MAIL_RELAY)"
         yield ok("mail relay", found)
+        yield from check_bounces(settings)
         return
     yield ok("mail relay", f"{relay.kind.value} {relay.host}:{relay.port}")
     yield _links(settings.public_url)
