@@ -84,6 +84,9 @@ def test_status_and_lists(server: RunningServer, tmp_path: Path) -> None:
     assert (paused.returncode, paused.stderr) == (1, "headrace: It was never published.\n")
     run(server, "automation", "publish", "Ping")
     assert text_of(server, "automation", "pause", "Ping") == "Ping is paused.\n"
+    text_of(server, "automation", "pause", "Ping", "--mode", "hold")
+    dry = text_of(server, "automation", "resume", "Ping", "--dry-run")
+    assert dry == "No run is overdue.\n"
     assert run(server, "automation", "resume", "Ping")["status"] == "active"
     listed = run(server, "automation", "list", "--status", "active")
     assert "Ping" in [one["name"] for one in listed]

@@ -247,3 +247,33 @@ def test_changes_of_many_runs_are_checked(project: Project) -> None:
     assert client.post(f"/automations/{ABSENT}/runs/cancel", ok).status == 404
     contact = f"/contacts/{ABSENT}/automations/cancel"
     assert client.post(contact, json.dumps({"reason": "x"})).status == 404
+
+
+def test_hold_and_resume_with_a_preview(project: Project) -> None:
+    client = project.client()
+    made = create(client, of=definition(seconds=1)).data
+    path = f"/automations/{made['id']}"
+    publish(client, made["id"])
+    wrong = client.post(f"{path}/pause", '{"mode": "stop"}')
+    assert (wrong.status, wrong.fields) == (422, ["mode"])
+    client.send({"event": "go", "external_id": "x"})
+    runs = f"{path}/runs"
+    wait_until(lambda: bool(client.get(runs).data), "no run")
+    paused = client.post(f"{path}/pause", '{"mode": "hold"}').data
+    assert (paused["status"], paused["pause_mode"]) == ("paused", "hold")
+    dry = json.dumps({"dry_run": True})
+    wait_until(
+        lambda: client.post(f"{path}/resume", dry).data["preview"]["overdue_runs"] == 1,
+        "nothing is overdue",
+    )
+    shown = client.post(f"{path}/resume", dry).data
+    assert shown["status"] == "paused"
+    assert shown["preview"]["steps"] == [
+        {"version_number": 1, "step_key": "s", "runs": 1, "sends": []}
+    ]
+    assert [each["runs_cancelled"] for each in shown["preview"]["choices"]] == [0, 0, 1]
+    wrong = client.post(f"{path}/resume", '{"overdue": "x", "max_late_seconds": -1}')
+    assert sorted(wrong.fields) == ["max_late_seconds", "overdue"]
+    resumed = client.post(f"{path}/resume", '{"overdue": "cancel"}').data
+    assert (resumed["status"], resumed["pause_mode"], resumed["preview"]) == ("active", None, None)
+    wait_until(lambda: client.get(runs).data[0]["status"] == "cancelled", "the run goes on")

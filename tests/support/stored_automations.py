@@ -158,9 +158,10 @@ class StoredAutomations:
     def run(self, work: AutomationWork | None = None) -> int:
         """Work the inbox and due timers once; returns how many inputs there were."""
         runner = work or self.work
+        tasks = self.session.run(runner.work_tasks(OWNER))
         events = self.session.run(runner.work_events(OWNER))
         timers = self.session.run(runner.work_timers(OWNER))
-        return events.events + timers.timers
+        return tasks.timers + events.events + timers.timers
 
     def settle(self) -> None:
         """Process and run until nothing is left to do at this time."""

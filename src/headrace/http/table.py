@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.http.access import health
 from headrace.http.access import policies as admin_policies
-from headrace.http.automations import drafts, publishing, versions
+from headrace.http.automations import drafts, pausing, publishing, versions
 from headrace.http.automations import operations as run_operations
 from headrace.http.automations import runs as automation_runs
 from headrace.http.catalog import catalog
@@ -103,6 +103,7 @@ ROUTES = (
         AUTOMATIONS,
         drafts.ROUTES,
         publishing.ROUTES,
+        pausing.ROUTES,
         versions.ROUTES,
         automation_runs.ROUTES,
         run_operations.ROUTES,

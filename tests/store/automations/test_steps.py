@@ -11,8 +11,7 @@ from headrace.domain.automations.running.states import Outcome, RunStatus
 from headrace.domain.contacts.audiences import AudienceFields
 from headrace.domain.contacts.topics import TopicFields
 from headrace.domain.messages.kinds import MessageStatus
-from headrace.domain.messages.requests import TemplateFields
-from headrace.store.contract.messages import VersionContent
+from tests.support.automation_mail import finish, messages, send_mail, set_up_mail
 from tests.support.session import StoreSession
 from tests.support.stored_automations import PROJECT, StoredAutomations, chain, delay, wait
 
@@ -107,41 +106,8 @@ def test_emitted_event_resumes_another_automation(shop: StoredAutomations) -> No
 
 @pytest.fixture
 def mailing(shop: StoredAutomations) -> StoredAutomations:
-    store, now_us = shop.session.store.messages, shop.clock()
-    shop.session.run(
-        store.domains.create(
-            PROJECT, "mail.example.com", now_us, dkim=("s", ""), verified_by="t", actor="t"
-        )
-    )
-    fields = TemplateFields(name="Hello", channel="email", subject_template="Hi", rendered_text="x")
-    template = shop.session.run(store.templates.create(PROJECT, fields, now_us))
-    content = VersionContent(subject="Hi", text="Hi {{ name }}")
-    shop.session.run(store.templates.publish(template, content, now_us, actor="t"))
-    topics = shop.session.store.topics
-    shop.session.run(
-        topics.create(PROJECT, TopicFields(name="News", default_subscribed=True), now_us)
-    )
+    set_up_mail(shop)
     return shop
-
-
-def send_mail(**config: Any) -> dict[str, Any]:
-    named = {"template": "Hello", "domain": "mail.example.com", "topic": "News"}
-    return {"type": "send_email_template", "config": named | config}
-
-
-def messages(shop: StoredAutomations) -> list[tuple[Any, ...]]:
-    return list(
-        shop.session.place.run_sql(
-            "SELECT id, state, address, run_id, step_key, due_us FROM messages ORDER BY created_us"
-        )
-    )
-
-
-def finish(shop: StoredAutomations, state: MessageStatus, reason: str | None = None) -> None:
-    shop.session.place.run_sql(
-        "UPDATE messages SET state = ?, reason = ?, due_us = NULL, finished_us = ?, sent_us = ?",
-        *(state.value, reason, shop.clock(), shop.clock()),
-    )
 
 
 def test_mail_is_queued_once_and_continues_when_sent(mailing: StoredAutomations) -> None:

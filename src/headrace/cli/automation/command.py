@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from headrace.cli.automation import definitions, operations, runs
+from headrace.cli.automation import definitions, operations, pausing, runs
 from headrace.cli.automation.check import check
 
 app = typer.Typer(
@@ -14,8 +14,8 @@ app.command("list")(definitions.list_)
 app.command()(definitions.create)
 app.command()(definitions.publish)
 app.command()(definitions.show)
-app.command()(definitions.pause)
-app.command()(definitions.resume)
+app.command()(pausing.pause)
+app.command()(pausing.resume)
 app.command()(definitions.archive)
 app.command()(runs.runs)
 app.command()(runs.run)

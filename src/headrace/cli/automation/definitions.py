@@ -185,34 +185,6 @@ def _set_status(
 
 
 @with_settings(*STORE)
-def pause(
-    settings: Settings,
-    which: Which,
-    project: ProjectName = DEFAULT_PROJECT,
-    as_json: AsJson = False,
-) -> None:
-    """Start no more runs; open ones go on to their end.
-
-    Example: headrace automation pause "Abandoned checkout"
-    """
-    _set_status(settings, which, project, AutomationStatus.PAUSED, as_json=as_json)
-
-
-@with_settings(*STORE)
-def resume(
-    settings: Settings,
-    which: Which,
-    project: ProjectName = DEFAULT_PROJECT,
-    as_json: AsJson = False,
-) -> None:
-    """Start runs again, with events received from now on.
-
-    Example: headrace automation resume "Abandoned checkout"
-    """
-    _set_status(settings, which, project, AutomationStatus.ACTIVE, as_json=as_json)
-
-
-@with_settings(*STORE)
 def archive(
     settings: Settings,
     which: Which,

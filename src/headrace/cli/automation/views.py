@@ -17,6 +17,7 @@ def automation_view(of: Automation) -> dict[str, Any]:
         "name": of.name,
         "description": of.description,
         "status": of.status.value,
+        "pause_mode": of.pause_mode,
         "version_number": of.version or None,
         "has_draft_changes": of.has_draft_changes,
         "created_at": to_text(of.created_us),

@@ -9,6 +9,8 @@ from headrace.domain.messages.smtp_replies import ReplyClass
 #: The guardrail that gives each reason; what composing says is not among them.
 GUARDRAIL_OF: dict[Reason | None, Guardrail] = {
     Reason.SENDING_PAUSED: Guardrail.PAUSED,
+    Reason.PAUSED_HOLD: Guardrail.PAUSED,
+    Reason.OVERDUE: Guardrail.PAUSED,
     Reason.NO_CONTACT: Guardrail.CONTACT,
     Reason.CONTACT_DELETED: Guardrail.CONTACT,
     Reason.CONTACT_ERASED: Guardrail.CONTACT,
@@ -59,6 +61,8 @@ _REASONS: dict[str, str] = {
     Reason.GONE: "its content was deleted",
     Reason.MAX_DEFER: "it would have had to wait longer than max_defer_hours",
     Reason.SENDING_PAUSED: "sending is paused",
+    Reason.PAUSED_HOLD: "its automation is paused",
+    Reason.OVERDUE: "it was overdue when its automation was resumed",
     Reason.FREQUENCY_CAP_WAIT: "a frequency cap delays it",
     Reason.QUIET_HOURS: "the contact has quiet hours",
     Reason.SEND_WINDOW: "no send window is open in the time zone of the contact",

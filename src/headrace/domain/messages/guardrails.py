@@ -61,8 +61,10 @@ class Reason(StrEnum):
     MISSING_VARIABLE = "missing_variable"
     GONE = "gone"
     MAX_DEFER = "max_defer"
+    OVERDUE = "overdue"
     # Deferred.
     SENDING_PAUSED = "sending_paused"
+    PAUSED_HOLD = "paused_hold"
     FREQUENCY_CAP_WAIT = "frequency_cap_wait"
     QUIET_HOURS = "quiet_hours"
     SEND_WINDOW = "send_window"
@@ -131,6 +133,10 @@ class Facts:
     receiver_free_us: int | None = None
     #: When the relay or service may be used again; None or past: now.
     relay_free_us: int | None = None
+    #: Its automation is paused and holds its runs.
+    automation_held: bool = False
+    #: It waited for that, and its automation was resumed without late sends.
+    is_overdue: bool = False
     #: When the message was first deferred by a guardrail; None: never.
     first_deferred_us: int | None = None
 
@@ -177,9 +183,11 @@ def _bounded(verdict: Verdict, facts: Facts, policies: SendingPolicies, now_us: 
 
 
 def _paused(facts: Facts, policies: SendingPolicies, _now_us: int) -> Verdict | None:
-    if not policies.sending_paused.covers(facts.channel, facts.sending_domain):
-        return None
-    return _defer(Guardrail.PAUSED, Reason.SENDING_PAUSED, None)
+    if policies.sending_paused.covers(facts.channel, facts.sending_domain):
+        return _defer(Guardrail.PAUSED, Reason.SENDING_PAUSED, None)
+    if facts.automation_held:
+        return _defer(Guardrail.PAUSED, Reason.PAUSED_HOLD, None)
+    return _skip(Guardrail.PAUSED, Reason.OVERDUE) if facts.is_overdue else None
 
 
 def _contact(facts: Facts, _policies: SendingPolicies, _now_us: int) -> Verdict | None:

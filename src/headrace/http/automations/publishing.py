@@ -92,16 +92,6 @@ def _published(checked: Checked) -> AutomationPublishedResponse:
     )
 
 
-async def pause_automation(request: Request) -> Response:
-    """`POST /automations/{id}/pause`: open runs go on."""
-    return await _set_status(request, AutomationStatus.PAUSED)
-
-
-async def resume_automation(request: Request) -> Response:
-    """`POST /automations/{id}/resume`."""
-    return await _set_status(request, AutomationStatus.ACTIVE)
-
-
 async def archive_automation(request: Request) -> Response:
     """`POST /automations/{id}/archive`."""
     return await _set_status(request, AutomationStatus.ARCHIVED)
@@ -158,26 +148,6 @@ ROUTES = (
         bodies=empty_body(),
         responses=(ok("Published.", AutomationPublishedResponse),),
         errors=(ErrorCode.AUTOMATION_INVALID, ErrorCode.CONFLICT),
-    ),
-    post(
-        "/automations/{id}/pause",
-        pause_automation,
-        name="pauseAutomation",
-        summary="Start no more runs",
-        description="Open runs go on to their end.",
-        bodies=empty_body(),
-        responses=(ok("The paused automation.", AutomationResponse),),
-        errors=(ErrorCode.CONFLICT,),
-    ),
-    post(
-        "/automations/{id}/resume",
-        resume_automation,
-        name="resumeAutomation",
-        summary="Start runs again",
-        description="With events that are received from then on.",
-        bodies=empty_body(),
-        responses=(ok("The active automation.", AutomationResponse),),
-        errors=(ErrorCode.CONFLICT,),
     ),
     post(
         "/automations/{id}/archive",

@@ -58,6 +58,9 @@ class ListedAutomation(msgspec.Struct, kw_only=True):
     has_draft_changes: Annotated[bool, about("Whether the draft differs from that version.")]
     created_at: Time
     updated_at: Time
+    pause_mode: Annotated[
+        PauseMode | None, about("What happens to open runs; null unless it is paused.")
+    ] = None
 
 
 class RewrittenResponse(msgspec.Struct):
@@ -123,6 +126,7 @@ def listed_response(of: Automation) -> ListedAutomation:
         has_draft_changes=of.has_draft_changes,
         created_at=to_text(of.created_us),
         updated_at=to_text(of.updated_us),
+        pause_mode=of.pause_mode,
     )
 
 

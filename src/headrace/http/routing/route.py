@@ -270,8 +270,8 @@ def hot(method: str, path: str, plan: PlanFactory, access: Access, **more: Any) 
 # --- bodies ---
 
 
-def json_body(schema: Any, *, example: Any = None) -> tuple[Body, ...]:
-    return (Body(media=JSON, schema=schema, example=example),)
+def json_body(schema: Any, *, example: Any = None, required: bool = True) -> tuple[Body, ...]:
+    return (Body(media=JSON, schema=schema, example=example, required=required),)
 
 
 def ndjson_body(description: str) -> Body:

@@ -111,13 +111,15 @@ class AutomationRunner:
         next_us = (await self._work.due()).next_us
         if next_us is None or next_us > self._clock_us():
             return False
+        tasks = await self._work.work_tasks(self._owner)
         events = await self._work.work_events(self._owner)
         timers = await self._work.work_timers(self._owner)
-        failed = events.failed + timers.failed
+        failed = events.failed + timers.failed + tasks.failed
         self.stats.started += events.started
         self.stats.failed += failed
         if failed:
             _log.warning(AUTOMATION_FAILED, inputs=failed)
-        if events.events or timers.timers:
+        if events.events or timers.timers or tasks.timers:
             self.on_worked()
-        return events.events == EVENTS_MAX or timers.timers == TIMERS_MAX
+        more = events.events == EVENTS_MAX or timers.timers == TIMERS_MAX
+        return more or bool(tasks.timers)

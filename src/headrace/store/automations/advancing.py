@@ -26,6 +26,7 @@ from headrace.domain.automations.running.states import RunStatus
 from headrace.domain.automations.running.version import Version
 from headrace.domain.automations.running.view import RunPolicies
 from headrace.domain.contacts.contact import Contact
+from headrace.store.automations.controls import Control, read_control
 from headrace.store.automations.dead_letters import STEP_FAILED, DeadLetterIds, Failure, bury_run
 from headrace.store.automations.effects import Effects
 from headrace.store.automations.inputs import look_back
@@ -118,6 +119,7 @@ class RunAdvancer:
         self._numbers = numbers
         self._dead_letter_ids = dead_letter_ids
         self._policies: dict[int, RunPolicies] = {}
+        self._controls: dict[str, Control] = {}
 
     async def hold(self, run_id: str) -> HeldRun | None:
         """Lock a run until the end of the transaction."""
@@ -141,6 +143,10 @@ class RunAdvancer:
         assert person.contact is not None
         policies = await self.policies_of(person.contact.project_id)
         view = await read_view(self.tx, person.contact, version, policies, run)
+        control = await self.control_of(run.automation_id)
+        skip_us = control.skip_sends_before_us
+        if skip_us is not None:
+            view = msgspec.structs.replace(view, skip_sends_before_us=skip_us)
         return advance(run, version, item, view, self.now_us)
 
     async def settle(
@@ -264,6 +270,13 @@ class RunAdvancer:
             return []
         rows = await self.tx.rows(OPEN_OF_CONTACT, list(person.ids), OPEN_RUNS_READ_MAX)
         return [OpenRun(*row[1:]) for row in sorted(tuple(row) for row in rows)]
+
+    async def control_of(self, automation_id: str) -> Control:
+        """What the operator wants of the runs of an automation."""
+        found = self._controls.get(automation_id)
+        if found is None:
+            found = self._controls[automation_id] = await read_control(self.tx, automation_id)
+        return found
 
     async def policies_of(self, project_id: int) -> RunPolicies:
         """Policies of a project."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from headrace.domain.automations.running.inputs import (
+    Cancel,
     ContactChanged,
     Continue,
     EventArrived,
     Retry,
     TimerDue,
 )
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.runs import Event, Wait, stable_id
 from headrace.domain.automations.running.states import RunStatus, WaitKind, WaitStatus
 from headrace.domain.contacts.contact import CONTACT_UPDATED
 from headrace.domain.ids import received_us_of
 from headrace.store.automations.advancing import HeldRun, OpenRun, RunAdvancer
+from headrace.store.automations.controls import PARK
 from headrace.store.automations.inputs import find_event
 from headrace.store.automations.message_results import result_of
+from headrace.store.automations.run_rows import key_of
 from headrace.store.automations.starts import RunStarter
 from headrace.store.contract.automations import InboxEvent
 from headrace.store.engine.dialect import sql
@@ -65,6 +69,12 @@ async def apply_timer(runs: RunAdvancer, run_id: str) -> None:
     wait = held.run.open_wait
     if held.row.status is RunStatus.FAILED:
         await runs.advance(held, Retry(at_us=runs.now_us))
+        return
+    control = await runs.control_of(held.row.automation_id)
+    if control.held and await is_there(runs, held):
+        await runs.tx.run(PARK, *key_of(run_id))
+    elif control.cancels(held.row.due_us):
+        await runs.advance(held, _overdue(runs.now_us))
     elif wait is None:
         await runs.advance(held, Continue())
     elif wait.kind is WaitKind.MESSAGE and wait.step_key is not None:
@@ -77,6 +87,17 @@ async def apply_timer(runs: RunAdvancer, run_id: str) -> None:
     else:
         oldest_us = await _oldest(runs, held, wait)
         await runs.advance(held, TimerDue(wait_id=wait.id, oldest_unprocessed_us=oldest_us))
+
+
+async def is_there(runs: RunAdvancer, held: HeldRun) -> bool:
+    """Whether the contact of a run was not deleted."""
+    person = await runs.person(held.row.project_id, held.row.contact_id)
+    return person.contact is not None
+
+
+def _overdue(now_us: int) -> Cancel:
+    detail = "it was overdue when the automation was resumed"
+    return Cancel(reason=RunReason.CANCELLED_BY, at_us=now_us, detail=detail)
 
 
 async def _oldest(runs: RunAdvancer, held: HeldRun, wait: Wait) -> int | None:

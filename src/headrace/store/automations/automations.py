@@ -28,6 +28,7 @@ from headrace.store.contract.automations import (
     VERSIONS_MAX,
     Automation,
     AutomationVersion,
+    PauseMode,
 )
 from headrace.store.contract.errors import StoreConflictError
 from headrace.store.engine.dialect import sql
@@ -58,11 +59,14 @@ _UPDATE = sql(
 )
 _PUBLISH = sql(
     "UPDATE automations SET status = 'active', version = $3, version_revision = draft_revision, "
+    "task = CASE WHEN pause_mode = 'hold' THEN 'resume' ELSE task END, pause_mode = NULL, "
     "trigger_event = $4, active_since_us = CASE WHEN status = 'active' THEN active_since_us "
     "ELSE $5 END, updated_us = $5 WHERE project_id = $1 AND id = $2"
 )
 _STATUS = sql(
     "UPDATE automations SET status = $3, active_since_us = $4, "
+    # Runs that it held go on.
+    "task = CASE WHEN pause_mode = 'hold' THEN 'resume' ELSE task END, pause_mode = NULL, "
     "trigger_event = CASE WHEN $3 = 'archived' THEN NULL ELSE trigger_event END, updated_us = $5 "
     "WHERE project_id = $1 AND id = $2",
 )
@@ -466,13 +470,16 @@ async def _check(
 
 
 def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, AutomationStatus) else value
+    return value.value if isinstance(value, AutomationStatus | PauseMode) else value
 
 
 def automation(row: Row) -> Automation:
     """An automation from `COLUMNS`."""
     values = dict(zip(_FIELDS, row, strict=True))
-    return Automation(**values | {"status": AutomationStatus(values["status"])})
+    values["status"] = AutomationStatus(values["status"])
+    if values["pause_mode"] is not None:
+        values["pause_mode"] = PauseMode(values["pause_mode"])
+    return Automation(**values)
 
 
 def version(row: Row) -> AutomationVersion:

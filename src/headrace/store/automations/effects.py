@@ -57,7 +57,8 @@ _TOPIC = sql(f"SELECT {TOPIC_COLUMNS} FROM topics {_LIVE}")
 _SEND_AGAIN = sql(
     "UPDATE messages SET state = 'queued', reason = NULL, rule = NULL, due_us = $3, "
     "first_due_us = $3, deferred_us = NULL, finished_us = NULL, crashes = 0 "
-    "WHERE lane = $1 AND id = $2 AND state IN ('failed', 'bounced', 'blocked', 'expired')"
+    "WHERE lane = $1 AND id = $2 "
+    "AND state IN ('failed', 'bounced', 'blocked', 'expired', 'cancelled')"
 )
 _CANCEL_MESSAGE = sql(
     "UPDATE messages SET state = 'cancelled', reason = 'cancelled_by', due_us = NULL, "

@@ -12,7 +12,7 @@ from headrace.domain.automations.running.reasons import RunReason
 from headrace.domain.automations.running.runs import Event, Run, read_payload
 from headrace.domain.automations.running.states import Outcome, RunStatus, WaitKind
 from headrace.domain.messages.places import lane_of_uuid
-from headrace.store.contract.automations import NoteRow, RejectedStart, RunRow
+from headrace.store.contract.automations import PARKED_US, NoteRow, RejectedStart, RunRow
 
 _FIELDS = tuple(field.name for field in msgspec.structs.fields(RunRow))
 COLUMNS = ", ".join(_FIELDS)
@@ -76,6 +76,8 @@ def run_row(row: Sequence[Any]) -> RunRow:
     """A run from `COLUMNS`."""
     values = dict(zip(_FIELDS, row, strict=False))
     values["status"] = RunStatus(values["status"])
+    if values["due_us"] is not None and values["due_us"] >= PARKED_US:
+        values["due_us"] -= PARKED_US
     for name, kind in (("reason", RunReason), ("outcome", Outcome)):
         if values[name] is not None:
             values[name] = kind(values[name])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from headrace.store.automations.automations import Automations
 from headrace.store.automations.dead_letters import DeadLetterIds
 from headrace.store.automations.operations import RunOperations
+from headrace.store.automations.pausing import Pausing
 from headrace.store.automations.removal import RunRemoval
 from headrace.store.automations.runs import Runs
 from headrace.store.automations.work import AutomationWork
@@ -31,6 +32,7 @@ class AutomationParts:
         dead_letter_ids: DeadLetterIds,
     ) -> None:
         self.definitions = Automations(database)
+        self.pausing = Pausing(database)
         self.runs = Runs(database)
         self.removal = RunRemoval(database)
         self.work = AutomationWork(database, system_events, numbers, clock_us, dead_letter_ids)

@@ -11,9 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from headrace.domain.automations.running.inputs import Cancel
+from headrace.domain.automations.running.reasons import RunReason
 from headrace.faults import fail_point
 from headrace.store.automations.advancing import RunAdvancer
 from headrace.store.automations.applying import apply_event, apply_timer
+from headrace.store.automations.controls import (
+    OPEN_RUNS_OF,
+    TASK_DONE,
+    TASKS,
+    UNPARK,
+    read_control,
+)
 from headrace.store.automations.dead_letters import (
     ERROR_CHARACTERS_MAX,
     DeadLetterIds,
@@ -27,6 +36,7 @@ from headrace.store.automations.version_cache import VersionCache
 from headrace.store.contacts.races import write_contacts
 from headrace.store.contract.automations import (
     ATTEMPTS_MAX,
+    AutomationTask,
     InboxEvent,
     Worked,
 )
@@ -43,6 +53,10 @@ LEADERSHIP = "automations"
 #: Events, and due runs, of one transaction.
 EVENTS_MAX = 64
 TIMERS_MAX = 64
+#: Automations whose open runs are cancelled or let go on in one round, and such runs of one
+#: transaction.
+TASKS_MAX = 10
+UNPARKED_MAX = 500
 #: Pause after a failed attempt at an input; doubles with each.
 RETRY_US = 5_000_000
 CAUSE_CHARACTERS_MAX = 100
@@ -103,6 +117,8 @@ class AutomationWork:
         """What waits now, and when the next event or timer is due; a read only."""
 
         async def read(tx: Transaction) -> Worked:
+            if await tx.rows(TASKS, 1):
+                return Worked(next_us=0)
             found = [await tx.value(NEXT_EVENT), await tx.value(NEXT_RUN)]
             return Worked(next_us=min((each for each in found if each is not None), default=None))
 
@@ -194,6 +210,69 @@ class AutomationWork:
             done = _sum(done, await self._try_one(one, failed) or Worked(timers=1, failed=1))
         return done
 
+    async def work_tasks(self, owner: str) -> Worked:
+        """Cancel open runs of automations that were paused so, or let held ones go on: a slice.
+
+        Raises:
+            LeadershipLostError: another process leads; nothing was changed.
+        """
+        tasks = await self._database.read(lambda tx: tx.rows(TASKS, TASKS_MAX))
+        done = Worked()
+        for automation_id, _, task in tasks:
+            if task == AutomationTask.RESUME:
+                done = _sum(done, await self._unpark(owner, automation_id))
+            else:
+                done = _sum(done, await self._cancel_all(owner, automation_id))
+        return done
+
+    async def _unpark(self, owner: str, automation_id: str) -> Worked:
+        async def work(tx: Transaction) -> Worked:
+            await _check_leads(tx, owner)
+            moved = 0
+            if not (await read_control(tx, automation_id)).held:
+                moved = await tx.run(UNPARK, automation_id, UNPARKED_MAX)
+            if moved < UNPARKED_MAX:
+                await tx.run(TASK_DONE, automation_id, AutomationTask.RESUME.value)
+            return Worked(timers=moved)
+
+        return await self._database.write(work)
+
+    async def _cancel_all(self, owner: str, automation_id: str) -> Worked:
+        now_us = self._clock_us()
+        item = Cancel(
+            reason=RunReason.CANCELLED_BY, at_us=now_us, detail="the automation was paused"
+        )
+
+        async def batch(tx: Transaction) -> Worked:
+            await _check_leads(tx, owner)
+            rows = await tx.rows(OPEN_RUNS_OF, automation_id, TIMERS_MAX)
+            runs = self.advancer(tx, now_us)
+            for (run_id,) in rows:
+                await _cancel(runs, run_id, item)
+            if len(rows) < TIMERS_MAX:
+                await tx.run(TASK_DONE, automation_id, AutomationTask.CANCEL.value)
+            return Worked(timers=len(rows))
+
+        done = await self._try(batch)
+        if done is not None:
+            return done
+        rows = await self._database.read(
+            lambda tx: tx.rows(OPEN_RUNS_OF, automation_id, TIMERS_MAX)
+        )
+        done = Worked()
+        for (run_id,) in rows:
+
+            async def one(tx: Transaction, run_id: str = run_id) -> Worked:
+                await _check_leads(tx, owner)
+                await _cancel(self.advancer(tx, now_us), run_id, item)
+                return Worked(timers=1)
+
+            async def failed(tx: Transaction, error: Exception, run_id: str = run_id) -> None:
+                await self._retry_run(tx, run_id, now_us, error)
+
+            done = _sum(done, await self._try_one(one, failed) or Worked(timers=1, failed=1))
+        return done
+
     async def _retry_event(
         self, tx: Transaction, item: InboxEvent, now_us: int, error: Exception
     ) -> None:
@@ -264,6 +343,12 @@ class AutomationWork:
             numbers=self._numbers,
             dead_letter_ids=self._dead_letter_ids,
         )
+
+
+async def _cancel(runs: RunAdvancer, run_id: str, item: Cancel) -> None:
+    held = await runs.hold(run_id)
+    if held is not None and held.row.due_us is not None:
+        await runs.advance(held, item)
 
 
 async def _check_leads(tx: Transaction, owner: str) -> None:

@@ -25,6 +25,19 @@ BULK_RUNS_MAX = 1000
 #: Runs that a preview counts, and shows.
 BULK_COUNTED_MAX = 100_000
 BULK_SAMPLE_MAX = 10
+#: Added to the time of runs that their automation holds: 2^61, beyond every time.
+PARKED_US = 2_305_843_009_213_693_952
+
+
+class PauseMode(StrEnum):
+    """What happens to open runs when an automation is paused."""
+
+    #: They go on to their end.
+    DRAIN = "drain"
+    #: They stand still when they are due, and their queued messages are not sent.
+    HOLD = "hold"
+    #: They are cancelled.
+    CANCEL = "cancel"
 
 
 class Automation(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +59,8 @@ class Automation(msgspec.Struct, frozen=True, kw_only=True):
     version_revision: int
     created_us: int
     updated_us: int
+    #: None unless it is paused.
+    pause_mode: PauseMode | None = None
 
     @property
     def has_draft_changes(self) -> bool:
@@ -154,6 +169,43 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: int | None = None
     at_step: str | None = None
     started_before_us: int | None = None
+
+
+class Overdue(StrEnum):
+    """What happens to held runs that are overdue when their automation is resumed."""
+
+    RUN = "run"
+    #: They go on, and skip the sends that they reach late.
+    SKIP_SENDS = "skip_sends"
+    CANCEL = "cancel"
+
+
+class AutomationTask(StrEnum):
+    """What the runner has to do to the open runs of an automation."""
+
+    CANCEL = "cancel"
+    RESUME = "resume"
+
+
+class OverdueRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """Overdue runs at one step."""
+
+    version: int
+    at_step: str | None
+    runs: int
+    #: Steps that may send as soon as these runs go on.
+    sends: tuple[str, ...]
+
+
+class ResumePreview(msgspec.Struct, frozen=True, kw_only=True):
+    """What is overdue in an automation that holds its runs."""
+
+    #: Up to `BULK_COUNTED_MAX`; `more` says whether there are even more.
+    runs: int
+    more: bool
+    #: Runs that may send something as soon as they go on.
+    sends: int
+    steps: Sequence[OverdueRuns]
 
 
 class RunAction(StrEnum):

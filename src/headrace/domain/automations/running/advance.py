@@ -360,7 +360,8 @@ class _Machine:
                 self._note(RunReason.MESSAGE_SENT, key)
                 self._leave(key, Branch.NEXT)
             case StepStatus.SKIPPED if item.reason is not None:
-                self._skipped(key, item.reason, config.on_skipped, item.detail)
+                self._moved = True
+                self._walk(self._skipped(key, item.reason, config.on_skipped, item.detail))
             case StepStatus.FAILED:
                 self._note(RunReason.MESSAGE_FAILED, key, detail=item.detail)
                 self._failed(key, config.on_failed, item.detail)
@@ -368,15 +369,18 @@ class _Machine:
                 message = f"a message cannot finish as {item.status}, or not without a reason"
                 raise ValueError(message)
 
-    def _skipped(self, key: str, reason: RunReason, on_skipped: NextOrExit, detail: str) -> None:
+    def _skipped(
+        self, key: str, reason: RunReason, on_skipped: NextOrExit, detail: str = ""
+    ) -> str | None:
+        """End a send without a message; returns the key of the next step."""
         self._note(reason, key, detail=detail)
         if on_skipped is NextOrExit.EXIT:
             self._finish_step(key, StepStatus.SKIPPED, reason=reason)
             self._end(RunStatus.EXITED, RunReason.EXIT_RULE, detail="on_skipped is exit")
-            return
+            return None
         connected = self._version.graph.target(key, Branch.SKIPPED) is not None
         branch = Branch.SKIPPED if connected else Branch.NEXT
-        self._leave(key, branch, StepStatus.SKIPPED, reason=reason)
+        return self._next(key, branch, StepStatus.SKIPPED, reason=reason)
 
     def _failed(self, key: str, on_failed: OnFailed, detail: str) -> None:
         """A connected branch is taken; else `on_failed` decides."""
@@ -496,7 +500,7 @@ class _Machine:
             case WaitConfig():
                 self._wait(step.key, step.config)
             case EmailConfig() | PushConfig():
-                self._send(step.key, step.config)
+                return self._send(step.key, step.config)
             case _:
                 return self._act(step)
         return None
@@ -571,7 +575,10 @@ class _Machine:
         sends = (record.key for record in reversed(self._run.steps) if record.type is channel)
         return next(sends, None)
 
-    def _send(self, key: str, config: EmailConfig | PushConfig) -> None:
+    def _send(self, key: str, config: EmailConfig | PushConfig) -> str | None:
+        skip_us = self._view.skip_sends_before_us
+        if skip_us is not None and self._run.at_us < skip_us:
+            return self._skipped(key, RunReason.OVERDUE, config.on_skipped)
         variables = {name: value_of(source, self._find) for name, source in config.variables}
         known = {name: value for name, value in variables.items() if not is_missing(value)}
         self._effects.append(
@@ -586,6 +593,7 @@ class _Machine:
             )
         )
         self._note(RunReason.MESSAGE_QUEUED, key)
+        return None
 
     def _act(self, step: Step) -> str | None:
         action = act(step, self._id(step.key), self._view, self._find, self._run.depth)

@@ -42,6 +42,7 @@ class RunReason(StrEnum):
     GONE = "gone"
     MISSING_VARIABLE = "missing_variable"
     MAX_DEFER = "max_defer"
+    OVERDUE = "overdue"
 
     # Defers.
     QUIET_HOURS = "quiet_hours"
@@ -119,6 +120,7 @@ _SENTENCES: dict[RunReason, str] = {
     RunReason.GONE: "Skipped: an object that the step refers to was deleted.",
     RunReason.MISSING_VARIABLE: "Skipped: a required value is missing.",
     RunReason.MAX_DEFER: "Skipped: the message was deferred for too long.",
+    RunReason.OVERDUE: "Skipped: it was overdue when the automation was resumed.",
     RunReason.QUIET_HOURS: "Deferred to the end of the quiet hours.",
     RunReason.SEND_WINDOW: "Deferred to the next send window.",
     RunReason.FREQUENCY_CAP_WAIT: "Deferred until the frequency cap allows it.",

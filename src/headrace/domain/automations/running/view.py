@@ -57,6 +57,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     last_message_events: Mapping[str, str] = {}
     device_timezone: str | None = None
     policies: RunPolicies = RunPolicies()
+    #: Sends that the run reaches before this time of its own are skipped; None: none.
+    skip_sends_before_us: int | None = None
 
 
 class Needs(msgspec.Struct, frozen=True):

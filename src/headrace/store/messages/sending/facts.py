@@ -33,6 +33,10 @@ _COUNT_SENT = sql(
     "INSERT INTO send_counts (project_id, channel, day, sent) VALUES ($1, $2, $3, $4) "
     "ON CONFLICT (project_id, channel, day) DO UPDATE SET sent = send_counts.sent + excluded.sent"
 )
+_AUTOMATION = sql(
+    "SELECT status = 'paused' AND pause_mode = 'hold', overdue, overdue_before_us "
+    "FROM automations WHERE id = $1"
+)
 _MICROSECONDS = 1_000_000
 
 
@@ -80,6 +84,8 @@ async def read_facts(
         relay_free_us=start.relay_free_us,
         first_deferred_us=start.claimed.deferred_us,
     )
+    if message.automation_id is not None:
+        facts = await _with_automation(tx, facts, message)
     if message.address is not None:
         hashed = keys.address_hash(message.project_id, message.address)
         listed = await suppressions_of(tx, message.project_id, [hashed])
@@ -97,6 +103,19 @@ async def read_facts(
         sent = await tx.value(SENT_TODAY, message.project_id, message.channel.value, day)
         facts = replace(facts, sent_today=sent or 0)
     return facts
+
+
+async def _with_automation(tx: Transaction, facts: Facts, message: Message) -> Facts:
+    """Add whether the automation of a message lets it be sent."""
+    row = await tx.row(_AUTOMATION, message.automation_id)
+    if row is None:
+        return facts
+    held, overdue, before_us = row
+    waited = message.reason == Reason.PAUSED_HOLD and facts.first_deferred_us is not None
+    is_overdue = (
+        waited and overdue == "skip_sends" and (facts.first_deferred_us or 0) < (before_us or 0)
+    )
+    return replace(facts, automation_held=bool(held), is_overdue=is_overdue)
 
 
 async def _with_consent(tx: Transaction, facts: Facts, contact: Contact) -> Facts | None:
