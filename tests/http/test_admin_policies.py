@@ -334,6 +334,9 @@ def test_the_token_of_an_operator_who_is_no_owner_opens_nothing(
         ("topicless_marketing", True),
         ("run_retention_days", 30),
         ("optional_events", ["sendrealm.mail.skip"]),
+        ("automation_start_limit_per_hour", 1000),
+        ("open_runs_per_contact_max", 3),
+        ("wait_max_days", 30),
     ],
 )
 def test_a_policy_of_messages_is_set_and_reset(

@@ -182,3 +182,52 @@ def test_only_the_leader_works(shop: StoredAutomations) -> None:
     with pytest.raises(LeadershipLostError):
         shop.session.run(shop.work.work_events("b"))
     assert shop.session.run(shop.work.work_events(OWNER)).events == 1
+
+
+def set_policy(shop: StoredAutomations, name: str, value: int) -> None:
+    projects = shop.session.store.projects
+    shop.session.run(projects.set_policy(PROJECT, name, value, shop.clock(), actor="tester"))
+
+
+def test_policies_limit_open_runs_and_chains(shop: StoredAutomations) -> None:
+    set_policy(shop, "open_runs_per_contact_max", 2)
+    set_policy(shop, "automation_depth_max", 1)
+    of = shop.start_with(chain(delay(60)))
+    for _ in range(3):
+        shop.send()
+    assert (len(shop.runs(of)), shop.reasons(of)) == (2, ["too_many_open"])
+    emit = {"type": "emit_event", "config": {"event_name": "again", "payload": {}}}
+    loop = shop.start_with(chain(emit, event="again"), "loop")
+    shop.send("again", external_id="other")
+    assert (len(shop.runs(loop)), shop.reasons(loop)) == (2, ["loop"])
+
+
+def test_starts_above_the_limit_of_an_hour_wait(shop: StoredAutomations) -> None:
+    set_policy(shop, "automation_start_limit_per_hour", 2)
+    of = shop.start_with(chain(delay(60)))
+    sent = [shop.send(external_id=f"c{number}") for number in range(5)]
+    assert len(shop.runs(of)) == 2
+    # Their event still counts for open runs, and holds no timer.
+    shop.forward(60)
+    assert [run.status for run in shop.runs(of)] == ["completed", "completed"]
+    shop.forward(3660)
+    assert len(shop.runs(of)) == 4
+    assert shop.rejected(of) == []
+    shop.forward(3660)
+    # Delays count from the receipt of the event.
+    assert {run.sequence for run in shop.runs(of)} == {each.sequence for each in sent}
+    assert {run.status for run in shop.runs(of)} == {"completed"}
+
+
+def test_start_that_has_waited_for_a_day_is_rejected(shop: StoredAutomations) -> None:
+    set_policy(shop, "automation_start_limit_per_hour", 1)
+    of = shop.start_with(chain(delay(60)))
+    for number in range(26):
+        shop.accept(external_id=f"c{number}")
+    shop.settle()
+    for _ in range(26):
+        shop.forward(3660)
+    assert shop.reasons(of)[0] == "start_limit"
+    assert len(shop.runs(of)) + len(shop.rejected(of)) == 26
+    left = shop.session.place.run_sql("SELECT count(*) FROM automation_inbox")
+    assert left == [(0,)]

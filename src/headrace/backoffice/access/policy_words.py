@@ -52,6 +52,16 @@ GROUPS = (
             "run_retention_days",
         ),
     ),
+    (
+        "Automations",
+        (
+            "automation_start_limit_per_hour",
+            "open_runs_per_contact_max",
+            "automation_depth_max",
+            "wait_max_days",
+            "timer_hold_max_seconds",
+        ),
+    ),
 )
 MEANINGS = {
     "event_payload_limit_bytes": "Largest payload of one event, as UTF-8 bytes of its JSON text. "
@@ -99,5 +109,11 @@ MEANINGS = {
     "machine_engagement": "Whether opens and clicks by machines create events (emit) or are only "
     "recorded (record).",
     "optional_events": 'Further system events, such as ["sendrealm.mail.skip"].',
+    "automation_start_limit_per_hour": "Runs that all automations may start in an hour. Further "
+    "starts wait, up to 24 hours.",
+    "open_runs_per_contact_max": "Open runs of one contact. Above it, events start no further run.",
+    "automation_depth_max": "Length of a chain of automations that start each other.",
+    "wait_max_days": "Longest timeout of a wait, and how long a wait without a timeout lasts.",
+    "timer_hold_max_seconds": "How long a timer waits for earlier events that are not processed.",
     "run_retention_days": "How long messages and runs of automations are kept after they ended.",
 }

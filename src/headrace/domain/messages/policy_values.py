@@ -24,6 +24,14 @@ from headrace.domain.messages.sending_policies import (
 )
 
 RETENTION_DAYS_MAX = 3650
+#: Bounds of the policies of automations.
+RUN_BOUNDS: dict[str, tuple[int, int]] = {
+    "automation_start_limit_per_hour": (1, 10_000_000),
+    "open_runs_per_contact_max": (1, 10_000),
+    "automation_depth_max": (1, 20),
+    "wait_max_days": (1, 365),
+    "timer_hold_max_seconds": (0, 86_400),
+}
 #: System events that a project gets only when it asks for them.
 OPTIONAL_EVENTS = (
     *("sendrealm.mail.skip", "sendrealm.push.delivery", "sendrealm.push.click"),
@@ -60,7 +68,7 @@ def check_sending_policy(name: str, value: Any) -> Any:
 
 
 def _number(name: str) -> Callable[[Any], int]:
-    low, high = BOUNDS[name]
+    low, high = BOUNDS[name] if name in BOUNDS else RUN_BOUNDS[name]
 
     def check(value: Any) -> int:
         if type(value) is not int or not low <= value <= high:
@@ -132,6 +140,15 @@ def _counted(name: str, default: int, unit: str) -> SendingPolicy:
     return _policy(_number(name), default, unit, BOUNDS[name])
 
 
+def _of_runs(name: str, default: int | None, unit: str) -> SendingPolicy:
+    check = _number(name)
+    if default is None:
+        return _policy(
+            lambda value: None if value is None else check(value), None, unit, RUN_BOUNDS[name]
+        )
+    return _policy(check, default, unit, RUN_BOUNDS[name])
+
+
 def _unknown(default: UnknownOutcome) -> SendingPolicy:
     check = _one_of(*UnknownOutcome)
     return _policy(lambda value: UnknownOutcome(check(value)), default.value, "hold or retry")
@@ -175,5 +192,12 @@ SENDING_POLICIES: dict[str, SendingPolicy] = {
     "soft_bounces_to_suppress": _counted("soft_bounces_to_suppress", 5, "bounces"),
     "topicless_marketing": _policy(_flag, default=False, unit="true or false"),
     "run_retention_days": _policy(_days, 90, "days", (1, RETENTION_DAYS_MAX)),
+    "automation_start_limit_per_hour": _of_runs(
+        "automation_start_limit_per_hour", None, "runs an hour, of all automations"
+    ),
+    "open_runs_per_contact_max": _of_runs("open_runs_per_contact_max", 100, "runs"),
+    "automation_depth_max": _of_runs("automation_depth_max", 5, "automations"),
+    "wait_max_days": _of_runs("wait_max_days", 365, "days"),
+    "timer_hold_max_seconds": _of_runs("timer_hold_max_seconds", 900, "seconds"),
     "optional_events": _policy(_events, [], "an array of names of system events"),
 }

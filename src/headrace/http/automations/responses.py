@@ -15,6 +15,7 @@ from headrace.http.routing.schema import Description, Id, Name, Time, about
 from headrace.store.contract.automations import (
     Automation,
     AutomationVersion,
+    PauseMode,
 )
 
 _DEFINITION = about("See the documentation of automations.")

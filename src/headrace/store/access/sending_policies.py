@@ -10,7 +10,11 @@ from typing import Any
 
 import msgspec
 
-from headrace.domain.messages.policy_values import SENDING_POLICIES, check_sending_policy
+from headrace.domain.messages.policy_values import (
+    RUN_BOUNDS,
+    SENDING_POLICIES,
+    check_sending_policy,
+)
 from headrace.domain.messages.sending_policies import SendingPolicies
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Row, Transaction
@@ -19,7 +23,7 @@ _OF_PROJECT = sql("SELECT name, value FROM policies WHERE project_id = $1")
 
 _OPTIONAL = sql("SELECT value FROM policies WHERE project_id = $1 AND name = 'optional_events'")
 #: Read where they are used, not with the others.
-_APART = frozenset({"run_retention_days", "optional_events"})
+_APART = frozenset({"run_retention_days", "optional_events", *RUN_BOUNDS})
 
 
 async def wants_event(tx: Transaction, project_id: int, name: str) -> bool:
@@ -41,6 +45,15 @@ async def read_sending_values(tx: Transaction, project_id: int) -> dict[str, Any
         if name in SENDING_POLICIES
     }
     return {name: stored.get(name, policy.default) for name, policy in SENDING_POLICIES.items()}
+
+
+async def read_run_values(tx: Transaction, project_id: int) -> dict[str, Any]:
+    """Policies of automations that a project has changed, by name."""
+    return {
+        name: msgspec.json.decode(text)
+        for name, text in await tx.rows(_OF_PROJECT, project_id)
+        if name in RUN_BOUNDS
+    }
 
 
 def sending_policies_of(rows: Iterable[Row]) -> SendingPolicies:

@@ -29,7 +29,7 @@ from headrace.store.messages.message_rows import find_message
 _TAKE = sql("DELETE FROM automation_inbox WHERE lane = $1 AND sequence = $2")
 OLDEST_OF_CONTACT = sql(
     "SELECT min(sequence) FROM automation_inbox WHERE contact_id = ANY($1::text[]) "
-    "AND due_us IS NOT NULL"
+    "AND due_us IS NOT NULL AND starts_only = 0"
 )
 
 
@@ -41,8 +41,9 @@ async def apply_event(runs: RunAdvancer, starter: RunStarter, item: InboxEvent) 
     if event is None:
         return
     person = await runs.person(item.project_id, item.contact_id)
-    for run in await runs.open_runs(person):
-        await _apply(runs, run, event)
+    if not item.starts_only:
+        for run in await runs.open_runs(person):
+            await _apply(runs, run, event)
     # Runs that the event has ended do not keep another one from starting.
     await starter.start_all(item, event, person)
 

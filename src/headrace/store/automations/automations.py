@@ -21,7 +21,7 @@ from headrace.domain.automations.running.starting import AutomationStatus
 from headrace.domain.automations.running.version import Version
 from headrace.domain.ids import new_uuid, uuid_text
 from headrace.store.access.audit import write_audit
-from headrace.store.access.sending_policies import read_sending_policies
+from headrace.store.access.sending_policies import read_run_values, read_sending_policies
 from headrace.store.automations.references import read_references
 from headrace.store.contract.automations import (
     AUTOMATIONS_MAX,
@@ -457,7 +457,11 @@ async def _check(
         return document, Report(tuple(document.problems.found), ()), References()
     references = await read_references(tx, project_id, definition)
     sending = await read_sending_policies(tx, project_id)
-    rules = PublishRules(topicless_marketing=sending.topicless_marketing)
+    values = await read_run_values(tx, project_id)
+    rules = PublishRules(
+        topicless_marketing=sending.topicless_marketing,
+        wait_max_days=values.get("wait_max_days", PublishRules().wait_max_days),
+    )
     for step in definition.steps:
         if step.type is StepType.SEND_PUSH:
             where = f"{field}.steps[{step.index}].type"

@@ -19,6 +19,7 @@ from headrace.domain.automations.running.starting import (
     decide_start,
     entry_key,
 )
+from headrace.domain.automations.running.view import RunPolicies
 from headrace.domain.events.event import Source
 from headrace.domain.events.identity import contact_lane
 from headrace.store.automations.advancing import HeldRun, Person, RunAdvancer
@@ -54,6 +55,25 @@ _REJECT = sql(
 )
 
 
+# The limit is checked by the one process that starts runs.
+STARTED = sql(
+    "SELECT sum(started), min(minute) FROM automation_starts WHERE project_id = $1 AND minute > $2"
+)
+_COUNT_START = sql(
+    "INSERT INTO automation_starts (project_id, minute, started) VALUES ($1, $2, 1) "
+    "ON CONFLICT (project_id, minute) DO UPDATE SET started = automation_starts.started + 1"
+)
+_FORGET_STARTS = sql("DELETE FROM automation_starts WHERE project_id = $1 AND minute < $2")
+_WAIT = sql(
+    "INSERT INTO automation_inbox (lane, sequence, project_id, contact_id, due_us, starts_only) "
+    "VALUES ($1, $2, $3, $4, $5, 1)"
+)
+MINUTE_US = 60_000_000
+HOUR_MINUTES = 60
+#: How long a start waits for the limit of an hour before it is rejected.
+START_WAIT_US = 24 * HOUR_MINUTES * MINUTE_US
+
+
 class RunStarter:
     """Starts runs in one transaction.
 
@@ -72,17 +92,21 @@ class RunStarter:
         starters = await self._tx.rows(STARTERS, item.project_id, event.name)
         if starters:
             event = await self._with_depth(event)
-        for row in starters:
-            await self._start(row, item, event, person)
+        found = [await self._start(row, item, event, person) for row in starters]
+        again_us = min((each for each in found if each is not None), default=None)
+        if again_us is not None:
+            values = (item.lane, item.sequence, item.project_id, item.contact_id, again_us)
+            await self._tx.run(_WAIT, *values)
 
     async def _start(
         self, row: Sequence[Any], item: InboxEvent, event: Event, person: Person
-    ) -> None:
+    ) -> int | None:
+        """Start a run or record why not; returns when to try again for the limit of an hour."""
         automation_id, status, number, since_us = row
         run_id = stable_id(automation_id, event.id)
         if await self._tx.value(_EXISTS, *key_of(run_id)) is not None:
             # The event was replayed.
-            return
+            return None
         version = await self._runs.versions.get(self._tx, automation_id, number)
         policies = await self._runs.policies_of(item.project_id)
         view = None
@@ -96,15 +120,29 @@ class RunStarter:
             AutomationStatus(status) if is_active else AutomationStatus.DRAFT,
             automation_id,
             entry_key(trigger, event) if trigger.reentry.mode != ReentryMode.EVERY_EVENT else None,
+            policies,
             item.project_id,
             person,
         )
         decision = decide_start(trigger, event, view, context)
+        limit = policies.automation_start_limit_per_hour
+        again_us = None
+        if decision.started and limit is not None:
+            again_us = await self._start_again_us(item, limit)
+        if again_us is not None:
+            if self._runs.now_us < event.received_us + START_WAIT_US:
+                return again_us
+            context = msgspec.structs.replace(context, may_start=False)
+            decision = decide_start(trigger, event, view, context)
         if not decision.started or person.contact is None:
             if decision.note.reason is not RunReason.FILTER_NOT_MET:
                 await self._reject(automation_id, number, item, event, decision.note)
-            return
+            return None
         self.started += 1
+        if limit is not None:
+            minute = self._runs.now_us // MINUTE_US
+            await self._tx.run(_COUNT_START, item.project_id, minute)
+            await self._tx.run(_FORGET_STARTS, item.project_id, minute - 2 * HOUR_MINUTES)
         contact_id = person.contact.id
         if context.entry is not None or trigger.reentry.mode != ReentryMode.EVERY_EVENT:
             lane = contact_lane(item.project_id, contact_id)
@@ -136,12 +174,24 @@ class RunStarter:
         plain = (str(value) if isinstance(value, str) else value for value in values)
         await self._tx.run(_INSERT_RUN, lane, *plain, state_text(first.run), 0)
         await self._runs.settle(HeldRun(row=made, run=first.run, notes=0), version, first, person)
+        return None
+
+    async def _start_again_us(self, item: InboxEvent, limit: int) -> int | None:
+        """When to try again, None when the limit of the last hour allows a start."""
+        minute = self._runs.now_us // MINUTE_US
+        row = await self._tx.row(STARTED, item.project_id, minute - HOUR_MINUTES)
+        started, oldest = row or (0, None)
+        if (started or 0) < limit:
+            return None
+        again = minute + 1 if oldest is None else oldest + HOUR_MINUTES + 1
+        return max(int(again), minute + 1) * MINUTE_US
 
     async def _context(
         self,
         status: AutomationStatus,
         automation_id: str,
         key: str | None,
+        policies: RunPolicies,
         project_id: int,
         person: Person,
     ) -> StartContext:
@@ -158,7 +208,13 @@ class RunStarter:
                     run.automation_id == automation_id and run.entry_key == key for run in open_runs
                 )
                 entry = Entry(last_start_us=last, has_open_run=is_open)
-        return StartContext(status=status, entry=entry, open_runs_of_contact=len(open_runs))
+        return StartContext(
+            status=status,
+            entry=entry,
+            open_runs_of_contact=len(open_runs),
+            open_runs_per_contact_max=policies.open_runs_per_contact_max,
+            automation_depth_max=policies.automation_depth_max,
+        )
 
     async def _reject(
         self, automation_id: str, number: int, item: InboxEvent, event: Event, note: Note

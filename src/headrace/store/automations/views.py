@@ -9,7 +9,7 @@ from headrace.domain.automations.running.view import RunPolicies, Subscription, 
 from headrace.domain.contacts.contact import Contact
 from headrace.domain.events.identity import contact_lane
 from headrace.store.access.policies import read_policies
-from headrace.store.access.sending_policies import read_sending_policies
+from headrace.store.access.sending_policies import read_run_values, read_sending_policies
 from headrace.store.contacts.groups.subscriptions import subscription_states
 from headrace.store.contacts.groups.topic_rows import COLUMNS as TOPIC
 from headrace.store.contacts.groups.topic_rows import topic
@@ -36,6 +36,7 @@ async def read_run_policies(tx: Transaction, project_id: int) -> RunPolicies:
     return RunPolicies(
         default_timezone=sending.default_timezone,
         event_payload_limit_bytes=general.event_payload_limit_bytes,
+        **await read_run_values(tx, project_id),
     )
 
 

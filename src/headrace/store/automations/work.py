@@ -63,7 +63,8 @@ CAUSE_CHARACTERS_MAX = 100
 
 _LEADS = sql(f"SELECT 1 FROM leader_leases WHERE name = '{LEADERSHIP}' AND owner = $1 FOR SHARE")
 DUE_EVENTS = sql(
-    "SELECT lane, sequence, project_id, contact_id FROM automation_inbox WHERE due_us <= $1 "
+    "SELECT lane, sequence, project_id, contact_id, starts_only FROM automation_inbox "
+    "WHERE due_us <= $1 "
     "ORDER BY due_us, sequence LIMIT $2"
 )
 DUE_RUNS = sql("SELECT id FROM automation_runs WHERE due_us <= $1 ORDER BY due_us LIMIT $2")

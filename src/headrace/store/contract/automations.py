@@ -88,6 +88,8 @@ class InboxEvent(msgspec.Struct, frozen=True, gc=False):
     sequence: int
     project_id: int
     contact_id: str | None
+    #: 1: it was applied to open runs already, and only starts wait.
+    starts_only: int = 0
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):

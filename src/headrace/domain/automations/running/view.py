@@ -42,6 +42,10 @@ class RunPolicies(msgspec.Struct, frozen=True, kw_only=True):
     default_timezone: str = "UTC"
     wait_max_days: int = 365
     timer_hold_max_seconds: int = 900
+    open_runs_per_contact_max: int = 100
+    automation_depth_max: int = 5
+    #: Of all automations of the project; None: no limit.
+    automation_start_limit_per_hour: int | None = None
     event_payload_limit_bytes: int = 65_536
 
 
