@@ -88,6 +88,14 @@ def test_status_and_lists(server: RunningServer, tmp_path: Path) -> None:
     dry = text_of(server, "automation", "resume", "Ping", "--dry-run")
     assert dry == "No run is overdue.\n"
     assert run(server, "automation", "resume", "Ping")["status"] == "active"
+    (version,) = run(server, "automation", "versions", "Ping")
+    assert version["version_number"] == 1
+    assert text_of(server, "automation", "diff", "Ping", "1", "1") == "No difference.\n"
+    restored = text_of(server, "automation", "restore", "Ping", "1")
+    assert restored == "The draft of Ping is that of version 1.\n"
+    assert run(server, "automation", "duplicate", "Ping")["name"] == "Copy of Ping"
+    same = ("automation", "migrate-runs", "Ping", "--from", "1", "--to", "1", "--dry-run")
+    assert "to_version: must differ" in headrace(*same, "--store", server.store_url).stderr
     listed = run(server, "automation", "list", "--status", "active")
     assert "Ping" in [one["name"] for one in listed]
     shown = run(server, "automation", "show", "Ping")

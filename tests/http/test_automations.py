@@ -277,3 +277,59 @@ def test_hold_and_resume_with_a_preview(project: Project) -> None:
     resumed = client.post(f"{path}/resume", '{"overdue": "cancel"}').data
     assert (resumed["status"], resumed["pause_mode"], resumed["preview"]) == ("active", None, None)
     wait_until(lambda: client.get(runs).data[0]["status"] == "cancelled", "the run goes on")
+
+
+def test_versions_are_compared_restored_and_copied(project: Project) -> None:
+    client = project.client()
+    made = create(client, of=definition(seconds=5)).data
+    path = f"/automations/{made['id']}"
+    publish(client, made["id"])
+    of = definition("other", seconds=6)
+    of["steps"].append({"key": "t", "type": "delay", "config": {"seconds": 1}})
+    of["connections"].append({"from": "s", "to": "t", "branch": "next"})
+    client.request("PATCH", path, body=json.dumps({"definition": of}).encode())
+    publish(client, made["id"])
+    found = client.get(f"{path}/versions/1/diff/2").data
+    assert [(each["kind"], each["place"]) for each in found] == [
+        ("changed", "trigger.event_name"),
+        ("changed", "steps.s.config.seconds"),
+        ("added", "steps.t"),
+        ("added", "connections.s"),
+    ]
+    assert (found[1]["before"], found[1]["after"]) == (5, 6)
+    assert client.get(f"{path}/versions/1/diff/1").data == []
+    assert client.get(f"{path}/versions/1/diff/3").status == 404
+
+    restored = client.request("POST", f"{path}/versions/1/restore").data
+    assert restored["definition"]["steps"][0]["config"] == {"seconds": 5}
+    assert restored["has_draft_changes"] is True
+    assert publish(client, made["id"]).data["current_published_version"]["version_number"] == 3
+
+    copy = client.request("POST", f"{path}/duplicate").data
+    assert (copy["name"], copy["status"]) == ("Copy of Auto", "draft")
+    assert copy["definition"] == restored["definition"]
+    assert client.request("POST", f"{path}/duplicate").code == "Conflict"
+    assert client.post(f"{path}/duplicate", '{"name": "Other"}').data["name"] == "Other"
+
+
+def test_waiting_runs_move_to_another_version(project: Project) -> None:
+    client = project.client()
+    made = create(client).data
+    path = f"/automations/{made['id']}"
+    publish(client, made["id"])
+    client.send({"event": "go", "external_id": "x"})
+    wait_until(lambda: bool(client.get(f"{path}/runs").data), "no run")
+    of = json.dumps({"definition": definition(seconds=7200)}).encode()
+    client.request("PATCH", path, body=of)
+    publish(client, made["id"])
+    body = {"from_version": 1, "to_version": 2}
+    migrate = f"{path}/runs/migrate"
+    dry = client.post(migrate, json.dumps(body | {"dry_run": True})).data
+    assert dry["steps"] == [{"step_key": "s", "to": "s", "runs": 1}]
+    wrong = client.post(migrate, json.dumps(body | {"steps": {"s": "x"}, "dry_run": True}))
+    assert (wrong.status, wrong.fields) == (422, ["steps.s"])
+    assert client.post(migrate, json.dumps(body)).fields == ["reason"]
+    done = client.post(migrate, json.dumps(body | {"reason": "longer"})).data
+    assert (done["moved"], done["stayed"], done["has_more"]) == (1, 0, False)
+    (run,) = client.get(f"{path}/runs").data
+    assert run["version_number"] == 2

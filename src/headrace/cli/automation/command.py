@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from headrace.cli.automation import definitions, operations, pausing, runs
+from headrace.cli.automation import definitions, operations, pausing, runs, versions
 from headrace.cli.automation.check import check
 
 app = typer.Typer(
@@ -17,6 +17,10 @@ app.command()(definitions.show)
 app.command()(pausing.pause)
 app.command()(pausing.resume)
 app.command()(definitions.archive)
+app.command()(versions.versions)
+app.command()(versions.diff)
+app.command()(versions.restore)
+app.command()(versions.duplicate)
 app.command()(runs.runs)
 app.command()(runs.run)
 app.command()(runs.rejected)
@@ -24,4 +28,5 @@ app.command()(operations.cancel_run)
 app.command()(operations.retry_run)
 app.command()(operations.cancel_runs)
 app.command()(operations.retry_runs)
+app.command()(versions.migrate_runs)
 app.command()(check)

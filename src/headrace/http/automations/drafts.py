@@ -64,11 +64,12 @@ async def create_automation(request: Request) -> Response:
     """`POST /automations`."""
     context = context_of(request)
     fields, rewritten = read_fields(await read_body(request), required=True)
-    made = await _create(context, fields)
+    made = await create(context, fields)
     return json_response({"data": automation_response(made, rewritten)}, 201)
 
 
-async def _create(context: Context, fields: Changes) -> Automation:
+async def create(context: Context, fields: Changes) -> Automation:
+    """Create an automation; 409 when the name is taken, or the project has too many."""
     try:
         return await store_of(context).create(
             context.project_id, fields, context.services.clock_us(), actor=context.principal.key_id

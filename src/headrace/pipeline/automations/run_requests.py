@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 
 from headrace.domain import timestamps
-from headrace.domain.automations.limits import KEY_CHARACTERS_MAX
+from headrace.domain.automations.limits import KEY_CHARACTERS_MAX, STEPS_MAX
 from headrace.domain.automations.running.states import RunStatus
 from headrace.domain.events.fields import check_contact_id
 from headrace.domain.events.problems import read_object
 from headrace.domain.json_fields import FieldReader, kind_of
 from headrace.domain.json_text import Number
 from headrace.domain.labels import DESCRIPTION_CHARACTERS_MAX, check_description
-from headrace.store.contract.automations import BULK_RUNS_MAX, VERSIONS_MAX, RunFilter
+from headrace.store.contract.automations import BULK_RUNS_MAX, VERSIONS_MAX, Migration, RunFilter
 
 STEP_KEY_PATTERN = rf"[a-z0-9_]{{1,{KEY_CHARACTERS_MAX}}}"
 REASON_CHARACTERS_MAX = DESCRIPTION_CHARACTERS_MAX
@@ -103,6 +103,38 @@ def read_bulk(body: bytes, what: str) -> BulkRequest:
         reason=reason,
         limit=BULK_RUNS_MAX if limit is None else limit,
     )
+
+
+class MigrationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked request to move runs to another version."""
+
+    wanted: Migration
+    dry_run: bool
+    #: None for a dry run.
+    reason: str | None
+
+
+def read_migration(body: bytes) -> MigrationRequest:
+    """Decode and check a request to move runs to another version.
+
+    Raises:
+        ApiError: with every problem listed.
+    """
+    known = ("from_version", "to_version", "steps", "dry_run", "reason")
+    check = FieldReader(read_object(body), known, "a migration")
+    check.require("from_version", "to_version")
+    first = whole_number(check, "from_version", 1, VERSIONS_MAX)
+    last = whole_number(check, "to_version", 1, VERSIONS_MAX)
+    steps = object_of(check, "steps", check_step_key)
+    if steps is not None and len(steps) > STEPS_MAX:
+        check.add("steps", f"must have at most {STEPS_MAX} entries")
+    dry_run = check.flag("dry_run") is True
+    if not dry_run:
+        check.require("reason")
+    reason = check.text("reason", check_reason)
+    check.raise_if_any()
+    wanted = Migration(from_version=first or 0, to_version=last or 0, steps=steps)
+    return MigrationRequest(wanted=wanted, dry_run=dry_run, reason=reason)
 
 
 def _filter(check: FieldReader) -> RunFilter:

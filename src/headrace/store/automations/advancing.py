@@ -24,7 +24,7 @@ from headrace.domain.automations.running.reasons import Note, RunReason
 from headrace.domain.automations.running.runs import Run
 from headrace.domain.automations.running.states import RunStatus
 from headrace.domain.automations.running.version import Version
-from headrace.domain.automations.running.view import RunPolicies
+from headrace.domain.automations.running.view import RunPolicies, View
 from headrace.domain.contacts.contact import Contact
 from headrace.store.automations.controls import Control, read_control
 from headrace.store.automations.dead_letters import STEP_FAILED, DeadLetterIds, Failure, bury_run
@@ -141,13 +141,18 @@ class RunAdvancer:
 
     async def _decide(self, run: Run, version: Version, item: Input, person: Person) -> Decision:
         assert person.contact is not None
-        policies = await self.policies_of(person.contact.project_id)
-        view = await read_view(self.tx, person.contact, version, policies, run)
+        view = await self.view(person.contact, version, run)
+        return advance(run, version, item, view, self.now_us)
+
+    async def view(self, contact: Contact, version: Version, run: Run) -> View:
+        """What a decision about a run may depend on."""
+        policies = await self.policies_of(contact.project_id)
+        view = await read_view(self.tx, contact, version, policies, run)
         control = await self.control_of(run.automation_id)
         skip_us = control.skip_sends_before_us
-        if skip_us is not None:
-            view = msgspec.structs.replace(view, skip_sends_before_us=skip_us)
-        return advance(run, version, item, view, self.now_us)
+        if skip_us is None:
+            return view
+        return msgspec.structs.replace(view, skip_sends_before_us=skip_us)
 
     async def settle(
         self, held: HeldRun, version: Version, decision: Decision, person: Person

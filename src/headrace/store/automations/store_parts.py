@@ -10,6 +10,7 @@ from headrace.store.automations.operations import RunOperations
 from headrace.store.automations.pausing import Pausing
 from headrace.store.automations.removal import RunRemoval
 from headrace.store.automations.runs import Runs
+from headrace.store.automations.version_changes import RunMigrations
 from headrace.store.automations.work import AutomationWork
 from headrace.store.engine.numbers import RowNumbers
 from headrace.store.engine.system_events import SystemEvents
@@ -37,3 +38,4 @@ class AutomationParts:
         self.removal = RunRemoval(database)
         self.work = AutomationWork(database, system_events, numbers, clock_us, dead_letter_ids)
         self.operations = RunOperations(database, self.work.advancer, clock_us)
+        self.migrations = RunMigrations(database, self.work.advancer, clock_us)

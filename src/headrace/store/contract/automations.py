@@ -210,6 +210,39 @@ class ResumePreview(msgspec.Struct, frozen=True, kw_only=True):
     steps: Sequence[OverdueRuns]
 
 
+class Migration(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs move to another version, and where."""
+
+    from_version: int
+    to_version: int
+    #: Old key to new one, of steps of the same type; None: steps of the same key and type.
+    steps: dict[str, str] | None = None
+
+
+class StepMove(msgspec.Struct, frozen=True, kw_only=True):
+    """Open runs at one step."""
+
+    step: str
+    #: None: they stay in their version.
+    to: str | None
+    runs: int
+
+
+class MigrationPreview(msgspec.Struct, frozen=True, kw_only=True):
+    """What a migration would do; counts up to `BULK_COUNTED_MAX`."""
+
+    steps: Sequence[StepMove]
+
+
+class MigrationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a migration has done."""
+
+    moved: int
+    stayed: int
+    #: Whether there are more runs than one request moves.
+    has_more: bool
+
+
 class RunAction(StrEnum):
     """What people do to runs."""
 

@@ -88,6 +88,7 @@ class RunReason(StrEnum):
     TOPIC_CHANGED = "topic_changed"
     EVENT_EMITTED = "event_emitted"
     RETRIED = "retried"
+    MIGRATED = "migrated"
     NOTHING_TO_DO = "nothing_to_do"
 
 
@@ -160,6 +161,7 @@ _SENTENCES: dict[RunReason, str] = {
     RunReason.TOPIC_CHANGED: "The subscription to the topic was changed.",
     RunReason.EVENT_EMITTED: "The event was emitted",
     RunReason.RETRIED: "The run was retried at this step.",
+    RunReason.MIGRATED: "The run was moved to another version",
     RunReason.NOTHING_TO_DO: "There was nothing to do",
 }
 
