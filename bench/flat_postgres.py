@@ -20,19 +20,20 @@ import asyncpg
 import msgspec
 
 from bench import contenders
+from bench.headrace_server import working
 from bench.load.fill import anybody, everybody, fill
-from bench.load.large import drain
 from bench.load.large_postgres import fill_by_sql
 from bench.processes import tree_cpu_s
 from bench.stores import StoreKind, shared, store_url, using
 from headrace.domain.events.identity import LANES
 from headrace.store.engine.postgres.database import Database, PoolOptions
-from headrace.store.engine.postgres.packing import pack_next
+from headrace.store.engine.postgres.packing import UNPACKED, pack_next
 from headrace.store.engine.postgres.partitions import partitions
 from headrace.store.queues.postgres.keys import RECENT_SHARE, KeyMover
 from headrace.store.queues.postgres.retention import PostgresRetention
 
 PEOPLE = 20_000
+POLL_S = 0.1
 #: Of the keys at which they begin to be moved, how many are there at the end of the load. They are
 #: moved apart from it, so that moving a key is measured by itself.
 WAITING_SHARE = 0.9
@@ -49,7 +50,8 @@ _SIZES = (
 )
 _MAKE_WAITING = (
     "INSERT INTO recent_keys SELECT get_byte(uuid_send(hash), 15), hash, n % $2, n "
-    "FROM (SELECT n, md5('waiting' || n)::uuid AS hash FROM generate_series(1, $1::int) AS n) k"
+    "FROM (SELECT n, md5('waiting' || n)::uuid AS hash FROM generate_series(1, $1::int) AS n) k "
+    "ON CONFLICT DO NOTHING"
 )
 
 
@@ -69,6 +71,8 @@ class Figures(msgspec.Struct):
     #: Of moving one key to the large table.
     move: Cost
     process: Cost
+    #: Of rebuilding the indexes of a complete partition.
+    pack_log_bytes: float
     bytes_an_event: dict[str, float]
     removed_per_second: float
     accepted_beside_per_second: float
@@ -108,7 +112,8 @@ async def measure(folder: Path, stored: int, measured: int) -> Figures:
             await fill_by_sql(connection, stored, _say)
         with contenders.headrace_api(folder) as up:
             fill(up.port, up.api_key, everybody(PEOPLE))
-        drain(folder, PEOPLE)
+        await _drain(folder, connection)
+        packed = await _pack(connection)
         waiting = int(stored * RECENT_SHARE * WAITING_SHARE) - measured - PEOPLE
         if waiting > 0:
             await connection.execute(_MAKE_WAITING, waiting, LANES)
@@ -122,11 +127,8 @@ async def measure(folder: Path, stored: int, measured: int) -> Figures:
         await meter.start()
         await _move_keys(folder)
         move = await meter.cost(keys)
-        drain(folder, measured)
+        await _drain(folder, connection)
         process = await meter.cost(measured)
-        while await pack_next(connection):
-            pass
-        await connection.execute("VACUUM")
         total = stored + measured + PEOPLE
         sizes = {name: size / total for name, size in await connection.fetch(_SIZES)}
         removed, beside = await _remove(folder, connection)
@@ -135,12 +137,35 @@ async def measure(folder: Path, stored: int, measured: int) -> Figures:
             accept=accept,
             move=move,
             process=process,
+            pack_log_bytes=packed,
             bytes_an_event=sizes,
             removed_per_second=removed,
             accepted_beside_per_second=beside,
         )
     finally:
         await connection.close()
+
+
+async def _drain(folder: Path, connection: Any) -> None:
+    """Let a worker process the queue."""
+    waiting = f"SELECT EXISTS (SELECT 1 FROM event_queue) FROM pg_sleep({POLL_S})"
+    with working(folder):
+        while await connection.fetchval(waiting):
+            pass
+
+
+async def _pack(connection: Any) -> float:
+    """Rebuild the indexes of complete partitions; bytes of log an event."""
+    events = 0
+    for each in (await partitions(connection))[:-UNPACKED]:
+        if not each.is_first:
+            events += await connection.fetchval(f"SELECT count(*) FROM {each.table('events')}")
+    log = "SELECT (pg_current_wal_lsn() - '0/0')::bigint"
+    await connection.execute("CHECKPOINT")
+    before = await connection.fetchval(log)
+    while await pack_next(connection):
+        pass
+    return float((await connection.fetchval(log) - before) / max(events, 1))
 
 
 async def _move_keys(folder: Path) -> None:
