@@ -186,6 +186,26 @@ def test_a_key_needs_the_scope_to_send(server: HttpServer, project: Project) -> 
     wait_until(lambda: pass_on(sends, b"x").status == 200)
 
 
+def test_a_mail_carries_its_token_for_reports_and_providers(
+    server: HttpServer, project: Project, addresses: BounceAddresses
+) -> None:
+    message_id = sent(project.client())
+
+    async def read(store: Store) -> bytes:
+        kept = await store.messages.captured.of_message(project.id, message_id)
+        assert kept is not None
+        return kept.content
+
+    content = server.in_store(read).decode()
+    value = addresses.keys.verp(message_id)
+    for line in (
+        f"X-Headrace-Message: {value}",
+        f"X-PM-Metadata-headrace: {value}",
+        f"X-SES-MESSAGE-TAGS: headrace={value}",
+    ):
+        assert f"\r\n{line}\r\n" in content
+
+
 # --- webhooks ---
 
 

@@ -101,10 +101,11 @@ async def remove_messages(tx: Transaction, rows: Sequence[Row]) -> dict[str, int
     """Remove messages with all their rows; returns row counts by place."""
     ids = sorted(row[0] for row in rows)
     keys = columns_of(sorted(key_of(each) for each in ids), 2)
-    counts = {table: await tx.run(statement, *keys) for table, statement in REMOVE}
+    # First, in the order in which waiting notifications lock them and their messages.
+    counts = {"mail_notifications": await tx.run(REMOVE_NOTIFICATIONS, ids)}
+    counts |= {table: await tx.run(statement, *keys) for table, statement in REMOVE}
     counts["message_hits"] = await tx.run(REMOVE_HITS, ids)
     counts["captured_mails"] = await tx.run(REMOVE_CAPTURED, ids)
-    counts["mail_notifications"] = await tx.run(REMOVE_NOTIFICATIONS, ids)
     return added({}, counts)
 
 

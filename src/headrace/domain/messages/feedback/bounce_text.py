@@ -66,12 +66,17 @@ def looks_like_bounce(headers: Headers) -> bool:
     )
 
 
+def before_copy(text: str) -> str:
+    """What a mail server wrote, without the mail that it returns below."""
+    copy = _COPY.search(text)
+    return text[: copy.start()] if copy else text
+
+
 def read_bounce_text(mail: Mail, known: Feedback) -> Feedback | None:
     """The bounce that a text describes; None when it describes none."""
     part = mail.first("text/plain") or mail.first("text/html")
     text = "" if part is None else part.text[:TEXT_READ_MAX]
-    copy = _COPY.search(text)
-    text = _SPACES.sub(" ", text[: copy.start()] if copy else text).strip()
+    text = _SPACES.sub(" ", before_copy(text)).strip()
     failed = mail.headers.first("x-failed-recipients")
     address = address_of(failed) or address_of(text)
     subject = mail.headers.text("subject")

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+from headrace.domain.messages.feedback.bounce_text import before_copy
 from headrace.domain.messages.feedback.complaint_report import TYPE as COMPLAINT_TYPE
 from headrace.domain.messages.feedback.delivery_status import TYPES as STATUS_TYPES
 from headrace.domain.messages.feedback.form import FeedbackKind
-from headrace.domain.messages.feedback.mime import Mail, Part, read_mail
+from headrace.domain.messages.feedback.mime import Mail, read_mail
 from headrace.domain.messages.feedback.providers import payloads
 
 #: Characters of an extract.
@@ -39,11 +40,14 @@ _REMOVED = frozenset(
         *("token", "signature", "subscribeurl", "unsubscribeurl", "signingcerturl"),
         *("content", "body", "html", "text", "subject", "commonheaders", "headers", "metadata"),
         *("tags", "cc", "bcc", "replyto", "reply_to", "from", "fromfull", "source", "sourceip"),
-        *("callerIdentity".lower(), "sendingaccountid", "ipaddress", "useragent", "geo"),
+        *("calleridentity", "sendingaccountid", "ipaddress", "useragent", "geo", "link"),
+        *("originallink", "openlink", "name"),
     }
 )
+#: Members with recipients, of which only the address is shown, not the name.
+_RECIPIENTS = frozenset({"to", "destination", "recipients", "email", "recipient", "emailaddress"})
+_NAMED = re.compile(r"[^<>]*<([^<>]*)>.*", re.DOTALL)
 _ADDRESS = re.compile(r"[^\s<>@:;,\"()=]{1,64}@(?=[^\s<>@:;,\"()]{1,255})")
-#: A message id, whose local part is no person, is masked as well: it may find a mail.
 _CONTROL = re.compile(
     r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+"
 )
@@ -69,7 +73,7 @@ def redacted_webhook(body: bytes) -> str:
     if isinstance(inner, str):
         # SNS carries the notification of SES as text.
         members = members | {"Message": payloads.read_json(inner) or inner}
-    kept = _without_secrets(members, 0)
+    kept = _without_secrets(members)
     return _shown(msgspec.json.format(msgspec.json.encode(kept), indent=2).decode())
 
 
@@ -79,27 +83,26 @@ def _of_mail(mail: Mail, kind: FeedbackKind) -> Iterator[str]:
             yield f"{name.title()}: {value}"
     for part in mail.parts:
         yield f"\n[{part.type}, {len(part.raw)} bytes]"
-        if part.type in (*STATUS_TYPES, COMPLAINT_TYPE) or _is_shown(part, kind):
+        if part.type in (*STATUS_TYPES, COMPLAINT_TYPE):
             yield part.text.strip()
+        elif kind in _BY_PROGRAM and part.type == "text/plain":
+            yield before_copy(part.text).strip()
 
 
-def _is_shown(part: Part, kind: FeedbackKind) -> bool:
-    return kind in _BY_PROGRAM and part.type == "text/plain"
-
-
-def _without_secrets(value: Any, depth: int) -> Any:
-    if depth > _DEPTH_MAX:
-        return "…"
+def _without_secrets(value: Any, depth: int = 0, name: str = "") -> Any:
+    if depth > _DEPTH_MAX or name in _REMOVED:
+        return "[removed]"
     if isinstance(value, dict):
         return {
-            name[:_VALUE_CHARACTERS_MAX]: "[removed]"
-            if name.lower() in _REMOVED
-            else _without_secrets(inner, depth + 1)
-            for name, inner in list(value.items())[:_MEMBERS_MAX]
+            key[:_VALUE_CHARACTERS_MAX]: _without_secrets(inner, depth + 1, key.lower())
+            for key, inner in list(value.items())[:_MEMBERS_MAX]
         }
     if isinstance(value, list):
-        return [_without_secrets(inner, depth + 1) for inner in value[:_MEMBERS_MAX]]
-    return value[:_VALUE_CHARACTERS_MAX] if isinstance(value, str) else value
+        return [_without_secrets(inner, depth + 1, name) for inner in value[:_MEMBERS_MAX]]
+    if not isinstance(value, str):
+        return value
+    shown = _NAMED.sub(r"\1", value) if name in _RECIPIENTS else value
+    return shown[:_VALUE_CHARACTERS_MAX]
 
 
 def _shown(text: str) -> str:
