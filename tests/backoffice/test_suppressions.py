@@ -67,3 +67,21 @@ def test_pages_continue_where_the_last_one_ended(owner: Person, shop: Shop) -> N
     found = [re.findall(r"/suppressions/([0-9a-f-]{36})/remove", each) for each in (first, rest)]
     assert [len(each) for each in found] == [50, 2]
     assert not set(found[0]) & set(found[1])
+
+
+def test_a_pasted_list_is_imported_and_exported(owner: Person, shop: Shop) -> None:
+    path = f"{shop.path}/suppressions"
+    lines = "email,reason\r\nann@b.example,bounce\r\nnobody,\r\n"
+    answer = owner.post(f"{path}/import", {"lines": lines})
+    assert answer.status_code == 422
+    assert "1 added, 0 already listed, 1 rejected." in answer.text
+    assert "Line 3: the address" in answer.text
+    assert entries(shop) == [("ann@b.example", "all")]
+    assert owner.post(f"{path}/import", {"lines": "  "}).status_code == 422
+    assert "suppression.import" in audited(shop, owner, "suppression.")
+    # A file of addresses needs the permission that shows them.
+    assert owner.get(f"{path}/export").status_code == 303
+    assert "needs a whole address" in page(owner, shop, "/suppressions?email=ann", 422)
+    reveal(shop, owner)
+    assert "ann@b.example,hard_bounce" in owner.get(f"{path}/export").text
+    assert "ann@b.example" in page(owner, shop, "/suppressions?email=ann")

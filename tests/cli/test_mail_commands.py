@@ -67,6 +67,24 @@ def test_a_suppressed_address_shows_why_nothing_was_sent(server: RunningServer) 
     refused(server, "suppressions", "remove", "x")
 
 
+def test_a_suppression_list_is_imported_and_exported(server: RunningServer, tmp_path: Path) -> None:
+    file = tmp_path / "bounces.csv"
+    text = "Email Address;CLEAN_TIME\nimported@b.example;2024-01-02 03:04:05\nnobody;\n"
+    file.write_bytes(text.encode("utf-16"))
+    done = headrace_here("suppressions", "import", str(file), "--store", server.store_url)
+    assert (done.returncode, done.stdout) == (1, "1 added, 0 already listed, 1 rejected\n")
+    assert done.stderr.startswith("line 3: the address 'nobody' ")
+    written = tmp_path / "out.csv"
+    text_of(server, "suppressions", "export", "--output", str(written))
+    assert "imported@b.example,hard_bounce,all" in written.read_text("utf-8")
+    assert "imported@b.example" in text_of(server, "suppressions", "export")
+    assert run(server, "suppressions", "import", str(written))["added"] == 0
+    refused(server, "suppressions", "export", "--output", str(written), code=1)
+    file.write_bytes(b"email\n\xe9@b.example\n")
+    refused(server, "suppressions", "import", str(file), code=1)
+    run(server, "suppressions", "remove", "imported@b.example")
+
+
 def test_a_sent_message_shows_its_attempt(server: RunningServer) -> None:
     message_id = mail(server, "bob@b.example")
     wait_for(server, message_id, "sent")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.audiences import NOBODY, ids_of, new_contact, send
-from tests.support.raw_http import Client
+from tests.support.raw_http import Client, Response
 
 EMAIL_TEMPLATE = {
     "name": "Welcome",
@@ -84,6 +84,51 @@ def test_suppressions_are_listed_in_pages(client: Client) -> None:
     assert found == made[::-1]
     cursor = client.get("/suppressions?limit=2").json()["next_cursor"]
     assert client.get(f"/suppressions?reason=manual&cursor={cursor}").status == 422
+
+
+def bring(client: Client, text: str | bytes, query: str = "") -> Response:
+    body = text if isinstance(text, bytes) else text.encode()
+    target = f"/suppressions/import{query}"
+    return client.request("POST", target, body=body, body_type="text/csv")
+
+
+def test_a_list_of_another_product_is_imported_and_exported(client: Client) -> None:
+    answer = bring(
+        client,
+        '\ufeffEmailAddress,SuppressionReason,Origin,CreatedAt\r\n"a@b.example",HardBounce,'
+        "Recipient,2019-12-10T08:58:33-05:00\r\nnobody,HardBounce,Recipient,\r\n",
+    )
+    assert answer.status == 200, answer.body
+    shown = answer.data
+    assert (shown["added"], shown["already_listed"], shown["rejected"]) == (1, 0, 1)
+    assert [one["line"] for one in shown["problems"]] == [3]
+    (entry,) = client.get("/suppressions").data
+    assert (entry["reason"], entry["created_at"]) == ("hard_bounce", "2019-12-10T13:58:33.000Z")
+    file = client.get("/suppressions/export")
+    assert file.headers["content-type"] == "text/csv; charset=utf-8"
+    assert file.body.decode().splitlines()[1].startswith("a@b.example,hard_bounce,all,")
+    assert bring(client, file.body).data["already_listed"] == 1
+
+
+def test_a_query_decides_what_the_file_does_not_say(client: Client) -> None:
+    assert bring(client, "email\na@b.example\n", "?reason=complaint&scope=all").status == 200
+    (entry,) = client.get("/suppressions").data
+    assert (entry["reason"], entry["scope"]) == ("complaint", "all")
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "status"),
+    [
+        (b"email\n\xff\n", "", 422),
+        (b"email\n", "?reason=because", 422),
+        (b"x" * (5 * 1024 * 1024 + 1), "", 413),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_rejected(
+    client: Client, body: bytes, query: str, status: int
+) -> None:
+    assert bring(client, body, query).status == status
+    assert client.get("/suppressions").data == []
 
 
 @pytest.mark.parametrize(

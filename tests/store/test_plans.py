@@ -472,6 +472,7 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "bodies.drop": (bodies.DROP, "1, 1, '\\x00', 1"),
     "suppressions.of_addresses": (suppressions.OF_ADDRESSES, "1, '{\\x00}'"),
     "suppressions.of_address": (suppressions.OF_ADDRESS, "1, '\\x00'"),
+    "suppressions.starting": (suppressions.STARTING, "1, 'x', 'y', 50"),
     "suppressions.list": (suppressions.LIST, "1, 20000, 'x', 50"),
     "suppressions.by_reason": (suppressions.LIST_BY_REASON, "1, 20000, 'x', 50, 'manual'"),
     "templates.by_name": (templates.BY_NAME, "1, 't1'"),

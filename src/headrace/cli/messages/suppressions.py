@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,13 +22,18 @@ from headrace.cli.shared.settings import STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.config import Settings
 from headrace.domain.messages.kinds import SuppressionReason, SuppressionScope
+from headrace.private_files import create_private
 from headrace.store.store import Store
 
 if TYPE_CHECKING:
     from headrace.store.contract.messages import Suppressed
 
+#: Of a file that is imported.
+FILE_BYTES_MAX = 512 * 1024 * 1024
+
 app = typer.Typer(
-    help="Suppress mail to addresses, and list and remove suppressions.", no_args_is_help=True
+    help="Suppress mail to addresses; list, remove, import and export suppressions.",
+    no_args_is_help=True,
 )
 
 
@@ -132,6 +139,97 @@ def remove(
         print_json(gone)
     else:
         typer.echo(f"Removed {len(gone)}: {', '.join(one['reason'] for one in gone)}")
+
+
+@app.command("import")
+@with_settings(*STORE)
+def import_(
+    settings: Settings,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV in UTF-8.")],
+    project: ProjectName = DEFAULT_PROJECT,
+    reason: Annotated[
+        SuppressionReason, typer.Option(help="Of entries for which the file has no reason.")
+    ] = SuppressionReason.MANUAL,
+    scope: Annotated[
+        SuppressionScope | None,
+        typer.Option(help="Of entries that are no hard bounces; by default that of their kind."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import a suppression list of SendGrid, Mailgun, Postmark, Amazon SES, Mailchimp or Headrace.
+
+    Columns are found by their names. Lines that are not imported are named; the others count.
+
+    Example: headrace suppressions import bounces.csv --reason hard_bounce
+    """
+    from headrace.domain.messages.suppression_files import ImportRules, encoding_of
+    from headrace.pipeline.messages.suppression_lists import ImportReport, import_suppressions
+
+    if file.stat().st_size > FILE_BYTES_MAX:
+        raise usage(f"{file} is larger than {FILE_BYTES_MAX} bytes; split it.")
+    rules = ImportRules(reason=reason, scope=scope)
+    with file.open("rb") as start:
+        encoding = encoding_of(start.read(2))
+
+    async def work(store: Store) -> ImportReport:
+        owner, entries = await find_project(store, project), store.messages.suppressions
+        with file.open(encoding=encoding, newline="") as lines:
+            return await import_suppressions(
+                entries, owner.id, lines, rules, now_us=store.clock_us(), actor=ACTOR
+            )
+
+    try:
+        report = in_store(settings, work)
+    except UnicodeDecodeError:
+        raise CommandFailed(
+            f"{file} is not text in UTF-8; save it as CSV UTF-8. Entries before stay imported."
+        ) from None
+    if as_json:
+        print_json(report)
+    else:
+        for one in report.problems:
+            typer.echo(f"line {one.line}: {one.message}", err=True)
+        if report.rejected > len(report.problems):
+            typer.echo(f"and {report.rejected - len(report.problems)} more lines", err=True)
+        typer.echo(
+            f"{report.added} added, {report.already_listed} already listed, "
+            f"{report.rejected} rejected"
+        )
+    if report.rejected:
+        raise typer.Exit(1)
+
+
+@app.command()
+@with_settings(*STORE)
+def export(
+    settings: Settings,
+    project: ProjectName = DEFAULT_PROJECT,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A new file; without it, to the terminal.")
+    ] = None,
+) -> None:
+    """Export the suppression list as CSV; entries of erased persons have no address in it.
+
+    Example: headrace suppressions export --output suppressions.csv
+    """
+    from headrace.pipeline.messages.suppression_lists import export_suppressions
+
+    async def work(store: Store) -> None:
+        owner = await find_project(store, project)
+        pieces = export_suppressions(store.messages.suppressions, owner.id)
+        if output is None:
+            async for piece in pieces:
+                typer.echo(piece, nl=False)
+            return
+        try:
+            descriptor = create_private(output)
+        except OSError as error:
+            raise CommandFailed(f"{output} cannot be created: {error.strerror}") from None
+        with os.fdopen(descriptor, "wb") as written:
+            async for piece in pieces:
+                written.write(piece.encode())
+
+    in_store(settings, work)
 
 
 def _address(text: str) -> str:

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import io
 from typing import Annotated
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from headrace.domain.email import normalize_email
 from headrace.domain.errors import FieldProblem, invalid
 from headrace.domain.messages.kinds import SuppressionReason, SuppressionScope
 from headrace.domain.messages.requests import REASON_CHARACTERS_MAX, decode_suppression
+from headrace.domain.messages.suppression_files import ImportRules, decode_file
 from headrace.domain.timestamps import to_text
 from headrace.http.routing.context import Context, context_of, json_response
 from headrace.http.routing.media import read_body
 from headrace.http.routing.parameters import PAGE, one_of, text
 from headrace.http.routing.path import not_found, path_uuid
-from headrace.http.routing.route import created, delete, get, json_body, no_content, page, post
+from headrace.http.routing.route import (
+    Body,
+    Limits,
+    created,
+    delete,
+    get,
+    json_body,
+    no_content,
+    ok,
+    page,
+    post,
+    whole,
+)
 from headrace.http.routing.schema import Email, Id, Time, about
+from headrace.pipeline.messages.suppression_lists import (
+    ImportReport,
+    export_suppressions,
+    import_suppressions,
+)
 from headrace.store.contract.messages import Suppressed
 from headrace.store.messages.suppressions import Suppressions
 
 _SCOPE = about("Which mail is suppressed: `all` if absent.")
+CSV = "text/csv"
+FILE_BYTES_MAX = 5 * 1024 * 1024
+#: Imports and exports of this process at a time.
+FILES_MAX = 4
 
 
 class SuppressionCreate(msgspec.Struct, forbid_unknown_fields=True):
@@ -69,6 +92,65 @@ async def create_suppression(request: Request) -> Response:
         context.project_id, fields, context.services.clock_us(), actor=context.principal.key_id
     )
     return json_response({"data": _response(made)}, 201)
+
+
+class ImportProblem(msgspec.Struct):
+    """A line that was not imported."""
+
+    line: Annotated[int, about("From 1, the header included.")]
+    message: str
+
+
+class ImportResponse(msgspec.Struct, kw_only=True):
+    """What an import did."""
+
+    added: int
+    already_listed: Annotated[int, about("Widened if the file says so, never narrowed.")]
+    rejected: Annotated[int, about("Lines that were not imported.")]
+    problems: Annotated[list[ImportProblem], about("Of the first 100 of these lines.")]
+
+
+def import_response(report: ImportReport) -> ImportResponse:
+    """A report as the API shows it."""
+    return ImportResponse(
+        added=report.added,
+        already_listed=report.already_listed,
+        rejected=report.rejected,
+        problems=[ImportProblem(one.line, one.message) for one in report.problems],
+    )
+
+
+async def import_file(request: Request) -> Response:
+    """`POST /suppressions/import`: a bad line does not affect the others."""
+    context = context_of(request)
+    try:
+        text = decode_file(await read_body(request))
+    except ValueError as error:
+        raise invalid(FieldProblem("body", str(error))) from None
+    rules = ImportRules(
+        reason=context.query.get("reason", SuppressionReason.MANUAL),
+        scope=context.query.get("scope"),
+    )
+    report = await import_suppressions(
+        _store(context),
+        context.project_id,
+        io.StringIO(text, newline=""),
+        rules,
+        now_us=context.services.clock_us(),
+        actor=context.principal.key_id,
+    )
+    return json_response({"data": import_response(report)})
+
+
+async def export_file(request: Request) -> Response:
+    """`GET /suppressions/export`: the list as CSV."""
+    context = context_of(request)
+    pieces = export_suppressions(_store(context), context.project_id)
+    headers = {
+        "cache-control": "no-store",
+        "content-disposition": 'attachment; filename="suppressions.csv"',
+    }
+    return StreamingResponse(pieces, media_type=f"{CSV}; charset=utf-8", headers=headers)
 
 
 async def list_suppressions(request: Request) -> Response:
@@ -145,6 +227,51 @@ ROUTES = (
             ),
         ),
         responses=(page(SuppressionResponse),),
+    ),
+    post(
+        "/suppressions/import",
+        import_file,
+        name="importSuppressions",
+        summary="Import a suppression list as CSV",
+        description="Files of SendGrid, Mailgun, Postmark, Amazon SES, Mailchimp and others, and "
+        "those of the export. Columns are found by their names. Repeating an import changes "
+        "nothing.",
+        parameters=(
+            one_of(
+                "reason",
+                {each.value: each for each in SuppressionReason},
+                "The reason of entries for which the file has none; `manual` if absent.",
+            ),
+            one_of(
+                "scope",
+                {each.value: each for each in SuppressionScope},
+                "The scope of entries that are no hard bounces; without it that of their kind.",
+            ),
+        ),
+        bodies=(
+            Body(
+                media=CSV,
+                schema={"type": "string", "description": "CSV in UTF-8."},
+                example="email,reason\nmike@example.com,bounce\n",
+            ),
+        ),
+        responses=(ok("Imported, except for the lines named.", ImportResponse),),
+        limits=Limits(
+            body_bytes_max=FILE_BYTES_MAX,
+            unpacked_bytes_max=FILE_BYTES_MAX,
+            concurrent_max=FILES_MAX,
+        ),
+    ),
+    get(
+        "/suppressions/export",
+        export_file,
+        name="exportSuppressions",
+        summary="Export the suppression list as CSV",
+        description="Entries of erased persons have no address and are left out.",
+        responses=(
+            whole("All entries with an address, newest first.", {"type": "string"}, media=CSV),
+        ),
+        limits=Limits(concurrent_max=FILES_MAX),
     ),
     delete(
         "/suppressions/{id}",

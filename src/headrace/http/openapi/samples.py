@@ -35,14 +35,23 @@ def sample_of(
         if parameter["in"] == "path":
             value = str(example_of(parameter["schema"], components))
             target = target.replace(f"{{{parameter['name']}}}", value)
-    body = _body(operation, components)
+    media, body = _body(operation, components)
     is_operators = {"operator": []} in operation["security"]
     secret = "HEADRACE_OPERATOR_TOKEN" if is_operators else "HEADRACE_KEY"
     key = secret if operation["security"] else None
     request = _Request(
-        method=method.upper(), target=target, key=key, body=body, is_stream=_is_stream(operation)
+        method=method.upper(),
+        target=target,
+        key=key,
+        body=body,
+        media=media,
+        is_stream=_is_stream(operation),
     )
     return Sample(curl=_curl(request), python=_python(request), typescript=_typescript(request))
+
+
+#: A quote inside a quoted text of a shell.
+_QUOTE, _QUOTED = "'", "'\\''"
 
 
 class _Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +60,8 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True):
     #: Name of the variable that holds the credential.
     key: str | None
     body: Any
+    #: Of the body; a text that is no JSON is sent as it is.
+    media: str
     is_stream: bool
 
     @property
@@ -58,12 +69,15 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True):
         return self.method != "DELETE"
 
 
-def _body(operation: Mapping[str, Any], components: Mapping[str, Any]) -> Any:
+def _body(operation: Mapping[str, Any], components: Mapping[str, Any]) -> tuple[str, Any]:
+    """The media type and the value of a body."""
     described = operation.get("requestBody")
     if described is None or not described["required"]:
-        return None
-    content = described["content"][JSON]
-    return content.get("example") or example_of(content["schema"], components)
+        return JSON, None
+    contents = described["content"]
+    media = JSON if JSON in contents else next(iter(contents))
+    content = contents[media]
+    return media, content.get("example") or example_of(content["schema"], components)
 
 
 def _is_stream(operation: Mapping[str, Any]) -> bool:
@@ -79,9 +93,11 @@ def _curl(request: _Request) -> str:
     if request.key is not None:
         lines.append(f'  -H "Authorization: Bearer ${request.key}"')
     if request.body is not None:
-        lines.append('  -H "Content-Type: application/json"')
-        text = json.dumps(request.body, ensure_ascii=False).replace("'", "'\\''")
-        lines.append(f"  -d '{text}'")
+        lines.append(f'  -H "Content-Type: {request.media}"')
+        is_json = request.media == JSON
+        text = json.dumps(request.body, ensure_ascii=False) if is_json else str(request.body)
+        option = "-d" if is_json else "--data-binary"
+        lines.append(f"  {option} '{text.replace(_QUOTE, _QUOTED)}'")
     return " \\\n".join(lines)
 
 
@@ -107,7 +123,10 @@ def _python(request: _Request) -> str:
         return "\n".join(lines)
     given = f'"{request.target}"'
     if request.body is not None:
-        given = f"\n    {given},\n    json={_indented(_literal(request.body), 4)},\n"
+        name = "json" if request.media == JSON else "content"
+        given = f"\n    {given},\n    {name}={_indented(_literal(request.body), 4)},\n"
+        if request.media != JSON:
+            given += f'    headers={{"Content-Type": "{request.media}"}},\n'
     lines.append(f"response = headrace.{request.method.lower()}({given})")
     lines.append("response.raise_for_status()")
     if request.has_response:
@@ -139,12 +158,13 @@ def _typescript(request: _Request) -> str:
     if request.key is not None:
         headers.append(f"Authorization: `Bearer ${{process.env.{request.key}}}`")
     if request.body is not None:
-        headers.append('"Content-Type": "application/json"')
+        headers.append(f'"Content-Type": "{request.media}"')
     if headers:
         options.append(f"  headers: {{ {', '.join(headers)} }},")
     if request.body is not None:
         text = json.dumps(request.body, ensure_ascii=False, indent=2)
-        options.append(f"  body: JSON.stringify({_indented(text, 2)}),")
+        shown = f"JSON.stringify({_indented(text, 2)})" if request.media == JSON else text
+        options.append(f"  body: {shown},")
     given = ", {\n" + "\n".join(options) + "\n}" if options else ""
     lines = [
         f"const response = await fetch(`${{process.env.HEADRACE_URL}}{request.target}`{given});"

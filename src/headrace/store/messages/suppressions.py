@@ -11,7 +11,9 @@ from headrace.domain.messages.feedback.soft_bounces import address_is_bad
 from headrace.domain.messages.guardrails import Suppression
 from headrace.domain.messages.kinds import SuppressionReason, SuppressionScope
 from headrace.domain.messages.requests import SuppressionFields
+from headrace.domain.messages.suppression_files import Listed
 from headrace.store.access.audit import write_audit
+from headrace.store.access.sending_policies import read_sending_policies
 from headrace.store.contract.messages import Suppressed
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.numbers import BIGINT_MAX
@@ -33,11 +35,24 @@ _INSERT = sql(
     "email = coalesce(suppressions.email, excluded.email) "
     f"RETURNING {COLUMNS}"
 )
+# A file does not bring back an address that was erased: the hash applies without it.
+_IMPORT = sql(
+    f"INSERT INTO suppressions ({COLUMNS}, address_hash) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) "
+    "ON CONFLICT (project_id, address_hash, reason) DO UPDATE SET "
+    "scope = CASE WHEN suppressions.scope = 'all' THEN 'all' ELSE excluded.scope END "
+    "RETURNING id"
+)
 _GET_TEXT = f"SELECT {COLUMNS} FROM suppressions WHERE project_id = $1"
 GET = sql(f"{_GET_TEXT} AND id = $2")
 _PAGE = "AND (since_us, id) < ($2, $3) ORDER BY since_us DESC, id DESC LIMIT $4"
 LIST = sql(f"{_GET_TEXT} {_PAGE}")
 LIST_BY_REASON = sql(f"{_GET_TEXT} AND reason = $5 {_PAGE}")
+# A range of the index instead of LIKE, whose use of an index depends on the database.
+STARTING = sql(
+    f'{_GET_TEXT} AND email COLLATE "C" >= $2 AND email COLLATE "C" < $3 '
+    'ORDER BY email COLLATE "C" LIMIT $4'
+)
 # By the hash, which also finds an entry whose address was erased.
 OF_ADDRESS = sql(f"{_GET_TEXT} AND address_hash = $2 ORDER BY reason")
 _DELETE = sql(f"DELETE FROM suppressions WHERE project_id = $1 AND id = $2 RETURNING {COLUMNS}")
@@ -48,6 +63,8 @@ _SOFT = sql(
 )
 _NO_SOFT = sql("DELETE FROM soft_bounces WHERE project_id = $1 AND address_hash = $2")
 _AFTER_ALL = (BIGINT_MAX, "~")
+#: Entries of an import that one transaction writes.
+SLICE = 200
 
 
 class Suppressions:
@@ -77,6 +94,46 @@ class Suppressions:
             return made
 
         return await self._database.write(work)
+
+    async def import_slice(
+        self, project_id: int, entries: Sequence[Listed], now_us: int, *, actor: str
+    ) -> int:
+        """Add addresses of a file, at most `SLICE`; an existing entry is widened, never narrowed.
+
+        Returns:
+            How many were not on the list.
+        """
+        keys = await self._keys.get()
+
+        async def work(tx: Transaction) -> int:
+            made = 0
+            # Two imports at the same time lock the same rows in the same order.
+            hashed = [(keys.address_hash(project_id, one.email), one) for one in entries]
+            for address_hash, one in sorted(hashed, key=lambda pair: pair[0]):
+                new_id = uuid_text(new_uuid())
+                since_us = now_us if one.since_us is None else min(one.since_us, now_us)
+                kept = await tx.value(
+                    _IMPORT,
+                    *(new_id, project_id, one.reason.value, one.scope.value),
+                    *(one.email, one.note, one.evidence, actor, since_us, address_hash),
+                )
+                made += kept == new_id
+            detail = {"added": made, "already_listed": len(entries) - made}
+            await write_audit(tx, now_us, actor, project_id, "suppression.import", detail)
+            return made
+
+        return await self._database.write(work)
+
+    async def complaint_scope(self, project_id: int) -> SuppressionScope:
+        """Which mail a complaint suppresses in a project."""
+        policies = await self._database.read(lambda tx: read_sending_policies(tx, project_id))
+        return policies.complaint_scope
+
+    async def starting(self, project_id: int, text: str, *, limit: int) -> Sequence[Suppressed]:
+        """Entries whose address starts with a text, by address; those of erased people do not."""
+        bounds = (text, text + "\U0010ffff")
+        rows = await self._database.read(lambda tx: tx.rows(STARTING, project_id, *bounds, limit))
+        return [suppressed(row) for row in rows]
 
     async def remove(
         self, project_id: int, suppression_id: str, now_us: int, *, actor: str
