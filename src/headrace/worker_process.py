@@ -151,6 +151,7 @@ class WorkerProcess:
             store.operators.prune_audit,
             store.messages.removal.prune,
             store.messages.notifications.prune,
+            store.messages.receivers.prune,
             store.automations.removal.prune,
             store.messages.engagements.prune,
         )

@@ -9,7 +9,7 @@ import pytest
 
 from headrace.domain.access.sign_in import Role
 from tests.backoffice.cast import Person, person
-from tests.backoffice.mailing import audited, said
+from tests.backoffice.mailing import audited, said, send_and_wait
 from tests.backoffice.shop import Shop, open_shop, page
 from tests.support.server import RunningServer
 
@@ -89,3 +89,12 @@ def test_a_viewer_reads_and_changes_nothing(server: RunningServer, shop: Shop, d
             .partition('aria-labelledby="records"')[0]
         )
         assert viewer.post(f"{shop.path}{domain}/verify", {"sure": "yes"}).status_code == 403
+
+
+def test_figures_of_sent_mail_are_shown(owner: Person, shop: Shop, domain: str) -> None:
+    assert "No mail in this period" in page(owner, shop, domain)
+    send_and_wait(shop, owner, **{"from": "Shop <news@shop.invalid>", "to": ["a@b.example"]})
+    text = page(owner, shop, domain)
+    assert '<td data-label="Receiver" class="wrap">b.example</td>' in text
+    assert '<td data-label="Sent" class="number">1</td>' in text
+    assert "rejects this domain" not in text

@@ -86,6 +86,18 @@ def test_suppressions_are_listed_in_pages(client: Client) -> None:
     assert client.get(f"/suppressions?reason=manual&cursor={cursor}").status == 422
 
 
+def test_a_domain_shows_its_deliverability(client: Client) -> None:
+    made = send(client, "POST", "/domains", name="figures.example").data
+    answer = client.get(f"/domains/{made['id']}/deliverability?days=7")
+    assert answer.status == 200, answer.body
+    assert (answer.data["domain"], answer.data["days"]) == ("figures.example", 7)
+    assert answer.data["total"]["sent"] == 0
+    assert answer.data["by_day"] == answer.data["rejecting"] == []
+    for days in ("0", "367", "x", "²", "9999999"):
+        assert client.get(f"/domains/{made['id']}/deliverability?days={days}").status in {400, 422}
+    assert client.get(f"/domains/{NOBODY}/deliverability").status == 404
+
+
 def bring(client: Client, text: str | bytes, query: str = "") -> Response:
     body = text if isinstance(text, bytes) else text.encode()
     target = f"/suppressions/import{query}"

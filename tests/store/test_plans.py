@@ -51,7 +51,13 @@ from headrace.store.deliveries import (
 )
 from headrace.store.engine.dialect import Statement, sql
 from headrace.store.events import event_lists, event_removal, events, queue_reads, trace
-from headrace.store.messages import message_rows, person_messages, removal, suppressions
+from headrace.store.messages import (
+    message_rows,
+    person_messages,
+    receivers,
+    removal,
+    suppressions,
+)
 from headrace.store.messages.content import bodies, captured, links, templates
 from headrace.store.messages.feedback import engagement, notifications
 from headrace.store.messages.sending import (
@@ -472,6 +478,9 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "bodies.drop": (bodies.DROP, "1, 1, '\\x00', 1"),
     "suppressions.of_addresses": (suppressions.OF_ADDRESSES, "1, '{\\x00}'"),
     "suppressions.of_address": (suppressions.OF_ADDRESS, "1, '\\x00'"),
+    "receivers.by_day": (receivers.BY_DAY, "1, 'x', '2026-01-01'"),
+    "receivers.by_receiver": (receivers.BY_RECEIVER, "1, 'x', '2026-01-01'"),
+    "receivers.old": (receivers.OLD_FIGURES, "'2026-01-01', 10"),
     "suppressions.starting": (suppressions.STARTING, "1, 'x', 'y', 50"),
     "suppressions.list": (suppressions.LIST, "1, 20000, 'x', 50"),
     "suppressions.by_reason": (suppressions.LIST_BY_REASON, "1, 20000, 'x', 50, 'manual'"),

@@ -28,6 +28,7 @@ from headrace.http.ingest import batch as ingest_batch
 from headrace.http.ingest import single as ingest
 from headrace.http.ingest import validate
 from headrace.http.messages import (
+    deliverability,
     domains,
     emails,
     mail_links,
@@ -94,6 +95,7 @@ ROUTES = (
         emails.ROUTES,
         messages.ROUTES,
         domains.ROUTES,
+        deliverability.ROUTES,
         templates.ROUTES,
         template_versions.ROUTES,
         suppressions.ROUTES,

@@ -16,6 +16,7 @@ from headrace.domain.ids import uuid_text
 from headrace.domain.messages.dns_records import RecordCheck
 from headrace.domain.messages.kinds import DomainStatus
 from headrace.domain.messages.requests import DomainFields, check_domain
+from headrace.pipeline.messages.deliverability import read_deliverability
 from headrace.store.contract.messages import DOMAINS_MAX, Domain
 
 _PURPOSES = {
@@ -86,6 +87,9 @@ async def _page(
         verified=domain.status is DomainStatus.VERIFIED,
         on_word=on_word,
         rows=rows,
+        figures=await read_deliverability(
+            visit.store.messages.receivers, visit.project.id, domain.name, visit.now_us
+        ),
         looked_up=checks is not None,
         purposes=_PURPOSES,
     )

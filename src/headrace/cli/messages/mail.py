@@ -180,6 +180,42 @@ def doctor(
     report([*check_mail(settings), *in_store(settings, work)], as_json=as_json)
 
 
+@app.command()
+@with_settings(*STORE)
+def deliverability(
+    settings: Settings,
+    domain: Annotated[str, typer.Argument(help="The sending domain.")],
+    project: ProjectName = DEFAULT_PROJECT,
+    days: Annotated[int, typer.Option(min=1, max=366, help="Days until today.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Show what receivers do with mail of a sending domain.
+
+    Example: headrace mail deliverability example.org --days 7
+    """
+    from headrace.pipeline.messages.deliverability import Deliverability, read_deliverability
+
+    name = _domain(domain)
+
+    async def work(store: Store) -> Deliverability:
+        owner = await find_project(store, project)
+        return await read_deliverability(
+            store.messages.receivers, owner.id, name, store.clock_us(), days
+        )
+
+    found = in_store(settings, work)
+    if as_json:
+        print_json(found)
+        return
+    names = ("sent", "delivered", "bounced", "complained", "blocked")
+    for title, figures in (("RECEIVER", found.by_receiver), ("DAY", found.by_day)):
+        rows = [[one.name, *(str(getattr(one, each)) for each in names)] for one in figures]
+        print_rows([title, *(each.upper() for each in names)], rows)
+    for held in found.held:
+        typer.echo(f"{held.open.receiver} rejects {name}: {held.open.breaker.rejection.text}")
+        typer.echo(f"  {held.advice.meaning} {held.advice.fix}")
+
+
 async def _looked_up(store: Store, settings: Settings, project: str, name: str) -> list[Finding]:
     from headrace.cli.doctor.mail_domains import check_domain_records, check_relay_name
     from headrace.delivery.mail.dns_lookup import ResolverLookup

@@ -29,6 +29,7 @@ GUARDRAIL_OF: dict[Reason | None, Guardrail] = {
     Reason.SEND_LIMIT: Guardrail.SEND_LIMIT,
     Reason.DOMAIN_THROTTLED: Guardrail.PACING,
     Reason.RELAY_DOWN: Guardrail.PACING,
+    Reason.RECEIVER_REJECTS: Guardrail.PACING,
 }
 
 #: Guardrails by the name that pages show.
@@ -69,6 +70,7 @@ _REASONS: dict[str, str] = {
     Reason.SEND_LIMIT: "the project has reached its daily limit",
     Reason.DOMAIN_THROTTLED: "the receiving domain is throttled",
     Reason.RELAY_DOWN: "the relay is unavailable",
+    Reason.RECEIVER_REJECTS: "the receiving domain rejects mail of the sending domain",
     ReplyClass.RELAY_UNAVAILABLE: "the relay was unavailable",
     ReplyClass.RELAY_AUTH: "the relay rejects user or password",
     ReplyClass.DEFERRED: "the server asked for a later try",

@@ -71,6 +71,7 @@ class Reason(StrEnum):
     SEND_LIMIT = "send_limit"
     DOMAIN_THROTTLED = "domain_throttled"
     RELAY_DOWN = "relay_down"
+    RECEIVER_REJECTS = "receiver_rejects_sender"
 
 
 class Decision(StrEnum):
@@ -131,6 +132,9 @@ class Facts:
     sent_today: int = 0
     #: When the receiver's group may get the next message; None or past: now.
     receiver_free_us: int | None = None
+    #: While the receiver rejects the sending domain: when a message may probe, and its response.
+    receiver_probe_us: int | None = None
+    receiver_response: str = ""
     #: When the relay or service may be used again; None or past: now.
     relay_free_us: int | None = None
     #: Its automation is paused and holds its runs.
@@ -312,6 +316,11 @@ def _pacing(facts: Facts, _policies: SendingPolicies, now_us: int) -> Verdict | 
     ):
         if free_us is not None and free_us > now_us:
             return _defer(Guardrail.PACING, reason, free_us)
+    probe_us = facts.receiver_probe_us
+    if probe_us is not None and probe_us > now_us:
+        # Spread: after the pause one message probes and the others wait for its result.
+        until_us = _spread(facts.message_id, probe_us)
+        return _defer(Guardrail.PACING, Reason.RECEIVER_REJECTS, until_us, facts.receiver_response)
     return None
 
 

@@ -17,8 +17,6 @@ FIRST_INTERVAL_US = 1_000_000
 INTERVAL_MAX_US = 600_000_000
 #: Subtracted from the interval for every accepted mail.
 RECOVERY_US = 100_000
-#: A group that rejects a sending domain gets none of its mail for so long.
-REJECTED_US = 900_000_000
 RELAY_FIRST_US = 1_000_000
 RELAY_MAX_US = 60_000_000
 
@@ -27,13 +25,12 @@ RELAY_MAX_US = 60_000_000
 class _Group:
     interval_us: int = 0
     free_us: int = 0
-    #: In a row, by sending domain.
+    #: In a row, by sending domain; only for the log: the store holds back the mail.
     rejected: int = 0
-    rejected_until_us: int = 0
 
 
 class Pacing:
-    """Rates and breakers of one worker."""
+    """Rates of one worker, and its breaker of the relay."""
 
     def __init__(self) -> None:
         self._groups: OrderedDict[tuple[str, str], _Group] = OrderedDict()
@@ -49,7 +46,7 @@ class Pacing:
     def receiver_free_us(self, domain: str, group: str) -> int:
         """When a receiver may get the next mail of a sending domain."""
         held = self._groups.get((domain, group))
-        return 0 if held is None else max(held.free_us, held.rejected_until_us)
+        return 0 if held is None else held.free_us
 
     def began(self, domain: str, group: str, now_us: int) -> None:
         """Note that a mail is being sent there."""
@@ -58,7 +55,7 @@ class Pacing:
             held.free_us = now_us + held.interval_us
 
     def ended(self, domain: str, group: str, settlement: Settlement, now_us: int) -> bool:
-        """Learn from an attempt; whether the group has just closed to the sending domain."""
+        """Learn from an attempt; whether the group has now rejected the sender repeatedly."""
         self._relay(settlement, now_us)
         held = self._groups.get((domain, group))
         if held is None:
@@ -78,10 +75,7 @@ class Pacing:
             held.rejected = 0
             return False
         held.rejected += 1
-        if held.rejected % SENDER_REJECTIONS_MAX:
-            return False
-        held.rejected_until_us = now_us + REJECTED_US
-        return True
+        return held.rejected % SENDER_REJECTIONS_MAX == 0
 
     def _relay(self, settlement: Settlement, now_us: int) -> None:
         if settlement.hold_relay:

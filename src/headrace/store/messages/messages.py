@@ -16,6 +16,7 @@ from headrace.store.messages.feedback.engagement import Engagements
 from headrace.store.messages.feedback.notifications import Notifications
 from headrace.store.messages.feedback.unsubscribes import Unsubscribes
 from headrace.store.messages.keys import StoredKeys
+from headrace.store.messages.receivers import Receivers
 from headrace.store.messages.removal import Removal
 from headrace.store.messages.sending.emails import Emails
 from headrace.store.messages.sending.job_preview import JobPreview
@@ -58,6 +59,7 @@ class Messages:
         self.links = Links(database)
         self.captured = Captured(database)
         self.materials = Materials(database, secret_keys)
+        self.receivers = Receivers(database)
         self.removal = Removal(database)
         self.notifications = Notifications(database, system_events, self.keys)
         self.lists = MessageLists(database, system_events, self.keys)

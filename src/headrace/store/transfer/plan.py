@@ -325,6 +325,32 @@ COPIED: tuple[TableCopy, ...] = (
         "project_id, channel, day",
     ),
     _alike(
+        "mail_figures",
+        "project_id, domain, day, receiver, sent, delivered, bounced, complained, blocked",
+        "project_id, domain, day, receiver",
+    ),
+    _alike(
+        "receiver_breakers",
+        "project_id, domain, receiver, rejections, openings, opened_us, until_us, code, status, "
+        "diagnostic, message_id, probe_id, at_us",
+        "project_id, domain, receiver",
+    ),
+    _alike(
+        "relay_failures",
+        "relay, outcome, failures, since_us, last_us, diagnostic",
+        "relay",
+    ),
+    _alike(
+        "alerts",
+        "number, id, project_id, kind, subject, state, since_us, detail, started_us, ended_us",
+        "number",
+    ),
+    _alike(
+        "alert_notices",
+        "number, id, alert_number, edge, channel, attempt, due_us, done_us, error, at_us",
+        "number",
+    ),
+    _alike(
         "send_jobs",
         "number, id, project_id, audiences, excluded, per_second, place, position, total, "
         "done, made, status, actor, due_us, created_us, updated_us",

@@ -24,6 +24,7 @@ from headrace.store.engine.transaction import Transaction
 from headrace.store.messages.feedback.unsubscribes import leave_in
 from headrace.store.messages.mail_events import mail_event
 from headrace.store.messages.message_rows import hold, key_of
+from headrace.store.messages.receivers import count_result
 from headrace.store.messages.sending.outcomes import Outcomes
 from headrace.store.messages.suppressions import (
     Entry,
@@ -195,6 +196,7 @@ class Effects:
     ) -> None:
         key = key_of(message.id)
         await self._tx.run(_MOVE, *key, state.value, reason, event, self._now_us)
+        await count_result(self._tx, message, state, self._now_us)
 
     async def _emit(self, message: Message, name: str, **payload: Any) -> None:
         events = await mail_event(self._tx, message, name, **payload)

@@ -19,6 +19,7 @@ from headrace.store.contacts.refs import ContactRef
 from headrace.store.contract.messages import Message, Start
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Transaction
+from headrace.store.messages.receivers import key_of_receiver, read_breaker
 from headrace.store.messages.suppressions import suppressions_of
 
 _HANDED = (
@@ -86,6 +87,14 @@ async def read_facts(
     )
     if message.automation_id is not None:
         facts = await _with_automation(tx, facts, message)
+    receiver = key_of_receiver(message)
+    breaker = None if receiver is None else await read_breaker(tx, receiver)
+    if breaker is not None and breaker.opened_us is not None:
+        facts = replace(
+            facts,
+            receiver_probe_us=breaker.until_us,
+            receiver_response=breaker.rejection.text,
+        )
     if message.address is not None:
         hashed = keys.address_hash(message.project_id, message.address)
         listed = await suppressions_of(tx, message.project_id, [hashed])

@@ -9,12 +9,21 @@ begun are `unknown`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 
 from headrace.domain.events.identity import contact_lane
-from headrace.domain.messages.guardrails import Decision, Guardrail, Reason, Verdict, judge
+from headrace.domain.messages.guardrails import (
+    Decision,
+    Facts,
+    Guardrail,
+    Reason,
+    Verdict,
+    judge,
+)
 from headrace.domain.messages.kinds import MAIL_SKIP, Channel, MessageKind, MessageStatus
+from headrace.domain.messages.receiver_breaker import PROBE_US
 from headrace.domain.messages.sending_policies import SendingPolicies
 from headrace.faults import fail_point
 from headrace.store.access.sending_policies import read_sending_policies, wants_event
@@ -34,6 +43,7 @@ from headrace.store.engine.transaction import Database, Transaction
 from headrace.store.messages.keys import StoredKeys
 from headrace.store.messages.mail_events import mail_event
 from headrace.store.messages.message_rows import CLAIMED, claimed, hold, key_of
+from headrace.store.messages.receivers import begin_probe, key_of_receiver
 from headrace.store.messages.sending.facts import count_sent, find_contact, read_facts
 from headrace.store.messages.sending.outcomes import ADD_ATTEMPT, Outcomes
 
@@ -214,6 +224,8 @@ class Outbox:
                     )
                 else:
                     verdict = judge(facts, policies, now_us)
+                    if verdict.decision is Decision.PASS:
+                        verdict = await _probed(tx, message, facts, policies, now_us) or verdict
                 if verdict.decision is Decision.PASS:
                     if held.claimed.message.attempt == 0:
                         await count_sent(tx, message, policies, now_us)
@@ -354,6 +366,24 @@ async def _begin(tx: Transaction, start: Start, now_us: int) -> StartResult:
     await tx.run(ADD_ATTEMPT, *key, number, held.claim, start.relay, now_us)
     await tx.run(_STARTED, *key, number, now_us, start.subject, start.mail_key)
     return StartResult(attempt=number)
+
+
+async def _probed(
+    tx: Transaction, message: Message, facts: Facts, policies: SendingPolicies, now_us: int
+) -> Verdict | None:
+    """Make a message the probe of a receiver that rejects the sender; else why it waits.
+
+    Returns:
+        None: it may be sent.
+    """
+    receiver = key_of_receiver(message)
+    if facts.receiver_probe_us is None or receiver is None:
+        return None
+    until_us = now_us + PROBE_US
+    if await begin_probe(tx, receiver, message.id, until_us, now_us):
+        return None
+    # Another worker's message probes.
+    return judge(replace(facts, receiver_probe_us=until_us), policies, now_us)
 
 
 async def _reject(tx: Transaction, held: Claimed, verdict: Verdict, now_us: int) -> StartResult:

@@ -15,6 +15,7 @@ from headrace.domain.messages.kinds import (
     SuppressionReason,
     SuppressionScope,
 )
+from headrace.domain.messages.receiver_breaker import Rejection
 from headrace.domain.messages.sending_policies import SendingPolicies
 from headrace.domain.messages.settlement import Progress, Settlement, settle
 from headrace.domain.messages.smtp_replies import ReplyClass
@@ -28,6 +29,7 @@ from headrace.store.engine.system_events import SystemEvents
 from headrace.store.engine.transaction import Transaction
 from headrace.store.messages.mail_events import mail_event
 from headrace.store.messages.message_rows import Held, hold, key_of
+from headrace.store.messages.receivers import Results
 from headrace.store.messages.suppressions import (
     Entry,
     count_soft_bounce,
@@ -61,6 +63,12 @@ _RELAY_OF = sql(
     "SELECT relay FROM message_attempts WHERE lane = $1 AND message_id = $2 "
     "ORDER BY number DESC LIMIT 1"
 )
+_RELAY_WORKS = sql("DELETE FROM relay_failures WHERE relay = $1")
+_RELAY_FAILS = sql(
+    "INSERT INTO relay_failures (relay, outcome, failures, since_us, last_us, diagnostic) "
+    "VALUES ($1, $2, 1, $3, $3, $4) ON CONFLICT (relay) DO UPDATE SET outcome = $2, "
+    "failures = relay_failures.failures + 1, last_us = $3, diagnostic = $4"
+)
 #: States in which a message may be with its receiver.
 _HANDED = frozenset({MessageStatus.SENT, MessageStatus.UNKNOWN})
 
@@ -77,11 +85,23 @@ class Outcomes:
         self._now_us = now_us
         self._policies: dict[int, tuple[SendingPolicies, RetryPolicy]] = {}
         self._events: list[SystemEvent] = []
+        self._results = Results(tx, now_us)
+        #: Relay -> the last failure of it, or None when it accepted a mail since.
+        self._relays: dict[str, Ended | None] = {}
 
     async def flush(self, system_events: SystemEvents) -> None:
-        """Write the events of all that was recorded."""
+        """Write events, figures and breakers of all that was recorded."""
         await system_events.insert(self._tx, self._events, self._now_us)
         self._events = []
+        await self._results.flush()
+        for relay, failed in sorted(self._relays.items(), key=lambda pair: pair[0]):
+            if failed is None:
+                await self._tx.run(_RELAY_WORKS, relay)
+            else:
+                reply = " ".join(filter(None, (str(failed.code or ""), failed.diagnostic)))
+                values = (failed.outcome.value, self._now_us, reply)
+                await self._tx.run(_RELAY_FAILS, relay, *values)
+        self._relays = {}
 
     async def record(self, keys: MessageKeys, owner: str, ended: Ended) -> EndResult:
         """Record one attempt; see `Outbox.record`."""
@@ -100,6 +120,7 @@ class Outcomes:
             return EndResult()
         settlement = await self._decide(held.claimed, ended.outcome, ended.jitter)
         await self._write(held.claimed, ended, settlement)
+        self._note(held.claimed.message, ended, settlement)
         await self._follow(keys, held.claimed.message, ended, settlement)
         return EndResult(state=settlement.status, settlement=settlement)
 
@@ -110,6 +131,23 @@ class Outcomes:
         settlement = await self._decide(held, ReplyClass.UNKNOWN, 0.5)
         await self._write(held, ended, settlement)
 
+    def _note(self, message: Message, ended: Ended, settlement: Settlement) -> None:
+        """Note what an attempt says about relay and receiver."""
+        self._results.count(message, settlement.status)
+        if settlement.sender_rejected:
+            rejection = Rejection(
+                message_id=message.id,
+                code=ended.code,
+                status=ended.status,
+                diagnostic=ended.diagnostic,
+            )
+            self._results.answered(message, rejection)
+        elif settlement.status is MessageStatus.SENT:
+            self._results.answered(message, None)
+            self._relays[ended.relay] = None
+        elif settlement.relay_down or settlement.hold_relay:
+            self._relays[ended.relay] = ended
+
     async def settle_sent(self, message: Message) -> None:
         """Settle an unknown message as sent: a report or hit arrived, or a person confirmed it."""
         now_us = self._now_us
@@ -117,6 +155,7 @@ class Outcomes:
         kept = (True, "send", 0, 0, None)
         key = key_of(message.id)
         await self._tx.run(_SETTLE, *key, MessageStatus.SENT.value, None, *times, *kept)
+        self._results.count(message, MessageStatus.SENT)
         await self._emit_sent(message, await self._tx.value(_RELAY_OF, *key))
 
     async def _end_attempt(
