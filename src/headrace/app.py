@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from headrace.backoffice.shell.passwords import Passwords
 from headrace.backoffice.shell.setup import proxy_networks, public_origin
 from headrace.config import Settings
 from headrace.delivery.mail.bounce_server import BounceServer
+from headrace.delivery.mail.contract import MailRelay, OutgoingMail
+from headrace.delivery.mail.relay import open_relay
+from headrace.delivery.mail.smtp import RelayLimits
 from headrace.delivery.webhook.addresses import parse_networks
 from headrace.delivery.webhook.calls import WebhookCalls
 from headrace.domain.events.event import StoredEvent
@@ -66,6 +70,9 @@ from headrace.pipeline.streams.follower import LiveFollower
 from headrace.pipeline.streams.live import LiveFeed
 from headrace.pipeline.streams.streams import Streams
 from headrace.pipeline.supervisor import WorkerSupervisor
+from headrace.pipeline.upkeep.alert_channels import alert_channels
+from headrace.pipeline.upkeep.alert_watch import AlertWatch
+from headrace.process_names import own_name
 from headrace.store.contract.commits import Pending
 from headrace.store.contract.erasures import Erasure
 from headrace.store.contract.errors import StoreError, StoreFailedError
@@ -207,7 +214,15 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
     )
     key_uses = KeyUseLog(access, store.members, clock_us)
     guard = DiskGuard(store, acceptor, settings.disk_free_min_bytes)
+    channels = alert_channels(settings, calls, lambda: _alert_relay(settings))
+    watch = AlertWatch(
+        store,
+        channels,
+        owner=own_name(),
+        disk_free_min_bytes=settings.disk_free_min_bytes,
+    )
     loops: list[BackgroundLoop] = [
+        watch,
         *(guard, CommitTrials(store, queue), rejections, rollups),
         *(access, operators, key_uses, streams, mail.links),
     ]
@@ -229,6 +244,15 @@ async def _parts(settings: Settings, store: Store, *, with_worker: bool) -> _Par
         counted=(rejections, rollups, key_uses, mail.links),
         loops=loops,
     )
+
+
+def _alert_relay(settings: Settings) -> MailRelay:
+    async def keep(mail: OutgoingMail) -> None:
+        """Only the relay `capture:` keeps mail, and alerts do not use it."""
+
+    limits = RelayLimits(connections_max=1)
+    name = socket.gethostname() or "localhost"
+    return open_relay(relay_of(settings), keep, limits, client_name=name)
 
 
 def _on_settled(

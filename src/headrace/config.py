@@ -141,6 +141,15 @@ SETTINGS = (
         "",
         "Signing secrets of webhooks of Resend, whsec_…, separated by commas.",
     ),
+    Setting("alert_webhook_url", str, "", "Webhook that gets the start and end of each alert."),
+    Setting("alert_webhook_secret", str, "", "Secret that signs it, such as whsec_…"),
+    Setting(
+        "alert_mail_to",
+        str,
+        "",
+        "Addresses that get the same by mail, separated by commas; needs a relay.",
+    ),
+    Setting("alert_mail_from", str, "", "Sender of these mails."),
     Setting(
         "trusted_proxies",
         str,
@@ -179,6 +188,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_ses_topics: str
     mail_postmark_login: str
     mail_resend_secrets: str
+    alert_webhook_url: str
+    alert_webhook_secret: str
+    alert_mail_to: str
+    alert_mail_from: str
     trusted_proxies: str
     url: str
     key: str

@@ -46,6 +46,7 @@ from headrace.pipeline.messages.mail_services import (
 from headrace.pipeline.messages.sender import Sender, SenderStores
 from headrace.pipeline.processing.processor import Processor
 from headrace.pipeline.processing.rules_cache import RulesCache
+from headrace.pipeline.upkeep.alert_watch import WorkerPresence
 from headrace.pipeline.upkeep.deleted_lists import DeletedListCleaner
 from headrace.pipeline.upkeep.history_pruner import HistoryPruner
 from headrace.pipeline.upkeep.maintenance import Maintenance
@@ -153,8 +154,10 @@ class WorkerProcess:
             store.messages.notifications.prune,
             store.messages.receivers.prune,
             store.automations.removal.prune,
+            store.alerts.prune,
             store.messages.engagements.prune,
         )
+        self._begin(WorkerPresence(store, owner=own_name()))
         self._begin(HistoryPruner(prunes, store.clock_us))
         _log.info(WORKER_STARTED, store=store_url(self._settings.store).shown)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,8 @@ def test_a_viewer_reads_and_changes_nothing(server: RunningServer, shop: Shop, d
 
 def test_figures_of_sent_mail_are_shown(owner: Person, shop: Shop, domain: str) -> None:
     assert "No mail in this period" in page(owner, shop, domain)
-    send_and_wait(shop, owner, **{"from": "Shop <news@shop.invalid>", "to": ["a@b.example"]})
+    sender: dict[str, Any] = {"from": "Shop <news@shop.invalid>", "to": ["a@b.example"]}
+    send_and_wait(shop, owner, **sender)
     text = page(owner, shop, domain)
     assert '<td data-label="Receiver" class="wrap">b.example</td>' in text
     assert '<td data-label="Sent" class="number">1</td>' in text

@@ -77,7 +77,7 @@ from headrace.store.privacy import (
     person_events,
     person_export,
 )
-from headrace.store.upkeep import retention, rollups
+from headrace.store.upkeep import alert_readings, alerts, retention, rollups
 from tests.support.places import PLACES, Place, PostgresPlace
 from tests.support.plans import SORT, indexes_in_order, tables_walked
 from tests.support.postgres_plans import explain
@@ -193,6 +193,16 @@ INSERT INTO email_parts SELECT lane, id, 'text', project_id, decode(md5(id), 'he
 INSERT INTO message_bodies SELECT lane, project_id, decode(md5(id), 'hex'), '\\x00', 0 FROM emails;
 INSERT INTO links (project_id, hash, target)
 SELECT project_id, decode(md5(id), 'hex'), 'https://x.org' FROM emails;
+INSERT INTO mail_figures (project_id, domain, day, receiver)
+SELECT 1 + i % 3, 'd' || i % 50, (DATE '2025-01-01' + i % 700)::text, 'r' || i
+FROM generate_series(1, 30000) AS i;
+INSERT INTO alerts (number, id, project_id, kind, subject, state, detail, started_us, ended_us)
+SELECT i, 'a' || i, 1 + i % 3, 'disk_low', i, CASE WHEN i % 100 = 0 THEN 'open' ELSE 'ended' END,
+    '', i, CASE WHEN i % 100 = 0 THEN NULL ELSE i END
+FROM generate_series(1, 30000) AS i;
+INSERT INTO alert_notices (id, alert_number, edge, channel, due_us, at_us)
+SELECT 'n' || i, i, 'ended', 'mail', CASE WHEN i % 1000 = 0 THEN i END, i
+FROM generate_series(1, 30000) AS i;
 INSERT INTO suppressions SELECT id, project_id, decode(md5(id), 'hex'), 'manual', 'all', id, '', '',
     '', created_us FROM emails;
 INSERT INTO soft_bounces SELECT project_id, decode(md5(id), 'hex'), 1, 0, 0 FROM emails;
@@ -246,6 +256,7 @@ _SMALL = {
 }
 #: Statements that sort only few rows: requested ones, to lock them in order, or those of one owner.
 _SORTED = {
+    "receivers.by_receiver",
     *("identifiers.of", "sign_in.sessions", "refs.hold", "refs.change"),
     *("catalog.drift", "catalog.hours", "delivery_lists.attempts"),
     *("dead_letters.groups", "claim_ends.owners", "claim_ends.lost"),
@@ -480,7 +491,14 @@ STATEMENTS: dict[str, tuple[Statement, str]] = {
     "suppressions.of_address": (suppressions.OF_ADDRESS, "1, '\\x00'"),
     "receivers.by_day": (receivers.BY_DAY, "1, 'x', '2026-01-01'"),
     "receivers.by_receiver": (receivers.BY_RECEIVER, "1, 'x', '2026-01-01'"),
-    "receivers.old": (receivers.OLD_FIGURES, "'2026-01-01', 10"),
+    "receivers.old": (receivers.OLD_FIGURES, "'2025-01-02', 10"),
+    "alerts.count_open": (alerts.COUNT_OPEN, "'{0,1}'"),
+    "alerts.due": (alerts.DUE, "100, 20"),
+    "alerts.old": (alerts.OLD, "100, 20"),
+    "alerts.oldest_mail": (alert_readings.OLDEST_MAIL, "1, 'marketing'"),
+    "alerts.unknown": (alert_readings.UNKNOWN, "1, 1000"),
+    "alerts.new_dead_letters": (alert_readings.NEW_DEAD_LETTERS, "1, 29000"),
+    "alerts.ended_deliveries": (alert_readings.ENDED_DELIVERIES, "'s1'"),
     "suppressions.starting": (suppressions.STARTING, "1, 'x', 'y', 50"),
     "suppressions.list": (suppressions.LIST, "1, 20000, 'x', 50"),
     "suppressions.by_reason": (suppressions.LIST_BY_REASON, "1, 20000, 'x', 50, 'manual'"),

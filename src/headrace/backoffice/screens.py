@@ -29,7 +29,7 @@ from headrace.backoffice.messages import (
     suppressions,
     templates,
 )
-from headrace.backoffice.overview import home, overview
+from headrace.backoffice.overview import alerts, home, overview
 from headrace.backoffice.shell.screen import Screen
 
 SCREENS: tuple[Screen, ...] = (
@@ -38,6 +38,7 @@ SCREENS: tuple[Screen, ...] = (
     *welcome.SCREENS,
     *projects.SCREENS,
     *overview.SCREENS,
+    *alerts.SCREENS,
     *catalog.SCREENS,
     *keys.SCREENS,
     *policies.SCREENS,

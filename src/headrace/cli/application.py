@@ -19,7 +19,7 @@ from headrace.cli.messages import domain, mail, messages, suppressions, template
 from headrace.cli.running import serve, worker
 from headrace.cli.shared.failure import CommandFailed, ExitCode, usage
 from headrace.cli.shared.output import printable
-from headrace.cli.upkeep import bench, compact, copy, migrate, secrets
+from headrace.cli.upkeep import alerts, bench, compact, copy, migrate, secrets
 from headrace.config import SettingError
 from headrace.version import VERSION
 
@@ -78,6 +78,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(automation.app, name="automation")
 app.command("import")(importing.import_)
 app.command("export")(export.export)
+app.command("alerts")(alerts.alerts)
 app.command("bench")(bench.bench)
 
 

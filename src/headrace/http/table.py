@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from headrace.http.access import health
+from headrace.http.access import alerts, health
 from headrace.http.access import policies as admin_policies
 from headrace.http.automations import drafts, pausing, publishing, versions
 from headrace.http.automations import operations as run_operations
@@ -114,7 +114,14 @@ ROUTES = (
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),
     *_tagged(WEBHOOKS, webhooks.ROUTES),
     *_tagged(ADMINISTRATION, admin_policies.ROUTES),
-    *_tagged(SERVER, health.ROUTES, docs.ROUTES, mail_links.ROUTES, provider_webhooks.ROUTES),
+    *_tagged(
+        SERVER,
+        health.ROUTES,
+        alerts.ROUTES,
+        docs.ROUTES,
+        mail_links.ROUTES,
+        provider_webhooks.ROUTES,
+    ),
 )
 
 

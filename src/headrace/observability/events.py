@@ -40,5 +40,8 @@ MAIL_RELAY_HELD = "mail.relay_held"
 MAIL_SENDER_REJECTED = "mail.sender_rejected"
 MAIL_BOUNCES_UNREADABLE = "mail.bounces_unreadable"
 MAIL_BOUNCE_FAILED = "mail.bounce_failed"
+ALERT_STARTED = "alert.started"
+ALERT_ENDED = "alert.ended"
+ALERT_NOTICE_FAILED = "alert.notice_failed"
 
 ALL = tuple(value for name, value in sorted(globals().items()) if name.isupper())

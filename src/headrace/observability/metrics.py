@@ -42,6 +42,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
     deliveries: DeliveryNumbers
     #: Subscribers that are paused or being probed.
     breakers_open: int
+    #: Open alerts by kind.
+    alerts: Mapping[str, int]
 
 
 def render_metrics(
@@ -162,6 +164,10 @@ def _queue_families(stats: StoreStats | None, now_us: int) -> Iterator[Metric]:
     yield from retention_families(stats.retention)
     yield from _event_queue_families(stats.work, now_us)
     yield from delivery_families(stats.deliveries, stats.breakers_open)
+    alerts = GaugeMetricFamily("headrace_alerts_open", "Open alerts, by kind.", labels=("kind",))
+    for kind, number in sorted(stats.alerts.items()):
+        alerts.add_metric((kind,), number)
+    yield alerts
 
 
 def _event_queue_families(work: WorkStats, now_us: int) -> Iterator[Metric]:

@@ -68,6 +68,7 @@ from headrace.store.queues.postgres.processing import PostgresProcessing
 from headrace.store.queues.postgres.retention import PostgresRetention
 from headrace.store.queues.postgres.rollups import PostgresRollupWrites
 from headrace.store.queues.postgres.system_events import PostgresSystemEvents
+from headrace.store.upkeep.alerts import Alerts
 from headrace.store.upkeep.leadership import Leadership
 from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
@@ -152,6 +153,7 @@ class PostgresStore:
             FilesOfServer(),
         )
         self.catalog = Catalog(self.database)
+        self.alerts = Alerts(self.database)
         self.rollups = Rollups(self.database, PostgresRollupWrites(numbers.writer))
         self.automations = AutomationParts(
             self.database, system_events, numbers, clock, PostgresOutcomes(numbers)

@@ -66,6 +66,7 @@ from headrace.store.queues.sqlite.keys import FIND, open_keys
 from headrace.store.queues.sqlite.processing import SqliteProcessing
 from headrace.store.queues.sqlite.rollups import SqliteRollupWrites
 from headrace.store.queues.sqlite.system_events import SqliteSystemEvents
+from headrace.store.upkeep.alerts import Alerts
 from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
 from headrace.store.upkeep.sizes import reusable_bytes
@@ -154,6 +155,7 @@ class SqliteStore:
         self.rejections = Rejections(self.database)
         self.retention = StoreRetention(self.database)
         self.catalog = Catalog(self.database)
+        self.alerts = Alerts(self.database)
         self.rollups = Rollups(self.database, SqliteRollupWrites())
 
     @property

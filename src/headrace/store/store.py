@@ -34,6 +34,7 @@ from headrace.store.events.trace import Trace
 from headrace.store.messages.messages import Messages
 from headrace.store.privacy.erasures import Erasures
 from headrace.store.privacy.person_export import PersonExports
+from headrace.store.upkeep.alerts import Alerts
 from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
 
@@ -122,6 +123,9 @@ class Store(Protocol):
 
     @property
     def catalog(self) -> Catalog: ...
+
+    @property
+    def alerts(self) -> Alerts: ...
 
     @property
     def rollups(self) -> Rollups: ...

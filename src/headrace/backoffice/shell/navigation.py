@@ -22,6 +22,7 @@ class Link(msgspec.Struct, frozen=True):
 #: screen exists, see `offer`.
 ENTRIES = (
     ("Overview", "", "overview"),
+    ("Alerts", "/alerts", "alerts"),
     ("Events", "/events", "events"),
     ("Rejections", "/rejections", "rejections"),
     ("Dead letters", "/dead-letters", "dead-letters"),

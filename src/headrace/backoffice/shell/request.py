@@ -41,6 +41,8 @@ class PageRequest:
         self.signed_in: SignedIn | None = None
         #: Projects this person may see, by name.
         self.projects: Sequence[Project] = ()
+        #: Open alerts of the project and the instance.
+        self.alerts_open = 0
         self._unique = 0
         self._project: Project | None = None
         self._role: Role | None = None

@@ -122,6 +122,8 @@ async def _guarded(request: Request, screen: Screen) -> Response:
         raise HTTPException(403, "role")
     if screen.access.role is not None:
         _enter(visit, screen.access.role)
+        if not changes:
+            await _count_alerts(visit)
     return await screen.view(visit)
 
 
@@ -148,6 +150,15 @@ async def recognise(visit: PageRequest) -> None:
         except StoreError:
             # A full disk must not keep people from finding out why it is full.
             return
+
+
+async def _count_alerts(visit: PageRequest) -> None:
+    """Count open alerts, for the banner of the page."""
+    try:
+        visit.alerts_open = await visit.store.alerts.count_open(visit.project.id)
+    except StoreError:
+        # The page itself says what is wrong with the store.
+        return
 
 
 def _enter(visit: PageRequest, needed: Role) -> None:

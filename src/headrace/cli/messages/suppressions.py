@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -207,6 +208,7 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A new file; without it, to the terminal.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Export the suppression list as CSV; entries of erased persons have no address in it.
 
@@ -214,22 +216,33 @@ def export(
     """
     from headrace.pipeline.messages.suppression_lists import export_suppressions
 
-    async def work(store: Store) -> None:
+    async def work(store: Store) -> str:
         owner = await find_project(store, project)
         pieces = export_suppressions(store.messages.suppressions, owner.id)
-        if output is None:
-            async for piece in pieces:
+        if output is not None:
+            await _write_file(output, pieces)
+            return ""
+        kept: list[str] = []
+        async for piece in pieces:
+            if as_json:
+                kept.append(piece)
+            else:
                 typer.echo(piece, nl=False)
-            return
-        try:
-            descriptor = create_private(output)
-        except OSError as error:
-            raise CommandFailed(f"{output} cannot be created: {error.strerror}") from None
-        with os.fdopen(descriptor, "wb") as written:
-            async for piece in pieces:
-                written.write(piece.encode())
+        return "".join(kept)
 
-    in_store(settings, work)
+    text = in_store(settings, work)
+    if as_json:
+        print_json({"csv": text} if output is None else {"output": str(output)})
+
+
+async def _write_file(path: Path, pieces: AsyncIterator[str]) -> None:
+    try:
+        descriptor = create_private(path)
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be created: {error.strerror}") from None
+    with os.fdopen(descriptor, "wb") as written:
+        async for piece in pieces:
+            written.write(piece.encode())
 
 
 def _address(text: str) -> str:

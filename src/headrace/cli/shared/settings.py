@@ -33,6 +33,7 @@ SERVER = (
     *MAIL,
     *INTAKE,
     "trusted_proxies",
+    *("alert_webhook_url", "alert_webhook_secret", "alert_mail_to", "alert_mail_from"),
     "log_level",
     "log_format",
 )

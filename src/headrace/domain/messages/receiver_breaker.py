@@ -112,8 +112,8 @@ class Advice(msgspec.Struct, frozen=True):
 
 
 _AUTHENTICATION = (
-    "Run headrace mail doctor for the domain and publish what it names: SPF, DKIM and DMARC, aligned "
-    "with the From address."
+    "Run headrace mail doctor for the domain and publish what it names: SPF, DKIM and DMARC, "
+    "aligned with the From address."
 )
 _BY_STATUS = {
     "5.7.26": Advice(
@@ -130,7 +130,7 @@ _BY_STATUS = {
     ),
     "5.7.25": Advice(
         "The sending address has no name in DNS (PTR), or the name does not lead back to it.",
-        "Ask the operator of the relay to set a PTR record whose name resolves to the same address.",
+        "Ask the operator of the relay for a PTR record whose name resolves to the same address.",
     ),
     "5.7.23": Advice(
         "SPF does not allow the sending address.",
@@ -160,7 +160,7 @@ _SPAM = Advice(
 )
 _RELAY = Advice(
     "The server does not accept mail from this sender.",
-    "Check that the relay may send for the domain (user, permitted senders), and read the response.",
+    "Read the response, and check that the relay may send for the domain (permitted senders).",
 )
 
 

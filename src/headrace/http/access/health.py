@@ -99,6 +99,7 @@ async def _store_stats(store: Store) -> StoreStats:
         work=await store.processing.stats(),
         deliveries=deliveries,
         breakers_open=sum(map(pauses, deliveries.breakers)),
+        alerts=await store.alerts.open_by_kind(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
@@ -72,7 +72,7 @@ class DeliverabilityResponse(msgspec.Struct, kw_only=True):
     rejecting: list[RejectingReceiver]
 
 
-def _figures(of: Figures) -> dict[str, int | float]:
+def _figures(of: Figures) -> dict[str, Any]:
     return {
         "sent": of.sent,
         "delivered": of.delivered,

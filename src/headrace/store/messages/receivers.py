@@ -43,7 +43,10 @@ OLD_FIGURES = sql(
 _REMOVE = sql(
     "DELETE FROM mail_figures WHERE project_id = $1 AND domain = $2 AND day = $3 AND receiver = $4"
 )
-_STATE = "rejections, openings, opened_us, until_us, probe_id, message_id, code, status, diagnostic, at_us"
+_STATE = (
+    "rejections, openings, opened_us, until_us, probe_id, "
+    "message_id, code, status, diagnostic, at_us"
+)
 _BREAKER = sql(
     f"SELECT {_STATE} FROM receiver_breakers "
     "WHERE project_id = $1 AND domain = $2 AND receiver = $3"
