@@ -160,8 +160,8 @@ SETTINGS = (
     Setting("key", str, "", "API key for those commands."),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
-#: Read elsewhere: fail points of tests.
-_OTHER_VARIABLES = frozenset({"HEADRACE_FAIL_POINT"})
+#: Read elsewhere: fail points of tests, and the secret of `headrace listen`.
+_OTHER_VARIABLES = frozenset({"HEADRACE_FAIL_POINT", "HEADRACE_LISTEN_SECRET"})
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

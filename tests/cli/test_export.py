@@ -88,3 +88,25 @@ def test_rejections(server: RunningServer, flags: tuple[str, ...], code: int, sa
     refused = headrace("export", *flags, "--store", server.store_url)
     assert refused.returncode == code
     assert said in refused.stderr
+
+
+def test_until_limit_and_status(server: RunningServer) -> None:
+    ids = [
+        server.ask("/events", {"event": f"bounds.n{n}", "external_id": "b"})["data"]["id"]
+        for n in range(4)
+    ]
+    events = [server.ask(f"/events/{event_id}")["data"] for event_id in ids]
+    bounded = export(server, "--event", "bounds.*", "--until", events[2]["received_at"])
+    received = [event["received_at"] for event in events]
+    assert [each["id"] for each in bounded] == [
+        event["id"] for event in events if event["received_at"] < received[2]
+    ]
+    first = export(server, "--event", "bounds.*", "--limit", "2")
+    assert [each["id"] for each in first] == ids[:2]
+    assert export(server, "--event", "bounds.*", "--status", "dead_lettered") == []
+
+
+def test_a_name_that_no_event_can_have_is_rejected(server: RunningServer) -> None:
+    done = headrace("export", "--event", "Order X", "--store", server.store_url)
+    assert done.returncode == 2
+    assert "--event" in done.stderr

@@ -88,3 +88,14 @@ def test_a_key_that_is_revoked_ends_it(server: RunningServer, tmp_path: Path) ->
 def works(server: RunningServer, key: str) -> bool:
     headers = {"authorization": f"Bearer {key}"}
     return httpx.get(f"{server.url}/events", headers=headers).status_code == 200
+
+
+def test_earlier_events_come_first_and_once(server: RunningServer, tmp_path: Path) -> None:
+    names = [f"since.n{n}" for n in range(3)]
+    for name in names[:2]:
+        server.ask("/events", {"event": name, "external_id": "u1"})
+    flags = ("--event", "since.", "--since", "10m", "--limit", "3", "--json")
+    with tail(server, tmp_path / "errors", *flags) as process:
+        server.ask("/events", {"event": names[2], "external_id": "u1"})
+        output, _ = process.communicate(timeout=20)
+    assert [json.loads(line)["event"] for line in output.splitlines()] == names

@@ -10,10 +10,10 @@ import typer
 
 from headrace.cli.access import key, operator, policy, project
 from headrace.cli.automation import command as automation
-from headrace.cli.contacts import contacts
-from headrace.cli.deliveries import dead_letters
+from headrace.cli.contacts import contacts, groups
+from headrace.cli.deliveries import dead_letters, webhooks
 from headrace.cli.doctor import command as doctor
-from headrace.cli.events import events, export, send, tail
+from headrace.cli.events import events, export, listen, rejections, send, tail, trigger
 from headrace.cli.importing import command as importing
 from headrace.cli.messages import domain, mail, messages, suppressions, template
 from headrace.cli.running import serve, worker
@@ -71,9 +71,15 @@ app.add_typer(messages.app, name="messages")
 app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(mail.app, name="mail")
 app.command("send")(send.send)
+app.command("trigger")(trigger.trigger)
 app.command("tail")(tail.tail)
+app.command("listen")(listen.listen)
 app.add_typer(events.app, name="events")
+app.add_typer(rejections.app, name="rejections")
 app.add_typer(contacts.app, name="contacts")
+app.add_typer(groups.topics, name="topics")
+app.add_typer(groups.audiences, name="audiences")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(automation.app, name="automation")
 app.command("import")(importing.import_)

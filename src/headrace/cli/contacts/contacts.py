@@ -12,8 +12,9 @@ import typer
 from headrace.cli.access.key import ProjectName
 from headrace.cli.contacts import conflicts
 from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.listing import Limit, print_list
 from headrace.cli.shared.output import AsJson, print_json, print_rows
-from headrace.cli.shared.settings import STORE, with_settings
+from headrace.cli.shared.settings import CLIENT, STORE, with_settings
 from headrace.cli.shared.stores import ACTOR, DEFAULT_PROJECT, find_project, in_store
 from headrace.cli.upkeep.destination import destination, is_standard_output
 from headrace.config import Settings
@@ -21,7 +22,7 @@ from headrace.domain.ids import UUID_TEXT
 from headrace.store.contract.erasures import FINISH_HINT, Erasure, ErasureStatus
 from headrace.store.store import Store
 
-app = typer.Typer(help="Export or erase a person, resolve conflicts.", no_args_is_help=True)
+app = typer.Typer(help="List, export or erase people, resolve conflicts.", no_args_is_help=True)
 app.add_typer(conflicts.app)
 
 #: Interval between polls of the job.
@@ -34,7 +35,34 @@ ContactId = Annotated[str, typer.Argument(metavar="ID", help="ID of the contact.
 
 @app.callback()
 def group() -> None:
-    """Export or erase a person, resolve conflicts."""
+    """List, export or erase people, resolve conflicts."""
+
+
+@app.command("list")
+@with_settings(*CLIENT)
+def list_(
+    settings: Settings,
+    search: Annotated[str, typer.Option(help="Only with an identifier that begins so.")] = "",
+    external_id: Annotated[str, typer.Option(help="Only this external_id.")] = "",
+    email: Annotated[str, typer.Option(help="Only this address.")] = "",
+    audience_id: Annotated[str, typer.Option(help="Only members of this audience.")] = "",
+    topic_id: Annotated[str, typer.Option(help="Only subscribers of this topic.")] = "",
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List contacts, newest first. All given filters must match.
+
+    Example: headrace contacts list --search ada
+    """
+    query = {
+        "search": search,
+        "external_id": external_id,
+        "email": email,
+        "audience_id": audience_id,
+        "topic_id": topic_id,
+    }
+    columns = ("id", "external_id", "email", "created_at", "updated_at")
+    print_list(settings, "/contacts", query, columns, limit=limit, as_json=as_json)
 
 
 @app.command()

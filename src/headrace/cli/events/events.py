@@ -13,6 +13,7 @@ from headrace.cli.access.key import ProjectName
 from headrace.cli.events.shown import print_event, print_trace
 from headrace.cli.shared.failure import CommandFailed, usage
 from headrace.cli.shared.http_client import ask, client_of
+from headrace.cli.shared.listing import Limit, print_list
 from headrace.cli.shared.output import AsJson
 from headrace.cli.shared.settings import CLIENT, STORE, with_settings
 from headrace.cli.shared.stores import DEFAULT_PROJECT, find_project, in_store
@@ -21,12 +22,47 @@ from headrace.domain.ids import UUID_TEXT
 from headrace.store.contract.trace import TraceFacts
 from headrace.store.store import Store
 
-app = typer.Typer(help="Show stored events.", no_args_is_help=True)
+app = typer.Typer(help="List and show stored events.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Show stored events."""
+    """List and show stored events."""
+
+
+@app.command("list")
+@with_settings(*CLIENT)
+def list_(  # noqa: PLR0913, PLR0917 - one parameter a flag
+    settings: Settings,
+    event: Annotated[str, typer.Option(help="Only this name or prefix (order.*).")] = "",
+    status: Annotated[str, typer.Option(help="Only in this processing status.")] = "",
+    delivery_status: Annotated[
+        str, typer.Option(help="Only none, pending, delivered, partly_failed or failed.")
+    ] = "",
+    contact_id: Annotated[str, typer.Option(help="Only of this contact.")] = "",
+    external_id: Annotated[str, typer.Option(help="Only sent with this external_id.")] = "",
+    email: Annotated[str, typer.Option(help="Only sent with this address.")] = "",
+    since: Annotated[str, typer.Option(help="Only received at or after this RFC 3339 time.")] = "",
+    until: Annotated[str, typer.Option(help="Only received before this RFC 3339 time.")] = "",
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List events, newest first. All given filters must match.
+
+    Example: headrace events list --event 'order.*' --delivery-status failed
+    """
+    query = {
+        "event": event,
+        "status": status,
+        "delivery_status": delivery_status,
+        "contact_id": contact_id,
+        "external_id": external_id,
+        "email": email,
+        "received_after": since,
+        "received_before": until,
+    }
+    columns = ("received_at", "id", "event", "status", "delivery_status", "external_id", "email")
+    print_list(settings, "/events", query, columns, limit=limit, as_json=as_json)
 
 
 @app.command()

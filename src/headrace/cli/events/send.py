@@ -49,7 +49,7 @@ def send(  # noqa: PLR0913, PLR0917 - one parameter a flag
     }
     body = {name: value for name, value in members.items() if value}
     if payload:
-        body["payload"] = _payload(payload)
+        body["payload"] = payload_of(payload)
     sent = ask(client_of(settings), "POST", "/events", msgspec.json.encode(body))
     response = sent.json()
     if "idempotency-mismatch" in sent.headers:
@@ -64,7 +64,12 @@ def send(  # noqa: PLR0913, PLR0917 - one parameter a flag
     typer.echo(f"{word} {data['id']}")
 
 
-def _payload(text: str) -> msgspec.Raw:
+def payload_of(text: str) -> msgspec.Raw:
+    """The value of `--payload`.
+
+    Raises:
+        CommandFailed: it cannot be read, or is no JSON.
+    """
     try:
         if text == "@-":
             raw = standard_input().read()

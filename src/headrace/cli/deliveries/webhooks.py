@@ -1,0 +1,142 @@
+"""`headrace webhooks`: endpoints of a project and their deliveries."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from headrace.cli.shared.failure import CommandFailed, usage
+from headrace.cli.shared.http_client import ask, client_of
+from headrace.cli.shared.listing import Limit, print_list
+from headrace.cli.shared.output import AsJson, print_json
+from headrace.cli.shared.settings import CLIENT, with_settings
+from headrace.config import Settings
+from headrace.domain.ids import UUID_TEXT
+
+app = typer.Typer(
+    help="Create, list, test, enable, disable and delete webhooks.", no_args_is_help=True
+)
+
+WebhookId = Annotated[str, typer.Argument(metavar="ID", help="ID of the webhook.")]
+
+
+@app.command("list")
+@with_settings(*CLIENT)
+def list_(settings: Settings, limit: Limit = 50, as_json: AsJson = False) -> None:
+    """List webhooks, newest first.
+
+    Example: headrace webhooks list
+    """
+    columns = ("id", "url", "events", "enabled", "disabled_reason", "paused_until")
+    print_list(settings, "/webhooks", {}, columns, limit=limit, as_json=as_json)
+
+
+@app.command()
+@with_settings(*CLIENT)
+def create(
+    settings: Settings,
+    endpoint: Annotated[str, typer.Argument(metavar="URL", help="Address that gets the events.")],
+    event: Annotated[
+        list[str] | None,
+        typer.Option(help="Name or prefix (order.*); can be given several times. All if omitted."),
+    ] = None,
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Create a webhook; prints its ID and its secret, which is shown only once.
+
+    Example: headrace webhooks create https://shop.example/hooks --event 'order.*'
+    """
+    fields: dict[str, Any] = {"url": endpoint, "events": event or ["*"]}
+    if description:
+        fields["description"] = description
+    data = ask(client_of(settings), "POST", "/webhooks", msgspec.json.encode(fields)).json()["data"]
+    if as_json:
+        print_json(data)
+        return
+    typer.echo(f"id      {data['id']}\nsecret  {data['secret']}")
+
+
+@app.command("test")
+@with_settings(*CLIENT)
+def make_test_call(settings: Settings, webhook_id: WebhookId, as_json: AsJson = False) -> None:
+    """Make one signed call now, with a test event that is not stored.
+
+    Example: headrace webhooks test 0198c2c0-...
+    """
+    path = f"/webhooks/{_id(webhook_id)}/test"
+    data = ask(client_of(settings), "POST", path).json()["data"]
+    if as_json:
+        print_json(data)
+    else:
+        result = f"status {data['http_status']}" if data["delivered"] else data["error"]
+        typer.echo(f"{result} after {data['latency_ms']:.1f} ms")
+    if not data["delivered"]:
+        raise CommandFailed("" if as_json else "The endpoint did not accept the test.")
+
+
+@app.command()
+@with_settings(*CLIENT)
+def enable(settings: Settings, webhook_id: WebhookId, as_json: AsJson = False) -> None:
+    """Enable a webhook; deliveries that waited are made.
+
+    Example: headrace webhooks enable 0198c2c0-...
+    """
+    _change(settings, webhook_id, enabled=True, as_json=as_json)
+
+
+@app.command()
+@with_settings(*CLIENT)
+def disable(settings: Settings, webhook_id: WebhookId, as_json: AsJson = False) -> None:
+    """Disable a webhook; its deliveries wait for 72 hours before they become dead letters.
+
+    Example: headrace webhooks disable 0198c2c0-...
+    """
+    _change(settings, webhook_id, enabled=False, as_json=as_json)
+
+
+@app.command()
+@with_settings(*CLIENT)
+def delete(settings: Settings, webhook_id: WebhookId, as_json: AsJson = False) -> None:
+    """Delete a webhook; its pending deliveries become dead letters that cannot be replayed.
+
+    Example: headrace webhooks delete 0198c2c0-...
+    """
+    wanted = _id(webhook_id)
+    ask(client_of(settings), "DELETE", f"/webhooks/{wanted}")
+    if as_json:
+        print_json({"deleted": wanted})
+    else:
+        typer.echo(f"deleted {wanted}")
+
+
+@app.command()
+@with_settings(*CLIENT)
+def deliveries(
+    settings: Settings, webhook_id: WebhookId, limit: Limit = 50, as_json: AsJson = False
+) -> None:
+    """List the deliveries of a webhook, newest first; as JSON with their attempts.
+
+    Example: headrace webhooks deliveries 0198c2c0-... --limit 20
+    """
+    path = f"/webhooks/{_id(webhook_id)}/deliveries"
+    columns = ("created_at", "event", "status", "event_id", "next_attempt_at", "last_error")
+    print_list(settings, path, {}, columns, limit=limit, as_json=as_json)
+
+
+def _change(settings: Settings, webhook_id: str, *, enabled: bool, as_json: bool) -> None:
+    body = msgspec.json.encode({"enabled": enabled})
+    path = f"/webhooks/{_id(webhook_id)}"
+    data = ask(client_of(settings), "PATCH", path, body).json()["data"]
+    if as_json:
+        print_json(data)
+    else:
+        typer.echo(f"{'enabled' if data['enabled'] else 'disabled'} {data['id']}")
+
+
+def _id(text: str) -> str:
+    if UUID_TEXT.fullmatch(text) is None:
+        raise usage(f"{text!r} is not a valid webhook ID.")
+    return text.lower()

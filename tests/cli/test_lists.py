@@ -1,0 +1,94 @@
+"""Commands that list what a project has, over HTTP."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.server import RunningServer, headrace
+from tests.support.waiting import wait_until
+
+URL = "https://hooks.invalid/orders"
+
+
+def run(server: RunningServer, *arguments: str) -> Any:
+    env = {"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key}
+    done = headrace(*arguments, "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def text_of(server: RunningServer, *arguments: str) -> str:
+    done = headrace(*arguments, env={"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_events_are_listed_newest_first(server: RunningServer) -> None:
+    names = [f"listed.n{n}" for n in range(3)]
+    for name in names:
+        server.ask("/events", {"event": name, "external_id": "lister"})
+
+    found = run(server, "events", "list", "--event", "listed.*", "--limit", "2")
+    assert [each["event"] for each in found] == names[:0:-1]
+    assert "listed.n2" in text_of(server, "events", "list", "--external-id", "lister")
+    assert run(server, "events", "list", "--event", "nothing.here") == []
+
+
+def test_an_unknown_status_is_reported_with_those_known(server: RunningServer) -> None:
+    env = {"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key}
+    done = headrace("events", "list", "--delivery-status", "lost", env=env)
+    assert done.returncode == 1
+    assert "partly_failed" in done.stderr
+
+
+def test_contacts_topics_and_audiences(server: RunningServer) -> None:
+    contact = server.ask("/contacts", {"external_id": "ada-of-lists", "email": "ada@x.example"})
+    [found] = run(server, "contacts", "list", "--search", "ada-of")
+    assert found["id"] == contact["data"]["id"]
+
+    topic = run(server, "topics", "create", "News of lists", "--subscribed")["data"]
+    assert topic["default_subscribed"] is True
+    assert topic["id"] in text_of(server, "topics", "list")
+
+    audience = text_of(server, "audiences", "create", "Beta of lists").strip()
+    server.ask(f"/audiences/{audience}/contacts", {"contact_ids": [found["id"]]})
+    assert [each["name"] for each in run(server, "audiences", "list")] == ["Beta of lists"]
+    [member] = run(server, "audiences", "members", audience)
+    assert member["external_id"] == "ada-of-lists"
+
+
+def test_webhooks(server: RunningServer) -> None:
+    created = run(server, "webhooks", "create", URL, "--event", "order.lists")
+    assert created["secret"].startswith("whsec_")
+    webhook_id = created["id"]
+    assert URL in text_of(server, "webhooks", "list")
+    server.ask("/events", {"event": "order.lists", "external_id": "u"})
+    wait_until(lambda: run(server, "webhooks", "deliveries", webhook_id) != [], "a delivery")
+    assert run(server, "webhooks", "disable", webhook_id)["enabled"] is False
+    assert "enabled" in text_of(server, "webhooks", "enable", webhook_id)
+    env = {"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key}
+    tested = headrace("webhooks", "test", webhook_id, env=env)
+    assert tested.returncode == 1
+    assert "does not resolve" in tested.stdout
+    run(server, "webhooks", "delete", webhook_id)
+    assert webhook_id not in text_of(server, "webhooks", "list")
+
+
+def test_rejections_are_listed(server: RunningServer) -> None:
+    env = {"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key}
+    headrace("send", "--event", "Not A Name", "--external-id", "u", env=env)
+    wait_until(lambda: "ValidationError" in text_of(server, "rejections", "list"), "the rejection")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("webhooks", "test", "nope"),
+        ("audiences", "members", "nope"),
+        ("webhooks", "create", "https://x.example", "--description", ""),
+    ],
+)
+def test_wrong_arguments_end_in_one_line(server: RunningServer, arguments: tuple[str, ...]) -> None:
+    done = headrace(*arguments, env={"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key})
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
