@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.server import (
     HEADRACE,
@@ -182,3 +185,43 @@ def test_an_unusable_header_or_option_is_rejected(server: RunningServer, tmp_pat
         assert (refused.returncode, said in refused.stderr) == (2, True), refused.stderr
     refused = headrace("import", "--dry-run", str(file), env=env)
     assert refused.returncode == 2
+
+
+def test_a_packed_export_of_another_product_is_read(server: RunningServer, tmp_path: Path) -> None:
+    file = tmp_path / "people.tsv.gz"
+    rows = ["Email Address\tSeats\tNotes\t", "map1@x.example\t3\tx\t", 'map2@x.example\t"open\t']
+    file.write_bytes(gzip.compress("\r".join(rows).encode()))
+
+    report = over_http(server, str(file), "--map", "Seats=seats:number", "--map", "Notes=", code=1)
+
+    assert (report["created"], report["rejected"]) == (1, 1)
+    [found] = server.ask("/contacts?email=map1@x.example")["data"]
+    assert found["properties"] == {"seats": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "flags", "said"),
+    [
+        ("people.csv.gz", gzip.compress(b"email\n" * 1000)[:-9], (), "gzip"),
+        ("people.csv.gz", b"email\n", (), "gzip"),
+        ("people.csv", b"email\n", ("--map", "Mail=email"), "no column 'Mail'"),
+        ("people.csv", b"email\n", ("--map", "Mail"), "NAME=COLUMN"),
+        ("people.ndjson", b"{}\n", ("--map", "Mail=email"), "CSV only"),
+    ],
+    ids=["cut off", "not packed", "unknown name", "no pair", "no CSV"],
+)
+def test_files_that_cannot_be_read_end_in_one_line(
+    server: RunningServer,
+    tmp_path: Path,
+    name: str,
+    content: bytes,
+    flags: tuple[str, ...],
+    said: str,
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    env = {"HEADRACE_URL": server.url, "HEADRACE_KEY": server.key}
+    done = headrace("import", "--contacts", str(file), "--dry-run", *flags, env=env)
+    assert done.returncode in {1, 2}
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr

@@ -140,8 +140,93 @@ def test_an_implausible_identifier_is_rejected(name: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n", "email, \n", "email,:number\n", "a,b\n", "email,email\n", "email,\n", "\xff\n"],
+    [
+        "",
+        "\n",
+        "email, ,plan\n",
+        "email,:number\n",
+        "a,b\n",
+        "email,email\n",
+        "email,,plan\n",
+        "\xff\n",
+    ],
 )
 def test_a_first_line_that_names_no_columns_is_rejected(text: str) -> None:
     with pytest.raises(CommandFailed):
         read(text.encode("latin-1"))
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_lines_may_end_in_any_way(end: str) -> None:
+    lines = read(end.join(["email,note", 'a@x.org,"two\r\nlines"', "b@x.org,z", ""]))
+    assert [members(line)["email"] for line in lines] == ["a@x.org", "b@x.org"]
+    assert members(lines[0])["properties"] == {"note": "two\r\nlines"}
+
+
+def test_a_quote_that_is_not_closed_costs_its_line() -> None:
+    rows = ["email,note", 'a@x.org,"open', "b@x.org,fine", 'c@x.org,"quoted"', 'd@x.org,"end']
+    lines = read("\n".join(rows))
+    assert [(line.number, line.problem) for line in lines] == [
+        (2, "has a quote that is not closed"),
+        (3, ""),
+        (4, ""),
+        (5, "unexpected end of data"),
+    ]
+    assert [line.lines for line in lines] == [1, 1, 1, 1]
+
+
+def test_a_quote_that_is_not_closed_costs_its_line_in_a_large_file() -> None:
+    rows = ["email,note", 'a@x.org,"open', *(f"u{n}@x.org,fine" for n in range(50_000))]
+    lines = read("\n".join(rows))
+    assert [line.number for line in lines if line.problem] == [2]
+    assert len(lines) == 50_001
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;"])
+def test_a_line_that_names_the_delimiter_is_read(first: str) -> None:
+    (line,) = read(f"{first}\r\nemail;note, or so\r\na@x.org;x\r\n")
+    assert members(line) == {"email": "a@x.org", "properties": {"note, or so": "x"}}
+    assert line.number == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "field"),
+    [
+        ("Email", "email"),
+        ("E-Mail", "email"),
+        ("EMAIL", "email"),
+        ("Email Address", "email"),
+        ("External ID", "external_id"),
+        ("externalId", "external_id"),
+    ],
+)
+def test_names_of_other_products_are_identifiers(header: str, field: str) -> None:
+    (line,) = read(f"{header},plan\na@x.org,pro\n")
+    assert members(line) == {field: "a@x.org", "properties": {"plan": "pro"}}
+
+
+def test_delimiters_at_the_end_of_lines_are_left_out() -> None:
+    (line,) = read("email,plan\na@x.org,pro,\n")
+    assert members(line) == {"email": "a@x.org", "properties": {"plan": "pro"}}
+    lines = read("email,plan,,\na@x.org,pro,,\nb@x.org\nc@x.org,pro,,x\n")
+    assert members(lines[0]) == {"email": "a@x.org", "properties": {"plan": "pro"}}
+    assert members(lines[1]) == {"email": "b@x.org"}
+    assert "4 cells" in lines[2].problem
+
+
+def test_a_header_cell_may_have_a_line_break() -> None:
+    (line,) = read('email,"first\nsecond"\na@x.org,x\n')
+    assert members(line)["properties"] == {"first second": "x"}
+    assert line.number == 3
+
+
+def test_columns_are_renamed_or_left_out() -> None:
+    data = io.BytesIO(b"Mail=x,Seats,Notes\na@x.org,3,secret\n")
+    renamed = {"Mail=x": "email", "Seats": "seats:number", "Notes": ""}
+    (line,) = read_records(data, number=0, offset=0, renamed=renamed)
+    assert members(line) == {"email": "a@x.org", "properties": {"seats": 3}}
+
+
+def test_a_renamed_column_must_be_there() -> None:
+    with pytest.raises(CommandFailed, match="has no column 'Mail'"):
+        list(read_records(io.BytesIO(b"email\n"), number=0, offset=0, renamed={"Mail": "email"}))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import secrets
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, cast
 
 import typer
 
@@ -30,6 +32,7 @@ from headrace.domain.access.api_keys import PREFIX, PUBLIC_ID_CHARACTERS
 from headrace.private_files import open_to_others
 
 STDIN = "-"
+_GZIP = ".gz"
 _REJECTED = ".rejected.ndjson"
 #: A dry run has its own file, so that it does not overwrite the one of a real run.
 _REJECTED_DRY = ".rejected.dry-run.ndjson"
@@ -44,13 +47,22 @@ def import_(
     contacts: Annotated[
         bool,
         typer.Option(
-            "--contacts", help="Import contacts instead of events; FILE.csv is read as CSV."
+            "--contacts",
+            help="Import contacts instead of events; CSV if the name ends in .csv or .tsv.",
         ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --contacts: write nothing, only report.")
     ] = False,
     project: ProjectName = DEFAULT_PROJECT,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            help="With --contacts and CSV: a name in the header and the column it stands for, such "
+            "as 'E-Mail=email' or 'Seats=seats:number'; nothing after = leaves it out.",
+        ),
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Start over, ignoring saved progress.")
     ] = False,
@@ -68,6 +80,9 @@ def import_(
     """
     if dry_run and not contacts:
         raise usage("--dry-run works with --contacts only; POST /events/validate checks an event.")
+    renamed = _renamed(rename or [])
+    if renamed and not (contacts and _is_csv(Path(file))):
+        raise usage("--map works with --contacts and a file that is CSV only.")
     kind = CONTACTS if contacts else EVENTS
     if given(settings, "url") and not settings.key:
         raise usage("--url needs an API key: pass --key or set HEADRACE_KEY.")
@@ -78,7 +93,7 @@ def import_(
         prefix = f"import:{state.fingerprint}"
         sender = Sender(client, path=f"{kind.path}?dry_run=true" if dry_run else kind.path)
         job = ImportJob(sender, state, rejections, kind=kind, key_prefix=prefix, save=save)
-        lines = _lines(source, path, state, kind)
+        lines = _lines(source, path, state, kind, renamed)
         with progress("Importing", total=_size(path)) as advance_to:
             try:
                 job.run(lines, lambda now: advance_to(now.offset, f"{now.decided} lines"))
@@ -90,13 +105,29 @@ def import_(
     _report(state, kind, rejections.path, as_json=as_json)
 
 
-def _lines(source: IO[bytes], path: Path | None, state: State, kind: Kind) -> Iterator[Line]:
+def _lines(
+    source: IO[bytes], path: Path | None, state: State, kind: Kind, renamed: dict[str, str]
+) -> Iterator[Line]:
     """The lines still to send after an earlier run."""
-    if kind is CONTACTS and path is not None and path.suffix.lower() == ".csv":
-        return read_records(source, number=state.line, offset=state.offset)
+    if kind is CONTACTS and path is not None and _is_csv(path):
+        return read_records(source, number=state.line, offset=state.offset, renamed=renamed)
     if path is not None:
         source.seek(state.offset)
     return read_lines(source, number=state.line, offset=state.offset)
+
+
+def _is_csv(path: Path) -> bool:
+    name = path.name.lower().removesuffix(_GZIP)
+    return name.endswith((".csv", ".tsv"))
+
+
+def _renamed(texts: list[str]) -> dict[str, str]:
+    """The pairs of `--map`."""
+    pairs = [text.rpartition("=") for text in texts]
+    for text, (name, _, _) in zip(texts, pairs, strict=True):
+        if not name:
+            raise usage(f"--map {text!r} is not of the form NAME=COLUMN.")
+    return {name: column for name, _, column in pairs}
 
 
 def _state(
@@ -126,7 +157,14 @@ def _opened(name: str) -> Iterator[tuple[IO[bytes], Path | None]]:
     except OSError as error:
         raise usage(f"{name} cannot be read: {error.strerror}") from None
     with source:
-        yield source, path
+        if not name.lower().endswith(_GZIP):
+            yield source, path
+            return
+        try:
+            with gzip.GzipFile(fileobj=source) as unpacked:
+                yield cast("IO[bytes]", unpacked), path
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise CommandFailed(f"{name} is not complete gzip data: {error}") from None
 
 
 @contextlib.contextmanager
@@ -151,7 +189,9 @@ def _beside(path: Path | None, ending: str) -> Path:
 
 
 def _size(path: Path | None) -> int:
-    return 0 if path is None else path.stat().st_size
+    # The position in a packed file says nothing about its size unpacked.
+    packed = path is None or path.name.lower().endswith(_GZIP)
+    return 0 if path is None or packed else path.stat().st_size
 
 
 def _report(state: State, kind: Kind, rejected: Path, *, as_json: bool) -> None:
