@@ -80,6 +80,7 @@ def test_a_dead_letter_is_shown(client: Client, rows: DeadLetterRows) -> None:
         "event": "order.completed",
         "kind": "processing",
         "subscriber_id": None,
+        "run_id": None,
         "cause": "StoreRowError",
         "error": "StoreRowError: it would not go",
         "attempts": 2,

@@ -253,6 +253,8 @@ _SMALL = {
     *("audiences", "topics", "operators", "o", "workers", "catalog_totals"),
     *("domains", "templates", "projects", "p", "send_counts", "captured_mails"),
     *("automations", "automation_versions", "a", "v"),
+    # Two hours by minute.
+    "automation_starts",
 }
 #: Statements that sort only few rows: requested ones, to lock them in order, or those of one owner.
 _SORTED = {
@@ -263,6 +265,8 @@ _SORTED = {
     *("erasure_begin.of_contacts", "erasure_begin.undone_into", "person_events.sizes"),
     *("person_events.identities", "person_details.ids", "person_export.events"),
     *(f"person_details.{name}" for name in person_details.DETAILS),
+    # To group as many runs as are counted at most.
+    *("version_changes.by_step", "pausing.overdue"),
     "facts.handed",
     "facts.handed_of_topic",
 }

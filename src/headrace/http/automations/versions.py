@@ -34,6 +34,8 @@ from headrace.store.automations.automations import Changes, WrongStatusError
 from headrace.store.automations.version_changes import WrongMigrationError
 from headrace.store.contract.automations import BULK_RUNS_MAX, VERSIONS_MAX, AutomationVersion
 
+_ANY: dict[str, Any] = {"type": ["object", "array", "string", "number", "boolean", "null"]}
+
 
 class VersionDifference(msgspec.Struct, kw_only=True):
     """One place of the definition that differs."""
@@ -46,8 +48,8 @@ class VersionDifference(msgspec.Struct, kw_only=True):
         ),
     ]
     kind: Literal["added", "removed", "changed"]
-    before: Annotated[Any, about("Null when it was added.")]
-    after: Annotated[Any, about("Null when it was removed.")]
+    before: Annotated[Any, about("Null when it was added.", **_ANY)]
+    after: Annotated[Any, about("Null when it was removed.", **_ANY)]
 
 
 class AutomationDuplicate(msgspec.Struct, forbid_unknown_fields=True):
