@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 ARGS   ?=
 KILLS  ?= 1000
+RUNS   ?= 10000
 HISTORIES ?= 100
 STEPS  ?= 60
 SEED   ?=
@@ -95,6 +96,10 @@ screenshots: $(DEV_STAMP) system-packages $(AXE_STAMP) ## Take the screenshots i
 .PHONY: torture
 torture: $(DEV_STAMP) system-packages ## Kill the server under load KILLS times (1000) and check for lost or duplicate events (STORE=postgresql: nodes and database)
 	$(BIN)/python -m tests.torture --store $(STORE) --kills $(KILLS) $(ARGS)
+
+.PHONY: torture-automations
+torture-automations: $(DEV_STAMP) ## Kill workers while RUNS automation runs (10000) are open and check that every effect happened once (STORE=postgresql)
+	$(BIN)/python -m tests.torture.automations --store $(STORE) --runs $(RUNS) $(ARGS)
 
 .PHONY: histories
 histories: $(DEV_STAMP) ## Random histories of contacts, merges, consent and erasure compared with a simple reference model (SEED=1 HISTORIES=100 STEPS=60)

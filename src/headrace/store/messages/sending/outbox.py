@@ -25,7 +25,7 @@ from headrace.domain.messages.guardrails import (
 from headrace.domain.messages.kinds import MAIL_SKIP, Channel, MessageKind, MessageStatus
 from headrace.domain.messages.receiver_breaker import PROBE_US
 from headrace.domain.messages.sending_policies import SendingPolicies
-from headrace.faults import fail_point
+from headrace.faults import armed, fail_point
 from headrace.store.access.sending_policies import read_sending_policies, wants_event
 from headrace.store.contract.messages import (
     Claimed,
@@ -344,7 +344,7 @@ class Outbox:
         message = held.message
         key = key_of(message.id)
         number = await tx.value(_BEGUN, *key, message.attempt, held.claim)
-        if number is not None:
+        if number is not None and not armed("message_sent_again"):
             # An unknown outcome has no event.
             await Outcomes(tx, now_us).unknown(held, number)
             return
