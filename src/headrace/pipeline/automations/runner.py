@@ -10,7 +10,8 @@ import structlog
 from headrace.observability.events import AUTOMATION_FAILED, LEADERSHIP_ACQUIRED
 from headrace.pipeline.leadership import Leadership
 from headrace.pipeline.loop import Loop, LoopOptions
-from headrace.store.automations.work import EVENTS_MAX, LEADERSHIP, TIMERS_MAX, AutomationWork
+from headrace.store.automations.work import LEADERSHIP, TIMERS_MAX, AutomationWork
+from headrace.store.contract.automations import Worked
 from headrace.store.contract.errors import StoreError
 from headrace.store.contract.processing import ProcessingStore
 
@@ -108,12 +109,15 @@ class AutomationRunner:
             StoreError: the store is unavailable; nothing of the last batch was changed.
         """
         # Usually nothing is due: then the write lock of SQLite is not taken.
-        next_us = (await self._work.due()).next_us
-        if next_us is None or next_us > self._clock_us():
-            return False
-        tasks = await self._work.work_tasks(self._owner)
-        events = await self._work.work_events(self._owner)
-        timers = await self._work.work_timers(self._owner)
+        due, now_us = await self._work.due(), self._clock_us()
+        events = timers = tasks = Worked()
+        if due.has_tasks:
+            tasks = await self._work.work_tasks(self._owner)
+        if due.event_us is not None and due.event_us <= now_us:
+            events = await self._work.work_events(self._owner)
+        # A run that an event has made due waits for the next round.
+        if due.run_us is not None and due.run_us <= now_us:
+            timers = await self._work.work_timers(self._owner)
         failed = events.failed + timers.failed + tasks.failed
         self.stats.started += events.started
         self.stats.failed += failed
@@ -121,5 +125,4 @@ class AutomationRunner:
             _log.warning(AUTOMATION_FAILED, inputs=failed)
         if events.events or timers.timers or tasks.timers:
             self.on_worked()
-        more = events.events == EVENTS_MAX or timers.timers == TIMERS_MAX
-        return more or bool(tasks.timers)
+        return bool(events.events) or bool(tasks.timers) or timers.timers == TIMERS_MAX

@@ -62,6 +62,10 @@ OPEN_OF_CONTACT = sql(
 HOLD_RUN = sql(
     f"SELECT {COLUMNS}, state, notes FROM automation_runs WHERE lane = $1 AND id = $2 FOR UPDATE"
 )
+_INSERT_RUN = sql(
+    f"INSERT INTO automation_runs (lane, {COLUMNS}, state, notes) "
+    f"VALUES ({', '.join(f'${n}' for n in range(1, len(COLUMNS.split(', ')) + 4))})"
+)
 _UPDATE_RUN = sql(
     "UPDATE automation_runs SET status = $3, reason = $4, outcome = $5, at_step = $6, state = $7, "
     "due_us = $8, notes = $9, finished_us = $10, attempt = 0, error = NULL, first_failed_us = NULL "
@@ -80,6 +84,8 @@ class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
     run: Run
     #: How many notes it has.
     notes: int
+    #: Not stored yet: it begins in this transaction.
+    is_new: bool = False
 
 
 class OpenRun(msgspec.Struct, frozen=True):
@@ -120,6 +126,9 @@ class RunAdvancer:
         self._dead_letter_ids = dead_letter_ids
         self._policies: dict[int, RunPolicies] = {}
         self._controls: dict[str, Control] = {}
+        # Until an effect may have changed contacts, or a run was stored.
+        self._people: dict[tuple[int, str], Person] = {}
+        self._open: dict[tuple[str, ...], list[OpenRun]] = {}
 
     async def hold(self, run_id: str) -> HeldRun | None:
         """Lock a run until the end of the transaction."""
@@ -175,6 +184,8 @@ class RunAdvancer:
             for effect in decision.effects:
                 result = await effects.perform(effect, decision.run)
                 unsent += [] if result is None else [result]
+            if decision.effects:
+                self._people.clear()
             following = await self._following(decision, person, project_id, unsent)
             if following is None:
                 return await self.store(held, decision.run, notes)
@@ -210,7 +221,21 @@ class RunAdvancer:
         key = key_of(run.id)
         kept = notes[: max(0, NOTES_MAX - held.notes)]
         due_us = due_us_of(run, self._poll_us(run))
-        if run != held.run or kept or due_us != held.row.due_us or held.row.attempt:
+        self._open.clear()
+        row = msgspec.structs.replace(
+            held.row,
+            status=run.status,
+            reason=run.reason,
+            outcome=run.outcome,
+            at_step=run.at_step,
+            due_us=due_us,
+            finished_us=run.finished_us,
+        )
+        if held.is_new:
+            values = (getattr(row, name) for name in COLUMNS.split(", "))
+            plain = (str(value) if isinstance(value, str) else value for value in values)
+            await self.tx.run(_INSERT_RUN, key[0], *plain, state_text(run), len(kept))
+        elif run != held.run or kept or due_us != held.row.due_us or held.row.attempt:
             await self.tx.run(
                 _UPDATE_RUN,
                 *key,
@@ -227,7 +252,6 @@ class RunAdvancer:
             await self.tx.run_many(_NOTE, rows)
         if run.status is RunStatus.FAILED and held.row.due_us is not None:
             await self._bury(held.row, run, notes)
-        row = msgspec.structs.replace(held.row, due_us=due_us, status=run.status)
         return HeldRun(row=row, run=run, notes=held.notes + len(kept))
 
     async def _bury(self, row: RunRow, run: Run, notes: Sequence[Note]) -> None:
@@ -264,17 +288,23 @@ class RunAdvancer:
         """The contact of that id now, and all ids that lead to it."""
         if contact_id is None:
             return Person(contact=None, ids=())
-        contact = await by_id(self.tx, project_id, contact_id)
-        if contact is None:
-            return Person(contact=None, ids=(contact_id,))
-        return Person(contact=contact, ids=tuple(await ids_of(self.tx, contact.id)))
+        found = self._people.get((project_id, contact_id))
+        if found is None:
+            contact = await by_id(self.tx, project_id, contact_id)
+            ids = (contact_id,) if contact is None else await ids_of(self.tx, contact.id)
+            found = self._people[project_id, contact_id] = Person(contact=contact, ids=tuple(ids))
+        return found
 
     async def open_runs(self, person: Person) -> list[OpenRun]:
         """Open runs of a contact, oldest first."""
         if not person.ids:
             return []
-        rows = await self.tx.rows(OPEN_OF_CONTACT, list(person.ids), OPEN_RUNS_READ_MAX)
-        return [OpenRun(*row[1:]) for row in sorted(tuple(row) for row in rows)]
+        found = self._open.get(person.ids)
+        if found is None:
+            rows = await self.tx.rows(OPEN_OF_CONTACT, list(person.ids), OPEN_RUNS_READ_MAX)
+            found = [OpenRun(*row[1:]) for row in sorted(tuple(row) for row in rows)]
+            self._open[person.ids] = found
+        return found
 
     async def control_of(self, automation_id: str) -> Control:
         """What the operator wants of the runs of an automation."""

@@ -23,7 +23,7 @@ from headrace.domain.automations.running.view import RunPolicies
 from headrace.domain.events.event import Source
 from headrace.domain.events.identity import contact_lane
 from headrace.store.automations.advancing import HeldRun, Person, RunAdvancer
-from headrace.store.automations.run_rows import COLUMNS, key_of, read_state, state_text
+from headrace.store.automations.run_rows import key_of, read_state
 from headrace.store.automations.views import read_view
 from headrace.store.contract.automations import InboxEvent, RunRow
 from headrace.store.engine.dialect import sql
@@ -34,10 +34,6 @@ STARTERS = sql(
 )
 _EXISTS = sql("SELECT 1 FROM automation_runs WHERE lane = $1 AND id = $2")
 _STATE = sql("SELECT state FROM automation_runs WHERE lane = $1 AND id = $2")
-_INSERT_RUN = sql(
-    f"INSERT INTO automation_runs (lane, {COLUMNS}, state, notes) "
-    f"VALUES ({', '.join(f'${n}' for n in range(1, len(COLUMNS.split(', ')) + 4))})"
-)
 ENTRY = sql(
     "SELECT last_start_us FROM automation_entries WHERE lane = $1 AND contact_id = $2 "
     "AND automation_id = $3 AND entry_key = $4"
@@ -169,11 +165,8 @@ class RunStarter:
             started_us=event.received_us,
             finished_us=None,
         )
-        values = (getattr(made, name) for name in COLUMNS.split(", "))
-        lane, _ = key_of(run_id)
-        plain = (str(value) if isinstance(value, str) else value for value in values)
-        await self._tx.run(_INSERT_RUN, lane, *plain, state_text(first.run), 0)
-        await self._runs.settle(HeldRun(row=made, run=first.run, notes=0), version, first, person)
+        new = HeldRun(row=made, run=first.run, notes=0, is_new=True)
+        await self._runs.settle(new, version, first, person)
         return None
 
     async def _start_again_us(self, item: InboxEvent, limit: int) -> int | None:

@@ -37,6 +37,7 @@ from headrace.store.contacts.races import write_contacts
 from headrace.store.contract.automations import (
     ATTEMPTS_MAX,
     AutomationTask,
+    Due,
     InboxEvent,
     Worked,
 )
@@ -114,14 +115,12 @@ class AutomationWork:
         self._clock_us = clock_us
         self._versions = VersionCache()
 
-    async def due(self) -> Worked:
-        """What waits now, and when the next event or timer is due; a read only."""
+    async def due(self) -> Due:
+        """When the next event and the next timer are due; a read only."""
 
-        async def read(tx: Transaction) -> Worked:
-            if await tx.rows(TASKS, 1):
-                return Worked(next_us=0)
-            found = [await tx.value(NEXT_EVENT), await tx.value(NEXT_RUN)]
-            return Worked(next_us=min((each for each in found if each is not None), default=None))
+        async def read(tx: Transaction) -> Due:
+            has_tasks = bool(await tx.rows(TASKS, 1))
+            return Due(await tx.value(NEXT_EVENT), await tx.value(NEXT_RUN), has_tasks=has_tasks)
 
         return await self._database.read(read)
 

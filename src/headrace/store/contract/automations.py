@@ -279,5 +279,20 @@ class Worked(msgspec.Struct, frozen=True, kw_only=True):
     started: int = 0
     #: Events and timers that could not be applied; they are retried later.
     failed: int = 0
-    #: When the next event or timer is due; None: nothing waits.
-    next_us: int | None = None
+
+
+class Due(msgspec.Struct, frozen=True):
+    """When the next event of the inbox and the next run are due; None: there is none."""
+
+    event_us: int | None
+    run_us: int | None
+    #: Whether an operator has asked for something that is not done.
+    has_tasks: bool = False
+
+    @property
+    def next_us(self) -> int | None:
+        """When anything is due."""
+        if self.has_tasks:
+            return 0
+        found = [each for each in (self.event_us, self.run_us) if each is not None]
+        return min(found, default=None)
