@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.scenario import Scenario
 from bench.scenarios import (
     accept,
+    automations,
     backlog,
     batch,
     contacts,
@@ -31,6 +32,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     backlog.SCENARIO,
     deliveries.SCENARIO,
     mail.SCENARIO,
+    automations.SCENARIO,
     retention.SCENARIO,
     footprint.SCENARIO,
     large_store.SCENARIO,
