@@ -138,3 +138,35 @@ def test_runs_are_cancelled_in_bulk(server: RunningServer, tmp_path: Path) -> No
     assert done == "1 run cancelled.\n"
     assert run(server, *listed) == []
     assert run(server, "automation", "retry-runs", "Bulk", "--reason", "x") == {"count": 0}
+
+
+def test_person_and_event_are_explained(server: RunningServer, tmp_path: Path) -> None:
+    definition = {
+        "trigger": {"event_name": "explained", "filters": {"n_gte": 10}},
+        "steps": [{"key": "a", "type": "delay", "config": {"seconds": 60}}],
+        "connections": [{"from": "trigger", "to": "a"}],
+    }
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"name": "Why", "definition": definition}), "utf-8")
+    run(server, "automation", "create", str(path), "--publish")
+    body = {"event": "explained", "email": "ann@example.com", "payload": {"n": 1}}
+    sent = server.ask("/events", body)["data"]
+    of_person = ("automation", "explain", "Why", "--email", "ANN@example.com")
+    wait_until(
+        lambda: server.ask(f"/events/{sent['id']}")["data"]["status"] == "processed", "processed"
+    )
+    wait_until(
+        lambda: run(server, *of_person)["events"][0]["verdict"] == "filter_not_met", "not met"
+    )
+    text = text_of(server, *of_person)
+    assert text.splitlines()[0] == "Why is active and starts with explained."
+    assert "n gte 10 does not hold" in text
+    assert "[filter_not_met] (evaluated now)" in text
+    (one,) = run(server, "automation", "explain", "--event", sent["id"])
+    assert (one["automation_name"], one["verdict"]) == ("Why", "filter_not_met")
+    for wrong in (("Why",), (), ("Why", "--email", "x"), ("--event", "x")):
+        done = headrace("automation", "explain", *wrong, "--store", server.store_url)
+        assert done.returncode == 2, done.stdout
+    unknown = ("automation", "explain", "Why", "--external-id", "nobody")
+    done = headrace(*unknown, "--store", server.store_url)
+    assert done.stderr == "headrace: There is no such contact in this project.\n"

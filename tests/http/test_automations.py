@@ -333,3 +333,35 @@ def test_waiting_runs_move_to_another_version(project: Project) -> None:
     assert (done["moved"], done["stayed"], done["has_more"]) == (1, 0, False)
     (run,) = client.get(f"{path}/runs").data
     assert run["version_number"] == 2
+
+
+def test_event_and_contact_are_explained(project: Project) -> None:
+    client = project.client()
+    of = definition()
+    of["trigger"]["filters"] = {"n_gte": 10}
+    made = create(client, of=of).data
+    publish(client, made["id"])
+    small = client.send({"event": "go", "external_id": "x", "payload": {"n": 1}}).data
+    large = client.send({"event": "go", "external_id": "x", "payload": {"n": 10}}).data
+    runs = f"/automations/{made['id']}/runs"
+    wait_until(lambda: bool(client.get(runs).data), "no run")
+    (run,) = client.get(runs).data
+    (started,) = client.get(f"/events/{large['id']}/automations").data
+    assert (started["verdict"], started["basis"]) == ("started", "recorded")
+    assert (started["run_id"], started["automation_name"]) == (run["id"], "Auto")
+    (not_met,) = client.get(f"/events/{small['id']}/automations").data
+    assert (not_met["verdict"], not_met["basis"]) == ("filter_not_met", "evaluated_now")
+    assert (not_met["found"], not_met["run_id"]) == ("1", None)
+
+    path = f"/automations/{made['id']}/explain"
+    found = client.get(f"{path}?external_id=x").data
+    assert found["trigger_event_name"] == "go"
+    assert [each["verdict"] for each in found["events"]] == ["started", "filter_not_met"]
+    assert [each["run_id"] for each in found["runs"]] == [run["id"]]
+    assert client.get(f"{path}?contact_id={run['contact_id']}").data == found
+    assert client.get(f"{path}?external_id=nobody").status == 404
+    assert client.get(f"{path}?email=nobody@example.com").status == 404
+    assert client.get(path).status == 422
+    assert client.get(f"{path}?external_id=x&email=a@example.com").status == 422
+    assert client.get(f"/events/{ABSENT}/automations").status == 404
+    assert client.get(f"/automations/{ABSENT}/explain?external_id=x").status == 404

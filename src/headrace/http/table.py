@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.http.access import alerts, health
 from headrace.http.access import policies as admin_policies
-from headrace.http.automations import drafts, pausing, publishing, versions
+from headrace.http.automations import drafts, explain, pausing, publishing, versions
 from headrace.http.automations import operations as run_operations
 from headrace.http.automations import runs as automation_runs
 from headrace.http.catalog import catalog
@@ -109,6 +109,7 @@ ROUTES = (
         versions.ROUTES,
         automation_runs.ROUTES,
         run_operations.ROUTES,
+        explain.ROUTES,
     ),
     *_tagged(CATALOG, catalog.ROUTES),
     *_tagged(DEAD_LETTERS, dead_letters.ROUTES, replays.ROUTES),

@@ -6,6 +6,7 @@ import typer
 
 from headrace.cli.automation import definitions, operations, pausing, runs, versions
 from headrace.cli.automation.check import check
+from headrace.cli.automation.explain import explain
 
 app = typer.Typer(
     help="Create, publish and check automations, and see their runs.", no_args_is_help=True
@@ -29,4 +30,5 @@ app.command()(operations.retry_run)
 app.command()(operations.cancel_runs)
 app.command()(operations.retry_runs)
 app.command()(versions.migrate_runs)
+app.command()(explain)
 app.command()(check)

@@ -131,6 +131,15 @@ class Runs:
         return await self._database.read(read)
 
 
+async def runs_of(
+    tx: Transaction, contact: Contact, automation_id: str, limit: int
+) -> list[RunRow]:
+    """The newest runs of a contact in one automation, of the newest 1,000 of the contact."""
+    place = (BIGINT_MAX, _LAST_ID)
+    rows = await _of_contact(tx, await ids_of(tx, contact.id), place, _EXAMINED_MAX)
+    return [row for row in rows if row.automation_id == automation_id][:limit]
+
+
 async def find_run(tx: Transaction, run_id: str) -> RunDetail | None:
     """A run of any project, with everything that happened in it."""
     row = await tx.row(GET, *key_of(run_id))

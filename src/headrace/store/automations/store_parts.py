@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from headrace.store.automations.automations import Automations
 from headrace.store.automations.dead_letters import DeadLetterIds
+from headrace.store.automations.explaining import Explanations
 from headrace.store.automations.operations import RunOperations
 from headrace.store.automations.pausing import Pausing
 from headrace.store.automations.removal import RunRemoval
@@ -35,6 +36,7 @@ class AutomationParts:
         self.definitions = Automations(database)
         self.pausing = Pausing(database)
         self.runs = Runs(database)
+        self.explanations = Explanations(database)
         self.removal = RunRemoval(database)
         self.work = AutomationWork(database, system_events, numbers, clock_us, dead_letter_ids)
         self.operations = RunOperations(database, self.work.advancer, clock_us)
