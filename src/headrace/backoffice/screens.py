@@ -14,6 +14,8 @@ from headrace.backoffice.access import (
     sign_in,
     welcome,
 )
+from headrace.backoffice.automations import listing as automations
+from headrace.backoffice.automations import runs as automation_runs
 from headrace.backoffice.catalog import catalog
 from headrace.backoffice.contacts import conflicts, contacts, erasures
 from headrace.backoffice.deliveries import dead_letters, replays, subscribers, webhooks
@@ -67,6 +69,8 @@ SCREENS: tuple[Screen, ...] = (
     # Before `/send-jobs/{job}`, which would match `new`.
     *new_send.SCREENS,
     *send_jobs.SCREENS,
+    *automations.SCREENS,
+    *automation_runs.SCREENS,
     *templates.SCREENS,
     *domains.SCREENS,
     *suppressions.SCREENS,

@@ -21,6 +21,7 @@ from headrace.store.contract.contacts import ContactFilter
 ROWS = 50
 EVENTS_SHOWN = 20
 MESSAGES_SHOWN = 10
+RUNS_SHOWN = 10
 TOPICS_SHOWN_MAX = 200
 SOURCE = "backoffice"
 
@@ -63,10 +64,12 @@ async def show_contact(visit: PageRequest) -> Response:
     timeline = await store.events.of_contact(
         project_id, contact.id, before=visit.query.number("before"), limit=EVENTS_SHOWN
     )
+    runs = await store.automations.runs.of_contact(contact, limit=RUNS_SHOWN)
     messages = await store.messages.lists.of_contact(contact, before=None, limit=MESSAGES_SHOWN + 1)
     return visit.page(
         "contact.html",
         **await mail_notices(visit),
+        runs=runs,
         messages=messages[:MESSAGES_SHOWN],
         more_messages=len(messages) > MESSAGES_SHOWN,
         reason_words=reason_words,

@@ -15,6 +15,7 @@ from headrace.backoffice.shell.request import PageRequest
 from headrace.backoffice.shell.screen import Access, get
 from headrace.domain.events.event import DeliveryStatus, Source, Status, StoredEvent
 from headrace.domain.timestamps import parse, to_text
+from headrace.pipeline.automations.explanation import explain_event
 from headrace.pipeline.trace.entry import EntryType
 from headrace.pipeline.trace.trace import trace_of
 from headrace.store.contract.dead_letters import DeadLetterState
@@ -47,8 +48,10 @@ async def show_event(visit: PageRequest) -> Response:
     trace = trace_of(facts)
     event = trace.event
     shown = visit.shows_personal_data
+    explained = await explain_event(visit.store, visit.project.id, event.id)
     return visit.page(
         "event.html",
+        automations=explained or (),
         event=event,
         status_name=Status(event.status).name.lower(),
         delivery_status=DeliveryStatus(event.delivery_status).name.lower()

@@ -27,6 +27,7 @@ ENTRIES = (
     ("Rejections", "/rejections", "rejections"),
     ("Dead letters", "/dead-letters", "dead-letters"),
     ("Contacts", "/contacts", "contacts"),
+    ("Automations", "/automations", "automations"),
     ("Messages", "/messages", "messages"),
     ("Templates", "/templates", "templates"),
     ("Catalog", "/catalog", "catalog"),

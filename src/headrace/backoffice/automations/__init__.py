@@ -1,0 +1,1 @@
+"""Automations: their definitions, runs and rejected starts."""
