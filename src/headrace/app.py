@@ -92,7 +92,7 @@ WORKER_SETTINGS = (
     *("handlers", "webhook_allow_networks", "log_level", "log_format"),
     *("public_url", "mail_relay", "mail_connections_max", "mail_bounce_domain"),
     *("mail_bounce_imap", "mail_ses_topics", "mail_postmark_login"),
-    "secret_key",
+    *("push_hosts", "push_subject", "secret_key"),
 )
 
 _log = structlog.get_logger()

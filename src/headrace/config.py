@@ -151,6 +151,20 @@ SETTINGS = (
     ),
     Setting("alert_mail_from", str, "", "Sender of these mails."),
     Setting(
+        "push_hosts",
+        str,
+        "fcm.googleapis.com,*.push.services.mozilla.com,*.push.apple.com,*.notify.windows.com",
+        "Push services that may be called: hosts, *. and a name for all hosts under it, or origins "
+        "such as http://127.0.0.1:8090.",
+    ),
+    Setting(
+        "push_subject",
+        str,
+        "",
+        "Contact for push services: a mailto: or https: URL; without it the public URL if that is "
+        "https.",
+    ),
+    Setting(
         "trusted_proxies",
         str,
         "",
@@ -192,6 +206,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alert_webhook_secret: str
     alert_mail_to: str
     alert_mail_from: str
+    push_hosts: str
+    push_subject: str
     trusted_proxies: str
     url: str
     key: str

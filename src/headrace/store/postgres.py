@@ -56,6 +56,7 @@ from headrace.store.migrations import FIRST, too_old
 from headrace.store.privacy.erased_events import PersonEvents
 from headrace.store.privacy.erasures import Erasures
 from headrace.store.privacy.person_export import PersonExports
+from headrace.store.push.push import Push
 from headrace.store.queues.postgres.accept import try_insert
 from headrace.store.queues.postgres.arrival_notices import listen
 from headrace.store.queues.postgres.arrivals import PostgresArrivals
@@ -159,6 +160,15 @@ class PostgresStore:
             self.database, system_events, numbers, clock, PostgresOutcomes(numbers)
         )
         self.messages = Messages(
+            self.database,
+            system_events,
+            numbers,
+            clock,
+            self.secret_keys,
+            lanes=lanes.held,
+            is_alive=is_alive,
+        )
+        self.push = Push(
             self.database,
             system_events,
             numbers,

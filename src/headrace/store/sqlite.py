@@ -58,6 +58,7 @@ from headrace.store.messages.messages import Messages
 from headrace.store.privacy.erased_events import PersonEvents
 from headrace.store.privacy.erasures import Erasures
 from headrace.store.privacy.person_export import PersonExports
+from headrace.store.push.push import Push
 from headrace.store.queues.sqlite.accept import event_inserts
 from headrace.store.queues.sqlite.backfill import backfill
 from headrace.store.queues.sqlite.deliveries import SqliteDeliveries
@@ -141,6 +142,15 @@ class SqliteStore:
         )
         self.automations = AutomationParts(
             self.database, system_events, numbers, now_us, SqliteOutcomes()
+        )
+        self.push = Push(
+            self.database,
+            system_events,
+            numbers,
+            now_us,
+            self.secret_keys,
+            lanes=lambda: range(LANES),
+            is_alive=is_alive,
         )
         self.operators = Operators(self.database)
         self.sign_in = SignIn(self.database)

@@ -34,6 +34,7 @@ from headrace.store.events.trace import Trace
 from headrace.store.messages.messages import Messages
 from headrace.store.privacy.erasures import Erasures
 from headrace.store.privacy.person_export import PersonExports
+from headrace.store.push.push import Push
 from headrace.store.upkeep.alerts import Alerts
 from headrace.store.upkeep.retention import StoreRetention
 from headrace.store.upkeep.rollups import Rollups
@@ -105,6 +106,9 @@ class Store(Protocol):
 
     @property
     def messages(self) -> Messages: ...
+
+    @property
+    def push(self) -> Push: ...
 
     @property
     def automations(self) -> AutomationParts: ...

@@ -23,6 +23,8 @@ MAIL = (
 INTAKE = ("mail_bounce_listen", "mail_resend_secrets")
 #: All ways in which mail and webhooks come back.
 BOUNCES = ("mail_bounce_imap", "mail_ses_topics", "mail_postmark_login", *INTAKE)
+#: Web Push.
+PUSH = ("push_hosts", "push_subject")
 SERVER = (
     "host",
     "port",
@@ -32,13 +34,14 @@ SERVER = (
     "backoffice",
     *MAIL,
     *INTAKE,
+    *PUSH,
     "trusted_proxies",
     *("alert_webhook_url", "alert_webhook_secret", "alert_mail_to", "alert_mail_from"),
     "log_level",
     "log_format",
 )
 SERVE = (*SERVER, "handlers")
-WORKER = (*STORE, "handlers", "webhook_allow_networks", *MAIL, "log_level", "log_format")
+WORKER = (*STORE, "handlers", "webhook_allow_networks", *MAIL, *PUSH, "log_level", "log_format")
 #: Public address of the server, for links to hand out.
 LINK = ("public_url", "url")
 CLIENT = ("url", "key")

@@ -34,6 +34,7 @@ class Purpose(StrEnum):
     """What a secret is for; one sealed for another purpose cannot be opened."""
 
     DKIM = "dkim"
+    VAPID = "vapid"
     WEBHOOK = "webhook"
 
 

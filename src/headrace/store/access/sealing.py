@@ -61,6 +61,7 @@ COLUMNS = (
     _column("subscribers", "secret", Purpose.WEBHOOK),
     _column("subscribers", "previous_secret", Purpose.WEBHOOK),
     _column("domains", "dkim_key", Purpose.DKIM),
+    _column("push_apps", "vapid_private_key", Purpose.VAPID),
 )
 
 

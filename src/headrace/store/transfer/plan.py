@@ -399,6 +399,54 @@ COPIED: tuple[TableCopy, ...] = (
         "lane, sequence, automation_id",
     ),
     _alike("automation_starts", "project_id, minute, started", "project_id, minute"),
+    _alike(
+        "push_apps",
+        "id, project_id, name, origins, vapid_public_key, vapid_private_key, created_us, "
+        "updated_us",
+        "id",
+    ),
+    _alike(
+        "push_devices",
+        "lane, app_id, id, project_id, contact_id, platform, environment, state, reason, "
+        "state_us, subscribed, permission, address, address_hash, p256dh, auth, expires_us, "
+        "apns_environment, facts, tags, kept_events, created_us, seen_us, updated_us, sent_us, "
+        "failed_us, failure",
+        "lane, app_id, id",
+    ),
+    _alike(
+        "push_device_events",
+        "lane, app_id, device_id, id, project_id, event, payload, received_us",
+        "lane, app_id, device_id, id",
+    ),
+    _alike(
+        "push_sends",
+        "lane, id, project_id, app_id, request_hash, content, counts, created_us",
+        "lane, id",
+    ),
+    _alike(
+        "push_notifications",
+        "lane, id, project_id, app_id, platform, send_id, message_id, device_id, contact_id, "
+        "target, state, reason, due_us, horizon_us, attempt, claims, crashes, owner, "
+        "lease_until_us, sent_us, finished_us, opened_us, action_id, open_due_us, created_us",
+        "lane, id",
+    ),
+    _alike(
+        "push_attempts",
+        "lane, notification_id, number, claim, service, started_us, ended_us, outcome, status, "
+        "code, detail",
+        "lane, notification_id, number",
+    ),
+    _alike(
+        "push_engagement",
+        "lane, notification_id, kind, action_id, count, first_us, last_us",
+        "lane, notification_id, kind, action_id",
+    ),
+    _alike(
+        "push_jobs",
+        "number, id, project_id, audiences, excluded, per_second, place, position, total, "
+        "done, made, status, actor, due_us, created_us, updated_us",
+        "number",
+    ),
 )
 
 #: Tables of the source that are not read, and why.

@@ -1,0 +1,1 @@
+"""Pages of push apps and devices."""

@@ -1,0 +1,33 @@
+"""VAPID keys (RFC 8292): P-256, one pair for each app."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VapidKeys:
+    """A pair of keys as stored."""
+
+    #: Uncompressed point (65 bytes) in base64url without padding, as browsers take it.
+    public: str
+    #: PKCS#8 PEM, unencrypted.
+    private_pem: str
+
+
+def new_vapid_keys() -> VapidKeys:
+    """Make a pair of keys."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    point = key.public_key().public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return VapidKeys(base64.urlsafe_b64encode(point).rstrip(b"=").decode(), pem.decode())

@@ -1,0 +1,1 @@
+"""Push: apps, devices, and what clients report. All is pure."""

@@ -1,0 +1,1 @@
+"""Routes of push: for clients, without a key, and for servers."""

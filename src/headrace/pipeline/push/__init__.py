@@ -1,0 +1,1 @@
+"""What devices register and report, and sending to them."""

@@ -1,0 +1,137 @@
+"""Types of push for the pipeline and the edges. Times are microseconds since 1970 UTC."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.domain.push.kinds import (
+    ApnsEnvironment,
+    DeviceReason,
+    DeviceState,
+    Environment,
+    NotificationState,
+    Permission,
+    Platform,
+)
+
+APPS_MAX = 100
+#: Events that are kept with a device until somebody logs in on it.
+KEPT_EVENTS_MAX = 1000
+
+
+class PushApp(msgspec.Struct, frozen=True, kw_only=True):
+    """An app or website that devices register with."""
+
+    id: str
+    project_id: int
+    name: str
+    #: Origins whose pages may use it; empty: every origin.
+    origins: tuple[str, ...]
+    #: Uncompressed point of P-256 (65 bytes) in base64url.
+    vapid_public_key: str
+    #: PEM, sealed; `PushApps.private_key` opens it.
+    vapid_private_key: str
+    created_us: int
+    updated_us: int
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a client reports about itself."""
+
+    locale: str | None = None
+    timezone: str | None = None
+    sdk_version: str | None = None
+    os_version: str | None = None
+    app_version: str | None = None
+    model: str | None = None
+    package: str | None = None
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """A device of an app; it is identified by the app and its id."""
+
+    lane: int
+    app_id: str
+    id: str
+    project_id: int
+    #: None: anonymous. May be the id of a contact that was merged into another.
+    contact_id: str | None
+    platform: Platform
+    environment: Environment
+    state: DeviceState
+    reason: DeviceReason | None
+    #: Since when it is in that state.
+    state_us: int
+    subscribed: bool
+    permission: Permission | None
+    #: Token of FCM or APNs, or the endpoint of Web Push.
+    address: str | None
+    #: Of Web Push, base64url without padding: the browser's public key and its secret.
+    p256dh: str | None
+    auth: str | None
+    expires_us: int | None
+    apns_environment: ApnsEnvironment | None
+    facts: Facts
+    #: Tags that wait for a contact, as JSON text of an object.
+    tags: str
+    kept_events: int
+    created_us: int
+    seen_us: int
+    updated_us: int
+    sent_us: int | None
+    failed_us: int | None
+    failure: str | None
+
+
+class PushNotification(msgspec.Struct, frozen=True, kw_only=True):
+    """A notification to one device."""
+
+    lane: int
+    id: str
+    project_id: int
+    app_id: str
+    platform: Platform
+    send_id: str | None
+    message_id: str | None
+    device_id: str | None
+    contact_id: str | None
+    #: Of a raw token or subscription, as JSON text.
+    target: str | None
+    state: NotificationState
+    reason: str | None
+    due_us: int | None
+    horizon_us: int | None
+    attempt: int
+    claims: int
+    crashes: int
+    owner: str | None
+    lease_until_us: int
+    sent_us: int | None
+    finished_us: int | None
+    opened_us: int | None
+    action_id: str | None
+    open_due_us: int | None
+    created_us: int
+
+
+class PushAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One hand-over to a push service. Without an outcome it is in progress."""
+
+    number: int
+    service: str
+    started_us: int
+    ended_us: int | None
+    outcome: str | None
+    status: int | None
+    code: str | None
+    detail: str | None
+
+
+class PushEngagement(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device reported about a notification, by kind and button."""
+
+    kind: str
+    action_id: str
+    count: int
+    first_us: int
+    last_us: int

@@ -1,0 +1,1 @@
+"""Push apps, their devices, and notifications."""

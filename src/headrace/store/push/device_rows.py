@@ -1,0 +1,100 @@
+"""Rows of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.domain.push.devices import device_lane
+from headrace.domain.push.kinds import (
+    ApnsEnvironment,
+    DeviceReason,
+    DeviceState,
+    Environment,
+    Permission,
+    Platform,
+)
+from headrace.store.contacts.identifiers import ids_of
+from headrace.store.contract.push import Device, Facts
+from headrace.store.engine.columns import columns_of
+from headrace.store.engine.dialect import sql
+from headrace.store.engine.transaction import Row, Transaction
+
+FIELDS = tuple(field.name for field in msgspec.structs.fields(Device))
+COLUMNS = ", ".join(FIELDS)
+#: Devices of one contact that are read at a time.
+OF_CONTACT_MAX = 1000
+
+_KEY = "lane = $1 AND app_id = $2 AND id = $3"
+GET = sql(f"SELECT {COLUMNS} FROM push_devices WHERE {_KEY}")
+HOLD = sql(f"SELECT {COLUMNS} FROM push_devices WHERE {_KEY} FOR UPDATE")
+_D = ", ".join(f"d.{name}" for name in FIELDS)
+MANY = sql(
+    f"SELECT {_D} FROM unnest($1::smallint[], $2::text[]) AS k (lane, id) "
+    "JOIN push_devices d ON d.lane = k.lane AND d.app_id = $3 AND d.id = k.id"
+)
+OF_CONTACT = sql(
+    f"SELECT {_D} FROM unnest($1::text[]) AS k (id) "
+    f"JOIN push_devices d ON d.contact_id = k.id LIMIT {OF_CONTACT_MAX}"
+)
+UNSUBSCRIBE = sql(
+    "UPDATE push_devices SET state = 'unsubscribed', reason = $4, state_us = $5, updated_us = $5 "
+    f"WHERE {_KEY} AND state = 'subscribed'"
+)
+SENT = sql(f"UPDATE push_devices SET sent_us = $4 WHERE {_KEY}")
+FAILED = sql(f"UPDATE push_devices SET failed_us = $4, failure = $5 WHERE {_KEY}")
+
+
+def key_of(app_id: str, device_id: str) -> tuple[int, str, str]:
+    """Key of a device's row."""
+    return device_lane(app_id, device_id), app_id, device_id
+
+
+def device(row: Row) -> Device:
+    """The device of a row of `COLUMNS`."""
+    values = dict(zip(FIELDS, row, strict=True))
+    values["platform"] = Platform(values["platform"])
+    values["environment"] = Environment(values["environment"])
+    values["state"] = DeviceState(values["state"])
+    values["subscribed"] = bool(values["subscribed"])
+    for name, kind in (
+        ("reason", DeviceReason),
+        ("permission", Permission),
+        ("apns_environment", ApnsEnvironment),
+    ):
+        values[name] = None if values[name] is None else kind(values[name])
+    values["facts"] = msgspec.json.decode(values["facts"], type=Facts)
+    return Device(**values)
+
+
+async def find_device(
+    tx: Transaction, app_id: str, device_id: str, *, lock: bool = False
+) -> Device | None:
+    """One device; with `lock` its row is locked until the end of the transaction."""
+    row = await tx.row(HOLD if lock else GET, *key_of(app_id, device_id))
+    return None if row is None else device(row)
+
+
+async def find_devices(tx: Transaction, app_id: str, device_ids: Sequence[str]) -> list[Device]:
+    """The devices that exist, in no order."""
+    keys = [(device_lane(app_id, each), each) for each in device_ids]
+    return [device(row) for row in await tx.rows(MANY, *columns_of(keys, 2), app_id)]
+
+
+async def devices_of_contact(tx: Transaction, contact_id: str) -> list[Device]:
+    """Devices of a contact in all apps, those of contacts merged into it included; oldest first.
+
+    Args:
+        contact_id: not one that was merged into another.
+    """
+    ids = await ids_of(tx, contact_id)
+    found = [device(row) for row in await tx.rows(OF_CONTACT, ids)]
+    return sorted(found, key=lambda each: (each.created_us, each.app_id, each.id))
+
+
+async def unsubscribe(
+    tx: Transaction, app_id: str, device_id: str, reason: DeviceReason, now_us: int
+) -> bool:
+    """Note that a device cannot be sent to; False when it was not subscribed."""
+    return bool(await tx.run(UNSUBSCRIBE, *key_of(app_id, device_id), reason.value, now_us))

@@ -1,0 +1,36 @@
+"""All parts of a store for push."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from headrace.domain.access.sealing import KeyRing
+from headrace.store.engine.numbers import RowNumbers
+from headrace.store.engine.system_events import SystemEvents
+from headrace.store.engine.transaction import Database
+from headrace.store.push.apps import PushApps
+
+
+class Push:
+    """Everything about push in one store.
+
+    Args:
+        clock_us: the store's clock.
+        secret_keys: seal the private keys of apps.
+        lanes: lanes that this process may claim notifications in.
+        is_alive: whether the process that an owner names still runs.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        system_events: SystemEvents,
+        numbers: RowNumbers,
+        clock_us: Callable[[], int],
+        secret_keys: KeyRing,
+        *,
+        lanes: Callable[[], Sequence[int]],
+        is_alive: Callable[[str], bool],
+    ) -> None:
+        del system_events, numbers, clock_us, lanes, is_alive
+        self.apps = PushApps(database, secret_keys)
