@@ -646,7 +646,8 @@ ALTER INDEX event_states_0_contact RENAME TO event_states_contact;
 ALTER INDEX event_states_0_status RENAME TO event_states_status;
 CREATE VIEW stored_events AS SELECT * FROM events;
 DROP TABLE automations, automation_versions, automation_inbox, automation_entries, automation_runs,
-    automation_notes, rejected_starts;
+    automation_notes, rejected_starts, push_apps, push_devices, push_device_events, push_sends,
+    push_notifications, push_attempts, push_engagement, push_jobs;
 DELETE FROM schema_migrations WHERE number >= 14
 """
 

@@ -6,6 +6,10 @@ import re
 import secrets
 from hashlib import blake2b, sha256
 
+import msgspec
+
+from headrace.domain.push.kinds import DeviceReason, DeviceState, Permission
+
 APP_ID_CHARACTERS = 10
 #: Letters and digits that are not mistaken for one another.
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -36,3 +40,28 @@ def device_lane(app_id: str, device_id: str) -> int:
 def address_hash(address: str) -> bytes:
     """Hash of a token or an endpoint, by which a device is found."""
     return sha256(address.encode()).digest()
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a client reports about itself."""
+
+    locale: str | None = None
+    timezone: str | None = None
+    sdk_version: str | None = None
+    os_version: str | None = None
+    app_version: str | None = None
+    model: str | None = None
+    package: str | None = None
+
+
+def state_of(
+    address: str | None, permission: Permission | None, *, subscribed: bool
+) -> tuple[DeviceState, DeviceReason | None]:
+    """Whether a device can be sent to, from what its client last reported; and why not."""
+    if address is None:
+        return DeviceState.UNSUBSCRIBED, DeviceReason.NOT_REGISTERED
+    if not subscribed:
+        return DeviceState.UNSUBSCRIBED, DeviceReason.OPTED_OUT
+    if permission is Permission.DENIED:
+        return DeviceState.UNSUBSCRIBED, DeviceReason.PERMISSION_DENIED
+    return DeviceState.SUBSCRIBED, None

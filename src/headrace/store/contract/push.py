@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from headrace.domain.push.devices import Facts
 from headrace.domain.push.kinds import (
     ApnsEnvironment,
     DeviceReason,
@@ -15,8 +16,9 @@ from headrace.domain.push.kinds import (
 )
 
 APPS_MAX = 100
-#: Events that are kept with a device until somebody logs in on it.
+#: Events that are kept with a device until somebody logs in on it, and bytes of their payloads.
 KEPT_EVENTS_MAX = 1000
+KEPT_BYTES_MAX = 2 * 1024 * 1024
 
 
 class PushApp(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,20 +33,13 @@ class PushApp(msgspec.Struct, frozen=True, kw_only=True):
     vapid_public_key: str
     #: PEM, sealed; `PushApps.private_key` opens it.
     vapid_private_key: str
+    #: Where a website serves the service worker, and its scope.
+    worker_path: str
+    worker_scope: str
+    #: Public settings of Firebase for Android, as JSON text; None: none.
+    fcm_app: str | None
     created_us: int
     updated_us: int
-
-
-class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a client reports about itself."""
-
-    locale: str | None = None
-    timezone: str | None = None
-    sdk_version: str | None = None
-    os_version: str | None = None
-    app_version: str | None = None
-    model: str | None = None
-    package: str | None = None
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,12 +70,18 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     #: Tags that wait for a contact, as JSON text of an object.
     tags: str
     kept_events: int
+    kept_bytes: int
     created_us: int
     seen_us: int
     updated_us: int
     sent_us: int | None
     failed_us: int | None
     failure: str | None
+
+    @property
+    def is_native(self) -> bool:
+        """Whether its address is a token of FCM or APNs."""
+        return self.platform is not Platform.WEB
 
 
 class PushNotification(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from headrace.domain.access.sealing import KeyRing, Purpose
+from headrace.domain.push.app_requests import WORKER_PATH, WORKER_SCOPE, PushAppFields
 from headrace.domain.push.devices import new_app_id
 from headrace.store.access.audit import write_audit
 from headrace.store.access.sealing import opened
@@ -17,7 +18,8 @@ from headrace.store.engine.numbers import BIGINT_MAX
 from headrace.store.engine.transaction import Database, Row, Transaction
 
 COLUMNS = (
-    "id, project_id, name, origins, vapid_public_key, vapid_private_key, created_us, updated_us"
+    "id, project_id, name, origins, vapid_public_key, vapid_private_key, worker_path, "
+    "worker_scope, fcm_app, created_us, updated_us"
 )
 #: Of any project: clients name nothing but the app.
 FIND = sql(f"SELECT {COLUMNS} FROM push_apps WHERE id = $1")
@@ -25,12 +27,15 @@ _GET_TEXT = f"SELECT {COLUMNS} FROM push_apps WHERE project_id = $1"
 GET = sql(f"{_GET_TEXT} AND id = $2")
 BY_NAME = sql(f"{_GET_TEXT} AND name = $2")
 LIST = sql(f"{_GET_TEXT} AND created_us < $2 ORDER BY created_us DESC LIMIT $3")
-_INSERT = sql(f"INSERT INTO push_apps ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
+_INSERT = sql(
+    f"INSERT INTO push_apps ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+)
 _COUNT = sql("SELECT count(*), coalesce(max(created_us), 0) FROM push_apps WHERE project_id = $1")
 # Serializes names and creation times of a project.
 _LOCK = sql("SELECT 1 FROM projects WHERE id = $1 FOR NO KEY UPDATE")
 _UPDATE = sql(
-    "UPDATE push_apps SET name = $3, origins = $4, updated_us = $5 "
+    "UPDATE push_apps SET name = $3, origins = $4, worker_path = $5, worker_scope = $6, "
+    "fcm_app = $7, updated_us = $8 "
     "WHERE project_id = $1 AND id = $2"
 )
 _DELETE = sql("DELETE FROM push_apps WHERE project_id = $1 AND id = $2")
@@ -54,18 +59,16 @@ class PushApps:
     async def create(
         self,
         project_id: int,
-        name: str,
+        fields: PushAppFields,
         now_us: int,
         *,
-        origins: Sequence[str],
         vapid: tuple[str, str],
         actor: str,
     ) -> PushApp:
         """Create an app.
 
         Args:
-            name: as `headrace.domain.labels.check_name` returns it.
-            origins: whose pages may use it; empty: every origin.
+            fields: with a name; what is absent gets its default.
             vapid: public key in base64url, private key in PEM.
 
         Raises:
@@ -74,18 +77,21 @@ class PushApps:
 
         async def work(tx: Transaction) -> PushApp:
             await tx.rows(_LOCK, project_id)
-            if await tx.row(BY_NAME, project_id, name) is not None:
-                field = "name"
-                raise StoreConflictError(field)
+            await _reject_taken(tx, project_id, fields.name)
             count, newest_us = await tx.row(_COUNT, project_id) or (0, 0)
             if count >= APPS_MAX:
                 raise TooManyAppsError
             made_us = max(now_us, newest_us + 1)
             app_id = new_app_id()
             sealed = self._keys.seal(vapid[1], Purpose.VAPID)
-            values = (app_id, project_id, name, _origins_text(origins), vapid[0], sealed)
-            await tx.run(_INSERT, *values, made_us, made_us)
-            detail = {"push_app": app_id, "name": name, "origins": list(origins)}
+            origins = fields.origins or ()
+            await tx.run(
+                _INSERT,
+                *(app_id, project_id, fields.name, _origins_text(origins), vapid[0], sealed),
+                *(fields.worker_path or WORKER_PATH, fields.worker_scope or WORKER_SCOPE),
+                *(fields.fcm_app or None, made_us, made_us),
+            )
+            detail = {"push_app": app_id, "name": fields.name, "origins": list(origins)}
             await write_audit(tx, now_us, actor, project_id, "push_app.create", detail)
             made = await _one(tx, project_id, app_id)
             assert made is not None
@@ -122,14 +128,7 @@ class PushApps:
         return [push_app(row) for row in rows]
 
     async def update(
-        self,
-        project_id: int,
-        app_id: str,
-        now_us: int,
-        *,
-        name: str | None,
-        origins: Sequence[str] | None,
-        actor: str,
+        self, project_id: int, app_id: str, fields: PushAppFields, now_us: int, *, actor: str
     ) -> PushApp | None:
         """Change an app; None leaves a field as it is. None when there is no such app."""
 
@@ -138,15 +137,18 @@ class PushApps:
             held = await _one(tx, project_id, app_id)
             if held is None:
                 return None
-            new_name = held.name if name is None else name
-            if new_name != held.name and await tx.row(BY_NAME, project_id, new_name) is not None:
-                field = "name"
-                raise StoreConflictError(field)
-            new_origins = held.origins if origins is None else tuple(origins)
-            at_us = max(now_us, held.updated_us)
-            text = _origins_text(new_origins)
-            await tx.run(_UPDATE, project_id, app_id, new_name, text, at_us)
-            detail = {"push_app": app_id, "name": new_name, "origins": list(new_origins)}
+            name = held.name if fields.name is None else fields.name
+            if name != held.name:
+                await _reject_taken(tx, project_id, name)
+            origins = held.origins if fields.origins is None else fields.origins
+            fcm_app = held.fcm_app if fields.fcm_app is None else fields.fcm_app or None
+            await tx.run(
+                _UPDATE,
+                *(project_id, app_id, name, _origins_text(origins)),
+                *(fields.worker_path or held.worker_path, fields.worker_scope or held.worker_scope),
+                *(fcm_app, max(now_us, held.updated_us)),
+            )
+            detail = {"push_app": app_id, "name": name, "origins": list(origins)}
             await write_audit(tx, now_us, actor, project_id, "push_app.update", detail)
             return await _one(tx, project_id, app_id)
 
@@ -165,6 +167,12 @@ class PushApps:
             return True
 
         return await self._database.write(work)
+
+
+async def _reject_taken(tx: Transaction, project_id: int, name: str | None) -> None:
+    if await tx.row(BY_NAME, project_id, name) is not None:
+        field = "name"
+        raise StoreConflictError(field)
 
 
 async def _one(tx: Transaction, project_id: int, app_id: str) -> PushApp | None:

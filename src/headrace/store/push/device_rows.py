@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headrace.domain.push.devices import device_lane
+from headrace.domain.push.devices import Facts, device_lane
 from headrace.domain.push.kinds import (
     ApnsEnvironment,
     DeviceReason,
@@ -16,7 +16,7 @@ from headrace.domain.push.kinds import (
     Platform,
 )
 from headrace.store.contacts.identifiers import ids_of
-from headrace.store.contract.push import Device, Facts
+from headrace.store.contract.push import Device
 from headrace.store.engine.columns import columns_of
 from headrace.store.engine.dialect import sql
 from headrace.store.engine.transaction import Row, Transaction

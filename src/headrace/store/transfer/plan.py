@@ -401,16 +401,16 @@ COPIED: tuple[TableCopy, ...] = (
     _alike("automation_starts", "project_id, minute, started", "project_id, minute"),
     _alike(
         "push_apps",
-        "id, project_id, name, origins, vapid_public_key, vapid_private_key, created_us, "
-        "updated_us",
+        "id, project_id, name, origins, vapid_public_key, vapid_private_key, worker_path, "
+        "worker_scope, fcm_app, created_us, updated_us",
         "id",
     ),
     _alike(
         "push_devices",
         "lane, app_id, id, project_id, contact_id, platform, environment, state, reason, "
         "state_us, subscribed, permission, address, address_hash, p256dh, auth, expires_us, "
-        "apns_environment, facts, tags, kept_events, created_us, seen_us, updated_us, sent_us, "
-        "failed_us, failure",
+        "apns_environment, facts, tags, kept_events, kept_bytes, created_us, seen_us, updated_us, "
+        "sent_us, failed_us, failure",
         "lane, app_id, id",
     ),
     _alike(

@@ -24,6 +24,11 @@ CREATE TABLE push_apps (
     -- Uncompressed point of P-256 in base64url; the private key as PEM, sealed.
     vapid_public_key  text NOT NULL,
     vapid_private_key text NOT NULL,
+    -- Where a website serves the service worker, and its scope.
+    worker_path       text NOT NULL,
+    worker_scope      text NOT NULL,
+    -- JSON of the public settings of Firebase, which Android needs; NULL: none.
+    fcm_app           text,
     created_us        bigint NOT NULL,
     updated_us        bigint NOT NULL
 );
@@ -59,8 +64,9 @@ CREATE TABLE push_devices (
     facts            text NOT NULL,
     -- JSON object of tags that wait for a contact.
     tags             text NOT NULL DEFAULT '{}',
-    -- Rows of push_device_events.
+    -- Rows of push_device_events, and the bytes of their payloads.
     kept_events      integer NOT NULL DEFAULT 0,
+    kept_bytes       integer NOT NULL DEFAULT 0,
     created_us       bigint NOT NULL,
     -- When the client last sent anything.
     seen_us          bigint NOT NULL,

@@ -24,6 +24,11 @@ CREATE TABLE push_apps (
     -- Uncompressed point of P-256 in base64url; the private key as PEM, sealed.
     vapid_public_key  TEXT NOT NULL,
     vapid_private_key TEXT NOT NULL,
+    -- Where a website serves the service worker, and its scope.
+    worker_path       TEXT NOT NULL,
+    worker_scope      TEXT NOT NULL,
+    -- JSON of the public settings of Firebase, which Android needs; NULL: none.
+    fcm_app           TEXT,
     created_us        INTEGER NOT NULL,
     updated_us        INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -59,8 +64,9 @@ CREATE TABLE push_devices (
     facts            TEXT NOT NULL,
     -- JSON object of tags that wait for a contact.
     tags             TEXT NOT NULL DEFAULT '{}',
-    -- Rows of push_device_events.
+    -- Rows of push_device_events, and the bytes of their payloads.
     kept_events      INTEGER NOT NULL DEFAULT 0,
+    kept_bytes       INTEGER NOT NULL DEFAULT 0,
     created_us       INTEGER NOT NULL,
     -- When the client last sent anything.
     seen_us          INTEGER NOT NULL,
